@@ -1,0 +1,121 @@
+//! What crosses the boundary between the gate and a connection: a [`Call`], its
+//! [`Outcome`], and the trait [`Upstream`] that turns one into the other.
+//!
+//! Invariant: an `Ok` outcome is an answer that QuantConnect itself called a success.
+//! `success: false`, "still loading" and every transport fault are [`Failure`]s, so no
+//! layer above has to look into a body to learn whether a call worked.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value};
+
+use crate::Operation;
+
+/// What a call is addressed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// One of the 64 operations of the catalog.
+    Known(&'static Operation),
+    /// A tool that the catalog does not know, by its exact name (`raw` only).
+    Unknown(&'a str),
+}
+
+impl Target<'_> {
+    /// The tool's name on the MCP wire, such as `read_compile`.
+    #[must_use]
+    pub fn tool(&self) -> &str {
+        match self {
+            Self::Known(operation) => operation.tool,
+            Self::Unknown(name) => name,
+        }
+    }
+
+    /// Whether a lost answer may be asked for again (DESIGN §5.5). Of an unknown tool nothing
+    /// is known, so it is not.
+    #[must_use]
+    pub fn idempotent(&self) -> bool {
+        match self {
+            Self::Known(operation) => operation.idempotent,
+            Self::Unknown(_) => false,
+        }
+    }
+}
+
+/// One call on its way to QuantConnect, after every decision was made.
+#[derive(Debug, Clone)]
+pub struct Call<'a> {
+    /// The account whose connection carries it.
+    pub account: &'a str,
+    /// The operation.
+    pub target: Target<'a>,
+    /// Flat arguments under their JSON names (`projectId`); the connection wraps them if the
+    /// server wants that.
+    pub arguments: Map<String, Value>,
+    /// The instant after which nobody waits for the answer.
+    pub deadline: Instant,
+}
+
+/// Why a call gave no usable answer. The variants mirror those of the WIT `error` that a
+/// connection can cause; the gate's own refusals are added by the gate.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Failure {
+    /// The arguments do not fit the operation; nothing was sent or nothing was done.
+    #[error("invalid argument: {0}")]
+    InvalidArgument(String),
+    /// QuantConnect does not know the thing that was asked for.
+    #[error("not found: {0}")]
+    NotFound(String),
+    /// The server is still computing the answer; ask again later.
+    #[error("not ready yet: {message}")]
+    NotReady {
+        /// From 0 to 1 where the server says it.
+        progress: Option<f64>,
+        /// The server's words.
+        message: String,
+    },
+    /// The server answered `success: false`: its `errors`, word for word.
+    #[error("rejected by QuantConnect: {}", .0.join("; "))]
+    Rejected(Vec<String>),
+    /// Too many requests; nothing was done.
+    #[error("rate limited by QuantConnect{}", match .retry_after {
+        Some(wait) => format!("; retry after {} s", wait.as_secs_f64()),
+        None => String::new(),
+    })]
+    RateLimited {
+        /// How long to wait, where the server says it.
+        retry_after: Option<Duration>,
+    },
+    /// No connection, or the server could not serve; nothing is known to have been done.
+    #[error("QuantConnect is unavailable: {0}")]
+    Unavailable(String),
+    /// No answer before the deadline to a call that changes nothing or was never sent.
+    #[error("timed out after {} s", .after.as_secs_f64())]
+    TimedOut {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// A write was sent and its answer was lost: it may or may not have taken effect. It is
+    /// never sent again.
+    #[error("unknown outcome: {0}")]
+    UnknownOutcome(String),
+    /// An answer came that does not fit the operation.
+    #[error("unexpected response: {0}")]
+    UnexpectedResponse(String),
+}
+
+/// The body of a successful answer, or why there is none.
+pub type Outcome = Result<Value, Failure>;
+
+/// A future that borrows what it was made from.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Whatever can carry calls to QuantConnect.
+///
+/// An implementation never cancels a call that it has begun to send because its future was
+/// dropped; the gate in turn never drops one (DESIGN §5.2).
+pub trait Upstream: Send + Sync {
+    /// Sends the call and waits for its outcome, at most until its deadline.
+    fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome>;
+}

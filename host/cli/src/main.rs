@@ -1,0 +1,2 @@
+//! qchost
+fn main() {}
