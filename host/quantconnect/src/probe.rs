@@ -1,0 +1,151 @@
+//! What one call to `/authenticate` tells about the way to the cloud: whether the credentials
+//! are accepted, how long an answer takes, what the rate limit is, and how far this machine's
+//! clock is off, since the authentication depends on it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+use qchost_catalog::Failure;
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use serde_json::Map;
+
+use crate::rest::{Effect, Reply, RestClient};
+
+/// The result of [`RestClient::probe`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Probe {
+    /// `Ok` if the credentials were accepted; [`Failure::Rejected`] if they were not; any other
+    /// failure if the cloud could not be asked.
+    pub outcome: Result<(), Failure>,
+    /// The server's clock minus this machine's, in seconds, from an answer's `Date` header (which
+    /// counts whole seconds).
+    pub skew: Option<f64>,
+    /// The time from sending to the whole answer.
+    pub latency: Duration,
+    /// The rate limit, as far as the answer's headers tell.
+    pub rate_limit: RateLimit,
+}
+
+/// What the headers of an answer say about the rate limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Requests in a period (`X-RateLimit-Limit` or `RateLimit-Limit`).
+    pub limit: Option<u64>,
+    /// Requests left in this period (`X-RateLimit-Remaining` or `RateLimit-Remaining`).
+    pub remaining: Option<u64>,
+    /// How long the server asks to wait (`Retry-After`).
+    pub retry_after: Option<Duration>,
+}
+
+impl RateLimit {
+    pub(crate) fn read(headers: &HeaderMap) -> Self {
+        let number = |names: [&str; 2]| {
+            names
+                .iter()
+                .find_map(|name| headers.get(*name)?.to_str().ok()?.trim().parse().ok())
+        };
+        Self {
+            limit: number(["x-ratelimit-limit", "ratelimit-limit"]),
+            remaining: number(["x-ratelimit-remaining", "ratelimit-remaining"]),
+            retry_after: retry_after(headers, SystemTime::now()),
+        }
+    }
+}
+
+impl RestClient {
+    /// Asks the cloud whether the credentials are good.
+    pub async fn probe(&self) -> Probe {
+        let exchange = self
+            .exchange("/authenticate", &Map::new(), Effect::Repeatable)
+            .await;
+        let outcome = match exchange.reply {
+            Ok(Reply::Answer(answer)) if answer.is_rejected() => {
+                Err(Failure::Rejected(answer.errors().to_vec()))
+            }
+            Ok(Reply::Answer(_)) => Ok(()),
+            Ok(Reply::Redirect(url)) => Err(Failure::UnexpectedResponse(format!(
+                "{} redirects to {}; check the base URL",
+                self.origin(),
+                url.origin().ascii_serialization()
+            ))),
+            Err(failure) => Err(failure),
+        };
+        Probe {
+            outcome,
+            skew: exchange.skew,
+            latency: exchange.latency,
+            rate_limit: exchange.rate_limit,
+        }
+    }
+}
+
+/// `Retry-After`: a number of seconds or an instant.
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let seconds = http_date(text)? - unix_seconds(now)?;
+    Duration::try_from_secs_f64(seconds.max(0.0)).ok()
+}
+
+/// The server's clock minus ours, in seconds.
+pub(crate) fn skew(headers: &HeaderMap, now: SystemTime) -> Option<f64> {
+    let server = http_date(headers.get(DATE)?.to_str().ok()?)?;
+    // `Date` is cut to the second: half of one is the unbiased guess.
+    Some(server + 0.5 - unix_seconds(now)?)
+}
+
+fn http_date(text: &str) -> Option<f64> {
+    let zoned = rfc2822::parse(text).ok()?;
+    Some(Timestamp::from(&zoned).as_duration().as_secs_f64())
+}
+
+fn unix_seconds(time: SystemTime) -> Option<f64> {
+    Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs_f64())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use reqwest::header::{HeaderName, HeaderValue};
+
+    fn headers(name: HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())])
+    }
+
+    fn at(unix: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(unix)
+    }
+
+    #[test]
+    fn retry_after_takes_seconds_and_dates() {
+        let wait = |value, now| retry_after(&headers(RETRY_AFTER, value), at(now));
+        assert_eq!(wait("7", 0), Some(Duration::from_secs(7)));
+        let date = "Tue, 14 Nov 2023 22:13:20 GMT"; // 1,700,000,000
+        assert_eq!(wait(date, 1_699_999_990), Some(Duration::from_secs(10)));
+        assert_eq!(wait(date, 1_700_000_990), Some(Duration::ZERO));
+        for bad in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
+            assert_eq!(wait(bad, 0), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_skew_is_the_servers_clock_minus_ours() {
+        let headers = headers(DATE, "Tue, 14 Nov 2023 22:13:20 GMT");
+        assert_eq!(skew(&headers, at(1_700_000_600)), Some(-599.5));
+        assert_eq!(skew(&headers, at(1_699_999_400)), Some(600.5));
+        assert_eq!(skew(&HeaderMap::new(), at(0)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_is_read_or_ignored(value in "[ -~]{0,40}") {
+            let _ = retry_after(&headers(RETRY_AFTER, &value), at(1_700_000_000));
+            let _ = skew(&headers(DATE, &value), at(1_700_000_000));
+        }
+    }
+}

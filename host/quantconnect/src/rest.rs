@@ -1,0 +1,410 @@
+//! The client of QuantConnect's REST API v2: one POST, one answer.
+//!
+//! Invariants: a request carries a fresh time-stamped hash and goes to the base URL's origin
+//! only (redirects are never followed, loopback never goes through a proxy); an answer is read
+//! up to a size and a time; and what a lost answer means is decided here, where it is known
+//! whether the request was sent. Nothing is ever sent twice: that is for the caller to decide.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use qchost_catalog::Failure;
+use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION};
+use reqwest::multipart::{Form, Part};
+use reqwest::redirect::Policy;
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use serde_json::{Map, Value};
+
+use crate::answer::{Answer, excerpt};
+use crate::base::{BaseUrl, BaseUrlError, CLOUD, localhost};
+use crate::credentials::Credentials;
+use crate::probe::{RateLimit, retry_after, skew};
+
+/// A clock that is this far off deserves a word when the cloud refuses the credentials.
+const NOTABLE_SKEW_SECONDS: f64 = 30.0;
+
+/// Shorter than the idle time-outs of the servers in front of the cloud, so that a request is
+/// not written into a connection that is just being closed.
+const POOL_IDLE: Duration = Duration::from_secs(15);
+
+/// Where the client connects to and how long it waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestOptions {
+    /// The base URL: `https`, or `http` on a loopback address.
+    pub base_url: String,
+    /// How long a connection may take to open.
+    pub connect_timeout: Duration,
+    /// The longest silence while an answer is awaited or read.
+    pub read_timeout: Duration,
+    /// The longest time from sending to the last byte of the answer.
+    pub total_timeout: Duration,
+    /// The largest body that is read, in bytes, after decompression.
+    pub max_response_bytes: usize,
+}
+
+impl Default for RestOptions {
+    /// The cloud; 10 s to connect, 60 s of silence, 5 min in all, 64 MiB.
+    fn default() -> Self {
+        Self {
+            base_url: CLOUD.to_owned(),
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(60),
+            total_timeout: Duration::from_secs(300),
+            max_response_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// Why a client cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RestError {
+    /// The base URL is refused.
+    #[error(transparent)]
+    BaseUrl(#[from] BaseUrlError),
+    /// The HTTP client cannot start, for instance because the system's certificates cannot be read.
+    #[error("cannot start the HTTP client: {0}")]
+    Client(String),
+}
+
+/// What a second sending of the same request would do, and so what a lost answer means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing more than the first: a lost answer may be asked for again.
+    Repeatable,
+    /// It acts each time: a lost answer leaves the outcome unknown.
+    Once,
+}
+
+/// A pooled client for one account. Cloning shares the pool.
+#[derive(Debug, Clone)]
+pub struct RestClient {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    http: Client,
+    base: BaseUrl,
+    credentials: Credentials,
+    max_response_bytes: usize,
+}
+
+/// All that one exchange tells.
+pub(crate) struct Exchange {
+    pub(crate) reply: Result<Reply, Failure>,
+    /// The server's clock minus ours, in seconds, where the server says its time.
+    pub(crate) skew: Option<f64>,
+    pub(crate) rate_limit: RateLimit,
+    pub(crate) latency: Duration,
+}
+
+/// An answer, or the place that the server points to instead.
+pub(crate) enum Reply {
+    Answer(Answer),
+    Redirect(Url),
+}
+
+/// What is known of a request when its answer goes wrong.
+struct Sent<'a> {
+    endpoint: &'a str,
+    effect: Effect,
+    start: Instant,
+}
+
+impl RestClient {
+    /// Makes a client; connects to nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// [`RestError`] if the base URL is refused or the HTTP client cannot start.
+    pub fn new(credentials: Credentials, options: &RestOptions) -> Result<Self, RestError> {
+        let base = BaseUrl::parse(&options.base_url)?;
+        let mut builder = Client::builder()
+            .user_agent(concat!("qchost/", env!("CARGO_PKG_VERSION")))
+            .redirect(Policy::none())
+            .connect_timeout(options.connect_timeout)
+            .read_timeout(options.read_timeout)
+            .timeout(options.total_timeout)
+            .pool_idle_timeout(POOL_IDLE);
+        if base.is_loopback() {
+            builder = builder
+                .no_proxy()
+                .resolve_to_addrs("localhost", &localhost());
+        }
+        let http = builder
+            .build()
+            .map_err(|error| RestError::Client(causes(error)))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                http,
+                base,
+                credentials,
+                max_response_bytes: options.max_response_bytes,
+            }),
+        })
+    }
+
+    /// Scheme, host and port of the base URL, for messages.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        self.inner.base.origin()
+    }
+
+    /// Posts a JSON body to an endpoint such as `/projects/read`.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`] if there is no answer to hand on. `success: false` is an answer.
+    pub async fn post(
+        &self,
+        endpoint: &str,
+        body: &Map<String, Value>,
+        effect: Effect,
+    ) -> Result<Answer, Failure> {
+        self.answer(self.exchange(endpoint, body, effect).await)
+    }
+
+    /// Posts an object's bytes to `/object/set`, the one endpoint that takes a form.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::post`].
+    pub async fn upload(
+        &self,
+        organization_id: &str,
+        key: &str,
+        data: Vec<u8>,
+        effect: Effect,
+    ) -> Result<Answer, Failure> {
+        let file = Part::bytes(data)
+            .file_name("upload")
+            .mime_str("application/octet-stream")
+            .map_err(|error| Failure::InvalidArgument(error.to_string()))?;
+        let form = Form::new()
+            .text("organizationId", organization_id.to_owned())
+            .text("key", key.to_owned())
+            .part("objectData", file);
+        let endpoint = "/object/set";
+        self.answer(self.send(endpoint, effect, |request| request.multipart(form)).await)
+    }
+
+    /// One exchange, with all that it tells besides the answer.
+    pub(crate) async fn exchange(
+        &self,
+        endpoint: &str,
+        body: &Map<String, Value>,
+        effect: Effect,
+    ) -> Exchange {
+        self.send(endpoint, effect, |request| request.json(body)).await
+    }
+
+    /// Turns an exchange into its answer.
+    fn answer(&self, exchange: Exchange) -> Result<Answer, Failure> {
+        match exchange.reply? {
+            Reply::Answer(answer) => Ok(answer),
+            Reply::Redirect(url) => Err(Failure::UnexpectedResponse(format!(
+                "{} redirects to {}, which is not followed; check the base URL",
+                self.origin(),
+                url.origin().ascii_serialization()
+            ))),
+        }
+    }
+
+    async fn send(
+        &self,
+        endpoint: &str,
+        effect: Effect,
+        payload: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) -> Exchange {
+        let sent = Sent {
+            endpoint,
+            effect,
+            start: Instant::now(),
+        };
+        let mut exchange = Exchange {
+            reply: Err(Failure::Unavailable(String::new())),
+            skew: None,
+            rate_limit: RateLimit::default(),
+            latency: Duration::ZERO,
+        };
+        exchange.reply = self.transmit(&sent, payload, &mut exchange).await;
+        exchange.latency = sent.start.elapsed();
+        let outcome = match &exchange.reply {
+            Ok(Reply::Answer(answer)) if answer.is_rejected() => "rejected",
+            Ok(Reply::Answer(_)) => "answered",
+            Ok(Reply::Redirect(_)) => "redirected",
+            Err(_) => "failed",
+        };
+        tracing::debug!(endpoint, outcome, latency = ?exchange.latency, "REST exchange");
+        exchange
+    }
+
+    async fn transmit(
+        &self,
+        sent: &Sent<'_>,
+        payload: impl FnOnce(RequestBuilder) -> RequestBuilder,
+        told: &mut Exchange,
+    ) -> Result<Reply, Failure> {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_err(|_| Failure::Unavailable("this machine's clock is before 1970".to_owned()))?
+            .as_secs();
+        let authorization = self
+            .inner
+            .credentials
+            .authorization(now)
+            .ok_or_else(|| Failure::Unavailable("the credentials make no header".to_owned()))?;
+        let request = self
+            .inner
+            .http
+            .post(self.inner.base.endpoint(sent.endpoint))
+            .header(AUTHORIZATION, authorization)
+            .header("Timestamp", now);
+        let response = payload(request)
+            .send()
+            .await
+            .map_err(|error| self.lost(sent, error))?;
+        told.skew = skew(response.headers(), SystemTime::now());
+        told.rate_limit = RateLimit::read(response.headers());
+        self.read(sent, response, told.skew).await
+    }
+
+    /// Reads an answer and says what it is.
+    async fn read(
+        &self,
+        sent: &Sent<'_>,
+        response: Response,
+        skew: Option<f64>,
+    ) -> Result<Reply, Failure> {
+        let status = response.status();
+        let headers = response.headers().clone();
+        if status.is_redirection()
+            && let Some(url) = self.redirect(sent, &headers)
+        {
+            return Ok(Reply::Redirect(url));
+        }
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(Failure::RateLimited {
+                retry_after: retry_after(&headers, SystemTime::now()),
+            });
+        }
+        match Answer::parse(self.body(sent, response).await?) {
+            // The cloud has been seen to refuse credentials with status 500.
+            Ok(answer) if answer.refuses_credentials() => {
+                Ok(Reply::Answer(mention_skew(answer, skew)))
+            }
+            Ok(answer) if status.is_success() || (status.is_client_error() && answer.is_rejected()) => {
+                Ok(Reply::Answer(answer))
+            }
+            Ok(answer) => Err(self.refused(sent, status, &answer.errors().join("; "))),
+            Err(reason) if status.is_success() => Err(sent.unreadable(reason)),
+            Err(reason) => Err(self.refused(sent, status, &format!("its body is {reason}"))),
+        }
+    }
+
+    fn redirect(&self, sent: &Sent<'_>, headers: &HeaderMap) -> Option<Url> {
+        let location = headers.get(LOCATION)?.to_str().ok()?;
+        self.inner.base.location(sent.endpoint, location)
+    }
+
+    /// The whole body as text, up to the limit.
+    async fn body(&self, sent: &Sent<'_>, mut response: Response) -> Result<String, Failure> {
+        let limit = self.inner.max_response_bytes;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| self.lost(sent, error))?
+        {
+            if bytes.len().saturating_add(chunk.len()) > limit {
+                return Err(sent.unreadable(format!("larger than the limit of {limit} bytes")));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        String::from_utf8(bytes).map_err(|_| sent.unreadable("not UTF-8".to_owned()))
+    }
+
+    /// An HTTP status that is no answer.
+    fn refused(&self, sent: &Sent<'_>, status: StatusCode, detail: &str) -> Failure {
+        let mut message = format!("{} answered HTTP {status} to {}", self.origin(), sent.endpoint);
+        if !detail.is_empty() {
+            message.push_str(": ");
+            message.push_str(&excerpt(detail));
+        }
+        if !status.is_server_error() {
+            return Failure::UnexpectedResponse(message);
+        }
+        match sent.effect {
+            Effect::Repeatable => Failure::Unavailable(message),
+            Effect::Once => Failure::UnknownOutcome(message),
+        }
+    }
+
+    /// A request or an answer that did not get through.
+    fn lost(&self, sent: &Sent<'_>, error: reqwest::Error) -> Failure {
+        let origin = self.origin();
+        let after = sent.start.elapsed();
+        let never_sent = error.is_connect() || error.is_builder();
+        let timed_out = error.is_timeout();
+        let cause = causes(error);
+        match sent.effect {
+            _ if never_sent => Failure::Unavailable(format!("cannot connect to {origin}: {cause}")),
+            Effect::Once => Failure::UnknownOutcome(format!(
+                "{} was sent to {origin}, but its answer was lost after {:.1} s: {cause}",
+                sent.endpoint,
+                after.as_secs_f64()
+            )),
+            Effect::Repeatable if timed_out => Failure::TimedOut { after },
+            Effect::Repeatable => Failure::Unavailable(format!(
+                "the connection to {origin} broke during {}: {cause}",
+                sent.endpoint
+            )),
+        }
+    }
+}
+
+impl Sent<'_> {
+    /// The server took the request, but nobody can tell what it says about it.
+    fn unreadable(&self, reason: String) -> Failure {
+        match self.effect {
+            Effect::Repeatable => Failure::UnexpectedResponse(format!(
+                "the answer to {} is {reason}",
+                self.endpoint
+            )),
+            Effect::Once => Failure::UnknownOutcome(format!(
+                "{} was sent, but its answer is {reason}",
+                self.endpoint
+            )),
+        }
+    }
+}
+
+/// Says so where a wrong clock is the likely cause of a refusal.
+fn mention_skew(answer: Answer, skew: Option<f64>) -> Answer {
+    match skew {
+        Some(skew) if skew.abs() >= NOTABLE_SKEW_SECONDS => {
+            let direction = if skew > 0.0 { "behind" } else { "ahead of" };
+            answer.with_error(format!(
+                "this machine's clock is {:.0} s {direction} the server's, and the authentication depends on it: set the clock",
+                skew.abs()
+            ))
+        }
+        _ => answer,
+    }
+}
+
+/// An error and its causes in one line, without the URL.
+fn causes(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    excerpt(&text)
+}
