@@ -1,0 +1,56 @@
+# What a newcomer and the continuous integration both run. `make` alone lists the targets.
+#
+# Everything is built into one target directory, and the host in the dev profile: it builds fastest, Cargo.toml optimises
+# the WebAssembly compiler in it, and `make test` and `make run` then share one build. Plugins are built optimised.
+
+SHELL := /bin/sh
+.SHELLFLAGS := -euc
+.DEFAULT_GOAL := help
+
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+
+SETUP := host/cli/tests/setup
+QCHOST := $(CARGO_TARGET_DIR)/debug/qchost
+
+# The bundled plugins, and the ones that exist only for the end-to-end tests. Each directory is one plugin.
+PLUGINS := $(sort $(wildcard plugins/*))
+TEST_PLUGINS := $(sort $(wildcard host/cli/tests/plugins/*))
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
+
+.PHONY: setup
+setup: ## install what building and running needs: a C compiler, the WebAssembly target
+	@command -v cargo >/dev/null || { echo "setup: no cargo on PATH; install Rust 1.95 or later with rustup" >&2; exit 1; }
+	@command -v cc >/dev/null || $(SETUP)/debian.sh gcc libc6-dev
+	@$(SETUP)/wasm.sh
+
+.PHONY: setup-test
+setup-test: setup ## install what the tests need besides: two Python environments in .venv
+	@$(SETUP)/python.sh
+
+.PHONY: setup-lint
+setup-lint: setup ## install what linting needs besides: rustfmt and clippy
+	@cargo fmt --version >/dev/null 2>&1 || { echo "setup: rustup component add rustfmt"; rustup component add rustfmt; }
+	@cargo clippy --version >/dev/null 2>&1 || { echo "setup: rustup component add clippy"; rustup component add clippy; }
+
+.PHONY: run
+run: setup ## build the host and the strategy-lab plugin, and run the demonstration
+	cargo build --locked -p qchost
+	$(QCHOST) plugin build plugins/strategy-lab
+	$(QCHOST) demo
+
+# The tests are compiled first: that builds the host with the features of the whole workspace, and the same host then
+# builds the plugins that the tests load.
+.PHONY: test
+test: setup-test ## build everything and run every test
+	cargo test --locked --workspace --no-run
+	for plugin in $(PLUGINS) $(TEST_PLUGINS); do $(QCHOST) plugin build "$$plugin"; done
+	cargo test --locked --workspace
+
+.PHONY: lint
+lint: setup-lint ## check formatting, lints and documentation
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
