@@ -118,4 +118,14 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Upstream: Send + Sync {
     /// Sends the call and waits for its outcome, at most until its deadline.
     fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome>;
+
+    /// Fetches what a download address of QuantConnect's serves, at most `limit` bytes of it.
+    /// The address is a secret: it appears in no error and no log.
+    fn download<'a>(
+        &'a self,
+        account: &'a str,
+        url: &'a str,
+        limit: u64,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<Vec<u8>, Failure>>;
 }

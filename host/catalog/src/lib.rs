@@ -9,36 +9,25 @@
 //! operations.
 
 mod call;
+pub mod names;
+mod operation;
+mod schema;
+pub mod shape;
+mod table;
 
 pub use call::{BoxFuture, Call, Failure, Outcome, Target, Upstream};
+use names::KEY;
+pub use operation::{Access, Exception, Operation, Selector};
+pub use table::OPERATIONS;
 
-/// What an operation can do to an account, from harmless to harmful. Decided here and not by
-/// the server's hints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Access {
-    /// Changes nothing.
-    Read,
-    /// Makes the account safer: stops, liquidates, aborts.
-    Reduce,
-    /// Creates or changes something that can be changed back.
-    Write,
-    /// Deletes.
-    Destroy,
-    /// Puts money at stake: deploys, commands, broadcasts.
-    Trade,
+/// The operation behind an MCP tool: `read_compile`.
+#[must_use]
+pub fn by_tool(tool: &str) -> Option<&'static Operation> {
+    OPERATIONS.iter().find(|operation| operation.tool == tool)
 }
 
-/// One row of the catalog.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Operation {
-    /// The WIT interface and function: `compile/read-compile`.
-    pub name: &'static str,
-    /// The MCP tool: `read_compile`.
-    pub tool: &'static str,
-    /// The path under the REST base, or empty where the server answers by itself.
-    pub endpoint: &'static str,
-    /// The access class.
-    pub access: Access,
-    /// Whether a second sending leaves the same state *and* an answer that reads as success.
-    pub idempotent: bool,
+/// The operation behind a WIT function: `compile/read-compile`.
+#[must_use]
+pub fn by_name(name: &str) -> Option<&'static Operation> {
+    OPERATIONS.iter().find(|operation| operation.name == name)
 }

@@ -1,2 +1,3 @@
 //! placeholder
 pub mod engine;
+pub mod patch;

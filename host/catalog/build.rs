@@ -1,0 +1,287 @@
+//! Reads `wit/` and writes it down as constant tables: the shapes of all records, variants and
+//! functions of `quantconnect:api`, with the JSON names that the rule and `names.rs` give.
+//!
+//! Invariant: a record or variant name stands for one shape in the whole package, because the
+//! serde adapter knows types by their Rust name alone. Two shapes of one name fail the build.
+
+// An arena of wit-parser is indexed by the ids that it gave out; it has no `get` for all of them.
+#![allow(clippy::indexing_slicing)]
+
+#[path = "src/names.rs"]
+mod names;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use wit_parser::{Docs, Resolve, Type, TypeDefKind, TypeId, UnresolvedPackageGroup};
+
+fn main() -> Result<()> {
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit/deps/quantconnect");
+    println!("cargo::rerun-if-changed={}", wit.display());
+    println!("cargo::rerun-if-changed=src/names.rs");
+
+    let mut resolve = Resolve::default();
+    let group = UnresolvedPackageGroup::parse_dir(&wit)
+        .with_context(|| format!("cannot read the contract in {}", wit.display()))?;
+    let package = resolve.push_group(group)?;
+
+    let mut tables = Tables {
+        resolve: &resolve,
+        used: BTreeSet::new(),
+        records: BTreeMap::new(),
+        variants: BTreeMap::new(),
+    };
+    let mut functions = String::new();
+    for interface in resolve.packages[package].interfaces.values() {
+        let interface = &resolve.interfaces[*interface];
+        let room = interface
+            .name
+            .as_deref()
+            .context("an interface without a name")?;
+        for function in interface.functions.values() {
+            let mut fields = String::new();
+            for parameter in &function.params {
+                fields.push_str(&tables.field(
+                    None,
+                    &parameter.name,
+                    &parameter.ty,
+                    &Docs::default(),
+                )?);
+            }
+            let result = match function.result {
+                Some(ty) => tables.success(&ty)?,
+                None => "None".to_owned(),
+            };
+            writeln!(
+                functions,
+                "    Function {{ interface: {room:?}, name: {:?}, doc: {:?}, parameters: &[{fields}], result: {result} }},",
+                function.name,
+                doc(&function.docs),
+            )?;
+        }
+    }
+    tables.check_names()?;
+
+    let mut out = String::new();
+    for (name, body) in tables.records.iter().chain(&tables.variants) {
+        writeln!(out, "static {}: {body};", constant(name))?;
+    }
+    for (table, kind, entries) in [
+        ("RECORDS", "Record", &tables.records),
+        ("VARIANTS", "Variant", &tables.variants),
+    ] {
+        // Sorted by Rust name, for a binary search.
+        let mut sorted: Vec<_> = entries
+            .keys()
+            .map(|name| (pascal(name), constant(name)))
+            .collect();
+        sorted.sort();
+        let list: String = sorted
+            .iter()
+            .map(|(_, constant)| format!("&{constant}, "))
+            .collect();
+        writeln!(out, "static {table}: &[&{kind}] = &[{list}];")?;
+    }
+    writeln!(out, "static FUNCTIONS: &[Function] = &[\n{functions}];")?;
+    let path = Path::new(&std::env::var("OUT_DIR")?).join("shapes.rs");
+    std::fs::write(&path, out).with_context(|| format!("cannot write {}", path.display()))
+}
+
+struct Tables<'a> {
+    resolve: &'a Resolve,
+    /// Entries of `names.rs` that were looked up: the rest name nothing.
+    used: BTreeSet<(&'static str, &'static str)>,
+    records: BTreeMap<String, String>,
+    variants: BTreeMap<String, String>,
+}
+
+impl Tables<'_> {
+    /// The type of a function's success, where it has one.
+    fn success(&mut self, ty: &Type) -> Result<String> {
+        if let Type::Id(id) = ty
+            && let TypeDefKind::Result(result) = &self.resolve.types[*id].kind
+        {
+            return match result.ok {
+                Some(ok) => Ok(format!("Some({})", self.ty(&ok)?)),
+                None => Ok("None".to_owned()),
+            };
+        }
+        bail!("a function that does not return a result");
+    }
+
+    fn field(
+        &mut self,
+        record: Option<&str>,
+        name: &str,
+        ty: &Type,
+        docs: &Docs,
+    ) -> Result<String> {
+        let irregular = names::FIELDS
+            .iter()
+            .find(|(of, field, _)| Some(*of) == record && *field == name);
+        if let Some((of, field, _)) = irregular {
+            self.used.insert((of, field));
+        }
+        let json = irregular.map_or_else(|| camel(name), |(_, _, json)| (*json).to_owned());
+        let positions = names::POSITIONS
+            .iter()
+            .find(|(of, field, _)| Some(*of) == record && *field == name);
+        if let Some((of, field, _)) = positions {
+            self.used.insert((of, field));
+        }
+        let positions = positions.map_or(&[][..], |(_, _, list)| list);
+        Ok(format!(
+            "Field {{ name: {name:?}, json: {json:?}, doc: {:?}, positions: &{positions:?}, ty: {} }},",
+            doc(docs),
+            self.ty(ty)?
+        ))
+    }
+
+    fn ty(&mut self, ty: &Type) -> Result<String> {
+        Ok(match ty {
+            Type::Bool => "Type::Bool".to_owned(),
+            Type::U8 => "Type::U8".to_owned(),
+            Type::U32 => "Type::U32".to_owned(),
+            Type::S32 => "Type::S32".to_owned(),
+            Type::F64 => "Type::F64".to_owned(),
+            Type::String => "Type::String".to_owned(),
+            Type::Id(id) => self.defined(*id)?,
+            other => bail!("the contract uses {other:?}, which the adapter does not carry"),
+        })
+    }
+
+    fn defined(&mut self, id: TypeId) -> Result<String> {
+        let resolve = self.resolve;
+        let def = &resolve.types[id];
+        let name = def.name.as_deref();
+        Ok(match &def.kind {
+            // `json` is text on one side and a value on the other, so it must be told apart.
+            TypeDefKind::Type(Type::String) if name == Some("json") => "Type::Json".to_owned(),
+            TypeDefKind::Type(aliased) => self.ty(aliased)?,
+            TypeDefKind::Option(inner) => format!("Type::Option(&{})", self.ty(inner)?),
+            TypeDefKind::List(inner) => format!("Type::List(&{})", self.ty(inner)?),
+            TypeDefKind::Tuple(tuple) => {
+                ensure!(
+                    tuple.types.len() == 2 && tuple.types.first() == Some(&Type::String),
+                    "a tuple that is not an entry of a map"
+                );
+                let value = tuple.types.last().context("an empty tuple")?;
+                format!("Type::Entry(&{})", self.ty(value)?)
+            }
+            TypeDefKind::Record(record) => {
+                let name = name.context("a record without a name")?;
+                let mut fields = String::new();
+                for field in &record.fields {
+                    fields.push_str(&self.field(
+                        Some(name),
+                        &field.name,
+                        &field.ty,
+                        &field.docs,
+                    )?);
+                }
+                let body = format!(
+                    "Record {{ name: {name:?}, rust: {:?}, fields: &[{fields}] }}",
+                    pascal(name)
+                );
+                Self::define(&mut self.records, name, "Record", body)?;
+                format!("Type::Record(&{})", constant(name))
+            }
+            TypeDefKind::Variant(variant) => {
+                let name = name.context("a variant without a name")?;
+                let mut cases = String::new();
+                for case in &variant.cases {
+                    let list = names::CASES
+                        .iter()
+                        .find(|(of, of_case, _)| *of == name && *of_case == case.name);
+                    if let Some((of, of_case, _)) = list {
+                        self.used.insert((of, of_case));
+                    }
+                    let regular = pascal(&case.name);
+                    let regular = [regular.as_str()];
+                    let json = match list {
+                        Some((_, _, json)) => *json,
+                        None if case.ty.is_some() => &[][..],
+                        None => &regular[..],
+                    };
+                    write!(
+                        cases,
+                        "Case {{ name: {:?}, rust: {:?}, json: &{json:?}, open: {} }},",
+                        case.name,
+                        pascal(&case.name),
+                        case.ty.is_some(),
+                    )?;
+                }
+                let body = format!(
+                    "Variant {{ name: {name:?}, rust: {:?}, cases: &[{cases}] }}",
+                    pascal(name)
+                );
+                Self::define(&mut self.variants, name, "Variant", body)?;
+                format!("Type::Variant(&{})", constant(name))
+            }
+            other => bail!("the contract uses {other:?}, which the adapter does not carry"),
+        })
+    }
+
+    fn define(
+        table: &mut BTreeMap<String, String>,
+        name: &str,
+        kind: &str,
+        body: String,
+    ) -> Result<()> {
+        let body = format!("{kind} = {body}");
+        let former = table.insert(name.to_owned(), body.clone());
+        ensure!(
+            former.is_none_or(|former| former == body),
+            "two types of the contract are called `{name}` and differ: the serde adapter could not tell them apart"
+        );
+        Ok(())
+    }
+
+    fn check_names(&self) -> Result<()> {
+        let fields = names::FIELDS.iter().map(|(of, name, _)| (*of, *name));
+        let cases = names::CASES.iter().map(|(of, name, _)| (*of, *name));
+        let positions = names::POSITIONS.iter().map(|(of, name, _)| (*of, *name));
+        for entry in fields.chain(cases).chain(positions) {
+            ensure!(
+                self.used.contains(&entry),
+                "names.rs lists {}.{}, which wit/ does not have",
+                entry.0,
+                entry.1
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A doc comment as one paragraph.
+fn doc(docs: &Docs) -> String {
+    docs.contents
+        .as_deref()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn constant(name: &str) -> String {
+    name.to_uppercase().replace('-', "_")
+}
+
+fn pascal(name: &str) -> String {
+    name.split('-').map(capital).collect()
+}
+
+fn camel(name: &str) -> String {
+    let mut words = name.split('-');
+    let first = words.next().unwrap_or_default().to_owned();
+    first + &words.map(capital).collect::<String>()
+}
+
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}

@@ -1,0 +1,253 @@
+//! What is true of an operation besides its types.
+//!
+//! Invariant: a row is complete at compile time and never changes; whoever wants to know what an
+//! operation touches asks its selectors, not its name.
+
+use serde_json::{Map, Value};
+
+use crate::shape::{self, Function};
+
+/// What an operation can do to an account, from harmless to harmful. Decided here and not by
+/// the server's hints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Access {
+    /// Changes nothing.
+    Read,
+    /// Makes the account safer: stops, liquidates, aborts.
+    Reduce,
+    /// Creates or changes something that can be changed back.
+    Write,
+    /// Deletes.
+    Destroy,
+    /// Puts money at stake, or gives somebody else the power to: deploys, commands,
+    /// broadcasts, grants of live control.
+    Trade,
+}
+
+impl Access {
+    /// The word that manifests, audit records and messages use.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Reduce => "reduce",
+            Self::Write => "write",
+            Self::Destroy => "destroy",
+            Self::Trade => "trade",
+        }
+    }
+
+    /// Whether a glob in a manifest may cover operations of this class (DESIGN §4).
+    #[must_use]
+    pub fn globbed(self) -> bool {
+        !matches!(self, Self::Destroy | Self::Trade)
+    }
+}
+
+/// An argument that says what an operation touches, by its JSON name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selector {
+    /// A project's id.
+    Project(&'static str),
+    /// The name that a project is to have.
+    ProjectName(&'static str),
+    /// An organisation's id.
+    Organization(&'static str),
+    /// A file's path in the project.
+    File(&'static str),
+    /// A key, or a list of keys, of the Object Store.
+    ObjectKey(&'static str),
+    /// A folder of the Object Store.
+    ObjectPath(&'static str),
+    /// The id of a backtest, which belongs to a project.
+    Backtest(&'static str),
+    /// The id of an optimisation, which belongs to a project.
+    Optimization(&'static str),
+    /// The id of a compile job, which belongs to a project.
+    Compile(&'static str),
+    /// The id of a live deployment, which belongs to a project.
+    Deployment(&'static str),
+    /// A brokerage profile, or a list of data-provider profiles.
+    Profile(&'static str),
+    /// A brokerage by name.
+    Brokerage(&'static str),
+    /// A node's id, or a list of them.
+    Node(&'static str),
+    /// A node type.
+    NodeType(&'static str),
+    /// How many nodes at a time.
+    ParallelNodes(&'static str),
+    /// A live command, whose `$type` is its kind.
+    Command(&'static str),
+    /// A user who is given rights or loses them.
+    Collaborator(&'static str),
+    /// What the caller believes the operation costs, in US dollars.
+    Cost(&'static str),
+    /// Parameters of an algorithm.
+    Parameters(&'static str),
+}
+
+/// Where a function differs from its tool on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exception {
+    /// The plugin names a profile; the tool takes its settings. The JSON name.
+    Profile(&'static str),
+    /// The plugin names profiles; the tool takes an object of their settings. The JSON name.
+    Profiles(&'static str),
+    /// The host gives it: the JSON name and the text.
+    Constant(&'static str, &'static str),
+    /// The tool takes text; bytes that are not UTF-8 go as base64 under the second name, which
+    /// only our own server knows.
+    Bytes(&'static str, &'static str),
+}
+
+impl Exception {
+    /// The field of the tool that is concerned.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::Profile(field)
+            | Self::Profiles(field)
+            | Self::Constant(field, _)
+            | Self::Bytes(field, _) => field,
+        }
+    }
+}
+
+/// One row of the catalog.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// The WIT interface and function: `compile/read-compile`.
+    pub name: &'static str,
+    /// The MCP tool: `read_compile`.
+    pub tool: &'static str,
+    /// The path under the REST base, or empty where the server answers by itself.
+    pub endpoint: &'static str,
+    /// The access class.
+    pub access: Access,
+    /// Whether a second sending leaves the same state *and* an answer that reads as success
+    /// (DESIGN §5.5).
+    pub idempotent: bool,
+    /// Whether the same answer may be given again for a while, to anybody of the account.
+    pub cacheable: bool,
+    /// Whether the answer holds a secret, such as an address that anybody can download from.
+    pub secret_answer: bool,
+    /// What it touches.
+    pub selectors: &'static [Selector],
+    /// Where its function differs from its tool.
+    pub exceptions: &'static [Exception],
+    /// The path in the answer of what the function returns: `projects.0`, or empty for the
+    /// whole body.
+    pub answer: &'static str,
+}
+
+impl Operation {
+    /// Begins a row: a write that must not be sent twice.
+    pub(crate) const fn new(
+        name: &'static str,
+        tool: &'static str,
+        endpoint: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            tool,
+            endpoint,
+            access: Access::Write,
+            idempotent: false,
+            cacheable: false,
+            secret_answer: false,
+            selectors: &[],
+            exceptions: &[],
+            answer: "",
+        }
+    }
+
+    pub(crate) const fn reads(mut self) -> Self {
+        self.access = Access::Read;
+        self.idempotent = true;
+        self
+    }
+
+    pub(crate) const fn is(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    pub(crate) const fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self
+    }
+
+    pub(crate) const fn cacheable(mut self) -> Self {
+        self.cacheable = true;
+        self
+    }
+
+    pub(crate) const fn secret_answer(mut self) -> Self {
+        self.secret_answer = true;
+        self
+    }
+
+    pub(crate) const fn on(mut self, selectors: &'static [Selector]) -> Self {
+        self.selectors = selectors;
+        self
+    }
+
+    pub(crate) const fn except(mut self, exceptions: &'static [Exception]) -> Self {
+        self.exceptions = exceptions;
+        self
+    }
+
+    pub(crate) const fn answers(mut self, path: &'static str) -> Self {
+        self.answer = path;
+        self
+    }
+
+    /// The interface's name: `compile`.
+    #[must_use]
+    pub fn interface(&self) -> &'static str {
+        self.name
+            .split_once('/')
+            .map_or(self.name, |(interface, _)| interface)
+    }
+
+    /// The function of the contract; every row has one (tested).
+    #[must_use]
+    pub fn function(&self) -> Option<&'static Function> {
+        shape::functions()
+            .iter()
+            .find(|function| self.name.split_once('/') == Some((function.interface, function.name)))
+    }
+
+    /// What it does, from the contract's own documentation.
+    #[must_use]
+    pub fn description(&self) -> &'static str {
+        self.function().map_or("", |function| function.doc)
+    }
+
+    /// Puts in what the host gives and the plugin cannot: constants.
+    pub fn complete(&self, arguments: &mut Map<String, Value>) {
+        for exception in self.exceptions {
+            if let Exception::Constant(field, value) = exception {
+                arguments.insert((*field).to_owned(), Value::String((*value).to_owned()));
+            }
+        }
+    }
+
+    /// What the function returns, taken out of a whole answer. `None` if the answer does not
+    /// have it.
+    #[must_use]
+    pub fn select(&self, mut body: Value) -> Option<Value> {
+        for step in self.answer.split('.').filter(|step| !step.is_empty()) {
+            body = match body {
+                Value::Object(mut fields) => fields.remove(step)?,
+                Value::Array(mut items) => {
+                    let at = step.parse::<usize>().ok().filter(|at| *at < items.len())?;
+                    items.swap_remove(at)
+                }
+                _ => return None,
+            };
+        }
+        Some(body)
+    }
+}

@@ -1,0 +1,277 @@
+//! JSON Schemas of every operation's input and answer, from the shapes.
+//!
+//! An input schema is strict: unknown fields are refused. An answer's is as open as the
+//! server: every field may be absent or null, more may come, and an empty object may come as an
+//! empty array (DESIGN §7).
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use serde_json::{Map, Value, json};
+
+use crate::operation::{Exception, Operation};
+use crate::shape::{Field, Record, Type, Variant};
+use crate::{KEY, OPERATIONS};
+
+type Schema = Map<String, Value>;
+
+struct Schemas {
+    input: Schema,
+    output: Schema,
+}
+
+static SCHEMAS: LazyLock<HashMap<&'static str, Schemas>> = LazyLock::new(|| {
+    OPERATIONS
+        .iter()
+        .map(|operation| {
+            let schemas = Schemas {
+                input: input(operation),
+                output: output(operation),
+            };
+            (operation.tool, schemas)
+        })
+        .collect()
+});
+
+static EMPTY: LazyLock<Schema> = LazyLock::new(Schema::new);
+
+impl Operation {
+    /// JSON Schema (draft 2020-12) of the flat arguments.
+    #[must_use]
+    pub fn input_schema(&self) -> &'static Schema {
+        SCHEMAS
+            .get(self.tool)
+            .map_or(&EMPTY, |schemas| &schemas.input)
+    }
+
+    /// JSON Schema (draft 2020-12) of the whole answer, with `success` and `errors`.
+    #[must_use]
+    pub fn output_schema(&self) -> &'static Schema {
+        SCHEMAS
+            .get(self.tool)
+            .map_or(&EMPTY, |schemas| &schemas.output)
+    }
+}
+
+fn input(operation: &Operation) -> Schema {
+    let mut properties = Schema::new();
+    let mut required = Vec::new();
+    let mut alternatives = Vec::new();
+    for field in operation
+        .function()
+        .map_or(&[][..], |function| function.request())
+    {
+        let exception = operation
+            .exceptions
+            .iter()
+            .find(|e| e.field() == field.json);
+        let mut schema = match exception {
+            Some(Exception::Profile(_)) => json!({
+                "type": "object",
+                "properties": { "id": { "type": "string" } },
+                "required": ["id"],
+            }),
+            Some(Exception::Profiles(_)) => json!({ "type": "object" }),
+            _ => request(&field.ty),
+        };
+        if let (Some(schema), false) = (schema.as_object_mut(), field.doc.is_empty()) {
+            schema.insert("description".to_owned(), json!(field.doc));
+        }
+        properties.insert(field.json.to_owned(), schema);
+        if let Some(Exception::Bytes(text, base64)) = exception {
+            properties.insert(
+                (*base64).to_owned(),
+                json!({ "type": "string", "contentEncoding": "base64",
+                        "description": format!("The same as `{text}` for bytes that are not text.") }),
+            );
+            alternatives = vec![
+                json!({ "required": [text] }),
+                json!({ "required": [base64] }),
+            ];
+        } else if !matches!(field.ty, Type::Option(_)) {
+            required.push(json!(field.json));
+        }
+    }
+    for exception in operation.exceptions {
+        if let Exception::Constant(field, value) = exception {
+            properties.insert((*field).to_owned(), json!({ "const": value }));
+        }
+    }
+    let mut schema = object(properties);
+    if !required.is_empty() {
+        schema.insert("required".to_owned(), Value::Array(required));
+    }
+    if !alternatives.is_empty() {
+        schema.insert("oneOf".to_owned(), Value::Array(alternatives));
+    }
+    schema.insert("additionalProperties".to_owned(), json!(false));
+    schema
+}
+
+fn request(ty: &Type) -> Value {
+    match ty {
+        Type::Bool => json!({ "type": "boolean" }),
+        Type::U8 => json!({ "type": "integer", "minimum": 0, "maximum": 255 }),
+        Type::U32 => json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX }),
+        Type::S32 => json!({ "type": "integer", "minimum": i32::MIN, "maximum": i32::MAX }),
+        Type::F64 => json!({ "type": "number" }),
+        Type::String | Type::List(Type::U8) => json!({ "type": "string" }),
+        Type::Json => json!({ "type": "object" }),
+        Type::Option(inner) => request(inner),
+        Type::List(Type::Entry(value)) => {
+            let mut value = request(value);
+            if value == json!({ "type": "string" }) {
+                // QuantConnect takes numbers for the values of parameters too.
+                value = json!({ "type": ["string", "number"] });
+            }
+            json!({ "type": "object", "additionalProperties": value })
+        }
+        Type::List(inner) => json!({ "type": "array", "items": request(inner) }),
+        Type::Entry(value) => json!({ "type": "object", "additionalProperties": request(value) }),
+        Type::Record(record) => {
+            let properties = record
+                .fields
+                .iter()
+                .map(|f| (f.json.to_owned(), described(request(&f.ty), f)))
+                .collect();
+            let required: Vec<_> = record
+                .fields
+                .iter()
+                .filter(|field| !matches!(field.ty, Type::Option(_)))
+                .map(|field| field.json)
+                .collect();
+            let mut schema = object(properties);
+            schema.insert("required".to_owned(), json!(required));
+            schema.insert("additionalProperties".to_owned(), json!(false));
+            Value::Object(schema)
+        }
+        Type::Variant(variant) => {
+            let known: Vec<_> = variant
+                .cases
+                .iter()
+                .filter_map(|case| case.json.first())
+                .collect();
+            if variant.cases.iter().any(|case| case.open) {
+                json!({ "anyOf": [{ "enum": known }, { "type": "string" }] })
+            } else {
+                json!({ "enum": known })
+            }
+        }
+    }
+}
+
+fn output(operation: &Operation) -> Schema {
+    let result = operation.function().and_then(|function| function.result);
+    let mut properties = Schema::new();
+    match (result, operation.answer) {
+        (Some(Type::Record(record)), "") => properties = fields(record),
+        (Some(ty), path) if !path.is_empty() => {
+            let mut steps = path.rsplit('.');
+            let mut schema = answer(&ty);
+            let mut name = steps.next().unwrap_or_default();
+            for step in steps {
+                // A step that is a number picks one of a list.
+                schema = json!({ "type": ["array", "null"], "items": schema });
+                name = step;
+            }
+            properties.insert(name.to_owned(), schema);
+        }
+        _ => {}
+    }
+    if !operation.endpoint.is_empty() {
+        properties.insert(
+            "success".to_owned(),
+            json!({ "type": ["boolean", "null"], "description": "Whether it was done." }),
+        );
+        properties.insert(
+            "errors".to_owned(),
+            json!({ "type": ["array", "null"], "items": { "type": "string" },
+                    "description": "Why it was not." }),
+        );
+    }
+    object(properties)
+}
+
+/// The fields of a record in an answer; its key stands outside of it.
+fn fields(record: &Record) -> Schema {
+    record
+        .fields
+        .iter()
+        .filter(|field| field.json != KEY)
+        .map(|field| {
+            let schema = if field.positions.is_empty() {
+                answer(&field.ty)
+            } else {
+                json!({ "type": ["array", "null"], "items": { "type": ["number", "null"] } })
+            };
+            (field.json.to_owned(), described(schema, field))
+        })
+        .collect()
+}
+
+fn answer(ty: &Type) -> Value {
+    match ty {
+        Type::Bool => json!({ "type": ["boolean", "null"] }),
+        Type::U8 | Type::U32 | Type::S32 => json!({ "type": ["integer", "null"] }),
+        Type::F64 => json!({ "type": ["number", "string", "null"] }),
+        Type::String => json!({ "type": ["string", "number", "null"] }),
+        Type::Json => json!({}),
+        Type::Option(inner) => answer(inner),
+        Type::Entry(value) => answer(value),
+        Type::List(Type::Entry(value)) => json!({
+            "type": ["object", "array", "null"], "additionalProperties": answer(value),
+        }),
+        Type::List(Type::Record(Record {
+            name: "statistic", ..
+        })) => json!({
+            "type": ["object", "array", "null"],
+            "additionalProperties": { "type": ["string", "number", "null"] },
+        }),
+        Type::List(Type::Record(Record { name: "point", .. })) => json!({
+            "type": ["array", "null"], "items": { "type": ["array", "object"] },
+        }),
+        Type::List(Type::Record(record)) if record.fields.iter().any(|f| f.json == KEY) => json!({
+            "type": ["object", "array", "null"], "additionalProperties": answer(&Type::Record(record)),
+        }),
+        // The backtests of an optimisation come as an object by id, projects as an array.
+        Type::List(inner @ Type::Record(_)) => json!({
+            "type": ["object", "array", "null"],
+            "additionalProperties": answer(inner),
+            "items": answer(inner),
+        }),
+        Type::List(inner) => json!({ "type": ["array", "null"], "items": answer(inner) }),
+        Type::Record(record) => {
+            let mut schema = object(fields(record));
+            schema.insert("type".to_owned(), json!(["object", "array", "null"]));
+            Value::Object(schema)
+        }
+        Type::Variant(variant) => json!({ "type": variant_types(variant) }),
+    }
+}
+
+fn variant_types(variant: &Variant) -> Vec<&'static str> {
+    let numbers = variant
+        .cases
+        .iter()
+        .flat_map(|case| case.json)
+        .any(|json| json.parse::<i64>().is_ok());
+    let mut types = vec!["string", "null"];
+    if numbers {
+        types.push("number");
+    }
+    types
+}
+
+fn described(mut schema: Value, field: &Field) -> Value {
+    if let (Some(schema), false) = (schema.as_object_mut(), field.doc.is_empty()) {
+        schema.insert("description".to_owned(), json!(field.doc));
+    }
+    schema
+}
+
+fn object(properties: Schema) -> Schema {
+    let mut schema = Schema::new();
+    schema.insert("type".to_owned(), json!("object"));
+    schema.insert("properties".to_owned(), Value::Object(properties));
+    schema
+}

@@ -1,0 +1,125 @@
+//! The table: 64 operations, one row each.
+//!
+//! What can be sent twice is decided by DESIGN §5.5: the state after it is the same, *and* the
+//! second answer reads as success. So deleting is not idempotent here, nor renaming a file, nor
+//! stopping. Handing somebody rights on a project counts as trade, since live control is one of them.
+
+use crate::operation::Access::{Destroy, Reduce, Trade};
+use crate::operation::{Exception, Operation, Selector};
+
+use Exception::{Bytes, Constant, Profile, Profiles};
+use Selector::{
+    Backtest, Brokerage, Collaborator, Command, Compile, Cost, Deployment, File, Node, NodeType,
+    ObjectKey, ObjectPath, Optimization, Organization, ParallelNodes, Parameters, Project,
+    ProjectName,
+};
+
+const fn op(name: &'static str, tool: &'static str, endpoint: &'static str) -> Operation {
+    Operation::new(name, tool, endpoint)
+}
+
+const PROJECT: &[Selector] = &[Project("projectId")];
+const PROJECT_FILE: &[Selector] = &[Project("projectId"), File("name")];
+const PROJECT_BACKTEST: &[Selector] = &[Project("projectId"), Backtest("backtestId")];
+const OPTIMIZATION: &[Selector] = &[Optimization("optimizationId")];
+const OBJECT: &[Selector] = &[Organization("organizationId"), ObjectKey("key")];
+
+/// Every operation of QuantConnect's MCP server.
+#[rustfmt::skip]
+pub static OPERATIONS: &[Operation] = &[
+    op("account/read-account", "read_account", "/account/read").reads(),
+
+    op("ai/check-initialization-errors", "check_initialization_errors", "/ai/tools/backtest-init").reads(),
+    op("ai/complete-code", "complete_code", "/ai/tools/complete").reads(),
+    op("ai/enhance-error-message", "enhance_error_message", "/ai/tools/error-enhance").reads(),
+    op("ai/update-code-to-pep8", "update_code_to_pep8", "/ai/tools/pep8-convert").reads(),
+    op("ai/check-syntax", "check_syntax", "/ai/tools/syntax-check").reads(),
+    op("ai/search-quantconnect", "search_quantconnect", "/ai/tools/search").reads(),
+
+    op("backtests/create-backtest", "create_backtest", "/backtests/create").answers("backtest")
+        .on(&[Project("projectId"), Compile("compileId"), Parameters("parameters")]),
+    op("backtests/read-backtest", "read_backtest", "/backtests/read").reads().answers("backtest").on(PROJECT_BACKTEST),
+    op("backtests/list-backtests", "list_backtests", "/backtests/list").reads().on(PROJECT),
+    op("backtests/read-backtest-chart", "read_backtest_chart", "/backtests/chart/read").reads().answers("chart").on(PROJECT_BACKTEST),
+    op("backtests/read-backtest-orders", "read_backtest_orders", "/backtests/orders/read").reads().on(PROJECT_BACKTEST),
+    op("backtests/read-backtest-insights", "read_backtest_insights", "/backtests/read/insights").reads().on(PROJECT_BACKTEST),
+    op("backtests/update-backtest", "update_backtest", "/backtests/update").idempotent().on(PROJECT_BACKTEST),
+    op("backtests/delete-backtest", "delete_backtest", "/backtests/delete").is(Destroy).on(PROJECT_BACKTEST),
+
+    op("collaboration/create-project-collaborator", "create_project_collaborator", "/projects/collaboration/create").is(Trade)
+        .answers("collaborators").on(&[Project("projectId"), Collaborator("collaboratorUserId")]),
+    op("collaboration/read-project-collaborators", "read_project_collaborators", "/projects/collaboration/read").reads().on(PROJECT),
+    op("collaboration/update-project-collaborator", "update_project_collaborator", "/projects/collaboration/update").is(Trade).idempotent()
+        .answers("collaborators").on(&[Project("projectId"), Collaborator("collaboratorUserId")]),
+    op("collaboration/delete-project-collaborator", "delete_project_collaborator", "/projects/collaboration/delete").is(Destroy)
+        .answers("collaborators").on(&[Project("projectId"), Collaborator("collaboratorId")]),
+    op("collaboration/lock-project-with-collaborators", "lock_project_with_collaborators", "/projects/collaboration/lock/acquire")
+        .idempotent().on(PROJECT),
+
+    op("compile/create-compile", "create_compile", "/compile/create").on(PROJECT),
+    op("compile/read-compile", "read_compile", "/compile/read").reads().on(&[Project("projectId"), Compile("compileId")]),
+
+    op("files/create-file", "create_file", "/files/create").on(PROJECT_FILE),
+    op("files/read-file", "read_file", "/files/read").reads().answers("files").on(PROJECT_FILE),
+    op("files/update-file-name", "update_file_name", "/files/update").on(&[Project("projectId"), File("name"), File("newName")]),
+    op("files/update-file-contents", "update_file_contents", "/files/update").idempotent().answers("files").on(PROJECT_FILE),
+    op("files/patch-file", "patch_file", "/files/patch").on(PROJECT),
+    op("files/delete-file", "delete_file", "/files/delete").is(Destroy).on(PROJECT_FILE),
+
+    op("lean-versions/read-lean-versions", "read_lean_versions", "/lean/versions/read").reads().cacheable().answers("versions"),
+
+    op("live/authorize-connection", "authorize_connection", "/live/auth0/authorize").idempotent().secret_answer()
+        .answers("authorization").on(&[Brokerage("brokerage")]),
+    op("live/create-live-algorithm", "create_live_algorithm", "/live/create").is(Trade)
+        .on(&[Project("projectId"), Compile("compileId"), Node("nodeId"), Selector::Profile("brokerage"), Selector::Profile("dataProviders")])
+        .except(&[Profile("brokerage"), Profiles("dataProviders")]),
+    op("live/read-live-algorithm", "read_live_algorithm", "/live/read").reads().on(PROJECT),
+    op("live/list-live-algorithms", "list_live_algorithms", "/live/list").reads().answers("live").on(PROJECT),
+    op("live/read-live-chart", "read_live_chart", "/live/chart/read").reads().answers("chart").on(PROJECT),
+    op("live/read-live-logs", "read_live_logs", "/live/logs/read").reads()
+        .on(&[Project("projectId"), Deployment("algorithmId")]).except(&[Constant("format", "json")]),
+    op("live/read-live-portfolio", "read_live_portfolio", "/live/portfolio/read").reads().answers("portfolio").on(PROJECT),
+    op("live/read-live-orders", "read_live_orders", "/live/orders/read").reads().on(PROJECT),
+    op("live/read-live-insights", "read_live_insights", "/live/insights/read").reads().on(PROJECT),
+    op("live/stop-live-algorithm", "stop_live_algorithm", "/live/update/stop").is(Reduce).on(PROJECT),
+    op("live/liquidate-live-algorithm", "liquidate_live_algorithm", "/live/update/liquidate").is(Reduce).on(PROJECT),
+
+    op("live-commands/create-live-command", "create_live_command", "/live/commands/create").is(Trade)
+        .on(&[Project("projectId"), Command("command")]),
+    op("live-commands/broadcast-live-command", "broadcast_live_command", "/live/commands/broadcast").is(Trade)
+        .on(&[Organization("organizationId"), Project("excludeProjectId"), Command("command")]),
+
+    op("nodes/read-project-nodes", "read_project_nodes", "/projects/nodes/read").reads().on(PROJECT),
+    op("nodes/update-project-nodes", "update_project_nodes", "/projects/nodes/update").idempotent().on(&[Project("projectId"), Node("nodes")]),
+
+    op("object-store/upload-object", "upload_object", "/object/set").idempotent().on(OBJECT)
+        .except(&[Bytes("objectData", "objectDataBase64")]),
+    op("object-store/read-object-properties", "read_object_properties", "/object/properties").reads().answers("metadata").on(OBJECT),
+    op("object-store/read-object-store-file-job-id", "read_object_store_file_job_id", "/object/get").reads().secret_answer()
+        .on(&[Organization("organizationId"), ObjectKey("keys")]),
+    op("object-store/read-object-store-file-download-url", "read_object_store_file_download_url", "/object/get").reads().secret_answer()
+        .on(&[Organization("organizationId")]),
+    op("object-store/list-object-store-files", "list_object_store_files", "/object/list").reads()
+        .on(&[Organization("organizationId"), ObjectPath("path")]),
+    op("object-store/delete-object", "delete_object", "/object/delete").is(Destroy).on(OBJECT),
+
+    op("optimizations/estimate-optimization-time", "estimate_optimization_time", "/optimizations/estimate").reads().answers("estimate")
+        .on(&[Project("projectId"), Compile("compileId"), Parameters("parameters")]),
+    op("optimizations/create-optimization", "create_optimization", "/optimizations/create").answers("optimizations.0")
+        .on(&[Project("projectId"), Compile("compileId"), Parameters("parameters"), Cost("estimatedCost"), NodeType("nodeType"), ParallelNodes("parallelNodes")]),
+    op("optimizations/read-optimization", "read_optimization", "/optimizations/read").reads().answers("optimization").on(OPTIMIZATION),
+    op("optimizations/list-optimizations", "list_optimizations", "/optimizations/list").reads().answers("optimizations").on(PROJECT),
+    op("optimizations/update-optimization", "update_optimization", "/optimizations/update").idempotent().on(OPTIMIZATION),
+    op("optimizations/abort-optimization", "abort_optimization", "/optimizations/abort").is(Reduce).on(OPTIMIZATION),
+    op("optimizations/delete-optimization", "delete_optimization", "/optimizations/delete").is(Destroy).on(OPTIMIZATION),
+
+    op("projects/create-project", "create_project", "/projects/create").answers("projects.0")
+        .on(&[ProjectName("name"), Organization("organizationId")]),
+    op("projects/read-project", "read_project", "/projects/read").reads().answers("projects").on(PROJECT),
+    op("projects/list-projects", "list_projects", "/projects/read").reads().answers("projects"),
+    op("projects/update-project", "update_project", "/projects/update").idempotent().on(&[Project("projectId"), ProjectName("name")]),
+    op("projects/delete-project", "delete_project", "/projects/delete").is(Destroy).on(PROJECT),
+
+    op("server/read-mcp-server-version", "read_mcp_server_version", "").reads().cacheable().answers("result"),
+    op("server/read-latest-mcp-server-version", "read_latest_mcp_server_version", "").reads().cacheable().answers("result"),
+];

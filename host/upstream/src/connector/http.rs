@@ -1,0 +1,185 @@
+//! An MCP server behind streamable HTTP.
+//!
+//! Invariants: a header's value is secret, and so is the address's query; both go to the
+//! configured address only, since redirects are not followed. The library's own recovery of a
+//! lost session is off: it would answer for calls whose outcome only we can judge.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use qchost_catalog::BoxFuture;
+use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Url};
+use rmcp::transport::StreamableHttpClientTransport;
+use rmcp::transport::common::client_side_sse::ExponentialBackoff;
+use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{ConfigError, ConnectError, Connection, Connector, Ending};
+use crate::MAX_MESSAGE;
+use crate::text::{EXCERPT, Redactor, excerpt};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a response stream that broke is taken up again where the server offers that.
+const RESUMPTIONS: usize = 3;
+
+/// Opens sessions by streamable HTTP.
+pub struct HttpConnector {
+    url: Url,
+    client: Client,
+    headers: HashMap<HeaderName, HeaderValue>,
+    secrets: Vec<SecretString>,
+    redactor: Redactor,
+}
+
+impl HttpConnector {
+    /// `headers` go with every request; their values are kept secret.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the address or a header is malformed, or no HTTP client can be made.
+    pub fn new(
+        url: &str,
+        headers: impl IntoIterator<Item = (String, SecretString)>,
+    ) -> Result<Self, ConfigError> {
+        let malformed = |problem: String| ConfigError::Url {
+            url: excerpt(url, EXCERPT),
+            problem,
+        };
+        let url = Url::parse(url).map_err(|error| malformed(error.to_string()))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(malformed(format!("its scheme is `{}`", url.scheme())));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(malformed("put credentials into a header, not into the address".to_owned()));
+        }
+        let mut sent = HashMap::new();
+        let mut secrets: Vec<SecretString> = url.query().map(SecretString::from).into_iter().collect();
+        for (name, value) in headers {
+            let bad = |problem| ConfigError::Header {
+                name: name.clone(),
+                problem,
+            };
+            let key = HeaderName::try_from(name.as_str()).map_err(|_| bad("has no valid name"))?;
+            let mut header = HeaderValue::try_from(value.expose_secret())
+                .map_err(|_| bad("has a value that no header can carry"))?;
+            header.set_sensitive(true);
+            // `Bearer TOKEN`: the token alone is a secret too.
+            if let Some((_, token)) = value.expose_secret().split_once(' ') {
+                secrets.push(SecretString::from(token));
+            }
+            secrets.push(value.clone());
+            if sent.insert(key, header).is_some() {
+                return Err(bad("is given twice"));
+            }
+        }
+        let mut builder = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(Policy::none());
+        if is_loopback(&url) {
+            builder = builder.no_proxy();
+        }
+        let client = builder
+            .build()
+            .map_err(|error| ConfigError::Client(crate::fault::words(&error)))?;
+        Ok(Self {
+            url,
+            client,
+            headers: sent,
+            redactor: Redactor::new(secrets.iter().cloned()),
+            secrets,
+        })
+    }
+}
+
+/// What listens on this machine is not reached through a proxy.
+fn is_loopback(url: &Url) -> bool {
+    url.host_str().is_some_and(|host| {
+        host == "localhost"
+            || host
+                .trim_matches(['[', ']'])
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
+    })
+}
+
+impl Connector for HttpConnector {
+    fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>> {
+        Box::pin(async move {
+            let mut config = StreamableHttpClientTransportConfig::with_uri(self.url.as_str())
+                .custom_headers(self.headers.clone())
+                .max_json_response_size(MAX_MESSAGE)
+                .max_sse_event_size(MAX_MESSAGE)
+                // One session carries as many calls as the pool gives it.
+                .max_concurrent_requests(usize::MAX)
+                .reinit_on_expired_session(false);
+            let mut resumption = ExponentialBackoff::default();
+            resumption.max_times = Some(RESUMPTIONS);
+            resumption.base_duration = Duration::from_millis(100);
+            config.retry_config = Arc::new(resumption);
+            let transport = StreamableHttpClientTransport::with_client(self.client.clone(), config);
+            Connection::open(transport, Ending::silent(), &self.redactor).await
+        })
+    }
+
+    fn describe(&self) -> String {
+        excerpt(self.url.as_str(), EXCERPT)
+    }
+
+    fn secrets(&self) -> Vec<SecretString> {
+        self.secrets.clone()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn connector(url: &str, headers: &[(&str, &str)]) -> Result<HttpConnector, ConfigError> {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), SecretString::from(*value)));
+        HttpConnector::new(url, headers)
+    }
+
+    #[test]
+    fn a_bad_configuration_is_named_without_its_secrets() {
+        for (url, headers) in [
+            ("mcp.test", &[][..]),
+            ("ftp://mcp.test?key=hush", &[]),
+            ("https://user:hush@mcp.test/", &[]),
+            ("https://mcp.test", &[("a b", "hush")]),
+            ("https://mcp.test", &[("X-Key", "hush\nhush")]),
+            ("https://mcp.test", &[("X-Key", "hush"), ("x-key", "hush")]),
+        ] {
+            let shown = connector(url, headers).err().unwrap().to_string();
+            assert!(!shown.contains("hush"), "{shown}");
+            assert!(shown.contains("mcp.test") || shown.contains("header"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn what_it_connects_to_is_shown_without_the_query() {
+        let connector = connector("https://mcp.test/x?key=hush", &[("X", "Bearer hush")]).unwrap();
+        assert_eq!(connector.describe(), "https://mcp.test/x?…");
+        assert_eq!(connector.redactor.line("key=hush, Bearer hush"), "[redacted], [redacted]");
+        assert_eq!(format!("{:?}", connector.headers), r#"{"x": Sensitive}"#);
+    }
+
+    #[test]
+    fn only_what_is_on_this_machine_passes_the_proxy_by() {
+        for (url, loopback) in [
+            ("http://127.0.0.1:1/", true),
+            ("http://[::1]:1/", true),
+            ("http://localhost/", true),
+            ("http://10.0.0.1/", false),
+            ("http://localhost.test/", false),
+        ] {
+            assert_eq!(is_loopback(&Url::parse(url).unwrap()), loopback, "{url}");
+        }
+    }
+}

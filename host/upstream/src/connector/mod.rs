@@ -1,0 +1,202 @@
+//! How an MCP session is opened: a child process, streamable HTTP, or a pipe in this process.
+//!
+//! A [`Connector`] is a recipe and is used again after each loss; a [`Connection`] is one
+//! opened session. Neither retries anything: that is the pool's business.
+//!
+//! Invariant: a connection that is dropped leaves nothing behind, neither a task nor a process.
+
+mod http;
+mod pipe;
+mod stdio;
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use qchost_catalog::BoxFuture;
+use rmcp::model::{ClientCapabilities, ClientConfig, Implementation};
+use rmcp::service::{ClientInitializeError, Peer, RoleClient, RunningService};
+use rmcp::transport::IntoTransport;
+use secrecy::SecretString;
+use tokio::sync::watch;
+
+pub use http::HttpConnector;
+pub use pipe::PipeConnector;
+pub use stdio::StdioConnector;
+
+use crate::text::Redactor;
+
+/// How long the words of a dying server are waited for before its loss is reported without them.
+const LAST_WORDS: Duration = Duration::from_millis(1_000);
+
+/// Opens MCP sessions to one server.
+pub trait Connector: Send + Sync {
+    /// Opens one session and shakes hands.
+    fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>>;
+
+    /// What it connects to, for people: a command, an address. Holds no secret.
+    fn describe(&self) -> String;
+
+    /// What must never be shown although the server may repeat it.
+    fn secrets(&self) -> Vec<SecretString>;
+}
+
+/// Why a connector cannot be made from its configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A secret would be seen in the list of processes.
+    #[error(
+        "the value of the environment variable {variable} also appears in the arguments of `{command}`, where every user of this machine can read it; pass it by the environment only"
+    )]
+    SecretArgument {
+        /// The command.
+        command: String,
+        /// The variable that holds the secret.
+        variable: String,
+    },
+    /// The address is no HTTP address.
+    #[error("`{url}` is not an http or https address: {problem}")]
+    Url {
+        /// The address, without what may be secret in it.
+        url: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A header cannot be sent. Its value is not shown.
+    #[error("the HTTP header `{name}` {problem}")]
+    Header {
+        /// The header's name.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The HTTP client cannot start, for instance because the system's certificates cannot be read.
+    #[error("cannot start the HTTP client: {0}")]
+    Client(String),
+}
+
+/// Why a session did not open.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// Trying again without changing something is useless: a command that does not exist,
+    /// credentials that the server refuses.
+    #[error("{0}")]
+    Permanent(String),
+    /// The next try may succeed.
+    #[error("{0}")]
+    Transient(String),
+}
+
+/// One open MCP session.
+pub struct Connection {
+    service: RunningService<RoleClient, ClientConfig>,
+    ending: Ending,
+}
+
+/// How a transport learns and tells why it ended.
+pub(crate) struct Ending {
+    /// Set once, with the cause, when the other side is gone. Closed unset by transports that
+    /// have nothing to tell.
+    cause: watch::Receiver<Option<String>>,
+    /// Dropped with the connection: the sign to tear down what the transport left running.
+    _alive: Option<tokio_util::sync::DropGuard>,
+}
+
+impl Ending {
+    /// For a transport whose end has no story.
+    pub(crate) fn silent() -> Self {
+        let (_, cause) = watch::channel(None);
+        Self { cause, _alive: None }
+    }
+
+    pub(crate) fn new(
+        cause: watch::Receiver<Option<String>>,
+        alive: tokio_util::sync::DropGuard,
+    ) -> Self {
+        Self {
+            cause,
+            _alive: Some(alive),
+        }
+    }
+
+    /// The cause, waited for shortly.
+    async fn cause(&self) -> Option<String> {
+        let mut cause = self.cause.clone();
+        let told = tokio::time::timeout(LAST_WORDS, cause.wait_for(Option::is_some)).await;
+        told.ok()?.ok()?.clone()
+    }
+}
+
+impl Connection {
+    /// Shakes hands over a transport.
+    pub(crate) async fn open<T, E, A>(
+        transport: T,
+        ending: Ending,
+        redactor: &Redactor,
+    ) -> Result<Self, ConnectError>
+    where
+        T: IntoTransport<RoleClient, E, A>,
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        match rmcp::serve_client(client(), transport).await {
+            Ok(service) => Ok(Self { service, ending }),
+            Err(error) => {
+                let told = redactor.line(&handshake_error(&error));
+                if error.is_authorization_required() || told.contains("HTTP 401") || told.contains("HTTP 403") {
+                    return Err(ConnectError::Permanent(format!(
+                        "the server refuses the credentials: {told}"
+                    )));
+                }
+                Err(ConnectError::Transient(match ending.cause().await {
+                    Some(cause) => cause,
+                    None => format!("no MCP session: {told}"),
+                }))
+            }
+        }
+    }
+
+    /// The other side of the session.
+    pub(crate) fn peer(&self) -> &Peer<RoleClient> {
+        self.service.peer()
+    }
+
+    /// Why the session ended, if its transport can tell; call it only once it has.
+    pub(crate) async fn cause(&self) -> Option<String> {
+        self.ending.cause().await
+    }
+}
+
+fn client() -> ClientConfig {
+    ClientConfig::new(
+        ClientCapabilities::default(),
+        Implementation::new("qchost", env!("CARGO_PKG_VERSION")),
+    )
+}
+
+/// The library's words, without the debug form of whole messages that some of them hold.
+fn handshake_error(error: &ClientInitializeError) -> String {
+    match error {
+        ClientInitializeError::ExpectedInitResponse(_)
+        | ClientInitializeError::ExpectedInitResult(_) => {
+            "the server did not answer `initialize` as MCP asks".to_owned()
+        }
+        ClientInitializeError::TransportError { error, .. } => crate::fault::words(error),
+        other => other.to_string(),
+    }
+}
+
+/// A place where the last line of something is kept.
+#[derive(Default)]
+pub(crate) struct LastLine(Mutex<String>);
+
+impl LastLine {
+    pub(crate) fn set(&self, line: String) {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = line;
+    }
+
+    pub(crate) fn get(&self) -> String {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+}

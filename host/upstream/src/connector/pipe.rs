@@ -1,0 +1,51 @@
+//! An MCP server in this process, over any pair of byte streams.
+
+use std::io;
+
+use qchost_catalog::BoxFuture;
+use secrecy::SecretString;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{ConnectError, Connection, Connector, Ending};
+use crate::text::Redactor;
+
+/// Opens sessions over what a closure gives: our end of a pipe whose other end a server reads.
+pub struct PipeConnector<F> {
+    name: String,
+    open: F,
+}
+
+impl<F> PipeConnector<F> {
+    /// `open` is called once per session and starts (or reaches) a server; `name` says which.
+    pub fn new(name: impl Into<String>, open: F) -> Self {
+        Self {
+            name: name.into(),
+            open,
+        }
+    }
+}
+
+impl<F, R, W> Connector for PipeConnector<F>
+where
+    F: Fn() -> io::Result<(R, W)> + Send + Sync,
+    R: AsyncRead + Send + Unpin + 'static,
+    W: AsyncWrite + Send + Unpin + 'static,
+{
+    fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>> {
+        Box::pin(async move {
+            let pipe = (self.open)().map_err(|error| {
+                ConnectError::Transient(format!("cannot start {}: {error}", self.name))
+            })?;
+            Connection::open(pipe, Ending::silent(), &Redactor::default()).await
+        })
+    }
+
+    fn describe(&self) -> String {
+        self.name.clone()
+    }
+
+    /// None: the server holds them, and it is ours.
+    fn secrets(&self) -> Vec<SecretString> {
+        Vec::new()
+    }
+}

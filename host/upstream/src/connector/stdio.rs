@@ -1,0 +1,260 @@
+//! An MCP server as a child process, spoken to over its standard input and output.
+//!
+//! Invariants: the child gets a minimal environment plus what is configured, and a secret only
+//! by the environment, never by an argument. It leads a process group of its own; when the
+//! connection is dropped, or the host's runtime ends, the whole group is gone. Its standard
+//! error becomes log lines without secrets.
+
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use qchost_catalog::BoxFuture;
+use rmcp::transport::async_rw::AsyncRwTransport;
+use rustix::process::{Pid, Signal, kill_process_group};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{ConfigError, ConnectError, Connection, Connector, Ending, LastLine};
+use crate::MAX_MESSAGE;
+use crate::text::Redactor;
+
+/// What a child inherits of our environment: where programs, files and languages are.
+const INHERITED: [&str; 8] = ["PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "XDG_RUNTIME_DIR"];
+
+/// How long a child may take to leave: once after its input ended, once after being asked.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How long the end of its standard error is waited for after a child's death.
+const LAST_OUTPUT: Duration = Duration::from_millis(200);
+
+/// The longest line of standard error that is kept in one piece, in bytes.
+const MAX_LINE: u64 = 4 * 1024;
+
+/// Runs a command per session.
+pub struct StdioConnector {
+    command: String,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    secrets: Vec<(String, SecretString)>,
+    cwd: Option<PathBuf>,
+    redactor: Arc<Redactor>,
+}
+
+impl StdioConnector {
+    /// `command` is looked up in `PATH`; `env` and `secrets` are added to the child's
+    /// environment, and the values of `secrets` are kept out of everything that is shown.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::SecretArgument`] if a secret's value appears in an argument.
+    pub fn new(
+        command: impl Into<String>,
+        args: Vec<String>,
+        env: Vec<(String, String)>,
+        secrets: Vec<(String, SecretString)>,
+        cwd: Option<PathBuf>,
+    ) -> Result<Self, ConfigError> {
+        let command = command.into();
+        let exposed = secrets.iter().find(|(_, secret)| {
+            let secret = secret.expose_secret();
+            !secret.is_empty() && args.iter().any(|arg| arg.contains(secret))
+        });
+        if let Some((variable, _)) = exposed {
+            return Err(ConfigError::SecretArgument {
+                variable: variable.clone(),
+                command,
+            });
+        }
+        let redactor = Redactor::new(secrets.iter().map(|(_, secret)| secret.clone()));
+        Ok(Self {
+            command,
+            args,
+            env,
+            secrets,
+            cwd,
+            redactor: Arc::new(redactor),
+        })
+    }
+
+    fn spawn(&self) -> Result<Child, ConnectError> {
+        let mut command = Command::new(&self.command);
+        command
+            .args(&self.args)
+            .env_clear()
+            .envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .envs(self.secrets.iter().map(|(name, value)| (name, value.expose_secret())))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        if let Some(cwd) = &self.cwd {
+            command.current_dir(cwd);
+        }
+        command.spawn().map_err(|error| {
+            use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+            let message = match &self.cwd {
+                Some(cwd) => format!("cannot run `{}` in {}: {error}", self.command, cwd.display()),
+                None => format!("cannot run `{}`: {error}", self.command),
+            };
+            match error.kind() {
+                NotFound | PermissionDenied | NotADirectory => ConnectError::Permanent(message),
+                _ => ConnectError::Transient(message),
+            }
+        })
+    }
+}
+
+impl Connector for StdioConnector {
+    fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>> {
+        Box::pin(async move {
+            let mut child = self.spawn()?;
+            let (Some(stdin), Some(stdout), Some(stderr)) =
+                (child.stdin.take(), child.stdout.take(), child.stderr.take())
+            else {
+                return Err(ConnectError::Transient(format!("`{}` has no pipes", self.command)));
+            };
+            let last = Arc::new(LastLine::default());
+            let stderr = tokio::spawn(log_lines(stderr, self.redactor.clone(), last.clone()));
+            let stop = CancellationToken::new();
+            let (tell, cause) = watch::channel(None);
+            let group = Group::of(&child);
+            let name = self.command.clone();
+            let stopped = stop.clone();
+            tokio::spawn(async move {
+                let status = attend(child, group, stopped).await;
+                // What it wrote at the end is often the reason.
+                let _ = tokio::time::timeout(LAST_OUTPUT, stderr).await;
+                tell.send_replace(Some(obituary(&name, &status, &last.get())));
+            });
+            let ending = Ending::new(cause, stop.drop_guard());
+            let transport = AsyncRwTransport::new(stdout, stdin).with_max_line_length(MAX_MESSAGE);
+            Connection::open(transport, ending, &self.redactor).await
+        })
+    }
+
+    fn describe(&self) -> String {
+        let mut line = self.command.clone();
+        for arg in &self.args {
+            line.push(' ');
+            line.push_str(arg);
+        }
+        self.redactor.line(&line)
+    }
+
+    fn secrets(&self) -> Vec<SecretString> {
+        self.secrets.iter().map(|(_, secret)| secret.clone()).collect()
+    }
+}
+
+/// A child's process group; killed when this is dropped, which covers the end of the runtime.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        Self(id.and_then(Pid::from_raw))
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.0 {
+            // An empty group is what we want, and the only error there is.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+/// Waits for the child's end, and from `stop` on brings it about: first its input has ended
+/// (the transport is gone), then it is asked, then it is killed.
+async fn attend(mut child: Child, group: Group, stop: CancellationToken) -> std::io::Result<ExitStatus> {
+    tokio::select! {
+        status = child.wait() => return status,
+        () = stop.cancelled() => {}
+    }
+    if let Ok(status) = tokio::time::timeout(GRACE, child.wait()).await {
+        return status;
+    }
+    group.signal(Signal::TERM);
+    if let Ok(status) = tokio::time::timeout(GRACE, child.wait()).await {
+        return status;
+    }
+    group.signal(Signal::KILL);
+    child.wait().await
+}
+
+fn obituary(name: &str, status: &std::io::Result<ExitStatus>, last: &str) -> String {
+    let end = match status {
+        Ok(status) => format!("`{name}` ended ({status})"),
+        Err(error) => format!("`{name}` ended ({error})"),
+    };
+    match last {
+        "" => end,
+        last => format!("{end}; its last words: {last}"),
+    }
+}
+
+/// Logs a child's standard error line by line; a line without end is cut into pieces.
+async fn log_lines(stream: impl AsyncRead + Unpin, redactor: Arc<Redactor>, last: Arc<LastLine>) {
+    let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let text = redactor.line(&String::from_utf8_lossy(&line));
+        if !text.is_empty() {
+            tracing::debug!(line = %text, "server's standard error");
+            last.set(text);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_among_the_arguments_is_refused() {
+        let new = |args: &[&str]| {
+            let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+            let secrets = vec![("TOKEN".to_owned(), SecretString::from("hush"))];
+            StdioConnector::new("server", args, Vec::new(), secrets, None)
+        };
+        let shown = new(&["--token=hush"]).err().unwrap().to_string();
+        assert!(shown.contains("TOKEN") && !shown.contains("hush"), "{shown}");
+        assert_eq!(new(&["-e", "TOKEN"]).unwrap().describe(), "server -e TOKEN");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_run_is_a_permanent_error() {
+        let missing = StdioConnector::new("/nonexistent/server", Vec::new(), Vec::new(), Vec::new(), None);
+        let Err(ConnectError::Permanent(message)) = missing.unwrap().connect().await else {
+            unreachable!("a command that does not exist was run");
+        };
+        assert!(message.contains("/nonexistent/server"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn endless_lines_are_cut_and_secrets_taken_out() {
+        let text = [vec![b'x'; 10_000], b" tail hush\n\n".to_vec()].concat();
+        let last = Arc::new(LastLine::default());
+        let redactor = Redactor::new([SecretString::from("hush")]);
+        log_lines(text.as_slice(), Arc::new(redactor), last.clone()).await;
+        assert!(last.get().ends_with("tail [redacted]"), "{}", last.get());
+    }
+}

@@ -1,0 +1,224 @@
+//! What an answer of an MCP server means: a `CallToolResult` becomes an [`Outcome`].
+//!
+//! Two kinds of server are read alike: those that hand on the REST API's bodies (QuantConnect's
+//! own, whose tools answer `success: false` as a successful call, and raise HTTP faults as
+//! text), and ours, which marks `success: false` as an error and adds
+//! `"failure": {"kind": …, "retryAfter": seconds}` to the body where the fault is not the
+//! cloud's own word.
+//!
+//! Invariants: `Ok` is only what QuantConnect called a success. For an operation that must not
+//! be sent twice, `Unavailable` and `RateLimited` mean that nothing was done; a fault after
+//! which it may have been done is `UnknownOutcome`.
+
+mod failure;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use qchost_catalog::{Access, Failure, Operation, Outcome};
+use rmcp::model::{CallToolResult, ErrorCode, ErrorData};
+use serde_json::{Map, Value};
+
+use crate::text::Redactor;
+
+/// Keys of a "still loading" answer; with anything else beside them there is content.
+const LOADING_KEYS: [&str; 5] = ["success", "errors", "progress", "status", "message"];
+
+/// Reads the answers to one call.
+#[derive(Clone, Copy)]
+pub(crate) struct Decoder<'a> {
+    /// The operation, if the catalog knows it.
+    pub operation: Option<&'static Operation>,
+    /// What must not be shown.
+    pub redactor: &'a Redactor,
+}
+
+/// The one usable part of a result.
+enum Content {
+    Object(Map<String, Value>),
+    /// JSON, but no object.
+    Other(Value),
+    /// No JSON.
+    Text(String),
+    Nothing,
+}
+
+impl Decoder<'_> {
+    /// The outcome of a call that was answered.
+    pub(crate) fn answer(&self, result: CallToolResult) -> Outcome {
+        let is_error = result.is_error == Some(true);
+        match content(result) {
+            Content::Object(body) => self.object(body, is_error),
+            Content::Text(text) if is_error => Err(self.error_text(&text)),
+            Content::Other(value) if is_error => Err(self.error_text(&value.to_string())),
+            Content::Nothing if is_error => Err(self.lost("the server answered an error without a word")),
+            // Nothing is known of such a tool's answers, so any is one.
+            Content::Other(value) if self.operation.is_none() => Ok(value),
+            Content::Text(text) if self.operation.is_none() => Ok(Value::String(text)),
+            Content::Nothing if self.operation.is_none() => Ok(Value::Null),
+            Content::Text(text) if self.answered_by_server() => {
+                Ok(Value::Object(Map::from_iter([("result".to_owned(), Value::String(text))])))
+            }
+            Content::Other(value) => Err(self.unexpected("a JSON object", &value.to_string())),
+            Content::Text(text) => Err(self.unexpected("a JSON object", &text)),
+            Content::Nothing => Err(Failure::UnexpectedResponse(
+                "the server's answer is empty".to_owned(),
+            )),
+        }
+    }
+
+    /// The outcome of a call that the server refused by a JSON-RPC error.
+    pub(crate) fn protocol_error(&self, error: &ErrorData) -> Failure {
+        let message = self.redactor.line(&error.message);
+        match error.code {
+            ErrorCode::INVALID_PARAMS if !names_unknown_tool(&message) => {
+                Failure::InvalidArgument(message)
+            }
+            ErrorCode::INVALID_PARAMS
+            | ErrorCode::METHOD_NOT_FOUND
+            | ErrorCode::INVALID_REQUEST
+            | ErrorCode::PARSE_ERROR => Failure::UnexpectedResponse(format!(
+                "the server refused the call ({}): {message}",
+                error.code.0
+            )),
+            code => self.lost(&format!("the server failed ({}): {message}", code.0)),
+        }
+    }
+
+    /// The failure of a call whose answer is lost although it may have been carried out.
+    /// `reason` is shown as it is.
+    pub(crate) fn lost(&self, reason: &str) -> Failure {
+        if self.idempotent() {
+            Failure::Unavailable(reason.to_owned())
+        } else {
+            Failure::UnknownOutcome(reason.to_owned())
+        }
+    }
+
+    /// Whether the call may be sent again after its answer was lost.
+    pub(crate) fn idempotent(&self) -> bool {
+        self.operation.is_some_and(|operation| operation.idempotent)
+    }
+
+    /// Only a read can be "not ready"; what is not known may be one.
+    fn may_be_loading(&self) -> bool {
+        self.operation
+            .is_none_or(|operation| operation.access == Access::Read)
+    }
+
+    fn answered_by_server(&self) -> bool {
+        self.operation
+            .is_some_and(|operation| operation.endpoint.is_empty())
+    }
+
+    fn object(&self, body: Map<String, Value>, is_error: bool) -> Outcome {
+        let success = match body.get("success") {
+            None | Some(Value::Null) => None,
+            Some(Value::Bool(success)) => Some(*success),
+            Some(other) => {
+                return Err(self.unexpected("\"success\" to be true or false", &other.to_string()));
+            }
+        };
+        let errors = strings(body.get("errors"));
+        let refused = success == Some(false) || is_error || (success.is_none() && !errors.is_empty());
+        if refused && let Some(failure) = body.get("failure").and_then(Value::as_object) {
+            return Err(self.told_failure(failure, errors));
+        }
+        if is_error && success == Some(true) {
+            return Err(self.unexpected("either an error or a success", &Value::Object(body).to_string()));
+        }
+        if self.may_be_loading() && is_loading_body(&body) {
+            return Err(self.not_ready(progress_value(body.get("progress")), errors));
+        }
+        if refused {
+            return Err(self.refusal(errors));
+        }
+        if body.values().all(Value::is_null) && self.operation.is_some() {
+            return Err(self.unexpected("an answer", &Value::Object(body).to_string()));
+        }
+        Ok(Value::Object(body))
+    }
+
+    fn not_ready(&self, progress: Option<f64>, errors: Vec<String>) -> Failure {
+        let message = match errors.is_empty() {
+            true => "still loading".to_owned(),
+            false => self.redactor.line(&errors.join("; ")),
+        };
+        Failure::NotReady { progress, message }
+    }
+
+    fn unexpected(&self, expected: &str, got: &str) -> Failure {
+        Failure::UnexpectedResponse(format!(
+            "expected {expected} but the server answered: {}",
+            self.redactor.line(got)
+        ))
+    }
+}
+
+/// The text copy if it holds JSON: parsing it once is cheaper than what the transport did for
+/// `structuredContent`, and it is the REST API's own body where the structured one was filtered
+/// through a schema.
+fn content(result: CallToolResult) -> Content {
+    let text = result
+        .content
+        .iter()
+        .filter_map(|block| block.as_text())
+        .map(|block| block.text.as_str())
+        .collect::<Vec<_>>()
+        .join("\n");
+    let parsed = serde_json::from_str(&text).ok();
+    match (parsed, result.structured_content) {
+        (Some(Value::Object(body)), _) | (_, Some(Value::Object(body))) => Content::Object(body),
+        // A version such as `1.0` is JSON by accident; unquoted text stays text.
+        (Some(value @ (Value::Array(_) | Value::String(_))), _) => Content::Other(value),
+        (_, Some(value)) if !value.is_null() => Content::Other(value),
+        _ if !text.is_empty() => Content::Text(text),
+        _ => Content::Nothing,
+    }
+}
+
+/// Whether the body says nothing but how far the server has come.
+fn is_loading_body(body: &Map<String, Value>) -> bool {
+    let empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    };
+    let says_loading = body
+        .get("status")
+        .and_then(Value::as_str)
+        .is_some_and(|status| status.eq_ignore_ascii_case("loading"));
+    let has_progress = body.get("progress").is_some_and(Value::is_number);
+    (says_loading || has_progress)
+        && body
+            .iter()
+            .all(|(key, value)| LOADING_KEYS.contains(&key.as_str()) || empty(value))
+}
+
+/// A part of 1, or of 100.
+fn progress_value(value: Option<&Value>) -> Option<f64> {
+    let progress = value?.as_f64()?;
+    let progress = if progress > 1.0 { progress / 100.0 } else { progress };
+    (0.0..=1.0).contains(&progress).then_some(progress)
+}
+
+/// The strings of an `errors` value, whatever form it has.
+fn strings(errors: Option<&Value>) -> Vec<String> {
+    let word = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    match errors {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(list)) => list.iter().map(word).collect(),
+        Some(other) => vec![word(other)],
+    }
+}
+
+/// Whether a message says that the server lacks the tool.
+fn names_unknown_tool(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    message.contains("unknown tool") || message.contains("tool not found")
+}

@@ -1,0 +1,181 @@
+//! Foreign words on their way into an error or a log line.
+//!
+//! Invariants: what leaves here is bounded, on one line, free of the secrets that the
+//! connection knows, and no URL in it keeps its query (a download URL's query is its key).
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+/// How much of an unexpected answer an error quotes, in characters.
+pub(crate) const EXCERPT: usize = 300;
+
+/// How much of one error of the cloud's is kept, in characters.
+const WORDS: usize = 2_000;
+
+/// How many errors of one answer are kept.
+const ERRORS: usize = 32;
+
+/// What stands where a secret stood.
+const REDACTED: &str = "[redacted]";
+
+/// The secrets of one connection, to be taken out of whatever is shown.
+#[derive(Clone, Default)]
+pub(crate) struct Redactor {
+    secrets: Vec<SecretString>,
+}
+
+impl std::fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Redactor({} secrets)", self.secrets.len())
+    }
+}
+
+impl Redactor {
+    /// Takes out each of these; empty ones are ignored.
+    pub(crate) fn new(secrets: impl IntoIterator<Item = SecretString>) -> Self {
+        let mut secrets: Vec<_> = secrets
+            .into_iter()
+            .filter(|secret| !secret.expose_secret().is_empty())
+            .collect();
+        // A secret that holds another one has to go first.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
+        Self { secrets }
+    }
+
+    /// One bounded line without secrets.
+    pub(crate) fn line(&self, text: &str) -> String {
+        excerpt(&self.hide(text.to_owned()), EXCERPT)
+    }
+
+    /// The errors of an answer: the cloud's own words, each and all of them bounded.
+    pub(crate) fn words(&self, errors: Vec<String>) -> Vec<String> {
+        errors
+            .into_iter()
+            .take(ERRORS)
+            .map(|error| excerpt(&self.hide(error), WORDS))
+            .collect()
+    }
+
+    /// The same, with more secrets.
+    pub(crate) fn with(&self, more: impl IntoIterator<Item = SecretString>) -> Self {
+        Self::new(self.secrets.iter().cloned().chain(more))
+    }
+
+    fn hide(&self, text: String) -> String {
+        self.secrets.iter().fold(text, |text, secret| {
+            if text.contains(secret.expose_secret()) {
+                text.replace(secret.expose_secret(), REDACTED)
+            } else {
+                text
+            }
+        })
+    }
+}
+
+/// At most `limit` characters on one line, URLs without user, query and fragment.
+pub(crate) fn excerpt(text: &str, limit: usize) -> String {
+    // Four times the limit is enough to fill it, whatever is taken out of a URL.
+    let start: String = text.trim().chars().take(limit.saturating_mul(4)).collect();
+    let plain: String = without_queries(&start)
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    let mut short: String = plain.chars().take(limit).collect();
+    if short.len() < plain.len() || start.len() < text.trim().len() {
+        short.push('…');
+    }
+    short
+}
+
+fn without_queries(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        let end = after
+            .find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`'))
+            .unwrap_or(after.len());
+        let (url, tail) = after.split_at_checked(end).unwrap_or((after, ""));
+        let address = url.split(['?', '#']).next().unwrap_or_default();
+        let (authority, path) = match address.split_once('/') {
+            Some((authority, path)) => (authority, Some(path)),
+            None => (address, None),
+        };
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        out.push_str(before);
+        out.push_str("://");
+        out.push_str(host);
+        if let Some(path) = path {
+            out.push('/');
+            out.push_str(path);
+        }
+        if address.len() < url.len() {
+            out.push_str("?…");
+        }
+        rest = tail;
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn redactor(secrets: &[&str]) -> Redactor {
+        Redactor::new(secrets.iter().map(|secret| SecretString::from(*secret)))
+    }
+
+    #[test]
+    fn secrets_are_taken_out_the_longest_first() {
+        let redactor = redactor(&["abc", "Bearer abc", ""]);
+        assert_eq!(redactor.line("x abc y Bearer abc"), "x [redacted] y [redacted]");
+        assert_eq!(format!("{redactor:?}"), "Redactor(2 secrets)");
+    }
+
+    #[test]
+    fn a_secret_is_gone_before_the_text_is_cut() {
+        let redactor = redactor(&[]).with([SecretString::from("hunter2-and-more")]);
+        let at_the_limit = format!("{}hunter2-and-more", "x".repeat(EXCERPT - 7));
+        for shown in [redactor.line(&at_the_limit), redactor.words(vec![at_the_limit]).concat()] {
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn urls_lose_what_may_be_a_key() {
+        for (given, shown) in [
+            ("see https://x.test/a/b?sig=1&e=2 now", "see https://x.test/a/b?… now"),
+            ("'https://u:p@x.test/a#frag'", "'https://x.test/a?…'"),
+            ("http://x.test", "http://x.test"),
+            ("a://b://c?d", "a://b://c?…"),
+            ("https://x.test?k=v", "https://x.test?…"),
+        ] {
+            assert_eq!(excerpt(given, 300), shown);
+        }
+    }
+
+    #[test]
+    fn control_characters_and_length_are_tamed() {
+        assert_eq!(excerpt("a\nb\u{1b}[31m\u{0}", 300), "a b [31m ");
+        let long = excerpt(&"é".repeat(5_000), 300);
+        assert_eq!(long.chars().count(), 301);
+        let errors = Redactor::default().words(vec!["x".repeat(9_000); 100]);
+        assert_eq!(errors.len(), 32);
+        assert!(errors.iter().all(|error| error.chars().count() == 2_001));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_becomes_a_bounded_line(text in any::<String>(), limit in 0_usize..400) {
+            let short = excerpt(&text, limit);
+            prop_assert!(short.chars().count() <= limit + 1);
+            prop_assert!(!short.chars().any(char::is_control));
+        }
+
+        #[test]
+        fn a_query_never_survives(host in "[a-z.]{1,20}", path in "[a-z/]{0,20}", query in "[A-Z0-9]{8,30}") {
+            let shown = excerpt(&format!("got https://{host}/{path}?sig={query} back"), 300);
+            prop_assert!(!shown.contains(&query), "{}", shown);
+        }
+    }
+}
