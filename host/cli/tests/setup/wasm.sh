@@ -26,7 +26,7 @@ case ${QCHOST_WASM_TOOLCHAIN:-} in
         if have_target || have_debian; then exit 0; fi
         if command -v rustup >/dev/null 2>&1; then
             echo "setup: rustup target add $target"
-            if rustup target add "$target" && have_target; then exit 0; fi
+            if timeout 300 rustup target add "$target" && have_target; then exit 0; fi
             echo "setup: rustup could not add the target; trying Debian's packages" >&2
         fi
         ;;
