@@ -174,8 +174,19 @@ mod tests {
     #[test]
     fn only_a_json_object_is_an_answer() {
         for text in [
-            "", " ", "null", "[]", "[true]", "\"x\"", "1", "<html>busy</html>", "{", "{\"a\":1}x",
-            "{\"success\":\"false\"}", "{\"success\":0}", "{\"success\":true,\"success\":false}",
+            "",
+            " ",
+            "null",
+            "[]",
+            "[true]",
+            "\"x\"",
+            "1",
+            "<html>busy</html>",
+            "{",
+            "{\"a\":1}x",
+            "{\"success\":\"false\"}",
+            "{\"success\":0}",
+            "{\"success\":true,\"success\":false}",
         ] {
             let reason = Answer::parse(text.to_owned()).unwrap_err();
             assert!(!reason.is_empty(), "{text}");
@@ -186,7 +197,12 @@ mod tests {
     fn success_false_is_a_rejection_and_nothing_else_is() {
         let rejected = |text: &str| Answer::parse(text.to_owned()).unwrap().is_rejected();
         assert!(rejected(r#"{"success": false}"#));
-        for text in ["{}", r#" {"success": true}"#, r#"{"success": null}"#, r#"{"errors": ["x"]}"#] {
+        for text in [
+            "{}",
+            r#" {"success": true}"#,
+            r#"{"success": null}"#,
+            r#"{"errors": ["x"]}"#,
+        ] {
             assert!(!rejected(text), "{text}");
         }
     }
@@ -213,7 +229,10 @@ mod tests {
         });
         assert_eq!(body.pointer("/failure/retryAfter"), Some(&json!(2)));
         let body = failure_body(&Failure::RateLimited { retry_after: None });
-        assert_eq!(body.pointer("/failure"), Some(&json!({ "kind": "rate-limited" })));
+        assert_eq!(
+            body.pointer("/failure"),
+            Some(&json!({ "kind": "rate-limited" }))
+        );
     }
 
     proptest! {

@@ -128,10 +128,17 @@ mod tests {
             ("http://[::1]:5612/api/v2", true),
             ("http://localhost:5612/api/v2", true),
         ] {
-            assert_eq!(BaseUrl::parse(text).unwrap().is_loopback(), loopback, "{text}");
+            assert_eq!(
+                BaseUrl::parse(text).unwrap().is_loopback(),
+                loopback,
+                "{text}"
+            );
         }
         let base = BaseUrl::parse("https://example.com/api/v2/").unwrap();
-        assert_eq!(base.endpoint("/projects/read"), "https://example.com/api/v2/projects/read");
+        assert_eq!(
+            base.endpoint("/projects/read"),
+            "https://example.com/api/v2/projects/read"
+        );
     }
 
     #[test]
@@ -147,11 +154,17 @@ mod tests {
             "file:///etc/passwd",
         ] {
             let error = BaseUrl::parse(text).unwrap_err();
-            assert!(matches!(error, BaseUrlError::Exposed { .. }), "{text}: {error}");
+            assert!(
+                matches!(error, BaseUrlError::Exposed { .. }),
+                "{text}: {error}"
+            );
         }
         for text in ["", "quantconnect.com", "https://", "http://[::1"] {
             let error = BaseUrl::parse(text).unwrap_err();
-            assert!(matches!(error, BaseUrlError::Malformed { .. }), "{text}: {error}");
+            assert!(
+                matches!(error, BaseUrlError::Malformed { .. }),
+                "{text}: {error}"
+            );
         }
         for text in [
             "https://user:hush@example.com",
@@ -167,8 +180,14 @@ mod tests {
     #[test]
     fn a_location_is_a_web_address_or_nothing() {
         let base = BaseUrl::parse("https://example.com/api/v2").unwrap();
-        let at = |location| base.location("/live/auth0/authorize", location).map(String::from);
-        assert_eq!(at("https://other.example/a?b").as_deref(), Some("https://other.example/a?b"));
+        let at = |location| {
+            base.location("/live/auth0/authorize", location)
+                .map(String::from)
+        };
+        assert_eq!(
+            at("https://other.example/a?b").as_deref(),
+            Some("https://other.example/a?b")
+        );
         assert_eq!(at("/login").as_deref(), Some("https://example.com/login"));
         assert_eq!(at("javascript:alert(1)"), None);
         assert_eq!(at("file:///etc/passwd"), None);

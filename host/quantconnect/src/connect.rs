@@ -30,7 +30,11 @@ impl RestClient {
         if is_authorized(&present) {
             return Ok(present);
         }
-        match self.exchange(endpoint, body, Effect::Repeatable).await.reply? {
+        match self
+            .exchange(endpoint, body, Effect::Repeatable)
+            .await
+            .reply?
+        {
             Reply::Redirect(url) => Ok(Answer::of(&json!({
                 "authorization": { "url": url.as_str() },
                 "success": true,

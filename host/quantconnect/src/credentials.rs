@@ -62,20 +62,43 @@ impl Credentials {
         &self.user_id
     }
 
-    /// The value of `Authorization` that goes with `Timestamp: {unix_time}`: Basic
-    /// authentication of `user-id : sha256-hex("token:unix-time")`.
-    pub(crate) fn authorization(&self, unix_time: u64) -> Option<HeaderValue> {
+    /// What goes with `Timestamp: {unix_time}`: Basic authentication of
+    /// `user-id : sha256-hex("token:unix-time")`.
+    pub(crate) fn authorization(&self, unix_time: u64) -> Option<Authorization> {
         let mut hasher = Sha256::new();
         hasher.update(self.token.expose_secret().as_bytes());
         hasher.update(format!(":{unix_time}").as_bytes());
-        let mut pair = format!("{}:", self.user_id);
-        for byte in hasher.finalize() {
-            pair.push_str(&format!("{byte:02x}"));
-        }
-        let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair))).ok()?;
-        // The hash opens the account for as long as the cloud accepts its timestamp.
-        value.set_sensitive(true);
-        Some(value)
+        let hash = hasher
+            .finalize()
+            .iter()
+            .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        let encoded = STANDARD.encode(format!("{}:{hash}", self.user_id));
+        let mut header = HeaderValue::try_from(format!("Basic {encoded}")).ok()?;
+        header.set_sensitive(true);
+        Some(Authorization {
+            header,
+            secrets: [hash, encoded],
+        })
+    }
+}
+
+/// The value of one request's `Authorization` header. It opens the account for as long as the cloud
+/// accepts its timestamp.
+pub(crate) struct Authorization {
+    pub(crate) header: HeaderValue,
+    secrets: [String; 2],
+}
+
+impl Authorization {
+    /// The text without this authorisation, which a server may echo in an error.
+    pub(crate) fn redact(&self, text: String) -> String {
+        self.secrets.iter().fold(text, |text, secret| {
+            if text.contains(secret) {
+                text.replace(secret, "[redacted]")
+            } else {
+                text
+            }
+        })
     }
 }
 
@@ -95,12 +118,15 @@ mod tests {
     #[test]
     fn the_header_is_what_another_implementation_computes() {
         let credentials = Credentials::new("1", "not-a-token".into()).unwrap();
-        let value = credentials.authorization(1_700_000_000).unwrap();
+        let value = credentials.authorization(1_700_000_000).unwrap().header;
         assert!(value.is_sensitive());
         let pair = value.to_str().unwrap().strip_prefix("Basic ").unwrap();
         // `printf %s not-a-token:1700000000 | sha256sum`
         let hash = "42cd3f66621aaa79ab654b2727d38d3715e122278fd7097d10c4b00c7d987fb3";
-        assert_eq!(STANDARD.decode(pair).unwrap(), format!("1:{hash}").as_bytes());
+        assert_eq!(
+            STANDARD.decode(pair).unwrap(),
+            format!("1:{hash}").as_bytes()
+        );
     }
 
     #[test]
@@ -121,6 +147,9 @@ mod tests {
             assert!(!error.to_string().contains("hush"));
         }
         let debug = format!("{:?}", Credentials::new("1", "hush".into()).unwrap());
-        assert!(debug.contains("user_id") && !debug.contains("hush"), "{debug}");
+        assert!(
+            debug.contains("user_id") && !debug.contains("hush"),
+            "{debug}"
+        );
     }
 }

@@ -1,4 +1,18 @@
-//! QuantConnect's REST API v2 as an MCP server.
+//! QuantConnect's REST API v2 as an MCP server: the 64 tools of the official server, in Rust, for any MCP
+//! client on standard input and output, and for the host itself over a pipe.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use qchost_quantconnect::{Credentials, Options, RestClient, RestOptions, Server};
+//!
+//! let credentials = Credentials::new("12345", std::env::var("QUANTCONNECT_API_TOKEN")?.into())?;
+//! let rest = RestClient::new(credentials, &RestOptions::default())?;
+//! Server::new(rest, Options::default())?.serve_stdio(Default::default()).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! Invariant: it is a translation and nothing more. It decides nothing about what may be called, sends each
+//! call once, and hands the cloud's body on unchanged.
 
 mod answer;
 mod base;
@@ -6,8 +20,14 @@ mod connect;
 mod credentials;
 mod probe;
 mod rest;
+mod server;
+mod tools;
+
 pub use answer::Answer;
 pub use base::{BaseUrlError, CLOUD};
 pub use credentials::{Credentials, CredentialsError};
 pub use probe::{Probe, RateLimit};
 pub use rest::{Effect, RestClient, RestError, RestOptions};
+pub use secrecy::SecretString;
+pub use server::{Options, ServeError, Server};
+pub use tools::SchemaError;

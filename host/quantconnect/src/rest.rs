@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use crate::answer::{Answer, excerpt};
 use crate::base::{BaseUrl, BaseUrlError, CLOUD, localhost};
-use crate::credentials::Credentials;
+use crate::credentials::{Authorization, Credentials};
 use crate::probe::{RateLimit, retry_after, skew};
 
 /// A clock that is this far off deserves a word when the cloud refuses the credentials.
@@ -185,7 +185,10 @@ impl RestClient {
             .text("key", key.to_owned())
             .part("objectData", file);
         let endpoint = "/object/set";
-        self.answer(self.send(endpoint, effect, |request| request.multipart(form)).await)
+        self.answer(
+            self.send(endpoint, effect, |request| request.multipart(form))
+                .await,
+        )
     }
 
     /// One exchange, with all that it tells besides the answer.
@@ -195,7 +198,8 @@ impl RestClient {
         body: &Map<String, Value>,
         effect: Effect,
     ) -> Exchange {
-        self.send(endpoint, effect, |request| request.json(body)).await
+        self.send(endpoint, effect, |request| request.json(body))
+            .await
     }
 
     /// Turns an exchange into its answer.
@@ -258,7 +262,7 @@ impl RestClient {
             .inner
             .http
             .post(self.inner.base.endpoint(sent.endpoint))
-            .header(AUTHORIZATION, authorization)
+            .header(AUTHORIZATION, &authorization.header)
             .header("Timestamp", now);
         let response = payload(request)
             .send()
@@ -266,7 +270,7 @@ impl RestClient {
             .map_err(|error| self.lost(sent, error))?;
         told.skew = skew(response.headers(), SystemTime::now());
         told.rate_limit = RateLimit::read(response.headers());
-        self.read(sent, response, told.skew).await
+        self.read(sent, response, &authorization, told.skew).await
     }
 
     /// Reads an answer and says what it is.
@@ -274,6 +278,7 @@ impl RestClient {
         &self,
         sent: &Sent<'_>,
         response: Response,
+        authorization: &Authorization,
         skew: Option<f64>,
     ) -> Result<Reply, Failure> {
         let status = response.status();
@@ -288,12 +293,15 @@ impl RestClient {
                 retry_after: retry_after(&headers, SystemTime::now()),
             });
         }
-        match Answer::parse(self.body(sent, response).await?) {
+        let text = authorization.redact(self.body(sent, response).await?);
+        match Answer::parse(text) {
             // The cloud has been seen to refuse credentials with status 500.
             Ok(answer) if answer.refuses_credentials() => {
                 Ok(Reply::Answer(mention_skew(answer, skew)))
             }
-            Ok(answer) if status.is_success() || (status.is_client_error() && answer.is_rejected()) => {
+            Ok(answer)
+                if status.is_success() || (status.is_client_error() && answer.is_rejected()) =>
+            {
                 Ok(Reply::Answer(answer))
             }
             Ok(answer) => Err(self.refused(sent, status, &answer.errors().join("; "))),
@@ -326,7 +334,11 @@ impl RestClient {
 
     /// An HTTP status that is no answer.
     fn refused(&self, sent: &Sent<'_>, status: StatusCode, detail: &str) -> Failure {
-        let mut message = format!("{} answered HTTP {status} to {}", self.origin(), sent.endpoint);
+        let mut message = format!(
+            "{} answered HTTP {status} to {}",
+            self.origin(),
+            sent.endpoint
+        );
         if !detail.is_empty() {
             message.push_str(": ");
             message.push_str(&excerpt(detail));
@@ -367,10 +379,9 @@ impl Sent<'_> {
     /// The server took the request, but nobody can tell what it says about it.
     fn unreadable(&self, reason: String) -> Failure {
         match self.effect {
-            Effect::Repeatable => Failure::UnexpectedResponse(format!(
-                "the answer to {} is {reason}",
-                self.endpoint
-            )),
+            Effect::Repeatable => {
+                Failure::UnexpectedResponse(format!("the answer to {} is {reason}", self.endpoint))
+            }
             Effect::Once => Failure::UnknownOutcome(format!(
                 "{} was sent, but its answer is {reason}",
                 self.endpoint

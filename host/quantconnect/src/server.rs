@@ -1,0 +1,303 @@
+//! The MCP side: `tools/list` and `tools/call` over any pair of streams.
+//!
+//! Invariants: calls run side by side; a write that was sent is neither cancelled by its client
+//! nor by the end of the connection, and [`Server::serve`] returns only when all of them have
+//! ended; a tool answers the cloud's body unchanged, and whatever is no success is marked
+//! `isError`.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use qchost_catalog::{Access, Failure, OPERATIONS, Operation};
+use rmcp::handler::server::ServerHandler;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
+    ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+};
+use rmcp::service::{RequestContext, serve_server_with_ct};
+use rmcp::transport::async_rw::AsyncRwTransport;
+use rmcp::{ErrorData, RoleServer};
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::answer::{Answer, failure_body};
+use crate::rest::{Effect, RestClient};
+use crate::tools::{SchemaError, Tools};
+
+/// The longest message that is read, in bytes. rmcp's own limit would drop the upload of an object
+/// that QuantConnect accepts, and leave its sender without an answer.
+const MAX_MESSAGE_BYTES: usize = 128 * 1024 * 1024;
+
+/// What a client is told about the server as a whole.
+const INSTRUCTIONS: &str = "Tools of QuantConnect's REST API, named as in QuantConnect's own MCP \
+server. Compiles, backtests, optimizations and deployments run in the cloud: create one, then \
+read it until it is done. An error that carries a `failure` tells by its `kind` what may be done: \
+`rate-limited`, `unavailable` and `timed-out` may be tried again; after `unknown-outcome` the \
+write may have taken effect, so read the state first.";
+
+/// How the server speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Answer with the body as text only, and advertise no output schemas.
+    ///
+    /// By default both the text and `structuredContent` are sent, as MCP asks of a tool that
+    /// has an output schema. A client that parses the text anyway, such as the host itself, saves
+    /// the second copy.
+    pub text_only: bool,
+}
+
+/// Why serving ended other than by the client's leaving.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The client did not complete MCP's handshake.
+    #[error("the MCP client did not complete the handshake: {0}")]
+    Handshake(String),
+    /// The serving task failed.
+    #[error("serving MCP failed: {0}")]
+    Task(String),
+}
+
+/// The QuantConnect MCP server. Cloning shares the connections to the cloud.
+#[derive(Clone)]
+pub struct Server {
+    rest: RestClient,
+    tools: Arc<Tools>,
+    options: Options,
+    writes: TaskTracker,
+}
+
+impl Server {
+    /// A server for all operations of the catalog.
+    ///
+    /// # Errors
+    ///
+    /// [`SchemaError`] if an input schema of the catalog is no JSON Schema.
+    pub fn new(rest: RestClient, options: Options) -> Result<Self, SchemaError> {
+        Ok(Self {
+            rest,
+            tools: Arc::new(Tools::new(OPERATIONS, !options.text_only)?),
+            options,
+            writes: TaskTracker::new(),
+        })
+    }
+
+    /// Serves one client on standard input and output, until it leaves or `shutdown` is
+    /// cancelled, and then waits for the writes that were sent.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`] if the handshake fails or the serving task does.
+    pub async fn serve_stdio(&self, shutdown: CancellationToken) -> Result<(), ServeError> {
+        let (read, write) = rmcp::transport::stdio_pipes();
+        self.serve(read, write, shutdown).await
+    }
+
+    /// Serves one client on a stream in both directions, such as one end of
+    /// [`tokio::io::duplex`]; otherwise as [`Self::serve_stdio`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::serve_stdio`].
+    pub async fn serve_pipe<S>(
+        &self,
+        stream: S,
+        shutdown: CancellationToken,
+    ) -> Result<(), ServeError>
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let (read, write) = tokio::io::split(stream);
+        self.serve(read, write, shutdown).await
+    }
+
+    /// Serves one client on a pair of streams; otherwise as [`Self::serve_stdio`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::serve_stdio`].
+    pub async fn serve<R, W>(
+        &self,
+        read: R,
+        write: W,
+        shutdown: CancellationToken,
+    ) -> Result<(), ServeError>
+    where
+        R: AsyncRead + Send + Unpin + 'static,
+        W: AsyncWrite + Send + Unpin + 'static,
+    {
+        let connection = Self {
+            writes: TaskTracker::new(),
+            ..self.clone()
+        };
+        let writes = connection.writes.clone();
+        let transport = AsyncRwTransport::<RoleServer, _, _>::new(read, write)
+            .with_max_line_length(MAX_MESSAGE_BYTES);
+        let served = match serve_server_with_ct(connection, transport, shutdown).await {
+            Ok(running) => match running.waiting().await {
+                Ok(_) => Ok(()),
+                Err(error) => Err(ServeError::Task(error.to_string())),
+            },
+            Err(error) => Err(ServeError::Handshake(error.to_string())),
+        };
+        writes.close();
+        writes.wait().await;
+        served
+    }
+
+    /// Runs a checked call. A read ends with its client's interest; a write does not.
+    async fn run(
+        &self,
+        operation: &'static Operation,
+        arguments: Map<String, Value>,
+        cancelled: CancellationToken,
+    ) -> Result<Answer, Failure> {
+        let rest = self.rest.clone();
+        let call = async move { send(&rest, operation, arguments).await };
+        let gone = || Failure::Unavailable("the client cancelled the call".to_owned());
+        if operation.access == Access::Read {
+            return tokio::select! {
+                answer = call => answer,
+                () = cancelled.cancelled() => Err(gone()),
+            };
+        }
+        if cancelled.is_cancelled() {
+            return Err(gone());
+        }
+        let task = self.writes.spawn(async move {
+            let outcome = call.await;
+            if cancelled.is_cancelled() {
+                let success = outcome.as_ref().is_ok_and(|answer| !answer.is_rejected());
+                tracing::warn!(
+                    tool = operation.tool,
+                    success,
+                    "a write ended after its client had cancelled it"
+                );
+            }
+            outcome
+        });
+        task.await.unwrap_or_else(|error| {
+            Err(Failure::UnknownOutcome(format!(
+                "the task of {} ended early: {error}",
+                operation.tool
+            )))
+        })
+    }
+
+    /// What a client gets to see of an outcome.
+    fn result(&self, outcome: Result<Answer, Failure>) -> CallToolResult {
+        let failed =
+            |body: &Value| CallToolResult::error(vec![ContentBlock::text(body.to_string())]);
+        let answer = match outcome {
+            Ok(answer) => answer,
+            Err(failure) => return failed(&failure_body(&failure)),
+        };
+        let text = vec![ContentBlock::text(answer.text())];
+        if answer.is_rejected() {
+            return CallToolResult::error(text);
+        }
+        let mut result = CallToolResult::success(text);
+        if !self.options.text_only {
+            match serde_json::from_str(answer.text()) {
+                Ok(body) => result.structured_content = Some(body),
+                Err(error) => {
+                    return failed(&failure_body(&Failure::UnexpectedResponse(format!(
+                        "the answer cannot be represented: {error}"
+                    ))));
+                }
+            }
+        }
+        result
+    }
+}
+
+impl ServerHandler for Server {
+    fn get_info(&self) -> ServerConfig {
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+            .with_server_info(
+                Implementation::new("qchost", env!("CARGO_PKG_VERSION")).with_title("QuantConnect"),
+            )
+            .with_instructions(INSTRUCTIONS)
+    }
+
+    async fn list_tools(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        Ok(ListToolsResult::with_all_items(self.tools.list()))
+    }
+
+    fn get_tool(&self, name: &str) -> Option<Tool> {
+        self.tools.find(name).map(|entry| entry.tool().clone())
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let Some(entry) = self.tools.find(&request.name) else {
+            let name: String = request.name.chars().take(64).collect();
+            return Err(ErrorData::invalid_params(
+                format!("unknown tool {name:?}; tools/list names all"),
+                None,
+            ));
+        };
+        let outcome = match entry.arguments(request.arguments.unwrap_or_default()) {
+            Ok(arguments) => self.run(entry.operation, arguments, context.ct).await,
+            Err(failure) => Err(failure),
+        };
+        Ok(self.result(outcome).into())
+    }
+}
+
+/// Sends a call the way its endpoint wants it.
+async fn send(
+    rest: &RestClient,
+    operation: &Operation,
+    arguments: Map<String, Value>,
+) -> Result<Answer, Failure> {
+    let effect = if operation.access == Access::Read || operation.idempotent {
+        Effect::Repeatable
+    } else {
+        Effect::Once
+    };
+    match operation.endpoint {
+        // Only the two version tools have no endpoint. This server is built with its host, so
+        // there is no list of newer ones to ask.
+        "" => Ok(Answer::of(&json!({ "result": env!("CARGO_PKG_VERSION") }))),
+        "/live/auth0/authorize" => {
+            rest.authorize_connection(operation.endpoint, &arguments)
+                .await
+        }
+        "/object/set" => {
+            let text = |name| {
+                arguments
+                    .get(name)
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+            };
+            let data = object_data(&arguments)?;
+            rest.upload(text("organizationId"), text("key"), data, effect)
+                .await
+        }
+        endpoint => rest.post(endpoint, &arguments, effect).await,
+    }
+}
+
+/// The bytes of an object: text, or base64 under a name of our own for what is not text.
+fn object_data(arguments: &Map<String, Value>) -> Result<Vec<u8>, Failure> {
+    let text = |name| arguments.get(name).and_then(Value::as_str);
+    match (text("objectData"), text("objectDataBase64")) {
+        (Some(data), _) => Ok(data.as_bytes().to_vec()),
+        (None, Some(encoded)) => STANDARD.decode(encoded).map_err(|error| {
+            Failure::InvalidArgument(format!("upload_object: /objectDataBase64: {error}"))
+        }),
+        (None, None) => Err(Failure::InvalidArgument(
+            "upload_object: objectData or objectDataBase64 is needed".to_owned(),
+        )),
+    }
+}

@@ -1,0 +1,196 @@
+//! The tools as MCP clients see them: one entry an operation of the catalog, with its schemas,
+//! annotations and compiled validator.
+//!
+//! Invariants: nothing here lists operations a second time; the annotations follow from the catalog's access
+//! class; arguments that an entry lets through fit its input schema; and no message repeats an
+//! argument's value, which may be a brokerage's password.
+
+use std::sync::Arc;
+
+use jsonschema::Validator;
+use qchost_catalog::{Access, Failure, Operation};
+use rmcp::model::{Tool, ToolAnnotations};
+use serde_json::{Map, Value};
+
+/// The key under which the official server takes the arguments of most of its tools.
+const WRAPPER: &str = "model";
+
+/// What the contract cannot know of the two tools that ask nobody.
+const OWN_VERSION: &str = "This server is part of qchost and comes with it: both version tools \
+answer that version, and no registry is asked for a newer one.";
+
+/// How many faults of one call are told.
+const FAULTS_TOLD: usize = 5;
+
+/// A schema of the catalog that is no JSON Schema.
+#[derive(Debug, thiserror::Error)]
+#[error("the input schema of {tool} is unusable: {reason}")]
+pub struct SchemaError {
+    tool: &'static str,
+    reason: String,
+}
+
+/// All tools, in the catalog's order.
+pub(crate) struct Tools {
+    entries: Vec<Entry>,
+}
+
+/// One tool.
+pub(crate) struct Entry {
+    pub(crate) operation: &'static Operation,
+    tool: Tool,
+    validator: Validator,
+}
+
+impl Tools {
+    /// Compiles the schemas of the operations.
+    pub(crate) fn new(
+        operations: &'static [Operation],
+        output_schemas: bool,
+    ) -> Result<Self, SchemaError> {
+        let entries = operations
+            .iter()
+            .map(|operation| Entry::new(operation, output_schemas))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { entries })
+    }
+
+    /// The tool with this exact name.
+    pub(crate) fn find(&self, name: &str) -> Option<&Entry> {
+        self.entries
+            .iter()
+            .find(|entry| entry.operation.tool == name)
+    }
+
+    /// What `tools/list` answers.
+    pub(crate) fn list(&self) -> Vec<Tool> {
+        self.entries
+            .iter()
+            .map(|entry| entry.tool.clone())
+            .collect()
+    }
+}
+
+impl Entry {
+    fn new(operation: &'static Operation, output_schema: bool) -> Result<Self, SchemaError> {
+        let schema = operation.input_schema();
+        let validator = jsonschema::options()
+            .build(&Value::Object(schema.clone()))
+            .map_err(|error| SchemaError {
+                tool: operation.tool,
+                reason: error.to_string(),
+            })?;
+        let mut description = operation.description().to_owned();
+        if operation.endpoint.is_empty() {
+            description.push(' ');
+            description.push_str(OWN_VERSION);
+        }
+        let mut tool = Tool::new(operation.tool, description, Arc::new(schema.clone()))
+            .with_title(title(operation.tool))
+            .with_annotations(annotations(operation));
+        if output_schema {
+            tool = tool.with_raw_output_schema(Arc::new(operation.output_schema().clone()));
+        }
+        Ok(Self {
+            operation,
+            tool,
+            validator,
+        })
+    }
+
+    /// The tool's description for MCP.
+    pub(crate) fn tool(&self) -> &Tool {
+        &self.tool
+    }
+
+    /// Takes the official wrapper off and checks the arguments. A `null` at the top is the same
+    /// as an argument that is not there.
+    pub(crate) fn arguments(
+        &self,
+        arguments: Map<String, Value>,
+    ) -> Result<Map<String, Value>, Failure> {
+        let mut arguments = self.unwrapped(arguments);
+        arguments.retain(|_, value| !value.is_null());
+        self.check_names(&arguments)?;
+        let arguments = Value::Object(arguments);
+        let faults: Vec<String> = self
+            .validator
+            .iter_errors(&arguments)
+            .take(FAULTS_TOLD)
+            .map(|fault| match fault.instance_path().as_str() {
+                "" => fault.masked().to_string(),
+                path => format!("{path}: {}", fault.masked()),
+            })
+            .collect();
+        match arguments {
+            Value::Object(arguments) if faults.is_empty() => Ok(arguments),
+            _ => Err(self.invalid(&faults.join("; "))),
+        }
+    }
+
+    fn unwrapped(&self, mut arguments: Map<String, Value>) -> Map<String, Value> {
+        if arguments.len() == 1
+            && !self.names().any(|name| name == WRAPPER)
+            && let Some(Value::Object(inner)) = arguments.get_mut(WRAPPER)
+        {
+            return std::mem::take(inner);
+        }
+        arguments
+    }
+
+    fn check_names(&self, arguments: &Map<String, Value>) -> Result<(), Failure> {
+        let Some(unknown) = arguments
+            .keys()
+            .find(|key| !self.names().any(|name| name == *key))
+        else {
+            return Ok(());
+        };
+        let known: Vec<&str> = self.names().collect();
+        let takes = if known.is_empty() {
+            "no arguments".to_owned()
+        } else {
+            known.join(", ")
+        };
+        let unknown: String = unknown.chars().take(64).collect();
+        Err(self.invalid(&format!("unknown argument {unknown:?}; it takes {takes}")))
+    }
+
+    /// The names of the arguments that exist.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.tool
+            .input_schema
+            .get("properties")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flat_map(|properties| properties.keys().map(String::as_str))
+    }
+
+    fn invalid(&self, what: &str) -> Failure {
+        Failure::InvalidArgument(format!("{}: {what}", self.operation.tool))
+    }
+}
+
+/// `read_compile` → `Read compile`.
+fn title(tool: &str) -> String {
+    let words = tool.replace('_', " ");
+    let mut letters = words.chars();
+    letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).collect())
+        .unwrap_or_default()
+}
+
+/// What the access class says in MCP's words. A tool that ends things is destructive even where it
+/// makes the account safer: a client should ask before it stops an algorithm.
+fn annotations(operation: &Operation) -> ToolAnnotations {
+    let reads = operation.access == Access::Read;
+    let destructive = match operation.access {
+        Access::Read | Access::Write => false,
+        Access::Reduce | Access::Destroy | Access::Trade => true,
+    };
+    ToolAnnotations::with_title(title(operation.tool))
+        .read_only(reads)
+        .destructive(destructive)
+        .idempotent(reads || operation.idempotent)
+        .open_world(!operation.endpoint.is_empty())
+}

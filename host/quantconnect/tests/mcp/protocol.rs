@@ -1,0 +1,464 @@
+//! What an MCP client sees: the list of tools, the forms of arguments and of answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use qchost_catalog::OPERATIONS;
+use qchost_quantconnect::Options;
+use rmcp::model::{CallToolRequestParams, ErrorCode, Tool};
+use rmcp::service::ServiceError;
+use serde_json::{Value, json};
+
+use crate::connection::{Connection, options, rest};
+use crate::fake::{Fake, reply};
+
+async fn tools(connection: &Connection) -> BTreeMap<String, Tool> {
+    let list = connection.client.list_all_tools().await.unwrap();
+    assert_eq!(list.len(), 64);
+    list.into_iter()
+        .map(|tool| (tool.name.to_string(), tool))
+        .collect()
+}
+
+#[tokio::test]
+async fn all_tools_are_listed_with_schemas_and_titles() {
+    let fake = Fake::content().await;
+    let connection = Connection::to(&fake.url).await;
+    let tools = tools(&connection).await;
+    let fixture: Value =
+        serde_json::from_str(include_str!("../fixtures/official-tools.json")).unwrap();
+    let official: BTreeSet<_> = fixture["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| tool["name"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(tools.keys().cloned().collect::<BTreeSet<_>>(), official);
+    for tool in tools.values() {
+        let name = &tool.name;
+        assert!(
+            tool.title.as_ref().is_some_and(|t| !t.contains('_')),
+            "{name}"
+        );
+        assert!(
+            tool.description.as_ref().is_some_and(|d| d.len() > 10),
+            "{name}"
+        );
+        assert_eq!(tool.input_schema["type"], "object", "{name}");
+        assert_eq!(
+            tool.output_schema.as_ref().unwrap()["type"],
+            "object",
+            "{name}"
+        );
+    }
+    assert_eq!(tools["read_compile"].title.as_deref(), Some("Read compile"));
+    assert!(fake.seen().is_empty(), "listing asks nothing of the cloud");
+}
+
+#[tokio::test]
+async fn annotations_tell_what_a_tool_can_do() {
+    let fake = Fake::content().await;
+    let tools = tools(&Connection::to(&fake.url).await).await;
+    let hints = |name: &str| {
+        let hints = tools[name].annotations.clone().unwrap();
+        (
+            hints.read_only_hint.unwrap(),
+            hints.destructive_hint.unwrap(),
+            hints.idempotent_hint.unwrap(),
+        )
+    };
+    for read in [
+        "read_live_orders",
+        "list_projects",
+        "read_live_chart",
+        "check_syntax",
+    ] {
+        assert_eq!(hints(read), (true, false, true), "{read}");
+    }
+    for ends in [
+        "delete_project",
+        "delete_file",
+        "delete_object",
+        "stop_live_algorithm",
+        "liquidate_live_algorithm",
+        "abort_optimization",
+        "create_live_algorithm",
+        "broadcast_live_command",
+    ] {
+        assert_eq!(hints(ends), (false, true, false), "{ends}");
+    }
+    for once in [
+        "create_file",
+        "patch_file",
+        "create_backtest",
+        "create_project",
+    ] {
+        assert_eq!(hints(once), (false, false, false), "{once}");
+    }
+    assert_eq!(hints("update_file_contents"), (false, false, true));
+    for operation in OPERATIONS {
+        let open = tools[operation.tool]
+            .annotations
+            .clone()
+            .unwrap()
+            .open_world_hint;
+        assert_eq!(
+            open,
+            Some(!operation.endpoint.is_empty()),
+            "{}",
+            operation.tool
+        );
+    }
+}
+
+#[tokio::test]
+async fn arguments_go_out_as_they_came_in_flat_or_wrapped() {
+    let fake = Fake::content().await;
+    let connection = Connection::to(&fake.url).await;
+    let arguments = json!({ "projectId": 7, "name": "main.py", "content": "é\n" });
+    connection.call("create_file", arguments.clone()).await;
+    connection
+        .call("create_file", json!({ "model": arguments.clone() }))
+        .await;
+    for seen in fake.seen() {
+        assert_eq!(seen.path, "/api/v2/files/create");
+        assert_eq!(seen.json(), arguments);
+        assert!(seen.header("content-type").starts_with("application/json"));
+    }
+    assert_eq!(fake.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn tools_without_arguments_take_none_in_every_form() {
+    let fake = Fake::content().await;
+    let connection = Connection::to(&fake.url).await;
+    for arguments in [json!({}), json!({ "model": {} }), json!({ "model": null })] {
+        let (is_error, text) = connection.call("read_account", arguments).await;
+        assert!(!is_error, "{text}");
+    }
+    connection
+        .client
+        .call_tool(CallToolRequestParams::new("read_account"))
+        .await
+        .unwrap();
+    assert_eq!(fake.seen().len(), 4);
+    assert!(fake.seen().iter().all(|seen| seen.json() == json!({})));
+}
+
+#[tokio::test]
+async fn a_null_is_an_argument_that_is_not_there() {
+    let fake = Fake::content().await;
+    let connection = Connection::to(&fake.url).await;
+    connection
+        .call("read_file", json!({ "projectId": 7, "name": null }))
+        .await;
+    assert_eq!(fake.only().json(), json!({ "projectId": 7 }));
+    let body = connection
+        .fails("read_file", json!({ "projectId": null }))
+        .await;
+    assert!(
+        body["errors"][0].as_str().unwrap().contains("projectId"),
+        "{body}"
+    );
+}
+
+#[tokio::test]
+async fn nulls_below_the_top_are_data() {
+    let fake = Fake::content().await;
+    let connection = Connection::to(&fake.url).await;
+    let arguments = json!({ "projectId": 7, "command": { "$type": "X", "tag": null } });
+    connection
+        .call("create_live_command", arguments.clone())
+        .await;
+    assert_eq!(fake.only().json(), arguments);
+}
+
+#[tokio::test]
+async fn arguments_that_do_not_fit_are_refused_unsent() {
+    let fake = Fake::content().await;
+    let connection = Connection::to(&fake.url).await;
+    for (tool, arguments, says) in [
+        ("read_compile", json!({ "projectId": 7 }), "compileId"),
+        (
+            "read_compile",
+            json!({ "projectId": "7", "compileId": "c" }),
+            "/projectId",
+        ),
+        (
+            "read_compile",
+            json!({ "projectId": -7, "compileId": "c" }),
+            "/projectId",
+        ),
+        (
+            "read_compile",
+            json!({ "projectId": 7.5, "compileId": "c" }),
+            "/projectId",
+        ),
+        (
+            "read_compile",
+            json!({ "projectid": 7, "compileId": "c" }),
+            "projectId, compileId",
+        ),
+        (
+            "read_compile",
+            json!({ "model": { "projectId": 7 } }),
+            "compileId",
+        ),
+        ("read_compile", json!({ "model": 7 }), "\"model\""),
+        (
+            "read_compile",
+            json!({ "model": { "projectId": 7, "compileId": "c" }, "projectId": 7 }),
+            "\"model\"",
+        ),
+        ("read_account", json!({ "verbose": true }), "no arguments"),
+        (
+            "create_backtest",
+            json!({ "projectId": 7, "compileId": "c", "backtestName": "b",
+            "parameters": { "fast": [1] } }),
+            "/parameters/fast",
+        ),
+        (
+            "upload_object",
+            json!({ "organizationId": "o", "key": "k" }),
+            "upload_object",
+        ),
+        (
+            "upload_object",
+            json!({ "organizationId": "o", "key": "k",
+            "objectDataBase64": "%" }),
+            "objectDataBase64",
+        ),
+    ] {
+        let body = connection.fails(tool, arguments.clone()).await;
+        assert_eq!(body["failure"]["kind"], "invalid-argument", "{arguments}");
+        let error = body["errors"][0].as_str().unwrap();
+        assert!(error.contains(says), "{arguments}: {error}");
+        assert!(error.starts_with(tool), "{error}");
+    }
+    assert!(fake.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_hostile_argument_name_is_cut() {
+    let fake = Fake::content().await;
+    let connection = Connection::to(&fake.url).await;
+    let body = connection
+        .fails("read_account", json!({ "x".repeat(100_000): 1 }))
+        .await;
+    assert!(body.to_string().len() < 500);
+}
+
+#[tokio::test]
+async fn an_unknown_tool_is_a_protocol_error() {
+    let fake = Fake::content().await;
+    let connection = Connection::to(&fake.url).await;
+    for name in [
+        "read_everything",
+        "READ_ACCOUNT",
+        "",
+        "account/read-account",
+    ] {
+        let error = connection
+            .client
+            .call_tool(CallToolRequestParams::new(name))
+            .await
+            .unwrap_err();
+        let ServiceError::McpError(error) = error else {
+            panic!("{error}");
+        };
+        assert_eq!(error.code, ErrorCode::INVALID_PARAMS);
+        assert!(error.message.contains("unknown tool"), "{}", error.message);
+    }
+    assert!(fake.seen().is_empty());
+}
+
+/// Key order, white space and every digit: things that a round trip through a parser loses.
+const ODD: &str = "{ \"z\": 1.10, \"a\": 12345678901234567890123, \"success\":true ,\"n\": 1e2 }";
+
+#[tokio::test]
+async fn the_text_is_the_body_byte_for_byte() {
+    let fake = Fake::always(200, ODD).await;
+    let connection = Connection::to(&fake.url).await;
+    let result = connection.result("read_account", json!({})).await;
+    assert_eq!(crate::connection::text(&result), ODD);
+    let structured = result.structured_content.unwrap();
+    assert_eq!(structured["z"], json!(1.1));
+    let keys: Vec<_> = structured.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["z", "a", "success", "n"]);
+}
+
+#[tokio::test]
+async fn a_price_survives_as_a_structured_number() {
+    // Numbers whose nearest doubles a fast parser misses by one unit.
+    let fake = Fake::always(200, r#"{"creditBalance": 9007199254740993.5, "a": 1.7976931348623157e308, "b": 5e-324, "c": 31.245270191439438}"#).await;
+    let connection = Connection::to(&fake.url).await;
+    let structured = connection
+        .result("read_account", json!({}))
+        .await
+        .structured_content
+        .unwrap();
+    for (key, value) in [
+        ("creditBalance", "9007199254740993.5"),
+        ("a", "1.7976931348623157e308"),
+        ("b", "5e-324"),
+        ("c", "31.245270191439438"),
+    ] {
+        assert_eq!(
+            structured[key].as_f64().unwrap(),
+            value.parse::<f64>().unwrap(),
+            "{key}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn text_only_sends_the_body_once_and_promises_no_schema() {
+    let fake = Fake::always(200, ODD).await;
+    let connection = Connection::open(rest(&options(&fake.url)), Options { text_only: true }).await;
+    assert!(
+        tools(&connection)
+            .await
+            .values()
+            .all(|t| t.output_schema.is_none())
+    );
+    let result = connection.result("read_account", json!({})).await;
+    assert_eq!(result.structured_content, None);
+    assert_eq!(crate::connection::text(&result), ODD);
+}
+
+#[tokio::test]
+async fn a_refusal_by_the_cloud_is_an_error_with_its_body() {
+    let body = r#"{"errors":["No such project"],"success":false,"extra":[1]}"#;
+    let fake = Fake::always(200, body).await;
+    let connection = Connection::to(&fake.url).await;
+    let result = connection
+        .result("read_file", json!({ "projectId": 7 }))
+        .await;
+    assert_eq!(result.is_error, Some(true));
+    assert_eq!(result.structured_content, None);
+    assert_eq!(crate::connection::text(&result), body);
+}
+
+#[tokio::test]
+async fn both_version_tools_answer_without_the_cloud() {
+    let fake = Fake::content().await;
+    let connection = Connection::to(&fake.url).await;
+    let tools = tools(&connection).await;
+    for tool in ["read_mcp_server_version", "read_latest_mcp_server_version"] {
+        let result = connection.result(tool, json!({})).await;
+        let answer = json!({ "result": env!("CARGO_PKG_VERSION") });
+        assert_eq!(result.structured_content, Some(answer));
+        assert!(
+            tools[tool]
+                .description
+                .as_ref()
+                .unwrap()
+                .contains("no registry")
+        );
+    }
+    assert!(fake.seen().is_empty());
+}
+
+#[tokio::test]
+async fn an_object_is_uploaded_as_a_form() {
+    let fake = Fake::content().await;
+    let connection = Connection::to(&fake.url).await;
+    for (argument, value, bytes) in [
+        ("objectData", "Grüße\r\n", "Grüße\r\n".as_bytes()),
+        ("objectDataBase64", "AP+A", &[0x00, 0xff, 0x80][..]),
+        ("objectData", "", &[]),
+    ] {
+        let (is_error, text) = connection
+            .call(
+                "upload_object",
+                json!({ "organizationId": "org", "key": "a/b c", argument: value }),
+            )
+            .await;
+        assert!(!is_error, "{text}");
+        let seen = fake.seen().pop().unwrap();
+        assert_eq!(seen.path, "/api/v2/object/set");
+        let kind = seen.header("content-type");
+        let boundary = kind.strip_prefix("multipart/form-data; boundary=").unwrap();
+        let mut expected = Vec::new();
+        for (head, data) in [
+            ("name=\"organizationId\"", "org".as_bytes()),
+            ("name=\"key\"", "a/b c".as_bytes()),
+            (
+                "name=\"objectData\"; filename=\"upload\"\r\nContent-Type: application/octet-stream",
+                bytes,
+            ),
+        ] {
+            expected.extend_from_slice(
+                format!("--{boundary}\r\nContent-Disposition: form-data; {head}\r\n\r\n")
+                    .as_bytes(),
+            );
+            expected.extend_from_slice(data);
+            expected.extend_from_slice(b"\r\n");
+        }
+        expected.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+        assert_eq!(
+            String::from_utf8_lossy(&seen.body),
+            String::from_utf8_lossy(&expected)
+        );
+        assert_eq!(seen.body, expected);
+    }
+}
+
+#[tokio::test]
+async fn authorising_answers_the_address_to_open_until_it_is_done() {
+    let authorised = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let done = authorised.clone();
+    let fake = Fake::start(move |seen| match seen.path.as_str() {
+        "/api/v2/live/auth0/read" if done.load(std::sync::atomic::Ordering::SeqCst) => reply(
+            200,
+            &[],
+            r#"{"authorization":{"alpaca-access-token":"x"},"success":true}"#,
+        ),
+        "/api/v2/live/auth0/read" => reply(200, &[], r#"{"authorization":null,"success":true}"#),
+        _ => reply(
+            302,
+            &[("location", "https://login.example/start?state=1&b=2")],
+            "",
+        ),
+    })
+    .await;
+    let connection = Connection::to(&fake.url).await;
+    let ask = || connection.result("authorize_connection", json!({ "brokerage": "alpaca" }));
+    for _ in 0..2 {
+        let answer = ask().await.structured_content.unwrap();
+        assert_eq!(
+            answer,
+            json!({
+                "authorization": { "url": "https://login.example/start?state=1&b=2" },
+                "success": true,
+            })
+        );
+    }
+    let paths: Vec<_> = fake.seen().into_iter().map(|seen| seen.path).collect();
+    assert_eq!(
+        paths,
+        ["/api/v2/live/auth0/read", "/api/v2/live/auth0/authorize"].repeat(2)
+    );
+    assert!(
+        fake.seen()
+            .iter()
+            .all(|seen| seen.json() == json!({ "brokerage": "alpaca" }))
+    );
+
+    authorised.store(true, std::sync::atomic::Ordering::SeqCst);
+    let answer = ask().await.structured_content.unwrap();
+    assert_eq!(
+        answer["authorization"],
+        json!({ "alpaca-access-token": "x" })
+    );
+    assert_eq!(fake.seen().len(), 5, "nothing is authorised twice");
+}
+
+#[tokio::test]
+async fn authorising_hands_on_a_refusal() {
+    let fake = Fake::always(200, r#"{"success":false,"errors":["Unknown brokerage"]}"#).await;
+    let connection = Connection::to(&fake.url).await;
+    let body = connection
+        .fails("authorize_connection", json!({ "brokerage": "nobody" }))
+        .await;
+    assert_eq!(body["errors"], json!(["Unknown brokerage"]));
+}
