@@ -58,7 +58,9 @@ mod tests {
             max: Duration::from_secs(1),
             jitter: 0.0,
         };
-        let waits: Vec<_> = (0..7).map(|failures| backoff.delay(failures).as_millis()).collect();
+        let waits: Vec<_> = (0..7)
+            .map(|failures| backoff.delay(failures).as_millis())
+            .collect();
         assert_eq!(waits, [0, 100, 200, 400, 800, 1_000, 1_000]);
         assert_eq!(backoff.delay(u32::MAX), Duration::from_secs(1));
     }

@@ -139,7 +139,10 @@ impl Credentials {
     pub fn variables(&self) -> [(String, SecretString); 2] {
         let [(user_id, api_token), _] = VARIABLES;
         [
-            (user_id.to_owned(), SecretString::from(self.user_id.as_str())),
+            (
+                user_id.to_owned(),
+                SecretString::from(self.user_id.as_str()),
+            ),
             (api_token.to_owned(), self.api_token.clone()),
         ]
     }
@@ -234,10 +237,16 @@ mod tests {
 
     #[test]
     fn both_pairs_of_variables_are_read_and_the_first_wins() {
-        let official = [("QUANTCONNECT_USER_ID", " 7 "), ("QUANTCONNECT_API_TOKEN", "one\n")];
+        let official = [
+            ("QUANTCONNECT_USER_ID", " 7 "),
+            ("QUANTCONNECT_API_TOKEN", "one\n"),
+        ];
         let image = [("QC_MCP_USER_ID", "8"), ("QC_MCP_API_TOKEN", "two")];
         let found = from(&official).unwrap();
-        assert_eq!((found.user_id.as_str(), found.api_token.expose_secret()), ("7", "one"));
+        assert_eq!(
+            (found.user_id.as_str(), found.api_token.expose_secret()),
+            ("7", "one")
+        );
         assert_eq!(from(&image).unwrap().user_id, "8");
         assert_eq!(from(&[official, image].concat()).unwrap().user_id, "7");
         let unset = [("QUANTCONNECT_USER_ID", ""), ("QUANTCONNECT_API_TOKEN", "")];
@@ -267,14 +276,19 @@ mod tests {
         ] {
             let (_keep, path) = file(text, 0o600);
             let found = Credentials::load_with(|_| None, Some(&path)).unwrap();
-            assert_eq!((found.user_id.as_str(), found.api_token.expose_secret()), ("7", "hush"));
+            assert_eq!(
+                (found.user_id.as_str(), found.api_token.expose_secret()),
+                ("7", "hush")
+            );
         }
         for mode in [0o640, 0o604, 0o666] {
             let (_keep, path) = file(r#"{"user-id": "7", "api-token": "hush"}"#, mode);
             let shown = Credentials::from_file(&path).unwrap_err().to_string();
             assert!(shown.contains("chmod 600"), "{shown}");
         }
-        let shown = Credentials::from_file(Path::new("/nonexistent/x")).unwrap_err().to_string();
+        let shown = Credentials::from_file(Path::new("/nonexistent/x"))
+            .unwrap_err()
+            .to_string();
         assert!(shown.contains("/nonexistent/x"), "{shown}");
     }
 

@@ -111,7 +111,10 @@ mod tests {
     #[test]
     fn arguments_are_wrapped_once() {
         let flat = json!({ "projectId": 1 }).as_object().unwrap().clone();
-        let wrapped = json!({ "model": { "projectId": 1 } }).as_object().unwrap().clone();
+        let wrapped = json!({ "model": { "projectId": 1 } })
+            .as_object()
+            .unwrap()
+            .clone();
         assert_eq!(Shape::Wrapped.apply(flat.clone()), wrapped);
         assert_eq!(Shape::Wrapped.apply(wrapped.clone()), wrapped);
         assert_eq!(Shape::Flat.apply(flat.clone()), flat);

@@ -128,7 +128,10 @@ mod tests {
     #[test]
     fn secrets_are_taken_out_the_longest_first() {
         let redactor = redactor(&["abc", "Bearer abc", ""]);
-        assert_eq!(redactor.line("x abc y Bearer abc"), "x [redacted] y [redacted]");
+        assert_eq!(
+            redactor.line("x abc y Bearer abc"),
+            "x [redacted] y [redacted]"
+        );
         assert_eq!(format!("{redactor:?}"), "Redactor(2 secrets)");
     }
 
@@ -136,7 +139,10 @@ mod tests {
     fn a_secret_is_gone_before_the_text_is_cut() {
         let redactor = redactor(&[]).with([SecretString::from("hunter2-and-more")]);
         let at_the_limit = format!("{}hunter2-and-more", "x".repeat(EXCERPT - 7));
-        for shown in [redactor.line(&at_the_limit), redactor.words(vec![at_the_limit]).concat()] {
+        for shown in [
+            redactor.line(&at_the_limit),
+            redactor.words(vec![at_the_limit]).concat(),
+        ] {
             assert!(!shown.contains("hunter2"), "{shown}");
         }
     }
@@ -144,7 +150,10 @@ mod tests {
     #[test]
     fn urls_lose_what_may_be_a_key() {
         for (given, shown) in [
-            ("see https://x.test/a/b?sig=1&e=2 now", "see https://x.test/a/b?… now"),
+            (
+                "see https://x.test/a/b?sig=1&e=2 now",
+                "see https://x.test/a/b?… now",
+            ),
             ("'https://u:p@x.test/a#frag'", "'https://x.test/a?…'"),
             ("http://x.test", "http://x.test"),
             ("a://b://c?d", "a://b://c?…"),

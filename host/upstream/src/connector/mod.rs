@@ -9,10 +9,12 @@ mod http;
 mod pipe;
 mod stdio;
 
+use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use qchost_catalog::BoxFuture;
+use reqwest::Url;
 use rmcp::model::{ClientCapabilities, ClientConfig, Implementation};
 use rmcp::service::{ClientInitializeError, Peer, RoleClient, RunningService};
 use rmcp::transport::IntoTransport;
@@ -105,7 +107,10 @@ impl Ending {
     /// For a transport whose end has no story.
     pub(crate) fn silent() -> Self {
         let (_, cause) = watch::channel(None);
-        Self { cause, _alive: None }
+        Self {
+            cause,
+            _alive: None,
+        }
     }
 
     pub(crate) fn new(
@@ -116,6 +121,11 @@ impl Ending {
             cause,
             _alive: Some(alive),
         }
+    }
+
+    /// Waits for the other side's end.
+    async fn over(&self) {
+        let _ = self.cause.clone().wait_for(Option::is_some).await;
     }
 
     /// The cause, waited for shortly.
@@ -141,7 +151,10 @@ impl Connection {
             Ok(service) => Ok(Self { service, ending }),
             Err(error) => {
                 let told = redactor.line(&handshake_error(&error));
-                if error.is_authorization_required() || told.contains("HTTP 401") || told.contains("HTTP 403") {
+                if error.is_authorization_required()
+                    || told.contains("HTTP 401")
+                    || told.contains("HTTP 403")
+                {
                     return Err(ConnectError::Permanent(format!(
                         "the server refuses the credentials: {told}"
                     )));
@@ -157,6 +170,12 @@ impl Connection {
     /// The other side of the session.
     pub(crate) fn peer(&self) -> &Peer<RoleClient> {
         self.service.peer()
+    }
+
+    /// Ends the session and waits until the other side is gone, if its transport can tell.
+    pub(crate) async fn close(&self) {
+        self.service.cancellation_token().cancel();
+        self.ending.over().await;
     }
 
     /// Why the session ended, if its transport can tell; call it only once it has.
@@ -184,13 +203,32 @@ fn handshake_error(error: &ClientInitializeError) -> String {
     }
 }
 
+/// Whether an address is on this machine: such a one is not reached through a proxy.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    url.host_str().is_some_and(|host| {
+        let host = host.trim_end_matches('.');
+        host == "localhost"
+            || host.ends_with(".localhost")
+            || host
+                .trim_matches(['[', ']'])
+                .parse::<IpAddr>()
+                .is_ok_and(|address| {
+                    let address = address.to_canonical();
+                    address.is_loopback() || address.is_unspecified()
+                })
+    })
+}
+
 /// A place where the last line of something is kept.
 #[derive(Default)]
 pub(crate) struct LastLine(Mutex<String>);
 
 impl LastLine {
     pub(crate) fn set(&self, line: String) {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = line;
+        *self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = line;
     }
 
     pub(crate) fn get(&self) -> String {
@@ -198,5 +236,32 @@ impl LastLine {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .clone()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_of_this_machine_is_known() {
+        for (url, loopback) in [
+            ("http://127.0.0.1:1/", true),
+            ("http://127.8.8.8/", true),
+            ("http://2130706433/", true),
+            ("http://0x7f.1/", true),
+            ("http://0.0.0.0/", true),
+            ("http://[::1]:1/", true),
+            ("http://[::]/", true),
+            ("http://[::ffff:127.0.0.1]/", true),
+            ("http://localhost/", true),
+            ("http://LocalHost./", true),
+            ("http://a.localhost/", true),
+            ("http://10.0.0.1/", false),
+            ("http://localhost.test/", false),
+        ] {
+            assert_eq!(is_loopback(&Url::parse(url).unwrap()), loopback, "{url}");
+        }
     }
 }

@@ -16,12 +16,19 @@ const NO_REASON: &str = "refused without a reason";
 
 impl Decoder<'_> {
     /// `{"kind": "rate-limited", "retryAfter": 3}` and its likes, with the words of `errors`.
-    pub(super) fn told_failure(&self, failure: &Map<String, Value>, errors: Vec<String>) -> Failure {
+    pub(super) fn told_failure(
+        &self,
+        failure: &Map<String, Value>,
+        errors: Vec<String>,
+    ) -> Failure {
         let words = match errors.is_empty() {
             true => NO_REASON.to_owned(),
             false => self.redactor.line(&errors.join("; ")),
         };
-        let kind = failure.get("kind").and_then(Value::as_str).unwrap_or_default();
+        let kind = failure
+            .get("kind")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         match kind {
             "invalid-argument" => Failure::InvalidArgument(words),
             "not-found" => Failure::NotFound(words),

@@ -52,14 +52,16 @@ impl Decoder<'_> {
             Content::Object(body) => self.object(body, is_error),
             Content::Text(text) if is_error => Err(self.error_text(&text)),
             Content::Other(value) if is_error => Err(self.error_text(&value.to_string())),
-            Content::Nothing if is_error => Err(self.lost("the server answered an error without a word")),
+            Content::Nothing if is_error => {
+                Err(self.lost("the server answered an error without a word"))
+            }
             // Nothing is known of such a tool's answers, so any is one.
             Content::Other(value) if self.operation.is_none() => Ok(value),
             Content::Text(text) if self.operation.is_none() => Ok(Value::String(text)),
             Content::Nothing if self.operation.is_none() => Ok(Value::Null),
-            Content::Text(text) if self.answered_by_server() => {
-                Ok(Value::Object(Map::from_iter([("result".to_owned(), Value::String(text))])))
-            }
+            Content::Text(text) if self.answered_by_server() => Ok(Value::Object(Map::from_iter(
+                [("result".to_owned(), Value::String(text))],
+            ))),
             Content::Other(value) => Err(self.unexpected("a JSON object", &value.to_string())),
             Content::Text(text) => Err(self.unexpected("a JSON object", &text)),
             Content::Nothing => Err(Failure::UnexpectedResponse(
@@ -121,12 +123,16 @@ impl Decoder<'_> {
             }
         };
         let errors = strings(body.get("errors"));
-        let refused = success == Some(false) || is_error || (success.is_none() && !errors.is_empty());
+        let refused =
+            success == Some(false) || is_error || (success.is_none() && !errors.is_empty());
         if refused && let Some(failure) = body.get("failure").and_then(Value::as_object) {
             return Err(self.told_failure(failure, errors));
         }
         if is_error && success == Some(true) {
-            return Err(self.unexpected("either an error or a success", &Value::Object(body).to_string()));
+            return Err(self.unexpected(
+                "either an error or a success",
+                &Value::Object(body).to_string(),
+            ));
         }
         if self.may_be_loading() && is_loading_body(&body) {
             return Err(self.not_ready(progress_value(body.get("progress")), errors));
@@ -200,7 +206,11 @@ fn is_loading_body(body: &Map<String, Value>) -> bool {
 /// A part of 1, or of 100.
 fn progress_value(value: Option<&Value>) -> Option<f64> {
     let progress = value?.as_f64()?;
-    let progress = if progress > 1.0 { progress / 100.0 } else { progress };
+    let progress = if progress > 1.0 {
+        progress / 100.0
+    } else {
+        progress
+    };
     (0.0..=1.0).contains(&progress).then_some(progress)
 }
 

@@ -48,7 +48,9 @@ impl Decoder<'_> {
         let lower = message.to_ascii_lowercase();
         let says = |marks: &[&str]| marks.iter().any(|mark| lower.contains(mark));
         if names_unknown_tool(&lower) {
-            return Failure::UnexpectedResponse(format!("the server lacks a tool it listed: {shown}"));
+            return Failure::UnexpectedResponse(format!(
+                "the server lacks a tool it listed: {shown}"
+            ));
         }
         if lower.contains("validation error") {
             return if is_about_arguments(&message) {
@@ -75,7 +77,9 @@ impl Decoder<'_> {
         }
         // The words of a JSON parser: QuantConnect answered, but not in JSON.
         if lower.contains("expecting value: line") {
-            return Failure::UnexpectedResponse(format!("QuantConnect's answer is no JSON: {shown}"));
+            return Failure::UnexpectedResponse(format!(
+                "QuantConnect's answer is no JSON: {shown}"
+            ));
         }
         match self.refusal(vec![message]) {
             Failure::Rejected(_) if !self.idempotent() => Failure::UnknownOutcome(shown),
@@ -107,7 +111,10 @@ fn without_inputs(message: &str) -> String {
 /// to validate is the answer.
 fn is_about_arguments(message: &str) -> bool {
     message.starts_with("Input validation error")
-        || message.lines().next().is_some_and(|first| first.trim_end().ends_with("Arguments"))
+        || message
+            .lines()
+            .next()
+            .is_some_and(|first| first.trim_end().ends_with("Arguments"))
 }
 
 fn http_status(lower: &str) -> Option<u16> {
@@ -136,7 +143,11 @@ pub(super) fn loading_progress(error: &str) -> Option<f64> {
         .unwrap_or(rest.len());
     let (number, after) = rest.split_at_checked(end)?;
     let number: f64 = number.trim_end_matches('.').parse().ok()?;
-    let progress = if after.starts_with('%') { number / 100.0 } else { number };
+    let progress = if after.starts_with('%') {
+        number / 100.0
+    } else {
+        number
+    };
     (0.0..=1.0).contains(&progress).then_some(progress)
 }
 

@@ -1,0 +1,216 @@
+//! The life of a call: sent, judged, and sent again where that is safe (DESIGN §5.5).
+//!
+//! Invariants: an operation that must not be sent twice is sent again only after a failure that
+//! proves that nothing was done. No call outlives its deadline by more than the moment that a
+//! dying server's last words are waited for. No argument is logged.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use qchost_catalog::{Call, Exception, Failure, Operation, Outcome, Target};
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+
+use crate::cache::Cache;
+use crate::connector::Connector;
+use crate::decode::Decoder;
+use crate::fault::Delivery;
+use crate::options::AccountOptions;
+use crate::pool::{NoSession, Pool};
+use crate::text::Redactor;
+
+/// One account: where its MCP server is and how it is used.
+pub struct Account {
+    name: String,
+    pub(crate) pool: Arc<Pool>,
+    cache: Cache,
+}
+
+/// What follows from one sending.
+enum Step {
+    Done(Outcome),
+    /// Nothing was done; a new session may do better.
+    Reconnect(Failure),
+    /// Safe to send again after a wait: the server's own, or ours.
+    Again(Failure, Option<Duration>),
+}
+
+impl Account {
+    /// An account by the name that manifests use. Connects when the first call comes.
+    #[must_use]
+    pub fn new(
+        name: impl Into<String>,
+        connector: Arc<dyn Connector>,
+        options: AccountOptions,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            cache: Cache::new(options.cache_for),
+            pool: Pool::new(connector, options),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Carries one call.
+    #[tracing::instrument(
+        name = "upstream_call", level = "debug", skip_all,
+        fields(account = %self.name, tool = %call.target.tool()),
+    )]
+    pub(crate) async fn call(&self, call: &Call<'_>) -> Outcome {
+        let started = Instant::now();
+        let key = match call.target {
+            Target::Known(operation) if operation.cacheable => {
+                Some(Cache::key(operation.tool, &call.arguments))
+            }
+            _ => None,
+        };
+        if let Some(hit) = key.as_ref().and_then(|key| self.cache.get(key, started)) {
+            return Ok(hit);
+        }
+        let outcome = self.send(call, started).await;
+        match &outcome {
+            Ok(value) => {
+                if let Some(key) = key {
+                    self.cache.put(key, value.clone(), Instant::now());
+                }
+                tracing::debug!(elapsed = ?started.elapsed(), "answered");
+            }
+            Err(failure) => tracing::debug!(elapsed = ?started.elapsed(), %failure, "failed"),
+        }
+        outcome
+    }
+
+    async fn send(&self, call: &Call<'_>, started: Instant) -> Outcome {
+        let operation = match call.target {
+            Target::Known(operation) => Some(operation),
+            Target::Unknown(_) => None,
+        };
+        let redactor = self.redactor_for(operation, &call.arguments);
+        let decoder = Decoder {
+            operation,
+            redactor: &redactor,
+        };
+        let options = self.pool.options();
+        let mut sent = 0;
+        loop {
+            let lease = match self.pool.lease(call.deadline).await {
+                Ok(lease) => lease,
+                Err(NoSession::Down(reason)) => {
+                    return Err(Failure::Unavailable(format!(
+                        "account `{}`: {reason}",
+                        self.name
+                    )));
+                }
+                Err(NoSession::Late) => return Err(timed_out(started)),
+            };
+            let Some(shape) = lease.session.shape(&call.target) else {
+                return Err(self.lacks(&call.target, lease.session.info().name.as_str()));
+            };
+            let arguments = shape.apply(call.arguments.clone());
+            let delivery = lease
+                .session
+                .call(call.target.tool(), arguments, call.deadline)
+                .await;
+            drop(lease);
+            sent += 1;
+            let (failure, wait) = match judge(decoder, delivery, started) {
+                Step::Done(outcome) => return outcome,
+                // The pool waits before it connects again, and longer each time.
+                Step::Reconnect(failure) => (failure, Some(Duration::ZERO)),
+                Step::Again(failure, _) if sent >= options.attempts => return Err(failure),
+                Step::Again(failure, wait) => (failure, wait),
+            };
+            let wait = wait.unwrap_or_else(|| options.backoff.delay(sent));
+            if Instant::now() + wait >= call.deadline {
+                return Err(failure);
+            }
+            tracing::debug!(%failure, ?wait, "to be sent again");
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// The connection's secrets and those among the arguments: a server may quote what it got.
+    fn redactor_for(
+        &self,
+        operation: Option<&Operation>,
+        arguments: &Map<String, Value>,
+    ) -> Redactor {
+        let mut secrets = Vec::new();
+        for exception in operation.map_or(&[][..], |operation| operation.exceptions) {
+            if let Exception::Profile(field) | Exception::Profiles(field) = exception
+                && let Some(value) = arguments.get(*field)
+            {
+                collect_strings(value, &mut secrets);
+            }
+        }
+        self.pool.redactor().with(secrets)
+    }
+
+    fn lacks(&self, target: &Target<'_>, server: &str) -> Failure {
+        let message = format!(
+            "the server `{server}` of account `{}` has no tool `{}`",
+            self.name,
+            target.tool()
+        );
+        match target {
+            Target::Known(_) => Failure::Unavailable(format!("{message}; update the server")),
+            Target::Unknown(_) => Failure::NotFound(message),
+        }
+    }
+}
+
+fn judge(decoder: Decoder<'_>, delivery: Delivery, started: Instant) -> Step {
+    let line = |told: &str| decoder.redactor.line(told);
+    match delivery {
+        Delivery::Answer(result) => match decoder.answer(result) {
+            Err(failure) => retry(failure),
+            answered => Step::Done(answered),
+        },
+        Delivery::Refused(error) => retry(decoder.protocol_error(&error)),
+        Delivery::RateLimited(retry_after) => retry(Failure::RateLimited { retry_after }),
+        Delivery::NotSent(told) => Step::Reconnect(Failure::Unavailable(line(&told))),
+        Delivery::Lost(told) => retry(decoder.lost(&line(&told))),
+        Delivery::Barred(told) => Step::Done(Err(Failure::Unavailable(line(&told)))),
+        Delivery::Garbled(told) => Step::Done(Err(if decoder.idempotent() {
+            Failure::UnexpectedResponse(line(&told))
+        } else {
+            Failure::UnknownOutcome(line(&told))
+        })),
+        Delivery::Late { sent: true } if !decoder.idempotent() => {
+            Step::Done(Err(Failure::UnknownOutcome(format!(
+                "sent, but not answered within {:.1} s",
+                started.elapsed().as_secs_f64()
+            ))))
+        }
+        Delivery::Late { .. } => Step::Done(Err(timed_out(started))),
+    }
+}
+
+/// Of the failures that a decoder gives, these two say that sending again is safe.
+fn retry(failure: Failure) -> Step {
+    match failure {
+        Failure::RateLimited { retry_after } => Step::Again(failure, retry_after),
+        Failure::Unavailable(_) => Step::Again(failure, None),
+        failure => Step::Done(Err(failure)),
+    }
+}
+
+fn timed_out(started: Instant) -> Failure {
+    Failure::TimedOut {
+        after: started.elapsed(),
+    }
+}
+
+fn collect_strings(value: &Value, into: &mut Vec<SecretString>) {
+    match value {
+        Value::String(text) => into.push(SecretString::from(text.as_str())),
+        Value::Array(list) => list.iter().for_each(|value| collect_strings(value, into)),
+        Value::Object(map) => map.values().for_each(|value| collect_strings(value, into)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}

@@ -1,0 +1,92 @@
+//! Answers that stay true for a while: the few operations that the catalog calls cacheable.
+//!
+//! Invariant: only successes are kept, at most [`CAPACITY`] of them, and none past its time.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value};
+
+/// The cacheable operations take next to no arguments, so few answers differ.
+const CAPACITY: usize = 32;
+
+pub(crate) struct Cache {
+    keep: Duration,
+    entries: Mutex<HashMap<String, (Instant, Value)>>,
+}
+
+impl Cache {
+    pub(crate) fn new(keep: Duration) -> Self {
+        Self {
+            keep,
+            entries: Mutex::default(),
+        }
+    }
+
+    /// The key of a call.
+    pub(crate) fn key(tool: &str, arguments: &Map<String, Value>) -> String {
+        let mut arguments = arguments.clone();
+        arguments.sort_keys();
+        format!("{tool} {}", Value::Object(arguments))
+    }
+
+    pub(crate) fn get(&self, key: &str, now: Instant) -> Option<Value> {
+        let entries = self.entries();
+        let (until, value) = entries.get(key)?;
+        (*until > now).then(|| value.clone())
+    }
+
+    pub(crate) fn put(&self, key: String, value: Value, now: Instant) {
+        let mut entries = self.entries();
+        entries.retain(|_, (until, _)| *until > now);
+        if entries.len() < CAPACITY {
+            entries.insert(key, (now + self.keep, value));
+        }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<String, (Instant, Value)>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_answer_is_kept_for_its_time_and_no_longer() {
+        let (cache, now) = (Cache::new(Duration::from_secs(60)), Instant::now());
+        cache.put("a".to_owned(), json!(1), now);
+        assert_eq!(
+            cache.get("a", now + Duration::from_secs(59)),
+            Some(json!(1))
+        );
+        assert_eq!(cache.get("a", now + Duration::from_secs(60)), None);
+        assert_eq!(cache.get("b", now), None);
+    }
+
+    #[test]
+    fn it_never_grows_beyond_its_capacity_and_makes_room_again() {
+        let (cache, now) = (Cache::new(Duration::from_secs(60)), Instant::now());
+        for n in 0..CAPACITY * 3 {
+            cache.put(n.to_string(), json!(n), now);
+        }
+        assert_eq!(cache.entries().len(), CAPACITY);
+        let later = now + Duration::from_secs(60);
+        cache.put("later".to_owned(), json!(true), later);
+        assert_eq!(cache.get("later", later), Some(json!(true)));
+    }
+
+    #[test]
+    fn the_order_of_arguments_does_not_matter() {
+        let key = |value: Value| Cache::key("t", value.as_object().unwrap());
+        assert_eq!(
+            key(json!({ "a": 1, "b": 2 })),
+            key(json!({ "b": 2, "a": 1 }))
+        );
+        assert_ne!(key(json!({ "a": 1 })), key(json!({ "a": 2 })));
+    }
+}

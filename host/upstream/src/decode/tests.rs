@@ -1,0 +1,556 @@
+//! The whole table of what a server may answer, and that any answer at all is survived.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use qchost_catalog::{Failure, OPERATIONS, Operation, Outcome, by_tool};
+use rmcp::model::{CallToolResult, ContentBlock, ErrorCode, ErrorData};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::Decoder;
+use crate::text::Redactor;
+
+/// A read, a write that may be repeated, and one that must not be.
+const READ: &str = "read_backtest_chart";
+const REPEATABLE: &str = "update_backtest";
+const ONCE: &str = "create_backtest";
+
+fn op(tool: &str) -> Option<&'static Operation> {
+    Some(by_tool(tool).unwrap())
+}
+
+fn decode(operation: Option<&'static Operation>, result: CallToolResult) -> Outcome {
+    let redactor = Redactor::new([SecretString::from("hunter2")]);
+    let decoder = Decoder {
+        operation,
+        redactor: &redactor,
+    };
+    decoder.answer(result)
+}
+
+fn text(text: impl Into<String>, is_error: bool) -> CallToolResult {
+    let content = vec![ContentBlock::text(text)];
+    if is_error {
+        CallToolResult::error(content)
+    } else {
+        CallToolResult::success(content)
+    }
+}
+
+/// A successful call with this body, as QuantConnect's own server gives it.
+fn body(tool: &str, value: &Value) -> Outcome {
+    decode(op(tool), text(value.to_string(), false))
+}
+
+/// A call that failed with these words.
+fn error(tool: &str, words: &str) -> Failure {
+    decode(op(tool), text(words, true)).unwrap_err()
+}
+
+fn official(tool: &str, words: &str) -> Failure {
+    error(tool, &format!("Error executing tool {tool}: {words}"))
+}
+
+fn rejected(words: &str) -> Failure {
+    Failure::Rejected(vec![words.to_owned()])
+}
+
+#[test]
+fn a_success_is_the_body_as_it_was_sent() {
+    for (tool, value) in [
+        (
+            ONCE,
+            json!({ "backtest": { "backtestId": "b" }, "success": true, "errors": [] }),
+        ),
+        (REPEATABLE, json!({ "success": true })),
+        // Some endpoints say neither.
+        ("read_backtest_orders", json!({ "orders": [], "length": 0 })),
+        (
+            "read_account",
+            json!({ "organizationId": "o", "creditBalance": null, "card": null }),
+        ),
+        // Words beside a success are for the reader, not a refusal.
+        (
+            READ,
+            json!({ "chart": {}, "success": true, "errors": ["slow"] }),
+        ),
+        (
+            "read_live_algorithm",
+            json!({ "status": "Running", "deployId": "L-1", "success": true }),
+        ),
+    ] {
+        assert_eq!(body(tool, &value), Ok(value));
+    }
+}
+
+#[test]
+fn the_text_copy_is_preferred_and_the_structured_one_serves_where_it_is_no_json() {
+    let result = |words: &str, structured: Value| {
+        let mut result = text(words, false);
+        result.structured_content = Some(structured);
+        result
+    };
+    let both = result(
+        r#"{"success": true, "n": 1}"#,
+        json!({ "success": true, "n": null }),
+    );
+    assert_eq!(
+        decode(op(ONCE), both),
+        Ok(json!({ "success": true, "n": 1 }))
+    );
+    let version = result("1.0", json!({ "result": "1.0" }));
+    assert_eq!(
+        decode(op("read_mcp_server_version"), version),
+        Ok(json!({ "result": "1.0" }))
+    );
+    // An older server gives the text alone.
+    let version = text("1.0", false);
+    assert_eq!(
+        decode(op("read_mcp_server_version"), version),
+        Ok(json!({ "result": "1.0" }))
+    );
+}
+
+#[test]
+fn success_false_is_never_a_success() {
+    let refusal = json!({ "success": false, "errors": ["No more nodes"] });
+    for tool in [READ, REPEATABLE, ONCE] {
+        assert_eq!(body(tool, &refusal), Err(rejected("No more nodes")));
+        // Ours marks it as an error.
+        assert_eq!(error(tool, &refusal.to_string()), rejected("No more nodes"));
+    }
+    for (value, reason) in [
+        (json!({ "success": false }), "refused without a reason"),
+        (
+            json!({ "success": false, "errors": [] }),
+            "refused without a reason",
+        ),
+        (json!({ "success": false, "errors": "one" }), "one"),
+        (
+            json!({ "success": false, "errors": [{ "code": 1 }] }),
+            r#"{"code":1}"#,
+        ),
+        (json!({ "errors": ["one"] }), "one"),
+        (json!({ "success": null, "errors": ["one"] }), "one"),
+        (
+            json!({ "success": false, "errors": ["one"], "backtest": {} }),
+            "one",
+        ),
+    ] {
+        assert_eq!(body(ONCE, &value), Err(rejected(reason)), "{value}");
+    }
+    let structured = {
+        let mut result = CallToolResult::error(Vec::new());
+        result.structured_content = Some(refusal);
+        result
+    };
+    assert_eq!(decode(None, structured), Err(rejected("No more nodes")));
+}
+
+#[test]
+fn still_loading_is_told_apart_from_a_refusal() {
+    for (value, progress) in [
+        (
+            json!({ "errors": ["Chart is loading. Progress: 0.5"] }),
+            Some(0.5),
+        ),
+        (
+            json!({ "errors": ["Orders are loading. Progress: 25%"] }),
+            Some(0.25),
+        ),
+        (
+            json!({ "success": false, "errors": ["Chart is loading."] }),
+            None,
+        ),
+        (
+            json!({ "errors": ["Chart is loading. Progress: often"] }),
+            None,
+        ),
+        (json!({ "progress": 0.2, "success": true }), Some(0.2)),
+        (
+            json!({ "progress": 40, "status": "loading", "success": false, "errors": [] }),
+            Some(0.4),
+        ),
+        (json!({ "progress": 0, "chart": null }), Some(0.0)),
+        (json!({ "status": "Loading", "success": true }), None),
+    ] {
+        match body(READ, &value) {
+            Err(Failure::NotReady { progress: told, .. }) => assert_eq!(told, progress, "{value}"),
+            other => panic!("{value}: {other:?}"),
+        }
+    }
+    // With the content beside it, a progress is only a number.
+    let loaded = json!({ "chart": { "name": "x" }, "progress": 1.0, "success": true });
+    assert_eq!(body(READ, &loaded), Ok(loaded));
+    // A write is done or refused.
+    let words = "The project is loading.";
+    assert_eq!(
+        body(ONCE, &json!({ "success": false, "errors": [words] })),
+        Err(rejected(words))
+    );
+}
+
+#[test]
+fn what_is_not_there_is_not_found_only_where_all_words_say_so() {
+    for words in [
+        "Backtest not found",
+        "The file main.py does not exist.",
+        "Project doesn't exist",
+    ] {
+        let value = json!({ "success": false, "errors": [words] });
+        assert_eq!(body(READ, &value), Err(Failure::NotFound(words.to_owned())));
+        // Nothing is known of an unknown tool.
+        let unknown = decode(None, text(value.to_string(), false));
+        assert_eq!(unknown, Err(rejected(words)));
+    }
+    let mixed = json!({ "success": false, "errors": ["Backtest not found", "Hash mismatch"] });
+    assert!(matches!(body(READ, &mixed), Err(Failure::Rejected(errors)) if errors.len() == 2));
+}
+
+#[test]
+fn http_faults_raised_as_text_are_judged_by_status_and_operation() {
+    let limited = Failure::RateLimited { retry_after: None };
+    for tool in [READ, REPEATABLE, ONCE] {
+        let words = "Client error '429 Too Many Requests' for url 'https://x.test/api?k=hunter2'\nFor more information check: https://x.test/429";
+        assert_eq!(official(tool, words), limited);
+        assert_eq!(
+            body(
+                tool,
+                &json!({ "success": false, "errors": ["Too many requests, slow down"] })
+            ),
+            Err(limited.clone())
+        );
+        assert!(matches!(
+            official(
+                tool,
+                "Client error '401 Unauthorized' for url 'https://x.test'"
+            ),
+            Failure::Rejected(_)
+        ));
+        assert!(matches!(
+            official(
+                tool,
+                "Redirect response '302 Found' for url 'https://x.test'"
+            ),
+            Failure::UnexpectedResponse(_)
+        ));
+        // Nobody took the request.
+        for words in [
+            "All connection attempts failed",
+            "[Errno -2] Name or service not known",
+            "Connection refused",
+        ] {
+            assert!(
+                matches!(official(tool, words), Failure::Unavailable(_)),
+                "{words}"
+            );
+        }
+        assert!(matches!(
+            official(tool, "Expecting value: line 1 column 1 (char 0)"),
+            Failure::UnexpectedResponse(_)
+        ));
+    }
+    for words in [
+        "Server error '502 Bad Gateway' for url 'https://x.test'",
+        "Server error '500 Internal Server Error' for url 'https://x.test'",
+        "", // the client's time-outs
+        "Server disconnected without sending a response.",
+        "[Errno 104] Connection reset by peer",
+        "The read operation timed out",
+    ] {
+        assert!(
+            matches!(official(READ, words), Failure::Unavailable(_)),
+            "{words}"
+        );
+        assert!(
+            matches!(official(REPEATABLE, words), Failure::Unavailable(_)),
+            "{words}"
+        );
+        assert!(
+            matches!(official(ONCE, words), Failure::UnknownOutcome(_)),
+            "{words}"
+        );
+    }
+}
+
+#[test]
+fn validation_of_arguments_and_of_answers_are_told_apart_and_quote_no_input() {
+    let arguments = "1 validation error for create_backtestArguments\nmodel.projectId\n  Field required [type=missing, input_value={'password': 'hidden'}, input_type=dict]\n    For further information visit https://x.test/v/missing";
+    let Failure::InvalidArgument(shown) = official(ONCE, arguments) else {
+        panic!()
+    };
+    assert!(
+        shown.contains("model.projectId") && shown.contains("Field required"),
+        "{shown}"
+    );
+    assert!(!shown.contains("hidden"), "{shown}");
+    assert!(matches!(
+        error(
+            ONCE,
+            "Input validation error: 'projectId' is a required property"
+        ),
+        Failure::InvalidArgument(_)
+    ));
+    // The answer did not fit the server's own model: QuantConnect did act.
+    let answer = "2 validation errors for BacktestResponse\nbacktest.name\n  Input should be a valid string [type=string_type, input_value=1, input_type=int]";
+    assert!(matches!(
+        official(ONCE, answer),
+        Failure::UnexpectedResponse(_)
+    ));
+    assert!(matches!(
+        error(ONCE, "Output validation error: 1 is not a string"),
+        Failure::UnexpectedResponse(_)
+    ));
+}
+
+#[test]
+fn words_that_nobody_knows_are_no_reason_to_send_again() {
+    let words = "list index out of range";
+    assert_eq!(official(READ, words), rejected(words));
+    assert_eq!(
+        official(ONCE, words),
+        Failure::UnknownOutcome(words.to_owned())
+    );
+    let unknown = decode(None, text(words, true));
+    assert_eq!(unknown, Err(Failure::UnknownOutcome(words.to_owned())));
+    assert!(matches!(
+        error(READ, "Unknown tool: read_backtest_chart"),
+        Failure::UnexpectedResponse(_)
+    ));
+}
+
+#[test]
+fn a_failure_told_for_machines_is_taken_at_its_word() {
+    let told = |tool: &str, failure: Value| {
+        error(
+            tool,
+            &json!({ "success": false, "errors": ["why"], "failure": failure }).to_string(),
+        )
+    };
+    let why = || "why".to_owned();
+    assert_eq!(
+        told(ONCE, json!({ "kind": "rate-limited", "retryAfter": 1.5 })),
+        Failure::RateLimited {
+            retry_after: Some(Duration::from_millis(1_500))
+        }
+    );
+    for absurd in [json!(-1), json!(1e300), json!("soon"), json!(null)] {
+        let failure = told(
+            ONCE,
+            json!({ "kind": "rate-limited", "retryAfter": absurd }),
+        );
+        assert_eq!(failure, Failure::RateLimited { retry_after: None });
+    }
+    assert_eq!(
+        told(ONCE, json!({ "kind": "unavailable" })),
+        Failure::Unavailable(why())
+    );
+    for kind in ["timed-out", "unknown-outcome"] {
+        assert_eq!(
+            told(ONCE, json!({ "kind": kind })),
+            Failure::UnknownOutcome(why())
+        );
+        assert_eq!(
+            told(READ, json!({ "kind": kind })),
+            Failure::Unavailable(why())
+        );
+    }
+    assert_eq!(
+        told(READ, json!({ "kind": "invalid-argument" })),
+        Failure::InvalidArgument(why())
+    );
+    assert_eq!(
+        told(READ, json!({ "kind": "not-found" })),
+        Failure::NotFound(why())
+    );
+    assert_eq!(
+        told(READ, json!({ "kind": "unexpected-response" })),
+        Failure::UnexpectedResponse(why())
+    );
+    assert_eq!(
+        told(READ, json!({ "kind": "not-ready", "progress": 0.5 })),
+        Failure::NotReady {
+            progress: Some(0.5),
+            message: why()
+        }
+    );
+    for odd in [
+        json!({}),
+        json!({ "kind": 3 }),
+        json!({ "kind": "sunspots" }),
+    ] {
+        assert!(matches!(told(READ, odd), Failure::UnexpectedResponse(_)));
+    }
+    // Beside a success it is part of the content.
+    let content = json!({ "success": true, "failure": { "kind": "rate-limited" } });
+    assert_eq!(body(ONCE, &content), Ok(content));
+}
+
+#[test]
+fn what_is_no_answer_is_quoted_shortly_and_safely() {
+    let page = format!(
+        "<html>\u{1b}[31m{}</html> https://x.test/get?sig=SECRET",
+        "y".repeat(100)
+    );
+    let huge = "z".repeat(5_000_000);
+    for given in [
+        page.as_str(),
+        huge.as_str(),
+        "[1, 2]",
+        "\"text\"",
+        "12",
+        "null",
+        "{",
+        "{}",
+        r#"{"a": null}"#,
+        r#"{"success": "yes"}"#,
+        r#"{"success": 0}"#,
+    ] {
+        let Err(Failure::UnexpectedResponse(shown)) = decode(op(ONCE), text(given, false)) else {
+            panic!("{given:.80}");
+        };
+        assert!(shown.chars().count() < 400, "{shown}");
+        assert!(
+            !shown.chars().any(char::is_control) && !shown.contains("SECRET"),
+            "{shown}"
+        );
+    }
+    let contradiction = error(ONCE, r#"{"success": true}"#);
+    assert!(matches!(contradiction, Failure::UnexpectedResponse(_)));
+    assert!(matches!(
+        decode(op(ONCE), CallToolResult::success(Vec::new())),
+        Err(Failure::UnexpectedResponse(_))
+    ));
+    assert!(matches!(
+        decode(op(ONCE), CallToolResult::error(Vec::new())),
+        Err(Failure::UnknownOutcome(_))
+    ));
+}
+
+#[test]
+fn an_unknown_tool_may_answer_anything() {
+    for (given, value) in [
+        ("[1, 2]", json!([1, 2])),
+        ("plain words", json!("plain words")),
+        ("{}", json!({})),
+    ] {
+        assert_eq!(decode(None, text(given, false)), Ok(value));
+    }
+    assert_eq!(
+        decode(None, CallToolResult::success(Vec::new())),
+        Ok(Value::Null)
+    );
+}
+
+#[test]
+fn protocol_errors_become_failures() {
+    let redactor = Redactor::new([SecretString::from("hunter2")]);
+    let told = |tool, code, message: &str| {
+        let decoder = Decoder {
+            operation: op(tool),
+            redactor: &redactor,
+        };
+        decoder.protocol_error(&ErrorData::new(code, message.to_owned(), None))
+    };
+    assert_eq!(
+        told(ONCE, ErrorCode::INVALID_PARAMS, "no projectId in hunter2"),
+        Failure::InvalidArgument("no projectId in [redacted]".to_owned())
+    );
+    for (code, message) in [
+        (ErrorCode::INVALID_PARAMS, "Unknown tool: x"),
+        (ErrorCode::INVALID_PARAMS, "tool not found"),
+        (ErrorCode::METHOD_NOT_FOUND, "tools/call"),
+        (ErrorCode::INVALID_REQUEST, "?"),
+    ] {
+        assert!(
+            matches!(told(ONCE, code, message), Failure::UnexpectedResponse(_)),
+            "{message}"
+        );
+    }
+    assert!(matches!(
+        told(READ, ErrorCode::INTERNAL_ERROR, "oops"),
+        Failure::Unavailable(_)
+    ));
+    assert!(matches!(
+        told(ONCE, ErrorCode::INTERNAL_ERROR, "oops"),
+        Failure::UnknownOutcome(_)
+    ));
+    assert!(matches!(
+        told(ONCE, ErrorCode(-1), "oops"),
+        Failure::UnknownOutcome(_)
+    ));
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "[ -~]{0,20}".prop_map(Value::from),
+        Just(json!("Chart is loading. Progress: 0.3")),
+        Just(json!("hunter2")),
+    ];
+    let key = prop_oneof![
+        "success", "errors", "failure", "kind", "progress", "status", "chart"
+    ];
+    leaf.prop_recursive(4, 32, 6, move |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::btree_map(key.clone(), inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+fn any_text() -> impl Strategy<Value = String> {
+    let marks = prop_oneof![
+        Just(""),
+        Just("Error executing tool x: "),
+        Just("Server error '5"),
+        Just("Client error '4"),
+        Just("validation error for xArguments\n"),
+        Just("Progress: "),
+        Just("is loading "),
+    ];
+    prop_oneof![
+        any_json().prop_map(|value| value.to_string()),
+        (marks, any::<String>()).prop_map(|(mark, rest)| format!("{mark}{rest}")),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn any_answer_is_an_outcome_that_keeps_the_rules(
+        index in proptest::option::of(0..OPERATIONS.len()),
+        words in any_text(),
+        structured in proptest::option::of(any_json()),
+        is_error in any::<bool>(),
+    ) {
+        let operation = index.and_then(|index| OPERATIONS.get(index));
+        let mut result = text(words, is_error);
+        result.structured_content = structured;
+        match decode(operation, result) {
+            Ok(value) => {
+                prop_assert!(!is_error);
+                prop_assert_ne!(value.get("success"), Some(&json!(false)));
+                prop_assert!(operation.is_none() || value.is_object());
+            }
+            Err(failure) => {
+                let shown = failure.to_string();
+                prop_assert!(!shown.contains("hunter2"), "{}", shown);
+                prop_assert!(shown.len() < 100_000);
+                let timed_out = matches!(failure, Failure::TimedOut { .. });
+                prop_assert!(!timed_out, "a deadline is not the decoder's");
+                if operation.is_some_and(|operation| operation.idempotent) {
+                    let unknown = matches!(failure, Failure::UnknownOutcome(_));
+                    prop_assert!(!unknown, "{}", shown);
+                }
+            }
+        }
+    }
+}

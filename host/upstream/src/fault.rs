@@ -1,0 +1,177 @@
+//! What became of a call that the transport did not answer.
+//!
+//! Invariant: "not sent" is only said where the server cannot have acted. Whatever is unclear
+//! counts as lost, and the caller's rules for lost answers apply.
+
+use std::error::Error;
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+use rmcp::model::{CallToolResult, ErrorData};
+use rmcp::service::ServiceError;
+use rmcp::transport::DynamicTransportError;
+use rmcp::transport::streamable_http_client::{HttpStatusError, StreamableHttpError};
+
+/// How one sending of a call ended.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    /// The server answered.
+    Answer(CallToolResult),
+    /// The server refused by a JSON-RPC error.
+    Refused(ErrorData),
+    /// The server did not get it: the session is of no use any more.
+    NotSent(String),
+    /// The server wants fewer requests and did nothing.
+    RateLimited(Option<Duration>),
+    /// The server will not do it whatever is sent, for instance for want of credentials.
+    Barred(String),
+    /// It was sent, and the answer will never come.
+    Lost(String),
+    /// It was sent, and something came that is no answer.
+    Garbled(String),
+    /// The deadline passed.
+    Late {
+        /// Whether the server may have got it.
+        sent: bool,
+    },
+}
+
+/// The delivery that an error of the session means.
+pub(crate) fn delivery(error: ServiceError) -> Delivery {
+    match error {
+        ServiceError::McpError(error) => Delivery::Refused(error),
+        ServiceError::TransportSend(error) => send_error(error),
+        ServiceError::UnexpectedResponse => {
+            Delivery::Garbled("the server's answer is no result of a tool".to_owned())
+        }
+        ServiceError::TransportClosed => Delivery::Lost("the connection was closed".to_owned()),
+        other => Delivery::Lost(words(&other)),
+    }
+}
+
+fn send_error(error: DynamicTransportError) -> Delivery {
+    match error
+        .error
+        .downcast::<StreamableHttpError<reqwest::Error>>()
+    {
+        Ok(error) => http_error(*error),
+        // A pipe that did not take the whole line: a server acts on whole lines only.
+        Err(error) if error.is::<io::Error>() => Delivery::NotSent(words(error.as_ref())),
+        Err(error) => Delivery::Lost(words(error.as_ref())),
+    }
+}
+
+fn http_error(error: StreamableHttpError<reqwest::Error>) -> Delivery {
+    let told = words(&error);
+    match error {
+        StreamableHttpError::HttpStatus(HttpStatusError {
+            status: 429,
+            retry_after,
+            ..
+        }) => Delivery::RateLimited(
+            retry_after.and_then(|value| parse_retry_after(&value, SystemTime::now())),
+        ),
+        StreamableHttpError::SessionExpired => {
+            Delivery::NotSent("the server forgot the session".to_owned())
+        }
+        StreamableHttpError::Client(error) if error.is_connect() || error.is_builder() => {
+            Delivery::NotSent(told)
+        }
+        StreamableHttpError::ReservedHeaderConflict(_) => Delivery::Barred(told),
+        StreamableHttpError::AuthRequired(_) | StreamableHttpError::InsufficientScope(_) => {
+            Delivery::Barred(format!("the server refuses the credentials: {told}"))
+        }
+        // 429 and 5xx have a variant of their own: this is another 4xx, a refusal to act.
+        StreamableHttpError::UnexpectedServerResponse(text) if text.starts_with("HTTP 4") => {
+            Delivery::Barred(format!("the server refuses the request: {told}"))
+        }
+        StreamableHttpError::UnexpectedServerResponse(_)
+        | StreamableHttpError::ResponseBodyTooLarge { .. }
+        | StreamableHttpError::UnexpectedContentType(_)
+        | StreamableHttpError::Deserialize(_) => Delivery::Garbled(told),
+        _ => Delivery::Lost(told),
+    }
+}
+
+/// An error with its causes, none of them twice.
+pub(crate) fn words(error: &(dyn Error + 'static)) -> String {
+    let mut told = match error.downcast_ref::<DynamicTransportError>() {
+        // Its own words are the name of a type.
+        Some(error) => return words(error.error.as_ref()),
+        None => error.to_string(),
+    };
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !told.contains(&words) {
+            told.push_str(": ");
+            told.push_str(&words);
+        }
+        source = cause.source();
+    }
+    told
+}
+
+/// `Retry-After`: a number of seconds, or an instant.
+fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let then = SystemTime::from(Timestamp::from(&rfc2822::parse(value).ok()?));
+    Some(then.duration_since(now).unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::UNIX_EPOCH;
+
+    #[test]
+    fn retry_after_takes_seconds_and_dates() {
+        let wait = |value, now| parse_retry_after(value, UNIX_EPOCH + Duration::from_secs(now));
+        assert_eq!(wait(" 7 ", 0), Some(Duration::from_secs(7)));
+        let date = "Tue, 14 Nov 2023 22:13:20 GMT"; // 1,700,000,000
+        assert_eq!(wait(date, 1_699_999_990), Some(Duration::from_secs(10)));
+        assert_eq!(wait(date, 1_700_000_990), Some(Duration::ZERO));
+        for bad in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
+            assert_eq!(wait(bad, 0), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_what_cannot_have_arrived_is_not_sent() {
+        let sent = |error: StreamableHttpError<reqwest::Error>| http_error(error);
+        assert!(matches!(
+            sent(StreamableHttpError::SessionExpired),
+            Delivery::NotSent(_)
+        ));
+        assert!(matches!(
+            sent(StreamableHttpError::UnexpectedEndOfStream),
+            Delivery::Lost(_)
+        ));
+        assert!(matches!(
+            sent(HttpStatusError::new(503, Some("1".to_owned())).into()),
+            Delivery::Lost(_)
+        ));
+        assert!(matches!(
+            sent(HttpStatusError::new(429, Some("2".to_owned())).into()),
+            Delivery::RateLimited(Some(wait)) if wait == Duration::from_secs(2)
+        ));
+        let refused =
+            StreamableHttpError::UnexpectedServerResponse("HTTP 403 Forbidden: no".into());
+        assert!(matches!(sent(refused), Delivery::Barred(_)));
+        let html = StreamableHttpError::UnexpectedContentType(Some("text/html".to_owned()));
+        assert!(matches!(sent(html), Delivery::Garbled(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_retry_after_is_read_or_ignored(value in "[ -~]{0,40}") {
+            let _ = parse_retry_after(&value, UNIX_EPOCH);
+        }
+    }
+}

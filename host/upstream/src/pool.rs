@@ -1,0 +1,371 @@
+//! The sessions of one account: opened when needed, replaced when lost, shared by the calls.
+//!
+//! A slot is a place for one session. A call takes a place in a slot (at most
+//! `calls_per_connection` in each) and then waits for the slot's session; a slot without one is
+//! filled by a task of its own, so that a caller that gives up does not undo the work of those
+//! that wait beside it. The task tries again with back-off while anybody waits, and stops when
+//! nobody does: an idle account costs nothing.
+//!
+//! Invariant: a session is in use by at most `calls_per_connection` calls, and there are never
+//! more than `connections` of them in service.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout_at;
+
+use crate::connector::{ConnectError, Connector};
+use crate::health::{AccountHealth, ConnectionState};
+use crate::options::AccountOptions;
+use crate::session::Session;
+use crate::text::Redactor;
+
+/// Why a call got no session.
+#[derive(Debug)]
+pub(crate) enum NoSession {
+    /// Connecting fails, and waiting would not help or did not.
+    Down(String),
+    /// The deadline passed and nothing is known to be wrong.
+    Late,
+}
+
+pub(crate) struct Pool {
+    connector: Arc<dyn Connector>,
+    redactor: Redactor,
+    options: AccountOptions,
+    places: Arc<Semaphore>,
+    slots: Mutex<Vec<Slot>>,
+    /// Touched whenever a slot changes.
+    changed: watch::Sender<()>,
+}
+
+struct Slot {
+    state: State,
+    /// Calls that use its session or wait for it.
+    calls: usize,
+    /// Sessions in a row that did not open or never answered.
+    failures: u32,
+    /// Not to be tried before.
+    pause: Option<Instant>,
+    last_error: Option<String>,
+    since: Instant,
+    opened: u64,
+}
+
+enum State {
+    Empty,
+    Opening,
+    Open(Arc<Session>),
+    /// Useless to try again as things are; tried once more after the pause.
+    Refused,
+}
+
+/// A place in a session; held for as long as the call is under way.
+pub(crate) struct Lease {
+    pub(crate) session: Arc<Session>,
+    _place: Place,
+}
+
+struct Place {
+    pool: Arc<Pool>,
+    slot: usize,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(slot) = self.pool.slots().get_mut(self.slot) {
+            slot.calls = slot.calls.saturating_sub(1);
+        }
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(connector: Arc<dyn Connector>, options: AccountOptions) -> Arc<Self> {
+        let connections = options.connections.max(1);
+        let options = AccountOptions {
+            connections,
+            calls_per_connection: options.calls_per_connection.max(1),
+            attempts: options.attempts.max(1),
+            ..options
+        };
+        let now = Instant::now();
+        let slots = std::iter::repeat_with(|| Slot {
+            state: State::Empty,
+            calls: 0,
+            failures: 0,
+            pause: None,
+            last_error: None,
+            since: now,
+            opened: 0,
+        });
+        Arc::new(Self {
+            redactor: Redactor::new(connector.secrets()),
+            connector,
+            options,
+            places: Arc::new(Semaphore::new(
+                connections.saturating_mul(options.calls_per_connection),
+            )),
+            slots: Mutex::new(slots.take(connections).collect()),
+            changed: watch::Sender::new(()),
+        })
+    }
+
+    pub(crate) fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
+    pub(crate) fn options(&self) -> &AccountOptions {
+        &self.options
+    }
+
+    /// A session to send one call over, waited for until the deadline.
+    pub(crate) async fn lease(self: &Arc<Self>, deadline: Instant) -> Result<Lease, NoSession> {
+        let permit = match timeout_at(deadline.into(), self.places.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => permit,
+            // The semaphore is never closed.
+            Ok(Err(_)) | Err(_) => return Err(NoSession::Late),
+        };
+        let mut place = self.take_place(permit);
+        // Subscribed before the first look, so that no change is missed in between.
+        let mut changed = self.changed.subscribe();
+        loop {
+            if let Some(session) = self.session_for(&mut place)? {
+                return Ok(Lease {
+                    session,
+                    _place: place,
+                });
+            }
+            if timeout_at(deadline.into(), changed.changed())
+                .await
+                .is_err()
+            {
+                let slots = self.slots();
+                let told = slots
+                    .get(place.slot)
+                    .and_then(|slot| slot.last_error.clone());
+                return Err(told.map_or(NoSession::Late, NoSession::Down));
+            }
+        }
+    }
+
+    /// Takes all sessions out of service and waits until their servers are gone.
+    pub(crate) async fn close(&self) {
+        let sessions: Vec<_> = {
+            let mut slots = self.slots();
+            slots.iter_mut().filter_map(Slot::take_session).collect()
+        };
+        for session in sessions {
+            session.close().await;
+        }
+    }
+
+    pub(crate) fn health(&self, account: &str) -> AccountHealth {
+        let slots = self.slots();
+        let open = || slots.iter().filter_map(Slot::session);
+        let state = if open().next().is_some() {
+            ConnectionState::Connected
+        } else if slots.iter().any(|slot| slot.last_error.is_some()) {
+            ConnectionState::Down
+        } else if slots
+            .iter()
+            .any(|slot| matches!(slot.state, State::Opening))
+        {
+            ConnectionState::Connecting
+        } else {
+            ConnectionState::Idle
+        };
+        let since = slots
+            .iter()
+            .filter(|slot| slot.session().is_some() == (state == ConnectionState::Connected))
+            .map(|slot| slot.since)
+            .min();
+        AccountHealth {
+            account: account.to_owned(),
+            connection: self.connector.describe(),
+            state,
+            seconds_in_state: since.map_or(0.0, |since| since.elapsed().as_secs_f64()),
+            last_error: slots.iter().find_map(|slot| slot.last_error.clone()),
+            restarts: slots.iter().map(|slot| slot.opened.saturating_sub(1)).sum(),
+            sessions: open().count(),
+            calls: slots.iter().map(|slot| slot.calls).sum(),
+            server: open().next().map(|session| session.info().clone()),
+        }
+    }
+
+    /// The first open session with room; else the first slot with room.
+    fn take_place(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Place {
+        let mut slots = self.slots();
+        let most = self.options.calls_per_connection;
+        let has_room = |slot: &Slot| slot.calls < most;
+        let index = slots
+            .iter()
+            .position(|slot| has_room(slot) && slot.session().is_some())
+            .or_else(|| slots.iter().position(has_room))
+            // There are as many permits as places, so there is room.
+            .unwrap_or_default();
+        if let Some(slot) = slots.get_mut(index) {
+            slot.calls += 1;
+        }
+        Place {
+            pool: self.clone(),
+            slot: index,
+            _permit: permit,
+        }
+    }
+
+    /// The session of the call's place, or of another one with room, if there is one by now.
+    /// Otherwise sees to it that one is being opened.
+    fn session_for(self: &Arc<Self>, place: &mut Place) -> Result<Option<Arc<Session>>, NoSession> {
+        let mut slots = self.slots();
+        for slot in slots.iter_mut() {
+            slot.notice_loss(&self.options);
+        }
+        if let Some(session) = slots.get(place.slot).and_then(Slot::session) {
+            return Ok(Some(session.clone()));
+        }
+        let most = self.options.calls_per_connection;
+        let other = slots
+            .iter()
+            .position(|slot| slot.calls < most && slot.session().is_some());
+        if let Some(index) = other {
+            if let Some(slot) = slots.get_mut(place.slot) {
+                slot.calls = slot.calls.saturating_sub(1);
+            }
+            place.slot = index;
+            let slot = slots.get_mut(index);
+            return Ok(slot.and_then(|slot| {
+                slot.calls += 1;
+                slot.session().cloned()
+            }));
+        }
+        let Some(slot) = slots.get_mut(place.slot) else {
+            return Err(NoSession::Late);
+        };
+        match slot.state {
+            State::Opening | State::Open(_) => {}
+            State::Refused if slot.pause.is_some_and(|pause| pause > Instant::now()) => {
+                return Err(NoSession::Down(slot.last_error.clone().unwrap_or_default()));
+            }
+            State::Empty | State::Refused => {
+                slot.state = State::Opening;
+                tokio::spawn(self.clone().fill(place.slot));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Opens the slot's session, trying again while somebody waits for it.
+    async fn fill(self: Arc<Self>, index: usize) {
+        loop {
+            let pause = self.slots().get(index).and_then(|slot| slot.pause);
+            if let Some(pause) = pause {
+                tokio::time::sleep_until(pause.into()).await;
+            }
+            let opened = self.open().await;
+            let done = match self.slots().get_mut(index) {
+                Some(slot) => slot.settle(opened, &self.options),
+                None => true,
+            };
+            self.changed.send_replace(());
+            if done {
+                return;
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Session, ConnectError> {
+        let limit = self.options.connect_timeout;
+        match tokio::time::timeout(
+            limit,
+            Session::open(self.connector.as_ref(), &self.redactor),
+        )
+        .await
+        {
+            Ok(opened) => opened,
+            Err(_) => Err(ConnectError::Transient(format!(
+                "no MCP session within {} s",
+                limit.as_secs_f64()
+            ))),
+        }
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    fn session(&self) -> Option<&Arc<Session>> {
+        match &self.state {
+            State::Open(session) if session.is_alive() => Some(session),
+            _ => None,
+        }
+    }
+
+    fn take_session(&mut self) -> Option<Arc<Session>> {
+        if !matches!(self.state, State::Open(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut self.state, State::Empty) {
+            State::Open(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    /// Empties the slot if its session is dead. One that never answered counts as a failure,
+    /// or a server that dies at its first call would be restarted without pause.
+    fn notice_loss(&mut self, options: &AccountOptions) {
+        let State::Open(session) = &self.state else {
+            return;
+        };
+        if session.is_alive() {
+            return;
+        }
+        let useful = session.has_answered();
+        self.state = State::Empty;
+        self.since = Instant::now();
+        if useful {
+            self.failures = 0;
+            self.pause = None;
+        } else {
+            self.count_failure(options);
+        }
+    }
+
+    /// Takes in what became of an attempt; `true` if no other is to follow.
+    fn settle(&mut self, opened: Result<Session, ConnectError>, options: &AccountOptions) -> bool {
+        match opened {
+            Ok(session) => {
+                self.state = State::Open(Arc::new(session));
+                self.since = Instant::now();
+                self.last_error = None;
+                self.opened = self.opened.saturating_add(1);
+                tracing::info!(opened = self.opened, "MCP session opened");
+                true
+            }
+            Err(error) => {
+                if self.last_error.is_none() {
+                    self.since = Instant::now();
+                }
+                self.count_failure(options);
+                tracing::warn!(%error, failures = self.failures, "no MCP session");
+                let permanent = matches!(error, ConnectError::Permanent(_));
+                self.last_error = Some(error.to_string());
+                if permanent {
+                    self.state = State::Refused;
+                } else if self.calls == 0 {
+                    self.state = State::Empty;
+                }
+                permanent || self.calls == 0
+            }
+        }
+    }
+
+    fn count_failure(&mut self, options: &AccountOptions) {
+        self.failures = self.failures.saturating_add(1);
+        let pause: Duration = options.backoff.delay(self.failures);
+        self.pause = Some(Instant::now() + pause);
+    }
+}

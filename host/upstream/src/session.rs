@@ -1,0 +1,165 @@
+//! One MCP session: the handshake's result, the server's tools, and calls over it.
+//!
+//! Invariants: nothing here cancels a call. A caller that stops waiting leaves the request with
+//! the server (`notifications/cancelled` is never sent), since a write that was sent must not
+//! be called back half-way.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use qchost_catalog::Target;
+use rmcp::model::{CallToolRequest, CallToolRequestParams, ClientRequest, ServerResult};
+use rmcp::service::{PeerRequestOptions, ServiceError};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tokio::time::timeout_at;
+
+use crate::connector::{ConnectError, Connection, Connector};
+use crate::fault::{self, Delivery};
+use crate::shape::Shape;
+use crate::text::{Redactor, excerpt};
+
+/// Who answered the handshake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServerInfo {
+    /// The server's name for itself.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The version of MCP that both sides speak.
+    pub protocol: String,
+    /// How many tools it lists.
+    pub tools: usize,
+}
+
+pub(crate) struct Session {
+    connection: Connection,
+    tools: HashMap<String, Shape>,
+    info: ServerInfo,
+    /// Set when the session proved useless although its transport is still there.
+    broken: AtomicBool,
+    answered: AtomicBool,
+}
+
+impl Session {
+    /// Connects, shakes hands and lists the tools.
+    pub(crate) async fn open(
+        connector: &dyn Connector,
+        redactor: &Redactor,
+    ) -> Result<Self, ConnectError> {
+        let connection = connector.connect().await?;
+        let tools = match connection.peer().list_all_tools().await {
+            Ok(tools) => tools,
+            Err(error) => {
+                let told = redactor.line(&fault::words(&error));
+                return Err(ConnectError::Transient(match connection.cause().await {
+                    Some(cause) => cause,
+                    None => format!("the server does not list its tools: {told}"),
+                }));
+            }
+        };
+        let peer = connection.peer().peer_info();
+        let server = peer.as_ref().and_then(|peer| peer.server_info.as_ref());
+        let short = |text: Option<&String>| excerpt(text.map_or("unknown", String::as_str), 80);
+        let info = ServerInfo {
+            name: short(server.map(|server| &server.name)),
+            version: short(server.map(|server| &server.version)),
+            protocol: short(
+                peer.as_ref()
+                    .map(|peer| peer.protocol_version.to_string())
+                    .as_ref(),
+            ),
+            tools: tools.len(),
+        };
+        let tools = tools
+            .into_iter()
+            .map(|tool| (tool.name.into_owned(), Shape::of(&tool.input_schema)))
+            .collect();
+        Ok(Self {
+            connection,
+            tools,
+            info,
+            broken: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn info(&self) -> &ServerInfo {
+        &self.info
+    }
+
+    /// The form of a tool's arguments, if the server has the tool.
+    pub(crate) fn shape(&self, target: &Target<'_>) -> Option<Shape> {
+        self.tools.get(target.tool()).copied()
+    }
+
+    /// Whether calls may be given to it.
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.broken.load(Ordering::Relaxed) && !self.connection.peer().is_transport_closed()
+    }
+
+    /// Whether it ever answered a call, that is: whether it is worth connecting to.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Takes it out of service; calls that are under way on it still get their answers.
+    pub(crate) fn give_up(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+    }
+
+    /// Sends a call and waits for what becomes of it, at most until the deadline.
+    pub(crate) async fn call(
+        &self,
+        tool: &str,
+        arguments: Map<String, Value>,
+        deadline: Instant,
+    ) -> Delivery {
+        let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
+        let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
+        let peer = self.connection.peer();
+        let queued = peer.send_request_with_option(request, PeerRequestOptions::no_options());
+        let handle = match timeout_at(deadline.into(), queued).await {
+            Err(_) => return Delivery::Late { sent: false },
+            // Refused at the entrance of the session, so it never reached the wire.
+            Ok(Err(error)) => return Delivery::NotSent(fault::words(&error)),
+            Ok(Ok(handle)) => handle,
+        };
+        let delivery = match timeout_at(deadline.into(), handle.await_response()).await {
+            Err(_) => Delivery::Late { sent: true },
+            Ok(Ok(ServerResult::CallToolResult(result))) => Delivery::Answer(result),
+            Ok(Ok(_)) => fault::delivery(ServiceError::UnexpectedResponse),
+            Ok(Err(error)) => fault::delivery(error),
+        };
+        match delivery {
+            Delivery::Answer(_) | Delivery::Refused(_) => {
+                self.answered.store(true, Ordering::Relaxed)
+            }
+            Delivery::NotSent(_) => self.give_up(),
+            _ => {}
+        }
+        self.explain(delivery).await
+    }
+
+    /// Ends the session and waits until its server is gone. What is under way on it is lost.
+    pub(crate) async fn close(&self) {
+        self.give_up();
+        self.connection.close().await;
+    }
+
+    /// Adds why the other side is gone, where the transport knows.
+    async fn explain(&self, delivery: Delivery) -> Delivery {
+        let (Delivery::NotSent(told) | Delivery::Lost(told)) = &delivery else {
+            return delivery;
+        };
+        let Some(cause) = self.connection.cause().await else {
+            return delivery;
+        };
+        let told = format!("{told}: {cause}");
+        match delivery {
+            Delivery::NotSent(_) => Delivery::NotSent(told),
+            _ => Delivery::Lost(told),
+        }
+    }
+}
