@@ -5,3 +5,18 @@
 //! the gate's own, so that no time-out, trap or reload of the plugin can lose its outcome.
 //!
 //! Invariant: no byte reaches [`Upstream`](qchost_catalog::Upstream) before the decision about it is made.
+
+mod download;
+mod gate;
+mod grantable;
+mod manifest;
+mod profiles;
+mod refusal;
+mod state;
+
+pub use gate::{Caller, Gate, Options};
+pub use grantable::{DOWNLOAD, Pattern, PatternError, RAW, WORKFLOW};
+pub use manifest::{Grant, Limits, Manifest, ManifestError, is_name};
+pub use profiles::{Profile, Profiles, Setting};
+pub use refusal::{Denial, ImportsDenied, Refusal};
+pub use state::{Entry, MAX_KEY, MAX_VALUE, StateError, StateStore};

@@ -1,0 +1,175 @@
+//! Reading an object's bytes: ask for a download, wait until it is ready, fetch it, unpack it.
+//!
+//! QuantConnect serves objects as a zip archive under an address that anybody can read from; so
+//! neither the address nor the archive leaves this module.
+
+use std::io::{Cursor, Read as _};
+use std::time::{Duration, Instant};
+
+use qchost_catalog::{Call, Failure, Target, Upstream};
+use serde_json::{Map, Value, json};
+
+use crate::gate::known;
+
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
+
+/// One download.
+pub(crate) struct Flow<'a> {
+    pub account: &'a str,
+    pub organization: &'a str,
+    pub key: &'a str,
+    /// The most bytes that the object may have.
+    pub limit: u64,
+    pub deadline: Instant,
+}
+
+impl Flow<'_> {
+    pub(crate) async fn run(self, upstream: &dyn Upstream) -> Result<Vec<u8>, Failure> {
+        let begun = Instant::now();
+        let job = json!({ "organizationId": self.organization, "keys": [self.key] });
+        let mut answer = self
+            .call(upstream, "object-store/read-object-store-file-job-id", job)
+            .await?;
+        let mut wait = FIRST_WAIT;
+        let url = loop {
+            if let Some(url) = answer
+                .get("url")
+                .and_then(Value::as_str)
+                .filter(|url| !url.is_empty())
+            {
+                break url.to_owned();
+            }
+            let Some(job) = answer
+                .get("jobId")
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+            else {
+                return Err(Failure::UnexpectedResponse(
+                    "the download has neither an address nor a job".to_owned(),
+                ));
+            };
+            if Instant::now() + wait >= self.deadline {
+                return Err(Failure::TimedOut {
+                    after: begun.elapsed(),
+                });
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+            let poll = json!({ "organizationId": self.organization, "jobId": job });
+            answer = self
+                .call(
+                    upstream,
+                    "object-store/read-object-store-file-download-url",
+                    poll,
+                )
+                .await?;
+        };
+        // The archive may be a little larger than what is in it.
+        let archive = upstream
+            .download(
+                self.account,
+                &url,
+                self.limit.saturating_add(64 << 10),
+                self.deadline,
+            )
+            .await?;
+        let (key, limit) = (self.key.to_owned(), self.limit);
+        tokio::task::spawn_blocking(move || unpack(archive, &key, limit))
+            .await
+            .unwrap_or_else(|error| {
+                Err(Failure::UnexpectedResponse(format!(
+                    "the download cannot be unpacked: {error}"
+                )))
+            })
+    }
+
+    async fn call(
+        &self,
+        upstream: &dyn Upstream,
+        name: &str,
+        arguments: Value,
+    ) -> Result<Value, Failure> {
+        let arguments = match arguments {
+            Value::Object(arguments) => arguments,
+            _ => Map::new(),
+        };
+        let target = Target::Known(known(name)?);
+        upstream
+            .call(Call {
+                account: self.account,
+                target,
+                arguments,
+                deadline: self.deadline,
+            })
+            .await
+    }
+}
+
+/// Takes the one object out of the archive. What the archive says of its size is not believed.
+fn unpack(archive: Vec<u8>, key: &str, limit: u64) -> Result<Vec<u8>, Failure> {
+    let broken =
+        |what: &str| Failure::UnexpectedResponse(format!("the download of `{key}` {what}"));
+    let mut archive =
+        zip::ZipArchive::new(Cursor::new(archive)).map_err(|_| broken("is not a zip archive"))?;
+    let files: Vec<usize> = (0..archive.len())
+        .filter(|at| archive.by_index_raw(*at).is_ok_and(|entry| entry.is_file()))
+        .collect();
+    let [only] = files.as_slice() else {
+        return Err(broken(&format!("holds {} files, not one", files.len())));
+    };
+    let entry = archive
+        .by_index(*only)
+        .map_err(|_| broken("cannot be unpacked"))?;
+    let mut bytes = Vec::new();
+    entry
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|_| broken("cannot be unpacked"))?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length <= limit) {
+        Ok(bytes)
+    } else {
+        Err(Failure::InvalidArgument(format!(
+            "the object `{key}` has more than {limit} bytes"
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, bytes) in files {
+            archive
+                .start_file(*name, zip::write::SimpleFileOptions::default())
+                .unwrap();
+            archive.write_all(bytes).unwrap();
+        }
+        archive.finish().unwrap().into_inner()
+    }
+
+    #[test]
+    fn one_object_is_unpacked_and_nothing_else() {
+        assert_eq!(
+            unpack(archive(&[("a/b", b"bytes")]), "a/b", 5).unwrap(),
+            b"bytes"
+        );
+        let large = unpack(archive(&[("k", &vec![0; 1 << 20])]), "k", 1000).unwrap_err();
+        assert!(
+            large.to_string().contains("more than 1000 bytes"),
+            "{large}"
+        );
+        for (bytes, what) in [
+            (b"junk".to_vec(), "not a zip archive"),
+            (archive(&[]), "holds 0 files"),
+            (archive(&[("a", b""), ("b", b"")]), "holds 2 files"),
+        ] {
+            let error = unpack(bytes, "k", 1000).unwrap_err().to_string();
+            assert!(error.contains(what), "{error}");
+        }
+    }
+}
