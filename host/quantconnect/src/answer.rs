@@ -86,7 +86,9 @@ impl Answer {
         self.rejected
             && self.errors.iter().any(|error| {
                 let error = error.to_ascii_lowercase();
-                error.contains("timestamp") || error.starts_with("hash")
+                error.contains("timestamp")
+                    || error.starts_with("hash")
+                    || error.starts_with("userid")
             })
     }
 

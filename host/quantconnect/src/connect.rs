@@ -6,14 +6,41 @@
 //! browser and must not wait minutes, so one call does one step: it answers the authorisation
 //! if there is one, or else the URL that a person has to open, under
 //! `{"authorization": {"url": …}}`. Calling again is polling.
+//!
+//! Invariant: while a person may be logging in, polling does not begin another log-in, which could
+//! void theirs: the same URL is answered until it is old.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use qchost_catalog::Failure;
 use serde_json::{Map, Value, json};
+use tokio::time::timeout;
 
 use crate::answer::Answer;
 use crate::rest::{Effect, Reply, RestClient};
 
 const READ: &str = "/live/auth0/read";
+
+/// How long the cloud may think about whether there is an authorisation. It has been described as
+/// waiting until there is one.
+const READ_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a person may take; QuantConnect's own command line gives them as long.
+const LOGIN_PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// The URLs that were given out, by request.
+#[derive(Debug, Default)]
+pub(crate) struct Logins(Mutex<HashMap<String, (String, Instant)>>);
+
+impl Logins {
+    fn open(&self) -> MutexGuard<'_, HashMap<String, (String, Instant)>> {
+        let mut logins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        logins.retain(|_, (_, begun)| begun.elapsed() < LOGIN_PATIENCE);
+        logins
+    }
+}
 
 impl RestClient {
     /// One step of authorising the connection that `body` names; `endpoint` is the catalog's.
@@ -26,22 +53,40 @@ impl RestClient {
         endpoint: &str,
         body: &Map<String, Value>,
     ) -> Result<Answer, Failure> {
-        let present = self.post(READ, body, Effect::Repeatable).await?;
-        if is_authorized(&present) {
-            return Ok(present);
+        let key = Value::Object(body.clone()).to_string();
+        match timeout(READ_PATIENCE, self.post(READ, body, Effect::Repeatable)).await {
+            Ok(Ok(present)) if is_authorized(&present) => {
+                self.logins().open().remove(&key);
+                return Ok(present);
+            }
+            Ok(Err(failure)) if !matches!(failure, Failure::TimedOut { .. }) => {
+                return Err(failure);
+            }
+            // Refused, empty or kept waiting: there is none yet.
+            Ok(_) | Err(_) => {}
+        }
+        let begun = self.logins().open().get(&key).map(|(url, _)| url.clone());
+        if let Some(url) = begun {
+            return Ok(to_open(&url));
         }
         match self
             .exchange(endpoint, body, Effect::Repeatable)
             .await
             .reply?
         {
-            Reply::Redirect(url) => Ok(Answer::of(&json!({
-                "authorization": { "url": url.as_str() },
-                "success": true,
-            }))),
+            Reply::Redirect(url) => {
+                let url = String::from(url);
+                let answer = to_open(&url);
+                self.logins().open().insert(key, (url, Instant::now()));
+                Ok(answer)
+            }
             Reply::Answer(answer) => Ok(answer),
         }
     }
+}
+
+fn to_open(url: &str) -> Answer {
+    Answer::of(&json!({ "authorization": { "url": url }, "success": true }))
 }
 
 /// Whether the answer holds an authorisation. An empty one comes as `null`, `{}` or `[]`.

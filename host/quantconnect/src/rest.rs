@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 
 use crate::answer::{Answer, excerpt};
 use crate::base::{BaseUrl, BaseUrlError, CLOUD, localhost};
+use crate::connect::Logins;
 use crate::credentials::{Authorization, Credentials};
 use crate::probe::{RateLimit, retry_after, skew};
 
@@ -87,6 +88,7 @@ struct Inner {
     base: BaseUrl,
     credentials: Credentials,
     max_response_bytes: usize,
+    logins: Logins,
 }
 
 /// All that one exchange tells.
@@ -140,6 +142,7 @@ impl RestClient {
                 base,
                 credentials,
                 max_response_bytes: options.max_response_bytes,
+                logins: Logins::default(),
             }),
         })
     }
@@ -148,6 +151,11 @@ impl RestClient {
     #[must_use]
     pub fn origin(&self) -> String {
         self.inner.base.origin()
+    }
+
+    /// The log-ins that a person was asked for.
+    pub(crate) fn logins(&self) -> &Logins {
+        &self.inner.logins
     }
 
     /// Posts a JSON body to an endpoint such as `/projects/read`.

@@ -9,6 +9,7 @@
 )]
 
 mod authentication;
+mod authorizing;
 mod cancellation;
 mod connection;
 mod failures;

@@ -9,7 +9,7 @@ use rmcp::service::ServiceError;
 use serde_json::{Value, json};
 
 use crate::connection::{Connection, options, rest};
-use crate::fake::{Fake, reply};
+use crate::fake::Fake;
 
 async fn tools(connection: &Connection) -> BTreeMap<String, Tool> {
     let list = connection.client.list_all_tools().await.unwrap();
@@ -401,64 +401,4 @@ async fn an_object_is_uploaded_as_a_form() {
         );
         assert_eq!(seen.body, expected);
     }
-}
-
-#[tokio::test]
-async fn authorising_answers_the_address_to_open_until_it_is_done() {
-    let authorised = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let done = authorised.clone();
-    let fake = Fake::start(move |seen| match seen.path.as_str() {
-        "/api/v2/live/auth0/read" if done.load(std::sync::atomic::Ordering::SeqCst) => reply(
-            200,
-            &[],
-            r#"{"authorization":{"alpaca-access-token":"x"},"success":true}"#,
-        ),
-        "/api/v2/live/auth0/read" => reply(200, &[], r#"{"authorization":null,"success":true}"#),
-        _ => reply(
-            302,
-            &[("location", "https://login.example/start?state=1&b=2")],
-            "",
-        ),
-    })
-    .await;
-    let connection = Connection::to(&fake.url).await;
-    let ask = || connection.result("authorize_connection", json!({ "brokerage": "alpaca" }));
-    for _ in 0..2 {
-        let answer = ask().await.structured_content.unwrap();
-        assert_eq!(
-            answer,
-            json!({
-                "authorization": { "url": "https://login.example/start?state=1&b=2" },
-                "success": true,
-            })
-        );
-    }
-    let paths: Vec<_> = fake.seen().into_iter().map(|seen| seen.path).collect();
-    assert_eq!(
-        paths,
-        ["/api/v2/live/auth0/read", "/api/v2/live/auth0/authorize"].repeat(2)
-    );
-    assert!(
-        fake.seen()
-            .iter()
-            .all(|seen| seen.json() == json!({ "brokerage": "alpaca" }))
-    );
-
-    authorised.store(true, std::sync::atomic::Ordering::SeqCst);
-    let answer = ask().await.structured_content.unwrap();
-    assert_eq!(
-        answer["authorization"],
-        json!({ "alpaca-access-token": "x" })
-    );
-    assert_eq!(fake.seen().len(), 5, "nothing is authorised twice");
-}
-
-#[tokio::test]
-async fn authorising_hands_on_a_refusal() {
-    let fake = Fake::always(200, r#"{"success":false,"errors":["Unknown brokerage"]}"#).await;
-    let connection = Connection::to(&fake.url).await;
-    let body = connection
-        .fails("authorize_connection", json!({ "brokerage": "nobody" }))
-        .await;
-    assert_eq!(body["errors"], json!(["Unknown brokerage"]));
 }
