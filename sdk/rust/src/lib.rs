@@ -1,1 +1,117 @@
-//! placeholder
+//! Write an agent plugin of qchost in Rust.
+//!
+//! An agent is a module of documented functions. Each function that is marked `#[action]` can be
+//! invoked; its documentation is the action's description, and the JSON Schemas of its input
+//! and output come from its types.
+//!
+//! ```
+//! use qchost_sdk::prelude::*;
+//! use serde::{Deserialize, Serialize};
+//!
+//! /// What to look at.
+//! #[derive(Deserialize, JsonSchema)]
+//! struct Question {
+//!     /// The project's id.
+//!     project: u32,
+//! }
+//!
+//! /// The best backtest.
+//! #[derive(Serialize, JsonSchema)]
+//! struct Answer {
+//!     /// Its name.
+//!     name: Option<String>,
+//!     /// Its Sharpe ratio.
+//!     sharpe_ratio: f64,
+//! }
+//!
+//! /// Finds good backtests.
+//! #[agent(name = "best-of")]
+//! mod agent {
+//!     use super::*;
+//!
+//!     /// Find the backtest with the highest Sharpe ratio.
+//!     #[action(read_only)]
+//!     fn best(question: Question) -> Result<Answer, Failure> {
+//!         let list = backtests::list_backtests(question.project, Some(true))?;
+//!         let best = list.backtests.into_iter().filter_map(|it| Some((it.sharpe_ratio?, it.name)));
+//!         let best = best.max_by(|a, b| a.0.total_cmp(&b.0));
+//!         let (sharpe_ratio, name) = best.ok_or("the project has no finished backtest")?;
+//!         info!("the best has a Sharpe ratio of {sharpe_ratio}");
+//!         Ok(Answer { name, sharpe_ratio })
+//!     }
+//!
+//!     /// Count what ends.
+//!     #[on("backtest-finished")]
+//!     fn count(event: Event) -> Result<(), Failure> {
+//!         state::update(&event.subject, |seen: Option<u32>| Ok(seen.unwrap_or(0) + 1))?;
+//!         Ok(())
+//!     }
+//! }
+//! # fn main() {}
+//! ```
+//!
+//! # The crate of a plugin
+//!
+//! ```toml
+//! [lib]
+//! crate-type = ["cdylib"]
+//!
+//! [dependencies]
+//! qchost-sdk = "0.1"
+//! schemars = "1"
+//! serde = { version = "1", features = ["derive"] }
+//!
+//! # A small component: a quarter of the size of one without these lines.
+//! [profile.release]
+//! opt-level = "s"
+//! lto = true
+//! codegen-units = 1
+//! strip = true
+//! ```
+//!
+//! `cargo build --release --target wasm32-wasip2` makes the component. It imports only what the
+//! code uses, so its manifest needs grants for that alone. Built for the machine at hand, as by
+//! `cargo test`, every call into the host panics: test the logic between the calls.
+//!
+//! # What there is
+//!
+//! - One module a category of QuantConnect, with one function an operation: [`account`],
+//!   [`projects`], [`collaboration`], [`nodes`], [`compile`], [`files`], [`backtests`],
+//!   [`optimizations`], [`live`], [`live_commands`], [`object_store`], [`lean_versions`],
+//!   [`ai`], [`server`], and [`raw`] for any tool by its name. Their types are in [`types`] and
+//!   in the modules themselves.
+//! - The host's services: [`mod@log`], [`state`], [`config`], [`clock`], [`progress`] and
+//!   [`workflow`], which runs many backtests side by side: an agent itself does one thing at a time.
+//! - [`Error`] for a call that has no answer and [`Failure`] for an action that has none; `?`
+//!   turns the one into the other.
+//! - [`grid`] for parameter grids, [`wait`] for answers that are not ready,
+//!   [`statistics`] for figures by name.
+//!
+//! A panic ends the invocation. Its message is in the host's log, as is whatever the agent
+//! prints to standard error.
+
+#[doc(hidden)]
+pub mod bindings;
+pub mod clock;
+pub mod config;
+#[doc(hidden)]
+pub mod dispatch;
+mod errors;
+mod failure;
+pub mod grid;
+pub mod log;
+pub mod prelude;
+pub mod progress;
+pub mod state;
+pub mod statistics;
+pub mod wait;
+
+pub use bindings::exports::qchost::agent::guest::{Action, Description, Event, Guest, Hints};
+pub use bindings::qchost::agent::workflow;
+pub use bindings::quantconnect::api::{
+    account, ai, backtests, collaboration, compile, files, lean_versions, live, live_commands,
+    nodes, object_store, optimizations, projects, raw, server, types,
+};
+pub use errors::{Error, StateError};
+pub use failure::Failure;
+pub use qchost_macros::agent;

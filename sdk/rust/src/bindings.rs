@@ -1,0 +1,25 @@
+//! What `wit-bindgen` makes of the contract in `wit/`.
+//!
+//! The contract is found through the link `sdk/rust/wit`, which Cargo replaces by the files
+//! themselves when it packages the crate: a checkout and a published crate read the same path.
+//!
+//! The error types are the crate's own ([`crate::Error`] and its neighbours), so that they have
+//! sentences and conversions; the generated code names each of their cases, so that they cannot
+//! drift from the contract.
+
+#![allow(missing_docs, unsafe_code, rust_2018_idioms)]
+#![allow(clippy::all, clippy::restriction)]
+
+wit_bindgen::generate!({
+    path: "wit",
+    world: "qchost:agent/agent",
+    generate_all,
+    pub_export_macro: true,
+    default_bindings_module: "qchost_sdk::bindings",
+    additional_derives: [PartialEq],
+    with: {
+        "quantconnect:api/types@0.1.0/error": crate::Error,
+        "qchost:agent/state@0.1.0/state-error": crate::StateError,
+        "qchost:agent/guest@0.1.0/failure": crate::Failure,
+    },
+});
