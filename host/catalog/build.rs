@@ -33,6 +33,7 @@ fn main() -> Result<()> {
         records: BTreeMap::new(),
         variants: BTreeMap::new(),
     };
+    let parameters = parameter_docs(&wit)?;
     let mut functions = String::new();
     for interface in resolve.packages[package].interfaces.values() {
         let interface = &resolve.interfaces[*interface];
@@ -43,12 +44,15 @@ fn main() -> Result<()> {
         for function in interface.functions.values() {
             let mut fields = String::new();
             for parameter in &function.params {
-                fields.push_str(&tables.field(
-                    None,
-                    &parameter.name,
-                    &parameter.ty,
-                    &Docs::default(),
-                )?);
+                let docs = parameters.get(&(
+                    room.to_owned(),
+                    function.name.clone(),
+                    parameter.name.clone(),
+                ));
+                let docs = Docs {
+                    contents: docs.cloned(),
+                };
+                fields.push_str(&tables.field(None, &parameter.name, &parameter.ty, &docs)?);
             }
             let result = match function.result {
                 Some(ty) => tables.success(&ty)?,
@@ -253,6 +257,41 @@ impl Tables<'_> {
         }
         Ok(())
     }
+}
+
+/// Doc comments of parameters, by interface, function and parameter. The parser drops them, and an
+/// MCP client has nothing else to go by; each stands on lines of its own above its parameter.
+fn parameter_docs(wit: &Path) -> Result<BTreeMap<(String, String, String), String>> {
+    let mut all = BTreeMap::new();
+    for entry in std::fs::read_dir(wit)? {
+        let (mut interface, mut function, mut docs) =
+            (String::new(), None::<String>, String::new());
+        for line in std::fs::read_to_string(entry?.path())?
+            .lines()
+            .map(str::trim)
+        {
+            if let Some(text) = line.strip_prefix("///") {
+                docs.push_str(text);
+                docs.push(' ');
+                continue;
+            }
+            if let Some(name) = line
+                .strip_prefix("interface ")
+                .and_then(|rest| rest.strip_suffix(" {"))
+            {
+                name.clone_into(&mut interface);
+            } else if let Some(name) = line.strip_suffix(": func(") {
+                function = Some(name.to_owned());
+            } else if line.starts_with(')') {
+                function = None;
+            } else if let (Some(function), Some((name, _))) = (&function, line.split_once(':')) {
+                let name = name.trim_start_matches('%').to_owned();
+                all.insert((interface.clone(), function.clone(), name), docs.clone());
+            }
+            docs.clear();
+        }
+    }
+    Ok(all)
 }
 
 /// A doc comment as one paragraph.
