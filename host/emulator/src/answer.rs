@@ -46,16 +46,21 @@ impl Reply {
         Self::success(Value::Null)
     }
 
-    /// The form in which the cloud says that it is still producing a chart or a list of orders
-    /// (its `LoadingResponse` model): a success with a `progress` from 0 to 1 and none of the
-    /// fields that were asked for.
+    /// See [`loading`].
     pub(crate) fn loading(progress: f64) -> Answer {
-        let mut fields = Map::new();
-        fields.insert("progress".to_owned(), json!(progress));
-        fields.insert("status".to_owned(), json!("loading"));
-        fields.insert("success".to_owned(), Value::Bool(true));
-        Ok(Self::Json(fields))
+        Ok(Self::Json(loading(progress)))
     }
+}
+
+/// The form in which the cloud says that it is still producing a chart or a list of orders
+/// (its `LoadingResponse` model): a success with a `progress` from 0 to 1 and none of the
+/// fields that were asked for.
+pub(crate) fn loading(progress: f64) -> Map<String, Value> {
+    let mut fields = Map::new();
+    fields.insert("progress".to_owned(), json!(progress));
+    fields.insert("status".to_owned(), json!("loading"));
+    fields.insert("success".to_owned(), Value::Bool(true));
+    fields
 }
 
 /// A request that was understood as far as possible and not carried out.
@@ -80,7 +85,10 @@ impl Refusal {
 
     /// A thing that does not exist, or not where it was looked for.
     pub(crate) fn not_found(what: &str, id: impl std::fmt::Display) -> Self {
-        Self::because(format!("{what} not found: {}", shorten(&id.to_string(), 200)))
+        Self::because(format!(
+            "{what} not found: {}",
+            shorten(&id.to_string(), 200)
+        ))
     }
 
     /// The body in the cloud's form.

@@ -129,7 +129,10 @@ mod tests {
             Err(format!("{prefix}soon"))
         );
         for stale in ["1699992000", "1700008000"] {
-            assert_eq!(check("7", stale, Some(stale)), Err(format!("{prefix}{stale}")));
+            assert_eq!(
+                check("7", stale, Some(stale)),
+                Err(format!("{prefix}{stale}"))
+            );
         }
     }
 

@@ -53,11 +53,7 @@ fn json(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
     }
 }
 
-async fn multipart(
-    parts: &Parts,
-    body: Bytes,
-    arguments: &mut Arguments,
-) -> Result<(), Refusal> {
+async fn multipart(parts: &Parts, body: Bytes, arguments: &mut Arguments) -> Result<(), Refusal> {
     let broken = |error: &dyn std::fmt::Display| {
         Refusal::because(format!("The multipart body cannot be read: {error}"))
     };

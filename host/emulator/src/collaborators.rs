@@ -34,7 +34,9 @@ pub(crate) fn create(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
         write: arguments.flag("collaborationWrite")?,
     };
     if project.collaborators.iter().any(|known| known.id == id) {
-        return Err(Refusal::because(format!("'{id}' is a collaborator already")));
+        return Err(Refusal::because(format!(
+            "'{id}' is a collaborator already"
+        )));
     }
     if project.collaborators.len() >= limits::COLLABORATORS {
         return Err(Refusal::because("A project has at most 50 collaborators"));
@@ -74,7 +76,9 @@ pub(crate) fn delete(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     let project = state.project_mut(arguments)?;
     let id = user_id(arguments, "collaboratorId")?;
     let before = project.collaborators.len();
-    project.collaborators.retain(|collaborator| collaborator.id != id);
+    project
+        .collaborators
+        .retain(|collaborator| collaborator.id != id);
     if project.collaborators.len() == before {
         return Err(Refusal::not_found("Collaborator", id));
     }

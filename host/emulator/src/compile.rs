@@ -133,7 +133,11 @@ pub(crate) fn create(cloud: Arc<Cloud>, arguments: Arguments) -> Work {
             compilation,
             requested: Instant::now(),
         };
-        let order: Vec<&str> = compile.files.iter().map(|file| file.name.as_str()).collect();
+        let order: Vec<&str> = compile
+            .files
+            .iter()
+            .map(|file| file.name.as_str())
+            .collect();
         let answer = Reply::success(json!({
             "compileId": compile.id,
             "state": "InQueue",

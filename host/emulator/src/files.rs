@@ -60,13 +60,18 @@ pub(crate) fn update(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     if !project.files.contains_key(&name) {
         return Err(Refusal::not_found("File", name));
     }
-    let content = arguments.optional_text("content")?.map(filled).transpose()?;
+    let content = arguments
+        .optional_text("content")?
+        .map(filled)
+        .transpose()?;
     let renamed = match arguments.get("newName") {
         Some(_) => Some(file_name(arguments, "newName")?),
         None => None,
     };
     if content.is_none() && renamed.is_none() {
-        return Err(Refusal::because("Missing required field: content or newName"));
+        return Err(Refusal::because(
+            "Missing required field: content or newName",
+        ));
     }
     if let Some(new_name) = renamed
         && new_name != name
@@ -95,16 +100,26 @@ pub(crate) fn apply_patch(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
         .iter()
         .map(|(name, file)| (name.clone(), file.content.clone()))
         .collect();
-    let changed = patch::apply(&before, diff)
+    let changes = patch::apply(&before, diff)
         .map_err(|error| Refusal::because(shorten(&format!("Invalid patch: {error}"), 1_000)))?;
     let mut numbered = Vec::new();
-    for (name, content) in changed {
+    for (name, content) in changes.written {
         check_path("patch", &name)?;
         check_content(&content)?;
         numbered.push((name, content, state.next_number()));
     }
     let project = state.project_mut(arguments)?;
+    let added = numbered
+        .iter()
+        .filter(|(name, ..)| !project.files.contains_key(name));
+    if project.files.len() + added.count() > limits::FILES {
+        return Err(Refusal::because("A project holds at most 500 files"));
+    }
     let now = Timestamp::now();
+    project.modified = now;
+    for name in changes.deleted {
+        project.files.remove(&name);
+    }
     for (name, content, number) in numbered {
         project.put(name, content, number, now);
     }
@@ -147,7 +162,9 @@ fn file_name(arguments: &Arguments, field: &str) -> Result<String, Refusal> {
 
 fn check_free(project: &Project, name: &str) -> Result<(), Refusal> {
     if project.files.contains_key(name) {
-        return Err(Refusal::because(format!("The file '{name}' already exists")));
+        return Err(Refusal::because(format!(
+            "The file '{name}' already exists"
+        )));
     }
     Ok(())
 }

@@ -48,7 +48,11 @@ impl Node {
     fn new(kind: Kind, number: u32) -> Self {
         let sku = kind.sku();
         Self {
-            id: format!("{}-{}", kind.prefix(), digest_id(&format!("{sku}/{number}"))),
+            id: format!(
+                "{}-{}",
+                kind.prefix(),
+                digest_id(&format!("{sku}/{number}"))
+            ),
             name: format!("{sku} node {number}"),
             kind,
         }

@@ -194,7 +194,9 @@ pub(crate) fn check_project_name(name: &str) -> Result<String, Refusal> {
 /// A name for a file or a project: a relative path of bounded length with no way out.
 pub(crate) fn check_path(field: &str, path: &str) -> Result<(), Refusal> {
     let fits = path.chars().count() <= limits::NAME_LENGTH;
-    let plain = !path.chars().any(|character| character.is_control() || character == '\\');
+    let plain = !path
+        .chars()
+        .any(|character| character.is_control() || character == '\\');
     let parts = path
         .split('/')
         .all(|part| !part.trim().is_empty() && part != "." && part != "..");

@@ -55,8 +55,18 @@ pub(crate) fn create(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
         Language::Python => ("main.py", PYTHON, "research.ipynb"),
         Language::CSharp => ("Main.cs", CSHARP, "Research.ipynb"),
     };
-    project.put(code.to_owned(), content.to_owned(), state.next_number(), now);
-    project.put(notebook.to_owned(), NOTEBOOK.to_owned(), state.next_number(), now);
+    project.put(
+        code.to_owned(),
+        content.to_owned(),
+        state.next_number(),
+        now,
+    );
+    project.put(
+        notebook.to_owned(),
+        NOTEBOOK.to_owned(),
+        state.next_number(),
+        now,
+    );
     let answer = project.json(cloud, &state);
     state.projects.insert(project.id, project);
     Reply::success(json!({"projects": [answer], "versions": versions_json()}))
@@ -167,8 +177,12 @@ pub(crate) fn delete(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     state.projects.remove(&id);
     state.compiles.retain(|compile| compile.project_id != id);
     state.backtests.retain(|backtest| backtest.project_id != id);
-    state.optimizations.retain(|optimization| optimization.project_id != id);
-    state.deployments.retain(|deployment| deployment.project_id != id);
+    state
+        .optimizations
+        .retain(|optimization| optimization.project_id != id);
+    state
+        .deployments
+        .retain(|deployment| deployment.project_id != id);
     for project in state.projects.values_mut() {
         project.libraries.remove(&id);
     }
@@ -259,12 +273,17 @@ fn files_of(arguments: &Arguments) -> Result<Option<Vec<(String, String)>>, Refu
     for item in items {
         let text = |name: &str| item.get(name).and_then(Value::as_str);
         let (Some(name), Some(content)) = (text("name"), text("content")) else {
-            return Err(Refusal::invalid("files", "a name and a content for each file"));
+            return Err(Refusal::invalid(
+                "files",
+                "a name and a content for each file",
+            ));
         };
         check_path("files", name)?;
         check_content(content)?;
         if files.iter().any(|(earlier, _)| earlier == name) {
-            return Err(Refusal::because(format!("The file '{name}' is given twice")));
+            return Err(Refusal::because(format!(
+                "The file '{name}' is given twice"
+            )));
         }
         files.push((name.to_owned(), content.to_owned()));
     }

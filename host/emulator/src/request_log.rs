@@ -159,9 +159,16 @@ fn redact_settings(value: &Value) -> Value {
 
 fn names_a_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ["password", "secret", "token", "api-key", "apikey", "encryptionkey"]
-        .iter()
-        .any(|word| name.contains(word))
+    [
+        "password",
+        "secret",
+        "token",
+        "api-key",
+        "apikey",
+        "encryptionkey",
+    ]
+    .iter()
+    .any(|word| name.contains(word))
 }
 
 #[cfg(test)]

@@ -97,10 +97,7 @@ impl Cloud {
     }
 
     /// The same for a field that may be left out.
-    pub(crate) fn check_optional_organization(
-        &self,
-        arguments: &Arguments,
-    ) -> Result<(), Refusal> {
+    pub(crate) fn check_optional_organization(&self, arguments: &Arguments) -> Result<(), Refusal> {
         match arguments.optional_text("organizationId")? {
             Some(id) => self.check_organization(id),
             None => Ok(()),

@@ -1,0 +1,304 @@
+//! Setting an emulator up, and the handle on one that runs.
+//!
+//! Invariant: when the handle is shut down or dropped, the listener closes and jobs that still
+//! wait find their cloud gone; nothing of the emulator outlives its handle by more than the
+//! requests and the engine's runs that are in work.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::auth::Credentials;
+use crate::engine::Engine;
+use crate::faults::Fault;
+use crate::line::{Cut, Lines};
+use crate::nodes::fleet;
+use crate::request_log::{LoggedRequest, RequestLog};
+use crate::router::{BASE, paths, router};
+use crate::state::{Cloud, Settings, digest_id};
+use crate::timing::Timing;
+
+/// Where the `lean` command line looks for the API under `QC_API=local`.
+pub const DEFAULT_ADDRESS: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5612);
+
+/// How long [`Emulator::shutdown`] waits for requests that are in work.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Why an emulator did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be listened at.
+    #[error(
+        "the emulator cannot listen at {address}: {source}; choose another address or end the \
+         process that uses it"
+    )]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+}
+
+/// The settings of an emulator that is not running yet.
+#[must_use]
+pub struct Builder {
+    address: SocketAddr,
+    engine: Arc<dyn Engine>,
+    settings: Settings,
+    backtest_nodes: u32,
+    live_nodes: u32,
+    faults: Vec<Fault>,
+    log_capacity: usize,
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Builder")
+            .field("address", &self.address)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    fn new(engine: Arc<dyn Engine>) -> Self {
+        Self {
+            address: DEFAULT_ADDRESS,
+            engine,
+            settings: Settings {
+                credentials: Credentials {
+                    user_id: 1,
+                    token: "emulator".to_owned(),
+                },
+                organization_id: digest_id("organization"),
+                organization_name: "Emulator".to_owned(),
+                credit: 10_000.0,
+                timing: Timing::default(),
+                object_store_quota: 50 << 20,
+            },
+            backtest_nodes: 4,
+            live_nodes: 2,
+            faults: Vec::new(),
+            log_capacity: 10_000,
+        }
+    }
+
+    /// Where to listen; [`DEFAULT_ADDRESS`] unless set. Port 0 lets the system choose. Nothing
+    /// but the loopback interface is advisable: there is no transport encryption.
+    pub fn address(mut self, address: SocketAddr) -> Self {
+        self.address = address;
+        self
+    }
+
+    /// Listens at the loopback interface on a port that the system chooses, as tests want it.
+    pub fn any_port(self) -> Self {
+        self.address(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+
+    /// What compiles and runs algorithms; the documented model unless set.
+    pub fn engine(mut self, engine: impl Engine) -> Self {
+        self.engine = Arc::new(engine);
+        self
+    }
+
+    /// The one user and the API token; user 1 and `emulator` unless set.
+    pub fn credentials(mut self, user_id: u64, token: impl Into<String>) -> Self {
+        self.settings.credentials = Credentials {
+            user_id,
+            token: token.into(),
+        };
+        self
+    }
+
+    /// The one organisation. QuantConnect's ids are 32 hexadecimal digits, and some clients
+    /// insist on it.
+    pub fn organization(mut self, id: impl Into<String>, name: impl Into<String>) -> Self {
+        self.settings.organization_id = id.into();
+        self.settings.organization_name = name.into();
+        self
+    }
+
+    /// QuantConnect Credit in the account at the start; 10,000 unless set.
+    pub fn credit(mut self, credit: f64) -> Self {
+        self.settings.credit = credit;
+        self
+    }
+
+    /// How long things take.
+    pub fn timing(mut self, timing: Timing) -> Self {
+        self.settings.timing = timing;
+        self
+    }
+
+    /// How many backtests run at a time; 4 unless set.
+    pub fn backtest_nodes(mut self, count: u32) -> Self {
+        self.backtest_nodes = count;
+        self
+    }
+
+    /// How many algorithms run live at a time; 2 unless set.
+    pub fn live_nodes(mut self, count: u32) -> Self {
+        self.live_nodes = count;
+        self
+    }
+
+    /// Bytes that the object store holds; 50 MiB unless set.
+    pub fn object_store_quota(mut self, bytes: usize) -> Self {
+        self.settings.object_store_quota = bytes;
+        self
+    }
+
+    /// Faults from the first request on.
+    pub fn faults(mut self, faults: Vec<Fault>) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    /// How many requests the log keeps; 10,000 unless set.
+    pub fn log_capacity(mut self, capacity: usize) -> Self {
+        self.log_capacity = capacity;
+        self
+    }
+
+    /// Starts serving on the current Tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError::Bind`] when the address is taken or not this machine's.
+    pub async fn start(self) -> Result<Emulator, StartError> {
+        let bind = |source| StartError::Bind {
+            address: self.address,
+            source,
+        };
+        let listener = TcpListener::bind(self.address).await.map_err(bind)?;
+        let address = listener.local_addr().map_err(bind)?;
+        let cloud = Arc::new(Cloud::new(
+            self.engine,
+            self.settings,
+            fleet(self.backtest_nodes, self.live_nodes),
+            RequestLog::new(self.log_capacity),
+        ));
+        cloud.faults.set(self.faults);
+        let base_url = cloud
+            .base_url
+            .get_or_init(|| format!("http://{address}{BASE}"));
+        tracing::info!(%base_url, "the emulator listens");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let service = router(Arc::clone(&cloud)).into_make_service_with_connect_info::<Cut>();
+        let server = axum::serve(Lines(listener), service).with_graceful_shutdown(async move {
+            // An error means that the handle was dropped: a reason to stop as well.
+            let _ = stopped.await;
+        });
+        let task = tokio::spawn(async move {
+            if let Err(error) = server.await {
+                tracing::error!(%error, "the emulator stopped serving");
+            }
+        });
+        Ok(Emulator {
+            address,
+            cloud,
+            stop,
+            task,
+        })
+    }
+}
+
+/// An emulator that runs. Dropping it stops it.
+pub struct Emulator {
+    address: SocketAddr,
+    cloud: Arc<Cloud>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl std::fmt::Debug for Emulator {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Emulator")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Emulator {
+    /// The settings of a new emulator, with the documented model as its engine.
+    pub fn builder() -> Builder {
+        Builder::new(Arc::new(crate::engine::model::Model))
+    }
+
+    /// The address of the API without a slash at its end, such as
+    /// `http://127.0.0.1:5612/api/v2`.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        self.cloud.base_url()
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The id of the one user.
+    #[must_use]
+    pub fn user_id(&self) -> u64 {
+        self.cloud.settings.credentials.user_id
+    }
+
+    /// The API token of the one user.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.cloud.settings.credentials.token
+    }
+
+    /// The id of the one organisation.
+    #[must_use]
+    pub fn organization_id(&self) -> &str {
+        &self.cloud.settings.organization_id
+    }
+
+    /// Every path that is served, such as `/projects/read`.
+    pub fn endpoints() -> impl Iterator<Item = &'static str> {
+        paths()
+    }
+
+    /// The requests so far, the oldest first, as far as the log reaches back.
+    #[must_use]
+    pub fn requests(&self) -> Vec<LoggedRequest> {
+        self.cloud.log.entries()
+    }
+
+    /// Those to one endpoint, such as `/backtests/create`.
+    #[must_use]
+    pub fn requests_to(&self, path: &str) -> Vec<LoggedRequest> {
+        let mut requests = self.requests();
+        requests.retain(|request| request.path == path);
+        requests
+    }
+
+    /// Forgets the requests so far.
+    pub fn clear_requests(&self) {
+        self.cloud.log.clear();
+    }
+
+    /// Replaces the faults; an empty list turns all off. Their counts start anew.
+    pub fn set_faults(&self, faults: Vec<Fault>) {
+        self.cloud.faults.set(faults);
+    }
+
+    /// Closes the listener, lets requests in work come to their end for a few seconds, and
+    /// stops.
+    pub async fn shutdown(self) {
+        let Self { stop, mut task, .. } = self;
+        drop(stop);
+        if tokio::time::timeout(DRAIN, &mut task).await.is_err() {
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What a deployment shows: chart, log, portfolio, orders, insights.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::answer::{Answer, Refusal, Reply};
+use crate::arguments::Arguments;
+use crate::pages::{ChartRequest, LIVE_INSIGHTS, LIVE_LINES, LIVE_ORDERS, Window};
+use crate::state::Cloud;
+
+/// A chart of a deployment that does not run yet is still loading.
+pub(crate) fn chart(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let state = cloud.state();
+    let deployment = state.deployment(arguments)?;
+    let request = ChartRequest::read(arguments)?;
+    let view = deployment.view(cloud);
+    match view.report() {
+        Some(report) => Reply::success(json!({"chart": request.of(&report.charts, view.until())?})),
+        None if deployment.stopped.is_some() => Err(Refusal::because(
+            "The live algorithm never ran: it has no charts",
+        )),
+        None => Reply::loading(0.0),
+    }
+}
+
+pub(crate) fn logs(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let state = cloud.state();
+    let project = state.project(arguments)?.id;
+    let id = arguments.text("algorithmId")?;
+    let deployment = state
+        .deployments
+        .iter()
+        .find(|deployment| deployment.id == id && deployment.project_id == project)
+        .ok_or_else(|| Refusal::not_found("Live algorithm", id))?;
+    let window = Window::read(arguments, ("startLine", "endLine"), false, LIVE_LINES)?;
+    let lines = deployment.view(cloud).logs();
+    Reply::success(json!({
+        "logs": window.of(&lines),
+        "length": lines.len(),
+        "deploymentOffset": 0,
+    }))
+}
+
+pub(crate) fn portfolio(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let state = cloud.state();
+    let view = state.deployment(arguments)?.view(cloud);
+    Reply::success(json!({"portfolio": view.portfolio()}))
+}
+
+pub(crate) fn orders(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let state = cloud.state();
+    let deployment = state.deployment(arguments)?;
+    let window = Window::read(arguments, ("start", "end"), false, LIVE_ORDERS)?;
+    let orders = deployment.view(cloud).orders();
+    Reply::success(json!({"orders": window.of(&orders), "length": orders.len()}))
+}
+
+pub(crate) fn insights(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let state = cloud.state();
+    let deployment = state.deployment(arguments)?;
+    let window = Window::read(arguments, ("start", "end"), true, LIVE_INSIGHTS)?;
+    let insights = deployment.view(cloud).insights();
+    Reply::success(json!({"insights": window.of(&insights), "length": insights.len()}))
+}
