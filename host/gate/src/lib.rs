@@ -15,7 +15,7 @@ mod refusal;
 mod state;
 
 pub use gate::{Caller, Gate, Options};
-pub use grantable::{DOWNLOAD, Pattern, PatternError, RAW, WORKFLOW};
+pub use grantable::{DOWNLOAD, Pattern, PatternError, RAW, WORKFLOW, grantable, nearest};
 pub use manifest::{Grant, Limits, Manifest, ManifestError, is_name};
 pub use profiles::{Profile, Profiles, Setting};
 pub use refusal::{Denial, ImportsDenied, Refusal};

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use qchost_catalog::{Access, OPERATIONS, by_name};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -174,6 +175,41 @@ impl Manifest {
             source,
         })?;
         Self::parse(&text, path)
+    }
+
+    /// What the operator may do who calls a tool by hand: everything. No plugin can have its
+    /// name.
+    #[must_use]
+    pub fn operator(account: &str) -> Self {
+        let all = OPERATIONS
+            .iter()
+            .filter_map(|operation| Pattern::parse(operation.name).ok());
+        Self {
+            plugin: format!("operator@{account}"),
+            component: PathBuf::new(),
+            digest: None,
+            account: account.to_owned(),
+            grants: vec![Grant {
+                name: "everything".to_owned(),
+                allow: all.collect(),
+            }],
+            limits: Limits::default(),
+            config: Map::new(),
+            path: PathBuf::new(),
+        }
+    }
+
+    /// An operation of class trade that it allows, if there is one.
+    #[must_use]
+    pub fn trades(&self) -> Option<&str> {
+        let patterns = self.grants.iter().flat_map(|grant| &grant.allow);
+        patterns
+            .map(Pattern::as_str)
+            .find(|name| match by_name(name) {
+                Some(operation) => operation.access == Access::Trade,
+                // Of a tool that the catalog does not know, the worst is believed.
+                None => name.starts_with("raw/") && !name.contains('*'),
+            })
     }
 
     /// Reads a manifest from text; `path` is where it would be.

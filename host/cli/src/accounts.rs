@@ -1,0 +1,142 @@
+//! Accounts of the configuration as connections: the one place that knows all three kinds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
+use qchost_emulator::Emulator;
+use qchost_quantconnect::{CLOUD, Credentials, Options, RestClient, RestOptions, Server};
+use qchost_upstream::{
+    Account as Connected, AccountOptions, Accounts, Connector, HttpConnector, PipeConnector, StdioConnector,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use std::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Account, Variable};
+
+/// The pipe to the embedded server, in bytes each way: a large answer in one piece.
+const PIPE: usize = 1 << 20;
+
+/// The connections, with the emulators that some of them lead to.
+pub struct Connections {
+    pub accounts: Arc<Accounts>,
+    pub emulators: Vec<Emulator>,
+    /// The REST API behind each embedded account, for `doctor`.
+    pub rest: BTreeMap<String, RestClient>,
+}
+
+/// Connections as what the gate owns.
+#[derive(Clone)]
+pub struct Shared(pub Arc<Accounts>);
+
+impl Upstream for Shared {
+    fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
+        self.0.call(call)
+    }
+
+    fn download<'a>(
+        &'a self,
+        account: &'a str,
+        url: &'a str,
+        limit: u64,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<Vec<u8>, Failure>> {
+        self.0.download(account, url, limit, deadline)
+    }
+}
+
+/// Prepares the connection of every account. Nothing is connected yet, but emulators run.
+pub async fn prepare<'a>(accounts: impl IntoIterator<Item = (&'a str, &'a Account)>) -> Result<Connections> {
+    let mut emulators = Vec::new();
+    let mut rest = BTreeMap::new();
+    let mut connected = Vec::new();
+    for (name, account) in accounts {
+        let (connector, options) = connector(name, account, &mut emulators, &mut rest)
+            .await
+            .with_context(|| format!("account `{name}`"))?;
+        connected.push(Connected::new(name, connector, options));
+    }
+    Ok(Connections { accounts: Arc::new(Accounts::new(connected)?), emulators, rest })
+}
+
+async fn connector(
+    name: &str,
+    account: &Account,
+    emulators: &mut Vec<Emulator>,
+    rest: &mut BTreeMap<String, RestClient>,
+) -> Result<(Arc<dyn Connector>, AccountOptions)> {
+    let mut options = AccountOptions::default();
+    let connector: Arc<dyn Connector> = match account {
+        Account::Embedded { cloud, credentials_file } => {
+            let (client, label) = match cloud.as_str() {
+                "emulator" => {
+                    options.local_downloads = true;
+                    let emulator = Emulator::builder().any_port().start().await?;
+                    let client = client(
+                        emulator.base_url(),
+                        &emulator.user_id().to_string(),
+                        emulator.token().to_owned().into(),
+                    )?;
+                    emulators.push(emulator);
+                    (client, "embedded, to the emulator".to_owned())
+                }
+                cloud => {
+                    let base = if cloud == "quantconnect" { CLOUD } else { cloud };
+                    options.local_downloads = base.starts_with("http://");
+                    let credentials = qchost_upstream::Credentials::load(credentials_file.as_deref())?;
+                    let client = client(base, &credentials.user_id, credentials.api_token)?;
+                    let label = format!("embedded, to {}", client.origin());
+                    (client, label)
+                }
+            };
+            rest.insert(name.to_owned(), client.clone());
+            let server = Server::new(client, Options { text_only: true })?;
+            Arc::new(PipeConnector::new(label, move || {
+                let (ours, theirs) = tokio::io::duplex(PIPE);
+                let server = server.clone();
+                tokio::spawn(async move {
+                    // Ends when our end of the pipe is dropped; how is of no interest then.
+                    drop(server.serve_pipe(theirs, CancellationToken::new()).await);
+                });
+                Ok(tokio::io::split(ours))
+            }))
+        }
+        Account::Stdio { command, args, env, cwd, credentials, credentials_file } => {
+            let (mut plain, mut secret) = (Vec::new(), Vec::new());
+            for (variable, value) in env {
+                let (value, is_secret) = value.read().with_context(|| format!("env.{variable}"))?;
+                if is_secret {
+                    secret.push((variable.clone(), value));
+                } else {
+                    plain.push((variable.clone(), value.expose_secret().to_owned()));
+                }
+            }
+            if *credentials {
+                let credentials = qchost_upstream::Credentials::load(credentials_file.as_deref())?;
+                secret.extend(credentials.variables());
+            }
+            Arc::new(StdioConnector::new(command, args.clone(), plain, secret, cwd.clone())?)
+        }
+        Account::Http { url, headers } => {
+            let headers = headers
+                .iter()
+                .map(|(header, value)| Ok((header.clone(), secret(value).with_context(|| format!("headers.{header}"))?)))
+                .collect::<Result<Vec<_>>>()?;
+            Arc::new(HttpConnector::new(url, headers)?)
+        }
+    };
+    Ok((connector, options))
+}
+
+fn secret(value: &Variable) -> Result<SecretString> {
+    Ok(value.read()?.0)
+}
+
+/// A client of a REST API.
+pub fn client(base_url: &str, user_id: &str, token: SecretString) -> Result<RestClient> {
+    let credentials = Credentials::new(user_id, token)?;
+    let options = RestOptions { base_url: base_url.to_owned(), ..RestOptions::default() };
+    Ok(RestClient::new(credentials, &options)?)
+}

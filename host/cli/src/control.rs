@@ -1,0 +1,135 @@
+//! The control socket: how `invoke` and `call` reach a host that runs.
+//!
+//! A client connects, sends one JSON line, and reads JSON lines until the last one, which is the
+//! answer. The socket is in the data folder and only the host's own user can open it.
+//!
+//! Invariant: a client that goes away ends its invocation, and nothing else.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use futures::{SinkExt as _, StreamExt as _};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::codec::{Framed, LinesCodec};
+
+use crate::host::Host;
+use crate::output::Progress;
+use crate::verbs::{call, invoke};
+
+/// The longest line: an action's input or output.
+const MAX_LINE: usize = 64 << 20;
+
+/// What a client asks for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "kebab-case")]
+pub enum Request {
+    /// An action of a plugin.
+    Invoke {
+        /// `strategy-lab.sweep`
+        action: String,
+        /// The input.
+        input: Value,
+    },
+    /// A tool of QuantConnect's.
+    Call {
+        /// The account.
+        account: String,
+        /// The tool.
+        tool: String,
+        /// Its arguments.
+        arguments: Value,
+    },
+}
+
+/// A line of the answer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Reply {
+    /// How far it is.
+    Progress {
+        /// From 0 to 1.
+        fraction: f64,
+        /// What is being done.
+        message: String,
+    },
+    /// The result.
+    Done(Value),
+    /// Why there is none.
+    Failed(String),
+}
+
+/// Where the socket of a data folder is.
+pub fn socket(data: &Path) -> PathBuf {
+    data.join("control.sock")
+}
+
+/// Serves until it is dropped.
+pub async fn serve(path: &Path, host: Arc<Host>) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    // The lock on the data folder says that no other host uses this socket.
+    drop(std::fs::remove_file(path));
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let host = Arc::clone(&host);
+        tokio::spawn(async move {
+            if let Err(error) = answer(stream, &host).await {
+                tracing::debug!(target: "host", "a client of the control socket left: {error:#}");
+            }
+        });
+    }
+}
+
+async fn answer(stream: UnixStream, host: &Host) -> Result<()> {
+    let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
+    let request = lines.next().await.context("nothing was asked")??;
+    let (progress, mut reports) = tokio::sync::mpsc::unbounded_channel();
+    let work = async {
+        match serde_json::from_str(&request) {
+            Ok(Request::Invoke { action, input }) => {
+                let report = move |fraction, message: &str| drop(progress.send((fraction, message.to_owned())));
+                invoke::by_host(host, &action, input, report).await
+            }
+            Ok(Request::Call { account, tool, arguments }) => {
+                drop(progress);
+                call::by_host(host, &account, &tool, arguments).await
+            }
+            Err(error) => bail!("the request cannot be read: {error}"),
+        }
+    };
+    tokio::pin!(work);
+    let (mut sink, mut source) = lines.split();
+    let result = loop {
+        tokio::select! {
+            result = &mut work => break result,
+            Some((fraction, message)) = reports.recv() => {
+                sink.send(serde_json::to_string(&Reply::Progress { fraction, message })?).await?;
+            }
+            // A line more or the end: either way the client is not waiting for us.
+            _ = source.next() => bail!("it left before the answer"),
+        }
+    };
+    let reply = result.map_or_else(|error| Reply::Failed(format!("{error:#}")), Reply::Done);
+    sink.send(serde_json::to_string(&reply)?).await?;
+    Ok(())
+}
+
+/// Asks the host of a data folder; `None` if none runs.
+pub async fn ask(data: &Path, request: &Request, progress: &mut Progress) -> Result<Option<Value>> {
+    let Ok(stream) = UnixStream::connect(socket(data)).await else { return Ok(None) };
+    let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
+    lines.send(serde_json::to_string(request)?).await?;
+    while let Some(line) = lines.next().await {
+        match serde_json::from_str(&line?)? {
+            Reply::Progress { fraction, message } => progress.report(fraction, &message),
+            Reply::Done(value) => return Ok(Some(value)),
+            Reply::Failed(message) => bail!(message),
+        }
+    }
+    bail!("the running host ended before it answered; a write may have been sent: read the state before you try again")
+}

@@ -1,0 +1,155 @@
+//! Everything plugged together: connections, gate, runtime, plugins.
+//!
+//! Invariant: a manifest or component that cannot be used takes nothing else down; it is listed
+//! with the reason.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use futures::stream::{self, StreamExt as _};
+use qchost_gate::{Gate, Manifest, Options as GateOptions, Profiles, StateStore};
+use qchost_runtime::{Options as RuntimeOptions, Plugin, Runtime};
+
+use crate::accounts::{self, Connections, Shared};
+use crate::config::{Config, Mode};
+
+/// How long one call to QuantConnect may take, whoever still waits for it.
+const CALL_TIMEOUT: Duration = Duration::from_secs(120);
+/// Plugins that are compiled at a time.
+const LOADING: usize = 4;
+
+/// A host with its plugins.
+pub struct Host {
+    pub gate: Gate,
+    pub runtime: Runtime,
+    pub connections: Connections,
+    /// What became of each manifest, in the order of the files.
+    pub plugins: Vec<Loaded>,
+}
+
+/// What became of a manifest.
+pub struct Loaded {
+    pub path: PathBuf,
+    pub plugin: Result<Arc<Plugin>>,
+}
+
+impl Host {
+    /// Prepares connections, gate and runtime. No plugin is loaded yet.
+    pub async fn open(config: &Config) -> Result<Self> {
+        let connections =
+            accounts::prepare(config.account.iter().map(|(name, account)| (name.as_str(), account))).await?;
+        let data = config.data()?;
+        private_folder(&data)?;
+        let state = StateStore::open(&data.join("state.db"))
+            .with_context(|| format!("the state in {} cannot be opened", data.display()))?;
+        let gate = Gate::new(
+            Box::new(Shared(Arc::clone(&connections.accounts))),
+            GateOptions { profiles: Profiles::new(config.brokerage.clone()), state, call_timeout: CALL_TIMEOUT },
+        );
+        let runtime = Runtime::new(gate.clone(), RuntimeOptions { cache: config.cache()?, ..RuntimeOptions::default() })?;
+        Ok(Self { gate, runtime, connections, plugins: Vec::new() })
+    }
+
+    /// Loads every plugin of the configuration.
+    pub async fn load_all(&mut self, config: &Config) -> Result<()> {
+        let loading = manifests(&config.plugins)?.into_iter().map(|path| async {
+            let plugin = match check(&path, config) {
+                Ok(manifest) => self.load(manifest).await,
+                Err(error) => Err(error),
+            };
+            Loaded { path, plugin }
+        });
+        let mut plugins: Vec<Loaded> = stream::iter(loading).buffered(LOADING).collect().await;
+        refuse_duplicates(&mut plugins);
+        self.plugins = plugins;
+        Ok(())
+    }
+
+    /// Loads one plugin.
+    pub async fn load(&self, manifest: Manifest) -> Result<Arc<Plugin>> {
+        Ok(self.runtime.load(manifest).await?)
+    }
+
+    /// Ends: no new invocation, running ones get so long, then what was sent is waited for.
+    /// Returns how many invocations did not end in time.
+    pub async fn close(self, drain: Duration) -> usize {
+        let left = self.runtime.drain(drain).await;
+        if tokio::time::timeout(CALL_TIMEOUT, self.gate.idle()).await.is_err() {
+            tracing::error!(target: "host", "calls to QuantConnect are still without an answer");
+        }
+        self.connections.accounts.close().await;
+        for emulator in self.connections.emulators {
+            emulator.shutdown().await;
+        }
+        left
+    }
+}
+
+/// The manifests of a folder: `*.toml` and `*/manifest.toml`, in order.
+pub fn manifests(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder)
+        .with_context(|| format!("cannot read the folder of manifests {}", folder.display()))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let inner = path.join("manifest.toml");
+        if inner.is_file() {
+            paths.push(inner);
+        } else if path.extension().is_some_and(|extension| extension == "toml") && path.is_file() {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Reads a manifest and checks it against the configuration.
+pub fn check(path: &Path, config: &Config) -> Result<Manifest> {
+    let manifest = Manifest::load(path)?;
+    ensure!(
+        config.account.contains_key(&manifest.account),
+        "{}: account: there is no account `{}`; configured are: {}",
+        path.display(),
+        manifest.account,
+        config.account.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+    );
+    if config.mode == Mode::Production
+        && manifest.digest.is_none()
+        && let Some(name) = manifest.trades()
+    {
+        bail!(
+            "{}: digest: in production a plugin that may trade (`{name}`) is pinned; add the digest that \
+             `qchost plugin inspect {}` shows",
+            path.display(),
+            manifest.component.display()
+        );
+    }
+    Ok(manifest)
+}
+
+/// Two manifests for one plugin: neither is trusted, since nobody knows which one was meant.
+fn refuse_duplicates(plugins: &mut [Loaded]) {
+    let names: Vec<Option<String>> = plugins
+        .iter()
+        .map(|loaded| loaded.plugin.as_ref().ok().map(|plugin| plugin.name().to_owned()))
+        .collect();
+    for (loaded, name) in plugins.iter_mut().zip(&names) {
+        if let Some(name) = name
+            && names.iter().flatten().filter(|other| *other == name).count() > 1
+        {
+            loaded.plugin = Err(anyhow::anyhow!("two manifests are for a plugin `{name}`; take one away"));
+        }
+    }
+}
+
+/// Makes a folder that only this user can read.
+pub fn private_folder(folder: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))
+}

@@ -1,0 +1,134 @@
+//! What a person or a machine sees: results on standard output, progress and errors on standard error.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use comfy_table::{CellAlignment, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// How to show things.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    /// As JSON, for machines.
+    pub json: bool,
+}
+
+impl Output {
+    /// Prints a result: as JSON for machines, as `text` makes it for people.
+    pub fn result<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
+        let text = if self.json {
+            serde_json::to_string(value).context("the result cannot be written as JSON")?
+        } else {
+            text(value)
+        };
+        print(&text)
+    }
+
+    /// Prints an error where errors go.
+    pub fn error(self, error: &anyhow::Error) {
+        let text = format!("{error:#}");
+        let line = if self.json { json!({ "error": text }).to_string() } else { format!("error: {text}") };
+        // Nothing is left to be told when standard error is gone.
+        drop(writeln!(std::io::stderr(), "{line}"));
+    }
+
+    /// A display of how far something is.
+    pub fn progress(self) -> Progress {
+        let kind = if self.json {
+            Kind::Json
+        } else if std::io::stderr().is_terminal() {
+            let bar = ProgressBar::new(1000);
+            if let Ok(style) = ProgressStyle::with_template("{elapsed_precise} {bar:32} {percent:>3}% {msg}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(200));
+            Kind::Bar(bar)
+        } else {
+            Kind::Lines
+        };
+        Progress { kind, last: None }
+    }
+}
+
+/// A display of how far something is: a bar on a terminal, lines elsewhere.
+pub struct Progress {
+    kind: Kind,
+    last: Option<(Instant, String)>,
+}
+
+enum Kind {
+    Bar(ProgressBar),
+    Lines,
+    Json,
+}
+
+impl Progress {
+    /// Shows it.
+    pub fn report(&mut self, fraction: f64, message: &str) {
+        let percent = (fraction.clamp(0.0, 1.0) * 100.0).round();
+        match &self.kind {
+            Kind::Bar(bar) => {
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 1000
+                bar.set_position((percent * 10.0) as u64);
+                bar.set_message(message.to_owned());
+            }
+            Kind::Lines => {
+                // A line a second is enough for a log file; a new message is always worth one.
+                let now = Instant::now();
+                let fresh = self.last.as_ref().is_none_or(|(at, former)| {
+                    former != message && now.duration_since(*at) > Duration::from_secs(1)
+                });
+                if fresh {
+                    drop(writeln!(std::io::stderr(), "{percent:>3}% {message}"));
+                    self.last = Some((now, message.to_owned()));
+                }
+            }
+            Kind::Json => {
+                let line = json!({ "progress": { "fraction": fraction, "message": message } });
+                drop(writeln!(std::io::stderr(), "{line}"));
+            }
+        }
+    }
+
+    /// Takes it away.
+    pub fn done(self) {
+        if let Kind::Bar(bar) = self.kind {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Prints to standard output.
+pub fn print(text: &str) -> Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        // Whoever read it has seen enough: `qchost … | head`.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
+    }
+}
+
+/// A table without lines. Columns of numbers are aligned to the right.
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(header.iter().map(|name| name.to_uppercase()));
+    table.add_rows(rows);
+    for (at, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        let numeric = |row: &Vec<String>| {
+            row.get(at).is_some_and(|cell| cell == "-" || cell.trim_end_matches('%').replace(',', "").parse::<f64>().is_ok())
+        };
+        if !rows.is_empty() && rows.iter().all(numeric) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+/// A JSON value for people.
+pub fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string())
+}

@@ -1,0 +1,193 @@
+//! `qchost plugin build`: a plugin's sources as a component.
+//!
+//! Rust has three ways to a component, tried in this order: the `wasm32-wasip2` target that is
+//! installed; Debian's packages, which compile the standard library along; the target that rustup can
+//! still fetch. Which one it was changes nothing of what comes out.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::output::Output;
+
+const TARGET: &str = "wasm32-wasip2";
+const DEBIAN: [&str; 6] = ["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm", "lld-22", "wasi-libc"];
+
+/// What was built.
+#[derive(Debug, Serialize)]
+struct Built {
+    component: PathBuf,
+    bytes: u64,
+    toolchain: &'static str,
+}
+
+#[derive(Debug, Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    target_directory: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+struct Package {
+    name: String,
+    manifest_path: PathBuf,
+    targets: Vec<Target>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Target {
+    name: String,
+    crate_types: Vec<String>,
+}
+
+/// How to compile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Toolchain {
+    Installed,
+    Debian,
+}
+
+/// Builds the plugin in a folder.
+pub fn run(folder: &Path, to: Option<&Path>, output: Output) -> Result<()> {
+    ensure!(
+        folder.join("Cargo.toml").is_file(),
+        "{} has no Cargo.toml; this version builds plugins in Rust, others are built by their own tools",
+        folder.display()
+    );
+    let metadata = metadata(folder)?;
+    let manifest = folder.join("Cargo.toml").canonicalize()?;
+    let package = metadata
+        .packages
+        .iter()
+        .find(|package| package.manifest_path == manifest)
+        .with_context(|| format!("{} holds a workspace and no package; name the plugin's own folder", folder.display()))?;
+    let library = package
+        .targets
+        .iter()
+        .find(|target| target.crate_types.iter().any(|kind| kind == "cdylib"))
+        .with_context(|| {
+            format!("{} has no library of type cdylib; add to it:\n[lib]\ncrate-type = [\"cdylib\", \"rlib\"]", manifest.display())
+        })?;
+
+    let toolchain = toolchain()?;
+    let target_directory = compile(folder, package, &metadata.target_directory, toolchain)?;
+    let file = format!("{}.wasm", library.name.replace('-', "_"));
+    let built = target_directory.join(TARGET).join("release").join(&file);
+    let component = to.map_or_else(|| folder.join(&file), Path::to_owned);
+    let bytes = place(&built, &component)?;
+    let toolchain = match toolchain {
+        Toolchain::Installed => TARGET,
+        Toolchain::Debian => "Debian's packages",
+    };
+    output.result(&Built { component, bytes, toolchain }, |built| {
+        format!("{} ({} KiB, by {})", built.component.display(), built.bytes.div_ceil(1024), built.toolchain)
+    })
+}
+
+fn metadata(folder: &Path) -> Result<Metadata> {
+    let read = Command::new("cargo")
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo; install Rust from https://rustup.rs")?;
+    ensure!(read.status.success(), "cargo cannot read {}", folder.join("Cargo.toml").display());
+    serde_json::from_slice(&read.stdout).context("cargo's metadata cannot be read")
+}
+
+fn toolchain() -> Result<Toolchain> {
+    let forced = std::env::var("QCHOST_WASM_TOOLCHAIN").ok();
+    match forced.as_deref() {
+        None | Some("") => {}
+        Some("debian") => {
+            ensure!(debian_is_there(), "QCHOST_WASM_TOOLCHAIN=debian, but its packages are not all there; {}", debian_line());
+            return Ok(Toolchain::Debian);
+        }
+        Some(other) => bail!("QCHOST_WASM_TOOLCHAIN={other}: only `debian` can be asked for"),
+    }
+    if target_is_there() {
+        return Ok(Toolchain::Installed);
+    }
+    if debian_is_there() {
+        return Ok(Toolchain::Debian);
+    }
+    let added = Command::new("rustup")
+        .args(["target", "add", TARGET])
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status()
+        .is_ok_and(|status| status.success());
+    // It may say so and not have the files.
+    if added && target_is_there() {
+        return Ok(Toolchain::Installed);
+    }
+    bail!("no way to compile for {TARGET}: run `rustup target add {TARGET}`, or where that cannot be fetched {}", debian_line())
+}
+
+fn debian_line() -> String {
+    format!("run: apt-get install -y {}", DEBIAN.join(" "))
+}
+
+/// rustc prints the folder whether it is there or not.
+fn target_is_there() -> bool {
+    let printed = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output();
+    printed.is_ok_and(|printed| {
+        printed.status.success() && Path::new(String::from_utf8_lossy(&printed.stdout).trim()).is_dir()
+    })
+}
+
+fn debian_is_there() -> bool {
+    let asked = Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}\n"]).args(DEBIAN).output();
+    asked.is_ok_and(|asked| {
+        asked.status.success()
+            && String::from_utf8_lossy(&asked.stdout).lines().all(|line| line == "installed")
+    })
+}
+
+/// Compiles, and returns the target directory that it went to.
+fn compile(folder: &Path, package: &Package, target: &Path, toolchain: Toolchain) -> Result<PathBuf> {
+    let mut command = match toolchain {
+        Toolchain::Installed => Command::new("cargo"),
+        Toolchain::Debian => Command::new("/usr/bin/cargo"),
+    };
+    command.args(["build", "--release", "--target", TARGET, "--package", &package.name]);
+    let target = match toolchain {
+        Toolchain::Installed => target.to_owned(),
+        Toolchain::Debian => {
+            // Two compilers in one directory would rebuild each other's work.
+            let target = target.join("debian");
+            command
+                .arg("-Zbuild-std=std,panic_abort")
+                .env("RUSTC_BOOTSTRAP", "1")
+                .env("RUSTC", "/usr/bin/rustc")
+                .env("RUSTFLAGS", "-L /usr/lib/wasm32-wasi")
+                .env_remove("CARGO_ENCODED_RUSTFLAGS");
+            target
+        }
+    };
+    let status = command
+        .current_dir(folder)
+        .env("CARGO_TARGET_DIR", &target)
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status()
+        .context("cannot run cargo; install Rust from https://rustup.rs")?;
+    ensure!(status.success(), "{} was not built: see the compiler's messages above", package.name);
+    Ok(target)
+}
+
+/// Puts the component where it belongs, in one step: a running host may be reading the old one.
+fn place(built: &Path, component: &Path) -> Result<u64> {
+    let folder = component.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let bytes = std::fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)
+        .with_context(|| format!("cannot write into {}", folder.display()))?;
+    std::io::Write::write_all(&mut file, &bytes)?;
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644))?;
+    file.persist(component).with_context(|| format!("cannot write {}", component.display()))?;
+    Ok(u64::try_from(bytes.len())?)
+}

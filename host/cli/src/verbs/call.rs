@@ -1,0 +1,59 @@
+//! `qchost call`: one of QuantConnect's tools, called by the operator.
+//!
+//! It passes the gate as every call does, as a caller that has every grant and whose name no plugin
+//! can have.
+
+use anyhow::{Result, anyhow, bail};
+use qchost_gate::{Caller, Manifest};
+use serde_json::Value;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::control::{self, Request};
+use crate::host::Host;
+use crate::output::{Output, pretty};
+use crate::verbs::json_argument;
+
+/// Calls by the running host, or in this process.
+pub async fn run(
+    config: &Config,
+    account: Option<&str>,
+    tool: &str,
+    arguments: &str,
+    output: Output,
+) -> Result<()> {
+    let arguments = json_argument(arguments)?;
+    let account = config.account_or_only(account)?.to_owned();
+    let mut progress = output.progress();
+    let request = Request::Call { account: account.clone(), tool: tool.to_owned(), arguments: arguments.clone() };
+    let answered = control::ask(&config.data()?, &request, &mut progress).await;
+    progress.done();
+    let result = match answered? {
+        Some(result) => result,
+        None => {
+            let host = Host::open(config).await?;
+            let result = by_host(&host, &account, tool, arguments).await;
+            host.close(Duration::ZERO).await;
+            result?
+        }
+    };
+    output.result(&result, pretty)
+}
+
+/// Calls by this host.
+pub async fn by_host(host: &Host, account: &str, tool: &str, arguments: Value) -> Result<Value> {
+    let Value::Object(arguments) = arguments else {
+        bail!("the arguments of a tool are a JSON object");
+    };
+    if qchost_catalog::by_tool(tool).is_none() {
+        let near = qchost_gate::nearest(tool, qchost_catalog::OPERATIONS.iter().map(|operation| operation.tool));
+        return Err(match near {
+            Some(near) => anyhow!("there is no tool `{tool}`; did you mean `{near}`?"),
+            None => anyhow!("there is no tool `{tool}`; `qchost mcp` serves the list"),
+        });
+    }
+    let operator = Manifest::operator(account);
+    let caller = Caller { plugin: operator.plugin.as_str().into(), digest: "".into(), invocation: "call".into() };
+    host.gate.install(operator);
+    Ok(host.gate.call_raw(&caller, tool, arguments).await?)
+}

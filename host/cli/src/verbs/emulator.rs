@@ -1,0 +1,35 @@
+//! `qchost emulator`: QuantConnect's REST API on this machine.
+
+use std::net::SocketAddr;
+
+use anyhow::{Result, ensure};
+use qchost_emulator::{Emulator, Timing};
+use serde_json::json;
+
+use crate::output::{Output, pretty, print};
+use crate::signals;
+
+/// Serves until the process is told to end.
+pub async fn run(listen: SocketAddr, user_id: u64, faster: u32, output: Output) -> Result<()> {
+    ensure!(
+        listen.ip().is_loopback(),
+        "the emulator listens at a loopback address only, not at {listen}: it does not encrypt, and anybody could use it"
+    );
+    let token = std::env::var("QCHOST_EMULATOR_TOKEN").unwrap_or_else(|_| "emulator".to_owned());
+    let emulator = Emulator::builder()
+        .address(listen)
+        .credentials(user_id, token)
+        .timing(Timing::default().faster(faster))
+        .start()
+        .await?;
+    let ready = json!({
+        "base-url": emulator.base_url(),
+        "user-id": emulator.user_id(),
+        "organization-id": emulator.organization_id(),
+        "engine": "the emulator's model, not LEAN",
+    });
+    print(&if output.json { ready.to_string() } else { pretty(&ready) })?;
+    signals::ended().await;
+    emulator.shutdown().await;
+    Ok(())
+}

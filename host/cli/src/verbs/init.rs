@@ -1,0 +1,36 @@
+//! `qchost init`: a configuration and an example manifest to begin with.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+
+use crate::output::Output;
+
+const CONFIG: &str = include_str!("../../templates/qchost.toml");
+const MANIFEST: &str = include_str!("../../../../plugins/strategy-lab/manifest.toml");
+
+/// Writes the files; never over one that is there.
+pub fn run(folder: &Path, output: Output) -> Result<()> {
+    let files = [
+        (folder.join("qchost.toml"), CONFIG),
+        (folder.join("plugins").join("strategy-lab.toml"), MANIFEST),
+    ];
+    for (path, _) in &files {
+        ensure!(!path.exists(), "{} exists already; nothing was written", path.display());
+    }
+    for (path, text) in &files {
+        let folder = path.parent().unwrap_or(folder);
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let paths: Vec<_> = files.iter().map(|(path, _)| path.display().to_string()).collect();
+    output.result(&json!({ "written": paths }), |_| {
+        format!(
+            "wrote {}\nnext: put strategy_lab.wasm into {}, then: cd {} && qchost doctor",
+            paths.join(" and "),
+            folder.join("plugins").display(),
+            folder.display()
+        )
+    })
+}

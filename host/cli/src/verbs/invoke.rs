@@ -1,0 +1,63 @@
+//! `qchost invoke`: an action of a plugin.
+
+use anyhow::{Context as _, Result, anyhow};
+use serde_json::Value;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::control::{self, Request};
+use crate::host::Host;
+use crate::output::{Output, pretty};
+use crate::verbs::json_argument;
+
+/// Invokes by the running host, or in this process.
+pub async fn run(config: &Config, action: &str, input: &str, output: Output) -> Result<()> {
+    let input = json_argument(input)?;
+    let mut progress = output.progress();
+    let request = Request::Invoke { action: action.to_owned(), input };
+    let answered = control::ask(&config.data()?, &request, &mut progress).await;
+    let result = match answered {
+        Ok(Some(result)) => Ok(result),
+        Ok(None) => {
+            let Request::Invoke { action, input } = request else { return Ok(()) };
+            let mut host = Host::open(config).await?;
+            host.load_all(config).await?;
+            let (sender, mut reports) = tokio::sync::mpsc::unbounded_channel();
+            let report = move |fraction, message: &str| drop(sender.send((fraction, message.to_owned())));
+            let work = by_host(&host, &action, input, report);
+            tokio::pin!(work);
+            let result = loop {
+                tokio::select! {
+                    result = &mut work => break result,
+                    Some((fraction, message)) = reports.recv() => progress.report(fraction, &message),
+                }
+            };
+            host.close(Duration::ZERO).await;
+            result
+        }
+        Err(error) => Err(error),
+    };
+    progress.done();
+    output.result(&result?, pretty)
+}
+
+/// Invokes by this host.
+pub async fn by_host(
+    host: &Host,
+    action: &str,
+    input: Value,
+    report: impl Fn(f64, &str) + Send + Sync + 'static,
+) -> Result<Value> {
+    let (name, action) = action
+        .split_once('.')
+        .with_context(|| format!("`{action}` is not PLUGIN.ACTION, such as strategy-lab.sweep"))?;
+    // A plugin that is there and broken is worth another message than one that is not there.
+    for loaded in &host.plugins {
+        if let Err(error) = &loaded.plugin
+            && loaded.path.to_string_lossy().contains(name)
+        {
+            return Err(anyhow!("{}: {error:#}", loaded.path.display()));
+        }
+    }
+    Ok(host.runtime.invoke(name, action, input, report).await?)
+}
