@@ -7,6 +7,8 @@
 //! Invariant: an engine is a pure function of its [`Job`]. The same job gives the same
 //! [`Report`], and nothing in it depends on a clock, a random source or earlier jobs.
 
+pub mod model;
+
 use std::collections::BTreeMap;
 
 /// One file of a project.

@@ -1,0 +1,128 @@
+//! The charts of a run: one point a day, fewer where a run is long.
+//!
+//! Invariant: the last day is always among the points, and the equity and drawdown shown are those
+//! that the statistics were computed from.
+
+use super::calendar;
+use super::numbers::{ratio, rounded};
+use super::simulation::{Close, Run};
+use crate::engine::{Chart, Sample, Series};
+
+/// LEAN's limit for the points of a series.
+const MAX_POINTS: usize = 4_000;
+const LINE: u8 = 0;
+const BAR: u8 = 3;
+
+/// All charts.
+pub(super) fn charts(run: &Run) -> Vec<Chart> {
+    let shown = shown_days(run.days.len());
+    let series = |name: &str, unit: &str, kind: u8, values: &[f64]| Series {
+        name: name.to_owned(),
+        unit: unit.to_owned(),
+        kind,
+        samples: shown
+            .iter()
+            .filter_map(|day| {
+                Some(Sample {
+                    time: calendar::midnight(*run.days.get(*day)?),
+                    value: rounded(*values.get(*day)?, 6),
+                })
+            })
+            .collect(),
+    };
+    let of = |value: fn(&Close) -> f64| -> Vec<f64> { run.closes.iter().map(value).collect() };
+    let equity = of(|close| close.equity);
+    let chart = |name: &str, series: Vec<Series>| Chart {
+        name: name.to_owned(),
+        series,
+    };
+    vec![
+        chart(
+            "Strategy Equity",
+            vec![
+                series("Equity", "$", LINE, &equity),
+                series("Return", "%", BAR, &gains(&equity, &shown)),
+            ],
+        ),
+        chart(
+            "Drawdown",
+            vec![series("Equity Drawdown", "%", LINE, &drawdowns(&equity))],
+        ),
+        chart(
+            "Benchmark",
+            vec![series("Benchmark", "$", LINE, &of(|close| close.benchmark))],
+        ),
+        chart(
+            "Exposure",
+            vec![
+                series("Long Ratio", "", LINE, &of(|close| exposure(close, 1.0))),
+                series("Short Ratio", "", LINE, &of(|close| exposure(close, -1.0))),
+            ],
+        ),
+        chart(
+            "Portfolio Turnover",
+            vec![series(
+                "Portfolio Turnover",
+                "%",
+                LINE,
+                &of(|close| 100.0 * ratio(close.volume, close.equity)),
+            )],
+        ),
+    ]
+}
+
+/// Every so many days, counted back from the last.
+fn shown_days(days: usize) -> Vec<usize> {
+    let stride = days.div_ceil(MAX_POINTS).max(1);
+    let mut shown: Vec<usize> = (0..days).rev().step_by(stride).collect();
+    shown.reverse();
+    shown
+}
+
+/// For each shown day the gain in percent since the shown day before.
+fn gains(equity: &[f64], shown: &[usize]) -> Vec<f64> {
+    let mut gains = vec![0.0; equity.len()];
+    for pair in shown.windows(2) {
+        if let [before, after] = pair
+            && let (Some(from), Some(to)) = (equity.get(*before), equity.get(*after))
+            && let Some(gain) = gains.get_mut(*after)
+        {
+            *gain = 100.0 * ratio(to - from, *from);
+        }
+    }
+    gains
+}
+
+/// For each day how far below the highest equity so far it is, in percent, zero or negative.
+fn drawdowns(equity: &[f64]) -> Vec<f64> {
+    let mut peak = f64::MIN_POSITIVE;
+    equity
+        .iter()
+        .map(|value| {
+            peak = peak.max(*value);
+            100.0 * (value / peak - 1.0)
+        })
+        .collect()
+}
+
+/// The long (1) or short (-1) positions as a share of equity.
+fn exposure(close: &Close, side: f64) -> f64 {
+    ratio(
+        side * (close.gross_exposure + side * close.net_exposure) / 2.0,
+        close.equity,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::indexing_slicing)]
+    use super::*;
+
+    #[test]
+    fn a_long_run_shows_few_points_and_its_last_day() {
+        assert_eq!(shown_days(3), [0, 1, 2]);
+        let shown = shown_days(9_000);
+        assert_eq!((shown.len(), shown[2_999]), (3_000, 8_999));
+        assert!(shown_days(0).is_empty());
+    }
+}

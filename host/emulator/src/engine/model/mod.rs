@@ -1,0 +1,207 @@
+//! The emulator's engine: a documented, deterministic model. It is not LEAN.
+//!
+//! A backtest here is a simulation of one trading rule on synthetic prices. What the source asks
+//! for (dates, cash, securities, parameters, averages, weights) is read from it; the statements of
+//! `on_data` are *not* executed. So the results say nothing about a market and little about a
+//! strategy, but they depend on everything that a user would change, in a way that can be predicted
+//! from this page, and the same project gives the same numbers everywhere.
+//!
+//! # What is read
+//!
+//! Every `*.py` file is parsed (Python 3.11); a syntax error anywhere is a compile error, as is a
+//! project without a class in `main.py` that derives from `QCAlgorithm` (the last such class is the
+//! algorithm). Names may be written as today (`set_start_date`) or as formerly (`SetStartDate`).
+//!
+//! `__init__` and `initialize` are run: assignments, arithmetic, texts, lists, dictionaries,
+//! comprehensions, loops over known values, decided conditions, `try`, the project's own functions,
+//! classes and modules, `datetime` and `timedelta`, `int`, `float`, `len`, `range` and their like.
+//! An exception there fails the backtest with a stack trace. All other methods of the class, and
+//! functions handed over to run later, are surveyed: each branch is walked once, with the attributes
+//! that `initialize` left, only to find the calls marked † below. Of LEAN's interface the model
+//! reads
+//!
+//! - `get_parameter(name[, default])` †: the backtest's value, else the default, else `None`. With an
+//!   `int` or `float` default, a value that is not one leaves the default, as in LEAN, and the log
+//!   says so; without, the value is a text. A value under a name that the source does not ask for
+//!   has no effect.
+//! - `set_start_date`, `set_end_date`: within [1998-01-02, 2035-12-31]. Unset, they are 1998-01-02
+//!   and 2025-12-31.
+//! - `set_cash`: US dollars, above 0 and up to 1e12. Unset, 100 000.
+//! - `add_equity`, `add_forex`, `add_crypto`, `add_future`, `add_cfd`, `add_index`,
+//!   `add_crypto_future`, `add_security`: at most 500, each by its ticker. All have daily prices.
+//! - `sma(symbol, period)`, `ema(symbol, period)` †, and `SimpleMovingAverage(period)`,
+//!   `ExponentialMovingAverage(period)` †, whose symbol `register_indicator` may give. A period is a
+//!   whole number from 1 to 10 000.
+//! - `set_holdings(symbol, weight)` †, `PortfolioTarget(symbol, weight)` †,
+//!   `calculate_order_quantity(symbol, weight)` †, and with numbers of shares `market_order`,
+//!   `market_on_open_order`, `market_on_close_order`, `order`, `buy`, `sell` †.
+//! - `set_warm_up(bars)`, `set_warm_up(timedelta)`; `settings.automatic_indicator_warm_up` and
+//!   `warm_up_indicator` warm every average up. Unset, an average is ready only when it has seen its
+//!   period in the backtest.
+//! - `set_benchmark(ticker)`. Unset, `SPY`.
+//! - `log`, `debug`, `error`, `print` in `initialize`.
+//!
+//! Everything else of LEAN's interface that `initialize` calls, and every number, symbol or
+//! condition that could not be read, is named in the log with its line (`not read by the model: …`)
+//! and has no effect. A symbol that could not be read stands for every security.
+//!
+//! # The rule
+//!
+//! A security is traded if a call that opens a position in it was read. Its long size is the first
+//! positive amount in source order, its short size the first negative weight; a negative number of
+//! shares counts only without a long size. The signal of a security is a crossover of its averages:
+//! of all that were read for it, *fast* is the one with the shortest period and *slow* the one with
+//! the longest, each of its own kind (`sma` or `ema`); with a single average, *fast* is the close.
+//! A security without averages follows the signal of the first security that has some; if none
+//! has, it is bought and held. While fast is above slow the position is the long size (none, if there
+//! is only a short one); otherwise it is the short size (none, if there is only a long one).
+//!
+//! After the close of each day but the last, where the signal is new or has changed, the position
+//! is brought to its size by one market-on-open order: `trunc(weight · equity · 0.9975 / close)`
+//! shares (a quarter of a percent stays free, as in LEAN), or the given number of shares. Between
+//! changes nothing is rebalanced. An order that would take the sum of all positions above twice the
+//! equity is invalid. Below 25 % equity in the positions everything is sold at the next open, until
+//! signals change again. Fills are whole, at the next open, for 0.005 dollars a share, at most 0.5 % of
+//! the value, at least one dollar. Cash earns and costs no interest.
+//!
+//! Prices are in [`market`], trading days in [`calendar`], statistics in [`statistics`] and
+//! [`trade_statistics`]: LEAN's definitions with 252 days a year and a risk-free rate of zero. The
+//! capacity is one percent of the daily dollar volume of the least liquid security traded.
+//!
+//! # Bounds
+//!
+//! Sources beyond 1 MiB a file, nested more than 1 000 tokens deep, or that take more than 300 000
+//! steps to read, runs of more than 500 000 security-days or 10 000 orders: each is an error that
+//! says so.
+//!
+//! C# is not read: compiling checks that brackets close and says so, and a backtest fails.
+
+mod calendar;
+mod charts;
+mod csharp;
+mod market;
+mod numbers;
+mod parameters;
+mod plan;
+mod portfolio;
+mod reading;
+mod report;
+mod rule;
+mod simulation;
+mod source;
+mod statistics;
+mod trade_statistics;
+
+use jiff::civil::{Date, date};
+
+use crate::engine::{
+    Compilation, Diagnostic, Engine, Job, Language, Report, RuntimeError, SourceFile,
+};
+
+/// The name in answers and logs.
+const NAME: &str = "qchost emulator model";
+/// First day of prices.
+const FIRST_DAY: Date = date(1998, 1, 2);
+/// Last day of prices.
+const LAST_DAY: Date = date(2035, 12, 31);
+const DEFAULT_START: Date = FIRST_DAY;
+const DEFAULT_END: Date = date(2025, 12, 31);
+const DEFAULT_CASH: f64 = 100_000.0;
+const DEFAULT_BENCHMARK: &str = "SPY";
+const MAX_CASH: f64 = 1e12;
+const MAX_SECURITIES: usize = 500;
+/// In days or bars.
+const MAX_WARM_UP: u32 = 20_000;
+/// Of a moving average, in days.
+const MAX_PERIOD: u32 = 10_000;
+/// Of one order, and the greatest weight.
+const MAX_SHARES: f64 = 1e9;
+/// Securities times trading days of one run.
+const MAX_POSITION_DAYS: usize = 500_000;
+const MAX_ORDERS: usize = 10_000;
+/// The part of the portfolio that a weight leaves in cash.
+const CASH_BUFFER: f64 = 0.002_5;
+const FEE_PER_SHARE: f64 = 0.005;
+/// Of the value.
+const FEE_MOST: f64 = 0.005;
+/// In US dollars.
+const FEE_LEAST: f64 = 1.0;
+/// The most that all positions may be worth, in equity.
+const LEVERAGE: f64 = 2.0;
+/// The least equity in the positions.
+const MAINTENANCE: f64 = 0.25;
+/// The part of a security's daily volume that a strategy could trade.
+const CAPACITY_SHARE: f64 = 0.01;
+/// Reading recurses as deep as sources nest; this is enough for the deepest that is read, in a
+/// build without optimisation, whatever the calling thread has left. It is reserved, not used.
+const STACK_BYTES: usize = 64 << 20;
+
+/// The model, as an engine. It holds nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Model;
+
+impl Engine for Model {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn compile(&self, language: Language, files: &[SourceFile]) -> Compilation {
+        match language {
+            Language::CSharp => csharp::compile(files),
+            Language::Python => stacker::grow(STACK_BYTES, || compile_python(files)),
+        }
+    }
+
+    fn run(&self, job: &Job) -> Result<Report, RuntimeError> {
+        if job.language == Language::CSharp {
+            return Err(failed(
+                "the emulator's model reads Python only; it cannot run C#".to_owned(),
+            ));
+        }
+        let plan = stacker::grow(STACK_BYTES, || {
+            let (files, errors) = source::parse(&job.files);
+            if let Some(error) = errors.first() {
+                return Err(does_not_compile(error));
+            }
+            let algorithm = source::algorithm(&files).map_err(|error| does_not_compile(&error))?;
+            reading::read(&files, algorithm, &job.parameters)
+        })?;
+        let run = simulation::run(&plan).map_err(|error| failed(error.0))?;
+        Ok(report::report(&plan, &run))
+    }
+}
+
+fn compile_python(files: &[SourceFile]) -> Compilation {
+    let (parsed, mut errors) = source::parse(files);
+    // A main.py with a syntax error is not one without an algorithm.
+    if errors.is_empty()
+        && let Err(missing) = source::algorithm(&parsed)
+    {
+        errors.push(missing);
+    }
+    Compilation {
+        errors,
+        warnings: Vec::new(),
+        parameters: parameters::detected(&parsed),
+    }
+}
+
+fn does_not_compile(error: &Diagnostic) -> RuntimeError {
+    RuntimeError {
+        message: error.message.clone(),
+        stacktrace: format!(
+            "  File \"{}\", line {}\n{}",
+            error.file, error.line, error.message
+        ),
+        in_initialize: true,
+    }
+}
+
+/// An error that belongs to no line of the source.
+fn failed(message: String) -> RuntimeError {
+    RuntimeError {
+        stacktrace: message.clone(),
+        message,
+        in_initialize: false,
+    }
+}

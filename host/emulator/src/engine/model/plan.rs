@@ -1,0 +1,119 @@
+//! What the model read from a source: everything that a simulation depends on.
+//!
+//! Invariant: two sources that give the same plan give the same run. Nothing of a source reaches
+//! the simulation but through here.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+
+/// A security that the algorithm subscribed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Security {
+    /// In capitals.
+    pub(super) ticker: String,
+    /// What it is.
+    pub(super) kind: SecurityKind,
+}
+
+/// The kinds of security that the model has prices for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SecurityKind {
+    /// `add_equity`
+    Equity,
+    /// `add_forex`
+    Forex,
+    /// `add_future`
+    Future,
+    /// `add_cfd`
+    Cfd,
+    /// `add_crypto`
+    Crypto,
+    /// `add_index`
+    Index,
+    /// `add_crypto_future`
+    CryptoFuture,
+}
+
+/// The kinds of moving average that the model computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AverageKind {
+    /// The mean of the last closes.
+    Simple,
+    /// Weights that halve with age: `2 / (period + 1)` for the newest close.
+    Exponential,
+}
+
+/// A moving average that the source creates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Average {
+    /// Which formula.
+    pub(super) kind: AverageKind,
+    /// In trading days.
+    pub(super) period: u32,
+    /// The index of its security; `None` is every security.
+    pub(super) security: Option<usize>,
+}
+
+/// How large a position is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Size {
+    /// A share of the portfolio's value; negative is short.
+    Weight(f64),
+    /// Whole shares; negative is short.
+    Shares(f64),
+}
+
+impl Size {
+    /// The number in it.
+    pub(super) fn amount(self) -> f64 {
+        match self {
+            Self::Weight(amount) | Self::Shares(amount) => amount,
+        }
+    }
+}
+
+/// A call in the source that opens a position.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Entry {
+    /// The index of its security; `None` is every security.
+    pub(super) security: Option<usize>,
+    /// How much.
+    pub(super) size: Size,
+}
+
+/// How much history the averages have seen when the backtest starts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum WarmUp {
+    /// As many trading days.
+    Bars(u32),
+    /// The trading days in as many calendar days.
+    Days(u32),
+    /// As much as every average needs.
+    Full,
+}
+
+/// What a simulation depends on.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Plan {
+    /// First day, inclusive.
+    pub(super) start: Date,
+    /// Last day, inclusive.
+    pub(super) end: Date,
+    /// US dollars.
+    pub(super) cash: f64,
+    /// In the order of subscription.
+    pub(super) securities: Vec<Security>,
+    /// The benchmark's ticker.
+    pub(super) benchmark: String,
+    /// In source order.
+    pub(super) averages: Vec<Average>,
+    /// In source order.
+    pub(super) entries: Vec<Entry>,
+    /// See [`WarmUp`].
+    pub(super) warm_up: WarmUp,
+    /// Parameters that the source reads, with the values used.
+    pub(super) parameters: BTreeMap<String, String>,
+    /// What the algorithm logged in `initialize`, and what the model could not read.
+    pub(super) logs: Vec<String>,
+}

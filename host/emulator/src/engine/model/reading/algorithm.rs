@@ -1,0 +1,411 @@
+//! The part of LEAN's `QCAlgorithm` that sets a backtest up: dates, cash, parameters, securities,
+//! benchmark, warm-up and logs.
+//!
+//! Invariant: what is refused here is what LEAN refuses (a zero period, a date that does not
+//! exist, no cash) or what the model has bounds for; the message says which.
+
+use std::rc::Rc;
+
+use jiff::civil::Date;
+use ruff_python_ast::ExprCall;
+
+use super::arguments::Arguments;
+use super::builtins::{date, parameter_text};
+use super::value::{Refused, Value};
+use super::{Mode, Raise, Reader, snake};
+use crate::engine::model::numbers::whole;
+use crate::engine::model::plan::{Security, SecurityKind, WarmUp};
+use crate::engine::model::{FIRST_DAY, LAST_DAY, MAX_CASH, MAX_SECURITIES, MAX_WARM_UP};
+
+impl<'a> Reader<'a> {
+    /// `self.name` that the project does not define.
+    pub(super) fn api_attribute(&self, name: &str) -> Value<'a> {
+        let moment = |date: Date| Value::Moment(date.to_datetime(jiff::civil::Time::midnight()));
+        match snake(name).as_str() {
+            "live_mode" => Value::Bool(false),
+            "start_date" => moment(self.start()),
+            "end_date" => moment(self.end()),
+            name => Value::Api(Rc::from(name)),
+        }
+    }
+
+    /// `self.settings.x = value` and the like. Whether the plan depends on it.
+    pub(super) fn set_api_attribute(&mut self, path: &str, value: &Value<'a>) -> bool {
+        match snake(path).as_str() {
+            "settings.automatic_indicator_warm_up" | "enable_automatic_indicator_warm_up" => {
+                if value.truth() == Some(true) {
+                    self.warm_up = WarmUp::Full;
+                }
+                true
+            }
+            "universe_settings.resolution" => {
+                self.default_resolution_daily = is_daily(value);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Calls a method of the algorithm that the project does not define.
+    pub(super) fn call_api(
+        &mut self,
+        path: &str,
+        call: &'a ExprCall,
+        arguments: &Arguments<'a>,
+    ) -> Result<Value<'a>, Raise> {
+        let file = self.file();
+        if self.mode == Mode::Run {
+            self.ran.insert((file, call.range_start));
+        }
+        let ran = self.ran.contains(&(file, call.range_start));
+        match path {
+            "get_parameter" => return self.get_parameter(call, arguments),
+            "set_holdings" => return self.set_holdings(call, arguments),
+            "calculate_order_quantity" => return self.trade_weight(path, call, arguments),
+            "market_order" | "market_on_open_order" | "market_on_close_order" | "order" | "buy" => {
+                return self.trade_shares(call, arguments, 1.0);
+            }
+            "sell" => return self.trade_shares(call, arguments, -1.0),
+            // Leaving a position is what the rule does anyway.
+            "liquidate" => return Ok(Value::Unknown),
+            "sma" | "ema" => return self.average(path, call, arguments),
+            _ => {}
+        }
+        if self.mode == Mode::Survey {
+            if !ran && changes_the_plan(path) {
+                self.note_at(&format!("{path} outside initialize"), call);
+            }
+            return Ok(Value::Unknown);
+        }
+        if let Some(kind) = security_kind(path) {
+            return self.add_security(kind, &arguments.value(0, "ticker"), call, arguments);
+        }
+        match path {
+            "set_start_date" | "set_end_date" => return self.set_date(path, call, arguments),
+            "set_cash" => return self.set_cash(call, arguments),
+            "add_security" => return self.add_by_type(call, arguments),
+            "set_benchmark" => self.set_benchmark(call, arguments),
+            "set_warm_up" | "set_warmup" => return self.set_warm_up(call, arguments),
+            "warm_up_indicator" => self.warm_up = WarmUp::Full,
+            "register_indicator" => self.register_indicator(arguments),
+            "log" | "debug" | "error" => self.log_message(&arguments.value(0, "message")),
+            _ => self.note_at(path, call),
+        }
+        Ok(Value::Unknown)
+    }
+
+    /// What the algorithm logs while it is initialised.
+    pub(super) fn log_message(&mut self, message: &Value<'a>) {
+        if self.mode == Mode::Run
+            && let Some(message) = self.display(message)
+        {
+            self.log(message);
+        }
+    }
+
+    /// `get_parameter(name[, default])`: an override wins. As in LEAN, an override that is not of
+    /// its default's type leaves the default.
+    fn get_parameter(
+        &mut self,
+        call: &'a ExprCall,
+        arguments: &Arguments<'a>,
+    ) -> Result<Value<'a>, Raise> {
+        let name = arguments.value(0, "name");
+        let Value::Text(name) = name else {
+            if !name.is_unknown() {
+                let message = format!("a parameter's name is a str, not '{}'", name.type_name());
+                return self.refuse("TypeError", message);
+            }
+            self.note_at("get_parameter with an unknown name", call);
+            return Ok(Value::Unknown);
+        };
+        let default = arguments.value(1, "default_value");
+        let value = match (self.overrides.get(&*name), &default) {
+            (None, _) => default,
+            (Some(given), Value::Int(_)) => match given.trim().parse::<i32>() {
+                Ok(int) => Value::Int(i64::from(int)),
+                Err(_) => self.default_instead(&name, given, "an integer", default),
+            },
+            (Some(given), Value::Float(_)) => match given.trim().parse() {
+                Ok(float) => Value::Float(float),
+                Err(_) => self.default_instead(&name, given, "a number", default),
+            },
+            (Some(given), _) => Value::text(given),
+        };
+        if let Some(text) = parameter_text(&value) {
+            self.parameters.insert(name.to_string(), text);
+        }
+        Ok(value)
+    }
+
+    fn default_instead(
+        &mut self,
+        name: &str,
+        given: &str,
+        wanted: &str,
+        default: Value<'a>,
+    ) -> Value<'a> {
+        let shown = parameter_text(&default).unwrap_or_default();
+        let given: String = given.chars().take(100).collect();
+        self.log(format!(
+            "parameter {name:?} is {given:?}, which is not {wanted}: its default {shown} is used, \
+             as in LEAN"
+        ));
+        default
+    }
+
+    /// `set_start_date` and `set_end_date`, with year, month and day or with a date.
+    fn set_date(
+        &mut self,
+        path: &str,
+        call: &'a ExprCall,
+        arguments: &Arguments<'a>,
+    ) -> Result<Value<'a>, Raise> {
+        let parts = [
+            arguments.value(0, "year"),
+            arguments.value(1, "month"),
+            arguments.value(2, "day"),
+        ];
+        let day = match &parts {
+            [Value::Moment(at), ..] => at.date(),
+            [Value::None, ..] => match arguments.keywords.first() {
+                Some((_, Value::Moment(at))) => at.date(),
+                _ => return self.refuse("TypeError", format!("{path} needs a date")),
+            },
+            [year, month, day] => match (year.integer(), month.integer(), day.integer()) {
+                (Some(year), Some(month), Some(day)) => match date(year, month, day) {
+                    Ok(date) => date,
+                    Err(Refused { kind, message }) => return self.refuse(kind, message),
+                },
+                _ if parts.iter().any(Value::is_unknown) => {
+                    self.note_at(path, call);
+                    return Ok(Value::Unknown);
+                }
+                _ => return self.refuse("TypeError", format!("{path} needs whole numbers")),
+            },
+        };
+        if !(FIRST_DAY..=LAST_DAY).contains(&day) {
+            return self.refuse(
+                "ArgumentException",
+                format!("{day} is outside the model's prices, {FIRST_DAY} to {LAST_DAY}"),
+            );
+        }
+        if path == "set_start_date" {
+            self.start = Some(day);
+        } else {
+            self.end = Some(day);
+        }
+        self.dates_set = Some(self.trace());
+        Ok(Value::None)
+    }
+
+    /// `set_cash(amount)`, `set_cash("USD", amount)`
+    fn set_cash(
+        &mut self,
+        call: &'a ExprCall,
+        arguments: &Arguments<'a>,
+    ) -> Result<Value<'a>, Raise> {
+        let first = arguments.value(0, "starting_cash");
+        let amount = match &first {
+            Value::Text(currency) if currency.eq_ignore_ascii_case("USD") => {
+                arguments.value(1, "starting_cash")
+            }
+            Value::Text(currency) if arguments.len() > 1 => {
+                self.note_at(&format!("cash in {currency}"), call);
+                return Ok(Value::None);
+            }
+            _ => first,
+        };
+        if amount.is_unknown() {
+            self.note_at("set_cash", call);
+            return Ok(Value::Unknown);
+        }
+        match amount.number() {
+            Some(cash) if cash > 0.0 && cash <= MAX_CASH => {
+                self.cash = cash;
+                Ok(Value::None)
+            }
+            Some(cash) => self.refuse(
+                "ArgumentException",
+                format!("starting cash has to be above 0 and up to {MAX_CASH:e}, not {cash}"),
+            ),
+            None => {
+                let message = format!("set_cash needs a number, not '{}'", amount.type_name());
+                self.refuse("TypeError", message)
+            }
+        }
+    }
+
+    /// `add_security(SecurityType.EQUITY, "SPY", …)`
+    fn add_by_type(
+        &mut self,
+        call: &'a ExprCall,
+        arguments: &Arguments<'a>,
+    ) -> Result<Value<'a>, Raise> {
+        let kind = match arguments.value(0, "security_type") {
+            Value::Path(path) => {
+                let name = path.rsplit('.').next().unwrap_or_default();
+                security_kind(&format!("add_{}", name.to_lowercase()))
+            }
+            _ => None,
+        };
+        match kind {
+            Some(kind) => self.add_security(kind, &arguments.value(1, "ticker"), call, arguments),
+            None => {
+                self.note_at("add_security of this type", call);
+                Ok(Value::Unknown)
+            }
+        }
+    }
+
+    fn add_security(
+        &mut self,
+        kind: SecurityKind,
+        ticker: &Value<'a>,
+        call: &'a ExprCall,
+        arguments: &Arguments<'a>,
+    ) -> Result<Value<'a>, Raise> {
+        let ticker = match ticker {
+            Value::Text(ticker) => ticker.trim().to_uppercase(),
+            Value::Path(path) if kind == SecurityKind::Future => {
+                path.rsplit('.').next().unwrap_or_default().to_uppercase()
+            }
+            Value::Symbol(security) | Value::Security(security) => {
+                return Ok(Value::Security(*security));
+            }
+            ticker if ticker.is_unknown() => {
+                self.note_at("a subscription with an unknown ticker", call);
+                return Ok(Value::Unknown);
+            }
+            ticker => {
+                let message = format!("a ticker is a str, not '{}'", ticker.type_name());
+                return self.refuse("TypeError", message);
+            }
+        };
+        let length = ticker.chars().count();
+        if length == 0 || length > 32 || ticker.chars().any(|c| c.is_control() || c == ' ') {
+            let message = format!("{ticker:?} is not a ticker of 1 to 32 characters");
+            return self.refuse("ArgumentException", message);
+        }
+        let known = self
+            .securities
+            .iter()
+            .position(|known| known.ticker == ticker);
+        if let Some(known) = known {
+            return Ok(Value::Security(known));
+        }
+        if self.securities.len() >= MAX_SECURITIES {
+            let message = format!("the model has prices for at most {MAX_SECURITIES} securities");
+            return self.refuse("ArgumentException", message);
+        }
+        let resolutions = arguments
+            .positional
+            .iter()
+            .chain(arguments.keywords.iter().map(|(_, value)| value));
+        let stated = resolutions.into_iter().find(|value| is_resolution(value));
+        let daily = stated.map_or(self.default_resolution_daily, is_daily);
+        if !daily {
+            self.note("resolutions other than daily: all prices are daily");
+        }
+        self.securities.push(Security { ticker, kind });
+        Ok(Value::Security(self.securities.len() - 1))
+    }
+
+    fn set_benchmark(&mut self, call: &'a ExprCall, arguments: &Arguments<'a>) {
+        let first = arguments.value(0, "symbol");
+        let named = match (&first, arguments.get(1, "symbol")) {
+            (Value::Path(_), Some(second)) => second.clone(),
+            _ => first,
+        };
+        match self.display(&named) {
+            Some(ticker) if !ticker.is_empty() && ticker.len() <= 32 => {
+                self.benchmark = Some(ticker.to_uppercase());
+            }
+            _ => self.note_at("set_benchmark", call),
+        }
+    }
+
+    /// `set_warm_up(bars)`, `set_warm_up(timedelta(…))`
+    fn set_warm_up(
+        &mut self,
+        call: &'a ExprCall,
+        arguments: &Arguments<'a>,
+    ) -> Result<Value<'a>, Raise> {
+        let given = arguments.value(0, "period");
+        let given = match given {
+            // `set_warm_up(time_span=…)`, `set_warm_up(bar_count=…)`
+            Value::None => match arguments.keywords.first() {
+                Some((_, value)) => value.clone(),
+                None => given,
+            },
+            given => given,
+        };
+        let (number, unit) = match &given {
+            Value::Span(seconds) => (Some(libm::ceil(seconds / 86_400.0)), "days"),
+            value => (value.number(), "bars"),
+        };
+        let Some(number) = number else {
+            self.note_at("set_warm_up", call);
+            return Ok(Value::Unknown);
+        };
+        let whole = whole(number).and_then(|number| u32::try_from(number).ok());
+        match whole {
+            Some(days) if days <= MAX_WARM_UP && unit == "days" => {
+                self.warm_up = WarmUp::Days(days)
+            }
+            Some(bars) if bars <= MAX_WARM_UP => self.warm_up = WarmUp::Bars(bars),
+            _ => {
+                let message = format!("a warm-up has 0 to {MAX_WARM_UP} {unit}, not {number}");
+                return self.refuse("ArgumentException", message);
+            }
+        }
+        Ok(Value::None)
+    }
+
+    /// The security that a symbol, security or ticker means: an error with its name if it was not
+    /// subscribed to, `None` if the reader does not know which it is.
+    pub(super) fn security_of(&self, value: &Value<'a>) -> Result<Option<usize>, String> {
+        match value {
+            Value::Symbol(security) | Value::Security(security) => Ok(Some(*security)),
+            Value::Text(ticker) => {
+                let ticker = ticker.trim().to_uppercase();
+                self.securities
+                    .iter()
+                    .position(|security| security.ticker == ticker)
+                    .map(Some)
+                    .ok_or(ticker)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The methods whose effect the model would miss if they ran after `initialize`.
+fn changes_the_plan(path: &str) -> bool {
+    path.starts_with("add_")
+        || (path.starts_with("set_") && path != "set_holdings")
+        || path.ends_with("_order")
+}
+
+fn security_kind(path: &str) -> Option<SecurityKind> {
+    Some(match path {
+        "add_equity" => SecurityKind::Equity,
+        "add_forex" => SecurityKind::Forex,
+        "add_future" => SecurityKind::Future,
+        "add_cfd" => SecurityKind::Cfd,
+        "add_crypto" => SecurityKind::Crypto,
+        "add_index" => SecurityKind::Index,
+        "add_crypto_future" | "add_cryptofuture" => SecurityKind::CryptoFuture,
+        _ => return None,
+    })
+}
+
+/// `Resolution.X`
+pub(super) fn is_resolution(value: &Value<'_>) -> bool {
+    matches!(value, Value::Path(path) if path.starts_with("Resolution."))
+}
+
+/// `Resolution.DAILY`
+pub(super) fn is_daily(value: &Value<'_>) -> bool {
+    matches!(value, Value::Path(path) if path.eq_ignore_ascii_case("Resolution.DAILY"))
+}

@@ -1,0 +1,167 @@
+//! Calls of the project's own functions, methods and classes.
+//!
+//! Invariant: whatever a call leads to, the frames are as before when it is over.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use ruff_python_ast::{ExprCall, StmtFunctionDef};
+
+use super::arguments::Arguments;
+use super::statements::Flow;
+use super::value::{Bound, Value};
+use super::{Frame, MAX_FRAMES, Mode, Object, Raise, Reader};
+
+impl<'a> Reader<'a> {
+    /// Evaluates a call.
+    pub(super) fn call(&mut self, call: &'a ExprCall) -> Result<Value<'a>, Raise> {
+        let function = self.evaluate(&call.func)?;
+        let arguments = self.arguments(&call.arguments)?;
+        match function {
+            Value::Function(file, def) => self.call_function(file, def, arguments, None, None),
+            Value::Method(object, method) => self.call_method(object, method, arguments),
+            Value::Class(class) => self.instantiate(class, arguments),
+            Value::Builtin(of, name) => self.call_builtin_method(&of, &name, &arguments),
+            Value::Api(path) => self.call_api(&path, call, &arguments),
+            Value::Path(path) if &*path == "super" => {
+                Ok(self.frames.last().and_then(|frame| frame.method).map_or(
+                    Value::Unknown,
+                    |(class, object)| Value::Super { object, class },
+                ))
+            }
+            Value::Path(path) => self.call_path(&path, call, &arguments),
+            value @ (Value::None
+            | Value::Bool(_)
+            | Value::Int(_)
+            | Value::Float(_)
+            | Value::Text(_)) => {
+                let message = format!("'{}' object is not callable", value.type_name());
+                self.refuse("TypeError", message)
+            }
+            _ => Ok(Value::Unknown),
+        }
+    }
+
+    fn instantiate(&mut self, class: usize, arguments: Arguments<'a>) -> Result<Value<'a>, Raise> {
+        self.step(1)?;
+        let object = self.objects.len();
+        self.objects.push(Object {
+            class,
+            attributes: BTreeMap::new(),
+        });
+        if let Some(method) = self.find_method(class, "__init__") {
+            self.call_method(object, method, arguments)?;
+        }
+        Ok(Value::Object(object))
+    }
+
+    /// Calls a method of an object.
+    pub(super) fn call_method(
+        &mut self,
+        object: usize,
+        method: Bound<'a>,
+        arguments: Arguments<'a>,
+    ) -> Result<Value<'a>, Raise> {
+        self.call_function(
+            method.file,
+            method.def,
+            arguments,
+            Some(Value::Object(object)),
+            Some((method.class, object)),
+        )
+    }
+
+    fn call_function(
+        &mut self,
+        file: usize,
+        def: &'a StmtFunctionDef,
+        arguments: Arguments<'a>,
+        this: Option<Value<'a>>,
+        method: Option<(usize, usize)>,
+    ) -> Result<Value<'a>, Raise> {
+        if self.frames.len() >= MAX_FRAMES {
+            let message = format!("the model follows at most {MAX_FRAMES} nested calls");
+            return self.refuse("RecursionError", message);
+        }
+        let locals = self.parameters_of(def, arguments, this)?;
+        self.frames.push(Frame {
+            locals,
+            file,
+            line: 0,
+            name: def.name.as_str(),
+            method,
+            is_module: false,
+        });
+        let flow = self.execute(&def.body)?;
+        self.frames.pop();
+        Ok(match (self.mode, flow) {
+            (Mode::Run, Flow::Return(value)) => value,
+            (Mode::Run, _) => Value::None,
+            (Mode::Survey, _) => Value::Unknown,
+        })
+    }
+
+    /// Binds the arguments of a call to the function's parameters.
+    fn parameters_of(
+        &mut self,
+        def: &'a StmtFunctionDef,
+        arguments: Arguments<'a>,
+        this: Option<Value<'a>>,
+    ) -> Result<BTreeMap<Rc<str>, Value<'a>>, Raise> {
+        let incomplete = arguments.incomplete;
+        let mut keywords = arguments.keywords;
+        let mut positional = this.into_iter().chain(arguments.positional);
+        let mut locals = BTreeMap::new();
+        let named = def
+            .parameters
+            .posonlyargs
+            .iter()
+            .chain(&def.parameters.args);
+        let named = named.map(|parameter| (parameter, true));
+        let keyword_only = def.parameters.kwonlyargs.iter();
+        for (parameter, by_position) in named.chain(keyword_only.map(|only| (only, false))) {
+            let name = parameter.parameter.name.as_str();
+            let given = if by_position { positional.next() } else { None };
+            let keyword = keywords.iter().position(|(keyword, _)| keyword == name);
+            let keyword = keyword.map(|index| keywords.swap_remove(index).1);
+            let value = match (given.or(keyword), &parameter.default) {
+                (Some(value), _) => value,
+                (None, _) if incomplete || self.mode == Mode::Survey => Value::Unknown,
+                (None, Some(default)) => self.evaluate(default)?,
+                (None, None) => {
+                    let message = format!("{}() missing argument: '{name}'", def.name);
+                    self.refuse("TypeError", message)?
+                }
+            };
+            locals.insert(Rc::from(name), value);
+        }
+        let rest: Vec<_> = positional.collect();
+        match &def.parameters.vararg {
+            Some(parameter) => {
+                let rest = if incomplete {
+                    Value::Unknown
+                } else {
+                    self.new_list(rest)?
+                };
+                locals.insert(Rc::from(parameter.name.as_str()), rest);
+            }
+            None if rest.is_empty() => {}
+            None => {
+                let message = format!("{}() takes fewer positional arguments", def.name);
+                self.refuse("TypeError", message)?;
+            }
+        }
+        if let Some(parameter) = &def.parameters.kwarg {
+            let items = keywords
+                .drain(..)
+                .map(|(name, value)| (Value::text(&name), value));
+            let items = items.collect();
+            let dict = self.new_dict(items)?;
+            locals.insert(Rc::from(parameter.name.as_str()), dict);
+        } else if let Some((name, _)) = keywords.first() {
+            let message = format!("{}() got an unexpected argument '{name}'", def.name);
+            self.refuse("TypeError", message)?;
+        }
+        Ok(locals)
+    }
+}

@@ -1,0 +1,182 @@
+//! Files as modules, and the classes in them.
+//!
+//! Invariant: a file is evaluated once, when it is first imported, and one that imports itself in a
+//! circle sees what is there so far, as in Python.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use ruff_python_ast::{Stmt, StmtClassDef, StmtImport, StmtImportFrom};
+
+use super::value::{Bound, Value};
+use super::{Class, Frame, Raise, Reader};
+
+/// Inheritance deeper than this is not followed; it could be circular.
+const MAX_INHERITANCE: usize = 16;
+
+impl<'a> Reader<'a> {
+    /// Evaluates a file's top level, unless that was done.
+    pub(super) fn import(&mut self, file: usize) -> Result<(), Raise> {
+        let Some(module) = self.modules.get_mut(file) else {
+            return Ok(());
+        };
+        if module.imported {
+            return Ok(());
+        }
+        module.imported = true;
+        let Some(source) = self.files.get(file) else {
+            return Ok(());
+        };
+        self.frames.push(Frame {
+            locals: BTreeMap::new(),
+            file,
+            line: 1,
+            name: "<module>",
+            method: None,
+            is_module: true,
+        });
+        self.execute(&source.module.body)?;
+        self.frames.pop();
+        Ok(())
+    }
+
+    /// `import a, b as c`
+    pub(super) fn import_names(&mut self, statement: &'a StmtImport) -> Result<(), Raise> {
+        for alias in &statement.names {
+            let name = alias.name.as_str();
+            let value = match self.module_named(name) {
+                Some(file) => {
+                    self.import(file)?;
+                    Value::Module(file)
+                }
+                None => Value::Path(Rc::from(name)),
+            };
+            let bound = alias.asname.as_ref().map_or(name, |asname| asname.as_str());
+            // `import a.b` binds `a`, through which the reader would have to look for `b`.
+            if !bound.contains('.') {
+                self.bind(bound, value);
+            }
+        }
+        Ok(())
+    }
+
+    /// `from a import b as c`, `from a import *`
+    pub(super) fn import_from(&mut self, statement: &'a StmtImportFrom) -> Result<(), Raise> {
+        let module = statement
+            .module
+            .as_ref()
+            .map_or("", |module| module.as_str());
+        let Some(file) = self.module_named(module) else {
+            for alias in &statement.names {
+                let name = alias.name.as_str();
+                if name != "*" {
+                    let bound = alias.asname.as_ref().map_or(name, |asname| asname.as_str());
+                    // Only the last part counts: `from datetime import timedelta as days`.
+                    self.bind(bound, Value::Path(Rc::from(name)));
+                }
+            }
+            return Ok(());
+        };
+        self.import(file)?;
+        for alias in &statement.names {
+            let name = alias.name.as_str();
+            let names = self.modules.get(file).map(|module| &module.names);
+            if name == "*" {
+                for (name, value) in names.cloned().unwrap_or_default() {
+                    self.bind(&name, value);
+                }
+            } else {
+                let value = names.and_then(|names| names.get(name)).cloned();
+                let bound = alias.asname.as_ref().map_or(name, |asname| asname.as_str());
+                self.bind(bound, value.unwrap_or(Value::Unknown));
+            }
+        }
+        Ok(())
+    }
+
+    /// The file of the project that a module name means.
+    fn module_named(&self, name: &str) -> Option<usize> {
+        self.files
+            .iter()
+            .position(|file| file.module_name() == name)
+    }
+
+    /// `class X(Base): …`: its attributes are evaluated now, its methods when they are called.
+    pub(super) fn define_class(&mut self, def: &'a StmtClassDef) -> Result<(), Raise> {
+        let mut bases = Vec::new();
+        for base in def.bases() {
+            if let Value::Class(class) = self.evaluate(base)? {
+                bases.push(class);
+            }
+        }
+        let file = self.file();
+        self.frames.push(Frame {
+            locals: BTreeMap::new(),
+            file,
+            line: 1,
+            name: def.name.as_str(),
+            method: None,
+            is_module: false,
+        });
+        for statement in &def.body {
+            if !matches!(statement, Stmt::FunctionDef(_)) {
+                self.execute(std::slice::from_ref(statement))?;
+            }
+        }
+        let attributes = self
+            .frames
+            .pop()
+            .map(|frame| frame.locals)
+            .unwrap_or_default();
+        let class = Value::Class(self.classes.len());
+        self.classes.push(Class {
+            file,
+            def,
+            bases,
+            attributes,
+        });
+        self.bind(def.name.as_str(), class);
+        Ok(())
+    }
+
+    /// The class and those that it derives from, nearest first.
+    pub(super) fn ancestry(&self, class: usize) -> Vec<usize> {
+        let mut found = vec![class];
+        let mut next = 0;
+        while let Some(&class) = found.get(next)
+            && found.len() < MAX_INHERITANCE
+        {
+            next += 1;
+            if let Some(class) = self.classes.get(class) {
+                found.extend(class.bases.iter().copied());
+            }
+        }
+        found
+    }
+
+    /// A method by its exact name.
+    pub(super) fn find_method(&self, class: usize, name: &str) -> Option<Bound<'a>> {
+        self.ancestry(class).into_iter().find_map(|index| {
+            let class = self.classes.get(index)?;
+            class
+                .def
+                .body
+                .iter()
+                .filter_map(Stmt::as_function_def_stmt)
+                .find(|def| def.name.as_str() == name)
+                .map(|def| Bound {
+                    class: index,
+                    file: class.file,
+                    def,
+                })
+        })
+    }
+
+    /// A class attribute by its exact name.
+    pub(super) fn class_attribute(&self, class: usize, name: &str) -> Option<Value<'a>> {
+        self.ancestry(class).into_iter().find_map(|class| {
+            let class = self.classes.get(class)?;
+            class.attributes.get(name).cloned()
+        })
+    }
+}

@@ -1,0 +1,232 @@
+//! The part of LEAN's `QCAlgorithm` that trades: moving averages, and calls that open positions.
+//!
+//! Invariant: an average or an entry reaches the plan only with a number that was read; one whose
+//! number is unknown is reported and left out.
+
+use ruff_python_ast::ExprCall;
+
+use super::algorithm::{is_daily, is_resolution};
+use super::arguments::Arguments;
+use super::value::Value;
+use super::{MAX_ELEMENTS, Mode, Raise, Reader};
+use crate::engine::model::plan::{Average, AverageKind, Entry, Size};
+use crate::engine::model::{MAX_PERIOD, MAX_SHARES};
+
+impl<'a> Reader<'a> {
+    /// `self.sma(symbol, period, …)`, `self.ema(symbol, period, …)`
+    pub(super) fn average(
+        &mut self,
+        path: &str,
+        call: &'a ExprCall,
+        arguments: &Arguments<'a>,
+    ) -> Result<Value<'a>, Raise> {
+        let kind = if path == "sma" {
+            AverageKind::Simple
+        } else {
+            AverageKind::Exponential
+        };
+        let symbol = arguments.value(0, "symbol");
+        let security = match self.security_of(&symbol) {
+            Ok(security) => security,
+            Err(ticker) => {
+                let message = format!("{ticker} is not subscribed to; add it before {path}");
+                return self.refuse("ArgumentException", message);
+            }
+        };
+        if security.is_none() {
+            self.note_at(
+                &format!("the symbol of {path}, taken for every security,"),
+                call,
+            );
+        }
+        let mut all = arguments
+            .positional
+            .iter()
+            .chain(arguments.keywords.iter().map(|(_, value)| value));
+        if all.any(|value| is_resolution(value) && !is_daily(value)) {
+            self.note("resolutions other than daily: all prices are daily");
+        }
+        let period = arguments.value(1, "period");
+        self.new_average(kind, &period, security, call)
+    }
+
+    /// `SimpleMovingAverage(period)`, `SimpleMovingAverage(name, period)`
+    pub(super) fn average_object(
+        &mut self,
+        kind: AverageKind,
+        call: &'a ExprCall,
+        arguments: &Arguments<'a>,
+    ) -> Result<Value<'a>, Raise> {
+        let first = arguments.value(0, "period");
+        let period = match first {
+            Value::Text(_) => arguments.value(1, "period"),
+            first => first,
+        };
+        self.new_average(kind, &period, None, call)
+    }
+
+    fn new_average(
+        &mut self,
+        kind: AverageKind,
+        period: &Value<'a>,
+        security: Option<usize>,
+        call: &'a ExprCall,
+    ) -> Result<Value<'a>, Raise> {
+        if period.is_unknown() {
+            self.note_at("a moving average of unknown period", call);
+            return Ok(Value::Unknown);
+        }
+        let Some(number) = period.integer() else {
+            let message = format!(
+                "a moving average's period is an int, not '{}'",
+                period.type_name()
+            );
+            return self.refuse("TypeError", message);
+        };
+        let days = u32::try_from(number).ok();
+        let Some(period) = days.filter(|days| (1..=MAX_PERIOD).contains(days)) else {
+            let message =
+                format!("a moving average's period is 1 to {MAX_PERIOD} days, not {number}");
+            return self.refuse("ArgumentException", message);
+        };
+        let average = Average {
+            kind,
+            period,
+            security,
+        };
+        // A survey may come by the same call twice.
+        if self.mode == Mode::Survey
+            && let Some(known) = self.averages.iter().position(|known| *known == average)
+        {
+            return Ok(Value::Average(known));
+        }
+        if self.averages.len() >= MAX_ELEMENTS {
+            return Err(self.too_many_elements());
+        }
+        self.averages.push(average);
+        Ok(Value::Average(self.averages.len() - 1))
+    }
+
+    /// `self.register_indicator(symbol, indicator, …)` says whose prices an average sees.
+    pub(super) fn register_indicator(&mut self, arguments: &Arguments<'a>) {
+        let security = self.security_of(&arguments.value(0, "symbol"));
+        if let (Ok(Some(security)), Value::Average(average)) =
+            (security, arguments.value(1, "indicator"))
+            && let Some(average) = self.averages.get_mut(average)
+        {
+            average.security = Some(security);
+        }
+    }
+
+    /// `self.set_holdings(symbol, weight)`; its form with a list of `PortfolioTarget`s was read
+    /// when those were made.
+    pub(super) fn set_holdings(
+        &mut self,
+        call: &'a ExprCall,
+        arguments: &Arguments<'a>,
+    ) -> Result<Value<'a>, Raise> {
+        let targets = matches!(
+            arguments.value(0, "symbol"),
+            Value::List(_) | Value::Unknown
+        );
+        if targets && arguments.get(1, "percentage").is_none() {
+            return Ok(Value::None);
+        }
+        self.trade_weight("set_holdings", call, arguments)
+    }
+
+    /// A call with a symbol and a share of the portfolio.
+    pub(super) fn trade_weight(
+        &mut self,
+        path: &str,
+        call: &'a ExprCall,
+        arguments: &Arguments<'a>,
+    ) -> Result<Value<'a>, Raise> {
+        let name = match path {
+            "set_holdings" => "percentage",
+            "PortfolioTarget" => "percent",
+            _ => "target",
+        };
+        match self.amount(path, call, &arguments.value(1, name))? {
+            Some(weight) => self.enter(path, call, arguments, Size::Weight(weight)),
+            None => Ok(Value::Unknown),
+        }
+    }
+
+    /// A call with a symbol and a number of shares.
+    pub(super) fn trade_shares(
+        &mut self,
+        call: &'a ExprCall,
+        arguments: &Arguments<'a>,
+        sign: f64,
+    ) -> Result<Value<'a>, Raise> {
+        match self.amount("the order", call, &arguments.value(1, "quantity"))? {
+            Some(shares) => {
+                let shares = libm::trunc(shares * sign);
+                self.enter("the order", call, arguments, Size::Shares(shares))
+            }
+            None => Ok(Value::Unknown),
+        }
+    }
+
+    /// The number of a trade, within the model's bounds. `None` where it is not known or says to
+    /// leave the position.
+    fn amount(
+        &mut self,
+        path: &str,
+        call: &'a ExprCall,
+        value: &Value<'a>,
+    ) -> Result<Option<f64>, Raise> {
+        match value.number() {
+            Some(0.0) => Ok(None),
+            Some(amount) if amount.is_finite() && amount.abs() <= MAX_SHARES => Ok(Some(amount)),
+            Some(amount) => {
+                self.note_at(&format!("{path} with the amount {amount}"), call);
+                Ok(None)
+            }
+            None if self.mode == Mode::Run && !value.is_unknown() => {
+                let message = format!("{path} needs a number, not '{}'", value.type_name());
+                self.refuse("TypeError", message).map(|_| None)
+            }
+            None => {
+                self.note_at(&format!("the amount of {path}"), call);
+                Ok(None)
+            }
+        }
+    }
+
+    fn enter(
+        &mut self,
+        path: &str,
+        call: &'a ExprCall,
+        arguments: &Arguments<'a>,
+        size: Size,
+    ) -> Result<Value<'a>, Raise> {
+        let security = match self.security_of(&arguments.value(0, "symbol")) {
+            Ok(security) => security,
+            Err(ticker) if self.mode == Mode::Run => {
+                let message = format!("{ticker} is not subscribed to; add it before {path}");
+                return self.refuse("ArgumentException", message);
+            }
+            Err(ticker) => {
+                self.note_at(
+                    &format!("{path} of {ticker}, which is not subscribed to,"),
+                    call,
+                );
+                return Ok(Value::Unknown);
+            }
+        };
+        if security.is_none() {
+            self.note_at(
+                &format!("the symbol of {path}, taken for every security,"),
+                call,
+            );
+        }
+        let entry = Entry { security, size };
+        if !self.entries.contains(&entry) && self.entries.len() < MAX_ELEMENTS {
+            self.step(self.entries.len() / 16)?;
+            self.entries.push(entry);
+        }
+        Ok(Value::Unknown)
+    }
+}

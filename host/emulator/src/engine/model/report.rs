@@ -1,0 +1,489 @@
+//! Writes a run down as a [`Report`], in QuantConnect's JSON forms.
+//!
+//! Invariant: this computes nothing but texts and roundings; where two places show the same number
+//! they show the same rounded one.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::numbers::{dollars, percent, plain, ratio, rounded, whole};
+use super::plan::{Plan, Security, SecurityKind};
+use super::simulation::{Change, Order, Outcome, Run};
+use super::statistics::PortfolioStatistics;
+use super::trade_statistics::{Timed, trade_statistics};
+use super::{calendar, charts};
+use crate::engine::{Day, DayHolding, Report};
+
+/// A ratio in JSON.
+pub(super) fn number(value: f64) -> f64 {
+    rounded(value, 6)
+}
+
+/// An amount of money in JSON.
+pub(super) fn money(value: f64) -> f64 {
+    rounded(value, 4)
+}
+
+/// Unix seconds as `2024-03-08T14:30:00Z`.
+pub(super) fn iso(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds)
+        .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+        .to_string()
+}
+
+/// Seconds as .NET writes a time span: `12.06:30:00`, `06:30:00`.
+pub(super) fn span(seconds: f64) -> String {
+    let total = whole(libm::round(seconds)).unwrap_or(0).max(0);
+    let (days, rest) = (total / 86_400, total % 86_400);
+    let clock = format!(
+        "{:02}:{:02}:{:02}",
+        rest / 3_600,
+        rest % 3_600 / 60,
+        rest % 60
+    );
+    if days > 0 {
+        format!("{days}.{clock}")
+    } else {
+        clock
+    }
+}
+
+impl Security {
+    /// QuantConnect's security identifier: ticker and, in base 36, market, type and (for equities)
+    /// the first day of their data.
+    fn identifier(&self) -> String {
+        let (market, kind, date) = match self.kind {
+            // 35,797 days from 1899-12-30 are 1998-01-02.
+            SecurityKind::Equity => (1, 1, 35_797),
+            SecurityKind::Forex => (3, 4, 0),
+            SecurityKind::Future => (23, 5, 0),
+            SecurityKind::Cfd => (3, 6, 0),
+            SecurityKind::Crypto => (38, 7, 0),
+            SecurityKind::Index => (1, 9, 0),
+            SecurityKind::CryptoFuture => (16, 11, 0),
+        };
+        let properties: u64 = date * 100_000_000_000_000 + market * 100 + kind;
+        format!("{} {}", self.ticker, base36(properties))
+    }
+
+    /// LEAN's number for the type.
+    fn type_number(&self) -> u8 {
+        match self.kind {
+            SecurityKind::Equity => 1,
+            SecurityKind::Forex => 4,
+            SecurityKind::Future => 5,
+            SecurityKind::Cfd => 6,
+            SecurityKind::Crypto => 7,
+            SecurityKind::Index => 9,
+            SecurityKind::CryptoFuture => 11,
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({ "value": self.ticker, "id": self.identifier(), "permtick": self.ticker })
+    }
+}
+
+fn base36(mut number: u64) -> String {
+    let mut digits = Vec::new();
+    loop {
+        let digit = u32::try_from(number % 36).unwrap_or(0);
+        digits.extend(char::from_digit(digit, 36).map(|digit| digit.to_ascii_uppercase()));
+        number /= 36;
+        if number == 0 {
+            return digits.into_iter().rev().collect();
+        }
+    }
+}
+
+/// The whole report.
+pub(super) fn report(plan: &Plan, run: &Run) -> Report {
+    let writer = Writer { plan, run };
+    let statistics = PortfolioStatistics::new(run, plan.cash);
+    Report {
+        start: run.days.first().map_or(0, |day| calendar::midnight(*day)),
+        end: run.days.last().map_or(0, |day| calendar::midnight(*day)),
+        tradeable_dates: u32::try_from(run.days.len()).unwrap_or(u32::MAX),
+        parameters: plan.parameters.clone(),
+        statistics: writer.statistics(&statistics),
+        runtime_statistics: writer.runtime_statistics(&statistics),
+        total_performance: writer.performance(&statistics),
+        orders: writer.orders(),
+        insights: run
+            .changes
+            .iter()
+            .map(|change| writer.insight(change))
+            .collect(),
+        charts: charts::charts(run),
+        logs: writer.logs(),
+        days: writer.days(),
+    }
+}
+
+struct Writer<'r> {
+    plan: &'r Plan,
+    run: &'r Run,
+}
+
+impl Writer<'_> {
+    fn day(&self, index: usize) -> jiff::civil::Date {
+        self.run
+            .days
+            .get(index)
+            .copied()
+            .unwrap_or(super::FIRST_DAY)
+    }
+
+    fn security(&self, index: usize) -> Option<&Security> {
+        self.plan.securities.get(index)
+    }
+
+    fn statistics(&self, s: &PortfolioStatistics) -> Value {
+        let lowest = self.run.least_liquid;
+        let capacity = lowest.map_or(0.0, |(_, volume)| {
+            two_digits(volume * super::CAPACITY_SHARE)
+        });
+        let lowest = lowest.and_then(|(security, _)| self.security(security));
+        json!({
+            "Total Orders": self.run.orders.len().to_string(),
+            "Average Win": percent(s.average_win_rate, 2),
+            "Average Loss": percent(s.average_loss_rate, 2),
+            "Compounding Annual Return": percent(s.compounding_annual_return, 3),
+            "Drawdown": percent(s.drawdown, 3),
+            "Expectancy": plain(s.expectancy),
+            "Start Equity": cents(s.start_equity),
+            "End Equity": cents(s.end_equity),
+            "Net Profit": percent(s.total_net_profit, 3),
+            "Sharpe Ratio": plain(s.sharpe_ratio),
+            "Sortino Ratio": plain(s.sortino_ratio),
+            "Probabilistic Sharpe Ratio": percent(s.probabilistic_sharpe_ratio, 3),
+            "Loss Rate": percent(s.loss_rate, 0),
+            "Win Rate": percent(s.win_rate, 0),
+            "Profit-Loss Ratio": format!("{:.2}", rounded(s.profit_loss_ratio, 2)),
+            "Alpha": plain(s.alpha),
+            "Beta": plain(s.beta),
+            "Annual Standard Deviation": plain(s.annual_standard_deviation),
+            "Annual Variance": plain(s.annual_variance),
+            "Information Ratio": plain(s.information_ratio),
+            "Tracking Error": plain(s.tracking_error),
+            "Treynor Ratio": plain(s.treynor_ratio),
+            "Total Fees": format!("${:.2}", rounded(self.run.fees, 2)),
+            "Estimated Strategy Capacity": format!("${capacity}"),
+            "Lowest Capacity Asset": lowest.map(Security::identifier).unwrap_or_default(),
+            "Portfolio Turnover": percent(s.portfolio_turnover, 2),
+        })
+    }
+
+    /// `Equity` is the starting cash plus `Net Profit` plus `Unrealized`.
+    fn runtime_statistics(&self, s: &PortfolioStatistics) -> Value {
+        let close = self.run.closes.last();
+        let holdings = close.map_or(&[][..], |close| &close.holdings);
+        let unrealized: f64 = holdings
+            .iter()
+            .map(|(_, quantity, average, price)| quantity * (price - average))
+            .sum();
+        json!({
+            "Equity": dollars(s.end_equity),
+            "Fees": dollars(-self.run.fees),
+            "Holdings": dollars(close.map_or(0.0, |close| close.net_exposure)),
+            "Net Profit": dollars(s.end_equity - s.start_equity - unrealized),
+            "Probabilistic Sharpe Ratio": percent(s.probabilistic_sharpe_ratio, 3),
+            "Return": percent(s.total_net_profit, 2).replace('%', " %"),
+            "Unrealized": dollars(unrealized),
+            "Volume": dollars(self.run.volume),
+        })
+    }
+
+    fn performance(&self, s: &PortfolioStatistics) -> Value {
+        let timed: Vec<Timed<'_>> = self
+            .run
+            .trades
+            .iter()
+            .map(|trade| Timed {
+                trade,
+                entry: calendar::open(self.day(trade.entry_day)),
+                exit: calendar::open(self.day(trade.exit_day)),
+            })
+            .collect();
+        json!({
+            "tradeStatistics": trade_statistics(&timed),
+            "portfolioStatistics": {
+                "averageWinRate": number(s.average_win_rate),
+                "averageLossRate": number(s.average_loss_rate),
+                "profitLossRatio": number(s.profit_loss_ratio),
+                "winRate": number(s.win_rate),
+                "lossRate": number(s.loss_rate),
+                "expectancy": number(s.expectancy),
+                "startEquity": money(s.start_equity),
+                "endEquity": money(s.end_equity),
+                "compoundingAnnualReturn": number(s.compounding_annual_return),
+                "drawdown": number(s.drawdown),
+                "totalNetProfit": number(s.total_net_profit),
+                "sharpeRatio": number(s.sharpe_ratio),
+                "probabilisticSharpeRatio": number(s.probabilistic_sharpe_ratio),
+                "sortinoRatio": number(s.sortino_ratio),
+                "alpha": number(s.alpha),
+                "beta": number(s.beta),
+                "annualStandardDeviation": number(s.annual_standard_deviation),
+                "annualVariance": number(s.annual_variance),
+                "informationRatio": number(s.information_ratio),
+                "trackingError": number(s.tracking_error),
+                "treynorRatio": number(s.treynor_ratio),
+                "portfolioTurnover": number(s.portfolio_turnover),
+                "valueAtRisk99": number(s.value_at_risk_99),
+                "valueAtRisk95": number(s.value_at_risk_95),
+            },
+            "closedTrades": timed.iter().map(|timed| self.trade(timed)).collect::<Vec<_>>(),
+        })
+    }
+
+    fn trade(&self, timed: &Timed<'_>) -> Value {
+        let trade = timed.trade;
+        #[expect(clippy::cast_precision_loss, reason = "decades have 1e9 seconds")]
+        let seconds = (timed.exit - timed.entry) as f64;
+        json!({
+            "symbol": self.security(trade.security).map(Security::json),
+            "entryTime": iso(timed.entry),
+            "entryPrice": trade.entry_price,
+            "direction": u8::from(!trade.long),
+            "quantity": trade.quantity,
+            "exitTime": iso(timed.exit),
+            "exitPrice": trade.exit_price,
+            "profitLoss": money(trade.profit_loss),
+            "totalFees": money(trade.fees),
+            "mae": money(trade.adverse),
+            "mfe": money(trade.favorable),
+            "duration": span(seconds),
+            "endTradeDrawdown": money(trade.favorable - trade.profit_loss),
+        })
+    }
+
+    fn orders(&self) -> Vec<Value> {
+        let numbered = (1_u32..).zip(&self.run.orders);
+        numbered.map(|(id, order)| self.order(id, order)).collect()
+    }
+
+    fn order(&self, id: u32, order: &Order) -> Value {
+        let security = self.security(order.security);
+        let sent = calendar::close(self.day(order.day));
+        let (status, price, last, filled) = match order.outcome {
+            Outcome::Filled { price, .. } => {
+                let open = calendar::open(self.day(order.day + 1));
+                (3, price, open, Some(open))
+            }
+            Outcome::Sent => (1, 0.0, sent, None),
+            Outcome::Invalid => (7, 0.0, sent, None),
+        };
+        json!({
+            "id": id,
+            "contingentId": 0,
+            "brokerId": [id.to_string()],
+            "symbol": security.map(Security::json),
+            "price": price,
+            "priceCurrency": "USD",
+            "time": iso(sent),
+            "createdTime": iso(sent),
+            "lastFillTime": filled.map(iso),
+            "lastUpdateTime": iso(last),
+            "canceledTime": null,
+            "quantity": order.quantity,
+            "type": 4,
+            "status": status,
+            "tag": order.reason,
+            "securityType": security.map(Security::type_number),
+            "direction": u8::from(order.quantity < 0.0),
+            "value": money(order.quantity * price),
+            "orderSubmissionData": {
+                "bidPrice": order.submitted_at,
+                "askPrice": order.submitted_at,
+                "lastPrice": order.submitted_at,
+            },
+            "isMarketable": true,
+            "properties": { "timeInForce": {} },
+            "events": self.events(id, order),
+        })
+    }
+
+    /// Sent and then filled, or invalid.
+    fn events(&self, id: u32, order: &Order) -> Vec<Value> {
+        let security = self.security(order.security);
+        let event = |number: u32, status: &str, time: i64, fill: Option<(f64, f64)>| {
+            let (price, fee) = fill.unwrap_or_default();
+            json!({
+                "symbol": security.map(Security::identifier),
+                "symbolValue": security.map(|security| &security.ticker),
+                "symbolPermtick": security.map(|security| &security.ticker),
+                "orderId": id,
+                "orderEventId": number,
+                "id": format!("{id}-{number}"),
+                "status": status,
+                "orderFeeAmount": money(fee),
+                "orderFeeCurrency": "USD",
+                "fillPrice": price,
+                "fillPriceCurrency": "USD",
+                "fillQuantity": fill.map_or(0.0, |_| order.quantity),
+                "direction": if order.quantity < 0.0 { "sell" } else { "buy" },
+                "message": if status == "invalid" { order.reason.as_str() } else { "" },
+                "isAssignment": false,
+                "quantity": order.quantity,
+                "time": time,
+                "isInTheMoney": false,
+            })
+        };
+        let sent = calendar::close(self.day(order.day));
+        match order.outcome {
+            Outcome::Invalid => vec![event(1, "invalid", sent, None)],
+            Outcome::Sent => vec![event(1, "submitted", sent, None)],
+            Outcome::Filled { price, fee } => {
+                let open = calendar::open(self.day(order.day + 1));
+                vec![
+                    event(1, "submitted", sent, None),
+                    event(2, "filled", open, Some((price, fee))),
+                ]
+            }
+        }
+    }
+
+    fn insight(&self, change: &Change) -> Value {
+        let security = self.security(change.security);
+        let generated = calendar::close(self.day(change.day));
+        let closed = calendar::close(self.day(change.until));
+        let moved = ratio(change.reference_final, change.reference) - 1.0;
+        let right = match change.direction {
+            1 => moved > 0.0,
+            -1 => moved < 0.0,
+            _ => moved <= 0.0,
+        };
+        let ticker = security.map_or("", |security| security.ticker.as_str());
+        let digest = Sha256::digest(format!("insight {ticker} {generated}"));
+        let id = digest.iter().take(16).map(|byte| format!("{byte:02x}"));
+        json!({
+            "id": id.collect::<String>(),
+            "groupId": null,
+            "sourceModel": "qchost emulator model",
+            "generatedTime": generated,
+            "closeTime": closed,
+            "symbol": security.map(Security::identifier),
+            "ticker": ticker,
+            "type": "price",
+            "reference": change.reference,
+            "referenceFinal": change.reference_final,
+            "direction": match change.direction {
+                1 => "up",
+                -1 => "down",
+                _ => "flat",
+            },
+            "period": closed - generated,
+            "magnitude": null,
+            "confidence": null,
+            "weight": change.weight,
+            "scoreFinal": change.is_over,
+            "scoreDirection": f64::from(u8::from(right)),
+            "scoreMagnitude": 0.0,
+            "estimatedValue": 0.0,
+            "tag": "",
+        })
+    }
+
+    /// The lines of reading and of the first day, then those of the run, each with its time in
+    /// New York in front.
+    fn logs(&self) -> Vec<String> {
+        let start = self.day(0);
+        let head = format!(
+            "{}: a model, not LEAN: synthetic prices, one trading rule (see the documentation)",
+            super::NAME
+        );
+        let read = std::iter::once(&head)
+            .chain(&self.plan.logs)
+            .map(|line| format!("{start} 00:00:00 {line}"));
+        let run = self
+            .run
+            .logs
+            .iter()
+            .map(|(day, line)| format!("{} 16:00:00 {line}", self.day(*day)));
+        read.chain(run).collect()
+    }
+
+    fn days(&self) -> Vec<Day> {
+        let read = self.plan.logs.len() + 1;
+        let identifiers: BTreeMap<usize, (String, String)> = (0..)
+            .zip(&self.plan.securities)
+            .map(|(index, security)| (index, (security.ticker.clone(), security.identifier())))
+            .collect();
+        self.run
+            .days
+            .iter()
+            .zip(&self.run.closes)
+            .map(|(day, close)| Day {
+                time: calendar::midnight(*day),
+                equity: close.equity,
+                cash: close.cash,
+                holdings: close
+                    .holdings
+                    .iter()
+                    .map(|(security, quantity, average, price)| {
+                        let (ticker, symbol_id) =
+                            identifiers.get(security).cloned().unwrap_or_default();
+                        DayHolding {
+                            ticker,
+                            symbol_id,
+                            quantity: *quantity,
+                            average_price: *average,
+                            market_price: *price,
+                        }
+                    })
+                    .collect(),
+                orders: close.orders,
+                insights: close.changes,
+                logs: read + close.logs,
+            })
+            .collect()
+    }
+}
+
+/// `100000` or `112300.25`.
+fn cents(amount: f64) -> String {
+    let amount = rounded(amount, 2);
+    if amount == libm::trunc(amount) {
+        format!("{amount:.0}")
+    } else {
+        format!("{amount:.2}")
+    }
+}
+
+/// Rounded to two significant digits.
+fn two_digits(amount: f64) -> f64 {
+    if amount < 1.0 {
+        return 0.0;
+    }
+    let scale = libm::pow(10.0, libm::floor(libm::log10(amount)) - 1.0);
+    libm::round(amount / scale) * scale
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_are_those_of_the_cloud() {
+        let identifier = |ticker: &str, kind| {
+            let ticker = ticker.to_owned();
+            Security { ticker, kind }.identifier()
+        };
+        assert_eq!(identifier("SPY", SecurityKind::Equity), "SPY R735QTJ8XC9X");
+        assert_eq!(identifier("EURUSD", SecurityKind::Forex), "EURUSD 8G");
+        assert_eq!(identifier("BTCUSD", SecurityKind::Crypto), "BTCUSD 2XR");
+        assert_eq!(identifier("SPX", SecurityKind::Index), "SPX 31");
+    }
+
+    #[test]
+    fn spans_and_amounts_have_the_form_of_the_cloud() {
+        assert_eq!(span(12.0 * 86_400.0 + 23_400.0), "12.06:30:00");
+        assert_eq!(span(59.6), "00:01:00");
+        assert_eq!(cents(100_000.0), "100000");
+        assert_eq!(cents(112_300.256), "112300.26");
+        assert!((two_digits(123_456.0) - 120_000.0).abs() < 1e-6);
+    }
+}

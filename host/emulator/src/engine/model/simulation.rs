@@ -1,0 +1,533 @@
+//! Runs a plan day by day.
+//!
+//! On each trading day, in this order: the orders of the evening before are filled at the open;
+//! the portfolio is valued at the close; each rule looks at its signal after the close and, where
+//! it changed, sends an order for the next open. On the last day no order is sent, as nothing could
+//! fill it.
+//!
+//! Invariant: what was decided on a day depends on that day's close and earlier, never on a later
+//! price, and every order is filled on the next trading day or invalid at once.
+
+use jiff::civil::Date;
+
+use super::market::{Market, Prices};
+use super::plan::{Plan, Size, WarmUp};
+use super::portfolio::{Portfolio, Trade};
+use super::rule::{Rule, Signal, rules};
+use super::{
+    CASH_BUFFER, FEE_LEAST, FEE_MOST, FEE_PER_SHARE, LEVERAGE, MAINTENANCE, MAX_ORDERS,
+    MAX_POSITION_DAYS, calendar,
+};
+
+/// An order and what became of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Order {
+    /// The security's index in the plan.
+    pub(super) security: usize,
+    /// Trading day (index) after whose close it was sent.
+    pub(super) day: usize,
+    /// Shares; negative is a sale.
+    pub(super) quantity: f64,
+    /// Close of the day on which it was sent.
+    pub(super) submitted_at: f64,
+    /// What became of it.
+    pub(super) outcome: Outcome,
+    /// Why it was sent, or why it is invalid.
+    pub(super) reason: String,
+}
+
+/// What became of an order.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Outcome {
+    /// It waits for the next open.
+    Sent,
+    /// It was filled as a whole at the next day's open.
+    Filled {
+        /// The open.
+        price: f64,
+        /// In US dollars.
+        fee: f64,
+    },
+    /// It was refused at once.
+    Invalid,
+}
+
+/// A signal that changed.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Change {
+    /// The security's index in the plan.
+    pub(super) security: usize,
+    /// Trading day (index).
+    pub(super) day: usize,
+    /// 1 up, -1 down, 0 flat: the sign of the position that the rule wants now.
+    pub(super) direction: i8,
+    /// The share of the portfolio that it wants, where it is one.
+    pub(super) weight: Option<f64>,
+    /// Trading day (index) of the next change, or the last day.
+    pub(super) until: usize,
+    /// Whether another change came.
+    pub(super) is_over: bool,
+    /// The close of its day, and that of `until`.
+    pub(super) reference: f64,
+    /// See `reference`.
+    pub(super) reference_final: f64,
+}
+
+/// The portfolio after the close of a day.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Close {
+    /// Cash and positions at the close.
+    pub(super) equity: f64,
+    /// Cash.
+    pub(super) cash: f64,
+    /// Value of long positions less that of short ones, and their sizes added up.
+    pub(super) net_exposure: f64,
+    /// See `net_exposure`.
+    pub(super) gross_exposure: f64,
+    /// Value of the day's fills.
+    pub(super) volume: f64,
+    /// Close of the benchmark.
+    pub(super) benchmark: f64,
+    /// Security, shares, average price, close.
+    pub(super) holdings: Vec<(usize, f64, f64, f64)>,
+    /// How many entries of each list exist and are final by now.
+    pub(super) orders: usize,
+    /// See `orders`.
+    pub(super) changes: usize,
+    /// See `orders`.
+    pub(super) logs: usize,
+}
+
+/// One whole run.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// The trading days that were simulated; the indices of everything else count from here.
+    pub(super) days: Vec<Date>,
+    /// One for each day.
+    pub(super) closes: Vec<Close>,
+    /// In the order in which they were sent.
+    pub(super) orders: Vec<Order>,
+    /// In the order in which they came.
+    pub(super) changes: Vec<Change>,
+    /// Closed trades, in the order of their exits.
+    pub(super) trades: Vec<Trade>,
+    /// All fees.
+    pub(super) fees: f64,
+    /// Value of all fills.
+    pub(super) volume: f64,
+    /// Index of the day on which each line was logged, and the line.
+    pub(super) logs: Vec<(usize, String)>,
+    /// The traded security of the least dollar volume a day, and that volume.
+    pub(super) least_liquid: Option<(usize, f64)>,
+}
+
+/// The run would be larger than the model's bounds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooLarge(pub(super) String);
+
+/// One rule at work.
+struct Trader {
+    rule: Rule,
+    signals: Vec<Option<bool>>,
+    /// The signal that it acted on last.
+    side: Option<bool>,
+    /// Its change in the run's list that is still open.
+    open_change: Option<usize>,
+}
+
+/// Runs the plan to its end.
+pub(super) fn run(plan: &Plan) -> Result<Run, TooLarge> {
+    let all_days = calendar::trading_days(plan.end);
+    let first = all_days.partition_point(|day| *day < plan.start);
+    let days = all_days.get(first..).unwrap_or_default().to_vec();
+    let size = days.len().saturating_mul(plan.securities.len());
+    if size > MAX_POSITION_DAYS {
+        return Err(TooLarge(format!(
+            "{} securities over {} trading days are more than the model's {MAX_POSITION_DAYS} \
+             security-days",
+            plan.securities.len(),
+            days.len()
+        )));
+    }
+    let market = Market::new(all_days.len());
+    let prices: Vec<Prices> = plan
+        .securities
+        .iter()
+        .map(|security| market.prices(&security.ticker))
+        .collect();
+    let benchmark = market.prices(&plan.benchmark);
+    let traders = rules(plan)
+        .into_iter()
+        .map(|rule| trader(plan, rule, &prices, &all_days, first))
+        .collect();
+    let mut simulation = Simulation {
+        plan,
+        prices,
+        first,
+        traders,
+        portfolio: Portfolio::new(plan.cash, plan.securities.len()),
+        run: Run {
+            days,
+            closes: Vec::new(),
+            orders: Vec::new(),
+            changes: Vec::new(),
+            trades: Vec::new(),
+            fees: 0.0,
+            volume: 0.0,
+            logs: Vec::new(),
+            least_liquid: None,
+        },
+    };
+    simulation.describe();
+    for day in 0..simulation.run.days.len() {
+        simulation.day(
+            day,
+            benchmark.close.get(first + day).copied().unwrap_or(1.0),
+        )?;
+    }
+    Ok(simulation.finish())
+}
+
+/// A rule with its signals for the simulated days.
+fn trader(plan: &Plan, rule: Rule, prices: &[Prices], all_days: &[Date], first: usize) -> Trader {
+    let back = match plan.warm_up {
+        WarmUp::Bars(bars) => usize::try_from(bars).unwrap_or(usize::MAX),
+        WarmUp::Full => usize::try_from(rule.period()).unwrap_or(usize::MAX) - 1,
+        WarmUp::Days(days) => {
+            let from = plan
+                .start
+                .checked_sub(jiff::Span::new().days(i64::from(days)))
+                .unwrap_or(Date::MIN);
+            first - all_days.partition_point(|day| *day < from).min(first)
+        }
+    };
+    let history = first.saturating_sub(back);
+    let security = match &rule.signal {
+        Signal::Always => rule.security,
+        Signal::Cross { security, .. } => *security,
+    };
+    let closes = prices
+        .get(security)
+        .and_then(|prices| prices.close.get(history..))
+        .unwrap_or_default();
+    let signals = rule
+        .signals(closes)
+        .split_off((first - history).min(closes.len()));
+    Trader {
+        rule,
+        signals,
+        side: None,
+        open_change: None,
+    }
+}
+
+struct Simulation<'p> {
+    plan: &'p Plan,
+    prices: Vec<Prices>,
+    first: usize,
+    traders: Vec<Trader>,
+    portfolio: Portfolio,
+    run: Run,
+}
+
+impl Simulation<'_> {
+    fn price(&self, security: usize, day: usize, open: bool) -> f64 {
+        self.prices
+            .get(security)
+            .and_then(|prices| {
+                let series = if open { &prices.open } else { &prices.close };
+                series.get(self.first + day).copied()
+            })
+            .unwrap_or(1.0)
+    }
+
+    fn ticker(&self, security: usize) -> &str {
+        self.plan
+            .securities
+            .get(security)
+            .map_or("?", |security| security.ticker.as_str())
+    }
+
+    /// The rules, as the first lines of the log.
+    fn describe(&mut self) {
+        let lines: Vec<String> = self
+            .traders
+            .iter()
+            .map(|trader| trader.rule.describe(self.plan))
+            .collect();
+        if lines.is_empty() {
+            self.run.logs.push((
+                0,
+                "no call was read that opens a position in a subscribed security: nothing is traded"
+                    .to_owned(),
+            ));
+        }
+        self.run
+            .logs
+            .extend(lines.into_iter().map(|line| (0, line)));
+    }
+
+    fn day(&mut self, day: usize, benchmark: f64) -> Result<(), TooLarge> {
+        let volume_before = self.portfolio.volume;
+        self.fill_orders(day);
+        let final_orders = self.run.orders.len();
+        let close = self.value(day, benchmark, volume_before, final_orders);
+        let last = day + 1 == self.run.days.len();
+        let equity = close.equity;
+        let gross = close.gross_exposure;
+        self.run.closes.push(close);
+        if !last {
+            if gross > 0.0 && equity < MAINTENANCE * gross {
+                self.margin_call(day);
+            } else if equity > 0.0 {
+                self.signals(day, equity);
+            }
+        }
+        if self.run.orders.len() > MAX_ORDERS {
+            return Err(TooLarge(format!(
+                "the algorithm sent more than {MAX_ORDERS} orders"
+            )));
+        }
+        if let Some(close) = self.run.closes.last_mut() {
+            close.changes = self.run.changes.len();
+            close.logs = self.run.logs.len();
+        }
+        Ok(())
+    }
+
+    fn fill_orders(&mut self, day: usize) {
+        let Some(yesterday) = day.checked_sub(1) else {
+            return;
+        };
+        let from = self
+            .run
+            .orders
+            .partition_point(|order| order.day < yesterday);
+        for index in from..self.run.orders.len() {
+            let Some((security, quantity, Outcome::Sent)) = self
+                .run
+                .orders
+                .get(index)
+                .map(|order| (order.security, order.quantity, order.outcome))
+            else {
+                continue;
+            };
+            let price = self.price(security, day, true);
+            let fee = fee(quantity, price);
+            self.portfolio.fill(security, day, quantity, price, fee);
+            if let Some(order) = self.run.orders.get_mut(index) {
+                order.outcome = Outcome::Filled { price, fee };
+            }
+        }
+    }
+
+    /// The books at the close.
+    fn value(&mut self, day: usize, benchmark: f64, volume_before: f64, orders: usize) -> Close {
+        let mut holdings = Vec::new();
+        let (mut net, mut gross) = (0.0, 0.0);
+        for security in 0..self.portfolio.positions.len() {
+            let (open, close) = (
+                self.price(security, day, true),
+                self.price(security, day, false),
+            );
+            let Some(position) = self.portfolio.positions.get_mut(security) else {
+                continue;
+            };
+            let quantity = position.quantity();
+            if quantity == 0.0 {
+                continue;
+            }
+            position.see(open);
+            position.see(close);
+            net += quantity * close;
+            gross += quantity.abs() * close;
+            holdings.push((security, quantity, position.average_price(), close));
+        }
+        Close {
+            equity: self.portfolio.cash + net,
+            cash: self.portfolio.cash,
+            net_exposure: net,
+            gross_exposure: gross,
+            volume: self.portfolio.volume - volume_before,
+            benchmark,
+            holdings,
+            orders,
+            changes: 0,
+            logs: 0,
+        }
+    }
+
+    /// Sells everything: the portfolio is worth less than a part of what it holds.
+    fn margin_call(&mut self, day: usize) {
+        for security in 0..self.plan.securities.len() {
+            let quantity = self.portfolio.quantity(security);
+            if quantity != 0.0 {
+                let line = format!("{}: margin call", self.ticker(security));
+                self.run.logs.push((day, line));
+                self.send(day, security, -quantity, "Margin call".to_owned(), true);
+            }
+        }
+    }
+
+    /// Lets each rule act on its signal.
+    fn signals(&mut self, day: usize, equity: f64) {
+        // What the positions will be at the next open, for the limit on their total.
+        let mut gross: f64 = (0..self.plan.securities.len())
+            .map(|security| {
+                self.portfolio.quantity(security).abs() * self.price(security, day, false)
+            })
+            .sum();
+        for index in 0..self.traders.len() {
+            let Some(trader) = self.traders.get(index) else {
+                continue;
+            };
+            let Some(Some(side)) = trader.signals.get(day).copied() else {
+                continue;
+            };
+            let (security, was) = (trader.rule.security, trader.side);
+            let size = if side {
+                trader.rule.up
+            } else {
+                trader.rule.down
+            };
+            let always = trader.rule.signal == Signal::Always;
+            let first_and_flat = was.is_none() && size.is_none();
+            if was == Some(side) {
+                continue;
+            }
+            if let Some(trader) = self.traders.get_mut(index) {
+                trader.side = Some(side);
+            }
+            if first_and_flat {
+                continue;
+            }
+            self.change(day, index, size);
+            let price = self.price(security, day, false);
+            let held = self.portfolio.quantity(security);
+            let wanted = match size {
+                None => 0.0,
+                Some(Size::Shares(shares)) => shares,
+                Some(Size::Weight(weight)) => {
+                    libm::trunc(weight * equity * (1.0 - CASH_BUFFER) / price)
+                }
+            };
+            let after = gross + (wanted.abs() - held.abs()) * price;
+            let affordable = wanted.abs() <= held.abs() || after <= LEVERAGE * equity;
+            if wanted == held {
+                let line = format!(
+                    "{}: the signal changed, but the position stays at {held} shares",
+                    self.ticker(security)
+                );
+                self.run.logs.push((day, line));
+                continue;
+            }
+            let reason = match (always, side) {
+                (true, _) => "Buy and hold".to_owned(),
+                (false, true) => "Fast above slow".to_owned(),
+                (false, false) => "Fast below slow".to_owned(),
+            };
+            if affordable {
+                gross = after;
+            }
+            self.send(day, security, wanted - held, reason, affordable);
+        }
+    }
+
+    fn change(&mut self, day: usize, trader: usize, size: Option<Size>) {
+        let index = self.run.changes.len();
+        let security = self.traders.get(trader).map_or(0, |t| t.rule.security);
+        let reference = self.price(security, day, false);
+        let Some(trader) = self.traders.get_mut(trader) else {
+            return;
+        };
+        let before = trader.open_change.replace(index);
+        if let Some(before) = before.and_then(|before| self.run.changes.get_mut(before)) {
+            before.until = day;
+        }
+        self.run.changes.push(Change {
+            security,
+            day,
+            direction: match size.map_or(0.0, Size::amount) {
+                amount if amount > 0.0 => 1,
+                amount if amount < 0.0 => -1,
+                _ => 0,
+            },
+            weight: match size {
+                Some(Size::Weight(weight)) => Some(weight),
+                None => Some(0.0),
+                Some(Size::Shares(_)) => None,
+            },
+            until: self.run.days.len().saturating_sub(1),
+            is_over: false,
+            reference,
+            reference_final: reference,
+        });
+    }
+
+    fn send(&mut self, day: usize, security: usize, quantity: f64, reason: String, valid: bool) {
+        let submitted_at = self.price(security, day, false);
+        let verb = if quantity > 0.0 { "buy" } else { "sell" };
+        let outcome = if valid {
+            "at the next open"
+        } else {
+            "refused: the positions would be worth more than the account may hold"
+        };
+        let line = format!(
+            "{}: {reason}: {verb} {} {outcome}",
+            self.ticker(security),
+            quantity.abs()
+        );
+        self.run.logs.push((day, line));
+        self.run.orders.push(Order {
+            security,
+            day,
+            quantity,
+            submitted_at,
+            outcome: if valid {
+                Outcome::Sent
+            } else {
+                Outcome::Invalid
+            },
+            reason: if valid {
+                reason
+            } else {
+                "Insufficient buying power".to_owned()
+            },
+        });
+    }
+
+    fn finish(mut self) -> Run {
+        let last = self.run.days.len().saturating_sub(1);
+        for index in 0..self.run.changes.len() {
+            let Some(change) = self.run.changes.get(index) else {
+                continue;
+            };
+            let price = self.price(change.security, change.until, false);
+            if let Some(change) = self.run.changes.get_mut(index) {
+                change.reference_final = price;
+                change.is_over = change.until < last;
+            }
+        }
+        let filled = |order: &&Order| matches!(order.outcome, Outcome::Filled { .. });
+        let traded = self.run.orders.iter().filter(filled);
+        let volume = |security: usize| {
+            let prices = self.prices.get(security);
+            prices.map_or(0.0, |prices| prices.dollar_volume)
+        };
+        self.run.least_liquid = traded
+            .map(|order| (order.security, volume(order.security)))
+            .min_by(|a, b| a.1.total_cmp(&b.1));
+        self.run.trades = self.portfolio.trades;
+        self.run.fees = self.portfolio.fees;
+        self.run.volume = self.portfolio.volume;
+        self.run
+    }
+}
+
+/// What a fill costs: so much a share, at most a part of its value, at least a dollar.
+fn fee(quantity: f64, price: f64) -> f64 {
+    let shares = quantity.abs();
+    (shares * FEE_PER_SHARE)
+        .min(shares * price * FEE_MOST)
+        .max(FEE_LEAST)
+}

@@ -1,0 +1,180 @@
+//! Statistics of one run, by LEAN's definitions.
+//!
+//! Returns are those from close to close, of the portfolio and of the benchmark, over the simulated
+//! days (the first day has none: nothing can be held on it). A year has 252 trading days, the
+//! risk-free rate is zero.
+//!
+//! Invariant: every number comes from the closes, trades and orders of the one run, so a reader of
+//! those can compute it again.
+
+use super::numbers::{
+    DAYS_PER_YEAR, count, covariance, deviation, finite, kurtosis, mean, normal_cdf, ratio,
+    rounded, skewness, variance,
+};
+use super::simulation::Run;
+
+/// The quantiles of the standard normal distribution at 1 % and 5 %.
+const QUANTILE_1: f64 = -2.326_347_874_040_840_8;
+const QUANTILE_5: f64 = -1.644_853_626_951_472_2;
+
+/// The statistics of a portfolio. Rates and returns are fractions.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct PortfolioStatistics {
+    pub(super) average_win_rate: f64,
+    pub(super) average_loss_rate: f64,
+    pub(super) profit_loss_ratio: f64,
+    pub(super) win_rate: f64,
+    pub(super) loss_rate: f64,
+    pub(super) expectancy: f64,
+    pub(super) start_equity: f64,
+    pub(super) end_equity: f64,
+    pub(super) compounding_annual_return: f64,
+    pub(super) drawdown: f64,
+    pub(super) total_net_profit: f64,
+    pub(super) sharpe_ratio: f64,
+    pub(super) probabilistic_sharpe_ratio: f64,
+    pub(super) sortino_ratio: f64,
+    pub(super) alpha: f64,
+    pub(super) beta: f64,
+    pub(super) annual_standard_deviation: f64,
+    pub(super) annual_variance: f64,
+    pub(super) information_ratio: f64,
+    pub(super) tracking_error: f64,
+    pub(super) treynor_ratio: f64,
+    pub(super) portfolio_turnover: f64,
+    pub(super) value_at_risk_99: f64,
+    pub(super) value_at_risk_95: f64,
+}
+
+impl PortfolioStatistics {
+    /// Of a run that started with so much cash.
+    pub(super) fn new(run: &Run, cash: f64) -> Self {
+        let equity: Vec<f64> = run.closes.iter().map(|close| close.equity).collect();
+        let benchmark: Vec<f64> = run.closes.iter().map(|close| close.benchmark).collect();
+        let end_equity = equity.last().copied().unwrap_or(cash);
+        let turnover: Vec<f64> = run
+            .closes
+            .iter()
+            .map(|close| ratio(close.volume, close.equity))
+            .collect();
+        let mut statistics = Self {
+            start_equity: cash,
+            end_equity,
+            total_net_profit: end_equity / cash - 1.0,
+            portfolio_turnover: mean(&turnover),
+            drawdown: rounded(deepest_drawdown(&equity), 3),
+            compounding_annual_return: compounded(run, end_equity / cash),
+            ..Self::default()
+        };
+        statistics.wins_and_losses(run, cash);
+        statistics.risk(&returns(&equity), &returns(&benchmark));
+        statistics
+    }
+
+    /// A trade counts with its result after fees, relative to the capital before it.
+    fn wins_and_losses(&mut self, run: &Run, cash: f64) {
+        let (mut profit, mut loss, mut wins, mut losses) = (0.0, 0.0, 0.0, 0.0);
+        let mut capital = cash;
+        for trade in &run.trades {
+            let net = trade.net();
+            if net > 0.0 {
+                profit += ratio(net, capital);
+                wins += 1.0;
+            } else {
+                loss += ratio(net, capital);
+                losses += 1.0;
+            }
+            capital += net;
+        }
+        self.average_win_rate = ratio(profit, wins);
+        self.average_loss_rate = ratio(loss, losses);
+        self.profit_loss_ratio = ratio(self.average_win_rate, self.average_loss_rate.abs());
+        self.win_rate = ratio(wins, wins + losses);
+        self.loss_rate = ratio(losses, wins + losses);
+        self.expectancy = self.win_rate * self.profit_loss_ratio - self.loss_rate;
+    }
+
+    fn risk(&mut self, returns: &[f64], benchmark: &[f64]) {
+        if returns.len() < 2 {
+            return;
+        }
+        let annual = annual_return(returns);
+        let annual_benchmark = annual_return(benchmark);
+        self.annual_variance = variance(returns) * DAYS_PER_YEAR;
+        self.annual_standard_deviation = libm::sqrt(self.annual_variance);
+        self.sharpe_ratio = ratio(annual, self.annual_standard_deviation);
+        let falls: Vec<f64> = returns.iter().copied().filter(|r| *r < 0.0).collect();
+        let downside = libm::sqrt(variance(&falls) * DAYS_PER_YEAR);
+        self.sortino_ratio = ratio(annual, downside);
+        self.beta = ratio(covariance(returns, benchmark), variance(benchmark));
+        if self.beta != 0.0 {
+            self.alpha = annual - self.beta * annual_benchmark;
+            self.treynor_ratio = ratio(annual, self.beta);
+        }
+        let active: Vec<f64> = returns.iter().zip(benchmark).map(|(r, b)| r - b).collect();
+        self.tracking_error = libm::sqrt(variance(&active) * DAYS_PER_YEAR);
+        self.information_ratio = ratio(annual - annual_benchmark, self.tracking_error);
+        self.probabilistic_sharpe_ratio = probabilistic_sharpe(returns);
+        let year: Vec<f64> = returns.iter().rev().take(252).copied().collect();
+        let at_risk = |quantile| rounded(mean(&year) + deviation(&year) * quantile, 3);
+        self.value_at_risk_99 = at_risk(QUANTILE_1);
+        self.value_at_risk_95 = at_risk(QUANTILE_5);
+    }
+}
+
+/// The relative changes from each value to the next.
+pub(super) fn returns(values: &[f64]) -> Vec<f64> {
+    values
+        .windows(2)
+        .map(|pair| match pair {
+            [before, after] => ratio(after - before, *before),
+            _ => 0.0,
+        })
+        .collect()
+}
+
+/// The mean daily return, compounded over a year.
+fn annual_return(returns: &[f64]) -> f64 {
+    finite(libm::pow(mean(returns) + 1.0, DAYS_PER_YEAR) - 1.0)
+}
+
+/// The constant annual return (years of 365 days) that gives the same growth.
+fn compounded(run: &Run, growth: f64) -> f64 {
+    let (Some(first), Some(last)) = (run.days.first(), run.days.last()) else {
+        return 0.0;
+    };
+    let days = last.duration_since(*first).as_secs_f64() / 86_400.0;
+    if days > 0.0 && growth > 0.0 {
+        finite(libm::pow(growth, 365.0 / days) - 1.0)
+    } else {
+        0.0
+    }
+}
+
+/// The deepest fall from a peak, as a positive fraction of the peak.
+fn deepest_drawdown(equity: &[f64]) -> f64 {
+    let mut peak = f64::MIN_POSITIVE;
+    let mut deepest: f64 = 0.0;
+    for value in equity {
+        peak = peak.max(*value);
+        deepest = deepest.max(1.0 - value / peak);
+    }
+    deepest
+}
+
+/// The probability that the true Sharpe ratio is above 1 a year, given the observed one
+/// (Bailey and López de Prado, 2012, with LEAN's excess kurtosis).
+fn probabilistic_sharpe(returns: &[f64]) -> f64 {
+    let (Some(skewness), Some(kurtosis)) = (skewness(returns), kurtosis(returns)) else {
+        return 0.0;
+    };
+    let observed = ratio(mean(returns), deviation(returns));
+    let wanted = 1.0 / libm::sqrt(DAYS_PER_YEAR);
+    let spread = 1.0 - skewness * observed + (kurtosis - 1.0) / 4.0 * observed * observed;
+    let error = libm::sqrt(spread / (count(returns.len()) - 1.0));
+    if error.is_nan() || deviation(returns) == 0.0 {
+        0.0
+    } else {
+        finite(normal_cdf(ratio(observed - wanted, error)))
+    }
+}
