@@ -39,7 +39,7 @@ pub async fn run(manifest: &Path, output: Output) -> Result<()> {
     let plugin = host.load(manifest).await?;
     let input = json!({
         "project": "Lab/demo",
-        "parameters": { "fast": FAST, "slow": SLOW },
+        "grid": { "fast": FAST, "slow": SLOW },
         "target": "Sharpe Ratio",
     });
     let mut progress = output.progress();
@@ -72,7 +72,7 @@ fn text(result: &Value) -> String {
             .map_or("-".to_owned(), |value| format!("{:.digits$}", value * factor))
     };
     let rows: Vec<Vec<String>> = result
-        .pointer("/ranking/ranked")
+        .pointer("/ranking/ranking")
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
@@ -81,8 +81,8 @@ fn text(result: &Value) -> String {
                 cell(row, "/rank", 0, 1.0),
                 row.pointer("/parameters/fast").and_then(Value::as_str).unwrap_or("-").to_owned(),
                 row.pointer("/parameters/slow").and_then(Value::as_str).unwrap_or("-").to_owned(),
-                cell(row, "/sharpe-ratio", 3, 1.0),
-                cell(row, "/net-profit", 2, 100.0) + "%",
+                cell(row, "/sharpe_ratio", 3, 1.0),
+                cell(row, "/net_profit", 2, 100.0) + "%",
                 cell(row, "/drawdown", 2, 100.0) + "%",
                 cell(row, "/orders", 0, 1.0),
             ]
