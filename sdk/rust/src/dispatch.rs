@@ -71,3 +71,7 @@ pub fn unsupported(what: &str, name: &str, known: &[&str]) -> Failure {
     };
     Failure::Unsupported(format!("this agent has no {what} \"{name}\"; {known}"))
 }
+
+/// Stands for the export that an agent has only when it is built for WebAssembly: elsewhere, the
+/// compiler would take everything in it for dead code.
+pub fn used<G: crate::Guest>() {}

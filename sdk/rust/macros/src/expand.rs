@@ -83,6 +83,9 @@ fn guest(agent: &Agent) -> TokenStream {
         const _: () = {
             ::qchost_sdk::bindings::export!(Agent with_types_in ::qchost_sdk::bindings);
         };
+
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn() = ::qchost_sdk::dispatch::used::<Agent>;
     }
 }
 
