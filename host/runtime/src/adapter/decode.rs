@@ -1,0 +1,232 @@
+//! From JSON to the contract: a deserializer that is led by the shape, not by the value.
+
+use std::borrow::Cow;
+
+use qchost_catalog::names::KEY;
+use qchost_catalog::shape::{Case, Field, Record, Type, Variant};
+use serde::de::value::{StrDeserializer, StringDeserializer, U32Deserializer};
+use serde::de::{DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, SeqAccess, VariantAccess, Visitor};
+use serde::forward_to_deserialize_any;
+use serde_json::{Map, Value};
+
+use super::misfit::{Misfit, excerpt};
+use super::{lists, plain, scalar};
+
+/// One value and the type that it is to have.
+pub(super) struct Decoder<'a> {
+    pub(super) ty: &'static Type,
+    /// Nothing where the value is absent or null, which the contract does not tell apart.
+    pub(super) value: Option<&'a mut Value>,
+    /// The key under which it was found, in an object that stands for a list.
+    pub(super) key: Option<&'a str>,
+    /// Names of statistics that come as bare numbers.
+    pub(super) positions: &'static [&'static str],
+}
+
+impl<'a> Decoder<'a> {
+    pub(super) fn new(ty: &'static Type, value: Option<&'a mut Value>) -> Self {
+        Self {
+            ty,
+            value: value.filter(|value| !value.is_null()),
+            key: None,
+            positions: &[],
+        }
+    }
+
+    pub(super) fn found_under(mut self, key: &'a str) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    fn present(self) -> Result<&'a mut Value, Misfit> {
+        self.value.ok_or_else(Misfit::missing)
+    }
+
+    /// Whether the value says "nothing" in one of the server's ways: an empty list for an object that is not
+    /// there, an empty text for a number that is not.
+    fn is_nothing(&self, inner: &Type) -> bool {
+        match (inner, self.value.as_deref()) {
+            (_, None) => true,
+            (Type::Record(_), Some(Value::Array(items))) => items.is_empty(),
+            (Type::U32 | Type::S32 | Type::F64, Some(Value::String(text))) => {
+                matches!(text.trim(), "" | "-")
+            }
+            _ => false,
+        }
+    }
+}
+
+impl<'de> Deserializer<'de> for Decoder<'_> {
+    type Error = Misfit;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+        match self.ty {
+            Type::Bool => visitor.visit_bool(scalar::boolean(self.present()?)?),
+            Type::U32 => visitor.visit_u32(scalar::integer(
+                self.present()?,
+                "a whole number from 0 to 4294967295",
+            )?),
+            Type::S32 => visitor.visit_i32(scalar::integer(
+                self.present()?,
+                "a whole number of 32 bits",
+            )?),
+            Type::F64 => visitor.visit_f64(scalar::number(self.present()?)?),
+            Type::String => visitor.visit_string(scalar::text(self.present()?)?),
+            Type::Json => visitor.visit_string(self.present()?.to_string()),
+            Type::Option(inner) => {
+                if self.is_nothing(inner) {
+                    visitor.visit_none()
+                } else {
+                    visitor.visit_some(Decoder { ty: inner, ..self })
+                }
+            }
+            Type::List(inner) => lists::visit(inner, self.value, self.positions, visitor),
+            Type::Record(record) => visitor.visit_seq(Fields::of(record, self)?),
+            Type::Variant(variant) => visitor.visit_enum(Choice::of(variant, self.present()?)?),
+            // An entry has no key of its own and bytes are never answered, so there is nothing to make of a value.
+            Type::Entry(_) | Type::U8 => Err(Misfit::found(
+                "nothing, since no answer has this type",
+                self.present()?,
+            )),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Misfit> {
+        match self.ty {
+            Type::Record(record) if record.rust == name => self.deserialize_any(visitor),
+            _ => Err(Misfit::new(format!("is no `{name}` by the contract"))),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+/// The fields of a record, in the order of the contract.
+struct Fields<'a> {
+    fields: std::slice::Iter<'static, Field>,
+    object: Option<&'a mut Map<String, Value>>,
+    key: Option<&'a str>,
+}
+
+impl<'a> Fields<'a> {
+    fn of(record: &'static Record, decoder: Decoder<'a>) -> Result<Self, Misfit> {
+        let key = decoder.key;
+        let object = match decoder.present()? {
+            Value::Object(object) => Some(object),
+            // An empty object, as PHP writes it.
+            Value::Array(items) if items.is_empty() => None,
+            other => return Err(Misfit::found("an object", other)),
+        };
+        Ok(Self {
+            fields: record.fields.iter(),
+            object,
+            key,
+        })
+    }
+}
+
+impl<'de> SeqAccess<'de> for Fields<'_> {
+    type Error = Misfit;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Misfit> {
+        let Some(field) = self.fields.next() else {
+            return Ok(None);
+        };
+        let name = match (field.json, self.key) {
+            (KEY, Some(key)) => {
+                return seed.deserialize(StrDeserializer::new(key)).map(Some);
+            }
+            (KEY, None) => Cow::Owned(plain(field)),
+            (name, _) => Cow::Borrowed(name),
+        };
+        let value = self
+            .object
+            .as_mut()
+            .and_then(|object| object.get_mut(name.as_ref()));
+        let mut decoder = Decoder::new(&field.ty, value);
+        decoder.positions = field.positions;
+        seed.deserialize(decoder)
+            .map(Some)
+            .map_err(|misfit| misfit.inside(&name))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.fields.len())
+    }
+}
+
+/// A case of a variant, chosen.
+struct Choice {
+    index: u32,
+    /// What the open case carries.
+    text: Option<String>,
+}
+
+impl Choice {
+    fn of(variant: &'static Variant, value: &mut Value) -> Result<Self, Misfit> {
+        let text = match value {
+            Value::String(text) => std::mem::take(text),
+            Value::Number(number) => number.to_string(),
+            other => excerpt(other),
+        };
+        let known = |case: &Case| !case.open && case.means(&text);
+        let at = variant.cases.iter().position(known);
+        let open = || variant.cases.iter().position(|case| case.open);
+        let Some(index) = at.or_else(open) else {
+            return Err(Misfit::found(
+                &format!("a case of `{}`", variant.name),
+                &Value::String(text),
+            ));
+        };
+        Ok(Self {
+            index: u32::try_from(index).map_err(|_| Misfit::new("has too many cases"))?,
+            text: at.is_none().then_some(text),
+        })
+    }
+}
+
+impl<'de> EnumAccess<'de> for Choice {
+    type Error = Misfit;
+    type Variant = Self;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), Misfit> {
+        let index: U32Deserializer<Misfit> = self.index.into_deserializer();
+        Ok((seed.deserialize(index)?, self))
+    }
+}
+
+impl<'de> VariantAccess<'de> for Choice {
+    type Error = Misfit;
+
+    fn unit_variant(self) -> Result<(), Misfit> {
+        Ok(())
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Misfit> {
+        let text: StringDeserializer<Misfit> = self.text.unwrap_or_default().into_deserializer();
+        seed.deserialize(text)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Misfit> {
+        Err(Misfit::new("is no case of the contract"))
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        _: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Misfit> {
+        Err(Misfit::new("is no case of the contract"))
+    }
+}

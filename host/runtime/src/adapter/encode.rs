@@ -1,0 +1,440 @@
+//! From the contract to JSON: the arguments of a call.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use qchost_catalog::names::KEY;
+use qchost_catalog::shape::{Field, Record, Type, Variant};
+use qchost_catalog::{Exception, Operation};
+use serde::Serialize;
+use serde::ser::{
+    Impossible, SerializeSeq, SerializeStruct, SerializeTuple, Serializer,
+};
+use serde_json::{Map, Number, Value};
+
+use super::misfit::Misfit;
+use super::plain;
+
+/// The arguments of one call, put together in the order of its function's parameters.
+pub struct Arguments {
+    exceptions: &'static [Exception],
+    parameters: &'static [Field],
+    arguments: Map<String, Value>,
+}
+
+impl Arguments {
+    /// Begins with none.
+    #[must_use]
+    pub fn of(operation: &'static Operation) -> Self {
+        Self {
+            exceptions: operation.exceptions,
+            parameters: operation
+                .function()
+                .map_or(&[][..], |function| function.parameters),
+            arguments: Map::new(),
+        }
+    }
+
+    /// Adds the value of the next parameter. A record called `request` stands for its fields; `none` is left
+    /// out.
+    ///
+    /// # Errors
+    /// When the value cannot be sent: text that is to be JSON and is not, a number that is none, a name twice.
+    pub fn push<T: Serialize>(&mut self, value: &T) -> Result<(), Misfit> {
+        let Some((field, rest)) = self.parameters.split_first() else {
+            return Err(Misfit::new("has more parameters than the contract"));
+        };
+        self.parameters = rest;
+        let encoded = value
+            .serialize(Encoder { ty: &field.ty })
+            .map_err(|misfit| misfit.inside(field.json))?;
+        match encoded {
+            Encoded::Absent => {}
+            Encoded::Value(Value::Object(fields))
+                if field.name == "request" && matches!(field.ty, Type::Record(_)) =>
+            {
+                self.arguments = fields;
+            }
+            Encoded::Value(value) => {
+                self.arguments.insert(field.json.to_owned(), value);
+            }
+            Encoded::Bytes(bytes) => self.push_bytes(field, bytes)?,
+            Encoded::Entry(..) => return Err(misplaced()),
+        }
+        Ok(())
+    }
+
+    /// Bytes that are text go as text, others under the name that the catalog has for them.
+    fn push_bytes(&mut self, field: &'static Field, bytes: Vec<u8>) -> Result<(), Misfit> {
+        let base64 = self.exceptions.iter().find_map(|exception| match exception {
+            Exception::Bytes(text, base64) if *text == field.json => Some(*base64),
+            _ => None,
+        });
+        let (name, text) = match (String::from_utf8(bytes), base64) {
+            (Ok(text), _) => (field.json, text),
+            (Err(error), Some(name)) => (name, BASE64.encode(error.as_bytes())),
+            (Err(_), None) => return Err(Misfit::new("is not UTF-8").inside(field.json)),
+        };
+        self.arguments.insert(name.to_owned(), Value::String(text));
+        Ok(())
+    }
+
+    /// The arguments, flat and under their JSON names.
+    #[must_use]
+    pub fn finish(self) -> Map<String, Value> {
+        self.arguments
+    }
+}
+
+/// What became of a value.
+pub(super) enum Encoded {
+    /// Nothing: it is left out.
+    Absent,
+    Value(Value),
+    Bytes(Vec<u8>),
+    /// An entry of an object.
+    Entry(String, Value),
+}
+
+impl Encoded {
+    /// The value, where only a value will do; nothing is null there.
+    fn value(self) -> Result<Value, Misfit> {
+        match self {
+            Self::Absent => Ok(Value::Null),
+            Self::Value(value) => Ok(value),
+            Self::Bytes(_) | Self::Entry(..) => Err(misplaced()),
+        }
+    }
+}
+
+fn misplaced() -> Misfit {
+    Misfit::new("is of a type that the contract does not have here")
+}
+
+/// Turns one value into JSON, led by its type in the contract.
+pub(super) struct Encoder {
+    pub(super) ty: &'static Type,
+}
+
+impl Encoder {
+    fn variant(&self) -> Result<&'static Variant, Misfit> {
+        match self.ty {
+            Type::Variant(variant) => Ok(variant),
+            _ => Err(misplaced()),
+        }
+    }
+}
+
+type Never = Impossible<Encoded, Misfit>;
+
+impl Serializer for Encoder {
+    type Ok = Encoded;
+    type Error = Misfit;
+    type SerializeSeq = List;
+    type SerializeTuple = Pair;
+    type SerializeTupleStruct = Never;
+    type SerializeTupleVariant = Never;
+    type SerializeMap = Never;
+    type SerializeStruct = Object;
+    type SerializeStructVariant = Never;
+
+    fn serialize_bool(self, value: bool) -> Result<Encoded, Misfit> {
+        Ok(Encoded::Value(Value::Bool(value)))
+    }
+
+    fn serialize_u8(self, value: u8) -> Result<Encoded, Misfit> {
+        Ok(Encoded::Value(value.into()))
+    }
+
+    fn serialize_u32(self, value: u32) -> Result<Encoded, Misfit> {
+        Ok(Encoded::Value(value.into()))
+    }
+
+    fn serialize_i32(self, value: i32) -> Result<Encoded, Misfit> {
+        Ok(Encoded::Value(value.into()))
+    }
+
+    fn serialize_f64(self, value: f64) -> Result<Encoded, Misfit> {
+        Number::from_f64(value)
+            .map(|number| Encoded::Value(Value::Number(number)))
+            .ok_or_else(|| Misfit::new("is not a finite number"))
+    }
+
+    fn serialize_str(self, value: &str) -> Result<Encoded, Misfit> {
+        match self.ty {
+            Type::Json => serde_json::from_str(value)
+                .map(Encoded::Value)
+                .map_err(|error| Misfit::new(format!("is not JSON: {error}"))),
+            _ => Ok(Encoded::Value(value.into())),
+        }
+    }
+
+    fn serialize_none(self) -> Result<Encoded, Misfit> {
+        Ok(Encoded::Absent)
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Encoded, Misfit> {
+        match self.ty {
+            Type::Option(inner) => value.serialize(Self { ty: inner }),
+            _ => Err(misplaced()),
+        }
+    }
+
+    fn serialize_unit_variant(
+        self,
+        _name: &'static str,
+        index: u32,
+        _case: &'static str,
+    ) -> Result<Encoded, Misfit> {
+        let case = usize::try_from(index)
+            .ok()
+            .and_then(|index| self.variant().ok()?.cases.get(index));
+        let json = case.and_then(|case| case.json.first()).ok_or_else(misplaced)?;
+        Ok(Encoded::Value(json.trim_end_matches('*').into()))
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        _index: u32,
+        _case: &'static str,
+        value: &T,
+    ) -> Result<Encoded, Misfit> {
+        self.variant()?;
+        value.serialize(Self { ty: &Type::String })
+    }
+
+    fn serialize_seq(self, length: Option<usize>) -> Result<List, Misfit> {
+        let Type::List(inner) = self.ty else {
+            return Err(misplaced());
+        };
+        let length = length.unwrap_or_default();
+        let items = match inner {
+            Type::Entry(_) => Items::Entries(Map::with_capacity(length)),
+            Type::U8 => Items::Bytes(Vec::with_capacity(length)),
+            _ => Items::Values(Vec::with_capacity(length)),
+        };
+        Ok(List { inner, items })
+    }
+
+    fn serialize_tuple(self, _length: usize) -> Result<Pair, Misfit> {
+        match self.ty {
+            Type::Entry(value) => Ok(Pair {
+                ty: value,
+                key: None,
+                value: None,
+            }),
+            _ => Err(misplaced()),
+        }
+    }
+
+    fn serialize_struct(self, name: &'static str, length: usize) -> Result<Object, Misfit> {
+        match self.ty {
+            Type::Record(Record { rust, fields, .. }) if *rust == name => Ok(Object {
+                fields,
+                object: Map::with_capacity(length),
+            }),
+            _ => Err(misplaced()),
+        }
+    }
+
+    // The contract has none of the following (`build.rs` of the catalog refuses them).
+
+    fn serialize_i8(self, _: i8) -> Result<Encoded, Misfit> {
+        Err(misplaced())
+    }
+
+    fn serialize_i16(self, _: i16) -> Result<Encoded, Misfit> {
+        Err(misplaced())
+    }
+
+    fn serialize_i64(self, _: i64) -> Result<Encoded, Misfit> {
+        Err(misplaced())
+    }
+
+    fn serialize_u16(self, _: u16) -> Result<Encoded, Misfit> {
+        Err(misplaced())
+    }
+
+    fn serialize_u64(self, _: u64) -> Result<Encoded, Misfit> {
+        Err(misplaced())
+    }
+
+    fn serialize_f32(self, _: f32) -> Result<Encoded, Misfit> {
+        Err(misplaced())
+    }
+
+    fn serialize_char(self, _: char) -> Result<Encoded, Misfit> {
+        Err(misplaced())
+    }
+
+    fn serialize_bytes(self, _: &[u8]) -> Result<Encoded, Misfit> {
+        Err(misplaced())
+    }
+
+    fn serialize_unit(self) -> Result<Encoded, Misfit> {
+        Err(misplaced())
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Result<Encoded, Misfit> {
+        Err(misplaced())
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: &T,
+    ) -> Result<Encoded, Misfit> {
+        Err(misplaced())
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Never, Misfit> {
+        Err(misplaced())
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Never, Misfit> {
+        Err(misplaced())
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Never, Misfit> {
+        Err(misplaced())
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Never, Misfit> {
+        Err(misplaced())
+    }
+}
+
+/// A list on its way to an array, an object or bytes.
+pub(super) struct List {
+    inner: &'static Type,
+    items: Items,
+}
+
+enum Items {
+    Values(Vec<Value>),
+    Entries(Map<String, Value>),
+    Bytes(Vec<u8>),
+}
+
+impl SerializeSeq for List {
+    type Ok = Encoded;
+    type Error = Misfit;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Misfit> {
+        let encoded = value.serialize(Encoder { ty: self.inner });
+        match (&mut self.items, encoded) {
+            (Items::Values(values), encoded) => {
+                let at = values.len();
+                values.push(encoded.and_then(Encoded::value).map_err(|misfit| misfit.at(at))?);
+            }
+            (Items::Entries(entries), Ok(Encoded::Entry(key, value))) => {
+                if entries.contains_key(&key) {
+                    return Err(Misfit::new("is there twice").inside(&key));
+                }
+                entries.insert(key, value);
+            }
+            (Items::Bytes(bytes), Ok(Encoded::Value(Value::Number(byte)))) => {
+                let byte = byte.as_u64().and_then(|byte| u8::try_from(byte).ok());
+                bytes.push(byte.ok_or_else(misplaced)?);
+            }
+            (_, Err(misfit)) => return Err(misfit),
+            (_, Ok(_)) => return Err(misplaced()),
+        }
+        Ok(())
+    }
+
+    fn end(self) -> Result<Encoded, Misfit> {
+        Ok(match self.items {
+            Items::Values(values) => Encoded::Value(Value::Array(values)),
+            Items::Entries(entries) => Encoded::Value(Value::Object(entries)),
+            Items::Bytes(bytes) => Encoded::Bytes(bytes),
+        })
+    }
+}
+
+/// An entry of an object: its key, then its value.
+pub(super) struct Pair {
+    ty: &'static Type,
+    key: Option<String>,
+    value: Option<Value>,
+}
+
+impl SerializeTuple for Pair {
+    type Ok = Encoded;
+    type Error = Misfit;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Misfit> {
+        match &self.key {
+            None => match value.serialize(Encoder { ty: &Type::String })? {
+                Encoded::Value(Value::String(key)) => self.key = Some(key),
+                _ => return Err(misplaced()),
+            },
+            Some(key) => {
+                let encoded = value.serialize(Encoder { ty: self.ty });
+                self.value = Some(
+                    encoded
+                        .and_then(Encoded::value)
+                        .map_err(|misfit| misfit.inside(key))?,
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn end(self) -> Result<Encoded, Misfit> {
+        match (self.key, self.value) {
+            (Some(key), Some(value)) => Ok(Encoded::Entry(key, value)),
+            _ => Err(misplaced()),
+        }
+    }
+}
+
+/// A record on its way to an object.
+pub(super) struct Object {
+    fields: &'static [Field],
+    object: Map<String, Value>,
+}
+
+impl SerializeStruct for Object {
+    type Ok = Encoded;
+    type Error = Misfit;
+
+    fn serialize_field<T: Serialize + ?Sized>(
+        &mut self,
+        _name: &'static str,
+        value: &T,
+    ) -> Result<(), Misfit> {
+        let Some((field, rest)) = self.fields.split_first() else {
+            return Err(misplaced());
+        };
+        self.fields = rest;
+        let name = match field.json {
+            KEY => plain(field),
+            name => name.to_owned(),
+        };
+        match value.serialize(Encoder { ty: &field.ty }) {
+            Ok(Encoded::Absent) => Ok(()),
+            Ok(encoded) => {
+                self.object.insert(name, encoded.value()?);
+                Ok(())
+            }
+            Err(misfit) => Err(misfit.inside(&name)),
+        }
+    }
+
+    fn end(self) -> Result<Encoded, Misfit> {
+        Ok(Encoded::Value(Value::Object(self.object)))
+    }
+}

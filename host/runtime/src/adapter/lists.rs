@@ -1,0 +1,319 @@
+//! Lists, in every form in which QuantConnect writes them: arrays, objects whose keys are names, figures by name or
+//! by position, and points of a chart.
+
+use qchost_catalog::shape::{Field, Record, Type};
+use serde::de::value::{F64Deserializer, SeqDeserializer, StringDeserializer};
+use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, SeqAccess, Visitor};
+use serde::forward_to_deserialize_any;
+use serde_json::map::IterMut;
+use serde_json::{Map, Value};
+
+use super::decode::Decoder;
+use super::misfit::Misfit;
+use super::scalar;
+
+/// Feeds the elements of a list to the visitor. Nulls among them are left out.
+pub(super) fn visit<'de, V: Visitor<'de>>(
+    inner: &'static Type,
+    value: Option<&mut Value>,
+    positions: &'static [&'static str],
+    visitor: V,
+) -> Result<V::Value, Misfit> {
+    let form = match inner {
+        Type::Record(record) if record.name == "statistic" => {
+            Form::Statistics(inner, record, positions)
+        }
+        Type::Record(record) if record.name == "point" => Form::Points(record),
+        Type::Entry(value) => Form::Entries(value),
+        _ => Form::Plain(inner),
+    };
+    match (value, form) {
+        (None, _) => visitor.visit_seq(Items {
+            items: [].iter_mut().enumerate(),
+            form,
+        }),
+        (Some(Value::Array(items)), Form::Entries(_)) if !items.is_empty() => {
+            Err(Misfit::new("expected an object, found a list"))
+        }
+        (Some(Value::Array(items)), _) => visitor.visit_seq(Items {
+            items: items.iter_mut().enumerate(),
+            form,
+        }),
+        (Some(Value::Object(object)), _) => visitor.visit_seq(Entries {
+            entries: object.iter_mut(),
+            form,
+        }),
+        (Some(other), _) => Err(Misfit::found("a list", other)),
+    }
+}
+
+/// What the elements are.
+#[derive(Clone, Copy)]
+enum Form {
+    Plain(&'static Type),
+    Entries(&'static Type),
+    Statistics(&'static Type, &'static Record, &'static [&'static str]),
+    Points(&'static Record),
+}
+
+struct Items<'a> {
+    items: std::iter::Enumerate<std::slice::IterMut<'a, Value>>,
+    form: Form,
+}
+
+impl<'de> SeqAccess<'de> for Items<'_> {
+    type Error = Misfit;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Misfit> {
+        let Some((index, value)) = self.items.find(|(_, value)| !value.is_null()) else {
+            return Ok(None);
+        };
+        let element = match self.form {
+            Form::Plain(ty) | Form::Entries(ty) => seed.deserialize(Decoder::new(ty, Some(value))),
+            Form::Statistics(ty, ..) if value.is_object() => {
+                seed.deserialize(Decoder::new(ty, Some(value)))
+            }
+            Form::Statistics(_, record, positions) => {
+                let name = positions
+                    .get(index)
+                    .map_or_else(|| index.to_string(), |name| (*name).to_owned());
+                statistic(record, name, value).and_then(|built| seed.deserialize(built))
+            }
+            Form::Points(record) => point(record, value).and_then(|built| seed.deserialize(built)),
+        };
+        element.map(Some).map_err(|misfit| misfit.at(index))
+    }
+}
+
+struct Entries<'a> {
+    entries: IterMut<'a>,
+    form: Form,
+}
+
+impl<'de> SeqAccess<'de> for Entries<'_> {
+    type Error = Misfit;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Misfit> {
+        let Some((key, value)) = self.entries.find(|(_, value)| !value.is_null()) else {
+            return Ok(None);
+        };
+        let element = match self.form {
+            Form::Plain(ty) => seed.deserialize(Decoder::new(ty, Some(value)).found_under(key)),
+            Form::Entries(ty) => seed.deserialize(Entry {
+                key,
+                value: Decoder::new(ty, Some(value)),
+            }),
+            Form::Statistics(_, record, _) => {
+                statistic(record, key.clone(), value).and_then(|built| seed.deserialize(built))
+            }
+            Form::Points(record) => point(record, value).and_then(|built| seed.deserialize(built)),
+        };
+        element.map(Some).map_err(|misfit| misfit.inside(key))
+    }
+}
+
+/// An entry of an object as a pair.
+struct Entry<'a> {
+    key: &'a str,
+    value: Decoder<'a>,
+}
+
+impl<'de> Deserializer<'de> for Entry<'_> {
+    type Error = Misfit;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+        visitor.visit_seq(Pair {
+            key: Some(self.key),
+            value: Some(self.value),
+        })
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+struct Pair<'a> {
+    key: Option<&'a str>,
+    value: Option<Decoder<'a>>,
+}
+
+impl<'de> SeqAccess<'de> for Pair<'_> {
+    type Error = Misfit;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Misfit> {
+        if let Some(key) = self.key.take() {
+            return seed.deserialize(key.into_deserializer()).map(Some);
+        }
+        self.value
+            .take()
+            .map(|value| seed.deserialize(value))
+            .transpose()
+    }
+}
+
+/// A figure from its name and what was found under it.
+fn statistic(
+    record: &'static Record,
+    name: String,
+    value: &mut Value,
+) -> Result<Built, Misfit> {
+    let text = scalar::text(value)?;
+    let value = scalar::figure(&text);
+    Ok(Built {
+        fields: record.fields.iter(),
+        parts: Parts::Statistic { name, text, value },
+    })
+}
+
+/// A sample of a chart: `[time, value…]`, `{x, y}`, or a candle by names, long or short.
+fn point(record: &'static Record, value: &mut Value) -> Result<Built, Misfit> {
+    let (time, values) = match value {
+        Value::Array(items) => {
+            let [time, values @ ..] = items.as_slice() else {
+                return Err(Misfit::new("expected a point, found an empty list"));
+            };
+            (Some(time), values.iter().map(gap).collect::<Result<_, _>>()?)
+        }
+        Value::Object(object) => (first(object, &["x", "time", "t"]), named(object)?),
+        other => return Err(Misfit::found("a point of a chart", other)),
+    };
+    let time = time
+        .filter(|time| !time.is_null())
+        .ok_or_else(|| Misfit::missing().inside("time"))?;
+    Ok(Built {
+        fields: record.fields.iter(),
+        parts: Parts::Point {
+            time: scalar::number(time).map_err(|misfit| misfit.inside("time"))?,
+            values,
+        },
+    })
+}
+
+/// The values of a point that has names for them.
+fn named(object: &Map<String, Value>) -> Result<Vec<Maybe>, Misfit> {
+    const CANDLES: [[&str; 4]; 2] = [["open", "high", "low", "close"], ["o", "h", "l", "c"]];
+    if let Some(value) = first(object, &["y", "value", "v"]) {
+        return Ok(vec![gap(value)?]);
+    }
+    if let Some(Value::Array(values)) = object.get("values") {
+        return values.iter().map(gap).collect();
+    }
+    let candle = CANDLES
+        .iter()
+        .find(|names| names.iter().any(|name| object.contains_key(*name)));
+    candle
+        .into_iter()
+        .flatten()
+        .map(|name| object.get(*name).map_or(Ok(Maybe(None)), gap))
+        .collect()
+}
+
+fn first<'v>(object: &'v Map<String, Value>, names: &[&str]) -> Option<&'v Value> {
+    names.iter().find_map(|name| object.get(*name))
+}
+
+/// A value of a series, or a gap in it.
+fn gap(value: &Value) -> Result<Maybe, Misfit> {
+    match value {
+        Value::Null => Ok(Maybe(None)),
+        value => scalar::number(value).map(|number| Maybe(Some(number))),
+    }
+}
+
+/// A number that may be missing.
+#[derive(Clone, Copy)]
+struct Maybe(Option<f64>);
+
+impl<'de> Deserializer<'de> for Maybe {
+    type Error = Misfit;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+        match self.0 {
+            Some(number) => visitor.visit_some(F64Deserializer::new(number)),
+            None => visitor.visit_none(),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+impl<'de> IntoDeserializer<'de, Misfit> for Maybe {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+/// A statistic or a point whose parts were found in other places than a record's.
+struct Built {
+    fields: std::slice::Iter<'static, Field>,
+    parts: Parts,
+}
+
+enum Parts {
+    Statistic {
+        name: String,
+        text: String,
+        value: Option<f64>,
+    },
+    Point {
+        time: f64,
+        values: Vec<Maybe>,
+    },
+}
+
+impl<'de> Deserializer<'de> for Built {
+    type Error = Misfit;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+        visitor.visit_seq(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+impl<'de> SeqAccess<'de> for Built {
+    type Error = Misfit;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Misfit> {
+        let Some(field) = self.fields.next() else {
+            return Ok(None);
+        };
+        match (&mut self.parts, field.name) {
+            (Parts::Statistic { name, .. }, "name") => seed.deserialize(owned(name)),
+            (Parts::Statistic { text, .. }, "text") => seed.deserialize(owned(text)),
+            (Parts::Statistic { value, .. }, "value") => seed.deserialize(Maybe(*value)),
+            (Parts::Point { time, .. }, "time") => seed.deserialize(F64Deserializer::new(*time)),
+            (Parts::Point { values, .. }, "values") => seed.deserialize(SeqDeserializer::new(
+                std::mem::take(values).into_iter(),
+            )),
+            (_, name) => Err(Misfit::missing().inside(name)),
+        }
+        .map(Some)
+    }
+}
+
+fn owned(text: &mut String) -> StringDeserializer<Misfit> {
+    std::mem::take(text).into_deserializer()
+}

@@ -1,0 +1,131 @@
+//! Why a value does not fit the contract: where, and what was found.
+
+use std::fmt::{self, Write};
+
+use serde_json::Value;
+
+/// How much of a value an error repeats, in bytes.
+const EXCERPT: usize = 200;
+
+/// A value that does not fit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Misfit {
+    /// The steps to it, the innermost first.
+    path: Vec<String>,
+    message: String,
+}
+
+impl Misfit {
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self {
+            path: Vec::new(),
+            message: message.into(),
+        }
+    }
+
+    /// Something else was found than expected.
+    pub(super) fn found(expected: &str, value: &Value) -> Self {
+        Self::new(format!("expected {expected}, found {}", excerpt(value)))
+    }
+
+    /// The value is not there.
+    pub(super) fn missing() -> Self {
+        Self::new("is missing")
+    }
+
+    /// The same, one step further out.
+    #[must_use]
+    pub(super) fn inside(mut self, step: &str) -> Self {
+        self.path.push(bounded(step));
+        self
+    }
+
+    /// The same, in an element of a list.
+    #[must_use]
+    pub(super) fn at(self, index: usize) -> Self {
+        self.inside(&format!("[{index}]"))
+    }
+
+    /// The path of what does not fit: `backtest.charts[0].name`; empty for the whole value.
+    #[must_use]
+    pub fn path(&self) -> String {
+        let mut path = String::new();
+        for step in self.path.iter().rev() {
+            if !path.is_empty() && !step.starts_with('[') {
+                path.push('.');
+            }
+            path.push_str(step);
+        }
+        path
+    }
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            write!(f, "the answer {}", self.message)
+        } else {
+            write!(f, "`{}` {}", self.path(), self.message)
+        }
+    }
+}
+
+impl serde::de::Error for Misfit {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::new(bounded(&message.to_string()))
+    }
+}
+
+impl serde::ser::Error for Misfit {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::new(bounded(&message.to_string()))
+    }
+}
+
+/// A value as JSON text, cut.
+pub(super) fn excerpt(value: &Value) -> String {
+    let mut out = Bounded(String::new());
+    // The only error is that the text is full.
+    if serde_json::to_writer(&mut out, value).is_err() {
+        out.0.push('…');
+    }
+    out.0
+}
+
+fn bounded(text: &str) -> String {
+    let mut out = Bounded(String::new());
+    if out.write_str(text).is_err() {
+        out.0.push('…');
+    }
+    out.0
+}
+
+/// Text that takes no more than [`EXCERPT`] bytes and then fails, so that a huge value is not
+/// written out only to be cut.
+struct Bounded(String);
+
+impl Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for letter in text.chars() {
+            if self.0.len() + letter.len_utf8() > EXCERPT {
+                return Err(fmt::Error);
+            }
+            self.0.push(letter);
+        }
+        Ok(())
+    }
+}
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        // serde_json writes whole characters, and escapes what is none.
+        let text = String::from_utf8_lossy(bytes);
+        self.write_str(&text)
+            .map(|()| bytes.len())
+            .map_err(std::io::Error::other)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

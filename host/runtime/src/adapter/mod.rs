@@ -1,0 +1,71 @@
+//! The one serde adapter between QuantConnect's JSON and the types of the contract.
+//!
+//! The generated types derive serde's traits, and the catalog's [shapes](qchost_catalog::shape) say what each field is called
+//! in JSON and what forms it may come in. The two meet here, so that no type and no operation has
+//! code of its own. Fields are carried by position: a record's shape and its Rust type come from the same
+//! WIT, so no name is looked up on the Rust side.
+//!
+//! What QuantConnect may send and the contract forgives: an absent or null field is `none` or an empty list; a map may come
+//! as an array when it is empty, and a list as an object when it has gaps; numbers may be text and text may
+//! be numbers. What it does not forgive is an answer that lacks what the contract promises.
+//!
+//! Invariant: any JSON value gives a typed value or a [`Misfit`] with the path of what does not fit; nothing panics,
+//! and nothing of the server's is repeated in an error beyond 200 characters.
+
+mod decode;
+mod encode;
+mod lists;
+mod misfit;
+mod scalar;
+
+#[cfg(test)]
+mod tests;
+
+use qchost_catalog::Operation;
+use qchost_catalog::shape::{Field, Type};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub use encode::Arguments;
+pub use misfit::Misfit;
+
+/// Makes a value of the contract from JSON. The value is taken apart: its texts move.
+///
+/// # Errors
+/// When it does not fit the type.
+pub fn decode<T: DeserializeOwned>(mut value: Value, ty: &'static Type) -> Result<T, Misfit> {
+    T::deserialize(decode::Decoder::new(ty, Some(&mut value)))
+}
+
+/// Makes what an operation's function returns from the whole body of its answer.
+///
+/// # Errors
+/// When the answer does not have it or it does not fit.
+pub fn decode_answer<T: DeserializeOwned>(
+    operation: &'static Operation,
+    body: Value,
+) -> Result<T, Misfit> {
+    let Some(ty) = operation.function().and_then(|function| function.result.as_ref()) else {
+        return T::deserialize(serde::de::value::UnitDeserializer::new());
+    };
+    let mut selected = operation.select(body);
+    T::deserialize(decode::Decoder::new(ty, selected.as_mut())).map_err(|misfit| {
+        operation
+            .answer
+            .rsplit('.')
+            .filter(|step| !step.is_empty())
+            .fold(misfit, Misfit::inside)
+    })
+}
+
+/// The JSON name that the rule gives a field whose own name stands for its key.
+fn plain(field: &Field) -> String {
+    let mut words = field.name.split('-');
+    let mut name = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let mut letters = word.chars();
+        name.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        name.push_str(letters.as_str());
+    }
+    name
+}

@@ -1,0 +1,137 @@
+//! An agent's calls of QuantConnect: the one function through which all of them go.
+//!
+//! Arguments become JSON, the [gate](qchost_gate::Gate) decides and sends, the answer becomes a typed
+//! value again, and what went wrong becomes the contract's one error type. The interfaces in
+//! [`capabilities`](crate::capabilities) are bindings to this function and add nothing to it.
+
+use qchost_catalog::{Failure, Operation};
+use qchost_gate::{Caller, Gate, Refusal};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::adapter::{Misfit, decode_answer};
+use crate::contract::quantconnect::api::types::{Denial, Error, Readiness};
+
+/// How long an agent should wait where the server does not say, in seconds.
+const RETRY_AFTER: f64 = 1.0;
+
+/// The calls of one invocation. Clones are the same caller.
+#[derive(Debug, Clone)]
+pub(crate) struct Calls {
+    /// None while a component describes itself: everything is denied then.
+    gate: Option<Gate>,
+    caller: Caller,
+}
+
+impl Calls {
+    pub(crate) fn new(gate: Option<Gate>, caller: Caller) -> Self {
+        Self { gate, caller }
+    }
+
+    /// Who calls.
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// The gate, for what is not an operation of the catalog.
+    pub(crate) fn gate(&self) -> Result<&Gate, Error> {
+        self.gate.as_ref().ok_or_else(|| {
+            Error::Denied(Denial {
+                reason: "a component that describes itself may call nothing".to_owned(),
+                nearest_grant: None,
+                remedy: None,
+            })
+        })
+    }
+
+    /// Makes a call.
+    pub(crate) async fn call<T: DeserializeOwned>(
+        &self,
+        operation: &'static Operation,
+        arguments: Map<String, Value>,
+    ) -> Result<T, Error> {
+        let body = self
+            .gate()?
+            .call(&self.caller, operation, arguments)
+            .await
+            .map_err(refused)?;
+        decode_answer(operation, body).map_err(|misfit| {
+            tracing::warn!(plugin = &*self.caller.plugin, invocation = &*self.caller.invocation, tool = operation.tool, %misfit, "the answer does not fit the contract");
+            Error::UnexpectedResponse(format!("{}: {misfit}", operation.tool))
+        })
+    }
+}
+
+/// Arguments that cannot be sent.
+pub(crate) fn invalid(operation: &'static Operation, misfit: &Misfit) -> Error {
+    Error::InvalidArgument(format!("{}: {misfit}", operation.tool))
+}
+
+/// The contract's error for a refusal.
+pub(crate) fn refused(refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::Denied(denial) => Error::Denied(Denial {
+            reason: denial.reason,
+            nearest_grant: denial.nearest_grant,
+            remedy: denial.remedy,
+        }),
+        Refusal::Failed(failure) => failed(failure),
+    }
+}
+
+fn failed(failure: Failure) -> Error {
+    match failure {
+        Failure::InvalidArgument(text) => Error::InvalidArgument(text),
+        Failure::NotFound(text) => Error::NotFound(text),
+        Failure::NotReady { progress, message } => {
+            Error::NotReady(Readiness { progress, message })
+        }
+        Failure::Rejected(errors) => Error::Rejected(errors),
+        Failure::RateLimited { retry_after } => {
+            Error::RateLimited(retry_after.map_or(RETRY_AFTER, |wait| wait.as_secs_f64()))
+        }
+        Failure::Unavailable(text) => Error::Unavailable(text),
+        Failure::TimedOut { .. } => Error::TimedOut(failure.to_string()),
+        Failure::UnknownOutcome(text) => Error::UnknownOutcome(text),
+        Failure::UnexpectedResponse(text) => Error::UnexpectedResponse(text),
+    }
+}
+
+/// The kind of an error and what it says, for whoever reads it outside of Wasm.
+pub(crate) fn words(error: Error) -> (&'static str, String) {
+    match error {
+        Error::Denied(denial) => (
+            "denied",
+            match denial.remedy {
+                Some(remedy) => format!("{}; to allow it, add to the manifest:\n{remedy}", denial.reason),
+                None => denial.reason,
+            },
+        ),
+        Error::BudgetExhausted(exhaustion) => ("budget-exhausted", exhaustion.message),
+        Error::RateLimited(wait) => ("rate-limited", format!("retry after {wait} s")),
+        Error::ApprovalRequired(id) => ("approval-required", format!("approval {id}")),
+        Error::ApprovalRefused(reason) => ("approval-refused", reason),
+        Error::Halted(reason) => ("halted", reason),
+        Error::InvalidArgument(text) => ("invalid-argument", text),
+        Error::NotFound(text) => ("not-found", text),
+        Error::NotReady(readiness) => ("not-ready", readiness.message),
+        Error::Rejected(errors) => ("rejected", errors.join("; ")),
+        Error::Unavailable(text) => ("unavailable", text),
+        Error::TimedOut(text) => ("timed-out", text),
+        Error::UnknownOutcome(text) => ("unknown-outcome", text),
+        Error::UnexpectedResponse(text) => ("unexpected-response", text),
+    }
+}
+
+impl Calls {
+    /// A caller of tests: nobody special.
+    #[cfg(test)]
+    pub(crate) fn of_test(gate: Gate, plugin: &str) -> Self {
+        let caller = Caller {
+            plugin: plugin.into(),
+            digest: "sha256:0".into(),
+            invocation: "test".into(),
+        };
+        Self::new(Some(gate), caller)
+    }
+}

@@ -1,0 +1,135 @@
+//! The interfaces of `quantconnect:api`: one file an interface, one line an operation.
+//!
+//! A line names the function, its parameters and its result, as the generated trait wants them. Everything else
+//! follows by rule: a function is called like its tool, so the operation is found in the catalog by
+//! that name while the host is compiled, and arguments, answers and errors go through
+//! [`Calls::call`](crate::calls::Calls::call).
+//!
+//! Invariant: every operation of the catalog is bound here, and nothing else is. A line without an operation
+//! does not compile; an operation without a line fails a test.
+
+use qchost_catalog::{OPERATIONS, Operation};
+use wasmtime::component::{HasSelf, Linker};
+
+use crate::contract::quantconnect::api::types;
+use crate::calls::Calls;
+use crate::instance::Instance;
+
+/// Binds the functions of one interface to the operations of the same name, and, in braces, whatever function
+/// is more than one operation.
+macro_rules! capability {
+    (
+        $( $function:ident($($parameter:ident: $ty:ty),*) -> $answer:ty; )*
+        $( { $($more:item)* } )?
+    ) => {
+        impl Host for $crate::calls::Calls {
+            $(
+                // A function without parameters has no argument to add.
+                #[allow(unused_mut)]
+                async fn $function(&mut self, $($parameter: $ty),*) -> Result<$answer, Error> {
+                    const OPERATION: &qchost_catalog::Operation =
+                        $crate::capabilities::operation(stringify!($function));
+                    let mut arguments = $crate::adapter::Arguments::of(OPERATION);
+                    $(
+                        arguments
+                            .push(&$parameter)
+                            .map_err(|misfit| $crate::calls::invalid(OPERATION, &misfit))?;
+                    )*
+                    self.call(OPERATION, arguments.finish()).await
+                }
+            )*
+            $($($more)*)?
+        }
+
+        /// Puts the interface into a linker.
+        pub(super) fn link(
+            linker: &mut wasmtime::component::Linker<$crate::instance::Instance>,
+        ) -> wasmtime::Result<()> {
+            use wasmtime::component::HasSelf;
+            add_to_linker::<_, HasSelf<$crate::calls::Calls>>(
+                linker,
+                |instance: &mut $crate::instance::Instance| &mut instance.calls,
+            )
+        }
+
+        /// What was bound: the operations, and what becomes of an answer.
+        #[cfg(test)]
+        pub(super) fn bound() -> Vec<$crate::capabilities::tests::Bound> {
+            use $crate::adapter::decode_answer;
+            vec![$({
+                const OPERATION: &qchost_catalog::Operation =
+                    $crate::capabilities::operation(stringify!($function));
+                (OPERATION, |body| {
+                    decode_answer::<$answer>(OPERATION, body).map(|answer| format!("{answer:?}"))
+                })
+            }),*]
+        }
+    };
+}
+
+mod account;
+mod ai;
+mod backtests;
+mod collaboration;
+mod compile;
+mod files;
+mod lean_versions;
+mod live;
+mod live_commands;
+mod nodes;
+mod object_store;
+mod optimizations;
+mod projects;
+mod raw;
+mod server;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+/// The operation of a tool, found while the host is compiled.
+#[allow(clippy::panic)] // At compile time: a line of a capability that names no operation.
+const fn operation(tool: &str) -> &'static Operation {
+    let mut rest: &'static [Operation] = OPERATIONS;
+    while let [first, tail @ ..] = rest {
+        if same(first.tool.as_bytes(), tool.as_bytes()) {
+            return first;
+        }
+        rest = tail;
+    }
+    panic!("the catalog has no tool of this name")
+}
+
+const fn same(mut one: &[u8], mut two: &[u8]) -> bool {
+    while let ([a, one_tail @ ..], [b, two_tail @ ..]) = (one, two) {
+        if *a != *b {
+            return false;
+        }
+        one = one_tail;
+        two = two_tail;
+    }
+    one.is_empty() && two.is_empty()
+}
+
+/// Puts every interface into a linker.
+pub(crate) fn link(linker: &mut Linker<Instance>) -> wasmtime::Result<()> {
+    types::add_to_linker::<_, HasSelf<Calls>>(linker, |instance: &mut Instance| {
+        &mut instance.calls
+    })?;
+    account::link(linker)?;
+    ai::link(linker)?;
+    backtests::link(linker)?;
+    collaboration::link(linker)?;
+    compile::link(linker)?;
+    files::link(linker)?;
+    lean_versions::link(linker)?;
+    live::link(linker)?;
+    live_commands::link(linker)?;
+    nodes::link(linker)?;
+    object_store::link(linker)?;
+    optimizations::link(linker)?;
+    projects::link(linker)?;
+    raw::link(linker)?;
+    server::link(linker)
+}
+
+impl types::Host for Calls {}

@@ -1,0 +1,26 @@
+//! The Object Store: `quantconnect:api/object-store`.
+
+use crate::calls::refused;
+use crate::contract::quantconnect::api::object_store::{
+    DownloadJob, Error, Host, Listing, ObjectProperties, OrganizationId, add_to_linker,
+};
+
+/// The largest object that is downloaded for an agent, in bytes: it has to fit into its memory.
+const DOWNLOAD: u64 = 32 << 20;
+
+capability! {
+    upload_object(organization_id: OrganizationId, key: String, object_data: Vec<u8>) -> ();
+    read_object_properties(organization_id: OrganizationId, key: String) -> ObjectProperties;
+    read_object_store_file_job_id(organization_id: OrganizationId, keys: Vec<String>) -> DownloadJob;
+    read_object_store_file_download_url(organization_id: OrganizationId, job_id: String) -> DownloadJob;
+    list_object_store_files(organization_id: OrganizationId, path: Option<String>) -> Listing;
+    delete_object(organization_id: OrganizationId, key: String) -> ();
+    {
+        async fn download(&mut self, organization_id: OrganizationId, key: String) -> Result<Vec<u8>, Error> {
+            self.gate()?
+                .download(self.caller(), &organization_id, &key, DOWNLOAD)
+                .await
+                .map_err(refused)
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Any tool by its name: `quantconnect:api/raw`. A tool that the catalog knows is that operation for the gate.
+
+use serde_json::{Map, Value};
+
+use crate::calls::refused;
+use crate::contract::quantconnect::api::raw::{Error, Host, Json, add_to_linker};
+
+capability! {
+    {
+        async fn call_tool(&mut self, tool: String, arguments: Json) -> Result<Json, Error> {
+            let arguments: Map<String, Value> = serde_json::from_str(&arguments).map_err(|error| {
+                Error::InvalidArgument(format!("{tool}: the arguments are not a JSON object: {error}"))
+            })?;
+            let body = self
+                .gate()?
+                .call_raw(self.caller(), &tool, arguments)
+                .await
+                .map_err(refused)?;
+            Ok(body.to_string())
+        }
+    }
+}

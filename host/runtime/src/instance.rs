@@ -1,0 +1,90 @@
+//! What one running component has: its calls, its services, an empty WASI and its share of memory.
+//!
+//! Invariant: it lives exactly as long as its store, which is dropped with the invocation.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use qchost_gate::{Caller, Gate, Manifest};
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::calls::Calls;
+use crate::limits::Allocation;
+use crate::services::clock::Clock;
+use crate::services::config::Config;
+use crate::services::log::Lines;
+use crate::services::progress::Reporter;
+use crate::services::state::State;
+use crate::services::workflow::Workflow;
+use crate::wasi;
+
+/// The most handles (streams, pollables) that a guest may hold at a time.
+const HANDLES: usize = 1000;
+
+/// The data of a store.
+pub(crate) struct Instance {
+    pub(crate) calls: Calls,
+    pub(crate) clock: Clock,
+    pub(crate) config: Config,
+    pub(crate) lines: Arc<Lines>,
+    pub(crate) progress: Reporter,
+    pub(crate) state: State,
+    pub(crate) workflow: Workflow,
+    pub(crate) memory: Allocation,
+    wasi: WasiCtx,
+    table: ResourceTable,
+}
+
+/// What an instance is made with.
+pub(crate) struct Parts {
+    /// None for a component that describes itself: every capability is denied then.
+    pub(crate) gate: Option<Gate>,
+    pub(crate) caller: Caller,
+    pub(crate) manifest: Option<Arc<Manifest>>,
+    pub(crate) deadline: Instant,
+    pub(crate) progress: Reporter,
+    pub(crate) memory: Allocation,
+    /// The most backtests of one batch at a time.
+    pub(crate) parallel: u32,
+}
+
+impl Instance {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let lines = Arc::new(Lines::new(parts.caller.clone()));
+        let calls = Calls::new(parts.gate.clone(), parts.caller.clone());
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
+        Self {
+            workflow: Workflow::new(
+                calls.clone(),
+                parts.progress.clone(),
+                parts.deadline,
+                parts.parallel,
+            ),
+            calls,
+            clock: Clock {
+                deadline: parts.deadline,
+            },
+            config: Config(parts.manifest),
+            wasi: wasi::nothing(&lines),
+            lines,
+            progress: parts.progress,
+            state: State {
+                gate: parts.gate,
+                plugin: parts.caller.plugin,
+            },
+            memory: parts.memory,
+            table,
+        }
+    }
+}
+
+impl WasiView for Instance {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}

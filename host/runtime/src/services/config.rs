@@ -1,0 +1,26 @@
+//! `config`: the `[config]` table of the manifest, as it stood when the invocation started.
+
+use std::sync::Arc;
+
+use qchost_gate::Manifest;
+
+use crate::contract::qchost::agent::config::Host;
+
+/// The settings of one invocation; none while a component describes itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Config(pub(crate) Option<Arc<Manifest>>);
+
+impl Host for Config {
+    async fn get(&mut self, name: String) -> Option<String> {
+        let manifest = self.0.as_ref()?;
+        manifest.config.get(&name).map(ToString::to_string)
+    }
+
+    async fn all(&mut self) -> Vec<(String, String)> {
+        self.0
+            .iter()
+            .flat_map(|manifest| &manifest.config)
+            .map(|(name, value)| (name.clone(), value.to_string()))
+            .collect()
+    }
+}

@@ -1,0 +1,38 @@
+//! The host's own services to an agent: `qchost:agent/*`.
+//!
+//! Invariant: none of them reaches QuantConnect except `workflow`, and that one only through the same
+//! [`Calls`](crate::calls::Calls) that the agent itself has.
+
+pub(crate) mod clock;
+pub(crate) mod config;
+pub(crate) mod log;
+pub(crate) mod progress;
+pub(crate) mod state;
+pub(crate) mod workflow;
+
+use wasmtime::component::{HasSelf, Linker};
+
+use crate::contract::qchost::agent;
+use crate::instance::Instance;
+
+/// Puts the services into a linker.
+pub(crate) fn link(linker: &mut Linker<Instance>) -> wasmtime::Result<()> {
+    agent::clock::add_to_linker::<_, HasSelf<_>>(linker, |instance: &mut Instance| {
+        &mut instance.clock
+    })?;
+    agent::config::add_to_linker::<_, HasSelf<_>>(linker, |instance: &mut Instance| {
+        &mut instance.config
+    })?;
+    agent::log::add_to_linker::<_, HasSelf<_>>(linker, |instance: &mut Instance| {
+        &mut instance.lines
+    })?;
+    agent::progress::add_to_linker::<_, HasSelf<_>>(linker, |instance: &mut Instance| {
+        &mut instance.progress
+    })?;
+    agent::state::add_to_linker::<_, HasSelf<_>>(linker, |instance: &mut Instance| {
+        &mut instance.state
+    })?;
+    agent::workflow::add_to_linker::<_, HasSelf<_>>(linker, |instance: &mut Instance| {
+        &mut instance.workflow
+    })
+}

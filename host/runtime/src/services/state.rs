@@ -1,0 +1,79 @@
+//! `state`: what an agent remembers. The store is the gate's and blocks on the disk, so it is asked on a thread of its
+//! own.
+
+use std::sync::Arc;
+
+use qchost_gate::{Gate, StateError as Refused, StateStore};
+
+use crate::contract::qchost::agent::state::{Entry, Host, StateError};
+
+/// The state of one plugin; none while a component describes itself.
+#[derive(Debug, Clone)]
+pub(crate) struct State {
+    pub(crate) gate: Option<Gate>,
+    pub(crate) plugin: Arc<str>,
+}
+
+impl State {
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&StateStore, &str) -> Result<T, Refused> + Send + 'static,
+    ) -> Result<T, StateError> {
+        let Some(gate) = self.gate.clone() else {
+            return Err(StateError::Unavailable(
+                "a component that describes itself has no state".to_owned(),
+            ));
+        };
+        let plugin = Arc::clone(&self.plugin);
+        tokio::task::spawn_blocking(move || question(gate.state(), &plugin))
+            .await
+            .map_err(|error| StateError::Unavailable(error.to_string()))?
+            .map_err(refused)
+    }
+}
+
+fn refused(error: Refused) -> StateError {
+    match error {
+        Refused::Conflict(version) => StateError::Conflict(version),
+        Refused::QuotaExceeded(message) => StateError::QuotaExceeded(message),
+        Refused::InvalidKey(_) => StateError::InvalidKey(error.to_string()),
+        Refused::Unavailable(_) | Refused::Version { .. } => {
+            StateError::Unavailable(error.to_string())
+        }
+    }
+}
+
+impl Host for State {
+    async fn get(&mut self, key: String) -> Result<Option<Entry>, StateError> {
+        let entry = self.ask(move |store, plugin| store.get(plugin, &key)).await?;
+        Ok(entry.map(|entry| Entry {
+            value: entry.value,
+            version: entry.version,
+        }))
+    }
+
+    async fn set(&mut self, key: String, value: Vec<u8>) -> Result<u32, StateError> {
+        self.ask(move |store, plugin| store.set(plugin, &key, &value))
+            .await
+    }
+
+    async fn compare_and_swap(
+        &mut self,
+        key: String,
+        expected: Option<u32>,
+        value: Vec<u8>,
+    ) -> Result<u32, StateError> {
+        self.ask(move |store, plugin| store.compare_and_swap(plugin, &key, expected, &value))
+            .await
+    }
+
+    async fn delete(&mut self, key: String) -> Result<(), StateError> {
+        self.ask(move |store, plugin| store.delete(plugin, &key))
+            .await
+    }
+
+    async fn list_keys(&mut self, prefix: String) -> Result<Vec<String>, StateError> {
+        self.ask(move |store, plugin| store.list_keys(plugin, &prefix))
+            .await
+    }
+}

@@ -1,0 +1,185 @@
+//! `workflow`: work that the host does for an agent, many calls at a time.
+//!
+//! Each call inside is the very function that the agent itself could have called, so the gate decides on it as on any other.
+//! Everything runs inside the invocation's own future: when that is dropped, what was not sent yet never
+//! is, and what was sent is the gate's, which learns its outcome.
+//!
+//! Invariant: one backtest of a batch never decides over another: each has its own result.
+
+mod wait;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Instant;
+
+use futures::stream::{self, StreamExt as _};
+
+use self::wait::Patience;
+use super::progress::Reporter;
+use crate::calls::{Calls, refused};
+use crate::contract::qchost::agent::workflow::{
+    Backtest, Batch, CompileId, Error, Host, Item, ItemResult, Outcome, ParameterSet, ProjectId,
+};
+use crate::contract::quantconnect::api::backtests::{BacktestStatus, Host as Backtests};
+use crate::contract::quantconnect::api::compile::{Host as Compile, State};
+
+/// The most backtests of one batch.
+const BATCH: usize = 1000;
+
+/// The batches of one invocation.
+#[derive(Debug, Clone)]
+pub(crate) struct Workflow {
+    calls: Calls,
+    progress: Reporter,
+    patience: Patience,
+    /// The most backtests at a time, whatever the agent asks for.
+    parallel: u32,
+}
+
+impl Workflow {
+    pub(crate) fn new(
+        calls: Calls,
+        progress: Reporter,
+        deadline: Instant,
+        parallel: u32,
+    ) -> Self {
+        Self {
+            calls,
+            progress,
+            patience: Patience::until(deadline),
+            parallel: parallel.max(1),
+        }
+    }
+
+    /// Whether the manifest grants batches; the calls inside are decided on one by one.
+    fn granted(&self) -> Result<(), Error> {
+        self.calls
+            .gate()?
+            .check_workflow(self.calls.caller())
+            .map_err(refused)
+    }
+
+    async fn compile(&self, project: ProjectId) -> Result<Outcome, Error> {
+        let job = self
+            .patience
+            .send(|| {
+                let mut calls = self.calls.clone();
+                async move { calls.create_compile(project).await }
+            })
+            .await?;
+        let read = || {
+            let (mut calls, id) = (self.calls.clone(), job.compile_id.clone());
+            async move { calls.read_compile(project, id).await }
+        };
+        let ended =
+            |outcome: &Outcome| matches!(outcome.state, State::BuildSuccess | State::BuildError);
+        self.patience.poll("the compile", read, ended).await
+    }
+
+    async fn backtest(
+        &self,
+        project: ProjectId,
+        compile: &CompileId,
+        name: &str,
+        parameters: &ParameterSet,
+    ) -> Result<Backtest, Error> {
+        let created = self
+            .patience
+            .send(|| {
+                let mut calls = self.calls.clone();
+                let (compile, name) = (compile.clone(), name.to_owned());
+                let parameters = (!parameters.is_empty()).then(|| parameters.clone());
+                async move {
+                    calls
+                        .create_backtest(project, compile, name, parameters)
+                        .await
+                }
+            })
+            .await?;
+        if ended(&created) {
+            return Ok(created);
+        }
+        let read = || {
+            let (mut calls, id) = (self.calls.clone(), created.backtest_id.clone());
+            async move { calls.read_backtest(project, id).await }
+        };
+        self.patience.poll("the backtest", read, ended).await
+    }
+
+    async fn item(self, project: ProjectId, compile: CompileId, item: Item) -> ItemResult {
+        let outcome = self
+            .backtest(project, &compile, &item.name, &item.parameters)
+            .await;
+        ItemResult {
+            name: item.name,
+            parameters: item.parameters,
+            outcome,
+        }
+    }
+}
+
+/// Whether a backtest is over, well or not.
+fn ended(backtest: &Backtest) -> bool {
+    matches!(
+        backtest.status,
+        Some(BacktestStatus::Completed | BacktestStatus::RuntimeError)
+    ) || backtest.completed == Some(true)
+}
+
+impl Host for Workflow {
+    async fn compile_and_wait(&mut self, project_id: ProjectId) -> Result<Outcome, Error> {
+        self.granted()?;
+        self.compile(project_id).await
+    }
+
+    async fn backtest_and_wait(
+        &mut self,
+        project_id: ProjectId,
+        compile_id: CompileId,
+        name: String,
+        parameters: ParameterSet,
+    ) -> Result<Backtest, Error> {
+        self.granted()?;
+        self.backtest(project_id, &compile_id, &name, &parameters)
+            .await
+    }
+
+    async fn run_backtests(&mut self, batch: Batch) -> Result<Vec<ItemResult>, Error> {
+        self.granted()?;
+        let total = batch.items.len();
+        if batch.concurrency == 0 {
+            return Err(Error::InvalidArgument(
+                "run-backtests: `concurrency` is 0; it begins at 1".to_owned(),
+            ));
+        }
+        if total > BATCH {
+            return Err(Error::InvalidArgument(format!(
+                "run-backtests: {total} items; a batch has at most {BATCH}"
+            )));
+        }
+        let parallel = usize::try_from(batch.concurrency.min(self.parallel)).unwrap_or(1);
+        let running = batch.items.into_iter().enumerate().map(|(at, item)| {
+            let (workflow, compile) = (self.clone(), batch.compile_id.clone());
+            async move { (at, workflow.item(batch.project_id, compile, item).await) }
+        });
+        let mut running = stream::iter(running).buffer_unordered(parallel);
+        let mut results = Vec::with_capacity(total);
+        self.report(0, total);
+        while let Some(result) = running.next().await {
+            results.push(result);
+            self.report(results.len(), total);
+        }
+        results.sort_by_key(|(at, _)| *at);
+        Ok(results.into_iter().map(|(_, result)| result).collect())
+    }
+}
+
+impl Workflow {
+    fn report(&self, ended: usize, total: usize) {
+        let share = |count: usize| u32::try_from(count).map_or(f64::MAX, f64::from);
+        let fraction = share(ended) / share(total.max(1));
+        self.progress
+            .send(fraction, &format!("{ended} of {total} backtests ended"));
+    }
+}

@@ -1,0 +1,113 @@
+//! Waiting for QuantConnect: how often to ask, what to put up with, and when to give up.
+//!
+//! Invariant: nothing is sent twice unless it is certain that the first time nothing was done, and nothing is
+//! sent when the invocation is about to end.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use crate::contract::quantconnect::api::types::Error;
+
+/// The first wait between two questions.
+const FIRST: Duration = Duration::from_millis(100);
+/// The longest one.
+const LONGEST: Duration = Duration::from_secs(5);
+/// By how much each is longer than the one before.
+const GROWTH: f64 = 1.5;
+/// How many questions in a row may be lost before that is the answer.
+const LOST: u32 = 5;
+/// What is left to the agent to do something with the answer.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// How long there is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    deadline: Instant,
+}
+
+impl Patience {
+    /// Until shortly before the invocation is cut off.
+    pub(super) fn until(deadline: Instant) -> Self {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let grace = GRACE.min(left / 10);
+        Self {
+            deadline: deadline.checked_sub(grace).unwrap_or(deadline),
+        }
+    }
+
+    /// Sends a call that must not be sent twice. Only "too many calls" is waited out: nothing
+    /// was done then.
+    pub(super) async fn send<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let mut wait = FIRST;
+        loop {
+            if Instant::now() >= self.deadline {
+                return Err(Error::TimedOut(
+                    "not sent: the time of the invocation is up".to_owned(),
+                ));
+            }
+            match call().await {
+                Err(Error::RateLimited(seconds)) => {
+                    wait = longer(wait);
+                    if !self.sleep(wait.max(length(seconds))).await {
+                        return Err(Error::RateLimited(seconds));
+                    }
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Asks until the answer is the last one.
+    pub(super) async fn poll<T, F>(
+        &self,
+        what: &str,
+        mut read: impl FnMut() -> F,
+        ended: impl Fn(&T) -> bool,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let begun = Instant::now();
+        let mut wait = FIRST;
+        let mut lost = 0;
+        loop {
+            if !self.sleep(wait).await {
+                return Err(Error::TimedOut(format!(
+                    "{what} was not over after {:.1} s, when the time of the invocation was up; it goes on at QuantConnect",
+                    begun.elapsed().as_secs_f64()
+                )));
+            }
+            wait = longer(wait);
+            match read().await {
+                Ok(answer) if ended(&answer) => return Ok(answer),
+                Ok(_) | Err(Error::NotReady(_)) => lost = 0,
+                Err(Error::RateLimited(seconds)) => wait = longer(wait).max(length(seconds)),
+                // A read changes nothing, and the connection may come back.
+                Err(Error::Unavailable(_) | Error::TimedOut(_)) if lost < LOST => lost += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits, if there is that much time.
+    async fn sleep(&self, wait: Duration) -> bool {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if wait >= left {
+            return false;
+        }
+        tokio::time::sleep(wait).await;
+        true
+    }
+}
+
+fn longer(wait: Duration) -> Duration {
+    wait.mul_f64(GROWTH).min(LONGEST)
+}
+
+/// A length of time as the contract has it; nonsense is none.
+fn length(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}

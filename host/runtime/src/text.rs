@@ -1,0 +1,32 @@
+//! Text from plugins on its way into logs, errors and terminals: data, bounded and never interpreted.
+
+/// One line of at most `limit` bytes: control characters are written out, and what is too long is cut.
+pub(crate) fn line(text: &str, limit: usize) -> String {
+    let mut line = String::with_capacity(text.len().min(limit));
+    for letter in text.chars() {
+        let before = line.len();
+        if letter.is_control() {
+            line.extend(letter.escape_default());
+        } else {
+            line.push(letter);
+        }
+        if line.len() > limit {
+            line.truncate(before);
+            line.push('…');
+            break;
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_do_nothing_and_length_is_bounded() {
+        assert_eq!(line("a\n\u{1b}[31mb", 100), "a\\n\\u{1b}[31mb");
+        assert_eq!(line("äöü", 4), "äö…");
+        assert_eq!(line("\n\n\n", 3), "\\n…");
+    }
+}

@@ -1,0 +1,154 @@
+//! WASI with nothing in it.
+//!
+//! Toolchains import WASI whether a program needs it or not, so its interfaces are there; but there is no file, no
+//! argument, no variable of the environment and no standard input; every address is refused, and every
+//! name. What a guest prints becomes lines of the log.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::AsyncWrite;
+use wasmtime::component::Linker;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
+
+use crate::instance::Instance;
+use crate::services::log::{Lines, Source};
+
+/// The longest line that is put together from what a guest prints, in bytes.
+const LINE: usize = 4096;
+/// How much a guest may write at a time.
+const PERMIT: usize = 64 << 10;
+/// The most random bytes that a guest gets at a time.
+const RANDOM: u64 = 1 << 20;
+
+/// Puts the interfaces of WASI into a linker.
+pub(crate) fn link(linker: &mut Linker<Instance>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)
+}
+
+/// The world as a guest sees it: empty.
+pub(crate) fn nothing(lines: &Arc<Lines>) -> WasiCtx {
+    WasiCtxBuilder::new()
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .max_random_size(RANDOM)
+        .stdout(Printed::new(lines, Source::Stdout))
+        .stderr(Printed::new(lines, Source::Stderr))
+        .build()
+}
+
+/// One of the two standard outputs.
+struct Printed {
+    lines: Arc<Lines>,
+    source: Source,
+}
+
+impl Printed {
+    fn new(lines: &Arc<Lines>, source: Source) -> Self {
+        Self {
+            lines: Arc::clone(lines),
+            source,
+        }
+    }
+
+    fn stream(&self) -> Stream {
+        Stream {
+            lines: Arc::clone(&self.lines),
+            source: self.source,
+            line: Vec::new(),
+        }
+    }
+}
+
+impl IsTerminal for Printed {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Printed {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.stream())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.stream())
+    }
+}
+
+/// Puts lines together. A line that is too long is handed on in parts.
+struct Stream {
+    lines: Arc<Lines>,
+    source: Source,
+    line: Vec<u8>,
+}
+
+impl Stream {
+    fn take(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if *byte != b'\n' {
+                self.line.push(*byte);
+            }
+            if *byte == b'\n' || self.line.len() >= LINE {
+                self.end_line();
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        if !line.is_empty() {
+            self.lines
+                .printed(self.source, &String::from_utf8_lossy(&line));
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.end_line();
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Stream {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for Stream {
+    fn write(&mut self, bytes: wasmtime_wasi_io::bytes::Bytes) -> StreamResult<()> {
+        self.take(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(PERMIT)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        self.take(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
