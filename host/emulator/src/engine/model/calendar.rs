@@ -29,16 +29,21 @@ const EXTRAORDINARY: [Date; 10] = [
 /// Every trading day from [`FIRST_DAY`] to `last`, inclusive.
 pub(super) fn trading_days(last: Date) -> Vec<Date> {
     let mut days = Vec::new();
-    let mut closed = BTreeSet::new();
-    let mut year = 0;
-    for day in FIRST_DAY.series(1.day()).take_while(|day| *day <= last) {
-        if day.year() != year {
-            year = day.year();
-            closed = holidays(year);
-        }
-        let weekend = matches!(day.weekday(), Weekday::Saturday | Weekday::Sunday);
-        if !weekend && !closed.contains(&day) {
-            days.push(day);
+    // 1998-01-01 was a Thursday, the fourth day of its week.
+    let mut weekday = 4;
+    for year in FIRST_DAY.year()..=last.year() {
+        let closed = holidays(year);
+        for month in 1..=12 {
+            for number in 1..=31 {
+                let Ok(day) = Date::new(year, month, number) else {
+                    break;
+                };
+                let weekend = weekday >= 6;
+                weekday = weekday % 7 + 1;
+                if !weekend && (FIRST_DAY..=last).contains(&day) && !closed.contains(&day) {
+                    days.push(day);
+                }
+            }
         }
     }
     days
