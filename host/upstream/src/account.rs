@@ -108,6 +108,10 @@ impl Account {
                 }
                 Err(NoSession::Late) => return Err(timed_out(started)),
             };
+            // A place may have been had at the last moment, or for a call that came too late.
+            if Instant::now() >= call.deadline {
+                return Err(timed_out(started));
+            }
             let Some(shape) = lease.session.shape(&call.target) else {
                 return Err(self.lacks(&call.target, lease.session.info().name.as_str()));
             };

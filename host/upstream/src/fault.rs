@@ -97,11 +97,17 @@ fn http_error(error: StreamableHttpError<reqwest::Error>) -> Delivery {
 
 /// An error with its causes, none of them twice.
 pub(crate) fn words(error: &(dyn Error + 'static)) -> String {
-    let mut told = match error.downcast_ref::<DynamicTransportError>() {
+    if let Some(error) = error.downcast_ref::<DynamicTransportError>() {
         // Its own words are the name of a type.
-        Some(error) => return words(error.error.as_ref()),
-        None => error.to_string(),
-    };
+        return words(error.error.as_ref());
+    }
+    if let Some(StreamableHttpError::Client(error)) =
+        error.downcast_ref::<StreamableHttpError<reqwest::Error>>()
+    {
+        // It does not tell its cause as one.
+        return words(error);
+    }
+    let mut told = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         let words = cause.to_string();

@@ -23,6 +23,10 @@ use crate::text::{EXCERPT, Redactor, excerpt};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Shorter than the idle time-outs of servers (uvicorn's is 5 s), so that a call is not written
+/// into a connection that is just being closed: for a write that is an unknown outcome.
+const POOL_IDLE: Duration = Duration::from_secs(4);
+
 /// How often a response stream that broke is taken up again where the server offers that.
 const RESUMPTIONS: usize = 3;
 
@@ -81,6 +85,7 @@ impl HttpConnector {
         }
         let mut builder = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(POOL_IDLE)
             .redirect(Policy::none());
         if is_loopback(&url) {
             builder = builder.no_proxy();

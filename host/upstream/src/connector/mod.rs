@@ -20,6 +20,7 @@ use rmcp::service::{ClientInitializeError, Peer, RoleClient, RunningService};
 use rmcp::transport::IntoTransport;
 use secrecy::SecretString;
 use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use http::HttpConnector;
 pub use pipe::PipeConnector;
@@ -94,37 +95,36 @@ pub struct Connection {
     ending: Ending,
 }
 
-/// How a transport learns and tells why it ended.
+/// How a transport learns that it is to end, and tells why it did.
 pub(crate) struct Ending {
     /// Set once, with the cause, when the other side is gone. Closed unset by transports that
     /// have nothing to tell.
     cause: watch::Receiver<Option<String>>,
-    /// Dropped with the connection: the sign to tear down what the transport left running.
-    _alive: Option<tokio_util::sync::DropGuard>,
+    /// The sign to tear down what the transport left running.
+    stop: CancellationToken,
+    /// Gives the sign when the connection is dropped.
+    _guard: DropGuard,
 }
 
 impl Ending {
+    /// `stop` is cancelled at the latest when the connection is dropped.
+    pub(crate) fn new(cause: watch::Receiver<Option<String>>, stop: CancellationToken) -> Self {
+        Self {
+            cause,
+            _guard: stop.clone().drop_guard(),
+            stop,
+        }
+    }
+
     /// For a transport whose end has no story.
     pub(crate) fn silent() -> Self {
         let (_, cause) = watch::channel(None);
-        Self {
-            cause,
-            _alive: None,
-        }
+        Self::new(cause, CancellationToken::new())
     }
 
-    pub(crate) fn new(
-        cause: watch::Receiver<Option<String>>,
-        alive: tokio_util::sync::DropGuard,
-    ) -> Self {
-        Self {
-            cause,
-            _alive: Some(alive),
-        }
-    }
-
-    /// Waits for the other side's end.
-    async fn over(&self) {
+    /// Ends the transport and waits for the other side's end.
+    async fn bring_about(&self) {
+        self.stop.cancel();
         let _ = self.cause.clone().wait_for(Option::is_some).await;
     }
 
@@ -175,7 +175,7 @@ impl Connection {
     /// Ends the session and waits until the other side is gone, if its transport can tell.
     pub(crate) async fn close(&self) {
         self.service.cancellation_token().cancel();
-        self.ending.over().await;
+        self.ending.bring_about().await;
     }
 
     /// Why the session ended, if its transport can tell; call it only once it has.

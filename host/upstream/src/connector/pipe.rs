@@ -3,10 +3,12 @@
 use std::io;
 
 use qchost_catalog::BoxFuture;
+use rmcp::transport::async_rw::AsyncRwTransport;
 use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{ConnectError, Connection, Connector, Ending};
+use crate::MAX_MESSAGE;
 use crate::text::Redactor;
 
 /// Opens sessions over what a closure gives: our end of a pipe whose other end a server reads.
@@ -33,10 +35,11 @@ where
 {
     fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>> {
         Box::pin(async move {
-            let pipe = (self.open)().map_err(|error| {
+            let (read, write) = (self.open)().map_err(|error| {
                 ConnectError::Transient(format!("cannot start {}: {error}", self.name))
             })?;
-            Connection::open(pipe, Ending::silent(), &Redactor::default()).await
+            let transport = AsyncRwTransport::new(read, write).with_max_line_length(MAX_MESSAGE);
+            Connection::open(transport, Ending::silent(), &Redactor::default()).await
         })
     }
 

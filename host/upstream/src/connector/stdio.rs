@@ -157,7 +157,7 @@ impl Connector for StdioConnector {
                 let _ = tokio::time::timeout(LAST_OUTPUT, stderr).await;
                 tell.send_replace(Some(obituary(&name, &status, &last.get())));
             });
-            let ending = Ending::new(cause, stop.drop_guard());
+            let ending = Ending::new(cause, stop);
             let transport = AsyncRwTransport::new(stdout, stdin).with_max_line_length(MAX_MESSAGE);
             Connection::open(transport, ending, &self.redactor).await
         })

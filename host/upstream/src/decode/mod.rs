@@ -14,6 +14,8 @@ mod failure;
 mod text;
 
 #[cfg(test)]
+mod property;
+#[cfg(test)]
 mod tests;
 
 use qchost_catalog::{Access, Failure, Operation, Outcome};

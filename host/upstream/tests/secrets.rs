@@ -1,0 +1,195 @@
+//! With every log at `trace`, no secret is in a line of it, nor in an error.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod support;
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use qchost_upstream::{HttpConnector, permits};
+use secrecy::SecretString;
+use serde_json::json;
+use support::web::{Web, by_hand, page};
+use support::{Log, accounts, call, options, stdio};
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+
+/// The token of a connection, a brokerage's password, and an ordinary argument.
+const TOKEN: &str = "tok-4711-0815";
+const PASSWORD: &str = "pass-1234-word";
+const ARGUMENT: &str = "arg-of-no-concern";
+
+const LONG: u64 = 20_000;
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// All that is logged while `work` runs on this thread, with or without the cap.
+fn logged(capped: bool, work: impl Future<Output = String>) -> (String, String) {
+    let lines = Lines::default();
+    let print = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
+        .with_writer(lines.clone())
+        .with_filter(LevelFilter::TRACE)
+        .with_filter(filter_fn(move |metadata| !capped || permits(metadata)));
+    let subscriber = tracing_subscriber::registry().with(print);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let told = tracing::subscriber::with_default(subscriber, || runtime.block_on(work));
+    let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    (log, told)
+}
+
+fn deployment(id: u64, step: &str) -> serde_json::Value {
+    json!({
+        "id": id,
+        "note": ARGUMENT,
+        "brokerage": { "id": "SomeBrokerage", "password": PASSWORD },
+        "dataProviders": { "SomeProvider": { "key": PASSWORD } },
+        "script": [{ "error": step }],
+    })
+}
+
+/// Calls over standard streams and HTTP, well and badly; gives all errors.
+async fn use_everything() -> String {
+    let log = Log::new();
+    let mut told = Vec::new();
+
+    let child = accounts(stdio(&log, &["child"], &[("TEST_TOKEN", TOKEN)]), options());
+    // A server that quotes what it got, and what it was started with.
+    let quote = format!(
+        "Error executing tool create_live_algorithm: cannot log in with {PASSWORD} and {TOKEN}"
+    );
+    told.push(call(&child, "create_live_algorithm", deployment(1, &quote), LONG).await);
+    let validation = format!(
+        "1 validation error for create_live_algorithmArguments\nmodel.brokerage\n  Wrong {PASSWORD} [type=x, input_value={{'password': '{PASSWORD}'}}, input_type=dict]"
+    );
+    told.push(
+        call(
+            &child,
+            "create_live_algorithm",
+            deployment(2, &validation),
+            LONG,
+        )
+        .await,
+    );
+    let dying = json!({ "id": 3, "note": ARGUMENT, "script": ["exit"] });
+    told.push(call(&child, "create_backtest", dying, LONG).await);
+    child.close().await;
+    let crashing = accounts(stdio(&log, &["crash"], &[("TEST_TOKEN", TOKEN)]), options());
+    told.push(
+        call(
+            &crashing,
+            "create_backtest",
+            json!({ "note": ARGUMENT }),
+            600,
+        )
+        .await,
+    );
+
+    let secret = || {
+        [(
+            "Authorization".to_owned(),
+            SecretString::from(format!("Bearer {TOKEN}")),
+        )]
+    };
+    let web = Web::scripted(log.path.clone(), 0);
+    let url = format!("{}?key={TOKEN}", web.url());
+    let over_http = accounts(HttpConnector::new(&url, secret()).unwrap(), options());
+    told.push(
+        call(
+            &over_http,
+            "create_live_algorithm",
+            deployment(4, &quote),
+            LONG,
+        )
+        .await,
+    );
+    let (_, refusing) = by_hand(|_, _| page(502));
+    let refused = accounts(
+        HttpConnector::new(&format!("{}?key={TOKEN}", refusing.url()), secret()).unwrap(),
+        options(),
+    );
+    told.push(
+        call(
+            &refused,
+            "create_backtest",
+            json!({ "note": ARGUMENT }),
+            LONG,
+        )
+        .await,
+    );
+    drop(refusing);
+    let nobody = accounts(
+        HttpConnector::new(&format!("http://127.0.0.1:1/?key={TOKEN}"), secret()).unwrap(),
+        options(),
+    );
+    told.push(call(&nobody, "create_backtest", json!({ "note": ARGUMENT }), 600).await);
+
+    assert!(told.iter().all(Result::is_err), "{told:?}");
+    let health = [&child, &crashing, &over_http, &refused, &nobody]
+        .map(|accounts| accounts.health(support::ACCOUNT));
+    format!("{told:?} {health:?}")
+}
+
+#[test]
+fn no_secret_and_no_argument_is_logged_or_told() {
+    let (log, told) = logged(true, use_everything());
+    for secret in [TOKEN, PASSWORD, ARGUMENT] {
+        let line = log.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "in the log");
+        assert!(!told.contains(secret), "{told}");
+    }
+    // It was a log of everything else.
+    for part in [
+        "DEBUG",
+        "WARN",
+        "upstream_call",
+        "create_live_algorithm",
+        "[redacted]",
+    ] {
+        assert!(log.contains(part), "{part} is missing in {log}");
+    }
+    assert!(told.contains("[redacted]"), "{told}");
+}
+
+#[test]
+fn without_the_cap_the_libraries_would_log_them() {
+    let (log, _) = logged(false, use_everything());
+    for secret in [TOKEN, PASSWORD, ARGUMENT] {
+        assert!(
+            log.contains(secret),
+            "the test above could not fail for {secret}"
+        );
+    }
+}

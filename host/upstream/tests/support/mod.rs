@@ -1,0 +1,135 @@
+//! What the integration tests share.
+
+#![allow(dead_code)]
+
+pub mod pipes;
+pub mod scripted;
+pub mod web;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use qchost_catalog::{Call, Failure, Outcome, Target, Upstream as _, by_tool};
+use qchost_upstream::{Account, AccountOptions, Accounts, Backoff, Connector, StdioConnector};
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+
+pub const ACCOUNT: &str = "research";
+
+/// Short and predictable waits.
+pub fn options() -> AccountOptions {
+    AccountOptions {
+        connections: 1,
+        connect_timeout: Duration::from_secs(20),
+        backoff: Backoff {
+            initial: Duration::from_millis(50),
+            max: Duration::from_millis(400),
+            jitter: 0.0,
+        },
+        ..AccountOptions::default()
+    }
+}
+
+pub fn accounts(connector: impl Connector + 'static, options: AccountOptions) -> Accounts {
+    Accounts::new([Account::new(ACCOUNT, Arc::new(connector), options)]).unwrap()
+}
+
+/// Calls a tool with these arguments and so many milliseconds of time.
+pub async fn call(accounts: &Accounts, tool: &str, arguments: Value, millis: u64) -> Outcome {
+    let target = by_tool(tool).map_or(Target::Unknown(tool), Target::Known);
+    let arguments: Map<String, Value> = serde_json::from_value(arguments).unwrap();
+    accounts
+        .call(Call {
+            account: ACCOUNT,
+            target,
+            arguments,
+            deadline: Instant::now() + Duration::from_millis(millis),
+        })
+        .await
+}
+
+/// The scripted server's log.
+pub struct Log {
+    _directory: tempfile::TempDir,
+    pub path: PathBuf,
+}
+
+impl Log {
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        Self {
+            _directory: directory,
+            path,
+        }
+    }
+
+    pub fn events(&self, kind: &str) -> Vec<Value> {
+        let log = std::fs::read_to_string(&self.path).unwrap_or_default();
+        log.lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .filter(|line| line["event"] == kind)
+            .collect()
+    }
+
+    /// Waits, with a bound, until there are so many events of a kind.
+    pub async fn wait_for(&self, kind: &str, count: usize) -> Vec<Value> {
+        wait_until(&format!("{count} times `{kind}`"), || {
+            self.events(kind).len() >= count
+        })
+        .await;
+        self.events(kind)
+    }
+}
+
+pub async fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < until, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The scripted server as a program. `cargo test` builds it with the tests.
+pub fn server() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let directory = test.parent().and_then(Path::parent).unwrap();
+    let server = directory.join("examples").join("scripted_server");
+    assert!(
+        server.exists(),
+        "{} is missing; run: cargo build -p qchost-upstream --examples",
+        server.display()
+    );
+    server
+}
+
+/// A connector that runs the scripted server with these further words.
+pub fn stdio(log: &Log, words: &[&str], secrets: &[(&str, &str)]) -> StdioConnector {
+    let mut args = vec![log.path.display().to_string()];
+    args.extend(words.iter().map(|word| (*word).to_owned()));
+    let secrets = secrets
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), SecretString::from(*value)))
+        .collect();
+    let command = server().display().to_string();
+    StdioConnector::new(
+        command,
+        args,
+        vec![("PLAIN".to_owned(), "kept".to_owned())],
+        secrets,
+        None,
+    )
+    .unwrap()
+}
+
+pub fn is_running(pid: &Value) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // A zombie is no longer running.
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+}
+
+pub fn failure(outcome: Outcome) -> Failure {
+    outcome.unwrap_err()
+}

@@ -1,0 +1,211 @@
+//! Servers behind HTTP: the scripted one, and one whose every answer is written by hand.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Response, StatusCode};
+use axum::routing::any;
+use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
+use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::task::JoinHandle;
+
+use super::scripted::Scripted;
+
+/// An HTTP server that dies, connections and all, when it is killed.
+pub struct Web {
+    pub address: SocketAddr,
+    task: JoinHandle<()>,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Web {
+    /// A runtime of its own: when that goes, so does every connection.
+    fn serve(router: Router, port: u16) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let guard = runtime.enter();
+        let listener = listen(port);
+        let address = listener.local_addr().unwrap();
+        let task = runtime.spawn(async move {
+            axum::serve(listener, router).await.unwrap();
+        });
+        drop(guard);
+        Self {
+            address,
+            task,
+            runtime: Some(runtime),
+        }
+    }
+
+    /// The scripted server, on any port if `port` is 0.
+    pub fn scripted(log: PathBuf, port: u16) -> Self {
+        let service = StreamableHttpService::new(
+            move || Ok(Scripted::new(log.clone(), true)),
+            Arc::new(LocalSessionManager::default()),
+            StreamableHttpServerConfig::default(),
+        );
+        Self::serve(Router::new().nest_service("/mcp", service), port)
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/mcp", self.address)
+    }
+
+    pub fn kill(mut self) -> u16 {
+        let port = self.address.port();
+        self.stop();
+        port
+    }
+
+    fn stop(&mut self) {
+        self.task.abort();
+        if let Some(runtime) = self.runtime.take() {
+            // Every socket is closed when the thread is done; a runtime must not wait in another.
+            let closing = std::thread::spawn(move || drop(runtime));
+            closing.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Web {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn listen(port: u16) -> TcpListener {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(([127, 0, 0, 1], port).into()).unwrap();
+    socket.listen(128).unwrap()
+}
+
+/// A port that nothing listens on.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// One answer: status, headers, body.
+pub type Answer = (u16, Vec<(&'static str, String)>, String);
+
+/// The headers of every request and how often a tool was called.
+#[derive(Clone, Default)]
+pub struct Seen(Arc<Mutex<(Vec<HeaderMap>, usize)>>);
+
+impl Seen {
+    pub fn calls(&self) -> usize {
+        self.0.lock().unwrap().1
+    }
+
+    pub fn headers(&self) -> Vec<HeaderMap> {
+        self.0.lock().unwrap().0.clone()
+    }
+}
+
+/// Shakes hands, and answers the calls of tools by `reply(how many came before, request)`.
+/// A status of 0 closes the connection without an answer.
+pub fn by_hand(reply: impl Fn(usize, &Value) -> Answer + Send + Sync + 'static) -> (Seen, Web) {
+    let seen = Seen::default();
+    let notes = seen.clone();
+    let reply = Arc::new(reply);
+    let handler = move |headers: HeaderMap, body: Bytes| {
+        let (notes, reply) = (notes.clone(), reply.clone());
+        async move {
+            notes.0.lock().unwrap().0.push(headers);
+            let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let json = |result: Value| {
+                let body = json!({ "jsonrpc": "2.0", "id": request["id"], "result": result });
+                (
+                    200,
+                    vec![("content-type", "application/json".to_owned())],
+                    body.to_string(),
+                )
+            };
+            let tool = |name: &str| json!({ "name": name, "inputSchema": { "type": "object" } });
+            let (status, headers, body) = match request["method"].as_str() {
+                Some("initialize") => json(json!({
+                    "protocolVersion": request["params"]["protocolVersion"],
+                    "capabilities": { "tools": {} },
+                    "serverInfo": { "name": "by hand", "version": "0" },
+                })),
+                Some("tools/list") => {
+                    json(json!({ "tools": [tool("read_backtest"), tool("create_backtest")] }))
+                }
+                Some("tools/call") => {
+                    let before = {
+                        let mut notes = notes.0.lock().unwrap();
+                        notes.1 += 1;
+                        notes.1 - 1
+                    };
+                    reply(before, &request)
+                }
+                Some(_) => (202, Vec::new(), String::new()),
+                None => (405, Vec::new(), String::new()),
+            };
+            if status == 0 {
+                return Response::builder()
+                    .header("content-type", "application/json")
+                    .body(broken())
+                    .unwrap();
+            }
+            let mut response = Response::builder().status(StatusCode::from_u16(status).unwrap());
+            for (name, value) in headers {
+                response = response.header(name, value);
+            }
+            response.body(Body::from(body)).unwrap()
+        }
+    };
+    (seen, Web::serve(Router::new().fallback(any(handler)), 0))
+}
+
+/// A body that breaks off: the connection is cut after the headers.
+fn broken() -> Body {
+    let cut = Err::<Bytes, _>(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
+    Body::from_stream(futures::stream::iter([cut]))
+}
+
+/// What a tool answers when all is well.
+pub fn success(request: &Value) -> Answer {
+    let content = json!([{ "type": "text", "text": r#"{"success": true}"# }]);
+    let body = json!({ "jsonrpc": "2.0", "id": request["id"], "result": { "content": content } });
+    (
+        200,
+        vec![("content-type", "application/json".to_owned())],
+        body.to_string(),
+    )
+}
+
+/// A page that is no answer.
+pub fn page(status: u16) -> Answer {
+    (
+        status,
+        vec![("content-type", "text/html".to_owned())],
+        "<html>no</html>".to_owned(),
+    )
+}
+
+/// Serves one answer at every path.
+pub fn files(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Web {
+    let answer = Arc::new(answer);
+    let handler = move |uri: axum::http::Uri| {
+        let answer = answer.clone();
+        async move {
+            let (status, headers, body) = answer(uri.path());
+            let mut response = Response::builder().status(status);
+            for (name, value) in headers {
+                response = response.header(name, value);
+            }
+            response.body(Body::from(body)).unwrap()
+        }
+    };
+    Web::serve(Router::new().fallback(any(handler)), 0)
+}
