@@ -1,0 +1,45 @@
+//! `raw`: a known tool is the same operation, an unknown one needs its own grant.
+
+use qchost_sdk::prelude::*;
+use serde_json::Value;
+
+use crate::checks::{Checks, not_found};
+
+pub(crate) fn run(checks: &mut Checks) -> Option<()> {
+    let call = |tool: &str, arguments: &str| {
+        let answer = raw::call_tool(tool, arguments)?;
+        serde_json::from_str::<Value>(&answer)
+            .map_err(|error| Error::UnexpectedResponse(format!("{error}: {answer}")))
+    };
+    let function = "call-tool";
+    checks.answer(
+        function,
+        "gives the whole answer",
+        call("read_account", "{}"),
+        |it| it.get("organizationId").is_some_and(Value::is_string),
+    )?;
+    let refused = call("read_project", r#"{"projectId": 1}"#);
+    checks.refusal(function, "keeps the kind of an error", refused, not_found);
+    for arguments in ["", "{", "[]", "7"] {
+        let refused = call("read_account", arguments);
+        checks.refusal(
+            function,
+            "refuses arguments that are no JSON object",
+            refused,
+            |it| matches!(it, Error::InvalidArgument(_)),
+        );
+    }
+    checks.refusal(
+        function,
+        "denies an unknown tool that is not granted",
+        call("another_tool", "{}"),
+        |it| matches!(it, Error::Denied(denial) if !denial.reason.is_empty()),
+    );
+    checks.refusal(
+        function,
+        "sends an unknown tool that is granted",
+        call("no_such_tool", "{}"),
+        |it| !matches!(it, Error::Denied(_)),
+    );
+    Some(())
+}
