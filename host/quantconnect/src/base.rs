@@ -98,6 +98,11 @@ impl BaseUrl {
         self.loopback
     }
 
+    /// Whether it is plain `http`, so that no certificate is ever looked at.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.url.scheme() == "http"
+    }
+
     /// Scheme, host and port, for messages.
     pub(crate) fn origin(&self) -> String {
         self.url.origin().ascii_serialization()

@@ -133,6 +133,10 @@ impl RestClient {
                 .no_proxy()
                 .resolve_to_addrs("localhost", &localhost());
         }
+        if base.is_plain() {
+            // Reading the system's certificates takes time, and a bare machine has none.
+            builder = builder.tls_certs_only([]);
+        }
         let http = builder
             .build()
             .map_err(|error| RestError::Client(causes(error)))?;
