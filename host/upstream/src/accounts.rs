@@ -1,6 +1,7 @@
 //! All accounts of a host, as the one [`Upstream`] that the gate owns.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
@@ -12,9 +13,13 @@ use crate::health::AccountHealth;
 use crate::pool::NoSession;
 
 /// The accounts by name. Each has connections of its own; none can slow another one down.
+///
+/// Cloning gives another handle to the same accounts: one goes to the gate, one stays with
+/// whoever reports their health.
+#[derive(Clone)]
 pub struct Accounts {
-    by_name: BTreeMap<String, Account>,
-    downloader: Downloader,
+    by_name: Arc<BTreeMap<String, Account>>,
+    downloader: Arc<Downloader>,
 }
 
 impl Accounts {
@@ -26,8 +31,8 @@ impl Accounts {
     pub fn new(accounts: impl IntoIterator<Item = Account>) -> Result<Self, ConfigError> {
         let named = |account: Account| (account.name().to_owned(), account);
         Ok(Self {
-            by_name: accounts.into_iter().map(named).collect(),
-            downloader: Downloader::new()?,
+            by_name: Arc::new(accounts.into_iter().map(named).collect()),
+            downloader: Arc::new(Downloader::new()?),
         })
     }
 

@@ -14,7 +14,7 @@ pub enum ConnectionState {
     Connecting,
     /// At least one session is open.
     Connected,
-    /// No session is open, and the last try failed.
+    /// No session is open: the last one was lost, or the last try failed.
     Down,
 }
 

@@ -162,7 +162,10 @@ impl Pool {
     }
 
     pub(crate) fn health(&self, account: &str) -> AccountHealth {
-        let slots = self.slots();
+        let mut slots = self.slots();
+        for slot in slots.iter_mut() {
+            slot.notice_loss(&self.options);
+        }
         let open = || slots.iter().filter_map(Slot::session);
         let state = if open().next().is_some() {
             ConnectionState::Connected
@@ -324,6 +327,10 @@ impl Slot {
             return;
         }
         let useful = session.has_answered();
+        let told = session
+            .end()
+            .unwrap_or_else(|| "the session was lost".to_owned());
+        self.last_error = Some(told);
         self.state = State::Empty;
         self.since = Instant::now();
         if useful {

@@ -104,6 +104,11 @@ impl Session {
         self.answered.load(Ordering::Relaxed)
     }
 
+    /// Why it ended, as far as that is known yet.
+    pub(crate) fn end(&self) -> Option<String> {
+        self.connection.end()
+    }
+
     /// Takes it out of service; calls that are under way on it still get their answers.
     pub(crate) fn give_up(&self) {
         self.broken.store(true, Ordering::Relaxed);

@@ -140,6 +140,10 @@ async fn killing_the_server_fails_each_call_by_its_own_rule() {
         assert!(status.unwrap().success());
     };
     let (read, write, ()) = tokio::join!(read, write, kill);
+    assert_eq!(
+        accounts.health(ACCOUNT).unwrap().state,
+        ConnectionState::Connected
+    );
     assert_eq!(read.unwrap()["success"], json!(true));
     let Failure::UnknownOutcome(reason) = failure(write) else {
         panic!()
@@ -153,6 +157,31 @@ async fn killing_the_server_fails_each_call_by_its_own_rule() {
             .count()
     };
     assert_eq!((sent(1), sent(2)), (2, 1));
+}
+
+#[tokio::test]
+async fn a_server_that_dies_while_nobody_calls_is_reported_down_and_restarted_by_the_next_call() {
+    let log = Log::new();
+    let accounts = accounts(stdio(&log, &[], &[]), options());
+    call(&accounts, "create_backtest", json!({ "id": 1 }), LONG)
+        .await
+        .unwrap();
+    let pid = log.events("start")[0]["pid"].to_string();
+    let status = std::process::Command::new("kill")
+        .args(["-KILL", &pid])
+        .status();
+    assert!(status.unwrap().success());
+    let health = || accounts.health(ACCOUNT).unwrap();
+    wait_until("the loss", || health().state == ConnectionState::Down).await;
+    assert!(health().last_error.is_some());
+    call(&accounts, "create_backtest", json!({ "id": 2 }), LONG)
+        .await
+        .unwrap();
+    assert_eq!(
+        (health().state, health().last_error),
+        (ConnectionState::Connected, None)
+    );
+    assert_eq!(log.events("start").len(), 2);
 }
 
 #[tokio::test]
@@ -360,6 +389,8 @@ async fn closing_leaves_no_process_behind() {
         assert!(is_running(&server) && is_running(&child));
         accounts.close().await;
         assert!(!is_running(&server), "{words:?}");
+        let health = accounts.health(ACCOUNT).unwrap();
+        assert_eq!((health.state, health.sessions), (ConnectionState::Idle, 0));
         wait_until("the child's end", || !is_running(&child)).await;
         // And it opens again.
         call(&accounts, "read_account", json!({ "id": 2 }), LONG)

@@ -178,6 +178,11 @@ impl Connection {
         self.ending.bring_about().await;
     }
 
+    /// Why the session ended, as far as that is known yet.
+    pub(crate) fn end(&self) -> Option<String> {
+        self.ending.cause.borrow().clone()
+    }
+
     /// Why the session ended, if its transport can tell; call it only once it has.
     pub(crate) async fn cause(&self) -> Option<String> {
         self.ending.cause().await

@@ -67,7 +67,7 @@ impl Decoder<'_> {
             _ => {}
         }
         if says(&NOT_SENT) {
-            return Failure::Unavailable(shown);
+            return Failure::Unavailable(format!("the server cannot reach QuantConnect: {shown}"));
         }
         if lower.trim().is_empty() {
             return self.lost("the server's own request to QuantConnect failed without a word, as its time-outs do");
