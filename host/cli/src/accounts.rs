@@ -8,7 +8,8 @@ use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
 use qchost_emulator::Emulator;
 use qchost_quantconnect::{CLOUD, Credentials, Options, RestClient, RestOptions, Server};
 use qchost_upstream::{
-    Account as Connected, AccountOptions, Accounts, Connector, HttpConnector, PipeConnector, StdioConnector,
+    Account as Connected, AccountOptions, Accounts, Connector, HttpConnector, PipeConnector,
+    StdioConnector,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use std::time::Instant;
@@ -22,7 +23,8 @@ const PIPE: usize = 1 << 20;
 /// The connections, with the emulators that some of them lead to.
 pub struct Connections {
     pub accounts: Arc<Accounts>,
-    pub emulators: Vec<Emulator>,
+    #[expect(dead_code, reason = "an emulator runs as long as its handle is held")]
+    emulators: Vec<Emulator>,
     /// The REST API behind each embedded account, for `doctor`.
     pub rest: BTreeMap<String, RestClient>,
 }
@@ -48,7 +50,9 @@ impl Upstream for Shared {
 }
 
 /// Prepares the connection of every account. Nothing is connected yet, but emulators run.
-pub async fn prepare<'a>(accounts: impl IntoIterator<Item = (&'a str, &'a Account)>) -> Result<Connections> {
+pub async fn prepare<'a>(
+    accounts: impl IntoIterator<Item = (&'a str, &'a Account)>,
+) -> Result<Connections> {
     let mut emulators = Vec::new();
     let mut rest = BTreeMap::new();
     let mut connected = Vec::new();
@@ -58,7 +62,11 @@ pub async fn prepare<'a>(accounts: impl IntoIterator<Item = (&'a str, &'a Accoun
             .with_context(|| format!("account `{name}`"))?;
         connected.push(Connected::new(name, connector, options));
     }
-    Ok(Connections { accounts: Arc::new(Accounts::new(connected)?), emulators, rest })
+    Ok(Connections {
+        accounts: Arc::new(Accounts::new(connected)?),
+        emulators,
+        rest,
+    })
 }
 
 async fn connector(
@@ -69,7 +77,10 @@ async fn connector(
 ) -> Result<(Arc<dyn Connector>, AccountOptions)> {
     let mut options = AccountOptions::default();
     let connector: Arc<dyn Connector> = match account {
-        Account::Embedded { cloud, credentials_file } => {
+        Account::Embedded {
+            cloud,
+            credentials_file,
+        } => {
             let (client, label) = match cloud.as_str() {
                 "emulator" => {
                     options.local_downloads = true;
@@ -83,9 +94,14 @@ async fn connector(
                     (client, "embedded, to the emulator".to_owned())
                 }
                 cloud => {
-                    let base = if cloud == "quantconnect" { CLOUD } else { cloud };
+                    let base = if cloud == "quantconnect" {
+                        CLOUD
+                    } else {
+                        cloud
+                    };
                     options.local_downloads = base.starts_with("http://");
-                    let credentials = qchost_upstream::Credentials::load(credentials_file.as_deref())?;
+                    let credentials =
+                        qchost_upstream::Credentials::load(credentials_file.as_deref())?;
                     let client = client(base, &credentials.user_id, credentials.api_token)?;
                     let label = format!("embedded, to {}", client.origin());
                     (client, label)
@@ -103,7 +119,14 @@ async fn connector(
                 Ok(tokio::io::split(ours))
             }))
         }
-        Account::Stdio { command, args, env, cwd, credentials, credentials_file } => {
+        Account::Stdio {
+            command,
+            args,
+            env,
+            cwd,
+            credentials,
+            credentials_file,
+        } => {
             let (mut plain, mut secret) = (Vec::new(), Vec::new());
             for (variable, value) in env {
                 let (value, is_secret) = value.read().with_context(|| format!("env.{variable}"))?;
@@ -117,12 +140,23 @@ async fn connector(
                 let credentials = qchost_upstream::Credentials::load(credentials_file.as_deref())?;
                 secret.extend(credentials.variables());
             }
-            Arc::new(StdioConnector::new(command, args.clone(), plain, secret, cwd.clone())?)
+            Arc::new(StdioConnector::new(
+                command,
+                args.clone(),
+                plain,
+                secret,
+                cwd.clone(),
+            )?)
         }
         Account::Http { url, headers } => {
             let headers = headers
                 .iter()
-                .map(|(header, value)| Ok((header.clone(), secret(value).with_context(|| format!("headers.{header}"))?)))
+                .map(|(header, value)| {
+                    Ok((
+                        header.clone(),
+                        secret(value).with_context(|| format!("headers.{header}"))?,
+                    ))
+                })
                 .collect::<Result<Vec<_>>>()?;
             Arc::new(HttpConnector::new(url, headers)?)
         }
@@ -137,6 +171,9 @@ fn secret(value: &Variable) -> Result<SecretString> {
 /// A client of a REST API.
 pub fn client(base_url: &str, user_id: &str, token: SecretString) -> Result<RestClient> {
     let credentials = Credentials::new(user_id, token)?;
-    let options = RestOptions { base_url: base_url.to_owned(), ..RestOptions::default() };
+    let options = RestOptions {
+        base_url: base_url.to_owned(),
+        ..RestOptions::default()
+    };
     Ok(RestClient::new(credentials, &options)?)
 }

@@ -23,13 +23,25 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct Global {
     /// The host's configuration.
-    #[arg(long, global = true, env = "QCHOST_CONFIG", default_value = "qchost.toml", value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        env = "QCHOST_CONFIG",
+        default_value = "qchost.toml",
+        value_name = "FILE"
+    )]
     pub config: PathBuf,
     /// Print results, progress and errors as JSON.
     #[arg(long, global = true)]
     pub json: bool,
     /// What to log to standard error: `error`, `warn`, `info`, `debug`, `trace`, or by target: `gate=info`.
-    #[arg(long, global = true, env = "QCHOST_LOG", default_value = "warn", value_name = "FILTER")]
+    #[arg(
+        long,
+        global = true,
+        env = "QCHOST_LOG",
+        default_value = "warn",
+        value_name = "FILTER"
+    )]
     pub log: String,
     /// Log as JSON lines.
     #[arg(long, global = true)]
@@ -53,8 +65,10 @@ pub enum Verb {
         drain: u64,
     },
     /// Invoke a plugin's action; by the running host if there is one, in this process otherwise.
-    #[command(after_help = "Examples:\n  qchost invoke strategy-lab.sweep '{\"project\": \"Lab/Momentum\"}'\n  \
-        echo '{}' | qchost invoke strategy-lab.sweep -")]
+    #[command(
+        after_help = "Examples:\n  qchost invoke strategy-lab.sweep '{\"project\": \"Lab/Momentum\"}'\n  \
+        echo '{}' | qchost invoke strategy-lab.sweep -"
+    )]
     Invoke {
         /// Plugin and action: `strategy-lab.sweep`.
         #[arg(value_name = "PLUGIN.ACTION")]
@@ -64,7 +78,9 @@ pub enum Verb {
         input: String,
     },
     /// Call one of QuantConnect's tools as the operator, past no plugin.
-    #[command(after_help = "Examples:\n  qchost call read_account\n  qchost call read_compile '{\"projectId\": 1, \"compileId\": \"c\"}'")]
+    #[command(
+        after_help = "Examples:\n  qchost call read_account\n  qchost call read_compile '{\"projectId\": 1, \"compileId\": \"c\"}'"
+    )]
     Call {
         /// The tool: `read_backtest`.
         tool: String,
@@ -79,7 +95,11 @@ pub enum Verb {
     #[command(after_help = "Example:\n  qchost demo")]
     Demo {
         /// The bundled plugin's manifest.
-        #[arg(long, default_value = "plugins/strategy-lab/manifest.toml", value_name = "FILE")]
+        #[arg(
+            long,
+            default_value = "plugins/strategy-lab/manifest.toml",
+            value_name = "FILE"
+        )]
         manifest: PathBuf,
     },
     /// Check configurations, manifests and components.
@@ -96,8 +116,10 @@ pub enum Verb {
     #[command(subcommand)]
     Plugin(Plugin),
     /// Serve QuantConnect's 64 tools to an MCP client on standard input and output.
-    #[command(after_help = "Credentials come from QUANTCONNECT_USER_ID and QUANTCONNECT_API_TOKEN (or QC_MCP_USER_ID and \
-        QC_MCP_API_TOKEN).\n\nExamples:\n  qchost mcp\n  qchost mcp --base-url http://127.0.0.1:5612/api/v2")]
+    #[command(
+        after_help = "Credentials come from QUANTCONNECT_USER_ID and QUANTCONNECT_API_TOKEN (or QC_MCP_USER_ID and \
+        QC_MCP_API_TOKEN).\n\nExamples:\n  qchost mcp\n  qchost mcp --base-url http://127.0.0.1:5612/api/v2"
+    )]
     Mcp {
         /// The REST API.
         #[arg(long, default_value = qchost_quantconnect::CLOUD, value_name = "URL")]
@@ -107,7 +129,9 @@ pub enum Verb {
         credentials: Option<PathBuf>,
     },
     /// Serve QuantConnect's REST API on this machine. Results come from a model and not from LEAN.
-    #[command(after_help = "Example:\n  qchost emulator\n  QC_API=local lean login --user-id 1 --api-token emulator")]
+    #[command(
+        after_help = "Example:\n  qchost emulator\n  QC_API=local lean login --user-id 1 --api-token emulator"
+    )]
     Emulator {
         /// Where to listen.
         #[arg(long, default_value_t = DEFAULT_ADDRESS, value_name = "ADDRESS")]
@@ -133,7 +157,9 @@ pub enum Plugin {
         output: Option<PathBuf>,
     },
     /// Show what a component is: actions, imports, size, digest, and the grants it would need.
-    #[command(after_help = "Example:\n  qchost plugin inspect plugins/strategy-lab/strategy_lab.wasm")]
+    #[command(
+        after_help = "Example:\n  qchost plugin inspect plugins/strategy-lab/strategy_lab.wasm"
+    )]
     Inspect {
         /// The component.
         component: PathBuf,

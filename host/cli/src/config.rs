@@ -46,7 +46,12 @@ pub enum Mode {
 
 /// How an account's MCP server is reached.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "connection", deny_unknown_fields, rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+#[serde(
+    tag = "connection",
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    rename_all_fields = "kebab-case"
+)]
 pub enum Account {
     /// Our own server, in this process.
     Embedded {
@@ -118,13 +123,24 @@ impl Config {
     /// Reads the file. Relative folders are resolved against where it is.
     pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| {
-            format!("cannot read the configuration {}; write one with: qchost init", path.display())
+            format!(
+                "cannot read the configuration {}; write one with: qchost init",
+                path.display()
+            )
         })?;
         let mut config: Self = toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| {
-                text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1
+                text.bytes()
+                    .take(span.start)
+                    .filter(|byte| *byte == b'\n')
+                    .count()
+                    + 1
             });
-            anyhow::anyhow!("{}:{line}: {}", path.display(), error.message().trim().replace('\n', " "))
+            anyhow::anyhow!(
+                "{}:{line}: {}",
+                path.display(),
+                error.message().trim().replace('\n', " ")
+            )
         })?;
         for name in config.account.keys().chain(config.brokerage.keys()) {
             ensure!(
@@ -163,7 +179,11 @@ impl Config {
             (None, 1) => Ok(self.account.keys().next().map_or("", String::as_str)),
             (asked, _) => {
                 let known: Vec<_> = self.account.keys().map(String::as_str).collect();
-                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                let known = if known.is_empty() {
+                    "none".to_owned()
+                } else {
+                    known.join(", ")
+                };
                 match asked {
                     Some(name) => bail!("there is no account `{name}`; configured are: {known}"),
                     None => bail!("name an account with --account; configured are: {known}"),
@@ -186,7 +206,11 @@ impl Variable {
             }
             Self::File { file } => {
                 let problem = || format!("cannot read the secret in {}", file.display());
-                let mode = std::fs::metadata(file).with_context(problem)?.permissions().mode() & 0o777;
+                let mode = std::fs::metadata(file)
+                    .with_context(problem)?
+                    .permissions()
+                    .mode()
+                    & 0o777;
                 ensure!(
                     mode & 0o077 == 0,
                     "{0} can be read by others (mode {mode:o}); run: chmod 600 {0}",
@@ -203,8 +227,9 @@ fn xdg(variable: &str, otherwise: &str) -> Result<PathBuf> {
     if let Some(folder) = std::env::var_os(variable).filter(|folder| !folder.is_empty()) {
         return Ok(PathBuf::from(folder).join("qchost"));
     }
-    let home = std::env::var_os("HOME")
-        .with_context(|| format!("neither {variable} nor HOME is set: put `data` and `cache` into the configuration"))?;
+    let home = std::env::var_os("HOME").with_context(|| {
+        format!("neither {variable} nor HOME is set: put `data` and `cache` into the configuration")
+    })?;
     Ok(PathBuf::from(home).join(otherwise).join("qchost"))
 }
 
@@ -223,9 +248,18 @@ mod tests {
     fn what_is_wrong_is_said_with_its_line() {
         for (text, expected) in [
             ("modus = 1", "qchost.toml:1: unknown field `modus`"),
-            ("\n[account.a]\nconnection = \"pigeon\"", "unknown variant `pigeon`"),
-            ("[account.a]\nconnection = \"http\"\nurl = \"x\"\nport = 1", "unknown field `port`"),
-            ("[account.\"A b\"]\nconnection = \"embedded\"", "`A b` is not a name"),
+            (
+                "\n[account.a]\nconnection = \"pigeon\"",
+                "unknown variant `pigeon`",
+            ),
+            (
+                "[account.a]\nconnection = \"http\"\nurl = \"x\"\nport = 1",
+                "unknown field `port`",
+            ),
+            (
+                "[account.\"A b\"]\nconnection = \"embedded\"",
+                "`A b` is not a name",
+            ),
             ("mode = \"relaxed\"", "unknown variant `relaxed`"),
         ] {
             let error = format!("{:#}", load(text).unwrap_err());
@@ -237,9 +271,21 @@ mod tests {
     fn the_only_account_needs_no_name() {
         let one = load("[account.a]\nconnection = \"embedded\"").unwrap();
         assert_eq!(one.account_or_only(None).unwrap(), "a");
-        assert!(one.account_or_only(Some("b")).unwrap_err().to_string().contains("configured are: a"));
-        let two = load("[account.a]\nconnection = \"embedded\"\n[account.b]\nconnection = \"embedded\"").unwrap();
-        assert!(two.account_or_only(None).unwrap_err().to_string().contains("--account"));
+        assert!(
+            one.account_or_only(Some("b"))
+                .unwrap_err()
+                .to_string()
+                .contains("configured are: a")
+        );
+        let two =
+            load("[account.a]\nconnection = \"embedded\"\n[account.b]\nconnection = \"embedded\"")
+                .unwrap();
+        assert!(
+            two.account_or_only(None)
+                .unwrap_err()
+                .to_string()
+                .contains("--account")
+        );
         assert_eq!(two.account_or_only(Some("b")).unwrap(), "b");
     }
 }

@@ -10,13 +10,15 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use futures::{SinkExt as _, StreamExt as _};
+use qchost_runtime::Progress;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
 use tokio_util::codec::{Framed, LinesCodec};
 
 use crate::host::Host;
-use crate::output::Progress;
+use crate::output::Display;
 use crate::verbs::{call, invoke};
 
 /// The longest line: an action's input or output.
@@ -88,17 +90,19 @@ pub async fn serve(path: &Path, host: Arc<Host>) -> Result<()> {
 async fn answer(stream: UnixStream, host: &Host) -> Result<()> {
     let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
     let request = lines.next().await.context("nothing was asked")??;
-    let (progress, mut reports) = tokio::sync::mpsc::unbounded_channel();
+    let (reports, mut reported) = mpsc::unbounded_channel();
     let work = async {
         match serde_json::from_str(&request) {
             Ok(Request::Invoke { action, input }) => {
-                let report = move |fraction, message: &str| drop(progress.send((fraction, message.to_owned())));
+                // A client that is gone is noticed below.
+                let report = |progress: &Progress| drop(reports.send(progress.clone()));
                 invoke::by_host(host, &action, input, report).await
             }
-            Ok(Request::Call { account, tool, arguments }) => {
-                drop(progress);
-                call::by_host(host, &account, &tool, arguments).await
-            }
+            Ok(Request::Call {
+                account,
+                tool,
+                arguments,
+            }) => call::by_host(host, &account, &tool, arguments).await,
             Err(error) => bail!("the request cannot be read: {error}"),
         }
     };
@@ -107,7 +111,7 @@ async fn answer(stream: UnixStream, host: &Host) -> Result<()> {
     let result = loop {
         tokio::select! {
             result = &mut work => break result,
-            Some((fraction, message)) = reports.recv() => {
+            Some(Progress { fraction, message }) = reported.recv() => {
                 sink.send(serde_json::to_string(&Reply::Progress { fraction, message })?).await?;
             }
             // A line more or the end: either way the client is not waiting for us.
@@ -120,16 +124,22 @@ async fn answer(stream: UnixStream, host: &Host) -> Result<()> {
 }
 
 /// Asks the host of a data folder; `None` if none runs.
-pub async fn ask(data: &Path, request: &Request, progress: &mut Progress) -> Result<Option<Value>> {
-    let Ok(stream) = UnixStream::connect(socket(data)).await else { return Ok(None) };
+pub async fn ask(data: &Path, request: &Request, display: &mut Display) -> Result<Option<Value>> {
+    let Ok(stream) = UnixStream::connect(socket(data)).await else {
+        return Ok(None);
+    };
     let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
     lines.send(serde_json::to_string(request)?).await?;
     while let Some(line) = lines.next().await {
         match serde_json::from_str(&line?)? {
-            Reply::Progress { fraction, message } => progress.report(fraction, &message),
+            Reply::Progress { fraction, message } => {
+                display.report(&Progress { fraction, message })
+            }
             Reply::Done(value) => return Ok(Some(value)),
             Reply::Failed(message) => bail!(message),
         }
     }
-    bail!("the running host ended before it answered; a write may have been sent: read the state before you try again")
+    bail!(
+        "the running host ended before it answered; a write may have been sent: read the state before you try again"
+    )
 }

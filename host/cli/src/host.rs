@@ -10,7 +10,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::stream::{self, StreamExt as _};
 use qchost_gate::{Gate, Manifest, Options as GateOptions, Profiles, StateStore};
-use qchost_runtime::{Options as RuntimeOptions, Plugin, Runtime};
+use qchost_runtime::{Options as RuntimeOptions, Plugin, Progress, Runtime};
+use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::accounts::{self, Connections, Shared};
 use crate::config::{Config, Mode};
@@ -38,18 +40,35 @@ pub struct Loaded {
 impl Host {
     /// Prepares connections, gate and runtime. No plugin is loaded yet.
     pub async fn open(config: &Config) -> Result<Self> {
-        let connections =
-            accounts::prepare(config.account.iter().map(|(name, account)| (name.as_str(), account))).await?;
+        let connections = accounts::prepare(
+            config
+                .account
+                .iter()
+                .map(|(name, account)| (name.as_str(), account)),
+        )
+        .await?;
         let data = config.data()?;
         private_folder(&data)?;
         let state = StateStore::open(&data.join("state.db"))
             .with_context(|| format!("the state in {} cannot be opened", data.display()))?;
         let gate = Gate::new(
             Box::new(Shared(Arc::clone(&connections.accounts))),
-            GateOptions { profiles: Profiles::new(config.brokerage.clone()), state, call_timeout: CALL_TIMEOUT },
+            GateOptions {
+                profiles: Profiles::new(config.brokerage.clone()),
+                state,
+                call_timeout: CALL_TIMEOUT,
+            },
         );
-        let runtime = Runtime::new(gate.clone(), RuntimeOptions { cache: config.cache()?, ..RuntimeOptions::default() })?;
-        Ok(Self { gate, runtime, connections, plugins: Vec::new() })
+        let runtime = Runtime::new(
+            gate.clone(),
+            RuntimeOptions::new(config.cache()?.join("components"), data.join("host.key")),
+        )?;
+        Ok(Self {
+            gate,
+            runtime,
+            connections,
+            plugins: Vec::new(),
+        })
     }
 
     /// Loads every plugin of the configuration.
@@ -74,16 +93,36 @@ impl Host {
 
     /// Ends: no new invocation, running ones get so long, then what was sent is waited for.
     /// Returns how many invocations did not end in time.
-    pub async fn close(self, drain: Duration) -> usize {
-        let left = self.runtime.drain(drain).await;
-        if tokio::time::timeout(CALL_TIMEOUT, self.gate.idle()).await.is_err() {
+    pub async fn close(&self, drain: Duration) -> usize {
+        let left = self.runtime.shutdown(drain).await;
+        if tokio::time::timeout(CALL_TIMEOUT, self.gate.idle())
+            .await
+            .is_err()
+        {
             tracing::error!(target: "host", "calls to QuantConnect are still without an answer");
         }
         self.connections.accounts.close().await;
-        for emulator in self.connections.emulators {
-            emulator.shutdown().await;
-        }
         left
+    }
+
+    /// Invokes an action; reports of how far it is go to `report`, in order, until it ends.
+    pub async fn invoke(
+        &self,
+        plugin: &str,
+        action: &str,
+        input: Value,
+        mut report: impl FnMut(&Progress),
+    ) -> Result<Value> {
+        let (sender, mut reports) = watch::channel(Progress::default());
+        let work = self.runtime.invoke(plugin, action, input, Some(sender));
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut work => return Ok(result?),
+                Ok(()) = reports.changed() => report(&reports.borrow_and_update()),
+            }
+        }
     }
 }
 
@@ -97,7 +136,11 @@ pub fn manifests(folder: &Path) -> Result<Vec<PathBuf>> {
         let inner = path.join("manifest.toml");
         if inner.is_file() {
             paths.push(inner);
-        } else if path.extension().is_some_and(|extension| extension == "toml") && path.is_file() {
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+            && path.is_file()
+        {
             paths.push(path);
         }
     }
@@ -113,7 +156,12 @@ pub fn check(path: &Path, config: &Config) -> Result<Manifest> {
         "{}: account: there is no account `{}`; configured are: {}",
         path.display(),
         manifest.account,
-        config.account.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+        config
+            .account
+            .keys()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(", ")
     );
     if config.mode == Mode::Production
         && manifest.digest.is_none()
@@ -133,13 +181,26 @@ pub fn check(path: &Path, config: &Config) -> Result<Manifest> {
 fn refuse_duplicates(plugins: &mut [Loaded]) {
     let names: Vec<Option<String>> = plugins
         .iter()
-        .map(|loaded| loaded.plugin.as_ref().ok().map(|plugin| plugin.name().to_owned()))
+        .map(|loaded| {
+            loaded
+                .plugin
+                .as_ref()
+                .ok()
+                .map(|plugin| plugin.name().to_owned())
+        })
         .collect();
     for (loaded, name) in plugins.iter_mut().zip(&names) {
         if let Some(name) = name
-            && names.iter().flatten().filter(|other| *other == name).count() > 1
+            && names
+                .iter()
+                .flatten()
+                .filter(|other| *other == name)
+                .count()
+                > 1
         {
-            loaded.plugin = Err(anyhow::anyhow!("two manifests are for a plugin `{name}`; take one away"));
+            loaded.plugin = Err(anyhow::anyhow!(
+                "two manifests are for a plugin `{name}`; take one away"
+            ));
         }
     }
 }

@@ -12,7 +12,11 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 pub fn start(filter: &str, json: bool) -> Result<()> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter}"))?;
     let layer = tracing_subscriber::fmt::layer().with_writer(stderr);
-    let layer = if json { layer.json().boxed() } else { layer.with_ansi(false).boxed() };
+    let layer = if json {
+        layer.json().boxed()
+    } else {
+        layer.with_ansi(false).boxed()
+    };
     tracing_subscriber::registry()
         .with(layer.with_filter(filter_fn(qchost_upstream::permits)))
         .with(filter)

@@ -24,7 +24,9 @@ use output::Output;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let output = Output { json: cli.global.json };
+    let output = Output {
+        json: cli.global.json,
+    };
     match begin(cli, output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -50,19 +52,38 @@ async fn dispatch(cli: Cli, output: Output) -> Result<()> {
     let config = || Config::load(&cli.global.config);
     match cli.verb {
         Verb::Init { folder } => verbs::init::run(&folder, output),
-        Verb::Run { drain } => verbs::run::run(&config()?, Duration::from_secs(drain), output).await,
-        Verb::Invoke { action, input } => verbs::invoke::run(&config()?, &action, &input, output).await,
-        Verb::Call { tool, arguments, account } => {
-            verbs::call::run(&config()?, account.as_deref(), &tool, &arguments, output).await
+        Verb::Run { drain } => {
+            verbs::run::run(&config()?, Duration::from_secs(drain), output).await
         }
+        Verb::Invoke { action, input } => {
+            verbs::invoke::run(&config()?, &action, &input, output).await
+        }
+        Verb::Call {
+            tool,
+            arguments,
+            account,
+        } => verbs::call::run(&config()?, account.as_deref(), &tool, &arguments, output).await,
         Verb::Demo { manifest } => verbs::demo::run(&manifest, output).await,
         Verb::Validate { files } => verbs::validate::run(&files, output).await,
         Verb::Doctor => verbs::doctor::run(&cli.global.config, output).await,
-        Verb::Plugin(Plugin::Build { folder, output: to }) => verbs::build::run(&folder, to.as_deref(), output),
-        Verb::Plugin(Plugin::Inspect { component }) => verbs::plugin::inspect(&component, output).await,
+        Verb::Plugin(Plugin::Build { folder, output: to }) => {
+            verbs::build::run(&folder, to.as_deref(), output)
+        }
+        Verb::Plugin(Plugin::Inspect { component }) => {
+            verbs::plugin::inspect(&component, output).await
+        }
         Verb::Plugin(Plugin::List) => verbs::plugin::list(&config()?, output).await,
-        Verb::Plugin(Plugin::Grants { plugin }) => verbs::plugin::grants(&config()?, &plugin, output),
-        Verb::Mcp { base_url, credentials } => verbs::mcp::run(&base_url, credentials.as_deref()).await,
-        Verb::Emulator { listen, user_id, faster } => verbs::emulator::run(listen, user_id, faster, output).await,
+        Verb::Plugin(Plugin::Grants { plugin }) => {
+            verbs::plugin::grants(&config()?, &plugin, output)
+        }
+        Verb::Mcp {
+            base_url,
+            credentials,
+        } => verbs::mcp::run(&base_url, credentials.as_deref()).await,
+        Verb::Emulator {
+            listen,
+            user_id,
+            faster,
+        } => verbs::emulator::run(listen, user_id, faster, output).await,
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
+use qchost_runtime::Progress;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -30,18 +31,24 @@ impl Output {
     /// Prints an error where errors go.
     pub fn error(self, error: &anyhow::Error) {
         let text = format!("{error:#}");
-        let line = if self.json { json!({ "error": text }).to_string() } else { format!("error: {text}") };
+        let line = if self.json {
+            json!({ "error": text }).to_string()
+        } else {
+            format!("error: {text}")
+        };
         // Nothing is left to be told when standard error is gone.
         drop(writeln!(std::io::stderr(), "{line}"));
     }
 
     /// A display of how far something is.
-    pub fn progress(self) -> Progress {
+    pub fn progress(self) -> Display {
         let kind = if self.json {
             Kind::Json
         } else if std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(1000);
-            if let Ok(style) = ProgressStyle::with_template("{elapsed_precise} {bar:32} {percent:>3}% {msg}") {
+            if let Ok(style) =
+                ProgressStyle::with_template("{elapsed_precise} {bar:32} {percent:>3}% {msg}")
+            {
                 bar.set_style(style);
             }
             bar.enable_steady_tick(Duration::from_millis(200));
@@ -49,12 +56,12 @@ impl Output {
         } else {
             Kind::Lines
         };
-        Progress { kind, last: None }
+        Display { kind, last: None }
     }
 }
 
 /// A display of how far something is: a bar on a terminal, lines elsewhere.
-pub struct Progress {
+pub struct Display {
     kind: Kind,
     last: Option<(Instant, String)>,
 }
@@ -65,15 +72,16 @@ enum Kind {
     Json,
 }
 
-impl Progress {
+impl Display {
     /// Shows it.
-    pub fn report(&mut self, fraction: f64, message: &str) {
+    pub fn report(&mut self, progress: &Progress) {
+        let Progress { fraction, message } = progress;
         let percent = (fraction.clamp(0.0, 1.0) * 100.0).round();
         match &self.kind {
             Kind::Bar(bar) => {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 1000
                 bar.set_position((percent * 10.0) as u64);
-                bar.set_message(message.to_owned());
+                bar.set_message(message.clone());
             }
             Kind::Lines => {
                 // A line a second is enough for a log file; a new message is always worth one.
@@ -83,7 +91,7 @@ impl Progress {
                 });
                 if fresh {
                     drop(writeln!(std::io::stderr(), "{percent:>3}% {message}"));
-                    self.last = Some((now, message.to_owned()));
+                    self.last = Some((now, message.clone()));
                 }
             }
             Kind::Json => {
@@ -119,13 +127,24 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     for (at, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
         let numeric = |row: &Vec<String>| {
-            row.get(at).is_some_and(|cell| cell == "-" || cell.trim_end_matches('%').replace(',', "").parse::<f64>().is_ok())
+            row.get(at).is_some_and(|cell| {
+                cell == "-"
+                    || cell
+                        .trim_end_matches('%')
+                        .replace(',', "")
+                        .parse::<f64>()
+                        .is_ok()
+            })
         };
         if !rows.is_empty() && rows.iter().all(numeric) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    table
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// A JSON value for people.

@@ -13,7 +13,14 @@ use serde::{Deserialize, Serialize};
 use crate::output::Output;
 
 const TARGET: &str = "wasm32-wasip2";
-const DEBIAN: [&str; 6] = ["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm", "lld-22", "wasi-libc"];
+const DEBIAN: [&str; 6] = [
+    "rustc-web",
+    "cargo-web",
+    "rust-web-src",
+    "rust-web-llvm",
+    "lld-22",
+    "wasi-libc",
+];
 
 /// What was built.
 #[derive(Debug, Serialize)]
@@ -62,7 +69,12 @@ pub fn run(folder: &Path, to: Option<&Path>, output: Output) -> Result<()> {
         .packages
         .iter()
         .find(|package| package.manifest_path == manifest)
-        .with_context(|| format!("{} holds a workspace and no package; name the plugin's own folder", folder.display()))?;
+        .with_context(|| {
+            format!(
+                "{} holds a workspace and no package; name the plugin's own folder",
+                folder.display()
+            )
+        })?;
     let library = package
         .targets
         .iter()
@@ -81,9 +93,21 @@ pub fn run(folder: &Path, to: Option<&Path>, output: Output) -> Result<()> {
         Toolchain::Installed => TARGET,
         Toolchain::Debian => "Debian's packages",
     };
-    output.result(&Built { component, bytes, toolchain }, |built| {
-        format!("{} ({} KiB, by {})", built.component.display(), built.bytes.div_ceil(1024), built.toolchain)
-    })
+    output.result(
+        &Built {
+            component,
+            bytes,
+            toolchain,
+        },
+        |built| {
+            format!(
+                "{} ({} KiB, by {})",
+                built.component.display(),
+                built.bytes.div_ceil(1024),
+                built.toolchain
+            )
+        },
+    )
 }
 
 fn metadata(folder: &Path) -> Result<Metadata> {
@@ -94,7 +118,11 @@ fn metadata(folder: &Path) -> Result<Metadata> {
         .stderr(Stdio::inherit())
         .output()
         .context("cannot run cargo; install Rust from https://rustup.rs")?;
-    ensure!(read.status.success(), "cargo cannot read {}", folder.join("Cargo.toml").display());
+    ensure!(
+        read.status.success(),
+        "cargo cannot read {}",
+        folder.join("Cargo.toml").display()
+    );
     serde_json::from_slice(&read.stdout).context("cargo's metadata cannot be read")
 }
 
@@ -103,7 +131,11 @@ fn toolchain() -> Result<Toolchain> {
     match forced.as_deref() {
         None | Some("") => {}
         Some("debian") => {
-            ensure!(debian_is_there(), "QCHOST_WASM_TOOLCHAIN=debian, but its packages are not all there; {}", debian_line());
+            ensure!(
+                debian_is_there(),
+                "QCHOST_WASM_TOOLCHAIN=debian, but its packages are not all there; {}",
+                debian_line()
+            );
             return Ok(Toolchain::Debian);
         }
         Some(other) => bail!("QCHOST_WASM_TOOLCHAIN={other}: only `debian` can be asked for"),
@@ -124,7 +156,10 @@ fn toolchain() -> Result<Toolchain> {
     if added && target_is_there() {
         return Ok(Toolchain::Installed);
     }
-    bail!("no way to compile for {TARGET}: run `rustup target add {TARGET}`, or where that cannot be fetched {}", debian_line())
+    bail!(
+        "no way to compile for {TARGET}: run `rustup target add {TARGET}`, or where that cannot be fetched {}",
+        debian_line()
+    )
 }
 
 fn debian_line() -> String {
@@ -133,27 +168,47 @@ fn debian_line() -> String {
 
 /// rustc prints the folder whether it is there or not.
 fn target_is_there() -> bool {
-    let printed = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output();
+    let printed = Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .output();
     printed.is_ok_and(|printed| {
-        printed.status.success() && Path::new(String::from_utf8_lossy(&printed.stdout).trim()).is_dir()
+        printed.status.success()
+            && Path::new(String::from_utf8_lossy(&printed.stdout).trim()).is_dir()
     })
 }
 
 fn debian_is_there() -> bool {
-    let asked = Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}\n"]).args(DEBIAN).output();
+    let asked = Command::new("dpkg-query")
+        .args(["-W", "-f", "${db:Status-Status}\n"])
+        .args(DEBIAN)
+        .output();
     asked.is_ok_and(|asked| {
         asked.status.success()
-            && String::from_utf8_lossy(&asked.stdout).lines().all(|line| line == "installed")
+            && String::from_utf8_lossy(&asked.stdout)
+                .lines()
+                .all(|line| line == "installed")
     })
 }
 
 /// Compiles, and returns the target directory that it went to.
-fn compile(folder: &Path, package: &Package, target: &Path, toolchain: Toolchain) -> Result<PathBuf> {
+fn compile(
+    folder: &Path,
+    package: &Package,
+    target: &Path,
+    toolchain: Toolchain,
+) -> Result<PathBuf> {
     let mut command = match toolchain {
         Toolchain::Installed => Command::new("cargo"),
         Toolchain::Debian => Command::new("/usr/bin/cargo"),
     };
-    command.args(["build", "--release", "--target", TARGET, "--package", &package.name]);
+    command.args([
+        "build",
+        "--release",
+        "--target",
+        TARGET,
+        "--package",
+        &package.name,
+    ]);
     let target = match toolchain {
         Toolchain::Installed => target.to_owned(),
         Toolchain::Debian => {
@@ -175,19 +230,27 @@ fn compile(folder: &Path, package: &Package, target: &Path, toolchain: Toolchain
         .stdout(std::io::stderr())
         .status()
         .context("cannot run cargo; install Rust from https://rustup.rs")?;
-    ensure!(status.success(), "{} was not built: see the compiler's messages above", package.name);
+    ensure!(
+        status.success(),
+        "{} was not built: see the compiler's messages above",
+        package.name
+    );
     Ok(target)
 }
 
 /// Puts the component where it belongs, in one step: a running host may be reading the old one.
 fn place(built: &Path, component: &Path) -> Result<u64> {
-    let folder = component.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = component
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let bytes = std::fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
     let mut file = tempfile::NamedTempFile::new_in(folder)
         .with_context(|| format!("cannot write into {}", folder.display()))?;
     std::io::Write::write_all(&mut file, &bytes)?;
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644))?;
-    file.persist(component).with_context(|| format!("cannot write {}", component.display()))?;
+    file.persist(component)
+        .with_context(|| format!("cannot write {}", component.display()))?;
     Ok(u64::try_from(bytes.len())?)
 }

@@ -25,7 +25,11 @@ pub async fn run(
     let arguments = json_argument(arguments)?;
     let account = config.account_or_only(account)?.to_owned();
     let mut progress = output.progress();
-    let request = Request::Call { account: account.clone(), tool: tool.to_owned(), arguments: arguments.clone() };
+    let request = Request::Call {
+        account: account.clone(),
+        tool: tool.to_owned(),
+        arguments: arguments.clone(),
+    };
     let answered = control::ask(&config.data()?, &request, &mut progress).await;
     progress.done();
     let result = match answered? {
@@ -46,14 +50,23 @@ pub async fn by_host(host: &Host, account: &str, tool: &str, arguments: Value) -
         bail!("the arguments of a tool are a JSON object");
     };
     if qchost_catalog::by_tool(tool).is_none() {
-        let near = qchost_gate::nearest(tool, qchost_catalog::OPERATIONS.iter().map(|operation| operation.tool));
+        let near = qchost_gate::nearest(
+            tool,
+            qchost_catalog::OPERATIONS
+                .iter()
+                .map(|operation| operation.tool),
+        );
         return Err(match near {
             Some(near) => anyhow!("there is no tool `{tool}`; did you mean `{near}`?"),
             None => anyhow!("there is no tool `{tool}`; `qchost mcp` serves the list"),
         });
     }
     let operator = Manifest::operator(account);
-    let caller = Caller { plugin: operator.plugin.as_str().into(), digest: "".into(), invocation: "call".into() };
+    let caller = Caller {
+        plugin: operator.plugin.as_str().into(),
+        digest: "".into(),
+        invocation: "call".into(),
+    };
     host.gate.install(operator);
     Ok(host.gate.call_raw(&caller, tool, arguments).await?)
 }

@@ -23,10 +23,17 @@ pub async fn run(manifest: &Path, output: Output) -> Result<()> {
         manifest.component.is_file(),
         "{} is not built; run: qchost plugin build {}",
         manifest.component.display(),
-        manifest.component.parent().unwrap_or(Path::new(".")).display()
+        manifest
+            .component
+            .parent()
+            .unwrap_or(Path::new("."))
+            .display()
     );
     let state = tempfile::tempdir().context("cannot make a folder for the demo's state")?;
-    let emulated = Account::Embedded { cloud: "emulator".to_owned(), credentials_file: None };
+    let emulated = Account::Embedded {
+        cloud: "emulator".to_owned(),
+        credentials_file: None,
+    };
     let config = Config {
         mode: Mode::Development,
         plugins: state.path().to_owned(),
@@ -42,23 +49,21 @@ pub async fn run(manifest: &Path, output: Output) -> Result<()> {
         "grid": { "fast": FAST, "slow": SLOW },
         "target": "Sharpe Ratio",
     });
-    let mut progress = output.progress();
-    let (sender, mut reports) = tokio::sync::mpsc::unbounded_channel();
-    let report = move |fraction, message: &str| drop(sender.send((fraction, message.to_owned())));
-    let work = host.runtime.invoke(plugin.name(), "sweep", input, report);
-    tokio::pin!(work);
-    let swept = loop {
-        tokio::select! {
-            swept = &mut work => break swept,
-            Some((fraction, message)) = reports.recv() => progress.report(fraction, &message),
-        }
-    };
-    progress.done();
+    let mut display = output.progress();
+    let swept = host
+        .invoke(plugin.name(), "sweep", input, |progress| {
+            display.report(progress)
+        })
+        .await;
+    display.done();
     host.close(Duration::from_secs(5)).await;
     let ranking = swept?;
     let result = json!({ "ranking": ranking, "seconds": begun.elapsed().as_secs_f64() });
     output.result(&result, text)?;
-    let failures = ranking.get("failures").and_then(Value::as_array).map_or(0, Vec::len);
+    let failures = ranking
+        .get("failures")
+        .and_then(Value::as_array)
+        .map_or(0, Vec::len);
     if failures > 0 {
         bail!("{failures} backtests failed");
     }
@@ -69,7 +74,9 @@ fn text(result: &Value) -> String {
     let cell = |row: &Value, path: &str, digits: usize, factor: f64| {
         row.pointer(path)
             .and_then(Value::as_f64)
-            .map_or("-".to_owned(), |value| format!("{:.digits$}", value * factor))
+            .map_or("-".to_owned(), |value| {
+                format!("{:.digits$}", value * factor)
+            })
     };
     let rows: Vec<Vec<String>> = result
         .pointer("/ranking/ranking")
@@ -79,8 +86,14 @@ fn text(result: &Value) -> String {
         .map(|row| {
             vec![
                 cell(row, "/rank", 0, 1.0),
-                row.pointer("/parameters/fast").and_then(Value::as_str).unwrap_or("-").to_owned(),
-                row.pointer("/parameters/slow").and_then(Value::as_str).unwrap_or("-").to_owned(),
+                row.pointer("/parameters/fast")
+                    .and_then(Value::as_str)
+                    .unwrap_or("-")
+                    .to_owned(),
+                row.pointer("/parameters/slow")
+                    .and_then(Value::as_str)
+                    .unwrap_or("-")
+                    .to_owned(),
                 cell(row, "/sharpe_ratio", 3, 1.0),
                 cell(row, "/net_profit", 2, 100.0) + "%",
                 cell(row, "/drawdown", 2, 100.0) + "%",
@@ -88,10 +101,24 @@ fn text(result: &Value) -> String {
             ]
         })
         .collect();
-    let seconds = result.get("seconds").and_then(Value::as_f64).unwrap_or_default();
+    let seconds = result
+        .get("seconds")
+        .and_then(Value::as_f64)
+        .unwrap_or_default();
     format!(
         "{}\n\n{} backtests in {seconds:.1} s, on the emulator's model of prices and fills: not LEAN, not real data.",
-        table(&["rank", "fast", "slow", "sharpe", "net profit", "drawdown", "orders"], &rows),
+        table(
+            &[
+                "rank",
+                "fast",
+                "slow",
+                "sharpe",
+                "net profit",
+                "drawdown",
+                "orders"
+            ],
+            &rows
+        ),
         rows.len()
     )
 }

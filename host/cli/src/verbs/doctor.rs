@@ -45,15 +45,33 @@ impl Report {
         self.add(what, Mark::Ok, finding, None);
     }
 
-    fn add(&mut self, what: impl Into<String>, mark: Mark, finding: impl Into<String>, fix: Option<String>) {
-        self.0.push(Check { what: what.into(), mark, finding: finding.into(), fix });
+    fn add(
+        &mut self,
+        what: impl Into<String>,
+        mark: Mark,
+        finding: impl Into<String>,
+        fix: Option<String>,
+    ) {
+        self.0.push(Check {
+            what: what.into(),
+            mark,
+            finding: finding.into(),
+            fix,
+        });
     }
 }
 
 /// Checks everything, prints the findings, and fails if one of them is bad.
 pub async fn run(config_path: &Path, output: Output) -> Result<()> {
     let mut report = Report::default();
-    report.ok("version", format!("qchost {}, {} operations", env!("CARGO_PKG_VERSION"), OPERATIONS.len()));
+    report.ok(
+        "version",
+        format!(
+            "qchost {}, {} operations",
+            env!("CARGO_PKG_VERSION"),
+            OPERATIONS.len()
+        ),
+    );
     match Config::load(config_path) {
         Ok(config) => {
             report.ok("configuration", config_path.display().to_string());
@@ -68,7 +86,11 @@ pub async fn run(config_path: &Path, output: Output) -> Result<()> {
             Some("mend the line, or write a new one with: qchost init".to_owned()),
         ),
     }
-    let failed = report.0.iter().filter(|check| check.mark == Mark::Failed).count();
+    let failed = report
+        .0
+        .iter()
+        .filter(|check| check.mark == Mark::Failed)
+        .count();
     output.result(&report.0, |checks| {
         let rows: Vec<_> = checks
             .iter()
@@ -106,7 +128,9 @@ fn folders(config: &Config, report: &mut Report) {
                 what,
                 Mark::Failed,
                 format!("cannot be written: {error:#}"),
-                Some(format!("set `{what}` in the configuration to a folder that this user can write")),
+                Some(format!(
+                    "set `{what}` in the configuration to a folder that this user can write"
+                )),
             ),
         }
     }
@@ -123,7 +147,10 @@ fn plugins(config: &Config, report: &mut Report) {
         Ok(paths) => {
             for path in paths {
                 match host::check(&path, config) {
-                    Ok(manifest) => report.ok(format!("plugin {}", manifest.plugin), path.display().to_string()),
+                    Ok(manifest) => report.ok(
+                        format!("plugin {}", manifest.plugin),
+                        path.display().to_string(),
+                    ),
                     Err(error) => report.add(
                         format!("manifest {}", path.display()),
                         Mark::Failed,
@@ -154,7 +181,8 @@ async fn all_accounts(config: &Config, report: &mut Report) {
     // One by one, so that an account that cannot even be prepared hides no other.
     for (name, account) in &config.account {
         let only = [(name.clone(), account)];
-        let prepared = accounts::prepare(only.iter().map(|(name, account)| (name.as_str(), *account))).await;
+        let prepared =
+            accounts::prepare(only.iter().map(|(name, account)| (name.as_str(), *account))).await;
         match prepared {
             Ok(connections) => {
                 if let Some(rest) = connections.rest.get(name) {
@@ -167,7 +195,10 @@ async fn all_accounts(config: &Config, report: &mut Report) {
                 format!("account {name}"),
                 Mark::Failed,
                 format!("{error:#}"),
-                Some("mend the account in the configuration, or set the variables that it names".to_owned()),
+                Some(
+                    "mend the account in the configuration, or set the variables that it names"
+                        .to_owned(),
+                ),
             ),
         }
     }
@@ -175,17 +206,36 @@ async fn all_accounts(config: &Config, report: &mut Report) {
 
 /// Authentication, clock and rate limit, as far as the REST API can be asked directly.
 async fn cloud(name: &str, rest: &RestClient, report: &mut Report) {
-    let Probe { outcome, skew, latency, rate_limit } = rest.probe().await;
+    let Probe {
+        outcome,
+        skew,
+        latency,
+        rate_limit,
+    } = rest.probe().await;
     let what = format!("account {name}: authentication");
     match outcome {
-        Ok(()) => report.ok(what, format!("accepted by {} in {} ms", rest.origin(), latency.as_millis())),
+        Ok(()) => report.ok(
+            what,
+            format!(
+                "accepted by {} in {} ms",
+                rest.origin(),
+                latency.as_millis()
+            ),
+        ),
         Err(failure) => {
             let fix = match &failure {
-                Failure::Rejected(_) => "check the user id and the API token; both are on the account page of QuantConnect",
+                Failure::Rejected(_) => {
+                    "check the user id and the API token; both are on the account page of QuantConnect"
+                }
                 Failure::RateLimited { .. } => "wait, and make fewer calls",
                 _ => "check the network and the base URL",
             };
-            report.add(what, Mark::Failed, failure.to_string(), Some(fix.to_owned()));
+            report.add(
+                what,
+                Mark::Failed,
+                failure.to_string(),
+                Some(fix.to_owned()),
+            );
         }
     }
     let what = format!("account {name}: clock");
@@ -197,10 +247,19 @@ async fn cloud(name: &str, rest: &RestClient, report: &mut Report) {
             Some("synchronise this machine's clock: timedatectl set-ntp true".to_owned()),
         ),
         Some(skew) => report.ok(what, format!("{skew:+.0} s off the server's")),
-        None => report.add(what, Mark::Warning, "the server does not tell its time", None),
+        None => report.add(
+            what,
+            Mark::Warning,
+            "the server does not tell its time",
+            None,
+        ),
     }
     let what = format!("account {name}: rate limit");
-    match (rate_limit.remaining, rate_limit.limit, rate_limit.retry_after) {
+    match (
+        rate_limit.remaining,
+        rate_limit.limit,
+        rate_limit.retry_after,
+    ) {
         (_, _, Some(wait)) => report.add(
             what,
             Mark::Failed,
@@ -210,20 +269,36 @@ async fn cloud(name: &str, rest: &RestClient, report: &mut Report) {
         (Some(0), limit, None) => report.add(
             what,
             Mark::Warning,
-            format!("0 of {} left", limit.map_or("?".to_owned(), |limit| limit.to_string())),
+            format!(
+                "0 of {} left",
+                limit.map_or("?".to_owned(), |limit| limit.to_string())
+            ),
             Some("wait, and make fewer calls".to_owned()),
         ),
         (Some(left), limit, None) => {
-            report.ok(what, format!("{left} of {} left", limit.map_or("?".to_owned(), |limit| limit.to_string())));
+            report.ok(
+                what,
+                format!(
+                    "{left} of {} left",
+                    limit.map_or("?".to_owned(), |limit| limit.to_string())
+                ),
+            );
         }
-        (None, _, None) => report.ok(what, "not reached; the server does not tell how much is left"),
+        (None, _, None) => report.ok(
+            what,
+            "not reached; the server does not tell how much is left",
+        ),
     }
 }
 
 /// Whether the MCP server can be reached and has the tools.
 async fn connection(name: &str, connections: &Connections, report: &mut Report) {
     let what = format!("account {name}: connection");
-    match connections.accounts.connect(name, Instant::now() + PATIENCE).await {
+    match connections
+        .accounts
+        .connect(name, Instant::now() + PATIENCE)
+        .await
+    {
         Ok(health) => {
             let Some(server) = health.server else {
                 report.ok(what, health.connection);
@@ -248,7 +323,10 @@ async fn connection(name: &str, connections: &Connections, report: &mut Report) 
             what,
             Mark::Failed,
             failure.to_string(),
-            Some("run the account's command by hand, or open its address, and see what it says".to_owned()),
+            Some(
+                "run the account's command by hand, or open its address, and see what it says"
+                    .to_owned(),
+            ),
         ),
     }
 }

@@ -28,7 +28,11 @@ pub async fn run(listen: SocketAddr, user_id: u64, faster: u32, output: Output) 
         "organization-id": emulator.organization_id(),
         "engine": "the emulator's model, not LEAN",
     });
-    print(&if output.json { ready.to_string() } else { pretty(&ready) })?;
+    print(&if output.json {
+        ready.to_string()
+    } else {
+        pretty(&ready)
+    })?;
     signals::ended().await;
     emulator.shutdown().await;
     Ok(())

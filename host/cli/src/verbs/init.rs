@@ -17,14 +17,22 @@ pub fn run(folder: &Path, output: Output) -> Result<()> {
         (folder.join("plugins").join("strategy-lab.toml"), MANIFEST),
     ];
     for (path, _) in &files {
-        ensure!(!path.exists(), "{} exists already; nothing was written", path.display());
+        ensure!(
+            !path.exists(),
+            "{} exists already; nothing was written",
+            path.display()
+        );
     }
     for (path, text) in &files {
         let folder = path.parent().unwrap_or(folder);
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let paths: Vec<_> = files.iter().map(|(path, _)| path.display().to_string()).collect();
+    let paths: Vec<_> = files
+        .iter()
+        .map(|(path, _)| path.display().to_string())
+        .collect();
     output.result(&json!({ "written": paths }), |_| {
         format!(
             "wrote {}\nnext: put strategy_lab.wasm into {}, then: cd {} && qchost doctor",

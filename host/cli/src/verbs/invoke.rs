@@ -1,6 +1,7 @@
 //! `qchost invoke`: an action of a plugin.
 
 use anyhow::{Context as _, Result, anyhow};
+use qchost_runtime::Progress;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -13,31 +14,27 @@ use crate::verbs::json_argument;
 /// Invokes by the running host, or in this process.
 pub async fn run(config: &Config, action: &str, input: &str, output: Output) -> Result<()> {
     let input = json_argument(input)?;
-    let mut progress = output.progress();
-    let request = Request::Invoke { action: action.to_owned(), input };
-    let answered = control::ask(&config.data()?, &request, &mut progress).await;
+    let mut display = output.progress();
+    let request = Request::Invoke {
+        action: action.to_owned(),
+        input,
+    };
+    let answered = control::ask(&config.data()?, &request, &mut display).await;
     let result = match answered {
         Ok(Some(result)) => Ok(result),
         Ok(None) => {
-            let Request::Invoke { action, input } = request else { return Ok(()) };
+            let Request::Invoke { action, input } = request else {
+                return Ok(());
+            };
             let mut host = Host::open(config).await?;
             host.load_all(config).await?;
-            let (sender, mut reports) = tokio::sync::mpsc::unbounded_channel();
-            let report = move |fraction, message: &str| drop(sender.send((fraction, message.to_owned())));
-            let work = by_host(&host, &action, input, report);
-            tokio::pin!(work);
-            let result = loop {
-                tokio::select! {
-                    result = &mut work => break result,
-                    Some((fraction, message)) = reports.recv() => progress.report(fraction, &message),
-                }
-            };
+            let result = by_host(&host, &action, input, |progress| display.report(progress)).await;
             host.close(Duration::ZERO).await;
             result
         }
         Err(error) => Err(error),
     };
-    progress.done();
+    display.done();
     output.result(&result?, pretty)
 }
 
@@ -46,7 +43,7 @@ pub async fn by_host(
     host: &Host,
     action: &str,
     input: Value,
-    report: impl Fn(f64, &str) + Send + Sync + 'static,
+    report: impl FnMut(&Progress),
 ) -> Result<Value> {
     let (name, action) = action
         .split_once('.')
@@ -59,5 +56,5 @@ pub async fn by_host(
             return Err(anyhow!("{}: {error:#}", loaded.path.display()));
         }
     }
-    Ok(host.runtime.invoke(name, action, input, report).await?)
+    host.invoke(name, action, input, report).await
 }

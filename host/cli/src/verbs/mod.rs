@@ -21,7 +21,9 @@ use serde_json::Value;
 pub fn json_argument(text: &str) -> Result<Value> {
     let text = if text == "-" {
         let mut read = String::new();
-        std::io::stdin().read_to_string(&mut read).context("cannot read standard input")?;
+        std::io::stdin()
+            .read_to_string(&mut read)
+            .context("cannot read standard input")?;
         read
     } else {
         text.to_owned()

@@ -1,10 +1,12 @@
 //! `qchost plugin inspect | list | grants`.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use qchost_catalog::Access;
-use qchost_runtime::{Inspection, Runtime};
+use qchost_catalog::{Access, BoxFuture, Call, Failure, Outcome, Upstream};
+use qchost_gate::{Gate, Options as GateOptions, Profiles, StateStore};
+use qchost_runtime::{Inspection, Options, Runtime};
 use serde_json::{Value, json};
 
 use crate::config::Config;
@@ -13,57 +15,99 @@ use crate::output::{Output, table};
 
 /// Looks into a component without granting it anything.
 pub async fn examine(path: &Path) -> Result<Inspection> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Runtime::inspect(bytes).await.with_context(|| path.display().to_string())
+    let folder = tempfile::tempdir().context("cannot make a folder for the look")?;
+    let gate = Gate::new(
+        Box::new(Nowhere),
+        GateOptions {
+            profiles: Profiles::default(),
+            state: StateStore::in_memory()?,
+            call_timeout: Duration::ZERO,
+        },
+    );
+    let options = Options::new(folder.path().join("cache"), folder.path().join("key"));
+    let found = Runtime::new(gate, options)?.inspect(path).await?;
+    Ok(found)
+}
+
+/// The connection of a component that is only looked at.
+struct Nowhere;
+
+impl Upstream for Nowhere {
+    fn call<'a>(&'a self, _: Call<'a>) -> BoxFuture<'a, Outcome> {
+        Box::pin(async { Err(nowhere()) })
+    }
+
+    fn download<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: u64,
+        _: Instant,
+    ) -> BoxFuture<'a, Result<Vec<u8>, Failure>> {
+        Box::pin(async { Err(nowhere()) })
+    }
+}
+
+fn nowhere() -> Failure {
+    Failure::Unavailable("the component is only looked at".to_owned())
 }
 
 /// Shows what a component is.
 pub async fn inspect(path: &Path, output: Output) -> Result<()> {
     let found = examine(path).await?;
-    let value = json!({
-        "name": found.description.name,
-        "version": found.description.version,
-        "summary": found.description.summary,
-        "digest": found.digest,
-        "bytes": found.bytes,
-        "actions": found.description.actions.iter().map(|action| json!({
-            "name": action.name,
-            "description": action.description,
-            "input-schema": action.input_schema,
-            "output-schema": action.output_schema,
-            "read-only": action.hints.read_only,
-            "destructive": action.hints.destructive,
-            "idempotent": action.hints.idempotent,
-        })).collect::<Vec<_>>(),
-        "imports": found.imports,
-        "exports": found.exports,
-        "grants": found.grants,
-    });
-    output.result(&value, |_| {
-        let actions: Vec<_> = found
-            .description
-            .actions
-            .iter()
-            .map(|action| {
-                let first = action.description.lines().next().unwrap_or_default();
-                vec![format!("  {}", action.name), first.to_owned()]
-            })
-            .collect();
-        let mut text = format!(
-            "{} {}\n{}\n\ndigest  {}\nsize    {} KiB\n\n{}\n\nimports\n  {}",
-            found.description.name,
-            found.description.version,
-            found.description.summary,
-            found.digest,
-            found.bytes.div_ceil(1024),
-            table(&["actions", ""], &actions),
-            found.imports.join("\n  "),
-        );
-        if !found.grants.is_empty() {
-            text += &format!("\n\nIt loads with these grants, or narrower ones:\n\n{}", found.grants);
+    output.result(&found, text)?;
+    match found.problem {
+        Some(problem) => bail!(problem),
+        None => Ok(()),
+    }
+}
+
+fn text(found: &Inspection) -> String {
+    let mut text = match &found.description {
+        Some(description) => {
+            let actions: Vec<_> = description
+                .actions
+                .iter()
+                .map(|action| {
+                    let first = action.description.lines().next().unwrap_or_default();
+                    vec![action.name.clone(), first.to_owned()]
+                })
+                .collect();
+            format!(
+                "{} {}: {}\n\n{}\n\n",
+                description.name,
+                description.version,
+                description.summary,
+                table(&["action", ""], &actions)
+            )
         }
-        text
-    })
+        None => String::new(),
+    };
+    text += &format!(
+        "digest    {}\nsize      {} KiB, {} KiB compiled\n\n",
+        found.digest,
+        found.size.div_ceil(1024),
+        found.compiled.div_ceil(1024),
+    );
+    let imports: Vec<_> = found
+        .imports
+        .iter()
+        .map(|import| vec![import.name.clone(), import.functions.join(", ")])
+        .collect();
+    text += &table(&["import", "functions"], &imports);
+    if !found.needs.is_empty() {
+        let list: Vec<_> = found
+            .needs
+            .iter()
+            .map(|need| format!("    \"{need}\",\n"))
+            .collect();
+        text += &format!(
+            "\n\nIt can make every call that it was built to make with this grant:\n\n\
+             [[grant]]\nname  = \"all\"\nallow = [\n{}]",
+            list.concat()
+        );
+    }
+    text
 }
 
 /// Lists the plugins of the configuration.
@@ -93,7 +137,11 @@ pub async fn list(config: &Config, output: Output) -> Result<()> {
     host.close(std::time::Duration::ZERO).await;
     output.result(&rows, |rows| {
         let text = |value: &Value| match value {
-            Value::Array(names) => names.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
+            Value::Array(names) => names
+                .iter()
+                .filter_map(Value::as_str)
+                .collect::<Vec<_>>()
+                .join(", "),
             Value::String(text) => text.clone(),
             _ => "-".to_owned(),
         };
@@ -101,12 +149,21 @@ pub async fn list(config: &Config, output: Output) -> Result<()> {
             .iter()
             .map(|row| {
                 let what = row.get("actions").or(row.get("error"));
-                [row.get("plugin"), row.get("version"), row.get("status"), row.get("account"), what]
-                    .map(|cell| cell.map_or("-".to_owned(), text))
-                    .to_vec()
+                [
+                    row.get("plugin"),
+                    row.get("version"),
+                    row.get("status"),
+                    row.get("account"),
+                    what,
+                ]
+                .map(|cell| cell.map_or("-".to_owned(), text))
+                .to_vec()
             })
             .collect();
-        table(&["plugin", "version", "status", "account", "actions"], &lines)
+        table(
+            &["plugin", "version", "status", "account", "actions"],
+            &lines,
+        )
     })?;
     let broken = rows.iter().filter(|row| row.get("error").is_some()).count();
     if broken > 0 {
@@ -131,13 +188,30 @@ pub fn grants(config: &Config, name: &str, output: Output) -> Result<()> {
         let mut rows = Vec::new();
         for grant in &manifest.grants {
             for (operation, access) in qchost_gate::grantable() {
-                let pattern = grant.allow.iter().find(|pattern| pattern.covers(operation, access));
+                let pattern = grant
+                    .allow
+                    .iter()
+                    .find(|pattern| pattern.covers(operation, access));
                 if let Some(pattern) = pattern {
-                    rows.push((grant.name.clone(), operation.to_owned(), access, pattern.to_string()));
+                    rows.push((
+                        grant.name.clone(),
+                        operation.to_owned(),
+                        access,
+                        pattern.to_string(),
+                    ));
                 }
             }
-            for pattern in grant.allow.iter().filter(|pattern| pattern.as_str().starts_with("raw/")) {
-                rows.push((grant.name.clone(), pattern.to_string(), Access::Trade, pattern.to_string()));
+            for pattern in grant
+                .allow
+                .iter()
+                .filter(|pattern| pattern.as_str().starts_with("raw/"))
+            {
+                rows.push((
+                    grant.name.clone(),
+                    pattern.to_string(),
+                    Access::Trade,
+                    pattern.to_string(),
+                ));
             }
         }
         let value: Vec<_> = rows
@@ -150,11 +224,19 @@ pub fn grants(config: &Config, name: &str, output: Output) -> Result<()> {
             let rows: Vec<_> = rows
                 .iter()
                 .map(|(grant, operation, access, pattern)| {
-                    vec![grant.clone(), operation.clone(), access.word().to_owned(), pattern.clone()]
+                    vec![
+                        grant.clone(),
+                        operation.clone(),
+                        access.word().to_owned(),
+                        pattern.clone(),
+                    ]
                 })
                 .collect();
             table(&["grant", "operation", "access", "by"], &rows)
         });
     }
-    bail!("there is no manifest for a plugin `{name}`; there are: {}", known.join(", "))
+    bail!(
+        "there is no manifest for a plugin `{name}`; there are: {}",
+        known.join(", ")
+    )
 }

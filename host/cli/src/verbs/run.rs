@@ -25,7 +25,11 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
             Err(error) => output.error(&anyhow::anyhow!("{}: {error:#}", loaded.path.display())),
         }
     }
-    let ready = host.plugins.iter().filter(|loaded| loaded.plugin.is_ok()).count();
+    let ready = host
+        .plugins
+        .iter()
+        .filter(|loaded| loaded.plugin.is_ok())
+        .count();
     let broken = host.plugins.len() - ready;
     let host = Arc::new(host);
     let socket = control::socket(&data);
@@ -37,7 +41,10 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     print(&if output.json {
         line.to_string()
     } else {
-        format!("ready: {ready} plugins, {broken} broken, process {}", std::process::id())
+        format!(
+            "ready: {ready} plugins, {broken} broken, process {}",
+            std::process::id()
+        )
     })?;
     let mut serving = serving;
     tokio::select! {
@@ -46,11 +53,14 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     }
     tracing::info!(target: "host", "told to end: no new invocations, running ones have {} s", drain.as_secs());
     // The socket's tasks hold the host; they end with their invocations.
-    let left = host.drain(drain).await;
+    let left = host.close(drain).await;
     serving.abort();
     drop(std::fs::remove_file(&socket));
     if left > 0 {
-        bail!("{left} invocations did not end within {} s and were cut off", drain.as_secs());
+        bail!(
+            "{left} invocations did not end within {} s and were cut off",
+            drain.as_secs()
+        );
     }
     Ok(())
 }

@@ -24,9 +24,16 @@ pub async fn run(files: &[std::path::PathBuf], output: Output) -> Result<()> {
     for path in files {
         let (kind, checked) = check(path).await;
         let error = checked.err().map(|error| format!("{error:#}"));
-        verdicts.push(Verdict { file: path.display().to_string(), kind, error });
+        verdicts.push(Verdict {
+            file: path.display().to_string(),
+            kind,
+            error,
+        });
     }
-    let bad = verdicts.iter().filter(|verdict| verdict.error.is_some()).count();
+    let bad = verdicts
+        .iter()
+        .filter(|verdict| verdict.error.is_some())
+        .count();
     output.result(&verdicts, |verdicts| {
         let line = |verdict: &Verdict| match &verdict.error {
             Some(error) => format!("FAILED  {} ({}): {error}", verdict.file, verdict.kind),
@@ -50,7 +57,10 @@ async fn check(path: &Path) -> (&'static str, Result<()>) {
         .and_then(|text| text.parse::<toml::Table>().ok())
         .is_some_and(|table| table.contains_key("plugin") || table.contains_key("component"));
     if names_a_plugin || path.file_name().is_some_and(|name| name == "manifest.toml") {
-        ("manifest", Manifest::load(path).map(drop).map_err(Into::into))
+        (
+            "manifest",
+            Manifest::load(path).map(drop).map_err(Into::into),
+        )
     } else {
         ("configuration", Config::load(path).map(drop))
     }
