@@ -1,4 +1,42 @@
-//! placeholder
-pub mod adapter;
-pub mod contract;
-mod calls; mod capabilities; mod instance; mod limits; mod meter; mod services; mod text; mod wasi;
+//! The runtime: runs agents, each invocation in a fresh instance that can do nothing but what it is given.
+//!
+//! A component is [read and checked](loader), compiled [once](cache), and [run](execution) under limits of memory, of
+//! time on the processor and of time in all. What it imports of QuantConnect is [bound](capabilities) to the
+//! catalog by one line an operation, and every call goes to the [gate](qchost_gate::Gate). Values cross
+//! between Wasm and JSON through one [adapter].
+//!
+//! Invariant: a plugin can do nothing to the host. No trap, loop, allocation, output or timing of one takes another or the
+//! host down.
+
+mod adapter;
+mod cache;
+mod calls;
+mod capabilities;
+mod contract;
+mod description;
+mod engine;
+mod execution;
+mod host;
+mod inspect;
+mod instance;
+mod invoke;
+mod limits;
+mod loader;
+mod meter;
+mod options;
+mod plugin;
+mod schema;
+mod services;
+mod text;
+mod wasi;
+
+pub use cache::CacheError;
+pub use description::{Action, Description, Hints};
+pub use execution::Stopped;
+pub use host::{Runtime, StartError};
+pub use inspect::Inspection;
+pub use invoke::{Failure, InvokeError};
+pub use loader::{Import, Kind, LoadError};
+pub use options::Options;
+pub use plugin::Plugin;
+pub use services::progress::Progress;

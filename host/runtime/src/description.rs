@@ -1,0 +1,125 @@
+//! What a component says of itself: checked before anybody believes it.
+//!
+//! Invariant: a description grants nothing and names nothing twice; its schemas are bounded
+//! and ready for use.
+
+use std::collections::HashMap;
+
+use qchost_gate::is_name;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::contract::exports::qchost::agent::guest;
+use crate::schema::Schema;
+use crate::text;
+
+/// The most actions of a plugin.
+const ACTIONS: usize = 256;
+/// The longest text in a description, in bytes.
+const TEXT: usize = 4096;
+
+/// What a plugin is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Description {
+    /// Its name for itself: `[a-z0-9-]{1,64}`. The manifest's name is the one that counts.
+    pub name: String,
+    /// Its version, as in `1.2.3`.
+    pub version: String,
+    /// What it is for.
+    pub summary: String,
+    /// What it can be asked to do.
+    pub actions: Vec<Action>,
+}
+
+/// Something that a plugin can be asked to do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Action {
+    /// Its name: `[a-z0-9-]{1,64}`.
+    pub name: String,
+    /// What it does.
+    pub description: String,
+    /// JSON Schema of its input, against which the host checks every input.
+    pub input_schema: Value,
+    /// JSON Schema of its output.
+    pub output_schema: Value,
+    /// The plugin's own word for what it does.
+    pub hints: Hints,
+}
+
+/// What an action does, in the plugin's own word. It grants nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Hints {
+    /// It changes nothing at QuantConnect.
+    pub read_only: bool,
+    /// It may delete something or put money at stake.
+    pub destructive: bool,
+    /// Calling it twice is the same as calling it once.
+    pub idempotent: bool,
+}
+
+/// The schemas of the inputs, by action.
+pub(crate) type Inputs = HashMap<String, Schema>;
+
+/// Checks a description. The error says what is wrong with it.
+pub(crate) fn check(description: guest::Description) -> Result<(Description, Inputs), String> {
+    named("the plugin", &description.name)?;
+    if description.actions.len() > ACTIONS {
+        return Err(format!(
+            "it has {} actions; at most {ACTIONS} are allowed",
+            description.actions.len()
+        ));
+    }
+    let mut inputs = Inputs::new();
+    let mut actions = Vec::with_capacity(description.actions.len());
+    for action in description.actions {
+        named("an action", &action.name)?;
+        let schema = |which: &str, text: &str| {
+            Schema::parse(text)
+                .map_err(|why| format!("the {which} schema of `{}`: {why}", action.name))
+        };
+        let input = schema("input", &action.input_schema)?;
+        let output = schema("output", &action.output_schema)?;
+        actions.push(Action {
+            name: action.name.clone(),
+            description: bounded(&action.description),
+            input_schema: input.value.clone(),
+            output_schema: output.value,
+            hints: Hints {
+                read_only: action.hints.read_only,
+                destructive: action.hints.destructive,
+                idempotent: action.hints.idempotent,
+            },
+        });
+        if inputs.insert(action.name.clone(), input).is_some() {
+            return Err(format!("there are two actions called `{}`", action.name));
+        }
+    }
+    let description = Description {
+        name: description.name,
+        version: text::line(&description.version, 64),
+        summary: bounded(&description.summary),
+        actions,
+    };
+    Ok((description, inputs))
+}
+
+fn named(what: &str, name: &str) -> Result<(), String> {
+    if is_name(name) {
+        return Ok(());
+    }
+    Err(format!(
+        "{what} is called `{}`; a name has a-z, 0-9 and `-`, at most 64",
+        text::line(name, 100)
+    ))
+}
+
+/// A text of more than one line, cut. Line breaks stay, other control characters do not.
+fn bounded(words: &str) -> String {
+    let lines: Vec<_> = words.lines().map(|line| text::line(line, TEXT)).collect();
+    let mut words = lines.join("\n");
+    if words.len() > TEXT {
+        words.truncate(words.floor_char_boundary(TEXT));
+        words.push('…');
+    }
+    words
+}

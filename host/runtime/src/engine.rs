@@ -1,0 +1,145 @@
+//! The engine: how components are compiled, and where their instances live.
+//!
+//! Every invocation has a fresh instance, so instances come from a pool of address space that was
+//! reserved once. An epoch that a thread of its own moves on each millisecond makes every guest yield: two
+//! guests that loop for ever share the processors with everybody else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::Duration;
+
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
+/// The tick of the epoch.
+const TICK: Duration = Duration::from_millis(1);
+/// Stack of a guest. Deeper recursion is a trap.
+const STACK: usize = 1 << 20;
+/// Stack of its fibre: the guest's, and what the host needs on top of it.
+const FIBRE: usize = 2 << 20;
+/// Bytes of a memory or table that stay mapped between two instances: less work for the kernel.
+const RESIDENT: usize = 128 << 10;
+/// Slots that are given back to the kernel in one go.
+const DECOMMIT: usize = 16;
+/// Core instances of one component. Python's toolchain makes at least 14.
+const CORE_INSTANCES: u32 = 64;
+/// Memories of one component. QuickJS has two.
+const MEMORIES: u32 = 8;
+/// Tables of one component.
+const TABLES: u32 = 32;
+/// Elements of one table.
+const ELEMENTS: usize = 100_000;
+/// Bytes that the host keeps for an instance besides its memories.
+const INSTANCE: usize = 4 << 20;
+
+/// The engine and the thread that ticks for it.
+pub(crate) struct Machine {
+    pub(crate) engine: Engine,
+    ticker: Ticker,
+}
+
+impl Machine {
+    /// An engine with room for so many invocations at a time.
+    pub(crate) fn new(invocations: u32) -> wasmtime::Result<Self> {
+        let engine = Engine::new(&config(invocations))?;
+        let ticker = Ticker::start(engine.clone())?;
+        Ok(Self { engine, ticker })
+    }
+
+    /// Ticks while the guard is alive.
+    pub(crate) fn tick(&self) -> Ticking {
+        if self.ticker.shared.running.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.ticker.thread.unpark();
+        }
+        Ticking(Arc::clone(&self.ticker.shared))
+    }
+}
+
+fn config(invocations: u32) -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(invocations)
+        .total_stacks(invocations)
+        .total_core_instances(invocations.saturating_mul(CORE_INSTANCES / 4))
+        .total_memories(invocations.saturating_mul(2))
+        .total_tables(invocations.saturating_mul(8))
+        .max_core_instances_per_component(CORE_INSTANCES)
+        .max_memories_per_component(MEMORIES)
+        .max_tables_per_component(TABLES)
+        .max_memories_per_module(MEMORIES)
+        .max_tables_per_module(TABLES)
+        .table_elements(ELEMENTS)
+        .max_core_instance_size(INSTANCE)
+        .max_component_instance_size(INSTANCE)
+        .linear_memory_keep_resident(RESIDENT)
+        .table_keep_resident(RESIDENT)
+        .async_stack_keep_resident(RESIDENT)
+        .decommit_batch_size(DECOMMIT);
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .wasm_component_model(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        .memory_init_cow(true)
+        .epoch_interruption(true)
+        .max_wasm_stack(STACK)
+        .async_stack_size(FIBRE);
+    config
+}
+
+/// The thread that moves the epoch on.
+struct Ticker {
+    shared: Arc<Shared>,
+    thread: Thread,
+    handle: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// How many invocations run; with none, the thread sleeps.
+    running: AtomicUsize,
+    ended: AtomicBool,
+}
+
+impl Ticker {
+    fn start(engine: Engine) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let watched = Arc::clone(&shared);
+        let handle = thread::Builder::new()
+            .name("epoch".to_owned())
+            .spawn(move || {
+                while !watched.ended.load(Ordering::Acquire) {
+                    if watched.running.load(Ordering::Acquire) == 0 {
+                        thread::park();
+                    } else {
+                        thread::sleep(TICK);
+                        engine.increment_epoch();
+                    }
+                }
+            })?;
+        Ok(Self {
+            shared,
+            thread: handle.thread().clone(),
+            handle: Some(handle),
+        })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::Release);
+        self.thread.unpark();
+        if let Some(handle) = self.handle.take() {
+            // It cannot panic, and there would be nobody to tell.
+            drop(handle.join());
+        }
+    }
+}
+
+/// Keeps the epoch moving.
+pub(crate) struct Ticking(Arc<Shared>);
+
+impl Drop for Ticking {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::AcqRel);
+    }
+}

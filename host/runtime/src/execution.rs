@@ -1,0 +1,162 @@
+//! One run of a component: a fresh instance, metered in every way, and dropped at its end.
+//!
+//! Invariant: whatever the guest does, this returns: after its time on the processor, after its time in all, at a trap.
+//! Its store is dropped then, with everything in it.
+
+use std::time::{Duration, Instant};
+
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use crate::contract::{Agent, AgentPre};
+use crate::engine::Machine;
+use crate::instance::Instance;
+use crate::limits::Refused;
+use crate::meter::{CpuExceeded, Meter};
+use crate::text;
+
+/// The longest message of a trap, in bytes.
+const MESSAGE: usize = 600;
+
+/// Why a run was stopped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Stopped {
+    /// The guest failed: a panic, an unreachable instruction, a stack that is used up.
+    #[error("it failed: {0}")]
+    Trap(String),
+    /// It wanted more memory than its manifest allows.
+    #[error("it wanted more memory than the {limit} bytes of `limits.memory`")]
+    OutOfMemory {
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// All plugins together wanted more memory than the host allows.
+    #[error("the host's memory for plugins is used up; try again, or allow it more")]
+    HostOutOfMemory,
+    /// It used up its time on the processor.
+    #[error("it used up the {} s on the processor of `limits.cpu`", limit.as_secs_f64())]
+    Cpu {
+        /// The limit.
+        limit: Duration,
+    },
+    /// It took too long.
+    #[error("it was not done after the {} s of `limits.wall`; calls that it had sent go on, and their outcomes are in the log", limit.as_secs_f64())]
+    Wall {
+        /// The limit.
+        limit: Duration,
+    },
+    /// It handed the host too much at a time.
+    #[error("it handed the host more than {limit} bytes at a time")]
+    TooLarge {
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// The host runs as many plugins as it can.
+    #[error("the host runs as many plugins as it can; try again")]
+    NoRoom,
+}
+
+/// What a run may use.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Allowance {
+    pub(crate) memory: u64,
+    pub(crate) cpu: Duration,
+    pub(crate) wall: Duration,
+    /// Bytes that the guest may hand to the host at a time.
+    pub(crate) transfer: u64,
+}
+
+/// Makes an instance, calls it and drops it.
+pub(crate) async fn run<T>(
+    machine: &Machine,
+    code: &AgentPre<Instance>,
+    instance: Instance,
+    allowance: Allowance,
+    call: impl AsyncFnOnce(&Agent, &mut Store<Instance>) -> wasmtime::Result<T>,
+) -> Result<T, Stopped> {
+    let deadline = tokio::time::Instant::from_std(instance.clock.deadline);
+    let meter = Meter::new(allowance.cpu);
+    let mut store = Store::new(&machine.engine, instance);
+    store.limiter(|instance| &mut instance.memory);
+    store.set_hostcall_fuel(usize::try_from(allowance.transfer).unwrap_or(usize::MAX));
+    store.set_epoch_deadline(1);
+    let watched = meter.clone();
+    store.epoch_deadline_callback(move |_| {
+        watched.check()?;
+        Ok(UpdateDeadline::Yield(1))
+    });
+
+    let ticking = machine.tick();
+    let begun = Instant::now();
+    let work = async {
+        let agent = code.instantiate_async(&mut store).await?;
+        call(&agent, &mut store).await
+    };
+    // Epochs do not reach a guest that waits inside a call of the host; this does.
+    let ended = tokio::time::timeout_at(deadline, meter.measure(work)).await;
+    drop(ticking);
+    let outcome = match ended {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(stopped(&error, store.data(), allowance)),
+        Err(_) => Err(Stopped::Wall {
+            limit: allowance.wall,
+        }),
+    };
+    tracing::debug!(
+        plugin = &*store.data().calls.caller().plugin,
+        invocation = &*store.data().calls.caller().invocation,
+        cpu_us = meter.spent().as_micros(),
+        wall_us = begun.elapsed().as_micros(),
+        stopped = outcome.as_ref().err().map(tracing::field::display),
+        "ran"
+    );
+    outcome
+}
+
+/// What an error of the engine means.
+fn stopped(error: &wasmtime::Error, instance: &Instance, allowance: Allowance) -> Stopped {
+    if error.downcast_ref::<CpuExceeded>().is_some() {
+        return Stopped::Cpu {
+            limit: allowance.cpu,
+        };
+    }
+    match instance.memory.refused() {
+        Some(Refused::Own) => {
+            return Stopped::OutOfMemory {
+                limit: allowance.memory,
+            };
+        }
+        Some(Refused::Host) => return Stopped::HostOutOfMemory,
+        None => {}
+    }
+    if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+        return Stopped::NoRoom;
+    }
+    let root = error.root_cause().to_string();
+    // The engine's error for this has no type of its own that can be named.
+    if root.contains("fuel allocated for hostcalls") {
+        return Stopped::TooLarge {
+            limit: allowance.transfer,
+        };
+    }
+    let what = if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        format!("it exited with status {}", exit.0)
+    } else if let Some(trap) = error.downcast_ref::<Trap>() {
+        match trap {
+            Trap::StackOverflow => "its stack is used up: it recurses too deeply".to_owned(),
+            trap => trap.to_string(),
+        }
+    } else {
+        root
+    };
+    let place = error
+        .downcast_ref::<WasmBacktrace>()
+        .and_then(|trace| trace.frames().first())
+        .and_then(|frame| frame.func_name())
+        .map_or_else(String::new, |name| format!(" in `{}`", text::line(name, 120)));
+    let words = match instance.lines.last_words() {
+        words if words.is_empty() => words,
+        words => format!("; it said: {words}"),
+    };
+    Stopped::Trap(text::line(&format!("{what}{place}{words}"), MESSAGE))
+}

@@ -1,0 +1,325 @@
+//! The runtime: plugins by name, loaded, invoked, replaced and drained.
+//!
+//! Invariant: a load that fails changes nothing: the plugin that was there goes on with its own manifest.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::Duration;
+
+use qchost_gate::{Gate, Manifest};
+use serde_json::Value;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use wasmtime::component::Linker;
+
+use crate::cache::{Cache, CacheError};
+use crate::engine::Machine;
+use crate::inspect::Inspection;
+use crate::instance::Instance;
+use crate::invoke::{Invocation, InvokeError};
+use crate::limits::Budget;
+use crate::loader::{self, Code, LoadError};
+use crate::options::Options;
+use crate::plugin::Plugin;
+use crate::services::progress::Progress;
+use crate::{capabilities, services, wasi};
+
+/// Why there is no runtime.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The cache of compiled components.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The engine: too little address space for its pool, or a processor that it does not know.
+    #[error("the WebAssembly engine cannot start: {0}")]
+    Engine(wasmtime::Error),
+}
+
+/// Runs plugins. Clones are the same runtime.
+#[derive(Clone)]
+pub struct Runtime(Arc<Shared>);
+
+/// What all plugins share.
+pub(crate) struct Shared {
+    pub(crate) machine: Machine,
+    pub(crate) gate: Gate,
+    pub(crate) options: Options,
+    pub(crate) budget: Budget,
+    /// One for each invocation that may run at a time, of whatever plugin.
+    pub(crate) slots: Semaphore,
+    /// Nothing new begins.
+    pub(crate) ended: CancellationToken,
+    /// What still runs is cut off.
+    pub(crate) cut: CancellationToken,
+    running: TaskTracker,
+    cache: Cache,
+    linker: Linker<Instance>,
+    plugins: RwLock<BTreeMap<String, Arc<Plugin>>>,
+    /// Components that described themselves, by digest.
+    codes: RwLock<HashMap<String, Weak<Code>>>,
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime")
+            .field("running", &self.0.running.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Runtime {
+    /// Starts a runtime behind a gate.
+    ///
+    /// # Errors
+    /// When the cache cannot be used or the engine does not start.
+    pub fn new(gate: Gate, options: Options) -> Result<Self, StartError> {
+        let cache = Cache::open(&options.cache, &options.key)?;
+        let machine = Machine::new(options.invocations).map_err(StartError::Engine)?;
+        let mut linker = Linker::new(&machine.engine);
+        wasi::link(&mut linker)
+            .and_then(|()| services::link(&mut linker))
+            .and_then(|()| capabilities::link(&mut linker))
+            .map_err(StartError::Engine)?;
+        let slots = usize::try_from(options.invocations).unwrap_or(Semaphore::MAX_PERMITS);
+        Ok(Self(Arc::new(Shared {
+            machine,
+            gate,
+            budget: Budget::new(options.memory),
+            slots: Semaphore::new(slots.min(Semaphore::MAX_PERMITS)),
+            options,
+            ended: CancellationToken::new(),
+            cut: CancellationToken::new(),
+            running: TaskTracker::new(),
+            cache,
+            linker,
+            plugins: RwLock::default(),
+            codes: RwLock::default(),
+        })))
+    }
+
+    /// Loads a plugin, or replaces it. Its manifest becomes its authority.
+    ///
+    /// # Errors
+    /// When the component cannot be read, is none, does not fit, or imports what the manifest does not grant.
+    /// What was loaded before under the name goes on then.
+    pub async fn load(&self, manifest: Manifest) -> Result<Arc<Plugin>, LoadError> {
+        if self.0.ended.is_cancelled() {
+            return Err(LoadError::ShuttingDown);
+        }
+        let code = self
+            .code(&manifest.component, manifest.digest.as_deref())
+            .await?;
+        let interfaces: Vec<String> = code
+            .imports
+            .iter()
+            .filter_map(|import| import.granted_as().map(str::to_owned))
+            .collect();
+        let gate = &self.0.gate;
+        let name = manifest.plugin.clone();
+        let former = gate.manifest(&name);
+        gate.install(manifest.clone());
+        if let Err(denied) = gate.check_imports(&name, &interfaces) {
+            match former {
+                Some(former) => gate.install(Arc::unwrap_or_clone(former)),
+                None => gate.remove(&name),
+            }
+            return Err(denied.into());
+        }
+        let plugin = Arc::new(Plugin::new(Arc::new(manifest), code));
+        let former = self
+            .0
+            .plugins
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name, Arc::clone(&plugin));
+        tracing::info!(
+            plugin = plugin.name(),
+            digest = plugin.digest(),
+            actions = plugin.description().actions.len(),
+            replaced = former.is_some(),
+            "loaded"
+        );
+        Ok(plugin)
+    }
+
+    /// Takes a plugin and its authority away. Invocations of it that run have every further call denied.
+    /// Returns whether there was one.
+    pub fn unload(&self, plugin: &str) -> bool {
+        self.0.gate.remove(plugin);
+        let removed = self
+            .0
+            .plugins
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(plugin);
+        if removed.is_some() {
+            tracing::info!(plugin, "unloaded");
+        }
+        removed.is_some()
+    }
+
+    /// The loaded plugins, by name.
+    #[must_use]
+    pub fn plugins(&self) -> Vec<Arc<Plugin>> {
+        self.0
+            .plugins
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
+    }
+
+    /// A loaded plugin.
+    #[must_use]
+    pub fn plugin(&self, name: &str) -> Option<Arc<Plugin>> {
+        self.0
+            .plugins
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
+    }
+
+    /// Has a plugin do something. Reports of how far it is go to `progress`. When the future is dropped, the plugin is
+    /// cut off; calls that it sent go on in the gate.
+    ///
+    /// # Errors
+    /// When there is no such plugin or action, the input does not fit, the plugin fails or is stopped, or the output
+    /// does not do.
+    pub async fn invoke(
+        &self,
+        plugin: &str,
+        action: &str,
+        input: Value,
+        progress: Option<watch::Sender<Progress>>,
+    ) -> Result<Value, InvokeError> {
+        if self.0.ended.is_cancelled() {
+            return Err(InvokeError::ShuttingDown);
+        }
+        let Some(plugin) = self.plugin(plugin) else {
+            return Err(InvokeError::UnknownPlugin {
+                plugin: plugin.to_owned(),
+                loaded: self
+                    .plugins()
+                    .iter()
+                    .map(|plugin| plugin.name().to_owned())
+                    .collect(),
+            });
+        };
+        let invocation = Invocation {
+            shared: &self.0,
+            plugin: &plugin,
+            action,
+            progress,
+        };
+        self.0.running.track_future(invocation.run(input)).await
+    }
+
+    /// Looks at a component without a manifest: what it is, imports, exports, says of itself, and would need.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no component.
+    pub async fn inspect(&self, component: &Path) -> Result<Inspection, LoadError> {
+        let (digest, size, parsed) = self.parse(component, None).await?;
+        let described = match loader::link(&self.0.linker, component, &parsed) {
+            Err(error) => Err(error),
+            Ok(agent) => {
+                let (machine, budget) = (&self.0.machine, &self.0.budget);
+                loader::describe(machine, budget, component, digest.as_str().into(), &agent).await
+            }
+        };
+        Ok(Inspection::new(digest, size, parsed, described))
+    }
+
+    /// Ends: nothing new begins, what runs has so much time, and is cut off then. Returns how many were cut
+    /// off. Calls that they sent are the gate's; wait for them with [`Gate::idle`].
+    pub async fn shutdown(&self, patience: Duration) -> usize {
+        self.0.ended.cancel();
+        self.0.running.close();
+        if tokio::time::timeout(patience, self.0.running.wait())
+            .await
+            .is_ok()
+        {
+            return 0;
+        }
+        let left = self.0.running.len();
+        self.0.cut.cancel();
+        self.0.running.wait().await;
+        left
+    }
+
+    /// The code in a file, described; shared with other plugins of the same digest.
+    async fn code(&self, path: &Path, pin: Option<&str>) -> Result<Arc<Code>, LoadError> {
+        let (digest, size, parsed) = self.parse(path, pin).await?;
+        let known = self
+            .0
+            .codes
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&digest)
+            .and_then(Weak::upgrade);
+        if let Some(code) = known {
+            return Ok(code);
+        }
+        let agent = loader::link(&self.0.linker, path, &parsed)?;
+        let name: Arc<str> = digest.as_str().into();
+        let (description, inputs) = loader::describe(
+            &self.0.machine,
+            &self.0.budget,
+            path,
+            Arc::clone(&name),
+            &agent,
+        )
+        .await?;
+        let code = Arc::new(Code {
+            digest: name,
+            size,
+            imports: parsed.imports,
+            exports: parsed.exports,
+            agent,
+            description,
+            inputs,
+        });
+        let mut codes = self
+            .0
+            .codes
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        codes.retain(|_, code| code.strong_count() > 0);
+        codes.insert(digest, Arc::downgrade(&code));
+        Ok(code)
+    }
+
+    /// Reads, hashes and compiles a file on a thread that may block: always the same bytes.
+    async fn parse(
+        &self,
+        path: &Path,
+        pin: Option<&str>,
+    ) -> Result<(String, u64, loader::Parsed), LoadError> {
+        let (shared, path) = (Arc::clone(&self.0), path.to_owned());
+        let (pin, file) = (pin.map(str::to_owned), path.clone());
+        let parsing = tokio::task::spawn_blocking(move || {
+            let bytes = loader::read(&path, shared.options.component)?;
+            let digest = loader::digest(&bytes);
+            if let Some(expected) = pin.filter(|pin| *pin != digest) {
+                return Err(LoadError::Digest {
+                    path,
+                    expected,
+                    found: digest,
+                });
+            }
+            let parsed = loader::parse(&shared.machine, &shared.cache, &path, &digest, &bytes)?;
+            let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            Ok((digest, size, parsed))
+        });
+        parsing.await.unwrap_or_else(|error| {
+            Err(LoadError::Invalid {
+                path: file,
+                why: format!("the compiler failed on it: {error}"),
+            })
+        })
+    }
+}

@@ -1,0 +1,69 @@
+//! What `plugin inspect` shows of a component, without a manifest and without trusting it.
+
+use serde::Serialize;
+
+use crate::description::Description;
+use crate::description::Inputs;
+use crate::loader::{Import, Kind, LoadError, Parsed};
+
+/// A component, looked at.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Inspection {
+    /// Its hash, as a manifest pins it: `sha256:…`.
+    pub digest: String,
+    /// Its size, in bytes.
+    pub size: u64,
+    /// Its size once it is compiled, in bytes.
+    pub compiled: u64,
+    /// What it imports.
+    pub imports: Vec<Import>,
+    /// What it exports.
+    pub exports: Vec<String>,
+    /// What it says of itself; nothing if it would not load.
+    pub description: Option<Description>,
+    /// Why it would not load, whatever its manifest grants.
+    pub problem: Option<String>,
+    /// What a manifest would have to grant for every call that it can make: `backtests/read-backtest`, `workflow`. Which
+    /// tools it calls by `raw` cannot be seen.
+    pub needs: Vec<String>,
+}
+
+impl Inspection {
+    pub(crate) fn new(
+        digest: String,
+        size: u64,
+        parsed: Parsed,
+        described: Result<(Description, Inputs), LoadError>,
+    ) -> Self {
+        let (description, problem) = match described {
+            Ok((description, _)) => (Some(description), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let image = parsed.component.image_range();
+        let compiled = image.end.addr().saturating_sub(image.start.addr());
+        Self {
+            digest,
+            size,
+            compiled: u64::try_from(compiled).unwrap_or(u64::MAX),
+            needs: parsed.imports.iter().flat_map(needs).collect(),
+            imports: parsed.imports,
+            exports: parsed.exports,
+            description,
+            problem,
+        }
+    }
+}
+
+/// The entries of `allow` that an import needs.
+fn needs(import: &Import) -> Vec<String> {
+    match (import.granted_as(), import.kind) {
+        (Some("raw"), _) => vec!["raw/*".to_owned()],
+        (Some(interface), Kind::Quantconnect) => import
+            .functions
+            .iter()
+            .map(|function| format!("{interface}/{function}"))
+            .collect(),
+        (Some(service), _) => vec![service.to_owned()],
+        (None, _) => Vec::new(),
+    }
+}

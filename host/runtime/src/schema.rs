@@ -1,0 +1,178 @@
+//! A plugin's JSON Schemas: untrusted programs that the host runs over untrusted inputs.
+//!
+//! Invariant: checking a value takes time in proportion to its size, for every schema that was let in. So a
+//! schema is bounded once its references are followed; references go only within it and never in a circle;
+//! and patterns are of the kind that takes linear time.
+
+use std::collections::HashMap;
+
+use jsonschema::{PatternOptions, Validator};
+use serde_json::Value;
+
+use crate::text;
+
+/// The largest schema, in bytes.
+const SIZE: usize = 64 << 10;
+/// How deep it may be nested, references followed.
+const DEPTH: usize = 64;
+/// How many schemas it may stand for, references followed.
+const WEIGHT: u64 = 20_000;
+/// The most patterns.
+const PATTERNS: usize = 64;
+/// Memory of one compiled pattern, in bytes.
+const PATTERN: usize = 1 << 20;
+/// The longest message about a value that does not fit, in bytes.
+const MESSAGE: usize = 300;
+
+/// The dialects that are understood.
+const DRAFTS: [&str; 3] = [
+    "https://json-schema.org/draft/2020-12/schema",
+    "https://json-schema.org/draft/2019-09/schema",
+    "http://json-schema.org/draft-07/schema#",
+];
+
+/// A schema that is ready for use.
+#[derive(Debug)]
+pub(crate) struct Schema {
+    /// As the plugin wrote it.
+    pub(crate) value: Value,
+    validator: Validator,
+}
+
+impl Schema {
+    /// Reads a schema; the error says what is wrong with it.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        if text.len() > SIZE {
+            return Err(format!(
+                "it has {} bytes; at most {SIZE} are allowed",
+                text.len()
+            ));
+        }
+        let value: Value =
+            serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
+        if !value.is_object() {
+            return Err("it is not a JSON object".to_owned());
+        }
+        Survey::of(&value)?;
+        let validator = jsonschema::options()
+            .with_pattern_options(
+                PatternOptions::regex()
+                    .size_limit(PATTERN)
+                    .dfa_size_limit(PATTERN),
+            )
+            .build(&value)
+            .map_err(|error| text::line(&error.to_string(), MESSAGE))?;
+        Ok(Self { value, validator })
+    }
+
+    /// Checks a value; the error is the place in it and what is wrong there.
+    pub(crate) fn check(&self, value: &Value) -> Result<(), (String, String)> {
+        self.validator.validate(value).map_err(|error| {
+            (
+                text::line(error.instance_path().as_str(), MESSAGE),
+                text::line(&error.masked().to_string(), MESSAGE),
+            )
+        })
+    }
+}
+
+/// Walks a schema before the library sees it.
+struct Survey<'a> {
+    root: &'a Value,
+    patterns: usize,
+    /// What each reference stands for, once it is known.
+    known: HashMap<&'a str, u64>,
+    /// The references that are being followed.
+    open: Vec<&'a str>,
+}
+
+impl<'a> Survey<'a> {
+    fn of(root: &'a Value) -> Result<(), String> {
+        let mut survey = Self {
+            root,
+            patterns: 0,
+            known: HashMap::new(),
+            open: Vec::new(),
+        };
+        survey.weigh(root, 0).map(drop)
+    }
+
+    /// How many schemas a part of the schema stands for.
+    fn weigh(&mut self, part: &'a Value, depth: usize) -> Result<u64, String> {
+        if depth > DEPTH {
+            return Err(format!("it is nested deeper than {DEPTH}"));
+        }
+        let mut weight: u64 = 1;
+        match part {
+            Value::Array(items) => {
+                for item in items {
+                    weight = weight.saturating_add(self.weigh(item, depth + 1)?);
+                }
+            }
+            Value::Object(fields) => {
+                for (name, field) in fields {
+                    let added = match (name.as_str(), field) {
+                        ("$ref", Value::String(target)) => self.follow(target, depth)?,
+                        ("$dynamicRef" | "$recursiveRef", _) => {
+                            return Err(format!("`{name}` is not allowed; use `$ref`"));
+                        }
+                        // It would change what the references below it mean.
+                        ("$id", Value::String(_)) => {
+                            return Err("`$id` is not allowed".to_owned());
+                        }
+                        ("$schema", Value::String(draft)) if !DRAFTS.contains(&draft.as_str()) => {
+                            return Err(format!("`$schema` must be one of {}", DRAFTS.join(", ")));
+                        }
+                        ("pattern", Value::String(_)) => {
+                            self.patterns += 1;
+                            1
+                        }
+                        ("patternProperties", Value::Object(patterns)) => {
+                            self.patterns += patterns.len();
+                            self.weigh(field, depth + 1)?
+                        }
+                        _ => self.weigh(field, depth + 1)?,
+                    };
+                    weight = weight.saturating_add(added);
+                }
+            }
+            _ => {}
+        }
+        if self.patterns > PATTERNS {
+            return Err(format!("it has more than {PATTERNS} patterns"));
+        }
+        if weight > WEIGHT {
+            return Err(format!(
+                "it stands for more than {WEIGHT} schemas once its references are followed"
+            ));
+        }
+        Ok(weight)
+    }
+
+    /// What a reference stands for.
+    fn follow(&mut self, target: &'a str, depth: usize) -> Result<u64, String> {
+        if let Some(weight) = self.known.get(target) {
+            return Ok(*weight);
+        }
+        let shown = text::line(target, 100);
+        let Some(pointer) = target.strip_prefix('#') else {
+            return Err(format!(
+                "`$ref` to `{shown}`: references go only within the schema (`#/$defs/…`)"
+            ));
+        };
+        if self.open.contains(&target) {
+            return Err(format!(
+                "`$ref` to `{shown}` goes in a circle; a schema must be finite"
+            ));
+        }
+        let part = self
+            .root
+            .pointer(pointer)
+            .ok_or_else(|| format!("`$ref` to `{shown}`: there is no such place in it"))?;
+        self.open.push(target);
+        let weight = self.weigh(part, depth + 1)?;
+        self.open.pop();
+        self.known.insert(target, weight);
+        Ok(weight)
+    }
+}
