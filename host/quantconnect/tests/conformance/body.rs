@@ -8,8 +8,9 @@ pub type Check<T = ()> = Result<T, String>;
 /// Fails with a reason unless the condition holds.
 macro_rules! ensure {
     ($condition:expr, $($reason:tt)+) => {
-        if !$condition {
-            return Err(format!($($reason)+));
+        match $condition {
+            true => {}
+            false => return Err(format!($($reason)+)),
         }
     };
 }
