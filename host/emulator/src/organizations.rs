@@ -91,7 +91,8 @@ pub(crate) fn list(cloud: &Arc<Cloud>, _: &Arguments) -> Answer {
             "id": cloud.settings.organization_id,
             "name": cloud.settings.organization_name,
             "type": "Quant Researcher",
-            "ownerName": USER_NAME,
+            // What the `lean` command line looks for to find the user's own organisation.
+            "ownerName": "You",
             "members": 1,
             "preferred": true,
         }],

@@ -84,7 +84,7 @@ impl Cloud {
 
     /// The name under which results are shown: they are a model's, not LEAN's.
     pub(crate) fn model_name(&self) -> String {
-        format!("{} (a model, not LEAN)", self.engine.name())
+        format!("{}, not LEAN", self.engine.name())
     }
 
     /// Refuses a request that names an organisation other than the emulator's.

@@ -2,9 +2,10 @@
 //! read, list, rename, abort and delete one. [`request`] reads what is asked for, [`run`]
 //! carries it out.
 //!
-//! Cost is the emulator's own: every backtest is charged as six seconds of node time at a
-//! price by node type (see [`request::NodeType`]), in QuantConnect Credit. The estimate, the
-//! charge and the balance of the account agree with each other, not with the cloud's prices.
+//! Every backtest is charged as six seconds of node time, in QuantConnect Credit; the price by
+//! node type is the one that the `lean` command line shows. The estimated time is that of the
+//! whole search on one node. Estimate, charge and the account's balance agree with each other,
+//! not with what the cloud would need.
 
 mod request;
 mod run;

@@ -141,7 +141,16 @@ impl NodeType {
         }
     }
 
-    /// The emulator's price, in QuantConnect Credit for an hour of one node.
+    /// The most of them for one optimization, as the `lean` command line has it.
+    fn most(self) -> u32 {
+        match self {
+            Self::Small => 24,
+            Self::Medium => 12,
+            Self::Large => 6,
+        }
+    }
+
+    /// In QuantConnect Credit for an hour of one node, as the `lean` command line has it.
     fn price(self) -> f64 {
         match self {
             Self::Small => 15.0,
@@ -264,16 +273,20 @@ impl Plan {
             .map(Constraint::read)
             .collect::<Result<_, _>>()?;
         let (node, parallel, estimated_cost) = if complete {
+            let node = NodeType::read(arguments.text("nodeType")?)?;
             let parallel = arguments.integer("parallelNodes")?;
             let parallel = u32::try_from(parallel)
                 .ok()
-                .filter(|count| (1..=24).contains(count))
-                .ok_or_else(|| Refusal::invalid("parallelNodes", "a number from 1 to 24"))?;
+                .filter(|count| (1..=node.most()).contains(count))
+                .ok_or_else(|| {
+                    let most = node.most();
+                    Refusal::invalid("parallelNodes", &format!("a number from 1 to {most}"))
+                })?;
             let cost = arguments.number("estimatedCost")?;
             if cost < 0.0 {
                 return Err(Refusal::invalid("estimatedCost", "a number not below 0"));
             }
-            (NodeType::read(arguments.text("nodeType")?)?, parallel, cost)
+            (node, parallel, cost)
         } else {
             (NodeType::Small, 1, 0.0)
         };

@@ -46,7 +46,7 @@ async fn a_backtest_is_queued_runs_with_progress_and_completes() {
     assert_eq!(result["error"], Value::Null);
     assert_eq!(result["parameterSet"], json!({"fast": 3, "label": "x"}));
     assert_eq!(result["statistics"]["Sharpe Ratio"], "3");
-    assert_eq!(result["nodeName"], "test engine (a model, not LEAN)");
+    assert_eq!(result["nodeName"], "test engine, not LEAN");
     assert_eq!(
         result["charts"]["Strategy Equity"]["name"],
         "Strategy Equity"

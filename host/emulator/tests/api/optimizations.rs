@@ -224,7 +224,7 @@ async fn bad_optimizations_are_refused() {
         ),
         ("nodeType", json!("O1-1")),
         ("parallelNodes", json!(0)),
-        ("parallelNodes", json!(1_000)),
+        ("parallelNodes", json!(25)),
         ("estimatedCost", json!(-1)),
         ("estimatedCost", json!(6)),
     ] {

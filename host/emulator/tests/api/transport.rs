@@ -8,6 +8,17 @@ use serde_json::{Value, json};
 
 use crate::client::{Cloud, cloud, credentials, now, start};
 
+#[test]
+fn every_operation_of_the_catalog_is_served() {
+    for operation in qchost_catalog::OPERATIONS {
+        // Two operations are answered by the MCP server itself.
+        if !operation.endpoint.is_empty() {
+            let served = Emulator::endpoints().any(|path| path == operation.endpoint);
+            assert!(served, "{} at {}", operation.name, operation.endpoint);
+        }
+    }
+}
+
 async fn authenticate(cloud: &Cloud, headers: &[(&'static str, String)]) -> Value {
     let url = format!("{}/authenticate", cloud.emulator.base_url());
     let mut request = cloud.http.get(url);
