@@ -1,0 +1,54 @@
+//! Every category from inside Wasm: a test agent calls each function of the contract over the real host.
+
+use std::collections::BTreeSet;
+
+use qchost_catalog::OPERATIONS;
+use serde_json::{Value, json};
+
+use crate::cloud::Cloud;
+use crate::common::{Folder, bundled, embedded};
+
+pub const EVERY: &str = "host/cli/tests/plugins/every-category";
+/// A brokerage profile that needs no secret.
+pub const PAPER: &str = "[brokerage.paper]\nid = \"QuantConnectBrokerage\"\n";
+
+/// A folder with the test agent in it.
+pub fn folder(cloud: &str) -> Folder {
+    let folder = Folder::new(&format!("{}{PAPER}", embedded(cloud)));
+    folder.manifest("every-category", &bundled(EVERY));
+    folder
+}
+
+#[test]
+fn all_functions_of_the_contract_answer_as_they_should() {
+    let cloud = Cloud::start();
+    let folder = folder(cloud.url());
+    let host = folder.serve(&["run"]);
+    let interfaces: BTreeSet<&str> = OPERATIONS.iter().map(|operation| operation.interface()).collect();
+    assert_eq!(interfaces.len(), 14);
+    // What is no operation of the catalog has actions as well: `raw` and the host's services.
+    let services = ["raw", "state", "config", "signals", "workflow"];
+
+    let (mut called, mut failed) = (BTreeSet::new(), Vec::new());
+    for action in interfaces.iter().chain(&services) {
+        let input = if action.starts_with("live") { json!({ "profile": "paper" }) } else { json!({}) };
+        let input = if *action == "lean-versions" { json!({}) } else { input };
+        let report = folder.invoke(&format!("every-category.{action}"), &input);
+        let checks = report["checks"].as_array().unwrap();
+        assert!(!checks.is_empty(), "{action}");
+        for check in checks {
+            if check["ok"] == Value::Bool(true) {
+                called.insert(check["operation"].as_str().unwrap().to_owned());
+            } else {
+                failed.push(check.clone());
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+    let called: BTreeSet<&str> = called.iter().map(String::as_str).filter(|name| qchost_catalog::by_name(name).is_some()).collect();
+    let all: BTreeSet<&str> = OPERATIONS.iter().map(|operation| operation.name).collect();
+    assert_eq!(all.len(), 64);
+    assert_eq!(called, all);
+    host.terminate();
+    host.wait().good();
+}

@@ -1,0 +1,147 @@
+//! What the tests share: a host's folder, the binary run in it, and the plugins that it loads.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::process::{Process, Ran, wait_until};
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_qchost");
+pub const USER: u64 = 4711;
+/// The emulator's API token: a word that nothing else contains.
+pub const TOKEN: &str = "end-to-end-api-token";
+
+/// A host's folder: configuration, manifests, state. It ends with the test.
+pub struct Folder {
+    folder: TempDir,
+}
+
+impl Folder {
+    /// A folder with a configuration; the plugins' and the state's places are added to it.
+    pub fn new(configuration: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        std::fs::create_dir(folder.path().join("plugins")).unwrap();
+        // Compiled components are shared by the tests, and so is the key that vouches for them: compiling is most of
+        // what a short run costs.
+        let cache = shared("cache");
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        private_file(&folder.path().join("data/host.key"), [7; 32]);
+        let text = format!("data = \"data\"\ncache = \"{}\"\n{configuration}", cache.display());
+        std::fs::write(folder.path().join("qchost.toml"), text).unwrap();
+        Self { folder }
+    }
+
+    /// A folder whose one account leads to a REST API by the host's own server.
+    pub fn embedded(cloud: &str) -> Self {
+        Self::new(&embedded(cloud))
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a manifest into the folder of manifests.
+    pub fn manifest(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path().join("plugins").join(format!("{name}.toml"));
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// The binary with arguments, in this folder and with nothing of the tests' own environment.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.path())
+            .env("XDG_CACHE_HOME", shared("xdg"))
+            .env("QUANTCONNECT_USER_ID", USER.to_string())
+            .env("QUANTCONNECT_API_TOKEN", TOKEN);
+        command
+    }
+
+    pub fn start(&self, arguments: &[&str]) -> Process {
+        Process::start(self.command(arguments), self.path())
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        self.start(arguments).wait()
+    }
+
+    /// Invokes an action and returns its output.
+    pub fn invoke(&self, action: &str, input: &Value) -> Value {
+        self.run(&["--json", "invoke", action, &input.to_string()]).json()
+    }
+
+    /// Calls a tool as the operator and returns the whole body.
+    pub fn call(&self, tool: &str, arguments: &Value) -> Value {
+        self.run(&["--json", "call", tool, &arguments.to_string()]).json()
+    }
+
+    /// Starts the host as a service and waits until it is ready.
+    pub fn serve(&self, arguments: &[&str]) -> Process {
+        let mut host = self.start(&[&["--json"], arguments].concat());
+        host.until("the host is ready", |host| host.stdout().contains("\"ready\":true").then_some(()));
+        host
+    }
+}
+
+/// The lines of an account that leads to a REST API by the host's own server.
+pub fn embedded(cloud: &str) -> String {
+    format!("[account.research]\nconnection = \"embedded\"\ncloud = \"{cloud}\"\n")
+}
+
+/// A folder that outlives the test: in the target directory.
+fn shared(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("e2e").join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Writes a file that nobody else can read.
+pub fn private_file(path: &Path, content: impl AsRef<[u8]>) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(path, content).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// A file of the repository.
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path).canonicalize().unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The component of a plugin in the repository.
+pub fn component(folder: &str) -> PathBuf {
+    let folder = repository(folder);
+    let name = folder.file_name().unwrap().to_str().unwrap().replace('-', "_");
+    let path = folder.join(format!("{name}.wasm"));
+    assert!(
+        path.is_file(),
+        "{} is missing; run: make test (or: qchost plugin build {})",
+        path.display(),
+        folder.display()
+    );
+    path
+}
+
+/// The manifest of a plugin in the repository, with its component where it is.
+pub fn bundled(folder: &str) -> String {
+    let component = component(folder);
+    let text = std::fs::read_to_string(repository(folder).join("manifest.toml")).unwrap();
+    let relative = format!("\"{}\"", component.file_name().unwrap().to_str().unwrap());
+    assert!(text.contains(&relative), "{folder}/manifest.toml does not name {relative}");
+    text.replace(&relative, &format!("\"{}\"", component.display()))
+}
+
+pub fn strategy_lab() -> String {
+    bundled("plugins/strategy-lab")
+}
+
+/// Waits until a file is there.
+pub fn wait_for_file(path: &Path) {
+    wait_until(&format!("{} is there", path.display()), || path.exists().then_some(()));
+}

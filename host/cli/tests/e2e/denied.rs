@@ -1,0 +1,80 @@
+//! The denied twin: what a manifest does not grant is not loaded, or not sent.
+
+use serde_json::{Value, json};
+
+use crate::cloud::Cloud;
+use crate::common::{Folder, component};
+
+/// What strategy-lab needs besides the backtests.
+const OTHERS: &str = r#"
+[[grant]]
+name  = "projects"
+allow = ["projects/list-projects", "projects/create-project", "files/read-file", "files/create-file", "files/update-file-contents"]
+[[grant]]
+name  = "compiling"
+allow = ["compile/*", "workflow"]
+"#;
+
+fn manifest(grants: &str) -> String {
+    let component = component("plugins/strategy-lab");
+    format!(
+        "plugin = \"strategy-lab\"\ncomponent = \"{}\"\naccount = \"research\"\n{OTHERS}\n{grants}",
+        component.display()
+    )
+}
+
+fn backtest() -> Value {
+    json!({ "project": "Lab/denied", "name": "twin" })
+}
+
+#[test]
+fn a_component_that_imports_what_no_grant_mentions_does_not_load_until_the_printed_lines_are_pasted() {
+    let cloud = Cloud::start();
+    let folder = Folder::embedded(cloud.url());
+    folder.manifest("strategy-lab", &manifest(""));
+
+    let ran = folder.run(&["invoke", "strategy-lab.backtest", &backtest().to_string()]);
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("`strategy-lab` imports backtests, which no grant mentions"), "{}", ran.stderr);
+    // The lines that are missing are TOML as it stands.
+    let (_, lines) = ran.stderr.split_once("add to the manifest:\n").unwrap_or_else(|| panic!("{}", ran.stderr));
+    let missing: toml::Table = lines.parse().unwrap_or_else(|error| panic!("{error}:\n{lines}"));
+    assert_eq!(missing["grant"][0]["allow"][0].as_str(), Some("backtests/*"));
+    assert_eq!(cloud.emulator().requests(), [], "something was sent");
+
+    // `plugin list` says the same, and counts.
+    let listed = folder.run(&["--json", "plugin", "list"]);
+    assert!(listed.json_error().contains("1 of 1 plugins are broken"), "{listed:?}");
+    let rows: Value = serde_json::from_str(&listed.stdout).unwrap();
+    assert!(rows[0]["error"].as_str().unwrap().contains("imports backtests"), "{rows}");
+
+    // Pasted, they make it load and work.
+    folder.manifest("strategy-lab", &manifest(lines));
+    let summary = folder.invoke("strategy-lab.backtest", &backtest());
+    assert!(summary["sharpe_ratio"].is_f64(), "{summary}");
+    assert_eq!(cloud.created_backtests(), ["twin"]);
+}
+
+#[test]
+fn with_reading_alone_creating_is_denied_and_nothing_is_sent() {
+    let cloud = Cloud::start();
+    let folder = Folder::embedded(cloud.url());
+    let reading = "[[grant]]\nname = \"reading\"\nallow = [\"backtests/read-*\"]\n";
+    folder.manifest("strategy-lab", &manifest(reading));
+
+    let ran = folder.run(&["--json", "invoke", "strategy-lab.backtest", &backtest().to_string()]);
+    let error = ran.json_error();
+    assert!(error.contains("denied"), "{error}");
+    assert!(error.contains("no grant of `strategy-lab` allows `backtests/create-backtest` (write)"), "{error}");
+    assert!(error.contains("allow = [\"backtests/create-backtest\"]"), "{error}");
+    assert_eq!(cloud.created_backtests(), Vec::<String>::new());
+    // It did get that far: what is granted was done.
+    assert_eq!(cloud.requests_to("/compile/create").len(), 1);
+
+    // The allowed twin differs in one entry.
+    let both = "[[grant]]\nname = \"reading\"\nallow = [\"backtests/read-*\", \"backtests/create-backtest\"]\n";
+    folder.manifest("strategy-lab", &manifest(both));
+    let summary = folder.invoke("strategy-lab.backtest", &backtest());
+    assert!(summary["sharpe_ratio"].is_f64(), "{summary}");
+    assert_eq!(cloud.created_backtests(), ["twin"]);
+}

@@ -1,0 +1,167 @@
+//! QuantConnect's own MCP server between the host and the REST API, over standard input and output and over HTTP.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::Duration;
+
+use qchost_emulator::Timing;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::cloud::Cloud;
+use crate::common::{Folder, TOKEN, USER, repository, strategy_lab};
+use crate::process::{Process, Ran, command_line, signal, tree};
+
+const SCRIPT: &str = "host/cli/tests/setup/official_server.py";
+
+/// The interpreter of the environment that the official server is installed in.
+fn python() -> String {
+    let root = repository(".");
+    let path = root.join(".venv/official/bin/python");
+    assert!(path.exists(), "{} is missing; run: make setup-test", path.display());
+    path.display().to_string()
+}
+
+/// The lines of an account that leads to the official server as a child of the host.
+pub fn stdio(cloud: &str) -> String {
+    format!(
+        "[account.research]\nconnection = \"stdio\"\ncommand = \"{}\"\nargs = [\"{}\", \"--base\", \"{cloud}\", \"--transport\", \"stdio\"]\n",
+        python(),
+        repository(SCRIPT).display()
+    )
+}
+
+/// The lines of an account that leads to a server over HTTP.
+pub fn http(url: &str) -> String {
+    format!("[account.research]\nconnection = \"http\"\nurl = \"{url}\"\n")
+}
+
+/// The official server, serving HTTP, and its address. With port 0 the system chooses one.
+pub fn http_server(cloud: &str, port: u16, folder: &std::path::Path) -> (Process, u16) {
+    let mut command = Command::new(python());
+    command
+        .arg(repository(SCRIPT))
+        .args(["--base", cloud, "--transport", "http", "--port", &port.to_string()])
+        .current_dir(folder)
+        .env("QUANTCONNECT_USER_ID", USER.to_string())
+        .env("QUANTCONNECT_API_TOKEN", TOKEN);
+    let mut server = Process::start(command, folder);
+    let port = server.until("the official server listens", |server| {
+        let text = server.stderr();
+        let (_, after) = text.split_once("Uvicorn running on http://127.0.0.1:")?;
+        after.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    });
+    (server, port)
+}
+
+pub fn address(port: u16) -> String {
+    format!("http://127.0.0.1:{port}/mcp")
+}
+
+fn sweep() -> Value {
+    json!({ "project": "Lab/interop", "grid": { "fast": [10, 20, 30], "slow": [60, 100, 150] } })
+}
+
+/// The ranking without the ids that each cloud gives.
+fn ranking(result: &Value) -> Vec<Value> {
+    assert_eq!(result["failures"], json!([]), "{result}");
+    let mut rows = result["ranking"].as_array().unwrap().clone();
+    for row in &mut rows {
+        row.as_object_mut().unwrap().remove("backtest_id");
+    }
+    assert_eq!(rows.len(), 9, "{result}");
+    rows
+}
+
+fn folder(account: &str) -> Folder {
+    let folder = Folder::new(account);
+    folder.manifest("strategy-lab", &strategy_lab());
+    folder
+}
+
+#[test]
+fn a_sweep_gives_the_same_ranking_over_every_connection() {
+    let cloud = Cloud::start();
+    let embedded = folder(&crate::common::embedded(cloud.url()));
+    let expected = ranking(&embedded.invoke("strategy-lab.sweep", &sweep()));
+
+    let cloud = Cloud::start();
+    let child = folder(&stdio(cloud.url()));
+    assert_eq!(ranking(&child.invoke("strategy-lab.sweep", &sweep())), expected);
+    assert_eq!(cloud.requests_to("/backtests/create").len(), 9);
+
+    let cloud = Cloud::start();
+    let remote = Folder::new("");
+    let (_server, port) = http_server(cloud.url(), 0, remote.path());
+    let remote = folder(&http(&address(port)));
+    assert_eq!(ranking(&remote.invoke("strategy-lab.sweep", &sweep())), expected);
+    assert_eq!(cloud.requests_to("/backtests/create").len(), 9);
+}
+
+/// Long enough to be killed in the middle.
+fn slow_cloud() -> Cloud {
+    Cloud::with(|builder| {
+        builder.backtest_nodes(2).timing(Timing { backtest: Duration::from_millis(700), ..Timing::default().faster(10) })
+    })
+}
+
+/// How many backtests ended, as the sweep itself reports it.
+fn ended(sweep: &Process) -> usize {
+    let text = sweep.stderr();
+    let reports = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let messages = reports.filter_map(|report| report["progress"]["message"].as_str().map(str::to_owned));
+    let counts = messages.filter_map(|message| message.split_once(" of 9 backtests ended")?.0.parse().ok());
+    counts.max().unwrap_or(0)
+}
+
+fn start_sweep(folder: &Folder) -> Process {
+    folder.start(&["--json", "invoke", "strategy-lab.sweep", &sweep().to_string()])
+}
+
+/// No finished result is lost, whatever is missing is named with the right error, and nothing was sent twice.
+fn judge(ran: &Ran, ended_before: usize, cloud: &Cloud) {
+    let result = ran.json();
+    let (ranking, failures) = (result["ranking"].as_array().unwrap(), result["failures"].as_array().unwrap());
+    assert_eq!(ranking.len() + failures.len(), 9, "{result:#}");
+    assert!(ranking.len() >= ended_before, "{ended_before} had ended: {result:#}");
+    for failure in failures {
+        let reason = failure["reason"].as_str().unwrap();
+        assert!(reason.starts_with("unknown outcome: "), "{result:#}");
+    }
+    let names = cloud.created_backtests();
+    let distinct: BTreeSet<_> = names.iter().collect();
+    assert_eq!(distinct.len(), names.len(), "a backtest was created twice: {names:?}");
+}
+
+#[test]
+fn killing_the_child_in_mid_sweep_loses_no_finished_result() {
+    let cloud = slow_cloud();
+    let folder = folder(&stdio(cloud.url()));
+    let mut sweep = start_sweep(&folder);
+    let before = sweep.until("some backtests ended", |sweep| Some(ended(sweep)).filter(|count| *count >= 2));
+    let servers: Vec<u32> = tree(sweep.id())
+        .into_iter()
+        .filter(|process| *process != sweep.id() && command_line(*process).contains("official_server.py"))
+        .collect();
+    assert!(!servers.is_empty(), "the host has no child");
+    for server in &servers {
+        signal(*server, Signal::KILL);
+    }
+    let ran = sweep.wait();
+    judge(&ran, before, &cloud);
+}
+
+#[test]
+fn killing_and_restarting_the_http_server_in_mid_sweep_loses_no_finished_result() {
+    let cloud = slow_cloud();
+    let outside = Folder::new("");
+    let (server, port) = http_server(cloud.url(), 0, outside.path());
+    let folder = folder(&http(&address(port)));
+    let mut sweep = start_sweep(&folder);
+    let before = sweep.until("some backtests ended", |sweep| Some(ended(sweep)).filter(|count| *count >= 2));
+    drop(server);
+    let (_server, again) = http_server(cloud.url(), port, outside.path());
+    assert_eq!(again, port);
+    let ran = sweep.wait();
+    judge(&ran, before, &cloud);
+}

@@ -1,0 +1,26 @@
+//! End-to-end tests: the real binary, real child processes, real HTTP to an emulator in the test's process.
+//!
+//! A module a subject. A test asserts what a user of `qchost` would notice, and looks into the emulator's request log
+//! for what must or must not have been sent. What a test needs and does not find, it names with the line that
+//! makes it.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice
+)]
+
+mod bad_input;
+mod categories;
+mod cloud;
+mod common;
+mod demo;
+mod denied;
+mod interop;
+mod midwrite;
+mod process;
+mod sandbox;
+mod secrets;
+mod service;

@@ -1,0 +1,183 @@
+//! A run of the binary (or another program): its output in files, its time bounded, its end certain.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long anything may take that is not said to take longer. Generous: a slow machine is no failure.
+pub const BOUND: Duration = Duration::from_secs(90);
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A process that runs. It is killed when this is dropped.
+pub struct Process {
+    child: Child,
+    what: String,
+    out: PathBuf,
+    err: PathBuf,
+}
+
+/// A process that ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Process {
+    /// Starts a command; what it prints goes into files of the folder.
+    pub fn start(mut command: Command, folder: &Path) -> Self {
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let (out, err) = (folder.join(format!("{number}.out")), folder.join(format!("{number}.err")));
+        let what = format!("{command:?}");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(File::create(&out).unwrap())
+            .stderr(File::create(&err).unwrap())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        Self { child, what, out, err }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn stdout(&self) -> String {
+        read(&self.out)
+    }
+
+    pub fn stderr(&self) -> String {
+        read(&self.err)
+    }
+
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    pub fn terminate(&self) {
+        signal(self.id(), rustix::process::Signal::TERM);
+    }
+
+    pub fn wait(self) -> Ran {
+        self.wait_for(BOUND)
+    }
+
+    pub fn wait_for(mut self, bound: Duration) -> Ran {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Ran { status, stdout: self.stdout(), stderr: self.stderr() };
+            }
+            if begun.elapsed() > bound {
+                panic!("{} still runs after {bound:?}:\n{}\n{}", self.what, self.stdout(), self.stderr());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until `found` finds something in what the process shows, and fails if it ends before that.
+    pub fn until<T>(&mut self, what: &str, mut found: impl FnMut(&Self) -> Option<T>) -> T {
+        wait_until(what, || {
+            let ended = !self.runs();
+            let found = found(self);
+            if found.is_none() && ended {
+                panic!("{} ended before {what}:\n{}\n{}", self.what, self.stdout(), self.stderr());
+            }
+            found
+        })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended; then there is nothing to kill.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Ran {
+    /// Standard output as JSON, after checking that the run was good.
+    pub fn json(&self) -> Value {
+        self.good();
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Checks that the run was good.
+    pub fn good(&self) -> &Self {
+        assert!(self.status.success(), "{}\n{}\n{}", self.status, self.stdout, self.stderr);
+        self
+    }
+
+    /// The one line of the error, after checking that the exit status is 1 and nothing else was printed.
+    pub fn error(&self) -> &str {
+        assert_eq!(self.status.code(), Some(1), "{self:?}");
+        let line = self.stderr.trim_end();
+        let line = line.strip_prefix("error: ").unwrap_or_else(|| panic!("{self:?}"));
+        assert!(!line.contains('\n'), "more than a line:\n{line}");
+        line
+    }
+
+    /// The text of the error that `--json` prints last, after checking that the exit status is 1.
+    pub fn json_error(&self) -> String {
+        assert_eq!(self.status.code(), Some(1), "{self:?}");
+        let line = self.stderr.lines().last().unwrap_or_else(|| panic!("{self:?}"));
+        let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {self:?}"));
+        value["error"].as_str().unwrap_or_else(|| panic!("{self:?}")).to_owned()
+    }
+}
+
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned()
+}
+
+/// Waits for a condition.
+pub fn wait_until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(begun.elapsed() < BOUND, "not within {BOUND:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+pub fn signal(process: u32, signal: rustix::process::Signal) {
+    let process = rustix::process::Pid::from_raw(process.try_into().unwrap()).unwrap();
+    rustix::process::kill_process(process, signal).unwrap();
+}
+
+/// A process and all that descend from it, by `/proc`.
+pub fn tree(root: u32) -> Vec<u32> {
+    let mut parents = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap() {
+        let name = entry.unwrap().file_name();
+        let Some(process) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        // A process may be gone by now.
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{process}/stat")) else { continue };
+        // The name, in parentheses, may hold anything.
+        let after = stat.rsplit(") ").next().unwrap();
+        let parent: u32 = after.split(' ').nth(1).unwrap().parse().unwrap();
+        parents.push((process, parent));
+    }
+    let mut found = vec![root];
+    let mut at = 0;
+    while let Some(parent) = found.get(at).copied() {
+        found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(process, _)| process));
+        at += 1;
+    }
+    found
+}
+
+/// The command line of a process; empty if it is gone.
+pub fn command_line(process: u32) -> String {
+    let line = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line).replace('\0', " ")
+}
