@@ -220,6 +220,8 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn the_difference_of_two_texts_turns_one_into_the_other(from in text(), to in text()) {
         prop_assume!(from != to);

@@ -162,7 +162,7 @@ pub struct Day {
     pub cash: f64,
     /// Holdings with a quantity other than zero.
     pub holdings: Vec<DayHolding>,
-    /// How many entries of [`Report::orders`] exist by then.
+    /// How many entries of [`Report::orders`] have come to their end (filled or invalid) by then.
     pub orders: usize,
     /// How many entries of [`Report::insights`] exist by then.
     pub insights: usize,

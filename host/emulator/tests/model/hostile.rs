@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{algorithm, compile, failure, run, try_run};
+use proptest::prelude::*;
+
+use crate::{CROSSOVER, algorithm, compile, failure, run, try_run};
 
 /// Far above what any of these takes on a slow machine without optimisation, and far below what
 /// they would take without bounds.
@@ -257,4 +259,75 @@ fn sources_that_are_not_text_as_expected_are_compile_errors_or_read() {
     }
     let crlf = algorithm("self.set_cash(7)", "").replace('\n', "\r\n");
     assert_eq!(run(&format!("\u{feff}{crlf}")).days[0].cash, 7.0);
+}
+
+/// A piece of a source: a line of a real one, or what people and fuzzers put between.
+fn piece() -> impl Strategy<Value = String> {
+    let lines: Vec<String> = CROSSOVER.lines().map(|line| format!("{line}\n")).collect();
+    let others = [
+        "        x = self.sma(self._symbol, -1)\n",
+        "        return\n",
+        "    @property\n",
+        "        self.x[0] = yield\n",
+        "        [a for a in self.b if a]\n",
+        "(",
+        "]",
+        "'''",
+        "\\",
+        "        a, *b = self.x, 1\n",
+        "        del self.x\n",
+        "\t",
+        "        self._symbol = None\n",
+        "        super().initialize()\n",
+        "        self.set_cash(*self.x, **{})\n",
+    ];
+    prop_oneof![
+        6 => prop::sample::select(lines),
+        1 => "\\PC{0,12}",
+        1 => prop::sample::select(others.to_vec()).prop_map(str::to_owned),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 96,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn no_mixture_of_lines_makes_the_model_panic(
+        pieces in prop::collection::vec(piece(), 0..40),
+        cut in 0..CROSSOVER.lines().count(),
+    ) {
+        let head: String = CROSSOVER.lines().take(cut).map(|line| format!("{line}\n")).collect();
+        let source = format!("{head}{}", pieces.concat());
+        let compiled = compile(&[("main.py", &source)]);
+        let ran = try_run(&[("main.py", &source)], &[("fast", "5")]);
+        // What does not compile does not run, and what runs has its numbers.
+        prop_assert!(compiled.errors.is_empty() || ran.is_err());
+        if let Ok(report) = ran {
+            let orders = report.orders.len().to_string();
+            prop_assert_eq!(report.statistics["Total Orders"].as_str(), Some(orders.as_str()));
+        }
+    }
+
+    #[test]
+    fn no_parameter_value_makes_the_model_panic(
+        value in "\\PC{0,20}|-?[0-9]{1,20}(\\.[0-9]{1,5})?|nan|inf",
+    ) {
+        let text = algorithm(
+            "n = self.get_parameter('n')\nself.add_equity('SPY')\nself.set_start_date(2020, 1, 1)\n\
+             self.set_end_date(2020, 3, 1)\nself.w = float(n)\nself.sma('SPY', int(self.w))",
+            "self.set_holdings('SPY', self.w)",
+        );
+        let number = value.trim().parse::<f64>();
+        let ran = try_run(&[("main.py", &text)], &[("n", &value)]);
+        prop_assert!(number.is_ok() || ran.is_err());
+        // With a default of its type, what is no number leaves the default.
+        let typed = text.replace("'n')", "'n', 1.5)");
+        if number.is_err() {
+            prop_assert!(try_run(&[("main.py", &typed)], &[("n", &value)]).is_ok());
+        }
+    }
 }

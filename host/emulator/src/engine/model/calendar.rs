@@ -29,7 +29,7 @@ const EXTRAORDINARY: [Date; 10] = [
 /// Every trading day from [`FIRST_DAY`] to `last`, inclusive.
 pub(super) fn trading_days(last: Date) -> Vec<Date> {
     let mut days = Vec::new();
-    // 1998-01-01 was a Thursday, the fourth day of its week.
+    // The first day was a Thursday, the fourth day of its week.
     let mut weekday = 4;
     for year in FIRST_DAY.year()..=last.year() {
         let closed = holidays(year);

@@ -5,7 +5,7 @@
 
 use super::calendar;
 use super::numbers::{ratio, rounded};
-use super::simulation::{Close, Run};
+use super::record::{Close, Run};
 use crate::engine::{Chart, Sample, Series};
 
 /// LEAN's limit for the points of a series.

@@ -24,7 +24,7 @@
 //!   `int` or `float` default, a value that is not one leaves the default, as in LEAN, and the log
 //!   says so; without, the value is a text. A value under a name that the source does not ask for
 //!   has no effect.
-//! - `set_start_date`, `set_end_date`: within [1998-01-02, 2035-12-31]. Unset, they are 1998-01-02
+//! - `set_start_date`, `set_end_date`: within [1998-01-01, 2035-12-31]. Unset, they are 1998-01-01
 //!   and 2025-12-31.
 //! - `set_cash`: US dollars, above 0 and up to 1e12. Unset, 100 000.
 //! - `add_equity`, `add_forex`, `add_crypto`, `add_future`, `add_cfd`, `add_index`,
@@ -64,9 +64,20 @@
 //! signals change again. Fills are whole, at the next open, for 0.005 dollars a share, at most 0.5 % of
 //! the value, at least one dollar. Cash earns and costs no interest.
 //!
-//! Prices are in [`market`], trading days in [`calendar`], statistics in [`statistics`] and
-//! [`trade_statistics`]: LEAN's definitions with 252 days a year and a risk-free rate of zero. The
-//! capacity is one percent of the daily dollar volume of the least liquid security traded.
+//! # Prices, days and statistics
+//!
+//! The prices of a ticker are a random walk that is seeded by the ticker alone and begins with the
+//! first trading day of 1998: another window shows the same prices on the same days. A day's return
+//! is a drift of the ticker, plus a drift that holds for 40 to 199 days and then changes, plus the
+//! ticker's share (0.5 to 1.5) of one market that all tickers have in common, plus noise of its own
+//! (0.4 % to 1.6 % a day). `market.rs` has the exact formula and the generator.
+//!
+//! Trading days are those of the New York Stock Exchange, for every kind of security
+//! (`calendar.rs`). Statistics are LEAN's, with 252 days a year and a risk-free rate of zero
+//! (`statistics.rs`, `trade_statistics.rs`): returns run from close to close; a trade is closed
+//! first in, first out, and wins if it gained after fees; its adverse and favourable excursions are
+//! those of opens and closes. The capacity is one percent of the daily dollar volume of the least
+//! liquid security traded. Insights are the changes of the signals.
 //!
 //! # Bounds
 //!
@@ -85,6 +96,7 @@ mod parameters;
 mod plan;
 mod portfolio;
 mod reading;
+mod record;
 mod report;
 mod rule;
 mod simulation;
@@ -100,8 +112,8 @@ use crate::engine::{
 
 /// The name in answers and logs.
 const NAME: &str = "qchost emulator model";
-/// First day of prices.
-const FIRST_DAY: Date = date(1998, 1, 2);
+/// First day that a backtest may start on; LEAN's data begin then, too.
+const FIRST_DAY: Date = date(1998, 1, 1);
 /// Last day of prices.
 const LAST_DAY: Date = date(2035, 12, 31);
 const DEFAULT_START: Date = FIRST_DAY;

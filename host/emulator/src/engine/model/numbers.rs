@@ -46,17 +46,21 @@ pub(super) fn deviation(values: &[f64]) -> f64 {
     libm::sqrt(variance(values))
 }
 
-/// The sum of the values' standardised deviations to a power.
-fn standardised(values: &[f64], power: i32) -> f64 {
+/// The values' deviations from their mean, in standard deviations.
+fn standardised(values: &[f64]) -> impl Iterator<Item = f64> {
     let (mean, deviation) = (mean(values), deviation(values));
-    let standardised = values.iter().map(|value| ratio(value - mean, deviation));
-    standardised.map(|z| z.powi(power)).sum()
+    values
+        .iter()
+        .map(move |value| ratio(value - mean, deviation))
 }
 
 /// The adjusted Fisher–Pearson skewness; needs three values.
 pub(super) fn skewness(values: &[f64]) -> Option<f64> {
     let n = count(values.len());
-    (n >= 3.0).then(|| n / ((n - 1.0) * (n - 2.0)) * standardised(values, 3))
+    (n >= 3.0).then(|| {
+        let cubes: f64 = standardised(values).map(|z| z * z * z).sum();
+        n / ((n - 1.0) * (n - 2.0)) * cubes
+    })
 }
 
 /// The unbiased excess kurtosis; needs four values.
@@ -65,7 +69,8 @@ pub(super) fn kurtosis(values: &[f64]) -> Option<f64> {
     (n >= 4.0).then(|| {
         let factor = n * (n + 1.0) / ((n - 1.0) * (n - 2.0) * (n - 3.0));
         let correction = 3.0 * (n - 1.0) * (n - 1.0) / ((n - 2.0) * (n - 3.0));
-        factor * standardised(values, 4) - correction
+        let fourths: f64 = standardised(values).map(|z| z * z * z * z).sum();
+        factor * fourths - correction
     })
 }
 
@@ -80,7 +85,7 @@ pub(super) fn median(values: &[f64]) -> f64 {
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
     let at = |index: usize| sorted.get(index).copied().unwrap_or_default();
-    if sorted.len() % 2 == 0 {
+    if sorted.len().is_multiple_of(2) {
         middle
             .checked_sub(1)
             .map_or(0.0, |below| (at(below) + at(middle)) / 2.0)
@@ -91,7 +96,7 @@ pub(super) fn median(values: &[f64]) -> f64 {
 
 /// Rounded to so many decimals, without a negative zero.
 pub(super) fn rounded(value: f64, decimals: i32) -> f64 {
-    let unit = 10_f64.powi(decimals);
+    let unit = libm::pow(10.0, f64::from(decimals));
     finite(libm::round(value * unit) / unit) + 0.0
 }
 

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::numbers::{dollars, percent, plain, ratio, rounded, whole};
 use super::plan::{Plan, Security, SecurityKind};
-use super::simulation::{Change, Order, Outcome, Run};
+use super::record::{Change, Order, Outcome, Run};
 use super::statistics::PortfolioStatistics;
 use super::trade_statistics::{Timed, trade_statistics};
 use super::{calendar, charts};
@@ -103,8 +103,8 @@ pub(super) fn report(plan: &Plan, run: &Run) -> Report {
     let writer = Writer { plan, run };
     let statistics = PortfolioStatistics::new(run, plan.cash);
     Report {
-        start: run.days.first().map_or(0, |day| calendar::midnight(*day)),
-        end: run.days.last().map_or(0, |day| calendar::midnight(*day)),
+        start: calendar::midnight(run.days.first().copied().unwrap_or(plan.start)),
+        end: calendar::midnight(run.days.last().copied().unwrap_or(plan.end)),
         tradeable_dates: u32::try_from(run.days.len()).unwrap_or(u32::MAX),
         parameters: plan.parameters.clone(),
         statistics: writer.statistics(&statistics),
@@ -128,12 +128,9 @@ struct Writer<'r> {
 }
 
 impl Writer<'_> {
+    /// A simulated day; the plan's first, where there is none.
     fn day(&self, index: usize) -> jiff::civil::Date {
-        self.run
-            .days
-            .get(index)
-            .copied()
-            .unwrap_or(super::FIRST_DAY)
+        self.run.days.get(index).copied().unwrap_or(self.plan.start)
     }
 
     fn security(&self, index: usize) -> Option<&Security> {

@@ -11,7 +11,7 @@ use super::numbers::{
     DAYS_PER_YEAR, count, covariance, deviation, finite, kurtosis, mean, normal_cdf, ratio,
     rounded, skewness, variance,
 };
-use super::simulation::Run;
+use super::record::Run;
 
 /// The quantiles of the standard normal distribution at 1 % and 5 %.
 const QUANTILE_1: f64 = -2.326_347_874_040_840_8;

@@ -89,7 +89,10 @@ impl<'a> Reader<'a> {
             "warm_up_indicator" => self.warm_up = WarmUp::Full,
             "register_indicator" => self.register_indicator(arguments),
             "log" | "debug" | "error" => self.log_message(&arguments.value(0, "message")),
-            _ => self.note_at(path, call),
+            _ => {
+                self.missed_subscription |= path.starts_with("add_") || path.contains("universe");
+                self.note_at(path, call);
+            }
         }
         Ok(Value::Unknown)
     }
@@ -252,6 +255,7 @@ impl<'a> Reader<'a> {
         match kind {
             Some(kind) => self.add_security(kind, &arguments.value(1, "ticker"), call, arguments),
             None => {
+                self.missed_subscription = true;
                 self.note_at("add_security of this type", call);
                 Ok(Value::Unknown)
             }
@@ -274,6 +278,7 @@ impl<'a> Reader<'a> {
                 return Ok(Value::Security(*security));
             }
             ticker if ticker.is_unknown() => {
+                self.missed_subscription = true;
                 self.note_at("a subscription with an unknown ticker", call);
                 return Ok(Value::Unknown);
             }

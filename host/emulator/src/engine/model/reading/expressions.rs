@@ -22,6 +22,10 @@ impl<'a> Reader<'a> {
         self.depth += 1;
         let value = self.evaluate_node(expression);
         self.depth -= 1;
+        // A text costs what it holds, so that all of them together stay small.
+        if let Ok(Value::Text(text)) = &value {
+            self.step(text.len() / 64)?;
+        }
         value
     }
 
@@ -71,7 +75,7 @@ impl<'a> Reader<'a> {
                 value
             }
             Expr::Lambda(lambda) => {
-                self.defer(Body::Expression(&lambda.body));
+                self.defer(Body::Expression(&lambda.body))?;
                 Value::Unknown
             }
             Expr::Await(wait) => self.evaluate(&wait.value)?,
@@ -80,17 +84,19 @@ impl<'a> Reader<'a> {
     }
 
     /// Remembers a function that runs later, for the survey.
-    pub(super) fn defer(&mut self, body: Body<'a>) {
-        if let Some(frame) = self.frames.last()
-            && self.deferred.len() < MAX_ELEMENTS
-        {
-            self.deferred.push(Deferred {
-                locals: frame.locals.clone(),
-                file: frame.file,
-                method: frame.method,
-                body,
-            });
-        }
+    pub(super) fn defer(&mut self, body: Body<'a>) -> Result<(), Raise> {
+        let Some(frame) = self.frames.last() else {
+            return Ok(());
+        };
+        let deferred = Deferred {
+            locals: frame.locals.clone(),
+            file: frame.file,
+            method: frame.method,
+            body,
+        };
+        self.step(deferred.locals.len())?;
+        self.deferred.push(deferred);
+        Ok(())
     }
 
     fn name(&self, name: &str) -> Value<'a> {
@@ -253,6 +259,16 @@ impl<'a> Reader<'a> {
                 let repeated = std::iter::repeat_n(elements, times).flatten().collect();
                 self.new_list(repeated)
             }
+            (Operator::Mult, Value::Text(text), times)
+            | (Operator::Mult, times, Value::Text(text))
+                if times.integer().is_some() =>
+            {
+                let times = usize::try_from(times.integer().unwrap_or(0)).unwrap_or(0);
+                if text.len().saturating_mul(times) > MAX_ELEMENTS {
+                    return Err(self.too_many_elements());
+                }
+                Ok(Value::text(&text.repeat(times)))
+            }
             (Operator::Add, Value::Text(a), Value::Text(b))
                 if a.len().saturating_add(b.len()) > MAX_ELEMENTS =>
             {
@@ -260,22 +276,6 @@ impl<'a> Reader<'a> {
             }
             _ => self.refused(value::binary(op, left, right)),
         }
-    }
-
-    pub(super) fn too_many_elements(&self) -> Raise {
-        self.fatal(format!(
-            "the model reads lists and texts of at most {MAX_ELEMENTS} elements"
-        ))
-    }
-
-    /// A new list; its elements count as steps.
-    pub(super) fn new_list(&mut self, elements: Vec<Value<'a>>) -> Result<Value<'a>, Raise> {
-        if elements.len() > MAX_ELEMENTS {
-            return Err(self.too_many_elements());
-        }
-        self.step(elements.len())?;
-        self.lists.push(elements);
-        Ok(Value::List(self.lists.len() - 1))
     }
 
     fn unary(&mut self, operation: &'a ast::ExprUnaryOp) -> Result<Value<'a>, Raise> {
@@ -369,102 +369,6 @@ impl<'a> Reader<'a> {
                 Ok(Value::Unknown)
             }
         }
-    }
-
-    fn list(&mut self, elements: &'a [Expr]) -> Result<Value<'a>, Raise> {
-        let mut values = Vec::with_capacity(elements.len());
-        for element in elements {
-            if let Expr::Starred(starred) = element {
-                let value = self.evaluate(&starred.value)?;
-                match self.elements(&value)? {
-                    Some(more) => values.extend(more),
-                    None => return Ok(Value::Unknown),
-                }
-            } else {
-                values.push(self.evaluate(element)?);
-            }
-        }
-        self.new_list(values)
-    }
-
-    fn dict(&mut self, dict: &'a ast::ExprDict) -> Result<Value<'a>, Raise> {
-        let mut items = Vec::new();
-        for item in &dict.items {
-            let value = self.evaluate(&item.value)?;
-            match &item.key {
-                Some(key) => {
-                    let key = self.evaluate(key)?;
-                    items.push((key, value));
-                }
-                None => match value {
-                    Value::Dict(other) => {
-                        items.extend(self.dicts.get(other).cloned().unwrap_or_default());
-                    }
-                    _ => return Ok(Value::Unknown),
-                },
-            }
-        }
-        self.new_dict(items)
-    }
-
-    /// A list (`key` is `None`) or a dictionary built by a comprehension.
-    fn comprehension(
-        &mut self,
-        generators: &'a [ast::Comprehension],
-        key: Option<&'a Expr>,
-        value: &'a Expr,
-    ) -> Result<Value<'a>, Raise> {
-        let mut keys = Vec::new();
-        let mut values = Vec::new();
-        let complete = self.generate(generators, &mut |reader| {
-            if let Some(key) = key {
-                keys.push(reader.evaluate(key)?);
-            }
-            values.push(reader.evaluate(value)?);
-            Ok(())
-        })?;
-        if !complete {
-            return Ok(Value::Unknown);
-        }
-        if key.is_some() {
-            self.new_dict(keys.into_iter().zip(values).collect())
-        } else {
-            self.new_list(values)
-        }
-    }
-
-    /// Calls `each` for every combination that the generators give. Whether all were known.
-    fn generate(
-        &mut self,
-        generators: &'a [ast::Comprehension],
-        each: &mut dyn FnMut(&mut Self) -> Result<(), Raise>,
-    ) -> Result<bool, Raise> {
-        let Some((generator, rest)) = generators.split_first() else {
-            each(self)?;
-            return Ok(true);
-        };
-        let iterable = self.evaluate(&generator.iter)?;
-        let elements = self.elements(&iterable)?;
-        let mut complete = elements.is_some();
-        if !complete && self.mode == Mode::Run {
-            return Ok(false);
-        }
-        for element in elements.unwrap_or_else(|| vec![Value::Unknown]) {
-            self.step(1)?;
-            self.assign(&generator.target, element)?;
-            let mut included = Some(true);
-            for condition in &generator.ifs {
-                let condition = self.evaluate(condition)?;
-                if included == Some(true) {
-                    included = self.truth(&condition);
-                }
-            }
-            complete &= included.is_some();
-            if included == Some(true) || (included.is_none() && self.mode == Mode::Survey) {
-                complete &= self.generate(rest, each)?;
-            }
-        }
-        Ok(complete)
     }
 
     fn f_string(&mut self, literal: &'a ast::ExprFString) -> Result<Value<'a>, Raise> {

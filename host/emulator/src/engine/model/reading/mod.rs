@@ -14,6 +14,7 @@ mod algorithm;
 mod arguments;
 mod builtins;
 mod calls;
+mod collections;
 mod expressions;
 mod methods;
 mod modules;
@@ -148,6 +149,8 @@ struct Reader<'a> {
     /// Where the dates were last set, for the error when they are the wrong way round.
     dates_set: Option<Vec<(usize, u32, String)>>,
     default_resolution_daily: bool,
+    /// Whether there may be securities that the reader does not know of.
+    missed_subscription: bool,
     start: Option<Date>,
     end: Option<Date>,
     cash: f64,
@@ -180,6 +183,7 @@ impl<'a> Reader<'a> {
             noted: BTreeSet::new(),
             dates_set: None,
             default_resolution_daily: false,
+            missed_subscription: false,
             start: None,
             end: None,
             cash: DEFAULT_CASH,

@@ -82,7 +82,9 @@ impl<'a> Reader<'a> {
             let name = alias.name.as_str();
             let names = self.modules.get(file).map(|module| &module.names);
             if name == "*" {
-                for (name, value) in names.cloned().unwrap_or_default() {
+                let names = names.cloned().unwrap_or_default();
+                self.step(names.len())?;
+                for (name, value) in names {
                     self.bind(&name, value);
                 }
             } else {

@@ -5,7 +5,8 @@
 
 use std::rc::Rc;
 
-use ruff_python_ast::{self as ast, ExceptHandler, Expr, Stmt};
+use ruff_python_ast::visitor::source_order::{self, SourceOrderVisitor};
+use ruff_python_ast::{self as ast, AnyNodeRef, ExceptHandler, Expr, Stmt};
 use ruff_text_size::Ranged;
 
 use super::value::{Refused, Value};
@@ -86,7 +87,7 @@ impl<'a> Reader<'a> {
             Stmt::Match(choice) => {
                 self.evaluate(&choice.subject)?;
                 if self.mode == Mode::Run {
-                    self.note_at("match", choice);
+                    self.skip("match", choice);
                 } else {
                     for case in &choice.cases {
                         self.execute(&case.body)?;
@@ -105,7 +106,7 @@ impl<'a> Reader<'a> {
                 self.bind(function.name.as_str(), value);
                 // Nested in a method it is most often a callback.
                 if self.frames.last().is_some_and(|frame| !frame.is_module) {
-                    self.defer(Body::Statements(&function.body));
+                    self.defer(Body::Statements(&function.body))?;
                 }
             }
             Stmt::ClassDef(class) => self.define_class(class)?,
@@ -116,6 +117,28 @@ impl<'a> Reader<'a> {
             _ => {}
         }
         Ok(Flow::Next)
+    }
+
+    /// Leaves out a statement that cannot be followed. What it may have changed is unknown then,
+    /// and which securities there are.
+    fn skip<'n, N>(&mut self, what: &str, statement: &'n N)
+    where
+        N: Ranged,
+        AnyNodeRef<'n>: From<&'n N>,
+    {
+        self.note_at(what, statement);
+        self.missed_subscription = true;
+        let mut stored = Stored::default();
+        AnyNodeRef::from(statement).visit_source_order(&mut stored);
+        for name in stored.names {
+            self.bind(name, Value::Unknown);
+        }
+        let this = self.frames.last().and_then(|frame| frame.method);
+        if let Some(object) = this.and_then(|(_, object)| self.objects.get_mut(object)) {
+            for name in stored.attributes {
+                object.attributes.insert(Rc::from(name), Value::Unknown);
+            }
+        }
     }
 
     fn branch(&mut self, choice: &'a ast::StmtIf) -> Result<Flow<'a>, Raise> {
@@ -137,7 +160,7 @@ impl<'a> Reader<'a> {
                 (Mode::Run, Some(true)) => return self.execute(body),
                 (Mode::Run, Some(false)) => {}
                 (Mode::Run, None) => {
-                    self.note_at("the condition, none of whose branches is followed,", choice);
+                    self.skip("the condition, none of whose branches is followed,", choice);
                     return Ok(Flow::Next);
                 }
                 (Mode::Survey, _) => {
@@ -152,7 +175,7 @@ impl<'a> Reader<'a> {
         let iterable = self.evaluate(&each.iter)?;
         let elements = self.elements(&iterable)?;
         if elements.is_none() && self.mode == Mode::Run {
-            self.note_at("the loop over something unknown", each);
+            self.skip("the loop over something unknown", each);
             return Ok(Flow::Next);
         }
         for element in elements.unwrap_or_else(|| vec![Value::Unknown]) {
@@ -178,7 +201,7 @@ impl<'a> Reader<'a> {
                 Some(true) => {}
                 Some(false) => return self.execute(&repeat.orelse),
                 None => {
-                    self.note_at("the loop with an unknown condition", repeat);
+                    self.skip("the loop with an unknown condition", repeat);
                     return Ok(Flow::Next);
                 }
             }
@@ -348,6 +371,26 @@ impl<'a> Reader<'a> {
         if names.len() < MAX_ELEMENTS {
             names.insert(Rc::from(name), value);
         }
+    }
+}
+
+/// The names, and the attributes of `self`, that a statement assigns to.
+#[derive(Default)]
+struct Stored<'a> {
+    names: Vec<&'a str>,
+    attributes: Vec<&'a str>,
+}
+
+impl<'a> SourceOrderVisitor<'a> for Stored<'a> {
+    fn visit_expr(&mut self, expression: &'a Expr) {
+        match expression {
+            Expr::Name(name) if name.ctx.is_store() => self.names.push(name.id.as_str()),
+            Expr::Attribute(attribute) if attribute.ctx.is_store() => {
+                self.attributes.push(attribute.attr.as_str());
+            }
+            _ => {}
+        }
+        source_order::walk_expr(self, expression);
     }
 }
 

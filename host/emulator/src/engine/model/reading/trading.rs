@@ -28,10 +28,7 @@ impl<'a> Reader<'a> {
         let symbol = arguments.value(0, "symbol");
         let security = match self.security_of(&symbol) {
             Ok(security) => security,
-            Err(ticker) => {
-                let message = format!("{ticker} is not subscribed to; add it before {path}");
-                return self.refuse("ArgumentException", message);
-            }
+            Err(ticker) => return self.not_subscribed(&ticker, path, call),
         };
         if security.is_none() {
             self.note_at(
@@ -94,7 +91,8 @@ impl<'a> Reader<'a> {
             period,
             security,
         };
-        // A survey may come by the same call twice.
+        // A survey may come by the same call twice; looking for it is not free.
+        self.step(self.averages.len() / 16)?;
         if self.mode == Mode::Survey
             && let Some(known) = self.averages.iter().position(|known| *known == average)
         {
@@ -193,6 +191,25 @@ impl<'a> Reader<'a> {
                 Ok(None)
             }
         }
+    }
+
+    /// LEAN refuses a ticker that was not subscribed to. Where there may be subscriptions that the
+    /// reader missed, and in a survey, it cannot be said to be one.
+    fn not_subscribed(
+        &mut self,
+        ticker: &str,
+        path: &str,
+        call: &'a ExprCall,
+    ) -> Result<Value<'a>, Raise> {
+        if self.mode == Mode::Run && !self.missed_subscription {
+            let message = format!("{ticker} is not subscribed to; add it before {path}");
+            return self.refuse("ArgumentException", message);
+        }
+        self.note_at(
+            &format!("{path} of {ticker}, whose subscription was not read,"),
+            call,
+        );
+        Ok(Value::Unknown)
     }
 
     fn enter(

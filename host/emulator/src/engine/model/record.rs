@@ -1,0 +1,110 @@
+//! What a simulation leaves behind, and all that reports and statistics are made from.
+//!
+//! Invariant: days are counted from the first simulated day, securities by their place in the plan,
+//! and every list is in the order in which things happened.
+
+use jiff::civil::Date;
+
+use super::portfolio::Trade;
+
+/// An order and what became of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Order {
+    /// The security's index in the plan.
+    pub(super) security: usize,
+    /// Trading day (index) after whose close it was sent.
+    pub(super) day: usize,
+    /// Shares; negative is a sale.
+    pub(super) quantity: f64,
+    /// Close of the day on which it was sent.
+    pub(super) submitted_at: f64,
+    /// What became of it.
+    pub(super) outcome: Outcome,
+    /// Why it was sent, or why it is invalid.
+    pub(super) reason: String,
+}
+
+/// What became of an order.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Outcome {
+    /// It waits for the next open.
+    Sent,
+    /// It was filled as a whole at the next day's open.
+    Filled {
+        /// The open.
+        price: f64,
+        /// In US dollars.
+        fee: f64,
+    },
+    /// It was refused at once.
+    Invalid,
+}
+
+/// A signal that changed.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Change {
+    /// The security's index in the plan.
+    pub(super) security: usize,
+    /// Trading day (index).
+    pub(super) day: usize,
+    /// 1 up, -1 down, 0 flat: the sign of the position that the rule wants now.
+    pub(super) direction: i8,
+    /// The share of the portfolio that it wants, where it is one.
+    pub(super) weight: Option<f64>,
+    /// Trading day (index) of the next change, or the last day.
+    pub(super) until: usize,
+    /// Whether another change came.
+    pub(super) is_over: bool,
+    /// The close of its day, and that of `until`.
+    pub(super) reference: f64,
+    /// See `reference`.
+    pub(super) reference_final: f64,
+}
+
+/// The portfolio after the close of a day.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Close {
+    /// Cash and positions at the close.
+    pub(super) equity: f64,
+    /// Cash.
+    pub(super) cash: f64,
+    /// Value of long positions less that of short ones, and their sizes added up.
+    pub(super) net_exposure: f64,
+    /// See `net_exposure`.
+    pub(super) gross_exposure: f64,
+    /// Value of the day's fills.
+    pub(super) volume: f64,
+    /// Close of the benchmark.
+    pub(super) benchmark: f64,
+    /// Security, shares, average price, close.
+    pub(super) holdings: Vec<(usize, f64, f64, f64)>,
+    /// How many entries of each list exist and are final by now.
+    pub(super) orders: usize,
+    /// See `orders`.
+    pub(super) changes: usize,
+    /// See `orders`.
+    pub(super) logs: usize,
+}
+
+/// One whole run.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// The trading days that were simulated; the indices of everything else count from here.
+    pub(super) days: Vec<Date>,
+    /// One for each day.
+    pub(super) closes: Vec<Close>,
+    /// In the order in which they were sent.
+    pub(super) orders: Vec<Order>,
+    /// In the order in which they came.
+    pub(super) changes: Vec<Change>,
+    /// Closed trades, in the order of their exits.
+    pub(super) trades: Vec<Trade>,
+    /// All fees.
+    pub(super) fees: f64,
+    /// Value of all fills.
+    pub(super) volume: f64,
+    /// Index of the day on which each line was logged, and the line.
+    pub(super) logs: Vec<(usize, String)>,
+    /// The traded security of the least dollar volume a day, and that volume.
+    pub(super) least_liquid: Option<(usize, f64)>,
+}
