@@ -13,8 +13,8 @@ class Pendulum(QCAlgorithm):
         self.set_cash(50_000)
         self.scale = 1 / self.get_parameter("divisor", 1)
         self._symbol = self.add_equity("SPY", Resolution.DAILY).symbol
-        self._fast = self.sma(self._symbol, self.get_parameter("fast", 5), Resolution.DAILY)
-        self._slow = self.sma(self._symbol, self.get_parameter("slow", 20), Resolution.DAILY)
+        self._fast = self.sma(self._symbol, self.get_parameter("fast", 2), Resolution.DAILY)
+        self._slow = self.sma(self._symbol, self.get_parameter("slow", 5), Resolution.DAILY)
         self.log("initialized")
 
     def on_data(self, data: Slice) -> None:
