@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::client::{Cloud, cloud, quick, start};
+use crate::client::{Cloud, cloud, quick, slow_cloud, start, visible};
 use crate::engine::{DAY, DAYS, START};
 
 async fn read(cloud: &Cloud, project: u64, backtest: &str) -> Value {
@@ -14,7 +14,7 @@ async fn read(cloud: &Cloud, project: u64, backtest: &str) -> Value {
 
 #[tokio::test]
 async fn a_backtest_is_queued_runs_with_progress_and_completes() {
-    let cloud = cloud().await;
+    let cloud = slow_cloud().await;
     let id = cloud.project("code").await;
     let compile = cloud.built(id).await;
     let body = json!({
@@ -58,7 +58,7 @@ async fn a_backtest_is_queued_runs_with_progress_and_completes() {
 async fn progress_comes_from_the_clock() {
     let slow = |builder: qchost_emulator::Builder| {
         let mut timing = quick();
-        timing.backtest = Duration::from_secs(3);
+        timing.backtest = Duration::from_secs(20);
         builder.timing(timing)
     };
     let cloud = start(slow).await;
@@ -130,11 +130,7 @@ async fn a_failing_algorithm_is_a_runtime_error() {
 
 #[tokio::test]
 async fn nodes_limit_how_many_run_at_once() {
-    let two = |builder: qchost_emulator::Builder| {
-        let mut timing = quick();
-        timing.backtest = Duration::from_millis(300);
-        builder.backtest_nodes(2).timing(timing)
-    };
+    let two = |builder: qchost_emulator::Builder| builder.backtest_nodes(2).timing(visible());
     let cloud = start(two).await;
     let id = cloud.project("code").await;
     let compile = cloud.built(id).await;
@@ -180,11 +176,7 @@ async fn nodes_limit_how_many_run_at_once() {
 
 #[tokio::test]
 async fn a_project_waits_for_the_node_that_it_chose() {
-    let two = |builder: qchost_emulator::Builder| {
-        let mut timing = quick();
-        timing.backtest = Duration::from_millis(300);
-        builder.backtest_nodes(2).timing(timing)
-    };
+    let two = |builder: qchost_emulator::Builder| builder.backtest_nodes(2).timing(visible());
     let cloud = start(two).await;
     let id = cloud.project("code").await;
     let nodes = cloud
@@ -260,7 +252,7 @@ async fn the_list_has_statistics_unless_told_otherwise() {
 
 #[tokio::test]
 async fn orders_insights_and_log_come_in_pages() {
-    let cloud = cloud().await;
+    let cloud = slow_cloud().await;
     let id = cloud.project("code").await;
     let compile = cloud.built(id).await;
     let backtest = cloud.backtest(id, &compile).await;
@@ -343,7 +335,7 @@ async fn a_chart_is_cut_to_its_range_and_thinned() {
 
 #[tokio::test]
 async fn bad_backtests_are_refused() {
-    let cloud = cloud().await;
+    let cloud = slow_cloud().await;
     let id = cloud.project("code").await;
     let compile = cloud.built(id).await;
     let valid = json!({"projectId": id, "compileId": compile, "backtestName": "Run"});

@@ -19,7 +19,22 @@ pub struct Cloud {
     pub http: reqwest::Client,
 }
 
-/// Short, and long enough that every state can be seen.
+/// Long enough that a state which passes is seen on a busy machine as well.
+pub fn visible() -> Timing {
+    let second = Duration::from_secs(1);
+    Timing {
+        compile: second,
+        backtest_queue: second,
+        backtest: second,
+        optimization_queue: second,
+        optimization_backtest: second,
+        live_login: second,
+        live_initialize: second,
+        ..quick()
+    }
+}
+
+/// For tests that only wait for the end.
 pub fn quick() -> Timing {
     Timing {
         compile: Duration::from_millis(60),
@@ -29,13 +44,18 @@ pub fn quick() -> Timing {
         optimization_backtest: Duration::from_millis(60),
         live_login: Duration::from_millis(80),
         live_initialize: Duration::from_millis(80),
-        live_day: Duration::from_millis(50),
+        live_day: Duration::from_millis(100),
         object_download: Duration::from_millis(60),
     }
 }
 
 pub async fn cloud() -> Cloud {
     start(|builder| builder).await
+}
+
+/// A cloud in which every state can be seen.
+pub async fn slow_cloud() -> Cloud {
+    start(|builder| builder.timing(visible())).await
 }
 
 pub async fn start(settings: impl FnOnce(Builder) -> Builder) -> Cloud {

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::client::cloud;
+use crate::client::{cloud, slow_cloud};
 
 #[tokio::test]
 async fn a_compile_waits_in_the_queue_and_then_succeeds() {
-    let cloud = cloud().await;
+    let cloud = slow_cloud().await;
     let id = cloud
         .project("PARAMETER fast\nPARAMETER slow\nWARNING\n")
         .await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::client::{Cloud, cloud, quick, start};
+use crate::client::{Cloud, cloud, quick, slow_cloud, start};
 use crate::engine::{DAY, START};
 
 fn paper() -> Value {
@@ -17,7 +17,7 @@ async fn read(cloud: &Cloud, project: u64) -> Value {
 
 #[tokio::test]
 async fn a_deployment_logs_in_initialises_and_runs() {
-    let cloud = cloud().await;
+    let cloud = slow_cloud().await;
     let project = cloud.project("code").await;
     let compile = cloud.built(project).await;
     let body = cloud.deployment(project, &compile, paper()).await;

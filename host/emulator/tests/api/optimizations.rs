@@ -1,10 +1,8 @@
 //! Optimizations.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use crate::client::{Cloud, cloud, quick, start};
+use crate::client::{Cloud, cloud, slow_cloud, start};
 
 const TARGET: &str = "TotalPerformance.PortfolioStatistics.SharpeRatio";
 const DRAWDOWN: &str = "TotalPerformance.PortfolioStatistics.Drawdown";
@@ -42,7 +40,7 @@ async fn finished(cloud: &Cloud, id: &str) -> Value {
 
 #[tokio::test]
 async fn a_grid_is_searched_to_its_end() {
-    let cloud = cloud().await;
+    let cloud = slow_cloud().await;
     let project = cloud.project("code").await;
     let compile = cloud.built(project).await;
     let id = create(&cloud, request(project, &compile)).await;
@@ -124,12 +122,7 @@ async fn failures_are_counted() {
 
 #[tokio::test]
 async fn an_aborted_optimization_starts_nothing_more() {
-    let slow = |builder: qchost_emulator::Builder| {
-        let mut timing = quick();
-        timing.optimization_backtest = Duration::from_millis(250);
-        builder.timing(timing)
-    };
-    let cloud = start(slow).await;
+    let cloud = slow_cloud().await;
     let project = cloud.project("code").await;
     let compile = cloud.built(project).await;
     let id = create(&cloud, request(project, &compile)).await;
