@@ -17,7 +17,7 @@ pub(crate) struct Figures {
     /// Largest fall from a peak, as a fraction.
     pub(crate) drawdown: Option<f64>,
     /// Orders.
-    pub(crate) orders: Option<f64>,
+    pub(crate) orders: Option<u32>,
     /// Closed trades.
     pub(crate) trades: Option<u32>,
 }
@@ -27,16 +27,24 @@ impl Figures {
     pub(crate) fn of(backtest: &Backtest) -> Self {
         let performance = backtest.total_performance.as_ref();
         let trades = performance.and_then(|it| it.trade_statistics.as_ref());
-        // The name of this figure changed: older versions of LEAN counted orders as trades.
-        let orders = backtest.statistic("Total Orders");
         Self {
             sharpe_ratio: backtest.statistic("Sharpe Ratio"),
             net_profit: backtest.statistic("Net Profit"),
             drawdown: backtest.statistic("Drawdown"),
-            orders: orders.or_else(|| backtest.statistic("Total Trades")),
+            orders: orders(backtest),
             trades: trades.and_then(|it| it.total_number_of_trades),
         }
     }
+}
+
+/// How many orders there were. The name of this figure changed: older versions of LEAN call it
+/// trades.
+fn orders(backtest: &Backtest) -> Option<u32> {
+    let text = |name: &str| {
+        let statistic = backtest.statistics.iter().find(|it| it.name == name)?;
+        statistic.text.replace(',', "").parse().ok()
+    };
+    text("Total Orders").or_else(|| text("Total Trades"))
 }
 
 /// Parameters under their names.
@@ -91,8 +99,8 @@ pub(crate) mod tests {
     fn orders_are_found_under_either_name() {
         let new = backtest("b", &[("Total Orders", 4.0), ("Total Trades", 9.0)]);
         let old = backtest("b", &[("Total Trades", 9.0)]);
-        assert_eq!(Figures::of(&new).orders, Some(4.0));
-        assert_eq!(Figures::of(&old).orders, Some(9.0));
+        assert_eq!(Figures::of(&new).orders, Some(4));
+        assert_eq!(Figures::of(&old).orders, Some(9));
         assert_eq!(Figures::of(&backtest("b", &[])).orders, None);
     }
 

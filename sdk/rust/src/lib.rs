@@ -61,7 +61,7 @@
 //! schemars = "1"
 //! serde = { version = "1", features = ["derive"] }
 //!
-//! # A small component: a quarter of the size of one without these lines.
+//! # A small component: about 60 % of the size of one without these lines.
 //! [profile.release]
 //! opt-level = "s"
 //! lto = true
