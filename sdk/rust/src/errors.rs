@@ -58,17 +58,6 @@ pub enum Error {
     UnexpectedResponse(String),
 }
 
-impl Error {
-    /// Whether nothing was done and the same call may succeed a moment later.
-    #[must_use]
-    pub fn is_temporary(&self) -> bool {
-        matches!(
-            self,
-            Self::RateLimited(_) | Self::NotReady(_) | Self::Unavailable(_) | Self::TimedOut(_)
-        )
-    }
-}
-
 fn denied(denial: &Denial) -> String {
     let mut text = denial.reason.clone();
     if let Some(grant) = &denial.nearest_grant {
