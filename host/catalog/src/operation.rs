@@ -49,6 +49,9 @@ impl Access {
 pub enum Selector {
     /// A project's id.
     Project(&'static str),
+    /// The id of the one project of the organisation that is left alone: it narrows what is touched
+    /// and is never itself touched, so it may not be what a scope is checked against.
+    ExcludedProject(&'static str),
     /// The name that a project is to have.
     ProjectName(&'static str),
     /// An organisation's id.

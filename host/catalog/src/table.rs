@@ -9,9 +9,9 @@ use crate::operation::{Exception, Operation, Selector};
 
 use Exception::{Bytes, Constant, Profile, Profiles};
 use Selector::{
-    Backtest, Brokerage, Collaborator, Command, Compile, Cost, Deployment, File, Node, NodeType,
-    ObjectKey, ObjectPath, Optimization, Organization, ParallelNodes, Parameters, Project,
-    ProjectName,
+    Backtest, Brokerage, Collaborator, Command, Compile, Cost, Deployment, ExcludedProject, File,
+    Node, NodeType, ObjectKey, ObjectPath, Optimization, Organization, ParallelNodes, Parameters,
+    Project, ProjectName,
 };
 
 const fn op(name: &'static str, tool: &'static str, endpoint: &'static str) -> Operation {
@@ -87,7 +87,7 @@ pub static OPERATIONS: &[Operation] = &[
     op("live-commands/create-live-command", "create_live_command", "/live/commands/create").is(Trade)
         .on(&[Project("projectId"), Command("command")]),
     op("live-commands/broadcast-live-command", "broadcast_live_command", "/live/commands/broadcast").is(Trade)
-        .on(&[Organization("organizationId"), Project("excludeProjectId"), Command("command")]),
+        .on(&[Organization("organizationId"), ExcludedProject("excludeProjectId"), Command("command")]),
 
     op("nodes/read-project-nodes", "read_project_nodes", "/projects/nodes/read").reads().on(PROJECT),
     op("nodes/update-project-nodes", "update_project_nodes", "/projects/nodes/update").idempotent().on(&[Project("projectId"), Node("nodes")]),

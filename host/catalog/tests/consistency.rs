@@ -183,6 +183,7 @@ fn every_selector_names_a_field_of_the_request() {
             .collect();
         for selector in operation.selectors {
             let (Selector::Project(field)
+            | Selector::ExcludedProject(field)
             | Selector::ProjectName(field)
             | Selector::Organization(field)
             | Selector::File(field)
@@ -209,7 +210,10 @@ fn every_selector_names_a_field_of_the_request() {
             .filter(|field| field.to_lowercase().ends_with("projectid"))
         {
             assert!(
-                operation.selectors.contains(&Selector::Project(field)),
+                operation.selectors.contains(&Selector::Project(field))
+                    || operation
+                        .selectors
+                        .contains(&Selector::ExcludedProject(field)),
                 "{}: {field}",
                 operation.name
             );
