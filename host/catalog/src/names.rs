@@ -100,8 +100,13 @@ pub const CASES: &[(&str, &str, &[&str])] = &[
     ("trade-direction", "short", &["1"]),
     ("backtest-status", "completed", &["Completed.", "Completed"]),
     ("backtest-status", "in-queue", &["In Queue...", "In Queue"]),
-    // The cloud says how far it is; the official schema carries that form in quotes.
-    ("backtest-status", "running", &["Running*", "'Running*"]),
+    // The cloud says how far it is; the official schema carries that form in quotes. Older answers
+    // say that it is in progress.
+    (
+        "backtest-status",
+        "running",
+        &["Running*", "'Running*", "In Progress*"],
+    ),
     ("backtest-status", "runtime-error", &["Runtime Error"]),
     (
         "target-statistic",
