@@ -1,21 +1,24 @@
 //! Reading an object's bytes: ask for a download, wait until it is ready, fetch it, unpack it.
 //!
 //! QuantConnect serves objects as a zip archive under an address that anybody can read from; so
-//! neither the address nor the archive leaves this module.
+//! neither the address nor the archive leaves this module. Each step is a call of the gate's own,
+//! like any other; between two of them the flow ends with the invocation that waits for it.
 
 use std::io::{Cursor, Read as _};
 use std::time::{Duration, Instant};
 
-use qchost_catalog::{Call, Failure, Target, Upstream};
+use qchost_catalog::{Failure, Target};
 use serde_json::{Map, Value, json};
 
-use crate::gate::known;
+use crate::gate::{Caller, Gate, known};
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
 /// One download.
 pub(crate) struct Flow<'a> {
+    pub gate: &'a Gate,
+    pub caller: &'a Caller,
     pub account: &'a str,
     pub organization: &'a str,
     pub key: &'a str,
@@ -25,11 +28,11 @@ pub(crate) struct Flow<'a> {
 }
 
 impl Flow<'_> {
-    pub(crate) async fn run(self, upstream: &dyn Upstream) -> Result<Vec<u8>, Failure> {
+    pub(crate) async fn run(self) -> Result<Vec<u8>, Failure> {
         let begun = Instant::now();
         let job = json!({ "organizationId": self.organization, "keys": [self.key] });
         let mut answer = self
-            .call(upstream, "object-store/read-object-store-file-job-id", job)
+            .call("object-store/read-object-store-file-job-id", job)
             .await?;
         let mut wait = FIRST_WAIT;
         let url = loop {
@@ -58,21 +61,14 @@ impl Flow<'_> {
             wait = (wait * 2).min(LONGEST_WAIT);
             let poll = json!({ "organizationId": self.organization, "jobId": job });
             answer = self
-                .call(
-                    upstream,
-                    "object-store/read-object-store-file-download-url",
-                    poll,
-                )
+                .call("object-store/read-object-store-file-download-url", poll)
                 .await?;
         };
         // The archive may be a little larger than what is in it.
-        let archive = upstream
-            .download(
-                self.account,
-                &url,
-                self.limit.saturating_add(64 << 10),
-                self.deadline,
-            )
+        let most = self.limit.saturating_add(64 << 10);
+        let archive = self
+            .gate
+            .fetch(self.account, url, most, self.deadline)
             .await?;
         let (key, limit) = (self.key.to_owned(), self.limit);
         tokio::task::spawn_blocking(move || unpack(archive, &key, limit))
@@ -84,24 +80,14 @@ impl Flow<'_> {
             })
     }
 
-    async fn call(
-        &self,
-        upstream: &dyn Upstream,
-        name: &str,
-        arguments: Value,
-    ) -> Result<Value, Failure> {
+    async fn call(&self, name: &str, arguments: Value) -> Result<Value, Failure> {
         let arguments = match arguments {
             Value::Object(arguments) => arguments,
             _ => Map::new(),
         };
         let target = Target::Known(known(name)?);
-        upstream
-            .call(Call {
-                account: self.account,
-                target,
-                arguments,
-                deadline: self.deadline,
-            })
+        self.gate
+            .send(self.caller, self.account, target, arguments)
             .await
     }
 }

@@ -156,6 +156,7 @@ impl Gate {
         arguments: Map<String, Value>,
     ) -> Result<Value, Refusal> {
         let manifest = self.authorize(caller, operation.name, operation.access)?;
+        check_names(operation, &arguments)?;
         Ok(self
             .send(
                 caller,
@@ -202,13 +203,35 @@ impl Gate {
         let manifest = self.authorize(caller, DOWNLOAD, Access::Read)?;
         let deadline = Instant::now() + self.0.options.call_timeout;
         let flow = download::Flow {
+            gate: self,
+            caller,
             account: &manifest.account,
             organization,
             key,
             limit,
             deadline,
         };
-        Ok(flow.run(self.0.upstream.as_ref()).await?)
+        Ok(flow.run().await?)
+    }
+
+    /// Fetches what a download address serves, in a task of the gate's.
+    pub(crate) async fn fetch(
+        &self,
+        account: &str,
+        url: String,
+        limit: u64,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, Failure> {
+        let (inner, account) = (Arc::clone(&self.0), account.to_owned());
+        let fetching = self.0.sent.spawn(async move {
+            let upstream = inner.upstream.as_ref();
+            upstream.download(&account, &url, limit, deadline).await
+        });
+        fetching.await.unwrap_or_else(|_| {
+            Err(Failure::Unavailable(
+                "the host failed while it fetched the object".to_owned(),
+            ))
+        })
     }
 
     /// Whether the plugin may have the host run batches for it.
@@ -268,7 +291,7 @@ impl Gate {
         ))
     }
 
-    async fn send(
+    pub(crate) async fn send(
         &self,
         caller: &Caller,
         account: &str,
@@ -319,12 +342,7 @@ impl Sending {
             arguments: self.arguments,
             deadline: begun + self.inner.options.call_timeout,
         };
-        let outcome = self
-            .inner
-            .upstream
-            .call(call)
-            .await
-            .map_err(|failure| self.secrets.redact(failure));
+        let outcome = self.secrets.redact(self.inner.upstream.call(call).await);
         let access = match target {
             Target::Known(operation) => operation.access,
             Target::Unknown(_) => Access::Trade,
@@ -344,6 +362,38 @@ impl Sending {
         // Nobody waits any more; the outcome is in the log.
         drop(answer.send(outcome));
     }
+}
+
+/// Whether the operation has every argument that is given.
+///
+/// What a plugin sends by `raw` is looked at here by name: the profiles are filled in by it, and
+/// servers accept a wrapper (`{"model": …}`) in which nothing would be found.
+fn check_names(operation: &Operation, arguments: &Map<String, Value>) -> Result<(), Failure> {
+    let known = operation
+        .input_schema()
+        .get("properties")
+        .and_then(Value::as_object);
+    let unknown = arguments
+        .keys()
+        .find(|name| !known.is_some_and(|known| known.contains_key(*name)));
+    let Some(unknown) = unknown else {
+        return Ok(());
+    };
+    let unknown: String = unknown.chars().take(64).collect();
+    let known: Vec<_> = known
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    Err(Failure::InvalidArgument(format!(
+        "{}: there is no argument {unknown:?}; it takes {}",
+        operation.tool,
+        if known.is_empty() {
+            "none".to_owned()
+        } else {
+            known.join(", ")
+        }
+    )))
 }
 
 /// The operation by its name in the catalog; the two that a download is made of.

@@ -1,7 +1,8 @@
 //! Brokerage and data-provider profiles: what a plugin names and what the host fills in.
 //!
 //! Invariant: a secret exists in clear only inside the arguments of a call that is about to be
-//! sent. It is read at that moment, and taken out again of whatever comes back as an error.
+//! sent. It is read at that moment, and taken out again of whatever comes back, be it an error or
+//! an answer.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -72,12 +73,17 @@ impl Profiles {
                     };
                     let mut providers = Map::new();
                     for name in names {
-                        let settings = self.settings(name_in(field, name)?, &mut secrets)?;
-                        let module = settings
-                            .get("id")
-                            .and_then(Value::as_str)
-                            .unwrap_or_default()
-                            .to_owned();
+                        let name = name_in(field, name)?;
+                        let settings = self.settings(name, &mut secrets)?;
+                        let Some(module) = settings.get("id").and_then(Value::as_str) else {
+                            return Err(unreadable(name, "id", "it is not there or no text"));
+                        };
+                        let module = module.to_owned();
+                        if providers.contains_key(&module) {
+                            return Err(Failure::InvalidArgument(format!(
+                                "`{field}` names two profiles for `{module}`; name one"
+                            )));
+                        }
                         providers.insert(module, Value::Object(settings));
                     }
                     *value = Value::Object(providers);
@@ -128,18 +134,41 @@ impl Secrets {
         Value::String(secret)
     }
 
-    /// Takes the secrets out of an error that is about to leave the gate.
-    pub(crate) fn redact(&self, failure: Failure) -> Failure {
-        let clean = |mut text: String| {
-            for secret in self
-                .0
-                .iter()
-                .filter(|secret| !secret.expose_secret().is_empty())
-            {
-                text = text.replace(secret.expose_secret(), "[redacted]");
+    /// Takes the secrets out of an outcome that is about to leave the gate.
+    pub(crate) fn redact(&self, outcome: Result<Value, Failure>) -> Result<Value, Failure> {
+        match outcome {
+            Ok(mut body) => {
+                if !self.0.is_empty() {
+                    self.redact_body(&mut body);
+                }
+                Ok(body)
             }
-            text
-        };
+            Err(failure) => Err(self.redact_failure(failure)),
+        }
+    }
+
+    fn redact_body(&self, body: &mut Value) {
+        match body {
+            Value::String(text) => *text = self.clean(std::mem::take(text)),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.redact_body(item)),
+            Value::Object(fields) => fields
+                .values_mut()
+                .for_each(|field| self.redact_body(field)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    fn clean(&self, mut text: String) -> String {
+        for secret in self.0.iter().map(ExposeSecret::expose_secret) {
+            if !secret.is_empty() && text.contains(secret) {
+                text = text.replace(secret, "[redacted]");
+            }
+        }
+        text
+    }
+
+    fn redact_failure(&self, failure: Failure) -> Failure {
+        let clean = |text| self.clean(text);
         match failure {
             Failure::InvalidArgument(text) => Failure::InvalidArgument(clean(text)),
             Failure::NotFound(text) => Failure::NotFound(clean(text)),

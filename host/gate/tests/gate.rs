@@ -205,6 +205,48 @@ async fn a_known_tool_by_its_name_needs_the_grant_of_its_operation() {
     );
 }
 
+/// A server takes a wrapper off in which the gate would find neither a profile nor a project.
+#[tokio::test]
+async fn nothing_is_smuggled_past_the_gate_in_an_argument_that_does_not_exist() {
+    let world = World::new("\"raw/*\", \"live/create-live-algorithm\", \"compile/read-compile\"");
+    let raw = async |tool: &str, arguments: Value| {
+        let arguments = arguments.as_object().unwrap().clone();
+        world.gate.call_raw(&world.caller, tool, arguments).await
+    };
+    let settings = json!({ "brokerage": { "id": "InteractiveBrokersBrokerage" } });
+    for (tool, arguments) in [
+        ("create_live_algorithm", json!({ "model": settings })),
+        ("read_compile", json!({ "model": { "projectId": 1 } })),
+        ("read_compile", json!({ "projectId": 1, "compileID": "c" })),
+    ] {
+        let error = raw(tool, arguments).await.unwrap_err().to_string();
+        assert!(error.contains("there is no argument"), "{error}");
+    }
+    assert_eq!(world.sent(), Vec::<String>::new());
+    raw("read_compile", json!({ "projectId": 1, "compileId": "c" }))
+        .await
+        .unwrap();
+    assert_eq!(world.sent(), ["read_compile"]);
+}
+
+#[tokio::test]
+async fn a_download_that_was_begun_ends_even_if_nobody_waits() {
+    let world = World::new("\"object-store/download\"");
+    world.fake.may_answer.forget_permits(1000);
+    let cut_off = tokio::time::timeout(
+        Duration::from_millis(20),
+        world.gate.download(&world.caller, "org", "key", 10),
+    );
+    assert!(cut_off.await.is_err());
+    world.fake.may_answer.add_permits(1);
+    tokio::time::timeout(Duration::from_secs(5), world.gate.idle())
+        .await
+        .unwrap();
+    assert_eq!(*world.fake.done.lock().unwrap(), 1);
+    // The next step would have been the invocation's to ask for.
+    assert_eq!(world.sent(), ["read_object_store_file_job_id"]);
+}
+
 #[tokio::test]
 async fn authority_is_read_at_every_call() {
     let world = World::new("\"compile/*\"");
@@ -288,24 +330,23 @@ async fn the_host_fills_in_profiles_and_takes_secrets_out_of_errors() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("password");
     std::fs::write(&file, "pass-of-the-test\n").unwrap();
-    let profile = BTreeMap::from([
-        (
-            "id".to_owned(),
-            Setting::Plain(json!("InteractiveBrokersBrokerage")),
-        ),
-        (
-            "ib-password".to_owned(),
-            Setting::File { file: file.clone() },
-        ),
-    ]);
+    let profiles = || {
+        let profile = BTreeMap::from([
+            (
+                "id".to_owned(),
+                Setting::Plain(json!("InteractiveBrokersBrokerage")),
+            ),
+            (
+                "ib-password".to_owned(),
+                Setting::File { file: file.clone() },
+            ),
+        ]);
+        BTreeMap::from([("ib".to_owned(), profile)])
+    };
     let echo = Err(Failure::Rejected(vec![
         "bad password: pass-of-the-test".to_owned(),
     ]));
-    let world = World::with(
-        "\"live/create-live-algorithm\"",
-        echo,
-        BTreeMap::from([("ib".to_owned(), profile)]),
-    );
+    let world = World::with("\"live/create-live-algorithm\"", echo, profiles());
     let deploy = async |brokerage: Value| {
         world
             .call(
@@ -349,6 +390,25 @@ async fn the_host_fills_in_profiles_and_takes_secrets_out_of_errors() {
         error.contains("[redacted]") && !error.contains("pass-of-the-test"),
         "{error}"
     );
+    // Nor does it come back in an answer that repeats what was sent.
+    let echo = Ok(json!({ "live": { "settings": ["ib-password: pass-of-the-test"] } }));
+    let echoing = World::with("\"live/create-live-algorithm\"", echo, profiles());
+    let answer = echoing
+        .call("live/create-live-algorithm", json!({ "brokerage": "ib" }))
+        .await;
+    assert_eq!(
+        answer.unwrap(),
+        json!({ "live": { "settings": ["ib-password: [redacted]"] } })
+    );
+    let twice = json!({ "brokerage": "ib", "dataProviders": ["ib", "ib"] });
+    let error = echoing.call("live/create-live-algorithm", twice).await;
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .contains("two profiles for `InteractiveBrokersBrokerage`")
+    );
+
     let sent = world.fake.sent.lock().unwrap();
     assert_eq!(sent[0].1["brokerage"]["ib-password"], "pass-of-the-test");
     assert_eq!(
