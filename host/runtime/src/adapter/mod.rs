@@ -19,29 +19,23 @@ mod misfit;
 mod scalar;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use qchost_catalog::Operation;
-use qchost_catalog::shape::{Field, Type};
+use qchost_catalog::shape::Field;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use encode::Arguments;
-pub use misfit::Misfit;
-
-/// Makes a value of the contract from JSON. The value is taken apart: its texts move.
-///
-/// # Errors
-/// When it does not fit the type.
-pub fn decode<T: DeserializeOwned>(mut value: Value, ty: &'static Type) -> Result<T, Misfit> {
-    T::deserialize(decode::Decoder::new(ty, Some(&mut value)))
-}
+pub(crate) use encode::Arguments;
+pub(crate) use misfit::Misfit;
 
 /// Makes what an operation's function returns from the whole body of its answer.
 ///
+/// The answer is taken apart: its texts move.
+///
 /// # Errors
 /// When the answer does not have it or it does not fit.
-pub fn decode_answer<T: DeserializeOwned>(
+pub(crate) fn decode_answer<T: DeserializeOwned>(
     operation: &'static Operation,
     body: Value,
 ) -> Result<T, Misfit> {

@@ -1,0 +1,305 @@
+//! What becomes of QuantConnect's answers, form by form, and of an agent's arguments.
+
+use qchost_catalog::shape::Type;
+use qchost_catalog::{Operation, by_tool};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::decode::Decoder;
+use super::{Arguments, Misfit, decode_answer, scalar};
+use crate::contract::quantconnect::api::backtests::{Backtest, BacktestStatus, Chart, OrderPage};
+use crate::contract::quantconnect::api::live::Portfolio;
+use crate::contract::quantconnect::api::nodes::ProjectNodes;
+use crate::contract::quantconnect::api::optimizations::Optimization;
+use crate::contract::quantconnect::api::projects::Project;
+use crate::contract::quantconnect::api::types::{
+    ChartType, Language, OrderDirection, OrderStatus, OrderType, SeriesType,
+};
+
+pub(crate) fn decode<T: DeserializeOwned>(
+    mut value: Value,
+    ty: &'static Type,
+) -> Result<T, Misfit> {
+    T::deserialize(Decoder::new(ty, Some(&mut value)))
+}
+
+fn operation(tool: &str) -> &'static Operation {
+    by_tool(tool).unwrap()
+}
+
+fn answer<T: DeserializeOwned>(tool: &str, body: Value) -> T {
+    decode_answer(operation(tool), body).unwrap_or_else(|misfit| panic!("{tool}: {misfit}"))
+}
+
+fn misfit<T: DeserializeOwned + std::fmt::Debug>(tool: &str, body: Value) -> String {
+    decode_answer::<T>(operation(tool), body)
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn a_backtest_as_the_cloud_sends_it() {
+    let backtest: Backtest = answer(
+        "read_backtest",
+        json!({ "success": true, "backtest": {
+            "backtestId": "b1", "projectId": 23456789.0, "name": "Fast", "note": null,
+            "status": "Running: 30%", "completed": false, "progress": "0.3",
+            "parameterSet": { "fast": 10, "slow": "50", "off": null },
+            "statistics": { "Sharpe Ratio": "0.731", "Net Profit": "-12.3%", "Equity": "$1,234.50", "Alpha": "-" },
+            "runtimeStatistics": [],
+            "totalPerformance": { "tradeStatistics": { "averageMAE": "-3.5" }, "portfolioStatistics": [], "closedTrades": null },
+            "rollingWindow": { "M1_20240131": { "portfolioStatistics": { "sharpeRatio": 1.5 } } },
+            "charts": { "Strategy Equity": { "name": "Strategy Equity" }, "Drawdown": [] },
+            "tradeableDates": "252", "nodeName": "",
+        }}),
+    );
+    assert_eq!(backtest.project_id, Some(23_456_789));
+    assert!(matches!(backtest.status, Some(BacktestStatus::Running)));
+    assert_eq!(backtest.progress, Some(0.3));
+    assert_eq!(backtest.note, None);
+    assert_eq!(backtest.tradeable_dates, Some(252));
+    assert_eq!(
+        backtest.parameter_set,
+        [("fast".to_owned(), "10".to_owned()), ("slow".to_owned(), "50".to_owned())]
+    );
+    let figures: Vec<_> = backtest
+        .statistics
+        .iter()
+        .map(|s| (s.name.as_str(), s.text.as_str(), s.value))
+        .collect();
+    assert_eq!(
+        figures,
+        [
+            ("Sharpe Ratio", "0.731", Some(0.731)),
+            ("Net Profit", "-12.3%", Some(-0.123)),
+            ("Equity", "$1,234.50", Some(1234.5)),
+            ("Alpha", "-", None),
+        ]
+    );
+    let performance = backtest.total_performance.unwrap();
+    assert_eq!(performance.trade_statistics.unwrap().average_mae, Some(-3.5));
+    assert!(performance.portfolio_statistics.is_none());
+    let (window, figures) = &backtest.rolling_window[0];
+    assert_eq!(window, "M1_20240131");
+    assert_eq!(figures.portfolio_statistics.as_ref().unwrap().sharpe_ratio, Some(1.5));
+    let charts: Vec<_> = backtest.charts.iter().map(|chart| &chart.name).collect();
+    assert_eq!(charts, ["Strategy Equity", "Drawdown"]);
+}
+
+#[test]
+fn points_of_a_chart_in_every_form() {
+    let chart: Chart = answer(
+        "read_backtest_chart",
+        json!({ "chart": { "name": "Strategy Equity", "chartType": 1, "series": {
+            "Equity": { "unit": "$", "index": 0, "seriesType": 2, "values": [
+                [1_700_000_000, 1.0, 2.0, 0.5, 1.5], [1_700_000_060, null], { "x": 3, "y": 4.5 },
+                { "time": "5", "open": 1, "high": 2, "low": null, "close": 1.5 }, { "t": 6, "v": 7 }, null,
+            ]},
+            "Odd": { "seriesType": 99, "values": [] },
+        }}}),
+    );
+    assert!(matches!(chart.chart_type, Some(ChartType::Stacked)));
+    let series = &chart.series[0];
+    assert_eq!(series.name, "Equity");
+    assert!(matches!(series.series_type, Some(SeriesType::Candle)));
+    let points: Vec<_> = series
+        .values
+        .iter()
+        .map(|point| (point.time, point.values.clone()))
+        .collect();
+    assert_eq!(
+        points,
+        [
+            (1.7e9, vec![Some(1.0), Some(2.0), Some(0.5), Some(1.5)]),
+            (1.700_000_06e9, vec![None]),
+            (3.0, vec![Some(4.5)]),
+            (5.0, vec![Some(1.0), Some(2.0), None, Some(1.5)]),
+            (6.0, vec![Some(7.0)]),
+        ]
+    );
+    assert!(matches!(&chart.series[1].series_type, Some(SeriesType::Other(kind)) if kind == "99"));
+}
+
+#[test]
+fn orders_carry_their_status_as_number_and_as_word() {
+    let page: OrderPage = answer(
+        "read_backtest_orders",
+        json!({ "orders": [{ "id": 1, "symbol": { "value": "SPY" }, "type": 0, "status": 3, "direction": 1,
+                 "brokerId": [7, "a"], "events": [{ "status": "filled", "direction": "sell" }] },
+                 { "id": "2", "type": 77, "status": "weird", "events": [] }], "length": 2 }),
+    );
+    let first = &page.orders[0];
+    assert!(matches!(first.type_, Some(OrderType::Market)));
+    assert!(matches!(first.status, Some(OrderStatus::Filled)));
+    assert!(matches!(first.direction, Some(OrderDirection::Sell)));
+    assert_eq!(first.broker_id, ["7", "a"]);
+    assert!(matches!(first.events[0].status, Some(OrderStatus::Filled)));
+    assert!(matches!(first.events[0].direction, Some(OrderDirection::Sell)));
+    let second = &page.orders[1];
+    assert_eq!(second.id, 2);
+    assert!(matches!(&second.type_, Some(OrderType::Other(kind)) if kind == "77"));
+    assert!(matches!(&second.status, Some(OrderStatus::Other(status)) if status == "weird"));
+}
+
+#[test]
+fn lists_that_come_as_objects_know_their_keys() {
+    let portfolio: Portfolio = answer(
+        "read_live_portfolio",
+        json!({ "portfolio": {
+            "holdings": { "SPY R735QTJ8XC9X": { "a": 400.5, "q": 10, "p": "410", "v": 4100, "u": 95, "up": 2.4 } },
+            "cash": { "USD": { "amount": 5000, "conversionRate": 1, "currencySymbol": "$" } } } }),
+    );
+    assert_eq!(portfolio.holdings[0].symbol_id, "SPY R735QTJ8XC9X");
+    assert_eq!(portfolio.holdings[0].market_price, Some(410.0));
+    assert_eq!(portfolio.cash[0].currency, "USD");
+
+    let empty: Portfolio = answer(
+        "read_live_portfolio",
+        json!({ "portfolio": { "holdings": [], "cash": null } }),
+    );
+    assert!(empty.holdings.is_empty() && empty.cash.is_empty());
+
+    let nodes: ProjectNodes = answer("read_project_nodes", json!({ "nodes": [], "autoSelectNode": 1 }));
+    assert!(nodes.nodes.backtest.is_empty());
+    assert_eq!(nodes.auto_select_node, Some(true));
+}
+
+#[test]
+fn an_optimisation_has_its_figures_by_position() {
+    let optimization: Optimization = answer(
+        "read_optimization",
+        json!({ "optimization": { "optimizationId": "O-1", "projectId": 5, "status": "completed",
+            "runtimeStatistics": { "Completed": "2", "Average Length": "00:00:01" },
+            "backtests": { "b1": { "id": "b1", "statistics": [0.1, null, 0.3], "equity": [[1, 100000]],
+                            "parameterSet": { "fast": 5.5 } } } } }),
+    );
+    let backtest = &optimization.backtests[0];
+    let figures: Vec<_> = backtest
+        .statistics
+        .iter()
+        .map(|s| (s.name.as_str(), s.value))
+        .collect();
+    assert_eq!(
+        figures,
+        [("Alpha", Some(0.1)), ("Annual Variance", Some(0.3))]
+    );
+    assert_eq!(backtest.parameter_set, [("fast".to_owned(), "5.5".to_owned())]);
+    assert_eq!(backtest.equity[0].values, [Some(100_000.0)]);
+    assert_eq!(optimization.runtime_statistics[0].value, Some(2.0));
+    assert_eq!(optimization.runtime_statistics[1].value, None);
+}
+
+#[test]
+fn what_does_not_fit_is_named_with_its_place() {
+    let project = json!({ "projects": [{ "projectId": 1, "name": "a" }, { "projectId": -1, "name": "b" }] });
+    assert_eq!(
+        misfit::<Vec<Project>>("read_project", project),
+        "`projects[1].projectId` expected a whole number from 0 to 4294967295, found -1"
+    );
+    assert_eq!(
+        misfit::<Backtest>("read_backtest", json!({ "backtest": { "name": "a" } })),
+        "`backtest.backtestId` is missing"
+    );
+    assert_eq!(
+        misfit::<Backtest>("read_backtest", json!({ "success": true })),
+        "`backtest` is missing"
+    );
+    assert_eq!(
+        misfit::<Backtest>("read_backtest", json!({ "backtest": { "backtestId": "b", "statistics": { "Alpha": {} } } })),
+        "`backtest.statistics.Alpha` expected a text, found {}"
+    );
+    let long = misfit::<Backtest>(
+        "read_backtest",
+        json!({ "backtest": { "backtestId": ["x".repeat(10_000)] } }),
+    );
+    assert!(long.len() < 300 && long.ends_with('…'), "{long}");
+}
+
+#[test]
+fn figures_are_read_as_quantconnect_writes_them() {
+    for (text, number) in [
+        ("12.3%", Some(0.123)),
+        ("-$1,234.50", Some(-1234.5)),
+        ("$-5", Some(-5.0)),
+        ("€1 000", Some(1000.0)),
+        ("1.5E-05", Some(1.5e-5)),
+        ("0%", Some(0.0)),
+        ("-", None),
+        ("", None),
+        ("%", None),
+        ("$", None),
+        ("NaN", None),
+        ("1.02:03:04", None),
+        ("2024-01-31", None),
+        ("00:00:01", None),
+        ("12 trades", None),
+        ("1e999", None),
+    ] {
+        assert_eq!(scalar::figure(text), number, "{text}");
+    }
+}
+
+#[test]
+fn arguments_are_flat_and_leave_out_what_is_not_given() {
+    let mut arguments = Arguments::of(operation("create_backtest"));
+    arguments.push(&7_u32).unwrap();
+    arguments.push(&"c1".to_owned()).unwrap();
+    arguments.push(&"Fast".to_owned()).unwrap();
+    let parameters = vec![("fast".to_owned(), "10".to_owned())];
+    arguments.push(&Some(parameters)).unwrap();
+    assert_eq!(
+        Value::Object(arguments.finish()),
+        json!({ "projectId": 7, "compileId": "c1", "backtestName": "Fast", "parameters": { "fast": "10" } })
+    );
+
+    let mut arguments = Arguments::of(operation("create_project"));
+    arguments.push(&"Lab".to_owned()).unwrap();
+    arguments.push(&Language::CSharp).unwrap();
+    arguments.push(&None::<String>).unwrap();
+    assert_eq!(
+        Value::Object(arguments.finish()),
+        json!({ "name": "Lab", "language": "C#" })
+    );
+}
+
+#[test]
+fn bytes_go_as_text_or_else_as_base64() {
+    let upload = |bytes: &[u8]| {
+        let mut arguments = Arguments::of(operation("upload_object"));
+        arguments.push(&"o".to_owned()).unwrap();
+        arguments.push(&"k".to_owned()).unwrap();
+        arguments.push(&bytes.to_vec()).unwrap();
+        Value::Object(arguments.finish())
+    };
+    assert_eq!(
+        upload("grün".as_bytes()),
+        json!({ "organizationId": "o", "key": "k", "objectData": "grün" })
+    );
+    assert_eq!(
+        upload(&[0xff, 0x00]),
+        json!({ "organizationId": "o", "key": "k", "objectDataBase64": "/wA=" })
+    );
+}
+
+#[test]
+fn arguments_that_cannot_be_sent_say_why() {
+    let command = |text: &str| {
+        let mut arguments = Arguments::of(operation("create_live_command"));
+        arguments.push(&7_u32).unwrap();
+        arguments.push(&text.to_owned()).map(|()| arguments.finish())
+    };
+    assert_eq!(
+        Value::Object(command(r#"{"$type":"Order"}"#).unwrap()),
+        json!({ "projectId": 7, "command": { "$type": "Order" } })
+    );
+    let error = command("{").unwrap_err().to_string();
+    assert!(error.starts_with("`command` is not JSON"), "{error}");
+
+    let mut arguments = Arguments::of(operation("create_backtest"));
+    arguments.push(&7_u32).unwrap();
+    arguments.push(&"c1".to_owned()).unwrap();
+    arguments.push(&"Fast".to_owned()).unwrap();
+    let twice = vec![("a".to_owned(), "1".to_owned()), ("a".to_owned(), "2".to_owned())];
+    let error = arguments.push(&Some(twice)).unwrap_err().to_string();
+    assert_eq!(error, "`parameters.a` is there twice");
+}

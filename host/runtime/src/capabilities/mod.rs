@@ -52,16 +52,31 @@ macro_rules! capability {
             )
         }
 
-        /// What was bound: the operations, and what becomes of an answer.
+        /// What was bound, for the tests.
         #[cfg(test)]
         pub(super) fn bound() -> Vec<$crate::capabilities::tests::Bound> {
-            use $crate::adapter::decode_answer;
+            use $crate::capabilities::tests::{Bound, Given};
             vec![$({
                 const OPERATION: &qchost_catalog::Operation =
                     $crate::capabilities::operation(stringify!($function));
-                (OPERATION, |body| {
-                    decode_answer::<$answer>(OPERATION, body).map(|answer| format!("{answer:?}"))
-                })
+                Bound {
+                    operation: OPERATION,
+                    answer: |body| {
+                        $crate::adapter::decode_answer::<$answer>(OPERATION, body)
+                            .map(|answer| format!("{answer:?}"))
+                    },
+                    there_and_back: |arguments| {
+                        #[allow(unused_mut, unused_variables)]
+                        let mut given = Given::of(OPERATION, arguments);
+                        #[allow(unused_mut)]
+                        let mut arguments = $crate::adapter::Arguments::of(OPERATION);
+                        $(
+                            let $parameter: $ty = given.next()?;
+                            arguments.push(&$parameter)?;
+                        )*
+                        Ok(arguments.finish())
+                    },
+                }
             }),*]
         }
     };
