@@ -16,9 +16,10 @@ use serde_json::Value;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio_util::codec::{Framed, LinesCodec};
+use tokio_util::task::TaskTracker;
 
 use crate::host::Host;
-use crate::output::Display;
+use crate::output::{Display, words};
 use crate::verbs::{call, invoke};
 
 /// The longest line: an action's input or output.
@@ -68,18 +69,23 @@ pub fn socket(data: &Path) -> PathBuf {
     data.join("control.sock")
 }
 
-/// Serves until it is dropped.
-pub async fn serve(path: &Path, host: Arc<Host>) -> Result<()> {
+/// Makes the socket. From then on a client is heard, if not yet answered.
+pub fn listen(path: &Path) -> Result<UnixListener> {
     use std::os::unix::fs::PermissionsExt as _;
     // The lock on the data folder says that no other host uses this socket.
     drop(std::fs::remove_file(path));
     let listener =
         UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves until it is dropped. Each client has a task of its own among `clients`.
+pub async fn serve(listener: UnixListener, host: Arc<Host>, clients: TaskTracker) -> Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         let host = Arc::clone(&host);
-        tokio::spawn(async move {
+        clients.spawn(async move {
             if let Err(error) = answer(stream, &host).await {
                 tracing::debug!(target: "host", "a client of the control socket left: {error:#}");
             }
@@ -118,7 +124,7 @@ async fn answer(stream: UnixStream, host: &Host) -> Result<()> {
             _ = source.next() => bail!("it left before the answer"),
         }
     };
-    let reply = result.map_or_else(|error| Reply::Failed(format!("{error:#}")), Reply::Done);
+    let reply = result.map_or_else(|error| Reply::Failed(words(&error)), Reply::Done);
     sink.send(serde_json::to_string(&reply)?).await?;
     Ok(())
 }

@@ -34,7 +34,16 @@ pub struct Host {
 /// What became of a manifest.
 pub struct Loaded {
     pub path: PathBuf,
+    /// The plugin that it is for, as far as it can be read.
+    pub name: Option<String>,
     pub plugin: Result<Arc<Plugin>>,
+}
+
+impl Loaded {
+    /// Whether it is for a plugin, or may be meant for it.
+    pub fn claims(&self, plugin: &str) -> bool {
+        claims(&self.path, self.name.as_deref(), plugin)
+    }
 }
 
 impl Host {
@@ -75,10 +84,10 @@ impl Host {
     pub async fn load_all(&mut self, config: &Config) -> Result<()> {
         let loading = manifests(&config.plugins)?.into_iter().map(|path| async {
             let plugin = match check(&path, config) {
-                Ok(manifest) => self.load(manifest).await,
+                Ok(manifest) => self.load(manifest).await.with_context(|| path.display().to_string()),
                 Err(error) => Err(error),
             };
-            Loaded { path, plugin }
+            Loaded { name: named(&path), path, plugin }
         });
         let mut plugins: Vec<Loaded> = stream::iter(loading).buffered(LOADING).collect().await;
         refuse_duplicates(&mut plugins);
@@ -177,6 +186,17 @@ pub fn check(path: &Path, config: &Config) -> Result<Manifest> {
     Ok(manifest)
 }
 
+/// The plugin that a manifest is for, even if nothing else in it is right.
+pub fn named(path: &Path) -> Option<String> {
+    let table: toml::Table = std::fs::read_to_string(path).ok()?.parse().ok()?;
+    Some(table.get("plugin")?.as_str()?.to_owned())
+}
+
+/// Whether a manifest is for a plugin; if it does not say so, by its file's name.
+pub fn claims(path: &Path, named: Option<&str>, plugin: &str) -> bool {
+    named.map_or_else(|| path.to_string_lossy().contains(plugin), |name| name == plugin)
+}
+
 /// Two manifests for one plugin: neither is trusted, since nobody knows which one was meant.
 fn refuse_duplicates(plugins: &mut [Loaded]) {
     let names: Vec<Option<String>> = plugins
@@ -199,7 +219,8 @@ fn refuse_duplicates(plugins: &mut [Loaded]) {
                 > 1
         {
             loaded.plugin = Err(anyhow::anyhow!(
-                "two manifests are for a plugin `{name}`; take one away"
+                "{}: two manifests are for a plugin `{name}`; take one away",
+                loaded.path.display()
             ));
         }
     }

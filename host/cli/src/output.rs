@@ -30,7 +30,7 @@ impl Output {
 
     /// Prints an error where errors go.
     pub fn error(self, error: &anyhow::Error) {
-        let text = format!("{error:#}");
+        let text = words(error);
         let line = if self.json {
             json!({ "error": text }).to_string()
         } else {
@@ -145,6 +145,19 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         .map(|line| line.trim_end().to_owned())
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// An error in one line: what happened, and each cause that the words before it do not have already.
+pub fn words(error: &anyhow::Error) -> String {
+    let mut words = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if words.is_empty() {
+            words = cause;
+        } else if !words.contains(&cause) {
+            words = format!("{words}: {cause}");
+        }
+    }
+    words
 }
 
 /// A JSON value for people.

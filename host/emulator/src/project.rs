@@ -116,11 +116,14 @@ impl Project {
 
     /// The project as the API shows it.
     pub(crate) fn json(&self, cloud: &Cloud, state: &State) -> Value {
-        let parameters: Vec<Value> = self
-            .parameters
-            .iter()
-            .map(|(key, value)| json!({"key": key, "value": value}))
-            .collect();
+        let pair = |(key, value): &(String, String)| json!({"key": key, "value": value});
+        // QuantConnect's MCP server takes an object here and its command line both: where
+        // there is nothing to list, both are served.
+        let parameters = if self.parameters.is_empty() {
+            json!({})
+        } else {
+            self.parameters.iter().map(pair).collect()
+        };
         let libraries: Vec<Value> = self
             .libraries
             .iter()

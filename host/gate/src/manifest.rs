@@ -426,7 +426,7 @@ fn refuse_later(table: &toml::Table, path: &Path) -> Result<(), ManifestError> {
                 } else {
                     format!("{kind}.{key}")
                 },
-                message: format!("unknown key{hint} Known are: {}", known.join(", ")),
+                message: format!("unknown key{hint}; known are: {}", known.join(", ")),
             });
         }
     }

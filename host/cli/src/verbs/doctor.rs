@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::accounts::{self, Connections};
 use crate::config::Config;
 use crate::host;
-use crate::output::{Output, table};
+use crate::output::{Output, table, words};
 
 /// How long an account may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -82,7 +82,7 @@ pub async fn run(config_path: &Path, output: Output) -> Result<()> {
         Err(error) => report.add(
             "configuration",
             Mark::Failed,
-            format!("{error:#}"),
+            words(&error),
             Some("mend the line, or write a new one with: qchost init".to_owned()),
         ),
     }
@@ -127,7 +127,7 @@ fn folders(config: &Config, report: &mut Report) {
             Err(error) => report.add(
                 what,
                 Mark::Failed,
-                format!("cannot be written: {error:#}"),
+                format!("cannot be written: {}", words(&error)),
                 Some(format!(
                     "set `{what}` in the configuration to a folder that this user can write"
                 )),
@@ -154,7 +154,7 @@ fn plugins(config: &Config, report: &mut Report) {
                     Err(error) => report.add(
                         format!("manifest {}", path.display()),
                         Mark::Failed,
-                        format!("{error:#}"),
+                        words(&error),
                         Some("mend it, then: qchost validate".to_owned()),
                     ),
                 }
@@ -163,7 +163,7 @@ fn plugins(config: &Config, report: &mut Report) {
         Err(error) => report.add(
             "plugins",
             Mark::Failed,
-            format!("{error:#}"),
+            words(&error),
             Some("set `plugins` in the configuration to the folder of manifests".to_owned()),
         ),
     }
@@ -194,7 +194,7 @@ async fn all_accounts(config: &Config, report: &mut Report) {
             Err(error) => report.add(
                 format!("account {name}"),
                 Mark::Failed,
-                format!("{error:#}"),
+                words(&error),
                 Some(
                     "mend the account in the configuration, or set the variables that it names"
                         .to_owned(),

@@ -28,12 +28,13 @@ pub async fn run(listen: SocketAddr, user_id: u64, faster: u32, output: Output) 
         "organization-id": emulator.organization_id(),
         "engine": "the emulator's model, not LEAN",
     });
+    let ended = signals::ended();
     print(&if output.json {
         ready.to_string()
     } else {
         pretty(&ready)
     })?;
-    signals::ended().await;
+    ended.await;
     emulator.shutdown().await;
     Ok(())
 }

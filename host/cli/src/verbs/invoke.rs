@@ -1,6 +1,6 @@
 //! `qchost invoke`: an action of a plugin.
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, bail};
 use qchost_runtime::Progress;
 use serde_json::Value;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::control::{self, Request};
 use crate::host::Host;
-use crate::output::{Output, pretty};
+use crate::output::{Output, pretty, words};
 use crate::verbs::json_argument;
 
 /// Invokes by the running host, or in this process.
@@ -51,9 +51,9 @@ pub async fn by_host(
     // A plugin that is there and broken is worth another message than one that is not there.
     for loaded in &host.plugins {
         if let Err(error) = &loaded.plugin
-            && loaded.path.to_string_lossy().contains(name)
+            && loaded.claims(name)
         {
-            return Err(anyhow!("{}: {error:#}", loaded.path.display()));
+            bail!(words(error));
         }
     }
     host.invoke(name, action, input, report).await

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::host::{self, Host};
-use crate::output::{Output, table};
+use crate::output::{Output, table, words};
 
 /// Looks into a component without granting it anything.
 pub async fn examine(path: &Path) -> Result<Inspection> {
@@ -127,9 +127,9 @@ pub async fn list(config: &Config, output: Output) -> Result<()> {
                 "manifest": loaded.path,
             }),
             Err(error) => json!({
-                "plugin": null,
+                "plugin": loaded.name,
                 "status": "broken",
-                "error": format!("{error:#}"),
+                "error": words(error),
                 "manifest": loaded.path,
             }),
         })
@@ -178,7 +178,7 @@ pub fn grants(config: &Config, name: &str, output: Output) -> Result<()> {
     for path in host::manifests(&config.plugins)? {
         let manifest = match host::check(&path, config) {
             Ok(manifest) => manifest,
-            Err(error) if path.to_string_lossy().contains(name) => return Err(error),
+            Err(error) if host::claims(&path, host::named(&path).as_deref(), name) => return Err(error),
             Err(_) => continue,
         };
         if manifest.plugin != name {

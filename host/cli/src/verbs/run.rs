@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use serde_json::json;
+use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::host::{Host, private_folder};
 use crate::lock::Lock;
 use crate::output::{Output, print};
 use crate::{control, signals};
+
+/// How long the clients of invocations that ended get to take the answer.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Runs until the process is told to end, then drains.
 pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()> {
@@ -22,7 +26,7 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     for loaded in &host.plugins {
         match &loaded.plugin {
             Ok(plugin) => tracing::info!(target: "host", plugin = plugin.name(), "loaded"),
-            Err(error) => output.error(&anyhow::anyhow!("{}: {error:#}", loaded.path.display())),
+            Err(error) => output.error(error),
         }
     }
     let ready = host
@@ -33,10 +37,12 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     let broken = host.plugins.len() - ready;
     let host = Arc::new(host);
     let socket = control::socket(&data);
-    let serving = tokio::spawn({
-        let (socket, host) = (socket.clone(), Arc::clone(&host));
-        async move { control::serve(&socket, host).await }
-    });
+    let listener = control::listen(&socket)?;
+    let clients = TaskTracker::new();
+    let serving = control::serve(listener, Arc::clone(&host), clients.clone());
+    let mut serving = tokio::spawn(serving);
+    // Whoever reads that the host is ready may tell it to end at once.
+    let ended = signals::ended();
     let line = json!({ "ready": true, "plugins": ready, "broken": broken, "socket": socket });
     print(&if output.json {
         line.to_string()
@@ -46,15 +52,16 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
             std::process::id()
         )
     })?;
-    let mut serving = serving;
     tokio::select! {
-        () = signals::ended() => {}
+        () = ended => {}
         served = &mut serving => served??,
     }
     tracing::info!(target: "host", "told to end: no new invocations, running ones have {} s", drain.as_secs());
-    // The socket's tasks hold the host; they end with their invocations.
     let left = host.close(drain).await;
     serving.abort();
+    clients.close();
+    // A client that never asked anything is not waited for.
+    drop(tokio::time::timeout(LAST_WORDS, clients.wait()).await);
     drop(std::fs::remove_file(&socket));
     if left > 0 {
         bail!(

@@ -7,7 +7,7 @@ use qchost_gate::Manifest;
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::output::Output;
+use crate::output::{Output, words};
 use crate::verbs::plugin;
 
 #[derive(Debug, Serialize)]
@@ -23,7 +23,7 @@ pub async fn run(files: &[std::path::PathBuf], output: Output) -> Result<()> {
     let mut verdicts = Vec::new();
     for path in files {
         let (kind, checked) = check(path).await;
-        let error = checked.err().map(|error| format!("{error:#}"));
+        let error = checked.err().map(|error| words(&error));
         verdicts.push(Verdict {
             file: path.display().to_string(),
             kind,
@@ -49,7 +49,11 @@ pub async fn run(files: &[std::path::PathBuf], output: Output) -> Result<()> {
 
 async fn check(path: &Path) -> (&'static str, Result<()>) {
     if path.extension().is_none_or(|extension| extension != "toml") {
-        return ("component", plugin::examine(path).await.map(drop));
+        let found = plugin::examine(path).await;
+        return (
+            "component",
+            found.and_then(|found| found.problem.map_or(Ok(()), |problem| bail!(problem))),
+        );
     }
     // A manifest names its plugin; a configuration never does.
     let names_a_plugin = std::fs::read_to_string(path)

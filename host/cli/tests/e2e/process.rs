@@ -22,7 +22,6 @@ pub struct Process {
 }
 
 /// A process that ended.
-#[derive(Debug)]
 pub struct Ran {
     pub status: ExitStatus,
     pub stdout: String,
@@ -75,7 +74,7 @@ impl Process {
                 return Ran { status, stdout: self.stdout(), stderr: self.stderr() };
             }
             if begun.elapsed() > bound {
-                panic!("{} still runs after {bound:?}:\n{}\n{}", self.what, self.stdout(), self.stderr());
+                panic!("{} still runs after {bound:?}:\n{}\n{}", self.what, tail(&self.stdout()), tail(&self.stderr()));
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -87,10 +86,17 @@ impl Process {
             let ended = !self.runs();
             let found = found(self);
             if found.is_none() && ended {
-                panic!("{} ended before {what}:\n{}\n{}", self.what, self.stdout(), self.stderr());
+                panic!("{} ended before {what}:\n{}\n{}", self.what, tail(&self.stdout()), tail(&self.stderr()));
             }
             found
         })
+    }
+}
+
+/// Of a long output, the end is what says why.
+impl std::fmt::Debug for Ran {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}\n{}\n{}", self.status, tail(&self.stdout), tail(&self.stderr))
     }
 }
 
@@ -111,17 +117,18 @@ impl Ran {
 
     /// Checks that the run was good.
     pub fn good(&self) -> &Self {
-        assert!(self.status.success(), "{}\n{}\n{}", self.status, self.stdout, self.stderr);
+        assert!(self.status.success(), "{self:?}");
         self
     }
 
-    /// The one line of the error, after checking that the exit status is 1 and nothing else was printed.
+    /// The one line of the error, after checking that the exit status is 1 and that it is the last line and the only
+    /// one of its kind; reports of progress may come before it.
     pub fn error(&self) -> &str {
         assert_eq!(self.status.code(), Some(1), "{self:?}");
-        let line = self.stderr.trim_end();
-        let line = line.strip_prefix("error: ").unwrap_or_else(|| panic!("{self:?}"));
-        assert!(!line.contains('\n'), "more than a line:\n{line}");
-        line
+        let line = self.stderr.lines().last().unwrap_or_default();
+        let error = line.strip_prefix("error: ").unwrap_or_else(|| panic!("no error in one line: {self:?}"));
+        assert_eq!(self.stderr.matches("error: ").count(), line.matches("error: ").count(), "{self:?}");
+        error
     }
 
     /// The text of the error that `--json` prints last, after checking that the exit status is 1.
@@ -131,6 +138,10 @@ impl Ran {
         let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {self:?}"));
         value["error"].as_str().unwrap_or_else(|| panic!("{self:?}")).to_owned()
     }
+}
+
+fn tail(text: &str) -> &str {
+    text.char_indices().rev().nth(3000).map_or(text, |(at, _)| &text[at..])
 }
 
 fn read(path: &Path) -> String {

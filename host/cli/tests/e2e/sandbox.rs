@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::categories::{EVERY, folder};
 use crate::cloud::Cloud;
-use crate::common::{Folder, bundled, strategy_lab};
+use crate::common::{ALGORITHM, Folder, bundled, strategy_lab};
 use crate::process::Process;
 
 /// A host with the test agent, and strategy-lab beside it.
@@ -42,7 +42,7 @@ impl Hosted {
 
     /// The host runs, the plugin beside it works, and so does the plugin itself.
     fn goes_on(mut self) {
-        let verdict = self.folder.invoke("strategy-lab.compile", &json!({ "source": "x = 1" }));
+        let verdict = self.folder.invoke("strategy-lab.compile", &json!({ "source": ALGORITHM }));
         assert_eq!(verdict["success"], true, "{verdict}");
         let echo = self.folder.invoke("every-category.echo", &json!({ "value": "still here" }));
         assert_eq!(echo["value"], "still here");
@@ -139,7 +139,7 @@ fn a_plugin_beside_it_answers_while_others_loop() {
     let count = std::thread::available_parallelism().map_or(2, usize::from) * 2;
     let looping: Vec<Process> =
         (0..count).map(|_| hosted.folder.start(&["invoke", "every-category.loop-for-ever"])).collect();
-    let verdict = hosted.folder.invoke("strategy-lab.compile", &json!({ "source": "x = 1" }));
+    let verdict = hosted.folder.invoke("strategy-lab.compile", &json!({ "source": ALGORITHM }));
     assert_eq!(verdict["success"], true, "{verdict}");
     for process in looping {
         assert!(process.wait().error().contains("`limits.cpu`"));
