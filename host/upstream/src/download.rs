@@ -1,15 +1,20 @@
 //! Fetching what a download address serves: the bytes of an object.
 //!
 //! The address comes out of an answer of the server's, so it is not trusted: only `https` is
-//! followed, and an address on this machine only for an account whose cloud is on this machine.
-//! Otherwise an answer could have the host read from services that only it can reach.
+//! followed, to this machine's own network not at all, and an address on this machine only for an
+//! account whose cloud is on this machine. Otherwise an answer could have the host read from
+//! services that only it can reach. A name counts by what it resolves to; where the operator set a
+//! proxy, the proxy resolves it, and what it may reach is for the proxy to say.
 //!
 //! Invariants: the address is a secret and appears in no error and no log; what is read is
 //! bounded by size and time.
 
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qchost_catalog::Failure;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Client, StatusCode, Url};
 use tokio::time::timeout_at;
@@ -21,13 +26,16 @@ use crate::fault::words;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REDIRECTS: usize = 4;
 
+/// The variables by which an operator sets a proxy for `https`.
+const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+
 /// Reading is safe to repeat; addresses live for minutes, so not for long.
 const ATTEMPTS: u32 = 4;
 
 /// Where a download may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// `https` anywhere but on this machine.
+    /// `https` anywhere but on this machine and its network.
     Outside,
     /// This machine as well.
     ThisMachine,
@@ -53,12 +61,16 @@ impl Downloader {
                 .build()
                 .map_err(|error| ConfigError::Client(words(&error)))
         };
+        let mut outside = builder()
+            .https_only(true)
+            .redirect(Policy::custom(stay_outside));
+        // The proxy's own name is looked up too, and it may well be on this network.
+        let proxied = |name: &&str| std::env::var_os(name).is_some_and(|proxy| !proxy.is_empty());
+        if !PROXIES.iter().any(proxied) {
+            outside = outside.dns_resolver(Arc::new(OutsideOnly));
+        }
         Ok(Self {
-            outside: client(
-                builder()
-                    .https_only(true)
-                    .redirect(Policy::custom(stay_outside)),
-            )?,
+            outside: client(outside)?,
             local: client(builder().no_proxy().redirect(Policy::none()))?,
         })
     }
@@ -76,11 +88,11 @@ impl Downloader {
             Failure::UnexpectedResponse("the download address is no URL".to_owned())
         })?;
         let client = match (is_loopback(&url), reach, url.scheme()) {
-            (false, _, "https") => &self.outside,
+            (false, _, "https") if !is_inside(&url) => &self.outside,
             (true, Reach::ThisMachine, "http" | "https") => &self.local,
             _ => {
                 return Err(Failure::UnexpectedResponse(
-                    "the download address is not one of QuantConnect's: it is not https, or it points to this machine"
+                    "the download address is not one of QuantConnect's: it is not https, or it points to this machine or its network"
                         .to_owned(),
                 ));
             }
@@ -160,8 +172,97 @@ fn stay_outside(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     if attempt.previous().len() > REDIRECTS {
         return attempt.error("too many redirects");
     }
-    if is_loopback(attempt.url()) {
-        return attempt.error("a redirect to this machine");
+    if is_loopback(attempt.url()) || is_inside(attempt.url()) {
+        return attempt.error("a redirect to this machine or its network");
     }
     attempt.follow()
+}
+
+/// Whether a URL names an address, rather than a host, that is not out on the internet.
+fn is_inside(url: &Url) -> bool {
+    url.host_str().is_some_and(|host| {
+        host.trim_matches(['[', ']'])
+            .parse()
+            .is_ok_and(|address| !is_outside(address))
+    })
+}
+
+/// Whether an address is out on the internet: not this machine's, not of a private or a
+/// provider's network, and not one that stands for several.
+fn is_outside(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [first, second, ..] = address.octets();
+            let shared = first == 100 && (64..128).contains(&second);
+            !(first == 0
+                || shared
+                || address.is_loopback()
+                || address.is_private()
+                || address.is_link_local()
+                || address.is_multicast()
+                || address.is_broadcast())
+        }
+        IpAddr::V6(address) => {
+            !(address.is_unspecified()
+                || address.is_loopback()
+                || address.is_unique_local()
+                || address.is_unicast_link_local()
+                || address.is_multicast())
+        }
+    }
+}
+
+/// Looks names up and keeps the addresses that are out on the internet.
+struct OutsideOnly;
+
+impl Resolve for OutsideOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let outside: Vec<SocketAddr> =
+                found.filter(|address| is_outside(address.ip())).collect();
+            if outside.is_empty() {
+                return Err("the name leads to this machine or its network only".into());
+            }
+            Ok(Box::new(outside.into_iter()) as Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_this_machine_can_reach_is_not_outside() {
+        for (url, inside) in [
+            ("https://10.0.0.1/", true),
+            ("https://172.16.0.1/", true),
+            ("https://192.168.1.1/", true),
+            ("https://169.254.169.254/latest", true),
+            ("https://100.64.0.1/", true),
+            ("https://0.1.2.3/", true),
+            ("https://255.255.255.255/", true),
+            ("https://[fd00::1]/", true),
+            ("https://[fe80::1]/", true),
+            ("https://[::ffff:10.0.0.1]/", true),
+            ("https://0xa.1/", true),
+            ("https://8.8.8.8/", false),
+            ("https://[2606:4700::1]/", false),
+            ("https://s3.example.com/", false),
+        ] {
+            assert_eq!(is_inside(&Url::parse(url).unwrap()), inside, "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_counts_by_what_it_resolves_to() {
+        let refused = OutsideOnly.resolve("localhost".parse().unwrap()).await;
+        let error = refused.err().unwrap().to_string();
+        assert!(
+            error.contains("this machine or its network only"),
+            "{error}"
+        );
+    }
 }
