@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use qchost_catalog::shape::Type;
 use qchost_catalog::{Access, Call, Failure, Operation, Target, Upstream, by_name, by_tool};
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
@@ -157,14 +158,11 @@ impl Gate {
     ) -> Result<Value, Refusal> {
         let manifest = self.authorize(caller, operation.name, operation.access)?;
         check_names(operation, &arguments)?;
-        Ok(self
-            .send(
-                caller,
-                &manifest.account,
-                Target::Known(operation),
-                arguments,
-            )
-            .await?)
+        let target = Target::Known(operation);
+        let body = self
+            .send(caller, &manifest.account, target, arguments)
+            .await?;
+        Ok(without_secrets(operation, body))
     }
 
     /// Makes a call of a tool by its name. A tool that the catalog knows is that operation.
@@ -394,6 +392,33 @@ fn check_names(operation: &Operation, arguments: &Map<String, Value>) -> Result<
             known.join(", ")
         }
     )))
+}
+
+/// An answer that holds a secret, without what the contract does not name: beside the address to
+/// log in at stand, after the log-in, the tokens of the brokerage.
+fn without_secrets(operation: &Operation, mut body: Value) -> Value {
+    if !operation.secret_answer {
+        return body;
+    }
+    let Some(Type::Record(record)) = operation.function().and_then(|function| function.result)
+    else {
+        return body;
+    };
+    let mut answer = &mut body;
+    for step in operation.answer.split('.').filter(|step| !step.is_empty()) {
+        match answer.get_mut(step) {
+            Some(next) => answer = next,
+            None => return body,
+        }
+    }
+    match answer {
+        Value::Object(fields) => fields.retain(|name, _| {
+            matches!(name.as_str(), "success" | "errors")
+                || record.fields.iter().any(|field| field.json == name)
+        }),
+        other => *other = Value::Object(Map::new()),
+    }
+    body
 }
 
 /// The operation by its name in the catalog; the two that a download is made of.

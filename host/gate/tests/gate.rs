@@ -229,6 +229,37 @@ async fn nothing_is_smuggled_past_the_gate_in_an_argument_that_does_not_exist() 
     assert_eq!(world.sent(), ["read_compile"]);
 }
 
+/// Once a person has logged in, the answer holds the brokerage's tokens.
+#[tokio::test]
+async fn a_plugin_learns_that_a_connection_is_authorised_and_not_its_tokens() {
+    for (answer, seen) in [
+        (
+            json!({ "url": "https://log.in" }),
+            json!({ "url": "https://log.in" }),
+        ),
+        (
+            json!({ "alpaca-access-token": "t", "accounts": [] }),
+            json!({}),
+        ),
+        (json!("a-token"), json!({})),
+    ] {
+        let outcome = Ok(json!({ "authorization": answer, "success": true }));
+        let world = World::with("\"raw/*\", \"live/*\"", outcome, BTreeMap::new());
+        let arguments = json!({ "brokerage": "alpaca" })
+            .as_object()
+            .unwrap()
+            .clone();
+        let raw = world
+            .gate
+            .call_raw(&world.caller, "authorize_connection", arguments)
+            .await;
+        assert_eq!(
+            raw.unwrap(),
+            json!({ "authorization": seen, "success": true })
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_download_that_was_begun_ends_even_if_nobody_waits() {
     let world = World::new("\"object-store/download\"");
