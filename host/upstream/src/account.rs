@@ -130,7 +130,9 @@ impl Account {
                 Step::Again(failure, wait) => (failure, wait),
             };
             let wait = wait.unwrap_or_else(|| options.backoff.delay(sent));
-            if Instant::now() + wait >= call.deadline {
+            // The wait may be the server's, and so of any length.
+            let next = Instant::now().checked_add(wait);
+            if next.is_none_or(|next| next >= call.deadline) {
                 return Err(failure);
             }
             tracing::debug!(%failure, ?wait, "to be sent again");
