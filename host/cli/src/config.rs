@@ -164,11 +164,14 @@ impl Config {
         }
     }
 
-    /// The folder for compiled components: the configured one, or `$XDG_CACHE_HOME/qchost`.
+    /// The folder for compiled components: the configured one, or one beside configured state,
+    /// or `$XDG_CACHE_HOME/qchost`. Two hosts with state of their own have keys of their own, so
+    /// neither would believe what the other one keeps.
     pub fn cache(&self) -> Result<PathBuf> {
-        match &self.cache {
-            Some(cache) => Ok(cache.clone()),
-            None => xdg("XDG_CACHE_HOME", ".cache"),
+        match (&self.cache, &self.data) {
+            (Some(cache), _) => Ok(cache.clone()),
+            (None, Some(data)) => Ok(data.join("cache")),
+            (None, None) => xdg("XDG_CACHE_HOME", ".cache"),
         }
     }
 
