@@ -44,14 +44,15 @@ pub struct RestOptions {
 }
 
 impl Default for RestOptions {
-    /// The cloud; 10 s to connect, 60 s of silence, 5 min in all, 64 MiB.
+    /// The cloud; 10 s to connect, 60 s of silence, 5 min in all, 30 MiB: as text in an MCP message a
+    /// body may double, and clients read messages up to a limit (the host's is 64 MiB).
     fn default() -> Self {
         Self {
             base_url: CLOUD.to_owned(),
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(60),
             total_timeout: Duration::from_secs(300),
-            max_response_bytes: 64 * 1024 * 1024,
+            max_response_bytes: 30 * 1024 * 1024,
         }
     }
 }
