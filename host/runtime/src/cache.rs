@@ -274,3 +274,86 @@ fn make_key(path: &Path) -> io::Result<()> {
     drop(fs::remove_file(&draft));
     made
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:00ff";
+
+    fn bytes() -> Vec<u8> {
+        wat::parse_str("(component)").unwrap()
+    }
+
+    fn entries(folder: &Path) -> Vec<PathBuf> {
+        let files = fs::read_dir(folder).unwrap();
+        files.map(|file| file.unwrap().path()).collect()
+    }
+
+    #[test]
+    fn an_entry_is_used_and_a_bad_one_replaced() {
+        let home = tempfile::tempdir().unwrap();
+        let (folder, key) = (home.path().join("cache"), home.path().join("key"));
+        let engine = Engine::default();
+        let cache = Cache::open(&folder, &key).unwrap();
+        cache.component(&engine, DIGEST, &bytes()).unwrap();
+        let [entry] = entries(&folder).try_into().unwrap();
+        let good = fs::read(&entry).unwrap();
+        let name = entry.file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(cache.read(&entry, &name).unwrap().is_some());
+        // Found without the source.
+        cache.component(&engine, DIGEST, b"no component").unwrap();
+
+        let mut bent = good.clone();
+        *bent.last_mut().unwrap() ^= 1;
+        let mut other_mac = good.clone();
+        other_mac[MAGIC.len()] ^= 1;
+        for bad in [&bent, &other_mac, &good[..good.len() / 2], b"", MAGIC.as_slice()] {
+            fs::write(&entry, bad).unwrap();
+            assert!(cache.read(&entry, &name).unwrap().is_none());
+            cache.component(&engine, DIGEST, &bytes()).unwrap();
+            assert!(cache.read(&entry, &name).unwrap().is_some(), "it was replaced");
+        }
+        // An entry under another's name does not pass for it.
+        assert!(cache.read(&entry, "other").unwrap().is_none());
+        // Nor does one of another host.
+        let other = Cache::open(&folder, &home.path().join("other-key")).unwrap();
+        assert!(other.read(&entry, &name).unwrap().is_none());
+    }
+
+    #[test]
+    fn folder_key_and_entries_are_closed_to_others() {
+        let home = tempfile::tempdir().unwrap();
+        let (folder, key) = (home.path().join("cache"), home.path().join("keys/key"));
+        fs::create_dir(&folder).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        let cache = Cache::open(&folder, &key).unwrap();
+        cache.component(&Engine::default(), DIGEST, &bytes()).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&folder), 0o700);
+        assert_eq!(mode(&key), 0o600);
+        assert_eq!(mode(&entries(&folder)[0]), 0o600);
+        assert_eq!(Cache::open(&folder, &key).unwrap().key, cache.key);
+
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+        let error = Cache::open(&folder, &key).unwrap_err().to_string();
+        assert!(error.contains("others can read"), "{error}");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&key, b"short").unwrap();
+        let error = Cache::open(&folder, &key).unwrap_err().to_string();
+        assert!(error.contains("5 bytes"), "{error}");
+    }
+
+    #[test]
+    fn the_oldest_entries_go() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("cache");
+        let cache = Cache::open(&folder, &home.path().join("key")).unwrap();
+        for number in 0..ENTRIES + 3 {
+            let path = folder.join(format!("{number}.{ENDING}"));
+            cache.write(&path, "entry", b"code").unwrap();
+        }
+        assert_eq!(entries(&folder).len(), ENTRIES);
+        assert!(folder.join(format!("{}.{ENDING}", ENTRIES + 2)).exists());
+    }
+}

@@ -176,3 +176,83 @@ impl<'a> Survey<'a> {
         Ok(weight)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn refusal(schema: &Value) -> String {
+        Schema::parse(&schema.to_string()).unwrap_err()
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_is_named_by_its_place() {
+        let schema = json!({
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "type": "object",
+            "properties": { "project": { "$ref": "#/$defs/id" }, "name": { "type": "string", "pattern": "^[a-z]+$" } },
+            "required": ["project"],
+            "$defs": { "id": { "type": "integer", "minimum": 0 } }
+        });
+        let schema = Schema::parse(&schema.to_string()).unwrap();
+        schema.check(&json!({ "project": 1, "name": "a" })).unwrap();
+        let (place, message) = schema.check(&json!({ "project": -1 })).unwrap_err();
+        assert_eq!(place, "/project");
+        assert!(message.contains("minimum"), "{message}");
+        let (place, message) = schema.check(&json!({})).unwrap_err();
+        assert_eq!(place, "");
+        assert!(message.contains("project"), "{message}");
+        let long = json!({ "project": 1, "name": "9".repeat(100_000) });
+        let (place, message) = schema.check(&long).unwrap_err();
+        assert_eq!(place, "/name");
+        assert!(message.len() <= MESSAGE + 3, "{message}");
+    }
+
+    #[test]
+    fn what_could_hurt_the_host_is_refused() {
+        let mut deep = json!({});
+        for _ in 0..100 {
+            deep = json!({ "not": deep });
+        }
+        let doubling: serde_json::Map<_, _> = (0..40)
+            .map(|at| {
+                let next = json!({ "$ref": format!("#/$defs/d{}", at + 1) });
+                (format!("d{at}"), json!({ "allOf": [next, next] }))
+            })
+            .chain([("d40".to_owned(), json!({}))])
+            .collect();
+        let patterns: Vec<_> = (0..100).map(|at| json!({ "pattern": at.to_string() })).collect();
+        for (schema, words) in [
+            (json!({ "$ref": "#" }), "circle"),
+            (json!({ "properties": { "a": { "$ref": "#/properties/a" } } }), "circle"),
+            (json!({ "$ref": "https://example.com/schema" }), "only within"),
+            (json!({ "$ref": "other.json" }), "only within"),
+            (json!({ "$ref": "#/nowhere" }), "no such place"),
+            (json!({ "$dynamicRef": "#a" }), "not allowed"),
+            (json!({ "$id": "https://example.com/" }), "not allowed"),
+            (json!({ "$schema": "https://example.com/" }), "must be one of"),
+            (deep, "nested deeper"),
+            (json!({ "$ref": "#/$defs/d0", "$defs": doubling }), "stands for more"),
+            (json!({ "anyOf": patterns }), "patterns"),
+            (json!({ "pattern": "(a{1000}){1000}" }), ""),
+            (json!({ "pattern": "(a)\\1" }), ""),
+            (json!({ "type": "nonsense" }), ""),
+            (json!({ "description": "x".repeat(100_000) }), "bytes"),
+            (json!([]), "object"),
+        ] {
+            let refusal = refusal(&schema);
+            assert!(refusal.contains(words), "{words}: {refusal}");
+        }
+        assert!(Schema::parse("{").unwrap_err().contains("not JSON"));
+    }
+
+    #[test]
+    fn a_pattern_takes_linear_time() {
+        let schema = Schema::parse(r#"{ "pattern": "^(a+)+$" }"#).unwrap();
+        let begun = std::time::Instant::now();
+        assert!(schema.check(&json!(format!("{}!", "a".repeat(100_000)))).is_err());
+        assert!(begun.elapsed() < std::time::Duration::from_secs(2));
+    }
+}

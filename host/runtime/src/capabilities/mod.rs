@@ -55,11 +55,10 @@ macro_rules! capability {
         /// What was bound, for the tests.
         #[cfg(test)]
         pub(super) fn bound() -> Vec<$crate::capabilities::tests::Bound> {
-            use $crate::capabilities::tests::{Bound, Given};
             vec![$({
                 const OPERATION: &qchost_catalog::Operation =
                     $crate::capabilities::operation(stringify!($function));
-                Bound {
+                $crate::capabilities::tests::Bound {
                     operation: OPERATION,
                     answer: |body| {
                         $crate::adapter::decode_answer::<$answer>(OPERATION, body)
@@ -67,7 +66,7 @@ macro_rules! capability {
                     },
                     there_and_back: |arguments| {
                         #[allow(unused_mut, unused_variables)]
-                        let mut given = Given::of(OPERATION, arguments);
+                        let mut given = $crate::capabilities::tests::Given::of(OPERATION, arguments);
                         #[allow(unused_mut)]
                         let mut arguments = $crate::adapter::Arguments::of(OPERATION);
                         $(

@@ -1,0 +1,219 @@
+//! Batches against a scripted connection, through a real gate.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use qchost_catalog::{Failure, Outcome};
+use qchost_gate::{Gate, Manifest, Options, Profiles, StateStore};
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::Workflow;
+use crate::calls::Calls;
+use crate::contract::qchost::agent::workflow::{Batch, Error, Host as _, Item};
+use crate::contract::quantconnect::api::backtests::BacktestStatus;
+use crate::contract::quantconnect::api::compile::State;
+use crate::services::progress::{Progress, Reporter};
+
+#[path = "../../../tests/common/upstream.rs"]
+mod upstream;
+
+use upstream::{Scripted, Sent};
+
+const ALL: &str = r#""workflow", "compile/*", "backtests/*""#;
+
+fn gate(upstream: &Scripted, allow: &str) -> Gate {
+    let options = Options {
+        profiles: Profiles::default(),
+        state: StateStore::in_memory().unwrap(),
+        call_timeout: Duration::from_secs(30),
+    };
+    let gate = Gate::new(Box::new(upstream.clone()), options);
+    let manifest = format!(
+        "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"research\"\n[[grant]]\nname = \"lab\"\nallow = [{allow}]\n"
+    );
+    gate.install(Manifest::parse(&manifest, Path::new("lab.toml")).unwrap());
+    gate
+}
+
+fn workflow(gate: &Gate, seconds: u64) -> (Workflow, watch::Receiver<Progress>) {
+    let (progress, watcher) = watch::channel(Progress::default());
+    let workflow = Workflow::new(
+        Calls::of_test(gate.clone(), "lab"),
+        Reporter(Some(progress)),
+        Instant::now() + Duration::from_secs(seconds),
+        3,
+    );
+    (workflow, watcher)
+}
+
+fn batch(names: &[&str], concurrency: u32) -> Batch {
+    Batch {
+        project_id: 1,
+        compile_id: "c".to_owned(),
+        items: names
+            .iter()
+            .map(|name| Item {
+                name: (*name).to_owned(),
+                parameters: vec![("fast".to_owned(), (*name).to_owned())],
+            })
+            .collect(),
+        concurrency,
+    }
+}
+
+/// A cloud in which a backtest is over at its second reading, and its name says how.
+fn cloud() -> Scripted {
+    let readings = Mutex::new(HashMap::<String, usize>::new());
+    Scripted::new(move |sent: &Sent| {
+        let outcome: Outcome = match sent.tool.as_str() {
+            "create_backtest" => match sent.arguments["backtestName"].as_str().unwrap() {
+                "rejected" => Err(Failure::Rejected(vec!["no node is free".to_owned()])),
+                "lost" => Err(Failure::UnknownOutcome("the connection broke".to_owned())),
+                name => Ok(json!({ "backtest": { "backtestId": name, "status": "In Queue..." } })),
+            },
+            "read_backtest" => {
+                let id = sent.arguments["backtestId"].as_str().unwrap().to_owned();
+                let mut readings = readings.lock().unwrap();
+                let count = readings.entry(id.clone()).or_default();
+                *count += 1;
+                match (*count, id.as_str()) {
+                    (1, _) => Err(Failure::RateLimited { retry_after: None }),
+                    (2, _) => Err(Failure::Unavailable("restarting".to_owned())),
+                    (3, _) => Ok(json!({ "backtest": { "backtestId": id, "status": "Running: 50%" } })),
+                    (_, "broken") => Ok(
+                        json!({ "backtest": { "backtestId": id, "status": "Runtime Error", "error": "1/0" } }),
+                    ),
+                    _ => Ok(
+                        json!({ "backtest": { "backtestId": id, "status": "Completed.", "completed": true } }),
+                    ),
+                }
+            }
+            "create_compile" => Ok(json!({ "compileId": "c", "state": "InQueue" })),
+            "read_compile" => {
+                let mut readings = readings.lock().unwrap();
+                let count = readings.entry("compile".to_owned()).or_default();
+                *count += 1;
+                let state = if *count < 2 { "InQueue" } else { "BuildError" };
+                Ok(json!({ "compileId": "c", "state": state, "logs": ["main.py:1"] }))
+            }
+            tool => Err(Failure::NotFound(tool.to_owned())),
+        };
+        (Duration::from_millis(2), outcome)
+    })
+}
+
+#[tokio::test]
+async fn each_backtest_of_a_batch_has_its_own_result() {
+    let upstream = cloud();
+    let (mut workflow, progress) = workflow(&gate(&upstream, ALL), 60);
+    let names = ["one", "rejected", "broken", "lost", "two"];
+    let results = workflow.run_backtests(batch(&names, 100)).await.unwrap();
+
+    let order: Vec<_> = results.iter().map(|result| result.name.as_str()).collect();
+    assert_eq!(order, names);
+    let status = |at: usize| results[at].outcome.as_ref().unwrap().status.clone();
+    assert!(matches!(status(0), Some(BacktestStatus::Completed)));
+    assert!(matches!(&results[1].outcome, Err(Error::Rejected(why)) if why[0] == "no node is free"));
+    assert!(matches!(status(2), Some(BacktestStatus::RuntimeError)));
+    assert!(matches!(&results[3].outcome, Err(Error::UnknownOutcome(_))));
+    assert!(matches!(status(4), Some(BacktestStatus::Completed)));
+    // A write whose answer was lost, or that was refused, is not sent again.
+    assert_eq!(upstream.count("create_backtest"), 5);
+    assert_eq!(progress.borrow().fraction, 1.0);
+    assert_eq!(progress.borrow().message, "5 of 5 backtests ended");
+}
+
+#[tokio::test]
+async fn a_batch_runs_as_many_as_the_host_allows_and_no_more() {
+    static RUNNING: AtomicUsize = AtomicUsize::new(0);
+    static MOST: AtomicUsize = AtomicUsize::new(0);
+    let upstream = Scripted::new(|sent| {
+        let id = json!({ "backtest": { "backtestId": "b", "status":
+            if sent.tool == "create_backtest" {
+                MOST.fetch_max(RUNNING.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                "In Queue..."
+            } else {
+                RUNNING.fetch_sub(1, Ordering::SeqCst);
+                "Completed."
+            } } });
+        (Duration::from_millis(1), Ok(id))
+    });
+    let (mut workflow, _) = workflow(&gate(&upstream, ALL), 60);
+    let names = vec!["x"; 9];
+    let results = workflow.run_backtests(batch(&names, 8)).await.unwrap();
+    assert_eq!(results.len(), 9);
+    assert_eq!(MOST.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn what_was_not_sent_is_not_sent_when_the_invocation_ends() {
+    let upstream = Scripted::new(|_| {
+        let body = json!({ "backtest": { "backtestId": "b", "status": "In Queue..." } });
+        (Duration::from_millis(300), Ok(body))
+    });
+    let gate = gate(&upstream, ALL);
+    let (mut workflow, _) = workflow(&gate, 60);
+    let names = vec!["x"; 10];
+    let run = workflow.run_backtests(batch(&names, 2));
+    // Cut off while the first two are under way.
+    tokio::time::timeout(Duration::from_millis(100), run)
+        .await
+        .unwrap_err();
+    gate.idle().await;
+    assert_eq!(upstream.sent().len(), 2);
+    assert_eq!(upstream.answered(), 2, "what was sent has its outcome");
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(upstream.sent().len(), 2);
+}
+
+#[tokio::test]
+async fn a_batch_ends_before_the_invocation_is_cut_off() {
+    let upstream = Scripted::new(|_| {
+        let body = json!({ "backtest": { "backtestId": "b", "status": "Running: 1%" } });
+        (Duration::from_millis(1), Ok(body))
+    });
+    let (mut workflow, _) = workflow(&gate(&upstream, ALL), 2);
+    let begun = Instant::now();
+    let results = workflow.run_backtests(batch(&["a", "b", "c", "d"], 3)).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(results.iter().all(|result| matches!(&result.outcome, Err(Error::TimedOut(_)))));
+    assert_eq!(upstream.count("create_backtest"), 3, "the fourth had no time left");
+}
+
+#[tokio::test]
+async fn a_compile_is_waited_for() {
+    let (mut workflow, _) = workflow(&gate(&cloud(), ALL), 60);
+    let outcome = workflow.compile_and_wait(1).await.unwrap();
+    assert!(matches!(outcome.state, State::BuildError));
+    assert_eq!(outcome.logs, ["main.py:1"]);
+}
+
+#[tokio::test]
+async fn each_call_inside_needs_its_own_grant() {
+    let upstream = cloud();
+    let (mut without, _) = workflow(&gate(&upstream, r#""backtests/*", "compile/*""#), 60);
+    let error = without.run_backtests(batch(&["a"], 1)).await.unwrap_err();
+    assert!(matches!(error, Error::Denied(_)), "{error:?}");
+
+    let (mut reads, _) = workflow(&gate(&upstream, r#""workflow", "backtests/read-*""#), 60);
+    let results = reads.run_backtests(batch(&["a"], 1)).await.unwrap();
+    assert!(matches!(&results[0].outcome, Err(Error::Denied(_))));
+    assert!(upstream.sent().is_empty(), "nothing was sent");
+}
+
+#[tokio::test]
+async fn a_batch_that_makes_no_sense_is_refused() {
+    let upstream = cloud();
+    let (mut workflow, _) = workflow(&gate(&upstream, ALL), 60);
+    let error = workflow.run_backtests(batch(&["a"], 0)).await.unwrap_err();
+    assert!(matches!(error, Error::InvalidArgument(_)), "{error:?}");
+    let many = vec!["a"; 1001];
+    let error = workflow.run_backtests(batch(&many, 1)).await.unwrap_err();
+    assert!(matches!(error, Error::InvalidArgument(_)), "{error:?}");
+    assert!(workflow.run_backtests(batch(&[], 1)).await.unwrap().is_empty());
+    assert!(upstream.sent().is_empty());
+}

@@ -6,6 +6,8 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use tokio::time::{sleep, timeout_at};
+
 use crate::contract::quantconnect::api::types::Error;
 
 /// The first wait between two questions.
@@ -22,7 +24,10 @@ const GRACE: Duration = Duration::from_millis(500);
 /// How long there is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
+    /// After this, nothing is sent.
     deadline: Instant,
+    /// After this, nothing is waited for.
+    last: Instant,
 }
 
 impl Patience {
@@ -30,8 +35,10 @@ impl Patience {
     pub(super) fn until(deadline: Instant) -> Self {
         let left = deadline.saturating_duration_since(Instant::now());
         let grace = GRACE.min(left / 10);
+        let before = |length| deadline.checked_sub(length).unwrap_or(deadline);
         Self {
-            deadline: deadline.checked_sub(grace).unwrap_or(deadline),
+            deadline: before(grace),
+            last: before(grace / 2),
         }
     }
 
@@ -43,19 +50,25 @@ impl Patience {
     {
         let mut wait = FIRST;
         loop {
-            if Instant::now() >= self.deadline {
+            if self.left().is_zero() {
                 return Err(Error::TimedOut(
                     "not sent: the time of the invocation is up".to_owned(),
                 ));
             }
-            match call().await {
-                Err(Error::RateLimited(seconds)) => {
-                    wait = longer(wait);
-                    if !self.sleep(wait.max(length(seconds))).await {
+            match timeout_at(self.last.into(), call()).await {
+                Ok(Err(Error::RateLimited(seconds))) => {
+                    wait = longer(wait).max(length(seconds));
+                    if wait >= self.left() {
                         return Err(Error::RateLimited(seconds));
                     }
+                    sleep(wait).await;
                 }
-                answer => return answer,
+                Ok(answer) => return answer,
+                Err(_) => {
+                    return Err(Error::UnknownOutcome(
+                        "sent, but not answered when the time of the invocation was up".to_owned(),
+                    ));
+                }
             }
         }
     }
@@ -74,14 +87,20 @@ impl Patience {
         let mut wait = FIRST;
         let mut lost = 0;
         loop {
-            if !self.sleep(wait).await {
-                return Err(Error::TimedOut(format!(
+            let too_late = || {
+                Error::TimedOut(format!(
                     "{what} was not over after {:.1} s, when the time of the invocation was up; it goes on at QuantConnect",
                     begun.elapsed().as_secs_f64()
-                )));
+                ))
+            };
+            let left = self.left();
+            if left.is_zero() {
+                return Err(too_late());
             }
+            sleep(wait.min(left)).await;
             wait = longer(wait);
-            match read().await {
+            let answer = timeout_at(self.last.into(), read()).await;
+            match answer.map_err(|_| too_late())? {
                 Ok(answer) if ended(&answer) => return Ok(answer),
                 Ok(_) | Err(Error::NotReady(_)) => lost = 0,
                 Err(Error::RateLimited(seconds)) => wait = longer(wait).max(length(seconds)),
@@ -92,14 +111,8 @@ impl Patience {
         }
     }
 
-    /// Waits, if there is that much time.
-    async fn sleep(&self, wait: Duration) -> bool {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if wait >= left {
-            return false;
-        }
-        tokio::time::sleep(wait).await;
-        true
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
     }
 }
 
