@@ -84,10 +84,17 @@ impl Host {
     pub async fn load_all(&mut self, config: &Config) -> Result<()> {
         let loading = manifests(&config.plugins)?.into_iter().map(|path| async {
             let plugin = match check(&path, config) {
-                Ok(manifest) => self.load(manifest).await.with_context(|| path.display().to_string()),
+                Ok(manifest) => self
+                    .load(manifest)
+                    .await
+                    .with_context(|| path.display().to_string()),
                 Err(error) => Err(error),
             };
-            Loaded { name: named(&path), path, plugin }
+            Loaded {
+                name: named(&path),
+                path,
+                plugin,
+            }
         });
         let mut plugins: Vec<Loaded> = stream::iter(loading).buffered(LOADING).collect().await;
         refuse_duplicates(&mut plugins);
@@ -194,7 +201,10 @@ pub fn named(path: &Path) -> Option<String> {
 
 /// Whether a manifest is for a plugin; if it does not say so, by its file's name.
 pub fn claims(path: &Path, named: Option<&str>, plugin: &str) -> bool {
-    named.map_or_else(|| path.to_string_lossy().contains(plugin), |name| name == plugin)
+    named.map_or_else(
+        || path.to_string_lossy().contains(plugin),
+        |name| name == plugin,
+    )
 }
 
 /// Two manifests for one plugin: neither is trusted, since nobody knows which one was meant.

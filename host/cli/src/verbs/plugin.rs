@@ -178,7 +178,9 @@ pub fn grants(config: &Config, name: &str, output: Output) -> Result<()> {
     for path in host::manifests(&config.plugins)? {
         let manifest = match host::check(&path, config) {
             Ok(manifest) => manifest,
-            Err(error) if host::claims(&path, host::named(&path).as_deref(), name) => return Err(error),
+            Err(error) if host::claims(&path, host::named(&path).as_deref(), name) => {
+                return Err(error);
+            }
             Err(_) => continue,
         };
         if manifest.plugin != name {

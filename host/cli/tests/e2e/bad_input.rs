@@ -13,14 +13,31 @@ fn no_components() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let wat = |text: &str| wat::parse_str(text).unwrap();
     vec![
         ("empty", Vec::new(), "not a WebAssembly component"),
-        ("text", b"#!/bin/sh\necho component\n".to_vec(), "not a WebAssembly component"),
-        ("core-module", wat("(module (func (export \"run\")))"), "core module"),
+        (
+            "text",
+            b"#!/bin/sh\necho component\n".to_vec(),
+            "not a WebAssembly component",
+        ),
+        (
+            "core-module",
+            wat("(module (func (export \"run\")))"),
+            "core module",
+        ),
         ("truncated", good[..good.len() / 2].to_vec(), "truncated"),
-        ("garbled", good.iter().enumerate().map(|(at, byte)| if at < 1000 { *byte } else { byte ^ 0x5a }).collect(), ""),
+        (
+            "garbled",
+            good.iter()
+                .enumerate()
+                .map(|(at, byte)| if at < 1000 { *byte } else { byte ^ 0x5a })
+                .collect(),
+            "",
+        ),
         ("another-world", wat("(component)"), "qchost:agent/guest"),
         (
             "another-import",
-            wat("(component (import \"example:net/sockets@1.0.0\" (instance (export \"open\" (func)))))"),
+            wat(
+                "(component (import \"example:net/sockets@1.0.0\" (instance (export \"open\" (func)))))",
+            ),
             "example:net/sockets",
         ),
     ]
@@ -44,26 +61,46 @@ fn what_is_no_component_is_refused_with_its_name_and_the_reason() {
         let file = path.to_str().unwrap();
 
         let ran = folder.run(&["plugin", "inspect", file]);
-        assert!(names(ran.error(), &path) && ran.error().contains(words), "{name}: {}", ran.error());
+        assert!(
+            names(ran.error(), &path) && ran.error().contains(words),
+            "{name}: {}",
+            ran.error()
+        );
         let ran = folder.run(&["--json", "plugin", "inspect", file]);
         assert!(names(&ran.json_error(), &path), "{name}: {ran:?}");
 
         let ran = folder.run(&["--json", "validate", file]);
-        assert!(ran.json_error().contains("1 of 1 files are not valid"), "{name}: {ran:?}");
+        assert!(
+            ran.json_error().contains("1 of 1 files are not valid"),
+            "{name}: {ran:?}"
+        );
         let verdicts: Value = serde_json::from_str(&ran.stdout).unwrap();
-        assert!(verdicts[0]["error"].as_str().unwrap().contains(words), "{name}: {verdicts}");
+        assert!(
+            verdicts[0]["error"].as_str().unwrap().contains(words),
+            "{name}: {verdicts}"
+        );
 
         // As a plugin's component it is refused as well, by name of the manifest.
-        let manifest = folder.manifest("lab", &format!("plugin = \"lab\"\ncomponent = \"{file}\"\naccount = \"research\"\n"));
+        let manifest = folder.manifest(
+            "lab",
+            &format!("plugin = \"lab\"\ncomponent = \"{file}\"\naccount = \"research\"\n"),
+        );
         let ran = folder.run(&["invoke", "lab.sweep"]);
-        assert!(names(ran.error(), &manifest) && ran.error().contains(words), "{name}: {}", ran.error());
+        assert!(
+            names(ran.error(), &manifest) && ran.error().contains(words),
+            "{name}: {}",
+            ran.error()
+        );
     }
 }
 
 #[test]
 fn a_missing_component_or_a_component_with_another_digest_is_refused() {
     let folder = Folder::embedded("emulator");
-    folder.manifest("lab", "plugin = \"lab\"\ncomponent = \"not-there.wasm\"\naccount = \"research\"\n");
+    folder.manifest(
+        "lab",
+        "plugin = \"lab\"\ncomponent = \"not-there.wasm\"\naccount = \"research\"\n",
+    );
     let ran = folder.run(&["invoke", "lab.sweep"]);
     assert!(ran.error().contains("not-there.wasm"), "{}", ran.error());
 
@@ -71,11 +108,16 @@ fn a_missing_component_or_a_component_with_another_digest_is_refused() {
     folder.manifest("lab", &pinned(&format!("sha256:{}", "0".repeat(64))));
     let ran = folder.run(&["invoke", "strategy-lab.compile"]);
     let error = ran.error();
-    assert!(error.contains(&format!("its manifest pins sha256:{}", "0".repeat(64))), "{error}");
+    assert!(
+        error.contains(&format!("its manifest pins sha256:{}", "0".repeat(64))),
+        "{error}"
+    );
 
     // The allowed twin: the digest that `plugin inspect` shows.
     let file = component("plugins/strategy-lab");
-    let found = folder.run(&["--json", "plugin", "inspect", file.to_str().unwrap()]).json();
+    let found = folder
+        .run(&["--json", "plugin", "inspect", file.to_str().unwrap()])
+        .json();
     folder.manifest("lab", &pinned(found["digest"].as_str().unwrap()));
     let listed = folder.run(&["--json", "plugin", "list"]).json();
     assert_eq!(listed[0]["status"], "ready", "{listed}");
@@ -90,18 +132,48 @@ fn a_manifest_that_is_wrong_is_refused_with_file_and_key() {
         good.replacen(from, to, 1)
     };
     for (text, words) in [
-        (format!("colour = \"red\"\n{good}"), "colour: unknown key; known are: plugin"),
+        (
+            format!("colour = \"red\"\n{good}"),
+            "colour: unknown key; known are: plugin",
+        ),
         (with("[limits]", "[limits]\nheat = \"1\""), "heat"),
-        (with("concurrency = 4", "concurrency = \"four\""), "lab.toml:35: invalid type: string \"four\""),
+        (
+            with("concurrency = 4", "concurrency = \"four\""),
+            "lab.toml:35: invalid type: string \"four\"",
+        ),
         (with("account   = \"research\"", "account = 7"), "lab.toml:"),
         (with("account   = \"research\"", ""), "account"),
-        (with("\"64MiB\"", "\"64 potatoes\""), "limits.memory: `64 potatoes` is not a size"),
-        (with("\"5s\"", "\"soon\""), "limits.cpu: `soon` is not a time"),
-        (with("\"compile/*\"", "\"compiles/*\""), "did you mean `compile/*`?"),
-        (with("name  = \"lab-backtests\"", "name = \"lab-projects\""), "two grants of this name"),
-        (with("name  = \"lab-backtests\"", "name = \"lab-backtests\"\nmax-cost = 5.0"), "not enforced by this version"),
-        (with("plugin    = \"strategy-lab\"", "plugin = \"Strategy Lab\""), "plugin"),
-        (with("account   = \"research\"", "account = \"elsewhere\""), "no account `elsewhere`; configured are: research"),
+        (
+            with("\"64MiB\"", "\"64 potatoes\""),
+            "limits.memory: `64 potatoes` is not a size",
+        ),
+        (
+            with("\"5s\"", "\"soon\""),
+            "limits.cpu: `soon` is not a time",
+        ),
+        (
+            with("\"compile/*\"", "\"compiles/*\""),
+            "did you mean `compile/*`?",
+        ),
+        (
+            with("name  = \"lab-backtests\"", "name = \"lab-projects\""),
+            "two grants of this name",
+        ),
+        (
+            with(
+                "name  = \"lab-backtests\"",
+                "name = \"lab-backtests\"\nmax-cost = 5.0",
+            ),
+            "not enforced by this version",
+        ),
+        (
+            with("plugin    = \"strategy-lab\"", "plugin = \"Strategy Lab\""),
+            "plugin",
+        ),
+        (
+            with("account   = \"research\"", "account = \"elsewhere\""),
+            "no account `elsewhere`; configured are: research",
+        ),
         ("plugin = ".to_owned(), "lab.toml:1:"),
         ("\u{0}\u{1}".to_owned(), "lab.toml:1:"),
     ] {
@@ -110,8 +182,13 @@ fn a_manifest_that_is_wrong_is_refused_with_file_and_key() {
         // A plugin whose manifest cannot be read may not even be known by its name.
         let listed = folder.run(&["--json", "plugin", "list"]);
         let rows: Value = serde_json::from_str(&listed.stdout).unwrap();
-        let error = rows[0]["error"].as_str().unwrap_or_else(|| panic!("{words}: {rows}"));
-        assert!(names(error, &path) && error.contains(words) && !error.contains('\n'), "{words}: {error}");
+        let error = rows[0]["error"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{words}: {rows}"));
+        assert!(
+            names(error, &path) && error.contains(words) && !error.contains('\n'),
+            "{words}: {error}"
+        );
         assert!(!ran.error().is_empty());
     }
 }
@@ -126,7 +203,13 @@ fn two_manifests_for_a_plugin_are_both_refused() {
     let listed = folder.run(&["--json", "plugin", "list"]);
     let rows: Value = serde_json::from_str(&listed.stdout).unwrap();
     for row in rows.as_array().unwrap() {
-        assert!(row["error"].as_str().unwrap().contains("two manifests are for a plugin `strategy-lab`"), "{rows}");
+        assert!(
+            row["error"]
+                .as_str()
+                .unwrap()
+                .contains("two manifests are for a plugin `strategy-lab`"),
+            "{rows}"
+        );
     }
 }
 
@@ -141,17 +224,32 @@ fn what_cannot_be_invoked_is_refused_before_anything_is_sent() {
         ("strategy-lab.sweep", "[]", "object"),
         ("strategy-lab.sweep", "{}", "grid"),
         ("strategy-lab.sweep", "{\"grid\": 7}", "grid"),
-        ("strategy-lab.sweep", "{\"grid\": {}, \"colour\": 1}", "colour"),
-        ("strategy-lab.sweep", "{\"grid\": {}, \"concurrency\": 1000}", "concurrency"),
+        (
+            "strategy-lab.sweep",
+            "{\"grid\": {}, \"colour\": 1}",
+            "colour",
+        ),
+        (
+            "strategy-lab.sweep",
+            "{\"grid\": {}, \"concurrency\": 1000}",
+            "concurrency",
+        ),
         ("strategy-lab.sweeep", "{}", "sweep"),
         ("strategy-labs.sweep", "{}", "strategy-lab"),
         ("sweep", "{}", "`sweep` is not PLUGIN.ACTION"),
         ("strategy-lab.", "{}", "strategy-lab"),
     ] {
         let ran = folder.run(&["invoke", action, input]);
-        assert!(ran.error().contains(words), "{action} {input}: {}", ran.error());
+        assert!(
+            ran.error().contains(words),
+            "{action} {input}: {}",
+            ran.error()
+        );
         let ran = folder.run(&["--json", "invoke", action, input]);
-        assert!(ran.json_error().contains(words), "{action} {input}: {ran:?}");
+        assert!(
+            ran.json_error().contains(words),
+            "{action} {input}: {ran:?}"
+        );
     }
     for (tool, arguments, words) in [
         ("read_account", "nothing", "not JSON"),
@@ -160,22 +258,46 @@ fn what_cannot_be_invoked_is_refused_before_anything_is_sent() {
         ("frobnicate", "{}", "there is no tool `frobnicate`"),
     ] {
         let ran = folder.run(&["call", tool, arguments]);
-        assert!(ran.error().contains(words), "{tool} {arguments}: {}", ran.error());
+        assert!(
+            ran.error().contains(words),
+            "{tool} {arguments}: {}",
+            ran.error()
+        );
     }
     let huge = "x".repeat(100_000);
-    let ran = folder.run(&["invoke", "strategy-lab.sweep", &json!({ "grid": {}, huge: 1 }).to_string()]);
-    assert!(ran.error().len() < 10_000, "{} bytes of error", ran.error().len());
+    let ran = folder.run(&[
+        "invoke",
+        "strategy-lab.sweep",
+        &json!({ "grid": {}, huge: 1 }).to_string(),
+    ]);
+    assert!(
+        ran.error().len() < 10_000,
+        "{} bytes of error",
+        ran.error().len()
+    );
     assert_eq!(cloud.emulator().requests(), [], "something was sent");
 }
 
 #[test]
 fn a_configuration_that_is_wrong_is_refused_with_its_line() {
     for (text, words) in [
-        ("modus = 1\n".to_owned() + &embedded("emulator"), "qchost.toml:3: unknown field `modus`"),
-        (embedded("emulator").replace("embedded", "pigeon"), "unknown variant `pigeon`"),
+        (
+            "modus = 1\n".to_owned() + &embedded("emulator"),
+            "qchost.toml:3: unknown field `modus`",
+        ),
+        (
+            embedded("emulator").replace("embedded", "pigeon"),
+            "unknown variant `pigeon`",
+        ),
         (embedded("not an address"), "not an address"),
-        ("[account.research]\nconnection = \"stdio\"\ncommand = \"/not/there\"\n".to_owned(), "/not/there"),
-        ("[account.research]\nconnection = \"http\"\nurl = \"gopher://x\"\n".to_owned(), "gopher"),
+        (
+            "[account.research]\nconnection = \"stdio\"\ncommand = \"/not/there\"\n".to_owned(),
+            "/not/there",
+        ),
+        (
+            "[account.research]\nconnection = \"http\"\nurl = \"gopher://x\"\n".to_owned(),
+            "gopher",
+        ),
     ] {
         let folder = Folder::new(&text);
         let ran = folder.run(&["call", "read_account"]);
@@ -185,13 +307,23 @@ fn a_configuration_that_is_wrong_is_refused_with_its_line() {
     }
     let folder = Folder::new("");
     let ran = folder.run(&["--config", "elsewhere.toml", "call", "read_account"]);
-    assert!(ran.error().contains("elsewhere.toml; write one with: qchost init"), "{}", ran.error());
+    assert!(
+        ran.error()
+            .contains("elsewhere.toml; write one with: qchost init"),
+        "{}",
+        ran.error()
+    );
 }
 
 #[test]
 fn a_command_line_that_is_wrong_ends_with_2() {
     let folder = Folder::new("");
-    for arguments in [&["frobnicate"][..], &["invoke"], &["run", "--drain", "soon"], &[]] {
+    for arguments in [
+        &["frobnicate"][..],
+        &["invoke"],
+        &["run", "--drain", "soon"],
+        &[],
+    ] {
         let ran = folder.run(arguments);
         assert_eq!(ran.status.code(), Some(2), "{arguments:?}: {ran:?}");
     }
@@ -204,14 +336,33 @@ fn an_answer_that_does_not_fit_is_an_unexpected_response() {
     let cloud = Cloud::start();
     let lists = |answer: &str| {
         let answer = answer.to_owned();
-        cloud.altered(move |path, body| if path == "/projects/read" { answer.clone() } else { body.to_string() })
+        cloud.altered(move |path, body| {
+            if path == "/projects/read" {
+                answer.clone()
+            } else {
+                body.to_string()
+            }
+        })
     };
     for (answer, words) in [
-        (json!({ "success": true, "projects": "many" }).to_string(), "projects"),
-        (json!({ "success": true, "projects": [{ "projectId": "one", "name": "x" }] }).to_string(), "projectId"),
-        (json!({ "success": true, "projects": [{ "projectId": -1, "name": "x" }] }).to_string(), "projectId"),
-        (json!({ "success": true, "projects": [{ "name": "x" }] }).to_string(), "projectId"),
-        (json!(["success"]).to_string(), "list_projects"),
+        (
+            json!({ "success": true, "projects": "many" }).to_string(),
+            "projects",
+        ),
+        (
+            json!({ "success": true, "projects": [{ "projectId": "one", "name": "x" }] })
+                .to_string(),
+            "projectId",
+        ),
+        (
+            json!({ "success": true, "projects": [{ "projectId": -1, "name": "x" }] }).to_string(),
+            "projectId",
+        ),
+        (
+            json!({ "success": true, "projects": [{ "name": "x" }] }).to_string(),
+            "projectId",
+        ),
+        (json!(["success"]).to_string(), "not a JSON object"),
         ("<html>Sorry</html>".to_owned(), ""),
         (String::new(), ""),
     ] {
@@ -220,7 +371,10 @@ fn an_answer_that_does_not_fit_is_an_unexpected_response() {
         let ran = folder.run(&["invoke", "strategy-lab.backtest"]);
         assert_eq!(ran.status.code(), Some(1), "{answer}: {ran:?}");
         let error = ran.error();
-        assert!(error.contains("unexpected-response") && error.contains(words), "{answer}: {error}");
+        assert!(
+            error.contains("unexpected-response") && error.contains(words),
+            "{answer}: {error}"
+        );
     }
 }
 
@@ -236,5 +390,10 @@ fn a_status_that_nobody_knows_reaches_the_plugin_as_it_is() {
     let folder = Folder::embedded(&paused);
     folder.manifest("strategy-lab", &strategy_lab());
     let ran = folder.run(&["invoke", "strategy-lab.backtest"]);
-    assert!(ran.error().contains("the backtest ended as Paused For Review"), "{}", ran.error());
+    assert!(
+        ran.error()
+            .contains("the backtest ended as Paused For Review"),
+        "{}",
+        ran.error()
+    );
 }

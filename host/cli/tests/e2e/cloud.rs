@@ -54,7 +54,8 @@ impl Cloud {
     /// The names of the backtests whose creation was asked for, sorted, as often as it was asked for.
     pub fn created_backtests(&self) -> Vec<String> {
         let requests = self.requests_to("/backtests/create");
-        let name = |request: &LoggedRequest| request.body["backtestName"].as_str().unwrap().to_owned();
+        let name =
+            |request: &LoggedRequest| request.body["backtestName"].as_str().unwrap().to_owned();
         let mut names: Vec<_> = requests.iter().map(name).collect();
         names.sort();
         names
@@ -62,7 +63,11 @@ impl Cloud {
 
     /// The address of a proxy to this cloud. `alter` sees the path below the base and the answer's body.
     pub fn altered(&self, alter: impl Fn(&str, Value) -> String + Send + Sync + 'static) -> String {
-        let proxy = Proxy { to: self.emulator.address().to_string(), client: reqwest::Client::new(), alter: Arc::new(alter) };
+        let proxy = Proxy {
+            to: self.emulator.address().to_string(),
+            client: reqwest::Client::new(),
+            alter: Arc::new(alter),
+        };
         self.runtime.block_on(async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
@@ -82,8 +87,15 @@ struct Proxy {
     alter: Arc<Alter>,
 }
 
-async fn forward(State(proxy): State<Proxy>, uri: Uri, mut headers: HeaderMap, request: Request) -> Response {
-    let body: Bytes = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+async fn forward(
+    State(proxy): State<Proxy>,
+    uri: Uri,
+    mut headers: HeaderMap,
+    request: Request,
+) -> Response {
+    let body: Bytes = axum::body::to_bytes(request.into_body(), 1 << 20)
+        .await
+        .unwrap();
     headers.remove("host");
     headers.remove("accept-encoding");
     let answer = proxy

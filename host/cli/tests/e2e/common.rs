@@ -30,7 +30,10 @@ impl Folder {
         let cache = shared("cache");
         std::fs::create_dir(folder.path().join("data")).unwrap();
         private_file(&folder.path().join("data/host.key"), [7; 32]);
-        let text = format!("data = \"data\"\ncache = \"{}\"\n{configuration}", cache.display());
+        let text = format!(
+            "data = \"data\"\ncache = \"{}\"\n{configuration}",
+            cache.display()
+        );
         std::fs::write(folder.path().join("qchost.toml"), text).unwrap();
         Self { folder }
     }
@@ -76,18 +79,22 @@ impl Folder {
 
     /// Invokes an action and returns its output.
     pub fn invoke(&self, action: &str, input: &Value) -> Value {
-        self.run(&["--json", "invoke", action, &input.to_string()]).json()
+        self.run(&["--json", "invoke", action, &input.to_string()])
+            .json()
     }
 
     /// Calls a tool as the operator and returns the whole body.
     pub fn call(&self, tool: &str, arguments: &Value) -> Value {
-        self.run(&["--json", "call", tool, &arguments.to_string()]).json()
+        self.run(&["--json", "call", tool, &arguments.to_string()])
+            .json()
     }
 
     /// Starts the host as a service and waits until it is ready.
     pub fn serve(&self, arguments: &[&str]) -> Process {
         let mut host = self.start(&[&["--json"], arguments].concat());
-        host.until("the host is ready", |host| host.stdout().contains("\"ready\":true").then_some(()));
+        host.until("the host is ready", |host| {
+            host.stdout().contains("\"ready\":true").then_some(())
+        });
         host
     }
 }
@@ -97,9 +104,18 @@ pub fn embedded(cloud: &str) -> String {
     format!("[account.research]\nconnection = \"embedded\"\ncloud = \"{cloud}\"\n")
 }
 
+/// The lines of an account that leads to a REST API by the binary's own MCP server as a child.
+pub fn served(cloud: &str) -> String {
+    format!(
+        "[account.research]\nconnection = \"stdio\"\ncommand = \"{BINARY}\"\nargs = [\"mcp\", \"--base-url\", \"{cloud}\"]\n"
+    )
+}
+
 /// A folder that outlives the test: in the target directory.
 fn shared(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("e2e").join(name);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("e2e")
+        .join(name);
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }
@@ -113,13 +129,22 @@ pub fn private_file(path: &Path, content: impl AsRef<[u8]>) {
 
 /// A file of the repository.
 pub fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path).canonicalize().unwrap_or_else(|error| panic!("{path}: {error}"))
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(path)
+        .canonicalize()
+        .unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// The component of a plugin in the repository.
 pub fn component(folder: &str) -> PathBuf {
     let folder = repository(folder);
-    let name = folder.file_name().unwrap().to_str().unwrap().replace('-', "_");
+    let name = folder
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .replace('-', "_");
     let path = folder.join(format!("{name}.wasm"));
     assert!(
         path.is_file(),
@@ -135,7 +160,10 @@ pub fn bundled(folder: &str) -> String {
     let component = component(folder);
     let text = std::fs::read_to_string(repository(folder).join("manifest.toml")).unwrap();
     let relative = format!("\"{}\"", component.file_name().unwrap().to_str().unwrap());
-    assert!(text.contains(&relative), "{folder}/manifest.toml does not name {relative}");
+    assert!(
+        text.contains(&relative),
+        "{folder}/manifest.toml does not name {relative}"
+    );
     text.replace(&relative, &format!("\"{}\"", component.display()))
 }
 
@@ -145,5 +173,7 @@ pub fn strategy_lab() -> String {
 
 /// Waits until a file is there.
 pub fn wait_for_file(path: &Path) {
-    wait_until(&format!("{} is there", path.display()), || path.exists().then_some(()));
+    wait_until(&format!("{} is there", path.display()), || {
+        path.exists().then_some(())
+    });
 }

@@ -28,25 +28,48 @@ fn backtest() -> Value {
 }
 
 #[test]
-fn a_component_that_imports_what_no_grant_mentions_does_not_load_until_the_printed_lines_are_pasted() {
+fn a_component_that_imports_what_no_grant_mentions_does_not_load_until_the_printed_lines_are_pasted()
+ {
     let cloud = Cloud::start();
     let folder = Folder::embedded(cloud.url());
     folder.manifest("strategy-lab", &manifest(""));
 
     let ran = folder.run(&["invoke", "strategy-lab.backtest", &backtest().to_string()]);
     assert_eq!(ran.status.code(), Some(1), "{ran:?}");
-    assert!(ran.stderr.contains("`strategy-lab` imports backtests, which no grant mentions"), "{}", ran.stderr);
+    assert!(
+        ran.stderr
+            .contains("`strategy-lab` imports backtests, which no grant mentions"),
+        "{}",
+        ran.stderr
+    );
     // The lines that are missing are TOML as it stands.
-    let (_, lines) = ran.stderr.split_once("add to the manifest:\n").unwrap_or_else(|| panic!("{}", ran.stderr));
-    let missing: toml::Table = lines.parse().unwrap_or_else(|error| panic!("{error}:\n{lines}"));
-    assert_eq!(missing["grant"][0]["allow"][0].as_str(), Some("backtests/*"));
+    let (_, lines) = ran
+        .stderr
+        .split_once("add to the manifest:\n")
+        .unwrap_or_else(|| panic!("{}", ran.stderr));
+    let missing: toml::Table = lines
+        .parse()
+        .unwrap_or_else(|error| panic!("{error}:\n{lines}"));
+    assert_eq!(
+        missing["grant"][0]["allow"][0].as_str(),
+        Some("backtests/*")
+    );
     assert_eq!(cloud.emulator().requests(), [], "something was sent");
 
     // `plugin list` says the same, and counts.
     let listed = folder.run(&["--json", "plugin", "list"]);
-    assert!(listed.json_error().contains("1 of 1 plugins are broken"), "{listed:?}");
+    assert!(
+        listed.json_error().contains("1 of 1 plugins are broken"),
+        "{listed:?}"
+    );
     let rows: Value = serde_json::from_str(&listed.stdout).unwrap();
-    assert!(rows[0]["error"].as_str().unwrap().contains("imports backtests"), "{rows}");
+    assert!(
+        rows[0]["error"]
+            .as_str()
+            .unwrap()
+            .contains("imports backtests"),
+        "{rows}"
+    );
 
     // Pasted, they make it load and work.
     folder.manifest("strategy-lab", &manifest(lines));
@@ -62,11 +85,22 @@ fn with_reading_alone_creating_is_denied_and_nothing_is_sent() {
     let reading = "[[grant]]\nname = \"reading\"\nallow = [\"backtests/read-*\"]\n";
     folder.manifest("strategy-lab", &manifest(reading));
 
-    let ran = folder.run(&["--json", "invoke", "strategy-lab.backtest", &backtest().to_string()]);
+    let ran = folder.run(&[
+        "--json",
+        "invoke",
+        "strategy-lab.backtest",
+        &backtest().to_string(),
+    ]);
     let error = ran.json_error();
     assert!(error.contains("denied"), "{error}");
-    assert!(error.contains("no grant of `strategy-lab` allows `backtests/create-backtest` (write)"), "{error}");
-    assert!(error.contains("allow = [\"backtests/create-backtest\"]"), "{error}");
+    assert!(
+        error.contains("no grant of `strategy-lab` allows `backtests/create-backtest` (write)"),
+        "{error}"
+    );
+    assert!(
+        error.contains("allow = [\"backtests/create-backtest\"]"),
+        "{error}"
+    );
     assert_eq!(cloud.created_backtests(), Vec::<String>::new());
     // It did get that far: what is granted was done.
     assert_eq!(cloud.requests_to("/compile/create").len(), 1);

@@ -18,7 +18,11 @@ const SCRIPT: &str = "host/cli/tests/setup/official_server.py";
 fn python() -> String {
     let root = repository(".");
     let path = root.join(".venv/official/bin/python");
-    assert!(path.exists(), "{} is missing; run: make setup-test", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing; run: make setup-test",
+        path.display()
+    );
     path.display().to_string()
 }
 
@@ -41,7 +45,14 @@ pub fn http_server(cloud: &str, port: u16, folder: &std::path::Path) -> (Process
     let mut command = Command::new(python());
     command
         .arg(repository(SCRIPT))
-        .args(["--base", cloud, "--transport", "http", "--port", &port.to_string()])
+        .args([
+            "--base",
+            cloud,
+            "--transport",
+            "http",
+            "--port",
+            &port.to_string(),
+        ])
         .current_dir(folder)
         .env("QUANTCONNECT_USER_ID", USER.to_string())
         .env("QUANTCONNECT_API_TOKEN", TOKEN);
@@ -49,7 +60,11 @@ pub fn http_server(cloud: &str, port: u16, folder: &std::path::Path) -> (Process
     let port = server.until("the official server listens", |server| {
         let text = server.stderr();
         let (_, after) = text.split_once("Uvicorn running on http://127.0.0.1:")?;
-        after.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+        after
+            .split(|c: char| !c.is_ascii_digit())
+            .next()?
+            .parse()
+            .ok()
     });
     (server, port)
 }
@@ -87,50 +102,86 @@ fn a_sweep_gives_the_same_ranking_over_every_connection() {
 
     let cloud = Cloud::start();
     let child = folder(&stdio(cloud.url()));
-    assert_eq!(ranking(&child.invoke("strategy-lab.sweep", &sweep())), expected);
+    assert_eq!(
+        ranking(&child.invoke("strategy-lab.sweep", &sweep())),
+        expected
+    );
+    assert_eq!(cloud.requests_to("/backtests/create").len(), 9);
+
+    let cloud = Cloud::start();
+    let own = folder(&crate::common::served(cloud.url()));
+    assert_eq!(
+        ranking(&own.invoke("strategy-lab.sweep", &sweep())),
+        expected
+    );
     assert_eq!(cloud.requests_to("/backtests/create").len(), 9);
 
     let cloud = Cloud::start();
     let remote = Folder::new("");
     let (_server, port) = http_server(cloud.url(), 0, remote.path());
     let remote = folder(&http(&address(port)));
-    assert_eq!(ranking(&remote.invoke("strategy-lab.sweep", &sweep())), expected);
+    assert_eq!(
+        ranking(&remote.invoke("strategy-lab.sweep", &sweep())),
+        expected
+    );
     assert_eq!(cloud.requests_to("/backtests/create").len(), 9);
 }
 
 /// Long enough to be killed in the middle.
 fn slow_cloud() -> Cloud {
     Cloud::with(|builder| {
-        builder.backtest_nodes(2).timing(Timing { backtest: Duration::from_millis(700), ..Timing::default().faster(10) })
+        builder.backtest_nodes(2).timing(Timing {
+            backtest: Duration::from_millis(700),
+            ..Timing::default().faster(10)
+        })
     })
 }
 
 /// How many backtests ended, as the sweep itself reports it.
 fn ended(sweep: &Process) -> usize {
     let text = sweep.stderr();
-    let reports = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let messages = reports.filter_map(|report| report["progress"]["message"].as_str().map(str::to_owned));
-    let counts = messages.filter_map(|message| message.split_once(" of 9 backtests ended")?.0.parse().ok());
+    let reports = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let messages =
+        reports.filter_map(|report| report["progress"]["message"].as_str().map(str::to_owned));
+    let counts =
+        messages.filter_map(|message| message.split_once(" of 9 backtests ended")?.0.parse().ok());
     counts.max().unwrap_or(0)
 }
 
 fn start_sweep(folder: &Folder) -> Process {
-    folder.start(&["--json", "invoke", "strategy-lab.sweep", &sweep().to_string()])
+    folder.start(&[
+        "--json",
+        "invoke",
+        "strategy-lab.sweep",
+        &sweep().to_string(),
+    ])
 }
 
 /// No finished result is lost, whatever is missing is named with the right error, and nothing was sent twice.
 fn judge(ran: &Ran, ended_before: usize, cloud: &Cloud) {
     let result = ran.json();
-    let (ranking, failures) = (result["ranking"].as_array().unwrap(), result["failures"].as_array().unwrap());
+    let (ranking, failures) = (
+        result["ranking"].as_array().unwrap(),
+        result["failures"].as_array().unwrap(),
+    );
     assert_eq!(ranking.len() + failures.len(), 9, "{result:#}");
-    assert!(ranking.len() >= ended_before, "{ended_before} had ended: {result:#}");
+    assert!(
+        ranking.len() >= ended_before,
+        "{ended_before} had ended: {result:#}"
+    );
     for failure in failures {
         let reason = failure["reason"].as_str().unwrap();
         assert!(reason.starts_with("unknown outcome: "), "{result:#}");
     }
     let names = cloud.created_backtests();
     let distinct: BTreeSet<_> = names.iter().collect();
-    assert_eq!(distinct.len(), names.len(), "a backtest was created twice: {names:?}");
+    assert_eq!(
+        distinct.len(),
+        names.len(),
+        "a backtest was created twice: {names:?}"
+    );
 }
 
 #[test]
@@ -138,10 +189,14 @@ fn killing_the_child_in_mid_sweep_loses_no_finished_result() {
     let cloud = slow_cloud();
     let folder = folder(&stdio(cloud.url()));
     let mut sweep = start_sweep(&folder);
-    let before = sweep.until("some backtests ended", |sweep| Some(ended(sweep)).filter(|count| *count >= 2));
+    let before = sweep.until("some backtests ended", |sweep| {
+        Some(ended(sweep)).filter(|count| *count >= 2)
+    });
     let servers: Vec<u32> = tree(sweep.id())
         .into_iter()
-        .filter(|process| *process != sweep.id() && command_line(*process).contains("official_server.py"))
+        .filter(|process| {
+            *process != sweep.id() && command_line(*process).contains("official_server.py")
+        })
         .collect();
     assert!(!servers.is_empty(), "the host has no child");
     for server in &servers {
@@ -158,7 +213,9 @@ fn killing_and_restarting_the_http_server_in_mid_sweep_loses_no_finished_result(
     let (server, port) = http_server(cloud.url(), 0, outside.path());
     let folder = folder(&http(&address(port)));
     let mut sweep = start_sweep(&folder);
-    let before = sweep.until("some backtests ended", |sweep| Some(ended(sweep)).filter(|count| *count >= 2));
+    let before = sweep.until("some backtests ended", |sweep| {
+        Some(ended(sweep)).filter(|count| *count >= 2)
+    });
     drop(server);
     let (_server, again) = http_server(cloud.url(), port, outside.path());
     assert_eq!(again, port);

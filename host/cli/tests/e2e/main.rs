@@ -24,3 +24,4 @@ mod process;
 mod sandbox;
 mod secrets;
 mod service;
+mod verbs;

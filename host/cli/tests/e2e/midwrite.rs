@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::categories::{EVERY, folder};
 use crate::cloud::Cloud;
-use crate::common::{Folder, bundled};
+use crate::common::{Folder, bundled, embedded};
 use crate::process::wait_until;
 
 /// Longer than the plugin's wall limit, shorter than the host's own patience.
@@ -15,13 +15,17 @@ const LATENCY: Duration = Duration::from_secs(4);
 
 /// What the gate logged of a tool.
 fn logged(text: &str, tool: &str) -> Vec<Value> {
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter(|line| line["target"] == "gate" && line["fields"]["tool"] == tool).collect()
+    let lines = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines
+        .filter(|line| line["target"] == "gate" && line["fields"]["tool"] == tool)
+        .collect()
 }
 
 /// A folder whose test agent is cut off after a second and a half, and what it begins a backtest with.
 fn prepared(cloud: &Cloud) -> (Folder, Value) {
-    let folder = folder(cloud.url());
+    let folder = folder(&embedded(cloud.url()));
     let prepared = folder.invoke("every-category.prepare", &json!({}));
     let short = bundled(EVERY).replace("wall        = \"2m\"", "wall        = \"1500ms\"");
     assert!(short.contains("1500ms"));
@@ -43,14 +47,28 @@ fn learned(log: &str) {
 fn the_outcome_is_learned_by_a_process_of_its_own() {
     let cloud = Cloud::start();
     let (folder, prepared) = prepared(&cloud);
-    cloud.emulator().set_faults(vec![Fault::at("/backtests/create", FaultKind::Latency(LATENCY))]);
+    cloud.emulator().set_faults(vec![Fault::at(
+        "/backtests/create",
+        FaultKind::Latency(LATENCY),
+    )]);
     let input = prepared.to_string();
-    let ran = folder.run(&["--json", "--log", "gate=info", "--log-json", "invoke", "every-category.slow-write", &input]);
+    let ran = folder.run(&[
+        "--json",
+        "--log",
+        "gate=info",
+        "--log-json",
+        "invoke",
+        "every-category.slow-write",
+        &input,
+    ]);
     let error = ran.json_error();
     assert!(error.contains("1.5 s of `limits.wall`"), "{error}");
     learned(&ran.stderr);
     assert_eq!(cloud.created_backtests(), ["slow write"]);
-    let list = folder.call("list_backtests", &json!({ "projectId": prepared["project_id"], "includeStatistics": false }));
+    let list = folder.call(
+        "list_backtests",
+        &json!({ "projectId": prepared["project_id"], "includeStatistics": false }),
+    );
     assert_eq!(list["backtests"][0]["name"], "slow write", "{list}");
 }
 
@@ -58,13 +76,26 @@ fn the_outcome_is_learned_by_a_process_of_its_own() {
 fn the_outcome_is_learned_by_a_running_host() {
     let cloud = Cloud::start();
     let (folder, prepared) = prepared(&cloud);
-    cloud.emulator().set_faults(vec![Fault::at("/backtests/create", FaultKind::Latency(LATENCY))]);
+    cloud.emulator().set_faults(vec![Fault::at(
+        "/backtests/create",
+        FaultKind::Latency(LATENCY),
+    )]);
     let host = folder.serve(&["--log", "gate=info", "--log-json", "run"]);
     let ran = folder.run(&["invoke", "every-category.slow-write", &prepared.to_string()]);
-    assert!(ran.error().contains("1.5 s of `limits.wall`"), "{}", ran.error());
+    assert!(
+        ran.error().contains("1.5 s of `limits.wall`"),
+        "{}",
+        ran.error()
+    );
     // The one who asked was told while the answer was still on its way.
-    assert!(logged(&host.stderr(), "create_backtest").is_empty(), "{}", host.stderr());
-    wait_until("the outcome is logged", || (!logged(&host.stderr(), "create_backtest").is_empty()).then_some(()));
+    assert!(
+        logged(&host.stderr(), "create_backtest").is_empty(),
+        "{}",
+        host.stderr()
+    );
+    wait_until("the outcome is logged", || {
+        (!logged(&host.stderr(), "create_backtest").is_empty()).then_some(())
+    });
     host.terminate();
     let ran = host.wait();
     learned(&ran.good().stderr);
@@ -75,7 +106,10 @@ fn the_outcome_is_learned_by_a_running_host() {
 fn a_host_that_is_told_to_end_waits_for_what_was_sent() {
     let cloud = Cloud::start();
     let (folder, prepared) = prepared(&cloud);
-    cloud.emulator().set_faults(vec![Fault::at("/backtests/create", FaultKind::Latency(LATENCY))]);
+    cloud.emulator().set_faults(vec![Fault::at(
+        "/backtests/create",
+        FaultKind::Latency(LATENCY),
+    )]);
     let host = folder.serve(&["--log", "gate=info", "--log-json", "run"]);
     let ran = folder.run(&["invoke", "every-category.slow-write", &prepared.to_string()]);
     assert_eq!(ran.status.code(), Some(1), "{ran:?}");

@@ -32,7 +32,10 @@ impl Process {
     /// Starts a command; what it prints goes into files of the folder.
     pub fn start(mut command: Command, folder: &Path) -> Self {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let (out, err) = (folder.join(format!("{number}.out")), folder.join(format!("{number}.err")));
+        let (out, err) = (
+            folder.join(format!("{number}.out")),
+            folder.join(format!("{number}.err")),
+        );
         let what = format!("{command:?}");
         let child = command
             .stdin(Stdio::null())
@@ -40,7 +43,12 @@ impl Process {
             .stderr(File::create(&err).unwrap())
             .spawn()
             .unwrap_or_else(|error| panic!("{what}: {error}"));
-        Self { child, what, out, err }
+        Self {
+            child,
+            what,
+            out,
+            err,
+        }
     }
 
     pub fn id(&self) -> u32 {
@@ -71,10 +79,19 @@ impl Process {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                return Ran { status, stdout: self.stdout(), stderr: self.stderr() };
+                return Ran {
+                    status,
+                    stdout: self.stdout(),
+                    stderr: self.stderr(),
+                };
             }
             if begun.elapsed() > bound {
-                panic!("{} still runs after {bound:?}:\n{}\n{}", self.what, tail(&self.stdout()), tail(&self.stderr()));
+                panic!(
+                    "{} still runs after {bound:?}:\n{}\n{}",
+                    self.what,
+                    tail(&self.stdout()),
+                    tail(&self.stderr())
+                );
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -86,7 +103,12 @@ impl Process {
             let ended = !self.runs();
             let found = found(self);
             if found.is_none() && ended {
-                panic!("{} ended before {what}:\n{}\n{}", self.what, tail(&self.stdout()), tail(&self.stderr()));
+                panic!(
+                    "{} ended before {what}:\n{}\n{}",
+                    self.what,
+                    tail(&self.stdout()),
+                    tail(&self.stderr())
+                );
             }
             found
         })
@@ -96,7 +118,13 @@ impl Process {
 /// Of a long output, the end is what says why.
 impl std::fmt::Debug for Ran {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}\n{}\n{}", self.status, tail(&self.stdout), tail(&self.stderr))
+        write!(
+            f,
+            "{}\n{}\n{}",
+            self.status,
+            tail(&self.stdout),
+            tail(&self.stderr)
+        )
     }
 }
 
@@ -126,22 +154,39 @@ impl Ran {
     pub fn error(&self) -> &str {
         assert_eq!(self.status.code(), Some(1), "{self:?}");
         let line = self.stderr.lines().last().unwrap_or_default();
-        let error = line.strip_prefix("error: ").unwrap_or_else(|| panic!("no error in one line: {self:?}"));
-        assert_eq!(self.stderr.matches("error: ").count(), line.matches("error: ").count(), "{self:?}");
+        let error = line
+            .strip_prefix("error: ")
+            .unwrap_or_else(|| panic!("no error in one line: {self:?}"));
+        assert_eq!(
+            self.stderr.matches("error: ").count(),
+            line.matches("error: ").count(),
+            "{self:?}"
+        );
         error
     }
 
     /// The text of the error that `--json` prints last, after checking that the exit status is 1.
     pub fn json_error(&self) -> String {
         assert_eq!(self.status.code(), Some(1), "{self:?}");
-        let line = self.stderr.lines().last().unwrap_or_else(|| panic!("{self:?}"));
-        let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {self:?}"));
-        value["error"].as_str().unwrap_or_else(|| panic!("{self:?}")).to_owned()
+        let line = self
+            .stderr
+            .lines()
+            .last()
+            .unwrap_or_else(|| panic!("{self:?}"));
+        let value: Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {self:?}"));
+        value["error"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{self:?}"))
+            .to_owned()
     }
 }
 
 fn tail(text: &str) -> &str {
-    text.char_indices().rev().nth(3000).map_or(text, |(at, _)| &text[at..])
+    text.char_indices()
+        .rev()
+        .nth(3000)
+        .map_or(text, |(at, _)| &text[at..])
 }
 
 fn read(path: &Path) -> String {
@@ -170,9 +215,13 @@ pub fn tree(root: u32) -> Vec<u32> {
     let mut parents = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap() {
         let name = entry.unwrap().file_name();
-        let Some(process) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(process) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         // A process may be gone by now.
-        let Ok(stat) = std::fs::read_to_string(format!("/proc/{process}/stat")) else { continue };
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{process}/stat")) else {
+            continue;
+        };
         // The name, in parentheses, may hold anything.
         let after = stat.rsplit(") ").next().unwrap();
         let parent: u32 = after.split(' ').nth(1).unwrap().parse().unwrap();
@@ -181,7 +230,12 @@ pub fn tree(root: u32) -> Vec<u32> {
     let mut found = vec![root];
     let mut at = 0;
     while let Some(parent) = found.get(at).copied() {
-        found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(process, _)| process));
+        found.extend(
+            parents
+                .iter()
+                .filter(|(_, of)| *of == parent)
+                .map(|(process, _)| process),
+        );
         at += 1;
     }
     found

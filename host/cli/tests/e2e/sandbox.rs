@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::categories::{EVERY, folder};
 use crate::cloud::Cloud;
-use crate::common::{ALGORITHM, Folder, bundled, strategy_lab};
+use crate::common::{ALGORITHM, Folder, bundled, embedded, strategy_lab};
 use crate::process::Process;
 
 /// A host with the test agent, and strategy-lab beside it.
@@ -17,7 +17,7 @@ struct Hosted {
 impl Hosted {
     fn start() -> Self {
         let cloud = Cloud::start();
-        let folder = folder(cloud.url());
+        let folder = folder(&embedded(cloud.url()));
         let short = bundled(EVERY).replace("cpu         = \"5s\"", "cpu         = \"500ms\"");
         assert!(short.contains("500ms"));
         folder.manifest("every-category", &short);
@@ -25,26 +25,43 @@ impl Hosted {
         let mut command = folder.command(&["--json", "run"]);
         command.env("SANDBOX_WITNESS", "seen");
         let mut host = Process::start(command, folder.path());
-        host.until("the host is ready", |host| host.stdout().contains("\"plugins\":2").then_some(()));
-        Self { cloud, folder, host }
+        host.until("the host is ready", |host| {
+            host.stdout().contains("\"plugins\":2").then_some(())
+        });
+        Self {
+            cloud,
+            folder,
+            host,
+        }
     }
 
     /// An attempt that reports what came of it.
     fn attempt(&self, action: &str, target: &str) -> Value {
-        self.folder.invoke(&format!("every-category.{action}"), &json!({ "target": target }))
+        self.folder.invoke(
+            &format!("every-category.{action}"),
+            &json!({ "target": target }),
+        )
     }
 
     /// An invocation that must not end well.
     fn stopped(&self, action: &str, input: &Value) -> String {
-        let ran = self.folder.run(&["invoke", &format!("every-category.{action}"), &input.to_string()]);
+        let ran = self.folder.run(&[
+            "invoke",
+            &format!("every-category.{action}"),
+            &input.to_string(),
+        ]);
         ran.error().to_owned()
     }
 
     /// The host runs, the plugin beside it works, and so does the plugin itself.
     fn goes_on(mut self) {
-        let verdict = self.folder.invoke("strategy-lab.compile", &json!({ "source": ALGORITHM }));
+        let verdict = self
+            .folder
+            .invoke("strategy-lab.compile", &json!({ "source": ALGORITHM }));
         assert_eq!(verdict["success"], true, "{verdict}");
-        let echo = self.folder.invoke("every-category.echo", &json!({ "value": "still here" }));
+        let echo = self
+            .folder
+            .invoke("every-category.echo", &json!({ "value": "still here" }));
         assert_eq!(echo["value"], "still here");
         assert!(self.host.runs());
         self.host.terminate();
@@ -59,13 +76,27 @@ fn files_environment_sockets_and_names_are_out_of_reach() {
     // Real files, which this process can read: absolute, above the working directory, in the host's own folder.
     let secret = hosted.folder.path().join("secret.txt");
     std::fs::write(&secret, "a secret of the operator").unwrap();
-    for path in [secret.to_str().unwrap(), "secret.txt", "/etc/passwd", "../../../etc/passwd", "/proc/self/environ", "data/host.key"] {
+    for path in [
+        secret.to_str().unwrap(),
+        "secret.txt",
+        "/etc/passwd",
+        "../../../etc/passwd",
+        "/proc/self/environ",
+        "data/host.key",
+    ] {
         let attempt = hosted.attempt("read-file", path);
         assert_eq!(attempt["succeeded"], false, "{path}: {attempt}");
-        assert!(!attempt["detail"].as_str().unwrap().is_empty(), "{path}: {attempt}");
+        assert!(
+            !attempt["detail"].as_str().unwrap().is_empty(),
+            "{path}: {attempt}"
+        );
     }
     let written = hosted.folder.path().join("written.txt");
-    for path in [written.to_str().unwrap(), "written.txt", "/tmp/written-by-a-plugin"] {
+    for path in [
+        written.to_str().unwrap(),
+        "written.txt",
+        "/tmp/written-by-a-plugin",
+    ] {
         let attempt = hosted.attempt("write-file", path);
         assert_eq!(attempt["succeeded"], false, "{path}: {attempt}");
     }
@@ -83,7 +114,10 @@ fn files_environment_sockets_and_names_are_out_of_reach() {
     for target in [address, format!("localhost:{port}"), "[::1]:80".to_owned()] {
         let attempt = hosted.attempt("open-socket", &target);
         assert_eq!(attempt["succeeded"], false, "{target}: {attempt}");
-        assert!(!attempt["detail"].as_str().unwrap().is_empty(), "{target}: {attempt}");
+        assert!(
+            !attempt["detail"].as_str().unwrap().is_empty(),
+            "{target}: {attempt}"
+        );
     }
     // A name that every machine knows.
     for name in ["localhost", "example.com"] {
@@ -97,9 +131,15 @@ fn files_environment_sockets_and_names_are_out_of_reach() {
 fn what_does_not_end_is_ended_with_the_limit_that_it_hit() {
     let hosted = Hosted::start();
     let error = hosted.stopped("loop-for-ever", &json!({}));
-    assert!(error.contains("0.5 s") && error.contains("`limits.cpu`"), "{error}");
+    assert!(
+        error.contains("0.5 s") && error.contains("`limits.cpu`"),
+        "{error}"
+    );
     let error = hosted.stopped("allocate", &json!({}));
-    assert!(error.contains(&format!("{} bytes", 64 << 20)) && error.contains("`limits.memory`"), "{error}");
+    assert!(
+        error.contains(&format!("{} bytes", 64 << 20)) && error.contains("`limits.memory`"),
+        "{error}"
+    );
     let error = hosted.stopped("recurse", &json!({}));
     assert!(error.contains("recurses too deeply"), "{error}");
     let error = hosted.stopped("fall-over", &json!({}));
@@ -113,16 +153,29 @@ fn a_hundred_megabytes_of_answer_are_refused_and_what_fits_is_not() {
     let most = "output      = \"4MiB\"";
     let roomy = bundled(EVERY).replace("memory      = \"64MiB\"", "memory      = \"1GiB\"");
     assert!(roomy.contains(most) && roomy.contains("1GiB"));
-    let folder = folder(hosted.cloud.url());
+    let folder = folder(&embedded(hosted.cloud.url()));
     folder.manifest("every-category", &roomy);
     // With memory enough for it, the size of the answer is what stops it.
     let big = json!({ "bytes": 100 << 20 });
     let ran = folder.run(&["invoke", "every-category.output", &big.to_string()]);
     let error = ran.error();
-    assert!(error.contains("bytes") && (error.contains("`limits.output`") || error.contains("at a time")), "{error}");
+    assert!(
+        error.contains("bytes")
+            && (error.contains("`limits.output`") || error.contains("at a time")),
+        "{error}"
+    );
     // Little more than what is allowed, and the limit is named; with little less, all of it comes.
-    let ran = folder.run(&["invoke", "every-category.output", &json!({ "bytes": 4 << 20 }).to_string()]);
-    assert!(ran.error().contains(&format!("more than the {} of `limits.output`", 4 << 20)), "{}", ran.error());
+    let ran = folder.run(&[
+        "invoke",
+        "every-category.output",
+        &json!({ "bytes": 4 << 20 }).to_string(),
+    ]);
+    assert!(
+        ran.error()
+            .contains(&format!("more than the {} of `limits.output`", 4 << 20)),
+        "{}",
+        ran.error()
+    );
     let fits = folder.invoke("every-category.output", &json!({ "bytes": 4_000_000 }));
     assert_eq!(fits["value"].as_str().unwrap().len(), 4_000_000);
 
@@ -137,9 +190,16 @@ fn a_plugin_beside_it_answers_while_others_loop() {
     let hosted = Hosted::start();
     // As many as there are processors would stop everything, if they could.
     let count = std::thread::available_parallelism().map_or(2, usize::from) * 2;
-    let looping: Vec<Process> =
-        (0..count).map(|_| hosted.folder.start(&["invoke", "every-category.loop-for-ever"])).collect();
-    let verdict = hosted.folder.invoke("strategy-lab.compile", &json!({ "source": ALGORITHM }));
+    let looping: Vec<Process> = (0..count)
+        .map(|_| {
+            hosted
+                .folder
+                .start(&["invoke", "every-category.loop-for-ever"])
+        })
+        .collect();
+    let verdict = hosted
+        .folder
+        .invoke("strategy-lab.compile", &json!({ "source": ALGORITHM }));
     assert_eq!(verdict["success"], true, "{verdict}");
     for process in looping {
         assert!(process.wait().error().contains("`limits.cpu`"));

@@ -41,16 +41,26 @@ impl Watched {
         let brokerage = BROKERAGE.replace("\"user-name\"", &format!("\"{}\"", filed.display()));
         std::fs::write(
             place.path().join("qchost.toml"),
-            std::fs::read_to_string(place.path().join("qchost.toml")).unwrap() + account + &brokerage,
+            std::fs::read_to_string(place.path().join("qchost.toml")).unwrap()
+                + account
+                + &brokerage,
         )
         .unwrap();
         place.manifest("every-category", &bundled(EVERY));
-        Self { folder: place, commands: BTreeSet::new(), printed: Vec::new() }
+        Self {
+            folder: place,
+            commands: BTreeSet::new(),
+            printed: Vec::new(),
+        }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.folder.command(&[&["--json", "--log", "trace"], arguments].concat());
-        command.env("RUST_LOG", "trace").env("IB_PASSWORD", PASSWORD);
+        let mut command = self
+            .folder
+            .command(&[&["--json", "--log", "trace"], arguments].concat());
+        command
+            .env("RUST_LOG", "trace")
+            .env("IB_PASSWORD", PASSWORD);
         command
     }
 
@@ -63,13 +73,16 @@ impl Watched {
     fn watch(&mut self, arguments: &[&str], command: Command) -> Ran {
         let mut process = Process::start(command, self.folder.path());
         while process.runs() {
-            self.commands.extend(tree(process.id()).into_iter().map(command_line));
+            self.commands
+                .extend(tree(process.id()).into_iter().map(command_line));
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         let ran = process.wait();
         let what = arguments.join(" ");
-        self.printed.push((format!("standard output of {what}"), ran.stdout.clone()));
-        self.printed.push((format!("standard error of {what}"), ran.stderr.clone()));
+        self.printed
+            .push((format!("standard output of {what}"), ran.stdout.clone()));
+        self.printed
+            .push((format!("standard error of {what}"), ran.stderr.clone()));
         ran
     }
 
@@ -87,32 +100,58 @@ impl Watched {
                 }
             }
             for command in &self.commands {
-                assert!(!command.contains(secret), "`{secret}` in the list of processes: {command}");
+                assert!(
+                    !command.contains(secret),
+                    "`{secret}` in the list of processes: {command}"
+                );
             }
             for entry in std::fs::read_dir(self.folder.path().join("data")).unwrap() {
                 let path = entry.unwrap().path();
                 if path.is_file() {
                     let bytes = std::fs::read(&path).unwrap();
-                    let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+                    let found = bytes
+                        .windows(secret.len())
+                        .any(|window| window == secret.as_bytes());
                     assert!(!found, "`{secret}` in {}", path.display());
                 }
             }
         }
         // The logs were really written.
-        let logged = |text: &str| ["TRACE", "DEBUG", " INFO "].iter().any(|level| text.contains(level));
-        assert!(self.printed.iter().any(|(_, text)| logged(text)), "nothing was logged");
+        let logged = |text: &str| {
+            ["TRACE", "DEBUG", " INFO "]
+                .iter()
+                .any(|level| text.contains(level))
+        };
+        assert!(
+            self.printed.iter().any(|(_, text)| logged(text)),
+            "nothing was logged"
+        );
     }
 }
 
 /// Deploys by the plugin and by hand, well and badly.
 fn deploy(watched: &mut Watched, cloud: &Cloud) {
-    let deployed = watched.run(&["invoke", "every-category.deploy-live", "{\"profile\": \"main\"}"]).json();
+    let deployed = watched
+        .run(&[
+            "invoke",
+            "every-category.deploy-live",
+            "{\"profile\": \"main\"}",
+        ])
+        .json();
     assert!(deployed["value"].is_string(), "{deployed}");
     let sent = cloud.requests_to("/live/create");
     assert_eq!(sent.len(), 1);
     // The settings were filled in: what was sent has them all.
-    let settings: Vec<_> = sent[0].body["brokerage"].as_object().unwrap().keys().map(String::as_str).collect();
-    assert!(settings.contains(&"ib-password") && settings.contains(&"ib-user-name"), "{settings:?}");
+    let settings: Vec<_> = sent[0].body["brokerage"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    assert!(
+        settings.contains(&"ib-password") && settings.contains(&"ib-user-name"),
+        "{settings:?}"
+    );
 
     let prepared = watched.run(&["invoke", "every-category.prepare"]).json();
     let (project, compile) = (&prepared["project_id"], &prepared["compile_id"]);
@@ -150,7 +189,14 @@ fn over_the_official_server_as_a_child() {
     let cloud = Cloud::start();
     let mut watched = Watched::new(&interop::stdio(cloud.url()));
     deploy(&mut watched, &cloud);
-    assert!(watched.commands.iter().any(|command| command.contains("official_server.py")), "{:?}", watched.commands);
+    assert!(
+        watched
+            .commands
+            .iter()
+            .any(|command| command.contains("official_server.py")),
+        "{:?}",
+        watched.commands
+    );
     watched.clean(&ALL);
 }
 
@@ -181,7 +227,11 @@ fn when_the_cloud_rejects_the_token() {
         let mut watched = Watched::new(&account);
         let ran = watched.run(&["call", "read_account"]);
         assert!(ran.json_error().contains("Hash doesn't match"), "{ran:?}");
-        let ran = watched.run(&["invoke", "every-category.deploy-live", "{\"profile\": \"main\"}"]);
+        let ran = watched.run(&[
+            "invoke",
+            "every-category.deploy-live",
+            "{\"profile\": \"main\"}",
+        ]);
         assert_eq!(ran.status.code(), Some(1), "{ran:?}");
         watched.clean(&ALL);
     }
@@ -192,12 +242,18 @@ fn through_a_running_host() {
     let cloud = Cloud::start();
     let mut watched = Watched::new(&embedded(cloud.url()));
     let mut host = Process::start(watched.command(&["run"]), watched.folder.path());
-    host.until("the host is ready", |host| host.stdout().contains("\"ready\":true").then_some(()));
+    host.until("the host is ready", |host| {
+        host.stdout().contains("\"ready\":true").then_some(())
+    });
     deploy(&mut watched, &cloud);
-    watched.commands.extend(tree(host.id()).into_iter().map(command_line));
+    watched
+        .commands
+        .extend(tree(host.id()).into_iter().map(command_line));
     host.terminate();
     let ran = host.wait();
     ran.good();
-    watched.printed.push(("the running host".to_owned(), ran.stdout + &ran.stderr));
+    watched
+        .printed
+        .push(("the running host".to_owned(), ran.stdout + &ran.stderr));
     watched.clean(&ALL);
 }
