@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
 use qchost_emulator::Emulator;
 use qchost_quantconnect::{CLOUD, Credentials, Options, RestClient, RestOptions, Server};
 use qchost_upstream::{
@@ -12,7 +11,6 @@ use qchost_upstream::{
     StdioConnector,
 };
 use secrecy::{ExposeSecret as _, SecretString};
-use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Account, Variable};
@@ -22,31 +20,11 @@ const PIPE: usize = 1 << 20;
 
 /// The connections, with the emulators that some of them lead to.
 pub struct Connections {
-    pub accounts: Arc<Accounts>,
+    pub accounts: Accounts,
     #[expect(dead_code, reason = "an emulator runs as long as its handle is held")]
     emulators: Vec<Emulator>,
     /// The REST API behind each embedded account, for `doctor`.
     pub rest: BTreeMap<String, RestClient>,
-}
-
-/// Connections as what the gate owns.
-#[derive(Clone)]
-pub struct Shared(pub Arc<Accounts>);
-
-impl Upstream for Shared {
-    fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
-        self.0.call(call)
-    }
-
-    fn download<'a>(
-        &'a self,
-        account: &'a str,
-        url: &'a str,
-        limit: u64,
-        deadline: Instant,
-    ) -> BoxFuture<'a, Result<Vec<u8>, Failure>> {
-        self.0.download(account, url, limit, deadline)
-    }
 }
 
 /// Prepares the connection of every account. Nothing is connected yet, but emulators run.
@@ -63,7 +41,7 @@ pub async fn prepare<'a>(
         connected.push(Connected::new(name, connector, options));
     }
     Ok(Connections {
-        accounts: Arc::new(Accounts::new(connected)?),
+        accounts: Accounts::new(connected)?,
         emulators,
         rest,
     })

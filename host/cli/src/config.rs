@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use qchost_gate::{Profile, is_name};
+use qchost_gate::{Profile, Setting, is_name};
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -91,7 +91,7 @@ pub enum Account {
 
 /// A value in the file, or where a secret one is.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, deny_unknown_fields)]
 pub enum Variable {
     /// In the file: no secret.
     Plain(String),
@@ -153,6 +153,14 @@ impl Config {
         config.plugins = folder.join(&config.plugins);
         config.data = config.data.map(|data| folder.join(data));
         config.cache = config.cache.map(|cache| folder.join(cache));
+        for account in config.account.values_mut() {
+            account.resolve(folder);
+        }
+        for setting in config.brokerage.values_mut().flat_map(BTreeMap::values_mut) {
+            if let Setting::File { file } = setting {
+                *file = folder.join(&file);
+            }
+        }
         Ok(config)
     }
 
@@ -191,6 +199,36 @@ impl Config {
                     Some(name) => bail!("there is no account `{name}`; configured are: {known}"),
                     None => bail!("name an account with --account; configured are: {known}"),
                 }
+            }
+        }
+    }
+}
+
+impl Account {
+    /// Resolves its paths against the folder of the configuration.
+    fn resolve(&mut self, folder: &Path) {
+        let variables = match self {
+            Self::Embedded {
+                credentials_file, ..
+            } => {
+                *credentials_file = credentials_file.take().map(|file| folder.join(file));
+                return;
+            }
+            Self::Stdio {
+                env,
+                cwd,
+                credentials_file,
+                ..
+            } => {
+                *credentials_file = credentials_file.take().map(|file| folder.join(file));
+                *cwd = cwd.take().map(|cwd| folder.join(cwd));
+                env
+            }
+            Self::Http { headers, .. } => headers,
+        };
+        for variable in variables.values_mut() {
+            if let Variable::File { file } = variable {
+                *file = folder.join(&file);
             }
         }
     }

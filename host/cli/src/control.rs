@@ -7,8 +7,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use futures::{SinkExt as _, StreamExt as _};
 use qchost_runtime::Progress;
 use serde::{Deserialize, Serialize};
@@ -18,12 +19,18 @@ use tokio::sync::mpsc;
 use tokio_util::codec::{Framed, LinesCodec};
 use tokio_util::task::TaskTracker;
 
-use crate::host::Host;
-use crate::output::{Display, words};
-use crate::verbs::{call, invoke};
+use crate::config::Config;
+use crate::host::{Host, private_folder};
+use crate::lock::Lock;
+use crate::output::{Display, Output, words};
+use crate::signals;
+use crate::verbs::{call, invoke, plugin};
 
 /// The longest line: an action's input or output.
 const MAX_LINE: usize = 64 << 20;
+/// How long to wait for a data folder that another process uses.
+const PATIENCE: Duration = Duration::from_secs(10);
+const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
 /// What a client asks for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,6 +52,8 @@ pub enum Request {
         /// Its arguments.
         arguments: Value,
     },
+    /// The plugins, with what is wrong with them.
+    Plugins,
 }
 
 /// A line of the answer.
@@ -98,19 +107,10 @@ async fn answer(stream: UnixStream, host: &Host) -> Result<()> {
     let request = lines.next().await.context("nothing was asked")??;
     let (reports, mut reported) = mpsc::unbounded_channel();
     let work = async {
-        match serde_json::from_str(&request) {
-            Ok(Request::Invoke { action, input }) => {
-                // A client that is gone is noticed below.
-                let report = |progress: &Progress| drop(reports.send(progress.clone()));
-                invoke::by_host(host, &action, input, report).await
-            }
-            Ok(Request::Call {
-                account,
-                tool,
-                arguments,
-            }) => call::by_host(host, &account, &tool, arguments).await,
-            Err(error) => bail!("the request cannot be read: {error}"),
-        }
+        let request = serde_json::from_str(&request).context("the request cannot be read")?;
+        // A client that is gone is noticed below.
+        let report = |progress: &Progress| drop(reports.send(progress.clone()));
+        by_host(host, request, report).await
     };
     tokio::pin!(work);
     let (mut sink, mut source) = lines.split();
@@ -129,8 +129,58 @@ async fn answer(stream: UnixStream, host: &Host) -> Result<()> {
     Ok(())
 }
 
+/// Does what is asked for.
+async fn by_host(host: &Host, request: Request, report: impl FnMut(&Progress)) -> Result<Value> {
+    match request {
+        Request::Invoke { action, input } => invoke::by_host(host, &action, input, report).await,
+        Request::Call {
+            account,
+            tool,
+            arguments,
+        } => call::by_host(host, &account, &tool, arguments).await,
+        Request::Plugins => Ok(plugin::by_host(host)),
+    }
+}
+
+/// Has something done: by the host that runs, or by one in this process, which is then alone
+/// with the data folder as every host is.
+pub async fn perform(config: &Config, request: Request, output: Output) -> Result<Value> {
+    let mut display = output.progress();
+    let result = reach(config, request, &mut display).await;
+    display.done();
+    result
+}
+
+async fn reach(config: &Config, request: Request, display: &mut Display) -> Result<Value> {
+    let data = config.data()?;
+    private_folder(&data)?;
+    let begun = Instant::now();
+    let lock = loop {
+        if let Some(value) = ask(&data, &request, display).await? {
+            return Ok(value);
+        }
+        match Lock::take(&data) {
+            Ok(lock) => break lock,
+            Err(error) if begun.elapsed() >= PATIENCE => return Err(error),
+            // A host that starts will have its socket soon; what another process does may end.
+            Err(_) => tokio::time::sleep(BETWEEN_TRIES).await,
+        }
+    };
+    let mut host = Host::open(config, lock).await?;
+    if !matches!(request, Request::Call { .. }) {
+        host.load_all(config).await?;
+    }
+    let told = signals::ended();
+    let result = tokio::select! {
+        result = by_host(&host, request, |progress| display.report(progress)) => result,
+        () = told => Err(anyhow!("told to end before it was done; calls that were sent have ended, and their outcomes are in the log")),
+    };
+    host.close(Duration::ZERO).await;
+    result
+}
+
 /// Asks the host of a data folder; `None` if none runs.
-pub async fn ask(data: &Path, request: &Request, display: &mut Display) -> Result<Option<Value>> {
+async fn ask(data: &Path, request: &Request, display: &mut Display) -> Result<Option<Value>> {
     let Ok(stream) = UnixStream::connect(socket(data)).await else {
         return Ok(None);
     };

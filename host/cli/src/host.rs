@@ -3,6 +3,7 @@
 //! Invariant: a manifest or component that cannot be used takes nothing else down; it is listed
 //! with the reason.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +15,9 @@ use qchost_runtime::{Options as RuntimeOptions, Plugin, Progress, Runtime};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::accounts::{self, Connections, Shared};
+use crate::accounts::{self, Connections};
 use crate::config::{Config, Mode};
+use crate::lock::Lock;
 
 /// How long one call to QuantConnect may take, whoever still waits for it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(120);
@@ -29,6 +31,8 @@ pub struct Host {
     pub connections: Connections,
     /// What became of each manifest, in the order of the files.
     pub plugins: Vec<Loaded>,
+    /// Given back when the host is dropped.
+    _lock: Lock,
 }
 
 /// What became of a manifest.
@@ -47,8 +51,9 @@ impl Loaded {
 }
 
 impl Host {
-    /// Prepares connections, gate and runtime. No plugin is loaded yet.
-    pub async fn open(config: &Config) -> Result<Self> {
+    /// Prepares connections, gate and runtime on the data folder that the lock is for. No plugin is
+    /// loaded yet.
+    pub async fn open(config: &Config, lock: Lock) -> Result<Self> {
         let connections = accounts::prepare(
             config
                 .account
@@ -57,11 +62,10 @@ impl Host {
         )
         .await?;
         let data = config.data()?;
-        private_folder(&data)?;
         let state = StateStore::open(&data.join("state.db"))
             .with_context(|| format!("the state in {} cannot be opened", data.display()))?;
         let gate = Gate::new(
-            Box::new(Shared(Arc::clone(&connections.accounts))),
+            Box::new(connections.accounts.clone()),
             GateOptions {
                 profiles: Profiles::new(config.brokerage.clone()),
                 state,
@@ -77,28 +81,49 @@ impl Host {
             runtime,
             connections,
             plugins: Vec::new(),
+            _lock: lock,
         })
     }
 
-    /// Loads every plugin of the configuration.
+    /// Loads every plugin of the configuration. Of two manifests for one plugin neither is loaded:
+    /// nobody knows which one was meant.
     pub async fn load_all(&mut self, config: &Config) -> Result<()> {
-        let loading = manifests(&config.plugins)?.into_iter().map(|path| async {
-            let plugin = match check(&path, config) {
+        let found: Vec<(PathBuf, Result<Manifest>)> = manifests(&config.plugins)?
+            .into_iter()
+            .map(|path| {
+                let manifest = check(&path, config);
+                (path, manifest)
+            })
+            .collect();
+        let mut claims = BTreeMap::<String, usize>::new();
+        for manifest in found
+            .iter()
+            .filter_map(|(_, manifest)| manifest.as_ref().ok())
+        {
+            *claims.entry(manifest.plugin.clone()).or_default() += 1;
+        }
+        let loading = found.into_iter().map(|(path, manifest)| async {
+            let name = match &manifest {
+                Ok(manifest) => Some(manifest.plugin.clone()),
+                Err(_) => named(&path),
+            };
+            let plugin = match manifest {
+                Ok(manifest) if claims.get(&manifest.plugin).is_some_and(|count| *count > 1) => {
+                    Err(anyhow::anyhow!(
+                        "{}: another manifest is for the plugin `{}` too; take one away",
+                        path.display(),
+                        manifest.plugin
+                    ))
+                }
                 Ok(manifest) => self
                     .load(manifest)
                     .await
                     .with_context(|| path.display().to_string()),
                 Err(error) => Err(error),
             };
-            Loaded {
-                name: named(&path),
-                path,
-                plugin,
-            }
+            Loaded { path, name, plugin }
         });
-        let mut plugins: Vec<Loaded> = stream::iter(loading).buffered(LOADING).collect().await;
-        refuse_duplicates(&mut plugins);
-        self.plugins = plugins;
+        self.plugins = stream::iter(loading).buffered(LOADING).collect().await;
         Ok(())
     }
 
@@ -199,41 +224,17 @@ pub fn named(path: &Path) -> Option<String> {
     Some(table.get("plugin")?.as_str()?.to_owned())
 }
 
-/// Whether a manifest is for a plugin; if it does not say so, by its file's name.
+/// Whether a manifest is for a plugin; if it does not say, by the name of its file (of its
+/// folder for `*/manifest.toml`).
 pub fn claims(path: &Path, named: Option<&str>, plugin: &str) -> bool {
-    named.map_or_else(
-        || path.to_string_lossy().contains(plugin),
-        |name| name == plugin,
-    )
-}
-
-/// Two manifests for one plugin: neither is trusted, since nobody knows which one was meant.
-fn refuse_duplicates(plugins: &mut [Loaded]) {
-    let names: Vec<Option<String>> = plugins
-        .iter()
-        .map(|loaded| {
-            loaded
-                .plugin
-                .as_ref()
-                .ok()
-                .map(|plugin| plugin.name().to_owned())
-        })
-        .collect();
-    for (loaded, name) in plugins.iter_mut().zip(&names) {
-        if let Some(name) = name
-            && names
-                .iter()
-                .flatten()
-                .filter(|other| *other == name)
-                .count()
-                > 1
-        {
-            loaded.plugin = Err(anyhow::anyhow!(
-                "{}: two manifests are for a plugin `{name}`; take one away",
-                loaded.path.display()
-            ));
-        }
+    if let Some(name) = named {
+        return name == plugin;
     }
+    let stem = match path.file_stem() {
+        Some(stem) if stem == "manifest" => path.parent().and_then(Path::file_name),
+        stem => stem,
+    };
+    stem.is_some_and(|stem| stem == plugin)
 }
 
 /// Makes a folder that only this user can read.

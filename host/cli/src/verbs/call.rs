@@ -6,7 +6,6 @@
 use anyhow::{Result, anyhow, bail};
 use qchost_gate::{Caller, Manifest};
 use serde_json::Value;
-use std::time::Duration;
 
 use crate::config::Config;
 use crate::control::{self, Request};
@@ -22,25 +21,12 @@ pub async fn run(
     arguments: &str,
     output: Output,
 ) -> Result<()> {
-    let arguments = json_argument(arguments)?;
-    let account = config.account_or_only(account)?.to_owned();
-    let mut progress = output.progress();
     let request = Request::Call {
-        account: account.clone(),
+        account: config.account_or_only(account)?.to_owned(),
         tool: tool.to_owned(),
-        arguments: arguments.clone(),
+        arguments: json_argument(arguments)?,
     };
-    let answered = control::ask(&config.data()?, &request, &mut progress).await;
-    progress.done();
-    let result = match answered? {
-        Some(result) => result,
-        None => {
-            let host = Host::open(config).await?;
-            let result = by_host(&host, &account, tool, arguments).await;
-            host.close(Duration::ZERO).await;
-            result?
-        }
-    };
+    let result = control::perform(config, request, output).await?;
     output.result(&result, pretty)
 }
 

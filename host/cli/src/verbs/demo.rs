@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Account, Config, Mode};
 use crate::host::Host;
+use crate::lock::Lock;
 use crate::output::{Output, table};
 
 const FAST: [u32; 3] = [10, 20, 30];
@@ -42,7 +43,7 @@ pub async fn run(manifest: &Path, output: Output) -> Result<()> {
         account: BTreeMap::from([(manifest.account.clone(), emulated)]),
         brokerage: BTreeMap::new(),
     };
-    let host = Host::open(&config).await?;
+    let host = Host::open(&config, Lock::take(state.path())?).await?;
     let plugin = host.load(manifest).await?;
     let input = json!({
         "project": "Lab/demo",

@@ -10,7 +10,8 @@ use qchost_runtime::{Inspection, Options, Runtime};
 use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::host::{self, Host};
+use crate::control::{self, Request};
+use crate::host::{self, Host, Loaded};
 use crate::output::{Output, table, words};
 
 /// Looks into a component without granting it anything.
@@ -110,31 +111,31 @@ fn text(found: &Inspection) -> String {
     text
 }
 
-/// Lists the plugins of the configuration.
+/// The plugins of a host, with what is wrong with them.
+pub fn by_host(host: &Host) -> Value {
+    let row = |loaded: &Loaded| match &loaded.plugin {
+        Ok(plugin) => json!({
+            "plugin": plugin.name(),
+            "version": plugin.description().version,
+            "status": "ready",
+            "account": plugin.manifest().account,
+            "actions": plugin.description().actions.iter().map(|action| &action.name).collect::<Vec<_>>(),
+            "manifest": loaded.path,
+        }),
+        Err(error) => json!({
+            "plugin": loaded.name,
+            "status": "broken",
+            "error": words(error),
+            "manifest": loaded.path,
+        }),
+    };
+    host.plugins.iter().map(row).collect()
+}
+
+/// Lists the plugins of the configuration, as the running host has them.
 pub async fn list(config: &Config, output: Output) -> Result<()> {
-    let mut host = Host::open(config).await?;
-    host.load_all(config).await?;
-    let rows: Vec<Value> = host
-        .plugins
-        .iter()
-        .map(|loaded| match &loaded.plugin {
-            Ok(plugin) => json!({
-                "plugin": plugin.name(),
-                "version": plugin.description().version,
-                "status": "ready",
-                "account": plugin.manifest().account,
-                "actions": plugin.description().actions.iter().map(|action| &action.name).collect::<Vec<_>>(),
-                "manifest": loaded.path,
-            }),
-            Err(error) => json!({
-                "plugin": loaded.name,
-                "status": "broken",
-                "error": words(error),
-                "manifest": loaded.path,
-            }),
-        })
-        .collect();
-    host.close(std::time::Duration::ZERO).await;
+    let listed = control::perform(config, Request::Plugins, output).await?;
+    let rows: Vec<Value> = serde_json::from_value(listed)?;
     output.result(&rows, |rows| {
         let text = |value: &Value| match value {
             Value::Array(names) => names

@@ -20,8 +20,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()> {
     let data = config.data()?;
     private_folder(&data)?;
-    let _lock = Lock::take(&data)?;
-    let mut host = Host::open(config).await?;
+    let mut host = Host::open(config, Lock::take(&data)?).await?;
     host.load_all(config).await?;
     for loaded in &host.plugins {
         match &loaded.plugin {

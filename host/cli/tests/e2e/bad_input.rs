@@ -207,7 +207,7 @@ fn two_manifests_for_a_plugin_are_both_refused() {
             row["error"]
                 .as_str()
                 .unwrap()
-                .contains("two manifests are for a plugin `strategy-lab`"),
+                .contains("another manifest is for the plugin `strategy-lab` too"),
             "{rows}"
         );
     }

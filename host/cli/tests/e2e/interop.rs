@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
 
-use qchost_emulator::Timing;
+use qchost_emulator::{Fault, FaultKind, Timing};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -184,6 +184,18 @@ fn judge(ran: &Ran, ended_before: usize, cloud: &Cloud) {
     );
 }
 
+/// Kills the official servers that descend from a process.
+fn kill_servers(host: &Process) {
+    let servers: Vec<u32> = tree(host.id())
+        .into_iter()
+        .filter(|process| command_line(*process).contains("official_server.py"))
+        .collect();
+    assert!(!servers.is_empty(), "the host has no child");
+    for server in &servers {
+        signal(*server, Signal::KILL);
+    }
+}
+
 #[test]
 fn killing_the_child_in_mid_sweep_loses_no_finished_result() {
     let cloud = slow_cloud();
@@ -192,18 +204,34 @@ fn killing_the_child_in_mid_sweep_loses_no_finished_result() {
     let before = sweep.until("some backtests ended", |sweep| {
         Some(ended(sweep)).filter(|count| *count >= 2)
     });
-    let servers: Vec<u32> = tree(sweep.id())
-        .into_iter()
-        .filter(|process| {
-            *process != sweep.id() && command_line(*process).contains("official_server.py")
-        })
-        .collect();
-    assert!(!servers.is_empty(), "the host has no child");
-    for server in &servers {
-        signal(*server, Signal::KILL);
-    }
+    kill_servers(&sweep);
     let ran = sweep.wait();
     judge(&ran, before, &cloud);
+}
+
+#[test]
+fn a_creation_under_way_when_the_child_is_killed_is_unknown_and_never_repeated() {
+    let cloud = slow_cloud();
+    // The first four are created at once; then each takes long enough for the server to be killed meanwhile.
+    let slow = FaultKind::Latency(Duration::from_secs(2));
+    cloud
+        .emulator()
+        .set_faults(vec![Fault::at("/backtests/create", slow).after(4)]);
+    let folder = folder(&stdio(cloud.url()));
+    let mut sweep = start_sweep(&folder);
+    sweep.until("a slow creation is under way", |_| {
+        let requests = cloud.requests_to("/backtests/create");
+        requests
+            .iter()
+            .skip(4)
+            .any(|request| request.status.is_none())
+            .then_some(())
+    });
+    kill_servers(&sweep);
+    let ran = sweep.wait();
+    judge(&ran, 0, &cloud);
+    let failures = ran.json()["failures"].as_array().unwrap().len();
+    assert!(failures > 0, "nothing was unknown: {ran:?}");
 }
 
 #[test]

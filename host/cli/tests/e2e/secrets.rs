@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::categories::EVERY;
 use crate::cloud::Cloud;
-use crate::common::{Folder, TOKEN, bundled, embedded, private_file};
+use crate::common::{Folder, TOKEN, bundled, embedded, private_file, served};
 use crate::interop;
 use crate::process::{Process, Ran, command_line, tree};
 
@@ -197,6 +197,16 @@ fn over_the_official_server_as_a_child() {
         "{:?}",
         watched.commands
     );
+    watched.clean(&ALL);
+}
+
+#[test]
+fn over_a_server_of_its_own_that_logs_everything() {
+    let cloud = Cloud::start();
+    let account = served(cloud.url());
+    assert!(account.contains("[\"mcp\""));
+    let mut watched = Watched::new(&account.replace("[\"mcp\"", "[\"--log\", \"trace\", \"mcp\""));
+    deploy(&mut watched, &cloud);
     watched.clean(&ALL);
 }
 

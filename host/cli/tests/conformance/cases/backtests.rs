@@ -1,0 +1,293 @@
+//! Backtests and what they made.
+
+use serde_json::{Value, json};
+
+use super::{Case, invalid, valid};
+use crate::body::{Body as _, count, ensure};
+use crate::setup::{EVER, UNKNOWN};
+
+fn chart(project: &Value, backtest: &str, name: &str, points: u32) -> Value {
+    let (start, end) = EVER;
+    json!({
+        "projectId": project, "backtestId": backtest, "name": name, "count": points,
+        "start": start, "end": end,
+    })
+}
+
+/// A slice of the orders or insights of a backtest.
+fn slice(project: &Value, backtest: &str, start: u32, end: u32) -> Value {
+    json!({ "projectId": project, "backtestId": backtest, "start": start, "end": end })
+}
+
+fn one(project: &Value, backtest: &str) -> Value {
+    json!({ "projectId": project, "backtestId": backtest })
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = jobs();
+    cases.extend(results());
+    cases
+}
+
+fn jobs() -> Vec<Case> {
+    vec![
+        valid("create_backtest", |b| {
+            Box::pin(async move {
+                let (project, compile) = b.compiled().await?;
+                let arguments = json!({
+                    "projectId": project, "compileId": compile, "backtestName": "Named",
+                    "parameters": { "fast": "7", "slow": 30 },
+                });
+                let body = b.call("create_backtest", arguments).await?;
+                body.equals("/backtest/name", "Named")?;
+                body.equals("/backtest/completed", false)?;
+                let id = body.text("/backtest/backtestId")?;
+                let body = b.finished(&project, &id).await?;
+                body.equals("/backtest/name", "Named")?;
+                body.equals("/backtest/parameterSet", json!({ "fast": "7", "slow": 30 }))?;
+                body.equals("/backtest/progress", 1)
+            })
+        }),
+        invalid("create_backtest", |b| {
+            Box::pin(async move {
+                let (project, compile) = b.compiled().await?;
+                let ask = |project: &Value, compile: &str, name: &str| {
+                    json!({ "projectId": project, "compileId": compile, "backtestName": name,
+                        "parameters": { "fast": 5 } })
+                };
+                let bad = [
+                    ask(&json!(UNKNOWN), &compile, "A"),
+                    ask(&project, "nothing", "A"),
+                    ask(&project, &compile, ""),
+                ];
+                b.rejects("create_backtest", ask(&project, &compile, "A"), &bad)
+                    .await
+            })
+        }),
+        valid("read_backtest", |b| {
+            Box::pin(async move {
+                let (project, id) = b.backtest().await?;
+                let body = b.call("read_backtest", one(&project, &id)).await?;
+                body.equals("/backtest/backtestId", id)?;
+                body.equals("/backtest/status", "Completed.")?;
+                ensure!(
+                    body.text("/backtest/backtestStart")?.starts_with("2023-01"),
+                    "{body}"
+                );
+                ensure!(body.number("/backtest/tradeableDates")? > 200.0, "{body}");
+                // A figure as text and as a number is the same figure.
+                let text = body.text("/backtest/statistics/Sharpe Ratio")?;
+                let told: f64 = text
+                    .parse()
+                    .map_err(|_| format!("Sharpe Ratio is {text}"))?;
+                let number =
+                    body.number("/backtest/totalPerformance/portfolioStatistics/sharpeRatio")?;
+                ensure!(
+                    (told - number).abs() < 0.01,
+                    "Sharpe ratio: {told} and {number}"
+                );
+                Ok(())
+            })
+        }),
+        invalid("read_backtest", |b| {
+            Box::pin(async move {
+                let (project, id) = b.backtest().await?;
+                let bad = [one(&json!(UNKNOWN), &id), one(&project, "nothing")];
+                b.rejects("read_backtest", one(&project, &id), &bad).await
+            })
+        }),
+        valid("list_backtests", |b| {
+            Box::pin(async move {
+                let (project, compile) = b.compiled().await?;
+                let mut ids = Vec::new();
+                for fast in [3, 5] {
+                    let id = b.backtest_of(&project, &compile, fast).await?;
+                    b.finished(&project, &id).await?;
+                    ids.push(id);
+                }
+                let ask = |statistics: bool| json!({ "projectId": project, "includeStatistics": statistics });
+                let body = b.call("list_backtests", ask(true)).await?;
+                body.equals("/count", 2)?;
+                for id in ids {
+                    let listed = body.find("/backtests", "backtestId", id.clone())?;
+                    let read = b.call("read_backtest", one(&project, &id)).await?;
+                    let sharpe = "/backtest/totalPerformance/portfolioStatistics/sharpeRatio";
+                    listed.equals("/sharpeRatio", read.at(sharpe)?.clone())?;
+                }
+                let body = b.call("list_backtests", ask(false)).await?;
+                body.equals("/backtests/0/sharpeRatio", Value::Null)
+            })
+        }),
+        invalid("list_backtests", |b| {
+            Box::pin(async move {
+                let project = b.project().await?;
+                let good = json!({ "projectId": project, "includeStatistics": true });
+                b.rejects("list_backtests", good, &[json!({ "projectId": UNKNOWN })])
+                    .await
+            })
+        }),
+        valid("update_backtest", |b| {
+            Box::pin(async move {
+                let (project, id) = b.backtest().await?;
+                let change = json!({
+                    "projectId": project, "backtestId": id, "name": "Renamed", "note": "Good",
+                });
+                b.call("update_backtest", change).await?;
+                let body = b.call("read_backtest", one(&project, &id)).await?;
+                body.equals("/backtest/name", "Renamed")?;
+                body.equals("/backtest/note", "Good")
+            })
+        }),
+        invalid("update_backtest", |b| {
+            Box::pin(async move {
+                let (project, id) = b.backtest().await?;
+                let rename = |project: &Value, id: &str, name: &str| json!({ "projectId": project, "backtestId": id, "name": name });
+                let bad = [
+                    rename(&json!(UNKNOWN), &id, "A"),
+                    rename(&project, "nothing", "A"),
+                    rename(&project, &id, ""),
+                ];
+                b.rejects("update_backtest", rename(&project, &id, "A"), &bad)
+                    .await
+            })
+        }),
+        valid("delete_backtest", |b| {
+            Box::pin(async move {
+                let (project, id) = b.backtest().await?;
+                b.call("delete_backtest", one(&project, &id)).await?;
+                let body = b
+                    .call("list_backtests", json!({ "projectId": project }))
+                    .await?;
+                body.equals("/count", 0)?;
+                b.refused("read_backtest", one(&project, &id))
+                    .await
+                    .map(drop)
+            })
+        }),
+        invalid("delete_backtest", |b| {
+            Box::pin(async move {
+                let (project, id) = b.backtest().await?;
+                let bad = [one(&json!(UNKNOWN), &id), one(&project, "nothing")];
+                b.rejects("delete_backtest", one(&project, &id), &bad).await
+            })
+        }),
+    ]
+}
+
+fn results() -> Vec<Case> {
+    vec![
+        valid("read_backtest_chart", |b| {
+            Box::pin(async move {
+                let (project, id) = b.backtest().await?;
+                let ask = chart(&project, &id, "Strategy Equity", 1_000);
+                let body = b.call("read_backtest_chart", ask).await?;
+                body.equals("/chart/name", "Strategy Equity")?;
+                let points = body.list("/chart/series/Equity/values")?;
+                ensure!(
+                    points.len() > 200,
+                    "{} points for a year of days",
+                    points.len()
+                );
+                let read = b.call("read_backtest", one(&project, &id)).await?;
+                let end = "/backtest/totalPerformance/portfolioStatistics/endEquity";
+                let last = points[points.len() - 1].number("/1")?;
+                let equity = read.number(end)?;
+                ensure!(
+                    (last - equity).abs() < 0.01,
+                    "the chart ends at {last}, the result at {equity}"
+                );
+                Ok(())
+            })
+        }),
+        invalid("read_backtest_chart", |b| {
+            Box::pin(async move {
+                let (project, id) = b.backtest().await?;
+                let good = chart(&project, &id, "Strategy Equity", 100);
+                let bad = [
+                    chart(&json!(UNKNOWN), &id, "Strategy Equity", 100),
+                    chart(&project, "nothing", "Strategy Equity", 100),
+                    chart(&project, &id, "No Such Chart", 100),
+                    chart(&project, &id, "Strategy Equity", 0),
+                ];
+                b.rejects("read_backtest_chart", good, &bad).await
+            })
+        }),
+        valid("read_backtest_orders", |b| {
+            Box::pin(async move {
+                let (project, id) = b.backtest().await?;
+                let body = b
+                    .call("read_backtest_orders", slice(&project, &id, 0, 100))
+                    .await?;
+                let orders = body.list("/orders")?;
+                body.equals("/length", count(orders.len()))?;
+                ensure!(orders.len() > 2, "an algorithm that hardly trades: {body}");
+                orders[0].equals("/symbol/value", "SPY")?;
+                ensure!(
+                    orders[0].number("/quantity")? > 0.0,
+                    "it begins by buying: {}",
+                    orders[0]
+                );
+                let read = b.call("read_backtest", one(&project, &id)).await?;
+                let total = read.text("/backtest/statistics/Total Orders")?;
+                ensure!(
+                    total == orders.len().to_string(),
+                    "{total} orders by the statistics"
+                );
+                let part = b
+                    .call("read_backtest_orders", slice(&project, &id, 1, 2))
+                    .await?;
+                ensure!(
+                    part.list("/orders")?.len() == 1,
+                    "one was asked for: {part}"
+                );
+                part.equals("/orders/0/id", orders[1].at("/id")?.clone())
+            })
+        }),
+        invalid("read_backtest_orders", |b| {
+            Box::pin(async move {
+                let (project, id) = b.backtest().await?;
+                let bad = [
+                    slice(&json!(UNKNOWN), &id, 0, 10),
+                    slice(&project, "nothing", 0, 10),
+                    slice(&project, &id, 5, 2),
+                    slice(&project, &id, 0, 1_000),
+                ];
+                b.rejects("read_backtest_orders", slice(&project, &id, 0, 10), &bad)
+                    .await
+            })
+        }),
+        valid("read_backtest_insights", |b| {
+            Box::pin(async move {
+                let (project, id) = b.backtest().await?;
+                let body = b
+                    .call("read_backtest_insights", slice(&project, &id, 0, 100))
+                    .await?;
+                let insights = body.list("/insights")?;
+                ensure!(!insights.is_empty(), "it predicted nothing: {body}");
+                body.equals("/length", count(insights.len()))?;
+                insights[0].equals("/ticker", "SPY")?;
+                insights[0].equals("/direction", "up")?;
+                let part = slice(&project, &id, 1, 2);
+                let part = b.call("read_backtest_insights", part).await?;
+                ensure!(
+                    part.list("/insights")?.len() == 1,
+                    "one was asked for: {part}"
+                );
+                part.equals("/insights/0/id", insights[1].at("/id")?.clone())
+            })
+        }),
+        invalid("read_backtest_insights", |b| {
+            Box::pin(async move {
+                let (project, id) = b.backtest().await?;
+                let bad = [
+                    slice(&json!(UNKNOWN), &id, 0, 10),
+                    slice(&project, "nothing", 0, 10),
+                    slice(&project, &id, 5, 2),
+                    slice(&project, &id, 0, 1_000),
+                ];
+                b.rejects("read_backtest_insights", slice(&project, &id, 0, 10), &bad)
+                    .await
+            })
+        }),
+    ]
+}

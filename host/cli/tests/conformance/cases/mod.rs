@@ -1,0 +1,65 @@
+//! The table of cases: two for each tool.
+
+mod account;
+mod ai;
+mod backtests;
+mod compile;
+mod files;
+mod live;
+mod live_commands;
+mod object_store;
+mod optimizations;
+mod projects;
+
+use qchost_catalog::BoxFuture;
+
+use crate::bench::Bench;
+use crate::body::Check;
+
+/// Whether a case calls its tool rightly or wrongly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// With arguments that make sense.
+    Valid,
+    /// With arguments that do not.
+    Invalid,
+}
+
+/// What a case does.
+pub type Run = for<'b> fn(&'b Bench) -> BoxFuture<'b, Check>;
+
+/// One case.
+pub struct Case {
+    pub tool: &'static str,
+    pub kind: Kind,
+    pub run: Run,
+}
+
+fn valid(tool: &'static str, run: Run) -> Case {
+    let kind = Kind::Valid;
+    Case { tool, kind, run }
+}
+
+fn invalid(tool: &'static str, run: Run) -> Case {
+    let kind = Kind::Invalid;
+    Case { tool, kind, run }
+}
+
+/// All of them.
+pub fn all() -> Vec<Case> {
+    [
+        account::cases(),
+        ai::cases(),
+        backtests::cases(),
+        compile::cases(),
+        files::cases(),
+        live::cases(),
+        live_commands::cases(),
+        object_store::cases(),
+        optimizations::cases(),
+        projects::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,0 +1,129 @@
+//! Conformance: each of the 64 tools, called through `qchost mcp` against the emulator with
+//! valid and with invalid arguments.
+//!
+//! Every valid answer has to fit the official server's output schema (the fixture) and our own, what
+//! it says has to be true, and every write has to be seen by a following read. Every set of
+//! invalid arguments has to be refused.
+//!
+//! A suite proves something only if it can fail. So it is also run against a cloud that answers
+//! `success: true` to everything, and once more with only the endpoint under test lying while all
+//! others are real: nearly all cases must fail then, and those that cannot are named.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod bench;
+mod body;
+mod cases;
+mod front;
+mod misfits;
+mod official;
+mod setup;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::StreamExt as _;
+use qchost_catalog::OPERATIONS;
+
+use bench::{Bench, Cloud};
+use cases::{Case, Kind};
+
+/// How many cases run at a time: enough to fill the waiting, few enough for small machines.
+const AT_A_TIME: usize = 8;
+
+/// Runs all cases, each in a cloud of its own, and returns the reasons of those that failed.
+async fn run(cloud: fn(&Case) -> Cloud) -> BTreeMap<(&'static str, Kind), String> {
+    futures::stream::iter(cases::all())
+        .map(|case| async move {
+            let bench = Bench::start(cloud(&case)).await;
+            let outcome = (case.run)(&bench).await;
+            outcome.err().map(|reason| ((case.tool, case.kind), reason))
+        })
+        .buffer_unordered(AT_A_TIME)
+        .filter_map(std::future::ready)
+        .collect()
+        .await
+}
+
+#[test]
+fn every_tool_has_a_valid_and_an_invalid_case() {
+    let tools: BTreeSet<_> = OPERATIONS.iter().map(|operation| operation.tool).collect();
+    assert_eq!(tools.len(), 64);
+    for kind in [Kind::Valid, Kind::Invalid] {
+        let covered: Vec<_> = cases::all()
+            .into_iter()
+            .filter(|case| case.kind == kind)
+            .map(|case| case.tool)
+            .collect();
+        assert_eq!(covered.len(), 64, "{kind:?}");
+        assert_eq!(
+            covered.into_iter().collect::<BTreeSet<_>>(),
+            tools,
+            "{kind:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_tools_conform() {
+    let failed = run(|_| Cloud::Emulator).await;
+    let report: String = failed
+        .iter()
+        .map(|((tool, kind), reason)| format!("\n{tool} ({kind:?}): {reason}"))
+        .collect();
+    assert!(failed.is_empty(), "{} cases failed:{report}", failed.len());
+}
+
+/// The cases that no cloud can make fail, because their calls never reach one: the two tools that
+/// the server answers itself, and the invalid calls of tools that take no arguments.
+fn out_of_reach() -> BTreeSet<(&'static str, Kind)> {
+    [
+        ("read_mcp_server_version", Kind::Valid),
+        ("read_mcp_server_version", Kind::Invalid),
+        ("read_latest_mcp_server_version", Kind::Valid),
+        ("read_latest_mcp_server_version", Kind::Invalid),
+        ("read_account", Kind::Invalid),
+        ("list_projects", Kind::Invalid),
+        ("read_lean_versions", Kind::Invalid),
+    ]
+    .into()
+}
+
+/// The cases that passed although the cloud lied.
+fn fooled(failed: &BTreeMap<(&'static str, Kind), String>) -> BTreeSet<(&'static str, Kind)> {
+    cases::all()
+        .iter()
+        .map(|case| (case.tool, case.kind))
+        .filter(|case| !failed.contains_key(case))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cloud_that_always_says_success_fails() {
+    let failed = run(|_| Cloud::AlwaysSuccess).await;
+    assert!(
+        failed.len() * 100 >= 128 * 80,
+        "only {} of 128 cases failed",
+        failed.len()
+    );
+    assert_eq!(fooled(&failed), out_of_reach());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_endpoint_that_always_says_success_fails_its_tools() {
+    let failed = run(|case| Cloud::OneLies(endpoints(case.tool))).await;
+    assert_eq!(fooled(&failed), out_of_reach());
+}
+
+/// What the tool asks of the cloud.
+fn endpoints(tool: &str) -> Vec<&'static str> {
+    let operation = qchost_catalog::by_tool(tool).unwrap();
+    match operation.endpoint {
+        "/live/auth0/authorize" => vec!["/live/auth0/read", "/live/auth0/authorize"],
+        endpoint => vec![endpoint],
+    }
+}
