@@ -14,20 +14,38 @@ use serde_json::{Map, Value};
 
 /// One setting of a profile.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(try_from = "Value")]
 pub enum Setting {
-    /// A secret in an environment variable of the host.
+    /// A secret in an environment variable of the host: `{ env = "NAME" }`.
     Env {
         /// The variable.
         env: String,
     },
-    /// A secret in a file that only the host can read.
+    /// A secret in a file that only the host can read: `{ file = "path" }`.
     File {
         /// The file; a trailing line break is not part of the secret.
         file: PathBuf,
     },
-    /// A value that is no secret.
+    /// A value that is no secret: anything but a table.
     Plain(Value),
+}
+
+impl TryFrom<Value> for Setting {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        let Value::Object(table) = value else {
+            return Ok(Self::Plain(value));
+        };
+        let mut entries = table.into_iter();
+        match (entries.next(), entries.next()) {
+            (Some((key, Value::String(env))), None) if key == "env" => Ok(Self::Env { env }),
+            (Some((key, Value::String(file))), None) if key == "file" => {
+                Ok(Self::File { file: file.into() })
+            }
+            _ => Err("a setting is a value, { env = \"NAME\" } or { file = \"path\" }".to_owned()),
+        }
+    }
 }
 
 /// The settings of one brokerage or data provider, under the names that QuantConnect's API has

@@ -50,11 +50,23 @@ impl Calls {
         operation: &'static Operation,
         arguments: Map<String, Value>,
     ) -> Result<T, Error> {
-        let body = self
+        self.call_and_trim(operation, arguments, |_| ()).await
+    }
+
+    /// Makes a call, and takes out of the answer what nobody asked for before it is decoded at the
+    /// agent's expense.
+    pub(crate) async fn call_and_trim<T: DeserializeOwned>(
+        &self,
+        operation: &'static Operation,
+        arguments: Map<String, Value>,
+        trim: impl FnOnce(&mut Value),
+    ) -> Result<T, Error> {
+        let mut body = self
             .gate()?
             .call(&self.caller, operation, arguments)
             .await
             .map_err(refused)?;
+        trim(&mut body);
         decode_answer(operation, body).map_err(|misfit| {
             tracing::warn!(plugin = &*self.caller.plugin, invocation = &*self.caller.invocation, tool = operation.tool, %misfit, "the answer does not fit the contract");
             Error::UnexpectedResponse(format!("{}: {misfit}", operation.tool))

@@ -102,7 +102,7 @@ pub(crate) mod tests;
 
 /// The operation of a tool, found while the host is compiled.
 #[allow(clippy::panic)] // At compile time: a line of a capability that names no operation.
-const fn operation(tool: &str) -> &'static Operation {
+pub(crate) const fn operation(tool: &str) -> &'static Operation {
     let mut rest: &'static [Operation] = OPERATIONS;
     while let [first, tail @ ..] = rest {
         if same(first.tool.as_bytes(), tool.as_bytes()) {

@@ -57,6 +57,12 @@ impl HttpConnector {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(malformed(format!("its scheme is `{}`", url.scheme())));
         }
+        if url.scheme() == "http" && !is_loopback(&url) {
+            return Err(malformed(
+                "calls carry brokerage settings, so use https; plain http is for this machine alone"
+                    .to_owned(),
+            ));
+        }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(malformed(
                 "put credentials into a header, not into the address".to_owned(),

@@ -13,11 +13,15 @@ mod tests;
 
 use std::time::Instant;
 
+use serde_json::Value;
+
 use futures::stream::{self, StreamExt as _};
 
 use self::wait::Patience;
 use super::progress::Reporter;
-use crate::calls::{Calls, refused};
+use crate::adapter::Arguments;
+use crate::calls::{Calls, invalid, refused};
+use crate::capabilities::operation;
 use crate::contract::qchost::agent::workflow::{
     Backtest, Batch, CompileId, Error, Host, Item, ItemResult, Outcome, ParameterSet, ProjectId,
 };
@@ -26,6 +30,15 @@ use crate::contract::quantconnect::api::compile::{Host as Compile, State};
 
 /// The most backtests of one batch.
 const BATCH: usize = 1000;
+
+/// How much of a backtest is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Detail {
+    /// All of it.
+    Whole,
+    /// Its figures. What is left out is most of a real backtest's megabyte, and a batch has hundreds.
+    Figures,
+}
 
 /// The batches of one invocation.
 #[derive(Debug, Clone)]
@@ -83,6 +96,7 @@ impl Workflow {
         compile: &CompileId,
         name: &str,
         parameters: &ParameterSet,
+        detail: Detail,
     ) -> Result<Backtest, Error> {
         let created = self
             .patience
@@ -100,22 +114,51 @@ impl Workflow {
         if ended(&created) {
             return Ok(created);
         }
-        let read = || {
-            let (mut calls, id) = (self.calls.clone(), created.backtest_id.clone());
-            async move { calls.read_backtest(project, id).await }
-        };
+        let read = || self.read(project, &created.backtest_id, detail);
         self.patience.poll("the backtest", read, ended).await
+    }
+
+    async fn read(
+        &self,
+        project: ProjectId,
+        id: &str,
+        detail: Detail,
+    ) -> Result<Backtest, Error> {
+        const READ: &qchost_catalog::Operation = operation("read_backtest");
+        let mut arguments = Arguments::of(READ);
+        arguments
+            .push(&project)
+            .and_then(|()| arguments.push(&id))
+            .map_err(|misfit| invalid(READ, &misfit))?;
+        let trim = |body: &mut Value| {
+            if detail == Detail::Figures {
+                trim(body);
+            }
+        };
+        self.calls.call_and_trim(READ, arguments.finish(), trim).await
     }
 
     async fn item(self, project: ProjectId, compile: CompileId, item: Item) -> ItemResult {
         let outcome = self
-            .backtest(project, &compile, &item.name, &item.parameters)
+            .backtest(project, &compile, &item.name, &item.parameters, Detail::Figures)
             .await;
         ItemResult {
             name: item.name,
             parameters: item.parameters,
             outcome,
         }
+    }
+}
+
+/// Takes out of the answer of `read-backtest` what is not a figure.
+fn trim(body: &mut Value) {
+    let Some(backtest) = body.get_mut("backtest").and_then(Value::as_object_mut) else {
+        return;
+    };
+    backtest.remove("charts");
+    backtest.remove("rollingWindow");
+    if let Some(Value::Object(performance)) = backtest.get_mut("totalPerformance") {
+        performance.remove("closedTrades");
     }
 }
 
@@ -141,7 +184,7 @@ impl Host for Workflow {
         parameters: ParameterSet,
     ) -> Result<Backtest, Error> {
         self.granted()?;
-        self.backtest(project_id, &compile_id, &name, &parameters)
+        self.backtest(project_id, &compile_id, &name, &parameters, Detail::Whole)
             .await
     }
 

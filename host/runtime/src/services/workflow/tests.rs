@@ -128,6 +128,47 @@ async fn each_backtest_of_a_batch_has_its_own_result() {
 }
 
 #[tokio::test]
+async fn a_batch_carries_figures_and_a_single_backtest_everything() {
+    let upstream = Scripted::new(|sent| {
+        let body = if sent.tool == "create_backtest" {
+            json!({ "backtest": { "backtestId": "b", "status": "In Queue..." } })
+        } else {
+            json!({ "backtest": {
+                "backtestId": "b",
+                "status": "Completed.",
+                "statistics": { "Sharpe Ratio": "1.5" },
+                "charts": { "Strategy Equity": { "name": "Strategy Equity" } },
+                "rollingWindow": { "M1_20240131": { "closedTrades": [{ "quantity": 1 }] } },
+                "totalPerformance": {
+                    "tradeStatistics": { "totalNumberOfTrades": 7 },
+                    "closedTrades": [{ "quantity": 1 }],
+                },
+            } })
+        };
+        (Duration::from_millis(1), Ok(body))
+    });
+    let (mut workflow, _) = workflow(&gate(&upstream, ALL), 60);
+    let mut results = workflow.run_backtests(batch(&["x"], 1)).await.unwrap();
+    let one = results.remove(0).outcome.unwrap();
+    let whole = workflow
+        .backtest_and_wait(1, "c".to_owned(), "x".to_owned(), Vec::new())
+        .await
+        .unwrap();
+    for backtest in [&one, &whole] {
+        assert_eq!(backtest.statistics[0].value, Some(1.5));
+        let performance = backtest.total_performance.as_ref().unwrap();
+        let trades = performance.trade_statistics.as_ref().unwrap();
+        assert_eq!(trades.total_number_of_trades, Some(7));
+    }
+    let sizes = |backtest: &super::Backtest| {
+        let performance = backtest.total_performance.as_ref().unwrap();
+        (backtest.charts.len(), backtest.rolling_window.len(), performance.closed_trades.len())
+    };
+    assert_eq!(sizes(&one), (0, 0, 0));
+    assert_eq!(sizes(&whole), (1, 1, 1));
+}
+
+#[tokio::test]
 async fn a_batch_runs_as_many_as_the_host_allows_and_no_more() {
     static RUNNING: AtomicUsize = AtomicUsize::new(0);
     static MOST: AtomicUsize = AtomicUsize::new(0);
