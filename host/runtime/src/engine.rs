@@ -29,6 +29,8 @@ const MEMORIES: u32 = 8;
 const TABLES: u32 = 32;
 /// Elements of one table.
 const ELEMENTS: usize = 100_000;
+/// Components that may describe themselves while every invocation runs.
+const DESCRIBING: u32 = 8;
 /// Bytes that the host keeps for an instance besides its memories.
 const INSTANCE: usize = 4 << 20;
 
@@ -56,12 +58,13 @@ impl Machine {
 }
 
 fn config(invocations: u32) -> Config {
+    let components = invocations.saturating_add(DESCRIBING);
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(invocations)
-        .total_stacks(invocations)
-        .total_core_instances(invocations.saturating_mul(CORE_INSTANCES / 4))
-        .total_memories(invocations.saturating_mul(2))
-        .total_tables(invocations.saturating_mul(8))
+    pool.total_component_instances(components)
+        .total_stacks(components)
+        .total_core_instances(components.saturating_mul(CORE_INSTANCES / 4))
+        .total_memories(components.saturating_mul(2))
+        .total_tables(components.saturating_mul(8))
         .max_core_instances_per_component(CORE_INSTANCES)
         .max_memories_per_component(MEMORIES)
         .max_tables_per_component(TABLES)

@@ -118,6 +118,12 @@ impl Runtime {
             .collect();
         let gate = &self.0.gate;
         let name = manifest.plugin.clone();
+        // Held from here on, so that two loads of one name do not mix their manifests.
+        let mut plugins = self
+            .0
+            .plugins
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let former = gate.manifest(&name);
         gate.install(manifest.clone());
         if let Err(denied) = gate.check_imports(&name, &interfaces) {
@@ -128,12 +134,8 @@ impl Runtime {
             return Err(denied.into());
         }
         let plugin = Arc::new(Plugin::new(Arc::new(manifest), code));
-        let former = self
-            .0
-            .plugins
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name, Arc::clone(&plugin));
+        let former = plugins.insert(name, Arc::clone(&plugin));
+        drop(plugins);
         tracing::info!(
             plugin = plugin.name(),
             digest = plugin.digest(),
@@ -147,13 +149,14 @@ impl Runtime {
     /// Takes a plugin and its authority away. Invocations of it that run have every further call denied.
     /// Returns whether there was one.
     pub fn unload(&self, plugin: &str) -> bool {
-        self.0.gate.remove(plugin);
-        let removed = self
+        let mut plugins = self
             .0
             .plugins
             .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(plugin);
+            .unwrap_or_else(PoisonError::into_inner);
+        self.0.gate.remove(plugin);
+        let removed = plugins.remove(plugin);
+        drop(plugins);
         if removed.is_some() {
             tracing::info!(plugin, "unloaded");
         }

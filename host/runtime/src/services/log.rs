@@ -111,7 +111,7 @@ impl Lines {
     fn admit(&self) -> bool {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         if window.began.elapsed() >= Duration::from_secs(1) {
-            self.report(&mut window);
+            self.report(std::mem::take(&mut window.left_out));
             window.began = Instant::now();
             window.written = 0;
         }
@@ -123,8 +123,7 @@ impl Lines {
         true
     }
 
-    fn report(&self, window: &mut Window) {
-        let left_out = std::mem::take(&mut window.left_out);
+    fn report(&self, left_out: u64) {
         if left_out > 0 {
             let (plugin, invocation) = (&*self.caller.plugin, &*self.caller.invocation);
             tracing::warn!(target: "plugin", plugin, invocation, left_out, "more than {LINES} lines in a second; the rest were left out");
@@ -134,16 +133,9 @@ impl Lines {
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        let mut window = std::mem::replace(
-            self.window.get_mut().unwrap_or_else(PoisonError::into_inner),
-            Window {
-                began: Instant::now(),
-                written: 0,
-                left_out: 0,
-                last_words: String::new(),
-            },
-        );
-        self.report(&mut window);
+        let window = self.window.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let left_out = std::mem::take(&mut window.left_out);
+        self.report(left_out);
     }
 }
 

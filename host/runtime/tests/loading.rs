@@ -1,0 +1,339 @@
+//! What is loaded and what is refused, and what a caller may ask of what was loaded.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::upstream::Scripted;
+use common::{Guest, Host, manifest, nobody};
+use qchost_runtime::{Failure, InvokeError, Kind, LoadError, Options, Runtime};
+use serde_json::json;
+
+/// A component that exports something else.
+fn other_world() -> Vec<u8> {
+    wat::parse_str(
+        r#"(component
+            (core module $m (func (export "f")))
+            (core instance $i (instantiate $m))
+            (func $f (canon lift (core func $i "f")))
+            (export "run" (func $f)))"#,
+    )
+    .unwrap()
+}
+
+#[tokio::test]
+async fn each_kind_of_wrong_file_is_told_apart() {
+    let host = Host::new(&nobody());
+    let good = Guest::echo().build();
+    let core = wat::parse_str("(module)").unwrap();
+    let mut bent = good.clone();
+    bent[40] ^= 0xff;
+    let cases: [(&str, &[u8], &str); 9] = [
+        ("empty", b"", "the file is empty"),
+        ("text", b"print('hello')", "it begins with `print('hello')`"),
+        ("garbage", &[0xde, 0xad, 0x1b, b'[', 0, 7], "not a WebAssembly component"),
+        ("wat", b"(component)", "text form"),
+        ("core", &core, "core module"),
+        ("head", &good[..6], "truncated"),
+        ("half", &good[..good.len() / 2], "truncated"),
+        ("bent", &bent, "not valid"),
+        ("other", &other_world(), "does not export `qchost:agent/guest@0.1.0` (it exports run)"),
+    ];
+    for (name, bytes, words) in cases {
+        let error = host.load(name, bytes, "").await.unwrap_err().to_string();
+        assert!(error.contains(words), "{name}: {error}");
+        assert!(error.contains(&format!("{name}.wasm")), "{name}: {error}");
+        assert_eq!(error.lines().count(), 1, "{name}: {error}");
+        assert!(!error.contains('\u{1b}'), "{name}: {error}");
+    }
+    assert!(host.runtime.plugins().is_empty());
+
+    let missing = host.runtime.load(manifest(host.home.path(), "missing", "")).await;
+    let error = missing.unwrap_err().to_string();
+    assert!(error.contains("missing.wasm: cannot read the component"), "{error}");
+}
+
+#[tokio::test]
+async fn a_component_that_is_too_large_is_not_read() {
+    let host = Host::with(&nobody(), |options| options.component = 1000);
+    let error = host.load("big", &Guest::echo().build(), "").await.unwrap_err();
+    assert!(matches!(error, LoadError::TooLarge { limit: 1000, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_import_that_the_host_does_not_have_is_named() {
+    const ELSEWHERE: &str = "package acme:tools@1.0.0; interface teleport { go: func(); }";
+    let host = Host::new(&nobody());
+    let stranger = Guest::echo().package(ELSEWHERE).import(
+        "import acme:tools/teleport@1.0.0;",
+        r#"(import "acme:tools/teleport@1.0.0" "go" (func))"#,
+    );
+    let error = host.load("stranger", &stranger.build(), "").await.unwrap_err();
+    let LoadError::UnknownImport { import, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(import, "acme:tools/teleport@1.0.0");
+
+    const HTTP: &str = "package wasi:http@0.2.0; interface outgoing-handler { handle: func(); }";
+    let caller = Guest::echo().package(HTTP).import(
+        "import wasi:http/outgoing-handler@0.2.0;",
+        r#"(import "wasi:http/outgoing-handler@0.2.0" "handle" (func))"#,
+    );
+    let error = host.load("caller", &caller.build(), "").await.unwrap_err();
+    assert!(error.to_string().contains("not offered by this version"), "{error}");
+}
+
+#[tokio::test]
+async fn an_import_of_another_type_does_not_fit() {
+    const CLOCKS: &str =
+        "package wasi:clocks@0.2.0; interface wall-clock { now: func() -> string; }";
+    let host = Host::new(&nobody());
+    let guest = Guest::echo().package(CLOCKS).import(
+        "import wasi:clocks/wall-clock@0.2.0;",
+        r#"(import "wasi:clocks/wall-clock@0.2.0" "now" (func (param i32)))"#,
+    );
+    let error = host.load("wrong", &guest.build(), "").await.unwrap_err();
+    assert!(matches!(error, LoadError::Incompatible { .. }), "{error}");
+    assert!(error.to_string().contains("wall-clock"), "{error}");
+}
+
+#[tokio::test]
+async fn stray_exports_and_interfaces_of_types_alone_do_no_harm() {
+    let host = Host::new(&nobody());
+    let guest = Guest::echo()
+        .import("export init: func();", "")
+        .more(r#"(func (export "init"))"#);
+    let plugin = host.load("stray", &guest.build(), "").await.unwrap();
+    assert!(plugin.exports().contains(&"init".to_owned()));
+    let types = plugin.imports().iter().find(|import| import.name == "quantconnect:api/types@0.1.0");
+    assert_eq!(types.unwrap().kind, Kind::Types);
+}
+
+#[tokio::test]
+async fn a_description_is_checked() {
+    let host = Host::new(&nobody());
+    let act = ("act", "{}");
+    let named = |name: &str| {
+        let mut guest = Guest::echo();
+        guest.name = name.to_owned();
+        guest
+    };
+    let cases = [
+        ("upper", named("Upper"), "the plugin is called `Upper`"),
+        ("blank", named(""), "the plugin is called ``"),
+        ("long", named(&"x".repeat(65)), "at most 64"),
+        ("action", Guest::echo().actions(&[("a b", "{}")]), "an action is called `a b`"),
+        ("twice", Guest::echo().actions(&[act, act]), "two actions called `act`"),
+        ("json", Guest::echo().actions(&[("act", "{")]), "the input schema of `act`: it is not JSON"),
+        ("remote", Guest::echo().actions(&[("act", r#"{"$ref":"https://example.com/"}"#)]), "only within the schema"),
+        ("circle", Guest::echo().actions(&[("act", r##"{"$ref":"#"}"##)]), "circle"),
+        ("trap", Guest::echo().describe("unreachable"), "wasm `unreachable` instruction executed"),
+        ("loop", Guest::echo().describe("(loop $l (br $l)) unreachable"), "0.1 s on the processor"),
+    ];
+    for (name, guest, words) in cases {
+        let error = host.load(name, &guest.build(), "").await.unwrap_err().to_string();
+        assert!(error.contains(words), "{name}: {error}");
+        assert_eq!(error.lines().count(), 1, "{name}: {error}");
+    }
+    let large = format!(r#"{{"description":"{}"}}"#, "x".repeat(60_000));
+    let actions: Vec<_> = (0..8).map(|at| (format!("a{at}"), large.clone())).collect();
+    let actions: Vec<_> = actions.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    let component = Guest::echo().actions(&actions).build();
+    let error = host.load("large", &component, "").await.unwrap_err().to_string();
+    assert!(error.contains("handed the host more than 262144 bytes"), "{error}");
+}
+
+#[tokio::test]
+async fn a_pinned_component_is_the_only_one_that_loads() {
+    let host = Host::new(&nobody());
+    let component = Guest::echo().build();
+    let digest = host.load("free", &component, "").await.unwrap().digest().to_owned();
+    let pin = format!("digest = \"{digest}\"");
+    host.load("pinned", &component, &pin).await.unwrap();
+    let other = Guest::new("(call $digit (i32.const 1))").build();
+    let error = host.load("pinned", &other, &pin).await.unwrap_err();
+    assert!(matches!(error, LoadError::Digest { .. }), "{error}");
+    // What was loaded goes on.
+    let output = host.runtime.invoke("pinned", "act", json!([1]), None).await;
+    assert_eq!(output, Ok(json!([1])));
+}
+
+#[tokio::test]
+async fn a_load_that_fails_leaves_what_was_there() {
+    let host = Host::new(&nobody());
+    let config = "[config]\nversion = 1";
+    host.load("lab", &Guest::echo().build(), config).await.unwrap();
+    for (bytes, lines) in [
+        (b"garbage".to_vec(), "[config]\nversion = 2"),
+        (compiler("").build(), "[config]\nversion = 3"),
+    ] {
+        host.load("lab", &bytes, lines).await.unwrap_err();
+        let manifest = host.gate.manifest("lab").unwrap();
+        assert_eq!(manifest.config["version"], json!(1), "its authority too");
+        let output = host.runtime.invoke("lab", "act", json!({}), None).await;
+        assert_eq!(output, Ok(json!({})));
+    }
+    assert!(host.runtime.unload("lab"));
+    assert!(!host.runtime.unload("lab"));
+    assert!(host.gate.manifest("lab").is_none());
+    let gone = host.runtime.invoke("lab", "act", json!({}), None).await;
+    assert!(matches!(gone, Err(InvokeError::UnknownPlugin { .. })));
+}
+
+/// Calls `create-compile` for project 7 and returns which case of the result it got: 0 for an answer,
+/// 1 and the case of the error otherwise.
+fn compiler(more: &str) -> Guest {
+    Guest::new(
+        r#"(call $create_compile (i32.const 7) (i32.const 2048))
+           (if (result i32) (i32.load8_u (i32.const 2048))
+             (then (call $digit (i32.add (i32.const 10) (i32.load8_u (i32.const 2056)))))
+             (else (call $digit (i32.const 0))))"#,
+    )
+    .import(
+        "import quantconnect:api/compile@0.1.0;",
+        r#"(import "quantconnect:api/compile@0.1.0" "create-compile" (func $create_compile (param i32 i32)))"#,
+    )
+    .more(more)
+}
+
+#[tokio::test]
+async fn what_no_grant_mentions_does_not_load_and_what_none_allows_is_not_sent() {
+    let upstream = Scripted::new(|_| {
+        let body = json!({ "compileId": "c", "state": "InQueue", "projectId": 7 });
+        (Duration::ZERO, Ok(body))
+    });
+    let host = Host::new(&upstream);
+    let component = compiler("").build();
+
+    let error = host.load("lab", &component, "").await.unwrap_err();
+    assert!(matches!(error, LoadError::Denied(_)), "{error}");
+    let message = error.to_string();
+    assert!(message.contains("compile") && message.contains("allow = [\"compile/*\"]"), "{message}");
+
+    let reads = "[[grant]]\nname = \"reads\"\nallow = [\"compile/read-*\"]";
+    host.load("lab", &component, reads).await.unwrap();
+    let output = host.runtime.invoke("lab", "act", json!({}), None).await;
+    assert_eq!(output, Ok(json!(10)), "the error `denied`");
+    assert!(upstream.sent().is_empty());
+
+    let all = "[[grant]]\nname = \"all\"\nallow = [\"compile/*\"]";
+    host.load("lab", &component, all).await.unwrap();
+    let output = host.runtime.invoke("lab", "act", json!({}), None).await;
+    assert_eq!(output, Ok(json!(0)));
+    assert_eq!(upstream.sent()[0].tool, "create_compile");
+    assert_eq!(upstream.sent()[0].arguments["projectId"], json!(7));
+
+    // Authority is read at every call: the manifest goes, and with it every right.
+    host.gate.remove("lab");
+    let output = host.runtime.invoke("lab", "act", json!({}), None).await;
+    assert_eq!(output, Ok(json!(10)));
+    assert_eq!(upstream.sent().len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_fit_is_an_error_of_the_plugins() {
+    let upstream = Scripted::new(|_| (Duration::ZERO, Ok(json!({ "compileId": [] }))));
+    let host = Host::new(&upstream);
+    let all = "[[grant]]\nname = \"all\"\nallow = [\"compile/*\"]";
+    host.load("lab", &compiler("").build(), all).await.unwrap();
+    let output = host.runtime.invoke("lab", "act", json!({}), None).await;
+    assert_eq!(output, Ok(json!(23)), "the error `unexpected-response`");
+}
+
+#[tokio::test]
+async fn a_component_that_describes_itself_can_call_nothing() {
+    let upstream = nobody();
+    let host = Host::new(&upstream);
+    let describe = "(call $create_compile (i32.const 7) (i32.const 2048)) \
+                    (if (i32.eqz (i32.load8_u (i32.const 2048))) (then unreachable)) unreachable";
+    let all = "[[grant]]\nname = \"all\"\nallow = [\"compile/*\"]";
+    host.load("lab", &compiler("").describe(describe).build(), all)
+        .await
+        .unwrap_err();
+    assert!(upstream.sent().is_empty());
+}
+
+#[tokio::test]
+async fn a_caller_is_told_what_is_wrong_with_the_call() {
+    let host = Host::new(&nobody());
+    let schema = r#"{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"]}"#;
+    let guest = Guest::echo().actions(&[("count", schema)]);
+    host.load("lab", &guest.build(), "").await.unwrap();
+    let invoke = async |plugin: &str, action: &str, input| {
+        host.runtime.invoke(plugin, action, input, None).await
+    };
+    assert_eq!(invoke("lab", "count", json!({ "n": 1 })).await, Ok(json!({ "n": 1 })));
+    let error = invoke("lab", "count", json!({ "n": "x" })).await.unwrap_err().to_string();
+    assert!(error.starts_with("`lab.count`: the input does not fit at `/n`:"), "{error}");
+    let error = invoke("lab", "count", json!(null)).await.unwrap_err();
+    assert!(matches!(error, InvokeError::InvalidInput { .. }), "{error}");
+    let error = invoke("lab", "cuont", json!({})).await.unwrap_err().to_string();
+    assert_eq!(error, "`lab` has no action `cuont`; it has: count");
+    let error = invoke("lap", "count", json!({})).await.unwrap_err().to_string();
+    assert_eq!(error, "there is no plugin `lap`; loaded are: lab");
+    let long = json!({ "n": 1, "x": "x".repeat(5 << 20) });
+    let error = invoke("lab", "count", long).await.unwrap_err().to_string();
+    assert!(error.contains("at most 4194304"), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_plugin_returns_is_checked() {
+    let host = Host::new(&nobody());
+    let text = r#"(data (i32.const 4096) "no json")"#;
+    let garbled = Guest::new("(call $ok (i32.const 4096) (i32.const 7))").more(text);
+    host.load("garbled", &garbled.build(), "").await.unwrap();
+    let error = host.runtime.invoke("garbled", "act", json!({}), None).await;
+    assert!(matches!(error, Err(InvokeError::InvalidOutput { .. })), "{error:?}");
+
+    let failing = Guest::new("(call $fail (i32.const 4096) (i32.const 7))").more(text);
+    host.load("failing", &failing.build(), "").await.unwrap();
+    let error = host.runtime.invoke("failing", "act", json!({}), None).await;
+    let Err(InvokeError::Failure { failure, .. }) = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(failure, Failure::Failed("no json".to_owned()));
+
+    host.load("echo", &Guest::echo().build(), "[limits]\noutput = \"1KiB\"").await.unwrap();
+    let long = json!("x".repeat(2000));
+    let error = host.runtime.invoke("echo", "act", long, None).await;
+    assert!(matches!(error, Err(InvokeError::OutputTooLarge { limit: 1024, .. })), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_component_can_be_looked_at_without_a_manifest() {
+    let host = Host::new(&nobody());
+    let path = host.file("lab.wasm", &compiler("").build());
+    let seen = host.runtime.inspect(&path).await.unwrap();
+    assert_eq!(seen.needs, ["compile/create-compile"]);
+    assert_eq!(seen.problem, None);
+    assert_eq!(seen.description.unwrap().actions[0].name, "act");
+    assert!(seen.digest.starts_with("sha256:") && seen.size > 0 && seen.compiled > 0);
+    assert!(seen.exports.contains(&"qchost:agent/guest@0.1.0".to_owned()));
+
+    let path = host.file("other.wasm", &other_world());
+    let seen = host.runtime.inspect(&path).await.unwrap();
+    assert!(seen.problem.unwrap().contains("no agent"));
+    assert!(seen.description.is_none());
+    assert!(host.runtime.inspect(&host.file("x.wasm", b"x")).await.is_err());
+}
+
+#[tokio::test]
+async fn compiled_code_outlives_the_host() {
+    let first = Host::new(&nobody());
+    first.load("lab", &Guest::echo().build(), "").await.unwrap();
+    let entries = || std::fs::read_dir(first.home.path().join("cache")).unwrap().count();
+    assert_eq!(entries(), 1);
+    let options = Options::new(first.home.path().join("cache"), first.home.path().join("key"));
+    let second = Runtime::new(first.gate.clone(), options).unwrap();
+    second.load(manifest(first.home.path(), "lab", "")).await.unwrap();
+    assert_eq!(entries(), 1);
+    assert_eq!(second.invoke("lab", "act", json!(2), None).await, Ok(json!(2)));
+}
