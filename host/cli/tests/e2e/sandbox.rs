@@ -92,15 +92,16 @@ fn files_environment_sockets_and_names_are_out_of_reach() {
         );
     }
     let written = hosted.folder.path().join("written.txt");
+    let temporary = std::env::temp_dir().join("written-by-a-plugin");
     for path in [
         written.to_str().unwrap(),
         "written.txt",
-        "/tmp/written-by-a-plugin",
+        temporary.to_str().unwrap(),
     ] {
         let attempt = hosted.attempt("write-file", path);
         assert_eq!(attempt["succeeded"], false, "{path}: {attempt}");
     }
-    assert!(!written.exists());
+    assert!(!written.exists() && !temporary.exists());
 
     for name in ["SANDBOX_WITNESS", "QUANTCONNECT_API_TOKEN", "PATH"] {
         let attempt = hosted.attempt("read-env", name);
