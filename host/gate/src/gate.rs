@@ -17,7 +17,7 @@ use crate::download;
 use crate::grantable::{self, DOWNLOAD, RAW, WORKFLOW};
 use crate::manifest::Manifest;
 use crate::profiles::{Profiles, Secrets};
-use crate::refusal::{Denial, ImportsDenied, Refusal};
+use crate::refusal::{Denial, Refusal};
 use crate::state::StateStore;
 
 /// Who calls: a plugin, by its name, its code and its invocation. Cheap to clone.
@@ -115,34 +115,6 @@ impl Gate {
         self.0.sent.close();
         self.0.sent.wait().await;
         self.0.sent.reopen();
-    }
-
-    /// Whether a component may import these interfaces of `quantconnect:api` (`backtests`,
-    /// `raw`) and host services (`workflow`).
-    ///
-    /// # Errors
-    /// When the plugin's manifest does not mention one of them.
-    pub fn check_imports(&self, plugin: &str, interfaces: &[String]) -> Result<(), ImportsDenied> {
-        let manifest = self.manifest(plugin);
-        let missing: Vec<String> = interfaces
-            .iter()
-            .filter(|interface| {
-                let mut patterns = manifest
-                    .iter()
-                    .flat_map(|m| &m.grants)
-                    .flat_map(|g| &g.allow);
-                !patterns.any(|pattern| pattern.mentions(interface))
-            })
-            .cloned()
-            .collect();
-        if missing.is_empty() {
-            Ok(())
-        } else {
-            Err(ImportsDenied {
-                plugin: plugin.to_owned(),
-                interfaces: missing,
-            })
-        }
     }
 
     /// Makes a call. `arguments` are flat, under their JSON names. Returns the whole body.

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::grantable::{Pattern, PatternError, nearest};
+use crate::refusal::ImportsDenied;
 
 /// A manifest.
 #[derive(Debug, Clone, PartialEq)]
@@ -196,6 +197,31 @@ impl Manifest {
             limits: Limits::default(),
             config: Map::new(),
             path: PathBuf::new(),
+        }
+    }
+
+    /// Whether a component may import these interfaces of `quantconnect:api` (`backtests`,
+    /// `raw`) and host services (`workflow`).
+    ///
+    /// # Errors
+    /// When no grant mentions one of them.
+    pub fn check_imports(&self, interfaces: &[String]) -> Result<(), ImportsDenied> {
+        let mentioned = |interface: &&String| {
+            let mut patterns = self.grants.iter().flat_map(|grant| &grant.allow);
+            patterns.any(|pattern| pattern.mentions(interface))
+        };
+        let missing: Vec<_> = interfaces
+            .iter()
+            .filter(|name| !mentioned(name))
+            .cloned()
+            .collect();
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(ImportsDenied {
+                plugin: self.plugin.clone(),
+                interfaces: missing,
+            })
         }
     }
 

@@ -305,13 +305,8 @@ async fn authority_is_read_at_every_call() {
 async fn imports_without_a_grant_print_the_missing_lines() {
     let world = World::new("\"compile/read-compile\", \"workflow\"");
     let check = |names: &[&str]| {
-        world.gate.check_imports(
-            "lab",
-            &names
-                .iter()
-                .map(|name| (*name).to_owned())
-                .collect::<Vec<_>>(),
-        )
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        world.gate.manifest("lab").unwrap().check_imports(&names)
     };
     assert!(check(&["compile", "workflow"]).is_ok());
     let error = check(&["compile", "backtests", "live-commands", "raw"])

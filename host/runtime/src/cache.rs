@@ -1,12 +1,12 @@
 //! Compiled components on disk: compiling takes a second for each megabyte, mapping takes none.
 //!
-//! A compiled component is native code that the host will run, so whoever can write an entry owns the host. The
-//! folder is closed to others, and each entry begins with a MAC under a key that only the host can read; the MAC
-//! covers the entry's name too, so that no entry passes for another.
+//! A compiled component is native code that the host will run, so whoever can write an entry owns
+//! the host. The folder is closed to others, and each entry begins with a MAC under a key that only
+//! the host can read; the MAC covers the entry's name too, so that no entry passes for another.
 //!
-//! Invariant: no byte is mapped as code that was not written by this host: the MAC is checked over the very bytes, in
-//! memory, that are then mapped. An entry that does not pass is compiled anew and replaced; it is never
-//! an error.
+//! Invariant: no byte is mapped as code that was not written by this host: the MAC is checked over
+//! the very bytes, in memory, that are then mapped. An entry that does not pass is compiled anew
+//! and replaced; it is never an error.
 
 use std::fs::{self, File, OpenOptions};
 use std::hash::{Hash, Hasher};
@@ -132,7 +132,10 @@ impl Cache {
                     .is_ok_and(|expected| expected.verify_slice(mac).is_ok())
             });
         if !passed {
-            tracing::warn!(entry = name, "a compiled component is torn or was tampered with; compiling it anew");
+            tracing::warn!(
+                entry = name,
+                "a compiled component is torn or was tampered with; compiling it anew"
+            );
             return Ok(None);
         }
         Ok(Some(entry.split_off(start)))
@@ -195,11 +198,12 @@ impl Cache {
 /// Maps compiled code.
 #[allow(unsafe_code)]
 fn deserialize(engine: &Engine, compiled: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: `deserialize` runs what it is given as native code, so the bytes must come from `serialize` of a
-    // compatible engine, unchanged. They do: the caller has checked the MAC over these very bytes in memory (not over the
-    // file, which somebody could change after the check), the key is readable by this host alone, the host
-    // signs nothing but what `serialize` returned, and the name under the MAC holds the hash of the component
-    // and of the engine's version and settings. wasmtime checks the latter once more by itself.
+    // SAFETY: `deserialize` runs what it is given as native code, so the bytes must come from
+    // `serialize` of a compatible engine, unchanged. They do: the caller has checked the MAC over
+    // these very bytes in memory (not over the file, which somebody could change after the check),
+    // the key is readable by this host alone, the host signs nothing but what `serialize` returned,
+    // and the name under the MAC holds the hash of the component and of the engine's version and
+    // settings. wasmtime checks the latter once more by itself.
     unsafe { Component::deserialize(engine, compiled) }
 }
 
@@ -246,9 +250,12 @@ fn read_key(path: &Path) -> Result<[u8; LENGTH], CacheError> {
         )));
     }
     let key = fs::read(path).map_err(failed)?;
-    key.as_slice()
-        .try_into()
-        .map_err(|_| bad(format!("the host's key has {} bytes, not {LENGTH}", key.len())))
+    key.as_slice().try_into().map_err(|_| {
+        bad(format!(
+            "the host's key has {} bytes, not {LENGTH}",
+            key.len()
+        ))
+    })
 }
 
 /// Makes a key. If two hosts do so at once, both use the one that was there first.
@@ -308,11 +315,20 @@ mod tests {
         *bent.last_mut().unwrap() ^= 1;
         let mut other_mac = good.clone();
         other_mac[MAGIC.len()] ^= 1;
-        for bad in [&bent, &other_mac, &good[..good.len() / 2], b"", MAGIC.as_slice()] {
+        for bad in [
+            &bent,
+            &other_mac,
+            &good[..good.len() / 2],
+            b"",
+            MAGIC.as_slice(),
+        ] {
             fs::write(&entry, bad).unwrap();
             assert!(cache.read(&entry, &name).unwrap().is_none());
             cache.component(&engine, DIGEST, &bytes()).unwrap();
-            assert!(cache.read(&entry, &name).unwrap().is_some(), "it was replaced");
+            assert!(
+                cache.read(&entry, &name).unwrap().is_some(),
+                "it was replaced"
+            );
         }
         // An entry under another's name does not pass for it.
         assert!(cache.read(&entry, "other").unwrap().is_none());
@@ -328,7 +344,9 @@ mod tests {
         fs::create_dir(&folder).unwrap();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
         let cache = Cache::open(&folder, &key).unwrap();
-        cache.component(&Engine::default(), DIGEST, &bytes()).unwrap();
+        cache
+            .component(&Engine::default(), DIGEST, &bytes())
+            .unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&folder), 0o700);
         assert_eq!(mode(&key), 0o600);

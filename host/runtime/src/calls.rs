@@ -1,7 +1,7 @@
 //! An agent's calls of QuantConnect: the one function through which all of them go.
 //!
-//! Arguments become JSON, the [gate](qchost_gate::Gate) decides and sends, the answer becomes a typed
-//! value again, and what went wrong becomes the contract's one error type. The interfaces in
+//! Arguments become JSON, the [gate](qchost_gate::Gate) decides and sends, the answer becomes a
+//! typed value again, and what went wrong becomes the contract's one error type. The interfaces in
 //! [`capabilities`](crate::capabilities) are bindings to this function and add nothing to it.
 
 use qchost_catalog::{Failure, Operation};
@@ -95,9 +95,7 @@ fn failed(failure: Failure) -> Error {
     match failure {
         Failure::InvalidArgument(text) => Error::InvalidArgument(text),
         Failure::NotFound(text) => Error::NotFound(text),
-        Failure::NotReady { progress, message } => {
-            Error::NotReady(Readiness { progress, message })
-        }
+        Failure::NotReady { progress, message } => Error::NotReady(Readiness { progress, message }),
         Failure::Rejected(errors) => Error::Rejected(errors),
         Failure::RateLimited { retry_after } => {
             Error::RateLimited(retry_after.map_or(RETRY_AFTER, |wait| wait.as_secs_f64()))
@@ -115,7 +113,10 @@ pub(crate) fn words(error: Error) -> (&'static str, String) {
         Error::Denied(denial) => (
             "denied",
             match denial.remedy {
-                Some(remedy) => format!("{}; to allow it, add to the manifest:\n{remedy}", denial.reason),
+                Some(remedy) => format!(
+                    "{}; to allow it, add to the manifest:\n{remedy}",
+                    denial.reason
+                ),
                 None => denial.reason,
             },
         ),

@@ -1,6 +1,7 @@
 //! The contract as Rust: what `wit/` says, generated.
 //!
-//! Every record and variant derives serde's traits, so that the [adapter](crate::adapter) can carry it to and from JSON without code of its own.
+//! Every record and variant derives serde's traits, so that the [adapter](crate::adapter) can carry
+//! it to and from JSON without code of its own.
 
 #![allow(missing_docs)]
 

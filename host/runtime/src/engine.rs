@@ -1,8 +1,8 @@
 //! The engine: how components are compiled, and where their instances live.
 //!
 //! Every invocation has a fresh instance, so instances come from a pool of address space that was
-//! reserved once. An epoch that a thread of its own moves on each millisecond makes every guest yield: two
-//! guests that loop for ever share the processors with everybody else.
+//! reserved once. An epoch that a thread of its own moves on each millisecond makes every guest
+//! yield: two guests that loop for ever share the processors with everybody else.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

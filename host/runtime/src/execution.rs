@@ -1,7 +1,7 @@
 //! One run of a component: a fresh instance, metered in every way, and dropped at its end.
 //!
-//! Invariant: whatever the guest does, this returns: after its time on the processor, after its time in all, at a trap.
-//! Its store is dropped then, with everything in it.
+//! Invariant: whatever the guest does, this returns: after its time on the processor, after its
+//! time in all, at a trap. Its store is dropped then, with everything in it.
 
 use std::time::{Duration, Instant};
 
@@ -153,7 +153,9 @@ fn stopped(error: &wasmtime::Error, instance: &Instance, allowance: Allowance) -
         .downcast_ref::<WasmBacktrace>()
         .and_then(|trace| trace.frames().first())
         .and_then(|frame| frame.func_name())
-        .map_or_else(String::new, |name| format!(" in `{}`", text::line(name, 120)));
+        .map_or_else(String::new, |name| {
+            format!(" in `{}`", text::line(name, 120))
+        });
     let words = match instance.lines.last_words() {
         words if words.is_empty() => words,
         words => format!("; it said: {words}"),

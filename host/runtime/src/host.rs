@@ -1,6 +1,7 @@
 //! The runtime: plugins by name, loaded, invoked, replaced and drained.
 //!
-//! Invariant: a load that fails changes nothing: the plugin that was there goes on with its own manifest.
+//! Invariant: a load that fails changes nothing: the plugin that was there goes on with its own
+//! manifest.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -102,8 +103,8 @@ impl Runtime {
     /// Loads a plugin, or replaces it. Its manifest becomes its authority.
     ///
     /// # Errors
-    /// When the component cannot be read, is none, does not fit, or imports what the manifest does not grant.
-    /// What was loaded before under the name goes on then.
+    /// When the component cannot be read, is none, does not fit, or imports what the manifest does
+    /// not grant. What was loaded before under the name goes on then.
     pub async fn load(&self, manifest: Manifest) -> Result<Arc<Plugin>, LoadError> {
         if self.0.ended.is_cancelled() {
             return Err(LoadError::ShuttingDown);
@@ -116,7 +117,7 @@ impl Runtime {
             .iter()
             .filter_map(|import| import.granted_as().map(str::to_owned))
             .collect();
-        let gate = &self.0.gate;
+        manifest.check_imports(&interfaces)?;
         let name = manifest.plugin.clone();
         // Held from here on, so that two loads of one name do not mix their manifests.
         let mut plugins = self
@@ -124,15 +125,7 @@ impl Runtime {
             .plugins
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        let former = gate.manifest(&name);
-        gate.install(manifest.clone());
-        if let Err(denied) = gate.check_imports(&name, &interfaces) {
-            match former {
-                Some(former) => gate.install(Arc::unwrap_or_clone(former)),
-                None => gate.remove(&name),
-            }
-            return Err(denied.into());
-        }
+        self.0.gate.install(manifest.clone());
         let plugin = Arc::new(Plugin::new(Arc::new(manifest), code));
         let former = plugins.insert(name, Arc::clone(&plugin));
         drop(plugins);
@@ -146,8 +139,8 @@ impl Runtime {
         Ok(plugin)
     }
 
-    /// Takes a plugin and its authority away. Invocations of it that run have every further call denied.
-    /// Returns whether there was one.
+    /// Takes a plugin and its authority away. Invocations of it that run have every further call
+    /// denied. Returns whether there was one.
     pub fn unload(&self, plugin: &str) -> bool {
         let mut plugins = self
             .0
@@ -186,12 +179,12 @@ impl Runtime {
             .cloned()
     }
 
-    /// Has a plugin do something. Reports of how far it is go to `progress`. When the future is dropped, the plugin is
-    /// cut off; calls that it sent go on in the gate.
+    /// Has a plugin do something. Reports of how far it is go to `progress`. When the future is
+    /// dropped, the plugin is cut off; calls that it sent go on in the gate.
     ///
     /// # Errors
-    /// When there is no such plugin or action, the input does not fit, the plugin fails or is stopped, or the output
-    /// does not do.
+    /// When there is no such plugin or action, the input does not fit, the plugin fails or is
+    /// stopped, or the output does not do.
     pub async fn invoke(
         &self,
         plugin: &str,
@@ -221,7 +214,8 @@ impl Runtime {
         self.0.running.track_future(invocation.run(input)).await
     }
 
-    /// Looks at a component without a manifest: what it is, imports, exports, says of itself, and would need.
+    /// Looks at a component without a manifest: what it is, imports, exports, says of itself, and
+    /// would need.
     ///
     /// # Errors
     /// When the file cannot be read or is no component.
@@ -237,8 +231,8 @@ impl Runtime {
         Ok(Inspection::new(digest, size, parsed, described))
     }
 
-    /// Ends: nothing new begins, what runs has so much time, and is cut off then. Returns how many were cut
-    /// off. Calls that they sent are the gate's; wait for them with [`Gate::idle`].
+    /// Ends: nothing new begins, what runs has so much time, and is cut off then. Returns how many
+    /// were cut off. Calls that they sent are the gate's; wait for them with [`Gate::idle`].
     pub async fn shutdown(&self, patience: Duration) -> usize {
         self.0.ended.cancel();
         self.0.running.close();
@@ -286,11 +280,7 @@ impl Runtime {
             description,
             inputs,
         });
-        let mut codes = self
-            .0
-            .codes
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut codes = self.0.codes.write().unwrap_or_else(PoisonError::into_inner);
         codes.retain(|_, code| code.strong_count() > 0);
         codes.insert(digest, Arc::downgrade(&code));
         Ok(code)

@@ -1,5 +1,7 @@
 //! What `plugin inspect` shows of a component, without a manifest and without trusting it.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::description::Description;
@@ -23,8 +25,8 @@ pub struct Inspection {
     pub description: Option<Description>,
     /// Why it would not load, whatever its manifest grants.
     pub problem: Option<String>,
-    /// What a manifest would have to grant for every call that it can make: `backtests/read-backtest`, `workflow`. Which
-    /// tools it calls by `raw` cannot be seen.
+    /// What a manifest would have to grant for every call that it can make:
+    /// `backtests/read-backtest`, `workflow`. Which tools it calls by `raw` cannot be seen.
     pub needs: Vec<String>,
 }
 
@@ -45,7 +47,13 @@ impl Inspection {
             digest,
             size,
             compiled: u64::try_from(compiled).unwrap_or(u64::MAX),
-            needs: parsed.imports.iter().flat_map(needs).collect(),
+            needs: parsed
+                .imports
+                .iter()
+                .flat_map(needs)
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
             imports: parsed.imports,
             exports: parsed.exports,
             description,
@@ -54,7 +62,7 @@ impl Inspection {
     }
 }
 
-/// The entries of `allow` that an import needs.
+/// The entries of `allow` that an import needs; a batch's calls are decided on one by one, so they need grants too.
 fn needs(import: &Import) -> Vec<String> {
     match (import.granted_as(), import.kind) {
         (Some("raw"), _) => vec!["raw/*".to_owned()],
@@ -63,7 +71,19 @@ fn needs(import: &Import) -> Vec<String> {
             .iter()
             .map(|function| format!("{interface}/{function}"))
             .collect(),
-        (Some(service), _) => vec![service.to_owned()],
+        (Some(service), _) => import
+            .functions
+            .iter()
+            .flat_map(|function| match function.as_str() {
+                "compile-and-wait" => &["compile/create-compile", "compile/read-compile"][..],
+                "backtest-and-wait" | "run-backtests" => {
+                    &["backtests/create-backtest", "backtests/read-backtest"][..]
+                }
+                _ => &[][..],
+            })
+            .map(|operation| (*operation).to_owned())
+            .chain([service.to_owned()])
+            .collect(),
         (None, _) => Vec::new(),
     }
 }

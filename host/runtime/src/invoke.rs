@@ -1,7 +1,7 @@
 //! One invocation of an action: wait for a turn, check the input, run, check the output.
 //!
-//! Invariant: an input that does not fit the plugin's schema never reaches the plugin, and an output that is too
-//! large or is not JSON never reaches the caller.
+//! Invariant: an input that does not fit the plugin's schema never reaches the plugin, and an
+//! output that is too large or is not JSON never reaches the caller.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,8 +21,8 @@ use crate::plugin::Plugin;
 use crate::services::progress::{Progress, Reporter};
 use crate::text;
 
-/// Bytes that a guest may hand to the host at a time, if its output may not be larger: files go to QuantConnect
-/// this way.
+/// Bytes that a guest may hand to the host at a time, if its output may not be larger: files go to
+/// QuantConnect this way.
 const TRANSFER: u64 = 32 << 20;
 /// The longest message of a plugin's that is repeated, in bytes.
 const MESSAGE: usize = 4096;
@@ -82,7 +82,9 @@ pub enum InvokeError {
         stopped: Stopped,
     },
     /// Its output is larger than its manifest allows.
-    #[error("`{plugin}.{action}`: the output has {size} bytes, more than the {limit} of `limits.output`")]
+    #[error(
+        "`{plugin}.{action}`: the output has {size} bytes, more than the {limit} of `limits.output`"
+    )]
     OutputTooLarge {
         /// The plugin.
         plugin: String,
@@ -201,7 +203,12 @@ impl Invocation<'_> {
         };
         let instance = self.instance(manifest, allowance);
         let invocation = Arc::clone(&instance.calls.caller().invocation);
-        tracing::debug!(plugin = self.plugin.name(), action = self.action, invocation = &*invocation, "invoking");
+        tracing::debug!(
+            plugin = self.plugin.name(),
+            action = self.action,
+            invocation = &*invocation,
+            "invoking"
+        );
         let (action, code) = (self.action.to_owned(), self.plugin.code());
         let running = execution::run(
             &self.shared.machine,
@@ -273,10 +280,7 @@ impl Invocation<'_> {
             plugin: self.plugin.name().to_owned(),
             waiting,
         };
-        let place = self
-            .plugin
-            .queue(self.shared.options.queue)
-            .map_err(busy)?;
+        let place = self.plugin.queue(self.shared.options.queue).map_err(busy)?;
         let turns = async {
             let own = self.plugin.slots().acquire().await;
             let host = self.shared.slots.acquire().await;

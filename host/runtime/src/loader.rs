@@ -1,8 +1,8 @@
 //! From a file to code that may run: what it is, what it imports, what it says of itself.
 //!
-//! Invariant: a component that gets through has the right shape, imports nothing that the host does not have, and
-//! has described itself while it could do nothing else. Each refusal is one line that says what is
-//! wrong with the file.
+//! Invariant: a component that gets through has the right shape, imports nothing that the host does
+//! not have, and has described itself while it could do nothing else. Each refusal is one line that
+//! says what is wrong with the file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -219,7 +219,8 @@ impl Import {
         }
     }
 
-    /// The name by which a manifest grants it: `backtests`, `workflow`; nothing if it needs no grant.
+    /// The name by which a manifest grants it: `backtests`, `workflow`; nothing if it needs no
+    /// grant.
     #[must_use]
     pub fn granted_as(&self) -> Option<&str> {
         let name = match self.kind {
@@ -375,7 +376,8 @@ fn recognise(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
     }
 }
 
-/// Checks that the host has everything that a component imports and that it exports what an agent exports.
+/// Checks that the host has everything that a component imports and that it exports what an agent
+/// exports.
 pub(crate) fn link(
     linker: &Linker<Instance>,
     path: &Path,
@@ -437,7 +439,11 @@ pub(crate) async fn describe(
     let instance = Instance::new(Parts {
         gate: None,
         caller: Caller {
-            plugin: path.file_stem().unwrap_or_default().to_string_lossy().into(),
+            plugin: path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into(),
             digest,
             invocation: "describe".into(),
         },

@@ -1,9 +1,9 @@
 //! Time on the processor, measured: epochs interrupt a guest but say nothing about how long it ran.
 //!
 //! An invocation is a future that is polled again and again, on whatever thread is free. The meter
-//! adds up the thread's processor time over those polls, so that waiting costs nothing and two guests
-//! that share a core are each charged their own part. Work that the host does inside a poll, such as decoding an
-//! answer, is charged too: it is done for the guest.
+//! adds up the thread's processor time over those polls, so that waiting costs nothing and two
+//! guests that share a core are each charged their own part. Work that the host does inside a poll,
+//! such as decoding an answer, is charged too: it is done for the guest.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -83,7 +83,9 @@ fn thread_time() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
     let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or_default();
-    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(nanoseconds)
 }
 
 #[cfg(test)]
@@ -98,7 +100,11 @@ mod tests {
         meter
             .measure(tokio::time::sleep(Duration::from_millis(50)))
             .await;
-        assert!(meter.spent() < Duration::from_millis(20), "{:?}", meter.spent());
+        assert!(
+            meter.spent() < Duration::from_millis(20),
+            "{:?}",
+            meter.spent()
+        );
         assert!(meter.check().is_ok());
 
         meter

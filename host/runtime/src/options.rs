@@ -7,8 +7,8 @@ use std::path::PathBuf;
 pub struct Options {
     /// The folder of compiled components. Made if it is not there, and closed to everybody else.
     pub cache: PathBuf,
-    /// The file with the host's key, which vouches for what is in the cache. Made if it is not there. It
-    /// belongs outside of the cache's folder.
+    /// The file with the host's key, which vouches for what is in the cache. Made if it is not
+    /// there. It belongs outside of the cache's folder.
     pub key: PathBuf,
     /// Invocations at a time, of all plugins together.
     pub invocations: u32,

@@ -9,7 +9,8 @@ use tokio::sync::Semaphore;
 use crate::description::Description;
 use crate::loader::{Code, Import};
 
-/// A loaded plugin. An invocation that runs keeps the one that it began with, whatever is loaded meanwhile.
+/// A loaded plugin. An invocation that runs keeps the one that it began with, whatever is loaded
+/// meanwhile.
 pub struct Plugin {
     manifest: Arc<Manifest>,
     code: Arc<Code>,

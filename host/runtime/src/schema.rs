@@ -1,8 +1,8 @@
 //! A plugin's JSON Schemas: untrusted programs that the host runs over untrusted inputs.
 //!
-//! Invariant: checking a value takes time in proportion to its size, for every schema that was let in. So a
-//! schema is bounded once its references are followed; references go only within it and never in a circle;
-//! and patterns are of the kind that takes linear time.
+//! Invariant: checking a value takes time in proportion to its size, for every schema that was let
+//! in. So a schema is bounded once its references are followed; references go only within it and
+//! never in a circle; and patterns are of the kind that takes linear time.
 
 use std::collections::HashMap;
 
@@ -223,18 +223,32 @@ mod tests {
             })
             .chain([("d18".to_owned(), json!({}))])
             .collect();
-        let patterns: Vec<_> = (0..100).map(|at| json!({ "pattern": at.to_string() })).collect();
+        let patterns: Vec<_> = (0..100)
+            .map(|at| json!({ "pattern": at.to_string() }))
+            .collect();
         for (schema, words) in [
             (json!({ "$ref": "#" }), "circle"),
-            (json!({ "properties": { "a": { "$ref": "#/properties/a" } } }), "circle"),
-            (json!({ "$ref": "https://example.com/schema" }), "only within"),
+            (
+                json!({ "properties": { "a": { "$ref": "#/properties/a" } } }),
+                "circle",
+            ),
+            (
+                json!({ "$ref": "https://example.com/schema" }),
+                "only within",
+            ),
             (json!({ "$ref": "other.json" }), "only within"),
             (json!({ "$ref": "#/nowhere" }), "no such place"),
             (json!({ "$dynamicRef": "#a" }), "not allowed"),
             (json!({ "$id": "https://example.com/" }), "not allowed"),
-            (json!({ "$schema": "https://example.com/" }), "must be one of"),
+            (
+                json!({ "$schema": "https://example.com/" }),
+                "must be one of",
+            ),
             (deep, "nested deeper"),
-            (json!({ "$ref": "#/$defs/d0", "$defs": doubling }), "stands for more"),
+            (
+                json!({ "$ref": "#/$defs/d0", "$defs": doubling }),
+                "stands for more",
+            ),
             (json!({ "anyOf": patterns }), "patterns"),
             (json!({ "pattern": "(a{1000}){1000}" }), ""),
             (json!({ "pattern": "(a)\\1" }), ""),
@@ -252,7 +266,11 @@ mod tests {
     fn a_pattern_takes_linear_time() {
         let schema = Schema::parse(r#"{ "pattern": "^(a+)+$" }"#).unwrap();
         let begun = std::time::Instant::now();
-        assert!(schema.check(&json!(format!("{}!", "a".repeat(100_000)))).is_err());
+        assert!(
+            schema
+                .check(&json!(format!("{}!", "a".repeat(100_000))))
+                .is_err()
+        );
         assert!(begun.elapsed() < std::time::Duration::from_secs(2));
     }
 }

@@ -1,6 +1,8 @@
-//! Text from plugins on its way into logs, errors and terminals: data, bounded and never interpreted.
+//! Text from plugins on its way into logs, errors and terminals: data, bounded and never
+//! interpreted.
 
-/// One line of at most `limit` bytes: control characters are written out, and what is too long is cut.
+/// One line of at most `limit` bytes: control characters are written out, and what is too long is
+/// cut.
 pub(crate) fn line(text: &str, limit: usize) -> String {
     let mut line = String::with_capacity(text.len().min(limit));
     for letter in text.chars() {

@@ -1,8 +1,8 @@
 //! WASI with nothing in it.
 //!
-//! Toolchains import WASI whether a program needs it or not, so its interfaces are there; but there is no file, no
-//! argument, no variable of the environment and no standard input; every address is refused, and every
-//! name. What a guest prints becomes lines of the log.
+//! Toolchains import WASI whether a program needs it or not, so its interfaces are there; but there
+//! is no file, no argument, no variable of the environment and no standard input; every address is
+//! refused, and every name. What a guest prints becomes lines of the log.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use qchost_catalog::names::KEY;
 use qchost_catalog::shape::{Case, Field, Record, Type, Variant};
 use serde::de::value::{StrDeserializer, StringDeserializer, U32Deserializer};
-use serde::de::{DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, SeqAccess, VariantAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, SeqAccess, VariantAccess, Visitor,
+};
 use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value};
 
@@ -42,8 +44,8 @@ impl<'a> Decoder<'a> {
         self.value.ok_or_else(Misfit::missing)
     }
 
-    /// Whether the value says "nothing" in one of the server's ways: an empty list for an object that is not
-    /// there, an empty text for a number that is not.
+    /// Whether the value says "nothing" in one of the server's ways: an empty list for an object
+    /// that is not there, an empty text for a number that is not.
     fn is_nothing(&self, inner: &Type) -> bool {
         match (inner, self.value.as_deref()) {
             (_, None) => true,
@@ -83,7 +85,8 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
             Type::List(inner) => lists::visit(inner, self.value, self.positions, visitor),
             Type::Record(record) => visitor.visit_seq(Fields::of(record, self)?),
             Type::Variant(variant) => visitor.visit_enum(Choice::of(variant, self.present()?)?),
-            // An entry has no key of its own and bytes are never answered, so there is nothing to make of a value.
+            // An entry has no key of its own and bytes are never answered, so there is nothing to
+            // make of a value.
             Type::Entry(_) | Type::U8 => Err(Misfit::found(
                 "nothing, since no answer has this type",
                 self.present()?,
@@ -99,7 +102,7 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
     ) -> Result<V::Value, Misfit> {
         match self.ty {
             Type::Record(record) if record.rust == name => self.deserialize_any(visitor),
-            _ => Err(Misfit::new(format!("is no `{name}` by the contract"))),
+            _ => Err(Misfit::new(format!("no `{name}` by the contract"))),
         }
     }
 
@@ -190,7 +193,8 @@ impl Choice {
             ));
         };
         Ok(Self {
-            index: u32::try_from(index).map_err(|_| Misfit::new("has too many cases"))?,
+            index: u32::try_from(index)
+                .map_err(|_| Misfit::new("a variant with too many cases"))?,
             text: at.is_none().then_some(text),
         })
     }
@@ -219,7 +223,7 @@ impl<'de> VariantAccess<'de> for Choice {
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Misfit> {
-        Err(Misfit::new("is no case of the contract"))
+        Err(Misfit::new("no case of the contract"))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -227,6 +231,6 @@ impl<'de> VariantAccess<'de> for Choice {
         _: &'static [&'static str],
         _: V,
     ) -> Result<V::Value, Misfit> {
-        Err(Misfit::new("is no case of the contract"))
+        Err(Misfit::new("no case of the contract"))
     }
 }

@@ -6,9 +6,7 @@ use qchost_catalog::names::KEY;
 use qchost_catalog::shape::{Field, Record, Type, Variant};
 use qchost_catalog::{Exception, Operation};
 use serde::Serialize;
-use serde::ser::{
-    Impossible, SerializeSeq, SerializeStruct, SerializeTuple, Serializer,
-};
+use serde::ser::{Impossible, SerializeSeq, SerializeStruct, SerializeTuple, Serializer};
 use serde_json::{Map, Number, Value};
 
 use super::misfit::Misfit;
@@ -34,14 +32,15 @@ impl Arguments {
         }
     }
 
-    /// Adds the value of the next parameter. A record called `request` stands for its fields; `none` is left
-    /// out.
+    /// Adds the value of the next parameter. A record called `request` stands for its fields;
+    /// `none` is left out.
     ///
     /// # Errors
-    /// When the value cannot be sent: text that is to be JSON and is not, a number that is none, a name twice.
+    /// When the value cannot be sent: text that is to be JSON and is not, a number that is none, a
+    /// name twice.
     pub fn push<T: Serialize>(&mut self, value: &T) -> Result<(), Misfit> {
         let Some((field, rest)) = self.parameters.split_first() else {
-            return Err(Misfit::new("has more parameters than the contract"));
+            return Err(Misfit::new("more parameters than the contract has"));
         };
         self.parameters = rest;
         let encoded = value
@@ -65,14 +64,17 @@ impl Arguments {
 
     /// Bytes that are text go as text, others under the name that the catalog has for them.
     fn push_bytes(&mut self, field: &'static Field, bytes: Vec<u8>) -> Result<(), Misfit> {
-        let base64 = self.exceptions.iter().find_map(|exception| match exception {
-            Exception::Bytes(text, base64) if *text == field.json => Some(*base64),
-            _ => None,
-        });
+        let base64 = self
+            .exceptions
+            .iter()
+            .find_map(|exception| match exception {
+                Exception::Bytes(text, base64) if *text == field.json => Some(*base64),
+                _ => None,
+            });
         let (name, text) = match (String::from_utf8(bytes), base64) {
             (Ok(text), _) => (field.json, text),
             (Err(error), Some(name)) => (name, BASE64.encode(error.as_bytes())),
-            (Err(_), None) => return Err(Misfit::new("is not UTF-8").inside(field.json)),
+            (Err(_), None) => return Err(Misfit::new("not UTF-8").inside(field.json)),
         };
         self.arguments.insert(name.to_owned(), Value::String(text));
         Ok(())
@@ -107,7 +109,7 @@ impl Encoded {
 }
 
 fn misplaced() -> Misfit {
-    Misfit::new("is of a type that the contract does not have here")
+    Misfit::new("of a type that the contract does not have here")
 }
 
 /// Turns one value into JSON, led by its type in the contract.
@@ -156,14 +158,14 @@ impl Serializer for Encoder {
     fn serialize_f64(self, value: f64) -> Result<Encoded, Misfit> {
         Number::from_f64(value)
             .map(|number| Encoded::Value(Value::Number(number)))
-            .ok_or_else(|| Misfit::new("is not a finite number"))
+            .ok_or_else(|| Misfit::new("not a finite number"))
     }
 
     fn serialize_str(self, value: &str) -> Result<Encoded, Misfit> {
         match self.ty {
             Type::Json => serde_json::from_str(value)
                 .map(Encoded::Value)
-                .map_err(|error| Misfit::new(format!("is not JSON: {error}"))),
+                .map_err(|error| Misfit::new(format!("not JSON: {error}"))),
             _ => Ok(Encoded::Value(value.into())),
         }
     }
@@ -188,7 +190,9 @@ impl Serializer for Encoder {
         let case = usize::try_from(index)
             .ok()
             .and_then(|index| self.variant().ok()?.cases.get(index));
-        let json = case.and_then(|case| case.json.first()).ok_or_else(misplaced)?;
+        let json = case
+            .and_then(|case| case.json.first())
+            .ok_or_else(misplaced)?;
         Ok(Encoded::Value(json.trim_end_matches('*').into()))
     }
 
@@ -337,11 +341,15 @@ impl SerializeSeq for List {
         match (&mut self.items, encoded) {
             (Items::Values(values), encoded) => {
                 let at = values.len();
-                values.push(encoded.and_then(Encoded::value).map_err(|misfit| misfit.at(at))?);
+                values.push(
+                    encoded
+                        .and_then(Encoded::value)
+                        .map_err(|misfit| misfit.at(at))?,
+                );
             }
             (Items::Entries(entries), Ok(Encoded::Entry(key, value))) => {
                 if entries.contains_key(&key) {
-                    return Err(Misfit::new("is there twice").inside(&key));
+                    return Err(Misfit::new("there twice").inside(&key));
                 }
                 entries.insert(key, value);
             }

@@ -1,5 +1,5 @@
-//! Lists, in every form in which QuantConnect writes them: arrays, objects whose keys are names, figures by name or
-//! by position, and points of a chart.
+//! Lists, in every form in which QuantConnect writes them: arrays, objects whose keys are names,
+//! figures by name or by position, and points of a chart.
 
 use qchost_catalog::shape::{Field, Record, Type};
 use serde::de::value::{F64Deserializer, SeqDeserializer, StringDeserializer};
@@ -163,11 +163,7 @@ impl<'de> SeqAccess<'de> for Pair<'_> {
 }
 
 /// A figure from its name and what was found under it.
-fn statistic(
-    record: &'static Record,
-    name: String,
-    value: &mut Value,
-) -> Result<Built, Misfit> {
+fn statistic(record: &'static Record, name: String, value: &mut Value) -> Result<Built, Misfit> {
     let text = scalar::text(value)?;
     let value = scalar::figure(&text);
     Ok(Built {
@@ -183,7 +179,10 @@ fn point(record: &'static Record, value: &mut Value) -> Result<Built, Misfit> {
             let [time, values @ ..] = items.as_slice() else {
                 return Err(Misfit::new("expected a point, found an empty list"));
             };
-            (Some(time), values.iter().map(gap).collect::<Result<_, _>>()?)
+            (
+                Some(time),
+                values.iter().map(gap).collect::<Result<_, _>>()?,
+            )
         }
         Value::Object(object) => (first(object, &["x", "time", "t"]), named(object)?),
         other => return Err(Misfit::found("a point of a chart", other)),
@@ -305,9 +304,9 @@ impl<'de> SeqAccess<'de> for Built {
             (Parts::Statistic { text, .. }, "text") => seed.deserialize(owned(text)),
             (Parts::Statistic { value, .. }, "value") => seed.deserialize(Maybe(*value)),
             (Parts::Point { time, .. }, "time") => seed.deserialize(F64Deserializer::new(*time)),
-            (Parts::Point { values, .. }, "values") => seed.deserialize(SeqDeserializer::new(
-                std::mem::take(values).into_iter(),
-            )),
+            (Parts::Point { values, .. }, "values") => {
+                seed.deserialize(SeqDeserializer::new(std::mem::take(values).into_iter()))
+            }
             (_, name) => Err(Misfit::missing().inside(name)),
         }
         .map(Some)

@@ -30,7 +30,7 @@ impl Misfit {
 
     /// The value is not there.
     pub(super) fn missing() -> Self {
-        Self::new("is missing")
+        Self::new("missing")
     }
 
     /// The same, one step further out.
@@ -63,9 +63,9 @@ impl Misfit {
 impl fmt::Display for Misfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.path.is_empty() {
-            write!(f, "the answer {}", self.message)
+            f.write_str(&self.message)
         } else {
-            write!(f, "`{}` {}", self.path(), self.message)
+            write!(f, "`{}`: {}", self.path(), self.message)
         }
     }
 }

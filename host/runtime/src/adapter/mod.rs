@@ -1,16 +1,17 @@
 //! The one serde adapter between QuantConnect's JSON and the types of the contract.
 //!
-//! The generated types derive serde's traits, and the catalog's [shapes](qchost_catalog::shape) say what each field is called
-//! in JSON and what forms it may come in. The two meet here, so that no type and no operation has
-//! code of its own. Fields are carried by position: a record's shape and its Rust type come from the same
-//! WIT, so no name is looked up on the Rust side.
+//! The generated types derive serde's traits, and the catalog's [shapes](qchost_catalog::shape) say
+//! what each field is called in JSON and what forms it may come in. The two meet here, so that no
+//! type and no operation has code of its own. Fields are carried by position: a record's shape and
+//! its Rust type come from the same WIT, so no name is looked up on the Rust side.
 //!
-//! What QuantConnect may send and the contract forgives: an absent or null field is `none` or an empty list; a map may come
-//! as an array when it is empty, and a list as an object when it has gaps; numbers may be text and text may
-//! be numbers. What it does not forgive is an answer that lacks what the contract promises.
+//! What QuantConnect may send and the contract forgives: an absent or null field is `none` or an
+//! empty list; a map may come as an array when it is empty, and a list as an object when it has
+//! gaps; numbers may be text and text may be numbers. What it does not forgive is an answer that
+//! lacks what the contract promises.
 //!
-//! Invariant: any JSON value gives a typed value or a [`Misfit`] with the path of what does not fit; nothing panics,
-//! and nothing of the server's is repeated in an error beyond 200 characters.
+//! Invariant: any JSON value gives a typed value or a [`Misfit`] with the path of what does not
+//! fit; nothing panics, and nothing of the server's is repeated in an error beyond 200 characters.
 
 mod decode;
 mod encode;
@@ -39,7 +40,10 @@ pub(crate) fn decode_answer<T: DeserializeOwned>(
     operation: &'static Operation,
     body: Value,
 ) -> Result<T, Misfit> {
-    let Some(ty) = operation.function().and_then(|function| function.result.as_ref()) else {
+    let Some(ty) = operation
+        .function()
+        .and_then(|function| function.result.as_ref())
+    else {
         return T::deserialize(serde::de::value::UnitDeserializer::new());
     };
     let mut selected = operation.select(body);

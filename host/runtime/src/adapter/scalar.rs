@@ -96,5 +96,8 @@ pub(super) fn figure(text: &str) -> Option<f64> {
         // Shifted in text: divided by 100, 12.3 would not be the nearest double to 0.123.
         digits.push_str("e-2");
     }
-    digits.parse().ok().filter(|number: &f64| number.is_finite())
+    digits
+        .parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite())
 }

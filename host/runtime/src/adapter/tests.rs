@@ -60,7 +60,10 @@ fn a_backtest_as_the_cloud_sends_it() {
     assert_eq!(backtest.tradeable_dates, Some(252));
     assert_eq!(
         backtest.parameter_set,
-        [("fast".to_owned(), "10".to_owned()), ("slow".to_owned(), "50".to_owned())]
+        [
+            ("fast".to_owned(), "10".to_owned()),
+            ("slow".to_owned(), "50".to_owned())
+        ]
     );
     let figures: Vec<_> = backtest
         .statistics
@@ -77,11 +80,17 @@ fn a_backtest_as_the_cloud_sends_it() {
         ]
     );
     let performance = backtest.total_performance.unwrap();
-    assert_eq!(performance.trade_statistics.unwrap().average_mae, Some(-3.5));
+    assert_eq!(
+        performance.trade_statistics.unwrap().average_mae,
+        Some(-3.5)
+    );
     assert!(performance.portfolio_statistics.is_none());
     let (window, figures) = &backtest.rolling_window[0];
     assert_eq!(window, "M1_20240131");
-    assert_eq!(figures.portfolio_statistics.as_ref().unwrap().sharpe_ratio, Some(1.5));
+    assert_eq!(
+        figures.portfolio_statistics.as_ref().unwrap().sharpe_ratio,
+        Some(1.5)
+    );
     let charts: Vec<_> = backtest.charts.iter().map(|chart| &chart.name).collect();
     assert_eq!(charts, ["Strategy Equity", "Drawdown"]);
 }
@@ -134,7 +143,10 @@ fn orders_carry_their_status_as_number_and_as_word() {
     assert!(matches!(first.direction, Some(OrderDirection::Sell)));
     assert_eq!(first.broker_id, ["7", "a"]);
     assert!(matches!(first.events[0].status, Some(OrderStatus::Filled)));
-    assert!(matches!(first.events[0].direction, Some(OrderDirection::Sell)));
+    assert!(matches!(
+        first.events[0].direction,
+        Some(OrderDirection::Sell)
+    ));
     let second = &page.orders[1];
     assert_eq!(second.id, 2);
     assert!(matches!(&second.type_, Some(OrderType::Other(kind)) if kind == "77"));
@@ -159,7 +171,10 @@ fn lists_that_come_as_objects_know_their_keys() {
     );
     assert!(empty.holdings.is_empty() && empty.cash.is_empty());
 
-    let nodes: ProjectNodes = answer("read_project_nodes", json!({ "nodes": [], "autoSelectNode": 1 }));
+    let nodes: ProjectNodes = answer(
+        "read_project_nodes",
+        json!({ "nodes": [], "autoSelectNode": 1 }),
+    );
     assert!(nodes.nodes.backtest.is_empty());
     assert_eq!(nodes.auto_select_node, Some(true));
 }
@@ -183,7 +198,10 @@ fn an_optimisation_has_its_figures_by_position() {
         figures,
         [("Alpha", Some(0.1)), ("Annual Variance", Some(0.3))]
     );
-    assert_eq!(backtest.parameter_set, [("fast".to_owned(), "5.5".to_owned())]);
+    assert_eq!(
+        backtest.parameter_set,
+        [("fast".to_owned(), "5.5".to_owned())]
+    );
     assert_eq!(backtest.equity[0].values, [Some(100_000.0)]);
     assert_eq!(optimization.runtime_statistics[0].value, Some(2.0));
     assert_eq!(optimization.runtime_statistics[1].value, None);
@@ -191,22 +209,26 @@ fn an_optimisation_has_its_figures_by_position() {
 
 #[test]
 fn what_does_not_fit_is_named_with_its_place() {
-    let project = json!({ "projects": [{ "projectId": 1, "name": "a" }, { "projectId": -1, "name": "b" }] });
+    let project =
+        json!({ "projects": [{ "projectId": 1, "name": "a" }, { "projectId": -1, "name": "b" }] });
     assert_eq!(
         misfit::<Vec<Project>>("read_project", project),
-        "`projects[1].projectId` expected a whole number from 0 to 4294967295, found -1"
+        "`projects[1].projectId`: expected a whole number from 0 to 4294967295, found -1"
     );
     assert_eq!(
         misfit::<Backtest>("read_backtest", json!({ "backtest": { "name": "a" } })),
-        "`backtest.backtestId` is missing"
+        "`backtest.backtestId`: missing"
     );
     assert_eq!(
         misfit::<Backtest>("read_backtest", json!({ "success": true })),
-        "`backtest` is missing"
+        "`backtest`: missing"
     );
     assert_eq!(
-        misfit::<Backtest>("read_backtest", json!({ "backtest": { "backtestId": "b", "statistics": { "Alpha": {} } } })),
-        "`backtest.statistics.Alpha` expected a text, found {}"
+        misfit::<Backtest>(
+            "read_backtest",
+            json!({ "backtest": { "backtestId": "b", "statistics": { "Alpha": {} } } })
+        ),
+        "`backtest.statistics.Alpha`: expected a text, found {}"
     );
     let long = misfit::<Backtest>(
         "read_backtest",
@@ -286,20 +308,25 @@ fn arguments_that_cannot_be_sent_say_why() {
     let command = |text: &str| {
         let mut arguments = Arguments::of(operation("create_live_command"));
         arguments.push(&7_u32).unwrap();
-        arguments.push(&text.to_owned()).map(|()| arguments.finish())
+        arguments
+            .push(&text.to_owned())
+            .map(|()| arguments.finish())
     };
     assert_eq!(
         Value::Object(command(r#"{"$type":"Order"}"#).unwrap()),
         json!({ "projectId": 7, "command": { "$type": "Order" } })
     );
     let error = command("{").unwrap_err().to_string();
-    assert!(error.starts_with("`command` is not JSON"), "{error}");
+    assert!(error.starts_with("`command`: not JSON"), "{error}");
 
     let mut arguments = Arguments::of(operation("create_backtest"));
     arguments.push(&7_u32).unwrap();
     arguments.push(&"c1".to_owned()).unwrap();
     arguments.push(&"Fast".to_owned()).unwrap();
-    let twice = vec![("a".to_owned(), "1".to_owned()), ("a".to_owned(), "2".to_owned())];
+    let twice = vec![
+        ("a".to_owned(), "1".to_owned()),
+        ("a".to_owned(), "2".to_owned()),
+    ];
     let error = arguments.push(&Some(twice)).unwrap_err().to_string();
-    assert_eq!(error, "`parameters.a` is there twice");
+    assert_eq!(error, "`parameters.a`: there twice");
 }

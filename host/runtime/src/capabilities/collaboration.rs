@@ -1,6 +1,8 @@
 //! Who works on a project: `quantconnect:api/collaboration`.
 
-use crate::contract::quantconnect::api::collaboration::{Collaborator, Error, Host, ProjectId, Team, add_to_linker};
+use crate::contract::quantconnect::api::collaboration::{
+    Collaborator, Error, Host, ProjectId, Team, add_to_linker,
+};
 
 capability! {
     create_project_collaborator(project_id: ProjectId, collaborator_user_id: String, collaboration_live_control: bool, collaboration_write: bool) -> Vec<Collaborator>;

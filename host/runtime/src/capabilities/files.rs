@@ -1,6 +1,8 @@
 //! The files of a project: `quantconnect:api/files`.
 
-use crate::contract::quantconnect::api::files::{Error, Host, ProjectFile, ProjectId, add_to_linker};
+use crate::contract::quantconnect::api::files::{
+    Error, Host, ProjectFile, ProjectId, add_to_linker,
+};
 
 capability! {
     create_file(project_id: ProjectId, name: String, content: Option<String>, code_source_id: Option<String>) -> ();

@@ -1,6 +1,8 @@
 //! Commands to running algorithms: `quantconnect:api/live-commands`.
 
-use crate::contract::quantconnect::api::live_commands::{Error, Host, Json, OrganizationId, ProjectId, add_to_linker};
+use crate::contract::quantconnect::api::live_commands::{
+    Error, Host, Json, OrganizationId, ProjectId, add_to_linker,
+};
 
 capability! {
     create_live_command(project_id: ProjectId, command: Json) -> ();

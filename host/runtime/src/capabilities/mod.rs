@@ -1,22 +1,22 @@
 //! The interfaces of `quantconnect:api`: one file an interface, one line an operation.
 //!
-//! A line names the function, its parameters and its result, as the generated trait wants them. Everything else
-//! follows by rule: a function is called like its tool, so the operation is found in the catalog by
-//! that name while the host is compiled, and arguments, answers and errors go through
-//! [`Calls::call`](crate::calls::Calls::call).
+//! A line names the function, its parameters and its result, as the generated trait wants them.
+//! Everything else follows by rule: a function is called like its tool, so the operation is found
+//! in the catalog by that name while the host is compiled, and arguments, answers and errors go
+//! through [`Calls::call`](crate::calls::Calls::call).
 //!
-//! Invariant: every operation of the catalog is bound here, and nothing else is. A line without an operation
-//! does not compile; an operation without a line fails a test.
+//! Invariant: every operation of the catalog is bound here, and nothing else is. A line without an
+//! operation does not compile; an operation without a line fails a test.
 
 use qchost_catalog::{OPERATIONS, Operation};
 use wasmtime::component::{HasSelf, Linker};
 
-use crate::contract::quantconnect::api::types;
 use crate::calls::Calls;
+use crate::contract::quantconnect::api::types;
 use crate::instance::Instance;
 
-/// Binds the functions of one interface to the operations of the same name, and, in braces, whatever function
-/// is more than one operation.
+/// Binds the functions of one interface to the operations of the same name, and, in braces,
+/// whatever function is more than one operation.
 macro_rules! capability {
     (
         $( $function:ident($($parameter:ident: $ty:ty),*) -> $answer:ty; )*

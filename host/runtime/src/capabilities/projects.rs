@@ -1,6 +1,8 @@
 //! Projects: `quantconnect:api/projects`.
 
-use crate::contract::quantconnect::api::projects::{Error, Host, Language, OrganizationId, Project, ProjectId, add_to_linker};
+use crate::contract::quantconnect::api::projects::{
+    Error, Host, Language, OrganizationId, Project, ProjectId, add_to_linker,
+};
 
 capability! {
     create_project(name: String, language: Language, organization_id: Option<OrganizationId>) -> Project;

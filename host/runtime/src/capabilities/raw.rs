@@ -1,4 +1,5 @@
-//! Any tool by its name: `quantconnect:api/raw`. A tool that the catalog knows is that operation for the gate.
+//! Any tool by its name: `quantconnect:api/raw`. A tool that the catalog knows is that operation
+//! for the gate.
 
 use serde_json::{Map, Value};
 

@@ -38,7 +38,10 @@ impl Given {
         let field = self.parameters.next().unwrap();
         let value = match (field.name, &field.ty) {
             ("request", Type::Record(_)) => self.arguments.take(),
-            _ => self.arguments.get_mut(field.json).map_or(Value::Null, Value::take),
+            _ => self
+                .arguments
+                .get_mut(field.json)
+                .map_or(Value::Null, Value::take),
         };
         decode(value, &field.ty)
     }
@@ -180,7 +183,11 @@ fn answered(ty: &'static Type) -> BoxedStrategy<Value> {
             .fold(
                 Just(Map::new()).boxed(),
                 |object: BoxedStrategy<Map<String, Value>>, field| {
-                    let name = if field.json == KEY { "name" } else { field.json };
+                    let name = if field.json == KEY {
+                        "name"
+                    } else {
+                        field.json
+                    };
                     (object, answered(&field.ty))
                         .prop_map(move |(mut object, value)| {
                             object.insert(name.to_owned(), value);
@@ -217,11 +224,15 @@ fn no_answer_panics_and_no_error_repeats_it_whole() {
     for bound in all() {
         let body = |value: Value| {
             // Put back where the operation will look for it.
-            bound.operation.answer.rsplit('.').fold(value, |value, step| match step {
-                "" => value,
-                "0" => json!([value]),
-                step => json!({ step: value }),
-            })
+            bound
+                .operation
+                .answer
+                .rsplit('.')
+                .fold(value, |value, step| match step {
+                    "" => value,
+                    "0" => json!([value]),
+                    step => json!({ step: value }),
+                })
         };
         let ty = bound.operation.function().unwrap().result.as_ref();
         let shaped = ty.map_or_else(|| any_json().boxed(), answered);

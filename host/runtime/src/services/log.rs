@@ -1,7 +1,8 @@
 //! `log`: lines of an agent in the host's log, under the target `plugin`.
 //!
-//! Invariant: a plugin can neither fill the log nor write into it as somebody else: lines are cut, counted by the second
-//! and stripped of control characters, and each carries the plugin's name and the invocation.
+//! Invariant: a plugin can neither fill the log nor write into it as somebody else: lines are cut,
+//! counted by the second and stripped of control characters, and each carries the plugin's name and
+//! the invocation.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -133,7 +134,10 @@ impl Lines {
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        let window = self.window.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let window = self
+            .window
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
         let left_out = std::mem::take(&mut window.left_out);
         self.report(left_out);
     }
@@ -144,7 +148,9 @@ impl Host for Arc<Lines> {
         let fields: Vec<_> = fields
             .iter()
             .take(FIELDS)
-            .map(|(name, value)| format!("{}={}", text::line(name, FIELD), text::line(value, FIELD)))
+            .map(|(name, value)| {
+                format!("{}={}", text::line(name, FIELD), text::line(value, FIELD))
+            })
             .collect();
         self.line(level, &message, &fields.join(" "));
     }

@@ -1,7 +1,7 @@
 //! The host's own services to an agent: `qchost:agent/*`.
 //!
-//! Invariant: none of them reaches QuantConnect except `workflow`, and that one only through the same
-//! [`Calls`](crate::calls::Calls) that the agent itself has.
+//! Invariant: none of them reaches QuantConnect except `workflow`, and that one only through the
+//! same [`Calls`](crate::calls::Calls) that the agent itself has.
 
 pub(crate) mod clock;
 pub(crate) mod config;

@@ -1,5 +1,5 @@
-//! `state`: what an agent remembers. The store is the gate's and blocks on the disk, so it is asked on a thread of its
-//! own.
+//! `state`: what an agent remembers. The store is the gate's and blocks on the disk, so it is asked
+//! on a thread of its own.
 
 use std::sync::Arc;
 
@@ -45,7 +45,9 @@ fn refused(error: Refused) -> StateError {
 
 impl Host for State {
     async fn get(&mut self, key: String) -> Result<Option<Entry>, StateError> {
-        let entry = self.ask(move |store, plugin| store.get(plugin, &key)).await?;
+        let entry = self
+            .ask(move |store, plugin| store.get(plugin, &key))
+            .await?;
         Ok(entry.map(|entry| Entry {
             value: entry.value,
             version: entry.version,
@@ -75,5 +77,63 @@ impl Host for State {
     async fn list_keys(&mut self, prefix: String) -> Result<Vec<String>, StateError> {
         self.ask(move |store, plugin| store.list_keys(plugin, &prefix))
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use qchost_gate::{Options, Profiles};
+
+    use super::*;
+    use crate::testing::nobody;
+
+    fn state(gate: &Gate, plugin: &str) -> State {
+        State {
+            gate: Some(gate.clone()),
+            plugin: plugin.into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_plugin_remembers_its_own_and_nothing_else() {
+        let gate = Gate::new(
+            Box::new(nobody()),
+            Options {
+                profiles: Profiles::default(),
+                state: StateStore::in_memory().unwrap(),
+                call_timeout: Duration::from_secs(1),
+            },
+        );
+        let (mut one, mut two) = (state(&gate, "one"), state(&gate, "two"));
+        let key = || "best/fast".to_owned();
+        assert_eq!(one.set(key(), vec![1]).await.unwrap(), 1);
+        assert_eq!(
+            one.compare_and_swap(key(), Some(1), vec![2]).await.unwrap(),
+            2
+        );
+        let stale = one.compare_and_swap(key(), Some(1), vec![3]).await;
+        assert!(matches!(stale, Err(StateError::Conflict(Some(2)))));
+        let entry = one.get(key()).await.unwrap().unwrap();
+        assert_eq!((entry.value, entry.version), (vec![2], 2));
+        assert_eq!(one.list_keys("best/".to_owned()).await.unwrap(), [key()]);
+
+        assert!(two.get(key()).await.unwrap().is_none());
+        assert!(two.list_keys(String::new()).await.unwrap().is_empty());
+        one.delete(key()).await.unwrap();
+        assert!(one.get(key()).await.unwrap().is_none());
+
+        let empty = one.set(String::new(), vec![]).await;
+        assert!(matches!(empty, Err(StateError::InvalidKey(_))));
+        let large = one.set(key(), vec![0; 2 << 20]).await;
+        assert!(matches!(large, Err(StateError::QuotaExceeded(_))));
+
+        let mut describing = State {
+            gate: None,
+            plugin: "one".into(),
+        };
+        let denied = describing.get(key()).await;
+        assert!(matches!(denied, Err(StateError::Unavailable(_))));
     }
 }

@@ -1,8 +1,9 @@
 //! `workflow`: work that the host does for an agent, many calls at a time.
 //!
-//! Each call inside is the very function that the agent itself could have called, so the gate decides on it as on any other.
-//! Everything runs inside the invocation's own future: when that is dropped, what was not sent yet never
-//! is, and what was sent is the gate's, which learns its outcome.
+//! Each call inside is the very function that the agent itself could have called, so the gate
+//! decides on it as on any other. Everything runs inside the invocation's own future: when that is
+//! dropped, what was not sent yet never is, and what was sent is the gate's, which learns its
+//! outcome.
 //!
 //! Invariant: one backtest of a batch never decides over another: each has its own result.
 
@@ -36,7 +37,8 @@ const BATCH: usize = 1000;
 enum Detail {
     /// All of it.
     Whole,
-    /// Its figures. What is left out is most of a real backtest's megabyte, and a batch has hundreds.
+    /// Its figures. What is left out is most of a real backtest's megabyte, and a batch has
+    /// hundreds.
     Figures,
 }
 
@@ -51,12 +53,7 @@ pub(crate) struct Workflow {
 }
 
 impl Workflow {
-    pub(crate) fn new(
-        calls: Calls,
-        progress: Reporter,
-        deadline: Instant,
-        parallel: u32,
-    ) -> Self {
+    pub(crate) fn new(calls: Calls, progress: Reporter, deadline: Instant, parallel: u32) -> Self {
         Self {
             calls,
             progress,
@@ -118,12 +115,7 @@ impl Workflow {
         self.patience.poll("the backtest", read, ended).await
     }
 
-    async fn read(
-        &self,
-        project: ProjectId,
-        id: &str,
-        detail: Detail,
-    ) -> Result<Backtest, Error> {
+    async fn read(&self, project: ProjectId, id: &str, detail: Detail) -> Result<Backtest, Error> {
         const READ: &qchost_catalog::Operation = operation("read_backtest");
         let mut arguments = Arguments::of(READ);
         arguments
@@ -135,12 +127,20 @@ impl Workflow {
                 trim(body);
             }
         };
-        self.calls.call_and_trim(READ, arguments.finish(), trim).await
+        self.calls
+            .call_and_trim(READ, arguments.finish(), trim)
+            .await
     }
 
     async fn item(self, project: ProjectId, compile: CompileId, item: Item) -> ItemResult {
         let outcome = self
-            .backtest(project, &compile, &item.name, &item.parameters, Detail::Figures)
+            .backtest(
+                project,
+                &compile,
+                &item.name,
+                &item.parameters,
+                Detail::Figures,
+            )
             .await;
         ItemResult {
             name: item.name,

@@ -17,11 +17,7 @@ use crate::contract::qchost::agent::workflow::{Batch, Error, Host as _, Item};
 use crate::contract::quantconnect::api::backtests::BacktestStatus;
 use crate::contract::quantconnect::api::compile::State;
 use crate::services::progress::{Progress, Reporter};
-
-#[path = "../../../tests/common/upstream.rs"]
-mod upstream;
-
-use upstream::{Scripted, Sent};
+use crate::testing::{Scripted, Sent};
 
 const ALL: &str = r#""workflow", "compile/*", "backtests/*""#;
 
@@ -83,7 +79,9 @@ fn cloud() -> Scripted {
                 match (*count, id.as_str()) {
                     (1, _) => Err(Failure::RateLimited { retry_after: None }),
                     (2, _) => Err(Failure::Unavailable("restarting".to_owned())),
-                    (3, _) => Ok(json!({ "backtest": { "backtestId": id, "status": "Running: 50%" } })),
+                    (3, _) => {
+                        Ok(json!({ "backtest": { "backtestId": id, "status": "Running: 50%" } }))
+                    }
                     (_, "broken") => Ok(
                         json!({ "backtest": { "backtestId": id, "status": "Runtime Error", "error": "1/0" } }),
                     ),
@@ -117,7 +115,9 @@ async fn each_backtest_of_a_batch_has_its_own_result() {
     assert_eq!(order, names);
     let status = |at: usize| results[at].outcome.as_ref().unwrap().status.clone();
     assert!(matches!(status(0), Some(BacktestStatus::Completed)));
-    assert!(matches!(&results[1].outcome, Err(Error::Rejected(why)) if why[0] == "no node is free"));
+    assert!(
+        matches!(&results[1].outcome, Err(Error::Rejected(why)) if why[0] == "no node is free")
+    );
     assert!(matches!(status(2), Some(BacktestStatus::RuntimeError)));
     assert!(matches!(&results[3].outcome, Err(Error::UnknownOutcome(_))));
     assert!(matches!(status(4), Some(BacktestStatus::Completed)));
@@ -162,7 +162,11 @@ async fn a_batch_carries_figures_and_a_single_backtest_everything() {
     }
     let sizes = |backtest: &super::Backtest| {
         let performance = backtest.total_performance.as_ref().unwrap();
-        (backtest.charts.len(), backtest.rolling_window.len(), performance.closed_trades.len())
+        (
+            backtest.charts.len(),
+            backtest.rolling_window.len(),
+            performance.closed_trades.len(),
+        )
     };
     assert_eq!(sizes(&one), (0, 0, 0));
     assert_eq!(sizes(&whole), (1, 1, 1));
@@ -219,10 +223,21 @@ async fn a_batch_ends_before_the_invocation_is_cut_off() {
     });
     let (mut workflow, _) = workflow(&gate(&upstream, ALL), 2);
     let begun = Instant::now();
-    let results = workflow.run_backtests(batch(&["a", "b", "c", "d"], 3)).await.unwrap();
+    let results = workflow
+        .run_backtests(batch(&["a", "b", "c", "d"], 3))
+        .await
+        .unwrap();
     assert!(begun.elapsed() < Duration::from_secs(2));
-    assert!(results.iter().all(|result| matches!(&result.outcome, Err(Error::TimedOut(_)))));
-    assert_eq!(upstream.count("create_backtest"), 3, "the fourth had no time left");
+    assert!(
+        results
+            .iter()
+            .all(|result| matches!(&result.outcome, Err(Error::TimedOut(_))))
+    );
+    assert_eq!(
+        upstream.count("create_backtest"),
+        3,
+        "the fourth had no time left"
+    );
 }
 
 #[tokio::test]
@@ -255,6 +270,12 @@ async fn a_batch_that_makes_no_sense_is_refused() {
     let many = vec!["a"; 1001];
     let error = workflow.run_backtests(batch(&many, 1)).await.unwrap_err();
     assert!(matches!(error, Error::InvalidArgument(_)), "{error:?}");
-    assert!(workflow.run_backtests(batch(&[], 1)).await.unwrap().is_empty());
+    assert!(
+        workflow
+            .run_backtests(batch(&[], 1))
+            .await
+            .unwrap()
+            .is_empty()
+    );
     assert!(upstream.sent().is_empty());
 }

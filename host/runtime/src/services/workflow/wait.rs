@@ -1,7 +1,7 @@
 //! Waiting for QuantConnect: how often to ask, what to put up with, and when to give up.
 //!
-//! Invariant: nothing is sent twice unless it is certain that the first time nothing was done, and nothing is
-//! sent when the invocation is about to end.
+//! Invariant: nothing is sent twice unless it is certain that the first time nothing was done, and
+//! nothing is sent when the invocation is about to end.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
