@@ -1,10 +1,10 @@
 //! The runtime: runs agents, each invocation in a fresh instance that can do nothing but what it is
 //! given.
 //!
-//! A component is [read and checked](loader), compiled [once](cache), and [run](execution) under
+//! A component is read and checked (`loader`), compiled once (`cache`), and run (`execution`) under
 //! limits of memory, of time on the processor and of time in all. What it imports of QuantConnect
-//! is [bound](capabilities) to the catalog by one line an operation, and every call goes to the
-//! [gate](qchost_gate::Gate). Values cross between Wasm and JSON through one [adapter].
+//! is bound (`capabilities`) to the catalog by one line an operation, and every call goes to the
+//! [gate](qchost_gate::Gate). Values cross between Wasm and JSON through one `adapter`.
 //!
 //! Invariant: a plugin can do nothing to the host. No trap, loop, allocation, output or timing of
 //! one takes another or the host down.

@@ -39,13 +39,21 @@ async fn each_kind_of_wrong_file_is_told_apart() {
     let cases: [(&str, &[u8], &str); 9] = [
         ("empty", b"", "the file is empty"),
         ("text", b"print('hello')", "it begins with `print('hello')`"),
-        ("garbage", &[0xde, 0xad, 0x1b, b'[', 0, 7], "not a WebAssembly component"),
+        (
+            "garbage",
+            &[0xde, 0xad, 0x1b, b'[', 0, 7],
+            "not a WebAssembly component",
+        ),
         ("wat", b"(component)", "text form"),
         ("core", &core, "core module"),
         ("head", &good[..6], "truncated"),
         ("half", &good[..good.len() / 2], "truncated"),
         ("bent", &bent, "not valid"),
-        ("other", &other_world(), "does not export `qchost:agent/guest@0.1.0` (it exports run)"),
+        (
+            "other",
+            &other_world(),
+            "does not export `qchost:agent/guest@0.1.0` (it exports run)",
+        ),
     ];
     for (name, bytes, words) in cases {
         let error = host.load(name, bytes, "").await.unwrap_err().to_string();
@@ -56,16 +64,28 @@ async fn each_kind_of_wrong_file_is_told_apart() {
     }
     assert!(host.runtime.plugins().is_empty());
 
-    let missing = host.runtime.load(manifest(host.home.path(), "missing", "")).await;
+    let missing = host
+        .runtime
+        .load(manifest(host.home.path(), "missing", ""))
+        .await;
     let error = missing.unwrap_err().to_string();
-    assert!(error.contains("missing.wasm: cannot read the component"), "{error}");
+    assert!(
+        error.contains("missing.wasm: cannot read the component"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn a_component_that_is_too_large_is_not_read() {
     let host = Host::with(&nobody(), |options| options.component = 1000);
-    let error = host.load("big", &Guest::echo().build(), "").await.unwrap_err();
-    assert!(matches!(error, LoadError::TooLarge { limit: 1000, .. }), "{error}");
+    let error = host
+        .load("big", &Guest::echo().build(), "")
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, LoadError::TooLarge { limit: 1000, .. }),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -76,7 +96,10 @@ async fn an_import_that_the_host_does_not_have_is_named() {
         "import acme:tools/teleport@1.0.0;",
         r#"(import "acme:tools/teleport@1.0.0" "go" (func))"#,
     );
-    let error = host.load("stranger", &stranger.build(), "").await.unwrap_err();
+    let error = host
+        .load("stranger", &stranger.build(), "")
+        .await
+        .unwrap_err();
     let LoadError::UnknownImport { import, .. } = &error else {
         panic!("{error}");
     };
@@ -88,7 +111,10 @@ async fn an_import_that_the_host_does_not_have_is_named() {
         r#"(import "wasi:http/outgoing-handler@0.2.0" "handle" (func))"#,
     );
     let error = host.load("caller", &caller.build(), "").await.unwrap_err();
-    assert!(error.to_string().contains("not offered by this version"), "{error}");
+    assert!(
+        error.to_string().contains("not offered by this version"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -113,7 +139,10 @@ async fn stray_exports_and_interfaces_of_types_alone_do_no_harm() {
         .more(r#"(func (export "init"))"#);
     let plugin = host.load("stray", &guest.build(), "").await.unwrap();
     assert!(plugin.exports().contains(&"init".to_owned()));
-    let types = plugin.imports().iter().find(|import| import.name == "quantconnect:api/types@0.1.0");
+    let types = plugin
+        .imports()
+        .iter()
+        .find(|import| import.name == "quantconnect:api/types@0.1.0");
     assert_eq!(types.unwrap().kind, Kind::Types);
 }
 
@@ -130,32 +159,79 @@ async fn a_description_is_checked() {
         ("upper", named("Upper"), "the plugin is called `Upper`"),
         ("blank", named(""), "the plugin is called ``"),
         ("long", named(&"x".repeat(65)), "at most 64"),
-        ("action", Guest::echo().actions(&[("a b", "{}")]), "an action is called `a b`"),
-        ("twice", Guest::echo().actions(&[act, act]), "two actions called `act`"),
-        ("json", Guest::echo().actions(&[("act", "{")]), "the input schema of `act`: it is not JSON"),
-        ("remote", Guest::echo().actions(&[("act", r#"{"$ref":"https://example.com/"}"#)]), "only within the schema"),
-        ("circle", Guest::echo().actions(&[("act", r##"{"$ref":"#"}"##)]), "circle"),
-        ("trap", Guest::echo().describe("unreachable"), "wasm `unreachable` instruction executed"),
-        ("loop", Guest::echo().describe("(loop $l (br $l)) unreachable"), "0.1 s on the processor"),
+        (
+            "action",
+            Guest::echo().actions(&[("a b", "{}")]),
+            "an action is called `a b`",
+        ),
+        (
+            "twice",
+            Guest::echo().actions(&[act, act]),
+            "two actions called `act`",
+        ),
+        (
+            "json",
+            Guest::echo().actions(&[("act", "{")]),
+            "the input schema of `act`: it is not JSON",
+        ),
+        (
+            "remote",
+            Guest::echo().actions(&[("act", r#"{"$ref":"https://example.com/"}"#)]),
+            "only within the schema",
+        ),
+        (
+            "circle",
+            Guest::echo().actions(&[("act", r##"{"$ref":"#"}"##)]),
+            "circle",
+        ),
+        (
+            "trap",
+            Guest::echo().describe("unreachable"),
+            "wasm `unreachable` instruction executed",
+        ),
+        (
+            "loop",
+            Guest::echo().describe("(loop $l (br $l)) unreachable"),
+            "0.1 s on the processor",
+        ),
     ];
     for (name, guest, words) in cases {
-        let error = host.load(name, &guest.build(), "").await.unwrap_err().to_string();
+        let error = host
+            .load(name, &guest.build(), "")
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(words), "{name}: {error}");
         assert_eq!(error.lines().count(), 1, "{name}: {error}");
     }
     let large = format!(r#"{{"description":"{}"}}"#, "x".repeat(60_000));
     let actions: Vec<_> = (0..8).map(|at| (format!("a{at}"), large.clone())).collect();
-    let actions: Vec<_> = actions.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    let actions: Vec<_> = actions
+        .iter()
+        .map(|(a, b)| (a.as_str(), b.as_str()))
+        .collect();
     let component = Guest::echo().actions(&actions).build();
-    let error = host.load("large", &component, "").await.unwrap_err().to_string();
-    assert!(error.contains("handed the host more than 262144 bytes"), "{error}");
+    let error = host
+        .load("large", &component, "")
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("handed the host more than 262144 bytes"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn a_pinned_component_is_the_only_one_that_loads() {
     let host = Host::new(&nobody());
     let component = Guest::echo().build();
-    let digest = host.load("free", &component, "").await.unwrap().digest().to_owned();
+    let digest = host
+        .load("free", &component, "")
+        .await
+        .unwrap()
+        .digest()
+        .to_owned();
     let pin = format!("digest = \"{digest}\"");
     host.load("pinned", &component, &pin).await.unwrap();
     let other = Guest::new("(call $digit (i32.const 1))").build();
@@ -170,7 +246,9 @@ async fn a_pinned_component_is_the_only_one_that_loads() {
 async fn a_load_that_fails_leaves_what_was_there() {
     let host = Host::new(&nobody());
     let config = "[config]\nversion = 1";
-    host.load("lab", &Guest::echo().build(), config).await.unwrap();
+    host.load("lab", &Guest::echo().build(), config)
+        .await
+        .unwrap();
     for (bytes, lines) in [
         (b"garbage".to_vec(), "[config]\nversion = 2"),
         (compiler("").build(), "[config]\nversion = 3"),
@@ -188,8 +266,8 @@ async fn a_load_that_fails_leaves_what_was_there() {
     assert!(matches!(gone, Err(InvokeError::UnknownPlugin { .. })));
 }
 
-/// Calls `create-compile` for project 7 and returns which case of the result it got: 0 for an answer,
-/// 1 and the case of the error otherwise.
+/// Calls `create-compile` for project 7 and returns which case of the result it got: 0 for an
+/// answer, 1 and the case of the error otherwise.
 fn compiler(more: &str) -> Guest {
     Guest::new(
         r#"(call $create_compile (i32.const 7) (i32.const 2048))
@@ -216,7 +294,10 @@ async fn what_no_grant_mentions_does_not_load_and_what_none_allows_is_not_sent()
     let error = host.load("lab", &component, "").await.unwrap_err();
     assert!(matches!(error, LoadError::Denied(_)), "{error}");
     let message = error.to_string();
-    assert!(message.contains("compile") && message.contains("allow = [\"compile/*\"]"), "{message}");
+    assert!(
+        message.contains("compile") && message.contains("allow = [\"compile/*\"]"),
+        "{message}"
+    );
 
     let reads = "[[grant]]\nname = \"reads\"\nallow = [\"compile/read-*\"]";
     host.load("lab", &component, reads).await.unwrap();
@@ -270,14 +351,29 @@ async fn a_caller_is_told_what_is_wrong_with_the_call() {
     let invoke = async |plugin: &str, action: &str, input| {
         host.runtime.invoke(plugin, action, input, None).await
     };
-    assert_eq!(invoke("lab", "count", json!({ "n": 1 })).await, Ok(json!({ "n": 1 })));
-    let error = invoke("lab", "count", json!({ "n": "x" })).await.unwrap_err().to_string();
-    assert!(error.starts_with("`lab.count`: the input does not fit at `/n`:"), "{error}");
+    assert_eq!(
+        invoke("lab", "count", json!({ "n": 1 })).await,
+        Ok(json!({ "n": 1 }))
+    );
+    let error = invoke("lab", "count", json!({ "n": "x" }))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("`lab.count`: the input does not fit at `/n`:"),
+        "{error}"
+    );
     let error = invoke("lab", "count", json!(null)).await.unwrap_err();
     assert!(matches!(error, InvokeError::InvalidInput { .. }), "{error}");
-    let error = invoke("lab", "cuont", json!({})).await.unwrap_err().to_string();
+    let error = invoke("lab", "cuont", json!({}))
+        .await
+        .unwrap_err()
+        .to_string();
     assert_eq!(error, "`lab` has no action `cuont`; it has: count");
-    let error = invoke("lap", "count", json!({})).await.unwrap_err().to_string();
+    let error = invoke("lap", "count", json!({}))
+        .await
+        .unwrap_err()
+        .to_string();
     assert_eq!(error, "there is no plugin `lap`; loaded are: lab");
     let long = json!({ "n": 1, "x": "x".repeat(5 << 20) });
     let error = invoke("lab", "count", long).await.unwrap_err().to_string();
@@ -291,7 +387,10 @@ async fn what_a_plugin_returns_is_checked() {
     let garbled = Guest::new("(call $ok (i32.const 4096) (i32.const 7))").more(text);
     host.load("garbled", &garbled.build(), "").await.unwrap();
     let error = host.runtime.invoke("garbled", "act", json!({}), None).await;
-    assert!(matches!(error, Err(InvokeError::InvalidOutput { .. })), "{error:?}");
+    assert!(
+        matches!(error, Err(InvokeError::InvalidOutput { .. })),
+        "{error:?}"
+    );
 
     let failing = Guest::new("(call $fail (i32.const 4096) (i32.const 7))").more(text);
     host.load("failing", &failing.build(), "").await.unwrap();
@@ -301,10 +400,19 @@ async fn what_a_plugin_returns_is_checked() {
     };
     assert_eq!(failure, Failure::Failed("no json".to_owned()));
 
-    host.load("echo", &Guest::echo().build(), "[limits]\noutput = \"1KiB\"").await.unwrap();
+    host.load(
+        "echo",
+        &Guest::echo().build(),
+        "[limits]\noutput = \"1KiB\"",
+    )
+    .await
+    .unwrap();
     let long = json!("x".repeat(2000));
     let error = host.runtime.invoke("echo", "act", long, None).await;
-    assert!(matches!(error, Err(InvokeError::OutputTooLarge { limit: 1024, .. })), "{error:?}");
+    assert!(
+        matches!(error, Err(InvokeError::OutputTooLarge { limit: 1024, .. })),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -316,24 +424,45 @@ async fn a_component_can_be_looked_at_without_a_manifest() {
     assert_eq!(seen.problem, None);
     assert_eq!(seen.description.unwrap().actions[0].name, "act");
     assert!(seen.digest.starts_with("sha256:") && seen.size > 0 && seen.compiled > 0);
-    assert!(seen.exports.contains(&"qchost:agent/guest@0.1.0".to_owned()));
+    assert!(
+        seen.exports
+            .contains(&"qchost:agent/guest@0.1.0".to_owned())
+    );
 
     let path = host.file("other.wasm", &other_world());
     let seen = host.runtime.inspect(&path).await.unwrap();
     assert!(seen.problem.unwrap().contains("no agent"));
     assert!(seen.description.is_none());
-    assert!(host.runtime.inspect(&host.file("x.wasm", b"x")).await.is_err());
+    assert!(
+        host.runtime
+            .inspect(&host.file("x.wasm", b"x"))
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
 async fn compiled_code_outlives_the_host() {
     let first = Host::new(&nobody());
     first.load("lab", &Guest::echo().build(), "").await.unwrap();
-    let entries = || std::fs::read_dir(first.home.path().join("cache")).unwrap().count();
+    let entries = || {
+        std::fs::read_dir(first.home.path().join("cache"))
+            .unwrap()
+            .count()
+    };
     assert_eq!(entries(), 1);
-    let options = Options::new(first.home.path().join("cache"), first.home.path().join("key"));
+    let options = Options::new(
+        first.home.path().join("cache"),
+        first.home.path().join("key"),
+    );
     let second = Runtime::new(first.gate.clone(), options).unwrap();
-    second.load(manifest(first.home.path(), "lab", "")).await.unwrap();
+    second
+        .load(manifest(first.home.path(), "lab", ""))
+        .await
+        .unwrap();
     assert_eq!(entries(), 1);
-    assert_eq!(second.invoke("lab", "act", json!(2), None).await, Ok(json!(2)));
+    assert_eq!(
+        second.invoke("lab", "act", json!(2), None).await,
+        Ok(json!(2))
+    );
 }

@@ -1,4 +1,5 @@
-//! Hostile plugins: what they try does not work, and neither the host nor a plugin beside them notices.
+//! Hostile plugins: what they try does not work, and neither the host nor a plugin beside them
+//! notices.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,10 +25,15 @@ const FOR_EVER: &str = "(loop $l (br $l)) unreachable";
 
 /// Invokes a hostile plugin, and then one beside it that must still work.
 async fn attack(host: &Host, guest: &Guest, lines: &str) -> Result<Value, InvokeError> {
-    host.load("neighbour", &Guest::echo().build(), "").await.unwrap();
+    host.load("neighbour", &Guest::echo().build(), "")
+        .await
+        .unwrap();
     host.load("hostile", &guest.build(), lines).await.unwrap();
     let outcome = host.runtime.invoke("hostile", "act", json!({}), None).await;
-    let beside = host.runtime.invoke("neighbour", "act", json!("well"), None).await;
+    let beside = host
+        .runtime
+        .invoke("neighbour", "act", json!("well"), None)
+        .await;
     assert_eq!(beside, Ok(json!("well")));
     outcome
 }
@@ -83,15 +89,20 @@ async fn there_is_no_file_to_open() {
     const FILES: &str = "package wasi:filesystem@0.2.0;
         interface types { resource descriptor; }
         interface preopens { use types.{descriptor}; get-directories: func() -> list<tuple<descriptor, string>>; }";
-    let guest =
-        Guest::new("(call $get (i32.const 2048)) (call $digit (i32.load (i32.const 2052)))")
-            .package(FILES)
-            .import(
-                "import wasi:filesystem/preopens@0.2.0;",
-                r#"(import "wasi:filesystem/preopens@0.2.0" "get-directories" (func $get (param i32)))"#,
-            );
+    let guest = Guest::new(
+        "(call $get (i32.const 2048)) (call $digit (i32.load (i32.const 2052)))",
+    )
+    .package(FILES)
+    .import(
+        "import wasi:filesystem/preopens@0.2.0;",
+        r#"(import "wasi:filesystem/preopens@0.2.0" "get-directories" (func $get (param i32)))"#,
+    );
     let outcome = attack(&Host::new(&nobody()), &guest, "").await;
-    assert_eq!(outcome, Ok(json!(0)), "every file is opened below a folder, and there is none");
+    assert_eq!(
+        outcome,
+        Ok(json!(0)),
+        "every file is opened below a folder, and there is none"
+    );
 }
 
 const SOCKETS: &str = "package wasi:sockets@0.2.0;
@@ -141,7 +152,10 @@ async fn sockets_and_names_are_refused() {
                 &format!(r#"(import "wasi:sockets/{kind}-create-socket@0.2.0" "create-{kind}-socket" (func $create (param i32 i32)))"#),
             );
         let outcome = attack(&host, &guest, "").await;
-        assert!(matches!(outcome, Ok(Value::Number(ref code)) if code.as_u64() >= Some(10)), "{kind}: {outcome:?}");
+        assert!(
+            matches!(outcome, Ok(Value::Number(ref code)) if code.as_u64() >= Some(10)),
+            "{kind}: {outcome:?}"
+        );
     }
     let guest = Guest::new(&format!(
         "(call $resolve (call $network) (i32.const 4096) (i32.const 9) (i32.const 2048)) {CODE}"
@@ -157,7 +171,10 @@ async fn sockets_and_names_are_refused() {
     )
     .more(r#"(data (i32.const 4096) "localhost")"#);
     let outcome = attack(&host, &guest, "").await;
-    assert!(matches!(outcome, Ok(Value::Number(ref code)) if code.as_u64() >= Some(10)), "{outcome:?}");
+    assert!(
+        matches!(outcome, Ok(Value::Number(ref code)) if code.as_u64() >= Some(10)),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test]
@@ -173,22 +190,37 @@ async fn a_loop_without_end_is_stopped() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn loops_on_every_processor_hold_up_nobody() {
     let host = Arc::new(Host::new(&nobody()));
-    host.load("neighbour", &Guest::echo().build(), "").await.unwrap();
-    host.load("hostile", &Guest::new(FOR_EVER).build(), "[limits]\ncpu = \"1s\"")
+    host.load("neighbour", &Guest::echo().build(), "")
         .await
         .unwrap();
+    host.load(
+        "hostile",
+        &Guest::new(FOR_EVER).build(),
+        "[limits]\ncpu = \"1s\"",
+    )
+    .await
+    .unwrap();
     let loops: Vec<_> = (0..4)
         .map(|_| {
             let host = Arc::clone(&host);
-            tokio::spawn(async move { host.runtime.invoke("hostile", "act", json!({}), None).await })
+            tokio::spawn(
+                async move { host.runtime.invoke("hostile", "act", json!({}), None).await },
+            )
         })
         .collect();
     let mut served = 0;
     while loops.iter().any(|run| !run.is_finished()) {
         let begun = Instant::now();
-        let output = host.runtime.invoke("neighbour", "act", json!(served), None).await;
+        let output = host
+            .runtime
+            .invoke("neighbour", "act", json!(served), None)
+            .await;
         assert_eq!(output, Ok(json!(served)));
-        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            begun.elapsed()
+        );
         served += 1;
     }
     assert!(served > 10, "{served}");
@@ -199,7 +231,8 @@ async fn loops_on_every_processor_hold_up_nobody() {
 
 #[tokio::test]
 async fn allocation_without_end_is_stopped() {
-    let grow = "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
+    let grow =
+        "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
     let host = Host::new(&nobody());
     let outcome = attack(&host, &Guest::new(grow), "[limits]\nmemory = \"8MiB\"").await;
     assert_eq!(stopped(outcome), Stopped::OutOfMemory { limit: 8 << 20 });
@@ -214,7 +247,8 @@ async fn allocation_without_end_is_stopped() {
 
 #[tokio::test]
 async fn the_memory_of_all_plugins_together_is_bounded() {
-    let grow = "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
+    let grow =
+        "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
     let host = Host::with(&nobody(), |options| options.memory = 4 << 20);
     let outcome = attack(&host, &Guest::new(grow), "[limits]\nmemory = \"1GiB\"").await;
     assert_eq!(stopped(outcome), Stopped::HostOutOfMemory);
@@ -350,5 +384,9 @@ async fn a_write_that_was_sent_has_its_outcome_although_its_plugin_is_gone() {
     assert!(matches!(stopped(outcome), Stopped::Wall { .. }));
     assert_eq!((upstream.sent().len(), upstream.answered()), (1, 0));
     host.gate.idle().await;
-    assert_eq!(upstream.answered(), 1, "the gate waited for what the plugin could not");
+    assert_eq!(
+        upstream.answered(),
+        1,
+        "the gate waited for what the plugin could not"
+    );
 }

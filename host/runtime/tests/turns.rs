@@ -38,7 +38,10 @@ fn slow(wait: Duration) -> Scripted {
 async fn until(what: impl Fn() -> bool) {
     let begun = Instant::now();
     while !what() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "it never came to pass");
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "it never came to pass"
+        );
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
@@ -47,9 +50,13 @@ async fn until(what: impl Fn() -> bool) {
 async fn a_plugin_runs_as_often_at_a_time_as_its_manifest_allows() {
     let upstream = slow(Duration::from_millis(200));
     let host = Arc::new(Host::with(&upstream, |options| options.queue = 1));
-    host.load("lab", &waits(), &format!("{GRANT}\n[limits]\nconcurrency = 2"))
-        .await
-        .unwrap();
+    host.load(
+        "lab",
+        &waits(),
+        &format!("{GRANT}\n[limits]\nconcurrency = 2"),
+    )
+    .await
+    .unwrap();
     let run = || {
         let host = Arc::clone(&host);
         tokio::spawn(async move { host.runtime.invoke("lab", "act", json!({}), None).await })
@@ -118,14 +125,24 @@ async fn a_host_that_ends_cuts_off_what_takes_too_long() {
 async fn a_caller_that_goes_away_takes_its_invocation_along() {
     let upstream = slow(Duration::from_millis(300));
     let host = Host::new(&upstream);
-    host.load("lab", &waits(), &format!("{GRANT}\n[limits]\nconcurrency = 1"))
-        .await
-        .unwrap();
+    host.load(
+        "lab",
+        &waits(),
+        &format!("{GRANT}\n[limits]\nconcurrency = 1"),
+    )
+    .await
+    .unwrap();
     let gone = host.runtime.invoke("lab", "act", json!({}), None);
-    tokio::time::timeout(Duration::from_millis(100), gone).await.unwrap_err();
+    tokio::time::timeout(Duration::from_millis(100), gone)
+        .await
+        .unwrap_err();
     // Its turn is free again at once, though its call is still under way.
     let begun = Instant::now();
     let output = host.runtime.invoke("lab", "act", json!({}), None).await;
     assert_eq!(output, Ok(json!(1)));
-    assert!(begun.elapsed() < Duration::from_millis(600), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_millis(600),
+        "{:?}",
+        begun.elapsed()
+    );
 }

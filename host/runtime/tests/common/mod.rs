@@ -1,8 +1,8 @@
 //! A runtime with a scripted connection, and plugins written as WebAssembly text.
 //!
-//! A plugin is a core module in text form around the body of its `invoke`, turned into a component against the contract in
-//! `wit/`. The body finds the action and the input in its parameters and leaves the address of its result, for which
-//! there are `$ok`, `$digit` and `$fail`.
+//! A plugin is a core module in text form around the body of its `invoke`, turned into a component
+//! against the contract in `wit/`. The body finds the action and the input in its parameters and
+//! leaves the address of its result, for which there are `$ok`, `$digit` and `$fail`.
 
 #![allow(dead_code)] // Each test file uses a part of it.
 
@@ -249,7 +249,8 @@ impl Guest {
         );
         let package = resolve.push_str("guest.wit", &world).unwrap();
         let world = resolve.select_world(&[package], Some("guest")).unwrap();
-        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
+        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
+            .unwrap();
         ComponentEncoder::default()
             .validate(true)
             .module(&module)
@@ -277,7 +278,10 @@ impl Data {
         let at = self.next;
         let escaped: String = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
         writeln!(self.segments, "(data (i32.const {at}) \"{escaped}\")").unwrap();
-        self.next += u32::try_from(bytes.len()).unwrap().next_multiple_of(8).max(8);
+        self.next += u32::try_from(bytes.len())
+            .unwrap()
+            .next_multiple_of(8)
+            .max(8);
         at
     }
 
