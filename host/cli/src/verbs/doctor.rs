@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use qchost_catalog::{Failure, OPERATIONS};
+use qchost_catalog::{Call, Failure, OPERATIONS, Target, Upstream as _, by_tool};
 use qchost_quantconnect::{Probe, RestClient};
 use serde::Serialize;
+use serde_json::Map;
 
 use crate::accounts::{self, Connections};
 use crate::config::Config;
@@ -185,10 +186,13 @@ async fn all_accounts(config: &Config, report: &mut Report) {
             accounts::prepare(only.iter().map(|(name, account)| (name.as_str(), *account))).await;
         match prepared {
             Ok(connections) => {
-                if let Some(rest) = connections.rest.get(name) {
-                    cloud(name, rest, report).await;
+                let reached = connection(name, &connections, report).await;
+                match connections.rest.get(name) {
+                    Some(rest) => cloud(name, rest, report).await,
+                    // The cloud is behind another server: only through it can be asked.
+                    None if reached => through_server(name, &connections, report).await,
+                    None => {}
                 }
-                connection(name, &connections, report).await;
                 connections.accounts.close().await;
             }
             Err(error) => report.add(
@@ -223,13 +227,7 @@ async fn cloud(name: &str, rest: &RestClient, report: &mut Report) {
             ),
         ),
         Err(failure) => {
-            let fix = match &failure {
-                Failure::Rejected(_) => {
-                    "check the user id and the API token; both are on the account page of QuantConnect"
-                }
-                Failure::RateLimited { .. } => "wait, and make fewer calls",
-                _ => "check the network and the base URL",
-            };
+            let fix = fix(&failure);
             report.add(
                 what,
                 Mark::Failed,
@@ -291,8 +289,41 @@ async fn cloud(name: &str, rest: &RestClient, report: &mut Report) {
     }
 }
 
+/// Authentication and rate limit, as far as a call through the account's own MCP server tells. Its
+/// machine's clock cannot be seen from here.
+async fn through_server(name: &str, connections: &Connections, report: &mut Report) {
+    let Some(operation) = by_tool("read_account") else {
+        return;
+    };
+    let call = Call {
+        account: name,
+        target: Target::Known(operation),
+        arguments: Map::new(),
+        deadline: Instant::now() + PATIENCE,
+    };
+    let what = format!("account {name}: authentication");
+    match connections.accounts.call(call).await {
+        Ok(_) => report.ok(what, "a call through the MCP server was accepted"),
+        Err(failure) => {
+            let fix = fix(&failure).to_owned();
+            report.add(what, Mark::Failed, failure.to_string(), Some(fix));
+        }
+    }
+}
+
+/// What to do about a call that failed.
+fn fix(failure: &Failure) -> &'static str {
+    match failure {
+        Failure::Rejected(_) => {
+            "check the user id and the API token; both are on the account page of QuantConnect"
+        }
+        Failure::RateLimited { .. } => "wait, and make fewer calls",
+        _ => "check the network and the base URL",
+    }
+}
+
 /// Whether the MCP server can be reached and has the tools.
-async fn connection(name: &str, connections: &Connections, report: &mut Report) {
+async fn connection(name: &str, connections: &Connections, report: &mut Report) -> bool {
     let what = format!("account {name}: connection");
     match connections
         .accounts
@@ -302,7 +333,7 @@ async fn connection(name: &str, connections: &Connections, report: &mut Report) 
         Ok(health) => {
             let Some(server) = health.server else {
                 report.ok(what, health.connection);
-                return;
+                return true;
             };
             let finding = format!(
                 "{}: {} {}, MCP {}, {} tools",
@@ -318,15 +349,18 @@ async fn connection(name: &str, connections: &Connections, report: &mut Report) 
             } else {
                 report.ok(what, finding);
             }
+            true
         }
-        Err(failure) => report.add(
-            what,
-            Mark::Failed,
-            failure.to_string(),
-            Some(
-                "run the account's command by hand, or open its address, and see what it says"
-                    .to_owned(),
-            ),
-        ),
+        Err(failure) => {
+            let fix =
+                "run the account's command by hand, or open its address, and see what it says";
+            report.add(
+                what,
+                Mark::Failed,
+                failure.to_string(),
+                Some(fix.to_owned()),
+            );
+            false
+        }
     }
 }

@@ -250,3 +250,28 @@ fn killing_and_restarting_the_http_server_in_mid_sweep_loses_no_finished_result(
     let ran = sweep.wait();
     judge(&ran, before, &cloud);
 }
+
+#[test]
+fn doctor_asks_through_the_server_whether_the_token_is_good() {
+    let cloud = Cloud::start();
+    let folder = folder(&stdio(cloud.url()));
+    let finding = |ran: &Ran| {
+        let checks = ran.json();
+        let mut checks = checks.as_array().unwrap().iter();
+        let what = "account research: authentication";
+        checks.find(|check| check["what"] == what).unwrap().clone()
+    };
+    let ran = folder.run(&["--json", "doctor"]);
+    assert_eq!(finding(&ran)["mark"], "ok", "{ran:?}");
+
+    let mut command = folder.command(&["--json", "doctor"]);
+    command.env("QUANTCONNECT_API_TOKEN", "another-token");
+    let ran = Process::start(command, folder.path()).wait();
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    let failed = finding(&ran);
+    assert_eq!(failed["mark"], "failed", "{failed}");
+    assert!(
+        failed["fix"].as_str().unwrap().contains("API token"),
+        "{failed}"
+    );
+}
