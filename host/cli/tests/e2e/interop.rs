@@ -256,7 +256,7 @@ fn doctor_asks_through_the_server_whether_the_token_is_good() {
     let cloud = Cloud::start();
     let folder = folder(&stdio(cloud.url()));
     let finding = |ran: &Ran| {
-        let checks = ran.json();
+        let checks: Value = serde_json::from_str(&ran.stdout).unwrap();
         let mut checks = checks.as_array().unwrap().iter();
         let what = "account research: authentication";
         checks.find(|check| check["what"] == what).unwrap().clone()
