@@ -188,13 +188,10 @@ impl Config {
         match (name, self.account.len()) {
             (Some(name), _) if self.account.contains_key(name) => Ok(name),
             (None, 1) => Ok(self.account.keys().next().map_or("", String::as_str)),
+            (_, 0) => bail!("no account is configured; add [account.NAME] to the configuration"),
             (asked, _) => {
                 let known: Vec<_> = self.account.keys().map(String::as_str).collect();
-                let known = if known.is_empty() {
-                    "none".to_owned()
-                } else {
-                    known.join(", ")
-                };
+                let known = known.join(", ");
                 match asked {
                     Some(name) => bail!("there is no account `{name}`; configured are: {known}"),
                     None => bail!("name an account with --account; configured are: {known}"),

@@ -173,7 +173,7 @@ async fn reach(config: &Config, request: Request, display: &mut Display) -> Resu
     let told = signals::ended();
     let result = tokio::select! {
         result = by_host(&host, request, |progress| display.report(progress)) => result,
-        () = told => Err(anyhow!("told to end before it was done; calls that were sent have ended, and their outcomes are in the log")),
+        () = told => Err(anyhow!("told to end before it was done; what was sent is not undone: read the state before you try again")),
     };
     host.close(Duration::ZERO).await;
     result

@@ -157,6 +157,8 @@ pub fn words(error: &anyhow::Error) -> String {
             words = format!("{words}: {cause}");
         }
     }
+    // A remedy that is a block of TOML ends its last line.
+    words.truncate(words.trim_end().len());
     words
 }
 

@@ -36,12 +36,13 @@ pub async fn by_host(host: &Host, account: &str, tool: &str, arguments: Value) -
         bail!("the arguments of a tool are a JSON object");
     };
     if qchost_catalog::by_tool(tool).is_none() {
-        let near = qchost_gate::nearest(
-            tool,
-            qchost_catalog::OPERATIONS
-                .iter()
-                .map(|operation| operation.tool),
-        );
+        // Manifests and components know the same operations by another name.
+        let near = qchost_catalog::by_name(tool)
+            .map(|operation| operation.tool)
+            .or_else(|| {
+                let tools = qchost_catalog::OPERATIONS.iter();
+                qchost_gate::nearest(tool, tools.map(|operation| operation.tool))
+            });
         return Err(match near {
             Some(near) => anyhow!("there is no tool `{tool}`; did you mean `{near}`?"),
             None => anyhow!("there is no tool `{tool}`; `qchost mcp` serves the list"),

@@ -156,7 +156,7 @@ fn plugins(config: &Config, report: &mut Report) {
                         format!("manifest {}", path.display()),
                         Mark::Failed,
                         words(&error),
-                        Some("mend it, then: qchost validate".to_owned()),
+                        Some(format!("mend it, then: qchost validate {}", path.display())),
                     ),
                 }
             }
