@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use qchost_catalog::BoxFuture;
 use qchost_emulator::Emulator;
 use qchost_quantconnect::{CLOUD, Credentials, Options, RestClient, RestOptions, Server};
 use qchost_upstream::{
-    Account as Connected, AccountOptions, Accounts, Connector, HttpConnector, PipeConnector,
-    StdioConnector,
+    Account as Connected, AccountOptions, Accounts, ConnectError, Connection, Connector,
+    HttpConnector, PipeConnector, StdioConnector,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Account, Variable};
+use crate::output::words;
 
 /// The pipe to the embedded server, in bytes each way: a large answer in one piece.
 const PIPE: usize = 1 << 20;
@@ -25,25 +27,51 @@ pub struct Connections {
     emulators: Vec<Emulator>,
     /// The REST API behind each embedded account, for `doctor`.
     pub rest: BTreeMap<String, RestClient>,
+    /// Accounts that cannot be used, and why.
+    pub problems: BTreeMap<String, anyhow::Error>,
 }
 
-/// Prepares the connection of every account. Nothing is connected yet, but emulators run.
+/// The connection of an account that cannot be used: a variable that is not set, a malformed address.
+struct Unusable(String);
+
+impl Connector for Unusable {
+    fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>> {
+        Box::pin(async { Err(ConnectError::Permanent(self.0.clone())) })
+    }
+
+    fn describe(&self) -> String {
+        self.0.clone()
+    }
+
+    fn secrets(&self) -> Vec<SecretString> {
+        Vec::new()
+    }
+}
+
+/// Prepares the connection of every account. Nothing is connected yet, but emulators run. An account
+/// that cannot be used takes no other one down: its calls fail, and say why.
 pub async fn prepare<'a>(
     accounts: impl IntoIterator<Item = (&'a str, &'a Account)>,
 ) -> Result<Connections> {
     let mut emulators = Vec::new();
     let mut rest = BTreeMap::new();
+    let mut problems = BTreeMap::new();
     let mut connected = Vec::new();
     for (name, account) in accounts {
         let (connector, options) = connector(name, account, &mut emulators, &mut rest)
             .await
-            .with_context(|| format!("account `{name}`"))?;
+            .unwrap_or_else(|error| {
+                let unusable = Unusable(format!("account `{name}`: {}", words(&error)));
+                problems.insert(name.to_owned(), error);
+                (Arc::new(unusable), AccountOptions::default())
+            });
         connected.push(Connected::new(name, connector, options));
     }
     Ok(Connections {
         accounts: Accounts::new(connected)?,
         emulators,
         rest,
+        problems,
     })
 }
 

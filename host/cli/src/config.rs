@@ -31,6 +31,9 @@ pub struct Config {
     /// Brokerage and data-provider profiles by name.
     #[serde(default)]
     pub brokerage: BTreeMap<String, Profile>,
+    /// The file it was read from, with every link followed; empty if there is none.
+    #[serde(skip)]
+    pub path: PathBuf,
 }
 
 /// How strict the host is.
@@ -150,6 +153,7 @@ impl Config {
             );
         }
         let folder = path.parent().unwrap_or(Path::new(""));
+        config.path = path.canonicalize()?;
         config.plugins = folder.join(&config.plugins);
         config.data = config.data.map(|data| folder.join(data));
         config.cache = config.cache.map(|cache| folder.join(cache));

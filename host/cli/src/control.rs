@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use futures::{SinkExt as _, StreamExt as _};
 use qchost_runtime::Progress;
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,15 @@ const MAX_LINE: usize = 64 << 20;
 /// How long to wait for a data folder that another process uses.
 const PATIENCE: Duration = Duration::from_secs(10);
 const BETWEEN_TRIES: Duration = Duration::from_millis(100);
+
+/// What a client sends.
+#[derive(Debug, Serialize, Deserialize)]
+struct Letter {
+    /// The client's configuration. Two of them can share a data folder, and what is meant for
+    /// the accounts of one must not be done with those of the other.
+    config: PathBuf,
+    request: Request,
+}
 
 /// What a client asks for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -107,7 +116,15 @@ async fn answer(stream: UnixStream, host: &Host) -> Result<()> {
     let request = lines.next().await.context("nothing was asked")??;
     let (reports, mut reported) = mpsc::unbounded_channel();
     let work = async {
-        let request = serde_json::from_str(&request).context("the request cannot be read")?;
+        let Letter { config, request } =
+            serde_json::from_str(&request).context("the request cannot be read")?;
+        ensure!(
+            config == host.config,
+            "the host that runs on this `data` folder has another configuration, {}, and not {}; give each \
+             configuration a `data` folder of its own",
+            host.config.display(),
+            config.display()
+        );
         // A client that is gone is noticed below.
         let report = |progress: &Progress| drop(reports.send(progress.clone()));
         by_host(host, request, report).await
@@ -154,9 +171,13 @@ pub async fn perform(config: &Config, request: Request, output: Output) -> Resul
 async fn reach(config: &Config, request: Request, display: &mut Display) -> Result<Value> {
     let data = config.data()?;
     private_folder(&data)?;
+    let letter = Letter {
+        config: config.path.clone(),
+        request,
+    };
     let begun = Instant::now();
     let lock = loop {
-        if let Some(value) = ask(&data, &request, display).await? {
+        if let Some(value) = ask(&data, &letter, display).await? {
             return Ok(value);
         }
         match Lock::take(&data) {
@@ -166,6 +187,7 @@ async fn reach(config: &Config, request: Request, display: &mut Display) -> Resu
             Err(_) => tokio::time::sleep(BETWEEN_TRIES).await,
         }
     };
+    let Letter { request, .. } = letter;
     let mut host = Host::open(config, lock).await?;
     if !matches!(request, Request::Call { .. }) {
         host.load_all(config).await?;
@@ -175,17 +197,22 @@ async fn reach(config: &Config, request: Request, display: &mut Display) -> Resu
         result = by_host(&host, request, |progress| display.report(progress)) => result,
         () = told => Err(anyhow!("told to end before it was done; what was sent is not undone: read the state before you try again")),
     };
-    host.close(Duration::ZERO).await;
+    // Told once more, it ends at once.
+    let told = signals::ended();
+    tokio::select! {
+        _ = host.close(Duration::ZERO) => {}
+        () = told => {}
+    }
     result
 }
 
 /// Asks the host of a data folder; `None` if none runs.
-async fn ask(data: &Path, request: &Request, display: &mut Display) -> Result<Option<Value>> {
+async fn ask(data: &Path, letter: &Letter, display: &mut Display) -> Result<Option<Value>> {
     let Ok(stream) = UnixStream::connect(socket(data)).await else {
         return Ok(None);
     };
     let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
-    lines.send(serde_json::to_string(request)?).await?;
+    lines.send(serde_json::to_string(letter)?).await?;
     while let Some(line) = lines.next().await {
         match serde_json::from_str(&line?)? {
             Reply::Progress { fraction, message } => {

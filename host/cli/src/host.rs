@@ -31,6 +31,8 @@ pub struct Host {
     pub connections: Connections,
     /// What became of each manifest, in the order of the files.
     pub plugins: Vec<Loaded>,
+    /// The file of its configuration.
+    pub config: PathBuf,
     /// Given back when the host is dropped.
     _lock: Lock,
 }
@@ -81,6 +83,7 @@ impl Host {
             runtime,
             connections,
             plugins: Vec::new(),
+            config: config.path.clone(),
             _lock: lock,
         })
     }
@@ -237,12 +240,19 @@ pub fn claims(path: &Path, named: Option<&str>, plugin: &str) -> bool {
     stem.is_some_and(|stem| stem == plugin)
 }
 
-/// Makes a folder that only this user can read.
+/// Makes a folder that only this user can read, or sees to it that it is one.
 pub fn private_folder(folder: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .with_context(|| format!("cannot make the folder {}", folder.display()))
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let mode = std::fs::metadata(folder)?.permissions().mode() & 0o777;
+    ensure!(
+        mode & 0o077 == 0,
+        "{0} is open to other users (mode {mode:o}), and holds the host's key and socket; run: chmod 700 {0}",
+        folder.display()
+    );
+    Ok(())
 }

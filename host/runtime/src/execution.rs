@@ -102,7 +102,7 @@ pub(crate) async fn run<T>(
             limit: allowance.wall,
         }),
     };
-    tracing::debug!(
+    tracing::info!(
         plugin = &*store.data().calls.caller().plugin,
         invocation = &*store.data().calls.caller().invocation,
         cpu_us = meter.spent().as_micros(),

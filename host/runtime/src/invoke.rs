@@ -71,6 +71,16 @@ pub enum InvokeError {
     /// The host shuts down.
     #[error("the host shuts down")]
     ShuttingDown,
+    /// The host shut down before it was done.
+    #[error(
+        "`{plugin}.{action}`: it was cut off, since the host shuts down; calls that it had sent go on, so read the state before you try again"
+    )]
+    CutOff {
+        /// The plugin.
+        plugin: String,
+        /// The action.
+        action: String,
+    },
     /// It was stopped.
     #[error("`{plugin}.{action}`: {stopped}")]
     Stopped {
@@ -141,7 +151,7 @@ pub enum Failure {
 
 impl From<guest::Failure> for Failure {
     fn from(failure: guest::Failure) -> Self {
-        let bounded = |message: String| text::line(&message, MESSAGE);
+        let bounded = |message: String| text::lines(&message, MESSAGE);
         match failure {
             guest::Failure::InvalidInput(message) => Self::InvalidInput(bounded(message)),
             guest::Failure::Unsupported(message) => Self::Unsupported(bounded(message)),
@@ -203,7 +213,7 @@ impl Invocation<'_> {
         };
         let instance = self.instance(manifest, allowance);
         let invocation = Arc::clone(&instance.calls.caller().invocation);
-        tracing::debug!(
+        tracing::info!(
             plugin = self.plugin.name(),
             action = self.action,
             invocation = &*invocation,
@@ -222,7 +232,12 @@ impl Invocation<'_> {
         );
         let ended = tokio::select! {
             ended = running => ended,
-            () = self.shared.cut.cancelled() => return Err(InvokeError::ShuttingDown),
+            () = self.shared.cut.cancelled() => {
+                return Err(InvokeError::CutOff {
+                    plugin: self.plugin.name().to_owned(),
+                    action: self.action.to_owned(),
+                });
+            }
         };
         match ended {
             Ok(Ok(output)) => self.output(output, limits.output),

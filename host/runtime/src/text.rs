@@ -4,13 +4,24 @@
 /// One line of at most `limit` bytes: control characters are written out, and what is too long is
 /// cut.
 pub(crate) fn line(text: &str, limit: usize) -> String {
+    bounded(text, limit, |letter| !letter.is_control())
+}
+
+/// The same with its line breaks: a message for a person, such as one with lines for a manifest in it.
+pub(crate) fn lines(text: &str, limit: usize) -> String {
+    bounded(text.trim_end(), limit, |letter| {
+        letter == '\n' || !letter.is_control()
+    })
+}
+
+fn bounded(text: &str, limit: usize, harmless: impl Fn(char) -> bool) -> String {
     let mut line = String::with_capacity(text.len().min(limit));
     for letter in text.chars() {
         let before = line.len();
-        if letter.is_control() {
-            line.extend(letter.escape_default());
-        } else {
+        if harmless(letter) {
             line.push(letter);
+        } else {
+            line.extend(letter.escape_default());
         }
         if line.len() > limit {
             line.truncate(before);
@@ -30,5 +41,6 @@ mod tests {
         assert_eq!(line("a\n\u{1b}[31mb", 100), "a\\n\\u{1b}[31mb");
         assert_eq!(line("äöü", 4), "äö…");
         assert_eq!(line("\n\n\n", 3), "\\n…");
+        assert_eq!(lines("a\n\u{1b}b\n\n", 100), "a\n\\u{1b}b");
     }
 }

@@ -21,6 +21,9 @@ use crate::options::AccountOptions;
 use crate::session::Session;
 use crate::text::Redactor;
 
+/// How long a call waits for a server that could not be reached when it was last tried.
+const DOWN: Duration = Duration::from_secs(30);
+
 /// Why a call got no session.
 #[derive(Debug)]
 pub(crate) enum NoSession {
@@ -120,7 +123,8 @@ impl Pool {
         &self.options
     }
 
-    /// A session to send one call over, waited for until the deadline.
+    /// A session to send one call over, waited for until the deadline; for a server that does not come back, no
+    /// longer than [`DOWN`].
     pub(crate) async fn lease(self: &Arc<Self>, deadline: Instant) -> Result<Lease, NoSession> {
         let permit = match timeout_at(deadline.into(), self.places.clone().acquire_owned()).await {
             Ok(Ok(permit)) => permit,
@@ -130,6 +134,7 @@ impl Pool {
         let mut place = self.take_place(permit);
         // Subscribed before the first look, so that no change is missed in between.
         let mut changed = self.changed.subscribe();
+        let patience = Instant::now() + DOWN;
         loop {
             if let Some(session) = self.session_for(&mut place)? {
                 return Ok(Lease {
@@ -137,14 +142,18 @@ impl Pool {
                     _place: place,
                 });
             }
-            if timeout_at(deadline.into(), changed.changed())
-                .await
-                .is_err()
-            {
+            let problem = || {
                 let slots = self.slots();
-                let told = slots
+                slots
                     .get(place.slot)
-                    .and_then(|slot| slot.last_error.clone());
+                    .and_then(|slot| slot.last_error.clone())
+            };
+            let until = match problem() {
+                Some(_) => deadline.min(patience),
+                None => deadline,
+            };
+            if timeout_at(until.into(), changed.changed()).await.is_err() {
+                let told = problem();
                 return Err(told.map_or(NoSession::Late, NoSession::Down));
             }
         }

@@ -1,7 +1,7 @@
 //! `qchost demo`: the whole path once, on a QuantConnect in this process.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -42,6 +42,7 @@ pub async fn run(manifest: &Path, output: Output) -> Result<()> {
         cache: None,
         account: BTreeMap::from([(manifest.account.clone(), emulated)]),
         brokerage: BTreeMap::new(),
+        path: PathBuf::new(),
     };
     let host = Host::open(&config, Lock::take(state.path())?).await?;
     let plugin = host.load(manifest).await?;

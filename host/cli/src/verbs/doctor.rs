@@ -7,11 +7,12 @@ use anyhow::{Result, bail};
 use qchost_catalog::{Call, Failure, OPERATIONS, Target, Upstream as _, by_tool};
 use qchost_quantconnect::{Probe, RestClient};
 use serde::Serialize;
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use crate::accounts::{self, Connections};
 use crate::config::Config;
-use crate::host;
+use crate::control::{self, Request};
+use crate::host::private_folder;
 use crate::output::{Output, table, words};
 
 /// How long an account may take to answer.
@@ -77,7 +78,7 @@ pub async fn run(config_path: &Path, output: Output) -> Result<()> {
         Ok(config) => {
             report.ok("configuration", config_path.display().to_string());
             folders(&config, &mut report);
-            plugins(&config, &mut report);
+            plugins(&config, &mut report, output).await;
             all_accounts(&config, &mut report).await;
         }
         Err(error) => report.add(
@@ -119,7 +120,10 @@ pub async fn run(config_path: &Path, output: Output) -> Result<()> {
 fn folders(config: &Config, report: &mut Report) {
     for (what, folder) in [("data", config.data()), ("cache", config.cache())] {
         let tried = folder.and_then(|folder| {
-            std::fs::create_dir_all(&folder)?;
+            match what {
+                "data" => private_folder(&folder)?,
+                _ => std::fs::create_dir_all(&folder)?,
+            }
             tempfile::NamedTempFile::new_in(&folder)?;
             Ok(folder)
         });
@@ -128,7 +132,7 @@ fn folders(config: &Config, report: &mut Report) {
             Err(error) => report.add(
                 what,
                 Mark::Failed,
-                format!("cannot be written: {}", words(&error)),
+                words(&error),
                 Some(format!(
                     "set `{what}` in the configuration to a folder that this user can write"
                 )),
@@ -137,26 +141,31 @@ fn folders(config: &Config, report: &mut Report) {
     }
 }
 
-fn plugins(config: &Config, report: &mut Report) {
-    match host::manifests(&config.plugins) {
-        Ok(paths) if paths.is_empty() => report.add(
+/// Whether the plugins load, or are loaded by the host that runs.
+async fn plugins(config: &Config, report: &mut Report, output: Output) {
+    let listed = control::perform(config, Request::Plugins, output).await;
+    let rows = listed.and_then(|listed| Ok(serde_json::from_value::<Vec<Value>>(listed)?));
+    match rows {
+        Ok(rows) if rows.is_empty() => report.add(
             "plugins",
             Mark::Warning,
             format!("no manifest in {}", config.plugins.display()),
             Some("put one there: qchost init writes an example".to_owned()),
         ),
-        Ok(paths) => {
-            for path in paths {
-                match host::check(&path, config) {
-                    Ok(manifest) => report.ok(
-                        format!("plugin {}", manifest.plugin),
-                        path.display().to_string(),
+        Ok(rows) => {
+            for row in rows {
+                let text = |key: &str| row.get(key).and_then(Value::as_str);
+                let manifest = text("manifest").unwrap_or_default();
+                match text("error") {
+                    None => report.ok(
+                        format!("plugin {}", text("plugin").unwrap_or_default()),
+                        manifest.to_owned(),
                     ),
-                    Err(error) => report.add(
-                        format!("manifest {}", path.display()),
+                    Some(error) => report.add(
+                        format!("manifest {manifest}"),
                         Mark::Failed,
-                        words(&error),
-                        Some(format!("mend it, then: qchost validate {}", path.display())),
+                        error.to_owned(),
+                        Some("mend it, then: qchost plugin list".to_owned()),
                     ),
                 }
             }
@@ -184,27 +193,32 @@ async fn all_accounts(config: &Config, report: &mut Report) {
         let only = [(name.clone(), account)];
         let prepared =
             accounts::prepare(only.iter().map(|(name, account)| (name.as_str(), *account))).await;
-        match prepared {
-            Ok(connections) => {
-                let reached = connection(name, &connections, report).await;
-                match connections.rest.get(name) {
-                    Some(rest) => cloud(name, rest, report).await,
-                    // The cloud is behind another server: only through it can be asked.
-                    None if reached => through_server(name, &connections, report).await,
-                    None => {}
+        let problem = match prepared {
+            Ok(mut connections) => match connections.problems.remove(name) {
+                None => {
+                    let reached = connection(name, &connections, report).await;
+                    match connections.rest.get(name) {
+                        Some(rest) => cloud(name, rest, report).await,
+                        // The cloud is behind another server: only through it can be asked.
+                        None if reached => through_server(name, &connections, report).await,
+                        None => {}
+                    }
+                    connections.accounts.close().await;
+                    continue;
                 }
-                connections.accounts.close().await;
-            }
-            Err(error) => report.add(
-                format!("account {name}"),
-                Mark::Failed,
-                words(&error),
-                Some(
-                    "mend the account in the configuration, or set the variables that it names"
-                        .to_owned(),
-                ),
+                Some(problem) => problem,
+            },
+            Err(error) => error,
+        };
+        report.add(
+            format!("account {name}"),
+            Mark::Failed,
+            words(&problem),
+            Some(
+                "mend the account in the configuration, or set the variables that it names"
+                    .to_owned(),
             ),
-        }
+        );
     }
 }
 

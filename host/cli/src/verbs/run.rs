@@ -56,7 +56,12 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
         served = &mut serving => served??,
     }
     tracing::info!(target: "host", "told to end: no new invocations, running ones have {} s", drain.as_secs());
-    let left = host.close(drain).await;
+    // Told once more, it ends at once.
+    let told = signals::ended();
+    let left = tokio::select! {
+        left = host.close(drain) => left,
+        () = told => bail!("told twice to end: running invocations were cut off, and calls that were sent may be done or not"),
+    };
     serving.abort();
     clients.close();
     // A client that never asked anything is not waited for.

@@ -1,5 +1,6 @@
 //! What the tests share: a host's folder, the binary run in it, and the plugins that it loads.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -28,7 +29,10 @@ impl Folder {
         // Compiled components are shared by the tests, and so is the key that vouches for them: compiling is most of
         // what a short run costs.
         let cache = shared("cache");
-        std::fs::create_dir(folder.path().join("data")).unwrap();
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(folder.path().join("data"))
+            .unwrap();
         private_file(&folder.path().join("data/host.key"), [7; 32]);
         let text = format!(
             "data = \"data\"\ncache = \"{}\"\n{configuration}",

@@ -12,6 +12,7 @@
     clippy::string_slice
 )]
 
+mod apart;
 mod bad_input;
 mod categories;
 mod cloud;
