@@ -131,6 +131,8 @@ pub struct Operation {
     /// Whether a second sending leaves the same state *and* an answer that reads as success
     /// (DESIGN §5.5).
     pub idempotent: bool,
+    /// Whether a write only adds: nothing that was there before is changed or gone after it.
+    pub additive: bool,
     /// Whether the same answer may be given again for a while, to anybody of the account.
     pub cacheable: bool,
     /// Whether the answer holds a secret, such as an address that anybody can download from.
@@ -157,6 +159,7 @@ impl Operation {
             endpoint,
             access: Access::Write,
             idempotent: false,
+            additive: false,
             cacheable: false,
             secret_answer: false,
             selectors: &[],
@@ -178,6 +181,11 @@ impl Operation {
 
     pub(crate) const fn idempotent(mut self) -> Self {
         self.idempotent = true;
+        self
+    }
+
+    pub(crate) const fn adds(mut self) -> Self {
+        self.additive = true;
         self
     }
 

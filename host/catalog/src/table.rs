@@ -36,7 +36,7 @@ pub static OPERATIONS: &[Operation] = &[
     op("ai/check-syntax", "check_syntax", "/ai/tools/syntax-check").reads(),
     op("ai/search-quantconnect", "search_quantconnect", "/ai/tools/search").reads(),
 
-    op("backtests/create-backtest", "create_backtest", "/backtests/create").answers("backtest")
+    op("backtests/create-backtest", "create_backtest", "/backtests/create").adds().answers("backtest")
         .on(&[Project("projectId"), Compile("compileId"), Parameters("parameters")]),
     op("backtests/read-backtest", "read_backtest", "/backtests/read").reads().answers("backtest").on(PROJECT_BACKTEST),
     op("backtests/list-backtests", "list_backtests", "/backtests/list").reads().on(PROJECT),
@@ -54,12 +54,12 @@ pub static OPERATIONS: &[Operation] = &[
     op("collaboration/delete-project-collaborator", "delete_project_collaborator", "/projects/collaboration/delete").is(Destroy)
         .answers("collaborators").on(&[Project("projectId"), Collaborator("collaboratorId")]),
     op("collaboration/lock-project-with-collaborators", "lock_project_with_collaborators", "/projects/collaboration/lock/acquire")
-        .idempotent().on(PROJECT),
+        .adds().idempotent().on(PROJECT),
 
-    op("compile/create-compile", "create_compile", "/compile/create").on(PROJECT),
+    op("compile/create-compile", "create_compile", "/compile/create").adds().on(PROJECT),
     op("compile/read-compile", "read_compile", "/compile/read").reads().on(&[Project("projectId"), Compile("compileId")]),
 
-    op("files/create-file", "create_file", "/files/create").on(PROJECT_FILE),
+    op("files/create-file", "create_file", "/files/create").adds().on(PROJECT_FILE),
     op("files/read-file", "read_file", "/files/read").reads().answers("files").on(PROJECT_FILE),
     op("files/update-file-name", "update_file_name", "/files/update").on(&[Project("projectId"), File("name"), File("newName")]),
     op("files/update-file-contents", "update_file_contents", "/files/update").idempotent().answers("files").on(PROJECT_FILE),
@@ -68,7 +68,7 @@ pub static OPERATIONS: &[Operation] = &[
 
     op("lean-versions/read-lean-versions", "read_lean_versions", "/lean/versions/read").reads().cacheable().answers("versions"),
 
-    op("live/authorize-connection", "authorize_connection", "/live/auth0/authorize").idempotent().secret_answer()
+    op("live/authorize-connection", "authorize_connection", "/live/auth0/authorize").adds().idempotent().secret_answer()
         .answers("authorization").on(&[Brokerage("brokerage")]),
     op("live/create-live-algorithm", "create_live_algorithm", "/live/create").is(Trade)
         .on(&[Project("projectId"), Compile("compileId"), Node("nodeId"), Selector::Profile("brokerage"), Selector::Profile("dataProviders")])
@@ -105,7 +105,7 @@ pub static OPERATIONS: &[Operation] = &[
 
     op("optimizations/estimate-optimization-time", "estimate_optimization_time", "/optimizations/estimate").reads().answers("estimate")
         .on(&[Project("projectId"), Compile("compileId"), Parameters("parameters")]),
-    op("optimizations/create-optimization", "create_optimization", "/optimizations/create").answers("optimizations.0")
+    op("optimizations/create-optimization", "create_optimization", "/optimizations/create").adds().answers("optimizations.0")
         .on(&[Project("projectId"), Compile("compileId"), Parameters("parameters"), Cost("estimatedCost"), NodeType("nodeType"), ParallelNodes("parallelNodes")]),
     op("optimizations/read-optimization", "read_optimization", "/optimizations/read").reads().answers("optimization").on(OPTIMIZATION),
     op("optimizations/list-optimizations", "list_optimizations", "/optimizations/list").reads().answers("optimizations").on(PROJECT),
@@ -113,7 +113,7 @@ pub static OPERATIONS: &[Operation] = &[
     op("optimizations/abort-optimization", "abort_optimization", "/optimizations/abort").is(Reduce).on(OPTIMIZATION),
     op("optimizations/delete-optimization", "delete_optimization", "/optimizations/delete").is(Destroy).on(OPTIMIZATION),
 
-    op("projects/create-project", "create_project", "/projects/create").answers("projects.0")
+    op("projects/create-project", "create_project", "/projects/create").adds().answers("projects.0")
         .on(&[ProjectName("name"), Organization("organizationId")]),
     op("projects/read-project", "read_project", "/projects/read").reads().answers("projects").on(PROJECT),
     op("projects/list-projects", "list_projects", "/projects/read").reads().answers("projects"),

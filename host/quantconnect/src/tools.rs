@@ -180,12 +180,14 @@ fn title(tool: &str) -> String {
         .unwrap_or_default()
 }
 
-/// What the access class says in MCP's words. A tool that ends things is destructive even where it
-/// makes the account safer: a client should ask before it stops an algorithm.
+/// What the catalog says in MCP's words, which call a tool destructive unless all it does is to add. A
+/// tool that ends things is destructive even where it makes the account safer: a client should ask before
+/// it stops an algorithm.
 fn annotations(operation: &Operation) -> ToolAnnotations {
     let reads = operation.access == Access::Read;
     let destructive = match operation.access {
-        Access::Read | Access::Write => false,
+        Access::Read => false,
+        Access::Write => !operation.additive,
         Access::Reduce | Access::Destroy | Access::Trade => true,
     };
     ToolAnnotations::with_title(title(operation.tool))

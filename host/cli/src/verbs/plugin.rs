@@ -71,7 +71,11 @@ fn text(found: &Inspection) -> String {
                 .iter()
                 .map(|action| {
                     let first = action.description.lines().next().unwrap_or_default();
-                    vec![action.name.clone(), first.to_owned()]
+                    vec![
+                        action.name.clone(),
+                        fields(&action.input_schema),
+                        first.to_owned(),
+                    ]
                 })
                 .collect();
             format!(
@@ -79,7 +83,7 @@ fn text(found: &Inspection) -> String {
                 description.name,
                 description.version,
                 description.summary,
-                table(&["action", ""], &actions)
+                table(&["action", "input", ""], &actions)
             )
         }
         None => String::new(),
@@ -109,6 +113,24 @@ fn text(found: &Inspection) -> String {
         );
     }
     text
+}
+
+/// The names of an input's fields; those that can be left out carry a question mark.
+fn fields(schema: &Value) -> String {
+    let required = schema.get("required").and_then(Value::as_array);
+    let needed = |name: &str| required.is_some_and(|names| names.iter().any(|it| it == name));
+    let names = schema.get("properties").and_then(Value::as_object);
+    let names = names.into_iter().flat_map(|properties| properties.keys());
+    let marked: Vec<_> = names
+        .map(|name| {
+            if needed(name) {
+                name.clone()
+            } else {
+                format!("{name}?")
+            }
+        })
+        .collect();
+    marked.join(" ")
 }
 
 /// The plugins of a host, with what is wrong with them.

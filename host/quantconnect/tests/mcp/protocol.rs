@@ -86,15 +86,14 @@ async fn annotations_tell_what_a_tool_can_do() {
     ] {
         assert_eq!(hints(ends), (false, true, false), "{ends}");
     }
-    for once in [
-        "create_file",
-        "patch_file",
-        "create_backtest",
-        "create_project",
-    ] {
+    for once in ["create_file", "create_backtest", "create_project"] {
         assert_eq!(hints(once), (false, false, false), "{once}");
     }
-    assert_eq!(hints("update_file_contents"), (false, false, true));
+    // What overwrites is destructive in MCP's words, even where it can be changed back.
+    assert_eq!(hints("patch_file"), (false, true, false));
+    for overwrites in ["update_file_contents", "upload_object", "update_project"] {
+        assert_eq!(hints(overwrites), (false, true, true), "{overwrites}");
+    }
     for operation in OPERATIONS {
         let open = tools[operation.tool]
             .annotations
