@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use crate::Operation;
+use crate::{Access, Operation};
 
 /// What a call is addressed to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,15 @@ impl Target<'_> {
         match self {
             Self::Known(operation) => operation.tool,
             Self::Unknown(name) => name,
+        }
+    }
+
+    /// The access class. Of an unknown tool the worst is believed.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        match self {
+            Self::Known(operation) => operation.access,
+            Self::Unknown(_) => Access::Trade,
         }
     }
 

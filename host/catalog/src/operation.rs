@@ -245,11 +245,16 @@ impl Operation {
         }
     }
 
+    /// The steps of [`answer`](Self::answer); none for the whole body.
+    pub fn answer_path(&self) -> impl DoubleEndedIterator<Item = &'static str> {
+        self.answer.split('.').filter(|step| !step.is_empty())
+    }
+
     /// What the function returns, taken out of a whole answer. `None` if the answer does not
     /// have it.
     #[must_use]
     pub fn select(&self, mut body: Value) -> Option<Value> {
-        for step in self.answer.split('.').filter(|step| !step.is_empty()) {
+        for step in self.answer_path() {
             body = match body {
                 Value::Object(mut fields) => fields.remove(step)?,
                 Value::Array(mut items) => {

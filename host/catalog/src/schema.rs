@@ -166,7 +166,7 @@ fn output(operation: &Operation) -> Schema {
     match (result, operation.answer) {
         (Some(Type::Record(record)), "") => properties = fields(record),
         (Some(ty), path) if !path.is_empty() => {
-            let mut steps = path.rsplit('.');
+            let mut steps = operation.answer_path().rev();
             let mut schema = answer(&ty);
             let mut name = steps.next().unwrap_or_default();
             for step in steps {

@@ -332,7 +332,7 @@ fn every_enumeration_value_has_its_case_and_every_field_is_an_official_one() {
             continue;
         };
         let mut node = root.clone();
-        for step in operation.answer.split('.').filter(|step| !step.is_empty()) {
+        for step in operation.answer_path() {
             let alternatives = alternatives(root, &node);
             let next = alternatives.iter().find_map(|node| {
                 if step.parse::<usize>().is_ok() {

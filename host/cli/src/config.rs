@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use qchost_gate::{Profile, Setting, is_name};
+use qchost_gate::{Profile, Setting, is_name, read_secret};
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -238,7 +238,6 @@ impl Account {
 impl Variable {
     /// The value, and whether it is a secret.
     pub fn read(&self) -> Result<(SecretString, bool)> {
-        use std::os::unix::fs::PermissionsExt as _;
         Ok(match self {
             Self::Plain(text) => (text.clone().into(), false),
             Self::Env { env } => {
@@ -246,21 +245,7 @@ impl Variable {
                     .with_context(|| format!("the environment variable {env} is not set"))?;
                 (value.into(), true)
             }
-            Self::File { file } => {
-                let problem = || format!("cannot read the secret in {}", file.display());
-                let mode = std::fs::metadata(file)
-                    .with_context(problem)?
-                    .permissions()
-                    .mode()
-                    & 0o777;
-                ensure!(
-                    mode & 0o077 == 0,
-                    "{0} can be read by others (mode {mode:o}); run: chmod 600 {0}",
-                    file.display()
-                );
-                let text = std::fs::read_to_string(file).with_context(problem)?;
-                (text.trim_end_matches(['\n', '\r']).to_owned().into(), true)
-            }
+            Self::File { file } => (read_secret(file)?.into(), true),
         })
     }
 }

@@ -151,10 +151,10 @@ impl Gate {
         if let Some(operation) = by_tool(tool) {
             return self.call(caller, operation, arguments).await;
         }
-        let manifest = self.authorize(caller, &format!("{RAW}/{tool}"), Access::Trade)?;
-        let tool: Arc<str> = tool.into();
+        let target = Target::Unknown(tool);
+        let manifest = self.authorize(caller, &format!("{RAW}/{tool}"), target.access())?;
         Ok(self
-            .send(caller, &manifest.account, Target::Unknown(&tool), arguments)
+            .send(caller, &manifest.account, target, arguments)
             .await?)
     }
 
@@ -279,7 +279,10 @@ impl Gate {
             inner: Arc::clone(&self.0),
             caller: caller.clone(),
             account: account.to_owned(),
-            // A known tool is found again by its name, so that the task owns what it sends.
+            operation: match target {
+                Target::Known(operation) => Some(operation),
+                Target::Unknown(_) => None,
+            },
             tool: target.tool().to_owned(),
             arguments,
             secrets,
@@ -297,6 +300,8 @@ struct Sending {
     inner: Arc<Inner>,
     caller: Caller,
     account: String,
+    /// Nothing for a tool that the catalog does not know.
+    operation: Option<&'static Operation>,
     tool: String,
     arguments: Map<String, Value>,
     secrets: Secrets,
@@ -305,7 +310,9 @@ struct Sending {
 impl Sending {
     async fn run(self, answer: oneshot::Sender<Result<Value, Failure>>) {
         let begun = Instant::now();
-        let target = by_tool(&self.tool).map_or(Target::Unknown(&self.tool), Target::Known);
+        let target = self
+            .operation
+            .map_or(Target::Unknown(&self.tool), Target::Known);
         let call = Call {
             account: &self.account,
             target,
@@ -313,10 +320,7 @@ impl Sending {
             deadline: begun + self.inner.options.call_timeout,
         };
         let outcome = self.secrets.redact(self.inner.upstream.call(call).await);
-        let access = match target {
-            Target::Known(operation) => operation.access,
-            Target::Unknown(_) => Access::Trade,
-        };
+        let access = target.access();
         let word = outcome
             .as_ref()
             .map_or_else(ToString::to_string, |_| "answered".to_owned());
@@ -377,7 +381,7 @@ fn without_secrets(operation: &Operation, mut body: Value) -> Value {
         return body;
     };
     let mut answer = &mut body;
-    for step in operation.answer.split('.').filter(|step| !step.is_empty()) {
+    for step in operation.answer_path() {
         match answer.get_mut(step) {
             Some(next) => answer = next,
             None => return body,

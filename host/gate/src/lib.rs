@@ -17,6 +17,6 @@ mod state;
 pub use gate::{Caller, Gate, Options};
 pub use grantable::{DOWNLOAD, Pattern, PatternError, RAW, WORKFLOW, grantable, nearest};
 pub use manifest::{Grant, Limits, Manifest, ManifestError, is_name};
-pub use profiles::{Profile, Profiles, Setting};
+pub use profiles::{Profile, Profiles, SecretError, Setting, read_secret};
 pub use refusal::{Denial, ImportsDenied, Refusal};
 pub use state::{Entry, MAX_KEY, MAX_VALUE, StateError, StateStore};

@@ -5,7 +5,7 @@
 //! an answer.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use qchost_catalog::{Exception, Failure, Operation};
 use secrecy::{ExposeSecret, SecretString};
@@ -126,20 +126,19 @@ impl Profiles {
         })?;
         let mut settings = Map::new();
         for (key, setting) in profile {
-            let value =
-                match setting {
-                    Setting::Plain(value) => value.clone(),
-                    Setting::Env { env } => secrets.keep(std::env::var(env).map_err(|_| {
-                        unreadable(
-                            name,
-                            key,
-                            &format!("the environment variable {env} is not set"),
-                        )
-                    })?),
-                    Setting::File { file } => secrets.keep(read_secret(file).map_err(|why| {
-                        unreadable(name, key, &format!("{}: {why}", file.display()))
-                    })?),
-                };
+            let value = match setting {
+                Setting::Plain(value) => value.clone(),
+                Setting::Env { env } => secrets.keep(std::env::var(env).map_err(|_| {
+                    unreadable(
+                        name,
+                        key,
+                        &format!("the environment variable {env} is not set"),
+                    )
+                })?),
+                Setting::File { file } => secrets.keep(
+                    read_secret(file).map_err(|why| unreadable(name, key, &why.to_string()))?,
+                ),
+            };
             settings.insert(key.clone(), value);
         }
         Ok(settings)
@@ -203,19 +202,49 @@ impl Secrets {
     }
 }
 
-fn read_secret(file: &std::path::Path) -> Result<String, String> {
+/// Why a secret in a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// It cannot be read.
+    #[error("cannot read the secret in {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Others can read it too.
+    #[error("{0} can be read by others (mode {mode:o}); run: chmod 600 {0}", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+/// Reads a secret from a file that only this user can read. A line break at its end is not part of it.
+///
+/// # Errors
+/// When it cannot be read, or others can read it.
+pub fn read_secret(path: &Path) -> Result<String, SecretError> {
     use std::os::unix::fs::PermissionsExt as _;
-    let mode = std::fs::metadata(file)
-        .map_err(|error| error.to_string())?
+    let failed = |source| SecretError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mode = std::fs::metadata(path)
+        .map_err(failed)?
         .permissions()
-        .mode();
+        .mode()
+        & 0o777;
     if mode & 0o077 != 0 {
-        return Err(format!(
-            "others can read it (mode {:o}); chmod 600 it",
-            mode & 0o777
-        ));
+        return Err(SecretError::Exposed {
+            path: path.to_owned(),
+            mode,
+        });
     }
-    let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+    let text = std::fs::read_to_string(path).map_err(failed)?;
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }
 

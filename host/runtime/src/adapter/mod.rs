@@ -47,13 +47,8 @@ pub(crate) fn decode_answer<T: DeserializeOwned>(
         return T::deserialize(serde::de::value::UnitDeserializer::new());
     };
     let mut selected = operation.select(body);
-    T::deserialize(decode::Decoder::new(ty, selected.as_mut())).map_err(|misfit| {
-        operation
-            .answer
-            .rsplit('.')
-            .filter(|step| !step.is_empty())
-            .fold(misfit, Misfit::inside)
-    })
+    T::deserialize(decode::Decoder::new(ty, selected.as_mut()))
+        .map_err(|misfit| operation.answer_path().rev().fold(misfit, Misfit::inside))
 }
 
 /// The JSON name that the rule gives a field whose own name stands for its key.

@@ -226,10 +226,9 @@ fn no_answer_panics_and_no_error_repeats_it_whole() {
             // Put back where the operation will look for it.
             bound
                 .operation
-                .answer
-                .rsplit('.')
+                .answer_path()
+                .rev()
                 .fold(value, |value, step| match step {
-                    "" => value,
                     "0" => json!([value]),
                     step => json!({ step: value }),
                 })
