@@ -5,6 +5,7 @@
 //! `success: false`, "still loading" and every transport fault are [`Failure`]s, so no
 //! layer above has to look into a body to learn whether a call worked.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -52,8 +53,22 @@ impl Target<'_> {
     }
 }
 
+/// Whether a call may still be sent, said by whoever decided about it.
+///
+/// A connection asks at the instant before the call's bytes are handed to the transport, each
+/// time (before a retry too), and sends them only on an `Ok`. It also asks now and then while
+/// the call waits for a connection or for its next try, so that a refusal ends the wait: an `Ok`
+/// alone does not say that anything was sent. It must answer at once, without blocking.
+pub type Clearance<'a> = &'a (dyn Fn() -> Result<(), Failure> + Send + Sync);
+
+/// The clearance of what nobody can halt, such as the reads that the host makes for itself.
+#[must_use]
+pub fn always() -> Clearance<'static> {
+    &|| Ok(())
+}
+
 /// One call on its way to QuantConnect, after every decision was made.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Call<'a> {
     /// The account whose connection carries it.
     pub account: &'a str,
@@ -64,6 +79,20 @@ pub struct Call<'a> {
     pub arguments: Map<String, Value>,
     /// The instant after which nobody waits for the answer.
     pub deadline: Instant,
+    /// Whether it may still be sent.
+    pub clearance: Clearance<'a>,
+}
+
+impl fmt::Debug for Call<'_> {
+    /// Of the arguments only the names: a brokerage's secrets are among the values.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("account", &self.account)
+            .field("target", &self.target)
+            .field("arguments", &self.arguments.keys())
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why a call gave no usable answer. The variants mirror those of the WIT `error` that a
@@ -112,6 +141,11 @@ pub enum Failure {
     /// An answer came that does not fit the operation.
     #[error("unexpected response: {0}")]
     UnexpectedResponse(String),
+    /// An operator halted the account or the plugin, for this reason. Nothing of the call was
+    /// sent that could have been done: where an earlier try may have been, it is an
+    /// [`UnknownOutcome`](Self::UnknownOutcome).
+    #[error("halted: {0}")]
+    Halted(String),
 }
 
 /// The body of a successful answer, or why there is none.
@@ -125,7 +159,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// An implementation never cancels a call that it has begun to send because its future was
 /// dropped; the gate in turn never drops one (DESIGN §5.2).
 pub trait Upstream: Send + Sync {
-    /// Sends the call and waits for its outcome, at most until its deadline.
+    /// Sends the call, if its clearance lets it, and waits for its outcome, at most until its
+    /// deadline.
     fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome>;
 
     /// Fetches what a download address of QuantConnect's serves, at most `limit` bytes of it.

@@ -15,7 +15,7 @@ mod schema;
 pub mod shape;
 mod table;
 
-pub use call::{BoxFuture, Call, Failure, Outcome, Target, Upstream};
+pub use call::{BoxFuture, Call, Clearance, Failure, Outcome, Target, Upstream, always};
 use names::KEY;
 pub use operation::{Access, Exception, Operation, Selector};
 pub use table::OPERATIONS;

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use qchost_catalog::shape::Type;
-use qchost_catalog::{Access, Call, Failure, Operation, Target, Upstream, by_name, by_tool};
+use qchost_catalog::{Access, Call, Failure, Operation, Target, Upstream, always, by_name, by_tool};
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
@@ -318,6 +318,7 @@ impl Sending {
             target,
             arguments: self.arguments,
             deadline: begun + self.inner.options.call_timeout,
+            clearance: always(),
         };
         let outcome = self.secrets.redact(self.inner.upstream.call(call).await);
         let access = target.access();

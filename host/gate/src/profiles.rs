@@ -197,6 +197,7 @@ impl Secrets {
             Failure::Unavailable(text) => Failure::Unavailable(clean(text)),
             Failure::UnknownOutcome(text) => Failure::UnknownOutcome(clean(text)),
             Failure::UnexpectedResponse(text) => Failure::UnexpectedResponse(clean(text)),
+            Failure::Halted(text) => Failure::Halted(clean(text)),
             same @ (Failure::RateLimited { .. } | Failure::TimedOut { .. }) => same,
         }
     }

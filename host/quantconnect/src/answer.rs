@@ -146,6 +146,7 @@ pub(crate) fn failure_body(failure: &Failure) -> Value {
         Failure::TimedOut { .. } => ("timed-out", failure.to_string()),
         Failure::UnknownOutcome(message) => ("unknown-outcome", message.clone()),
         Failure::UnexpectedResponse(message) => ("unexpected-response", message.clone()),
+        Failure::Halted(message) => ("halted", message.clone()),
     };
     let mut body = json!({
         "success": false,

@@ -104,6 +104,7 @@ fn failed(failure: Failure) -> Error {
         Failure::TimedOut { .. } => Error::TimedOut(failure.to_string()),
         Failure::UnknownOutcome(text) => Error::UnknownOutcome(text),
         Failure::UnexpectedResponse(text) => Error::UnexpectedResponse(text),
+        Failure::Halted(reason) => Error::Halted(reason),
     }
 }
 

@@ -1,15 +1,18 @@
 //! The life of a call: sent, judged, and sent again where that is safe (DESIGN §5.5).
 //!
 //! Invariants: an operation that must not be sent twice is sent again only after a failure that
-//! proves that nothing was done. No call outlives its deadline by more than the moment that a
-//! dying server's last words are waited for. No argument is logged.
+//! proves that nothing was done. Nothing is sent without clearance, and no wait outlives a
+//! refusal by more than [`ASK_AGAIN`]. No call outlives its deadline by more than the moment that
+//! a dying server's last words are waited for. No argument is logged.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use qchost_catalog::{Call, Exception, Failure, Operation, Outcome, Target};
+use qchost_catalog::{Access, Call, Clearance, Exception, Failure, Operation, Outcome, Target};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
+use tokio::time::{sleep, timeout};
 
 use crate::cache::Cache;
 use crate::connector::Connector;
@@ -18,6 +21,9 @@ use crate::fault::Delivery;
 use crate::options::AccountOptions;
 use crate::pool::{NoSession, Pool};
 use crate::text::Redactor;
+
+/// How often a call that waits asks whether it may still be sent.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// One account: where its MCP server is and how it is used.
 pub struct Account {
@@ -29,6 +35,8 @@ pub struct Account {
 /// What follows from one sending.
 enum Step {
     Done(Outcome),
+    /// Its clearance refused.
+    Withheld(Failure),
     /// Nothing was done; a new session may do better.
     Reconnect(Failure),
     /// Safe to send again after a wait: the server's own, or ours.
@@ -97,16 +105,20 @@ impl Account {
         };
         let options = self.pool.options();
         let mut sent = 0;
+        // What is known of an earlier sending that may have taken effect.
+        let mut lost = None;
         loop {
-            let lease = match self.pool.lease(call.deadline).await {
-                Ok(lease) => lease,
-                Err(NoSession::Down(reason)) => {
+            let lease = self.pool.lease(call.deadline);
+            let lease = match while_cleared(call.clearance, lease).await {
+                Ok(Ok(lease)) => lease,
+                Err(refusal) => return Err(withheld(refusal, lost)),
+                Ok(Err(NoSession::Down(reason))) => {
                     return Err(Failure::Unavailable(format!(
                         "account `{}`: {reason}",
                         self.name
                     )));
                 }
-                Err(NoSession::Late) => return Err(timed_out(started)),
+                Ok(Err(NoSession::Late)) => return Err(timed_out(started)),
             };
             // A place may have been had at the last moment, or for a call that came too late.
             if Instant::now() >= call.deadline {
@@ -118,16 +130,24 @@ impl Account {
             let arguments = shape.apply(call.arguments.clone());
             let delivery = lease
                 .session
-                .call(call.target.tool(), arguments, call.deadline)
+                .call(call.target.tool(), arguments, call.deadline, call.clearance)
                 .await;
             drop(lease);
             sent += 1;
             let (failure, wait) = match judge(decoder, delivery, started) {
                 Step::Done(outcome) => return outcome,
+                Step::Withheld(refusal) => return Err(withheld(refusal, lost)),
                 // The pool waits before it connects again, and longer each time.
                 Step::Reconnect(failure) => (failure, Some(Duration::ZERO)),
                 Step::Again(failure, _) if sent >= options.attempts => return Err(failure),
-                Step::Again(failure, wait) => (failure, wait),
+                Step::Again(failure, wait) => {
+                    if matches!(failure, Failure::Unavailable(_))
+                        && call.target.access() != Access::Read
+                    {
+                        lost = Some(failure.to_string());
+                    }
+                    (failure, wait)
+                }
             };
             let wait = wait.unwrap_or_else(|| options.backoff.delay(sent));
             // The wait may be the server's, and so of any length.
@@ -136,7 +156,9 @@ impl Account {
                 return Err(failure);
             }
             tracing::debug!(%failure, ?wait, "to be sent again");
-            tokio::time::sleep(wait).await;
+            if let Err(refusal) = while_cleared(call.clearance, sleep(wait)).await {
+                return Err(withheld(refusal, lost));
+            }
         }
     }
 
@@ -179,6 +201,7 @@ fn judge(decoder: Decoder<'_>, delivery: Delivery, started: Instant) -> Step {
         },
         Delivery::Refused(error) => retry(decoder.protocol_error(&error)),
         Delivery::RateLimited(retry_after) => retry(Failure::RateLimited { retry_after }),
+        Delivery::Withheld(refusal) => Step::Withheld(refusal),
         Delivery::NotSent(told) => Step::Reconnect(Failure::Unavailable(line(&told))),
         Delivery::Lost(told) => retry(decoder.lost(&line(&told))),
         Delivery::Barred(told) => Step::Done(Err(Failure::Unavailable(line(&told)))),
@@ -203,6 +226,31 @@ fn retry(failure: Failure) -> Step {
         Failure::RateLimited { retry_after } => Step::Again(failure, retry_after),
         Failure::Unavailable(_) => Step::Again(failure, None),
         failure => Step::Done(Err(failure)),
+    }
+}
+
+/// Waits for something, but not past a refusal.
+async fn while_cleared<T>(
+    clearance: Clearance<'_>,
+    what: impl Future<Output = T>,
+) -> Result<T, Failure> {
+    let mut what = pin!(what);
+    loop {
+        if let Ok(done) = timeout(ASK_AGAIN, &mut what).await {
+            return Ok(done);
+        }
+        clearance()?;
+    }
+}
+
+/// The refusal, unless an earlier sending of a write may have taken effect: who hears of a halt
+/// may rely on it that nothing was done.
+fn withheld(refusal: Failure, lost: Option<String>) -> Failure {
+    match lost {
+        Some(lost) => {
+            Failure::UnknownOutcome(format!("sent once ({lost}), and not again: {refusal}"))
+        }
+        None => refusal,
     }
 }
 

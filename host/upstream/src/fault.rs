@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
+use qchost_catalog::Failure;
 use rmcp::model::{CallToolResult, ErrorData};
 use rmcp::service::ServiceError;
 use rmcp::transport::DynamicTransportError;
@@ -21,6 +22,8 @@ pub(crate) enum Delivery {
     Answer(CallToolResult),
     /// The server refused by a JSON-RPC error.
     Refused(ErrorData),
+    /// Its clearance refused: nothing was handed to the transport.
+    Withheld(Failure),
     /// The server did not get it: the session is of no use any more.
     NotSent(String),
     /// The server wants fewer requests and did nothing.

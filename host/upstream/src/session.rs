@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use qchost_catalog::Target;
+use qchost_catalog::{Clearance, Target};
 use rmcp::model::{CallToolRequest, CallToolRequestParams, ClientRequest, ServerResult};
 use rmcp::service::{PeerRequestOptions, ServiceError};
 use serde::Serialize;
@@ -114,16 +114,23 @@ impl Session {
         self.broken.store(true, Ordering::Relaxed);
     }
 
-    /// Sends a call and waits for what becomes of it, at most until the deadline.
+    /// Sends a call, unless its clearance refuses, and waits for what becomes of it, at most
+    /// until the deadline.
     pub(crate) async fn call(
         &self,
         tool: &str,
         arguments: Map<String, Value>,
         deadline: Instant,
+        clearance: Clearance<'_>,
     ) -> Delivery {
         let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
         let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
         let peer = self.connection.peer();
+        // The last instant at which it is ours to hold back: the queue behind this has room for
+        // more calls than a session ever carries, and who takes from it writes at once.
+        if let Err(refusal) = clearance() {
+            return Delivery::Withheld(refusal);
+        }
         let queued = peer.send_request_with_option(request, PeerRequestOptions::no_options());
         let handle = match timeout_at(deadline.into(), queued).await {
             Err(_) => return Delivery::Late { sent: false },

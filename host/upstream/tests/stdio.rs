@@ -56,7 +56,7 @@ async fn a_read_whose_server_dies_is_asked_again_and_answered() {
     let server = health.server.unwrap();
     assert_eq!(
         (server.name.as_str(), server.version.as_str(), server.tools),
-        ("scripted", "1.2.3", 6)
+        ("scripted", "1.2.3", 7)
     );
 }
 

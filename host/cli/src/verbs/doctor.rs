@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use qchost_catalog::{Call, Failure, OPERATIONS, Target, Upstream as _, by_tool};
+use qchost_catalog::{Call, Failure, OPERATIONS, Target, Upstream as _, always, by_tool};
 use qchost_quantconnect::{Probe, RestClient};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -314,6 +314,7 @@ async fn through_server(name: &str, connections: &Connections, report: &mut Repo
         target: Target::Known(operation),
         arguments: Map::new(),
         deadline: Instant::now() + PATIENCE,
+        clearance: always(),
     };
     let what = format!("account {name}: authentication");
     match connections.accounts.call(call).await {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use qchost_catalog::{Call, Failure, Outcome, Target, Upstream as _, by_tool};
+use qchost_catalog::{Call, Clearance, Failure, Outcome, Target, Upstream as _, always, by_tool};
 use qchost_upstream::{Account, AccountOptions, Accounts, Backoff, Connector, StdioConnector};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -37,6 +37,17 @@ pub fn accounts(connector: impl Connector + 'static, options: AccountOptions) ->
 
 /// Calls a tool with these arguments and so many milliseconds of time.
 pub async fn call(accounts: &Accounts, tool: &str, arguments: Value, millis: u64) -> Outcome {
+    call_if(accounts, tool, arguments, millis, always()).await
+}
+
+/// The same, if its clearance lets it.
+pub async fn call_if(
+    accounts: &Accounts,
+    tool: &str,
+    arguments: Value,
+    millis: u64,
+    clearance: Clearance<'_>,
+) -> Outcome {
     let target = by_tool(tool).map_or(Target::Unknown(tool), Target::Known);
     let arguments: Map<String, Value> = serde_json::from_value(arguments).unwrap();
     accounts
@@ -45,6 +56,7 @@ pub async fn call(accounts: &Accounts, tool: &str, arguments: Value, millis: u64
             target,
             arguments,
             deadline: Instant::now() + Duration::from_millis(millis),
+            clearance,
         })
         .await
 }

@@ -20,12 +20,13 @@ use rmcp::service::{NotificationContext, RequestContext, RoleServer};
 use serde_json::{Value, json};
 
 /// The tools it lists, the last one on a second page.
-const TOOLS: [&str; 6] = [
+const TOOLS: [&str; 7] = [
     "read_account",
     "read_backtest",
     "read_lean_versions",
     "create_backtest",
     "create_live_algorithm",
+    "update_backtest",
     "tool_of_tomorrow",
 ];
 

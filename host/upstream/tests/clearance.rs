@@ -1,0 +1,221 @@
+//! A call that may no longer be sent: it ends at once, wherever it waits, and nothing is sent.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod support;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use qchost_catalog::{Failure, Outcome};
+use qchost_upstream::{AccountOptions, Accounts, Backoff, HttpConnector};
+use serde_json::{Value, json};
+use support::pipes::{flaky, scripted};
+use support::web::{Web, free_port};
+use support::{Log, accounts, call_if, failure, options, wait_until};
+
+const LONG: u64 = 20_000;
+
+/// How soon a refusal must end a wait; the waits of these tests are several times as long.
+const SOON: Duration = Duration::from_secs(2);
+
+/// Something that can be halted, and how often it was asked.
+#[derive(Default)]
+struct Switch {
+    halted: AtomicBool,
+    asked: AtomicUsize,
+}
+
+impl Switch {
+    fn clearance(&self) -> Result<(), Failure> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        match self.halted.load(Ordering::SeqCst) {
+            true => Err(halted()),
+            false => Ok(()),
+        }
+    }
+
+    fn halt(&self) {
+        self.halted.store(true, Ordering::SeqCst);
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+fn halted() -> Failure {
+    Failure::Halted("the market is closed".to_owned())
+}
+
+async fn call(accounts: &Accounts, switch: &Switch, tool: &str, arguments: Value) -> Outcome {
+    call_if(accounts, tool, arguments, LONG, &|| switch.clearance()).await
+}
+
+#[tokio::test]
+async fn only_what_is_cleared_is_sent() {
+    let log = Log::new();
+    let accounts = accounts(scripted(log.path.clone()), options());
+    let switch = Switch::default();
+    let answer = call(&accounts, &switch, "create_backtest", json!({ "id": 1 })).await;
+    assert_eq!(answer.unwrap()["success"], json!(true));
+    assert_eq!(log.events("call").len(), 1);
+    switch.halt();
+    for tool in ["create_backtest", "read_backtest", "tool_of_tomorrow"] {
+        let outcome = call(&accounts, &switch, tool, json!({ "id": 2 })).await;
+        assert_eq!(failure(outcome), halted(), "{tool}");
+    }
+    assert_eq!(log.events("call").len(), 1);
+}
+
+/// Halts while the call waits, and says how long the call went on.
+async fn halt_while_waiting(
+    accounts: &Accounts,
+    switch: &Switch,
+    arguments: Value,
+    waiting: impl AsyncFnOnce(),
+) -> (Outcome, Duration) {
+    let halting = async {
+        waiting().await;
+        switch.halt();
+        Instant::now()
+    };
+    let calling = async {
+        let outcome = call(accounts, switch, "create_backtest", arguments).await;
+        (outcome, Instant::now())
+    };
+    let (halted_at, (outcome, ended_at)) = tokio::join!(halting, calling);
+    (outcome, ended_at.saturating_duration_since(halted_at))
+}
+
+#[tokio::test]
+async fn a_wait_for_a_server_that_is_down_ends_with_the_halt() {
+    let log = Log::new();
+    let port = free_port();
+    let url = format!("http://127.0.0.1:{port}/mcp");
+    let accounts = accounts(HttpConnector::new(&url, []).unwrap(), options());
+    let switch = Switch::default();
+    let waiting = async || wait_until("a call that waits", || switch.asked() > 0).await;
+    let arguments = json!({ "id": 1 });
+    let (outcome, after) = halt_while_waiting(&accounts, &switch, arguments, waiting).await;
+    assert_eq!(failure(outcome), halted());
+    assert!(after < SOON, "{after:?}");
+    // The server comes up, and what was refused does not come with it.
+    let _web = Web::scripted(log.path.clone(), port);
+    let allowed = Switch::default();
+    let answer = call(&accounts, &allowed, "create_backtest", json!({ "id": 2 })).await;
+    assert_eq!(answer.unwrap()["success"], json!(true));
+    let calls = log.events("call");
+    let sent: Vec<_> = calls.iter().map(|call| &call["arguments"]["id"]).collect();
+    assert_eq!(sent, [2]);
+}
+
+#[tokio::test]
+async fn a_call_that_waited_for_its_server_is_asked_about_when_it_is_sent() {
+    // The server is up at the third try; the halt comes in between, or does not.
+    for halt in [false, true] {
+        let log = Log::new();
+        let (tried, connector) = flaky(log.path.clone(), 2);
+        let slow = AccountOptions {
+            backoff: Backoff {
+                initial: Duration::from_millis(10),
+                max: Duration::from_millis(10),
+                jitter: 0.0,
+            },
+            ..options()
+        };
+        let accounts = accounts(connector, slow);
+        let clearance = || match halt && tried.load(Ordering::SeqCst) == 3 {
+            true => Err(halted()),
+            false => Ok(()),
+        };
+        let arguments = json!({ "id": 1 });
+        let outcome = call_if(&accounts, "create_backtest", arguments, LONG, &clearance).await;
+        assert_eq!(outcome.is_ok(), !halt, "{outcome:?}");
+        assert_eq!(log.events("call").len(), usize::from(!halt));
+    }
+}
+
+#[tokio::test]
+async fn a_wait_before_a_retry_ends_with_the_halt_and_nothing_is_sent_again() {
+    let told = |seconds: f64| {
+        let body = json!({ "success": false, "errors": ["slow down"],
+            "failure": { "kind": "rate-limited", "retryAfter": seconds } });
+        json!({ "error": body.to_string() })
+    };
+    let log = Log::new();
+    let accounts = accounts(scripted(log.path.clone()), options());
+    let switch = Switch::default();
+    let arguments = json!({ "id": 1, "script": [told(15.0), "echo"] });
+    let waiting = async || drop(log.wait_for("call", 1).await);
+    let (outcome, after) = halt_while_waiting(&accounts, &switch, arguments, waiting).await;
+    assert_eq!(failure(outcome), halted());
+    assert!(after < SOON, "{after:?}");
+    assert_eq!(log.events("call").len(), 1);
+    // Not halted, it is sent again.
+    let allowed = Switch::default();
+    let arguments = json!({ "id": 2, "script": [told(0.1), "echo"] });
+    let answer = call(&accounts, &allowed, "create_backtest", arguments).await;
+    assert_eq!(answer.unwrap()["success"], json!(true));
+    assert_eq!(log.events("call").len(), 3);
+    assert!(allowed.asked() >= 2);
+}
+
+#[tokio::test]
+async fn a_wait_for_a_place_ends_with_the_halt() {
+    let log = Log::new();
+    let narrow = AccountOptions {
+        calls_per_connection: 1,
+        ..options()
+    };
+    let accounts = accounts(scripted(log.path.clone()), narrow);
+    let (first, second) = (Switch::default(), Switch::default());
+    let busy = json!({ "id": 1, "script": [{ "sleep": 3_000 }] });
+    let busy = call(&accounts, &first, "create_backtest", busy);
+    let waiting = async {
+        log.wait_for("call", 1).await;
+        let waiting = async || wait_until("a call that waits", || second.asked() > 0).await;
+        halt_while_waiting(&accounts, &second, json!({ "id": 2 }), waiting).await
+    };
+    let (busy, (outcome, _)) = tokio::join!(busy, waiting);
+    assert_eq!(failure(outcome), halted());
+    assert_eq!(log.events("call").len(), 1);
+    // What was sent before keeps its answer, and its place is free again.
+    assert_eq!(busy.unwrap()["success"], json!(true));
+    let answer = call(&accounts, &first, "create_backtest", json!({ "id": 3 })).await;
+    assert_eq!(answer.unwrap()["success"], json!(true));
+}
+
+#[tokio::test]
+async fn a_halt_does_not_hide_that_an_earlier_try_may_have_been_done() {
+    for (tool, write) in [("read_backtest", false), ("update_backtest", true)] {
+        let log = Log::new();
+        let accounts = accounts(scripted(log.path.clone()), options());
+        // The first sending fails in a way that leaves open what was done; then comes the halt.
+        let clearance = || match log.events("call").len() {
+            0 => Ok(()),
+            _ => Err(halted()),
+        };
+        let arguments = json!({ "id": 1, "script": [{ "code": -32603 }, "echo"] });
+        let outcome = call_if(&accounts, tool, arguments.clone(), LONG, &clearance).await;
+        match failure(outcome) {
+            Failure::UnknownOutcome(told) if write => {
+                assert!(told.contains("the market is closed"), "{told}");
+            }
+            other => assert!(!write && other == halted(), "{tool}: {other:?}"),
+        }
+        assert_eq!(log.events("call").len(), 1);
+        // Not halted, both are sent again.
+        let arguments = json!({ "id": 2, "script": [{ "code": -32603 }, "echo"] });
+        let outcome = call_if(&accounts, tool, arguments, LONG, &|| Ok(())).await;
+        assert_eq!(outcome.unwrap()["success"], json!(true));
+        assert_eq!(log.events("call").len(), 3);
+    }
+}
