@@ -1,1 +1,33 @@
 //! What the host must not forget: budgets, permits, halts and what plugins keep, in one SQLite file.
+//!
+//! Invariant: what a call returned is on the disk before it returns, and nothing that limits a plugin is refilled by a
+//! restart, a crash or a clock.
+
+mod approval;
+mod approvals;
+mod backup;
+mod budgets;
+mod connections;
+mod error;
+mod file;
+mod halts;
+mod identifier;
+mod leases;
+mod ledger;
+mod permits;
+mod plugins;
+mod sources;
+mod state;
+
+pub use approval::{
+    Approval, ApprovalError, ApprovalKind, Binding, DecisionBy, NewApproval, RequestError,
+    Standing, Status, Verdict,
+};
+pub use budgets::{Begin, BeginError, Charge, OpenReservation, Settle, Usage};
+pub use connections::Head;
+pub use error::LedgerError;
+pub use halts::Halt;
+pub use ledger::Ledger;
+pub use permits::{Permit, PermitUse};
+pub use plugins::{Adoption, RateMark};
+pub use state::{Entry, MAX_KEY, MAX_VALUE, StateError, StateStore};

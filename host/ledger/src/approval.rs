@@ -1,0 +1,219 @@
+//! What an approval is: what was asked for, who decided, and where it stands.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{LedgerError, from_sqlite};
+
+/// What a permit is bound to: another value of any of these is another call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Binding {
+    /// The account.
+    pub account: String,
+    /// Who calls.
+    pub plugin: String,
+    /// The hash of its component, `sha256:…`.
+    pub digest: String,
+    /// The operation, `live/create-live-algorithm`.
+    pub operation: String,
+    /// The revision of the brokerage profile it uses; empty if none.
+    pub profile_revision: String,
+    /// HMAC of the canonical, resolved arguments.
+    pub arguments_hmac: String,
+}
+
+/// What is to be approved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApprovalKind {
+    /// A call. To approve it gives a permit.
+    Call,
+    /// A component that is to serve from now on. To approve it gives no permit: its status says it.
+    Component,
+}
+
+/// A request for an approval.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewApproval {
+    /// What is to be approved.
+    pub kind: ApprovalKind,
+    /// What exactly.
+    pub binding: Binding,
+    /// What the person is shown, rendered by the host.
+    pub view: Value,
+    /// How many persons must say yes: 1 or 2.
+    pub needs: u8,
+    /// The uid of who asked for the invocation, if a person did.
+    pub requester: Option<u32>,
+    /// The scope that a standing permit would have.
+    pub scope: Value,
+    /// What it costs, in 1/10000 dollar: a permit for the one call covers no more.
+    pub cost: u64,
+    /// Unix time in milliseconds.
+    pub now: i64,
+    /// Until when it can be decided, and a refusal holds. Unix time in milliseconds.
+    pub expires: i64,
+}
+
+/// An approval that was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Approval {
+    /// Its id, `ap-` and ten characters.
+    pub id: String,
+    /// What is to be approved.
+    pub kind: ApprovalKind,
+    /// What exactly.
+    pub binding: Binding,
+    /// What the person is shown.
+    pub view: Value,
+    /// How many persons must say yes.
+    pub needs: u8,
+    /// The uid of who asked for the invocation, if a person did.
+    pub requester: Option<u32>,
+    /// The scope that a standing permit would have.
+    pub scope: Value,
+    /// What it costs, in 1/10000 dollar.
+    pub cost: u64,
+    /// When it was asked for. Unix time in milliseconds.
+    pub requested: i64,
+    /// Until when it can be decided, and a refusal holds. Unix time in milliseconds.
+    pub expires: i64,
+    /// Where it stands.
+    pub status: Status,
+    /// Who decided what, in the order of time.
+    pub decisions: Vec<DecisionBy>,
+}
+
+/// Where an approval stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Nobody, or not everybody who must, has decided.
+    Pending,
+    /// Approved, and its permit can be used.
+    Approved,
+    /// Refused.
+    Refused,
+    /// Not decided in time, or its permit has expired.
+    Expired,
+    /// Approved, and its permit is used up.
+    Used,
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Pending => "pending",
+            Self::Approved => "approved",
+            Self::Refused => "refused",
+            Self::Expired => "expired",
+            Self::Used => "used",
+        })
+    }
+}
+
+/// What a person decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DecisionBy {
+    /// The person's uid.
+    pub uid: u32,
+    /// The person's name.
+    pub name: String,
+    /// When. Unix time in milliseconds.
+    pub at: i64,
+    /// Yes or no.
+    pub verdict: Verdict,
+    /// Why; empty for a yes.
+    pub reason: String,
+    /// The standing permit that this person would give; a permit for the one call if absent.
+    pub standing: Option<Standing>,
+}
+
+/// Yes or no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Yes.
+    Approved,
+    /// No.
+    Refused,
+}
+
+/// A permit for more than one call: any of the same account, plugin, digest, operation and scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Standing {
+    /// How many calls.
+    pub uses: u32,
+    /// Until when. Unix time in milliseconds.
+    pub until_ms: i64,
+    /// What all of them may cost together, in 1/10000 dollar; no limit if absent.
+    pub max_cost: Option<u64>,
+}
+
+impl Standing {
+    /// What two persons agree on: the smaller of each.
+    pub(crate) fn narrowest(self, other: Self) -> Self {
+        Self {
+            uses: self.uses.min(other.uses),
+            until_ms: self.until_ms.min(other.until_ms),
+            max_cost: match (self.max_cost, other.max_cost) {
+                (Some(one), Some(two)) => Some(one.min(two)),
+                (one, two) => one.or(two),
+            },
+        }
+    }
+}
+
+/// Why an approval could not be asked for.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RequestError {
+    /// The plugin has too many that nobody decided.
+    #[error(
+        "{plugin} has {limit} approvals that wait for a decision, and may not ask for more: decide some with `qchost approvals`"
+    )]
+    TooManyPending {
+        /// The plugin.
+        plugin: String,
+        /// How many it may have.
+        limit: u32,
+    },
+    /// The ledger could not be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+from_sqlite!(RequestError);
+
+/// Why a decision could not be made.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ApprovalError {
+    /// There is no such approval.
+    #[error("there is no approval {0}; `qchost approvals list` shows those that wait")]
+    Unknown(
+        /// The id.
+        String,
+    ),
+    /// It was decided already, or too late.
+    #[error("this approval waits for no decision any more: it is {0}")]
+    NotPending(
+        /// Where it stands.
+        Status,
+    ),
+    /// Who asked for it may not be one of the two who say yes.
+    #[error(
+        "this approval needs two persons other than the one who asked for it, and that was you"
+    )]
+    Requester,
+    /// One person cannot be two.
+    #[error("you have approved this already; it needs a second person")]
+    SamePerson,
+    /// The ledger could not be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+from_sqlite!(ApprovalError);

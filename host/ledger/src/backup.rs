@@ -1,0 +1,107 @@
+//! A copy of the database while it is in use.
+//!
+//! Invariant: the copy is the database as it was at one instant; under its name there is a whole copy or nothing.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+use rusqlite::backup::{Backup, StepResult};
+
+use crate::error::LedgerError;
+use crate::file;
+use crate::ledger::Ledger;
+
+impl Ledger {
+    /// Copies the database into a new file, while others write. When the copy is opened as a ledger it is checked first.
+    ///
+    /// # Errors
+    /// When the file exists, cannot be written, or the database cannot be read.
+    pub async fn backup_to(&self, target: &Path) -> Result<(), LedgerError> {
+        let target = target.to_owned();
+        let Some(source) = self.path().map(Path::to_owned) else {
+            return self.connections().write(move |it| copy(it, &target)).await;
+        };
+        // A thread and a connection of its own: it takes as long as the disk does, and nobody else waits for it.
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        std::thread::Builder::new()
+            .name("ledger-backup".to_owned())
+            .spawn({
+                let target = target.clone();
+                move || {
+                    let copied = file::reader(&source).and_then(|it| copy(&it, &target));
+                    reply.send(copied).ok();
+                }
+            })
+            .map_err(|error| cannot(&target, &error))?;
+        answer.await.unwrap_or(Err(LedgerError::Closed))
+    }
+}
+
+fn copy(source: &Connection, target: &Path) -> Result<(), LedgerError> {
+    if target.exists() {
+        return Err(cannot(target, &"it exists already"));
+    }
+    let mut name = target.as_os_str().to_owned();
+    name.push(".partial");
+    let partial = PathBuf::from(name);
+    let copied = write(source, &partial)
+        .and_then(|()| fs::rename(&partial, target).map_err(|error| cannot(target, &error)))
+        .and_then(|()| sync_folder(target));
+    if copied.is_err() {
+        // Best effort: it may never have been made.
+        fs::remove_file(&partial).ok();
+    }
+    copied
+}
+
+fn write(source: &Connection, partial: &Path) -> Result<(), LedgerError> {
+    let failed = |error: rusqlite::Error| cannot(partial, &error);
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(partial)
+        .map_err(|error| cannot(partial, &error))?;
+    let mut copy = Connection::open(partial).map_err(failed)?;
+    // All pages in one step, which reads one snapshot; in several, each write in between would begin it anew.
+    let step = Backup::new(source, &mut copy)
+        .and_then(|backup| backup.step(-1))
+        .map_err(failed)?;
+    if step != StepResult::Done {
+        return Err(cannot(
+            partial,
+            &"another process keeps the database locked; try again",
+        ));
+    }
+    // One file without a log beside it, and a mark that it is to be checked when it is opened.
+    copy.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()))
+        .map_err(failed)?;
+    copy.execute("INSERT OR REPLACE INTO meta VALUES ('restored', '')", [])
+        .map_err(failed)?;
+    file::check_integrity(&copy, partial, "quick_check")?;
+    copy.close().map_err(|(_, error)| failed(error))?;
+    File::open(partial)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| cannot(partial, &error))
+}
+
+/// So that the new name is on the disk too.
+fn sync_folder(target: &Path) -> Result<(), LedgerError> {
+    let folder = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| cannot(target, &error))
+}
+
+fn cannot(target: &Path, why: &dyn std::fmt::Display) -> LedgerError {
+    LedgerError::Backup {
+        path: target.to_owned(),
+        why: why.to_string(),
+    }
+}

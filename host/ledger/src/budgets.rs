@@ -1,0 +1,463 @@
+//! Budgets: how much of each grant was used on which day, and the reservations that are open on it.
+//!
+//! Invariant: a counter never goes past its limit, and falls only when a reservation is released or a lease given back.
+//! The day that counts is the later of today and the last day of that counter: a clock that goes back refills nothing.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use serde::Serialize;
+
+use crate::error::{LedgerError, from_sqlite};
+use crate::ledger::Ledger;
+use crate::permits::{self, PermitUse};
+
+/// Milliseconds of a day.
+const DAY_MS: i64 = 86_400_000;
+/// Days of a counter that are kept, up to its last one.
+const DAYS_KEPT: i64 = 31;
+
+/// What a call needs before it may be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begin {
+    /// Identifies the call, here and in the audit.
+    pub call: String,
+    /// The account it goes to.
+    pub account: String,
+    /// Who calls.
+    pub plugin: String,
+    /// Unix time in milliseconds.
+    pub now: i64,
+    /// What it takes from each grant that matches.
+    pub charges: Vec<Charge>,
+    /// The permit that it uses up, where one is needed.
+    pub permit: Option<PermitUse>,
+}
+
+/// One call's share of a grant's budgets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charge {
+    /// The grant's name.
+    pub grant: String,
+    /// How many calls it allows in a day (UTC).
+    pub per_day: Option<u32>,
+    /// What the call costs, in 1/10000 dollar.
+    pub cost: u64,
+    /// What all calls of a day may cost together, in 1/10000 dollar.
+    pub cost_per_day: Option<u64>,
+}
+
+/// Why a call may not begin. Nothing was taken.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum BeginError {
+    /// A budget of a grant is used up.
+    #[error(
+        "grant `{grant}`: `{budget}` allows {limit} in a day and {used} of it is used; it is full again in {} min",
+        .resets_in_ms.saturating_add(59_999) / 60_000
+    )]
+    Exhausted {
+        /// The grant's name.
+        grant: String,
+        /// `per-day` or `cost-per-day`.
+        budget: &'static str,
+        /// What it allows: a number, or dollars.
+        limit: String,
+        /// What is used of it.
+        used: String,
+        /// Until the end of the day that counts, in milliseconds.
+        resets_in_ms: i64,
+    },
+    /// The permit cannot be used any more.
+    #[error("permit {permit} {why}; ask for another approval")]
+    PermitGone {
+        /// The permit's id.
+        permit: String,
+        /// Why, as the rest of a sentence.
+        why: String,
+    },
+    /// The ledger could not be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+from_sqlite!(BeginError);
+
+/// How a reservation ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settle {
+    /// The call was sent: what it took stays taken.
+    Commit,
+    /// Nothing was done: count, cost and permit are given back.
+    Release,
+}
+
+/// A reservation that was neither committed nor released.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OpenReservation {
+    /// Its number; none is ever given twice.
+    pub id: i64,
+    /// The call it was made for.
+    pub call: String,
+    /// The account.
+    pub account: String,
+    /// Who called.
+    pub plugin: String,
+    /// Unix time in milliseconds.
+    pub begun_ms: i64,
+    /// The permit that it uses.
+    pub permit: Option<String>,
+}
+
+/// What of a grant is used on the day that counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Usage {
+    /// The grant's name.
+    pub grant: String,
+    /// The day, `2026-01-31`.
+    pub day: String,
+    /// Calls.
+    pub count: u32,
+    /// Cost, in 1/10000 dollar.
+    pub cost: u64,
+}
+
+impl Ledger {
+    /// Takes a call's charges and its permit, all or nothing, durably.
+    ///
+    /// It happens even if the future is dropped: then the reservation stays open.
+    ///
+    /// # Errors
+    /// When a budget is used up, the permit is gone, or the ledger cannot be used.
+    pub async fn begin(&self, begin: Begin) -> Result<i64, BeginError> {
+        let begin = Arc::new(begin);
+        let attempt = Arc::clone(&begin);
+        let outcome = self
+            .connections()
+            .write(move |it| reserve(it, &attempt))
+            .await;
+        if !matches!(&outcome, Err(BeginError::Exhausted { budget, .. }) if *budget == PER_DAY) {
+            return outcome;
+        }
+        // Part of what is used may only be leased for reads.
+        let Some(returned) = self.return_leases(&begin).await? else {
+            return outcome;
+        };
+        let outcome = self
+            .connections()
+            .write(move |it| reserve(it, &begin))
+            .await;
+        drop(returned);
+        outcome
+    }
+
+    /// Ends a reservation. One that has ended already stays as it ended.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn settle(&self, reservation: i64, how: Settle) -> Result<(), LedgerError> {
+        self.connections()
+            .write(move |it| end(it, reservation, how))
+            .await
+    }
+
+    /// The reservations that are open, oldest first.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn open_reservations(&self) -> Result<Vec<OpenReservation>, LedgerError> {
+        self.connections()
+            .read(|it| {
+                let mut query = it.prepare_cached(
+                    "SELECT id, call, account, plugin, begun_ms, permit FROM reservations ORDER BY id",
+                )?;
+                let rows = query.query_map([], |row| {
+                    Ok(OpenReservation {
+                        id: row.get(0)?,
+                        call: row.get(1)?,
+                        account: row.get(2)?,
+                        plugin: row.get(3)?,
+                        begun_ms: row.get(4)?,
+                        permit: row.get(5)?,
+                    })
+                })?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await
+    }
+
+    /// What a plugin has used of its grants on the day that counts. A grant of which nothing was used is not listed.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn usage(
+        &self,
+        account: &str,
+        plugin: &str,
+        now: i64,
+    ) -> Result<Vec<Usage>, LedgerError> {
+        let names = (account.to_owned(), plugin.to_owned());
+        let rows: Vec<(i64, Usage, i64)> = self
+            .connections()
+            .read(move |it| {
+                let mut query = it.prepare_cached(
+                    "SELECT day, count, grant_name, coalesce(date(day * 86400, 'unixepoch'), day), cost
+                     FROM counters AS c WHERE account = ?1 AND plugin = ?2 AND day >= ?3 AND day =
+                         (SELECT max(day) FROM counters AS l WHERE l.account = ?1 AND l.plugin = ?2
+                          AND l.grant_name = c.grant_name)
+                     ORDER BY grant_name",
+                )?;
+                let rows = query.query_map(params![names.0, names.1, day_of(now)], |row| {
+                    let usage = Usage {
+                        grant: row.get(2)?,
+                        day: row.get(3)?,
+                        count: 0,
+                        cost: amount(row.get(4)?),
+                    };
+                    Ok((row.get(0)?, usage, row.get(1)?))
+                })?;
+                Ok::<_, LedgerError>(rows.collect::<Result<_, _>>()?)
+            })
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(day, usage, count)| {
+                let leased = self.leased(account, plugin, &usage.grant, day);
+                let count = u32::try_from(count.saturating_sub(leased).max(0)).unwrap_or(u32::MAX);
+                Usage { count, ..usage }
+            })
+            .collect())
+    }
+}
+
+const PER_DAY: &str = "per-day";
+const COST_PER_DAY: &str = "cost-per-day";
+
+/// A counter as it stands on the day that counts.
+pub(crate) struct Counter {
+    pub(crate) day: i64,
+    pub(crate) count: i64,
+    cost: i64,
+}
+
+impl Counter {
+    pub(crate) fn load(
+        connection: &Connection,
+        account: &str,
+        plugin: &str,
+        grant: &str,
+        now: i64,
+    ) -> Result<Self, LedgerError> {
+        let last: Option<(i64, i64, i64)> = connection
+            .prepare_cached(
+                "SELECT day, count, cost FROM counters
+                 WHERE account = ?1 AND plugin = ?2 AND grant_name = ?3 ORDER BY day DESC LIMIT 1",
+            )?
+            .query_row(params![account, plugin, grant], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .optional()?;
+        let today = day_of(now);
+        if let Some((day, count, cost)) = last
+            && day >= today
+        {
+            return Ok(Self { day, count, cost });
+        }
+        if last.is_some() {
+            connection
+                .prepare_cached(
+                    "DELETE FROM counters
+                     WHERE account = ?1 AND plugin = ?2 AND grant_name = ?3 AND day <= ?4",
+                )?
+                .execute(params![
+                    account,
+                    plugin,
+                    grant,
+                    today.saturating_sub(DAYS_KEPT)
+                ])?;
+        }
+        Ok(Self {
+            day: today,
+            count: 0,
+            cost: 0,
+        })
+    }
+
+    pub(crate) fn store(
+        &self,
+        connection: &Connection,
+        account: &str,
+        plugin: &str,
+        grant: &str,
+    ) -> Result<(), LedgerError> {
+        connection
+            .prepare_cached(
+                "INSERT INTO counters (account, plugin, grant_name, day, count, cost) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT DO UPDATE SET count = ?5, cost = ?6",
+            )?
+            .execute(params![account, plugin, grant, self.day, self.count, self.cost])?;
+        Ok(())
+    }
+
+    /// The error for a budget of this counter that has no more.
+    pub(crate) fn exhausted(&self, grant: &str, limit: u32, now: i64) -> BeginError {
+        self.refuse(
+            grant,
+            PER_DAY,
+            limit.to_string(),
+            self.count.to_string(),
+            now,
+        )
+    }
+
+    fn refuse(
+        &self,
+        grant: &str,
+        budget: &'static str,
+        limit: String,
+        used: String,
+        now: i64,
+    ) -> BeginError {
+        let end = self.day.saturating_add(1).saturating_mul(DAY_MS);
+        BeginError::Exhausted {
+            grant: grant.to_owned(),
+            budget,
+            limit,
+            used,
+            resets_in_ms: end.saturating_sub(now),
+        }
+    }
+
+    fn charge(&mut self, charge: &Charge, now: i64) -> Result<(), BeginError> {
+        let grant = &charge.grant;
+        if let Some(limit) = charge.per_day
+            && self.count >= i64::from(limit)
+        {
+            return Err(self.exhausted(grant, limit, now));
+        }
+        // Without a limit of its own a sum ends where SQLite's numbers do.
+        let limit = charge.cost_per_day.map_or(i64::MAX, stored);
+        let cost = self.cost.checked_add(stored(charge.cost));
+        let Some(cost) = cost.filter(|cost| charge.cost == 0 || *cost <= limit) else {
+            let (limit, used) = (Dollars(limit).to_string(), Dollars(self.cost).to_string());
+            return Err(self.refuse(grant, COST_PER_DAY, limit, used, now));
+        };
+        self.cost = cost;
+        self.count = self.count.saturating_add(1);
+        Ok(())
+    }
+}
+
+fn reserve(connection: &Connection, begin: &Begin) -> Result<i64, BeginError> {
+    if let Some(permit) = &begin.permit {
+        permits::spend(connection, permit, begin)?;
+    }
+    let mut taken = Vec::with_capacity(begin.charges.len());
+    for charge in &begin.charges {
+        let (account, plugin, grant) = (&begin.account, &begin.plugin, &charge.grant);
+        let mut counter = Counter::load(connection, account, plugin, grant, begin.now)?;
+        counter.charge(charge, begin.now)?;
+        counter.store(connection, account, plugin, grant)?;
+        taken.push((grant, counter.day, stored(charge.cost)));
+    }
+    let taken = serde_json::to_string(&taken).map_err(unreadable)?;
+    let permit = begin.permit.as_ref();
+    connection
+        .prepare_cached(
+            "INSERT INTO reservations (call, account, plugin, begun_ms, charges, permit, permit_cost)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            begin.call,
+            begin.account,
+            begin.plugin,
+            begin.now,
+            taken,
+            permit.map(|permit| &permit.permit),
+            permit.map_or(0, |permit| stored(permit.cost)),
+        ])?;
+    Ok(connection.last_insert_rowid())
+}
+
+fn end(connection: &Connection, reservation: i64, how: Settle) -> Result<(), LedgerError> {
+    type Row = (String, String, String, Option<String>, i64);
+    let ended: Option<Row> = connection
+        .prepare_cached(
+            "DELETE FROM reservations WHERE id = ?1
+             RETURNING account, plugin, charges, permit, permit_cost",
+        )?
+        .query_row([reservation], |row| {
+            Ok((
+                row.get(0)?,
+                row.get(1)?,
+                row.get(2)?,
+                row.get(3)?,
+                row.get(4)?,
+            ))
+        })
+        .optional()?;
+    let (Some((account, plugin, charges, permit, permit_cost)), Settle::Release) = (ended, how)
+    else {
+        return Ok(());
+    };
+    let charges: Vec<(String, i64, i64)> = serde_json::from_str(&charges).map_err(unreadable)?;
+    for (grant, day, cost) in charges {
+        give_back(connection, [&account, &plugin, &grant], day, 1, cost)?;
+    }
+    if let Some(permit) = permit {
+        permits::give_back(connection, &permit, permit_cost)?;
+    }
+    Ok(())
+}
+
+/// Takes from the counter of that day what was put on it; a day that is no longer kept has nothing to give back to.
+/// `key`: account, plugin, grant.
+pub(crate) fn give_back(
+    connection: &Connection,
+    key: [&str; 3],
+    day: i64,
+    count: i64,
+    cost: i64,
+) -> Result<(), LedgerError> {
+    let [account, plugin, grant] = key;
+    connection
+        .prepare_cached(
+            "UPDATE counters SET count = max(0, count - ?5), cost = max(0, cost - ?6)
+             WHERE account = ?1 AND plugin = ?2 AND grant_name = ?3 AND day = ?4",
+        )?
+        .execute(params![account, plugin, grant, day, count, cost])?;
+    Ok(())
+}
+
+fn unreadable(error: serde_json::Error) -> LedgerError {
+    LedgerError::Content {
+        place: "reservations.charges",
+        why: error.to_string(),
+    }
+}
+
+/// Days since 1970-01-01, UTC.
+pub(crate) fn day_of(now: i64) -> i64 {
+    now.div_euclid(DAY_MS)
+}
+
+/// An amount as SQLite holds it; one that is too large for it becomes the largest.
+pub(crate) fn stored(amount: u64) -> i64 {
+    i64::try_from(amount).unwrap_or(i64::MAX)
+}
+
+/// An amount from SQLite.
+pub(crate) fn amount(stored: i64) -> u64 {
+    u64::try_from(stored).unwrap_or(0)
+}
+
+/// An amount of 1/10000 dollar, as people read it.
+pub(crate) struct Dollars(pub(crate) i64);
+
+impl fmt::Display for Dollars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "${}.{:04}", self.0 / 10_000, self.0 % 10_000)
+    }
+}

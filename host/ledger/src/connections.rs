@@ -1,0 +1,372 @@
+//! The threads that own the database's connections: one that writes, one that reads.
+//!
+//! Invariant: an answer to a write leaves only after the COMMIT that holds its changes, and a request that was refused
+//! has changed nothing, though it shared its transaction with others. While one COMMIT waits for the disk, requests
+//! gather for the next: that is where the speed comes from.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use tokio::sync::oneshot;
+
+use crate::error::LedgerError;
+use crate::file;
+
+/// The most requests in one transaction.
+const BATCH: usize = 512;
+
+/// Gives the audit's head, to be stored with each transaction.
+pub type Head = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// Both threads. Clones share them; the last one to go ends them and closes the file.
+#[derive(Clone)]
+pub(crate) struct Connections(Arc<Inner>);
+
+struct Inner {
+    /// Nothing only while being dropped.
+    queues: Option<Queues>,
+    threads: Vec<JoinHandle<()>>,
+    head: Arc<Mutex<Option<Head>>>,
+}
+
+struct Queues {
+    writer: Sender<Box<dyn Job>>,
+    reader: Sender<Box<dyn Job>>,
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connections")
+    }
+}
+
+impl Connections {
+    /// Opens the file. Blocks on the disk.
+    pub(crate) fn open(path: &Path) -> Result<Self, LedgerError> {
+        let writer = file::open(path)?;
+        let reader = file::reader(path)?;
+        Self::start(writer, Some(reader))
+    }
+
+    /// In memory there is one connection, which reads too.
+    pub(crate) fn in_memory() -> Result<Self, LedgerError> {
+        Self::start(file::in_memory()?, None)
+    }
+
+    fn start(writer: Connection, reader: Option<Connection>) -> Result<Self, LedgerError> {
+        let head = Arc::new(Mutex::new(None));
+        let (write, requests) = mpsc::channel();
+        let stored_with = Arc::clone(&head);
+        let mut threads = vec![spawn("ledger-writer", move || {
+            write_all(&writer, &requests, &stored_with);
+        })?];
+        let read = if let Some(reader) = reader {
+            let (read, requests) = mpsc::channel();
+            threads.push(spawn("ledger-reader", move || {
+                read_all(&reader, &requests)
+            })?);
+            read
+        } else {
+            write.clone()
+        };
+        Ok(Self(Arc::new(Inner {
+            queues: Some(Queues {
+                writer: write,
+                reader: read,
+            }),
+            threads,
+            head,
+        })))
+    }
+
+    pub(crate) fn set_head(&self, head: Head) {
+        *self.0.head.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
+    }
+
+    /// Runs `work` in the next transaction and answers after its COMMIT. An error undoes what `work` did.
+    /// Once asked for it happens, even if nobody waits for the answer.
+    pub(crate) async fn write<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<LedgerError> + fmt::Display + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.send(
+            |queues| &queues.writer,
+            work,
+            move |result| {
+                // Nobody waits any more: what was asked for is done all the same.
+                reply.send(result).ok();
+            },
+        );
+        answer
+            .await
+            .unwrap_or_else(|_| Err(LedgerError::Closed.into()))
+    }
+
+    /// Runs `work` on what was committed before.
+    pub(crate) async fn read<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<LedgerError> + fmt::Display + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.send(
+            |queues| &queues.reader,
+            work,
+            move |result| {
+                reply.send(result).ok();
+            },
+        );
+        answer
+            .await
+            .unwrap_or_else(|_| Err(LedgerError::Closed.into()))
+    }
+
+    /// As [`write`](Self::write), on a thread that may block.
+    pub(crate) fn write_blocking<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<LedgerError> + fmt::Display + Send + 'static,
+    {
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.send(
+            |queues| &queues.writer,
+            work,
+            move |result| {
+                reply.send(result).ok();
+            },
+        );
+        answer
+            .recv()
+            .unwrap_or_else(|_| Err(LedgerError::Closed.into()))
+    }
+
+    /// As [`read`](Self::read), on a thread that may block.
+    pub(crate) fn read_blocking<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<LedgerError> + fmt::Display + Send + 'static,
+    {
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.send(
+            |queues| &queues.reader,
+            work,
+            move |result| {
+                reply.send(result).ok();
+            },
+        );
+        answer
+            .recv()
+            .unwrap_or_else(|_| Err(LedgerError::Closed.into()))
+    }
+
+    /// A request that cannot be sent drops its reply, and that says `Closed` to who waits.
+    fn send<T, E>(
+        &self,
+        queue: impl FnOnce(&Queues) -> &Sender<Box<dyn Job>>,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        reply: impl FnOnce(Result<T, E>) + Send + 'static,
+    ) where
+        T: Send + 'static,
+        E: From<LedgerError> + fmt::Display + Send + 'static,
+    {
+        if let Some(queues) = &self.0.queues {
+            queue(queues)
+                .send(Box::new(Request {
+                    work: Some(work),
+                    result: None,
+                    reply,
+                }))
+                .ok();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The threads end when their queues do, after what is in them.
+        self.queues = None;
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the database panicked");
+            }
+        }
+    }
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, LedgerError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map_err(|error| LedgerError::RolledBack(format!("no thread for it: {error}")))
+}
+
+/// A request, whatever it asks for.
+trait Job: Send {
+    /// Does the work; an error, in words, when it is to be undone.
+    fn run(&mut self, connection: &Connection) -> Result<(), String>;
+    /// Says how it ended, if the transaction did hold.
+    fn answer(self: Box<Self>, transaction: Result<(), LedgerError>);
+}
+
+struct Request<W, T, E, R> {
+    work: Option<W>,
+    result: Option<Result<T, E>>,
+    reply: R,
+}
+
+impl<W, T, E, R> Job for Request<W, T, E, R>
+where
+    W: FnOnce(&Connection) -> Result<T, E> + Send,
+    T: Send,
+    E: From<LedgerError> + fmt::Display + Send,
+    R: FnOnce(Result<T, E>) + Send,
+{
+    fn run(&mut self, connection: &Connection) -> Result<(), String> {
+        let Some(work) = self.work.take() else {
+            return Ok(());
+        };
+        let result = work(connection);
+        let outcome = result.as_ref().map(drop).map_err(ToString::to_string);
+        self.result = Some(result);
+        outcome
+    }
+
+    fn answer(self: Box<Self>, transaction: Result<(), LedgerError>) {
+        let Self { result, reply, .. } = *self;
+        // A refusal may rest on what another request of a failed transaction did, so it does not count either.
+        reply(match transaction {
+            Ok(()) => result.unwrap_or_else(|| Err(LedgerError::Closed.into())),
+            Err(error) => Err(error.into()),
+        });
+    }
+}
+
+fn write_all(
+    connection: &Connection,
+    requests: &Receiver<Box<dyn Job>>,
+    head: &Mutex<Option<Head>>,
+) {
+    let mut stored_head = None;
+    while let Ok(first) = requests.recv() {
+        let mut batch = vec![first];
+        while batch.len() < BATCH
+            && let Ok(next) = requests.try_recv()
+        {
+            batch.push(next);
+        }
+        let outcome = transact(connection, &mut batch, head, &mut stored_head);
+        if let Err(error) = &outcome {
+            tracing::error!(requests = batch.len(), %error, "a transaction of the database failed");
+        }
+        for job in batch {
+            job.answer(outcome.clone());
+        }
+    }
+}
+
+fn read_all(connection: &Connection, requests: &Receiver<Box<dyn Job>>) {
+    while let Ok(mut job) = requests.recv() {
+        // One transaction, so that all that a request reads is of one instant.
+        let outcome = execute(connection, "BEGIN").and_then(|()| {
+            job.run(connection).ok();
+            execute(connection, "COMMIT")
+        });
+        if outcome.is_err() && !connection.is_autocommit() {
+            execute(connection, "ROLLBACK").ok();
+        }
+        job.answer(outcome);
+    }
+}
+
+/// All of the batch in one transaction. An error means that nothing of it was kept.
+fn transact(
+    connection: &Connection,
+    batch: &mut [Box<dyn Job>],
+    head: &Mutex<Option<Head>>,
+    stored_head: &mut Option<String>,
+) -> Result<(), LedgerError> {
+    execute(connection, "BEGIN IMMEDIATE")?;
+    let outcome = run_all(connection, batch, head, stored_head)
+        .and_then(|new_head| execute(connection, "COMMIT").map(|()| new_head));
+    match outcome {
+        Ok(new_head) => {
+            *stored_head = new_head.or_else(|| stored_head.take());
+            Ok(())
+        }
+        Err(error) => {
+            // After some errors SQLite has rolled back by itself.
+            if !connection.is_autocommit() {
+                execute(connection, "ROLLBACK")?;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The head that it stored, if there was a new one.
+fn run_all(
+    connection: &Connection,
+    batch: &mut [Box<dyn Job>],
+    head: &Mutex<Option<Head>>,
+    stored_head: &Option<String>,
+) -> Result<Option<String>, LedgerError> {
+    let changes = connection.total_changes();
+    for job in batch {
+        execute(connection, "SAVEPOINT request")?;
+        let outcome = job.run(connection);
+        if connection.is_autocommit() {
+            let why = outcome
+                .err()
+                .unwrap_or_else(|| "without a reason".to_owned());
+            return Err(LedgerError::RolledBack(why));
+        }
+        if outcome.is_err() {
+            execute(connection, "ROLLBACK TO request")?;
+        }
+        execute(connection, "RELEASE request")?;
+    }
+    if connection.total_changes() == changes {
+        return Ok(None);
+    }
+    let head = head.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let new_head = head
+        .and_then(|head| head())
+        .filter(|head| Some(head) != stored_head.as_ref());
+    if let Some(head) = &new_head {
+        connection
+            .prepare_cached("INSERT OR REPLACE INTO meta VALUES ('audit-head', ?1)")?
+            .execute(params![head])?;
+    }
+    Ok(new_head)
+}
+
+/// The audit's head as last stored.
+pub(crate) fn audit_head(connection: &Connection) -> Result<Option<String>, LedgerError> {
+    Ok(connection
+        .prepare_cached("SELECT value FROM meta WHERE name = 'audit-head'")?
+        .query_row([], |row| row.get(0))
+        .optional()?)
+}
+
+fn execute(connection: &Connection, statement: &str) -> Result<(), LedgerError> {
+    connection.prepare_cached(statement)?.execute([])?;
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! The database file: opened, checked and brought to the newest layout.
+//!
+//! Invariant: a connection that leaves here is to a file of ours, whole, of the newest layout, in WAL mode, and
+//! each COMMIT on it is on the disk when it returns.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::error::LedgerError;
+
+/// The steps from an empty file to the newest layout, each with the layout that it leads to.
+const MIGRATIONS: [(i64, &str); 2] = [
+    (1, include_str!("migrations/0001_state.sql")),
+    (NEWEST, include_str!("migrations/0002_ledger.sql")),
+];
+/// The newest layout.
+const NEWEST: i64 = 2;
+/// The mark that `0002_ledger.sql` puts into the file: "qchd".
+const MARK: i64 = 1_902_340_196;
+
+/// How long another process may hold the file, in a short call of the command line's for instance.
+const BUSY: Duration = Duration::from_secs(5);
+/// Statements kept prepared; more than there are.
+const STATEMENTS: usize = 128;
+/// To what the write-ahead log is cut after it had to grow during a long backup, in bytes.
+const LOG_LIMIT: i64 = 64 << 20;
+/// Pages of the log after which they are moved to the database.
+const CHECKPOINT_PAGES: i64 = 4000;
+
+/// Opens the file for writing, makes it if it is not there, and migrates it.
+///
+/// A file that came from a backup is checked thoroughly before its first use, any other one quickly.
+pub(crate) fn open(path: &Path) -> Result<Connection, LedgerError> {
+    let cannot_open = |why: String| LedgerError::Open {
+        path: path.to_owned(),
+        why,
+    };
+    // SQLite would quietly open a file that it may not write for reading, and make a new one readable by everyone.
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| cannot_open(error.to_string()))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection =
+        Connection::open_with_flags(path, flags).map_err(|error| cannot_open(error.to_string()))?;
+    prepare(&connection, path).map_err(|error| match error {
+        LedgerError::Failed(error) => match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => LedgerError::Foreign {
+                path: path.to_owned(),
+                why: error.to_string(),
+            },
+            Some(ErrorCode::DatabaseCorrupt) => LedgerError::Damaged {
+                path: path.to_owned(),
+                why: error.to_string(),
+            },
+            _ => cannot_open(error.to_string()),
+        },
+        error => error,
+    })?;
+    Ok(connection)
+}
+
+/// A database in memory, of the newest layout.
+pub(crate) fn in_memory() -> Result<Connection, LedgerError> {
+    let connection = Connection::open_in_memory()?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    migrate(&connection, Path::new(":memory:"))?;
+    Ok(connection)
+}
+
+/// A second connection to a file that [`open`] has prepared; it only reads.
+pub(crate) fn reader(path: &Path) -> Result<Connection, LedgerError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "query_only", true)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
+fn prepare(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    check_layout(connection, path)?;
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(LedgerError::Open {
+            path: path.to_owned(),
+            why: format!("its file system allows no write-ahead log, only `{mode}`"),
+        });
+    }
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "journal_size_limit", LOG_LIMIT)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    migrate(connection, path)?;
+    let restored: bool = connection.query_row(
+        "SELECT EXISTS (SELECT 1 FROM meta WHERE name = 'restored')",
+        [],
+        |row| row.get(0),
+    )?;
+    check_integrity(
+        connection,
+        path,
+        if restored {
+            "integrity_check"
+        } else {
+            "quick_check"
+        },
+    )?;
+    connection.execute("DELETE FROM meta WHERE name = 'restored'", [])?;
+    Ok(())
+}
+
+/// The layout of the file, 0 for an empty one. Refuses what is not ours and what is newer.
+fn check_layout(connection: &Connection, path: &Path) -> Result<i64, LedgerError> {
+    let layout: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    // The first layout bore no mark, but it had this one table.
+    let tables: String = connection.query_row(
+        "SELECT coalesce(group_concat(name), '') FROM sqlite_schema WHERE type = 'table'",
+        [],
+        |row| row.get(0),
+    )?;
+    let mark: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    // Who writes a later layout keeps the mark.
+    let ours = match layout {
+        0 => tables.is_empty(),
+        1 => tables == "state",
+        _ => mark == MARK,
+    };
+    if !ours {
+        return Err(LedgerError::Foreign {
+            path: path.to_owned(),
+            why: "it is a database of another program".to_owned(),
+        });
+    }
+    if layout > NEWEST {
+        return Err(LedgerError::Newer {
+            path: path.to_owned(),
+            found: layout,
+            known: NEWEST,
+        });
+    }
+    Ok(layout)
+}
+
+fn migrate(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let migrated = (|| {
+        // Asked again: another process may have been faster.
+        let layout = check_layout(connection, path)?;
+        for (_, step) in MIGRATIONS.iter().filter(|(leads_to, _)| *leads_to > layout) {
+            connection.execute_batch(step)?;
+        }
+        connection.pragma_update(None, "user_version", NEWEST)?;
+        connection.execute_batch("COMMIT")?;
+        Ok(())
+    })();
+    if migrated.is_err() && !connection.is_autocommit() {
+        connection.execute_batch("ROLLBACK")?;
+    }
+    migrated
+}
+
+/// `check`: SQLite's pragma, which answers with the single line `ok`.
+pub(crate) fn check_integrity(
+    connection: &Connection,
+    path: &Path,
+    check: &str,
+) -> Result<(), LedgerError> {
+    let found: String = connection.pragma_query_value(None, check, |row| row.get(0))?;
+    if found == "ok" {
+        Ok(())
+    } else {
+        Err(LedgerError::Damaged {
+            path: path.to_owned(),
+            why: found,
+        })
+    }
+}

@@ -1,0 +1,90 @@
+//! Halts: who may change nothing until somebody says otherwise.
+
+use rusqlite::params;
+use serde::Serialize;
+
+use crate::error::LedgerError;
+use crate::ledger::Ledger;
+
+/// A halt. Without account it is for every account, without plugin for every plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Halt {
+    /// The account, or all.
+    pub account: Option<String>,
+    /// The plugin, or all.
+    pub plugin: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// Who halted.
+    pub by: String,
+    /// When. Unix time in milliseconds.
+    pub at: i64,
+}
+
+impl Ledger {
+    /// Halts. A halt of the same account and plugin is replaced.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn halt(&self, halt: Halt) -> Result<(), LedgerError> {
+        self.connections()
+            .write(move |it| {
+                it.prepare_cached("INSERT OR REPLACE INTO halts VALUES (?1, ?2, ?3, ?4, ?5)")?
+                    .execute(params![
+                        halt.account.unwrap_or_default(),
+                        halt.plugin.unwrap_or_default(),
+                        halt.reason,
+                        halt.by,
+                        halt.at
+                    ])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Ends the halt of just this account and plugin, and no wider or narrower one. How many ended: 0 or 1.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn resume(
+        &self,
+        account: Option<&str>,
+        plugin: Option<&str>,
+    ) -> Result<usize, LedgerError> {
+        let account = account.unwrap_or_default().to_owned();
+        let plugin = plugin.unwrap_or_default().to_owned();
+        self.connections()
+            .write(move |it| {
+                Ok(it
+                    .prepare_cached("DELETE FROM halts WHERE account = ?1 AND plugin = ?2")?
+                    .execute([account, plugin])?)
+            })
+            .await
+    }
+
+    /// The halts that hold, oldest first.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn halts(&self) -> Result<Vec<Halt>, LedgerError> {
+        self.connections()
+            .read(|it| {
+                let mut query = it.prepare_cached(
+                    "SELECT nullif(account, ''), nullif(plugin, ''), reason, by, at_ms FROM halts
+                     ORDER BY at_ms, account, plugin",
+                )?;
+                let rows = query.query_map([], |row| {
+                    Ok(Halt {
+                        account: row.get(0)?,
+                        plugin: row.get(1)?,
+                        reason: row.get(2)?,
+                        by: row.get(3)?,
+                        at: row.get(4)?,
+                    })
+                })?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await
+    }
+}

@@ -1,0 +1,245 @@
+//! Leases: reads that a day allows only so many of are counted in blocks, so that most of them wait for no disk.
+//!
+//! Invariant: a read is counted only against units that are already used up durably. So a crash may lose
+//! the rest of a block, and never lets a read through twice.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::Connection;
+use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
+
+use crate::budgets::{Begin, BeginError, Counter, day_of, give_back};
+use crate::error::LedgerError;
+use crate::ledger::Ledger;
+
+/// The most units in a block: the most that a crash loses of one grant.
+const BLOCK: i64 = 64;
+/// A block is at most this part of what is left, so that the last units of a day are not lost to a crash or to writes.
+const PART: i64 = 8;
+
+/// Account, plugin and grant.
+type Key = (String, String, String);
+
+/// All leases, by their counter.
+#[derive(Debug, Default)]
+pub(crate) struct Leases(Mutex<BTreeMap<Key, Arc<Slot>>>);
+
+#[derive(Debug, Default)]
+struct Slot {
+    lease: Mutex<Lease>,
+    /// Held while units move between the lease and the database.
+    turn: Arc<Turn<()>>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Lease {
+    day: i64,
+    left: i64,
+    /// The limit of a day under which it was taken: another one needs another lease.
+    limit: u32,
+}
+
+impl Lease {
+    fn serves(&self, limit: u32, today: i64) -> bool {
+        self.left > 0 && self.limit == limit && self.day >= today
+    }
+}
+
+impl Slot {
+    /// Takes a unit, if there is one, and says of which lease.
+    fn take(&self, limit: u32, today: i64) -> Option<Lease> {
+        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        if !lease.serves(limit, today) {
+            return None;
+        }
+        lease.left -= 1;
+        Some(*lease)
+    }
+
+    /// Undoes a [`take`](Self::take), unless the lease has become another one since: then the unit counts as used.
+    fn put_back(&self, taken: Lease) {
+        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        if (lease.day, lease.limit) == (taken.day, taken.limit) {
+            lease.left += 1;
+        }
+    }
+
+    /// Empties it; what it held is for the caller to give back.
+    fn empty(&self) -> Lease {
+        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = *lease;
+        lease.left = 0;
+        held
+    }
+
+    fn held(&self) -> Lease {
+        *self.lease.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Leases {
+    fn slot(&self, key: Key) -> Arc<Slot> {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(slots.entry(key).or_default())
+    }
+
+    fn existing(&self, key: &Key) -> Option<Arc<Slot>> {
+        let slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.get(key).cloned()
+    }
+
+    fn all(&self) -> Vec<(Key, Arc<Slot>)> {
+        let slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        slots
+            .iter()
+            .map(|(key, slot)| (key.clone(), Arc::clone(slot)))
+            .collect()
+    }
+}
+
+/// Keeps leases from being taken again until it is dropped.
+pub(crate) struct Returned {
+    _turns: Vec<OwnedMutexGuard<()>>,
+}
+
+impl Ledger {
+    /// Counts one read against the day of each grant: `grants` are names with the calls a day that each allows.
+    /// All or nothing. It waits for the disk once in a block of up to 64 reads; otherwise it is a few memory accesses.
+    ///
+    /// What a crash leaves of a block counts as used; [`close`](Self::close) gives it back.
+    ///
+    /// # Errors
+    /// [`BeginError::Exhausted`] when one of them has no more; or the ledger cannot be used.
+    pub async fn count_reads(
+        &self,
+        account: &str,
+        plugin: &str,
+        grants: &[(&str, u32)],
+        now: i64,
+    ) -> Result<(), BeginError> {
+        let today = day_of(now);
+        // Each grant once, or a read could wait for a second unit that its own first one keeps away.
+        let grants: BTreeMap<&str, u32> = grants.iter().copied().collect();
+        let slots: Vec<(Key, u32, Arc<Slot>)> = grants
+            .into_iter()
+            .map(|(grant, limit)| {
+                let key = (account.to_owned(), plugin.to_owned(), grant.to_owned());
+                (key.clone(), limit, self.leases().slot(key))
+            })
+            .collect();
+        loop {
+            let taken: Vec<(&Slot, Lease)> = slots
+                .iter()
+                .map_while(|(_, limit, slot)| Some((&**slot, slot.take(*limit, today)?)))
+                .collect();
+            let Some((key, limit, slot)) = slots.get(taken.len()) else {
+                return Ok(());
+            };
+            for (slot, lease) in taken {
+                slot.put_back(lease);
+            }
+            self.lease(key, *limit, slot, now).await?;
+        }
+    }
+
+    /// Gives back what is leased and not used. For a clean end: reads that come later lease again.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used; then it counts as used.
+    pub async fn close(&self) -> Result<(), LedgerError> {
+        for (key, slot) in self.leases().all() {
+            let _turn = slot.turn.lock().await;
+            self.give_back(key, slot.empty()).await?;
+        }
+        Ok(())
+    }
+
+    /// Units of the counter's day that are leased and not used.
+    pub(crate) fn leased(&self, account: &str, plugin: &str, grant: &str, day: i64) -> i64 {
+        let key = (account.to_owned(), plugin.to_owned(), grant.to_owned());
+        let held = self.leases().existing(&key).map(|slot| slot.held());
+        held.filter(|lease| lease.day == day)
+            .map_or(0, |lease| lease.left)
+    }
+
+    /// Gives back what is leased of the grants that a call needs; nothing if nothing is.
+    pub(crate) async fn return_leases(
+        &self,
+        begin: &Begin,
+    ) -> Result<Option<Returned>, LedgerError> {
+        let mut keys: Vec<Key> = begin
+            .charges
+            .iter()
+            .map(|it| {
+                (
+                    begin.account.clone(),
+                    begin.plugin.clone(),
+                    it.grant.clone(),
+                )
+            })
+            .collect();
+        // In one order everywhere, and each once: two calls must not wait for each other.
+        keys.sort();
+        keys.dedup();
+        let mut turns = Vec::new();
+        let mut any = false;
+        for key in keys {
+            let Some(slot) = self.leases().existing(&key) else {
+                continue;
+            };
+            turns.push(Arc::clone(&slot.turn).lock_owned().await);
+            let held = slot.empty();
+            any |= held.left > 0;
+            self.give_back(key, held).await?;
+        }
+        Ok(any.then_some(Returned { _turns: turns }))
+    }
+
+    async fn give_back(&self, key: Key, held: Lease) -> Result<(), LedgerError> {
+        if held.left == 0 {
+            return Ok(());
+        }
+        self.connections()
+            .write(move |it| give_back(it, [&key.0, &key.1, &key.2], held.day, held.left, 0))
+            .await
+    }
+
+    /// Leases the next block, unless another task just did.
+    async fn lease(&self, key: &Key, limit: u32, slot: &Slot, now: i64) -> Result<(), BeginError> {
+        let _turn = slot.turn.lock().await;
+        if slot.held().serves(limit, day_of(now)) {
+            return Ok(());
+        }
+        // What is left of another day or another limit.
+        self.give_back(key.clone(), slot.empty()).await?;
+        let key = key.clone();
+        let taken = self
+            .connections()
+            .write(move |it| take_block(it, &key, limit, now))
+            .await?;
+        *slot.lease.lock().unwrap_or_else(PoisonError::into_inner) = taken;
+        Ok(())
+    }
+}
+
+fn take_block(
+    connection: &Connection,
+    (account, plugin, grant): &Key,
+    limit: u32,
+    now: i64,
+) -> Result<Lease, BeginError> {
+    let mut counter = Counter::load(connection, account, plugin, grant, now)?;
+    let left = i64::from(limit).saturating_sub(counter.count);
+    if left <= 0 {
+        return Err(counter.exhausted(grant, limit, now));
+    }
+    let block = (left / PART).clamp(1, BLOCK);
+    counter.count = counter.count.saturating_add(block);
+    counter.store(connection, account, plugin, grant)?;
+    Ok(Lease {
+        day: counter.day,
+        left: block,
+        limit,
+    })
+}

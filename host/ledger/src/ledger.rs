@@ -1,0 +1,93 @@
+//! The ledger itself: one file, and all that is done with it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::connections::{self, Connections, Head};
+use crate::error::LedgerError;
+use crate::leases::Leases;
+use crate::state::StateStore;
+
+/// The ledger. Clones are the same ledger; the file is closed when the last one is gone.
+///
+/// What its `async` calls change is on the disk when they return. What was asked for happens even if the future is
+/// dropped. Amounts are in 1/10000 dollar, times in milliseconds of Unix time.
+#[derive(Clone)]
+pub struct Ledger(Arc<Inner>);
+
+struct Inner {
+    connections: Connections,
+    leases: Leases,
+    state: StateStore,
+    /// Nothing in memory.
+    path: Option<PathBuf>,
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger")
+            .field("path", &self.0.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Ledger {
+    /// Opens the file, makes it if it is not there, brings an older one to the newest layout and checks it; one that
+    /// was restored from a backup is checked thoroughly. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When the file cannot be written, is damaged, not ours or of a newer version.
+    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        Ok(Self::new(Connections::open(path)?, Some(path.to_owned())))
+    }
+
+    /// A ledger in memory, for one process: it forgets everything.
+    ///
+    /// # Errors
+    /// When SQLite cannot be used.
+    pub fn in_memory() -> Result<Self, LedgerError> {
+        Ok(Self::new(Connections::in_memory()?, None))
+    }
+
+    fn new(connections: Connections, path: Option<PathBuf>) -> Self {
+        Self(Arc::new(Inner {
+            state: StateStore::new(connections.clone()),
+            connections,
+            leases: Leases::default(),
+            path,
+        }))
+    }
+
+    /// What plugins keep.
+    #[must_use]
+    pub fn state(&self) -> &StateStore {
+        &self.0.state
+    }
+
+    /// From now on each transaction that changes something stores the audit's head too. `head` is called between a
+    /// transaction's last change and its COMMIT: it must not wait, nor hold this ledger.
+    pub fn set_head(&self, head: Head) {
+        self.0.connections.set_head(head);
+    }
+
+    /// The audit's head as last stored.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn audit_head(&self) -> Result<Option<String>, LedgerError> {
+        self.0.connections.read(connections::audit_head).await
+    }
+
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.0.connections
+    }
+
+    pub(crate) fn leases(&self) -> &Leases {
+        &self.0.leases
+    }
+
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.0.path.as_deref()
+    }
+}

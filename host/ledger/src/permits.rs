@@ -1,0 +1,213 @@
+//! Permits: what an approval allows, and how often.
+//!
+//! Invariant: a permit is spent in the transaction that reserves the call, and never more often, for more money, later or
+//! by anybody else than was approved.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::approval::{Approval, Binding, Standing};
+use crate::budgets::{Begin, BeginError, Dollars, amount, stored};
+use crate::error::LedgerError;
+use crate::identifier;
+use crate::ledger::Ledger;
+
+/// The permit that a call uses up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PermitUse {
+    /// Its id.
+    pub permit: String,
+    /// What the call costs, in 1/10000 dollar.
+    pub cost: u64,
+}
+
+/// A permit that may be used now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Permit {
+    /// Its id, `pm-…`.
+    pub id: String,
+    /// The approval that gave it.
+    pub approval: String,
+    /// Whether it is for any call of its operation and scope, or for one call only.
+    pub standing: bool,
+    /// How often it may still be used.
+    pub uses_left: u32,
+    /// What its calls may still cost, in 1/10000 dollar; no limit if absent.
+    pub cost_left: Option<u64>,
+    /// Until when, Unix time in milliseconds.
+    pub expires: i64,
+}
+
+impl Ledger {
+    /// The permit for a call, if there is one: first one that was given for just this call, then the standing one that
+    /// ends first. `scope` is what a standing permit must have been given for, `cost` in 1/10000 dollar.
+    ///
+    /// That it was found takes nothing of it: [`begin`](Self::begin) does, and checks again.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn find_permit(
+        &self,
+        binding: &Binding,
+        scope: &Value,
+        cost: u64,
+        now: i64,
+    ) -> Result<Option<Permit>, LedgerError> {
+        let (binding, scope) = (binding.clone(), canonical(scope));
+        self.connections()
+            .read(move |it| find(it, &binding, &scope, cost, now))
+            .await
+    }
+}
+
+/// JSON text that is the same for the same value, whatever the order of its keys.
+pub(crate) fn canonical(value: &Value) -> String {
+    let mut value = value.clone();
+    value.sort_all_objects();
+    value.to_string()
+}
+
+fn find(
+    connection: &Connection,
+    binding: &Binding,
+    scope: &str,
+    cost: u64,
+    now: i64,
+) -> Result<Option<Permit>, LedgerError> {
+    let mut query = connection.prepare_cached(
+        "SELECT id, approval, standing, uses_left, cost_left, expires_ms FROM permits
+         WHERE account = ?1 AND plugin = ?2 AND digest = ?3 AND operation = ?4
+           AND ((standing = 0 AND profile_revision = ?5 AND arguments_hmac = ?6) OR (standing = 1 AND scope = ?7))
+           AND uses_left > 0 AND (cost_left IS NULL OR cost_left >= ?8) AND expires_ms > ?9
+         ORDER BY standing, expires_ms, id LIMIT 1",
+    )?;
+    let of = binding;
+    let values = params![
+        of.account,
+        of.plugin,
+        of.digest,
+        of.operation,
+        of.profile_revision,
+        of.arguments_hmac,
+        scope,
+        stored(cost),
+        now
+    ];
+    Ok(query.query_row(values, read).optional()?)
+}
+
+fn read(row: &Row<'_>) -> Result<Permit, rusqlite::Error> {
+    Ok(Permit {
+        id: row.get(0)?,
+        approval: row.get(1)?,
+        standing: row.get(2)?,
+        uses_left: row.get(3)?,
+        cost_left: row.get::<_, Option<i64>>(4)?.map(amount),
+        expires: row.get(5)?,
+    })
+}
+
+/// Takes one use and its cost from the permit, or says why it cannot be used.
+pub(crate) fn spend(
+    connection: &Connection,
+    what: &PermitUse,
+    begin: &Begin,
+) -> Result<(), BeginError> {
+    type Found = (String, String, i64, Option<i64>, i64);
+    let found: Option<Found> = connection
+        .prepare_cached(
+            "SELECT account, plugin, uses_left, cost_left, expires_ms FROM permits WHERE id = ?1",
+        )?
+        .query_row([&what.permit], |row| {
+            Ok((
+                row.get(0)?,
+                row.get(1)?,
+                row.get(2)?,
+                row.get(3)?,
+                row.get(4)?,
+            ))
+        })
+        .optional()?;
+    let cost = stored(what.cost);
+    let why = match found {
+        None => "does not exist".to_owned(),
+        Some((account, plugin, ..)) if account != begin.account || plugin != begin.plugin => {
+            "was given to another plugin or for another account".to_owned()
+        }
+        Some((.., expires)) if expires <= begin.now => "has expired".to_owned(),
+        Some((.., uses, _, _)) if uses < 1 => "is used up".to_owned(),
+        Some((.., Some(left), _)) if left < cost => {
+            format!(
+                "covers only {} more, and this costs {}",
+                Dollars(left),
+                Dollars(cost)
+            )
+        }
+        Some(_) => {
+            connection
+                .prepare_cached(
+                    "UPDATE permits SET uses_left = uses_left - 1, cost_left = cost_left - ?2 WHERE id = ?1",
+                )?
+                .execute(params![what.permit, cost])?;
+            return Ok(());
+        }
+    };
+    Err(BeginError::PermitGone {
+        permit: what.permit.clone(),
+        why,
+    })
+}
+
+/// Gives one use and its cost back.
+pub(crate) fn give_back(
+    connection: &Connection,
+    permit: &str,
+    cost: i64,
+) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached(
+            "UPDATE permits SET uses_left = uses_left + 1, cost_left = cost_left + ?2 WHERE id = ?1",
+        )?
+        .execute(params![permit, cost])?;
+    Ok(())
+}
+
+/// Makes the permit of an approval: standing as all who approved it agreed, or for its one call until `expires`.
+pub(crate) fn give(
+    connection: &Connection,
+    approval: &Approval,
+    standing: Option<Standing>,
+    expires: i64,
+) -> Result<(), LedgerError> {
+    let of = &approval.binding;
+    // A single call was shown with its cost: should it come to cost more, it needs another approval.
+    let (uses, cost, expires) = match &standing {
+        Some(it) => (it.uses, it.max_cost, it.until_ms),
+        None => (1, Some(approval.cost), expires),
+    };
+    let single = standing.is_none();
+    connection
+        .prepare_cached(
+            "INSERT INTO permits (id, approval, standing, account, plugin, digest, operation, profile_revision,
+                 arguments_hmac, scope, uses_left, cost_left, expires_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        )?
+        .execute(params![
+            identifier::new("pm")?,
+            approval.id,
+            !single,
+            of.account,
+            of.plugin,
+            of.digest,
+            of.operation,
+            single.then_some(&of.profile_revision),
+            single.then_some(&of.arguments_hmac),
+            canonical(&approval.scope),
+            uses,
+            cost.map(stored),
+            expires,
+        ])?;
+    Ok(())
+}

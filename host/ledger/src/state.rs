@@ -1,0 +1,280 @@
+//! What plugins remember: bytes under keys, each plugin its own.
+//!
+//! Invariant: a write that returned is on disk, and a version of a key is never given twice, not
+//! even after the key was deleted.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use crate::connections::Connections;
+use crate::error::{LedgerError, from_sqlite};
+
+/// The longest key, in bytes.
+pub const MAX_KEY: usize = 256;
+/// The largest value, in bytes.
+pub const MAX_VALUE: usize = 1 << 20;
+/// The most that one plugin may keep, keys and values together, in bytes.
+pub const MAX_TOTAL: i64 = 16 << 20;
+/// The most keys that one listing returns.
+pub const MAX_LISTED: u32 = 1000;
+
+/// Why the state could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Somebody else wrote the key first.
+    #[error("the key was changed by somebody else{}", .0.map(|v| format!("; it is at version {v} now")).unwrap_or_default())]
+    Conflict(
+        /// Its version now; nothing if it does not exist.
+        Option<u32>,
+    ),
+    /// It would be more than the quota.
+    #[error("{0}")]
+    QuotaExceeded(String),
+    /// The key is empty or too long.
+    #[error("a key has 1 to {MAX_KEY} bytes, this one has {0}")]
+    InvalidKey(usize),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Unavailable(#[from] LedgerError),
+}
+
+from_sqlite!(StateError);
+
+/// The store. All its calls block on the disk.
+#[derive(Debug)]
+pub struct StateStore(Connections);
+
+/// A value with its version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The bytes.
+    pub value: Vec<u8>,
+    /// Its version.
+    pub version: u32,
+}
+
+impl StateStore {
+    pub(crate) fn new(connections: Connections) -> Self {
+        Self(connections)
+    }
+
+    /// Reads a key.
+    ///
+    /// # Errors
+    /// When the key is no key or the store cannot be used.
+    pub fn get(&self, plugin: &str, key: &str) -> Result<Option<Entry>, StateError> {
+        check_key(key)?;
+        let row = [plugin.to_owned(), key.to_owned()];
+        self.0.read_blocking(move |it| {
+            Ok(it
+                .prepare_cached(
+                    "SELECT value, version FROM state WHERE plugin = ?1 AND key = ?2 AND value IS NOT NULL",
+                )?
+                .query_row(row, |row| {
+                    Ok(Entry {
+                        value: row.get(0)?,
+                        version: row.get(1)?,
+                    })
+                })
+                .optional()?)
+        })
+    }
+
+    /// Writes a key, whatever it holds.
+    ///
+    /// # Errors
+    /// When it would be more than the quota, the key is no key or the store cannot be used.
+    pub fn set(&self, plugin: &str, key: &str, value: &[u8]) -> Result<u32, StateError> {
+        self.write(plugin, key, Some(value), None)
+    }
+
+    /// Writes a key only if its version is the expected one.
+    ///
+    /// # Errors
+    /// [`StateError::Conflict`] if it is not; otherwise as [`set`](Self::set).
+    pub fn compare_and_swap(
+        &self,
+        plugin: &str,
+        key: &str,
+        expected: Option<u32>,
+        value: &[u8],
+    ) -> Result<u32, StateError> {
+        self.write(plugin, key, Some(value), Some(expected))
+    }
+
+    /// Deletes a key. Its version is remembered, so that it is not given again.
+    ///
+    /// # Errors
+    /// When the key is no key or the store cannot be used.
+    pub fn delete(&self, plugin: &str, key: &str) -> Result<(), StateError> {
+        self.write(plugin, key, None, None).map(drop)
+    }
+
+    /// Lists the keys that begin with a prefix, in order.
+    ///
+    /// # Errors
+    /// When the store cannot be used.
+    pub fn list_keys(&self, plugin: &str, prefix: &str) -> Result<Vec<String>, StateError> {
+        let (plugin, prefix) = (plugin.to_owned(), prefix.to_owned());
+        self.0.read_blocking(move |it| {
+            let mut query = it.prepare_cached(
+                "SELECT key FROM state WHERE plugin = ?1 AND key >= ?2
+                 AND substr(key, 1, length(?2)) = ?2 AND value IS NOT NULL ORDER BY key LIMIT ?3",
+            )?;
+            let rows = query.query_map(params![plugin, prefix, MAX_LISTED], |row| row.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    fn write(
+        &self,
+        plugin: &str,
+        key: &str,
+        value: Option<&[u8]>,
+        expected: Option<Option<u32>>,
+    ) -> Result<u32, StateError> {
+        check_key(key)?;
+        let size = value.map_or(0, <[u8]>::len);
+        if size > MAX_VALUE {
+            return Err(StateError::QuotaExceeded(format!(
+                "a value has at most {MAX_VALUE} bytes, this one has {size}"
+            )));
+        }
+        let (plugin, key) = (plugin.to_owned(), key.to_owned());
+        let value = value.map(<[u8]>::to_vec);
+        self.0
+            .write_blocking(move |it| put(it, &plugin, &key, value.as_deref(), expected))
+    }
+}
+
+fn put(
+    connection: &Connection,
+    plugin: &str,
+    key: &str,
+    value: Option<&[u8]>,
+    expected: Option<Option<u32>>,
+) -> Result<u32, StateError> {
+    let former: Option<(u32, Option<i64>)> = connection
+        .prepare_cached("SELECT version, length(value) FROM state WHERE plugin = ?1 AND key = ?2")?
+        .query_row([plugin, key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let current = former.and_then(|(version, length)| length.map(|_| version));
+    if let Some(expected) = expected
+        && expected != current
+    {
+        return Err(StateError::Conflict(current));
+    }
+    if value.is_none() && current.is_none() {
+        return Ok(0);
+    }
+    let version = former.map_or(1, |(version, _)| version.saturating_add(1));
+    connection
+        .prepare_cached(
+            "INSERT INTO state (plugin, key, version, value) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (plugin, key) DO UPDATE SET version = ?3, value = ?4",
+        )?
+        .execute(params![plugin, key, version, value])?;
+    // Deleted keys count with their names: otherwise they would grow without end.
+    let before = former.map_or(0, |(_, length)| {
+        size(key.len()).saturating_add(length.unwrap_or(0))
+    });
+    let after = size(key.len()).saturating_add(value.map_or(0, |value| size(value.len())));
+    let total: i64 = connection
+        .prepare_cached(
+            "INSERT INTO state_totals VALUES (?1, ?2)
+             ON CONFLICT DO UPDATE SET bytes = bytes + ?2 RETURNING bytes",
+        )?
+        .query_row(params![plugin, after.saturating_sub(before)], |row| {
+            row.get(0)
+        })?;
+    if value.is_some() && total > MAX_TOTAL {
+        return Err(StateError::QuotaExceeded(format!(
+            "a plugin keeps at most {MAX_TOTAL} bytes, this would make it {total}"
+        )));
+    }
+    Ok(version)
+}
+
+fn size(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+fn check_key(key: &str) -> Result<(), StateError> {
+    if (1..=MAX_KEY).contains(&key.len()) {
+        Ok(())
+    } else {
+        Err(StateError::InvalidKey(key.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Ledger;
+
+    #[test]
+    fn a_version_is_never_given_twice() {
+        let ledger = Ledger::in_memory().unwrap();
+        let store = ledger.state();
+        assert_eq!(store.set("a", "k", b"1").unwrap(), 1);
+        assert_eq!(store.compare_and_swap("a", "k", Some(1), b"2").unwrap(), 2);
+        assert!(matches!(
+            store.compare_and_swap("a", "k", Some(1), b"3"),
+            Err(StateError::Conflict(Some(2)))
+        ));
+        store.delete("a", "k").unwrap();
+        store.delete("a", "k").unwrap();
+        assert_eq!(store.get("a", "k").unwrap(), None);
+        assert!(matches!(
+            store.compare_and_swap("a", "k", Some(2), b"3"),
+            Err(StateError::Conflict(None))
+        ));
+        assert_eq!(store.compare_and_swap("a", "k", None, b"4").unwrap(), 4);
+        assert_eq!(
+            store.get("a", "k").unwrap(),
+            Some(Entry {
+                value: b"4".to_vec(),
+                version: 4
+            })
+        );
+    }
+
+    #[test]
+    fn plugins_do_not_see_each_other() {
+        let ledger = Ledger::in_memory().unwrap();
+        let store = ledger.state();
+        store.set("a", "one/1", b"x").unwrap();
+        store.set("a", "one%2", b"x").unwrap();
+        store.set("a", "two", b"x").unwrap();
+        assert_eq!(store.get("b", "two").unwrap(), None);
+        assert_eq!(store.list_keys("a", "one").unwrap(), ["one%2", "one/1"]);
+        assert_eq!(store.list_keys("b", "").unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn quotas_hold() {
+        let ledger = Ledger::in_memory().unwrap();
+        let store = ledger.state();
+        assert!(matches!(
+            store.set("a", "", b""),
+            Err(StateError::InvalidKey(0))
+        ));
+        assert!(matches!(
+            store.set("a", &"k".repeat(257), b""),
+            Err(StateError::InvalidKey(257))
+        ));
+        let large = vec![0; MAX_VALUE];
+        assert!(matches!(
+            store.set("a", "k", &vec![0; MAX_VALUE + 1]),
+            Err(StateError::QuotaExceeded(_))
+        ));
+        for i in 0..15 {
+            store.set("a", &i.to_string(), &large).unwrap();
+        }
+        assert!(matches!(
+            store.set("a", "last", &large),
+            Err(StateError::QuotaExceeded(_))
+        ));
+        assert_eq!(store.get("a", "last").unwrap(), None);
+        store.set("b", "k", &large).unwrap();
+    }
+}
