@@ -1,0 +1,174 @@
+//! Anchors: signed heads put where whoever can write to the audit's folder may not reach.
+//!
+//! An anchor never holds the audit up: a thread of its own writes the newest head now and then,
+//! and a failing anchor is reported in the log, once until it works again.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Where heads are anchored besides the head's own file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Anchor {
+    /// A file to which a line is appended, best on another machine's disk.
+    File(PathBuf),
+    /// The system's log, by `/dev/log`.
+    Syslog,
+}
+
+const SYSLOG: &str = "/dev/log";
+/// Facility `authpriv`, severity `notice` (RFC 3164 §4.1.1).
+const PRIORITY: u8 = 10 * 8 + 5;
+/// At most one head in this time.
+const EVERY: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default)]
+struct Newest {
+    head: Option<String>,
+    closed: bool,
+}
+
+/// The thread that writes heads to an anchor. Dropping it writes the newest and waits for it.
+#[derive(Debug)]
+pub(crate) struct Anchoring {
+    newest: Arc<(Mutex<Newest>, Condvar)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Anchoring {
+    pub fn start(anchor: Anchor) -> io::Result<Self> {
+        let newest = Arc::<(Mutex<Newest>, Condvar)>::default();
+        let of_thread = Arc::clone(&newest);
+        let thread = std::thread::Builder::new()
+            .name("qchost-anchor".to_owned())
+            .spawn(move || run(&anchor, &of_thread))?;
+        Ok(Self {
+            newest,
+            thread: Some(thread),
+        })
+    }
+
+    /// Has a head written soon, if no newer one comes.
+    pub fn offer(&self, head: &str) {
+        let (newest, changed) = &*self.newest;
+        newest.lock().unwrap_or_else(PoisonError::into_inner).head = Some(head.to_owned());
+        changed.notify_one();
+    }
+}
+
+impl Drop for Anchoring {
+    fn drop(&mut self) {
+        let (newest, changed) = &*self.newest;
+        newest.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        changed.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(anchor: &Anchor, newest: &(Mutex<Newest>, Condvar)) {
+    let (newest, changed) = newest;
+    let mut working = true;
+    let mut next = Instant::now();
+    let mut state = newest.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let wait = match (&state.head, state.closed) {
+            (None, true) => return,
+            (None, false) => EVERY,
+            (Some(_), true) => Duration::ZERO,
+            (Some(_), false) => next.saturating_duration_since(Instant::now()),
+        };
+        if state.head.is_none() || !wait.is_zero() {
+            (state, _) = changed
+                .wait_timeout(state, wait)
+                .unwrap_or_else(PoisonError::into_inner);
+            continue;
+        }
+        let Some(head) = state.head.take() else {
+            continue;
+        };
+        drop(state);
+        next = Instant::now() + EVERY;
+        match anchor.write(&head) {
+            Ok(()) => working = true,
+            Err(error) if working => {
+                working = false;
+                tracing::error!(%error, ?anchor, "could not anchor the audit's head");
+            }
+            Err(_) => {}
+        }
+        state = newest.lock().unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+impl Anchor {
+    fn write(&self, head: &str) -> io::Result<()> {
+        match self {
+            Self::File(path) => {
+                let mut file = OpenOptions::new()
+                    .append(true)
+                    .create(true)
+                    .mode(0o600)
+                    .open(path)?;
+                file.write_all(format!("{head}\n").as_bytes())?;
+                file.sync_data()
+            }
+            Self::Syslog => log(Path::new(SYSLOG), head),
+        }
+    }
+}
+
+/// One datagram to the system's log; it puts the time in itself.
+fn log(socket: &Path, head: &str) -> io::Result<()> {
+    let sender = UnixDatagram::unbound()?;
+    sender.set_write_timeout(Some(Duration::from_secs(1)))?;
+    let message = format!(
+        "<{PRIORITY}>qchost[{}]: audit head {head}",
+        std::process::id()
+    );
+    sender.send_to(message.as_bytes(), socket)?;
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_gets_a_message_with_priority_and_tag() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        log(&path, "qchost-head-1:3").unwrap();
+        let mut bytes = [0; 200];
+        let read = socket.recv(&mut bytes).unwrap();
+        let message = String::from_utf8_lossy(bytes.get(..read).unwrap()).into_owned();
+        assert!(message.starts_with("<85>qchost["), "{message}");
+        assert!(
+            message.ends_with("]: audit head qchost-head-1:3"),
+            "{message}"
+        );
+        drop(socket);
+        assert!(log(&path, "x").is_err());
+    }
+
+    #[test]
+    fn a_file_gets_the_newest_head_when_it_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("anchor");
+        let anchoring = Anchoring::start(Anchor::File(path.clone())).unwrap();
+        for head in ["first", "second", "third"] {
+            anchoring.offer(head);
+        }
+        drop(anchoring);
+        let text = std::fs::read_to_string(path).unwrap();
+        assert_eq!(text.lines().last(), Some("third"));
+    }
+}

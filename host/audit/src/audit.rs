@@ -1,0 +1,300 @@
+//! The audit as the rest of the host sees it.
+//!
+//! Invariant: when [`Audit::record`] answers with a sequence, the record and the signed head
+//! that covers it are on the disk.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use secrecy::SecretSlice;
+use serde_json::{Map, Value};
+use tokio::sync::{Semaphore, broadcast, oneshot};
+
+use crate::anchor::{Anchor, Anchoring};
+use crate::error::AuditError;
+use crate::files::Files;
+use crate::head::Signer;
+use crate::opening;
+use crate::queue::{Pending, Queue};
+use crate::record::{Draft, Entry, LARGEST_BODY};
+use crate::writer::{Parts, Writer};
+
+/// How many lines a follower may be behind before it loses some.
+const FOLLOWED: usize = 4096;
+/// The most KiB of records that wait for the disk; further callers wait to hand theirs in.
+const ROOM: usize = 32 * 1024;
+
+/// How an audit is kept.
+pub struct Options {
+    /// The folder; made if it is not there. One audit at a time: the host's own lock sees to it.
+    pub folder: PathBuf,
+    /// The host's key, at least 16 bytes. Heads are signed with it.
+    pub key: SecretSlice<u8>,
+    /// About how many bytes a segment has before the next one is begun.
+    pub segment_bytes: u64,
+    /// How long records are kept at least; for good if it is not said.
+    pub keep: Option<Duration>,
+    /// How much space is kept back for essential entries on a full disk, in bytes.
+    pub reserve_bytes: u64,
+    /// Where heads are put besides.
+    pub anchor: Option<Anchor>,
+    /// The files: [`Disk`](crate::Disk), but for tests.
+    pub files: Arc<dyn Files>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("folder", &self.folder)
+            .field("segment_bytes", &self.segment_bytes)
+            .field("keep", &self.keep)
+            .field("reserve_bytes", &self.reserve_bytes)
+            .field("anchor", &self.anchor)
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What was found when an audit was opened.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Opening {
+    /// How many records the last run left past its head: one group, now signed again.
+    pub recovered: u64,
+    /// How many bytes of an unfinished line the last run left; they were cut.
+    pub cut: u64,
+    /// The intents without an outcome, oldest first: their fields, with `seq` and `time`.
+    pub unsettled: Vec<Map<String, Value>>,
+}
+
+/// What callers and writer share.
+pub(crate) struct Shared {
+    pub queue: Queue,
+    /// Why nothing more is recorded.
+    pub poison: OnceLock<AuditError>,
+    pub followers: broadcast::Sender<Arc<str>>,
+    head: Mutex<String>,
+    room: Arc<Semaphore>,
+}
+
+impl Shared {
+    pub fn set_head(&self, head: String) {
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = head;
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+/// An open audit. Clones are the same audit; when the last is dropped, what was noted is written
+/// and the files are left in order.
+#[derive(Clone)]
+pub struct Audit(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    files: Arc<dyn Files>,
+    folder: PathBuf,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl fmt::Debug for Audit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Audit")
+            .field("folder", &self.0.folder)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Audit {
+    /// Opens the audit of a folder and puts in order what a crash left. `recorded_head` is the
+    /// head that is kept elsewhere, if there is one; it may be older than the folder's own and
+    /// must lie on its chain.
+    ///
+    /// Reads files: not for an async thread.
+    ///
+    /// # Errors
+    /// The folder cannot be used, or it is in a state that no crash of the host leaves.
+    pub fn open(
+        options: Options,
+        recorded_head: Option<&str>,
+    ) -> Result<(Self, Opening), AuditError> {
+        let Options {
+            folder,
+            key,
+            segment_bytes,
+            keep,
+            reserve_bytes,
+            anchor,
+            files,
+        } = options;
+        let signer = Signer::new(&key)?;
+        let found = opening::inspect(&*files, &folder, &signer, recorded_head)?;
+        let starting = |error| AuditError::files("start a thread for", &folder)(error);
+        let anchoring = anchor.map(Anchoring::start).transpose().map_err(starting)?;
+        let (followers, _) = broadcast::channel(FOLLOWED);
+        let shared = Arc::new(Shared {
+            queue: Queue::default(),
+            poison: OnceLock::new(),
+            followers,
+            head: Mutex::default(),
+            room: Arc::new(Semaphore::new(ROOM)),
+        });
+        let writer = Writer::resume(
+            Parts {
+                files: Arc::clone(&files),
+                folder: folder.clone(),
+                signer,
+                shared: Arc::clone(&shared),
+                segment_bytes,
+                keep,
+                reserve_bytes,
+                anchoring,
+            },
+            &found,
+        )?;
+        let opening = Opening {
+            recovered: found.recovered,
+            cut: found.cut,
+            unsettled: found.unsettled(&*files, &folder)?,
+        };
+        let ending = Ending(Arc::clone(&shared));
+        let thread = std::thread::Builder::new()
+            .name("qchost-audit".to_owned())
+            .spawn(move || {
+                let _ending = ending;
+                writer.run();
+            })
+            .map_err(starting)?;
+        let audit = Self(Arc::new(Inner {
+            shared,
+            files,
+            folder,
+            thread: Mutex::new(Some(thread)),
+        }));
+        Ok((audit, opening))
+    }
+
+    /// Has something recorded soon: with the next group, or within about a second. Never waits.
+    /// What does not fit into the buffer, or onto the disk, is counted, and the count recorded.
+    pub fn note(&self, entry: Entry) {
+        match draft(&entry) {
+            Ok(draft) => self.0.shared.queue.note(draft),
+            Err(error) => {
+                tracing::warn!(%error, kind = entry.kind.word(), "a note was not recorded");
+                self.0.shared.queue.drop_note();
+            }
+        }
+    }
+
+    /// Records something durably. Returns its sequence. Dropping the future does not take the
+    /// entry back.
+    ///
+    /// # Errors
+    /// It was not recorded, and why.
+    pub async fn record(&self, entry: Entry) -> Result<u64, AuditError> {
+        let shared = &self.0.shared;
+        let draft = draft(&entry)?;
+        if let Some(error) = shared.poison.get() {
+            return Err(error.clone());
+        }
+        let share = u32::try_from(draft.bytes() / 1024 + 1).unwrap_or(u32::MAX);
+        let room = Arc::clone(&shared.room)
+            .acquire_many_owned(share)
+            .await
+            .map_err(|_| AuditError::Closed)?;
+        let (pending, answer) = Pending::new(draft, room);
+        shared.queue.record(pending)?;
+        answer.await.map_err(|_| AuditError::Closed)?
+    }
+
+    /// Waits until everything noted and recorded before is durable.
+    ///
+    /// # Errors
+    /// Some of it could not be written.
+    pub async fn flush(&self) -> Result<(), AuditError> {
+        let (flushed, answer) = oneshot::channel();
+        self.0.shared.queue.flush(flushed)?;
+        answer.await.map_err(|_| AuditError::Closed)?
+    }
+
+    /// The signed head, as last made durable.
+    #[must_use]
+    pub fn head(&self) -> String {
+        let head = &self.0.shared.head;
+        head.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.0.folder
+    }
+
+    /// The files that it is kept in.
+    #[must_use]
+    pub fn files(&self) -> &Arc<dyn Files> {
+        &self.0.files
+    }
+
+    /// The lines from now on, each as soon as it is durable.
+    #[must_use]
+    pub fn follow(&self) -> broadcast::Receiver<Arc<str>> {
+        self.0.shared.followers.subscribe()
+    }
+
+    /// Writes what was noted, and takes nothing more.
+    pub async fn close(&self) {
+        // An error was logged, and its callers have it.
+        let _ = self.flush().await;
+        let inner = Arc::clone(&self.0);
+        let _ = tokio::task::spawn_blocking(move || inner.end()).await;
+    }
+}
+
+impl Inner {
+    fn end(&self) {
+        self.shared.queue.close();
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// However the writer's thread ends, nobody waits for it any more.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.queue.abandon();
+        self.0.room.close();
+    }
+}
+
+fn draft(entry: &Entry) -> Result<Draft, AuditError> {
+    let draft = Draft::new(entry, Timestamp::now())?;
+    let bytes = draft.bytes();
+    if bytes > LARGEST_BODY {
+        return Err(AuditError::Unfit(format!(
+            "it has {bytes} bytes, and at most {LARGEST_BODY} fit"
+        )));
+    }
+    Ok(draft)
+}

@@ -1,0 +1,256 @@
+//! The head: a signed sentence that says which record is the last, and where the chain begins.
+//!
+//! `qchost-head-1:SEQUENCE:HASH:SEGMENT:BASE:BASEHASH:MAC`. SEGMENT is the sequence of the first
+//! record of the last segment. BASE and BASEHASH are sequence and hash of the last record that
+//! retention removed (0 and zeros if none was): the chain that is kept begins right after it.
+//! MAC is HMAC-SHA256 by the host's key over all before it.
+//!
+//! Invariant: the head's file has two slots in different pages that are written by turns, each
+//! synced before the next: whatever a crash does to the one, the other is whole.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::Path;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use secrecy::{ExposeSecret as _, SecretSlice};
+use sha2::Sha256;
+
+use crate::error::AuditError;
+use crate::files::{File, Files, Mode, write_all};
+use crate::record::{GENESIS, hex};
+
+/// The name of the head's file.
+pub(crate) const HEAD: &str = "head";
+/// The name under which a whole new file of the head is made.
+pub(crate) const NEW_HEAD: &str = "head.new";
+
+const PREFIX: &str = "qchost-head-1";
+/// Bytes of a slot: a page, so that no write of one slot touches the other.
+const SLOT: u64 = 4096;
+/// Bytes that are written of a slot.
+const WRITTEN: usize = 512;
+const SHORTEST_KEY: usize = 16;
+
+/// A record, by its sequence and its hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Point {
+    pub sequence: u64,
+    pub hash: String,
+}
+
+impl Point {
+    /// Before the first record.
+    pub fn origin() -> Self {
+        Self {
+            sequence: 0,
+            hash: GENESIS.to_owned(),
+        }
+    }
+}
+
+/// What a head says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// The last record.
+    pub last: Point,
+    /// The first sequence of the segment that it is in.
+    pub segment: u64,
+    /// The last record that retention removed.
+    pub base: Point,
+}
+
+impl Head {
+    /// Of an audit in which nothing was recorded yet.
+    pub fn origin() -> Self {
+        Self {
+            last: Point::origin(),
+            segment: 1,
+            base: Point::origin(),
+        }
+    }
+
+    fn age(&self) -> (u64, u64) {
+        (self.last.sequence, self.base.sequence)
+    }
+}
+
+/// Signs heads and checks them.
+#[derive(Clone)]
+pub(crate) struct Signer(Hmac<Sha256>);
+
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Signer")
+    }
+}
+
+impl Signer {
+    pub fn new(key: &SecretSlice<u8>) -> Result<Self, AuditError> {
+        let key = key.expose_secret();
+        let short = AuditError::ShortKey { bytes: key.len() };
+        if key.len() < SHORTEST_KEY {
+            return Err(short);
+        }
+        Hmac::new_from_slice(key).map(Self).map_err(|_| short)
+    }
+
+    pub fn sign(&self, head: &Head) -> String {
+        let mut text = format!(
+            "{PREFIX}:{}:{}:{}:{}:{}",
+            head.last.sequence, head.last.hash, head.segment, head.base.sequence, head.base.hash
+        );
+        let mut mac = self.0.clone();
+        mac.update(text.as_bytes());
+        let mac = hex(&mac.finalize().into_bytes());
+        // Writing into a string cannot fail.
+        let _ = write!(text, ":{mac}");
+        text
+    }
+
+    /// What a head says, if it was signed with this key. Else why it is none.
+    pub fn open(&self, text: &str) -> Result<Head, String> {
+        let text = text.trim();
+        let fields: Vec<&str> = text.split(':').collect();
+        let &[PREFIX, sequence, hash, segment, base, base_hash, mac] = fields.as_slice() else {
+            return Err(format!("it does not read {PREFIX}:…"));
+        };
+        let signed = text
+            .strip_suffix(mac)
+            .and_then(|text| text.strip_suffix(':'))
+            .unwrap_or_default();
+        let mut check = self.0.clone();
+        check.update(signed.as_bytes());
+        check
+            .verify_slice(&unhex(mac))
+            .map_err(|_| "its signature is not by this key".to_owned())?;
+        let number = |text: &str| text.parse().map_err(|_| format!("{text} is no number"));
+        Ok(Head {
+            last: Point {
+                sequence: number(sequence)?,
+                hash: hash.to_owned(),
+            },
+            segment: number(segment)?,
+            base: Point {
+                sequence: number(base)?,
+                hash: base_hash.to_owned(),
+            },
+        })
+    }
+}
+
+/// Bytes from hexadecimal; nothing where it is none, which then matches no signature.
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: Option<Vec<u8>> = text
+        .chars()
+        .map(|digit| {
+            let value = digit.to_digit(16)?;
+            (!digit.is_ascii_uppercase()).then_some(u8::try_from(value).ok()?)
+        })
+        .collect();
+    let digits = digits.unwrap_or_default();
+    digits
+        .chunks_exact(2)
+        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
+        .collect()
+}
+
+/// What a slot holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Slot {
+    /// A head that was signed with the key.
+    Signed(Head),
+    /// Something else.
+    Forged(String),
+}
+
+/// Reads both slots. None if there is no file.
+pub(crate) fn read_slots(
+    files: &dyn Files,
+    folder: &Path,
+    signer: &Signer,
+) -> io::Result<Option<[Slot; 2]>> {
+    let file = match files.open(&folder.join(HEAD), Mode::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut slots = [const { Slot::Forged(String::new()) }; 2];
+    for (offset, slot) in [0, SLOT].into_iter().zip(&mut slots) {
+        let mut bytes = [b' '; WRITTEN];
+        let mut filled = 0;
+        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match file.read_at(rest, offset + filled as u64)? {
+                0 => break,
+                read => filled += read,
+            }
+        }
+        *slot = match std::str::from_utf8(&bytes).map(str::trim) {
+            Ok("") => Slot::Forged("it is empty".to_owned()),
+            Ok(text) => signer.open(text).map_or_else(Slot::Forged, Slot::Signed),
+            Err(_) => Slot::Forged("it is not text".to_owned()),
+        };
+    }
+    Ok(Some(slots))
+}
+
+/// The newer head of the two, and the index of its slot.
+pub(crate) fn newest(slots: &[Slot; 2]) -> Option<(usize, &Head)> {
+    slots
+        .iter()
+        .enumerate()
+        .filter_map(|(index, slot)| match slot {
+            Slot::Signed(head) => Some((index, head)),
+            Slot::Forged(_) => None,
+        })
+        .max_by_key(|(_, head)| head.age())
+}
+
+/// The head's file, open for writing.
+#[derive(Debug)]
+pub(crate) struct HeadFile {
+    file: Box<dyn File>,
+    /// The slot that is written next: not the one that holds the newest head.
+    next: usize,
+}
+
+impl HeadFile {
+    /// Opens it, where `newest` is the slot that must not be touched.
+    pub fn open(files: &dyn Files, folder: &Path, newest: usize) -> io::Result<Self> {
+        Ok(Self {
+            file: files.open(&folder.join(HEAD), Mode::Write)?,
+            next: 1 - newest.min(1),
+        })
+    }
+
+    /// Makes a new file with this head in both slots and puts it in the place of the old one.
+    /// Durable when it returns.
+    pub fn create(files: &dyn Files, folder: &Path, text: &str) -> io::Result<Self> {
+        let path = folder.join(NEW_HEAD);
+        let mut file = files.open(&path, Mode::Create)?;
+        let slot = padded(text, usize::try_from(SLOT).unwrap_or(WRITTEN));
+        write_all(&mut *file, &slot, 0)?;
+        write_all(&mut *file, &slot, SLOT)?;
+        file.sync()?;
+        files.rename(&path, &folder.join(HEAD))?;
+        files.sync_folder(folder)?;
+        Ok(Self { file, next: 1 })
+    }
+
+    /// Writes a head in place of the older of the two. Durable when it returns; after an error
+    /// it is not known which one is there, and the file must be made anew.
+    pub fn write(&mut self, text: &str) -> io::Result<()> {
+        let offset = if self.next == 0 { 0 } else { SLOT };
+        write_all(&mut *self.file, &padded(text, WRITTEN), offset)?;
+        self.file.sync()?;
+        self.next = 1 - self.next;
+        Ok(())
+    }
+}
+
+fn padded(text: &str, bytes: usize) -> Vec<u8> {
+    let mut slot = text.as_bytes().to_vec();
+    slot.resize(bytes.saturating_sub(1), b' ');
+    slot.push(b'\n');
+    slot
+}

@@ -1,0 +1,397 @@
+//! What is there when the audit opens: where it ends, whether that is where the head says, and
+//! what a crash left behind.
+//!
+//! The order of writing (a group is synced, then the head, then the next group begins) leaves a
+//! crash three marks: a torn line past the head, whole records of one group past the head, or a
+//! torn slot of the head. Anything else was not done by a crash, and is refused.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::error::AuditError;
+use crate::files::Files;
+use crate::head::{self, Head, HeadFile, NEW_HEAD, Point, Signer};
+use crate::record::Parsed;
+use crate::segment::{self, Ending, Lines};
+
+/// More bytes than these no group has.
+const LARGEST_GROUP: u64 = 32 * 1024 * 1024;
+
+/// The calls whose intent was recorded and whose outcome was not, with the intent's sequence.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OpenCalls(pub HashMap<String, u64>);
+
+impl OpenCalls {
+    /// Takes note of a record.
+    pub fn see(&mut self, kind: &str, call: Option<&str>, sequence: u64) {
+        match (kind, call) {
+            ("intent", Some(call)) => {
+                self.0.insert(call.to_owned(), sequence);
+            }
+            ("outcome", Some(call)) => {
+                self.0.remove(call);
+            }
+            _ => {}
+        }
+    }
+
+    /// The body of the record that carries them into the next segment.
+    pub fn body(&self) -> Map<String, Value> {
+        let open = self
+            .0
+            .iter()
+            .map(|(call, sequence)| (call.clone(), Value::from(*sequence)));
+        Map::from_iter([("open".to_owned(), Value::Object(open.collect()))])
+    }
+
+    fn carried(&mut self, line: &[u8]) {
+        let Ok(record) = serde_json::from_slice::<Map<String, Value>>(line) else {
+            return;
+        };
+        for (call, sequence) in record
+            .get("open")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+        {
+            if let Some(sequence) = sequence.as_u64() {
+                self.0.insert(call.clone(), sequence);
+            }
+        }
+    }
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// The newest head that is signed.
+    pub head: Head,
+    /// The slot that it is in.
+    pub slot: usize,
+    /// All segments; none if nothing was ever recorded.
+    pub segments: Vec<u64>,
+    /// The segment that is written on, and its length up to its last good record.
+    pub segment: u64,
+    pub size: u64,
+    /// The last good record.
+    pub last: Point,
+    /// How many good records are past the head.
+    pub recovered: u64,
+    /// How many bytes past the last good record are to be cut.
+    pub cut: u64,
+    /// Why a slot of the head is to be written again.
+    pub torn_head: Option<String>,
+    pub open: OpenCalls,
+}
+
+/// Looks at a folder, and makes it one with a head if it is new.
+pub(crate) fn inspect(
+    files: &dyn Files,
+    folder: &Path,
+    signer: &Signer,
+    recorded: Option<&str>,
+) -> Result<Found, AuditError> {
+    let reading = |error| AuditError::files("read the audit folder", folder)(error);
+    files
+        .create_folder(folder)
+        .map_err(AuditError::files("make the audit folder", folder))?;
+    let mut segments = segment::list(files, folder).map_err(reading)?;
+    let recorded = recorded
+        .map(|text| {
+            signer.open(text).map_err(|why| AuditError::Recorded {
+                folder: folder.to_owned(),
+                why,
+            })
+        })
+        .transpose()?;
+    let slots = head::read_slots(files, folder, signer).map_err(AuditError::files(
+        "read the audit head",
+        &folder.join(head::HEAD),
+    ))?;
+    let Some(slots) = slots else {
+        if !segments.is_empty() {
+            return Err(AuditError::HeadMissing {
+                folder: folder.to_owned(),
+            });
+        }
+        let head = Head::origin();
+        if let Some(recorded) = recorded.filter(|recorded| recorded.last.sequence > 0) {
+            return Err(AuditError::TailCut {
+                folder: folder.to_owned(),
+                witness: "the head in the database",
+                head: recorded.last.sequence,
+                last: 0,
+            });
+        }
+        HeadFile::create(files, folder, &signer.sign(&head))
+            .map_err(AuditError::files("make the audit head in", folder))?;
+        return Ok(Found::nothing(head));
+    };
+    let Some((slot, head)) = head::newest(&slots) else {
+        let [slot, _] = slots;
+        return Err(AuditError::HeadForged {
+            path: folder.join(head::HEAD),
+            why: match slot {
+                head::Slot::Forged(why) => why,
+                head::Slot::Signed(_) => String::new(),
+            },
+        });
+    };
+    let torn_head = slots.iter().find_map(|slot| match slot {
+        head::Slot::Forged(why) => Some(why.clone()),
+        head::Slot::Signed(_) => None,
+    });
+    if files
+        .list(folder)
+        .map_err(reading)?
+        .iter()
+        .any(|name| name == NEW_HEAD)
+    {
+        files.remove(&folder.join(NEW_HEAD)).map_err(reading)?;
+    }
+    // Retention signs first and removes then: a crash in between leaves these.
+    let kept = segments.partition_point(|first| *first <= head.base.sequence);
+    for first in segments.drain(..kept) {
+        let path = segment::path(folder, first);
+        files
+            .remove(&path)
+            .map_err(AuditError::files("remove the old audit segment", &path))?;
+    }
+    let mut found = Found::nothing(head.clone());
+    found.slot = slot;
+    found.torn_head = torn_head;
+    found.segments = segments;
+    found.scan(files, folder)?;
+    if let Some(recorded) = recorded {
+        found.compare(files, folder, &recorded)?;
+    }
+    Ok(found)
+}
+
+impl Found {
+    fn nothing(head: Head) -> Self {
+        Self {
+            slot: 0,
+            segments: Vec::new(),
+            segment: head.segment,
+            size: 0,
+            last: head.base.clone(),
+            recovered: 0,
+            cut: 0,
+            torn_head: None,
+            open: OpenCalls::default(),
+            head,
+        }
+    }
+
+    /// Reads from the beginning of the head's segment to the end of the last.
+    fn scan(&mut self, files: &dyn Files, folder: &Path) -> Result<(), AuditError> {
+        let head = self.head.clone();
+        let tail: Vec<u64> = self
+            .segments
+            .iter()
+            .copied()
+            .filter(|first| *first >= head.segment)
+            .collect();
+        let unsigned = |what: String| AuditError::Unsigned {
+            folder: folder.to_owned(),
+            head: head.last.sequence,
+            what,
+        };
+        match tail.as_slice() {
+            [] if head.last.sequence == 0 => return Ok(()),
+            [first] if *first == head.segment => {}
+            [first, next] if *first == head.segment && *next == head.last.sequence + 1 => {}
+            [first, next, ..] if *first == head.segment => {
+                return Err(unsigned(format!("the segment {}", segment::name(*next))));
+            }
+            _ => {
+                return Err(AuditError::TailCut {
+                    folder: folder.to_owned(),
+                    witness: "the signed head",
+                    head: head.last.sequence,
+                    last: head.segment.saturating_sub(1),
+                });
+            }
+        }
+        // What comes before the segment is known if that is where the chain begins.
+        let begins = head.base.sequence + 1 == head.segment;
+        let mut chain = Chain {
+            next: head.segment,
+            prev: begins.then(|| head.base.hash.clone()),
+        };
+        self.last.sequence = head.segment - 1;
+        for first in tail {
+            if self.recovered > 0 || self.cut > 0 {
+                return Err(unsigned(format!("the segment {}", segment::name(first))));
+            }
+            self.segment = first;
+            self.size = 0;
+            self.scan_segment(files, folder, &mut chain)?;
+        }
+        if self.last.sequence < head.last.sequence {
+            return Err(AuditError::TailCut {
+                folder: folder.to_owned(),
+                witness: "the signed head",
+                head: head.last.sequence,
+                last: self.last.sequence,
+            });
+        }
+        Ok(())
+    }
+
+    fn scan_segment(
+        &mut self,
+        files: &dyn Files,
+        folder: &Path,
+        chain: &mut Chain,
+    ) -> Result<(), AuditError> {
+        let path = segment::path(folder, self.segment);
+        let reading = |error| AuditError::files("read", &path)(error);
+        let mut lines = Lines::open(files, folder, self.segment).map_err(reading)?;
+        let head = self.head.last.clone();
+        while let Some(ending) = lines.advance().map_err(reading)? {
+            let record = match ending {
+                Ending::Whole => Parsed::read(lines.text()),
+                Ending::Torn => Err("its line has no end".to_owned()),
+                Ending::Long => Err("its line is too long".to_owned()),
+            };
+            let past = chain.next > head.sequence;
+            if past
+                && let Ok(record) = &record
+                && record.group != head.sequence + 1
+            {
+                return Err(AuditError::Unsigned {
+                    folder: folder.to_owned(),
+                    head: head.sequence,
+                    what: format!(
+                        "{} line {} is of another group",
+                        segment::name(self.segment),
+                        lines.number
+                    ),
+                });
+            }
+            let checked = record.and_then(|record| chain.follow(&record).map(|()| record));
+            let record = match checked {
+                Err(what) if !past => {
+                    return Err(AuditError::Broken {
+                        segment: segment::name(self.segment),
+                        line: lines.number,
+                        sequence: chain.next,
+                        what,
+                    });
+                }
+                Ok(record) if self.cut == 0 => record,
+                _ => {
+                    self.cut += lines.end - lines.start;
+                    if self.cut > LARGEST_GROUP {
+                        return Err(AuditError::Unsigned {
+                            folder: folder.to_owned(),
+                            head: head.sequence,
+                            what: format!("more than {LARGEST_GROUP} bytes"),
+                        });
+                    }
+                    continue;
+                }
+            };
+            if record.sequence == head.sequence && record.hash != head.hash {
+                return Err(AuditError::Broken {
+                    segment: segment::name(self.segment),
+                    line: lines.number,
+                    sequence: record.sequence,
+                    what: "it is not the record that the head signs".to_owned(),
+                });
+            }
+            if record.kind == "rotated" {
+                self.open.carried(lines.text());
+            }
+            self.open
+                .see(&record.kind, record.call.as_deref(), record.sequence);
+            self.recovered += u64::from(past);
+            self.size = lines.end;
+            self.last = Point {
+                sequence: record.sequence,
+                hash: record.hash,
+            };
+        }
+        Ok(())
+    }
+
+    /// Whether the head that the database keeps lies on this chain. One older than what
+    /// retention left cannot be looked up, and its signature must do.
+    fn compare(&self, files: &dyn Files, folder: &Path, recorded: &Head) -> Result<(), AuditError> {
+        let wanted = &recorded.last;
+        if wanted.sequence > self.head.last.sequence {
+            return Err(AuditError::TailCut {
+                folder: folder.to_owned(),
+                witness: "the head in the database",
+                head: wanted.sequence,
+                last: self.head.last.sequence,
+            });
+        }
+        if wanted.sequence == 0 || wanted.sequence < self.head.base.sequence {
+            return Ok(());
+        }
+        let there = if wanted.sequence == self.head.base.sequence {
+            Some(self.head.base.hash.clone())
+        } else {
+            segment::look_up(files, folder, &self.segments, &[wanted.sequence].into())?
+                .remove(&wanted.sequence)
+                .map(|record| record.hash)
+        };
+        if there.as_ref() == Some(&wanted.hash) {
+            return Ok(());
+        }
+        Err(AuditError::Recorded {
+            folder: folder.to_owned(),
+            why: format!(
+                "record {} is another one there, or missing",
+                wanted.sequence
+            ),
+        })
+    }
+
+    /// The bodies of the intents without an outcome, in their order.
+    pub fn unsettled(
+        &self,
+        files: &dyn Files,
+        folder: &Path,
+    ) -> Result<Vec<Map<String, Value>>, AuditError> {
+        let wanted = self.open.0.values().copied().collect();
+        let records = segment::look_up(files, folder, &self.segments, &wanted)?;
+        let mut bodies: Vec<_> = records.into_values().map(|record| record.fields).collect();
+        for body in &mut bodies {
+            body.retain(|name, _| !matches!(name.as_str(), "group" | "hash" | "kind" | "prev"));
+        }
+        Ok(bodies)
+    }
+}
+
+/// What the next record must be.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    /// Its sequence.
+    pub next: u64,
+    /// Its `prev`, if that is known.
+    pub prev: Option<String>,
+}
+
+impl Chain {
+    /// Goes on to the next record, or says why this is not it.
+    pub fn follow(&mut self, record: &Parsed) -> Result<(), String> {
+        if !record.intact() {
+            return Err("its content does not have its hash".to_owned());
+        }
+        if record.sequence != self.next {
+            return Err(format!("record {} is in its place", record.sequence));
+        }
+        if self.prev.as_ref().is_some_and(|prev| *prev != record.prev) {
+            return Err("it does not follow the record before it".to_owned());
+        }
+        self.next += 1;
+        self.prev = Some(record.hash.clone());
+        Ok(())
+    }
+}

@@ -1,0 +1,221 @@
+//! What waits for the writer. Callers put entries in and never wait for a disk while they do;
+//! the writer takes out a batch at a time.
+//!
+//! Everything here is bounded: notes by [`MOST_NOTES`], beyond which they are dropped and
+//! counted, and records by the room that their callers acquired before.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::error::AuditError;
+use crate::record::Draft;
+
+/// The most bytes of notes that wait.
+const MOST_NOTES: usize = 4 * 1024 * 1024;
+/// The most bytes and records of callers in one batch.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+const MOST_RECORDS: usize = 1024;
+/// How long a note waits for company.
+const NOTE_WAITS: Duration = Duration::from_secs(1);
+/// How often the writer looks after itself when nothing happens.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// A record whose caller waits until it is durable.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub draft: Draft,
+    pub reply: oneshot::Sender<Result<u64, AuditError>>,
+    /// The caller's share of the queue, given back when this is dropped.
+    _room: OwnedSemaphorePermit,
+}
+
+impl Pending {
+    pub fn new(
+        draft: Draft,
+        room: OwnedSemaphorePermit,
+    ) -> (Self, oneshot::Receiver<Result<u64, AuditError>>) {
+        let (reply, answer) = oneshot::channel();
+        let pending = Self {
+            draft,
+            reply,
+            _room: room,
+        };
+        (pending, answer)
+    }
+}
+
+pub(crate) type Flushed = oneshot::Sender<Result<(), AuditError>>;
+
+/// What the writer takes at once.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub notes: Vec<Draft>,
+    pub records: Vec<Pending>,
+    pub flushes: Vec<Flushed>,
+    /// How many notes there was no room for.
+    pub dropped: u64,
+    /// Nothing will follow.
+    pub last: bool,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    notes: Vec<Draft>,
+    notes_bytes: usize,
+    oldest_note: Option<Instant>,
+    dropped: u64,
+    records: VecDeque<Pending>,
+    flushes: Vec<Flushed>,
+    closed: bool,
+    /// How many records the writer waits for.
+    wanted: usize,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a note in, or counts it as dropped.
+    pub fn note(&self, draft: Draft) {
+        let mut waiting = self.lock();
+        let bytes = draft.bytes();
+        if waiting.closed || waiting.notes_bytes + bytes > MOST_NOTES {
+            waiting.dropped += 1;
+            return;
+        }
+        waiting.notes.push(draft);
+        waiting.notes_bytes += bytes;
+        if waiting.oldest_note.is_none() {
+            waiting.oldest_note = Some(Instant::now());
+            self.changed.notify_one();
+        } else if waiting.notes_bytes > MOST_NOTES / 2 {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Counts a note that could not even be put into words.
+    pub fn drop_note(&self) {
+        self.lock().dropped += 1;
+    }
+
+    /// Puts a record in.
+    pub fn record(&self, pending: Pending) -> Result<(), AuditError> {
+        let mut waiting = self.lock();
+        if waiting.closed {
+            return Err(AuditError::Closed);
+        }
+        waiting.records.push_back(pending);
+        if waiting.records.len() >= waiting.wanted {
+            self.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Asks for an answer when all that was put in before is durable.
+    pub fn flush(&self, flushed: Flushed) -> Result<(), AuditError> {
+        let mut waiting = self.lock();
+        if waiting.closed {
+            return Err(AuditError::Closed);
+        }
+        waiting.flushes.push(flushed);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Takes nothing more.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_one();
+    }
+
+    /// Ends for good: what still waits learns that it was not recorded.
+    pub fn abandon(&self) {
+        let mut waiting = self.lock();
+        waiting.closed = true;
+        waiting.records.clear();
+        waiting.flushes.clear();
+    }
+
+    /// Waits for something to write, at most a moment. Where the last batch had many records,
+    /// the same callers are about to come again: it waits for `expected` of them, up to
+    /// `gather`, so that they share one sync instead of taking turns in two halves.
+    pub fn next(&self, expected: usize, gather: Duration) -> Batch {
+        let mut waiting = self.lock();
+        let idle = Instant::now() + IDLE;
+        loop {
+            let now = Instant::now();
+            let due = waiting
+                .oldest_note
+                .map_or(idle, |oldest| oldest + NOTE_WAITS);
+            let urgent = waiting.closed
+                || !waiting.records.is_empty()
+                || !waiting.flushes.is_empty()
+                || waiting.notes_bytes > MOST_NOTES / 2;
+            if urgent || now >= due || now >= idle {
+                break;
+            }
+            let left = due.min(idle) - now;
+            waiting.wanted = 1;
+            waiting = self.wait(waiting, left);
+        }
+        let until = Instant::now() + gather;
+        let expected = expected.min(MOST_RECORDS);
+        while !waiting.closed && !waiting.records.is_empty() && waiting.records.len() < expected {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            waiting.wanted = expected;
+            waiting = self.wait(waiting, left);
+        }
+        waiting.take()
+    }
+
+    fn wait<'a>(
+        &self,
+        waiting: MutexGuard<'a, Waiting>,
+        time: Duration,
+    ) -> MutexGuard<'a, Waiting> {
+        let (waiting, _) = self
+            .changed
+            .wait_timeout(waiting, time)
+            .unwrap_or_else(PoisonError::into_inner);
+        waiting
+    }
+}
+
+impl Waiting {
+    fn take(&mut self) -> Batch {
+        let mut batch = Batch {
+            notes: std::mem::take(&mut self.notes),
+            dropped: std::mem::take(&mut self.dropped),
+            ..Batch::default()
+        };
+        self.notes_bytes = 0;
+        self.oldest_note = None;
+        let mut bytes = 0;
+        while bytes < MOST_BYTES && batch.records.len() < MOST_RECORDS {
+            let Some(pending) = self.records.pop_front() else {
+                break;
+            };
+            bytes += pending.draft.bytes();
+            batch.records.push(pending);
+        }
+        // A flush covers the records that were put in before it, so it waits for all of them.
+        if self.records.is_empty() {
+            batch.flushes = std::mem::take(&mut self.flushes);
+            batch.last = self.closed;
+        }
+        batch
+    }
+}

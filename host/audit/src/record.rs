@@ -1,0 +1,457 @@
+//! A record: one line of canonical JSON, tied to the one before it by a hash.
+//!
+//! Invariant: the hash of a record is the SHA-256 of its line without the `hash` member, and
+//! that line holds the hash of the record before as `prev`. So whoever changes a byte of a
+//! record changes its hash, and then every record after it must change too, up to the signed
+//! head. Canonical means: members sorted by name, no white space, each name once.
+//!
+//! The names `group`, `hash`, `kind`, `prev`, `seq` and `time` are the audit's own; a body that
+//! has one of them is refused. `group` is the sequence of the first record that was written and
+//! synced together with this one: recovery needs it to tell one group from two.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use crate::error::AuditError;
+
+/// The `prev` of the very first record.
+pub(crate) const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// The most bytes that the body of an entry may have as JSON.
+pub const LARGEST_BODY: usize = 1024 * 1024;
+
+/// The deepest nesting of a body: readers of JSON stop at 128.
+const DEEPEST: usize = 100;
+
+/// The audit's own members, sorted.
+const OWN: [&str; 6] = ["group", "hash", "kind", "prev", "seq", "time"];
+
+/// What an entry is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A read and its outcome.
+    Read,
+    /// A call that was refused.
+    Denied,
+    /// A write that is about to be sent.
+    Intent,
+    /// What became of an intent; both have the same `call`.
+    Outcome,
+    /// An approval that was asked for, given or refused.
+    Approval,
+    /// A halt, its end, and what it stopped.
+    Halt,
+    /// What a person did at the control socket.
+    Admin,
+    /// A plugin's own HTTP request.
+    Http,
+    /// Written by the audit: what the last run left past its head was signed again.
+    Recovered,
+    /// Written by the audit: so many entries were not recorded.
+    Gap,
+    /// Written by the audit at the start of a segment: which intents are open.
+    Rotated,
+    /// Written by the audit: old segments were removed.
+    Retention,
+}
+
+impl Kind {
+    /// The word in the record.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Denied => "denied",
+            Self::Intent => "intent",
+            Self::Outcome => "outcome",
+            Self::Approval => "approval",
+            Self::Halt => "halt",
+            Self::Admin => "admin",
+            Self::Http => "http",
+            Self::Recovered => "recovered",
+            Self::Gap => "gap",
+            Self::Rotated => "rotated",
+            Self::Retention => "retention",
+        }
+    }
+}
+
+/// Something to be recorded.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// What it is about.
+    pub kind: Kind,
+    /// Whether it may use the reserve when the disk is full: halts, and what makes things safer.
+    pub essential: bool,
+    /// Its fields, without secrets; the audit adds sequence, time and hashes.
+    pub body: Map<String, Value>,
+}
+
+/// A JSON value as canonical text: members sorted by name, no white space.
+#[must_use]
+pub fn canonical(value: &Value) -> String {
+    let mut text = String::new();
+    write_canonical(value, &mut text);
+    text
+}
+
+fn write_canonical(value: &Value, text: &mut String) {
+    match value {
+        Value::Object(members) => {
+            let mut sorted: Vec<_> = members.iter().collect();
+            sorted.sort_unstable_by_key(|(name, _)| *name);
+            text.push('{');
+            for (index, (name, value)) in sorted.into_iter().enumerate() {
+                if index > 0 {
+                    text.push(',');
+                }
+                write_member(name, value, text);
+            }
+            text.push('}');
+        }
+        Value::Array(items) => {
+            text.push('[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    text.push(',');
+                }
+                write_canonical(item, text);
+            }
+            text.push(']');
+        }
+        scalar => write_scalar(scalar, text),
+    }
+}
+
+fn write_member(name: &str, value: &Value, text: &mut String) {
+    write_scalar(&Value::from(name), text);
+    text.push(':');
+    write_canonical(value, text);
+}
+
+fn write_scalar(scalar: &Value, text: &mut String) {
+    // Writing into a string cannot fail.
+    let _ = write!(text, "{scalar}");
+}
+
+fn too_deep(value: &Value, left: usize) -> bool {
+    match value {
+        Value::Object(members) => {
+            left == 0 || members.values().any(|value| too_deep(value, left - 1))
+        }
+        Value::Array(items) => left == 0 || items.iter().any(|value| too_deep(value, left - 1)),
+        _ => false,
+    }
+}
+
+/// An entry as text, waiting for its place in the chain.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub kind: Kind,
+    pub essential: bool,
+    /// The `call` of the body: what ties an outcome to its intent.
+    pub call: Option<String>,
+    time: String,
+    /// The body's members between the audit's own: before `group`, before `hash`, and so on.
+    parts: [String; OWN.len() + 1],
+}
+
+impl Draft {
+    /// Makes the text, where the caller runs: the writer has enough to do.
+    pub fn new(entry: &Entry, now: Timestamp) -> Result<Self, AuditError> {
+        let mut sorted: Vec<_> = entry.body.iter().collect();
+        sorted.sort_unstable_by_key(|(name, _)| *name);
+        let mut parts: [String; OWN.len() + 1] = Default::default();
+        for (name, value) in sorted {
+            if OWN.contains(&name.as_str()) {
+                return Err(AuditError::Unfit(format!(
+                    "the field `{name}` is the audit's own; use another name"
+                )));
+            }
+            if too_deep(value, DEEPEST) {
+                return Err(AuditError::Unfit(format!(
+                    "the field `{name}` is nested deeper than {DEEPEST} levels"
+                )));
+            }
+            let place = OWN.partition_point(|own| *own < name.as_str());
+            if let Some(part) = parts.get_mut(place) {
+                if !part.is_empty() {
+                    part.push(',');
+                }
+                write_member(name, value, part);
+            }
+        }
+        Ok(Self {
+            kind: entry.kind,
+            essential: entry.essential,
+            call: entry
+                .body
+                .get("call")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+            time: instant(now),
+            parts,
+        })
+    }
+
+    /// About how many bytes the line will have.
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(String::len).sum::<usize>() + 300
+    }
+
+    /// Appends the line, with its newline. Returns the record's hash.
+    pub fn render(&self, sequence: u64, group: u64, prev: &str, lines: &mut String) -> String {
+        let [a, b, c, d, e, f, g] = &self.parts;
+        let kind = self.kind.word();
+        let time = &self.time;
+        let mut front = String::with_capacity(a.len() + b.len() + 32);
+        let mut back = String::with_capacity(self.bytes());
+        join(
+            &mut front,
+            &[a.as_str(), &format!("\"group\":{group}"), b.as_str()],
+        );
+        join(
+            &mut back,
+            &[
+                c.as_str(),
+                &format!("\"kind\":\"{kind}\""),
+                d.as_str(),
+                &format!("\"prev\":\"{prev}\""),
+                e.as_str(),
+                &format!("\"seq\":{sequence}"),
+                f.as_str(),
+                &format!("\"time\":\"{time}\""),
+                g.as_str(),
+            ],
+        );
+        let hash = hash(&[b"{", front.as_bytes(), b",", back.as_bytes(), b"}"]);
+        // Writing into a string cannot fail.
+        let _ = writeln!(lines, "{{{front},\"hash\":\"{hash}\",{back}}}");
+        hash
+    }
+}
+
+fn join(text: &mut String, parts: &[&str]) {
+    for part in parts.iter().filter(|part| !part.is_empty()) {
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(part);
+    }
+}
+
+/// RFC 3339 with six digits of a second, so that texts sort as times do.
+fn instant(now: Timestamp) -> String {
+    DateTimePrinter::new()
+        .precision(Some(6))
+        .timestamp_to_string(&now)
+}
+
+/// SHA-256 of the parts put together, in hexadecimal.
+fn hash(parts: &[&[u8]]) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    hex(&hasher.finalize())
+}
+
+/// Bytes in lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing into a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// What the audit itself reads in a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Parsed {
+    pub sequence: u64,
+    pub group: u64,
+    pub kind: String,
+    pub prev: String,
+    pub hash: String,
+    pub time: String,
+    pub call: Option<String>,
+    /// What the hash is, computed from the line.
+    pub computed: String,
+}
+
+impl Parsed {
+    /// Reads a line without its newline.
+    ///
+    /// # Errors
+    /// In words: what keeps it from being a record.
+    pub fn read(line: &[u8]) -> Result<Self, String> {
+        let line = std::str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())?;
+        let Members(members) =
+            serde_json::from_str(line).map_err(|error| format!("it is not JSON: {error}"))?;
+        let mut whole = String::with_capacity(line.len());
+        let mut hashed = String::with_capacity(line.len());
+        let mut last: Option<&str> = None;
+        for (name, value) in &members {
+            if last.is_some_and(|last| last >= name.as_str()) {
+                return Err(format!("its members are not sorted at `{name}`"));
+            }
+            last = Some(name);
+            for (text, wanted) in [(&mut whole, true), (&mut hashed, name != "hash")] {
+                if wanted {
+                    text.push(if text.is_empty() { '{' } else { ',' });
+                    write_scalar(&Value::from(name.as_str()), text);
+                    text.push(':');
+                    text.push_str(value.get());
+                }
+            }
+        }
+        whole.push('}');
+        hashed.push('}');
+        if whole != line {
+            return Err("it is not written as a record is".to_owned());
+        }
+        let text = |wanted: &str| {
+            let (_, value) = members.iter().find(|(name, _)| name == wanted)?;
+            serde_json::from_str::<String>(value.get()).ok()
+        };
+        let number = |wanted: &str| {
+            let (_, value) = members.iter().find(|(name, _)| name == wanted)?;
+            value.get().parse::<u64>().ok()
+        };
+        let lacks = |name: &str| format!("it has no `{name}`");
+        Ok(Self {
+            sequence: number("seq").ok_or_else(|| lacks("seq"))?,
+            group: number("group").ok_or_else(|| lacks("group"))?,
+            kind: text("kind").ok_or_else(|| lacks("kind"))?,
+            prev: text("prev").ok_or_else(|| lacks("prev"))?,
+            hash: text("hash").ok_or_else(|| lacks("hash"))?,
+            time: text("time").ok_or_else(|| lacks("time"))?,
+            call: text("call"),
+            computed: hash(&[hashed.as_bytes()]),
+        })
+    }
+
+    /// Whether the record is what it was when it was hashed.
+    pub fn intact(&self) -> bool {
+        self.hash == self.computed
+    }
+}
+
+/// The members of an object in their order, with their values as they are written.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> serde::de::Visitor<'de> for InOrder {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry::<String, &'de RawValue>()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((".{0,6}", inner), 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_reads_back_with_its_hash(
+            body in prop::collection::vec(("[a-z\\-\"é]{0,7}", values()), 0..6)
+        ) {
+            let body: Map<String, Value> = body.into_iter().collect();
+            let own = body.keys().any(|name| OWN.contains(&name.as_str()));
+            let entry = Entry { kind: Kind::Http, essential: false, body: body.clone() };
+            let draft = Draft::new(&entry, Timestamp::UNIX_EPOCH);
+            prop_assert_eq!(draft.is_err(), own);
+            if let Ok(draft) = draft {
+                let mut line = String::new();
+                let hash = draft.render(7, 5, GENESIS, &mut line);
+                let read = Parsed::read(line.trim_end_matches('\n').as_bytes()).unwrap();
+                prop_assert!(read.intact());
+                prop_assert_eq!(read.hash, hash);
+                prop_assert_eq!((read.sequence, read.group), (7, 5));
+                let value: Map<String, Value> = serde_json::from_str(&line).unwrap();
+                prop_assert_eq!(value.len(), body.len() + OWN.len());
+                prop_assert!(value.keys().is_sorted());
+            }
+        }
+
+        #[test]
+        fn no_bytes_are_too_strange_to_read(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(Parsed::read(&bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn canonical_sorts_at_every_depth() {
+        let value = json!({"b": {"z": 1, "a": [ {"y": null, "x": "\u{1}"} ]}, "a": 1.5});
+        assert_eq!(
+            canonical(&value),
+            "{\"a\":1.5,\"b\":{\"a\":[{\"x\":\"\\u0001\",\"y\":null}],\"z\":1}}"
+        );
+    }
+
+    #[test]
+    fn members_twice_or_in_another_order_are_no_record() {
+        let entry = Entry {
+            kind: Kind::Read,
+            essential: false,
+            body: Map::from_iter([("call".to_owned(), json!("a"))]),
+        };
+        let mut line = String::new();
+        Draft::new(&entry, Timestamp::UNIX_EPOCH)
+            .unwrap()
+            .render(1, 1, GENESIS, &mut line);
+        let line = line.trim_end();
+        assert!(Parsed::read(line.as_bytes()).is_ok());
+        let twice = line.replace("\"call\":\"a\"", "\"call\":\"a\",\"call\":\"b\"");
+        assert!(Parsed::read(twice.as_bytes()).is_err());
+        let spaced = line.replace("\"call\":", "\"call\": ");
+        assert!(Parsed::read(spaced.as_bytes()).is_err());
+    }
+}
