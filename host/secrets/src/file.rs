@@ -1,0 +1,91 @@
+//! Secrets in files and environment variables.
+//!
+//! Invariant: the permissions that are checked are those of the file that is read, not of a name
+//! that may mean another file a moment later.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use secrecy::SecretString;
+use zeroize::Zeroizing;
+
+use crate::error::SecretError;
+
+/// The longest secret, in bytes. A private key has a few thousand.
+const LIMIT: usize = 64 * 1024;
+
+/// Reads a secret from a file that only this user can read. A line break at its end is not part of it.
+///
+/// # Errors
+/// When it cannot be read, others can read it, or it holds no text of up to 64 KiB.
+pub fn read_secret(path: &Path) -> Result<SecretString, SecretError> {
+    let failed = |source| SecretError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    // Opening a pipe would wait for its other end.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(SecretError::NoFile {
+            path: path.to_owned(),
+        });
+    }
+    let file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(SecretError::NoFile {
+            path: path.to_owned(),
+        });
+    }
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(SecretError::Exposed {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    // One byte more than may be there, so that the buffer neither grows, which would leave a copy
+    // behind, nor hides that there is more.
+    let mut bytes = Zeroizing::new(vec![0; LIMIT + 1]);
+    let mut length = 0;
+    while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        match (&file).read(rest) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    let place = || path.display().to_string();
+    if length > LIMIT {
+        return Err(SecretError::TooLong {
+            place: place(),
+            limit: LIMIT,
+        });
+    }
+    let text = std::str::from_utf8(bytes.get(..length).unwrap_or_default())
+        .map_err(|_| SecretError::NoText { place: place() })?;
+    let text = text.trim_end_matches(['\n', '\r']);
+    if text.is_empty() {
+        return Err(SecretError::Empty { place: place() });
+    }
+    Ok(text.into())
+}
+
+/// Reads a secret from an environment variable.
+pub(crate) fn read_variable(name: &str) -> Result<SecretString, SecretError> {
+    let place = || format!("the environment variable {name}");
+    match std::env::var(name).map(Zeroizing::new) {
+        Ok(text) if text.is_empty() => Err(SecretError::Empty { place: place() }),
+        Ok(text) if text.len() > LIMIT => Err(SecretError::TooLong {
+            place: place(),
+            limit: LIMIT,
+        }),
+        Ok(text) => Ok(text.as_str().into()),
+        Err(std::env::VarError::NotPresent) => Err(SecretError::Unset {
+            env: name.to_owned(),
+        }),
+        Err(std::env::VarError::NotUnicode(_)) => Err(SecretError::NoText { place: place() }),
+    }
+}

@@ -1,0 +1,178 @@
+//! Brokerage and data-provider profiles: what a plugin names and what the host fills in.
+//!
+//! Invariant: a secret exists in clear only inside the arguments of a call that is about to be
+//! sent. It is read at that moment, and the redactor knows it by then.
+
+use std::collections::BTreeMap;
+
+use qchost_catalog::{Exception, Failure, Operation};
+use secrecy::ExposeSecret as _;
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use crate::secrets::Secrets;
+use crate::source::{Setting, Source};
+
+/// The modules that trade on paper.
+const PAPER: [&str; 2] = ["QuantConnectBrokerage", "PaperBrokerage"];
+
+/// The settings of one brokerage or data provider, under the names that QuantConnect's API has
+/// for them; `id` is the module: `QuantConnectBrokerage`, `InteractiveBrokersBrokerage` …
+pub type Profile = BTreeMap<String, Setting>;
+
+/// All profiles by name.
+#[derive(Debug, Clone, Default)]
+pub struct Profiles {
+    profiles: BTreeMap<String, Profile>,
+    secrets: Secrets,
+}
+
+impl Profiles {
+    /// Profiles by name, and what reads their secrets.
+    #[must_use]
+    pub fn new(profiles: BTreeMap<String, Profile>, secrets: Secrets) -> Self {
+        Self { profiles, secrets }
+    }
+
+    /// Whether a profile trades with real money: everything does but QuantConnect's own paper
+    /// trading. `None` if there is no such profile.
+    #[must_use]
+    pub fn brokerage(&self, name: &str) -> Option<bool> {
+        let module = match self.profiles.get(name)?.get("id") {
+            Some(Setting::Plain(Value::String(module))) => module.as_str(),
+            // A module that is not written down may be any.
+            _ => return Some(true),
+        };
+        Some(!PAPER.contains(&module))
+    }
+
+    /// Changes whenever what the operator wrote for a profile changes: `sha256:…` of its settings
+    /// and of the places of its secrets. A secret's value is not part of it. `None` if there is no
+    /// such profile.
+    #[must_use]
+    pub fn revision(&self, name: &str) -> Option<String> {
+        let mut hash = Sha256::new();
+        for (key, setting) in self.profiles.get(name)? {
+            let (kind, place) = match setting {
+                Setting::Plain(value) => ("plain", value.to_string().into_bytes()),
+                Setting::Secret(Source::Env { env }) => ("env", env.clone().into_bytes()),
+                Setting::Secret(Source::File { file }) => {
+                    ("file", file.as_os_str().as_encoded_bytes().to_vec())
+                }
+                Setting::Secret(Source::Vault { vault }) => {
+                    ("vault", vault.to_string().into_bytes())
+                }
+            };
+            // Each part with its length, so that no two profiles have the same bytes.
+            for part in [key.as_bytes(), kind.as_bytes(), &place] {
+                hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+                hash.update(part);
+            }
+        }
+        let hex: String = hash
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Some(format!("sha256:{hex}"))
+    }
+
+    /// Puts the settings in place of the profiles' names. If it fails, the arguments are as they
+    /// were.
+    ///
+    /// # Errors
+    /// [`Failure::InvalidArgument`] for what is no name of a profile, [`Failure::Unavailable`] for
+    /// a secret that cannot be had.
+    pub async fn fill(
+        &self,
+        operation: &Operation,
+        arguments: &mut Map<String, Value>,
+    ) -> Result<(), Failure> {
+        let mut filled = Vec::new();
+        for exception in operation.exceptions {
+            match exception {
+                Exception::Profile(field) => {
+                    if let Some(name) = arguments.get(*field) {
+                        let settings = self.settings(name_in(field, name)?).await?;
+                        filled.push((*field, settings));
+                    }
+                }
+                Exception::Profiles(field) => {
+                    if let Some(names) = arguments.get(*field) {
+                        filled.push((*field, self.providers(field, names).await?));
+                    }
+                }
+                Exception::Constant(..) | Exception::Bytes(..) => {}
+            }
+        }
+        for (field, settings) in filled {
+            arguments.insert(field.to_owned(), Value::Object(settings));
+        }
+        Ok(())
+    }
+
+    /// The settings of several profiles by their modules.
+    async fn providers(&self, field: &str, names: &Value) -> Result<Map<String, Value>, Failure> {
+        let Value::Array(names) = names else {
+            return Err(not_names(field));
+        };
+        let mut providers = Map::new();
+        for name in names {
+            let name = name_in(field, name)?;
+            let settings = self.settings(name).await?;
+            let Some(module) = settings.get("id").and_then(Value::as_str) else {
+                return Err(unreadable(name, "id", "it is not there or no text"));
+            };
+            let module = module.to_owned();
+            if providers.contains_key(&module) {
+                return Err(Failure::InvalidArgument(format!(
+                    "`{field}` names two profiles for `{module}`; name one"
+                )));
+            }
+            providers.insert(module, Value::Object(settings));
+        }
+        Ok(providers)
+    }
+
+    async fn settings(&self, name: &str) -> Result<Map<String, Value>, Failure> {
+        let profile = self.profiles.get(name).ok_or_else(|| {
+            let known: Vec<_> = self.profiles.keys().map(String::as_str).collect();
+            Failure::InvalidArgument(format!(
+                "there is no profile `{name}`; the operator configured: {}",
+                known.join(", ")
+            ))
+        })?;
+        let mut settings = Map::new();
+        for (key, setting) in profile {
+            let value = match setting {
+                Setting::Plain(value) => value.clone(),
+                Setting::Secret(source) => {
+                    let secret = self
+                        .secrets
+                        .read(source)
+                        .await
+                        .map_err(|why| unreadable(name, key, &why.to_string()))?;
+                    Value::String(secret.expose_secret().to_owned())
+                }
+            };
+            settings.insert(key.clone(), value);
+        }
+        Ok(settings)
+    }
+}
+
+fn name_in<'a>(field: &str, value: &'a Value) -> Result<&'a str, Failure> {
+    value.as_str().ok_or_else(|| not_names(field))
+}
+
+fn not_names(field: &str) -> Failure {
+    Failure::InvalidArgument(format!(
+        "`{field}` takes the name of a profile, never its settings"
+    ))
+}
+
+fn unreadable(profile: &str, key: &str, why: &str) -> Failure {
+    Failure::Unavailable(format!(
+        "the setting `{key}` of the profile `{profile}` cannot be read: {why}"
+    ))
+}

@@ -1,0 +1,121 @@
+//! The forms in which a secret may stand in a text: itself, escaped for JSON, percent-encoded, in
+//! base64, and the lines of one that has several.
+
+use base64::Engine as _;
+use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use zeroize::Zeroizing;
+
+use super::SHORTEST;
+
+/// What a URL leaves as it is (RFC 3986, section 2.3, "unreserved").
+const UNRESERVED: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// The shortest piece of base64 that is looked for when it is not all of a secret, in characters.
+/// A shorter one would be found in texts that have nothing to do with it.
+const PIECE: usize = 8;
+
+/// The shortest line of a secret with several that is looked for on its own, in bytes.
+const LINE: usize = 16;
+
+/// Every form of a secret, itself first. Some may be equal.
+pub(super) fn forms(secret: &str) -> Vec<Zeroizing<String>> {
+    let mut forms = vec![Zeroizing::new(secret.to_owned())];
+    forms.extend(escaped(secret));
+    forms.extend(percent_encoded(secret));
+    forms.extend(base64(secret.as_bytes()));
+    // A log writes a key that has several lines as several lines. The first and the last line of
+    // such a key are no secret.
+    let lines = secret.lines().filter(|line| {
+        line.len() >= LINE && line.len() < secret.len() && !line.starts_with("-----")
+    });
+    forms.extend(lines.map(|line| Zeroizing::new(line.to_owned())));
+    forms.retain(|form| form.len() >= SHORTEST);
+    forms
+}
+
+/// As JSON strings have it: with what must be escaped, with slashes escaped too, and all in ASCII;
+/// each with both spellings of its hexadecimal digits.
+fn escaped(secret: &str) -> Vec<Zeroizing<String>> {
+    let mut forms = Vec::new();
+    for slash in ["/", "\\/"] {
+        for (ascii, upper) in [(false, false), (false, true), (true, false), (true, true)] {
+            // Never longer, so that it does not grow and leave a copy behind.
+            let mut form = Zeroizing::new(String::with_capacity(secret.len() * 6));
+            for c in secret.chars() {
+                match c {
+                    '"' => form.push_str("\\\""),
+                    '\\' => form.push_str("\\\\"),
+                    '/' => form.push_str(slash),
+                    '\n' => form.push_str("\\n"),
+                    '\r' => form.push_str("\\r"),
+                    '\t' => form.push_str("\\t"),
+                    '\u{8}' => form.push_str("\\b"),
+                    '\u{c}' => form.push_str("\\f"),
+                    c if c < ' ' || (ascii && !c.is_ascii()) => {
+                        for unit in c.encode_utf16(&mut [0; 2]) {
+                            form.push_str(&if upper {
+                                format!("\\u{unit:04X}")
+                            } else {
+                                format!("\\u{unit:04x}")
+                            });
+                        }
+                    }
+                    c => form.push(c),
+                }
+            }
+            forms.push(form);
+        }
+    }
+    forms
+}
+
+/// As a URL and as a form have it, with both spellings of the hexadecimal digits.
+fn percent_encoded(secret: &str) -> Vec<Zeroizing<String>> {
+    let mut forms = Vec::new();
+    for (set, space) in [
+        (&UNRESERVED, "%20"),
+        (&UNRESERVED, "+"),
+        (NON_ALPHANUMERIC, "%20"),
+    ] {
+        let mut upper = Zeroizing::new(String::with_capacity(secret.len() * 3));
+        let mut lower = Zeroizing::new(String::with_capacity(secret.len() * 3));
+        for piece in utf8_percent_encode(secret, set) {
+            let piece = if piece == "%20" { space } else { piece };
+            upper.push_str(piece);
+            if piece.starts_with('%') {
+                lower.push_str(&piece.to_ascii_lowercase());
+            } else {
+                lower.push_str(piece);
+            }
+        }
+        forms.extend([upper, lower]);
+    }
+    forms
+}
+
+/// As base64 has it: on its own, and within something longer, such as `user:secret`. In the latter
+/// case three spellings are possible, and the characters at both ends depend on the neighbours.
+fn base64(secret: &[u8]) -> Vec<Zeroizing<String>> {
+    let mut forms = Vec::new();
+    for alphabet in [&STANDARD, &URL_SAFE] {
+        let engine = GeneralPurpose::new(alphabet, NO_PAD);
+        forms.push(Zeroizing::new(engine.encode(secret)));
+        for before in 0_usize..3 {
+            let mut padded = Zeroizing::new(Vec::with_capacity(before + secret.len()));
+            padded.resize(before, 0);
+            padded.extend_from_slice(secret);
+            let whole = Zeroizing::new(engine.encode(&*padded));
+            let (first, last) = ((before * 8).div_ceil(6), padded.len() * 8 / 6);
+            if let Some(piece) = whole.get(first..last).filter(|piece| piece.len() >= PIECE) {
+                forms.push(Zeroizing::new(piece.to_owned()));
+            }
+        }
+    }
+    forms
+}

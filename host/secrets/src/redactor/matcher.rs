@@ -1,0 +1,215 @@
+//! Finds every one of a set of secrets in a text, in one pass.
+//!
+//! Invariants: what is replaced is the union of all occurrences, also of those that overlap; the
+//! text that takes their place overlaps with no pattern, so that none can arise anew from it; and
+//! everything that was made of secrets is cleared with the matcher. The last is why this is not one
+//! of the usual automata, which copy their patterns into tables that stay behind in memory.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use zeroize::Zeroizing;
+
+use super::SHORTEST;
+use super::forms::forms;
+
+/// What stands where a secret stood, unless a secret looks like that itself.
+const REDACTED: &str = "[redacted]";
+
+/// How many bits say which first four bytes a pattern may have.
+const FILTER_BITS: usize = 1 << 16;
+
+/// A set of secrets in all their forms.
+#[derive(Default)]
+pub(super) struct Matcher {
+    /// Sorted, each once, each of at least four bytes.
+    patterns: Vec<Zeroizing<Vec<u8>>>,
+    /// A bit for the hash of the first four bytes of each pattern.
+    filter: Zeroizing<Vec<u64>>,
+    /// What takes the place of a secret.
+    replacement: String,
+    /// Whether a pattern goes over the end of a line.
+    lines: bool,
+    /// The length of the longest pattern.
+    longest: usize,
+}
+
+impl Matcher {
+    /// A matcher for these secrets.
+    pub(super) fn new<'a>(secrets: impl Iterator<Item = &'a str>) -> Self {
+        let mut patterns: Vec<Zeroizing<Vec<u8>>> = secrets
+            .flat_map(forms)
+            .map(|mut form| Zeroizing::new(std::mem::take(&mut *form).into_bytes()))
+            .collect();
+        patterns.sort_by(|one, other| one.as_slice().cmp(other));
+        patterns.dedup();
+        let mut filter = Zeroizing::new(vec![0_u64; FILTER_BITS / 64]);
+        for pattern in &patterns {
+            if let Some((word, bit)) = pattern.first_chunk().map(slot)
+                && let Some(word) = filter.get_mut(word)
+            {
+                *word |= bit;
+            }
+        }
+        Self {
+            replacement: replacement(&patterns),
+            lines: patterns.iter().any(|pattern| pattern.contains(&b'\n')),
+            longest: patterns
+                .iter()
+                .map(|pattern| pattern.len())
+                .max()
+                .unwrap_or(0),
+            patterns,
+            filter,
+        }
+    }
+
+    /// Whether there is nothing to find.
+    pub(super) fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
+    /// The text with every secret replaced.
+    pub(super) fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let found = self.find(text.as_bytes());
+        if found.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let mut clean = String::with_capacity(text.len());
+        let mut from = 0;
+        for Range { start, end } in found {
+            // A pattern is whole characters, so it begins and ends where characters do.
+            clean.push_str(text.get(from..start).unwrap_or_default());
+            clean.push_str(&self.replacement);
+            from = end;
+        }
+        clean.push_str(text.get(from..).unwrap_or_default());
+        Cow::Owned(clean)
+    }
+
+    /// The bytes with every secret replaced, whatever else is in them.
+    pub(super) fn clean_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut clean = Vec::with_capacity(bytes.len());
+        let mut from = 0;
+        for Range { start, end } in self.find(bytes) {
+            clean.extend_from_slice(bytes.get(from..start).unwrap_or_default());
+            clean.extend_from_slice(self.replacement.as_bytes());
+            from = end;
+        }
+        clean.extend_from_slice(bytes.get(from..).unwrap_or_default());
+        clean
+    }
+
+    /// Where the bytes have to be cut so that what is before the cut can be cleaned on its own: a
+    /// secret that may have begun and is not complete is after it, and none goes across it.
+    pub(super) fn cut(&self, bytes: &[u8]) -> usize {
+        if bytes.ends_with(b"\n") && !self.lines {
+            return bytes.len();
+        }
+        let earliest = bytes.len().saturating_sub(self.longest.saturating_sub(1));
+        let cut = (earliest..bytes.len())
+            .find(|start| self.begins(bytes.get(*start..).unwrap_or_default()))
+            .unwrap_or(bytes.len());
+        self.find(bytes)
+            .into_iter()
+            .find(|found| found.contains(&cut))
+            .map_or(cut, |found| found.end)
+    }
+
+    /// Where the secrets are: ranges in order that neither overlap nor touch.
+    fn find(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+        let mut found: Vec<Range<usize>> = Vec::new();
+        if self.patterns.is_empty() {
+            return found;
+        }
+        for (start, window) in bytes.windows(SHORTEST).enumerate() {
+            let Some(length) = window
+                .first_chunk()
+                .filter(|first| self.may_begin(first))
+                .and_then(|first| self.longest_at(first, bytes.get(start..).unwrap_or_default()))
+            else {
+                continue;
+            };
+            let end = start + length;
+            match found.last_mut() {
+                Some(last) if last.end >= start => last.end = last.end.max(end),
+                _ => found.push(start..end),
+            }
+        }
+        found
+    }
+
+    /// Whether a pattern may begin with these bytes; false if none does.
+    fn may_begin(&self, first: &[u8; SHORTEST]) -> bool {
+        let (word, bit) = slot(first);
+        self.filter.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    /// The length of the longest pattern that the bytes begin with.
+    fn longest_at(&self, first: &[u8; SHORTEST], bytes: &[u8]) -> Option<usize> {
+        let from = self
+            .patterns
+            .partition_point(|pattern| pattern.as_slice() < first.as_slice());
+        self.patterns
+            .get(from..)
+            .unwrap_or_default()
+            .iter()
+            .take_while(|pattern| pattern.starts_with(first))
+            .filter(|pattern| bytes.starts_with(pattern))
+            .map(|pattern| pattern.len())
+            .max()
+    }
+
+    /// Whether a pattern begins with these bytes and goes on.
+    fn begins(&self, bytes: &[u8]) -> bool {
+        let next = self
+            .patterns
+            .partition_point(|pattern| pattern.as_slice() <= bytes);
+        self.patterns
+            .get(next)
+            .is_some_and(|pattern| pattern.starts_with(bytes))
+    }
+}
+
+/// Which word of the filter, and which bit of it, stands for these bytes.
+fn slot(first: &[u8; SHORTEST]) -> (usize, u64) {
+    // Multiplicative hashing (Knuth, TAOCP volume 3, 6.4): the upper bits are the well mixed ones.
+    let hash = u32::from_le_bytes(*first).wrapping_mul(0x9E37_79B1) >> 16;
+    let bit = 1 << (hash % 64);
+    (usize::try_from(hash / 64).unwrap_or(0), bit)
+}
+
+/// A text that overlaps with no pattern.
+fn replacement(patterns: &[Zeroizing<Vec<u8>>]) -> String {
+    let usual = REDACTED.as_bytes();
+    if !patterns.iter().any(|pattern| overlap(pattern, usual)) {
+        return REDACTED.to_owned();
+    }
+    // Blocks, arrows, dingbats: no secret has all of them.
+    ('\u{2580}'..='\u{2fff}')
+        .find(|c| {
+            let mut buffer = [0; 4];
+            let shown = c.encode_utf8(&mut buffer).as_bytes();
+            !patterns
+                .iter()
+                .any(|pattern| pattern.windows(shown.len()).any(|window| window == shown))
+        })
+        .map(String::from)
+        .unwrap_or_default()
+}
+
+/// Whether the two can share bytes in a text: one is in the other, or begins as the other ends.
+fn overlap(pattern: &[u8], shown: &[u8]) -> bool {
+    let within = |long: &[u8], short: &[u8]| {
+        long.len() >= short.len() && long.windows(short.len()).any(|window| window == short)
+    };
+    within(pattern, shown)
+        || within(shown, pattern)
+        || (1..shown.len().min(pattern.len())).any(|length| {
+            let ends = |text: &[u8], with: &[u8]| {
+                with.get(..length)
+                    .is_some_and(|start| text.ends_with(start))
+            };
+            ends(pattern, shown) || ends(shown, pattern)
+        })
+}

@@ -1,0 +1,87 @@
+//! Reading secrets, wherever they are.
+//!
+//! Invariant: a value that is handed out is known to the redactor before anybody has it.
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+use crate::error::SecretError;
+use crate::file::{read_secret, read_variable};
+use crate::redactor::Redactor;
+use crate::source::Source;
+use crate::vault::{Vault, VaultOptions};
+
+/// Reads secrets at each use. Clones share the connection to Vault and the redactor.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    redactor: Redactor,
+    vault: Option<Arc<Vault>>,
+}
+
+impl Secrets {
+    /// Secrets in the environment, in files and, if one is configured, in Vault. Nothing is
+    /// read or sent yet.
+    ///
+    /// # Errors
+    /// When the options for Vault cannot be used: [`SecretError::VaultOptions`].
+    pub fn new(vault: Option<VaultOptions>) -> Result<Self, SecretError> {
+        let redactor = Redactor::default();
+        let vault = vault
+            .map(|options| Vault::new(options, &redactor).map(Arc::new))
+            .transpose()?;
+        Ok(Self { redactor, vault })
+    }
+
+    /// The secret as it is at this moment; one in Vault may be some seconds old
+    /// ([`VaultOptions::cache_seconds`]).
+    ///
+    /// # Errors
+    /// When it cannot be had: which secret, and what to do.
+    pub async fn read(&self, source: &Source) -> Result<SecretString, SecretError> {
+        let secret = match source {
+            Source::Env { env } => read_variable(env)?,
+            Source::File { file } => read_file(file.clone()).await?,
+            Source::Vault { vault: path } => match &self.vault {
+                Some(vault) => vault.read(path).await?,
+                None => {
+                    return Err(SecretError::NoVault {
+                        path: path.to_string(),
+                    });
+                }
+            },
+        };
+        self.redactor.remember(secret.clone());
+        Ok(secret)
+    }
+
+    /// Logs in to Vault, if one is configured. From then on the login is renewed before it ends,
+    /// whether secrets are read or not. Without this it begins with the first secret.
+    ///
+    /// # Errors
+    /// When Vault cannot be reached, is sealed, or refuses the login.
+    pub async fn connect(&self) -> Result<(), SecretError> {
+        match &self.vault {
+            Some(vault) => Ok(vault.connect().await?),
+            None => Ok(()),
+        }
+    }
+
+    /// What takes every value that was read out of text.
+    #[must_use]
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+}
+
+/// Reads a file where it may block: it may be on a network.
+pub(crate) async fn read_file(path: std::path::PathBuf) -> Result<SecretString, SecretError> {
+    let shown = path.clone();
+    match tokio::task::spawn_blocking(move || read_secret(&path)).await {
+        Ok(read) => read,
+        Err(stopped) => Err(SecretError::Read {
+            path: shown,
+            source: std::io::Error::other(stopped),
+        }),
+    }
+}

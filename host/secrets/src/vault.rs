@@ -1,0 +1,166 @@
+//! Secrets in HashiCorp Vault: the key-value engine, version 2.
+//!
+//! Invariants: of each secret at most one request is under way, and its answer, good or bad, serves
+//! everybody who waits for it and whoever asks within some seconds, so that a burst of calls is one
+//! request; an answer older than that is never used, so that a secret that was withdrawn stays
+//! withdrawn even while Vault is away.
+
+mod answer;
+mod http;
+mod options;
+mod session;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use vaultrs::api::kv2::requests::ReadSecretRequest;
+
+use crate::error::{SecretError, VaultError};
+use crate::redactor::Redactor;
+use crate::source::VaultPath;
+use answer::{Field, Fields, Stored};
+use http::Http;
+pub use options::{VaultAuth, VaultOptions};
+use session::{Login, Session};
+
+/// How long a failure serves those who ask again.
+const FAILURE_KEPT: Duration = Duration::from_secs(1);
+
+/// What Vault said of one secret, and when.
+type Kept = Option<(Instant, Result<Arc<Fields>, VaultError>)>;
+
+/// The connection to one Vault.
+pub(crate) struct Vault {
+    http: Arc<Http>,
+    login: Arc<Login>,
+    kept_for: Duration,
+    /// By mount and path. Only what the configuration names is ever in it.
+    secrets: Mutex<HashMap<(String, String), Arc<tokio::sync::Mutex<Kept>>>>,
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vault")
+            .field("address", &self.http.address())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Vault {
+    /// Checks the options. Nothing is sent yet.
+    pub(crate) fn new(options: VaultOptions, redactor: &Redactor) -> Result<Self, SecretError> {
+        let http = Arc::new(Http::new(&options, redactor.clone())?);
+        Ok(Self {
+            login: Arc::new(Login::new(
+                options.auth,
+                Arc::clone(&http),
+                redactor.clone(),
+            )),
+            http,
+            kept_for: Duration::from_secs(options.cache_seconds),
+            secrets: Mutex::default(),
+        })
+    }
+
+    /// Logs in, if that was not done yet.
+    pub(crate) async fn connect(&self) -> Result<(), VaultError> {
+        self.login.session().await.map(drop)
+    }
+
+    /// The field's value.
+    pub(crate) async fn read(&self, path: &VaultPath) -> Result<SecretString, VaultError> {
+        let fields = self.fields(path).await?;
+        match fields.get(&path.field) {
+            Some(Field::Text(text)) if !text.expose_secret().is_empty() => Ok(text.clone()),
+            Some(_) => Err(VaultError::NoText {
+                path: path.to_string(),
+            }),
+            None => Err(VaultError::NoField {
+                path: path.to_string(),
+            }),
+        }
+    }
+
+    async fn fields(&self, path: &VaultPath) -> Result<Arc<Fields>, VaultError> {
+        let kept = Arc::clone(
+            self.secrets
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry((path.mount.clone(), path.path.clone()))
+                .or_default(),
+        );
+        let asked = Instant::now();
+        let mut kept = kept.lock().await;
+        if let Some((at, known)) = &*kept {
+            let age = match known {
+                Ok(_) => self.kept_for,
+                Err(_) => FAILURE_KEPT,
+            };
+            // What was learned while this one waited is as good as what it would learn itself.
+            if *at >= asked || at.elapsed() < age {
+                return known.clone();
+            }
+        }
+        let read = self.fetch(path).await.map(Arc::new);
+        *kept = Some((Instant::now(), read.clone()));
+        read
+    }
+
+    /// Asks Vault; once more after another login if the token is refused.
+    async fn fetch(&self, path: &VaultPath) -> Result<Fields, VaultError> {
+        let session = self.login.session().await?;
+        if let Some(fields) = self.ask(path, &session).await? {
+            return Ok(fields);
+        }
+        if let Some(session) = self.login.another(&session).await?
+            && let Some(fields) = self.ask(path, &session).await?
+        {
+            return Ok(fields);
+        }
+        Err(VaultError::Denied {
+            path: path.to_string(),
+            rule: format!("{}/data/{}", path.mount, path.path),
+        })
+    }
+
+    /// The secret's fields; none if the token may not read them.
+    async fn ask(&self, path: &VaultPath, session: &Session) -> Result<Option<Fields>, VaultError> {
+        let request = ReadSecretRequest {
+            mount: path.mount.clone(),
+            path: path.path.clone(),
+            version: None,
+        };
+        let answer = self.http.send(request, Some(session.token())).await?;
+        match answer.status() {
+            403 => return Ok(None),
+            200 | 404 => {}
+            _ => return Err(self.http.unexpected(&answer)),
+        }
+        let missing = || VaultError::NoSecret {
+            path: path.to_string(),
+        };
+        // To a secret that never was, and to a mount that is none, Vault answers `errors`; to one
+        // whose newest version was deleted, what is left of it (both with 404).
+        let stored: Stored = match answer.parse() {
+            Ok(stored) => stored,
+            Err(_) if answer.status() == 404 => return Err(missing()),
+            Err(why) => return Err(self.http.answer(&answer, why)),
+        };
+        match stored.fields() {
+            Ok(fields) => Ok(Some(fields)),
+            Err(Some((version, what))) => Err(VaultError::Deleted {
+                path: path.to_string(),
+                version,
+                what,
+            }),
+            Err(None) if answer.status() == 404 => Err(missing()),
+            Err(None) => Err(self.http.answer(
+                &answer,
+                "it has no `data.data`; is the engine one of version 2?".to_owned(),
+            )),
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Being logged in to Vault.
+//!
+//! Invariants: a token that can be renewed is renewed before it ends, whether secrets are read or
+//! not; what ends is replaced by another login where there is one to be had (AppRole), and by what
+//! the token's source says then where not; a read that is refused for its policy does not make the
+//! host log in again and again.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+use vaultrs::api::auth::approle::requests::LoginWithApproleRequest;
+use vaultrs::api::token::requests::{LookupTokenSelfRequest, RenewTokenSelfRequest};
+
+use super::answer::{Auth, Authenticated, LookedUp};
+use super::http::Http;
+use super::options::VaultAuth;
+use crate::error::{SecretError, VaultError};
+use crate::file::read_variable;
+use crate::redactor::Redactor;
+use crate::secrets::read_file;
+use crate::source::{Setting, Source};
+
+/// How old a session is at least before a refused read alone makes the host log in again: each
+/// login leaves a token behind in Vault until that one ends.
+const LOGIN_AGAIN: Duration = Duration::from_secs(60);
+
+/// The longest wait between two attempts to renew.
+const RENEW_AGAIN: Duration = Duration::from_secs(30);
+
+/// The shortest wait before a renewal.
+const RENEW_PAUSE: Duration = Duration::from_millis(200);
+
+/// A lease that cannot be renewed for longer than this is near its last end.
+const LAST: Duration = Duration::from_secs(2);
+
+/// A token and how long it is good for.
+pub(super) struct Session {
+    token: SecretString,
+    since: Instant,
+    ends: Mutex<Option<Instant>>,
+}
+
+/// How the host logs in, and the session that it has.
+pub(super) struct Login {
+    auth: VaultAuth,
+    http: Arc<Http>,
+    redactor: Redactor,
+    current: tokio::sync::Mutex<Option<Arc<Session>>>,
+}
+
+/// How long a token is good for, and whether that can be changed.
+struct Lease {
+    ends_in: Option<Duration>,
+    renewable: bool,
+}
+
+impl Lease {
+    fn new(seconds: u64, renewable: bool) -> Self {
+        Self {
+            // Vault's way to say that it does not end.
+            ends_in: (seconds > 0).then(|| Duration::from_secs(seconds)),
+            renewable,
+        }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    fn new(token: SecretString, lease: &Lease) -> Arc<Self> {
+        let now = Instant::now();
+        Arc::new(Self {
+            token,
+            since: now,
+            ends: Mutex::new(end(now, lease)),
+        })
+    }
+
+    pub(super) fn token(&self) -> &SecretString {
+        &self.token
+    }
+
+    /// How long it is still good for; `None` if it does not end.
+    fn left(&self) -> Option<Duration> {
+        let ends = *self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        ends.map(|ends| ends.saturating_duration_since(Instant::now()))
+    }
+
+    fn extend(&self, lease: &Lease) {
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = end(Instant::now(), lease);
+    }
+}
+
+fn end(now: Instant, lease: &Lease) -> Option<Instant> {
+    // A lease of centuries does not end either.
+    lease.ends_in.and_then(|length| now.checked_add(length))
+}
+
+impl Login {
+    pub(super) fn new(auth: VaultAuth, http: Arc<Http>, redactor: Redactor) -> Self {
+        Self {
+            auth,
+            http,
+            redactor,
+            current: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The session, or a new one if there is none that is good.
+    pub(super) async fn session(self: &Arc<Self>) -> Result<Arc<Session>, VaultError> {
+        let mut current = self.current.lock().await;
+        if let Some(session) = &*current
+            && session.left() != Some(Duration::ZERO)
+        {
+            return Ok(Arc::clone(session));
+        }
+        let session = self.begin().await?;
+        *current = Some(Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// Another session after Vault refused one; `None` if that one is good and another would be no
+    /// better, so that it is the policy that refuses.
+    pub(super) async fn another(
+        self: &Arc<Self>,
+        refused: &Arc<Session>,
+    ) -> Result<Option<Arc<Session>>, VaultError> {
+        let mut current = self.current.lock().await;
+        if let Some(session) = &*current
+            && !Arc::ptr_eq(session, refused)
+        {
+            return Ok(Some(Arc::clone(session)));
+        }
+        let good = self.look_up(&refused.token).await?.is_some();
+        let same = match &self.auth {
+            VaultAuth::AppRole { .. } => refused.since.elapsed() < LOGIN_AGAIN,
+            VaultAuth::Token(source) => {
+                let token = self.credential("token", source).await?;
+                let same = token.expose_secret() == refused.token.expose_secret();
+                if same && !good {
+                    return Err(VaultError::TokenExpired {
+                        place: source.to_string(),
+                    });
+                }
+                same
+            }
+        };
+        if good && same {
+            return Ok(None);
+        }
+        *current = None;
+        let session = self.begin().await?;
+        *current = Some(Arc::clone(&session));
+        Ok(Some(session))
+    }
+
+    /// Logs in.
+    async fn begin(self: &Arc<Self>) -> Result<Arc<Session>, VaultError> {
+        let (token, lease) = match &self.auth {
+            VaultAuth::Token(source) => {
+                let token = self.credential("token", source).await?;
+                // A token that may not look itself up may still be good.
+                let lease = self.look_up(&token).await?.unwrap_or(Lease::new(0, false));
+                (token, lease)
+            }
+            VaultAuth::AppRole {
+                role_id,
+                secret_id,
+                mount,
+            } => {
+                let auth = self.app_role(role_id, secret_id, mount).await?;
+                let lease = Lease::new(auth.lease_duration, auth.renewable);
+                (auth.client_token, lease)
+            }
+        };
+        self.redactor.remember(token.clone());
+        let session = Session::new(token, &lease);
+        if lease.renewable && lease.ends_in.is_some() {
+            tokio::spawn(renew(Arc::downgrade(self), Arc::downgrade(&session)));
+        }
+        Ok(session)
+    }
+
+    async fn app_role(
+        &self,
+        role_id: &Setting,
+        secret_id: &Source,
+        mount: &str,
+    ) -> Result<Auth, VaultError> {
+        let role_id = match role_id {
+            Setting::Secret(source) => self.credential("role-id", source).await?,
+            Setting::Plain(Value::String(text)) => text.as_str().into(),
+            Setting::Plain(_) => {
+                return Err(VaultError::Credentials {
+                    why: "the role-id is no text".to_owned(),
+                });
+            }
+        };
+        let secret_id = self.credential("secret-id", secret_id).await?;
+        let request = LoginWithApproleRequest {
+            mount: mount.to_owned(),
+            role_id: role_id.expose_secret().to_owned(),
+            secret_id: secret_id.expose_secret().to_owned(),
+        };
+        let answer = self.http.send(request, None).await?;
+        match answer.status() {
+            200 => {}
+            400..=499 => {
+                return Err(VaultError::LoginRefused {
+                    mount: mount.to_owned(),
+                    status: answer.status(),
+                    words: self.http.words(&answer),
+                });
+            }
+            _ => return Err(self.http.unexpected(&answer)),
+        }
+        let Authenticated { auth } = answer
+            .parse()
+            .map_err(|why| self.http.answer(&answer, why))?;
+        if auth.client_token.expose_secret().is_empty() {
+            return Err(self.http.answer(&answer, "it has no token".to_owned()));
+        }
+        Ok(auth)
+    }
+
+    /// How long a token is good for; `None` if Vault does not know it, or does not tell it.
+    async fn look_up(&self, token: &SecretString) -> Result<Option<Lease>, VaultError> {
+        let answer = self
+            .http
+            .send(LookupTokenSelfRequest {}, Some(token))
+            .await?;
+        match answer.status() {
+            200 => {}
+            403 => return Ok(None),
+            _ => return Err(self.http.unexpected(&answer)),
+        }
+        let LookedUp { data } = answer
+            .parse()
+            .map_err(|why| self.http.answer(&answer, why))?;
+        Ok(Some(Lease::new(data.ttl, data.renewable)))
+    }
+
+    /// Prolongs a session; `false` if Vault no longer does that.
+    async fn prolong(&self, session: &Session) -> Result<bool, VaultError> {
+        let request = RenewTokenSelfRequest { increment: None };
+        let answer = self.http.send(request, Some(&session.token)).await?;
+        match answer.status() {
+            200 => {}
+            400..=499 => return Ok(false),
+            _ => return Err(self.http.unexpected(&answer)),
+        }
+        let Authenticated { auth } = answer
+            .parse()
+            .map_err(|why| self.http.answer(&answer, why))?;
+        let lease = Lease::new(auth.lease_duration, auth.renewable);
+        session.extend(&lease);
+        Ok(lease.renewable && lease.ends_in.is_some_and(|left| left > LAST))
+    }
+
+    /// Reads what the host logs in with.
+    async fn credential(&self, what: &str, source: &Source) -> Result<SecretString, VaultError> {
+        let read = match source {
+            Source::Env { env } => read_variable(env),
+            Source::File { file } => read_file(file.clone()).await,
+            Source::Vault { vault } => Err(SecretError::NoVault {
+                path: vault.to_string(),
+            }),
+        };
+        let secret = read.map_err(|error| VaultError::Credentials {
+            why: format!("its {what}: {error}"),
+        })?;
+        self.redactor.remember(secret.clone());
+        Ok(secret)
+    }
+}
+
+/// Renews a session, for as long as somebody has it and Vault lets it be renewed.
+async fn renew(login: Weak<Login>, session: Weak<Session>) {
+    let mut share = 2;
+    loop {
+        let Some(left) = session.upgrade().and_then(|session| session.left()) else {
+            return;
+        };
+        if left.is_zero() {
+            return;
+        }
+        // After two thirds of what is left; after a failure sooner.
+        let pause = left * share / 3;
+        let pause = if share == 1 {
+            pause.min(RENEW_AGAIN)
+        } else {
+            pause
+        };
+        tokio::time::sleep(pause.max(RENEW_PAUSE)).await;
+        let (Some(login), Some(session)) = (login.upgrade(), session.upgrade()) else {
+            return;
+        };
+        match login.prolong(&session).await {
+            Ok(true) => share = 2,
+            Ok(false) => {
+                tracing::info!(
+                    "Vault no longer renews the host's token; it is good for {:?}",
+                    session.left()
+                );
+                return;
+            }
+            Err(error) => {
+                share = 1;
+                tracing::warn!(%error, "the host's token for Vault was not renewed");
+            }
+        }
+    }
+}
