@@ -1,1 +1,34 @@
 //! What a plugin may do: the manifest and the guardrails, compiled to Cedar, and the decision.
+//!
+//! A [`Manifest`] is what an operator wrote for one plugin, [`Guardrails`] what holds for all of them.
+//! Together they are an [`Authority`], which is asked about [`Facts`]: one thing that a call touches,
+//! and what is known of the call. [`People`] asks the same engine about persons.
+//!
+//! Invariant: the default is nothing. A call is allowed when a grant covers it, and denied when a
+//! guardrail forbids it or cannot be evaluated, whatever grants there are.
+
+mod authority;
+mod denial;
+mod engine;
+mod facts;
+mod glob;
+mod grantable;
+mod guardrails;
+mod manifest;
+mod people;
+mod policy_test;
+mod usd;
+
+pub use authority::{Authority, Decision};
+pub use denial::{Denial, ImportsDenied};
+pub use engine::{PolicyError, cedar_schema};
+pub use facts::{Brokerage, Context, Facts, Project, Resource};
+pub use glob::{Glob, MAX_GLOB};
+pub use grantable::{DOWNLOAD, HTTP, Pattern, PatternError, RAW, WORKFLOW, grantable, nearest};
+pub use guardrails::Guardrails;
+pub use manifest::{
+    Approval, Grant, GrantLimits, HttpGrant, Limits, Manifest, ManifestError, Prefix, ProjectScope,
+    is_name, manifest_schema,
+};
+pub use people::{People, Person, Role, Verb};
+pub use usd::Usd;

@@ -1,0 +1,313 @@
+//! The authority of one plugin: its manifest and the guardrails, sliced, and the decision.
+//!
+//! A slice holds what concerns one action on one kind of resource: the grants that mention the action,
+//! grants of the same conditions as one policy, and the guardrails that may apply. It is made when
+//! the manifest is loaded. A decision rules out what is certainly not about the thing at hand and
+//! asks Cedar about the rest; no decision is remembered.
+//!
+//! Invariant: every grant that is counted was found to apply by Cedar, and so was every guardrail that
+//! does not deny found not to; whatever cannot be asked is denied.
+
+mod explain;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use qchost_catalog::Access;
+use serde_json::Value;
+
+use crate::denial::Denial;
+use crate::engine::{
+    Action, Asked, Compiled, Kind, PolicyError, Question, View, actions, by_name, grant_conditions,
+    http_conditions, principal,
+};
+use crate::facts::{Facts, Resource};
+use crate::grantable::{HTTP, Pattern, RAW};
+use crate::guardrails::Guardrails;
+use crate::manifest::{Grant, Manifest};
+
+/// What a plugin may do. Made anew when its manifest or a guardrail changes.
+#[derive(Debug)]
+pub struct Authority {
+    manifest: Arc<Manifest>,
+    /// By action and kind of resource.
+    slices: HashMap<(usize, Kind), Slice>,
+}
+
+/// The answer to one question.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Decision {
+    /// Whether it is allowed.
+    pub allowed: bool,
+    /// All grants that cover it, as indices into the manifest's `grants`; of an outgoing request into
+    /// its `http`. The obligations of all of them apply.
+    pub grants: Vec<usize>,
+    /// The ids of the guardrails that deny it.
+    pub guardrails: Vec<String>,
+    /// Why it is not allowed.
+    pub denial: Option<Denial>,
+}
+
+#[derive(Debug, Default)]
+struct Slice {
+    permits: Vec<Permit>,
+    forbids: Vec<Forbid>,
+}
+
+#[derive(Debug)]
+struct Permit {
+    /// The grants that have these conditions.
+    grants: Vec<usize>,
+    compiled: Arc<Compiled>,
+}
+
+#[derive(Debug)]
+struct Forbid {
+    id: String,
+    compiled: Arc<Compiled>,
+}
+
+impl Authority {
+    /// The authority that a manifest gives under guardrails.
+    ///
+    /// # Errors
+    /// When Cedar does not take a policy; a manifest that was read always compiles.
+    pub fn new(manifest: Arc<Manifest>, guardrails: &Guardrails) -> Result<Self, PolicyError> {
+        let mut compiler = Compiler::default();
+        let mut slices = HashMap::new();
+        for (place, action) in actions().iter().enumerate() {
+            for kind in action.kinds.iter().copied() {
+                let permits = compiler.permits(&manifest, action, kind)?;
+                let forbids = guardrails.iter().filter_map(|guardrail| {
+                    let compiled = guardrail.applies(&manifest.plugin, place, kind)?;
+                    Some(Forbid {
+                        id: guardrail.id.clone(),
+                        compiled: Arc::clone(compiled),
+                    })
+                });
+                let forbids = forbids.collect();
+                slices.insert((place, kind), Slice { permits, forbids });
+            }
+        }
+        Ok(Self { manifest, slices })
+    }
+
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Arc<Manifest> {
+        &self.manifest
+    }
+
+    /// Whether the plugin, running the code of this digest, may do this: `operation` is its name in the
+    /// catalog (`backtests/create-backtest`) or one of the host's own (`raw/some_tool`,
+    /// `object-store/download`, `workflow`, `http/request`), `access` its class.
+    #[must_use]
+    pub fn decide(&self, digest: &str, operation: &str, access: Access, facts: &Facts) -> Decision {
+        let question = explain::Asked {
+            manifest: &self.manifest,
+            operation,
+            access,
+            facts,
+        };
+        let kind = Kind::of(&facts.resource);
+        let Some((place, action)) = by_name(operation) else {
+            return denied(question.plainly("there is no operation of this name"));
+        };
+        let Some(slice) = self.slices.get(&(place, kind)) else {
+            let what = format!("it cannot be decided on {}", kind.words());
+            return denied(question.plainly(&what));
+        };
+        if let Some(what) = action.needs.stray(&facts.context) {
+            let what = format!("it has a {what}, which no grant of this operation is asked about");
+            return denied(question.plainly(&what));
+        }
+        if let Some(what) = devious(facts) {
+            return denied(question.plainly(what));
+        }
+        let mut asking = Asking {
+            view: View {
+                plugin: &self.manifest.plugin,
+                account: &self.manifest.account,
+                facts,
+            },
+            digest,
+            place,
+            question: None,
+        };
+        slice.decide(&mut asking, &question, action)
+    }
+}
+
+impl Slice {
+    fn decide(
+        &self,
+        asking: &mut Asking<'_>,
+        question: &explain::Asked<'_>,
+        action: &Action,
+    ) -> Decision {
+        let mut decision = Decision::default();
+        let mut broken = None;
+        for forbid in &self.forbids {
+            match asking.ask(&forbid.compiled) {
+                Asked::DoesNot => continue,
+                Asked::Applies => {}
+                Asked::Failed(why) => {
+                    broken.get_or_insert((&forbid.id, why));
+                }
+            }
+            decision.guardrails.push(forbid.id.clone());
+        }
+        for permit in &self.permits {
+            // Of a grant, a failure is no permission.
+            if asking.ask(&permit.compiled) == Asked::Applies {
+                decision.grants.extend(&permit.grants);
+            }
+        }
+        decision.grants.sort_unstable();
+        decision.grants.dedup();
+        decision.denial = match (broken, decision.guardrails.first()) {
+            (Some((id, why)), _) => Some(question.plainly(&format!(
+                "the guardrail `{id}` could not be evaluated, so it denies: {why}"
+            ))),
+            (None, Some(id)) => Some(question.plainly(&format!("the guardrail `{id}` forbids it"))),
+            (None, None) if decision.grants.is_empty() => Some(question.uncovered(action)),
+            (None, None) => None,
+        };
+        decision.allowed = decision.denial.is_none();
+        decision
+    }
+}
+
+/// A decision under way. Cedar's form of the question is made when it is first needed.
+struct Asking<'a> {
+    view: View<'a>,
+    digest: &'a str,
+    place: usize,
+    question: Option<Result<Question, String>>,
+}
+
+impl Asking<'_> {
+    fn ask(&mut self, compiled: &Compiled) -> Asked {
+        if compiled.quick.holds(&self.view) == Some(false) {
+            return Asked::DoesNot;
+        }
+        let question = self.question.get_or_insert_with(|| {
+            let plugin = principal(self.view.plugin, self.view.account, self.digest)?;
+            Question::new(self.place, &plugin, &self.view)
+        });
+        match question {
+            Ok(question) => question.ask(compiled),
+            Err(why) => Asked::Failed(why.clone()),
+        }
+    }
+}
+
+/// Compiles each set of conditions once, however many operations a grant mentions.
+#[derive(Default)]
+struct Compiler(HashMap<(Kind, String), Arc<Compiled>>);
+
+impl Compiler {
+    fn permits(
+        &mut self,
+        manifest: &Manifest,
+        action: &Action,
+        kind: Kind,
+    ) -> Result<Vec<Permit>, PolicyError> {
+        let mut permits = Vec::new();
+        if action.name == HTTP {
+            for (at, grant) in manifest.http.iter().enumerate() {
+                if let Some(conditions) = http_conditions(grant) {
+                    self.add(&mut permits, at, &grant.name, kind, conditions)?;
+                }
+            }
+            return Ok(permits);
+        }
+        for (at, grant) in manifest.grants.iter().enumerate() {
+            for tool in covered(grant, action) {
+                if let Some(conditions) = grant_conditions(grant, action, kind, tool) {
+                    self.add(&mut permits, at, &grant.name, kind, conditions)?;
+                }
+            }
+        }
+        Ok(permits)
+    }
+
+    fn add(
+        &mut self,
+        permits: &mut Vec<Permit>,
+        grant: usize,
+        name: &str,
+        kind: Kind,
+        conditions: Value,
+    ) -> Result<(), PolicyError> {
+        let key = (kind, conditions.to_string());
+        let compiled = match self.0.get(&key) {
+            Some(compiled) => Arc::clone(compiled),
+            None => {
+                let all = serde_json::json!({ "op": "All" });
+                let compiled =
+                    Compiled::new("permit", all, conditions, kind).map_err(|message| {
+                        PolicyError::Compile {
+                            what: format!("the grant `{name}`"),
+                            message,
+                        }
+                    })?;
+                let compiled = Arc::new(compiled);
+                self.0.insert(key, Arc::clone(&compiled));
+                compiled
+            }
+        };
+        let same = permits
+            .iter_mut()
+            .find(|permit| Arc::ptr_eq(&permit.compiled, &compiled));
+        match same {
+            Some(permit) => permit.grants.push(grant),
+            None => permits.push(Permit {
+                grants: vec![grant],
+                compiled,
+            }),
+        }
+        Ok(())
+    }
+}
+
+/// How a grant covers an action: not at all, once, or for each tool that it names.
+fn covered<'a>(grant: &'a Grant, action: &Action) -> Vec<Option<&'a str>> {
+    if action.name == RAW {
+        let tools = grant.allow.iter().filter_map(Pattern::tool);
+        return tools.map(Some).collect();
+    }
+    let covers = |pattern: &Pattern| pattern.covers(action.name, action.access);
+    if grant.allow.iter().any(covers) {
+        vec![None]
+    } else {
+        Vec::new()
+    }
+}
+
+/// What makes a path not what it seems: a server would find something else than what was decided on.
+fn devious(facts: &Facts) -> Option<&'static str> {
+    let Resource::Url { path, .. } = &facts.resource else {
+        return None;
+    };
+    let mut path = path.to_ascii_lowercase();
+    // Some servers decode twice.
+    for _ in 0..4 {
+        path = path
+            .replace("%2e", ".")
+            .replace("%2f", "/")
+            .replace("%5c", "\\")
+            .replace("%25", "%");
+    }
+    let dots = |segment: &str| matches!(segment, "." | "..") || segment.starts_with("..;");
+    path.split(['/', '\\'])
+        .any(dots)
+        .then_some("its path goes up or stays, by a segment of dots")
+}
+
+fn denied(denial: Denial) -> Decision {
+    Decision {
+        denial: Some(denial),
+        ..Decision::default()
+    }
+}

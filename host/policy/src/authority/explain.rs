@@ -1,0 +1,386 @@
+//! A denial in words: what came nearest, what it lacks, and the lines that would allow it.
+//!
+//! This is not what decides. It looks at the same scopes and conditions as the policies do, after
+//! Cedar said no, and a test holds the two against each other.
+
+use std::fmt::Write as _;
+
+use qchost_catalog::Access;
+
+use crate::denial::Denial;
+use crate::engine::{Action, Kind};
+use crate::facts::{Facts, Project, Resource};
+use crate::glob::Glob;
+use crate::grantable::{HTTP, RAW};
+use crate::manifest::{Grant, Manifest, ProjectScope};
+
+/// What was asked.
+pub(super) struct Asked<'a> {
+    pub(super) manifest: &'a Manifest,
+    pub(super) operation: &'a str,
+    pub(super) access: Access,
+    pub(super) facts: &'a Facts,
+}
+
+impl Asked<'_> {
+    /// A denial that no line of a manifest changes.
+    pub(super) fn plainly(&self, why: &str) -> Denial {
+        Denial {
+            reason: format!(
+                "`{}` of `{}` ({}): {why}",
+                shown(self.operation),
+                self.manifest.plugin,
+                self.access.word()
+            ),
+            nearest_grant: None,
+            remedy: None,
+        }
+    }
+
+    /// A denial for want of a grant.
+    pub(super) fn uncovered(&self, action: &Action) -> Denial {
+        if action.name == HTTP {
+            return self.no_http();
+        }
+        let covering = self
+            .manifest
+            .grants
+            .iter()
+            .filter(|grant| !super::covered(grant, action).is_empty())
+            .map(|grant| (grant, self.unmet(grant, action)))
+            .min_by_key(|(_, unmet)| unmet.len());
+        let (reason, nearest) = match covering {
+            Some((grant, unmet)) => (
+                format!(
+                    "grant `{}` covers {} but not {}",
+                    grant.name,
+                    shown(self.operation),
+                    unmet.join(", and not ")
+                ),
+                Some(grant.name.clone()),
+            ),
+            None => (
+                format!(
+                    "no grant of `{}` allows `{}` ({})",
+                    self.manifest.plugin,
+                    shown(self.operation),
+                    self.access.word()
+                ),
+                self.mentioning(),
+            ),
+        };
+        Denial {
+            reason,
+            nearest_grant: nearest,
+            remedy: Some(self.remedy(action)),
+        }
+    }
+
+    /// The first grant that allows anything of the operation's interface.
+    fn mentioning(&self) -> Option<String> {
+        let interface = self.operation.split('/').next()?;
+        let mentions = |grant: &&Grant| grant.allow.iter().any(|p| p.mentions(interface));
+        let grant = self.manifest.grants.iter().find(mentions)?;
+        Some(grant.name.clone())
+    }
+
+    /// What a grant that covers the operation lacks.
+    pub(super) fn unmet(&self, grant: &Grant, action: &Action) -> Vec<String> {
+        let mut unmet = Vec::new();
+        let mut want = |met: bool, what: String| {
+            if !met {
+                unmet.push(what);
+            }
+        };
+        let context = &self.facts.context;
+        if action.name == RAW {
+            let tool = context.tool.as_deref();
+            let named = super::covered(grant, action).contains(&tool);
+            want(tool.is_some() && named, "this tool".to_owned());
+        }
+        match &self.facts.resource {
+            Resource::Account | Resource::Url { .. } => {}
+            Resource::Organization(id) => want(covers(&grant.organizations, id), organization(id)),
+            Resource::Project(project) => {
+                want(covers_project(&grant.projects, project), named(project));
+            }
+            Resource::Object {
+                organization: of,
+                key,
+            } => {
+                want(
+                    covers(&grant.keys, key),
+                    format!("the object `{}`", shown(key)),
+                );
+                want(covers(&grant.organizations, of), organization(of));
+            }
+        }
+        let kind = Kind::of(&self.facts.resource);
+        match action.lists {
+            Some(Kind::Project) if kind != Kind::Project => {
+                want(!grant.projects.is_empty(), "any project".to_owned());
+            }
+            Some(Kind::Object) if kind != Kind::Object => {
+                want(!grant.keys.is_empty(), "any object".to_owned());
+            }
+            _ => {}
+        }
+        if let (Some(id), true) = (&context.organization, action.needs.organization) {
+            let said = matches!(&self.facts.resource, Resource::Organization(of) if of == id)
+                || matches!(&self.facts.resource, Resource::Object { organization: of, .. } if of == id);
+            want(said || covers(&grant.organizations, id), organization(id));
+        }
+        if let Some(brokerage) = &context.brokerage {
+            let fits = |glob: &Glob| glob.matches(&brokerage.profile);
+            let named = |glob: &&Glob| !brokerage.live || glob.names_in_full();
+            let met = grant.brokerages.iter().filter(named).any(fits);
+            let what = match (brokerage.live, grant.brokerages.iter().any(fits)) {
+                (true, true) => "which is live and must be named in full",
+                (true, false) => "which is live",
+                (false, _) => "which is paper",
+            };
+            let profile = shown(&brokerage.profile);
+            want(met, format!("the brokerage profile `{profile}`, {what}"));
+        }
+        for (value, globs, what) in [
+            (
+                &context.data_provider,
+                &grant.data_providers,
+                "data-provider profile",
+            ),
+            (&context.command, &grant.commands, "live command"),
+            (&context.collaborator, &grant.collaborators, "collaborator"),
+        ] {
+            if let Some(value) = value {
+                want(
+                    covers(globs, value),
+                    format!("the {what} `{}`", shown(value)),
+                );
+            }
+        }
+        for (value, globs, what) in [
+            (&context.file, &grant.files, "file"),
+            (&context.node, &grant.nodes, "node"),
+            (&context.node_type, &grant.nodes, "node type"),
+        ] {
+            if let (Some(value), Some(globs)) = (value, globs) {
+                want(
+                    covers(globs, value),
+                    format!("the {what} `{}`", shown(value)),
+                );
+            }
+        }
+        if let (Some(count), Some(most)) = (context.parameters, grant.max_parameters) {
+            let what = format!("{count} parameters (its max-parameters is {most})");
+            want(count <= most, what);
+        }
+        match (context.cost, grant.max_cost) {
+            (Some(cost), Some(most)) => {
+                want(
+                    cost <= most,
+                    format!("a cost of {cost} (its max-cost is {most})"),
+                );
+            }
+            (None, Some(_)) if action.needs.cost => {
+                want(
+                    false,
+                    "a cost that is not known (it has a max-cost)".to_owned(),
+                );
+            }
+            _ => {}
+        }
+        unmet
+    }
+
+    /// The lines that would allow exactly this.
+    fn remedy(&self, action: &Action) -> String {
+        let context = &self.facts.context;
+        let kind = Kind::of(&self.facts.resource);
+        let mut lines = vec![("allow", list(&[self.operation]))];
+        let mut organizations: Vec<&str> = context.organization.as_deref().into_iter().collect();
+        match &self.facts.resource {
+            Resource::Project(project) => lines.push(("projects", project_line(project))),
+            Resource::Organization(id) => organizations = vec![id],
+            Resource::Object { organization, key } => {
+                organizations = vec![organization];
+                lines.push(("keys", list(&[key])));
+            }
+            Resource::Account | Resource::Url { .. } => {}
+        }
+        match action.lists {
+            Some(Kind::Project) if kind != Kind::Project => lines.push(("projects", list(&["*"]))),
+            Some(Kind::Object) if kind != Kind::Object => lines.push(("keys", list(&["*"]))),
+            _ => {}
+        }
+        if !organizations.is_empty() {
+            lines.push(("organizations", list(&organizations)));
+        }
+        let brokerage = context.brokerage.as_ref().map(|b| &b.profile);
+        let node = context.node.as_ref().or(context.node_type.as_ref());
+        for (key, value) in [
+            ("brokerages", brokerage),
+            ("data-providers", context.data_provider.as_ref()),
+            ("commands", context.command.as_ref()),
+            ("collaborators", context.collaborator.as_ref()),
+            ("files", context.file.as_ref()),
+            ("nodes", node),
+        ] {
+            if let Some(value) = value {
+                lines.push((key, list(&[value])));
+            }
+        }
+        if let Some(cost) = context.cost {
+            let amount = cost.decimal();
+            let amount = amount.trim_end_matches('0');
+            let whole = if amount.ends_with('.') { "0" } else { "" };
+            lines.push(("max-cost", format!("{amount}{whole}")));
+        }
+        lines.insert(0, ("name", quoted(&self.free_name())));
+        block("grant", &lines)
+    }
+
+    fn no_http(&self) -> Denial {
+        let Resource::Url {
+            scheme,
+            host,
+            port,
+            path,
+            method,
+        } = &self.facts.resource
+        else {
+            return self.plainly("it is no request");
+        };
+        let usual = matches!((scheme.as_str(), *port), ("https", 443) | ("http", 80));
+        let origin = if usual {
+            format!("{scheme}://{host}")
+        } else {
+            format!("{scheme}://{host}:{port}")
+        };
+        let near = self
+            .manifest
+            .http
+            .iter()
+            .find(|grant| grant.url.host == *host);
+        let mut reason = format!(
+            "no [[http]] of `{}` covers {} {}",
+            self.manifest.plugin,
+            shown(method),
+            shown(&format!("{origin}{path}"))
+        );
+        if let Some(near) = near {
+            let methods = near.methods.join(", ");
+            // Writing to a text cannot fail.
+            let _ = write!(reason, "; `{}` covers {methods} of {}", near.name, near.url);
+        }
+        let lines = [
+            ("allow", quoted(&format!("{origin}{path}"))),
+            ("methods", list(&[method])),
+        ];
+        Denial {
+            reason,
+            nearest_grant: near.map(|grant| grant.name.clone()),
+            remedy: Some(block("http", &lines)),
+        }
+    }
+
+    /// A name for a new grant that no other has.
+    fn free_name(&self) -> String {
+        let name: String = self
+            .operation
+            .chars()
+            .map(|c| c.to_ascii_lowercase())
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .take(56)
+            .collect();
+        let grants = self.manifest.grants.iter().map(|grant| &grant.name);
+        let taken: Vec<_> = grants
+            .chain(self.manifest.http.iter().map(|grant| &grant.name))
+            .collect();
+        let mut free = name.clone();
+        let mut next = 2;
+        while taken.contains(&&free) {
+            free = format!("{name}-{next}");
+            next += 1;
+        }
+        free
+    }
+}
+
+impl Kind {
+    /// What it is called in a sentence.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Account => "the account as a whole",
+            Self::Organization => "an organisation",
+            Self::Project => "a project",
+            Self::Object => "an object",
+            Self::Url => "an address",
+        }
+    }
+}
+
+fn covers(globs: &[Glob], text: &str) -> bool {
+    globs.iter().any(|glob| glob.matches(text))
+}
+
+fn covers_project(scopes: &[ProjectScope], project: &Project) -> bool {
+    scopes.iter().any(|scope| match scope {
+        ProjectScope::Id(id) => project.id == Some(*id),
+        ProjectScope::Name(glob) => glob.matches(&project.name),
+        ProjectScope::Created => project.is_created(),
+    })
+}
+
+fn organization(id: &str) -> String {
+    format!("the organisation `{}`", shown(id))
+}
+
+fn named(project: &Project) -> String {
+    let name = shown(&project.name);
+    match project.id {
+        Some(id) => format!("the project `{name}` ({id})"),
+        None => format!("a project named `{name}`"),
+    }
+}
+
+/// The entry of `projects` for one project: its name, which says more than its id; but a name with a
+/// star in it would cover others too.
+fn project_line(project: &Project) -> String {
+    match project.id {
+        Some(id) if project.name.contains('*') || project.name.is_empty() => format!("[{id}]"),
+        _ => list(&[&project.name]),
+    }
+}
+
+fn block(table: &str, lines: &[(&str, String)]) -> String {
+    let width = lines.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+    let mut text = format!("[[{table}]]\n");
+    for (key, value) in lines {
+        // Writing to a text cannot fail.
+        let _ = writeln!(text, "{key:width$} = {value}");
+    }
+    text
+}
+
+fn list(texts: &[&str]) -> String {
+    let quoted: Vec<_> = texts.iter().map(|text| quoted(text)).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// A text of somebody else's, short and on one line.
+fn shown(text: &str) -> String {
+    const MOST: usize = 120;
+    let mut shown: String = text
+        .chars()
+        .take(MOST)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if text.chars().nth(MOST).is_some() {
+        shown.push('…');
+    }
+    shown
+}

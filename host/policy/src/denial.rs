@@ -1,0 +1,36 @@
+//! Why something is not allowed, in words that an operator can act on.
+
+use std::fmt;
+
+/// A call that is not allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Denial {
+    /// One sentence.
+    pub reason: String,
+    /// The name of the grant that came nearest, if any did.
+    pub nearest_grant: Option<String>,
+    /// What an operator would add to the manifest to allow it, as TOML.
+    pub remedy: Option<String>,
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "denied: {}", self.reason)?;
+        match &self.remedy {
+            Some(text) => write!(f, "; to allow it, add to the manifest:\n{text}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A component that imports more than its manifest mentions. It is not loaded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{plugin}` imports {}, which no grant mentions; to allow all of it, add to the manifest:\n{}",
+    interfaces.join(", "),
+    interfaces.iter().map(|interface| crate::grantable::remedy(interface)).collect::<Vec<_>>().join("\n"))]
+pub struct ImportsDenied {
+    /// The plugin.
+    pub plugin: String,
+    /// The interfaces.
+    pub interfaces: Vec<String>,
+}

@@ -1,0 +1,260 @@
+//! What can be decided about: the operations of the catalog and what the host does itself, each with
+//! the kinds of things it acts on and the scopes it needs.
+//!
+//! Invariant: an operation that acts on a project or an object is decided on that, never on the
+//! account alone, unless it is a listing, whose answer is then decided on item by item.
+
+use std::sync::LazyLock;
+
+use qchost_catalog::{Access, OPERATIONS, Operation, Selector};
+use serde_json::Value;
+
+use crate::facts::{Context, Resource};
+use crate::grantable::{DOWNLOAD, HTTP, RAW, WORKFLOW};
+
+/// A kind of resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Account,
+    Organization,
+    Project,
+    Object,
+    Url,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Account,
+        Self::Organization,
+        Self::Project,
+        Self::Object,
+        Self::Url,
+    ];
+
+    pub(crate) fn of(resource: &Resource) -> Self {
+        match resource {
+            Resource::Account => Self::Account,
+            Resource::Organization(_) => Self::Organization,
+            Resource::Project(_) => Self::Project,
+            Resource::Object { .. } => Self::Object,
+            Resource::Url { .. } => Self::Url,
+        }
+    }
+
+    /// The entity type in Cedar.
+    pub(crate) fn entity(self) -> &'static str {
+        match self {
+            Self::Account => "Account",
+            Self::Organization => "Organization",
+            Self::Project => "Project",
+            Self::Object => "Object",
+            Self::Url => "Url",
+        }
+    }
+}
+
+/// Something that can be decided about.
+#[derive(Debug)]
+pub(crate) struct Action {
+    /// `backtests/create-backtest`, `raw`, `http/request` …
+    pub(crate) name: &'static str,
+    /// The interface, and the word of the access class.
+    pub(crate) groups: Vec<&'static str>,
+    pub(crate) access: Access,
+    /// What it acts on.
+    pub(crate) kinds: Vec<Kind>,
+    /// What a listing lists: it needs a scope of that kind which is not empty.
+    pub(crate) lists: Option<Kind>,
+    pub(crate) needs: Needs,
+}
+
+/// The scopes of a call's context that an action needs, where the call has such a thing.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Needs {
+    pub(crate) organization: bool,
+    pub(crate) brokerage: bool,
+    pub(crate) data_provider: bool,
+    pub(crate) command: bool,
+    pub(crate) collaborator: bool,
+    /// Whether it costs: under a `max-cost`, an unknown cost is too much.
+    pub(crate) cost: bool,
+}
+
+impl Needs {
+    const EVERY: Self = Self {
+        organization: true,
+        brokerage: true,
+        data_provider: true,
+        command: true,
+        collaborator: true,
+        cost: true,
+    };
+
+    /// A thing that the call has and no grant is asked about. It would go unchecked.
+    pub(crate) fn stray(self, context: &Context) -> Option<&'static str> {
+        [
+            (
+                "organisation",
+                context.organization.is_some(),
+                self.organization,
+            ),
+            ("brokerage", context.brokerage.is_some(), self.brokerage),
+            (
+                "data provider",
+                context.data_provider.is_some(),
+                self.data_provider,
+            ),
+            ("live command", context.command.is_some(), self.command),
+            (
+                "collaborator",
+                context.collaborator.is_some(),
+                self.collaborator,
+            ),
+        ]
+        .into_iter()
+        .find_map(|(what, has, checked)| (has && !checked).then_some(what))
+    }
+}
+
+static ACTIONS: LazyLock<Vec<Action>> = LazyLock::new(|| {
+    let own = |name, groups, access, kinds, needs| Action {
+        name,
+        groups,
+        access,
+        kinds,
+        lists: None,
+        needs,
+    };
+    OPERATIONS
+        .iter()
+        .map(of_catalog)
+        .chain([
+            own(
+                DOWNLOAD,
+                vec!["object-store", "read"],
+                Access::Read,
+                vec![Kind::Object],
+                Needs {
+                    organization: true,
+                    ..Needs::default()
+                },
+            ),
+            own(
+                WORKFLOW,
+                vec!["read"],
+                Access::Read,
+                vec![Kind::Account],
+                Needs::default(),
+            ),
+            // Of a tool that the catalog does not know, the worst is believed.
+            own(
+                RAW,
+                vec!["trade"],
+                Access::Trade,
+                vec![
+                    Kind::Account,
+                    Kind::Organization,
+                    Kind::Project,
+                    Kind::Object,
+                ],
+                Needs::EVERY,
+            ),
+            own(
+                HTTP,
+                vec!["http", "write"],
+                Access::Write,
+                vec![Kind::Url],
+                Needs::default(),
+            ),
+        ])
+        .collect()
+});
+
+/// Everything that can be decided about.
+pub(crate) fn actions() -> &'static [Action] {
+    &ACTIONS
+}
+
+/// The action behind an operation's name, with its place among all: `raw/some_tool` is `raw`.
+pub(crate) fn by_name(operation: &str) -> Option<(usize, &'static Action)> {
+    let name = if operation.starts_with("raw/") {
+        RAW
+    } else {
+        operation
+    };
+    ACTIONS
+        .iter()
+        .enumerate()
+        .find(|(_, action)| action.name == name)
+}
+
+fn of_catalog(operation: &'static Operation) -> Action {
+    let has = |test: fn(&Selector) -> bool| operation.selectors.iter().any(test);
+    let organization = has(|s| matches!(s, Selector::Organization(_)));
+    let object = has(|s| matches!(s, Selector::ObjectKey(_)));
+    let folder = has(|s| matches!(s, Selector::ObjectPath(_)));
+    let project = has(|s| {
+        matches!(
+            s,
+            Selector::Project(_)
+                | Selector::ProjectName(_)
+                | Selector::Backtest(_)
+                | Selector::Optimization(_)
+                | Selector::Compile(_)
+                | Selector::Deployment(_)
+        )
+    });
+    let all_projects = operation.name == "projects/list-projects" || optional_project(operation);
+    let mut kinds = Vec::new();
+    let mut lists = None;
+    if project || all_projects {
+        kinds.push(Kind::Project);
+    }
+    if object || folder {
+        kinds.push(Kind::Object);
+    }
+    if all_projects {
+        lists = Some(Kind::Project);
+    }
+    if folder {
+        lists = Some(Kind::Object);
+        kinds.push(Kind::Organization);
+    }
+    if lists.is_some() {
+        kinds.push(Kind::Account);
+    }
+    if kinds.is_empty() {
+        kinds.push(if organization {
+            Kind::Organization
+        } else {
+            Kind::Account
+        });
+    }
+    let profile = has(|s| matches!(s, Selector::Profile(_)));
+    Action {
+        name: operation.name,
+        groups: vec![operation.interface(), operation.access.word()],
+        access: operation.access,
+        kinds,
+        lists,
+        needs: Needs {
+            organization,
+            brokerage: profile || has(|s| matches!(s, Selector::Brokerage(_))),
+            data_provider: profile,
+            command: has(|s| matches!(s, Selector::Command(_))),
+            collaborator: has(|s| matches!(s, Selector::Collaborator(_))),
+            cost: has(|s| matches!(s, Selector::Cost(_))),
+        },
+    }
+}
+
+/// Whether the operation takes a project's id and does without it: it then is about all of them.
+fn optional_project(operation: &Operation) -> bool {
+    let required = operation.input_schema().get("required");
+    operation.selectors.iter().any(|selector| match selector {
+        Selector::Project(field) => !required
+            .and_then(Value::as_array)
+            .is_some_and(|required| required.iter().any(|name| name == field)),
+        _ => false,
+    })
+}

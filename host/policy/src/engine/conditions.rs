@@ -1,0 +1,187 @@
+//! A grant as the conditions of a Cedar policy, in Cedar's JSON.
+//!
+//! Invariant: a scope that is empty covers nothing. Where it is the scope of the resource, there is
+//! no policy; where it is one of the context, the policy holds only for calls that have no such thing.
+
+use serde_json::{Value, json};
+
+use super::actions::{Action, Kind};
+use crate::glob::Glob;
+use crate::grantable::RAW;
+use crate::manifest::{Grant, HttpGrant, ProjectScope};
+
+/// The conditions under which a grant allows an action on resources of a kind, or `None` if it
+/// never does. Whether the grant's patterns cover the action is not asked here; `tool` is the one that
+/// a raw call must be for.
+pub(crate) fn grant_conditions(
+    grant: &Grant,
+    action: &Action,
+    kind: Kind,
+    tool: Option<&str>,
+) -> Option<Value> {
+    let mut all = Vec::new();
+    match kind {
+        Kind::Account => {}
+        Kind::Organization => all.push(covered(&resource("id"), &grant.organizations)?),
+        Kind::Project => all.push(projects(&grant.projects)?),
+        Kind::Object => {
+            all.push(covered(&resource("key"), &grant.keys)?);
+            all.push(covered(&resource("organization"), &grant.organizations)?);
+        }
+        Kind::Url => return None,
+    }
+    match action.lists {
+        Some(Kind::Project) if kind != Kind::Project && grant.projects.is_empty() => return None,
+        Some(Kind::Object) if kind != Kind::Object && grant.keys.is_empty() => return None,
+        _ => {}
+    }
+    if let Some(tool) = tool.filter(|_| action.name == RAW) {
+        all.push(and(has("tool"), equals(context("tool"), tool)));
+    }
+    let needs = action.needs;
+    for (needed, name, globs) in [
+        (needs.organization, "organization", &grant.organizations),
+        (needs.data_provider, "data_provider", &grant.data_providers),
+        (needs.command, "command", &grant.commands),
+        (needs.collaborator, "collaborator", &grant.collaborators),
+    ] {
+        if needed {
+            all.push(absent_or(name, covered(&context(name), globs)));
+        }
+    }
+    if needs.brokerage {
+        all.push(absent_or("brokerage", brokerages(&grant.brokerages)));
+    }
+    if let Some(files) = &grant.files {
+        all.push(absent_or("file", covered(&context("file"), files)));
+    }
+    if let Some(nodes) = &grant.nodes {
+        for name in ["node", "node_type"] {
+            all.push(absent_or(name, covered(&context(name), nodes)));
+        }
+    }
+    if let Some(most) = grant.max_parameters {
+        let few = json!({ "<=": { "left": context("parameters"), "right": { "Value": most } } });
+        all.push(absent_or("parameters", Some(few)));
+    }
+    if let Some(most) = grant.max_cost {
+        let most = json!({ "decimal": [{ "Value": most.decimal() }] });
+        let cheap = json!({ "lessThanOrEqual": [context("cost"), most] });
+        all.push(if needs.cost {
+            and(has("cost"), cheap)
+        } else {
+            absent_or("cost", Some(cheap))
+        });
+    }
+    Some(when(all))
+}
+
+/// The conditions under which an `[[http]]` allows a request.
+pub(crate) fn http_conditions(grant: &HttpGrant) -> Option<Value> {
+    let methods = any(grant
+        .methods
+        .iter()
+        .map(|method| equals(resource("method"), method)))?;
+    let prefix = &grant.url;
+    let path = resource("path");
+    let mut below = vec![json!({ "Literal": prefix.path }), json!("Wildcard")];
+    let mut paths = Vec::new();
+    if !prefix.path.ends_with('/') {
+        // `/qc` is covered itself, and whatever is below it.
+        paths.push(equals(path.clone(), &prefix.path));
+        below.insert(1, json!({ "Literal": "/" }));
+    }
+    paths.push(json!({ "like": { "left": path, "pattern": below } }));
+    Some(when(vec![
+        equals(resource("host"), &prefix.host),
+        any(paths)?,
+        equals(resource("scheme"), &prefix.scheme),
+        json!({ "==": { "left": resource("port"), "right": { "Value": prefix.port } } }),
+        methods,
+    ]))
+}
+
+fn projects(scopes: &[ProjectScope]) -> Option<Value> {
+    let known = json!({ "has": { "left": { "Var": "resource" }, "attr": "id" } });
+    any(scopes.iter().map(|scope| match scope {
+        ProjectScope::Id(id) => and(
+            known.clone(),
+            json!({ "==": { "left": resource("id"), "right": { "Value": id } } }),
+        ),
+        ProjectScope::Name(glob) => like(resource("name"), glob),
+        ProjectScope::Created => and(known.clone(), resource("created")),
+    }))
+}
+
+/// A star covers paper profiles only: whoever puts real money at stake names where.
+fn brokerages(globs: &[Glob]) -> Option<Value> {
+    let part = |attr: &str| json!({ ".": { "left": context("brokerage"), "attr": attr } });
+    any(globs.iter().map(|glob| {
+        let named = like(part("profile"), glob);
+        if glob.names_in_full() {
+            named
+        } else {
+            and(named, json!({ "!": { "arg": part("live") } }))
+        }
+    }))
+}
+
+fn covered(value: &Value, globs: &[Glob]) -> Option<Value> {
+    any(globs.iter().map(|glob| like(value.clone(), glob)))
+}
+
+fn like(value: Value, glob: &Glob) -> Value {
+    json!({ "like": { "left": value, "pattern": glob.pattern() } })
+}
+
+fn equals(value: Value, text: &str) -> Value {
+    json!({ "==": { "left": value, "right": { "Value": text } } })
+}
+
+fn absent_or(name: &str, condition: Option<Value>) -> Value {
+    let absent = json!({ "!": { "arg": has(name) } });
+    match condition {
+        Some(condition) => json!({ "||": { "left": absent, "right": condition } }),
+        None => absent,
+    }
+}
+
+fn and(left: Value, right: Value) -> Value {
+    json!({ "&&": { "left": left, "right": right } })
+}
+
+/// Any of these, as a tree that is as flat as it can be: Cedar evaluates by recursion.
+fn any(conditions: impl IntoIterator<Item = Value>) -> Option<Value> {
+    let mut row: Vec<Value> = conditions.into_iter().collect();
+    while row.len() > 1 {
+        let mut next = Vec::with_capacity(row.len().div_ceil(2));
+        let mut pairs = row.into_iter();
+        while let Some(left) = pairs.next() {
+            next.push(match pairs.next() {
+                Some(right) => json!({ "||": { "left": left, "right": right } }),
+                None => left,
+            });
+        }
+        row = next;
+    }
+    row.pop()
+}
+
+fn when(conditions: Vec<Value>) -> Value {
+    conditions
+        .into_iter()
+        .map(|body| json!({ "kind": "when", "body": body }))
+        .collect()
+}
+
+fn context(name: &str) -> Value {
+    json!({ ".": { "left": { "Var": "context" }, "attr": name } })
+}
+
+fn resource(name: &str) -> Value {
+    json!({ ".": { "left": { "Var": "resource" }, "attr": name } })
+}
+
+fn has(name: &str) -> Value {
+    json!({ "has": { "left": { "Var": "context" }, "attr": name } })
+}

@@ -1,0 +1,225 @@
+//! One question to Cedar: who does what, on what, under which circumstances.
+//!
+//! What does not change from call to call is made once: the action with its groups. The rest, the
+//! plugin, the resource and the context, is made when the first policy has to be asked, and serves
+//! all others of the decision.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
+
+use cedar_policy::{
+    Authorizer, Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request,
+    RestrictedExpression,
+};
+
+use super::Compiled;
+use super::actions::{Kind, actions};
+use super::quick::View;
+use crate::facts::Resource;
+
+/// A question.
+pub(crate) struct Question {
+    request: Request,
+    entities: Entities,
+}
+
+/// What Cedar says of one policy.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// It applies.
+    Applies,
+    /// It does not.
+    DoesNot,
+    /// It cannot be evaluated, and why.
+    Failed(String),
+}
+
+/// The entity types, by name. A name that Cedar does not take is missing, and no question about it can be put.
+static TYPES: LazyLock<HashMap<&'static str, EntityTypeName>> = LazyLock::new(|| {
+    let kinds = Kind::ALL.map(Kind::entity);
+    kinds
+        .into_iter()
+        .chain(["Action", "Plugin", "Person", "Role", "Host"])
+        .filter_map(|name| Some((name, name.parse().ok()?)))
+        .collect()
+});
+
+/// The actions in the order of [`actions`], each as an entity with its groups.
+static ACTIONS: LazyLock<Result<Vec<(EntityUid, Entities)>, String>> = LazyLock::new(|| {
+    actions()
+        .iter()
+        .map(|action| {
+            let this = uid("Action", action.name)?;
+            let groups = action.groups.iter().map(|group| uid("Action", group));
+            let groups: HashSet<_> = groups.collect::<Result<_, _>>()?;
+            let entity = Entity::new_no_attrs(this.clone(), groups);
+            let entities =
+                Entities::from_entities([entity], None).map_err(|error| error.to_string())?;
+            Ok((this, entities))
+        })
+        .collect()
+});
+
+static AUTHORIZER: LazyLock<Authorizer> = LazyLock::new(Authorizer::new);
+
+/// The name of an entity.
+pub(crate) fn uid(of: &str, id: &str) -> Result<EntityUid, String> {
+    let of = TYPES
+        .get(of)
+        .ok_or_else(|| format!("there is no entity type {of}"))?;
+    Ok(EntityUid::from_type_name_and_id(
+        of.clone(),
+        EntityId::new(id),
+    ))
+}
+
+impl Question {
+    /// A question about a plugin's call of the action in this place.
+    pub(crate) fn new(action: usize, principal: &Entity, view: &View<'_>) -> Result<Self, String> {
+        let actions = ACTIONS.as_ref().map_err(Clone::clone)?;
+        let (action, entities) = actions.get(action).ok_or("there is no such action")?;
+        let resource = resource(view)?;
+        let request = Request::new(
+            principal.uid(),
+            action.clone(),
+            resource.uid(),
+            context(view)?,
+            None,
+        )
+        .map_err(|error| error.to_string())?;
+        let entities = entities
+            .clone()
+            .add_entities([principal.clone(), resource], None)
+            .map_err(|error| error.to_string())?;
+        Ok(Self { request, entities })
+    }
+
+    /// Whether a policy applies.
+    pub(crate) fn ask(&self, compiled: &Compiled) -> Asked {
+        let answer = AUTHORIZER.is_authorized(&self.request, &compiled.policy, &self.entities);
+        if let Some(error) = answer.diagnostics().errors().next() {
+            return Asked::Failed(error.to_string());
+        }
+        if answer.diagnostics().reason().next().is_some() {
+            Asked::Applies
+        } else {
+            Asked::DoesNot
+        }
+    }
+}
+
+/// The entity of a plugin that runs this code.
+pub(crate) fn principal(plugin: &str, account: &str, digest: &str) -> Result<Entity, String> {
+    entity(
+        "Plugin",
+        plugin,
+        [
+            ("name", text(plugin)),
+            ("account", text(account)),
+            ("digest", text(digest)),
+        ],
+    )
+}
+
+fn resource(view: &View<'_>) -> Result<Entity, String> {
+    match &view.facts.resource {
+        Resource::Account => entity("Account", view.account, [("name", text(view.account))]),
+        Resource::Organization(id) => entity("Organization", id, [("id", text(id))]),
+        Resource::Project(project) => {
+            let name = ("name", text(&project.name));
+            let created = (
+                "created",
+                RestrictedExpression::new_bool(project.is_created()),
+            );
+            match project.id {
+                Some(id) => {
+                    let number = ("id", RestrictedExpression::new_long(id.into()));
+                    entity("Project", &id.to_string(), [name, created, number])
+                }
+                // No number, so that it is never taken for a project that exists.
+                None => entity("Project", "new", [name, created]),
+            }
+        }
+        Resource::Object { organization, key } => entity(
+            "Object",
+            &format!("{organization}/{key}"),
+            [("organization", text(organization)), ("key", text(key))],
+        ),
+        Resource::Url {
+            scheme,
+            host,
+            port,
+            path,
+            method,
+        } => entity(
+            "Url",
+            &format!("{scheme}://{host}:{port}{path}"),
+            [
+                ("scheme", text(scheme)),
+                ("host", text(host)),
+                ("port", RestrictedExpression::new_long((*port).into())),
+                ("path", text(path)),
+                ("method", text(method)),
+            ],
+        ),
+    }
+}
+
+fn context(view: &View<'_>) -> Result<Context, String> {
+    let facts = &view.facts.context;
+    let mut pairs = vec![(
+        "live".to_owned(),
+        RestrictedExpression::new_bool(facts.live),
+    )];
+    let mut put = |name: &str, value| pairs.push((name.to_owned(), value));
+    for (name, value) in [
+        ("organization", &facts.organization),
+        ("file", &facts.file),
+        ("data_provider", &facts.data_provider),
+        ("node", &facts.node),
+        ("node_type", &facts.node_type),
+        ("command", &facts.command),
+        ("collaborator", &facts.collaborator),
+        ("tool", &facts.tool),
+    ] {
+        if let Some(value) = value {
+            put(name, text(value));
+        }
+    }
+    for (name, value) in [
+        ("parallel_nodes", facts.parallel_nodes),
+        ("parameters", facts.parameters),
+    ] {
+        if let Some(value) = value {
+            put(name, RestrictedExpression::new_long(value.into()));
+        }
+    }
+    if let Some(cost) = facts.cost {
+        put("cost", RestrictedExpression::new_decimal(cost.decimal()));
+    }
+    if let Some(brokerage) = &facts.brokerage {
+        let record = RestrictedExpression::new_record([
+            ("profile".to_owned(), text(&brokerage.profile)),
+            (
+                "live".to_owned(),
+                RestrictedExpression::new_bool(brokerage.live),
+            ),
+        ])
+        .map_err(|error| error.to_string())?;
+        put("brokerage", record);
+    }
+    Context::from_pairs(pairs).map_err(|error| error.to_string())
+}
+
+fn entity<const N: usize>(
+    of: &str,
+    id: &str,
+    attributes: [(&str, RestrictedExpression); N],
+) -> Result<Entity, String> {
+    let attributes = attributes.map(|(name, value)| (name.to_owned(), value));
+    Entity::new_with_tags(uid(of, id)?, attributes, [], []).map_err(|error| error.to_string())
+}
+
+fn text(text: &str) -> RestrictedExpression {
+    RestrictedExpression::new_string(text.to_owned())
+}

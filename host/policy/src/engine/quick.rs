@@ -1,0 +1,320 @@
+//! Rules out policies that certainly do not apply, without asking Cedar.
+//!
+//! Cedar's evaluator takes a microsecond a policy, and of a hundred grants and fifty guardrails that
+//! mention an operation hardly any is about the project at hand. So the conditions of each are also
+//! kept in a form that compares texts and nothing else.
+//!
+//! Invariant: the answer is one of three, and only a certain no is acted on. Whatever is not
+//! understood here, or would be an error in Cedar, is unknown, and then Cedar is asked. It never says
+//! no where Cedar says yes or fails.
+
+use serde_json::Value;
+
+use super::actions::Kind;
+use crate::facts::{Facts, Resource};
+
+/// What conditions are compared with.
+pub(crate) struct View<'a> {
+    pub(crate) plugin: &'a str,
+    pub(crate) account: &'a str,
+    pub(crate) facts: &'a Facts,
+}
+
+/// A condition, as far as it is understood.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Quick {
+    Unknown,
+    Known(bool),
+    Has(Field),
+    Flag(Field),
+    Text(Field, String),
+    Number(Field, i64),
+    Like(Field, Like),
+    Not(Box<Quick>),
+    And(Box<Quick>, Box<Quick>),
+    Or(Box<Quick>, Box<Quick>),
+}
+
+/// A pattern: the texts between its stars. Without a star there is only the first.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Like {
+    first: String,
+    middle: Vec<String>,
+    last: Option<String>,
+}
+
+/// An attribute that can be looked up in a [`View`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Field {
+    PluginName,
+    PluginAccount,
+    AccountName,
+    OrganizationId,
+    ProjectId,
+    ProjectName,
+    ProjectCreated,
+    ObjectOrganization,
+    ObjectKey,
+    Scheme,
+    Host,
+    Port,
+    Path,
+    Method,
+    Live,
+    Organization,
+    File,
+    Brokerage,
+    BrokerageProfile,
+    BrokerageLive,
+    DataProvider,
+    Node,
+    NodeType,
+    ParallelNodes,
+    Command,
+    Collaborator,
+    Parameters,
+    Tool,
+}
+
+enum Found<'a> {
+    Text(&'a str),
+    Number(i64),
+    Flag(bool),
+    Record,
+}
+
+fn text(text: &Option<String>) -> Option<Found<'_>> {
+    text.as_deref().map(Found::Text)
+}
+
+impl View<'_> {
+    fn get(&self, field: Field) -> Option<Found<'_>> {
+        let context = &self.facts.context;
+        match (field, &self.facts.resource) {
+            (Field::PluginName, _) => Some(Found::Text(self.plugin)),
+            (Field::PluginAccount, _) | (Field::AccountName, Resource::Account) => {
+                Some(Found::Text(self.account))
+            }
+            (Field::OrganizationId, Resource::Organization(id)) => Some(Found::Text(id)),
+            (Field::ProjectId, Resource::Project(project)) => {
+                project.id.map(|id| Found::Number(id.into()))
+            }
+            (Field::ProjectName, Resource::Project(project)) => Some(Found::Text(&project.name)),
+            (Field::ProjectCreated, Resource::Project(project)) => {
+                Some(Found::Flag(project.is_created()))
+            }
+            (Field::ObjectOrganization, Resource::Object { organization, .. }) => {
+                Some(Found::Text(organization))
+            }
+            (Field::ObjectKey, Resource::Object { key, .. }) => Some(Found::Text(key)),
+            (Field::Scheme, Resource::Url { scheme, .. }) => Some(Found::Text(scheme)),
+            (Field::Host, Resource::Url { host, .. }) => Some(Found::Text(host)),
+            (Field::Port, Resource::Url { port, .. }) => Some(Found::Number((*port).into())),
+            (Field::Path, Resource::Url { path, .. }) => Some(Found::Text(path)),
+            (Field::Method, Resource::Url { method, .. }) => Some(Found::Text(method)),
+            (Field::Live, _) => Some(Found::Flag(context.live)),
+            (Field::Organization, _) => text(&context.organization),
+            (Field::File, _) => text(&context.file),
+            (Field::Brokerage, _) => context.brokerage.as_ref().map(|_| Found::Record),
+            (Field::BrokerageProfile, _) => context
+                .brokerage
+                .as_ref()
+                .map(|brokerage| Found::Text(&brokerage.profile)),
+            (Field::BrokerageLive, _) => context
+                .brokerage
+                .as_ref()
+                .map(|brokerage| Found::Flag(brokerage.live)),
+            (Field::DataProvider, _) => text(&context.data_provider),
+            (Field::Node, _) => text(&context.node),
+            (Field::NodeType, _) => text(&context.node_type),
+            (Field::ParallelNodes, _) => context
+                .parallel_nodes
+                .map(|nodes| Found::Number(nodes.into())),
+            (Field::Command, _) => text(&context.command),
+            (Field::Collaborator, _) => text(&context.collaborator),
+            (Field::Parameters, _) => context.parameters.map(|count| Found::Number(count.into())),
+            (Field::Tool, _) => text(&context.tool),
+            _ => None,
+        }
+    }
+}
+
+impl Quick {
+    /// Understands the conditions of a policy, as Cedar's JSON has them.
+    pub(crate) fn compile(conditions: &Value, kind: Kind) -> Self {
+        let clauses = conditions.as_array().map(Vec::as_slice).unwrap_or_default();
+        clauses
+            .iter()
+            .map(|clause| {
+                let body = clause
+                    .get("body")
+                    .map_or(Self::Unknown, |body| expression(body, kind));
+                match clause.get("kind").and_then(Value::as_str) {
+                    Some("when") => body,
+                    Some("unless") => Self::Not(Box::new(body)),
+                    _ => Self::Unknown,
+                }
+            })
+            .reduce(|left, right| Self::And(Box::new(left), Box::new(right)))
+            .unwrap_or(Self::Known(true))
+    }
+
+    /// Whether it holds, where that is certain.
+    pub(crate) fn holds(&self, view: &View<'_>) -> Option<bool> {
+        match self {
+            Self::Unknown => None,
+            Self::Known(value) => Some(*value),
+            Self::Has(field) => Some(view.get(*field).is_some()),
+            Self::Flag(field) => match view.get(*field)? {
+                Found::Flag(value) => Some(value),
+                _ => None,
+            },
+            Self::Text(field, wanted) => match view.get(*field)? {
+                Found::Text(text) => Some(text == wanted),
+                _ => None,
+            },
+            Self::Number(field, wanted) => match view.get(*field)? {
+                Found::Number(number) => Some(number == *wanted),
+                _ => None,
+            },
+            Self::Like(field, pattern) => match view.get(*field)? {
+                Found::Text(text) => Some(pattern.matches(text)),
+                _ => None,
+            },
+            Self::Not(inner) => inner.holds(view).map(|value| !value),
+            // Cedar looks at the right side only if the left one does not decide, so an unknown
+            // left side, which may be an error, makes the whole unknown.
+            Self::And(left, right) => match left.holds(view)? {
+                false => Some(false),
+                true => right.holds(view),
+            },
+            Self::Or(left, right) => match left.holds(view)? {
+                true => Some(true),
+                false => right.holds(view),
+            },
+        }
+    }
+}
+
+impl Like {
+    fn compile(pattern: &Value) -> Option<Self> {
+        let mut parts = vec![String::new()];
+        for element in pattern.as_array()? {
+            let wildcard = element.as_str() == Some("Wildcard");
+            if wildcard {
+                parts.push(String::new());
+            } else {
+                let literal = element.get("Literal")?.as_str()?;
+                parts.last_mut()?.push_str(literal);
+            }
+        }
+        let mut parts = parts.into_iter();
+        let first = parts.next()?;
+        let last = parts.next_back();
+        Some(Self {
+            first,
+            middle: parts.filter(|part| !part.is_empty()).collect(),
+            last,
+        })
+    }
+
+    fn matches(&self, text: &str) -> bool {
+        let Some(last) = &self.last else {
+            return text == self.first;
+        };
+        let Some(mut left) = text.strip_prefix(self.first.as_str()) else {
+            return false;
+        };
+        for part in &self.middle {
+            let Some((_, behind)) = left.split_once(part.as_str()) else {
+                return false;
+            };
+            left = behind;
+        }
+        left.ends_with(last.as_str())
+    }
+}
+
+fn expression(json: &Value, kind: Kind) -> Quick {
+    let Some((operator, operands)) = json.as_object().and_then(|map| map.iter().next()) else {
+        return Quick::Unknown;
+    };
+    let side = |name: &str| {
+        operands
+            .get(name)
+            .map_or(Quick::Unknown, |side| expression(side, kind))
+    };
+    match operator.as_str() {
+        "&&" => Quick::And(Box::new(side("left")), Box::new(side("right"))),
+        "||" => Quick::Or(Box::new(side("left")), Box::new(side("right"))),
+        "!" => Quick::Not(Box::new(side("arg"))),
+        "Value" => operands.as_bool().map_or(Quick::Unknown, Quick::Known),
+        "." => field(json, kind).map_or(Quick::Unknown, Quick::Flag),
+        "has" => {
+            field(&serde_json::json!({ ".": operands }), kind).map_or(Quick::Unknown, Quick::Has)
+        }
+        "like" => {
+            let left = operands.get("left").and_then(|left| field(left, kind));
+            let pattern = operands.get("pattern").and_then(Like::compile);
+            match (left, pattern) {
+                (Some(field), Some(pattern)) => Quick::Like(field, pattern),
+                _ => Quick::Unknown,
+            }
+        }
+        "==" => {
+            let left = operands.get("left").and_then(|left| field(left, kind));
+            let right = operands.get("right").and_then(|right| right.get("Value"));
+            match (left, right) {
+                (Some(field), Some(Value::String(text))) => Quick::Text(field, text.clone()),
+                (Some(field), Some(Value::Number(number))) => number
+                    .as_i64()
+                    .map_or(Quick::Unknown, |number| Quick::Number(field, number)),
+                _ => Quick::Unknown,
+            }
+        }
+        _ => Quick::Unknown,
+    }
+}
+
+/// The attribute that an access is to: `{".": {"left": {"Var": "resource"}, "attr": "name"}}`.
+fn field(json: &Value, kind: Kind) -> Option<Field> {
+    let access = json.get(".")?;
+    let attr = access.get("attr")?.as_str()?;
+    let left = access.get("left")?;
+    let Some(var) = left.get("Var").and_then(Value::as_str) else {
+        return match (field(left, kind)?, attr) {
+            (Field::Brokerage, "profile") => Some(Field::BrokerageProfile),
+            (Field::Brokerage, "live") => Some(Field::BrokerageLive),
+            _ => None,
+        };
+    };
+    Some(match (var, kind, attr) {
+        ("principal", _, "name") => Field::PluginName,
+        ("principal", _, "account") => Field::PluginAccount,
+        ("resource", Kind::Account, "name") => Field::AccountName,
+        ("resource", Kind::Organization, "id") => Field::OrganizationId,
+        ("resource", Kind::Project, "id") => Field::ProjectId,
+        ("resource", Kind::Project, "name") => Field::ProjectName,
+        ("resource", Kind::Project, "created") => Field::ProjectCreated,
+        ("resource", Kind::Object, "organization") => Field::ObjectOrganization,
+        ("resource", Kind::Object, "key") => Field::ObjectKey,
+        ("resource", Kind::Url, "scheme") => Field::Scheme,
+        ("resource", Kind::Url, "host") => Field::Host,
+        ("resource", Kind::Url, "port") => Field::Port,
+        ("resource", Kind::Url, "path") => Field::Path,
+        ("resource", Kind::Url, "method") => Field::Method,
+        ("context", _, "live") => Field::Live,
+        ("context", _, "organization") => Field::Organization,
+        ("context", _, "file") => Field::File,
+        ("context", _, "brokerage") => Field::Brokerage,
+        ("context", _, "data_provider") => Field::DataProvider,
+        ("context", _, "node") => Field::Node,
+        ("context", _, "node_type") => Field::NodeType,
+        ("context", _, "parallel_nodes") => Field::ParallelNodes,
+        ("context", _, "command") => Field::Command,
+        ("context", _, "collaborator") => Field::Collaborator,
+        ("context", _, "parameters") => Field::Parameters,
+        ("context", _, "tool") => Field::Tool,
+        _ => return None,
+    })
+}

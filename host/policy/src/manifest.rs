@@ -1,0 +1,384 @@
+//! The operator's file: which component, for which account, and what it may do.
+//!
+//! Invariant: a manifest that was parsed is enforced to the letter. A key that nobody knows is an
+//! error, and so is one that this version knows of and does not enforce: an operator never believes in
+//! a limit that is not there.
+
+mod grant;
+mod http;
+mod reader;
+mod schema;
+mod units;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use qchost_catalog::{Access, by_name};
+use serde_json::{Map, Value};
+use toml::de::DeTable;
+
+pub use grant::{Approval, Grant, GrantLimits, ProjectScope};
+pub use http::{HttpGrant, Prefix};
+pub use schema::manifest_schema;
+
+use crate::denial::ImportsDenied;
+use crate::glob::Glob;
+use crate::grantable::{Pattern, grantable};
+use reader::{Fields, Item, Problem};
+
+/// A manifest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    /// The plugin's name: `[a-z0-9-]{1,64}`.
+    pub plugin: String,
+    /// The component's file; a relative path is resolved against the manifest's folder.
+    pub component: PathBuf,
+    /// The hash that the component must have: `sha256:` and 64 hexadecimal digits.
+    pub digest: Option<String>,
+    /// The account whose connection the plugin uses.
+    pub account: String,
+    /// What it may do.
+    pub grants: Vec<Grant>,
+    /// What an invocation may use.
+    pub limits: Limits,
+    /// The `[config]` table, as the plugin sees it.
+    pub config: Map<String, Value>,
+    /// Where it may send requests.
+    pub http: Vec<HttpGrant>,
+    /// The file that it was read from.
+    pub path: PathBuf,
+}
+
+/// What one invocation may use, unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of all its memories and tables together.
+    pub memory: u64,
+    /// Time on the processor.
+    pub cpu: Duration,
+    /// Time in all, waiting included.
+    pub wall: Duration,
+    /// Invocations of the plugin at one time.
+    pub concurrency: usize,
+    /// Bytes of its answer.
+    pub output: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: 64 << 20,
+            cpu: Duration::from_secs(5),
+            wall: Duration::from_secs(15 * 60),
+            concurrency: 16,
+            output: 4 << 20,
+        }
+    }
+}
+
+/// Why a manifest cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// The file cannot be read.
+    #[error("{}: cannot read the manifest: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not TOML.
+    #[error("{}:{line}: {message}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// A key that this version knows of but does not enforce.
+    #[error("{}:{line}: `{key}` {message}", path.display())]
+    NotEnforced {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The key, with its table.
+        key: String,
+        /// What to do.
+        message: String,
+    },
+    /// A key that is unknown or missing, or a value that does not do.
+    #[error("{}:{line}: {key}: {message}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The key, with its table.
+        key: String,
+        /// What is wrong and what is allowed.
+        message: String,
+    },
+}
+
+/// The keys of the document.
+const KEYS: &[&str] = &[
+    "plugin",
+    "component",
+    "digest",
+    "account",
+    "grant",
+    "limits",
+    "config",
+    "http",
+];
+
+/// Keys of the design that a later version enforces (DESIGN §4).
+const LATER: &[&str] = &["schedule", "on"];
+
+impl Manifest {
+    /// Reads a manifest from its file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not a manifest, or asks for what is not enforced.
+    pub fn load(path: &Path) -> Result<Self, ManifestError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ManifestError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads a manifest from text; `path` is where it would be.
+    ///
+    /// # Errors
+    /// When it is not a manifest, or asks for what is not enforced.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ManifestError> {
+        let document = DeTable::parse(text).map_err(|error| ManifestError::Parse {
+            path: path.to_owned(),
+            line: line_of(text, error.span().map_or(0, |span| span.start)),
+            message: error.message().trim().replace('\n', " "),
+        })?;
+        read(Fields::root(&document), path).map_err(|problem| {
+            let Problem {
+                at,
+                key,
+                message,
+                later,
+            } = problem;
+            let (path, line) = (path.to_owned(), line_of(text, at));
+            let message = message.replace(char::is_control, " ");
+            if later {
+                ManifestError::NotEnforced {
+                    path,
+                    line,
+                    key,
+                    message,
+                }
+            } else {
+                ManifestError::Invalid {
+                    path,
+                    line,
+                    key,
+                    message,
+                }
+            }
+        })
+    }
+
+    /// What the operator may do who calls a tool by hand: everything, of every class and on
+    /// everything. No plugin can have its name.
+    #[must_use]
+    pub fn operator(account: &str) -> Self {
+        let all = || vec![Glob::everything()];
+        let grant = Grant {
+            allow: grantable()
+                .filter_map(|(name, _)| Pattern::parse(name).ok())
+                .collect(),
+            projects: vec![ProjectScope::Name(Glob::everything())],
+            organizations: all(),
+            keys: all(),
+            brokerages: all(),
+            data_providers: all(),
+            commands: all(),
+            collaborators: all(),
+            ..Grant::named("everything")
+        };
+        Self {
+            plugin: format!("operator@{account}"),
+            component: PathBuf::new(),
+            digest: None,
+            account: account.to_owned(),
+            grants: vec![grant],
+            limits: Limits::default(),
+            config: Map::new(),
+            http: Vec::new(),
+            path: PathBuf::new(),
+        }
+    }
+
+    /// Whether a component may import these interfaces of `quantconnect:api` (`backtests`,
+    /// `raw`) and host services (`workflow`).
+    ///
+    /// # Errors
+    /// When no grant mentions one of them.
+    pub fn check_imports(&self, interfaces: &[String]) -> Result<(), ImportsDenied> {
+        let mentioned = |interface: &&String| {
+            let mut patterns = self.grants.iter().flat_map(|grant| &grant.allow);
+            patterns.any(|pattern| pattern.mentions(interface))
+        };
+        let missing: Vec<_> = interfaces
+            .iter()
+            .filter(|name| !mentioned(name))
+            .cloned()
+            .collect();
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(ImportsDenied {
+                plugin: self.plugin.clone(),
+                interfaces: missing,
+            })
+        }
+    }
+
+    /// An operation of class trade that it allows, if there is one.
+    #[must_use]
+    pub fn trades(&self) -> Option<&str> {
+        let patterns = self.grants.iter().flat_map(|grant| &grant.allow);
+        patterns
+            .map(Pattern::as_str)
+            .find(|name| match by_name(name) {
+                Some(operation) => operation.access == Access::Trade,
+                // Of a tool that the catalog does not know, the worst is believed.
+                None => name.starts_with("raw/") && !name.contains('*'),
+            })
+    }
+}
+
+fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {
+    root.only(KEYS, LATER)?;
+    let plugin = name(&root.need("plugin", "\"a-name\"")?)?.to_owned();
+    let item = root.need("component", "\"file.wasm\"")?;
+    let component = item.text()?;
+    if component.contains("://") {
+        return Err(item.wrong("only files next to the manifest can be loaded by this version"));
+    }
+    if component.is_empty() {
+        return Err(item.wrong("is empty; it names the component's file"));
+    }
+    let digest = root.get("digest").map(|item| digest(&item)).transpose()?;
+    let account = name(&root.need("account", "\"a-name\"")?)?.to_owned();
+
+    let mut names = BTreeSet::new();
+    let mut grants = Vec::new();
+    for (at, table) in root.tables("grant")?.into_iter().enumerate() {
+        let first = table.get("name").or_else(|| table.get("allow"));
+        let grant = Grant::read(table.called(format!("grant[{at}]")))?;
+        unique(&mut names, &grant.name, first)?;
+        grants.push(grant);
+    }
+    let mut http = Vec::new();
+    for (at, table) in root.tables("http")?.into_iter().enumerate() {
+        let first = table.get("name").or_else(|| table.get("allow"));
+        let grant = HttpGrant::read(table.called(format!("http[{at}]")))?;
+        unique(&mut names, &grant.name, first)?;
+        http.push(grant);
+    }
+    let limits = match root.get("limits") {
+        Some(item) => limits(&item.table()?)?,
+        None => Limits::default(),
+    };
+    let config = match root.get("config") {
+        Some(item) => match item.json()? {
+            Value::Object(config) => config,
+            _ => return Err(item.wrong("must be a table")),
+        },
+        None => Map::new(),
+    };
+    let folder = path.parent().unwrap_or(Path::new(""));
+    Ok(Manifest {
+        plugin,
+        component: folder.join(component),
+        digest,
+        account,
+        grants,
+        limits,
+        config,
+        http,
+        path: path.to_owned(),
+    })
+}
+
+/// Counters and audit records refer to a grant by its name, so there is one of each.
+fn unique(names: &mut BTreeSet<String>, name: &str, item: Option<Item<'_>>) -> Result<(), Problem> {
+    match item {
+        Some(item) if !names.insert(name.to_owned()) => Err(item.wrong(&format!(
+            "there are two grants of this name, `{name}`; give one another name"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn limits(table: &Fields<'_>) -> Result<Limits, Problem> {
+    table.only(&["memory", "cpu", "wall", "concurrency", "output"], &[])?;
+    let mut limits = Limits::default();
+    for (key, bytes) in [
+        ("memory", &mut limits.memory),
+        ("output", &mut limits.output),
+    ] {
+        if let Some(item) = table.get(key) {
+            *bytes = units::size(item.text()?).map_err(|message| item.wrong(&message))?;
+        }
+    }
+    for (key, time) in [("cpu", &mut limits.cpu), ("wall", &mut limits.wall)] {
+        if let Some(item) = table.get(key) {
+            *time = units::duration(item.text()?).map_err(|message| item.wrong(&message))?;
+        }
+    }
+    if let Some(item) = table.get("concurrency") {
+        limits.concurrency = usize::try_from(item.count(1..=1000)?).unwrap_or(1000);
+    }
+    Ok(limits)
+}
+
+fn digest(item: &Item<'_>) -> Result<String, Problem> {
+    let text = item.text()?;
+    let hex = text.strip_prefix("sha256:").unwrap_or_default();
+    let lower = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    if hex.len() == 64 && hex.bytes().all(lower) {
+        Ok(text.to_owned())
+    } else {
+        Err(item.wrong(&format!(
+            "`{text}` is not `sha256:` with 64 lower-case hexadecimal digits"
+        )))
+    }
+}
+
+/// The text of an item that has to be a name.
+fn name<'a>(item: &Item<'a>) -> Result<&'a str, Problem> {
+    let text = item.text()?;
+    if is_name(text) {
+        Ok(text)
+    } else {
+        Err(item.wrong(&format!(
+            "`{text}` is not a name: a-z, 0-9 and `-`, at most 64"
+        )))
+    }
+}
+
+/// Whether a text may name a plugin, an account or a grant.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+}

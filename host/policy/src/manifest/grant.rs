@@ -1,0 +1,248 @@
+//! One `[[grant]]`: what it allows, on what, how much of it, and whether a person has to agree.
+//!
+//! Two kinds of lists. *Scopes* (projects, organizations, keys, brokerages, data-providers, commands,
+//! collaborators) are needed: an operation that touches such a thing is allowed only where the scope
+//! covers it, and an omitted scope covers nothing. *Conditions* (files, nodes, max-cost,
+//! max-parameters) narrow what is allowed, and only when they are written.
+
+use super::reader::{Fields, Item, Problem};
+use crate::glob::{Glob, MAX_GLOB};
+use crate::grantable::Pattern;
+use crate::usd::Usd;
+
+/// A named permission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Its name, unique in the manifest: counters and audit records refer to it.
+    pub name: String,
+    /// The operations that it allows.
+    pub allow: Vec<Pattern>,
+    /// Scope: the projects.
+    pub projects: Vec<ProjectScope>,
+    /// Scope: the organisations, by id.
+    pub organizations: Vec<Glob>,
+    /// Scope: the keys of the Object Store.
+    pub keys: Vec<Glob>,
+    /// Scope: the brokerage profiles. A star covers paper profiles only.
+    pub brokerages: Vec<Glob>,
+    /// Scope: the data-provider profiles.
+    pub data_providers: Vec<Glob>,
+    /// Scope: the types of live commands.
+    pub commands: Vec<Glob>,
+    /// Scope: the users who may be given rights or lose them.
+    pub collaborators: Vec<Glob>,
+    /// Condition: the paths of files.
+    pub files: Option<Vec<Glob>>,
+    /// Condition: the node types, or the ids of nodes.
+    pub nodes: Option<Vec<Glob>>,
+    /// Condition: what one operation may cost. An operation whose cost is not known is not covered.
+    pub max_cost: Option<Usd>,
+    /// Condition: how many parameters there may be.
+    pub max_parameters: Option<u32>,
+    /// How much of it.
+    pub limits: GrantLimits,
+    /// Whether a person has to agree to each use.
+    pub approval: Approval,
+}
+
+/// Which projects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProjectScope {
+    /// The project of this id: `12345`.
+    Id(u32),
+    /// The projects of these names: `"Lab/*"`.
+    Name(Glob),
+    /// Those that the plugin itself created: `{ created = true }`.
+    Created,
+}
+
+/// How much of a grant may be used; what is `None` is not limited by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GrantLimits {
+    /// Operations at one time.
+    pub concurrent: Option<u32>,
+    /// Operations in a second.
+    pub per_second: Option<u32>,
+    /// Operations in a minute.
+    pub per_minute: Option<u32>,
+    /// Operations in a day (UTC).
+    pub per_day: Option<u32>,
+    /// What the operations of a day (UTC) may cost together.
+    pub cost_per_day: Option<Usd>,
+}
+
+/// Who has to agree before an operation is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Approval {
+    /// Nobody.
+    #[default]
+    None,
+    /// An operator.
+    Operator,
+}
+
+/// The keys of a grant, as a manifest writes them.
+pub(crate) const KEYS: &[&str] = &[
+    "name",
+    "allow",
+    "projects",
+    "organizations",
+    "keys",
+    "brokerages",
+    "data-providers",
+    "commands",
+    "collaborators",
+    "files",
+    "nodes",
+    "max-cost",
+    "max-parameters",
+    "limits",
+    "approval",
+];
+
+impl Grant {
+    /// A grant of this name that covers nothing yet.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            allow: Vec::new(),
+            projects: Vec::new(),
+            organizations: Vec::new(),
+            keys: Vec::new(),
+            brokerages: Vec::new(),
+            data_providers: Vec::new(),
+            commands: Vec::new(),
+            collaborators: Vec::new(),
+            files: None,
+            nodes: None,
+            max_cost: None,
+            max_parameters: None,
+            limits: GrantLimits::default(),
+            approval: Approval::None,
+        }
+    }
+
+    pub(crate) fn read(fields: Fields<'_>) -> Result<Self, Problem> {
+        let named = fields.need("name", "\"a-name\"")?;
+        let name = super::name(&named)?;
+        let fields = fields.called(format!("grant `{name}`"));
+        fields.only(KEYS, &[])?;
+        let allow = fields.need("allow", "[\"backtests/*\"]")?;
+        let mut grant = Self::named(name);
+        for entry in allow.list("texts")? {
+            let pattern =
+                Pattern::parse(entry.text()?).map_err(|error| entry.wrong(&error.to_string()))?;
+            grant.allow.push(pattern);
+        }
+        if let Some(item) = fields.get("projects") {
+            let entries = item.list("ids, names and { created = true }")?;
+            grant.projects = entries.iter().map(project).collect::<Result<_, _>>()?;
+        }
+        for (key, list) in [
+            ("organizations", &mut grant.organizations),
+            ("keys", &mut grant.keys),
+            ("brokerages", &mut grant.brokerages),
+            ("data-providers", &mut grant.data_providers),
+            ("commands", &mut grant.commands),
+            ("collaborators", &mut grant.collaborators),
+        ] {
+            if let Some(item) = fields.get(key) {
+                *list = globs(&item)?;
+            }
+        }
+        grant.files = fields.get("files").map(|item| globs(&item)).transpose()?;
+        grant.nodes = fields.get("nodes").map(|item| globs(&item)).transpose()?;
+        grant.max_cost = fields.get("max-cost").map(|item| usd(&item)).transpose()?;
+        grant.max_parameters = fields
+            .get("max-parameters")
+            .map(|item| item.count(0..=1_000_000))
+            .transpose()?;
+        if let Some(item) = fields.get("limits") {
+            let table = item.table()?;
+            table.only(
+                &[
+                    "concurrent",
+                    "per-second",
+                    "per-minute",
+                    "per-day",
+                    "cost-per-day",
+                ],
+                &[],
+            )?;
+            grant.limits = rates(&table)?;
+            grant.limits.cost_per_day = table
+                .get("cost-per-day")
+                .map(|item| usd(&item))
+                .transpose()?;
+        }
+        if let Some(item) = fields.get("approval") {
+            grant.approval = match item.text()? {
+                "none" => Approval::None,
+                "operator" => Approval::Operator,
+                other => {
+                    return Err(item.wrong(&format!("`{other}` is not \"none\" or \"operator\"")));
+                }
+            };
+        }
+        Ok(grant)
+    }
+}
+
+/// The limits that do not count money, out of a `limits` table.
+pub(crate) fn rates(table: &Fields<'_>) -> Result<GrantLimits, Problem> {
+    let count = |key: &str| {
+        table
+            .get(key)
+            .map(|item| item.count(1..=u32::MAX))
+            .transpose()
+    };
+    Ok(GrantLimits {
+        concurrent: count("concurrent")?,
+        per_second: count("per-second")?,
+        per_minute: count("per-minute")?,
+        per_day: count("per-day")?,
+        cost_per_day: None,
+    })
+}
+
+fn project(item: &Item<'_>) -> Result<ProjectScope, Problem> {
+    const SHAPE: &str =
+        "is no project: write an id (12345), a name (\"Lab/*\") or { created = true }";
+    if item.is_table() {
+        let table = item.table()?;
+        table.only(&["created"], &[])?;
+        return match table.get("created") {
+            Some(value) if value.is_true() => Ok(ProjectScope::Created),
+            _ => Err(item.wrong(SHAPE)),
+        };
+    }
+    if item.as_text().is_some() {
+        return Ok(ProjectScope::Name(glob(item)?));
+    }
+    item.as_integer()
+        .and_then(|id| u32::try_from(id).ok())
+        .map(ProjectScope::Id)
+        .ok_or_else(|| item.wrong(SHAPE))
+}
+
+fn globs(item: &Item<'_>) -> Result<Vec<Glob>, Problem> {
+    item.list("texts")?.iter().map(glob).collect()
+}
+
+fn glob(item: &Item<'_>) -> Result<Glob, Problem> {
+    Glob::parse(item.text()?).ok_or_else(|| {
+        item.wrong(&format!(
+            "must have 1 to {MAX_GLOB} bytes; \"*\" stands for all"
+        ))
+    })
+}
+
+fn usd(item: &Item<'_>) -> Result<Usd, Problem> {
+    let dollars = item.number()?;
+    Usd::from_f64(dollars).ok_or_else(|| {
+        item.wrong(&format!(
+            "{dollars} is no amount of dollars: 0 or more, and finite"
+        ))
+    })
+}

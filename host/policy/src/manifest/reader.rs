@@ -1,0 +1,268 @@
+//! Reads TOML so that every complaint has its place.
+//!
+//! Invariant: whatever is wrong with a value is said with the line it stands in, the key with its
+//! table, and what would be right. A key that nobody knows is an error.
+
+use std::ops::RangeInclusive;
+
+use serde_json::{Map, Value};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::grantable::nearest;
+
+/// What is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// Bytes into the text.
+    pub(crate) at: usize,
+    /// The key with its table.
+    pub(crate) key: String,
+    /// What is wrong and what is allowed.
+    pub(crate) message: String,
+    /// Whether it is a key that this version knows of and does not enforce.
+    pub(crate) later: bool,
+}
+
+/// A table.
+pub(crate) struct Fields<'a> {
+    key: String,
+    at: usize,
+    table: &'a DeTable<'a>,
+}
+
+/// A value and how it is called.
+#[derive(Clone)]
+pub(crate) struct Item<'a> {
+    key: String,
+    value: &'a Spanned<DeValue<'a>>,
+}
+
+impl<'a> Fields<'a> {
+    /// The document's own table.
+    pub(crate) fn root(document: &'a Spanned<DeTable<'a>>) -> Self {
+        Self {
+            key: String::new(),
+            at: 0,
+            table: document.get_ref(),
+        }
+    }
+
+    /// The same table, called by a name that tells it from its siblings.
+    pub(crate) fn called(mut self, key: String) -> Self {
+        self.key = key;
+        self
+    }
+
+    /// Refuses every key but these; those of `later` with a message of their own.
+    pub(crate) fn only(&self, known: &[&str], later: &[&str]) -> Result<(), Problem> {
+        let unknown = self
+            .table
+            .iter()
+            .map(|(key, _)| key)
+            .filter(|key| !known.contains(&key.get_ref().as_ref()))
+            .min_by_key(|key| key.span().start);
+        let Some(unknown) = unknown else {
+            return Ok(());
+        };
+        let name = unknown.get_ref().as_ref();
+        let later = later.contains(&name);
+        let message = if later {
+            "is not enforced by this version; take it out, or use a version that enforces it"
+                .to_owned()
+        } else {
+            let hint = nearest(name, known.iter().copied())
+                .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            format!("unknown key{hint}; known are: {}", known.join(", "))
+        };
+        Err(Problem {
+            at: unknown.span().start,
+            key: self.path(name),
+            message,
+            later,
+        })
+    }
+
+    /// A value, if it is there.
+    pub(crate) fn get(&self, name: &str) -> Option<Item<'a>> {
+        let value = self.table.get(name)?;
+        Some(Item {
+            key: self.path(name),
+            value,
+        })
+    }
+
+    /// A value that must be there; `like` is what one could look like.
+    pub(crate) fn need(&self, name: &str, like: &str) -> Result<Item<'a>, Problem> {
+        self.get(name).ok_or_else(|| Problem {
+            at: self.at,
+            key: self.path(name),
+            message: format!("is missing; write {name} = {like}"),
+            later: false,
+        })
+    }
+
+    /// The tables of an array of tables, none if it is not there.
+    pub(crate) fn tables(&self, name: &str) -> Result<Vec<Fields<'a>>, Problem> {
+        let Some(item) = self.get(name) else {
+            return Ok(Vec::new());
+        };
+        let items = match item.value.get_ref() {
+            DeValue::Array(_) => item.list("tables")?,
+            _ => return Err(item.wrong(&format!("must be written as [[{name}]]"))),
+        };
+        items.iter().map(Item::table).collect()
+    }
+
+    /// All keys with their values.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&'a str, Item<'a>)> {
+        self.table.iter().map(|(key, value)| {
+            let name = key.get_ref().as_ref();
+            let key = self.path(name);
+            (name, Item { key, value })
+        })
+    }
+
+    fn path(&self, name: &str) -> String {
+        if self.key.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.key)
+        }
+    }
+}
+
+impl<'a> Item<'a> {
+    /// A complaint about this value.
+    pub(crate) fn wrong(&self, message: &str) -> Problem {
+        Problem {
+            at: self.value.span().start,
+            key: self.key.clone(),
+            message: message.to_owned(),
+            later: false,
+        }
+    }
+
+    fn mistyped(&self, expected: &str) -> Problem {
+        let found = match self.value.get_ref() {
+            DeValue::String(_) => "a text",
+            DeValue::Integer(_) => "a whole number",
+            DeValue::Float(_) => "a number",
+            DeValue::Boolean(_) => "true or false",
+            DeValue::Datetime(_) => "a date",
+            DeValue::Array(_) => "a list",
+            DeValue::Table(_) => "a table",
+        };
+        self.wrong(&format!("must be {expected}, not {found}"))
+    }
+
+    /// A text.
+    pub(crate) fn text(&self) -> Result<&'a str, Problem> {
+        match self.value.get_ref() {
+            DeValue::String(text) => Ok(text.as_ref()),
+            _ => Err(self.mistyped("a text")),
+        }
+    }
+
+    /// A text, if it is one.
+    pub(crate) fn as_text(&self) -> Option<&'a str> {
+        self.text().ok()
+    }
+
+    /// A whole number, if it is one that fits.
+    pub(crate) fn as_integer(&self) -> Option<i64> {
+        match self.value.get_ref() {
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok(),
+            _ => None,
+        }
+    }
+
+    /// A whole number in a range.
+    pub(crate) fn count(&self, range: RangeInclusive<u32>) -> Result<u32, Problem> {
+        let DeValue::Integer(number) = self.value.get_ref() else {
+            return Err(self.mistyped("a whole number"));
+        };
+        self.as_integer()
+            .and_then(|number| u32::try_from(number).ok())
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| {
+                let (least, most) = (range.start(), range.end());
+                self.wrong(&format!("{number} is not between {least} and {most}"))
+            })
+    }
+
+    /// A number, whole or not.
+    pub(crate) fn number(&self) -> Result<f64, Problem> {
+        let text = match self.value.get_ref() {
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
+            DeValue::Float(number) => number.as_str(),
+            _ => return Err(self.mistyped("a number")),
+        };
+        text.parse()
+            .map_err(|_| self.wrong("is a number that cannot be read"))
+    }
+
+    /// The entries of a list; `of` says what of.
+    pub(crate) fn list(&self, of: &str) -> Result<Vec<Item<'a>>, Problem> {
+        match self.value.get_ref() {
+            DeValue::Array(items) => Ok(items
+                .iter()
+                .map(|value| Item {
+                    key: self.key.clone(),
+                    value,
+                })
+                .collect()),
+            _ => Err(self.mistyped(&format!("a list of {of}"))),
+        }
+    }
+
+    /// The table that it is.
+    pub(crate) fn table(&self) -> Result<Fields<'a>, Problem> {
+        match self.value.get_ref() {
+            DeValue::Table(table) => Ok(Fields {
+                key: self.key.clone(),
+                at: self.value.span().start,
+                table,
+            }),
+            _ => Err(self.mistyped("a table")),
+        }
+    }
+
+    /// Whether it is a table.
+    pub(crate) fn is_table(&self) -> bool {
+        matches!(self.value.get_ref(), DeValue::Table(_))
+    }
+
+    /// Whether it is the word `true`.
+    pub(crate) fn is_true(&self) -> bool {
+        matches!(self.value.get_ref(), DeValue::Boolean(true))
+    }
+
+    /// The value as JSON; a date becomes its text.
+    pub(crate) fn json(&self) -> Result<Value, Problem> {
+        Ok(match self.value.get_ref() {
+            DeValue::String(text) => Value::String(text.as_ref().to_owned()),
+            DeValue::Boolean(value) => Value::Bool(*value),
+            DeValue::Datetime(date) => Value::String(date.to_string()),
+            DeValue::Integer(_) => self
+                .as_integer()
+                .map(Value::from)
+                .ok_or_else(|| self.wrong("does not fit into 64 bits"))?,
+            DeValue::Float(_) => serde_json::Number::from_f64(self.number()?)
+                .map(Value::Number)
+                .ok_or_else(|| self.wrong("must be finite: JSON has no other numbers"))?,
+            DeValue::Array(_) => Value::Array(
+                self.list("values")?
+                    .iter()
+                    .map(Item::json)
+                    .collect::<Result<_, _>>()?,
+            ),
+            DeValue::Table(_) => Value::Object(
+                self.table()?
+                    .entries()
+                    .map(|(name, item)| Ok((name.to_owned(), item.json()?)))
+                    .collect::<Result<Map<_, _>, _>>()?,
+            ),
+        })
+    }
+}
