@@ -19,7 +19,8 @@ pub enum Error {
     #[error("rate limited: try again in {0} s")]
     RateLimited(f64),
     /// A person has to approve it first: the identifier of the approval. Call again, with the
-    /// same arguments, once it is given.
+    /// same arguments, once it is given
+    /// ([`approvals::when_approved`](crate::approvals::when_approved) does).
     #[error("approval required: approval {0} has to be given first; then make the same call again")]
     ApprovalRequired(String),
     /// A person refused it: the reason.

@@ -82,6 +82,7 @@
 //!   in the modules themselves.
 //! - The host's services: [`mod@log`], [`state`], [`config`], [`clock`], [`progress`] and
 //!   [`workflow`], which runs many backtests side by side: an agent itself does one thing at a time.
+//! - [`approvals`] waits for a person where a call needs one.
 //! - [`Error`] for a call that has no answer and [`Failure`] for an action that has none; `?`
 //!   turns the one into the other.
 //! - [`grid`] for parameter grids, [`wait`] for answers that are not ready,
@@ -90,6 +91,7 @@
 //! A panic ends the invocation. Its message is in the host's log, as is whatever the agent
 //! prints to standard error.
 
+pub mod approvals;
 #[doc(hidden)]
 pub mod bindings;
 pub mod clock;
