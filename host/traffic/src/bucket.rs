@@ -1,0 +1,93 @@
+//! One token bucket, by the generic cell rate algorithm of `governor`.
+//!
+//! The library keeps a bucket's fill as one number, the instant at which it will be full again.
+//! Here that number is the caller's, so that a call can be tried against several buckets and
+//! taken from all of them or from none, and so that a bucket outlives a change of its limit: the
+//! part of it that is used stays used, whatever the new size is.
+//!
+//! Invariant: from a bucket of `burst` that refills one in `interval`, at most
+//! `burst + d / interval` are taken within any time `d`.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+pub(crate) use governor::Quota;
+use governor::RateLimiter;
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{NotKeyed, StateStore};
+
+/// When the bucket will be full, in nanoseconds from an origin that is the caller's. Zero is full.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Bucket {
+    full_at: u64,
+}
+
+impl Bucket {
+    /// A bucket that was empty at some instant before or at the origin and has refilled since:
+    /// it takes `missing` from the origin on until it is full.
+    pub(crate) fn full_after(missing: Duration) -> Self {
+        Self {
+            full_at: nanoseconds(missing),
+        }
+    }
+
+    /// The bucket after one was taken from it at `now` (since the origin), or how long to wait
+    /// until one can be.
+    pub(crate) fn take(self, quota: Quota, now: Duration) -> Result<Self, Duration> {
+        let now = Nanos::from(nanoseconds(now));
+        let limiter = Limiter::new(quota, Level(Cell::new(self)), Time::default());
+        // The library counts from the instant at which the limiter is made, which is the origin.
+        limiter.clock().0.set(now);
+        match limiter.check() {
+            Ok(()) => Ok(limiter.into_state_store().0.get()),
+            Err(until) => Err(until.wait_time_from(now)),
+        }
+    }
+
+    /// The bucket with one put back that was taken and not used.
+    pub(crate) fn put_back(self, quota: Quota) -> Self {
+        let one = nanoseconds(quota.replenish_interval());
+        Self {
+            full_at: self.full_at.saturating_sub(one),
+        }
+    }
+}
+
+/// Saturates after 584 years.
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+type Limiter = RateLimiter<NotKeyed, Level, Time, NoOpMiddleware<Nanos>>;
+
+/// The state of one trial.
+struct Level(Cell<Bucket>);
+
+impl StateStore for Level {
+    type Key = NotKeyed;
+
+    fn measure_and_replace<T, F, E>(&self, _: &NotKeyed, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let (answer, full_at) = decide(Some(self.0.get().full_at.into()))?;
+        self.0.set(Bucket {
+            full_at: full_at.into(),
+        });
+        Ok(answer)
+    }
+}
+
+/// The instant of one trial.
+#[derive(Default)]
+struct Time(Cell<Nanos>);
+
+impl Clock for Time {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        self.0.get()
+    }
+}

@@ -1,0 +1,253 @@
+//! Calls per second and per minute of a grant.
+//!
+//! A limit of `n` is a bucket of `n` that refills evenly: `n` calls may be made at once, and from
+//! then on one in each `n`th part of the period. So a period that begins with a full bucket can
+//! see up to `2n - 1` calls, and any number of periods in a row at most one bucket more than the
+//! limit times that number.
+//!
+//! The buckets are in memory, and what is durable is only that a bucket was used: before the
+//! first call in each second of the clock, a mark is stored that names the end of that second.
+//! After a restart a marked bucket begins empty as of its mark. That takes at most one small
+//! transaction a second and grant, where the exact fill would take one a call, and it errs on the
+//! side of the limit.
+//!
+//! Invariants: no call is let through under a second that is not durably marked. While the host
+//! runs, time is the steady clock's, and from one run to the next a mark in the future counts as
+//! of now: setting the clock back refills nothing. A refusal takes nothing from any bucket.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use qchost_ledger::{Ledger, LedgerError};
+
+use crate::GrantKey;
+use crate::bucket::{Bucket, Quota};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Between the plugin and the grant in a mark's key; no name of a plugin holds it.
+const SEPARATOR: char = '/';
+
+/// The rates of a grant, as its manifest gives them now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RateLimits {
+    /// Calls per second; `None` is no limit.
+    pub per_second: Option<u32>,
+    /// Calls per minute; `None` is no limit.
+    pub per_minute: Option<u32>,
+}
+
+/// An instant, by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// Milliseconds since 1970 by the machine's clock, which may be set: what marks are kept by.
+    pub unix_ms: i64,
+    /// The clock that only goes forward: what buckets refill by.
+    pub steady: Instant,
+}
+
+impl Moment {
+    /// This instant. A clock before 1970 counts as 1970.
+    #[must_use]
+    pub fn now() -> Self {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            unix_ms: i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+            steady: Instant::now(),
+        }
+    }
+}
+
+/// Why a call may not be made now.
+#[derive(Debug, thiserror::Error)]
+pub enum RateError {
+    /// The grant's calls for this second or minute are used up; nothing was taken.
+    #[error(
+        "grant `{grant}` of plugin `{plugin}` allows {limit} per {period}; retry after {} s",
+        .retry_after.as_secs_f64()
+    )]
+    Exceeded {
+        /// The plugin.
+        plugin: Arc<str>,
+        /// The grant.
+        grant: Arc<str>,
+        /// Its limit.
+        limit: u32,
+        /// What the limit is counted in: `second` or `minute`.
+        period: &'static str,
+        /// When a call may pass, if no other takes its place.
+        retry_after: Duration,
+    },
+    /// The use of the rate could not be stored, so the call must not be made.
+    #[error("cannot store that a rate is used: {0}")]
+    Unmarked(#[from] LedgerError),
+}
+
+/// The rates of all grants.
+#[derive(Debug)]
+pub struct Rates {
+    ledger: Ledger,
+    origin: Instant,
+    grants: Mutex<HashMap<GrantKey, Usage>>,
+}
+
+/// How much of a grant's rates is used.
+#[derive(Debug, Default)]
+struct Usage {
+    second: Bucket,
+    minute: Bucket,
+    /// The instant up to which use is marked durably, in milliseconds since 1970.
+    marked: Option<i64>,
+    /// Held by the call that stores a mark; the others of that second wait for it.
+    marking: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Rates {
+    /// The rates as the last run left them.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] if the marks cannot be read.
+    pub async fn open(ledger: Ledger, now: Moment) -> Result<Self, LedgerError> {
+        let mut grants = HashMap::new();
+        for mark in ledger.rate_marks().await? {
+            let Some((plugin, grant)) = mark.key.split_once(SEPARATOR) else {
+                continue;
+            };
+            let gone = u64::try_from(now.unix_ms.saturating_sub(mark.at_ms)).unwrap_or_default();
+            let gone = Duration::from_millis(gone);
+            let left = |period: Duration| Bucket::full_after(period.saturating_sub(gone));
+            let usage = Usage {
+                second: left(SECOND),
+                minute: left(MINUTE),
+                marked: Some(mark.at_ms),
+                marking: Arc::default(),
+            };
+            grants.insert(GrantKey::new(&mark.account, plugin, grant), usage);
+        }
+        Ok(Self {
+            ledger,
+            origin: now.steady,
+            grants: Mutex::new(grants),
+        })
+    }
+
+    /// Takes one call from the rates of all these grants, or from none of them. Each grant is
+    /// given once, with its limits of now.
+    ///
+    /// # Errors
+    ///
+    /// [`RateError::Exceeded`] by the rate that makes the call wait longest;
+    /// [`RateError::Unmarked`] if the ledger fails.
+    pub async fn check(
+        &self,
+        wanted: &[(&GrantKey, RateLimits)],
+        now: Moment,
+    ) -> Result<(), RateError> {
+        for (key, marking) in self.take(wanted, now)? {
+            self.mark(&key, &marking, now.unix_ms).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes from the buckets, and says which grants are to be marked before the call is made.
+    fn take(
+        &self,
+        wanted: &[(&GrantKey, RateLimits)],
+        now: Moment,
+    ) -> Result<Vec<(GrantKey, Arc<tokio::sync::Mutex<()>>)>, RateError> {
+        let at = now.steady.saturating_duration_since(self.origin);
+        let mut grants = self.grants();
+        let mut taken = Vec::new();
+        let mut refusal: Option<(Duration, RateError)> = None;
+        for (key, limits) in wanted {
+            let (mut second, mut minute) = grants
+                .get(*key)
+                .map_or_else(Default::default, |usage| (usage.second, usage.minute));
+            let mut limited = false;
+            for (bucket, limit, period, word) in [
+                (&mut second, limits.per_second, SECOND, "second"),
+                (&mut minute, limits.per_minute, MINUTE, "minute"),
+            ] {
+                let Some(limit) = limit else { continue };
+                limited = true;
+                let Err(wait) = take_one(bucket, limit, period, at) else {
+                    continue;
+                };
+                if refusal.as_ref().is_none_or(|(longest, _)| wait > *longest) {
+                    let refused = RateError::Exceeded {
+                        plugin: key.plugin.clone(),
+                        grant: key.grant.clone(),
+                        limit,
+                        period: word,
+                        retry_after: wait,
+                    };
+                    refusal = Some((wait, refused));
+                }
+            }
+            if limited {
+                taken.push((*key, second, minute));
+            }
+        }
+        if let Some((_, refused)) = refusal {
+            return Err(refused);
+        }
+        let mut unmarked = Vec::new();
+        for (key, second, minute) in taken {
+            let usage = grants.entry(key.clone()).or_default();
+            (usage.second, usage.minute) = (second, minute);
+            if usage.marked.is_none_or(|marked| marked <= now.unix_ms) {
+                unmarked.push((key.clone(), usage.marking.clone()));
+            }
+        }
+        Ok(unmarked)
+    }
+
+    async fn mark(
+        &self,
+        key: &GrantKey,
+        marking: &tokio::sync::Mutex<()>,
+        now: i64,
+    ) -> Result<(), LedgerError> {
+        let _turn = marking.lock().await;
+        let marked = self.grants().get(key).and_then(|usage| usage.marked);
+        if marked.is_some_and(|marked| marked > now) {
+            return Ok(());
+        }
+        let end = now
+            .div_euclid(1_000)
+            .saturating_add(1)
+            .saturating_mul(1_000);
+        let name = format!("{}{SEPARATOR}{}", key.plugin, key.grant);
+        self.ledger.mark_rate(&key.account, name, end).await?;
+        if let Some(usage) = self.grants().get_mut(key) {
+            usage.marked = Some(end);
+        }
+        Ok(())
+    }
+
+    fn grants(&self) -> MutexGuard<'_, HashMap<GrantKey, Usage>> {
+        self.grants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn take_one(
+    bucket: &mut Bucket,
+    limit: u32,
+    period: Duration,
+    at: Duration,
+) -> Result<(), Duration> {
+    // A limit of none is never met; its bucket stays as it is.
+    let limit = NonZeroU32::new(limit).ok_or(period)?;
+    let quota = match period {
+        SECOND => Quota::per_second(limit),
+        _ => Quota::per_minute(limit),
+    };
+    *bucket = bucket.take(quota, at)?;
+    Ok(())
+}

@@ -1,0 +1,453 @@
+//! The lanes of an account in simulated time: how many go, who goes next, and what is left of
+//! calls that are given up.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::future::poll_fn;
+use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use qchost_traffic::{LaneLimits, Lanes, Priority, QueueFull, Ticket};
+use tokio::runtime::Builder;
+use tokio::task::yield_now;
+use tokio::time::{Instant, advance, sleep, timeout};
+
+const ACCOUNT: &str = "research";
+
+type Entering = Pin<Box<dyn Future<Output = Result<Ticket, QueueFull>> + Send>>;
+
+fn lanes(per_minute: Option<u32>, in_flight: Option<u32>) -> Arc<Lanes> {
+    let limit = |number: u32| NonZeroU32::new(number).unwrap();
+    let limits = LaneLimits {
+        per_minute: per_minute.map(limit),
+        in_flight: in_flight.map(limit),
+    };
+    Arc::new(Lanes::new([(ACCOUNT.to_owned(), limits)]))
+}
+
+/// A call that has come, and waits unless it could go at once.
+async fn come(lanes: &Arc<Lanes>, plugin: &'static str, priority: Priority) -> Entering {
+    let lanes = lanes.clone();
+    let mut entering: Entering =
+        Box::pin(async move { lanes.enter(ACCOUNT, plugin, priority).await });
+    let went = poll_fn(|context| Poll::Ready(entering.as_mut().poll(context))).await;
+    match went {
+        Poll::Ready(result) => Box::pin(async { result }),
+        Poll::Pending => entering,
+    }
+}
+
+async fn normal(lanes: &Arc<Lanes>, plugin: &'static str) -> Entering {
+    come(lanes, plugin, Priority::Normal).await
+}
+
+/// Lets every task do what it can do without time going by.
+async fn settle() {
+    for _ in 0..20 {
+        yield_now().await;
+    }
+}
+
+/// The ticket of a call that can go now.
+async fn gone(entering: &mut Entering) -> Option<Ticket> {
+    settle().await;
+    let polled = poll_fn(|context| Poll::Ready(entering.as_mut().poll(context))).await;
+    match polled {
+        Poll::Ready(result) => Some(result.unwrap()),
+        Poll::Pending => None,
+    }
+}
+
+/// Which of the waiting calls go, in order, when one ends after the other.
+async fn order(mut waiting: Vec<(&'static str, Entering)>, first: Ticket) -> Vec<&'static str> {
+    let mut went = Vec::new();
+    drop(first);
+    while !waiting.is_empty() {
+        let mut next = None;
+        for (index, (_, entering)) in waiting.iter_mut().enumerate() {
+            if let Some(ticket) = gone(entering).await {
+                assert!(next.is_none(), "two go at a time");
+                next = Some((index, ticket));
+            }
+        }
+        let (index, ticket) = next.expect("nobody goes");
+        went.push(waiting.remove(index).0);
+        drop(ticket);
+    }
+    went
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_without_limits_lets_all_go_at_once() {
+    let lanes = lanes(None, None);
+    let mut held = Vec::new();
+    for _ in 0..5_000 {
+        held.push(gone(&mut normal(&lanes, "a").await).await.unwrap());
+    }
+    let other = lanes.enter("no limits are known of it", "a", Priority::Normal);
+    held.push(other.await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_are_spread_over_the_minute_after_a_second_s_worth() {
+    let lanes = lanes(Some(600), None);
+    let begun = Instant::now();
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let mut tasks = Vec::new();
+    for _ in 0..900 {
+        let (lanes, times) = (lanes.clone(), times.clone());
+        tasks.push(tokio::spawn(async move {
+            let _ticket = lanes.enter(ACCOUNT, "a", Priority::Normal).await.unwrap();
+            times.lock().unwrap().push(begun.elapsed());
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let times = times.lock().unwrap();
+    let within = |from: Duration, length: u64| {
+        let until = from + Duration::from_secs(length);
+        times
+            .iter()
+            .filter(|at| (from..until).contains(*at))
+            .count()
+    };
+    for from in times.iter() {
+        assert!(within(*from, 60) <= 610 && within(*from, 1) <= 20);
+    }
+    assert_eq!(within(Duration::ZERO, 1), 19);
+    // And none is wasted: 10 at once, the others one in each 100 ms.
+    let last = times.iter().max().unwrap().as_secs_f64();
+    assert!((89.0..89.5).contains(&last), "{last}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_go_at_a_time_than_the_account_may_have_in_flight() {
+    let lanes = lanes(None, Some(2));
+    let one = gone(&mut normal(&lanes, "a").await).await.unwrap();
+    let two = gone(&mut normal(&lanes, "b").await).await.unwrap();
+    let mut third = normal(&lanes, "a").await;
+    sleep(Duration::from_secs(3_600)).await;
+    assert!(gone(&mut third).await.is_none());
+    drop(one);
+    let three = gone(&mut third).await.unwrap();
+    assert!(gone(&mut normal(&lanes, "b").await).await.is_none());
+    drop((two, three));
+    assert!(gone(&mut normal(&lanes, "b").await).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn plugins_take_turns_and_calls_of_one_keep_their_order() {
+    let lanes = lanes(None, Some(1));
+    let first = gone(&mut normal(&lanes, "z").await).await.unwrap();
+    let mut waiting = Vec::new();
+    for (plugin, label) in [
+        ("a", "a1"),
+        ("a", "a2"),
+        ("a", "a3"),
+        ("b", "b1"),
+        ("c", "c1"),
+        ("b", "b2"),
+    ] {
+        waiting.push((label, normal(&lanes, plugin).await));
+    }
+    let went = order(waiting, first).await;
+    assert_eq!(went, ["a1", "b1", "c1", "a2", "b2", "a3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_rarely_waits_for_one_call_of_the_busy_one_and_gains_no_credit() {
+    let lanes = lanes(None, Some(1));
+    let mut ticket = gone(&mut normal(&lanes, "busy").await).await.unwrap();
+    let mut busy = Vec::new();
+    for _ in 0..20 {
+        busy.push(("busy", normal(&lanes, "busy").await));
+    }
+    for _ in 0..8 {
+        drop(ticket);
+        ticket = gone(&mut busy.remove(0).1).await.unwrap();
+    }
+    // Eight turns were had by the other; that is no reason for more than every second one.
+    for label in ["rare 1", "rare 2", "rare 3"] {
+        busy.push((label, normal(&lanes, "rare").await));
+    }
+    let went = order(busy, ticket).await;
+    assert_eq!(
+        went[..6],
+        ["rare 1", "busy", "rare 2", "busy", "rare 3", "busy"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_makes_things_safer_goes_first_and_waits_for_no_other_call() {
+    let lanes = lanes(Some(60), Some(1));
+    let slow = gone(&mut normal(&lanes, "a").await).await.unwrap();
+    let mut waiting = Vec::new();
+    for _ in 0..50 {
+        waiting.push(normal(&lanes, "a").await);
+    }
+    let begun = Instant::now();
+    let mut stops = Vec::new();
+    for plugin in ["a", "a", "risk"] {
+        stops.push(come(&lanes, plugin, Priority::Safety).await);
+    }
+    // They take the next calls that the rate gives, although another call is still in flight.
+    let mut went = Vec::new();
+    for stop in stops {
+        went.push(stop.await.unwrap());
+    }
+    let waited = begun.elapsed();
+    assert!(waited <= Duration::from_millis(3_010), "{waited:?}");
+    for entering in &mut waiting {
+        assert!(gone(entering).await.is_none());
+    }
+    // All four count: the place of one that ends is not free yet.
+    drop(slow);
+    sleep(Duration::from_secs(60)).await;
+    assert!(gone(&mut waiting[0]).await.is_none());
+    drop(went);
+    assert!(gone(&mut waiting[0]).await.is_some());
+    // The twin: what is normal and comes last goes last.
+    let mut last = normal(&lanes, "a").await;
+    sleep(Duration::from_secs(10)).await;
+    assert!(gone(&mut last).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_given_up_while_it_waits_leaves_no_hole() {
+    let lanes = lanes(None, Some(1));
+    let first = gone(&mut normal(&lanes, "z").await).await.unwrap();
+    let mut waiting = Vec::new();
+    for (plugin, label) in [("a", "a1"), ("b", "b1"), ("a", "a2"), ("b", "b2")] {
+        waiting.push((label, normal(&lanes, plugin).await));
+    }
+    drop(waiting.remove(0));
+    drop(waiting.remove(2));
+    assert_eq!(order(waiting, first).await, ["a2", "b1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_is_given_up_goes_to_the_next_call_of_the_plugin() {
+    for rate in [None, Some(60)] {
+        let lanes = lanes(rate, Some(1));
+        let first = gone(&mut normal(&lanes, "z").await).await.unwrap();
+        let begun = Instant::now();
+        let given_up = normal(&lanes, "a").await;
+        let mut other = normal(&lanes, "b").await;
+        let mut next = normal(&lanes, "a").await;
+        drop(first);
+        // It has its turn by now, and is dropped before it learns of that.
+        sleep(Duration::from_millis(1_010)).await;
+        settle().await;
+        drop(given_up);
+        assert!(gone(&mut other).await.is_none());
+        drop(gone(&mut next).await.expect("the turn is lost"));
+        // Neither is a call of the rate lost: one a second went.
+        let other = timeout(Duration::from_millis(1_100), other).await;
+        drop(other.expect("the turn is lost").unwrap());
+        assert!(begun.elapsed() < Duration::from_millis(2_100));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_has_an_end_for_each_plugin_apart() {
+    let lanes = lanes(Some(60), None);
+    let _first = gone(&mut normal(&lanes, "flood").await).await.unwrap();
+    let mut waiting = Vec::new();
+    let full = loop {
+        let lanes = lanes.clone();
+        let mut entering: Entering =
+            Box::pin(async move { lanes.enter(ACCOUNT, "flood", Priority::Normal).await });
+        match poll_fn(|context| Poll::Ready(entering.as_mut().poll(context))).await {
+            Poll::Ready(result) => break result.unwrap_err(),
+            Poll::Pending => waiting.push(entering),
+        }
+    };
+    assert_eq!((full.waiting, waiting.len()), (1_000, 1_000));
+    assert_eq!(full.retry_after, Duration::from_secs(1));
+    let told = full.to_string();
+    assert!(told.contains("flood") && told.contains(ACCOUNT), "{told}");
+    // Others still come, and so do the plugin's calls that make things safer.
+    let mut other = normal(&lanes, "other").await;
+    let mut safety = come(&lanes, "flood", Priority::Safety).await;
+    sleep(Duration::from_millis(2_010)).await;
+    assert!(gone(&mut other).await.is_some());
+    assert!(gone(&mut safety).await.is_some());
+    // Whoever gives up makes room.
+    waiting.pop();
+    waiting.push(normal(&lanes, "flood").await);
+}
+
+#[test]
+fn waiting_calls_outlive_the_runtime_that_served_them() {
+    let runtime = || Builder::new_current_thread().enable_time().build().unwrap();
+    let lanes = lanes(None, Some(1));
+    let (first, second) = (runtime(), runtime());
+    let (ticket, waiting) = first.block_on(async {
+        let ticket = gone(&mut normal(&lanes, "a").await).await.unwrap();
+        (ticket, normal(&lanes, "a").await)
+    });
+    drop(first);
+    second.block_on(async {
+        let later = normal(&lanes, "a").await;
+        drop(ticket);
+        let both = async {
+            drop(waiting.await.unwrap());
+            drop(later.await.unwrap());
+        };
+        timeout(Duration::from_secs(10), both)
+            .await
+            .expect("nobody serves them");
+    });
+}
+
+/// What each is given of a capacity if nobody gets more than it asks for, and nobody who gets
+/// less than that gets less than another.
+fn max_min(capacity: f64, demands: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..demands.len()).collect();
+    order.sort_by(|a, b| demands[*a].total_cmp(&demands[*b]));
+    let (mut left, mut given) = (capacity, vec![0.0; demands.len()]);
+    for (rank, index) in order.iter().enumerate() {
+        let share = left / (demands.len() - rank) as f64;
+        given[*index] = demands[*index].min(share);
+        left -= given[*index];
+    }
+    given
+}
+
+/// What a random user of a lane does.
+#[derive(Debug, Clone)]
+enum Step {
+    Come(usize, bool),
+    GiveUp(usize),
+    End(usize),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0_usize..3, prop::bool::weighted(0.2)).prop_map(|(plugin, safety)| Step::Come(plugin, safety)),
+        2 => any::<usize>().prop_map(Step::GiveUp),
+        3 => any::<usize>().prop_map(Step::End),
+        1 => (0_u64..2_500).prop_map(Step::Wait),
+    ]
+}
+
+const PLUGINS: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn shares_are_fair(
+        per_minute in 60_u32..1_200,
+        intervals in prop::collection::vec(30_u64..2_000, 2..5),
+    ) {
+        const SECONDS: u64 = 60;
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let went = runtime.block_on(async {
+            let lanes = lanes(Some(per_minute), None);
+            let counts = Arc::new(Mutex::new(vec![0_u32; intervals.len()]));
+            for (index, interval) in intervals.iter().copied().enumerate() {
+                let (lanes, counts) = (lanes.clone(), counts.clone());
+                tokio::spawn(async move {
+                    loop {
+                        let (lanes, counts) = (lanes.clone(), counts.clone());
+                        tokio::spawn(async move {
+                            if lanes.enter(ACCOUNT, PLUGINS[index], Priority::Normal).await.is_ok() {
+                                counts.lock().unwrap()[index] += 1;
+                            }
+                        });
+                        sleep(Duration::from_millis(interval)).await;
+                    }
+                });
+            }
+            sleep(Duration::from_secs(SECONDS)).await;
+            let counts = counts.lock().unwrap().clone();
+            counts
+        });
+        let burst = f64::from(per_minute / 60).max(1.0);
+        let demands: Vec<_> = intervals
+            .iter()
+            .map(|interval| (SECONDS * 1_000) as f64 / *interval as f64)
+            .collect();
+        let fair = max_min(f64::from(per_minute) + burst, &demands);
+        for (got, fair) in went.iter().zip(&fair) {
+            let near = 3.0 + burst;
+            prop_assert!((f64::from(*got) - fair).abs() <= near, "{went:?}, fair is {fair:?} of {demands:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_given_up_nothing_is_lost(
+        per_minute in prop::option::of(60_u32..600),
+        in_flight in 1_u32..4,
+        steps in prop::collection::vec(step(), 1..80),
+    ) {
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let lanes = lanes(per_minute, Some(in_flight));
+            let mut waiting: Vec<(bool, Entering)> = Vec::new();
+            let mut tickets: Vec<(bool, Ticket)> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Come(plugin, safety) => {
+                        let priority = if safety { Priority::Safety } else { Priority::Normal };
+                        waiting.push((safety, come(&lanes, PLUGINS[plugin], priority).await));
+                    }
+                    // Some of these had their turn a moment ago.
+                    Step::GiveUp(which) if !waiting.is_empty() => {
+                        drop(waiting.remove(which % waiting.len()));
+                    }
+                    Step::End(which) if !tickets.is_empty() => {
+                        drop(tickets.remove(which % tickets.len()));
+                    }
+                    Step::Wait(millis) => {
+                        advance(Duration::from_millis(millis)).await;
+                        settle().await;
+                        let mut rest = Vec::new();
+                        for (safety, mut entering) in waiting {
+                            match gone(&mut entering).await {
+                                Some(ticket) => tickets.push((safety, ticket)),
+                                None => rest.push((safety, entering)),
+                            }
+                        }
+                        waiting = rest;
+                    }
+                    Step::GiveUp(_) | Step::End(_) => {}
+                }
+                let normal = tickets.iter().filter(|(safety, _)| !safety).count();
+                prop_assert!(normal <= usize::try_from(in_flight).unwrap());
+            }
+            // Whoever still waits goes when the others end, and in the end all places are free.
+            drop(tickets);
+            let rest: Vec<_> = waiting
+                .into_iter()
+                .map(|(_, entering)| {
+                    let going = timeout(Duration::from_secs(120), entering);
+                    tokio::spawn(async { going.await.is_ok() })
+                })
+                .collect();
+            for went in rest {
+                prop_assert!(went.await.unwrap(), "it waits for ever");
+            }
+            let mut all = Vec::new();
+            for _ in 0..in_flight {
+                let last = lanes.enter(ACCOUNT, "a", Priority::Normal);
+                let went = timeout(Duration::from_secs(120), last).await;
+                prop_assert!(went.is_ok(), "a place was lost");
+                all.push(went);
+            }
+            Ok(())
+        })?;
+    }
+}
