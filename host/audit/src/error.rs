@@ -138,6 +138,9 @@ pub enum AuditError {
         /// What does not fit.
         why: String,
     },
+    /// An export could not be written.
+    #[error("the export could not be written: {0}; what was written is not complete")]
+    Export(Arc<io::Error>),
     /// A head that was given to compare with cannot be used.
     #[error("this is not a head of this audit: {0}")]
     Since(String),

@@ -1,21 +1,42 @@
 //! What was done: an append-only, hash-chained record of every decision and its outcome.
+//!
+//! Records are lines of canonical JSON in segment files; each holds the hash of the one before,
+//! and a head signed with the host's key says which is the last. So a record that is changed,
+//! dropped or moved afterwards is found ([`verify`]) by whoever has the key. Who has the key can
+//! forge; who can put back an old state of the whole folder is found out only by a head that was
+//! kept elsewhere ([`Anchor`], or the copy in the database).
+//!
+//! Files of the folder: `00000000000000000001.jsonl` and so on, `head`, `reserve`.
+//!
+//! Invariant: when [`Audit::record`] returns, the record and the head that signs it are on the
+//! disk, and nothing that was acknowledged is ever taken back.
 
 mod anchor;
 mod audit;
 mod error;
+mod export;
+#[cfg(feature = "faults")]
+pub mod faults;
 mod files;
 mod head;
 mod opening;
 mod own;
+mod query;
 mod queue;
 mod record;
+mod report;
 mod reserve;
 mod retention;
 mod segment;
+mod verify;
 mod writer;
 
 pub use anchor::Anchor;
 pub use audit::{Audit, Opening, Options};
 pub use error::AuditError;
+pub use export::{Format, export};
 pub use files::{Disk, File, Files, Mode};
+pub use query::{Filter, Query, Record, Trace, query, tail, trace};
 pub use record::{Entry, Kind, LARGEST_BODY, canonical};
+pub use report::{Fault, Problem, Report};
+pub use verify::verify;

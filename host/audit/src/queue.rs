@@ -219,3 +219,17 @@ impl Waiting {
         batch
     }
 }
+
+/// Tells the callers of records that share a fate.
+pub(crate) fn answer(records: Vec<Pending>, result: &Result<u64, AuditError>) {
+    for pending in records {
+        let _ = pending.reply.send(result.clone());
+    }
+}
+
+/// Tells those who wait for a flush.
+pub(crate) fn flushed(flushes: Vec<Flushed>, result: &Result<(), AuditError>) {
+    for flush in flushes {
+        let _ = flush.send(result.clone());
+    }
+}

@@ -60,6 +60,7 @@ pub(crate) enum Ending {
 }
 
 /// The lines of a segment.
+#[derive(Debug)]
 pub(crate) struct Lines {
     reader: BufReader<FromStart>,
     text: Vec<u8>,

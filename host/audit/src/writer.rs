@@ -21,7 +21,7 @@ use crate::files::{File, Files, Mode, write_all};
 use crate::head::{Head, HeadFile, Signer};
 use crate::opening::{Chain, Found, OpenCalls};
 use crate::own::{Gap, own, own_body};
-use crate::queue::{Batch, Flushed, Pending};
+use crate::queue::{Batch, Pending, answer, flushed};
 use crate::record::{Draft, Kind, Parsed};
 use crate::reserve::Reserve;
 use crate::segment::{self, Ending, Lines};
@@ -486,17 +486,5 @@ impl Writer {
             anchoring.offer(&text);
         }
         self.shared.set_head(text);
-    }
-}
-
-fn answer(records: Vec<Pending>, result: &Result<u64, AuditError>) {
-    for pending in records {
-        let _ = pending.reply.send(result.clone());
-    }
-}
-
-fn flushed(flushes: Vec<Flushed>, result: &Result<(), AuditError>) {
-    for flush in flushes {
-        let _ = flush.send(result.clone());
     }
 }

@@ -1,0 +1,121 @@
+//! Records as a table or as one JSON document, for those who keep them elsewhere.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::error::AuditError;
+use crate::query::Record;
+
+/// The form of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A table with a heading (RFC 4180). What has no column of its own is in `other`, as JSON.
+    /// A text that a spreadsheet would take for a formula has an apostrophe before it.
+    Csv,
+    /// An array with a record a line, each exactly as it is recorded.
+    Json,
+}
+
+/// The columns of the table; the last is for all else.
+const COLUMNS: [&str; 24] = [
+    "seq",
+    "time",
+    "kind",
+    "call",
+    "account",
+    "plugin",
+    "digest",
+    "invocation",
+    "person",
+    "operation",
+    "access",
+    "project",
+    "decision",
+    "grants",
+    "policies",
+    "reason",
+    "permit",
+    "reservation",
+    "outcome",
+    "latency-us",
+    "arguments",
+    "prev",
+    "hash",
+    "other",
+];
+
+/// Writes records out. Returns how many.
+///
+/// # Errors
+/// A record could not be read, or `to` not be written: what was written until then is not a
+/// complete export.
+pub fn export(
+    records: impl Iterator<Item = Result<Record, AuditError>>,
+    format: Format,
+    to: &mut dyn Write,
+) -> Result<u64, AuditError> {
+    let writing = |error: io::Error| AuditError::Export(Arc::new(error));
+    let count = match format {
+        Format::Csv => table(records, to)?,
+        Format::Json => {
+            let mut count = 0;
+            for record in records {
+                let before = if count == 0 { "[\n" } else { ",\n" };
+                let record = record?;
+                to.write_all(before.as_bytes()).map_err(writing)?;
+                to.write_all(record.line.as_bytes()).map_err(writing)?;
+                count += 1;
+            }
+            let end = if count == 0 { "[]\n" } else { "\n]\n" };
+            to.write_all(end.as_bytes()).map_err(writing)?;
+            count
+        }
+    };
+    to.flush().map_err(writing)?;
+    Ok(count)
+}
+
+fn table(
+    records: impl Iterator<Item = Result<Record, AuditError>>,
+    to: &mut dyn Write,
+) -> Result<u64, AuditError> {
+    let writing = |error: csv::Error| AuditError::Export(Arc::new(error.into()));
+    let mut table = csv::Writer::from_writer(to);
+    table.write_record(COLUMNS).map_err(writing)?;
+    let mut count = 0;
+    for record in records {
+        let mut fields = record?.fields;
+        let mut row: Vec<String> = Vec::with_capacity(COLUMNS.len());
+        for column in COLUMNS.iter().take(COLUMNS.len() - 1) {
+            row.push(fields.shift_remove(*column).map_or_else(String::new, cell));
+        }
+        row.push(rest(fields));
+        table.write_record(&row).map_err(writing)?;
+        count += 1;
+    }
+    table
+        .flush()
+        .map_err(|error| AuditError::Export(Arc::new(error)))?;
+    Ok(count)
+}
+
+fn cell(value: Value) -> String {
+    match value {
+        Value::String(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => {
+            format!("'{text}")
+        }
+        Value::String(text) => text,
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+fn rest(fields: Map<String, Value>) -> String {
+    if fields.is_empty() {
+        String::new()
+    } else {
+        Value::Object(fields).to_string()
+    }
+}

@@ -1,0 +1,281 @@
+//! Reading the audit: by filter, from the end, by call. Nothing loads more than it gives back.
+//!
+//! Reading does not verify; [`verify`](crate::verify) does. A line that cannot be read is an
+//! error in its place, so that nobody takes an answer for complete that is not.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::error::AuditError;
+use crate::files::Files;
+use crate::record::Kind;
+use crate::segment::{self, Ending, Lines};
+
+/// The most lines that [`tail`] gives.
+const LONGEST_TAIL: usize = 10_000;
+
+/// Which records are wanted: those that fit all that is said.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// The plugin's name.
+    pub plugin: Option<String>,
+    /// The operation, such as `backtests/create-backtest`.
+    pub operation: Option<String>,
+    /// The project, by its id in digits or by its name.
+    pub project: Option<String>,
+    /// The decision, such as `denied`.
+    pub decision: Option<String>,
+    /// The kind of record.
+    pub kind: Option<Kind>,
+    /// The account.
+    pub account: Option<String>,
+    /// Not before this instant.
+    pub from: Option<Timestamp>,
+    /// Before this instant.
+    pub to: Option<Timestamp>,
+    /// At most so many.
+    pub limit: Option<usize>,
+}
+
+impl Filter {
+    fn fits(&self, record: &Record) -> bool {
+        let is = |wanted: &Option<String>, name: &str| {
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| record.text(name) == Some(wanted))
+        };
+        let project = self.project.as_ref().is_none_or(|wanted| {
+            let project = record.fields.get("project");
+            let id = project
+                .and_then(|project| project.get("id"))
+                .and_then(Value::as_u64);
+            let name = project
+                .and_then(|project| project.get("name"))
+                .and_then(Value::as_str);
+            id.is_some_and(|id| id.to_string() == *wanted) || name == Some(wanted)
+        });
+        is(&self.plugin, "plugin")
+            && is(&self.operation, "operation")
+            && is(&self.decision, "decision")
+            && is(&self.account, "account")
+            && project
+            && self
+                .kind
+                .is_none_or(|kind| record.text("kind") == Some(kind.word()))
+            && self
+                .from
+                .is_none_or(|from| record.time().is_some_and(|time| time >= from))
+            && self
+                .to
+                .is_none_or(|to| record.time().is_some_and(|time| time < to))
+    }
+}
+
+/// A record as it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// The line without its newline.
+    pub line: String,
+    /// All its fields.
+    pub fields: Map<String, Value>,
+}
+
+impl Record {
+    /// A field that is text.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.fields.get(name).and_then(Value::as_str)
+    }
+
+    /// The sequence.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.fields
+            .get("seq")
+            .and_then(Value::as_u64)
+            .unwrap_or_default()
+    }
+
+    /// When it was handed in.
+    #[must_use]
+    pub fn time(&self) -> Option<Timestamp> {
+        self.text("time")?.parse().ok()
+    }
+}
+
+/// The records of a folder that fit a filter, oldest first, read as they are asked for.
+#[derive(Debug)]
+pub struct Query {
+    files: Arc<dyn Files>,
+    folder: PathBuf,
+    filter: Filter,
+    segments: VecDeque<u64>,
+    lines: Option<(u64, Lines)>,
+    left: usize,
+}
+
+/// Begins a query.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn query(files: Arc<dyn Files>, folder: &Path, filter: Filter) -> Result<Query, AuditError> {
+    let segments = segment::list(&*files, folder)
+        .map_err(AuditError::files("read the audit folder", folder))?;
+    Ok(Query {
+        files,
+        folder: folder.to_owned(),
+        left: filter.limit.unwrap_or(usize::MAX),
+        filter,
+        segments: segments.into(),
+        lines: None,
+    })
+}
+
+impl Query {
+    /// The next record, whatever the filter says.
+    fn read(&mut self) -> Result<Option<Record>, AuditError> {
+        loop {
+            let Some((first, lines)) = &mut self.lines else {
+                let Some(first) = self.segments.pop_front() else {
+                    return Ok(None);
+                };
+                match Lines::open(&*self.files, &self.folder, first) {
+                    Ok(lines) => self.lines = Some((first, lines)),
+                    // Retention may have removed it since.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(error) => {
+                        let path = segment::path(&self.folder, first);
+                        return Err(AuditError::files("read", &path)(error));
+                    }
+                }
+                continue;
+            };
+            let path = segment::path(&self.folder, *first);
+            match lines.advance().map_err(AuditError::files("read", &path))? {
+                // The end of the last segment may be a line that is being written.
+                Some(Ending::Torn) if self.segments.is_empty() => self.lines = None,
+                None => self.lines = None,
+                Some(_) => return parse(*first, lines).map(Some),
+            }
+        }
+    }
+}
+
+fn parse(segment: u64, lines: &Lines) -> Result<Record, AuditError> {
+    let broken = |what: String| AuditError::Broken {
+        segment: segment::name(segment),
+        line: lines.number,
+        sequence: (segment + lines.number).saturating_sub(1),
+        what,
+    };
+    let line =
+        String::from_utf8(lines.text().to_vec()).map_err(|error| broken(error.to_string()))?;
+    let fields = serde_json::from_str(&line).map_err(|error| broken(error.to_string()))?;
+    Ok(Record { line, fields })
+}
+
+impl Iterator for Query {
+    type Item = Result<Record, AuditError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.left > 0 {
+            match self.read().transpose()? {
+                Ok(record) if !self.filter.fits(&record) => {}
+                Ok(record) => {
+                    self.left -= 1;
+                    return Some(Ok(record));
+                }
+                Err(error) => {
+                    // A file that cannot be read at all would fail for ever.
+                    if !matches!(error, AuditError::Broken { .. }) {
+                        self.left = 0;
+                    }
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// The last records, oldest first; at most 10,000.
+///
+/// # Errors
+/// The folder cannot be read, or a line in the segments that it reads.
+pub fn tail(
+    files: &Arc<dyn Files>,
+    folder: &Path,
+    count: usize,
+) -> Result<Vec<Record>, AuditError> {
+    let count = count.min(LONGEST_TAIL);
+    let whole = query(Arc::clone(files), folder, Filter::default())?;
+    let mut segments = whole.segments;
+    let mut tail: VecDeque<Record> = VecDeque::new();
+    while tail.len() < count
+        && let Some(first) = segments.pop_back()
+    {
+        let mut one = query(Arc::clone(files), folder, Filter::default())?;
+        one.segments = [first].into();
+        let mut of_segment: VecDeque<Record> = VecDeque::new();
+        for record in one {
+            of_segment.push_back(record?);
+            if of_segment.len() + tail.len() > count {
+                of_segment.pop_front();
+            }
+        }
+        of_segment.append(&mut tail);
+        tail = of_segment;
+    }
+    Ok(tail.into())
+}
+
+/// What is recorded of a call.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Trace {
+    /// The fields of its intent.
+    pub intent: Option<Map<String, Value>>,
+    /// The fields of its outcome.
+    pub outcome: Option<Map<String, Value>>,
+}
+
+/// What is recorded of some calls, none of which began before `since`: for comparing with
+/// another store. A call of which nothing is recorded is left out.
+///
+/// # Errors
+/// The folder cannot be read, or a line in the segments that it reads.
+pub fn trace(
+    files: &Arc<dyn Files>,
+    folder: &Path,
+    calls: &HashSet<String>,
+    since: Timestamp,
+) -> Result<HashMap<String, Trace>, AuditError> {
+    let mut segments = query(Arc::clone(files), folder, Filter::default())?.segments;
+    let mut traces: HashMap<String, Trace> = HashMap::new();
+    while let Some(first) = segments.pop_back() {
+        let mut one = query(Arc::clone(files), folder, Filter::default())?;
+        one.segments = [first].into();
+        let mut older = false;
+        for record in one {
+            let record = record?;
+            older |= record.time().is_some_and(|time| time < since);
+            let Some(call) = record.text("call").filter(|call| calls.contains(*call)) else {
+                continue;
+            };
+            let trace = traces.entry(call.to_owned()).or_default();
+            match record.text("kind") {
+                Some("intent") => trace.intent = Some(record.fields),
+                Some("outcome") => trace.outcome = Some(record.fields),
+                _ => {}
+            }
+        }
+        if older {
+            break;
+        }
+    }
+    traces.retain(|_, trace| *trace != Trace::default());
+    Ok(traces)
+}
