@@ -1,0 +1,470 @@
+//! Answers, reduced to what the caller may see.
+//!
+//! An answer is untrusted in one respect: that it is about what was asked for. A part that carries
+//! another project's id is not shown, whatever the server thought; of what lists things, each item
+//! is decided about by itself.
+
+use std::collections::BTreeSet;
+
+use qchost_catalog::{Access, Operation, Selector};
+use qchost_policy::{Context, Facts, Project, Resource};
+use serde_json::{Map, Value};
+
+use crate::Reader;
+use crate::children::Child;
+use crate::error::ScopeError;
+use crate::reads::{Carried, project_in, read};
+use crate::scope::{Caller, Scope, Touched, object};
+use crate::unlisted;
+
+/// Lists whose items may be of several projects or name what is of one.
+const LISTS: [&str; 5] = ["backtests", "live", "optimizations", "projects", "files"];
+/// Fields that count the items beside them.
+const COUNTS: [&str; 3] = ["count", "length", "total"];
+/// So many names are read one by one; more at once.
+const FEW: usize = 3;
+
+/// Decides about one thing.
+type Allowed<'a> = &'a (dyn Fn(&Facts) -> bool + Send + Sync);
+
+/// What an answer taught, for the ledger.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Learned {
+    /// A project that the plugin made.
+    pub created: Option<u32>,
+    /// A compile job that the plugin began: its project and its id.
+    pub compile: Option<(u32, String)>,
+}
+
+impl Scope {
+    /// Checks and filters the body of a successful answer. `allowed` decides as it did about
+    /// [`Touched::facts`].
+    ///
+    /// # Errors
+    /// When the answer is about another project than the call, or does not say what it is about
+    /// where only it can: it is withheld. When a read gave no answer that is needed to decide about
+    /// an item.
+    #[allow(clippy::too_many_arguments)]
+    pub async fn answer(
+        &self,
+        reader: &dyn Reader,
+        account: &str,
+        plugin: &str,
+        operation: &'static Operation,
+        touched: &Touched,
+        mut body: Value,
+        allowed: &(dyn Fn(&Facts) -> bool + Send + Sync),
+    ) -> Result<(Value, Learned), ScopeError> {
+        let caller = Caller {
+            reader,
+            account,
+            plugin,
+        };
+        if let Some((project, name)) = &touched.project {
+            if unlisted::changes_project(operation) {
+                self.projects.forget(account, *project);
+            }
+            of_one_project(operation, touched, *project, &mut body)?;
+            let project = Project {
+                id: Some(*project),
+                name: name.clone(),
+                created: self.created.by(account, plugin, *project),
+            };
+            self.keep_allowed_files(&project, touched, &mut body, allowed)?;
+            self.blank_other_projects(caller, &project, touched, &mut body, allowed);
+        }
+        check_job(touched, operation, &body)?;
+        let learned = self.learn(caller, operation, touched, &body);
+        if touched.listing {
+            self.filter(caller, operation, touched, &mut body, allowed)
+                .await?;
+        }
+        Ok((body, learned))
+    }
+
+    /// Leaves the files that the caller may see. They come with deployments too.
+    fn keep_allowed_files(
+        &self,
+        project: &Project,
+        touched: &Touched,
+        body: &mut Value,
+        allowed: Allowed<'_>,
+    ) -> Result<(), ScopeError> {
+        let may_see = |file: &Value| {
+            let Some(name) = file.get("name").and_then(Value::as_str) else {
+                return false;
+            };
+            allowed(&Facts {
+                resource: Resource::Project(project.clone()),
+                context: Context {
+                    file: Some(name.to_owned()),
+                    ..touched.check.context.clone()
+                },
+            })
+        };
+        let one = touched
+            .facts
+            .iter()
+            .any(|facts| facts.context.file.is_some());
+        let Value::Object(fields) = body else {
+            return Ok(());
+        };
+        if let Some(files) = fields.get_mut("files")
+            && keep(files, &may_see) == Kept::NoneOfSome
+            && one
+        {
+            return Err(ScopeError::Denied(
+                "the answer is about another file than the call; it is withheld".to_owned(),
+            ));
+        }
+        for part in fields.values_mut() {
+            if let Some(files) = part.get_mut("files") {
+                keep(files, &may_see);
+            }
+        }
+        Ok(())
+    }
+
+    /// The nodes of an organisation say which project keeps them busy.
+    fn blank_other_projects(
+        &self,
+        caller: Caller<'_>,
+        project: &Project,
+        touched: &Touched,
+        body: &mut Value,
+        allowed: Allowed<'_>,
+    ) {
+        let Some(Value::Object(kinds)) = body.get_mut("nodes") else {
+            return;
+        };
+        let nodes = kinds.values_mut().filter_map(Value::as_array_mut).flatten();
+        for node in nodes {
+            let busy = self.named_project(caller, node, "projectName");
+            let may_see = project.id.map(Carried::Project) == Some(project_in(node))
+                || busy.is_some_and(|busy| {
+                    allowed(&Facts {
+                        resource: Resource::Project(busy),
+                        context: touched.check.context.clone(),
+                    })
+                });
+            if may_see {
+                continue;
+            }
+            for field in ["projectId", "projectName"] {
+                if let Some(value) = node.get_mut(field) {
+                    *value = Value::Null;
+                }
+            }
+        }
+    }
+
+    /// The project that an item names: its id, and its name in a field.
+    fn named_project(&self, caller: Caller<'_>, item: &Value, field: &str) -> Option<Project> {
+        let Carried::Project(id) = project_in(item) else {
+            return None;
+        };
+        Some(Project {
+            id: Some(id),
+            name: item.get(field)?.as_str()?.to_owned(),
+            created: self.created.by(caller.account, caller.plugin, id),
+        })
+    }
+
+    /// Remembers what the answer says of names, and of what belongs to which project.
+    fn learn(
+        &self,
+        caller: Caller<'_>,
+        operation: &Operation,
+        touched: &Touched,
+        body: &Value,
+    ) -> Learned {
+        let (account, begun) = (caller.account, touched.check.begun);
+        let project = touched.project.as_ref().map(|(project, _)| *project);
+        let parts = [Some(body), selected(operation, body)];
+        let items = LISTS.iter().filter_map(|list| body.get(list)?.as_array());
+        for part in parts.into_iter().flatten().chain(items.flatten()) {
+            self.learn_children(account, part, project);
+        }
+        let projects = body.get("projects").and_then(Value::as_array);
+        for item in projects.into_iter().flatten() {
+            if let Some(Project {
+                id: Some(id), name, ..
+            }) = self.named_project(caller, item, "name")
+            {
+                self.projects.learn(account, id, &name, begun);
+            }
+        }
+        let mut learned = Learned::default();
+        let new = touched.facts.first().map(|facts| &facts.resource);
+        if let Some(Resource::Project(Project { id: None, .. })) = new
+            && let Some(Carried::Project(created)) = selected(operation, body).map(project_in)
+        {
+            self.created.remember(account, caller.plugin, created);
+            learned.created = Some(created);
+        }
+        let compile = body.get("compileId").and_then(Value::as_str);
+        if let (Some(project), Some(compile)) = (project, compile)
+            && operation.access == Access::Write
+        {
+            learned.compile = Some((project, compile.to_owned()));
+        }
+        if let Some(objects) = &touched.check.objects
+            && unlisted::downloads(operation)
+            && let Some(job) = body.get("jobId").and_then(Value::as_str)
+        {
+            self.jobs
+                .remember(account, caller.plugin, job, objects.clone());
+        }
+        learned
+    }
+
+    /// What a part of an answer says of itself. Where it does not say its project, it is the one
+    /// that was asked about.
+    fn learn_children(&self, account: &str, part: &Value, asked: Option<u32>) {
+        let project = match project_in(part) {
+            Carried::Project(project) => Some(project),
+            Carried::Nothing => asked,
+            Carried::Other => None,
+        };
+        let Some(project) = project else {
+            return;
+        };
+        for child in Child::ALL {
+            if let Some(id) = part.get(child.field()).and_then(Value::as_str) {
+                self.children.learn(account, child, id, project);
+            }
+        }
+    }
+
+    /// Leaves the items of a listing that the caller may see.
+    async fn filter(
+        &self,
+        caller: Caller<'_>,
+        operation: &Operation,
+        touched: &Touched,
+        body: &mut Value,
+        allowed: Allowed<'_>,
+    ) -> Result<(), ScopeError> {
+        let context = &touched.check.context;
+        let decide = |resource: Resource| {
+            allowed(&Facts {
+                resource,
+                context: context.clone(),
+            })
+        };
+        let by_path = |selector: &Selector| matches!(selector, Selector::ObjectPath(_));
+        if operation.selectors.iter().any(by_path) {
+            let organization = context.organization.as_deref().unwrap_or_default();
+            filter_objects(body, &|key| decide(object(organization, key)));
+            return Ok(());
+        }
+        if unlisted::lists_projects(operation) {
+            keep_in(body, "projects", &|item| {
+                let project = self.named_project(caller, item, "name");
+                project.is_some_and(|project| decide(Resource::Project(project)))
+            });
+            return Ok(());
+        }
+        let list = operation.answer;
+        let projects = self.projects_of(caller, body.get(list)).await?;
+        let visible: BTreeSet<u32> = projects
+            .into_iter()
+            .filter_map(|project| {
+                let id = project.id?;
+                decide(Resource::Project(project)).then_some(id)
+            })
+            .collect();
+        keep_in(
+            body,
+            list,
+            &|item| matches!(project_in(item), Carried::Project(id) if visible.contains(&id)),
+        );
+        Ok(())
+    }
+
+    /// The projects that the items of a list are of, as far as they can be resolved.
+    async fn projects_of(
+        &self,
+        caller: Caller<'_>,
+        list: Option<&Value>,
+    ) -> Result<Vec<Project>, ScopeError> {
+        let items = list.and_then(Value::as_array).into_iter().flatten();
+        let ids: BTreeSet<u32> = items
+            .filter_map(|item| match project_in(item) {
+                Carried::Project(id) => Some(id),
+                _ => None,
+            })
+            .collect();
+        let unknown = |id: &&u32| self.projects.cached(caller.account, **id).is_none();
+        if ids.iter().filter(unknown).count() > FEW {
+            self.read_all_names(caller).await?;
+        }
+        let mut projects = Vec::new();
+        for id in ids {
+            match self.projects.name(caller.reader, caller.account, id).await {
+                Ok(name) => projects.push(Project {
+                    id: Some(id),
+                    name,
+                    created: self.created.by(caller.account, caller.plugin, id),
+                }),
+                Err(ScopeError::Denied(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(projects)
+    }
+
+    async fn read_all_names(&self, caller: Caller<'_>) -> Result<(), ScopeError> {
+        let begun = tokio::time::Instant::now();
+        let list = "projects/list-projects";
+        let answer = read(caller.reader, list, Map::new(), "the list of projects").await?;
+        let projects = answer.get("projects").and_then(Value::as_array);
+        for item in projects.into_iter().flatten() {
+            if let Some(Project {
+                id: Some(id), name, ..
+            }) = self.named_project(caller, item, "name")
+            {
+                self.projects.learn(caller.account, id, &name, begun);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Withholds an answer about another project, and drops the items of one.
+fn of_one_project(
+    operation: &Operation,
+    touched: &Touched,
+    project: u32,
+    body: &mut Value,
+) -> Result<(), ScopeError> {
+    let withheld = || {
+        ScopeError::Denied(format!(
+            "the answer of `{}` is not about project {project} as far as can be seen; it is withheld",
+            operation.name
+        ))
+    };
+    let part = selected(operation, body).filter(|part| part.is_object());
+    let carried = [Some(project_in(body)), part.map(project_in)];
+    let mut carried = carried.into_iter().flatten();
+    if carried.any(|it| !matches!(it, Carried::Nothing) && it != Carried::Project(project)) {
+        return Err(withheld());
+    }
+    if let Some((child, id)) = &touched.check.unverified {
+        let says_so = |part: &Value| {
+            project_in(part) == Carried::Project(project)
+                && part.get(child.field()).and_then(Value::as_str) == Some(id)
+        };
+        if !part.is_some_and(says_so) {
+            return Err(withheld());
+        }
+    }
+    let of_it = |item: &Value| match project_in(item) {
+        Carried::Nothing => true,
+        carried => carried == Carried::Project(project),
+    };
+    for list in LISTS {
+        if body.get(list).is_some_and(Value::is_array)
+            && keep_in(body, list, &of_it) == Kept::NoneOfSome
+        {
+            return Err(withheld());
+        }
+    }
+    Ok(())
+}
+
+/// The part of an answer that the contract returns.
+fn selected<'a>(operation: &Operation, body: &'a Value) -> Option<&'a Value> {
+    operation.answer_path().try_fold(body, |value, step| {
+        step.parse::<usize>()
+            .map_or_else(|_| value.get(step), |at| value.get(at))
+    })
+}
+
+/// An answer about another download than the one that was asked about is withheld.
+fn check_job(touched: &Touched, operation: &Operation, body: &Value) -> Result<(), ScopeError> {
+    let Some(asked) = &touched.check.job else {
+        return Ok(());
+    };
+    match body.get("jobId") {
+        None | Some(Value::Null) => Ok(()),
+        Some(answered) if answered.as_str() == Some(asked) => Ok(()),
+        Some(_) => Err(ScopeError::Denied(format!(
+            "the answer of `{}` is about another download; it is withheld",
+            operation.name
+        ))),
+    }
+}
+
+/// What is left of a list.
+#[derive(Debug, PartialEq, Eq)]
+enum Kept {
+    All,
+    Some,
+    /// There was something, and nothing is left.
+    NoneOfSome,
+}
+
+/// Leaves the items that may be seen. What should be a list and is none becomes an empty one.
+fn keep(list: &mut Value, may_see: &dyn Fn(&Value) -> bool) -> Kept {
+    let Value::Array(items) = list else {
+        if !list.is_null() {
+            *list = Value::Array(Vec::new());
+        }
+        return Kept::All;
+    };
+    let before = items.len();
+    items.retain(may_see);
+    match items.len() {
+        after if after == before => Kept::All,
+        0 => Kept::NoneOfSome,
+        _ => Kept::Some,
+    }
+}
+
+/// The same in an answer, with the counts beside the list.
+fn keep_in(body: &mut Value, list: &str, may_see: &dyn Fn(&Value) -> bool) -> Kept {
+    let Value::Object(fields) = body else {
+        *body = Value::Object(Map::new());
+        return Kept::All;
+    };
+    let Some(items) = fields.get_mut(list) else {
+        return Kept::All;
+    };
+    let kept = keep(items, may_see);
+    if kept != Kept::All {
+        let left = items.as_array().map_or(0, Vec::len);
+        for count in COUNTS {
+            if let Some(count) = fields.get_mut(count) {
+                *count = Value::from(left);
+            }
+        }
+    }
+    kept
+}
+
+/// Leaves the entries of a folder that may be seen; a folder counts as `KEY/`. Keys lose the slash
+/// that some answers begin them with, so that they are keys that can be asked for. How full the
+/// whole store is, only who may see all of it learns.
+fn filter_objects(body: &mut Value, may_see: &dyn Fn(&str) -> bool) {
+    let entries = body.get_mut("objects").and_then(Value::as_array_mut);
+    for entry in entries.into_iter().flatten() {
+        if let Some(Value::String(key)) = entry.get_mut("key") {
+            *key = key.trim_start_matches('/').to_owned();
+        }
+    }
+    keep_in(body, "objects", &|entry| {
+        let folder = entry.get("folder").and_then(Value::as_bool) == Some(true);
+        match entry.get("key").and_then(Value::as_str) {
+            Some(key) if folder => may_see(&format!("{}/", key.trim_end_matches('/'))),
+            Some(key) => may_see(key),
+            None => false,
+        }
+    });
+    if !may_see("")
+        && let Value::Object(fields) = body
+    {
+        fields.remove("objectStorageUsed");
+        fields.remove("objectStorageUsedHuman");
+    }
+}

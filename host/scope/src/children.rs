@@ -1,0 +1,151 @@
+//! Which project a backtest, an optimisation, a compile job or a deployment belongs to.
+//!
+//! That never changes, so what is known is kept until it has to make room. It comes from answers
+//! that carry the id of the project, and from answers to calls that could only be about one.
+
+use qchost_catalog::Selector;
+use serde_json::{Map, Value};
+
+use crate::cache::PerAccount;
+use crate::error::{ScopeError, shown};
+use crate::reads::{Carried, Reader, project_in, read, unresolved};
+
+const MOST: usize = 50_000;
+
+/// What belongs to a project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Child {
+    /// A backtest.
+    Backtest,
+    /// An optimisation.
+    Optimization,
+    /// A compile job.
+    Compile,
+    /// A live deployment.
+    Deployment,
+}
+
+impl Child {
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Backtest,
+        Self::Optimization,
+        Self::Compile,
+        Self::Deployment,
+    ];
+
+    /// The child that a selector is about, and its argument.
+    pub(crate) fn selected(selector: &Selector) -> Option<(Self, &'static str)> {
+        match selector {
+            Selector::Backtest(name) => Some((Self::Backtest, name)),
+            Selector::Optimization(name) => Some((Self::Optimization, name)),
+            Selector::Compile(name) => Some((Self::Compile, name)),
+            Selector::Deployment(name) => Some((Self::Deployment, name)),
+            _ => None,
+        }
+    }
+
+    /// The field in answers that holds its id.
+    pub(crate) fn field(self) -> &'static str {
+        match self {
+            Self::Backtest => "backtestId",
+            Self::Optimization => "optimizationId",
+            Self::Compile => "compileId",
+            Self::Deployment => "deployId",
+        }
+    }
+
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Backtest => "backtest",
+            Self::Optimization => "optimisation",
+            Self::Compile => "compile job",
+            Self::Deployment => "deployment",
+        }
+    }
+
+    /// The read whose answer says what project it belongs to, and the part of the answer.
+    fn read(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Backtest => ("backtests/read-backtest", "backtest"),
+            Self::Optimization => ("optimizations/read-optimization", "optimization"),
+            Self::Compile => ("compile/read-compile", ""),
+            Self::Deployment => ("live/list-live-algorithms", "live"),
+        }
+    }
+}
+
+/// Projects by account and child.
+pub(crate) struct Children(PerAccount<(Child, String), u32>);
+
+impl Children {
+    pub(crate) fn new() -> Self {
+        Self(PerAccount::new(MOST))
+    }
+
+    pub(crate) fn learn(&self, account: &str, child: Child, id: &str, project: u32) {
+        self.0
+            .with(account, |known| known.put((child, id.to_owned()), project));
+    }
+
+    pub(crate) fn cached(&self, account: &str, child: Child, id: &str) -> Option<u32> {
+        self.0
+            .with(account, |known| known.get(&(child, id.to_owned())).copied())
+    }
+
+    /// The project that a child belongs to. `project` is the one that the caller says.
+    pub(crate) async fn project(
+        &self,
+        reader: &dyn Reader,
+        account: &str,
+        child: Child,
+        id: &str,
+        project: Option<u32>,
+    ) -> Result<u32, ScopeError> {
+        if let Some(project) = self.cached(account, child, id) {
+            return Ok(project);
+        }
+        let found = read_project(reader, child, id, project).await?;
+        self.learn(account, child, id, found);
+        Ok(found)
+    }
+}
+
+async fn read_project(
+    reader: &dyn Reader,
+    child: Child,
+    id: &str,
+    project: Option<u32>,
+) -> Result<u32, ScopeError> {
+    let what = format!("{} {}", child.word(), shown(id));
+    let (operation, part) = child.read();
+    let mut arguments = Map::new();
+    if let Some(project) = project {
+        arguments.insert("projectId".to_owned(), Value::from(project));
+    }
+    if child != Child::Deployment {
+        arguments.insert(child.field().to_owned(), Value::from(id));
+    }
+    let answer = read(reader, operation, arguments, &what).await?;
+    let found = match part {
+        "" => Some(&answer),
+        part => answer.get(part),
+    };
+    let is_it = |value: &&Value| value.get(child.field()).and_then(Value::as_str) == Some(id);
+    let found = match found {
+        Some(Value::Array(items)) => items.iter().find(is_it),
+        found => found.filter(is_it),
+    };
+    match found.map(project_in) {
+        Some(Carried::Project(project)) => Ok(project),
+        _ => Err(unresolved(&what)),
+    }
+}
+
+/// The denial of a child under another project's id.
+pub(crate) fn elsewhere(child: Child, id: &str, project: u32) -> ScopeError {
+    ScopeError::Denied(format!(
+        "{} {} does not belong to project {project}; nothing was sent",
+        child.word(),
+        shown(id)
+    ))
+}

@@ -1,0 +1,60 @@
+//! Downloads of objects that a plugin began: which objects a job's id stands for.
+//!
+//! Invariant: a job counts only for the plugin that began it, with the keys that were decided about
+//! then, and for an hour.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::cache::PerAccount;
+use crate::error::{ScopeError, shown};
+
+const KEPT: Duration = Duration::from_secs(3_600);
+const MOST: usize = 10_000;
+
+/// Keys of one organisation's store.
+#[derive(Debug, Clone)]
+pub(crate) struct Objects {
+    pub(crate) organization: String,
+    pub(crate) keys: Vec<String>,
+}
+
+/// Downloads by account, plugin and job.
+pub(crate) struct Jobs(PerAccount<(String, String), (Objects, Instant)>);
+
+impl Jobs {
+    pub(crate) fn new() -> Self {
+        Self(PerAccount::new(MOST))
+    }
+
+    pub(crate) fn remember(&self, account: &str, plugin: &str, job: &str, objects: Objects) {
+        let key = (plugin.to_owned(), job.to_owned());
+        self.0
+            .with(account, |jobs| jobs.put(key, (objects, Instant::now())));
+    }
+
+    /// What the job stands for.
+    pub(crate) fn objects(
+        &self,
+        account: &str,
+        plugin: &str,
+        job: &str,
+        organization: &str,
+    ) -> Result<Objects, ScopeError> {
+        let key = (plugin.to_owned(), job.to_owned());
+        let known = self.0.with(account, |jobs| jobs.get(&key).cloned());
+        known
+            .filter(|(objects, begun)| {
+                begun.elapsed() <= KEPT && objects.organization == organization
+            })
+            .map(|(objects, _)| objects)
+            .ok_or_else(|| {
+                ScopeError::Denied(format!(
+                    "download {} was not begun by this plugin in the last hour; begin one with \
+                     `object-store/read-object-store-file-job-id`",
+                    shown(job)
+                ))
+            })
+    }
+}

@@ -1,0 +1,370 @@
+//! Which files a patch touches.
+//!
+//! How the cloud reads a patch is not published, and tools differ: in what ends a line, where a
+//! name with white space ends, whether the counts of a hunk are believed. So this finds every file
+//! that any of them would find, and may find more than there are; a patch of which that cannot be
+//! said is refused.
+
+use std::collections::BTreeSet;
+
+use crate::error::{ScopeError, shown};
+use crate::names;
+
+/// Files in one patch.
+const MOST: usize = 500;
+const NOTHING: &str = "/dev/null";
+
+/// The files that `patch` names; at least one. `argument` is the argument that holds the patch.
+pub(crate) fn files(argument: &str, patch: &str) -> Result<BTreeSet<String>, ScopeError> {
+    let invalid = |why: &str| ScopeError::Invalid(format!("`{argument}`: {why}"));
+    let mut found = Found::default();
+    let patch = patch.replace("\r\n", "\n");
+    let lines: Vec<&str> = patch
+        .split('\n')
+        .map(|line| line.trim_end_matches('\r'))
+        .collect();
+    found.scan(&lines).map_err(|why| invalid(&why))?;
+    if patch.contains(other_break) {
+        let lines: Vec<&str> = patch
+            .split(['\n'])
+            .flat_map(|l| l.split(other_break))
+            .collect();
+        found.scan(&lines).map_err(|why| invalid(&why))?;
+    }
+    if found.0.is_empty() {
+        return Err(invalid(
+            "it names no file; write a unified diff with `diff --git`, `---` and `+++` lines",
+        ));
+    }
+    if found.0.len() > MOST {
+        return Err(invalid("it names more than 500 files"));
+    }
+    for name in &found.0 {
+        names::path(argument, name)?;
+    }
+    Ok(found.0)
+}
+
+/// What ends a line for some languages, besides the line feed.
+fn other_break(character: char) -> bool {
+    matches!(
+        character,
+        '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+    )
+}
+
+#[derive(Default)]
+struct Found(BTreeSet<String>);
+
+impl Found {
+    fn scan(&mut self, lines: &[&str]) -> Result<(), String> {
+        let mut hunk = Hunk::default();
+        let mut paired = false;
+        for (at, line) in lines.iter().enumerate() {
+            // No line of a hunk begins with a letter or a star: these are headers wherever they are.
+            if let Some(names) = line.strip_prefix("diff --git ") {
+                self.git_header(names)?;
+            } else if let Some(name) = moved(line) {
+                self.readings(name)?;
+            } else if line.starts_with("Index: ") || line.starts_with("*** ") {
+                return Err("it is not in unified format, as `git diff` writes it".to_owned());
+            }
+            let old = line.strip_prefix("--- ");
+            let new = line.strip_prefix("+++ ");
+            let mut after = lines.iter().skip(at.saturating_add(1));
+            let next = after.find(|line| !line.is_empty());
+            let follows = next.and_then(|line| line.strip_prefix("+++ "));
+            let inside = hunk.takes(line);
+            match (old, new) {
+                // A pair is a header even where a hunk says that it goes on.
+                (Some(old), _) if follows.is_some() => {
+                    self.pair(old, follows.unwrap_or_default())?;
+                    paired = true;
+                }
+                (None, Some(_)) if paired => paired = false,
+                (Some(name), _) | (None, Some(name)) if !inside => {
+                    self.pair(name, NOTHING)?;
+                    self.pair(NOTHING, name)?;
+                    self.readings(until_tab(name))?;
+                }
+                _ => {}
+            }
+            hunk.begin(line);
+        }
+        Ok(())
+    }
+
+    /// The names before and after, without the `a/` and `b/` of git.
+    fn pair(&mut self, old: &str, new: &str) -> Result<(), String> {
+        let (old, new) = (until_tab(old), until_tab(new));
+        let stripped = |name: &str, prefix: &str| name.strip_prefix(prefix).map(str::to_owned);
+        match (stripped(old, "a/"), stripped(new, "b/")) {
+            (Some(old), Some(new)) => {
+                self.readings(&old)?;
+                self.readings(&new)
+            }
+            (Some(old), None) if new == NOTHING => self.readings(&old),
+            (None, Some(new)) if old == NOTHING => self.readings(&new),
+            (old_stripped, new_stripped) => {
+                for name in [
+                    Some(old.to_owned()),
+                    Some(new.to_owned()),
+                    old_stripped,
+                    new_stripped,
+                ]
+                .into_iter()
+                .flatten()
+                {
+                    self.readings(&name)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// `a/NAME b/NAME`. Names with spaces are told apart by being the same.
+    fn git_header(&mut self, names: &str) -> Result<(), String> {
+        let spaces = names.match_indices(' ');
+        let splits: Vec<(&str, &str)> = spaces
+            .filter_map(|(at, _)| {
+                let (old, new) = names.split_at_checked(at)?;
+                Some((old, new.strip_prefix(' ')?))
+            })
+            .collect();
+        let same = |(old, new): &&(&str, &str)| {
+            let stripped = old.strip_prefix("a/").zip(new.strip_prefix("b/"));
+            old == new || stripped.is_some_and(|(old, new)| old == new)
+        };
+        let mut halves: Vec<_> = splits.iter().filter(same).collect();
+        if halves.is_empty()
+            && let [only] = splits.as_slice()
+        {
+            halves.push(only);
+        }
+        if halves.is_empty() {
+            return Err(format!(
+                "the names in `diff --git {}` cannot be told apart",
+                shown(names)
+            ));
+        }
+        for (old, new) in halves {
+            self.pair(old, new)?;
+        }
+        Ok(())
+    }
+
+    /// A name as it is and, since some tools end it there, up to its first white space.
+    fn readings(&mut self, name: &str) -> Result<(), String> {
+        if name.starts_with('"') {
+            return Err("it has a name in quotation marks; only plain names are read".to_owned());
+        }
+        if name != NOTHING {
+            self.0.insert(name.to_owned());
+        }
+        if let Some((first, _)) = name.split_once(char::is_whitespace) {
+            self.0.insert(first.to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// The name in a line of git's that moves or copies a file; it has no prefix.
+fn moved(line: &str) -> Option<&str> {
+    ["rename from ", "rename to ", "copy from ", "copy to "]
+        .into_iter()
+        .find_map(|start| line.strip_prefix(start))
+}
+
+/// What follows a tab is a time.
+fn until_tab(name: &str) -> &str {
+    name.split('\t').next().unwrap_or(name)
+}
+
+/// How many lines of a hunk are still to come, by its header.
+#[derive(Default)]
+struct Hunk {
+    old: u64,
+    new: u64,
+}
+
+impl Hunk {
+    /// Whether a line belongs to the hunk.
+    fn takes(&mut self, line: &str) -> bool {
+        if self.old == 0 && self.new == 0 {
+            return false;
+        }
+        match line.chars().next() {
+            None | Some(' ') => {
+                self.old = self.old.saturating_sub(1);
+                self.new = self.new.saturating_sub(1);
+            }
+            Some('-') => self.old = self.old.saturating_sub(1),
+            Some('+') => self.new = self.new.saturating_sub(1),
+            Some('\\') => {}
+            Some(_) => {
+                *self = Self::default();
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Reads `@@ -1,3 +1,4 @@`; a count that is left out is 1.
+    fn begin(&mut self, line: &str) {
+        let Some(ranges) = line.strip_prefix("@@ -") else {
+            return;
+        };
+        let count = |range: Option<&str>| -> u64 {
+            let counted = range.and_then(|range| range.split_once(','));
+            counted.map_or(1, |(_, count)| count.parse().unwrap_or(0))
+        };
+        let mut ranges = ranges.split(' ');
+        self.old = count(ranges.next());
+        self.new = count(ranges.next());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn named(patch: &str) -> Vec<String> {
+        files("patch", patch).unwrap().into_iter().collect()
+    }
+
+    const GIT: &str = "diff --git a/main.py b/main.py\nindex 5a38b08..72c8d1e 100644\n--- a/main.py\n+++ b/main.py\n@@ -2,4 +2,4 @@\n from AlgorithmImports import *\n # endregion\n\n-a = 1\n+a = 2\n";
+
+    #[test]
+    fn every_file_is_found() {
+        for (patch, expected) in [
+            (GIT.to_owned(), vec!["main.py"]),
+            (GIT.replace('\n', "\r\n"), vec!["main.py"]),
+            (
+                "--- main.py\n+++ main.py\n@@ -1 +1 @@\n-a\n+b\n".to_owned(),
+                vec!["main.py"],
+            ),
+            (
+                "--- a/x.py\t2024-01-01\n+++ b/x.py\t2024-01-02\n@@ -1 +1 @@\n-a\n+b\n".to_owned(),
+                vec!["x.py"],
+            ),
+            (
+                "--- a/x.py\n+++ /dev/null\n@@ -1 +0,0 @@\n-a\n".to_owned(),
+                vec!["x.py"],
+            ),
+            (
+                "--- /dev/null\n+++ b/lib/y.py\n@@ -0,0 +1 @@\n+a\n".to_owned(),
+                vec!["lib/y.py"],
+            ),
+            (
+                "diff --git a/x b/y\nsimilarity index 100%\nrename from x\nrename to y\n"
+                    .to_owned(),
+                vec!["x", "y"],
+            ),
+            (
+                "diff --git a/x b/z\ncopy from x\ncopy to z\n".to_owned(),
+                vec!["x", "z"],
+            ),
+            (
+                "diff --git a/x b/x\nold mode 100644\nnew mode 100755\n".to_owned(),
+                vec!["x"],
+            ),
+            (
+                "diff --git x x\ndeleted file mode 100644\n".to_owned(),
+                vec!["x"],
+            ),
+            // Only one has git's prefix: it may be a folder.
+            (
+                "--- a/x\n+++ x\n@@ -1 +1 @@\n-a\n+b\n".to_owned(),
+                vec!["a/x", "x"],
+            ),
+            // Some tools end a name at white space.
+            (
+                "--- a/main.py x.md\n+++ b/main.py x.md\n@@ -1 +1 @@\n-a\n+b\n".to_owned(),
+                vec!["main.py", "main.py x.md"],
+            ),
+            // Half a header.
+            (
+                "+++ b/x\n@@ -1 +1 @@\n-a\n+b\n".to_owned(),
+                vec!["b/x", "x"],
+            ),
+        ] {
+            assert_eq!(named(&patch), expected, "{patch}");
+        }
+    }
+
+    #[test]
+    fn a_second_file_cannot_hide() {
+        let evil = "--- a/evil.py\n+++ b/evil.py\n@@ -1 +1 @@\n-a\n+b\n";
+        for patch in [
+            format!("{GIT}{evil}"),
+            // In a hunk whose header claims more lines than it has.
+            format!("{}{evil}", GIT.replace("-2,4 +2,4", "-2,40 +2,40")),
+            // After the line breaks of other languages.
+            GIT.replace(
+                "+a = 2\n",
+                &format!("+a = 2\u{2028}{}", evil.replace('\n', "\u{2028}")),
+            ),
+            GIT.replace("+a = 2\n", &format!("+a = 2\r{}", evil.replace('\n', "\r"))),
+            format!("{GIT}{}", evil.replace('\n', "\r\r\n")),
+            format!("{GIT}rename to evil.py\n"),
+            format!("{GIT}diff --git a/evil.py b/evil.py\n"),
+            format!("{GIT}+++ evil.py\n"),
+        ] {
+            assert!(named(&patch).contains(&"evil.py".to_owned()), "{patch}");
+        }
+    }
+
+    #[test]
+    fn what_a_hunk_changes_is_no_file() {
+        let patch = "--- a/x.sql\n+++ b/x.sql\n@@ -1,2 +1,2 @@\n --- kept\n--- dropped comment\n+++ counter\n@@ -9 +9 @@\n-a\n+b\n";
+        // A dropped line next to an added one looks like a header to a tool that counts nothing.
+        assert!(named(patch).contains(&"x.sql".to_owned()));
+        let patch = "--- a/x.sql\n+++ b/x.sql\n@@ -1,2 +1,1 @@\n a\n--- dropped comment\n";
+        assert_eq!(named(patch), ["x.sql"]);
+        let patch = "--- a/x.c\n+++ b/x.c\n@@ -1 +1,2 @@\n a\n+++ i;\n";
+        assert_eq!(named(patch), ["x.c"]);
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_refused() {
+        for (patch, why) in [
+            ("", "names no file"),
+            ("just words\n", "names no file"),
+            ("@@ -1 +1 @@\n-a\n+b\n", "names no file"),
+            (
+                "--- a/../../secret\n+++ b/../../secret\n",
+                "empty, `.` or `..`",
+            ),
+            ("--- /etc/passwd\n+++ /etc/passwd\n", "begins with `/`"),
+            ("--- a/x\\y\n+++ b/x\\y\n", "backslash"),
+            ("--- \"a/x\\ty\"\n+++ \"b/x\\ty\"\n", "quotation marks"),
+            ("diff --git a/x y b/z w\n", "told apart"),
+            ("Index: x\n--- x\n+++ x\n", "unified format"),
+            ("*** x\n--- y\n", "unified format"),
+            ("--- /dev/null\n+++ /dev/null\n", "names no file"),
+        ] {
+            let error = files("patch", patch).unwrap_err().to_string();
+            assert!(error.contains(why), "{patch:?}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_patch_breaks_it(patch in "(diff --git |--- |\\+\\+\\+ |rename from |@@ -1,9 \\+1 @@|a/|b/|x|y| |\n|\r|\t|\"|/dev/null){0,40}") {
+            if let Ok(names) = files("patch", &patch) {
+                prop_assert!(!names.is_empty());
+            }
+        }
+
+        /// Whatever stands around it, the file that a well-formed part changes is found.
+        #[test]
+        fn a_part_is_found_in_any_company(before in "[-+ @a-z\n]{0,60}", name in "[a-z]{1,8}\\.py") {
+            let patch = format!("{before}\n--- a/{name}\n+++ b/{name}\n@@ -1 +1 @@\n-a\n+b\n");
+            if let Ok(names) = files("patch", &patch) {
+                prop_assert!(names.contains(&name), "{names:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What projects are called, by what the account says.
+//!
+//! Invariant: a name is believed for at most 60 seconds from the moment it was asked for, and not
+//! at all after this host changed the project. Callers that want the same name at the same time
+//! share one read.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use crate::cache::PerAccount;
+use crate::error::ScopeError;
+use crate::reads::{Carried, Reader, project_in, read, unresolved};
+
+const BELIEVED: Duration = Duration::from_secs(60);
+const MOST: usize = 10_000;
+
+/// The names by account and project id.
+pub(crate) struct Projects(PerAccount<u32, Arc<Entry>>);
+
+#[derive(Default)]
+struct Entry {
+    known: Mutex<Known>,
+    /// Held by whoever reads the name.
+    flight: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// The name, and when it was asked for.
+    name: Option<(String, Instant)>,
+    /// Why there was none, and when that was learned: for those that waited meanwhile.
+    failure: Option<(ScopeError, Instant)>,
+}
+
+impl Entry {
+    fn name(&self) -> Option<String> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = |(_, asked): &&(String, Instant)| asked.elapsed() <= BELIEVED;
+        known
+            .name
+            .as_ref()
+            .filter(fresh)
+            .map(|(name, _)| name.clone())
+    }
+
+    fn failure_since(&self, begun: Instant) -> Option<ScopeError> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let failure = known.failure.as_ref();
+        failure
+            .filter(|(_, learned)| *learned >= begun)
+            .map(|(failure, _)| failure.clone())
+    }
+
+    fn learn(&self, name: &str, asked: Instant) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.name.as_ref().is_none_or(|(_, other)| *other <= asked) {
+            known.name = Some((name.to_owned(), asked));
+        }
+    }
+
+    fn fail(&self, failure: &ScopeError) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.failure = Some((failure.clone(), Instant::now()));
+    }
+}
+
+impl Projects {
+    pub(crate) fn new() -> Self {
+        Self(PerAccount::new(MOST))
+    }
+
+    fn entry(&self, account: &str, project: u32) -> Arc<Entry> {
+        self.0.with(account, |entries| {
+            Arc::clone(entries.get_or_insert(project, Arc::default))
+        })
+    }
+
+    /// The name if it is known and still believed.
+    pub(crate) fn cached(&self, account: &str, project: u32) -> Option<String> {
+        let entry = self
+            .0
+            .with(account, |entries| entries.get(&project).map(Arc::clone));
+        entry?.name()
+    }
+
+    /// The name, read from the account if it is not known.
+    pub(crate) async fn name(
+        &self,
+        reader: &dyn Reader,
+        account: &str,
+        project: u32,
+    ) -> Result<String, ScopeError> {
+        let entry = self.entry(account, project);
+        if let Some(name) = entry.name() {
+            return Ok(name);
+        }
+        let begun = Instant::now();
+        let _flight = entry.flight.lock().await;
+        if let Some(name) = entry.name() {
+            return Ok(name);
+        }
+        if let Some(failure) = entry.failure_since(begun) {
+            return Err(failure);
+        }
+        let asked = Instant::now();
+        let name = read_name(reader, project).await;
+        match &name {
+            Ok(name) => entry.learn(name, asked),
+            Err(failure) => entry.fail(failure),
+        }
+        name
+    }
+
+    /// The name as it is now: for what cannot be undone, a minute is long and so is somebody
+    /// else's read.
+    pub(crate) async fn name_now(
+        &self,
+        reader: &dyn Reader,
+        account: &str,
+        project: u32,
+    ) -> Result<String, ScopeError> {
+        let asked = Instant::now();
+        let name = read_name(reader, project).await?;
+        self.learn(account, project, &name, asked);
+        Ok(name)
+    }
+
+    /// Takes over a name from an answer to a call that began at `asked`.
+    pub(crate) fn learn(&self, account: &str, project: u32, name: &str, asked: Instant) {
+        self.entry(account, project).learn(name, asked);
+    }
+
+    /// The project changes or is gone. A read that is under way ends in what is forgotten here.
+    pub(crate) fn forget(&self, account: &str, project: u32) {
+        self.0.with(account, |entries| entries.pop(&project));
+    }
+}
+
+async fn read_name(reader: &dyn Reader, project: u32) -> Result<String, ScopeError> {
+    let what = format!("project {project}");
+    let arguments = Map::from_iter([("projectId".to_owned(), Value::from(project))]);
+    let answer = read(reader, "projects/read-project", arguments, &what).await?;
+    let projects = answer.get("projects").and_then(Value::as_array);
+    match projects.map(Vec::as_slice) {
+        Some([only]) if project_in(only) == Carried::Project(project) => only
+            .get("name")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+            .ok_or_else(|| unresolved(&what)),
+        _ => Err(unresolved(&what)),
+    }
+}

@@ -1,0 +1,446 @@
+//! The resolver: from a call's arguments to what it touches.
+//!
+//! What is said here of an operation is said by its selectors. The reads that it takes are the
+//! name of the project (cached), the project of a backtest and its like (cached), and where the
+//! price of being wrong is high, more: the deployment that a command goes to, the host's own
+//! estimate of an optimisation, whether a key of the Object Store is a folder.
+
+use std::collections::BTreeMap;
+
+use qchost_catalog::shape::Type;
+use qchost_catalog::{Access, Operation};
+use qchost_policy::{Context, Facts, Project, Resource, Usd};
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use crate::arguments::Arguments;
+use crate::children::{Child, Children, elsewhere};
+use crate::created::Created;
+use crate::error::ScopeError;
+use crate::jobs::{Jobs, Objects};
+use crate::live::{self, LiveProfile};
+use crate::projects::Projects;
+use crate::reads::{Reader, read};
+use crate::selection::Selection;
+use crate::{cost, names, unlisted};
+
+/// What a call touches: what has to be decided, and what its answer is checked for.
+#[derive(Debug, Clone)]
+pub struct Touched {
+    /// What has to be allowed, all of it; at least one.
+    pub facts: Vec<Facts>,
+    /// The project, by id and name.
+    pub project: Option<(u32, String)>,
+    /// What it costs, as far as that is known.
+    pub cost: Option<Usd>,
+    /// Whether it asks for everything of a kind: then each item of the answer is decided about.
+    pub listing: bool,
+    pub(crate) check: Check,
+}
+
+/// What an answer is checked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Check {
+    /// When the call was looked at: no earlier than this, the answer was true.
+    pub(crate) begun: Instant,
+    /// The context without what differs between the facts.
+    pub(crate) context: Context,
+    /// What nobody knows the project of until the answer says it.
+    pub(crate) unverified: Option<(Child, String)>,
+    /// The objects of a download.
+    pub(crate) objects: Option<Objects>,
+    /// The download that is asked about.
+    pub(crate) job: Option<String>,
+}
+
+/// Resolves calls, and remembers what it learned by it.
+pub struct Scope {
+    pub(crate) projects: Projects,
+    pub(crate) children: Children,
+    pub(crate) jobs: Jobs,
+    pub(crate) created: Created,
+    live_profile: LiveProfile,
+    node_prices: BTreeMap<String, Usd>,
+}
+
+impl std::fmt::Debug for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scope")
+            .field("node_prices", &self.node_prices)
+            .finish_non_exhaustive()
+    }
+}
+
+/// On whose behalf something is resolved.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller<'a> {
+    pub(crate) reader: &'a dyn Reader,
+    pub(crate) account: &'a str,
+    pub(crate) plugin: &'a str,
+}
+
+impl Scope {
+    /// `live_profile` says of a brokerage or data-provider profile whether it is live, and nothing
+    /// of one that is not configured. `node_prices` are US dollars for an hour of one node, by node
+    /// type: `O2-8`.
+    #[must_use]
+    pub fn new(
+        live_profile: Box<dyn Fn(&str) -> Option<bool> + Send + Sync>,
+        node_prices: BTreeMap<String, Usd>,
+    ) -> Self {
+        Self {
+            projects: Projects::new(),
+            children: Children::new(),
+            jobs: Jobs::new(),
+            created: Created::default(),
+            live_profile,
+            node_prices,
+        }
+    }
+
+    /// Takes over that a plugin made a project, as the ledger remembers it.
+    pub fn remember_created(&self, account: &str, plugin: &str, project: u32) {
+        self.created.remember(account, plugin, project);
+    }
+
+    /// Takes over which project something belongs to, as the ledger remembers it of compile jobs:
+    /// what is known need not be read.
+    pub fn remember_child(&self, account: &str, child: Child, id: &str, project: u32) {
+        self.children.learn(account, child, id, project);
+    }
+
+    /// What a project is called, if that is known and no older than a minute.
+    #[must_use]
+    pub fn project_name_cached(&self, account: &str, project: u32) -> Option<String> {
+        self.projects.cached(account, project)
+    }
+
+    /// A tool that the catalog does not know: nothing is known of what it touches.
+    #[must_use]
+    pub fn unknown_tool(&self, tool: &str) -> Touched {
+        let context = Context {
+            tool: Some(tool.to_owned()),
+            live: true,
+            ..Context::default()
+        };
+        Touched::one(Resource::Account, context)
+    }
+
+    /// A service of the host's that touches nothing by itself.
+    #[must_use]
+    pub fn service(&self) -> Touched {
+        Touched::one(Resource::Account, Context::default())
+    }
+
+    /// The bytes of one object.
+    ///
+    /// # Errors
+    /// When organisation or key could be read in two ways.
+    pub fn download(&self, organization: &str, key: &str) -> Result<Touched, ScopeError> {
+        names::identifier("organization-id", organization)?;
+        names::path("key", key)?;
+        let context = Context {
+            organization: Some(organization.to_owned()),
+            ..Context::default()
+        };
+        Ok(Touched::one(object(organization, key), context))
+    }
+
+    /// Resolves what a call touches. `arguments` are flat, under their JSON names, with profiles
+    /// still by name.
+    ///
+    /// # Errors
+    /// When an argument is missing, of the wrong type or ambiguous; when what it names does not
+    /// exist or belongs to another project; when a read that this takes gave no answer. Nothing was
+    /// sent then but reads of the host's own.
+    pub async fn resolve(
+        &self,
+        reader: &dyn Reader,
+        account: &str,
+        plugin: &str,
+        operation: &'static Operation,
+        arguments: &Map<String, Value>,
+    ) -> Result<Touched, ScopeError> {
+        let begun = Instant::now();
+        let given = Arguments::of(operation, arguments)?;
+        let asked = Selection::of(operation, &given, &self.live_profile)?;
+        let caller = Caller {
+            reader,
+            account,
+            plugin,
+        };
+        let project = self.project(caller, operation, &asked).await?;
+        let unverified = self.check_children(caller, operation, &asked).await?;
+        let objects = self.objects(caller, operation, &asked).await?;
+
+        let mut context = asked.context();
+        let id = project.as_ref().and_then(|project| project.id);
+        context.live = live_at_stake(reader, operation, &asked, id).await?;
+        if let (Some(claimed), Some(node_type), Some(nodes)) =
+            (asked.claimed, &asked.node_type, asked.parallel_nodes)
+        {
+            let prices = &self.node_prices;
+            context.cost = cost::cost(reader, prices, &given, claimed, node_type, nodes).await?;
+        }
+
+        let contexts = contexts(&asked, &context);
+        let facts = resources(&asked, project.as_ref(), objects.as_ref())
+            .into_iter()
+            .flat_map(|resource| {
+                contexts.iter().map(move |context| Facts {
+                    resource: resource.clone(),
+                    context: context.clone(),
+                })
+            })
+            .collect();
+        Ok(Touched {
+            facts,
+            cost: context.cost,
+            project: project.and_then(|project| Some((project.id?, project.name))),
+            listing: asked.listing,
+            check: Check {
+                begun,
+                context,
+                unverified,
+                objects,
+                job: asked.job,
+            },
+        })
+    }
+
+    /// The project, with its name from the account: as it is now for what cannot be undone, or for
+    /// what is about the name.
+    async fn project(
+        &self,
+        caller: Caller<'_>,
+        operation: &Operation,
+        asked: &Selection,
+    ) -> Result<Option<Project>, ScopeError> {
+        let Caller {
+            reader,
+            account,
+            plugin,
+        } = caller;
+        let id = match (asked.project, asked.children.as_slice()) {
+            (Some(project), _) => project,
+            (None, [(child, id)]) => {
+                let children = &self.children;
+                children.project(reader, account, *child, id, None).await?
+            }
+            (None, _) => return Ok(None),
+        };
+        let exact =
+            matches!(operation.access, Access::Destroy | Access::Trade) || asked.name.is_some();
+        let name = if exact {
+            self.projects.name_now(reader, account, id).await?
+        } else {
+            self.projects.name(reader, account, id).await?
+        };
+        if unlisted::changes_project(operation) {
+            self.projects.forget(account, id);
+        }
+        Ok(Some(Project {
+            id: Some(id),
+            name,
+            created: self.created.by(account, plugin, id),
+        }))
+    }
+
+    /// Holds what belongs to a project against the project that the call says. What is left to the
+    /// answer is returned.
+    async fn check_children(
+        &self,
+        caller: Caller<'_>,
+        operation: &Operation,
+        asked: &Selection,
+    ) -> Result<Option<(Child, String)>, ScopeError> {
+        let Some(project) = asked.project else {
+            return Ok(None);
+        };
+        let mut unverified = None;
+        for (child, id) in &asked.children {
+            let known = self.children.cached(caller.account, *child, id);
+            if known.is_none() && operation.access == Access::Read && carries(operation, *child) {
+                unverified = Some((*child, id.clone()));
+                continue;
+            }
+            let found = self
+                .children
+                .project(caller.reader, caller.account, *child, id, Some(project))
+                .await?;
+            if found != project {
+                return Err(elsewhere(*child, id, project));
+            }
+        }
+        Ok(unverified)
+    }
+
+    /// The objects, with `KEY/` beside `KEY` where the server would take what is below it too.
+    async fn objects(
+        &self,
+        caller: Caller<'_>,
+        operation: &Operation,
+        asked: &Selection,
+    ) -> Result<Option<Objects>, ScopeError> {
+        let Some(organization) = &asked.organization else {
+            return Ok(None);
+        };
+        if let Some(job) = &asked.job {
+            let (account, plugin) = (caller.account, caller.plugin);
+            let objects = self.jobs.objects(account, plugin, job, organization);
+            return objects.map(Some);
+        }
+        if asked.keys.is_empty() {
+            return Ok(None);
+        }
+        let mut keys = asked.keys.clone();
+        if unlisted::takes_folders(operation) {
+            for key in &asked.keys {
+                if is_folder(caller.reader, organization, key).await? {
+                    keys.push(format!("{key}/"));
+                }
+            }
+        }
+        Ok(Some(Objects {
+            organization: organization.clone(),
+            keys,
+        }))
+    }
+}
+
+impl Touched {
+    /// A single thing, whose answer there is nothing to check in.
+    fn one(resource: Resource, context: Context) -> Self {
+        Self {
+            project: None,
+            cost: None,
+            listing: false,
+            check: Check {
+                begun: Instant::now(),
+                context: context.clone(),
+                unverified: None,
+                objects: None,
+                job: None,
+            },
+            facts: vec![Facts { resource, context }],
+        }
+    }
+}
+
+pub(crate) fn object(organization: &str, key: &str) -> Resource {
+    Resource::Object {
+        organization: organization.to_owned(),
+        key: key.to_owned(),
+    }
+}
+
+/// Whether the contract's answer says which project a child is of, and that it is this child.
+fn carries(operation: &Operation, child: Child) -> bool {
+    let Some(Type::Record(record)) = operation.function().and_then(|function| function.result)
+    else {
+        return false;
+    };
+    let has = |name: &str| record.fields.iter().any(|field| field.json == name);
+    has("projectId") && has(child.field())
+}
+
+/// Whether there is something below a key. A key of which the server says nothing is no folder.
+async fn is_folder(reader: &dyn Reader, organization: &str, key: &str) -> Result<bool, ScopeError> {
+    let arguments = Map::from_iter([
+        ("organizationId".to_owned(), Value::from(organization)),
+        ("path".to_owned(), Value::from(key)),
+    ]);
+    let list = "object-store/list-object-store-files";
+    let answer = match read(reader, list, arguments, "the folder").await {
+        Ok(answer) => answer,
+        Err(ScopeError::Denied(_)) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let is_it = |entry: &Value| {
+        let at = entry.get("key").and_then(Value::as_str);
+        at.is_some_and(|at| at.trim_matches('/') == key)
+            && entry.get("folder").and_then(Value::as_bool) != Some(true)
+    };
+    let entries = answer.get("objects").and_then(Value::as_array);
+    Ok(entries.is_some_and(|entries| !entries.iter().all(is_it)))
+}
+
+/// Whether real money, or rights over it, may be at stake.
+async fn live_at_stake(
+    reader: &dyn Reader,
+    operation: &Operation,
+    asked: &Selection,
+    project: Option<u32>,
+) -> Result<bool, ScopeError> {
+    if let Some(brokerage) = &asked.brokerage {
+        return Ok(brokerage.live);
+    }
+    if operation.access != Access::Trade {
+        return Ok(false);
+    }
+    match (asked.live_control, &asked.command, project) {
+        (Some(live_control), _, _) => Ok(live_control),
+        (None, Some(_), Some(project)) => Ok(!live::on_paper(reader, project).await?),
+        _ => Ok(true),
+    }
+}
+
+/// One context for each combination of what is touched in several.
+fn contexts(asked: &Selection, base: &Context) -> Vec<Context> {
+    let mut contexts = vec![base.clone()];
+    let mut each = |several: &[String], set: fn(&mut Context, String)| {
+        if several.is_empty() {
+            return;
+        }
+        contexts = contexts
+            .iter()
+            .flat_map(|context| {
+                several.iter().map(|one| {
+                    let mut context = context.clone();
+                    set(&mut context, one.clone());
+                    context
+                })
+            })
+            .collect();
+    };
+    each(&asked.files, |context, file| context.file = Some(file));
+    each(&asked.nodes, |context, node| context.node = Some(node));
+    each(&asked.providers, |context, provider| {
+        context.data_provider = Some(provider);
+    });
+    contexts
+}
+
+/// What is touched, of which there is always something.
+fn resources(
+    asked: &Selection,
+    project: Option<&Project>,
+    objects: Option<&Objects>,
+) -> Vec<Resource> {
+    let mut resources: Vec<Resource> = project
+        .cloned()
+        .map(Resource::Project)
+        .into_iter()
+        .collect();
+    let called = project.map(|project| project.name.as_str());
+    if let Some(name) = &asked.name
+        && called != Some(name.as_str())
+    {
+        resources.push(Resource::Project(Project {
+            id: None,
+            name: name.clone(),
+            created: false,
+        }));
+    }
+    if let Some(Objects { organization, keys }) = objects {
+        resources.extend(keys.iter().map(|key| object(organization, key)));
+    }
+    match &asked.organization {
+        _ if !resources.is_empty() => {}
+        Some(organization) if !asked.listing => {
+            resources.push(Resource::Organization(organization.clone()));
+        }
+        _ => resources.push(Resource::Account),
+    }
+    resources
+}

@@ -1,0 +1,214 @@
+//! What the arguments of one call select, read strictly and not yet believed: whether a backtest
+//! is of the project beside it, and what the project is called, only the account can say.
+
+use qchost_catalog::{Access, Exception, Operation, Selector};
+use qchost_policy::{Brokerage, Context, Usd};
+use serde_json::Map;
+
+use crate::arguments::{Arguments, wrong};
+use crate::children::Child;
+use crate::error::ScopeError;
+use crate::live::{self, LiveProfile};
+use crate::{cost, names, patch, unlisted};
+
+/// What one call selects.
+#[derive(Debug, Default)]
+pub(crate) struct Selection {
+    /// The project.
+    pub(crate) project: Option<u32>,
+    /// Whether everything of a kind is asked for.
+    pub(crate) listing: bool,
+    /// The name that a project is to have.
+    pub(crate) name: Option<String>,
+    pub(crate) organization: Option<String>,
+    pub(crate) files: Vec<String>,
+    pub(crate) keys: Vec<String>,
+    /// A download of objects.
+    pub(crate) job: Option<String>,
+    pub(crate) children: Vec<(Child, String)>,
+    pub(crate) brokerage: Option<Brokerage>,
+    pub(crate) providers: Vec<String>,
+    pub(crate) nodes: Vec<String>,
+    pub(crate) node_type: Option<String>,
+    pub(crate) parallel_nodes: Option<u32>,
+    /// A command's kind.
+    pub(crate) command: Option<String>,
+    pub(crate) collaborator: Option<String>,
+    /// Whether somebody may trade after it.
+    pub(crate) live_control: Option<bool>,
+    /// What the caller says it costs.
+    pub(crate) claimed: Option<Usd>,
+    /// How many parameters.
+    pub(crate) parameters: Option<u32>,
+}
+
+impl Selection {
+    /// Reads every argument that selects something.
+    pub(crate) fn of(
+        operation: &'static Operation,
+        given: &Arguments<'_>,
+        profiles: &LiveProfile,
+    ) -> Result<Self, ScopeError> {
+        let mut selection = Self::default();
+        for selector in operation.selectors {
+            match Child::selected(selector) {
+                Some((child, argument)) => {
+                    if let Some(id) = text(given, argument, names::identifier)? {
+                        selection.children.push((child, id));
+                    }
+                }
+                None => selection.take(selector, operation, given, profiles)?,
+            }
+        }
+        if let Some(argument) = unlisted::patch(operation)
+            && let Some(text) = given.text(argument)?
+        {
+            selection.files.extend(patch::files(argument, text)?);
+        }
+        if let Some(argument) = unlisted::download_job(operation) {
+            selection.job = text(given, argument, names::identifier)?;
+        }
+        if let Some(argument) = unlisted::live_control(operation) {
+            selection.live_control = given.flag(argument)?;
+        }
+        if unlisted::lists_projects(operation) && selection.project.is_none() {
+            selection.listing = true;
+        }
+        Ok(selection)
+    }
+
+    fn take(
+        &mut self,
+        selector: &Selector,
+        operation: &'static Operation,
+        given: &Arguments<'_>,
+        profiles: &LiveProfile,
+    ) -> Result<(), ScopeError> {
+        match selector {
+            Selector::Project(argument) => match given.positive(argument)? {
+                Some(project) => self.project = Some(project),
+                None if operation.access == Access::Read => self.listing = true,
+                None => return Err(ScopeError::Invalid(format!("`{argument}` is missing"))),
+            },
+            Selector::ExcludedProject(argument) => drop(given.positive(argument)?),
+            Selector::ProjectName(argument) => self.name = text(given, argument, names::path)?,
+            Selector::Organization(argument) => {
+                self.organization = text(given, argument, names::identifier)?;
+            }
+            Selector::File(argument) => self.files.extend(text(given, argument, names::path)?),
+            Selector::ObjectKey(argument) => {
+                self.keys = texts(given, argument, names::path)?;
+                if self.keys.is_empty() {
+                    return Err(wrong(argument, "at least one key"));
+                }
+            }
+            Selector::ObjectPath(argument) => {
+                self.listing = true;
+                drop(text(given, argument, names::folder)?);
+            }
+            Selector::Profile(argument) if several(operation, argument) => {
+                for name in given.texts(argument)? {
+                    names::word(argument, name)?;
+                    live::is_live(profiles, name)?;
+                    self.providers.push(name.to_owned());
+                }
+            }
+            Selector::Profile(argument) => {
+                if let Some(profile) = text(given, argument, names::word)? {
+                    let live = live::is_live(profiles, &profile)?;
+                    self.brokerage = Some(Brokerage { profile, live });
+                }
+            }
+            // It is authorised by name, and what it is authorised for is real money.
+            Selector::Brokerage(argument) => {
+                let name = text(given, argument, names::word)?;
+                self.brokerage = name.map(|profile| Brokerage {
+                    profile,
+                    live: true,
+                });
+            }
+            Selector::Node(argument) => self.nodes = texts(given, argument, names::word)?,
+            Selector::NodeType(argument) => self.node_type = text(given, argument, names::word)?,
+            Selector::ParallelNodes(argument) => self.parallel_nodes = given.positive(argument)?,
+            Selector::Command(argument) => {
+                let command = given.object(argument)?;
+                self.command = command
+                    .map(|command| live::command(argument, command))
+                    .transpose()?;
+            }
+            Selector::Collaborator(argument) => {
+                self.collaborator = text(given, argument, names::word)?;
+            }
+            Selector::Cost(argument) => {
+                let value = given.get(argument)?;
+                self.claimed = value
+                    .map(|value| cost::claimed(argument, value))
+                    .transpose()?;
+            }
+            Selector::Parameters(argument) => self.parameters = Some(count(given, argument)?),
+            Selector::Backtest(_)
+            | Selector::Optimization(_)
+            | Selector::Compile(_)
+            | Selector::Deployment(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The part of the context that is the same for everything that is touched.
+    pub(crate) fn context(&self) -> Context {
+        Context {
+            organization: self.organization.clone(),
+            brokerage: self.brokerage.clone(),
+            node_type: self.node_type.clone(),
+            parallel_nodes: self.parallel_nodes,
+            command: self.command.clone(),
+            collaborator: self.collaborator.clone(),
+            parameters: self.parameters,
+            ..Context::default()
+        }
+    }
+}
+
+/// Looks at a name that is given under an argument.
+type Check = fn(&str, &str) -> Result<(), ScopeError>;
+
+fn text(given: &Arguments<'_>, argument: &str, check: Check) -> Result<Option<String>, ScopeError> {
+    let Some(text) = given.text(argument)? else {
+        return Ok(None);
+    };
+    check(argument, text)?;
+    Ok(Some(text.to_owned()))
+}
+
+/// One or several, as the contract has it.
+fn texts(given: &Arguments<'_>, argument: &str, check: Check) -> Result<Vec<String>, ScopeError> {
+    if !given.is_list(argument) {
+        return Ok(text(given, argument, check)?.into_iter().collect());
+    }
+    let texts = given.texts(argument)?;
+    for text in &texts {
+        check(argument, text)?;
+    }
+    Ok(texts.into_iter().map(str::to_owned).collect())
+}
+
+/// Whether the argument names several profiles.
+fn several(operation: &Operation, argument: &str) -> bool {
+    let mut exceptions = operation.exceptions.iter();
+    exceptions
+        .any(|exception| matches!(exception, Exception::Profiles(field) if *field == argument))
+}
+
+/// How many parameters: a grid is a list of them, values are an object.
+fn count(given: &Arguments<'_>, argument: &str) -> Result<u32, ScopeError> {
+    let count = if given.is_list(argument) {
+        let list = given.get(argument)?.map(|value| {
+            let list = value.as_array();
+            list.map(Vec::len).ok_or_else(|| wrong(argument, "a list"))
+        });
+        list.transpose()?
+    } else {
+        given.object(argument)?.map(Map::len)
+    };
+    Ok(u32::try_from(count.unwrap_or(0)).unwrap_or(u32::MAX))
+}
