@@ -13,6 +13,7 @@
 
 mod anchor;
 mod audit;
+mod copy;
 mod error;
 mod export;
 #[cfg(feature = "faults")]

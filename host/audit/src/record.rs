@@ -44,6 +44,8 @@ pub enum Kind {
     Intent,
     /// What became of an intent; both have the same `call`.
     Outcome,
+    /// The answer to a write was lost: whether it was done is not known, and its intent stays open.
+    Lost,
     /// An approval that was asked for, given or refused.
     Approval,
     /// A halt, its end, and what it stopped.
@@ -71,6 +73,7 @@ impl Kind {
             Self::Denied => "denied",
             Self::Intent => "intent",
             Self::Outcome => "outcome",
+            Self::Lost => "lost",
             Self::Approval => "approval",
             Self::Halt => "halt",
             Self::Admin => "admin",

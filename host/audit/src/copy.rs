@@ -1,0 +1,84 @@
+//! A copy of an audit that goes on: everything up to one signed head, and nothing past it.
+//!
+//! Invariant: the head is taken before the segments are read. So each record that it covers is in the
+//! copy, and the copy opens like an audit that was closed at that head.
+
+use std::path::Path;
+
+use crate::audit::Audit;
+use crate::error::AuditError;
+use crate::files::{File, Files, Mode, write_all};
+use crate::head::HeadFile;
+use crate::segment;
+
+/// How often a copy is begun again because retention removed a segment under it.
+const TRIES: usize = 3;
+
+impl Audit {
+    /// Copies what is recorded until now into a folder, which is made, and returns the head that the
+    /// copy has.
+    ///
+    /// # Errors
+    /// When something cannot be read or written.
+    pub async fn copy_to(&self, folder: &Path) -> Result<String, AuditError> {
+        self.flush().await?;
+        let (audit, folder) = (self.clone(), folder.to_owned());
+        let copy = tokio::task::spawn_blocking(move || {
+            let mut result = Err(AuditError::Closed);
+            for _ in 0..TRIES {
+                let head = audit.head();
+                result = copy(&**audit.files(), audit.folder(), &folder, &head).map(|()| head);
+                if result.is_ok() {
+                    break;
+                }
+            }
+            result
+        });
+        copy.await.unwrap_or(Err(AuditError::Closed))
+    }
+}
+
+fn copy(files: &dyn Files, from: &Path, to: &Path, head: &str) -> Result<(), AuditError> {
+    let field = |at: usize| head.split(':').nth(at).and_then(|text| text.parse().ok());
+    let (Some(last), Some(newest)) = (field(1), field(3)) else {
+        return Err(AuditError::Since("the audit's own head cannot be read".to_owned()));
+    };
+    files
+        .create_folder(to)
+        .map_err(AuditError::files("make the folder", to))?;
+    let segments =
+        segment::list(files, from).map_err(AuditError::files("read the audit folder", from))?;
+    for first in segments.into_iter().filter(|first| *first <= newest) {
+        copy_segment(files, from, to, first, last)?;
+    }
+    let created = HeadFile::create(files, to, head);
+    created.map_err(AuditError::files("write the head in", to))?;
+    files
+        .sync_folder(to)
+        .map_err(AuditError::files("sync the folder", to))
+}
+
+/// Copies the records of a segment up to a sequence.
+fn copy_segment(
+    files: &dyn Files,
+    from: &Path,
+    to: &Path,
+    first: u64,
+    last: u64,
+) -> Result<(), AuditError> {
+    let (source, target) = (segment::path(from, first), segment::path(to, first));
+    let reading = |error| AuditError::files("read", &source)(error);
+    let writing = |error| AuditError::files("write", &target)(error);
+    let mut lines = segment::Lines::open(files, from, first).map_err(reading)?;
+    let mut copy: Box<dyn File> = files.open(&target, Mode::Create).map_err(writing)?;
+    // Sequences have no gaps: the line's number says which record it is.
+    let count = last.saturating_sub(first).saturating_add(1);
+    while lines.number < count
+        && lines.advance().map_err(reading)? == Some(segment::Ending::Whole)
+    {
+        let mut line = lines.text().to_vec();
+        line.push(b'\n');
+        write_all(&mut *copy, &line, lines.start).map_err(writing)?;
+    }
+    copy.sync().map_err(writing)
+}
