@@ -5,6 +5,10 @@
 //! covers it, and an omitted scope covers nothing. *Conditions* (files, nodes, max-cost,
 //! max-parameters) narrow what is allowed, and only when they are written.
 
+use std::fmt;
+
+use serde::Serialize;
+
 use super::reader::{Fields, Item, Problem};
 use crate::glob::{Glob, MAX_GLOB};
 use crate::grantable::Pattern;
@@ -56,8 +60,19 @@ pub enum ProjectScope {
     Created,
 }
 
+impl fmt::Display for ProjectScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Name(glob) => glob.fmt(f),
+            Self::Created => f.write_str("created by this plugin"),
+        }
+    }
+}
+
 /// How much of a grant may be used; what is `None` is not limited by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct GrantLimits {
     /// Operations at one time.
     pub concurrent: Option<u32>,
@@ -124,10 +139,13 @@ impl Grant {
     }
 
     pub(crate) fn read(fields: Fields<'_>) -> Result<Self, Problem> {
-        let named = fields.need("name", "\"a-name\"")?;
-        let name = super::name(&named)?;
-        let fields = fields.called(format!("grant `{name}`"));
+        let called = fields.get("name").and_then(|item| item.as_text());
+        let fields = match called {
+            Some(name) if super::is_name(name) => fields.called(format!("grant `{name}`")),
+            _ => fields,
+        };
         fields.only(KEYS, &[])?;
+        let name = super::name(&fields.need("name", "\"a-name\"")?)?;
         let allow = fields.need("allow", "[\"backtests/*\"]")?;
         let mut grant = Self::named(name);
         for entry in allow.list("texts")? {
@@ -213,7 +231,7 @@ fn project(item: &Item<'_>) -> Result<ProjectScope, Problem> {
         let table = item.table()?;
         table.only(&["created"], &[])?;
         return match table.get("created") {
-            Some(value) if value.is_true() => Ok(ProjectScope::Created),
+            Some(value) if value.flag()? => Ok(ProjectScope::Created),
             _ => Err(item.wrong(SHAPE)),
         };
     }
