@@ -167,7 +167,10 @@ fn request(connection: &Connection, new: &NewApproval) -> Result<Approval, Reque
             new.expires,
         ])?;
     let made = load(connection, &id, new.now)?;
-    made.ok_or_else(|| RequestError::Ledger(LedgerError::Closed))
+    Ok(made.ok_or_else(|| LedgerError::Content {
+        place: "approvals",
+        why: format!("{id} was written and cannot be found"),
+    })?)
 }
 
 /// The approval that already answers this request, if one does.

@@ -17,24 +17,21 @@ impl Ledger {
     /// Copies the database into a new file, while others write. When the copy is opened as a ledger it is checked first.
     ///
     /// # Errors
-    /// When the file exists, cannot be written, or the database cannot be read.
+    /// When the file exists, cannot be written, or the database cannot be read or is in memory.
     pub async fn backup_to(&self, target: &Path) -> Result<(), LedgerError> {
         let target = target.to_owned();
         let Some(source) = self.path().map(Path::to_owned) else {
-            return self.connections().write(move |it| copy(it, &target)).await;
+            return Err(cannot(&target, &"it is in memory only"));
         };
         // A thread and a connection of its own: it takes as long as the disk does, and nobody else waits for it.
         let (reply, answer) = tokio::sync::oneshot::channel();
         std::thread::Builder::new()
             .name("ledger-backup".to_owned())
-            .spawn({
-                let target = target.clone();
-                move || {
-                    let copied = file::reader(&source).and_then(|it| copy(&it, &target));
-                    reply.send(copied).ok();
-                }
+            .spawn(move || {
+                let copied = file::reader(&source).and_then(|it| copy(&it, &target));
+                reply.send(copied).ok();
             })
-            .map_err(|error| cannot(&target, &error))?;
+            .map_err(|error| LedgerError::Thread(error.to_string()))?;
         answer.await.unwrap_or(Err(LedgerError::Closed))
     }
 }

@@ -215,7 +215,7 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(body)
-        .map_err(|error| LedgerError::RolledBack(format!("no thread for it: {error}")))
+        .map_err(|error| LedgerError::Thread(error.to_string()))
 }
 
 /// A request, whatever it asks for.
@@ -369,4 +369,109 @@ pub(crate) fn audit_head(connection: &Connection) -> Result<Option<String>, Ledg
 fn execute(connection: &Connection, statement: &str) -> Result<(), LedgerError> {
     connection.prepare_cached(statement)?.execute([])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(connection: &Connection, name: &str) -> Result<(), LedgerError> {
+        connection.execute("INSERT INTO meta VALUES (?1, '')", [name])?;
+        Ok(())
+    }
+
+    async fn notes(connections: &Connections) -> Vec<String> {
+        connections
+            .read(|it| {
+                let mut query = it.prepare("SELECT name FROM meta ORDER BY name")?;
+                let rows = query.query_map([], |row| row.get(0))?;
+                Ok::<_, LedgerError>(rows.collect::<Result<_, _>>()?)
+            })
+            .await
+            .unwrap()
+    }
+
+    type Work = fn(&Connection) -> Result<(), LedgerError>;
+
+    /// Runs all of them in one transaction: they gather while the one before them is held up.
+    fn together(connections: &Connections, works: &[Work]) -> Vec<Result<(), LedgerError>> {
+        let (begun, has_begun) = mpsc::channel();
+        let (go, wait) = mpsc::channel::<()>();
+        let before = move |_: &Connection| {
+            begun.send(()).unwrap();
+            wait.recv().unwrap();
+            Ok::<_, LedgerError>(())
+        };
+        connections.send(|queues| &queues.writer, before, drop);
+        has_begun.recv().unwrap();
+        let (reply, answers) = mpsc::channel();
+        for work in works {
+            let reply = reply.clone();
+            connections.send(
+                |queues| &queues.writer,
+                *work,
+                move |answer| reply.send(answer).unwrap(),
+            );
+        }
+        drop(reply);
+        go.send(()).unwrap();
+        answers.iter().collect()
+    }
+
+    #[tokio::test]
+    async fn a_refused_request_undoes_itself_and_no_other() {
+        let connections = Connections::in_memory().unwrap();
+        let refused: Work = |it| {
+            note(it, "b")?;
+            Err(LedgerError::Closed)
+        };
+        let works: [Work; 3] = [|it| note(it, "a"), refused, |it| note(it, "c")];
+        let answers = together(&connections, &works);
+        assert!(
+            answers[0].is_ok() && answers[1].is_err() && answers[2].is_ok(),
+            "{answers:?}"
+        );
+        assert_eq!(notes(&connections).await, ["a", "c"]);
+    }
+
+    /// As SQLite does by itself when the disk fails.
+    #[tokio::test]
+    async fn a_transaction_that_is_rolled_back_is_acknowledged_to_nobody() {
+        let connections = Connections::in_memory().unwrap();
+        let rolled_back: Work = |it| {
+            it.execute_batch("ROLLBACK")?;
+            Err(LedgerError::Full)
+        };
+        let works: [Work; 3] = [|it| note(it, "a"), rolled_back, |it| note(it, "c")];
+        for answer in together(&connections, &works) {
+            let error = answer.unwrap_err().to_string();
+            assert!(
+                error.contains("gave up a transaction") && error.contains("is full"),
+                "{error}"
+            );
+        }
+        assert_eq!(notes(&connections).await, Vec::<String>::new());
+        connections.write(|it| note(it, "later")).await.unwrap();
+        assert_eq!(notes(&connections).await, ["later"]);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_what_does_not_fit_and_the_rest_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let connections = Connections::open(&folder.path().join("state.db")).unwrap();
+        let cap: Work = |it| {
+            let pages: i64 = it.pragma_query_value(None, "page_count", |row| row.get(0))?;
+            it.pragma_update_and_check(None, "max_page_count", pages + 2, |_| Ok(()))?;
+            Ok(())
+        };
+        connections.write(cap).await.unwrap();
+        let large: Work = |it| note(it, &"x".repeat(1 << 20));
+        let error = connections.write(large).await.unwrap_err().to_string();
+        assert!(
+            error.contains("disk") && error.contains("is full"),
+            "{error}"
+        );
+        connections.write(|it| note(it, "small")).await.unwrap();
+        assert_eq!(notes(&connections).await, ["small"]);
+    }
 }

@@ -83,6 +83,14 @@ pub enum LedgerError {
         /// SQLite's error.
         Arc<rusqlite::Error>,
     ),
+    /// The system gives no thread.
+    #[error(
+        "the operating system gives no thread for the database: {0}; check the limits of the service"
+    )]
+    Thread(
+        /// What the system said.
+        String,
+    ),
     /// The thread that owns the database is gone.
     #[error("the database is closed; restart qchost")]
     Closed,

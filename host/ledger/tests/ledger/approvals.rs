@@ -1,0 +1,365 @@
+//! Approvals: who may decide, what a decision leads to, and what a plugin that asks again is told.
+
+use qchost_ledger::{ApprovalError, ApprovalKind, Ledger, RequestError, Standing, Status, Verdict};
+
+use crate::{HOUR, NOW, binding, request, with_permit};
+
+const ANN: u32 = 1001;
+const BEN: u32 = 1002;
+/// As in `request`.
+const REQUESTER: u32 = 1000;
+
+async fn permitted(ledger: &Ledger, now: i64) -> bool {
+    let found = ledger
+        .find_permit(&binding(), &request().scope, 20_000, now)
+        .await;
+    found.unwrap().is_some()
+}
+
+#[tokio::test]
+async fn a_request_waits_until_somebody_approves_it() {
+    let ledger = Ledger::in_memory().unwrap();
+    let asked = ledger.request_approval(request()).await.unwrap();
+    assert_eq!(asked.status, Status::Pending);
+    let name = asked.id.strip_prefix("ap-").expect("the prefix");
+    assert_eq!(name.len(), 10);
+    assert!(!permitted(&ledger, NOW).await);
+    // Asked again, it is the same one.
+    assert_eq!(ledger.request_approval(request()).await.unwrap(), asked);
+    let waiting = ledger.approvals(false, NOW).await.unwrap();
+    assert_eq!(waiting, std::slice::from_ref(&asked));
+
+    let approved = ledger
+        .approve(&asked.id, ANN, "ann", None, NOW + HOUR, NOW + 1)
+        .await
+        .unwrap();
+    assert_eq!(approved.status, Status::Approved);
+    assert_eq!(approved.decisions[0].name, "ann");
+    assert_eq!(approved.decisions[0].verdict, Verdict::Approved);
+    assert!(permitted(&ledger, NOW).await);
+    assert_eq!(ledger.approvals(false, NOW).await.unwrap(), []);
+    // A call that asks between the decision and its use is told of it, and does not ask anew.
+    assert_eq!(ledger.request_approval(request()).await.unwrap(), approved);
+
+    let permit = ledger
+        .find_permit(&binding(), &request().scope, 0, NOW)
+        .await
+        .unwrap()
+        .unwrap();
+    ledger
+        .begin(with_permit(&permit.id, 20_000, NOW))
+        .await
+        .unwrap();
+    let used = ledger.approval(&asked.id, NOW).await.unwrap().unwrap();
+    assert_eq!(used.status, Status::Used);
+    assert_eq!(ledger.approvals(true, NOW).await.unwrap(), [used]);
+    assert_ne!(
+        ledger.request_approval(request()).await.unwrap().id,
+        asked.id
+    );
+}
+
+#[tokio::test]
+async fn what_was_refused_stays_refused_until_it_expires() {
+    let ledger = Ledger::in_memory().unwrap();
+    let asked = ledger.request_approval(request()).await.unwrap();
+    let refused = ledger
+        .refuse(&asked.id, ANN, "ann", "not today", NOW)
+        .await
+        .unwrap();
+    assert_eq!(refused.status, Status::Refused);
+    assert_eq!(refused.decisions[0].reason, "not today");
+    assert!(!permitted(&ledger, NOW).await);
+    let again = ledger.request_approval(request()).await.unwrap();
+    assert_eq!(again, refused);
+    let error = ledger
+        .approve(&asked.id, BEN, "ben", None, NOW + HOUR, NOW)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, ApprovalError::NotPending(Status::Refused)),
+        "{error}"
+    );
+
+    let mut later = request();
+    later.now = NOW + HOUR;
+    later.expires = NOW + 2 * HOUR;
+    let anew = ledger.request_approval(later).await.unwrap();
+    assert_ne!(anew.id, asked.id);
+    assert_eq!(anew.status, Status::Pending);
+}
+
+#[tokio::test]
+async fn nobody_can_decide_too_late() {
+    let ledger = Ledger::in_memory().unwrap();
+    let asked = ledger.request_approval(request()).await.unwrap();
+    let late = NOW + HOUR;
+    let error = ledger
+        .approve(&asked.id, ANN, "ann", None, late + HOUR, late)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, ApprovalError::NotPending(Status::Expired)),
+        "{error}"
+    );
+    let error = ledger
+        .refuse(&asked.id, ANN, "ann", "", late)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, ApprovalError::NotPending(Status::Expired)),
+        "{error}"
+    );
+    assert_eq!(ledger.approvals(false, late).await.unwrap(), []);
+    let shown = ledger.approval(&asked.id, late).await.unwrap().unwrap();
+    assert_eq!(shown.status, Status::Expired);
+    // Just in time is in time.
+    ledger
+        .approve(&asked.id, ANN, "ann", None, late + HOUR, late - 1)
+        .await
+        .unwrap();
+    let error = ledger
+        .approve("ap-0000000000", ANN, "ann", None, late, NOW)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ApprovalError::Unknown(_)), "{error}");
+}
+
+#[tokio::test]
+async fn an_approved_call_that_nobody_made_expires() {
+    let ledger = Ledger::in_memory().unwrap();
+    let asked = ledger.request_approval(request()).await.unwrap();
+    ledger
+        .approve(&asked.id, ANN, "ann", None, NOW + HOUR / 2, NOW)
+        .await
+        .unwrap();
+    let later = ledger
+        .approval(&asked.id, NOW + HOUR / 2)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(later.status, Status::Expired);
+    let mut again = request();
+    again.now = NOW + HOUR / 2;
+    assert_ne!(ledger.request_approval(again).await.unwrap().id, asked.id);
+}
+
+#[tokio::test]
+async fn two_people_are_two_and_neither_is_the_requester() {
+    let ledger = Ledger::in_memory().unwrap();
+    let mut both = request();
+    both.needs = 2;
+    let asked = ledger.request_approval(both.clone()).await.unwrap();
+    let yes = |uid, name| ledger.approve(&asked.id, uid, name, None, NOW + HOUR, NOW);
+    assert!(matches!(
+        yes(REQUESTER, "req").await,
+        Err(ApprovalError::Requester)
+    ));
+    let first = yes(ANN, "ann").await.unwrap();
+    assert_eq!((first.status, first.decisions.len()), (Status::Pending, 1));
+    assert!(!permitted(&ledger, NOW).await);
+    assert!(matches!(
+        yes(ANN, "ann").await,
+        Err(ApprovalError::SamePerson)
+    ));
+    assert!(matches!(
+        yes(REQUESTER, "req").await,
+        Err(ApprovalError::Requester)
+    ));
+    assert!(!permitted(&ledger, NOW).await);
+    let second = yes(BEN, "ben").await.unwrap();
+    assert_eq!(
+        (second.status, second.decisions.len()),
+        (Status::Approved, 2)
+    );
+    assert!(permitted(&ledger, NOW).await);
+
+    // Where one is enough the requester may be that one.
+    let mut alone = request();
+    alone.binding.arguments_hmac = "h2".to_owned();
+    let asked = ledger.request_approval(alone).await.unwrap();
+    ledger
+        .approve(&asked.id, REQUESTER, "req", None, NOW + HOUR, NOW)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn one_of_two_may_still_say_no() {
+    let ledger = Ledger::in_memory().unwrap();
+    let mut both = request();
+    both.needs = 2;
+    let asked = ledger.request_approval(both).await.unwrap();
+    ledger
+        .approve(&asked.id, ANN, "ann", None, NOW + HOUR, NOW)
+        .await
+        .unwrap();
+    let refused = ledger
+        .refuse(&asked.id, ANN, "ann", "on second thoughts", NOW)
+        .await
+        .unwrap();
+    assert_eq!(refused.status, Status::Refused);
+    let error = ledger
+        .approve(&asked.id, BEN, "ben", None, NOW + HOUR, NOW)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, ApprovalError::NotPending(Status::Refused)),
+        "{error}"
+    );
+    assert!(!permitted(&ledger, NOW).await);
+}
+
+/// A permit is no wider than either of two people meant it.
+#[tokio::test]
+async fn two_people_give_what_both_would_give() {
+    let wide = Standing {
+        uses: 10,
+        until_ms: NOW + 8 * HOUR,
+        max_cost: None,
+    };
+    let narrow = Standing {
+        uses: 20,
+        until_ms: NOW + HOUR,
+        max_cost: Some(90_000),
+    };
+    for (second, expected) in [
+        (Some(narrow), (true, 10, Some(90_000), NOW + HOUR)),
+        (None, (false, 1, Some(20_000), NOW + 2 * HOUR)),
+    ] {
+        let ledger = Ledger::in_memory().unwrap();
+        let mut both = request();
+        both.needs = 2;
+        let asked = ledger.request_approval(both).await.unwrap();
+        let until = NOW + 2 * HOUR;
+        ledger
+            .approve(&asked.id, ANN, "ann", Some(wide), until, NOW)
+            .await
+            .unwrap();
+        ledger
+            .approve(&asked.id, BEN, "ben", second, until, NOW)
+            .await
+            .unwrap();
+        let found = ledger
+            .find_permit(&binding(), &request().scope, 0, NOW)
+            .await
+            .unwrap()
+            .unwrap();
+        let found = (
+            found.standing,
+            found.uses_left,
+            found.cost_left,
+            found.expires,
+        );
+        assert_eq!(found, expected);
+    }
+}
+
+/// Who would have to say yes, what it costs and what it touches was another question.
+#[tokio::test]
+async fn a_weaker_approval_does_not_answer_a_stronger_request() {
+    let ledger = Ledger::in_memory().unwrap();
+    let asked = ledger.request_approval(request()).await.unwrap();
+    let mut more_people = request();
+    more_people.needs = 2;
+    let mut more_money = request();
+    more_money.cost += 1;
+    let mut elsewhere = request();
+    elsewhere.scope = serde_json::json!({"project": 8});
+    for other in [more_people, more_money, elsewhere] {
+        let other = ledger.request_approval(other).await.unwrap();
+        assert_ne!(other.id, asked.id);
+    }
+    let mut less_money = request();
+    less_money.cost = 0;
+    let id = ledger.request_approval(less_money).await.unwrap().id;
+    assert!(
+        ledger
+            .approvals(false, NOW)
+            .await
+            .unwrap()
+            .iter()
+            .any(|it| it.id == id)
+    );
+    assert_eq!(ledger.approvals(false, NOW).await.unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn a_component_is_approved_without_a_permit() {
+    let ledger = Ledger::in_memory().unwrap();
+    let mut component = request();
+    component.kind = ApprovalKind::Component;
+    let asked = ledger.request_approval(component.clone()).await.unwrap();
+    ledger
+        .approve(&asked.id, ANN, "ann", None, NOW + HOUR, NOW)
+        .await
+        .unwrap();
+    assert_eq!(
+        ledger.request_approval(component).await.unwrap().status,
+        Status::Approved
+    );
+    assert!(!permitted(&ledger, NOW).await);
+}
+
+#[tokio::test]
+async fn a_plugin_cannot_flood_the_list() {
+    let ledger = Ledger::in_memory().unwrap();
+    let numbered = |number: u32| {
+        let mut other = request();
+        other.binding.arguments_hmac = number.to_string();
+        other
+    };
+    for number in 0..100 {
+        ledger.request_approval(numbered(number)).await.unwrap();
+    }
+    let error = ledger.request_approval(numbered(100)).await.unwrap_err();
+    assert!(
+        matches!(&error, RequestError::TooManyPending { limit: 100, .. }),
+        "{error}"
+    );
+    // What is there already is still answered; other plugins are not held up; and decisions make room.
+    let there = ledger.request_approval(numbered(99)).await.unwrap();
+    let mut other = numbered(100);
+    other.binding.plugin = "risk".to_owned();
+    ledger.request_approval(other).await.unwrap();
+    ledger.refuse(&there.id, ANN, "ann", "", NOW).await.unwrap();
+    ledger.request_approval(numbered(100)).await.unwrap();
+    let mut later = numbered(101);
+    later.now = NOW + HOUR;
+    ledger.request_approval(later).await.unwrap();
+}
+
+/// Nothing of it is lost with the process.
+#[tokio::test]
+async fn approvals_outlive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let ledger = Ledger::open(&path).unwrap();
+    let mut both = request();
+    both.needs = 2;
+    let asked = ledger.request_approval(both).await.unwrap();
+    let standing = Some(Standing {
+        uses: 2,
+        until_ms: NOW + HOUR,
+        max_cost: Some(1),
+    });
+    let first = ledger
+        .approve(&asked.id, ANN, "ann", standing, NOW + HOUR, NOW)
+        .await
+        .unwrap();
+    drop(ledger);
+    let ledger = Ledger::open(&path).unwrap();
+    assert_eq!(ledger.approval(&asked.id, NOW).await.unwrap(), Some(first));
+    ledger
+        .approve(&asked.id, BEN, "ben", standing, NOW + HOUR, NOW)
+        .await
+        .unwrap();
+    drop(ledger);
+    let ledger = Ledger::open(&path).unwrap();
+    assert!(!permitted(&ledger, NOW).await);
+    let cheap = ledger
+        .find_permit(&binding(), &request().scope, 1, NOW)
+        .await
+        .unwrap();
+    assert_eq!(cheap.unwrap().uses_left, 2);
+}

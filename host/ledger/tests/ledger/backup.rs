@@ -1,0 +1,216 @@
+//! A backup under load is the ledger at one instant, and is checked before it is used.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+
+use qchost_ledger::{Ledger, LedgerError, Standing};
+use rusqlite::Connection;
+
+use crate::{DAY, NOW, begin, binding, counted, request, with_permit};
+
+const LIMIT: u32 = 100_000;
+
+/// What the ledger says was used: of the budget, of the permit, and how many reservations are open.
+async fn used(ledger: &Ledger) -> (u32, u32, u32) {
+    let count = ledger.usage("research", "lab", NOW).await.unwrap()[0].count;
+    let permit = ledger
+        .find_permit(&binding(), &request().scope, 0, NOW)
+        .await
+        .unwrap()
+        .unwrap();
+    let open = ledger.open_reservations().await.unwrap().len();
+    (
+        count,
+        LIMIT - permit.uses_left,
+        u32::try_from(open).unwrap(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_under_load_is_the_ledger_at_one_instant() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(&folder.path().join("state.db")).unwrap();
+    // Something to copy, so that it takes its time.
+    for part in 0..15_u8 {
+        ledger
+            .state()
+            .set("lab", &part.to_string(), &vec![part; 1 << 20])
+            .unwrap();
+    }
+    let asked = ledger.request_approval(request()).await.unwrap();
+    let standing = Standing {
+        uses: LIMIT,
+        until_ms: NOW + DAY,
+        max_cost: None,
+    };
+    ledger
+        .approve(&asked.id, 1, "ann", Some(standing), NOW, NOW)
+        .await
+        .unwrap();
+    let permit = ledger
+        .find_permit(&binding(), &request().scope, 0, NOW)
+        .await
+        .unwrap()
+        .unwrap()
+        .id;
+
+    let (asked_for, acknowledged) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let over = Arc::new(AtomicBool::new(false));
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let (ledger, permit, over) = (ledger.clone(), permit.clone(), Arc::clone(&over));
+        let (asked_for, acknowledged) = (Arc::clone(&asked_for), Arc::clone(&acknowledged));
+        tasks.spawn(async move {
+            while !over.load(SeqCst) {
+                let mut call = with_permit(&permit, 1, NOW);
+                call.call = asked_for.fetch_add(1, SeqCst).to_string();
+                call.charges = vec![counted("runs", LIMIT)];
+                ledger.begin(call).await.unwrap();
+                acknowledged.fetch_add(1, SeqCst);
+            }
+        });
+    }
+    let mut backups = Vec::new();
+    for number in 0..3 {
+        let reached = acknowledged.load(SeqCst) + 50;
+        while acknowledged.load(SeqCst) < reached {
+            tokio::task::yield_now().await;
+        }
+        let path = folder.path().join(format!("backup-{number}.db"));
+        let before = acknowledged.load(SeqCst);
+        ledger.backup_to(&path).await.unwrap();
+        backups.push((path, before, asked_for.load(SeqCst)));
+    }
+    over.store(true, SeqCst);
+    tasks.join_all().await;
+
+    for (path, before, after) in backups {
+        let restored = Ledger::open(&path).unwrap();
+        let (count, permitted, open) = used(&restored).await;
+        assert!(
+            (before..=after).contains(&count),
+            "{count} not in {before}..={after}"
+        );
+        assert_eq!((permitted, open), (count, count));
+        assert_eq!(
+            restored.state().get("lab", "14").unwrap().unwrap().value,
+            vec![14; 1 << 20]
+        );
+        // It goes on from there, and no further than was allowed.
+        let last = vec![counted("runs", count + 1)];
+        restored
+            .begin(begin("last", NOW, last.clone()))
+            .await
+            .unwrap();
+        restored
+            .begin(begin("one more", NOW, last))
+            .await
+            .unwrap_err();
+    }
+    let all = acknowledged.load(SeqCst);
+    assert_eq!(used(&ledger).await, (all, all, all));
+}
+
+/// A block that is leased for reads counts as used in a backup: there it can never be given back.
+#[tokio::test]
+async fn a_backup_lets_no_read_through_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(&folder.path().join("state.db")).unwrap();
+    let path = folder.path().join("backup.db");
+    ledger
+        .count_reads("research", "lab", &[("g", 1000)], NOW)
+        .await
+        .unwrap();
+    ledger.backup_to(&path).await.unwrap();
+    for _ in 0..20 {
+        ledger
+            .count_reads("research", "lab", &[("g", 1000)], NOW)
+            .await
+            .unwrap();
+    }
+    let restored = Ledger::open(&path).unwrap();
+    assert!(restored.usage("research", "lab", NOW).await.unwrap()[0].count >= 21);
+}
+
+#[tokio::test]
+async fn a_backup_replaces_nothing_and_leaves_nothing_half() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(&folder.path().join("state.db")).unwrap();
+    let path = folder.path().join("backup.db");
+    std::fs::write(&path, "precious").unwrap();
+    let error = ledger.backup_to(&path).await.unwrap_err().to_string();
+    assert!(
+        error.contains("backup.db") && error.contains("exists already"),
+        "{error}"
+    );
+    assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+
+    let nowhere = folder.path().join("nowhere/backup.db");
+    let error = ledger.backup_to(&nowhere).await.unwrap_err().to_string();
+    assert!(error.contains("No such file"), "{error}");
+
+    let path = folder.path().join("other.db");
+    ledger.backup_to(&path).await.unwrap();
+    let left: Vec<String> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|it| it.unwrap().file_name().into_string().unwrap())
+        .filter(|it| it.starts_with("other"))
+        .collect();
+    assert_eq!(left, ["other.db"]);
+}
+
+/// Damage that only a thorough check finds: a row that an index has under another value.
+fn falsify_an_index(path: &Path) {
+    let index = "FROM sqlite_schema WHERE name = 'approvals_by_plugin'";
+    let open = || {
+        let connection = Connection::open(path).unwrap();
+        connection
+            .pragma_update(None, "writable_schema", true)
+            .unwrap();
+        connection
+    };
+    open()
+        .execute_batch(&format!(
+            "INSERT INTO approvals VALUES ('ap-x', 'call', 'a', 'p', '', '', '', '', '{{}}', 1, NULL, '{{}}', 0, 0, 0, 'pending');
+             CREATE TABLE kept AS SELECT * {index}; DELETE {index}"
+        ))
+        .unwrap();
+    open()
+        .execute_batch(
+            "UPDATE approvals SET account = 'b';
+             INSERT INTO sqlite_schema SELECT * FROM kept; DROP TABLE kept",
+        )
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_restored_file_is_checked_thoroughly_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(&folder.path().join("state.db")).unwrap();
+    let (good, bad) = (folder.path().join("good.db"), folder.path().join("bad.db"));
+    ledger.backup_to(&good).await.unwrap();
+    ledger.backup_to(&bad).await.unwrap();
+    Ledger::open(&good).unwrap();
+    falsify_an_index(&bad);
+    let error = Ledger::open(&bad).unwrap_err();
+    assert!(matches!(error, LedgerError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains("approvals_by_plugin"), "{error}");
+    // It stays refused; and the good one was checked when it was opened first: from then on it is as any other.
+    Ledger::open(&bad).unwrap_err();
+    falsify_an_index(&good);
+    Ledger::open(&good).unwrap();
+}
+
+#[tokio::test]
+async fn a_ledger_in_memory_is_not_backed_up_in_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("backup.db");
+    let error = Ledger::in_memory()
+        .unwrap()
+        .backup_to(&path)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("in memory"), "{error}");
+    assert!(!path.exists());
+}
