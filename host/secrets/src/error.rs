@@ -129,7 +129,7 @@ pub enum VaultError {
     },
     /// The token is no longer good.
     #[error(
-        "Vault does not accept the host's token from {place}: it expired, was revoked, or never was one; put a new one there"
+        "Vault does not accept the host's token from {place}: it expired, was revoked, or may neither read the secret nor look itself up; put a new one there"
     )]
     TokenExpired {
         /// Where the token comes from.

@@ -8,6 +8,7 @@
 //! length and in time; its body is in memory that is cleared. (The HTTP library's own buffers are
 //! not.)
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use reqwest::header::{HeaderName, HeaderValue};
@@ -101,8 +102,16 @@ impl Http {
             .connect_timeout(timeout)
             .timeout(timeout);
         if url.scheme() == "http" {
-            // To this machine only, so past any proxy; and no certificate is needed.
-            builder = builder.no_proxy().tls_certs_only([]);
+            // To this machine only: past any proxy, and whatever the resolver says; and no
+            // certificate is needed.
+            let here = [
+                SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+                SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),
+            ];
+            builder = builder
+                .no_proxy()
+                .resolve_to_addrs("localhost", &here)
+                .tls_certs_only([]);
         } else if let Some(file) = &options.ca_file {
             let wrong = |why: String| wrong("ca-file", format!("{}: {why}", file.display()));
             let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
@@ -293,7 +302,7 @@ fn address(text: &str) -> Result<Url, String> {
     let loopback = host == "localhost"
         || host
             .trim_matches(['[', ']'])
-            .parse::<std::net::IpAddr>()
+            .parse::<IpAddr>()
             .is_ok_and(|address| address.is_loopback());
     if url.scheme() == "http" && !loopback {
         return Err(format!(

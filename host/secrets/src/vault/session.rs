@@ -27,14 +27,18 @@ use crate::source::{Setting, Source};
 /// login leaves a token behind in Vault until that one ends.
 const LOGIN_AGAIN: Duration = Duration::from_secs(60);
 
+/// How old it is at least before the host believes that its token, of which Vault says nothing, was
+/// revoked, rather than that the token may not look itself up.
+const YOUNG: Duration = Duration::from_secs(5);
+
+/// What is left of a lease when a refusal may as well mean that it ended on the way.
+const NEARLY: Duration = Duration::from_secs(1);
+
 /// The longest wait between two attempts to renew.
 const RENEW_AGAIN: Duration = Duration::from_secs(30);
 
 /// The shortest wait before a renewal.
 const RENEW_PAUSE: Duration = Duration::from_millis(200);
-
-/// A lease that cannot be renewed for longer than this is near its last end.
-const LAST: Duration = Duration::from_secs(2);
 
 /// A token and how long it is good for.
 pub(super) struct Session {
@@ -48,7 +52,14 @@ pub(super) struct Login {
     auth: VaultAuth,
     http: Arc<Http>,
     redactor: Redactor,
-    current: tokio::sync::Mutex<Option<Arc<Session>>>,
+    state: tokio::sync::Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    session: Option<Arc<Session>>,
+    /// The last login, if it failed: it counts for all who waited for it.
+    failed: Option<(Instant, VaultError)>,
 }
 
 /// How long a token is good for, and whether that can be changed.
@@ -74,12 +85,12 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    fn new(token: SecretString, lease: &Lease) -> Arc<Self> {
-        let now = Instant::now();
+    /// A session whose lease was asked for at that instant, so it ends in Vault no sooner than here.
+    fn new(token: SecretString, asked: Instant, lease: &Lease) -> Arc<Self> {
         Arc::new(Self {
             token,
-            since: now,
-            ends: Mutex::new(end(now, lease)),
+            since: asked,
+            ends: Mutex::new(end(asked, lease)),
         })
     }
 
@@ -93,14 +104,14 @@ impl Session {
         ends.map(|ends| ends.saturating_duration_since(Instant::now()))
     }
 
-    fn extend(&self, lease: &Lease) {
-        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = end(Instant::now(), lease);
+    fn extend(&self, asked: Instant, lease: &Lease) {
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = end(asked, lease);
     }
 }
 
-fn end(now: Instant, lease: &Lease) -> Option<Instant> {
+fn end(asked: Instant, lease: &Lease) -> Option<Instant> {
     // A lease of centuries does not end either.
-    lease.ends_in.and_then(|length| now.checked_add(length))
+    lease.ends_in.and_then(|length| asked.checked_add(length))
 }
 
 impl Login {
@@ -109,21 +120,25 @@ impl Login {
             auth,
             http,
             redactor,
-            current: tokio::sync::Mutex::default(),
+            state: tokio::sync::Mutex::default(),
         }
     }
 
     /// The session, or a new one if there is none that is good.
     pub(super) async fn session(self: &Arc<Self>) -> Result<Arc<Session>, VaultError> {
-        let mut current = self.current.lock().await;
-        if let Some(session) = &*current
-            && session.left() != Some(Duration::ZERO)
-        {
-            return Ok(Arc::clone(session));
+        let asked = Instant::now();
+        let mut state = self.state.lock().await;
+        match &*state {
+            State {
+                session: Some(session),
+                ..
+            } if session.left() != Some(Duration::ZERO) => Ok(Arc::clone(session)),
+            State {
+                failed: Some((at, error)),
+                ..
+            } if *at >= asked => Err(error.clone()),
+            _ => self.begin(&mut state).await,
         }
-        let session = self.begin().await?;
-        *current = Some(Arc::clone(&session));
-        Ok(session)
     }
 
     /// Another session after Vault refused one; `None` if that one is good and another would be no
@@ -132,42 +147,65 @@ impl Login {
         self: &Arc<Self>,
         refused: &Arc<Session>,
     ) -> Result<Option<Arc<Session>>, VaultError> {
-        let mut current = self.current.lock().await;
-        if let Some(session) = &*current
+        let mut state = self.state.lock().await;
+        if let Some(session) = &state.session
             && !Arc::ptr_eq(session, refused)
         {
             return Ok(Some(Arc::clone(session)));
         }
         let good = self.look_up(&refused.token).await?.is_some();
-        let same = match &self.auth {
-            VaultAuth::AppRole { .. } => refused.since.elapsed() < LOGIN_AGAIN,
+        let better = match &self.auth {
+            VaultAuth::AppRole { .. } => {
+                let age = if good { LOGIN_AGAIN } else { YOUNG };
+                refused.since.elapsed() >= age || refused.left().is_some_and(|left| left < NEARLY)
+            }
             VaultAuth::Token(source) => {
                 let token = self.credential("token", source).await?;
-                let same = token.expose_secret() == refused.token.expose_secret();
-                if same && !good {
+                let changed = token.expose_secret() != refused.token.expose_secret();
+                if !changed && !good {
                     return Err(VaultError::TokenExpired {
                         place: source.to_string(),
                     });
                 }
-                same
+                changed
             }
         };
-        if good && same {
-            return Ok(None);
+        if better {
+            self.begin(&mut state).await.map(Some)
+        } else {
+            Ok(None)
         }
-        *current = None;
-        let session = self.begin().await?;
-        *current = Some(Arc::clone(&session));
-        Ok(Some(session))
     }
 
-    /// Logs in.
-    async fn begin(self: &Arc<Self>) -> Result<Arc<Session>, VaultError> {
+    /// Logs in, and renews from then on.
+    async fn begin(self: &Arc<Self>, state: &mut State) -> Result<Arc<Session>, VaultError> {
+        *state = State::default();
+        let (session, lease) = match self.log_in().await {
+            Ok(begun) => begun,
+            Err(error) => {
+                state.failed = Some((Instant::now(), error.clone()));
+                return Err(error);
+            }
+        };
+        state.session = Some(Arc::clone(&session));
+        if lease.renewable && lease.ends_in.is_some() {
+            tokio::spawn(renew(Arc::downgrade(self), Arc::downgrade(&session)));
+        }
+        Ok(session)
+    }
+
+    async fn log_in(&self) -> Result<(Arc<Session>, Lease), VaultError> {
+        let asked = Instant::now();
         let (token, lease) = match &self.auth {
             VaultAuth::Token(source) => {
                 let token = self.credential("token", source).await?;
-                // A token that may not look itself up may still be good.
-                let lease = self.look_up(&token).await?.unwrap_or(Lease::new(0, false));
+                let lease = self.look_up(&token).await?.unwrap_or_else(|| {
+                    // It may still be good for reading.
+                    tracing::warn!(
+                        "Vault says nothing of the host's token from {source}: it expired, was revoked, or may not look itself up"
+                    );
+                    Lease::new(0, false)
+                });
                 (token, lease)
             }
             VaultAuth::AppRole {
@@ -177,15 +215,11 @@ impl Login {
             } => {
                 let auth = self.app_role(role_id, secret_id, mount).await?;
                 let lease = Lease::new(auth.lease_duration, auth.renewable);
+                self.redactor.remember(auth.client_token.clone());
                 (auth.client_token, lease)
             }
         };
-        self.redactor.remember(token.clone());
-        let session = Session::new(token, &lease);
-        if lease.renewable && lease.ends_in.is_some() {
-            tokio::spawn(renew(Arc::downgrade(self), Arc::downgrade(&session)));
-        }
-        Ok(session)
+        Ok((Session::new(token, asked, &lease), lease))
     }
 
     async fn app_role(
@@ -249,6 +283,7 @@ impl Login {
 
     /// Prolongs a session; `false` if Vault no longer does that.
     async fn prolong(&self, session: &Session) -> Result<bool, VaultError> {
+        let asked = Instant::now();
         let request = RenewTokenSelfRequest { increment: None };
         let answer = self.http.send(request, Some(&session.token)).await?;
         match answer.status() {
@@ -259,9 +294,13 @@ impl Login {
         let Authenticated { auth } = answer
             .parse()
             .map_err(|why| self.http.answer(&answer, why))?;
+        if auth.lease_duration == 0 {
+            // Less than a second before its last end. What ends does not become endless.
+            return Ok(false);
+        }
         let lease = Lease::new(auth.lease_duration, auth.renewable);
-        session.extend(&lease);
-        Ok(lease.renewable && lease.ends_in.is_some_and(|left| left > LAST))
+        session.extend(asked, &lease);
+        Ok(lease.renewable)
     }
 
     /// Reads what the host logs in with.
@@ -305,10 +344,12 @@ async fn renew(login: Weak<Login>, session: Weak<Session>) {
         match login.prolong(&session).await {
             Ok(true) => share = 2,
             Ok(false) => {
-                tracing::info!(
-                    "Vault no longer renews the host's token; it is good for {:?}",
-                    session.left()
-                );
+                if let VaultAuth::Token(source) = &login.auth {
+                    let left = session.left().unwrap_or_default().as_secs();
+                    tracing::warn!(
+                        "Vault no longer renews the host's token; put a new one into {source} within {left} s"
+                    );
+                }
                 return;
             }
             Err(error) => {

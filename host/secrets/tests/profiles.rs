@@ -1,0 +1,210 @@
+//! Profiles: what a plugin names and what the host fills in.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
+use qchost_catalog::{Failure, Operation, by_name};
+use qchost_secrets::{Profile, Profiles, Secrets, Setting};
+use serde_json::{Map, Value, json};
+
+fn deploy() -> &'static Operation {
+    by_name("live/create-live-algorithm").unwrap()
+}
+
+fn profiles(definitions: &Value, secrets: &Secrets) -> Profiles {
+    let map: BTreeMap<String, Profile> = serde_json::from_value(definitions.clone()).unwrap();
+    Profiles::new(map, secrets.clone())
+}
+
+fn arguments(value: Value) -> Map<String, Value> {
+    value.as_object().unwrap().clone()
+}
+
+fn secret_file(folder: &tempfile::TempDir, mode: u32) -> String {
+    let path = folder.path().join("pin");
+    std::fs::write(&path, "hunter2\n").unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn names_become_settings_and_the_secrets_in_them_are_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let secrets = Secrets::default();
+    let profiles = profiles(
+        &json!({
+            "ib": {"id": "InteractiveBrokersBrokerage", "ib-password": {"file": secret_file(&folder, 0o600)}},
+            "polygon": {"id": "Polygon", "polygon-api-key": {"env": "CARGO_PKG_NAME"}},
+        }),
+        &secrets,
+    );
+    let mut filled = arguments(json!({
+        "projectId": 7, "brokerage": "ib", "dataProviders": ["polygon", "ib"],
+    }));
+    profiles.fill(deploy(), &mut filled).await.unwrap();
+    let ib = json!({"id": "InteractiveBrokersBrokerage", "ib-password": "hunter2"});
+    let polygon = json!({"id": "Polygon", "polygon-api-key": "qchost-secrets"});
+    assert_eq!(
+        Value::Object(filled),
+        json!({
+            "projectId": 7,
+            "brokerage": ib,
+            "dataProviders": {"Polygon": polygon, "InteractiveBrokersBrokerage": ib},
+        })
+    );
+    assert_eq!(
+        secrets.redactor().clean("hunter2 qchost-secrets Polygon"),
+        "[redacted] [redacted] Polygon"
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_name_of_a_profile_is_refused() {
+    let profiles = profiles(
+        &json!({
+            "paper": {"id": "QuantConnectBrokerage"},
+            "again": {"id": "QuantConnectBrokerage"},
+            "nameless": {"key": "a"},
+        }),
+        &Secrets::default(),
+    );
+    for (given, expected) in [
+        (
+            json!({"brokerage": {"id": "X"}}),
+            "takes the name of a profile",
+        ),
+        (json!({"brokerage": 7}), "takes the name of a profile"),
+        (
+            json!({"brokerage": "none"}),
+            "the operator configured: again, nameless, paper",
+        ),
+        (
+            json!({"dataProviders": "paper"}),
+            "takes the name of a profile",
+        ),
+        (
+            json!({"dataProviders": {"paper": {}}}),
+            "takes the name of a profile",
+        ),
+        (json!({"dataProviders": [7]}), "takes the name of a profile"),
+        (
+            json!({"dataProviders": ["paper", "again"]}),
+            "two profiles for `QuantConnectBrokerage`",
+        ),
+    ] {
+        let mut filled = arguments(given.clone());
+        match profiles.fill(deploy(), &mut filled).await {
+            Err(Failure::InvalidArgument(why)) => assert!(why.contains(expected), "{why}"),
+            other => panic!("{given}: {other:?}"),
+        }
+        assert_eq!(Value::Object(filled), given, "nothing was changed");
+    }
+    let mut filled = arguments(json!({"dataProviders": ["nameless"]}));
+    assert!(matches!(
+        profiles.fill(deploy(), &mut filled).await,
+        Err(Failure::Unavailable(_))
+    ));
+    // Neither is asked for.
+    let mut filled = arguments(json!({"projectId": 7}));
+    profiles.fill(deploy(), &mut filled).await.unwrap();
+    assert_eq!(Value::Object(filled), json!({"projectId": 7}));
+}
+
+#[tokio::test]
+async fn a_secret_that_cannot_be_read_is_named_and_leaves_the_arguments_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let profiles = profiles(
+        &json!({
+            "paper": {"id": "QuantConnectBrokerage"},
+            "ib": {"id": "X", "ib-password": {"file": secret_file(&folder, 0o644)}},
+            "kraken": {"id": "Kraken", "key": {"env": "QCHOST_NO_SUCH_VARIABLE"}},
+        }),
+        &Secrets::default(),
+    );
+    for (name, expected) in [("ib", "chmod 600"), ("kraken", "QCHOST_NO_SUCH_VARIABLE")] {
+        let given = json!({"brokerage": "paper", "dataProviders": [name]});
+        let mut filled = arguments(given.clone());
+        match profiles.fill(deploy(), &mut filled).await {
+            Err(Failure::Unavailable(why)) => {
+                assert!(why.contains(expected) && why.contains(name), "{why}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(Value::Object(filled), given);
+    }
+}
+
+#[test]
+fn only_paper_trading_is_not_live() {
+    let profiles = profiles(
+        &json!({
+            "paper": {"id": "QuantConnectBrokerage"},
+            "paper-too": {"id": "PaperBrokerage"},
+            "ib": {"id": "InteractiveBrokersBrokerage", "ib-trading-mode": "paper"},
+            "hidden": {"id": {"env": "BROKERAGE"}},
+            "nameless": {},
+        }),
+        &Secrets::default(),
+    );
+    for (name, live) in [
+        ("paper", Some(false)),
+        ("paper-too", Some(false)),
+        ("ib", Some(true)),
+        ("hidden", Some(true)),
+        ("nameless", Some(true)),
+        ("none", None),
+    ] {
+        assert_eq!(profiles.brokerage(name), live, "{name}");
+    }
+}
+
+#[test]
+fn a_revision_changes_with_the_definition_and_with_nothing_else() {
+    let secrets = Secrets::default();
+    let revision = |profile: Value| profiles(&json!({ "p": profile }), &secrets).revision("p");
+    let base = json!({"id": "X", "key": {"env": "A"}});
+    let first = revision(base.clone()).unwrap();
+    assert!(first.starts_with("sha256:") && first.len() == 71, "{first}");
+    assert_eq!(
+        revision(json!({"key": {"env": "A"}, "id": "X"})),
+        Some(first.clone())
+    );
+    let mut revisions = vec![first];
+    for other in [
+        json!({"id": "Y", "key": {"env": "A"}}),
+        json!({"id": "X", "key": {"env": "B"}}),
+        json!({"id": "X", "key": {"file": "A"}}),
+        json!({"id": "X", "key": {"vault": "a/b#A"}}),
+        json!({"id": "X", "key": "A"}),
+        json!({"id": "X"}),
+        json!({"id": "X", "key": {"env": "A"}, "more": 1}),
+        json!({"id": "X", "key": {"env": "A"}, "more": "1"}),
+        json!({}),
+    ] {
+        let revision = revision(other.clone()).unwrap();
+        assert!(!revisions.contains(&revision), "{other}");
+        revisions.push(revision);
+    }
+    assert_eq!(
+        profiles(&json!({ "p": base }), &secrets).revision("q"),
+        None
+    );
+}
+
+#[test]
+fn a_setting_that_is_neither_value_nor_secret_is_refused() {
+    for wrong in [
+        json!({"value": "x"}),
+        json!({"env": "A", "file": "b"}),
+        json!({"env": 7}),
+    ] {
+        assert!(serde_json::from_value::<Setting>(wrong).is_err());
+    }
+}
