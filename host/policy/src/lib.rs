@@ -31,4 +31,5 @@ pub use manifest::{
     is_name, manifest_schema,
 };
 pub use people::{People, Person, Role, Verb};
+pub use policy_test::{CaseResult, PolicyTestError, run_policy_tests};
 pub use usd::Usd;

@@ -6,7 +6,7 @@
 
 mod grant;
 mod http;
-mod reader;
+pub(crate) mod reader;
 mod schema;
 mod units;
 
@@ -157,36 +157,7 @@ impl Manifest {
     /// # Errors
     /// When it is not a manifest, or asks for what is not enforced.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ManifestError> {
-        let document = DeTable::parse(text).map_err(|error| ManifestError::Parse {
-            path: path.to_owned(),
-            line: line_of(text, error.span().map_or(0, |span| span.start)),
-            message: error.message().trim().replace('\n', " "),
-        })?;
-        read(Fields::root(&document), path).map_err(|problem| {
-            let Problem {
-                at,
-                key,
-                message,
-                later,
-            } = problem;
-            let (path, line) = (path.to_owned(), line_of(text, at));
-            let message = message.replace(char::is_control, " ");
-            if later {
-                ManifestError::NotEnforced {
-                    path,
-                    line,
-                    key,
-                    message,
-                }
-            } else {
-                ManifestError::Invalid {
-                    path,
-                    line,
-                    key,
-                    message,
-                }
-            }
-        })
+        parsed(text, path, |root| read(root, path))
     }
 
     /// What the operator may do who calls a tool by hand: everything, of every class and on
@@ -259,6 +230,42 @@ impl Manifest {
     }
 }
 
+/// Reads a document of ours. Every complaint has the file, the line and the key.
+pub(crate) fn parsed<T>(
+    text: &str,
+    path: &Path,
+    read: impl FnOnce(Fields<'_>) -> Result<T, Problem>,
+) -> Result<T, ManifestError> {
+    let document = DeTable::parse(text).map_err(|error| ManifestError::Parse {
+        path: path.to_owned(),
+        line: line_of(text, error.span().map_or(0, |span| span.start)),
+        message: one_line(error.message().trim()),
+    })?;
+    read(Fields::root(&document)).map_err(|problem| {
+        let (path, line) = (path.to_owned(), line_of(text, problem.at));
+        let (key, message) = (one_line(&problem.key), one_line(&problem.message));
+        if problem.later {
+            ManifestError::NotEnforced {
+                path,
+                line,
+                key,
+                message,
+            }
+        } else {
+            ManifestError::Invalid {
+                path,
+                line,
+                key,
+                message,
+            }
+        }
+    })
+}
+
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
 fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {
     root.only(KEYS, LATER)?;
     let plugin = name(&root.need("plugin", "\"a-name\"")?)?.to_owned();
@@ -273,21 +280,7 @@ fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {
     let digest = root.get("digest").map(|item| digest(&item)).transpose()?;
     let account = name(&root.need("account", "\"a-name\"")?)?.to_owned();
 
-    let mut names = BTreeSet::new();
-    let mut grants = Vec::new();
-    for (at, table) in root.tables("grant")?.into_iter().enumerate() {
-        let first = table.get("name").or_else(|| table.get("allow"));
-        let grant = Grant::read(table.called(format!("grant[{at}]")))?;
-        unique(&mut names, &grant.name, first)?;
-        grants.push(grant);
-    }
-    let mut http = Vec::new();
-    for (at, table) in root.tables("http")?.into_iter().enumerate() {
-        let first = table.get("name").or_else(|| table.get("allow"));
-        let grant = HttpGrant::read(table.called(format!("http[{at}]")))?;
-        unique(&mut names, &grant.name, first)?;
-        http.push(grant);
-    }
+    let (grants, http) = granted(&root)?;
     let limits = match root.get("limits") {
         Some(item) => limits(&item.table()?)?,
         None => Limits::default(),
@@ -311,6 +304,26 @@ fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {
         http,
         path: path.to_owned(),
     })
+}
+
+/// What the `grant` and `http` tables of a table give.
+pub(crate) fn granted(root: &Fields<'_>) -> Result<(Vec<Grant>, Vec<HttpGrant>), Problem> {
+    let mut names = BTreeSet::new();
+    let mut grants = Vec::new();
+    for (at, table) in root.tables("grant")?.into_iter().enumerate() {
+        let first = table.get("name").or_else(|| table.get("allow"));
+        let grant = Grant::read(table.called(format!("grant[{at}]")))?;
+        unique(&mut names, &grant.name, first)?;
+        grants.push(grant);
+    }
+    let mut http = Vec::new();
+    for (at, table) in root.tables("http")?.into_iter().enumerate() {
+        let first = table.get("name").or_else(|| table.get("allow"));
+        let grant = HttpGrant::read(table.called(format!("http[{at}]")))?;
+        unique(&mut names, &grant.name, first)?;
+        http.push(grant);
+    }
+    Ok((grants, http))
 }
 
 /// Counters and audit records refer to a grant by its name, so there is one of each.

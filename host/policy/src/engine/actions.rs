@@ -191,7 +191,9 @@ pub(crate) fn by_name(operation: &str) -> Option<(usize, &'static Action)> {
 fn of_catalog(operation: &'static Operation) -> Action {
     let has = |test: fn(&Selector) -> bool| operation.selectors.iter().any(test);
     let organization = has(|s| matches!(s, Selector::Organization(_)));
-    let object = has(|s| matches!(s, Selector::ObjectKey(_)));
+    // What is downloaded was asked for by key, in this call or in the one that began it.
+    let object =
+        has(|s| matches!(s, Selector::ObjectKey(_))) || operation.endpoint == "/object/get";
     let folder = has(|s| matches!(s, Selector::ObjectPath(_)));
     let project = has(|s| {
         matches!(

@@ -233,9 +233,12 @@ impl<'a> Item<'a> {
         matches!(self.value.get_ref(), DeValue::Table(_))
     }
 
-    /// Whether it is the word `true`.
-    pub(crate) fn is_true(&self) -> bool {
-        matches!(self.value.get_ref(), DeValue::Boolean(true))
+    /// `true` or `false`.
+    pub(crate) fn flag(&self) -> Result<bool, Problem> {
+        match self.value.get_ref() {
+            DeValue::Boolean(value) => Ok(*value),
+            _ => Err(self.mistyped("true or false")),
+        }
     }
 
     /// The value as JSON; a date becomes its text.

@@ -1,0 +1,615 @@
+//! What an operator sees of a manifest: the good ones are read whole, the others say what is wrong
+//! and where; and the published schema says the same.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use qchost_policy::{
+    Approval, Glob, GrantLimits, Limits, Manifest, ManifestError, ProjectScope, Usd,
+    manifest_schema,
+};
+use serde_json::{Value, json};
+
+const GOOD: &str = r#"
+plugin    = "strategy-lab"
+component = "strategy_lab.wasm"
+digest    = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+account   = "research"
+
+[[grant]]
+name           = "lab"
+allow          = ["projects/create-project", "backtests/*", "workflow", "raw/new_tool"]
+projects       = ["Lab/*", 12345, { created = true }]
+organizations  = ["*"]
+keys           = ["lab/*"]
+brokerages     = ["paper"]
+data-providers = ["free"]
+commands       = ["OrderCommand"]
+collaborators  = ["ada"]
+files          = ["*.py"]
+nodes          = ["O2-*"]
+max-cost       = 5
+max-parameters = 3
+limits         = { concurrent = 4, per-second = 2, per-minute = 60, per-day = 500, cost-per-day = 20.55 }
+approval       = "operator"
+
+[limits]
+memory      = "32MiB"
+cpu         = "1500ms"
+wall        = "2m"
+concurrency = 4
+output      = "1MiB"
+
+[config]
+benchmark = "SPY"
+nested = { a = [1, 2.5, true] }
+
+[[http]]
+allow     = "https://Hooks.example.com/qc/"
+methods   = ["POST"]
+headers   = { Authorization = { env = "ALERT_TOKEN" }, X-From = "lab", X-Key = { vault = "kv/hooks#key" } }
+addresses = ["10.0.0.7", "fd00::1"]
+limits    = { per-minute = 10 }
+request   = "64KiB"
+response  = "1KiB"
+timeout   = "5s"
+"#;
+
+fn parse(text: &str) -> Result<Manifest, String> {
+    Manifest::parse(text, Path::new("/etc/qchost/lab.toml")).map_err(|error| error.to_string())
+}
+
+fn globs(texts: &[&str]) -> Vec<Glob> {
+    texts
+        .iter()
+        .map(|text| Glob::parse(text).unwrap())
+        .collect()
+}
+
+#[test]
+fn a_good_manifest_is_read_whole() {
+    let manifest = parse(GOOD).unwrap();
+    assert_eq!(manifest.plugin, "strategy-lab");
+    assert_eq!(
+        manifest.component,
+        Path::new("/etc/qchost/strategy_lab.wasm")
+    );
+    assert_eq!(manifest.account, "research");
+    assert_eq!(
+        manifest.limits,
+        Limits {
+            memory: 32 << 20,
+            cpu: Duration::from_millis(1500),
+            wall: Duration::from_secs(120),
+            concurrency: 4,
+            output: 1 << 20,
+        }
+    );
+    assert_eq!(manifest.config["nested"]["a"][1], 2.5);
+
+    let [grant] = manifest.grants.as_slice() else {
+        panic!("{:?}", manifest.grants)
+    };
+    let allow: Vec<_> = grant.allow.iter().map(|pattern| pattern.as_str()).collect();
+    assert_eq!(
+        allow,
+        [
+            "projects/create-project",
+            "backtests/*",
+            "workflow",
+            "raw/new_tool"
+        ]
+    );
+    assert_eq!(
+        grant.projects,
+        [
+            ProjectScope::Name(Glob::parse("Lab/*").unwrap()),
+            ProjectScope::Id(12345),
+            ProjectScope::Created
+        ]
+    );
+    for (found, expected) in [
+        (&grant.organizations, "*"),
+        (&grant.keys, "lab/*"),
+        (&grant.brokerages, "paper"),
+        (&grant.data_providers, "free"),
+        (&grant.commands, "OrderCommand"),
+        (&grant.collaborators, "ada"),
+        (grant.files.as_ref().unwrap(), "*.py"),
+        (grant.nodes.as_ref().unwrap(), "O2-*"),
+    ] {
+        assert_eq!(found, &globs(&[expected]));
+    }
+    assert_eq!(grant.max_cost, Some(Usd(50_000)));
+    assert_eq!(grant.max_parameters, Some(3));
+    assert_eq!(
+        grant.limits,
+        GrantLimits {
+            concurrent: Some(4),
+            per_second: Some(2),
+            per_minute: Some(60),
+            per_day: Some(500),
+            cost_per_day: Some(Usd(205_500)),
+        }
+    );
+    assert_eq!(grant.approval, Approval::Operator);
+
+    let [http] = manifest.http.as_slice() else {
+        panic!("{:?}", manifest.http)
+    };
+    assert_eq!(http.name, "hooks-example-com-qc");
+    assert_eq!(http.url.to_string(), "https://hooks.example.com/qc/");
+    assert_eq!(
+        (http.url.host.as_str(), http.url.port),
+        ("hooks.example.com", 443)
+    );
+    assert_eq!(http.methods, ["POST"]);
+    assert_eq!(
+        http.headers["authorization"],
+        json!({ "env": "ALERT_TOKEN" })
+    );
+    assert_eq!(http.headers["x-from"], json!("lab"));
+    assert_eq!(http.addresses.len(), 2);
+    assert_eq!(http.limits.per_minute, Some(10));
+    assert_eq!((http.request, http.response), (64 << 10, 1 << 10));
+    assert_eq!(http.timeout, Duration::from_secs(5));
+}
+
+#[test]
+fn what_is_not_written_is_nothing() {
+    let manifest = parse(
+        "plugin = \"a\"\ncomponent = \"a.wasm\"\naccount = \"b\"\n\
+         [[grant]]\nname = \"g\"\nallow = [\"backtests/*\"]\n\
+         [[http]]\nallow = \"http://localhost:8080\"\n",
+    )
+    .unwrap();
+    let grant = &manifest.grants[0];
+    assert!(grant.projects.is_empty() && grant.keys.is_empty() && grant.organizations.is_empty());
+    assert!(grant.files.is_none() && grant.max_cost.is_none());
+    assert_eq!(grant.limits, GrantLimits::default());
+    assert_eq!(grant.approval, Approval::None);
+    let http = &manifest.http[0];
+    assert_eq!(http.methods, ["GET", "HEAD", "POST"]);
+    assert_eq!(http.url.to_string(), "http://localhost:8080/");
+    assert_eq!(http.name, "localhost");
+    assert!(http.addresses.is_empty() && http.headers.is_empty());
+}
+
+/// Each change of the good one, the line of the complaint, and what it has to say.
+const CHANGES: &[(&str, &str, usize, &str)] = &[
+    (
+        "plugin    =",
+        "plugn     =",
+        2,
+        "plugn: unknown key; did you mean `plugin`?",
+    ),
+    (
+        "allow          = [",
+        "alow           = [",
+        9,
+        "grant `lab`.alow: unknown key; did you mean `allow`?",
+    ),
+    (
+        "name           =",
+        "nmae           =",
+        8,
+        "grant[0].nmae: unknown key; did you mean `name`?",
+    ),
+    (
+        "[limits]",
+        "[[schedule]]\n[limits]",
+        24,
+        "`schedule` is not enforced by this version",
+    ),
+    (
+        "[limits]",
+        "[[on]]\n[limits]",
+        24,
+        "`on` is not enforced by this version",
+    ),
+    (
+        "\"backtests/*\"",
+        "\"backtest/*\"",
+        9,
+        "grant `lab`.allow: `backtest/*` names no operation; did you mean `backtests/*`?",
+    ),
+    (
+        "\"backtests/*\"",
+        "\"live-commands/*\"",
+        9,
+        "must be named in full",
+    ),
+    (
+        "\"backtests/*\"",
+        "7",
+        9,
+        "grant `lab`.allow: must be a text, not a whole number",
+    ),
+    (
+        "12345,",
+        "-1,",
+        10,
+        "grant `lab`.projects: is no project: write an id (12345), a name",
+    ),
+    (
+        "12345,",
+        "4294967296,",
+        10,
+        "grant `lab`.projects: is no project",
+    ),
+    (
+        "12345,",
+        "\"\",",
+        10,
+        "grant `lab`.projects: must have 1 to 1024 bytes",
+    ),
+    (
+        "{ created = true }",
+        "{ created = false }",
+        10,
+        "grant `lab`.projects: is no project",
+    ),
+    (
+        "{ created = true }",
+        "{ created = 1 }",
+        10,
+        "grant `lab`.projects.created: must be true or false",
+    ),
+    (
+        "{ created = true }",
+        "{ createdd = true }",
+        10,
+        "unknown key; did you mean `created`?",
+    ),
+    (
+        "organizations  = [\"*\"]",
+        "organizations  = \"*\"",
+        11,
+        "grant `lab`.organizations: must be a list of texts, not a text",
+    ),
+    (
+        "organizations",
+        "organisations",
+        11,
+        "did you mean `organizations`?",
+    ),
+    (
+        "= 5\n",
+        "= -5\n",
+        19,
+        "grant `lab`.max-cost: -5 is no amount of dollars",
+    ),
+    (
+        "= 5\n",
+        "= nan\n",
+        19,
+        "grant `lab`.max-cost: NaN is no amount of dollars",
+    ),
+    (
+        "= 5\n",
+        "= \"5\"\n",
+        19,
+        "grant `lab`.max-cost: must be a number, not a text",
+    ),
+    (
+        "= 3\n",
+        "= -3\n",
+        20,
+        "grant `lab`.max-parameters: -3 is not between 0 and 1000000",
+    ),
+    (
+        "per-day = 500",
+        "per-day = 0",
+        21,
+        "grant `lab`.limits.per-day: 0 is not between 1 and 4294967295",
+    ),
+    (
+        "per-day = 500",
+        "per-dya = 500",
+        21,
+        "grant `lab`.limits.per-dya: unknown key; did you mean `per-day`?",
+    ),
+    (
+        "per-day = 500",
+        "per_day = 500",
+        21,
+        "did you mean `per-day`?",
+    ),
+    (
+        "\"operator\"",
+        "\"someone\"",
+        22,
+        "grant `lab`.approval: `someone` is not \"none\" or \"operator\"",
+    ),
+    (
+        "concurrency = 4",
+        "concurrency = 0",
+        28,
+        "limits.concurrency: 0 is not between 1 and 1000",
+    ),
+    (
+        "concurrency = 4",
+        "concurrency = \"4\"",
+        28,
+        "limits.concurrency: must be a whole number, not a text",
+    ),
+    (
+        "\"32MiB\"",
+        "\"32 parsecs\"",
+        25,
+        "limits.memory: `32 parsecs` is not a size such as",
+    ),
+    (
+        "\"32MiB\"",
+        "\"99999999999999999999GiB\"",
+        25,
+        "is not between 1B and 4GiB",
+    ),
+    (
+        "\"2m\"",
+        "\"-2m\"",
+        27,
+        "limits.wall: `-2m` is not a time such as",
+    ),
+    ("\"2m\"", "\"25h\"", 27, "is not between 1ms and 24h"),
+    (
+        "wall  ",
+        "wal  ",
+        27,
+        "limits.wal: unknown key; did you mean `wall`?",
+    ),
+    (
+        "\"strategy-lab\"",
+        "\"Strategy Lab\"",
+        2,
+        "plugin: `Strategy Lab` is not a name",
+    ),
+    ("sha256:0", "sha1:0", 4, "digest: `sha1:0"),
+    (
+        "\"strategy_lab.wasm\"",
+        "\"oci://example.com/lab\"",
+        3,
+        "component: only files next to the manifest",
+    ),
+    (
+        "account   = \"research\"",
+        "",
+        1,
+        "account: is missing; write account = \"a-name\"",
+    ),
+    (
+        "[config]",
+        "[[grant]]\nname = \"lab\"\nallow = []\n[config]",
+        32,
+        "two grants of this name, `lab`",
+    ),
+    (
+        "[config]",
+        "[[grant]]\nname = \"hooks-example-com-qc\"\nallow = []\n[config]",
+        39,
+        "two grants of this name",
+    ),
+    (
+        "[config]",
+        "[[grant]]\nname = \"x\"\n[config]",
+        31,
+        "grant `x`.allow: is missing; write allow = [\"backtests/*\"]",
+    ),
+    (
+        "[config]",
+        "[[grant]]\nname = \"A B\"\nallow = []\n[config]",
+        32,
+        "grant[1].name: `A B` is not a name",
+    ),
+    ("[config]", "[config", 31, "lab.toml:31: "),
+    (
+        "a = [1, 2.5, true]",
+        "a = [inf]",
+        33,
+        "config.nested.a: must be finite",
+    ),
+    (
+        "https://Hooks",
+        "ftp://Hooks",
+        36,
+        "http[0].allow: `ftp://Hooks.example.com/qc/` must begin with https:// or http://",
+    ),
+    ("https://Hooks", "Hooks", 36, "is no address"),
+    (
+        "https://Hooks",
+        "https://me:pw@Hooks",
+        36,
+        "must not hold a user or a password",
+    ),
+    (
+        "/qc/\"",
+        "/qc/?a=1\"",
+        36,
+        "must not hold a query or a fragment",
+    ),
+    ("https://Hooks.", "https://*.", 36, "must name one host"),
+    (
+        "[\"POST\"]",
+        "[\"post\"]",
+        37,
+        "http `hooks-example-com-qc`.methods: `post` is no method that can be granted",
+    ),
+    ("[\"POST\"]", "[\"CONNECT\"]", 37, "`CONNECT` is no method"),
+    (
+        "{ env = \"ALERT_TOKEN\" }",
+        "{ env = \"A\", file = \"b\" }",
+        38,
+        "headers.Authorization: must be a text, { env = \"NAME\" }",
+    ),
+    (
+        "{ env = \"ALERT_TOKEN\" }",
+        "{ envv = \"A\" }",
+        38,
+        "headers.Authorization.envv: unknown key; did you mean `env`?",
+    ),
+    (
+        "{ env = \"ALERT_TOKEN\" }",
+        "7",
+        38,
+        "headers.Authorization: must be a text, ",
+    ),
+    (
+        "X-From = \"lab\"",
+        "X-From = \"a\\nb\"",
+        38,
+        "headers.X-From: must not hold line breaks",
+    ),
+    (
+        "X-From = \"lab\"",
+        "Host = \"a\"",
+        38,
+        "headers.Host: belongs to the connection",
+    ),
+    (
+        "X-From = \"lab\"",
+        "\"x from\" = \"a\"",
+        38,
+        "is no name of a header",
+    ),
+    ("X-From = \"lab\"", "x-key = \"a\"", 38, "is there twice"),
+    (
+        "\"10.0.0.7\"",
+        "\"10.0.0\"",
+        39,
+        "addresses: `10.0.0` is no address such as",
+    ),
+    (
+        "per-minute = 10",
+        "cost-per-day = 10",
+        40,
+        "limits.cost-per-day: unknown key",
+    ),
+    (
+        "\"5s\"",
+        "\"5\"",
+        43,
+        "http `hooks-example-com-qc`.timeout: `5` is not a time",
+    ),
+];
+
+#[test]
+fn an_error_says_where_and_what_is_allowed() {
+    for (from, to, line, expected) in CHANGES {
+        assert!(GOOD.contains(from), "{from}");
+        let error = parse(&GOOD.replacen(from, to, 1)).expect_err(to);
+        assert!(error.contains(expected), "{to}: {error}");
+        let place = format!("/etc/qchost/lab.toml:{line}: ");
+        assert!(error.starts_with(&place), "{to}: not at {line}: {error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let error = Manifest::load(Path::new("/does/not/exist.toml")).unwrap_err();
+    assert!(matches!(error, ManifestError::Read { .. }));
+    assert!(
+        error.to_string().contains("/does/not/exist.toml"),
+        "{error}"
+    );
+}
+
+fn as_json(text: &str) -> Option<Value> {
+    let table: toml::Table = toml::from_str(text).ok()?;
+    serde_json::to_value(table).ok()
+}
+
+/// What only the parser can know: names that exist, names that are there twice, sizes in numbers.
+const BEYOND_A_SCHEMA: &[&str] = &[
+    "names no operation",
+    "must be named in full",
+    "two grants of this name",
+    "is there twice",
+    "is not between 1B",
+    "is not between 1ms",
+    "must not hold line breaks",
+    "belongs to the connection",
+    "is no name of a header",
+    "is no address such as",
+    // TOML has numbers that JSON has not.
+    "NaN",
+    "must be finite",
+];
+
+#[test]
+fn the_schema_says_what_the_parser_says() {
+    let schema = jsonschema::validator_for(&manifest_schema()).unwrap();
+    assert!(schema.is_valid(&as_json(GOOD).unwrap()));
+    let mut compared = 0;
+    for (from, to, _, expected) in CHANGES {
+        let Some(document) = as_json(&GOOD.replacen(from, to, 1)) else {
+            continue;
+        };
+        if BEYOND_A_SCHEMA.iter().any(|part| expected.contains(part)) {
+            continue;
+        }
+        assert!(!schema.is_valid(&document), "the schema takes {to}");
+        compared += 1;
+    }
+    assert!(compared >= 40, "{compared}");
+    for (from, to) in [
+        ("\"Lab/*\", 12345, { created = true }", ""),
+        ("= 5\n", "= 0.0001\n"),
+        ("\"operator\"", "\"none\""),
+        (
+            "\"backtests/*\"",
+            "\"backtests/read-*\", \"raw/*\", \"live/create-live-algorithm\"",
+        ),
+        ("\"5s\"", "\"500ms\""),
+        ("limits         = {", "limits = { #"),
+    ] {
+        let text = GOOD.replacen(from, to, 1);
+        if let Some(document) = as_json(&text) {
+            parse(&text).unwrap();
+            assert!(schema.is_valid(&document), "the schema refuses {to}");
+        }
+    }
+}
+
+#[test]
+fn every_key_of_the_schema_is_described() {
+    fn look(schema: &Value, path: &str) {
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            let described =
+                property.get("description").is_some() || property.get("const").is_some();
+            assert!(described || path.contains(".headers"), "{path}");
+            look(property, &path);
+            look(&property["items"], &path);
+        }
+    }
+    look(&manifest_schema(), "");
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_parser_panic(text in ".{0,400}") {
+        drop(parse(&text));
+    }
+
+    #[test]
+    fn no_change_of_a_good_one_makes_the_parser_panic(at in 0usize..1700, with in ".{0,4}") {
+        let at = at.min(GOOD.len());
+        if GOOD.is_char_boundary(at) {
+            let (before, after) = GOOD.split_at(at);
+            let schema = manifest_schema();
+            prop_assert!(schema.is_object());
+            match parse(&format!("{before}{with}{after}")) {
+                Ok(manifest) => prop_assert!(!manifest.plugin.is_empty()),
+                Err(error) => prop_assert!(error.starts_with("/etc/qchost/lab.toml:"), "{error}"),
+            }
+        }
+    }
+}
