@@ -41,7 +41,9 @@ impl Audit {
 fn copy(files: &dyn Files, from: &Path, to: &Path, head: &str) -> Result<(), AuditError> {
     let field = |at: usize| head.split(':').nth(at).and_then(|text| text.parse().ok());
     let (Some(last), Some(newest)) = (field(1), field(3)) else {
-        return Err(AuditError::Since("the audit's own head cannot be read".to_owned()));
+        return Err(AuditError::Since(
+            "the audit's own head cannot be read".to_owned(),
+        ));
     };
     files
         .create_folder(to)
@@ -73,8 +75,7 @@ fn copy_segment(
     let mut copy: Box<dyn File> = files.open(&target, Mode::Create).map_err(writing)?;
     // Sequences have no gaps: the line's number says which record it is.
     let count = last.saturating_sub(first).saturating_add(1);
-    while lines.number < count
-        && lines.advance().map_err(reading)? == Some(segment::Ending::Whole)
+    while lines.number < count && lines.advance().map_err(reading)? == Some(segment::Ending::Whole)
     {
         let mut line = lines.text().to_vec();
         line.push(b'\n');

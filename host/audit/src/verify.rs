@@ -23,9 +23,9 @@ use crate::segment::{self, Ending, Lines};
 /// How long a host that writes is given to sign what it wrote.
 const SIGNING: Duration = Duration::from_secs(2);
 /// The time between two looks at the head.
-const LOOKS: Duration = Duration::from_millis(20);
+const LOOKS: Duration = Duration::from_millis(5);
 /// How often a torn head is looked at again.
-const LOOKS_AT_HEAD: usize = 5;
+const LOOKS_AT_HEAD: usize = 3;
 /// How often it begins again when retention removes what is being read.
 const RESTARTS: usize = 3;
 /// The most separate ranges of missing records that are remembered.
@@ -99,28 +99,37 @@ fn run(
     }
     let signed = head.map(|head| head.last.sequence);
     check.end(signed);
+    // What nobody signed yet may be what the host is writing. Where something else is wrong,
+    // that is told without waiting for it.
     if let Some(signed) = signed
-        && !check.past.is_empty()
+        && let Some(past) = check.past.take()
+        && check.report.sound()
+        && !signs_more(files, folder, signer, signed)?
     {
-        let until = Instant::now() + SIGNING;
-        let grown = loop {
-            let slots = read_head(files, folder, signer)?;
-            let newest = slots.as_ref().and_then(head::newest);
-            if newest.is_some_and(|(_, head)| head.last.sequence > signed) {
-                break true;
-            }
-            if Instant::now() >= until {
-                break false;
-            }
-            std::thread::sleep(LOOKS);
-        };
-        if !grown {
-            let past = std::mem::take(&mut check.past);
-            past.into_iter()
-                .for_each(|problem| check.report.add(problem));
-        }
+        check.report.add(past);
     }
     Ok(check.report)
+}
+
+/// Whether the host signs more than it had, within the time that it needs for a group.
+fn signs_more(
+    files: &dyn Files,
+    folder: &Path,
+    signer: &Signer,
+    signed: u64,
+) -> Result<bool, AuditError> {
+    let until = Instant::now() + SIGNING;
+    loop {
+        let slots = read_head(files, folder, signer)?;
+        let newest = slots.as_ref().and_then(head::newest);
+        if newest.is_some_and(|(_, head)| head.last.sequence > signed) {
+            return Ok(true);
+        }
+        if Instant::now() >= until {
+            return Ok(false);
+        }
+        std::thread::sleep(LOOKS);
+    }
 }
 
 /// A record that some head names.
@@ -144,8 +153,8 @@ struct Check {
     marks: Vec<Mark>,
     /// The last record that must be there.
     signed: u64,
-    /// What is wrong with lines after it.
-    past: Vec<Problem>,
+    /// The first line after it.
+    past: Option<Problem>,
     segment: String,
     line: u64,
 }
@@ -177,7 +186,7 @@ impl Check {
             missing: BTreeMap::new(),
             marks: Vec::new(),
             signed: head.map_or(u64::MAX, |head| head.last.sequence),
-            past: Vec::new(),
+            past: None,
             segment: String::new(),
             line: 0,
         }
@@ -300,10 +309,7 @@ impl Check {
         let sequence = self.next.saturating_add(self.damaged.len() as u64);
         if sequence > self.signed {
             let what = format!("after the signed head, a line that is no record ({what})");
-            if self.past.is_empty() {
-                self.past
-                    .push(self.problem(Fault::Unsigned, sequence, what));
-            }
+            self.past_head(sequence, what);
             return;
         }
         let problem = self.problem(Fault::Changed, sequence, format!("it was changed: {what}"));
@@ -312,15 +318,18 @@ impl Check {
         }
     }
 
+    fn past_head(&mut self, sequence: u64, what: String) {
+        if self.past.is_none() {
+            self.past = Some(self.problem(Fault::Unsigned, sequence, what));
+        }
+    }
+
     /// A record that is what it was; perhaps not where it was.
     fn good(&mut self, record: &Parsed) {
         let sequence = record.sequence;
         if sequence > self.signed && self.next > self.signed {
-            if self.past.is_empty() {
-                let what = "no head signs it: the host was killed while it wrote (it signs it when it next starts), or somebody added it".to_owned();
-                self.past
-                    .push(self.problem(Fault::Unsigned, sequence, what));
-            }
+            let what = "no head signs it: the host was killed while it wrote (it signs it when it next starts), or somebody added it";
+            self.past_head(sequence, what.to_owned());
             return;
         }
         if sequence < self.next {

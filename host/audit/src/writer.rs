@@ -291,7 +291,9 @@ impl Writer {
     fn write(&mut self, drafts: &[&Draft], group: u64) -> Result<u64, Fault> {
         let bytes: usize = drafts.iter().map(|draft| draft.bytes()).sum();
         let full = self.current.size + bytes as u64 > self.segment_bytes;
-        if full && self.current.size > 0 && self.open.0.len() <= MOST_CARRIED {
+        // A group that is gone on with, in recovery, stays in its segment.
+        let whole = group == self.head.last.sequence + 1;
+        if full && whole && self.current.size > 0 && self.open.0.len() <= MOST_CARRIED {
             self.rotate()?;
         }
         let carried = if self.current.size == 0 && self.head.last.sequence > 0 {

@@ -1,0 +1,266 @@
+//! Queries, the tail, traces and exports.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use qchost_audit::faults::Drive;
+use qchost_audit::{Files, Filter, Format, Kind, export, query, tail, trace};
+use serde_json::{Value, json};
+
+use crate::support::{FOLDER, all, entry, folder, intent, open, outcome, sample};
+
+async fn mixed() -> Arc<dyn Files> {
+    let drive = Drive::new();
+    let (audit, _) = open(&drive).unwrap();
+    for index in 0..40_u64 {
+        let body = json!({
+            "plugin": if index % 2 == 0 { "lab" } else { "risk" },
+            "account": if index % 5 == 0 { "live" } else { "research" },
+            "operation": if index % 3 == 0 { "live/stop" } else { "files/read-file" },
+            "project": {"id": index % 4, "name": format!("Lab/{}", index % 4)},
+            "decision": if index % 10 == 0 { "denied" } else { "allowed" },
+        });
+        let kind = if index % 10 == 0 {
+            Kind::Denied
+        } else {
+            Kind::Read
+        };
+        audit.record(entry(kind, body)).await.unwrap();
+    }
+    audit.close().await;
+    Arc::new(drive)
+}
+
+fn count(files: &Arc<dyn Files>, filter: Filter) -> usize {
+    query(Arc::clone(files), Path::new(FOLDER), filter)
+        .unwrap()
+        .map(Result::unwrap)
+        .count()
+}
+
+#[tokio::test]
+async fn each_filter_gives_what_fits_and_nothing_else() {
+    let files = mixed().await;
+    let some = |text: &str| Some(text.to_owned());
+    let none = Filter::default;
+    let by = [
+        (
+            Filter {
+                plugin: some("risk"),
+                ..none()
+            },
+            20,
+        ),
+        (
+            Filter {
+                plugin: some("nobody"),
+                ..none()
+            },
+            0,
+        ),
+        (
+            Filter {
+                account: some("live"),
+                ..none()
+            },
+            8,
+        ),
+        (
+            Filter {
+                operation: some("live/stop"),
+                ..none()
+            },
+            14,
+        ),
+        (
+            Filter {
+                project: some("3"),
+                ..none()
+            },
+            10,
+        ),
+        (
+            Filter {
+                project: some("Lab/3"),
+                ..none()
+            },
+            10,
+        ),
+        (
+            Filter {
+                project: some("Lab"),
+                ..none()
+            },
+            0,
+        ),
+        (
+            Filter {
+                decision: some("denied"),
+                ..none()
+            },
+            4,
+        ),
+        (
+            Filter {
+                kind: Some(Kind::Denied),
+                ..none()
+            },
+            4,
+        ),
+        (
+            Filter {
+                kind: Some(Kind::Read),
+                ..none()
+            },
+            36,
+        ),
+        (
+            Filter {
+                limit: Some(7),
+                ..none()
+            },
+            7,
+        ),
+        (
+            Filter {
+                plugin: some("lab"),
+                account: some("live"),
+                ..none()
+            },
+            4,
+        ),
+    ];
+    for (filter, expected) in by {
+        let words = format!("{filter:?}");
+        assert_eq!(count(&files, filter), expected, "{words}");
+    }
+}
+
+#[tokio::test]
+async fn times_include_their_beginning_and_not_their_end() {
+    let files = mixed().await;
+    let times: Vec<Timestamp> = query(Arc::clone(&files), Path::new(FOLDER), Filter::default())
+        .unwrap()
+        .map(|record| record.unwrap().time().unwrap())
+        .collect();
+    let middle = times[20];
+    let before = times.iter().filter(|time| **time < middle).count();
+    let filter = |from, to| Filter {
+        from,
+        to,
+        ..Filter::default()
+    };
+    assert_eq!(count(&files, filter(None, Some(middle))), before);
+    assert_eq!(
+        count(&files, filter(Some(middle), None)),
+        times.len() - before
+    );
+    let later = Timestamp::now() + SignedDuration::from_secs(60);
+    assert_eq!(count(&files, filter(Some(later), None)), 0);
+}
+
+#[tokio::test]
+async fn a_line_that_cannot_be_read_is_an_error_in_its_place() {
+    let drive = sample(6).await;
+    let path = folder().join("00000000000000000001.jsonl");
+    drive.tamper(&path, |bytes| bytes[0] = b'x').unwrap();
+    let files: Arc<dyn Files> = Arc::new(drive.clone());
+    let results: Vec<_> = query(Arc::clone(&files), Path::new(FOLDER), Filter::default())
+        .unwrap()
+        .collect();
+    assert_eq!(results.len(), 6);
+    let error = results[0].as_ref().unwrap_err().to_string();
+    assert!(
+        error.contains("00000000000000000001.jsonl line 1 (record 1)"),
+        "{error}"
+    );
+    assert!(results[1..].iter().all(Result::is_ok));
+    let mut text = Vec::new();
+    assert!(export(results.into_iter(), Format::Json, &mut text).is_err());
+}
+
+#[tokio::test]
+async fn the_tail_is_the_last_records_over_segments() {
+    let drive = sample(30).await;
+    let whole = all(&drive);
+    let files: Arc<dyn Files> = Arc::new(drive);
+    for count in [0, 1, 5, 20, 1000] {
+        let last = tail(&files, Path::new(FOLDER), count).unwrap();
+        assert_eq!(last, whole[whole.len().saturating_sub(count)..]);
+    }
+}
+
+#[tokio::test]
+async fn a_trace_tells_what_is_recorded_of_a_call() {
+    let drive = Drive::new();
+    let (audit, _) = open(&drive).unwrap();
+    let begun = Timestamp::now();
+    audit.record(intent("settled")).await.unwrap();
+    audit.record(intent("open")).await.unwrap();
+    audit.record(outcome("settled")).await.unwrap();
+    for index in 0..30 {
+        audit.record(outcome(&format!("{index}"))).await.unwrap();
+    }
+    let calls: HashSet<String> = ["settled", "open", "unknown"].map(str::to_owned).into();
+    let traces = trace(audit.files(), audit.folder(), &calls, begun).unwrap();
+    assert_eq!(traces.len(), 2);
+    assert_eq!(
+        traces["settled"].outcome.as_ref().unwrap()["outcome"],
+        json!("ok")
+    );
+    assert!(traces["open"].intent.is_some() && traces["open"].outcome.is_none());
+    // Nothing before the last segment is read for calls that began after it.
+    let now = Timestamp::now();
+    assert!(
+        trace(audit.files(), audit.folder(), &calls, now)
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn an_export_has_every_record() {
+    let drive = Drive::new();
+    let (audit, _) = open(&drive).unwrap();
+    let text = "=cmd|' /c calc'!A1, \"quoted\"\nand a line";
+    audit
+        .record(entry(
+            Kind::Denied,
+            json!({"reason": text, "grants": ["a", "b"], "extra": {"x": 1}}),
+        ))
+        .await
+        .unwrap();
+    audit.record(outcome("a")).await.unwrap();
+    audit.close().await;
+    let records = all(&drive);
+    let files: Arc<dyn Files> = Arc::new(drive);
+    let run = |format| {
+        let mut text = Vec::new();
+        let found = query(Arc::clone(&files), Path::new(FOLDER), Filter::default()).unwrap();
+        assert_eq!(export(found, format, &mut text).unwrap(), 2);
+        text
+    };
+    let json: Vec<Value> = serde_json::from_slice(&run(Format::Json)).unwrap();
+    assert_eq!(json.len(), 2);
+    assert_eq!(json[0], Value::Object(records[0].fields.clone()));
+    let table = run(Format::Csv);
+    let mut table = csv::Reader::from_reader(table.as_slice());
+    let heading = table.headers().unwrap().clone();
+    let rows: Vec<_> = table.records().map(Result::unwrap).collect();
+    let column = |row: usize, name: &str| {
+        let index = heading.iter().position(|column| column == name).unwrap();
+        rows[row][index].to_owned()
+    };
+    assert_eq!(rows.len(), 2);
+    assert_eq!(column(0, "reason"), format!("'{text}"));
+    assert_eq!(column(0, "grants"), "[\"a\",\"b\"]");
+    let other: Value = serde_json::from_str(&column(0, "other")).unwrap();
+    assert_eq!(other["extra"], json!({"x": 1}));
+    assert_eq!(column(1, "seq"), "2");
+    assert_eq!(column(1, "latency-us"), "1200");
+    let mut empty = Vec::new();
+    export(std::iter::empty(), Format::Json, &mut empty).unwrap();
+    assert_eq!(empty, b"[]\n");
+}
