@@ -31,5 +31,6 @@ mod unlisted;
 pub use answer::Learned;
 pub use children::Child;
 pub use error::ScopeError;
+pub use live::LiveProfile;
 pub use reads::Reader;
 pub use scope::{Scope, Touched};

@@ -10,8 +10,9 @@ use crate::reads::{Carried, Reader, project_in, read};
 /// The names that a deployment's answer has for a brokerage without real money.
 const PAPER: [&str; 2] = ["PaperBrokerage", "QuantConnectBrokerage"];
 
-/// Says of a profile whether it is live, and nothing of one that is not configured.
-pub(crate) type LiveProfile = Box<dyn Fn(&str) -> Option<bool> + Send + Sync>;
+/// Says of a brokerage or data-provider profile whether it is live, and nothing of one that is not
+/// configured.
+pub type LiveProfile = Box<dyn Fn(&str) -> Option<bool> + Send + Sync>;
 
 /// Whether the profile is live; refused if the operator configured none of this name.
 pub(crate) fn is_live(profiles: &LiveProfile, name: &str) -> Result<bool, ScopeError> {

@@ -80,14 +80,9 @@ pub(crate) struct Caller<'a> {
 }
 
 impl Scope {
-    /// `live_profile` says of a brokerage or data-provider profile whether it is live, and nothing
-    /// of one that is not configured. `node_prices` are US dollars for an hour of one node, by node
-    /// type: `O2-8`.
+    /// `node_prices` are US dollars for an hour of one node, by node type: `O2-8`.
     #[must_use]
-    pub fn new(
-        live_profile: Box<dyn Fn(&str) -> Option<bool> + Send + Sync>,
-        node_prices: BTreeMap<String, Usd>,
-    ) -> Self {
+    pub fn new(live_profile: LiveProfile, node_prices: BTreeMap<String, Usd>) -> Self {
         Self {
             projects: Projects::new(),
             children: Children::new(),

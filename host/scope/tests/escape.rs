@@ -1,6 +1,6 @@
 //! No argument reaches what is out of scope: random calls, with arguments of wrong types, swapped
-//! ids, other spellings and crooked paths, through resolver and decision to a server that takes
-//! everything.
+//! ids, other spellings and crooked paths, through the resolver and the decisions of a manifest to a
+//! server that takes everything.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,11 +10,14 @@
 
 mod common;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use common::{Effect, Ended, ORGANIZATION, World, call, scope};
 use proptest::prelude::*;
 use qchost_catalog::{Access, OPERATIONS, Operation};
+use qchost_policy::{Authority, Facts, Guardrails, Manifest};
 use serde_json::{Map, Value, json};
 
 /// A value that fits the argument, mostly in scope.
@@ -181,6 +184,36 @@ fn in_scope(effect: &Effect, names: &impl Fn(u32) -> Option<String>) -> bool {
     }
 }
 
+/// Grants every operation on the projects `Lab/*`, the files `notes/*` and the keys `lab/*` and
+/// `shared`; but for a broadcast, which is about no project.
+static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
+    let named: Vec<_> = OPERATIONS
+        .iter()
+        .map(|operation| operation.name)
+        .filter(|name| !name.ends_with("/broadcast-live-command"))
+        .collect();
+    let manifest = format!(
+        r#"
+            plugin = "lab"
+            component = "lab.wasm"
+            account = "research"
+            [[grant]]
+            name = "all"
+            allow = {named:?}
+            projects = ["Lab/*"]
+            files = ["notes/*"]
+            organizations = ["{ORGANIZATION}"]
+            keys = ["lab/*", "shared"]
+            brokerages = ["paper"]
+            data-providers = ["data"]
+            commands = ["*"]
+            collaborators = ["*"]
+        "#
+    );
+    let manifest = Manifest::parse(&manifest, Path::new("lab.toml")).unwrap();
+    Authority::new(Arc::new(manifest), &Guardrails::none()).unwrap()
+});
+
 static SENT: AtomicUsize = AtomicUsize::new(0);
 static REFUSED: AtomicUsize = AtomicUsize::new(0);
 
@@ -193,7 +226,11 @@ fn run(calls: &[(&'static Operation, Map<String, Value>)]) -> Result<(), TestCas
     for (operation, arguments) in calls {
         let before = world.state.lock().unwrap().projects.clone();
         let shown = format!("{} {}", operation.name, Value::Object(arguments.clone()));
-        match runtime.block_on(call(&scope, &world, operation, arguments)) {
+        let allowed = |facts: &Facts| {
+            let decision = AUTHORITY.decide("sha256:0", operation.name, operation.access, facts);
+            decision.allowed
+        };
+        match runtime.block_on(call(&scope, &world, operation, arguments, &allowed)) {
             Ended::Sent(effects, answer) => {
                 SENT.fetch_add(1, Ordering::Relaxed);
                 let reads = operation.access == Access::Read;

@@ -444,5 +444,4 @@ async fn nodes_do_not_say_what_other_projects_do() {
         backtest[1]["id"], "n2",
         "the node itself is the organisation's"
     );
-    world.rename(OTHER, "Lab/third");
 }

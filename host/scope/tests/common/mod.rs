@@ -81,6 +81,7 @@ pub async fn call(
     world: &World,
     operation: &'static Operation,
     arguments: &Map<String, Value>,
+    allowed: &(dyn Fn(&Facts) -> bool + Send + Sync),
 ) -> Ended {
     let touched = match resolve(scope, world, operation, arguments).await {
         Ok(touched) => touched,
@@ -98,7 +99,7 @@ pub async fn call(
     let answer = match outcome {
         Ok(body) => {
             scope
-                .answer(world, ACCOUNT, PLUGIN, operation, &touched, body, &allowed)
+                .answer(world, ACCOUNT, PLUGIN, operation, &touched, body, allowed)
                 .await
         }
         Err(failure) => Err(ScopeError::Failed(failure)),
@@ -134,7 +135,7 @@ pub async fn answered(
     name: &str,
     arguments: Value,
 ) -> Result<(Value, Learned), ScopeError> {
-    match call(scope, world, operation(name), &object(arguments)).await {
+    match call(scope, world, operation(name), &object(arguments), &allowed).await {
         Ended::Sent(_, answer) => answer,
         Ended::Refused(error) => Err(error),
         Ended::NotAllowed => panic!("{name} is not allowed"),

@@ -455,7 +455,7 @@ fn store(state: &mut State, operation: &Operation, given: &Loose) -> (Vec<Effect
         _ => {
             let key = tidied(&given.text("key").unwrap_or_default());
             (
-                touched(&[key.clone()]),
+                touched(std::slice::from_ref(&key)),
                 Ok(json!({"metadata": {"key": key}})),
             )
         }
