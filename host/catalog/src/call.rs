@@ -148,6 +148,44 @@ pub enum Failure {
     Halted(String),
 }
 
+impl Failure {
+    /// The word for it that the contract's error and the audit use.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::InvalidArgument(_) => "invalid-argument",
+            Self::NotFound(_) => "not-found",
+            Self::NotReady { .. } => "not-ready",
+            Self::Rejected(_) => "rejected",
+            Self::RateLimited { .. } => "rate-limited",
+            Self::Unavailable(_) => "unavailable",
+            Self::TimedOut { .. } => "timed-out",
+            Self::UnknownOutcome(_) => "unknown-outcome",
+            Self::UnexpectedResponse(_) => "unexpected-response",
+            Self::Halted(_) => "halted",
+        }
+    }
+
+    /// The same failure with its texts changed, such as by whoever takes secrets out of them.
+    #[must_use]
+    pub fn map_text(self, change: impl Fn(String) -> String) -> Self {
+        match self {
+            Self::InvalidArgument(text) => Self::InvalidArgument(change(text)),
+            Self::NotFound(text) => Self::NotFound(change(text)),
+            Self::NotReady { progress, message } => Self::NotReady {
+                progress,
+                message: change(message),
+            },
+            Self::Rejected(errors) => Self::Rejected(errors.into_iter().map(change).collect()),
+            Self::Unavailable(text) => Self::Unavailable(change(text)),
+            Self::UnknownOutcome(text) => Self::UnknownOutcome(change(text)),
+            Self::UnexpectedResponse(text) => Self::UnexpectedResponse(change(text)),
+            Self::Halted(text) => Self::Halted(change(text)),
+            same @ (Self::RateLimited { .. } | Self::TimedOut { .. }) => same,
+        }
+    }
+}
+
 /// The body of a successful answer, or why there is none.
 pub type Outcome = Result<Value, Failure>;
 

@@ -15,7 +15,7 @@ use crate::lane::{Lane, Priority, QueueFull, Ticket};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LaneLimits {
     /// Calls per minute, evenly spread. After a pause, one second's worth of them (at least one)
-    /// may go at once; so within any minute it is at most this and a sixtieth more. `None` is no
+    /// may go at once; so within any minute it is at most this and that much more. `None` is no
     /// limit.
     pub per_minute: Option<NonZeroU32>,
     /// Calls under way at a time; `None` is no limit.

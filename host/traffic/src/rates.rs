@@ -96,6 +96,9 @@ pub struct Rates {
     grants: Mutex<HashMap<GrantKey, Usage>>,
 }
 
+/// Held by the call that stores a grant's mark; the others of that second wait for it.
+type Marking = tokio::sync::Mutex<()>;
+
 /// How much of a grant's rates is used.
 #[derive(Debug, Default)]
 struct Usage {
@@ -103,8 +106,7 @@ struct Usage {
     minute: Bucket,
     /// The instant up to which use is marked durably, in milliseconds since 1970.
     marked: Option<i64>,
-    /// Held by the call that stores a mark; the others of that second wait for it.
-    marking: Arc<tokio::sync::Mutex<()>>,
+    marking: Arc<Marking>,
 }
 
 impl Rates {
@@ -160,7 +162,7 @@ impl Rates {
         &self,
         wanted: &[(&GrantKey, RateLimits)],
         now: Moment,
-    ) -> Result<Vec<(GrantKey, Arc<tokio::sync::Mutex<()>>)>, RateError> {
+    ) -> Result<Vec<(GrantKey, Arc<Marking>)>, RateError> {
         let at = now.steady.saturating_duration_since(self.origin);
         let mut grants = self.grants();
         let mut taken = Vec::new();
@@ -208,12 +210,7 @@ impl Rates {
         Ok(unmarked)
     }
 
-    async fn mark(
-        &self,
-        key: &GrantKey,
-        marking: &tokio::sync::Mutex<()>,
-        now: i64,
-    ) -> Result<(), LedgerError> {
+    async fn mark(&self, key: &GrantKey, marking: &Marking, now: i64) -> Result<(), LedgerError> {
         let _turn = marking.lock().await;
         let marked = self.grants().get(key).and_then(|usage| usage.marked);
         if marked.is_some_and(|marked| marked > now) {
