@@ -118,8 +118,12 @@ impl Authority {
             return denied(question.plainly(&what));
         };
         if let Some(what) = action.needs.stray(&facts.context) {
-            let what = format!("it has a {what}, which no grant of this operation is asked about");
+            let what = format!("it has {what}, which no grant of this operation is asked about");
             return denied(question.plainly(&what));
+        }
+        let tool = operation.strip_prefix("raw/");
+        if action.name == RAW && facts.context.tool.as_deref() != tool {
+            return denied(question.plainly("it does not say for which tool"));
         }
         if let Some(what) = devious(facts) {
             return denied(question.plainly(what));
@@ -135,6 +139,33 @@ impl Authority {
             question: None,
         };
         slice.decide(&mut asking, &question, action)
+    }
+
+    /// Whether any grant is for this operation at all, whatever it is done to. `facts` are what is known
+    /// before anything is read: the lines of the denial name them.
+    ///
+    /// # Errors
+    /// When no grant is.
+    pub fn check_covered(
+        &self,
+        operation: &str,
+        access: Access,
+        facts: &Facts,
+    ) -> Result<(), Denial> {
+        let mut patterns = self.manifest.grants.iter().flat_map(|grant| &grant.allow);
+        if patterns.any(|pattern| pattern.covers(operation, access)) {
+            return Ok(());
+        }
+        let question = explain::Asked {
+            manifest: &self.manifest,
+            operation,
+            access,
+            facts,
+        };
+        Err(match by_name(operation) {
+            Some((_, action)) => question.uncovered(action),
+            None => question.plainly("there is no operation of this name"),
+        })
     }
 }
 

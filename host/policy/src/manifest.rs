@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 use toml::de::DeTable;
 
 pub use grant::{Approval, Grant, GrantLimits, ProjectScope};
+pub(crate) use http::METHODS;
 pub use http::{HttpGrant, Prefix};
 pub use schema::manifest_schema;
 

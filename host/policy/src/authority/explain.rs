@@ -12,7 +12,7 @@ use crate::engine::{Action, Kind};
 use crate::facts::{Facts, Project, Resource};
 use crate::glob::Glob;
 use crate::grantable::{HTTP, RAW};
-use crate::manifest::{Grant, Manifest, ProjectScope};
+use crate::manifest::{Grant, METHODS, Manifest, ProjectScope};
 
 /// What was asked.
 pub(super) struct Asked<'a> {
@@ -273,13 +273,16 @@ impl Asked<'_> {
             let _ = write!(reason, "; `{}` covers {methods} of {}", near.name, near.url);
         }
         let lines = [
+            ("name", quoted(&self.free_name())),
             ("allow", quoted(&format!("{origin}{path}"))),
             ("methods", list(&[method])),
         ];
         Denial {
             reason,
             nearest_grant: near.map(|grant| grant.name.clone()),
-            remedy: Some(block("http", &lines)),
+            remedy: METHODS
+                .contains(&method.as_str())
+                .then(|| block("http", &lines)),
         }
     }
 

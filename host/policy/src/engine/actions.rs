@@ -94,19 +94,19 @@ impl Needs {
     pub(crate) fn stray(self, context: &Context) -> Option<&'static str> {
         [
             (
-                "organisation",
+                "an organisation",
                 context.organization.is_some(),
                 self.organization,
             ),
-            ("brokerage", context.brokerage.is_some(), self.brokerage),
+            ("a brokerage", context.brokerage.is_some(), self.brokerage),
             (
-                "data provider",
+                "a data provider",
                 context.data_provider.is_some(),
                 self.data_provider,
             ),
-            ("live command", context.command.is_some(), self.command),
+            ("a live command", context.command.is_some(), self.command),
             (
-                "collaborator",
+                "a collaborator",
                 context.collaborator.is_some(),
                 self.collaborator,
             ),

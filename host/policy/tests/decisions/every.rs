@@ -1,0 +1,157 @@
+//! Each operation of the catalog, granted and denied in every way there is.
+
+use qchost_catalog::{Access, OPERATIONS};
+use qchost_policy::{Brokerage, Facts, Resource};
+
+use crate::rows::{allowed, check, denied, forbidden, object, organization, project};
+
+#[test]
+fn nothing_is_granted_by_nothing() {
+    for (name, _, scopes) in EVERY {
+        check("", &[], &[denied(name, thing(scopes), "no grant of `plugin` allows")]);
+    }
+}
+
+/// For each operation of the catalog, what it acts on, and the scopes that it needs, as an operator
+/// who reads the contract would write them.
+#[rustfmt::skip]
+const EVERY: &[(&str, Access, &str)] = &[
+    ("account/read-account", Access::Read, ""),
+    ("ai/check-initialization-errors", Access::Read, ""),
+    ("ai/complete-code", Access::Read, ""),
+    ("ai/enhance-error-message", Access::Read, ""),
+    ("ai/update-code-to-pep8", Access::Read, ""),
+    ("ai/check-syntax", Access::Read, ""),
+    ("ai/search-quantconnect", Access::Read, ""),
+    ("backtests/create-backtest", Access::Write, "projects"),
+    ("backtests/read-backtest", Access::Read, "projects"),
+    ("backtests/list-backtests", Access::Read, "projects"),
+    ("backtests/read-backtest-chart", Access::Read, "projects"),
+    ("backtests/read-backtest-orders", Access::Read, "projects"),
+    ("backtests/read-backtest-insights", Access::Read, "projects"),
+    ("backtests/update-backtest", Access::Write, "projects"),
+    ("backtests/delete-backtest", Access::Destroy, "projects"),
+    ("collaboration/create-project-collaborator", Access::Trade, "projects collaborators"),
+    ("collaboration/read-project-collaborators", Access::Read, "projects"),
+    ("collaboration/update-project-collaborator", Access::Trade, "projects collaborators"),
+    ("collaboration/delete-project-collaborator", Access::Destroy, "projects collaborators"),
+    ("collaboration/lock-project-with-collaborators", Access::Write, "projects"),
+    ("compile/create-compile", Access::Write, "projects"),
+    ("compile/read-compile", Access::Read, "projects"),
+    ("files/create-file", Access::Write, "projects"),
+    ("files/read-file", Access::Read, "projects"),
+    ("files/update-file-name", Access::Write, "projects"),
+    ("files/update-file-contents", Access::Write, "projects"),
+    ("files/patch-file", Access::Write, "projects"),
+    ("files/delete-file", Access::Destroy, "projects"),
+    ("lean-versions/read-lean-versions", Access::Read, ""),
+    ("live/authorize-connection", Access::Write, "brokerages"),
+    ("live/create-live-algorithm", Access::Trade, "projects brokerages data-providers"),
+    ("live/read-live-algorithm", Access::Read, "projects"),
+    ("live/list-live-algorithms", Access::Read, "projects"),
+    ("live/read-live-chart", Access::Read, "projects"),
+    ("live/read-live-logs", Access::Read, "projects"),
+    ("live/read-live-portfolio", Access::Read, "projects"),
+    ("live/read-live-orders", Access::Read, "projects"),
+    ("live/read-live-insights", Access::Read, "projects"),
+    ("live/stop-live-algorithm", Access::Reduce, "projects"),
+    ("live/liquidate-live-algorithm", Access::Reduce, "projects"),
+    ("live-commands/create-live-command", Access::Trade, "projects commands"),
+    ("live-commands/broadcast-live-command", Access::Trade, "organizations commands"),
+    ("nodes/read-project-nodes", Access::Read, "projects"),
+    ("nodes/update-project-nodes", Access::Write, "projects"),
+    ("object-store/upload-object", Access::Write, "keys organizations"),
+    ("object-store/read-object-properties", Access::Read, "keys organizations"),
+    ("object-store/read-object-store-file-job-id", Access::Read, "keys organizations"),
+    ("object-store/read-object-store-file-download-url", Access::Read, "keys organizations"),
+    ("object-store/list-object-store-files", Access::Read, "keys organizations"),
+    ("object-store/delete-object", Access::Destroy, "keys organizations"),
+    ("optimizations/estimate-optimization-time", Access::Read, "projects"),
+    ("optimizations/create-optimization", Access::Write, "projects"),
+    ("optimizations/read-optimization", Access::Read, "projects"),
+    ("optimizations/list-optimizations", Access::Read, "projects"),
+    ("optimizations/update-optimization", Access::Write, "projects"),
+    ("optimizations/abort-optimization", Access::Reduce, "projects"),
+    ("optimizations/delete-optimization", Access::Destroy, "projects"),
+    ("projects/create-project", Access::Write, "projects organizations"),
+    ("projects/read-project", Access::Read, "projects"),
+    ("projects/list-projects", Access::Read, "projects"),
+    ("projects/update-project", Access::Write, "projects"),
+    ("projects/delete-project", Access::Destroy, "projects"),
+    ("server/read-mcp-server-version", Access::Read, ""),
+    ("server/read-latest-mcp-server-version", Access::Read, ""),
+];
+
+/// A call of an operation that has a thing of each scope, all called `thing`.
+fn thing(scopes: &str) -> Facts {
+    let has = |scope: &str| scopes.split(' ').any(|one| one == scope);
+    let text = || Some("thing".to_owned());
+    let mut facts = if has("projects") {
+        project(7, "thing")
+    } else if has("keys") {
+        object("thing", "thing")
+    } else if has("organizations") {
+        organization("thing")
+    } else {
+        Facts::of(Resource::Account)
+    };
+    let context = &mut facts.context;
+    context.organization = has("organizations").then(text).flatten();
+    context.command = has("commands").then(text).flatten();
+    context.collaborator = has("collaborators").then(text).flatten();
+    context.data_provider = has("data-providers").then(text).flatten();
+    context.brokerage = has("brokerages").then(|| Brokerage { profile: "thing".to_owned(), live: true });
+    facts
+}
+
+#[test]
+fn every_operation_is_covered_by_its_scopes_and_by_no_fewer() {
+    let names: Vec<_> = OPERATIONS.iter().map(|operation| operation.name).collect();
+    let table: Vec<_> = EVERY.iter().map(|(name, _, _)| *name).collect();
+    assert_eq!(names, table, "the table is complete");
+    for (name, access, scopes) in EVERY {
+        let scopes_of = |value: &str, but: &str| -> String {
+            let scopes = scopes.split(' ').filter(|scope| !scope.is_empty() && *scope != but);
+            scopes.map(|scope| format!("{scope} = [\"{value}\"]\n")).collect()
+        };
+        let grant = |allow: &str, scopes: &str| format!("[[grant]]\nname = \"g\"\nallow = [{allow}]\n{scopes}");
+        let quoted = format!("\"{name}\"");
+        // Named, with all scopes.
+        let full = grant(&quoted, &scopes_of("thing", ""));
+        check(&full, &[], &[allowed(name, thing(scopes), &["g"])]);
+        // Each scope left out, or for another thing.
+        for scope in scopes.split(' ').filter(|scope| !scope.is_empty()) {
+            let less = grant(&quoted, &scopes_of("thing", scope));
+            check(&less, &[], &[denied(name, thing(scopes), "but not ")]);
+            let other = format!("{less}{scope} = [\"another\"]\n");
+            check(&other, &[], &[denied(name, thing(scopes), "but not ")]);
+        }
+        // By a pattern: never what deletes or trades.
+        let (room, _) = name.split_once('/').unwrap();
+        let wide = grant("\"*\"", &scopes_of("*", ""));
+        let live = scopes.contains("brokerages");
+        check(
+            &wide,
+            &[],
+            &[match access {
+                Access::Destroy | Access::Trade => denied(name, thing(scopes), "no grant of `plugin` allows"),
+                _ if live => denied(name, thing(scopes), "must be named in full"),
+                _ => allowed(name, thing(scopes), &["g"]),
+            }],
+        );
+        // By the pattern of another interface.
+        let elsewhere = if room == "server" { "account/*" } else { "server/*" };
+        let other = grant(&format!("\"{elsewhere}\""), &scopes_of("*", ""));
+        check(&other, &[], &[denied(name, thing(scopes), "no grant of `plugin` allows")]);
+        // Under a guardrail of its class, and of another.
+        let word = access.word();
+        let forbid = format!("@id(\"class\") forbid (principal, action in Action::\"{word}\", resource);");
+        check(&full, &[&forbid], &[forbidden(name, thing(scopes), &["class"])]);
+        let another = if word == "read" { "write" } else { "read" };
+        let forbid = format!("@id(\"class\") forbid (principal, action in Action::\"{another}\", resource);");
+        check(&full, &[&forbid], &[allowed(name, thing(scopes), &["g"])]);
+        // Under a guardrail of its interface.
+        let forbid = format!("@id(\"room\") forbid (principal, action in Action::\"{room}\", resource);");
+        check(&full, &[&forbid], &[forbidden(name, thing(scopes), &["room"])]);
+    }
+}
