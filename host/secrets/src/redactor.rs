@@ -17,9 +17,10 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 
+use forms::{Form, forms};
 use matcher::Matcher;
 pub use writer::RedactingWriter;
 
@@ -39,8 +40,8 @@ pub struct Redactor(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// The most recently read value is the last.
-    values: Mutex<VecDeque<SecretString>>,
+    /// The forms of each value, itself first. The most recently read value is the last.
+    values: Mutex<VecDeque<Vec<Form>>>,
     matcher: RwLock<Arc<Matcher>>,
 }
 
@@ -57,20 +58,23 @@ impl Redactor {
             return;
         }
         let mut values = self.0.values.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = values
-            .iter()
-            .rposition(|value| value.expose_secret() == secret.expose_secret());
+        let itself = secret.expose_secret();
+        let known = values.iter().rposition(|forms| {
+            forms
+                .first()
+                .is_some_and(|form| form.as_slice() == itself.as_bytes())
+        });
         if let Some(value) = known.and_then(|known| values.remove(known)) {
             values.push_back(value);
             return;
         }
-        values.push_back(secret);
-        let mut bytes: usize = values.iter().map(length).sum();
+        values.push_back(forms(itself));
+        let mut bytes: usize = values.iter().map(|forms| length(forms)).sum();
         while values.len() > 1 && (values.len() > REMEMBERED || bytes > REMEMBERED_BYTES) {
-            bytes -= values.pop_front().as_ref().map_or(0, length);
+            bytes -= values.pop_front().as_deref().map_or(0, length);
         }
         // Still under the lock: of two matchers the one that knows more has to be the last.
-        let matcher = Arc::new(Matcher::new(values.iter().map(ExposeSecret::expose_secret)));
+        let matcher = Arc::new(Matcher::new(values.iter().flatten().cloned().collect()));
         *self
             .0
             .matcher
@@ -108,8 +112,9 @@ impl Redactor {
     }
 }
 
-fn length(value: &SecretString) -> usize {
-    value.expose_secret().len()
+/// How long a value itself is.
+fn length(forms: &[Form]) -> usize {
+    forms.first().map_or(0, |form| form.len())
 }
 
 fn clean_value(matcher: &Matcher, value: &mut Value) {

@@ -29,8 +29,8 @@ use session::{Login, Session};
 /// How long a failure serves those who ask again.
 const FAILURE_KEPT: Duration = Duration::from_secs(1);
 
-/// What Vault said of one secret, and when.
-type Kept = Option<(Instant, Result<Arc<Fields>, VaultError>)>;
+/// What Vault said of one secret, and when. Whoever asks Vault holds the lock.
+type Kept = Arc<tokio::sync::Mutex<Option<(Instant, Result<Arc<Fields>, VaultError>)>>>;
 
 /// The connection to one Vault.
 pub(crate) struct Vault {
@@ -38,7 +38,7 @@ pub(crate) struct Vault {
     login: Arc<Login>,
     kept_for: Duration,
     /// By mount and path. Only what the configuration names is ever in it.
-    secrets: Mutex<HashMap<(String, String), Arc<tokio::sync::Mutex<Kept>>>>,
+    secrets: Mutex<HashMap<(String, String), Kept>>,
 }
 
 impl fmt::Debug for Vault {

@@ -1,6 +1,9 @@
 //! The forms in which a secret may stand in a text: itself, escaped for JSON, percent-encoded, in
 //! base64, and the lines of one that has several.
 
+use std::sync::Arc;
+use std::{iter, mem};
+
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
@@ -23,19 +26,35 @@ const PIECE: usize = 8;
 /// The shortest line of a secret with several that is looked for on its own, in bytes.
 const LINE: usize = 16;
 
-/// Every form of a secret, itself first. Some may be equal.
-pub(super) fn forms(secret: &str) -> Vec<Zeroizing<String>> {
-    let mut forms = vec![Zeroizing::new(secret.to_owned())];
-    forms.extend(escaped(secret));
-    forms.extend(percent_encoded(secret));
-    forms.extend(base64(secret.as_bytes()));
+/// One form of a secret.
+pub(super) type Form = Arc<Zeroizing<Vec<u8>>>;
+
+/// Every form of a secret, each once and itself first.
+pub(super) fn forms(secret: &str) -> Vec<Form> {
+    let itself = Zeroizing::new(secret.to_owned());
     // A log writes a key that has several lines as several lines. The first and the last line of
     // such a key are no secret.
-    let lines = secret.lines().filter(|line| {
-        line.len() >= LINE && line.len() < secret.len() && !line.starts_with("-----")
-    });
-    forms.extend(lines.map(|line| Zeroizing::new(line.to_owned())));
-    forms.retain(|form| form.len() >= SHORTEST);
+    let lines = secret
+        .lines()
+        .filter(|line| {
+            line.len() >= LINE && line.len() < secret.len() && !line.starts_with("-----")
+        })
+        .map(|line| Zeroizing::new(line.to_owned()));
+    let mut forms: Vec<Form> = Vec::new();
+    for mut form in iter::once(itself)
+        .chain(escaped(secret))
+        .chain(percent_encoded(secret))
+        .chain(base64(secret.as_bytes()))
+        .chain(lines)
+    {
+        let known = forms
+            .iter()
+            .any(|known| known.as_slice() == form.as_bytes());
+        if !known && form.len() >= SHORTEST {
+            let bytes = mem::take(&mut *form).into_bytes();
+            forms.push(Arc::new(Zeroizing::new(bytes)));
+        }
+    }
     forms
 }
 

@@ -11,7 +11,7 @@ use std::ops::Range;
 use zeroize::Zeroizing;
 
 use super::SHORTEST;
-use super::forms::forms;
+use super::forms::Form;
 
 /// What stands where a secret stood, unless a secret looks like that itself.
 const REDACTED: &str = "[redacted]";
@@ -23,7 +23,7 @@ const FILTER_BITS: usize = 1 << 16;
 #[derive(Default)]
 pub(super) struct Matcher {
     /// Sorted, each once, each of at least four bytes.
-    patterns: Vec<Zeroizing<Vec<u8>>>,
+    patterns: Vec<Form>,
     /// A bit for the hash of the first four bytes of each pattern.
     filter: Zeroizing<Vec<u64>>,
     /// What takes the place of a secret.
@@ -35,12 +35,8 @@ pub(super) struct Matcher {
 }
 
 impl Matcher {
-    /// A matcher for these secrets.
-    pub(super) fn new<'a>(secrets: impl Iterator<Item = &'a str>) -> Self {
-        let mut patterns: Vec<Zeroizing<Vec<u8>>> = secrets
-            .flat_map(forms)
-            .map(|mut form| Zeroizing::new(std::mem::take(&mut *form).into_bytes()))
-            .collect();
+    /// A matcher for these patterns.
+    pub(super) fn new(mut patterns: Vec<Form>) -> Self {
         patterns.sort_by(|one, other| one.as_slice().cmp(other));
         patterns.dedup();
         let mut filter = Zeroizing::new(vec![0_u64; FILTER_BITS / 64]);
@@ -155,7 +151,7 @@ impl Matcher {
             .unwrap_or_default()
             .iter()
             .take_while(|pattern| pattern.starts_with(first))
-            .filter(|pattern| bytes.starts_with(pattern))
+            .filter(|pattern| bytes.starts_with(pattern.as_slice()))
             .map(|pattern| pattern.len())
             .max()
     }
@@ -180,7 +176,7 @@ fn slot(first: &[u8; SHORTEST]) -> (usize, u64) {
 }
 
 /// A text that overlaps with no pattern.
-fn replacement(patterns: &[Zeroizing<Vec<u8>>]) -> String {
+fn replacement(patterns: &[Form]) -> String {
     let usual = REDACTED.as_bytes();
     if !patterns.iter().any(|pattern| overlap(pattern, usual)) {
         return REDACTED.to_owned();
