@@ -22,6 +22,13 @@ use qchost_policy::{Authority, Context, Facts, Guardrails, Manifest, Project, Re
 const ROUNDS: u32 = 20_000;
 
 fn main() {
+    let text = grants(100, |at| format!("projects = [\"Lab/{at}/*\"]"), "*");
+    let begun = Instant::now();
+    let all = authority(&text, 50);
+    let took = begun.elapsed().as_secs_f64() * 1e3;
+    println!("load: 100 grants of all operations, 50 guardrails: {took:.0} ms");
+    drop(all);
+
     let call = "backtests/create-backtest";
     let one = authority(&grants(1, |_| "projects = [\"Lab/*\"]".to_owned(), call), 0);
     show("floor: 1 grant, no guardrail", &one, call, None);

@@ -103,7 +103,7 @@ impl Authority {
     /// `object-store/download`, `workflow`, `http/request`), `access` its class.
     #[must_use]
     pub fn decide(&self, digest: &str, operation: &str, access: Access, facts: &Facts) -> Decision {
-        let question = explain::Asked {
+        let question = explain::Call {
             manifest: &self.manifest,
             operation,
             access,
@@ -156,7 +156,7 @@ impl Authority {
         if patterns.any(|pattern| pattern.covers(operation, access)) {
             return Ok(());
         }
-        let question = explain::Asked {
+        let question = explain::Call {
             manifest: &self.manifest,
             operation,
             access,
@@ -173,7 +173,7 @@ impl Slice {
     fn decide(
         &self,
         asking: &mut Asking<'_>,
-        question: &explain::Asked<'_>,
+        question: &explain::Call<'_>,
         action: &Action,
     ) -> Decision {
         let mut decision = Decision::default();

@@ -247,7 +247,7 @@ impl People {
     pub fn decide(&self, person: &Person, verb: Verb, target: Option<&str>) -> Decision {
         let denied = |guardrails: Vec<String>, why: &str| Decision {
             denial: Some(Denial {
-                reason: format!("{} may not {}: {why}", person.name, verb.word()),
+                reason: format!("{} may not do `{}`: {why}", person.name, verb.word()),
                 nearest_grant: None,
                 remedy: None,
             }),

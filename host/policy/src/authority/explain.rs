@@ -14,15 +14,15 @@ use crate::glob::Glob;
 use crate::grantable::{HTTP, RAW};
 use crate::manifest::{Grant, METHODS, Manifest, ProjectScope};
 
-/// What was asked.
-pub(super) struct Asked<'a> {
+/// What was asked about.
+pub(super) struct Call<'a> {
     pub(super) manifest: &'a Manifest,
     pub(super) operation: &'a str,
     pub(super) access: Access,
     pub(super) facts: &'a Facts,
 }
 
-impl Asked<'_> {
+impl Call<'_> {
     /// A denial that no line of a manifest changes.
     pub(super) fn plainly(&self, why: &str) -> Denial {
         Denial {

@@ -74,7 +74,11 @@ pub fn glob() -> impl Strategy<Value = String> {
 }
 
 fn project() -> impl Strategy<Value = Project> {
-    (proptest::option::weighted(0.8, 0u32..4), thing(), any::<bool>())
+    (
+        proptest::option::weighted(0.8, 0u32..4),
+        thing(),
+        any::<bool>(),
+    )
         .prop_map(|(id, name, created)| Project { id, name, created })
 }
 
@@ -208,7 +212,11 @@ pub fn text(grants: &[Grant]) -> String {
             .collect();
         let allow = list(&grant.allow);
         let projects = projects.join(", ");
-        writeln!(text, "[[grant]]\nname = \"g{at}\"\nallow = {allow}\nprojects = [{projects}]").unwrap();
+        writeln!(
+            text,
+            "[[grant]]\nname = \"g{at}\"\nallow = {allow}\nprojects = [{projects}]"
+        )
+        .unwrap();
         for (key, globs) in &grant.scopes {
             writeln!(text, "{key} = {}", list(globs)).unwrap();
         }
@@ -227,7 +235,8 @@ pub fn text(grants: &[Grant]) -> String {
 
 /// Whether a glob covers a text, by the book: all ways to take the stars are tried.
 pub fn reference(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (pattern, text): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), text.chars().collect());
     let mut row = vec![false; text.len() + 1];
     row[0] = true;
     for c in pattern {
@@ -255,7 +264,9 @@ pub fn oracle(grant: &Grant, call: &Call) -> bool {
     let access = by_name(call.operation).map_or("read", |operation| operation.access.word());
     let patterns = grant.allow.iter().filter(|entry| entry.contains('*'));
     let by_pattern = !matches!(access, "destroy" | "trade")
-        && patterns.clone().any(|pattern| reference(pattern, call.operation));
+        && patterns
+            .clone()
+            .any(|pattern| reference(pattern, call.operation));
     let context = &call.facts.context;
     let resource = match &call.facts.resource {
         Resource::Project(project) => grant.projects.iter().any(|scope| match scope {

@@ -17,7 +17,12 @@ use crate::generate::{Call, call, glob, grant, oracle, reference, text, thing};
 use crate::rows::{access, authority, project};
 
 fn decide(grants: &str, rails: &[&str], call: &Call) -> Decision {
-    authority(grants, rails).decide("sha256:00", call.operation, access(call.operation), &call.facts)
+    authority(grants, rails).decide(
+        "sha256:00",
+        call.operation,
+        access(call.operation),
+        &call.facts,
+    )
 }
 
 proptest! {
@@ -124,7 +129,9 @@ fn cedar(rails: &[&str], call: &Call) -> usize {
     let forbids = rails.concat();
     let set: PolicySet = forbids.parse().unwrap();
     let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
-    let uid = |of: &str, id: &str| EntityUid::from_type_name_and_id(of.parse().unwrap(), cedar_policy::EntityId::new(id));
+    let uid = |of: &str, id: &str| {
+        EntityUid::from_type_name_and_id(of.parse().unwrap(), cedar_policy::EntityId::new(id))
+    };
     let plugin = Entity::new(
         uid("Plugin", "plugin"),
         HashMap::from([
@@ -149,14 +156,24 @@ fn cedar(rails: &[&str], call: &Call) -> usize {
                 ("name", text(&project.name)),
                 ("created", RestrictedExpression::new_bool(created)),
             ];
-            attributes.extend(project.id.map(|id| ("id", RestrictedExpression::new_long(id.into()))));
+            attributes.extend(
+                project
+                    .id
+                    .map(|id| ("id", RestrictedExpression::new_long(id.into()))),
+            );
             (uid("Project", &id), attributes)
         }
         Resource::Url { .. } => panic!("no call is to an address here"),
     };
-    let attributes = attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let attributes = attributes
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
     let thing = Entity::new(resource.clone(), attributes, HashSet::new());
-    let mut pairs = vec![("live".to_owned(), RestrictedExpression::new_bool(context.live))];
+    let mut pairs = vec![(
+        "live".to_owned(),
+        RestrictedExpression::new_bool(context.live),
+    )];
     for (name, value) in [
         ("organization", &context.organization),
         ("file", &context.file),
@@ -167,30 +184,52 @@ fn cedar(rails: &[&str], call: &Call) -> usize {
         pairs.extend(value.iter().map(|value| (name.to_owned(), text(value))));
     }
     if let Some(count) = context.parameters {
-        pairs.push(("parameters".to_owned(), RestrictedExpression::new_long(count.into())));
+        pairs.push((
+            "parameters".to_owned(),
+            RestrictedExpression::new_long(count.into()),
+        ));
     }
     if let Some(cost) = context.cost {
         let dollars = format!("{}.{:04}", cost.0 / 10_000, cost.0 % 10_000);
-        pairs.push(("cost".to_owned(), RestrictedExpression::new_decimal(dollars)));
+        pairs.push((
+            "cost".to_owned(),
+            RestrictedExpression::new_decimal(dollars),
+        ));
     }
     if let Some(brokerage) = &context.brokerage {
         let record = RestrictedExpression::new_record([
             ("profile".to_owned(), text(&brokerage.profile)),
-            ("live".to_owned(), RestrictedExpression::new_bool(brokerage.live)),
+            (
+                "live".to_owned(),
+                RestrictedExpression::new_bool(brokerage.live),
+            ),
         ]);
         pairs.push(("brokerage".to_owned(), record.unwrap()));
     }
     let context = Context::from_pairs(pairs).unwrap();
     let action = uid("Action", call.operation);
-    let request = Request::new(uid("Plugin", "plugin"), action, resource, context, Some(&SCHEMA)).unwrap();
-    let entities = Entities::from_entities([plugin.unwrap(), thing.unwrap()], Some(&SCHEMA)).unwrap();
+    let request = Request::new(
+        uid("Plugin", "plugin"),
+        action,
+        resource,
+        context,
+        Some(&SCHEMA),
+    )
+    .unwrap();
+    let entities =
+        Entities::from_entities([plugin.unwrap(), thing.unwrap()], Some(&SCHEMA)).unwrap();
     let answer = Authorizer::new().is_authorized(&request, &set, &entities);
     answer.diagnostics().reason().count() + answer.diagnostics().errors().count()
 }
 
 /// A guardrail; some do not fit the schema.
 fn rail() -> impl Strategy<Value = String> {
-    let principal = select(vec!["principal is Plugin", "principal == Plugin::\"plugin\"", "principal == Plugin::\"other\"", "principal"]);
+    let principal = select(vec![
+        "principal is Plugin",
+        "principal == Plugin::\"plugin\"",
+        "principal == Plugin::\"other\"",
+        "principal",
+    ]);
     let action = select(vec![
         "action",
         "action in Action::\"write\"",
@@ -199,16 +238,30 @@ fn rail() -> impl Strategy<Value = String> {
         "action == Action::\"live/create-live-algorithm\"",
         "action in Action::\"object-store\"",
     ]);
-    let resource = select(vec!["resource", "resource is Project", "resource is Object", "resource == Project::\"1\"", "resource is Account"]);
+    let resource = select(vec![
+        "resource",
+        "resource is Project",
+        "resource is Object",
+        "resource == Project::\"1\"",
+        "resource is Account",
+    ]);
     let clauses = vec((select(vec!["when", "unless"]), condition()), 0..3);
     (principal, action, resource, clauses).prop_map(|(principal, action, resource, clauses)| {
-        let clauses: Vec<_> = clauses.iter().map(|(word, body)| format!("{word} {{ {body} }}")).collect();
-        format!("forbid ({principal}, {action}, {resource}) {};", clauses.join(" "))
+        let clauses: Vec<_> = clauses
+            .iter()
+            .map(|(word, body)| format!("{word} {{ {body} }}"))
+            .collect();
+        format!(
+            "forbid ({principal}, {action}, {resource}) {};",
+            clauses.join(" ")
+        )
     })
 }
 
 fn condition() -> impl Strategy<Value = String> {
-    let pattern = select(vec!["Lab/*", "*", "Prod/*", "*a*", "L\\*b", "*\\\"*", "*\\\\*", "", "Lab/a"]);
+    let pattern = select(vec![
+        "Lab/*", "*", "Prod/*", "*a*", "L\\*b", "*\\\"*", "*\\\\*", "", "Lab/a",
+    ]);
     let leaf = (pattern, 0usize..18, 0u32..4).prop_map(|(pattern, form, number)| match form {
         0 => format!("resource.name like \"{pattern}\""),
         1 => "resource.created".to_owned(),
@@ -235,7 +288,8 @@ fn condition() -> impl Strategy<Value = String> {
             (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a}) && ({b})")),
             (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a}) || ({b})")),
             inner.clone().prop_map(|a| format!("!({a})")),
-            (inner.clone(), inner.clone(), inner).prop_map(|(a, b, c)| format!("if ({a}) then ({b}) else ({c})")),
+            (inner.clone(), inner.clone(), inner)
+                .prop_map(|(a, b, c)| format!("if ({a}) then ({b}) else ({c})")),
         ]
     })
 }

@@ -40,7 +40,11 @@ pub fn forbidden(operation: &str, facts: Facts, guardrails: &[&str]) -> Row {
 
 impl Row {
     fn new(operation: &str, facts: Facts, expected: Expected) -> Self {
-        Self { operation: operation.to_owned(), facts, expected }
+        Self {
+            operation: operation.to_owned(),
+            facts,
+            expected,
+        }
     }
 }
 
@@ -48,11 +52,21 @@ impl Row {
 pub fn manifest(grants: &str) -> Manifest {
     let head = "plugin = \"plugin\"\ncomponent = \"p.wasm\"\naccount = \"research\"\n";
     let text = format!("{head}{grants}");
-    Manifest::parse(&text, Path::new("plugin.toml")).unwrap_or_else(|error| panic!("{error}: {text}"))
+    Manifest::parse(&text, Path::new("plugin.toml"))
+        .unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 pub fn guardrails(texts: &[&str]) -> Guardrails {
-    let files: Vec<_> = texts.iter().enumerate().map(|(at, text)| (PathBuf::from(format!("rails-{at}.cedar")), (*text).to_owned())).collect();
+    let files: Vec<_> = texts
+        .iter()
+        .enumerate()
+        .map(|(at, text)| {
+            (
+                PathBuf::from(format!("rails-{at}.cedar")),
+                (*text).to_owned(),
+            )
+        })
+        .collect();
     Guardrails::read(&files).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -72,7 +86,12 @@ pub fn access(operation: &str) -> Access {
 /// Checks every row, and of every denial that lines of a manifest would allow that they do.
 pub fn check(grants: &str, texts: &[&str], rows: &[Row]) {
     let authority = authority(grants, texts);
-    for Row { operation, facts, expected } in rows {
+    for Row {
+        operation,
+        facts,
+        expected,
+    } in rows
+    {
         let decision = authority.decide("sha256:00", operation, access(operation), facts);
         let what = format!("{operation} on {facts:?} under {grants} and {texts:?}: {decision:#?}");
         let names: Vec<_> = decision
@@ -97,7 +116,10 @@ pub fn check(grants: &str, texts: &[&str], rows: &[Row]) {
                     let more = format!("{grants}\n{remedy}");
                     let healed = self::authority(&more, texts);
                     let again = healed.decide("sha256:00", operation, access(operation), facts);
-                    assert!(again.allowed, "its own remedy does not help: {more}\n{what}");
+                    assert!(
+                        again.allowed,
+                        "its own remedy does not help: {more}\n{what}"
+                    );
                 }
             }
             Expected::Forbidden(guardrails) => {
@@ -112,16 +134,27 @@ pub fn check(grants: &str, texts: &[&str], rows: &[Row]) {
 }
 
 pub fn project(id: u32, name: &str) -> Facts {
-    Facts::of(Resource::Project(Project { id: Some(id), name: name.to_owned(), created: false }))
+    Facts::of(Resource::Project(Project {
+        id: Some(id),
+        name: name.to_owned(),
+        created: false,
+    }))
 }
 
 /// A project's name that is yet to be given.
 pub fn named(name: &str) -> Facts {
-    Facts::of(Resource::Project(Project { id: None, name: name.to_owned(), created: false }))
+    Facts::of(Resource::Project(Project {
+        id: None,
+        name: name.to_owned(),
+        created: false,
+    }))
 }
 
 pub fn object(organization: &str, key: &str) -> Facts {
-    Facts::of(Resource::Object { organization: organization.to_owned(), key: key.to_owned() })
+    Facts::of(Resource::Object {
+        organization: organization.to_owned(),
+        key: key.to_owned(),
+    })
 }
 
 pub fn organization(id: &str) -> Facts {
@@ -129,7 +162,13 @@ pub fn organization(id: &str) -> Facts {
 }
 
 pub fn http(method: &str, scheme: &str, host: &str, port: u16, path: &str) -> Facts {
-    Facts::of(Resource::Url { scheme: scheme.to_owned(), host: host.to_owned(), port, path: path.to_owned(), method: method.to_owned() })
+    Facts::of(Resource::Url {
+        scheme: scheme.to_owned(),
+        host: host.to_owned(),
+        port,
+        path: path.to_owned(),
+        method: method.to_owned(),
+    })
 }
 
 /// A project that this plugin created.
@@ -152,6 +191,9 @@ pub fn with(facts: Facts, change: impl FnOnce(&mut Context)) -> Facts {
 pub fn deploy(profile: &str, live: bool) -> Facts {
     with(project(12, "Lab/x"), |context| {
         context.live = live;
-        context.brokerage = Some(Brokerage { profile: profile.to_owned(), live });
+        context.brokerage = Some(Brokerage {
+            profile: profile.to_owned(),
+            live,
+        });
     })
 }

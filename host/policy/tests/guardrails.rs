@@ -1,0 +1,225 @@
+//! Guardrails as files: what is taken, and what is refused with its file and line.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use qchost_catalog::{Access, OPERATIONS};
+use qchost_policy::{Authority, Facts, Guardrails, Manifest, Project, Resource, cedar_schema};
+
+fn read(text: &str) -> Result<Guardrails, String> {
+    Guardrails::read(&[(PathBuf::from("policies/trading.cedar"), text.to_owned())])
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn what_cannot_be_enforced_is_refused_with_its_file_and_line() {
+    for (text, line, expected) in [
+        (
+            "// why\n\nforbid (principal, action, resource)\nwhen { resource. };",
+            4,
+            "is no policy: ",
+        ),
+        ("forbid (principal, action, resource)", 1, "is no policy: "),
+        (
+            "// why\npermit (principal, action, resource);",
+            2,
+            "permits; a guardrail only forbids",
+        ),
+        (
+            "forbid (principal, action in Action::\"trade\", resource);\n\n@id(\"b\")\npermit (principal, action, resource);",
+            3,
+            "permits; a guardrail only forbids",
+        ),
+        (
+            "\nforbid (principal == ?principal, action, resource);",
+            2,
+            "is a template",
+        ),
+        (
+            "forbid (principal, action, resource is Project)\nwhen { resource.nmae == \"x\" };",
+            2,
+            "does not fit the schema: ",
+        ),
+        (
+            "\n\nforbid (principal, action == Action::\"backtests/destroy-all\", resource);",
+            3,
+            "does not fit the schema: ",
+        ),
+        (
+            "forbid (principal, action, resource is Projekt);",
+            1,
+            "did you mean `Project`",
+        ),
+        (
+            "forbid (principal, action, resource)\nwhen { context.cost.lessThan(decimal(\"5.0\")) };",
+            2,
+            "does not fit the schema: ",
+        ),
+        (
+            "forbid (principal in Role::\"vewer\", action, resource);",
+            1,
+            "does not fit the schema: ",
+        ),
+        (
+            "forbid (principal, action == Action::\"account/read-account\", resource is Project);",
+            1,
+            "",
+        ),
+        (
+            "forbid (principal, action, resource)\nwhen { 1 == 2 };",
+            1,
+            "",
+        ),
+        (
+            "forbid (principal, action, resource is Project) when { resource.name == 5 };",
+            1,
+            "does not fit the schema: ",
+        ),
+        (
+            "@id(\"a\") forbid (principal, action, resource);\n@id(\"a\") forbid (principal, action in Action::\"read\", resource);",
+            2,
+            "two guardrails with the id `a`",
+        ),
+        (
+            "forbid (principal, action, resource is Project)\nwhen { resource.name == \"Prod\u{202e}x\" };",
+            2,
+            "",
+        ),
+    ] {
+        let error = read(text).expect_err(text);
+        let place = format!("policies/trading.cedar:{line}: ");
+        assert!(error.starts_with(&place), "not at {line}: {error}");
+        assert!(error.contains(expected), "{expected}: {error}");
+        assert!(error.len() > place.len() + 10, "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn what_fits_is_taken_under_its_id_or_its_place() {
+    let guardrails = read(
+        "@id(\"first\")\nforbid (principal, action in Action::\"trade\", resource);\n\n\
+         // Twice the same is twice there.\nforbid (principal, action, resource is Url);\n\
+         forbid (principal, action, resource is Url);\n\
+         forbid (principal == Person::\"eve\", action == Action::\"person/halt\", resource);\n",
+    )
+    .unwrap();
+    let ids: Vec<_> = guardrails.ids().collect();
+    assert_eq!(
+        ids,
+        [
+            "first",
+            "trading.cedar:5",
+            "trading.cedar:6",
+            "trading.cedar:7"
+        ]
+    );
+}
+
+#[test]
+fn many_policies_of_a_file_keep_their_order() {
+    let text: String = (0..25)
+        .map(|at| format!("forbid (principal, action, resource is Project) when {{ resource.name == \"{at}\" }};\n"))
+        .collect();
+    let guardrails = read(&text).unwrap();
+    let expected: Vec<_> = (1..=25)
+        .map(|line| format!("trading.cedar:{line}"))
+        .collect();
+    assert_eq!(guardrails.ids().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_folder_is_read_file_by_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let none = Guardrails::load(&folder.path().join("missing")).unwrap();
+    assert_eq!(none.ids().count(), 0);
+
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "b.cedar",
+        "forbid (principal, action in Action::\"trade\", resource);",
+    );
+    write(
+        "a.cedar",
+        "@id(\"calm\") forbid (principal, action in Action::\"destroy\", resource);",
+    );
+    write("notes.txt", "permit everything");
+    let guardrails = Guardrails::load(folder.path()).unwrap();
+    assert_eq!(guardrails.ids().collect::<Vec<_>>(), ["calm", "b.cedar:1"]);
+
+    let manifest = "plugin = \"p\"\ncomponent = \"p.wasm\"\naccount = \"a\"\n[[grant]]\nname = \"g\"\n\
+        allow = [\"backtests/delete-backtest\", \"backtests/read-backtest\"]\nprojects = [\"*\"]\n";
+    let manifest = Arc::new(Manifest::parse(manifest, Path::new("p.toml")).unwrap());
+    let authority = Authority::new(manifest, &guardrails).unwrap();
+    let facts = Facts::of(Resource::Project(Project {
+        id: Some(1),
+        name: "x".to_owned(),
+        created: false,
+    }));
+    let deletes = authority.decide("", "backtests/delete-backtest", Access::Destroy, &facts);
+    assert_eq!(
+        (deletes.allowed, deletes.guardrails),
+        (false, vec!["calm".to_owned()])
+    );
+    assert!(
+        authority
+            .decide("", "backtests/read-backtest", Access::Read, &facts)
+            .allowed
+    );
+
+    write("b.cedar", "forbid (");
+    let error = Guardrails::load(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("b.cedar:1: is no policy"), "{error}");
+}
+
+#[test]
+fn the_schema_names_every_operation_in_its_groups() {
+    let schema = cedar_schema();
+    for operation in OPERATIONS {
+        let line = format!(
+            "action \"{}\" in [\"{}\", \"{}\"]",
+            operation.name,
+            operation.interface(),
+            operation.access.word()
+        );
+        assert!(schema.contains(&line), "{line}");
+    }
+    for name in [
+        "object-store/download",
+        "workflow",
+        "raw",
+        "http/request",
+        "person/halt",
+    ] {
+        assert!(
+            schema.contains(&format!("action \"{name}\" in [")),
+            "{name}"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_loader_panic(text in ".{0,200}") {
+        drop(read(&text));
+    }
+
+    #[test]
+    fn no_change_of_a_good_one_makes_the_loader_panic(at in 0usize..160, with in ".{0,3}") {
+        const GOOD: &str = "@id(\"x\")\nforbid (principal is Plugin, action in Action::\"trade\", resource is Project)\nwhen { resource.name like \"Prod/*\" && context.live };\n";
+        let at = at.min(GOOD.len());
+        if GOOD.is_char_boundary(at) {
+            let (before, after) = GOOD.split_at(at);
+            if let Err(error) = read(&format!("{before}{with}{after}")) {
+                prop_assert!(error.starts_with("policies/trading.cedar:"), "{error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What persons may do, by their roles and under guardrails.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::path::PathBuf;
+
+use qchost_policy::{Guardrails, People, Person, Role, Verb};
+
+fn person(uid: u32, name: &str, roles: &[Role]) -> Person {
+    Person {
+        uid,
+        name: name.to_owned(),
+        roles: roles.iter().copied().collect(),
+    }
+}
+
+fn people(guardrails: &str) -> People {
+    let files = [(PathBuf::from("people.cedar"), guardrails.to_owned())];
+    let persons = [
+        person(1, "vera", &[Role::Viewer]),
+        person(2, "otto", &[Role::Operator]),
+        person(3, "ada", &[Role::Approver]),
+        person(4, "root", &[Role::Admin]),
+        person(5, "both", &[Role::Operator, Role::Approver]),
+        person(6, "nobody", &[]),
+    ];
+    People::new(persons, &Guardrails::read(&files).unwrap()).unwrap()
+}
+
+/// Who may do what, by the words of the design.
+const MAY: &[(Verb, &[&str])] = &[
+    (Verb::Status, &["vera", "otto", "ada", "root", "both"]),
+    (Verb::Grants, &["vera", "otto", "ada", "root", "both"]),
+    (
+        Verb::ListApprovals,
+        &["vera", "otto", "ada", "root", "both"],
+    ),
+    (Verb::ReadAudit, &["vera", "otto", "ada", "root", "both"]),
+    (Verb::Invoke, &["otto", "root", "both"]),
+    (Verb::Call, &["otto", "root", "both"]),
+    (Verb::Explain, &["otto", "root", "both"]),
+    (Verb::Halt, &["otto", "root", "both"]),
+    (Verb::Resume, &["otto", "root", "both"]),
+    (Verb::Approve, &["ada", "root", "both"]),
+    (Verb::Refuse, &["ada", "root", "both"]),
+    (Verb::Reconcile, &["root"]),
+    (Verb::Reload, &["root"]),
+    (Verb::Backup, &["root"]),
+];
+
+#[test]
+fn roles_say_who_may_do_what() {
+    let people = people("");
+    let verbs: Vec<_> = MAY.iter().map(|(verb, _)| *verb).collect();
+    assert_eq!(verbs, Verb::ALL, "the table is complete");
+    for (verb, may) in MAY {
+        for person in people.iter() {
+            let decision = people.decide(person, *verb, None);
+            let expected = may.contains(&person.name.as_str());
+            assert_eq!(
+                decision.allowed, expected,
+                "{} {verb:?}: {decision:?}",
+                person.name
+            );
+            assert_eq!(decision.denial.is_none(), expected);
+        }
+    }
+}
+
+#[test]
+fn a_denial_says_which_role_it_takes() {
+    let people = people("");
+    let reason = |uid, verb| {
+        let person = people.by_uid(uid).unwrap();
+        people.decide(person, verb, None).denial.unwrap().reason
+    };
+    assert_eq!(
+        reason(1, Verb::Approve),
+        "vera may not do `approve`: that needs approver or admin, and they have the role viewer"
+    );
+    assert_eq!(
+        reason(6, Verb::Status),
+        "nobody may not do `status`: that needs viewer or operator or approver or admin, and they have no role"
+    );
+    assert!(people.by_uid(7).is_none());
+}
+
+#[test]
+fn a_guardrail_forbids_persons_too() {
+    let people = people(
+        "@id(\"otto-not-live\")\nforbid (principal == Person::\"otto\", action == Action::\"person/invoke\", resource)\n\
+         when { context has target && context.target == \"live-trader\" };\n\
+         @id(\"no-lone-admin\")\nforbid (principal in Role::\"admin\", action == Action::\"person/approve\", resource);\n\
+         @id(\"plugins-only\")\nforbid (principal is Plugin, action, resource);\n",
+    );
+    let (otto, root, both) = (
+        people.by_uid(2).unwrap(),
+        people.by_uid(4).unwrap(),
+        people.by_uid(5).unwrap(),
+    );
+    assert!(
+        people
+            .decide(otto, Verb::Invoke, Some("strategy-lab"))
+            .allowed
+    );
+    let denied = people.decide(otto, Verb::Invoke, Some("live-trader"));
+    assert!(!denied.allowed);
+    assert_eq!(denied.guardrails, ["otto-not-live"]);
+    assert!(
+        denied
+            .denial
+            .unwrap()
+            .reason
+            .contains("the guardrail `otto-not-live` forbids it")
+    );
+    assert!(
+        people
+            .decide(both, Verb::Invoke, Some("live-trader"))
+            .allowed
+    );
+    assert!(people.decide(both, Verb::Approve, None).allowed);
+    assert_eq!(
+        people.decide(root, Verb::Approve, None).guardrails,
+        ["no-lone-admin"]
+    );
+    assert!(people.decide(root, Verb::Refuse, None).allowed);
+}
+
+#[test]
+fn an_error_in_a_guardrail_denies_persons() {
+    let people = people(
+        "@id(\"overflows\")\nforbid (principal is Person, action, resource) when { principal.uid * 9223372036854775807 < 0 };",
+    );
+    assert!(
+        people
+            .decide(people.by_uid(1).unwrap(), Verb::Status, None)
+            .allowed
+    );
+    let denied = people.decide(people.by_uid(4).unwrap(), Verb::Status, None);
+    assert_eq!(denied.guardrails, ["overflows"]);
+    assert!(
+        denied
+            .denial
+            .unwrap()
+            .reason
+            .contains("could not be evaluated")
+    );
+}
+
+#[test]
+fn two_persons_are_told_apart() {
+    let none = Guardrails::none();
+    let error = People::new([person(1, "a", &[]), person(1, "b", &[])], &none).unwrap_err();
+    assert!(error.to_string().contains("the same user id, 1"), "{error}");
+    let error = People::new([person(1, "a", &[]), person(2, "a", &[])], &none).unwrap_err();
+    assert!(error.to_string().contains("two of this name"), "{error}");
+    for role in Role::ALL {
+        assert_eq!(Role::parse(role.word()), Some(role));
+    }
+    assert_eq!(Role::parse("king"), None);
+}
