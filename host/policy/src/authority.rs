@@ -5,8 +5,8 @@
 //! the manifest is loaded. A decision rules out what is certainly not about the thing at hand and
 //! asks Cedar about the rest; no decision is remembered.
 //!
-//! Invariant: every grant that is counted was found to apply by Cedar, and so was every guardrail that
-//! does not deny found not to; whatever cannot be asked is denied.
+//! Invariant: a grant counts when Cedar finds that it applies. A guardrail is passed when Cedar finds
+//! that it does not, or when that is certain without asking. Whatever cannot be asked is denied.
 
 mod explain;
 

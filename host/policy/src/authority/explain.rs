@@ -309,19 +309,6 @@ impl Call<'_> {
     }
 }
 
-impl Kind {
-    /// What it is called in a sentence.
-    pub(super) fn words(self) -> &'static str {
-        match self {
-            Self::Account => "the account as a whole",
-            Self::Organization => "an organisation",
-            Self::Project => "a project",
-            Self::Object => "an object",
-            Self::Url => "an address",
-        }
-    }
-}
-
 fn covers(globs: &[Glob], text: &str) -> bool {
     globs.iter().any(|glob| glob.matches(text))
 }

@@ -51,6 +51,17 @@ impl Kind {
             Self::Url => "Url",
         }
     }
+
+    /// What it is called in a sentence.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Account => "the account as a whole",
+            Self::Organization => "an organisation",
+            Self::Project => "a project",
+            Self::Object => "an object",
+            Self::Url => "an address",
+        }
+    }
 }
 
 /// Something that can be decided about.

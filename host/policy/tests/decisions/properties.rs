@@ -26,7 +26,7 @@ fn decide(grants: &str, rails: &[&str], call: &Call) -> Decision {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn the_grants_that_count_are_those_that_cover_the_call(grants in vec(grant(), 0..5), call in call()) {
