@@ -26,12 +26,12 @@ pub enum AuditError {
     },
     /// Writing or syncing failed; nothing of the group was recorded, and the audit goes on.
     #[error(
-        "could not write the audit segment {}: {source}; nothing was recorded, and the next entry is tried again: check that disk",
-        .path.display()
+        "could not write to the audit folder {}: {source}; nothing was recorded, and the next entry is tried again: check that disk",
+        .folder.display()
     )]
     Write {
-        /// The segment.
-        path: PathBuf,
+        /// The audit's folder.
+        folder: PathBuf,
         /// What the system said.
         source: Arc<io::Error>,
     },

@@ -215,10 +215,13 @@ pub(crate) struct HeadFile {
 }
 
 impl HeadFile {
-    /// Opens it, where `newest` is the slot that must not be touched.
+    /// Opens it, where `newest` is the slot that must not be touched. What was read of it is
+    /// durable when it returns: a host that was killed may have written it and not synced it.
     pub fn open(files: &dyn Files, folder: &Path, newest: usize) -> io::Result<Self> {
+        let mut file = files.open(&folder.join(HEAD), Mode::Write)?;
+        file.sync()?;
         Ok(Self {
-            file: files.open(&folder.join(HEAD), Mode::Write)?,
+            file,
             next: 1 - newest.min(1),
         })
     }

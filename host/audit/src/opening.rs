@@ -11,7 +11,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::error::AuditError;
-use crate::files::Files;
+use crate::files::{Files, Mode};
 use crate::head::{self, Head, HeadFile, NEW_HEAD, Point, Signer};
 use crate::record::Parsed;
 use crate::segment::{self, Ending, Lines};
@@ -250,7 +250,11 @@ impl Found {
     ) -> Result<(), AuditError> {
         let path = segment::path(folder, self.segment);
         let reading = |error| AuditError::files("read", &path)(error);
-        let mut lines = Lines::open(files, folder, self.segment).map_err(reading)?;
+        // What a process that was killed wrote may be in memory alone, or, after a failed sync,
+        // in memory for good. What counts is what the disk has.
+        let mut file = files.open(&path, Mode::Write).map_err(reading)?;
+        file.sync().and_then(|()| file.forget()).map_err(reading)?;
+        let mut lines = Lines::new(file);
         let head = self.head.last.clone();
         while let Some(ending) = lines.advance().map_err(reading)? {
             let record = match ending {

@@ -109,8 +109,6 @@ impl Writer {
         if found.cut > 0 {
             file.cut(found.size).map_err(opening)?;
         }
-        // What was read may be in memory alone, if the last run died between write and sync.
-        file.sync().map_err(opening)?;
         files.sync_folder(&folder).map_err(opening)?;
         let head_file = if found.torn_head.is_some() {
             HeadFile::create(&*files, &folder, &signer.sign(&found.head))
@@ -250,7 +248,7 @@ impl Writer {
                     }
                 }
             }
-            Err(error) => self.full(error),
+            Err(error) => self.refusal(error),
         };
         let (essential, other): (Vec<_>, Vec<_>) = records
             .into_iter()
@@ -451,19 +449,12 @@ impl Writer {
     }
 
     fn refusal(&self, error: io::Error) -> AuditError {
-        if is_full(&error) {
-            return self.full(error);
-        }
-        AuditError::Write {
-            path: segment::path(&self.folder, self.current.first),
-            source: Arc::new(error),
-        }
-    }
-
-    fn full(&self, error: io::Error) -> AuditError {
-        AuditError::DiskFull {
-            folder: self.folder.clone(),
-            source: Arc::new(error),
+        let source = Arc::new(error);
+        let folder = self.folder.clone();
+        if is_full(&source) {
+            AuditError::DiskFull { folder, source }
+        } else {
+            AuditError::Write { folder, source }
         }
     }
 

@@ -4,7 +4,7 @@
 //! It keeps apart what a program sees and what is on the disk. Content reaches the disk by a
 //! sync of the file, names by a sync of the folder; folders themselves are there at once. After
 //! [`Drive::lose_power_at`] every operation fails, and [`Drive::restart`] gives the drive as the
-//! next start finds it.
+//! next start finds it; [`Drive::after_kill`] as it is found when only the process died.
 
 mod content;
 
@@ -119,6 +119,26 @@ impl Drive {
                 .insert(*number, inode.after_power_loss(random.as_mut()));
         }
         next.collect();
+        Self(Arc::new(Shared {
+            state: Mutex::new(next),
+            changed: Condvar::new(),
+        }))
+    }
+
+    /// The drive as it is found by the next process when this one was killed and the power stayed
+    /// on: all that was written can be read, and what was not synced is still not on the disk.
+    #[must_use]
+    pub fn after_kill(&self) -> Self {
+        let mut state = self.lock();
+        state.off = true;
+        self.0.changed.notify_all();
+        let next = State {
+            folders: state.folders.clone(),
+            inodes: state.inodes.clone(),
+            last_inode: state.last_inode,
+            capacity: state.capacity,
+            ..State::default()
+        };
         Self(Arc::new(Shared {
             state: Mutex::new(next),
             changed: Condvar::new(),

@@ -165,6 +165,27 @@ async fn a_failed_sync_that_lost_older_records_poisons() {
     assert!(audit.flush().await.is_err());
 }
 
+/// The system shows what it failed to write, and a process that starts then must not believe it.
+#[tokio::test]
+async fn a_failed_sync_and_a_kill_leave_nothing_to_believe() {
+    let drive = Drive::new();
+    let (audit, _) = open(&drive).unwrap();
+    audit.record(intent("a")).await.unwrap();
+    drive.fail_next_sync("0000");
+    // The write, the sync that fails, and then the process is gone.
+    drive.lose_power_at(drive.operations() + 3);
+    assert!(audit.record(outcome("a")).await.is_err());
+    let drive = drive.after_kill();
+    assert_eq!(kinds(&all(&drive)), ["intent", "outcome"]);
+    let (audit, opening) = open(&drive).unwrap();
+    assert_eq!((opening.recovered, opening.unsettled.len()), (0, 1));
+    audit.record(outcome("a")).await.unwrap();
+    let after = drive.restart(Torn::Nothing);
+    let (audit, _) = open(&after).unwrap();
+    audit.close().await;
+    assert!(checked(&after).sound());
+}
+
 #[tokio::test]
 async fn a_head_whose_sync_failed_is_made_anew() {
     let drive = Drive::new();

@@ -156,6 +156,31 @@ async fn what_was_acknowledged_survives_power_loss_at_any_moment() {
     );
 }
 
+/// A process that is killed leaves behind what it wrote and did not sync: the next one must not
+/// take it for durable when the power is lost after that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_a_kill_and_then_power_loss() {
+    let whole = Drive::new();
+    work(&whole, None, &Told::default()).await;
+    let operations = whole.operations();
+    for run in 0..RUNS {
+        let told = Told::default();
+        let drive = Drive::new();
+        drive.lose_power_at(1 + run * operations / RUNS);
+        work(&drive, None, &told).await;
+        let drive = drive.after_kill();
+        drive.lose_power_at(1 + run % 17);
+        let head = work(&drive, None, &told).await;
+        let torn = if run % 2 == 0 {
+            Torn::Nothing
+        } else {
+            Torn::Some(run)
+        };
+        let drive = drive.restart(torn);
+        after(&drive, head.as_deref(), &told, &format!("run {run}")).await;
+    }
+}
+
 /// The layer itself: it must lose what was not synced, or the test above shows nothing.
 #[tokio::test]
 async fn the_drive_loses_what_was_not_synced() {

@@ -250,6 +250,27 @@ async fn an_added_record_is_found() {
 }
 
 #[tokio::test]
+async fn a_line_longer_than_any_record_is_found_without_being_loaded() {
+    let drive = sample(6).await;
+    let mut changed = Copy::of(&drive);
+    let line = &mut changed.segments[0].1[2];
+    line.pop();
+    line.resize(20 * 1024 * 1024, b'x');
+    line.push(b'\n');
+    let report = changed.check(&drive);
+    assert_eq!(report.problems.len(), 1, "{report}");
+    assert_eq!(
+        (report.problems[0].sequence, report.problems[0].line),
+        (3, 3)
+    );
+    assert!(
+        report.problems[0].what.contains("longer than any record"),
+        "{report}"
+    );
+    assert_eq!(report.records, 5);
+}
+
+#[tokio::test]
 async fn an_older_head_must_lie_on_the_chain() {
     let drive = Drive::new();
     let (audit, _) = open(&drive).unwrap();
