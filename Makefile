@@ -54,3 +54,12 @@ lint: setup-lint ## check formatting, lints and documentation
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+.PHONY: bench
+bench: setup ## measure the gate, the audit, the ledger and the policies, each against its floor
+	cargo bench --locked -p qchost-policy -p qchost-audit -p qchost-ledger -p qchost-gate
+
+.PHONY: soak
+soak: setup ## run the long forms of the tests: thousands of kills and losses of power
+	QCHOST_RUNS=$${QCHOST_RUNS:-1000} cargo test --locked -p qchost-gate --test crash
+	QCHOST_CRASHES=$${QCHOST_CRASHES:-1000} cargo test --locked -p qchost-ledger -p qchost-audit
