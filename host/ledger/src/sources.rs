@@ -36,10 +36,7 @@ impl Ledger {
                     "INSERT OR REPLACE INTO compiles (account, compile, project, source) VALUES (?1, ?2, ?3, ?4)",
                 )?
                 .execute(params![account, compile, project, hash])?;
-                it.prepare_cached(
-                    "DELETE FROM compiles WHERE id <= (SELECT max(id) FROM compiles) - ?1",
-                )?
-                .execute([MAX_COMPILES])?;
+                drop_compiles(it)?;
                 let bytes = i64::try_from(files.len()).unwrap_or(i64::MAX);
                 it.prepare_cached(
                     "INSERT INTO sources VALUES (?1, (SELECT coalesce(max(used), 0) + 1 FROM sources), ?2, ?3)
@@ -51,7 +48,45 @@ impl Ledger {
             .await
     }
 
-    /// The hash of a compile's source, and its project.
+    /// Remembers which project a compile is of, where its source is not known.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn record_compile(
+        &self,
+        account: &str,
+        compile_id: &str,
+        project: u32,
+    ) -> Result<(), LedgerError> {
+        let (account, compile) = (account.to_owned(), compile_id.to_owned());
+        self.connections()
+            .write(move |it| {
+                it.prepare_cached(
+                    "INSERT OR IGNORE INTO compiles (account, compile, project) VALUES (?1, ?2, ?3)",
+                )?
+                .execute(params![account, compile, project])?;
+                drop_compiles(it)
+            })
+            .await
+    }
+
+    /// The compiles of an account with their projects, as far back as they are remembered.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn compiles(&self, account: &str) -> Result<Vec<(String, u32)>, LedgerError> {
+        let account = account.to_owned();
+        self.connections()
+            .read(move |it| {
+                let mut query = it
+                    .prepare_cached("SELECT compile, project FROM compiles WHERE account = ?1 ORDER BY id")?;
+                let rows = query.query_map([account], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await
+    }
+
+    /// The hash of a compile's source, if that is known, and its project.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -65,7 +100,8 @@ impl Ledger {
             .read(move |it| {
                 Ok(it
                     .prepare_cached(
-                        "SELECT source, project FROM compiles WHERE account = ?1 AND compile = ?2",
+                        "SELECT source, project FROM compiles
+                         WHERE account = ?1 AND compile = ?2 AND source IS NOT NULL",
                     )?
                     .query_row(key, |row| Ok((row.get(0)?, row.get(1)?)))
                     .optional()?)
@@ -131,6 +167,14 @@ impl Ledger {
             })
             .await
     }
+}
+
+/// Keeps the newest compiles.
+fn drop_compiles(connection: &Connection) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached("DELETE FROM compiles WHERE id <= (SELECT max(id) FROM compiles) - ?1")?
+        .execute([MAX_COMPILES])?;
+    Ok(())
 }
 
 /// Drops sources, those longest not used first, until the rest is within the bound.

@@ -70,7 +70,7 @@ CREATE TABLE sources (
 CREATE INDEX sources_by_use ON sources (used, bytes);
 CREATE TABLE compiles (
     id INTEGER PRIMARY KEY, account TEXT NOT NULL, compile TEXT NOT NULL, project INTEGER NOT NULL,
-    source TEXT NOT NULL, UNIQUE (account, compile)
+    source TEXT, UNIQUE (account, compile)
 );
 CREATE TABLE approved_sources (
     account TEXT NOT NULL, project INTEGER NOT NULL, source TEXT NOT NULL, PRIMARY KEY (account, project)
