@@ -62,4 +62,5 @@ bench: setup ## measure the gate, the audit, the ledger and the policies, each a
 .PHONY: soak
 soak: setup ## run the long forms of the tests: thousands of kills and losses of power
 	QCHOST_RUNS=$${QCHOST_RUNS:-1000} cargo test --locked -p qchost-gate --test crash
-	QCHOST_CRASHES=$${QCHOST_CRASHES:-1000} cargo test --locked -p qchost-ledger -p qchost-audit
+	QCHOST_CRASHES=$${QCHOST_RUNS:-1000} cargo test --locked -p qchost-ledger
+	QCHOST_KILLS=$${QCHOST_RUNS:-1000} cargo test --locked -p qchost-audit
