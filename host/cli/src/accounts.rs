@@ -1,12 +1,14 @@
 //! Accounts of the configuration as connections: the one place that knows all three kinds.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use qchost_catalog::BoxFuture;
 use qchost_emulator::Emulator;
 use qchost_quantconnect::{CLOUD, Credentials, Options, RestClient, RestOptions, Server};
+use qchost_secrets::Secrets;
 use qchost_upstream::{
     Account as Connected, AccountOptions, Accounts, ConnectError, Connection, Connector,
     HttpConnector, PipeConnector, StdioConnector,
@@ -14,7 +16,7 @@ use qchost_upstream::{
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Account, Variable};
+use crate::config::{Account, text};
 use crate::output::words;
 
 /// The pipe to the embedded server, in bytes each way: a large answer in one piece.
@@ -52,13 +54,14 @@ impl Connector for Unusable {
 /// that cannot be used takes no other one down: its calls fail, and say why.
 pub async fn prepare<'a>(
     accounts: impl IntoIterator<Item = (&'a str, &'a Account)>,
+    secrets: &Secrets,
 ) -> Result<Connections> {
     let mut emulators = Vec::new();
     let mut rest = BTreeMap::new();
     let mut problems = BTreeMap::new();
     let mut connected = Vec::new();
     for (name, account) in accounts {
-        let (connector, options) = connector(name, account, &mut emulators, &mut rest)
+        let (connector, options) = connector(name, account, secrets, &mut emulators, &mut rest)
             .await
             .unwrap_or_else(|error| {
                 let unusable = Unusable(format!("account `{name}`: {}", words(&error)));
@@ -78,6 +81,7 @@ pub async fn prepare<'a>(
 async fn connector(
     name: &str,
     account: &Account,
+    secrets: &Secrets,
     emulators: &mut Vec<Emulator>,
     rest: &mut BTreeMap<String, RestClient>,
 ) -> Result<(Arc<dyn Connector>, AccountOptions)> {
@@ -106,8 +110,7 @@ async fn connector(
                         cloud
                     };
                     options.local_downloads = base.starts_with("http://");
-                    let credentials =
-                        qchost_upstream::Credentials::load(credentials_file.as_deref())?;
+                    let credentials = load(credentials_file.as_deref(), secrets)?;
                     let client = client(base, &credentials.user_id, credentials.api_token)?;
                     let label = format!("embedded, to {}", client.origin());
                     (client, label)
@@ -135,7 +138,9 @@ async fn connector(
         } => {
             let (mut plain, mut secret) = (Vec::new(), Vec::new());
             for (variable, value) in env {
-                let (value, is_secret) = value.read().with_context(|| format!("env.{variable}"))?;
+                let (value, is_secret) = text(value, secrets)
+                    .await
+                    .with_context(|| format!("env.{variable}"))?;
                 if is_secret {
                     secret.push((variable.clone(), value));
                 } else {
@@ -143,7 +148,7 @@ async fn connector(
                 }
             }
             if *credentials {
-                let credentials = qchost_upstream::Credentials::load(credentials_file.as_deref())?;
+                let credentials = load(credentials_file.as_deref(), secrets)?;
                 secret.extend(credentials.variables());
             }
             Arc::new(StdioConnector::new(
@@ -155,23 +160,24 @@ async fn connector(
             )?)
         }
         Account::Http { url, headers } => {
-            let headers = headers
-                .iter()
-                .map(|(header, value)| {
-                    Ok((
-                        header.clone(),
-                        secret(value).with_context(|| format!("headers.{header}"))?,
-                    ))
-                })
-                .collect::<Result<Vec<_>>>()?;
-            Arc::new(HttpConnector::new(url, headers)?)
+            let mut sent = Vec::new();
+            for (header, value) in headers {
+                let (value, _) = text(value, secrets)
+                    .await
+                    .with_context(|| format!("headers.{header}"))?;
+                sent.push((header.clone(), value));
+            }
+            Arc::new(HttpConnector::new(url, sent)?)
         }
     };
     Ok((connector, options))
 }
 
-fn secret(value: &Variable) -> Result<SecretString> {
-    Ok(value.read()?.0)
+/// The user id and the token of an account; what knows the secrets knows the token from then on.
+fn load(file: Option<&Path>, secrets: &Secrets) -> Result<qchost_upstream::Credentials> {
+    let credentials = qchost_upstream::Credentials::load(file)?;
+    secrets.redactor().remember(credentials.api_token.clone());
+    Ok(credentials)
 }
 
 /// A client of a REST API.

@@ -1,4 +1,4 @@
-//! Everything plugged together: connections, gate, runtime, plugins.
+//! Everything plugged together: connections, ledger, audit, gate, runtime, plugins, people.
 //!
 //! Invariant: a manifest or component that cannot be used takes nothing else down; it is listed
 //! with the reason.
@@ -8,19 +8,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use futures::stream::{self, StreamExt as _};
-use qchost_gate::{Gate, Manifest, Options as GateOptions, Profiles, StateStore};
-use qchost_runtime::{Options as RuntimeOptions, Plugin, Progress, Runtime};
-use serde_json::Value;
+use qchost_gate::Gate;
+use qchost_ledger::Ledger;
+use qchost_policy::{Manifest, People, Person};
+use qchost_runtime::{LoadError, Options as RuntimeOptions, Plugin, Progress, Runtime};
+use qchost_secrets::{Redactor, Secrets};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::accounts::{self, Connections};
-use crate::config::{Config, Mode};
+use crate::config::{Config, persons};
+use crate::gate::{self, CALL_TIMEOUT};
+use crate::keys::{self, Key};
 use crate::lock::Lock;
+use crate::manifests;
+use crate::output::words;
 
-/// How long one call to QuantConnect may take, whoever still waits for it.
-const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// Plugins that are compiled at a time.
 const LOADING: usize = 4;
 
@@ -29,10 +34,20 @@ pub struct Host {
     pub gate: Gate,
     pub runtime: Runtime,
     pub connections: Connections,
-    /// What became of each manifest, in the order of the files.
-    pub plugins: Vec<Loaded>,
+    /// Who may tell it something.
+    pub people: People,
+    /// What its other keys are derived from.
+    pub key: Key,
+    /// The folder for its state.
+    pub data: PathBuf,
     /// The file of its configuration.
     pub config: PathBuf,
+    /// What became of each manifest, in the order of the files.
+    pub plugins: Vec<Loaded>,
+    /// Where they are.
+    folder: PathBuf,
+    secrets: Secrets,
+    accounts: Vec<String>,
     /// Given back when the host is dropped.
     _lock: Lock,
 }
@@ -48,7 +63,15 @@ pub struct Loaded {
 impl Loaded {
     /// Whether it is for a plugin, or may be meant for it.
     pub fn claims(&self, plugin: &str) -> bool {
-        claims(&self.path, self.name.as_deref(), plugin)
+        manifests::claims(&self.path, self.name.as_deref(), plugin)
+    }
+
+    /// The approval that it waits for.
+    pub fn awaits(&self) -> Option<&str> {
+        match self.plugin.as_ref().err()?.downcast_ref::<LoadError>()? {
+            LoadError::AwaitsOperator { approval, .. } => Some(approval),
+            _ => None,
+        }
     }
 }
 
@@ -56,34 +79,38 @@ impl Host {
     /// Prepares connections, gate and runtime on the data folder that the lock is for. No plugin is
     /// loaded yet.
     pub async fn open(config: &Config, lock: Lock) -> Result<Self> {
+        let data = config.data()?;
+        let secrets = config.secrets()?;
+        let people = People::new(persons(&config.people), &config.guardrails()?)?;
+        let key = Key::open(&keys::path(&data))?;
         let connections = accounts::prepare(
             config
                 .account
                 .iter()
                 .map(|(name, account)| (name.as_str(), account)),
+            &secrets,
         )
         .await?;
-        let data = config.data()?;
-        let state = StateStore::open(&data.join("state.db"))
+        let ledger = Ledger::open(&data.join("state.db"))
             .with_context(|| format!("the state in {} cannot be opened", data.display()))?;
-        let gate = Gate::new(
-            Box::new(connections.accounts.clone()),
-            GateOptions {
-                profiles: Profiles::new(config.brokerage.clone()),
-                state,
-                call_timeout: CALL_TIMEOUT,
-            },
-        );
+        let upstream = Box::new(connections.accounts.clone());
+        let gate = gate::open(config, &data, &key, ledger, upstream).await?;
         let runtime = Runtime::new(
             gate.clone(),
-            RuntimeOptions::new(config.cache()?.join("components"), data.join("host.key")),
+            RuntimeOptions::new(config.cache()?.join("components"), keys::path(&data)),
         )?;
         Ok(Self {
             gate,
             runtime,
             connections,
-            plugins: Vec::new(),
+            people,
+            key,
+            data,
             config: config.path.clone(),
+            plugins: Vec::new(),
+            folder: config.plugins.clone(),
+            secrets,
+            accounts: config.account.keys().cloned().collect(),
             _lock: lock,
         })
     }
@@ -91,10 +118,10 @@ impl Host {
     /// Loads every plugin of the configuration. Of two manifests for one plugin neither is loaded:
     /// nobody knows which one was meant.
     pub async fn load_all(&mut self, config: &Config) -> Result<()> {
-        let found: Vec<(PathBuf, Result<Manifest>)> = manifests(&config.plugins)?
+        let found: Vec<(PathBuf, Result<Manifest>)> = manifests::list(&config.plugins)?
             .into_iter()
             .map(|path| {
-                let manifest = check(&path, config);
+                let manifest = manifests::check(&path, config);
                 (path, manifest)
             })
             .collect();
@@ -108,11 +135,11 @@ impl Host {
         let loading = found.into_iter().map(|(path, manifest)| async {
             let name = match &manifest {
                 Ok(manifest) => Some(manifest.plugin.clone()),
-                Err(_) => named(&path),
+                Err(_) => manifests::named(&path),
             };
             let plugin = match manifest {
                 Ok(manifest) if claims.get(&manifest.plugin).is_some_and(|count| *count > 1) => {
-                    Err(anyhow::anyhow!(
+                    Err(anyhow!(
                         "{}: another manifest is for the plugin `{}` too; take one away",
                         path.display(),
                         manifest.plugin
@@ -135,6 +162,85 @@ impl Host {
         Ok(self.runtime.load(manifest).await?)
     }
 
+    /// Makes a plugin's manifest its authority without loading its code.
+    pub fn install(&self, config: &Config, plugin: &str) -> Result<()> {
+        self.gate.install(manifests::find(config, plugin)?)?;
+        Ok(())
+    }
+
+    /// Says what is wrong with a plugin that is there and not loaded. One that is not there at all is
+    /// another matter.
+    pub fn check_plugin(&self, plugin: &str) -> Result<()> {
+        if self.gate.manifest(plugin).is_some() {
+            return Ok(());
+        }
+        for loaded in &self.plugins {
+            if let Err(error) = &loaded.plugin
+                && loaded.claims(plugin)
+            {
+                bail!(words(error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that there is such an account: to halt one that was misspelt halts nothing.
+    pub fn check_account(&self, account: &str) -> Result<()> {
+        ensure!(
+            self.accounts.iter().any(|known| known == account),
+            "there is no account `{account}`; configured are: {}",
+            self.accounts.join(", ")
+        );
+        Ok(())
+    }
+
+    /// Checks that there is such a plugin, loaded or not.
+    pub fn check_plugin_name(&self, plugin: &str) -> Result<()> {
+        if self.gate.manifest(plugin).is_some() {
+            return Ok(());
+        }
+        let mut known = Vec::new();
+        for path in manifests::list(&self.folder)? {
+            let named = manifests::named(&path);
+            if manifests::claims(&path, named.as_deref(), plugin) {
+                return Ok(());
+            }
+            known.extend(named);
+        }
+        bail!(
+            "there is no plugin `{plugin}`; there are: {}",
+            known.join(", ")
+        )
+    }
+
+    /// The person behind a uid. A stranger's attempt is recorded.
+    pub async fn person(&self, uid: u32) -> Result<Person> {
+        if let Some(person) = self.people.by_uid(uid) {
+            return Ok(person.clone());
+        }
+        let nobody = Person {
+            uid,
+            name: format!("uid-{uid}"),
+            roles: std::collections::BTreeSet::new(),
+        };
+        let detail = json!({ "reason": "not a person of this host" });
+        self.gate.note_admin(&nobody, "denied", detail).await?;
+        bail!(stranger(uid))
+    }
+
+    /// The name of the person behind a uid.
+    pub fn name_of(&self, uid: u32) -> String {
+        match self.people.by_uid(uid) {
+            Some(person) => person.name.clone(),
+            None => format!("uid {uid}"),
+        }
+    }
+
+    /// What takes secrets out of what leaves the process.
+    pub fn redactor(&self) -> &Redactor {
+        self.secrets.redactor()
+    }
+
     /// Ends: no new invocation, running ones get so long, then what was sent is waited for.
     /// Returns how many invocations did not end in time.
     pub async fn close(&self, drain: Duration) -> usize {
@@ -146,19 +252,23 @@ impl Host {
             tracing::error!(target: "host", "calls to QuantConnect are still without an answer");
         }
         self.connections.accounts.close().await;
+        self.gate.audit().close().await;
         left
     }
 
-    /// Invokes an action; reports of how far it is go to `report`, in order, until it ends.
+    /// Invokes an action for a person; reports of how far it is go to `report`, in order, until it ends.
     pub async fn invoke(
         &self,
+        person: u32,
         plugin: &str,
         action: &str,
         input: Value,
         mut report: impl FnMut(&Progress),
     ) -> Result<Value> {
         let (sender, mut reports) = watch::channel(Progress::default());
-        let work = self.runtime.invoke(plugin, action, input, Some(sender));
+        let work = self
+            .runtime
+            .invoke(plugin, action, input, Some(person), Some(sender));
         tokio::pin!(work);
         loop {
             tokio::select! {
@@ -170,74 +280,12 @@ impl Host {
     }
 }
 
-/// The manifests of a folder: `*.toml` and `*/manifest.toml`, in order.
-pub fn manifests(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder)
-        .with_context(|| format!("cannot read the folder of manifests {}", folder.display()))?;
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        let inner = path.join("manifest.toml");
-        if inner.is_file() {
-            paths.push(inner);
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "toml")
-            && path.is_file()
-        {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
-}
-
-/// Reads a manifest and checks it against the configuration.
-pub fn check(path: &Path, config: &Config) -> Result<Manifest> {
-    let manifest = Manifest::load(path)?;
-    ensure!(
-        config.account.contains_key(&manifest.account),
-        "{}: account: there is no account `{}`; configured are: {}",
-        path.display(),
-        manifest.account,
-        config
-            .account
-            .keys()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(", ")
-    );
-    if config.mode == Mode::Production
-        && manifest.digest.is_none()
-        && let Some(name) = manifest.trades()
-    {
-        bail!(
-            "{}: digest: in production a plugin that may trade (`{name}`) is pinned; add the digest that \
-             `qchost plugin inspect {}` shows",
-            path.display(),
-            manifest.component.display()
-        );
-    }
-    Ok(manifest)
-}
-
-/// The plugin that a manifest is for, even if nothing else in it is right.
-pub fn named(path: &Path) -> Option<String> {
-    let table: toml::Table = std::fs::read_to_string(path).ok()?.parse().ok()?;
-    Some(table.get("plugin")?.as_str()?.to_owned())
-}
-
-/// Whether a manifest is for a plugin; if it does not say, by the name of its file (of its
-/// folder for `*/manifest.toml`).
-pub fn claims(path: &Path, named: Option<&str>, plugin: &str) -> bool {
-    if let Some(name) = named {
-        return name == plugin;
-    }
-    let stem = match path.file_stem() {
-        Some(stem) if stem == "manifest" => path.parent().and_then(Path::file_name),
-        stem => stem,
-    };
-    stem.is_some_and(|stem| stem == plugin)
+/// Why a uid is not listened to.
+pub fn stranger(uid: u32) -> String {
+    format!(
+        "uid {uid} is not a person of this host; an administrator adds to the configuration:\n\
+         [people.NAME]\nuid = {uid}\nroles = [\"viewer\"]"
+    )
 }
 
 /// Makes a folder that only this user can read, or sees to it that it is one.

@@ -5,11 +5,15 @@ mod accounts;
 mod args;
 mod config;
 mod control;
+mod gate;
 mod host;
+mod keys;
 mod lock;
 mod logging;
+mod manifests;
 mod output;
 mod signals;
+mod terminal;
 mod verbs;
 
 use std::process::ExitCode;
@@ -64,7 +68,9 @@ async fn dispatch(cli: Cli, output: Output) -> Result<()> {
             account,
         } => verbs::call::run(&config()?, account.as_deref(), &tool, &arguments, output).await,
         Verb::Demo { manifest } => verbs::demo::run(&manifest, output).await,
-        Verb::Validate { files } => verbs::validate::run(&files, output).await,
+        Verb::Validate { files } => {
+            verbs::validate::run(&files, &cli.global.config, output).await
+        }
         Verb::Doctor => verbs::doctor::run(&cli.global.config, output).await,
         Verb::Plugin(Plugin::Build { folder, output: to }) => {
             verbs::build::run(&folder, to.as_deref(), output)
@@ -74,7 +80,23 @@ async fn dispatch(cli: Cli, output: Output) -> Result<()> {
         }
         Verb::Plugin(Plugin::List) => verbs::plugin::list(&config()?, output).await,
         Verb::Plugin(Plugin::Grants { plugin }) => {
-            verbs::plugin::grants(&config()?, &plugin, output)
+            verbs::grants::run(&config()?, &plugin, output).await
+        }
+        Verb::Approvals(verb) => verbs::approvals::run(&config()?, verb, output).await,
+        Verb::Halt { list: true, .. } => verbs::halt::list(&config()?, output).await,
+        Verb::Halt {
+            target,
+            reason,
+            liquidate,
+            list: false,
+        } => verbs::halt::run(&config()?, target, reason, liquidate, output).await,
+        Verb::Resume { target } => verbs::halt::resume(&config()?, target, output).await,
+        Verb::Audit(verb) => verbs::audit::run(&config()?, verb, output).await,
+        Verb::Policy(verb) => verbs::policy::run(&config()?, verb, output).await,
+        Verb::Schema(schema) => verbs::schema::run(&schema, output),
+        Verb::Backup { folder } => verbs::backup::run(&config()?, &folder, output).await,
+        Verb::Restore { folder, data } => {
+            verbs::restore::run(&cli.global.config, &folder, data, output)
         }
         Verb::Mcp {
             base_url,

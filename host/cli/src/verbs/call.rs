@@ -4,7 +4,8 @@
 //! can have.
 
 use anyhow::{Result, anyhow, bail};
-use qchost_gate::{Caller, Manifest};
+use qchost_gate::Caller;
+use qchost_policy::{Manifest, Person};
 use serde_json::Value;
 
 use crate::config::Config;
@@ -30,8 +31,14 @@ pub async fn run(
     output.result(&result, pretty)
 }
 
-/// Calls by this host.
-pub async fn by_host(host: &Host, account: &str, tool: &str, arguments: Value) -> Result<Value> {
+/// Calls by this host, for a person.
+pub async fn by_host(
+    host: &Host,
+    person: &Person,
+    account: &str,
+    tool: &str,
+    arguments: Value,
+) -> Result<Value> {
     let Value::Object(arguments) = arguments else {
         bail!("the arguments of a tool are a JSON object");
     };
@@ -41,7 +48,7 @@ pub async fn by_host(host: &Host, account: &str, tool: &str, arguments: Value) -
             .map(|operation| operation.tool)
             .or_else(|| {
                 let tools = qchost_catalog::OPERATIONS.iter();
-                qchost_gate::nearest(tool, tools.map(|operation| operation.tool))
+                qchost_policy::nearest(tool, tools.map(|operation| operation.tool))
             });
         return Err(match near {
             Some(near) => anyhow!("there is no tool `{tool}`; did you mean `{near}`?"),
@@ -53,7 +60,8 @@ pub async fn by_host(host: &Host, account: &str, tool: &str, arguments: Value) -
         plugin: operator.plugin.as_str().into(),
         digest: "".into(),
         invocation: "call".into(),
+        person: Some(person.uid),
     };
-    host.gate.install(operator);
+    host.gate.install(operator)?;
     Ok(host.gate.call_raw(&caller, tool, arguments).await?)
 }

@@ -1,14 +1,15 @@
 //! `qchost demo`: the whole path once, on a QuantConnect in this process.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use qchost_gate::Manifest;
+use nix::unistd::geteuid;
+use qchost_policy::Manifest;
 use serde_json::{Value, json};
 
-use crate::config::{Account, Config, Mode};
+use crate::config::{Account, Config};
 use crate::host::Host;
 use crate::lock::Lock;
 use crate::output::{Output, table};
@@ -36,13 +37,10 @@ pub async fn run(manifest: &Path, output: Output) -> Result<()> {
         credentials_file: None,
     };
     let config = Config {
-        mode: Mode::Development,
         plugins: state.path().to_owned(),
         data: Some(state.path().to_owned()),
-        cache: None,
         account: BTreeMap::from([(manifest.account.clone(), emulated)]),
-        brokerage: BTreeMap::new(),
-        path: PathBuf::new(),
+        ..Config::default()
     };
     let host = Host::open(&config, Lock::take(state.path())?).await?;
     let plugin = host.load(manifest).await?;
@@ -53,7 +51,7 @@ pub async fn run(manifest: &Path, output: Output) -> Result<()> {
     });
     let mut display = output.progress();
     let swept = host
-        .invoke(plugin.name(), "sweep", input, |progress| {
+        .invoke(geteuid().as_raw(), plugin.name(), "sweep", input, |progress| {
             display.report(progress)
         })
         .await;

@@ -78,6 +78,8 @@ pub async fn run(config_path: &Path, output: Output) -> Result<()> {
         Ok(config) => {
             report.ok("configuration", config_path.display().to_string());
             folders(&config, &mut report);
+            guardrails(&config, &mut report);
+            vault(&config, &mut report).await;
             plugins(&config, &mut report, output).await;
             all_accounts(&config, &mut report).await;
         }
@@ -141,6 +143,45 @@ fn folders(config: &Config, report: &mut Report) {
     }
 }
 
+/// Whether the guardrails can be used: without them no host starts.
+fn guardrails(config: &Config, report: &mut Report) {
+    match config.guardrails() {
+        Ok(_) => report.ok(
+            "guardrails",
+            config.policies.as_ref().map_or_else(
+                || "those beside the configuration, if any".to_owned(),
+                |folder| folder.display().to_string(),
+            ),
+        ),
+        Err(error) => report.add(
+            "guardrails",
+            Mark::Failed,
+            words(&error),
+            Some("mend the line; `qchost schema guardrails` shows what there is".to_owned()),
+        ),
+    }
+}
+
+/// Whether the vault lets this host in, if one is configured.
+async fn vault(config: &Config, report: &mut Report) {
+    if config.vault.is_none() {
+        return;
+    }
+    let connected = match config.secrets() {
+        Ok(secrets) => secrets.connect().await.map_err(Into::into),
+        Err(error) => Err(error),
+    };
+    match connected {
+        Ok(()) => report.ok("vault", "it accepts this host"),
+        Err(error) => report.add(
+            "vault",
+            Mark::Failed,
+            words(&error),
+            Some("mend [vault] in the configuration, or unseal the vault".to_owned()),
+        ),
+    }
+}
+
 /// Whether the plugins load, or are loaded by the host that runs.
 async fn plugins(config: &Config, report: &mut Report, output: Output) {
     let listed = control::perform(config, Request::Plugins, output).await;
@@ -157,6 +198,12 @@ async fn plugins(config: &Config, report: &mut Report, output: Output) {
                 let text = |key: &str| row.get(key).and_then(Value::as_str);
                 let manifest = text("manifest").unwrap_or_default();
                 match text("error") {
+                    _ if text("status") == Some("waiting") => report.add(
+                        format!("plugin {}", text("plugin").unwrap_or_default()),
+                        Mark::Warning,
+                        "its code changed, and may not trade before somebody said yes",
+                        text("approval").map(|id| format!("look at it: qchost approvals show {id}")),
+                    ),
                     None => report.ok(
                         format!("plugin {}", text("plugin").unwrap_or_default()),
                         manifest.to_owned(),
@@ -192,7 +239,13 @@ async fn all_accounts(config: &Config, report: &mut Report) {
     for (name, account) in &config.account {
         let only = [(name.clone(), account)];
         let prepared =
-            accounts::prepare(only.iter().map(|(name, account)| (name.as_str(), *account))).await;
+            match config.secrets() {
+                Ok(secrets) => {
+                    let only = only.iter().map(|(name, account)| (name.as_str(), *account));
+                    accounts::prepare(only, &secrets).await
+                }
+                Err(error) => Err(error),
+            };
         let problem = match prepared {
             Ok(mut connections) => match connections.problems.remove(name) {
                 None => {

@@ -1,13 +1,13 @@
 //! `qchost invoke`: an action of a plugin.
 
-use anyhow::{Context as _, Result, bail};
-use qchost_runtime::Progress;
+use anyhow::{Context as _, Result};
+use qchost_policy::Person;
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::control::{self, Request};
+use crate::control::{self, Reports, Request};
 use crate::host::Host;
-use crate::output::{Output, pretty, words};
+use crate::output::{Output, pretty};
 use crate::verbs::json_argument;
 
 /// Invokes by the running host, or in this process.
@@ -20,25 +20,21 @@ pub async fn run(config: &Config, action: &str, input: &str, output: Output) -> 
     output.result(&result, pretty)
 }
 
-/// Invokes by this host.
+/// Invokes by this host, for a person.
 pub async fn by_host(
     host: &Host,
+    person: &Person,
     action: &str,
     input: Value,
-    report: impl FnMut(&Progress),
+    reports: &Reports,
 ) -> Result<Value> {
     let (name, action) = action
         .split_once('.')
         .with_context(|| format!("`{action}` is not PLUGIN.ACTION, such as strategy-lab.sweep"))?;
     // A plugin that is there and broken is worth another message than one that is not there.
     if host.runtime.plugin(name).is_none() {
-        for loaded in &host.plugins {
-            if let Err(error) = &loaded.plugin
-                && loaded.claims(name)
-            {
-                bail!(words(error));
-            }
-        }
+        host.check_plugin(name)?;
     }
-    host.invoke(name, action, input, report).await
+    let report = |progress: &_| reports.progress(progress);
+    host.invoke(person.uid, name, action, input, report).await
 }

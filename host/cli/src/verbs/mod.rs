@@ -1,21 +1,32 @@
 //! One file a verb.
 
+pub mod approvals;
+pub mod audit;
+pub mod backup;
 pub mod build;
 pub mod call;
 pub mod demo;
 pub mod doctor;
 pub mod emulator;
+pub mod grants;
+pub mod halt;
 pub mod init;
 pub mod invoke;
 pub mod mcp;
 pub mod plugin;
+pub mod policy;
+pub mod restore;
 pub mod run;
+pub mod schema;
 pub mod validate;
 
 use std::io::Read as _;
 
 use anyhow::{Context as _, Result};
+use jiff::Timestamp;
 use serde_json::Value;
+
+use crate::terminal;
 
 /// JSON of the command line; `-` stands for standard input.
 pub fn json_argument(text: &str) -> Result<Value> {
@@ -29,4 +40,27 @@ pub fn json_argument(text: &str) -> Result<Value> {
         text.to_owned()
     };
     serde_json::from_str(&text).context("the input is not JSON")
+}
+
+/// A field of a row, for people: in one line, and `-` where there is nothing.
+pub fn cell(row: &Value, key: &str) -> String {
+    match row.get(key) {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) if text.is_empty() => "-".to_owned(),
+        Some(Value::String(text)) => terminal::line(text),
+        Some(Value::Array(items)) if items.is_empty() => "-".to_owned(),
+        Some(Value::Array(items)) => {
+            let items = items.iter().map(|item| match item {
+                Value::String(text) => terminal::line(text),
+                item => terminal::line(&item.to_string()),
+            });
+            items.collect::<Vec<_>>().join(", ")
+        }
+        Some(value) => terminal::line(&value.to_string()),
+    }
+}
+
+/// A Unix time in milliseconds, as RFC 3339; nothing for what is no time.
+pub fn instant(ms: i64) -> Option<String> {
+    Timestamp::from_millisecond(ms).ok().map(|at| at.to_string())
 }

@@ -22,32 +22,41 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     private_folder(&data)?;
     let mut host = Host::open(config, Lock::take(&data)?).await?;
     host.load_all(config).await?;
+    let (mut ready, mut waiting, mut broken) = (0, 0, 0);
     for loaded in &host.plugins {
         match &loaded.plugin {
-            Ok(plugin) => tracing::info!(target: "host", plugin = plugin.name(), "loaded"),
-            Err(error) => output.error(error),
+            Ok(plugin) => {
+                ready += 1;
+                tracing::info!(target: "host", plugin = plugin.name(), "loaded");
+            }
+            Err(error) => {
+                output.error(error);
+                if loaded.awaits().is_some() {
+                    waiting += 1;
+                } else {
+                    broken += 1;
+                }
+            }
         }
     }
-    let ready = host
-        .plugins
-        .iter()
-        .filter(|loaded| loaded.plugin.is_ok())
-        .count();
-    let broken = host.plugins.len() - ready;
     let host = Arc::new(host);
-    let socket = control::socket(&data);
-    let listener = control::listen(&socket)?;
+    let socket = config.socket()?;
+    let listener = control::listen(config).await?;
     let clients = TaskTracker::new();
     let serving = control::serve(listener, Arc::clone(&host), clients.clone());
     let mut serving = tokio::spawn(serving);
     // Whoever reads that the host is ready may tell it to end at once.
     let ended = signals::ended();
-    let line = json!({ "ready": true, "plugins": ready, "broken": broken, "socket": socket });
+    let line = json!({ "ready": true, "plugins": ready, "waiting": waiting, "broken": broken, "socket": socket });
     print(&if output.json {
         line.to_string()
     } else {
+        let wait = match waiting {
+            0 => String::new(),
+            waiting => format!(", {waiting} waiting for an operator"),
+        };
         format!(
-            "ready: {ready} plugins, {broken} broken, process {}",
+            "ready: {ready} plugins, {broken} broken{wait}, process {}",
             std::process::id()
         )
     })?;

@@ -1,12 +1,13 @@
-//! `qchost validate`: configurations, manifests and components, without running any of them.
+//! `qchost validate`: configurations, manifests, guardrails and components, without running any of them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
-use qchost_gate::Manifest;
+use anyhow::{Context as _, Result, bail};
+use qchost_policy::{Guardrails, Manifest};
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::manifests;
 use crate::output::{Output, words};
 use crate::verbs::plugin;
 
@@ -18,11 +19,13 @@ struct Verdict {
     error: Option<String>,
 }
 
-/// Checks every file, prints a line each, and fails if one of them is bad.
-pub async fn run(files: &[std::path::PathBuf], output: Output) -> Result<()> {
+/// Checks every file, prints a line each, and fails if one of them is bad. Manifests are checked against
+/// the configuration too, if there is one that can be read.
+pub async fn run(files: &[PathBuf], config: &Path, output: Output) -> Result<()> {
+    let config = Config::load(config).ok();
     let mut verdicts = Vec::new();
     for path in files {
-        let (kind, checked) = check(path).await;
+        let (kind, checked) = check(path, config.as_ref()).await;
         let error = checked.err().map(|error| words(&error));
         verdicts.push(Verdict {
             file: path.display().to_string(),
@@ -47,7 +50,10 @@ pub async fn run(files: &[std::path::PathBuf], output: Output) -> Result<()> {
     Ok(())
 }
 
-async fn check(path: &Path) -> (&'static str, Result<()>) {
+async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<()>) {
+    if path.extension().is_some_and(|extension| extension == "cedar") {
+        return ("guardrails", guardrails(path));
+    }
     if path.extension().is_none_or(|extension| extension != "toml") {
         let found = plugin::examine(path).await;
         return (
@@ -61,11 +67,20 @@ async fn check(path: &Path) -> (&'static str, Result<()>) {
         .and_then(|text| text.parse::<toml::Table>().ok())
         .is_some_and(|table| table.contains_key("plugin") || table.contains_key("component"));
     if names_a_plugin || path.file_name().is_some_and(|name| name == "manifest.toml") {
-        (
-            "manifest",
-            Manifest::load(path).map(drop).map_err(Into::into),
-        )
+        let checked = match config {
+            Some(config) => manifests::check(path, config).map(drop),
+            None => Manifest::load(path).map(drop).map_err(Into::into),
+        };
+        ("manifest", checked)
     } else {
-        ("configuration", Config::load(path).map(drop))
+        let checked = Config::load(path).and_then(|config| config.guardrails());
+        ("configuration", checked.map(drop))
     }
+}
+
+/// Checks one file of guardrails by itself.
+fn guardrails(path: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(path).context("cannot read it")?;
+    Guardrails::read(&[(path.to_owned(), text)])?;
+    Ok(())
 }

@@ -134,12 +134,12 @@ fn a_manifest_that_is_wrong_is_refused_with_file_and_key() {
     for (text, words) in [
         (
             format!("colour = \"red\"\n{good}"),
-            "colour: unknown key; known are: plugin",
+            "lab.toml:1: colour: unknown key; known are: plugin",
         ),
         (with("[limits]", "[limits]\nheat = \"1\""), "heat"),
         (
             with("concurrency = 4", "concurrency = \"four\""),
-            "lab.toml:35: invalid type: string \"four\"",
+            "lab.toml:37: limits.concurrency: ",
         ),
         (with("account   = \"research\"", "account = 7"), "lab.toml:"),
         (with("account   = \"research\"", ""), "account"),
@@ -157,13 +157,17 @@ fn a_manifest_that_is_wrong_is_refused_with_file_and_key() {
         ),
         (
             with("name  = \"lab-backtests\"", "name = \"lab-projects\""),
-            "two grants of this name",
+            "two grants",
         ),
         (
             with(
                 "name  = \"lab-backtests\"",
-                "name = \"lab-backtests\"\nmax-cost = 5.0",
+                "name = \"lab-backtests\"\nmax-cost = nan",
             ),
+            "grant `lab-backtests`.max-cost: ",
+        ),
+        (
+            with("[config]", "[[schedule]]\ncron = \"0 * * * * *\"\n[config]"),
             "not enforced by this version",
         ),
         (

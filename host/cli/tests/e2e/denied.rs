@@ -10,9 +10,11 @@ const OTHERS: &str = r#"
 [[grant]]
 name  = "projects"
 allow = ["projects/list-projects", "projects/create-project", "files/read-file", "files/create-file", "files/update-file-contents"]
+projects = ["Lab/*"]
 [[grant]]
 name  = "compiling"
 allow = ["compile/*", "workflow"]
+projects = ["Lab/*"]
 "#;
 
 fn manifest(grants: &str) -> String {
@@ -82,7 +84,7 @@ fn a_component_that_imports_what_no_grant_mentions_does_not_load_until_the_print
 fn with_reading_alone_creating_is_denied_and_nothing_is_sent() {
     let cloud = Cloud::start();
     let folder = Folder::embedded(cloud.url());
-    let reading = "[[grant]]\nname = \"reading\"\nallow = [\"backtests/read-*\"]\n";
+    let reading = "[[grant]]\nname = \"reading\"\nallow = [\"backtests/read-*\"]\nprojects = [\"Lab/*\"]\n";
     folder.manifest("strategy-lab", &manifest(reading));
 
     let ran = folder.run(&[
@@ -106,7 +108,7 @@ fn with_reading_alone_creating_is_denied_and_nothing_is_sent() {
     assert_eq!(cloud.requests_to("/compile/create").len(), 1);
 
     // The allowed twin differs in one entry.
-    let both = "[[grant]]\nname = \"reading\"\nallow = [\"backtests/read-*\", \"backtests/create-backtest\"]\n";
+    let both = "[[grant]]\nname = \"reading\"\nallow = [\"backtests/read-*\", \"backtests/create-backtest\"]\nprojects = [\"Lab/*\"]\n";
     folder.manifest("strategy-lab", &manifest(both));
     let summary = folder.invoke("strategy-lab.backtest", &backtest());
     assert!(summary["sharpe_ratio"].is_f64(), "{summary}");

@@ -13,15 +13,22 @@
 )]
 
 mod apart;
+mod approvals;
+mod backups;
 mod bad_input;
 mod categories;
 mod cloud;
 mod common;
 mod demo;
 mod denied;
+mod desk;
+mod halts;
 mod interop;
 mod midwrite;
+mod people;
+mod policies;
 mod process;
+mod records;
 mod sandbox;
 mod secrets;
 mod service;

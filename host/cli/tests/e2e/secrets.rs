@@ -105,9 +105,17 @@ impl Watched {
                     "`{secret}` in the list of processes: {command}"
                 );
             }
-            for entry in std::fs::read_dir(self.folder.path().join("data")).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_file() {
+            let mut folders = vec![self.folder.path().join("data")];
+            while let Some(folder) = folders.pop() {
+                for entry in std::fs::read_dir(folder).unwrap() {
+                    let path = entry.unwrap().path();
+                    if path.is_dir() {
+                        folders.push(path);
+                        continue;
+                    }
+                    if !path.is_file() {
+                        continue;
+                    }
                     let bytes = std::fs::read(&path).unwrap();
                     let found = bytes
                         .windows(secret.len())

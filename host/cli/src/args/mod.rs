@@ -2,11 +2,15 @@
 //!
 //! Exit status: 0 when what was asked for was done, 1 when it was not, 2 when the command line is wrong.
 
+mod gate;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use qchost_emulator::DEFAULT_ADDRESS;
+
+pub use gate::{Approvals, Audit, Policy, Schema, Target};
 
 const EXIT: &str = "Exit status: 0 done, 1 not done, 2 the command line is wrong.";
 
@@ -102,8 +106,11 @@ pub enum Verb {
         )]
         manifest: PathBuf,
     },
-    /// Check configurations, manifests and components.
-    #[command(after_help = "Example:\n  qchost validate qchost.toml plugins/*/manifest.toml")]
+    /// Check configurations, manifests, guardrails and components.
+    #[command(
+        after_help = "Manifests are checked against the configuration (--config) too, where there is one.\n\nExample:\n  \
+        qchost validate qchost.toml plugins/*/manifest.toml policies/*.cedar"
+    )]
     Validate {
         /// The files.
         #[arg(required = true, value_name = "FILE")]
@@ -115,6 +122,66 @@ pub enum Verb {
     /// Build, inspect and list plugins.
     #[command(subcommand)]
     Plugin(Plugin),
+    /// List, show, approve and refuse what plugins ask for.
+    #[command(subcommand)]
+    Approvals(Approvals),
+    /// Refuse every write and trade, at once and until `resume`; reading, stopping and liquidating go on.
+    #[command(
+        after_help = "It takes effect at the instant before a call is sent, whatever waits or is retried, and survives a \
+        restart. The answer lists the calls that were past that point, and how each ended.\n\nExamples:\n  \
+        qchost halt --reason \"fills look wrong\"\n  qchost halt --account research --liquidate\n  \
+        qchost halt --plugin strategy-lab\n  qchost halt --list"
+    )]
+    Halt {
+        #[command(flatten)]
+        target: Target,
+        /// Why; plugins and people are told.
+        #[arg(long, default_value = "halted by an operator", value_name = "TEXT")]
+        reason: String,
+        /// Stop or liquidate what runs live as well, and report each.
+        #[arg(long, conflicts_with = "plugin")]
+        liquidate: bool,
+        /// Show what is halted, and halt nothing.
+        #[arg(long, conflicts_with_all = ["account", "plugin", "reason", "liquidate"])]
+        list: bool,
+    },
+    /// End a halt: the one with the same account and plugin.
+    #[command(
+        after_help = "Examples:\n  qchost resume\n  qchost resume --account research\n  qchost resume --plugin strategy-lab"
+    )]
+    Resume {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Verify, read and export the record of what was done.
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Ask what the gate would say to a call, without sending anything.
+    #[command(subcommand)]
+    Policy(Policy),
+    /// Print the schema of a file that the host reads.
+    #[command(subcommand)]
+    Schema(Schema),
+    /// Copy what the host knows (database, audit, key) into a folder, as one consistent set.
+    #[command(
+        after_help = "A running host makes the copy itself, with its own rights, and goes on. Whoever has the copy has the \
+        host's key: keep it as closed as the data folder.\n\nExample:\n  qchost backup /var/backups/qchost/2026-01-31"
+    )]
+    Backup {
+        /// The folder; made if it does not exist, and empty.
+        folder: PathBuf,
+    },
+    /// Bring a backup back, into a data folder that is empty.
+    #[command(
+        after_help = "Example:\n  qchost restore /var/backups/qchost/2026-01-31 --data /var/lib/qchost"
+    )]
+    Restore {
+        /// The folder that `qchost backup` wrote.
+        folder: PathBuf,
+        /// The data folder; the configured one if not given.
+        #[arg(long, value_name = "FOLDER")]
+        data: Option<PathBuf>,
+    },
     /// Serve QuantConnect's 64 tools to an MCP client on standard input and output.
     #[command(
         after_help = "Credentials come from QUANTCONNECT_USER_ID and QUANTCONNECT_API_TOKEN (or QC_MCP_USER_ID and \
@@ -167,7 +234,7 @@ pub enum Plugin {
     /// List the plugins of the configuration, with what is wrong with them.
     #[command(after_help = "Example:\n  qchost plugin list")]
     List,
-    /// Show what a plugin may do.
+    /// Show what a plugin may do, under which conditions, and how much of it is used today.
     #[command(after_help = "Example:\n  qchost plugin grants strategy-lab")]
     Grants {
         /// The plugin.

@@ -1,0 +1,157 @@
+//! The verbs about the gate: approvals, halts, the audit, policies.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::config::Period;
+use crate::control::{ExportFormat, Query};
+
+/// What a halt is for; without either, everything.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// This account.
+    #[arg(long)]
+    pub account: Option<String>,
+    /// This plugin.
+    #[arg(long)]
+    pub plugin: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Approvals {
+    /// List what waits for a decision.
+    #[command(after_help = "Examples:\n  qchost approvals list\n  qchost approvals list --all --json")]
+    List {
+        /// Those too that are decided, used or expired.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show what exactly would be done: project, cost, code and what changed in it.
+    #[command(after_help = "Example:\n  qchost approvals show ap-abcdefghij")]
+    Show {
+        /// The approval.
+        id: String,
+    },
+    /// Say yes: to the one call that was asked for, or with --uses and --for to several of its kind.
+    #[command(
+        after_help = "Examples:\n  qchost approvals approve ap-abcdefghij\n  \
+        qchost approvals approve ap-abcdefghij --uses 10 --for 8h --max-cost 50"
+    )]
+    Approve {
+        /// The approval.
+        id: String,
+        /// So many calls of the operation on the same project.
+        #[arg(long, requires = "for", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        uses: Option<u32>,
+        /// For so long: `8h`.
+        #[arg(long, requires = "uses", value_name = "TIME")]
+        r#for: Option<Period>,
+        /// For at most so many dollars together.
+        #[arg(long, requires = "uses", value_name = "DOLLARS")]
+        max_cost: Option<f64>,
+    },
+    /// Say no.
+    #[command(
+        after_help = "Example:\n  qchost approvals refuse ap-abcdefghij --reason \"not before the review\""
+    )]
+    Refuse {
+        /// The approval.
+        id: String,
+        /// Why; the plugin is told.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Find any record that was changed, dropped, moved or cut off.
+    #[command(
+        after_help = "With --since it is checked as well that the record goes back to a head that was kept elsewhere.\n\n\
+        Examples:\n  qchost audit verify\n  qchost audit verify --since \"$(cat head-of-last-week)\""
+    )]
+    Verify {
+        /// A head, as `qchost audit head` printed it.
+        #[arg(long, value_name = "HEAD")]
+        since: Option<String>,
+    },
+    /// Print the signed head, to be kept where nobody who can write the record can write.
+    #[command(after_help = "Example:\n  qchost audit head > /mnt/elsewhere/head")]
+    Head,
+    /// Print the last records.
+    #[command(after_help = "Examples:\n  qchost audit tail\n  qchost audit tail -f")]
+    Tail {
+        /// How many.
+        #[arg(long, short = 'n', default_value_t = 10, value_name = "N")]
+        lines: usize,
+        /// Print new records as they come, until it is ended.
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Print the records of a plugin, an operation, a project, a time …
+    #[command(
+        after_help = "Examples:\n  qchost audit query --plugin strategy-lab --decision denied\n  \
+        qchost audit query --operation live/create-live-algorithm --from 2026-01-01 --json"
+    )]
+    Query {
+        #[command(flatten)]
+        query: Query,
+    },
+    /// Write records for other programs.
+    #[command(after_help = "Example:\n  qchost audit export --format csv --from 2026-01-01 > january.csv")]
+    Export {
+        /// As what.
+        #[arg(long, value_enum)]
+        format: ExportFormat,
+        #[command(flatten)]
+        query: Query,
+    },
+    /// Learn from QuantConnect what became of calls whose outcome is unknown, and record it.
+    #[command(after_help = "Example:\n  qchost audit reconcile")]
+    Reconcile,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Policy {
+    /// Say whether a plugin may make a call, by which grants, and under which conditions.
+    #[command(
+        after_help = "The project of a call is known by its id; without asking QuantConnect, its name is known from \
+        --project alone.\n\nExamples:\n  qchost policy explain strategy-lab backtests/create-backtest \
+        '{\"projectId\": 1}' --project Lab/Momentum\n  qchost policy explain strategy-lab live/create-live-algorithm"
+    )]
+    Explain {
+        /// The plugin.
+        plugin: String,
+        /// The operation: `backtests/create-backtest`.
+        operation: String,
+        /// Its arguments; `-` reads them from standard input.
+        #[arg(default_value = "{}", value_name = "JSON")]
+        arguments: String,
+        /// The name that the project is taken to have.
+        #[arg(long, value_name = "NAME")]
+        project: Option<String>,
+    },
+    /// Check a file of expected decisions against manifests and the guardrails of the configuration.
+    #[command(
+        after_help = "The file is TOML:\n\n  manifest = \"strategy-lab.toml\"    # beside the file; a case may name its own, or hold grants\n\n  \
+        [[case]]\n  name      = \"the lab may backtest\"\n  operation = \"backtests/create-backtest\"\n  \
+        project   = { id = 12, name = \"Lab/momentum\" }\n  expect    = \"allowed\"          # or \"denied\"\n  \
+        grants    = [\"lab-backtests\"]   # optional, as are guardrails and reason\n\n\
+        Example:\n  qchost policy test policies/cases.toml"
+    )]
+    Test {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Schema {
+    /// The JSON Schema of manifests, for editors.
+    #[command(after_help = "Example:\n  qchost schema manifest > manifest.schema.json")]
+    Manifest,
+    /// The Cedar schema that guardrails are checked against.
+    #[command(after_help = "Example:\n  qchost schema guardrails > guardrails.cedarschema")]
+    Guardrails,
+}

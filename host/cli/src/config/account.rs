@@ -1,0 +1,103 @@
+//! `[account.NAME]`: how the account's MCP server is reached.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use qchost_secrets::{Secrets, Setting};
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// How an account's MCP server is reached.
+#[derive(Debug, Deserialize)]
+#[serde(
+    tag = "connection",
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    rename_all_fields = "kebab-case"
+)]
+pub enum Account {
+    /// Our own server, in this process.
+    Embedded {
+        /// `quantconnect`, `emulator`, or the address of a REST API.
+        #[serde(default = "default_cloud")]
+        cloud: String,
+        /// A file with credentials, where the environment has none.
+        credentials_file: Option<PathBuf>,
+    },
+    /// A command that speaks MCP on its standard input and output.
+    Stdio {
+        /// The command.
+        command: String,
+        /// Its arguments.
+        #[serde(default)]
+        args: Vec<String>,
+        /// Variables to set for it.
+        #[serde(default)]
+        env: BTreeMap<String, Setting>,
+        /// Its working directory.
+        cwd: Option<PathBuf>,
+        /// Whether to pass QuantConnect's credentials in its environment.
+        #[serde(default = "yes")]
+        credentials: bool,
+        /// A file with credentials, where the environment has none.
+        credentials_file: Option<PathBuf>,
+    },
+    /// A server that speaks MCP over streamable HTTP.
+    Http {
+        /// Its address.
+        url: String,
+        /// Headers to send.
+        #[serde(default)]
+        headers: BTreeMap<String, Setting>,
+    },
+}
+
+fn default_cloud() -> String {
+    "quantconnect".to_owned()
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Account {
+    /// Resolves its paths against the folder of the configuration.
+    pub(super) fn resolve(&mut self, folder: &Path) {
+        let settings = match self {
+            Self::Embedded {
+                credentials_file, ..
+            } => {
+                *credentials_file = credentials_file.take().map(|file| folder.join(file));
+                return;
+            }
+            Self::Stdio {
+                env,
+                cwd,
+                credentials_file,
+                ..
+            } => {
+                *credentials_file = credentials_file.take().map(|file| folder.join(file));
+                *cwd = cwd.take().map(|cwd| folder.join(cwd));
+                env
+            }
+            Self::Http { headers, .. } => headers,
+        };
+        for setting in settings.values_mut() {
+            setting.resolve(folder);
+        }
+    }
+}
+
+/// The text of a variable or a header, and whether it is a secret.
+///
+/// # Errors
+/// When the secret is not where the setting says, or the value is no text.
+pub async fn text(setting: &Setting, secrets: &Secrets) -> Result<(SecretString, bool)> {
+    match setting {
+        Setting::Secret(source) => Ok((secrets.read(source).await?, true)),
+        Setting::Plain(Value::String(text)) => Ok((text.clone().into(), false)),
+        Setting::Plain(other) => bail!("{other} is not a text; put it into quotes"),
+    }
+}

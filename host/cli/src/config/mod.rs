@@ -1,0 +1,258 @@
+//! `qchost.toml`: accounts and their connections, people, folders, mode, brokerage profiles, and what the
+//! gate is set to.
+//!
+//! Invariant: an unknown key is an error, and no secret stands in the file: it names an environment
+//! variable, a file or a place in a vault.
+
+mod account;
+mod gate;
+mod people;
+mod quantities;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use qchost_policy::{Guardrails, is_name};
+use qchost_secrets::{Profile, Secrets, VaultOptions};
+use serde::Deserialize;
+
+pub use account::{Account, text};
+pub use gate::{Anchor, Approvals, Audit, Limits};
+pub use people::{Control, PersonTable, persons};
+pub use quantities::{Period, Price, Size, dollars_of};
+
+use crate::logging;
+
+/// The host's configuration.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// What is allowed of conveniences.
+    pub mode: Mode,
+    /// The folder of manifests: `*.toml` and `*/manifest.toml` in it.
+    pub plugins: PathBuf,
+    /// The folder of guardrails: `*.cedar` in it. If not given, `policies` beside this file, where there is one.
+    pub policies: Option<PathBuf>,
+    /// Where state is kept.
+    pub data: Option<PathBuf>,
+    /// Where compiled components are kept.
+    pub cache: Option<PathBuf>,
+    /// Whether any plugin may trade with real money at all, whatever it is granted.
+    pub live_trading: bool,
+    /// Whether it takes two people to approve what trades with real money.
+    pub two_person: bool,
+    /// Accounts by name.
+    pub account: BTreeMap<String, Account>,
+    /// What all plugins of an account may do together, by the account.
+    pub limits: BTreeMap<String, Limits>,
+    /// Brokerage and data-provider profiles by name.
+    pub brokerage: BTreeMap<String, Profile>,
+    /// What an hour of a node costs in dollars, by the type of the node.
+    pub node_prices: BTreeMap<String, Price>,
+    /// Who may tell the host something, by name.
+    pub people: BTreeMap<String, PersonTable>,
+    /// Where it listens to them.
+    pub control: Control,
+    /// How long approvals last.
+    pub approvals: Approvals,
+    /// The record of what was done.
+    pub audit: Audit,
+    /// The vault that secrets come from.
+    pub vault: Option<VaultOptions>,
+    /// The file it was read from, with every link followed; empty if there is none.
+    #[serde(skip)]
+    pub path: PathBuf,
+    /// What reads its secrets, once it was asked for: see [`Config::secrets`].
+    #[serde(skip)]
+    pub reader: OnceLock<Secrets>,
+}
+
+/// How strict the host is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// For a developer's machine.
+    #[default]
+    Development,
+    /// With money at stake: a plugin that may trade must be pinned by its digest, other code of it
+    /// waits for an operator, and the host obeys configured people only.
+    Production,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            plugins: PathBuf::from("plugins"),
+            policies: None,
+            data: None,
+            cache: None,
+            live_trading: false,
+            two_person: false,
+            account: BTreeMap::new(),
+            limits: BTreeMap::new(),
+            brokerage: BTreeMap::new(),
+            node_prices: BTreeMap::new(),
+            people: BTreeMap::new(),
+            control: Control::default(),
+            approvals: Approvals::default(),
+            audit: Audit::default(),
+            vault: None,
+            path: PathBuf::new(),
+            reader: OnceLock::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file. Relative folders are resolved against where it is.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| {
+            format!(
+                "cannot read the configuration {}; write one with: qchost init",
+                path.display()
+            )
+        })?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| {
+                text.bytes()
+                    .take(span.start)
+                    .filter(|byte| *byte == b'\n')
+                    .count()
+                    + 1
+            });
+            anyhow::anyhow!(
+                "{}:{line}: {}",
+                path.display(),
+                error.message().trim().replace('\n', " ")
+            )
+        })?;
+        config.check().with_context(|| path.display().to_string())?;
+        config.path = path.canonicalize()?;
+        config.resolve(path.parent().unwrap_or(Path::new("")));
+        Ok(config)
+    }
+
+    /// Checks what no single key shows.
+    fn check(&self) -> Result<()> {
+        let names = self.account.keys().chain(self.brokerage.keys());
+        for name in names.chain(self.people.keys()) {
+            ensure!(
+                is_name(name),
+                "`{name}` is not a name: a-z, 0-9 and `-`, at most 64"
+            );
+        }
+        gate::check(&self.limits, &self.account)?;
+        people::check(&self.people, self.mode, self.two_person)?;
+        self.control.check()
+    }
+
+    /// Resolves paths against the folder of the file.
+    fn resolve(&mut self, folder: &Path) {
+        self.plugins = folder.join(&self.plugins);
+        for path in [
+            &mut self.policies,
+            &mut self.data,
+            &mut self.cache,
+            &mut self.control.socket,
+        ] {
+            *path = path.take().map(|path| folder.join(path));
+        }
+        for account in self.account.values_mut() {
+            account.resolve(folder);
+        }
+        for setting in self.brokerage.values_mut().flat_map(BTreeMap::values_mut) {
+            setting.resolve(folder);
+        }
+        if let Some(vault) = &mut self.vault {
+            vault.resolve(folder);
+        }
+        self.audit.resolve(folder);
+    }
+
+    /// The folder for state: the configured one, or `$XDG_STATE_HOME/qchost`.
+    pub fn data(&self) -> Result<PathBuf> {
+        match &self.data {
+            Some(data) => Ok(data.clone()),
+            None => xdg("XDG_STATE_HOME", ".local/state"),
+        }
+    }
+
+    /// The folder for compiled components: the configured one, or one beside configured state,
+    /// or `$XDG_CACHE_HOME/qchost`. Two hosts with state of their own have keys of their own, so
+    /// neither would believe what the other one keeps.
+    pub fn cache(&self) -> Result<PathBuf> {
+        match (&self.cache, &self.data) {
+            (Some(cache), _) => Ok(cache.clone()),
+            (None, Some(data)) => Ok(data.join("cache")),
+            (None, None) => xdg("XDG_CACHE_HOME", ".cache"),
+        }
+    }
+
+    /// Where the control socket is.
+    pub fn socket(&self) -> Result<PathBuf> {
+        match &self.control.socket {
+            Some(socket) => Ok(socket.clone()),
+            None => Ok(self.data()?.join("control.sock")),
+        }
+    }
+
+    /// What no grant can allow. A folder that is named must be there; the usual one may be missing.
+    pub fn guardrails(&self) -> Result<Guardrails> {
+        let folder = match (&self.policies, self.path.parent()) {
+            (Some(folder), _) => {
+                ensure!(
+                    folder.is_dir(),
+                    "policies: there is no folder {}",
+                    folder.display()
+                );
+                folder.clone()
+            }
+            (None, Some(beside)) => beside.join("policies"),
+            (None, None) => return Ok(Guardrails::none()),
+        };
+        Ok(Guardrails::load(&folder)?)
+    }
+
+    /// What reads its secrets; the same one each time. What it reads never shows in the log.
+    pub fn secrets(&self) -> Result<Secrets> {
+        if let Some(secrets) = self.reader.get() {
+            return Ok(secrets.clone());
+        }
+        let secrets = Secrets::new(self.vault.clone()).context("vault")?;
+        let secrets = self.reader.get_or_init(|| secrets);
+        logging::clean_with(secrets.redactor());
+        Ok(secrets.clone())
+    }
+
+    /// The account to use where none is named: the only one.
+    pub fn account_or_only<'a>(&'a self, name: Option<&'a str>) -> Result<&'a str> {
+        match (name, self.account.len()) {
+            (Some(name), _) if self.account.contains_key(name) => Ok(name),
+            (None, 1) => Ok(self.account.keys().next().map_or("", String::as_str)),
+            (_, 0) => bail!("no account is configured; add [account.NAME] to the configuration"),
+            (asked, _) => {
+                let known: Vec<_> = self.account.keys().map(String::as_str).collect();
+                let known = known.join(", ");
+                match asked {
+                    Some(name) => bail!("there is no account `{name}`; configured are: {known}"),
+                    None => bail!("name an account with --account; configured are: {known}"),
+                }
+            }
+        }
+    }
+}
+
+fn xdg(variable: &str, otherwise: &str) -> Result<PathBuf> {
+    if let Some(folder) = std::env::var_os(variable).filter(|folder| !folder.is_empty()) {
+        return Ok(PathBuf::from(folder).join("qchost"));
+    }
+    let home = std::env::var_os("HOME").with_context(|| {
+        format!("neither {variable} nor HOME is set: put `data` and `cache` into the configuration")
+    })?;
+    Ok(PathBuf::from(home).join(otherwise).join("qchost"))
+}

@@ -1,0 +1,201 @@
+//! What a configuration says and what is wrong with one.
+
+use std::time::Duration;
+
+use super::*;
+
+fn load(text: &str) -> Result<Config> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("qchost.toml");
+    std::fs::write(&path, text).unwrap();
+    Config::load(&path)
+}
+
+const ACCOUNT: &str = "[account.a]\nconnection = \"embedded\"\n";
+
+#[test]
+fn what_is_wrong_is_said_with_its_line() {
+    for (text, expected) in [
+        ("modus = 1", "qchost.toml:1: unknown field `modus`"),
+        (
+            "\n[account.a]\nconnection = \"pigeon\"",
+            "unknown variant `pigeon`",
+        ),
+        (
+            "[account.a]\nconnection = \"http\"\nurl = \"x\"\nport = 1",
+            "unknown field `port`",
+        ),
+        (
+            "[account.\"A b\"]\nconnection = \"embedded\"",
+            "`A b` is not a name",
+        ),
+        ("mode = \"relaxed\"", "unknown variant `relaxed`"),
+        (
+            "\n[people.me]\nuid = 1\nroles = [\"king\"]",
+            "qchost.toml:4: unknown variant `king`",
+        ),
+        (
+            "[people.me]\nuid = -1\nroles = [\"admin\"]",
+            "qchost.toml:2: ",
+        ),
+        (
+            "[people.me]\nuid = 1\nroles = []",
+            "people.me: roles: name at least one",
+        ),
+        (
+            "[people.a]\nuid = 1\nroles = [\"admin\"]\n[people.b]\nuid = 1\nroles = [\"viewer\"]",
+            "people.b: uid 1 is `a` already",
+        ),
+        (
+            "mode = \"production\"",
+            "in production the host obeys configured people only",
+        ),
+        (
+            "two-person = true\n[people.a]\nuid = 1\nroles = [\"admin\"]\n[people.b]\nuid = 2\nroles = [\"operator\"]",
+            "two-person: 1 of the configured people may approve",
+        ),
+        (
+            "[control]\ngroup = \"qchost\"",
+            "control.group: the data folder is closed",
+        ),
+        (
+            "[control]\nport = 1",
+            "qchost.toml:2: unknown field `port`",
+        ),
+        (
+            "[limits.a]\nper-minute = 10",
+            "limits.a: there is no account `a`",
+        ),
+        (
+            "[account.a]\nconnection = \"embedded\"\n[limits.a]\nper-minute = 0",
+            "qchost.toml:4: ",
+        ),
+        (
+            "[limits.a]\nper-hour = 10",
+            "qchost.toml:2: unknown field `per-hour`",
+        ),
+        (
+            "\n[node-prices]\nO2-8 = nan",
+            "qchost.toml:3: `NaN` is not a price",
+        ),
+        ("[node-prices]\nO2-8 = -1.0", "`-1` is not a price"),
+        (
+            "[approvals]\nexpire = \"1 fortnight\"",
+            "qchost.toml:2: `1 fortnight` is not a time",
+        ),
+        (
+            "[audit]\nsegment = \"0MiB\"",
+            "qchost.toml:2: `0MiB` is not a size",
+        ),
+        (
+            "[audit]\nanchor = { syslog = false }",
+            "qchost.toml:2: an anchor is { file = \"path\" } or { syslog = true }",
+        ),
+        (
+            "[audit]\nanchor = { file = \"a\", syslog = true }",
+            "an anchor is",
+        ),
+    ] {
+        let error = format!("{:#}", load(text).unwrap_err());
+        assert!(error.contains(expected), "{text}\n{error}");
+    }
+}
+
+#[test]
+fn everything_can_be_said_at_once() {
+    let config = load(
+        r#"
+        mode = "production"
+        plugins = "p"
+        policies = "g"
+        data = "d"
+        live-trading = true
+        two-person = true
+        [account.a]
+        connection = "http"
+        url = "https://mcp.example.com/mcp"
+        headers = { Authorization = { vault = "secret/qc#authorization" } }
+        [limits.a]
+        per-minute = 60
+        in-flight = 8
+        [brokerage.ib-main]
+        id = "InteractiveBrokersBrokerage"
+        ib-password = { vault = "secret/ib#password" }
+        [node-prices]
+        O2-8 = 0.06
+        [people.ann]
+        uid = 1000
+        roles = ["operator", "approver"]
+        [people.bob]
+        uid = 1001
+        roles = ["admin"]
+        [control]
+        socket = "run/control.sock"
+        group = "traders"
+        [approvals]
+        expire = "2h"
+        [audit]
+        segment = "1MiB"
+        keep = "365d"
+        reserve = "8MiB"
+        anchor = { file = "anchor" }
+        "#,
+    )
+    .unwrap();
+    let folder = config.path.parent().unwrap();
+    assert!(config.live_trading && config.two_person);
+    assert_eq!(
+        config.socket().unwrap().file_name(),
+        Some("control.sock".as_ref())
+    );
+    assert_eq!(config.node_prices["O2-8"].0.0, 600);
+    assert_eq!(config.approvals.expire.0, Duration::from_secs(7200));
+    assert_eq!(config.approvals.permit.0, Duration::from_secs(3600));
+    assert_eq!(config.audit.segment.0, 1 << 20);
+    assert_eq!(
+        config.audit.keep,
+        Some(Period(Duration::from_secs(365 * 86_400)))
+    );
+    let Some(Anchor::File(anchor)) = &config.audit.anchor else {
+        panic!("{:?}", config.audit);
+    };
+    assert!(anchor.ends_with("anchor") && anchor != Path::new("anchor"));
+    assert!(config.plugins.ends_with("p"), "{folder:?}");
+    let names: Vec<_> = persons(&config.people)
+        .into_iter()
+        .map(|person| (person.uid, person.name))
+        .collect();
+    assert_eq!(names, [(1000, "ann".to_owned()), (1001, "bob".to_owned())]);
+}
+
+#[test]
+fn where_nobody_is_configured_it_is_whoever_runs_the_host() {
+    let config = load(ACCOUNT).unwrap();
+    let persons = persons(&config.people);
+    assert_eq!(persons.len(), 1);
+    assert_eq!(persons[0].uid, nix::unistd::geteuid().as_raw());
+    assert!(persons[0].roles.contains(&qchost_policy::Role::Admin));
+}
+
+#[test]
+fn a_folder_of_guardrails_that_is_named_must_be_there() {
+    assert!(load(ACCOUNT).unwrap().guardrails().is_ok());
+    let error = load("policies = \"nowhere\"")
+        .unwrap()
+        .guardrails()
+        .map(drop)
+        .unwrap_err();
+    assert!(error.to_string().contains("nowhere"), "{error:#}");
+}
+
+#[test]
+fn the_only_account_needs_no_name() {
+    let one = load(ACCOUNT).unwrap();
+    assert_eq!(one.account_or_only(None).unwrap(), "a");
+    let error = one.account_or_only(Some("b")).unwrap_err().to_string();
+    assert!(error.contains("configured are: a"), "{error}");
+    let two = load(&format!("{ACCOUNT}[account.b]\nconnection = \"embedded\"")).unwrap();
+    let error = two.account_or_only(None).unwrap_err().to_string();
+    assert!(error.contains("--account"), "{error}");
+    assert_eq!(two.account_or_only(Some("b")).unwrap(), "b");
+}

@@ -1,0 +1,287 @@
+//! What can be asked for, who may ask for it, and who does it.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use qchost_gate::HaltScope;
+use qchost_policy::{Person, Verb};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Reports;
+use crate::config::Config;
+use crate::host::Host;
+use crate::verbs::{approvals, audit, backup, call, grants, halt, invoke, plugin, policy};
+
+/// What a client asks for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "kebab-case")]
+pub enum Request {
+    /// An action of a plugin.
+    Invoke {
+        /// `strategy-lab.sweep`
+        action: String,
+        /// The input.
+        input: Value,
+    },
+    /// A tool of QuantConnect's.
+    Call {
+        /// The account.
+        account: String,
+        /// The tool.
+        tool: String,
+        /// Its arguments.
+        arguments: Value,
+    },
+    /// The plugins, with what is wrong with them.
+    Plugins,
+    /// What a plugin may do, and how much of it is used.
+    Grants {
+        /// The plugin.
+        plugin: String,
+    },
+    /// What the gate would say to a call.
+    Explain {
+        /// The plugin.
+        plugin: String,
+        /// The operation.
+        operation: String,
+        /// Its arguments.
+        arguments: Value,
+        /// The name that the project is taken to have.
+        project: Option<String>,
+    },
+    /// The approvals that wait, or all.
+    Approvals {
+        /// Those too that are decided.
+        all: bool,
+    },
+    /// One approval.
+    Approval {
+        /// Its id.
+        id: String,
+    },
+    /// Says yes.
+    Approve {
+        /// To which approval.
+        id: String,
+        /// Not to one call but to several.
+        standing: Option<StandingRequest>,
+    },
+    /// Says no.
+    Refuse {
+        /// To which approval.
+        id: String,
+        /// Why.
+        reason: String,
+    },
+    /// Refuses writes and trades from now on.
+    Halt {
+        /// Of this account only.
+        account: Option<String>,
+        /// Of this plugin only.
+        plugin: Option<String>,
+        /// Why.
+        reason: String,
+        /// Whether to stop what trades.
+        liquidate: bool,
+    },
+    /// Ends halts.
+    Resume {
+        /// That of this account.
+        account: Option<String>,
+        /// That of this plugin.
+        plugin: Option<String>,
+    },
+    /// What is halted.
+    Halts,
+    /// The record of what was done.
+    Audit(AuditRequest),
+    /// Learns what became of calls whose outcome is unknown.
+    Reconcile,
+    /// Copies what the host knows.
+    Backup {
+        /// Where to; absolute.
+        folder: PathBuf,
+    },
+}
+
+/// How far a yes goes that is for more than one call.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct StandingRequest {
+    /// So many calls.
+    pub uses: u32,
+    /// For so long, in milliseconds.
+    pub for_ms: u64,
+    /// Together for at most so much, in 1/10000 dollar.
+    pub max_cost: Option<u64>,
+}
+
+/// A question to the record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+pub enum AuditRequest {
+    /// Its signed head.
+    Head,
+    /// Whether it is whole.
+    Verify {
+        /// A head that it must go back to.
+        since: Option<String>,
+    },
+    /// Records.
+    Query(Query),
+    /// Its last records, and those to come.
+    Tail {
+        /// How many.
+        lines: usize,
+        /// Whether to wait for more.
+        follow: bool,
+    },
+    /// Records for other programs.
+    Export {
+        /// As what.
+        format: ExportFormat,
+        /// Which.
+        query: Query,
+    },
+}
+
+/// Which records.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, clap::Args)]
+pub struct Query {
+    /// Of this plugin.
+    #[arg(long)]
+    pub plugin: Option<String>,
+    /// Of this operation: `backtests/create-backtest`.
+    #[arg(long)]
+    pub operation: Option<String>,
+    /// Of this project, by its id or name.
+    #[arg(long)]
+    pub project: Option<String>,
+    /// Of this account.
+    #[arg(long)]
+    pub account: Option<String>,
+    /// With this decision: `allowed`, `denied` …
+    #[arg(long)]
+    pub decision: Option<String>,
+    /// Of this kind: `intent`, `outcome`, `denied`, `halt` …
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// Not before: `2026-01-31`, `2026-01-31T09:30:00Z`, or so long ago: `24h`.
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Before; as --from.
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// At most so many.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+}
+
+/// What records are exported as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExportFormat {
+    /// A line a record, with a header.
+    Csv,
+    /// One array.
+    Json,
+}
+
+impl Request {
+    /// What it is to the rules about people, and for which plugin or account.
+    fn verb(&self) -> (Verb, Option<&str>) {
+        match self {
+            Self::Invoke { action, .. } => (
+                Verb::Invoke,
+                action.split_once('.').map(|(plugin, _)| plugin),
+            ),
+            Self::Call { account, .. } => (Verb::Call, Some(account)),
+            Self::Plugins | Self::Halts => (Verb::Status, None),
+            Self::Grants { plugin } => (Verb::Grants, Some(plugin)),
+            Self::Explain { plugin, .. } => (Verb::Explain, Some(plugin)),
+            Self::Approvals { .. } | Self::Approval { .. } => (Verb::ListApprovals, None),
+            Self::Approve { .. } => (Verb::Approve, None),
+            Self::Refuse { .. } => (Verb::Refuse, None),
+            Self::Halt {
+                account, plugin, ..
+            } => (Verb::Halt, plugin.as_deref().or(account.as_deref())),
+            Self::Resume { account, plugin } => {
+                (Verb::Resume, plugin.as_deref().or(account.as_deref()))
+            }
+            Self::Audit(_) => (Verb::ReadAudit, None),
+            Self::Reconcile => (Verb::Reconcile, None),
+            Self::Backup { .. } => (Verb::Backup, None),
+        }
+    }
+
+    /// Gives a host that was opened for this request alone what it needs for it.
+    pub(super) async fn prepare(&self, host: &mut Host, config: &Config) -> Result<()> {
+        match self {
+            Self::Invoke { .. } | Self::Plugins => host.load_all(config).await,
+            Self::Grants { plugin } | Self::Explain { plugin, .. } => host.install(config, plugin),
+            _ => Ok(()),
+        }
+    }
+
+    /// Does it, if the person may ask for it.
+    pub(super) async fn carry_out(
+        self,
+        host: &Host,
+        person: &Person,
+        reports: &Reports,
+    ) -> Result<Value> {
+        let (verb, about) = self.verb();
+        let decision = host.people.decide(person, verb, about);
+        if !decision.allowed {
+            let reason = decision.denial.map(|denial| denial.reason).unwrap_or_default();
+            let detail = json!({ "about": about, "reason": reason });
+            host.gate
+                .note_admin(person, &format!("{} (denied)", verb.word()), detail)
+                .await?;
+            bail!("denied: {reason}");
+        }
+        match self {
+            Self::Invoke { action, input } => {
+                invoke::by_host(host, person, &action, input, reports).await
+            }
+            Self::Call {
+                account,
+                tool,
+                arguments,
+            } => call::by_host(host, person, &account, &tool, arguments).await,
+            Self::Plugins => plugin::by_host(host).await,
+            Self::Grants { plugin } => grants::by_host(host, &plugin).await,
+            Self::Explain {
+                plugin,
+                operation,
+                arguments,
+                project,
+            } => policy::by_host(host, &plugin, &operation, arguments, project).await,
+            Self::Approvals { all } => approvals::list_by_host(host, all).await,
+            Self::Approval { id } => approvals::show_by_host(host, &id).await,
+            Self::Approve { id, standing } => {
+                approvals::approve_by_host(host, person, &id, standing).await
+            }
+            Self::Refuse { id, reason } => {
+                approvals::refuse_by_host(host, person, &id, &reason).await
+            }
+            Self::Halt {
+                account,
+                plugin,
+                reason,
+                liquidate,
+            } => {
+                let scope = halt::scope(host, account, plugin)?;
+                halt::by_host(host, person, scope, &reason, liquidate).await
+            }
+            Self::Resume { account, plugin } => {
+                halt::resume_by_host(host, person, HaltScope { account, plugin }).await
+            }
+            Self::Halts => Ok(halt::list_by_host(host)),
+            Self::Audit(request) => audit::by_host(host, request, reports).await,
+            Self::Reconcile => audit::reconcile_by_host(host, person).await,
+            Self::Backup { folder } => backup::by_host(host, person, &folder).await,
+        }
+    }
+}

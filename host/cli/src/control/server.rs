@@ -1,0 +1,97 @@
+//! The host's end of the control socket.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use futures::{SinkExt as _, StreamExt as _};
+use qchost_policy::Person;
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::codec::{Framed, LinesCodec};
+use tokio_util::task::TaskTracker;
+
+use super::{Letter, MAX_LINE, Reply, Report, Reports};
+use crate::host::Host;
+use crate::output::words;
+
+/// Serves until it is dropped. Each client has a task of its own among `clients`.
+pub async fn serve(listener: UnixListener, host: Arc<Host>, clients: TaskTracker) -> Result<()> {
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let host = Arc::clone(&host);
+        clients.spawn(async move {
+            if let Err(error) = answer(stream, &host).await {
+                tracing::debug!(target: "host", "a client of the control socket left: {error:#}");
+            }
+        });
+    }
+}
+
+async fn answer(stream: UnixStream, host: &Host) -> Result<()> {
+    let uid = stream
+        .peer_cred()
+        .context("the kernel does not say who the client is")?
+        .uid();
+    let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
+    let person = match host.person(uid).await {
+        Ok(person) => person,
+        Err(stranger) => {
+            let reply = Reply::Failed(words(&stranger));
+            return Ok(lines.send(serde_json::to_string(&reply)?).await?);
+        }
+    };
+    let request = lines.next().await.context("nothing was asked")??;
+    let (mut sink, mut source) = lines.split();
+    let (reports, mut reported) = Reports::new();
+    let work = carry_out(host, &person, &request, &reports);
+    tokio::pin!(work);
+    let result = loop {
+        tokio::select! {
+            result = &mut work => break result,
+            Some(report) = reported.recv() => sink.send(line(host, report)?).await?,
+            // A line more or the end: either way the client is not waiting for us.
+            _ = source.next() => bail!("it left before the answer"),
+        }
+    };
+    while let Ok(report) = reported.try_recv() {
+        sink.feed(line(host, report)?).await?;
+    }
+    let reply = result.map_or_else(
+        |error| Reply::Failed(host.redactor().clean(&words(&error)).into_owned()),
+        |mut value| {
+            host.redactor().clean_value(&mut value);
+            Reply::Done(value)
+        },
+    );
+    sink.send(serde_json::to_string(&reply)?).await?;
+    Ok(())
+}
+
+async fn carry_out(
+    host: &Host,
+    person: &Person,
+    request: &str,
+    reports: &Reports,
+) -> Result<serde_json::Value> {
+    let Letter { config, request } =
+        serde_json::from_str(request).context("the request cannot be read")?;
+    ensure!(
+        config == host.config,
+        "the host that runs on this `data` folder has another configuration, {}, and not {}; give each \
+         configuration a `data` folder of its own",
+        host.config.display(),
+        config.display()
+    );
+    request.carry_out(host, person, reports).await
+}
+
+fn line(host: &Host, report: Report) -> Result<String> {
+    let clean = |text: &str| host.redactor().clean(text).into_owned();
+    let reply = match report {
+        Report::Progress(progress) => Reply::Progress {
+            fraction: progress.fraction,
+            message: clean(&progress.message),
+        },
+        Report::Line(line) => Reply::Line(clean(&line)),
+    };
+    Ok(serde_json::to_string(&reply)?)
+}

@@ -1,0 +1,117 @@
+//! The gate as the configuration has it: database, record and keys in a folder, before a connection.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use qchost_audit::{Anchor as AuditAnchor, Audit, Disk, Opening, Options as AuditOptions};
+use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
+use qchost_gate::{Gate, Options};
+use qchost_ledger::Ledger;
+use qchost_secrets::Profiles;
+use qchost_traffic::LaneLimits;
+
+use crate::config::{Anchor, Config, Mode};
+use crate::keys::{self, Key};
+
+/// How long one call to QuantConnect may take, whoever still waits for it.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Opens a gate on a data folder.
+pub async fn open(
+    config: &Config,
+    data: &Path,
+    key: &Key,
+    ledger: Ledger,
+    upstream: Box<dyn Upstream>,
+) -> Result<Gate> {
+    let secrets = config.secrets()?;
+    let accounts = config.account.keys().map(|account| {
+        let limits = config.limits.get(account).copied().unwrap_or_default();
+        let limits = LaneLimits {
+            per_minute: limits.per_minute,
+            in_flight: limits.in_flight,
+        };
+        (account.clone(), limits)
+    });
+    let prices = config.node_prices.iter();
+    let (audit, opening) = open_audit(config, data, key, &ledger).await?;
+    let options = Options {
+        profiles: Profiles::new(config.brokerage.clone(), secrets.clone()),
+        secrets,
+        ledger,
+        audit,
+        opening,
+        guardrails: config.guardrails()?,
+        key: key.gate()?,
+        call_timeout: CALL_TIMEOUT,
+        accounts: accounts.collect(),
+        node_prices: prices.map(|(node, price)| (node.clone(), price.0)).collect(),
+        live_trading: config.live_trading,
+        two_person: config.two_person,
+        production: config.mode == Mode::Production,
+        approval_ttl: config.approvals.expire.0,
+        permit_ttl: config.approvals.permit.0,
+    };
+    Ok(Gate::open(upstream, options).await?)
+}
+
+/// A gate that leads nowhere, in a folder that is thrown away: for looking at a component, and for trying
+/// policies.
+pub async fn scratch(config: &Config, folder: &Path) -> Result<Gate> {
+    let key = Key::open(&keys::path(folder))?;
+    open(config, folder, &key, Ledger::in_memory()?, Box::new(Nowhere)).await
+}
+
+/// Opens the record of what was done, and ties database and record to each other.
+async fn open_audit(config: &Config, data: &Path, key: &Key, ledger: &Ledger) -> Result<(Audit, Opening)> {
+    let folder = data.join("audit");
+    let options = AuditOptions {
+        folder: folder.clone(),
+        key: key.audit()?,
+        segment_bytes: config.audit.segment.0,
+        keep: config.audit.keep.map(|period| period.0),
+        reserve_bytes: config.audit.reserve.0,
+        anchor: config.audit.anchor.as_ref().map(|anchor| match anchor {
+            Anchor::File(file) => AuditAnchor::File(file.clone()),
+            Anchor::Syslog => AuditAnchor::Syslog,
+        }),
+        files: Arc::new(Disk),
+    };
+    let head = ledger.audit_head().await?;
+    let opened = tokio::task::spawn_blocking(move || Audit::open(options, head.as_deref()));
+    let (audit, opening) = opened.await?.with_context(|| {
+        format!(
+            "the record in {} cannot be opened; see what is wrong with: qchost audit verify",
+            folder.display()
+        )
+    })?;
+    if opening.recovered > 0 {
+        tracing::warn!(target: "host", recovered = opening.recovered, "the last records of a host that was cut off were signed again");
+    }
+    Ok((audit, opening))
+}
+
+/// The connection of a gate that leads nowhere.
+struct Nowhere;
+
+impl Upstream for Nowhere {
+    fn call<'a>(&'a self, _: Call<'a>) -> BoxFuture<'a, Outcome> {
+        Box::pin(async { Err(nowhere()) })
+    }
+
+    fn download<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: u64,
+        _: Instant,
+    ) -> BoxFuture<'a, Result<Vec<u8>, Failure>> {
+        Box::pin(async { Err(nowhere()) })
+    }
+}
+
+fn nowhere() -> Failure {
+    Failure::Unavailable("nothing is sent while policies and components are only looked at".to_owned())
+}

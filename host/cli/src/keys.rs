@@ -1,0 +1,132 @@
+//! The host's key, and the keys that are derived from it.
+//!
+//! The key in `host.key` vouches for compiled components (the runtime uses it as it is) and, by keys
+//! derived from it under a label each, for the audit's chain and for the hashes of arguments. It belongs to
+//! the data: the record of what was done cannot be verified without it.
+//!
+//! Invariant: it is this user's alone to read.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use secrecy::SecretSlice;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+const LENGTH: usize = 32;
+const AUDIT: &str = "qchost audit 1";
+const GATE: &str = "qchost gate 1";
+
+/// The host's key.
+pub struct Key(Zeroizing<[u8; LENGTH]>);
+
+/// Where the key of a data folder is.
+pub fn path(data: &Path) -> PathBuf {
+    data.join("host.key")
+}
+
+impl Key {
+    /// Reads the key, or makes one.
+    pub fn open(path: &Path) -> Result<Self> {
+        make(path).with_context(|| format!("cannot make the host's key {}", path.display()))?;
+        Self::read(path)
+    }
+
+    /// Reads the key.
+    pub fn read(path: &Path) -> Result<Self> {
+        let mut file = File::open(path)
+            .with_context(|| format!("cannot read the host's key {}", path.display()))?;
+        let mode = file.metadata()?.permissions().mode() & 0o777;
+        ensure!(
+            mode & 0o077 == 0,
+            "others can read the host's key {0} (mode {mode:o}); run: chmod 600 {0}",
+            path.display()
+        );
+        let mut bytes = Zeroizing::new([0; LENGTH + 1]);
+        let mut length = 0;
+        while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {
+            match file.read(rest)? {
+                0 => break,
+                read => length += read,
+            }
+        }
+        let key = bytes
+            .get(..length)
+            .and_then(|key| <[u8; LENGTH]>::try_from(key).ok())
+            .with_context(|| {
+                format!(
+                    "the host's key {} does not have {LENGTH} bytes; bring it back from a backup",
+                    path.display()
+                )
+            })?;
+        Ok(Self(Zeroizing::new(key)))
+    }
+
+    /// The key that the heads of the audit are signed with.
+    pub fn audit(&self) -> Result<SecretSlice<u8>> {
+        Ok(self.derive(AUDIT)?.to_vec().into())
+    }
+
+    /// The key that the gate hashes arguments with.
+    pub fn gate(&self) -> Result<Zeroizing<Vec<u8>>> {
+        self.derive(GATE)
+    }
+
+    fn derive(&self, label: &str) -> Result<Zeroizing<Vec<u8>>> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&*self.0).context("the host's key")?;
+        mac.update(label.as_bytes());
+        Ok(Zeroizing::new(mac.finalize().into_bytes().to_vec()))
+    }
+}
+
+/// Makes a key where there is none. It is complete before it has its name, and the name is never given
+/// twice: whoever finds the file finds the one key.
+fn make(path: &Path) -> io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let mut key = Zeroizing::new([0; LENGTH]);
+    getrandom::fill(&mut *key).map_err(io::Error::other)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut draft = tempfile::Builder::new()
+        .permissions(std::fs::Permissions::from_mode(0o600))
+        .tempfile_in(folder)?;
+    draft.write_all(&*key)?;
+    draft.as_file().sync_all()?;
+    match draft.persist_noclobber(path) {
+        Ok(_) => File::open(folder)?.sync_all(),
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error.error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_read_by_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = path(folder.path());
+        let first = Key::open(&path).unwrap();
+        let again = Key::open(&path).unwrap();
+        let derived = |key: &Key, label| key.derive(label).unwrap();
+        assert_eq!(derived(&first, GATE), derived(&again, GATE));
+        assert_ne!(derived(&first, GATE), derived(&first, AUDIT));
+        assert_ne!(derived(&first, GATE)[..], first.0[..]);
+
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let error = Key::open(&path).map(drop).unwrap_err().to_string();
+        assert!(error.contains("chmod 600"), "{error}");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        for length in [0, LENGTH - 1, LENGTH + 1, 1000] {
+            std::fs::write(&path, vec![1; length]).unwrap();
+            let error = Key::open(&path).map(drop).unwrap_err().to_string();
+            assert!(error.contains("32 bytes"), "{length}: {error}");
+        }
+    }
+}

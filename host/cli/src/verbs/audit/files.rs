@@ -1,0 +1,213 @@
+//! The record's files, read without the host that writes them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use qchost_audit::{Disk, Files, Filter, Format, Kind};
+use secrecy::SecretSlice;
+use serde_json::{Value, json};
+
+use crate::config::Period;
+use crate::control::{AuditRequest, ExportFormat, Query};
+
+/// Where the record is, and the key that its heads are signed with.
+pub struct Source {
+    pub folder: PathBuf,
+    pub key: SecretSlice<u8>,
+}
+
+impl Source {
+    /// Answers; records go to `on_line` one by one, in their order. Reads files: not for an async thread.
+    pub fn answer(
+        &self,
+        request: &AuditRequest,
+        on_line: &mut dyn FnMut(&str) -> Result<()>,
+    ) -> Result<Value> {
+        let disk = || Arc::new(Disk) as Arc<dyn Files>;
+        match request {
+            AuditRequest::Head => {
+                let report = qchost_audit::verify(&Disk, &self.folder, &self.key, None)?;
+                let head = report.head.with_context(|| {
+                    format!("no signed head in {}; see: qchost audit verify", self.folder.display())
+                })?;
+                Ok(json!({ "head": head }))
+            }
+            AuditRequest::Verify { since } => {
+                let since = since.as_deref().map(str::trim);
+                let report = qchost_audit::verify(&Disk, &self.folder, &self.key, since)?;
+                let mut value = serde_json::to_value(&report)?;
+                if let Some(fields) = value.as_object_mut() {
+                    fields.insert("sound".to_owned(), report.sound().into());
+                    fields.insert("text".to_owned(), report.to_string().into());
+                }
+                Ok(value)
+            }
+            AuditRequest::Query(query) => {
+                for record in qchost_audit::query(disk(), &self.folder, filter(query)?)? {
+                    on_line(&record?.line)?;
+                }
+                Ok(Value::Null)
+            }
+            AuditRequest::Tail { lines, .. } => {
+                for record in qchost_audit::tail(&disk(), &self.folder, *lines)? {
+                    on_line(&record.line)?;
+                }
+                Ok(Value::Null)
+            }
+            AuditRequest::Export { format, query } => {
+                let format = match format {
+                    ExportFormat::Csv => Format::Csv,
+                    ExportFormat::Json => Format::Json,
+                };
+                let records = qchost_audit::query(disk(), &self.folder, filter(query)?)?;
+                let mut lines = Lines::new(on_line);
+                let written = qchost_audit::export(records, format, &mut lines);
+                lines.end()?;
+                written?;
+                Ok(Value::Null)
+            }
+        }
+    }
+}
+
+/// The number of a record, read from its line.
+pub fn sequence(line: &str) -> Option<u64> {
+    let record: Value = serde_json::from_str(line).ok()?;
+    record.get("seq")?.as_u64()
+}
+
+fn filter(query: &Query) -> Result<Filter> {
+    let kind = |word: &String| {
+        serde_json::from_value::<Kind>(Value::String(word.clone()))
+            .with_context(|| format!("--kind {word}"))
+    };
+    Ok(Filter {
+        plugin: query.plugin.clone(),
+        operation: query.operation.clone(),
+        project: query.project.clone(),
+        account: query.account.clone(),
+        decision: query.decision.clone(),
+        kind: query.kind.as_ref().map(kind).transpose()?,
+        from: query.from.as_deref().map(|text| time("--from", text)).transpose()?,
+        to: query.to.as_deref().map(|text| time("--to", text)).transpose()?,
+        limit: query.limit,
+    })
+}
+
+/// An instant, the beginning of a day in UTC, or so long ago.
+fn time(option: &str, text: &str) -> Result<Timestamp> {
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(at);
+    }
+    if let Ok(day) = text.parse::<Date>() {
+        return Ok(day.to_zoned(TimeZone::UTC)?.timestamp());
+    }
+    if let Ok(Period(ago)) = text.parse() {
+        return Ok(Timestamp::now().checked_sub(ago)?);
+    }
+    bail!(
+        "{option} {text}: not a time; write 2026-01-31, 2026-01-31T09:30:00Z, or 24h for so long ago"
+    )
+}
+
+/// Hands over what is written line by line.
+struct Lines<'a> {
+    on_line: &'a mut dyn FnMut(&str) -> Result<()>,
+    kept: Vec<u8>,
+    failed: Option<anyhow::Error>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(on_line: &'a mut dyn FnMut(&str) -> Result<()>) -> Self {
+        Self {
+            on_line,
+            kept: Vec::new(),
+            failed: None,
+        }
+    }
+
+    /// Hands over what no line break ended; tells why a line was not taken.
+    fn end(mut self) -> Result<()> {
+        if !self.kept.is_empty() {
+            let rest = std::mem::take(&mut self.kept);
+            (self.on_line)(&String::from_utf8_lossy(&rest))?;
+        }
+        self.failed.map_or(Ok(()), Err)
+    }
+}
+
+impl std::io::Write for Lines<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut rest = bytes;
+        while let Some(at) = rest.iter().position(|byte| *byte == b'\n') {
+            let (line, after) = rest.split_at(at);
+            self.kept.extend_from_slice(line);
+            let whole = std::mem::take(&mut self.kept);
+            if let Err(error) = (self.on_line)(&String::from_utf8_lossy(&whole)) {
+                self.failed = Some(error);
+                return Err(std::io::ErrorKind::BrokenPipe.into());
+            }
+            rest = after.get(1..).unwrap_or_default();
+        }
+        self.kept.extend_from_slice(rest);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn times_are_said_in_three_ways() {
+        assert_eq!(
+            time("--from", "2026-01-31").unwrap(),
+            "2026-01-31T00:00:00Z".parse().unwrap()
+        );
+        assert_eq!(
+            time("--from", "2026-01-31T09:30:00+01:00").unwrap(),
+            "2026-01-31T08:30:00Z".parse().unwrap()
+        );
+        let ago = Timestamp::now().duration_since(time("--from", "24h").unwrap());
+        assert!((86_400..86_460).contains(&ago.as_secs()), "{ago}");
+        for wrong in ["", "yesterday", "2026-13-01", "24"] {
+            let error = time("--to", wrong).unwrap_err().to_string();
+            assert!(error.contains("--to"), "{wrong}: {error}");
+        }
+        let query = Query {
+            kind: Some("intents".to_owned()),
+            ..Query::default()
+        };
+        assert!(filter(&query).is_err());
+    }
+
+    #[test]
+    fn lines_are_handed_over_however_they_are_written() {
+        let mut seen = Vec::new();
+        let mut take = |line: &str| {
+            seen.push(line.to_owned());
+            Ok(())
+        };
+        let mut lines = Lines::new(&mut take);
+        for piece in ["a,b\nc", ",", "d\n\ne", "f"] {
+            lines.write_all(piece.as_bytes()).unwrap();
+        }
+        lines.end().unwrap();
+        assert_eq!(seen, ["a,b", "c,d", "", "ef"]);
+
+        let mut refuse = |_: &str| anyhow::bail!("full");
+        let mut lines = Lines::new(&mut refuse);
+        assert!(lines.write_all(b"a\n").is_err());
+        assert_eq!(lines.end().unwrap_err().to_string(), "full");
+    }
+}

@@ -1,0 +1,151 @@
+//! `qchost audit`: the record of what was done.
+//!
+//! A host that runs answers from what it has written; without one the files themselves are read, and
+//! nothing is opened, repaired or added: what cannot be started can still be verified.
+
+mod files;
+mod show;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::unistd::geteuid;
+use qchost_policy::{People, Person};
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::args::Audit;
+use crate::config::{Config, persons};
+use crate::control::{self, AuditRequest, Reports, Request};
+use crate::host::{Host, stranger};
+use crate::keys::{self, Key};
+use crate::output::Output;
+
+/// Does what was asked for.
+pub async fn run(config: &Config, verb: Audit, output: Output) -> Result<()> {
+    let request = match verb {
+        Audit::Reconcile => return reconcile(config, output).await,
+        Audit::Head => AuditRequest::Head,
+        Audit::Verify { since } => AuditRequest::Verify { since },
+        Audit::Tail { lines, follow } => AuditRequest::Tail { lines, follow },
+        Audit::Query { query } => AuditRequest::Query(query),
+        Audit::Export { format, query } => AuditRequest::Export { format, query },
+    };
+    let mut shown = show::Shown::new(&request, output);
+    let answer = {
+        let mut on_line = |line: &str| shown.line(line);
+        let asked = Request::Audit(request.clone());
+        match control::ask_running(config, asked, output, &mut on_line).await? {
+            Some(answer) => answer,
+            None => from_files(config, request.clone(), &mut on_line)?,
+        }
+    };
+    shown.end()?;
+    match request {
+        AuditRequest::Head => output.result(&answer, |head| crate::verbs::cell(head, "head")),
+        AuditRequest::Verify { .. } => {
+            output.result(&answer, show::report)?;
+            ensure!(
+                answer.get("sound") == Some(&Value::Bool(true)),
+                "the record is not whole; keep the data folder as it is, and compare it with a backup"
+            );
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Answers from the files, where no host runs.
+fn from_files(
+    config: &Config,
+    request: AuditRequest,
+    on_line: &mut (dyn FnMut(&str) -> Result<()> + Send),
+) -> Result<Value> {
+    let uid = geteuid().as_raw();
+    let people = People::new(persons(&config.people), &config.guardrails()?)?;
+    let person = people
+        .by_uid(uid)
+        .with_context(|| stranger(uid))?;
+    let decision = people.decide(person, qchost_policy::Verb::ReadAudit, None);
+    if let Some(denial) = decision.denial {
+        bail!("denied: {}", denial.reason);
+    }
+    ensure!(
+        !matches!(request, AuditRequest::Tail { follow: true, .. }),
+        "no host runs, so nothing is added to the record; start one (qchost run), or leave --follow out"
+    );
+    let data = config.data()?;
+    let source = files::Source {
+        folder: data.join("audit"),
+        key: Key::read(&keys::path(&data))?.audit()?,
+    };
+    ensure!(
+        source.folder.is_dir(),
+        "there is no record in {} yet; no host ran there",
+        data.display()
+    );
+    source.answer(&request, on_line)
+}
+
+/// Answers from a host's own record.
+pub async fn by_host(host: &Host, request: AuditRequest, reports: &Reports) -> Result<Value> {
+    if matches!(request, AuditRequest::Head) {
+        host.gate.audit().flush().await?;
+        return Ok(json!({ "head": host.gate.audit().head() }));
+    }
+    let coming = match request {
+        AuditRequest::Tail { follow: true, .. } => Some(host.gate.audit().follow()),
+        _ => None,
+    };
+    // What is asked for may have been done a moment ago.
+    host.gate.audit().flush().await?;
+    let source = files::Source {
+        folder: host.data.join("audit"),
+        key: host.key.audit()?,
+    };
+    let (lines, to) = (reports.clone(), request);
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut last = 0;
+        let answer = source.answer(&to, &mut |line| {
+            last = files::sequence(line).unwrap_or(last);
+            ensure!(lines.line_blocking(line.to_owned()), "nobody reads it any more");
+            Ok(())
+        });
+        answer.map(|answer| (answer, last))
+    });
+    let (answer, last) = answer.await.context("reading the record failed")??;
+    let Some(mut coming) = coming else {
+        return Ok(answer);
+    };
+    loop {
+        match coming.recv().await {
+            // What came between asking and reading is in both.
+            Ok(line) if files::sequence(&line).is_some_and(|sequence| sequence <= last) => {}
+            Ok(line) => ensure!(reports.line(line.to_string()).await, "nobody reads it any more"),
+            Err(RecvError::Lagged(missed)) => bail!(
+                "{missed} records came faster than they were read; read them with: qchost audit query"
+            ),
+            Err(RecvError::Closed) => return Ok(answer),
+        }
+    }
+}
+
+/// Asks QuantConnect what became of calls whose outcome is unknown.
+pub async fn reconcile_by_host(host: &Host, person: &Person) -> Result<Value> {
+    let found = host.gate.reconcile(person).await?;
+    Ok(serde_json::to_value(found)?)
+}
+
+async fn reconcile(config: &Config, output: Output) -> Result<()> {
+    let found = control::perform(config, Request::Reconcile, output).await?;
+    output.result(&found, show::reconciled)?;
+    let open = found
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|call| call.get("finding").is_none_or(|finding| finding == "open"))
+        .count();
+    ensure!(
+        open == 0,
+        "{open} calls are still without an outcome, see above; look at them on QuantConnect's site"
+    );
+    Ok(())
+}

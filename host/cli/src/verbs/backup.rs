@@ -1,0 +1,183 @@
+//! `qchost backup`: what a host knows, as one consistent set in a folder.
+//!
+//! The database and the record are copied by the gate, in the order in which either may be ahead of the other
+//! at a crash too. The key follows, since the record cannot be verified without it, and then what was
+//! written is verified.
+//!
+//! Invariant: the list of files comes last. A folder without it is no backup, whatever else is in it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use qchost_audit::Disk;
+use qchost_policy::Person;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::config::Config;
+use crate::control::{self, Request};
+use crate::host::Host;
+use crate::keys::{self, Key};
+use crate::output::Output;
+
+/// The file that says what a backup holds.
+pub const LIST: &str = "backup.json";
+/// The form of it that this version writes and reads.
+pub const VERSION: u32 = 1;
+
+/// What a backup holds.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct List {
+    /// The form of this list.
+    pub version: u32,
+    /// When it was taken.
+    pub taken: jiff::Timestamp,
+    /// Which version took it.
+    pub by: String,
+    /// The SHA-256 of each file, by its path in the folder.
+    pub files: BTreeMap<String, String>,
+}
+
+/// Has it copied.
+pub async fn run(config: &Config, folder: &Path, output: Output) -> Result<()> {
+    let folder = std::path::absolute(folder)?;
+    let request = Request::Backup {
+        folder: folder.clone(),
+    };
+    let done = control::perform(config, request, output).await?;
+    output.result(&done, |done| {
+        let records = done.get("records").and_then(Value::as_u64).unwrap_or_default();
+        format!(
+            "copied to {} and verified: {records} records\nbring it back with: qchost restore {0}",
+            folder.display()
+        )
+    })
+}
+
+/// Copies what this host knows, and verifies the copy.
+pub async fn by_host(host: &Host, person: &Person, folder: &Path) -> Result<Value> {
+    ensure!(
+        folder.is_absolute(),
+        "{}: name the folder from the root on",
+        folder.display()
+    );
+    empty_folder(folder)?;
+    let detail = json!({ "folder": folder });
+    host.gate.note_admin(person, "backup", detail).await?;
+    host.gate.backup(folder).await?;
+    let key = keys::path(&host.data);
+    let to = folder.to_owned();
+    let finished = tokio::task::spawn_blocking(move || finish(&key, &to));
+    let (list, records) = finished.await.context("the copy was cut off")??;
+    Ok(json!({ "folder": folder, "files": list.files.len(), "records": records }))
+}
+
+/// Adds the key, verifies, and adds the list.
+fn finish(key: &Path, folder: &Path) -> Result<(List, u64)> {
+    copy_private(key, &keys::path(folder))?;
+    let records = verify(folder)?;
+    let files = inventory(folder)?;
+    let list = List {
+        version: VERSION,
+        taken: jiff::Timestamp::now(),
+        by: env!("CARGO_PKG_VERSION").to_owned(),
+        files,
+    };
+    let mut draft = tempfile::NamedTempFile::new_in(folder)?;
+    draft.write_all(serde_json::to_string_pretty(&list)?.as_bytes())?;
+    draft.as_file().sync_all()?;
+    draft.persist(folder.join(LIST))?;
+    File::open(folder)?.sync_all()?;
+    Ok((list, records))
+}
+
+/// Verifies the record in a folder by the key in it; returns how many records it has.
+pub fn verify(folder: &Path) -> Result<u64> {
+    let key = Key::read(&keys::path(folder))?.audit()?;
+    let audit = folder.join("audit");
+    let report = qchost_audit::verify(&Disk, &audit, &key, None)?;
+    if let Some(problem) = report.problems.first() {
+        bail!("{}: the record is not whole: {problem}", audit.display());
+    }
+    ensure!(
+        report.head.is_some(),
+        "{}: no signed head says that the record is all there",
+        audit.display()
+    );
+    Ok(report.records)
+}
+
+/// Every file of a folder with its hash, but for the list.
+pub fn inventory(folder: &Path) -> Result<BTreeMap<String, String>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(current) = folders.pop() {
+        for entry in fs::read_dir(&current)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(folder)?;
+            let name = name.to_str().with_context(|| format!("{} has no name that is text", path.display()))?;
+            if name != LIST {
+                files.insert(name.to_owned(), hash(&path)?);
+            }
+        }
+    }
+    Ok(files)
+}
+
+fn hash(path: &Path) -> Result<String> {
+    let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut hasher = Sha256::new();
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        let read = file.read(&mut piece)?;
+        match piece.get(..read) {
+            Some([]) | None => break,
+            Some(bytes) => hasher.update(bytes),
+        }
+    }
+    let hex = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    Ok(format!("sha256:{hex}"))
+}
+
+/// Copies a file so that only its owner can read it, and sees to it that it is on the disk.
+pub fn copy_private(from: &Path, to: &Path) -> Result<()> {
+    let doing = || format!("cannot copy {} to {}", from.display(), to.display());
+    let mut source = File::open(from).with_context(doing)?;
+    let mut target = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(to)
+        .with_context(doing)?;
+    io::copy(&mut source, &mut target).with_context(doing)?;
+    target.sync_all().with_context(doing)
+}
+
+/// Makes a folder that only this user can read, or sees to it that one is empty.
+fn empty_folder(folder: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let first: Option<io::Result<PathBuf>> =
+        fs::read_dir(folder)?.next().map(|entry| entry.map(|entry| entry.path()));
+    if let Some(found) = first.transpose()? {
+        bail!(
+            "{} is not empty: there is {}; name a folder of its own for each backup",
+            folder.display(),
+            found.display()
+        );
+    }
+    crate::host::private_folder(folder)
+}

@@ -1,0 +1,84 @@
+//! `qchost plugin grants`: what a plugin may do, under which conditions, and how much of it is used.
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::control::{self, Request};
+use crate::host::Host;
+use crate::output::Output;
+use crate::terminal;
+use crate::verbs::cell;
+
+/// Shows them.
+pub async fn run(config: &Config, plugin: &str, output: Output) -> Result<()> {
+    let request = Request::Grants {
+        plugin: plugin.to_owned(),
+    };
+    let report = control::perform(config, request, output).await?;
+    output.result(&report, text)
+}
+
+/// The grants as this host enforces them.
+pub async fn by_host(host: &Host, plugin: &str) -> Result<Value> {
+    host.check_plugin(plugin)?;
+    let report = host.gate.grants(plugin).await?;
+    let report = report.with_context(|| {
+        format!("there is no plugin `{plugin}`; see: qchost plugin list")
+    })?;
+    Ok(serde_json::to_value(report)?)
+}
+
+/// A block for each grant: what, on what, and what it is bound to.
+fn text(report: &Value) -> String {
+    let mut text = format!("{} on account {}\n", cell(report, "plugin"), cell(report, "account"));
+    let halted = cell(report, "halted");
+    if halted != "-" {
+        text += &format!("halted: {halted}\n");
+    }
+    for grant in report
+        .get("grants")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let mut rows = vec![("allow".to_owned(), cell(grant, "allow"))];
+        for part in ["scope", "obligations"] {
+            let fields = grant.get(part).and_then(Value::as_object);
+            for (name, value) in fields.into_iter().flatten() {
+                rows.push((terminal::line(name), amount(value)));
+            }
+        }
+        text += &format!("\n{}\n", cell(grant, "name"));
+        let width = rows.iter().map(|(name, _)| name.chars().count()).max();
+        let width = width.unwrap_or_default();
+        for (name, value) in rows {
+            text += &format!("  {name:<width$}  {value}\n");
+        }
+    }
+    text.trim_end().to_owned()
+}
+
+/// A value of a condition; of one that is used up, how much of it.
+fn amount(value: &Value) -> String {
+    match (value.get("limit"), value.get("used")) {
+        (Some(_), Some(_)) => format!("{} of {} used", cell(value, "used"), cell(value, "limit")),
+        (Some(_), None) => cell(value, "limit"),
+        (None, _) => cell(&json!({ "it": value }), "it"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_grant_is_a_block_with_what_is_used() {
+        let report = json!({ "plugin": "lab", "account": "research", "halted": null, "grants": [{
+            "name": "backtests", "allow": ["backtests/*"], "scope": { "projects": ["Lab/*"], "max-cost": "$5.00" },
+            "obligations": { "per-day": { "limit": 500, "used": 12 }, "concurrent": { "limit": 4 }, "approval": "operator" } }] });
+        let expected = "lab on account research\n\nbacktests\n  allow       backtests/*\n  projects    Lab/*\n  \
+                        max-cost    $5.00\n  per-day     12 of 500 used\n  concurrent  4\n  approval    operator";
+        assert_eq!(text(&report), expected);
+    }
+}

@@ -1,0 +1,140 @@
+//! `qchost policy`: what the gate would say, without sending anything.
+
+use std::path::Path;
+
+use anyhow::{Result, bail, ensure};
+use qchost_policy::run_policy_tests;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::args::Policy;
+use crate::config::Config;
+use crate::control::{self, Request};
+use crate::host::Host;
+use crate::output::{Output, table};
+use crate::terminal;
+use crate::verbs::{cell, json_argument};
+
+/// Does what was asked for.
+pub async fn run(config: &Config, verb: Policy, output: Output) -> Result<()> {
+    match verb {
+        Policy::Explain {
+            plugin,
+            operation,
+            arguments,
+            project,
+        } => {
+            let request = Request::Explain {
+                plugin,
+                operation,
+                arguments: json_argument(&arguments)?,
+                project,
+            };
+            let explanation = control::perform(config, request, output).await?;
+            output.result(&explanation, text)
+        }
+        Policy::Test { file } => test(config, &file, output),
+    }
+}
+
+/// Explains by this host's gate.
+pub async fn by_host(
+    host: &Host,
+    plugin: &str,
+    operation: &str,
+    arguments: Value,
+    project: Option<String>,
+) -> Result<Value> {
+    host.check_plugin(plugin)?;
+    let Value::Object(arguments) = arguments else {
+        bail!("the arguments of an operation are a JSON object");
+    };
+    if qchost_catalog::by_name(operation).is_none() && qchost_catalog::by_tool(operation).is_none() {
+        let known = qchost_catalog::OPERATIONS.iter().map(|known| known.name);
+        if let Some(near) = qchost_policy::nearest(operation, known) {
+            bail!("there is no operation `{operation}`; did you mean `{near}`?");
+        }
+    }
+    let explanation = host.gate.explain(plugin, operation, arguments, project).await?;
+    Ok(serde_json::to_value(explanation)?)
+}
+
+/// An explanation for people.
+fn text(said: &Value) -> String {
+    let mut text = format!("{}\n", cell(said, "decision"));
+    for (key, title) in [("grants", "by the grants"), ("guardrails", "by the guardrails")] {
+        let names = cell(said, key);
+        if names != "-" {
+            text += &format!("{title} {names}\n");
+        }
+    }
+    for obligation in said
+        .get("obligations")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let limits = obligation.get("limits").and_then(Value::as_object);
+        let limits: Vec<_> = limits
+            .into_iter()
+            .flatten()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect();
+        if !limits.is_empty() {
+            text += &format!("within {} of `{}`\n", limits.join(", "), cell(obligation, "grant"));
+        }
+    }
+    if said.get("approval") == Some(&Value::Bool(true)) {
+        text += "after a person approved it\n";
+    }
+    if let Some(reason) = said.get("reason").and_then(Value::as_str) {
+        text += &terminal::block(reason);
+    }
+    text.trim_end().to_owned()
+}
+
+/// What became of a case.
+#[derive(Debug, Serialize)]
+struct Verdict {
+    case: String,
+    passed: bool,
+    problems: Vec<String>,
+}
+
+/// Checks the expectations against the manifests that the file names and the guardrails of the
+/// configuration as they are in their files, whatever a running host has loaded: so that a change can
+/// be tested before it is made.
+fn test(config: &Config, file: &Path, output: Output) -> Result<()> {
+    let results = run_policy_tests(file, &config.guardrails()?)?;
+    let verdicts: Vec<_> = results
+        .into_iter()
+        .map(|result| Verdict {
+            passed: result.passed(),
+            case: result.name,
+            problems: result.problems,
+        })
+        .collect();
+    let failed = verdicts.iter().filter(|verdict| !verdict.passed).count();
+    output.result(&verdicts, |verdicts| {
+        let rows: Vec<_> = verdicts
+            .iter()
+            .map(|verdict| {
+                let word = if verdict.passed { "ok" } else { "FAILED" };
+                vec![
+                    word.to_owned(),
+                    terminal::line(&verdict.case),
+                    terminal::line(&verdict.problems.join("; ")),
+                ]
+            })
+            .collect();
+        table(&["", "case", ""], &rows)
+    })?;
+    ensure!(failed == 0, "{failed} of {} cases failed", verdicts.len());
+    ensure!(
+        !verdicts.is_empty(),
+        "{}: there is no [[case]] in it",
+        file.display()
+    );
+    Ok(())
+}

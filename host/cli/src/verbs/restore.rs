@@ -1,0 +1,131 @@
+//! `qchost restore`: a data folder from a backup.
+//!
+//! Invariant: the data folder holds either all of the backup or nothing that a host would run on. What was
+//! copied is verified before it gets its place; the record, without which a host refuses the
+//! database, gets it last.
+
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use qchost_ledger::Ledger;
+use serde_json::json;
+
+use super::backup::{LIST, List, VERSION, copy_private, inventory, verify};
+use crate::config::Config;
+use crate::host::private_folder;
+use crate::lock::Lock;
+use crate::output::Output;
+
+/// What becomes of what was copied, in this order.
+const PLACES: [&str; 3] = ["host.key", "state.db", "audit"];
+/// What an empty data folder may hold.
+const LOCK: &str = "host.lock";
+
+/// Brings a backup back.
+pub fn run(config: &Path, folder: &Path, data: Option<PathBuf>, output: Output) -> Result<()> {
+    let data = match data {
+        Some(data) => data,
+        None => Config::load(config)?.data()?,
+    };
+    let list = read(folder)?;
+    private_folder(&data)?;
+    must_be_empty(&data)?;
+    let _lock = Lock::take(&data)?;
+    let draft = tempfile::Builder::new()
+        .prefix("restoring-")
+        .tempdir_in(&data)
+        .with_context(|| format!("cannot write into {}", data.display()))?;
+    for name in list.files.keys() {
+        let to = draft.path().join(name);
+        if let Some(parent) = to.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+        }
+        copy_private(&folder.join(name), &to)?;
+    }
+    check_copy(&list, draft.path(), folder)?;
+    let records = verify(draft.path())?;
+    // To open a database may change it, so it is a copy that is opened.
+    let tried = draft.path().join("tried.db");
+    copy_private(&draft.path().join("state.db"), &tried)?;
+    drop(Ledger::open(&tried).with_context(|| folder.join("state.db").display().to_string())?);
+    for folder in [draft.path().join("audit"), draft.path().to_owned()] {
+        File::open(folder)?.sync_all()?;
+    }
+    for name in PLACES {
+        fs::rename(draft.path().join(name), data.join(name))?;
+        File::open(&data)?.sync_all()?;
+    }
+    let done = json!({ "data": data, "records": records, "taken": list.taken });
+    output.result(&done, |_| {
+        format!(
+            "restored to {}: {records} records, as of {}\nnext: qchost doctor, then: qchost run",
+            data.display(),
+            list.taken
+        )
+    })
+}
+
+/// Reads the list of a backup.
+fn read(folder: &Path) -> Result<List> {
+    let path = folder.join(LIST);
+    let text = fs::read_to_string(&path).with_context(|| {
+        format!(
+            "{} is no backup, or one that was not finished: cannot read {LIST}",
+            folder.display()
+        )
+    })?;
+    let list: List =
+        serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
+    ensure!(
+        list.version == VERSION,
+        "{}: a backup of version {}; this qchost reads version {VERSION}: use the one that took it, {}",
+        path.display(),
+        list.version,
+        list.by
+    );
+    for name in list.files.keys() {
+        let first = name.split('/').next().unwrap_or_default();
+        ensure!(
+            PLACES.contains(&first) && name.split('/').all(|part| !matches!(part, "" | "." | "..")),
+            "{}: `{name}` belongs to no backup",
+            path.display()
+        );
+    }
+    Ok(list)
+}
+
+/// Whether what was copied is what was backed up.
+fn check_copy(list: &List, copied: &Path, folder: &Path) -> Result<()> {
+    let found = inventory(copied)?;
+    for (name, hash) in &list.files {
+        ensure!(
+            found.get(name) == Some(hash),
+            "{}: it was changed since the backup was taken; nothing was restored",
+            folder.join(name).display()
+        );
+    }
+    for name in PLACES {
+        ensure!(
+            copied.join(name).exists(),
+            "{}: it is not in the backup; nothing was restored",
+            folder.join(name).display()
+        );
+    }
+    Ok(())
+}
+
+fn must_be_empty(data: &Path) -> Result<()> {
+    for entry in fs::read_dir(data)? {
+        let entry = entry?;
+        if entry.file_name() != LOCK {
+            bail!(
+                "the data folder {} is not empty: there is {}; move what is there away, or name another one with --data",
+                data.display(),
+                entry.path().display()
+            );
+        }
+    }
+    Ok(())
+}

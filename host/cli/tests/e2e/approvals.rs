@@ -1,0 +1,179 @@
+//! Approvals by the command line: what is asked for, who may say yes, and what a yes is good for.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::desk::{ADMIN, APPROVER, Desk, OPERATOR, SECOND, approval};
+use crate::process::Ran;
+
+/// Backtests have to be asked for.
+const ASKS: &str = "[[grant]]\nname = \"asks\"\nallow = [\"backtests/create-backtest\"]\nprojects = [\"*\"]\napproval = \"operator\"\n";
+
+fn asking(manifest: &str) -> String {
+    manifest.replacen("[limits]", &format!("{ASKS}\n[limits]"), 1)
+}
+
+fn write(desk: &Desk, by: u32, prepared: &Value) -> Ran {
+    desk.run_as(
+        by,
+        &["invoke", "every-category.slow-write", &prepared.to_string()],
+    )
+}
+
+#[test]
+fn a_call_waits_for_a_yes_and_one_yes_is_one_call() {
+    let desk = Desk::new("", asking);
+    let host = desk.serve();
+    let prepared = desk.prepare(OPERATOR);
+
+    let ran = write(&desk, OPERATOR, &prepared);
+    let error = ran.error();
+    assert!(error.contains("approval"), "{error}");
+    let id = approval(error);
+    // Asked for again it is the same request, and nothing was sent.
+    assert_eq!(approval(write(&desk, OPERATOR, &prepared).error()), id);
+    assert_eq!(desk.cloud.created_backtests(), Vec::<String>::new());
+
+    let listed = desk.run_as(APPROVER, &["--json", "approvals", "list"]).json();
+    assert_eq!(listed[0]["id"], id.as_str(), "{listed}");
+    assert_eq!(listed[0]["status"], "pending");
+    assert_eq!(listed[0]["project"], "Every/prepared");
+    assert_eq!(listed[0]["requester"], "operator");
+    let text = desk.run_as(APPROVER, &["approvals", "list"]);
+    let lines: Vec<&str> = text.good().stdout.lines().collect();
+    assert!(lines[0].starts_with("ID ") && lines[1].starts_with(&id), "{lines:?}");
+    let shown = desk.run_as(APPROVER, &["approvals", "show", &id]);
+    for expected in [
+        "backtests/create-backtest",
+        "Every/prepared",
+        "every-category",
+        "slow write",
+        "sha256:",
+        &format!("qchost approvals approve {id}"),
+    ] {
+        assert!(shown.good().stdout.contains(expected), "{expected}: {}", shown.stdout);
+    }
+
+    // Who operates does not decide; who approves does.
+    let ran = desk.run_as(OPERATOR, &["approvals", "approve", &id]);
+    assert!(ran.error().contains("approver"), "{ran:?}");
+    let decided = desk
+        .run_as(APPROVER, &["--json", "approvals", "approve", &id])
+        .json();
+    assert_eq!(decided["status"], "approved", "{decided}");
+    assert_eq!(decided["decisions"][0]["by"], "approver");
+    write(&desk, OPERATOR, &prepared).good();
+    assert_eq!(desk.cloud.created_backtests(), ["slow write"]);
+    // The permit is used up.
+    let next = approval(write(&desk, OPERATOR, &prepared).error());
+    assert_ne!(next, id);
+    assert_eq!(desk.cloud.created_backtests(), ["slow write"]);
+    let shown = desk.run_as(APPROVER, &["--json", "approvals", "show", &id]).json();
+    assert_eq!(shown["status"], "used");
+
+    // A no is told to the plugin, with its reason, and cannot be turned.
+    desk.run_as(
+        APPROVER,
+        &["approvals", "refuse", &next, "--reason", "not before the review"],
+    )
+    .good();
+    let ran = write(&desk, OPERATOR, &prepared);
+    assert!(ran.error().contains("not before the review"), "{ran:?}");
+    let ran = desk.run_as(APPROVER, &["approvals", "approve", &next]);
+    assert!(ran.error().contains("refused"), "{ran:?}");
+    let ran = desk.run_as(APPROVER, &["approvals", "show", "ap-nothing123"]);
+    assert!(ran.error().contains("there is no approval"), "{ran:?}");
+    assert_eq!(desk.cloud.created_backtests(), ["slow write"]);
+
+    // All of it is on record.
+    let query = ["--json", "audit", "query", "--kind", "approval"];
+    let lines = desk.run_as(ADMIN, &query);
+    for expected in [id.as_str(), next.as_str(), "not before the review"] {
+        assert!(lines.good().stdout.contains(expected), "{expected}: {}", lines.stdout);
+    }
+    host.terminate();
+    host.wait().good();
+}
+
+#[test]
+fn a_standing_yes_has_its_uses_and_its_bounds() {
+    let desk = Desk::new("", asking);
+    let host = desk.serve();
+    let prepared = desk.prepare(OPERATOR);
+    let id = approval(write(&desk, OPERATOR, &prepared).error());
+    let ran = desk.run_as(APPROVER, &["approvals", "approve", &id, "--uses", "2"]);
+    assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+    let ran = desk.run_as(
+        APPROVER,
+        &["approvals", "approve", &id, "--uses", "2", "--for", "8h", "--max-cost", "NaN"],
+    );
+    assert!(ran.error().contains("--max-cost"), "{ran:?}");
+    desk.run_as(
+        APPROVER,
+        &["approvals", "approve", &id, "--uses", "2", "--for", "8h", "--max-cost", "50"],
+    )
+    .good();
+    write(&desk, OPERATOR, &prepared).good();
+    write(&desk, OPERATOR, &prepared).good();
+    let ran = write(&desk, OPERATOR, &prepared);
+    assert_ne!(approval(ran.error()), id);
+    assert_eq!(desk.cloud.created_backtests().len(), 2);
+    host.terminate();
+    host.wait().good();
+}
+
+#[test]
+fn a_permit_that_was_not_used_in_time_is_void() {
+    let desk = Desk::new("approvals = { permit = \"1s\" }", asking);
+    let host = desk.serve();
+    let prepared = desk.prepare(OPERATOR);
+    let id = approval(write(&desk, OPERATOR, &prepared).error());
+    desk.run_as(APPROVER, &["approvals", "approve", &id]).good();
+    std::thread::sleep(Duration::from_millis(1100));
+    let ran = write(&desk, OPERATOR, &prepared);
+    assert_ne!(approval(ran.error()), id);
+    assert_eq!(desk.cloud.created_backtests(), Vec::<String>::new());
+    let shown = desk.run_as(APPROVER, &["--json", "approvals", "show", &id]).json();
+    assert_eq!(shown["status"], "expired");
+    host.terminate();
+    host.wait().good();
+}
+
+/// Deploying with real money, which two people have to agree on.
+#[test]
+fn two_people_other_than_the_requester_say_yes_to_a_live_deployment() {
+    let live = |manifest: &str| {
+        let grant = "[[grant]]\nname = \"real\"\nallow = [\"live/create-live-algorithm\"]\nprojects = [\"*\"]\n\
+                     brokerages = [\"real\"]\napproval = \"operator\"\n";
+        manifest.replacen("[limits]", &format!("{grant}\n[limits]"), 1)
+    };
+    let desk = Desk::new(
+        "live-trading = true\ntwo-person = true\n\
+         brokerage.real = { id = \"TradierBrokerage\", tradier-account-id = \"U0\", tradier-access-token = \"t\", tradier-environment = \"live\" }",
+        live,
+    );
+    let host = desk.serve();
+    let deploy = |by| {
+        desk.run_as(
+            by,
+            &["invoke", "every-category.deploy-live", &json!({ "profile": "real" }).to_string()],
+        )
+    };
+    // The second person is an operator too, and asks.
+    let ran = deploy(SECOND);
+    let id = approval(ran.error());
+    let shown = desk.run_as(APPROVER, &["--json", "approvals", "show", &id]).json();
+    assert_eq!(shown["needs"], 2, "{shown}");
+    let ran = desk.run_as(SECOND, &["approvals", "approve", &id]);
+    assert!(ran.error().contains("ask"), "{ran:?}");
+    let first = desk.run_as(APPROVER, &["--json", "approvals", "approve", &id]).json();
+    assert_eq!(first["status"], "pending", "{first}");
+    let ran = desk.run_as(APPROVER, &["approvals", "approve", &id]);
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    let second = desk.run_as(ADMIN, &["--json", "approvals", "approve", &id]).json();
+    assert_eq!(second["status"], "approved", "{second}");
+    assert_eq!(desk.cloud.requests_to("/live/create").len(), 0);
+    host.terminate();
+    host.wait().good();
+}

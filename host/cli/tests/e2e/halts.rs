@@ -1,0 +1,102 @@
+//! Halts by the command line: nothing more is written or traded, what makes things safer goes on.
+
+use serde_json::{Value, json};
+
+use crate::categories::folder;
+use crate::cloud::Cloud;
+use crate::common::{Folder, embedded};
+use crate::process::Ran;
+
+fn write(folder: &Folder, prepared: &Value) -> Ran {
+    folder.run(&["invoke", "every-category.slow-write", &prepared.to_string()])
+}
+
+#[test]
+fn what_is_halted_stays_halted_until_it_is_resumed() {
+    let cloud = Cloud::start();
+    let folder = folder(&embedded(cloud.url()));
+    let prepared = folder.invoke("every-category.prepare", &json!({}));
+    // Without a host it is halted as well, and the next host keeps to it.
+    let halted = folder.run(&["halt", "--reason", "fills look wrong"]);
+    assert!(
+        halted.good().stdout.contains("halted: everything")
+            && halted.stdout.contains("qchost resume"),
+        "{halted:?}"
+    );
+    let host = folder.serve(&["run"]);
+    let refused = |folder: &Folder| {
+        let ran = write(folder, &prepared);
+        let error = ran.error();
+        assert!(
+            error.contains("halted") && error.contains("fills look wrong"),
+            "{error}"
+        );
+        assert_eq!(cloud.created_backtests(), Vec::<String>::new());
+    };
+    refused(&folder);
+    // Reading goes on.
+    folder.invoke("every-category.account", &json!({}));
+    let halts = folder.run(&["--json", "halt", "--list"]).json();
+    assert_eq!(halts.as_array().unwrap().len(), 1, "{halts}");
+    assert_eq!(halts[0]["reason"], "fills look wrong");
+    // A host that is killed wakes up halted.
+    drop(host);
+    let host = folder.serve(&["run"]);
+    refused(&folder);
+
+    // Only the same halt is ended, and ending none is no success.
+    let ran = folder.run(&["resume", "--plugin", "every-category"]);
+    assert!(ran.error().contains("halt --list"), "{ran:?}");
+    refused(&folder);
+    folder.run(&["resume"]).good();
+    write(&folder, &prepared).good();
+    assert_eq!(cloud.created_backtests(), ["slow write"]);
+    assert_eq!(
+        folder.run(&["halt", "--list"]).good().stdout.trim(),
+        "nothing is halted"
+    );
+
+    // A halt of something else stops nothing here; of a plugin or an account that is misspelt there is none.
+    folder.run(&["halt", "--plugin", "every-category"]).good();
+    let ran = write(&folder, &prepared);
+    assert!(ran.error().contains("halted"), "{ran:?}");
+    folder.run(&["resume", "--plugin", "every-category"]).good();
+    folder.run(&["halt", "--account", "research"]).good();
+    let ran = write(&folder, &prepared);
+    assert!(ran.error().contains("halted"), "{ran:?}");
+    folder.run(&["resume", "--account", "research"]).good();
+    let ran = folder.run(&["halt", "--plugin", "every-categry"]);
+    assert!(ran.error().contains("there are: every-category"), "{ran:?}");
+    let ran = folder.run(&["halt", "--account", "reserch"]);
+    assert!(ran.error().contains("configured are: research"), "{ran:?}");
+    write(&folder, &prepared).good();
+    host.terminate();
+    host.wait().good();
+    let lines = folder.run(&["--json", "audit", "query", "--kind", "halt"]);
+    assert!(lines.good().stdout.lines().count() >= 6, "{}", lines.stdout);
+}
+
+#[test]
+fn liquidating_stops_what_runs_live_and_reports_each() {
+    let cloud = Cloud::start();
+    let folder = folder(&embedded(cloud.url()));
+    let host = folder.serve(&["run"]);
+    folder.invoke("every-category.deploy-live", &json!({ "profile": "paper" }));
+    let ran = folder.run(&["halt", "--account", "research", "--liquidate", "--json"]);
+    let report = ran.json();
+    let stopped = report["stopped"].as_array().unwrap();
+    assert_eq!(stopped.len(), 1, "{report}");
+    assert_eq!(stopped[0]["name"], "Every/deployed", "{report}");
+    assert_eq!(stopped[0]["result"], "liquidated", "{report}");
+    assert_eq!(cloud.requests_to("/live/update/liquidate").len(), 1);
+    // What is stopped is not stopped again, and a deployment is refused.
+    let report = folder
+        .run(&["halt", "--account", "research", "--liquidate", "--json"])
+        .json();
+    assert_eq!(report["stopped"], json!([]), "{report}");
+    let ran = folder.run(&["invoke", "every-category.deploy-live", "{\"profile\": \"paper\"}"]);
+    assert!(ran.error().contains("halted"), "{ran:?}");
+    assert_eq!(cloud.requests_to("/live/create").len(), 1);
+    host.terminate();
+    host.wait().good();
+}

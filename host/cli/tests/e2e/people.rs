@@ -1,0 +1,176 @@
+//! People: who they are the kernel says, and what they may do their roles. Each may, beside the one who may not.
+
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+
+use crate::desk::{ADMIN, APPROVER, Desk, OPERATOR, SECOND, STRANGER, VIEWER};
+
+const ALL: [u32; 5] = [VIEWER, OPERATOR, APPROVER, SECOND, ADMIN];
+
+#[test]
+fn every_role_may_what_it_is_for_and_nothing_else() {
+    let desk = Desk::new("", str::to_owned);
+    let host = desk.serve();
+    let backup = desk.folder.path().join("backup").display().to_string();
+    let operate = [OPERATOR, SECOND, ADMIN];
+    let decide = [APPROVER, SECOND, ADMIN];
+    let table: [(&[&str], &[u32]); 12] = [
+        (&["plugin", "list"], &ALL),
+        (&["plugin", "grants", "every-category"], &ALL),
+        (&["halt", "--list"], &ALL),
+        (&["audit", "tail"], &ALL),
+        (&["audit", "verify"], &ALL),
+        (&["approvals", "list"], &ALL),
+        (&["policy", "explain", "every-category", "files/read-file"], &operate),
+        (&["invoke", "every-category.account"], &operate),
+        (&["halt", "--plugin", "every-category"], &operate),
+        (&["resume", "--plugin", "every-category"], &operate),
+        (&["approvals", "refuse", "ap-aaaaaaaaaa", "--reason", "no"], &decide),
+        (&["backup", &backup], &[ADMIN]),
+    ];
+    for (arguments, may) in table {
+        for uid in ALL {
+            // What is halted by the one who may is resumed by them: the next one finds it as it was.
+            if arguments[0] == "resume" {
+                desk.run_as(ADMIN, &["halt", "--plugin", "every-category"])
+                    .good();
+            }
+            let ran = desk.run_as(uid, arguments);
+            if may.contains(&uid) {
+                // Nobody asked for that approval; to be told so is more than those learn who may not ask.
+                let done = ran.status.success() || ran.stderr.contains("there is no approval");
+                assert!(done, "{uid} {arguments:?}: {ran:?}");
+            } else {
+                let error = ran.error();
+                assert!(error.contains("denied"), "{uid} {arguments:?}: {error}");
+                // A denial says who could.
+                let role = if may == [ADMIN] {
+                    "admin"
+                } else if may == decide {
+                    "approver"
+                } else {
+                    "operator"
+                };
+                assert!(error.contains(role), "{uid} {arguments:?}: {error}");
+            }
+            if arguments[0] == "halt" || arguments[0] == "resume" {
+                let _ = desk.run_as(ADMIN, &["resume", "--plugin", "every-category"]);
+            }
+        }
+    }
+    // What was denied is on record, with the person.
+    let denied = desk.run_as(ADMIN, &["--json", "audit", "query", "--kind", "admin"]);
+    assert!(
+        denied.good().stdout.lines().any(|line| {
+            line.contains("\"viewer\"") && line.contains("denied") && line.contains("halt")
+        }),
+        "{}",
+        denied.stdout
+    );
+    host.terminate();
+    host.wait().good();
+}
+
+#[test]
+fn a_stranger_is_not_heard_and_root_is_one_unless_configured() {
+    let desk = Desk::new("", str::to_owned);
+    let host = desk.serve();
+    let ran = desk.run_as(STRANGER, &["plugin", "list"]);
+    let error = &ran.stderr;
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    for expected in [
+        "uid 64006 is not a person of this host",
+        "[people.NAME]",
+        "uid = 64006",
+    ] {
+        assert!(error.contains(expected), "{error}");
+    }
+    let ran = desk.folder.run(&["call", "read_account"]);
+    assert!(
+        ran.stderr.contains("uid 0 is not a person of this host"),
+        "{ran:?}"
+    );
+    assert_eq!(desk.cloud.requests_to("/account/read").len(), 0);
+    // The twin.
+    desk.run_as(OPERATOR, &["call", "read_account"]).good();
+    assert_eq!(desk.cloud.requests_to("/account/read").len(), 1);
+    host.terminate();
+    host.wait().good();
+    // Without the host it is the same: whoever owns the data is still not a person.
+    let ran = desk.folder.run(&["call", "read_account"]);
+    assert!(
+        ran.stderr.contains("uid 0 is not a person of this host"),
+        "{ran:?}"
+    );
+    // And somebody who is one is told to have it started.
+    let ran = desk.run_as(OPERATOR, &["call", "read_account"]);
+    let error = ran.error();
+    assert!(
+        error.contains("no host runs") && error.contains("qchost run"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_socket_is_the_groups_and_nobody_elses() {
+    let desk = Desk::new("", str::to_owned);
+    let host = desk.serve();
+    let socket = desk.folder.path().join("run/control.sock");
+    let found = std::fs::metadata(&socket).unwrap();
+    assert!(found.file_type().is_socket());
+    assert_eq!(found.permissions().mode() & 0o777, 0o660);
+    assert_ne!(found.gid(), 0);
+    // A person who is not in the group is told what is missing; in the group the same person is heard.
+    let ran = desk.run_in(OPERATOR, OPERATOR, &["plugin", "list"]);
+    let error = ran.error();
+    assert!(
+        error.contains("is closed to this user") && error.contains("usermod"),
+        "{error}"
+    );
+    desk.run_as(OPERATOR, &["plugin", "list"]).good();
+    host.terminate();
+    host.wait().good();
+    assert!(!socket.exists());
+}
+
+#[test]
+fn a_socket_that_others_could_replace_is_not_made() {
+    let desk = Desk::new("", str::to_owned);
+    let run = desk.folder.path().join("run");
+    for (mode, accepted) in [(0o777, false), (0o1777, false), (0o775, false), (0o755, true)] {
+        std::fs::set_permissions(&run, std::fs::Permissions::from_mode(mode)).unwrap();
+        if accepted {
+            let host = desk.serve();
+            host.terminate();
+            host.wait().good();
+        } else {
+            let ran = desk.folder.run(&["run"]);
+            let error = ran.error();
+            assert!(
+                error.contains("chmod go-w") && error.contains("control.socket"),
+                "{mode:o}: {error}"
+            );
+        }
+    }
+    // Nor one in place of something that is no socket.
+    std::fs::write(run.join("control.sock"), "mine").unwrap();
+    let ran = desk.folder.run(&["run"]);
+    assert!(ran.error().contains("is no socket"), "{ran:?}");
+    assert_eq!(
+        std::fs::read_to_string(run.join("control.sock")).unwrap(),
+        "mine"
+    );
+}
+
+#[test]
+fn a_group_that_is_missing_is_named_with_the_line_that_makes_it() {
+    let desk = Desk::new("", str::to_owned);
+    let path = desk.folder.path().join("qchost.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let at = text.rfind("group = ").unwrap();
+    std::fs::write(&path, format!("{}group = \"no-such-group\"\n", &text[..at])).unwrap();
+    let ran = desk.folder.run(&["run"]);
+    assert!(
+        ran.error().contains("groupadd --system no-such-group"),
+        "{ran:?}"
+    );
+}

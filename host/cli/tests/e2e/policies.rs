@@ -1,0 +1,189 @@
+//! `qchost policy`, `schema`, `validate` of guardrails, `plugin grants`: what would be, without sending anything.
+
+use serde_json::json;
+
+use crate::cloud::Cloud;
+use crate::common::{Folder, embedded, strategy_lab};
+
+const GUARDRAIL: &str = r#"
+@id("no-nights")
+forbid (principal, action == Action::"backtests/create-backtest", resource);
+"#;
+
+fn folder(cloud: &Cloud) -> Folder {
+    let folder = Folder::new(&embedded(cloud.url()));
+    folder.manifest("strategy-lab", &strategy_lab());
+    folder
+}
+
+#[test]
+fn explaining_says_what_would_be_and_sends_nothing() {
+    let cloud = Cloud::start();
+    let folder = folder(&cloud);
+    let explain = |arguments: &[&str]| {
+        folder
+            .run(&[&["--json", "policy", "explain", "strategy-lab"], arguments].concat())
+            .json()
+    };
+    let create = ["backtests/create-backtest", "{\"projectId\": 7, \"compileId\": \"c\", \"backtestName\": \"b\"}"];
+    let inside = explain(&[&create[..], &["--project", "Lab/x"]].concat());
+    assert_eq!(inside["decision"], "allowed", "{inside}");
+    assert!(inside.to_string().contains("lab-backtests"), "{inside}");
+    let outside = explain(&[&create[..], &["--project", "Prod/x"]].concat());
+    assert_eq!(outside["decision"], "denied", "{outside}");
+    let text = folder.run(&["policy", "explain", "strategy-lab", "live/create-live-algorithm"]);
+    assert!(
+        text.good().stdout.contains("denied") && text.stdout.contains("[[grant]]"),
+        "{}",
+        text.stdout
+    );
+    // A guardrail wins over the grant, and is named.
+    std::fs::create_dir(folder.path().join("policies")).unwrap();
+    std::fs::write(folder.path().join("policies/hours.cedar"), GUARDRAIL).unwrap();
+    let forbidden = explain(&[&create[..], &["--project", "Lab/x"]].concat());
+    assert_eq!(forbidden["decision"], "denied", "{forbidden}");
+    assert!(forbidden.to_string().contains("no-nights"), "{forbidden}");
+
+    let ran = folder.run(&["policy", "explain", "strategy-lab", "backtests/create-backtests"]);
+    assert!(ran.error().contains("backtests/create-backtest"), "{ran:?}");
+    let ran = folder.run(&["policy", "explain", "nobody", "files/read-file"]);
+    assert!(ran.error().contains("there are: strategy-lab"), "{ran:?}");
+    assert_eq!(cloud.emulator().requests(), [], "something was sent");
+}
+
+#[test]
+fn a_file_of_expectations_is_checked() {
+    let cloud = Cloud::start();
+    let folder = folder(&cloud);
+    let cases = folder.path().join("cases.toml");
+    let text = r#"
+manifest = "plugins/strategy-lab.toml"
+[[case]]
+name      = "the lab may backtest"
+operation = "backtests/create-backtest"
+project   = { id = 7, name = "Lab/x" }
+expect    = "allowed"
+grants    = ["lab-backtests"]
+[[case]]
+name      = "and not deploy"
+operation = "live/create-live-algorithm"
+project   = { id = 7, name = "Lab/x" }
+expect    = "denied"
+reason    = "no grant"
+"#;
+    std::fs::write(&cases, text).unwrap();
+    let name = cases.to_str().unwrap();
+    let verdicts = folder.run(&["--json", "policy", "test", name]).json();
+    assert_eq!(verdicts.as_array().unwrap().len(), 2, "{verdicts}");
+
+    for (from, to, words) in [
+        (
+            "expect    = \"allowed\"",
+            "expect    = \"denied\"",
+            "1 of 2 cases failed",
+        ),
+        (
+            "[\"lab-backtests\"]",
+            "[\"lab-projects\"]",
+            "1 of 2 cases failed",
+        ),
+        ("\"no grant\"", "\"too late\"", "1 of 2 cases failed"),
+        (
+            "expect    = \"allowed\"",
+            "expect    = \"maybe\"",
+            "`maybe` is not",
+        ),
+        ("reason    =", "raison    =", "raison"),
+        (
+            "plugins/strategy-lab.toml",
+            "plugins/nobody.toml",
+            "nobody.toml",
+        ),
+    ] {
+        assert!(text.contains(from), "{from}");
+        std::fs::write(&cases, text.replacen(from, to, 1)).unwrap();
+        let ran = folder.run(&["policy", "test", name]);
+        assert_eq!(ran.status.code(), Some(1), "{to}: {ran:?}");
+        assert!(ran.stderr.contains(words), "{to}: {}", ran.stderr);
+    }
+    // What a guardrail forbids, no expectation of the manifest alone holds.
+    std::fs::write(&cases, text).unwrap();
+    std::fs::create_dir(folder.path().join("policies")).unwrap();
+    std::fs::write(folder.path().join("policies/hours.cedar"), GUARDRAIL).unwrap();
+    let ran = folder.run(&["policy", "test", name]);
+    assert!(ran.error().contains("1 of 2 cases failed"), "{ran:?}");
+    assert!(ran.stdout.contains("no-nights"), "{}", ran.stdout);
+    assert_eq!(cloud.emulator().requests(), [], "something was sent");
+}
+
+#[test]
+fn guardrails_are_checked_before_they_count() {
+    let cloud = Cloud::start();
+    let folder = folder(&cloud);
+    let policies = folder.path().join("policies");
+    std::fs::create_dir(&policies).unwrap();
+    let file = policies.join("hours.cedar");
+    let name = file.to_str().unwrap();
+    std::fs::write(&file, GUARDRAIL).unwrap();
+    let verdicts = folder.run(&["--json", "validate", name]).json();
+    assert_eq!(verdicts[0]["kind"], "guardrails");
+    for wrong in [
+        "permit (principal, action, resource);",
+        "forbid (principal, action == Action::\"backtests/create\", resource);",
+        "forbid (principal, action",
+    ] {
+        std::fs::write(&file, wrong).unwrap();
+        let ran = folder.run(&["validate", name]);
+        assert!(
+            ran.stdout.contains("FAILED") && ran.stdout.contains("hours.cedar:1"),
+            "{wrong}: {ran:?}"
+        );
+        assert!(ran.error().contains("1 of 1 files"), "{ran:?}");
+        // A host does not start without the guardrails that it was given.
+        let ran = folder.run(&["run"]);
+        assert!(ran.error().contains("hours.cedar:1"), "{wrong}: {ran:?}");
+    }
+}
+
+#[test]
+fn schemas_are_what_the_files_are_checked_against() {
+    let folder = Folder::new("");
+    let schema = folder.run(&["schema", "manifest"]);
+    let schema: serde_json::Value = serde_json::from_str(&schema.good().stdout).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let manifest: toml::Table = strategy_lab().parse().unwrap();
+    let manifest = serde_json::to_value(manifest).unwrap();
+    assert!(validator.is_valid(&manifest), "{manifest:#}");
+    let mut wrong = manifest;
+    wrong["grant"][0]["approvals"] = json!("operator");
+    assert!(!validator.is_valid(&wrong));
+
+    let schema = folder.run(&["schema", "guardrails"]);
+    for word in ["entity Plugin", "entity Project", "backtests/create-backtest"] {
+        assert!(schema.good().stdout.contains(word), "{word}: {}", schema.stdout);
+    }
+}
+
+#[test]
+fn grants_are_shown_with_their_conditions_and_what_is_used() {
+    let cloud = Cloud::start();
+    let folder = folder(&cloud);
+    let manifest = strategy_lab().replacen(
+        "name  = \"lab-backtests\"",
+        "name  = \"lab-backtests\"\nlimits = { per-day = 500 }",
+        1,
+    );
+    folder.manifest("strategy-lab", &manifest);
+    folder.invoke("strategy-lab.backtest", &json!({ "project": "Lab/x", "name": "one" }));
+    let grants = folder.run(&["--json", "plugin", "grants", "strategy-lab"]).json();
+    let text = grants.to_string();
+    assert!(text.contains("lab-backtests") && text.contains("500"), "{grants:#}");
+    let shown = folder.run(&["plugin", "grants", "strategy-lab"]);
+    assert!(shown.good().stdout.contains("lab-backtests"), "{}", shown.stdout);
+    let none = folder.run(&["plugin", "grants", "nobody"]);
+    assert!(
+        none.error()
+            .contains("no manifest for a plugin `nobody`; there are: strategy-lab"),
+        "{none:?}"
+    );
+}

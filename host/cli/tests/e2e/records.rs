@@ -1,0 +1,191 @@
+//! `qchost audit`: what was done is on record, and the record shows what was done to it.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::categories::folder;
+use crate::cloud::Cloud;
+use crate::common::{Folder, embedded};
+
+/// The segments of the record, in order.
+fn segments(folder: &Folder) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder.path().join("data/audit")).unwrap();
+    let mut paths: Vec<_> = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+        .collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    paths
+}
+
+fn records(text: &str) -> Vec<Value> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
+}
+
+/// A host that did a few things: reads, writes, and what it refused.
+fn used() -> (Cloud, Folder, Value) {
+    let cloud = Cloud::start();
+    let folder = folder(&embedded(cloud.url()));
+    let host = folder.serve(&["run"]);
+    let prepared = folder.invoke("every-category.prepare", &json!({}));
+    folder
+        .run(&["invoke", "every-category.slow-write", &prepared.to_string()])
+        .good();
+    folder.run(&["halt"]).good();
+    let ran = folder.run(&["invoke", "every-category.slow-write", &prepared.to_string()]);
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    folder.run(&["resume"]).good();
+    host.terminate();
+    host.wait().good();
+    (cloud, folder, prepared)
+}
+
+#[test]
+fn the_record_is_asked_by_what_was_done() {
+    let (_cloud, folder, prepared) = used();
+    let query = |arguments: &[&str]| {
+        let ran = folder.run(&[&["--json", "audit", "query"], arguments].concat());
+        records(&ran.good().stdout)
+    };
+    let created = query(&["--operation", "backtests/create-backtest", "--kind", "intent"]);
+    assert_eq!(created.len(), 1, "{created:#?}");
+    let intent = &created[0];
+    assert_eq!(intent["plugin"], "every-category");
+    assert_eq!(intent["project"]["id"], prepared["project_id"]);
+    assert_eq!(intent["project"]["name"], "Every/prepared");
+    let call = &intent["call"];
+    let outcomes = query(&["--operation", "backtests/create-backtest", "--kind", "outcome"]);
+    assert!(
+        outcomes.iter().any(|outcome| outcome["call"] == *call),
+        "{outcomes:#?}"
+    );
+    let denied = query(&["--kind", "denied", "--plugin", "every-category"]);
+    assert!(
+        denied.iter().any(|record| record.to_string().contains("halted")),
+        "{denied:#?}"
+    );
+    assert_eq!(query(&["--plugin", "nobody"]), Vec::<Value>::new());
+    assert_eq!(query(&["--limit", "2"]).len(), 2);
+    assert!(!query(&["--from", "1h"]).is_empty());
+    assert!(query(&["--to", "1h"]).is_empty());
+    assert!(!query(&["--project", "Every/prepared"]).is_empty());
+    let ran = folder.run(&["audit", "query", "--from", "yesterday"]);
+    assert!(ran.error().contains("--from yesterday"), "{ran:?}");
+
+    // For people it is a table; records are lines of it.
+    let text = folder.run(&["audit", "query", "--kind", "intent"]);
+    let lines: Vec<&str> = text.good().stdout.lines().collect();
+    assert!(lines[0].starts_with("TIME ") && lines[0].contains("OPERATION"), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("backtests/create-backtest")), "{lines:?}");
+
+    let tail = folder.run(&["--json", "audit", "tail", "-n", "3"]);
+    let last = records(&tail.good().stdout);
+    assert_eq!(last.len(), 3);
+    let all = query(&[]);
+    assert_eq!(last, all[all.len() - 3..]);
+    let ran = folder.run(&["audit", "tail", "-f"]);
+    assert!(ran.error().contains("qchost run"), "{ran:?}");
+}
+
+#[test]
+fn the_record_is_exported_whole() {
+    let (_cloud, folder, _) = used();
+    let all = records(&folder.run(&["--json", "audit", "query"]).good().stdout);
+    let json = folder.run(&["audit", "export", "--format", "json"]);
+    let exported: Vec<Value> = serde_json::from_str(&json.good().stdout).unwrap();
+    assert_eq!(exported, all);
+    let csv = folder.run(&["audit", "export", "--format", "csv", "--kind", "intent"]);
+    let lines: Vec<&str> = csv.good().stdout.lines().collect();
+    assert!(lines[0].contains("seq") && lines[0].contains("operation"), "{}", lines[0]);
+    let intents = all.iter().filter(|record| record["kind"] == "intent");
+    assert_eq!(lines.len() - 1, intents.count());
+}
+
+#[test]
+fn a_change_of_the_record_is_found_and_named() {
+    let (_cloud, folder, _) = used();
+    let verified = folder.run(&["audit", "verify"]);
+    assert!(verified.good().stdout.contains("are as they were recorded"), "{verified:?}");
+    let report = folder.run(&["--json", "audit", "verify"]).json();
+    let head = folder.run(&["audit", "head"]).good().stdout.trim().to_owned();
+    assert_eq!(report["head"], head.as_str(), "{report}");
+    folder.run(&["audit", "verify", "--since", &head]).good();
+
+    let segment = segments(&folder).remove(0);
+    let text = std::fs::read_to_string(&segment).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines.len() > 8);
+    let without = |at: usize| {
+        let mut left = lines.clone();
+        left.remove(at);
+        left.join("\n") + "\n"
+    };
+    let swapped = {
+        let mut swapped = lines.clone();
+        swapped.swap(3, 4);
+        swapped.join("\n") + "\n"
+    };
+    let changed = text.replacen("every-category", "every-cathedral", 1);
+    assert_ne!(changed, text);
+    let cut = lines[..lines.len() - 1].join("\n") + "\n";
+    for (what, altered) in [
+        ("changed", changed),
+        ("dropped", without(2)),
+        ("swapped", swapped),
+        ("cut", cut),
+    ] {
+        std::fs::write(&segment, altered).unwrap();
+        let ran = folder.run(&["audit", "verify"]);
+        assert!(ran.error().contains("is not whole"), "{what}: {ran:?}");
+        let name = segment.file_name().unwrap().to_str().unwrap();
+        assert!(ran.stdout.contains(name), "{what}: {}", ran.stdout);
+        let ran = folder.run(&["--json", "audit", "verify"]);
+        let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert!(!report["problems"].as_array().unwrap().is_empty(), "{what}: {report}");
+    }
+    std::fs::write(&segment, &text).unwrap();
+    folder.run(&["audit", "verify"]).good();
+    let ran = folder.run(&["audit", "verify", "--since", "no head at all"]);
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+}
+
+#[test]
+fn a_record_is_seen_as_it_is_made() {
+    let cloud = Cloud::start();
+    let folder = folder(&embedded(cloud.url()));
+    let host = folder.serve(&["run"]);
+    folder.run(&["halt"]).good();
+    let mut tail = folder.start(&["--json", "audit", "tail", "-f"]);
+    tail.until("the halt is shown", |tail| {
+        tail.stdout().contains("\"halt\"").then_some(())
+    });
+    let before = tail.stdout().lines().count();
+    folder.run(&["resume"]).good();
+    tail.until("its end is shown", |tail| {
+        (tail.stdout().lines().count() > before).then_some(())
+    });
+    // Every record once, in order.
+    let numbers: Vec<u64> = records(&tail.stdout())
+        .iter()
+        .map(|record| record["seq"].as_u64().unwrap())
+        .collect();
+    assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{numbers:?}");
+    // While a host runs, its record is verified by it.
+    folder.run(&["audit", "verify"]).good();
+    host.terminate();
+    host.wait().good();
+    assert_eq!(tail.wait().status.code(), Some(1));
+}
+
+#[test]
+fn what_is_settled_needs_no_reconciling() {
+    let (_cloud, folder, _) = used();
+    let found = folder.run(&["--json", "audit", "reconcile"]).json();
+    assert_eq!(found, json!([]));
+    let text = folder.run(&["audit", "reconcile"]);
+    assert_eq!(text.good().stdout.trim(), "every call has its outcome");
+}
