@@ -26,6 +26,11 @@ use crate::grantable::{HTTP, Pattern, RAW};
 use crate::guardrails::Guardrails;
 use crate::manifest::{Grant, Manifest};
 
+/// How much of a stack Cedar wants to be left, with room to spare, in bytes.
+const STACK_NEEDED: usize = 256 << 10;
+/// How much it is given where there is less.
+const STACK_GIVEN: usize = 1 << 20;
+
 /// What a plugin may do. Made anew when its manifest or a guardrail changes.
 #[derive(Debug)]
 pub struct Authority {
@@ -138,7 +143,11 @@ impl Authority {
             place,
             question: None,
         };
-        slice.decide(&mut asking, &question, action)
+        // A plugin's call is made on the stack of its instance, where Cedar would see none left and
+        // deny everything.
+        stacker::maybe_grow(STACK_NEEDED, STACK_GIVEN, || {
+            slice.decide(&mut asking, &question, action)
+        })
     }
 
     /// Whether any grant is for this operation at all, whatever it is done to. `facts` are what is known
