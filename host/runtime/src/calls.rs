@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::adapter::{Misfit, decode_answer};
-use crate::contract::quantconnect::api::types::{Denial, Error, Readiness};
+use crate::contract::quantconnect::api::types::{Denial, Error, Exhaustion, Readiness};
 
 /// How long an agent should wait where the server does not say, in seconds.
 const RETRY_AFTER: f64 = 1.0;
@@ -87,6 +87,23 @@ pub(crate) fn refused(refusal: Refusal) -> Error {
             nearest_grant: denial.nearest_grant,
             remedy: denial.remedy,
         }),
+        Refusal::Exhausted {
+            grant,
+            budget,
+            message,
+            resets_in,
+        } => Error::BudgetExhausted(Exhaustion {
+            grant,
+            budget: budget.to_owned(),
+            message,
+            resets_in: resets_in.map(|wait| wait.as_secs_f64()),
+        }),
+        Refusal::RateLimited(wait) => Error::RateLimited(wait.as_secs_f64()),
+        Refusal::ApprovalRequired { id } => Error::ApprovalRequired(id),
+        Refusal::ApprovalRefused { id, reason } => {
+            Error::ApprovalRefused(format!("approval {id}: {reason}"))
+        }
+        Refusal::Halted(reason) => Error::Halted(reason),
         Refusal::Failed(failure) => failed(failure),
     }
 }
@@ -145,6 +162,7 @@ impl Calls {
             plugin: plugin.into(),
             digest: "sha256:0".into(),
             invocation: "test".into(),
+            person: None,
         };
         Self::new(Some(gate), caller)
     }

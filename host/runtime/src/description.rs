@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use qchost_gate::is_name;
+use qchost_policy::is_name;
 use serde::Serialize;
 use serde_json::Value;
 

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use qchost_gate::{Gate, Manifest};
+use qchost_gate::{AdmitError, Gate};
+use qchost_policy::Manifest;
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -17,15 +18,17 @@ use wasmtime::component::Linker;
 
 use crate::cache::{Cache, CacheError};
 use crate::engine::Machine;
+use crate::imports::{self, Kind};
 use crate::inspect::Inspection;
 use crate::instance::Instance;
 use crate::invoke::{Invocation, InvokeError};
 use crate::limits::Budget;
 use crate::loader::{self, Code, LoadError};
 use crate::options::Options;
+use crate::outgoing::Connector;
 use crate::plugin::Plugin;
 use crate::services::progress::Progress;
-use crate::{capabilities, services, wasi};
+use crate::{capabilities, outgoing, services, wasi};
 
 /// Why there is no runtime.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +60,7 @@ pub(crate) struct Shared {
     running: TaskTracker,
     cache: Cache,
     linker: Linker<Instance>,
+    pub(crate) connector: Connector,
     plugins: RwLock<BTreeMap<String, Arc<Plugin>>>,
     /// Components that described themselves, by digest.
     codes: RwLock<HashMap<String, Weak<Code>>>,
@@ -80,6 +84,7 @@ impl Runtime {
         let machine = Machine::new(options.invocations).map_err(StartError::Engine)?;
         let mut linker = Linker::new(&machine.engine);
         wasi::link(&mut linker)
+            .and_then(|()| outgoing::link(&mut linker))
             .and_then(|()| services::link(&mut linker))
             .and_then(|()| capabilities::link(&mut linker))
             .map_err(StartError::Engine)?;
@@ -95,6 +100,7 @@ impl Runtime {
             running: TaskTracker::new(),
             cache,
             linker,
+            connector: Connector::new(),
             plugins: RwLock::default(),
             codes: RwLock::default(),
         })))
@@ -104,7 +110,8 @@ impl Runtime {
     ///
     /// # Errors
     /// When the component cannot be read, is none, does not fit, or imports what the manifest does
-    /// not grant. What was loaded before under the name goes on then.
+    /// not grant; or when an operator has to adopt it first. What was loaded before under the name
+    /// goes on then.
     pub async fn load(&self, manifest: Manifest) -> Result<Arc<Plugin>, LoadError> {
         if self.0.ended.is_cancelled() {
             return Err(LoadError::ShuttingDown);
@@ -112,20 +119,16 @@ impl Runtime {
         let code = self
             .code(&manifest.component, manifest.digest.as_deref())
             .await?;
-        let interfaces: Vec<String> = code
-            .imports
-            .iter()
-            .filter_map(|import| import.granted_as().map(str::to_owned))
-            .collect();
-        manifest.check_imports(&interfaces)?;
+        imports::check(&manifest, &code.imports)?;
         let name = manifest.plugin.clone();
+        self.admit(&manifest, &code).await?;
         // Held from here on, so that two loads of one name do not mix their manifests.
         let mut plugins = self
             .0
             .plugins
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        self.0.gate.install(manifest.clone());
+        self.0.gate.install(manifest.clone())?;
         let plugin = Arc::new(Plugin::new(Arc::new(manifest), code));
         let former = plugins.insert(name, Arc::clone(&plugin));
         drop(plugins);
@@ -137,6 +140,31 @@ impl Runtime {
             "loaded"
         );
         Ok(plugin)
+    }
+
+    /// Asks whether a component may take the place of the one that serves.
+    async fn admit(&self, manifest: &Manifest, code: &Code) -> Result<(), LoadError> {
+        let serving = self.plugin(&manifest.plugin);
+        let replaced = serving.as_ref().map(|plugin| plugin.digest());
+        let imports: Vec<String> = code
+            .imports
+            .iter()
+            .filter(|import| import.kind != Kind::Types)
+            .map(|import| import.name.clone())
+            .collect();
+        let admitted = self
+            .0
+            .gate
+            .admit(manifest, &code.digest, &imports, replaced)
+            .await;
+        admitted.map_err(|error| match error {
+            AdmitError::Waiting(waiting) => LoadError::AwaitsOperator {
+                plugin: waiting.plugin,
+                digest: code.digest.to_string(),
+                approval: waiting.approval,
+            },
+            error => LoadError::NotAdmitted(error),
+        })
     }
 
     /// Takes a plugin and its authority away. Invocations of it that run have every further call
@@ -179,7 +207,8 @@ impl Runtime {
             .cloned()
     }
 
-    /// Has a plugin do something. Reports of how far it is go to `progress`. When the future is
+    /// Has a plugin do something, for the person with the uid `person` if one asked. Reports of how
+    /// far it is go to `progress`. When the future is
     /// dropped, the plugin is cut off; calls that it sent go on in the gate.
     ///
     /// # Errors
@@ -190,6 +219,7 @@ impl Runtime {
         plugin: &str,
         action: &str,
         input: Value,
+        person: Option<u32>,
         progress: Option<watch::Sender<Progress>>,
     ) -> Result<Value, InvokeError> {
         if self.0.ended.is_cancelled() {
@@ -209,6 +239,7 @@ impl Runtime {
             shared: &self.0,
             plugin: &plugin,
             action,
+            person,
             progress,
         };
         self.0.running.track_future(invocation.run(input)).await

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::description::Description;
 use crate::description::Inputs;
-use crate::loader::{Import, Kind, LoadError, Parsed};
+use crate::imports::{Import, Kind};
+use crate::loader::{LoadError, Parsed};
 
 /// A component, looked at.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -5,12 +5,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use qchost_gate::{Caller, Gate, Manifest};
+use qchost_gate::{Caller, Gate};
+use qchost_policy::Manifest;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use crate::calls::Calls;
 use crate::limits::Allocation;
+use crate::outgoing::{Connector, Http};
+use crate::services::approvals::Approvals;
 use crate::services::clock::Clock;
 use crate::services::config::Config;
 use crate::services::log::Lines;
@@ -25,6 +29,7 @@ const HANDLES: usize = 1000;
 /// The data of a store.
 pub(crate) struct Instance {
     pub(crate) calls: Calls,
+    pub(crate) approvals: Approvals,
     pub(crate) clock: Clock,
     pub(crate) config: Config,
     pub(crate) lines: Arc<Lines>,
@@ -32,6 +37,7 @@ pub(crate) struct Instance {
     pub(crate) state: State,
     pub(crate) workflow: Workflow,
     pub(crate) memory: Allocation,
+    http: Http,
     wasi: WasiCtx,
     table: ResourceTable,
 }
@@ -45,6 +51,7 @@ pub(crate) struct Parts {
     pub(crate) deadline: Instant,
     pub(crate) progress: Reporter,
     pub(crate) memory: Allocation,
+    pub(crate) connector: Connector,
     /// The most backtests of one batch at a time.
     pub(crate) parallel: u32,
 }
@@ -62,6 +69,11 @@ impl Instance {
                 parts.deadline,
                 parts.parallel,
             ),
+            approvals: Approvals {
+                calls: calls.clone(),
+                deadline: parts.deadline,
+            },
+            http: Http::new(calls.clone(), parts.connector, parts.deadline),
             calls,
             clock: Clock {
                 deadline: parts.deadline,
@@ -86,5 +98,11 @@ impl WasiView for Instance {
             ctx: &mut self.wasi,
             table: &mut self.table,
         }
+    }
+}
+
+impl WasiHttpView for Instance {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.http.view(&mut self.table)
     }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use qchost_gate::{Caller, Manifest};
+use qchost_gate::Caller;
+use qchost_policy::Manifest;
 use serde_json::Value;
 use tokio::sync::{SemaphorePermit, watch};
 
@@ -186,6 +187,8 @@ pub(crate) struct Invocation<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) plugin: &'a Plugin,
     pub(crate) action: &'a str,
+    /// The uid of who asked for it.
+    pub(crate) person: Option<u32>,
     pub(crate) progress: Option<watch::Sender<Progress>>,
 }
 
@@ -316,11 +319,13 @@ impl Invocation<'_> {
                 plugin: self.plugin.name().into(),
                 digest: Arc::clone(&self.plugin.code().digest),
                 invocation: identifier().into(),
+                person: self.person,
             },
             manifest: Some(manifest),
             deadline: Instant::now() + allowance.wall,
             progress: Reporter(self.progress.clone()),
             memory: Allocation::new(self.shared.budget.clone(), allowance.memory),
+            connector: self.shared.connector.clone(),
             parallel: self.shared.options.parallel,
         })
     }

@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use qchost_gate::{Caller, ImportsDenied};
-use serde::Serialize;
+use qchost_gate::{AdmitError, Caller};
+use qchost_policy::{ImportsDenied, PolicyError};
 use sha2::{Digest as _, Sha256};
-use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker};
 
 use crate::cache::Cache;
@@ -19,35 +18,15 @@ use crate::contract::AgentPre;
 use crate::description::{self, Description, Inputs};
 use crate::engine::Machine;
 use crate::execution::{self, Allowance};
+use crate::imports::{self, Import, Kind};
 use crate::instance::{Instance, Parts};
 use crate::limits::{Allocation, Budget};
+use crate::outgoing::Connector;
 use crate::services::progress::Reporter;
 use crate::text;
 
 /// What a component must export.
 const GUEST: &str = "qchost:agent/guest@0.1.0";
-/// Where QuantConnect's interfaces are.
-const QUANTCONNECT: &str = "quantconnect:api/";
-/// The version of them.
-const VERSION: &str = "@0.1.0";
-/// The host's services, and whether they need a grant.
-const SERVICES: [(&str, bool); 6] = [
-    ("log", false),
-    ("state", false),
-    ("config", false),
-    ("clock", false),
-    ("progress", false),
-    ("workflow", true),
-];
-/// The parts of WASI that are there, without power.
-const WASI: [&str; 6] = [
-    "wasi:io/",
-    "wasi:cli/",
-    "wasi:clocks/",
-    "wasi:random/",
-    "wasi:filesystem/",
-    "wasi:sockets/",
-];
 /// What a component may use while it describes itself.
 const DESCRIBE: Allowance = Allowance {
     memory: 256 << 20,
@@ -142,6 +121,36 @@ pub enum LoadError {
     /// It imports what its manifest does not grant.
     #[error(transparent)]
     Denied(#[from] ImportsDenied),
+    /// It imports outgoing HTTP, and its manifest grants none.
+    #[error(
+        "`{plugin}` imports `{import}`, and its manifest has no [[http]]; to allow it to send requests, add to the manifest, with the address that it needs:\n{}",
+        imports::HTTP_GRANT
+    )]
+    HttpDenied {
+        /// The plugin.
+        plugin: String,
+        /// The import.
+        import: String,
+    },
+    /// Its manifest cannot be turned into policies.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Whether it may take the place of what serves cannot be found out.
+    #[error(transparent)]
+    NotAdmitted(AdmitError),
+    /// It would replace a plugin that trades, and nobody has adopted it yet. What serves goes on
+    /// serving.
+    #[error(
+        "`{plugin}`: {digest} is not what serves now, and its manifest lets it trade; what serves goes on serving until the new one is approved: qchost approvals approve {approval}"
+    )]
+    AwaitsOperator {
+        /// The plugin.
+        plugin: String,
+        /// The hash of the new component.
+        digest: String,
+        /// The approval that it waits for.
+        approval: String,
+    },
     /// What it says of itself is wrong, or it could not say it.
     #[error("{}: the component's description: {why}", path.display())]
     Description {
@@ -160,102 +169,6 @@ fn exported(exports: &[String]) -> String {
         [] => " (it exports nothing)".to_owned(),
         names => format!(" (it exports {})", text::line(&names.join(", "), REASON)),
     }
-}
-
-/// What an import is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// Types alone: there is nothing to call.
-    Types,
-    /// A service of the host that every plugin gets.
-    Service,
-    /// A service of the host that must be granted.
-    GrantedService,
-    /// An interface of QuantConnect, which must be granted.
-    Quantconnect,
-    /// A part of WASI, without power.
-    Wasi,
-    /// Nothing that this host has.
-    Unknown,
-}
-
-/// An interface that a component imports.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Import {
-    /// Its full name: `quantconnect:api/backtests@0.1.0`.
-    pub name: String,
-    /// What it is for.
-    pub kind: Kind,
-    /// The functions of it that the component uses.
-    pub functions: Vec<String>,
-}
-
-impl Import {
-    fn new(name: &str, item: &ComponentItem, engine: &wasmtime::Engine) -> Self {
-        let (functions, callable) = match item {
-            ComponentItem::ComponentInstance(instance) => {
-                let mut functions = Vec::new();
-                let mut callable = false;
-                for (name, item) in instance.exports(engine) {
-                    match item.ty {
-                        ComponentItem::Type(_) => {}
-                        ComponentItem::ComponentFunc(_) => {
-                            functions.push(name.to_owned());
-                            callable = true;
-                        }
-                        _ => callable = true,
-                    }
-                }
-                (functions, callable)
-            }
-            ComponentItem::Type(_) => (Vec::new(), false),
-            _ => (vec![name.to_owned()], true),
-        };
-        Self {
-            name: name.to_owned(),
-            kind: if callable { kind(name) } else { Kind::Types },
-            functions,
-        }
-    }
-
-    /// The name by which a manifest grants it: `backtests`, `workflow`; nothing if it needs no
-    /// grant.
-    #[must_use]
-    pub fn granted_as(&self) -> Option<&str> {
-        let name = match self.kind {
-            Kind::Quantconnect => self.name.strip_prefix(QUANTCONNECT)?,
-            Kind::GrantedService => self.name.strip_prefix("qchost:agent/")?,
-            Kind::Types | Kind::Service | Kind::Wasi | Kind::Unknown => return None,
-        };
-        name.strip_suffix(VERSION)
-    }
-}
-
-fn kind(name: &str) -> Kind {
-    let bare = name.strip_suffix(VERSION);
-    if let Some(interface) = bare.and_then(|bare| bare.strip_prefix(QUANTCONNECT)) {
-        let known = interface == "raw"
-            || qchost_catalog::OPERATIONS
-                .iter()
-                .any(|operation| operation.interface() == interface);
-        return if known {
-            Kind::Quantconnect
-        } else {
-            Kind::Unknown
-        };
-    }
-    if let Some(service) = bare.and_then(|bare| bare.strip_prefix("qchost:agent/")) {
-        return match SERVICES.iter().find(|(name, _)| *name == service) {
-            Some((_, false)) => Kind::Service,
-            Some((_, true)) => Kind::GrantedService,
-            None => Kind::Unknown,
-        };
-    }
-    if WASI.iter().any(|package| name.starts_with(package)) {
-        return Kind::Wasi;
-    }
-    Kind::Unknown
 }
 
 /// What is known of a component before it is run.
@@ -391,7 +304,7 @@ pub(crate) fn link(
         return Err(LoadError::UnknownImport {
             path: path.to_owned(),
             import: text::line(&import.name, REASON),
-            hint: hint(&import.name),
+            hint: imports::hint(&import.name),
         });
     }
     if !parsed.exports.iter().any(|name| name == GUEST) {
@@ -404,16 +317,6 @@ pub(crate) fn link(
         .instantiate_pre(&parsed.component)
         .and_then(AgentPre::new)
         .map_err(|error| incompatible(path, &error))
-}
-
-fn hint(import: &str) -> &'static str {
-    if import.starts_with("wasi:http/") {
-        "; outgoing HTTP is not offered by this version"
-    } else if import.starts_with(QUANTCONNECT) || import.starts_with("qchost:agent/") {
-        "; it may be of another version of the contract"
-    } else {
-        "; a plugin gets `qchost:agent`, `quantconnect:api` and a powerless WASI 0.2"
-    }
 }
 
 fn incompatible(path: &Path, error: &wasmtime::Error) -> LoadError {
@@ -446,11 +349,13 @@ pub(crate) async fn describe(
                 .into(),
             digest,
             invocation: "describe".into(),
+            person: None,
         },
         manifest: None,
         deadline: Instant::now() + DESCRIBE.wall,
         progress: Reporter::default(),
         memory: Allocation::new(budget.clone(), DESCRIBE.memory),
+        connector: Connector::new(),
         parallel: 1,
     });
     let description = execution::run(machine, agent, instance, DESCRIBE, async |agent, store| {

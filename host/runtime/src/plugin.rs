@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use qchost_gate::Manifest;
+use qchost_policy::Manifest;
 use tokio::sync::Semaphore;
 
 use crate::description::Description;
-use crate::loader::{Code, Import};
+use crate::imports::Import;
+use crate::loader::Code;
 
 /// A loaded plugin. An invocation that runs keeps the one that it began with, whatever is loaded
 /// meanwhile.

@@ -12,8 +12,10 @@ mod common;
 
 use std::time::Duration;
 
+use common::gate::Gated;
 use common::upstream::Scripted;
 use common::{Guest, Host, manifest, nobody};
+use qchost_policy::{Person, Role};
 use qchost_runtime::{Failure, InvokeError, Kind, LoadError, Options, Runtime};
 use serde_json::json;
 
@@ -31,7 +33,7 @@ fn other_world() -> Vec<u8> {
 
 #[tokio::test]
 async fn each_kind_of_wrong_file_is_told_apart() {
-    let host = Host::new(&nobody());
+    let host = Host::new(&nobody()).await;
     let good = Guest::echo().build();
     let core = wat::parse_str("(module)").unwrap();
     let mut bent = good.clone();
@@ -77,7 +79,7 @@ async fn each_kind_of_wrong_file_is_told_apart() {
 
 #[tokio::test]
 async fn a_component_that_is_too_large_is_not_read() {
-    let host = Host::with(&nobody(), |options| options.component = 1000);
+    let host = Host::with(&nobody(), |options| options.component = 1000).await;
     let error = host
         .load("big", &Guest::echo().build(), "")
         .await
@@ -91,7 +93,7 @@ async fn a_component_that_is_too_large_is_not_read() {
 #[tokio::test]
 async fn an_import_that_the_host_does_not_have_is_named() {
     const ELSEWHERE: &str = "package acme:tools@1.0.0; interface teleport { go: func(); }";
-    let host = Host::new(&nobody());
+    let host = Host::new(&nobody()).await;
     let stranger = Guest::echo().package(ELSEWHERE).import(
         "import acme:tools/teleport@1.0.0;",
         r#"(import "acme:tools/teleport@1.0.0" "go" (func))"#,
@@ -105,23 +107,83 @@ async fn an_import_that_the_host_does_not_have_is_named() {
     };
     assert_eq!(import, "acme:tools/teleport@1.0.0");
 
-    const HTTP: &str = "package wasi:http@0.2.0; interface outgoing-handler { handle: func(); }";
+    const HTTP: &str = "package wasi:http@0.2.0; interface incoming-handler { handle: func(); }";
+    let server = Guest::echo().package(HTTP).import(
+        "import wasi:http/incoming-handler@0.2.0;",
+        r#"(import "wasi:http/incoming-handler@0.2.0" "handle" (func))"#,
+    );
+    let error = host.load("server", &server.build(), "").await.unwrap_err();
+    assert!(matches!(error, LoadError::UnknownImport { .. }), "{error}");
+    assert!(error.to_string().contains("outgoing-handler"), "{error}");
+}
+
+#[tokio::test]
+async fn outgoing_http_is_imported_where_the_manifest_grants_some() {
+    const HTTP: &str =
+        "package wasi:http@0.2.0; interface types { resource fields { constructor(); } }";
+    let host = Host::new(&nobody()).await;
     let caller = Guest::echo().package(HTTP).import(
-        "import wasi:http/outgoing-handler@0.2.0;",
-        r#"(import "wasi:http/outgoing-handler@0.2.0" "handle" (func))"#,
+        "import wasi:http/types@0.2.0;",
+        r#"(import "wasi:http/types@0.2.0" "[constructor]fields" (func (result i32)))"#,
     );
     let error = host.load("caller", &caller.build(), "").await.unwrap_err();
-    assert!(
-        error.to_string().contains("not offered by this version"),
-        "{error}"
-    );
+    let LoadError::HttpDenied { import, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(import, "wasi:http/types@0.2.0");
+    let text = error.to_string();
+    let (_, lines) = text.split_once(":\n").unwrap();
+    let plugin = host.load("caller", &caller.build(), lines).await.unwrap();
+    let imports = plugin.imports();
+    let http = imports
+        .iter()
+        .find(|import| import.name == "wasi:http/types@0.2.0");
+    assert_eq!(http.unwrap().kind, Kind::Http);
+}
+
+#[tokio::test]
+async fn in_production_what_trades_is_replaced_by_an_operator() {
+    let trades = "[[grant]]\nname = \"deploy\"\nallow = [\"live/create-live-algorithm\"]\n\
+                  projects = [\"*\"]\nbrokerages = [\"paper\"]";
+    let first = Guest::new("(call $digit (i32.const 1))").build();
+    let second = Guest::new("(call $digit (i32.const 2))").build();
+    let gated = Gated::with(nobody(), |options| options.production = true).await;
+    let host = Host::behind(gated, |_| {});
+    let serves = async |expected: u32| {
+        let output = host.runtime.invoke("lab", "act", json!({}), None, None);
+        assert_eq!(output.await, Ok(json!(expected)));
+    };
+
+    // What replaces nothing is loaded: its calls are refused one by one.
+    host.load("lab", &first, trades).await.unwrap();
+    serves(1).await;
+    host.load("lab", &first, trades).await.unwrap();
+    let error = host.load("lab", &second, trades).await.unwrap_err();
+    let LoadError::AwaitsOperator { approval, .. } = &error else {
+        panic!("{error}");
+    };
+    assert!(error.to_string().contains(approval.as_str()), "{error}");
+    serves(1).await;
+
+    let person = Person {
+        uid: 1000,
+        name: "ada".to_owned(),
+        roles: [Role::Approver].into(),
+    };
+    host.gate.approve(approval, &person, None).await.unwrap();
+    host.load("lab", &second, trades).await.unwrap();
+    serves(2).await;
+
+    // One that does not trade is replaced as ever.
+    host.load("reader", &first, "").await.unwrap();
+    host.load("reader", &second, "").await.unwrap();
 }
 
 #[tokio::test]
 async fn an_import_of_another_type_does_not_fit() {
     const CLOCKS: &str =
         "package wasi:clocks@0.2.0; interface wall-clock { now: func() -> string; }";
-    let host = Host::new(&nobody());
+    let host = Host::new(&nobody()).await;
     let guest = Guest::echo().package(CLOCKS).import(
         "import wasi:clocks/wall-clock@0.2.0;",
         r#"(import "wasi:clocks/wall-clock@0.2.0" "now" (func (param i32)))"#,
@@ -133,7 +195,7 @@ async fn an_import_of_another_type_does_not_fit() {
 
 #[tokio::test]
 async fn stray_exports_and_interfaces_of_types_alone_do_no_harm() {
-    let host = Host::new(&nobody());
+    let host = Host::new(&nobody()).await;
     let guest = Guest::echo()
         .import("export init: func();", "")
         .more(r#"(func (export "init"))"#);
@@ -148,7 +210,7 @@ async fn stray_exports_and_interfaces_of_types_alone_do_no_harm() {
 
 #[tokio::test]
 async fn a_description_is_checked() {
-    let host = Host::new(&nobody());
+    let host = Host::new(&nobody()).await;
     let act = ("act", "{}");
     let named = |name: &str| {
         let mut guest = Guest::echo();
@@ -224,7 +286,7 @@ async fn a_description_is_checked() {
 
 #[tokio::test]
 async fn a_pinned_component_is_the_only_one_that_loads() {
-    let host = Host::new(&nobody());
+    let host = Host::new(&nobody()).await;
     let component = Guest::echo().build();
     let digest = host
         .load("free", &component, "")
@@ -238,13 +300,16 @@ async fn a_pinned_component_is_the_only_one_that_loads() {
     let error = host.load("pinned", &other, &pin).await.unwrap_err();
     assert!(matches!(error, LoadError::Digest { .. }), "{error}");
     // What was loaded goes on.
-    let output = host.runtime.invoke("pinned", "act", json!([1]), None).await;
+    let output = host
+        .runtime
+        .invoke("pinned", "act", json!([1]), None, None)
+        .await;
     assert_eq!(output, Ok(json!([1])));
 }
 
 #[tokio::test]
 async fn a_load_that_fails_leaves_what_was_there() {
-    let host = Host::new(&nobody());
+    let host = Host::new(&nobody()).await;
     let config = "[config]\nversion = 1";
     host.load("lab", &Guest::echo().build(), config)
         .await
@@ -256,13 +321,19 @@ async fn a_load_that_fails_leaves_what_was_there() {
         host.load("lab", &bytes, lines).await.unwrap_err();
         let manifest = host.gate.manifest("lab").unwrap();
         assert_eq!(manifest.config["version"], json!(1), "its authority too");
-        let output = host.runtime.invoke("lab", "act", json!({}), None).await;
+        let output = host
+            .runtime
+            .invoke("lab", "act", json!({}), None, None)
+            .await;
         assert_eq!(output, Ok(json!({})));
     }
     assert!(host.runtime.unload("lab"));
     assert!(!host.runtime.unload("lab"));
     assert!(host.gate.manifest("lab").is_none());
-    let gone = host.runtime.invoke("lab", "act", json!({}), None).await;
+    let gone = host
+        .runtime
+        .invoke("lab", "act", json!({}), None, None)
+        .await;
     assert!(matches!(gone, Err(InvokeError::UnknownPlugin { .. })));
 }
 
@@ -288,7 +359,7 @@ async fn what_no_grant_mentions_does_not_load_and_what_none_allows_is_not_sent()
         let body = json!({ "compileId": "c", "state": "InQueue", "projectId": 7 });
         (Duration::ZERO, Ok(body))
     });
-    let host = Host::new(&upstream);
+    let host = Host::new(&upstream).await;
     let component = compiler("").build();
 
     let error = host.load("lab", &component, "").await.unwrap_err();
@@ -299,43 +370,60 @@ async fn what_no_grant_mentions_does_not_load_and_what_none_allows_is_not_sent()
         "{message}"
     );
 
-    let reads = "[[grant]]\nname = \"reads\"\nallow = [\"compile/read-*\"]";
+    let reads = "[[grant]]\nname = \"reads\"\nallow = [\"compile/read-*\"]\nprojects = [\"*\"]";
     host.load("lab", &component, reads).await.unwrap();
-    let output = host.runtime.invoke("lab", "act", json!({}), None).await;
+    let output = host
+        .runtime
+        .invoke("lab", "act", json!({}), None, None)
+        .await;
     assert_eq!(output, Ok(json!(10)), "the error `denied`");
     assert!(upstream.sent().is_empty());
 
-    let all = "[[grant]]\nname = \"all\"\nallow = [\"compile/*\"]";
+    let all = "[[grant]]\nname = \"all\"\nallow = [\"compile/*\"]\nprojects = [\"*\"]";
     host.load("lab", &component, all).await.unwrap();
-    let output = host.runtime.invoke("lab", "act", json!({}), None).await;
+    let output = host
+        .runtime
+        .invoke("lab", "act", json!({}), None, None)
+        .await;
     assert_eq!(output, Ok(json!(0)));
     assert_eq!(upstream.sent()[0].tool, "create_compile");
     assert_eq!(upstream.sent()[0].arguments["projectId"], json!(7));
 
     // Authority is read at every call: the manifest goes, and with it every right.
     host.gate.remove("lab");
-    let output = host.runtime.invoke("lab", "act", json!({}), None).await;
+    let output = host
+        .runtime
+        .invoke("lab", "act", json!({}), None, None)
+        .await;
     assert_eq!(output, Ok(json!(10)));
     assert_eq!(upstream.sent().len(), 1);
 }
 
 #[tokio::test]
 async fn an_answer_that_does_not_fit_is_an_error_of_the_plugins() {
-    let upstream = Scripted::new(|_| (Duration::ZERO, Ok(json!({ "compileId": [] }))));
-    let host = Host::new(&upstream);
-    let all = "[[grant]]\nname = \"all\"\nallow = [\"compile/*\"]";
+    let upstream = Scripted::new(|_| {
+        (
+            Duration::ZERO,
+            Ok(json!({ "projectId": 7, "compileId": [] })),
+        )
+    });
+    let host = Host::new(&upstream).await;
+    let all = "[[grant]]\nname = \"all\"\nallow = [\"compile/*\"]\nprojects = [\"*\"]";
     host.load("lab", &compiler("").build(), all).await.unwrap();
-    let output = host.runtime.invoke("lab", "act", json!({}), None).await;
+    let output = host
+        .runtime
+        .invoke("lab", "act", json!({}), None, None)
+        .await;
     assert_eq!(output, Ok(json!(23)), "the error `unexpected-response`");
 }
 
 #[tokio::test]
 async fn a_component_that_describes_itself_can_call_nothing() {
     let upstream = nobody();
-    let host = Host::new(&upstream);
+    let host = Host::new(&upstream).await;
     let describe = "(call $create_compile (i32.const 7) (i32.const 2048)) \
                     (if (i32.eqz (i32.load8_u (i32.const 2048))) (then unreachable)) unreachable";
-    let all = "[[grant]]\nname = \"all\"\nallow = [\"compile/*\"]";
+    let all = "[[grant]]\nname = \"all\"\nallow = [\"compile/*\"]\nprojects = [\"*\"]";
     host.load("lab", &compiler("").describe(describe).build(), all)
         .await
         .unwrap_err();
@@ -344,12 +432,12 @@ async fn a_component_that_describes_itself_can_call_nothing() {
 
 #[tokio::test]
 async fn a_caller_is_told_what_is_wrong_with_the_call() {
-    let host = Host::new(&nobody());
+    let host = Host::new(&nobody()).await;
     let schema = r#"{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"]}"#;
     let guest = Guest::echo().actions(&[("count", schema)]);
     host.load("lab", &guest.build(), "").await.unwrap();
     let invoke = async |plugin: &str, action: &str, input| {
-        host.runtime.invoke(plugin, action, input, None).await
+        host.runtime.invoke(plugin, action, input, None, None).await
     };
     assert_eq!(
         invoke("lab", "count", json!({ "n": 1 })).await,
@@ -382,11 +470,14 @@ async fn a_caller_is_told_what_is_wrong_with_the_call() {
 
 #[tokio::test]
 async fn what_a_plugin_returns_is_checked() {
-    let host = Host::new(&nobody());
+    let host = Host::new(&nobody()).await;
     let text = r#"(data (i32.const 4096) "no json")"#;
     let garbled = Guest::new("(call $ok (i32.const 4096) (i32.const 7))").more(text);
     host.load("garbled", &garbled.build(), "").await.unwrap();
-    let error = host.runtime.invoke("garbled", "act", json!({}), None).await;
+    let error = host
+        .runtime
+        .invoke("garbled", "act", json!({}), None, None)
+        .await;
     assert!(
         matches!(error, Err(InvokeError::InvalidOutput { .. })),
         "{error:?}"
@@ -394,7 +485,10 @@ async fn what_a_plugin_returns_is_checked() {
 
     let failing = Guest::new("(call $fail (i32.const 4096) (i32.const 7))").more(text);
     host.load("failing", &failing.build(), "").await.unwrap();
-    let error = host.runtime.invoke("failing", "act", json!({}), None).await;
+    let error = host
+        .runtime
+        .invoke("failing", "act", json!({}), None, None)
+        .await;
     let Err(InvokeError::Failure { failure, .. }) = error else {
         panic!("{error:?}");
     };
@@ -408,7 +502,7 @@ async fn what_a_plugin_returns_is_checked() {
     .await
     .unwrap();
     let long = json!("x".repeat(2000));
-    let error = host.runtime.invoke("echo", "act", long, None).await;
+    let error = host.runtime.invoke("echo", "act", long, None, None).await;
     assert!(
         matches!(error, Err(InvokeError::OutputTooLarge { limit: 1024, .. })),
         "{error:?}"
@@ -417,7 +511,7 @@ async fn what_a_plugin_returns_is_checked() {
 
 #[tokio::test]
 async fn a_component_can_be_looked_at_without_a_manifest() {
-    let host = Host::new(&nobody());
+    let host = Host::new(&nobody()).await;
     let path = host.file("lab.wasm", &compiler("").build());
     let seen = host.runtime.inspect(&path).await.unwrap();
     assert_eq!(seen.needs, ["compile/create-compile"]);
@@ -443,7 +537,7 @@ async fn a_component_can_be_looked_at_without_a_manifest() {
 
 #[tokio::test]
 async fn compiled_code_outlives_the_host() {
-    let first = Host::new(&nobody());
+    let first = Host::new(&nobody()).await;
     first.load("lab", &Guest::echo().build(), "").await.unwrap();
     let entries = || {
         std::fs::read_dir(first.home.path().join("cache"))
@@ -462,7 +556,7 @@ async fn compiled_code_outlives_the_host() {
         .unwrap();
     assert_eq!(entries(), 1);
     assert_eq!(
-        second.invoke("lab", "act", json!(2), None).await,
+        second.invoke("lab", "act", json!(2), None, None).await,
         Ok(json!(2))
     );
 }

@@ -29,10 +29,13 @@ async fn attack(host: &Host, guest: &Guest, lines: &str) -> Result<Value, Invoke
         .await
         .unwrap();
     host.load("hostile", &guest.build(), lines).await.unwrap();
-    let outcome = host.runtime.invoke("hostile", "act", json!({}), None).await;
+    let outcome = host
+        .runtime
+        .invoke("hostile", "act", json!({}), None, None)
+        .await;
     let beside = host
         .runtime
-        .invoke("neighbour", "act", json!("well"), None)
+        .invoke("neighbour", "act", json!("well"), None, None)
         .await;
     assert_eq!(beside, Ok(json!("well")));
     outcome
@@ -78,7 +81,7 @@ async fn the_environment_is_empty() {
             )
     };
     assert!(std::env::vars().next().is_some(), "the host has one");
-    let host = Host::new(&nobody());
+    let host = Host::new(&nobody()).await;
     for function in ["get-environment", "get-arguments"] {
         assert_eq!(attack(&host, &count(function), "").await, Ok(json!(0)));
     }
@@ -97,7 +100,7 @@ async fn there_is_no_file_to_open() {
         "import wasi:filesystem/preopens@0.2.0;",
         r#"(import "wasi:filesystem/preopens@0.2.0" "get-directories" (func $get (param i32)))"#,
     );
-    let outcome = attack(&Host::new(&nobody()), &guest, "").await;
+    let outcome = attack(&Host::new(&nobody()).await, &guest, "").await;
     assert_eq!(
         outcome,
         Ok(json!(0)),
@@ -143,7 +146,7 @@ const CODE: &str = "(if (result i32) (i32.load8_u (i32.const 2048))
 
 #[tokio::test]
 async fn sockets_and_names_are_refused() {
-    let host = Host::new(&nobody());
+    let host = Host::new(&nobody()).await;
     for kind in ["tcp", "udp"] {
         let guest = Guest::new(&format!("(call $create (i32.const 0) (i32.const 2048)) {CODE}"))
             .package(SOCKETS)
@@ -179,7 +182,7 @@ async fn sockets_and_names_are_refused() {
 
 #[tokio::test]
 async fn a_loop_without_end_is_stopped() {
-    let host = Host::new(&nobody());
+    let host = Host::new(&nobody()).await;
     let begun = Instant::now();
     let outcome = attack(&host, &Guest::new(FOR_EVER), "[limits]\ncpu = \"200ms\"").await;
     let limit = Duration::from_millis(200);
@@ -189,7 +192,7 @@ async fn a_loop_without_end_is_stopped() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn loops_on_every_processor_hold_up_nobody() {
-    let host = Arc::new(Host::new(&nobody()));
+    let host = Arc::new(Host::new(&nobody()).await);
     host.load("neighbour", &Guest::echo().build(), "")
         .await
         .unwrap();
@@ -203,9 +206,11 @@ async fn loops_on_every_processor_hold_up_nobody() {
     let loops: Vec<_> = (0..4)
         .map(|_| {
             let host = Arc::clone(&host);
-            tokio::spawn(
-                async move { host.runtime.invoke("hostile", "act", json!({}), None).await },
-            )
+            tokio::spawn(async move {
+                host.runtime
+                    .invoke("hostile", "act", json!({}), None, None)
+                    .await
+            })
         })
         .collect();
     let mut served = 0;
@@ -213,7 +218,7 @@ async fn loops_on_every_processor_hold_up_nobody() {
         let begun = Instant::now();
         let output = host
             .runtime
-            .invoke("neighbour", "act", json!(served), None)
+            .invoke("neighbour", "act", json!(served), None, None)
             .await;
         assert_eq!(output, Ok(json!(served)));
         assert!(
@@ -233,7 +238,7 @@ async fn loops_on_every_processor_hold_up_nobody() {
 async fn allocation_without_end_is_stopped() {
     let grow =
         "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
-    let host = Host::new(&nobody());
+    let host = Host::new(&nobody()).await;
     let outcome = attack(&host, &Guest::new(grow), "[limits]\nmemory = \"8MiB\"").await;
     assert_eq!(stopped(outcome), Stopped::OutOfMemory { limit: 8 << 20 });
 
@@ -249,7 +254,7 @@ async fn allocation_without_end_is_stopped() {
 async fn the_memory_of_all_plugins_together_is_bounded() {
     let grow =
         "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
-    let host = Host::with(&nobody(), |options| options.memory = 4 << 20);
+    let host = Host::with(&nobody(), |options| options.memory = 4 << 20).await;
     let outcome = attack(&host, &Guest::new(grow), "[limits]\nmemory = \"1GiB\"").await;
     assert_eq!(stopped(outcome), Stopped::HostOutOfMemory);
 }
@@ -260,7 +265,8 @@ async fn recursion_without_end_is_stopped() {
         "(func $deeper (param i32) (result i32) \
          (i32.add (call $deeper (local.get 0)) (i32.const 1)))",
     );
-    let Stopped::Trap(message) = stopped(attack(&Host::new(&nobody()), &guest, "").await) else {
+    let Stopped::Trap(message) = stopped(attack(&Host::new(&nobody()).await, &guest, "").await)
+    else {
         panic!("not a trap");
     };
     assert!(message.contains("recurses too deeply"), "{message}");
@@ -271,7 +277,7 @@ async fn an_answer_of_a_hundred_megabytes_does_not_reach_the_host() {
     let guest = Guest::new(
         "(drop (memory.grow (i32.const 1700))) (call $ok (i32.const 0) (i32.const 104857600))",
     );
-    let host = Host::new(&nobody());
+    let host = Host::new(&nobody()).await;
     let outcome = attack(&host, &guest, "[limits]\nmemory = \"256MiB\"").await;
     assert!(matches!(stopped(outcome), Stopped::TooLarge { .. }));
     // With the usual memory it does not even come to exist.
@@ -296,7 +302,7 @@ async fn a_wait_without_end_is_cut_off() {
         "import wasi:io/poll@0.2.0;",
         r#"(import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))"#,
     );
-    let host = Host::new(&nobody());
+    let host = Host::new(&nobody()).await;
     let outcome = attack(&host, &guest, "[limits]\nwall = \"150ms\"").await;
     let limit = Duration::from_millis(150);
     assert_eq!(stopped(outcome), Stopped::Wall { limit });
@@ -323,7 +329,8 @@ async fn an_exit_is_an_error_with_its_last_words() {
         r#"(import "wasi:io/streams@0.2.0" "[method]output-stream.blocking-write-and-flush" (func $write (param i32 i32 i32 i32)))"#,
     )
     .more(r#"(data (i32.const 4096) "out of\1b[31m luck\n")"#);
-    let Stopped::Trap(message) = stopped(attack(&Host::new(&nobody()), &guest, "").await) else {
+    let Stopped::Trap(message) = stopped(attack(&Host::new(&nobody()).await, &guest, "").await)
+    else {
         panic!("not a trap");
     };
     assert!(message.contains("it exited with status 1"), "{message}");
@@ -360,7 +367,12 @@ async fn a_flood_of_lines_is_dammed() {
     )
     .more(r#"(data (i32.const 4096) "again")"#);
     let begun = Instant::now();
-    let outcome = attack(&Host::new(&nobody()), &flood, "[limits]\ncpu = \"60s\"").await;
+    let outcome = attack(
+        &Host::new(&nobody()).await,
+        &flood,
+        "[limits]\ncpu = \"60s\"",
+    )
+    .await;
     assert_eq!(outcome, Ok(json!(1)));
     let most = 101 * (usize::try_from(begun.elapsed().as_secs()).unwrap() + 1) + 1;
     let lines = count.load(Ordering::Relaxed);
@@ -370,7 +382,7 @@ async fn a_flood_of_lines_is_dammed() {
 #[tokio::test]
 async fn a_write_that_was_sent_has_its_outcome_although_its_plugin_is_gone() {
     let upstream = Scripted::new(|_| {
-        let body = json!({ "compileId": "c", "state": "InQueue" });
+        let body = json!({ "projectId": 7, "compileId": "c", "state": "InQueue" });
         (Duration::from_millis(600), Ok(body))
     });
     let guest = Guest::new("(call $create (i32.const 7) (i32.const 2048)) (call $digit (i32.const 1))")
@@ -378,8 +390,8 @@ async fn a_write_that_was_sent_has_its_outcome_although_its_plugin_is_gone() {
             "import quantconnect:api/compile@0.1.0;",
             r#"(import "quantconnect:api/compile@0.1.0" "create-compile" (func $create (param i32 i32)))"#,
         );
-    let host = Host::new(&upstream);
-    let lines = "[limits]\nwall = \"200ms\"\n[[grant]]\nname = \"all\"\nallow = [\"compile/*\"]";
+    let host = Host::new(&upstream).await;
+    let lines = "[limits]\nwall = \"200ms\"\n[[grant]]\nname = \"all\"\nallow = [\"compile/*\"]\nprojects = [\"*\"]";
     let outcome = attack(&host, &guest, lines).await;
     assert!(matches!(stopped(outcome), Stopped::Wall { .. }));
     assert_eq!((upstream.sent().len(), upstream.answered()), (1, 0));

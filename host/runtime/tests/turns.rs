@@ -18,7 +18,7 @@ use common::{Guest, Host};
 use qchost_runtime::{InvokeError, LoadError};
 use serde_json::json;
 
-const GRANT: &str = "[[grant]]\nname = \"all\"\nallow = [\"compile/*\"]";
+const GRANT: &str = "[[grant]]\nname = \"all\"\nallow = [\"compile/*\"]\nprojects = [\"*\"]";
 
 /// Takes as long as the connection does.
 fn waits() -> Vec<u8> {
@@ -31,7 +31,12 @@ fn waits() -> Vec<u8> {
 }
 
 fn slow(wait: Duration) -> Scripted {
-    Scripted::new(move |_| (wait, Ok(json!({ "compileId": "c", "state": "InQueue" }))))
+    Scripted::new(move |_| {
+        (
+            wait,
+            Ok(json!({ "projectId": 7, "compileId": "c", "state": "InQueue" })),
+        )
+    })
 }
 
 /// Waits until something is so, at most a while.
@@ -49,7 +54,7 @@ async fn until(what: impl Fn() -> bool) {
 #[tokio::test]
 async fn a_plugin_runs_as_often_at_a_time_as_its_manifest_allows() {
     let upstream = slow(Duration::from_millis(200));
-    let host = Arc::new(Host::with(&upstream, |options| options.queue = 1));
+    let host = Arc::new(Host::with(&upstream, |options| options.queue = 1).await);
     host.load(
         "lab",
         &waits(),
@@ -59,7 +64,11 @@ async fn a_plugin_runs_as_often_at_a_time_as_its_manifest_allows() {
     .unwrap();
     let run = || {
         let host = Arc::clone(&host);
-        tokio::spawn(async move { host.runtime.invoke("lab", "act", json!({}), None).await })
+        tokio::spawn(async move {
+            host.runtime
+                .invoke("lab", "act", json!({}), None, None)
+                .await
+        })
     };
     let two = [run(), run()];
     until(|| upstream.sent().len() == 2).await;
@@ -67,7 +76,11 @@ async fn a_plugin_runs_as_often_at_a_time_as_its_manifest_allows() {
     // The third waits; there is no room for a fourth.
     let fourth = async {
         loop {
-            match host.runtime.invoke("lab", "act", json!({}), None).await {
+            match host
+                .runtime
+                .invoke("lab", "act", json!({}), None, None)
+                .await
+            {
                 Err(InvokeError::Busy { waiting, .. }) => return waiting,
                 other => assert!(other.is_ok(), "{other:?}"),
             }
@@ -89,16 +102,23 @@ async fn a_plugin_runs_as_often_at_a_time_as_its_manifest_allows() {
 #[tokio::test]
 async fn a_host_that_ends_lets_finish_what_runs() {
     let upstream = slow(Duration::from_millis(200));
-    let host = Arc::new(Host::new(&upstream));
+    let host = Arc::new(Host::new(&upstream).await);
     host.load("lab", &waits(), GRANT).await.unwrap();
     let run = tokio::spawn({
         let host = Arc::clone(&host);
-        async move { host.runtime.invoke("lab", "act", json!({}), None).await }
+        async move {
+            host.runtime
+                .invoke("lab", "act", json!({}), None, None)
+                .await
+        }
     });
     until(|| upstream.sent().len() == 1).await;
     assert_eq!(host.runtime.shutdown(Duration::from_secs(10)).await, 0);
     assert_eq!(run.await.unwrap(), Ok(json!(1)));
-    let late = host.runtime.invoke("lab", "act", json!({}), None).await;
+    let late = host
+        .runtime
+        .invoke("lab", "act", json!({}), None, None)
+        .await;
     assert_eq!(late, Err(InvokeError::ShuttingDown));
     let late = host.load("lab", &waits(), GRANT).await;
     assert!(matches!(late, Err(LoadError::ShuttingDown)));
@@ -107,11 +127,15 @@ async fn a_host_that_ends_lets_finish_what_runs() {
 #[tokio::test]
 async fn a_host_that_ends_cuts_off_what_takes_too_long() {
     let upstream = slow(Duration::from_secs(1));
-    let host = Arc::new(Host::new(&upstream));
+    let host = Arc::new(Host::new(&upstream).await);
     host.load("lab", &waits(), GRANT).await.unwrap();
     let run = tokio::spawn({
         let host = Arc::clone(&host);
-        async move { host.runtime.invoke("lab", "act", json!({}), None).await }
+        async move {
+            host.runtime
+                .invoke("lab", "act", json!({}), None, None)
+                .await
+        }
     });
     until(|| upstream.sent().len() == 1).await;
     assert_eq!(host.runtime.shutdown(Duration::from_millis(50)).await, 1);
@@ -127,7 +151,7 @@ async fn a_host_that_ends_cuts_off_what_takes_too_long() {
 #[tokio::test]
 async fn a_caller_that_goes_away_takes_its_invocation_along() {
     let upstream = slow(Duration::from_millis(300));
-    let host = Host::new(&upstream);
+    let host = Host::new(&upstream).await;
     host.load(
         "lab",
         &waits(),
@@ -135,13 +159,16 @@ async fn a_caller_that_goes_away_takes_its_invocation_along() {
     )
     .await
     .unwrap();
-    let gone = host.runtime.invoke("lab", "act", json!({}), None);
+    let gone = host.runtime.invoke("lab", "act", json!({}), None, None);
     tokio::time::timeout(Duration::from_millis(100), gone)
         .await
         .unwrap_err();
     // Its turn is free again at once, though its call is still under way.
     let begun = Instant::now();
-    let output = host.runtime.invoke("lab", "act", json!({}), None).await;
+    let output = host
+        .runtime
+        .invoke("lab", "act", json!({}), None, None)
+        .await;
     assert_eq!(output, Ok(json!(1)));
     assert!(
         begun.elapsed() < Duration::from_millis(600),

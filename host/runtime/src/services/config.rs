@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use qchost_gate::Manifest;
+use qchost_policy::Manifest;
 
 use crate::contract::qchost::agent::config::Host;
 

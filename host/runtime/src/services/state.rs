@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use qchost_gate::{Gate, StateError as Refused, StateStore};
+use qchost_gate::Gate;
+use qchost_ledger::{StateError as Refused, StateStore};
 
 use crate::contract::qchost::agent::state::{Entry, Host, StateError};
 
@@ -37,9 +38,7 @@ fn refused(error: Refused) -> StateError {
         Refused::Conflict(version) => StateError::Conflict(version),
         Refused::QuotaExceeded(message) => StateError::QuotaExceeded(message),
         Refused::InvalidKey(_) => StateError::InvalidKey(error.to_string()),
-        Refused::Unavailable(_) | Refused::Version { .. } => {
-            StateError::Unavailable(error.to_string())
-        }
+        Refused::Unavailable(_) => StateError::Unavailable(error.to_string()),
     }
 }
 
@@ -82,12 +81,8 @@ impl Host for State {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use qchost_gate::{Options, Profiles};
-
     use super::*;
-    use crate::testing::nobody;
+    use crate::testing::{Gated, nobody};
 
     fn state(gate: &Gate, plugin: &str) -> State {
         State {
@@ -98,14 +93,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_plugin_remembers_its_own_and_nothing_else() {
-        let gate = Gate::new(
-            Box::new(nobody()),
-            Options {
-                profiles: Profiles::default(),
-                state: StateStore::in_memory().unwrap(),
-                call_timeout: Duration::from_secs(1),
-            },
-        );
+        let Gated {
+            gate,
+            folder: _folder,
+        } = Gated::new(nobody()).await;
         let (mut one, mut two) = (state(&gate, "one"), state(&gate, "two"));
         let key = || "best/fast".to_owned();
         assert_eq!(one.set(key(), vec![1]).await.unwrap(), 1);

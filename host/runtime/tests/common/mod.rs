@@ -6,18 +6,21 @@
 
 #![allow(dead_code)] // Each test file uses a part of it.
 
+pub mod gate;
+pub mod server;
 pub mod upstream;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use qchost_gate::{Gate, Manifest, Profiles, StateStore};
+use qchost_gate::Gate;
+use qchost_policy::Manifest;
 use qchost_runtime::{LoadError, Options, Plugin, Runtime};
 use tempfile::TempDir;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
+use gate::Gated;
 use upstream::Scripted;
 
 /// A host in a folder of its own.
@@ -28,20 +31,17 @@ pub struct Host {
 }
 
 impl Host {
-    pub fn new(upstream: &Scripted) -> Self {
-        Self::with(upstream, |_| {})
+    pub async fn new(upstream: &Scripted) -> Self {
+        Self::with(upstream, |_| {}).await
     }
 
-    pub fn with(upstream: &Scripted, set: impl FnOnce(&mut Options)) -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let gate = Gate::new(
-            Box::new(upstream.clone()),
-            qchost_gate::Options {
-                profiles: Profiles::default(),
-                state: StateStore::in_memory().unwrap(),
-                call_timeout: Duration::from_secs(30),
-            },
-        );
+    pub async fn with(upstream: &Scripted, set: impl FnOnce(&mut Options)) -> Self {
+        Self::behind(Gated::new(upstream.clone()).await, set)
+    }
+
+    /// One behind a gate that is there already.
+    pub fn behind(gated: Gated, set: impl FnOnce(&mut Options)) -> Self {
+        let Gated { gate, folder: home } = gated;
         let mut options = Options::new(home.path().join("cache"), home.path().join("key"));
         options.invocations = 16;
         set(&mut options);

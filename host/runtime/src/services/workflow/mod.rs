@@ -63,10 +63,11 @@ impl Workflow {
     }
 
     /// Whether the manifest grants batches; the calls inside are decided on one by one.
-    fn granted(&self) -> Result<(), Error> {
+    async fn granted(&self) -> Result<(), Error> {
         self.calls
             .gate()?
             .check_workflow(self.calls.caller())
+            .await
             .map_err(refused)
     }
 
@@ -172,7 +173,7 @@ fn ended(backtest: &Backtest) -> bool {
 
 impl Host for Workflow {
     async fn compile_and_wait(&mut self, project_id: ProjectId) -> Result<Outcome, Error> {
-        self.granted()?;
+        self.granted().await?;
         self.compile(project_id).await
     }
 
@@ -183,13 +184,13 @@ impl Host for Workflow {
         name: String,
         parameters: ParameterSet,
     ) -> Result<Backtest, Error> {
-        self.granted()?;
+        self.granted().await?;
         self.backtest(project_id, &compile_id, &name, &parameters, Detail::Whole)
             .await
     }
 
     async fn run_backtests(&mut self, batch: Batch) -> Result<Vec<ItemResult>, Error> {
-        self.granted()?;
+        self.granted().await?;
         let total = batch.items.len();
         if batch.concurrency == 0 {
             return Err(Error::InvalidArgument(

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use qchost_catalog::{Failure, Outcome};
-use qchost_gate::{Gate, Manifest, Options, Profiles, StateStore};
+use qchost_gate::Gate;
+use qchost_policy::Manifest;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -17,22 +18,18 @@ use crate::contract::qchost::agent::workflow::{Batch, Error, Host as _, Item};
 use crate::contract::quantconnect::api::backtests::BacktestStatus;
 use crate::contract::quantconnect::api::compile::State;
 use crate::services::progress::{Progress, Reporter};
-use crate::testing::{Scripted, Sent};
+use crate::testing::{COMPILED, Gated, Scripted, Sent};
 
 const ALL: &str = r#""workflow", "compile/*", "backtests/*""#;
 
-fn gate(upstream: &Scripted, allow: &str) -> Gate {
-    let options = Options {
-        profiles: Profiles::default(),
-        state: StateStore::in_memory().unwrap(),
-        call_timeout: Duration::from_secs(30),
-    };
-    let gate = Gate::new(Box::new(upstream.clone()), options);
+async fn gate(upstream: &Scripted, allow: &str) -> Gated {
+    let gated = Gated::new(upstream.clone()).await;
     let manifest = format!(
-        "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"research\"\n[[grant]]\nname = \"lab\"\nallow = [{allow}]\n"
+        "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"research\"\n[[grant]]\nname = \"lab\"\nallow = [{allow}]\nprojects = [\"*\"]\n"
     );
-    gate.install(Manifest::parse(&manifest, Path::new("lab.toml")).unwrap());
-    gate
+    let manifest = Manifest::parse(&manifest, Path::new("lab.toml")).unwrap();
+    gated.gate.install(manifest).unwrap();
+    gated
 }
 
 fn workflow(gate: &Gate, seconds: u64) -> (Workflow, watch::Receiver<Progress>) {
@@ -49,7 +46,7 @@ fn workflow(gate: &Gate, seconds: u64) -> (Workflow, watch::Receiver<Progress>) 
 fn batch(names: &[&str], concurrency: u32) -> Batch {
     Batch {
         project_id: 1,
-        compile_id: "c".to_owned(),
+        compile_id: COMPILED.to_owned(),
         items: names
             .iter()
             .map(|name| Item {
@@ -69,7 +66,9 @@ fn cloud() -> Scripted {
             "create_backtest" => match sent.arguments["backtestName"].as_str().unwrap() {
                 "rejected" => Err(Failure::Rejected(vec!["no node is free".to_owned()])),
                 "lost" => Err(Failure::UnknownOutcome("the connection broke".to_owned())),
-                name => Ok(json!({ "backtest": { "backtestId": name, "status": "In Queue..." } })),
+                name => Ok(
+                    json!({ "backtest": { "projectId": 1, "backtestId": name, "status": "In Queue..." } }),
+                ),
             },
             "read_backtest" => {
                 let id = sent.arguments["backtestId"].as_str().unwrap().to_owned();
@@ -79,24 +78,26 @@ fn cloud() -> Scripted {
                 match (*count, id.as_str()) {
                     (1, _) => Err(Failure::RateLimited { retry_after: None }),
                     (2, _) => Err(Failure::Unavailable("restarting".to_owned())),
-                    (3, _) => {
-                        Ok(json!({ "backtest": { "backtestId": id, "status": "Running: 50%" } }))
-                    }
+                    (3, _) => Ok(
+                        json!({ "backtest": { "projectId": 1, "backtestId": id, "status": "Running: 50%" } }),
+                    ),
                     (_, "broken") => Ok(
-                        json!({ "backtest": { "backtestId": id, "status": "Runtime Error", "error": "1/0" } }),
+                        json!({ "backtest": { "projectId": 1, "backtestId": id, "status": "Runtime Error", "error": "1/0" } }),
                     ),
                     _ => Ok(
-                        json!({ "backtest": { "backtestId": id, "status": "Completed.", "completed": true } }),
+                        json!({ "backtest": { "projectId": 1, "backtestId": id, "status": "Completed.", "completed": true } }),
                     ),
                 }
             }
-            "create_compile" => Ok(json!({ "compileId": "c", "state": "InQueue" })),
+            "create_compile" => Ok(json!({ "projectId": 1, "compileId": "c", "state": "InQueue" })),
             "read_compile" => {
                 let mut readings = readings.lock().unwrap();
                 let count = readings.entry("compile".to_owned()).or_default();
                 *count += 1;
                 let state = if *count < 2 { "InQueue" } else { "BuildError" };
-                Ok(json!({ "compileId": "c", "state": state, "logs": ["main.py:1"] }))
+                Ok(
+                    json!({ "projectId": 1, "compileId": "c", "state": state, "logs": ["main.py:1"] }),
+                )
             }
             tool => Err(Failure::NotFound(tool.to_owned())),
         };
@@ -107,7 +108,8 @@ fn cloud() -> Scripted {
 #[tokio::test]
 async fn each_backtest_of_a_batch_has_its_own_result() {
     let upstream = cloud();
-    let (mut workflow, progress) = workflow(&gate(&upstream, ALL), 60);
+    let gated = gate(&upstream, ALL).await;
+    let (mut workflow, progress) = workflow(&gated.gate, 60);
     let names = ["one", "rejected", "broken", "lost", "two"];
     let results = workflow.run_backtests(batch(&names, 100)).await.unwrap();
 
@@ -131,9 +133,10 @@ async fn each_backtest_of_a_batch_has_its_own_result() {
 async fn a_batch_carries_figures_and_a_single_backtest_everything() {
     let upstream = Scripted::new(|sent| {
         let body = if sent.tool == "create_backtest" {
-            json!({ "backtest": { "backtestId": "b", "status": "In Queue..." } })
+            json!({ "backtest": { "projectId": 1, "backtestId": "b", "status": "In Queue..." } })
         } else {
             json!({ "backtest": {
+                "projectId": 1,
                 "backtestId": "b",
                 "status": "Completed.",
                 "statistics": { "Sharpe Ratio": "1.5" },
@@ -147,11 +150,12 @@ async fn a_batch_carries_figures_and_a_single_backtest_everything() {
         };
         (Duration::from_millis(1), Ok(body))
     });
-    let (mut workflow, _) = workflow(&gate(&upstream, ALL), 60);
+    let gated = gate(&upstream, ALL).await;
+    let (mut workflow, _) = workflow(&gated.gate, 60);
     let mut results = workflow.run_backtests(batch(&["x"], 1)).await.unwrap();
     let one = results.remove(0).outcome.unwrap();
     let whole = workflow
-        .backtest_and_wait(1, "c".to_owned(), "x".to_owned(), Vec::new())
+        .backtest_and_wait(1, COMPILED.to_owned(), "x".to_owned(), Vec::new())
         .await
         .unwrap();
     for backtest in [&one, &whole] {
@@ -177,7 +181,7 @@ async fn a_batch_runs_as_many_as_the_host_allows_and_no_more() {
     static RUNNING: AtomicUsize = AtomicUsize::new(0);
     static MOST: AtomicUsize = AtomicUsize::new(0);
     let upstream = Scripted::new(|sent| {
-        let id = json!({ "backtest": { "backtestId": "b", "status":
+        let id = json!({ "backtest": { "projectId": 1, "backtestId": "b", "status":
             if sent.tool == "create_backtest" {
                 MOST.fetch_max(RUNNING.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 "In Queue..."
@@ -187,7 +191,8 @@ async fn a_batch_runs_as_many_as_the_host_allows_and_no_more() {
             } } });
         (Duration::from_millis(1), Ok(id))
     });
-    let (mut workflow, _) = workflow(&gate(&upstream, ALL), 60);
+    let gated = gate(&upstream, ALL).await;
+    let (mut workflow, _) = workflow(&gated.gate, 60);
     let names = vec!["x"; 9];
     let results = workflow.run_backtests(batch(&names, 8)).await.unwrap();
     assert_eq!(results.len(), 9);
@@ -197,18 +202,19 @@ async fn a_batch_runs_as_many_as_the_host_allows_and_no_more() {
 #[tokio::test]
 async fn what_was_not_sent_is_not_sent_when_the_invocation_ends() {
     let upstream = Scripted::new(|_| {
-        let body = json!({ "backtest": { "backtestId": "b", "status": "In Queue..." } });
+        let body =
+            json!({ "backtest": { "projectId": 1, "backtestId": "b", "status": "In Queue..." } });
         (Duration::from_millis(300), Ok(body))
     });
-    let gate = gate(&upstream, ALL);
-    let (mut workflow, _) = workflow(&gate, 60);
+    let gated = gate(&upstream, ALL).await;
+    let (mut workflow, _) = workflow(&gated.gate, 60);
     let names = vec!["x"; 10];
     let run = workflow.run_backtests(batch(&names, 2));
     // Cut off while the first two are under way.
     tokio::time::timeout(Duration::from_millis(100), run)
         .await
         .unwrap_err();
-    gate.idle().await;
+    gated.gate.idle().await;
     assert_eq!(upstream.sent().len(), 2);
     assert_eq!(upstream.answered(), 2, "what was sent has its outcome");
     tokio::time::sleep(Duration::from_millis(400)).await;
@@ -218,10 +224,12 @@ async fn what_was_not_sent_is_not_sent_when_the_invocation_ends() {
 #[tokio::test]
 async fn a_batch_ends_before_the_invocation_is_cut_off() {
     let upstream = Scripted::new(|_| {
-        let body = json!({ "backtest": { "backtestId": "b", "status": "Running: 1%" } });
+        let body =
+            json!({ "backtest": { "projectId": 1, "backtestId": "b", "status": "Running: 1%" } });
         (Duration::from_millis(1), Ok(body))
     });
-    let (mut workflow, _) = workflow(&gate(&upstream, ALL), 2);
+    let gated = gate(&upstream, ALL).await;
+    let (mut workflow, _) = workflow(&gated.gate, 2);
     let begun = Instant::now();
     let results = workflow
         .run_backtests(batch(&["a", "b", "c", "d"], 3))
@@ -242,7 +250,8 @@ async fn a_batch_ends_before_the_invocation_is_cut_off() {
 
 #[tokio::test]
 async fn a_compile_is_waited_for() {
-    let (mut workflow, _) = workflow(&gate(&cloud(), ALL), 60);
+    let gated = gate(&cloud(), ALL).await;
+    let (mut workflow, _) = workflow(&gated.gate, 60);
     let outcome = workflow.compile_and_wait(1).await.unwrap();
     assert!(matches!(outcome.state, State::BuildError));
     assert_eq!(outcome.logs, ["main.py:1"]);
@@ -251,11 +260,13 @@ async fn a_compile_is_waited_for() {
 #[tokio::test]
 async fn each_call_inside_needs_its_own_grant() {
     let upstream = cloud();
-    let (mut without, _) = workflow(&gate(&upstream, r#""backtests/*", "compile/*""#), 60);
+    let gated = gate(&upstream, r#""backtests/*", "compile/*""#).await;
+    let (mut without, _) = workflow(&gated.gate, 60);
     let error = without.run_backtests(batch(&["a"], 1)).await.unwrap_err();
     assert!(matches!(error, Error::Denied(_)), "{error:?}");
 
-    let (mut reads, _) = workflow(&gate(&upstream, r#""workflow", "backtests/read-*""#), 60);
+    let gated = gate(&upstream, r#""workflow", "backtests/read-*""#).await;
+    let (mut reads, _) = workflow(&gated.gate, 60);
     let results = reads.run_backtests(batch(&["a"], 1)).await.unwrap();
     assert!(matches!(&results[0].outcome, Err(Error::Denied(_))));
     assert!(upstream.sent().is_empty(), "nothing was sent");
@@ -264,7 +275,8 @@ async fn each_call_inside_needs_its_own_grant() {
 #[tokio::test]
 async fn a_batch_that_makes_no_sense_is_refused() {
     let upstream = cloud();
-    let (mut workflow, _) = workflow(&gate(&upstream, ALL), 60);
+    let gated = gate(&upstream, ALL).await;
+    let (mut workflow, _) = workflow(&gated.gate, 60);
     let error = workflow.run_backtests(batch(&["a"], 0)).await.unwrap_err();
     assert!(matches!(error, Error::InvalidArgument(_)), "{error:?}");
     let many = vec!["a"; 1001];

@@ -1,0 +1,166 @@
+//! What a component imports, and whether its manifest lets it.
+//!
+//! Invariant: nothing that a component could call is of a kind that it was not checked for: what is
+//! no known interface is [`Kind::Unknown`], and a component with one does not load.
+
+use qchost_policy::Manifest;
+use serde::Serialize;
+use wasmtime::component::types::ComponentItem;
+
+use crate::loader::LoadError;
+
+/// Where QuantConnect's interfaces are.
+const QUANTCONNECT: &str = "quantconnect:api/";
+/// The version of them.
+const VERSION: &str = "@0.1.0";
+/// The host's services, and whether they need a grant.
+const SERVICES: [(&str, bool); 7] = [
+    ("approvals", false),
+    ("log", false),
+    ("state", false),
+    ("config", false),
+    ("clock", false),
+    ("progress", false),
+    ("workflow", true),
+];
+/// The parts of WASI that are there, without power.
+const WASI: [&str; 6] = [
+    "wasi:io/",
+    "wasi:cli/",
+    "wasi:clocks/",
+    "wasi:random/",
+    "wasi:filesystem/",
+    "wasi:sockets/",
+];
+/// The parts of WASI that must be granted by an `[[http]]` in the manifest.
+const HTTP: [&str; 2] = ["wasi:http/types@0.2.", "wasi:http/outgoing-handler@0.2."];
+/// What a manifest needs for them.
+pub(crate) const HTTP_GRANT: &str = "[[http]]\nname    = \"example\"\nallow   = \"https://example.com/path/\"\nmethods = [\"GET\"]\n";
+/// What an import is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Types alone: there is nothing to call.
+    Types,
+    /// A service of the host that every plugin gets.
+    Service,
+    /// A service of the host that must be granted.
+    GrantedService,
+    /// An interface of QuantConnect, which must be granted.
+    Quantconnect,
+    /// A part of WASI, without power.
+    Wasi,
+    /// Outgoing HTTP, which must be granted.
+    Http,
+    /// Nothing that this host has.
+    Unknown,
+}
+
+/// An interface that a component imports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Import {
+    /// Its full name: `quantconnect:api/backtests@0.1.0`.
+    pub name: String,
+    /// What it is for.
+    pub kind: Kind,
+    /// The functions of it that the component uses.
+    pub functions: Vec<String>,
+}
+
+impl Import {
+    pub(crate) fn new(name: &str, item: &ComponentItem, engine: &wasmtime::Engine) -> Self {
+        let (functions, callable) = match item {
+            ComponentItem::ComponentInstance(instance) => {
+                let mut functions = Vec::new();
+                let mut callable = false;
+                for (name, item) in instance.exports(engine) {
+                    match item.ty {
+                        ComponentItem::Type(_) => {}
+                        ComponentItem::ComponentFunc(_) => {
+                            functions.push(name.to_owned());
+                            callable = true;
+                        }
+                        _ => callable = true,
+                    }
+                }
+                (functions, callable)
+            }
+            ComponentItem::Type(_) => (Vec::new(), false),
+            _ => (vec![name.to_owned()], true),
+        };
+        Self {
+            name: name.to_owned(),
+            kind: if callable { kind(name) } else { Kind::Types },
+            functions,
+        }
+    }
+
+    /// The name by which a manifest grants it: `backtests`, `workflow`; nothing if it needs no
+    /// grant.
+    #[must_use]
+    pub fn granted_as(&self) -> Option<&str> {
+        let name = match self.kind {
+            Kind::Quantconnect => self.name.strip_prefix(QUANTCONNECT)?,
+            Kind::GrantedService => self.name.strip_prefix("qchost:agent/")?,
+            Kind::Types | Kind::Service | Kind::Wasi | Kind::Http | Kind::Unknown => return None,
+        };
+        name.strip_suffix(VERSION)
+    }
+}
+
+/// What an interface is for, by its name.
+fn kind(name: &str) -> Kind {
+    let bare = name.strip_suffix(VERSION);
+    if let Some(interface) = bare.and_then(|bare| bare.strip_prefix(QUANTCONNECT)) {
+        let known = interface == "raw"
+            || qchost_catalog::OPERATIONS
+                .iter()
+                .any(|operation| operation.interface() == interface);
+        return if known {
+            Kind::Quantconnect
+        } else {
+            Kind::Unknown
+        };
+    }
+    if let Some(service) = bare.and_then(|bare| bare.strip_prefix("qchost:agent/")) {
+        return match SERVICES.iter().find(|(name, _)| *name == service) {
+            Some((_, false)) => Kind::Service,
+            Some((_, true)) => Kind::GrantedService,
+            None => Kind::Unknown,
+        };
+    }
+    if WASI.iter().any(|package| name.starts_with(package)) {
+        return Kind::Wasi;
+    }
+    if HTTP.iter().any(|interface| name.starts_with(interface)) {
+        return Kind::Http;
+    }
+    Kind::Unknown
+}
+
+/// Checks that a manifest grants what a component imports.
+pub(crate) fn check(manifest: &Manifest, imports: &[Import]) -> Result<(), LoadError> {
+    let interfaces: Vec<String> = imports
+        .iter()
+        .filter_map(|import| import.granted_as().map(str::to_owned))
+        .collect();
+    manifest.check_imports(&interfaces)?;
+    match imports.iter().find(|import| import.kind == Kind::Http) {
+        Some(import) if manifest.http.is_empty() => Err(LoadError::HttpDenied {
+            plugin: manifest.plugin.clone(),
+            import: import.name.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// What else is to be said of an import that the host does not have.
+pub(crate) fn hint(import: &str) -> &'static str {
+    if import.starts_with("wasi:http/") {
+        "; of HTTP there are `types` and `outgoing-handler` of version 0.2, for requests that a plugin sends"
+    } else if import.starts_with(QUANTCONNECT) || import.starts_with("qchost:agent/") {
+        "; it may be of another version of the contract"
+    } else {
+        "; a plugin gets `qchost:agent`, `quantconnect:api` and a powerless WASI 0.2"
+    }
+}

@@ -1,0 +1,196 @@
+//! Bodies, counted as they pass: what goes out, what comes in, and until when.
+//!
+//! Nothing is collected: a body is as large in the host's memory as the piece that is under way, and
+//! one that passes its limit ends with an error at that piece.
+
+use std::error::Error as _;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+use wasmtime_wasi_http::{Error, WasiBody};
+use wasmtime_wasi_io::bytes::Bytes;
+
+use super::headers::Granted;
+use super::record::Record;
+
+/// Bytes that passed in one direction. Clones are the same count.
+#[derive(Debug, Clone)]
+pub(super) struct Count {
+    passed: Arc<AtomicU64>,
+    limit: u64,
+}
+
+impl Count {
+    pub(super) fn new(limit: u64) -> Self {
+        Self {
+            passed: Arc::default(),
+            limit,
+        }
+    }
+
+    /// How many passed so far; at most one piece more than the limit.
+    pub(super) fn passed(&self) -> u64 {
+        self.passed.load(Ordering::Acquire)
+    }
+
+    /// How many are allowed.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Whether more passed than are allowed.
+    pub(super) fn exceeded(&self) -> bool {
+        self.passed() > self.limit
+    }
+
+    fn add(&self, piece: &Frame<Bytes>) -> bool {
+        let bytes = piece.data_ref().map_or(0, Bytes::len);
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.passed.fetch_add(bytes, Ordering::AcqRel);
+        !self.exceeded()
+    }
+}
+
+/// The body of a request.
+pub(super) struct Upload {
+    pub(super) body: WasiBody,
+    pub(super) count: Count,
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(piece))) = &polled
+            && !self.count.add(piece)
+        {
+            let limit = self.count.limit();
+            return Poll::Ready(Some(Err(Error::HttpRequestBodySize(Some(limit)))));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The body of a response. When it is dropped, read or not, the exchange is over and recorded.
+pub(super) struct Answer {
+    body: Incoming,
+    count: Count,
+    granted: Granted,
+    /// The whole exchange ends then.
+    deadline: Pin<Box<Sleep>>,
+    /// The guest's patience between two pieces.
+    patience: Option<(Duration, Pin<Box<Sleep>>)>,
+    record: Record,
+}
+
+impl Answer {
+    pub(super) fn new(
+        body: Incoming,
+        count: Count,
+        granted: Granted,
+        deadline: Instant,
+        patience: Option<Duration>,
+        record: Record,
+    ) -> Self {
+        Self {
+            body,
+            count,
+            granted,
+            deadline: Box::pin(tokio::time::sleep_until(deadline)),
+            patience: patience.map(|patience| (patience, Box::pin(tokio::time::sleep(patience)))),
+            record,
+        }
+    }
+
+    fn fail(&mut self, error: Error) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.record.failed(&error);
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if self.deadline.as_mut().poll(context).is_ready() {
+            return self.fail(Error::HttpResponseTimeout);
+        }
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(Some(Ok(mut piece))) => {
+                if let Some(trailers) = piece.trailers_mut() {
+                    self.granted.clean(trailers);
+                }
+                if !self.count.add(&piece) {
+                    let limit = self.count.limit();
+                    return self.fail(Error::HttpResponseBodySize(Some(limit)));
+                }
+                if let Some((patience, sleep)) = &mut self.patience {
+                    sleep.as_mut().reset(Instant::now() + *patience);
+                }
+                Poll::Ready(Some(Ok(piece)))
+            }
+            Poll::Ready(Some(Err(error))) => self.fail(if ended_early(&error) {
+                Error::HttpResponseIncomplete
+            } else {
+                Error::Hyper(error)
+            }),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => {
+                let waited = self
+                    .patience
+                    .as_mut()
+                    .is_some_and(|(_, sleep)| sleep.as_mut().poll(context).is_ready());
+                if waited {
+                    return self.fail(Error::ConnectionReadTimeout);
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Whether the other side left in the middle.
+fn ended_early(error: &hyper::Error) -> bool {
+    let cause = error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<io::Error>());
+    error.is_incomplete_message()
+        || cause.is_some_and(|cause| {
+            matches!(
+                cause.kind(),
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
+            )
+        })
+}

@@ -1,0 +1,211 @@
+//! A connection to exactly the address that was checked.
+//!
+//! The host looks a name up, checks every address of the answer and dials one of those that it
+//! checked: nothing looks the name up again on the way, so an answer that changes between the check
+//! and the connection changes nothing. Every request has a connection of its own, which no other
+//! plugin and no other request ever uses; proxies of the environment are not asked.
+//!
+//! Invariant: [`Connector::connect`] is reached only by requests that the gate let through, and it
+//! is the only place where a name is looked up.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, crypto};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
+use url::Host;
+use wasmtime_wasi_http::Error;
+
+use super::address;
+use super::target::Target;
+
+/// Look-ups at a time, of all plugins: each keeps a thread until the system's resolver gives up.
+const LOOKUPS: usize = 16;
+/// How long one look-up may take.
+const LOOKUP: Duration = Duration::from_secs(5);
+/// How long one address may take before the next is tried.
+const DIAL: Duration = Duration::from_secs(10);
+
+/// A stream of bytes both ways.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Makes connections. Clones share the certificates and the places for look-ups.
+#[derive(Clone)]
+pub(crate) struct Connector(Arc<Shared>);
+
+struct Shared {
+    lookups: Arc<Semaphore>,
+    /// The system's certificates are read when they are first needed.
+    tls: OnceLock<TlsConnector>,
+}
+
+impl Connector {
+    /// Trusts the certificates that the system trusts.
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Shared {
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            tls: OnceLock::new(),
+        }))
+    }
+
+    /// Connects, by TLS if the target says so. `listed` are the addresses that the grant names.
+    pub(super) async fn connect(
+        &self,
+        target: &Target,
+        listed: &[IpAddr],
+        deadline: Instant,
+    ) -> Result<Box<dyn Stream>, Error> {
+        let addresses = self.addresses(target, deadline).await?;
+        for address in &addresses {
+            if let Some(what) = address::refused(*address, listed) {
+                tracing::warn!(
+                    target: "http", host = %target.host, %address,
+                    "refused: the address is {what}; a manifest may list it in `addresses` of its [[http]]"
+                );
+                return Err(Error::DestinationIpProhibited);
+            }
+        }
+        let stream = dial(&addresses, target.port, deadline).await?;
+        if !target.secure {
+            return Ok(Box::new(stream));
+        }
+        let name = server_name(&target.host)?;
+        let shaking = self.tls()?.connect(name, stream);
+        match timeout_at(deadline, shaking).await {
+            Ok(Ok(stream)) => Ok(Box::new(stream)),
+            Ok(Err(error)) => Err(tls_error(error)),
+            Err(_) => Err(Error::ConnectionTimeout),
+        }
+    }
+
+    async fn addresses(&self, target: &Target, deadline: Instant) -> Result<Vec<IpAddr>, Error> {
+        let name = match &target.host {
+            Host::Ipv4(address) => return Ok(vec![(*address).into()]),
+            Host::Ipv6(address) => return Ok(vec![(*address).into()]),
+            Host::Domain(name) => name.clone(),
+        };
+        let port = target.port;
+        let lookups = Arc::clone(&self.0.lookups);
+        let looking = async move {
+            let place = lookups.acquire_owned().await;
+            // In a task of its own: a look-up that is given up goes on in its thread, and keeps its
+            // place for as long.
+            let looking = tokio::spawn(async move {
+                let found = tokio::net::lookup_host((name, port)).await;
+                drop(place);
+                found.map(|found| found.map(|address| address.ip()).collect::<Vec<_>>())
+            });
+            looking.await.map_err(io::Error::other).flatten()
+        };
+        let until = deadline.min(Instant::now() + LOOKUP);
+        match timeout_at(until, looking).await {
+            Err(_) => Err(Error::DnsTimeout),
+            Ok(Err(error)) => {
+                tracing::debug!(target: "http", host = %target.host, %error, "the name was not found");
+                Err(Error::DnsError {
+                    rcode: Some("the name was not found".to_owned()),
+                    info_code: None,
+                })
+            }
+            Ok(Ok(addresses)) if addresses.is_empty() => Err(Error::DestinationNotFound),
+            Ok(Ok(addresses)) => Ok(addresses),
+        }
+    }
+
+    fn tls(&self) -> Result<&TlsConnector, Error> {
+        if let Some(tls) = self.0.tls.get() {
+            return Ok(tls);
+        }
+        let tls = system().map_err(|error| {
+            tracing::error!(target: "http", %error, "cannot use the system's certificates");
+            Error::ConfigurationError
+        })?;
+        Ok(self.0.tls.get_or_init(|| tls))
+    }
+
+    /// One that trusts a certificate of a test.
+    #[cfg(test)]
+    pub(super) fn trusting(roots: rustls::RootCertStore) -> Self {
+        let connector = Self::new();
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        drop(connector.0.tls.set(Arc::new(config).into()));
+        connector
+    }
+}
+
+fn provider() -> Arc<crypto::CryptoProvider> {
+    Arc::new(crypto::aws_lc_rs::default_provider())
+}
+
+fn system() -> Result<TlsConnector, rustls::Error> {
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_platform_verifier()?
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config).into())
+}
+
+fn server_name(host: &Host<String>) -> Result<ServerName<'static>, Error> {
+    match host {
+        Host::Domain(name) => {
+            ServerName::try_from(name.clone()).map_err(|_| Error::HttpRequestUriInvalid)
+        }
+        Host::Ipv4(address) => Ok(IpAddr::from(*address).into()),
+        Host::Ipv6(address) => Ok(IpAddr::from(*address).into()),
+    }
+}
+
+/// Connects to the first address that answers.
+async fn dial(addresses: &[IpAddr], port: u16, deadline: Instant) -> Result<TcpStream, Error> {
+    let mut last = Error::DestinationNotFound;
+    for address in addresses {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let dialling = TcpStream::connect(SocketAddr::new(*address, port));
+        last = match timeout(left.min(DIAL), dialling).await {
+            Ok(Ok(stream)) => {
+                // A request is one write; waiting for more only delays it.
+                drop(stream.set_nodelay(true));
+                return Ok(stream);
+            }
+            Ok(Err(error)) => match error.kind() {
+                io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,
+                io::ErrorKind::TimedOut => Error::ConnectionTimeout,
+                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                    Error::DestinationUnavailable
+                }
+                _ => Error::Connect(error),
+            },
+            Err(_) => Error::ConnectionTimeout,
+        };
+    }
+    Err(last)
+}
+
+fn tls_error(error: io::Error) -> Error {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    match cause {
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
+            Error::TlsCertificateError
+        }
+        Some(rustls::Error::AlertReceived(alert)) => Error::TlsAlertReceived {
+            alert_id: Some((*alert).into()),
+            alert_message: Some(format!("{alert:?}")),
+        },
+        Some(_) => Error::TlsProtocolError,
+        None => Error::Tls(error),
+    }
+}

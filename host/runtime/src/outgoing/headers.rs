@@ -1,0 +1,182 @@
+//! The headers of a request as it is sent, and of an answer as a plugin sees it.
+//!
+//! Invariant: a granted header is there once, with the granted value; and what came back of that
+//! value in a header is taken out. An answer's body is the server's own: an operator who grants a
+//! secret to a server trusts it not to hand it back.
+
+use std::sync::Arc;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use secrecy::{ExposeSecret as _, SecretString};
+use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error};
+
+use super::target::Target;
+
+/// Headers of the connection, which is the host's, and of what the host does itself.
+const OWN: [HeaderName; 3] = [header::TE, header::TRAILER, header::EXPECT];
+/// What stands where a secret came back.
+const REDACTED: HeaderValue = HeaderValue::from_static("[redacted]");
+/// A part of a secret as short as this is a word, not a secret.
+const WORD: usize = 8;
+
+/// Whether a header is none of a plugin's business, in a request or in an answer.
+pub(super) fn forbidden(name: &HeaderName) -> bool {
+    DEFAULT_FORBIDDEN_HEADERS.contains(name) || OWN.contains(name)
+}
+
+/// What a manifest puts into the requests of a grant. Clones are the same.
+#[derive(Clone)]
+pub(super) struct Granted(Arc<[(String, SecretString)]>);
+
+impl Granted {
+    pub(super) fn new(headers: Vec<(String, SecretString)>) -> Self {
+        Self(headers.into())
+    }
+
+    /// Makes a plugin's headers those of the request that is sent.
+    pub(super) fn complete(&self, headers: &mut HeaderMap, target: &Target) -> Result<(), Error> {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            .collect();
+        for name in named.iter().chain(&DEFAULT_FORBIDDEN_HEADERS).chain(&OWN) {
+            headers.remove(name);
+        }
+        let host = HeaderValue::try_from(target.host_header());
+        headers.insert(
+            header::HOST,
+            host.map_err(|_| Error::HttpRequestUriInvalid)?,
+        );
+        for (name, value) in self.0.iter() {
+            let unusable = |what: &str| {
+                tracing::error!(target: "http", header = name, "a granted header cannot be sent: {what}");
+                Error::ConfigurationError
+            };
+            let parsed: HeaderName = name.parse().map_err(|_| unusable("its name is none"))?;
+            if forbidden(&parsed) || parsed == header::CONTENT_LENGTH {
+                return Err(unusable(
+                    "it belongs to the connection, which is the host's",
+                ));
+            }
+            let mut value = HeaderValue::from_str(value.expose_secret())
+                .map_err(|_| unusable("its value has characters that no header can have"))?;
+            value.set_sensitive(true);
+            headers.insert(parsed, value);
+        }
+        Ok(())
+    }
+
+    /// Takes granted values out of what a server sent back.
+    pub(super) fn clean(&self, headers: &mut HeaderMap) {
+        for value in headers.values_mut() {
+            if self.0.iter().any(|(_, secret)| echoes(value, secret)) {
+                *value = REDACTED;
+            }
+        }
+    }
+}
+
+/// Whether a value has a secret in it, or, of `Bearer abc…`, the part that is one.
+fn echoes(value: &HeaderValue, secret: &SecretString) -> bool {
+    let value = value.as_bytes();
+    let secret = secret.expose_secret();
+    let parts = secret.split_whitespace().filter(|part| part.len() >= WORD);
+    parts
+        .chain([secret])
+        .map(str::as_bytes)
+        .any(|part| !part.is_empty() && value.windows(part.len()).any(|window| window == part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target() -> Target {
+        Target::of(&"https://hooks.example.com:8443/qc/".parse().unwrap()).unwrap()
+    }
+
+    fn granted(headers: &[(&str, &str)]) -> Granted {
+        let headers = headers.iter();
+        Granted::new(
+            headers
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned().into()))
+                .collect(),
+        )
+    }
+
+    fn map(headers: &[(&'static str, &'static str)]) -> HeaderMap {
+        headers
+            .iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_connection_is_the_hosts_and_a_granted_header_is_there_once() {
+        let mut headers = map(&[
+            ("host", "internal.example"),
+            ("connection", "x-hop, close"),
+            ("x-hop", "1"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("expect", "100-continue"),
+            ("upgrade", "websocket"),
+            ("proxy-authorization", "Basic x"),
+            ("x-own", "kept"),
+        ]);
+        headers.append("authorization", HeaderValue::from_static("mine"));
+        headers.append("authorization", HeaderValue::from_static("mine too"));
+        granted(&[("Authorization", "Bearer granted-token")])
+            .complete(&mut headers, &target())
+            .unwrap();
+        let mut left: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+            .collect();
+        left.sort_unstable();
+        assert_eq!(
+            left,
+            [
+                ("authorization", "Bearer granted-token"),
+                ("host", "hooks.example.com:8443"),
+                ("x-own", "kept"),
+            ]
+        );
+        assert!(!format!("{headers:?}").contains("granted-token"));
+    }
+
+    #[test]
+    fn a_granted_header_that_cannot_be_sent_stops_the_request() {
+        for (name, value) in [
+            ("Host", "x"),
+            ("Content-Length", "3"),
+            ("Transfer-Encoding", "chunked"),
+            ("not a name", "x"),
+            ("Authorization", "two\r\nlines"),
+        ] {
+            let sent = granted(&[(name, value)]).complete(&mut HeaderMap::new(), &target());
+            assert!(matches!(sent, Err(Error::ConfigurationError)), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_comes_back_of_a_secret_is_taken_out() {
+        let mut headers = map(&[
+            ("x-echo", "got=Bearer granted-token;"),
+            ("x-part", "granted-token"),
+            ("x-other", "granted"),
+        ]);
+        granted(&[("Authorization", "Bearer granted-token"), ("X-Empty", "")]).clean(&mut headers);
+        assert_eq!(headers["x-echo"], "[redacted]");
+        assert_eq!(headers["x-part"], "[redacted]");
+        assert_eq!(headers["x-other"], "granted");
+    }
+}

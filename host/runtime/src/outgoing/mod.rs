@@ -1,0 +1,339 @@
+//! `wasi:http`: the requests that a plugin may send, and nothing that it may receive.
+//!
+//! Each request is a decision of the gate's, about its method, scheme, host, port and path; a guest
+//! that follows a redirect asks for another one. What the gate lets through goes out by a connector
+//! of the host's own, to an address that was checked, with the headers that the manifest grants,
+//! and within its limits of size and time. All of it runs in tasks that end with the instance.
+//!
+//! Invariant: before the gate decided, no name is looked up and no byte is sent.
+
+mod address;
+mod body;
+mod connect;
+mod headers;
+mod record;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::client::conn::http1;
+use qchost_gate::{Passage, Refusal};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+use wasmtime::component::{Linker, ResourceTable};
+use wasmtime_wasi_http::io::TokioIo;
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
+use wasmtime_wasi_http::{
+    Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView,
+    WasiHttpHooks,
+};
+
+use self::body::{Answer, Count, Upload};
+pub(crate) use self::connect::Connector;
+use self::headers::Granted;
+use self::record::Record;
+use self::target::Target;
+use crate::calls::Calls;
+use crate::instance::Instance;
+
+/// Requests that one invocation may have open at a time.
+const OPEN: usize = 16;
+/// How much a guest may write to a body at a time: what the host holds of it.
+const PIECE: usize = 64 << 10;
+/// The largest head of an answer.
+const HEAD: usize = 128 << 10;
+/// The largest set of headers that a guest may hold, in memory.
+const FIELDS: usize = 32 << 10;
+
+/// What the connection's end is told by: the answer, and the work that goes on while it is read.
+type Exchanged = (
+    Response<WasiBody>,
+    Box<dyn Future<Output = Result<(), Error>> + Send>,
+);
+
+/// Puts the interfaces into a linker. A component gets them only if its manifest has an `[[http]]`.
+pub(crate) fn link(linker: &mut Linker<Instance>) -> wasmtime::Result<()> {
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
+}
+
+/// What an instance has of HTTP.
+pub(crate) struct Http {
+    context: WasiHttpCtx,
+    requests: Requests,
+}
+
+impl Http {
+    /// `deadline` is the invocation's.
+    pub(crate) fn new(calls: Calls, connector: Connector, deadline: std::time::Instant) -> Self {
+        let mut context = WasiHttpCtx::new();
+        context.set_field_size_limit(FIELDS);
+        Self {
+            context,
+            requests: Requests {
+                calls,
+                connector,
+                deadline: Instant::from_std(deadline),
+                places: Arc::new(Semaphore::new(OPEN)),
+            },
+        }
+    }
+
+    pub(crate) fn view<'a>(&'a mut self, table: &'a mut ResourceTable) -> WasiHttpCtxView<'a> {
+        WasiHttpCtxView {
+            hooks: &mut self.requests,
+            table,
+            ctx: &mut self.context,
+        }
+    }
+}
+
+/// The requests of one invocation.
+#[derive(Clone)]
+struct Requests {
+    calls: Calls,
+    connector: Connector,
+    deadline: Instant,
+    places: Arc<Semaphore>,
+}
+
+impl WasiHttpHooks for Requests {
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        Arc::new(headers::forbidden)
+    }
+
+    fn set_host_header(&mut self) -> bool {
+        false
+    }
+
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Result<Exchanged, Error>> + Send> {
+        let requests = self.clone();
+        Box::new(async move { requests.send(request, options.unwrap_or_default()).await })
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        PIECE
+    }
+
+    fn p2_error_from_hyper(&mut self, error: &hyper::Error) -> ErrorCode {
+        tracing::debug!(target: "http", %error, "the exchange failed");
+        ErrorCode::HttpProtocolError
+    }
+}
+
+impl Requests {
+    /// Has a request decided on, and sends it.
+    async fn send(
+        self,
+        request: Request<WasiBody>,
+        options: RequestOptions,
+    ) -> Result<Exchanged, Error> {
+        let place = Arc::clone(&self.places)
+            .try_acquire_owned()
+            .map_err(|_| Error::ConnectionLimitReached)?;
+        let target = Target::of(request.uri()).inspect_err(|error| {
+            let caller = self.calls.caller();
+            tracing::warn!(target: "http", plugin = %caller.plugin, invocation = %caller.invocation, %error, "refused: the address of the request");
+        })?;
+        // The one opens a tunnel; the other has the server repeat the granted headers.
+        if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+            return Err(Error::HttpRequestMethodInvalid);
+        }
+        let mut passage = self.decide(request.method(), &target).await?;
+        let exchange = Exchange {
+            connector: &self.connector,
+            listed: std::mem::take(&mut passage.addresses),
+            granted: Granted::new(std::mem::take(&mut passage.headers)),
+            deadline: Instant::now()
+                .checked_add(passage.timeout)
+                .map_or(self.deadline, |until| until.min(self.deadline)),
+            sent: Count::new(passage.request),
+            received: Count::new(passage.response),
+            target,
+            options,
+        };
+        let record = Record::new(
+            passage,
+            exchange.sent.clone(),
+            exchange.received.clone(),
+            place,
+        );
+        exchange.run(request, record).await
+    }
+
+    async fn decide(&self, method: &Method, target: &Target) -> Result<Passage, Error> {
+        let asked = qchost_gate::Outgoing {
+            method: method.to_string(),
+            scheme: target.scheme().to_owned(),
+            host: target.host.to_string(),
+            port: target.port,
+            path: target.path.clone(),
+        };
+        let gate = self.calls.gate().map_err(|_| Error::HttpRequestDenied)?;
+        gate.outgoing(self.calls.caller(), asked)
+            .await
+            .map_err(|refusal| {
+                let caller = self.calls.caller();
+                tracing::info!(target: "http", plugin = %caller.plugin, invocation = %caller.invocation, host = %target.host, %refusal, "refused");
+                refused(&refusal)
+            })
+    }
+}
+
+/// The code of `wasi:http` for a refusal. None of them carries a text; the reason is in the log.
+fn refused(refusal: &Refusal) -> Error {
+    match refusal {
+        Refusal::Exhausted { .. } | Refusal::RateLimited(_) => Error::ConnectionLimitReached,
+        // A secret that cannot be read, a full disk.
+        Refusal::Failed(_) => Error::ConfigurationError,
+        Refusal::Denied(_)
+        | Refusal::ApprovalRequired { .. }
+        | Refusal::ApprovalRefused { .. }
+        | Refusal::Halted(_) => Error::HttpRequestDenied,
+    }
+}
+
+/// One request that was let through.
+struct Exchange<'a> {
+    connector: &'a Connector,
+    target: Target,
+    listed: Vec<std::net::IpAddr>,
+    granted: Granted,
+    options: RequestOptions,
+    deadline: Instant,
+    sent: Count,
+    received: Count,
+}
+
+impl Exchange<'_> {
+    async fn run(self, request: Request<WasiBody>, mut record: Record) -> Result<Exchanged, Error> {
+        match self.answer(request).await {
+            Ok((response, driver)) => {
+                record.answered(response.status().as_u16());
+                Ok(self.receive(response, driver, record))
+            }
+            Err(error) => {
+                record.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends the request and waits for the head of its answer.
+    async fn answer(
+        &self,
+        request: Request<WasiBody>,
+    ) -> Result<(Response<hyper::body::Incoming>, Driver), Error> {
+        let (mut parts, body) = request.into_parts();
+        let limit = self.sent.limit();
+        if body.size_hint().lower() > limit || announced(&parts.headers) > limit {
+            return Err(Error::HttpRequestBodySize(Some(limit)));
+        }
+        self.granted.complete(&mut parts.headers, &self.target)?;
+        let uri = self.target.path_and_query.parse::<Uri>();
+        parts.uri = uri.map_err(|_| Error::HttpRequestUriInvalid)?;
+        parts.version = Version::HTTP_11;
+        let body = Upload {
+            body,
+            count: self.sent.clone(),
+        };
+
+        let until = self.until(self.options.connect_timeout);
+        let stream = self
+            .connector
+            .connect(&self.target, &self.listed, until)
+            .await?;
+        let (mut sender, connection) = http1::Builder::new()
+            .max_buf_size(HEAD)
+            .handshake(TokioIo::new(stream))
+            .await?;
+        let driver = wasmtime_wasi::runtime::spawn(connection);
+
+        let until = self.until(self.options.first_byte_timeout);
+        let sending = sender.send_request(Request::from_parts(parts, body));
+        let mut response = match timeout_at(until, sending).await {
+            Ok(sent) => sent.map_err(|error| self.explain(error))?,
+            Err(_) if until < self.deadline => return Err(Error::ConnectionReadTimeout),
+            Err(_) => return Err(Error::HttpResponseTimeout),
+        };
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Error::HttpUpgradeFailed);
+        }
+        let size = response.body().size_hint().lower();
+        if size > self.received.limit() {
+            return Err(Error::HttpResponseBodySize(Some(size)));
+        }
+        self.granted.clean(response.headers_mut());
+        Ok((response, driver))
+    }
+
+    fn receive(
+        self,
+        response: Response<hyper::body::Incoming>,
+        driver: Driver,
+        record: Record,
+    ) -> Exchanged {
+        let deadline = self.deadline;
+        let patience = self.options.between_bytes_timeout;
+        let response = response.map(|body| {
+            let body = Answer::new(
+                body,
+                self.received,
+                self.granted,
+                deadline,
+                patience,
+                record,
+            );
+            body.boxed_unsync()
+        });
+        // The connection is closed at the deadline even if nobody reads the answer.
+        let work = async move {
+            match timeout_at(deadline, driver).await {
+                Ok(ended) => ended.map_err(Error::from),
+                Err(_) => Ok(()),
+            }
+        };
+        (response, Box::new(work))
+    }
+
+    /// When the guest's patience ends, or the exchange.
+    fn until(&self, patience: Option<Duration>) -> Instant {
+        patience
+            .and_then(|patience| Instant::now().checked_add(patience))
+            .map_or(self.deadline, |until| until.min(self.deadline))
+    }
+
+    fn explain(&self, error: hyper::Error) -> Error {
+        if self.sent.exceeded() {
+            Error::HttpRequestBodySize(Some(self.sent.limit()))
+        } else if error.is_parse_too_large() {
+            Error::HttpResponseHeaderSectionSize(None)
+        } else if error.is_incomplete_message() || error.is_canceled() {
+            Error::ConnectionTerminated
+        } else {
+            Error::Hyper(error)
+        }
+    }
+}
+
+/// The task that moves the bytes of a connection; it ends with its handle.
+type Driver = wasmtime_wasi::runtime::AbortOnDropJoinHandle<Result<(), hyper::Error>>;
+
+/// The size that a guest announces.
+fn announced(headers: &http::HeaderMap) -> u64 {
+    headers
+        .get(http::header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(0)
+}

@@ -1,0 +1,56 @@
+//! What is written down of a request when it is over, however it ends.
+//!
+//! Invariant: a request that the gate let through is finished exactly once: when its answer is read
+//! or left, when it fails, and when the plugin goes away in between.
+
+use qchost_gate::Passage;
+use tokio::sync::OwnedSemaphorePermit;
+use wasmtime_wasi_http::Error;
+
+use super::body::Count;
+
+/// A request under way.
+pub(super) struct Record {
+    passage: Option<Passage>,
+    status: Result<u16, String>,
+    sent: Count,
+    received: Count,
+    /// Its place among those that the plugin may have open.
+    _place: OwnedSemaphorePermit,
+}
+
+impl Record {
+    pub(super) fn new(
+        passage: Passage,
+        sent: Count,
+        received: Count,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        Self {
+            passage: Some(passage),
+            status: Err("the plugin was gone before there was an answer".to_owned()),
+            sent,
+            received,
+            _place: place,
+        }
+    }
+
+    /// An answer began.
+    pub(super) fn answered(&mut self, status: u16) {
+        self.status = Ok(status);
+    }
+
+    /// It failed, before the answer or in the middle of it.
+    pub(super) fn failed(&mut self, error: &Error) {
+        self.status = Err(error.to_string());
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if let Some(passage) = self.passage.take() {
+            let status = std::mem::replace(&mut self.status, Err(String::new()));
+            passage.finish(status, self.sent.passed(), self.received.passed());
+        }
+    }
+}
