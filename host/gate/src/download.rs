@@ -1,16 +1,18 @@
 //! Reading an object's bytes: ask for a download, wait until it is ready, fetch it, unpack it.
 //!
 //! QuantConnect serves objects as a zip archive under an address that anybody can read from; so
-//! neither the address nor the archive leaves this module. Each step is a call of the gate's own,
-//! like any other; between two of them the flow ends with the invocation that waits for it.
+//! neither the address nor the archive leaves this module. The whole flow is one decision; each step is a
+//! read of the host's own, and between two of them the flow ends with the invocation that waits for it.
 
 use std::io::{Cursor, Read as _};
 use std::time::{Duration, Instant};
 
-use qchost_catalog::{Failure, Target};
+use qchost_catalog::Failure;
+use qchost_scope::Reader as _;
 use serde_json::{Map, Value, json};
 
-use crate::gate::{Caller, Gate, known};
+use crate::ask::Ask;
+use crate::gate::{Gate, known};
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
@@ -18,8 +20,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3);
 /// One download.
 pub(crate) struct Flow<'a> {
     pub gate: &'a Gate,
-    pub caller: &'a Caller,
-    pub account: &'a str,
+    pub ask: &'a Ask,
     pub organization: &'a str,
     pub key: &'a str,
     /// The most bytes that the object may have.
@@ -68,7 +69,7 @@ impl Flow<'_> {
         let most = self.limit.saturating_add(64 << 10);
         let archive = self
             .gate
-            .fetch(self.account, url, most, self.deadline)
+            .fetch(self.ask.account(), url, most, self.deadline)
             .await?;
         let (key, limit) = (self.key.to_owned(), self.limit);
         tokio::task::spawn_blocking(move || unpack(archive, &key, limit))
@@ -85,9 +86,9 @@ impl Flow<'_> {
             Value::Object(arguments) => arguments,
             _ => Map::new(),
         };
-        let target = Target::Known(known(name)?);
         self.gate
-            .send(self.caller, self.account, target, arguments)
+            .reads(self.ask)
+            .read(known(name)?, arguments)
             .await
     }
 }
@@ -107,6 +108,14 @@ fn unpack(archive: Vec<u8>, key: &str, limit: u64) -> Result<Vec<u8>, Failure> {
     let entry = archive
         .by_index(*only)
         .map_err(|_| broken("cannot be unpacked"))?;
+    // A key may be a folder's too, and what is in that was not decided about.
+    let name = entry
+        .name()
+        .map_err(|_| broken("holds an unnamed object"))?;
+    let name = name.trim_start_matches('/');
+    if name != key && Some(name) != key.rsplit('/').next() {
+        return Err(broken("holds another object"));
+    }
     let mut bytes = Vec::new();
     entry
         .take(limit.saturating_add(1))
@@ -153,6 +162,7 @@ mod tests {
             (b"junk".to_vec(), "not a zip archive"),
             (archive(&[]), "holds 0 files"),
             (archive(&[("a", b""), ("b", b"")]), "holds 2 files"),
+            (archive(&[("k/other", b"")]), "holds another object"),
         ] {
             let error = unpack(bytes, "k", 1000).unwrap_err().to_string();
             assert!(error.contains(what), "{error}");

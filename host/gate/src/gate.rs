@@ -3,55 +3,103 @@
 //! Invariant: a call that was allowed runs to its end in a task of the gate's, whoever still waits for it.
 //! Dropping the future of [`Gate::call`] loses the answer for the plugin and nothing else.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use qchost_catalog::shape::Type;
-use qchost_catalog::{Access, Call, Failure, Operation, Target, Upstream, always, by_name, by_tool};
+use qchost_audit::{Audit, Opening};
+use qchost_catalog::{Access, Failure, Operation, Upstream, by_name, by_tool};
+use qchost_ledger::{Ledger, LedgerError, StateStore};
+use qchost_policy::{Authority, Denial, Guardrails, Manifest, PolicyError, Usd};
+use qchost_scope::{Child, Scope};
+use qchost_secrets::{Profiles, Secrets};
+use qchost_traffic::{Concurrency, LaneLimits, Lanes, Moment, Rates};
 use serde_json::{Map, Value};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
 
+use crate::ask::{Ask, Caller};
 use crate::download;
-use crate::grantable::{self, DOWNLOAD, RAW, WORKFLOW};
-use crate::manifest::Manifest;
-use crate::profiles::{Profiles, Secrets};
-use crate::refusal::{Denial, Refusal};
-use crate::state::StateStore;
-
-/// Who calls: a plugin, by its name, its code and its invocation. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Caller {
-    /// The plugin's name, by which its manifest is found.
-    pub plugin: Arc<str>,
-    /// The hash of the component that runs: `sha256:…`.
-    pub digest: Arc<str>,
-    /// Identifies the invocation in logs.
-    pub invocation: Arc<str>,
-}
+use crate::halts::Halts;
+use crate::judge::{Refused, Verdict};
+use crate::record::{self, Fingerprints, Known};
+use crate::refusal::Refusal;
+use crate::sending::{Held, Sending};
+use crate::sources::Files;
+use qchost_policy::{DOWNLOAD, RAW, WORKFLOW};
 
 /// What the gate needs besides the connection.
 #[derive(Debug)]
 pub struct Options {
     /// Brokerage and data-provider profiles.
     pub profiles: Profiles,
-    /// What plugins remember.
-    pub state: StateStore,
+    /// Where secrets are read, and taken out of whatever leaves the process.
+    pub secrets: Secrets,
+    /// What must not be forgotten.
+    pub ledger: Ledger,
+    /// What was done.
+    pub audit: Audit,
+    /// What the audit found when it was opened.
+    pub opening: Opening,
+    /// What no grant can allow.
+    pub guardrails: Guardrails,
+    /// The key under which arguments are fingerprinted.
+    pub key: Zeroizing<Vec<u8>>,
     /// How long one call may take, whatever the plugin's own limits are: a write must be
     /// given the time to be answered even when its plugin is gone.
     pub call_timeout: Duration,
+    /// The accounts, with how fast each may be used by all plugins together.
+    pub accounts: BTreeMap<String, LaneLimits>,
+    /// Prices of node types, in dollars per node and hour.
+    pub node_prices: BTreeMap<String, Usd>,
+    /// Whether real money may be traded with at all.
+    pub live_trading: bool,
+    /// Whether trade with real money takes the yes of two people.
+    pub two_person: bool,
+    /// Whether a changed component waits for an operator before it may trade.
+    pub production: bool,
+    /// How long an approval waits for a person.
+    pub approval_ttl: Duration,
+    /// How long the permit of one call can be used.
+    pub permit_ttl: Duration,
+}
+
+/// Why the gate cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// The ledger cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The audit cannot be written.
+    #[error(transparent)]
+    Audit(#[from] qchost_audit::AuditError),
 }
 
 /// The gate. Clones are the same gate.
 #[derive(Clone)]
-pub struct Gate(Arc<Inner>);
+pub struct Gate(pub(crate) Arc<Inner>);
 
-struct Inner {
-    upstream: Box<dyn Upstream>,
-    options: Options,
-    manifests: RwLock<HashMap<String, Arc<Manifest>>>,
+pub(crate) struct Inner {
+    pub upstream: Box<dyn Upstream>,
+    pub options: Options,
+    authorities: RwLock<HashMap<String, Arc<Authority>>>,
+    pub prints: Fingerprints,
+    pub scope: Scope,
+    pub halts: Halts,
+    pub rates: Rates,
+    pub concurrency: Concurrency,
+    pub lanes: Lanes,
+    /// Counts the decisions of persons about approvals.
+    pub decided: watch::Sender<u64>,
+    /// Writes of former runs whose outcome is not known.
+    pub unsettled: Mutex<Vec<Map<String, Value>>>,
     sent: TaskTracker,
+    /// What makes the names of calls differ from those of other runs.
+    run: String,
+    calls: AtomicU64,
 }
 
 impl std::fmt::Debug for Gate {
@@ -62,79 +110,142 @@ impl std::fmt::Debug for Gate {
     }
 }
 
+/// Milliseconds since 1970.
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since
+        .ok()
+        .and_then(|since| i64::try_from(since.as_millis()).ok())
+        .unwrap_or_default()
+}
+
+impl Inner {
+    pub(crate) fn authorities(&self) -> RwLockReadGuard<'_, HashMap<String, Arc<Authority>>> {
+        self.authorities
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn authorities_mut(&self) -> RwLockWriteGuard<'_, HashMap<String, Arc<Authority>>> {
+        self.authorities
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Gate {
-    /// A gate before a connection. No plugin may do anything yet.
-    #[must_use]
-    pub fn new(upstream: Box<dyn Upstream>, options: Options) -> Self {
-        Self(Arc::new(Inner {
+    /// A gate before a connection, with what was done before it was opened settled as far as
+    /// ledger and audit agree on it. No plugin may do anything yet.
+    ///
+    /// # Errors
+    /// When ledger or audit cannot be used.
+    pub async fn open(
+        upstream: Box<dyn Upstream>,
+        mut options: Options,
+    ) -> Result<Self, GateError> {
+        let ledger = &options.ledger;
+        let audit = options.audit.clone();
+        ledger.set_head(Arc::new(move || Some(audit.head())));
+        let halts = Halts::new(ledger.halts().await?);
+        let rates = Rates::open(ledger.clone(), Moment::now()).await?;
+        let scope = scope(&options).await?;
+        let lanes = Lanes::new(options.accounts.clone());
+        let unsettled = std::mem::take(&mut options.opening.unsettled);
+        let gate = Self(Arc::new(Inner {
             upstream,
-            options,
-            manifests: RwLock::default(),
+            prints: Fingerprints::new(options.key.clone()),
+            authorities: RwLock::default(),
+            scope,
+            halts,
+            rates,
+            concurrency: Concurrency::default(),
+            lanes,
+            decided: watch::Sender::new(0),
+            unsettled: Mutex::new(unsettled),
             sent: TaskTracker::new(),
-        }))
+            run: format!("{:x}", now()),
+            calls: AtomicU64::new(0),
+            options,
+        }));
+        gate.settle_former_runs().await?;
+        Ok(gate)
     }
 
     /// Makes a manifest the current authority of its plugin, from the next call on.
-    pub fn install(&self, manifest: Manifest) {
-        let mut manifests = self
-            .0
-            .manifests
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        manifests.insert(manifest.plugin.clone(), Arc::new(manifest));
+    ///
+    /// # Errors
+    /// When it cannot be compiled together with the guardrails; the former one stays then.
+    pub fn install(&self, manifest: Manifest) -> Result<(), PolicyError> {
+        let plugin = manifest.plugin.clone();
+        let authority = Authority::new(Arc::new(manifest), &self.0.options.guardrails)?;
+        self.0.authorities_mut().insert(plugin, Arc::new(authority));
+        Ok(())
     }
 
     /// Takes a plugin's authority away, from the next call on.
     pub fn remove(&self, plugin: &str) {
-        self.0
-            .manifests
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(plugin);
+        self.0.authorities_mut().remove(plugin);
     }
 
     /// The current manifest of a plugin.
     #[must_use]
     pub fn manifest(&self, plugin: &str) -> Option<Arc<Manifest>> {
-        self.0
-            .manifests
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(plugin)
-            .cloned()
+        let authorities = self.0.authorities();
+        Some(Arc::clone(authorities.get(plugin)?.manifest()))
     }
 
     /// What plugins remember.
     #[must_use]
     pub fn state(&self) -> &StateStore {
-        &self.0.options.state
+        self.0.options.ledger.state()
     }
 
-    /// Waits until every call that was sent has its outcome.
+    /// The audit.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.0.options.audit
+    }
+
+    /// Waits until every call that was sent has its outcome, and the record of it is on disk.
     pub async fn idle(&self) {
         self.0.sent.close();
         self.0.sent.wait().await;
         self.0.sent.reopen();
+        if let Err(error) = self.0.options.audit.flush().await {
+            tracing::error!(target: "gate", %error, "the audit is not on disk");
+        }
+    }
+
+    /// Ends: waits for what was sent, gives back what was reserved ahead, and closes the audit. The host
+    /// calls it last.
+    pub async fn close(&self) {
+        self.idle().await;
+        if let Err(error) = self.0.options.ledger.close().await {
+            tracing::error!(target: "gate", %error, "counted reads that were reserved ahead are lost");
+        }
+        self.0.options.audit.close().await;
     }
 
     /// Makes a call. `arguments` are flat, under their JSON names. Returns the whole body.
     ///
     /// # Errors
-    /// When the manifest does not allow it (nothing was sent then), or the connection gave no
-    /// usable answer.
+    /// When it is not allowed, has nothing left to use, waits for a person or is halted (nothing was
+    /// sent then), or the connection gave no usable answer.
     pub async fn call(
         &self,
         caller: &Caller,
         operation: &'static Operation,
         arguments: Map<String, Value>,
     ) -> Result<Value, Refusal> {
-        let manifest = self.authorize(caller, operation.name, operation.access)?;
-        check_names(operation, &arguments)?;
-        let target = Target::Known(operation);
-        let body = self
-            .send(caller, &manifest.account, target, arguments)
-            .await?;
-        Ok(without_secrets(operation, body))
+        let ask = self.ask(
+            caller,
+            Some(operation),
+            Cow::Borrowed(operation.name),
+            Cow::Borrowed(operation.tool),
+            operation.access,
+            arguments,
+        )?;
+        self.pass(ask).await
     }
 
     /// Makes a call of a tool by its name. A tool that the catalog knows is that operation.
@@ -151,15 +262,19 @@ impl Gate {
         if let Some(operation) = by_tool(tool) {
             return self.call(caller, operation, arguments).await;
         }
-        let target = Target::Unknown(tool);
-        let manifest = self.authorize(caller, &format!("{RAW}/{tool}"), target.access())?;
-        Ok(self
-            .send(caller, &manifest.account, target, arguments)
-            .await?)
+        let ask = self.ask(
+            caller,
+            None,
+            Cow::Owned(format!("{RAW}/{tool}")),
+            Cow::Owned(tool.to_owned()),
+            Access::Trade,
+            arguments,
+        )?;
+        self.pass(ask).await
     }
 
     /// Reads an object's bytes, at most `limit` of them: prepares the download, waits for it and
-    /// fetches it.
+    /// fetches it. One decision, one record.
     ///
     /// # Errors
     /// As [`call`](Self::call); and when there is no such object, or it is larger than the limit.
@@ -170,18 +285,37 @@ impl Gate {
         key: &str,
         limit: u64,
     ) -> Result<Vec<u8>, Refusal> {
-        let manifest = self.authorize(caller, DOWNLOAD, Access::Read)?;
-        let deadline = Instant::now() + self.0.options.call_timeout;
+        let mut arguments = Map::new();
+        arguments.insert("organizationId".to_owned(), organization.into());
+        arguments.insert("key".to_owned(), key.into());
+        let ask = self.ask(
+            caller,
+            None,
+            Cow::Borrowed(DOWNLOAD),
+            Cow::Borrowed(DOWNLOAD),
+            Access::Read,
+            arguments,
+        )?;
+        let (verdict, mut held, _) = self.admit_call(&ask).await?;
+        // Each step of it takes a turn.
+        held.ticket = None;
         let flow = download::Flow {
             gate: self,
-            caller,
-            account: &manifest.account,
+            ask: &ask,
             organization,
             key,
             limit,
-            deadline,
+            deadline: ask.begun + self.0.options.call_timeout,
         };
-        Ok(flow.run().await?)
+        let result = flow.run().await;
+        let outcome = match &result {
+            Ok(bytes) => Ok(bytes.len().into()),
+            Err(failure) => Err(failure.clone()),
+        };
+        let known = verdict.known(None);
+        let entry = record::read(&ask, &known, &outcome, &self.0.prints);
+        self.0.options.audit.note(entry);
+        Ok(result?)
     }
 
     /// Fetches what a download address serves, in a task of the gate's.
@@ -208,197 +342,138 @@ impl Gate {
     ///
     /// # Errors
     /// When its manifest does not allow it.
-    pub fn check_workflow(&self, caller: &Caller) -> Result<(), Refusal> {
-        self.authorize(caller, WORKFLOW, Access::Read)
-            .map(drop)
-            .map_err(Refusal::Denied)
+    pub async fn check_workflow(&self, caller: &Caller) -> Result<(), Refusal> {
+        let ask = self.ask(
+            caller,
+            None,
+            Cow::Borrowed(WORKFLOW),
+            Cow::Borrowed(WORKFLOW),
+            Access::Read,
+            Map::new(),
+        )?;
+        self.admit_call(&ask).await.map(drop)
     }
 
-    /// Reads the manifest as it stands now and looks for a grant.
-    fn authorize(
+    /// A call as it is asked for, under the authority that its plugin has now.
+    pub(crate) fn ask(
         &self,
         caller: &Caller,
-        name: &str,
+        operation: Option<&'static Operation>,
+        name: Cow<'static, str>,
+        tool: Cow<'static, str>,
         access: Access,
-    ) -> Result<Arc<Manifest>, Denial> {
-        let denial = |reason, nearest_grant| Denial {
-            reason,
-            nearest_grant,
-            remedy: Some(grantable::remedy(name)),
+        arguments: Map<String, Value>,
+    ) -> Result<Ask, Refusal> {
+        let authority = self.0.authorities().get(&*caller.plugin).cloned();
+        let Some(authority) = authority else {
+            tracing::warn!(target: "gate", plugin = %caller.plugin, invocation = %caller.invocation, operation = %name, "denied: no manifest");
+            return Err(Refusal::Denied(Denial {
+                reason: format!("`{}` has no manifest (any more)", caller.plugin),
+                nearest_grant: None,
+                remedy: None,
+            }));
         };
-        let Some(manifest) = self.manifest(&caller.plugin) else {
-            let reason = format!("`{}` has no manifest (any more)", caller.plugin);
-            tracing::warn!(target: "gate", plugin = %caller.plugin, invocation = %caller.invocation, operation = name, "denied: no manifest");
-            return Err(denial(reason, None));
-        };
-        let granted = manifest
-            .grants
-            .iter()
-            .flat_map(|grant| &grant.allow)
-            .any(|pattern| pattern.covers(name, access));
-        if granted {
-            return Ok(manifest);
-        }
-        let interface = name.split('/').next().unwrap_or(name);
-        let near = manifest
-            .grants
-            .iter()
-            .find(|grant| {
-                grant
-                    .allow
-                    .iter()
-                    .any(|pattern| pattern.mentions(interface))
-            })
-            .map(|grant| grant.name.clone());
-        tracing::warn!(target: "gate", plugin = %caller.plugin, invocation = %caller.invocation, operation = name, "denied: no grant");
-        Err(denial(
-            format!(
-                "no grant of `{}` allows `{name}` ({})",
-                caller.plugin,
-                access.word()
-            ),
-            near,
-        ))
+        let number = self.0.calls.fetch_add(1, Ordering::Relaxed);
+        Ok(Ask {
+            call: format!("{}-{number}", self.0.run),
+            caller: caller.clone(),
+            authority,
+            operation,
+            name,
+            tool,
+            access,
+            arguments,
+            begun: Instant::now(),
+        })
     }
 
-    pub(crate) async fn send(
+    /// Decides about a call and waits for its turn; a refusal is recorded.
+    pub(crate) async fn admit_call(
         &self,
-        caller: &Caller,
-        account: &str,
-        target: Target<'_>,
-        mut arguments: Map<String, Value>,
-    ) -> Result<Value, Failure> {
-        let secrets = match target {
-            Target::Known(operation) => {
-                operation.complete(&mut arguments);
-                self.0.options.profiles.fill(operation, &mut arguments)?
+        ask: &Ask,
+    ) -> Result<(Verdict, Held, Option<Files>), Refusal> {
+        let verdict = match self.judge(ask).await {
+            Ok(verdict) => verdict,
+            Err(Refused {
+                refusal,
+                told,
+                guardrails,
+                project,
+            }) => {
+                let known = Known {
+                    project: project.as_ref(),
+                    guardrails: &guardrails,
+                    ..Known::default()
+                };
+                self.note_refusal(ask, &known, &refusal);
+                return Err(told.unwrap_or(refusal));
             }
-            Target::Unknown(_) => Secrets::default(),
         };
+        // Read before its turn: a turn is for one call.
+        let sources = self.files_to_compile(ask, &verdict.touched).await;
+        match self.enter(ask, &verdict.grants).await {
+            Ok(held) => Ok((verdict, held, sources)),
+            Err(refusal) => {
+                self.note_refusal(ask, &verdict.known(None), &refusal);
+                Err(refusal)
+            }
+        }
+    }
+
+    async fn pass(&self, ask: Ask) -> Result<Value, Refusal> {
+        let (verdict, held, sources) = self.admit_call(&ask).await?;
         let sending = Sending {
-            inner: Arc::clone(&self.0),
-            caller: caller.clone(),
-            account: account.to_owned(),
-            operation: match target {
-                Target::Known(operation) => Some(operation),
-                Target::Unknown(_) => None,
-            },
-            tool: target.tool().to_owned(),
-            arguments,
-            secrets,
+            gate: self.clone(),
+            ask,
+            verdict,
+            held,
+            sources,
         };
         let (answer, waiter) = oneshot::channel();
         self.0.sent.spawn(sending.run(answer));
         waiter.await.unwrap_or_else(|_| {
-            Err(Failure::UnknownOutcome("the host failed while it waited for the answer; read the state before you try again".to_owned()))
+            Err(Refusal::Failed(Failure::UnknownOutcome("the host failed while it waited for the answer; read the state before you try again".to_owned())))
         })
     }
-}
 
-/// A call that was allowed, on its way.
-struct Sending {
-    inner: Arc<Inner>,
-    caller: Caller,
-    account: String,
-    /// Nothing for a tool that the catalog does not know.
-    operation: Option<&'static Operation>,
-    tool: String,
-    arguments: Map<String, Value>,
-    secrets: Secrets,
-}
+    /// Writes down that a call was refused.
+    pub(crate) fn note_refusal(&self, ask: &Ask, known: &Known<'_>, refusal: &Refusal) {
+        tracing::warn!(
+            target: "gate", plugin = %ask.caller.plugin, invocation = %ask.caller.invocation,
+            operation = %ask.name, refused = refusal.word(),
+        );
+        let entry = record::refused(ask, known, refusal, &self.0.prints);
+        self.0.options.audit.note(entry);
+    }
 
-impl Sending {
-    async fn run(self, answer: oneshot::Sender<Result<Value, Failure>>) {
-        let begun = Instant::now();
-        let target = self
-            .operation
-            .map_or(Target::Unknown(&self.tool), Target::Known);
-        let call = Call {
-            account: &self.account,
-            target,
-            arguments: self.arguments,
-            deadline: begun + self.inner.options.call_timeout,
-            clearance: always(),
-        };
-        let outcome = self.secrets.redact(self.inner.upstream.call(call).await);
-        let access = target.access();
-        let word = outcome
-            .as_ref()
-            .map_or_else(ToString::to_string, |_| "answered".to_owned());
-        let ms = begun.elapsed().as_millis();
-        let (plugin, invocation, tool) = (&self.caller.plugin, &self.caller.invocation, &self.tool);
-        // Whoever waited may be gone: for a write, this line is then all that is known of it.
-        let awaited = !answer.is_closed();
-        if access == Access::Read {
-            tracing::debug!(target: "gate", %plugin, %invocation, tool, access = access.word(), awaited, %ms, outcome = word);
-        } else {
-            tracing::info!(target: "gate", %plugin, %invocation, tool, access = access.word(), awaited, %ms, outcome = word);
-        }
-        // Nobody waits any more; the outcome is in the log.
-        drop(answer.send(outcome));
+    /// Runs something of the host's own to its end, whoever waits for it.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        self.0.sent.spawn(work)
     }
 }
 
-/// Whether the operation has every argument that is given.
-///
-/// What a plugin sends by `raw` is looked at here by name: the profiles are filled in by it, and
-/// servers accept a wrapper (`{"model": …}`) in which nothing would be found.
-fn check_names(operation: &Operation, arguments: &Map<String, Value>) -> Result<(), Failure> {
-    let known = operation
-        .input_schema()
-        .get("properties")
-        .and_then(Value::as_object);
-    let unknown = arguments
-        .keys()
-        .find(|name| !known.is_some_and(|known| known.contains_key(*name)));
-    let Some(unknown) = unknown else {
-        return Ok(());
-    };
-    let unknown: String = unknown.chars().take(64).collect();
-    let known: Vec<_> = known
-        .into_iter()
-        .flatten()
-        .map(|(name, _)| name.as_str())
-        .collect();
-    Err(Failure::InvalidArgument(format!(
-        "{}: there is no argument {unknown:?}; it takes {}",
-        operation.tool,
-        if known.is_empty() {
-            "none".to_owned()
-        } else {
-            known.join(", ")
+/// A scope that knows what the ledger remembers: who made which project, and what compiles are of.
+pub(crate) async fn scope(options: &Options) -> Result<Scope, LedgerError> {
+    let profiles = options.profiles.clone();
+    let scope = Scope::new(
+        Box::new(move |profile| profiles.brokerage(profile)),
+        options.node_prices.clone(),
+    );
+    for account in options.accounts.keys() {
+        for (plugin, project) in options.ledger.created(account).await? {
+            scope.remember_created(account, &plugin, project);
         }
-    )))
-}
-
-/// An answer that holds a secret, without what the contract does not name: beside the address to
-/// log in at stand, after the log-in, the tokens of the brokerage.
-fn without_secrets(operation: &Operation, mut body: Value) -> Value {
-    if !operation.secret_answer {
-        return body;
-    }
-    let Some(Type::Record(record)) = operation.function().and_then(|function| function.result)
-    else {
-        return body;
-    };
-    let mut answer = &mut body;
-    for step in operation.answer_path() {
-        match answer.get_mut(step) {
-            Some(next) => answer = next,
-            None => return body,
+        for (compile, project) in options.ledger.compiles(account).await? {
+            scope.remember_child(account, Child::Compile, &compile, project);
         }
     }
-    match answer {
-        Value::Object(fields) => fields.retain(|name, _| {
-            matches!(name.as_str(), "success" | "errors")
-                || record.fields.iter().any(|field| field.json == name)
-        }),
-        other => *other = Value::Object(Map::new()),
-    }
-    body
+    Ok(scope)
 }
 
-/// The operation by its name in the catalog; the two that a download is made of.
+/// The operation by its name in the catalog; those that the host uses for itself.
 pub(crate) fn known(name: &str) -> Result<&'static Operation, Failure> {
     by_name(name)
         .ok_or_else(|| Failure::Unavailable(format!("the catalog has no operation `{name}`")))

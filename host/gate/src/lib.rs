@@ -4,19 +4,42 @@
 //! connection, so there is no way round it; and from the moment a call is sent, it runs in a task of
 //! the gate's own, so that no time-out, trap or reload of the plugin can lose its outcome.
 //!
-//! Invariant: no byte reaches [`Upstream`](qchost_catalog::Upstream) before the decision about it is made.
+//! A call goes through these rooms, in this order: [`ask`] (what is asked for), [`judge`] (halts, grants
+//! and guardrails by `qchost-policy` on what `qchost-scope` found that it touches), [`trade`] and
+//! [`approvals`] (what money at stake asks for besides), [`obligations`] (rates, calls at a time, the
+//! account's turn by `qchost-traffic`), [`sending`] (reserve in `qchost-ledger`, record in
+//! `qchost-audit`, send, record the outcome).
+//!
+//! Invariant: no byte reaches [`Upstream`](qchost_catalog::Upstream) before the decision about it is
+//! made, and no byte of a write before the record of it is on disk.
 
+mod answer;
+mod approvals;
+mod ask;
+mod backup;
 mod download;
 mod gate;
-mod grantable;
-mod manifest;
-mod profiles;
+mod halts;
+mod judge;
+mod liquidation;
+mod obligations;
+mod outgoing;
+mod reconcile;
+mod record;
 mod refusal;
-mod state;
+mod report;
+mod sending;
+mod sources;
+mod trade;
 
-pub use gate::{Caller, Gate, Options};
-pub use grantable::{DOWNLOAD, Pattern, PatternError, RAW, WORKFLOW, grantable, nearest};
-pub use manifest::{Grant, Limits, Manifest, ManifestError, is_name};
-pub use profiles::{Profile, Profiles, SecretError, Setting, read_secret};
-pub use refusal::{Denial, ImportsDenied, Refusal};
-pub use state::{Entry, MAX_KEY, MAX_VALUE, StateError, StateStore};
+pub use approvals::DecideError;
+pub use ask::Caller;
+pub use backup::BackupError;
+pub use gate::{Gate, GateError, Options};
+pub use halts::{Departed, HaltScope};
+pub use liquidation::{HaltError, HaltReport, Stopped};
+pub use outgoing::{Outgoing, Passage};
+pub use reconcile::{Finding, Reconciled};
+pub use refusal::Refusal;
+pub use report::{Explanation, GrantReport, GrantsReport};
+pub use trade::{AdmitError, Waiting};

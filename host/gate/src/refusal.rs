@@ -1,38 +1,74 @@
 //! Why a call was not answered: the gate's own reasons, or the connection's.
 
-use qchost_catalog::Failure;
+use std::time::Duration;
 
-/// A call that the manifest does not allow.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("denied: {reason}{}", remedy.as_deref().map(|text| format!("; to allow it, add to the manifest:\n{text}")).unwrap_or_default())]
-pub struct Denial {
-    /// One sentence.
-    pub reason: String,
-    /// The name of the grant that came nearest, if any did.
-    pub nearest_grant: Option<String>,
-    /// What an operator would add to the manifest to allow it, as TOML.
-    pub remedy: Option<String>,
-}
+use qchost_catalog::Failure;
+use qchost_policy::Denial;
 
 /// Why a call has no answer.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Refusal {
-    /// The manifest does not allow it. Nothing was sent.
+    /// No grant allows it, or a guardrail forbids it. Nothing was sent.
     #[error(transparent)]
     Denied(#[from] Denial),
+    /// A budget has nothing left. Nothing was sent.
+    #[error("{message}")]
+    Exhausted {
+        /// The grant whose budget it is.
+        grant: String,
+        /// Which: `per-day`, `cost-per-day`, `concurrent`.
+        budget: &'static str,
+        /// One sentence.
+        message: String,
+        /// How long until there is some again, where time refills it.
+        resets_in: Option<Duration>,
+    },
+    /// Too many calls in too short a time. Nothing was sent.
+    #[error("too many calls; try again in {:.3} s", .0.as_secs_f64())]
+    RateLimited(Duration),
+    /// A person has to approve it first. Nothing was sent.
+    #[error("a person has to approve this first: qchost approvals show {id}")]
+    ApprovalRequired {
+        /// The approval.
+        id: String,
+    },
+    /// A person refused it. Nothing was sent.
+    #[error("approval {id} was refused: {reason}")]
+    ApprovalRefused {
+        /// The approval.
+        id: String,
+        /// The person's reason.
+        reason: String,
+    },
+    /// An operator halted the account or the plugin. Nothing was sent.
+    #[error("halted: {0}")]
+    Halted(String),
     /// The connection gave no usable answer.
     #[error(transparent)]
-    Failed(#[from] Failure),
+    Failed(Failure),
 }
 
-/// A component that imports more than its manifest mentions. It is not loaded.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{plugin}` imports {}, which no grant mentions; to allow all of it, add to the manifest:\n{}",
-    interfaces.join(", "),
-    interfaces.iter().map(|interface| crate::grantable::remedy(interface)).collect::<Vec<_>>().join("\n"))]
-pub struct ImportsDenied {
-    /// The plugin.
-    pub plugin: String,
-    /// The interfaces.
-    pub interfaces: Vec<String>,
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Halted(reason) => Self::Halted(reason),
+            failure => Self::Failed(failure),
+        }
+    }
+}
+
+impl Refusal {
+    /// The word for it that the contract's error and the audit use.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Denied(_) => "denied",
+            Self::Exhausted { .. } => "budget-exhausted",
+            Self::RateLimited(_) => "rate-limited",
+            Self::ApprovalRequired { .. } => "approval-required",
+            Self::ApprovalRefused { .. } => "approval-refused",
+            Self::Halted(_) => "halted",
+            Self::Failed(failure) => failure.word(),
+        }
+    }
 }

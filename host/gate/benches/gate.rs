@@ -1,0 +1,171 @@
+//! What the gate costs: a read through it against the same read with its parts off, and how many durably
+//! recorded writes it lets through in a second. The connection answers at once, so that nothing but the
+//! gate is measured.
+//!
+//! Nothing is remembered between decisions: each call is resolved, decided and recorded by itself.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+#[allow(dead_code, reason = "shared with the tests, which use all of it")]
+#[path = "../tests/gate/support.rs"]
+mod support;
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use qchost_catalog::{Call, Target, Upstream as _, always, by_name};
+use serde_json::{Map, Value, json};
+use support::{Cloud, Handle, Setup};
+
+const READS: usize = 20_000;
+const WRITES: usize = 20_000;
+const IN_FLIGHT: usize = 64;
+const GRANTS: usize = 100;
+const GUARDRAILS: usize = 50;
+
+fn main() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    // In tasks, as plugins' calls are: what waits in `block_on` is woken from another thread.
+    runtime.block_on(async {
+        tokio::spawn(reads()).await.unwrap();
+        tokio::spawn(writes()).await.unwrap();
+    });
+}
+
+fn setup() -> Setup {
+    let mut grants = String::new();
+    for number in 0..GRANTS {
+        // One of them is for the project that the calls are about.
+        let team = if number == GRANTS / 2 {
+            "Lab".to_owned()
+        } else {
+            format!("Team{number}")
+        };
+        writeln!(
+            grants,
+            "[[grant]]\nname = \"g{number}\"\nallow = [\"backtests/*\", \"files/*\"]\nprojects = [\"{team}/*\"]"
+        )
+        .unwrap();
+    }
+    let mut setup = Setup::grants(&grants);
+    let folder = tempfile::tempdir().unwrap();
+    let mut rules = String::new();
+    for number in 0..GUARDRAILS {
+        writeln!(
+            rules,
+            "@id(\"r{number}\") forbid(principal, action, resource is Project) when {{ resource.name like \"Prod{number}/*\" }};"
+        )
+        .unwrap();
+    }
+    std::fs::write(folder.path().join("rules.cedar"), rules).unwrap();
+    setup.guardrails = qchost_policy::Guardrails::load(folder.path()).unwrap();
+    setup
+}
+
+fn arguments() -> Map<String, Value> {
+    json!({ "projectId": 1, "backtestId": "b1" })
+        .as_object()
+        .unwrap()
+        .clone()
+}
+
+async fn reads() {
+    let world = setup().open().await;
+    let operation = by_name("backtests/read-backtest").unwrap();
+    let floor = Handle(Cloud::new());
+    let (mut with, mut without) = (Vec::with_capacity(READS), Vec::with_capacity(READS));
+    // One after the other, so that both see the same machine.
+    for _ in 0..READS {
+        let begun = Instant::now();
+        let arguments = arguments();
+        world
+            .gate
+            .call(&world.caller, operation, arguments)
+            .await
+            .unwrap();
+        with.push(begun.elapsed());
+        let begun = Instant::now();
+        let call = Call {
+            account: "a",
+            target: Target::Known(operation),
+            arguments: self::arguments(),
+            deadline: begun + Duration::from_secs(10),
+            clearance: always(),
+        };
+        floor.call(call).await.unwrap();
+        without.push(begun.elapsed());
+    }
+    let (with, without) = (Spread::of(with), Spread::of(without));
+    println!(
+        "a read, {GRANTS} grants and {GUARDRAILS} guardrails, all of them for this operation and project"
+    );
+    println!(
+        "  through the gate   p50 {:>9.1?}  p99 {:>9.1?}",
+        with.p50, with.p99
+    );
+    println!(
+        "  its parts off      p50 {:>9.1?}  p99 {:>9.1?}",
+        without.p50, without.p99
+    );
+    println!(
+        "  the gate costs     p50 {:>9.1?}",
+        with.p50.saturating_sub(without.p50)
+    );
+}
+
+async fn writes() {
+    let world = Arc::new(setup().open().await);
+    let operation = by_name("files/create-file").unwrap();
+    let begun = Instant::now();
+    // All of them are begun before the first is waited for.
+    let tasks: Vec<_> = (0..IN_FLIGHT).map(|task| {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move {
+            for number in 0..WRITES / IN_FLIGHT {
+                let file = json!({ "projectId": 1, "name": format!("f{task}-{number}.py"), "content": "x" });
+                let file = file.as_object().unwrap().clone();
+                world.gate.call(&world.caller, operation, file).await.unwrap();
+            }
+        })
+    }).collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let per_second = WRITES as f64 / begun.elapsed().as_secs_f64();
+    world.gate.idle().await;
+    let floor = floor_writes(world.folder.path());
+    println!("writes, each recorded durably before it is sent, {IN_FLIGHT} in flight");
+    println!("  through the gate   {per_second:>9.0} /s");
+    println!(
+        "  the disk alone     {floor:>9.0} /s   (as many bytes, one sync for {IN_FLIGHT} of them)"
+    );
+    println!("  ratio              {:>9.2}", per_second / floor);
+}
+
+/// How many records of the same size the disk takes if it does nothing else.
+fn floor_writes(folder: &std::path::Path) -> f64 {
+    let mut file = std::fs::File::create(folder.join("floor")).unwrap();
+    let group = vec![b'x'; 700 * IN_FLIGHT];
+    let begun = Instant::now();
+    for _ in 0..WRITES / IN_FLIGHT {
+        file.write_all(&group).unwrap();
+        file.sync_data().unwrap();
+    }
+    WRITES as f64 / begun.elapsed().as_secs_f64()
+}
+
+struct Spread {
+    p50: Duration,
+    p99: Duration,
+}
+
+impl Spread {
+    fn of(mut times: Vec<Duration>) -> Self {
+        times.sort();
+        Self {
+            p50: times[times.len() / 2],
+            p99: times[times.len() * 99 / 100],
+        }
+    }
+}

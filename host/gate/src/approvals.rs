@@ -1,0 +1,353 @@
+//! Approvals: a call that needs a person's yes gets none of it stored for later; it gets a request,
+//! and once that is approved, the plugin's next call like it finds a permit.
+//!
+//! Invariant: a permit is bound to what the person was shown. The operation, the code that calls,
+//! the brokerage's settings and the resolved arguments are in its binding; change one of them, and
+//! it is another call, which needs another yes.
+
+use std::time::Duration;
+
+use qchost_catalog::Access;
+use qchost_ledger::{
+    Approval, ApprovalError, ApprovalKind, Binding, LedgerError, NewApproval, Permit, RequestError,
+    Standing, Status,
+};
+use qchost_policy::Person;
+use qchost_scope::Touched;
+use serde_json::{Map, Value, json};
+
+use crate::ask::{Ask, Caller};
+use crate::gate::{Gate, now};
+use crate::judge::wants_approval;
+use crate::record::redacted;
+use crate::refusal::Refusal;
+use crate::trade::unusable;
+
+/// How often a decision is looked for that another process may have made.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Why an approval was not decided.
+#[derive(Debug, thiserror::Error)]
+pub enum DecideError {
+    /// The ledger's reason.
+    #[error(transparent)]
+    Approval(#[from] ApprovalError),
+    /// It cannot be recorded, so it was not done.
+    #[error("the decision cannot be recorded, so it was not made: {0}")]
+    Audit(#[from] qchost_audit::AuditError),
+}
+
+impl Gate {
+    /// Finds the permit of a call that needs one; nothing where none is needed.
+    pub(crate) async fn check_approval(
+        &self,
+        ask: &Ask,
+        touched: &Touched,
+        grants: &[usize],
+    ) -> Result<Option<Permit>, Refusal> {
+        let live = touched.facts.iter().any(|facts| facts.context.live);
+        let two = self.0.options.two_person && ask.access == Access::Trade && live;
+        if !two && !wants_approval(ask, grants) {
+            return Ok(None);
+        }
+        let ledger = &self.0.options.ledger;
+        let source = self.deployed_source(ask, touched).await?;
+        let binding = self.binding(ask, touched, source.as_ref());
+        let scope = match &touched.project {
+            Some((id, name)) => json!({ "project": id, "name": name }),
+            None => json!({ "arguments": binding.arguments_hmac }),
+        };
+        let cost = touched.cost.map_or(0, |cost| cost.0);
+        let permit = ledger
+            .find_permit(&binding, &scope, cost, now())
+            .await
+            .map_err(unusable)?;
+        if let Some(permit) = permit {
+            return Ok(Some(permit));
+        }
+        let requested = NewApproval {
+            kind: ApprovalKind::Call,
+            binding,
+            view: self.view(ask, touched, source),
+            needs: if two { 2 } else { 1 },
+            requester: ask.caller.person,
+            scope,
+            cost,
+            now: now(),
+            expires: self.approval_end(),
+        };
+        let approval = ledger
+            .request_approval(requested)
+            .await
+            .map_err(not_asked)?;
+        Err(match approval.status {
+            Status::Refused => Refusal::ApprovalRefused {
+                id: approval.id.clone(),
+                reason: reason(&approval),
+            },
+            _ => Refusal::ApprovalRequired { id: approval.id },
+        })
+    }
+
+    /// What the compile of a deployment is made of, as a person is shown it.
+    async fn deployed_source(
+        &self,
+        ask: &Ask,
+        touched: &Touched,
+    ) -> Result<Option<Value>, Refusal> {
+        let compile = ask.arguments.get("compileId").and_then(Value::as_str);
+        match (compile, &touched.project) {
+            (Some(compile), Some((project, _))) if ask.access == Access::Trade => {
+                let view = self.source_view(ask.account(), *project, compile).await?;
+                Ok(Some(view))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn binding(&self, ask: &Ask, touched: &Touched, source: Option<&Value>) -> Binding {
+        let resolved = json!({
+            "arguments": ask.arguments,
+            "project": touched.project,
+            "source": source.and_then(|source| source.get("hash")),
+        });
+        let profiles = touched.facts.iter().flat_map(|facts| {
+            let context = &facts.context;
+            let brokerage = context.brokerage.as_ref().map(|one| one.profile.as_str());
+            brokerage
+                .into_iter()
+                .chain(context.data_provider.as_deref())
+        });
+        let mut revisions: Vec<String> = profiles
+            .map(|profile| {
+                let revision = self.0.options.profiles.revision(profile);
+                format!("{profile}={}", revision.unwrap_or_default())
+            })
+            .collect();
+        revisions.sort();
+        revisions.dedup();
+        Binding {
+            account: ask.account().to_owned(),
+            plugin: ask.caller.plugin.to_string(),
+            digest: ask.caller.digest.to_string(),
+            operation: ask.name.to_string(),
+            profile_revision: revisions.join(" "),
+            arguments_hmac: self.0.prints.of("permit", &resolved),
+        }
+    }
+
+    /// What a person is shown; none of it is the plugin's own words about the call.
+    fn view(&self, ask: &Ask, touched: &Touched, source: Option<Value>) -> Value {
+        let mut view = Map::new();
+        let mut put = |name: &str, value: Value| {
+            if !value.is_null() {
+                view.insert(name.to_owned(), value);
+            }
+        };
+        put("operation", json!(ask.name));
+        put("class", json!(ask.access.word()));
+        put("plugin", json!(&*ask.caller.plugin));
+        put("digest", json!(&*ask.caller.digest));
+        put("account", json!(ask.account()));
+        let project = touched.project.as_ref();
+        put(
+            "project",
+            json!(project.map(|(id, name)| json!({ "name": name, "id": id }))),
+        );
+        put("cost", json!(touched.cost.map(|cost| cost.to_string())));
+        let brokerage = touched
+            .facts
+            .iter()
+            .find_map(|facts| facts.context.brokerage.as_ref());
+        put(
+            "brokerage",
+            json!(brokerage.map(|one| json!({ "profile": one.profile, "live": one.live }))),
+        );
+        let live = touched.facts.iter().any(|facts| facts.context.live);
+        put("real money", json!(live));
+        put("arguments", redacted(&Value::Object(ask.arguments.clone())));
+        put("source", json!(source));
+        Value::Object(view)
+    }
+
+    /// Waits until a person decided about an approval that one of this plugin's calls needs.
+    ///
+    /// # Errors
+    /// When it was refused, has expired, or is none of this plugin's.
+    pub async fn wait_approval(&self, caller: &Caller, id: &str) -> Result<(), Refusal> {
+        let mut changes = self.0.decided.subscribe();
+        loop {
+            let approval = self
+                .0
+                .options
+                .ledger
+                .approval(id, now())
+                .await
+                .map_err(unusable)?;
+            let own = approval
+                .filter(|approval| approval.binding.plugin == *caller.plugin)
+                .ok_or_else(|| {
+                    Refusal::Failed(qchost_catalog::Failure::NotFound(format!(
+                        "this plugin has no approval `{id}`"
+                    )))
+                })?;
+            match own.status {
+                Status::Approved | Status::Used => return Ok(()),
+                Status::Refused => {
+                    return Err(Refusal::ApprovalRefused {
+                        id: id.to_owned(),
+                        reason: reason(&own),
+                    });
+                }
+                Status::Expired => {
+                    return Err(Refusal::ApprovalRefused {
+                        id: id.to_owned(),
+                        reason: "nobody decided in time".to_owned(),
+                    });
+                }
+                Status::Pending => {}
+            }
+            // Told at once of what this process decides, and looks again for what expires.
+            drop(tokio::time::timeout(LOOK_AGAIN, changes.changed()).await);
+        }
+    }
+
+    /// The approvals that wait for a person, or all of them.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn approvals(&self, all: bool) -> Result<Vec<Approval>, LedgerError> {
+        self.0.options.ledger.approvals(all, now()).await
+    }
+
+    /// One approval.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn approval(&self, id: &str) -> Result<Option<Approval>, LedgerError> {
+        self.0.options.ledger.approval(id, now()).await
+    }
+
+    /// A person's yes: for the one call, or, with `standing`, for calls like it.
+    ///
+    /// # Errors
+    /// When it does not wait, or this person may not be the one who decides.
+    pub async fn approve(
+        &self,
+        id: &str,
+        by: &Person,
+        standing: Option<Standing>,
+    ) -> Result<Approval, DecideError> {
+        let options = &self.0.options;
+        let detail = json!({ "approval": id, "standing": standing });
+        self.record_approval(by, "approve", detail).await?;
+        let expires = now().saturating_add(milliseconds(options.permit_ttl));
+        let approval = options
+            .ledger
+            .approve(id, by.uid, &by.name, standing, expires, now())
+            .await?;
+        if approval.status == Status::Approved {
+            self.follow_approval(&approval, by)
+                .await
+                .map_err(ApprovalError::Ledger)?;
+        }
+        self.0
+            .decided
+            .send_modify(|count| *count = count.wrapping_add(1));
+        Ok(approval)
+    }
+
+    /// What an approval brings with it: an adopted component, an approved source.
+    async fn follow_approval(&self, approval: &Approval, by: &Person) -> Result<(), LedgerError> {
+        let Approval {
+            kind,
+            binding,
+            scope,
+            view,
+            ..
+        } = approval;
+        match kind {
+            ApprovalKind::Component => {
+                let imports = scope.get("imports").and_then(Value::as_array);
+                let imports: Vec<String> = imports
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|import| import.as_str().map(str::to_owned))
+                    .collect();
+                self.adopt(
+                    &binding.account,
+                    &binding.plugin,
+                    &binding.digest,
+                    &imports,
+                    &by.name,
+                )
+                .await
+            }
+            ApprovalKind::Call => {
+                let hash = view.pointer("/source/hash").and_then(Value::as_str);
+                let project = scope
+                    .get("project")
+                    .and_then(Value::as_u64)
+                    .and_then(|id| u32::try_from(id).ok());
+                match (hash, project) {
+                    (Some(hash), Some(project)) => {
+                        let ledger = &self.0.options.ledger;
+                        ledger
+                            .set_approved_source(&binding.account, project, hash)
+                            .await
+                    }
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// A person's no.
+    ///
+    /// # Errors
+    /// When it does not wait.
+    pub async fn refuse(
+        &self,
+        id: &str,
+        by: &Person,
+        reason: &str,
+    ) -> Result<Approval, DecideError> {
+        let detail = json!({ "approval": id, "reason": reason });
+        self.record_approval(by, "refuse", detail).await?;
+        let ledger = &self.0.options.ledger;
+        let approval = ledger.refuse(id, by.uid, &by.name, reason, now()).await?;
+        self.0
+            .decided
+            .send_modify(|count| *count = count.wrapping_add(1));
+        Ok(approval)
+    }
+
+    pub(crate) fn approval_end(&self) -> i64 {
+        now().saturating_add(milliseconds(self.0.options.approval_ttl))
+    }
+}
+
+/// A plugin that asked for too much is told to wait for what it asked for.
+pub(crate) fn not_asked(error: RequestError) -> Refusal {
+    match error {
+        RequestError::Ledger(error) => unusable(error),
+        RequestError::TooManyPending { plugin, limit } => Refusal::Exhausted {
+            message: format!(
+                "`{plugin}` has {limit} approvals that wait for a person, and may not ask for more"
+            ),
+            grant: String::new(),
+            budget: "approvals",
+            resets_in: None,
+        },
+    }
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn reason(approval: &Approval) -> String {
+    let last = approval.decisions.last();
+    last.map(|decision| decision.reason.clone())
+        .unwrap_or_default()
+}

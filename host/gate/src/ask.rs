@@ -1,0 +1,83 @@
+//! A call as it was asked for, before anything is decided.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use qchost_catalog::{Access, Operation, Target};
+use qchost_policy::{Authority, Manifest};
+use serde_json::{Map, Value};
+
+/// What a request to another host than QuantConnect's is called in guardrails and records.
+pub(crate) const HTTP: &str = "http/request";
+/// With what the name of an operator begins who calls a tool by hand; no plugin can be called so.
+const OPERATOR: &str = "operator@";
+
+/// Who calls: a plugin, by its name, its code and its invocation. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The plugin's name, by which its manifest is found.
+    pub plugin: Arc<str>,
+    /// The hash of the component that runs: `sha256:…`.
+    pub digest: Arc<str>,
+    /// Identifies the invocation in logs and in the audit.
+    pub invocation: Arc<str>,
+    /// The user id of the person who asked for the invocation, if a person did.
+    pub person: Option<u32>,
+}
+
+impl Caller {
+    /// Whether a person calls by hand, and no plugin.
+    pub(crate) fn is_operator(&self) -> bool {
+        self.plugin.starts_with(OPERATOR)
+    }
+}
+
+/// A call that a plugin asked for.
+pub(crate) struct Ask {
+    /// Identifies the call in the audit and in the ledger; never given twice.
+    pub call: String,
+    pub caller: Caller,
+    /// The plugin's authority at the instant of the call.
+    pub authority: Arc<Authority>,
+    /// Nothing for a tool that the catalog does not know.
+    pub operation: Option<&'static Operation>,
+    /// What it is called in grants: `backtests/create-backtest`, `raw/some_tool`.
+    pub name: Cow<'static, str>,
+    /// What the server calls it.
+    pub tool: Cow<'static, str>,
+    pub access: Access,
+    /// Flat, under their JSON names, and without what the host fills in.
+    pub arguments: Map<String, Value>,
+    pub begun: Instant,
+}
+
+impl Ask {
+    pub(crate) fn manifest(&self) -> &Manifest {
+        self.authority.manifest()
+    }
+
+    pub(crate) fn account(&self) -> &str {
+        &self.manifest().account
+    }
+
+    pub(crate) fn target(&self) -> Target<'_> {
+        self.operation
+            .map_or(Target::Unknown(&self.tool), Target::Known)
+    }
+
+    /// Whether a halt stops it: everything but reads and what makes the account safer.
+    pub(crate) fn halted(&self) -> bool {
+        stopped_by_halt(self.access)
+    }
+
+    /// Whether it is a request to another host than QuantConnect's.
+    pub(crate) fn is_http(&self) -> bool {
+        self.name == HTTP
+    }
+}
+
+/// Whether a halt stops operations of this class.
+pub(crate) fn stopped_by_halt(access: Access) -> bool {
+    matches!(access, Access::Write | Access::Destroy | Access::Trade)
+}

@@ -1,0 +1,48 @@
+//! A backup: ledger, audit and nothing else, as one set that fits together.
+//!
+//! Invariant: the ledger is copied before the audit. So every call that the copied ledger knows has
+//! its records in the copied audit, and the head that the ledger keeps lies on the copied chain.
+
+use std::path::{Path, PathBuf};
+
+use qchost_audit::AuditError;
+use qchost_ledger::LedgerError;
+
+use crate::gate::Gate;
+
+/// Why a backup was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The ledger cannot be copied.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The audit cannot be written or copied.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// A file cannot be written.
+    #[error("cannot write the backup {}: {source}", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Gate {
+    /// Copies the ledger (`state.db`) and the audit (`audit/`) into a folder that is there and empty, while
+    /// calls go on.
+    ///
+    /// # Errors
+    /// When something cannot be read or written; what was written until then stays.
+    pub async fn backup(&self, folder: &Path) -> Result<(), BackupError> {
+        self.0
+            .options
+            .ledger
+            .backup_to(&folder.join("state.db"))
+            .await?;
+        self.0.options.audit.flush().await?;
+        self.0.options.audit.copy_to(&folder.join("audit")).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,272 @@
+//! The decision about a call: halt, grants and guardrails, the rules of trade, approval.
+//!
+//! Invariant: nothing here sends the call. What is read to decide (a project's name, a cost) is read
+//! only when some grant covers the operation, so a call that no grant covers sends nothing at all.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use qchost_catalog::{Access, BoxFuture, Call, Failure, Operation, Outcome, Target, always};
+use qchost_ledger::Permit;
+use qchost_policy::{Approval, DOWNLOAD, Denial, Facts, Project, Resource, WORKFLOW};
+use qchost_scope::{Reader, ScopeError, Touched};
+use qchost_traffic::Priority;
+use serde_json::{Map, Value};
+
+use crate::ask::Ask;
+use crate::gate::{Gate, Inner};
+use crate::record::Known;
+use crate::refusal::Refusal;
+
+/// The outcome of a decision that allows a call.
+pub(crate) struct Verdict {
+    pub touched: Touched,
+    /// All grants that matched, by their places in the manifest; each one's obligations apply.
+    pub grants: Vec<usize>,
+    /// The permit that a person gave, where one is needed.
+    pub permit: Option<Permit>,
+}
+
+impl Verdict {
+    pub(crate) fn known<'a>(&'a self, reservation: Option<i64>) -> Known<'a> {
+        Known {
+            project: self.touched.project.as_ref(),
+            grants: &self.grants,
+            guardrails: &[],
+            permit: self.permit.as_ref().map(|permit| permit.id.as_str()),
+            reservation,
+        }
+    }
+}
+
+/// A refusal, with what was known by then.
+pub(crate) struct Refused {
+    pub refusal: Refusal,
+    /// What the plugin is told instead, where the refusal names what it may not see.
+    pub told: Option<Refusal>,
+    pub guardrails: Vec<String>,
+    pub project: Option<(u32, String)>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            refusal,
+            told: None,
+            guardrails: Vec::new(),
+            project: None,
+        }
+    }
+}
+
+/// The host's own reads, made for a call and in the lane of its plugin.
+pub(crate) struct HostReads<'a> {
+    pub inner: &'a Inner,
+    pub account: &'a str,
+    pub plugin: &'a str,
+    pub priority: Priority,
+    pub deadline: Instant,
+}
+
+impl Reader for HostReads<'_> {
+    fn read<'a>(
+        &'a self,
+        operation: &'static Operation,
+        mut arguments: Map<String, Value>,
+    ) -> BoxFuture<'a, Outcome> {
+        Box::pin(async move {
+            operation.complete(&mut arguments);
+            let _ticket = self
+                .inner
+                .lanes
+                .enter(self.account, self.plugin, self.priority)
+                .await
+                .map_err(|busy| Failure::RateLimited {
+                    retry_after: Some(busy.retry_after),
+                })?;
+            let call = Call {
+                account: self.account,
+                target: Target::Known(operation),
+                arguments,
+                deadline: self.deadline,
+                clearance: always(),
+            };
+            self.inner.upstream.call(call).await
+        })
+    }
+}
+
+impl Gate {
+    /// Decides about a call.
+    pub(crate) async fn judge(&self, ask: &Ask) -> Result<Verdict, Refused> {
+        if ask.halted()
+            && let Some(reason) = self.0.halts.reason(ask.account(), &ask.caller.plugin)
+        {
+            return Err(Refusal::Halted(reason).into());
+        }
+        let facts = Facts::of(named(ask));
+        let covered = ask.authority.check_covered(&ask.name, ask.access, &facts);
+        covered.map_err(Refusal::Denied)?;
+        let touched = self.touched(ask).await?;
+        let with_project = |mut refused: Refused| {
+            refused.project = touched.project.clone();
+            refused
+        };
+        let grants = decide_all(ask, &touched.facts).map_err(with_project)?;
+        self.check_trade(ask, &touched)
+            .await
+            .map_err(Refused::from)
+            .map_err(with_project)?;
+        let permit = self
+            .check_approval(ask, &touched, &grants)
+            .await
+            .map_err(Refused::from)
+            .map_err(with_project)?;
+        Ok(Verdict {
+            touched,
+            grants,
+            permit,
+        })
+    }
+
+    async fn touched(&self, ask: &Ask) -> Result<Touched, Refusal> {
+        let scope = &self.0.scope;
+        let Some(operation) = ask.operation else {
+            let text = |name: &str| ask.arguments.get(name).and_then(Value::as_str);
+            return match &*ask.name {
+                DOWNLOAD => scope
+                    .download(
+                        text("organizationId").unwrap_or_default(),
+                        text("key").unwrap_or_default(),
+                    )
+                    .map_err(unresolved),
+                WORKFLOW => Ok(scope.service()),
+                _ => Ok(scope.unknown_tool(&ask.tool)),
+            };
+        };
+        let reads = self.reads(ask);
+        scope
+            .resolve(
+                &reads,
+                ask.account(),
+                &ask.caller.plugin,
+                operation,
+                &ask.arguments,
+            )
+            .await
+            .map_err(unresolved)
+    }
+
+    /// The host's reads for a call.
+    pub(crate) fn reads<'a>(&'a self, ask: &'a Ask) -> HostReads<'a> {
+        HostReads {
+            inner: &self.0,
+            account: ask.account(),
+            plugin: &ask.caller.plugin,
+            priority: priority(ask.access),
+            deadline: ask.begun + self.0.options.call_timeout,
+        }
+    }
+}
+
+/// Which calls go first: what makes the account safer.
+pub(crate) fn priority(access: Access) -> Priority {
+    if access == Access::Reduce {
+        Priority::Safety
+    } else {
+        Priority::Normal
+    }
+}
+
+/// What a call is about as far as it says so itself: nothing is decided by that.
+fn named(ask: &Ask) -> Resource {
+    let id = ask.arguments.get("projectId").and_then(Value::as_u64);
+    match id.and_then(|id| u32::try_from(id).ok()) {
+        Some(id) => Resource::Project(Project {
+            id: Some(id),
+            name: String::new(),
+            created: false,
+        }),
+        None => Resource::Account,
+    }
+}
+
+/// Decides about everything that a call touches; all of it must be allowed. Returns the grants that
+/// matched.
+pub(crate) fn decide_all(ask: &Ask, facts: &[Facts]) -> Result<Vec<usize>, Refused> {
+    let mut grants = BTreeSet::new();
+    if facts.is_empty() {
+        return Err(Refusal::Denied(plain(ask)).into());
+    }
+    for facts in facts {
+        let decision = ask
+            .authority
+            .decide(&ask.caller.digest, &ask.name, ask.access, facts);
+        if !decision.allowed {
+            return Err(Refused {
+                refusal: Refusal::Denied(decision.denial.unwrap_or_else(|| plain(ask))),
+                told: told(ask, facts, &decision.guardrails),
+                guardrails: decision.guardrails,
+                project: None,
+            });
+        }
+        grants.extend(decision.grants);
+    }
+    Ok(grants.into_iter().collect())
+}
+
+/// A denial that says no more than that it is one.
+fn plain(ask: &Ask) -> Denial {
+    Denial {
+        reason: format!("`{}` is not allowed here", ask.name),
+        nearest_grant: None,
+        remedy: None,
+    }
+}
+
+/// The denial without the name of a project that the plugin gave only the id of: it could learn the names
+/// of all projects by counting.
+fn told(ask: &Ask, facts: &Facts, guardrails: &[String]) -> Option<Refusal> {
+    let Resource::Project(project @ Project { id: Some(_), .. }) = &facts.resource else {
+        return None;
+    };
+    let nameless = Facts {
+        resource: Resource::Project(Project {
+            name: String::new(),
+            ..project.clone()
+        }),
+        context: facts.context.clone(),
+    };
+    let decision = ask
+        .authority
+        .decide(&ask.caller.digest, &ask.name, ask.access, &nameless);
+    // What forbids it may do so by the name.
+    let mut denial = decision.denial.unwrap_or_else(|| plain(ask));
+    if !guardrails.is_empty() {
+        denial = Denial {
+            reason: format!("the guardrail `{}` forbids it", guardrails.join("`, `")),
+            ..plain(ask)
+        };
+    }
+    Some(Refusal::Denied(denial))
+}
+
+/// Whether a person has to say yes: the strictest of all matching grants decides.
+pub(crate) fn wants_approval(ask: &Ask, places: &[usize]) -> bool {
+    let mut grants = places
+        .iter()
+        .filter_map(|at| ask.manifest().grants.get(*at));
+    grants.any(|grant| grant.approval == Approval::Operator)
+}
+
+pub(crate) fn unresolved(error: ScopeError) -> Refusal {
+    match error {
+        ScopeError::Invalid(message) => Refusal::Failed(Failure::InvalidArgument(message)),
+        ScopeError::Denied(reason) => Refusal::Denied(Denial {
+            reason,
+            nearest_grant: None,
+            remedy: None,
+        }),
+        ScopeError::Failed(failure) => failure.into(),
+    }
+}

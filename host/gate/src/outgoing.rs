@@ -1,0 +1,274 @@
+//! Requests of plugins to other hosts than QuantConnect's: each one is a decision, like a call.
+//!
+//! Whoever asks dials and sends; here is decided whether it may, what it may use, and which secrets
+//! go into its headers.
+//!
+//! Invariant: a request that may change something is on disk before its passage is given.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use qchost_audit::{Entry, Kind};
+use qchost_catalog::{Access, Failure};
+use qchost_ledger::{Begin, Charge, Settle};
+use qchost_policy::{Facts, Resource};
+use qchost_secrets::Setting;
+use qchost_traffic::Slot;
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+
+use crate::ask::{Ask, Caller, HTTP};
+use crate::gate::{Gate, now};
+use crate::judge::{Refused, decide_all};
+use crate::obligations::obligations;
+use crate::record::{self, Known};
+use crate::refusal::Refusal;
+use crate::sending::{exhausted, unrecorded};
+
+/// A request that a plugin wants to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// `GET`, `POST`, …
+    pub method: String,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// The host's name or address, as it is in the address.
+    pub host: String,
+    /// The port, also where it is the scheme's own.
+    pub port: u16,
+    /// The path, from its slash on, without the query.
+    pub path: String,
+}
+
+/// A request that may be made, and within which bounds. One that is dropped unfinished is recorded as
+/// abandoned.
+#[derive(Debug)]
+pub struct Passage {
+    /// Headers to set, in place of the plugin's own of the same names.
+    pub headers: Vec<(String, SecretString)>,
+    /// Addresses that may be dialled although they are private.
+    pub addresses: Vec<IpAddr>,
+    /// The most bytes of the request's body.
+    pub request: u64,
+    /// The most bytes of the answer's body.
+    pub response: u64,
+    /// How long all of it may take.
+    pub timeout: Duration,
+    record: Option<Record>,
+    _slots: Vec<Slot>,
+}
+
+#[derive(Debug)]
+struct Record {
+    gate: Gate,
+    body: Map<String, Value>,
+    reservation: Option<i64>,
+    writes: bool,
+    begun: std::time::Instant,
+}
+
+impl Passage {
+    /// Records how the request ended: a status, or why there is none; with the bytes of both bodies.
+    pub fn finish(mut self, status: Result<u16, String>, sent: u64, received: u64) {
+        if let Some(record) = self.record.take() {
+            record.end(Some(status), sent, received);
+        }
+    }
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        if let Some(record) = self.record.take() {
+            record.end(None, 0, 0);
+        }
+    }
+}
+
+impl Record {
+    fn end(mut self, status: Option<Result<u16, String>>, sent: u64, received: u64) {
+        let mut put = |name: &str, value: Value| self.body.insert(name.to_owned(), value);
+        match status {
+            Some(Ok(status)) => {
+                put("outcome", "answered".into());
+                put("status", status.into());
+            }
+            Some(Err(message)) => {
+                put("outcome", "failed".into());
+                put("reason", message.into());
+            }
+            None => {
+                put("outcome", "abandoned".into());
+            }
+        }
+        put("bytes-sent", sent.into());
+        put("bytes-received", received.into());
+        let latency = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        put("latency-us", latency.into());
+        let kind = if self.writes {
+            Kind::Outcome
+        } else {
+            Kind::Http
+        };
+        self.gate.audit().note(Entry {
+            kind,
+            essential: false,
+            body: self.body,
+        });
+        if let Some(reservation) = self.reservation {
+            let gate = self.gate.clone();
+            // What was let out counts, however it ended.
+            self.gate.spawn(async move {
+                let ledger = &gate.0.options.ledger;
+                if let Err(error) = ledger.settle(reservation, Settle::Commit).await {
+                    tracing::error!(target: "gate", %error, "a reservation stays open until the host starts again");
+                }
+            });
+        }
+    }
+}
+
+impl Gate {
+    /// Decides about a request of a plugin's to another host.
+    ///
+    /// # Errors
+    /// As for a call; nothing was looked up and nothing sent then.
+    pub async fn outgoing(&self, caller: &Caller, request: Outgoing) -> Result<Passage, Refusal> {
+        let writes = !matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS");
+        let access = if writes { Access::Write } else { Access::Read };
+        let mut arguments = Map::new();
+        arguments.insert("method".to_owned(), request.method.as_str().into());
+        let url = format!(
+            "{}://{}:{}{}",
+            request.scheme, request.host, request.port, request.path
+        );
+        arguments.insert("url".to_owned(), url.into());
+        let ask = self.ask(
+            caller,
+            None,
+            Cow::Borrowed(HTTP),
+            Cow::Borrowed(HTTP),
+            access,
+            arguments,
+        )?;
+        match self.pass_out(&ask, request).await {
+            Ok(passage) => Ok(passage),
+            Err(Refused {
+                refusal,
+                guardrails,
+                ..
+            }) => {
+                let known = Known {
+                    guardrails: &guardrails,
+                    ..Known::default()
+                };
+                self.note_refusal(&ask, &known, &refusal);
+                Err(refusal)
+            }
+        }
+    }
+
+    async fn pass_out(&self, ask: &Ask, request: Outgoing) -> Result<Passage, Refused> {
+        if ask.halted()
+            && let Some(reason) = self.0.halts.reason(ask.account(), &ask.caller.plugin)
+        {
+            return Err(Refusal::Halted(reason).into());
+        }
+        let facts = Facts::of(Resource::Url {
+            scheme: request.scheme,
+            host: request.host,
+            port: request.port,
+            path: request.path,
+            method: request.method,
+        });
+        let places = decide_all(ask, std::slice::from_ref(&facts))?;
+        let slots = self.slots(ask, &places).await?;
+        let mut passage = self.bounds(ask, &places).await?;
+        passage._slots = slots;
+        let reservation = self.reserve_request(ask, &places).await?;
+        let known = Known {
+            grants: &places,
+            reservation,
+            ..Known::default()
+        };
+        let intent = record::intent(ask, &known, &self.0.prints);
+        let body = intent.body.clone();
+        let writes = ask.access != Access::Read;
+        if writes && let Err(error) = self.0.options.audit.record(intent).await {
+            return Err(unrecorded(&error).into());
+        }
+        passage.record = Some(Record {
+            gate: self.clone(),
+            body,
+            reservation,
+            writes,
+            begun: ask.begun,
+        });
+        Ok(passage)
+    }
+
+    /// What the request may use: of each bound the narrowest of all grants that matched.
+    async fn bounds(&self, ask: &Ask, places: &[usize]) -> Result<Passage, Refusal> {
+        let mut passage = Passage {
+            headers: Vec::new(),
+            addresses: Vec::new(),
+            request: u64::MAX,
+            response: u64::MAX,
+            timeout: Duration::MAX,
+            record: None,
+            _slots: Vec::new(),
+        };
+        for grant in places.iter().filter_map(|at| ask.manifest().http.get(*at)) {
+            passage.addresses.extend(grant.addresses.iter().copied());
+            passage.request = passage.request.min(grant.request);
+            passage.response = passage.response.min(grant.response);
+            passage.timeout = passage.timeout.min(grant.timeout);
+            for (name, value) in &grant.headers {
+                let secret = self.header(value).await.map_err(|why| {
+                    Refusal::Failed(Failure::Unavailable(format!(
+                        "the header `{name}` of the grant `{}` cannot be read: {why}",
+                        grant.name
+                    )))
+                })?;
+                passage.headers.push((name.clone(), secret));
+            }
+        }
+        Ok(passage)
+    }
+
+    async fn header(&self, value: &Value) -> Result<SecretString, String> {
+        match Setting::try_from(value.clone())? {
+            Setting::Plain(Value::String(text)) => Ok(SecretString::from(text)),
+            Setting::Plain(_) => Err("it is no text".to_owned()),
+            Setting::Secret(source) => {
+                let secret = self.0.options.secrets.read(&source).await;
+                secret.map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    async fn reserve_request(&self, ask: &Ask, places: &[usize]) -> Result<Option<i64>, Refusal> {
+        let charges: Vec<Charge> = obligations(ask, places)
+            .filter(|(_, limits)| limits.per_day.is_some())
+            .map(|(grant, limits)| Charge {
+                grant: grant.into_owned(),
+                per_day: limits.per_day,
+                cost: 0,
+                cost_per_day: None,
+            })
+            .collect();
+        if charges.is_empty() {
+            return Ok(None);
+        }
+        let begin = Begin {
+            call: ask.call.clone(),
+            account: ask.account().to_owned(),
+            plugin: ask.caller.plugin.to_string(),
+            now: now(),
+            charges,
+            permit: None,
+        };
+        let ledger = &self.0.options.ledger;
+        ledger.begin(begin).await.map(Some).map_err(exhausted)
+    }
+}

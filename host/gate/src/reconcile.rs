@@ -1,0 +1,408 @@
+//! What became of writes whose outcome nobody learned: settled from the two stores at start, and by
+//! reading QuantConnect when an operator asks.
+//!
+//! Invariant: a guess is never recorded. What cannot be told from what QuantConnect shows stays open,
+//! with a word on what to look at.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use jiff::civil::DateTime;
+use jiff::{Timestamp, tz::TimeZone};
+use qchost_audit::{AuditError, Entry, Kind, Trace};
+use qchost_catalog::Failure;
+use qchost_ledger::Settle;
+use qchost_policy::Person;
+use qchost_scope::Reader as _;
+use qchost_traffic::Priority;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::gate::{Gate, GateError, known};
+use crate::judge::HostReads;
+
+/// The principal of the host's own reads.
+const HOST: &str = "qchost";
+/// How much earlier than the intent a thing may seem to have been made: clocks differ.
+const CLOCKS_DIFFER: i64 = 5;
+
+/// What was learned of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Finding {
+    /// It took effect.
+    Done,
+    /// It did not.
+    NotDone,
+    /// It cannot be told.
+    Open,
+}
+
+/// A write whose outcome was unknown, and what is known of it now.
+#[derive(Debug, Clone, Serialize)]
+pub struct Reconciled {
+    /// The call, as the audit names it.
+    pub call: String,
+    /// The account.
+    pub account: String,
+    /// The plugin.
+    pub plugin: String,
+    /// The operation.
+    pub operation: String,
+    /// The project, by id and name, if it is of one.
+    pub project: Option<Value>,
+    /// What was learned.
+    pub finding: Finding,
+    /// From what, or what to look at.
+    pub message: String,
+}
+
+impl Gate {
+    /// Makes ledger and audit agree on the calls of former runs. A reservation whose intent was never
+    /// written down is given back, since nothing is sent before its intent; every other one counts.
+    pub(crate) async fn settle_former_runs(&self) -> Result<(), GateError> {
+        let ledger = &self.0.options.ledger;
+        let open = ledger.open_reservations().await?;
+        let Some(first) = open.iter().map(|reservation| reservation.begun_ms).min() else {
+            return Ok(());
+        };
+        let calls = open.iter().map(|reservation| reservation.call.clone());
+        let traces = self.traces(calls.collect(), first).await?;
+        for reservation in open {
+            let intended = traces.contains_key(&reservation.call);
+            let how = if intended {
+                Settle::Commit
+            } else {
+                Settle::Release
+            };
+            tracing::warn!(target: "gate", call = reservation.call, plugin = reservation.plugin, intended, "a call of a former run was reserved and not settled");
+            ledger.settle(reservation.id, how).await?;
+        }
+        Ok(())
+    }
+
+    /// What is recorded of some calls that began no earlier than an instant.
+    async fn traces(
+        &self,
+        calls: HashSet<String>,
+        unix_ms: i64,
+    ) -> Result<HashMap<String, Trace>, GateError> {
+        let audit = self.audit().clone();
+        let since = unix_ms.saturating_sub(CLOCKS_DIFFER * 1000);
+        let since = Timestamp::from_millisecond(since).unwrap_or(Timestamp::MIN);
+        let find = move || qchost_audit::trace(audit.files(), audit.folder(), &calls, since);
+        let found = tokio::task::spawn_blocking(find).await;
+        Ok(found.unwrap_or(Err(AuditError::Closed))?)
+    }
+
+    /// Remembers a write whose answer was lost.
+    pub(crate) fn keep_unsettled(&self, mut intent: Map<String, Value>) {
+        intent.insert("time".to_owned(), Timestamp::now().to_string().into());
+        let mut unsettled = self
+            .0
+            .unsettled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        unsettled.push(intent);
+    }
+
+    /// Reads QuantConnect to learn how the writes ended whose outcome is unknown, and records what is
+    /// learned.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub async fn reconcile(&self, by: &Person) -> Result<Vec<Reconciled>, AuditError> {
+        let intents = {
+            let unsettled = &self.0.unsettled;
+            unsettled
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone()
+        };
+        let mut all = Vec::with_capacity(intents.len());
+        for intent in intents {
+            let text = |name: &str| {
+                let text = intent.get(name).and_then(Value::as_str);
+                text.unwrap_or_default().to_owned()
+            };
+            let call = text("call");
+            let (finding, message) = match self.probe(&intent).await {
+                Ok(found) => found,
+                Err(failure) => (
+                    Finding::Open,
+                    format!("QuantConnect does not say: {failure}"),
+                ),
+            };
+            if finding != Finding::Open {
+                let body = json!({
+                    "call": call, "account": text("account"), "plugin": text("plugin"), "operation": text("operation"),
+                    "project": intent.get("project"), "person": by.uid, "reason": message,
+                    "outcome": if finding == Finding::Done { "reconciled: done" } else { "reconciled: not done" },
+                });
+                let body = match body {
+                    Value::Object(body) => body,
+                    _ => Map::new(),
+                };
+                let entry = Entry {
+                    kind: Kind::Outcome,
+                    essential: false,
+                    body,
+                };
+                self.0.options.audit.record(entry).await?;
+                self.0
+                    .unsettled
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .retain(|one| one.get("call").and_then(Value::as_str) != Some(call.as_str()));
+            }
+            all.push(Reconciled {
+                account: text("account"),
+                plugin: text("plugin"),
+                operation: text("operation"),
+                project: intent.get("project").cloned(),
+                call,
+                finding,
+                message,
+            });
+        }
+        Ok(all)
+    }
+
+    /// Looks at QuantConnect for the effect of a write.
+    async fn probe(&self, intent: &Map<String, Value>) -> Result<(Finding, String), Failure> {
+        let intent = Intent(intent);
+        let read = |name: &'static str, arguments: Value| self.read_for(&intent, name, arguments);
+        let project = intent.argument("projectId");
+        let operation = intent.text("operation");
+        Ok(match operation {
+            "projects/create-project" => {
+                let body = read("projects/list-projects", json!({})).await?;
+                intent.made_since(&body, "projects", "name", "name")
+            }
+            "backtests/create-backtest" => {
+                let body =
+                    read("backtests/list-backtests", json!({ "projectId": project })).await?;
+                intent.made_since(&body, "backtests", "name", "backtestName")
+            }
+            "optimizations/create-optimization" => {
+                let body = read(
+                    "optimizations/list-optimizations",
+                    json!({ "projectId": project }),
+                )
+                .await?;
+                intent.made_since(&body, "optimizations", "name", "name")
+            }
+            "live/create-live-algorithm" => {
+                let body = read("live/list-live-algorithms", json!({})).await?;
+                intent.launched_since(&body)
+            }
+            "live/stop-live-algorithm" | "live/liquidate-live-algorithm" => {
+                let body =
+                    read("live/read-live-algorithm", json!({ "projectId": project })).await?;
+                let status = body
+                    .get("status")
+                    .and_then(Value::as_str)
+                    .unwrap_or("unknown");
+                match status {
+                    "Stopped" | "Liquidated" => {
+                        (Finding::Done, format!("the deployment is {status}"))
+                    }
+                    "Running" => (Finding::NotDone, "the deployment runs".to_owned()),
+                    _ => (
+                        Finding::Open,
+                        format!("the deployment's status is {status}"),
+                    ),
+                }
+            }
+            "projects/delete-project" => {
+                gone(read("projects/read-project", json!({ "projectId": project })).await)?
+            }
+            "files/delete-file" => {
+                let file = json!({ "projectId": project, "name": intent.argument("name") });
+                gone(read("files/read-file", file).await)?
+            }
+            "backtests/delete-backtest" => {
+                let backtest =
+                    json!({ "projectId": project, "backtestId": intent.argument("backtestId") });
+                gone(read("backtests/read-backtest", backtest).await)?
+            }
+            "optimizations/delete-optimization" => {
+                let id = json!({ "optimizationId": intent.argument("optimizationId") });
+                gone(read("optimizations/read-optimization", id).await)?
+            }
+            "object-store/delete-object" => {
+                let key = json!({ "organizationId": intent.argument("organizationId"), "key": intent.argument("key") });
+                gone(read("object-store/read-object-properties", key).await)?
+            }
+            "compile/create-compile" => (
+                Finding::Open,
+                "a compile changes nothing; compile again where one is needed".to_owned(),
+            ),
+            other => (
+                Finding::Open,
+                format!(
+                    "what `{other}` did cannot be told from what is there now; compare it with the arguments in the audit"
+                ),
+            ),
+        })
+    }
+
+    async fn read_for(
+        &self,
+        intent: &Intent<'_>,
+        name: &'static str,
+        arguments: Value,
+    ) -> Result<Value, Failure> {
+        let reads = HostReads {
+            inner: &self.0,
+            account: intent.text("account"),
+            plugin: HOST,
+            priority: Priority::Normal,
+            deadline: Instant::now() + self.0.options.call_timeout,
+        };
+        let arguments = match arguments {
+            Value::Object(arguments) => arguments,
+            _ => Map::new(),
+        };
+        reads.read(known(name)?, arguments).await
+    }
+}
+
+struct Intent<'a>(&'a Map<String, Value>);
+
+impl Intent<'_> {
+    fn text(&self, name: &str) -> &str {
+        self.0.get(name).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    fn argument(&self, name: &str) -> Value {
+        let arguments = self.0.get("arguments");
+        let value = arguments.and_then(|arguments| arguments.get(name));
+        value.cloned().unwrap_or_default()
+    }
+
+    /// When it was written down, in seconds since 1970.
+    fn time(&self) -> Option<i64> {
+        let time: Timestamp = self.text("time").parse().ok()?;
+        Some(time.as_second() - CLOCKS_DIFFER)
+    }
+
+    /// Whether a list has a thing of the name that was given, made since.
+    fn made_since(
+        &self,
+        body: &Value,
+        list: &str,
+        named: &str,
+        argument: &str,
+    ) -> (Finding, String) {
+        let name = self.argument(argument);
+        let items = body.get(list).and_then(Value::as_array);
+        let Some(items) = items else {
+            return (Finding::Open, format!("QuantConnect lists no {list}"));
+        };
+        let mut same = items.iter().filter(|item| item.get(named) == Some(&name));
+        let Some(since) = self.time() else {
+            return (Finding::Open, "the intent has no time".to_owned());
+        };
+        let mut undated = false;
+        let made = same.find(|item| match item.get("created").and_then(instant) {
+            Some(created) => created >= since,
+            None => {
+                undated = true;
+                false
+            }
+        });
+        match (made, undated) {
+            (Some(item), _) => {
+                let id = ["projectId", "backtestId", "optimizationId"]
+                    .iter()
+                    .find_map(|id| item.get(*id));
+                (
+                    Finding::Done,
+                    format!("{name} was created then: {}", id.unwrap_or(&Value::Null)),
+                )
+            }
+            (None, true) => (
+                Finding::Open,
+                format!("there is a {name}, and it is not known since when"),
+            ),
+            (None, false) => (Finding::NotDone, format!("no {name} was created since")),
+        }
+    }
+
+    /// Whether the project's algorithm was launched since.
+    fn launched_since(&self, body: &Value) -> (Finding, String) {
+        let project = self.argument("projectId");
+        let listed = body.get("live").and_then(Value::as_array);
+        let (Some(listed), Some(since)) = (listed, self.time()) else {
+            return (
+                Finding::Open,
+                "the deployments cannot be compared".to_owned(),
+            );
+        };
+        let of_project = listed
+            .iter()
+            .filter(|one| one.get("projectId") == Some(&project));
+        let mut launched = of_project.filter_map(|one| one.get("launched").and_then(instant));
+        if launched.any(|launched| launched >= since) {
+            (Finding::Done, "the project was deployed then".to_owned())
+        } else {
+            (
+                Finding::NotDone,
+                "the project was not deployed since".to_owned(),
+            )
+        }
+    }
+}
+
+/// Whether a thing that was to be deleted is gone.
+fn gone(outcome: Result<Value, Failure>) -> Result<(Finding, String), Failure> {
+    match outcome {
+        Ok(_) => Ok((Finding::NotDone, "it is still there".to_owned())),
+        Err(Failure::NotFound(_)) => Ok((Finding::Done, "it is gone".to_owned())),
+        Err(Failure::Rejected(errors)) => Ok((Finding::Open, errors.join("; "))),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// An instant as QuantConnect writes it, in UTC: `2024-01-31 09:30:00` or `2024-01-31T14:30:00Z`.
+fn instant(value: &Value) -> Option<i64> {
+    let text = value.as_str()?;
+    if let Ok(timestamp) = text.parse::<Timestamp>() {
+        return Some(timestamp.as_second());
+    }
+    let civil: DateTime = text.parse().ok()?;
+    Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_are_read_in_both_forms() {
+        assert_eq!(instant(&json!("1970-01-02 00:00:00")), Some(86_400));
+        assert_eq!(instant(&json!("1970-01-02T00:00:01Z")), Some(86_401));
+        assert_eq!(instant(&json!("yesterday")), None);
+    }
+
+    #[test]
+    fn what_was_there_before_is_not_taken_for_what_was_made() {
+        let record = json!({ "time": "2024-01-31T00:00:00Z", "arguments": { "name": "Lab/a" } });
+        let intent = Intent(record.as_object().unwrap());
+        let made = |created: Value| {
+            let body =
+                json!({ "projects": [{ "name": "Lab/a", "projectId": 7, "created": created }] });
+            intent.made_since(&body, "projects", "name", "name").0
+        };
+        assert_eq!(made(json!("2024-01-31 00:00:01")), Finding::Done);
+        assert_eq!(made(json!("2024-01-30 00:00:00")), Finding::NotDone);
+        assert_eq!(made(Value::Null), Finding::Open);
+        let other = json!({ "projects": [] });
+        assert_eq!(
+            intent.made_since(&other, "projects", "name", "name").0,
+            Finding::NotDone
+        );
+    }
+}

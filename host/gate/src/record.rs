@@ -1,0 +1,272 @@
+//! What the audit says of a call: arguments in a form that may be kept, fingerprints, and the
+//! fields that every record of a call has.
+//!
+//! Invariant: nothing is written here that was not there before the profiles were filled in, so no
+//! record holds a setting of a brokerage; and an argument that is long (source code, an object) is
+//! kept as its digest and length.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use qchost_audit::{Entry, Kind};
+use qchost_catalog::{Access, Failure, Outcome};
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use crate::ask::Ask;
+use crate::obligations::obligations;
+use crate::refusal::Refusal;
+
+/// Texts of more bytes than this are kept as digest and length.
+const LONGEST_TEXT: usize = 256;
+
+/// The key under which arguments are fingerprinted: without it, a short argument could be found by
+/// trying all of them.
+pub(crate) struct Fingerprints(Zeroizing<Vec<u8>>);
+
+impl Fingerprints {
+    pub(crate) fn new(key: Zeroizing<Vec<u8>>) -> Self {
+        Self(key)
+    }
+
+    /// The HMAC-SHA-256 of a value's canonical form, in hexadecimal. `label` says what is
+    /// fingerprinted, so that no fingerprint of one thing is one of another.
+    pub(crate) fn of(&self, label: &str, value: &Value) -> String {
+        // HMAC takes keys of every length.
+        let Ok(mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
+            return String::new();
+        };
+        let mac = mac.chain_update(label).chain_update([0]);
+        let mac = mac.chain_update(qchost_audit::canonical(value));
+        hex(&mac.finalize().into_bytes())
+    }
+}
+
+/// A hash that takes what is written to it.
+struct Hashed(Sha256);
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The SHA-256 of an answer as it came.
+fn answer_hash(body: &Value) -> String {
+    let mut hash = Hashed(Sha256::new());
+    // A value is always JSON, and a hash takes all of it.
+    drop(serde_json::to_writer(&mut hash, body));
+    format!("sha256:{}", hex(&hash.0.finalize()))
+}
+
+/// The SHA-256 of a text, as `sha256:…`.
+pub(crate) fn text_hash(text: &str) -> String {
+    format!("sha256:{}", hex(&Sha256::digest(text)))
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| {
+        DIGITS
+            .get(usize::from(nibble))
+            .map_or('0', |digit| char::from(*digit))
+    };
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 15));
+    }
+    text
+}
+
+/// Arguments in the form that is kept and shown.
+pub(crate) fn redacted(value: &Value) -> Value {
+    match value {
+        Value::String(text) if text.len() > LONGEST_TEXT => {
+            json!({ "digest": text_hash(text), "bytes": text.len() })
+        }
+        Value::Array(items) => Value::Array(items.iter().map(redacted).collect()),
+        Value::Object(fields) => Value::Object(
+            fields
+                .iter()
+                .map(|(name, field)| (name.clone(), redacted(field)))
+                .collect(),
+        ),
+        plain => plain.clone(),
+    }
+}
+
+/// What becomes known of a call besides what was asked.
+#[derive(Default)]
+pub(crate) struct Known<'a> {
+    /// Its project, by id and name.
+    pub project: Option<&'a (u32, String)>,
+    /// The grants that allowed it.
+    pub grants: &'a [usize],
+    /// The guardrails that forbade it.
+    pub guardrails: &'a [String],
+    /// The permit that it uses.
+    pub permit: Option<&'a str>,
+    /// What was reserved for it.
+    pub reservation: Option<i64>,
+}
+
+/// The record of a call that is refused.
+pub(crate) fn refused(
+    ask: &Ask,
+    known: &Known<'_>,
+    refusal: &Refusal,
+    prints: &Fingerprints,
+) -> Entry {
+    let mut body = common(ask, known, refusal.word(), prints);
+    body.insert("reason".to_owned(), refusal.to_string().into());
+    entry(Kind::Denied, ask.access, body)
+}
+
+/// The record of a write that is about to be sent.
+pub(crate) fn intent(ask: &Ask, known: &Known<'_>, prints: &Fingerprints) -> Entry {
+    entry(
+        Kind::Intent,
+        ask.access,
+        common(ask, known, "allowed", prints),
+    )
+}
+
+/// The record of how a write ended.
+///
+/// One whose answer was lost keeps its intent open, for `qchost audit reconcile` to settle.
+pub(crate) fn outcome(ask: &Ask, known: &Known<'_>, outcome: &Outcome) -> Entry {
+    let kind = match outcome {
+        Err(Failure::UnknownOutcome(_)) => Kind::Lost,
+        _ => Kind::Outcome,
+    };
+    let mut body = identity(ask);
+    if let Some(reservation) = known.reservation {
+        body.insert("reservation".to_owned(), reservation.into());
+    }
+    ending(&mut body, ask, outcome);
+    entry(kind, ask.access, body)
+}
+
+/// The record of a read, whole: it is made once, when its answer is there.
+pub(crate) fn read(
+    ask: &Ask,
+    known: &Known<'_>,
+    outcome: &Outcome,
+    prints: &Fingerprints,
+) -> Entry {
+    let mut body = common(ask, known, "allowed", prints);
+    ending(&mut body, ask, outcome);
+    entry(Kind::Read, ask.access, body)
+}
+
+fn ending(body: &mut Map<String, Value>, ask: &Ask, outcome: &Outcome) {
+    match outcome {
+        Ok(answer) => {
+            body.insert("outcome".to_owned(), "answered".into());
+            body.insert("response-hash".to_owned(), answer_hash(answer).into());
+        }
+        Err(failure) => {
+            body.insert("outcome".to_owned(), failure.word().into());
+            body.insert("reason".to_owned(), failure.to_string().into());
+        }
+    }
+    let latency = u64::try_from(ask.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    body.insert("latency-us".to_owned(), latency.into());
+}
+
+fn entry(kind: Kind, access: Access, body: Map<String, Value>) -> Entry {
+    Entry {
+        kind,
+        essential: access == Access::Reduce,
+        body,
+    }
+}
+
+fn common(
+    ask: &Ask,
+    known: &Known<'_>,
+    decision: &str,
+    prints: &Fingerprints,
+) -> Map<String, Value> {
+    let mut body = identity(ask);
+    if let Some((id, name)) = known.project {
+        body.insert("project".to_owned(), json!({ "id": id, "name": name }));
+    }
+    let arguments = Value::Object(ask.arguments.clone());
+    body.insert("arguments".to_owned(), redacted(&arguments));
+    body.insert(
+        "arguments-hmac".to_owned(),
+        prints.of("arguments", &arguments).into(),
+    );
+    body.insert("decision".to_owned(), decision.into());
+    let names: Vec<Cow<'_, str>> = obligations(ask, known.grants)
+        .map(|(name, _)| name)
+        .collect();
+    if !names.is_empty() {
+        body.insert("grants".to_owned(), json!(names));
+    }
+    if !known.guardrails.is_empty() {
+        body.insert("policies".to_owned(), json!(known.guardrails));
+    }
+    if let Some(permit) = known.permit {
+        body.insert("permit".to_owned(), permit.into());
+    }
+    if let Some(reservation) = known.reservation {
+        body.insert("reservation".to_owned(), reservation.into());
+    }
+    body
+}
+
+fn identity(ask: &Ask) -> Map<String, Value> {
+    let mut body = Map::new();
+    let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
+    put("call", ask.call.as_str().into());
+    put("account", ask.account().into());
+    put("plugin", (*ask.caller.plugin).into());
+    put("digest", (*ask.caller.digest).into());
+    put("invocation", (*ask.caller.invocation).into());
+    if let Some(person) = ask.caller.person {
+        put("person", person.into());
+    }
+    put("operation", ask.name.as_ref().into());
+    put("access", ask.access.word().into());
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_values_have_equal_fingerprints_whatever_their_order() {
+        let prints = Fingerprints::new(Zeroizing::new(b"key".to_vec()));
+        let one = json!({ "a": 1, "b": [{ "x": "\"", "y": null }] });
+        let two = json!({ "b": [{ "y": null, "x": "\"" }], "a": 1 });
+        assert_eq!(prints.of("l", &one), prints.of("l", &two));
+        assert_ne!(prints.of("l", &one), prints.of("m", &one));
+        for other in [
+            json!({ "a": 2, "b": [{ "x": "\"", "y": null }] }),
+            json!({ "a": 1 }),
+        ] {
+            assert_ne!(prints.of("l", &one), prints.of("l", &other));
+        }
+        let other = Fingerprints::new(Zeroizing::new(b"another".to_vec()));
+        assert_ne!(prints.of("l", &one), other.of("l", &one));
+    }
+
+    #[test]
+    fn long_texts_are_kept_as_digest_and_length() {
+        let kept = redacted(&json!({ "content": "x".repeat(257), "name": "main.py" }));
+        assert_eq!(kept["name"], "main.py");
+        assert_eq!(kept["content"]["bytes"], 257);
+        assert_eq!(kept["content"]["digest"], text_hash(&"x".repeat(257)));
+    }
+}

@@ -1,0 +1,283 @@
+//! What an operator is told of a plugin's authority: its grants with what is used of them, and what
+//! would be decided about a call, without sending anything.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use qchost_catalog::{Access, BoxFuture, Failure, Operation, Outcome, by_name, by_tool};
+use qchost_ledger::LedgerError;
+use qchost_policy::{Grant, GrantLimits, RAW};
+use qchost_scope::Reader;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::ask::Caller;
+use crate::gate::{Gate, now, scope};
+use crate::judge::{decide_all, unresolved, wants_approval};
+use crate::obligations::obligations;
+use crate::refusal::Refusal;
+use crate::trade::unusable;
+
+/// The grants of a plugin.
+#[derive(Debug, Clone, Serialize)]
+pub struct GrantsReport {
+    /// The plugin.
+    pub plugin: String,
+    /// Its account.
+    pub account: String,
+    /// Why nothing may be written now, if that is so.
+    pub halted: Option<String>,
+    /// The grants, in the order of the manifest; those for other hosts at the end.
+    pub grants: Vec<GrantReport>,
+}
+
+/// A grant, and what is used of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct GrantReport {
+    /// Its name in counters: `http:` before that of a grant for another host.
+    pub name: String,
+    /// What it allows.
+    pub allow: Vec<String>,
+    /// On what, and under which conditions.
+    pub scope: BTreeMap<&'static str, Value>,
+    /// What it asks for in return, with what is used: `per-day` → `{ "limit": 500, "used": 12 }`.
+    pub obligations: BTreeMap<&'static str, Value>,
+}
+
+/// What would be decided about a call.
+#[derive(Debug, Clone, Serialize)]
+pub struct Explanation {
+    /// `allowed`, or the word of the refusal.
+    pub decision: &'static str,
+    /// Why not, and what would allow it.
+    pub reason: Option<String>,
+    /// The grants that match.
+    pub grants: Vec<String>,
+    /// The guardrails that forbid it.
+    pub guardrails: Vec<String>,
+    /// What it would have to keep to: of every matching grant.
+    pub obligations: Vec<Value>,
+    /// Whether a person has to approve it.
+    pub approval: bool,
+}
+
+impl Gate {
+    /// The grants of a plugin, with what is used of them today; nothing if it has no manifest.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn grants(&self, plugin: &str) -> Result<Option<GrantsReport>, LedgerError> {
+        let Some(manifest) = self.manifest(plugin) else {
+            return Ok(None);
+        };
+        let ledger = &self.0.options.ledger;
+        let used = ledger.usage(&manifest.account, plugin, now()).await?;
+        let report = |name: String, limits: &GrantLimits| {
+            let used = used.iter().find(|used| used.grant == name);
+            let (count, cost) = used.map_or((0, 0), |used| (used.count, used.cost));
+            let mut obligations = BTreeMap::new();
+            let mut put = |name, value: Option<Value>| {
+                if let Some(value) = value {
+                    obligations.insert(name, value);
+                }
+            };
+            put(
+                "concurrent",
+                limits.concurrent.map(|most| json!({ "limit": most })),
+            );
+            put(
+                "per-second",
+                limits.per_second.map(|most| json!({ "limit": most })),
+            );
+            put(
+                "per-minute",
+                limits.per_minute.map(|most| json!({ "limit": most })),
+            );
+            put(
+                "per-day",
+                limits
+                    .per_day
+                    .map(|most| json!({ "limit": most, "used": count })),
+            );
+            put(
+                "cost-per-day",
+                limits.cost_per_day.map(|most| {
+                    json!({ "limit": most.to_string(), "used": qchost_policy::Usd(cost).to_string() })
+                }),
+            );
+            (name, obligations)
+        };
+        let mut grants: Vec<GrantReport> = manifest
+            .grants
+            .iter()
+            .map(|grant| {
+                let (name, mut obligations) = report(grant.name.clone(), &grant.limits);
+                if grant.approval == qchost_policy::Approval::Operator {
+                    obligations.insert("approval", json!("operator"));
+                }
+                GrantReport {
+                    name,
+                    allow: grant.allow.iter().map(ToString::to_string).collect(),
+                    scope: limits_of(grant),
+                    obligations,
+                }
+            })
+            .collect();
+        grants.extend(manifest.http.iter().map(|grant| {
+            let (name, obligations) = report(format!("http:{}", grant.name), &grant.limits);
+            GrantReport {
+                name,
+                allow: grant
+                    .methods
+                    .iter()
+                    .map(|method| format!("{method} {}", grant.url))
+                    .collect(),
+                scope: BTreeMap::new(),
+                obligations,
+            }
+        }));
+        Ok(Some(GrantsReport {
+            plugin: plugin.to_owned(),
+            account: manifest.account.clone(),
+            halted: self.0.halts.reason(&manifest.account, plugin),
+            grants,
+        }))
+    }
+
+    /// What would be decided about a call of a plugin's. Nothing is sent: a project is known by its name
+    /// only if the host has read it lately, or if it is given here.
+    ///
+    /// # Errors
+    /// When there is no such operation, or the plugin has no manifest.
+    pub async fn explain(
+        &self,
+        plugin: &str,
+        operation: &str,
+        arguments: Map<String, Value>,
+        project_name: Option<String>,
+    ) -> Result<Explanation, Refusal> {
+        let caller = Caller {
+            plugin: plugin.into(),
+            digest: "sha256:".into(),
+            invocation: "explain".into(),
+            person: None,
+        };
+        let (known, name, access) = match by_name(operation).or_else(|| by_tool(operation)) {
+            Some(known) => (Some(known), Cow::Borrowed(known.name), known.access),
+            None if operation.starts_with(RAW) => {
+                (None, Cow::Owned(operation.to_owned()), Access::Trade)
+            }
+            None => {
+                return Err(Refusal::Failed(Failure::NotFound(format!(
+                    "there is no operation `{operation}`"
+                ))));
+            }
+        };
+        let tool = known.map_or(Cow::Borrowed("raw"), |known| Cow::Borrowed(known.tool));
+        let ask = self.ask(&caller, known, name, tool, access, arguments)?;
+        let refused = |refusal: Refusal, guardrails| Explanation {
+            decision: refusal.word(),
+            reason: Some(refusal.to_string()),
+            grants: Vec::new(),
+            guardrails,
+            obligations: Vec::new(),
+            approval: false,
+        };
+        if ask.halted()
+            && let Some(reason) = self.0.halts.reason(ask.account(), plugin)
+        {
+            return Ok(refused(Refusal::Halted(reason), Vec::new()));
+        }
+        let touched = match known {
+            Some(operation) => {
+                // A name that was only given here is not to be believed anywhere else.
+                let apart = match &project_name {
+                    Some(_) => Some(scope(&self.0.options).await.map_err(unusable)?),
+                    None => None,
+                };
+                let known = apart.as_ref().unwrap_or(&self.0.scope);
+                let nobody = Unasked { project_name };
+                let arguments = &ask.arguments;
+                known
+                    .resolve(&nobody, ask.account(), plugin, operation, arguments)
+                    .await
+            }
+            None => Ok(self.0.scope.unknown_tool(&ask.tool)),
+        };
+        let touched = match touched {
+            Ok(touched) => touched,
+            Err(error) => return Ok(refused(unresolved(error), Vec::new())),
+        };
+        let places = match decide_all(&ask, &touched.facts) {
+            Ok(places) => places,
+            Err(error) => return Ok(refused(error.refusal, error.guardrails)),
+        };
+        Ok(Explanation {
+            decision: "allowed",
+            reason: None,
+            grants: obligations(&ask, &places)
+                .map(|(name, _)| name.into_owned())
+                .collect(),
+            guardrails: Vec::new(),
+            obligations: obligations(&ask, &places)
+                .map(|(grant, limits)| json!({ "grant": grant, "limits": limits }))
+                .collect(),
+            approval: wants_approval(&ask, &places),
+        })
+    }
+}
+
+/// Answers only what it was told: nothing is read to explain.
+struct Unasked {
+    project_name: Option<String>,
+}
+
+impl Reader for Unasked {
+    fn read<'a>(
+        &'a self,
+        operation: &'static Operation,
+        arguments: Map<String, Value>,
+    ) -> BoxFuture<'a, Outcome> {
+        Box::pin(async move {
+            match (&self.project_name, operation.name) {
+                (Some(name), "projects/read-project") => {
+                    let id = arguments.get("projectId");
+                    Ok(json!({ "success": true, "projects": [{ "projectId": id, "name": name }] }))
+                }
+                _ => Err(Failure::Unavailable(format!(
+                    "to explain, nothing is read, and `{}` would have to be; name the project with --project",
+                    operation.name
+                ))),
+            }
+        })
+    }
+}
+
+fn limits_of(grant: &Grant) -> BTreeMap<&'static str, Value> {
+    let mut scope = BTreeMap::new();
+    let mut put = |name, list: &[qchost_policy::Glob]| {
+        if !list.is_empty() {
+            let texts: Vec<String> = list.iter().map(ToString::to_string).collect();
+            scope.insert(name, json!(texts));
+        }
+    };
+    put("organizations", &grant.organizations);
+    put("keys", &grant.keys);
+    put("brokerages", &grant.brokerages);
+    put("data-providers", &grant.data_providers);
+    put("commands", &grant.commands);
+    put("collaborators", &grant.collaborators);
+    put("files", grant.files.as_deref().unwrap_or_default());
+    put("nodes", grant.nodes.as_deref().unwrap_or_default());
+    if !grant.projects.is_empty() {
+        let texts: Vec<String> = grant.projects.iter().map(ToString::to_string).collect();
+        scope.insert("projects", json!(texts));
+    }
+    if let Some(most) = grant.max_cost {
+        scope.insert("max-cost", json!(most.to_string()));
+    }
+    if let Some(most) = grant.max_parameters {
+        scope.insert("max-parameters", json!(most));
+    }
+    scope
+}

@@ -1,0 +1,230 @@
+//! The rules of trade: the host's own flag, code that an operator has adopted, and sources that
+//! the host saw compiled.
+//!
+//! Invariant: real money is reached only by a grant *and* the host's configuration *and*, in
+//! production, a component that a person adopted.
+
+use qchost_catalog::Access;
+use qchost_ledger::{Adoption, ApprovalKind, Binding, LedgerError, NewApproval, RequestError};
+use qchost_policy::{Denial, Manifest};
+use qchost_scope::Touched;
+use serde_json::json;
+
+use crate::approvals::not_asked;
+use crate::ask::Ask;
+use crate::gate::{Gate, now};
+use crate::refusal::Refusal;
+
+/// The operation that an approval of a component stands for.
+const ADOPTION: &str = "component";
+
+/// A component that may not serve before an operator has adopted it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the component of `{plugin}` changed and may trade, so it waits for an operator; look at it with: qchost approvals show {approval}"
+)]
+pub struct Waiting {
+    /// The plugin.
+    pub plugin: String,
+    /// The approval that it waits for.
+    pub approval: String,
+}
+
+/// Why a component was not admitted.
+#[derive(Debug, thiserror::Error)]
+pub enum AdmitError {
+    /// It waits for an operator.
+    #[error(transparent)]
+    Waiting(#[from] Waiting),
+    /// The ledger cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// It cannot be asked for.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+}
+
+impl Gate {
+    /// Whether a component may serve with this manifest. `replaces` is the digest of what serves now.
+    ///
+    /// The first component of a plugin that may trade is adopted as the operator brought it. From then
+    /// on, a component with another digest, or with imports that it did not have, does not get the
+    /// trade grants by itself: in production it waits, and until then the old one goes on serving;
+    /// where none serves, it serves, and its trades ask for the approval. In development it is adopted
+    /// with a warning.
+    ///
+    /// # Errors
+    /// When it has to wait, or the ledger cannot be used.
+    pub async fn admit(
+        &self,
+        manifest: &Manifest,
+        digest: &str,
+        imports: &[String],
+        replaces: Option<&str>,
+    ) -> Result<(), AdmitError> {
+        let (account, plugin) = (manifest.account.as_str(), manifest.plugin.as_str());
+        let ledger = &self.0.options.ledger;
+        if manifest.trades().is_none() {
+            return Ok(());
+        }
+        let former = ledger.adopted(account, plugin).await?;
+        let changed = former.as_ref().is_some_and(|former| {
+            former.digest != digest
+                || imports
+                    .iter()
+                    .any(|import| !former.imports.contains(import))
+        });
+        if changed && self.0.options.production {
+            let approval = self
+                .request_adoption(manifest, digest, imports, former.as_ref())
+                .await?;
+            if replaces.is_some_and(|serving| serving != digest) {
+                return Err(Waiting {
+                    plugin: plugin.to_owned(),
+                    approval,
+                }
+                .into());
+            }
+            return Ok(());
+        }
+        if changed {
+            tracing::warn!(target: "gate", plugin, digest, "a changed component may trade: adopted, since this is no production host");
+        }
+        if changed || former.is_none() {
+            self.adopt(account, plugin, digest, imports, "the operator's files")
+                .await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn adopt(
+        &self,
+        account: &str,
+        plugin: &str,
+        digest: &str,
+        imports: &[String],
+        by: &str,
+    ) -> Result<(), LedgerError> {
+        let adoption = Adoption {
+            digest: digest.to_owned(),
+            imports: imports.to_vec(),
+            by: by.to_owned(),
+            at: now(),
+        };
+        let ledger = &self.0.options.ledger;
+        ledger.adopt(account, plugin, adoption).await
+    }
+
+    async fn request_adoption(
+        &self,
+        manifest: &Manifest,
+        digest: &str,
+        imports: &[String],
+        former: Option<&Adoption>,
+    ) -> Result<String, RequestError> {
+        let gained: Vec<_> = imports
+            .iter()
+            .filter(|import| former.is_none_or(|former| !former.imports.contains(import)))
+            .collect();
+        let view = json!({
+            "what": "adopt a changed component for trade",
+            "plugin": manifest.plugin,
+            "account": manifest.account,
+            "component": manifest.component,
+            "digest": digest,
+            "adopted digest": former.map(|former| former.digest.as_str()),
+            "imports it did not have": gained,
+            "may trade": manifest.trades(),
+        });
+        let requested = NewApproval {
+            kind: ApprovalKind::Component,
+            binding: Binding {
+                account: manifest.account.clone(),
+                plugin: manifest.plugin.clone(),
+                digest: digest.to_owned(),
+                operation: ADOPTION.to_owned(),
+                profile_revision: String::new(),
+                arguments_hmac: self.0.prints.of("component", &json!([digest, imports])),
+            },
+            view,
+            needs: 1,
+            requester: None,
+            scope: json!({ "imports": imports }),
+            cost: 0,
+            now: now(),
+            expires: self.approval_end(),
+        };
+        let approval = self.0.options.ledger.request_approval(requested).await;
+        Ok(approval?.id)
+    }
+
+    /// The rules that hold for trade whatever is granted.
+    pub(crate) async fn check_trade(&self, ask: &Ask, touched: &Touched) -> Result<(), Refusal> {
+        let live = touched.facts.iter().any(|facts| facts.context.live);
+        if ask.access != Access::Trade {
+            return Ok(());
+        }
+        if live && !self.0.options.live_trading {
+            return Err(denied(
+                "real money may be at stake, and this host does not trade live; an operator sets `live-trading = true` \
+                 in qchost.toml if it is to",
+            ));
+        }
+        if !ask.caller.is_operator() {
+            self.check_adopted(ask).await?;
+        }
+        if live && ask.name == "live/create-live-algorithm" {
+            let compile = ask.arguments.get("compileId").and_then(|id| id.as_str());
+            let known = match compile {
+                Some(compile) => self.source_of(ask.account(), compile).await?,
+                None => None,
+            };
+            if known.is_none() {
+                return Err(denied(
+                    "this compile was not made through this host, so nobody knows its source; compile the project \
+                     again through the host and deploy that",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn check_adopted(&self, ask: &Ask) -> Result<(), Refusal> {
+        let manifest = ask.manifest();
+        let ledger = &self.0.options.ledger;
+        let adopted = ledger
+            .adopted(&manifest.account, &manifest.plugin)
+            .await
+            .map_err(unusable)?;
+        if adopted
+            .as_ref()
+            .is_none_or(|adopted| adopted.digest == *ask.caller.digest)
+        {
+            return Ok(());
+        }
+        let imports: Vec<String> = adopted
+            .as_ref()
+            .map(|adopted| adopted.imports.clone())
+            .unwrap_or_default();
+        let id = self
+            .request_adoption(manifest, &ask.caller.digest, &imports, adopted.as_ref())
+            .await
+            .map_err(not_asked)?;
+        Err(Refusal::ApprovalRequired { id })
+    }
+}
+
+fn denied(reason: &str) -> Refusal {
+    Refusal::Denied(Denial {
+        reason: reason.to_owned(),
+        nearest_grant: None,
+        remedy: None,
+    })
+}
+
+/// The ledger cannot be used: nothing that needs it is sent.
+pub(crate) fn unusable(error: LedgerError) -> Refusal {
+    Refusal::Failed(qchost_catalog::Failure::Unavailable(format!(
+        "the host cannot use its ledger, so nothing was sent: {error}"
+    )))
+}

@@ -1,0 +1,304 @@
+//! Ends the host at random points with `kill -9`, in the midst of a mix of writes, and looks at what is
+//! left: no budget refilled, no permit used twice, an audit that verifies, and every write that was sent
+//! recorded.
+//!
+//! Not under the test harness, since it runs itself again as the host that is killed. `QCHOST_RUNS` says how
+//! often.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+#[allow(dead_code, reason = "shared with the other tests, which use all of it")]
+#[path = "gate/support.rs"]
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use qchost_gate::{Gate, Refusal};
+use serde_json::{Value, json};
+use support::{Cloud, Setup, call, caller, person};
+
+const FOLDER: &str = "QCHOST_CRASH_FOLDER";
+const RUN: &str = "QCHOST_CRASH_RUN";
+const RUNS: &str = "QCHOST_RUNS";
+const PER_DAY: u32 = 100_000;
+/// A host that is killed has at most so long.
+const LONGEST_LIFE: u64 = 120;
+
+fn setup() -> Setup {
+    let grants = format!(
+        "[[grant]]\nname = \"files\"\nallow = [\"files/*\"]\nprojects = [\"Lab/*\"]\nlimits = {{ per-day = {PER_DAY} }}\n\
+         [[grant]]\nname = \"paper\"\nallow = [\"live-commands/create-live-command\"]\nprojects = [\"Lab/*\"]\ncommands = [\"*\"]\napproval = \"operator\"\n"
+    );
+    Setup::grants(&grants)
+}
+
+fn main() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        runtime.block_on(host(Path::new(&folder)));
+        return;
+    }
+    let runs: u32 = std::env::var(RUNS).map_or(25, |runs| runs.parse().unwrap());
+    let power = power_loss_shim();
+    for (what, shim) in [("kill -9", None), ("power loss", Some(power.as_path()))] {
+        let begun = Instant::now();
+        let folder = tempfile::tempdir().unwrap();
+        let mut seen = Seen::default();
+        for run in 0..runs {
+            crash(folder.path(), run, shim);
+            runtime.block_on(check(folder.path(), &mut seen));
+        }
+        println!(
+            "crash: {runs} times {what}: {} writes sent, {} permits used, {} intents left open; {:.1} s",
+            seen.files,
+            seen.commands.len(),
+            seen.open,
+            begun.elapsed().as_secs_f64()
+        );
+        assert!(
+            seen.files > u64::from(runs) && !seen.commands.is_empty(),
+            "the hosts did nothing"
+        );
+    }
+}
+
+/// What earlier runs left.
+#[derive(Default)]
+struct Seen {
+    files: u64,
+    used: u64,
+    commands: BTreeSet<String>,
+    open: u64,
+}
+
+/// A host that writes until it is killed.
+async fn host(folder: &Path) {
+    let run = std::env::var(RUN).unwrap();
+    let cloud = Cloud::new();
+    let log = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(folder.with_extension("sent"))
+        .unwrap();
+    cloud.hook(move |tool, arguments| {
+        let what = match tool {
+            "create_file" => arguments["name"].as_str().unwrap(),
+            "create_live_command" => arguments["command"]["order"].as_str().unwrap(),
+            _ => return None,
+        };
+        // One write, so that a line is whole or not there.
+        (&log)
+            .write_all(format!("{tool} {what}\n").as_bytes())
+            .unwrap();
+        Some(Ok(json!({ "success": true })))
+    });
+    let gate = setup().open_in(folder, &cloud).await;
+    println!("ready");
+    let files = (0..8).map(|task| write_files(gate.clone(), format!("{run}-{task}")));
+    let commands = (0..2).map(|task| command(gate.clone(), format!("{run}-{task}")));
+    tokio::join!(
+        futures::future::join_all(files),
+        futures::future::join_all(commands)
+    );
+}
+
+async fn write_files(gate: Gate, name: String) {
+    for number in 0.. {
+        let file = json!({ "projectId": 1, "name": format!("f{name}-{number}"), "content": "" });
+        call(&gate, &caller("lab"), "files/create-file", file)
+            .await
+            .unwrap();
+    }
+}
+
+/// Asks, has itself approved, and tries to use the permit three times.
+async fn command(gate: Gate, name: String) {
+    for number in 0.. {
+        let command = json!({ "projectId": 1, "command": { "$type": "Order", "order": format!("o{name}-{number}") } });
+        let send = async || {
+            call(
+                &gate,
+                &caller("lab"),
+                "live-commands/create-live-command",
+                command.clone(),
+            )
+            .await
+        };
+        let Err(Refusal::ApprovalRequired { id }) = send().await else {
+            panic!("passed without a permit")
+        };
+        gate.approve(&id, &person(7, "ann"), None).await.unwrap();
+        let (one, two, three) = tokio::join!(send(), send(), send());
+        let sent = [one, two, three]
+            .iter()
+            .filter(|answer| answer.is_ok())
+            .count();
+        assert_eq!(sent, 1);
+    }
+}
+
+/// Starts a host, and kills it a little after it is ready.
+fn crash(folder: &Path, run: u32, shim: Option<&Path>) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .env(FOLDER, folder.join("data"))
+        .env(RUN, run.to_string())
+        .stdout(Stdio::piped())
+        .process_group(0);
+    std::fs::create_dir_all(folder.join("data")).unwrap();
+    let shadow = folder.join("shadow");
+    if let Some(shim) = shim {
+        // What is there now is on disk: the last look at it was not cut short.
+        drop(std::fs::remove_dir_all(&shadow));
+        copy(&folder.join("data"), &shadow);
+        let inodes = shadow.with_extension("inodes");
+        drop(std::fs::remove_dir_all(&inodes));
+        std::fs::create_dir_all(&inodes).unwrap();
+        keep_by_inode(&folder.join("data"), &inodes);
+        command
+            .env("LD_PRELOAD", shim)
+            .env("POWER_LOSS_FOLDER", folder.join("data"))
+            .env("POWER_LOSS_SHADOW", &shadow);
+    }
+    let mut child = command.spawn().unwrap();
+    wait_ready(&mut child);
+    // Each run lives for another time; what the points have in common with the host's work is chance.
+    std::thread::sleep(Duration::from_millis(u64::from(run) * 37 % LONGEST_LIFE));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    if shim.is_some() {
+        lose_power(&folder.join("data"), &shadow);
+    }
+}
+
+fn wait_ready(child: &mut Child) {
+    let mut line = String::new();
+    let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut output, &mut line).unwrap();
+    assert_eq!(line, "ready\n");
+}
+
+/// Puts in place of the data what of it had been synced.
+fn lose_power(data: &Path, shadow: &Path) {
+    std::fs::remove_dir_all(data).unwrap();
+    copy(shadow, data);
+}
+
+/// Keeps the bytes of files by inode, as the shim looks for them.
+fn keep_by_inode(folder: &Path, inodes: &Path) {
+    use std::os::unix::fs::MetadataExt as _;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let metadata = entry.metadata().unwrap();
+        if metadata.is_dir() {
+            keep_by_inode(&entry.path(), inodes);
+        } else {
+            std::fs::copy(entry.path(), inodes.join(metadata.ino().to_string())).unwrap();
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Builds the library that keeps apart what is synced.
+fn power_loss_shim() -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/power_loss.c");
+    let shim = Path::new(env!("CARGO_TARGET_TMPDIR")).join("power_loss.so");
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
+        .arg(&shim)
+        .arg(source)
+        .args(["-ldl", "-lpthread"])
+        .status()
+        .expect("no C compiler; install one with: apt-get install gcc");
+    assert!(built.success());
+    shim
+}
+
+/// Opens what the killed host left and looks at it.
+async fn check(folder: &Path, seen: &mut Seen) {
+    let data = folder.join("data");
+    let cloud = Cloud::new();
+    let gate = setup().open_in(&data, &cloud).await;
+    let sent = std::fs::read_to_string(data.with_extension("sent")).unwrap_or_default();
+    let mut files = 0;
+    let mut commands = BTreeMap::<&str, u32>::new();
+    for line in sent.lines() {
+        match line.split_once(' ').unwrap() {
+            ("create_file", _) => files += 1,
+            (_, order) => *commands.entry(order).or_default() += 1,
+        }
+    }
+    let twice: Vec<_> = commands.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(twice.is_empty(), "permits used twice: {twice:?}");
+
+    let report = gate.grants("lab").await.unwrap().unwrap();
+    let used = report.grants[0].obligations["per-day"]["used"]
+        .as_u64()
+        .unwrap();
+    assert!(used >= files, "{files} were sent and {used} are counted");
+    assert!(used >= seen.used, "refilled from {} to {used}", seen.used);
+
+    gate.idle().await;
+    let records = support::records(&data);
+    let mut intents = BTreeMap::<String, &Value>::new();
+    let mut settled = BTreeSet::new();
+    for record in &records {
+        match record["kind"].as_str().unwrap() {
+            "intent" => {
+                intents.insert(record["call"].as_str().unwrap().to_owned(), record);
+            }
+            "outcome" => {
+                settled.insert(record["call"].as_str().unwrap().to_owned());
+            }
+            _ => {}
+        }
+    }
+    let intended: BTreeSet<&str> = intents
+        .values()
+        .map(|intent| {
+            let arguments = &intent["arguments"];
+            let name = arguments["name"].as_str();
+            name.or(arguments["command"]["order"].as_str()).unwrap()
+        })
+        .collect();
+    for line in sent.lines() {
+        let (_, what) = line.split_once(' ').unwrap();
+        assert!(intended.contains(what), "{what} was sent without a record");
+    }
+    let open: BTreeSet<String> = intents
+        .keys()
+        .filter(|call| !settled.contains(*call))
+        .cloned()
+        .collect();
+    let listed = gate.reconcile(&person(7, "ann")).await.unwrap();
+    let listed: BTreeSet<String> = listed.into_iter().map(|one| one.call).collect();
+    assert_eq!(open, listed, "what has no outcome is listed");
+    seen.files = files;
+    seen.used = used;
+    seen.commands = commands.into_keys().map(str::to_owned).collect();
+    seen.open = u64::try_from(listed.len()).unwrap();
+    drop(gate);
+    drop(Arc::clone(&cloud));
+}

@@ -1,0 +1,391 @@
+//! Approvals as a plugin and its operators meet them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::support::{Setup, World, call, parse, person};
+use qchost_gate::{DecideError, Gate, Refusal};
+use qchost_ledger::{ApprovalError, Standing};
+use qchost_secrets::Setting;
+use serde_json::{Value, json};
+
+const DEPLOY: &str = "[[grant]]\nname = \"paper\"\nallow = [\"live/create-live-algorithm\", \"compile/*\"]\nprojects = [\"Lab/*\"]\nbrokerages = [\"paper\"]\napproval = \"operator\"\n";
+const COMPILE: &str =
+    "[[grant]]\nname = \"compile\"\nallow = [\"compile/*\", \"files/*\"]\nprojects = [\"Lab/*\"]\n";
+
+fn profiles() -> BTreeMap<String, BTreeMap<String, Setting>> {
+    let module = |id: &str| BTreeMap::from([("id".to_owned(), Setting::Plain(json!(id)))]);
+    BTreeMap::from([
+        ("paper".to_owned(), module("QuantConnectBrokerage")),
+        ("ib".to_owned(), module("InteractiveBrokersBrokerage")),
+    ])
+}
+
+fn deployment(project: u32, brokerage: &str) -> Value {
+    json!({ "versionId": "-1", "projectId": project, "compileId": format!("c{project}"), "nodeId": "n1", "brokerage": brokerage, "dataProviders": [] })
+}
+
+fn setup(grants: &str) -> Setup {
+    let mut setup = Setup::grants(grants);
+    setup.profiles = profiles();
+    setup
+}
+
+async fn deploy(world: &World, arguments: Value) -> Result<Value, Refusal> {
+    world.call("live/create-live-algorithm", arguments).await
+}
+
+fn required(refused: Result<Value, Refusal>) -> String {
+    match refused {
+        Err(Refusal::ApprovalRequired { id }) => id,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn deployed(world: &World) -> usize {
+    world
+        .cloud
+        .sent()
+        .iter()
+        .filter(|tool| *tool == "create_live_algorithm")
+        .count()
+}
+
+#[tokio::test]
+async fn a_yes_is_for_one_call_and_for_no_other() {
+    let world = setup(DEPLOY).open().await;
+    let id = required(deploy(&world, deployment(1, "paper")).await);
+    // Asking again makes no second request.
+    assert_eq!(required(deploy(&world, deployment(1, "paper")).await), id);
+    assert_eq!(deployed(&world), 0);
+    let shown = world.gate.approval(&id).await.unwrap().unwrap();
+    assert_eq!(shown.view["project"]["name"], "Lab/one");
+    assert_eq!(
+        shown.view["brokerage"],
+        json!({ "profile": "paper", "live": false })
+    );
+    assert_eq!(shown.view["source"]["known"], false);
+
+    world
+        .gate
+        .approve(&id, &person(7, "ann"), None)
+        .await
+        .unwrap();
+    // Another project, other arguments, other code: none of them was approved.
+    required(deploy(&world, deployment(2, "paper")).await);
+    let mut changed = deployment(1, "paper");
+    changed["nodeId"] = json!("n2");
+    required(deploy(&world, changed).await);
+    let mut other = world.caller.clone();
+    other.digest = "sha256:1".into();
+    required(
+        call(
+            &world.gate,
+            &other,
+            "live/create-live-algorithm",
+            deployment(1, "paper"),
+        )
+        .await,
+    );
+    assert_eq!(deployed(&world), 0);
+
+    deploy(&world, deployment(1, "paper")).await.unwrap();
+    assert_eq!(deployed(&world), 1);
+    let second = required(deploy(&world, deployment(1, "paper")).await);
+    assert_ne!(second, id);
+    assert_eq!(deployed(&world), 1);
+}
+
+#[tokio::test]
+async fn a_project_that_was_renamed_in_between_is_another_one() {
+    let world = setup(DEPLOY).open().await;
+    let id = required(deploy(&world, deployment(1, "paper")).await);
+    world
+        .gate
+        .approve(&id, &person(7, "ann"), None)
+        .await
+        .unwrap();
+    world
+        .cloud
+        .projects
+        .lock()
+        .unwrap()
+        .insert(1, "Lab/other".to_owned());
+    required(deploy(&world, deployment(1, "paper")).await);
+    assert_eq!(deployed(&world), 0);
+}
+
+#[tokio::test]
+async fn a_no_is_told_and_a_permit_expires() {
+    let mut short = setup(DEPLOY);
+    short.permit_ttl = Duration::from_millis(1);
+    let world = short.open().await;
+    let id = required(deploy(&world, deployment(1, "paper")).await);
+    world
+        .gate
+        .refuse(&id, &person(7, "ann"), "not today")
+        .await
+        .unwrap();
+    let refused = deploy(&world, deployment(1, "paper")).await.unwrap_err();
+    assert_eq!(
+        refused,
+        Refusal::ApprovalRefused {
+            id,
+            reason: "not today".to_owned()
+        }
+    );
+
+    let id = required(deploy(&world, deployment(2, "paper")).await);
+    world
+        .gate
+        .approve(&id, &person(7, "ann"), None)
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    required(deploy(&world, deployment(2, "paper")).await);
+    assert_eq!(deployed(&world), 0);
+}
+
+#[tokio::test]
+async fn a_standing_permit_is_for_its_uses_and_its_project() {
+    let world = setup(DEPLOY).open().await;
+    let id = required(deploy(&world, deployment(1, "paper")).await);
+    let standing = Standing {
+        uses: 2,
+        until_ms: i64::MAX,
+        max_cost: None,
+    };
+    world
+        .gate
+        .approve(&id, &person(7, "ann"), Some(standing))
+        .await
+        .unwrap();
+    deploy(&world, deployment(1, "paper")).await.unwrap();
+    let mut other = deployment(1, "paper");
+    other["nodeId"] = json!("n2");
+    deploy(&world, other).await.unwrap();
+    required(deploy(&world, deployment(1, "paper")).await);
+    required(deploy(&world, deployment(2, "paper")).await);
+    assert_eq!(deployed(&world), 2);
+}
+
+#[tokio::test]
+async fn a_permit_does_not_outlive_grant_or_halt() {
+    let world = setup(DEPLOY).open().await;
+    let approve = async || {
+        let id = required(deploy(&world, deployment(1, "paper")).await);
+        world
+            .gate
+            .approve(&id, &person(7, "ann"), None)
+            .await
+            .unwrap();
+    };
+    approve().await;
+    world
+        .gate
+        .halt(&person(7, "ann"), Default::default(), "stop", false)
+        .await
+        .unwrap();
+    assert!(matches!(
+        deploy(&world, deployment(1, "paper")).await,
+        Err(Refusal::Halted(_))
+    ));
+    world
+        .gate
+        .resume(&person(7, "ann"), Default::default())
+        .await
+        .unwrap();
+    world.gate.install(parse(&setup(COMPILE).manifest)).unwrap();
+    assert!(matches!(
+        deploy(&world, deployment(1, "paper")).await,
+        Err(Refusal::Denied(_))
+    ));
+    assert_eq!(deployed(&world), 0);
+    world.gate.install(parse(&setup(DEPLOY).manifest)).unwrap();
+    deploy(&world, deployment(1, "paper")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_plugin_can_wait_for_the_person() {
+    let world = setup(DEPLOY).open().await;
+    let id = required(deploy(&world, deployment(1, "paper")).await);
+    let waiting = {
+        let (gate, caller, id) = (world.gate.clone(), world.caller.clone(), id.clone());
+        tokio::spawn(async move { gate.wait_approval(&caller, &id).await })
+    };
+    let other = crate::support::caller("another");
+    assert!(world.gate.wait_approval(&other, &id).await.is_err());
+    world
+        .gate
+        .approve(&id, &person(7, "ann"), None)
+        .await
+        .unwrap();
+    tokio::time::timeout(Duration::from_secs(5), waiting)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    let id = required(deploy(&world, deployment(2, "paper")).await);
+    world
+        .gate
+        .refuse(&id, &person(7, "ann"), "no")
+        .await
+        .unwrap();
+    assert!(world.gate.wait_approval(&world.caller, &id).await.is_err());
+}
+
+fn live(two_person: bool) -> Setup {
+    let grants = DEPLOY.replace("[\"paper\"]\napproval = \"operator\"", "[\"ib\"]");
+    let mut setup = setup(&format!("{grants}{COMPILE}"));
+    setup.live_trading = true;
+    setup.two_person = two_person;
+    setup
+}
+
+async fn compiled(world: &World) -> Value {
+    let answer = world
+        .call("compile/create-compile", json!({ "projectId": 1 }))
+        .await
+        .unwrap();
+    let mut arguments = deployment(1, "ib");
+    arguments["compileId"] = answer["compileId"].clone();
+    world.gate.idle().await;
+    arguments
+}
+
+#[tokio::test]
+async fn real_money_takes_the_hosts_flag_and_a_compile_that_it_made() {
+    let mut without = live(false);
+    without.live_trading = false;
+    let world = without.open().await;
+    let arguments = compiled(&world).await;
+    let refused = deploy(&world, arguments).await.unwrap_err().to_string();
+    assert!(refused.contains("live-trading = true"), "{refused}");
+
+    let world = live(false).open().await;
+    let refused = deploy(&world, deployment(1, "ib"))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("not made through this host"), "{refused}");
+    assert_eq!(deployed(&world), 0);
+    let arguments = compiled(&world).await;
+    deploy(&world, arguments).await.unwrap();
+    assert_eq!(deployed(&world), 1);
+}
+
+#[tokio::test]
+async fn a_source_that_changed_while_it_was_compiled_is_unknown() {
+    let world = live(false).open().await;
+    let count = std::sync::atomic::AtomicU32::new(0);
+    world.cloud.hook(move |tool, _| {
+        (tool == "read_file").then(|| {
+            let version = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Ok(json!({ "success": true, "files": [{ "name": "main.py", "content": format!("{version}"), "projectId": 1 }] }))
+        })
+    });
+    let arguments = compiled(&world).await;
+    assert!(matches!(
+        deploy(&world, arguments).await,
+        Err(Refusal::Denied(_))
+    ));
+    assert_eq!(deployed(&world), 0);
+}
+
+#[tokio::test]
+async fn real_money_can_take_two_people_and_neither_of_them_who_asked() {
+    let mut world = live(true).open().await;
+    world.caller.person = Some(7);
+    let arguments = compiled(&world).await;
+    let id = required(deploy(&world, arguments.clone()).await);
+    let approve = async |gate: &Gate, uid: u32| {
+        gate.approve(&id, &person(uid, &format!("p{uid}")), None)
+            .await
+    };
+    let own = approve(&world.gate, 7).await;
+    assert!(
+        matches!(own, Err(DecideError::Approval(ApprovalError::Requester))),
+        "{own:?}"
+    );
+    approve(&world.gate, 8).await.unwrap();
+    let twice = approve(&world.gate, 8).await;
+    assert!(
+        matches!(twice, Err(DecideError::Approval(ApprovalError::SamePerson))),
+        "{twice:?}"
+    );
+    assert_eq!(required(deploy(&world, arguments.clone()).await), id);
+    approve(&world.gate, 9).await.unwrap();
+    deploy(&world, arguments).await.unwrap();
+    assert_eq!(deployed(&world), 1);
+}
+
+#[tokio::test]
+async fn changed_code_does_not_inherit_the_right_to_trade() {
+    let mut production = live(false);
+    production.production = true;
+    let world = production.open().await;
+    let manifest = world.gate.manifest("lab").unwrap();
+    let imports = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<Vec<_>>()
+    };
+    world
+        .gate
+        .admit(&manifest, "sha256:0", &imports(&["live"]), None)
+        .await
+        .unwrap();
+    let arguments = compiled(&world).await;
+    // The old version goes on serving; the new one waits.
+    let waiting = world
+        .gate
+        .admit(&manifest, "sha256:1", &imports(&["live"]), Some("sha256:0"))
+        .await;
+    let Err(qchost_gate::AdmitError::Waiting(waiting)) = waiting else {
+        panic!("{waiting:?}")
+    };
+    let mut changed = world.caller.clone();
+    changed.digest = "sha256:1".into();
+    let refused = call(
+        &world.gate,
+        &changed,
+        "live/create-live-algorithm",
+        arguments.clone(),
+    )
+    .await;
+    required(refused);
+    assert_eq!(deployed(&world), 0);
+    deploy(&world, arguments.clone()).await.unwrap();
+
+    world
+        .gate
+        .approve(&waiting.approval, &person(7, "ann"), None)
+        .await
+        .unwrap();
+    world
+        .gate
+        .admit(&manifest, "sha256:1", &imports(&["live"]), Some("sha256:0"))
+        .await
+        .unwrap();
+    call(
+        &world.gate,
+        &changed,
+        "live/create-live-algorithm",
+        arguments,
+    )
+    .await
+    .unwrap();
+    assert_eq!(deployed(&world), 2);
+    // Nor does one whose imports grew.
+    let grown = world
+        .gate
+        .admit(
+            &manifest,
+            "sha256:1",
+            &imports(&["live", "raw"]),
+            Some("sha256:2"),
+        )
+        .await;
+    assert!(grown.is_err());
+}

@@ -1,0 +1,506 @@
+//! What a plugin can make happen through the gate, and what not.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::support::{Setup, World, parse};
+use qchost_catalog::{Access, Failure, OPERATIONS};
+use qchost_gate::Refusal;
+use qchost_secrets::{Setting, Source};
+use serde_json::{Map, Value, json};
+
+/// Every list a grant can have, each of it all.
+const EVERYWHERE: &str = "projects = [\"*\"]\norganizations = [\"*\"]\nkeys = [\"*\"]\nbrokerages = [\"*\", \"ib\"]\ndata-providers = [\"*\"]\ncommands = [\"*\"]\ncollaborators = [\"*\"]\n";
+
+fn grant(allow: &str) -> Setup {
+    let grants = format!("[[grant]]\nname = \"g\"\nallow = [{allow}]\n{EVERYWHERE}");
+    let mut setup = Setup::grants(&grants);
+    setup.live_trading = true;
+    setup
+}
+
+#[tokio::test]
+async fn no_operation_passes_without_a_grant_that_names_it() {
+    for operation in OPERATIONS {
+        let others = OPERATIONS
+            .iter()
+            .filter(|other| other.name != operation.name);
+        let allow: Vec<_> = others.map(|other| format!("\"{}\"", other.name)).collect();
+        let world = grant(&allow.join(",")).open().await;
+        let Err(Refusal::Denied(denial)) = world.call(operation.name, json!({})).await else {
+            panic!("{} passed without a grant", operation.name)
+        };
+        let remedy = denial.remedy.unwrap_or_default();
+        assert!(
+            remedy.contains(operation.name),
+            "{}: {remedy}",
+            operation.name
+        );
+        assert!(world.cloud.calls().is_empty(), "{}", operation.name);
+    }
+}
+
+#[tokio::test]
+async fn a_star_does_not_cover_what_deletes_or_trades() {
+    let world = grant("\"*\"").open().await;
+    for operation in OPERATIONS {
+        let answer = world.call(operation.name, json!({})).await;
+        let denied = matches!(answer, Err(Refusal::Denied(_)));
+        let dangerous = matches!(operation.access, Access::Destroy | Access::Trade);
+        if dangerous {
+            assert!(denied, "{}", operation.name);
+        }
+    }
+    let sent = world.cloud.sent();
+    let dangerous = OPERATIONS
+        .iter()
+        .filter(|one| matches!(one.access, Access::Destroy | Access::Trade));
+    for operation in dangerous {
+        assert!(!sent.contains(&operation.tool.to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn an_empty_manifest_allows_nothing() {
+    let world = Setup::grants("").open().await;
+    for operation in OPERATIONS {
+        let answer = world.call(operation.name, json!({})).await;
+        assert!(
+            matches!(answer, Err(Refusal::Denied(_))),
+            "{}",
+            operation.name
+        );
+    }
+    assert!(world.gate.check_workflow(&world.caller).await.is_err());
+    assert!(
+        world
+            .gate
+            .download(&world.caller, "org", "key", 10)
+            .await
+            .is_err()
+    );
+    assert!(world.cloud.calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_project_out_of_scope_is_out_of_reach_and_out_of_sight() {
+    let grants = "[[grant]]\nname = \"g\"\nallow = [\"projects/*\", \"files/*\", \"projects/delete-project\"]\nprojects = [\"Lab/*\"]\n";
+    let world = Setup::grants(grants).open().await;
+    for (name, arguments) in [
+        ("projects/read-project", json!({ "projectId": 9 })),
+        ("files/read-file", json!({ "projectId": 9 })),
+        (
+            "files/create-file",
+            json!({ "projectId": 9, "name": "a.py" }),
+        ),
+        ("projects/delete-project", json!({ "projectId": 9 })),
+        (
+            "projects/update-project",
+            json!({ "projectId": 9, "name": "Lab/taken" }),
+        ),
+        (
+            "projects/update-project",
+            json!({ "projectId": 1, "name": "Prod/one" }),
+        ),
+        (
+            "projects/create-project",
+            json!({ "name": "Prod/new", "language": "Py" }),
+        ),
+        ("files/read-file", json!({ "projectId": 12345 })),
+    ] {
+        let refused = world.call(name, arguments.clone()).await;
+        assert!(
+            matches!(refused, Err(Refusal::Denied(_))),
+            "{name} {arguments}: {refused:?}"
+        );
+    }
+    assert!(world.cloud.sent().is_empty());
+    for (name, arguments) in [
+        ("files/read-file", json!({ "projectId": "1" })),
+        ("files/read-file", json!({ "projectId": 1.5 })),
+        ("files/read-file", json!({})),
+    ] {
+        let refused = world.call(name, arguments.clone()).await;
+        let invalid = matches!(&refused, Err(Refusal::Failed(Failure::InvalidArgument(_))));
+        assert!(invalid, "{name} {arguments}: {refused:?}");
+    }
+    assert!(world.cloud.sent().is_empty());
+    world
+        .call(
+            "files/create-file",
+            json!({ "projectId": 1, "name": "a.py" }),
+        )
+        .await
+        .unwrap();
+    world
+        .call(
+            "projects/update-project",
+            json!({ "projectId": 1, "name": "Lab/three" }),
+        )
+        .await
+        .unwrap();
+    let listed = world
+        .call("projects/list-projects", json!({}))
+        .await
+        .unwrap();
+    let names: Vec<_> = listed["projects"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["name"].as_str().unwrap())
+        .collect();
+    assert!(
+        names.iter().all(|name| name.starts_with("Lab/")),
+        "{names:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_a_plugin_created_is_its_own() {
+    let grants = "[[grant]]\nname = \"make\"\nallow = [\"projects/create-project\"]\nprojects = [\"Lab/*\"]\n[[grant]]\nname = \"own\"\nallow = [\"files/*\"]\nprojects = [{ created = true }]\n";
+    let world = Setup::grants(grants).open().await;
+    let made = world
+        .call(
+            "projects/create-project",
+            json!({ "name": "Lab/new", "language": "Py" }),
+        )
+        .await
+        .unwrap();
+    let id = made["projects"][0]["projectId"].clone();
+    world
+        .call(
+            "files/create-file",
+            json!({ "projectId": id, "name": "a.py" }),
+        )
+        .await
+        .unwrap();
+    let other = world
+        .call(
+            "files/create-file",
+            json!({ "projectId": 1, "name": "a.py" }),
+        )
+        .await;
+    assert!(matches!(other, Err(Refusal::Denied(_))), "{other:?}");
+}
+
+#[tokio::test]
+async fn a_guardrail_wins_over_every_grant() {
+    let mut setup = grant("\"*\", \"projects/delete-project\"");
+    let forbid = "@id(\"prod\") forbid(principal, action, resource is Project) when { resource.name like \"Prod/*\" };";
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("prod.cedar"), forbid).unwrap();
+    setup.guardrails = qchost_policy::Guardrails::load(folder.path()).unwrap();
+    let world = setup.open().await;
+    let refused = world
+        .call(
+            "files/create-file",
+            json!({ "projectId": 9, "name": "a.py" }),
+        )
+        .await;
+    let Err(Refusal::Denied(denial)) = refused else {
+        panic!("{refused:?}")
+    };
+    assert!(denial.reason.contains("prod"), "{}", denial.reason);
+    assert!(world.cloud.sent().is_empty());
+    world
+        .call(
+            "files/create-file",
+            json!({ "projectId": 1, "name": "a.py" }),
+        )
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_known_tool_by_its_name_needs_the_grant_of_its_operation() {
+    let world = grant("\"raw/*\", \"compile/read-compile\"").open().await;
+    let arguments = json!({ "projectId": 1, "compileId": "c1" })
+        .as_object()
+        .unwrap()
+        .clone();
+    let raw = async |tool: &str| {
+        world
+            .gate
+            .call_raw(&world.caller, tool, arguments.clone())
+            .await
+    };
+    assert!(raw("read_compile").await.is_ok());
+    assert!(matches!(
+        raw("create_compile").await,
+        Err(Refusal::Failed(_) | Refusal::Denied(_))
+    ));
+    assert!(matches!(
+        raw("brand_new_tool").await,
+        Err(Refusal::Denied(_))
+    ));
+    assert!(world.cloud.sent().iter().all(|tool| tool == "read_compile"));
+
+    let exact = grant("\"raw/brand_new_tool\"").open().await;
+    let raw = async |tool: &str| exact.gate.call_raw(&exact.caller, tool, Map::new()).await;
+    raw("brand_new_tool").await.unwrap();
+    assert!(raw("other_tool").await.is_err());
+    assert_eq!(exact.cloud.sent(), ["brand_new_tool"]);
+}
+
+/// A server takes a wrapper off in which the gate would find neither a profile nor a project.
+#[tokio::test]
+async fn nothing_is_smuggled_past_the_gate_in_an_argument_that_does_not_exist() {
+    let world = grant("\"raw/*\", \"live/create-live-algorithm\", \"compile/read-compile\"")
+        .open()
+        .await;
+    let raw = async |tool: &str, arguments: Value| {
+        let arguments = arguments.as_object().unwrap().clone();
+        world.gate.call_raw(&world.caller, tool, arguments).await
+    };
+    let settings = json!({ "brokerage": { "id": "InteractiveBrokersBrokerage" } });
+    for (tool, arguments) in [
+        ("create_live_algorithm", json!({ "model": settings })),
+        ("read_compile", json!({ "model": { "projectId": 1 } })),
+        ("read_compile", json!({ "projectId": 1, "compileID": "c" })),
+    ] {
+        let error = raw(tool, arguments).await.unwrap_err().to_string();
+        assert!(error.contains("there is no argument"), "{error}");
+    }
+    assert!(world.cloud.calls().is_empty());
+}
+
+/// Once a person has logged in, the answer holds the brokerage's tokens.
+#[tokio::test]
+async fn a_plugin_learns_that_a_connection_is_authorised_and_not_its_tokens() {
+    let mut setup = grant("\"raw/*\", \"live/*\"");
+    setup.manifest = setup.manifest.replace("\"ib\"", "\"alpaca\"");
+    let world = setup.open().await;
+    for (answer, seen) in [
+        (
+            json!({ "url": "https://log.in" }),
+            json!({ "url": "https://log.in" }),
+        ),
+        (
+            json!({ "alpaca-access-token": "t", "accounts": [] }),
+            json!({}),
+        ),
+        (json!("a-token"), json!({})),
+    ] {
+        world.cloud.hook(move |_, _| {
+            Some(Ok(
+                json!({ "authorization": answer.clone(), "success": true }),
+            ))
+        });
+        let arguments = json!({ "brokerage": "alpaca" })
+            .as_object()
+            .unwrap()
+            .clone();
+        let raw = world
+            .gate
+            .call_raw(&world.caller, "authorize_connection", arguments)
+            .await;
+        assert_eq!(
+            raw.unwrap(),
+            json!({ "authorization": seen, "success": true })
+        );
+    }
+}
+
+#[tokio::test]
+async fn authority_is_read_at_every_call() {
+    let world = grant("\"compile/*\"").open().await;
+    let read = async || {
+        world
+            .call(
+                "compile/read-compile",
+                json!({ "projectId": 1, "compileId": "c1" }),
+            )
+            .await
+    };
+    read().await.unwrap();
+    let sent = world.cloud.sent().len();
+    world
+        .gate
+        .install(parse(&grant("\"files/*\"").manifest))
+        .unwrap();
+    let Err(Refusal::Denied(denial)) = read().await else {
+        panic!("still allowed")
+    };
+    assert!(
+        denial.reason.contains("compile/read-compile"),
+        "{}",
+        denial.reason
+    );
+    assert_eq!(world.cloud.sent().len(), sent);
+    world
+        .gate
+        .install(parse(&grant("\"compile/*\"").manifest))
+        .unwrap();
+    read().await.unwrap();
+    assert_eq!(world.cloud.sent().len(), sent + 1);
+    world.gate.remove("lab");
+    assert!(matches!(read().await, Err(Refusal::Denied(_))));
+    assert_eq!(world.cloud.sent().len(), sent + 1);
+}
+
+async fn cut_off(world: &World) {
+    let arguments = json!({ "name": "x", "language": "Py" });
+    let call = world.call("projects/create-project", arguments);
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), call)
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn a_write_that_was_sent_ends_even_if_nobody_waits() {
+    let world = grant("\"projects/create-project\"").open().await;
+    world.cloud.may_answer.forget_permits(1_000_000);
+    cut_off(&world).await;
+    world.cloud.may_answer.add_permits(1);
+    tokio::time::timeout(Duration::from_secs(5), world.gate.idle())
+        .await
+        .unwrap();
+    assert_eq!(world.cloud.sent(), ["create_project"]);
+    let records = world.records().await;
+    let outcome = records
+        .iter()
+        .find(|record| record["kind"] == "outcome")
+        .unwrap();
+    assert_eq!(outcome["outcome"], "answered");
+}
+
+#[tokio::test]
+async fn the_host_fills_in_profiles_and_takes_secrets_out_of_what_comes_back() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "pass-of-the-test\n").unwrap();
+    let mode =
+        |mode| std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    let mut setup = grant("\"live/create-live-algorithm\", \"compile/*\"");
+    setup.manifest = setup.manifest.replace(
+        "data-providers = [\"*\"]",
+        "data-providers = [\"*\", \"ib\"]",
+    );
+    setup.profiles = BTreeMap::from([(
+        "ib".to_owned(),
+        BTreeMap::from([
+            (
+                "id".to_owned(),
+                Setting::Plain(json!("InteractiveBrokersBrokerage")),
+            ),
+            (
+                "ib-password".to_owned(),
+                Setting::Secret(Source::File { file: file.clone() }),
+            ),
+        ]),
+    )]);
+    let world = setup.open().await;
+    let compile = world
+        .call("compile/create-compile", json!({ "projectId": 1 }))
+        .await
+        .unwrap()["compileId"]
+        .clone();
+    world.gate.idle().await;
+    let deploy = async |brokerage: Value, providers: Value| {
+        let arguments = json!({
+            "versionId": "-1", "projectId": 1, "compileId": compile, "nodeId": "n", "brokerage": brokerage, "dataProviders": providers,
+        });
+        world.call("live/create-live-algorithm", arguments).await
+    };
+    let sent = || {
+        world
+            .cloud
+            .calls()
+            .into_iter()
+            .filter(|(tool, _)| tool == "create_live_algorithm")
+            .collect::<Vec<_>>()
+    };
+
+    // A secret that others can read is not used.
+    mode(0o644);
+    let error = deploy(json!("ib"), json!(["ib"]))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("chmod 600"), "{error}");
+    mode(0o600);
+    // A plugin cannot bring settings of its own, nor a profile that is not there.
+    for brokerage in [json!({ "id": "X" }), json!("none")] {
+        let refused = deploy(brokerage, json!(["ib"])).await;
+        assert!(
+            matches!(refused, Err(Refusal::Failed(Failure::InvalidArgument(_)))),
+            "{refused:?}"
+        );
+    }
+    assert!(sent().is_empty());
+
+    world.cloud.hook(|tool, _| {
+        (tool == "create_live_algorithm").then(|| {
+            Err(Failure::Rejected(vec![
+                "bad password: pass-of-the-test".to_owned(),
+            ]))
+        })
+    });
+    let error = deploy(json!("ib"), json!(["ib"]))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("bad password") && !error.contains("pass-of-the-test"),
+        "{error}"
+    );
+    // Nor does it come back in an answer that repeats what was sent.
+    world.cloud.hook(|tool, _| {
+        (tool == "create_live_algorithm").then(|| {
+            Ok(json!({ "live": { "settings": ["ib-password: pass-of-the-test"], "projectId": 1 } }))
+        })
+    });
+    let answer = deploy(json!("ib"), json!(["ib"]))
+        .await
+        .unwrap()
+        .to_string();
+    assert!(
+        answer.contains("ib-password") && !answer.contains("pass-of-the-test"),
+        "{answer}"
+    );
+    let twice = deploy(json!("ib"), json!(["ib", "ib"]))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(twice.contains("two profiles"), "{twice}");
+    assert_eq!(sent()[0].1["brokerage"]["ib-password"], "pass-of-the-test");
+    assert_eq!(
+        sent()[0].1["dataProviders"]["InteractiveBrokersBrokerage"]["ib-password"],
+        "pass-of-the-test"
+    );
+    world.gate.idle().await;
+    for entry in std::fs::read_dir(world.folder.path().join("audit")).unwrap() {
+        let text = std::fs::read(entry.unwrap().path()).unwrap();
+        assert!(!String::from_utf8_lossy(&text).contains("pass-of-the-test"));
+    }
+}
+
+/// What the host reads to decide and to check takes turns on the account as well.
+#[tokio::test]
+async fn one_call_at_a_time_is_enough_for_every_call() {
+    let mut setup = grant(
+        "\"projects/*\", \"compile/*\", \"live/create-live-algorithm\", \"object-store/download\"",
+    );
+    setup.limits.in_flight = std::num::NonZeroU32::new(1);
+    let world = setup.open().await;
+    let calls = async {
+        world
+            .call("projects/list-projects", json!({}))
+            .await
+            .unwrap();
+        let compile = world
+            .call("compile/create-compile", json!({ "projectId": 1 }))
+            .await
+            .unwrap();
+        let read = json!({ "projectId": 1, "compileId": compile["compileId"] });
+        world.call("compile/read-compile", read).await.unwrap();
+        let download = world.gate.download(&world.caller, "org", "key", 10).await;
+        assert!(download.is_err(), "the cloud of the tests has no objects");
+    };
+    tokio::time::timeout(Duration::from_secs(5), calls)
+        .await
+        .unwrap();
+}

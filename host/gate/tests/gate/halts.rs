@@ -1,0 +1,190 @@
+//! Halts as operators and plugins meet them.
+
+use std::time::Duration;
+
+use crate::support::{Cloud, Setup, call, caller, person};
+use qchost_gate::{HaltScope, Refusal};
+use serde_json::{Value, json};
+
+const LAB: &str = "[[grant]]\nname = \"lab\"\nallow = [\"projects/*\", \"files/*\", \"backtests/*\", \"live/*\", \"files/delete-file\"]\nprojects = [\"Lab/*\"]\n";
+
+fn halted(answer: Result<Value, Refusal>) -> bool {
+    matches!(answer, Err(Refusal::Halted(_)))
+}
+
+#[tokio::test]
+async fn what_changes_something_stops_and_what_reads_or_makes_safer_goes_on() {
+    let world = Setup::grants(LAB).open().await;
+    let file = json!({ "projectId": 1, "name": "a.py", "content": "" });
+    world.call("files/create-file", file.clone()).await.unwrap();
+    let sent = world.cloud.sent().len();
+    world
+        .gate
+        .halt(&person(7, "ann"), HaltScope::default(), "a drill", false)
+        .await
+        .unwrap();
+    let refused = world
+        .call("files/create-file", file.clone())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        refused,
+        Refusal::Halted("ann halted everything: a drill".to_owned())
+    );
+    assert!(halted(
+        world
+            .call(
+                "files/delete-file",
+                json!({ "projectId": 1, "name": "a.py" })
+            )
+            .await
+    ));
+    assert_eq!(world.cloud.sent().len(), sent);
+
+    world
+        .call("projects/list-projects", json!({}))
+        .await
+        .unwrap();
+    world
+        .call("live/stop-live-algorithm", json!({ "projectId": 1 }))
+        .await
+        .unwrap();
+    world
+        .call("live/liquidate-live-algorithm", json!({ "projectId": 1 }))
+        .await
+        .unwrap();
+    world
+        .gate
+        .resume(&person(7, "ann"), HaltScope::default())
+        .await
+        .unwrap();
+    world.call("files/create-file", file).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_halt_is_for_its_scope_and_survives_a_restart() {
+    let setup = Setup::grants(LAB);
+    let (folder, cloud) = (tempfile::tempdir().unwrap(), Cloud::new());
+    let gate = setup.open_in(folder.path(), &cloud).await;
+    let other = HaltScope {
+        account: Some("other".to_owned()),
+        plugin: None,
+    };
+    let this = HaltScope {
+        account: Some("a".to_owned()),
+        plugin: Some("lab".to_owned()),
+    };
+    gate.halt(&person(7, "ann"), other, "x", false)
+        .await
+        .unwrap();
+    let create = async |gate: &qchost_gate::Gate| {
+        let file = json!({ "projectId": 1, "name": "a.py", "content": "" });
+        call(gate, &caller("lab"), "files/create-file", file).await
+    };
+    create(&gate).await.unwrap();
+    gate.halt(&person(7, "ann"), this.clone(), "y", false)
+        .await
+        .unwrap();
+    gate.idle().await;
+    drop(gate);
+    let gate = setup.open_in(folder.path(), &cloud).await;
+    assert!(halted(create(&gate).await));
+    assert_eq!(gate.halts().len(), 2);
+    assert_eq!(gate.resume(&person(7, "ann"), this).await.unwrap(), 1);
+    create(&gate).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_halt_names_what_had_left_and_how_it_ended() {
+    let world = Setup::grants(LAB).open().await;
+    // Its project is known by then, so that the write is the next thing to be answered.
+    world
+        .call("files/read-file", json!({ "projectId": 1 }))
+        .await
+        .unwrap();
+    world.cloud.may_answer.forget_permits(1_000_000);
+    let create = {
+        let (gate, caller) = (world.gate.clone(), world.caller.clone());
+        let file = json!({ "projectId": 1, "name": "a.py", "content": "" });
+        tokio::spawn(async move { call(&gate, &caller, "files/create-file", file).await })
+    };
+    let left = async || {
+        while !world.cloud.sent().contains(&"create_file".to_owned()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), left())
+        .await
+        .unwrap();
+    let halt = {
+        let gate = world.gate.clone();
+        tokio::spawn(async move {
+            gate.halt(&person(7, "ann"), HaltScope::default(), "x", false)
+                .await
+        })
+    };
+    // In force at once, while it waits for what had left.
+    let file = json!({ "projectId": 1, "name": "b.py", "content": "" });
+    let stopped = async || {
+        while !halted(world.call("files/create-file", file.clone()).await) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), stopped())
+        .await
+        .unwrap();
+    world.cloud.may_answer.add_permits(1_000_000);
+    create.await.unwrap().unwrap();
+    let report = halt.await.unwrap().unwrap();
+    assert_eq!(report.departed.len(), 1, "{report:?}");
+    assert_eq!(report.departed[0].operation, "files/create-file");
+    assert_eq!(report.departed[0].ended, "answered");
+}
+
+#[tokio::test]
+async fn liquidation_stops_what_runs_and_says_what_it_could_not_stop() {
+    let world = Setup::grants(LAB).open().await;
+    let report = world
+        .gate
+        .halt(&person(7, "ann"), HaltScope::default(), "x", true)
+        .await
+        .unwrap();
+    let stopped: Vec<_> = report
+        .stopped
+        .iter()
+        .map(|one| (one.project, one.result))
+        .collect();
+    assert_eq!(stopped, [(Some(1), "liquidated")]);
+    assert!(
+        world
+            .cloud
+            .sent()
+            .contains(&"liquidate_live_algorithm".to_owned())
+    );
+
+    world.cloud.hook(|tool, _| {
+        (tool == "liquidate_live_algorithm").then(|| {
+            Err(qchost_catalog::Failure::Rejected(vec![
+                "market closed".to_owned(),
+            ]))
+        })
+    });
+    let report = world
+        .gate
+        .halt(&person(7, "ann"), HaltScope::default(), "x", true)
+        .await
+        .unwrap();
+    assert_eq!(report.stopped[0].result, "stopped");
+    assert!(
+        report.stopped[0]
+            .message
+            .as_deref()
+            .unwrap()
+            .contains("market closed")
+    );
+    let records = world.records().await;
+    let reduced = records
+        .iter()
+        .filter(|record| record["operation"] == "live/stop-live-algorithm");
+    assert_eq!(reduced.count(), 2, "an intent and its outcome");
+}

@@ -1,0 +1,14 @@
+//! The gate as plugins and operators meet it, on a cloud in memory.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod approvals;
+mod budgets;
+mod calls;
+mod halts;
+mod records;
+mod support;

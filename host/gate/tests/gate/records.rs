@@ -1,0 +1,199 @@
+//! The audit of what passes the gate: complete, in order, and on disk before anything is sent.
+
+use std::sync::Arc;
+
+use crate::support::Setup;
+use qchost_audit::faults::{Drive, Event};
+use qchost_catalog::Failure;
+use qchost_gate::Refusal;
+use serde_json::{Value, json};
+
+const LAB: &str = "[[grant]]\nname = \"lab\"\nallow = [\"projects/*\", \"files/*\", \"live/*\"]\nprojects = [\"Lab/*\"]\nlimits = { per-day = 100 }\n";
+
+fn file(name: &str) -> Value {
+    json!({ "projectId": 1, "name": name, "content": "x".repeat(300) })
+}
+
+#[tokio::test]
+async fn every_decision_is_recorded_with_what_it_was_made_of() {
+    let world = Setup::grants(LAB).open().await;
+    world.call("files/create-file", file("a.py")).await.unwrap();
+    world
+        .call("files/read-file", json!({ "projectId": 1, "name": "a.py" }))
+        .await
+        .unwrap();
+    world
+        .call(
+            "files/create-file",
+            json!({ "projectId": 9, "name": "a.py" }),
+        )
+        .await
+        .unwrap_err();
+    let records = world.records().await;
+    let kinds: Vec<_> = records
+        .iter()
+        .map(|record| record["kind"].as_str().unwrap())
+        .collect();
+    for kind in ["intent", "outcome", "read", "denied"] {
+        assert_eq!(
+            kinds.iter().filter(|one| **one == kind).count(),
+            1,
+            "{kind}: {kinds:?}"
+        );
+    }
+    let of = |kind: &str| {
+        records
+            .iter()
+            .find(|record| record["kind"] == kind)
+            .unwrap()
+    };
+    let intent = of("intent");
+    assert_eq!(intent["operation"], "files/create-file");
+    assert_eq!(intent["project"], json!({ "id": 1, "name": "Lab/one" }));
+    assert_eq!(intent["grants"], json!(["lab"]));
+    assert_eq!(intent["decision"], "allowed");
+    assert_eq!(intent["arguments"]["content"]["bytes"], 300);
+    assert!(intent["reservation"].is_i64());
+    let outcome = of("outcome");
+    assert_eq!(outcome["call"], intent["call"]);
+    assert_eq!(outcome["outcome"], "answered");
+    assert!(
+        outcome["response-hash"]
+            .as_str()
+            .unwrap()
+            .starts_with("sha256:")
+    );
+    let denied = of("denied");
+    assert_eq!(denied["decision"], "denied");
+    assert_eq!(denied["project"], json!({ "id": 9, "name": "Prod/main" }));
+}
+
+#[tokio::test]
+async fn nothing_is_sent_before_its_intent_is_on_disk() {
+    let drive = Drive::new();
+    drive.remember();
+    let mut setup = Setup::grants(LAB);
+    setup.files = Arc::new(drive.clone());
+    let world = setup.open().await;
+    let sending = drive.clone();
+    world.cloud.hook(move |tool, arguments| {
+        if tool == "create_file" {
+            sending.mark(arguments["name"].as_str().unwrap());
+        }
+        None
+    });
+    let calls =
+        (0..50).map(|number| world.call("files/create-file", file(&format!("f{number}.py"))));
+    for answer in futures::future::join_all(calls).await {
+        answer.unwrap();
+    }
+    let (mut written, mut synced, mut sent) = (Vec::new(), String::new(), 0);
+    for event in drive.events() {
+        match event {
+            Event::Written { name, bytes, .. } => {
+                written.push((name, String::from_utf8_lossy(&bytes).into_owned()));
+            }
+            Event::Synced(name) => {
+                let (done, left): (Vec<_>, _) =
+                    written.into_iter().partition(|(of, _)| *of == name);
+                written = left;
+                synced.extend(done.into_iter().map(|(_, text)| text));
+            }
+            Event::FolderSynced => {}
+            Event::Mark(name) => {
+                let intent = |line: &str| {
+                    line.contains("\"kind\":\"intent\"") && line.contains(&format!("\"{name}\""))
+                };
+                assert!(synced.lines().any(intent), "{name} was sent too early");
+                sent += 1;
+            }
+        }
+    }
+    assert_eq!(sent, 50);
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_and_lets_reads_and_what_makes_safer_go_on() {
+    let drive = Drive::new();
+    let mut setup = Setup::grants(LAB);
+    setup.files = Arc::new(drive.clone());
+    let world = setup.open().await;
+    world.call("files/create-file", file("a.py")).await.unwrap();
+    drive.set_capacity(Some(drive.used()));
+    let refused = world.call("files/create-file", file("b.py")).await;
+    let Err(Refusal::Failed(Failure::Unavailable(message))) = &refused else {
+        panic!("{refused:?}")
+    };
+    assert!(message.contains("full"), "{message}");
+    assert_eq!(world.cloud.sent(), ["create_file"]);
+    world
+        .call("files/read-file", json!({ "projectId": 1, "name": "a.py" }))
+        .await
+        .unwrap();
+    world
+        .call("live/stop-live-algorithm", json!({ "projectId": 1 }))
+        .await
+        .unwrap();
+    let stops = |drive: &Drive| {
+        let query = qchost_audit::query(
+            Arc::new(drive.clone()),
+            &world.folder.path().join("audit"),
+            qchost_audit::Filter::default(),
+        );
+        let records = query.unwrap().map(|record| record.unwrap());
+        records
+            .filter(|record| record.text("operation") == Some("live/stop-live-algorithm"))
+            .count()
+    };
+    world.gate.idle().await;
+    assert_eq!(stops(&drive), 2, "an intent and its outcome");
+    drive.set_capacity(None);
+    world.call("files/create-file", file("c.py")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_found_again_by_reading() {
+    let world = Setup::grants(LAB).open().await;
+    world.cloud.hook(|tool, _| {
+        (tool == "create_project").then(|| Err(Failure::UnknownOutcome("lost".to_owned())))
+    });
+    let create = async |name: &str| {
+        world
+            .call(
+                "projects/create-project",
+                json!({ "name": name, "language": "Py" }),
+            )
+            .await
+    };
+    create("Lab/there").await.unwrap_err();
+    create("Lab/missing").await.unwrap_err();
+    world.cloud.hook(|tool, _| {
+        (tool == "list_projects").then(|| {
+            Ok(json!({ "success": true, "projects": [{ "projectId": 5, "name": "Lab/there", "created": "2999-01-01 00:00:00" }] }))
+        })
+    });
+    let found = world
+        .gate
+        .reconcile(&crate::support::person(7, "ann"))
+        .await
+        .unwrap();
+    let findings: Vec<_> = found.iter().map(|one| one.finding).collect();
+    assert_eq!(
+        findings,
+        [qchost_gate::Finding::Done, qchost_gate::Finding::NotDone]
+    );
+    assert!(
+        world
+            .gate
+            .reconcile(&crate::support::person(7, "ann"))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let records = world.records().await;
+    assert!(
+        records
+            .iter()
+            .any(|record| record["outcome"] == "reconciled: done")
+    );
+}

@@ -1,0 +1,335 @@
+//! A gate on a cloud in memory: projects by id, whatever else is asked for answered alike, and every
+//! call that reaches it written down.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use qchost_audit::{Audit, Disk, Files, Options as AuditOptions};
+use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream, by_name};
+use qchost_gate::{Caller, Gate, Options, Refusal};
+use qchost_ledger::Ledger;
+use qchost_policy::{Guardrails, Manifest, Person, Role, Usd};
+use qchost_secrets::{Profile, Profiles, Secrets};
+use qchost_traffic::LaneLimits;
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+
+const KEY: &[u8] = b"the key of the tests";
+
+type Hook = Box<dyn Fn(&str, &Map<String, Value>) -> Option<Outcome> + Send + Sync>;
+
+/// The cloud.
+pub struct Cloud {
+    pub projects: Mutex<BTreeMap<u32, String>>,
+    sent: Mutex<Vec<(String, Map<String, Value>)>>,
+    pub done: AtomicU32,
+    next: AtomicU32,
+    /// A call takes one before it is answered.
+    pub may_answer: Semaphore,
+    /// Answers instead of the cloud where it gives something.
+    pub hook: Mutex<Option<Hook>>,
+}
+
+impl Cloud {
+    pub fn new() -> Arc<Self> {
+        let projects = [(1, "Lab/one"), (2, "Lab/two"), (9, "Prod/main")];
+        Arc::new(Self {
+            projects: Mutex::new(projects.map(|(id, name)| (id, name.to_owned())).into()),
+            sent: Mutex::default(),
+            done: AtomicU32::new(0),
+            next: AtomicU32::new(100),
+            may_answer: Semaphore::new(1_000_000),
+            hook: Mutex::default(),
+        })
+    }
+
+    /// Answers with this instead.
+    pub fn hook(
+        &self,
+        hook: impl Fn(&str, &Map<String, Value>) -> Option<Outcome> + Send + Sync + 'static,
+    ) {
+        *self.hook.lock().unwrap() = Some(Box::new(hook));
+    }
+
+    /// The tools that were called, without the host's own reads of projects.
+    pub fn sent(&self) -> Vec<String> {
+        let sent = self.sent.lock().unwrap();
+        let tools = sent.iter().map(|(tool, _)| tool.clone());
+        tools.filter(|tool| tool != "read_project").collect()
+    }
+
+    /// Everything that was called, with its arguments.
+    pub fn calls(&self) -> Vec<(String, Map<String, Value>)> {
+        self.sent.lock().unwrap().clone()
+    }
+
+    fn answer(&self, tool: &str, arguments: &Map<String, Value>) -> Outcome {
+        if let Some(hook) = &*self.hook.lock().unwrap()
+            && let Some(outcome) = hook(tool, arguments)
+        {
+            return outcome;
+        }
+        let id = |name: &str| {
+            arguments
+                .get(name)
+                .and_then(Value::as_u64)
+                .unwrap_or_default()
+        };
+        let project = u32::try_from(id("projectId")).unwrap();
+        let mut projects = self.projects.lock().unwrap();
+        let one = |id: u32, name: &str| json!({ "projectId": id, "name": name, "created": "2020-01-01 00:00:00" });
+        let text = |name: &str| {
+            arguments
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let fresh = || self.next.fetch_add(1, Ordering::Relaxed);
+        Ok(match tool {
+            "read_project" if project == 0 => {
+                let all: Vec<_> = projects.iter().map(|(id, name)| one(*id, name)).collect();
+                json!({ "success": true, "projects": all })
+            }
+            "read_project" => match projects.get(&project) {
+                Some(name) => json!({ "success": true, "projects": [one(project, name)] }),
+                None => return Err(Failure::NotFound("no such project".to_owned())),
+            },
+            "list_projects" => {
+                let all: Vec<_> = projects.iter().map(|(id, name)| one(*id, name)).collect();
+                json!({ "success": true, "projects": all })
+            }
+            "create_project" => {
+                let id = fresh();
+                projects.insert(id, text("name"));
+                json!({ "success": true, "projects": [one(id, &text("name"))] })
+            }
+            "read_backtest" | "create_backtest" => {
+                let backtest = match text("backtestId") {
+                    id if id.is_empty() => format!("b{}", fresh()),
+                    id => id,
+                };
+                json!({
+                    "success": true,
+                    "backtest": { "backtestId": backtest, "projectId": project, "name": text("backtestName") },
+                })
+            }
+            "create_compile" | "read_compile" => {
+                let compile = match text("compileId") {
+                    id if id.is_empty() => format!("c{}", fresh()),
+                    id => id,
+                };
+                // As `c1` of project 1 and so on: each project has its own.
+                json!({ "success": true, "compileId": compile, "projectId": project, "state": "BuildSuccess" })
+            }
+            "read_file" => json!({
+                "success": true,
+                "files": [{ "name": "main.py", "content": "print(1)\n", "projectId": project }],
+            }),
+            "create_optimization" => json!({
+                "success": true,
+                "optimizations": [{ "optimizationId": format!("o{}", fresh()), "projectId": project }],
+            }),
+            "list_live_algorithms" => json!({
+                "success": true,
+                "live": [{ "projectId": 1, "deployId": "L-1", "status": "Running", "name": "Lab/one", "brokerage": "PaperBrokerage" }],
+            }),
+            "read_live_algorithm" => json!({
+                "success": true, "projectId": project, "deployId": "L-1", "status": "Running", "brokerage": "PaperBrokerage",
+            }),
+            "create_live_algorithm" => json!({
+                "success": true, "live": { "projectId": project, "deployId": format!("L-{}", fresh()) },
+            }),
+            _ => json!({ "success": true }),
+        })
+    }
+}
+
+/// What the gate is given of the cloud.
+pub struct Handle(pub Arc<Cloud>);
+
+impl Upstream for Handle {
+    fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
+        Box::pin(async move {
+            (call.clearance)()?;
+            let tool = call.target.tool().to_owned();
+            self.0
+                .sent
+                .lock()
+                .unwrap()
+                .push((tool.clone(), call.arguments.clone()));
+            self.0.may_answer.acquire().await.unwrap().forget();
+            self.0.may_answer.add_permits(1);
+            self.0.done.fetch_add(1, Ordering::Relaxed);
+            self.0.answer(&tool, &call.arguments)
+        })
+    }
+
+    fn download<'a>(
+        &'a self,
+        _account: &'a str,
+        _url: &'a str,
+        _limit: u64,
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<Vec<u8>, Failure>> {
+        Box::pin(async { Err(Failure::NotFound("nothing here".to_owned())) })
+    }
+}
+
+/// A gate with one plugin, `lab`, on a folder of its own.
+pub struct World {
+    pub gate: Gate,
+    pub cloud: Arc<Cloud>,
+    pub caller: Caller,
+    pub folder: TempDir,
+}
+
+/// What differs from test to test.
+pub struct Setup {
+    pub manifest: String,
+    pub guardrails: Guardrails,
+    pub profiles: BTreeMap<String, Profile>,
+    pub live_trading: bool,
+    pub two_person: bool,
+    pub production: bool,
+    pub permit_ttl: Duration,
+    pub limits: LaneLimits,
+    pub files: Arc<dyn Files>,
+}
+
+impl Setup {
+    /// A plugin with these grants, as TOML.
+    pub fn grants(grants: &str) -> Self {
+        Self {
+            manifest: format!(
+                "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"a\"\n{grants}"
+            ),
+            guardrails: Guardrails::none(),
+            profiles: BTreeMap::new(),
+            live_trading: false,
+            two_person: false,
+            production: false,
+            permit_ttl: Duration::from_secs(3600),
+            limits: LaneLimits::default(),
+            files: Arc::new(Disk),
+        }
+    }
+
+    pub async fn open(self) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let cloud = Cloud::new();
+        let gate = self.open_in(folder.path(), &cloud).await;
+        World {
+            gate,
+            cloud,
+            caller: caller("lab"),
+            folder,
+        }
+    }
+
+    /// A gate on a folder that may have been used before.
+    pub async fn open_in(&self, folder: &Path, cloud: &Arc<Cloud>) -> Gate {
+        let gate = Gate::open(
+            Box::new(Handle(Arc::clone(cloud))),
+            self.options(folder).await,
+        )
+        .await
+        .unwrap();
+        gate.install(parse(&self.manifest)).unwrap();
+        gate
+    }
+
+    pub async fn options(&self, folder: &Path) -> Options {
+        let ledger = Ledger::open(&folder.join("state.db")).unwrap();
+        let options = AuditOptions {
+            folder: folder.join("audit"),
+            key: KEY.to_vec().into(),
+            segment_bytes: 1 << 20,
+            keep: None,
+            reserve_bytes: 64 << 10,
+            anchor: None,
+            files: Arc::clone(&self.files),
+        };
+        let head = ledger.audit_head().await.unwrap();
+        let (audit, opening) = Audit::open(options, head.as_deref()).unwrap();
+        let secrets = Secrets::new(None).unwrap();
+        Options {
+            profiles: Profiles::new(self.profiles.clone(), secrets.clone()),
+            secrets,
+            ledger,
+            audit,
+            opening,
+            guardrails: self.guardrails.clone(),
+            key: b"another key of the tests".to_vec().into(),
+            call_timeout: Duration::from_secs(10),
+            accounts: [("a".to_owned(), self.limits)].into(),
+            node_prices: [("O2-8".to_owned(), Usd(600))].into(),
+            live_trading: self.live_trading,
+            two_person: self.two_person,
+            production: self.production,
+            approval_ttl: Duration::from_secs(3600),
+            permit_ttl: self.permit_ttl,
+        }
+    }
+}
+
+pub fn caller(plugin: &str) -> Caller {
+    Caller {
+        plugin: plugin.into(),
+        digest: "sha256:0".into(),
+        invocation: "1".into(),
+        person: None,
+    }
+}
+
+pub fn parse(text: &str) -> Manifest {
+    Manifest::parse(text, Path::new("lab.toml")).unwrap()
+}
+
+pub fn person(uid: u32, name: &str) -> Person {
+    Person {
+        uid,
+        name: name.to_owned(),
+        roles: [Role::Admin].into(),
+    }
+}
+
+impl World {
+    pub async fn call(&self, name: &str, arguments: Value) -> Result<Value, Refusal> {
+        call(&self.gate, &self.caller, name, arguments).await
+    }
+
+    /// The records of the audit, in order.
+    pub async fn records(&self) -> Vec<Value> {
+        self.gate.idle().await;
+        records(self.folder.path())
+    }
+}
+
+pub async fn call(
+    gate: &Gate,
+    caller: &Caller,
+    name: &str,
+    arguments: Value,
+) -> Result<Value, Refusal> {
+    let Value::Object(arguments) = arguments else {
+        panic!("not an object")
+    };
+    gate.call(caller, by_name(name).unwrap(), arguments).await
+}
+
+/// The records of an audit's segments, in order.
+pub fn records(folder: &Path) -> Vec<Value> {
+    let (audit, key) = (folder.join("audit"), KEY.to_vec().into());
+    let report = qchost_audit::verify(&Disk, &audit, &key, None).unwrap();
+    assert!(report.problems.is_empty(), "{:?}", report.problems);
+    let all = qchost_audit::Filter::default();
+    qchost_audit::query(Arc::new(Disk), &audit, all)
+        .unwrap()
+        .map(|record| Value::Object(record.unwrap().fields))
+        .collect()
+}
