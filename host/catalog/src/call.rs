@@ -62,7 +62,6 @@ impl Target<'_> {
 pub type Clearance<'a> = &'a (dyn Fn() -> Result<(), Failure> + Send + Sync);
 
 /// The clearance of what nobody can halt, such as the reads that the host makes for itself.
-#[must_use]
 pub fn always() -> Clearance<'static> {
     &|| Ok(())
 }
