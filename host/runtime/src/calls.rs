@@ -167,3 +167,41 @@ impl Calls {
         Self::new(Some(gate), caller)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn every_refusal_reaches_the_agent_as_the_error_of_the_same_name() {
+        for refusal in [
+            Refusal::Denied(qchost_policy::Denial {
+                reason: "no".to_owned(),
+                nearest_grant: None,
+                remedy: None,
+            }),
+            Refusal::Exhausted {
+                grant: "lab".to_owned(),
+                budget: "per-day",
+                message: "nothing is left".to_owned(),
+                resets_in: Some(Duration::from_secs(60)),
+            },
+            Refusal::RateLimited(Duration::from_secs(1)),
+            Refusal::ApprovalRequired {
+                id: "ap-1".to_owned(),
+            },
+            Refusal::ApprovalRefused {
+                id: "ap-1".to_owned(),
+                reason: "no".to_owned(),
+            },
+            Refusal::Halted("a drill".to_owned()),
+            Refusal::Failed(Failure::NotFound("project 7".to_owned())),
+            Refusal::Failed(Failure::Halted("a drill".to_owned())),
+        ] {
+            let word = refusal.word();
+            assert_eq!(words(refused(refusal)).0, word);
+        }
+    }
+}

@@ -39,3 +39,89 @@ impl Host for Approvals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use qchost_ledger::{ApprovalKind, Binding, Ledger, NewApproval};
+    use qchost_policy::{Person, Role};
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{Gated, nobody};
+
+    async fn asked(ledger: &Ledger, plugin: &str, arguments: &str) -> String {
+        let approval = NewApproval {
+            kind: ApprovalKind::Call,
+            binding: Binding {
+                account: "research".to_owned(),
+                plugin: plugin.to_owned(),
+                digest: "sha256:0".to_owned(),
+                operation: "live/create-live-algorithm".to_owned(),
+                profile_revision: String::new(),
+                arguments_hmac: arguments.to_owned(),
+            },
+            view: json!({}),
+            needs: 1,
+            requester: None,
+            scope: json!({}),
+            cost: 0,
+            now: 0,
+            expires: i64::MAX,
+        };
+        ledger.request_approval(approval).await.unwrap().id
+    }
+
+    #[tokio::test]
+    async fn a_wait_ends_with_the_decision_or_before_the_invocation() {
+        let ledger = Ledger::in_memory().unwrap();
+        let gated = Gated::with(nobody(), |options| options.ledger = ledger.clone()).await;
+        let approvals = |plugin: &str, left: Duration| Approvals {
+            calls: Calls::of_test(gated.gate.clone(), plugin),
+            deadline: Instant::now() + left,
+        };
+        let person = Person {
+            uid: 1000,
+            name: "ada".to_owned(),
+            roles: [Role::Approver].into(),
+        };
+        let long = Duration::from_secs(60);
+
+        let yes = asked(&ledger, "lab", "one").await;
+        let mut lab = approvals("lab", long);
+        let (waited, decided) = tokio::join!(lab.wait(yes.clone()), async {
+            tokio::task::yield_now().await;
+            gated.gate.approve(&yes, &person, None).await
+        });
+        decided.unwrap();
+        waited.unwrap();
+
+        let no = asked(&ledger, "lab", "two").await;
+        let (waited, decided) = tokio::join!(lab.wait(no.clone()), async {
+            tokio::task::yield_now().await;
+            gated.gate.refuse(&no, &person, "too large").await
+        });
+        decided.unwrap();
+        let Err(Error::ApprovalRefused(reason)) = waited else {
+            panic!("{waited:?}");
+        };
+        assert!(reason.contains("too large"), "{reason}");
+
+        let open = asked(&ledger, "lab", "three").await;
+        let begun = Instant::now();
+        let mut hurried = approvals("lab", Duration::from_secs(2));
+        let waited = hurried.wait(open.clone()).await;
+        assert!(matches!(waited, Err(Error::TimedOut(_))), "{waited:?}");
+        assert!(begun.elapsed() < Duration::from_secs(2));
+
+        for (plugin, id) in [("other", open.as_str()), ("lab", "ap-none")] {
+            let waited = approvals(plugin, long).wait(id.to_owned()).await;
+            assert!(matches!(waited, Err(Error::NotFound(_))), "{waited:?}");
+        }
+        let mut describing = Approvals {
+            calls: Calls::new(None, lab.calls.caller().clone()),
+            deadline: Instant::now() + long,
+        };
+        let waited = describing.wait(open).await;
+        assert!(matches!(waited, Err(Error::Denied(_))), "{waited:?}");
+    }
+}

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use qchost_gate::Gate;
 use qchost_policy::Manifest;
 use qchost_runtime::{LoadError, Options, Plugin, Runtime};
+use serde_json::Value;
 use tempfile::TempDir;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -51,6 +52,24 @@ impl Host {
             gate,
             runtime,
         }
+    }
+
+    /// What the audit has by now, in order.
+    pub async fn records(&self) -> Vec<Value> {
+        self.gate.audit().flush().await.unwrap();
+        let files = std::fs::read_dir(self.home.path().join("audit")).unwrap();
+        let mut segments: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        segments.retain(|file| file.extension().is_some_and(|it| it == "jsonl"));
+        segments.sort();
+        segments
+            .iter()
+            .flat_map(|file| {
+                let text = std::fs::read_to_string(file).unwrap();
+                text.lines()
+                    .map(|line| serde_json::from_str(line).unwrap())
+                    .collect::<Vec<Value>>()
+            })
+            .collect()
     }
 
     /// Writes a component into the host's folder.
