@@ -59,6 +59,12 @@ impl From<Refusal> for Refused {
     }
 }
 
+impl From<Box<Refused>> for Refused {
+    fn from(refused: Box<Refused>) -> Self {
+        *refused
+    }
+}
+
 /// The host's own reads, made for a call and in the lane of its plugin.
 pub(crate) struct HostReads<'a> {
     pub inner: &'a Inner,
@@ -112,7 +118,7 @@ impl Gate {
             refused.project = touched.project.clone();
             refused
         };
-        let grants = decide_all(ask, &touched.facts).map_err(with_project)?;
+        let grants = decide_all(ask, &touched.facts).map_err(|refused| with_project(*refused))?;
         self.check_trade(ask, &touched)
             .await
             .map_err(Refused::from)
@@ -193,22 +199,22 @@ fn named(ask: &Ask) -> Resource {
 
 /// Decides about everything that a call touches; all of it must be allowed. Returns the grants that
 /// matched.
-pub(crate) fn decide_all(ask: &Ask, facts: &[Facts]) -> Result<Vec<usize>, Refused> {
+pub(crate) fn decide_all(ask: &Ask, facts: &[Facts]) -> Result<Vec<usize>, Box<Refused>> {
     let mut grants = BTreeSet::new();
     if facts.is_empty() {
-        return Err(Refusal::Denied(plain(ask)).into());
+        return Err(Box::new(Refusal::Denied(plain(ask)).into()));
     }
     for facts in facts {
         let decision = ask
             .authority
             .decide(&ask.caller.digest, &ask.name, ask.access, facts);
         if !decision.allowed {
-            return Err(Refused {
+            return Err(Box::new(Refused {
                 refusal: Refusal::Denied(decision.denial.unwrap_or_else(|| plain(ask))),
                 told: told(ask, facts, &decision.guardrails),
                 guardrails: decision.guardrails,
                 project: None,
-            });
+            }));
         }
         grants.extend(decision.grants);
     }
