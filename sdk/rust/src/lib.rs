@@ -83,6 +83,9 @@
 //! - The host's services: [`mod@log`], [`state`], [`config`], [`clock`], [`progress`] and
 //!   [`workflow`], which runs many backtests side by side: an agent itself does one thing at a time.
 //! - [`approvals`] waits for a person where a call needs one.
+//! - Requests to other hosts go by `wasi:http`, through its bindings (the crate `wasip2`) or a client
+//!   built on them, as far as an `[[http]]` of the manifest allows them. The host puts granted secrets
+//!   into their headers; a plugin that follows a redirect asks for another request.
 //! - [`Error`] for a call that has no answer and [`Failure`] for an action that has none; `?`
 //!   turns the one into the other.
 //! - [`grid`] for parameter grids, [`wait`] for answers that are not ready,

@@ -180,13 +180,19 @@ impl Requests {
             path: target.path.clone(),
         };
         let gate = self.calls.gate().map_err(|_| Error::HttpRequestDenied)?;
-        gate.outgoing(self.calls.caller(), asked)
-            .await
-            .map_err(|refusal| {
-                let caller = self.calls.caller();
-                tracing::info!(target: "http", plugin = %caller.plugin, invocation = %caller.invocation, host = %target.host, %refusal, "refused");
-                refused(&refusal)
-            })
+        let (gate, caller) = (gate.clone(), self.calls.caller().clone());
+        // In a task of its own: a decision that was begun is recorded to its end, also when the
+        // plugin goes away in the middle of it.
+        let deciding = tokio::spawn(async move { gate.outgoing(&caller, asked).await });
+        let Ok(decided) = deciding.await else {
+            let words = "the host failed while it decided; nothing was sent";
+            return Err(Error::InternalError(Some(words.to_owned())));
+        };
+        decided.map_err(|refusal| {
+            let caller = self.calls.caller();
+            tracing::info!(target: "http", plugin = %caller.plugin, invocation = %caller.invocation, host = %target.host, %refusal, "refused");
+            refused(&refusal)
+        })
     }
 }
 
