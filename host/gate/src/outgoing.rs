@@ -69,6 +69,26 @@ struct Record {
 }
 
 impl Passage {
+    /// Whether it may still be sent: a halt may have come since, while the host looked up the name and
+    /// connected. To be asked right before the bytes go out.
+    ///
+    /// # Errors
+    /// When it is halted. Nothing may be sent then.
+    pub fn clear(&self) -> Result<(), Refusal> {
+        let Some(Record {
+            gate,
+            body,
+            writes: true,
+            ..
+        }) = &self.record
+        else {
+            return Ok(());
+        };
+        let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
+        let reason = gate.0.halts.reason(text("account"), text("plugin"));
+        reason.map_or(Ok(()), |reason| Err(Refusal::Halted(reason)))
+    }
+
     /// Records how the request ended: a status, or why there is none; with the bytes of both bodies.
     pub fn finish(mut self, status: Result<u16, String>, sent: u64, received: u64) {
         if let Some(record) = self.record.take() {

@@ -188,3 +188,38 @@ async fn liquidation_stops_what_runs_and_says_what_it_could_not_stop() {
         .filter(|record| record["operation"] == "live/stop-live-algorithm");
     assert_eq!(reduced.count(), 2, "an intent and its outcome");
 }
+
+/// Between the decision and the bytes lie the look-up of a name and a connection.
+#[tokio::test]
+async fn a_request_elsewhere_is_halted_until_its_bytes_go_out() {
+    let http = "[[http]]\nname = \"hooks\"\nallow = \"https://hooks.example/\"\n";
+    let world = Setup::grants(http).open().await;
+    let ask = async |method: &str| {
+        let request = qchost_gate::Outgoing {
+            method: method.to_owned(),
+            scheme: "https".to_owned(),
+            host: "hooks.example".to_owned(),
+            port: 443,
+            path: "/a".to_owned(),
+        };
+        world.gate.outgoing(&world.caller, request).await
+    };
+    let (post, get) = (ask("POST").await.unwrap(), ask("GET").await.unwrap());
+    post.clear().unwrap();
+    world
+        .gate
+        .halt(&person(7, "ann"), HaltScope::default(), "x", false)
+        .await
+        .unwrap();
+    assert!(matches!(post.clear(), Err(Refusal::Halted(_))));
+    get.clear().unwrap();
+    assert!(matches!(ask("POST").await, Err(Refusal::Halted(_))));
+    get.finish(Ok(200), 0, 10);
+    let records = world.records().await;
+    let read = records
+        .iter()
+        .find(|record| record["kind"] == "http")
+        .unwrap();
+    assert_eq!(read["status"], 200);
+    assert_eq!(read["grants"], json!(["http:hooks"]));
+}

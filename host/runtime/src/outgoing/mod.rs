@@ -223,7 +223,7 @@ struct Exchange<'a> {
 
 impl Exchange<'_> {
     async fn run(self, request: Request<WasiBody>, mut record: Record) -> Result<Exchanged, Error> {
-        match self.answer(request).await {
+        match self.answer(request, &record).await {
             Ok((response, driver)) => {
                 record.answered(response.status().as_u16());
                 Ok(self.receive(response, driver, record))
@@ -239,6 +239,7 @@ impl Exchange<'_> {
     async fn answer(
         &self,
         request: Request<WasiBody>,
+        record: &Record,
     ) -> Result<(Response<hyper::body::Incoming>, Driver), Error> {
         let (mut parts, body) = request.into_parts();
         let limit = self.sent.limit();
@@ -265,6 +266,7 @@ impl Exchange<'_> {
             .await?;
         let driver = wasmtime_wasi::runtime::spawn(connection);
 
+        record.clear().map_err(|refusal| refused(&refusal))?;
         let until = self.until(self.options.first_byte_timeout);
         let sending = sender.send_request(Request::from_parts(parts, body));
         let mut response = match timeout_at(until, sending).await {

@@ -3,7 +3,7 @@
 //! Invariant: a request that the gate let through is finished exactly once: when its answer is read
 //! or left, when it fails, and when the plugin goes away in between.
 
-use qchost_gate::Passage;
+use qchost_gate::{Passage, Refusal};
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime_wasi_http::Error;
 
@@ -33,6 +33,11 @@ impl Record {
             received,
             _place: place,
         }
+    }
+
+    /// Whether it may still be sent.
+    pub(super) fn clear(&self) -> Result<(), Refusal> {
+        self.passage.as_ref().map_or(Ok(()), Passage::clear)
     }
 
     /// An answer began.
