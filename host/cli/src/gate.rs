@@ -47,7 +47,9 @@ pub async fn open(
         key: key.gate()?,
         call_timeout: CALL_TIMEOUT,
         accounts: accounts.collect(),
-        node_prices: prices.map(|(node, price)| (node.clone(), price.0)).collect(),
+        node_prices: prices
+            .map(|(node, price)| (node.clone(), price.0))
+            .collect(),
         live_trading: config.live_trading,
         two_person: config.two_person,
         production: config.mode == Mode::Production,
@@ -61,11 +63,23 @@ pub async fn open(
 /// policies.
 pub async fn scratch(config: &Config, folder: &Path) -> Result<Gate> {
     let key = Key::open(&keys::path(folder))?;
-    open(config, folder, &key, Ledger::in_memory()?, Box::new(Nowhere)).await
+    open(
+        config,
+        folder,
+        &key,
+        Ledger::in_memory()?,
+        Box::new(Nowhere),
+    )
+    .await
 }
 
 /// Opens the record of what was done, and ties database and record to each other.
-async fn open_audit(config: &Config, data: &Path, key: &Key, ledger: &Ledger) -> Result<(Audit, Opening)> {
+async fn open_audit(
+    config: &Config,
+    data: &Path,
+    key: &Key,
+    ledger: &Ledger,
+) -> Result<(Audit, Opening)> {
     let folder = data.join("audit");
     let options = AuditOptions {
         folder: folder.clone(),
@@ -113,5 +127,7 @@ impl Upstream for Nowhere {
 }
 
 fn nowhere() -> Failure {
-    Failure::Unavailable("nothing is sent while policies and components are only looked at".to_owned())
+    Failure::Unavailable(
+        "nothing is sent while policies and components are only looked at".to_owned(),
+    )
 }

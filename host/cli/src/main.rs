@@ -68,9 +68,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<()> {
             account,
         } => verbs::call::run(&config()?, account.as_deref(), &tool, &arguments, output).await,
         Verb::Demo { manifest } => verbs::demo::run(&manifest, output).await,
-        Verb::Validate { files } => {
-            verbs::validate::run(&files, &cli.global.config, output).await
-        }
+        Verb::Validate { files } => verbs::validate::run(&files, &cli.global.config, output).await,
         Verb::Doctor => verbs::doctor::run(&cli.global.config, output).await,
         Verb::Plugin(Plugin::Build { folder, output: to }) => {
             verbs::build::run(&folder, to.as_deref(), output)

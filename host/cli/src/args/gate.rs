@@ -21,7 +21,9 @@ pub struct Target {
 #[derive(Debug, Subcommand)]
 pub enum Approvals {
     /// List what waits for a decision.
-    #[command(after_help = "Examples:\n  qchost approvals list\n  qchost approvals list --all --json")]
+    #[command(
+        after_help = "Examples:\n  qchost approvals list\n  qchost approvals list --all --json"
+    )]
     List {
         /// Those too that are decided, used or expired.
         #[arg(long)]
@@ -34,10 +36,8 @@ pub enum Approvals {
         id: String,
     },
     /// Say yes: to the one call that was asked for, or with --uses and --for to several of its kind.
-    #[command(
-        after_help = "Examples:\n  qchost approvals approve ap-abcdefghij\n  \
-        qchost approvals approve ap-abcdefghij --uses 10 --for 8h --max-cost 50"
-    )]
+    #[command(after_help = "Examples:\n  qchost approvals approve ap-abcdefghij\n  \
+        qchost approvals approve ap-abcdefghij --uses 10 --for 8h --max-cost 50")]
     Approve {
         /// The approval.
         id: String,
@@ -99,7 +99,9 @@ pub enum Audit {
         query: Query,
     },
     /// Write records for other programs.
-    #[command(after_help = "Example:\n  qchost audit export --format csv --from 2026-01-01 > january.csv")]
+    #[command(
+        after_help = "Example:\n  qchost audit export --format csv --from 2026-01-01 > january.csv"
+    )]
     Export {
         /// As what.
         #[arg(long, value_enum)]
@@ -117,8 +119,8 @@ pub enum Policy {
     /// Say whether a plugin may make a call, by which grants, and under which conditions.
     #[command(
         after_help = "The project of a call is known by its id; without asking QuantConnect, its name is known from \
-        --project alone.\n\nExamples:\n  qchost policy explain strategy-lab backtests/create-backtest \
-        '{\"projectId\": 1}' --project Lab/Momentum\n  qchost policy explain strategy-lab live/create-live-algorithm"
+        --project alone.\n\nExamples:\n  qchost policy explain strategy-lab compile/create-compile \
+        '{\"projectId\": 1}' --project Lab/Momentum\n  qchost policy explain strategy-lab projects/list-projects"
     )]
     Explain {
         /// The plugin.

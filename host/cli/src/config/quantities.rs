@@ -35,7 +35,12 @@ impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let units = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+        let units = [
+            ("B", 1),
+            ("KiB", 1 << 10),
+            ("MiB", 1 << 20),
+            ("GiB", 1 << 30),
+        ];
         amount(text, &units, LARGEST)
             .map(Self)
             .ok_or_else(|| format!("`{text}` is not a size such as \"64MiB\" (B, KiB, MiB, GiB)"))
@@ -110,9 +115,24 @@ mod tests {
             assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
         }
         for (text, seconds) in [("1s", 1), ("24h", 86_400), ("365d", 31_536_000)] {
-            assert_eq!(text.parse(), Ok(Period(Duration::from_secs(seconds))), "{text}");
+            assert_eq!(
+                text.parse(),
+                Ok(Period(Duration::from_secs(seconds))),
+                "{text}"
+            );
         }
-        for text in ["", "64", "MiB", "0MiB", "-1MiB", "1.5GiB", "1MB", "99999999999GiB", "18446744073709551616B", "1€"] {
+        for text in [
+            "",
+            "64",
+            "MiB",
+            "0MiB",
+            "-1MiB",
+            "1.5GiB",
+            "1MB",
+            "99999999999GiB",
+            "18446744073709551616B",
+            "1€",
+        ] {
             assert!(text.parse::<Size>().is_err(), "{text}");
         }
         for text in ["", "1", "h", "0h", "-1h", "1w", "99999999d", "1 day"] {

@@ -58,10 +58,7 @@ fn what_is_wrong_is_said_with_its_line() {
             "[control]\ngroup = \"qchost\"",
             "control.group: the data folder is closed",
         ),
-        (
-            "[control]\nport = 1",
-            "qchost.toml:2: unknown field `port`",
-        ),
+        ("[control]\nport = 1", "qchost.toml:2: unknown field `port`"),
         (
             "[limits.a]\nper-minute = 10",
             "limits.a: there is no account `a`",
@@ -198,4 +195,22 @@ fn the_only_account_needs_no_name() {
     let error = two.account_or_only(None).unwrap_err().to_string();
     assert!(error.contains("--account"), "{error}");
     assert_eq!(two.account_or_only(Some("b")).unwrap(), "b");
+}
+
+#[test]
+fn what_the_template_has_as_a_comment_is_right_too() {
+    let text: String = include_str!("../../templates/qchost.toml")
+        .lines()
+        .map(|line| {
+            let comment = line.strip_prefix("# ").filter(|text| {
+                let key = text.split('=').next().unwrap_or_default().trim();
+                text.starts_with('[') || text.contains('=') && !key.contains(' ')
+            });
+            format!("{}\n", comment.unwrap_or(line))
+        })
+        .collect();
+    let config: Config = toml::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    assert!(config.vault.is_some() && config.audit.anchor.is_some());
+    assert_eq!((config.account.len(), config.people.len()), (4, 1));
+    assert_eq!(config.node_prices.len(), 1);
 }

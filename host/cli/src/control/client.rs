@@ -53,11 +53,7 @@ pub async fn ask_running(
     result
 }
 
-async fn reach(
-    config: &Config,
-    request: Request,
-    display: &mut Display,
-) -> Result<Value> {
+async fn reach(config: &Config, request: Request, display: &mut Display) -> Result<Value> {
     let (data, socket) = (config.data()?, config.socket()?);
     let letter = Letter {
         config: config.path.clone(),
@@ -158,7 +154,12 @@ async fn ask(
             socket.display(),
             geteuid()
         ),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused
+            ) =>
+        {
             return Ok(None);
         }
         Err(error) => {

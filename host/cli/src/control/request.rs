@@ -148,6 +148,7 @@ pub enum AuditRequest {
 
 /// Which records.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, clap::Args)]
+#[group(skip)]
 pub struct Query {
     /// Of this plugin.
     #[arg(long)]
@@ -234,7 +235,10 @@ impl Request {
         let (verb, about) = self.verb();
         let decision = host.people.decide(person, verb, about);
         if !decision.allowed {
-            let reason = decision.denial.map(|denial| denial.reason).unwrap_or_default();
+            let reason = decision
+                .denial
+                .map(|denial| denial.reason)
+                .unwrap_or_default();
             let detail = json!({ "about": about, "reason": reason });
             host.gate
                 .note_admin(person, &format!("{} (denied)", verb.word()), detail)

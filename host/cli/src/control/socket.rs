@@ -28,7 +28,9 @@ pub async fn listen(config: &Config) -> Result<UnixListener> {
                 "another host listens at {}; give each its own `control.socket`",
                 path.display()
             );
-            Some(find_group(config.control.group.as_deref().unwrap_or(GROUP))?)
+            Some(find_group(
+                config.control.group.as_deref().unwrap_or(GROUP),
+            )?)
         }
     };
     remove_former(&path)?;

@@ -85,8 +85,9 @@ pub async fn list_by_host(host: &Host, all: bool) -> Result<Value> {
 /// One of them.
 pub async fn show_by_host(host: &Host, id: &str) -> Result<Value> {
     let approval = host.gate.approval(id).await?;
-    let approval = approval
-        .with_context(|| format!("there is no approval `{id}`; list them: qchost approvals list --all"))?;
+    let approval = approval.with_context(|| {
+        format!("there is no approval `{id}`; list them: qchost approvals list --all")
+    })?;
     Ok(describe(host, &approval))
 }
 
@@ -160,7 +161,15 @@ fn describe(host: &Host, approval: &Approval) -> Value {
 }
 
 fn overview(listed: &Value, all: bool) -> String {
-    let columns = ["id", "status", "plugin", "operation", "project", "cost", "expires"];
+    let columns = [
+        "id",
+        "status",
+        "plugin",
+        "operation",
+        "project",
+        "cost",
+        "expires",
+    ];
     let rows: Vec<_> = listed
         .as_array()
         .into_iter()
@@ -178,8 +187,19 @@ fn overview(listed: &Value, all: bool) -> String {
 fn show(approval: &Value) -> String {
     let mut text = String::new();
     for key in [
-        "id", "status", "kind", "account", "plugin", "digest", "operation", "project", "cost", "needs",
-        "requester", "requested", "expires",
+        "id",
+        "status",
+        "kind",
+        "account",
+        "plugin",
+        "digest",
+        "operation",
+        "project",
+        "cost",
+        "needs",
+        "requester",
+        "requested",
+        "expires",
     ] {
         let value = cell(approval, key);
         if value != "-" {
@@ -319,7 +339,10 @@ mod tests {
         let hours = "8h".parse().ok();
         assert!(standing(None, None, None).unwrap().is_none());
         let given = standing(Some(10), hours, Some(50.0)).unwrap().unwrap();
-        assert_eq!((given.uses, given.for_ms, given.max_cost), (10, 28_800_000, Some(500_000)));
+        assert_eq!(
+            (given.uses, given.for_ms, given.max_cost),
+            (10, 28_800_000, Some(500_000))
+        );
         for cost in [f64::NAN, -1.0, f64::INFINITY] {
             assert!(standing(Some(10), hours, Some(cost)).is_err(), "{cost}");
         }

@@ -52,7 +52,10 @@ pub async fn run(config: &Config, folder: &Path, output: Output) -> Result<()> {
     };
     let done = control::perform(config, request, output).await?;
     output.result(&done, |done| {
-        let records = done.get("records").and_then(Value::as_u64).unwrap_or_default();
+        let records = done
+            .get("records")
+            .and_then(Value::as_u64)
+            .unwrap_or_default();
         format!(
             "copied to {} and verified: {records} records\nbring it back with: qchost restore {0}",
             folder.display()
@@ -125,7 +128,9 @@ pub fn inventory(folder: &Path) -> Result<BTreeMap<String, String>> {
                 continue;
             }
             let name = path.strip_prefix(folder)?;
-            let name = name.to_str().with_context(|| format!("{} has no name that is text", path.display()))?;
+            let name = name
+                .to_str()
+                .with_context(|| format!("{} has no name that is text", path.display()))?;
             if name != LIST {
                 files.insert(name.to_owned(), hash(&path)?);
             }
@@ -145,7 +150,11 @@ fn hash(path: &Path) -> Result<String> {
             Some(bytes) => hasher.update(bytes),
         }
     }
-    let hex = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<String>();
     Ok(format!("sha256:{hex}"))
 }
 
@@ -170,8 +179,9 @@ fn empty_folder(folder: &Path) -> Result<()> {
         .mode(0o700)
         .create(folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let first: Option<io::Result<PathBuf>> =
-        fs::read_dir(folder)?.next().map(|entry| entry.map(|entry| entry.path()));
+    let first: Option<io::Result<PathBuf>> = fs::read_dir(folder)?
+        .next()
+        .map(|entry| entry.map(|entry| entry.path()));
     if let Some(found) = first.transpose()? {
         bail!(
             "{} is not empty: there is {}; name a folder of its own for each backup",

@@ -51,9 +51,13 @@ pub async fn run(manifest: &Path, output: Output) -> Result<()> {
     });
     let mut display = output.progress();
     let swept = host
-        .invoke(geteuid().as_raw(), plugin.name(), "sweep", input, |progress| {
-            display.report(progress)
-        })
+        .invoke(
+            geteuid().as_raw(),
+            plugin.name(),
+            "sweep",
+            input,
+            |progress| display.report(progress),
+        )
         .await;
     display.done();
     host.close(Duration::from_secs(5)).await;

@@ -202,7 +202,8 @@ async fn plugins(config: &Config, report: &mut Report, output: Output) {
                         format!("plugin {}", text("plugin").unwrap_or_default()),
                         Mark::Warning,
                         "its code changed, and may not trade before somebody said yes",
-                        text("approval").map(|id| format!("look at it: qchost approvals show {id}")),
+                        text("approval")
+                            .map(|id| format!("look at it: qchost approvals show {id}")),
                     ),
                     None => report.ok(
                         format!("plugin {}", text("plugin").unwrap_or_default()),
@@ -238,14 +239,13 @@ async fn all_accounts(config: &Config, report: &mut Report) {
     // One by one, so that an account that cannot even be prepared hides no other.
     for (name, account) in &config.account {
         let only = [(name.clone(), account)];
-        let prepared =
-            match config.secrets() {
-                Ok(secrets) => {
-                    let only = only.iter().map(|(name, account)| (name.as_str(), *account));
-                    accounts::prepare(only, &secrets).await
-                }
-                Err(error) => Err(error),
-            };
+        let prepared = match config.secrets() {
+            Ok(secrets) => {
+                let only = only.iter().map(|(name, account)| (name.as_str(), *account));
+                accounts::prepare(only, &secrets).await
+            }
+            Err(error) => Err(error),
+        };
         let problem = match prepared {
             Ok(mut connections) => match connections.problems.remove(name) {
                 None => {

@@ -23,15 +23,18 @@ pub async fn run(config: &Config, plugin: &str, output: Output) -> Result<()> {
 pub async fn by_host(host: &Host, plugin: &str) -> Result<Value> {
     host.check_plugin(plugin)?;
     let report = host.gate.grants(plugin).await?;
-    let report = report.with_context(|| {
-        format!("there is no plugin `{plugin}`; see: qchost plugin list")
-    })?;
+    let report = report
+        .with_context(|| format!("there is no plugin `{plugin}`; see: qchost plugin list"))?;
     Ok(serde_json::to_value(report)?)
 }
 
 /// A block for each grant: what, on what, and what it is bound to.
 fn text(report: &Value) -> String {
-    let mut text = format!("{} on account {}\n", cell(report, "plugin"), cell(report, "account"));
+    let mut text = format!(
+        "{} on account {}\n",
+        cell(report, "plugin"),
+        cell(report, "account")
+    );
     let halted = cell(report, "halted");
     if halted != "-" {
         text += &format!("halted: {halted}\n");

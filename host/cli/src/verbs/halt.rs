@@ -63,7 +63,11 @@ pub async fn list(config: &Config, output: Output) -> Result<()> {
             .as_array()
             .into_iter()
             .flatten()
-            .map(|halt| ["account", "plugin", "since", "by", "reason"].map(|key| cell(halt, key)).to_vec())
+            .map(|halt| {
+                ["account", "plugin", "since", "by", "reason"]
+                    .map(|key| cell(halt, key))
+                    .to_vec()
+            })
             .collect();
         if rows.is_empty() {
             "nothing is halted".to_owned()

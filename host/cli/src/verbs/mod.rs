@@ -62,5 +62,7 @@ pub fn cell(row: &Value, key: &str) -> String {
 
 /// A Unix time in milliseconds, as RFC 3339; nothing for what is no time.
 pub fn instant(ms: i64) -> Option<String> {
-    Timestamp::from_millisecond(ms).ok().map(|at| at.to_string())
+    Timestamp::from_millisecond(ms)
+        .ok()
+        .map(|at| at.to_string())
 }

@@ -111,7 +111,10 @@ pub async fn by_host(host: &Host) -> Result<Value> {
         let of_it = |approval: &&Approval| {
             approval.kind == ApprovalKind::Component && approval.binding.plugin == plugin
         };
-        approvals.iter().find(of_it).map(|approval| approval.id.as_str())
+        approvals
+            .iter()
+            .find(of_it)
+            .map(|approval| approval.id.as_str())
     };
     let row = |loaded: &Loaded| match &loaded.plugin {
         Ok(plugin) => json!({

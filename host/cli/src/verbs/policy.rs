@@ -49,20 +49,27 @@ pub async fn by_host(
     let Value::Object(arguments) = arguments else {
         bail!("the arguments of an operation are a JSON object");
     };
-    if qchost_catalog::by_name(operation).is_none() && qchost_catalog::by_tool(operation).is_none() {
+    if qchost_catalog::by_name(operation).is_none() && qchost_catalog::by_tool(operation).is_none()
+    {
         let known = qchost_catalog::OPERATIONS.iter().map(|known| known.name);
         if let Some(near) = qchost_policy::nearest(operation, known) {
             bail!("there is no operation `{operation}`; did you mean `{near}`?");
         }
     }
-    let explanation = host.gate.explain(plugin, operation, arguments, project).await?;
+    let explanation = host
+        .gate
+        .explain(plugin, operation, arguments, project)
+        .await?;
     Ok(serde_json::to_value(explanation)?)
 }
 
 /// An explanation for people.
 fn text(said: &Value) -> String {
     let mut text = format!("{}\n", cell(said, "decision"));
-    for (key, title) in [("grants", "by the grants"), ("guardrails", "by the guardrails")] {
+    for (key, title) in [
+        ("grants", "by the grants"),
+        ("guardrails", "by the guardrails"),
+    ] {
         let names = cell(said, key);
         if names != "-" {
             text += &format!("{title} {names}\n");
@@ -82,7 +89,11 @@ fn text(said: &Value) -> String {
             .map(|(name, value)| format!("{name} {value}"))
             .collect();
         if !limits.is_empty() {
-            text += &format!("within {} of `{}`\n", limits.join(", "), cell(obligation, "grant"));
+            text += &format!(
+                "within {} of `{}`\n",
+                limits.join(", "),
+                cell(obligation, "grant")
+            );
         }
     }
     if said.get("approval") == Some(&Value::Bool(true)) {

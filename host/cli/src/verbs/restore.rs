@@ -40,7 +40,10 @@ pub fn run(config: &Path, folder: &Path, data: Option<PathBuf>, output: Output) 
     for name in list.files.keys() {
         let to = draft.path().join(name);
         if let Some(parent) = to.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(parent)?;
         }
         copy_private(&folder.join(name), &to)?;
     }
@@ -76,8 +79,7 @@ fn read(folder: &Path) -> Result<List> {
             folder.display()
         )
     })?;
-    let list: List =
-        serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
+    let list: List = serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
     ensure!(
         list.version == VERSION,
         "{}: a backup of version {}; this qchost reads version {VERSION}: use the one that took it, {}",

@@ -22,7 +22,7 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     private_folder(&data)?;
     let mut host = Host::open(config, Lock::take(&data)?).await?;
     host.load_all(config).await?;
-    let (mut ready, mut waiting, mut broken) = (0, 0, 0);
+    let (mut ready, mut broken) = (0, 0);
     for loaded in &host.plugins {
         match &loaded.plugin {
             Ok(plugin) => {
@@ -30,12 +30,8 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
                 tracing::info!(target: "host", plugin = plugin.name(), "loaded");
             }
             Err(error) => {
+                broken += 1;
                 output.error(error);
-                if loaded.awaits().is_some() {
-                    waiting += 1;
-                } else {
-                    broken += 1;
-                }
             }
         }
     }
@@ -47,16 +43,12 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     let mut serving = tokio::spawn(serving);
     // Whoever reads that the host is ready may tell it to end at once.
     let ended = signals::ended();
-    let line = json!({ "ready": true, "plugins": ready, "waiting": waiting, "broken": broken, "socket": socket });
+    let line = json!({ "ready": true, "plugins": ready, "broken": broken, "socket": socket });
     print(&if output.json {
         line.to_string()
     } else {
-        let wait = match waiting {
-            0 => String::new(),
-            waiting => format!(", {waiting} waiting for an operator"),
-        };
         format!(
-            "ready: {ready} plugins, {broken} broken{wait}, process {}",
+            "ready: {ready} plugins, {broken} broken, process {}",
             std::process::id()
         )
     })?;

@@ -51,7 +51,10 @@ pub async fn run(files: &[PathBuf], config: &Path, output: Output) -> Result<()>
 }
 
 async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<()>) {
-    if path.extension().is_some_and(|extension| extension == "cedar") {
+    if path
+        .extension()
+        .is_some_and(|extension| extension == "cedar")
+    {
         return ("guardrails", guardrails(path));
     }
     if path.extension().is_none_or(|extension| extension != "toml") {

@@ -1,11 +1,10 @@
 //! Approvals by the command line: what is asked for, who may say yes, and what a yes is good for.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
+use crate::common::{Folder, component, embedded};
 use crate::desk::{ADMIN, APPROVER, Desk, OPERATOR, SECOND, approval};
-use crate::process::Ran;
+use crate::process::{Ran, wait_until};
 
 /// Backtests have to be asked for.
 const ASKS: &str = "[[grant]]\nname = \"asks\"\nallow = [\"backtests/create-backtest\"]\nprojects = [\"*\"]\napproval = \"operator\"\n";
@@ -35,14 +34,19 @@ fn a_call_waits_for_a_yes_and_one_yes_is_one_call() {
     assert_eq!(approval(write(&desk, OPERATOR, &prepared).error()), id);
     assert_eq!(desk.cloud.created_backtests(), Vec::<String>::new());
 
-    let listed = desk.run_as(APPROVER, &["--json", "approvals", "list"]).json();
+    let listed = desk
+        .run_as(APPROVER, &["--json", "approvals", "list"])
+        .json();
     assert_eq!(listed[0]["id"], id.as_str(), "{listed}");
     assert_eq!(listed[0]["status"], "pending");
     assert_eq!(listed[0]["project"], "Every/prepared");
     assert_eq!(listed[0]["requester"], "operator");
     let text = desk.run_as(APPROVER, &["approvals", "list"]);
     let lines: Vec<&str> = text.good().stdout.lines().collect();
-    assert!(lines[0].starts_with("ID ") && lines[1].starts_with(&id), "{lines:?}");
+    assert!(
+        lines[0].starts_with("ID ") && lines[1].starts_with(&id),
+        "{lines:?}"
+    );
     let shown = desk.run_as(APPROVER, &["approvals", "show", &id]);
     for expected in [
         "backtests/create-backtest",
@@ -52,7 +56,11 @@ fn a_call_waits_for_a_yes_and_one_yes_is_one_call() {
         "sha256:",
         &format!("qchost approvals approve {id}"),
     ] {
-        assert!(shown.good().stdout.contains(expected), "{expected}: {}", shown.stdout);
+        assert!(
+            shown.good().stdout.contains(expected),
+            "{expected}: {}",
+            shown.stdout
+        );
     }
 
     // Who operates does not decide; who approves does.
@@ -69,13 +77,21 @@ fn a_call_waits_for_a_yes_and_one_yes_is_one_call() {
     let next = approval(write(&desk, OPERATOR, &prepared).error());
     assert_ne!(next, id);
     assert_eq!(desk.cloud.created_backtests(), ["slow write"]);
-    let shown = desk.run_as(APPROVER, &["--json", "approvals", "show", &id]).json();
+    let shown = desk
+        .run_as(APPROVER, &["--json", "approvals", "show", &id])
+        .json();
     assert_eq!(shown["status"], "used");
 
     // A no is told to the plugin, with its reason, and cannot be turned.
     desk.run_as(
         APPROVER,
-        &["approvals", "refuse", &next, "--reason", "not before the review"],
+        &[
+            "approvals",
+            "refuse",
+            &next,
+            "--reason",
+            "not before the review",
+        ],
     )
     .good();
     let ran = write(&desk, OPERATOR, &prepared);
@@ -90,7 +106,11 @@ fn a_call_waits_for_a_yes_and_one_yes_is_one_call() {
     let query = ["--json", "audit", "query", "--kind", "approval"];
     let lines = desk.run_as(ADMIN, &query);
     for expected in [id.as_str(), next.as_str(), "not before the review"] {
-        assert!(lines.good().stdout.contains(expected), "{expected}: {}", lines.stdout);
+        assert!(
+            lines.good().stdout.contains(expected),
+            "{expected}: {}",
+            lines.stdout
+        );
     }
     host.terminate();
     host.wait().good();
@@ -106,12 +126,32 @@ fn a_standing_yes_has_its_uses_and_its_bounds() {
     assert_eq!(ran.status.code(), Some(2), "{ran:?}");
     let ran = desk.run_as(
         APPROVER,
-        &["approvals", "approve", &id, "--uses", "2", "--for", "8h", "--max-cost", "NaN"],
+        &[
+            "approvals",
+            "approve",
+            &id,
+            "--uses",
+            "2",
+            "--for",
+            "8h",
+            "--max-cost",
+            "NaN",
+        ],
     );
     assert!(ran.error().contains("--max-cost"), "{ran:?}");
     desk.run_as(
         APPROVER,
-        &["approvals", "approve", &id, "--uses", "2", "--for", "8h", "--max-cost", "50"],
+        &[
+            "approvals",
+            "approve",
+            &id,
+            "--uses",
+            "2",
+            "--for",
+            "8h",
+            "--max-cost",
+            "50",
+        ],
     )
     .good();
     write(&desk, OPERATOR, &prepared).good();
@@ -130,12 +170,13 @@ fn a_permit_that_was_not_used_in_time_is_void() {
     let prepared = desk.prepare(OPERATOR);
     let id = approval(write(&desk, OPERATOR, &prepared).error());
     desk.run_as(APPROVER, &["approvals", "approve", &id]).good();
-    std::thread::sleep(Duration::from_millis(1100));
+    wait_until("the permit expires", || {
+        let shown = desk.run_as(APPROVER, &["--json", "approvals", "show", &id]);
+        (shown.json()["status"] == "expired").then_some(())
+    });
     let ran = write(&desk, OPERATOR, &prepared);
     assert_ne!(approval(ran.error()), id);
     assert_eq!(desk.cloud.created_backtests(), Vec::<String>::new());
-    let shown = desk.run_as(APPROVER, &["--json", "approvals", "show", &id]).json();
-    assert_eq!(shown["status"], "expired");
     host.terminate();
     host.wait().good();
 }
@@ -157,23 +198,91 @@ fn two_people_other_than_the_requester_say_yes_to_a_live_deployment() {
     let deploy = |by| {
         desk.run_as(
             by,
-            &["invoke", "every-category.deploy-live", &json!({ "profile": "real" }).to_string()],
+            &[
+                "invoke",
+                "every-category.deploy-live",
+                &json!({ "profile": "real" }).to_string(),
+            ],
         )
     };
     // The second person is an operator too, and asks.
     let ran = deploy(SECOND);
     let id = approval(ran.error());
-    let shown = desk.run_as(APPROVER, &["--json", "approvals", "show", &id]).json();
+    let shown = desk
+        .run_as(APPROVER, &["--json", "approvals", "show", &id])
+        .json();
     assert_eq!(shown["needs"], 2, "{shown}");
     let ran = desk.run_as(SECOND, &["approvals", "approve", &id]);
     assert!(ran.error().contains("ask"), "{ran:?}");
-    let first = desk.run_as(APPROVER, &["--json", "approvals", "approve", &id]).json();
+    let first = desk
+        .run_as(APPROVER, &["--json", "approvals", "approve", &id])
+        .json();
     assert_eq!(first["status"], "pending", "{first}");
     let ran = desk.run_as(APPROVER, &["approvals", "approve", &id]);
     assert_eq!(ran.status.code(), Some(1), "{ran:?}");
-    let second = desk.run_as(ADMIN, &["--json", "approvals", "approve", &id]).json();
+    let second = desk
+        .run_as(ADMIN, &["--json", "approvals", "approve", &id])
+        .json();
     assert_eq!(second["status"], "approved", "{second}");
     assert_eq!(desk.cloud.requests_to("/live/create").len(), 0);
     host.terminate();
     host.wait().good();
+}
+
+/// In production other code than an operator adopted does not inherit the right to trade.
+#[test]
+fn a_component_that_changed_waits_for_a_yes_before_it_may_trade() {
+    let me = rustix::process::geteuid().as_raw();
+    let folder = Folder::new(&format!(
+        "mode = \"production\"\npeople.me = {{ uid = {me}, roles = [\"admin\"] }}\n{}",
+        embedded("emulator")
+    ));
+    let place = folder.path().join("lab.wasm");
+    let install = |bytes: &[u8]| {
+        std::fs::write(&place, bytes).unwrap();
+        let found = folder
+            .run(&["--json", "plugin", "inspect", place.to_str().unwrap()])
+            .json();
+        let text = crate::common::strategy_lab().replace(
+            component("plugins/strategy-lab").to_str().unwrap(),
+            place.to_str().unwrap(),
+        );
+        let trade = "[[grant]]\nname = \"deploy\"\nallow = [\"live/create-live-algorithm\"]\nprojects = [\"Lab/*\"]\nbrokerages = [\"paper\"]\n";
+        folder.manifest(
+            "strategy-lab",
+            &format!("digest = {}\n{text}\n{trade}", found["digest"]),
+        );
+    };
+    let listed = || folder.run(&["--json", "plugin", "list"]).json();
+    let mut bytes = std::fs::read(component("plugins/strategy-lab")).unwrap();
+    install(&bytes);
+    assert_eq!(listed()[0]["status"], "ready", "{}", listed());
+
+    // A custom section more: other code, as far as its digest tells.
+    bytes.extend([0, 5, 4, b'm', b'o', b'r', b'e']);
+    install(&bytes);
+    let waits = listed();
+    assert_eq!(waits[0]["status"], "waiting", "{waits}");
+    let id = waits[0]["approval"].as_str().unwrap();
+    let text = folder.run(&["plugin", "list"]);
+    assert!(
+        text.good()
+            .stdout
+            .contains(&format!("qchost approvals show {id}")),
+        "{text:?}"
+    );
+    let checks = folder.run(&["--json", "doctor"]).json();
+    let found = checks
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|check| check["what"] == "plugin strategy-lab");
+    assert_eq!(found.unwrap()["mark"], "warning", "{checks}");
+    let shown = folder.run(&["approvals", "show", id]);
+    assert!(
+        shown.good().stdout.contains("adopt a changed component"),
+        "{shown:?}"
+    );
+    folder.run(&["approvals", "approve", id]).good();
+    assert_eq!(listed()[0]["status"], "ready", "{}", listed());
 }

@@ -20,9 +20,17 @@ fn what_a_host_knew_is_there_after_it_was_restored_elsewhere() {
     let name = backup.to_str().unwrap();
     let made = first.run(&["--json", "backup", name]).json();
     assert!(made["records"].as_u64().unwrap() > 0, "{made}");
-    assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o077, 0);
+    assert_eq!(
+        fs::metadata(&backup).unwrap().permissions().mode() & 0o077,
+        0
+    );
     // A folder is one backup's.
-    assert!(first.run(&["backup", name]).error().contains("is not empty"));
+    assert!(
+        first
+            .run(&["backup", name])
+            .error()
+            .contains("is not empty")
+    );
     host.terminate();
     host.wait().good();
 
@@ -59,7 +67,10 @@ fn a_backup_that_is_not_whole_is_not_restored() {
     let audit = fs::read_dir(backup.join("audit"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+        .find(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "jsonl")
+        })
         .unwrap();
     for file in [
         backup.join("state.db"),

@@ -337,47 +337,50 @@ fn a_command_line_that_is_wrong_ends_with_2() {
 
 #[test]
 fn an_answer_that_does_not_fit_is_an_unexpected_response() {
+    type Alter = fn(Value) -> String;
     let cloud = Cloud::start();
-    let lists = |answer: &str| {
-        let answer = answer.to_owned();
-        cloud.altered(move |path, body| {
-            if path == "/projects/read" {
-                answer.clone()
+    let altered: [(&str, Alter, &str); 5] = [
+        (
+            "/compile/create",
+            |mut body| {
+                body["compileId"] = json!(["c"]);
+                body.to_string()
+            },
+            "compileId",
+        ),
+        (
+            "/compile/create",
+            |mut body| {
+                body["compileId"] = json!({ "id": "c" });
+                body.to_string()
+            },
+            "compileId",
+        ),
+        // A write of which nothing can be read has an unknown outcome; a read has none.
+        (
+            "/projects/read",
+            |_| json!(["success"]).to_string(),
+            "not a JSON object",
+        ),
+        ("/projects/read", |_| "<html>Sorry</html>".to_owned(), ""),
+        ("/projects/read", |_| String::new(), ""),
+    ];
+    for (at, alter, words) in altered {
+        let url = cloud.altered(move |path, body| {
+            if path == at {
+                alter(body)
             } else {
                 body.to_string()
             }
-        })
-    };
-    for (answer, words) in [
-        (
-            json!({ "success": true, "projects": "many" }).to_string(),
-            "projects",
-        ),
-        (
-            json!({ "success": true, "projects": [{ "projectId": "one", "name": "x" }] })
-                .to_string(),
-            "projectId",
-        ),
-        (
-            json!({ "success": true, "projects": [{ "projectId": -1, "name": "x" }] }).to_string(),
-            "projectId",
-        ),
-        (
-            json!({ "success": true, "projects": [{ "name": "x" }] }).to_string(),
-            "projectId",
-        ),
-        (json!(["success"]).to_string(), "not a JSON object"),
-        ("<html>Sorry</html>".to_owned(), ""),
-        (String::new(), ""),
-    ] {
-        let folder = Folder::embedded(&lists(&answer));
+        });
+        let folder = Folder::embedded(&url);
         folder.manifest("strategy-lab", &strategy_lab());
         let ran = folder.run(&["invoke", "strategy-lab.backtest"]);
-        assert_eq!(ran.status.code(), Some(1), "{answer}: {ran:?}");
+        assert_eq!(ran.status.code(), Some(1), "{words}: {ran:?}");
         let error = ran.error();
         assert!(
             error.contains("unexpected-response") && error.contains(words),
-            "{answer}: {error}"
+            "{words}: {error}"
         );
     }
 }

@@ -12,9 +12,9 @@ pub const EVERY: &str = "host/cli/tests/plugins/every-category";
 /// A brokerage profile that needs no secret.
 pub const PAPER: &str = "[brokerage.paper]\nid = \"QuantConnectBrokerage\"\n";
 
-/// A folder with the test agent in it.
+/// A folder with the test agent in it. It gives commands and rights, which may be about real money.
 pub fn folder(account: &str) -> Folder {
-    let folder = Folder::new(&format!("{account}{PAPER}"));
+    let folder = Folder::new(&format!("live-trading = true\n{account}{PAPER}"));
     folder.manifest("every-category", &bundled(EVERY));
     folder
 }

@@ -73,8 +73,18 @@ fn a_component_that_imports_what_no_grant_mentions_does_not_load_until_the_print
         "{rows}"
     );
 
-    // Pasted, they make it load and work.
+    // Pasted, they make it load; on which projects it may work is for the operator to say.
     folder.manifest("strategy-lab", &manifest(lines));
+    let ran = folder.run(&["invoke", "strategy-lab.backtest", &backtest().to_string()]);
+    assert!(
+        ran.stderr
+            .contains("grant `backtests` covers backtests/create-backtest but not the project"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(cloud.created_backtests(), Vec::<String>::new());
+    let scoped = format!("{}\nprojects = [\"Lab/*\"]\n", lines.trim_end());
+    folder.manifest("strategy-lab", &manifest(&scoped));
     let summary = folder.invoke("strategy-lab.backtest", &backtest());
     assert!(summary["sharpe_ratio"].is_f64(), "{summary}");
     assert_eq!(cloud.created_backtests(), ["twin"]);
@@ -84,7 +94,8 @@ fn a_component_that_imports_what_no_grant_mentions_does_not_load_until_the_print
 fn with_reading_alone_creating_is_denied_and_nothing_is_sent() {
     let cloud = Cloud::start();
     let folder = Folder::embedded(cloud.url());
-    let reading = "[[grant]]\nname = \"reading\"\nallow = [\"backtests/read-*\"]\nprojects = [\"Lab/*\"]\n";
+    let reading =
+        "[[grant]]\nname = \"reading\"\nallow = [\"backtests/read-*\"]\nprojects = [\"Lab/*\"]\n";
     folder.manifest("strategy-lab", &manifest(reading));
 
     let ran = folder.run(&[
@@ -100,7 +111,7 @@ fn with_reading_alone_creating_is_denied_and_nothing_is_sent() {
         "{error}"
     );
     assert!(
-        error.contains("allow = [\"backtests/create-backtest\"]"),
+        error.contains("= [\"backtests/create-backtest\"]"),
         "{error}"
     );
     assert_eq!(cloud.created_backtests(), Vec::<String>::new());

@@ -20,11 +20,17 @@ fn every_role_may_what_it_is_for_and_nothing_else() {
         (&["audit", "tail"], &ALL),
         (&["audit", "verify"], &ALL),
         (&["approvals", "list"], &ALL),
-        (&["policy", "explain", "every-category", "files/read-file"], &operate),
+        (
+            &["policy", "explain", "every-category", "files/read-file"],
+            &operate,
+        ),
         (&["invoke", "every-category.account"], &operate),
         (&["halt", "--plugin", "every-category"], &operate),
         (&["resume", "--plugin", "every-category"], &operate),
-        (&["approvals", "refuse", "ap-aaaaaaaaaa", "--reason", "no"], &decide),
+        (
+            &["approvals", "refuse", "ap-aaaaaaaaaa", "--reason", "no"],
+            &decide,
+        ),
         (&["backup", &backup], &[ADMIN]),
     ];
     for (arguments, may) in table {
@@ -136,7 +142,12 @@ fn the_socket_is_the_groups_and_nobody_elses() {
 fn a_socket_that_others_could_replace_is_not_made() {
     let desk = Desk::new("", str::to_owned);
     let run = desk.folder.path().join("run");
-    for (mode, accepted) in [(0o777, false), (0o1777, false), (0o775, false), (0o755, true)] {
+    for (mode, accepted) in [
+        (0o777, false),
+        (0o1777, false),
+        (0o775, false),
+        (0o755, true),
+    ] {
         std::fs::set_permissions(&run, std::fs::Permissions::from_mode(mode)).unwrap();
         if accepted {
             let host = desk.serve();

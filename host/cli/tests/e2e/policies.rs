@@ -7,7 +7,7 @@ use crate::common::{Folder, embedded, strategy_lab};
 
 const GUARDRAIL: &str = r#"
 @id("no-nights")
-forbid (principal, action == Action::"backtests/create-backtest", resource);
+forbid (principal, action in [Action::"compile/create-compile", Action::"backtests/create-backtest"], resource);
 "#;
 
 fn folder(cloud: &Cloud) -> Folder {
@@ -25,13 +25,19 @@ fn explaining_says_what_would_be_and_sends_nothing() {
             .run(&[&["--json", "policy", "explain", "strategy-lab"], arguments].concat())
             .json()
     };
-    let create = ["backtests/create-backtest", "{\"projectId\": 7, \"compileId\": \"c\", \"backtestName\": \"b\"}"];
+    let create = ["compile/create-compile", "{\"projectId\": 7}"];
     let inside = explain(&[&create[..], &["--project", "Lab/x"]].concat());
     assert_eq!(inside["decision"], "allowed", "{inside}");
     assert!(inside.to_string().contains("lab-backtests"), "{inside}");
     let outside = explain(&[&create[..], &["--project", "Prod/x"]].concat());
     assert_eq!(outside["decision"], "denied", "{outside}");
-    let text = folder.run(&["policy", "explain", "strategy-lab", "live/create-live-algorithm"]);
+    let delete = [
+        "projects/delete-project",
+        "{\"projectId\": 7}",
+        "--project",
+        "Lab/x",
+    ];
+    let text = folder.run(&[&["policy", "explain", "strategy-lab"], &delete[..]].concat());
     assert!(
         text.good().stdout.contains("denied") && text.stdout.contains("[[grant]]"),
         "{}",
@@ -44,7 +50,12 @@ fn explaining_says_what_would_be_and_sends_nothing() {
     assert_eq!(forbidden["decision"], "denied", "{forbidden}");
     assert!(forbidden.to_string().contains("no-nights"), "{forbidden}");
 
-    let ran = folder.run(&["policy", "explain", "strategy-lab", "backtests/create-backtests"]);
+    let ran = folder.run(&[
+        "policy",
+        "explain",
+        "strategy-lab",
+        "backtests/create-backtests",
+    ]);
     assert!(ran.error().contains("backtests/create-backtest"), "{ran:?}");
     let ran = folder.run(&["policy", "explain", "nobody", "files/read-file"]);
     assert!(ran.error().contains("there are: strategy-lab"), "{ran:?}");
@@ -159,8 +170,16 @@ fn schemas_are_what_the_files_are_checked_against() {
     assert!(!validator.is_valid(&wrong));
 
     let schema = folder.run(&["schema", "guardrails"]);
-    for word in ["entity Plugin", "entity Project", "backtests/create-backtest"] {
-        assert!(schema.good().stdout.contains(word), "{word}: {}", schema.stdout);
+    for word in [
+        "entity Plugin",
+        "entity Project",
+        "backtests/create-backtest",
+    ] {
+        assert!(
+            schema.good().stdout.contains(word),
+            "{word}: {}",
+            schema.stdout
+        );
     }
 }
 
@@ -174,12 +193,24 @@ fn grants_are_shown_with_their_conditions_and_what_is_used() {
         1,
     );
     folder.manifest("strategy-lab", &manifest);
-    folder.invoke("strategy-lab.backtest", &json!({ "project": "Lab/x", "name": "one" }));
-    let grants = folder.run(&["--json", "plugin", "grants", "strategy-lab"]).json();
+    folder.invoke(
+        "strategy-lab.backtest",
+        &json!({ "project": "Lab/x", "name": "one" }),
+    );
+    let grants = folder
+        .run(&["--json", "plugin", "grants", "strategy-lab"])
+        .json();
     let text = grants.to_string();
-    assert!(text.contains("lab-backtests") && text.contains("500"), "{grants:#}");
+    assert!(
+        text.contains("lab-backtests") && text.contains("500"),
+        "{grants:#}"
+    );
     let shown = folder.run(&["plugin", "grants", "strategy-lab"]);
-    assert!(shown.good().stdout.contains("lab-backtests"), "{}", shown.stdout);
+    assert!(
+        shown.good().stdout.contains("lab-backtests"),
+        "{}",
+        shown.stdout
+    );
     let none = folder.run(&["plugin", "grants", "nobody"]);
     assert!(
         none.error()

@@ -13,7 +13,10 @@ fn segments(folder: &Folder) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder.path().join("data/audit")).unwrap();
     let mut paths: Vec<_> = entries
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "jsonl")
+        })
         .collect();
     paths.sort();
     assert!(!paths.is_empty());
@@ -51,21 +54,33 @@ fn the_record_is_asked_by_what_was_done() {
         let ran = folder.run(&[&["--json", "audit", "query"], arguments].concat());
         records(&ran.good().stdout)
     };
-    let created = query(&["--operation", "backtests/create-backtest", "--kind", "intent"]);
+    let created = query(&[
+        "--operation",
+        "backtests/create-backtest",
+        "--kind",
+        "intent",
+    ]);
     assert_eq!(created.len(), 1, "{created:#?}");
     let intent = &created[0];
     assert_eq!(intent["plugin"], "every-category");
     assert_eq!(intent["project"]["id"], prepared["project_id"]);
     assert_eq!(intent["project"]["name"], "Every/prepared");
     let call = &intent["call"];
-    let outcomes = query(&["--operation", "backtests/create-backtest", "--kind", "outcome"]);
+    let outcomes = query(&[
+        "--operation",
+        "backtests/create-backtest",
+        "--kind",
+        "outcome",
+    ]);
     assert!(
         outcomes.iter().any(|outcome| outcome["call"] == *call),
         "{outcomes:#?}"
     );
     let denied = query(&["--kind", "denied", "--plugin", "every-category"]);
     assert!(
-        denied.iter().any(|record| record.to_string().contains("halted")),
+        denied
+            .iter()
+            .any(|record| record.to_string().contains("halted")),
         "{denied:#?}"
     );
     assert_eq!(query(&["--plugin", "nobody"]), Vec::<Value>::new());
@@ -79,8 +94,16 @@ fn the_record_is_asked_by_what_was_done() {
     // For people it is a table; records are lines of it.
     let text = folder.run(&["audit", "query", "--kind", "intent"]);
     let lines: Vec<&str> = text.good().stdout.lines().collect();
-    assert!(lines[0].starts_with("TIME ") && lines[0].contains("OPERATION"), "{lines:?}");
-    assert!(lines.iter().any(|line| line.contains("backtests/create-backtest")), "{lines:?}");
+    assert!(
+        lines[0].starts_with("TIME ") && lines[0].contains("OPERATION"),
+        "{lines:?}"
+    );
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("backtests/create-backtest")),
+        "{lines:?}"
+    );
 
     let tail = folder.run(&["--json", "audit", "tail", "-n", "3"]);
     let last = records(&tail.good().stdout);
@@ -100,7 +123,11 @@ fn the_record_is_exported_whole() {
     assert_eq!(exported, all);
     let csv = folder.run(&["audit", "export", "--format", "csv", "--kind", "intent"]);
     let lines: Vec<&str> = csv.good().stdout.lines().collect();
-    assert!(lines[0].contains("seq") && lines[0].contains("operation"), "{}", lines[0]);
+    assert!(
+        lines[0].contains("seq") && lines[0].contains("operation"),
+        "{}",
+        lines[0]
+    );
     let intents = all.iter().filter(|record| record["kind"] == "intent");
     assert_eq!(lines.len() - 1, intents.count());
 }
@@ -109,9 +136,17 @@ fn the_record_is_exported_whole() {
 fn a_change_of_the_record_is_found_and_named() {
     let (_cloud, folder, _) = used();
     let verified = folder.run(&["audit", "verify"]);
-    assert!(verified.good().stdout.contains("are as they were recorded"), "{verified:?}");
+    assert!(
+        verified.good().stdout.contains("are as they were recorded"),
+        "{verified:?}"
+    );
     let report = folder.run(&["--json", "audit", "verify"]).json();
-    let head = folder.run(&["audit", "head"]).good().stdout.trim().to_owned();
+    let head = folder
+        .run(&["audit", "head"])
+        .good()
+        .stdout
+        .trim()
+        .to_owned();
     assert_eq!(report["head"], head.as_str(), "{report}");
     folder.run(&["audit", "verify", "--since", &head]).good();
 
@@ -145,7 +180,10 @@ fn a_change_of_the_record_is_found_and_named() {
         assert!(ran.stdout.contains(name), "{what}: {}", ran.stdout);
         let ran = folder.run(&["--json", "audit", "verify"]);
         let report: Value = serde_json::from_str(&ran.stdout).unwrap();
-        assert!(!report["problems"].as_array().unwrap().is_empty(), "{what}: {report}");
+        assert!(
+            !report["problems"].as_array().unwrap().is_empty(),
+            "{what}: {report}"
+        );
     }
     std::fs::write(&segment, &text).unwrap();
     folder.run(&["audit", "verify"]).good();
@@ -173,7 +211,10 @@ fn a_record_is_seen_as_it_is_made() {
         .iter()
         .map(|record| record["seq"].as_u64().unwrap())
         .collect();
-    assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{numbers:?}");
+    assert!(
+        numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]),
+        "{numbers:?}"
+    );
     // While a host runs, its record is verified by it.
     folder.run(&["audit", "verify"]).good();
     host.terminate();

@@ -35,7 +35,7 @@ struct Watched {
 
 impl Watched {
     fn new(account: &str) -> Self {
-        let place = Folder::new("");
+        let place = Folder::new("live-trading = true\n");
         let filed = place.path().join("user-name");
         private_file(&filed, FILED);
         let brokerage = BROKERAGE.replace("\"user-name\"", &format!("\"{}\"", filed.display()));
@@ -46,7 +46,13 @@ impl Watched {
                 + &brokerage,
         )
         .unwrap();
-        place.manifest("every-category", &bundled(EVERY));
+        let star = "brokerages     = [\"*\"]";
+        let manifest = bundled(EVERY);
+        assert!(manifest.contains(star));
+        let named = manifest
+            .replace(star, "brokerages     = [\"*\", \"main\"]")
+            .replace("\"tastytrade\"", "\"tastytrade\", \"main\"");
+        place.manifest("every-category", &named);
         Self {
             folder: place,
             commands: BTreeSet::new(),
@@ -179,7 +185,10 @@ fn deploy(watched: &mut Watched, cloud: &Cloud) {
     let mut direct = arguments;
     direct["brokerage"] = json!({ "id": "InteractiveBrokersBrokerage" });
     let ran = watched.run(&["call", "create_live_algorithm", &direct.to_string()]);
-    assert!(ran.json_error().contains("name of a profile"), "{ran:?}");
+    assert!(
+        ran.json_error().contains("`brokerage` must be a string"),
+        "{ran:?}"
+    );
 }
 
 const ALL: [&str; 3] = [TOKEN, PASSWORD, FILED];

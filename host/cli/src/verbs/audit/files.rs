@@ -32,7 +32,10 @@ impl Source {
             AuditRequest::Head => {
                 let report = qchost_audit::verify(&Disk, &self.folder, &self.key, None)?;
                 let head = report.head.with_context(|| {
-                    format!("no signed head in {}; see: qchost audit verify", self.folder.display())
+                    format!(
+                        "no signed head in {}; see: qchost audit verify",
+                        self.folder.display()
+                    )
                 })?;
                 Ok(json!({ "head": head }))
             }
@@ -92,8 +95,16 @@ fn filter(query: &Query) -> Result<Filter> {
         account: query.account.clone(),
         decision: query.decision.clone(),
         kind: query.kind.as_ref().map(kind).transpose()?,
-        from: query.from.as_deref().map(|text| time("--from", text)).transpose()?,
-        to: query.to.as_deref().map(|text| time("--to", text)).transpose()?,
+        from: query
+            .from
+            .as_deref()
+            .map(|text| time("--from", text))
+            .transpose()?,
+        to: query
+            .to
+            .as_deref()
+            .map(|text| time("--to", text))
+            .transpose()?,
         limit: query.limit,
     })
 }
@@ -178,8 +189,9 @@ mod tests {
             time("--from", "2026-01-31T09:30:00+01:00").unwrap(),
             "2026-01-31T08:30:00Z".parse().unwrap()
         );
-        let ago = Timestamp::now().duration_since(time("--from", "24h").unwrap());
-        assert!((86_400..86_460).contains(&ago.as_secs()), "{ago}");
+        let day = time("--from", "24h").unwrap();
+        let ago = Timestamp::now().duration_since(day);
+        assert!((86_399..86_460).contains(&ago.as_secs()), "{ago}");
         for wrong in ["", "yesterday", "2026-13-01", "24"] {
             let error = time("--to", wrong).unwrap_err().to_string();
             assert!(error.contains("--to"), "{wrong}: {error}");

@@ -61,9 +61,7 @@ fn from_files(
 ) -> Result<Value> {
     let uid = geteuid().as_raw();
     let people = People::new(persons(&config.people), &config.guardrails()?)?;
-    let person = people
-        .by_uid(uid)
-        .with_context(|| stranger(uid))?;
+    let person = people.by_uid(uid).with_context(|| stranger(uid))?;
     let decision = people.decide(person, qchost_policy::Verb::ReadAudit, None);
     if let Some(denial) = decision.denial {
         bail!("denied: {}", denial.reason);
@@ -106,7 +104,10 @@ pub async fn by_host(host: &Host, request: AuditRequest, reports: &Reports) -> R
         let mut last = 0;
         let answer = source.answer(&to, &mut |line| {
             last = files::sequence(line).unwrap_or(last);
-            ensure!(lines.line_blocking(line.to_owned()), "nobody reads it any more");
+            ensure!(
+                lines.line_blocking(line.to_owned()),
+                "nobody reads it any more"
+            );
             Ok(())
         });
         answer.map(|answer| (answer, last))
@@ -119,7 +120,10 @@ pub async fn by_host(host: &Host, request: AuditRequest, reports: &Reports) -> R
         match coming.recv().await {
             // What came between asking and reading is in both.
             Ok(line) if files::sequence(&line).is_some_and(|sequence| sequence <= last) => {}
-            Ok(line) => ensure!(reports.line(line.to_string()).await, "nobody reads it any more"),
+            Ok(line) => ensure!(
+                reports.line(line.to_string()).await,
+                "nobody reads it any more"
+            ),
             Err(RecvError::Lagged(missed)) => bail!(
                 "{missed} records came faster than they were read; read them with: qchost audit query"
             ),

@@ -10,7 +10,14 @@ use crate::verbs::cell;
 
 /// What a record is shown by.
 const COLUMNS: [&str; 8] = [
-    "time", "kind", "plugin", "operation", "project", "decision", "outcome", "reason",
+    "time",
+    "kind",
+    "plugin",
+    "operation",
+    "project",
+    "decision",
+    "outcome",
+    "reason",
 ];
 /// The widths of all columns but the last, where rows are shown before all of them are known.
 const WIDTHS: [usize; 7] = [27, 9, 20, 32, 20, 10, 12];
@@ -95,7 +102,10 @@ fn columns(row: &[String]) -> String {
 
 /// What verifying found.
 pub fn report(report: &Value) -> String {
-    let text = report.get("text").and_then(Value::as_str).unwrap_or_default();
+    let text = report
+        .get("text")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let text = terminal::block(text);
     match report.get("head").and_then(Value::as_str) {
         Some(head) => format!("{text}\nhead: {}", terminal::line(head)),
@@ -105,7 +115,14 @@ pub fn report(report: &Value) -> String {
 
 /// What became of calls whose outcome was unknown.
 pub fn reconciled(found: &Value) -> String {
-    let columns = ["call", "account", "plugin", "operation", "finding", "message"];
+    let columns = [
+        "call",
+        "account",
+        "plugin",
+        "operation",
+        "finding",
+        "message",
+    ];
     let rows: Vec<_> = found
         .as_array()
         .into_iter()
@@ -128,7 +145,16 @@ mod tests {
         let line = r#"{"seq":1,"time":"2026-01-01T00:00:00.000001Z","kind":"denied","plugin":"lab","operation":"files/read-file","project":{"id":7,"name":"Lab/\u001bx"},"decision":"denied","reason":"no grant"}"#;
         assert_eq!(
             row(line),
-            ["2026-01-01T00:00:00.000001Z", "denied", "lab", "files/read-file", "Lab/\\u{1b}x", "denied", "-", "no grant"]
+            [
+                "2026-01-01T00:00:00.000001Z",
+                "denied",
+                "lab",
+                "files/read-file",
+                "Lab/\\u{1b}x",
+                "denied",
+                "-",
+                "no grant"
+            ]
         );
         assert_eq!(row(r#"{"kind":"admin","what":"backup"}"#)[3], "backup");
         assert_eq!(row("\u{1b}"), ["\\u{1b}"]);

@@ -98,9 +98,14 @@ fn shown(value: &impl Debug) -> String {
     format!("{value:?}").chars().take(SHOWN).collect()
 }
 
-/// QuantConnect does not know the thing.
+/// The thing is not known: to QuantConnect, or already to the host, which asks what a call is about before
+/// it lets it through.
 pub(crate) fn not_found(error: &Error) -> bool {
-    matches!(error, Error::NotFound(words) if !words.is_empty())
+    match error {
+        Error::NotFound(words) => !words.is_empty(),
+        Error::Denied(denial) => denial.reason.contains("cannot be resolved"),
+        _ => false,
+    }
 }
 
 /// QuantConnect said no, with a reason.

@@ -100,9 +100,9 @@ fn download(checks: &mut Checks, organization: &str) -> Option<()> {
     let unknown = object_store::read_object_store_file_download_url(organization, "none");
     checks.refusal(
         function,
-        "does not know a job",
+        "does not know a job that it did not begin",
         unknown.map(|_| ()),
-        not_found,
+        |it| matches!(it, Error::Denied(denial) if denial.reason.contains("was not begun")),
     );
 
     let bytes = object_store::download(organization, KEY);
