@@ -11,30 +11,26 @@ use crate::files::{File, Files, Mode, write_all};
 use crate::head::HeadFile;
 use crate::segment;
 
-/// How often a copy is begun again because retention removed a segment under it.
-const TRIES: usize = 3;
-
 impl Audit {
-    /// Copies what is recorded until now into a folder, which is made, and returns the head that the
-    /// copy has.
+    /// Makes durable what was noted and recorded before, and returns the signed head that covers it.
     ///
     /// # Errors
-    /// When something cannot be read or written.
-    pub async fn copy_to(&self, folder: &Path) -> Result<String, AuditError> {
+    /// When some of it cannot be written.
+    pub async fn mark(&self) -> Result<String, AuditError> {
         self.flush().await?;
-        let (audit, folder) = (self.clone(), folder.to_owned());
-        let copy = tokio::task::spawn_blocking(move || {
-            let mut result = Err(AuditError::Closed);
-            for _ in 0..TRIES {
-                let head = audit.head();
-                result = copy(&**audit.files(), audit.folder(), &folder, &head).map(|()| head);
-                if result.is_ok() {
-                    break;
-                }
-            }
-            result
+        Ok(self.head())
+    }
+
+    /// Copies what a head of this audit covers into a folder, which is made.
+    ///
+    /// # Errors
+    /// When something cannot be read or written, or it is no head.
+    pub async fn copy_to(&self, folder: &Path, head: &str) -> Result<(), AuditError> {
+        let (audit, folder, head) = (self.clone(), folder.to_owned(), head.to_owned());
+        let copying = tokio::task::spawn_blocking(move || {
+            copy(&**audit.files(), audit.folder(), &folder, &head)
         });
-        copy.await.unwrap_or(Err(AuditError::Closed))
+        copying.await.unwrap_or(Err(AuditError::Closed))
     }
 }
 

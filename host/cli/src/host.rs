@@ -245,14 +245,13 @@ impl Host {
     /// Returns how many invocations did not end in time.
     pub async fn close(&self, drain: Duration) -> usize {
         let left = self.runtime.shutdown(drain).await;
-        if tokio::time::timeout(CALL_TIMEOUT, self.gate.idle())
+        if tokio::time::timeout(CALL_TIMEOUT, self.gate.close())
             .await
             .is_err()
         {
             tracing::error!(target: "host", "calls to QuantConnect are still without an answer");
         }
         self.connections.accounts.close().await;
-        self.gate.audit().close().await;
         left
     }
 

@@ -5,6 +5,7 @@
 //! the brokerage's settings and the resolved arguments are in its binding; change one of them, and
 //! it is another call, which needs another yes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use qchost_catalog::Access;
@@ -12,7 +13,7 @@ use qchost_ledger::{
     Approval, ApprovalError, ApprovalKind, Binding, LedgerError, NewApproval, Permit, RequestError,
     Standing, Status,
 };
-use qchost_policy::Person;
+use qchost_policy::{Denial, Person};
 use qchost_scope::Touched;
 use serde_json::{Map, Value, json};
 
@@ -32,6 +33,9 @@ pub enum DecideError {
     /// The ledger's reason.
     #[error(transparent)]
     Approval(#[from] ApprovalError),
+    /// The host itself failed.
+    #[error("the host failed in the middle of it; look at the approval before you try again")]
+    Failed,
     /// It cannot be recorded, so it was not done.
     #[error("the decision cannot be recorded, so it was not made: {0}")]
     Audit(#[from] qchost_audit::AuditError),
@@ -46,23 +50,23 @@ impl Gate {
         grants: &[usize],
     ) -> Result<Option<Permit>, Refusal> {
         let live = touched.facts.iter().any(|facts| facts.context.live);
-        let two = self.0.options.two_person && ask.access == Access::Trade && live;
+        let two = self.takes_two(ask, live);
         if !two && !wants_approval(ask, grants) {
             return Ok(None);
         }
         let ledger = &self.0.options.ledger;
         let source = self.deployed_source(ask, touched).await?;
-        let binding = self.binding(ask, touched, source.as_ref());
-        let scope = match &touched.project {
-            Some((id, name)) => json!({ "project": id, "name": name }),
-            None => json!({ "arguments": binding.arguments_hmac }),
-        };
+        let binding = self.binding(ask, touched, source.as_ref(), two);
+        let scope = standing_scope(touched, &binding, two);
         let cost = touched.cost.map_or(0, |cost| cost.0);
         let permit = ledger
             .find_permit(&binding, &scope, cost, now())
             .await
             .map_err(unusable)?;
         if let Some(permit) = permit {
+            if two {
+                self.check_deciders(ask, &permit).await?;
+            }
             return Ok(Some(permit));
         }
         let requested = NewApproval {
@@ -89,6 +93,38 @@ impl Gate {
         })
     }
 
+    /// Whether two people have to say yes.
+    pub(crate) fn takes_two(&self, ask: &Ask, live: bool) -> bool {
+        self.0.options.two_person && ask.access == Access::Trade && live
+    }
+
+    /// Whether it was others who said yes than the person whose invocation would use it: whoever asked
+    /// first may have been somebody else.
+    async fn check_deciders(&self, ask: &Ask, permit: &Permit) -> Result<(), Refusal> {
+        let ledger = &self.0.options.ledger;
+        let approval = ledger
+            .approval(&permit.approval, now())
+            .await
+            .map_err(unusable)?;
+        let decisions = approval
+            .map(|approval| approval.decisions)
+            .unwrap_or_default();
+        if decisions
+            .iter()
+            .any(|one| Some(one.uid) == ask.caller.person)
+        {
+            return Err(Refusal::Denied(Denial {
+                reason: format!(
+                    "this takes the yes of two people other than who asks, and who asks now gave one of them ({})",
+                    permit.approval
+                ),
+                nearest_grant: None,
+                remedy: None,
+            }));
+        }
+        Ok(())
+    }
+
     /// What the compile of a deployment is made of, as a person is shown it.
     async fn deployed_source(
         &self,
@@ -105,8 +141,9 @@ impl Gate {
         }
     }
 
-    fn binding(&self, ask: &Ask, touched: &Touched, source: Option<&Value>) -> Binding {
+    fn binding(&self, ask: &Ask, touched: &Touched, source: Option<&Value>, two: bool) -> Binding {
         let resolved = json!({
+            "two people": two,
             "arguments": ask.arguments,
             "project": touched.project,
             "source": source.and_then(|source| source.get("hash")),
@@ -238,14 +275,27 @@ impl Gate {
         by: &Person,
         standing: Option<Standing>,
     ) -> Result<Approval, DecideError> {
+        let (gate, id, by) = (self.clone(), id.to_owned(), by.clone());
+        // Whoever asked may leave: what comes with the decision is done all the same.
+        let deciding = self.spawn(async move { gate.decide_yes(&id, &by, standing).await });
+        deciding.await.unwrap_or(Err(DecideError::Failed))
+    }
+
+    async fn decide_yes(
+        &self,
+        id: &str,
+        by: &Person,
+        standing: Option<Standing>,
+    ) -> Result<Approval, DecideError> {
         let options = &self.0.options;
         let detail = json!({ "approval": id, "standing": standing });
         self.record_approval(by, "approve", detail).await?;
         let expires = now().saturating_add(milliseconds(options.permit_ttl));
-        let approval = options
+        let approved = options
             .ledger
             .approve(id, by.uid, &by.name, standing, expires, now())
-            .await?;
+            .await;
+        let approval = self.noted(by, id, approved).await?;
         if approval.status == Status::Approved {
             self.follow_approval(&approval, by)
                 .await
@@ -255,6 +305,20 @@ impl Gate {
             .decided
             .send_modify(|count| *count = count.wrapping_add(1));
         Ok(approval)
+    }
+
+    /// Records that a decision was not taken: the record of the attempt alone would read as if it were.
+    async fn noted(
+        &self,
+        by: &Person,
+        id: &str,
+        decided: Result<Approval, ApprovalError>,
+    ) -> Result<Approval, DecideError> {
+        if let Err(error) = &decided {
+            let detail = json!({ "approval": id, "reason": error.to_string() });
+            self.record_approval(by, "not decided", detail).await?;
+        }
+        Ok(decided?)
     }
 
     /// What an approval brings with it: an adopted component, an approved source.
@@ -315,7 +379,8 @@ impl Gate {
         let detail = json!({ "approval": id, "reason": reason });
         self.record_approval(by, "refuse", detail).await?;
         let ledger = &self.0.options.ledger;
-        let approval = ledger.refuse(id, by.uid, &by.name, reason, now()).await?;
+        let refused = ledger.refuse(id, by.uid, &by.name, reason, now()).await;
+        let approval = self.noted(by, id, refused).await?;
         self.0
             .decided
             .send_modify(|count| *count = count.wrapping_add(1));
@@ -340,6 +405,37 @@ pub(crate) fn not_asked(error: RequestError) -> Refusal {
             resets_in: None,
         },
     }
+}
+
+/// What a standing permit is for besides the operation: the project, and whose money. One that was
+/// given for paper is none for a live brokerage, and one person's is none where it takes two.
+fn standing_scope(touched: &Touched, binding: &Binding, two: bool) -> Value {
+    let mut brokerages = BTreeSet::new();
+    let mut providers = BTreeSet::new();
+    for facts in &touched.facts {
+        let context = &facts.context;
+        if let Some(brokerage) = &context.brokerage {
+            brokerages.insert((brokerage.profile.as_str(), brokerage.live));
+        }
+        providers.extend(context.data_provider.as_deref());
+    }
+    let mut scope = json!({
+        "two people": two,
+        "live": touched.facts.iter().any(|facts| facts.context.live),
+        "brokerages": brokerages,
+        "data providers": providers,
+    });
+    let what = match &touched.project {
+        Some((id, name)) => [("project", json!(id)), ("name", json!(name))],
+        None => [
+            ("project", Value::Null),
+            ("arguments", json!(binding.arguments_hmac)),
+        ],
+    };
+    if let Value::Object(fields) = &mut scope {
+        fields.extend(what.map(|(name, value)| (name.to_owned(), value)));
+    }
+    scope
 }
 
 fn milliseconds(duration: Duration) -> i64 {

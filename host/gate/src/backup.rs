@@ -36,13 +36,13 @@ impl Gate {
     /// # Errors
     /// When something cannot be read or written; what was written until then stays.
     pub async fn backup(&self, folder: &Path) -> Result<(), BackupError> {
-        self.0
-            .options
-            .ledger
-            .backup_to(&folder.join("state.db"))
-            .await?;
-        self.0.options.audit.flush().await?;
-        self.0.options.audit.copy_to(&folder.join("audit")).await?;
+        let options = &self.0.options;
+        let head = {
+            let _still = self.0.writing.write().await;
+            options.ledger.backup_to(&folder.join("state.db")).await?;
+            options.audit.mark().await?
+        };
+        options.audit.copy_to(&folder.join("audit"), &head).await?;
         Ok(())
     }
 }

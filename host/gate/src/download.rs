@@ -1,8 +1,8 @@
 //! Reading an object's bytes: ask for a download, wait until it is ready, fetch it, unpack it.
 //!
 //! QuantConnect serves objects as a zip archive under an address that anybody can read from; so
-//! neither the address nor the archive leaves this module. The whole flow is one decision; each step is a
-//! read of the host's own, and between two of them the flow ends with the invocation that waits for it.
+//! neither the address nor the archive leaves this module. The whole flow is one decision and one record;
+//! each step is a read of the host's own.
 
 use std::io::{Cursor, Read as _};
 use std::time::{Duration, Instant};
@@ -13,25 +13,54 @@ use serde_json::{Map, Value, json};
 
 use crate::ask::Ask;
 use crate::gate::{Gate, known};
+use crate::judge::Verdict;
+use crate::record;
+use crate::refusal::Refusal;
+use crate::sending::Held;
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
 /// One download.
-pub(crate) struct Flow<'a> {
-    pub gate: &'a Gate,
-    pub ask: &'a Ask,
-    pub organization: &'a str,
-    pub key: &'a str,
+pub(crate) struct Download {
+    pub gate: Gate,
+    pub ask: Ask,
+    pub verdict: Verdict,
+    pub _held: Held,
     /// The most bytes that the object may have.
     pub limit: u64,
-    pub deadline: Instant,
 }
 
-impl Flow<'_> {
-    pub(crate) async fn run(self) -> Result<Vec<u8>, Failure> {
-        let begun = Instant::now();
-        let job = json!({ "organizationId": self.organization, "keys": [self.key] });
+impl Download {
+    /// Runs it to its end, and records that.
+    pub(crate) async fn run(self) -> Result<Vec<u8>, Refusal> {
+        if let Err(refusal) = self.gate.count_read(&self.ask, &self.verdict).await {
+            let known = self.verdict.known(None);
+            self.gate.note_refusal(&self.ask, &known, &refusal);
+            return Err(refusal);
+        }
+        let inner = &self.gate.0;
+        let redactor = inner.options.secrets.redactor();
+        let clean = |failure: Failure| failure.map_text(|text| redactor.clean(&text).into_owned());
+        let result = self.fetch().await.map_err(clean);
+        let outcome = match &result {
+            Ok(bytes) => Ok(bytes.len().into()),
+            Err(failure) => Err(failure.clone()),
+        };
+        let known = self.verdict.known(None);
+        let entry = record::read(&self.ask, &known, &outcome, &inner.prints);
+        inner.options.audit.note(entry);
+        Ok(result?)
+    }
+
+    async fn fetch(&self) -> Result<Vec<u8>, Failure> {
+        let text = |name: &str| {
+            let text = self.ask.arguments.get(name).and_then(Value::as_str);
+            text.unwrap_or_default().to_owned()
+        };
+        let (organization, key) = (text("organizationId"), text("key"));
+        let deadline = self.ask.begun + self.gate.0.options.call_timeout;
+        let job = json!({ "organizationId": organization, "keys": [key] });
         let mut answer = self
             .call("object-store/read-object-store-file-job-id", job)
             .await?;
@@ -53,25 +82,24 @@ impl Flow<'_> {
                     "the download has neither an address nor a job".to_owned(),
                 ));
             };
-            if Instant::now() + wait >= self.deadline {
+            if Instant::now() + wait >= deadline {
                 return Err(Failure::TimedOut {
-                    after: begun.elapsed(),
+                    after: self.ask.begun.elapsed(),
                 });
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LONGEST_WAIT);
-            let poll = json!({ "organizationId": self.organization, "jobId": job });
+            let poll = json!({ "organizationId": organization, "jobId": job });
             answer = self
                 .call("object-store/read-object-store-file-download-url", poll)
                 .await?;
         };
         // The archive may be a little larger than what is in it.
         let most = self.limit.saturating_add(64 << 10);
-        let archive = self
-            .gate
-            .fetch(self.ask.account(), url, most, self.deadline)
-            .await?;
-        let (key, limit) = (self.key.to_owned(), self.limit);
+        let account = self.ask.account();
+        let upstream = &self.gate.0.upstream;
+        let archive = upstream.download(account, &url, most, deadline).await?;
+        let limit = self.limit;
         tokio::task::spawn_blocking(move || unpack(archive, &key, limit))
             .await
             .unwrap_or_else(|error| {
@@ -87,7 +115,7 @@ impl Flow<'_> {
             _ => Map::new(),
         };
         self.gate
-            .reads(self.ask)
+            .reads(&self.ask)
             .read(known(name)?, arguments)
             .await
     }

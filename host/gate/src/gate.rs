@@ -94,6 +94,11 @@ pub(crate) struct Inner {
     pub lanes: Lanes,
     /// Counts the decisions of persons about approvals.
     pub decided: watch::Sender<u64>,
+    /// The imports of the components that were admitted, by digest.
+    pub components: Mutex<HashMap<String, Vec<String>>>,
+    /// Held by each write from its reservation to its intent, and by a backup: so that none is in one
+    /// of the two stores and not in the other.
+    pub writing: tokio::sync::RwLock<()>,
     /// Writes of former runs whose outcome is not known.
     pub unsettled: Mutex<Vec<Map<String, Value>>>,
     sent: TaskTracker,
@@ -161,6 +166,8 @@ impl Gate {
             concurrency: Concurrency::default(),
             lanes,
             decided: watch::Sender::new(0),
+            components: Mutex::default(),
+            writing: tokio::sync::RwLock::default(),
             unsettled: Mutex::new(unsettled),
             sent: TaskTracker::new(),
             run: format!("{:x}", now()),
@@ -288,7 +295,7 @@ impl Gate {
         let mut arguments = Map::new();
         arguments.insert("organizationId".to_owned(), organization.into());
         arguments.insert("key".to_owned(), key.into());
-        let ask = self.ask(
+        let mut ask = self.ask(
             caller,
             None,
             Cow::Borrowed(DOWNLOAD),
@@ -296,45 +303,20 @@ impl Gate {
             Access::Read,
             arguments,
         )?;
-        let (verdict, mut held, _) = self.admit_call(&ask).await?;
+        let (verdict, mut held, _) = self.admit_call(&mut ask).await?;
         // Each step of it takes a turn.
         held.ticket = None;
-        let flow = download::Flow {
-            gate: self,
-            ask: &ask,
-            organization,
-            key,
+        let downloading = download::Download {
+            gate: self.clone(),
+            ask,
+            verdict,
+            _held: held,
             limit,
-            deadline: ask.begun + self.0.options.call_timeout,
         };
-        let result = flow.run().await;
-        let outcome = match &result {
-            Ok(bytes) => Ok(bytes.len().into()),
-            Err(failure) => Err(failure.clone()),
-        };
-        let known = verdict.known(None);
-        let entry = record::read(&ask, &known, &outcome, &self.0.prints);
-        self.0.options.audit.note(entry);
-        Ok(result?)
-    }
-
-    /// Fetches what a download address serves, in a task of the gate's.
-    pub(crate) async fn fetch(
-        &self,
-        account: &str,
-        url: String,
-        limit: u64,
-        deadline: Instant,
-    ) -> Result<Vec<u8>, Failure> {
-        let (inner, account) = (Arc::clone(&self.0), account.to_owned());
-        let fetching = self.0.sent.spawn(async move {
-            let upstream = inner.upstream.as_ref();
-            upstream.download(&account, &url, limit, deadline).await
-        });
-        fetching.await.unwrap_or_else(|_| {
-            Err(Failure::Unavailable(
-                "the host failed while it fetched the object".to_owned(),
-            ))
+        let result = self.spawn(downloading.run()).await;
+        result.unwrap_or_else(|_| {
+            let failed = "the host failed while it fetched the object";
+            Err(Refusal::Failed(Failure::Unavailable(failed.to_owned())))
         })
     }
 
@@ -343,7 +325,7 @@ impl Gate {
     /// # Errors
     /// When its manifest does not allow it.
     pub async fn check_workflow(&self, caller: &Caller) -> Result<(), Refusal> {
-        let ask = self.ask(
+        let mut ask = self.ask(
             caller,
             None,
             Cow::Borrowed(WORKFLOW),
@@ -351,7 +333,8 @@ impl Gate {
             Access::Read,
             Map::new(),
         )?;
-        self.admit_call(&ask).await.map(drop)
+        let (verdict, ..) = self.admit_call(&mut ask).await?;
+        self.count_read(&ask, &verdict).await
     }
 
     /// A call as it is asked for, under the authority that its plugin has now.
@@ -364,15 +347,7 @@ impl Gate {
         access: Access,
         arguments: Map<String, Value>,
     ) -> Result<Ask, Refusal> {
-        let authority = self.0.authorities().get(&*caller.plugin).cloned();
-        let Some(authority) = authority else {
-            tracing::warn!(target: "gate", plugin = %caller.plugin, invocation = %caller.invocation, operation = %name, "denied: no manifest");
-            return Err(Refusal::Denied(Denial {
-                reason: format!("`{}` has no manifest (any more)", caller.plugin),
-                nearest_grant: None,
-                remedy: None,
-            }));
-        };
+        let authority = self.authority(caller)?;
         let number = self.0.calls.fetch_add(1, Ordering::Relaxed);
         Ok(Ask {
             call: format!("{}-{number}", self.0.run),
@@ -387,41 +362,61 @@ impl Gate {
         })
     }
 
-    /// Decides about a call and waits for its turn; a refusal is recorded.
+    /// Decides about a call and waits for its turn; a refusal is recorded. If the plugin's authority
+    /// changed while the call waited, it is decided about again.
     pub(crate) async fn admit_call(
         &self,
-        ask: &Ask,
+        ask: &mut Ask,
     ) -> Result<(Verdict, Held, Option<Files>), Refusal> {
-        let verdict = match self.judge(ask).await {
-            Ok(verdict) => verdict,
-            Err(Refused {
-                refusal,
-                told,
-                guardrails,
-                project,
-            }) => {
-                let known = Known {
-                    project: project.as_ref(),
-                    guardrails: &guardrails,
-                    ..Known::default()
-                };
-                self.note_refusal(ask, &known, &refusal);
-                return Err(told.unwrap_or(refusal));
+        loop {
+            let verdict = match self.judge(ask).await {
+                Ok(verdict) => verdict,
+                Err(Refused {
+                    refusal,
+                    told,
+                    guardrails,
+                    project,
+                }) => {
+                    let known = Known {
+                        project: project.as_ref(),
+                        guardrails: &guardrails,
+                        ..Known::default()
+                    };
+                    self.note_refusal(ask, &known, &refusal);
+                    return Err(told.unwrap_or(refusal));
+                }
+            };
+            // Read before its turn: a turn is for one call.
+            let sources = self.files_to_compile(ask, &verdict.touched).await;
+            let held = match self.enter(ask, &verdict.grants).await {
+                Ok(held) => held,
+                Err(refusal) => {
+                    self.note_refusal(ask, &verdict.known(None), &refusal);
+                    return Err(refusal);
+                }
+            };
+            let current = self.authority(&ask.caller)?;
+            if Arc::ptr_eq(&current, &ask.authority) {
+                return Ok((verdict, held, sources));
             }
-        };
-        // Read before its turn: a turn is for one call.
-        let sources = self.files_to_compile(ask, &verdict.touched).await;
-        match self.enter(ask, &verdict.grants).await {
-            Ok(held) => Ok((verdict, held, sources)),
-            Err(refusal) => {
-                self.note_refusal(ask, &verdict.known(None), &refusal);
-                Err(refusal)
-            }
+            ask.authority = current;
         }
     }
 
-    async fn pass(&self, ask: Ask) -> Result<Value, Refusal> {
-        let (verdict, held, sources) = self.admit_call(&ask).await?;
+    fn authority(&self, caller: &Caller) -> Result<Arc<Authority>, Refusal> {
+        let authority = self.0.authorities().get(&*caller.plugin).cloned();
+        authority.ok_or_else(|| {
+            tracing::warn!(target: "gate", plugin = %caller.plugin, invocation = %caller.invocation, "denied: no manifest");
+            Refusal::Denied(Denial {
+                reason: format!("`{}` has no manifest (any more)", caller.plugin),
+                nearest_grant: None,
+                remedy: None,
+            })
+        })
+    }
+
+    async fn pass(&self, mut ask: Ask) -> Result<Value, Refusal> {
+        let (verdict, held, sources) = self.admit_call(&mut ask).await?;
         let sending = Sending {
             gate: self.clone(),
             ask,

@@ -28,6 +28,10 @@ impl HaltScope {
     }
 }
 
+fn same_scope(halt: &Halt, scope: &HaltScope) -> bool {
+    halt.account == scope.account && halt.plugin == scope.plugin
+}
+
 fn covers(named: Option<&str>, actual: &str) -> bool {
     named.is_none_or(|named| named == actual)
 }
@@ -54,8 +58,8 @@ const UNDER_WAY: &str = "still under way";
 struct State {
     halts: Vec<Halt>,
     departed: HashMap<String, Departed>,
-    /// How calls ended that a halt waits for.
-    endings: HashMap<String, &'static str>,
+    /// How calls ended that halts wait for, with how many do.
+    endings: HashMap<String, (usize, String)>,
 }
 
 /// The halts of a host, and its writes that are under way.
@@ -96,25 +100,37 @@ impl Halts {
         self.state().halts.clone()
     }
 
-    /// Sets what is halted, and returns what of the scope had departed before.
-    pub(crate) fn set(&self, halts: Vec<Halt>, scope: Option<&HaltScope>) -> Vec<Departed> {
+    /// Halts, and returns what of the scope had departed before.
+    pub(crate) fn halt(&self, halt: Halt, scope: &HaltScope) -> Vec<Departed> {
         let departed = {
             let mut state = self.state();
-            state.halts = halts;
+            state.halts.retain(|one| !same_scope(one, scope));
+            state.halts.push(halt);
             let departed: Vec<Departed> = state
                 .departed
                 .values()
-                .filter(|one| scope.is_some_and(|scope| scope.covers(&one.account, &one.plugin)))
+                .filter(|one| scope.covers(&one.account, &one.plugin))
                 .cloned()
                 .collect();
             for one in &departed {
-                state.endings.insert(one.call.clone(), UNDER_WAY);
+                let waiting = state.endings.entry(one.call.clone());
+                waiting.or_insert_with(|| (0, one.ended.clone())).0 += 1;
             }
             departed
         };
+        self.notify();
+        departed
+    }
+
+    /// Ends the halt of exactly this scope.
+    pub(crate) fn resume(&self, scope: &HaltScope) {
+        self.state().halts.retain(|one| !same_scope(one, scope));
+        self.notify();
+    }
+
+    fn notify(&self) {
         self.changed
             .send_modify(|count| *count = count.wrapping_add(1));
-        departed
     }
 
     /// Told of every change.
@@ -127,10 +143,18 @@ impl Halts {
         self.state().departed.contains_key(call)
     }
 
-    /// How a call ended that a halt waited for. It is told once.
+    /// How a call ended that a halt waited for. To be asked once by each halt that was told of it.
     pub(crate) fn ending(&self, call: &str) -> String {
-        let ending = self.state().endings.remove(call);
-        ending.unwrap_or(UNDER_WAY).to_owned()
+        let mut state = self.state();
+        let Some((waiting, ending)) = state.endings.get_mut(call) else {
+            return UNDER_WAY.to_owned();
+        };
+        *waiting -= 1;
+        let (left, ending) = (*waiting, ending.clone());
+        if left == 0 {
+            state.endings.remove(call);
+        }
+        ending
     }
 
     /// Waits until writes of this plugin are halted, and says why.
@@ -176,10 +200,14 @@ impl Departure<'_> {
 }
 
 impl Departure<'_> {
-    /// Says how the call ended, to a halt that waits for it.
-    pub(crate) fn ended(&self, how: &'static str) {
-        if let Some(ending) = self.halts.state().endings.get_mut(&self.ask.call) {
-            *ending = how;
+    /// Says how the call ended, to halts that wait for it or will.
+    pub(crate) fn ended(&self, how: &str) {
+        let mut state = self.halts.state();
+        if let Some(departed) = state.departed.get_mut(&self.ask.call) {
+            how.clone_into(&mut departed.ended);
+        }
+        if let Some((_, ending)) = state.endings.get_mut(&self.ask.call) {
+            how.clone_into(ending);
         }
     }
 }
@@ -188,9 +216,7 @@ impl Drop for Departure<'_> {
     fn drop(&mut self) {
         let was = self.halts.state().departed.remove(&self.ask.call);
         if was.is_some() {
-            self.halts
-                .changed
-                .send_modify(|count| *count = count.wrapping_add(1));
+            self.halts.notify();
         }
     }
 }

@@ -138,17 +138,7 @@ impl Gate {
     async fn touched(&self, ask: &Ask) -> Result<Touched, Refusal> {
         let scope = &self.0.scope;
         let Some(operation) = ask.operation else {
-            let text = |name: &str| ask.arguments.get(name).and_then(Value::as_str);
-            return match &*ask.name {
-                DOWNLOAD => scope
-                    .download(
-                        text("organizationId").unwrap_or_default(),
-                        text("key").unwrap_or_default(),
-                    )
-                    .map_err(unresolved),
-                WORKFLOW => Ok(scope.service()),
-                _ => Ok(scope.unknown_tool(&ask.tool)),
-            };
+            return self.untold(ask).map_err(unresolved);
         };
         let reads = self.reads(ask);
         scope
@@ -161,6 +151,20 @@ impl Gate {
             )
             .await
             .map_err(unresolved)
+    }
+
+    /// What is touched by what is no operation of the catalog's.
+    pub(crate) fn untold(&self, ask: &Ask) -> Result<Touched, ScopeError> {
+        let scope = &self.0.scope;
+        let text = |name: &str| {
+            let text = ask.arguments.get(name).and_then(Value::as_str);
+            text.unwrap_or_default()
+        };
+        match &*ask.name {
+            DOWNLOAD => scope.download(text("organizationId"), text("key")),
+            WORKFLOW => Ok(scope.service()),
+            _ => Ok(scope.unknown_tool(&ask.tool)),
+        }
     }
 
     /// The host's reads for a call.
@@ -185,7 +189,7 @@ pub(crate) fn priority(access: Access) -> Priority {
 }
 
 /// What a call is about as far as it says so itself: nothing is decided by that.
-fn named(ask: &Ask) -> Resource {
+pub(crate) fn named(ask: &Ask) -> Resource {
     let id = ask.arguments.get("projectId").and_then(Value::as_u64);
     match id.and_then(|id| u32::try_from(id).ok()) {
         Some(id) => Resource::Project(Project {

@@ -36,8 +36,16 @@ pub enum HaltError {
     /// It is not recorded.
     #[error("halted, but the halt cannot be recorded: {0}")]
     Audit(#[from] AuditError),
+    /// Liquidation was asked for of a plugin that is not loaded, so that its account is not known.
+    #[error(
+        "halted, but nothing was liquidated: `{0}` is not loaded, so its account is not known; name the account"
+    )]
+    NoPlugin(String),
+    /// The host itself failed.
+    #[error("the host failed in the middle of it; look at `qchost halt --list`, and halt again")]
+    Failed,
     /// Liquidation was asked for where there is no account to liquidate.
-    #[error("there is no account `{0}`")]
+    #[error("halted, but nothing was liquidated: there is no account `{0}`")]
     NoAccount(String),
 }
 
@@ -79,6 +87,20 @@ impl Gate {
         reason: &str,
         liquidate: bool,
     ) -> Result<HaltReport, HaltError> {
+        let (gate, by, reason) = (self.clone(), by.clone(), reason.to_owned());
+        // Whoever asked may leave: what was begun is stopped to its end.
+        let halting =
+            self.spawn(async move { gate.stop_all(&by, scope, &reason, liquidate).await });
+        halting.await.unwrap_or(Err(HaltError::Failed))
+    }
+
+    async fn stop_all(
+        &self,
+        by: &Person,
+        scope: HaltScope,
+        reason: &str,
+        liquidate: bool,
+    ) -> Result<HaltReport, HaltError> {
         let halt = Halt {
             account: scope.account.clone(),
             plugin: scope.plugin.clone(),
@@ -86,18 +108,15 @@ impl Gate {
             by: by.name.clone(),
             at: now(),
         };
-        let mut halts = self.0.halts.list();
-        halts.retain(|one| one.account != halt.account || one.plugin != halt.plugin);
-        halts.push(halt.clone());
         let mut changes = self.0.halts.changes();
-        let departed = self.0.halts.set(halts, Some(&scope));
+        let departed = self.0.halts.halt(halt.clone(), &scope);
         let stored = self.0.options.ledger.halt(halt).await;
         let body = json!({ "what": "halt", "account": scope.account, "plugin": scope.plugin, "reason": reason, "liquidate": liquidate });
         let recorded = self.record_admin(Kind::Halt, true, by, body).await;
-        let stopped = if liquidate {
-            self.liquidate(by, &scope).await?
+        let liquidated = if liquidate {
+            self.liquidate(by, &scope).await
         } else {
-            Vec::new()
+            Ok(Vec::new())
         };
         let end = Instant::now() + PATIENCE;
         while departed
@@ -121,7 +140,10 @@ impl Gate {
             .collect();
         stored?;
         recorded?;
-        Ok(HaltReport { departed, stopped })
+        Ok(HaltReport {
+            departed,
+            stopped: liquidated?,
+        })
     }
 
     /// Ends halts: those of exactly this scope. Returns how many there were.
@@ -135,7 +157,7 @@ impl Gate {
         let ended = ledger
             .resume(scope.account.as_deref(), scope.plugin.as_deref())
             .await?;
-        self.0.halts.set(ledger.halts().await?, None);
+        self.0.halts.resume(&scope);
         Ok(ended)
     }
 
@@ -198,12 +220,11 @@ impl Gate {
                 return Err(HaltError::NoAccount(account.clone()));
             }
             Some(account) => vec![account.clone()],
-            None => match scope
-                .plugin
-                .as_deref()
-                .and_then(|plugin| self.manifest(plugin))
-            {
-                Some(manifest) => vec![manifest.account.clone()],
+            None => match scope.plugin.as_deref() {
+                Some(plugin) => match self.manifest(plugin) {
+                    Some(manifest) => vec![manifest.account.clone()],
+                    None => return Err(HaltError::NoPlugin(plugin.to_owned())),
+                },
                 None => all.cloned().collect(),
             },
         };
@@ -223,14 +244,23 @@ impl Gate {
                 }
             };
             for (project, name) in deployments {
-                stopped.push(self.stop(by, &account, project, name).await);
+                stopped.push(match project {
+                    Some(project) => self.stop(by, &account, project, name).await,
+                    None => Stopped {
+                        account: account.clone(),
+                        project,
+                        name,
+                        result: "failed",
+                        message: Some("the list does not say of which project it is".to_owned()),
+                    },
+                });
             }
         }
         Ok(stopped)
     }
 
     /// The projects of an account whose algorithms run with money.
-    async fn deployments(&self, account: &str) -> Result<Vec<(u32, String)>, Failure> {
+    async fn deployments(&self, account: &str) -> Result<Vec<(Option<u32>, String)>, Failure> {
         let reads = HostReads {
             inner: &self.0,
             account,
@@ -259,10 +289,12 @@ impl Gate {
                 let status = one.get("status").and_then(Value::as_str);
                 status.is_none_or(|status| !ended.contains(&status))
             })
-            .filter_map(|one| {
-                let project = one.get("projectId")?.as_u64()?;
-                let name = one.get("name").and_then(Value::as_str).unwrap_or_default();
-                Some((u32::try_from(project).ok()?, name.to_owned()))
+            .map(|one| {
+                let project = one.get("projectId").and_then(Value::as_u64);
+                let project = project.and_then(|project| u32::try_from(project).ok());
+                let name = one.get("name").and_then(Value::as_str).map(str::to_owned);
+                let known = || self.0.scope.project_name_cached(account, project?);
+                (project, name.or_else(known).unwrap_or_default())
             })
             .collect())
     }
@@ -298,7 +330,8 @@ impl Gate {
         let record = |kind: Kind, outcome: Option<&str>| {
             let body = json!({
                 "call": call, "account": account, "plugin": HOST, "person": by.uid, "operation": name,
-                "access": Access::Reduce.word(), "project": { "id": project }, "decision": "allowed", "outcome": outcome,
+                "access": Access::Reduce.word(), "project": { "id": project }, "arguments": { "projectId": project },
+                "decision": "allowed", "outcome": outcome,
             });
             let body = match body {
                 Value::Object(body) => body,
@@ -330,7 +363,11 @@ impl Gate {
             })
             .await;
         let word = outcome.as_ref().map_or_else(Failure::word, |_| "answered");
-        record(Kind::Outcome, Some(word)).await;
+        let kind = match outcome {
+            Err(Failure::UnknownOutcome(_)) => Kind::Lost,
+            _ => Kind::Outcome,
+        };
+        record(kind, Some(word)).await;
         outcome
     }
 }

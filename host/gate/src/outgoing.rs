@@ -125,26 +125,32 @@ impl Record {
         put("bytes-received", received.into());
         let latency = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         put("latency-us", latency.into());
-        let kind = if self.writes {
-            Kind::Outcome
-        } else {
-            Kind::Http
-        };
-        self.gate.audit().note(Entry {
-            kind,
+        let (gate, reservation) = (self.gate.clone(), self.reservation);
+        let entry = Entry {
+            kind: if self.writes {
+                Kind::Outcome
+            } else {
+                Kind::Http
+            },
             essential: false,
             body: self.body,
-        });
-        if let Some(reservation) = self.reservation {
-            let gate = self.gate.clone();
-            // What was let out counts, however it ended.
-            self.gate.spawn(async move {
-                let ledger = &gate.0.options.ledger;
-                if let Err(error) = ledger.settle(reservation, Settle::Commit).await {
-                    tracing::error!(target: "gate", %error, "a reservation stays open until the host starts again");
-                }
-            });
+        };
+        if !self.writes && reservation.is_none() {
+            gate.audit().note(entry);
+            return;
         }
+        self.gate.spawn(async move {
+            let options = &gate.0.options;
+            // What was let out counts, however it ended.
+            if let Some(reservation) = reservation
+                && let Err(error) = options.ledger.settle(reservation, Settle::Commit).await
+            {
+                tracing::error!(target: "gate", %error, "a reservation stays open until the host starts again");
+            }
+            if let Err(error) = options.audit.record(entry).await {
+                tracing::error!(target: "gate", %error, "the outcome of a request is not recorded");
+            }
+        });
     }
 }
 
@@ -205,6 +211,8 @@ impl Gate {
         let slots = self.slots(ask, &places).await?;
         let mut passage = self.bounds(ask, &places).await?;
         passage._slots = slots;
+        let ledger = &self.0.options.ledger;
+        let writing = self.0.writing.read().await;
         let reservation = self.reserve_request(ask, &places).await?;
         let known = Known {
             grants: &places,
@@ -215,8 +223,14 @@ impl Gate {
         let body = intent.body.clone();
         let writes = ask.access != Access::Read;
         if writes && let Err(error) = self.0.options.audit.record(intent).await {
+            if let Some(reservation) = reservation
+                && let Err(error) = ledger.settle(reservation, Settle::Release).await
+            {
+                tracing::error!(target: "gate", %error, "a reservation stays open until the host starts again");
+            }
             return Err(unrecorded(&error).into());
         }
+        drop(writing);
         passage.record = Some(Record {
             gate: self.clone(),
             body,

@@ -296,12 +296,17 @@ impl Intent<'_> {
         named: &str,
         argument: &str,
     ) -> (Finding, String) {
-        let name = self.argument(argument);
+        // A long name is kept as its digest only.
+        let Value::String(name) = self.argument(argument) else {
+            return (Finding::Open, "its name is not in the audit".to_owned());
+        };
         let items = body.get(list).and_then(Value::as_array);
         let Some(items) = items else {
             return (Finding::Open, format!("QuantConnect lists no {list}"));
         };
-        let mut same = items.iter().filter(|item| item.get(named) == Some(&name));
+        let mut same = items
+            .iter()
+            .filter(|item| item.get(named).and_then(Value::as_str) == Some(&*name));
         let Some(since) = self.time() else {
             return (Finding::Open, "the intent has no time".to_owned());
         };

@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 
 use qchost_catalog::{Access, BoxFuture, Failure, Operation, Outcome, by_name, by_tool};
 use qchost_ledger::LedgerError;
-use qchost_policy::{Grant, GrantLimits, RAW};
+use qchost_policy::{DOWNLOAD, Facts, Grant, GrantLimits, WORKFLOW};
 use qchost_scope::Reader;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::ask::Caller;
 use crate::gate::{Gate, now, scope};
-use crate::judge::{decide_all, unresolved, wants_approval};
+use crate::judge::{decide_all, named, unresolved, wants_approval};
 use crate::obligations::obligations;
 use crate::refusal::Refusal;
 use crate::trade::unusable;
@@ -156,24 +156,40 @@ impl Gate {
         arguments: Map<String, Value>,
         project_name: Option<String>,
     ) -> Result<Explanation, Refusal> {
+        let ledger = &self.0.options.ledger;
+        let account = self
+            .manifest(plugin)
+            .map(|manifest| manifest.account.clone());
+        let adopted = match &account {
+            Some(account) => ledger.adopted(account, plugin).await.map_err(unusable)?,
+            None => None,
+        };
         let caller = Caller {
             plugin: plugin.into(),
-            digest: "sha256:".into(),
+            // Of a component that may not trade none is adopted, and no digest decides about it.
+            digest: adopted.map_or("sha256:".into(), |adopted| adopted.digest.into()),
             invocation: "explain".into(),
             person: None,
         };
         let (known, name, access) = match by_name(operation).or_else(|| by_tool(operation)) {
             Some(known) => (Some(known), Cow::Borrowed(known.name), known.access),
-            None if operation.starts_with(RAW) => {
-                (None, Cow::Owned(operation.to_owned()), Access::Trade)
-            }
-            None => {
-                return Err(Refusal::Failed(Failure::NotFound(format!(
-                    "there is no operation `{operation}`"
-                ))));
-            }
+            None => match operation {
+                DOWNLOAD => (None, Cow::Borrowed(DOWNLOAD), Access::Read),
+                WORKFLOW => (None, Cow::Borrowed(WORKFLOW), Access::Read),
+                tool if tool.starts_with("raw/") => {
+                    (None, Cow::Owned(tool.to_owned()), Access::Trade)
+                }
+                other => {
+                    return Err(Refusal::Failed(Failure::NotFound(format!(
+                        "there is no operation `{other}`"
+                    ))));
+                }
+            },
         };
-        let tool = known.map_or(Cow::Borrowed("raw"), |known| Cow::Borrowed(known.tool));
+        let tool = match known {
+            Some(known) => Cow::Borrowed(known.tool),
+            None => Cow::Owned(name.trim_start_matches("raw/").to_owned()),
+        };
         let ask = self.ask(&caller, known, name, tool, access, arguments)?;
         let refused = |refusal: Refusal, guardrails| Explanation {
             decision: refusal.word(),
@@ -187,6 +203,10 @@ impl Gate {
             && let Some(reason) = self.0.halts.reason(ask.account(), plugin)
         {
             return Ok(refused(Refusal::Halted(reason), Vec::new()));
+        }
+        let covered = Facts::of(named(&ask));
+        if let Err(denial) = ask.authority.check_covered(&ask.name, ask.access, &covered) {
+            return Ok(refused(Refusal::Denied(denial), Vec::new()));
         }
         let touched = match known {
             Some(operation) => {
@@ -202,7 +222,7 @@ impl Gate {
                     .resolve(&nobody, ask.account(), plugin, operation, arguments)
                     .await
             }
-            None => Ok(self.0.scope.unknown_tool(&ask.tool)),
+            None => self.untold(&ask),
         };
         let touched = match touched {
             Ok(touched) => touched,
@@ -212,6 +232,12 @@ impl Gate {
             Ok(places) => places,
             Err(error) => return Ok(refused(error.refusal, error.guardrails)),
         };
+        let live = touched.facts.iter().any(|facts| facts.context.live);
+        if ask.access == Access::Trade
+            && let Err(refusal) = self.check_live(&ask, live).await
+        {
+            return Ok(refused(refusal, Vec::new()));
+        }
         Ok(Explanation {
             decision: "allowed",
             reason: None,
@@ -222,7 +248,7 @@ impl Gate {
             obligations: obligations(&ask, &places)
                 .map(|(grant, limits)| json!({ "grant": grant, "limits": limits }))
                 .collect(),
-            approval: wants_approval(&ask, &places),
+            approval: wants_approval(&ask, &places) || self.takes_two(&ask, live),
         })
     }
 }

@@ -54,7 +54,7 @@ impl Sending {
 
     /// A read changes nothing, so one record at its end is enough, and need not be on disk yet.
     async fn read(mut self, answer: oneshot::Sender<Result<Value, Refusal>>) {
-        if let Err(refusal) = self.count_read().await {
+        if let Err(refusal) = self.gate.count_read(&self.ask, &self.verdict).await {
             self.gate
                 .note_refusal(&self.ask, &self.verdict.known(None), &refusal);
             drop(answer.send(Err(refusal)));
@@ -80,6 +80,7 @@ impl Sending {
     /// Everything else is reserved and written down first.
     async fn write(mut self, answer: oneshot::Sender<Result<Value, Refusal>>) {
         let inner = Arc::clone(&self.gate.0);
+        let writing = inner.writing.read().await;
         let reservation = match self.begin().await {
             Ok(reservation) => reservation,
             Err(refusal) => {
@@ -99,9 +100,12 @@ impl Sending {
         let intended = intent.body.clone();
         if let Err(error) = inner.options.audit.record(intent).await {
             self.settle(reservation, Settle::Release).await;
-            drop(answer.send(Err(unrecorded(&error))));
+            let refusal = unrecorded(&error);
+            self.gate.note_refusal(&self.ask, &known, &refusal);
+            drop(answer.send(Err(refusal)));
             return;
         }
+        drop(writing);
         let departure = inner.halts.departure(&self.ask);
         let outcome = if self.ask.halted() {
             self.send(&|| departure.clear()).await
@@ -138,23 +142,6 @@ impl Sending {
         if let Err(error) = inner.options.audit.record(entry).await {
             tracing::error!(target: "gate", call = self.ask.call, %error, "the outcome of a write is not recorded; qchost audit reconcile finds it");
         }
-    }
-
-    /// Counts a read where a grant counts them by the day.
-    async fn count_read(&self) -> Result<(), Refusal> {
-        let named: Vec<_> = obligations(&self.ask, &self.verdict.grants)
-            .filter_map(|(grant, limits)| Some((grant, limits.per_day?)))
-            .collect();
-        if named.is_empty() {
-            return Ok(());
-        }
-        let grants: Vec<(&str, u32)> = named.iter().map(|(name, most)| (&**name, *most)).collect();
-        let (account, plugin) = (self.ask.account(), &*self.ask.caller.plugin);
-        let ledger = &self.gate.0.options.ledger;
-        ledger
-            .count_reads(account, plugin, &grants, now())
-            .await
-            .map_err(exhausted)
     }
 
     /// Reserves what the call takes of every matching grant, and its permit.

@@ -4,8 +4,12 @@
 //! Invariant: real money is reached only by a grant *and* the host's configuration *and*, in
 //! production, a component that a person adopted.
 
+use std::sync::PoisonError;
+
 use qchost_catalog::Access;
-use qchost_ledger::{Adoption, ApprovalKind, Binding, LedgerError, NewApproval, RequestError};
+use qchost_ledger::{
+    Adoption, ApprovalKind, Binding, LedgerError, NewApproval, RequestError, Status,
+};
 use qchost_policy::{Denial, Manifest};
 use qchost_scope::Touched;
 use serde_json::json;
@@ -63,6 +67,11 @@ impl Gate {
         replaces: Option<&str>,
     ) -> Result<(), AdmitError> {
         let (account, plugin) = (manifest.account.as_str(), manifest.plugin.as_str());
+        self.0
+            .components
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(digest.to_owned(), imports.to_vec());
         let ledger = &self.0.options.ledger;
         if manifest.trades().is_none() {
             return Ok(());
@@ -154,8 +163,14 @@ impl Gate {
             now: now(),
             expires: self.approval_end(),
         };
-        let approval = self.0.options.ledger.request_approval(requested).await;
-        Ok(approval?.id)
+        let approval = self.0.options.ledger.request_approval(requested).await?;
+        if approval.status == Status::Approved {
+            // It was approved, and the host ended before the adoption was stored.
+            let (account, plugin) = (&manifest.account, &manifest.plugin);
+            self.adopt(account, plugin, digest, imports, "an earlier approval")
+                .await?;
+        }
+        Ok(approval.id)
     }
 
     /// The rules that hold for trade whatever is granted.
@@ -164,14 +179,20 @@ impl Gate {
         if ask.access != Access::Trade {
             return Ok(());
         }
+        self.check_live(ask, live).await?;
+        if !ask.caller.is_operator() {
+            self.check_adopted(ask).await?;
+        }
+        Ok(())
+    }
+
+    /// What real money asks for, whoever calls.
+    pub(crate) async fn check_live(&self, ask: &Ask, live: bool) -> Result<(), Refusal> {
         if live && !self.0.options.live_trading {
             return Err(denied(
                 "real money may be at stake, and this host does not trade live; an operator sets `live-trading = true` \
                  in qchost.toml if it is to",
             ));
-        }
-        if !ask.caller.is_operator() {
-            self.check_adopted(ask).await?;
         }
         if live && ask.name == "live/create-live-algorithm" {
             let compile = ask.arguments.get("compileId").and_then(|id| id.as_str());
@@ -202,10 +223,13 @@ impl Gate {
         {
             return Ok(());
         }
-        let imports: Vec<String> = adopted
-            .as_ref()
-            .map(|adopted| adopted.imports.clone())
-            .unwrap_or_default();
+        let imports = {
+            let components = &self.0.components;
+            let components = components.lock().unwrap_or_else(PoisonError::into_inner);
+            components.get(&*ask.caller.digest).cloned()
+        };
+        // What was never admitted runs nowhere but in tests of the gate alone.
+        let imports = imports.unwrap_or_default();
         let id = self
             .request_adoption(manifest, &ask.caller.digest, &imports, adopted.as_ref())
             .await

@@ -93,7 +93,34 @@ impl Account {
         outcome
     }
 
+    /// Sends the call until it is answered. A write of which a sending may have taken effect is never
+    /// said to have merely failed: whoever hears of a failure may rely on it that nothing was done.
     async fn send(&self, call: &Call<'_>, started: Instant) -> Outcome {
+        let mut lost = None;
+        let outcome = self.try_to_send(call, started, &mut lost).await;
+        match (outcome, lost) {
+            (
+                Err(
+                    failure @ (Failure::Unavailable(_)
+                    | Failure::TimedOut { .. }
+                    | Failure::RateLimited { .. }
+                    | Failure::Halted(_)),
+                ),
+                Some(lost),
+            ) => Err(Failure::UnknownOutcome(format!(
+                "sent once ({lost}), and not again: {failure}"
+            ))),
+            (outcome, _) => outcome,
+        }
+    }
+
+    /// `lost` says what is known of a sending that may have taken effect.
+    async fn try_to_send(
+        &self,
+        call: &Call<'_>,
+        started: Instant,
+        lost: &mut Option<String>,
+    ) -> Outcome {
         let operation = match call.target {
             Target::Known(operation) => Some(operation),
             Target::Unknown(_) => None,
@@ -105,13 +132,11 @@ impl Account {
         };
         let options = self.pool.options();
         let mut sent = 0;
-        // What is known of an earlier sending that may have taken effect.
-        let mut lost = None;
         loop {
             let lease = self.pool.lease(call.deadline);
             let lease = match while_cleared(call.clearance, lease).await {
                 Ok(Ok(lease)) => lease,
-                Err(refusal) => return Err(withheld(refusal, lost)),
+                Err(refusal) => return Err(refusal),
                 Ok(Err(NoSession::Down(reason))) => {
                     return Err(Failure::Unavailable(format!(
                         "account `{}`: {reason}",
@@ -134,17 +159,21 @@ impl Account {
                 .await;
             drop(lease);
             sent += 1;
+            let changes = call.target.access() != Access::Read;
+            if changes && matches!(delivery, Delivery::Late { sent: true }) {
+                *lost = Some("not answered in time".to_owned());
+            }
             let (failure, wait) = match judge(decoder, delivery, started) {
                 Step::Done(outcome) => return outcome,
-                Step::Withheld(refusal) => return Err(withheld(refusal, lost)),
+                Step::Withheld(refusal) => return Err(refusal),
                 // The pool waits before it connects again, and longer each time.
                 Step::Reconnect(failure) => (failure, Some(Duration::ZERO)),
-                Step::Again(failure, _) if sent >= options.attempts => return Err(failure),
                 Step::Again(failure, wait) => {
-                    if matches!(failure, Failure::Unavailable(_))
-                        && call.target.access() != Access::Read
-                    {
-                        lost = Some(failure.to_string());
+                    if changes && matches!(failure, Failure::Unavailable(_)) {
+                        *lost = Some(failure.to_string());
+                    }
+                    if sent >= options.attempts {
+                        return Err(failure);
                     }
                     (failure, wait)
                 }
@@ -157,7 +186,7 @@ impl Account {
             }
             tracing::debug!(%failure, ?wait, "to be sent again");
             if let Err(refusal) = while_cleared(call.clearance, sleep(wait)).await {
-                return Err(withheld(refusal, lost));
+                return Err(refusal);
             }
         }
     }
@@ -240,17 +269,6 @@ async fn while_cleared<T>(
             return Ok(done);
         }
         clearance()?;
-    }
-}
-
-/// The refusal, unless an earlier sending of a write may have taken effect: who hears of a halt
-/// may rely on it that nothing was done.
-fn withheld(refusal: Failure, lost: Option<String>) -> Failure {
-    match lost {
-        Some(lost) => {
-            Failure::UnknownOutcome(format!("sent once ({lost}), and not again: {refusal}"))
-        }
-        None => refusal,
     }
 }
 

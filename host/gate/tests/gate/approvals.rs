@@ -389,3 +389,57 @@ async fn changed_code_does_not_inherit_the_right_to_trade() {
         .await;
     assert!(grown.is_err());
 }
+
+/// Paper and real money are different things, also to a permit for many calls.
+#[tokio::test]
+async fn a_standing_permit_for_paper_is_none_for_real_money() {
+    let grants = DEPLOY
+        .replace("[\"paper\"]", "[\"paper\", \"ib\"]")
+        .replace(", \"compile/*\"", "");
+    let mut setup = setup(&format!("{grants}{COMPILE}"));
+    setup.live_trading = true;
+    let world = setup.open().await;
+    let mut live = compiled(&world).await;
+    let mut paper = live.clone();
+    paper["brokerage"] = json!("paper");
+    let id = required(deploy(&world, paper.clone()).await);
+    let standing = Standing {
+        uses: 10,
+        until_ms: i64::MAX,
+        max_cost: None,
+    };
+    world
+        .gate
+        .approve(&id, &person(7, "ann"), Some(standing))
+        .await
+        .unwrap();
+    deploy(&world, paper).await.unwrap();
+    required(deploy(&world, live.clone()).await);
+    live["dataProviders"] = json!([]);
+    required(deploy(&world, live).await);
+    assert_eq!(deployed(&world), 1);
+}
+
+/// Somebody else asked first; whoever uses the permit is a requester all the same.
+#[tokio::test]
+async fn who_gave_one_of_two_yeses_cannot_use_them() {
+    let mut world = live(true).open().await;
+    let arguments = compiled(&world).await;
+    world.caller.person = Some(6);
+    let id = required(deploy(&world, arguments.clone()).await);
+    for uid in [7, 8] {
+        let name = format!("p{uid}");
+        world
+            .gate
+            .approve(&id, &person(uid, &name), None)
+            .await
+            .unwrap();
+    }
+    world.caller.person = Some(7);
+    let refused = deploy(&world, arguments.clone()).await;
+    assert!(matches!(refused, Err(Refusal::Denied(_))), "{refused:?}");
+    assert_eq!(deployed(&world), 0);
+    world.caller.person = Some(6);
+    deploy(&world, arguments).await.unwrap();
+    assert_eq!(deployed(&world), 1);
+}

@@ -223,3 +223,70 @@ async fn a_request_elsewhere_is_halted_until_its_bytes_go_out() {
     assert_eq!(read["status"], 200);
     assert_eq!(read["grants"], json!(["http:hooks"]));
 }
+
+#[tokio::test]
+async fn halts_that_come_together_all_hold() {
+    let world = Setup::grants(LAB).open().await;
+    let ann = person(7, "ann");
+    let of = |plugin: &str| HaltScope {
+        account: None,
+        plugin: Some(plugin.to_owned()),
+    };
+    let (one, two, ended) = tokio::join!(
+        world.gate.halt(&ann, of("lab"), "x", false),
+        world.gate.halt(&ann, of("other"), "y", false),
+        world.gate.resume(&ann, HaltScope::default()),
+    );
+    one.unwrap();
+    two.unwrap();
+    ended.unwrap();
+    assert_eq!(world.gate.halts().len(), 2);
+    // The account of a plugin that is not loaded is not known, and all accounts were not meant.
+    let unknown = world.gate.halt(&ann, of("other"), "y", true).await;
+    assert!(
+        unknown
+            .unwrap_err()
+            .to_string()
+            .contains("name the account")
+    );
+    assert!(
+        !world
+            .cloud
+            .sent()
+            .contains(&"liquidate_live_algorithm".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_call_that_waited_is_decided_about_by_the_authority_of_then() {
+    let mut setup = Setup::grants(LAB);
+    setup.limits.in_flight = std::num::NonZeroU32::new(1);
+    let world = setup.open().await;
+    world
+        .call("files/read-file", json!({ "projectId": 1 }))
+        .await
+        .unwrap();
+    world.cloud.may_answer.forget_permits(1_000_000);
+    let create = |name: &'static str| {
+        let (gate, caller) = (world.gate.clone(), world.caller.clone());
+        let file = json!({ "projectId": 1, "name": name, "content": "x" });
+        tokio::spawn(async move { call(&gate, &caller, "files/create-file", file).await })
+    };
+    let first = create("a.py");
+    let left = async || {
+        while !world.cloud.sent().contains(&"create_file".to_owned()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), left())
+        .await
+        .unwrap();
+    let second = create("b.py");
+    tokio::task::yield_now().await;
+    world.gate.remove("lab");
+    world.cloud.may_answer.add_permits(1_000_000);
+    first.await.unwrap().unwrap();
+    assert!(matches!(second.await.unwrap(), Err(Refusal::Denied(_))));
+    let sent = world.cloud.sent();
+    assert_eq!(sent.iter().filter(|tool| *tool == "create_file").count(), 1);
+}

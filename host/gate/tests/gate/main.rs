@@ -7,8 +7,10 @@
 )]
 
 mod approvals;
+mod backups;
 mod budgets;
 mod calls;
 mod halts;
 mod records;
+mod secrets;
 mod support;

@@ -1,0 +1,115 @@
+//! A backup that is taken while calls go on, opened elsewhere.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use qchost_gate::{Gate, Refusal};
+use serde_json::{Value, json};
+
+use crate::support::{Cloud, Setup, call, caller, person, records};
+
+const GRANTS: &str = "[[grant]]\nname = \"files\"\nallow = [\"files/*\"]\nprojects = [\"Lab/*\"]\nlimits = { per-day = 1000000 }\n\
+    [[grant]]\nname = \"orders\"\nallow = [\"live-commands/create-live-command\"]\nprojects = [\"Lab/*\"]\ncommands = [\"*\"]\napproval = \"operator\"\n";
+
+fn order(name: &str) -> Value {
+    json!({ "projectId": 1, "command": { "$type": "Order", "order": name } })
+}
+
+async fn write(gate: Gate, task: u32, ended: Arc<AtomicBool>) {
+    for number in 0.. {
+        if ended.load(Ordering::Relaxed) {
+            return;
+        }
+        let file = json!({ "projectId": 1, "name": format!("f{task}-{number}"), "content": "x" });
+        call(&gate, &caller("lab"), "files/create-file", file)
+            .await
+            .unwrap();
+        let order = order(&format!("o{task}-{number}"));
+        let send = async || {
+            call(
+                &gate,
+                &caller("lab"),
+                "live-commands/create-live-command",
+                order.clone(),
+            )
+            .await
+        };
+        let Err(Refusal::ApprovalRequired { id }) = send().await else {
+            panic!("sent without a permit")
+        };
+        gate.approve(&id, &person(7, "ann"), None).await.unwrap();
+        send().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_under_load_loses_and_doubles_no_budget_and_no_permit() {
+    let setup = Setup::grants(GRANTS);
+    let world = Setup::grants(GRANTS).open().await;
+    let ended = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..8)
+        .map(|task| tokio::spawn(write(world.gate.clone(), task, Arc::clone(&ended))))
+        .collect();
+    let mut copies = Vec::new();
+    for _ in 0..5 {
+        let sent = world.cloud.sent();
+        let before = sent
+            .iter()
+            .filter(|tool| tool.starts_with("create_"))
+            .count();
+        let copy = tempfile::tempdir().unwrap();
+        world.gate.backup(copy.path()).await.unwrap();
+        copies.push((before, copy));
+    }
+    ended.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    for (before, copy) in copies {
+        // Opening it elsewhere verifies the audit against the ledger's head, and settles what was open.
+        let gate = setup.open_in(copy.path(), &Cloud::new()).await;
+        gate.idle().await;
+        let records = records(copy.path());
+        let intents: Vec<&Value> = records
+            .iter()
+            .filter(|record| record["kind"] == "intent")
+            .collect();
+        assert!(intents.len() >= before, "{} of {before}", intents.len());
+        let of = |operation: &str| {
+            intents
+                .iter()
+                .filter(|intent| intent["operation"] == operation)
+                .count()
+        };
+        let report = gate.grants("lab").await.unwrap().unwrap();
+        let used = &report.grants[0].obligations["per-day"]["used"];
+        assert_eq!(used, &json!(of("files/create-file")));
+        // A permit that was used is used up in the copy, and one that was not can be used there once.
+        for approval in gate.approvals(true).await.unwrap() {
+            let order = &approval.view["arguments"]["command"]["order"];
+            let was_sent = intents
+                .iter()
+                .any(|intent| &intent["arguments"]["command"]["order"] == order);
+            let order = self::order(order.as_str().unwrap());
+            let again = async || {
+                let caller = caller("lab");
+                call(
+                    &gate,
+                    &caller,
+                    "live-commands/create-live-command",
+                    order.clone(),
+                )
+                .await
+            };
+            if approval.status == qchost_ledger::Status::Approved {
+                assert!(!was_sent, "{order} can be sent twice");
+                again().await.unwrap();
+            }
+            let again = again().await;
+            assert!(
+                matches!(again, Err(Refusal::ApprovalRequired { .. })),
+                "{order}: {again:?}"
+            );
+        }
+    }
+}
