@@ -269,14 +269,11 @@ fn live_node(scene: &Scene) -> String {
 }
 
 const DEPLOY: &str = "[[grant]]\nname = \"look\"\nallow = [\"raw/*\"]\n\
-                      [[grant]]\nname = \"paper\"\nallow = [\"live/create-live-algorithm\", \"live/*\", \"compile/*\"]\nprojects = [\"Lab/*\"]\nbrokerages = [\"paper\"]\napproval = \"operator\"\n";
+                      [[grant]]\nname = \"paper\"\nallow = [\"live/create-live-algorithm\", \"live/read-live-algorithm\"]\nprojects = [\"Lab/*\"]\nbrokerages = [\"paper\"]\napproval = \"operator\"\n";
 
 #[test]
 fn what_a_person_did_not_approve_is_not_deployed() {
-    let scene = Scene::new(
-        "approvals = { permit = \"2s\" }",
-        &DEPLOY.replace("\"live/*\", \"compile/*\"", "\"live/read-live-algorithm\""),
-    );
+    let scene = Scene::new("approvals = { permit = \"2s\" }", DEPLOY);
     let arguments = deployment(&scene, &live_node(&scene));
     let ask = |arguments: &Value| scene.call("create_live_algorithm", arguments.clone());
     let unapproved = ask(&arguments);
@@ -304,10 +301,7 @@ fn what_a_person_did_not_approve_is_not_deployed() {
 
 #[test]
 fn a_component_that_changed_does_not_inherit_what_was_approved_nor_the_right_to_trade() {
-    let scene = Scene::new(
-        "",
-        &DEPLOY.replace("\"live/*\", \"compile/*\"", "\"live/read-live-algorithm\""),
-    );
+    let scene = Scene::new("", DEPLOY);
     let arguments = deployment(&scene, &live_node(&scene));
     let first = scene.call("create_live_algorithm", arguments.clone());
     let id = approval(first["error"].as_str().unwrap());
@@ -316,8 +310,7 @@ fn a_component_that_changed_does_not_inherit_what_was_approved_nor_the_right_to_
     let mut bytes = std::fs::read(component(PROBE)).unwrap();
     bytes.extend([0, 2, 1, b'x']);
     std::fs::write(scene.folder.path().join("plugins/changed.wasm"), bytes).unwrap();
-    let text =
-        manifest(&DEPLOY.replace("\"live/*\", \"compile/*\"", "\"live/read-live-algorithm\""));
+    let text = manifest(DEPLOY);
     let component = component(PROBE);
     scene.folder.manifest(
         "any-tool",
