@@ -405,11 +405,12 @@ enum Kept {
     NoneOfSome,
 }
 
-/// Leaves the items that may be seen. What should be a list and is none becomes an empty one.
+/// Leaves the items that may be seen. What should be a list and is none becomes `false`: that shows nothing
+/// of it, and reads as an answer that does not fit. An empty list would say that there is nothing.
 fn keep(list: &mut Value, may_see: &dyn Fn(&Value) -> bool) -> Kept {
     let Value::Array(items) = list else {
         if !list.is_null() {
-            *list = Value::Array(Vec::new());
+            *list = Value::Bool(false);
         }
         return Kept::All;
     };
