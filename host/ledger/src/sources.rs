@@ -78,8 +78,9 @@ impl Ledger {
         let account = account.to_owned();
         self.connections()
             .read(move |it| {
-                let mut query = it
-                    .prepare_cached("SELECT compile, project FROM compiles WHERE account = ?1 ORDER BY id")?;
+                let mut query = it.prepare_cached(
+                    "SELECT compile, project FROM compiles WHERE account = ?1 ORDER BY id",
+                )?;
                 let rows = query.query_map([account], |row| Ok((row.get(0)?, row.get(1)?)))?;
                 Ok(rows.collect::<Result<_, _>>()?)
             })
