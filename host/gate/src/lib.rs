@@ -4,10 +4,10 @@
 //! connection, so there is no way round it; and from the moment a call is sent, it runs in a task of
 //! the gate's own, so that no time-out, trap or reload of the plugin can lose its outcome.
 //!
-//! A call goes through these rooms, in this order: [`ask`] (what is asked for), [`judge`] (halts, grants
-//! and guardrails by `qchost-policy` on what `qchost-scope` found that it touches), [`trade`] and
-//! [`approvals`] (what money at stake asks for besides), [`obligations`] (rates, calls at a time, the
-//! account's turn by `qchost-traffic`), [`sending`] (reserve in `qchost-ledger`, record in
+//! A call goes through these rooms, in this order: `ask` (what is asked for), `judge` (halts, grants
+//! and guardrails by `qchost-policy` on what `qchost-scope` found that it touches), `trade` and
+//! `approvals` (what money at stake asks for besides), `obligations` (rates, calls at a time, the
+//! account's turn by `qchost-traffic`), `sending` (reserve in `qchost-ledger`, record in
 //! `qchost-audit`, send, record the outcome).
 //!
 //! Invariant: no byte reaches [`Upstream`](qchost_catalog::Upstream) before the decision about it is

@@ -185,9 +185,7 @@ impl Account {
                 return Err(failure);
             }
             tracing::debug!(%failure, ?wait, "to be sent again");
-            if let Err(refusal) = while_cleared(call.clearance, sleep(wait)).await {
-                return Err(refusal);
-            }
+            while_cleared(call.clearance, sleep(wait)).await?;
         }
     }
 
