@@ -60,7 +60,7 @@ bench: setup ## measure the gate, the audit, the ledger and the policies, each a
 	cargo bench --locked -p qchost-policy -p qchost-audit -p qchost-ledger -p qchost-gate
 
 .PHONY: soak
-soak: setup ## run the long forms of the tests: thousands of kills and losses of power
-	QCHOST_RUNS=$${QCHOST_RUNS:-1000} cargo test --locked -p qchost-gate --test crash
-	QCHOST_CRASHES=$${QCHOST_RUNS:-1000} cargo test --locked -p qchost-ledger
-	QCHOST_KILLS=$${QCHOST_RUNS:-1000} cargo test --locked -p qchost-audit
+soak: setup ## run the long forms of the tests: hundreds of kills and losses of power
+	QCHOST_RUNS=$${QCHOST_RUNS:-200} cargo test --locked -p qchost-gate --test crash
+	QCHOST_CRASHES=$${QCHOST_RUNS:-200} cargo test --locked -p qchost-ledger
+	QCHOST_KILLS=$${QCHOST_RUNS:-200} cargo test --locked -p qchost-audit

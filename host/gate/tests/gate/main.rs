@@ -10,6 +10,7 @@ mod approvals;
 mod backups;
 mod budgets;
 mod calls;
+mod fairness;
 mod halts;
 mod records;
 mod secrets;
