@@ -34,7 +34,7 @@ pub(crate) struct Download {
 impl Download {
     /// Runs it to its end, and records that.
     pub(crate) async fn run(self) -> Result<Vec<u8>, Refusal> {
-        if let Err(refusal) = self.gate.count_read(&self.ask, &self.verdict).await {
+        if let Err(refusal) = self.gate.take_read(&self.ask, &self.verdict).await {
             let known = self.verdict.known(None);
             self.gate.note_refusal(&self.ask, &known, &refusal);
             return Err(refusal);

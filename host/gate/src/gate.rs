@@ -334,7 +334,14 @@ impl Gate {
             Map::new(),
         )?;
         let (verdict, ..) = self.admit_call(&mut ask).await?;
-        self.count_read(&ask, &verdict).await
+        let known = verdict.known(None);
+        if let Err(refusal) = self.take_read(&ask, &verdict).await {
+            self.note_refusal(&ask, &known, &refusal);
+            return Err(refusal);
+        }
+        let entry = record::read(&ask, &known, &Ok(Value::Null), &self.0.prints);
+        self.0.options.audit.note(entry);
+        Ok(())
     }
 
     /// A call as it is asked for, under the authority that its plugin has now.

@@ -122,6 +122,11 @@ impl Halts {
         departed
     }
 
+    /// Whether there is a halt of exactly this scope.
+    pub(crate) fn is_set(&self, scope: &HaltScope) -> bool {
+        self.state().halts.iter().any(|one| same_scope(one, scope))
+    }
+
     /// Ends the halt of exactly this scope.
     pub(crate) fn resume(&self, scope: &HaltScope) {
         self.state().halts.retain(|one| !same_scope(one, scope));

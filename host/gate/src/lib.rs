@@ -7,7 +7,7 @@
 //! A call goes through these rooms, in this order: `ask` (what is asked for), `judge` (halts, grants
 //! and guardrails by `qchost-policy` on what `qchost-scope` found that it touches), `trade` and
 //! `approvals` (what money at stake asks for besides), `obligations` (rates, calls at a time, the
-//! account's turn by `qchost-traffic`), `sending` (reserve in `qchost-ledger`, record in
+//! account's turn by `qchost-traffic`), `reservations` and `sending` (reserve in `qchost-ledger`, record in
 //! `qchost-audit`, send, record the outcome).
 //!
 //! Invariant: no byte reaches [`Upstream`](qchost_catalog::Upstream) before the decision about it is
@@ -28,6 +28,7 @@ mod reconcile;
 mod record;
 mod refusal;
 mod report;
+mod reservations;
 mod sending;
 mod sources;
 mod trade;

@@ -151,6 +151,10 @@ impl Gate {
     /// # Errors
     /// When the end of the halt cannot be recorded or stored: it goes on then.
     pub async fn resume(&self, by: &Person, scope: HaltScope) -> Result<usize, HaltError> {
+        // What ends no halt is not recorded as if it had.
+        if !self.0.halts.is_set(&scope) {
+            return Ok(0);
+        }
         let body = json!({ "what": "resume", "account": scope.account, "plugin": scope.plugin });
         self.record_admin(Kind::Halt, true, by, body).await?;
         let ledger = &self.0.options.ledger;

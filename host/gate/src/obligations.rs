@@ -9,10 +9,10 @@ use qchost_policy::GrantLimits;
 use qchost_traffic::{GrantKey, Moment, RateError, RateLimits, Slot};
 
 use crate::ask::Ask;
-use crate::gate::{Gate, now};
-use crate::judge::{Verdict, priority};
+use crate::gate::Gate;
+use crate::judge::priority;
 use crate::refusal::Refusal;
-use crate::sending::{Held, exhausted};
+use crate::sending::Held;
 use crate::trade::unusable;
 
 /// What a grant is called in records and counters, with its limits.
@@ -53,22 +53,6 @@ impl Gate {
             _slots: slots,
             ticket: Some(ticket),
         })
-    }
-
-    /// Counts a read where a grant counts them by the day.
-    pub(crate) async fn count_read(&self, ask: &Ask, verdict: &Verdict) -> Result<(), Refusal> {
-        let named: Vec<_> = obligations(ask, &verdict.grants)
-            .filter_map(|(grant, limits)| Some((grant, limits.per_day?)))
-            .collect();
-        if named.is_empty() {
-            return Ok(());
-        }
-        let grants: Vec<(&str, u32)> = named.iter().map(|(name, most)| (&**name, *most)).collect();
-        let ledger = &self.0.options.ledger;
-        ledger
-            .count_reads(ask.account(), &ask.caller.plugin, &grants, now())
-            .await
-            .map_err(exhausted)
     }
 
     /// Takes a call's places among those that its grants allow at a time, and its turn in their rates.

@@ -24,7 +24,8 @@ use crate::judge::{Refused, decide_all};
 use crate::obligations::obligations;
 use crate::record::{self, Known};
 use crate::refusal::Refusal;
-use crate::sending::{exhausted, unrecorded};
+use crate::reservations::exhausted;
+use crate::sending::unrecorded;
 
 /// A request that a plugin wants to make.
 #[derive(Debug, Clone, PartialEq, Eq)]

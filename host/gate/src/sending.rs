@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use qchost_audit::AuditError;
 use qchost_catalog::{Access, Call, Failure, Outcome, always};
-use qchost_ledger::{Begin, BeginError, Charge, PermitUse, Settle};
-use qchost_policy::Denial;
+use qchost_ledger::Settle;
 use qchost_scope::Learned;
 use qchost_traffic::{Slot, Ticket};
 use serde_json::Value;
@@ -17,13 +16,11 @@ use tokio::sync::oneshot;
 
 use crate::answer::without_secrets;
 use crate::ask::Ask;
-use crate::gate::{Gate, now};
+use crate::gate::Gate;
 use crate::judge::{Verdict, decide_all, unresolved};
-use crate::obligations::obligations;
 use crate::record;
 use crate::refusal::Refusal;
 use crate::sources::Files;
-use crate::trade::unusable;
 
 /// What a call holds while it is under way.
 pub(crate) struct Held {
@@ -54,7 +51,7 @@ impl Sending {
 
     /// A read changes nothing, so one record at its end is enough, and need not be on disk yet.
     async fn read(mut self, answer: oneshot::Sender<Result<Value, Refusal>>) {
-        if let Err(refusal) = self.gate.count_read(&self.ask, &self.verdict).await {
+        if let Err(refusal) = self.gate.take_read(&self.ask, &self.verdict).await {
             self.gate
                 .note_refusal(&self.ask, &self.verdict.known(None), &refusal);
             drop(answer.send(Err(refusal)));
@@ -81,7 +78,7 @@ impl Sending {
     async fn write(mut self, answer: oneshot::Sender<Result<Value, Refusal>>) {
         let inner = Arc::clone(&self.gate.0);
         let writing = inner.writing.read().await;
-        let reservation = match self.begin().await {
+        let reservation = match self.gate.reserve(&self.ask, &self.verdict).await {
             Ok(reservation) => reservation,
             Err(refusal) => {
                 self.gate
@@ -93,13 +90,17 @@ impl Sending {
         let known = self.verdict.known(reservation);
         // Nobody waits any more, and nothing says that it will be sent.
         if answer.is_closed() {
-            self.settle(reservation, Settle::Release).await;
+            self.gate
+                .settle(&self.ask, reservation, Settle::Release)
+                .await;
             return;
         }
         let intent = record::intent(&self.ask, &known, &inner.prints);
         let intended = intent.body.clone();
         if let Err(error) = inner.options.audit.record(intent).await {
-            self.settle(reservation, Settle::Release).await;
+            self.gate
+                .settle(&self.ask, reservation, Settle::Release)
+                .await;
             let refusal = unrecorded(&error);
             self.gate.note_refusal(&self.ask, &known, &refusal);
             drop(answer.send(Err(refusal)));
@@ -118,7 +119,9 @@ impl Sending {
         let lost = matches!(outcome, Err(Failure::UnknownOutcome(_)));
         if !done {
             // Before the answer: whoever tries again at once finds its budget whole.
-            self.settle(reservation, Settle::Release).await;
+            self.gate
+                .settle(&self.ask, reservation, Settle::Release)
+                .await;
         }
         if lost {
             self.gate.keep_unsettled(intended);
@@ -137,51 +140,12 @@ impl Sending {
         self.log(&result, answer.is_closed());
         drop(answer.send(result));
         if done {
-            self.settle(reservation, Settle::Commit).await;
+            self.gate
+                .settle(&self.ask, reservation, Settle::Commit)
+                .await;
         }
         if let Err(error) = inner.options.audit.record(entry).await {
             tracing::error!(target: "gate", call = self.ask.call, %error, "the outcome of a write is not recorded; qchost audit reconcile finds it");
-        }
-    }
-
-    /// Reserves what the call takes of every matching grant, and its permit.
-    async fn begin(&self) -> Result<Option<i64>, Refusal> {
-        let cost = self.verdict.touched.cost.map_or(0, |cost| cost.0);
-        let charges: Vec<Charge> = obligations(&self.ask, &self.verdict.grants)
-            .filter(|(_, limits)| limits.per_day.is_some() || limits.cost_per_day.is_some())
-            .map(|(grant, limits)| Charge {
-                grant: grant.into_owned(),
-                per_day: limits.per_day,
-                cost,
-                cost_per_day: limits.cost_per_day.map(|most| most.0),
-            })
-            .collect();
-        let permit = self.verdict.permit.as_ref().map(|permit| PermitUse {
-            permit: permit.id.clone(),
-            cost,
-        });
-        // What makes the account safer goes on when the ledger's disk is full.
-        if charges.is_empty() && permit.is_none() {
-            return Ok(None);
-        }
-        let begin = Begin {
-            call: self.ask.call.clone(),
-            account: self.ask.account().to_owned(),
-            plugin: self.ask.caller.plugin.to_string(),
-            now: now(),
-            charges,
-            permit,
-        };
-        let ledger = &self.gate.0.options.ledger;
-        ledger.begin(begin).await.map(Some).map_err(exhausted)
-    }
-
-    async fn settle(&self, reservation: Option<i64>, how: Settle) {
-        let Some(reservation) = reservation else {
-            return;
-        };
-        if let Err(error) = self.gate.0.options.ledger.settle(reservation, how).await {
-            tracing::error!(target: "gate", call = self.ask.call, %error, "a reservation stays open until the host starts again");
         }
     }
 
@@ -283,31 +247,6 @@ fn is_done(outcome: &Outcome) -> bool {
             | Failure::TimedOut { .. }
             | Failure::Halted(_),
         ) => false,
-    }
-}
-
-pub(crate) fn exhausted(error: BeginError) -> Refusal {
-    match error {
-        BeginError::Exhausted {
-            grant,
-            budget,
-            limit,
-            used,
-            resets_in_ms,
-        } => Refusal::Exhausted {
-            message: format!("the grant `{grant}` allows {limit} ({budget}) and {used} are used"),
-            grant,
-            budget,
-            resets_in: u64::try_from(resets_in_ms)
-                .ok()
-                .map(std::time::Duration::from_millis),
-        },
-        BeginError::PermitGone { permit, why } => Refusal::Denied(Denial {
-            reason: format!("the permit {permit} cannot be used: {why}"),
-            nearest_grant: None,
-            remedy: None,
-        }),
-        BeginError::Ledger(error) => unusable(error),
     }
 }
 

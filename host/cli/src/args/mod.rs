@@ -70,8 +70,8 @@ pub enum Verb {
     },
     /// Invoke a plugin's action; by the running host if there is one, in this process otherwise.
     #[command(
-        after_help = "Examples:\n  qchost invoke strategy-lab.sweep '{\"project\": \"Lab/Momentum\"}'\n  \
-        echo '{}' | qchost invoke strategy-lab.sweep -"
+        after_help = "Examples:\n  qchost invoke strategy-lab.sweep '{\"grid\": {\"fast\": [10, 20], \"slow\": [100, 200]}}'\n  \
+        echo '{}' | qchost invoke strategy-lab.backtest -"
     )]
     Invoke {
         /// Plugin and action: `strategy-lab.sweep`.

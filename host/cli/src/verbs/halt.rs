@@ -21,6 +21,12 @@ pub async fn run(
     output: Output,
 ) -> Result<()> {
     let what = words(target.account.as_deref(), target.plugin.as_deref());
+    let mut end = "qchost resume".to_owned();
+    for (flag, name) in [("--account", &target.account), ("--plugin", &target.plugin)] {
+        if let Some(name) = name {
+            end += &format!(" {flag} {name}");
+        }
+    }
     let request = Request::Halt {
         account: target.account,
         plugin: target.plugin,
@@ -29,7 +35,7 @@ pub async fn run(
     };
     let report = control::perform(config, request, output).await?;
     output.result(&report, |report| {
-        let mut text = format!("halted: {what}\nend it with: qchost resume");
+        let mut text = format!("halted: {what}\nend it with: {end}");
         text += &section(
             report,
             "departed",

@@ -443,3 +443,55 @@ async fn who_gave_one_of_two_yeses_cannot_use_them() {
     deploy(&world, arguments).await.unwrap();
     assert_eq!(deployed(&world), 1);
 }
+
+/// A yes is for one use, whatever it is that was approved.
+#[tokio::test]
+async fn a_read_and_a_service_use_their_permit_up_as_well() {
+    let grants = "[[grant]]\nname = \"asks\"\nallow = [\"workflow\", \"files/read-file\"]\nprojects = [\"Lab/*\"]\napproval = \"operator\"\nlimits = { per-day = 2 }\n";
+    let world = Setup::grants(grants).open().await;
+    let read = json!({ "projectId": 1, "name": "main.py" });
+    let read = async || world.call("files/read-file", read.clone()).await;
+    let id = required(read().await);
+    world
+        .gate
+        .approve(&id, &person(7, "ann"), None)
+        .await
+        .unwrap();
+    read().await.unwrap();
+    required(read().await);
+
+    let workflow = async || world.gate.check_workflow(&world.caller).await;
+    let Err(Refusal::ApprovalRequired { id }) = workflow().await else {
+        panic!("not asked for")
+    };
+    world
+        .gate
+        .approve(&id, &person(7, "ann"), None)
+        .await
+        .unwrap();
+    workflow().await.unwrap();
+    let Err(Refusal::ApprovalRequired { id }) = workflow().await else {
+        panic!("used twice")
+    };
+    // Both counted, so a third is more than the day allows, approved or not.
+    world
+        .gate
+        .approve(&id, &person(7, "ann"), None)
+        .await
+        .unwrap();
+    assert!(matches!(workflow().await, Err(Refusal::Exhausted { .. })));
+    let records = world.records().await;
+    let of = |decision: &str| {
+        let one =
+            |record: &&Value| record["operation"] == "workflow" && record["decision"] == decision;
+        records.iter().filter(one).count()
+    };
+    assert_eq!(
+        (
+            of("allowed"),
+            of("approval-required"),
+            of("budget-exhausted")
+        ),
+        (1, 2, 1)
+    );
+}
