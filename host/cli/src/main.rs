@@ -87,7 +87,13 @@ async fn dispatch(cli: Cli, output: Output) -> Result<()> {
             reason,
             liquidate,
             list: false,
-        } => verbs::halt::run(&config()?, target, reason, liquidate, output).await,
+        } => match config() {
+            Ok(config) => verbs::halt::run(&config, target, reason, liquidate, output).await,
+            Err(error) => {
+                let path = &cli.global.config;
+                verbs::halt::run_despite(path, error, target, reason, liquidate, output).await
+            }
+        },
         Verb::Resume { target } => verbs::halt::resume(&config()?, target, output).await,
         Verb::Audit(verb) => verbs::audit::run(&config()?, verb, output).await,
         Verb::Policy(verb) => verbs::policy::run(&config()?, verb, output).await,

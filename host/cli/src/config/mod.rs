@@ -137,6 +137,20 @@ impl Config {
         Ok(config)
     }
 
+    /// As much of a file that cannot be used as it takes to find the host that was started with it: who
+    /// halts should not have to mend a file first. Nothing if it is no TOML at all.
+    pub fn to_reach(path: &Path) -> Option<Self> {
+        let table: toml::Table = std::fs::read_to_string(path).ok()?.parse().ok()?;
+        let kept: toml::Table = table
+            .into_iter()
+            .filter(|(key, _)| matches!(key.as_str(), "data" | "control"))
+            .collect();
+        let mut config: Self = toml::from_str(&toml::to_string(&kept).ok()?).ok()?;
+        config.path = path.canonicalize().ok()?;
+        config.resolve(path.parent().unwrap_or(Path::new("")));
+        Some(config)
+    }
+
     /// Checks what no single key shows.
     fn check(&self) -> Result<()> {
         let names = self.account.keys().chain(self.brokerage.keys());

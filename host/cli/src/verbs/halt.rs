@@ -1,6 +1,8 @@
 //! `qchost halt` and `qchost resume`: no more writes and trades, until they are allowed again.
 
-use anyhow::{Result, ensure};
+use std::path::Path;
+
+use anyhow::{Error, Result, ensure};
 use qchost_gate::HaltScope;
 use qchost_policy::Person;
 use serde_json::{Value, json};
@@ -20,6 +22,44 @@ pub async fn run(
     liquidate: bool,
     output: Output,
 ) -> Result<()> {
+    let request = request(&target, reason, liquidate);
+    let report = control::perform(config, request, output).await?;
+    show(&report, &target, output)
+}
+
+/// Halts the host that runs, although the configuration cannot be used any more: `error` says why.
+pub async fn run_despite(
+    path: &Path,
+    error: Error,
+    target: Target,
+    reason: String,
+    liquidate: bool,
+    output: Output,
+) -> Result<()> {
+    let Some(config) = Config::to_reach(path) else {
+        return Err(error);
+    };
+    let request = request(&target, reason, liquidate);
+    let asked = control::ask_running(&config, request, output, &mut |_| Ok(())).await;
+    match asked? {
+        Some(report) => {
+            tracing::warn!(target: "host", "the configuration has to be mended before the host starts again: {error:#}");
+            show(&report, &target, output)
+        }
+        None => Err(error),
+    }
+}
+
+fn request(target: &Target, reason: String, liquidate: bool) -> Request {
+    Request::Halt {
+        account: target.account.clone(),
+        plugin: target.plugin.clone(),
+        reason,
+        liquidate,
+    }
+}
+
+fn show(report: &Value, target: &Target, output: Output) -> Result<()> {
     let what = words(target.account.as_deref(), target.plugin.as_deref());
     let mut end = "qchost resume".to_owned();
     for (flag, name) in [("--account", &target.account), ("--plugin", &target.plugin)] {
@@ -27,14 +67,7 @@ pub async fn run(
             end += &format!(" {flag} {name}");
         }
     }
-    let request = Request::Halt {
-        account: target.account,
-        plugin: target.plugin,
-        reason,
-        liquidate,
-    };
-    let report = control::perform(config, request, output).await?;
-    output.result(&report, |report| {
+    output.result(report, |report| {
         let mut text = format!("halted: {what}\nend it with: {end}");
         text += &section(
             report,
@@ -50,7 +83,7 @@ pub async fn run(
         );
         text
     })?;
-    let left = rows(&report, "stopped")
+    let left = rows(report, "stopped")
         .iter()
         .filter(|row| row.get("result").is_none_or(|result| result == "failed"))
         .count();

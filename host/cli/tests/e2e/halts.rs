@@ -104,3 +104,32 @@ fn liquidating_stops_what_runs_live_and_reports_each() {
     host.terminate();
     host.wait().good();
 }
+
+/// Who halts does not have to mend a file first.
+#[test]
+fn a_host_that_runs_is_halted_also_when_its_configuration_was_broken_since() {
+    let cloud = Cloud::start();
+    let folder = folder(&embedded(cloud.url()));
+    let path = folder.path().join("qchost.toml");
+    let good = std::fs::read_to_string(&path).unwrap();
+    let broken = format!("modus = 1\n{good}");
+    // Where none runs there is nothing to halt, and the file is what is wrong.
+    std::fs::write(&path, &broken).unwrap();
+    let ran = folder.run(&["halt", "--reason", "x"]);
+    assert!(ran.error().contains("unknown field `modus`"), "{ran:?}");
+
+    std::fs::write(&path, &good).unwrap();
+    let host = folder.serve(&["run"]);
+    std::fs::write(&path, &broken).unwrap();
+    let ran = folder.run(&["halt", "--reason", "fills look wrong"]);
+    assert!(ran.good().stdout.contains("halted: everything"), "{ran:?}");
+    assert!(ran.stderr.contains("modus"), "{ran:?}");
+    std::fs::write(&path, &good).unwrap();
+    let listed = folder.run(&["halt", "--list"]);
+    assert!(
+        listed.good().stdout.contains("fills look wrong"),
+        "{listed:?}"
+    );
+    host.terminate();
+    host.wait().good();
+}
