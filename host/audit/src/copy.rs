@@ -70,7 +70,8 @@ fn copy_segment(
     let mut lines = segment::Lines::open(files, from, first).map_err(reading)?;
     let mut copy: Box<dyn File> = files.open(&target, Mode::Create).map_err(writing)?;
     // Sequences have no gaps: the line's number says which record it is.
-    let count = last.saturating_sub(first).saturating_add(1);
+    // Before the first record the head is at 0, and there is nothing to copy.
+    let count = last.saturating_add(1).saturating_sub(first);
     while lines.number < count && lines.advance().map_err(reading)? == Some(segment::Ending::Whole)
     {
         let mut line = lines.text().to_vec();

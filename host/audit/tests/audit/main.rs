@@ -9,6 +9,7 @@
     clippy::cast_possible_truncation
 )]
 
+mod copies;
 mod durable;
 mod full;
 mod lifecycle;
