@@ -202,9 +202,7 @@ impl Departure<'_> {
             });
         Ok(())
     }
-}
 
-impl Departure<'_> {
     /// Says how the call ended, to halts that wait for it or will.
     pub(crate) fn ended(&self, how: &str) {
         let mut state = self.halts.state();

@@ -127,6 +127,8 @@ impl Record {
         let latency = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         put("latency-us", latency.into());
         let (gate, reservation) = (self.gate.clone(), self.reservation);
+        let call = self.body.get("call").and_then(Value::as_str);
+        let call = call.unwrap_or_default().to_owned();
         let entry = Entry {
             kind: if self.writes {
                 Kind::Outcome
@@ -141,14 +143,9 @@ impl Record {
             return;
         }
         self.gate.spawn(async move {
-            let options = &gate.0.options;
             // What was let out counts, however it ended.
-            if let Some(reservation) = reservation
-                && let Err(error) = options.ledger.settle(reservation, Settle::Commit).await
-            {
-                tracing::error!(target: "gate", %error, "a reservation stays open until the host starts again");
-            }
-            if let Err(error) = options.audit.record(entry).await {
+            gate.settle(&call, reservation, Settle::Commit).await;
+            if let Err(error) = gate.audit().record(entry).await {
                 tracing::error!(target: "gate", %error, "the outcome of a request is not recorded");
             }
         });
@@ -212,7 +209,6 @@ impl Gate {
         let slots = self.slots(ask, &places).await?;
         let mut passage = self.bounds(ask, &places).await?;
         passage._slots = slots;
-        let ledger = &self.0.options.ledger;
         let writing = self.0.writing.read().await;
         let reservation = self.reserve_request(ask, &places).await?;
         let known = Known {
@@ -224,11 +220,7 @@ impl Gate {
         let body = intent.body.clone();
         let writes = ask.access != Access::Read;
         if writes && let Err(error) = self.0.options.audit.record(intent).await {
-            if let Some(reservation) = reservation
-                && let Err(error) = ledger.settle(reservation, Settle::Release).await
-            {
-                tracing::error!(target: "gate", %error, "a reservation stays open until the host starts again");
-            }
+            self.settle(&ask.call, reservation, Settle::Release).await;
             return Err(unrecorded(&error).into());
         }
         drop(writing);

@@ -20,7 +20,7 @@ impl Gate {
             return self.count_read(ask, verdict).await;
         }
         let reservation = self.reserve(ask, verdict).await?;
-        self.settle(ask, reservation, Settle::Commit).await;
+        self.settle(&ask.call, reservation, Settle::Commit).await;
         Ok(())
     }
 
@@ -76,12 +76,13 @@ impl Gate {
         ledger.begin(begin).await.map(Some).map_err(exhausted)
     }
 
-    pub(crate) async fn settle(&self, ask: &Ask, reservation: Option<i64>, how: Settle) {
+    /// Ends a reservation, if there is one.
+    pub(crate) async fn settle(&self, call: &str, reservation: Option<i64>, how: Settle) {
         let Some(reservation) = reservation else {
             return;
         };
         if let Err(error) = self.0.options.ledger.settle(reservation, how).await {
-            tracing::error!(target: "gate", call = ask.call, %error, "a reservation stays open until the host starts again");
+            tracing::error!(target: "gate", call, %error, "a reservation stays open until the host starts again");
         }
     }
 }

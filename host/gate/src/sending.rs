@@ -91,7 +91,7 @@ impl Sending {
         // Nobody waits any more, and nothing says that it will be sent.
         if answer.is_closed() {
             self.gate
-                .settle(&self.ask, reservation, Settle::Release)
+                .settle(&self.ask.call, reservation, Settle::Release)
                 .await;
             return;
         }
@@ -99,7 +99,7 @@ impl Sending {
         let intended = intent.body.clone();
         if let Err(error) = inner.options.audit.record(intent).await {
             self.gate
-                .settle(&self.ask, reservation, Settle::Release)
+                .settle(&self.ask.call, reservation, Settle::Release)
                 .await;
             let refusal = unrecorded(&error);
             self.gate.note_refusal(&self.ask, &known, &refusal);
@@ -120,7 +120,7 @@ impl Sending {
         if !done {
             // Before the answer: whoever tries again at once finds its budget whole.
             self.gate
-                .settle(&self.ask, reservation, Settle::Release)
+                .settle(&self.ask.call, reservation, Settle::Release)
                 .await;
         }
         if lost {
@@ -141,7 +141,7 @@ impl Sending {
         drop(answer.send(result));
         if done {
             self.gate
-                .settle(&self.ask, reservation, Settle::Commit)
+                .settle(&self.ask.call, reservation, Settle::Commit)
                 .await;
         }
         if let Err(error) = inner.options.audit.record(entry).await {

@@ -97,18 +97,7 @@ impl Connections {
         T: Send + 'static,
         E: From<LedgerError> + fmt::Display + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        self.send(
-            |queues| &queues.writer,
-            work,
-            move |result| {
-                // Nobody waits any more: what was asked for is done all the same.
-                reply.send(result).ok();
-            },
-        );
-        answer
-            .await
-            .unwrap_or_else(|_| Err(LedgerError::Closed.into()))
+        self.ask(|queues| &queues.writer, work).await
     }
 
     /// Runs `work` on what was committed before.
@@ -120,17 +109,7 @@ impl Connections {
         T: Send + 'static,
         E: From<LedgerError> + fmt::Display + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        self.send(
-            |queues| &queues.reader,
-            work,
-            move |result| {
-                reply.send(result).ok();
-            },
-        );
-        answer
-            .await
-            .unwrap_or_else(|_| Err(LedgerError::Closed.into()))
+        self.ask(|queues| &queues.reader, work).await
     }
 
     /// As [`write`](Self::write), on a thread that may block.
@@ -142,17 +121,7 @@ impl Connections {
         T: Send + 'static,
         E: From<LedgerError> + fmt::Display + Send + 'static,
     {
-        let (reply, answer) = mpsc::sync_channel(1);
-        self.send(
-            |queues| &queues.writer,
-            work,
-            move |result| {
-                reply.send(result).ok();
-            },
-        );
-        answer
-            .recv()
-            .unwrap_or_else(|_| Err(LedgerError::Closed.into()))
+        self.ask_blocking(|queues| &queues.writer, work)
     }
 
     /// As [`read`](Self::read), on a thread that may block.
@@ -164,14 +133,41 @@ impl Connections {
         T: Send + 'static,
         E: From<LedgerError> + fmt::Display + Send + 'static,
     {
+        self.ask_blocking(|queues| &queues.reader, work)
+    }
+
+    async fn ask<T, E>(
+        &self,
+        queue: impl FnOnce(&Queues) -> &Sender<Box<dyn Job>>,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<LedgerError> + fmt::Display + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.send(queue, work, move |result| {
+            // Nobody waits any more: what was asked for is done all the same.
+            reply.send(result).ok();
+        });
+        answer
+            .await
+            .unwrap_or_else(|_| Err(LedgerError::Closed.into()))
+    }
+
+    fn ask_blocking<T, E>(
+        &self,
+        queue: impl FnOnce(&Queues) -> &Sender<Box<dyn Job>>,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<LedgerError> + fmt::Display + Send + 'static,
+    {
         let (reply, answer) = mpsc::sync_channel(1);
-        self.send(
-            |queues| &queues.reader,
-            work,
-            move |result| {
-                reply.send(result).ok();
-            },
-        );
+        self.send(queue, work, move |result| {
+            reply.send(result).ok();
+        });
         answer
             .recv()
             .unwrap_or_else(|_| Err(LedgerError::Closed.into()))
