@@ -8,7 +8,16 @@
 wasmtime::component::bindgen!({
     path: "../../wit",
     world: "qchost:agent/agent",
-    imports: { default: async },
+    imports: {
+        // What never waits is a plain call: no future, no poll.
+        "qchost:agent/clock.now": exact,
+        "qchost:agent/clock.remaining": exact,
+        "qchost:agent/config.all": exact,
+        "qchost:agent/config.get": exact,
+        "qchost:agent/log.write": exact,
+        "qchost:agent/progress.report": exact,
+        default: async,
+    },
     exports: { default: async },
     additional_derives: [serde::Serialize, serde::Deserialize],
 });

@@ -12,13 +12,13 @@ pub(crate) struct Clock {
 }
 
 impl Host for Clock {
-    async fn now(&mut self) -> UnixSeconds {
+    fn now(&mut self) -> UnixSeconds {
         SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0.0, |since| since.as_secs_f64())
     }
 
-    async fn remaining(&mut self) -> f64 {
+    fn remaining(&mut self) -> f64 {
         self.deadline
             .saturating_duration_since(Instant::now())
             .as_secs_f64()

@@ -11,12 +11,12 @@ use crate::contract::qchost::agent::config::Host;
 pub(crate) struct Config(pub(crate) Option<Arc<Manifest>>);
 
 impl Host for Config {
-    async fn get(&mut self, name: String) -> Option<String> {
+    fn get(&mut self, name: String) -> Option<String> {
         let manifest = self.0.as_ref()?;
         manifest.config.get(&name).map(ToString::to_string)
     }
 
-    async fn all(&mut self) -> Vec<(String, String)> {
+    fn all(&mut self) -> Vec<(String, String)> {
         self.0
             .iter()
             .flat_map(|manifest| &manifest.config)

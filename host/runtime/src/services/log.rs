@@ -144,7 +144,7 @@ impl Drop for Lines {
 }
 
 impl Host for Arc<Lines> {
-    async fn write(&mut self, level: Level, message: String, fields: Vec<(String, String)>) {
+    fn write(&mut self, level: Level, message: String, fields: Vec<(String, String)>) {
         let fields: Vec<_> = fields
             .iter()
             .take(FIELDS)

@@ -36,7 +36,7 @@ impl Reporter {
 }
 
 impl Host for Reporter {
-    async fn report(&mut self, fraction: f64, message: String) {
+    fn report(&mut self, fraction: f64, message: String) {
         self.send(fraction, &message);
     }
 }
