@@ -13,7 +13,7 @@ use futures::stream::{self, StreamExt as _};
 use qchost_gate::Gate;
 use qchost_ledger::Ledger;
 use qchost_policy::{Manifest, People, Person};
-use qchost_runtime::{LoadError, Options as RuntimeOptions, Plugin, Progress, Runtime};
+use qchost_runtime::{Compiler, LoadError, Options as RuntimeOptions, Plugin, Progress, Runtime};
 use qchost_secrets::{Redactor, Secrets};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -26,6 +26,8 @@ use crate::lock::Lock;
 use crate::manifests;
 use crate::output::words;
 
+/// The verb that makes this program a compiler.
+const COMPILE: &str = "compile-component";
 /// Plugins that are compiled at a time.
 const LOADING: usize = 4;
 
@@ -97,7 +99,11 @@ impl Host {
         let gate = gate::open(config, &data, &key, ledger, upstream).await?;
         let runtime = Runtime::new(
             gate.clone(),
-            RuntimeOptions::new(config.cache()?.join("components"), keys::path(&data)),
+            RuntimeOptions::new(
+                config.cache()?.join("components"),
+                keys::path(&data),
+                compiler(),
+            ),
         )?;
         Ok(Self {
             gate,
@@ -276,6 +282,17 @@ impl Host {
                 Ok(()) = reports.changed() => report(&reports.borrow_and_update()),
             }
         }
+    }
+}
+
+/// This program, as the compiler of components.
+///
+/// The link in `/proc` leads to the program that runs, also when an upgrade has replaced it on the disk since:
+/// the path that it had would lead to the new one, whose code the old one cannot run.
+pub fn compiler() -> Compiler {
+    Compiler {
+        program: "/proc/self/exe".into(),
+        arguments: vec![COMPILE.into()],
     }
 }
 

@@ -19,7 +19,7 @@ mod verbs;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Parser as _;
 
 use args::{Cli, Plugin, Verb};
@@ -28,6 +28,10 @@ use output::Output;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Before anything else has begun: it has a process to itself.
+    if matches!(cli.verb, Verb::CompileComponent) {
+        return qchost_runtime::compile_child();
+    }
     let output = Output {
         json: cli.global.json,
     };
@@ -111,5 +115,6 @@ async fn dispatch(cli: Cli, output: Output) -> Result<()> {
             user_id,
             faster,
         } => verbs::emulator::run(listen, user_id, faster, output).await,
+        Verb::CompileComponent => bail!("it is compiled before there is a runtime"),
     }
 }

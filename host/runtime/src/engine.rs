@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+use wasmtime::{
+    Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy,
+};
 
 /// The tick of the epoch.
 const TICK: Duration = Duration::from_millis(1);
@@ -41,9 +43,12 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// An engine with room for so many invocations at a time.
-    pub(crate) fn new(invocations: u32) -> wasmtime::Result<Self> {
-        let engine = Engine::new(&config(invocations))?;
+    /// An engine with room for so many invocations at a time, for code of the baseline compiler or of the
+    /// other one.
+    pub(crate) fn new(invocations: u32, baseline: bool) -> wasmtime::Result<Self> {
+        let mut config = settings(baseline);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(invocations)));
+        let engine = Engine::new(&config)?;
         let ticker = Ticker::start(engine.clone())?;
         Ok(Self { engine, ticker })
     }
@@ -57,7 +62,32 @@ impl Machine {
     }
 }
 
-fn config(invocations: u32) -> Config {
+/// An engine that compiles for the host's, and runs nothing: it has no pool, which would not fit into the
+/// memory that a compiler may take.
+pub(crate) fn compiling(baseline: bool) -> wasmtime::Result<Engine> {
+    Engine::new(&settings(baseline))
+}
+
+/// Everything that compiled code depends on, or that is the same for all engines.
+fn settings(baseline: bool) -> Config {
+    let mut config = Config::new();
+    config
+        .strategy(if baseline {
+            Strategy::Winch
+        } else {
+            Strategy::Cranelift
+        })
+        .wasm_component_model(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        .memory_init_cow(true)
+        .epoch_interruption(true)
+        .max_wasm_stack(STACK)
+        .async_stack_size(FIBRE);
+    config
+}
+
+/// Where instances live, with room for so many invocations.
+fn pool(invocations: u32) -> PoolingAllocationConfig {
     let components = invocations.saturating_add(DESCRIBING);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(components)
@@ -77,16 +107,7 @@ fn config(invocations: u32) -> Config {
         .table_keep_resident(RESIDENT)
         .async_stack_keep_resident(RESIDENT)
         .decommit_batch_size(DECOMMIT);
-    let mut config = Config::new();
-    config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-        .wasm_component_model(true)
-        .cranelift_opt_level(OptLevel::Speed)
-        .memory_init_cow(true)
-        .epoch_interruption(true)
-        .max_wasm_stack(STACK)
-        .async_stack_size(FIBRE);
-    config
+    pool
 }
 
 /// The thread that moves the epoch on.

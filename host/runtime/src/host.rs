@@ -3,9 +3,9 @@
 //! Invariant: a load that fails changes nothing: the plugin that was there goes on with its own
 //! manifest.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use qchost_gate::{AdmitError, Gate};
@@ -17,13 +17,13 @@ use tokio_util::task::TaskTracker;
 use wasmtime::component::Linker;
 
 use crate::cache::{Cache, CacheError};
+use crate::component::Code;
 use crate::engine::Machine;
 use crate::imports::{self, Kind};
 use crate::inspect::Inspection;
-use crate::instance::Instance;
 use crate::invoke::{Invocation, InvokeError};
 use crate::limits::Budget;
-use crate::loader::{self, Code, LoadError};
+use crate::loader::{LoadError, Loader};
 use crate::options::Options;
 use crate::outgoing::Connector;
 use crate::plugin::Plugin;
@@ -47,7 +47,7 @@ pub struct Runtime(Arc<Shared>);
 
 /// What all plugins share.
 pub(crate) struct Shared {
-    pub(crate) machine: Machine,
+    pub(crate) machine: Arc<Machine>,
     pub(crate) gate: Gate,
     pub(crate) options: Options,
     pub(crate) budget: Budget,
@@ -58,12 +58,9 @@ pub(crate) struct Shared {
     /// What still runs is cut off.
     pub(crate) cut: CancellationToken,
     running: TaskTracker,
-    cache: Cache,
-    linker: Linker<Instance>,
+    loader: Arc<Loader>,
     pub(crate) connector: Connector,
     plugins: RwLock<BTreeMap<String, Arc<Plugin>>>,
-    /// Components that described themselves, by digest.
-    codes: RwLock<HashMap<String, Weak<Code>>>,
 }
 
 impl std::fmt::Debug for Runtime {
@@ -81,7 +78,9 @@ impl Runtime {
     /// When the cache cannot be used or the engine does not start.
     pub fn new(gate: Gate, options: Options) -> Result<Self, StartError> {
         let cache = Cache::open(&options.cache, &options.key)?;
-        let machine = Machine::new(options.invocations).map_err(StartError::Engine)?;
+        let machine = Machine::new(options.invocations, options.baseline)
+            .map(Arc::new)
+            .map_err(StartError::Engine)?;
         let mut linker = Linker::new(&machine.engine);
         wasi::link(&mut linker)
             .and_then(|()| outgoing::link(&mut linker))
@@ -89,20 +88,26 @@ impl Runtime {
             .and_then(|()| capabilities::link(&mut linker))
             .map_err(StartError::Engine)?;
         let slots = usize::try_from(options.invocations).unwrap_or(Semaphore::MAX_PERMITS);
+        let budget = Budget::new(options.memory);
+        let loader = Loader::new(
+            Arc::clone(&machine),
+            linker,
+            budget.clone(),
+            cache,
+            options.clone(),
+        );
         Ok(Self(Arc::new(Shared {
             machine,
             gate,
-            budget: Budget::new(options.memory),
+            budget,
             slots: Semaphore::new(slots.min(Semaphore::MAX_PERMITS)),
             options,
             ended: CancellationToken::new(),
             cut: CancellationToken::new(),
             running: TaskTracker::new(),
-            cache,
-            linker,
+            loader: Arc::new(loader),
             connector: Connector::new(),
             plugins: RwLock::default(),
-            codes: RwLock::default(),
         })))
     }
 
@@ -117,6 +122,8 @@ impl Runtime {
             return Err(LoadError::ShuttingDown);
         }
         let code = self
+            .0
+            .loader
             .code(&manifest.component, manifest.digest.as_deref())
             .await?;
         imports::check(&manifest, &code.imports)?;
@@ -251,15 +258,7 @@ impl Runtime {
     /// # Errors
     /// When the file cannot be read or is no component.
     pub async fn inspect(&self, component: &Path) -> Result<Inspection, LoadError> {
-        let (digest, size, parsed) = self.parse(component, None).await?;
-        let described = match loader::link(&self.0.linker, component, &parsed) {
-            Err(error) => Err(error),
-            Ok(agent) => {
-                let (machine, budget) = (&self.0.machine, &self.0.budget);
-                loader::describe(machine, budget, component, digest.as_str().into(), &agent).await
-            }
-        };
-        Ok(Inspection::new(digest, size, parsed, described))
+        self.0.loader.inspect(component).await
     }
 
     /// Ends: nothing new begins, what runs has so much time, and is cut off then. Returns how many
@@ -277,73 +276,5 @@ impl Runtime {
         self.0.cut.cancel();
         self.0.running.wait().await;
         left
-    }
-
-    /// The code in a file, described; shared with other plugins of the same digest.
-    async fn code(&self, path: &Path, pin: Option<&str>) -> Result<Arc<Code>, LoadError> {
-        let (digest, size, parsed) = self.parse(path, pin).await?;
-        let known = self
-            .0
-            .codes
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&digest)
-            .and_then(Weak::upgrade);
-        if let Some(code) = known {
-            return Ok(code);
-        }
-        let agent = loader::link(&self.0.linker, path, &parsed)?;
-        let name: Arc<str> = digest.as_str().into();
-        let (description, inputs) = loader::describe(
-            &self.0.machine,
-            &self.0.budget,
-            path,
-            Arc::clone(&name),
-            &agent,
-        )
-        .await?;
-        let code = Arc::new(Code {
-            digest: name,
-            size,
-            imports: parsed.imports,
-            exports: parsed.exports,
-            agent,
-            description,
-            inputs,
-        });
-        let mut codes = self.0.codes.write().unwrap_or_else(PoisonError::into_inner);
-        codes.retain(|_, code| code.strong_count() > 0);
-        codes.insert(digest, Arc::downgrade(&code));
-        Ok(code)
-    }
-
-    /// Reads, hashes and compiles a file on a thread that may block: always the same bytes.
-    async fn parse(
-        &self,
-        path: &Path,
-        pin: Option<&str>,
-    ) -> Result<(String, u64, loader::Parsed), LoadError> {
-        let (shared, path) = (Arc::clone(&self.0), path.to_owned());
-        let (pin, file) = (pin.map(str::to_owned), path.clone());
-        let parsing = tokio::task::spawn_blocking(move || {
-            let bytes = loader::read(&path, shared.options.component)?;
-            let digest = loader::digest(&bytes);
-            if let Some(expected) = pin.filter(|pin| *pin != digest) {
-                return Err(LoadError::Digest {
-                    path,
-                    expected,
-                    found: digest,
-                });
-            }
-            let parsed = loader::parse(&shared.machine, &shared.cache, &path, &digest, &bytes)?;
-            let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            Ok((digest, size, parsed))
-        });
-        parsing.await.unwrap_or_else(|error| {
-            Err(LoadError::Invalid {
-                path: file,
-                why: format!("the compiler failed on it: {error}"),
-            })
-        })
     }
 }

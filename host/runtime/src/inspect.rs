@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use crate::component::Parsed;
 use crate::description::Description;
 use crate::description::Inputs;
 use crate::imports::{Import, Kind};
-use crate::loader::{LoadError, Parsed};
+use crate::loader::LoadError;
 
 /// A component, looked at.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -1,10 +1,11 @@
 //! The runtime: runs agents, each invocation in a fresh instance that can do nothing but what it is
 //! given.
 //!
-//! A component is read and checked (`loader`), compiled once (`cache`), and run (`execution`) under
-//! limits of memory, of time on the processor and of time in all. What it imports of QuantConnect
-//! is bound (`capabilities`) to the catalog by one line an operation, and every call goes to the
-//! [gate](qchost_gate::Gate). Values cross between Wasm and JSON through one `adapter`.
+//! A component is read and checked (`loader`, `component`), compiled once (`compiler`, `cache`), and
+//! run (`execution`) under limits of memory, of time on the processor and of time in all. What it
+//! imports of QuantConnect is bound (`capabilities`) to the catalog by one line an operation, and
+//! every call goes to the [gate](qchost_gate::Gate). Values cross between Wasm and JSON through one
+//! `adapter`.
 //!
 //! Invariant: a plugin can do nothing to the host. No trap, loop, allocation, output or timing of
 //! one takes another or the host down.
@@ -13,6 +14,8 @@ mod adapter;
 mod cache;
 mod calls;
 mod capabilities;
+mod compiler;
+mod component;
 mod contract;
 mod description;
 mod engine;
@@ -36,6 +39,7 @@ mod text;
 mod wasi;
 
 pub use cache::CacheError;
+pub use compiler::compile_child;
 pub use description::{Action, Description, Hints};
 pub use execution::Stopped;
 pub use host::{Runtime, StartError};
@@ -43,6 +47,6 @@ pub use imports::{Import, Kind};
 pub use inspect::Inspection;
 pub use invoke::{Failure, InvokeError};
 pub use loader::LoadError;
-pub use options::Options;
+pub use options::{Compiler, Options};
 pub use plugin::Plugin;
 pub use services::progress::Progress;

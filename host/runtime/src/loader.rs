@@ -1,32 +1,39 @@
 //! From a file to code that may run: what it is, what it imports, what it says of itself.
 //!
-//! Invariant: a component that gets through has the right shape, imports nothing that the host does
-//! not have, and has described itself while it could do nothing else. Each refusal is one line that
-//! says what is wrong with the file.
+//! Reading, hashing and compiling are kept off the threads that serve: files are read and mapped on
+//! threads that may block, a few at a time, and compiled in another process, one at a time. So a hundred
+//! plugins that change at once take no more memory than a few.
+//!
+//! Invariant: a component that gets through has described itself while it could do nothing else, now or
+//! when this host met it first. The bytes that were hashed are the bytes that run.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use qchost_gate::{AdmitError, Caller};
 use qchost_policy::{ImportsDenied, PolicyError};
-use sha2::{Digest as _, Sha256};
-use wasmtime::component::{Component, Linker};
+use tokio::sync::Semaphore;
+use wasmtime::component::Linker;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Entry};
+use crate::compiler::{CompileError, Compiled, Compilers};
+use crate::component::{Code, GUEST, Parsed, REASON, Source};
 use crate::contract::AgentPre;
+use crate::contract::exports::qchost::agent::guest;
 use crate::description::{self, Description, Inputs};
 use crate::engine::Machine;
 use crate::execution::{self, Allowance};
-use crate::imports::{self, Import, Kind};
+use crate::imports;
+use crate::inspect::Inspection;
 use crate::instance::{Instance, Parts};
 use crate::limits::{Allocation, Budget};
+use crate::options::Options;
 use crate::outgoing::Connector;
 use crate::services::progress::Reporter;
 use crate::text;
 
-/// What a component must export.
-const GUEST: &str = "qchost:agent/guest@0.1.0";
 /// What a component may use while it describes itself.
 const DESCRIBE: Allowance = Allowance {
     memory: 256 << 20,
@@ -34,8 +41,10 @@ const DESCRIBE: Allowance = Allowance {
     wall: Duration::from_secs(5),
     transfer: 256 << 10,
 };
-/// The longest reason that is repeated from the engine, in bytes.
-const REASON: usize = 300;
+/// Components whose bytes are in memory at a time.
+const LOADING: usize = 4;
+/// The form of the descriptions in the cache. Changes with `description` in the contract.
+const CONTRACT: &str = "agent-0.1.0";
 
 /// Why a plugin was not loaded. What ran before goes on.
 #[derive(Debug, thiserror::Error)]
@@ -159,6 +168,30 @@ pub enum LoadError {
         /// What is wrong.
         why: String,
     },
+    /// Compiling it took too long. It may have been made to.
+    #[error("{}: it took more than {} s of processor time to compile (`engine.compile-cpu`)", path.display(), limit.as_secs_f64())]
+    CompileTime {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        limit: Duration,
+    },
+    /// Compiling it took too much memory. It may have been made to.
+    #[error("{}: it took more than {limit} bytes of memory to compile (`engine.compile-memory`)", path.display())]
+    CompileMemory {
+        /// The file.
+        path: PathBuf,
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// The compiler does not work, or not on this component.
+    #[error("{}: the compiler failed: {why}", path.display())]
+    Compiler {
+        /// The file.
+        path: PathBuf,
+        /// How.
+        why: String,
+    },
     /// The host shuts down.
     #[error("the host shuts down")]
     ShuttingDown,
@@ -171,197 +204,287 @@ fn exported(exports: &[String]) -> String {
     }
 }
 
-/// What is known of a component before it is run.
-pub(crate) struct Parsed {
-    pub(crate) component: Component,
-    pub(crate) imports: Vec<Import>,
-    pub(crate) exports: Vec<String>,
+/// Loads components.
+pub(crate) struct Loader {
+    machine: Arc<Machine>,
+    linker: Linker<Instance>,
+    budget: Budget,
+    cache: Cache,
+    compilers: Compilers,
+    options: Options,
+    /// One for each component whose bytes may be in memory.
+    loading: Semaphore,
+    /// One compiler at a time: it uses all processors by itself.
+    compiling: Semaphore,
+    /// Components that described themselves, by digest.
+    codes: RwLock<HashMap<Arc<str>, Weak<Code>>>,
 }
 
-/// A component that may run.
-pub(crate) struct Code {
-    pub(crate) digest: Arc<str>,
-    /// Its size, in bytes.
-    pub(crate) size: u64,
-    pub(crate) imports: Vec<Import>,
-    pub(crate) exports: Vec<String>,
-    pub(crate) agent: AgentPre<Instance>,
-    pub(crate) description: Description,
-    pub(crate) inputs: Inputs,
-}
-
-/// The hash of a component, as manifests write it.
-pub(crate) fn digest(bytes: &[u8]) -> String {
-    let hash = Sha256::digest(bytes);
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
-}
-
-/// Reads a file, at most so much of it. Blocks.
-pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
-    use std::io::Read as _;
-    let failed = |source| LoadError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let file = std::fs::File::open(path).map_err(failed)?;
-    let size = file.metadata().map_err(failed)?.len();
-    let mut bytes = Vec::new();
-    file.take(limit.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    let read = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    if read > limit {
-        return Err(LoadError::TooLarge {
-            path: path.to_owned(),
-            size: size.max(read),
-            limit,
-        });
+impl Loader {
+    pub(crate) fn new(
+        machine: Arc<Machine>,
+        linker: Linker<Instance>,
+        budget: Budget,
+        cache: Cache,
+        options: Options,
+    ) -> Self {
+        Self {
+            machine,
+            linker,
+            budget,
+            cache,
+            compilers: Compilers::new(&options),
+            options,
+            loading: Semaphore::new(LOADING),
+            compiling: Semaphore::new(1),
+            codes: RwLock::default(),
+        }
     }
-    Ok(bytes)
-}
 
-/// Compiles a component, or finds it compiled, and looks at what it imports and exports. Blocks.
-pub(crate) fn parse(
-    machine: &Machine,
-    cache: &Cache,
-    path: &Path,
-    digest: &str,
-    bytes: &[u8],
-) -> Result<Parsed, LoadError> {
-    recognise(path, bytes)?;
-    let component = cache
-        .component(&machine.engine, digest, bytes)
-        .map_err(|error| {
-            let why = text::line(&error.root_cause().to_string(), REASON);
-            let path = path.to_owned();
-            if why.contains("unexpected end") {
-                LoadError::Truncated { path, why }
-            } else {
-                LoadError::Invalid { path, why }
-            }
-        })?;
-    let ty = component.component_type();
-    let imports = ty
-        .imports(&machine.engine)
-        .map(|(name, item)| Import::new(name, &item.ty, &machine.engine))
-        .collect();
-    let exports = ty
-        .exports(&machine.engine)
-        .map(|(name, _)| name.to_owned())
-        .collect();
-    Ok(Parsed {
-        component,
-        imports,
-        exports,
-    })
-}
+    /// The code in a file, described; shared with other plugins of the same digest.
+    pub(crate) async fn code(
+        self: &Arc<Self>,
+        path: &Path,
+        pin: Option<&str>,
+    ) -> Result<Arc<Code>, LoadError> {
+        let (digest, size, parsed) = match self.open(path, pin).await? {
+            Opened::Known(code) => return Ok(code),
+            Opened::New {
+                digest,
+                size,
+                parsed,
+            } => (digest, size, parsed),
+        };
+        let agent = parsed.link(&self.linker, path)?;
+        let (description, inputs) = self.describe(path, &digest, &agent).await?;
+        let code = Arc::new(Code {
+            digest: Arc::clone(&digest),
+            size,
+            imports: parsed.imports,
+            exports: parsed.exports,
+            agent,
+            description,
+            inputs,
+        });
+        let mut codes = self.codes.write().unwrap_or_else(PoisonError::into_inner);
+        codes.retain(|_, code| code.strong_count() > 0);
+        codes.insert(digest, Arc::downgrade(&code));
+        Ok(code)
+    }
 
-/// Tells a component from what people mistake for one.
-fn recognise(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
-    let refused = |why: &str| {
-        Err(LoadError::NotAComponent {
-            path: path.to_owned(),
-            why: why.to_owned(),
+    /// Looks at a component without a manifest.
+    pub(crate) async fn inspect(self: &Arc<Self>, path: &Path) -> Result<Inspection, LoadError> {
+        let source = self.read(path, None).await?;
+        let (digest, size) = (Arc::clone(&source.digest), source.size());
+        let parsed = self.parse(source).await?;
+        let described = match parsed.link(&self.linker, path) {
+            Err(error) => Err(error),
+            Ok(agent) => self.describe(path, &digest, &agent).await,
+        };
+        Ok(Inspection::new(digest.to_string(), size, parsed, described))
+    }
+
+    async fn open(self: &Arc<Self>, path: &Path, pin: Option<&str>) -> Result<Opened, LoadError> {
+        // It is never closed.
+        let _loading = self.loading.acquire().await;
+        let source = self.read(path, pin).await?;
+        if let Some(code) = self.known(&source.digest) {
+            return Ok(Opened::Known(code));
+        }
+        Ok(Opened::New {
+            digest: Arc::clone(&source.digest),
+            size: source.size(),
+            parsed: self.parse(source).await?,
         })
-    };
-    match bytes {
-        [] => refused("the file is empty"),
-        [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
-        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => refused(
-            "it is a core module; build it for `wasm32-wasip2`, or wrap it with `wasm-tools component new`",
-        ),
-        [0, b'a', b's', b'm', _, _, _, _, ..] => {
-            refused("it is WebAssembly of a version that this host does not know")
-        }
-        _ if b"\0asm\x0d\0\x01\0".starts_with(bytes) => Err(LoadError::Truncated {
-            path: path.to_owned(),
-            why: format!("it has {} bytes", bytes.len()),
-        }),
-        _ if bytes.trim_ascii_start().starts_with(b"(") => {
-            refused("it is WebAssembly in text form; turn it into a binary with `wasm-tools parse`")
-        }
-        _ => {
-            let start: Vec<u8> = bytes.iter().copied().take(16).collect();
-            let start = text::line(&String::from_utf8_lossy(&start), 64);
-            refused(&format!("it begins with `{start}`"))
-        }
     }
-}
 
-/// Checks that the host has everything that a component imports and that it exports what an agent
-/// exports.
-pub(crate) fn link(
-    linker: &Linker<Instance>,
-    path: &Path,
-    parsed: &Parsed,
-) -> Result<AgentPre<Instance>, LoadError> {
-    let unknown = parsed
-        .imports
-        .iter()
-        .find(|import| import.kind == Kind::Unknown);
-    if let Some(import) = unknown {
-        return Err(LoadError::UnknownImport {
-            path: path.to_owned(),
-            import: text::line(&import.name, REASON),
-            hint: imports::hint(&import.name),
-        });
+    fn known(&self, digest: &str) -> Option<Arc<Code>> {
+        let codes = self.codes.read().unwrap_or_else(PoisonError::into_inner);
+        codes.get(digest).and_then(Weak::upgrade)
     }
-    if !parsed.exports.iter().any(|name| name == GUEST) {
-        return Err(LoadError::NotAnAgent {
-            path: path.to_owned(),
-            exports: parsed.exports.clone(),
-        });
-    }
-    linker
-        .instantiate_pre(&parsed.component)
-        .and_then(AgentPre::new)
-        .map_err(|error| incompatible(path, &error))
-}
 
-fn incompatible(path: &Path, error: &wasmtime::Error) -> LoadError {
-    let words: Vec<_> = error.chain().map(ToString::to_string).collect();
-    LoadError::Incompatible {
-        path: path.to_owned(),
-        why: text::line(&words.join(": "), REASON),
+    async fn read(&self, path: &Path, pin: Option<&str>) -> Result<Source, LoadError> {
+        let (file, limit) = (path.to_owned(), self.options.component);
+        let pin = pin.map(str::to_owned);
+        blocking(path, move || Source::read(&file, limit, pin.as_deref())).await?
     }
-}
 
-/// Has a component describe itself, with every capability denied.
-pub(crate) async fn describe(
-    machine: &Machine,
-    budget: &Budget,
-    path: &Path,
-    digest: Arc<str>,
-    agent: &AgentPre<Instance>,
-) -> Result<(Description, Inputs), LoadError> {
-    let wrong = |why: String| LoadError::Description {
-        path: path.to_owned(),
-        why,
-    };
-    let instance = Instance::new(Parts {
-        gate: None,
-        caller: Caller {
-            plugin: path
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into(),
+    /// The code of a component, from the cache or compiled now.
+    async fn parse(self: &Arc<Self>, source: Source) -> Result<Parsed, LoadError> {
+        let Source {
+            path,
             digest,
-            invocation: "describe".into(),
-            person: None,
-        },
-        manifest: None,
-        deadline: Instant::now() + DESCRIBE.wall,
-        progress: Reporter::default(),
-        memory: Allocation::new(budget.clone(), DESCRIBE.memory),
-        connector: Connector::new(),
-        parallel: 1,
-    });
-    let description = execution::run(machine, agent, instance, DESCRIBE, async |agent, store| {
-        agent.qchost_agent_guest().call_describe(store).await
-    })
-    .await
-    .map_err(|stopped| wrong(stopped.to_string()))?;
-    description::check(description).map_err(wrong)
+            bytes,
+        } = source;
+        if let Some(parsed) = self.cached(&path, &digest).await? {
+            return Ok(parsed);
+        }
+        // It is never closed.
+        let _compiling = self.compiling.acquire().await;
+        // Meanwhile it may have been compiled for another plugin.
+        if let Some(parsed) = self.cached(&path, &digest).await? {
+            return Ok(parsed);
+        }
+        let compiled = self
+            .compilers
+            .compile(&bytes)
+            .await
+            .map_err(|error| self.uncompiled(&path, error))?;
+        drop(bytes);
+        let loader = Arc::clone(self);
+        let mapping = blocking(&path, move || -> wasmtime::Result<Parsed> {
+            let engine = &loader.machine.engine;
+            let parsed = Parsed::map(engine, &compiled)?;
+            let entry = Entry::code(engine, &digest);
+            loader.cache.keep(&entry, compiled.bytes());
+            loader
+                .cache
+                .prune(|other| *other == *digest || loader.known(other).is_some());
+            Ok(parsed)
+        });
+        mapping.await?.map_err(|error| LoadError::Compiler {
+            why: text::line(&format!("{error:#}"), REASON),
+            path,
+        })
+    }
+
+    /// The code of a component, if it is in the cache.
+    async fn cached(
+        self: &Arc<Self>,
+        path: &Path,
+        digest: &Arc<str>,
+    ) -> Result<Option<Parsed>, LoadError> {
+        let (loader, digest) = (Arc::clone(self), Arc::clone(digest));
+        blocking(path, move || {
+            let engine = &loader.machine.engine;
+            let entry = Entry::code(engine, &digest);
+            let compiled = Compiled::vouched_for(loader.cache.read(&entry)?);
+            match Parsed::map(engine, &compiled) {
+                Ok(parsed) => Some(parsed),
+                Err(error) => {
+                    tracing::warn!(entry = entry.name(), %error, "compiled code cannot be used; compiling it anew");
+                    None
+                }
+            }
+        })
+        .await
+    }
+
+    fn uncompiled(&self, path: &Path, error: CompileError) -> LoadError {
+        let path = path.to_owned();
+        match error {
+            CompileError::Invalid(why) => {
+                let why = text::line(&why, REASON);
+                if why.contains("unexpected end") {
+                    LoadError::Truncated { path, why }
+                } else {
+                    LoadError::Invalid { path, why }
+                }
+            }
+            CompileError::Time => LoadError::CompileTime {
+                path,
+                limit: self.options.compile_cpu,
+            },
+            CompileError::Memory => LoadError::CompileMemory {
+                path,
+                limit: self.options.compile_memory,
+            },
+            CompileError::Failed(why) => LoadError::Compiler { path, why },
+        }
+    }
+
+    /// What a component says of itself: what it said when this host met it, or what it says now, with
+    /// every capability denied.
+    async fn describe(
+        self: &Arc<Self>,
+        path: &Path,
+        digest: &Arc<str>,
+        agent: &AgentPre<Instance>,
+    ) -> Result<(Description, Inputs), LoadError> {
+        let wrong = |why: String| LoadError::Description {
+            path: path.to_owned(),
+            why,
+        };
+        let (loader, entry) = (Arc::clone(self), Entry::description(CONTRACT, digest));
+        let cached = blocking(path, move || {
+            let said = serde_json::from_slice(&loader.cache.read(&entry)?).ok()?;
+            Some(description::check(said))
+        });
+        if let Some(checked) = cached.await? {
+            return checked.map_err(wrong);
+        }
+        let said = self.ask(path, digest, agent).await.map_err(wrong)?;
+        let (loader, entry) = (Arc::clone(self), Entry::description(CONTRACT, digest));
+        let checking = blocking(path, move || {
+            let written = serde_json::to_vec(&said);
+            let checked = description::check(said)?;
+            if let Ok(written) = written {
+                loader.cache.keep(&entry, &written);
+            }
+            Ok(checked)
+        });
+        checking.await?.map_err(wrong)
+    }
+
+    /// Has a component describe itself, with every capability denied.
+    async fn ask(
+        &self,
+        path: &Path,
+        digest: &Arc<str>,
+        agent: &AgentPre<Instance>,
+    ) -> Result<guest::Description, String> {
+        let instance = Instance::new(Parts {
+            gate: None,
+            caller: Caller {
+                plugin: path
+                    .file_stem()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into(),
+                digest: Arc::clone(digest),
+                invocation: "describe".into(),
+                person: None,
+            },
+            manifest: None,
+            deadline: Instant::now() + DESCRIBE.wall,
+            progress: Reporter::default(),
+            memory: Allocation::new(self.budget.clone(), DESCRIBE.memory),
+            connector: Connector::new(),
+            parallel: 1,
+        });
+        execution::run(
+            &self.machine,
+            agent,
+            instance,
+            DESCRIBE,
+            async |agent, store| agent.qchost_agent_guest().call_describe(store).await,
+        )
+        .await
+        .map_err(|stopped| stopped.to_string())
+    }
+}
+
+/// What a file turned out to be.
+enum Opened {
+    /// Code that is loaded already.
+    Known(Arc<Code>),
+    /// Code that has yet to describe itself.
+    New {
+        digest: Arc<str>,
+        size: u64,
+        parsed: Parsed,
+    },
+}
+
+/// Does work for a file on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, LoadError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| LoadError::Compiler {
+            path: path.to_owned(),
+            why: error.to_string(),
+        })
 }

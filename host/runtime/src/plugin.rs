@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use qchost_policy::Manifest;
 use tokio::sync::Semaphore;
 
+use crate::component::Code;
 use crate::description::Description;
 use crate::imports::Import;
-use crate::loader::Code;
 
 /// A loaded plugin. An invocation that runs keeps the one that it began with, whatever is loaded
 /// meanwhile.

@@ -210,6 +210,10 @@ pub enum Verb {
         #[arg(long, default_value_t = 1, value_name = "FACTOR")]
         faster: u32,
     },
+    /// Compile one component, as a process that a host starts: it reads from standard input and answers on
+    /// standard output.
+    #[command(hide = true)]
+    CompileComponent,
 }
 
 #[derive(Debug, Subcommand)]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::config::Config;
 use crate::control::{self, Request};
 use crate::gate;
-use crate::host::{Host, Loaded};
+use crate::host::{Host, Loaded, compiler};
 use crate::output::{Output, table, words};
 use crate::verbs::cell;
 
@@ -18,7 +18,8 @@ use crate::verbs::cell;
 pub async fn examine(path: &Path) -> Result<Inspection> {
     let folder = tempfile::tempdir().context("cannot make a folder for the look")?;
     let gate = gate::scratch(&Config::default(), folder.path()).await?;
-    let options = Options::new(folder.path().join("cache"), folder.path().join("key"));
+    let (cache, key) = (folder.path().join("cache"), folder.path().join("key"));
+    let options = Options::new(cache, key, compiler());
     let found = Runtime::new(gate, options)?.inspect(path).await?;
     Ok(found)
 }

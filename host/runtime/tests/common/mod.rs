@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use qchost_gate::Gate;
 use qchost_policy::Manifest;
-use qchost_runtime::{LoadError, Options, Plugin, Runtime};
+use qchost_runtime::{Compiler, LoadError, Options, Plugin, Runtime};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -38,8 +38,7 @@ impl Host {
     /// One behind a gate that is there already.
     pub fn behind(gated: Gated, set: impl FnOnce(&mut Options)) -> Self {
         let Gated { gate, folder: home } = gated;
-        let mut options = Options::new(home.path().join("cache"), home.path().join("key"));
-        options.invocations = 16;
+        let mut options = options(home.path());
         set(&mut options);
         let runtime = Runtime::new(gate.clone(), options).unwrap();
         Self {
@@ -86,6 +85,17 @@ impl Host {
             .load(manifest(self.home.path(), name, lines))
             .await
     }
+}
+
+/// The settings of a host with everything that it keeps in a folder.
+pub fn options(home: &Path) -> Options {
+    let compiler = Compiler {
+        program: env!("CARGO_BIN_EXE_qchost-compiler").into(),
+        arguments: Vec::new(),
+    };
+    let mut options = Options::new(home.join("cache"), home.join("key"), compiler);
+    options.invocations = 16;
+    options
 }
 
 /// A connection that nobody should use.

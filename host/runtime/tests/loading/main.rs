@@ -12,9 +12,9 @@
 mod common;
 mod granted;
 
-use common::{Guest, Host, manifest, nobody};
+use common::{Guest, Host, manifest, nobody, options};
 use granted::compiler;
-use qchost_runtime::{Failure, InvokeError, Kind, LoadError, Options, Runtime};
+use qchost_runtime::{Failure, InvokeError, Kind, LoadError, Runtime};
 use serde_json::json;
 
 /// A component that exports something else.
@@ -387,17 +387,13 @@ async fn compiled_code_outlives_the_host() {
             .unwrap()
             .count()
     };
-    assert_eq!(entries(), 1);
-    let options = Options::new(
-        first.home.path().join("cache"),
-        first.home.path().join("key"),
-    );
-    let second = Runtime::new(first.gate.clone(), options).unwrap();
+    assert_eq!(entries(), 2, "its code and its description");
+    let second = Runtime::new(first.gate.clone(), options(first.home.path())).unwrap();
     second
         .load(manifest(first.home.path(), "lab", ""))
         .await
         .unwrap();
-    assert_eq!(entries(), 1);
+    assert_eq!(entries(), 2);
     assert_eq!(
         second.invoke("lab", "act", json!(2), None, None).await,
         Ok(json!(2))

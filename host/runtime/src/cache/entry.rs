@@ -1,0 +1,56 @@
+//! What an entry is called: by the component, and by everything else that its content depends on.
+
+use std::hash::{Hash, Hasher};
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::Engine;
+
+/// What a component's hash begins with.
+const ALGORITHM: &str = "sha256:";
+
+/// An entry's name.
+#[derive(Debug)]
+pub(crate) struct Entry(String);
+
+impl Entry {
+    /// A component's code: it depends on the engine's version and settings and on the processor.
+    pub(crate) fn code(engine: &Engine, digest: &str) -> Self {
+        let mut hasher = Fingerprint(Sha256::new());
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        Self(format!("{}-{:016x}.cwasm", bare(digest), hasher.finish()))
+    }
+
+    /// What a component says of itself: it depends on the contract.
+    pub(crate) fn description(contract: &str, digest: &str) -> Self {
+        Self(format!("{}-{contract}.json", bare(digest)))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.0
+    }
+
+    /// The hash of the component that an entry of this name is about.
+    pub(super) fn digest_in(name: &str) -> Option<String> {
+        let (digest, _) = name.split_once('-')?;
+        let hash = digest.len() == 64 && digest.bytes().all(|it| it.is_ascii_hexdigit());
+        hash.then(|| format!("{ALGORITHM}{digest}"))
+    }
+}
+
+fn bare(digest: &str) -> &str {
+    digest.trim_start_matches(ALGORITHM)
+}
+
+/// A hasher that does not change from one build of the host to the next.
+struct Fingerprint(Sha256);
+
+impl Hasher for Fingerprint {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        let hash = self.0.clone().finalize();
+        hash.first_chunk().copied().map_or(0, u64::from_be_bytes)
+    }
+}

@@ -1,0 +1,255 @@
+//! What was found out about components, on disk: their compiled code and their descriptions. Compiling
+//! takes a second for each megabyte, reading takes none.
+//!
+//! Compiled code is native code that the host will run, so whoever can write an entry owns the host. The
+//! folder is closed to others, an entry counts only if it is a file of this user's that nobody else can
+//! touch, and each begins with a MAC under a key that only the host can read; the MAC covers the entry's
+//! name too, so that no entry passes for another.
+//!
+//! Invariant: no byte is used that was not written by this host: the MAC is checked over the very bytes,
+//! in memory, that are then used. An entry that does not pass is made anew and replaced; it is never an
+//! error. An entry has its name only when it is complete; what a host that was killed left half done has
+//! none, and goes later.
+
+mod entry;
+mod key;
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use rustix::fs::OFlags;
+use rustix::process::geteuid;
+use sha2::Sha256;
+
+pub(crate) use entry::Entry;
+
+/// What an entry begins with, before its MAC. Changes with the layout of an entry.
+const MAGIC: [u8; 8] = *b"qchost1\n";
+/// Bytes of a MAC and of the key.
+const LENGTH: usize = 32;
+/// Bytes that are kept on disk besides what is in use; what was used the longest time ago goes first.
+const BYTES: u64 = 4 << 30;
+/// What the name of an entry begins with that is being written.
+const DRAFT: &str = ".draft-";
+/// How old a draft is that nobody writes any more.
+const STALE: Duration = Duration::from_secs(3600);
+/// What others may do with a file: the bits that must not be set.
+const OTHERS: u32 = 0o077;
+
+/// Why there is no cache.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// The folder or the key cannot be used.
+    #[error("{}: the cache of compiled components cannot be used: {source}", path.display())]
+    Io {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The folder is another user's.
+    #[error("{}: the folder of compiled components belongs to the user with the uid {owner}, who could have this host run anything; set `cache` to a folder of this user's", path.display())]
+    Owner {
+        /// The folder.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// The key is not as it should be.
+    #[error("{}: {why}; delete it, and the host makes another", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// The cache.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    folder: PathBuf,
+    key: [u8; LENGTH],
+    bytes: u64,
+}
+
+impl Cache {
+    /// Opens the folder and reads the key; makes both if they are not there.
+    pub(crate) fn open(folder: &Path, key: &Path) -> Result<Self, CacheError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| CacheError::Io { path, source }
+        };
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(folder).map_err(failed(folder))?;
+        let found = fs::metadata(folder).map_err(failed(folder))?;
+        if found.uid() != geteuid().as_raw() {
+            return Err(CacheError::Owner {
+                path: folder.to_owned(),
+                owner: found.uid(),
+            });
+        }
+        if found.mode() & OTHERS != 0 {
+            let closed = Permissions::from_mode(0o700);
+            fs::set_permissions(folder, closed).map_err(failed(folder))?;
+        }
+        if let Some(parent) = key.parent() {
+            builder.create(parent).map_err(failed(parent))?;
+        }
+        let cache = Self {
+            folder: folder.to_owned(),
+            key: key::read(key)?,
+            bytes: BYTES,
+        };
+        if let Err(error) = cache.remove_drafts() {
+            tracing::warn!(%error, "what a host left half done in the cache cannot be removed");
+        }
+        Ok(cache)
+    }
+
+    /// The verified bytes of an entry; nothing if there is none or it does not pass. Blocks.
+    pub(crate) fn read(&self, entry: &Entry) -> Option<Vec<u8>> {
+        match self.verified(entry) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                tracing::warn!(entry = entry.name(), %error, "an entry of the cache is not used; it is made anew");
+                None
+            }
+        }
+    }
+
+    fn verified(&self, entry: &Entry) -> io::Result<Vec<u8>> {
+        let refused = |why: &'static str| Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        // A link is not followed, and something that is no file does not make the host wait.
+        let mut file = OpenOptions::new()
+            .read(true)
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+            .open(self.folder.join(entry.name()))?;
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return refused("it is no file");
+        }
+        if found.uid() != geteuid().as_raw() {
+            return refused("it belongs to another user");
+        }
+        if found.mode() & OTHERS != 0 {
+            return refused("others may read or write it");
+        }
+        let mut head = [0; MAGIC.len() + LENGTH];
+        file.read_exact(&mut head)?;
+        let (magic, mac) = head.split_at(MAGIC.len());
+        if magic != MAGIC {
+            return refused("it begins as no entry does");
+        }
+        let size = usize::try_from(found.len()).map_err(io::Error::other)?;
+        let mut bytes = Vec::new();
+        bytes
+            .try_reserve_exact(size.saturating_sub(head.len()))
+            .map_err(io::Error::other)?;
+        // More than it had is not waited for: the MAC would not be the one.
+        (&file).take(found.len()).read_to_end(&mut bytes)?;
+        if self.mac(entry, &bytes)?.verify_slice(mac).is_err() {
+            return refused("it is torn or was tampered with");
+        }
+        // For those that clean up. A file system that does not take it keeps entries in another order.
+        drop(file.set_modified(SystemTime::now()));
+        Ok(bytes)
+    }
+
+    /// Keeps an entry. That it cannot be kept is only logged. Blocks.
+    ///
+    /// It is not flushed to the disk: one that a power failure tears does not pass.
+    pub(crate) fn keep(&self, entry: &Entry, bytes: &[u8]) {
+        if let Err(error) = self.write(entry, bytes) {
+            tracing::warn!(entry = entry.name(), %error, "an entry of the cache cannot be kept");
+        }
+    }
+
+    fn write(&self, entry: &Entry, bytes: &[u8]) -> io::Result<()> {
+        let mac = self.mac(entry, bytes)?.finalize().into_bytes();
+        let mut draft = tempfile::Builder::new()
+            .prefix(DRAFT)
+            .permissions(Permissions::from_mode(0o600))
+            .tempfile_in(&self.folder)?;
+        draft.write_all(&MAGIC)?;
+        draft.write_all(&mac)?;
+        draft.write_all(bytes)?;
+        draft.persist(self.folder.join(entry.name()))?;
+        Ok(())
+    }
+
+    /// Deletes what was used the longest time ago, above what is kept, but nothing of the components for
+    /// which `in_use` is true: a host with more of them than fit would compile them again and again.
+    /// Blocks.
+    pub(crate) fn prune(&self, in_use: impl Fn(&str) -> bool) {
+        if let Err(error) = self.remove_oldest(in_use) {
+            tracing::warn!(%error, "the cache cannot be cleaned up");
+        }
+    }
+
+    fn remove_oldest(&self, in_use: impl Fn(&str) -> bool) -> io::Result<()> {
+        let mut entries = Vec::new();
+        for file in self.files()? {
+            let (name, path, found) = file?;
+            if Entry::digest_in(&name).is_some_and(|digest| !in_use(&digest)) {
+                entries.push((found.modified()?, found.len(), path));
+            }
+        }
+        entries.sort();
+        let mut kept: u64 = entries.iter().map(|(_, size, _)| size).sum();
+        for (_, size, path) in entries {
+            if kept <= self.bytes {
+                break;
+            }
+            fs::remove_file(path)?;
+            kept = kept.saturating_sub(size);
+        }
+        Ok(())
+    }
+
+    fn remove_drafts(&self) -> io::Result<()> {
+        let now = SystemTime::now();
+        for file in self.files()? {
+            let (name, path, found) = file?;
+            let age = now.duration_since(found.modified()?).unwrap_or_default();
+            if name.starts_with(DRAFT) && age > STALE {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The files of the folder; one that somebody removes meanwhile is none.
+    fn files(
+        &self,
+    ) -> io::Result<impl Iterator<Item = io::Result<(String, PathBuf, fs::Metadata)>>> {
+        let files = fs::read_dir(&self.folder)?;
+        Ok(files.filter_map(|file| {
+            let named = |file: fs::DirEntry| {
+                let name = file.file_name().to_string_lossy().into_owned();
+                Ok((name, file.path(), file.metadata()?))
+            };
+            match file.and_then(named) {
+                Ok((_, _, found)) if !found.is_file() => None,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                file => Some(file),
+            }
+        }))
+    }
+
+    fn mac(&self, entry: &Entry, bytes: &[u8]) -> io::Result<Hmac<Sha256>> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).map_err(io::Error::other)?;
+        mac.update(entry.name().as_bytes());
+        mac.update(&[0]);
+        mac.update(bytes);
+        Ok(mac)
+    }
+}

@@ -1,0 +1,114 @@
+//! The compiler's own process: it compiles one component and ends.
+//!
+//! Invariant: its limits are the kernel's, and it has them before it reads the component's first byte.
+
+use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::process::ExitCode;
+use std::thread;
+
+use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
+use wasmtime::OutOfMemory;
+
+use super::wire::{Answer, LINE, Request};
+use crate::engine;
+
+/// How much lower its priority is than the host's.
+const NICE: i32 = 10;
+/// Open files: the three pipes, and what the standard library opens to count the processors.
+const FILES: u64 = 32;
+/// Seconds on the processor between the signal that can be told from others and the one that cannot be
+/// survived.
+const GRACE: u64 = 1;
+
+/// What a process that a host starts as its compiler does: reads one request from standard input, answers
+/// on standard output, and is done. It limits itself first, to what the request says.
+#[must_use]
+pub fn compile_child() -> ExitCode {
+    match work() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody else would hear of it.
+            drop(writeln!(io::stderr(), "{error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work() -> io::Result<()> {
+    limit(Resource::Core, 0, 0)?;
+    limit(Resource::Fsize, 0, 0)?;
+    limit(Resource::Nofile, FILES, FILES)?;
+    nice(NICE)?;
+    let mut input = io::stdin().lock();
+    let mut line = Vec::new();
+    input.by_ref().take(LINE).read_until(b'\n', &mut line)?;
+    let request: Request = serde_json::from_slice(&line)?;
+    // There is none on the number of threads: the kernel counts all of the user's processes for that, and
+    // the memory bounds them.
+    limit(
+        Resource::Cpu,
+        request.cpu,
+        request.cpu.saturating_add(GRACE),
+    )?;
+    limit(Resource::As, request.memory, request.memory)?;
+    let size = usize::try_from(request.size).map_err(io::Error::other)?;
+    let mut component = Vec::new();
+    component
+        .try_reserve_exact(size)
+        .map_err(|_| io::ErrorKind::OutOfMemory)?;
+    input
+        .by_ref()
+        .take(request.size)
+        .read_to_end(&mut component)?;
+    if component.len() != size {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    drop(input);
+    thread::Builder::new().spawn(end_with_the_host)?;
+
+    let compiled = engine::compiling(request.baseline)
+        .map_err(io::Error::other)?
+        .precompile_component(&component);
+    let mut output = io::stdout().lock();
+    let (answer, bytes) = match compiled {
+        Ok(compiled) => {
+            let size = u64::try_from(compiled.len()).map_err(io::Error::other)?;
+            (Answer::Compiled { size }, compiled)
+        }
+        Err(error) if is_out_of_memory(&error) => (Answer::OutOfMemory, Vec::new()),
+        Err(error) => {
+            let why = error.root_cause().to_string();
+            (Answer::Invalid { why }, Vec::new())
+        }
+    };
+    serde_json::to_writer(&mut output, &answer)?;
+    output.write_all(b"\n")?;
+    output.write_all(&bytes)?;
+    output.flush()
+}
+
+/// Sets a limit, unless there is a lower one already.
+fn limit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
+    let highest = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    let limit = Rlimit {
+        current: Some(soft.min(highest)),
+        maximum: Some(hard.min(highest)),
+    };
+    Ok(setrlimit(resource, limit)?)
+}
+
+/// Ends the process when the host is gone: it holds the other end of standard input for as long as it
+/// waits. (The kernel's signal for this comes when the *thread* ends that started the process.)
+fn end_with_the_host() {
+    if !matches!(io::stdin().read(&mut [0]), Ok(1..)) {
+        std::process::exit(1);
+    }
+}
+
+fn is_out_of_memory(error: &wasmtime::Error) -> bool {
+    error.downcast_ref::<OutOfMemory>().is_some()
+        || error.chain().any(|cause| {
+            let cause = cause.downcast_ref::<io::Error>();
+            cause.is_some_and(|cause| cause.kind() == io::ErrorKind::OutOfMemory)
+        })
+}

@@ -1,0 +1,254 @@
+//! Components are compiled in a process of their own, since a compiler cannot be stopped from inside.
+//!
+//! A component of a few kilobytes can keep a compiler busy for hours or have it take all memory. So the
+//! host starts a compiler for each component, which runs under the kernel's limits on time and memory,
+//! below the host's priority, with an empty environment and three pipes. What is wrong with a component is
+//! found out there as well.
+//!
+//! Invariant: whatever a component does to its compiler, the host gets code or the reason why there is
+//! none, in bounded time, and nothing of the compiler is left.
+
+mod child;
+mod wire;
+
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
+};
+use tokio::process::{Child, Command};
+
+pub use child::compile_child;
+
+use crate::options::{Compiler, Options};
+use crate::text;
+use wire::{Answer, LINE, Request};
+
+/// The most threads of a compiler.
+const THREADS: usize = 8;
+/// How many threads it starts: a setting of the library that does it.
+const THREADS_SETTING: &str = "RAYON_NUM_THREADS";
+/// How many times its limit on processor time a compiler may take in all: the machine may be busy, and
+/// others go before it.
+const PATIENCE: u32 = 10;
+/// What it takes to start one in all, at the least.
+const START: Duration = Duration::from_secs(30);
+/// How much of what a compiler complains of is read, in bytes.
+const COMPLAINT: u64 = 4096;
+/// How much of that is repeated, in bytes.
+const WHY: usize = 300;
+/// How many bytes of memory a byte of compiled code stands for: both its parts and the whole are in memory
+/// at the end.
+const COPIES: u64 = 4;
+
+/// Code that a compiler of this host made, or that this host's key vouches for. Nothing else can be one.
+pub(crate) struct Compiled(Vec<u8>);
+
+impl Compiled {
+    /// The caller has checked that this host once compiled these bytes.
+    pub(crate) fn vouched_for(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Why a component was not compiled.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CompileError {
+    #[error("it is not valid: {0}")]
+    Invalid(String),
+    #[error("it took more processor time than it may")]
+    Time,
+    #[error("it took more memory than it may")]
+    Memory,
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Starts compilers.
+#[derive(Debug)]
+pub(crate) struct Compilers {
+    start: Compiler,
+    baseline: bool,
+    cpu: Duration,
+    memory: u64,
+}
+
+impl Compilers {
+    pub(crate) fn new(options: &Options) -> Self {
+        Self {
+            start: options.compiler.clone(),
+            baseline: options.baseline,
+            cpu: options.compile_cpu,
+            memory: options.compile_memory,
+        }
+    }
+
+    /// Compiles a component. When the future is dropped, the compiler is killed.
+    pub(crate) async fn compile(&self, component: &[u8]) -> Result<Compiled, CompileError> {
+        let mut child = self.spawn().map_err(|error| {
+            CompileError::Failed(format!(
+                "{} cannot be started: {error}",
+                self.start.program.display()
+            ))
+        })?;
+        let longest = self.cpu.saturating_mul(PATIENCE).max(START);
+        match tokio::time::timeout(longest, self.exchange(&mut child, component)).await {
+            Ok(Ok(ended)) => ended.outcome(),
+            Ok(Err(error)) => Err(CompileError::Failed(error.to_string())),
+            Err(_) => Err(CompileError::Failed(format!(
+                "it was not done after {} s",
+                longest.as_secs()
+            ))),
+        }
+    }
+
+    fn spawn(&self) -> io::Result<Child> {
+        let threads = thread::available_parallelism()?.get().min(THREADS);
+        Command::new(&self.start.program)
+            .args(&self.start.arguments)
+            .env_clear()
+            .env(THREADS_SETTING, threads.to_string())
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A Ctrl-C is the host's to answer: what is being compiled may still be waited for.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+    }
+
+    /// Sends the component, and reads until the compiler has ended.
+    async fn exchange(&self, child: &mut Child, component: &[u8]) -> io::Result<Ended> {
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(mut input), Some(output), Some(errors)) = pipes else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        let request = Request {
+            baseline: self.baseline,
+            cpu: wire::seconds(self.cpu),
+            memory: self.memory,
+            size: u64::try_from(component.len()).map_err(io::Error::other)?,
+        };
+        let mut line = serde_json::to_vec(&request)?;
+        line.push(b'\n');
+        let send = async {
+            input.write_all(&line).await?;
+            input.write_all(component).await?;
+            input.flush().await
+        };
+        let largest = self.memory / COPIES;
+        // That it took no more of the component is told better by how it ended.
+        let (_sent, answer, complaint) =
+            tokio::join!(send, read_answer(output, largest), read_complaint(errors));
+        // It ends when this end is closed.
+        drop(input);
+        Ok(Ended {
+            status: child.wait().await?,
+            answer: answer?,
+            complaint: complaint?,
+        })
+    }
+}
+
+/// What a compiler said.
+enum Said {
+    Answer(Answer, Vec<u8>),
+    TooMuch,
+    Nothing,
+}
+
+async fn read_answer(output: impl AsyncRead + Unpin, largest: u64) -> io::Result<Said> {
+    let mut output = BufReader::with_capacity(1 << 16, output);
+    let mut line = Vec::new();
+    (&mut output)
+        .take(LINE)
+        .read_until(b'\n', &mut line)
+        .await?;
+    let Ok(answer) = serde_json::from_slice(&line) else {
+        return Ok(Said::Nothing);
+    };
+    let Answer::Compiled { size } = answer else {
+        return Ok(Said::Answer(answer, Vec::new()));
+    };
+    if size > largest {
+        return Ok(Said::TooMuch);
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).map_err(io::Error::other)?);
+    output.take(size).read_to_end(&mut bytes).await?;
+    if u64::try_from(bytes.len()) != Ok(size) {
+        return Ok(Said::Nothing);
+    }
+    Ok(Said::Answer(answer, bytes))
+}
+
+/// Reads the beginning, and lets the rest pass.
+async fn read_complaint(mut errors: impl AsyncRead + Unpin) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    (&mut errors)
+        .take(COMPLAINT)
+        .read_to_end(&mut bytes)
+        .await?;
+    tokio::io::copy(&mut errors, &mut tokio::io::sink()).await?;
+    Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
+}
+
+/// How a compiler ended.
+struct Ended {
+    status: ExitStatus,
+    answer: Said,
+    complaint: String,
+}
+
+impl Ended {
+    fn outcome(self) -> Result<Compiled, CompileError> {
+        match self.answer {
+            Said::Answer(Answer::Compiled { .. }, bytes) if self.status.success() => {
+                return Ok(Compiled(bytes));
+            }
+            Said::Answer(Answer::Invalid { why }, _) => return Err(CompileError::Invalid(why)),
+            Said::Answer(Answer::OutOfMemory, _) | Said::TooMuch => {
+                return Err(CompileError::Memory);
+            }
+            Said::Answer(Answer::Compiled { .. }, _) | Said::Nothing => {}
+        }
+        let killed_by = |signal: Signal| self.status.signal() == Some(signal.as_raw());
+        if killed_by(Signal::XCPU) {
+            return Err(CompileError::Time);
+        }
+        if out_of_memory(&self.complaint) {
+            return Err(CompileError::Memory);
+        }
+        let mut why = if killed_by(Signal::KILL) {
+            "it was killed; the machine may have too little memory".to_owned()
+        } else {
+            format!("it ended with {}", self.status)
+        };
+        if !self.complaint.is_empty() {
+            why.push_str(": ");
+            why.push_str(&text::line(&self.complaint, WHY));
+        }
+        Err(CompileError::Failed(why))
+    }
+}
+
+/// What Rust's allocator, its threads and the kernel say when there is no memory left.
+fn out_of_memory(complaint: &str) -> bool {
+    [
+        "memory allocation of",
+        "out of memory",
+        "Cannot allocate memory",
+        "Resource temporarily unavailable",
+    ]
+    .iter()
+    .any(|words| complaint.contains(words))
+}

@@ -1,0 +1,212 @@
+//! A component: the bytes of a file, what they are, and code that fits the host.
+//!
+//! Invariant: a component that gets through has the right shape and imports nothing that the host does
+//! not have. Each refusal is one line that says what is wrong with the file.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::{Component, Linker};
+
+use crate::compiler::Compiled;
+use crate::contract::AgentPre;
+use crate::description::{Description, Inputs};
+use crate::imports::{self, Import, Kind};
+use crate::instance::Instance;
+use crate::loader::LoadError;
+use crate::text;
+
+/// What a component must export.
+pub(crate) const GUEST: &str = "qchost:agent/guest@0.1.0";
+/// The longest reason that is repeated from the engine, in bytes.
+pub(crate) const REASON: usize = 300;
+
+/// A component's file as it was read, once: what is checked is what is compiled.
+pub(crate) struct Source {
+    pub(crate) path: PathBuf,
+    /// Its hash, as manifests write it.
+    pub(crate) digest: Arc<str>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What is known of a component before it is run.
+pub(crate) struct Parsed {
+    pub(crate) component: Component,
+    pub(crate) imports: Vec<Import>,
+    pub(crate) exports: Vec<String>,
+}
+
+/// A component that may run.
+pub(crate) struct Code {
+    pub(crate) digest: Arc<str>,
+    /// Its size, in bytes.
+    pub(crate) size: u64,
+    pub(crate) imports: Vec<Import>,
+    pub(crate) exports: Vec<String>,
+    pub(crate) agent: AgentPre<Instance>,
+    pub(crate) description: Description,
+    pub(crate) inputs: Inputs,
+}
+
+impl Source {
+    /// Reads a file, at most so much of it, which must be the one that is pinned. Blocks.
+    pub(crate) fn read(path: &Path, limit: u64, pin: Option<&str>) -> Result<Self, LoadError> {
+        let failed = |source| LoadError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(failed)?;
+        let size = file.metadata().map_err(failed)?.len();
+        let too_large = |size| LoadError::TooLarge {
+            path: path.to_owned(),
+            size,
+            limit,
+        };
+        if size > limit {
+            return Err(too_large(size));
+        }
+        // One more than it had shows whether it still grows.
+        let room = size.saturating_add(1);
+        let mut bytes = Vec::with_capacity(usize::try_from(room).unwrap_or_default());
+        file.take(limit.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
+        let read = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if read > limit {
+            return Err(too_large(read));
+        }
+        let digest = digest(&bytes);
+        if let Some(expected) = pin.filter(|pin| *pin != digest) {
+            return Err(LoadError::Digest {
+                path: path.to_owned(),
+                expected: expected.to_owned(),
+                found: digest,
+            });
+        }
+        let source = Self {
+            path: path.to_owned(),
+            digest: digest.into(),
+            bytes,
+        };
+        source.recognise()?;
+        Ok(source)
+    }
+
+    /// Its size, in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        u64::try_from(self.bytes.len()).unwrap_or(u64::MAX)
+    }
+
+    /// Tells a component from what people mistake for one.
+    fn recognise(&self) -> Result<(), LoadError> {
+        let refused = |why: &str| {
+            Err(LoadError::NotAComponent {
+                path: self.path.clone(),
+                why: why.to_owned(),
+            })
+        };
+        match self.bytes.as_slice() {
+            [] => refused("the file is empty"),
+            [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
+            [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => refused(
+                "it is a core module; build it for `wasm32-wasip2`, or wrap it with `wasm-tools component new`",
+            ),
+            [0, b'a', b's', b'm', _, _, _, _, ..] => {
+                refused("it is WebAssembly of a version that this host does not know")
+            }
+            bytes if b"\0asm\x0d\0\x01\0".starts_with(bytes) => Err(LoadError::Truncated {
+                path: self.path.clone(),
+                why: format!("it has {} bytes", bytes.len()),
+            }),
+            bytes if bytes.trim_ascii_start().starts_with(b"(") => refused(
+                "it is WebAssembly in text form; turn it into a binary with `wasm-tools parse`",
+            ),
+            bytes => {
+                let start: Vec<u8> = bytes.iter().copied().take(16).collect();
+                let start = text::line(&String::from_utf8_lossy(&start), 64);
+                refused(&format!("it begins with `{start}`"))
+            }
+        }
+    }
+}
+
+/// The hash of a component, as manifests write it.
+fn digest(bytes: &[u8]) -> String {
+    let hash = Sha256::digest(bytes);
+    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
+impl Parsed {
+    /// Maps compiled code, and looks at what it imports and exports.
+    pub(crate) fn map(engine: &Engine, compiled: &Compiled) -> wasmtime::Result<Self> {
+        let component = deserialize(engine, compiled)?;
+        let ty = component.component_type();
+        let imports = ty
+            .imports(engine)
+            .map(|(name, item)| Import::new(name, &item.ty, engine))
+            .collect();
+        let exports = ty
+            .exports(engine)
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        Ok(Self {
+            component,
+            imports,
+            exports,
+        })
+    }
+
+    /// Checks that the host has everything that a component imports and that it exports what an agent
+    /// exports.
+    pub(crate) fn link(
+        &self,
+        linker: &Linker<Instance>,
+        path: &Path,
+    ) -> Result<AgentPre<Instance>, LoadError> {
+        let unknown = self
+            .imports
+            .iter()
+            .find(|import| import.kind == Kind::Unknown);
+        if let Some(import) = unknown {
+            return Err(LoadError::UnknownImport {
+                path: path.to_owned(),
+                import: text::line(&import.name, REASON),
+                hint: imports::hint(&import.name),
+            });
+        }
+        if !self.exports.iter().any(|name| name == GUEST) {
+            return Err(LoadError::NotAnAgent {
+                path: path.to_owned(),
+                exports: self.exports.clone(),
+            });
+        }
+        linker
+            .instantiate_pre(&self.component)
+            .and_then(AgentPre::new)
+            .map_err(|error| incompatible(path, &error))
+    }
+}
+
+fn incompatible(path: &Path, error: &wasmtime::Error) -> LoadError {
+    let words: Vec<_> = error.chain().map(ToString::to_string).collect();
+    LoadError::Incompatible {
+        path: path.to_owned(),
+        why: text::line(&words.join(": "), REASON),
+    }
+}
+
+#[allow(unsafe_code)]
+fn deserialize(engine: &Engine, compiled: &Compiled) -> wasmtime::Result<Component> {
+    // SAFETY: `deserialize` runs what it is given as native code, so the bytes must come from a compatible
+    // engine's `precompile_component`, unchanged. They do, since nothing else becomes a `Compiled`: they
+    // come over a pipe from a process that this host started from its own program for it, or from the
+    // cache, which has checked their MAC in memory (not over the file, which somebody could change after
+    // the check), under a key that this host alone can read and with which it signs nothing but what came
+    // over that pipe. wasmtime checks by itself that the version and the settings are its own.
+    unsafe { Component::deserialize(engine, compiled.bytes()) }
+}
