@@ -37,6 +37,7 @@ mod services;
 mod testing;
 mod text;
 mod wasi;
+mod watch;
 
 pub use cache::CacheError;
 pub use compiler::compile_child;
@@ -50,3 +51,4 @@ pub use loader::LoadError;
 pub use options::{Compiler, Options};
 pub use plugin::Plugin;
 pub use services::progress::Progress;
+pub use watch::{Watch, WatchError};
