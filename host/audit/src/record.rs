@@ -50,7 +50,7 @@ pub enum Kind {
     Approval,
     /// A halt, its end, and what it stopped.
     Halt,
-    /// What a person did at the control socket.
+    /// What a person did with the host itself, and changes of its configuration.
     Admin,
     /// A plugin's own HTTP request.
     Http,

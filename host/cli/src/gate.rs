@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use qchost_audit::{Anchor as AuditAnchor, Audit, Disk, Opening, Options as AuditOptions};
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
-use qchost_gate::{Gate, Options};
+use qchost_gate::{Gate, Options, Settings};
 use qchost_ledger::Ledger;
 use qchost_secrets::Profiles;
 use qchost_traffic::LaneLimits;
@@ -26,6 +26,23 @@ pub async fn open(
     ledger: Ledger,
     upstream: Box<dyn Upstream>,
 ) -> Result<Gate> {
+    let (audit, opening) = open_audit(config, data, key, &ledger).await?;
+    let options = Options {
+        settings: settings(config)?,
+        ledger,
+        audit,
+        opening,
+        key: key.gate()?,
+        call_timeout: CALL_TIMEOUT,
+    };
+    Ok(Gate::open(upstream, options).await?)
+}
+
+/// What the configuration has calls decided by.
+///
+/// # Errors
+/// When guardrails cannot be enforced, or secrets not be read.
+pub fn settings(config: &Config) -> Result<Settings> {
     let secrets = config.secrets()?;
     let accounts = config.account.keys().map(|account| {
         let limits = config.limits.get(account).copied().unwrap_or_default();
@@ -36,16 +53,10 @@ pub async fn open(
         (account.clone(), limits)
     });
     let prices = config.node_prices.iter();
-    let (audit, opening) = open_audit(config, data, key, &ledger).await?;
-    let options = Options {
+    Ok(Settings {
         profiles: Profiles::new(config.brokerage.clone(), secrets.clone()),
         secrets,
-        ledger,
-        audit,
-        opening,
         guardrails: config.guardrails()?,
-        key: key.gate()?,
-        call_timeout: CALL_TIMEOUT,
         accounts: accounts.collect(),
         node_prices: prices
             .map(|(node, price)| (node.clone(), price.0))
@@ -55,8 +66,7 @@ pub async fn open(
         production: config.mode == Mode::Production,
         approval_ttl: config.approvals.expire.0,
         permit_ttl: config.approvals.permit.0,
-    };
-    Ok(Gate::open(upstream, options).await?)
+    })
 }
 
 /// A gate that leads nowhere, in a folder that is thrown away: for looking at a component, and for trying

@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 
 use crate::ask::{Ask, Caller};
 use crate::gate::{Gate, now};
-use crate::judge::wants_approval;
+use crate::judge::{Matched, wants_approval};
 use crate::record::redacted;
 use crate::refusal::Refusal;
 use crate::trade::unusable;
@@ -47,14 +47,14 @@ impl Gate {
         &self,
         ask: &Ask,
         touched: &Touched,
-        grants: &[usize],
+        matched: &Matched,
     ) -> Result<Option<Permit>, Refusal> {
         let live = touched.facts.iter().any(|facts| facts.context.live);
-        let two = self.takes_two(ask, live);
-        if !two && !wants_approval(ask, grants) {
+        let two = takes_two(ask, live);
+        if !two && !wants_approval(&ask.terms, matched) {
             return Ok(None);
         }
-        let ledger = &self.0.options.ledger;
+        let ledger = &self.0.ledger;
         let source = self.deployed_source(ask, touched).await?;
         let binding = self.binding(ask, touched, source.as_ref(), two);
         let scope = standing_scope(touched, &binding, two);
@@ -93,15 +93,10 @@ impl Gate {
         })
     }
 
-    /// Whether two people have to say yes.
-    pub(crate) fn takes_two(&self, ask: &Ask, live: bool) -> bool {
-        self.0.options.two_person && ask.access == Access::Trade && live
-    }
-
     /// Whether it was others who said yes than the person whose invocation would use it: whoever asked
     /// first may have been somebody else.
     async fn check_deciders(&self, ask: &Ask, permit: &Permit) -> Result<(), Refusal> {
-        let ledger = &self.0.options.ledger;
+        let ledger = &self.0.ledger;
         let approval = ledger
             .approval(&permit.approval, now())
             .await
@@ -157,7 +152,7 @@ impl Gate {
         });
         let mut revisions: Vec<String> = profiles
             .map(|profile| {
-                let revision = self.0.options.profiles.revision(profile);
+                let revision = ask.settings().profiles.revision(profile);
                 format!("{profile}={}", revision.unwrap_or_default())
             })
             .collect();
@@ -214,13 +209,7 @@ impl Gate {
     pub async fn wait_approval(&self, caller: &Caller, id: &str) -> Result<(), Refusal> {
         let mut changes = self.0.decided.subscribe();
         loop {
-            let approval = self
-                .0
-                .options
-                .ledger
-                .approval(id, now())
-                .await
-                .map_err(unusable)?;
+            let approval = self.0.ledger.approval(id, now()).await.map_err(unusable)?;
             let own = approval
                 .filter(|approval| approval.binding.plugin == *caller.plugin)
                 .ok_or_else(|| {
@@ -254,7 +243,7 @@ impl Gate {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn approvals(&self, all: bool) -> Result<Vec<Approval>, LedgerError> {
-        self.0.options.ledger.approvals(all, now()).await
+        self.0.ledger.approvals(all, now()).await
     }
 
     /// One approval.
@@ -262,7 +251,7 @@ impl Gate {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn approval(&self, id: &str) -> Result<Option<Approval>, LedgerError> {
-        self.0.options.ledger.approval(id, now()).await
+        self.0.ledger.approval(id, now()).await
     }
 
     /// A person's yes: for the one call, or, with `standing`, for calls like it.
@@ -287,12 +276,11 @@ impl Gate {
         by: &Person,
         standing: Option<Standing>,
     ) -> Result<Approval, DecideError> {
-        let options = &self.0.options;
         let detail = json!({ "approval": id, "standing": standing });
         self.record_approval(by, "approve", detail).await?;
-        let expires = now().saturating_add(milliseconds(options.permit_ttl));
-        let approved = options
-            .ledger
+        let expires = now().saturating_add(milliseconds(self.settings().permit_ttl));
+        let ledger = &self.0.ledger;
+        let approved = ledger
             .approve(id, by.uid, &by.name, standing, expires, now())
             .await;
         let approval = self.noted(by, id, approved).await?;
@@ -355,7 +343,7 @@ impl Gate {
                     .and_then(|id| u32::try_from(id).ok());
                 match (hash, project) {
                     (Some(hash), Some(project)) => {
-                        let ledger = &self.0.options.ledger;
+                        let ledger = &self.0.ledger;
                         ledger
                             .set_approved_source(&binding.account, project, hash)
                             .await
@@ -378,7 +366,7 @@ impl Gate {
     ) -> Result<Approval, DecideError> {
         let detail = json!({ "approval": id, "reason": reason });
         self.record_approval(by, "refuse", detail).await?;
-        let ledger = &self.0.options.ledger;
+        let ledger = &self.0.ledger;
         let refused = ledger.refuse(id, by.uid, &by.name, reason, now()).await;
         let approval = self.noted(by, id, refused).await?;
         self.0
@@ -388,8 +376,13 @@ impl Gate {
     }
 
     pub(crate) fn approval_end(&self) -> i64 {
-        now().saturating_add(milliseconds(self.0.options.approval_ttl))
+        now().saturating_add(milliseconds(self.settings().approval_ttl))
     }
+}
+
+/// Whether two people have to say yes.
+pub(crate) fn takes_two(ask: &Ask, live: bool) -> bool {
+    ask.settings().two_person && ask.access == Access::Trade && live
 }
 
 /// A plugin that asked for too much is told to wait for what it asked for.

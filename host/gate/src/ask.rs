@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use qchost_catalog::{Access, Operation, Target};
-use qchost_policy::{Authority, Manifest};
+use qchost_policy::Manifest;
 use serde_json::{Map, Value};
+
+use crate::settings::Settings;
+use crate::terms::Terms;
 
 /// What a request to another host than QuantConnect's is called in guardrails and records.
 pub(crate) const HTTP: &str = "http/request";
@@ -38,8 +41,8 @@ pub(crate) struct Ask {
     /// Identifies the call in the audit and in the ledger; never given twice.
     pub call: String,
     pub caller: Caller,
-    /// The plugin's authority at the instant of the call.
-    pub authority: Arc<Authority>,
+    /// What it is decided by: the plugin's terms at the instant of the decision.
+    pub terms: Arc<Terms>,
     /// Nothing for a tool that the catalog does not know.
     pub operation: Option<&'static Operation>,
     /// What it is called in grants: `backtests/create-backtest`, `raw/some_tool`.
@@ -54,7 +57,11 @@ pub(crate) struct Ask {
 
 impl Ask {
     pub(crate) fn manifest(&self) -> &Manifest {
-        self.authority.manifest()
+        self.terms.authority.manifest()
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.terms.settings
     }
 
     pub(crate) fn account(&self) -> &str {

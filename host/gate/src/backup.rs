@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use qchost_audit::AuditError;
 use qchost_ledger::LedgerError;
 
-use crate::gate::Gate;
+use crate::gate::{Gate, Inner};
 
 /// Why a backup was not made.
 #[derive(Debug, thiserror::Error)]
@@ -36,13 +36,13 @@ impl Gate {
     /// # Errors
     /// When something cannot be read or written; what was written until then stays.
     pub async fn backup(&self, folder: &Path) -> Result<(), BackupError> {
-        let options = &self.0.options;
+        let Inner { ledger, audit, .. } = &*self.0;
         let head = {
             let _still = self.0.writing.write().await;
-            options.ledger.backup_to(&folder.join("state.db")).await?;
-            options.audit.mark().await?
+            ledger.backup_to(&folder.join("state.db")).await?;
+            audit.mark().await?
         };
-        options.audit.copy_to(&folder.join("audit"), &head).await?;
+        audit.copy_to(&folder.join("audit"), &head).await?;
         Ok(())
     }
 }

@@ -40,26 +40,33 @@ impl Download {
             return Err(refusal);
         }
         let inner = &self.gate.0;
-        let redactor = inner.options.secrets.redactor();
-        let clean = |failure: Failure| failure.map_text(|text| redactor.clean(&text).into_owned());
-        let result = self.fetch().await.map_err(clean);
+        let redactor = self.ask.settings().secrets.redactor();
+        let clean = |text: String| redactor.clean(&text).into_owned();
+        let result = self.fetch().await.map_err(|refusal| match refusal {
+            Refusal::Failed(failure) => failure.map_text(clean).into(),
+            refusal => refusal,
+        });
+        let known = self.verdict.known(None);
         let outcome = match &result {
             Ok(bytes) => Ok(bytes.len().into()),
-            Err(failure) => Err(failure.clone()),
+            Err(Refusal::Failed(failure)) => Err(failure.clone()),
+            Err(refusal) => {
+                self.gate.note_refusal(&self.ask, &known, refusal);
+                return result;
+            }
         };
-        let known = self.verdict.known(None);
         let entry = record::read(&self.ask, &known, &outcome, &inner.prints);
-        inner.options.audit.note(entry);
-        Ok(result?)
+        inner.audit.note(entry);
+        result
     }
 
-    async fn fetch(&self) -> Result<Vec<u8>, Failure> {
+    async fn fetch(&self) -> Result<Vec<u8>, Refusal> {
         let text = |name: &str| {
             let text = self.ask.arguments.get(name).and_then(Value::as_str);
             text.unwrap_or_default().to_owned()
         };
         let (organization, key) = (text("organizationId"), text("key"));
-        let deadline = self.ask.begun + self.gate.0.options.call_timeout;
+        let deadline = self.ask.begun + self.gate.0.call_timeout;
         let job = json!({ "organizationId": organization, "keys": [key] });
         let mut answer = self
             .call("object-store/read-object-store-file-job-id", job)
@@ -78,14 +85,12 @@ impl Download {
                 .and_then(Value::as_str)
                 .map(str::to_owned)
             else {
-                return Err(Failure::UnexpectedResponse(
-                    "the download has neither an address nor a job".to_owned(),
-                ));
+                let neither = "the download has neither an address nor a job".to_owned();
+                return Err(Failure::UnexpectedResponse(neither).into());
             };
             if Instant::now() + wait >= deadline {
-                return Err(Failure::TimedOut {
-                    after: self.ask.begun.elapsed(),
-                });
+                let after = self.ask.begun.elapsed();
+                return Err(Failure::TimedOut { after }.into());
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LONGEST_WAIT);
@@ -96,28 +101,33 @@ impl Download {
         };
         // The archive may be a little larger than what is in it.
         let most = self.limit.saturating_add(64 << 10);
+        self.check()?;
         let account = self.ask.account();
         let upstream = &self.gate.0.upstream;
         let archive = upstream.download(account, &url, most, deadline).await?;
         let limit = self.limit;
-        tokio::task::spawn_blocking(move || unpack(archive, &key, limit))
-            .await
-            .unwrap_or_else(|error| {
-                Err(Failure::UnexpectedResponse(format!(
-                    "the download cannot be unpacked: {error}"
-                )))
-            })
+        let unpacked = tokio::task::spawn_blocking(move || unpack(archive, &key, limit)).await;
+        let unpacked = unpacked.unwrap_or_else(|error| {
+            Err(Failure::UnexpectedResponse(format!(
+                "the download cannot be unpacked: {error}"
+            )))
+        });
+        Ok(unpacked?)
     }
 
-    async fn call(&self, name: &str, arguments: Value) -> Result<Value, Failure> {
+    /// Whether it may go on: each step of it is sent by itself.
+    fn check(&self) -> Result<(), Refusal> {
+        self.gate.recheck(&self.ask, &self.verdict.touched.facts)
+    }
+
+    async fn call(&self, name: &str, arguments: Value) -> Result<Value, Refusal> {
+        self.check()?;
         let arguments = match arguments {
             Value::Object(arguments) => arguments,
             _ => Map::new(),
         };
-        self.gate
-            .reads(&self.ask)
-            .read(known(name)?, arguments)
-            .await
+        let reads = self.gate.reads(&self.ask);
+        Ok(reads.read(known(name)?, arguments).await?)
     }
 }
 

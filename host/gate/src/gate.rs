@@ -4,70 +4,52 @@
 //! Dropping the future of [`Gate::call`] loses the answer for the plugin and nothing else.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use qchost_audit::{Audit, Opening};
 use qchost_catalog::{Access, Failure, Operation, Upstream, by_name, by_tool};
 use qchost_ledger::{Ledger, LedgerError, StateStore};
-use qchost_policy::{Authority, Denial, Guardrails, Manifest, PolicyError, Usd};
+use qchost_policy::{Manifest, PolicyError};
 use qchost_scope::{Child, Scope};
-use qchost_secrets::{Profiles, Secrets};
-use qchost_traffic::{Concurrency, LaneLimits, Lanes, Moment, Rates};
+use qchost_traffic::{Concurrency, Lanes, Moment, Rates};
 use serde_json::{Map, Value};
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
+use crate::admission::Admitted;
 use crate::ask::{Ask, Caller};
 use crate::download;
 use crate::halts::Halts;
-use crate::judge::{Refused, Verdict};
 use crate::record::{self, Fingerprints, Known};
 use crate::refusal::Refusal;
-use crate::sending::{Held, Sending};
-use crate::sources::Files;
+use crate::sending::Sending;
+use crate::settings::Settings;
+use crate::terms::InForce;
 use qchost_policy::{DOWNLOAD, RAW, WORKFLOW};
 
 /// What the gate needs besides the connection.
 #[derive(Debug)]
 pub struct Options {
-    /// Brokerage and data-provider profiles.
-    pub profiles: Profiles,
-    /// Where secrets are read, and taken out of whatever leaves the process.
-    pub secrets: Secrets,
+    /// What calls are decided by, as it is at first.
+    pub settings: Settings,
     /// What must not be forgotten.
     pub ledger: Ledger,
     /// What was done.
     pub audit: Audit,
     /// What the audit found when it was opened.
     pub opening: Opening,
-    /// What no grant can allow.
-    pub guardrails: Guardrails,
     /// The key under which arguments are fingerprinted.
     pub key: Zeroizing<Vec<u8>>,
     /// How long one call may take, whatever the plugin's own limits are: a write must be
     /// given the time to be answered even when its plugin is gone.
     pub call_timeout: Duration,
-    /// The accounts, with how fast each may be used by all plugins together.
-    pub accounts: BTreeMap<String, LaneLimits>,
-    /// Prices of node types, in dollars per node and hour.
-    pub node_prices: BTreeMap<String, Usd>,
-    /// Whether real money may be traded with at all.
-    pub live_trading: bool,
-    /// Whether trade with real money takes the yes of two people.
-    pub two_person: bool,
-    /// Whether a changed component waits for an operator before it may trade.
-    pub production: bool,
-    /// How long an approval waits for a person.
-    pub approval_ttl: Duration,
-    /// How long the permit of one call can be used.
-    pub permit_ttl: Duration,
 }
 
-/// Why the gate cannot be opened.
+/// Why the gate cannot be opened or reconfigured.
 #[derive(Debug, thiserror::Error)]
 pub enum GateError {
     /// The ledger cannot be used.
@@ -76,6 +58,12 @@ pub enum GateError {
     /// The audit cannot be written.
     #[error(transparent)]
     Audit(#[from] qchost_audit::AuditError),
+    /// A manifest cannot be enforced together with the guardrails.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The host itself failed.
+    #[error("the host failed while it compiled the policies; nothing has changed")]
+    Failed,
 }
 
 /// The gate. Clones are the same gate.
@@ -84,8 +72,12 @@ pub struct Gate(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub upstream: Box<dyn Upstream>,
-    pub options: Options,
-    authorities: RwLock<HashMap<String, Arc<Authority>>>,
+    pub ledger: Ledger,
+    pub audit: Audit,
+    pub call_timeout: Duration,
+    pub terms: InForce,
+    /// Held while the settings are changed.
+    pub reconfiguring: tokio::sync::Mutex<()>,
     pub prints: Fingerprints,
     pub scope: Scope,
     pub halts: Halts,
@@ -124,42 +116,36 @@ pub(crate) fn now() -> i64 {
         .unwrap_or_default()
 }
 
-impl Inner {
-    pub(crate) fn authorities(&self) -> RwLockReadGuard<'_, HashMap<String, Arc<Authority>>> {
-        self.authorities
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn authorities_mut(&self) -> RwLockWriteGuard<'_, HashMap<String, Arc<Authority>>> {
-        self.authorities
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Gate {
     /// A gate before a connection, with what was done before it was opened settled as far as
     /// ledger and audit agree on it. No plugin may do anything yet.
     ///
     /// # Errors
     /// When ledger or audit cannot be used.
-    pub async fn open(
-        upstream: Box<dyn Upstream>,
-        mut options: Options,
-    ) -> Result<Self, GateError> {
-        let ledger = &options.ledger;
-        let audit = options.audit.clone();
-        ledger.set_head(Arc::new(move || Some(audit.head())));
+    pub async fn open(upstream: Box<dyn Upstream>, options: Options) -> Result<Self, GateError> {
+        let Options {
+            settings,
+            ledger,
+            audit,
+            opening,
+            key,
+            call_timeout,
+        } = options;
+        let head = audit.clone();
+        ledger.set_head(Arc::new(move || Some(head.head())));
         let halts = Halts::new(ledger.halts().await?);
         let rates = Rates::open(ledger.clone(), Moment::now()).await?;
-        let scope = scope(&options).await?;
-        let lanes = Lanes::new(options.accounts.clone());
-        let unsettled = std::mem::take(&mut options.opening.unsettled);
+        let scope = Scope::new();
+        recall(&scope, &ledger, settings.accounts.keys()).await?;
+        let lanes = Lanes::new(settings.accounts.clone());
         let gate = Self(Arc::new(Inner {
             upstream,
-            prints: Fingerprints::new(options.key.clone()),
-            authorities: RwLock::default(),
+            ledger,
+            audit,
+            call_timeout,
+            terms: InForce::new(settings),
+            reconfiguring: tokio::sync::Mutex::default(),
+            prints: Fingerprints::new(key),
             scope,
             halts,
             rates,
@@ -168,49 +154,61 @@ impl Gate {
             decided: watch::Sender::new(0),
             components: Mutex::default(),
             writing: tokio::sync::RwLock::default(),
-            unsettled: Mutex::new(unsettled),
+            unsettled: Mutex::new(opening.unsettled),
             sent: TaskTracker::new(),
             run: format!("{:x}", now()),
             calls: AtomicU64::new(0),
-            options,
         }));
         gate.settle_former_runs().await?;
         Ok(gate)
     }
 
-    /// Makes a manifest the current authority of its plugin, from the next call on.
+    /// Makes a manifest the current authority of its plugin, from the next call on, and the only one.
+    /// One that is in force already, or that the plugin was restricted to, is not compiled again.
     ///
     /// # Errors
     /// When it cannot be compiled together with the guardrails; the former one stays then.
     pub fn install(&self, manifest: Manifest) -> Result<(), PolicyError> {
-        let plugin = manifest.plugin.clone();
-        let authority = Authority::new(Arc::new(manifest), &self.0.options.guardrails)?;
-        self.0.authorities_mut().insert(plugin, Arc::new(authority));
-        Ok(())
+        self.0.terms.install(manifest)
+    }
+
+    /// Restricts a plugin to what this manifest allows as well, until the next [`install`](Self::install):
+    /// of a manifest that changed while its component does not serve yet, what it takes away is taken
+    /// away at once, and what it adds is not yet given. The obligations of the serving manifest apply. A
+    /// manifest that serves takes the restriction away. Nothing happens where none is installed.
+    ///
+    /// # Errors
+    /// When it cannot be compiled together with the guardrails; nothing has changed then.
+    pub fn restrict(&self, manifest: Manifest) -> Result<(), PolicyError> {
+        self.0.terms.restrict(manifest)
     }
 
     /// Takes a plugin's authority away, from the next call on.
     pub fn remove(&self, plugin: &str) {
-        self.0.authorities_mut().remove(plugin);
+        self.0.terms.remove(plugin);
     }
 
-    /// The current manifest of a plugin.
+    /// The manifest of a plugin whose component serves.
     #[must_use]
     pub fn manifest(&self, plugin: &str) -> Option<Arc<Manifest>> {
-        let authorities = self.0.authorities();
-        Some(Arc::clone(authorities.get(plugin)?.manifest()))
+        let terms = self.0.terms.of(plugin)?;
+        Some(Arc::clone(terms.authority.manifest()))
+    }
+
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.0.terms.settings()
     }
 
     /// What plugins remember.
     #[must_use]
     pub fn state(&self) -> &StateStore {
-        self.0.options.ledger.state()
+        self.0.ledger.state()
     }
 
     /// The audit.
     #[must_use]
     pub fn audit(&self) -> &Audit {
-        &self.0.options.audit
+        &self.0.audit
     }
 
     /// Waits until every call that was sent has its outcome, and the record of it is on disk.
@@ -218,7 +216,7 @@ impl Gate {
         self.0.sent.close();
         self.0.sent.wait().await;
         self.0.sent.reopen();
-        if let Err(error) = self.0.options.audit.flush().await {
+        if let Err(error) = self.0.audit.flush().await {
             tracing::error!(target: "gate", %error, "the audit is not on disk");
         }
     }
@@ -227,10 +225,10 @@ impl Gate {
     /// calls it last.
     pub async fn close(&self) {
         self.idle().await;
-        if let Err(error) = self.0.options.ledger.close().await {
+        if let Err(error) = self.0.ledger.close().await {
             tracing::error!(target: "gate", %error, "counted reads that were reserved ahead are lost");
         }
-        self.0.options.audit.close().await;
+        self.0.audit.close().await;
     }
 
     /// Makes a call. `arguments` are flat, under their JSON names. Returns the whole body.
@@ -303,7 +301,9 @@ impl Gate {
             Access::Read,
             arguments,
         )?;
-        let (verdict, mut held, _) = self.admit_call(&mut ask).await?;
+        let Admitted {
+            verdict, mut held, ..
+        } = self.admit_call(&mut ask).await?;
         // Each step of it takes a turn.
         held.ticket = None;
         let downloading = download::Download {
@@ -333,18 +333,18 @@ impl Gate {
             Access::Read,
             Map::new(),
         )?;
-        let (verdict, ..) = self.admit_call(&mut ask).await?;
+        let verdict = self.admit_call(&mut ask).await?.verdict;
         let known = verdict.known(None);
         if let Err(refusal) = self.take_read(&ask, &verdict).await {
             self.note_refusal(&ask, &known, &refusal);
             return Err(refusal);
         }
         let entry = record::read(&ask, &known, &Ok(Value::Null), &self.0.prints);
-        self.0.options.audit.note(entry);
+        self.0.audit.note(entry);
         Ok(())
     }
 
-    /// A call as it is asked for, under the authority that its plugin has now.
+    /// A call as it is asked for, under the terms that its plugin has now.
     pub(crate) fn ask(
         &self,
         caller: &Caller,
@@ -354,12 +354,10 @@ impl Gate {
         access: Access,
         arguments: Map<String, Value>,
     ) -> Result<Ask, Refusal> {
-        let authority = self.authority(caller)?;
-        let number = self.0.calls.fetch_add(1, Ordering::Relaxed);
         Ok(Ask {
-            call: format!("{}-{number}", self.0.run),
+            call: self.next_call(),
             caller: caller.clone(),
-            authority,
+            terms: self.terms(caller)?,
             operation,
             name,
             tool,
@@ -369,67 +367,18 @@ impl Gate {
         })
     }
 
-    /// Decides about a call and waits for its turn; a refusal is recorded. If the plugin's authority
-    /// changed while the call waited, it is decided about again.
-    pub(crate) async fn admit_call(
-        &self,
-        ask: &mut Ask,
-    ) -> Result<(Verdict, Held, Option<Files>), Refusal> {
-        loop {
-            let verdict = match self.judge(ask).await {
-                Ok(verdict) => verdict,
-                Err(Refused {
-                    refusal,
-                    told,
-                    guardrails,
-                    project,
-                }) => {
-                    let known = Known {
-                        project: project.as_ref(),
-                        guardrails: &guardrails,
-                        ..Known::default()
-                    };
-                    self.note_refusal(ask, &known, &refusal);
-                    return Err(told.unwrap_or(refusal));
-                }
-            };
-            // Read before its turn: a turn is for one call.
-            let sources = self.files_to_compile(ask, &verdict.touched).await;
-            let held = match self.enter(ask, &verdict.grants).await {
-                Ok(held) => held,
-                Err(refusal) => {
-                    self.note_refusal(ask, &verdict.known(None), &refusal);
-                    return Err(refusal);
-                }
-            };
-            let current = self.authority(&ask.caller)?;
-            if Arc::ptr_eq(&current, &ask.authority) {
-                return Ok((verdict, held, sources));
-            }
-            ask.authority = current;
-        }
-    }
-
-    fn authority(&self, caller: &Caller) -> Result<Arc<Authority>, Refusal> {
-        let authority = self.0.authorities().get(&*caller.plugin).cloned();
-        authority.ok_or_else(|| {
-            tracing::warn!(target: "gate", plugin = %caller.plugin, invocation = %caller.invocation, "denied: no manifest");
-            Refusal::Denied(Denial {
-                reason: format!("`{}` has no manifest (any more)", caller.plugin),
-                nearest_grant: None,
-                remedy: None,
-            })
-        })
+    /// A name for a call that no other has.
+    pub(crate) fn next_call(&self) -> String {
+        let number = self.0.calls.fetch_add(1, Ordering::Relaxed);
+        format!("{}-{number}", self.0.run)
     }
 
     async fn pass(&self, mut ask: Ask) -> Result<Value, Refusal> {
-        let (verdict, held, sources) = self.admit_call(&mut ask).await?;
+        let admitted = self.admit_call(&mut ask).await?;
         let sending = Sending {
             gate: self.clone(),
             ask,
-            verdict,
-            held,
-            sources,
+            admitted,
         };
         let (answer, waiter) = oneshot::channel();
         self.0.sent.spawn(sending.run(answer));
@@ -445,7 +394,7 @@ impl Gate {
             operation = %ask.name, refused = refusal.word(),
         );
         let entry = record::refused(ask, known, refusal, &self.0.prints);
-        self.0.options.audit.note(entry);
+        self.0.audit.note(entry);
     }
 
     /// Runs something of the host's own to its end, whoever waits for it.
@@ -457,22 +406,21 @@ impl Gate {
     }
 }
 
-/// A scope that knows what the ledger remembers: who made which project, and what compiles are of.
-pub(crate) async fn scope(options: &Options) -> Result<Scope, LedgerError> {
-    let profiles = options.profiles.clone();
-    let scope = Scope::new(
-        Box::new(move |profile| profiles.brokerage(profile)),
-        options.node_prices.clone(),
-    );
-    for account in options.accounts.keys() {
-        for (plugin, project) in options.ledger.created(account).await? {
+/// Tells a scope what the ledger remembers of accounts: who made which project, and what compiles are of.
+pub(crate) async fn recall(
+    scope: &Scope,
+    ledger: &Ledger,
+    accounts: impl Iterator<Item = &String>,
+) -> Result<(), LedgerError> {
+    for account in accounts {
+        for (plugin, project) in ledger.created(account).await? {
             scope.remember_created(account, &plugin, project);
         }
-        for (compile, project) in options.ledger.compiles(account).await? {
+        for (compile, project) in ledger.compiles(account).await? {
             scope.remember_child(account, Child::Compile, &compile, project);
         }
     }
-    Ok(scope)
+    Ok(())
 }
 
 /// The operation by its name in the catalog; those that the host uses for itself.

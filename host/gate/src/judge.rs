@@ -8,8 +8,10 @@ use std::time::Instant;
 
 use qchost_catalog::{Access, BoxFuture, Call, Failure, Operation, Outcome, Target, always};
 use qchost_ledger::Permit;
-use qchost_policy::{Approval, DOWNLOAD, Denial, Facts, Project, Resource, WORKFLOW};
-use qchost_scope::{Reader, ScopeError, Touched};
+use qchost_policy::{
+    Approval, Authority, DOWNLOAD, Denial, Facts, Manifest, Project, Resource, WORKFLOW,
+};
+use qchost_scope::{Configured, Reader, ScopeError, Touched};
 use qchost_traffic::Priority;
 use serde_json::{Map, Value};
 
@@ -17,6 +19,7 @@ use crate::ask::Ask;
 use crate::gate::{Gate, Inner};
 use crate::record::Known;
 use crate::refusal::Refusal;
+use crate::terms::Terms;
 
 /// The outcome of a decision that allows a call.
 pub(crate) struct Verdict {
@@ -111,26 +114,26 @@ impl Gate {
             return Err(Refusal::Halted(reason).into());
         }
         let facts = Facts::of(named(ask));
-        let covered = ask.authority.check_covered(&ask.name, ask.access, &facts);
-        covered.map_err(Refusal::Denied)?;
+        check_covered(ask, &facts)?;
         let touched = self.touched(ask).await?;
         let with_project = |mut refused: Refused| {
             refused.project = touched.project.clone();
             refused
         };
-        let grants = decide_all(ask, &touched.facts).map_err(|refused| with_project(*refused))?;
+        let matched = decide_all(&ask.terms, ask, &touched.facts)
+            .map_err(|refused| with_project(*refused))?;
         self.check_trade(ask, &touched)
             .await
             .map_err(Refused::from)
             .map_err(with_project)?;
         let permit = self
-            .check_approval(ask, &touched, &grants)
+            .check_approval(ask, &touched, &matched)
             .await
             .map_err(Refused::from)
             .map_err(with_project)?;
         Ok(Verdict {
             touched,
-            grants,
+            grants: matched.grants,
             permit,
         })
     }
@@ -141,9 +144,14 @@ impl Gate {
             return self.untold(ask).map_err(unresolved);
         };
         let reads = self.reads(ask);
+        let settings = ask.settings();
         scope
             .resolve(
                 &reads,
+                Configured {
+                    live_profile: &|profile| settings.profiles.brokerage(profile),
+                    node_prices: &settings.node_prices,
+                },
                 ask.account(),
                 &ask.caller.plugin,
                 operation,
@@ -174,7 +182,7 @@ impl Gate {
             account: ask.account(),
             plugin: &ask.caller.plugin,
             priority: priority(ask.access),
-            deadline: ask.begun + self.0.options.call_timeout,
+            deadline: ask.begun + self.0.call_timeout,
         }
     }
 }
@@ -201,21 +209,92 @@ pub(crate) fn named(ask: &Ask) -> Resource {
     }
 }
 
-/// Decides about everything that a call touches; all of it must be allowed. Returns the grants that
-/// matched.
-pub(crate) fn decide_all(ask: &Ask, facts: &[Facts]) -> Result<Vec<usize>, Box<Refused>> {
+/// The grants that matched, by their places: in the manifest, whose obligations apply, and in the changed
+/// one that has to agree to them.
+pub(crate) struct Matched {
+    pub grants: Vec<usize>,
+    pub pending: Vec<usize>,
+}
+
+/// Whether grants are for the operation at all, in every manifest that has a say.
+pub(crate) fn check_covered(ask: &Ask, facts: &Facts) -> Result<(), Refusal> {
+    let Terms {
+        authority, pending, ..
+    } = &*ask.terms;
+    authority.check_covered(&ask.name, ask.access, facts)?;
+    if let Some(pending) = pending {
+        let covered = pending.check_covered(&ask.name, ask.access, facts);
+        covered.map_err(|denial| already(pending, denial))?;
+    }
+    Ok(())
+}
+
+/// Decides about everything that a call touches; all of it must be allowed, by every manifest that has a
+/// say.
+pub(crate) fn decide_all(
+    terms: &Terms,
+    ask: &Ask,
+    facts: &[Facts],
+) -> Result<Matched, Box<Refused>> {
+    let grants = decide_by(&terms.authority, ask, facts)?;
+    let Some(changed) = &terms.pending else {
+        return Ok(Matched {
+            grants,
+            pending: Vec::new(),
+        });
+    };
+    let account = terms.authority.manifest().account.as_str();
+    if changed.manifest().account != account {
+        let elsewhere = Denial {
+            reason: format!("it is for another account than `{account}`"),
+            ..plain(ask)
+        };
+        return Err(Box::new(
+            Refusal::Denied(already(changed, elsewhere)).into(),
+        ));
+    }
+    let pending = decide_by(changed, ask, facts).map_err(|mut refused| {
+        let say = |refusal: Refusal| match refusal {
+            Refusal::Denied(denial) => Refusal::Denied(already(changed, denial)),
+            refusal => refusal,
+        };
+        refused.refusal = say(refused.refusal);
+        refused.told = refused.told.map(say);
+        refused
+    })?;
+    Ok(Matched { grants, pending })
+}
+
+/// A denial by a changed manifest whose component does not serve yet.
+fn already(changed: &Authority, denial: Denial) -> Denial {
+    Denial {
+        reason: format!(
+            "what the changed manifest of `{}` does not grant is denied already: {}",
+            changed.manifest().plugin,
+            denial.reason
+        ),
+        ..denial
+    }
+}
+
+/// The grants of one manifest that match, in order.
+fn decide_by(
+    authority: &Authority,
+    ask: &Ask,
+    facts: &[Facts],
+) -> Result<Vec<usize>, Box<Refused>> {
     let mut grants = BTreeSet::new();
     if facts.is_empty() {
         return Err(Box::new(Refusal::Denied(plain(ask)).into()));
     }
+    check_pin(authority.manifest(), ask)
+        .map_err(|denial| Refused::from(Refusal::Denied(denial)))?;
     for facts in facts {
-        let decision = ask
-            .authority
-            .decide(&ask.caller.digest, &ask.name, ask.access, facts);
+        let decision = authority.decide(&ask.caller.digest, &ask.name, ask.access, facts);
         if !decision.allowed {
             return Err(Box::new(Refused {
                 refusal: Refusal::Denied(decision.denial.unwrap_or_else(|| plain(ask))),
-                told: told(ask, facts, &decision.guardrails),
+                told: told(authority, ask, facts, &decision.guardrails),
                 guardrails: decision.guardrails,
                 project: None,
             }));
@@ -223,6 +302,21 @@ pub(crate) fn decide_all(ask: &Ask, facts: &[Facts]) -> Result<Vec<usize>, Box<R
         grants.extend(decision.grants);
     }
     Ok(grants.into_iter().collect())
+}
+
+/// A manifest that pins a component lends its grants of trade to no other: not to the code before a
+/// change, whose invocations still run.
+fn check_pin(manifest: &Manifest, ask: &Ask) -> Result<(), Denial> {
+    match &manifest.digest {
+        Some(pin) if ask.access == Access::Trade && **pin != *ask.caller.digest => Err(Denial {
+            reason: format!(
+                "the manifest of `{}` pins the component {pin}, and {} may not trade under it",
+                manifest.plugin, ask.caller.digest
+            ),
+            ..plain(ask)
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// A denial that says no more than that it is one.
@@ -236,7 +330,7 @@ fn plain(ask: &Ask) -> Denial {
 
 /// The denial without the name of a project that the plugin gave only the id of: it could learn the names
 /// of all projects by counting.
-fn told(ask: &Ask, facts: &Facts, guardrails: &[String]) -> Option<Refusal> {
+fn told(authority: &Authority, ask: &Ask, facts: &Facts, guardrails: &[String]) -> Option<Refusal> {
     let Resource::Project(project @ Project { id: Some(_), .. }) = &facts.resource else {
         return None;
     };
@@ -247,9 +341,7 @@ fn told(ask: &Ask, facts: &Facts, guardrails: &[String]) -> Option<Refusal> {
         }),
         context: facts.context.clone(),
     };
-    let decision = ask
-        .authority
-        .decide(&ask.caller.digest, &ask.name, ask.access, &nameless);
+    let decision = authority.decide(&ask.caller.digest, &ask.name, ask.access, &nameless);
     // What forbids it may do so by the name.
     let mut denial = decision.denial.unwrap_or_else(|| plain(ask));
     if !guardrails.is_empty() {
@@ -262,11 +354,15 @@ fn told(ask: &Ask, facts: &Facts, guardrails: &[String]) -> Option<Refusal> {
 }
 
 /// Whether a person has to say yes: the strictest of all matching grants decides.
-pub(crate) fn wants_approval(ask: &Ask, places: &[usize]) -> bool {
-    let mut grants = places
-        .iter()
-        .filter_map(|at| ask.manifest().grants.get(*at));
-    grants.any(|grant| grant.approval == Approval::Operator)
+pub(crate) fn wants_approval(terms: &Terms, matched: &Matched) -> bool {
+    let asks = |authority: &Authority, places: &[usize]| {
+        let grants = &authority.manifest().grants;
+        let mut matching = places.iter().filter_map(|at| grants.get(*at));
+        matching.any(|grant| grant.approval == Approval::Operator)
+    };
+    let pending = terms.pending.as_ref();
+    asks(&terms.authority, &matched.grants)
+        || pending.is_some_and(|pending| asks(pending, &matched.pending))
 }
 
 pub(crate) fn unresolved(error: ScopeError) -> Refusal {

@@ -1,18 +1,21 @@
 //! The gate: every call of every plugin passes here, and nothing else reaches QuantConnect.
 //!
-//! A plugin's authority is its manifest as it stands at the instant of the call. The gate owns the
-//! connection, so there is no way round it; and from the moment a call is sent, it runs in a task of
-//! the gate's own, so that no time-out, trap or reload of the plugin can lose its outcome.
+//! A plugin's authority is its manifest as it stands at the instant of the call, under the settings of
+//! that instant (`terms`). The gate owns the connection, so there is no way round it; and from the moment
+//! a call is sent, it runs in a task of the gate's own, so that no time-out, trap or reload of the plugin
+//! can lose its outcome.
 //!
 //! A call goes through these rooms, in this order: `ask` (what is asked for), `judge` (halts, grants
 //! and guardrails by `qchost-policy` on what `qchost-scope` found that it touches), `trade` and
 //! `approvals` (what money at stake asks for besides), `obligations` (rates, calls at a time, the
-//! account's turn by `qchost-traffic`), `reservations` and `sending` (reserve in `qchost-ledger`, record in
-//! `qchost-audit`, send, record the outcome).
+//! account's turn by `qchost-traffic`), `reservations` and `sending` (reserve in `qchost-ledger`, record
+//! in `qchost-audit`, send, record the outcome). `admission` sees to it that a call whose terms changed
+//! on the way goes through them again.
 //!
 //! Invariant: no byte reaches [`Upstream`](qchost_catalog::Upstream) before the decision about it is
 //! made, and no byte of a write before the record of it is on disk.
 
+mod admission;
 mod answer;
 mod approvals;
 mod ask;
@@ -25,12 +28,15 @@ mod liquidation;
 mod obligations;
 mod outgoing;
 mod reconcile;
+mod reconfigure;
 mod record;
 mod refusal;
 mod report;
 mod reservations;
 mod sending;
+mod settings;
 mod sources;
+mod terms;
 mod trade;
 
 pub use approvals::DecideError;
@@ -43,4 +49,5 @@ pub use outgoing::{Outgoing, Passage};
 pub use reconcile::{Finding, Reconciled};
 pub use refusal::Refusal;
 pub use report::{Explanation, GrantReport, GrantsReport};
+pub use settings::Settings;
 pub use trade::{AdmitError, Waiting};

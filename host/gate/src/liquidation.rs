@@ -110,7 +110,7 @@ impl Gate {
         };
         let mut changes = self.0.halts.changes();
         let departed = self.0.halts.halt(halt.clone(), &scope);
-        let stored = self.0.options.ledger.halt(halt).await;
+        let stored = self.0.ledger.halt(halt).await;
         let body = json!({ "what": "halt", "account": scope.account, "plugin": scope.plugin, "reason": reason, "liquidate": liquidate });
         let recorded = self.record_admin(Kind::Halt, true, by, body).await;
         let liquidated = if liquidate {
@@ -157,7 +157,7 @@ impl Gate {
         }
         let body = json!({ "what": "resume", "account": scope.account, "plugin": scope.plugin });
         self.record_admin(Kind::Halt, true, by, body).await?;
-        let ledger = &self.0.options.ledger;
+        let ledger = &self.0.ledger;
         let ended = ledger
             .resume(scope.account.as_deref(), scope.plugin.as_deref())
             .await?;
@@ -213,14 +213,15 @@ impl Gate {
             essential,
             body: fields,
         };
-        self.0.options.audit.record(entry).await.map(drop)
+        self.0.audit.record(entry).await.map(drop)
     }
 
     /// Liquidates every live deployment of the scope's accounts, and stops what cannot be liquidated.
     async fn liquidate(&self, by: &Person, scope: &HaltScope) -> Result<Vec<Stopped>, HaltError> {
-        let all = self.0.options.accounts.keys();
+        let settings = self.settings();
+        let all = settings.accounts.keys();
         let accounts: Vec<String> = match &scope.account {
-            Some(account) if !self.0.options.accounts.contains_key(account) => {
+            Some(account) if !settings.accounts.contains_key(account) => {
                 return Err(HaltError::NoAccount(account.clone()));
             }
             Some(account) => vec![account.clone()],
@@ -347,7 +348,7 @@ impl Gate {
                 body,
             };
             async {
-                if let Err(error) = self.0.options.audit.record(entry).await {
+                if let Err(error) = self.0.audit.record(entry).await {
                     tracing::error!(target: "gate", project, %error, "a deployment is stopped without a record of it");
                 }
             }

@@ -5,12 +5,12 @@
 
 use std::borrow::Cow;
 
-use qchost_policy::GrantLimits;
+use qchost_policy::{Facts, GrantLimits, Manifest};
 use qchost_traffic::{GrantKey, Moment, RateError, RateLimits, Slot};
 
 use crate::ask::Ask;
 use crate::gate::Gate;
-use crate::judge::priority;
+use crate::judge::{Verdict, priority};
 use crate::refusal::Refusal;
 use crate::sending::Held;
 use crate::trade::unusable;
@@ -20,9 +20,17 @@ pub(crate) fn obligations<'a>(
     ask: &'a Ask,
     places: &'a [usize],
 ) -> impl Iterator<Item = (Cow<'a, str>, &'a GrantLimits)> + 'a {
-    let manifest = ask.manifest();
+    obligations_of(ask.manifest(), ask.is_http(), places)
+}
+
+/// The same of a manifest's grants: those for other hosts, or those for QuantConnect.
+pub(crate) fn obligations_of<'a>(
+    manifest: &'a Manifest,
+    http: bool,
+    places: &'a [usize],
+) -> impl Iterator<Item = (Cow<'a, str>, &'a GrantLimits)> + 'a {
     places.iter().filter_map(move |at| {
-        if ask.is_http() {
+        if http {
             let grant = manifest.http.get(*at)?;
             Some((Cow::Owned(format!("http:{}", grant.name)), &grant.limits))
         } else {
@@ -34,25 +42,47 @@ pub(crate) fn obligations<'a>(
 
 impl Gate {
     /// Lets a call in at the pace that its grants and its account allow; waits for its turn on the
-    /// account, never for a grant.
-    pub(crate) async fn enter(&self, ask: &Ask, places: &[usize]) -> Result<Held, Refusal> {
-        let slots = self.slots(ask, places).await?;
+    /// account, never for a grant. Nothing if it is not allowed any more before its turn comes.
+    pub(crate) async fn enter(
+        &self,
+        ask: &Ask,
+        verdict: &Verdict,
+    ) -> Result<Option<Held>, Refusal> {
+        let slots = self.slots(ask, &verdict.grants).await?;
         let (account, plugin) = (ask.account(), &*ask.caller.plugin);
         let turn = self.0.lanes.enter(account, plugin, priority(ask.access));
-        let ticket = if ask.halted() {
-            tokio::select! {
-                biased;
-                reason = self.0.halts.halted(account, plugin) => return Err(Refusal::Halted(reason)),
-                ticket = turn => ticket,
+        let halted = async {
+            if ask.halted() {
+                self.0.halts.halted(account, plugin).await
+            } else {
+                std::future::pending().await
             }
-        } else {
-            turn.await
+        };
+        let ticket = tokio::select! {
+            biased;
+            reason = halted => return Err(Refusal::Halted(reason)),
+            ticket = turn => ticket,
+            () = self.revoked(ask, &verdict.touched.facts) => return Ok(None),
         };
         let ticket = ticket.map_err(|busy| Refusal::RateLimited(busy.retry_after))?;
-        Ok(Held {
+        Ok(Some(Held {
             _slots: slots,
             ticket: Some(ticket),
-        })
+        }))
+    }
+
+    /// Waits until the terms of a plugin do not allow a call of it any more that waits.
+    async fn revoked(&self, ask: &Ask, facts: &[Facts]) {
+        let mut changes = self.0.terms.changes();
+        loop {
+            if self.recheck(ask, facts).is_err() {
+                return;
+            }
+            // The sender lives as long as this.
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Takes a call's places among those that its grants allow at a time, and its turn in their rates.

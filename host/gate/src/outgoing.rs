@@ -7,12 +7,13 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use qchost_audit::{Entry, Kind};
 use qchost_catalog::{Access, Failure};
 use qchost_ledger::{Begin, Charge, Settle};
-use qchost_policy::{Facts, Resource};
+use qchost_policy::{Authority, Facts, HttpGrant, Resource};
 use qchost_secrets::Setting;
 use qchost_traffic::Slot;
 use secrecy::SecretString;
@@ -20,12 +21,14 @@ use serde_json::{Map, Value};
 
 use crate::ask::{Ask, Caller, HTTP};
 use crate::gate::{Gate, now};
-use crate::judge::{Refused, decide_all};
+use crate::judge::{Matched, Refused, decide_all};
 use crate::obligations::obligations;
 use crate::record::{self, Known};
 use crate::refusal::Refusal;
 use crate::reservations::exhausted;
 use crate::sending::unrecorded;
+use crate::settings::Settings;
+use crate::terms::Terms;
 
 /// A request that a plugin wants to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,34 +63,32 @@ pub struct Passage {
     _slots: Vec<Slot>,
 }
 
-#[derive(Debug)]
 struct Record {
     gate: Gate,
+    ask: Arc<Ask>,
+    facts: Facts,
+    /// The grants that it was let out by.
+    matched: Matched,
     body: Map<String, Value>,
     reservation: Option<i64>,
-    writes: bool,
-    begun: std::time::Instant,
+}
+
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Record")
+            .field("call", &self.ask.call)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Passage {
-    /// Whether it may still be sent: a halt may have come since, while the host looked up the name and
-    /// connected. To be asked right before the bytes go out.
+    /// Whether it may still be sent: a halt or another manifest may have come since, while the host looked
+    /// up the name and connected. To be asked right before the bytes go out.
     ///
     /// # Errors
-    /// When it is halted. Nothing may be sent then.
+    /// When it is halted, or not allowed any more. Nothing may be sent then.
     pub fn clear(&self) -> Result<(), Refusal> {
-        let Some(Record {
-            gate,
-            body,
-            writes: true,
-            ..
-        }) = &self.record
-        else {
-            return Ok(());
-        };
-        let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
-        let reason = gate.0.halts.reason(text("account"), text("plugin"));
-        reason.map_or(Ok(()), |reason| Err(Refusal::Halted(reason)))
+        self.record.as_ref().map_or(Ok(()), Record::clear)
     }
 
     /// Records how the request ended: a status, or why there is none; with the bytes of both bodies.
@@ -107,6 +108,30 @@ impl Drop for Passage {
 }
 
 impl Record {
+    fn clear(&self) -> Result<(), Refusal> {
+        let (gate, ask) = (&self.gate, &self.ask);
+        if ask.halted()
+            && let Some(reason) = gate.0.halts.reason(ask.account(), &ask.caller.plugin)
+        {
+            return Err(Refusal::Halted(reason));
+        }
+        if gate.still(ask) {
+            return Ok(());
+        }
+        let terms = gate.terms(&ask.caller)?;
+        let matched = decide_all(&terms, ask, std::slice::from_ref(&self.facts))
+            .map_err(|refused| refused.refusal)?;
+        // Its bounds, addresses and headers are those of its grants.
+        if out_by(&terms, &matched).eq(out_by(&ask.terms, &self.matched)) {
+            Ok(())
+        } else {
+            Err(Refusal::Failed(Failure::Unavailable(
+                "the grants of this request changed while it was prepared, so nothing was sent; make it again"
+                    .to_owned(),
+            )))
+        }
+    }
+
     fn end(mut self, status: Option<Result<u16, String>>, sent: u64, received: u64) {
         let mut put = |name: &str, value: Value| self.body.insert(name.to_owned(), value);
         match status {
@@ -124,21 +149,16 @@ impl Record {
         }
         put("bytes-sent", sent.into());
         put("bytes-received", received.into());
-        let latency = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let latency = u64::try_from(self.ask.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         put("latency-us", latency.into());
         let (gate, reservation) = (self.gate.clone(), self.reservation);
-        let call = self.body.get("call").and_then(Value::as_str);
-        let call = call.unwrap_or_default().to_owned();
+        let (call, writes) = (self.ask.call.clone(), self.ask.access != Access::Read);
         let entry = Entry {
-            kind: if self.writes {
-                Kind::Outcome
-            } else {
-                Kind::Http
-            },
+            kind: if writes { Kind::Outcome } else { Kind::Http },
             essential: false,
             body: self.body,
         };
-        if !self.writes && reservation.is_none() {
+        if !writes && reservation.is_none() {
             gate.audit().note(entry);
             return;
         }
@@ -150,6 +170,22 @@ impl Record {
             }
         });
     }
+}
+
+/// Grants of one manifest for other hosts, by their places.
+fn http_grants<'a>(
+    authority: &'a Authority,
+    places: &'a [usize],
+) -> impl Iterator<Item = &'a HttpGrant> + Clone {
+    let grants = &authority.manifest().http;
+    places.iter().filter_map(|at| grants.get(*at))
+}
+
+/// All grants that a request goes out by.
+fn out_by<'a>(terms: &'a Terms, matched: &'a Matched) -> impl Iterator<Item = &'a HttpGrant> {
+    let serving = http_grants(&terms.authority, &matched.grants);
+    let pending = terms.pending.iter();
+    serving.chain(pending.flat_map(|pending| http_grants(pending, &matched.pending)))
 }
 
 impl Gate {
@@ -175,6 +211,7 @@ impl Gate {
             access,
             arguments,
         )?;
+        let ask = Arc::new(ask);
         match self.pass_out(&ask, request).await {
             Ok(passage) => Ok(passage),
             Err(Refused {
@@ -192,7 +229,7 @@ impl Gate {
         }
     }
 
-    async fn pass_out(&self, ask: &Ask, request: Outgoing) -> Result<Passage, Refused> {
+    async fn pass_out(&self, ask: &Arc<Ask>, request: Outgoing) -> Result<Passage, Refused> {
         if ask.halted()
             && let Some(reason) = self.0.halts.reason(ask.account(), &ask.caller.plugin)
         {
@@ -205,37 +242,43 @@ impl Gate {
             path: request.path,
             method: request.method,
         });
-        let places = decide_all(ask, std::slice::from_ref(&facts))?;
-        let slots = self.slots(ask, &places).await?;
-        let mut passage = self.bounds(ask, &places).await?;
+        let matched = decide_all(&ask.terms, ask, std::slice::from_ref(&facts))?;
+        let slots = self.slots(ask, &matched.grants).await?;
+        let mut passage = self.bounds(&ask.terms, &matched).await?;
         passage._slots = slots;
         let writing = self.0.writing.read().await;
-        let reservation = self.reserve_request(ask, &places).await?;
+        let reservation = self.reserve_request(ask, &matched.grants).await?;
         let known = Known {
-            grants: &places,
+            grants: &matched.grants,
             reservation,
             ..Known::default()
         };
         let intent = record::intent(ask, &known, &self.0.prints);
         let body = intent.body.clone();
         let writes = ask.access != Access::Read;
-        if writes && let Err(error) = self.0.options.audit.record(intent).await {
+        if writes && let Err(error) = self.0.audit.record(intent).await {
             self.settle(&ask.call, reservation, Settle::Release).await;
             return Err(unrecorded(&error).into());
         }
         drop(writing);
         passage.record = Some(Record {
             gate: self.clone(),
+            ask: Arc::clone(ask),
+            facts,
+            matched,
             body,
             reservation,
-            writes,
-            begun: ask.begun,
         });
         Ok(passage)
     }
 
-    /// What the request may use: of each bound the narrowest of all grants that matched.
-    async fn bounds(&self, ask: &Ask, places: &[usize]) -> Result<Passage, Refusal> {
+    /// What the request may use: of each bound the narrowest of all grants that matched, and no address
+    /// and header that a changed manifest does not give it too.
+    async fn bounds(&self, terms: &Terms, matched: &Matched) -> Result<Passage, Refusal> {
+        let changed: Option<Vec<&HttpGrant>> = terms
+            .pending
+            .as_ref()
+            .map(|pending| http_grants(pending, &matched.pending).collect());
         let mut passage = Passage {
             headers: Vec::new(),
             addresses: Vec::new(),
@@ -245,13 +288,26 @@ impl Gate {
             record: None,
             _slots: Vec::new(),
         };
-        for grant in places.iter().filter_map(|at| ask.manifest().http.get(*at)) {
-            passage.addresses.extend(grant.addresses.iter().copied());
+        let agreed = |has: &dyn Fn(&HttpGrant) -> bool| {
+            let changed = changed.as_ref();
+            changed.is_none_or(|grants| grants.iter().any(|grant| has(grant)))
+        };
+        let serving = http_grants(&terms.authority, &matched.grants);
+        let bounding = changed.iter().flatten().copied();
+        for grant in serving.clone().chain(bounding) {
             passage.request = passage.request.min(grant.request);
             passage.response = passage.response.min(grant.response);
             passage.timeout = passage.timeout.min(grant.timeout);
+        }
+        for grant in serving {
+            let addresses = grant.addresses.iter().copied();
+            let addresses = addresses.filter(|one| agreed(&|grant| grant.addresses.contains(one)));
+            passage.addresses.extend(addresses);
             for (name, value) in &grant.headers {
-                let secret = self.header(value).await.map_err(|why| {
+                if !agreed(&|grant| grant.headers.get(name) == Some(value)) {
+                    continue;
+                }
+                let secret = self.header(&terms.settings, value).await.map_err(|why| {
                     Refusal::Failed(Failure::Unavailable(format!(
                         "the header `{name}` of the grant `{}` cannot be read: {why}",
                         grant.name
@@ -263,12 +319,12 @@ impl Gate {
         Ok(passage)
     }
 
-    async fn header(&self, value: &Value) -> Result<SecretString, String> {
+    async fn header(&self, settings: &Settings, value: &Value) -> Result<SecretString, String> {
         match Setting::try_from(value.clone())? {
             Setting::Plain(Value::String(text)) => Ok(SecretString::from(text)),
             Setting::Plain(_) => Err("it is no text".to_owned()),
             Setting::Secret(source) => {
-                let secret = self.0.options.secrets.read(&source).await;
+                let secret = settings.secrets.read(&source).await;
                 secret.map_err(|error| error.to_string())
             }
         }
@@ -295,7 +351,7 @@ impl Gate {
             charges,
             permit: None,
         };
-        let ledger = &self.0.options.ledger;
+        let ledger = &self.0.ledger;
         ledger.begin(begin).await.map(Some).map_err(exhausted)
     }
 }

@@ -62,7 +62,7 @@ impl Gate {
     /// Makes ledger and audit agree on the calls of former runs. A reservation whose intent was never
     /// written down is given back, since nothing is sent before its intent; every other one counts.
     pub(crate) async fn settle_former_runs(&self) -> Result<(), GateError> {
-        let ledger = &self.0.options.ledger;
+        let ledger = &self.0.ledger;
         let open = ledger.open_reservations().await?;
         let Some(first) = open.iter().map(|reservation| reservation.begun_ms).min() else {
             return Ok(());
@@ -149,7 +149,7 @@ impl Gate {
                     essential: false,
                     body,
                 };
-                self.0.options.audit.record(entry).await?;
+                self.0.audit.record(entry).await?;
                 self.0
                     .unsettled
                     .lock()
@@ -259,7 +259,7 @@ impl Gate {
             account: intent.text("account"),
             plugin: HOST,
             priority: Priority::Normal,
-            deadline: Instant::now() + self.0.options.call_timeout,
+            deadline: Instant::now() + self.0.call_timeout,
         };
         let arguments = match arguments {
             Value::Object(arguments) => arguments,

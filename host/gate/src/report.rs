@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use qchost_catalog::{Access, BoxFuture, Failure, Operation, Outcome, by_name, by_tool};
 use qchost_ledger::LedgerError;
 use qchost_policy::{DOWNLOAD, Facts, Grant, GrantLimits, WORKFLOW};
-use qchost_scope::Reader;
+use qchost_scope::{Configured, Reader, Scope};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::approvals::takes_two;
 use crate::ask::Caller;
-use crate::gate::{Gate, now, scope};
-use crate::judge::{decide_all, named, unresolved, wants_approval};
+use crate::gate::{Gate, now, recall};
+use crate::judge::{check_covered, decide_all, named, unresolved, wants_approval};
 use crate::obligations::obligations;
 use crate::refusal::Refusal;
 use crate::trade::unusable;
@@ -70,7 +71,7 @@ impl Gate {
         let Some(manifest) = self.manifest(plugin) else {
             return Ok(None);
         };
-        let ledger = &self.0.options.ledger;
+        let ledger = &self.0.ledger;
         let used = ledger.usage(&manifest.account, plugin, now()).await?;
         let report = |name: String, limits: &GrantLimits| {
             let used = used.iter().find(|used| used.grant == name);
@@ -156,18 +157,22 @@ impl Gate {
         arguments: Map<String, Value>,
         project_name: Option<String>,
     ) -> Result<Explanation, Refusal> {
-        let ledger = &self.0.options.ledger;
-        let account = self
-            .manifest(plugin)
-            .map(|manifest| manifest.account.clone());
-        let adopted = match &account {
-            Some(account) => ledger.adopted(account, plugin).await.map_err(unusable)?,
+        let ledger = &self.0.ledger;
+        let digest = match self.manifest(plugin) {
+            Some(manifest) => match &manifest.digest {
+                Some(pin) => Some(pin.clone()),
+                None => ledger
+                    .adopted(&manifest.account, plugin)
+                    .await
+                    .map_err(unusable)?
+                    .map(|adopted| adopted.digest),
+            },
             None => None,
         };
         let caller = Caller {
             plugin: plugin.into(),
             // Of a component that may not trade none is adopted, and no digest decides about it.
-            digest: adopted.map_or("sha256:".into(), |adopted| adopted.digest.into()),
+            digest: digest.map_or("sha256:".into(), |digest| digest.into()),
             invocation: "explain".into(),
             person: None,
         };
@@ -205,21 +210,26 @@ impl Gate {
             return Ok(refused(Refusal::Halted(reason), Vec::new()));
         }
         let covered = Facts::of(named(&ask));
-        if let Err(denial) = ask.authority.check_covered(&ask.name, ask.access, &covered) {
-            return Ok(refused(Refusal::Denied(denial), Vec::new()));
+        if let Err(refusal) = check_covered(&ask, &covered) {
+            return Ok(refused(refusal, Vec::new()));
         }
         let touched = match known {
             Some(operation) => {
                 // A name that was only given here is not to be believed anywhere else.
                 let apart = match &project_name {
-                    Some(_) => Some(scope(&self.0.options).await.map_err(unusable)?),
+                    Some(_) => Some(self.apart(ask.account()).await.map_err(unusable)?),
                     None => None,
                 };
                 let known = apart.as_ref().unwrap_or(&self.0.scope);
                 let nobody = Unasked { project_name };
-                let arguments = &ask.arguments;
+                let settings = ask.settings();
+                let configured = Configured {
+                    live_profile: &|profile| settings.profiles.brokerage(profile),
+                    node_prices: &settings.node_prices,
+                };
+                let (account, arguments) = (ask.account(), &ask.arguments);
                 known
-                    .resolve(&nobody, ask.account(), plugin, operation, arguments)
+                    .resolve(&nobody, configured, account, plugin, operation, arguments)
                     .await
             }
             None => self.untold(&ask),
@@ -228,8 +238,8 @@ impl Gate {
             Ok(touched) => touched,
             Err(error) => return Ok(refused(unresolved(error), Vec::new())),
         };
-        let places = match decide_all(&ask, &touched.facts) {
-            Ok(places) => places,
+        let matched = match decide_all(&ask.terms, &ask, &touched.facts) {
+            Ok(matched) => matched,
             Err(error) => return Ok(refused(error.refusal, error.guardrails)),
         };
         let live = touched.facts.iter().any(|facts| facts.context.live);
@@ -241,15 +251,25 @@ impl Gate {
         Ok(Explanation {
             decision: "allowed",
             reason: None,
-            grants: obligations(&ask, &places)
+            grants: obligations(&ask, &matched.grants)
                 .map(|(name, _)| name.into_owned())
                 .collect(),
             guardrails: Vec::new(),
-            obligations: obligations(&ask, &places)
+            obligations: obligations(&ask, &matched.grants)
                 .map(|(grant, limits)| json!({ "grant": grant, "limits": limits }))
                 .collect(),
-            approval: wants_approval(&ask, &places) || self.takes_two(&ask, live),
+            approval: wants_approval(&ask.terms, &matched) || takes_two(&ask, live),
         })
+    }
+}
+
+impl Gate {
+    /// A scope of its own, with what the ledger remembers of an account.
+    async fn apart(&self, account: &str) -> Result<Scope, LedgerError> {
+        let scope = Scope::new();
+        let account = account.to_owned();
+        recall(&scope, &self.0.ledger, std::iter::once(&account)).await?;
+        Ok(scope)
     }
 }
 

@@ -33,7 +33,7 @@ impl Gate {
             return Ok(());
         }
         let grants: Vec<(&str, u32)> = named.iter().map(|(name, most)| (&**name, *most)).collect();
-        let ledger = &self.0.options.ledger;
+        let ledger = &self.0.ledger;
         ledger
             .count_reads(ask.account(), &ask.caller.plugin, &grants, now())
             .await
@@ -72,7 +72,7 @@ impl Gate {
             charges,
             permit,
         };
-        let ledger = &self.0.options.ledger;
+        let ledger = &self.0.ledger;
         ledger.begin(begin).await.map(Some).map_err(exhausted)
     }
 
@@ -81,7 +81,7 @@ impl Gate {
         let Some(reservation) = reservation else {
             return;
         };
-        if let Err(error) = self.0.options.ledger.settle(reservation, how).await {
+        if let Err(error) = self.0.ledger.settle(reservation, how).await {
             tracing::error!(target: "gate", call, %error, "a reservation stays open until the host starts again");
         }
     }

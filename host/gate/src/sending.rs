@@ -2,25 +2,26 @@
 //!
 //! Invariant: whoever asked may go away at any time. Until the intent is written down, that ends the
 //! call and gives back what was reserved; from then on the call runs to its end here, and its outcome
-//! is recorded.
+//! is recorded. Nothing is sent, and nothing sent again, under terms that are not in force any more.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use qchost_audit::AuditError;
-use qchost_catalog::{Access, Call, Failure, Outcome, always};
+use qchost_audit::{AuditError, Entry};
+use qchost_catalog::{Access, Call, Clearance, Failure, Outcome, always};
 use qchost_ledger::Settle;
 use qchost_scope::Learned;
 use qchost_traffic::{Slot, Ticket};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use crate::admission::Admitted;
 use crate::answer::without_secrets;
 use crate::ask::Ask;
 use crate::gate::Gate;
-use crate::judge::{Verdict, decide_all, unresolved};
+use crate::judge::{decide_all, unresolved};
 use crate::record;
 use crate::refusal::Refusal;
-use crate::sources::Files;
 
 /// What a call holds while it is under way.
 pub(crate) struct Held {
@@ -33,36 +34,55 @@ pub(crate) struct Held {
 pub(crate) struct Sending {
     pub gate: Gate,
     pub ask: Ask,
-    pub verdict: Verdict,
-    pub held: Held,
-    /// The files of the project, where the call compiles it and they may be deployed.
-    pub sources: Option<Files>,
+    pub admitted: Admitted,
 }
+
+type Answer = oneshot::Sender<Result<Value, Refusal>>;
 
 impl Sending {
     /// Runs the call to its end.
-    pub(crate) async fn run(self, answer: oneshot::Sender<Result<Value, Refusal>>) {
-        if self.ask.access == Access::Read {
-            self.read(answer).await;
-        } else {
-            self.write(answer).await;
+    pub(crate) async fn run(mut self, mut answer: Answer) {
+        loop {
+            let unsent = if self.ask.access == Access::Read {
+                self.read(answer).await
+            } else {
+                self.write(answer).await
+            };
+            // Not sent, since its terms had changed by then: it is another call from here on.
+            answer = match unsent {
+                Some(answer) if !answer.is_closed() => answer,
+                _ => return,
+            };
+            let gate = self.gate.clone();
+            self.ask.call = gate.next_call();
+            match gate.admit_again(&mut self.ask, self.admitted).await {
+                Ok(admitted) => self.admitted = admitted,
+                Err(refusal) => {
+                    drop(answer.send(Err(refusal)));
+                    return;
+                }
+            }
         }
     }
 
-    /// A read changes nothing, so one record at its end is enough, and need not be on disk yet.
-    async fn read(mut self, answer: oneshot::Sender<Result<Value, Refusal>>) {
-        if let Err(refusal) = self.gate.take_read(&self.ask, &self.verdict).await {
+    /// A read changes nothing, so one record at its end is enough, and need not be on disk yet. Gives the
+    /// asker back if it was not sent.
+    async fn read(&mut self, answer: Answer) -> Option<Answer> {
+        let verdict = &self.admitted.verdict;
+        if let Err(refusal) = self.gate.take_read(&self.ask, verdict).await {
             self.gate
-                .note_refusal(&self.ask, &self.verdict.known(None), &refusal);
+                .note_refusal(&self.ask, &verdict.known(None), &refusal);
             drop(answer.send(Err(refusal)));
-            return;
+            return None;
         }
-        let outcome = self.send(always()).await;
-        drop(self.held.ticket.take());
+        let Some(outcome) = self.send(always()).await else {
+            return Some(answer);
+        };
+        drop(self.admitted.held.ticket.take());
         let inner = &self.gate.0;
-        inner.options.audit.note(record::read(
+        inner.audit.note(record::read(
             &self.ask,
-            &self.verdict.known(None),
+            &self.admitted.verdict.known(None),
             &outcome,
             &inner.prints,
         ));
@@ -72,48 +92,59 @@ impl Sending {
         };
         self.log(&result, answer.is_closed());
         drop(answer.send(result));
+        None
     }
 
-    /// Everything else is reserved and written down first.
-    async fn write(mut self, answer: oneshot::Sender<Result<Value, Refusal>>) {
+    /// Everything else is reserved and written down first. Gives the asker back if it was not sent.
+    async fn write(&mut self, answer: Answer) -> Option<Answer> {
         let inner = Arc::clone(&self.gate.0);
+        let verdict = &self.admitted.verdict;
         let writing = inner.writing.read().await;
-        let reservation = match self.gate.reserve(&self.ask, &self.verdict).await {
+        let reservation = match self.gate.reserve(&self.ask, verdict).await {
             Ok(reservation) => reservation,
             Err(refusal) => {
                 self.gate
-                    .note_refusal(&self.ask, &self.verdict.known(None), &refusal);
+                    .note_refusal(&self.ask, &verdict.known(None), &refusal);
                 drop(answer.send(Err(refusal)));
-                return;
+                return None;
             }
         };
-        let known = self.verdict.known(reservation);
+        let known = verdict.known(reservation);
         // Nobody waits any more, and nothing says that it will be sent.
         if answer.is_closed() {
             self.gate
                 .settle(&self.ask.call, reservation, Settle::Release)
                 .await;
-            return;
+            return None;
         }
         let intent = record::intent(&self.ask, &known, &inner.prints);
         let intended = intent.body.clone();
-        if let Err(error) = inner.options.audit.record(intent).await {
+        if let Err(error) = inner.audit.record(intent).await {
             self.gate
                 .settle(&self.ask.call, reservation, Settle::Release)
                 .await;
             let refusal = unrecorded(&error);
             self.gate.note_refusal(&self.ask, &known, &refusal);
             drop(answer.send(Err(refusal)));
-            return;
+            return None;
         }
         drop(writing);
         let departure = inner.halts.departure(&self.ask);
-        let outcome = if self.ask.halted() {
+        let sent = if self.ask.halted() {
             self.send(&|| departure.clear()).await
         } else {
             self.send(always()).await
         };
-        drop(self.held.ticket.take());
+        let Some(outcome) = sent else {
+            departure.ended(SUPERSEDED);
+            self.gate
+                .settle(&self.ask.call, reservation, Settle::Release)
+                .await;
+            let entry = record::outcome(&self.ask, &known, &Err(superseded()));
+            self.record_outcome(entry).await;
+            return Some(answer);
+        };
+        drop(self.admitted.held.ticket.take());
         departure.ended(outcome.as_ref().map_or_else(Failure::word, |_| "answered"));
         let done = is_done(&outcome);
         let lost = matches!(outcome, Err(Failure::UnknownOutcome(_)));
@@ -144,34 +175,55 @@ impl Sending {
                 .settle(&self.ask.call, reservation, Settle::Commit)
                 .await;
         }
-        if let Err(error) = inner.options.audit.record(entry).await {
+        self.record_outcome(entry).await;
+        None
+    }
+
+    async fn record_outcome(&self, entry: Entry) {
+        if let Err(error) = self.gate.0.audit.record(entry).await {
             tracing::error!(target: "gate", call = self.ask.call, %error, "the outcome of a write is not recorded; qchost audit reconcile finds it");
         }
     }
 
-    /// Sends the call: fills in what the host keeps from plugins at the last moment, and takes it out
-    /// of what comes back.
-    async fn send(&self, clearance: qchost_catalog::Clearance<'_>) -> Outcome {
-        let options = &self.gate.0.options;
-        let mut arguments = self.ask.arguments.clone();
-        if let Some(operation) = self.ask.operation {
+    /// Sends the call, if `leave` lets it go and its terms still hold at that instant: fills in what the
+    /// host keeps from plugins at the last moment, and takes it out of what comes back. Nothing if it was
+    /// not sent because its terms had changed. One that was sent before, with its effect unknown, is not
+    /// sent again then, and has an unknown outcome.
+    async fn send(&self, leave: Clearance<'_>) -> Option<Outcome> {
+        let (gate, ask, settings) = (&self.gate, &self.ask, self.ask.settings());
+        let mut arguments = ask.arguments.clone();
+        if let Some(operation) = ask.operation {
             operation.complete(&mut arguments);
-            options.profiles.fill(operation, &mut arguments).await?;
+            let filled = settings.profiles.fill(operation, &mut arguments).await;
+            if let Err(failure) = filled {
+                return Some(Err(failure));
+            }
         }
-        let call = Call {
-            account: self.ask.account(),
-            target: self.ask.target(),
-            arguments,
-            deadline: self.ask.begun + options.call_timeout,
-            clearance,
+        let changed = AtomicBool::new(false);
+        let clearance = || {
+            if !gate.still(ask) {
+                changed.store(true, Ordering::Relaxed);
+                return Err(superseded());
+            }
+            leave()
         };
-        let redactor = options.secrets.redactor();
-        match self.gate.0.upstream.call(call).await {
+        let call = Call {
+            account: ask.account(),
+            target: ask.target(),
+            arguments,
+            deadline: ask.begun + gate.0.call_timeout,
+            clearance: &clearance,
+        };
+        let redactor = settings.secrets.redactor();
+        match gate.0.upstream.call(call).await {
             Ok(mut body) => {
                 redactor.clean_value(&mut body);
-                Ok(body)
+                Some(Ok(body))
             }
-            Err(failure) => Err(failure.map_text(|text| redactor.clean(&text).into_owned())),
+            Err(Failure::Unavailable(_)) if changed.load(Ordering::Relaxed) => None,
+            Err(failure) => Some(Err(
+                failure.map_text(|text| redactor.clean(&text).into_owned())
+            )),
         }
     }
 
@@ -181,11 +233,11 @@ impl Sending {
             return Ok((body, Learned::default()));
         };
         let allowed = |facts: &qchost_policy::Facts| {
-            decide_all(&self.ask, std::slice::from_ref(facts)).is_ok()
+            decide_all(&self.ask.terms, &self.ask, std::slice::from_ref(facts)).is_ok()
         };
         let reads = self.gate.reads(&self.ask);
         let (account, plugin) = (self.ask.account(), &*self.ask.caller.plugin);
-        let touched = &self.verdict.touched;
+        let touched = &self.admitted.verdict.touched;
         let (body, learned) = self
             .gate
             .0
@@ -202,14 +254,14 @@ impl Sending {
         if let Some(project) = learned.created {
             let inner = &self.gate.0;
             inner.scope.remember_created(account, plugin, project);
-            let ledger = &inner.options.ledger;
+            let ledger = &inner.ledger;
             if let Err(error) = ledger.record_created(account, plugin, project).await {
                 tracing::warn!(target: "gate", plugin, project, %error, "who created a project is not remembered");
             }
         }
         if let Some((project, compile)) = learned.compile {
             self.gate
-                .remember_compile(&self.ask, project, &compile, self.sources.as_ref())
+                .remember_compile(&self.ask, project, &compile, self.admitted.sources.as_ref())
                 .await;
         }
     }
@@ -248,6 +300,17 @@ fn is_done(outcome: &Outcome) -> bool {
             | Failure::Halted(_),
         ) => false,
     }
+}
+
+/// How a call ended that is decided about again.
+const SUPERSEDED: &str = "superseded";
+
+/// What is said of a call whose terms changed before it was sent.
+fn superseded() -> Failure {
+    Failure::Unavailable(
+        "what the plugin may do changed before it was sent, so it is decided about again; nothing was sent"
+            .to_owned(),
+    )
 }
 
 /// What is not written down is not sent.

@@ -29,14 +29,11 @@ pub(crate) type Files = Vec<(String, String)>;
 impl Inner {
     /// Whether anybody of the account may deploy, so that sources are worth reading.
     pub(crate) fn is_deployed_from(&self, account: &str) -> bool {
-        let authorities = self.authorities();
-        authorities
-            .values()
-            .map(|authority| authority.manifest())
-            .filter(|manifest| manifest.account == account)
-            .flat_map(|manifest| &manifest.grants)
-            .flat_map(|grant| &grant.allow)
-            .any(|pattern| pattern.covers(DEPLOY, qchost_catalog::Access::Trade))
+        self.terms.any(|manifest| {
+            let mut patterns = manifest.grants.iter().flat_map(|grant| &grant.allow);
+            manifest.account == account
+                && patterns.any(|pattern| pattern.covers(DEPLOY, qchost_catalog::Access::Trade))
+        })
     }
 }
 
@@ -78,7 +75,7 @@ impl Gate {
             }
             None => None,
         };
-        let (ledger, account) = (&self.0.options.ledger, ask.account());
+        let (ledger, account) = (&self.0.ledger, ask.account());
         let kept = match source {
             Some(files) => {
                 let hash = source_hash(files);
@@ -121,7 +118,7 @@ impl Gate {
         account: &str,
         compile: &str,
     ) -> Result<Option<String>, Refusal> {
-        let ledger = &self.0.options.ledger;
+        let ledger = &self.0.ledger;
         let source = ledger.compile_source(account, compile).await;
         Ok(source.map_err(unusable)?.map(|(hash, _)| hash))
     }
@@ -133,7 +130,7 @@ impl Gate {
         project: u32,
         compile: &str,
     ) -> Result<Value, Refusal> {
-        let ledger = &self.0.options.ledger;
+        let ledger = &self.0.ledger;
         let Some(hash) = self.source_of(account, compile).await? else {
             return Ok(json!({
                 "compile": compile,

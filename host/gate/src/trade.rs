@@ -72,7 +72,7 @@ impl Gate {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(digest.to_owned(), imports.to_vec());
-        let ledger = &self.0.options.ledger;
+        let ledger = &self.0.ledger;
         if manifest.trades().is_none() {
             return Ok(());
         }
@@ -83,7 +83,7 @@ impl Gate {
                     .iter()
                     .any(|import| !former.imports.contains(import))
         });
-        if changed && self.0.options.production {
+        if changed && self.settings().production {
             let approval = self
                 .request_adoption(manifest, digest, imports, former.as_ref())
                 .await?;
@@ -120,7 +120,7 @@ impl Gate {
             by: by.to_owned(),
             at: now(),
         };
-        let ledger = &self.0.options.ledger;
+        let ledger = &self.0.ledger;
         ledger.adopt(account, plugin, adoption).await
     }
 
@@ -163,7 +163,7 @@ impl Gate {
             now: now(),
             expires: self.approval_end(),
         };
-        let approval = self.0.options.ledger.request_approval(requested).await?;
+        let approval = self.0.ledger.request_approval(requested).await?;
         if approval.status == Status::Approved {
             // It was approved, and the host ended before the adoption was stored.
             let (account, plugin) = (&manifest.account, &manifest.plugin);
@@ -188,7 +188,7 @@ impl Gate {
 
     /// What real money asks for, whoever calls.
     pub(crate) async fn check_live(&self, ask: &Ask, live: bool) -> Result<(), Refusal> {
-        if live && !self.0.options.live_trading {
+        if live && !ask.settings().live_trading {
             return Err(denied(
                 "real money may be at stake, and this host does not trade live; an operator sets `live-trading = true` \
                  in qchost.toml if it is to",
@@ -212,7 +212,7 @@ impl Gate {
 
     async fn check_adopted(&self, ask: &Ask) -> Result<(), Refusal> {
         let manifest = ask.manifest();
-        let ledger = &self.0.options.ledger;
+        let ledger = &self.0.ledger;
         let adopted = ledger
             .adopted(&manifest.account, &manifest.plugin)
             .await

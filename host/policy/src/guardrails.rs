@@ -15,6 +15,7 @@ use cedar_policy::{
 };
 use miette::Diagnostic;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use crate::engine::{Action, Compiled, Kind, PolicyError, actions, schema};
 
@@ -101,6 +102,22 @@ impl Guardrails {
     /// The ids, in the order of the files.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|guardrail| guardrail.id.as_str())
+    }
+
+    /// Changes whenever a guardrail changes: `sha256:…` of their ids and texts.
+    #[must_use]
+    pub fn revision(&self) -> String {
+        let mut hash = Sha256::new();
+        for guardrail in self.iter() {
+            // Each part with its length, so that no two sets have the same bytes.
+            for part in [&guardrail.id, &guardrail.policy.to_string()] {
+                hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+                hash.update(part);
+            }
+        }
+        let bytes = hash.finalize();
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("sha256:{hex}")
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Guardrail>> {

@@ -33,4 +33,4 @@ pub use children::Child;
 pub use error::ScopeError;
 pub use live::LiveProfile;
 pub use reads::Reader;
-pub use scope::{Scope, Touched};
+pub use scope::{Configured, Scope, Touched};

@@ -12,10 +12,10 @@ const PAPER: [&str; 2] = ["PaperBrokerage", "QuantConnectBrokerage"];
 
 /// Says of a brokerage or data-provider profile whether it is live, and nothing of one that is not
 /// configured.
-pub type LiveProfile = Box<dyn Fn(&str) -> Option<bool> + Send + Sync>;
+pub type LiveProfile<'a> = &'a (dyn Fn(&str) -> Option<bool> + Send + Sync);
 
 /// Whether the profile is live; refused if the operator configured none of this name.
-pub(crate) fn is_live(profiles: &LiveProfile, name: &str) -> Result<bool, ScopeError> {
+pub(crate) fn is_live(profiles: LiveProfile<'_>, name: &str) -> Result<bool, ScopeError> {
     profiles(name).ok_or_else(|| {
         ScopeError::Invalid(format!(
             "there is no profile {} in the host's configuration",

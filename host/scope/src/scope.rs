@@ -59,16 +59,27 @@ pub struct Scope {
     pub(crate) children: Children,
     pub(crate) jobs: Jobs,
     pub(crate) created: Created,
-    live_profile: LiveProfile,
-    node_prices: BTreeMap<String, Usd>,
 }
 
 impl std::fmt::Debug for Scope {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scope")
-            .field("node_prices", &self.node_prices)
-            .finish_non_exhaustive()
+        f.debug_struct("Scope").finish_non_exhaustive()
     }
+}
+
+impl Default for Scope {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What the operator configured that calls are resolved by. It may change from call to call.
+#[derive(Clone, Copy)]
+pub struct Configured<'a> {
+    /// The profiles.
+    pub live_profile: LiveProfile<'a>,
+    /// US dollars for an hour of one node, by node type: `O2-8`.
+    pub node_prices: &'a BTreeMap<String, Usd>,
 }
 
 /// On whose behalf something is resolved.
@@ -80,16 +91,14 @@ pub(crate) struct Caller<'a> {
 }
 
 impl Scope {
-    /// `node_prices` are US dollars for an hour of one node, by node type: `O2-8`.
+    /// A scope that has learned nothing yet.
     #[must_use]
-    pub fn new(live_profile: LiveProfile, node_prices: BTreeMap<String, Usd>) -> Self {
+    pub fn new() -> Self {
         Self {
             projects: Projects::new(),
             children: Children::new(),
             jobs: Jobs::new(),
             created: Created::default(),
-            live_profile,
-            node_prices,
         }
     }
 
@@ -151,6 +160,7 @@ impl Scope {
     pub async fn resolve(
         &self,
         reader: &dyn Reader,
+        configured: Configured<'_>,
         account: &str,
         plugin: &str,
         operation: &'static Operation,
@@ -158,7 +168,7 @@ impl Scope {
     ) -> Result<Touched, ScopeError> {
         let begun = Instant::now();
         let given = Arguments::of(operation, arguments)?;
-        let asked = Selection::of(operation, &given, &self.live_profile)?;
+        let asked = Selection::of(operation, &given, configured.live_profile)?;
         let caller = Caller {
             reader,
             account,
@@ -174,7 +184,7 @@ impl Scope {
         if let (Some(claimed), Some(node_type), Some(nodes)) =
             (asked.claimed, &asked.node_type, asked.parallel_nodes)
         {
-            let prices = &self.node_prices;
+            let prices = configured.node_prices;
             context.cost = cost::cost(reader, prices, &given, claimed, node_type, nodes).await?;
         }
 

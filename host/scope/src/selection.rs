@@ -47,7 +47,7 @@ impl Selection {
     pub(crate) fn of(
         operation: &'static Operation,
         given: &Arguments<'_>,
-        profiles: &LiveProfile,
+        profiles: LiveProfile<'_>,
     ) -> Result<Self, ScopeError> {
         let mut selection = Self::default();
         for selector in operation.selectors {
@@ -82,7 +82,7 @@ impl Selection {
         selector: &Selector,
         operation: &'static Operation,
         given: &Arguments<'_>,
-        profiles: &LiveProfile,
+        profiles: LiveProfile<'_>,
     ) -> Result<(), ScopeError> {
         match selector {
             Selector::Project(argument) => match given.positive(argument)? {

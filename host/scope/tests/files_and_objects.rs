@@ -11,7 +11,8 @@ mod common;
 use std::time::Duration;
 
 use common::{
-    ACCOUNT, MINE, ORGANIZATION, PLUGIN, World, allowed, answered, operation, scope, touch,
+    ACCOUNT, MINE, ORGANIZATION, PLUGIN, World, allowed, answered, configured, operation, scope,
+    touch,
 };
 use qchost_policy::{Facts, Resource};
 use qchost_scope::{Scope, ScopeError};
@@ -331,7 +332,7 @@ async fn a_download_counts_for_who_began_it_and_for_an_hour() {
     let resolve = async |plugin: &str, job: &str, organization: &str| {
         let arguments = arguments(job, organization);
         scope
-            .resolve(&world, ACCOUNT, plugin, read, &arguments)
+            .resolve(&world, configured(), ACCOUNT, plugin, read, &arguments)
             .await
     };
     let touched = resolve(PLUGIN, &job, ORGANIZATION).await.unwrap();

@@ -10,7 +10,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{ACCOUNT, MINE, OTHER, PLUGIN, World, allowed, answered, scope, touch};
+use common::{ACCOUNT, MINE, OTHER, PLUGIN, World, allowed, answered, configured, scope, touch};
 use qchost_catalog::Failure;
 use qchost_policy::{Facts, Project, Resource};
 use qchost_scope::{Scope, ScopeError, Touched};
@@ -145,7 +145,7 @@ async fn an_answer_about_another_project_is_no_answer() {
     let (scope, arguments) = (scope(), common::object(json!({"projectId": MINE})));
     let operation = common::operation("files/read-file");
     let error = scope
-        .resolve(&Wrong, ACCOUNT, PLUGIN, operation, &arguments)
+        .resolve(&Wrong, configured(), ACCOUNT, PLUGIN, operation, &arguments)
         .await
         .unwrap_err();
     assert!(matches!(error, ScopeError::Denied(_)), "{error}");
@@ -287,6 +287,7 @@ async fn a_new_project_is_judged_by_its_name() {
     let other = scope
         .resolve(
             &world,
+            configured(),
             ACCOUNT,
             "other",
             common::operation("files/read-file"),
@@ -299,6 +300,7 @@ async fn a_new_project_is_judged_by_its_name() {
     let other = scope
         .resolve(
             &world,
+            configured(),
             ACCOUNT,
             "other",
             common::operation("files/read-file"),

@@ -34,6 +34,11 @@ impl Profiles {
         Self { profiles, secrets }
     }
 
+    /// The names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.profiles.keys().map(String::as_str)
+    }
+
     /// Whether a profile trades with real money: everything does but QuantConnect's own paper
     /// trading. `None` if there is no such profile.
     #[must_use]

@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
@@ -57,7 +57,7 @@ impl Redactor {
         if secret.expose_secret().len() < SHORTEST {
             return;
         }
-        let mut values = self.0.values.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut values = self.values();
         let itself = secret.expose_secret();
         let known = values.iter().rposition(|forms| {
             forms
@@ -69,6 +69,15 @@ impl Redactor {
             return;
         }
         values.push_back(forms(itself));
+        self.renew(&mut values);
+    }
+
+    fn values(&self) -> MutexGuard<'_, VecDeque<Vec<Form>>> {
+        self.0.values.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what is too much, and looks for what is left.
+    fn renew(&self, values: &mut VecDeque<Vec<Form>>) {
         let mut bytes: usize = values.iter().map(|forms| length(forms)).sum();
         while values.len() > 1 && (values.len() > REMEMBERED || bytes > REMEMBERED_BYTES) {
             bytes -= values.pop_front().as_deref().map_or(0, length);
@@ -80,6 +89,23 @@ impl Redactor {
             .matcher
             .write()
             .unwrap_or_else(PoisonError::into_inner) = matcher;
+    }
+
+    /// Takes out of every text from now on what another one knows by now, too: for the secrets of a
+    /// configuration that this one's takes the place of.
+    pub fn adopt(&self, other: &Self) {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return;
+        }
+        let theirs = other.values().clone();
+        let mut values = self.values();
+        for forms in theirs.into_iter().rev() {
+            if !values.iter().any(|known| known.first() == forms.first()) {
+                // Read longer ago than what this one has read itself.
+                values.push_front(forms);
+            }
+        }
+        self.renew(&mut values);
     }
 
     /// The text without secrets; itself if there are none in it.

@@ -53,6 +53,20 @@ impl Bucket {
             full_at: self.full_at.saturating_sub(one),
         }
     }
+
+    /// The bucket under another quota: the part of it that is used stays used.
+    pub(crate) fn rescaled(self, from: Quota, to: Quota, now: Duration) -> Self {
+        let now = nanoseconds(now);
+        let span = |quota: Quota| {
+            let burst = quota.burst_size().get();
+            quota.replenish_interval().as_nanos() * u128::from(burst)
+        };
+        let used = u128::from(self.full_at.saturating_sub(now));
+        let used = used * span(to) / span(from).max(1);
+        Self {
+            full_at: now.saturating_add(u64::try_from(used).unwrap_or(u64::MAX)),
+        }
+    }
 }
 
 /// Saturates after 584 years.

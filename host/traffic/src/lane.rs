@@ -59,16 +59,22 @@ pub struct Ticket(Option<Arc<Lane>>);
 
 pub(crate) struct Lane {
     account: String,
-    rate: Option<Quota>,
-    in_flight: Option<NonZeroU32>,
     origin: Instant,
     state: Mutex<State>,
     /// Rouses the task that gives out the turns.
     changed: Notify,
 }
 
+/// What a lane may let go. Without any, calls are counted all the same: limits may come.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Limits {
+    pub(crate) rate: Option<Quota>,
+    pub(crate) in_flight: Option<NonZeroU32>,
+}
+
 #[derive(Default)]
 struct State {
+    limits: Limits,
     bucket: Bucket,
     in_flight: u32,
     safety: Queue,
@@ -87,20 +93,29 @@ enum Held {
 }
 
 impl Lane {
-    /// At least one of the limits is given, or there would be no need of a lane.
-    pub(crate) fn new(
-        account: &str,
-        rate: Option<Quota>,
-        in_flight: Option<NonZeroU32>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(account: &str, limits: Limits) -> Arc<Self> {
         Arc::new(Self {
             account: account.to_owned(),
-            rate,
-            in_flight,
             origin: Instant::now(),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                limits,
+                ..State::default()
+            }),
             changed: Notify::new(),
         })
+    }
+
+    /// Changes the limits. Of the rate, the part that is used stays used; of calls in flight, what is
+    /// above the new limit ends by itself.
+    pub(crate) fn limit(&self, limits: Limits) {
+        let mut state = self.state();
+        if let (Some(old), Some(new)) = (state.limits.rate, limits.rate) {
+            state.bucket = state.bucket.rescaled(old, new, self.origin.elapsed());
+        }
+        state.limits = limits;
+        if state.served {
+            self.changed.notify_one();
+        }
     }
 
     pub(crate) async fn enter(
@@ -137,14 +152,12 @@ impl Lane {
         plugin: &str,
         priority: Priority,
     ) -> Result<Waiter, QueueFull> {
-        let id = state.ids;
+        let (id, rate) = (state.ids, state.limits.rate);
         let queue = state.queue(priority);
         let waiting = queue.waiting(plugin);
         if waiting >= MAX_WAITING {
             let round = u32::try_from(queue.plugins()).unwrap_or(u32::MAX);
-            let interval = self
-                .rate
-                .map_or(Duration::ZERO, |rate| rate.replenish_interval());
+            let interval = rate.map_or(Duration::ZERO, |rate| rate.replenish_interval());
             return Err(QueueFull {
                 account: self.account.clone(),
                 plugin: plugin.to_owned(),
@@ -174,13 +187,12 @@ impl Lane {
 
     /// Counts a call in, if the limits let it.
     fn admit(&self, state: &mut State, priority: Priority) -> Result<(), Held> {
-        let full = self
-            .in_flight
-            .is_some_and(|most| state.in_flight >= most.get());
+        let Limits { rate, in_flight } = state.limits;
+        let full = in_flight.is_some_and(|most| state.in_flight >= most.get());
         if full && priority == Priority::Normal {
             return Err(Held::Full);
         }
-        if let Some(rate) = self.rate {
+        if let Some(rate) = rate {
             let bucket = state.bucket.take(rate, self.origin.elapsed());
             state.bucket = bucket.map_err(Held::For)?;
         }
@@ -285,7 +297,7 @@ impl Drop for Waiting<'_> {
         if !queue.remove(self.plugin, self.id) {
             queue.give_back(self.plugin);
             state.leave();
-            if let Some(rate) = self.lane.rate {
+            if let Some(rate) = state.limits.rate {
                 state.bucket = state.bucket.put_back(rate);
             }
         }
@@ -294,7 +306,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Ticket {
-    /// Of an account without limits.
+    /// Of an account that is not known.
     pub(crate) fn free() -> Self {
         Self(None)
     }

@@ -4,12 +4,12 @@
 //! plugins of the account, and is shared so that one which asks as fast as it can takes nothing
 //! from another that asks for less than its share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::bucket::Quota;
-use crate::lane::{Lane, Priority, QueueFull, Ticket};
+use crate::lane::{Lane, Limits, Priority, QueueFull, Ticket};
 
 /// What an account may send.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,19 +24,30 @@ pub struct LaneLimits {
 
 /// The lanes of all accounts.
 #[derive(Debug, Default)]
-pub struct Lanes(HashMap<String, Arc<Lane>>);
+pub struct Lanes(RwLock<HashMap<String, Arc<Lane>>>);
 
 impl Lanes {
-    /// The accounts that have limits. A restart begins with a full second's worth.
+    /// The accounts. A restart begins with a full second's worth.
     pub fn new(accounts: impl IntoIterator<Item = (String, LaneLimits)>) -> Self {
-        let lanes = accounts.into_iter().filter_map(|(account, limits)| {
-            if limits == LaneLimits::default() {
-                return None;
-            }
-            let lane = Lane::new(&account, limits.per_minute.map(evenly), limits.in_flight);
-            Some((account, lane))
+        let lanes = Self::default();
+        lanes.update(accounts.into_iter().collect());
+        lanes
+    }
+
+    /// Gives these limits to the accounts, and none to all others. Who waits goes on waiting, under
+    /// the new limits; what is under way and what was used stays counted.
+    pub fn update(&self, mut accounts: BTreeMap<String, LaneLimits>) {
+        let mut lanes = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for (account, lane) in lanes.iter() {
+            // The lane of an account that is gone stays: it may come back.
+            let limits = accounts.remove(account).unwrap_or_default();
+            lane.limit(limits.into());
+        }
+        let new = accounts.into_iter().map(|(account, limits)| {
+            let lane = Lane::new(&account, limits.into());
+            (account, lane)
         });
-        Self(lanes.collect())
+        lanes.extend(new);
     }
 
     /// Waits until a call of this plugin's may go, in a tokio runtime with timers. Dropping the
@@ -51,9 +62,22 @@ impl Lanes {
         plugin: &str,
         priority: Priority,
     ) -> Result<Ticket, QueueFull> {
-        match self.0.get(account) {
+        let lane = {
+            let lanes = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            lanes.get(account).cloned()
+        };
+        match lane {
             Some(lane) => lane.enter(plugin, priority).await,
             None => Ok(Ticket::free()),
+        }
+    }
+}
+
+impl From<LaneLimits> for Limits {
+    fn from(limits: LaneLimits) -> Self {
+        Self {
+            rate: limits.per_minute.map(evenly),
+            in_flight: limits.in_flight,
         }
     }
 }

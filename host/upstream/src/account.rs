@@ -13,6 +13,7 @@ use qchost_catalog::{Access, Call, Clearance, Exception, Failure, Operation, Out
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
 
 use crate::cache::Cache;
 use crate::connector::Connector;
@@ -29,6 +30,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 pub struct Account {
     name: String,
     pub(crate) pool: Arc<Pool>,
+    /// The calls that are under way.
+    pub(crate) calls: TaskTracker,
     cache: Cache,
 }
 
@@ -55,7 +58,16 @@ impl Account {
             name: name.into(),
             cache: Cache::new(options.cache_for),
             pool: Pool::new(connector, options),
+            calls: TaskTracker::new(),
         }
+    }
+
+    /// Waits for its calls, and closes its connection. No other call may come.
+    pub(crate) async fn retire(&self) {
+        self.calls.close();
+        self.calls.wait().await;
+        self.pool.retire().await;
+        tracing::info!(account = self.name, "a former connection is closed");
     }
 
     /// Its name.

@@ -1,10 +1,18 @@
 //! All accounts of a host, as the one [`Upstream`] that the gate owns.
+//!
+//! Accounts may be put and removed while calls are under way. A call stays with the account that it
+//! found: it ends on that connection, which is closed when the last of its calls has ended.
+//!
+//! Invariant: a call is counted by its account before another can take the account's place, so no
+//! connection is closed under a call, and none is opened by a call that comes after the closing.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::account::Account;
 use crate::connector::ConfigError;
@@ -15,11 +23,19 @@ use crate::pool::NoSession;
 /// The accounts by name. Each has connections of its own; none can slow another one down.
 ///
 /// Cloning gives another handle to the same accounts: one goes to the gate, one stays with
-/// whoever reports their health.
+/// whoever changes them and reports their health.
 #[derive(Clone)]
 pub struct Accounts {
-    by_name: Arc<BTreeMap<String, Account>>,
+    by_name: Arc<RwLock<BTreeMap<String, Arc<Account>>>>,
+    /// Those that were replaced or removed and still carry calls.
+    former: Arc<Mutex<Vec<Arc<Account>>>>,
     downloader: Arc<Downloader>,
+}
+
+/// An account that is in use by a call.
+struct InUse {
+    account: Arc<Account>,
+    _counted: TaskTrackerToken,
 }
 
 impl Accounts {
@@ -29,22 +45,53 @@ impl Accounts {
     ///
     /// [`ConfigError::Client`] if the HTTP client for downloads cannot start.
     pub fn new(accounts: impl IntoIterator<Item = Account>) -> Result<Self, ConfigError> {
-        let named = |account: Account| (account.name().to_owned(), account);
+        let named = |account: Account| (account.name().to_owned(), Arc::new(account));
         Ok(Self {
-            by_name: Arc::new(accounts.into_iter().map(named).collect()),
+            by_name: Arc::new(RwLock::new(accounts.into_iter().map(named).collect())),
+            former: Arc::default(),
             downloader: Arc::new(Downloader::new()?),
         })
     }
 
     /// The names, in order.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.by_name.keys().map(String::as_str)
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.by_name().keys().cloned().collect()
+    }
+
+    /// Puts accounts, new ones and others in the place of those of the same names, and removes accounts.
+    /// The next call takes the new connection, and has none where the account was removed; calls that are
+    /// under way end on their old one. All others are as they were. In a tokio runtime.
+    ///
+    /// The task that is returned ends when every old connection is closed and its server is gone. It
+    /// need not be waited for.
+    pub fn update(&self, put: Vec<Account>, remove: &[String]) -> JoinHandle<()> {
+        let mut replaced = Vec::new();
+        {
+            let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+            replaced.extend(remove.iter().filter_map(|name| by_name.remove(name)));
+            for account in put {
+                let name = account.name().to_owned();
+                replaced.extend(by_name.insert(name, Arc::new(account)));
+            }
+            // Before any call can find the new ones, so that `close` sees every connection.
+            self.former().extend(replaced.iter().cloned());
+        }
+        let mut retiring = JoinSet::new();
+        for account in replaced {
+            let accounts = self.clone();
+            retiring.spawn(async move {
+                account.retire().await;
+                accounts.former().retain(|one| !Arc::ptr_eq(one, &account));
+            });
+        }
+        tokio::spawn(async move { while retiring.join_next().await.is_some() {} })
     }
 
     /// The state of an account's connection; `None` if there is no such account.
     #[must_use]
     pub fn health(&self, account: &str) -> Option<AccountHealth> {
-        let found = self.by_name.get(account)?;
+        let found = self.by_name().get(account).cloned()?;
         Some(found.pool.health(account))
     }
 
@@ -60,7 +107,7 @@ impl Accounts {
         deadline: Instant,
     ) -> Result<AccountHealth, Failure> {
         let started = Instant::now();
-        let found = self.find(account)?;
+        let InUse { account: found, .. } = &self.find(account)?;
         match found.pool.lease(deadline).await {
             Ok(lease) => drop(lease),
             Err(NoSession::Down(reason)) => return Err(Failure::Unavailable(reason)),
@@ -73,32 +120,50 @@ impl Accounts {
         Ok(found.pool.health(account))
     }
 
-    /// Closes all sessions and waits for their servers to leave. A call that comes later opens
-    /// a new one.
+    /// Closes all sessions and waits for their servers to leave; also those of former connections, whose
+    /// calls are lost. A call that comes later opens a new one.
     pub async fn close(&self) {
-        for account in self.by_name.values() {
+        let mut all: Vec<Arc<Account>> = self.by_name().values().cloned().collect();
+        all.extend(self.former().iter().cloned());
+        for account in all {
             account.pool.close().await;
         }
     }
 
-    fn find(&self, account: &str) -> Result<&Account, Failure> {
-        self.by_name.get(account).ok_or_else(|| {
-            let known: Vec<_> = self.names().collect();
-            Failure::InvalidArgument(format!(
-                "there is no account `{account}`; configured are: {}",
-                if known.is_empty() {
-                    "none".to_owned()
-                } else {
-                    known.join(", ")
-                }
-            ))
-        })
+    fn by_name(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<Account>>> {
+        self.by_name.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn former(&self) -> MutexGuard<'_, Vec<Arc<Account>>> {
+        self.former.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, account: &str) -> Result<InUse, Failure> {
+        let by_name = self.by_name();
+        if let Some(found) = by_name.get(account) {
+            return Ok(InUse {
+                _counted: found.calls.token(),
+                account: Arc::clone(found),
+            });
+        }
+        let known: Vec<&str> = by_name.keys().map(String::as_str).collect();
+        Err(Failure::InvalidArgument(format!(
+            "there is no account `{account}`; configured are: {}",
+            if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            }
+        )))
     }
 }
 
 impl Upstream for Accounts {
     fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
-        Box::pin(async move { self.find(call.account)?.call(&call).await })
+        Box::pin(async move {
+            let found = self.find(call.account)?;
+            found.account.call(&call).await
+        })
     }
 
     fn download<'a>(
@@ -109,7 +174,8 @@ impl Upstream for Accounts {
         deadline: Instant,
     ) -> BoxFuture<'a, Result<Vec<u8>, Failure>> {
         Box::pin(async move {
-            let reach = match self.find(account)?.pool.options().local_downloads {
+            let found = self.find(account)?;
+            let reach = match found.account.pool.options().local_downloads {
                 true => Reach::ThisMachine,
                 false => Reach::Outside,
             };

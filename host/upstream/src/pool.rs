@@ -170,6 +170,23 @@ impl Pool {
         }
     }
 
+    /// The same for good, once nobody asks for a session any more: of a session that is just being opened,
+    /// the end is waited for.
+    pub(crate) async fn retire(&self) {
+        let mut changed = self.changed.subscribe();
+        loop {
+            self.close().await;
+            let opening = |slot: &Slot| matches!(slot.state, State::Opening);
+            if !self.slots().iter().any(opening) {
+                return;
+            }
+            // The sender lives as long as this.
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     pub(crate) fn health(&self, account: &str) -> AccountHealth {
         let mut slots = self.slots();
         for slot in slots.iter_mut() {

@@ -269,7 +269,7 @@ async fn an_account_that_does_not_exist_is_named_with_those_that_do() {
         "{reason}"
     );
     assert_eq!(accounts.health("resaerch"), None);
-    assert_eq!(accounts.names().collect::<Vec<_>>(), [ACCOUNT]);
+    assert_eq!(accounts.names(), [ACCOUNT]);
     let error = accounts
         .download("resaerch", "https://x.test/", 1, Instant::now())
         .await;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use qchost_audit::{Audit, Disk, Files, Options as AuditOptions};
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream, by_name};
-use qchost_gate::{Caller, Gate, Options, Refusal};
+use qchost_gate::{Caller, Gate, Options, Refusal, Settings};
 use qchost_ledger::Ledger;
 use qchost_policy::{Guardrails, Manifest, Person, Role, Usd};
 use qchost_secrets::{Profile, Profiles, Secrets};
@@ -256,16 +256,22 @@ impl Setup {
         };
         let head = ledger.audit_head().await.unwrap();
         let (audit, opening) = Audit::open(options, head.as_deref()).unwrap();
-        let secrets = Secrets::new(None).unwrap();
         Options {
-            profiles: Profiles::new(self.profiles.clone(), secrets.clone()),
-            secrets,
+            settings: self.settings(),
             ledger,
             audit,
             opening,
-            guardrails: self.guardrails.clone(),
             key: b"another key of the tests".to_vec().into(),
             call_timeout: Duration::from_secs(10),
+        }
+    }
+
+    pub fn settings(&self) -> Settings {
+        let secrets = Secrets::new(None).unwrap();
+        Settings {
+            profiles: Profiles::new(self.profiles.clone(), secrets.clone()),
+            secrets,
+            guardrails: self.guardrails.clone(),
             accounts: [("a".to_owned(), self.limits)].into(),
             node_prices: [("O2-8".to_owned(), Usd(600))].into(),
             live_trading: self.live_trading,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use qchost_audit::{Audit, Disk};
 use qchost_catalog::Upstream;
-use qchost_gate::{Gate, Options};
+use qchost_gate::{Gate, Options, Settings};
 use qchost_ledger::Ledger;
 use qchost_policy::Guardrails;
 use qchost_secrets::{Profiles, Secrets};
@@ -38,15 +38,10 @@ impl Gated {
         };
         let secrets = Secrets::new(None).unwrap();
         let (audit, opening) = Audit::open(audit, None).unwrap();
-        let mut options = Options {
+        let settings = Settings {
             profiles: Profiles::new(BTreeMap::new(), secrets.clone()),
             secrets,
-            ledger: Ledger::in_memory().unwrap(),
-            audit,
-            opening,
             guardrails: Guardrails::none(),
-            key: vec![7_u8; 32].into(),
-            call_timeout: Duration::from_secs(30),
             accounts: BTreeMap::new(),
             node_prices: BTreeMap::new(),
             live_trading: false,
@@ -54,6 +49,14 @@ impl Gated {
             production: false,
             approval_ttl: Duration::from_secs(3600),
             permit_ttl: Duration::from_secs(3600),
+        };
+        let mut options = Options {
+            settings,
+            ledger: Ledger::in_memory().unwrap(),
+            audit,
+            opening,
+            key: vec![7_u8; 32].into(),
+            call_timeout: Duration::from_secs(30),
         };
         set(&mut options);
         let gate = Gate::open(Box::new(upstream), options).await.unwrap();

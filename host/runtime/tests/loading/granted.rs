@@ -41,7 +41,7 @@ async fn in_production_what_trades_is_replaced_by_an_operator() {
                   projects = [\"*\"]\nbrokerages = [\"paper\"]";
     let first = Guest::new("(call $digit (i32.const 1))").build();
     let second = Guest::new("(call $digit (i32.const 2))").build();
-    let gated = Gated::with(nobody(), |options| options.production = true).await;
+    let gated = Gated::with(nobody(), |options| options.settings.production = true).await;
     let host = Host::behind(gated, |_| {});
     let serves = async |expected: u32| {
         let output = host.runtime.invoke("lab", "act", json!({}), None, None);

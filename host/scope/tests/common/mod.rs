@@ -14,10 +14,11 @@
 mod world;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use qchost_catalog::{Operation, by_name};
 use qchost_policy::{Facts, Resource, Usd};
-use qchost_scope::{Learned, Scope, ScopeError, Touched};
+use qchost_scope::{Configured, Learned, Scope, ScopeError, Touched};
 use serde_json::{Map, Value};
 
 pub use world::{Effect, ORGANIZATION, World};
@@ -42,14 +43,22 @@ pub fn object(value: Value) -> Map<String, Value> {
 }
 
 pub fn scope() -> Scope {
-    Scope::new(
-        Box::new(|profile| match profile {
+    Scope::new()
+}
+
+static NODE_PRICES: LazyLock<BTreeMap<String, Usd>> =
+    LazyLock::new(|| BTreeMap::from([("O2-8".to_owned(), Usd(150_000))]));
+
+/// Profiles of both kinds, and the price of one node type.
+pub fn configured() -> Configured<'static> {
+    Configured {
+        live_profile: &|profile| match profile {
             "paper" | "data" => Some(false),
             "broker" => Some(true),
             _ => None,
-        }),
-        BTreeMap::from([("O2-8".to_owned(), Usd(150_000))]),
-    )
+        },
+        node_prices: &NODE_PRICES,
+    }
 }
 
 /// The projects `Lab/*`, their files `notes/*`, the keys `lab/*` and `shared`.
@@ -114,7 +123,7 @@ pub async fn resolve(
     arguments: &Map<String, Value>,
 ) -> Result<Touched, ScopeError> {
     scope
-        .resolve(world, ACCOUNT, PLUGIN, operation, arguments)
+        .resolve(world, configured(), ACCOUNT, PLUGIN, operation, arguments)
         .await
 }
 

@@ -1,0 +1,157 @@
+//! Letting a call in: decided about, at the pace that its grants and its account allow, and under terms
+//! that are still in force when it goes on its way.
+//!
+//! Invariant: whoever sends a call looks right before each sending whether the terms that it was decided
+//! under are still in force ([`Gate::still`]). If not, it is decided about again; what it was given for its
+//! obligations (places, its turn) stays its own as long as they are the same.
+
+use std::sync::Arc;
+
+use qchost_policy::{Denial, Facts, GrantLimits};
+
+use crate::ask::{Ask, Caller};
+use crate::gate::Gate;
+use crate::judge::{Refused, Verdict, decide_all, wants_approval};
+use crate::obligations::obligations_of;
+use crate::record::Known;
+use crate::refusal::Refusal;
+use crate::sending::Held;
+use crate::sources::Files;
+use crate::terms::Terms;
+
+/// A call that was let in.
+pub(crate) struct Admitted {
+    pub verdict: Verdict,
+    pub held: Held,
+    /// The files of the project, where the call compiles it and they may be deployed.
+    pub sources: Option<Files>,
+}
+
+impl Gate {
+    /// Decides about a call and waits for its turn; a refusal is recorded.
+    pub(crate) async fn admit_call(&self, ask: &mut Ask) -> Result<Admitted, Refusal> {
+        let verdict = self.decide(ask).await?;
+        self.let_in(ask, verdict, None).await
+    }
+
+    /// Lets a call in that was let in before, and not sent: its terms have changed.
+    pub(crate) async fn admit_again(
+        &self,
+        ask: &mut Ask,
+        admitted: Admitted,
+    ) -> Result<Admitted, Refusal> {
+        let Admitted {
+            verdict,
+            held,
+            sources,
+        } = admitted;
+        self.let_in(ask, verdict, Some((held, sources))).await
+    }
+
+    async fn let_in(
+        &self,
+        ask: &mut Ask,
+        mut verdict: Verdict,
+        mut entered: Option<(Held, Option<Files>)>,
+    ) -> Result<Admitted, Refusal> {
+        loop {
+            if entered.is_none() {
+                // Read before its turn: a turn is for one call.
+                let sources = self.files_to_compile(ask, &verdict.touched).await;
+                let held = self.enter(ask, &verdict).await.inspect_err(|refusal| {
+                    self.note_refusal(ask, &verdict.known(None), refusal);
+                })?;
+                entered = held.map(|held| (held, sources));
+            }
+            if self.still(ask)
+                && let Some((held, sources)) = entered
+            {
+                return Ok(Admitted {
+                    verdict,
+                    held,
+                    sources,
+                });
+            }
+            let terms = self.terms(&ask.caller).inspect_err(|refusal| {
+                self.note_refusal(ask, &Known::default(), refusal);
+            })?;
+            let former = std::mem::replace(&mut ask.terms, terms);
+            let again = self.decide(ask).await?;
+            if owed(&former, ask, &verdict.grants) != owed(&ask.terms, ask, &again.grants) {
+                entered = None;
+            }
+            verdict = again;
+        }
+    }
+
+    async fn decide(&self, ask: &Ask) -> Result<Verdict, Refusal> {
+        self.judge(ask).await.map_err(|refused| {
+            let Refused {
+                refusal,
+                told,
+                guardrails,
+                project,
+            } = refused;
+            let known = Known {
+                project: project.as_ref(),
+                guardrails: &guardrails,
+                ..Known::default()
+            };
+            self.note_refusal(ask, &known, &refusal);
+            told.unwrap_or(refusal)
+        })
+    }
+
+    /// Whether the terms that a call was decided under are still in force.
+    pub(crate) fn still(&self, ask: &Ask) -> bool {
+        self.0.terms.hold(&ask.caller.plugin, &ask.terms)
+    }
+
+    /// Decides again about a call whose terms have changed while it is under way, as far as that can be
+    /// done without waiting: whether it is still allowed on the same account, and by nobody's leave but the
+    /// one that it had.
+    pub(crate) fn recheck(&self, ask: &Ask, facts: &[Facts]) -> Result<(), Refusal> {
+        if self.still(ask) {
+            return Ok(());
+        }
+        let terms = self.terms(&ask.caller)?;
+        let matched = decide_all(&terms, ask, facts)
+            .map_err(|refused| refused.told.unwrap_or(refused.refusal))?;
+        let reason = if terms.authority.manifest().account != ask.account() {
+            "the manifest is for another account now"
+        } else if wants_approval(&terms, &matched) {
+            "a person has to approve it now; ask again"
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::Denied(Denial {
+            reason: reason.to_owned(),
+            nearest_grant: None,
+            remedy: None,
+        }))
+    }
+
+    /// The terms that a plugin's calls are decided by now.
+    pub(crate) fn terms(&self, caller: &Caller) -> Result<Arc<Terms>, Refusal> {
+        self.0.terms.of(&caller.plugin).ok_or_else(|| {
+            tracing::warn!(target: "gate", plugin = %caller.plugin, invocation = %caller.invocation, "denied: no manifest");
+            Refusal::Denied(Denial {
+                reason: format!("`{}` has no manifest (any more)", caller.plugin),
+                nearest_grant: None,
+                remedy: None,
+            })
+        })
+    }
+}
+
+/// What a call owes to the grants that match it, and on which account.
+fn owed<'a>(
+    terms: &'a Terms,
+    ask: &'a Ask,
+    places: &'a [usize],
+) -> (&'a str, Vec<(String, &'a GrantLimits)>) {
+    let manifest = terms.authority.manifest();
+    let limits = obligations_of(manifest, ask.is_http(), places)
+        .map(|(grant, limits)| (grant.into_owned(), limits));
+    (&manifest.account, limits.collect())
+}

@@ -1,0 +1,84 @@
+//! A changed configuration, taken over by a gate that runs.
+//!
+//! Invariant: all or nothing. Nothing changes before every manifest is compiled under the new guardrails
+//! and the change is on disk.
+
+use std::sync::Arc;
+
+use qchost_audit::{AuditError, Entry, Kind};
+use qchost_policy::PolicyError;
+use serde_json::{Map, Value};
+
+use crate::gate::{Gate, GateError, recall};
+use crate::settings::Settings;
+
+/// What the audit says of a change of the settings.
+const CHANGED: &str = "settings";
+/// And of one that was recorded and not made.
+const NOT_CHANGED: &str = "settings not changed";
+
+impl Gate {
+    /// Takes new settings. They apply from the next decision on, also to calls that wait or are about to
+    /// be sent again: those are decided about anew.
+    ///
+    /// # Errors
+    /// When a manifest cannot be enforced under the new guardrails, or ledger or audit cannot be used.
+    /// Nothing has changed then.
+    pub async fn reconfigure(&self, settings: Settings) -> Result<(), GateError> {
+        let gate = self.clone();
+        // Whoever asked may leave: what was begun is done as a whole.
+        let changing = self.spawn(async move { gate.take_over(settings).await });
+        changing.await.unwrap_or(Err(GateError::Failed))
+    }
+
+    async fn take_over(&self, settings: Settings) -> Result<(), GateError> {
+        let _alone = self.0.reconfiguring.lock().await;
+        let former = self.settings();
+        let new = settings.accounts.keys();
+        let new = new.filter(|account| !former.accounts.contains_key(*account));
+        recall(&self.0.scope, &self.0.ledger, new).await?;
+        // What was read before must not leave by an answer that comes later.
+        settings.secrets.redactor().adopt(former.secrets.redactor());
+
+        let settings = Arc::new(settings);
+        let (gate, under) = (self.clone(), Arc::clone(&settings));
+        let prepared = blocking(move || gate.0.terms.prepare(under)).await?;
+        self.note_settings(CHANGED, settings.record()).await?;
+        let gate = self.clone();
+        if let Err(error) = blocking(move || gate.0.terms.commit(prepared)).await {
+            let reason = ("reason".to_owned(), error.to_string().into());
+            self.note_settings(NOT_CHANGED, Map::from_iter([reason]))
+                .await?;
+            return Err(error);
+        }
+        self.0.lanes.update(settings.accounts.clone());
+        Ok(())
+    }
+
+    async fn note_settings(
+        &self,
+        what: &str,
+        detail: Map<String, Value>,
+    ) -> Result<(), AuditError> {
+        let entry = Entry {
+            kind: Kind::Admin,
+            // A full disk must not keep what takes rights away from being taken over.
+            essential: true,
+            body: Map::from_iter([
+                ("what".to_owned(), what.into()),
+                ("detail".to_owned(), detail.into()),
+            ]),
+        };
+        self.0.audit.record(entry).await.map(drop)
+    }
+}
+
+/// Policies take long to compile.
+async fn blocking<T: Send + 'static>(
+    compile: impl FnOnce() -> Result<T, PolicyError> + Send + 'static,
+) -> Result<T, GateError> {
+    match tokio::task::spawn_blocking(compile).await {
+        Ok(compiled) => Ok(compiled?),
+        Err(_) => Err(GateError::Failed),
+    }
+}

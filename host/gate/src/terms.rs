@@ -1,0 +1,262 @@
+//! The terms that calls are decided by: the settings, and for each plugin its manifest's authority and
+//! that of a changed manifest which does not serve yet.
+//!
+//! A call holds the terms of its decision, so that all of the decision sees one state; right before it
+//! is sent, it is looked whether they are still in force.
+//!
+//! Invariant: terms never change. Whatever changes an authority or the settings puts new terms in the
+//! place of the old ones, for all plugins in one step. No lock is held while policies are compiled, and
+//! no terms come into force that were compiled under other guardrails than those of the settings.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use qchost_policy::{Authority, Manifest, PolicyError};
+use tokio::sync::watch;
+
+use crate::settings::Settings;
+
+/// What the calls of one plugin are decided by.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub settings: Arc<Settings>,
+    /// What the manifest grants whose component serves; its obligations apply.
+    pub authority: Arc<Authority>,
+    /// What a changed manifest grants whose component does not serve yet: it must allow a call too.
+    pub pending: Option<Arc<Authority>>,
+}
+
+impl Terms {
+    /// All that must allow a call.
+    pub fn authorities(&self) -> impl Iterator<Item = &Arc<Authority>> {
+        std::iter::once(&self.authority).chain(&self.pending)
+    }
+
+    /// The authority of a manifest, if it is one of these.
+    fn of(&self, manifest: &Manifest) -> Option<&Arc<Authority>> {
+        self.authorities()
+            .find(|authority| **authority.manifest() == *manifest)
+    }
+}
+
+/// The terms that are in force.
+pub(crate) struct InForce {
+    state: RwLock<State>,
+    /// Counts changes.
+    changed: watch::Sender<u64>,
+}
+
+struct State {
+    settings: Arc<Settings>,
+    plugins: HashMap<String, Arc<Terms>>,
+}
+
+/// New settings, with the terms that every plugin will have under them and those that it had when they
+/// were compiled.
+pub(crate) struct Prepared {
+    settings: Arc<Settings>,
+    plugins: HashMap<String, (Arc<Terms>, Arc<Terms>)>,
+}
+
+impl InForce {
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            state: RwLock::new(State {
+                settings: Arc::new(settings),
+                plugins: HashMap::new(),
+            }),
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.state().settings)
+    }
+
+    /// The terms of a plugin.
+    pub fn of(&self, plugin: &str) -> Option<Arc<Terms>> {
+        self.state().plugins.get(plugin).cloned()
+    }
+
+    /// Whether these are still the terms of a plugin.
+    pub fn hold(&self, plugin: &str, terms: &Arc<Terms>) -> bool {
+        let state = self.state();
+        let current = state.plugins.get(plugin);
+        current.is_some_and(|current| Arc::ptr_eq(current, terms))
+    }
+
+    /// Whether some plugin's manifest is so.
+    pub fn any(&self, is: impl Fn(&Manifest) -> bool) -> bool {
+        let state = self.state();
+        let mut terms = state.plugins.values();
+        terms.any(|terms| is(terms.authority.manifest()))
+    }
+
+    /// Told of every change.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    fn notify(&self) {
+        self.changed
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Makes a manifest the authority of its plugin, and the only one.
+    pub fn install(&self, manifest: Manifest) -> Result<(), PolicyError> {
+        self.change(manifest, |_, authority| Some((authority, None)))
+    }
+
+    /// Has a manifest agree to whatever its plugin does, until the next one is installed. One that is in
+    /// force already has nothing to add.
+    pub fn restrict(&self, manifest: Manifest) -> Result<(), PolicyError> {
+        if self.of(&manifest.plugin).is_none() {
+            return Ok(());
+        }
+        self.change(manifest, |former, authority| {
+            let serving = Arc::clone(&former?.authority);
+            let pending = (!Arc::ptr_eq(&serving, &authority)).then_some(authority);
+            Some((serving, pending))
+        })
+    }
+
+    /// Changes the authorities of a manifest's plugin, once its own is compiled; not where nothing is
+    /// given.
+    fn change(
+        &self,
+        manifest: Manifest,
+        to: impl Fn(Option<&Terms>, Arc<Authority>) -> Option<(Arc<Authority>, Option<Arc<Authority>>)>,
+    ) -> Result<(), PolicyError> {
+        let manifest = Arc::new(manifest);
+        let plugin = manifest.plugin.as_str();
+        loop {
+            let (settings, known) = {
+                let state = self.state();
+                let terms = state.plugins.get(plugin);
+                let known = terms.and_then(|terms| terms.of(&manifest)).cloned();
+                (Arc::clone(&state.settings), known)
+            };
+            let authority = match known {
+                Some(authority) => authority,
+                None => Arc::new(Authority::new(Arc::clone(&manifest), &settings.guardrails)?),
+            };
+            let mut state = self.state_mut();
+            if !Arc::ptr_eq(&state.settings, &settings) {
+                // Reconfigured in between.
+                continue;
+            }
+            let former = state.plugins.get(plugin);
+            let Some((authority, pending)) = to(former.map(|terms| &**terms), authority) else {
+                return Ok(());
+            };
+            let same = former.is_some_and(|former| {
+                Arc::ptr_eq(&former.authority, &authority)
+                    && match (&former.pending, &pending) {
+                        (Some(former), Some(pending)) => Arc::ptr_eq(former, pending),
+                        (None, None) => true,
+                        _ => false,
+                    }
+            });
+            if same {
+                return Ok(());
+            }
+            let terms = Terms {
+                settings,
+                authority,
+                pending,
+            };
+            state.plugins.insert(plugin.to_owned(), Arc::new(terms));
+            drop(state);
+            self.notify();
+            return Ok(());
+        }
+    }
+
+    /// Takes all authority away from a plugin.
+    pub fn remove(&self, plugin: &str) {
+        self.state_mut().plugins.remove(plugin);
+        self.notify();
+    }
+
+    /// Compiles what is in force under new settings.
+    pub fn prepare(&self, settings: Arc<Settings>) -> Result<Prepared, PolicyError> {
+        let mut prepared = Prepared {
+            settings,
+            plugins: HashMap::new(),
+        };
+        self.catch_up(&mut prepared)?;
+        Ok(prepared)
+    }
+
+    /// Compiles what changed since.
+    fn catch_up(&self, prepared: &mut Prepared) -> Result<(), PolicyError> {
+        let (former, stale) = {
+            let state = self.state();
+            let stale: Vec<(String, Arc<Terms>)> = state
+                .plugins
+                .iter()
+                .filter(|(plugin, terms)| !prepared.is_for(plugin, terms))
+                .map(|(plugin, terms)| (plugin.clone(), Arc::clone(terms)))
+                .collect();
+            (Arc::clone(&state.settings), stale)
+        };
+        let guardrails = &prepared.settings.guardrails;
+        let same = former.guardrails.revision() == guardrails.revision();
+        for (plugin, former) in stale {
+            let compiled = |authority: &Arc<Authority>| {
+                if same {
+                    return Ok(Arc::clone(authority));
+                }
+                Authority::new(Arc::clone(authority.manifest()), guardrails).map(Arc::new)
+            };
+            let terms = Terms {
+                settings: Arc::clone(&prepared.settings),
+                authority: compiled(&former.authority)?,
+                pending: former.pending.as_ref().map(compiled).transpose()?,
+            };
+            prepared.plugins.insert(plugin, (former, Arc::new(terms)));
+        }
+        Ok(())
+    }
+
+    /// Brings new settings into force.
+    ///
+    /// # Errors
+    /// When a manifest that was installed since they were prepared cannot be compiled under them;
+    /// nothing has changed then.
+    pub fn commit(&self, mut prepared: Prepared) -> Result<(), PolicyError> {
+        loop {
+            let mut state = self.state_mut();
+            let mut all = state.plugins.iter();
+            if all.all(|(plugin, terms)| prepared.is_for(plugin, terms)) {
+                for (plugin, terms) in &mut state.plugins {
+                    if let Some((_, fresh)) = prepared.plugins.get(plugin) {
+                        *terms = Arc::clone(fresh);
+                    }
+                }
+                state.settings = prepared.settings;
+                break;
+            }
+            drop(state);
+            self.catch_up(&mut prepared)?;
+        }
+        self.notify();
+        Ok(())
+    }
+}
+
+impl Prepared {
+    fn is_for(&self, plugin: &str, terms: &Arc<Terms>) -> bool {
+        let prepared = self.plugins.get(plugin);
+        prepared.is_some_and(|(former, _)| Arc::ptr_eq(former, terms))
+    }
+}
