@@ -25,6 +25,8 @@ pub(crate) struct Admitted {
     pub held: Held,
     /// The files of the project, where the call compiles it and they may be deployed.
     pub sources: Option<Files>,
+    /// Whether it was let in before, for the same obligations: what it took then is still taken.
+    pub again: bool,
 }
 
 impl Gate {
@@ -44,6 +46,7 @@ impl Gate {
             verdict,
             held,
             sources,
+            ..
         } = admitted;
         self.let_in(ask, verdict, Some((held, sources))).await
     }
@@ -54,8 +57,10 @@ impl Gate {
         mut verdict: Verdict,
         mut entered: Option<(Held, Option<Files>)>,
     ) -> Result<Admitted, Refusal> {
+        let mut again = entered.is_some();
         loop {
             if entered.is_none() {
+                again = false;
                 // Read before its turn: a turn is for one call.
                 let sources = self.files_to_compile(ask, &verdict.touched).await;
                 let held = self.enter(ask, &verdict).await.inspect_err(|refusal| {
@@ -70,17 +75,18 @@ impl Gate {
                     verdict,
                     held,
                     sources,
+                    again,
                 });
             }
             let terms = self.terms(&ask.caller).inspect_err(|refusal| {
                 self.note_refusal(ask, &Known::default(), refusal);
             })?;
             let former = std::mem::replace(&mut ask.terms, terms);
-            let again = self.decide(ask).await?;
-            if owed(&former, ask, &verdict.grants) != owed(&ask.terms, ask, &again.grants) {
+            let anew = self.decide(ask).await?;
+            if owed(&former, ask, &verdict.grants) != owed(&ask.terms, ask, &anew.grants) {
                 entered = None;
             }
-            verdict = again;
+            verdict = anew;
         }
     }
 

@@ -38,7 +38,8 @@ impl Gate {
         let new = new.filter(|account| !former.accounts.contains_key(*account));
         recall(&self.0.scope, &self.0.ledger, new).await?;
         // What was read before must not leave by an answer that comes later.
-        settings.secrets.redactor().adopt(former.secrets.redactor());
+        let redactor = settings.secrets.redactor().clone();
+        redactor.adopt(former.secrets.redactor());
 
         let settings = Arc::new(settings);
         let (gate, under) = (self.clone(), Arc::clone(&settings));
@@ -51,6 +52,8 @@ impl Gate {
                 .await?;
             return Err(error);
         }
+        // And what was read for calls that left under the former settings since then.
+        redactor.adopt(former.secrets.redactor());
         self.0.lanes.update(settings.accounts.clone());
         Ok(())
     }

@@ -68,8 +68,8 @@ impl Sending {
     /// A read changes nothing, so one record at its end is enough, and need not be on disk yet. Gives the
     /// asker back if it was not sent.
     async fn read(&mut self, answer: Answer) -> Option<Answer> {
-        let verdict = &self.admitted.verdict;
-        if let Err(refusal) = self.gate.take_read(&self.ask, verdict).await {
+        let Admitted { verdict, again, .. } = &self.admitted;
+        if !again && let Err(refusal) = self.gate.take_read(&self.ask, verdict).await {
             self.gate
                 .note_refusal(&self.ask, &verdict.known(None), &refusal);
             drop(answer.send(Err(refusal)));

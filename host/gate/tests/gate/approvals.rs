@@ -13,7 +13,7 @@ const DEPLOY: &str = "[[grant]]\nname = \"paper\"\nallow = [\"live/create-live-a
 const COMPILE: &str =
     "[[grant]]\nname = \"compile\"\nallow = [\"compile/*\", \"files/*\"]\nprojects = [\"Lab/*\"]\n";
 
-fn profiles() -> BTreeMap<String, BTreeMap<String, Setting>> {
+pub fn profiles() -> BTreeMap<String, BTreeMap<String, Setting>> {
     let module = |id: &str| BTreeMap::from([("id".to_owned(), Setting::Plain(json!(id)))]);
     BTreeMap::from([
         ("paper".to_owned(), module("QuantConnectBrokerage")),
@@ -21,7 +21,7 @@ fn profiles() -> BTreeMap<String, BTreeMap<String, Setting>> {
     ])
 }
 
-fn deployment(project: u32, brokerage: &str) -> Value {
+pub fn deployment(project: u32, brokerage: &str) -> Value {
     json!({ "versionId": "-1", "projectId": project, "compileId": format!("c{project}"), "nodeId": "n1", "brokerage": brokerage, "dataProviders": [] })
 }
 

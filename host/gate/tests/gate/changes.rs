@@ -1,0 +1,350 @@
+//! Manifests that change while plugins run: what is taken away is taken away at once, what is added is
+//! given when its component serves.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::approvals::{deployment, profiles};
+use crate::support::{Setup, World, call, parse};
+use qchost_gate::{Outgoing, Refusal};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+const FILES: &str = "[[grant]]\nname = \"files\"\nallow = [\"files/*\"]\nprojects = [\"Lab/*\"]\n";
+const TESTS: &str =
+    "[[grant]]\nname = \"tests\"\nallow = [\"backtests/*\"]\nprojects = [\"Lab/*\"]\n";
+const COMPILES: &str =
+    "[[grant]]\nname = \"compiles\"\nallow = [\"compile/*\"]\nprojects = [\"Lab/*\"]\n";
+const PAPER: &str = "[[grant]]\nname = \"paper\"\nallow = [\"live/create-live-algorithm\", \"live/read-live-algorithm\", \"raw/tool_of_tomorrow\"]\nprojects = [\"Lab/*\"]\nbrokerages = [\"paper\"]\n";
+const HOOKS: &str = "[[http]]\nname = \"hooks\"\nallow = \"https://hooks.example/\"\n";
+
+fn manifest(grants: &str) -> qchost_policy::Manifest {
+    parse(&Setup::grants(grants).manifest)
+}
+
+fn denial(answer: Result<Value, Refusal>) -> String {
+    match answer {
+        Err(Refusal::Denied(denial)) => denial.reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn read_file(world: &World) -> Result<Value, Refusal> {
+    world
+        .call("files/read-file", json!({ "projectId": 1 }))
+        .await
+}
+
+async fn read_backtest(world: &World) -> Result<Value, Refusal> {
+    let backtest = json!({ "projectId": 1, "backtestId": "b1" });
+    world.call("backtests/read-backtest", backtest).await
+}
+
+async fn compile(world: &World) -> Result<Value, Refusal> {
+    world
+        .call("compile/create-compile", json!({ "projectId": 1 }))
+        .await
+}
+
+#[tokio::test]
+async fn a_changed_manifest_takes_away_at_once_and_gives_only_when_it_serves() {
+    let world = Setup::grants(&format!("{FILES}{TESTS}")).open().await;
+    read_file(&world).await.unwrap();
+    let changed = manifest(&format!("{TESTS}{COMPILES}"));
+    world.gate.restrict(changed.clone()).unwrap();
+    let reason = denial(read_file(&world).await);
+    assert!(
+        reason.starts_with("what the changed manifest of `lab` does not grant is denied already: "),
+        "{reason}"
+    );
+    read_backtest(&world).await.unwrap();
+    let reason = denial(compile(&world).await);
+    assert!(!reason.contains("changed manifest"), "{reason}");
+    // What serves is still what is shown and counted.
+    assert_eq!(world.gate.manifest("lab").unwrap().grants.len(), 2);
+
+    world.gate.install(changed).unwrap();
+    compile(&world).await.unwrap();
+    read_backtest(&world).await.unwrap();
+    let reason = denial(read_file(&world).await);
+    assert!(!reason.contains("changed manifest"), "{reason}");
+    let records = world.records().await;
+    let denied = records.iter().filter(|record| record["kind"] == "denied");
+    assert_eq!(denied.count(), 3);
+}
+
+#[tokio::test]
+async fn a_manifest_that_is_as_it_was_again_restricts_nothing() {
+    let world = Setup::grants(&format!("{FILES}{TESTS}")).open().await;
+    world.gate.restrict(manifest(TESTS)).unwrap();
+    denial(read_file(&world).await);
+    // Of two changes the later one counts.
+    world.gate.restrict(manifest(FILES)).unwrap();
+    read_file(&world).await.unwrap();
+    denial(read_backtest(&world).await);
+    world
+        .gate
+        .restrict(manifest(&format!("{FILES}{TESTS}")))
+        .unwrap();
+    read_file(&world).await.unwrap();
+    read_backtest(&world).await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_given_by_a_restriction_and_a_removal_takes_it_away() {
+    let world = Setup::grants(FILES).open().await;
+    world.gate.remove("lab");
+    world.gate.restrict(manifest(FILES)).unwrap();
+    let reason = denial(read_file(&world).await);
+    assert!(reason.contains("no manifest"), "{reason}");
+    world.gate.install(manifest(FILES)).unwrap();
+    world.gate.restrict(manifest(TESTS)).unwrap();
+    world.gate.remove("lab");
+    world.gate.install(manifest(FILES)).unwrap();
+    read_file(&world).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_manifest_for_another_account_allows_nothing_on_this_one() {
+    let world = Setup::grants(FILES).open().await;
+    let moved = Setup::grants(FILES)
+        .manifest
+        .replace("account = \"a\"", "account = \"b\"");
+    world.gate.restrict(parse(&moved)).unwrap();
+    let reason = denial(read_file(&world).await);
+    assert!(reason.contains("another account than `a`"), "{reason}");
+    assert!(world.cloud.sent().is_empty());
+}
+
+#[tokio::test]
+async fn a_changed_manifest_can_ask_for_a_person_already() {
+    let world = Setup::grants(COMPILES).open().await;
+    compile(&world).await.unwrap();
+    let strict = manifest(&format!("{COMPILES}approval = \"operator\"\n"));
+    world.gate.restrict(strict).unwrap();
+    let asked = compile(&world).await;
+    assert!(
+        matches!(asked, Err(Refusal::ApprovalRequired { .. })),
+        "{asked:?}"
+    );
+}
+
+/// The code before a change runs on; what the changed manifest pins is not that code.
+#[tokio::test]
+async fn a_pinned_manifest_lends_trade_to_no_other_code() {
+    let (old, new) = ("0".repeat(64), "1".repeat(64));
+    let pinned = |digest: &str| {
+        let setup = Setup::grants(PAPER);
+        let pin = format!("component = \"lab.wasm\"\ndigest = \"sha256:{digest}\"");
+        parse(&setup.manifest.replace("component = \"lab.wasm\"", &pin))
+    };
+    let mut setup = Setup::grants(PAPER);
+    setup.profiles = profiles();
+    // Of a tool that nobody knows the worst is believed.
+    setup.live_trading = true;
+    let world = setup.open().await;
+    let running = |digest: &str| {
+        let mut caller = world.caller.clone();
+        caller.digest = format!("sha256:{digest}").into();
+        caller
+    };
+    let (old_code, new_code) = (running(&old), running(&new));
+    let deploy = async |by| {
+        let deployment = deployment(1, "paper");
+        call(&world.gate, by, "live/create-live-algorithm", deployment).await
+    };
+    let unknown = async |by| {
+        let arguments = serde_json::Map::new();
+        world.gate.call_raw(by, "tool_of_tomorrow", arguments).await
+    };
+    let look = async |by| {
+        let project = json!({ "projectId": 1 });
+        call(&world.gate, by, "live/read-live-algorithm", project).await
+    };
+
+    world.gate.install(pinned(&old)).unwrap();
+    deploy(&old_code).await.unwrap();
+    unknown(&old_code).await.unwrap();
+    denial(deploy(&new_code).await);
+    // Changed, and not serving yet: already no trade by the old code, and none by the new.
+    world.gate.restrict(pinned(&new)).unwrap();
+    let reason = denial(deploy(&old_code).await);
+    assert!(
+        reason.contains("changed manifest") && reason.contains(&new),
+        "{reason}"
+    );
+    denial(deploy(&new_code).await);
+    look(&old_code).await.unwrap();
+    // It serves; an invocation of the old code goes on.
+    world.gate.install(pinned(&new)).unwrap();
+    deploy(&new_code).await.unwrap();
+    unknown(&new_code).await.unwrap();
+    let reason = denial(deploy(&old_code).await);
+    assert!(reason.contains("pins the component"), "{reason}");
+    denial(unknown(&old_code).await);
+    look(&old_code).await.unwrap();
+    // A manifest without a pin leaves it to adoption.
+    world.gate.install(manifest(PAPER)).unwrap();
+    deploy(&old_code).await.unwrap();
+}
+
+/// A world where one call is on its way and another one waits for its turn.
+async fn queued(
+    grants: &str,
+) -> (
+    World,
+    JoinHandle<Result<Value, Refusal>>,
+    JoinHandle<Result<Value, Refusal>>,
+) {
+    let mut setup = Setup::grants(grants);
+    setup.limits.in_flight = NonZeroU32::new(1);
+    let world = setup.open().await;
+    // What the host reads of the project is known from here on.
+    read_backtest(&world).await.unwrap();
+    read_file(&world).await.unwrap();
+    world.cloud.may_answer.forget_permits(1_000_000);
+    let create = |name: &'static str| {
+        let (gate, caller) = (world.gate.clone(), world.caller.clone());
+        let file = json!({ "projectId": 1, "name": name, "content": "x" });
+        tokio::spawn(async move { call(&gate, &caller, "files/create-file", file).await })
+    };
+    let first = create("a.py");
+    let left = async {
+        while created(&world).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), left)
+        .await
+        .unwrap();
+    let second = create("b.py");
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    (world, first, second)
+}
+
+/// The files whose creation was sent.
+fn created(world: &World) -> Vec<String> {
+    let calls = world.cloud.calls();
+    calls
+        .iter()
+        .filter(|(tool, _)| tool == "create_file")
+        .map(|(_, arguments)| arguments["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_its_turn_is_denied_when_its_grant_goes() {
+    for restricted in [false, true] {
+        let (world, first, second) = queued(&format!("{FILES}{TESTS}")).await;
+        if restricted {
+            world.gate.restrict(manifest(TESTS)).unwrap();
+        } else {
+            world.gate.install(manifest(TESTS)).unwrap();
+        }
+        // At once: the call before it still has no answer.
+        let answer = tokio::time::timeout(Duration::from_secs(10), second).await;
+        denial(answer.unwrap().unwrap());
+        assert!(!first.is_finished());
+        // What had left ends as it would have.
+        world.cloud.may_answer.add_permits(1_000_000);
+        first.await.unwrap().unwrap();
+        assert_eq!(created(&world), ["a.py"]);
+        let records = world.records().await;
+        let intents = records.iter().filter(|record| record["kind"] == "intent");
+        assert_eq!(intents.count(), 1);
+        let denied = |record: &&Value| record["kind"] == "denied";
+        assert_eq!(records.iter().filter(denied).count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_waits_goes_on_when_something_else_changes() {
+    let (world, first, second) = queued(&format!("{FILES}{TESTS}")).await;
+    world
+        .gate
+        .install(manifest(&format!("{COMPILES}{FILES}")))
+        .unwrap();
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!second.is_finished());
+    world.cloud.may_answer.add_permits(1_000_000);
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+    assert_eq!(created(&world), ["a.py", "b.py"]);
+}
+
+#[tokio::test]
+async fn a_request_elsewhere_leaves_by_the_grants_of_then() {
+    let with_header = format!("{HOOKS}headers = {{ x-team = \"lab\" }}\n");
+    let world = Setup::grants(&with_header).open().await;
+    let ask = async || {
+        let request = Outgoing {
+            method: "GET".to_owned(),
+            scheme: "https".to_owned(),
+            host: "hooks.example".to_owned(),
+            port: 443,
+            path: "/a".to_owned(),
+        };
+        world.gate.outgoing(&world.caller, request).await
+    };
+    let passage = ask().await.unwrap();
+    assert_eq!(passage.headers.len(), 1);
+    // Another grant changes: it goes.
+    world
+        .gate
+        .install(manifest(&format!("{with_header}{FILES}")))
+        .unwrap();
+    passage.clear().unwrap();
+    // Its own changes: it was prepared by what is no more.
+    world.gate.install(manifest(HOOKS)).unwrap();
+    let changed = passage.clear().unwrap_err().to_string();
+    assert!(changed.contains("make it again"), "{changed}");
+    assert!(ask().await.unwrap().headers.is_empty());
+    // The header of the serving grant is not sent once the changed manifest has it no more.
+    world.gate.install(manifest(&with_header)).unwrap();
+    world.gate.restrict(manifest(HOOKS)).unwrap();
+    let narrow = ask().await.unwrap();
+    assert!(narrow.headers.is_empty());
+    narrow.clear().unwrap();
+    // Its grant goes.
+    world.gate.restrict(manifest(FILES)).unwrap();
+    assert!(matches!(narrow.clear(), Err(Refusal::Denied(_))));
+    assert!(matches!(ask().await, Err(Refusal::Denied(_))));
+    world.gate.remove("lab");
+    assert!(matches!(narrow.clear(), Err(Refusal::Denied(_))));
+}
+
+/// A download is several calls of the host's, and each is sent by itself.
+#[tokio::test]
+async fn a_download_ends_at_the_step_before_which_its_grant_went() {
+    let keys = "[[grant]]\nname = \"keys\"\nallow = [\"object-store/*\"]\norganizations = [\"o\"]\nkeys = [\"k\"]\n";
+    for revoked in [false, true] {
+        let world = Setup::grants(keys).open().await;
+        let gate = world.gate.clone();
+        world.cloud.hook(move |tool, _| match tool {
+            "read_object_store_file_job_id" => {
+                if revoked {
+                    gate.remove("lab");
+                }
+                Some(Ok(json!({ "success": true, "jobId": "j" })))
+            }
+            "read_object_store_file_download_url" => Some(Ok(
+                json!({ "success": true, "url": "https://store.example/archive" }),
+            )),
+            _ => None,
+        });
+        let answer = world.gate.download(&world.caller, "o", "k", 10).await;
+        let steps = world.cloud.sent().len();
+        if revoked {
+            assert!(matches!(answer, Err(Refusal::Denied(_))), "{answer:?}");
+            assert_eq!(steps, 1);
+        } else {
+            // The cloud of these tests has no bytes behind any address.
+            assert!(matches!(answer, Err(Refusal::Failed(_))), "{answer:?}");
+            assert_eq!(steps, 2);
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! A host's configuration that changes while plugins run.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::approvals::{deployment, profiles};
+use crate::support::{Setup, World, call, caller, parse, person};
+use qchost_gate::{Refusal, Settings};
+use qchost_policy::{Guardrails, Usd};
+use qchost_secrets::{Profiles, Secrets, Setting, Source};
+use qchost_traffic::LaneLimits;
+use serde_json::{Value, json};
+
+const FILES: &str = "[[grant]]\nname = \"files\"\nallow = [\"files/*\"]\nprojects = [\"Lab/*\"]\n";
+const DEPLOY: &str = "[[grant]]\nname = \"deploy\"\nallow = [\"live/create-live-algorithm\", \"compile/*\"]\nprojects = [\"Lab/*\"]\nbrokerages = [\"paper\"]\n";
+const OPTIMIZE: &str = "[[grant]]\nname = \"optimize\"\nallow = [\"optimizations/create-optimization\"]\nprojects = [\"Lab/*\"]\nmax-cost = 1.0\n";
+
+fn forbids(what: &str) -> Guardrails {
+    let text = format!("@id(\"frozen\") forbid(principal, action, resource is Project) {what};");
+    Guardrails::read(&[(PathBuf::from("rules.cedar"), text)]).unwrap()
+}
+
+async fn create(world: &World, name: &str) -> Result<Value, Refusal> {
+    let file = json!({ "projectId": 1, "name": name, "content": "x" });
+    world.call("files/create-file", file).await
+}
+
+async fn deploy(world: &World) -> Result<Value, Refusal> {
+    let deployment = deployment(1, "paper");
+    world.call("live/create-live-algorithm", deployment).await
+}
+
+fn denied(answer: &Result<Value, Refusal>) -> bool {
+    matches!(answer, Err(Refusal::Denied(_)))
+}
+
+/// A world with the settings that it has.
+async fn open(setup: Setup) -> (World, Settings) {
+    let settings = setup.settings();
+    (setup.open().await, settings)
+}
+
+#[tokio::test]
+async fn a_guardrail_holds_from_the_next_call_on_and_is_recorded_by_its_hash() {
+    let (world, settings) = open(Setup::grants(FILES)).await;
+    create(&world, "a.py").await.unwrap();
+    let strict = Settings {
+        guardrails: forbids("when { resource.name like \"Lab/*\" }"),
+        ..settings.clone()
+    };
+    world.gate.reconfigure(strict.clone()).await.unwrap();
+    let answer = create(&world, "b.py").await;
+    assert!(denied(&answer), "{answer:?}");
+    // A plugin that comes, and one that is restricted, come under it as well.
+    world
+        .gate
+        .install(parse(
+            &Setup::grants(FILES).manifest.replace("\"lab\"", "\"new\""),
+        ))
+        .unwrap();
+    let file = json!({ "projectId": 1, "name": "c.py", "content": "x" });
+    let new = call(&world.gate, &caller("new"), "files/create-file", file).await;
+    assert!(denied(&new), "{new:?}");
+
+    world.gate.reconfigure(settings).await.unwrap();
+    create(&world, "d.py").await.unwrap();
+    let records = world.records().await;
+    let changes: Vec<&Value> = records
+        .iter()
+        .filter(|record| record["kind"] == "admin")
+        .collect();
+    assert_eq!(changes.len(), 2);
+    let detail = &changes[0]["detail"];
+    assert_eq!(changes[0]["what"], "settings");
+    assert_eq!(
+        detail["guardrails"],
+        json!({ "policies": 1, "hash": strict.guardrails.revision() })
+    );
+    assert_ne!(
+        changes[0]["detail"]["guardrails"]["hash"],
+        changes[1]["detail"]["guardrails"]["hash"]
+    );
+    assert!(!detail.to_string().contains("Lab/"), "{detail}");
+}
+
+#[tokio::test]
+async fn a_call_that_waits_is_denied_by_a_guardrail_that_came_since() {
+    for strict in [true, false] {
+        let mut setup = Setup::grants(FILES);
+        setup.limits.in_flight = NonZeroU32::new(1);
+        let (world, settings) = open(setup).await;
+        world
+            .call("files/read-file", json!({ "projectId": 1 }))
+            .await
+            .unwrap();
+        world.cloud.may_answer.forget_permits(1_000_000);
+        let task = |name: &'static str| {
+            let (gate, caller) = (world.gate.clone(), world.caller.clone());
+            let file = json!({ "projectId": 1, "name": name, "content": "x" });
+            tokio::spawn(async move { call(&gate, &caller, "files/create-file", file).await })
+        };
+        let sent = || {
+            let sent = world.cloud.sent();
+            sent.iter().filter(|tool| *tool == "create_file").count()
+        };
+        let first = task("a.py");
+        let left = async {
+            while sent() == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let bound = Duration::from_secs(10);
+        tokio::time::timeout(bound, left).await.unwrap();
+        let second = task("b.py");
+        tokio::task::yield_now().await;
+        let condition = if strict { "Lab/*" } else { "Prod/*" };
+        let guardrails = forbids(&format!("when {{ resource.name like \"{condition}\" }}"));
+        let settings = Settings {
+            guardrails,
+            ..settings
+        };
+        world.gate.reconfigure(settings).await.unwrap();
+        if strict {
+            let answer = tokio::time::timeout(bound, second).await.unwrap().unwrap();
+            assert!(denied(&answer), "{answer:?}");
+            assert!(!first.is_finished());
+            world.cloud.may_answer.add_permits(1_000_000);
+            first.await.unwrap().unwrap();
+            assert_eq!(sent(), 1);
+        } else {
+            world.cloud.may_answer.add_permits(1_000_000);
+            first.await.unwrap().unwrap();
+            second.await.unwrap().unwrap();
+            assert_eq!(sent(), 2);
+        }
+    }
+}
+
+/// An account's limits change while calls wait for it.
+#[tokio::test]
+async fn who_waits_for_an_account_goes_by_its_new_limits() {
+    let mut setup = Setup::grants(FILES);
+    setup.limits.in_flight = NonZeroU32::new(1);
+    let (world, settings) = open(setup).await;
+    world
+        .call("files/read-file", json!({ "projectId": 1 }))
+        .await
+        .unwrap();
+    world.cloud.may_answer.forget_permits(1_000_000);
+    let reads: Vec<_> = (0..2)
+        .map(|_| {
+            let (gate, caller) = (world.gate.clone(), world.caller.clone());
+            let project = json!({ "projectId": 1 });
+            tokio::spawn(async move { call(&gate, &caller, "files/read-file", project).await })
+        })
+        .collect();
+    let sent = async |count: usize| {
+        let reached = async {
+            while world.cloud.sent().len() < count {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), reached).await
+    };
+    sent(2).await.unwrap();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.cloud.sent().len(), 2);
+    let two = LaneLimits {
+        in_flight: NonZeroU32::new(2),
+        per_minute: None,
+    };
+    let wider = Settings {
+        accounts: BTreeMap::from([("a".to_owned(), two)]),
+        ..settings
+    };
+    world.gate.reconfigure(wider).await.unwrap();
+    sent(3).await.unwrap();
+    world.cloud.may_answer.add_permits(1_000_000);
+    for read in reads {
+        read.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_profile_that_becomes_live_is_live_at_once() {
+    let mut setup = Setup::grants(DEPLOY);
+    setup.profiles = profiles();
+    let (world, settings) = open(setup).await;
+    deploy(&world).await.unwrap();
+    let mut changed = profiles();
+    let real = changed["ib"].clone();
+    changed.insert("paper".to_owned(), real);
+    let live = Settings {
+        profiles: Profiles::new(changed, settings.secrets.clone()),
+        ..settings.clone()
+    };
+    world.gate.reconfigure(live.clone()).await.unwrap();
+    let refused = deploy(&world).await.unwrap_err().to_string();
+    assert!(refused.contains("does not trade live"), "{refused}");
+    // The flag is another setting; the compile of unknown source another rule.
+    let trading = Settings {
+        live_trading: true,
+        ..live.clone()
+    };
+    world.gate.reconfigure(trading.clone()).await.unwrap();
+    let refused = deploy(&world).await.unwrap_err().to_string();
+    assert!(refused.contains("not made through this host"), "{refused}");
+    let compile = world
+        .call("compile/create-compile", json!({ "projectId": 1 }))
+        .await
+        .unwrap();
+    world.gate.idle().await;
+    let mut known = deployment(1, "paper");
+    known["compileId"] = compile["compileId"].clone();
+    let deploy_known = async || {
+        let known = known.clone();
+        world.call("live/create-live-algorithm", known).await
+    };
+    deploy_known().await.unwrap();
+    let two = Settings {
+        two_person: true,
+        ..trading
+    };
+    world.gate.reconfigure(two).await.unwrap();
+    let asked = deploy_known().await;
+    assert!(
+        matches!(asked, Err(Refusal::ApprovalRequired { .. })),
+        "{asked:?}"
+    );
+    world.gate.reconfigure(settings).await.unwrap();
+    deploy(&world).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_price_that_rises_is_paid_by_the_next_optimisation() {
+    let (world, settings) = open(Setup::grants(OPTIMIZE)).await;
+    world.cloud.hook(|tool, _| {
+        (tool == "estimate_optimization_time")
+            .then(|| Ok(json!({ "success": true, "estimate": { "time": 3600, "balance": 1 } })))
+    });
+    let optimize = async || {
+        let arguments = json!({
+            "projectId": 1, "name": "o", "target": "Sharpe", "targetTo": "max", "strategy": "grid", "compileId": "c1",
+            "parameters": [{ "name": "fast", "min": 1, "max": 2, "step": 1 }], "estimatedCost": 0.0, "nodeType": "O2-8", "parallelNodes": 1,
+        });
+        world
+            .call("optimizations/create-optimization", arguments)
+            .await
+    };
+    optimize().await.unwrap();
+    let dear = Settings {
+        node_prices: BTreeMap::from([("O2-8".to_owned(), Usd(20_000))]),
+        ..settings
+    };
+    world.gate.reconfigure(dear).await.unwrap();
+    let answer = optimize().await;
+    assert!(denied(&answer), "{answer:?}");
+}
+
+#[tokio::test]
+async fn permits_last_as_long_as_the_settings_say_when_they_are_given() {
+    let mut setup = Setup::grants(&format!("{DEPLOY}approval = \"operator\"\n"));
+    setup.profiles = profiles();
+    let (world, settings) = open(setup).await;
+    let ann = person(7, "ann");
+    let approved = async || {
+        let asked = deploy(&world).await;
+        let Err(Refusal::ApprovalRequired { id }) = asked else {
+            panic!("{asked:?}")
+        };
+        world.gate.approve(&id, &ann, None).await.unwrap();
+    };
+    let short = Settings {
+        permit_ttl: Duration::ZERO,
+        ..settings.clone()
+    };
+    world.gate.reconfigure(short).await.unwrap();
+    approved().await;
+    world.gate.reconfigure(settings).await.unwrap();
+    approved().await;
+    deploy(&world).await.unwrap();
+}
+
+/// Manifests are installed while the guardrails change: none stays under those of before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_manifest_slips_past_guardrails_that_change_meanwhile() {
+    let (world, settings) = open(Setup::grants(FILES)).await;
+    let strict = Settings {
+        guardrails: forbids(""),
+        ..settings.clone()
+    };
+    let installing = {
+        let gate = world.gate.clone();
+        tokio::task::spawn_blocking(move || {
+            for round in 0..40 {
+                let limits = format!("limits = {{ per-day = {} }}\n", 1000 + round);
+                let manifest = Setup::grants(&format!("{FILES}{limits}")).manifest;
+                gate.install(parse(&manifest)).unwrap();
+                let other = manifest.replace("\"lab\"", &format!("\"p{}\"", round % 7));
+                gate.install(parse(&other)).unwrap();
+                gate.restrict(parse(&other.replace("files/*", "compile/*")))
+                    .unwrap();
+            }
+        })
+    };
+    let (open, closed) = (settings, strict);
+    while !installing.is_finished() {
+        world.gate.reconfigure(open.clone()).await.unwrap();
+        world.gate.reconfigure(closed.clone()).await.unwrap();
+    }
+    installing.await.unwrap();
+    for plugin in ["lab", "p0", "p1", "p2", "p3", "p4", "p5", "p6"] {
+        let read = json!({ "projectId": 1 });
+        let answer = call(&world.gate, &caller(plugin), "files/read-file", read).await;
+        assert!(denied(&answer), "{plugin}: {answer:?}");
+    }
+    assert!(world.cloud.sent().is_empty());
+    world.gate.reconfigure(open).await.unwrap();
+    world
+        .call("files/read-file", json!({ "projectId": 1 }))
+        .await
+        .unwrap();
+}
+
+/// Secrets of the former configuration may still come back in an answer.
+#[tokio::test]
+async fn a_secret_of_the_former_settings_does_not_come_back_under_the_new() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "pass-of-the-test\n").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let mut setup = Setup::grants(&format!("{DEPLOY}{FILES}"));
+    setup.profiles = profiles();
+    let paper = setup.profiles.get_mut("paper").unwrap();
+    let password = Setting::Secret(Source::File { file });
+    paper.insert("password".to_owned(), password);
+    let (world, settings) = open(setup).await;
+    deploy(&world).await.unwrap();
+    let sent = json!(world.cloud.calls()).to_string();
+    assert!(sent.contains("pass-of-the-test"));
+    // Other secrets altogether: a new connection to Vault, and a redactor that knows nothing.
+    let secrets = Secrets::new(None).unwrap();
+    let new = Settings {
+        profiles: Profiles::new(profiles(), secrets.clone()),
+        secrets,
+        ..settings
+    };
+    world.gate.reconfigure(new).await.unwrap();
+    world.cloud.hook(|tool, _| {
+        (tool == "read_file").then(|| {
+            let file = json!({ "name": "main.py", "content": "pass-of-the-test", "projectId": 1 });
+            Ok(json!({ "success": true, "files": [file] }))
+        })
+    });
+    let answer = world
+        .call("files/read-file", json!({ "projectId": 1 }))
+        .await
+        .unwrap();
+    assert!(!answer.to_string().contains("pass-of-the-test"), "{answer}");
+}

@@ -1,0 +1,293 @@
+//! Calls that are about to be sent again when their terms change: nothing more of them is sent under what
+//! is in force no more.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::approvals::{deployment, profiles};
+use crate::support::{Cloud, Handle, Setup, call, caller, parse, person, records};
+use qchost_catalog::{Access, BoxFuture, Call, Failure, Outcome, Upstream};
+use qchost_gate::{Gate, Refusal};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+
+const FILES: &str = "[[grant]]\nname = \"files\"\nallow = [\"files/*\"]\nprojects = [\"Lab/*\"]\nlimits = { per-day = 1, per-minute = 1, concurrent = 1 }\n";
+const TESTS: &str =
+    "[[grant]]\nname = \"tests\"\nallow = [\"backtests/*\"]\nprojects = [\"Lab/*\"]\n";
+const DEPLOY: &str = "[[grant]]\nname = \"paper\"\nallow = [\"live/create-live-algorithm\"]\nprojects = [\"Lab/*\"]\nbrokerages = [\"paper\"]\napproval = \"operator\"\n";
+
+/// A connection that has each call sent once in vain, and waits before it sends it again.
+struct Twice {
+    cloud: Handle,
+    /// Whether it is not known what became of the first sending.
+    lost: bool,
+    sent: AtomicU32,
+    first: AtomicU32,
+    may_go_on: Semaphore,
+}
+
+/// What the gate is given of it.
+struct Link(Arc<Twice>);
+
+impl Upstream for Link {
+    fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
+        let connection = &self.0;
+        Box::pin(async move {
+            // The rest is read by the host to decide.
+            let plugins = ["read_file", "create_file", "create_live_algorithm"];
+            if !plugins.contains(&call.target.tool()) {
+                return connection.cloud.call(call).await;
+            }
+            (call.clearance)()?;
+            connection.sent.fetch_add(1, Ordering::SeqCst);
+            if connection.first.fetch_add(1, Ordering::SeqCst) == 0 {
+                connection.may_go_on.acquire().await.unwrap().forget();
+                if let Err(refusal) = (call.clearance)() {
+                    let changes = call.target.access() != Access::Read;
+                    return Err(if connection.lost && changes {
+                        Failure::UnknownOutcome(format!("sent once, and not again: {refusal}"))
+                    } else {
+                        refusal
+                    });
+                }
+                connection.sent.fetch_add(1, Ordering::SeqCst);
+            }
+            connection.cloud.call(call).await
+        })
+    }
+
+    fn download<'a>(
+        &'a self,
+        account: &'a str,
+        url: &'a str,
+        limit: u64,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<Vec<u8>, Failure>> {
+        self.0.cloud.download(account, url, limit, deadline)
+    }
+}
+
+struct Retrying {
+    gate: Gate,
+    connection: Arc<Twice>,
+    setup: Setup,
+    folder: TempDir,
+}
+
+impl Retrying {
+    async fn open(grants: &str, lost: bool) -> Self {
+        let mut setup = Setup::grants(grants);
+        setup.profiles = profiles();
+        let folder = tempfile::tempdir().unwrap();
+        let connection = Arc::new(Twice {
+            cloud: Handle(Cloud::new()),
+            lost,
+            sent: AtomicU32::new(0),
+            first: AtomicU32::new(0),
+            may_go_on: Semaphore::new(0),
+        });
+        let upstream = Box::new(Link(Arc::clone(&connection)));
+        let gate = Gate::open(upstream, setup.options(folder.path()).await)
+            .await
+            .unwrap();
+        gate.install(parse(&setup.manifest)).unwrap();
+        Self {
+            gate,
+            connection,
+            setup,
+            folder,
+        }
+    }
+
+    /// Makes a call, and once it was sent for the first time, makes a change and lets it go on.
+    async fn change_under(
+        &self,
+        name: &'static str,
+        arguments: Value,
+        change: impl AsyncFnOnce(),
+    ) -> Result<Value, Refusal> {
+        let gate = self.gate.clone();
+        let before = self.sent();
+        let calling =
+            tokio::spawn(async move { call(&gate, &caller("lab"), name, arguments).await });
+        let left = async {
+            while self.sent() == before {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), left)
+            .await
+            .unwrap();
+        change().await;
+        self.connection.may_go_on.add_permits(1);
+        let answer = tokio::time::timeout(Duration::from_secs(10), calling).await;
+        answer.unwrap().unwrap()
+    }
+
+    fn install(&self, grants: &str) {
+        let manifest = Setup::grants(grants).manifest;
+        self.gate.install(parse(&manifest)).unwrap();
+    }
+
+    fn sent(&self) -> u32 {
+        self.connection.sent.load(Ordering::SeqCst)
+    }
+
+    async fn records(&self, kind: &str) -> Vec<Value> {
+        self.gate.idle().await;
+        let records = records(self.folder.path()).into_iter();
+        records.filter(|record| record["kind"] == kind).collect()
+    }
+}
+
+fn write() -> (&'static str, Value) {
+    let file = json!({ "projectId": 1, "name": "a.py", "content": "x" });
+    ("files/create-file", file)
+}
+
+fn read() -> (&'static str, Value) {
+    ("files/read-file", json!({ "projectId": 1 }))
+}
+
+#[tokio::test]
+async fn a_call_is_not_sent_again_once_its_grant_is_gone() {
+    for (name, arguments) in [read(), write()] {
+        let world = Retrying::open(FILES, false).await;
+        let revoke = async || world.install(TESTS);
+        let answer = world.change_under(name, arguments.clone(), revoke).await;
+        assert!(
+            matches!(answer, Err(Refusal::Denied(_))),
+            "{name}: {answer:?}"
+        );
+        assert_eq!(world.sent(), 1, "{name}");
+        assert_eq!(world.records("denied").await.len(), 1, "{name}");
+        if name == "files/create-file" {
+            let outcomes = world.records("outcome").await;
+            assert_eq!(outcomes.len(), 1);
+            let reason = outcomes[0]["reason"].as_str().unwrap();
+            assert!(reason.contains("decided about again"), "{reason}");
+            // Nothing was done, so nothing of its day is used; its minute is.
+            world.install(&FILES.replace("per-minute = 1, ", ""));
+            let twin = call(&world.gate, &caller("lab"), name, arguments).await;
+            twin.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_sent_again_when_something_else_changed() {
+    for (name, arguments) in [read(), write()] {
+        let world = Retrying::open(FILES, false).await;
+        // Its obligations are the same, and what it took for them is not taken twice.
+        let other = format!("{TESTS}{FILES}");
+        let answer = world
+            .change_under(name, arguments, async || world.install(&other))
+            .await;
+        answer.unwrap();
+        assert_eq!(world.sent(), 2, "{name}");
+        assert!(world.records("denied").await.is_empty(), "{name}");
+        // The try that was held back has an end of its own.
+        let intents = world.records("intent").await;
+        let outcomes = world.records("outcome").await;
+        assert_eq!(intents.len(), outcomes.len(), "{name}");
+        if name == "files/create-file" {
+            assert_eq!(intents.len(), 2);
+            assert_ne!(intents[0]["call"], intents[1]["call"]);
+            assert_eq!(outcomes[1]["outcome"], "answered");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_keeps_to_the_limits_of_then() {
+    let world = Retrying::open(FILES, false).await;
+    let (name, arguments) = write();
+    // Another limit: it takes its turn in the minute anew, and there is none left.
+    let other = FILES.replace("concurrent = 1", "concurrent = 2");
+    let answer = world
+        .change_under(name, arguments, async || world.install(&other))
+        .await;
+    assert!(matches!(answer, Err(Refusal::RateLimited(_))), "{answer:?}");
+    assert_eq!(world.sent(), 1);
+    // Its place among those at a time and its unit of the day are given back, and taken anew.
+    let unhurried = FILES.replace("per-minute = 1, ", "");
+    let world = Retrying::open(&unhurried, false).await;
+    let (name, arguments) = write();
+    let more = unhurried.replace("concurrent = 1", "concurrent = 2");
+    let answer = world
+        .change_under(name, arguments, async || world.install(&more))
+        .await;
+    answer.unwrap();
+    assert_eq!(world.sent(), 2);
+}
+
+/// It may have been done: what is said of it is that nobody knows, whatever it was denied later.
+#[tokio::test]
+async fn a_write_that_may_have_been_done_is_not_called_denied() {
+    let world = Retrying::open(FILES, true).await;
+    let (name, arguments) = write();
+    let answer = world
+        .change_under(name, arguments, async || world.gate.remove("lab"))
+        .await;
+    assert!(
+        matches!(answer, Err(Refusal::Failed(Failure::UnknownOutcome(_)))),
+        "{answer:?}"
+    );
+    assert_eq!(world.sent(), 1);
+    assert_eq!(world.records("lost").await.len(), 1);
+    assert!(world.records("denied").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_permit_is_given_back_with_a_try_that_was_held_back() {
+    let world = Retrying::open(DEPLOY, false).await;
+    let deploy = ("live/create-live-algorithm", deployment(1, "paper"));
+    let asked = call(&world.gate, &caller("lab"), deploy.0, deploy.1.clone()).await;
+    let Err(Refusal::ApprovalRequired { id }) = asked else {
+        panic!("{asked:?}")
+    };
+    let ann = person(7, "ann");
+    world.gate.approve(&id, &ann, None).await.unwrap();
+    let other = format!("{TESTS}{DEPLOY}");
+    let answer = world
+        .change_under(deploy.0, deploy.1.clone(), async || world.install(&other))
+        .await;
+    answer.unwrap();
+    assert_eq!(world.sent(), 2);
+    // It was for one call.
+    let again = call(&world.gate, &caller("lab"), deploy.0, deploy.1).await;
+    assert!(matches!(again, Err(Refusal::ApprovalRequired { .. })));
+}
+
+/// The settings of a brokerage are filled in for each sending, from the profiles of that instant.
+#[tokio::test]
+async fn a_deployment_is_not_sent_with_settings_that_nobody_approved() {
+    let world = Retrying::open(DEPLOY, false).await;
+    let deploy = ("live/create-live-algorithm", deployment(1, "paper"));
+    let asked = call(&world.gate, &caller("lab"), deploy.0, deploy.1.clone()).await;
+    let Err(Refusal::ApprovalRequired { id }) = asked else {
+        panic!("{asked:?}")
+    };
+    let ann = person(7, "ann");
+    world.gate.approve(&id, &ann, None).await.unwrap();
+    let mut settings = world.setup.settings();
+    let mut changed = profiles();
+    let cash = qchost_secrets::Setting::Plain(json!(1_000_000));
+    changed
+        .get_mut("paper")
+        .unwrap()
+        .insert("cash".to_owned(), cash);
+    settings.profiles = qchost_secrets::Profiles::new(changed, settings.secrets.clone());
+    let answer = world
+        .change_under(deploy.0, deploy.1, async || {
+            world.gate.reconfigure(settings).await.unwrap();
+        })
+        .await;
+    assert!(
+        matches!(answer, Err(Refusal::ApprovalRequired { .. })),
+        "{answer:?}"
+    );
+    assert_eq!(world.sent(), 1);
+}
