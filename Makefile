@@ -52,11 +52,18 @@ test: setup-test ## build everything and run every test
 .PHONY: lint
 lint: setup-lint ## check formatting, lints and documentation
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets --features qchost-runtime/bench -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
+# One after the other: each wants the machine for itself. The host and the runtime are named together, so that their
+# dependencies are built once.
+BENCH := cargo bench --locked -p qchost-runtime -p qchost --features qchost-runtime/bench
+
 .PHONY: bench
-bench: setup ## measure the gate, the audit, the ledger and the policies, each against its floor
+bench: setup-test ## measure everything against its floor, and write host/cli/BENCHMARKS.md
+	$(BENCH) --no-run --bench invoke --bench bridge --bench parked --bench calls --bench host --bench report
+	for plugin in $(PLUGINS) $(TEST_PLUGINS); do $(CARGO_TARGET_DIR)/release/qchost plugin build "$$plugin"; done
+	for part in invoke bridge parked calls host report; do $(BENCH) --bench "$$part"; done
 	cargo bench --locked -p qchost-policy -p qchost-audit -p qchost-ledger -p qchost-gate
 
 .PHONY: soak

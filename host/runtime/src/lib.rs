@@ -11,6 +11,9 @@
 //! one takes another or the host down.
 
 mod adapter;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod cache;
 mod calls;
 mod capabilities;

@@ -1,0 +1,466 @@
+//! What a call costs end to end: from a guest through the gate to a server, against a `call_tool` of the MCP library on
+//! a connection of the same kind to the same server. A real emulator is behind each.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+#[path = "../../runtime/tests/common/gate.rs"]
+mod gate;
+#[path = "../../runtime/tests/common/guest.rs"]
+mod guest;
+#[path = "../../runtime/benches/support/mod.rs"]
+mod support;
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::Criterion;
+use gate::Gated;
+use guest::Guest;
+use qchost_catalog::{
+    BoxFuture, Call, Failure, Outcome, Target as Tool, Upstream, always, by_name,
+};
+use qchost_emulator::{Emulator, Timing};
+use qchost_gate::Caller;
+use qchost_policy::Manifest;
+use qchost_quantconnect::{Credentials, Options, RestClient, RestOptions, Server};
+use qchost_runtime::Runtime;
+use qchost_upstream::{
+    Account, AccountOptions, Accounts, Connector, HttpConnector, PipeConnector, StdioConnector,
+};
+use rmcp::RoleClient;
+use rmcp::model::CallToolRequestParams;
+use rmcp::service::RunningService;
+use rmcp::transport::StreamableHttpClientTransport;
+use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use secrecy::SecretString;
+use serde_json::{Map, Value, json};
+use support::{Report, Spread, Target, median, micros};
+use tokio_util::sync::CancellationToken;
+
+/// Calls in one invocation, which is then left out of the figure.
+const CALLS: u32 = 100;
+const ROUNDS: usize = 40;
+/// Calls through the gate alone.
+const GATED: usize = 5000;
+/// The pipe to the embedded server, in bytes each way: as the host has it.
+const PIPE: usize = 1 << 20;
+const GRANT: &str = "[[grant]]\nname = \"all\"\nallow = [\"backtests/*\"]\nprojects = [\"*\"]\n[limits]\ncpu = \"60s\"";
+
+type Client = RunningService<RoleClient, ()>;
+
+/// One kind of connection, on both sides.
+struct Side {
+    name: &'static str,
+    runtime: Runtime,
+    direct: Client,
+    arguments: Map<String, Value>,
+    _folder: tempfile::TempDir,
+}
+
+fn main() {
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let report = Report::new("calls");
+    let sides = tokio.block_on(async {
+        let cloud = Cloud::start().await;
+        let gate = tokio::spawn(gate_alone(cloud.answer.clone()))
+            .await
+            .unwrap();
+        report.row(
+            "the gate alone, with nothing behind it",
+            "µs",
+            gate,
+            None,
+            Target::None,
+        );
+        let sides = cloud.sides().await;
+        for side in &sides {
+            let side = Arc::clone(side);
+            let (ours, direct) = tokio::spawn(measure(Arc::clone(&side))).await.unwrap();
+            let target = match side.name {
+                "embedded" => Target::Most(round(1.25 * direct + gate)),
+                "HTTP" => Target::Ratio(1.1),
+                _ => Target::None,
+            };
+            let what = format!(
+                "read-backtest from a guest, {} server, against a direct call",
+                side.name
+            );
+            report.row(&what, "µs", ours, Some(direct), target);
+        }
+        // The emulator stays for what follows.
+        std::mem::forget(cloud);
+        sides
+    });
+    let mut criterion = Criterion::default().configure_from_args();
+    for side in &sides {
+        let mut group = criterion.benchmark_group(format!("call/{}", side.name));
+        group.sample_size(10);
+        group.bench_function("guest", |bencher| {
+            bencher.iter_custom(|count| tokio.block_on(side.guest(count)));
+        });
+        group.bench_function("direct", |bencher| {
+            bencher.iter_custom(|count| tokio.block_on(side.directly(count)));
+        });
+        group.finish();
+    }
+    criterion.final_summary();
+}
+
+fn round(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
+}
+
+impl Side {
+    /// As many calls from guests, in invocations of `CALLS`; how long they would take without the invocations.
+    async fn guest(&self, count: u64) -> Duration {
+        let mut spent = Duration::ZERO;
+        for _ in 0..count {
+            let begun = Instant::now();
+            self.invoke("often").await;
+            spent += begun.elapsed() / CALLS;
+        }
+        spent
+    }
+
+    async fn invoke(&self, plugin: &str) {
+        let output = self
+            .runtime
+            .invoke(plugin, "act", json!({}), None, None)
+            .await;
+        assert_eq!(output.unwrap(), json!(1));
+    }
+
+    async fn directly(&self, count: u64) -> Duration {
+        let begun = Instant::now();
+        for _ in 0..count {
+            let call =
+                CallToolRequestParams::new("read_backtest").with_arguments(self.arguments.clone());
+            let result = self.direct.peer().call_tool(call).await.unwrap();
+            assert_ne!(result.is_error, Some(true));
+        }
+        begun.elapsed()
+    }
+}
+
+/// The middle of a call from a guest and of a direct one, in microseconds.
+async fn measure(side: Arc<Side>) -> (f64, f64) {
+    let (mut ours, mut direct) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        ours.push(micros(side.guest(1).await));
+        direct.push(micros(side.directly(u64::from(CALLS)).await) / f64::from(CALLS));
+    }
+    (median(ours), median(direct))
+}
+
+/// An emulator with a backtest that ended.
+struct Cloud {
+    emulator: Emulator,
+    arguments: Map<String, Value>,
+    /// What `read_backtest` answers.
+    answer: Value,
+    server: Server,
+}
+
+impl Cloud {
+    async fn start() -> Self {
+        let emulator = Emulator::builder()
+            .any_port()
+            .timing(Timing::default().faster(100))
+            .log_capacity(10)
+            .start()
+            .await
+            .unwrap();
+        let credentials = Credentials::new(
+            &emulator.user_id().to_string(),
+            emulator.token().to_owned().into(),
+        )
+        .unwrap();
+        let options = RestOptions {
+            base_url: emulator.base_url().to_owned(),
+            ..RestOptions::default()
+        };
+        let rest = RestClient::new(credentials, &options).unwrap();
+        let server = Server::new(rest, Options { text_only: true }).unwrap();
+        let direct = piped(&server).await;
+        let call = async |tool: &'static str, arguments: Value| {
+            let call = CallToolRequestParams::new(tool)
+                .with_arguments(arguments.as_object().unwrap().clone());
+            let result = direct.peer().call_tool(call).await.unwrap();
+            let text = result.content[0].as_text().unwrap().text.clone();
+            let body: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(body["success"], json!(true), "{tool}: {body}");
+            body
+        };
+        let project = call(
+            "create_project",
+            json!({ "name": "Lab/bench", "language": "Py" }),
+        )
+        .await;
+        let project = project["projects"][0]["projectId"].clone();
+        let source = include_str!("../../../plugins/strategy-lab/src/strategy.py");
+        call(
+            "update_file_contents",
+            json!({ "projectId": project, "name": "main.py", "content": source }),
+        )
+        .await;
+        let compile =
+            call("create_compile", json!({ "projectId": project })).await["compileId"].clone();
+        while call(
+            "read_compile",
+            json!({ "projectId": project, "compileId": compile }),
+        )
+        .await["state"]
+            == "InQueue"
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let backtest = call(
+            "create_backtest",
+            json!({ "projectId": project, "compileId": compile, "backtestName": "b" }),
+        )
+        .await;
+        let arguments =
+            json!({ "projectId": project, "backtestId": backtest["backtest"]["backtestId"] });
+        let answer = loop {
+            let answer = call("read_backtest", arguments.clone()).await;
+            if answer["backtest"]["completed"] == json!(true) {
+                break answer;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        Self {
+            emulator,
+            arguments: arguments.as_object().unwrap().clone(),
+            answer,
+            server,
+        }
+    }
+
+    async fn sides(&self) -> Vec<Arc<Side>> {
+        let mut sides = Vec::new();
+        let server = self.server.clone();
+        let pipe = PipeConnector::new("embedded", move || Ok(tokio::io::split(pipe(&server))));
+        sides.push(
+            self.side("embedded", Arc::new(pipe), piped(&self.server).await)
+                .await,
+        );
+
+        let secret = self.emulator.token().to_owned();
+        let user = self.emulator.user_id().to_string();
+        let arguments = ["mcp", "--base-url", self.emulator.base_url()].map(str::to_owned);
+        let secrets = vec![(
+            "QUANTCONNECT_API_TOKEN".to_owned(),
+            SecretString::from(secret.clone()),
+        )];
+        let plain = vec![("QUANTCONNECT_USER_ID".to_owned(), user.clone())];
+        let stdio = StdioConnector::new(
+            env!("CARGO_BIN_EXE_qchost"),
+            arguments.to_vec(),
+            plain,
+            secrets,
+            None,
+        )
+        .unwrap();
+        let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_qchost"))
+            .args(&arguments)
+            .env("QUANTCONNECT_USER_ID", user)
+            .env("QUANTCONNECT_API_TOKEN", secret)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let pipes = (child.stdout.take().unwrap(), child.stdin.take().unwrap());
+        sides.push(
+            self.side(
+                "stdio",
+                Arc::new(stdio),
+                rmcp::serve_client((), pipes).await.unwrap(),
+            )
+            .await,
+        );
+
+        let url = http(self.server.clone()).await;
+        let connector = HttpConnector::new(&url, []).unwrap();
+        let transport = StreamableHttpClientTransport::from_uri(url);
+        sides.push(
+            self.side(
+                "HTTP",
+                Arc::new(connector),
+                rmcp::serve_client((), transport).await.unwrap(),
+            )
+            .await,
+        );
+        sides
+    }
+
+    async fn side(
+        &self,
+        name: &'static str,
+        connector: Arc<dyn Connector>,
+        direct: Client,
+    ) -> Arc<Side> {
+        let account = Account::new("research", connector, AccountOptions::default());
+        let Gated { gate, folder } = Gated::new(Accounts::new([account]).unwrap()).await;
+        let runtime = Runtime::new(gate, runtime_options(folder.path())).unwrap();
+        let file = folder.path().join("often.wasm");
+        std::fs::write(file, reads(&self.arguments)).unwrap();
+        let text = format!(
+            "plugin = \"often\"\ncomponent = \"often.wasm\"\naccount = \"research\"\n{GRANT}\n"
+        );
+        let manifest = Manifest::parse(&text, &folder.path().join("often.toml")).unwrap();
+        runtime.load(manifest).await.unwrap();
+        let side = Side {
+            name,
+            runtime,
+            direct,
+            arguments: self.arguments.clone(),
+            _folder: folder,
+        };
+        // What is opened once: sessions, connections.
+        side.guest(2).await;
+        side.directly(20).await;
+        Arc::new(side)
+    }
+}
+
+fn runtime_options(folder: &std::path::Path) -> qchost_runtime::Options {
+    let compiler = qchost_runtime::Compiler {
+        program: env!("CARGO_BIN_EXE_qchost").into(),
+        arguments: vec!["compile-component".into()],
+    };
+    qchost_runtime::Options::new(folder.join("cache"), folder.join("key"), compiler)
+}
+
+/// Our end of a pipe to a server.
+fn pipe(server: &Server) -> tokio::io::DuplexStream {
+    let (ours, theirs) = tokio::io::duplex(PIPE);
+    let server = server.clone();
+    tokio::spawn(async move { drop(server.serve_pipe(theirs, CancellationToken::new()).await) });
+    ours
+}
+
+async fn piped(server: &Server) -> Client {
+    rmcp::serve_client((), tokio::io::split(pipe(server)))
+        .await
+        .unwrap()
+}
+
+/// Serves a server by streamable HTTP on this machine; its address.
+async fn http(server: Server) -> String {
+    let service = StreamableHttpService::new(
+        move || Ok(server.clone()),
+        Arc::new(LocalSessionManager::default()),
+        StreamableHttpServerConfig::default(),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = axum::Router::new().nest_service("/mcp", service);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}/mcp")
+}
+
+/// A guest that reads the backtest `CALLS` times, each answer over the last one.
+fn reads(arguments: &Map<String, Value>) -> Vec<u8> {
+    let id = arguments["backtestId"].as_str().unwrap();
+    let (project, length) = (&arguments["projectId"], id.len());
+    let body = format!(
+        "(local.set $m (global.get $heap))
+         (local.set $n (i32.const {CALLS}))
+         (block $done (loop $again
+           (br_if $done (i32.eqz (local.get $n)))
+           (global.set $heap (local.get $m))
+           (call $read (i32.const {project}) (i32.const 4096) (i32.const {length}) (i32.const 2048))
+           (if (i32.load8_u (i32.const 2048)) (then unreachable))
+           (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+           (br $again)))
+         (call $digit (i32.const 1))"
+    );
+    Guest::new(&body)
+        .import(
+            "import quantconnect:api/backtests@0.1.0;",
+            r#"(import "quantconnect:api/backtests@0.1.0" "read-backtest" (func $read (param i32 i32 i32 i32)))"#,
+        )
+        .more(&format!("(data (i32.const 4096) \"{id}\")"))
+        .build()
+}
+
+/// A connection that answers at once.
+#[derive(Clone)]
+struct Instantly(Arc<Value>);
+
+impl Upstream for Instantly {
+    fn call<'a>(&'a self, _: Call<'a>) -> BoxFuture<'a, Outcome> {
+        let answer = Value::clone(&self.0);
+        Box::pin(async move { Ok(answer) })
+    }
+
+    fn download<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: u64,
+        _: Instant,
+    ) -> BoxFuture<'a, Result<Vec<u8>, Failure>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
+/// What the gate takes for a read: through it, without a task that sends.
+async fn gate_alone(answer: Value) -> f64 {
+    let instantly = Instantly(Arc::new(answer));
+    let gated = Gated::new(instantly.clone()).await;
+    let text = format!(
+        "plugin = \"often\"\ncomponent = \"often.wasm\"\naccount = \"research\"\n{GRANT}\n"
+    );
+    gated
+        .gate
+        .install(Manifest::parse(&text, std::path::Path::new("/often.toml")).unwrap())
+        .unwrap();
+    let caller = Caller {
+        plugin: "often".into(),
+        digest: "sha256:0".into(),
+        invocation: "1".into(),
+        person: None,
+    };
+    let operation = by_name("backtests/read-backtest").unwrap();
+    let arguments = || {
+        json!({ "projectId": 1, "backtestId": "b" })
+            .as_object()
+            .unwrap()
+            .clone()
+    };
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for _ in 0..GATED {
+        let begun = Instant::now();
+        gated
+            .gate
+            .call(&caller, operation, arguments())
+            .await
+            .unwrap();
+        with.push(begun.elapsed());
+        let begun = Instant::now();
+        let call = Call {
+            account: "research",
+            target: Tool::Known(operation),
+            arguments: arguments(),
+            deadline: begun + Duration::from_secs(10),
+            clearance: always(),
+        };
+        instantly.call(call).await.unwrap();
+        without.push(begun.elapsed());
+    }
+    micros(Spread::of(with).p50) - micros(Spread::of(without).p50)
+}

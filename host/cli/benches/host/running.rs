@@ -1,0 +1,145 @@
+//! A host that runs in a folder of its own, reached by its control socket.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// How long anything may take before the benchmark gives up.
+pub const BOUND: Duration = Duration::from_secs(120);
+
+/// A folder for a host: configuration, plugins, data, cache. No call leaves it: nobody listens where the cloud would be.
+pub struct Folder(TempDir);
+
+impl Folder {
+    pub fn new(more: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        std::fs::create_dir(folder.path().join("plugins")).unwrap();
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(folder.path().join("data"))
+            .unwrap();
+        let account = "data = \"data\"\ncache = \"cache\"\n[account.research]\nconnection = \"embedded\"\ncloud = \"http://127.0.0.1:9/api/v2\"\n";
+        std::fs::write(
+            folder.path().join("qchost.toml"),
+            format!("{account}{more}"),
+        )
+        .unwrap();
+        Self(folder)
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Puts a component in place as a whole: written beside it, then renamed.
+    pub fn component(&self, name: &str, bytes: &[u8]) {
+        let path = self.path().join("plugins").join(format!("{name}.wasm"));
+        let beside = self.path().join(format!("{name}.new"));
+        std::fs::write(&beside, bytes).unwrap();
+        std::fs::rename(beside, path).unwrap();
+    }
+
+    pub fn plugin(&self, name: &str, bytes: &[u8]) {
+        self.component(name, bytes);
+        self.manifest(
+            name,
+            &format!("plugin = \"{name}\"\ncomponent = \"{name}.wasm\"\naccount = \"research\"\n"),
+        );
+    }
+
+    pub fn manifest(&self, name: &str, text: &str) {
+        std::fs::write(
+            self.path().join("plugins").join(format!("{name}.toml")),
+            text,
+        )
+        .unwrap();
+    }
+
+    /// Starts a host and waits until it is ready.
+    pub fn start(&self) -> Running {
+        let begun = Instant::now();
+        let log = std::fs::File::create(self.path().join("host.log")).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_qchost"))
+            .args(["--json", "run"])
+            .current_dir(self.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.path())
+            .env("QUANTCONNECT_USER_ID", "1")
+            .env("QUANTCONNECT_API_TOKEN", "of-a-benchmark")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let took = begun.elapsed();
+        let ready: Value =
+            serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}: {}", self.log()));
+        assert_eq!(ready["broken"], json!(0), "{}", self.log());
+        Running {
+            child,
+            took,
+            socket: PathBuf::from(ready["socket"].as_str().unwrap()),
+            config: self.path().canonicalize().unwrap().join("qchost.toml"),
+        }
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path().join("host.log")).unwrap()
+    }
+}
+
+/// A host. It is ended with this.
+pub struct Running {
+    child: Child,
+    /// From its start until it was ready.
+    pub took: Duration,
+    socket: PathBuf,
+    config: PathBuf,
+}
+
+impl Running {
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Invokes an action.
+    pub fn invoke(&self, action: &str) -> Result<Value, String> {
+        let mut stream = UnixStream::connect(&self.socket).unwrap();
+        let request = json!({ "verb": "invoke", "action": action, "input": {} });
+        writeln!(
+            stream,
+            "{}",
+            json!({ "config": self.config, "request": request })
+        )
+        .unwrap();
+        for line in BufReader::new(stream).lines() {
+            let reply: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            if let Some(done) = reply.get("done") {
+                return Ok(done.clone());
+            }
+            if let Some(failed) = reply.get("failed") {
+                return Err(failed.to_string());
+            }
+        }
+        Err("the host closed the connection".to_owned())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended; then there is nothing to kill.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

@@ -1,0 +1,141 @@
+//! Memory of invocations that wait inside a call of the host, for an answer that does not come. Each number of them is
+//! measured in a process of its own: what one left behind would hide what the next one takes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use common::gate::Gated;
+use common::{Guest, Host};
+use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
+use serde_json::json;
+use support::{Report, Target};
+
+/// A connection whose answers take longer than anybody waits.
+#[derive(Clone, Default)]
+struct Silent(Arc<AtomicU32>);
+
+impl Upstream for Silent {
+    fn call<'a>(&'a self, _: Call<'a>) -> BoxFuture<'a, Outcome> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Box::pin(std::future::pending())
+    }
+
+    fn download<'a>(
+        &'a self,
+        _account: &'a str,
+        _url: &'a str,
+        _limit: u64,
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<Vec<u8>, Failure>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip_while(|it| it != "--park").skip(1);
+    if let (Some(guest), Some(count)) = (arguments.next(), arguments.next()) {
+        return park(&guest, count.parse().unwrap());
+    }
+    let report = Report::new("parked");
+    for (guest, name) in [("sdk", "a Rust guest"), ("text", "a guest of 2 pages")] {
+        for (count, target) in [(1000, Target::None), (10_000, Target::Most(0.7))] {
+            let child = Command::new(std::env::current_exe().unwrap())
+                .args(["--park", guest, &count.to_string()])
+                .output()
+                .unwrap();
+            assert!(
+                child.status.success(),
+                "{}",
+                String::from_utf8_lossy(&child.stderr)
+            );
+            let bytes: f64 = String::from_utf8(child.stdout)
+                .unwrap()
+                .trim()
+                .parse()
+                .unwrap();
+            let what = format!("{count} invocations parked in a host call, {name}");
+            report.row(&what, "GB", bytes / 1e9, None, target);
+        }
+    }
+}
+
+/// Prints by how many bytes this process grew for so many parked invocations.
+#[tokio::main(worker_threads = 2)]
+async fn park(guest: &str, count: u32) {
+    let silent = Silent::default();
+    let host = Host::behind(Gated::new(silent.clone()).await, |options| {
+        options.invocations = count;
+        options.queue = 20_000;
+        // Reserved, not used: a Rust guest has 17 pages and touches a few.
+        options.memory = 64 << 30;
+    });
+    let (bytes, action, input) = match guest {
+        "sdk" => {
+            let built = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("../cli/tests/plugins/any-tool/any_tool.wasm");
+            let call = json!({ "tool": "list_projects", "arguments": {} });
+            let bytes = std::fs::read(built).expect("any_tool.wasm is missing; run: make bench");
+            (bytes, "call", json!({ "calls": [call] }))
+        }
+        _ => {
+            let text = Guest::new("(call $list (i32.const 2048)) (call $digit (i32.const 1))").import(
+                "import quantconnect:api/projects@0.1.0;",
+                r#"(import "quantconnect:api/projects@0.1.0" "list-projects" (func $list (param i32)))"#,
+            );
+            (text.build(), "act", json!({}))
+        }
+    };
+    let grant = "[[grant]]\nname = \"all\"\nallow = [\"projects/list-projects\", \"raw/*\"]\nprojects = [\"*\"]\n[limits]\nconcurrency = 20000";
+    host.load("guest", &bytes, grant).await.unwrap();
+    let run = |input| {
+        let runtime = host.runtime.clone();
+        tokio::spawn(async move { runtime.invoke("guest", action, input, None, None).await })
+    };
+    // The first of them makes what is made once.
+    let mut parked = vec![run(input.clone())];
+    reached(&silent, 1, &mut parked).await;
+    let before = resident();
+    parked.extend((1..count).map(|_| run(input.clone())));
+    reached(&silent, count, &mut parked).await;
+    println!("{}", resident().saturating_sub(before));
+    // What is parked would be waited for.
+    std::process::exit(0);
+}
+
+type Parked = tokio::task::JoinHandle<Result<serde_json::Value, qchost_runtime::InvokeError>>;
+
+/// Waits until so many calls wait for their answers.
+async fn reached(silent: &Silent, count: u32, parked: &mut [Parked]) {
+    let begun = Instant::now();
+    while silent.0.load(Ordering::Relaxed) < count {
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "only {} are parked",
+            silent.0.load(Ordering::Relaxed)
+        );
+        if let Some(ended) = parked.iter_mut().find(|run| run.is_finished()) {
+            panic!("{:?}", ended.await);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Bytes of this process that are in memory.
+fn resident() -> u64 {
+    support::resident(std::process::id())
+}

@@ -1,0 +1,59 @@
+//! What the benchmarks measure by itself: the engine as invocations have it, and the adapter without
+//! a gate before it. Nothing else may use it, and nothing of it is a promise.
+
+pub use crate::contract::quantconnect::api::backtests::{Backtest, Chart};
+pub use crate::contract::quantconnect::api::types::Error;
+
+use serde_json::Value;
+
+use crate::adapter;
+use crate::capabilities::operation;
+use crate::engine::{Machine, Ticking};
+
+/// An engine with the runtime's own settings, whose epoch moves for as long as this lives.
+pub struct Engine {
+    machine: Machine,
+    _ticking: Ticking,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// An engine with room for so many invocations at a time.
+    ///
+    /// # Errors
+    /// When the engine does not start.
+    pub fn new(invocations: u32) -> wasmtime::Result<Self> {
+        let machine = Machine::new(invocations, false)?;
+        let _ticking = machine.tick();
+        Ok(Self { machine, _ticking })
+    }
+
+    /// The engine itself.
+    #[must_use]
+    pub fn engine(&self) -> &wasmtime::Engine {
+        &self.machine.engine
+    }
+}
+
+/// Makes what `read-backtest` returns from the body of an answer.
+///
+/// # Errors
+/// When the body does not fit.
+pub fn backtest(body: Value) -> Result<Backtest, String> {
+    adapter::decode_answer(const { operation("read_backtest") }, body)
+        .map_err(|misfit| misfit.to_string())
+}
+
+/// Makes what `read-backtest-chart` returns from the body of an answer.
+///
+/// # Errors
+/// When the body does not fit.
+pub fn chart(body: Value) -> Result<Chart, String> {
+    adapter::decode_answer(const { operation("read_backtest_chart") }, body)
+        .map_err(|misfit| misfit.to_string())
+}
