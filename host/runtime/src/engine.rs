@@ -13,6 +13,8 @@ use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy,
 };
 
+use crate::host::StartError;
+
 /// The tick of the epoch.
 const TICK: Duration = Duration::from_millis(1);
 /// Stack of a guest. Deeper recursion is a trap.
@@ -27,6 +29,11 @@ const DECOMMIT: usize = 16;
 const CORE_INSTANCES: u32 = 64;
 /// Memories of one component. QuickJS has two.
 const MEMORIES: u32 = 8;
+/// Memories for which there is address space: 4 GiB and a guard each, below the 85 TiB where the kernel
+/// puts the program itself.
+const ALL_MEMORIES: u32 = 20_400;
+/// Memories of each component if that is not enough for the most of all.
+const FEWER_MEMORIES: u32 = 2;
 /// Tables of one component.
 const TABLES: u32 = 32;
 /// Elements of one table.
@@ -45,11 +52,22 @@ pub(crate) struct Machine {
 impl Machine {
     /// An engine with room for so many invocations at a time, for code of the baseline compiler or of the
     /// other one.
-    pub(crate) fn new(invocations: u32, baseline: bool) -> wasmtime::Result<Self> {
+    ///
+    /// # Errors
+    /// When there is not the room, or when the engine does not know the processor.
+    pub(crate) fn new(invocations: u32, baseline: bool) -> Result<Self, StartError> {
         let mut config = settings(baseline);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(invocations)));
-        let engine = Engine::new(&config)?;
-        let ticker = Ticker::start(engine.clone())?;
+        let engine = Engine::new(&config).map_err(|error| match compiling(baseline) {
+            // It is the pool, then.
+            Ok(_) => StartError::Room {
+                invocations,
+                why: format!("{error:#}"),
+            },
+            Err(error) => StartError::Engine(error),
+        })?;
+        let ticker =
+            Ticker::start(engine.clone()).map_err(|error| StartError::Engine(error.into()))?;
         Ok(Self { engine, ticker })
     }
 
@@ -87,14 +105,24 @@ fn settings(baseline: bool) -> Config {
 }
 
 /// Where instances live, with room for so many invocations.
+///
+/// Each may have all that one may have, so that none takes the room of others; but for memories, when
+/// there are thousands. What is here is address space: it costs memory when it is used. One that waits in a
+/// call of the host takes up to six of the kernel's mappings (two for its stack, four for its memory), of
+/// which a process has 65,530 by default (`vm.max_map_count`).
 fn pool(invocations: u32) -> PoolingAllocationConfig {
     let components = invocations.saturating_add(DESCRIBING);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(components)
         .total_stacks(components)
-        .total_core_instances(components.saturating_mul(CORE_INSTANCES / 4))
-        .total_memories(components.saturating_mul(2))
-        .total_tables(components.saturating_mul(8))
+        .total_core_instances(components.saturating_mul(CORE_INSTANCES))
+        .total_memories(
+            components
+                .saturating_mul(MEMORIES)
+                .min(ALL_MEMORIES)
+                .max(components.saturating_mul(FEWER_MEMORIES)),
+        )
+        .total_tables(components.saturating_mul(TABLES))
         .max_core_instances_per_component(CORE_INSTANCES)
         .max_memories_per_component(MEMORIES)
         .max_tables_per_component(TABLES)
@@ -165,5 +193,39 @@ pub(crate) struct Ticking(Arc<Shared>);
 impl Drop for Ticking {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+    use super::*;
+
+    #[test]
+    fn a_compiler_without_a_pool_compiles_for_the_host() {
+        let hash = |engine: &Engine| {
+            let mut hasher = DefaultHasher::new();
+            engine.precompile_compatibility_hash().hash(&mut hasher);
+            hasher.finish()
+        };
+        let [optimised, baseline] = [false, true].map(|baseline| {
+            let machine = Machine::new(4, baseline).unwrap();
+            let compiler = compiling(baseline).unwrap();
+            assert_eq!(hash(&machine.engine), hash(&compiler));
+            hash(&compiler)
+        });
+        assert_ne!(optimised, baseline, "their code is kept apart");
+    }
+
+    #[test]
+    fn there_is_room_for_ten_thousand_and_a_word_for_too_many() {
+        drop(Machine::new(10_000, false).unwrap());
+        let error = Machine::new(1_000_000, false).map(drop).unwrap_err();
+        let words = error.to_string();
+        assert!(
+            words.contains("1000000") && words.contains("engine.invocations"),
+            "{words}"
+        );
     }
 }

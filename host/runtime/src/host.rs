@@ -36,7 +36,17 @@ pub enum StartError {
     /// The cache of compiled components.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// The engine: too little address space for its pool, or a processor that it does not know.
+    /// There is too little address space for so many invocations at a time.
+    #[error(
+        "this machine has no room for {invocations} invocations at a time ({why}); lower `engine.invocations`, or raise the limits on address space (`ulimit -v`) and on mappings (`vm.max_map_count`)"
+    )]
+    Room {
+        /// How many.
+        invocations: u32,
+        /// What was refused.
+        why: String,
+    },
+    /// The engine: a processor that it does not know.
     #[error("the WebAssembly engine cannot start: {0}")]
     Engine(wasmtime::Error),
 }
@@ -78,9 +88,7 @@ impl Runtime {
     /// When the cache cannot be used or the engine does not start.
     pub fn new(gate: Gate, options: Options) -> Result<Self, StartError> {
         let cache = Cache::open(&options.cache, &options.key)?;
-        let machine = Machine::new(options.invocations, options.baseline)
-            .map(Arc::new)
-            .map_err(StartError::Engine)?;
+        let machine = Machine::new(options.invocations, options.baseline).map(Arc::new)?;
         let mut linker = Linker::new(&machine.engine);
         wasi::link(&mut linker)
             .and_then(|()| outgoing::link(&mut linker))

@@ -253,3 +253,130 @@ impl Cache {
         Ok(mac)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(number: u64) -> String {
+        format!("sha256:{number:064x}")
+    }
+
+    fn entry(number: u64) -> Entry {
+        Entry::description("test", &digest(number))
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let files = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = files
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn age(path: &Path, seconds: u64) {
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        let then = SystemTime::now() - Duration::from_secs(seconds);
+        file.set_modified(then).unwrap();
+    }
+
+    #[test]
+    fn only_what_was_kept_is_read() {
+        let home = tempfile::tempdir().unwrap();
+        let (folder, key) = (home.path().join("cache"), home.path().join("key"));
+        let cache = Cache::open(&folder, &key).unwrap();
+        assert_eq!(cache.read(&entry(1)), None);
+        cache.keep(&entry(1), b"content");
+        let path = folder.join(entry(1).name());
+        let good = fs::read(&path).unwrap();
+        assert_eq!(cache.read(&entry(1)).unwrap(), b"content");
+
+        let mut cases = vec![[&good[..], b"more"].concat(), MAGIC.to_vec(), Vec::new()];
+        cases.extend((0..good.len()).map(|at| {
+            let mut bent = good.clone();
+            bent[at] ^= 1;
+            bent
+        }));
+        cases.extend((0..good.len()).map(|length| good[..length].to_vec()));
+        for bad in cases {
+            fs::write(&path, &bad).unwrap();
+            assert_eq!(cache.read(&entry(1)), None, "{bad:?}");
+        }
+        cache.keep(&entry(1), b"content");
+        assert_eq!(
+            cache.read(&entry(1)).unwrap(),
+            b"content",
+            "it was replaced"
+        );
+
+        // An entry under another's name does not pass for it.
+        fs::copy(&path, folder.join(entry(2).name())).unwrap();
+        assert_eq!(cache.read(&entry(2)), None);
+        // Nor does one of another host.
+        let other = Cache::open(&folder, &home.path().join("other-key")).unwrap();
+        assert_eq!(other.read(&entry(1)), None);
+    }
+
+    #[test]
+    fn folder_key_and_entries_are_closed_to_others() {
+        let home = tempfile::tempdir().unwrap();
+        let (folder, key) = (home.path().join("cache"), home.path().join("keys/key"));
+        fs::create_dir(&folder).unwrap();
+        fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
+        let cache = Cache::open(&folder, &key).unwrap();
+        cache.keep(&entry(1), b"content");
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!(mode(&folder), 0o700);
+        assert_eq!(mode(&key), 0o600);
+        assert_eq!(mode(&folder.join(entry(1).name())), 0o600);
+        assert_eq!(Cache::open(&folder, &key).unwrap().key, cache.key);
+
+        fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
+        let error = Cache::open(&folder, &key).unwrap_err().to_string();
+        assert!(error.contains("others can read"), "{error}");
+        fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+        fs::write(&key, b"short").unwrap();
+        let error = Cache::open(&folder, &key).unwrap_err().to_string();
+        assert!(error.contains("5 bytes"), "{error}");
+    }
+
+    #[test]
+    fn what_was_used_the_longest_time_ago_goes_and_what_is_in_use_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("cache");
+        let mut cache = Cache::open(&folder, &home.path().join("key")).unwrap();
+        for number in 0..6 {
+            cache.keep(&entry(number), &[0; 1000]);
+            age(&folder.join(entry(number).name()), 600 - number);
+        }
+        let read = cache.read(&entry(1));
+        assert!(read.is_some(), "from here on it is the newest");
+        // Two of them fit, besides what is in use.
+        cache.bytes = 2500;
+        cache.prune(|other| *other == digest(0));
+        let left: Vec<_> = [0, 1, 5]
+            .map(|number| entry(number).name().to_owned())
+            .into();
+        assert_eq!(names(&folder), left);
+        cache.bytes = 0;
+        cache.prune(|_| true);
+        assert_eq!(names(&folder), left, "all of it is in use");
+    }
+
+    #[test]
+    fn what_a_killed_host_left_goes_and_what_is_being_written_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let (folder, key) = (home.path().join("cache"), home.path().join("key"));
+        let cache = Cache::open(&folder, &key).unwrap();
+        cache.keep(&entry(1), b"content");
+        let [old, young] = [".draft-old", ".draft-young"].map(|name| folder.join(name));
+        fs::write(&old, b"qcho").unwrap();
+        fs::write(&young, b"qcho").unwrap();
+        age(&old, 2 * STALE.as_secs());
+        age(&folder.join(entry(1).name()), 2 * STALE.as_secs());
+        let cache = Cache::open(&folder, &key).unwrap();
+        assert_eq!(names(&folder), [".draft-young", entry(1).name()]);
+        assert_eq!(cache.read(&entry(1)).unwrap(), b"content");
+    }
+}

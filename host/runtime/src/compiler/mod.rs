@@ -36,8 +36,8 @@ const THREADS_SETTING: &str = "RAYON_NUM_THREADS";
 /// How many times its limit on processor time a compiler may take in all: the machine may be busy, and
 /// others go before it.
 const PATIENCE: u32 = 10;
-/// What it takes to start one in all, at the least.
-const START: Duration = Duration::from_secs(30);
+/// What it may take in all at the least. This ends one that hangs, which none should.
+const LEAST: Duration = Duration::from_secs(120);
 /// How much of what a compiler complains of is read, in bytes.
 const COMPLAINT: u64 = 4096;
 /// How much of that is repeated, in bytes.
@@ -80,6 +80,8 @@ pub(crate) struct Compilers {
     baseline: bool,
     cpu: Duration,
     memory: u64,
+    /// How long one may take in all.
+    longest: Duration,
 }
 
 impl Compilers {
@@ -89,6 +91,7 @@ impl Compilers {
             baseline: options.baseline,
             cpu: options.compile_cpu,
             memory: options.compile_memory,
+            longest: options.compile_cpu.saturating_mul(PATIENCE).max(LEAST),
         }
     }
 
@@ -100,13 +103,12 @@ impl Compilers {
                 self.start.program.display()
             ))
         })?;
-        let longest = self.cpu.saturating_mul(PATIENCE).max(START);
-        match tokio::time::timeout(longest, self.exchange(&mut child, component)).await {
+        match tokio::time::timeout(self.longest, self.exchange(&mut child, component)).await {
             Ok(Ok(ended)) => ended.outcome(),
             Ok(Err(error)) => Err(CompileError::Failed(error.to_string())),
             Err(_) => Err(CompileError::Failed(format!(
                 "it was not done after {} s",
-                longest.as_secs()
+                self.longest.as_secs_f64()
             ))),
         }
     }
@@ -251,4 +253,27 @@ fn out_of_memory(complaint: &str) -> bool {
     ]
     .iter()
     .any(|words| complaint.contains(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_that_hangs_is_ended() {
+        let compilers = Compilers {
+            start: Compiler {
+                program: "/bin/sh".into(),
+                arguments: vec!["-c".into(), "exec sleep 600".into()],
+            },
+            baseline: false,
+            cpu: Duration::from_secs(1),
+            memory: 1 << 20,
+            longest: Duration::from_millis(200),
+        };
+        // More than fits into a pipe that nobody reads.
+        let component = vec![0; 1 << 20];
+        let error = compilers.compile(&component).await.map(drop).unwrap_err();
+        assert_eq!(error.to_string(), "it was not done after 0.2 s");
+    }
 }

@@ -1,0 +1,359 @@
+//! Compiling happens in another process, which is bounded in every way: what it is given cannot hurt the
+//! host, and what is wrong is told apart.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod common;
+
+use std::io::{Read as _, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Guest, Host, manifest, nobody};
+use qchost_runtime::{Compiler, LoadError};
+use serde_json::json;
+
+const COMPILER: &str = env!("CARGO_BIN_EXE_qchost-compiler");
+
+/// A number, as WebAssembly writes it.
+fn leb(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let low = u8::try_from(number & 0x7f).unwrap();
+        number >>= 7;
+        if number == 0 {
+            bytes.push(low);
+            return bytes;
+        }
+        bytes.push(low | 0x80);
+    }
+}
+
+/// A length, and what has it.
+fn sized(content: &[u8]) -> Vec<u8> {
+    [leb(content.len()), content.to_vec()].concat()
+}
+
+/// A component with one core module: so many functions, each with this body.
+fn functions(count: usize, body: &[u8]) -> Vec<u8> {
+    let section = |id: u8, content: &[u8]| [vec![id], sized(content)].concat();
+    let body = sized(&[&[0], body, &[0x0b]].concat());
+    let module = [
+        b"\0asm\x01\0\0\0".to_vec(),
+        // One type, i32 to i32; every function has it.
+        section(1, &[1, 0x60, 1, 0x7f, 1, 0x7f]),
+        section(3, &[leb(count), vec![0; count]].concat()),
+        section(10, &[leb(count), body.repeat(count)].concat()),
+    ]
+    .concat();
+    [b"\0asm\x0d\0\x01\0".to_vec(), section(1, &module)].concat()
+}
+
+/// Two megabytes that take a compiler many seconds: a hundred thousand functions that compute something.
+fn many_functions() -> Vec<u8> {
+    // x * x + x, over and over
+    let step = [0x20, 0, 0x6c, 0x20, 0, 0x6a];
+    functions(100_000, &[&[0x20, 0][..], &step.repeat(3)].concat())
+}
+
+/// One function of seven megabytes, of which a compiler keeps everything in memory at once.
+fn long_function() -> Vec<u8> {
+    let step = [0x20, 0, 0x6c, 0x20, 0, 0x6a];
+    functions(1, &[&[0x20, 0][..], &step.repeat(1_200_000)].concat())
+}
+
+async fn refused(host: &Host, bytes: &[u8]) -> LoadError {
+    host.load("bomb", bytes, "").await.unwrap_err()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_takes_too_long_to_compile_is_refused_and_the_host_goes_on() {
+    let host = Host::with(&nobody(), |options| {
+        options.compile_cpu = Duration::from_secs(1);
+    })
+    .await;
+    let echo = Guest::echo().build();
+    host.load("neighbour", &echo, "").await.unwrap();
+    let bomb = many_functions();
+    let compiling = refused(&host, &bomb);
+    tokio::pin!(compiling);
+    let mut answers = 0;
+    let error = loop {
+        let beside = host
+            .runtime
+            .invoke("neighbour", "act", json!("well"), None, None);
+        tokio::select! {
+            biased;
+            error = &mut compiling => break error,
+            answer = beside => {
+                assert_eq!(answer, Ok(json!("well")));
+                answers += 1;
+            }
+        }
+    };
+    assert!(answers > 10, "meanwhile it served {answers} times");
+    let LoadError::CompileTime { limit, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(*limit, Duration::from_secs(1));
+    let words = error.to_string();
+    assert!(
+        words.contains("bomb.wasm: it took more than 1 s"),
+        "{words}"
+    );
+    assert!(words.contains("engine.compile-cpu"), "{words}");
+    // The next one has its turn.
+    host.load(
+        "late",
+        &Guest::new("(call $digit (i32.const 7))").build(),
+        "",
+    )
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn one_that_takes_too_much_memory_to_compile_is_refused() {
+    let host = Host::with(&nobody(), |options| options.compile_memory = 400 << 20).await;
+    let error = refused(&host, &long_function()).await;
+    assert!(
+        matches!(error, LoadError::CompileMemory { limit, .. } if limit == 400 << 20),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("engine.compile-memory"),
+        "{error}"
+    );
+    host.load("late", &Guest::echo().build(), "").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_compiler_without_memory_to_begin_with_is_told_apart_from_one_that_fails() {
+    let host = Host::with(&nobody(), |options| options.compile_memory = 16 << 20).await;
+    let error = refused(&host, &Guest::echo().build()).await;
+    assert!(matches!(error, LoadError::CompileMemory { .. }), "{error}");
+}
+
+/// A host whose compiler is a shell that runs this.
+async fn with_shell(script: &str) -> Host {
+    Host::with(&nobody(), |options| {
+        options.compiler = Compiler {
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+        };
+        options.compile_cpu = Duration::from_secs(1);
+    })
+    .await
+}
+
+#[tokio::test]
+async fn however_a_compiler_ends_the_host_says_how() {
+    let cases = [
+        ("kill -KILL $$", "it was killed"),
+        ("echo 'broken badly' >&2; exit 3", "broken badly"),
+        ("exit 3", "exit status: 3"),
+        ("exit 0", "exit status: 0"),
+        (
+            "cat >/dev/null & echo 'no answer'; exit 0",
+            "exit status: 0",
+        ),
+        // It says that there is more than it sends.
+        (
+            r#"echo '{"compiled":{"size":9}}'; exit 0"#,
+            "exit status: 0",
+        ),
+    ];
+    for (script, words) in cases {
+        let host = with_shell(script).await;
+        let error = refused(&host, &Guest::echo().build()).await;
+        assert!(matches!(error, LoadError::Compiler { .. }), "{error}");
+        assert!(error.to_string().contains(words), "{script}: {error}");
+        assert_eq!(error.to_string().lines().count(), 1, "{script}: {error}");
+    }
+    let host = Host::with(&nobody(), |options| {
+        options.compiler.program = "/no/such/compiler".into();
+    })
+    .await;
+    let error = refused(&host, &Guest::echo().build()).await.to_string();
+    assert!(
+        error.contains("/no/such/compiler cannot be started"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn what_no_compiler_made_is_never_code() {
+    let host = with_shell(r#"echo '{"compiled":{"size":4}}'; printf 'code'"#).await;
+    let error = refused(&host, &Guest::echo().build()).await;
+    assert!(matches!(error, LoadError::Compiler { .. }), "{error}");
+    // More than its memory could have held is not read.
+    let host = with_shell(r#"echo '{"compiled":{"size":9999999999999}}'; cat /dev/zero"#).await;
+    let error = refused(&host, &Guest::echo().build()).await;
+    assert!(matches!(error, LoadError::CompileMemory { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_compiler_has_three_pipes_and_nothing_else_of_the_hosts() {
+    assert!(std::env::var("PATH").is_ok(), "the host has an environment");
+    let host = with_shell("env >&2; pwd >&2; exit 3").await;
+    let error = refused(&host, &Guest::echo().build()).await.to_string();
+    assert!(!error.contains("CARGO"), "{error}");
+    assert!(!error.contains("HOME"), "{error}");
+    assert!(error.contains("PWD=/"), "{error}");
+
+    let open = tempfile::NamedTempFile::new().unwrap();
+    let script = format!(
+        "ls -l /proc/$$/fd | grep -cE '{}|/audit/|socket' >&2; ls /proc/$$/fd | grep -cxE '[012]' >&2; exit 3",
+        open.path().display()
+    );
+    let error = refused(&with_shell(&script).await, &Guest::echo().build()).await;
+    assert!(error.to_string().ends_with(r"0\n3"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_that_is_given_up_leaves_no_compiler() {
+    let folder = tempfile::tempdir().unwrap();
+    let marked = folder.path().join("started");
+    let host = with_shell(&format!("echo $$ > {}; exec sleep 600", marked.display())).await;
+    let component = Guest::echo().build();
+    let given_up = tokio::time::timeout(Duration::from_secs(5), refused(&host, &component));
+    assert!(given_up.await.is_err());
+    let process = std::fs::read_to_string(marked).unwrap();
+    until("the compiler is gone", || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.trim()));
+        // One that ended and that nobody has asked yet how is none any more.
+        stat.map_or(true, |stat| stat.contains(") Z "))
+    });
+}
+
+fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !is() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A compiler without a host.
+fn compiler(request: &str) -> Child {
+    let mut child = Command::new(COMPILER)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let input = child.stdin.as_mut().unwrap();
+    input.write_all(request.as_bytes()).unwrap();
+    child
+}
+
+fn request(cpu: u64, memory: u64, size: usize) -> String {
+    json!({ "baseline": false, "cpu": cpu, "memory": memory, "size": size }).to_string() + "\n"
+}
+
+#[test]
+fn a_compiler_limits_itself_and_ends_with_its_host() {
+    let bomb = many_functions();
+    let mut child = compiler(&request(50, 3 << 30, bomb.len()));
+    let mut input = child.stdin.take().unwrap();
+    // It has begun with the component, and so has its limits.
+    input.write_all(&bomb[..bomb.len() / 2]).unwrap();
+    let process = format!("/proc/{}", child.id());
+    let limits = std::fs::read_to_string(format!("{process}/limits")).unwrap();
+    let limit = |name: &str| {
+        let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
+        let mut numbers = line[name.len()..].split_whitespace();
+        [numbers.next().unwrap(), numbers.next().unwrap()].map(str::to_owned)
+    };
+    assert_eq!(limit("Max cpu time"), ["50", "51"]);
+    assert_eq!(limit("Max address space"), ["3221225472", "3221225472"]);
+    assert_eq!(limit("Max core file size"), ["0", "0"]);
+    assert_eq!(limit("Max file size"), ["0", "0"]);
+    assert_eq!(limit("Max open files"), ["32", "32"]);
+    let stat = std::fs::read_to_string(format!("{process}/stat")).unwrap();
+    let nice = stat.rsplit(')').next().unwrap().split_whitespace().nth(16);
+    assert_eq!(nice, Some("10"));
+
+    let begun = Instant::now();
+    input.write_all(&bomb[bomb.len() / 2..]).unwrap();
+    // What is left of a host that was killed is a pipe that nobody holds.
+    drop(input);
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert!(begun.elapsed() < Duration::from_secs(40));
+    let mut answer = Vec::new();
+    child.stdout.unwrap().read_to_end(&mut answer).unwrap();
+    assert!(answer.is_empty());
+}
+
+#[test]
+fn half_a_request_is_not_compiled() {
+    let good = Guest::echo().build();
+    let cases = [
+        String::new(),
+        "{\n".to_owned(),
+        request(10, 1 << 30, good.len() + 1),
+        request(10, 1 << 30, usize::MAX >> 1),
+        "x".repeat(1 << 20),
+    ];
+    for head in cases {
+        let mut child = Command::new(COMPILER)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        // It may end before it has read all.
+        drop(input.write_all(head.as_bytes()));
+        drop(input.write_all(&good));
+        drop(input);
+        let ended = child.wait_with_output().unwrap();
+        assert!(!ended.status.success());
+        assert!(ended.stdout.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plugins_that_are_loaded_at_once_are_compiled_one_at_a_time_and_each_once() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    // Begins and ends are written down around the real compiler.
+    let script = format!(
+        "echo + >> {0}; {COMPILER}; status=$?; echo - >> {0}; exit $status",
+        log.path().display()
+    );
+    let host = Host::with(&nobody(), |options| {
+        options.compiler = Compiler {
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+        };
+    })
+    .await;
+    // Six plugins, three components.
+    let loads = (0..6).map(|number| {
+        let guest = Guest::new(&format!("(call $digit (i32.const {}))", number % 3)).build();
+        host.file(&format!("plugin-{number}.wasm"), &guest);
+        let manifest = manifest(host.home.path(), &format!("plugin-{number}"), "");
+        host.runtime.load(manifest)
+    });
+    for loaded in futures::future::join_all(loads).await {
+        loaded.unwrap();
+    }
+    assert_eq!(
+        std::fs::read_to_string(log.path()).unwrap(),
+        "+\n-\n".repeat(3)
+    );
+    for number in 0..6 {
+        let name = format!("plugin-{number}");
+        let answer = host
+            .runtime
+            .invoke(&name, "act", json!({}), None, None)
+            .await;
+        assert_eq!(answer, Ok(json!(number % 3)));
+    }
+}
