@@ -17,7 +17,7 @@ use crate::contract::AgentPre;
 use crate::description::{Description, Inputs};
 use crate::imports::{self, Import, Kind};
 use crate::instance::Instance;
-use crate::loader::LoadError;
+use crate::load_error::LoadError;
 use crate::text;
 
 /// What a component must export.

@@ -10,7 +10,7 @@ use wasmtime_wasi::I32Exit;
 
 use crate::contract::{Agent, AgentPre};
 use crate::engine::Machine;
-use crate::instance::Instance;
+use crate::instance::{HANDLES, Instance};
 use crate::limits::Refused;
 use crate::meter::{CpuExceeded, Meter};
 use crate::text;
@@ -30,8 +30,11 @@ pub enum Stopped {
         /// The limit, in bytes.
         limit: u64,
     },
-    /// All plugins together wanted more memory than the host allows.
-    #[error("the host's memory for plugins is used up; try again, or allow it more")]
+    /// All plugins together wanted more memory than the host allows, or this one more than is to be
+    /// left to the others.
+    #[error(
+        "what the host has for plugins is used up, or this plugin has as much of it as there is free for others; try again, or allow the host more"
+    )]
     HostOutOfMemory,
     /// It used up its time on the processor.
     #[error("it used up the {} s on the processor of `limits.cpu`", limit.as_secs_f64())]
@@ -79,6 +82,7 @@ pub(crate) async fn run<T>(
     let mut store = Store::new(&machine.engine, instance);
     store.limiter(|instance| &mut instance.memory);
     store.set_hostcall_fuel(usize::try_from(allowance.transfer).unwrap_or(usize::MAX));
+    store.set_max_component_handles(HANDLES);
     store.set_epoch_deadline(1);
     let watched = meter.clone();
     store.epoch_deadline_callback(move |_| {

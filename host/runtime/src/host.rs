@@ -1,33 +1,35 @@
-//! The runtime: plugins by name, loaded, invoked, replaced and drained.
+//! The runtime: what all plugins share, and how it begins, is asked and ends.
 //!
-//! Invariant: a load that fails changes nothing: the plugin that was there goes on with its own
-//! manifest.
+//! Invariant: an invocation that was accepted ends with an output or an error, whatever is loaded,
+//! unloaded or shut down meanwhile.
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
+use std::time::{Duration, Instant};
 
-use qchost_gate::{AdmitError, Gate};
-use qchost_policy::Manifest;
+use qchost_gate::Gate;
 use serde_json::Value;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wasmtime::component::Linker;
 
 use crate::cache::{Cache, CacheError};
-use crate::component::Code;
 use crate::engine::Machine;
-use crate::imports::{self, Kind};
 use crate::inspect::Inspection;
 use crate::invoke::{Invocation, InvokeError};
 use crate::limits::Budget;
-use crate::loader::{LoadError, Loader};
+use crate::load_error::LoadError;
+use crate::loader::Loader;
 use crate::options::Options;
 use crate::outgoing::Connector;
 use crate::plugin::Plugin;
+use crate::quarantine::Quarantine;
 use crate::services::progress::Progress;
+use crate::tenants::Tenants;
+use crate::turns::Turns;
 use crate::{capabilities, outgoing, services, wasi};
 
 /// Why there is no runtime.
@@ -53,7 +55,7 @@ pub enum StartError {
 
 /// Runs plugins. Clones are the same runtime.
 #[derive(Clone)]
-pub struct Runtime(Arc<Shared>);
+pub struct Runtime(pub(crate) Arc<Shared>);
 
 /// What all plugins share.
 pub(crate) struct Shared {
@@ -61,16 +63,49 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     pub(crate) options: Options,
     pub(crate) budget: Budget,
-    /// One for each invocation that may run at a time, of whatever plugin.
-    pub(crate) slots: Semaphore,
+    pub(crate) tenants: Tenants,
+    /// Held while it changes what serves, together with its authority.
+    pub(crate) changing: Mutex<()>,
+    turns: Turns,
     /// Nothing new begins.
-    pub(crate) ended: CancellationToken,
+    ended: AtomicBool,
     /// What still runs is cut off.
     pub(crate) cut: CancellationToken,
     running: TaskTracker,
-    loader: Arc<Loader>,
+    pub(crate) loader: Arc<Loader>,
     pub(crate) connector: Connector,
     plugins: RwLock<BTreeMap<String, Arc<Plugin>>>,
+}
+
+impl Shared {
+    /// Whether nothing new begins.
+    pub(crate) fn ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// A loaded plugin.
+    pub(crate) fn plugin(&self, name: &str) -> Option<Arc<Plugin>> {
+        let plugins = self.plugins.read().unwrap_or_else(PoisonError::into_inner);
+        plugins.get(name).cloned()
+    }
+
+    /// The loaded plugins, for who holds `changing`.
+    pub(crate) fn plugins_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<String, Arc<Plugin>>> {
+        self.plugins.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a plugin stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Invocations that run on the version that serves.
+    pub running: usize,
+    /// Invocations that wait for their turn.
+    pub waiting: usize,
+    /// Invocations that still run on former versions.
+    pub draining: usize,
+    /// Whether it keeps failing.
+    pub quarantine: Option<Quarantine>,
 }
 
 impl std::fmt::Debug for Runtime {
@@ -95,7 +130,7 @@ impl Runtime {
             .and_then(|()| services::link(&mut linker))
             .and_then(|()| capabilities::link(&mut linker))
             .map_err(StartError::Engine)?;
-        let slots = usize::try_from(options.invocations).unwrap_or(Semaphore::MAX_PERMITS);
+        let turns = Turns::new(usize::try_from(options.invocations).unwrap_or(usize::MAX));
         let budget = Budget::new(options.memory);
         let loader = Loader::new(
             Arc::clone(&machine),
@@ -108,95 +143,17 @@ impl Runtime {
             machine,
             gate,
             budget,
-            slots: Semaphore::new(slots.min(Semaphore::MAX_PERMITS)),
+            tenants: Tenants::new(turns.clone()),
+            changing: Mutex::default(),
+            turns,
             options,
-            ended: CancellationToken::new(),
+            ended: AtomicBool::new(false),
             cut: CancellationToken::new(),
             running: TaskTracker::new(),
             loader: Arc::new(loader),
             connector: Connector::new(),
             plugins: RwLock::default(),
         })))
-    }
-
-    /// Loads a plugin, or replaces it. Its manifest becomes its authority.
-    ///
-    /// # Errors
-    /// When the component cannot be read, is none, does not fit, or imports what the manifest does
-    /// not grant; or when an operator has to adopt it first. What was loaded before under the name
-    /// goes on then.
-    pub async fn load(&self, manifest: Manifest) -> Result<Arc<Plugin>, LoadError> {
-        if self.0.ended.is_cancelled() {
-            return Err(LoadError::ShuttingDown);
-        }
-        let code = self
-            .0
-            .loader
-            .code(&manifest.component, manifest.digest.as_deref())
-            .await?;
-        imports::check(&manifest, &code.imports)?;
-        let name = manifest.plugin.clone();
-        self.admit(&manifest, &code).await?;
-        // Held from here on, so that two loads of one name do not mix their manifests.
-        let mut plugins = self
-            .0
-            .plugins
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        self.0.gate.install(manifest.clone())?;
-        let plugin = Arc::new(Plugin::new(Arc::new(manifest), code));
-        let former = plugins.insert(name, Arc::clone(&plugin));
-        drop(plugins);
-        tracing::info!(
-            plugin = plugin.name(),
-            digest = plugin.digest(),
-            actions = plugin.description().actions.len(),
-            replaced = former.is_some(),
-            "loaded"
-        );
-        Ok(plugin)
-    }
-
-    /// Asks whether a component may take the place of the one that serves.
-    async fn admit(&self, manifest: &Manifest, code: &Code) -> Result<(), LoadError> {
-        let serving = self.plugin(&manifest.plugin);
-        let replaced = serving.as_ref().map(|plugin| plugin.digest());
-        let imports: Vec<String> = code
-            .imports
-            .iter()
-            .filter(|import| import.kind != Kind::Types)
-            .map(|import| import.name.clone())
-            .collect();
-        let admitted = self
-            .0
-            .gate
-            .admit(manifest, &code.digest, &imports, replaced)
-            .await;
-        admitted.map_err(|error| match error {
-            AdmitError::Waiting(waiting) => LoadError::AwaitsOperator {
-                plugin: waiting.plugin,
-                digest: code.digest.to_string(),
-                approval: waiting.approval,
-            },
-            error => LoadError::NotAdmitted(error),
-        })
-    }
-
-    /// Takes a plugin and its authority away. Invocations of it that run have every further call
-    /// denied. Returns whether there was one.
-    pub fn unload(&self, plugin: &str) -> bool {
-        let mut plugins = self
-            .0
-            .plugins
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        self.0.gate.remove(plugin);
-        let removed = plugins.remove(plugin);
-        drop(plugins);
-        if removed.is_some() {
-            tracing::info!(plugin, "unloaded");
-        }
-        removed.is_some()
     }
 
     /// The loaded plugins, by name.
@@ -214,12 +171,21 @@ impl Runtime {
     /// A loaded plugin.
     #[must_use]
     pub fn plugin(&self, name: &str) -> Option<Arc<Plugin>> {
-        self.0
-            .plugins
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned()
+        self.0.plugin(name)
+    }
+
+    /// How a plugin stands; none if it is not loaded.
+    #[must_use]
+    pub fn standing(&self, plugin: &str) -> Option<Standing> {
+        let plugin = self.plugin(plugin)?;
+        let (turns, waiting) = plugin.tenant().lane.counts();
+        let running = plugin.life().running().min(turns);
+        Some(Standing {
+            running,
+            waiting,
+            draining: turns - running,
+            quarantine: plugin.record().quarantine(Instant::now()),
+        })
     }
 
     /// Has a plugin do something, for the person with the uid `person` if one asked. Reports of how
@@ -227,8 +193,8 @@ impl Runtime {
     /// dropped, the plugin is cut off; calls that it sent go on in the gate.
     ///
     /// # Errors
-    /// When there is no such plugin or action, the input does not fit, the plugin fails or is
-    /// stopped, or the output does not do.
+    /// When there is no such plugin or action, the input does not fit, too many wait already, the
+    /// plugin is in quarantine, fails or is stopped, or the output does not do.
     pub async fn invoke(
         &self,
         plugin: &str,
@@ -237,7 +203,10 @@ impl Runtime {
         person: Option<u32>,
         progress: Option<watch::Sender<Progress>>,
     ) -> Result<Value, InvokeError> {
-        if self.0.ended.is_cancelled() {
+        // Counted before it asks for a turn: a host that ends gives no turns and then waits for
+        // those that are counted.
+        let _counted = self.0.running.token();
+        if self.0.ended() {
             return Err(InvokeError::ShuttingDown);
         }
         let Some(plugin) = self.plugin(plugin) else {
@@ -252,12 +221,11 @@ impl Runtime {
         };
         let invocation = Invocation {
             shared: &self.0,
-            plugin: &plugin,
             action,
             person,
             progress,
         };
-        self.0.running.track_future(invocation.run(input)).await
+        invocation.run(plugin, input).await
     }
 
     /// Looks at a component without a manifest: what it is, imports, exports, says of itself, and
@@ -272,7 +240,8 @@ impl Runtime {
     /// Ends: nothing new begins, what runs has so much time, and is cut off then. Returns how many
     /// were cut off. Calls that they sent are the gate's; wait for them with [`Gate::idle`].
     pub async fn shutdown(&self, patience: Duration) -> usize {
-        self.0.ended.cancel();
+        self.0.ended.store(true, Ordering::Release);
+        self.0.turns.end();
         self.0.running.close();
         if tokio::time::timeout(patience, self.0.running.wait())
             .await

@@ -7,7 +7,7 @@ use qchost_policy::Manifest;
 use serde::Serialize;
 use wasmtime::component::types::ComponentItem;
 
-use crate::loader::LoadError;
+use crate::load_error::LoadError;
 
 /// Where QuantConnect's interfaces are.
 const QUANTCONNECT: &str = "quantconnect:api/";

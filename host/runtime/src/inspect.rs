@@ -8,7 +8,7 @@ use crate::component::Parsed;
 use crate::description::Description;
 use crate::description::Inputs;
 use crate::imports::{Import, Kind};
-use crate::loader::LoadError;
+use crate::load_error::LoadError;
 
 /// A component, looked at.
 #[derive(Debug, Clone, PartialEq, Serialize)]

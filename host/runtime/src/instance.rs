@@ -17,14 +17,14 @@ use crate::outgoing::{Connector, Http};
 use crate::services::approvals::Approvals;
 use crate::services::clock::Clock;
 use crate::services::config::Config;
-use crate::services::log::Lines;
+use crate::services::log::{Lines, Pace};
 use crate::services::progress::Reporter;
 use crate::services::state::State;
 use crate::services::workflow::Workflow;
 use crate::wasi;
 
 /// The most handles (streams, pollables) that a guest may hold at a time.
-const HANDLES: usize = 1000;
+pub(crate) const HANDLES: usize = 1000;
 
 /// The data of a store.
 pub(crate) struct Instance {
@@ -51,6 +51,8 @@ pub(crate) struct Parts {
     pub(crate) deadline: Instant,
     pub(crate) progress: Reporter,
     pub(crate) memory: Allocation,
+    /// How fast the plugin writes to the log.
+    pub(crate) pace: Arc<Pace>,
     pub(crate) connector: Connector,
     /// The most backtests of one batch at a time.
     pub(crate) parallel: u32,
@@ -58,7 +60,7 @@ pub(crate) struct Parts {
 
 impl Instance {
     pub(crate) fn new(parts: Parts) -> Self {
-        let lines = Arc::new(Lines::new(parts.caller.clone()));
+        let lines = Arc::new(Lines::new(parts.caller.clone(), parts.pace));
         let calls = Calls::new(parts.gate.clone(), parts.caller.clone());
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);

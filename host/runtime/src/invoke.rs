@@ -1,16 +1,19 @@
-//! One invocation of an action: wait for a turn, check the input, run, check the output.
+//! One invocation of an action: check the input, wait for a turn, run, check the output.
 //!
-//! Invariant: an input that does not fit the plugin's schema never reaches the plugin, and an
-//! output that is too large or is not JSON never reaches the caller.
+//! Who has to wait lets go of the version that it came for, and gets the one that serves when its
+//! turn comes, against whose schema its input is checked again.
+//!
+//! Invariant: an answer is that of one version, of its code and its manifest. An input that does not
+//! fit the plugin's schema never reaches the plugin, and an output that is too large or is not JSON
+//! never reaches the caller.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use qchost_gate::Caller;
-use qchost_policy::Manifest;
 use serde_json::Value;
-use tokio::sync::{SemaphorePermit, watch};
+use tokio::sync::watch;
 
 use crate::calls;
 use crate::contract::exports::qchost::agent::guest;
@@ -19,11 +22,14 @@ use crate::host::Shared;
 use crate::instance::{Instance, Parts};
 use crate::limits::Allocation;
 use crate::plugin::Plugin;
+use crate::quarantine::{Quarantine, Verdict};
 use crate::services::progress::{Progress, Reporter};
+use crate::tenants::Tenant;
 use crate::text;
+use crate::turns::{Asked, NoTurn, Turn};
 
-/// Bytes that a guest may hand to the host at a time, if its output may not be larger: files go to
-/// QuantConnect this way.
+/// Bytes that a guest may hand to the host at a time, unless it may not even have so much memory
+/// itself, or its output may be larger: files go to QuantConnect this way.
 const TRANSFER: u64 = 32 << 20;
 /// The longest message of a plugin's that is repeated, in bytes.
 const MESSAGE: usize = 4096;
@@ -68,6 +74,32 @@ pub enum InvokeError {
         plugin: String,
         /// How many wait.
         waiting: usize,
+    },
+    /// The plugin keeps failing and is left alone for a while. The plugin was not run.
+    #[error("`{plugin}` keeps failing and is not run for another {} s; the last time: {reason}", retry_after.as_secs_f64().ceil())]
+    Quarantined {
+        /// The plugin.
+        plugin: String,
+        /// For how long.
+        retry_after: Duration,
+        /// Its last failure.
+        reason: String,
+    },
+    /// The plugin was unloaded before it was its turn. The plugin was not run.
+    #[error("`{plugin}` was unloaded")]
+    Unloaded {
+        /// The plugin.
+        plugin: String,
+    },
+    /// It ran on a version that was replaced or removed, and took longer than such a one may.
+    #[error(
+        "`{plugin}.{action}`: it was cut off, since its version was replaced or removed; calls that it had sent go on, so read the state before you try again"
+    )]
+    Replaced {
+        /// The plugin.
+        plugin: String,
+        /// The action.
+        action: String,
     },
     /// The host shuts down.
     #[error("the host shuts down")]
@@ -185,7 +217,6 @@ fn at(path: &str) -> String {
 /// One invocation.
 pub(crate) struct Invocation<'a> {
     pub(crate) shared: &'a Shared,
-    pub(crate) plugin: &'a Plugin,
     pub(crate) action: &'a str,
     /// The uid of who asked for it.
     pub(crate) person: Option<u32>,
@@ -193,66 +224,102 @@ pub(crate) struct Invocation<'a> {
 }
 
 impl Invocation<'_> {
-    pub(crate) async fn run(self, input: Value) -> Result<Value, InvokeError> {
-        let input = self.check(&input)?;
+    /// Runs it on a plugin that serves, or on the one that serves when its turn comes.
+    pub(crate) async fn run(self, plugin: Arc<Plugin>, input: Value) -> Result<Value, InvokeError> {
         let begun = Instant::now();
-        // Limits and settings are those of the manifest as it stands now.
-        let manifest = self
-            .shared
-            .gate
-            .manifest(self.plugin.name())
-            .unwrap_or_else(|| Arc::clone(self.plugin.manifest()));
-        let limits = manifest.limits;
-        let turn = self.turn(limits.wall.saturating_sub(begun.elapsed()));
-        let _turn = tokio::select! {
-            turn = turn => turn?,
-            () = self.shared.ended.cancelled() => return Err(InvokeError::ShuttingDown),
+        let mut text = self.check(&plugin, &input)?;
+        if let Some(quarantine) = plugin.record().refuses(begun) {
+            return Err(quarantined(&plugin, quarantine));
+        }
+        let tenant = Arc::clone(plugin.tenant());
+        let asked = tenant.lane.ask(self.shared.options.queue);
+        let (turn, first) = match asked.map_err(|why| no_turn(&tenant, why))? {
+            Asked::Turn(turn) => (turn, Some(plugin)),
+            Asked::Waits(mut waiting) => {
+                let longest = plugin.manifest().limits.wall;
+                // Its code is not kept for the sake of those who wait.
+                drop(plugin);
+                let turn = tokio::time::timeout(longest, waiting.turn()).await;
+                let turn = turn.unwrap_or_else(|_| Err(NoTurn::Busy(tenant.lane.counts().1)));
+                (turn.map_err(|why| no_turn(&tenant, why))?, None)
+            }
         };
+        let plugin = match first.filter(|plugin| !plugin.life().is_retired()) {
+            Some(plugin) => plugin,
+            None => {
+                let serving = self.shared.plugin(&tenant.name);
+                let serving = serving.ok_or_else(|| no_turn(&tenant, NoTurn::Closed))?;
+                text = self.check(&serving, &input)?;
+                serving
+            }
+        };
+        self.run_now(&plugin, text, begun, &turn).await
+    }
+
+    /// Runs it on this version, for as long as there is the turn.
+    async fn run_now(
+        &self,
+        plugin: &Plugin,
+        input: String,
+        begun: Instant,
+        _turn: &Turn<'_>,
+    ) -> Result<Value, InvokeError> {
+        let trial = plugin
+            .record()
+            .admit(Instant::now())
+            .map_err(|quarantine| quarantined(plugin, quarantine))?;
+        let _running = plugin.life().run();
+        let result = tokio::select! {
+            biased;
+            result = self.execute(plugin, input, begun) => result,
+            () = plugin.life().cut() => Err(self.cut(plugin)),
+        };
+        trial.ended(plugin.name(), verdict(&result), Instant::now());
+        result
+    }
+
+    async fn execute(
+        &self,
+        plugin: &Plugin,
+        input: String,
+        begun: Instant,
+    ) -> Result<Value, InvokeError> {
+        let limits = plugin.manifest().limits;
         let allowance = Allowance {
             memory: limits.memory,
             cpu: limits.cpu,
             wall: limits.wall,
-            transfer: limits.output.max(TRANSFER),
+            transfer: limits.output.max(TRANSFER.min(limits.memory)),
         };
-        let instance = self.instance(manifest, allowance);
+        let instance = self.instance(plugin, allowance, begun);
         let invocation = Arc::clone(&instance.calls.caller().invocation);
         tracing::info!(
-            plugin = self.plugin.name(),
+            plugin = plugin.name(),
             action = self.action,
             invocation = &*invocation,
             "invoking"
         );
-        let (action, code) = (self.action.to_owned(), self.plugin.code());
         let running = execution::run(
             &self.shared.machine,
-            &code.agent,
+            &plugin.code().agent,
             instance,
             allowance,
             async |agent, store| {
                 let guest = agent.qchost_agent_guest();
-                guest.call_invoke(store, &action, &input).await
+                guest.call_invoke(store, self.action, &input).await
             },
         );
-        let ended = tokio::select! {
-            ended = running => ended,
-            () = self.shared.cut.cancelled() => {
-                return Err(InvokeError::CutOff {
-                    plugin: self.plugin.name().to_owned(),
-                    action: self.action.to_owned(),
-                });
-            }
-        };
-        match ended {
-            Ok(Ok(output)) => self.output(output, limits.output),
+        match running.await {
+            Ok(Ok(output)) => self.output(plugin, &output),
             Ok(Err(failure)) => Err(InvokeError::Failure {
-                plugin: self.plugin.name().to_owned(),
+                plugin: plugin.name().to_owned(),
                 action: self.action.to_owned(),
                 failure: failure.into(),
             }),
             Err(stopped) => {
-                tracing::warn!(plugin = self.plugin.name(), action = self.action, invocation = &*invocation, %stopped, "stopped");
+                tracing::warn!(plugin = plugin.name(), action = self.action, invocation = &*invocation, %stopped, "stopped");
                 Err(InvokeError::Stopped {
-                    plugin: self.plugin.name().to_owned(),
+                    plugin: plugin.name().to_owned(),
                     action: self.action.to_owned(),
                     stopped,
                 })
@@ -261,18 +328,18 @@ impl Invocation<'_> {
     }
 
     /// Checks the input against the action's schema and writes it down for the plugin.
-    fn check(&self, input: &Value) -> Result<String, InvokeError> {
-        let code = self.plugin.code();
+    fn check(&self, plugin: &Plugin, input: &Value) -> Result<String, InvokeError> {
+        let code = plugin.code();
         let Some(schema) = code.inputs.get(self.action) else {
             let actions = code.description.actions.iter();
             return Err(InvokeError::UnknownAction {
-                plugin: self.plugin.name().to_owned(),
+                plugin: plugin.name().to_owned(),
                 action: text::line(self.action, 100),
                 actions: actions.map(|action| action.name.clone()).collect(),
             });
         };
         let invalid = |path: String, message: String| InvokeError::InvalidInput {
-            plugin: self.plugin.name().to_owned(),
+            plugin: plugin.name().to_owned(),
             action: self.action.to_owned(),
             path,
             message,
@@ -289,62 +356,92 @@ impl Invocation<'_> {
         Ok(text)
     }
 
-    /// Waits for a turn: the plugin's own first, then the host's.
-    async fn turn(
-        &self,
-        longest: std::time::Duration,
-    ) -> Result<(SemaphorePermit<'_>, SemaphorePermit<'_>), InvokeError> {
-        let busy = |waiting| InvokeError::Busy {
-            plugin: self.plugin.name().to_owned(),
-            waiting,
-        };
-        let place = self.plugin.queue(self.shared.options.queue).map_err(busy)?;
-        let turns = async {
-            let own = self.plugin.slots().acquire().await;
-            let host = self.shared.slots.acquire().await;
-            own.and_then(|own| host.map(|host| (own, host)))
-        };
-        match tokio::time::timeout(longest, turns).await {
-            Ok(Ok(turns)) => Ok(turns),
-            // Semaphores are closed when the host ends.
-            Ok(Err(_)) => Err(InvokeError::ShuttingDown),
-            Err(_) => Err(busy(place.waiting())),
-        }
-    }
-
-    fn instance(&self, manifest: Arc<Manifest>, allowance: Allowance) -> Instance {
+    fn instance(&self, plugin: &Plugin, allowance: Allowance, begun: Instant) -> Instance {
+        let tenant = plugin.tenant();
+        let budget = self.shared.budget.clone();
         Instance::new(Parts {
             gate: Some(self.shared.gate.clone()),
             caller: Caller {
-                plugin: self.plugin.name().into(),
-                digest: Arc::clone(&self.plugin.code().digest),
+                plugin: Arc::clone(&tenant.name),
+                digest: Arc::clone(&plugin.code().digest),
                 invocation: identifier().into(),
                 person: self.person,
             },
-            manifest: Some(manifest),
-            deadline: Instant::now() + allowance.wall,
+            manifest: Some(Arc::clone(plugin.manifest())),
+            deadline: begun + allowance.wall,
             progress: Reporter(self.progress.clone()),
-            memory: Allocation::new(self.shared.budget.clone(), allowance.memory),
+            memory: Allocation::new(budget, tenant.memory.clone(), allowance.memory),
+            pace: Arc::clone(&tenant.pace),
             connector: self.shared.connector.clone(),
             parallel: self.shared.options.parallel,
         })
     }
 
-    fn output(&self, output: String, limit: u64) -> Result<Value, InvokeError> {
+    fn output(&self, plugin: &Plugin, output: &str) -> Result<Value, InvokeError> {
         let size = u64::try_from(output.len()).unwrap_or(u64::MAX);
+        let limit = plugin.manifest().limits.output;
         if size > limit {
             return Err(InvokeError::OutputTooLarge {
-                plugin: self.plugin.name().to_owned(),
+                plugin: plugin.name().to_owned(),
                 action: self.action.to_owned(),
                 size,
                 limit,
             });
         }
-        serde_json::from_str(&output).map_err(|error| InvokeError::InvalidOutput {
-            plugin: self.plugin.name().to_owned(),
+        serde_json::from_str(output).map_err(|error| InvokeError::InvalidOutput {
+            plugin: plugin.name().to_owned(),
             action: self.action.to_owned(),
             why: text::line(&error.to_string(), MESSAGE),
         })
+    }
+
+    /// Why it was cut off: with its version, or with the host.
+    fn cut(&self, plugin: &Plugin) -> InvokeError {
+        let (plugin, action) = (plugin.name().to_owned(), self.action.to_owned());
+        if self.shared.cut.is_cancelled() {
+            InvokeError::CutOff { plugin, action }
+        } else {
+            InvokeError::Replaced { plugin, action }
+        }
+    }
+}
+
+fn no_turn(tenant: &Tenant, why: NoTurn) -> InvokeError {
+    let plugin = tenant.name.to_string();
+    match why {
+        NoTurn::Busy(waiting) => InvokeError::Busy { plugin, waiting },
+        NoTurn::Closed => InvokeError::Unloaded { plugin },
+        NoTurn::Ended => InvokeError::ShuttingDown,
+    }
+}
+
+fn quarantined(plugin: &Plugin, quarantine: Quarantine) -> InvokeError {
+    InvokeError::Quarantined {
+        plugin: plugin.name().to_owned(),
+        retry_after: quarantine.remaining,
+        reason: quarantine.reason,
+    }
+}
+
+/// What a result says of the plugin.
+fn verdict(result: &Result<Value, InvokeError>) -> Verdict {
+    let error = match result {
+        // What a plugin calls a failure itself is an answer.
+        Ok(_) | Err(InvokeError::Failure { .. }) => return Verdict::Well,
+        Err(error) => error,
+    };
+    match error {
+        InvokeError::InvalidOutput { .. }
+        | InvokeError::OutputTooLarge { .. }
+        | InvokeError::Stopped {
+            stopped:
+                Stopped::Trap(_)
+                | Stopped::OutOfMemory { .. }
+                | Stopped::Cpu { .. }
+                | Stopped::TooLarge { .. },
+            ..
+        } => Verdict::Failed(error.to_string()),
+        _ => Verdict::Neither,
     }
 }
 

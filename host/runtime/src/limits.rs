@@ -1,7 +1,15 @@
-//! Memory: what one invocation may have, and what all of them together may have.
+//! Memory: what one invocation may have, what all of a plugin's together may have, and what all
+//! plugins together may have.
+//!
+//! A plugin's sum is bounded by its manifest (its limit times its concurrency), and besides by what
+//! it leaves to others: it never has more than is free. So a plugin that takes all it can get leaves
+//! half of the host's memory, a second one half of that, and their neighbours go on.
 //!
 //! Invariant: the host-wide sum is never above its limit, and every byte that an invocation was
-//! charged is given back when it ends, however it ends.
+//! charged is given back when the invocation ends, however it ends. Not before: growth that the
+//! engine was allowed and then failed to provide stays charged until then, since the engine reports
+//! it no differently from growth that it never asked for, and a guest could have itself refunded
+//! what it kept.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,19 +37,40 @@ impl Budget {
         }))
     }
 
-    fn take(&self, bytes: u64) -> bool {
-        let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.0.limit);
-        self.0
+    fn take(&self, bytes: u64, share: &Share) -> bool {
+        let own = share.0.fetch_add(bytes, Ordering::AcqRel);
+        let own = own.saturating_add(bytes);
+        let fits = |used: u64| {
+            let sum = used.checked_add(bytes)?;
+            let free = self.0.limit.checked_sub(sum)?;
+            (own <= free).then_some(sum)
+        };
+        let taken = self
+            .0
             .used
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, fits)
-            .is_ok()
+            .is_ok();
+        if !taken {
+            share.0.fetch_sub(bytes, Ordering::AcqRel);
+        }
+        taken
+    }
+
+    fn give_back(&self, bytes: u64, share: &Share) {
+        self.0.used.fetch_sub(bytes, Ordering::AcqRel);
+        share.0.fetch_sub(bytes, Ordering::AcqRel);
     }
 }
+
+/// The memory of all invocations of one plugin together. Clones are the same sum.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Share(Arc<AtomicU64>);
 
 /// What one invocation has, of its own limit and of the host's.
 #[derive(Debug)]
 pub(crate) struct Allocation {
     budget: Budget,
+    share: Share,
     limit: u64,
     used: u64,
     refused: Option<Refused>,
@@ -52,14 +81,15 @@ pub(crate) struct Allocation {
 pub(crate) enum Refused {
     /// The invocation's.
     Own,
-    /// The host's.
+    /// The host's, or what it leaves to other plugins.
     Host,
 }
 
 impl Allocation {
-    pub(crate) fn new(budget: Budget, limit: u64) -> Self {
+    pub(crate) fn new(budget: Budget, share: Share, limit: u64) -> Self {
         Self {
             budget,
+            share,
             limit,
             used: 0,
             refused: None,
@@ -77,7 +107,7 @@ impl Allocation {
             self.refused = Some(Refused::Own);
             return false;
         }
-        if !self.budget.take(bytes) {
+        if !self.budget.take(bytes, &self.share) {
             self.refused = Some(Refused::Host);
             return false;
         }
@@ -88,7 +118,7 @@ impl Allocation {
 
 impl Drop for Allocation {
     fn drop(&mut self) {
-        self.budget.0.used.fetch_sub(self.used, Ordering::AcqRel);
+        self.budget.give_back(self.used, &self.share);
     }
 }
 
@@ -123,21 +153,41 @@ impl ResourceLimiter for Allocation {
 mod tests {
     use super::*;
 
+    fn used(budget: &Budget) -> u64 {
+        budget.0.used.load(Ordering::Acquire)
+    }
+
     #[test]
     fn memories_and_tables_count_together_and_are_given_back() {
-        let budget = Budget::new(1000);
-        let mut one = Allocation::new(budget.clone(), 600);
+        let budget = Budget::new(2000);
+        let mut one = Allocation::new(budget.clone(), Share::default(), 600);
         assert!(one.memory_growing(0, 400, None).unwrap());
         assert!(one.table_growing(0, 10, None).unwrap());
         assert!(!one.memory_growing(400, 500, None).unwrap());
         assert_eq!(one.refused(), Some(Refused::Own));
-
-        let mut two = Allocation::new(budget.clone(), 600);
-        assert!(!two.memory_growing(0, 500, None).unwrap());
-        assert_eq!(two.refused(), Some(Refused::Host));
+        assert_eq!(used(&budget), 560);
         drop(one);
-        assert!(two.memory_growing(0, 500, None).unwrap());
-        drop(two);
-        assert_eq!(budget.0.used.load(Ordering::Acquire), 0);
+        assert_eq!(used(&budget), 0);
+    }
+
+    #[test]
+    fn a_greedy_plugin_leaves_half_of_what_it_found() {
+        let budget = Budget::new(1024);
+        let mut left = Vec::new();
+        let mut greedy = Vec::new();
+        for _ in 0..5 {
+            let share = Share::default();
+            // What one invocation may not have, several of the plugin may not have either.
+            for _ in 0..2 {
+                let mut one = Allocation::new(budget.clone(), share.clone(), u64::MAX);
+                while one.grow(1) {}
+                assert_eq!(one.refused(), Some(Refused::Host));
+                greedy.push(one);
+            }
+            left.push(1024 - used(&budget));
+        }
+        assert_eq!(left, [512, 256, 128, 64, 32]);
+        drop(greedy);
+        assert_eq!(used(&budget), 0);
     }
 }

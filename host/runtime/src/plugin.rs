@@ -1,23 +1,30 @@
-//! A loaded plugin: its code, its manifest as it was then, and its turns.
+//! A loaded plugin: its code, and its manifest as it was then.
+//!
+//! Invariant: an invocation runs with the code and the manifest of one of these from its beginning
+//! to its end. The code is freed with the last that refers to it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use qchost_policy::Manifest;
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use crate::component::Code;
 use crate::description::Description;
 use crate::imports::Import;
+use crate::quarantine::Record;
+use crate::tenants::Tenant;
 
 /// A loaded plugin. An invocation that runs keeps the one that it began with, whatever is loaded
-/// meanwhile.
+/// meanwhile; whoever else keeps one keeps its code in memory.
 pub struct Plugin {
     manifest: Arc<Manifest>,
     code: Arc<Code>,
-    /// One for each invocation that may run at a time.
-    slots: Semaphore,
-    waiting: AtomicUsize,
+    tenant: Arc<Tenant>,
+    life: Arc<Life>,
+    record: Record,
 }
 
 impl std::fmt::Debug for Plugin {
@@ -30,19 +37,25 @@ impl std::fmt::Debug for Plugin {
 }
 
 impl Plugin {
-    pub(crate) fn new(manifest: Arc<Manifest>, code: Arc<Code>) -> Self {
+    pub(crate) fn new(
+        manifest: Manifest,
+        code: Arc<Code>,
+        tenant: Arc<Tenant>,
+        life: Arc<Life>,
+    ) -> Self {
         Self {
-            slots: Semaphore::new(manifest.limits.concurrency.min(Semaphore::MAX_PERMITS)),
-            waiting: AtomicUsize::new(0),
-            manifest,
+            manifest: Arc::new(manifest),
             code,
+            tenant,
+            life,
+            record: Record::default(),
         }
     }
 
     /// Its name, from the manifest.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.manifest.plugin
+        &self.tenant.name
     }
 
     /// The hash of its component: `sha256:…`.
@@ -85,34 +98,87 @@ impl Plugin {
         &self.code
     }
 
-    pub(crate) fn slots(&self) -> &Semaphore {
-        &self.slots
+    pub(crate) fn tenant(&self) -> &Arc<Tenant> {
+        &self.tenant
     }
 
-    /// A place among those that wait, unless there are that many already.
-    pub(crate) fn queue(&self, longest: usize) -> Result<Place<'_>, usize> {
-        let place = Place(&self.waiting);
-        let before = self.waiting.fetch_add(1, Ordering::AcqRel);
-        // Whoever finds a free slot does not wait.
-        if before >= longest.saturating_add(self.slots.available_permits()) {
-            return Err(before);
+    pub(crate) fn life(&self) -> &Arc<Life> {
+        &self.life
+    }
+
+    pub(crate) fn record(&self) -> &Record {
+        &self.record
+    }
+}
+
+/// How long invocations of one code may run. Manifests of the same code share it: who runs is not
+/// cut off because only the manifest changed.
+#[derive(Debug)]
+pub(crate) struct Life {
+    cut: CancellationToken,
+    retired: AtomicBool,
+    running: AtomicUsize,
+    /// Where its end is waited for.
+    runtime: Handle,
+}
+
+impl Life {
+    /// A life that ends with the host at the latest. To be called within a tokio runtime.
+    pub(crate) fn new(host: &CancellationToken) -> Self {
+        Self {
+            cut: host.child_token(),
+            retired: AtomicBool::new(false),
+            running: AtomicUsize::new(0),
+            runtime: Handle::current(),
         }
-        Ok(place)
+    }
+
+    /// Whether another code serves by now, or none.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    /// How many run.
+    pub(crate) fn running(&self) -> usize {
+        self.running.load(Ordering::Acquire)
+    }
+
+    /// Counts an invocation as long as the guard is there.
+    pub(crate) fn run(&self) -> Running<'_> {
+        self.running.fetch_add(1, Ordering::AcqRel);
+        Running(self)
+    }
+
+    /// Waits until what still runs is to be cut off.
+    pub(crate) async fn cut(&self) {
+        self.cut.cancelled().await;
+    }
+
+    /// Lets what runs go on so long, and no longer.
+    pub(crate) fn retire(self: &Arc<Self>, plugin: Arc<str>, drain: Duration) {
+        self.retired.store(true, Ordering::Release);
+        let life = Arc::clone(self);
+        self.runtime.spawn(async move {
+            tokio::select! {
+                () = life.cut() => {}
+                () = tokio::time::sleep(drain) => {
+                    let left = life.running();
+                    if left > 0 {
+                        tracing::warn!(plugin = &*plugin, left, seconds = drain.as_secs_f64(), "invocations of a former version took too long and are cut off");
+                    }
+                    life.cut.cancel();
+                }
+            }
+        });
     }
 }
 
-/// A place among those that wait.
-pub(crate) struct Place<'a>(&'a AtomicUsize);
+/// An invocation that runs.
+#[derive(Debug)]
+pub(crate) struct Running<'a>(&'a Life);
 
-impl Place<'_> {
-    /// How many wait.
-    pub(crate) fn waiting(&self) -> usize {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
-impl Drop for Place<'_> {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.0.running.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -1,0 +1,294 @@
+//! Quarantine: a plugin that keeps failing is left alone for a while, and longer each time.
+//!
+//! After five failures in a row that the host judged (a trap, a limit that was passed, an output
+//! that is none) invocations are refused for a second. Then one is let in as a probe; each further
+//! failure doubles the time, up to five minutes, and a success ends it all. What a plugin itself
+//! calls a failure is an answer like any other.
+//!
+//! The record is of one version with one manifest: a new one begins with a clean slate, and what
+//! still runs on the old one cannot spoil it.
+//!
+//! Invariant: while it lasts, at most one invocation that began after it did runs at a time.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Failures in a row with which it begins.
+const FAILURES: u32 = 5;
+/// How long it lasts at first.
+const FIRST: Duration = Duration::from_secs(1);
+/// How long it lasts at most.
+const LONGEST: Duration = Duration::from_secs(5 * 60);
+
+/// A plugin that keeps failing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantine {
+    /// Failures in a row.
+    pub failures: u32,
+    /// How long it is still left alone; nothing if the next invocation is the probe.
+    pub remaining: Duration,
+    /// The last failure.
+    pub reason: String,
+}
+
+/// How an invocation went, as the host judges it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Well,
+    Failed(String),
+    /// It was not the plugin's doing.
+    Neither,
+}
+
+/// How the invocations of a version went.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    /// In a row. A healthy plugin's invocation looks at these two and at nothing else.
+    failures: AtomicU32,
+    quarantined: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// None as long as there is no quarantine.
+    until: Option<Instant>,
+    lasts: Duration,
+    probing: bool,
+    reason: String,
+}
+
+impl Record {
+    /// How it stands; none if nothing is wrong.
+    pub(crate) fn quarantine(&self, now: Instant) -> Option<Quarantine> {
+        if !self.quarantined.load(Ordering::Acquire) {
+            return None;
+        }
+        self.describe(&self.state(), now)
+    }
+
+    /// Whether an invocation would be refused.
+    pub(crate) fn refuses(&self, now: Instant) -> Option<Quarantine> {
+        if !self.quarantined.load(Ordering::Acquire) {
+            return None;
+        }
+        self.refusal(&self.state(), now)
+    }
+
+    /// Lets an invocation in, unless it is refused.
+    pub(crate) fn admit(&self, now: Instant) -> Result<Trial<'_>, Quarantine> {
+        let mut probe = false;
+        if self.quarantined.load(Ordering::Acquire) {
+            let mut state = self.state();
+            if let Some(refusal) = self.refusal(&state, now) {
+                return Err(refusal);
+            }
+            probe = state.until.is_some();
+            state.probing = probe;
+        }
+        Ok(Trial {
+            record: self,
+            probe,
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn describe(&self, state: &State, now: Instant) -> Option<Quarantine> {
+        Some(Quarantine {
+            failures: self.failures.load(Ordering::Acquire),
+            remaining: state.until?.saturating_duration_since(now),
+            reason: state.reason.clone(),
+        })
+    }
+
+    fn refusal(&self, state: &State, now: Instant) -> Option<Quarantine> {
+        let mut refusal = self.describe(state, now)?;
+        if state.probing {
+            // Nobody knows how long the probe takes.
+            refusal.remaining = refusal.remaining.max(FIRST);
+        }
+        (refusal.remaining > Duration::ZERO).then_some(refusal)
+    }
+
+    /// Counts a failure. Returns how long the plugin is left alone now, if that changed.
+    fn failed(&self, probe: bool, reason: String, now: Instant) -> Option<Duration> {
+        let mut state = self.state();
+        // What began before the quarantine and fails in it says nothing new.
+        if state.until.is_some() && !probe {
+            return None;
+        }
+        let failures = self.failures.load(Ordering::Acquire).saturating_add(1);
+        self.failures.store(failures, Ordering::Release);
+        state.reason = reason;
+        if failures < FAILURES {
+            return None;
+        }
+        state.lasts = match state.until {
+            None => FIRST,
+            Some(_) => state.lasts.saturating_mul(2).min(LONGEST),
+        };
+        state.until = Some(now + state.lasts);
+        self.quarantined.store(true, Ordering::Release);
+        Some(state.lasts)
+    }
+
+    /// Returns whether a quarantine ended.
+    fn went_well(&self) -> bool {
+        if self.failures.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        let mut state = self.state();
+        let ended = state.until.is_some();
+        *state = State::default();
+        self.failures.store(0, Ordering::Release);
+        self.quarantined.store(false, Ordering::Release);
+        ended
+    }
+}
+
+/// One invocation, on whose outcome it depends.
+#[derive(Debug)]
+pub(crate) struct Trial<'a> {
+    record: &'a Record,
+    probe: bool,
+}
+
+impl Trial<'_> {
+    /// Takes note of how it went, and says in the log what follows.
+    pub(crate) fn ended(self, plugin: &str, verdict: Verdict, now: Instant) {
+        match verdict {
+            Verdict::Neither => {}
+            Verdict::Well => {
+                if self.record.went_well() {
+                    tracing::info!(plugin, "the quarantine is over: an invocation went well");
+                }
+            }
+            Verdict::Failed(reason) => {
+                if let Some(lasts) = self.record.failed(self.probe, reason.clone(), now) {
+                    let failures = self.record.failures.load(Ordering::Acquire);
+                    tracing::warn!(
+                        plugin,
+                        failures,
+                        seconds = lasts.as_secs(),
+                        reason,
+                        "quarantined: it keeps failing"
+                    );
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        if self.probe {
+            self.record.state().probing = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLUGIN: &str = "lab";
+
+    fn fail(record: &Record, now: Instant) {
+        let trial = record.admit(now).unwrap();
+        trial.ended(PLUGIN, Verdict::Failed("a trap".to_owned()), now);
+    }
+
+    fn remaining(record: &Record, now: Instant) -> Option<Duration> {
+        record.refuses(now).map(|it| it.remaining)
+    }
+
+    #[test]
+    fn failures_in_a_row_lead_into_it_and_a_success_leads_out() {
+        let (record, now) = (Record::default(), Instant::now());
+        for _ in 0..4 {
+            fail(&record, now);
+        }
+        record.admit(now).unwrap().ended(PLUGIN, Verdict::Well, now);
+        for _ in 0..4 {
+            fail(&record, now);
+        }
+        assert_eq!(record.quarantine(now), None, "the row was interrupted");
+        let trial = record.admit(now).unwrap();
+        trial.ended(PLUGIN, Verdict::Neither, now);
+        assert_eq!(record.quarantine(now), None, "the host's own fault");
+        fail(&record, now);
+        let expected = Quarantine {
+            failures: 5,
+            remaining: FIRST,
+            reason: "a trap".to_owned(),
+        };
+        assert_eq!(record.quarantine(now), Some(expected.clone()));
+        assert_eq!(record.admit(now).unwrap_err(), expected);
+
+        let later = now + FIRST;
+        assert_eq!(remaining(&record, later), None);
+        let probe = record.admit(later).unwrap();
+        probe.ended(PLUGIN, Verdict::Well, later);
+        assert_eq!(record.quarantine(later), None);
+        fail(&record, later);
+        assert_eq!(record.quarantine(later), None, "it begins anew");
+    }
+
+    #[test]
+    fn each_further_failure_doubles_it_up_to_five_minutes() {
+        let (record, mut now) = (Record::default(), Instant::now());
+        for _ in 0..5 {
+            fail(&record, now);
+        }
+        let mut lasted = Vec::new();
+        for _ in 0..11 {
+            let left = remaining(&record, now).unwrap();
+            let just_before = now + left - Duration::from_nanos(1);
+            assert!(record.admit(just_before).is_err());
+            lasted.push(left.as_secs());
+            now += left;
+            fail(&record, now);
+        }
+        assert_eq!(lasted, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+    }
+
+    #[test]
+    fn there_is_one_probe_at_a_time_and_one_that_ends_without_a_verdict_is_none() {
+        let (record, now) = (Record::default(), Instant::now());
+        for _ in 0..5 {
+            fail(&record, now);
+        }
+        let later = now + FIRST;
+        let probe = record.admit(later).unwrap();
+        assert_eq!(remaining(&record, later), Some(FIRST));
+        assert_eq!(
+            record.quarantine(later).map(|it| it.remaining),
+            Some(Duration::ZERO)
+        );
+        assert!(record.admit(later).is_err());
+        // Its caller went away.
+        drop(probe);
+        let probe = record.admit(later).unwrap();
+        probe.ended(PLUGIN, Verdict::Neither, later);
+        assert!(record.admit(later).is_ok());
+    }
+
+    #[test]
+    fn what_began_before_it_neither_prolongs_it_nor_is_a_probe() {
+        let (record, now) = (Record::default(), Instant::now());
+        let (slow, slower) = (record.admit(now).unwrap(), record.admit(now).unwrap());
+        for _ in 0..5 {
+            fail(&record, now);
+        }
+        slow.ended(PLUGIN, Verdict::Failed("late".to_owned()), now);
+        let quarantine = record.quarantine(now).unwrap();
+        assert_eq!((quarantine.failures, quarantine.remaining), (5, FIRST));
+        assert_eq!(quarantine.reason, "a trap");
+        slower.ended(PLUGIN, Verdict::Well, now);
+        assert_eq!(record.quarantine(now), None, "it works after all");
+    }
+}

@@ -1,0 +1,185 @@
+//! How one version of a plugin takes the place of another, and how a plugin goes.
+//!
+//! Everything that can fail is done before anything changes. Then the manifest becomes the authority
+//! and the code serves, in one step: who asks from then on gets the new version, and who runs on the
+//! former one goes on under the new authority, until it is done or the drain time is over. A new
+//! version's manifest restricts the former one from the moment that the load begins: what an operator
+//! takes away is gone at once, also if the rest of the change turns out to be impossible.
+//!
+//! Invariant: a load that fails leaves what served serving, with its own manifest; and what was
+//! unloaded does not come back by a load that began before.
+
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use qchost_gate::AdmitError;
+use qchost_policy::Manifest;
+
+use crate::component::Code;
+use crate::host::{Runtime, Shared};
+use crate::imports::{self, Kind};
+use crate::load_error::LoadError;
+use crate::plugin::{Life, Plugin};
+use crate::tenants::Tenant;
+
+impl Runtime {
+    /// Loads a plugin, or replaces it. Its manifest becomes its authority. Loads of one name are
+    /// done one after the other, those of different names side by side. If neither component nor
+    /// manifest changed, what serves goes on serving.
+    ///
+    /// # Errors
+    /// When the component cannot be read, is none, does not fit, calls itself something else than
+    /// before, or imports what the manifest does not grant; when an operator has to adopt it first;
+    /// or when it is unloaded meanwhile. What was loaded before under the name goes on then, and may
+    /// do what both manifests allow.
+    pub async fn load(&self, manifest: Manifest) -> Result<Arc<Plugin>, LoadError> {
+        let tenant = self.0.tenants.of(&manifest.plugin);
+        let unloads = tenant.unloads();
+        let _alone = tenant.loading.lock().await;
+        if self.0.ended() {
+            return Err(LoadError::ShuttingDown);
+        }
+        let former = self.plugin(&manifest.plugin);
+        if former.is_some() {
+            self.0.gate.restrict(manifest.clone())?;
+        }
+        let code = self
+            .0
+            .loader
+            .code(&manifest.component, manifest.digest.as_deref())
+            .await?;
+        imports::check(&manifest, &code.imports)?;
+        if let Some(former) = &former {
+            same_name(former, &code)?;
+        }
+        self.admit(&manifest, &code, former.as_deref()).await?;
+        drop(former);
+        self.swap(manifest, code, &tenant, unloads)
+    }
+
+    /// Asks whether a component may take the place of the one that serves.
+    async fn admit(
+        &self,
+        manifest: &Manifest,
+        code: &Code,
+        former: Option<&Plugin>,
+    ) -> Result<(), LoadError> {
+        let replaced = former.map(Plugin::digest);
+        let imports: Vec<String> = code
+            .imports
+            .iter()
+            .filter(|import| import.kind != Kind::Types)
+            .map(|import| import.name.clone())
+            .collect();
+        let admitted = self
+            .0
+            .gate
+            .admit(manifest, &code.digest, &imports, replaced)
+            .await;
+        admitted.map_err(|error| match error {
+            AdmitError::Waiting(waiting) => LoadError::AwaitsOperator {
+                plugin: waiting.plugin,
+                digest: code.digest.to_string(),
+                approval: waiting.approval,
+            },
+            error => LoadError::NotAdmitted(error),
+        })
+    }
+
+    /// Puts a version in its place, with its authority.
+    fn swap(
+        &self,
+        manifest: Manifest,
+        code: Arc<Code>,
+        tenant: &Arc<Tenant>,
+        unloads: u64,
+    ) -> Result<Arc<Plugin>, LoadError> {
+        let changing = self.0.changing();
+        if self.0.ended() {
+            return Err(LoadError::ShuttingDown);
+        }
+        if tenant.unloads() != unloads {
+            return Err(LoadError::Unloaded {
+                plugin: manifest.plugin,
+            });
+        }
+        self.0.gate.install(manifest.clone())?;
+        let former = self.plugin(&tenant.name);
+        let same_code = former
+            .as_ref()
+            .filter(|former| former.digest() == &*code.digest);
+        if let Some(serving) = same_code
+            && **serving.manifest() == manifest
+        {
+            return Ok(Arc::clone(serving));
+        }
+        let life = match same_code {
+            Some(former) => Arc::clone(former.life()),
+            None => Arc::new(Life::new(&self.0.cut)),
+        };
+        let retires = same_code.is_none();
+        let limit = manifest.limits.concurrency;
+        let plugin = Arc::new(Plugin::new(manifest, code, Arc::clone(tenant), life));
+        // Before anybody can find the plugin and be told that its lane is closed.
+        tenant.lane.open(limit);
+        self.0
+            .plugins_mut()
+            .insert(tenant.name.to_string(), Arc::clone(&plugin));
+        drop(changing);
+        tracing::info!(
+            plugin = plugin.name(),
+            digest = plugin.digest(),
+            actions = plugin.description().actions.len(),
+            replaced = former.is_some(),
+            "loaded"
+        );
+        if let Some(former) = former
+            && retires
+        {
+            self.0.retire(&former);
+        }
+        Ok(plugin)
+    }
+
+    /// Takes a plugin and its authority away. Who waits for a turn is refused; invocations that run
+    /// have every further call denied, and are cut off when the drain time is over. Returns whether
+    /// there was one.
+    pub fn unload(&self, plugin: &str) -> bool {
+        let changing = self.0.changing();
+        self.0.gate.remove(plugin);
+        if let Some(tenant) = self.0.tenants.find(plugin) {
+            tenant.unload();
+        }
+        let removed = self.0.plugins_mut().remove(plugin);
+        drop(changing);
+        let Some(removed) = removed else { return false };
+        tracing::info!(plugin, "unloaded");
+        self.0.retire(&removed);
+        true
+    }
+}
+
+impl Shared {
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets what runs on a former version go on for the drain time.
+    fn retire(&self, former: &Plugin) {
+        let name = Arc::clone(&former.tenant().name);
+        former.life().retire(name, self.options.drain);
+    }
+}
+
+/// A component keeps the name by which it calls itself.
+fn same_name(former: &Plugin, code: &Code) -> Result<(), LoadError> {
+    let plugin = former.name();
+    let (former, new) = (&former.description().name, &code.description.name);
+    if former == new {
+        return Ok(());
+    }
+    Err(LoadError::Renamed {
+        plugin: plugin.to_owned(),
+        former: former.clone(),
+        new: new.clone(),
+    })
+}

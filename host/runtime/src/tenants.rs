@@ -1,0 +1,83 @@
+//! Tenants: what belongs to a plugin's name, whichever version of it serves.
+//!
+//! Invariant: while anything of a name is loaded, runs, waits or is being loaded, there is one
+//! tenant of it and no second one: what its versions use adds up.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use crate::limits::Share;
+use crate::services::log::Pace;
+use crate::turns::{Lane, Turns};
+
+/// What belongs to a name.
+#[derive(Debug)]
+pub(crate) struct Tenant {
+    pub(crate) name: Arc<str>,
+    pub(crate) lane: Lane,
+    /// The memory of all its invocations.
+    pub(crate) memory: Share,
+    /// The lines of all its invocations.
+    pub(crate) pace: Arc<Pace>,
+    /// Held by whoever loads a version, so that two do not cross.
+    pub(crate) loading: tokio::sync::Mutex<()>,
+    unloads: AtomicU64,
+}
+
+impl Tenant {
+    /// How often it was unloaded: what began to load before the last time must not serve.
+    pub(crate) fn unloads(&self) -> u64 {
+        self.unloads.load(Ordering::Acquire)
+    }
+
+    /// Refuses everybody, and what is being loaded.
+    pub(crate) fn unload(&self) {
+        self.unloads.fetch_add(1, Ordering::AcqRel);
+        self.lane.close();
+    }
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(crate) struct Tenants {
+    turns: Turns,
+    known: Mutex<HashMap<String, Weak<Tenant>>>,
+}
+
+impl Tenants {
+    pub(crate) fn new(turns: Turns) -> Self {
+        Self {
+            turns,
+            known: Mutex::default(),
+        }
+    }
+
+    /// The tenant of a name, if anything of it is there.
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<Tenant>> {
+        self.known().get(name)?.upgrade()
+    }
+
+    /// The tenant of a name.
+    pub(crate) fn of(&self, name: &str) -> Arc<Tenant> {
+        let mut known = self.known();
+        if let Some(tenant) = known.get(name).and_then(Weak::upgrade) {
+            return tenant;
+        }
+        let tenant = Arc::new(Tenant {
+            name: name.into(),
+            lane: self.turns.lane(),
+            memory: Share::default(),
+            pace: Arc::default(),
+            loading: tokio::sync::Mutex::default(),
+            unloads: AtomicU64::new(0),
+        });
+        known.retain(|_, tenant| tenant.strong_count() > 0);
+        known.insert(name.to_owned(), Arc::downgrade(&tenant));
+        tenant
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Weak<Tenant>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
