@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy,
+    WasmBacktraceDetails,
 };
 
 use crate::host::StartError;
@@ -99,6 +100,11 @@ fn settings(baseline: bool) -> Config {
         .cranelift_opt_level(OptLevel::Speed)
         .memory_init_cow(true)
         .epoch_interruption(true)
+        // A trap names its function, for which none of these is needed. They would be a seventh of the
+        // code, and the first of them by default depends on the environment, which a compiler has not.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        .generate_address_map(false)
+        .native_unwind_info(false)
         .max_wasm_stack(STACK)
         .async_stack_size(FIBRE);
     config
