@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use qchost_catalog::BoxFuture;
@@ -25,12 +25,47 @@ const PIPE: usize = 1 << 20;
 /// The connections, with the emulators that some of them lead to.
 pub struct Connections {
     pub accounts: Accounts,
-    #[expect(dead_code, reason = "an emulator runs as long as its handle is held")]
-    emulators: Vec<Emulator>,
+    /// An emulator runs as long as its handle is held.
+    emulators: Mutex<BTreeMap<String, Emulator>>,
     /// The REST API behind each embedded account, for `doctor`.
     pub rest: BTreeMap<String, RestClient>,
     /// Accounts that cannot be used, and why.
     pub problems: BTreeMap<String, anyhow::Error>,
+}
+
+/// Accounts that are ready to be connected.
+#[derive(Default)]
+pub struct Prepared {
+    accounts: Vec<Connected>,
+    emulators: BTreeMap<String, Emulator>,
+    rest: BTreeMap<String, RestClient>,
+    /// Those that cannot be used, and why.
+    pub problems: BTreeMap<String, anyhow::Error>,
+}
+
+impl Connections {
+    /// Puts accounts in the place of those of the same names, and takes some away. Calls that are under
+    /// way end on the connection that they have.
+    pub fn update(&self, prepared: Prepared, removed: &[String]) {
+        let mut emulators = self
+            .emulators
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut former: Vec<Emulator> = removed
+            .iter()
+            .filter_map(|name| emulators.remove(name))
+            .collect();
+        for account in &prepared.accounts {
+            former.extend(emulators.remove(account.name()));
+        }
+        emulators.extend(prepared.emulators);
+        let retired = self.accounts.update(prepared.accounts, removed);
+        tokio::spawn(async move {
+            // A call that is under way still needs its emulator. How the task ended does not matter.
+            drop(retired.await);
+            drop(former);
+        });
+    }
 }
 
 /// The connection of an account that cannot be used: a variable that is not set, a malformed address.
@@ -56,34 +91,40 @@ pub async fn prepare<'a>(
     accounts: impl IntoIterator<Item = (&'a str, &'a Account)>,
     secrets: &Secrets,
 ) -> Result<Connections> {
-    let mut emulators = Vec::new();
-    let mut rest = BTreeMap::new();
-    let mut problems = BTreeMap::new();
-    let mut connected = Vec::new();
+    let prepared = connectors(accounts, secrets).await;
+    Ok(Connections {
+        accounts: Accounts::new(prepared.accounts)?,
+        emulators: Mutex::new(prepared.emulators),
+        rest: prepared.rest,
+        problems: prepared.problems,
+    })
+}
+
+/// Prepares accounts.
+pub async fn connectors<'a>(
+    accounts: impl IntoIterator<Item = (&'a str, &'a Account)>,
+    secrets: &Secrets,
+) -> Prepared {
+    let mut prepared = Prepared::default();
     for (name, account) in accounts {
-        let (connector, options) = connector(name, account, secrets, &mut emulators, &mut rest)
+        let (connector, options) = connector(name, account, secrets, &mut prepared)
             .await
             .unwrap_or_else(|error| {
                 let unusable = Unusable(format!("account `{name}`: {}", words(&error)));
-                problems.insert(name.to_owned(), error);
+                prepared.problems.insert(name.to_owned(), error);
                 (Arc::new(unusable), AccountOptions::default())
             });
-        connected.push(Connected::new(name, connector, options));
+        let account = Connected::new(name, connector, options);
+        prepared.accounts.push(account);
     }
-    Ok(Connections {
-        accounts: Accounts::new(connected)?,
-        emulators,
-        rest,
-        problems,
-    })
+    prepared
 }
 
 async fn connector(
     name: &str,
     account: &Account,
     secrets: &Secrets,
-    emulators: &mut Vec<Emulator>,
-    rest: &mut BTreeMap<String, RestClient>,
+    prepared: &mut Prepared,
 ) -> Result<(Arc<dyn Connector>, AccountOptions)> {
     let mut options = AccountOptions::default();
     let connector: Arc<dyn Connector> = match account {
@@ -100,7 +141,7 @@ async fn connector(
                         &emulator.user_id().to_string(),
                         emulator.token().to_owned().into(),
                     )?;
-                    emulators.push(emulator);
+                    prepared.emulators.insert(name.to_owned(), emulator);
                     (client, "embedded, to the emulator".to_owned())
                 }
                 cloud => {
@@ -116,7 +157,7 @@ async fn connector(
                     (client, label)
                 }
             };
-            rest.insert(name.to_owned(), client.clone());
+            prepared.rest.insert(name.to_owned(), client.clone());
             let server = Server::new(client, Options { text_only: true })?;
             Arc::new(PipeConnector::new(label, move || {
                 let (ours, theirs) = tokio::io::duplex(PIPE);

@@ -9,6 +9,7 @@ use qchost_audit::{Anchor as AuditAnchor, Audit, Disk, Opening, Options as Audit
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
 use qchost_gate::{Gate, Options, Settings};
 use qchost_ledger::Ledger;
+use qchost_policy::Guardrails;
 use qchost_secrets::Profiles;
 use qchost_traffic::LaneLimits;
 
@@ -25,10 +26,11 @@ pub async fn open(
     key: &Key,
     ledger: Ledger,
     upstream: Box<dyn Upstream>,
+    guardrails: Guardrails,
 ) -> Result<Gate> {
     let (audit, opening) = open_audit(config, data, key, &ledger).await?;
     let options = Options {
-        settings: settings(config)?,
+        settings: settings(config, guardrails)?,
         ledger,
         audit,
         opening,
@@ -41,8 +43,8 @@ pub async fn open(
 /// What the configuration has calls decided by.
 ///
 /// # Errors
-/// When guardrails cannot be enforced, or secrets not be read.
-pub fn settings(config: &Config) -> Result<Settings> {
+/// When the vault's options cannot be used.
+pub fn settings(config: &Config, guardrails: Guardrails) -> Result<Settings> {
     let secrets = config.secrets()?;
     let accounts = config.account.keys().map(|account| {
         let limits = config.limits.get(account).copied().unwrap_or_default();
@@ -56,7 +58,7 @@ pub fn settings(config: &Config) -> Result<Settings> {
     Ok(Settings {
         profiles: Profiles::new(config.brokerage.clone(), secrets.clone()),
         secrets,
-        guardrails: config.guardrails()?,
+        guardrails,
         accounts: accounts.collect(),
         node_prices: prices
             .map(|(node, price)| (node.clone(), price.0))
@@ -79,6 +81,7 @@ pub async fn scratch(config: &Config, folder: &Path) -> Result<Gate> {
         &key,
         Ledger::in_memory()?,
         Box::new(Nowhere),
+        config.guardrails()?,
     )
     .await
 }

@@ -3,17 +3,15 @@
 //! Invariant: a manifest or component that cannot be used takes nothing else down; it is listed
 //! with the reason.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use futures::stream::{self, StreamExt as _};
+use anyhow::{Context as _, Result, bail, ensure};
 use qchost_gate::Gate;
 use qchost_ledger::Ledger;
-use qchost_policy::{Manifest, People, Person};
-use qchost_runtime::{Compiler, LoadError, Options as RuntimeOptions, Plugin, Progress, Runtime};
+use qchost_policy::{Guardrails, Manifest, People, Person};
+use qchost_runtime::{Compiler, Options as RuntimeOptions, Plugin, Progress, Runtime};
 use qchost_secrets::{Redactor, Secrets};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -24,57 +22,39 @@ use crate::gate::{self, CALL_TIMEOUT};
 use crate::keys::{self, Key};
 use crate::lock::Lock;
 use crate::manifests;
-use crate::output::words;
+use crate::reload::{Asks, Table};
 
 /// The verb that makes this program a compiler.
 const COMPILE: &str = "compile-component";
-/// Plugins that are compiled at a time.
-const LOADING: usize = 4;
 
 /// A host with its plugins.
 pub struct Host {
     pub gate: Gate,
     pub runtime: Runtime,
     pub connections: Connections,
-    /// Who may tell it something.
-    pub people: People,
     /// What its other keys are derived from.
     pub key: Key,
     /// The folder for its state.
     pub data: PathBuf,
-    /// The file of its configuration.
-    pub config: PathBuf,
-    /// What became of each manifest, in the order of the files.
-    pub plugins: Vec<Loaded>,
-    /// Where they are.
-    folder: PathBuf,
+    /// What its configuration said when it started.
+    pub started: Config,
+    /// What became of each file.
+    pub table: Table,
+    current: RwLock<Arc<Current>>,
+    /// What follows the files, if something does.
+    follower: OnceLock<Asks>,
     secrets: Secrets,
-    accounts: Vec<String>,
     /// Given back when the host is dropped.
     _lock: Lock,
 }
 
-/// What became of a manifest.
-pub struct Loaded {
-    pub path: PathBuf,
-    /// The plugin that it is for, as far as it can be read.
-    pub name: Option<String>,
-    pub plugin: Result<Arc<Plugin>>,
-}
-
-impl Loaded {
-    /// Whether it is for a plugin, or may be meant for it.
-    pub fn claims(&self, plugin: &str) -> bool {
-        manifests::claims(&self.path, self.name.as_deref(), plugin)
-    }
-
-    /// The approval that it waits for.
-    pub fn awaits(&self) -> Option<&str> {
-        match self.plugin.as_ref().err()?.downcast_ref::<LoadError>()? {
-            LoadError::AwaitsOperator { approval, .. } => Some(approval),
-            _ => None,
-        }
-    }
+/// What the configuration says, and what follows from it.
+pub struct Current {
+    pub config: Config,
+    /// Who may tell the host something.
+    pub people: People,
+    /// What no grant can allow.
+    pub guardrails: Guardrails,
 }
 
 impl Host {
@@ -83,7 +63,8 @@ impl Host {
     pub async fn open(config: &Config, lock: Lock) -> Result<Self> {
         let data = config.data()?;
         let secrets = config.secrets()?;
-        let people = People::new(persons(&config.people), &config.guardrails()?)?;
+        let guardrails = config.guardrails()?;
+        let people = People::new(persons(&config.people), &guardrails)?;
         let key = Key::open(&keys::path(&data))?;
         let connections = accounts::prepare(
             config
@@ -96,71 +77,52 @@ impl Host {
         let ledger = Ledger::open(&data.join("state.db"))
             .with_context(|| format!("the state in {} cannot be opened", data.display()))?;
         let upstream = Box::new(connections.accounts.clone());
-        let gate = gate::open(config, &data, &key, ledger, upstream).await?;
-        let runtime = Runtime::new(
-            gate.clone(),
-            RuntimeOptions::new(
-                config.cache()?.join("components"),
-                keys::path(&data),
-                compiler(),
-            ),
-        )?;
+        let gate = gate::open(config, &data, &key, ledger, upstream, guardrails.clone()).await?;
+        let components = config.cache()?.join("components");
+        let mut options = RuntimeOptions::new(components, keys::path(&data), compiler());
+        config.engine.apply(&mut options);
+        let runtime = Runtime::new(gate.clone(), options)?;
+        let config = config.clone();
         Ok(Self {
             gate,
             runtime,
             connections,
-            people,
             key,
             data,
-            config: config.path.clone(),
-            plugins: Vec::new(),
-            folder: config.plugins.clone(),
+            table: Table::default(),
+            started: config.clone(),
+            current: RwLock::new(Arc::new(Current {
+                config,
+                people,
+                guardrails,
+            })),
+            follower: OnceLock::new(),
             secrets,
-            accounts: config.account.keys().cloned().collect(),
             _lock: lock,
         })
     }
 
-    /// Loads every plugin of the configuration. Of two manifests for one plugin neither is loaded:
-    /// nobody knows which one was meant.
-    pub async fn load_all(&mut self, config: &Config) -> Result<()> {
-        let found: Vec<(PathBuf, Result<Manifest>)> = manifests::list(&config.plugins)?
-            .into_iter()
-            .map(|path| {
-                let manifest = manifests::check(&path, config);
-                (path, manifest)
-            })
-            .collect();
-        let mut claims = BTreeMap::<String, usize>::new();
-        for manifest in found
-            .iter()
-            .filter_map(|(_, manifest)| manifest.as_ref().ok())
-        {
-            *claims.entry(manifest.plugin.clone()).or_default() += 1;
-        }
-        let loading = found.into_iter().map(|(path, manifest)| async {
-            let name = match &manifest {
-                Ok(manifest) => Some(manifest.plugin.clone()),
-                Err(_) => manifests::named(&path),
-            };
-            let plugin = match manifest {
-                Ok(manifest) if claims.get(&manifest.plugin).is_some_and(|count| *count > 1) => {
-                    Err(anyhow!(
-                        "{}: another manifest is for the plugin `{}` too; take one away",
-                        path.display(),
-                        manifest.plugin
-                    ))
-                }
-                Ok(manifest) => self
-                    .load(manifest)
-                    .await
-                    .with_context(|| path.display().to_string()),
-                Err(error) => Err(error),
-            };
-            Loaded { path, name, plugin }
-        });
-        self.plugins = stream::iter(loading).buffered(LOADING).collect().await;
-        Ok(())
+    /// What its configuration says now.
+    pub fn current(&self) -> Arc<Current> {
+        let current = self.current.read();
+        Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes this what its configuration says.
+    pub fn set_current(&self, current: Current) {
+        let mut held = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        *held = Arc::new(current);
+    }
+
+    /// Whom to ask for a look at the files from now on.
+    pub fn follow(&self, asks: Asks) {
+        // There is one reconciler a host.
+        drop(self.follower.set(asks));
+    }
+
+    /// What looks at its files, if something does.
+    pub fn follower(&self) -> Option<&Asks> {
+        self.follower.get()
     }
 
     /// Loads one plugin.
@@ -180,11 +142,10 @@ impl Host {
         if self.gate.manifest(plugin).is_some() {
             return Ok(());
         }
-        for loaded in &self.plugins {
-            if let Err(error) = &loaded.plugin
-                && loaded.claims(plugin)
-            {
-                bail!(words(error));
+        for row in self.table.rows() {
+            let claims = row.claims(plugin);
+            if let Some(problem) = row.problem.filter(|_| claims) {
+                bail!(problem.reason);
             }
         }
         Ok(())
@@ -192,10 +153,12 @@ impl Host {
 
     /// Checks that there is such an account: to halt one that was misspelt halts nothing.
     pub fn check_account(&self, account: &str) -> Result<()> {
+        let current = self.current();
+        let known: Vec<_> = current.config.account.keys().map(String::as_str).collect();
         ensure!(
-            self.accounts.iter().any(|known| known == account),
+            known.contains(&account),
             "there is no account `{account}`; configured are: {}",
-            self.accounts.join(", ")
+            known.join(", ")
         );
         Ok(())
     }
@@ -206,8 +169,8 @@ impl Host {
             return Ok(());
         }
         let mut known = Vec::new();
-        for path in manifests::list(&self.folder)? {
-            let named = manifests::named(&path);
+        for path in manifests::list(&self.current().config.plugins)?.manifests {
+            let named = manifests::name_in(&path);
             if manifests::claims(&path, named.as_deref(), plugin) {
                 return Ok(());
             }
@@ -221,7 +184,7 @@ impl Host {
 
     /// The person behind a uid. A stranger's attempt is recorded.
     pub async fn person(&self, uid: u32) -> Result<Person> {
-        if let Some(person) = self.people.by_uid(uid) {
+        if let Some(person) = self.current().people.by_uid(uid) {
             return Ok(person.clone());
         }
         let nobody = Person {
@@ -236,7 +199,7 @@ impl Host {
 
     /// The name of the person behind a uid.
     pub fn name_of(&self, uid: u32) -> String {
-        match self.people.by_uid(uid) {
+        match self.current().people.by_uid(uid) {
             Some(person) => person.name.clone(),
             None => format!("uid {uid}"),
         }

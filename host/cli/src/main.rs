@@ -12,6 +12,8 @@ mod lock;
 mod logging;
 mod manifests;
 mod output;
+mod reload;
+mod service;
 mod signals;
 mod terminal;
 mod verbs;
@@ -73,6 +75,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<()> {
         } => verbs::call::run(&config()?, account.as_deref(), &tool, &arguments, output).await,
         Verb::Demo { manifest } => verbs::demo::run(&manifest, output).await,
         Verb::Validate { files } => verbs::validate::run(&files, &cli.global.config, output).await,
+        Verb::Reload => verbs::reload::run(&config()?, output).await,
         Verb::Doctor => verbs::doctor::run(&cli.global.config, output).await,
         Verb::Plugin(Plugin::Build { folder, output: to }) => {
             verbs::build::run(&folder, to.as_deref(), output)

@@ -1,5 +1,6 @@
 //! Manifests as files: where they are, whose they are, and whether the configuration lets them in.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -7,31 +8,63 @@ use qchost_policy::Manifest;
 
 use crate::config::{Config, Mode};
 
-/// The manifests of a folder: `*.toml` and `*/manifest.toml`, in order.
-pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder)
-        .with_context(|| format!("cannot read the folder of manifests {}", folder.display()))?;
-    let mut paths = Vec::new();
+/// What a folder of manifests holds.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The manifests: `*.toml` and `*/manifest.toml`, in order.
+    pub manifests: Vec<PathBuf>,
+    /// The folder, and where in folders of it a manifest is or would be.
+    pub places: Vec<PathBuf>,
+}
+
+/// Looks into a folder of manifests. Names that begin with a dot are passed over: they are drafts of
+/// editors, and what Kubernetes keeps its versions in. A folder that is not there holds nothing yet.
+pub fn list(folder: &Path) -> Result<Listing> {
+    let failed = || format!("cannot read the folder of manifests {}", folder.display());
+    let mut listing = Listing {
+        places: vec![folder.to_owned()],
+        ..Listing::default()
+    };
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(listing),
+        Err(error) => return Err(error).with_context(failed),
+    };
     for entry in entries {
-        let path = entry?.path();
-        let inner = path.join("manifest.toml");
-        if inner.is_file() {
-            paths.push(inner);
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "toml")
-            && path.is_file()
-        {
-            paths.push(path);
+        let entry = entry.with_context(failed)?;
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let path = entry.path();
+        if path.is_dir() {
+            let inner = path.join("manifest.toml");
+            if is_listed(&inner) {
+                listing.manifests.push(inner.clone());
+            }
+            listing.places.push(inner);
+        } else if path.extension().is_some_and(|is| is == "toml") {
+            listing.manifests.push(path);
         }
     }
-    paths.sort();
-    Ok(paths)
+    listing.manifests.sort();
+    Ok(listing)
+}
+
+/// Whether a folder lists it: a link that leads nowhere is there, as a file that cannot be read is.
+fn is_listed(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
 /// Reads a manifest and checks it against the configuration.
 pub fn check(path: &Path, config: &Config) -> Result<Manifest> {
     let manifest = Manifest::load(path)?;
+    fits(&manifest, config)?;
+    Ok(manifest)
+}
+
+/// Checks a manifest against the configuration.
+pub fn fits(manifest: &Manifest, config: &Config) -> Result<()> {
+    let path = &manifest.path;
     ensure!(
         config.account.contains_key(&manifest.account),
         "{}: account: there is no account `{}`; configured are: {}",
@@ -55,17 +88,17 @@ pub fn check(path: &Path, config: &Config) -> Result<Manifest> {
             manifest.component.display()
         );
     }
-    Ok(manifest)
+    Ok(())
 }
 
 /// The manifest of a plugin, by the plugin's name.
 pub fn find(config: &Config, plugin: &str) -> Result<Manifest> {
     let mut known = Vec::new();
-    for path in list(&config.plugins)? {
+    for path in list(&config.plugins)?.manifests {
         match check(&path, config) {
             Ok(manifest) if manifest.plugin == plugin => return Ok(manifest),
             Ok(manifest) => known.push(manifest.plugin),
-            Err(error) if claims(&path, named(&path).as_deref(), plugin) => return Err(error),
+            Err(error) if claims(&path, name_in(&path).as_deref(), plugin) => return Err(error),
             Err(_) => {}
         }
     }
@@ -76,9 +109,14 @@ pub fn find(config: &Config, plugin: &str) -> Result<Manifest> {
 }
 
 /// The plugin that a manifest is for, even if nothing else in it is right.
-pub fn named(path: &Path) -> Option<String> {
-    let table: toml::Table = std::fs::read_to_string(path).ok()?.parse().ok()?;
+pub fn named(text: &str) -> Option<String> {
+    let table: toml::Table = text.parse().ok()?;
     Some(table.get("plugin")?.as_str()?.to_owned())
+}
+
+/// The plugin that the manifest in a file is for, as far as it can be read.
+pub fn name_in(path: &Path) -> Option<String> {
+    named(&std::fs::read_to_string(path).ok()?)
 }
 
 /// Whether a manifest is for a plugin; if it does not say, by the name of its file (of its

@@ -1,26 +1,36 @@
-//! The ways a process is told to end.
+//! The ways a process is told to end, and to look at its files.
 
 use std::future::Future;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Listens for SIGTERM and SIGINT from now on; what it returns ends with the first of them. Where a handler cannot be
 /// installed, the default one ends the process.
 pub fn ended() -> impl Future<Output = ()> {
-    let one = |kind| {
-        let signal = signal(kind);
-        async move {
-            match signal {
-                Ok(mut signal) => drop(signal.recv().await),
-                Err(_) => std::future::pending().await,
-            }
-        }
-    };
-    let (terminated, interrupted) = (one(SignalKind::terminate()), one(SignalKind::interrupt()));
+    let (terminated, interrupted) = (
+        listen(SignalKind::terminate()),
+        listen(SignalKind::interrupt()),
+    );
     async move {
         tokio::select! {
-            () = terminated => {}
-            () = interrupted => {}
+            () = told(terminated) => {}
+            () = told(interrupted) => {}
         }
     }
+}
+
+async fn told(signal: Option<Signal>) {
+    match signal {
+        Some(mut signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Listens for SIGHUP from now on.
+pub fn hangups() -> Option<Signal> {
+    listen(SignalKind::hangup())
+}
+
+fn listen(kind: SignalKind) -> Option<Signal> {
+    signal(kind).ok()
 }

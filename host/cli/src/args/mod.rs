@@ -116,6 +116,12 @@ pub enum Verb {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Have the running host look at its files now, and show what became of each.
+    #[command(
+        after_help = "A running host notices changes by itself; this waits until they are in effect. The exit status is 1 \
+        if a file is not.\n\nExample:\n  qchost reload"
+    )]
+    Reload,
     /// Check what the host needs, and say how to mend what is missing.
     #[command(after_help = "Example:\n  qchost doctor --json")]
     Doctor,

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// How an account's MCP server is reached.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(
     tag = "connection",
     deny_unknown_fields,

@@ -5,6 +5,7 @@
 //! variable, a file or a place in a vault.
 
 mod account;
+mod engine;
 mod gate;
 mod people;
 mod quantities;
@@ -21,6 +22,7 @@ use qchost_secrets::{Profile, Secrets, VaultOptions};
 use serde::Deserialize;
 
 pub use account::{Account, text};
+pub use engine::Engine;
 pub use gate::{Anchor, Approvals, Audit, Limits};
 pub use people::{Control, PersonTable, persons};
 pub use quantities::{Period, Price, Size, dollars_of};
@@ -28,7 +30,7 @@ pub use quantities::{Period, Price, Size, dollars_of};
 use crate::logging;
 
 /// The host's configuration.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
     /// What is allowed of conveniences.
@@ -63,9 +65,17 @@ pub struct Config {
     pub audit: Audit,
     /// The vault that secrets come from.
     pub vault: Option<VaultOptions>,
-    /// The file it was read from, with every link followed; empty if there is none.
+    /// How components are compiled and run.
+    pub engine: Engine,
+    /// The file it was read from, as it was named; empty if there is none.
+    #[serde(skip)]
+    pub file: PathBuf,
+    /// The same with every link followed.
     #[serde(skip)]
     pub path: PathBuf,
+    /// What stands in the file.
+    #[serde(skip)]
+    pub table: toml::Table,
     /// What reads its secrets, once it was asked for: see [`Config::secrets`].
     #[serde(skip)]
     pub reader: OnceLock<Secrets>,
@@ -102,7 +112,10 @@ impl Default for Config {
             approvals: Approvals::default(),
             audit: Audit::default(),
             vault: None,
+            engine: Engine::default(),
+            file: PathBuf::new(),
             path: PathBuf::new(),
+            table: toml::Table::new(),
             reader: OnceLock::new(),
         }
     }
@@ -117,7 +130,12 @@ impl Config {
                 path.display()
             )
         })?;
-        let mut config: Self = toml::from_str(&text).map_err(|error| {
+        Self::parse(&text, path)
+    }
+
+    /// Reads a text; `path` is the file that it comes from.
+    pub fn parse(text: &str, path: &Path) -> Result<Self> {
+        let mut config: Self = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| {
                 text.bytes()
                     .take(span.start)
@@ -132,7 +150,9 @@ impl Config {
             )
         })?;
         config.check().with_context(|| path.display().to_string())?;
+        config.file = path.to_owned();
         config.path = path.canonicalize()?;
+        config.table = text.parse()?;
         config.resolve(path.parent().unwrap_or(Path::new("")));
         Ok(config)
     }
@@ -160,6 +180,7 @@ impl Config {
                 "`{name}` is not a name: a-z, 0-9 and `-`, at most 64"
             );
         }
+        self.engine.check(self.mode)?;
         gate::check(&self.limits, &self.account)?;
         people::check(&self.people, self.mode, self.two_person)?;
         self.control.check()
@@ -215,20 +236,24 @@ impl Config {
         }
     }
 
+    /// The folder of guardrails: the configured one, or the one beside the file, if there is a file.
+    pub fn policies(&self) -> Option<PathBuf> {
+        match &self.policies {
+            Some(folder) => Some(folder.clone()),
+            None => Some(self.path.parent()?.join("policies")),
+        }
+    }
+
     /// What no grant can allow. A folder that is named must be there; the usual one may be missing.
     pub fn guardrails(&self) -> Result<Guardrails> {
-        let folder = match (&self.policies, self.path.parent()) {
-            (Some(folder), _) => {
-                ensure!(
-                    folder.is_dir(),
-                    "policies: there is no folder {}",
-                    folder.display()
-                );
-                folder.clone()
-            }
-            (None, Some(beside)) => beside.join("policies"),
-            (None, None) => return Ok(Guardrails::none()),
+        let Some(folder) = self.policies() else {
+            return Ok(Guardrails::none());
         };
+        ensure!(
+            self.policies.is_none() || folder.is_dir(),
+            "policies: there is no folder {}",
+            folder.display()
+        );
         Ok(Guardrails::load(&folder)?)
     }
 
@@ -241,6 +266,15 @@ impl Config {
         let secrets = self.reader.get_or_init(|| secrets);
         logging::clean_with(secrets.redactor());
         Ok(secrets.clone())
+    }
+
+    /// Has it read its secrets by what reads them already: the vault of a host stays the one that it
+    /// started with.
+    pub fn reading_by(self, secrets: Secrets) -> Self {
+        Self {
+            reader: OnceLock::from(secrets),
+            ..self
+        }
     }
 
     /// The account to use where none is named: the only one.

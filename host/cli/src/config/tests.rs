@@ -186,6 +186,35 @@ fn a_folder_of_guardrails_that_is_named_must_be_there() {
 }
 
 #[test]
+fn the_engine_is_set_as_it_is_written_and_never_to_baseline_with_money_at_stake() {
+    let text = "[engine]\nbaseline = true\ninvocations = 7\nmemory = \"1GiB\"\nqueue = 0\ncompile-cpu = \"5s\"\ndrain = \"2s\"\n";
+    let compiler = crate::host::compiler();
+    let mut options = qchost_runtime::Options::new("cache".into(), "key".into(), compiler);
+    let component = options.component;
+    load(text).unwrap().engine.apply(&mut options);
+    assert!(options.baseline);
+    assert_eq!(
+        (options.invocations, options.memory, options.queue),
+        (7, 1 << 30, 0)
+    );
+    assert_eq!(options.compile_cpu, Duration::from_secs(5));
+    assert_eq!(options.drain, Duration::from_secs(2));
+    assert_eq!(options.component, component);
+
+    let people = "[people.ann]\nuid = 1000\nroles = [\"admin\"]\n";
+    let production = format!("mode = \"production\"\n{people}");
+    assert!(load(&format!("{production}[engine]\nqueue = 1\n")).is_ok());
+    let error = load(&format!("{production}{text}")).map(drop).unwrap_err();
+    assert!(
+        format!("{error:#}").contains("engine.baseline: the baseline compiler is for development"),
+        "{error:#}"
+    );
+    for wrong in ["invocations = 0", "memory = 5", "threads = 2"] {
+        assert!(load(&format!("[engine]\n{wrong}\n")).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn the_only_account_needs_no_name() {
     let one = load(ACCOUNT).unwrap();
     assert_eq!(one.account_or_only(None).unwrap(), "a");

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -72,10 +73,10 @@ async fn reach(config: &Config, request: Request, display: &mut Display) -> Resu
             Err(_) => tokio::time::sleep(BETWEEN_TRIES).await,
         }
     };
-    let mut host = Host::open(config, lock).await?;
+    let host = Arc::new(Host::open(config, lock).await?);
     let told = signals::ended();
     let result = tokio::select! {
-        result = here(&mut host, config, letter.request, display) => result,
+        result = here(&host, config, letter.request, display) => result,
         () = told => Err(anyhow!("told to end before it was done; what was sent is not undone: read the state before you try again")),
     };
     // Told once more, it ends at once.
@@ -95,7 +96,7 @@ async fn reach(config: &Config, request: Request, display: &mut Display) -> Resu
 
 /// Does what is asked for in this process, for whoever runs it.
 async fn here(
-    host: &mut Host,
+    host: &Arc<Host>,
     config: &Config,
     request: Request,
     display: &mut Display,
@@ -103,7 +104,6 @@ async fn here(
     let person = host.person(geteuid().as_raw()).await?;
     request.prepare(host, config).await?;
     let (reports, mut reported) = Reports::new();
-    let host = &*host;
     let work = request.carry_out(host, &person, &reports);
     tokio::pin!(work);
     // What comes in lines is read from the files where no host runs, and not by one in this process.

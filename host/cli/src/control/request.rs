@@ -1,6 +1,7 @@
 //! What can be asked for, who may ask for it, and who does it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use qchost_gate::HaltScope;
@@ -11,7 +12,8 @@ use serde_json::{Value, json};
 use super::Reports;
 use crate::config::Config;
 use crate::host::Host;
-use crate::verbs::{approvals, audit, backup, call, grants, halt, invoke, plugin, policy};
+use crate::reload::Reconciler;
+use crate::verbs::{approvals, audit, backup, call, grants, halt, invoke, plugin, policy, reload};
 
 /// What a client asks for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,6 +37,8 @@ pub enum Request {
     },
     /// The plugins, with what is wrong with them.
     Plugins,
+    /// The other files that the host follows, with what is wrong with them.
+    Files,
     /// What a plugin may do, and how much of it is used.
     Grants {
         /// The plugin.
@@ -99,6 +103,8 @@ pub enum Request {
     Audit(AuditRequest),
     /// Learns what became of calls whose outcome is unknown.
     Reconcile,
+    /// Looks at the files.
+    Reload,
     /// Copies what the host knows.
     Backup {
         /// Where to; absolute.
@@ -198,7 +204,7 @@ impl Request {
                 action.split_once('.').map(|(plugin, _)| plugin),
             ),
             Self::Call { account, .. } => (Verb::Call, Some(account)),
-            Self::Plugins | Self::Halts => (Verb::Status, None),
+            Self::Plugins | Self::Files | Self::Halts => (Verb::Status, None),
             Self::Grants { plugin } => (Verb::Grants, Some(plugin)),
             Self::Explain { plugin, .. } => (Verb::Explain, Some(plugin)),
             Self::Approvals { .. } | Self::Approval { .. } => (Verb::ListApprovals, None),
@@ -212,14 +218,18 @@ impl Request {
             }
             Self::Audit(_) => (Verb::ReadAudit, None),
             Self::Reconcile => (Verb::Reconcile, None),
+            Self::Reload => (Verb::Reload, None),
             Self::Backup { .. } => (Verb::Backup, None),
         }
     }
 
     /// Gives a host that was opened for this request alone what it needs for it.
-    pub(super) async fn prepare(&self, host: &mut Host, config: &Config) -> Result<()> {
+    pub(super) async fn prepare(&self, host: &Arc<Host>, config: &Config) -> Result<()> {
         match self {
-            Self::Invoke { .. } | Self::Plugins => host.load_all(config).await,
+            Self::Invoke { .. } | Self::Plugins => {
+                Reconciler::new(Arc::clone(host)).once().await;
+                Ok(())
+            }
             Self::Grants { plugin } | Self::Explain { plugin, .. } => host.install(config, plugin),
             _ => Ok(()),
         }
@@ -233,7 +243,7 @@ impl Request {
         reports: &Reports,
     ) -> Result<Value> {
         let (verb, about) = self.verb();
-        let decision = host.people.decide(person, verb, about);
+        let decision = host.current().people.decide(person, verb, about);
         if !decision.allowed {
             let reason = decision
                 .denial
@@ -255,6 +265,7 @@ impl Request {
                 arguments,
             } => call::by_host(host, person, &account, &tool, arguments).await,
             Self::Plugins => plugin::by_host(host).await,
+            Self::Files => Ok(reload::files(host).into()),
             Self::Grants { plugin } => grants::by_host(host, &plugin).await,
             Self::Explain {
                 plugin,
@@ -285,6 +296,7 @@ impl Request {
             Self::Halts => Ok(halt::list_by_host(host)),
             Self::Audit(request) => audit::by_host(host, request, reports).await,
             Self::Reconcile => audit::reconcile_by_host(host, person).await,
+            Self::Reload => reload::by_host(host, person).await,
             Self::Backup { folder } => backup::by_host(host, person, &folder).await,
         }
     }

@@ -74,11 +74,15 @@ async fn carry_out(
 ) -> Result<serde_json::Value> {
     let Letter { config, request } =
         serde_json::from_str(request).context("the request cannot be read")?;
+    // A mount of Kubernetes leads to another file after each update, for the client as for us.
+    let current = host.current();
+    let ours = current.config.file.canonicalize();
+    let ours = ours.unwrap_or_else(|_| current.config.path.clone());
     ensure!(
-        config == host.config,
+        config == ours,
         "the host that runs on this `data` folder has another configuration, {}, and not {}; give each \
          configuration a `data` folder of its own",
-        host.config.display(),
+        ours.display(),
         config.display()
     );
     request.carry_out(host, person, reports).await

@@ -111,6 +111,10 @@ pub async fn approve_by_host(
         })
         .transpose()?;
     let approval = host.gate.approve(id, person, standing).await?;
+    // It may be a component that waited for it.
+    if let Some(follower) = host.follower() {
+        follower.look();
+    }
     Ok(describe(host, &approval))
 }
 

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::control::{self, Request};
 use crate::host::private_folder;
 use crate::output::{Output, table, words};
+use crate::verbs::reload;
 
 /// How long an account may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -81,6 +82,7 @@ pub async fn run(config_path: &Path, output: Output) -> Result<()> {
             guardrails(&config, &mut report);
             vault(&config, &mut report).await;
             plugins(&config, &mut report, output).await;
+            followed(&config, &mut report, output).await;
             all_accounts(&config, &mut report).await;
         }
         Err(error) => report.add(
@@ -209,6 +211,12 @@ async fn plugins(config: &Config, report: &mut Report, output: Output) {
                         format!("plugin {}", text("plugin").unwrap_or_default()),
                         manifest.to_owned(),
                     ),
+                    Some(reason) if text("status") != Some("broken") => report.add(
+                        format!("plugin {}", text("plugin").unwrap_or_default()),
+                        Mark::Warning,
+                        format!("{}: {reason}", text("status").unwrap_or_default()),
+                        Some("mend it, then: qchost reload".to_owned()),
+                    ),
                     Some(error) => report.add(
                         format!("manifest {manifest}"),
                         Mark::Failed,
@@ -224,6 +232,19 @@ async fn plugins(config: &Config, report: &mut Report, output: Output) {
             words(&error),
             Some("set `plugins` in the configuration to the folder of manifests".to_owned()),
         ),
+    }
+}
+
+/// Whether the host that runs goes by its files as they are.
+async fn followed(config: &Config, report: &mut Report, output: Output) {
+    for (file, note) in reload::notes(config, output).await.unwrap_or_default() {
+        let fix = "mend it, or start the host again; then: qchost reload".to_owned();
+        report.add(
+            format!("running host: {file}"),
+            Mark::Warning,
+            note,
+            Some(fix),
+        );
     }
 }
 

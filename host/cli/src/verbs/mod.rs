@@ -15,6 +15,7 @@ pub mod invoke;
 pub mod mcp;
 pub mod plugin;
 pub mod policy;
+pub mod reload;
 pub mod restore;
 pub mod run;
 pub mod schema;

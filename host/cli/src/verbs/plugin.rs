@@ -4,15 +4,16 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use qchost_ledger::{Approval, ApprovalKind};
-use qchost_runtime::{Inspection, Options, Runtime};
+use qchost_runtime::{Inspection, Options, Quarantine, Runtime};
 use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::control::{self, Request};
 use crate::gate;
-use crate::host::{Host, Loaded, compiler};
-use crate::output::{Output, table, words};
-use crate::verbs::cell;
+use crate::host::{Host, compiler};
+use crate::output::{Output, table};
+use crate::reload::Row;
+use crate::verbs::{cell, instant, reload};
 
 /// Looks into a component without granting it anything.
 pub async fn examine(path: &Path) -> Result<Inspection> {
@@ -117,25 +118,81 @@ pub async fn by_host(host: &Host) -> Result<Value> {
             .find(of_it)
             .map(|approval| approval.id.as_str())
     };
-    let row = |loaded: &Loaded| match &loaded.plugin {
-        Ok(plugin) => json!({
-            "plugin": plugin.name(),
-            "version": plugin.description().version,
-            "status": if waits(plugin.name()).is_some() { "waiting" } else { "ready" },
-            "approval": waits(plugin.name()),
-            "account": plugin.manifest().account,
-            "actions": plugin.description().actions.iter().map(|action| &action.name).collect::<Vec<_>>(),
-            "manifest": loaded.path,
-        }),
-        Err(error) => json!({
-            "plugin": loaded.name,
-            "status": if loaded.awaits().is_some() { "waiting" } else { "broken" },
-            "approval": loaded.awaits(),
-            "error": words(error),
-            "manifest": loaded.path,
-        }),
+    let described = |row: &Row| {
+        let plugin = row
+            .holds
+            .as_deref()
+            .and_then(|name| host.runtime.plugin(name));
+        let own = row
+            .problem
+            .as_ref()
+            .and_then(|problem| problem.approval.as_deref());
+        let approval = own.or_else(|| waits(plugin.as_ref()?.name()));
+        let standing = plugin
+            .as_ref()
+            .and_then(|plugin| host.runtime.standing(plugin.name()));
+        let quarantine = standing.as_ref().and_then(|it| it.quarantine.as_ref());
+        let status = match quarantine {
+            Some(_) => "quarantined",
+            None => status(row, plugin.is_some(), approval.is_some()),
+        };
+        let mut value = json!({
+            "plugin": row.name,
+            "status": status,
+            "approval": approval,
+            "manifest": row.path,
+            "failures": row.failures,
+        });
+        let serving = plugin.map(|plugin| {
+            json!({
+                "plugin": plugin.name(),
+                "version": plugin.description().version,
+                "account": plugin.manifest().account,
+                "actions": plugin.description().actions.iter().map(|action| &action.name).collect::<Vec<_>>(),
+                "digest": plugin.digest(),
+                "loaded": row.loaded.and_then(instant),
+            })
+        });
+        let counts = standing.as_ref().map(
+            |it| json!({ "running": it.running, "waiting": it.waiting, "draining": it.draining }),
+        );
+        let failing = quarantine.map(|it| json!({ "error": refused(it) }));
+        let wrong = row
+            .problem
+            .as_ref()
+            .map(|problem| json!({ "error": problem.reason }));
+        for more in [serving, counts, wrong, failing].into_iter().flatten() {
+            if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
+                value.extend(more);
+            }
+        }
+        value
     };
-    Ok(host.plugins.iter().map(row).collect())
+    Ok(host.table.rows().iter().map(described).collect())
+}
+
+/// Why a plugin is not invoked for a while.
+fn refused(quarantine: &Quarantine) -> String {
+    let Quarantine {
+        failures,
+        remaining,
+        reason,
+    } = quarantine;
+    format!(
+        "it failed {failures} times in a row, and is tried again in {} s: {reason}",
+        remaining.as_secs_f64().ceil()
+    )
+}
+
+/// How a plugin stands, in a word.
+fn status(row: &Row, serves: bool, awaits: bool) -> &'static str {
+    match (&row.problem, serves) {
+        _ if awaits => "waiting",
+        (Some(_), true) => "degraded",
+        (None, true) => "ready",
+        (None, false) if row.loading => "loading",
+        (_, false) => "broken",
+    }
 }
 
 /// What to do about plugins that wait for an operator.
@@ -155,6 +212,7 @@ fn waiting(rows: &[Value]) -> String {
 pub async fn list(config: &Config, output: Output) -> Result<()> {
     let listed = control::perform(config, Request::Plugins, output).await?;
     let rows: Vec<Value> = serde_json::from_value(listed)?;
+    let notes = reload::notes(config, output).await?;
     output.result(&rows, |rows| {
         let lines: Vec<_> = rows
             .iter()
@@ -173,6 +231,10 @@ pub async fn list(config: &Config, output: Output) -> Result<()> {
             &["plugin", "version", "status", "account", "actions"],
             &lines,
         ) + &waiting(rows)
+            + &notes
+                .iter()
+                .map(|(file, note)| format!("\n{file}: {note}"))
+                .collect::<String>()
     })?;
     let broken = rows
         .iter()

@@ -3,46 +3,58 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
 use serde_json::json;
-use tokio_util::task::TaskTracker;
+use tokio::signal::unix::Signal;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::config::Config;
 use crate::host::{Host, private_folder};
 use crate::lock::Lock;
 use crate::output::{Output, print};
-use crate::{control, signals};
+use crate::reload::Reconciler;
+use crate::{control, service, signals};
 
 /// How long the clients of invocations that ended get to take the answer.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Runs until the process is told to end, then drains.
 pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()> {
+    // Whoever started the host may tell it to end at once, and to reload before it is ready.
+    let (ended, hangups) = (signals::ended(), signals::hangups());
+    tokio::pin!(ended);
     let data = config.data()?;
     private_folder(&data)?;
-    let mut host = Host::open(config, Lock::take(&data)?).await?;
-    host.load_all(config).await?;
+    let host = Arc::new(Host::open(config, Lock::take(&data)?).await?);
+    let mut reconciler = Reconciler::new(Arc::clone(&host));
+    let loaded = tokio::select! {
+        () = reconciler.once() => true,
+        () = &mut ended => false,
+    };
+    if !loaded {
+        tracing::info!(target: "host", "told to end before the plugins were loaded");
+        drop(reconciler);
+        host.close(Duration::ZERO).await;
+        return Ok(());
+    }
     let (mut ready, mut broken) = (0, 0);
-    for loaded in &host.plugins {
-        match &loaded.plugin {
-            Ok(plugin) => {
-                ready += 1;
-                tracing::info!(target: "host", plugin = plugin.name(), "loaded");
-            }
-            Err(error) => {
-                broken += 1;
-                output.error(error);
-            }
+    for row in host.table.rows() {
+        match row.holds {
+            Some(_) => ready += 1,
+            None => broken += 1,
+        }
+        if let Some(problem) = row.problem {
+            output.error(&Error::msg(problem.reason));
         }
     }
-    let host = Arc::new(host);
     let socket = config.socket()?;
     let listener = control::listen(config).await?;
     let clients = TaskTracker::new();
     let serving = control::serve(listener, Arc::clone(&host), clients.clone());
     let mut serving = tokio::spawn(serving);
-    // Whoever reads that the host is ready may tell it to end at once.
-    let ended = signals::ended();
+    let following = AbortOnDropHandle::new(tokio::spawn(reconciler.run()));
+    let hanging = AbortOnDropHandle::new(tokio::spawn(reload(Arc::clone(&host), hangups)));
+    service::ready();
     let line = json!({ "ready": true, "plugins": ready, "broken": broken, "socket": socket });
     print(&if output.json {
         line.to_string()
@@ -56,6 +68,9 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
         () = ended => {}
         served = &mut serving => served??,
     }
+    // Nothing is loaded any more; a compiler that runs ends with its task.
+    drop((following, hanging));
+    service::stopping();
     tracing::info!(target: "host", "told to end: no new invocations, running ones have {} s", drain.as_secs());
     // Told once more, it ends at once.
     let told = signals::ended();
@@ -74,5 +89,21 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
             drain.as_secs()
         );
     }
+    tracing::info!(target: "host", "ended; every invocation did");
     Ok(())
+}
+
+/// Has the files looked at whenever the process is told to by SIGHUP.
+async fn reload(host: Arc<Host>, hangups: Option<Signal>) {
+    let (Some(mut hangups), Some(follower)) = (hangups, host.follower()) else {
+        return;
+    };
+    while hangups.recv().await.is_some() {
+        tracing::info!(target: "host", "told to reload");
+        service::reloading();
+        if !follower.reload().await {
+            return;
+        }
+        service::ready();
+    }
 }

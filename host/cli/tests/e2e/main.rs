@@ -22,6 +22,7 @@ mod common;
 mod demo;
 mod denied;
 mod desk;
+mod following;
 mod gate;
 mod halts;
 mod interop;

@@ -1,0 +1,346 @@
+//! `qchost.toml` and the guardrails, followed like the manifests.
+//!
+//! Invariants: each is taken over as a whole or not at all: where one cannot be, the former one stays in
+//! effect and the reason is shown. The one does not wait for the other to be right.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Error, Result, anyhow, bail, ensure};
+use qchost_policy::{Guardrails, People};
+
+use super::stamp::{Stamp, Text, read};
+use super::table::Health;
+use crate::accounts;
+use crate::config::{Config, Mode, persons};
+use crate::gate;
+use crate::host::{Current, Host};
+use crate::output::words;
+
+/// Tables and keys of which a host takes notice only when it starts.
+const AT_START: [&str; 6] = ["data", "cache", "control", "audit", "vault", "engine"];
+
+/// Follows the configuration and the guardrails.
+#[derive(Debug, Default)]
+pub struct Configuration {
+    /// The text that was tried last, and where the file's links led.
+    tried: Option<(PathBuf, String)>,
+    /// The guardrails that were tried last.
+    guardrails: Option<Shelf>,
+}
+
+/// The folder of guardrails, as it is without reading them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Shelf {
+    /// If it is there.
+    folder: Option<PathBuf>,
+    files: Vec<(PathBuf, Option<Stamp>)>,
+}
+
+/// What a look found.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Looked {
+    /// Whether something else is in effect now.
+    pub changed: bool,
+    /// Whether a file is being written.
+    pub moving: bool,
+}
+
+/// What was found of one of the two.
+enum Found {
+    /// What was tried already.
+    Same,
+    /// Something that is being written.
+    Moving,
+    /// What is in effect now, whether it is something else or not.
+    Taken { changed: bool },
+    /// What cannot be taken over.
+    Wrong(Error),
+}
+
+impl Configuration {
+    /// Where the files are: the configuration, and the folder of guardrails with what is in it.
+    pub fn places(&self, host: &Host) -> Vec<PathBuf> {
+        let current = host.current();
+        let files = self.guardrails.iter().flat_map(|shelf| &shelf.files);
+        files
+            .map(|(path, _)| path.clone())
+            .chain(current.config.policies())
+            .chain(named(&current.config).map(Path::to_owned))
+            .collect()
+    }
+
+    /// Has tried again what could not be taken over.
+    pub fn retry(&mut self, host: &Host) {
+        let files = host.table.files();
+        if files.configuration.problem.is_some() {
+            self.tried = None;
+        }
+        if files.guardrails.problem.is_some() {
+            self.guardrails = None;
+        }
+    }
+
+    /// Takes over what changed. With `patience` a file that is wrong and was touched just now is let be.
+    pub async fn look(&mut self, host: &Host, patience: bool) -> Looked {
+        let mut looked = Looked::default();
+        if let Some(file) = named(&host.current().config) {
+            let found = self.file(host, file, patience).await;
+            looked.take_in(&mut host.table.files().configuration, found);
+        }
+        // Those that the configuration names now.
+        let found = self.guardrails(host, patience).await;
+        looked.take_in(&mut host.table.files().guardrails, found);
+        looked
+    }
+
+    async fn file(&mut self, host: &Host, file: &Path, patience: bool) -> Found {
+        let path = file.to_owned();
+        let reading = tokio::task::spawn_blocking(move || (path.canonicalize(), read(&path)));
+        let (stamp, content) = match reading.await {
+            Ok((Ok(leads), Text::Whole(stamp, text))) => (stamp, (leads, text)),
+            Ok((Ok(_), Text::Moving)) | Err(_) => return Found::Moving,
+            Ok((Err(error), _) | (_, Text::Unreadable(_, error))) => {
+                self.tried = None;
+                let context = format!("cannot read the configuration {}", file.display());
+                return Found::Wrong(Error::from(error).context(context));
+            }
+        };
+        if self.tried.as_ref() == Some(&content) {
+            return Found::Same;
+        }
+        let parsed = if content.1.trim().is_empty() {
+            // Whoever writes a file in place empties it first. It would take every account away.
+            Err(anyhow!("{}: the file is empty", file.display()))
+        } else {
+            Config::parse(&content.1, file)
+        };
+        if patience && parsed.is_err() && stamp.is_young() {
+            return Found::Moving;
+        }
+        self.tried = Some(content);
+        let taken = match parsed {
+            Ok(config) => take_over(host, config).await,
+            Err(error) => Err(error),
+        };
+        Found::of(taken)
+    }
+
+    async fn guardrails(&mut self, host: &Host, patience: bool) -> Found {
+        let (current, tried) = (host.current(), self.guardrails.clone());
+        let reading = tokio::task::spawn_blocking(move || {
+            let shelf = Shelf::of(&current.config);
+            if tried.as_ref() == Some(&shelf) {
+                return Ok(None);
+            }
+            let read = current.config.guardrails();
+            let half = patience && read.is_err() && shelf.is_young();
+            if half || Shelf::of(&current.config) != shelf {
+                return Err(());
+            }
+            Ok(Some((shelf, read)))
+        });
+        let (shelf, read) = match reading.await {
+            Ok(Ok(Some(found))) => found,
+            Ok(Ok(None)) => return Found::Same,
+            Ok(Err(())) | Err(_) => return Found::Moving,
+        };
+        self.guardrails = Some(shelf);
+        let taken = match read {
+            Ok(guardrails) => put_up(host, guardrails).await,
+            Err(error) => Err(error),
+        };
+        Found::of(taken)
+    }
+}
+
+impl Found {
+    fn of(taken: Result<bool>) -> Self {
+        match taken {
+            Ok(changed) => Self::Taken { changed },
+            Err(error) => Self::Wrong(error),
+        }
+    }
+}
+
+impl Looked {
+    /// Takes in what was found of one; what is newly wrong is counted, and said.
+    fn take_in(&mut self, health: &mut Health, found: Found) {
+        match found {
+            Found::Same => {}
+            Found::Moving => self.moving = true,
+            Found::Taken { changed } => {
+                self.changed |= changed;
+                health.problem = None;
+            }
+            Found::Wrong(error) => {
+                let reason = words(&error);
+                if health.problem.as_ref() != Some(&reason) {
+                    health.failures += 1;
+                    tracing::error!(target: "host", "{reason}; what was in effect before stays");
+                    health.problem = Some(reason);
+                }
+            }
+        }
+    }
+}
+
+/// The file of a configuration, if it has one.
+fn named(config: &Config) -> Option<&Path> {
+    Some(config.file.as_path()).filter(|file| !file.as_os_str().is_empty())
+}
+
+impl Shelf {
+    /// The folder of guardrails of a configuration. Blocks.
+    fn of(config: &Config) -> Self {
+        let Some(folder) = config.policies() else {
+            return Self::default();
+        };
+        let entries = folder.read_dir();
+        let is_there = entries.is_ok();
+        let mut files: Vec<_> = entries
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| {
+                let path = entry.ok()?.path();
+                let stamp = Stamp::of(&path).ok();
+                path.extension()
+                    .is_some_and(|extension| extension == "cedar")
+                    .then_some((path, stamp))
+            })
+            .collect();
+        files.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Self {
+            folder: is_there.then_some(folder),
+            files,
+        }
+    }
+
+    /// Whether a file in it was touched just now.
+    fn is_young(&self) -> bool {
+        let mut stamps = self.files.iter().filter_map(|(_, stamp)| *stamp);
+        stamps.any(|stamp| stamp.is_young())
+    }
+}
+
+/// Makes a configuration the current one; says whether it is another one.
+async fn take_over(host: &Host, config: Config) -> Result<bool> {
+    let current = host.current();
+    let restart = at_start(&host.started, &config);
+    if config.table == current.config.table && config.path == current.config.path {
+        host.table.files().configuration.restart = restart;
+        return Ok(false);
+    }
+    ensure!(
+        config.mode == Mode::Development || !host.started.engine.baseline,
+        "{}: mode: this host was started with engine.baseline, which is for development; start it again",
+        config.file.display()
+    );
+    let config = config.reading_by(current.config.secrets()?);
+    let secrets = config.secrets()?;
+    let people = People::new(persons(&config.people), &current.guardrails)?;
+    let (put, removed) = accounts_changed(&current.config, &config);
+    let changed: Vec<_> = put
+        .iter()
+        .filter_map(|name| Some((name.as_str(), config.account.get(name)?)))
+        .collect();
+    let prepared = accounts::connectors(changed, &secrets).await;
+    if let Some((name, problem)) = prepared.problems.iter().next() {
+        bail!("account `{name}`: {}", words(problem));
+    }
+    let settings = gate::settings(&config, current.guardrails.clone())?;
+    host.gate.reconfigure(settings).await?;
+    host.connections.update(prepared, &removed);
+    tracing::info!(target: "host", "the configuration changed");
+    if !restart.is_empty() {
+        let health = Health {
+            restart: restart.clone(),
+            ..Health::default()
+        };
+        tracing::warn!(target: "host", "{}", health.until_restart().unwrap_or_default());
+    }
+    host.table.files().configuration.restart = restart;
+    host.set_current(Current {
+        config,
+        people,
+        guardrails: current.guardrails.clone(),
+    });
+    Ok(true)
+}
+
+/// Puts guardrails up in the place of the former ones, if they are others.
+async fn put_up(host: &Host, guardrails: Guardrails) -> Result<bool> {
+    let current = host.current();
+    if guardrails.revision() == current.guardrails.revision() {
+        return Ok(false);
+    }
+    let config = current.config.clone();
+    let people = People::new(persons(&config.people), &guardrails)?;
+    let settings = gate::settings(&config, guardrails.clone())?;
+    host.gate.reconfigure(settings).await?;
+    let count = guardrails.ids().count();
+    tracing::info!(target: "host", "the guardrails changed: there are {count}");
+    host.set_current(Current {
+        config,
+        people,
+        guardrails,
+    });
+    Ok(true)
+}
+
+/// The accounts that are new or others now, and those that are gone.
+fn accounts_changed(former: &Config, config: &Config) -> (Vec<String>, Vec<String>) {
+    let table = |config: &Config, name: &str| {
+        let accounts = config.table.get("account")?;
+        accounts.get(name).cloned()
+    };
+    let put = config.account.keys();
+    let put = put.filter(|name| table(former, name) != table(config, name));
+    let removed = former.account.keys();
+    let removed = removed.filter(|name| !config.account.contains_key(*name));
+    (put.cloned().collect(), removed.cloned().collect())
+}
+
+/// What of a configuration takes effect only when the host starts.
+fn at_start(started: &Config, config: &Config) -> Vec<String> {
+    AT_START
+        .iter()
+        .filter(|key| started.table.get(**key) != config.table.get(**key))
+        .map(|key| format!("`{key}`"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        let mut config: Config = toml::from_str(text).unwrap();
+        config.table = text.parse().unwrap();
+        config
+    }
+
+    #[test]
+    fn what_waits_for_a_start_is_named_and_nothing_else() {
+        let started = config("data = \"data\"\nlive-trading = false\n[engine]\nqueue = 8\n");
+        assert!(at_start(&started, &started).is_empty());
+        let changed =
+            config("data = \"data\"\nlive-trading = true\n[engine]\nqueue = 9\n[audit]\n");
+        assert_eq!(at_start(&started, &changed), ["`audit`", "`engine`"]);
+        let fewer = config("live-trading = false\n[engine]\nqueue = 8\n");
+        assert_eq!(at_start(&started, &fewer), ["`data`"]);
+    }
+
+    #[test]
+    fn only_accounts_that_changed_are_connected_again() {
+        let account = |name: &str, url: &str| {
+            format!("[account.{name}]\nconnection = \"http\"\nurl = \"{url}\"\n")
+        };
+        let former = account("a", "https://a.example") + &account("b", "https://b.example");
+        let now = account("c", "https://c.example") + &account("a", "https://a.example");
+        let (put, removed) = accounts_changed(&config(&former), &config(&now));
+        assert_eq!((put, removed), (vec!["c".to_owned()], vec!["b".to_owned()]));
+        let now = account("a", "https://other.example") + &account("b", "https://b.example");
+        let (put, removed) = accounts_changed(&config(&former), &config(&now));
+        assert_eq!((put, removed), (vec!["a".to_owned()], vec![]));
+    }
+}

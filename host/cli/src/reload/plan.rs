@@ -1,0 +1,202 @@
+//! What follows from the manifests that there are: the decision alone, without doing any of it.
+//!
+//! Invariants: a plugin serves on only while a manifest stands for it. A manifest that is wrong stands
+//! for what it stood for before. Of two for one plugin neither is loaded, since nobody knows which was
+//! meant, and the one that serves stands.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// A manifest.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    pub path: &'a Path,
+    /// The plugin that it is for; none if it is wrong.
+    pub plugin: Option<&'a str>,
+    /// The plugin that serves because of it.
+    pub holds: Option<&'a str>,
+}
+
+/// What is to be done.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Plugins for which no manifest stands any more: unloaded at once.
+    pub unload: BTreeSet<String>,
+    /// Manifests that are to be loaded, if they are not.
+    pub load: BTreeSet<PathBuf>,
+    /// Manifests that have to share a plugin, with one that they share it with.
+    pub contested: BTreeMap<PathBuf, PathBuf>,
+}
+
+/// Decides for these manifests, while these plugins serve.
+pub fn plan<'a>(manifests: &[Candidate<'_>], served: impl IntoIterator<Item = &'a str>) -> Plan {
+    let mut claims = BTreeMap::<&str, Vec<&Path>>::new();
+    for manifest in manifests {
+        if let Some(plugin) = manifest.plugin {
+            claims.entry(plugin).or_default().push(manifest.path);
+        }
+    }
+    let mut plan = Plan::default();
+    for paths in claims.values() {
+        match paths.as_slice() {
+            [path] => drop(plan.load.insert((*path).to_owned())),
+            [first, second, ..] => {
+                for path in paths {
+                    let other = if path == first { second } else { first };
+                    let contested = ((*path).to_owned(), (*other).to_owned());
+                    plan.contested.extend([contested]);
+                }
+            }
+            [] => {}
+        }
+    }
+    for plugin in served {
+        let stands = manifests.iter().any(|manifest| {
+            manifest.holds == Some(plugin) && manifest.plugin.is_none_or(|now| now == plugin)
+        });
+        let follows = claims.get(plugin).is_some_and(|paths| paths.len() == 1);
+        if !stands && !follows {
+            plan.unload.insert(plugin.to_owned());
+        }
+    }
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Path, plugin, what it holds: `-` is none.
+    fn decide(manifests: &[(&'static str, &'static str, &'static str)], served: &[&str]) -> Plan {
+        let some = |text: &'static str| (text != "-").then_some(text);
+        let manifests: Vec<_> = manifests
+            .iter()
+            .map(|(path, plugin, holds)| Candidate {
+                path: Path::new(*path),
+                plugin: some(plugin),
+                holds: some(holds),
+            })
+            .collect();
+        plan(&manifests, served.iter().copied())
+    }
+
+    fn expected(unload: &[&str], load: &[&str], contested: &[(&str, &str)]) -> Plan {
+        Plan {
+            unload: unload.iter().map(|&name| name.to_owned()).collect(),
+            load: load.iter().map(PathBuf::from).collect(),
+            contested: contested
+                .iter()
+                .map(|(path, other)| (path.into(), other.into()))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_new_is_loaded_and_what_is_gone_unloaded() {
+        assert_eq!(decide(&[("a", "x", "-")], &[]), expected(&[], &["a"], &[]));
+        assert_eq!(
+            decide(&[("a", "x", "x")], &["x", "y"]),
+            expected(&["y"], &["a"], &[])
+        );
+        assert_eq!(decide(&[], &["x"]), expected(&["x"], &[], &[]));
+    }
+
+    #[test]
+    fn a_wrong_manifest_stands_for_what_it_stood_for_and_for_nothing_new() {
+        assert_eq!(decide(&[("a", "-", "x")], &["x"]), expected(&[], &[], &[]));
+        assert_eq!(
+            decide(&[("a", "-", "-")], &["x"]),
+            expected(&["x"], &[], &[])
+        );
+    }
+
+    #[test]
+    fn a_manifest_of_another_name_is_a_removal_and_an_addition() {
+        assert_eq!(
+            decide(&[("a", "y", "x")], &["x"]),
+            expected(&["x"], &["a"], &[])
+        );
+        // Two that change their names with each other are swapped, and neither is unloaded.
+        assert_eq!(
+            decide(&[("a", "y", "x"), ("b", "x", "y")], &["x", "y"]),
+            expected(&[], &["a", "b"], &[])
+        );
+    }
+
+    #[test]
+    fn of_two_for_one_plugin_neither_is_loaded_and_what_serves_serves_on() {
+        let both = [("a", "b"), ("b", "a")];
+        assert_eq!(
+            decide(&[("a", "x", "x"), ("b", "x", "-")], &["x"]),
+            expected(&[], &[], &both)
+        );
+        assert_eq!(
+            decide(&[("a", "x", "-"), ("b", "x", "-")], &[]),
+            expected(&[], &[], &both)
+        );
+        // The one that served is gone, and nobody knows which of the others was meant.
+        assert_eq!(
+            decide(&[("b", "x", "-"), ("c", "x", "-")], &["x"]),
+            expected(&["x"], &[], &[("b", "c"), ("c", "b")])
+        );
+    }
+
+    #[test]
+    fn a_file_of_another_name_for_the_same_plugin_takes_over_without_a_gap() {
+        assert_eq!(
+            decide(&[("b", "x", "-")], &["x"]),
+            expected(&[], &["b"], &[])
+        );
+        assert_eq!(
+            decide(&[("a", "-", "x"), ("b", "x", "-")], &["x"]),
+            expected(&[], &["b"], &[])
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_plugin_is_loaded_twice_nor_both_loaded_and_unloaded(
+            manifests in proptest::collection::vec((0..5_usize, 0..5_usize), 0..7),
+            served in proptest::collection::btree_set(1..5_usize, 0..5),
+        ) {
+            const NAMES: [&str; 5] = ["", "w", "x", "y", "z"];
+            let name = |at: usize| Some(NAMES[at]).filter(|name| !name.is_empty());
+            let paths: Vec<_> = (0..manifests.len()).map(|at| PathBuf::from(at.to_string())).collect();
+            let candidates: Vec<_> = manifests
+                .iter()
+                .zip(&paths)
+                .map(|((plugin, holds), path)| Candidate {
+                    path,
+                    plugin: name(*plugin),
+                    holds: name(*holds),
+                })
+                .collect();
+            let served: Vec<_> = served.into_iter().filter_map(name).collect();
+            let plan = plan(&candidates, served.iter().copied());
+
+            let loaded: Vec<_> = candidates
+                .iter()
+                .filter(|manifest| plan.load.contains(manifest.path))
+                .filter_map(|manifest| manifest.plugin)
+                .collect();
+            let distinct: BTreeSet<_> = loaded.iter().collect();
+            prop_assert_eq!(distinct.len(), loaded.len());
+            prop_assert!(loaded.iter().all(|plugin| !plan.unload.contains(*plugin)));
+            prop_assert!(plan.unload.iter().all(|plugin| served.contains(&plugin.as_str())));
+            for manifest in &candidates {
+                let chosen = plan.load.contains(manifest.path);
+                let contested = plan.contested.contains_key(manifest.path);
+                prop_assert_eq!(chosen != contested, manifest.plugin.is_some());
+            }
+            for plugin in served.iter().filter(|plugin| !plan.unload.contains(**plugin)) {
+                let stands = candidates.iter().any(|manifest| {
+                    manifest.plugin == Some(plugin)
+                        || (manifest.plugin.is_none() && manifest.holds == Some(plugin))
+                });
+                prop_assert!(stands, "{} serves for nobody", plugin);
+            }
+        }
+    }
+}

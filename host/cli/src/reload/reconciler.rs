@@ -1,0 +1,478 @@
+//! The reconciler itself: looks, unloads, has loaded, and writes down what became of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Error;
+use jiff::Timestamp;
+use qchost_policy::Manifest;
+use qchost_runtime::{Plugin, Watch};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::configuration::Configuration;
+use super::load::{Outcome, load, may_pass};
+use super::plan::{Candidate, Plan, plan};
+use super::scan::{Scan, Seen, scan};
+use super::stamp::SETTLING;
+use super::table::Problem;
+use super::tracked::{Loading, Tracked, problem};
+use super::{Ask, Asks};
+use crate::host::Host;
+use crate::manifests;
+use crate::output::words;
+
+/// Loads at a time.
+const TURNS: usize = 2;
+/// How long it takes until a change is seen of which nobody told.
+const INTERVAL: Duration = Duration::from_secs(30);
+/// Looks in a row, while each finds places that have to be watched first.
+const LOOKS: usize = 4;
+
+/// Keeps what serves in line with the files.
+pub struct Reconciler {
+    host: Arc<Host>,
+    configuration: Configuration,
+    manifests: BTreeMap<PathBuf, Tracked>,
+    turns: Arc<Semaphore>,
+    attempts: u64,
+    end: mpsc::UnboundedSender<(PathBuf, u64)>,
+    ended: mpsc::UnboundedReceiver<(PathBuf, u64)>,
+    asks: mpsc::UnboundedReceiver<Ask>,
+    /// Who waits until everything that was found is done.
+    asked: Vec<oneshot::Sender<()>>,
+    watch: Option<Watch>,
+    /// What is wrong with the watch, once it was said.
+    unwatched: Option<String>,
+    /// Where files are, or may come.
+    places: Vec<PathBuf>,
+    /// Whether a file that is wrong gets a while to be written to its end.
+    patience: bool,
+    /// Whether a file is being written.
+    moving: bool,
+}
+
+/// What wakes the reconciler.
+enum Wake {
+    Changed,
+    Due,
+    Asked(Ask),
+    Ended(PathBuf, u64),
+}
+
+impl Reconciler {
+    /// A reconciler of this host. Whoever asks the host for a reload asks it from now on.
+    pub fn new(host: Arc<Host>) -> Self {
+        let (asks, asked) = Asks::new();
+        host.follow(asks);
+        let (end, ended) = mpsc::unbounded_channel();
+        Self {
+            host,
+            configuration: Configuration::default(),
+            manifests: BTreeMap::new(),
+            turns: Arc::new(Semaphore::new(TURNS)),
+            attempts: 0,
+            end,
+            ended,
+            asks: asked,
+            asked: Vec::new(),
+            watch: None,
+            unwatched: None,
+            places: Vec::new(),
+            patience: false,
+            moving: false,
+        }
+    }
+
+    /// Brings what serves in line with the files as they are, once.
+    pub async fn once(&mut self) {
+        self.look(Instant::now()).await;
+        while self.manifests.values().any(|it| it.loading.is_some()) {
+            if let Some((path, attempt)) = self.ended.recv().await {
+                self.settle(&path, attempt).await;
+            }
+        }
+    }
+
+    /// Follows the files until it is dropped.
+    pub async fn run(mut self) {
+        match Watch::new() {
+            Ok(watch) => self.watch = Some(watch),
+            Err(error) => {
+                tracing::warn!(target: "host", "{error}; files are looked at every {} s", INTERVAL.as_secs());
+            }
+        }
+        self.patience = true;
+        // What changed since the first look was not watched.
+        self.look(Instant::now()).await;
+        let mut due = tokio::time::interval_at(tokio::time::Instant::now() + INTERVAL, INTERVAL);
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let wake = tokio::select! {
+                () = changed(&mut self.watch) => Wake::Changed,
+                () = tokio::time::sleep(SETTLING), if self.moving => Wake::Changed,
+                Some((path, attempt)) = self.ended.recv() => Wake::Ended(path, attempt),
+                Some(ask) = self.asks.recv() => Wake::Asked(ask),
+                _ = due.tick() => Wake::Due,
+            };
+            let noticed = Instant::now();
+            match wake {
+                Wake::Ended(path, attempt) => self.settle(&path, attempt).await,
+                Wake::Changed => self.look(noticed).await,
+                Wake::Due => {
+                    self.retry();
+                    self.look(noticed).await;
+                }
+                Wake::Asked(ask) => {
+                    self.asked.extend(ask);
+                    self.retry();
+                    self.look(noticed).await;
+                }
+            }
+            let busy = self.manifests.values().any(|it| it.loading.is_some());
+            if !busy && !self.moving {
+                for asked in self.asked.drain(..) {
+                    // Whoever asked may have left, and then needs no answer.
+                    asked.send(()).unwrap_or_default();
+                }
+            }
+        }
+    }
+
+    /// Has tried again what may have become possible without a change of a file.
+    fn retry(&mut self) {
+        self.configuration.retry(&self.host);
+        for tracked in self.manifests.values_mut() {
+            if let Some((_, true)) = &tracked.failure {
+                tracked.tried = None;
+            }
+        }
+    }
+
+    /// Looks at everything, and begins what follows.
+    async fn look(&mut self, noticed: Instant) {
+        for _ in 0..LOOKS {
+            self.set_watch();
+            let mut found = self.scan().await;
+            let mut places = mem::take(&mut found.places);
+            // What is gone is gone before anything else is looked at.
+            self.take_in(found).await;
+            let looked = self.configuration.look(&self.host, self.patience).await;
+            self.moving |= looked.moving;
+            places.extend(self.configuration.places(&self.host));
+            places.sort();
+            places.dedup();
+            if places == self.places && !looked.changed {
+                break;
+            }
+            self.places = places;
+        }
+        self.begin(noticed).await;
+        self.write_down();
+    }
+
+    /// Watches all places. Before every look, or what changes after it could be missed.
+    fn set_watch(&mut self) {
+        let Some(watch) = &mut self.watch else {
+            return;
+        };
+        let problem = watch.set(self.places.iter().cloned()).err();
+        let problem = problem.map(|error| error.to_string());
+        if let Some(error) = &problem
+            && self.unwatched != problem
+        {
+            tracing::warn!(target: "host", "{error}; what is there is looked at every {} s", INTERVAL.as_secs());
+        }
+        self.unwatched = problem;
+    }
+
+    async fn scan(&self) -> Scan {
+        let folder = self.host.current().config.plugins.clone();
+        let known: BTreeMap<_, _> = self
+            .manifests
+            .iter()
+            .map(|(path, tracked)| (path.clone(), tracked.seen.clone()))
+            .collect();
+        let patience = self.patience;
+        let former = known.clone();
+        tokio::task::spawn_blocking(move || scan(&folder, &known, patience))
+            .await
+            .unwrap_or_else(|error| Scan {
+                seen: former,
+                places: self.places.clone(),
+                problem: Some(error.into()),
+                moving: true,
+            })
+    }
+
+    /// Takes in what was found, and unloads at once what no manifest stands for any more.
+    async fn take_in(&mut self, found: Scan) {
+        self.moving = found.moving;
+        self.say_folder(found.problem.as_ref());
+        let mut former = mem::take(&mut self.manifests);
+        for (path, seen) in found.seen {
+            let tracked = match former.remove(&path) {
+                Some(mut tracked) => {
+                    tracked.seen = seen;
+                    tracked
+                }
+                None => Tracked::new(seen, &path),
+            };
+            self.manifests.insert(path, tracked);
+        }
+        self.unload(&self.plan().unload);
+        let gone = former.into_values().filter_map(|it| it.loading);
+        let renamed = self.manifests.values_mut().filter_map(|tracked| {
+            let wanted = tracked.seen.file.name.as_deref();
+            tracked
+                .loading
+                .take_if(|loading| Some(loading.plugin.as_str()) != wanted)
+        });
+        for loading in gone.chain(renamed).collect::<Vec<_>>() {
+            loading.stop().await;
+        }
+        // A load of one that is gone may have ended just before.
+        self.unload(&self.plan().unload);
+    }
+
+    fn unload(&mut self, plugins: &BTreeSet<String>) {
+        for plugin in plugins {
+            if self.host.runtime.unload(plugin) {
+                tracing::info!(target: "host", %plugin, "unloaded: no manifest is for it any more");
+            }
+            for tracked in self.manifests.values_mut() {
+                if tracked.holds.as_ref() == Some(plugin) {
+                    tracked.release();
+                }
+            }
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        let current = self.host.current();
+        let candidates: Vec<_> = self
+            .manifests
+            .iter()
+            .map(|(path, tracked)| {
+                let manifest = tracked.seen.file.manifest.as_ref().ok();
+                let fitting = manifest.filter(|it| manifests::fits(it, &current.config).is_ok());
+                Candidate {
+                    path,
+                    plugin: fitting.map(|manifest| manifest.plugin.as_str()),
+                    holds: tracked.holds.as_deref(),
+                }
+            })
+            .collect();
+        let served = self.host.runtime.plugins();
+        plan(&candidates, served.iter().map(|plugin| plugin.name()))
+    }
+
+    /// Begins the loads that are due, and ends those that are not any more.
+    async fn begin(&mut self, noticed: Instant) {
+        let plan = self.plan();
+        let current = self.host.current();
+        let paths: Vec<PathBuf> = self.manifests.keys().cloned().collect();
+        for path in paths {
+            let Some(tracked) = self.manifests.get_mut(&path) else {
+                continue;
+            };
+            let seen = tracked.seen.clone();
+            let former = mem::take(&mut tracked.obstacle);
+            tracked.obstacle = match &seen.file.manifest {
+                Err(wrong) => Some(wrong.clone()),
+                Ok(manifest) => match manifests::fits(manifest, &current.config) {
+                    Err(error) => Some(words(&error)),
+                    Ok(()) => plan.contested.get(&path).map(|other| {
+                        format!(
+                            "{}: another manifest is for the plugin `{}` too, {}; take one away",
+                            path.display(),
+                            manifest.plugin,
+                            other.display()
+                        )
+                    }),
+                },
+            };
+            // What it does not allow is denied already, though it cannot be loaded; and allowed again when it
+            // is what serves.
+            if let Ok(manifest) = &seen.file.manifest
+                && tracked.holds.as_ref() == Some(&manifest.plugin)
+                && (former.is_some() || tracked.obstacle.is_some())
+                && let Err(error) = self.host.gate.restrict(manifest.clone())
+            {
+                tracked.obstacle = Some(words(&error.into()));
+            }
+            let wanted = match &seen.file.manifest {
+                Ok(manifest) if tracked.obstacle.is_none() => Some(manifest),
+                _ => None,
+            };
+            let outdated = wanted.is_none() || !tracked.is_tried();
+            if let Some(loading) = tracked.loading.take_if(|_| outdated) {
+                let (begun, former) = (loading.begun, loading.former.clone());
+                if let Some(Outcome::Loaded(plugin)) = loading.stop().await {
+                    self.loaded(&path, &plugin, former.as_ref(), begun);
+                }
+            }
+            if let Some(manifest) = wanted {
+                self.load(&path, &seen, manifest, noticed);
+            }
+        }
+    }
+
+    /// Loads a manifest, unless it is loaded or being loaded, or failed as it is.
+    fn load(&mut self, path: &Path, seen: &Seen, manifest: &Manifest, noticed: Instant) {
+        let Some(tracked) = self.manifests.get_mut(path) else {
+            return;
+        };
+        let serves = tracked.holds.as_ref() == Some(&manifest.plugin);
+        let settled = tracked.loading.is_some() || tracked.failure.is_some() || serves;
+        if tracked.is_tried() && settled {
+            return;
+        }
+        self.attempts += 1;
+        let (attempt, end, to) = (self.attempts, self.end.clone(), path.to_owned());
+        let plugin = manifest.plugin.clone();
+        let former = self.host.runtime.plugin(&plugin);
+        let work = load(
+            self.host.runtime.clone(),
+            manifest.clone(),
+            Arc::clone(&self.turns),
+            self.patience,
+        );
+        let task = tokio::spawn(async move {
+            let outcome = work.await;
+            // Where the reconciler is gone, nobody wants to know.
+            drop(end.send((to, attempt)));
+            outcome
+        });
+        tracked.tried = Some(seen.clone());
+        tracked.failure = None;
+        tracked.loading = Some(Loading {
+            attempt,
+            begun: noticed,
+            plugin,
+            former,
+            task: AbortOnDropHandle::new(task),
+        });
+    }
+
+    /// Takes the outcome of a load in.
+    async fn settle(&mut self, path: &Path, attempt: u64) {
+        let Some(tracked) = self.manifests.get_mut(path) else {
+            return;
+        };
+        let Some(loading) = tracked.loading.take_if(|it| it.attempt == attempt) else {
+            return;
+        };
+        match loading.task.await {
+            Ok(Outcome::Loaded(plugin)) => {
+                self.loaded(path, &plugin, loading.former.as_ref(), loading.begun);
+            }
+            Ok(Outcome::Failed(error)) => {
+                let again = may_pass(&error);
+                tracked.failure = Some((problem(path, error), again));
+            }
+            Ok(Outcome::Moving) => {
+                tracked.tried = None;
+                self.moving = true;
+            }
+            Err(stopped) => {
+                let reason = format!("{}: loading it stopped: {stopped}", path.display());
+                let approval = None;
+                tracked.failure = Some((Problem { reason, approval }, true));
+            }
+        }
+        self.sweep();
+        self.write_down();
+    }
+
+    fn loaded(
+        &mut self,
+        path: &Path,
+        plugin: &Arc<Plugin>,
+        former: Option<&Arc<Plugin>>,
+        begun: Instant,
+    ) {
+        for tracked in self.manifests.values_mut() {
+            if tracked.holds.as_deref() == Some(plugin.name()) {
+                tracked.holds = None;
+            }
+        }
+        let Some(tracked) = self.manifests.get_mut(path) else {
+            return;
+        };
+        tracked.holds = Some(plugin.name().to_owned());
+        if former.is_some_and(|former| Arc::ptr_eq(former, plugin)) {
+            return;
+        }
+        tracked.row.loaded = Some(Timestamp::now().as_millisecond());
+        tracked.row.loads += 1;
+        let took = begun.elapsed().as_millis();
+        match former {
+            Some(former) => tracing::info!(
+                target: "host",
+                plugin = plugin.name(),
+                from = former.digest(),
+                to = plugin.digest(),
+                "reloaded in {took} ms"
+            ),
+            None => tracing::info!(
+                target: "host",
+                plugin = plugin.name(),
+                digest = plugin.digest(),
+                "loaded in {took} ms"
+            ),
+        }
+    }
+
+    /// Unloads what serves and what nothing holds: a manifest was to take over, and could not.
+    fn sweep(&mut self) {
+        let stands = |name: &str| {
+            self.manifests.values().any(|tracked| {
+                let loading = tracked.loading.as_ref();
+                let due = tracked.obstacle.is_none() && tracked.failure.is_none();
+                tracked.holds.as_deref() == Some(name)
+                    || loading.is_some_and(|loading| loading.plugin == name)
+                    || (due && tracked.seen.file.name.as_deref() == Some(name))
+            })
+        };
+        let served = self.host.runtime.plugins();
+        let left = served.iter().map(|plugin| plugin.name());
+        let left = left.filter(|name| !stands(name)).map(str::to_owned);
+        let left = left.collect();
+        self.unload(&left);
+    }
+
+    /// Brings the table up to date, and says what is newly wrong.
+    fn write_down(&mut self) {
+        let mut rows = BTreeMap::new();
+        for (path, tracked) in &mut self.manifests {
+            tracked.say(self.patience);
+            rows.insert(path.clone(), tracked.row.clone());
+        }
+        self.host.table.files().manifests = rows;
+    }
+
+    fn say_folder(&self, problem: Option<&Error>) {
+        let problem = problem.map(words);
+        let mut files = self.host.table.files();
+        if let Some(reason) = &problem
+            && files.folder.problem != problem
+        {
+            files.folder.failures += 1;
+            tracing::error!(target: "host", "{reason}; what was loaded from it serves on");
+        }
+        files.folder.problem = problem;
+    }
+}
+
+/// Waits for the watch; for ever where there is none.
+async fn changed(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}

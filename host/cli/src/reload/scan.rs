@@ -1,0 +1,208 @@
+//! A look at the folder of manifests: which there are, and what is in those that changed.
+//!
+//! Invariant: a manifest that cannot be read is there, and so is one that is not a manifest; only what
+//! the folder does not list any more was removed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Error;
+use qchost_policy::Manifest;
+
+use super::stamp::{Stamp, Text, read};
+use crate::manifests::{self, Listing};
+use crate::output::words;
+
+/// A manifest's file, as it was read.
+#[derive(Debug)]
+pub struct File {
+    stamp: Option<Stamp>,
+    text: String,
+    /// What it says, or what is wrong with it.
+    pub manifest: Result<Manifest, String>,
+    /// The plugin that it is for, as far as it can be read.
+    pub name: Option<String>,
+}
+
+/// A manifest, with the state of its component.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub file: Arc<File>,
+    component: Option<Stamp>,
+}
+
+impl Seen {
+    /// Whether it is still the same text, and still the same file of a component.
+    pub fn is(&self, other: &Self) -> bool {
+        self.file.text == other.file.text && self.component == other.component
+    }
+}
+
+/// What a look found.
+#[derive(Debug, Default)]
+pub struct Scan {
+    pub seen: BTreeMap<PathBuf, Seen>,
+    /// Where manifests can come, and the components.
+    pub places: Vec<PathBuf>,
+    /// Why the folder cannot be read; what is in it is as it was then.
+    pub problem: Option<Error>,
+    /// Whether something is being written, and a look has to follow soon.
+    pub moving: bool,
+}
+
+/// Looks at a folder of manifests; what did not change since `known` is not read again. With `patience` a
+/// file that is wrong and was touched just now is left as it was. Blocks.
+pub fn scan(folder: &Path, known: &BTreeMap<PathBuf, Seen>, patience: bool) -> Scan {
+    let Listing { manifests, places } = match manifests::list(folder) {
+        Ok(listing) => listing,
+        Err(error) => {
+            return Scan {
+                seen: known.clone(),
+                problem: Some(error),
+                ..Scan::default()
+            };
+        }
+    };
+    let mut scan = Scan {
+        places,
+        ..Scan::default()
+    };
+    for path in manifests {
+        let former = known.get(&path);
+        let file = match look(&path, former.map(|seen| &seen.file), patience) {
+            Some(file) => file,
+            None => {
+                scan.moving = true;
+                match former {
+                    Some(former) => Arc::clone(&former.file),
+                    None => continue,
+                }
+            }
+        };
+        let component = file.manifest.as_ref().ok().and_then(|manifest| {
+            scan.places.push(manifest.component.clone());
+            Stamp::of(&manifest.component).ok()
+        });
+        scan.seen.insert(path, Seen { file, component });
+    }
+    scan
+}
+
+/// A manifest as it is now; none while it is being written.
+fn look(path: &Path, former: Option<&Arc<File>>, patience: bool) -> Option<Arc<File>> {
+    if let Some(former) = former
+        && former.stamp.is_some()
+        && former.stamp == Stamp::of(path).ok()
+    {
+        return Some(Arc::clone(former));
+    }
+    let file = match read(path) {
+        Text::Moving => return None,
+        Text::Unreadable(stamp, error) => File {
+            stamp,
+            text: error.to_string(),
+            manifest: Err(format!(
+                "{}: cannot read the manifest: {error}",
+                path.display()
+            )),
+            name: former.and_then(|former| former.name.clone()),
+        },
+        Text::Whole(stamp, text) => {
+            let manifest = Manifest::parse(&text, path).map_err(|error| words(&Error::from(error)));
+            let name = match &manifest {
+                Ok(manifest) => Some(manifest.plugin.clone()),
+                Err(_) => manifests::named(&text),
+            };
+            File {
+                stamp: Some(stamp),
+                text,
+                manifest,
+                name,
+            }
+        }
+    };
+    let half = file.manifest.is_err() && file.stamp.is_none_or(|stamp| stamp.is_young());
+    if patience && half && former.is_none_or(|former| former.text != file.text) {
+        return None;
+    }
+    Some(Arc::new(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::reload::stamp::SETTLING;
+
+    const GOOD: &str = "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"research\"\n";
+
+    #[test]
+    fn only_what_changed_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lab.toml");
+        std::fs::write(&path, GOOD).unwrap();
+        let first = scan(folder.path(), &BTreeMap::new(), true);
+        let lab = first.seen.get(&path).unwrap();
+        assert_eq!(lab.file.name.as_deref(), Some("lab"));
+        assert!(first.places.contains(&folder.path().join("lab.wasm")));
+
+        let second = scan(folder.path(), &first.seen, true);
+        assert!(Arc::ptr_eq(
+            &second.seen.get(&path).unwrap().file,
+            &lab.file
+        ));
+
+        // Written again, it is the same one; with a component, it is not.
+        std::fs::write(&path, GOOD).unwrap();
+        let third = scan(folder.path(), &first.seen, true);
+        assert!(third.seen.get(&path).unwrap().is(lab));
+        std::fs::write(folder.path().join("lab.wasm"), "").unwrap();
+        let fourth = scan(folder.path(), &first.seen, true);
+        assert!(!fourth.seen.get(&path).unwrap().is(lab));
+
+        std::fs::remove_file(&path).unwrap();
+        assert!(scan(folder.path(), &first.seen, true).seen.is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_and_still_young_is_looked_at_again_before_it_is_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lab.toml");
+        std::fs::write(&path, GOOD).unwrap();
+        let first = scan(folder.path(), &BTreeMap::new(), true);
+
+        std::fs::write(&path, &GOOD[..20]).unwrap();
+        let half = scan(folder.path(), &first.seen, true);
+        assert!(half.moving);
+        assert!(half.seen.get(&path).unwrap().file.manifest.is_ok());
+
+        // At the start nobody waits.
+        let start = scan(folder.path(), &BTreeMap::new(), false);
+        assert!(!start.moving && start.seen.get(&path).unwrap().file.manifest.is_err());
+
+        std::thread::sleep(SETTLING + Duration::from_millis(20));
+        let wrong = scan(folder.path(), &first.seen, true);
+        assert!(!wrong.moving);
+        let file = &wrong.seen.get(&path).unwrap().file;
+        assert!(file.manifest.is_err());
+        assert_eq!(file.name, None);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_listed_removes_nothing_and_one_that_is_gone_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let plugins = folder.path().join("plugins");
+        std::fs::create_dir(&plugins).unwrap();
+        std::fs::write(plugins.join("lab.toml"), GOOD).unwrap();
+        let first = scan(&plugins, &BTreeMap::new(), true);
+        std::fs::remove_dir_all(&plugins).unwrap();
+        std::fs::write(&plugins, "a file").unwrap();
+        let unreadable = scan(&plugins, &first.seen, true);
+        assert!(unreadable.problem.is_some() && unreadable.seen.len() == 1);
+        std::fs::remove_file(&plugins).unwrap();
+        let gone = scan(&plugins, &first.seen, true);
+        assert!(gone.problem.is_none() && gone.seen.is_empty());
+    }
+}

@@ -1,0 +1,116 @@
+//! How a file is recognised without reading it, and how it is read so that no half of it is taken for
+//! the whole.
+//!
+//! Invariant: a text that is handed out is one that the file held at a moment when nobody wrote it, as
+//! far as its times and size tell.
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What is wrong with a file is not said before it is so old: whoever writes it may not be done.
+pub const SETTLING: Duration = Duration::from_millis(250);
+
+/// What the file system says of a file, through links. Another content under the same stamp would take
+/// a clock that was set back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// The stamp of a file.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let found = std::fs::metadata(path)?;
+        Ok(Self {
+            device: found.dev(),
+            inode: found.ino(),
+            size: found.size(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
+    }
+
+    /// Whether the file was touched just now.
+    pub fn is_young(&self) -> bool {
+        let (Ok(seconds), Ok(nanoseconds)) =
+            (u64::try_from(self.changed.0), u32::try_from(self.changed.1))
+        else {
+            return false;
+        };
+        let changed = UNIX_EPOCH + Duration::new(seconds, nanoseconds);
+        // A time that is yet to come says nothing about now.
+        SystemTime::now()
+            .duration_since(changed)
+            .is_ok_and(|age| age < SETTLING)
+    }
+}
+
+/// A text file, read.
+#[derive(Debug)]
+pub enum Text {
+    /// The whole of it.
+    Whole(Stamp, String),
+    /// It cannot be read.
+    Unreadable(Option<Stamp>, io::Error),
+    /// It changed while it was read.
+    Moving,
+}
+
+/// Reads a text file. Blocks.
+pub fn read(path: &Path) -> Text {
+    let before = match Stamp::of(path) {
+        Ok(stamp) => stamp,
+        Err(error) => return Text::Unreadable(None, error),
+    };
+    let text = std::fs::read_to_string(path);
+    if Stamp::of(path).ok() != Some(before) {
+        return Text::Moving;
+    }
+    match text {
+        Ok(text) => Text::Whole(before, text),
+        Err(error) => Text::Unreadable(Some(before), error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_file_in_the_same_place_has_another_stamp() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("a"), folder.path().join("b"));
+        std::fs::write(&path, "1").unwrap();
+        let first = Stamp::of(&path).unwrap();
+        assert!(first.is_young());
+        assert_eq!(Stamp::of(&path).unwrap(), first);
+        std::fs::write(&other, "2").unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        assert_ne!(Stamp::of(&path).unwrap(), first);
+        match read(&path) {
+            Text::Whole(stamp, text) => {
+                assert_eq!((stamp, text.as_str()), (Stamp::of(&path).unwrap(), "2"));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(
+            read(&folder.path().join("none")),
+            Text::Unreadable(None, _)
+        ));
+    }
+
+    #[test]
+    fn a_file_of_long_ago_is_settled() {
+        let mut stamp = Stamp::of(Path::new("/proc/self/exe")).unwrap();
+        stamp.changed = (1, 0);
+        assert!(!stamp.is_young());
+        stamp.changed = (i64::MAX / 2, 0);
+        assert!(!stamp.is_young());
+    }
+}

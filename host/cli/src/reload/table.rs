@@ -1,0 +1,92 @@
+//! What became of each file: shared by the reconciler, who writes it, and by whoever is asked.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::manifests;
+
+/// What is wrong with a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub reason: String,
+    /// The approval that would end it.
+    pub approval: Option<String>,
+}
+
+/// What became of a manifest.
+#[derive(Debug, Clone, Default)]
+pub struct Row {
+    pub path: PathBuf,
+    /// The plugin that it is for, as far as it can be read.
+    pub name: Option<String>,
+    /// The plugin that serves because of it, or of what it was before.
+    pub holds: Option<String>,
+    /// Whether its component is being checked and compiled.
+    pub loading: bool,
+    /// Why what serves is not what the file says.
+    pub problem: Option<Problem>,
+    /// When what serves was loaded: milliseconds since 1970.
+    pub loaded: Option<i64>,
+    /// How often it was loaded.
+    pub loads: u64,
+    /// How many contents of it could not be used.
+    pub failures: u64,
+}
+
+impl Row {
+    /// Whether it is for a plugin, or may be meant for it.
+    pub fn claims(&self, plugin: &str) -> bool {
+        manifests::claims(&self.path, self.name.as_deref(), plugin)
+    }
+}
+
+/// What became of a file that is no manifest.
+#[derive(Debug, Clone, Default)]
+pub struct Health {
+    /// Why an older content of it is in effect.
+    pub problem: Option<String>,
+    /// What of it waits for the host to start again.
+    pub restart: Vec<String>,
+    /// How many contents of it could not be used.
+    pub failures: u64,
+}
+
+impl Health {
+    /// What waits for the host to start again, in words.
+    pub fn until_restart(&self) -> Option<String> {
+        (!self.restart.is_empty()).then(|| {
+            format!(
+                "changes of {} take effect when the host starts again",
+                self.restart.join(", ")
+            )
+        })
+    }
+}
+
+/// What became of everything.
+#[derive(Debug, Default)]
+pub struct Table(Mutex<Files>);
+
+/// The files.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// The manifests, in the order of their paths.
+    pub manifests: BTreeMap<PathBuf, Row>,
+    /// The folder of manifests.
+    pub folder: Health,
+    pub configuration: Health,
+    pub guardrails: Health,
+}
+
+impl Table {
+    /// The files, as they are now.
+    pub fn files(&self) -> MutexGuard<'_, Files> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What became of the manifests, in the order of their paths.
+    pub fn rows(&self) -> Vec<Row> {
+        self.files().manifests.values().cloned().collect()
+    }
+}

@@ -1,0 +1,112 @@
+//! `qchost reload`: the running host looks at its files now, and says what became of each.
+
+use std::path::Path;
+
+use anyhow::{Result, bail, ensure};
+use qchost_policy::Person;
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::control::{self, Request};
+use crate::host::Host;
+use crate::output::{Output, table};
+use crate::reload::Health;
+use crate::verbs::{cell, plugin};
+
+/// Asks for it, and shows it.
+pub async fn run(config: &Config, output: Output) -> Result<()> {
+    let asked = control::ask_running(config, Request::Reload, output, &mut |_| Ok(())).await?;
+    let Some(report) = asked else {
+        bail!(
+            "no host runs here, and one that starts reads its files as they are; start it: qchost run"
+        );
+    };
+    let rows: Vec<Value> = serde_json::from_value(report)?;
+    output.result(&rows, |rows| {
+        let lines: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                ["status", "file", "plugin", "detail"]
+                    .map(|key| cell(row, key))
+                    .to_vec()
+            })
+            .collect();
+        table(&["status", "file", "plugin", ""], &lines)
+    })?;
+    let wrong = |row: &&Value| {
+        let status = row.get("status").and_then(Value::as_str);
+        matches!(status, Some("degraded" | "broken"))
+    };
+    let wrong = rows.iter().filter(wrong).count();
+    ensure!(
+        wrong == 0,
+        "{wrong} of {} files are not in effect as they are",
+        rows.len()
+    );
+    Ok(())
+}
+
+/// Has this host look, and waits until what it found is done.
+pub async fn by_host(host: &Host, person: &Person) -> Result<Value> {
+    let Some(follower) = host.follower() else {
+        bail!("this process does not follow its files");
+    };
+    host.gate.note_admin(person, "reload", json!({})).await?;
+    ensure!(follower.reload().await, "the host ends");
+    let mut rows = files(host);
+    let listed = plugin::by_host(host).await?;
+    for manifest in listed.as_array().into_iter().flatten() {
+        let get = |key: &str| manifest.get(key).cloned().unwrap_or_default();
+        let detail = match get("error") {
+            Value::Null => get("digest"),
+            error => error,
+        };
+        rows.push(json!({
+            "file": get("manifest"),
+            "status": get("status"),
+            "plugin": get("plugin"),
+            "detail": detail,
+        }));
+    }
+    Ok(rows.into())
+}
+
+/// The files that are no manifests, and what is wrong with them.
+pub fn files(host: &Host) -> Vec<Value> {
+    let config = host.current();
+    let config = &config.config;
+    let files = host.table.files();
+    let mut rows = vec![row(&config.file, &files.configuration)];
+    if let Some(policies) = config.policies() {
+        rows.push(row(&policies, &files.guardrails));
+    }
+    if files.folder.problem.is_some() {
+        rows.push(row(&config.plugins, &files.folder));
+    }
+    rows
+}
+
+fn row(file: &Path, health: &Health) -> Value {
+    let detail = health.problem.clone().or_else(|| health.until_restart());
+    let status = match health.problem {
+        Some(_) => "degraded",
+        None => "ready",
+    };
+    json!({ "file": file, "status": status, "detail": detail, "failures": health.failures })
+}
+
+/// What is to be said of the files of the host that runs, if one does: the file, and what of it is not in
+/// effect.
+pub async fn notes(config: &Config, output: Output) -> Result<Vec<(String, String)>> {
+    let asked = control::ask_running(config, Request::Files, output, &mut |_| Ok(())).await?;
+    let rows: Vec<Value> = match asked {
+        Some(rows) => serde_json::from_value(rows)?,
+        None => Vec::new(),
+    };
+    let noted = rows
+        .iter()
+        .filter(|row| row.get("detail").is_some_and(Value::is_string));
+    Ok(noted
+        .map(|row| (cell(row, "file"), cell(row, "detail")))
+        .collect())
+}
