@@ -253,11 +253,11 @@ pub(crate) fn decide_all(
             Refusal::Denied(already(changed, elsewhere)).into(),
         ));
     }
+    let say = |refusal: Refusal| match refusal {
+        Refusal::Denied(denial) => Refusal::Denied(already(changed, denial)),
+        refusal => refusal,
+    };
     let pending = decide_by(changed, ask, facts).map_err(|mut refused| {
-        let say = |refusal: Refusal| match refusal {
-            Refusal::Denied(denial) => Refusal::Denied(already(changed, denial)),
-            refusal => refusal,
-        };
         refused.refusal = say(refused.refusal);
         refused.told = refused.told.map(say);
         refused
