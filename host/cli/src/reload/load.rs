@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use qchost_gate::Gate;
 use qchost_policy::Manifest;
 use qchost_runtime::{LoadError, Plugin, Runtime};
 use tokio::sync::Semaphore;
@@ -19,14 +20,18 @@ pub enum Outcome {
     Moving,
 }
 
-/// Loads a manifest when it is its turn. With `patience` a component that cannot be used and was touched
+/// Loads a manifest when it is its turn; what it does not allow is denied before that. With `patience` a component that cannot be used and was touched
 /// just now is not judged yet: it gets a while to become whole.
 pub async fn load(
     runtime: Runtime,
+    gate: Gate,
     manifest: Manifest,
     turns: Arc<Semaphore>,
     patience: bool,
 ) -> Outcome {
+    if let Err(error) = gate.restrict(manifest.clone()) {
+        return Outcome::Failed(error.into());
+    }
     let turn = turns.acquire().await;
     let component = manifest.component.clone();
     let before = Stamp::of(&component).ok();
@@ -51,6 +56,10 @@ pub async fn load(
 pub fn may_pass(error: &LoadError) -> bool {
     matches!(
         error,
-        LoadError::AwaitsOperator { .. } | LoadError::NotAdmitted(_) | LoadError::Read { .. }
+        LoadError::AwaitsOperator { .. }
+            | LoadError::NotAdmitted(_)
+            | LoadError::Compiler { .. }
+            | LoadError::Read { .. }
+            | LoadError::Unloaded { .. }
     )
 }

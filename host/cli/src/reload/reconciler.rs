@@ -338,6 +338,7 @@ impl Reconciler {
         let former = self.host.runtime.plugin(&plugin);
         let work = load(
             self.host.runtime.clone(),
+            self.host.gate.clone(),
             manifest.clone(),
             Arc::clone(&self.turns),
             self.patience,
