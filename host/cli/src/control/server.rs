@@ -1,22 +1,39 @@
 //! The host's end of the control socket.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::{SinkExt as _, StreamExt as _};
 use qchost_policy::Person;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::codec::{Framed, LinesCodec};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Letter, MAX_LINE, Reply, Report, Reports};
 use crate::host::Host;
 use crate::output::words;
 
-/// Serves until it is dropped. Each client has a task of its own among `clients`.
-pub async fn serve(listener: UnixListener, host: Arc<Host>, clients: TaskTracker) -> Result<()> {
+/// How long nobody may have come, for those who came before the end to be all answered.
+const NOBODY: Duration = Duration::from_millis(20);
+
+/// Serves until it is told to end. Each client has a task of its own among `clients`. Who had connected
+/// by then is answered too: take the socket's file away before, so that nobody else comes.
+pub async fn serve(
+    listener: UnixListener,
+    host: Arc<Host>,
+    clients: TaskTracker,
+    end: CancellationToken,
+) -> Result<()> {
     loop {
-        let (stream, _) = listener.accept().await?;
+        let stream = tokio::select! {
+            accepted = listener.accept() => accepted?.0,
+            () = end.cancelled() => match tokio::time::timeout(NOBODY, listener.accept()).await {
+                Ok(accepted) => accepted?.0,
+                Err(_) => return Ok(()),
+            },
+        };
         let host = Arc::clone(&host);
         clients.spawn(async move {
             if let Err(error) = answer(stream, &host).await {

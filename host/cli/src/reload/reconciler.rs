@@ -225,6 +225,7 @@ impl Reconciler {
             self.manifests.insert(path, tracked);
         }
         self.unload(&self.plan().unload);
+        self.write_down();
         let gone = former.into_values().filter_map(|it| it.loading);
         let renamed = self.manifests.values_mut().filter_map(|tracked| {
             let wanted = tracked.seen.file.name.as_deref();

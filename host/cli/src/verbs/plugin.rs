@@ -142,6 +142,7 @@ pub async fn by_host(host: &Host) -> Result<Value> {
             "approval": approval,
             "manifest": row.path,
             "failures": row.failures,
+            "loading": row.loading,
         });
         let serving = plugin.map(|plugin| {
             json!({
@@ -190,8 +191,9 @@ fn status(row: &Row, serves: bool, awaits: bool) -> &'static str {
         _ if awaits => "waiting",
         (Some(_), true) => "degraded",
         (None, true) => "ready",
-        (None, false) if row.loading => "loading",
-        (_, false) => "broken",
+        // It was found just now.
+        (None, false) => "loading",
+        (Some(_), false) => "broken",
     }
 }
 

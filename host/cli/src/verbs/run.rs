@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Error, Result, bail};
 use serde_json::json;
 use tokio::signal::unix::Signal;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::config::Config;
@@ -49,8 +50,8 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     }
     let socket = config.socket()?;
     let listener = control::listen(config).await?;
-    let clients = TaskTracker::new();
-    let serving = control::serve(listener, Arc::clone(&host), clients.clone());
+    let (clients, end) = (TaskTracker::new(), CancellationToken::new());
+    let serving = control::serve(listener, Arc::clone(&host), clients.clone(), end.clone());
     let mut serving = tokio::spawn(serving);
     let following = AbortOnDropHandle::new(tokio::spawn(reconciler.run()));
     let hanging = AbortOnDropHandle::new(tokio::spawn(reload(Arc::clone(&host), hangups)));
@@ -78,11 +79,13 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
         left = host.close(drain) => left,
         () = told => bail!("told twice to end: running invocations were cut off, and calls that were sent may be done or not"),
     };
-    serving.abort();
+    // Whoever connected before this is answered, and whoever comes after it finds no host.
+    drop(std::fs::remove_file(&socket));
+    end.cancel();
+    serving.await??;
     clients.close();
     // A client that never asked anything is not waited for.
     drop(tokio::time::timeout(LAST_WORDS, clients.wait()).await);
-    drop(std::fs::remove_file(&socket));
     if left > 0 {
         bail!(
             "{left} invocations did not end within {} s and were cut off",
