@@ -173,7 +173,7 @@ mod tests {
         std::fs::write(&path, GOOD).unwrap();
         let first = scan(folder.path(), &BTreeMap::new(), true);
 
-        std::fs::write(&path, &GOOD[..20]).unwrap();
+        std::fs::write(&path, GOOD.get(..20).unwrap()).unwrap();
         let half = scan(folder.path(), &first.seen, true);
         assert!(half.moving);
         assert!(half.seen.get(&path).unwrap().file.manifest.is_ok());
