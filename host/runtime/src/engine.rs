@@ -22,10 +22,10 @@ const TICK: Duration = Duration::from_millis(1);
 const STACK: usize = 1 << 20;
 /// Stack of its fibre: the guest's, and what the host needs on top of it.
 const FIBRE: usize = 2 << 20;
-/// Bytes of a memory or table that stay mapped between two instances: less work for the kernel.
+/// Bytes of a memory or table that stay mapped between two instances: less work for the kernel. The rest
+/// is given back as soon as an instance ends, not many at a time: what waits for that is in memory and in
+/// nobody's budget, and six plugins with 192 MiB each had left more than a gigabyte.
 const RESIDENT: usize = 128 << 10;
-/// Slots that are given back to the kernel in one go.
-const DECOMMIT: usize = 16;
 /// Core instances of one component. Python's toolchain makes at least 14.
 const CORE_INSTANCES: u32 = 64;
 /// Memories of one component. QuickJS has two.
@@ -139,8 +139,7 @@ fn pool(invocations: u32) -> PoolingAllocationConfig {
         .max_component_instance_size(INSTANCE)
         .linear_memory_keep_resident(RESIDENT)
         .table_keep_resident(RESIDENT)
-        .async_stack_keep_resident(RESIDENT)
-        .decommit_batch_size(DECOMMIT);
+        .async_stack_keep_resident(RESIDENT);
     pool
 }
 
