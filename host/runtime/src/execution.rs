@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -150,6 +151,10 @@ fn stopped(error: &wasmtime::Error, instance: &Instance, allowance: Allowance) -
             Trap::StackOverflow => "its stack is used up: it recurses too deeply".to_owned(),
             trap => trap.to_string(),
         }
+    } else if matches!(error.downcast_ref(), Some(ResourceTableError::Full))
+        || root.ends_with("store handle limit exceeded")
+    {
+        format!("it holds more handles than the {HANDLES} that it may")
     } else {
         root
     };

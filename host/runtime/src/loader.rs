@@ -23,7 +23,7 @@ use crate::contract::AgentPre;
 use crate::contract::exports::qchost::agent::guest;
 use crate::description::{self, Description, Inputs};
 use crate::engine::Machine;
-use crate::execution::{self, Allowance};
+use crate::execution::{self, Allowance, Stopped};
 use crate::inspect::Inspection;
 use crate::instance::{Instance, Parts};
 use crate::limits::{Allocation, Budget, Share};
@@ -302,8 +302,19 @@ impl Loader {
             async |agent, store| agent.qchost_agent_guest().call_describe(store).await,
         )
         .await
-        .map_err(|stopped| stopped.to_string())
+        .map_err(|stopped| undescribed(&stopped))
     }
+}
+
+/// Why a component did not describe itself; the limits are the host's, none of a manifest's.
+fn undescribed(stopped: &Stopped) -> String {
+    let much = match stopped {
+        Stopped::Cpu { limit } => format!("{} s on the processor", limit.as_secs_f64()),
+        Stopped::Wall { limit } => format!("{} s in all", limit.as_secs_f64()),
+        Stopped::OutOfMemory { limit } => format!("{limit} bytes of memory"),
+        other => return other.to_string(),
+    };
+    format!("it takes more than the {much} that a description may")
 }
 
 /// What a file turned out to be.
