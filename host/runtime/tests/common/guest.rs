@@ -2,13 +2,15 @@
 //!
 //! A plugin is a core module in text form around the body of its `invoke`, turned into a component
 //! against the contract in `wit/`. The body finds the action and the input in its parameters and
-//! leaves the address of its result, for which there are `$ok`, `$digit` and `$fail`. The end-to-end
-//! tests of `host/cli` include this file too: it needs nothing of the runtime.
+//! leaves the address of its result, for which there are `$ok`, `$digit` and `$fail`. Whatever else
+//! an agent exports is there too, unless the plugin has its own. The end-to-end tests of `host/cli`
+//! include this file as well: it needs nothing of the runtime.
 
 #![allow(dead_code)] // Each suite uses a part of it.
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -18,10 +20,11 @@ pub struct Guest {
     /// Interfaces that it imports, as lines of its world.
     pub world: String,
     /// Packages besides the contract's, as WIT.
-    pub packages: Vec<&'static str>,
+    pub packages: Vec<String>,
     /// Imports of the core module.
     pub imports: String,
-    /// More functions and data of the core module. Data goes between 4096 and 32768.
+    /// More functions and data of the core module. Data goes between 4096 and 32768. What is
+    /// exported here takes the place of what every plugin has under that name.
     pub more: String,
     /// The body of `invoke`.
     pub invoke: String,
@@ -59,8 +62,8 @@ impl Guest {
         self
     }
 
-    pub fn package(mut self, wit: &'static str) -> Self {
-        self.packages.push(wit);
+    pub fn package(mut self, wit: &str) -> Self {
+        self.packages.push(wit.to_owned());
         self
     }
 
@@ -109,83 +112,123 @@ impl Guest {
             (&self.imports, &self.more, &self.invoke, &data.segments);
         let heap = data.next.next_multiple_of(65536);
         let pages = heap / 65536 + 1;
-        format!(
-            r#"(module
-  {imports}
-  (memory (export "memory") {pages})
-  (global $heap (mut i32) (i32.const {heap}))
-  (func $alloc (export "cabi_realloc")
-    (param $old i32) (param $old_len i32) (param $align i32) (param $len i32) (result i32)
-    (local $at i32)
-    (local.set $at (i32.and
-      (i32.add (global.get $heap) (i32.sub (local.get $align) (i32.const 1)))
-      (i32.sub (i32.const 0) (local.get $align))))
-    (global.set $heap (i32.add (local.get $at) (local.get $len)))
-    (block $enough (loop $more
-      (br_if $enough (i32.le_u (global.get $heap) (i32.mul (memory.size) (i32.const 65536))))
-      (if (i32.eq (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable))
-      (br $more)))
-    (local.get $at))
-  ;; result::ok with a text
-  (func $ok (param $at i32) (param $len i32) (result i32)
-    (i32.store8 (i32.const 1024) (i32.const 0))
-    (i32.store (i32.const 1032) (local.get $at))
-    (i32.store (i32.const 1036) (local.get $len))
-    (i32.const 1024))
-  ;; result::ok with a number from 0 to 99
-  (func $digit (param $number i32) (result i32)
-    (i32.store8 (i32.const 1100) (i32.const 32))
-    (if (i32.ge_u (local.get $number) (i32.const 10))
-      (then (i32.store8 (i32.const 1100)
-        (i32.add (i32.const 48) (i32.div_u (local.get $number) (i32.const 10))))))
-    (i32.store8 (i32.const 1101)
-      (i32.add (i32.const 48) (i32.rem_u (local.get $number) (i32.const 10))))
-    (call $ok (i32.const 1100) (i32.const 2)))
-  ;; result::err with failure::failed
-  (func $fail (param $at i32) (param $len i32) (result i32)
-    (i32.store8 (i32.const 1024) (i32.const 1))
-    (i32.store8 (i32.const 1032) (i32.const 3))
-    (i32.store (i32.const 1040) (local.get $at))
-    (i32.store (i32.const 1044) (local.get $len))
-    (i32.const 1024))
-  (func (export "qchost:agent/guest@0.1.0#describe") (result i32) {describe})
-  (func (export "qchost:agent/guest@0.1.0#invoke")
-    (param $action i32) (param $action_len i32) (param $input i32) (param $input_len i32) (result i32)
-    (local $n i32) (local $m i32)
-    {invoke})
-  (func (export "qchost:agent/guest@0.1.0#handle")
-    (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
-    (i32.store8 (i32.const 1024) (i32.const 0)) (i32.const 1024))
-  {more}
-  {segments})"#
-        )
+        let standard = [
+            ("memory", format!(r#"(memory (export "memory") {pages})"#)),
+            (
+                "cabi_realloc",
+                format!("(global $heap (mut i32) (i32.const {heap})) {ALLOCATOR}"),
+            ),
+            (
+                "qchost:agent/guest@0.1.0#describe",
+                format!(
+                    r#"(func (export "qchost:agent/guest@0.1.0#describe") (result i32) {describe})"#
+                ),
+            ),
+            (
+                "qchost:agent/guest@0.1.0#invoke",
+                format!(
+                    r#"(func (export "qchost:agent/guest@0.1.0#invoke")
+                        (param $action i32) (param $action_len i32)
+                        (param $input i32) (param $input_len i32) (result i32)
+                        (local $n i32) (local $m i32)
+                        {invoke})"#
+                ),
+            ),
+            ("qchost:agent/guest@0.1.0#handle", HANDLE.to_owned()),
+        ];
+        let standard: Vec<_> = standard
+            .into_iter()
+            .filter(|(export, _)| !more.contains(&format!("(export \"{export}\")")))
+            .map(|(_, part)| part)
+            .collect();
+        let standard = standard.join("\n");
+        format!("(module {imports} {standard} {RESULTS} {more} {segments})")
     }
 
     /// The component.
     pub fn build(&self) -> Vec<u8> {
-        let mut module = wat::parse_str(self.module()).unwrap();
-        let mut resolve = Resolve::default();
-        let contract = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
-        resolve.push_dir(&contract).unwrap();
-        for package in &self.packages {
-            resolve.push_str("extra.wit", package).unwrap();
-        }
+        self.encode().unwrap()
+    }
+
+    /// The component; the error says what is wrong with the text.
+    pub fn encode(&self) -> Result<Vec<u8>, String> {
+        let mut module = wat::parse_str(self.module()).map_err(|error| error.to_string())?;
+        let mut resolve = CONTRACT.clone();
         let world = format!(
             "package test:guest;\nworld guest {{\n{}\nexport qchost:agent/guest@0.1.0;\n}}",
             self.world
         );
-        let package = resolve.push_str("guest.wit", &world).unwrap();
-        let world = resolve.select_world(&[package], Some("guest")).unwrap();
-        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
-            .unwrap();
-        ComponentEncoder::default()
-            .validate(true)
-            .module(&module)
-            .unwrap()
-            .encode()
-            .unwrap()
+        let mut package = None;
+        for wit in self.packages.iter().chain([&world]) {
+            let pushed = resolve.push_str("guest.wit", wit);
+            package = Some(pushed.map_err(|error| format!("{error:#}"))?);
+        }
+        let encoded = resolve
+            .select_world(package.as_slice(), Some("guest"))
+            .and_then(|world| {
+                let utf8 = StringEncoding::UTF8;
+                embed_component_metadata(&mut module, &resolve, world, utf8, false)?;
+                ComponentEncoder::default()
+                    .validate(true)
+                    .module(&module)?
+                    .encode()
+            });
+        encoded.map_err(|error| format!("{error:#}"))
     }
 }
+
+static CONTRACT: LazyLock<Resolve> = LazyLock::new(|| {
+    let mut resolve = Resolve::default();
+    let contract = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
+    resolve.push_dir(&contract).unwrap();
+    resolve
+});
+
+/// Memory for what the host hands in, from the end of the data on. Nothing is ever freed.
+const ALLOCATOR: &str = r#"
+(func $alloc (export "cabi_realloc")
+  (param $old i32) (param $old_len i32) (param $align i32) (param $len i32) (result i32)
+  (local $at i32)
+  (local.set $at (i32.and
+    (i32.add (global.get $heap) (i32.sub (local.get $align) (i32.const 1)))
+    (i32.sub (i32.const 0) (local.get $align))))
+  (global.set $heap (i32.add (local.get $at) (local.get $len)))
+  (block $enough (loop $more
+    (br_if $enough (i32.le_u (global.get $heap) (i32.mul (memory.size) (i32.const 65536))))
+    (if (i32.eq (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable))
+    (br $more)))
+  (local.get $at))"#;
+
+/// Results of `invoke`.
+const RESULTS: &str = r#"
+;; result::ok with a text
+(func $ok (param $at i32) (param $len i32) (result i32)
+  (i32.store8 (i32.const 1024) (i32.const 0))
+  (i32.store (i32.const 1032) (local.get $at))
+  (i32.store (i32.const 1036) (local.get $len))
+  (i32.const 1024))
+;; result::ok with a number from 0 to 99
+(func $digit (param $number i32) (result i32)
+  (i32.store8 (i32.const 1100) (i32.const 32))
+  (if (i32.ge_u (local.get $number) (i32.const 10))
+    (then (i32.store8 (i32.const 1100)
+      (i32.add (i32.const 48) (i32.div_u (local.get $number) (i32.const 10))))))
+  (i32.store8 (i32.const 1101)
+    (i32.add (i32.const 48) (i32.rem_u (local.get $number) (i32.const 10))))
+  (call $ok (i32.const 1100) (i32.const 2)))
+;; result::err with failure::failed
+(func $fail (param $at i32) (param $len i32) (result i32)
+  (i32.store8 (i32.const 1024) (i32.const 1))
+  (i32.store8 (i32.const 1032) (i32.const 3))
+  (i32.store (i32.const 1040) (local.get $at))
+  (i32.store (i32.const 1044) (local.get $len))
+  (i32.const 1024))"#;
+
+/// Hears of everything and does nothing.
+const HANDLE: &str = r#"
+(func (export "qchost:agent/guest@0.1.0#handle")
+  (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+  (i32.store8 (i32.const 1024) (i32.const 0)) (i32.const 1024))"#;
 
 /// Data of a core module, from 32768 on.
 struct Data {

@@ -1,0 +1,342 @@
+//! Hostile plugins: what each file of `tricks/` tries does not work, whoever is beside it does not
+//! notice, and the host is afterwards as it was before.
+//!
+//! How a file is read stands in `trick.rs`. All of them run one after the other in one host, in
+//! rounds: the first ones fill what is filled once (pools, caches, what the allocator keeps for each
+//! thread), and then there must come one that leaves nothing behind. A plugin that behaves is called
+//! all the while.
+//!
+//! `QCHOST_ROUNDS` is how many rounds there are after that one; none without it. `QCHOST_TRICK` leaves
+//! only the tricks with that in their names. `QCHOST_STRICT` asserts the strict bound of the
+//! neighbour's latency, which a build without optimisation on a busy machine does not keep.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod neighbour;
+mod trick;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::gate::Gated;
+use common::upstream::Scripted;
+use common::{Guest, Host};
+use neighbour::Neighbour;
+use qchost_ledger::Ledger;
+use qchost_runtime::Progress;
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, watch};
+use trick::{At, Trick};
+
+/// By how many bytes the host may be larger after a round, besides a twentieth, and be at rest.
+const GROWTH: u64 = 8 << 20;
+/// How long a trick may take, from its load to its end. What takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How many rounds may leave the host larger than it was. What leaks does so with each.
+const WARM: u32 = 5;
+/// Bytes of memory of all plugins together.
+const MEMORY: u64 = 512 << 20;
+/// Invocations at a time.
+const INVOCATIONS: u32 = 16;
+/// The longest error that a user has to read, in bytes.
+const ERROR: usize = 4300;
+
+/// Every file of `tricks/`; one that cannot be read as a trick fails.
+fn tricks() -> Vec<Trick> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile/tricks");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
+    files.sort();
+    let only = std::env::var("QCHOST_TRICK").unwrap_or_default();
+    let mut tricks = Vec::new();
+    let mut wrong = Vec::new();
+    for file in files {
+        assert!(file.extension().is_some_and(|it| it == "wat"), "{file:?}");
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        if !name.contains(&only) {
+            continue;
+        }
+        match Trick::parse(name, &std::fs::read_to_string(&file).unwrap()) {
+            Ok(trick) => tricks.push(trick),
+            Err(why) => wrong.push(format!("{name}.wat: {why}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    tricks
+}
+
+/// A cloud where a compile is begun and never ends. Nothing else is ever sent.
+fn cloud() -> Scripted {
+    Scripted::new(|sent| {
+        let compile = json!({ "projectId": 7, "compileId": "c", "state": "InQueue", "logs": [] });
+        assert!(sent.tool.ends_with("_compile"), "{sent:?}");
+        (Duration::ZERO, Ok(compile))
+    })
+}
+
+/// Loads a trick under a name, has it do what it does and takes it away. The error is how the end
+/// differs from what is expected.
+async fn attempt(host: &Arc<Host>, trick: &Trick, name: &str) -> Result<(), String> {
+    let loaded = host.load(name, &trick.component, &trick.manifest).await;
+    let plugin = match (loaded, trick.at) {
+        (Err(error), At::Load) => return expect(trick, &error.to_string()),
+        (Err(error), _) => return Err(format!("it does not load: {error}")),
+        (Ok(_), At::Load) => return Err("it loads".to_owned()),
+        (Ok(plugin), _) => plugin,
+    };
+    let action = plugin.description().actions[0].name.clone();
+    let runs: Vec<_> = (0..trick.at_once)
+        .map(|_| {
+            let (host, name) = (Arc::clone(host), name.to_owned());
+            let (action, input) = (action.clone(), trick.input.clone());
+            tokio::spawn(
+                async move { host.runtime.invoke(&name, &action, input, None, None).await },
+            )
+        })
+        .collect();
+    for run in runs {
+        match (run.await.map_err(|error| error.to_string())?, trick.at) {
+            (Err(error), At::Invoke) => expect(trick, &error.to_string())?,
+            (Ok(output), At::Fine) => {
+                let expected: Value = serde_json::from_str(&trick.expect)
+                    .map_err(|error| format!("what it expects is not JSON: {error}"))?;
+                if output != expected {
+                    return Err(format!("its output is {output}"));
+                }
+            }
+            (Err(error), _) => return Err(format!("it fails: {error}")),
+            (Ok(output), _) => return Err(format!("it succeeds: {output}")),
+        }
+    }
+    match host.runtime.standing(name) {
+        Some(it) if (it.running, it.waiting, it.draining) == (0, 0, 0) => {}
+        other => return Err(format!("its turns do not come back: {other:?}")),
+    }
+    // Whatever it does: it is what it said it was when it was loaded first.
+    let again = format!("{name}-again");
+    let loaded = host.load(&again, &trick.component, &trick.manifest).await;
+    let loaded = loaded.map_err(|error| format!("it does not load again: {error}"))?;
+    if loaded.description() != plugin.description() {
+        return Err("it describes itself anew".to_owned());
+    }
+    host.runtime.unload(&again);
+    host.runtime.unload(name);
+    Ok(())
+}
+
+/// Checks what a user gets to read.
+fn expect(trick: &Trick, error: &str) -> Result<(), String> {
+    if !error.contains(&trick.expect) {
+        return Err(format!("its error is: {error}"));
+    }
+    if error.len() > ERROR {
+        return Err(format!("its error has {} bytes: {error}", error.len()));
+    }
+    // Line breaks only before the lines for a manifest.
+    let (error, _lines) = error.split_once(":\n[[").unwrap_or((error, ""));
+    if error.chars().any(char::is_control) {
+        return Err(format!("its error has control characters: {error:?}"));
+    }
+    Ok(())
+}
+
+/// All tricks, one after the other; what went wrong, a line each.
+async fn round(host: &Arc<Host>, tricks: &[Trick], number: u32) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for trick in tricks {
+        let name = format!("{}-{number}", trick.name);
+        let begun = Instant::now();
+        let outcome = tokio::time::timeout(PATIENCE, attempt(host, trick, &name)).await;
+        let took = begun.elapsed();
+        println!("{took:>8.1?} {}: {}", trick.name, trick.title);
+        let (said, expected) = (&trick.title, &trick.expect);
+        match outcome.unwrap_or_else(|_| Err("it hangs".to_owned())) {
+            Ok(()) => {}
+            Err(why) => wrong.push(format!(
+                "{name} ({said})\n  expected {:?}: {expected}\n  but {why}",
+                trick.at
+            )),
+        }
+        if host.runtime.plugin(&name).is_some() {
+            host.runtime.unload(&name);
+        }
+    }
+    wrong
+}
+
+/// One test at a time: what a process has in memory is of all its tests.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// What this process has in memory, in bytes.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kilobytes = line.unwrap().split_whitespace().nth(1).unwrap();
+    kilobytes.parse::<u64>().unwrap() << 10
+}
+
+/// One plugin may have half of the memory, as of a host where nothing runs, and as many invocations
+/// as may run at a time do.
+async fn everything_is_free(host: &Arc<Host>) {
+    let grow = Guest::new(
+        "(if (i32.eq (memory.grow (i32.const 4090)) (i32.const -1)) (then unreachable))
+         (call $digit (i32.const 1))",
+    );
+    host.load("large", &grow.build(), "[limits]\nmemory = \"256MiB\"")
+        .await
+        .unwrap();
+    let output = host.runtime.invoke("large", "act", json!({}), None, None);
+    assert_eq!(output.await, Ok(json!(1)), "the memory came back");
+
+    // A slot would be kept free for each plugin that does nothing.
+    host.runtime.unload("large");
+    host.runtime.unload("neighbour");
+    let waits = Guest::new(
+        "(call $report (f64.const 1) (i32.const 0) (i32.const 0))
+         (loop $wait
+           (call $get (i32.const 4096) (i32.const 2) (i32.const 2048))
+           (br_if $wait (i32.eqz (i32.load8_u (i32.const 2052)))))
+         (call $digit (i32.const 1))",
+    )
+    .import(
+        "import qchost:agent/progress@0.1.0;",
+        r#"(import "qchost:agent/progress@0.1.0" "report" (func $report (param f64 i32 i32)))"#,
+    )
+    .import(
+        "import qchost:agent/state@0.1.0;",
+        r#"(import "qchost:agent/state@0.1.0" "get" (func $get (param i32 i32 i32)))"#,
+    )
+    .more(r#"(data (i32.const 4096) "go")"#);
+    let lines = "[limits]\nconcurrency = 64\nmemory = \"16MiB\"\ncpu = \"60s\"";
+    host.load("waits", &waits.build(), lines).await.unwrap();
+    let runs: Vec<_> = (0..INVOCATIONS)
+        .map(|_| {
+            let (begun, begins) = watch::channel(Progress::default());
+            let host = Arc::clone(host);
+            let run = tokio::spawn(async move {
+                let runtime = &host.runtime;
+                runtime
+                    .invoke("waits", "act", json!({}), None, Some(begun))
+                    .await
+            });
+            (run, begins)
+        })
+        .collect();
+    let mut ends = Vec::new();
+    for (run, mut begins) in runs {
+        let begun = begins.wait_for(|progress| progress.fraction > 0.0);
+        let begun = tokio::time::timeout(PATIENCE, begun).await;
+        begun.expect("every turn is free").unwrap();
+        ends.push(run);
+    }
+    host.gate.state().set("waits", "go", b"now").unwrap();
+    for run in ends {
+        assert_eq!(run.await.unwrap(), Ok(json!(1)));
+    }
+}
+
+/// What a plugin had is the machine's again when the plugin has ended, not some time later: a limit
+/// on all memory would mean nothing otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_comes_back_when_an_invocation_ends() {
+    const MUCH: u64 = 192 << 20;
+    let _alone = ALONE.lock().await;
+    let upstream = cloud();
+    let host = Arc::new(Host::new(&upstream).await);
+    let fills = Guest::new(
+        "(drop (memory.grow (i32.const 3000)))
+         (memory.fill (i32.const 65536) (i32.const 1) (i32.const 190000000))
+         (call $digit (i32.const 1))",
+    );
+    let lines = "[limits]\nmemory = \"192MiB\"";
+    host.load("fills", &fills.build(), lines).await.unwrap();
+    let before = resident();
+    for _ in 0..6 {
+        let host = Arc::clone(&host);
+        let run = tokio::spawn(async move {
+            let runtime = &host.runtime;
+            runtime.invoke("fills", "act", json!({}), None, None).await
+        });
+        assert_eq!(run.await.unwrap(), Ok(json!(1)));
+    }
+    let left = resident().saturating_sub(before);
+    assert!(left < MUCH, "{left} bytes are left of six invocations");
+}
+
+/// A runtime as in production: two threads for everything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_with_hostile_plugins_is_as_good_as_one_without() {
+    let _alone = ALONE.lock().await;
+    let tricks = tricks();
+    let rounds = std::env::var("QCHOST_ROUNDS").map_or(0, |rounds| rounds.parse().unwrap());
+    // Its state on the disk, as in production.
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(&folder.path().join("ledger")).unwrap();
+    let gated = Gated::with(cloud(), |options| options.ledger = ledger);
+    let host = Arc::new(Host::behind(gated.await, |options| {
+        options.invocations = INVOCATIONS;
+        options.memory = MEMORY;
+        options.compile_cpu = Duration::from_secs(2);
+        options.compile_memory = 512 << 20;
+    }));
+    let echo = Guest::echo().build();
+    host.load("neighbour", &echo, "").await.unwrap();
+
+    let neighbour = Neighbour::call(&host);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let alone = neighbour.end();
+
+    let neighbour = Neighbour::call(&host);
+    let begun = Instant::now();
+    let mut wrong = Vec::new();
+    let more = |after, before| after > before + before / 20 + GROWTH;
+    let (mut number, mut before, mut after) = (0, 0, resident());
+    while more(after, before) {
+        assert!(number < WARM, "the host grows with each round");
+        number += 1;
+        before = after;
+        wrong.extend(round(&host, &tricks, number).await);
+        after = resident();
+        println!("{after} bytes are resident after round {number}");
+    }
+    for number in number + 1..=number + rounds {
+        wrong.extend(round(&host, &tricks, number).await);
+        after = resident();
+        println!("{after} bytes are resident after round {number}");
+    }
+    let took = begun.elapsed();
+    let beside = neighbour.end();
+
+    println!(
+        "{} tricks, {number} rounds and {rounds} in {took:.1?}",
+        tricks.len()
+    );
+    println!("a neighbour alone:       {alone}");
+    println!("beside hostile plugins:  {beside}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(alone.wrong, [""; 0]);
+    assert_eq!(beside.wrong, [""; 0]);
+    assert!(beside.count() > 100, "{beside}");
+    let longest = if std::env::var_os("QCHOST_STRICT").is_some() {
+        Duration::from_millis(4)
+    } else {
+        Duration::from_millis(500)
+    };
+    assert!(
+        beside.quantile(0.99) <= alone.quantile(0.99) + longest,
+        "{alone}; {beside}"
+    );
+    assert!(!more(after, before), "{before} bytes became {after}");
+    everything_is_free(&host).await;
+}

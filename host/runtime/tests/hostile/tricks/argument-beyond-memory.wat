@@ -1,0 +1,8 @@
+;; trick: a text that begins in its memory and ends outside of it
+;; at: invoke
+;; expect: out of bounds
+
+(import "qchost:agent/log@0.1.0" "write" (func $write (param i32 i32 i32 i32 i32)))
+(func (export "qchost:agent/guest@0.1.0#invoke") (param i32 i32 i32 i32) (result i32)
+  (call $write (i32.const 2) (i32.const 4096) (i32.const 0x7fffffff) (i32.const 0) (i32.const 0))
+  unreachable)

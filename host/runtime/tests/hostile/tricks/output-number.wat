@@ -1,0 +1,8 @@
+;; trick: an output with a number of a hundred thousand digits
+;; at: invoke
+;; expect: the output is not JSON: number out of range
+
+(func (export "qchost:agent/guest@0.1.0#invoke") (param i32 i32 i32 i32) (result i32)
+  (drop (memory.grow (i32.const 4)))
+  (memory.fill (i32.const 131072) (i32.const 0x39) (i32.const 100000))
+  (call $ok (i32.const 131072) (i32.const 100000)))
