@@ -67,7 +67,8 @@ bench: setup-test ## measure everything against its floor, and write host/cli/BE
 	cargo bench --locked -p qchost-policy -p qchost-audit -p qchost-ledger -p qchost-gate
 
 .PHONY: soak
-soak: setup ## run the long forms of the tests: hundreds of kills and losses of power
+soak: setup ## run the long forms of the tests: hundreds of kills, losses of power and reloads
 	QCHOST_RUNS=$${QCHOST_RUNS:-200} cargo test --locked -p qchost-gate --test crash
 	QCHOST_CRASHES=$${QCHOST_RUNS:-200} cargo test --locked -p qchost-ledger
 	QCHOST_KILLS=$${QCHOST_RUNS:-200} cargo test --locked -p qchost-audit
+	QCHOST_RELOADS=$${QCHOST_RELOADS:-100} cargo test --locked -p qchost --test e2e load:: -- --nocapture

@@ -24,11 +24,20 @@ pub struct Folder {
 impl Folder {
     /// A folder with a configuration; the plugins' and the state's places are added to it.
     pub fn new(configuration: &str) -> Self {
-        let folder = TempDir::new().unwrap();
-        std::fs::create_dir(folder.path().join("plugins")).unwrap();
         // Compiled components are shared by the tests, and so is the key that vouches for them: compiling is most of
         // what a short run costs.
-        let cache = shared("cache");
+        Self::with_cache(configuration, &shared("cache"))
+    }
+
+    /// One whose compiled components are its own, in `data/cache`: what a test does to them, or how many it makes,
+    /// costs no other test anything.
+    pub fn apart(configuration: &str) -> Self {
+        Self::with_cache(configuration, Path::new("data/cache"))
+    }
+
+    fn with_cache(configuration: &str, cache: &Path) -> Self {
+        let folder = TempDir::new().unwrap();
+        std::fs::create_dir(folder.path().join("plugins")).unwrap();
         std::fs::DirBuilder::new()
             .mode(0o700)
             .create(folder.path().join("data"))

@@ -182,7 +182,8 @@ impl Ran {
     }
 }
 
-fn tail(text: &str) -> &str {
+/// The end of a long output.
+pub fn tail(text: &str) -> &str {
     text.char_indices()
         .rev()
         .nth(3000)

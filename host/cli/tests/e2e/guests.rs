@@ -1,0 +1,165 @@
+//! Small plugins, built from text: they say which version they are, and make the calls that they are told to.
+//!
+//! No two tests need the same one, and none of them takes a compiler to build.
+
+use crate::guest::Guest;
+
+/// Where the result of a call goes; past what the contract's own result takes.
+const RESULT: u32 = 3072;
+
+/// A call that a plugin makes: a tool, and its arguments, which are the action's input if they are not given.
+pub type Call<'a> = (&'a str, Option<&'a str>);
+
+/// A plugin whose `act` answers a number from 0 to 99.
+pub fn version(number: u32) -> Vec<u8> {
+    answering(number).build()
+}
+
+/// The same, in bytes that no other name gives.
+pub fn marked(number: u32, mark: &str) -> Vec<u8> {
+    answering(number)
+        .more(&format!("(data (i32.const 4096) \"{mark}\")"))
+        .build()
+}
+
+fn answering(number: u32) -> Guest {
+    Guest::new(&answer(number))
+}
+
+fn answer(number: u32) -> String {
+    format!("(call $digit (i32.const {number}))")
+}
+
+/// A plugin whose `act` makes calls, one after the other, and answers a number if all went well; if one did not, its
+/// error is the action's.
+pub fn caller(number: u32, calls: &[Call<'_>]) -> Vec<u8> {
+    let mut caller = Caller::default();
+    let body = caller.calls(calls);
+    caller.build(Guest::new(&(body + &answer(number))))
+}
+
+/// A plugin whose `act` makes a call over and over, until it fails.
+pub fn restless(call: Call<'_>) -> Vec<u8> {
+    let mut caller = Caller::default();
+    let body = caller.calls(&[call]);
+    caller.build(Guest::new(&format!(
+        "(loop $more {body} (br $more)) unreachable"
+    )))
+}
+
+/// A plugin whose `act` answers a number at once and whose `slow` answers it after a call.
+pub fn worker(number: u32, call: Call<'_>) -> Vec<u8> {
+    let mut caller = Caller::default();
+    let body = caller.calls(&[call]);
+    let slow = "slow".len();
+    let body = format!(
+        "(if (i32.eq (local.get $action_len) (i32.const {slow})) (then {body})) {}",
+        answer(number)
+    );
+    caller.build(Guest::new(&body).actions(&[("act", "{}"), ("slow", "{}")]))
+}
+
+/// A plugin whose `act` writes a key of its state and answers the version that it got.
+pub fn counter() -> Vec<u8> {
+    Guest::new(
+        "(call $set (i32.const 4096) (i32.const 1) (local.get $input) (local.get $input_len) (i32.const 3072))
+         (if (i32.load8_u (i32.const 3072)) (then (return (call $fail (i32.const 4096) (i32.const 1)))))
+         (call $digit (i32.load (i32.const 3076)))",
+    )
+    .import(
+        "import qchost:agent/state@0.1.0;",
+        r#"(import "qchost:agent/state@0.1.0" "set" (func $set (param i32 i32 i32 i32 i32)))"#,
+    )
+    .more(r#"(data (i32.const 4096) "k")"#)
+    .build()
+}
+
+/// Files that are no new version of anything, each for a reason of its own, with a word of what the host says of it.
+pub fn bad() -> Vec<(&'static str, Vec<u8>)> {
+    let whole = version(1);
+    let half = whole.get(..whole.len() / 2).unwrap().to_vec();
+    let unknown = Guest::echo()
+        .package("package test:unknown@1.0.0; interface powers { take: func(); }")
+        .import(
+            "import test:unknown/powers@1.0.0;",
+            r#"(import "test:unknown/powers@1.0.0" "take" (func))"#,
+        );
+    let ungranted = Guest::echo().import(
+        "import quantconnect:api/optimizations@0.1.0;",
+        r#"(import "quantconnect:api/optimizations@0.1.0" "list-optimizations" (func (param i32 i32)))"#,
+    );
+    let mut renamed = answering(3);
+    renamed.name = "somebody-else".to_owned();
+    vec![
+        ("begins with", b"this is no component".to_vec()),
+        ("truncated", half),
+        ("is empty", Vec::new()),
+        ("core module", wat::parse_str("(module)").unwrap()),
+        ("export", wat::parse_str("(component)").unwrap()),
+        ("test:unknown/powers", unknown.build()),
+        ("optimizations", ungranted.build()),
+        (
+            "limits.cpu",
+            answering(3)
+                .describe("(loop $l (br $l)) unreachable")
+                .build(),
+        ),
+        ("unreachable", answering(3).describe("unreachable").build()),
+        ("somebody-else", renamed.build()),
+    ]
+}
+
+/// A plugin that calls, on its way to a component: its texts stand from 4096 on.
+#[derive(Default)]
+struct Caller {
+    texts: String,
+    next: u32,
+}
+
+impl Caller {
+    fn calls(&mut self, calls: &[Call<'_>]) -> String {
+        calls
+            .iter()
+            .map(|(tool, arguments)| {
+                let tool = self.text(tool);
+                let arguments = match arguments {
+                    Some(arguments) => self.text(arguments),
+                    None => "(local.get $input) (local.get $input_len)".to_owned(),
+                };
+                format!(
+                    "(call $tool {tool} {arguments} (i32.const {RESULT}))
+                     (if (i32.load8_u (i32.const {RESULT})) (then (return (call $refused))))\n"
+                )
+            })
+            .collect()
+    }
+
+    /// Keeps a text, and returns its address and length.
+    fn text(&mut self, text: &str) -> String {
+        let at = 4096 + self.next;
+        self.texts += &format!("(data (i32.const {at}) \"{}\")\n", text.escape_default());
+        self.next += u32::try_from(text.len()).unwrap();
+        format!("(i32.const {at}) (i32.const {})", text.len())
+    }
+
+    fn build(&self, guest: Guest) -> Vec<u8> {
+        // The contract's error is the payload of both results, of the call's and (as a case of its failure) of
+        // the action's; it has 48 bytes.
+        let refused = format!(
+            "(func $refused (result i32)
+               (i32.store8 (i32.const 1024) (i32.const 1))
+               (i32.store8 (i32.const 1032) (i32.const 2))
+               (memory.copy (i32.const 1040) (i32.const {}) (i32.const 48))
+               (i32.const 1024))",
+            RESULT + 8
+        );
+        guest
+            .import(
+                "import quantconnect:api/raw@0.1.0;",
+                r#"(import "quantconnect:api/raw@0.1.0" "call-tool" (func $tool (param i32 i32 i32 i32 i32)))"#,
+            )
+            .more(&refused)
+            .more(&self.texts)
+            .build()
+    }
+}

@@ -1,0 +1,381 @@
+//! Files that change under a host that runs: whatever way they change in is noticed, what did not change is left alone,
+//! and what is broken takes nothing away.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::guests::{bad, marked, version};
+use crate::process::{Process, signal, tail, wait_until};
+use crate::running::{GRANT, Running, manifest, plugin, relink, replace};
+use crate::socket::Answer;
+
+#[test]
+fn a_component_is_replaced_whatever_way_its_file_changes() {
+    let running = Running::start("", |folder| {
+        let builds = folder.path().join("builds");
+        for name in ["renamed", "written"] {
+            plugin(folder, name, &marked(1, name), "");
+        }
+        // A link to the file, a link to the folder, and both as Kubernetes mounts a file.
+        for name in ["file", "folder", "mounted"] {
+            for number in [1, 2] {
+                let release = builds.join(format!("{name}-{number}"));
+                fs::create_dir_all(&release).unwrap();
+                fs::write(release.join("agent.wasm"), marked(number, name)).unwrap();
+            }
+        }
+        symlink("file-1/agent.wasm", builds.join("file.wasm")).unwrap();
+        symlink("folder-1", builds.join("folder")).unwrap();
+        fs::create_dir(builds.join("mount")).unwrap();
+        fs::rename(builds.join("mounted-1"), builds.join("mount/..2026_01")).unwrap();
+        symlink("..2026_01", builds.join("mount/..data")).unwrap();
+        symlink("..data/agent.wasm", builds.join("mount/agent.wasm")).unwrap();
+        for (name, component) in [
+            ("file", "../builds/file.wasm"),
+            ("folder", "../builds/folder/agent.wasm"),
+            ("mounted", "../builds/mount/agent.wasm"),
+        ] {
+            folder.manifest(name, &manifest(name, component, ""));
+        }
+    });
+    let builds = running.path("builds");
+    for name in ["renamed", "written", "file", "folder", "mounted"] {
+        running.is_version(name, 1);
+    }
+    replace(&builds.join("renamed.wasm"), marked(2, "renamed"));
+    running.until_version("renamed", 2);
+
+    // Written in place in two pieces, with a pause that is longer than most: what is half there is never served.
+    let bytes = marked(2, "written");
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    let mut file = fs::File::create(builds.join("written.wasm")).unwrap();
+    std::io::Write::write_all(&mut file, first).unwrap();
+    std::thread::sleep(Duration::from_millis(150));
+    running.is_version("written", 1);
+    std::io::Write::write_all(&mut file, second).unwrap();
+    drop(file);
+    running.until_version("written", 2);
+
+    relink(&builds.join("file.wasm"), "file-2/agent.wasm");
+    running.until_version("file", 2);
+    relink(&builds.join("folder"), "folder-2");
+    running.until_version("folder", 2);
+
+    fs::rename(builds.join("mounted-2"), builds.join("mount/..2026_02")).unwrap();
+    relink(&builds.join("mount/..data"), "..2026_02");
+    fs::remove_dir_all(builds.join("mount/..2026_01")).unwrap();
+    running.until_version("mounted", 2);
+    // Where the links lead now is watched too.
+    replace(
+        &builds.join("mount/..2026_02/agent.wasm"),
+        marked(3, "mounted"),
+    );
+    running.until_version("mounted", 3);
+    replace(&builds.join("file-2/agent.wasm"), marked(3, "file"));
+    running.until_version("file", 3);
+    // Nothing but what changed was loaded again.
+    assert_eq!(running.loads("renamed"), 2);
+    assert_eq!(running.loads("folder"), 2);
+    running.end();
+}
+
+#[test]
+fn manifests_of_a_config_map_change_together() {
+    let running = Running::start("plugins = \"mount\"", |folder| {
+        plugin(folder, "one", &version(1), "");
+        plugin(folder, "two", &version(2), "");
+        let mount = folder.path().join("mount");
+        for release in ["..1", "..2"] {
+            fs::create_dir_all(mount.join(release)).unwrap();
+        }
+        for (release, component) in [("..1", "one"), ("..2", "two")] {
+            let component = format!("../builds/{component}.wasm");
+            let text = manifest("lab", &component, "");
+            fs::write(mount.join(release).join("lab.toml"), text).unwrap();
+        }
+        let text = manifest("late", "../builds/two.wasm", "");
+        fs::write(mount.join("..2/late.toml"), text).unwrap();
+        symlink("..1", mount.join("..data")).unwrap();
+        symlink("..data/lab.toml", mount.join("lab.toml")).unwrap();
+        symlink("..data/late.toml", mount.join("late.toml")).unwrap();
+    });
+    running.is_version("lab", 1);
+    relink(&running.path("mount/..data"), "..2");
+    running.until_version("lab", 2);
+    running.until_version("late", 2);
+    // Back again; the link to what is not there any more goes last, as the kubelet does it.
+    relink(&running.path("mount/..data"), "..1");
+    running.until_version("lab", 1);
+    fs::remove_file(running.path("mount/late.toml")).unwrap();
+    running.until("late", |answer| matches!(answer, Answer::Failed(_)));
+    running.end();
+}
+
+#[test]
+fn what_did_not_change_is_not_loaded_again() {
+    let running = Running::with_lab(&version(1), "");
+    plugin(&running.folder, "other", &version(1), "");
+    running.until_version("other", 1);
+    let (component, text) = (
+        running.path("builds/lab.wasm"),
+        running.path("plugins/lab.toml"),
+    );
+    let (bytes, words) = (fs::read(&component).unwrap(), fs::read(&text).unwrap());
+    let loads = running.loads("lab");
+    assert_eq!(loads, 1);
+    // Touched, written in place, and replaced by the same.
+    for (path, same) in [(&component, &bytes), (&text, &words)] {
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(std::time::SystemTime::now()).unwrap();
+        fs::write(path, same).unwrap();
+        replace(path, same);
+    }
+    // Whoever has every file looked at is told that nothing came of it.
+    running.reload().good();
+    // A change after them is there: so they were noticed.
+    plugin(&running.folder, "other", &version(2), "");
+    running.until_version("other", 2);
+    assert_eq!(
+        running.loads("lab"),
+        loads,
+        "{}",
+        tail(&running.host.stderr())
+    );
+    assert_eq!(running.loads("other"), 2);
+    running.end();
+}
+
+#[test]
+fn what_a_build_writes_is_no_reload() {
+    let running = Running::with_lab(&version(1), "");
+    let target = running.path("builds/target/debug/deps");
+    fs::create_dir_all(&target).unwrap();
+    let cpu = processor_time(running.host.id());
+    for number in 0..3000 {
+        let folder = if number % 2 == 0 {
+            &target
+        } else {
+            &running.path("builds")
+        };
+        replace(&folder.join(format!("lib{}.rmeta", number % 50)), b"output");
+    }
+    let cost = processor_time(running.host.id()).saturating_sub(cpu);
+    running.reload().good();
+    assert_eq!(running.loads("lab"), 1, "{}", tail(&running.host.stderr()));
+    // The last thing that a build writes is the component.
+    replace(&running.path("builds/lab.wasm"), version(2));
+    running.until_version("lab", 2);
+    assert_eq!(running.loads("lab"), 2);
+    assert!(cost < Duration::from_secs(5), "it took the host {cost:?}");
+    running.end();
+}
+
+/// Processor time of a process so far.
+fn processor_time(process: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let after = stat.rsplit(") ").next().unwrap();
+    let ticks = |at: usize| after.split(' ').nth(at).unwrap().parse::<u64>().unwrap();
+    // Of 10 ms each, on every Linux.
+    Duration::from_millis((ticks(11) + ticks(12)) * 10)
+}
+
+#[test]
+fn manifests_come_go_and_change_their_names() {
+    let running = Running::with_lab(&version(1), "");
+    let manifests = running.path("plugins");
+    // One more, in a folder of its own.
+    fs::create_dir(manifests.join("added")).unwrap();
+    let text = manifest("added", "../../builds/lab.wasm", "");
+    fs::write(manifests.join("added/manifest.toml"), text).unwrap();
+    running.until_version("added", 1);
+    // The file has another name, the plugin has not: it is served on.
+    fs::rename(
+        manifests.join("lab.toml"),
+        manifests.join("laboratory.toml"),
+    )
+    .unwrap();
+    running.reload().good();
+    running.is_version("lab", 1);
+    // The plugin has another name: the former is gone.
+    let text = manifest("workshop", "../builds/lab.wasm", "");
+    replace(&manifests.join("laboratory.toml"), text);
+    running.until_version("workshop", 1);
+    let gone =
+        |answer: &Answer| matches!(answer, Answer::Failed(why) if why.contains("no plugin `lab`"));
+    running.until("lab", gone);
+    // Two for one plugin: nobody knows which one is meant, and what serves goes on.
+    let twin = manifests.join("twin.toml");
+    fs::copy(manifests.join("laboratory.toml"), &twin).unwrap();
+    wait_until("both are named", || {
+        let rows = running.control.plugins();
+        let both = rows.iter().filter(|row| {
+            row["error"]
+                .as_str()
+                .is_some_and(|why| why.contains("another manifest"))
+        });
+        (both.count() > 0).then_some(())
+    });
+    fs::remove_file(&twin).unwrap();
+    running.until_status("workshop", "ready");
+    running.is_version("workshop", 1);
+    fs::remove_dir_all(manifests.join("added")).unwrap();
+    running.until("added", |answer| matches!(answer, Answer::Failed(_)));
+    let names: Vec<_> = running.control.plugins();
+    assert_eq!(names.len(), 1, "{names:?}");
+    running.end();
+}
+
+#[test]
+fn a_bad_component_or_manifest_leaves_the_former_serving_until_a_good_one_comes() {
+    let running = Running::with_lab(&version(1), GRANT);
+    let (component, text) = (
+        running.path("builds/lab.wasm"),
+        running.path("plugins/lab.toml"),
+    );
+    let mut number = 1;
+    for (words, bytes) in bad() {
+        replace(&component, &bytes);
+        let why = running.until_status("lab", "degraded");
+        assert!(
+            why.contains("lab.toml") && why.contains(words),
+            "{words}: {why}"
+        );
+        running.is_version("lab", number);
+        let asked = running.reload();
+        assert_eq!(asked.status.code(), Some(1), "{asked:?}");
+        assert!((asked.stdout + &asked.stderr).contains("lab.toml"));
+        number = number % 2 + 1;
+        replace(&component, version(number));
+        running.until_version("lab", number);
+        assert_eq!(running.until_status("lab", "ready"), "");
+    }
+    fs::remove_file(&component).unwrap();
+    assert!(running.until_status("lab", "degraded").contains("lab.wasm"));
+    running.is_version("lab", number);
+    replace(&component, version(number));
+    running.until_status("lab", "ready");
+
+    let good = fs::read_to_string(&text).unwrap();
+    for (words, broken) in [
+        ("lab.toml", "plugin = \"lab\"\ncomponent = ".to_owned()),
+        ("unknown", good.replace("account =", "acount =")),
+        ("nobody", good.replace("\"research\"", "\"nobody\"")),
+        ("allow", good.replace("account/*", "accounts/*")),
+    ] {
+        replace(&text, broken);
+        let why = running.until_status("lab", "degraded");
+        assert!(
+            why.contains("lab.toml") && why.contains(words),
+            "{words}: {why}"
+        );
+        running.is_version("lab", number);
+        replace(&text, &good);
+        running.until_status("lab", "ready");
+    }
+    let loads = running.loads("lab");
+    running.is_version("lab", number);
+    running.reload().good();
+    assert_eq!(running.loads("lab"), loads);
+    running.end();
+}
+
+#[test]
+fn a_bad_policy_or_configuration_leaves_the_former_in_force() {
+    const FORBID: &str = "@id(\"no-accounts\")\nforbid (principal, action == Action::\"account/read-account\", resource);\n";
+    let call = crate::guests::caller(1, &[("read_account", Some("{}"))]);
+    let running = Running::start("", |folder| {
+        plugin(folder, "lab", &call, GRANT);
+        fs::create_dir(folder.path().join("policies")).unwrap();
+    });
+    running.is_version("lab", 1);
+    let policy = running.path("policies/desk.cedar");
+    replace(&policy, FORBID);
+    let forbidden =
+        |answer: &Answer| matches!(answer, Answer::Failed(why) if why.contains("no-accounts"));
+    running.until("lab", forbidden);
+    replace(&policy, "forbid (principal, action, resource");
+    let asked = running.reload();
+    assert_eq!(asked.status.code(), Some(1), "{asked:?}");
+    assert!((asked.stdout + &asked.stderr).contains("desk.cedar"));
+    assert!(forbidden(&running.act("lab")), "what was in force still is");
+    fs::remove_file(&policy).unwrap();
+    running.until_version("lab", 1);
+    running.reload().good();
+
+    let configuration = running.path("qchost.toml");
+    let good = fs::read_to_string(&configuration).unwrap();
+    let complaints = || {
+        let log = running.host.stderr();
+        let of_it = log
+            .lines()
+            .filter(|line| line.contains("\"ERROR\"") && line.contains("qchost.toml"));
+        of_it.count()
+    };
+    for broken in [
+        "data = ".to_owned(),
+        good.replace("[account.research]", "[acount.research]"),
+        good.replace("\"embedded\"", "\"telepathy\""),
+    ] {
+        let before = complaints();
+        replace(&configuration, &broken);
+        // The command line cannot read that file either; whoever speaks to the socket reaches the host.
+        wait_until("it is logged", || (complaints() > before).then_some(()));
+        running.is_version("lab", 1);
+        replace(&configuration, &good);
+        wait_until("it is in order again", || {
+            running.reload().status.success().then_some(())
+        });
+    }
+    running.is_version("lab", 1);
+    running.end();
+}
+
+#[test]
+fn a_folder_that_is_removed_and_made_again_is_noticed() {
+    let running = Running::with_lab(&version(1), "");
+    fs::remove_dir_all(running.path("builds")).unwrap();
+    running.until_status("lab", "degraded");
+    running.is_version("lab", 1);
+    fs::create_dir(running.path("builds")).unwrap();
+    fs::write(running.path("builds/lab.wasm"), version(2)).unwrap();
+    running.until_version("lab", 2);
+    // And what happens in the new one.
+    replace(&running.path("builds/lab.wasm"), version(3));
+    running.until_version("lab", 3);
+    assert_eq!(running.until_status("lab", "ready"), "");
+
+    // The same of the folder of manifests: without it there is no plugin, and with it there is.
+    let text = fs::read(running.path("plugins/lab.toml")).unwrap();
+    fs::remove_dir_all(running.path("plugins")).unwrap();
+    running.until("lab", |answer| matches!(answer, Answer::Failed(_)));
+    fs::create_dir(running.path("plugins")).unwrap();
+    fs::write(running.path("plugins/lab.toml"), text).unwrap();
+    running.until_version("lab", 3);
+    assert_eq!(
+        running.control.invoke("lab.act", &json!({})),
+        Answer::Done(json!(3))
+    );
+    running.end();
+}
+
+#[test]
+fn a_hangup_has_every_file_looked_at_and_ends_nothing() {
+    let mut running = Running::with_lab(&version(1), "");
+    let hangup = |host: &Process| signal(host.id(), rustix::process::Signal::HUP);
+    hangup(&running.host);
+    running.is_version("lab", 1);
+    replace(&running.path("builds/lab.wasm"), version(2));
+    hangup(&running.host);
+    running.until_version("lab", 2);
+    assert!(running.host.runs());
+    assert_eq!(running.loads("lab"), 2);
+    // Whoever asks is told of every file, in words and for machines.
+    let told = running.reload();
+    assert!(told.good().stdout.contains("lab"), "{told:?}");
+    let told = running.folder.run(&["--json", "reload"]).json();
+    assert!(told.to_string().contains("lab"), "{told}");
+    running.end();
+}

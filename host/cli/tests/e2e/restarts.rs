@@ -1,0 +1,272 @@
+//! How a host ends under load, what the next one finds, and what it believes of what it finds.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use qchost_emulator::{Fault, FaultKind};
+use serde_json::json;
+
+use crate::cloud::Cloud;
+use crate::common::Folder;
+use crate::guests::{caller, counter, marked, version, worker};
+use crate::process::{tail, wait_until};
+use crate::running::{GRANT, Running, plugin, serve};
+use crate::socket::{Answer, Control};
+use crate::steady::Steady;
+
+const ACCOUNT: (&str, Option<&str>) = ("read_account", Some("{}"));
+
+/// Kills the host as nothing can refuse, and starts it anew.
+fn killed(running: Running) -> Running {
+    let Running {
+        host,
+        folder,
+        cloud,
+        ..
+    } = running;
+    drop(host);
+    again(folder, cloud)
+}
+
+/// Ends the host as it should be ended, does something to its folder, and starts it anew.
+fn restarted(running: Running, between: impl FnOnce(&Folder)) -> Running {
+    let Running {
+        host,
+        folder,
+        cloud,
+        ..
+    } = running;
+    host.terminate();
+    host.wait().good();
+    between(&folder);
+    again(folder, cloud)
+}
+
+fn again(folder: Folder, cloud: Cloud) -> Running {
+    Running {
+        host: serve(&folder),
+        control: Control::of(&folder),
+        folder,
+        cloud,
+    }
+}
+
+#[test]
+fn a_host_that_is_told_to_end_under_load_answers_everybody() {
+    const DRAIN: Duration = Duration::from_secs(10);
+    let lines = format!("{GRANT}[limits]\nconcurrency = 64\n");
+    let running = Running::start(
+        "limits = { research = { per-minute = 100000 } }",
+        |folder| {
+            plugin(folder, "lab", &worker(1, ACCOUNT), &lines);
+        },
+    );
+    let slow = FaultKind::Latency(Duration::from_millis(700));
+    running
+        .cloud
+        .emulator()
+        .set_faults(vec![Fault::at("/account/read", slow)]);
+    let load = Steady::start(&running.control, "lab", 400, 20);
+    wait_until("the load is there", || {
+        (load.answered() > 400).then_some(())
+    });
+    let told = Instant::now();
+    running.host.terminate();
+    let ran = running.host.wait_for(DRAIN * 2);
+    let took = told.elapsed();
+    let (samples, _) = load.stop();
+    // It ended well: everything that ran had the time to.
+    assert!(ran.status.success(), "{ran:?}");
+    assert!(took < DRAIN, "it took {took:?}");
+
+    let (mut done, mut late, mut nobody) = (0, 0, 0);
+    for sample in &samples {
+        match &sample.answer {
+            Answer::Done(value) => {
+                assert_eq!(*value, json!(1));
+                done += 1;
+            }
+            // Asked for after it was told, and told so.
+            Answer::Failed(why) => {
+                assert!(why.contains("shuts down"), "{sample:?}");
+                assert!(sample.answered >= told, "{sample:?}");
+                late += 1;
+            }
+            Answer::Nobody => {
+                assert!(sample.answered >= told, "{sample:?}");
+                nobody += 1;
+            }
+            Answer::Lost(why) => panic!("{why}: {sample:?}"),
+        }
+    }
+    eprintln!("{took:?} to drain; {done} answered, {late} refused, {nobody} found nobody");
+    let ran_on = samples
+        .iter()
+        .filter(|sample| sample.sent < told && sample.answered > told);
+    assert!(ran_on.count() > 0, "nothing was under way");
+}
+
+/// The entries of the cache, each with the file that it is: one that is written again is another.
+fn entries(folder: &Folder) -> BTreeMap<PathBuf, u64> {
+    let files = fs::read_dir(folder.path().join("data/cache/components")).unwrap();
+    let paths = files.map(|file| file.unwrap().path());
+    paths
+        .map(|path| {
+            let inode = fs::symlink_metadata(&path).unwrap().ino();
+            (path, inode)
+        })
+        .collect()
+}
+
+#[test]
+fn a_host_that_was_killed_finds_state_budgets_and_code_as_they_were() {
+    let budget = "[[grant]]\nname = \"raw\"\nallow = [\"raw/*\"]\n\
+        [[grant]]\nname = \"day\"\nallow = [\"account/*\"]\nlimits = { per-day = 3 }\n";
+    let mut running = Running::start("", |folder| {
+        plugin(folder, "counter", &counter(), "");
+        plugin(folder, "reader", &caller(1, &[ACCOUNT]), budget);
+    });
+    let code = entries(&running.folder);
+    assert!(code.len() >= 2, "{code:?}");
+    for number in 1..=2 {
+        running.is_version("counter", number);
+        running.is_version("reader", 1);
+    }
+    running = killed(running);
+    assert_eq!(entries(&running.folder), code, "it compiled again");
+    running.is_version("counter", 3);
+    running.is_version("reader", 1);
+    let exhausted = |running: &Running| {
+        let answer = running.act("reader");
+        assert!(
+            matches!(&answer, Answer::Failed(why) if why.contains("budget-exhausted")),
+            "{answer:?}"
+        );
+        assert_eq!(running.cloud.requests_to("/account/read").len(), 3);
+    };
+    exhausted(&running);
+    // Killed in the middle of a load, a few times.
+    for number in 4..=6 {
+        let load = Steady::start(&running.control, "reader", 50, 0);
+        wait_until("the load is there", || (load.answered() > 5).then_some(()));
+        running = killed(running);
+        load.stop();
+        exhausted(&running);
+        running.is_version("counter", number);
+    }
+    assert_eq!(entries(&running.folder), code, "it compiled again");
+    let verified = running.folder.run(&["audit", "verify"]);
+    verified.good();
+    running.end();
+}
+
+/// What is about files of other users is root's to be tested.
+fn as_root() {
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "this test gives files to another user, so it must be run by root: sudo --preserve-env=PATH,HOME,CARGO_TARGET_DIR \
+         cargo test -p qchost --test e2e"
+    );
+}
+
+#[test]
+fn a_cached_component_that_is_not_as_the_host_wrote_it_is_not_run() {
+    let names = ["one", "two"];
+    let mut running = Running::start("", |folder| {
+        for (number, name) in [(1, "one"), (2, "two")] {
+            plugin(folder, name, &marked(number, name), "");
+        }
+    });
+    as_root();
+    type Harm = fn(&Path, &Path);
+    let harms: [(&str, Harm); 8] = [
+        ("a bit is turned", |one, _| {
+            let mut bytes = fs::read(one).unwrap();
+            let at = bytes.len() / 2;
+            bytes[at] ^= 1;
+            fs::write(one, bytes).unwrap();
+        }),
+        ("the end is missing", |one, _| {
+            let bytes = fs::read(one).unwrap();
+            fs::write(one, &bytes[..bytes.len() - 100]).unwrap();
+        }),
+        ("nothing is left", |one, _| fs::write(one, "").unwrap()),
+        ("they are swapped", |one, two| {
+            let (first, second) = (fs::read(one).unwrap(), fs::read(two).unwrap());
+            fs::write(one, second).unwrap();
+            fs::write(two, first).unwrap();
+        }),
+        ("it is a link to the other", |one, two| {
+            fs::remove_file(one).unwrap();
+            symlink(two, one).unwrap();
+        }),
+        ("it is somebody else's", |one, _| {
+            std::os::unix::fs::chown(one, Some(64_009), None).unwrap();
+        }),
+        ("others can write it", |one, _| {
+            fs::set_permissions(one, fs::Permissions::from_mode(0o666)).unwrap();
+        }),
+        ("it is a folder", |one, _| {
+            fs::remove_file(one).unwrap();
+            fs::create_dir(one).unwrap();
+        }),
+    ];
+    for (what, harm) in harms {
+        let mut name = String::new();
+        running = restarted(running, |folder| {
+            let [one, two] =
+                names.map(|name| entry(folder, &folder.path().join(format!("builds/{name}.wasm"))));
+            harm(&one, &two);
+            name = one.file_name().unwrap().to_str().unwrap().to_owned();
+        });
+        // Whatever was in the file, the right code answers.
+        running.is_version("one", 1);
+        running.is_version("two", 2);
+        let log = running.host.stderr();
+        let warned = log.lines().any(|line| {
+            line.contains("\"WARN\"")
+                && line.contains("an entry of the cache")
+                && line.contains(&name)
+        });
+        assert!(warned, "{what}:\n{}", tail(&log));
+    }
+    running.end();
+}
+
+/// The entry of a component, by its name: the component's digest, and what it was compiled for.
+fn entry(folder: &Folder, component: &Path) -> PathBuf {
+    use sha2::Digest as _;
+    let digest = sha2::Sha256::digest(fs::read(component).unwrap());
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let found = entries(folder).into_keys().find(|path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        name.starts_with(&digest)
+    });
+    found.unwrap_or_else(|| panic!("no entry for {digest}: {:?}", entries(folder)))
+}
+
+#[test]
+fn a_cache_that_is_open_to_others_or_theirs_is_not_left_so() {
+    as_root();
+    let mut running = Running::start("", |folder| plugin(folder, "lab", &version(1), ""));
+    let cache = running.path("data/cache/components");
+    running = restarted(running, |_| {
+        fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).unwrap();
+    });
+    running.is_version("lab", 1);
+    let mode = fs::metadata(&cache).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o700);
+    // Somebody else's: the host says so, and does not start on it.
+    running = restarted(running, |folder| {
+        let own = rustix::process::geteuid().as_raw();
+        std::os::unix::fs::chown(&cache, Some(64_009), None).unwrap();
+        let ran = folder.run(&["run"]);
+        assert!(ran.error().contains("cache"), "{ran:?}");
+        std::os::unix::fs::chown(&cache, Some(own), None).unwrap();
+    });
+    running.is_version("lab", 1);
+    running.end();
+}

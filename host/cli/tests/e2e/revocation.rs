@@ -1,0 +1,324 @@
+//! What is taken away is gone at once, also for what runs: the cloud's request log says what was still sent.
+
+use std::fs;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use qchost_emulator::{Fault, FaultKind};
+use serde_json::{Value, json};
+
+use crate::guests::{caller, restless, version};
+use crate::process::wait_until;
+use crate::running::{GRANT, PROJECTS, Running, edit, manifest, plugin, replace};
+use crate::socket::Answer;
+
+const ACCOUNT: (&str, Option<&str>) = ("read_account", Some("{}"));
+const LIST: (&str, Option<&str>) = ("list_projects", Some("{}"));
+/// How long the first call of an invocation takes, so that something can be changed meanwhile.
+const FIRST: Duration = Duration::from_secs(2);
+/// Within which what is removed is denied; a second where the machine is shared and the host not optimised.
+fn bound() -> Duration {
+    match std::env::var_os("QCHOST_STRICT") {
+        Some(_) => Duration::from_millis(250),
+        None => Duration::from_secs(1),
+    }
+}
+
+fn denied(answer: &Answer) -> bool {
+    matches!(answer, Answer::Failed(why) if why.contains("denied"))
+}
+
+/// A host whose plugin reads the account, which takes a while, and then lists projects.
+fn two_calls() -> Running {
+    let lines = format!("{GRANT}{PROJECTS}");
+    let running = Running::with_lab(&caller(1, &[ACCOUNT, LIST]), &lines);
+    let slow = Fault::at("/account/read", FaultKind::Latency(FIRST));
+    running.cloud.emulator().set_faults(vec![slow]);
+    running
+}
+
+/// Begins an invocation, and waits until its first call is under way.
+fn begun(running: &Running) -> JoinHandle<Answer> {
+    let before = running.cloud.requests_to("/account/read").len();
+    let control = running.control.clone();
+    let invocation = std::thread::spawn(move || control.invoke("lab.act", &json!({})));
+    wait_until("the first call is under way", || {
+        (running.cloud.requests_to("/account/read").len() > before).then_some(())
+    });
+    invocation
+}
+
+fn listed(running: &Running) -> usize {
+    running.cloud.requests_to("/projects/read").len()
+}
+
+#[test]
+fn a_grant_that_is_removed_denies_the_next_call_of_what_runs() {
+    let running = two_calls();
+    // The twin: nothing changes, and both are made.
+    assert_eq!(begun(&running).join().unwrap(), Answer::Done(json!(1)));
+    assert_eq!(listed(&running), 1);
+
+    let invocation = begun(&running);
+    edit(&running.path("plugins/lab.toml"), PROJECTS, "");
+    let answer = invocation.join().unwrap();
+    assert!(denied(&answer), "{answer:?}");
+    assert_eq!(listed(&running), 1, "it was sent");
+
+    // Granted again, it is allowed again, also for one that had begun without it.
+    let invocation = begun(&running);
+    edit(
+        &running.path("plugins/lab.toml"),
+        GRANT,
+        &format!("{GRANT}{PROJECTS}"),
+    );
+    assert_eq!(invocation.join().unwrap(), Answer::Done(json!(1)));
+    assert_eq!(listed(&running), 2);
+    running.end();
+}
+
+#[test]
+fn a_manifest_whose_code_is_broken_takes_grants_away_and_gives_none() {
+    let running = two_calls();
+    // Less, and code that does not load: the former code serves with less.
+    let invocation = begun(&running);
+    let text = running.path("plugins/lab.toml");
+    fs::write(running.path("builds/broken.wasm"), "no component").unwrap();
+    let broken = |lines: &str| manifest("lab", "../builds/broken.wasm", lines);
+    replace(&text, broken(GRANT));
+    let answer = invocation.join().unwrap();
+    assert!(denied(&answer), "{answer:?}");
+    running.until_status("lab", "degraded");
+    assert!(denied(&running.act("lab")));
+    assert_eq!(listed(&running), 0);
+    // More again, still with broken code, is what the serving manifest had: no more than that.
+    replace(&text, manifest("lab", "../builds/lab.wasm", GRANT));
+    running.until_status("lab", "ready");
+    let loads = running.loads("lab");
+    replace(&text, broken(&format!("{GRANT}{PROJECTS}")));
+    let why = running.until_status("lab", "degraded");
+    assert!(why.contains("broken.wasm"), "{why}");
+    assert!(denied(&running.act("lab")));
+    assert_eq!(listed(&running), 0);
+    assert_eq!(running.loads("lab"), loads);
+    // With code that loads it counts.
+    replace(
+        &text,
+        manifest("lab", "../builds/lab.wasm", &format!("{GRANT}{PROJECTS}")),
+    );
+    running.until_version("lab", 1);
+    assert_eq!(listed(&running), 1);
+    running.end();
+}
+
+#[test]
+fn a_removed_manifest_denies_at_once() {
+    let running = Running::start(
+        "limits = { research = { per-minute = 100000 } }",
+        |folder| {
+            plugin(
+                folder,
+                "lab",
+                &restless(ACCOUNT),
+                &format!("{GRANT}[limits]\ncpu = \"60s\"\n"),
+            );
+            plugin(folder, "beside", &version(4), "");
+        },
+    );
+    let mut worst = Duration::ZERO;
+    for _ in 0..3 {
+        let invocation = begun(&running);
+        let manifest = running.path("plugins/lab.toml");
+        let text = fs::read(&manifest).unwrap();
+        let removed = Instant::now();
+        fs::remove_file(&manifest).unwrap();
+        // It calls without a pause: when it fails is when it was denied.
+        let answer = invocation.join().unwrap();
+        worst = worst.max(removed.elapsed());
+        assert!(denied(&answer), "{answer:?}");
+        let sent = running.cloud.requests_to("/account/read").len();
+        let gone = running.act("lab");
+        assert!(
+            matches!(&gone, Answer::Failed(why) if why.contains("no plugin `lab`")),
+            "{gone:?}"
+        );
+        assert_eq!(running.cloud.requests_to("/account/read").len(), sent);
+        running.is_version("beside", 4);
+        replace(&manifest, text);
+        running.until_status("lab", "ready");
+    }
+    eprintln!("from the file's removal to the denial: at most {worst:?}");
+    assert!(worst < bound(), "it took {worst:?}");
+    running.end();
+}
+
+#[test]
+fn a_guardrail_forbids_at_once_and_its_removal_allows() {
+    const FORBID: &str = "@id(\"no-lists\")\nforbid (principal, action == Action::\"projects/list-projects\", resource);\n";
+    let running = two_calls();
+    let invocation = begun(&running);
+    // There was no such folder before.
+    fs::create_dir(running.path("policies")).unwrap();
+    replace(&running.path("policies/desk.cedar"), FORBID);
+    let answer = invocation.join().unwrap();
+    assert!(
+        matches!(&answer, Answer::Failed(why) if why.contains("no-lists")),
+        "{answer:?}"
+    );
+    assert_eq!(listed(&running), 0);
+    let invocation = begun(&running);
+    fs::remove_file(running.path("policies/desk.cedar")).unwrap();
+    assert_eq!(invocation.join().unwrap(), Answer::Done(json!(1)));
+    assert_eq!(listed(&running), 1);
+    running.end();
+}
+
+#[test]
+fn a_person_who_is_removed_is_refused_and_a_role_that_is_taken_away_is_gone() {
+    let uid = rustix::process::geteuid().as_raw();
+    let person = |role: &str| format!("[people.tester]\nuid = {uid}\nroles = [\"{role}\"]\n");
+    let other = "[people.somebody]\nuid = 64001\nroles = [\"admin\"]\n";
+    let configuration = format!("{}{other}", person("operator"));
+    let running = Running::start(&configuration, |folder| {
+        plugin(folder, "lab", &version(1), "");
+    });
+    running.is_version("lab", 1);
+    running.configure(&person("operator"), &person("viewer"));
+    running.until("lab", denied);
+    assert!(!running.control.plugins().is_empty(), "a viewer may look");
+    running.configure(&person("viewer"), "");
+    let stranger = |answer: &Answer| matches!(answer, Answer::Failed(why) if why.contains("is not a person of this host"));
+    running.until("lab", stranger);
+    running.configure(other, &format!("{}{other}", person("operator")));
+    running.until_version("lab", 1);
+    running.end();
+}
+
+#[test]
+fn an_account_that_is_removed_is_used_no_more() {
+    let running = two_calls();
+    running.cloud.emulator().set_faults(Vec::new());
+    running.is_version("lab", 1);
+    let sent = running.cloud.emulator().requests().len();
+    let account = crate::common::embedded(running.cloud.url());
+    let other = account.replace("research", "other");
+    running.configure(&account, &other);
+    running.until("lab", |answer| matches!(answer, Answer::Failed(_)));
+    let after = running.cloud.emulator().requests().len();
+    for _ in 0..3 {
+        assert!(matches!(running.act("lab"), Answer::Failed(_)));
+    }
+    let called = running
+        .folder
+        .run(&["call", "read_account", "--account", "research"]);
+    assert!(
+        called.error().contains("no account `research`"),
+        "{called:?}"
+    );
+    assert_eq!(running.cloud.emulator().requests().len(), after);
+    assert!(after >= sent);
+    // The other one is there without a restart.
+    running
+        .folder
+        .run(&["call", "read_account", "--account", "other"])
+        .good();
+    running.configure(&other, &account);
+    running.until_version("lab", 1);
+    running.end();
+}
+
+/// A host whose plugin deploys: with the input as the arguments of the deployment.
+struct Desk {
+    running: Running,
+    arguments: Value,
+}
+
+const PROFILE: &str = "[brokerage.desk]\nid = \"QuantConnectBrokerage\"\n";
+const TRADE: &str = "[[grant]]\nname = \"raw\"\nallow = [\"raw/*\"]\n[[grant]]\nname = \"trade\"\n\
+    allow = [\"live/create-live-algorithm\"]\nprojects = [\"*\"]\nbrokerages = [\"desk\"]\n";
+
+impl Desk {
+    fn start(profile: &str) -> Self {
+        let running = Running::start(&format!("live-trading = true\n{profile}"), |folder| {
+            plugin(
+                folder,
+                "lab",
+                &caller(1, &[("create_live_algorithm", None)]),
+                TRADE,
+            );
+        });
+        let folder = &running.folder;
+        let made = folder.call(
+            "create_project",
+            &json!({ "name": "desk", "language": "Py" }),
+        );
+        let project = made["projects"][0]["projectId"].clone();
+        let built = folder.call("create_compile", &json!({ "projectId": project }));
+        let job = json!({ "projectId": project, "compileId": built["compileId"] });
+        wait_until("the project is built", || {
+            let read = folder.call("read_compile", &job);
+            (read["state"] == "BuildSuccess").then_some(())
+        });
+        let nodes = folder.call("read_project_nodes", &json!({ "projectId": project }));
+        let arguments = json!({
+            "versionId": "-1", "projectId": project, "compileId": built["compileId"],
+            "nodeId": nodes["nodes"]["live"][0]["id"], "brokerage": "desk", "dataProviders": [],
+        });
+        Self { running, arguments }
+    }
+
+    fn deploy(&self) -> Answer {
+        self.running.control.invoke("lab.act", &self.arguments)
+    }
+
+    /// The brokerages of the deployments that were asked for.
+    fn deployed(&self) -> Vec<Value> {
+        let requests = self.running.cloud.requests_to("/live/create");
+        requests
+            .iter()
+            .map(|request| request.body["brokerage"]["id"].clone())
+            .collect()
+    }
+
+    fn stop(&self) {
+        let project = json!({ "projectId": self.arguments["projectId"] });
+        self.running.folder.call("stop_live_algorithm", &project);
+    }
+}
+
+#[test]
+fn a_changed_profile_is_used_by_the_next_call_and_without_live_trading_there_is_none() {
+    let desk = Desk::start(PROFILE);
+    assert_eq!(desk.deploy(), Answer::Done(json!(1)));
+    assert_eq!(desk.deployed(), ["QuantConnectBrokerage"]);
+    desk.stop();
+
+    // Other money, and the plugin need not know.
+    let real = PROFILE.replace("QuantConnectBrokerage", "TradierBrokerage");
+    desk.running.configure(PROFILE, &real);
+    desk.running.reload().good();
+    let deployed = desk.deploy();
+    assert_eq!(
+        desk.deployed(),
+        ["QuantConnectBrokerage", "TradierBrokerage"],
+        "{deployed:?}"
+    );
+
+    desk.running
+        .configure("live-trading = true", "live-trading = false");
+    desk.running.reload().good();
+    let answer = desk.deploy();
+    assert!(
+        matches!(&answer, Answer::Failed(why) if why.contains("live-trading")),
+        "{answer:?}"
+    );
+    assert_eq!(desk.deployed().len(), 2, "it was sent");
+    // With a profile that is gone nothing is deployed either.
+    desk.running
+        .configure("live-trading = false", "live-trading = true");
+    desk.running.configure(&real, "");
+    desk.running.reload();
+    assert!(matches!(desk.deploy(), Answer::Failed(_)));
+    assert_eq!(desk.deployed().len(), 2, "it was sent");
+    desk.running.end();
+}
