@@ -78,7 +78,7 @@ impl Pair {
 }
 
 fn main() {
-    // `cargo bench -- --ours GUEST` runs one side for ever, for a profiler.
+    // `cargo bench -- --ours GUEST` runs one side for ever, for a profiler; on two threads with `--two`.
     let arguments: Vec<String> = std::env::args().collect();
     let one = threads(1);
     let pairs = one.block_on(pairs());
@@ -89,7 +89,13 @@ fn main() {
         let pair = pairs
             .iter()
             .find(|pair| arguments.iter().any(|it| it == pair.name));
-        return one.block_on(forever(Arc::clone(pair.unwrap()), side == "--ours"));
+        let tasks = if arguments.iter().any(|it| it == "--two") {
+            2
+        } else {
+            1
+        };
+        let forever = forever(pair.unwrap(), side == "--ours", tasks);
+        return threads(tasks).block_on(forever);
     }
     let report = Report::new("invoke");
     let two = threads(2);
@@ -178,10 +184,9 @@ async fn repeated(pair: Arc<Pair>, ours: bool, count: u64) -> Duration {
     task.await.unwrap()
 }
 
-async fn forever(pair: Arc<Pair>, ours: bool) {
-    loop {
-        repeated(Arc::clone(&pair), ours, 1000).await;
-    }
+async fn forever(pair: &Arc<Pair>, ours: bool, tasks: usize) {
+    let runs = (0..tasks).map(|_| repeated(Arc::clone(pair), ours, u64::MAX));
+    futures::future::join_all(runs).await;
 }
 
 /// Invocations a second on both threads: the middle of many slices, each side's in turns.

@@ -78,7 +78,10 @@ fn main() {
 #[tokio::main(worker_threads = 2)]
 async fn park(guest: &str, count: u32) {
     let silent = Silent::default();
-    let host = Host::behind(Gated::new(silent.clone()).await, |options| {
+    let patient = Gated::with(silent.clone(), |options| {
+        options.call_timeout = Duration::from_secs(3600)
+    });
+    let host = Host::behind(patient.await, |options| {
         options.invocations = count;
         options.queue = 20_000;
         // Reserved, not used: a Rust guest has 17 pages and touches a few.
