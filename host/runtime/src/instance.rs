@@ -38,7 +38,8 @@ pub(crate) struct Instance {
     pub(crate) workflow: Workflow,
     pub(crate) memory: Allocation,
     http: Http,
-    wasi: WasiCtx,
+    /// Made when the guest first asks for it: most never do, and it takes random numbers.
+    wasi: Option<WasiCtx>,
     table: ResourceTable,
 }
 
@@ -81,7 +82,7 @@ impl Instance {
                 deadline: parts.deadline,
             },
             config: Config(parts.manifest),
-            wasi: wasi::nothing(&lines),
+            wasi: None,
             lines,
             progress: parts.progress,
             state: State {
@@ -97,7 +98,7 @@ impl Instance {
 impl WasiView for Instance {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView {
-            ctx: &mut self.wasi,
+            ctx: self.wasi.get_or_insert_with(|| wasi::nothing(&self.lines)),
             table: &mut self.table,
         }
     }

@@ -4,17 +4,25 @@
 //! adds up the thread's processor time over those polls, so that waiting costs nothing and two
 //! guests that share a core are each charged their own part. Work that the host does inside a poll,
 //! such as decoding an answer, is charged too: it is done for the guest.
+//!
+//! Asking the kernel for a thread's processor time takes about a microsecond, twice a poll: a tenth of a
+//! whole small invocation. So its first millisecond is charged by the clock on the wall, which is read
+//! without the kernel, and each poll of it as a millisecond at most. From the first tick of the epoch, or
+//! the first millisecond, on, everything is measured. So whoever computes for long is charged to within
+//! a millisecond, and no guest gains more than what the host does for it in one poll.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
 /// No poll is running.
 const IDLE: u64 = u64::MAX;
+/// Nanoseconds that are charged by the clock on the wall.
+const COARSE: u64 = 1_000_000;
 
 /// What an invocation has used and what it may use. Clones are the same meter.
 #[derive(Debug, Clone)]
@@ -24,9 +32,45 @@ pub(crate) struct Meter(Arc<Reading>);
 struct Reading {
     /// Nanoseconds of the polls that ended.
     spent: AtomicU64,
-    /// The thread's processor time when the running poll began.
+    /// When the running poll began, by whichever clock it is charged.
     began: AtomicU64,
+    /// Whether that clock is the thread's processor time, and not the one on the wall.
+    exact: AtomicBool,
     limit: u64,
+    made: Instant,
+}
+
+impl Reading {
+    fn now(&self, exact: bool) -> u64 {
+        if exact {
+            thread_time()
+        } else {
+            u64::try_from(self.made.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        }
+    }
+
+    /// Begins to charge by one of the clocks.
+    fn begin(&self, exact: bool) {
+        self.exact.store(exact, Ordering::Relaxed);
+        self.began.store(self.now(exact), Ordering::Relaxed);
+    }
+
+    /// What the running poll has used so far.
+    fn running(&self) -> u64 {
+        let began = self.began.load(Ordering::Relaxed);
+        let exact = self.exact.load(Ordering::Relaxed);
+        match began {
+            IDLE => 0,
+            began if exact => self.now(exact).saturating_sub(began),
+            began => self.now(exact).saturating_sub(began).min(COARSE),
+        }
+    }
+
+    /// Charges the running poll.
+    fn charge(&self) {
+        self.spent.fetch_add(self.running(), Ordering::Relaxed);
+        self.began.store(IDLE, Ordering::Relaxed);
+    }
 }
 
 /// The error with which a guest is stopped.
@@ -39,22 +83,24 @@ impl Meter {
         Self(Arc::new(Reading {
             spent: AtomicU64::new(0),
             began: AtomicU64::new(IDLE),
+            exact: AtomicBool::new(false),
             limit: u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX),
+            made: Instant::now(),
         }))
     }
 
     /// Time used so far. To be asked on the thread that polls, or between polls.
     pub(crate) fn spent(&self) -> Duration {
-        let began = self.0.began.load(Ordering::Relaxed);
-        let running = match began {
-            IDLE => 0,
-            began => thread_time().saturating_sub(began),
-        };
-        Duration::from_nanos(self.0.spent.load(Ordering::Relaxed).saturating_add(running))
+        let spent = self.0.spent.load(Ordering::Relaxed);
+        Duration::from_nanos(spent.saturating_add(self.0.running()))
     }
 
-    /// Whether the limit is passed; asked at every tick of the epoch.
+    /// Whether the limit is passed; asked at every tick of the epoch, on the thread that polls.
     pub(crate) fn check(&self) -> Result<(), CpuExceeded> {
+        if !self.0.exact.load(Ordering::Relaxed) {
+            self.0.charge();
+            self.0.begin(true);
+        }
         if self.spent() > Duration::from_nanos(self.0.limit) {
             Err(CpuExceeded)
         } else {
@@ -66,12 +112,10 @@ impl Meter {
     pub(crate) async fn measure<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         poll_fn(|context| {
-            let began = thread_time();
-            self.0.began.store(began, Ordering::Relaxed);
+            let spent = self.0.spent.load(Ordering::Relaxed);
+            self.0.begin(spent >= COARSE);
             let poll = future.as_mut().poll(context);
-            let used = thread_time().saturating_sub(began);
-            self.0.began.store(IDLE, Ordering::Relaxed);
-            self.0.spent.fetch_add(used, Ordering::Relaxed);
+            self.0.charge();
             poll
         })
         .await

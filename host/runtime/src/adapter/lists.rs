@@ -2,7 +2,7 @@
 //! figures by name or by position, and points of a chart.
 
 use qchost_catalog::shape::{Field, Record, Type};
-use serde::de::value::{F64Deserializer, SeqDeserializer, StringDeserializer};
+use serde::de::value::{F64Deserializer, StringDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::map::IterMut;
@@ -86,6 +86,10 @@ impl<'de> SeqAccess<'de> for Items<'_> {
         };
         element.map(Some).map_err(|misfit| misfit.at(index))
     }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.items.len())
+    }
 }
 
 struct Entries<'a> {
@@ -115,6 +119,10 @@ impl<'de> SeqAccess<'de> for Entries<'_> {
             Form::Points(record) => point(record, value).and_then(|built| seed.deserialize(built)),
         };
         element.map(Some).map_err(|misfit| misfit.inside(key))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.entries.len())
     }
 }
 
@@ -163,7 +171,11 @@ impl<'de> SeqAccess<'de> for Pair<'_> {
 }
 
 /// A figure from its name and what was found under it.
-fn statistic(record: &'static Record, name: String, value: &mut Value) -> Result<Built, Misfit> {
+fn statistic(
+    record: &'static Record,
+    name: String,
+    value: &mut Value,
+) -> Result<Built<'static>, Misfit> {
     let text = scalar::text(value)?;
     let value = scalar::figure(&text);
     Ok(Built {
@@ -173,18 +185,15 @@ fn statistic(record: &'static Record, name: String, value: &mut Value) -> Result
 }
 
 /// A sample of a chart: `[time, value…]`, `{x, y}`, or a candle by names, long or short.
-fn point(record: &'static Record, value: &mut Value) -> Result<Built, Misfit> {
+fn point<'a>(record: &'static Record, value: &'a Value) -> Result<Built<'a>, Misfit> {
     let (time, values) = match value {
         Value::Array(items) => {
             let [time, values @ ..] = items.as_slice() else {
                 return Err(Misfit::new("expected a point, found an empty list"));
             };
-            (
-                Some(time),
-                values.iter().map(gap).collect::<Result<_, _>>()?,
-            )
+            (Some(time), Samples::List(values.iter()))
         }
-        Value::Object(object) => (first(object, &["x", "time", "t"]), named(object)?),
+        Value::Object(object) => (first(object, &["x", "time", "t"]), named(object)),
         other => return Err(Misfit::found("a point of a chart", other)),
     };
     let time = time
@@ -200,22 +209,20 @@ fn point(record: &'static Record, value: &mut Value) -> Result<Built, Misfit> {
 }
 
 /// The values of a point that has names for them.
-fn named(object: &Map<String, Value>) -> Result<Vec<Maybe>, Misfit> {
+fn named(object: &Map<String, Value>) -> Samples<'_> {
     const CANDLES: [[&str; 4]; 2] = [["open", "high", "low", "close"], ["o", "h", "l", "c"]];
     if let Some(value) = first(object, &["y", "value", "v"]) {
-        return Ok(vec![gap(value)?]);
+        return Samples::List(std::slice::from_ref(value).iter());
     }
     if let Some(Value::Array(values)) = object.get("values") {
-        return values.iter().map(gap).collect();
+        return Samples::List(values.iter());
     }
     let candle = CANDLES
         .iter()
         .find(|names| names.iter().any(|name| object.contains_key(*name)));
-    candle
-        .into_iter()
-        .flatten()
-        .map(|name| object.get(*name).map_or(Ok(Maybe(None)), gap))
-        .collect()
+    candle.map_or(Samples::List([].iter()), |names| {
+        Samples::Candle(names.map(|name| object.get(name)).into_iter())
+    })
 }
 
 fn first<'v>(object: &'v Map<String, Value>, names: &[&str]) -> Option<&'v Value> {
@@ -250,33 +257,16 @@ impl<'de> Deserializer<'de> for Maybe {
     }
 }
 
-impl<'de> IntoDeserializer<'de, Misfit> for Maybe {
-    type Deserializer = Self;
-
-    fn into_deserializer(self) -> Self {
-        self
-    }
+/// The values of a point, where they stand in the answer: charts have thousands of points, and none
+/// takes memory of its own on the way.
+enum Samples<'a> {
+    /// One beside the other.
+    List(std::slice::Iter<'a, Value>),
+    /// Under four names, of which some may be missing.
+    Candle(std::array::IntoIter<Option<&'a Value>, 4>),
 }
 
-/// A statistic or a point whose parts were found in other places than a record's.
-struct Built {
-    fields: std::slice::Iter<'static, Field>,
-    parts: Parts,
-}
-
-enum Parts {
-    Statistic {
-        name: String,
-        text: String,
-        value: Option<f64>,
-    },
-    Point {
-        time: f64,
-        values: Vec<Maybe>,
-    },
-}
-
-impl<'de> Deserializer<'de> for Built {
+impl<'de> Deserializer<'de> for Samples<'_> {
     type Error = Misfit;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
@@ -289,7 +279,62 @@ impl<'de> Deserializer<'de> for Built {
     }
 }
 
-impl<'de> SeqAccess<'de> for Built {
+impl<'de> SeqAccess<'de> for Samples<'_> {
+    type Error = Misfit;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Misfit> {
+        let value = match self {
+            Self::List(values) => values.next().map(Some),
+            Self::Candle(values) => values.next(),
+        };
+        value
+            .map(|value| seed.deserialize(value.map_or(Ok(Maybe(None)), gap)?))
+            .transpose()
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(match self {
+            Self::List(values) => values.len(),
+            Self::Candle(values) => values.len(),
+        })
+    }
+}
+
+/// A statistic or a point whose parts were found in other places than a record's.
+struct Built<'a> {
+    fields: std::slice::Iter<'static, Field>,
+    parts: Parts<'a>,
+}
+
+enum Parts<'a> {
+    Statistic {
+        name: String,
+        text: String,
+        value: Option<f64>,
+    },
+    Point {
+        time: f64,
+        values: Samples<'a>,
+    },
+}
+
+impl<'de> Deserializer<'de> for Built<'_> {
+    type Error = Misfit;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+        visitor.visit_seq(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+impl<'de> SeqAccess<'de> for Built<'_> {
     type Error = Misfit;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(
@@ -305,7 +350,7 @@ impl<'de> SeqAccess<'de> for Built {
             (Parts::Statistic { value, .. }, "value") => seed.deserialize(Maybe(*value)),
             (Parts::Point { time, .. }, "time") => seed.deserialize(F64Deserializer::new(*time)),
             (Parts::Point { values, .. }, "values") => {
-                seed.deserialize(SeqDeserializer::new(std::mem::take(values).into_iter()))
+                seed.deserialize(std::mem::replace(values, Samples::List([].iter())))
             }
             (_, name) => Err(Misfit::missing().inside(name)),
         }
