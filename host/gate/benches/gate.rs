@@ -1,7 +1,7 @@
 //! What the gate costs: a read through it against the same read with its parts off (a task that sends, and
-//! one that waits for it), and how many durably
-//! recorded writes it lets through in a second. The connection answers at once, so that nothing but the
-//! gate is measured.
+//! one that waits for it), how many durably recorded writes it lets through in a second, and how long it
+//! takes to bring changed manifests and guardrails into force. The connection answers at once, so that
+//! nothing but the gate is measured.
 //!
 //! Nothing is remembered between decisions: each call is resolved, decided and recorded by itself.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
@@ -12,18 +12,22 @@ mod support;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qchost_catalog::{Call, Target, Upstream as _, always, by_name};
+use qchost_gate::Settings;
+use qchost_policy::Guardrails;
 use serde_json::{Map, Value, json};
-use support::{Cloud, Handle, Setup};
+use support::{Cloud, Handle, Setup, parse};
 
 const READS: usize = 20_000;
 const WRITES: usize = 20_000;
 const IN_FLIGHT: usize = 64;
 const GRANTS: usize = 100;
 const GUARDRAILS: usize = 50;
+const PLUGINS: usize = 100;
 
 fn main() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -31,6 +35,7 @@ fn main() {
     runtime.block_on(async {
         tokio::spawn(reads()).await.unwrap();
         tokio::spawn(writes()).await.unwrap();
+        tokio::spawn(changes()).await.unwrap();
     });
 }
 
@@ -50,18 +55,21 @@ fn setup() -> Setup {
         .unwrap();
     }
     let mut setup = Setup::grants(&grants);
-    let folder = tempfile::tempdir().unwrap();
+    setup.guardrails = guardrails("Prod");
+    setup
+}
+
+/// So many guardrails against projects of a name.
+fn guardrails(name: &str) -> Guardrails {
     let mut rules = String::new();
     for number in 0..GUARDRAILS {
         writeln!(
             rules,
-            "@id(\"r{number}\") forbid(principal, action, resource is Project) when {{ resource.name like \"Prod{number}/*\" }};"
+            "@id(\"r{number}\") forbid(principal, action, resource is Project) when {{ resource.name like \"{name}{number}/*\" }};"
         )
         .unwrap();
     }
-    std::fs::write(folder.path().join("rules.cedar"), rules).unwrap();
-    setup.guardrails = qchost_policy::Guardrails::load(folder.path()).unwrap();
-    setup
+    Guardrails::read(&[(PathBuf::from("rules.cedar"), rules)]).unwrap()
 }
 
 fn arguments() -> Map<String, Value> {
@@ -147,6 +155,70 @@ async fn writes() {
         "  the disk alone     {floor:>9.0} /s   (as many bytes, one sync for {IN_FLIGHT} of them)"
     );
     println!("  ratio              {:>9.2}", per_second / floor);
+}
+
+/// Manifests of a usual size: one is loaded after the other, and then the guardrails of all change while a
+/// plugin reads.
+async fn changes() {
+    let setup = setup();
+    let settings = setup.settings();
+    let world = Arc::new(setup.open().await);
+    let mut installs = Vec::with_capacity(PLUGINS);
+    for plugin in 0..PLUGINS {
+        let mut grants = String::new();
+        for (name, allow) in [
+            ("read", "\"*\""),
+            ("files", "\"projects/*\", \"files/*\", \"compile/*\""),
+            ("tests", "\"backtests/*\""),
+            ("optimise", "\"optimizations/create-optimization\""),
+            ("deploy", "\"live/create-live-algorithm\""),
+        ] {
+            writeln!(
+                grants,
+                "[[grant]]\nname = \"{name}\"\nallow = [{allow}]\nprojects = [\"Team{plugin}/*\"]\nbrokerages = [\"paper\"]"
+            )
+            .unwrap();
+        }
+        let manifest = Setup::grants(&grants).manifest;
+        let manifest = parse(&manifest.replace("\"lab\"\n", &format!("\"p{plugin}\"\n")));
+        let begun = Instant::now();
+        world.gate.install(manifest).unwrap();
+        installs.push(begun.elapsed());
+    }
+    let changed = Settings {
+        guardrails: guardrails("Team"),
+        ..settings
+    };
+    let changing = {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move {
+            let begun = Instant::now();
+            world.gate.reconfigure(changed).await.unwrap();
+            begun.elapsed()
+        })
+    };
+    let operation = by_name("backtests/read-backtest").unwrap();
+    let mut reads = Vec::new();
+    while !changing.is_finished() {
+        let begun = Instant::now();
+        let answer = world.gate.call(&world.caller, operation, arguments());
+        answer.await.unwrap();
+        reads.push(begun.elapsed());
+    }
+    let (installs, reads) = (Spread::of(installs), Spread::of(reads));
+    println!("a manifest of 5 grants brought into force, {GUARDRAILS} guardrails");
+    println!(
+        "  one                p50 {:>9.1?}  p99 {:>9.1?}",
+        installs.p50, installs.p99
+    );
+    println!(
+        "  {PLUGINS} of them, under other guardrails at once  {:>9.1?}",
+        changing.await.unwrap()
+    );
+    println!(
+        "  a read meanwhile   p50 {:>9.1?}  p99 {:>9.1?}",
+        reads.p50, reads.p99
+    );
 }
 
 /// How many records of the same size the disk takes if it does nothing else.

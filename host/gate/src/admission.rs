@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use qchost_policy::{Denial, Facts, GrantLimits};
+use qchost_policy::{Denial, GrantLimits};
 
 use crate::ask::{Ask, Caller};
 use crate::gate::Gate;
@@ -116,16 +116,16 @@ impl Gate {
     /// Decides again about a call whose terms have changed while it is under way, as far as that can be
     /// done without waiting: whether it is still allowed on the same account, and by nobody's leave but the
     /// one that it had.
-    pub(crate) fn recheck(&self, ask: &Ask, facts: &[Facts]) -> Result<(), Refusal> {
+    pub(crate) fn recheck(&self, ask: &Ask, verdict: &Verdict) -> Result<(), Refusal> {
         if self.still(ask) {
             return Ok(());
         }
         let terms = self.terms(&ask.caller)?;
-        let matched = decide_all(&terms, ask, facts)
+        let matched = decide_all(&terms, ask, &verdict.touched.facts)
             .map_err(|refused| refused.told.unwrap_or(refused.refusal))?;
         let reason = if terms.authority.manifest().account != ask.account() {
             "the manifest is for another account now"
-        } else if wants_approval(&terms, &matched) {
+        } else if verdict.permit.is_none() && wants_approval(&terms, &matched) {
             "a person has to approve it now; ask again"
         } else {
             return Ok(());

@@ -117,7 +117,7 @@ impl Download {
 
     /// Whether it may go on: each step of it is sent by itself.
     fn check(&self) -> Result<(), Refusal> {
-        self.gate.recheck(&self.ask, &self.verdict.touched.facts)
+        self.gate.recheck(&self.ask, &self.verdict)
     }
 
     async fn call(&self, name: &str, arguments: Value) -> Result<Value, Refusal> {

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use qchost_policy::{Facts, GrantLimits, Manifest};
+use qchost_policy::{GrantLimits, Manifest};
 use qchost_traffic::{GrantKey, Moment, RateError, RateLimits, Slot};
 
 use crate::ask::Ask;
@@ -62,7 +62,7 @@ impl Gate {
             biased;
             reason = halted => return Err(Refusal::Halted(reason)),
             ticket = turn => ticket,
-            () = self.revoked(ask, &verdict.touched.facts) => return Ok(None),
+            () = self.revoked(ask, verdict) => return Ok(None),
         };
         let ticket = ticket.map_err(|busy| Refusal::RateLimited(busy.retry_after))?;
         Ok(Some(Held {
@@ -72,10 +72,10 @@ impl Gate {
     }
 
     /// Waits until the terms of a plugin do not allow a call of it any more that waits.
-    async fn revoked(&self, ask: &Ask, facts: &[Facts]) {
+    async fn revoked(&self, ask: &Ask, verdict: &Verdict) {
         let mut changes = self.0.terms.changes();
         loop {
-            if self.recheck(ask, facts).is_err() {
+            if self.recheck(ask, verdict).is_err() {
                 return;
             }
             // The sender lives as long as this.

@@ -19,6 +19,29 @@ fn read(text: &str) -> Result<Guardrails, String> {
 }
 
 #[test]
+fn a_revision_changes_with_every_text_and_id_and_with_nothing_else() {
+    let revision = |text: &str| read(text).unwrap().revision();
+    let one = "@id(\"a\") forbid (principal, action, resource is Project) when { resource.name like \"x\" };";
+    let other = one.replace("\"x\"", "\"y\"");
+    let renamed = one.replace("\"a\"", "\"b\"");
+    let both = format!("{one}\n{}", other.replace("\"a\"", "\"b\""));
+    let revisions = [
+        Guardrails::none().revision(),
+        revision(one),
+        revision(&other),
+        revision(&renamed),
+        revision(&both),
+    ];
+    for (at, revision) in revisions.iter().enumerate() {
+        assert!(revision.starts_with("sha256:") && revision.len() == 71);
+        assert!(!revisions[..at].contains(revision), "{at}");
+    }
+    assert_eq!(revision(one), revisions[1]);
+    assert_eq!(revision(&format!("// a comment\n\n{one}")), revisions[1]);
+    assert_eq!(revision(""), revisions[0]);
+}
+
+#[test]
 fn what_cannot_be_enforced_is_refused_with_its_file_and_line() {
     for (text, line, expected) in [
         (

@@ -43,6 +43,24 @@ fn values_are_replaced_and_nothing_else() {
 }
 
 #[test]
+fn what_another_one_knows_is_adopted_and_stays_known() {
+    let (old, new) = (
+        redactor(&["former-secret", "shared"]),
+        redactor(&["shared", "hunter2"]),
+    );
+    let text = "former-secret shared hunter2";
+    new.adopt(&old);
+    new.adopt(&new.clone());
+    assert_eq!(new.clean(text), "[redacted] [redacted] [redacted]");
+    assert_eq!(old.clean(text), "[redacted] [redacted] hunter2");
+    // What it read itself is forgotten later than what it took over.
+    for number in 0..510 {
+        new.remember(format!("another-{number:03}").into());
+    }
+    assert_eq!(new.clean(text), "former-secret [redacted] [redacted]");
+}
+
+#[test]
 fn every_usual_form_of_a_value_is_replaced() {
     let secret = "p\u{e4}ss w\u{f6}rd/\"1\"\\\n\u{1}?";
     let redactor = redactor(&[secret]);
