@@ -99,7 +99,7 @@ pub fn bad() -> Vec<(&'static str, Vec<u8>)> {
         ("test:unknown/powers", unknown.build()),
         ("optimizations", ungranted.build()),
         (
-            "limits.cpu",
+            "0.1 s on the processor",
             answering(3)
                 .describe("(loop $l (br $l)) unreachable")
                 .build(),
