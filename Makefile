@@ -66,6 +66,10 @@ bench: setup-test ## measure everything against its floor, and write host/cli/BE
 	for part in invoke bridge parked calls host report; do $(BENCH) --bench "$$part"; done
 	cargo bench --locked -p qchost-policy -p qchost-audit -p qchost-ledger -p qchost-gate
 
+.PHONY: fuzz
+fuzz: setup ## fuzz whatever reads foreign bytes, FUZZ_SECONDS (600) a target; needs a C++ compiler
+	host/fuzz/fuzz.sh
+
 .PHONY: soak
 soak: setup ## run the long forms of the tests: hundreds of kills, losses of power and reloads
 	QCHOST_RUNS=$${QCHOST_RUNS:-200} cargo test --locked -p qchost-gate --test crash

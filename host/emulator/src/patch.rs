@@ -10,8 +10,8 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use diffy::Patch;
 use diffy::patch_set::{FileMode, FileOperation, FilePatch, ParseOptions, PatchKind, PatchSet};
+use diffy::{Line, Patch};
 
 /// Placing a hunk compares it with every line of the file in the worst case. A patch that would
 /// take more comparisons of lines than this is refused instead of being searched for minutes.
@@ -85,15 +85,18 @@ pub enum PatchError {
 /// The first thing that does not fit; nothing is applied then.
 pub fn apply(files: &BTreeMap<String, String>, patch: &str) -> Result<Changes, PatchError> {
     let patch = in_canonical_form(patch);
-    let options = if patch.lines().any(|line| line.starts_with("diff --git ")) {
-        ParseOptions::gitdiff()
+    let (parts, options) = if patch.lines().any(|line| line.starts_with("diff --git ")) {
+        (vec![&*patch], ParseOptions::gitdiff())
     } else {
-        ParseOptions::unidiff()
+        (plain_parts(&patch), ParseOptions::unidiff())
     };
     let mut changes = Changes::default();
     let mut hunks = Vec::new();
-    for part in PatchSet::parse(&patch, options) {
-        let part = part.map_err(|error| PatchError::Malformed(error.to_string()))?;
+    for part in parts
+        .into_iter()
+        .flat_map(|part| PatchSet::parse(part, options.clone()))
+    {
+        let part = part.map_err(|error| malformed(&error.to_string()))?;
         if let PatchKind::Text(text) = part.patch() {
             hunks.extend(text.hunks().iter().map(|hunk| hunk.lines().len()));
         }
@@ -218,13 +221,51 @@ fn apply_text(name: &str, original: &str, patch: &Patch<'_, str>) -> Result<Stri
     } else {
         original.to_owned()
     };
-    let changed = diffy::apply(&base, patch)
-        .map_err(|error| does_not_fit(name, &error.to_string(), patch))?;
+    let changed = match apply_in_place(&base, patch) {
+        Some(changed) => changed,
+        None => diffy::apply(&base, patch)
+            .map_err(|error| does_not_fit(name, &error.to_string(), patch))?,
+    };
     Ok(if convert {
         changed.replace('\n', "\r\n")
     } else {
         changed
     })
+}
+
+/// Applies hunks where their headers say, if all of them fit there. The library looks for a place from
+/// where it believes the hunk to be, and of a hunk without context it believes wrong.
+fn apply_in_place(original: &str, patch: &Patch<'_, str>) -> Option<String> {
+    let lines: Vec<&str> = original.split_inclusive('\n').collect();
+    let mut changed: Vec<&str> = Vec::with_capacity(lines.len());
+    let mut at: usize = 0;
+    for hunk in patch.hunks() {
+        let range = hunk.old_range();
+        let start = match range.len() {
+            // After this line.
+            0 => range.start(),
+            _ => range.start().checked_sub(1)?,
+        };
+        changed.extend(lines.get(at..start)?);
+        at = start;
+        for line in hunk.lines() {
+            if let Line::Context(text) | Line::Delete(text) = line {
+                if lines.get(at) != Some(text) {
+                    return None;
+                }
+                at = at.saturating_add(1);
+            }
+            if let Line::Context(text) | Line::Insert(text) = line {
+                changed.push(text);
+            }
+        }
+    }
+    changed.extend(lines.get(at..)?);
+    let (_, before_last) = changed.split_last().unwrap_or((&"", &[]));
+    before_last
+        .iter()
+        .all(|line| line.ends_with('\n'))
+        .then(|| changed.concat())
 }
 
 /// Names the hunk that does not fit. diffy tells its number only at the end of its message.
@@ -261,6 +302,63 @@ fn in_canonical_form(patch: &str) -> Cow<'_, str> {
         patch.to_mut().push('\n');
     }
     patch
+}
+
+/// What the parser says, which may quote the patch: on one line and no longer than a person reads.
+fn malformed(message: &str) -> PatchError {
+    let mut line = String::new();
+    for letter in message.chars().take(200) {
+        if letter.is_control() {
+            line.extend(letter.escape_default());
+        } else {
+            line.push(letter);
+        }
+    }
+    PatchError::Malformed(line)
+}
+
+/// A plain diff, taken apart where a file's part begins. The parser would take a `---` that follows a
+/// line without its newline for one more deleted line of the hunk before it.
+fn plain_parts(patch: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut rest = patch;
+    // Lines of the hunk that are to come, of the old file and of the new one.
+    let (mut old, mut new): (usize, usize) = (0, 0);
+    let mut length: usize = 0;
+    let mut begun = false;
+    for line in patch.split_inclusive('\n') {
+        if old > 0 || new > 0 {
+            match line.as_bytes().first() {
+                Some(b'-') => old = old.saturating_sub(1),
+                Some(b'+') => new = new.saturating_sub(1),
+                Some(b'\\') => {}
+                _ => (old, new) = (old.saturating_sub(1), new.saturating_sub(1)),
+            }
+        } else if let Some(counts) = hunk_counts(line) {
+            (old, new) = counts;
+        } else if line.starts_with("--- ") {
+            if let (true, Some((part, following))) = (begun, rest.split_at_checked(length)) {
+                parts.push(part);
+                rest = following;
+                length = 0;
+            }
+            begun = true;
+        }
+        length = length.saturating_add(line.len());
+    }
+    parts.push(rest);
+    parts
+}
+
+/// The counts of a hunk's header: `@@ -1,3 +1 @@` has 3 and 1.
+fn hunk_counts(line: &str) -> Option<(usize, usize)> {
+    let (ranges, _) = line.strip_prefix("@@ -")?.split_once(" @@")?;
+    let (old, new) = ranges.split_once(" +")?;
+    let count = |range: &str| match range.split_once(',') {
+        Some((_, count)) => count.parse().ok(),
+        None => Some(1),
+    };
+    Some((count(old)?, count(new)?))
 }
 
 /// Lines that follow a hunk beyond what its header counts would be lost in silence: the parser

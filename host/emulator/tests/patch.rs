@@ -57,6 +57,32 @@ fn a_plain_diff_without_git_headers_or_prefixes_is_applied() {
 }
 
 #[test]
+fn a_plain_diff_goes_on_after_a_file_without_a_last_newline() {
+    let files = project(&[("a.py", "a"), ("b.py", "-- b\n")]);
+    let changes = apply(
+        &files,
+        "--- a.py\n+++ a.py\n@@ -1 +1 @@\n-a\n\\ No newline at end of file\n+b\n\\ No newline at end of file\n\
+         --- b.py\n+++ b.py\n@@ -1 +1 @@\n--- b\n+++ c\n",
+    )
+    .unwrap();
+    assert_eq!(
+        changes.written,
+        project(&[("a.py", "b"), ("b.py", "++ c\n")])
+    );
+}
+
+#[test]
+fn a_hunk_without_context_is_applied_where_it_says() {
+    let files = project(&[("a.py", "x\ny\nx\n")]);
+    let changes = apply(
+        &files,
+        "--- a.py\n+++ a.py\n@@ -0,0 +1,2 @@\n+\n+\n@@ -3 +4,0 @@\n-x\n",
+    )
+    .unwrap();
+    assert_eq!(changes.written["a.py"], "\n\nx\ny\n");
+}
+
+#[test]
 fn a_missing_newline_at_the_end_is_kept_and_changed() {
     let files = project(&[("main.py", "a\nb")]);
     let marker = "\\ No newline at end of file\n";

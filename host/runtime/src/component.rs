@@ -102,7 +102,7 @@ impl Source {
     }
 
     /// Tells a component from what people mistake for one.
-    fn recognise(&self) -> Result<(), LoadError> {
+    pub(crate) fn recognise(&self) -> Result<(), LoadError> {
         let refused = |why: &str| {
             Err(LoadError::NotAComponent {
                 path: self.path.clone(),

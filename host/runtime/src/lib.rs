@@ -23,6 +23,9 @@ mod contract;
 mod description;
 mod engine;
 mod execution;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 mod imports;
 mod inspect;

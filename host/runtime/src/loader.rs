@@ -8,7 +8,7 @@
 //! when this host met it first. The bytes that were hashed are the bytes that run.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -214,14 +214,7 @@ impl Loader {
     fn uncompiled(&self, path: &Path, error: CompileError) -> LoadError {
         let path = path.to_owned();
         match error {
-            CompileError::Invalid(why) => {
-                let why = text::line(&why, REASON);
-                if why.contains("unexpected end") {
-                    LoadError::Truncated { path, why }
-                } else {
-                    LoadError::Invalid { path, why }
-                }
-            }
+            CompileError::Invalid(why) => invalid(path, &why),
             CompileError::Time => LoadError::CompileTime {
                 path,
                 limit: self.options.compile_cpu,
@@ -254,7 +247,9 @@ impl Loader {
         if let Some(checked) = cached.await? {
             return checked.map_err(wrong);
         }
-        let said = self.ask(path, digest, agent).await.map_err(wrong)?;
+        let said = ask(&self.machine, &self.budget, path, digest, agent)
+            .await
+            .map_err(wrong)?;
         let (loader, entry) = (Arc::clone(self), Entry::description(CONTRACT, digest));
         let checking = blocking(path, move || {
             let written = serde_json::to_vec(&said);
@@ -266,44 +261,51 @@ impl Loader {
         });
         checking.await?.map_err(wrong)
     }
+}
 
-    /// Has a component describe itself, with every capability denied.
-    async fn ask(
-        &self,
-        path: &Path,
-        digest: &Arc<str>,
-        agent: &AgentPre<Instance>,
-    ) -> Result<guest::Description, String> {
-        let instance = Instance::new(Parts {
-            gate: None,
-            caller: Caller {
-                plugin: path
-                    .file_stem()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into(),
-                digest: Arc::clone(digest),
-                invocation: "describe".into(),
-                person: None,
-            },
-            manifest: None,
-            deadline: Instant::now() + DESCRIBE.wall,
-            progress: Reporter::default(),
-            memory: Allocation::new(self.budget.clone(), Share::default(), DESCRIBE.memory),
-            pace: Arc::default(),
-            connector: Connector::new(),
-            parallel: 1,
-        });
-        execution::run(
-            &self.machine,
-            agent,
-            instance,
-            DESCRIBE,
-            async |agent, store| agent.qchost_agent_guest().call_describe(store).await,
-        )
-        .await
-        .map_err(|stopped| undescribed(&stopped))
+/// What the engine says of a component that it does not take.
+pub(crate) fn invalid(path: PathBuf, why: &str) -> LoadError {
+    let why = text::line(why, REASON);
+    if why.contains("unexpected end") {
+        LoadError::Truncated { path, why }
+    } else {
+        LoadError::Invalid { path, why }
     }
+}
+
+/// Has a component describe itself, with every capability denied.
+pub(crate) async fn ask(
+    machine: &Machine,
+    budget: &Budget,
+    path: &Path,
+    digest: &Arc<str>,
+    agent: &AgentPre<Instance>,
+) -> Result<guest::Description, String> {
+    let instance = Instance::new(Parts {
+        gate: None,
+        caller: Caller {
+            plugin: path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into(),
+            digest: Arc::clone(digest),
+            invocation: "describe".into(),
+            person: None,
+        },
+        manifest: None,
+        deadline: Instant::now() + DESCRIBE.wall,
+        progress: Reporter::default(),
+        memory: Allocation::new(budget.clone(), Share::default(), DESCRIBE.memory),
+        pace: Arc::default(),
+        connector: Connector::new(),
+        parallel: 1,
+    });
+    execution::run(machine, agent, instance, DESCRIBE, async |agent, store| {
+        agent.qchost_agent_guest().call_describe(store).await
+    })
+    .await
+    .map_err(|stopped| undescribed(&stopped))
 }
 
 /// Why a component did not describe itself; the limits are the host's, none of a manifest's.

@@ -18,6 +18,9 @@ mod credentials;
 mod decode;
 mod download;
 mod fault;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod options;
 mod pool;

@@ -99,7 +99,7 @@ pub(super) enum Encoded {
 
 impl Encoded {
     /// The value, where only a value will do; nothing is null there.
-    fn value(self) -> Result<Value, Misfit> {
+    pub(super) fn value(self) -> Result<Value, Misfit> {
         match self {
             Self::Absent => Ok(Value::Null),
             Self::Value(value) => Ok(value),

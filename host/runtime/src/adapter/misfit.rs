@@ -101,16 +101,22 @@ fn bounded(text: &str) -> String {
 }
 
 /// Text that takes no more than [`EXCERPT`] bytes and then fails, so that a huge value is not
-/// written out only to be cut.
+/// written out only to be cut. Control characters are escaped: a key of the server's may have some.
 struct Bounded(String);
 
 impl Write for Bounded {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for letter in text.chars() {
-            if self.0.len() + letter.len_utf8() > EXCERPT {
+            let before = self.0.len();
+            if letter.is_control() {
+                self.0.extend(letter.escape_default());
+            } else {
+                self.0.push(letter);
+            }
+            if self.0.len() > EXCERPT {
+                self.0.truncate(before);
                 return Err(fmt::Error);
             }
-            self.0.push(letter);
         }
         Ok(())
     }

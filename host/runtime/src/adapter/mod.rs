@@ -20,10 +20,12 @@ mod misfit;
 mod scalar;
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 use qchost_catalog::Operation;
 use qchost_catalog::shape::Field;
+#[cfg(any(test, feature = "fuzzing"))]
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -49,6 +51,43 @@ pub(crate) fn decode_answer<T: DeserializeOwned>(
     let mut selected = operation.select(body);
     T::deserialize(decode::Decoder::new(ty, selected.as_mut()))
         .map_err(|misfit| operation.answer_path().rev().fold(misfit, Misfit::inside))
+}
+
+/// The whole body of an answer whose value this is: [`decode_answer`] of it gives the value again.
+///
+/// # Errors
+/// When it has no form in JSON.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn encode_answer<T: Serialize>(
+    operation: &'static Operation,
+    answer: &T,
+) -> Result<Value, Misfit> {
+    let Some(ty) = operation
+        .function()
+        .and_then(|function| function.result.as_ref())
+    else {
+        return Ok(Value::Null);
+    };
+    let value = answer.serialize(encode::Encoder { ty })?.value()?;
+    Ok(operation
+        .answer_path()
+        .rev()
+        .fold(value, |value, step| match step {
+            "0" => Value::Array(vec![value]),
+            step => Value::Object([(step.to_owned(), value)].into_iter().collect()),
+        }))
+}
+
+/// Makes a value of this type from JSON.
+///
+/// # Errors
+/// When the JSON does not fit the type.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn decode<T: DeserializeOwned>(
+    ty: &'static qchost_catalog::shape::Type,
+    mut value: Value,
+) -> Result<T, Misfit> {
+    T::deserialize(decode::Decoder::new(ty, Some(&mut value)))
 }
 
 /// The JSON name that the rule gives a field whose own name stands for its key.

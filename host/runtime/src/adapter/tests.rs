@@ -1,12 +1,10 @@
 //! What becomes of QuantConnect's answers, form by form, and of an agent's arguments.
 
-use qchost_catalog::shape::Type;
 use qchost_catalog::{Operation, by_tool};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::decode::Decoder;
-use super::{Arguments, Misfit, decode_answer, scalar};
+use super::{Arguments, decode_answer, scalar};
 use crate::contract::quantconnect::api::backtests::{Backtest, BacktestStatus, Chart, OrderPage};
 use crate::contract::quantconnect::api::live::Portfolio;
 use crate::contract::quantconnect::api::nodes::ProjectNodes;
@@ -15,13 +13,6 @@ use crate::contract::quantconnect::api::projects::Project;
 use crate::contract::quantconnect::api::types::{
     ChartType, Language, OrderDirection, OrderStatus, OrderType, SeriesType,
 };
-
-pub(crate) fn decode<T: DeserializeOwned>(
-    mut value: Value,
-    ty: &'static Type,
-) -> Result<T, Misfit> {
-    T::deserialize(Decoder::new(ty, Some(&mut value)))
-}
 
 fn operation(tool: &str) -> &'static Operation {
     by_tool(tool).unwrap()

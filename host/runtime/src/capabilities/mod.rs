@@ -52,21 +52,21 @@ macro_rules! capability {
             )
         }
 
-        /// What was bound, for the tests.
-        #[cfg(test)]
-        pub(super) fn bound() -> Vec<$crate::capabilities::tests::Bound> {
+        /// What was bound, for the tests and the fuzz targets.
+        #[cfg(any(test, feature = "fuzzing"))]
+        pub(super) fn bound() -> Vec<$crate::capabilities::bound::Bound> {
             vec![$({
                 const OPERATION: &qchost_catalog::Operation =
                     $crate::capabilities::operation(stringify!($function));
-                $crate::capabilities::tests::Bound {
+                $crate::capabilities::bound::Bound {
                     operation: OPERATION,
                     answer: |body| {
                         $crate::adapter::decode_answer::<$answer>(OPERATION, body)
-                            .map(|answer| format!("{answer:?}"))
+                            .map(|answer| $crate::capabilities::bound::Answered::new(OPERATION, &answer))
                     },
                     there_and_back: |arguments| {
                         #[allow(unused_mut, unused_variables)]
-                        let mut given = $crate::capabilities::tests::Given::of(OPERATION, arguments);
+                        let mut given = $crate::capabilities::bound::Given::of(OPERATION, arguments);
                         #[allow(unused_mut)]
                         let mut arguments = $crate::adapter::Arguments::of(OPERATION);
                         $(
@@ -84,6 +84,8 @@ macro_rules! capability {
 mod account;
 mod ai;
 mod backtests;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod bound;
 mod collaboration;
 mod compile;
 mod files;
@@ -98,7 +100,7 @@ mod raw;
 mod server;
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 /// The operation of a tool, found while the host is compiled.
 #[allow(clippy::panic)] // At compile time: a line of a capability that names no operation.

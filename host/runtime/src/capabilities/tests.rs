@@ -4,71 +4,10 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 use qchost_catalog::names::KEY;
 use qchost_catalog::shape::{Field, Type};
-use qchost_catalog::{Exception, OPERATIONS, Operation};
-use serde::de::DeserializeOwned;
+use qchost_catalog::{Exception, OPERATIONS};
 use serde_json::{Map, Value, json};
 
-use crate::adapter::Misfit;
-use crate::adapter::tests::decode;
-
-/// A binding, as the macro made it.
-pub(crate) struct Bound {
-    pub(crate) operation: &'static Operation,
-    /// What becomes of an answer, written down.
-    pub(crate) answer: fn(Value) -> Result<String, Misfit>,
-    /// Arguments to typed values and back.
-    pub(crate) there_and_back: fn(Value) -> Result<Map<String, Value>, Misfit>,
-}
-
-/// Arguments as JSON, taken one parameter at a time.
-pub(crate) struct Given {
-    parameters: std::slice::Iter<'static, Field>,
-    arguments: Value,
-}
-
-impl Given {
-    pub(crate) fn of(operation: &'static Operation, arguments: Value) -> Self {
-        Self {
-            parameters: operation.function().unwrap().parameters.iter(),
-            arguments,
-        }
-    }
-
-    pub(crate) fn next<T: DeserializeOwned>(&mut self) -> Result<T, Misfit> {
-        let field = self.parameters.next().unwrap();
-        let value = match (field.name, &field.ty) {
-            ("request", Type::Record(_)) => self.arguments.take(),
-            _ => self
-                .arguments
-                .get_mut(field.json)
-                .map_or(Value::Null, Value::take),
-        };
-        decode(value, &field.ty)
-    }
-}
-
-fn all() -> Vec<Bound> {
-    [
-        super::account::bound(),
-        super::ai::bound(),
-        super::backtests::bound(),
-        super::collaboration::bound(),
-        super::compile::bound(),
-        super::files::bound(),
-        super::lean_versions::bound(),
-        super::live::bound(),
-        super::live_commands::bound(),
-        super::nodes::bound(),
-        super::object_store::bound(),
-        super::optimizations::bound(),
-        super::projects::bound(),
-        super::raw::bound(),
-        super::server::bound(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
+use super::bound::all;
 
 #[test]
 fn every_operation_is_bound_once() {

@@ -1,0 +1,106 @@
+//! Fuzz targets: whatever reads bytes that somebody else wrote, each with what must be true of it
+//! for every input, not only that it does not panic.
+//!
+//! A [`Target`] is a function of bytes that panics where a rule is broken. `make fuzz` runs it under
+//! libFuzzer, which keeps the inputs that reach code no other input reached (`bin/fuzz.rs`,
+//! `fuzz.sh`). `tests/replay.rs` runs it over the committed inputs and over a fixed number of
+//! mutations of them, in every `cargo test`.
+//!
+//! `seeds/<target>/` holds inputs that reach much, `regressions/<target>/` inputs that once broke a
+//! rule. A new finding is fixed, and its input goes there under a name that says what it was.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)] // A target is a test: what it panics about is a finding.
+
+pub mod mutate;
+
+mod adapter;
+mod decoder;
+mod description;
+mod diff;
+mod loader;
+mod manifest;
+mod shaped;
+
+use mutate::{Change, Random};
+
+/// Something that reads foreign bytes.
+pub struct Target {
+    /// Its name, and that of its folders.
+    pub name: &'static str,
+    /// Tries one input. Panics where a rule is broken.
+    pub run: fn(&[u8]),
+    /// Words that inputs are made of, to be put in by a mutation.
+    pub words: fn() -> Vec<String>,
+    /// A change that knows the form of the inputs, by way of plain changes of parts of them.
+    pub reshape: Option<fn(&mut Vec<u8>, &mut Random, Change<'_>)>,
+    /// How many mutations of each committed input every `cargo test` tries.
+    pub mutations: u32,
+}
+
+/// All of them.
+pub static TARGETS: &[Target] = &[
+    Target {
+        name: "manifest",
+        run: manifest::run,
+        words: manifest::words,
+        reshape: None,
+        mutations: 300,
+    },
+    Target {
+        name: "adapter",
+        run: adapter::run,
+        words: shaped::words,
+        reshape: None,
+        mutations: 300,
+    },
+    Target {
+        name: "loader",
+        run: loader::run,
+        words: loader::words,
+        reshape: Some(loader::reshape),
+        mutations: 30,
+    },
+    Target {
+        name: "description",
+        run: description::run,
+        words: description::words,
+        reshape: None,
+        mutations: 100,
+    },
+    Target {
+        name: "decoder",
+        run: decoder::run,
+        words: decoder::words,
+        reshape: None,
+        mutations: 300,
+    },
+    Target {
+        name: "diff",
+        run: diff::run,
+        words: diff::words,
+        reshape: None,
+        mutations: 500,
+    },
+];
+
+/// The target of this name.
+#[must_use]
+pub fn target(name: &str) -> Option<&'static Target> {
+    TARGETS.iter().find(|target| target.name == name)
+}
+
+/// Fails where a text for a person or a log is none: more than one line, a control character, or
+/// longer than `most` bytes.
+fn assert_line(text: &str, most: usize) {
+    assert!(!text.is_empty(), "an error without a word");
+    assert!(
+        !text.contains(char::is_control),
+        "control characters: {text:?}"
+    );
+    assert!(text.len() <= most, "{} bytes: {text}", text.len());
+}

@@ -1,0 +1,174 @@
+//! Doors for the fuzz targets of `host/fuzz`: the adapter, the loader and the check of a description,
+//! each as the host uses it, and without a host around it.
+
+use std::sync::LazyLock;
+
+use qchost_catalog::Operation;
+use serde_json::{Map, Value};
+use wasmtime::component::Linker;
+
+use crate::capabilities::bound::{self, Bound};
+use crate::compiler::Compiled;
+use crate::component::{Parsed, Source};
+use crate::contract::exports::qchost::agent::guest;
+use crate::description::{self, Description};
+use crate::engine::Machine;
+use crate::instance::Instance;
+use crate::limits::Budget;
+use crate::load_error::LoadError;
+use crate::loader;
+use crate::{Import, capabilities, outgoing, services, wasi};
+
+static BOUND: LazyLock<Vec<Bound>> = LazyLock::new(bound::all);
+
+fn bound(operation: &Operation) -> Option<&'static Bound> {
+    BOUND
+        .iter()
+        .find(|bound| bound.operation.tool == operation.tool)
+}
+
+/// A body that was understood.
+#[derive(Debug)]
+pub struct Answer {
+    /// What the plugin gets, as `{:?}` writes it.
+    pub shown: String,
+    /// The body that this stands for, in the contract's own form.
+    pub body: Result<Value, String>,
+}
+
+/// What a plugin gets of a body. `None` if nothing is bound to the operation.
+#[must_use]
+pub fn answer(operation: &Operation, body: Value) -> Option<Result<Answer, String>> {
+    let answer = (bound(operation)?.answer)(body)
+        .map(|answered| Answer {
+            shown: answered.shown,
+            body: answered.body.map_err(|misfit| misfit.to_string()),
+        })
+        .map_err(|misfit| misfit.to_string());
+    Some(answer)
+}
+
+/// Arguments made into the values that a plugin would hand over, and those into arguments. `None`
+/// if nothing is bound to the operation.
+#[must_use]
+pub fn arguments(
+    operation: &Operation,
+    arguments: Value,
+) -> Option<Result<Map<String, Value>, String>> {
+    Some((bound(operation)?.there_and_back)(arguments).map_err(|misfit| misfit.to_string()))
+}
+
+/// Checks a description with one action whose schemas are both this one, and then an input of it.
+/// `None` where no input was checked.
+///
+/// # Errors
+/// When the description is refused.
+pub fn describe(
+    name: &str,
+    schema: &str,
+    input: Option<&Value>,
+) -> Result<(Description, Option<bool>), String> {
+    let action = guest::Action {
+        name: name.to_owned(),
+        description: name.to_owned(),
+        input_schema: schema.to_owned(),
+        output_schema: schema.to_owned(),
+        hints: guest::Hints {
+            read_only: false,
+            destructive: false,
+            idempotent: false,
+        },
+    };
+    let described = guest::Description {
+        name: name.to_owned(),
+        version: name.to_owned(),
+        summary: name.to_owned(),
+        actions: vec![action],
+    };
+    let (described, inputs) = description::check(described)?;
+    let fits = input
+        .and_then(|input| Some(inputs.get(name)?.check(input)))
+        .map(|fits| fits.is_ok());
+    Ok((described, fits))
+}
+
+/// A component that may run.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What it imports.
+    pub imports: Vec<Import>,
+    /// What it exports.
+    pub exports: Vec<String>,
+    /// What it says of itself, or why that does not do.
+    pub description: Result<Description, String>,
+}
+
+/// The loader, which compiles in this process.
+pub struct Loader {
+    machine: Machine,
+    linker: Linker<Instance>,
+    budget: Budget,
+    tasks: tokio::runtime::Runtime,
+}
+
+impl std::fmt::Debug for Loader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loader").finish_non_exhaustive()
+    }
+}
+
+impl Loader {
+    /// Starts an engine.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn new() -> wasmtime::Result<Self> {
+        let machine = Machine::new(1, false)?;
+        let mut linker = Linker::new(&machine.engine);
+        wasi::link(&mut linker)?;
+        outgoing::link(&mut linker)?;
+        services::link(&mut linker)?;
+        capabilities::link(&mut linker)?;
+        let tasks = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
+        Ok(Self {
+            machine,
+            linker,
+            budget: Budget::new(1 << 30),
+            tasks,
+        })
+    }
+
+    /// Takes a file through every step of loading but the manifest's.
+    ///
+    /// # Errors
+    /// When it would not be loaded; a description that cannot be had is none of them.
+    pub fn load(&self, bytes: &[u8]) -> Result<Loaded, LoadError> {
+        let source = Source {
+            path: "fuzzed.wasm".into(),
+            digest: "sha256:0".into(),
+            bytes: bytes.to_vec(),
+        };
+        source.recognise()?;
+        let engine = &self.machine.engine;
+        let invalid = |error: wasmtime::Error| {
+            loader::invalid(source.path.clone(), &error.root_cause().to_string())
+        };
+        let compiled = engine.precompile_component(bytes).map_err(invalid)?;
+        let parsed = Parsed::map(engine, &Compiled::vouched_for(compiled)).map_err(invalid)?;
+        let agent = parsed.link(&self.linker, &source.path)?;
+        let (machine, budget) = (&self.machine, &self.budget);
+        let said = loader::ask(machine, budget, &source.path, &source.digest, &agent);
+        let description = self
+            .tasks
+            .block_on(said)
+            .and_then(description::check)
+            .map(|(description, _)| description);
+        Ok(Loaded {
+            imports: parsed.imports,
+            exports: parsed.exports,
+            description,
+        })
+    }
+}

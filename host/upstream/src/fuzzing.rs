@@ -1,0 +1,41 @@
+//! A door for the fuzz targets of `host/fuzz`: the decoder of answers, as a connection uses it.
+
+use qchost_catalog::{Failure, Operation, Outcome};
+use rmcp::model::{CallToolResult, ErrorData};
+use secrecy::SecretString;
+
+use crate::decode::Decoder;
+use crate::text::Redactor;
+
+/// What an answer to this operation means, on a connection that knows these secrets.
+pub fn answer(
+    operation: Option<&'static Operation>,
+    result: CallToolResult,
+    secrets: &[&str],
+) -> Outcome {
+    let redactor = &redactor(secrets);
+    Decoder {
+        operation,
+        redactor,
+    }
+    .answer(result)
+}
+
+/// What a refusal by the protocol means, on a connection that knows these secrets.
+#[must_use]
+pub fn refusal(
+    operation: Option<&'static Operation>,
+    error: &ErrorData,
+    secrets: &[&str],
+) -> Failure {
+    let redactor = &redactor(secrets);
+    Decoder {
+        operation,
+        redactor,
+    }
+    .protocol_error(error)
+}
+
+fn redactor(secrets: &[&str]) -> Redactor {
+    Redactor::new(secrets.iter().map(|secret| SecretString::from(*secret)))
+}
