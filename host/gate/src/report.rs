@@ -28,6 +28,8 @@ pub struct GrantsReport {
     pub account: String,
     /// Why nothing may be written now, if that is so.
     pub halted: Option<String>,
+    /// Whether a changed manifest whose component does not serve yet must allow each call as well.
+    pub restricted: bool,
     /// The grants, in the order of the manifest; those for other hosts at the end.
     pub grants: Vec<GrantReport>,
 }
@@ -141,6 +143,11 @@ impl Gate {
             plugin: plugin.to_owned(),
             account: manifest.account.clone(),
             halted: self.0.halts.reason(&manifest.account, plugin),
+            restricted: self
+                .0
+                .terms
+                .of(plugin)
+                .is_some_and(|terms| terms.pending.is_some()),
             grants,
         }))
     }

@@ -39,6 +39,9 @@ fn text(report: &Value) -> String {
     if halted != "-" {
         text += &format!("halted: {halted}\n");
     }
+    if report.get("restricted") == Some(&Value::Bool(true)) {
+        text += "restricted: its manifest was changed and does not serve yet; a call needs the leave of that one too\n";
+    }
     for grant in report
         .get("grants")
         .and_then(Value::as_array)
@@ -82,6 +85,13 @@ mod tests {
             "obligations": { "per-day": { "limit": 500, "used": 12 }, "concurrent": { "limit": 4 }, "approval": "operator" } }] });
         let expected = "lab on account research\n\nbacktests\n  allow       backtests/*\n  projects    Lab/*\n  \
                         max-cost    $5.00\n  per-day     12 of 500 used\n  concurrent  4\n  approval    operator";
+        assert_eq!(text(&report), expected);
+    }
+
+    #[test]
+    fn what_narrows_the_grants_is_said_before_them() {
+        let report = json!({ "plugin": "lab", "account": "research", "halted": "a drill", "restricted": true, "grants": [] });
+        let expected = "lab on account research\nhalted: a drill\nrestricted: its manifest was changed and does not serve yet; a call needs the leave of that one too";
         assert_eq!(text(&report), expected);
     }
 }

@@ -60,10 +60,13 @@ async fn a_changed_manifest_takes_away_at_once_and_gives_only_when_it_serves() {
     read_backtest(&world).await.unwrap();
     let reason = denial(compile(&world).await);
     assert!(!reason.contains("changed manifest"), "{reason}");
-    // What serves is still what is shown and counted.
+    // What serves is still what is shown and counted, and that it is narrowed is shown as well.
     assert_eq!(world.gate.manifest("lab").unwrap().grants.len(), 2);
+    let shown = async || world.gate.grants("lab").await.unwrap().unwrap();
+    assert!(shown().await.restricted);
 
     world.gate.install(changed).unwrap();
+    assert!(!shown().await.restricted);
     compile(&world).await.unwrap();
     read_backtest(&world).await.unwrap();
     let reason = denial(read_file(&world).await);
