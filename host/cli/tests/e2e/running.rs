@@ -110,6 +110,14 @@ impl Running {
         }
     }
 
+    /// Waits until the log says that a plugin was loaded so often. A version serves a little before it says so.
+    pub fn until_loads(&self, plugin: &str, times: usize) {
+        wait_until(&format!("{plugin} was loaded {times} times"), || {
+            (self.loads(plugin) >= times).then_some(())
+        });
+        assert_eq!(self.loads(plugin), times, "{}", tail(&self.host.stderr()));
+    }
+
     /// How often a plugin was loaded, by the log.
     pub fn loads(&self, plugin: &str) -> usize {
         let log = self.host.stderr();
