@@ -28,6 +28,10 @@ use args::{Cli, Plugin, Verb};
 use config::Config;
 use output::Output;
 
+/// Answers become thousands of small values, and go again: that is most of what the adapter takes.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // Before anything else has begun: it has a process to itself.

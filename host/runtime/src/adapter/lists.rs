@@ -5,7 +5,7 @@ use qchost_catalog::shape::{Field, Record, Type};
 use serde::de::value::{F64Deserializer, StringDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
-use serde_json::map::IterMut;
+use serde_json::map::IntoIter;
 use serde_json::{Map, Value};
 
 use super::decode::Decoder;
@@ -40,7 +40,7 @@ pub(super) fn visit<'de, V: Visitor<'de>>(
             form,
         }),
         (Some(Value::Object(object)), _) => visitor.visit_seq(Entries {
-            entries: object.iter_mut(),
+            entries: std::mem::take(object).into_iter(),
             form,
         }),
         (Some(other), _) => Err(Misfit::found("a list", other)),
@@ -80,7 +80,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
                 let name = positions
                     .get(index)
                     .map_or_else(|| index.to_string(), |name| (*name).to_owned());
-                statistic(record, name, value).and_then(|built| seed.deserialize(built))
+                scalar::text(value).and_then(|text| seed.deserialize(statistic(record, name, text)))
             }
             Form::Points(record) => point(record, value).and_then(|built| seed.deserialize(built)),
         };
@@ -92,33 +92,36 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     }
 }
 
-struct Entries<'a> {
-    entries: IterMut<'a>,
+struct Entries {
+    entries: IntoIter,
     form: Form,
 }
 
-impl<'de> SeqAccess<'de> for Entries<'_> {
+impl<'de> SeqAccess<'de> for Entries {
     type Error = Misfit;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, Misfit> {
-        let Some((key, value)) = self.entries.find(|(_, value)| !value.is_null()) else {
+        let Some((key, mut value)) = self.entries.find(|(_, value)| !value.is_null()) else {
             return Ok(None);
         };
         let element = match self.form {
-            Form::Plain(ty) => seed.deserialize(Decoder::new(ty, Some(value)).found_under(key)),
-            Form::Entries(ty) => seed.deserialize(Entry {
-                key,
-                value: Decoder::new(ty, Some(value)),
-            }),
-            Form::Statistics(_, record, _) => {
-                statistic(record, key.clone(), value).and_then(|built| seed.deserialize(built))
+            Form::Plain(ty) => {
+                seed.deserialize(Decoder::new(ty, Some(&mut value)).found_under(&key))
             }
-            Form::Points(record) => point(record, value).and_then(|built| seed.deserialize(built)),
+            Form::Entries(ty) => seed.deserialize(Entry {
+                key: &key,
+                value: Decoder::new(ty, Some(&mut value)),
+            }),
+            Form::Statistics(_, record, _) => match scalar::text(&mut value) {
+                Ok(text) => return seed.deserialize(statistic(record, key, text)).map(Some),
+                Err(misfit) => Err(misfit),
+            },
+            Form::Points(record) => point(record, &value).and_then(|built| seed.deserialize(built)),
         };
-        element.map(Some).map_err(|misfit| misfit.inside(key))
+        element.map(Some).map_err(|misfit| misfit.inside(&key))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -171,17 +174,12 @@ impl<'de> SeqAccess<'de> for Pair<'_> {
 }
 
 /// A figure from its name and what was found under it.
-fn statistic(
-    record: &'static Record,
-    name: String,
-    value: &mut Value,
-) -> Result<Built<'static>, Misfit> {
-    let text = scalar::text(value)?;
+fn statistic(record: &'static Record, name: String, text: String) -> Built<'static> {
     let value = scalar::figure(&text);
-    Ok(Built {
+    Built {
         fields: record.fields.iter(),
         parts: Parts::Statistic { name, text, value },
-    })
+    }
 }
 
 /// A sample of a chart: `[time, value…]`, `{x, y}`, or a candle by names, long or short.
