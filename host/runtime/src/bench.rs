@@ -8,12 +8,11 @@ use serde_json::Value;
 
 use crate::adapter;
 use crate::capabilities::operation;
-use crate::engine::{Machine, Ticking};
+use crate::engine::Machine;
 
 /// An engine with the runtime's own settings, whose epoch moves for as long as this lives.
 pub struct Engine {
     machine: Machine,
-    _ticking: Ticking,
 }
 
 impl std::fmt::Debug for Engine {
@@ -29,8 +28,9 @@ impl Engine {
     /// When the engine does not start.
     pub fn new(invocations: u32) -> wasmtime::Result<Self> {
         let machine = Machine::new(invocations, false)?;
-        let _ticking = machine.tick();
-        Ok(Self { machine, _ticking })
+        // It is never to stop.
+        std::mem::forget(machine.tick());
+        Ok(Self { machine })
     }
 
     /// The engine itself.

@@ -4,6 +4,8 @@
 //! typed value again, and what went wrong becomes the contract's one error type. The interfaces in
 //! [`capabilities`](crate::capabilities) are bindings to this function and add nothing to it.
 
+use std::sync::Arc;
+
 use qchost_catalog::{Failure, Operation};
 use qchost_gate::{Caller, Gate, Refusal};
 use serde::de::DeserializeOwned;
@@ -15,9 +17,14 @@ use crate::contract::quantconnect::api::types::{Denial, Error, Exhaustion, Readi
 /// How long an agent should wait where the server does not say, in seconds.
 const RETRY_AFTER: f64 = 1.0;
 
-/// The calls of one invocation. Clones are the same caller.
+/// The calls of one invocation. Clones are the same caller: what it shares with the invocations of other
+/// threads is taken once, not once for each of its services.
 #[derive(Debug, Clone)]
-pub(crate) struct Calls {
+pub(crate) struct Calls(Arc<Parties>);
+
+/// Who calls whom.
+#[derive(Debug)]
+struct Parties {
     /// None while a component describes itself: everything is denied then.
     gate: Option<Gate>,
     caller: Caller,
@@ -25,17 +32,17 @@ pub(crate) struct Calls {
 
 impl Calls {
     pub(crate) fn new(gate: Option<Gate>, caller: Caller) -> Self {
-        Self { gate, caller }
+        Self(Arc::new(Parties { gate, caller }))
     }
 
     /// Who calls.
     pub(crate) fn caller(&self) -> &Caller {
-        &self.caller
+        &self.0.caller
     }
 
     /// The gate, for what is not an operation of the catalog.
     pub(crate) fn gate(&self) -> Result<&Gate, Error> {
-        self.gate.as_ref().ok_or_else(|| {
+        self.0.gate.as_ref().ok_or_else(|| {
             Error::Denied(Denial {
                 reason: "a component that describes itself may call nothing".to_owned(),
                 nearest_grant: None,
@@ -63,12 +70,13 @@ impl Calls {
     ) -> Result<T, Error> {
         let mut body = self
             .gate()?
-            .call(&self.caller, operation, arguments)
+            .call(self.caller(), operation, arguments)
             .await
             .map_err(refused)?;
         trim(&mut body);
         decode_answer(operation, body).map_err(|misfit| {
-            tracing::warn!(plugin = &*self.caller.plugin, invocation = &*self.caller.invocation, tool = operation.tool, %misfit, "the answer does not fit the contract");
+            let caller = self.caller();
+            tracing::warn!(plugin = &*caller.plugin, invocation = &*caller.invocation, tool = operation.tool, %misfit, "the answer does not fit the contract");
             Error::UnexpectedResponse(format!("{}: {misfit}", operation.tool))
         })
     }

@@ -5,12 +5,14 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
 use crate::compiler::Compiled;
 use crate::contract::AgentPre;
@@ -47,9 +49,17 @@ pub(crate) struct Code {
     pub(crate) size: u64,
     pub(crate) imports: Vec<Import>,
     pub(crate) exports: Vec<String>,
-    pub(crate) agent: AgentPre<Instance>,
+    pub(crate) agent: Agent,
     pub(crate) description: Description,
     pub(crate) inputs: Inputs,
+}
+
+/// A component with everything that it imports.
+pub(crate) struct Agent {
+    pub(crate) pre: InstancePre<Instance>,
+    /// Where its `invoke` is: an invocation has nothing else looked up and compared with the contract, which
+    /// takes a tenth of a small one.
+    pub(crate) invoke: ComponentExportIndex,
 }
 
 impl Source {
@@ -59,8 +69,20 @@ impl Source {
             path: path.to_owned(),
             source,
         };
-        let file = File::open(path).map_err(failed)?;
-        let size = file.metadata().map_err(failed)?.len();
+        // To open a pipe would be to wait for somebody who writes into it.
+        let opened = File::options()
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open(path);
+        let file = opened.map_err(failed)?;
+        let about = file.metadata().map_err(failed)?;
+        if !about.is_file() {
+            return Err(LoadError::NotAComponent {
+                path: path.to_owned(),
+                why: "it is no regular file".to_owned(),
+            });
+        }
+        let size = about.len();
         let too_large = |size| LoadError::TooLarge {
             path: path.to_owned(),
             size,
@@ -163,11 +185,7 @@ impl Parsed {
 
     /// Checks that the host has everything that a component imports and that it exports what an agent
     /// exports.
-    pub(crate) fn link(
-        &self,
-        linker: &Linker<Instance>,
-        path: &Path,
-    ) -> Result<AgentPre<Instance>, LoadError> {
+    pub(crate) fn link(&self, linker: &Linker<Instance>, path: &Path) -> Result<Agent, LoadError> {
         let unknown = self
             .imports
             .iter()
@@ -185,10 +203,17 @@ impl Parsed {
                 exports: self.exports.clone(),
             });
         }
-        linker
-            .instantiate_pre(&self.component)
-            .and_then(AgentPre::new)
-            .map_err(|error| incompatible(path, &error))
+        let linked = linker.instantiate_pre(&self.component).and_then(|pre| {
+            // It names the function that is not there.
+            AgentPre::new(pre.clone())?;
+            let guest = self.component.get_export_index(None, GUEST);
+            let invoke = self
+                .component
+                .get_export_index(guest.as_ref(), "invoke")
+                .ok_or_else(|| wasmtime::format_err!("it has no `invoke`"))?;
+            Ok(Agent { pre, invoke })
+        });
+        linked.map_err(|error| incompatible(path, &error))
     }
 }
 

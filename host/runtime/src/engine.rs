@@ -10,22 +10,26 @@ use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
 use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy,
-    WasmBacktraceDetails,
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    Strategy, WasmBacktraceDetails,
 };
 
 use crate::host::StartError;
 
 /// The tick of the epoch.
 const TICK: Duration = Duration::from_millis(1);
+/// Ticks after the last invocation, before it sleeps until the next one.
+const IDLE: u32 = 50;
 /// Stack of a guest. Deeper recursion is a trap.
 const STACK: usize = 1 << 20;
 /// Stack of its fibre: the guest's, and what the host needs on top of it.
 const FIBRE: usize = 2 << 20;
-/// Bytes of a memory or table that stay mapped between two instances: less work for the kernel. The rest
-/// is given back as soon as an instance ends, not many at a time: what waits for that is in memory and in
-/// nobody's budget, and six plugins with 192 MiB each had left more than a gigabyte.
+/// Bytes of a memory, table or stack that stay mapped between two instances: less work for the kernel. The
+/// rest is given back as soon as an instance ends, not many at a time: what waits for that is in memory and
+/// in nobody's budget, and six plugins with 192 MiB each had left more than a gigabyte.
 const RESIDENT: usize = 128 << 10;
+/// Bytes that all of them may keep so when nothing runs any more.
+const ALL_RESIDENT: usize = 256 << 20;
 /// Core instances of one component. Python's toolchain makes at least 14.
 const CORE_INSTANCES: u32 = 64;
 /// Memories of one component. QuickJS has two.
@@ -73,11 +77,14 @@ impl Machine {
     }
 
     /// Ticks while the guard is alive.
-    pub(crate) fn tick(&self) -> Ticking {
-        if self.ticker.shared.running.fetch_add(1, Ordering::AcqRel) == 0 {
+    pub(crate) fn tick(&self) -> Ticking<'_> {
+        let shared = &self.ticker.shared;
+        // Both sides first say what they do and then look at the other, so neither misses it.
+        shared.running.fetch_add(1, Ordering::SeqCst);
+        if shared.parked.load(Ordering::SeqCst) {
             self.ticker.thread.unpark();
         }
-        Ticking(Arc::clone(&self.ticker.shared))
+        Ticking(shared)
     }
 }
 
@@ -118,6 +125,8 @@ fn settings(baseline: bool) -> Config {
 /// which a process has 65,530 by default (`vm.max_map_count`).
 fn pool(invocations: u32) -> PoolingAllocationConfig {
     let components = invocations.saturating_add(DESCRIBING);
+    let each = ALL_RESIDENT / 3 / usize::try_from(components).unwrap_or(usize::MAX);
+    let resident = RESIDENT.min(each);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(components)
         .total_stacks(components)
@@ -137,9 +146,13 @@ fn pool(invocations: u32) -> PoolingAllocationConfig {
         .table_elements(ELEMENTS)
         .max_core_instance_size(INSTANCE)
         .max_component_instance_size(INSTANCE)
-        .linear_memory_keep_resident(RESIDENT)
-        .table_keep_resident(RESIDENT)
-        .async_stack_keep_resident(RESIDENT);
+        // Only pages that were written are reset, where the kernel (6.7 and later) tells which: a Rust guest
+        // writes a few in the middle of its memory. Without that its pages are unmapped and faulted in again for
+        // each invocation, and every processor is interrupted for it.
+        .pagemap_scan(Enabled::Auto)
+        .linear_memory_keep_resident(resident)
+        .table_keep_resident(resident)
+        .async_stack_keep_resident(resident);
     pool
 }
 
@@ -152,9 +165,36 @@ struct Ticker {
 
 #[derive(Default)]
 struct Shared {
-    /// How many invocations run; with none, the thread sleeps.
+    /// How many invocations run.
     running: AtomicUsize,
+    /// Whether the thread waits to be woken.
+    parked: AtomicBool,
     ended: AtomicBool,
+}
+
+impl Shared {
+    /// Ticks until it ends. Waking a thread costs as much as a small invocation, so it goes on for a
+    /// while when nothing runs.
+    fn run(&self, engine: &Engine) {
+        let mut idle = 0;
+        while !self.ended.load(Ordering::Acquire) {
+            thread::sleep(TICK);
+            engine.increment_epoch();
+            if self.running.load(Ordering::Acquire) > 0 {
+                idle = 0;
+            } else if idle < IDLE {
+                idle += 1;
+            } else {
+                self.parked.store(true, Ordering::SeqCst);
+                while self.running.load(Ordering::SeqCst) == 0 && !self.ended.load(Ordering::SeqCst)
+                {
+                    thread::park();
+                }
+                self.parked.store(false, Ordering::SeqCst);
+                idle = 0;
+            }
+        }
+    }
 }
 
 impl Ticker {
@@ -163,16 +203,7 @@ impl Ticker {
         let watched = Arc::clone(&shared);
         let handle = thread::Builder::new()
             .name("epoch".to_owned())
-            .spawn(move || {
-                while !watched.ended.load(Ordering::Acquire) {
-                    if watched.running.load(Ordering::Acquire) == 0 {
-                        thread::park();
-                    } else {
-                        thread::sleep(TICK);
-                        engine.increment_epoch();
-                    }
-                }
-            })?;
+            .spawn(move || watched.run(&engine))?;
         Ok(Self {
             shared,
             thread: handle.thread().clone(),
@@ -183,7 +214,7 @@ impl Ticker {
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        self.shared.ended.store(true, Ordering::Release);
+        self.shared.ended.store(true, Ordering::SeqCst);
         self.thread.unpark();
         if let Some(handle) = self.handle.take() {
             // It cannot panic, and there would be nobody to tell.
@@ -193,9 +224,9 @@ impl Drop for Ticker {
 }
 
 /// Keeps the epoch moving.
-pub(crate) struct Ticking(Arc<Shared>);
+pub(crate) struct Ticking<'a>(&'a Shared);
 
-impl Drop for Ticking {
+impl Drop for Ticking<'_> {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::AcqRel);
     }

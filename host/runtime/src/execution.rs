@@ -5,11 +5,11 @@
 
 use std::time::{Duration, Instant};
 
-use wasmtime::component::ResourceTableError;
+use rustix::io::Errno;
+use wasmtime::component::{self, InstancePre, ResourceTableError};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use crate::contract::{Agent, AgentPre};
 use crate::engine::Machine;
 use crate::instance::{HANDLES, Instance};
 use crate::limits::Refused;
@@ -73,10 +73,10 @@ pub(crate) struct Allowance {
 /// Makes an instance, calls it and drops it.
 pub(crate) async fn run<T>(
     machine: &Machine,
-    code: &AgentPre<Instance>,
+    code: &InstancePre<Instance>,
     instance: Instance,
     allowance: Allowance,
-    call: impl AsyncFnOnce(&Agent, &mut Store<Instance>) -> wasmtime::Result<T>,
+    call: impl AsyncFnOnce(&component::Instance, &mut Store<Instance>) -> wasmtime::Result<T>,
 ) -> Result<T, Stopped> {
     let deadline = tokio::time::Instant::from_std(instance.clock.deadline);
     let meter = Meter::new(allowance.cpu);
@@ -94,8 +94,8 @@ pub(crate) async fn run<T>(
     let ticking = machine.tick();
     let begun = Instant::now();
     let work = async {
-        let agent = code.instantiate_async(&mut store).await?;
-        call(&agent, &mut store).await
+        let instance = code.instantiate_async(&mut store).await?;
+        call(&instance, &mut store).await
     };
     // Epochs do not reach a guest that waits inside a call of the host; this does.
     let ended = tokio::time::timeout_at(deadline, meter.measure(work)).await;
@@ -134,7 +134,10 @@ fn stopped(error: &wasmtime::Error, instance: &Instance, allowance: Allowance) -
         Some(Refused::Host) => return Stopped::HostOutOfMemory,
         None => {}
     }
-    if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+    // No slot in the pool, or no mapping of the kernel's left for what is in it.
+    if error.downcast_ref::<PoolConcurrencyLimitError>().is_some()
+        || error.downcast_ref() == Some(&Errno::NOMEM)
+    {
         return Stopped::NoRoom;
     }
     let root = error.root_cause().to_string();

@@ -62,7 +62,6 @@ pub(crate) struct Shared {
     pub(crate) machine: Arc<Machine>,
     pub(crate) gate: Gate,
     pub(crate) options: Options,
-    pub(crate) budget: Budget,
     pub(crate) tenants: Tenants,
     /// Held while it changes what serves, together with its authority.
     pub(crate) changing: Mutex<()>,
@@ -142,8 +141,7 @@ impl Runtime {
         Ok(Self(Arc::new(Shared {
             machine,
             gate,
-            budget,
-            tenants: Tenants::new(turns.clone()),
+            tenants: Tenants::new(turns.clone(), budget),
             changing: Mutex::default(),
             turns,
             options,

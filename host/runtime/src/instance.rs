@@ -61,8 +61,8 @@ pub(crate) struct Parts {
 
 impl Instance {
     pub(crate) fn new(parts: Parts) -> Self {
-        let lines = Arc::new(Lines::new(parts.caller.clone(), parts.pace));
-        let calls = Calls::new(parts.gate.clone(), parts.caller.clone());
+        let calls = Calls::new(parts.gate, parts.caller);
+        let lines = Arc::new(Lines::new(calls.clone(), parts.pace));
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
         Self {
@@ -77,7 +77,6 @@ impl Instance {
                 deadline: parts.deadline,
             },
             http: Http::new(calls.clone(), parts.connector, parts.deadline),
-            calls,
             clock: Clock {
                 deadline: parts.deadline,
             },
@@ -85,11 +84,9 @@ impl Instance {
             wasi: None,
             lines,
             progress: parts.progress,
-            state: State {
-                gate: parts.gate,
-                plugin: parts.caller.plugin,
-            },
+            state: State(calls.clone()),
             memory: parts.memory,
+            calls,
             table,
         }
     }

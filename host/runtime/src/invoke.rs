@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use qchost_gate::Caller;
 use serde_json::Value;
 use tokio::sync::watch;
+use wasmtime::component::TypedFunc;
 
 use crate::calls;
 use crate::contract::exports::qchost::agent::guest;
@@ -33,6 +34,9 @@ use crate::turns::{Asked, NoTurn, Turn};
 const TRANSFER: u64 = 32 << 20;
 /// The longest message of a plugin's that is repeated, in bytes.
 const MESSAGE: usize = 4096;
+
+/// `invoke` of the contract: an action and its input in; an output or a failure out.
+type Invoke<'a> = TypedFunc<(&'a str, &'a str), (Result<String, guest::Failure>,)>;
 
 /// Why an invocation has no output.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -293,20 +297,22 @@ impl Invocation<'_> {
         };
         let instance = self.instance(plugin, allowance, begun);
         let invocation = Arc::clone(&instance.calls.caller().invocation);
-        tracing::info!(
+        tracing::debug!(
             plugin = plugin.name(),
             action = self.action,
             invocation = &*invocation,
             "invoking"
         );
+        let agent = &plugin.code().agent;
         let running = execution::run(
             &self.shared.machine,
-            &plugin.code().agent,
+            &agent.pre,
             instance,
             allowance,
-            async |agent, store| {
-                let guest = agent.qchost_agent_guest();
-                guest.call_invoke(store, self.action, &input).await
+            async |instance, store| {
+                let invoke: Invoke<'_> = instance.get_typed_func(&mut *store, &agent.invoke)?;
+                let (result,) = invoke.call_async(store, (self.action, &input)).await?;
+                Ok(result)
             },
         );
         match running.await {
@@ -358,7 +364,6 @@ impl Invocation<'_> {
 
     fn instance(&self, plugin: &Plugin, allowance: Allowance, begun: Instant) -> Instance {
         let tenant = plugin.tenant();
-        let budget = self.shared.budget.clone();
         Instance::new(Parts {
             gate: Some(self.shared.gate.clone()),
             caller: Caller {
@@ -370,7 +375,7 @@ impl Invocation<'_> {
             manifest: Some(Arc::clone(plugin.manifest())),
             deadline: begun + allowance.wall,
             progress: Reporter(self.progress.clone()),
-            memory: Allocation::new(budget, tenant.memory.clone(), allowance.memory),
+            memory: Allocation::new(tenant.memory.clone(), allowance.memory),
             pace: Arc::clone(&tenant.pace),
             connector: self.shared.connector.clone(),
             parallel: self.shared.options.parallel,

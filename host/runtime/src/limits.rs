@@ -37,39 +37,56 @@ impl Budget {
         }))
     }
 
-    fn take(&self, bytes: u64, share: &Share) -> bool {
-        let own = share.0.fetch_add(bytes, Ordering::AcqRel);
+    /// What one plugin has of it: nothing yet.
+    pub(crate) fn share(&self) -> Share {
+        Share(Arc::new(Part {
+            used: AtomicU64::new(0),
+            whole: self.clone(),
+        }))
+    }
+}
+
+/// The memory of all invocations of one plugin together. Clones are the same sum.
+#[derive(Debug, Clone)]
+pub(crate) struct Share(Arc<Part>);
+
+#[derive(Debug)]
+struct Part {
+    used: AtomicU64,
+    whole: Budget,
+}
+
+impl Share {
+    fn take(&self, bytes: u64) -> bool {
+        let Part { used, whole } = &*self.0;
+        let own = used.fetch_add(bytes, Ordering::AcqRel);
         let own = own.saturating_add(bytes);
         let fits = |used: u64| {
             let sum = used.checked_add(bytes)?;
-            let free = self.0.limit.checked_sub(sum)?;
+            let free = whole.0.limit.checked_sub(sum)?;
             (own <= free).then_some(sum)
         };
-        let taken = self
+        let taken = whole
             .0
             .used
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, fits)
             .is_ok();
         if !taken {
-            share.0.fetch_sub(bytes, Ordering::AcqRel);
+            used.fetch_sub(bytes, Ordering::AcqRel);
         }
         taken
     }
 
-    fn give_back(&self, bytes: u64, share: &Share) {
-        self.0.used.fetch_sub(bytes, Ordering::AcqRel);
-        share.0.fetch_sub(bytes, Ordering::AcqRel);
+    fn give_back(&self, bytes: u64) {
+        let Part { used, whole } = &*self.0;
+        whole.0.used.fetch_sub(bytes, Ordering::AcqRel);
+        used.fetch_sub(bytes, Ordering::AcqRel);
     }
 }
-
-/// The memory of all invocations of one plugin together. Clones are the same sum.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Share(Arc<AtomicU64>);
 
 /// What one invocation has, of its own limit and of the host's.
 #[derive(Debug)]
 pub(crate) struct Allocation {
-    budget: Budget,
     share: Share,
     limit: u64,
     used: u64,
@@ -86,9 +103,8 @@ pub(crate) enum Refused {
 }
 
 impl Allocation {
-    pub(crate) fn new(budget: Budget, share: Share, limit: u64) -> Self {
+    pub(crate) fn new(share: Share, limit: u64) -> Self {
         Self {
-            budget,
             share,
             limit,
             used: 0,
@@ -107,7 +123,7 @@ impl Allocation {
             self.refused = Some(Refused::Own);
             return false;
         }
-        if !self.budget.take(bytes, &self.share) {
+        if !self.share.take(bytes) {
             self.refused = Some(Refused::Host);
             return false;
         }
@@ -118,7 +134,7 @@ impl Allocation {
 
 impl Drop for Allocation {
     fn drop(&mut self) {
-        self.budget.give_back(self.used, &self.share);
+        self.share.give_back(self.used);
     }
 }
 
@@ -160,7 +176,7 @@ mod tests {
     #[test]
     fn memories_and_tables_count_together_and_are_given_back() {
         let budget = Budget::new(2000);
-        let mut one = Allocation::new(budget.clone(), Share::default(), 600);
+        let mut one = Allocation::new(budget.share(), 600);
         assert!(one.memory_growing(0, 400, None).unwrap());
         assert!(one.table_growing(0, 10, None).unwrap());
         assert!(!one.memory_growing(400, 500, None).unwrap());
@@ -176,10 +192,10 @@ mod tests {
         let mut left = Vec::new();
         let mut greedy = Vec::new();
         for _ in 0..5 {
-            let share = Share::default();
+            let share = budget.share();
             // What one invocation may not have, several of the plugin may not have either.
             for _ in 0..2 {
-                let mut one = Allocation::new(budget.clone(), share.clone(), u64::MAX);
+                let mut one = Allocation::new(share.clone(), u64::MAX);
                 while one.grow(1) {}
                 assert_eq!(one.refused(), Some(Refused::Host));
                 greedy.push(one);

@@ -18,15 +18,15 @@ use wasmtime::component::Linker;
 
 use crate::cache::{Cache, Entry};
 use crate::compiler::{CompileError, Compiled, Compilers};
-use crate::component::{Code, Parsed, REASON, Source};
-use crate::contract::AgentPre;
+use crate::component::{Agent, Code, Parsed, REASON, Source};
+use crate::contract;
 use crate::contract::exports::qchost::agent::guest;
 use crate::description::{self, Description, Inputs};
 use crate::engine::Machine;
 use crate::execution::{self, Allowance, Stopped};
 use crate::inspect::Inspection;
 use crate::instance::{Instance, Parts};
-use crate::limits::{Allocation, Budget, Share};
+use crate::limits::{Allocation, Budget};
 use crate::load_error::LoadError;
 use crate::options::Options;
 use crate::outgoing::Connector;
@@ -233,7 +233,7 @@ impl Loader {
         self: &Arc<Self>,
         path: &Path,
         digest: &Arc<str>,
-        agent: &AgentPre<Instance>,
+        agent: &Agent,
     ) -> Result<(Description, Inputs), LoadError> {
         let wrong = |why: String| LoadError::Description {
             path: path.to_owned(),
@@ -279,7 +279,7 @@ pub(crate) async fn ask(
     budget: &Budget,
     path: &Path,
     digest: &Arc<str>,
-    agent: &AgentPre<Instance>,
+    agent: &Agent,
 ) -> Result<guest::Description, String> {
     let instance = Instance::new(Parts {
         gate: None,
@@ -296,14 +296,22 @@ pub(crate) async fn ask(
         manifest: None,
         deadline: Instant::now() + DESCRIBE.wall,
         progress: Reporter::default(),
-        memory: Allocation::new(budget.clone(), Share::default(), DESCRIBE.memory),
+        memory: Allocation::new(budget.share(), DESCRIBE.memory),
         pace: Arc::default(),
         connector: Connector::new(),
         parallel: 1,
     });
-    execution::run(machine, agent, instance, DESCRIBE, async |agent, store| {
-        agent.qchost_agent_guest().call_describe(store).await
-    })
+    execution::run(
+        machine,
+        &agent.pre,
+        instance,
+        DESCRIBE,
+        async |instance, store| {
+            // Everything that it exports is compared with the contract, this once.
+            let agent = contract::Agent::new(&mut *store, instance)?;
+            agent.qchost_agent_guest().call_describe(store).await
+        },
+    )
     .await
     .map_err(|stopped| undescribed(&stopped))
 }

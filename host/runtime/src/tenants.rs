@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::limits::Share;
+use crate::limits::{Budget, Share};
 use crate::services::log::Pace;
 use crate::turns::{Lane, Turns};
 
@@ -42,13 +42,15 @@ impl Tenant {
 #[derive(Debug)]
 pub(crate) struct Tenants {
     turns: Turns,
+    budget: Budget,
     known: Mutex<HashMap<String, Weak<Tenant>>>,
 }
 
 impl Tenants {
-    pub(crate) fn new(turns: Turns) -> Self {
+    pub(crate) fn new(turns: Turns, budget: Budget) -> Self {
         Self {
             turns,
+            budget,
             known: Mutex::default(),
         }
     }
@@ -67,7 +69,7 @@ impl Tenants {
         let tenant = Arc::new(Tenant {
             name: name.into(),
             lane: self.turns.lane(),
-            memory: Share::default(),
+            memory: self.budget.share(),
             pace: Arc::default(),
             loading: tokio::sync::Mutex::default(),
             unloads: AtomicU64::new(0),

@@ -8,12 +8,11 @@
 //! counted by the second and stripped of control characters, and each carries the plugin's name and
 //! the invocation.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use qchost_gate::Caller;
-
+use crate::calls::Calls;
 use crate::contract::qchost::agent::log::{Host, Level};
 use crate::text;
 
@@ -82,17 +81,20 @@ pub(crate) enum Source {
 /// The lines of one invocation.
 #[derive(Debug)]
 pub(crate) struct Lines {
-    caller: Caller,
+    calls: Calls,
     pace: Arc<Pace>,
+    /// Whether it ever wrote: if not, its end is of no interest to the pace, which other threads use.
+    wrote: AtomicBool,
     written: AtomicU32,
     last_words: Mutex<String>,
 }
 
 impl Lines {
-    pub(crate) fn new(caller: Caller, pace: Arc<Pace>) -> Self {
+    pub(crate) fn new(calls: Calls, pace: Arc<Pace>) -> Self {
         Self {
-            caller,
+            calls,
             pace,
+            wrote: AtomicBool::new(false),
             written: AtomicU32::new(0),
             last_words: Mutex::default(),
         }
@@ -132,7 +134,8 @@ impl Lines {
         if !self.admit(1 + u32::try_from(bytes / LINE).unwrap_or(RATE)) {
             return;
         }
-        let (plugin, invocation) = (&*self.caller.plugin, &*self.caller.invocation);
+        let caller = self.calls.caller();
+        let (plugin, invocation) = (&*caller.plugin, &*caller.invocation);
         let (message, fields) = (text::line(message, MESSAGE), fields());
         match level {
             Level::Trace => {
@@ -155,6 +158,7 @@ impl Lines {
 
     /// Whether so many more lines may be written.
     fn admit(&self, lines: u32) -> bool {
+        self.wrote.store(true, Ordering::Relaxed);
         let written = self.written.load(Ordering::Relaxed);
         if written >= LINES {
             return false;
@@ -166,7 +170,8 @@ impl Lines {
         };
         self.report(notice);
         if admitted && self.written.fetch_add(lines, Ordering::Relaxed) + lines >= LINES {
-            let (plugin, invocation) = (&*self.caller.plugin, &*self.caller.invocation);
+            let caller = self.calls.caller();
+            let (plugin, invocation) = (&*caller.plugin, &*caller.invocation);
             tracing::warn!(target: "plugin", plugin, invocation, "{LINES} lines of one invocation; the rest of it are left out");
         }
         admitted
@@ -174,7 +179,7 @@ impl Lines {
 
     fn report(&self, left_out: Option<u64>) {
         if let Some(left_out) = left_out {
-            let plugin = &*self.caller.plugin;
+            let plugin = &*self.calls.caller().plugin;
             tracing::warn!(target: "plugin", plugin, left_out, "more than {RATE} lines in a second; the rest are left out");
         }
     }
@@ -182,6 +187,9 @@ impl Lines {
 
 impl Drop for Lines {
     fn drop(&mut self) {
+        if !*self.wrote.get_mut() {
+            return;
+        }
         let notice = {
             let mut flow = self.pace.0.lock().unwrap_or_else(PoisonError::into_inner);
             match flow.left_out {
@@ -214,6 +222,8 @@ impl Host for Arc<Lines> {
 
 #[cfg(test)]
 mod tests {
+    use qchost_gate::Caller;
+
     use super::*;
 
     #[test]
@@ -254,10 +264,11 @@ mod tests {
             invocation: "test".into(),
             person: None,
         };
-        let lines = Lines::new(caller.clone(), Arc::default());
+        let calls = Calls::new(None, caller);
+        let lines = Lines::new(calls.clone(), Arc::default());
         lines.written.store(LINES - 2, Ordering::Relaxed);
         assert_eq!([(); 4].map(|()| lines.admit(1)), [true, true, false, false]);
-        let next = Lines::new(caller, Arc::clone(&lines.pace));
+        let next = Lines::new(calls, Arc::clone(&lines.pace));
         assert!(next.admit(1));
     }
 

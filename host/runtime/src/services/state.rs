@@ -3,29 +3,26 @@
 
 use std::sync::Arc;
 
-use qchost_gate::Gate;
 use qchost_ledger::{StateError as Refused, StateStore};
 
+use crate::calls::Calls;
 use crate::contract::qchost::agent::state::{Entry, Host, StateError};
 
-/// The state of one plugin; none while a component describes itself.
+/// The state of the plugin that calls; none while a component describes itself.
 #[derive(Debug, Clone)]
-pub(crate) struct State {
-    pub(crate) gate: Option<Gate>,
-    pub(crate) plugin: Arc<str>,
-}
+pub(crate) struct State(pub(crate) Calls);
 
 impl State {
     async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&StateStore, &str) -> Result<T, Refused> + Send + 'static,
     ) -> Result<T, StateError> {
-        let Some(gate) = self.gate.clone() else {
+        let Ok(gate) = self.0.gate().cloned() else {
             return Err(StateError::Unavailable(
                 "a component that describes itself has no state".to_owned(),
             ));
         };
-        let plugin = Arc::clone(&self.plugin);
+        let plugin = Arc::clone(&self.0.caller().plugin);
         tokio::task::spawn_blocking(move || question(gate.state(), &plugin))
             .await
             .map_err(|error| StateError::Unavailable(error.to_string()))?
@@ -84,20 +81,14 @@ mod tests {
     use super::*;
     use crate::testing::{Gated, nobody};
 
-    fn state(gate: &Gate, plugin: &str) -> State {
-        State {
-            gate: Some(gate.clone()),
-            plugin: plugin.into(),
-        }
-    }
-
     #[tokio::test]
     async fn a_plugin_remembers_its_own_and_nothing_else() {
         let Gated {
             gate,
             folder: _folder,
         } = Gated::new(nobody()).await;
-        let (mut one, mut two) = (state(&gate, "one"), state(&gate, "two"));
+        let [mut one, mut two] =
+            ["one", "two"].map(|plugin| State(Calls::of_test(gate.clone(), plugin)));
         let key = || "best/fast".to_owned();
         assert_eq!(one.set(key(), vec![1]).await.unwrap(), 1);
         assert_eq!(
@@ -120,10 +111,7 @@ mod tests {
         let large = one.set(key(), vec![0; 2 << 20]).await;
         assert!(matches!(large, Err(StateError::QuotaExceeded(_))));
 
-        let mut describing = State {
-            gate: None,
-            plugin: "one".into(),
-        };
+        let mut describing = State(Calls::new(None, one.0.caller().clone()));
         let denied = describing.get(key()).await;
         assert!(matches!(denied, Err(StateError::Unavailable(_))));
     }

@@ -76,6 +76,22 @@ async fn each_kind_of_wrong_file_is_told_apart() {
 }
 
 #[tokio::test]
+async fn what_is_no_regular_file_is_not_waited_for() {
+    let host = Host::new(&nobody()).await;
+    let folder = host.home.path();
+    std::fs::create_dir(folder.join("folder.wasm")).unwrap();
+    // Nobody ever writes into it.
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, folder.join("pipe.wasm"), mode).unwrap();
+    for name in ["folder", "pipe"] {
+        let loading = host.runtime.load(manifest(folder, name, ""));
+        let loading = tokio::time::timeout(std::time::Duration::from_secs(20), loading);
+        let error = loading.await.unwrap().unwrap_err().to_string();
+        assert!(error.contains("it is no regular file"), "{name}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn a_component_that_is_too_large_is_not_read() {
     let host = Host::with(&nobody(), |options| options.component = 1000).await;
     let error = host
