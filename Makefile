@@ -64,6 +64,7 @@ bench: setup-test ## measure everything against its floor, and write host/cli/BE
 	$(BENCH) --no-run --bench invoke --bench bridge --bench parked --bench calls --bench host --bench report
 	for plugin in $(PLUGINS) $(TEST_PLUGINS); do $(CARGO_TARGET_DIR)/release/qchost plugin build "$$plugin"; done
 	for part in invoke bridge parked calls host report; do $(BENCH) --bench "$$part"; done
+	QCHOST_STRICT=1 cargo test --locked --profile bench -p qchost-runtime -p qchost --features qchost-runtime/bench --test hostile --test e2e -- --nocapture a_host_with_hostile revocation::
 	cargo bench --locked -p qchost-policy -p qchost-audit -p qchost-ledger -p qchost-gate
 
 .PHONY: fuzz

@@ -310,7 +310,7 @@ impl Invocation<'_> {
             instance,
             allowance,
             async |instance, store| {
-                let invoke: Invoke<'_> = instance.get_typed_func(&mut *store, &agent.invoke)?;
+                let invoke: Invoke<'_> = instance.get_typed_func(&mut *store, agent.invoke)?;
                 let (result,) = invoke.call_async(store, (self.action, &input)).await?;
                 Ok(result)
             },
