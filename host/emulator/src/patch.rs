@@ -223,8 +223,14 @@ fn apply_text(name: &str, original: &str, patch: &Patch<'_, str>) -> Result<Stri
     };
     let changed = match apply_in_place(&base, patch) {
         Some(changed) => changed,
-        None => diffy::apply(&base, patch)
-            .map_err(|error| does_not_fit(name, &error.to_string(), patch))?,
+        None => {
+            let moved = diffy::apply(&base, patch)
+                .map_err(|error| does_not_fit(name, &error.to_string(), patch))?;
+            if joins_lines(&base, &moved, patch) {
+                return Err(does_not_fit(name, "", patch));
+            }
+            moved
+        }
     };
     Ok(if convert {
         changed.replace('\n', "\r\n")
@@ -266,6 +272,20 @@ fn apply_in_place(original: &str, patch: &Patch<'_, str>) -> Option<String> {
         .iter()
         .all(|line| line.ends_with('\n'))
         .then(|| changed.concat())
+}
+
+/// Whether a hunk whose last line has no newline was put before the end of the file: its line and the one
+/// that follows have become one.
+fn joins_lines(before: &str, after: &str, patch: &Patch<'_, str>) -> bool {
+    let mut expected = before.lines().count();
+    for line in patch.hunks().iter().flat_map(|hunk| hunk.lines()) {
+        match line {
+            Line::Insert(_) => expected = expected.saturating_add(1),
+            Line::Delete(_) => expected = expected.saturating_sub(1),
+            Line::Context(_) => {}
+        }
+    }
+    after.lines().count() != expected
 }
 
 /// Names the hunk that does not fit. diffy tells its number only at the end of its message.

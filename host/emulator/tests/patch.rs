@@ -201,6 +201,19 @@ fn a_malformed_patch_is_refused_and_loses_no_line_in_silence() {
 }
 
 #[test]
+fn a_hunk_that_ends_a_file_is_not_put_into_its_middle() {
+    let ends = "--- a/main.py\n+++ b/main.py\n@@ -1 +1 @@\n-a\n+b\n\\ No newline at end of file\n";
+    let moved = project(&[("main.py", "0\na\n")]);
+    assert_eq!(apply(&moved, ends).unwrap().written["main.py"], "0\nb");
+    // `b` and `c` would become one line.
+    let middle = project(&[("main.py", "0\na\nc\n")]);
+    assert!(matches!(
+        apply(&middle, ends),
+        Err(PatchError::DoesNotFit { hunk: 1, .. })
+    ));
+}
+
+#[test]
 fn a_good_part_before_a_bad_one_is_not_applied() {
     let files = project(&[("a.py", "a\n"), ("b.py", "b\n")]);
     let patch = "--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-a\n+A\n\
