@@ -25,6 +25,9 @@ use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
 use serde_json::json;
 use support::{Report, Target};
 
+/// The most invocations of one plugin at a time that a manifest may ask for.
+const MOST: u32 = 1000;
+
 /// A connection whose answers take longer than anybody waits.
 #[derive(Clone, Default)]
 struct Silent(Arc<AtomicU32>);
@@ -103,17 +106,27 @@ async fn park(guest: &str, count: u32) {
             (text.build(), "act", json!({}))
         }
     };
-    let grant = "[[grant]]\nname = \"all\"\nallow = [\"projects/list-projects\", \"raw/*\"]\nprojects = [\"*\"]\n[limits]\nconcurrency = 20000";
-    host.load("guest", &bytes, grant).await.unwrap();
-    let run = |input| {
-        let runtime = host.runtime.clone();
-        tokio::spawn(async move { runtime.invoke("guest", action, input, None, None).await })
+    let grant = "[[grant]]\nname = \"all\"\nallow = [\"projects/list-projects\", \"raw/*\"]\nprojects = [\"*\"]\n[limits]\nconcurrency = 1000";
+    let plugins: Vec<_> = (0..count.div_ceil(MOST))
+        .map(|number| format!("guest-{number}"))
+        .collect();
+    for plugin in &plugins {
+        host.load(plugin, &bytes, grant).await.unwrap();
+    }
+    let run = |plugin: &String, input| {
+        let (runtime, plugin) = (host.runtime.clone(), plugin.clone());
+        tokio::spawn(async move { runtime.invoke(&plugin, action, input, None, None).await })
     };
-    // The first of them makes what is made once.
-    let mut parked = vec![run(input.clone())];
-    reached(&silent, 1, &mut parked).await;
+    // The first of them make what is made once.
+    let mut parked: Vec<_> = plugins
+        .iter()
+        .map(|plugin| run(plugin, input.clone()))
+        .collect();
+    let first = u32::try_from(parked.len()).unwrap();
+    reached(&silent, first, &mut parked).await;
     let before = resident();
-    parked.extend((1..count).map(|_| run(input.clone())));
+    let others = plugins.iter().cycle().zip(first..count);
+    parked.extend(others.map(|(plugin, _)| run(plugin, input.clone())));
     reached(&silent, count, &mut parked).await;
     println!("{}", resident().saturating_sub(before));
     // What is parked would be waited for.
