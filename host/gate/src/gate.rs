@@ -24,11 +24,12 @@ use crate::admission::Admitted;
 use crate::ask::{Ask, Caller};
 use crate::download;
 use crate::halts::Halts;
+use crate::reconfigure::blocking;
 use crate::record::{self, Fingerprints, Known};
 use crate::refusal::Refusal;
 use crate::sending::Sending;
 use crate::settings::Settings;
-use crate::terms::InForce;
+use crate::terms::{Enforceable, InForce};
 use qchost_policy::{DOWNLOAD, RAW, WORKFLOW};
 
 /// What the gate needs besides the connection.
@@ -164,23 +165,56 @@ impl Gate {
     }
 
     /// Makes a manifest the current authority of its plugin, from the next call on, and the only one.
-    /// One that is in force already, or that the plugin was restricted to, is not compiled again.
+    /// One that is in force already, or that the plugin was restricted to, is not compiled again; any other
+    /// is, on this thread: who serves calls as well [prepares](Self::prepare) it first.
     ///
     /// # Errors
     /// When it cannot be compiled together with the guardrails; the former one stays then.
     pub fn install(&self, manifest: Manifest) -> Result<(), PolicyError> {
-        self.0.terms.install(manifest)
+        loop {
+            let known = self.0.terms.known(&manifest);
+            let new = known.or_else(|under| Enforceable::compile(manifest.clone(), under))?;
+            if self.enforce(&new) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Compiles a manifest on a thread that may block, unless that is done already. It changes nothing;
+    /// [`enforce`](Self::enforce) does.
+    ///
+    /// # Errors
+    /// When it cannot be compiled together with the guardrails.
+    pub async fn prepare(&self, manifest: Manifest) -> Result<Enforceable, GateError> {
+        match self.0.terms.known(&manifest) {
+            Ok(known) => Ok(known),
+            Err(under) => blocking(move || Enforceable::compile(manifest, under)).await,
+        }
+    }
+
+    /// Does at once what [`install`](Self::install) does. Returns whether it did: where the settings changed
+    /// since it was prepared, nothing has changed, and it has to be prepared again.
+    #[must_use]
+    pub fn enforce(&self, new: &Enforceable) -> bool {
+        self.0.terms.install(new)
     }
 
     /// Restricts a plugin to what this manifest allows as well, until the next [`install`](Self::install):
     /// of a manifest that changed while its component does not serve yet, what it takes away is taken
-    /// away at once, and what it adds is not yet given. The obligations of the serving manifest apply. A
-    /// manifest that serves takes the restriction away. Nothing happens where none is installed.
+    /// away, and what it adds is not yet given. The obligations of the serving manifest apply. A
+    /// manifest that serves takes the restriction away. Nothing happens where none is installed. It is
+    /// compiled on a thread that may block; when the future is dropped, nothing changes any more.
     ///
     /// # Errors
     /// When it cannot be compiled together with the guardrails; nothing has changed then.
-    pub fn restrict(&self, manifest: Manifest) -> Result<(), PolicyError> {
-        self.0.terms.restrict(manifest)
+    pub async fn restrict(&self, manifest: Manifest) -> Result<(), GateError> {
+        while self.0.terms.of(&manifest.plugin).is_some() {
+            let new = self.prepare(manifest.clone()).await?;
+            if self.0.terms.restrict(&new) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Takes a plugin's authority away, from the next call on.

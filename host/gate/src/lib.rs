@@ -50,4 +50,5 @@ pub use reconcile::{Finding, Reconciled};
 pub use refusal::Refusal;
 pub use report::{Explanation, GrantReport, GrantsReport};
 pub use settings::Settings;
+pub use terms::Enforceable;
 pub use trade::{AdmitError, Waiting};

@@ -76,8 +76,8 @@ impl Gate {
     }
 }
 
-/// Policies take long to compile.
-async fn blocking<T: Send + 'static>(
+/// Policies take long to compile: not on the threads that serve.
+pub(crate) async fn blocking<T: Send + 'static>(
     compile: impl FnOnce() -> Result<T, PolicyError> + Send + 'static,
 ) -> Result<T, GateError> {
     match tokio::task::spawn_blocking(compile).await {

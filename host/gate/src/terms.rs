@@ -5,8 +5,9 @@
 //! is sent, it is looked whether they are still in force.
 //!
 //! Invariant: terms never change. Whatever changes an authority or the settings puts new terms in the
-//! place of the old ones, for all plugins in one step. No lock is held while policies are compiled, and
-//! no terms come into force that were compiled under other guardrails than those of the settings.
+//! place of the old ones, for all plugins in one step. No lock is held while policies are compiled: that is
+//! done before ([`Enforceable`]), and no terms come into force that were compiled under other settings than
+//! those that are in force by then.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -49,6 +50,14 @@ pub(crate) struct InForce {
 struct State {
     settings: Arc<Settings>,
     plugins: HashMap<String, Arc<Terms>>,
+}
+
+/// A manifest, compiled together with the guardrails: what takes long is done, and it can come into force.
+#[derive(Debug)]
+pub struct Enforceable {
+    /// The settings of then, whose guardrails they are.
+    settings: Arc<Settings>,
+    authority: Arc<Authority>,
 }
 
 /// New settings, with the terms that every plugin will have under them and those that it had when they
@@ -111,74 +120,77 @@ impl InForce {
             .send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Makes a manifest the authority of its plugin, and the only one.
-    pub fn install(&self, manifest: Manifest) -> Result<(), PolicyError> {
-        self.change(manifest, |_, authority| Some((authority, None)))
+    /// A manifest that is in force already, compiled as it is; or else the settings to compile it under.
+    pub fn known(&self, manifest: &Manifest) -> Result<Enforceable, Arc<Settings>> {
+        let state = self.state();
+        let settings = Arc::clone(&state.settings);
+        let terms = state.plugins.get(&manifest.plugin);
+        match terms.and_then(|terms| terms.of(manifest)) {
+            Some(authority) => Ok(Enforceable {
+                settings,
+                authority: Arc::clone(authority),
+            }),
+            None => Err(settings),
+        }
+    }
+
+    /// Makes a manifest the authority of its plugin, and the only one. Nothing changes, and `false` is
+    /// said, where the settings are others by now than those that it was compiled under.
+    pub fn install(&self, new: &Enforceable) -> bool {
+        self.change(new, |_, authority| Some((authority, None)))
     }
 
     /// Has a manifest agree to whatever its plugin does, until the next one is installed. One that is in
-    /// force already has nothing to add.
-    pub fn restrict(&self, manifest: Manifest) -> Result<(), PolicyError> {
-        if self.of(&manifest.plugin).is_none() {
-            return Ok(());
-        }
-        self.change(manifest, |former, authority| {
+    /// force already has nothing to add. `false` as for [`install`](Self::install).
+    pub fn restrict(&self, new: &Enforceable) -> bool {
+        self.change(new, |former, authority| {
             let serving = Arc::clone(&former?.authority);
             let pending = (!Arc::ptr_eq(&serving, &authority)).then_some(authority);
             Some((serving, pending))
         })
     }
 
-    /// Changes the authorities of a manifest's plugin, once its own is compiled; not where nothing is
-    /// given.
+    /// Changes the authorities of a manifest's plugin; not where nothing is given.
     fn change(
         &self,
-        manifest: Manifest,
-        to: impl Fn(Option<&Terms>, Arc<Authority>) -> Option<(Arc<Authority>, Option<Arc<Authority>>)>,
-    ) -> Result<(), PolicyError> {
-        let manifest = Arc::new(manifest);
-        let plugin = manifest.plugin.as_str();
-        loop {
-            let (settings, known) = {
-                let state = self.state();
-                let terms = state.plugins.get(plugin);
-                let known = terms.and_then(|terms| terms.of(&manifest)).cloned();
-                (Arc::clone(&state.settings), known)
-            };
-            let authority = match known {
-                Some(authority) => authority,
-                None => Arc::new(Authority::new(Arc::clone(&manifest), &settings.guardrails)?),
-            };
-            let mut state = self.state_mut();
-            if !Arc::ptr_eq(&state.settings, &settings) {
-                // Reconfigured in between.
-                continue;
-            }
-            let former = state.plugins.get(plugin);
-            let Some((authority, pending)) = to(former.map(|terms| &**terms), authority) else {
-                return Ok(());
-            };
-            let same = former.is_some_and(|former| {
-                Arc::ptr_eq(&former.authority, &authority)
-                    && match (&former.pending, &pending) {
-                        (Some(former), Some(pending)) => Arc::ptr_eq(former, pending),
-                        (None, None) => true,
-                        _ => false,
-                    }
-            });
-            if same {
-                return Ok(());
-            }
-            let terms = Terms {
-                settings,
-                authority,
-                pending,
-            };
-            state.plugins.insert(plugin.to_owned(), Arc::new(terms));
-            drop(state);
-            self.notify();
-            return Ok(());
+        new: &Enforceable,
+        to: impl FnOnce(
+            Option<&Terms>,
+            Arc<Authority>,
+        ) -> Option<(Arc<Authority>, Option<Arc<Authority>>)>,
+    ) -> bool {
+        let plugin = new.authority.manifest().plugin.as_str();
+        let mut state = self.state_mut();
+        if !Arc::ptr_eq(&state.settings, &new.settings) {
+            return false;
         }
+        let former = state.plugins.get(plugin);
+        // The same manifest may have been compiled twice; what is in force stays.
+        let compiled = former.and_then(|former| former.of(new.authority.manifest()));
+        let compiled = Arc::clone(compiled.unwrap_or(&new.authority));
+        let Some((authority, pending)) = to(former.map(|terms| &**terms), compiled) else {
+            return true;
+        };
+        let same = former.is_some_and(|former| {
+            Arc::ptr_eq(&former.authority, &authority)
+                && match (&former.pending, &pending) {
+                    (Some(former), Some(pending)) => Arc::ptr_eq(former, pending),
+                    (None, None) => true,
+                    _ => false,
+                }
+        });
+        if same {
+            return true;
+        }
+        let terms = Terms {
+            settings: Arc::clone(&new.settings),
+            authority,
+            pending,
+        };
+        state.plugins.insert(plugin.to_owned(), Arc::new(terms));
+        drop(state);
+        self.notify();
+        true
     }
 
     /// Takes all authority away from a plugin.
@@ -251,6 +263,17 @@ impl InForce {
         }
         self.notify();
         Ok(())
+    }
+}
+
+impl Enforceable {
+    /// Compiles a manifest. This takes long.
+    pub fn compile(manifest: Manifest, settings: Arc<Settings>) -> Result<Self, PolicyError> {
+        let authority = Authority::new(Arc::new(manifest), &settings.guardrails)?;
+        Ok(Self {
+            settings,
+            authority: Arc::new(authority),
+        })
     }
 }
 

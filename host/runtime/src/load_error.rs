@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use qchost_gate::AdmitError;
-use qchost_policy::{ImportsDenied, PolicyError};
+use qchost_gate::{AdmitError, GateError};
+use qchost_policy::ImportsDenied;
 
 use crate::component::{GUEST, REASON};
 use crate::imports;
@@ -108,7 +108,7 @@ pub enum LoadError {
     },
     /// Its manifest cannot be turned into policies.
     #[error(transparent)]
-    Policy(#[from] PolicyError),
+    Policy(#[from] GateError),
     /// Whether it may take the place of what serves cannot be found out.
     #[error(transparent)]
     NotAdmitted(AdmitError),

@@ -1,17 +1,17 @@
 //! How one version of a plugin takes the place of another, and how a plugin goes.
 //!
-//! Everything that can fail is done before anything changes. Then the manifest becomes the authority
-//! and the code serves, in one step: who asks from then on gets the new version, and who runs on the
-//! former one goes on under the new authority, until it is done or the drain time is over. A new
-//! version's manifest restricts the former one from the moment that the load begins: what an operator
-//! takes away is gone at once, also if the rest of the change turns out to be impossible.
+//! Everything that can fail or takes long is done before anything changes. Then the manifest becomes
+//! the authority and the code serves, in one step: who asks from then on gets the new version, and who
+//! runs on the former one goes on under the new authority, until it is done or the drain time is over.
+//! A new version's manifest restricts the former one from the moment that the load begins: what an
+//! operator takes away is gone at once, also if the rest of the change turns out to be impossible.
 //!
 //! Invariant: a load that fails leaves what served serving, with its own manifest; and what was
 //! unloaded does not come back by a load that began before.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use qchost_gate::AdmitError;
+use qchost_gate::{AdmitError, Enforceable};
 use qchost_policy::Manifest;
 
 use crate::component::Code;
@@ -40,7 +40,7 @@ impl Runtime {
         }
         let former = self.plugin(&manifest.plugin);
         if former.is_some() {
-            self.0.gate.restrict(manifest.clone())?;
+            self.0.gate.restrict(manifest.clone()).await?;
         }
         let code = self
             .0
@@ -53,7 +53,14 @@ impl Runtime {
         }
         self.admit(&manifest, &code, former.as_deref()).await?;
         drop(former);
-        self.swap(manifest, code, &tenant, unloads)
+        loop {
+            // Before anything changes: whoever unloads a plugin does not wait for policies to be compiled.
+            let authority = self.0.gate.prepare(manifest.clone()).await?;
+            let swapped = self.swap(&manifest, &code, &tenant, unloads, &authority)?;
+            if let Some(plugin) = swapped {
+                return Ok(plugin);
+            }
+        }
     }
 
     /// Asks whether a component may take the place of the one that serves.
@@ -85,32 +92,36 @@ impl Runtime {
         })
     }
 
-    /// Puts a version in its place, with its authority.
+    /// Puts a version in its place, with its authority. Nothing changes, and nothing is returned, where the
+    /// authority is of other guardrails than are in force by now.
     fn swap(
         &self,
-        manifest: Manifest,
-        code: Arc<Code>,
+        manifest: &Manifest,
+        code: &Arc<Code>,
         tenant: &Arc<Tenant>,
         unloads: u64,
-    ) -> Result<Arc<Plugin>, LoadError> {
+        authority: &Enforceable,
+    ) -> Result<Option<Arc<Plugin>>, LoadError> {
         let changing = self.0.changing();
         if self.0.ended() {
             return Err(LoadError::ShuttingDown);
         }
         if tenant.unloads() != unloads {
             return Err(LoadError::Unloaded {
-                plugin: manifest.plugin,
+                plugin: manifest.plugin.clone(),
             });
         }
-        self.0.gate.install(manifest.clone())?;
+        if !self.0.gate.enforce(authority) {
+            return Ok(None);
+        }
         let former = self.plugin(&tenant.name);
         let same_code = former
             .as_ref()
             .filter(|former| former.digest() == &*code.digest);
         if let Some(serving) = same_code
-            && **serving.manifest() == manifest
+            && **serving.manifest() == *manifest
         {
-            return Ok(Arc::clone(serving));
+            return Ok(Some(Arc::clone(serving)));
         }
         let life = match same_code {
             Some(former) => Arc::clone(former.life()),
@@ -118,7 +129,12 @@ impl Runtime {
         };
         let retires = same_code.is_none();
         let limit = manifest.limits.concurrency;
-        let plugin = Arc::new(Plugin::new(manifest, code, Arc::clone(tenant), life));
+        let plugin = Arc::new(Plugin::new(
+            manifest.clone(),
+            Arc::clone(code),
+            Arc::clone(tenant),
+            life,
+        ));
         // Before anybody can find the plugin and be told that its lane is closed.
         tenant.lane.open(limit);
         self.0
@@ -137,7 +153,7 @@ impl Runtime {
         {
             self.0.retire(&former);
         }
-        Ok(plugin)
+        Ok(Some(plugin))
     }
 
     /// Takes a plugin and its authority away. Who waits for a turn is refused; invocations that run

@@ -9,6 +9,10 @@ use tokio::sync::Semaphore;
 
 use super::stamp::{SETTLING, Stamp};
 
+/// Manifests that are compiled at a time, so that many which change at once leave the processors to who
+/// is served.
+static COMPILING: Semaphore = Semaphore::const_new(2);
+
 /// How a load ended.
 #[derive(Debug)]
 pub enum Outcome {
@@ -20,8 +24,8 @@ pub enum Outcome {
     Moving,
 }
 
-/// Loads a manifest when it is its turn; what it does not allow is denied before that. With `patience` a component that cannot be used and was touched
-/// just now is not judged yet: it gets a while to become whole.
+/// Loads a manifest when it is its turn; what it does not allow is denied before that. With `patience` a
+/// component that cannot be used and was touched just now is not judged yet: it gets a while to become whole.
 pub async fn load(
     runtime: Runtime,
     gate: Gate,
@@ -29,8 +33,12 @@ pub async fn load(
     turns: Arc<Semaphore>,
     patience: bool,
 ) -> Outcome {
-    if let Err(error) = gate.restrict(manifest.clone()) {
-        return Outcome::Failed(error.into());
+    {
+        // It is never closed.
+        let _compiling = COMPILING.acquire().await;
+        if let Err(error) = gate.restrict(manifest.clone()).await {
+            return Outcome::Failed(error.into());
+        }
     }
     let turn = turns.acquire().await;
     let component = manifest.component.clone();

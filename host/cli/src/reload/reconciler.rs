@@ -302,7 +302,7 @@ impl Reconciler {
             if let Ok(manifest) = &seen.file.manifest
                 && tracked.holds.as_ref() == Some(&manifest.plugin)
                 && (former.is_some() || tracked.obstacle.is_some())
-                && let Err(error) = self.host.gate.restrict(manifest.clone())
+                && let Err(error) = self.host.gate.restrict(manifest.clone()).await
             {
                 tracked.obstacle = Some(words(&error.into()));
             }

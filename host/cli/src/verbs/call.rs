@@ -62,6 +62,10 @@ pub async fn by_host(
         invocation: "call".into(),
         person: Some(person.uid),
     };
-    host.gate.install(operator)?;
+    // Until no other settings come into force meanwhile.
+    while !host
+        .gate
+        .enforce(&host.gate.prepare(operator.clone()).await?)
+    {}
     Ok(host.gate.call_raw(&caller, tool, arguments).await?)
 }

@@ -51,7 +51,7 @@ async fn a_changed_manifest_takes_away_at_once_and_gives_only_when_it_serves() {
     let world = Setup::grants(&format!("{FILES}{TESTS}")).open().await;
     read_file(&world).await.unwrap();
     let changed = manifest(&format!("{TESTS}{COMPILES}"));
-    world.gate.restrict(changed.clone()).unwrap();
+    world.gate.restrict(changed.clone()).await.unwrap();
     let reason = denial(read_file(&world).await);
     assert!(
         reason.starts_with("what the changed manifest of `lab` does not grant is denied already: "),
@@ -79,15 +79,16 @@ async fn a_changed_manifest_takes_away_at_once_and_gives_only_when_it_serves() {
 #[tokio::test]
 async fn a_manifest_that_is_as_it_was_again_restricts_nothing() {
     let world = Setup::grants(&format!("{FILES}{TESTS}")).open().await;
-    world.gate.restrict(manifest(TESTS)).unwrap();
+    world.gate.restrict(manifest(TESTS)).await.unwrap();
     denial(read_file(&world).await);
     // Of two changes the later one counts.
-    world.gate.restrict(manifest(FILES)).unwrap();
+    world.gate.restrict(manifest(FILES)).await.unwrap();
     read_file(&world).await.unwrap();
     denial(read_backtest(&world).await);
     world
         .gate
         .restrict(manifest(&format!("{FILES}{TESTS}")))
+        .await
         .unwrap();
     read_file(&world).await.unwrap();
     read_backtest(&world).await.unwrap();
@@ -97,11 +98,11 @@ async fn a_manifest_that_is_as_it_was_again_restricts_nothing() {
 async fn nothing_is_given_by_a_restriction_and_a_removal_takes_it_away() {
     let world = Setup::grants(FILES).open().await;
     world.gate.remove("lab");
-    world.gate.restrict(manifest(FILES)).unwrap();
+    world.gate.restrict(manifest(FILES)).await.unwrap();
     let reason = denial(read_file(&world).await);
     assert!(reason.contains("no manifest"), "{reason}");
     world.gate.install(manifest(FILES)).unwrap();
-    world.gate.restrict(manifest(TESTS)).unwrap();
+    world.gate.restrict(manifest(TESTS)).await.unwrap();
     world.gate.remove("lab");
     world.gate.install(manifest(FILES)).unwrap();
     read_file(&world).await.unwrap();
@@ -113,7 +114,7 @@ async fn a_manifest_for_another_account_allows_nothing_on_this_one() {
     let moved = Setup::grants(FILES)
         .manifest
         .replace("account = \"a\"", "account = \"b\"");
-    world.gate.restrict(parse(&moved)).unwrap();
+    world.gate.restrict(parse(&moved)).await.unwrap();
     let reason = denial(read_file(&world).await);
     assert!(reason.contains("another account than `a`"), "{reason}");
     assert!(world.cloud.sent().is_empty());
@@ -124,7 +125,7 @@ async fn a_changed_manifest_can_ask_for_a_person_already() {
     let world = Setup::grants(COMPILES).open().await;
     compile(&world).await.unwrap();
     let strict = manifest(&format!("{COMPILES}approval = \"operator\"\n"));
-    world.gate.restrict(strict).unwrap();
+    world.gate.restrict(strict).await.unwrap();
     let asked = compile(&world).await;
     assert!(
         matches!(asked, Err(Refusal::ApprovalRequired { .. })),
@@ -170,7 +171,7 @@ async fn a_pinned_manifest_lends_trade_to_no_other_code() {
     unknown(&old_code).await.unwrap();
     denial(deploy(&new_code).await);
     // Changed, and not serving yet: already no trade by the old code, and none by the new.
-    world.gate.restrict(pinned(&new)).unwrap();
+    world.gate.restrict(pinned(&new)).await.unwrap();
     let reason = denial(deploy(&old_code).await);
     assert!(
         reason.contains("changed manifest") && reason.contains(&new),
@@ -242,7 +243,7 @@ async fn a_call_that_waits_for_its_turn_is_denied_when_its_grant_goes() {
     for restricted in [false, true] {
         let (world, first, second) = queued(&format!("{FILES}{TESTS}")).await;
         if restricted {
-            world.gate.restrict(manifest(TESTS)).unwrap();
+            world.gate.restrict(manifest(TESTS)).await.unwrap();
         } else {
             world.gate.install(manifest(TESTS)).unwrap();
         }
@@ -308,12 +309,12 @@ async fn a_request_elsewhere_leaves_by_the_grants_of_then() {
     assert!(ask().await.unwrap().headers.is_empty());
     // The header of the serving grant is not sent once the changed manifest has it no more.
     world.gate.install(manifest(&with_header)).unwrap();
-    world.gate.restrict(manifest(HOOKS)).unwrap();
+    world.gate.restrict(manifest(HOOKS)).await.unwrap();
     let narrow = ask().await.unwrap();
     assert!(narrow.headers.is_empty());
     narrow.clear().unwrap();
     // Its grant goes.
-    world.gate.restrict(manifest(FILES)).unwrap();
+    world.gate.restrict(manifest(FILES)).await.unwrap();
     assert!(matches!(narrow.clear(), Err(Refusal::Denied(_))));
     assert!(matches!(ask().await, Err(Refusal::Denied(_))));
     world.gate.remove("lab");
@@ -350,4 +351,34 @@ async fn a_download_ends_at_the_step_before_which_its_grant_went() {
             assert_eq!(steps, 2);
         }
     }
+}
+
+/// A host with one thread to serve on.
+#[tokio::test]
+async fn a_call_is_answered_while_policies_are_compiled() {
+    let world = Setup::grants(FILES).open().await;
+    read_file(&world).await.unwrap();
+    let grants: String = (0..1000)
+        .map(|number| {
+            TESTS
+                .replace("\"tests\"", &format!("\"g{number}\""))
+                .replace("Lab", &format!("P{number}"))
+        })
+        .collect();
+    let large = manifest(&grants);
+    tokio::select! {
+        biased;
+        _ = world.gate.prepare(large.clone()) => panic!("it was compiled before anything else"),
+        file = read_file(&world) => drop(file.unwrap()),
+    }
+    tokio::select! {
+        biased;
+        _ = world.gate.restrict(large.clone()) => panic!("it was compiled before anything else"),
+        file = read_file(&world) => drop(file.unwrap()),
+    }
+    // Nobody waited for it: it changes nothing, also when it is compiled.
+    let compiled = world.gate.prepare(large.clone()).await.unwrap();
+    read_file(&world).await.unwrap();
+    assert!(world.gate.enforce(&compiled));
+    denial(read_file(&world).await);
 }

@@ -295,14 +295,15 @@ async fn no_manifest_slips_past_guardrails_that_change_meanwhile() {
     };
     let installing = {
         let gate = world.gate.clone();
-        tokio::task::spawn_blocking(move || {
+        tokio::spawn(async move {
             for round in 0..40 {
                 let limits = format!("limits = {{ per-day = {} }}\n", 1000 + round);
                 let manifest = Setup::grants(&format!("{FILES}{limits}")).manifest;
                 gate.install(parse(&manifest)).unwrap();
                 let other = manifest.replace("\"lab\"", &format!("\"p{}\"", round % 7));
-                gate.install(parse(&other)).unwrap();
+                while !gate.enforce(&gate.prepare(parse(&other)).await.unwrap()) {}
                 gate.restrict(parse(&other.replace("files/*", "compile/*")))
+                    .await
                     .unwrap();
             }
         })
@@ -324,6 +325,30 @@ async fn no_manifest_slips_past_guardrails_that_change_meanwhile() {
         .call("files/read-file", json!({ "projectId": 1 }))
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn what_was_compiled_under_other_guardrails_does_not_come_into_force() {
+    let (world, settings) = open(Setup::grants(OPTIMIZE)).await;
+    let new = parse(&Setup::grants(FILES).manifest);
+    let compiled = world.gate.prepare(new.clone()).await.unwrap();
+    let strict = Settings {
+        guardrails: forbids(""),
+        ..settings
+    };
+    world.gate.reconfigure(strict).await.unwrap();
+    assert!(!world.gate.enforce(&compiled));
+    assert_eq!(
+        world.gate.manifest("lab").unwrap().grants[0].name,
+        "optimize"
+    );
+    let compiled = world.gate.prepare(new).await.unwrap();
+    assert!(world.gate.enforce(&compiled));
+    let read = world
+        .call("files/read-file", json!({ "projectId": 1 }))
+        .await;
+    assert!(denied(&read), "{read:?}");
+    assert!(world.cloud.sent().is_empty());
 }
 
 /// Secrets of the former configuration may still come back in an answer.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
+use qchost_policy::{Authority, Guardrails};
 use qchost_runtime::LoadError;
 use tokio::task::JoinSet;
 
@@ -226,6 +227,55 @@ async fn loads_of_one_name_do_not_mix() {
     }
     let serving = host.runtime.plugin("lab").unwrap();
     assert_eq!(host.gate.manifest("lab").unwrap(), *serving.manifest());
+}
+
+/// A host with one thread to serve on.
+#[tokio::test]
+async fn who_is_served_does_not_wait_for_the_policies_of_another_plugin() {
+    let host = Host::new(&nobody()).await;
+    let code = answers(1).build();
+    host.load("lab", &code, &version(1)).await.unwrap();
+    host.file("new.wasm", &code);
+    let grants = |name: &str| -> String {
+        (0..2000)
+            .map(|number| {
+                GRANT
+                    .replace("\"all\"", &format!("\"{name}{number}\""))
+                    .replace("\"*\"", &number.to_string())
+            })
+            .collect()
+    };
+    // Of a plugin that is new, and of one that changes.
+    for name in ["first", "second"] {
+        let manifest = manifest_of(&host, "new", "new.wasm", &grants(name));
+        let begun = Instant::now();
+        Authority::new(Arc::new(manifest.clone()), &Guardrails::none()).unwrap();
+        let compiling = begun.elapsed();
+        let mut loading = std::pin::pin!(host.runtime.load(manifest));
+        let mut longest = Duration::ZERO;
+        let mut served = 0;
+        loop {
+            let begun = Instant::now();
+            let loaded = tokio::select! {
+                biased;
+                loaded = &mut loading => Some(loaded),
+                answer = invoke(&host, "lab", json!({})) => {
+                    assert_eq!(answer, Ok(json!(11)));
+                    None
+                }
+            };
+            longest = longest.max(begun.elapsed());
+            if let Some(loaded) = loaded {
+                loaded.unwrap();
+                break;
+            }
+            served += 1;
+        }
+        assert!(
+            served > 0 && longest < compiling / 2,
+            "{name}: {served} were served, one of them after {longest:?}; the policies take {compiling:?}"
+        );
+    }
 }
 
 #[tokio::test]
