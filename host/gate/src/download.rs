@@ -3,8 +3,12 @@
 //! QuantConnect serves objects as a zip archive under an address that anybody can read from; so
 //! neither the address nor the archive leaves this module. The whole flow is one decision and one record;
 //! each step is a read of the host's own.
+//!
+//! Invariant: no step is sent, and none sent again, once the plugin may not make the download any more;
+//! a step that waits for its turn ends then, and so does the transfer of the bytes.
 
 use std::io::{Cursor, Read as _};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use qchost_catalog::Failure;
@@ -13,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use crate::ask::Ask;
 use crate::gate::{Gate, known};
-use crate::judge::Verdict;
+use crate::judge::{HostReads, Verdict};
 use crate::record;
 use crate::refusal::Refusal;
 use crate::sending::Held;
@@ -103,8 +107,11 @@ impl Download {
         let most = self.limit.saturating_add(64 << 10);
         self.check()?;
         let account = self.ask.account();
-        let upstream = &self.gate.0.upstream;
-        let archive = upstream.download(account, &url, most, deadline).await?;
+        let archive = self.gate.0.upstream.download(account, &url, most, deadline);
+        let archive = tokio::select! {
+            archive = archive => archive?,
+            refusal = self.gate.revoked(&self.ask, &self.verdict) => return Err(refusal),
+        };
         let limit = self.limit;
         let unpacked = tokio::task::spawn_blocking(move || unpack(archive, &key, limit)).await;
         let unpacked = unpacked.unwrap_or_else(|error| {
@@ -121,13 +128,27 @@ impl Download {
     }
 
     async fn call(&self, name: &str, arguments: Value) -> Result<Value, Refusal> {
-        self.check()?;
         let arguments = match arguments {
             Value::Object(arguments) => arguments,
             _ => Map::new(),
         };
-        let reads = self.gate.reads(&self.ask);
-        Ok(reads.read(known(name)?, arguments).await?)
+        let refused = OnceLock::new();
+        let clearance = || {
+            self.check().map_err(|refusal| {
+                let failure = Failure::Unavailable(refusal.to_string());
+                refused.get_or_init(|| refusal);
+                failure
+            })
+        };
+        let reads = HostReads {
+            clearance: &clearance,
+            ..self.gate.reads(&self.ask)
+        };
+        let outcome = reads.read(known(name)?, arguments).await;
+        match refused.into_inner() {
+            Some(refusal) => Err(refusal),
+            None => Ok(outcome?),
+        }
     }
 }
 

@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use qchost_catalog::{Access, BoxFuture, Call, Failure, Operation, Outcome, Target, always};
+use qchost_catalog::{
+    Access, BoxFuture, Call, Clearance, Failure, Operation, Outcome, Target, always,
+};
 use qchost_ledger::Permit;
 use qchost_policy::{
     Approval, Authority, DOWNLOAD, Denial, Facts, Manifest, Project, Resource, WORKFLOW,
@@ -75,6 +77,8 @@ pub(crate) struct HostReads<'a> {
     pub plugin: &'a str,
     pub priority: Priority,
     pub deadline: Instant,
+    /// Whether they may still be sent.
+    pub clearance: Clearance<'a>,
 }
 
 impl Reader for HostReads<'_> {
@@ -85,23 +89,41 @@ impl Reader for HostReads<'_> {
     ) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
             operation.complete(&mut arguments);
-            let _ticket = self
-                .inner
-                .lanes
-                .enter(self.account, self.plugin, self.priority)
-                .await
-                .map_err(|busy| Failure::RateLimited {
-                    retry_after: Some(busy.retry_after),
-                })?;
+            let lanes = &self.inner.lanes;
+            let turn = lanes.enter(self.account, self.plugin, self.priority);
+            let ticket = tokio::select! {
+                biased;
+                ticket = turn => ticket,
+                refusal = self.refused() => return Err(refusal),
+            };
+            let _ticket = ticket.map_err(|busy| Failure::RateLimited {
+                retry_after: Some(busy.retry_after),
+            })?;
             let call = Call {
                 account: self.account,
                 target: Target::Known(operation),
                 arguments,
                 deadline: self.deadline,
-                clearance: always(),
+                clearance: self.clearance,
             };
             self.inner.upstream.call(call).await
         })
+    }
+}
+
+impl HostReads<'_> {
+    /// Waits until they may not be sent any more, by what changes in the terms.
+    async fn refused(&self) -> Failure {
+        let mut changes = self.inner.terms.changes();
+        loop {
+            if let Err(refusal) = (self.clearance)() {
+                return refusal;
+            }
+            // The sender lives as long as this.
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 }
 
@@ -175,7 +197,7 @@ impl Gate {
         }
     }
 
-    /// The host's reads for a call.
+    /// The host's reads for a call, to decide about it or to check its answer.
     pub(crate) fn reads<'a>(&'a self, ask: &'a Ask) -> HostReads<'a> {
         HostReads {
             inner: &self.0,
@@ -183,6 +205,7 @@ impl Gate {
             plugin: &ask.caller.plugin,
             priority: priority(ask.access),
             deadline: ask.begun + self.0.call_timeout,
+            clearance: always(),
         }
     }
 }

@@ -272,6 +272,7 @@ impl Gate {
             plugin: HOST,
             priority: Priority::Safety,
             deadline: Instant::now() + STOP_TIMEOUT,
+            clearance: always(),
         };
         let answer = reads
             .read(known("live/list-live-algorithms")?, Map::new())

@@ -62,7 +62,7 @@ impl Gate {
             biased;
             reason = halted => return Err(Refusal::Halted(reason)),
             ticket = turn => ticket,
-            () = self.revoked(ask, verdict) => return Ok(None),
+            _ = self.revoked(ask, verdict) => return Ok(None),
         };
         let ticket = ticket.map_err(|busy| Refusal::RateLimited(busy.retry_after))?;
         Ok(Some(Held {
@@ -72,11 +72,11 @@ impl Gate {
     }
 
     /// Waits until the terms of a plugin do not allow a call of it any more that waits.
-    async fn revoked(&self, ask: &Ask, verdict: &Verdict) {
+    pub(crate) async fn revoked(&self, ask: &Ask, verdict: &Verdict) -> Refusal {
         let mut changes = self.0.terms.changes();
         loop {
-            if self.recheck(ask, verdict).is_err() {
-                return;
+            if let Err(refusal) = self.recheck(ask, verdict) {
+                return refusal;
             }
             // The sender lives as long as this.
             if changes.changed().await.is_err() {

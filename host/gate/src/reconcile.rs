@@ -11,7 +11,7 @@ use std::time::Instant;
 use jiff::civil::DateTime;
 use jiff::{Timestamp, tz::TimeZone};
 use qchost_audit::{AuditError, Entry, Kind, Trace};
-use qchost_catalog::Failure;
+use qchost_catalog::{Failure, always};
 use qchost_ledger::Settle;
 use qchost_policy::Person;
 use qchost_scope::Reader as _;
@@ -260,6 +260,7 @@ impl Gate {
             plugin: HOST,
             priority: Priority::Normal,
             deadline: Instant::now() + self.0.call_timeout,
+            clearance: always(),
         };
         let arguments = match arguments {
             Value::Object(arguments) => arguments,

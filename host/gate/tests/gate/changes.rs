@@ -2,6 +2,8 @@
 //! given when its component serves.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::approvals::{deployment, profiles};
@@ -16,6 +18,7 @@ const TESTS: &str =
 const COMPILES: &str =
     "[[grant]]\nname = \"compiles\"\nallow = [\"compile/*\"]\nprojects = [\"Lab/*\"]\n";
 const PAPER: &str = "[[grant]]\nname = \"paper\"\nallow = [\"live/create-live-algorithm\", \"live/read-live-algorithm\", \"raw/tool_of_tomorrow\"]\nprojects = [\"Lab/*\"]\nbrokerages = [\"paper\"]\n";
+const KEYS: &str = "[[grant]]\nname = \"keys\"\nallow = [\"object-store/*\"]\norganizations = [\"o\"]\nkeys = [\"k\"]\nlimits = { per-day = 9 }\n";
 const HOOKS: &str = "[[http]]\nname = \"hooks\"\nallow = \"https://hooks.example/\"\n";
 
 fn manifest(grants: &str) -> qchost_policy::Manifest {
@@ -213,19 +216,23 @@ async fn queued(
         tokio::spawn(async move { call(&gate, &caller, "files/create-file", file).await })
     };
     let first = create("a.py");
-    let left = async {
-        while created(&world).is_empty() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), left)
-        .await
-        .unwrap();
+    until(async || !created(&world).is_empty()).await;
     let second = create("b.py");
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
     (world, first, second)
+}
+
+async fn until(is: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !is().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waiting)
+        .await
+        .unwrap();
 }
 
 /// The files whose creation was sent.
@@ -324,9 +331,8 @@ async fn a_request_elsewhere_leaves_by_the_grants_of_then() {
 /// A download is several calls of the host's, and each is sent by itself.
 #[tokio::test]
 async fn a_download_ends_at_the_step_before_which_its_grant_went() {
-    let keys = "[[grant]]\nname = \"keys\"\nallow = [\"object-store/*\"]\norganizations = [\"o\"]\nkeys = [\"k\"]\n";
     for revoked in [false, true] {
-        let world = Setup::grants(keys).open().await;
+        let world = Setup::grants(KEYS).open().await;
         let gate = world.gate.clone();
         world.cloud.hook(move |tool, _| match tool {
             "read_object_store_file_job_id" => {
@@ -351,6 +357,76 @@ async fn a_download_ends_at_the_step_before_which_its_grant_went() {
             assert_eq!(steps, 2);
         }
     }
+}
+
+type Download = JoinHandle<Result<Vec<u8>, Refusal>>;
+
+fn download(world: &World) -> Download {
+    let (gate, caller) = (world.gate.clone(), world.caller.clone());
+    tokio::spawn(async move { gate.download(&caller, "o", "k", 10).await })
+}
+
+/// Asserts that it is denied, and at once.
+async fn ends(download: Download) {
+    let answer = tokio::time::timeout(Duration::from_secs(10), download).await;
+    let answer = answer.expect("it goes on").unwrap();
+    assert!(matches!(answer, Err(Refusal::Denied(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_step_of_a_download_that_waits_for_its_turn_is_denied_when_the_grant_goes() {
+    for removed in [false, true] {
+        let mut setup = Setup::grants(KEYS);
+        // One turn a minute: the decision has it, and the first step waits for the next.
+        setup.limits.per_minute = NonZeroU32::new(1);
+        let world = setup.open().await;
+        let download = download(&world);
+        let counted = async || {
+            let report = world.gate.grants("lab").await.unwrap().unwrap();
+            report.grants[0].obligations["per-day"]["used"] != 0
+        };
+        until(counted).await;
+        if removed {
+            world.gate.remove("lab");
+        } else {
+            world.gate.restrict(manifest(TESTS)).await.unwrap();
+        }
+        ends(download).await;
+        assert!(world.cloud.sent().is_empty());
+        let records = world.records().await;
+        let denied = records.iter().filter(|record| record["kind"] == "denied");
+        assert_eq!(denied.count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_transfer_of_bytes_ends_when_the_grant_goes() {
+    let world = Setup::grants(KEYS).open().await;
+    let cloud = Arc::downgrade(&world.cloud);
+    world.cloud.hook(move |tool, _| {
+        (tool == "read_object_store_file_job_id").then(|| {
+            // The bytes behind the address do not come.
+            cloud
+                .upgrade()
+                .unwrap()
+                .may_answer
+                .forget_permits(1_000_000);
+            Ok(json!({ "success": true, "url": "https://store.example/archive" }))
+        })
+    });
+    let download = download(&world);
+    until(async || world.cloud.fetched.load(Ordering::Relaxed) == 1).await;
+    // Another grant changes: it goes on.
+    world
+        .gate
+        .install(manifest(&format!("{KEYS}{FILES}")))
+        .unwrap();
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!download.is_finished());
+    world.gate.install(manifest(FILES)).unwrap();
+    ends(download).await;
 }
 
 /// A host with one thread to serve on.

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 const FILES: &str = "[[grant]]\nname = \"files\"\nallow = [\"files/*\"]\nprojects = [\"Lab/*\"]\nlimits = { per-day = 1, per-minute = 1, concurrent = 1 }\n";
 const TESTS: &str =
     "[[grant]]\nname = \"tests\"\nallow = [\"backtests/*\"]\nprojects = [\"Lab/*\"]\n";
+const KEYS: &str = "[[grant]]\nname = \"keys\"\nallow = [\"object-store/*\"]\norganizations = [\"o\"]\nkeys = [\"k\"]\n";
 const DEPLOY: &str = "[[grant]]\nname = \"paper\"\nallow = [\"live/create-live-algorithm\"]\nprojects = [\"Lab/*\"]\nbrokerages = [\"paper\"]\napproval = \"operator\"\n";
 
 /// A connection that has each call sent once in vain, and waits before it sends it again.
@@ -36,7 +37,12 @@ impl Upstream for Link {
         let connection = &self.0;
         Box::pin(async move {
             // The rest is read by the host to decide.
-            let plugins = ["read_file", "create_file", "create_live_algorithm"];
+            let plugins = [
+                "read_file",
+                "create_file",
+                "create_live_algorithm",
+                "read_object_store_file_job_id",
+            ];
             if !plugins.contains(&call.target.tool()) {
                 return connection.cloud.call(call).await;
             }
@@ -109,9 +115,18 @@ impl Retrying {
         change: impl AsyncFnOnce(),
     ) -> Result<Value, Refusal> {
         let gate = self.gate.clone();
+        let calling = async move { call(&gate, &caller("lab"), name, arguments).await };
+        self.change_during(calling, change).await
+    }
+
+    /// The same with anything that makes calls.
+    async fn change_during<T: Send + 'static>(
+        &self,
+        calling: impl Future<Output = T> + Send + 'static,
+        change: impl AsyncFnOnce(),
+    ) -> T {
         let before = self.sent();
-        let calling =
-            tokio::spawn(async move { call(&gate, &caller("lab"), name, arguments).await });
+        let calling = tokio::spawn(calling);
         let left = async {
             while self.sent() == before {
                 tokio::task::yield_now().await;
@@ -196,6 +211,34 @@ async fn a_call_is_sent_again_when_something_else_changed() {
             assert_eq!(intents.len(), 2);
             assert_ne!(intents[0]["call"], intents[1]["call"]);
             assert_eq!(outcomes[1]["outcome"], "answered");
+        }
+    }
+}
+
+/// A download is several calls of the host's: each is the plugin's as well.
+#[tokio::test]
+async fn a_step_of_a_download_is_not_sent_again_once_its_grant_is_gone() {
+    for other in [TESTS.to_owned(), format!("{TESTS}{KEYS}")] {
+        let world = Retrying::open(KEYS, false).await;
+        world.connection.cloud.0.hook(|tool, _| {
+            let url = json!({ "success": true, "url": "https://store.example/archive" });
+            (tool == "read_object_store_file_job_id").then_some(Ok(url))
+        });
+        let gate = world.gate.clone();
+        let download = async move { gate.download(&caller("lab"), "o", "k", 10).await };
+        let change = async || world.install(&other);
+        let answer = world.change_during(download, change).await;
+        if other == TESTS {
+            assert!(matches!(answer, Err(Refusal::Denied(_))), "{answer:?}");
+            assert_eq!(world.sent(), 1);
+            assert_eq!(world.records("denied").await.len(), 1);
+        } else {
+            // There is nothing behind the address.
+            assert!(
+                matches!(answer, Err(Refusal::Failed(Failure::NotFound(_)))),
+                "{answer:?}"
+            );
+            assert_eq!(world.sent(), 2);
         }
     }
 }
