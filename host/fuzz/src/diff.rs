@@ -1,8 +1,10 @@
-//! The unified diffs of `patch_file`: `qchost_emulator::patch::apply`.
+//! The unified diffs of `patch_file`: how they are applied (`qchost_emulator::patch::apply`), and which files
+//! they are decided about (`qchost_scope`).
 //!
 //! A diff, applied to the files that it was made from, gives the files that it was made to, as does
 //! one whose newlines were changed on the way. Any other text is refused in one line, or changes
-//! files by as many lines as it says, and only files that it names.
+//! files by as many lines as it says, and only files that it names. Whatever changes, the gate decides about
+//! each file of it, or refuses the patch.
 //!
 //! The first byte says what the rest is: what two versions of files are made of, or files and a
 //! patch, with 0xFF between them.
@@ -12,6 +14,7 @@ use std::fmt::Write as _;
 
 use arbitrary::{Result, Unstructured};
 use qchost_emulator::patch::{Changes, apply};
+use qchost_scope::fuzzing::patched_files;
 use similar::{Algorithm, TextDiff};
 
 type Files = BTreeMap<String, String>;
@@ -34,6 +37,7 @@ pub(crate) fn run(data: &[u8]) {
 fn made(bytes: &mut Unstructured<'_>) -> Result<()> {
     let (mut before, mut after, mut patch) = (Files::new(), Files::new(), String::new());
     let git: bool = bytes.arbitrary()?;
+    let mut parts = 0;
     for number in 0..bytes.int_in_range(1..=3)? {
         let name = format!("lib/file {number}.py");
         let newline = if bytes.ratio(1, 4)? { "\r\n" } else { "\n" };
@@ -46,6 +50,7 @@ fn made(bytes: &mut Unstructured<'_>) -> Result<()> {
         }
         let radius = bytes.int_in_range(0..=4)?;
         part(&mut patch, &name, &old, &new, radius, git);
+        parts += usize::from(old != new);
         for (files, text) in [(&mut before, old), (&mut after, new)] {
             if !text.is_empty() {
                 files.insert(name.clone(), text);
@@ -57,6 +62,13 @@ fn made(bytes: &mut Unstructured<'_>) -> Result<()> {
         expect(&before, &patch, &after);
         let short = patch.strip_suffix('\n').unwrap_or(&patch);
         expect(&before, short, &after);
+        let headers = patch
+            .lines()
+            .filter(|line| line.starts_with("--- ") || line.starts_with("+++ "));
+        // A patch with lines that look like headers may be refused, and no other.
+        if headers.count() == 2 * parts {
+            patched_files(&patch).unwrap_or_else(|error| panic!("{error}\n{patch:?}"));
+        }
         if !patch.contains('\r') {
             expect(&before, &patch.replace('\n', "\r\n"), &after);
         }
@@ -91,7 +103,24 @@ fn part(patch: &mut String, name: &str, old: &str, new: &str, radius: usize, git
 fn expect(before: &Files, patch: &str, after: &Files) {
     let changes =
         apply(before, patch).unwrap_or_else(|error| panic!("{error}\n{patch:?}\n{before:?}"));
+    assert_decided(patch, &changes);
     assert_eq!(&applied(before, changes), after, "{patch:?}\n{before:?}");
+}
+
+/// Fails where a file changes that nobody would have decided about.
+fn assert_decided(patch: &str, changes: &Changes) {
+    match patched_files(patch) {
+        Ok(files) => {
+            for name in changes.written.keys().chain(&changes.deleted) {
+                assert!(
+                    files.contains(name),
+                    "{name:?} hides in {patch:?}: {files:?}"
+                );
+            }
+        }
+        // It is not sent.
+        Err(refused) => crate::assert_line(&refused.to_string(), ERROR),
+    }
 }
 
 fn applied(files: &Files, changes: Changes) -> Files {
@@ -177,6 +206,7 @@ fn given(data: &[u8]) {
             for name in changes.written.keys().chain(&changes.deleted) {
                 assert!(patch.contains(name.as_str()), "{name:?} was not named");
             }
+            assert_decided(&patch, &changes);
             let moves = ["rename ", "copy "].iter().any(|word| patch.contains(word));
             let after = applied(&files, changes);
             if !moves && patch.contains("\n@@ ") && !patch.contains('\r') {
@@ -268,6 +298,12 @@ pub(crate) fn words() -> Vec<String> {
         "\"a/\\303\\244\"",
         "-- \n2.40.0\n",
         "\r\n",
+        "\r",
+        "\u{2028}",
+        "\t2024-01-01 00:00:00",
+        "--- main.py\n+++ main.py\n",
+        "+++ b/y.py\n",
+        "Index: y.py\n",
         "18446744073709551615",
     ]
     .map(str::to_owned)

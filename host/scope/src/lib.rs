@@ -18,6 +18,9 @@ mod children;
 mod cost;
 mod created;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod jobs;
 mod live;
 mod names;

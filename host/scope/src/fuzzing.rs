@@ -1,0 +1,14 @@
+//! A door for the fuzz targets of `host/fuzz`: the files that a patch is decided about.
+
+use std::collections::BTreeSet;
+
+use crate::error::ScopeError;
+use crate::patch;
+
+/// The files that a call with this patch is taken to touch.
+///
+/// # Errors
+/// When that cannot be said; the call is refused then.
+pub fn patched_files(patch: &str) -> Result<BTreeSet<String>, ScopeError> {
+    patch::files("patch", patch)
+}
