@@ -85,20 +85,25 @@ fn cloud() -> Scripted {
     })
 }
 
-/// Loads a trick under a name, has it do what it does and takes it away. The error is how the end
-/// differs from what is expected.
-async fn attempt(host: &Arc<Host>, trick: &Trick, name: &str) -> Result<(), String> {
-    let loaded = host.load(name, &trick.component, &trick.manifest).await;
-    let plugin = match (loaded, trick.at) {
-        (Err(error), At::Load) => return expect(trick, &error.to_string()),
-        (Err(error), _) => return Err(format!("it does not load: {error}")),
-        (Ok(_), At::Load) => return Err("it loads".to_owned()),
-        (Ok(plugin), _) => plugin,
-    };
-    let action = plugin.description().actions[0].name.clone();
-    let runs: Vec<_> = (0..trick.at_once)
-        .map(|_| {
-            let (host, name) = (Arc::clone(host), name.to_owned());
+/// Loads a trick under these names, has each do what it does and takes them away. The error is how the
+/// end differs from what is expected.
+async fn attempt(host: &Arc<Host>, trick: &Trick, names: &[String]) -> Result<(), String> {
+    let mut plugins = Vec::new();
+    for name in names {
+        let loaded = host.load(name, &trick.component, &trick.manifest).await;
+        match (loaded, trick.at) {
+            (Err(error), At::Load) => return expect(trick, &error.to_string()),
+            (Err(error), _) => return Err(format!("it does not load: {error}")),
+            (Ok(_), At::Load) => return Err("it loads".to_owned()),
+            (Ok(plugin), _) => plugins.push(plugin),
+        }
+    }
+    let action = plugins[0].description().actions[0].name.clone();
+    let runs: Vec<_> = names
+        .iter()
+        .flat_map(|name| std::iter::repeat_n(name, trick.at_once))
+        .map(|name| {
+            let (host, name) = (Arc::clone(host), name.clone());
             let (action, input) = (action.clone(), trick.input.clone());
             tokio::spawn(
                 async move { host.runtime.invoke(&name, &action, input, None, None).await },
@@ -119,19 +124,23 @@ async fn attempt(host: &Arc<Host>, trick: &Trick, name: &str) -> Result<(), Stri
             (Ok(output), _) => return Err(format!("it succeeds: {output}")),
         }
     }
-    match host.runtime.standing(name) {
-        Some(it) if (it.running, it.waiting, it.draining) == (0, 0, 0) => {}
-        other => return Err(format!("its turns do not come back: {other:?}")),
+    for name in names {
+        match host.runtime.standing(name) {
+            Some(it) if (it.running, it.waiting, it.draining) == (0, 0, 0) => {}
+            other => return Err(format!("its turns do not come back: {other:?}")),
+        }
     }
     // Whatever it does: it is what it said it was when it was loaded first.
-    let again = format!("{name}-again");
+    let again = format!("{}-again", names[0]);
     let loaded = host.load(&again, &trick.component, &trick.manifest).await;
     let loaded = loaded.map_err(|error| format!("it does not load again: {error}"))?;
-    if loaded.description() != plugin.description() {
+    if loaded.description() != plugins[0].description() {
         return Err("it describes itself anew".to_owned());
     }
     host.runtime.unload(&again);
-    host.runtime.unload(name);
+    for name in names {
+        host.runtime.unload(name);
+    }
     Ok(())
 }
 
@@ -155,21 +164,25 @@ fn expect(trick: &Trick, error: &str) -> Result<(), String> {
 async fn round(host: &Arc<Host>, tricks: &[Trick], number: u32) -> Vec<String> {
     let mut wrong = Vec::new();
     for trick in tricks {
-        let name = format!("{}-{number}", trick.name);
+        let names: Vec<_> = (0..trick.plugins)
+            .map(|at| format!("{}-{number}-{at}", trick.name))
+            .collect();
         let begun = Instant::now();
-        let outcome = tokio::time::timeout(PATIENCE, attempt(host, trick, &name)).await;
+        let outcome = tokio::time::timeout(PATIENCE, attempt(host, trick, &names)).await;
         let took = begun.elapsed();
         println!("{took:>8.1?} {}: {}", trick.name, trick.title);
         let (said, expected) = (&trick.title, &trick.expect);
         match outcome.unwrap_or_else(|_| Err("it hangs".to_owned())) {
             Ok(()) => {}
             Err(why) => wrong.push(format!(
-                "{name} ({said})\n  expected {:?}: {expected}\n  but {why}",
-                trick.at
+                "{} ({said})\n  expected {:?}: {expected}\n  but {why}",
+                trick.name, trick.at
             )),
         }
-        if host.runtime.plugin(&name).is_some() {
-            host.runtime.unload(&name);
+        for name in names {
+            if host.runtime.plugin(&name).is_some() {
+                host.runtime.unload(&name);
+            }
         }
     }
     wrong

@@ -10,7 +10,8 @@
 //! | `limits` | a line of the manifest's `[limits]` |
 //! | `grant` | a line of its one `[[grant]]` |
 //! | `input` | the input of the action, as JSON; `{}` if there is none |
-//! | `at-once` | how many invocations at a time, each with the same end; 1 if there is none |
+//! | `at-once` | how many invocations of a plugin at a time, each with the same end; 1 if there is none |
+//! | `at-once-plugins` | how many plugins of it at a time, each with its own name; 1 if there is none |
 //! | `name` | the plugin's name for itself |
 //! | `action` | an action and the schema of its input; `act {}` if there is none |
 //! | `world` | a line of the plugin's world, besides what it imports |
@@ -56,6 +57,7 @@ pub struct Trick {
     pub manifest: String,
     pub input: Value,
     pub at_once: usize,
+    pub plugins: usize,
     pub component: Vec<u8>,
 }
 
@@ -83,14 +85,26 @@ impl Trick {
             input: serde_json::from_str(header.get("input").unwrap_or("{}"))
                 .map_err(|error| format!("its input: {error}"))?,
             at_once: header.number("at-once")?.unwrap_or(1),
+            plugins: header.number("at-once-plugins")?.unwrap_or(1),
             component: pad(component(&header, &text)?, header.number("pad")?),
         })
     }
 }
 
-const KEYS: [&str; 12] = [
-    "trick", "at", "expect", "limits", "grant", "input", "at-once", "name", "action", "world",
-    "wit", "pad",
+const KEYS: [&str; 13] = [
+    "trick",
+    "at",
+    "expect",
+    "limits",
+    "grant",
+    "input",
+    "at-once",
+    "at-once-plugins",
+    "name",
+    "action",
+    "world",
+    "wit",
+    "pad",
 ];
 
 /// The lines `;; key: value` at the beginning.
@@ -253,7 +267,7 @@ fn repeat(text: &str) -> Result<String, String> {
 fn a_file_that_says_too_little_or_too_much_is_no_trick() {
     let head = ";; trick: nothing\n;; at: fine\n;; expect: {}\n";
     let trick = Trick::parse("nothing", head).unwrap();
-    assert_eq!((trick.at, trick.at_once), (At::Fine, 1));
+    assert_eq!((trick.at, trick.at_once, trick.plugins), (At::Fine, 1, 1));
     for (text, words) in [
         ("", "one `at`"),
         (";; trick: nothing\n;; at: fine\n", "one `expect`"),
