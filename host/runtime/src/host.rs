@@ -111,6 +111,9 @@ impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Runtime")
             .field("running", &self.0.running.len())
+            .field("tenants", &self.0.tenants.count())
+            .field("codes", &self.0.loader.codes())
+            .field("memory", &self.0.tenants.memory())
             .finish_non_exhaustive()
     }
 }

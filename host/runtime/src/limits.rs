@@ -37,6 +37,11 @@ impl Budget {
         }))
     }
 
+    /// How much of it is used.
+    pub(crate) fn used(&self) -> u64 {
+        self.0.used.load(Ordering::Acquire)
+    }
+
     /// What one plugin has of it: nothing yet.
     pub(crate) fn share(&self) -> Share {
         Share(Arc::new(Part {
@@ -169,10 +174,6 @@ impl ResourceLimiter for Allocation {
 mod tests {
     use super::*;
 
-    fn used(budget: &Budget) -> u64 {
-        budget.0.used.load(Ordering::Acquire)
-    }
-
     #[test]
     fn memories_and_tables_count_together_and_are_given_back() {
         let budget = Budget::new(2000);
@@ -181,9 +182,9 @@ mod tests {
         assert!(one.table_growing(0, 10, None).unwrap());
         assert!(!one.memory_growing(400, 500, None).unwrap());
         assert_eq!(one.refused(), Some(Refused::Own));
-        assert_eq!(used(&budget), 560);
+        assert_eq!(budget.used(), 560);
         drop(one);
-        assert_eq!(used(&budget), 0);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]
@@ -200,10 +201,10 @@ mod tests {
                 assert_eq!(one.refused(), Some(Refused::Host));
                 greedy.push(one);
             }
-            left.push(1024 - used(&budget));
+            left.push(1024 - budget.used());
         }
         assert_eq!(left, [512, 256, 128, 64, 32]);
         drop(greedy);
-        assert_eq!(used(&budget), 0);
+        assert_eq!(budget.used(), 0);
     }
 }

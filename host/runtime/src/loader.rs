@@ -139,6 +139,15 @@ impl Loader {
         })
     }
 
+    /// How many components' code there is.
+    pub(crate) fn codes(&self) -> usize {
+        let codes = self.codes.read().unwrap_or_else(PoisonError::into_inner);
+        codes
+            .values()
+            .filter(|code| code.strong_count() > 0)
+            .count()
+    }
+
     fn known(&self, digest: &str) -> Option<Arc<Code>> {
         let codes = self.codes.read().unwrap_or_else(PoisonError::into_inner);
         codes.get(digest).and_then(Weak::upgrade)

@@ -79,6 +79,18 @@ impl Tenants {
         tenant
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        let known = self.known();
+        let alive = known.values().filter(|tenant| tenant.strong_count() > 0);
+        alive.count()
+    }
+
+    /// Bytes of memory that all of them have together.
+    pub(crate) fn memory(&self) -> u64 {
+        self.budget.used()
+    }
+
     fn known(&self) -> MutexGuard<'_, HashMap<String, Weak<Tenant>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
