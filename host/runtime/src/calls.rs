@@ -4,7 +4,8 @@
 //! typed value again, and what went wrong becomes the contract's one error type. The interfaces in
 //! [`capabilities`](crate::capabilities) are bindings to this function and add nothing to it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use qchost_catalog::{Failure, Operation};
 use qchost_gate::{Caller, Gate, Refusal};
@@ -28,11 +29,52 @@ struct Parties {
     /// None while a component describes itself: everything is denied then.
     gate: Option<Gate>,
     caller: Caller,
+    waits: Mutex<Waits>,
+}
+
+/// What an invocation waits for that is not up to it: answers, decisions, exchanges.
+#[derive(Debug, Default)]
+struct Waits {
+    open: usize,
+    /// When the last one was over.
+    ended: Option<Instant>,
+}
+
+/// Somebody else is waited for as long as this is there.
+#[derive(Debug)]
+pub(crate) struct Wait(Calls);
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        let mut waits = self.0.waits();
+        waits.open = waits.open.saturating_sub(1);
+        waits.ended = Some(Instant::now());
+    }
 }
 
 impl Calls {
     pub(crate) fn new(gate: Option<Gate>, caller: Caller) -> Self {
-        Self(Arc::new(Parties { gate, caller }))
+        Self(Arc::new(Parties {
+            gate,
+            caller,
+            waits: Mutex::default(),
+        }))
+    }
+
+    /// Says that it waits for somebody else.
+    pub(crate) fn wait(&self) -> Wait {
+        self.waits().open += 1;
+        Wait(self.clone())
+    }
+
+    /// Whether it waits for somebody else, or did a moment ago.
+    pub(crate) fn waited(&self, moment: Duration) -> bool {
+        let waits = self.waits();
+        waits.open > 0 || waits.ended.is_some_and(|ended| ended.elapsed() <= moment)
+    }
+
+    fn waits(&self) -> MutexGuard<'_, Waits> {
+        self.0.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who calls.
@@ -68,8 +110,9 @@ impl Calls {
         arguments: Map<String, Value>,
         trim: impl FnOnce(&mut Value),
     ) -> Result<T, Error> {
-        let mut body = self
-            .gate()?
+        let gate = self.gate()?;
+        let _wait = self.wait();
+        let mut body = gate
             .call(self.caller(), operation, arguments)
             .await
             .map_err(refused)?;
@@ -178,9 +221,22 @@ impl Calls {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[tokio::test]
+    async fn it_waited_for_somebody_else_until_a_moment_after() {
+        let gated = crate::testing::Gated::new(crate::testing::nobody()).await;
+        let calls = Calls::of_test(gated.gate.clone(), "lab");
+        let long = Duration::from_secs(60);
+        assert!(!calls.waited(long), "it never did");
+        let (one, other) = (calls.wait(), calls.clone().wait());
+        drop(one);
+        assert!(calls.waited(Duration::ZERO));
+        drop(other);
+        assert!(calls.waited(long));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        assert!(!calls.waited(Duration::from_millis(1)));
+    }
 
     #[test]
     fn every_refusal_reaches_the_agent_as_the_error_of_the_same_name() {

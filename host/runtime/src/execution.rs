@@ -3,6 +3,7 @@
 //! Invariant: whatever the guest does, this returns: after its time on the processor, after its
 //! time in all, at a trap. Its store is dropped then, with everything in it.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -48,6 +49,9 @@ pub enum Stopped {
     Wall {
         /// The limit.
         limit: Duration,
+        /// Whether that was its own doing: it had most of the time to itself, and did not wait for
+        /// somebody else in the last tenth of it.
+        hung: bool,
     },
     /// It handed the host too much at a time.
     #[error("it handed the host more than {limit} bytes at a time")]
@@ -78,7 +82,8 @@ pub(crate) async fn run<T>(
     allowance: Allowance,
     call: impl AsyncFnOnce(&component::Instance, &mut Store<Instance>) -> wasmtime::Result<T>,
 ) -> Result<T, Stopped> {
-    let deadline = tokio::time::Instant::from_std(instance.clock.deadline);
+    let deadline = instance.clock.deadline;
+    let calls = instance.calls.clone();
     let meter = Meter::new(allowance.cpu);
     let mut store = Store::new(&machine.engine, instance);
     store.limiter(|instance| &mut instance.memory);
@@ -98,14 +103,24 @@ pub(crate) async fn run<T>(
         call(&instance, &mut store).await
     };
     // Epochs do not reach a guest that waits inside a call of the host; this does.
-    let ended = tokio::time::timeout_at(deadline, meter.measure(work)).await;
+    let ended = {
+        let mut work = pin!(meter.measure(work));
+        let ended = tokio::time::timeout_at(deadline.into(), work.as_mut()).await;
+        // To be asked before what it waits in is dropped.
+        ended.map_err(|_| {
+            let Allowance { wall, .. } = allowance;
+            let had = deadline.saturating_duration_since(begun);
+            Stopped::Wall {
+                limit: wall,
+                hung: had >= wall / 2 && !calls.waited(wall / 10),
+            }
+        })
+    };
     drop(ticking);
     let outcome = match ended {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(stopped(&error, store.data(), allowance)),
-        Err(_) => Err(Stopped::Wall {
-            limit: allowance.wall,
-        }),
+        Err(stopped) => Err(stopped),
     };
     tracing::info!(
         plugin = &*store.data().calls.caller().plugin,

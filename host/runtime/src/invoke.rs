@@ -443,6 +443,7 @@ fn verdict(result: &Result<Value, InvokeError>) -> Verdict {
                 Stopped::Trap(_)
                 | Stopped::OutOfMemory { .. }
                 | Stopped::Cpu { .. }
+                | Stopped::Wall { hung: true, .. }
                 | Stopped::TooLarge { .. },
             ..
         } => Verdict::Failed(error.to_string()),

@@ -329,7 +329,7 @@ pub(crate) async fn ask(
 fn undescribed(stopped: &Stopped) -> String {
     let much = match stopped {
         Stopped::Cpu { limit } => format!("{} s on the processor", limit.as_secs_f64()),
-        Stopped::Wall { limit } => format!("{} s in all", limit.as_secs_f64()),
+        Stopped::Wall { limit, .. } => format!("{} s in all", limit.as_secs_f64()),
         Stopped::OutOfMemory { limit } => format!("{limit} bytes of memory"),
         other => return other.to_string(),
     };

@@ -3,7 +3,10 @@
 //! After five failures in a row that the host judged (a trap, a limit that was passed, an output
 //! that is none) invocations are refused for a second. Then one is let in as a probe; each further
 //! failure doubles the time, up to five minutes, and a success ends it all. What a plugin itself
-//! calls a failure is an answer like any other.
+//! calls a failure is an answer like any other. Of the limits, the host's own memory is nobody's
+//! failure, and the time in all is the plugin's only if it hung by itself: if it waited for somebody
+//! else (an answer, an approval, an exchange) at the end or a moment before, or for its turn for most
+//! of that time, it says nothing of the plugin.
 //!
 //! The record is of one version with one manifest: a new one begins with a clean slate, and what
 //! still runs on the old one cannot spoil it.

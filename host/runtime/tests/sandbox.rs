@@ -305,7 +305,7 @@ async fn a_wait_without_end_is_cut_off() {
     let host = Host::new(&nobody()).await;
     let outcome = attack(&host, &guest, "[limits]\nwall = \"150ms\"").await;
     let limit = Duration::from_millis(150);
-    assert_eq!(stopped(outcome), Stopped::Wall { limit });
+    assert_eq!(stopped(outcome), Stopped::Wall { limit, hung: true });
 }
 
 #[tokio::test]
@@ -395,7 +395,10 @@ async fn a_write_that_was_sent_has_its_outcome_although_its_plugin_is_gone() {
     let host = Host::new(&upstream).await;
     let lines = "[limits]\nwall = \"200ms\"\n[[grant]]\nname = \"all\"\nallow = [\"compile/*\"]\nprojects = [\"*\"]";
     let outcome = attack(&host, &guest, lines).await;
-    assert!(matches!(stopped(outcome), Stopped::Wall { .. }));
+    assert!(matches!(
+        stopped(outcome),
+        Stopped::Wall { hung: false, .. }
+    ));
     assert_eq!((upstream.sent().len(), upstream.answered()), (1, 0));
     host.gate.idle().await;
     assert_eq!(

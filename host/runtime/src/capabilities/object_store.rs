@@ -17,8 +17,9 @@ capability! {
     delete_object(organization_id: OrganizationId, key: String) -> ();
     {
         async fn download(&mut self, organization_id: OrganizationId, key: String) -> Result<Vec<u8>, Error> {
-            self.gate()?
-                .download(self.caller(), &organization_id, &key, DOWNLOAD)
+            let gate = self.gate()?;
+            let _wait = self.wait();
+            gate.download(self.caller(), &organization_id, &key, DOWNLOAD)
                 .await
                 .map_err(refused)
         }

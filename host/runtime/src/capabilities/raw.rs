@@ -12,8 +12,9 @@ capability! {
             let arguments: Map<String, Value> = serde_json::from_str(&arguments).map_err(|error| {
                 Error::InvalidArgument(format!("{tool}: the arguments are not a JSON object: {error}"))
             })?;
-            let body = self
-                .gate()?
+            let gate = self.gate()?;
+            let _wait = self.wait();
+            let body = gate
                 .call_raw(self.caller(), &tool, arguments)
                 .await
                 .map_err(refused)?;

@@ -141,6 +141,7 @@ impl Requests {
         let place = Arc::clone(&self.places)
             .try_acquire_owned()
             .map_err(|_| Error::ConnectionLimitReached)?;
+        let wait = self.calls.wait();
         let target = Target::of(request.uri()).inspect_err(|error| {
             let caller = self.calls.caller();
             tracing::warn!(target: "http", plugin = %caller.plugin, invocation = %caller.invocation, %error, "refused: the address of the request");
@@ -166,7 +167,7 @@ impl Requests {
             passage,
             exchange.sent.clone(),
             exchange.received.clone(),
-            place,
+            (place, wait),
         );
         exchange.run(request, record).await
     }

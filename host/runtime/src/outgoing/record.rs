@@ -8,6 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use wasmtime_wasi_http::Error;
 
 use super::body::Count;
+use crate::calls::Wait;
 
 /// A request under way.
 pub(super) struct Record {
@@ -15,8 +16,8 @@ pub(super) struct Record {
     status: Result<u16, String>,
     sent: Count,
     received: Count,
-    /// Its place among those that the plugin may have open.
-    _place: OwnedSemaphorePermit,
+    /// Its place among those that the plugin may have open, and waits for.
+    _place: (OwnedSemaphorePermit, Wait),
 }
 
 impl Record {
@@ -24,7 +25,7 @@ impl Record {
         passage: Passage,
         sent: Count,
         received: Count,
-        place: OwnedSemaphorePermit,
+        place: (OwnedSemaphorePermit, Wait),
     ) -> Self {
         Self {
             passage: Some(passage),

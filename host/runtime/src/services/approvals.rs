@@ -30,6 +30,7 @@ impl Approvals {
 impl Host for Approvals {
     async fn wait(&mut self, id: String) -> Result<(), Error> {
         let deciding = self.calls.gate()?.wait_approval(self.calls.caller(), &id);
+        let _wait = self.calls.wait();
         match tokio::time::timeout(self.longest(), deciding).await {
             Ok(decided) => decided.map_err(refused),
             Err(_) => Err(Error::TimedOut(format!(

@@ -1,5 +1,7 @@
 //! A plugin that keeps failing is left alone for a while.
 
+use qchost_runtime::Stopped;
+
 use super::*;
 use crate::common::nobody;
 
@@ -9,6 +11,21 @@ fn moody() -> Guest {
         "(if (i32.eq (local.get $input_len) (i32.const 1)) (then unreachable))
          (call $ok (local.get $input) (local.get $input_len))",
     )
+}
+
+/// With a wait that nothing ends, `$sleep`.
+fn sleeper(guest: Guest) -> Guest {
+    guest
+        .package(include_str!("../hostile/wasi.wit"))
+        .import(
+            "import wasi:clocks/monotonic-clock@0.2.0;",
+            r#"(import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-instant" (func $subscribe (param i64) (result i32)))"#,
+        )
+        .import(
+            "import wasi:io/poll@0.2.0;",
+            r#"(import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))"#,
+        )
+        .more("(func $sleep (call $block (call $subscribe (i64.const -1))))")
 }
 
 /// Has a plugin fail until it is in quarantine.
@@ -143,7 +160,7 @@ async fn what_is_not_the_plugins_fault_does_not_count() {
     let fails = Guest::new("(call $fail (i32.const 4096) (i32.const 3))")
         .more(r#"(data (i32.const 4096) "no!")"#);
     host.load("fails", &fails.build(), "").await.unwrap();
-    let slow = format!("{GRANT}[limits]\nwall = \"20ms\"");
+    let slow = format!("{GRANT}[limits]\nwall = \"200ms\"");
     host.load("slow", &parks(1).build(), &slow).await.unwrap();
     let grows =
         "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
@@ -163,5 +180,38 @@ async fn what_is_not_the_plugins_fault_does_not_count() {
         assert_eq!(standing(&host, name).quarantine, None, "{name}");
     }
     upstream.release(7);
+    host.gate.idle().await;
+}
+
+#[tokio::test]
+async fn a_plugin_that_hangs_by_itself_is_quarantined() {
+    let upstream = Parking::new();
+    let host = upstream.host(|_| {}).await;
+    let wall = Duration::from_millis(1500);
+    let lines = format!("{GRANT}[limits]\nwall = \"1500ms\"");
+    let at_once = sleeper(Guest::new("(call $sleep) unreachable"));
+    // Its call is answered, and then it waits for nobody.
+    let after = sleeper(calls("(call $sleep) unreachable"));
+    upstream.release(5);
+    for (name, guest) in [("at-once", at_once), ("after", after)] {
+        host.load(name, &guest.build(), &lines).await.unwrap();
+        let runs: Vec<_> = (0..5).map(|_| run(&host, name, json!({}))).collect();
+        for run in runs {
+            let stopped = InvokeError::Stopped {
+                plugin: name.to_owned(),
+                action: "act".to_owned(),
+                stopped: Stopped::Wall {
+                    limit: wall,
+                    hung: true,
+                },
+            };
+            assert_eq!(run.await.unwrap(), Err(stopped));
+        }
+        let refused = invoke(&host, name, json!({})).await;
+        assert!(
+            matches!(refused, Err(InvokeError::Quarantined { .. })),
+            "{name}: {refused:?}"
+        );
+    }
     host.gate.idle().await;
 }

@@ -72,6 +72,8 @@ impl Workflow {
     }
 
     async fn compile(&self, project: ProjectId) -> Result<Outcome, Error> {
+        // Between two questions as well.
+        let _wait = self.calls.wait();
         let job = self
             .patience
             .send(|| {
@@ -96,6 +98,7 @@ impl Workflow {
         parameters: &ParameterSet,
         detail: Detail,
     ) -> Result<Backtest, Error> {
+        let _wait = self.calls.wait();
         let created = self
             .patience
             .send(|| {
