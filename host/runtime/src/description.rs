@@ -4,6 +4,7 @@
 //! and ready for use.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use qchost_policy::is_name;
 use serde::Serialize;
@@ -58,7 +59,7 @@ pub struct Hints {
 }
 
 /// The schemas of the inputs, by action.
-pub(crate) type Inputs = HashMap<String, Schema>;
+pub(crate) type Inputs = HashMap<String, Arc<Schema>>;
 
 /// Checks a description. The error says what is wrong with it.
 pub(crate) fn check(description: guest::Description) -> Result<(Description, Inputs), String> {
@@ -90,7 +91,10 @@ pub(crate) fn check(description: guest::Description) -> Result<(Description, Inp
                 idempotent: action.hints.idempotent,
             },
         });
-        if inputs.insert(action.name.clone(), input).is_some() {
+        if inputs
+            .insert(action.name.clone(), Arc::new(input))
+            .is_some()
+        {
             return Err(format!("there are two actions called `{}`", action.name));
         }
     }

@@ -86,9 +86,10 @@ pub fn describe(
         actions: vec![action],
     };
     let (described, inputs) = description::check(described)?;
-    let fits = input
-        .and_then(|input| Some(inputs.get(name)?.check(input)))
-        .map(|fits| fits.is_ok());
+    let fits = input.and_then(|input| {
+        let schema = inputs.get(name)?;
+        Some(schema.work(input).is_ok() && schema.validate(input).is_ok())
+    });
     Ok((described, fits))
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use qchost_gate::Gate;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wasmtime::component::Linker;
@@ -31,6 +31,9 @@ use crate::services::progress::Progress;
 use crate::tenants::Tenants;
 use crate::turns::Turns;
 use crate::{capabilities, outgoing, services, wasi};
+
+/// How many inputs are checked aside at a time, of different plugins.
+const CHECKING: usize = 2;
 
 /// Why there is no runtime.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +76,8 @@ pub(crate) struct Shared {
     running: TaskTracker,
     pub(crate) loader: Arc<Loader>,
     pub(crate) connector: Connector,
+    /// Places to check inputs aside.
+    pub(crate) checking: Arc<Semaphore>,
     plugins: RwLock<BTreeMap<String, Arc<Plugin>>>,
 }
 
@@ -153,6 +158,7 @@ impl Runtime {
             running: TaskTracker::new(),
             loader: Arc::new(loader),
             connector: Connector::new(),
+            checking: Arc::new(Semaphore::new(CHECKING)),
             plugins: RwLock::default(),
         })))
     }

@@ -3,6 +3,9 @@
 //! Who has to wait lets go of the version that it came for, and gets the one that serves when its
 //! turn comes, against whose schema its input is checked again.
 //!
+//! An input of which much is to be checked is checked aside, when it has its turn: the threads that
+//! serve everybody are never kept busy by it, and each plugin has one such check at a time.
+//!
 //! Invariant: an answer is that of one version, of its code and its manifest. An input that does not
 //! fit the plugin's schema never reaches the plugin, and an output that is too large or is not JSON
 //! never reaches the caller.
@@ -24,6 +27,7 @@ use crate::instance::{Instance, Parts};
 use crate::limits::Allocation;
 use crate::plugin::Plugin;
 use crate::quarantine::{Quarantine, Verdict};
+use crate::schema::{Misfit, Schema, Work};
 use crate::services::progress::{Progress, Reporter};
 use crate::tenants::Tenant;
 use crate::text;
@@ -218,6 +222,13 @@ fn at(path: &str) -> String {
     }
 }
 
+/// An input as its plugin gets it.
+struct Written {
+    text: String,
+    /// What it is still to be checked against, if that takes long.
+    unchecked: Option<Arc<Schema>>,
+}
+
 /// One invocation.
 pub(crate) struct Invocation<'a> {
     pub(crate) shared: &'a Shared,
@@ -231,10 +242,10 @@ impl Invocation<'_> {
     /// Runs it on a plugin that serves, or on the one that serves when its turn comes.
     pub(crate) async fn run(self, plugin: Arc<Plugin>, input: Value) -> Result<Value, InvokeError> {
         let begun = Instant::now();
-        let mut text = self.check(&plugin, &input)?;
         if let Some(quarantine) = plugin.record().refuses(begun) {
             return Err(quarantined(&plugin, quarantine));
         }
+        let mut written = self.check(&plugin, &input)?;
         let tenant = Arc::clone(plugin.tenant());
         let asked = tenant.lane.ask(self.shared.options.queue);
         let (turn, first) = match asked.map_err(|why| no_turn(&tenant, why))? {
@@ -253,18 +264,19 @@ impl Invocation<'_> {
             None => {
                 let serving = self.shared.plugin(&tenant.name);
                 let serving = serving.ok_or_else(|| no_turn(&tenant, NoTurn::Closed))?;
-                text = self.check(&serving, &input)?;
+                written = self.check(&serving, &input)?;
                 serving
             }
         };
-        self.run_now(&plugin, text, begun, &turn).await
+        self.run_now(&plugin, written, input, begun, &turn).await
     }
 
     /// Runs it on this version, for as long as there is the turn.
     async fn run_now(
         &self,
         plugin: &Plugin,
-        input: String,
+        written: Written,
+        input: Value,
         begun: Instant,
         _turn: &Turn<'_>,
     ) -> Result<Value, InvokeError> {
@@ -275,7 +287,7 @@ impl Invocation<'_> {
         let _running = plugin.life().run();
         let result = tokio::select! {
             biased;
-            result = self.execute(plugin, input, begun) => result,
+            result = self.execute(plugin, written, input, begun) => result,
             () = plugin.life().cut() => Err(self.cut(plugin)),
         };
         trial.ended(plugin.name(), verdict(&result), Instant::now());
@@ -285,9 +297,16 @@ impl Invocation<'_> {
     async fn execute(
         &self,
         plugin: &Plugin,
-        input: String,
+        written: Written,
+        input: Value,
         begun: Instant,
     ) -> Result<Value, InvokeError> {
+        if let Some(schema) = written.unchecked {
+            let places = [&plugin.tenant().checking, &self.shared.checking];
+            let checked = schema.validate_aside(input, places).await;
+            checked.map_err(|misfit| self.invalid(plugin, misfit))?;
+        }
+        let input = written.text;
         let limits = plugin.manifest().limits;
         let allowance = Allowance {
             memory: limits.memory,
@@ -333,8 +352,9 @@ impl Invocation<'_> {
         }
     }
 
-    /// Checks the input against the action's schema and writes it down for the plugin.
-    fn check(&self, plugin: &Plugin, input: &Value) -> Result<String, InvokeError> {
+    /// Checks the input against the action's schema, unless that takes long, and writes it down for
+    /// the plugin.
+    fn check(&self, plugin: &Plugin, input: &Value) -> Result<Written, InvokeError> {
         let code = plugin.code();
         let Some(schema) = code.inputs.get(self.action) else {
             let actions = code.description.actions.iter();
@@ -344,22 +364,30 @@ impl Invocation<'_> {
                 actions: actions.map(|action| action.name.clone()).collect(),
             });
         };
-        let invalid = |path: String, message: String| InvokeError::InvalidInput {
-            plugin: plugin.name().to_owned(),
-            action: self.action.to_owned(),
-            path,
-            message,
-        };
         let text = input.to_string();
         let limit = self.shared.options.input;
         if u64::try_from(text.len()).unwrap_or(u64::MAX) > limit {
             let message = format!("it has {} bytes; at most {limit} are allowed", text.len());
-            return Err(invalid(String::new(), message));
+            return Err(self.invalid(plugin, (String::new(), message)));
         }
-        schema
-            .check(input)
-            .map_err(|(path, message)| invalid(path, message))?;
-        Ok(text)
+        let invalid = |misfit| self.invalid(plugin, misfit);
+        let unchecked = match schema.work(input).map_err(invalid)? {
+            Work::Little => {
+                schema.validate(input).map_err(invalid)?;
+                None
+            }
+            Work::Much => Some(Arc::clone(schema)),
+        };
+        Ok(Written { text, unchecked })
+    }
+
+    fn invalid(&self, plugin: &Plugin, (path, message): Misfit) -> InvokeError {
+        InvokeError::InvalidInput {
+            plugin: plugin.name().to_owned(),
+            action: self.action.to_owned(),
+            path,
+            message,
+        }
     }
 
     fn instance(&self, plugin: &Plugin, allowance: Allowance, begun: Instant) -> Instance {

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use tokio::sync::Semaphore;
+
 use crate::limits::{Budget, Share};
 use crate::services::log::Pace;
 use crate::turns::{Lane, Turns};
@@ -22,6 +24,8 @@ pub(crate) struct Tenant {
     pub(crate) pace: Arc<Pace>,
     /// Held by whoever loads a version, so that two do not cross.
     pub(crate) loading: tokio::sync::Mutex<()>,
+    /// Held by the one of its inputs that is checked aside.
+    pub(crate) checking: Arc<Semaphore>,
     unloads: AtomicU64,
 }
 
@@ -72,6 +76,7 @@ impl Tenants {
             memory: self.budget.share(),
             pace: Arc::default(),
             loading: tokio::sync::Mutex::default(),
+            checking: Arc::new(Semaphore::new(1)),
             unloads: AtomicU64::new(0),
         });
         known.retain(|_, tenant| tenant.strong_count() > 0);

@@ -1,0 +1,216 @@
+//! What a schema weighs: found out before the library sees it.
+//!
+//! Invariant: what is let in is finite, of a known size once its references are followed, and so are
+//! the programs of its patterns.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use super::{PATTERN, options};
+use crate::text;
+
+/// How deep it may be nested, references followed.
+const DEPTH: usize = 64;
+/// How many schemas it may stand for, references followed.
+const WEIGHT: u64 = 20_000;
+/// By how much the schemas below `unevaluatedProperties` or `unevaluatedItems` count more: what was
+/// evaluated is found out by evaluating it again, at each level once more (measured: 2.7 times).
+const AGAIN: u64 = 4;
+/// The most patterns.
+const PATTERNS: usize = 64;
+/// Bytes of the programs of all patterns together.
+const PROGRAMS: u64 = 128 << 10;
+/// The size from which on programs are told apart, in bytes.
+const SMALLEST: usize = 256;
+/// How often a pattern may have `\c`: for each the library reads the whole pattern again.
+const CONTROLS: usize = 16;
+
+/// The dialects that are understood.
+const DRAFTS: [&str; 3] = [
+    "https://json-schema.org/draft/2020-12/schema",
+    "https://json-schema.org/draft/2019-09/schema",
+    "http://json-schema.org/draft-07/schema#",
+];
+
+/// What a schema has a value go through, references followed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Weight {
+    /// How many schemas it stands for, at least one.
+    pub(super) schemas: u64,
+    /// Bytes of the patterns' programs that each text may be run through.
+    pub(super) programs: u64,
+}
+
+impl Weight {
+    const ONE: Self = Self {
+        schemas: 1,
+        programs: 0,
+    };
+
+    fn add(&mut self, other: Self) {
+        self.schemas = self.schemas.saturating_add(other.schemas);
+        self.programs = self.programs.saturating_add(other.programs);
+    }
+
+    fn multiply(&mut self, by: u64) {
+        self.schemas = self.schemas.saturating_mul(by);
+        self.programs = self.programs.saturating_mul(by);
+    }
+}
+
+/// Bytes of a pattern's program, to within a factor of two; none if it has no program of a size that
+/// is allowed. As a group, so that it is compiled also where a look at its text would do.
+fn program(pattern: &str) -> Option<usize> {
+    let schema = json!({ "pattern": format!("(?:{pattern})") });
+    let mut size = SMALLEST;
+    while options(size).build(&schema).is_err() {
+        size *= 2;
+        if size > PATTERN {
+            return None;
+        }
+    }
+    Some(size)
+}
+
+/// Walks a schema before the library sees it.
+pub(super) struct Survey<'a> {
+    root: &'a Value,
+    pub(super) weight: Weight,
+    patterns: usize,
+    /// Bytes of their programs.
+    programs: u64,
+    /// Whether one of them has no program that is allowed.
+    pub(super) unmeasured: bool,
+    /// What each reference stands for, once it is known.
+    known: HashMap<&'a str, Weight>,
+    /// The references that are being followed.
+    open: Vec<&'a str>,
+}
+
+impl<'a> Survey<'a> {
+    /// Reads a schema; the error says what it may not have.
+    pub(super) fn of(root: &'a Value) -> Result<Self, String> {
+        let mut survey = Self {
+            root,
+            weight: Weight::ONE,
+            patterns: 0,
+            programs: 0,
+            unmeasured: false,
+            known: HashMap::new(),
+            open: Vec::new(),
+        };
+        survey.weight = survey.weigh(root, 0)?;
+        Ok(survey)
+    }
+
+    /// What a part of the schema weighs.
+    fn weigh(&mut self, part: &'a Value, depth: usize) -> Result<Weight, String> {
+        if depth > DEPTH {
+            return Err(format!("it is nested deeper than {DEPTH}"));
+        }
+        let mut weight = Weight::ONE;
+        match part {
+            Value::Array(items) => {
+                for item in items {
+                    weight.add(self.weigh(item, depth + 1)?);
+                }
+            }
+            Value::Object(fields) => {
+                for (name, field) in fields {
+                    let added = match (name.as_str(), field) {
+                        ("$ref", Value::String(target)) => self.follow(target, depth)?,
+                        ("$dynamicRef" | "$recursiveRef", _) => {
+                            return Err(format!("`{name}` is not allowed; use `$ref`"));
+                        }
+                        // It would change what the references below it mean.
+                        ("$id", Value::String(_)) => {
+                            return Err("`$id` is not allowed".to_owned());
+                        }
+                        ("$schema", Value::String(draft)) if !DRAFTS.contains(&draft.as_str()) => {
+                            return Err(format!("`$schema` must be one of {}", DRAFTS.join(", ")));
+                        }
+                        ("pattern", Value::String(pattern)) => self.pattern(pattern)?,
+                        ("patternProperties", Value::Object(patterns)) => {
+                            let mut weight = self.weigh(field, depth + 1)?;
+                            for pattern in patterns.keys() {
+                                weight.add(self.pattern(pattern)?);
+                            }
+                            weight
+                        }
+                        _ => self.weigh(field, depth + 1)?,
+                    };
+                    weight.add(added);
+                }
+                for name in ["unevaluatedProperties", "unevaluatedItems"] {
+                    if fields.contains_key(name) {
+                        weight.multiply(AGAIN);
+                    }
+                }
+            }
+            _ => {}
+        }
+        if weight.schemas > WEIGHT {
+            return Err(format!(
+                "it stands for more than {WEIGHT} schemas once its references are followed"
+            ));
+        }
+        Ok(weight)
+    }
+
+    /// What a pattern weighs.
+    fn pattern(&mut self, pattern: &str) -> Result<Weight, String> {
+        self.patterns += 1;
+        if self.patterns > PATTERNS {
+            return Err(format!("it has more than {PATTERNS} patterns"));
+        }
+        if pattern.matches("\\c").count() > CONTROLS {
+            let shown = text::line(pattern, 100);
+            return Err(format!(
+                "the pattern `{shown}` has `\\c` more than {CONTROLS} times"
+            ));
+        }
+        // One without a program is counted like the largest, and refused by the library, unless that
+        // knows how to do without.
+        let program = program(pattern);
+        self.unmeasured |= program.is_none();
+        let programs = u64::try_from(program.unwrap_or(PATTERN)).unwrap_or(u64::MAX);
+        self.programs = self.programs.saturating_add(programs);
+        if self.programs > PROGRAMS {
+            return Err(format!(
+                "the programs of its patterns have more than {PROGRAMS} bytes together"
+            ));
+        }
+        Ok(Weight {
+            schemas: 1,
+            programs,
+        })
+    }
+
+    /// What a reference stands for.
+    fn follow(&mut self, target: &'a str, depth: usize) -> Result<Weight, String> {
+        if let Some(weight) = self.known.get(target) {
+            return Ok(*weight);
+        }
+        let shown = text::line(target, 100);
+        let Some(pointer) = target.strip_prefix('#') else {
+            return Err(format!(
+                "`$ref` to `{shown}`: references go only within the schema (`#/$defs/…`)"
+            ));
+        };
+        if self.open.contains(&target) {
+            return Err(format!(
+                "`$ref` to `{shown}` goes in a circle; a schema must be finite"
+            ));
+        }
+        let part = self
+            .root
+            .pointer(pointer)
+            .ok_or_else(|| format!("`$ref` to `{shown}`: there is no such place in it"))?;
+        self.open.push(target);
+        let weight = self.weigh(part, depth + 1)?;
+        self.open.pop();
+        self.known.insert(target, weight);
+        Ok(weight)
+    }
+}
