@@ -3,7 +3,21 @@
 //! Where no service manager asked for it (`NOTIFY_SOCKET`), nobody is told anything. One that cannot be
 //! told is no reason not to serve.
 
+use std::time::Duration;
+
 use sd_notify::{NotifyState, notify};
+
+/// How often a service manager is told that the host still starts.
+const PULSE: Duration = Duration::from_secs(15);
+
+/// The host loads its plugins: it is still at it, however long they take to compile. Never ends.
+pub async fn starting() {
+    loop {
+        let patience = u32::try_from((2 * PULSE).as_micros()).unwrap_or(u32::MAX);
+        tell(&[NotifyState::ExtendTimeoutUsec(patience)]);
+        tokio::time::sleep(PULSE).await;
+    }
+}
 
 /// The host serves, after its start or a reload.
 pub fn ready() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::{SinkExt as _, StreamExt as _};
+use nix::errno::Errno;
 use qchost_policy::Person;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::codec::{Framed, LinesCodec};
@@ -18,6 +19,11 @@ use crate::output::words;
 /// How long nobody may have come, for those who came before the end to be all answered.
 const NOBODY: Duration = Duration::from_millis(20);
 
+/// How long a client may take to ask.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How long nobody is let in when there are too many.
+const CROWDED: Duration = Duration::from_millis(100);
+
 /// Serves until it is told to end. Each client has a task of its own among `clients`. Who had connected
 /// by then is answered too: take the socket's file away before, so that nobody else comes.
 pub async fn serve(
@@ -28,9 +34,9 @@ pub async fn serve(
 ) -> Result<()> {
     loop {
         let stream = tokio::select! {
-            accepted = listener.accept() => accepted?.0,
-            () = end.cancelled() => match tokio::time::timeout(NOBODY, listener.accept()).await {
-                Ok(accepted) => accepted?.0,
+            accepted = accept(&listener) => accepted?,
+            () = end.cancelled() => match tokio::time::timeout(NOBODY, accept(&listener)).await {
+                Ok(accepted) => accepted?,
                 Err(_) => return Ok(()),
             },
         };
@@ -40,6 +46,26 @@ pub async fn serve(
                 tracing::debug!(target: "host", "a client of the control socket left: {error:#}");
             }
         });
+    }
+}
+
+/// The next client. A host that has no room for one more file goes on: it has what it needs, and the clients
+/// that it has will go. Cancel safe.
+async fn accept(listener: &UnixListener) -> std::io::Result<UnixStream> {
+    loop {
+        let error = match listener.accept().await {
+            Ok((stream, _)) => return Ok(stream),
+            Err(error) => error,
+        };
+        let known = error.raw_os_error().map(Errno::from_raw);
+        match known {
+            Some(Errno::ECONNABORTED | Errno::EINTR) => {}
+            Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => {
+                tracing::warn!(target: "host", "no further client of the control socket for now: {error}");
+                tokio::time::sleep(CROWDED).await;
+            }
+            _ => return Err(error),
+        }
     }
 }
 
@@ -56,7 +82,10 @@ async fn answer(stream: UnixStream, host: &Host) -> Result<()> {
             return Ok(lines.send(serde_json::to_string(&reply)?).await?);
         }
     };
-    let request = lines.next().await.context("nothing was asked")??;
+    let request = tokio::time::timeout(SILENCE, lines.next())
+        .await
+        .context("it asked nothing for too long")?
+        .context("nothing was asked")??;
     let (mut sink, mut source) = lines.split();
     let (reports, mut reported) = Reports::new();
     let work = carry_out(host, &person, &request, &reports);

@@ -26,8 +26,9 @@ use crate::host::Host;
 use crate::manifests;
 use crate::output::words;
 
-/// Loads at a time.
-const TURNS: usize = 2;
+/// Loads at a time: as many as the runtime has components in memory for, so that one which takes long to
+/// compile, or two, hold up nobody.
+const TURNS: usize = 4;
 /// How long it takes until a change is seen of which nobody told.
 const INTERVAL: Duration = Duration::from_secs(30);
 /// Looks in a row, while each finds places that have to be watched first.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Error, Result, bail};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
@@ -24,12 +25,14 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     // Whoever started the host may tell it to end at once, and to reload before it is ready.
     let (ended, hangups) = (signals::ended(), signals::hangups());
     tokio::pin!(ended);
+    allow_files();
     let data = config.data()?;
     private_folder(&data)?;
     let host = Arc::new(Host::open(config, Lock::take(&data)?).await?);
     let mut reconciler = Reconciler::new(Arc::clone(&host));
     let loaded = tokio::select! {
         () = reconciler.once() => true,
+        () = service::starting() => false,
         () = &mut ended => false,
     };
     if !loaded {
@@ -94,6 +97,16 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     }
     tracing::info!(target: "host", "ended; every invocation did");
     Ok(())
+}
+
+/// Lets the process open as many files as it may: each client, each call of another host and each child takes
+/// some, and the usual limit is there for programs that know of no more than a thousand.
+fn allow_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(target: "host", "the limit on open files stays as it is: {error}");
+    }
 }
 
 /// Has the files looked at whenever the process is told to by SIGHUP.

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use qchost_emulator::{Fault, FaultKind};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::json;
 
 use crate::cloud::Cloud;
@@ -268,5 +270,35 @@ fn a_cache_that_is_open_to_others_or_theirs_is_not_left_so() {
         std::os::unix::fs::chown(&cache, Some(own), None).unwrap();
     });
     running.is_version("lab", 1);
+    running.end();
+}
+
+#[test]
+fn a_host_without_room_for_one_more_file_goes_on() {
+    let mut running = Running::with_lab(&version(1), "");
+    let process = running.host.id();
+    let files = || fs::read_dir(format!("/proc/{process}/fd")).unwrap().count() as u64;
+    let most = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit {
+        current: Some(files() + 20),
+        maximum: most,
+    };
+    let pid = Pid::from_raw(process.try_into().unwrap());
+    let before = prlimit(pid, Resource::Nofile, limit).unwrap();
+    assert_eq!(before.current, most, "it may open as many as it can");
+    let socket = running.path("data/control.sock");
+    let silent: Vec<_> = (0..100)
+        .map(|_| UnixStream::connect(&socket).unwrap())
+        .collect();
+    wait_until("nobody more is let in", || {
+        running
+            .host
+            .stderr()
+            .contains("no further client of the control socket for now")
+            .then_some(())
+    });
+    assert!(running.host.runs());
+    drop(silent);
+    running.until_version("lab", 1);
     running.end();
 }
