@@ -1,7 +1,7 @@
 //! What follows from the manifests that there are: the decision alone, without doing any of it.
 //!
 //! Invariants: a plugin serves on only while a manifest stands for it. A manifest that is wrong stands
-//! for what it stood for before. Of two for one plugin neither is loaded, since nobody knows which was
+//! for what it stood for before, and one that could not be loaded for nothing new. Of two for one plugin neither is loaded, since nobody knows which was
 //! meant, and the one that serves stands.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,8 +13,10 @@ pub struct Candidate<'a> {
     pub path: &'a Path,
     /// The plugin that it is for; none if it is wrong.
     pub plugin: Option<&'a str>,
-    /// The plugin that serves because of it.
+    /// The plugin that serves because of it, and may.
     pub holds: Option<&'a str>,
+    /// Whether it was tried as it is, and cannot be loaded.
+    pub failed: bool,
 }
 
 /// What is to be done.
@@ -22,7 +24,7 @@ pub struct Candidate<'a> {
 pub struct Plan {
     /// Plugins for which no manifest stands any more: unloaded at once.
     pub unload: BTreeSet<String>,
-    /// Manifests that are to be loaded, if they are not.
+    /// Manifests that are to be loaded, if they are not, and may be for all that is known.
     pub load: BTreeSet<PathBuf>,
     /// Manifests that have to share a plugin, with one that they share it with.
     pub contested: BTreeMap<PathBuf, PathBuf>,
@@ -30,20 +32,25 @@ pub struct Plan {
 
 /// Decides for these manifests, while these plugins serve.
 pub fn plan<'a>(manifests: &[Candidate<'_>], served: impl IntoIterator<Item = &'a str>) -> Plan {
-    let mut claims = BTreeMap::<&str, Vec<&Path>>::new();
+    let mut claims = BTreeMap::<&str, Vec<&Candidate<'_>>>::new();
     for manifest in manifests {
         if let Some(plugin) = manifest.plugin {
-            claims.entry(plugin).or_default().push(manifest.path);
+            claims.entry(plugin).or_default().push(manifest);
         }
     }
     let mut plan = Plan::default();
-    for paths in claims.values() {
-        match paths.as_slice() {
-            [path] => drop(plan.load.insert((*path).to_owned())),
+    for claiming in claims.values() {
+        match claiming.as_slice() {
+            [manifest] if manifest.failed => {}
+            [manifest] => drop(plan.load.insert(manifest.path.to_owned())),
             [first, second, ..] => {
-                for path in paths {
-                    let other = if path == first { second } else { first };
-                    let contested = ((*path).to_owned(), (*other).to_owned());
+                for manifest in claiming {
+                    let other = if manifest.path == first.path {
+                        second
+                    } else {
+                        first
+                    };
+                    let contested = (manifest.path.to_owned(), other.path.to_owned());
                     plan.contested.extend([contested]);
                 }
             }
@@ -54,7 +61,8 @@ pub fn plan<'a>(manifests: &[Candidate<'_>], served: impl IntoIterator<Item = &'
         let stands = manifests.iter().any(|manifest| {
             manifest.holds == Some(plugin) && manifest.plugin.is_none_or(|now| now == plugin)
         });
-        let follows = claims.get(plugin).is_some_and(|paths| paths.len() == 1);
+        let claiming = claims.get(plugin).map(Vec::as_slice);
+        let follows = matches!(claiming, Some([manifest]) if !manifest.failed);
         if !stands && !follows {
             plan.unload.insert(plugin.to_owned());
         }
@@ -68,15 +76,16 @@ mod tests {
 
     use super::*;
 
-    /// Path, plugin, what it holds: `-` is none.
+    /// Path, plugin, what it holds: `-` is none, and `!` before the plugin is a failure.
     fn decide(manifests: &[(&'static str, &'static str, &'static str)], served: &[&str]) -> Plan {
         let some = |text: &'static str| (text != "-").then_some(text);
         let manifests: Vec<_> = manifests
             .iter()
             .map(|(path, plugin, holds)| Candidate {
                 path: Path::new(*path),
-                plugin: some(plugin),
+                plugin: some(plugin.trim_start_matches('!')),
                 holds: some(holds),
+                failed: plugin.starts_with('!'),
             })
             .collect();
         plan(&manifests, served.iter().copied())
@@ -155,10 +164,24 @@ mod tests {
         );
     }
 
+    #[test]
+    fn one_that_cannot_be_loaded_takes_nothing_over() {
+        assert_eq!(
+            decide(&[("a", "-", "x"), ("b", "!x", "-")], &["x"]),
+            expected(&[], &[], &[])
+        );
+        assert_eq!(
+            decide(&[("b", "!x", "-")], &["x"]),
+            expected(&["x"], &[], &[])
+        );
+        // What it is of itself already goes on.
+        assert_eq!(decide(&[("b", "!x", "x")], &["x"]), expected(&[], &[], &[]));
+    }
+
     proptest! {
         #[test]
         fn no_plugin_is_loaded_twice_nor_both_loaded_and_unloaded(
-            manifests in proptest::collection::vec((0..5_usize, 0..5_usize), 0..7),
+            manifests in proptest::collection::vec((0..5_usize, 0..5_usize, any::<bool>()), 0..7),
             served in proptest::collection::btree_set(1..5_usize, 0..5),
         ) {
             const NAMES: [&str; 5] = ["", "w", "x", "y", "z"];
@@ -167,10 +190,11 @@ mod tests {
             let candidates: Vec<_> = manifests
                 .iter()
                 .zip(&paths)
-                .map(|((plugin, holds), path)| Candidate {
+                .map(|((plugin, holds, failed), path)| Candidate {
                     path,
                     plugin: name(*plugin),
                     holds: name(*holds),
+                    failed: *failed,
                 })
                 .collect();
             let served: Vec<_> = served.into_iter().filter_map(name).collect();
@@ -188,12 +212,18 @@ mod tests {
             for manifest in &candidates {
                 let chosen = plan.load.contains(manifest.path);
                 let contested = plan.contested.contains_key(manifest.path);
-                prop_assert_eq!(chosen != contested, manifest.plugin.is_some());
+                prop_assert!(!(chosen && (contested || manifest.failed)));
+                let decided = chosen || contested || manifest.failed;
+                prop_assert!(decided || manifest.plugin.is_none());
+                prop_assert!(manifest.plugin.is_some() || !(chosen || contested));
             }
             for plugin in served.iter().filter(|plugin| !plan.unload.contains(**plugin)) {
                 let stands = candidates.iter().any(|manifest| {
-                    manifest.plugin == Some(plugin)
-                        || (manifest.plugin.is_none() && manifest.holds == Some(plugin))
+                    let holds = manifest.holds == Some(plugin);
+                    match manifest.plugin {
+                        Some(now) => now == *plugin && (holds || !manifest.failed),
+                        None => holds,
+                    }
                 });
                 prop_assert!(stands, "{} serves for nobody", plugin);
             }

@@ -244,7 +244,7 @@ impl Reconciler {
     fn unload(&mut self, plugins: &BTreeSet<String>) {
         for plugin in plugins {
             if self.host.runtime.unload(plugin) {
-                tracing::info!(target: "host", %plugin, "unloaded: no manifest is for it any more");
+                tracing::info!(target: "host", %plugin, "unloaded: no manifest stands for it any more");
             }
             for tracked in self.manifests.values_mut() {
                 if tracked.holds.as_ref() == Some(plugin) {
@@ -266,6 +266,7 @@ impl Reconciler {
                     path,
                     plugin: fitting.map(|manifest| manifest.plugin.as_str()),
                     holds: tracked.holds.as_deref(),
+                    failed: tracked.is_tried() && tracked.failure.is_some(),
                 }
             })
             .collect();
@@ -388,7 +389,8 @@ impl Reconciler {
                 tracked.failure = Some((Problem { reason, approval }, true));
             }
         }
-        self.sweep();
+        // A manifest was to take over, and could not.
+        self.unload(&self.plan().unload);
         self.write_down();
     }
 
@@ -429,24 +431,6 @@ impl Reconciler {
                 "loaded in {took} ms"
             ),
         }
-    }
-
-    /// Unloads what serves and what nothing holds: a manifest was to take over, and could not.
-    fn sweep(&mut self) {
-        let stands = |name: &str| {
-            self.manifests.values().any(|tracked| {
-                let loading = tracked.loading.as_ref();
-                let due = tracked.obstacle.is_none() && tracked.failure.is_none();
-                tracked.holds.as_deref() == Some(name)
-                    || loading.is_some_and(|loading| loading.plugin == name)
-                    || (due && tracked.seen.file.name.as_deref() == Some(name))
-            })
-        };
-        let served = self.host.runtime.plugins();
-        let left = served.iter().map(|plugin| plugin.name());
-        let left = left.filter(|name| !stands(name)).map(str::to_owned);
-        let left = left.collect();
-        self.unload(&left);
     }
 
     /// Brings the table up to date, and says what is newly wrong.

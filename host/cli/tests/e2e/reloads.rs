@@ -277,6 +277,34 @@ fn a_bad_component_or_manifest_leaves_the_former_serving_until_a_good_one_comes(
 }
 
 #[test]
+fn a_manifest_that_cannot_be_loaded_takes_nothing_over() {
+    let running = Running::with_lab(&version(1), "");
+    let first = running.path("plugins/lab.toml");
+    replace(&first, "plugin = \"lab\"\ncomponent = ");
+    running.until_status("lab", "degraded");
+    fs::write(running.path("builds/none.wasm"), "no component").unwrap();
+    let second = manifest("lab", "../builds/none.wasm", "");
+    replace(&running.path("plugins/second.toml"), second);
+    wait_until("the second was tried", || {
+        let rows = running.control.plugins();
+        let mut reasons = rows.iter().filter_map(|row| row["error"].as_str());
+        reasons.any(|why| why.contains("none.wasm")).then_some(())
+    });
+    running.is_version("lab", 1);
+    // Nothing is left that it serves because of.
+    fs::remove_file(&first).unwrap();
+    running.reload();
+    let gone = running.act("lab");
+    assert!(
+        matches!(&gone, Answer::Failed(why) if why.contains("none.wasm")),
+        "{gone:?}"
+    );
+    replace(&running.path("builds/none.wasm"), version(2));
+    running.until_version("lab", 2);
+    running.end();
+}
+
+#[test]
 fn a_bad_policy_or_configuration_leaves_the_former_in_force() {
     const FORBID: &str = "@id(\"no-accounts\")\nforbid (principal, action == Action::\"account/read-account\", resource);\n";
     let call = crate::guests::caller(1, &[("read_account", Some("{}"))]);
