@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use qchost_policy::Manifest;
+use qchost_policy::{Manifest, read_text};
 
 use crate::config::{Config, Mode};
 
@@ -116,7 +116,7 @@ pub fn named(text: &str) -> Option<String> {
 
 /// The plugin that the manifest in a file is for, as far as it can be read.
 pub fn name_in(path: &Path) -> Option<String> {
-    named(&std::fs::read_to_string(path).ok()?)
+    named(&read_text(path).ok()?)
 }
 
 /// Whether a manifest is for a plugin; if it does not say, by the name of its file (of its

@@ -18,6 +18,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::engine::{Action, Compiled, Kind, PolicyError, actions, schema};
+use crate::text_file::read_text;
 
 /// The guardrails of a host. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -69,7 +70,7 @@ impl Guardrails {
         files.sort();
         let mut texts = Vec::with_capacity(files.len());
         for path in files {
-            let text = std::fs::read_to_string(&path).map_err(failed(&path))?;
+            let text = read_text(&path).map_err(failed(&path))?;
             texts.push((path, text));
         }
         Self::read(&texts)

@@ -17,6 +17,7 @@ mod guardrails;
 mod manifest;
 mod people;
 mod policy_test;
+mod text_file;
 mod usd;
 
 pub use authority::{Authority, Decision};
@@ -32,4 +33,5 @@ pub use manifest::{
 };
 pub use people::{People, Person, Role, Verb};
 pub use policy_test::{CaseResult, PolicyTestError, run_policy_tests};
+pub use text_file::read_text;
 pub use usd::Usd;

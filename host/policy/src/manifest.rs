@@ -26,6 +26,7 @@ pub use schema::manifest_schema;
 use crate::denial::ImportsDenied;
 use crate::glob::Glob;
 use crate::grantable::{Pattern, grantable};
+use crate::text_file::read_text;
 use reader::{Fields, Item, Problem};
 
 /// A manifest.
@@ -146,7 +147,7 @@ impl Manifest {
     /// # Errors
     /// When the file cannot be read, is not a manifest, or asks for what is not enforced.
     pub fn load(path: &Path) -> Result<Self, ManifestError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ManifestError::Read {
+        let text = read_text(path).map_err(|source| ManifestError::Read {
             path: path.to_owned(),
             source,
         })?;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use qchost_policy::{Guardrails, is_name};
+use qchost_policy::{Guardrails, is_name, read_text};
 use qchost_secrets::{Profile, Secrets, VaultOptions};
 use serde::Deserialize;
 
@@ -124,7 +124,7 @@ impl Default for Config {
 impl Config {
     /// Reads the file. Relative folders are resolved against where it is.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| {
+        let text = read_text(path).with_context(|| {
             format!(
                 "cannot read the configuration {}; write one with: qchost init",
                 path.display()
@@ -160,7 +160,7 @@ impl Config {
     /// As much of a file that cannot be used as it takes to find the host that was started with it: who
     /// halts should not have to mend a file first. Nothing if it is no TOML at all.
     pub fn to_reach(path: &Path) -> Option<Self> {
-        let table: toml::Table = std::fs::read_to_string(path).ok()?.parse().ok()?;
+        let table: toml::Table = read_text(path).ok()?.parse().ok()?;
         let kept: toml::Table = table
             .into_iter()
             .filter(|(key, _)| matches!(key.as_str(), "data" | "control"))

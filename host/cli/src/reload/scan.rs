@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::Error;
 use qchost_policy::Manifest;
 
-use super::stamp::{Stamp, Text, read};
+use super::stamp::{Stamp, Text, leads_nowhere_yet, read};
 use crate::manifests::{self, Listing};
 use crate::output::words;
 
@@ -122,7 +122,11 @@ fn look(path: &Path, former: Option<&Arc<File>>, patience: bool) -> Option<Arc<F
             }
         }
     };
-    let half = file.manifest.is_err() && file.stamp.is_none_or(|stamp| stamp.is_young());
+    let is_young = match file.stamp {
+        Some(stamp) => stamp.is_young(),
+        None => leads_nowhere_yet(path),
+    };
+    let half = file.manifest.is_err() && is_young;
     if patience && half && former.is_none_or(|former| former.text != file.text) {
         return None;
     }

@@ -4,10 +4,13 @@
 //! Invariant: a text that is handed out is one that the file held at a moment when nobody wrote it, as
 //! far as its times and size tell.
 
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use qchost_policy::read_text;
 
 /// What is wrong with a file is not said before it is so old: whoever writes it may not be done.
 pub const SETTLING: Duration = Duration::from_millis(250);
@@ -26,14 +29,17 @@ pub struct Stamp {
 impl Stamp {
     /// The stamp of a file.
     pub fn of(path: &Path) -> io::Result<Self> {
-        let found = std::fs::metadata(path)?;
-        Ok(Self {
+        Ok(Self::new(&std::fs::metadata(path)?))
+    }
+
+    fn new(found: &Metadata) -> Self {
+        Self {
             device: found.dev(),
             inode: found.ino(),
             size: found.size(),
             modified: (found.mtime(), found.mtime_nsec()),
             changed: (found.ctime(), found.ctime_nsec()),
-        })
+        }
     }
 
     /// Whether the file was touched just now.
@@ -49,6 +55,15 @@ impl Stamp {
             .duration_since(changed)
             .is_ok_and(|age| age < SETTLING)
     }
+}
+
+/// Whether a path that leads nowhere may do so for a moment only: its link, or the folder that lists it,
+/// was touched just now.
+pub fn leads_nowhere_yet(path: &Path) -> bool {
+    let link = path.symlink_metadata().ok();
+    let folder = path.parent().and_then(|folder| folder.metadata().ok());
+    let mut entries = link.iter().chain(&folder);
+    entries.any(|found| Stamp::new(found).is_young())
 }
 
 /// A text file, read.
@@ -68,7 +83,7 @@ pub fn read(path: &Path) -> Text {
         Ok(stamp) => stamp,
         Err(error) => return Text::Unreadable(None, error),
     };
-    let text = std::fs::read_to_string(path);
+    let text = read_text(path);
     if Stamp::of(path).ok() != Some(before) {
         return Text::Moving;
     }

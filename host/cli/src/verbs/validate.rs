@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use qchost_policy::{Guardrails, Manifest};
+use qchost_policy::{Guardrails, Manifest, read_text};
 use serde::Serialize;
 
 use crate::config::Config;
@@ -65,7 +65,7 @@ async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<()
         );
     }
     // A manifest names its plugin; a configuration never does.
-    let names_a_plugin = std::fs::read_to_string(path)
+    let names_a_plugin = read_text(path)
         .ok()
         .and_then(|text| text.parse::<toml::Table>().ok())
         .is_some_and(|table| table.contains_key("plugin") || table.contains_key("component"));
@@ -83,7 +83,7 @@ async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<()
 
 /// Checks one file of guardrails by itself.
 fn guardrails(path: &Path) -> Result<()> {
-    let text = std::fs::read_to_string(path).context("cannot read it")?;
+    let text = read_text(path).context("cannot read it")?;
     Guardrails::read(&[(path.to_owned(), text)])?;
     Ok(())
 }

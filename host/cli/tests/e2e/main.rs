@@ -31,6 +31,7 @@ mod halts;
 mod interop;
 mod load;
 mod midwrite;
+mod odd_files;
 mod people;
 mod policies;
 mod process;

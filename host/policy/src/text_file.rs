@@ -1,0 +1,97 @@
+//! How a text file of the operator's is read: a manifest, guardrails, the configuration.
+//!
+//! Invariant: reading ends, and takes no more memory than such a file may have, whatever stands in the
+//! file's place: a pipe that nobody writes into, a device that never ends.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// The largest file, in bytes.
+const LIMIT: u64 = 1 << 20;
+
+/// Reads a regular file of at most 1 MiB as UTF-8. Links are followed.
+///
+/// # Errors
+/// When it cannot be opened or read, is no regular file, is larger, or is not UTF-8.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    // To open a pipe would be to wait for somebody who writes into it.
+    let file = File::options()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is no regular file",
+        ));
+    }
+    let mut bytes = Vec::new();
+    // One more shows that there is more. The size that the system gives is that of another moment.
+    file.take(LIMIT.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LIMIT {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "it has more than 1 MiB",
+        ));
+    }
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use rustix::fs::{CWD, FileType, Mode};
+
+    use super::*;
+
+    /// Reads in a thread of its own, since what is tested is that it ends.
+    fn read(path: &Path) -> Result<String, String> {
+        let (sender, receiver) = mpsc::channel();
+        let path = path.to_owned();
+        std::thread::spawn(move || sender.send(read_text(&path)));
+        let read = receiver.recv_timeout(Duration::from_secs(30));
+        read.expect("reading it does not end")
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn only_a_regular_file_is_read_and_reading_anything_else_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("file"), "text").unwrap();
+        symlink("file", at("link")).unwrap();
+        assert_eq!(read(&at("link")), Ok("text".to_owned()));
+
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mknodat(CWD, at("pipe"), FileType::Fifo, mode, 0).unwrap();
+        symlink("/dev/zero", at("zero")).unwrap();
+        std::fs::create_dir(at("folder")).unwrap();
+        for odd in ["pipe", "zero", "folder"] {
+            assert_eq!(read(&at(odd)), Err("it is no regular file".to_owned()));
+        }
+        let _socket = UnixListener::bind(at("socket")).unwrap();
+        assert!(read(&at("socket")).is_err());
+        std::fs::write(at("binary"), [0xff]).unwrap();
+        assert!(read(&at("binary")).unwrap_err().contains("utf-8"));
+    }
+
+    #[test]
+    fn a_file_may_be_large_and_not_larger() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let file = File::create(&path).unwrap();
+        file.set_len(LIMIT).unwrap();
+        assert_eq!(read(&path).unwrap().len(), 1 << 20);
+        // It holds nothing, and reading it all would take all the memory there is.
+        file.set_len(1 << 40).unwrap();
+        assert_eq!(read(&path), Err("it has more than 1 MiB".to_owned()));
+    }
+}
