@@ -77,6 +77,11 @@ pub fn fits(manifest: &Manifest, config: &Config) -> Result<()> {
             .collect::<Vec<_>>()
             .join(", ")
     );
+    may_serve(manifest, config)
+}
+
+/// Checks what the mode asks of a manifest, also of one that serves already.
+pub fn may_serve(manifest: &Manifest, config: &Config) -> Result<()> {
     if config.mode == Mode::Production
         && manifest.digest.is_none()
         && let Some(name) = manifest.trades()
@@ -84,7 +89,7 @@ pub fn fits(manifest: &Manifest, config: &Config) -> Result<()> {
         bail!(
             "{}: digest: in production a plugin that may trade (`{name}`) is pinned; add the digest that \
              `qchost plugin inspect {}` shows",
-            path.display(),
+            manifest.path.display(),
             manifest.component.display()
         );
     }

@@ -173,6 +173,8 @@ impl Reconciler {
             self.places = places;
         }
         self.begin(noticed).await;
+        // A load that was ended may have been done just before.
+        self.unload(&self.plan().unload);
         self.write_down();
     }
 
@@ -256,6 +258,12 @@ impl Reconciler {
 
     fn plan(&self) -> Plan {
         let current = self.host.current();
+        let served = self.host.runtime.plugins();
+        let barred: BTreeSet<_> = served
+            .iter()
+            .filter(|it| manifests::may_serve(it.manifest(), &current.config).is_err())
+            .map(|plugin| plugin.name())
+            .collect();
         let candidates: Vec<_> = self
             .manifests
             .iter()
@@ -265,12 +273,11 @@ impl Reconciler {
                 Candidate {
                     path,
                     plugin: fitting.map(|manifest| manifest.plugin.as_str()),
-                    holds: tracked.holds.as_deref(),
+                    holds: tracked.holds.as_deref().filter(|it| !barred.contains(it)),
                     failed: tracked.is_tried() && tracked.failure.is_some(),
                 }
             })
             .collect();
-        let served = self.host.runtime.plugins();
         plan(&candidates, served.iter().map(|plugin| plugin.name()))
     }
 

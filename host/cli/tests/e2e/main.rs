@@ -35,6 +35,7 @@ mod odd_files;
 mod people;
 mod policies;
 mod process;
+mod reconfigured;
 mod records;
 mod reloads;
 mod restarts;
