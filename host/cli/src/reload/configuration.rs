@@ -1,16 +1,22 @@
 //! `qchost.toml` and the guardrails, followed like the manifests.
 //!
 //! Invariants: each is taken over as a whole or not at all: where one cannot be, the former one stays in
-//! effect and the reason is shown. The one does not wait for the other to be right.
+//! effect and the reason is shown. The one does not wait for the other to be right. What a configuration
+//! needs from elsewhere (a vault) is fetched beside the looks, which do not wait for it.
 
+use std::future;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Error, Result, anyhow, bail, ensure};
 use qchost_policy::{Guardrails, People};
+use tokio::task::JoinError;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::stamp::{Stamp, Text, read};
 use super::table::Health;
-use crate::accounts;
+use crate::accounts::{self, Prepared};
 use crate::config::{Config, Mode, persons};
 use crate::gate;
 use crate::host::{Current, Host};
@@ -19,14 +25,30 @@ use crate::output::words;
 /// Tables and keys of which a host takes notice only when it starts.
 const AT_START: [&str; 6] = ["data", "cache", "control", "audit", "vault", "engine"];
 
+/// How long a look waits for what most configurations have at once.
+const AT_ONCE: Duration = Duration::from_millis(50);
+
 /// Follows the configuration and the guardrails.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Configuration {
     /// The text that was tried last, and where the file's links led.
     tried: Option<(PathBuf, String)>,
+    /// What becomes of that.
+    next: Option<Next>,
     /// The guardrails that were tried last.
     guardrails: Option<Shelf>,
 }
+
+/// A configuration that is to be the current one.
+enum Next {
+    /// Its accounts are being prepared.
+    Preparing(AbortOnDropHandle<Changed>),
+    /// They were.
+    Ready(Result<Changed, JoinError>),
+}
+
+/// A configuration, with the accounts that it changes.
+type Changed = Box<(Config, Prepared)>;
 
 /// The folder of guardrails, as it is without reading them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,10 +91,27 @@ impl Configuration {
             .collect()
     }
 
+    /// Whether a configuration is being prepared.
+    pub fn is_preparing(&self) -> bool {
+        matches!(self.next, Some(Next::Preparing(_)))
+    }
+
+    /// Waits until the configuration that is being prepared can be taken over, which the next look does; for ever
+    /// where there is none.
+    pub async fn prepared(&mut self) {
+        match &mut self.next {
+            Some(Next::Preparing(task)) => {
+                let ready = task.await;
+                self.next = Some(Next::Ready(ready));
+            }
+            _ => future::pending().await,
+        }
+    }
+
     /// Has tried again what could not be taken over.
     pub fn retry(&mut self, host: &Host) {
         let files = host.table.files();
-        if files.configuration.problem.is_some() {
+        if files.configuration.problem.is_some() && self.next.is_none() {
             self.tried = None;
         }
         if files.guardrails.problem.is_some() {
@@ -100,13 +139,13 @@ impl Configuration {
             Ok((Ok(leads), Text::Whole(stamp, text))) => (stamp, (leads, text)),
             Ok((Ok(_), Text::Moving)) | Err(_) => return Found::Moving,
             Ok((Err(error), _) | (_, Text::Unreadable(_, error))) => {
-                self.tried = None;
+                (self.tried, self.next) = (None, None);
                 let context = format!("cannot read the configuration {}", file.display());
                 return Found::Wrong(Error::from(error).context(context));
             }
         };
         if self.tried.as_ref() == Some(&content) {
-            return Found::Same;
+            return self.commit(host).await;
         }
         let parsed = if content.1.trim().is_empty() {
             // Whoever writes a file in place empties it first. It would take every account away.
@@ -118,11 +157,25 @@ impl Configuration {
             return Found::Moving;
         }
         self.tried = Some(content);
-        let taken = match parsed {
-            Ok(config) => take_over(host, config).await,
-            Err(error) => Err(error),
+        self.next = match parsed.and_then(|config| prepare(host, config)) {
+            Ok(Some(task)) => Some(Next::Preparing(task)),
+            taken => {
+                self.next = None;
+                return Found::of(taken.map(|_| false));
+            }
         };
-        Found::of(taken)
+        // Whether it is ready by then is seen by what stands there.
+        drop(timeout(AT_ONCE, self.prepared()).await);
+        self.commit(host).await
+    }
+
+    /// Takes over what is ready.
+    async fn commit(&mut self, host: &Host) -> Found {
+        match self.next.take_if(|next| matches!(next, Next::Ready(_))) {
+            Some(Next::Ready(Ok(changed))) => Found::of(take_over(host, *changed).await),
+            Some(Next::Ready(Err(stopped))) => Found::Wrong(stopped.into()),
+            Some(Next::Preparing(_)) | None => Found::Same,
+        }
     }
 
     async fn guardrails(&mut self, host: &Host, patience: bool) -> Found {
@@ -222,13 +275,12 @@ impl Shelf {
     }
 }
 
-/// Makes a configuration the current one; says whether it is another one.
-async fn take_over(host: &Host, config: Config) -> Result<bool> {
+/// Begins to prepare the accounts that a configuration changes, if it is another one than the current.
+fn prepare(host: &Host, config: Config) -> Result<Option<AbortOnDropHandle<Changed>>> {
     let current = host.current();
-    let restart = at_start(&host.started, &config);
     if config.table == current.config.table && config.path == current.config.path {
-        host.table.files().configuration.restart = restart;
-        return Ok(false);
+        host.table.files().configuration.restart = at_start(&host.started, &config);
+        return Ok(None);
     }
     ensure!(
         config.mode == Mode::Development || !host.started.engine.baseline,
@@ -237,13 +289,24 @@ async fn take_over(host: &Host, config: Config) -> Result<bool> {
     );
     let config = config.reading_by(current.config.secrets()?);
     let secrets = config.secrets()?;
+    let (put, _) = accounts_changed(&current.config, &config);
+    let task = tokio::spawn(async move {
+        let changed: Vec<_> = put
+            .iter()
+            .filter_map(|name| Some((name.as_str(), config.account.get(name)?)))
+            .collect();
+        let prepared = accounts::connectors(changed, &secrets).await;
+        Box::new((config, prepared))
+    });
+    Ok(Some(AbortOnDropHandle::new(task)))
+}
+
+/// Makes a configuration the current one.
+async fn take_over(host: &Host, (config, prepared): (Config, Prepared)) -> Result<bool> {
+    let current = host.current();
+    let restart = at_start(&host.started, &config);
     let people = People::new(persons(&config.people), &current.guardrails)?;
-    let (put, removed) = accounts_changed(&current.config, &config);
-    let changed: Vec<_> = put
-        .iter()
-        .filter_map(|name| Some((name.as_str(), config.account.get(name)?)))
-        .collect();
-    let prepared = accounts::connectors(changed, &secrets).await;
+    let (_, removed) = accounts_changed(&current.config, &config);
     if let Some((name, problem)) = prepared.problems.iter().next() {
         bail!("account `{name}`: {}", words(problem));
     }

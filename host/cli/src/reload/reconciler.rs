@@ -61,6 +61,8 @@ pub struct Reconciler {
 enum Wake {
     Changed,
     Due,
+    /// A configuration can be taken over.
+    Prepared,
     Asked(Ask),
     Ended(PathBuf, u64),
 }
@@ -118,12 +120,13 @@ impl Reconciler {
                 () = tokio::time::sleep(SETTLING), if self.moving => Wake::Changed,
                 Some((path, attempt)) = self.ended.recv() => Wake::Ended(path, attempt),
                 Some(ask) = self.asks.recv() => Wake::Asked(ask),
+                () = self.configuration.prepared() => Wake::Prepared,
                 _ = due.tick() => Wake::Due,
             };
             let noticed = Instant::now();
             match wake {
                 Wake::Ended(path, attempt) => self.settle(&path, attempt).await,
-                Wake::Changed => self.look(noticed).await,
+                Wake::Changed | Wake::Prepared => self.look(noticed).await,
                 Wake::Due => {
                     self.retry();
                     self.look(noticed).await;
@@ -134,8 +137,8 @@ impl Reconciler {
                     self.look(noticed).await;
                 }
             }
-            let busy = self.manifests.values().any(|it| it.loading.is_some());
-            if !busy && !self.moving {
+            let loading = self.manifests.values().any(|it| it.loading.is_some());
+            if !loading && !self.moving && !self.configuration.is_preparing() {
                 for asked in self.asked.drain(..) {
                     // Whoever asked may have left, and then needs no answer.
                     asked.send(()).unwrap_or_default();
@@ -285,6 +288,7 @@ impl Reconciler {
     async fn begin(&mut self, noticed: Instant) {
         let plan = self.plan();
         let current = self.host.current();
+        let preparing = self.configuration.is_preparing();
         let paths: Vec<PathBuf> = self.manifests.keys().cloned().collect();
         for path in paths {
             let Some(tracked) = self.manifests.get_mut(&path) else {
@@ -292,10 +296,14 @@ impl Reconciler {
             };
             let seen = tracked.seen.clone();
             let former = mem::take(&mut tracked.obstacle);
+            let mut waits = false;
             tracked.obstacle = match &seen.file.manifest {
                 Err(wrong) => Some(wrong.clone()),
                 Ok(manifest) => match manifests::fits(manifest, &current.config) {
-                    Err(error) => Some(words(&error)),
+                    Err(error) => {
+                        waits = preparing;
+                        Some(words(&error))
+                    }
                     Ok(()) => plan.contested.get(&path).map(|other| {
                         format!(
                             "{}: another manifest is for the plugin `{}` too, {}; take one away",
@@ -315,6 +323,7 @@ impl Reconciler {
             {
                 tracked.obstacle = Some(words(&error.into()));
             }
+            tracked.waits = waits;
             let wanted = match &seen.file.manifest {
                 Ok(manifest) if tracked.obstacle.is_none() => Some(manifest),
                 _ => None,

@@ -26,6 +26,8 @@ pub struct Tracked {
     pub failure: Option<(Problem, bool)>,
     /// Why it is not tried.
     pub obstacle: Option<String>,
+    /// Whether a configuration that is being prepared may let it in.
+    pub waits: bool,
     pub loading: Option<Loading>,
     /// The reason that was said last.
     told: Option<String>,
@@ -58,6 +60,7 @@ impl Tracked {
             tried: None,
             failure: None,
             obstacle: None,
+            waits: false,
             loading: None,
             told: None,
             row: Row {
@@ -90,7 +93,10 @@ impl Tracked {
         let row = &mut self.row;
         row.name.clone_from(&self.seen.file.name);
         row.holds.clone_from(&self.holds);
-        row.loading = self.loading.is_some();
+        row.loading = self.loading.is_some() || self.waits;
+        if self.waits {
+            return;
+        }
         // While it is tried again, what was wrong before is what is known.
         if problem.is_some() || self.loading.is_none() {
             row.problem = problem;

@@ -1,8 +1,147 @@
-//! A configuration that changes under a host that runs: what it bars from serving does not serve on.
+//! A configuration that changes under a host that runs: what has to be fetched for it holds nothing else up, and what it
+//! bars from serving does not serve on.
 
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::common::private_file;
 use crate::guests::{marked, version};
-use crate::running::{Running, edit, plugin};
+use crate::process::wait_until;
+use crate::running::{Running, edit, manifest, plugin, replace};
 use crate::socket::Answer;
+
+/// Within which a host does what needs no vault; the vault's own time is up after twice as long.
+const SOON: Duration = Duration::from_secs(30);
+
+/// A vault that takes every question, and answers them when it is told to.
+struct Vault {
+    address: String,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    asked: AtomicUsize,
+    answers: AtomicBool,
+}
+
+impl Vault {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let shared = Arc::new(Shared::default());
+        let serving = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (stream, shared) = (stream.unwrap(), Arc::clone(&serving));
+                std::thread::spawn(move || shared.answer(&stream));
+            }
+        });
+        Self { address, shared }
+    }
+
+    fn answers(&self, answers: bool) {
+        self.shared.answers.store(answers, Ordering::SeqCst);
+    }
+
+    /// How many questions there were.
+    fn asked(&self) -> usize {
+        self.shared.asked.load(Ordering::SeqCst)
+    }
+
+    /// Waits until there were more questions than before.
+    fn until_asked(&self, before: usize) {
+        wait_until("the vault is asked", || {
+            (self.asked() > before).then_some(())
+        });
+    }
+}
+
+impl Shared {
+    fn answer(&self, stream: &TcpStream) {
+        let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+        let Some(request) = lines.next() else { return };
+        // The request's head ends with an empty line, and it has no body.
+        lines.find(String::is_empty);
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        while !self.answers.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let body = if request.contains("/auth/token/lookup-self") {
+            r#"{"data":{"ttl":0}}"#
+        } else {
+            r#"{"data":{"data":{"authorization":"Bearer of-the-vault"},"metadata":{"version":1}}}"#
+        };
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+        // Whoever asked may have left.
+        let mut stream = stream;
+        drop(write!(
+            stream,
+            "{head}content-length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+    }
+}
+
+fn account(name: &str) -> String {
+    format!(
+        "[account.{name}]\nconnection = \"http\"\nurl = \"https://mcp.example.com\"\n\
+         headers = {{ Authorization = {{ vault = \"secret/{name}#authorization\" }} }}\n"
+    )
+}
+
+/// Errors in the log.
+fn errors(running: &Running) -> Vec<String> {
+    let log = running.host.stderr();
+    let lines = log.lines().filter(|line| line.contains("\"ERROR\""));
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn what_is_removed_is_gone_while_a_vault_does_not_answer() {
+    let vault = Vault::start();
+    let configuration = format!(
+        "vault = {{ address = \"{}\", timeout-seconds = 60, auth = {{ token = {{ file = \"token\" }} }} }}",
+        vault.address
+    );
+    let running = Running::start(&configuration, |folder| {
+        private_file(&folder.path().join("token"), "hvs.of-the-test");
+        plugin(folder, "lab", &version(1), "");
+        plugin(folder, "other", &version(2), "");
+    });
+    let file = running.path("qchost.toml");
+    let former = fs::read_to_string(&file).unwrap();
+    replace(&file, format!("{former}{}", account("second")));
+    vault.until_asked(0);
+    fs::remove_file(running.path("plugins/lab.toml")).unwrap();
+    let gone = running.until("lab", |answer| matches!(answer, Answer::Failed(_)));
+    assert!(gone < SOON, "it took {gone:?}");
+    running.is_version("other", 2);
+
+    // A manifest for an account that is about to be there is not wrong.
+    let text = manifest("late", "../builds/other.wasm", "").replace("research", "second");
+    replace(&running.path("plugins/late.toml"), text);
+    running.until_status("late", "loading");
+    vault.answers(true);
+    running.until_version("late", 2);
+    running.reload().good();
+    assert_eq!(errors(&running), Vec::<String>::new());
+
+    // What hangs for a configuration that is corrected is not waited for.
+    vault.answers(false);
+    let (asked, taken) = (vault.asked(), fs::read_to_string(&file).unwrap());
+    replace(&file, format!("{taken}{}", account("third")));
+    vault.until_asked(asked);
+    replace(&file, taken);
+    let reload = running.folder.start(&["reload"]);
+    reload.wait_for(SOON).good();
+    running.is_version("late", 2);
+    running.end();
+}
 
 /// The same as at a start: see `in_production_a_plugin_that_may_trade_is_pinned`.
 #[test]
