@@ -176,6 +176,31 @@ fn processor_time(process: u32) -> Duration {
     Duration::from_millis((ticks(11) + ticks(12)) * 10)
 }
 
+/// A write by another name of the same file is nothing that the system tells of: as on a file system that never tells.
+#[test]
+fn what_nobody_tells_of_is_seen_within_half_a_minute() {
+    let running = Running::with_lab(&version(1), "");
+    let apart = running.path("apart");
+    fs::create_dir(&apart).unwrap();
+    let names = [
+        ("builds/lab.wasm", "lab.wasm"),
+        ("plugins/lab.toml", "lab.toml"),
+    ];
+    for (name, other) in names {
+        fs::hard_link(running.path(name), apart.join(other)).unwrap();
+    }
+    running.reload().good();
+    fs::write(apart.join("lab.wasm"), version(2)).unwrap();
+    running.until_version("lab", 2);
+    let text = manifest("bench", "../builds/lab.wasm", "");
+    fs::write(apart.join("lab.toml"), text).unwrap();
+    let waited = running.until("lab", |answer| matches!(answer, Answer::Failed(_)));
+    // Somebody told of it otherwise, and this shows nothing.
+    assert!(waited > Duration::from_secs(5), "it took only {waited:?}");
+    running.until_version("bench", 2);
+    running.end();
+}
+
 #[test]
 fn manifests_come_go_and_change_their_names() {
     let running = Running::with_lab(&version(1), "");
