@@ -74,7 +74,7 @@ fn main() {
     let report = Report::new("calls");
     let sides = tokio.block_on(async {
         let cloud = Cloud::start().await;
-        let gate = tokio::spawn(gate_alone(cloud.answer.clone()))
+        let gate = tokio::spawn(gate_alone(cloud.answer.clone(), cloud.arguments.clone()))
             .await
             .unwrap();
         report.row(
@@ -399,11 +399,21 @@ fn reads(arguments: &Map<String, Value>) -> Vec<u8> {
 
 /// A connection that answers at once.
 #[derive(Clone)]
-struct Instantly(Arc<Value>);
+struct Instantly {
+    answer: Arc<Value>,
+    project: Value,
+}
 
 impl Upstream for Instantly {
-    fn call<'a>(&'a self, _: Call<'a>) -> BoxFuture<'a, Outcome> {
-        let answer = Value::clone(&self.0);
+    fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
+        let answer = match call.target {
+            // The gate asks once what project that is.
+            Tool::Known(operation) if operation.tool == "read_project" => {
+                let project = json!({ "projectId": self.project, "name": "Lab/bench" });
+                json!({ "projects": [project], "success": true })
+            }
+            _ => Value::clone(&self.answer),
+        };
         Box::pin(async move { Ok(answer) })
     }
 
@@ -419,8 +429,11 @@ impl Upstream for Instantly {
 }
 
 /// What the gate takes for a read: through it, without a task that sends.
-async fn gate_alone(answer: Value) -> f64 {
-    let instantly = Instantly(Arc::new(answer));
+async fn gate_alone(answer: Value, arguments: Map<String, Value>) -> f64 {
+    let instantly = Instantly {
+        answer: Arc::new(answer),
+        project: arguments["projectId"].clone(),
+    };
     let gated = Gated::new(instantly.clone()).await;
     let text = format!(
         "plugin = \"often\"\ncomponent = \"often.wasm\"\naccount = \"research\"\n{GRANT}\n"
@@ -436,18 +449,12 @@ async fn gate_alone(answer: Value) -> f64 {
         person: None,
     };
     let operation = by_name("backtests/read-backtest").unwrap();
-    let arguments = || {
-        json!({ "projectId": 1, "backtestId": "b" })
-            .as_object()
-            .unwrap()
-            .clone()
-    };
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for _ in 0..GATED {
         let begun = Instant::now();
         gated
             .gate
-            .call(&caller, operation, arguments())
+            .call(&caller, operation, arguments.clone())
             .await
             .unwrap();
         with.push(begun.elapsed());
@@ -455,7 +462,7 @@ async fn gate_alone(answer: Value) -> f64 {
         let call = Call {
             account: "research",
             target: Tool::Known(operation),
-            arguments: arguments(),
+            arguments: arguments.clone(),
             deadline: begun + Duration::from_secs(10),
             clearance: always(),
         };

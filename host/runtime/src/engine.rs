@@ -35,8 +35,8 @@ const CORE_INSTANCES: u32 = 64;
 /// Memories of one component. QuickJS has two.
 const MEMORIES: u32 = 8;
 /// Memories for which there is address space: 4 GiB and a guard each, below the 85 TiB where the kernel
-/// puts the program itself.
-const ALL_MEMORIES: u32 = 20_400;
+/// puts the program itself, and above the 6 TiB below which the allocator puts what it has.
+const ALL_MEMORIES: u32 = 20_016;
 /// Memories of each component if that is not enough for the most of all.
 const FEWER_MEMORIES: u32 = 2;
 /// Tables of one component.

@@ -89,7 +89,7 @@ impl Folder {
         Running {
             child,
             took,
-            socket: PathBuf::from(ready["socket"].as_str().unwrap()),
+            socket: self.path().join(ready["socket"].as_str().unwrap()),
             config: self.path().canonicalize().unwrap().join("qchost.toml"),
         }
     }
