@@ -94,7 +94,10 @@ impl HttpConnector {
             .pool_idle_timeout(POOL_IDLE)
             .redirect(Policy::none());
         if is_loopback(&url) {
-            builder = builder.no_proxy();
+            // Many servers write an answer's first event and its result apart, and leave Nagle's
+            // algorithm on: on a connection that was used before, the result then waits 40 ms for
+            // our delayed acknowledgement. A new connection to this machine costs some 50 µs.
+            builder = builder.no_proxy().pool_max_idle_per_host(0);
         }
         let client = builder
             .build()
