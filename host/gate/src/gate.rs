@@ -407,18 +407,16 @@ impl Gate {
         format!("{}-{number}", self.0.run)
     }
 
-    async fn pass(&self, mut ask: Ask) -> Result<Value, Refusal> {
-        let admitted = self.admit_call(&mut ask).await?;
-        let sending = Sending {
-            gate: self.clone(),
-            ask,
-            admitted,
-        };
+    /// Decides about a call and sends it, in a task of the gate's: who asks is a guest on a small stack,
+    /// which would keep every page that deciding takes for as long as it waits.
+    fn pass(&self, ask: Ask) -> impl Future<Output = Result<Value, Refusal>> + use<> {
         let (answer, waiter) = oneshot::channel();
-        self.0.sent.spawn(sending.run(answer));
-        waiter.await.unwrap_or_else(|_| {
-            Err(Refusal::Failed(Failure::UnknownOutcome("the host failed while it waited for the answer; read the state before you try again".to_owned())))
-        })
+        self.0.sent.spawn(Sending::admit(self.clone(), ask, answer));
+        async {
+            waiter.await.unwrap_or_else(|_| {
+                Err(Refusal::Failed(Failure::UnknownOutcome("the host failed while it waited for the answer; read the state before you try again".to_owned())))
+            })
+        }
     }
 
     /// Writes down that a call was refused.

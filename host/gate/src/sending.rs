@@ -32,21 +32,42 @@ pub(crate) struct Held {
 }
 
 pub(crate) struct Sending {
-    pub gate: Gate,
-    pub ask: Ask,
-    pub admitted: Admitted,
+    gate: Gate,
+    ask: Ask,
+    admitted: Admitted,
 }
 
 type Answer = oneshot::Sender<Result<Value, Refusal>>;
 
 impl Sending {
+    /// Lets a call in, unless nobody waits for it any more, and runs it to its end. The future is made on
+    /// the small stack of a guest, so what is large in it is allocated when it runs.
+    pub(crate) async fn admit(gate: Gate, mut ask: Ask, mut answer: Answer) {
+        let admitted = tokio::select! {
+            biased;
+            admitted = Box::pin(gate.admit_call(&mut ask)) => admitted,
+            () = answer.closed() => return,
+        };
+        match admitted {
+            Ok(admitted) => {
+                let sending = Box::new(Self {
+                    gate,
+                    ask,
+                    admitted,
+                });
+                Box::pin(sending.run(answer)).await;
+            }
+            Err(refusal) => drop(answer.send(Err(refusal))),
+        }
+    }
+
     /// Runs the call to its end.
-    pub(crate) async fn run(mut self, mut answer: Answer) {
+    async fn run(mut self: Box<Self>, mut answer: Answer) {
         loop {
             let unsent = if self.ask.access == Access::Read {
                 self.read(answer).await
             } else {
-                self.write(answer).await
+                Box::pin(self.write(answer)).await
             };
             // Not sent, since its terms had changed by then: it is another call from here on.
             answer = match unsent {
@@ -55,7 +76,8 @@ impl Sending {
             };
             let gate = self.gate.clone();
             self.ask.call = gate.next_call();
-            match gate.admit_again(&mut self.ask, self.admitted).await {
+            let again = gate.admit_again(&mut self.ask, self.admitted);
+            match Box::pin(again).await {
                 Ok(admitted) => self.admitted = admitted,
                 Err(refusal) => {
                     drop(answer.send(Err(refusal)));
