@@ -98,14 +98,14 @@ pub(crate) async fn run<T>(
 
     let ticking = machine.tick();
     let begun = Instant::now();
-    let work = async {
-        let instance = code.instantiate_async(&mut store).await?;
-        call(&instance, &mut store).await
-    };
     // Epochs do not reach a guest that waits inside a call of the host; this does.
     let ended = {
-        let mut work = pin!(meter.measure(work));
-        let ended = tokio::time::timeout_at(deadline.into(), work.as_mut()).await;
+        let mut work = pin!(async {
+            let instance = code.instantiate_async(&mut store).await?;
+            call(&instance, &mut store).await
+        });
+        let mut measured = pin!(meter.measure(work.as_mut()));
+        let ended = tokio::time::timeout_at(deadline.into(), measured.as_mut()).await;
         // To be asked before what it waits in is dropped.
         ended.map_err(|_| {
             let Allowance { wall, .. } = allowance;
