@@ -4,7 +4,7 @@
 //! typed value again, and what went wrong becomes the contract's one error type. The interfaces in
 //! [`capabilities`](crate::capabilities) are bindings to this function and add nothing to it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use qchost_catalog::{Failure, Operation};
@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::adapter::{Misfit, decode_answer};
 use crate::contract::quantconnect::api::types::{Denial, Error, Exhaustion, Readiness};
+use crate::surroundings::Surroundings;
 
 /// How long an agent should wait where the server does not say, in seconds.
 const RETRY_AFTER: f64 = 1.0;
@@ -26,9 +27,13 @@ pub(crate) struct Calls(Arc<Parties>);
 /// Who calls whom.
 #[derive(Debug)]
 struct Parties {
-    /// None while a component describes itself: everything is denied then.
-    gate: Option<Gate>,
-    caller: Caller,
+    surroundings: Arc<Surroundings>,
+    /// Identifies the invocation.
+    invocation: Arc<str>,
+    /// The uid of who asked for it.
+    person: Option<u32>,
+    /// What the gate calls all that, made when it is first asked for.
+    caller: OnceLock<Caller>,
     waits: Mutex<Waits>,
 }
 
@@ -53,10 +58,16 @@ impl Drop for Wait {
 }
 
 impl Calls {
-    pub(crate) fn new(gate: Option<Gate>, caller: Caller) -> Self {
+    pub(crate) fn new(
+        surroundings: Arc<Surroundings>,
+        invocation: Arc<str>,
+        person: Option<u32>,
+    ) -> Self {
         Self(Arc::new(Parties {
-            gate,
-            caller,
+            surroundings,
+            invocation,
+            person,
+            caller: OnceLock::new(),
             waits: Mutex::default(),
         }))
     }
@@ -79,12 +90,34 @@ impl Calls {
 
     /// Who calls.
     pub(crate) fn caller(&self) -> &Caller {
-        &self.0.caller
+        let Parties {
+            surroundings,
+            invocation,
+            person,
+            caller,
+            ..
+        } = &*self.0;
+        caller.get_or_init(|| Caller {
+            plugin: Arc::clone(&surroundings.plugin),
+            digest: Arc::clone(&surroundings.digest),
+            invocation: Arc::clone(invocation),
+            person: *person,
+        })
+    }
+
+    /// What it has in common with the other invocations of its version.
+    pub(crate) fn surroundings(&self) -> &Surroundings {
+        &self.0.surroundings
+    }
+
+    /// Identifies the invocation.
+    pub(crate) fn invocation(&self) -> &Arc<str> {
+        &self.0.invocation
     }
 
     /// The gate, for what is not an operation of the catalog.
     pub(crate) fn gate(&self) -> Result<&Gate, Error> {
-        self.0.gate.as_ref().ok_or_else(|| {
+        self.surroundings().gate.as_ref().ok_or_else(|| {
             Error::Denied(Denial {
                 reason: "a component that describes itself may call nothing".to_owned(),
                 nearest_grant: None,
@@ -209,13 +242,17 @@ impl Calls {
     /// A caller of tests: nobody special.
     #[cfg(test)]
     pub(crate) fn of_test(gate: Gate, plugin: &str) -> Self {
-        let caller = Caller {
-            plugin: plugin.into(),
-            digest: "sha256:0".into(),
-            invocation: "test".into(),
-            person: None,
-        };
-        Self::new(Some(gate), caller)
+        Self::new(
+            Surroundings::of_test(Some(gate), plugin),
+            "test".into(),
+            None,
+        )
+    }
+
+    /// A component of tests that describes itself.
+    #[cfg(test)]
+    pub(crate) fn describing_of_test() -> Self {
+        Self::new(Surroundings::of_test(None, "lab"), "describe".into(), None)
     }
 }
 

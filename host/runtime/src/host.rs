@@ -13,7 +13,6 @@ use qchost_gate::Gate;
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use wasmtime::component::Linker;
 
 use crate::cache::{Cache, CacheError};
@@ -73,7 +72,6 @@ pub(crate) struct Shared {
     ended: AtomicBool,
     /// What still runs is cut off.
     pub(crate) cut: CancellationToken,
-    running: TaskTracker,
     pub(crate) loader: Arc<Loader>,
     pub(crate) connector: Connector,
     /// Places to check inputs aside.
@@ -115,7 +113,7 @@ pub struct Standing {
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Runtime")
-            .field("running", &self.0.running.len())
+            .field("running", &self.0.turns.taken())
             .field("tenants", &self.0.tenants.count())
             .field("codes", &self.0.loader.codes())
             .field("memory", &self.0.tenants.memory())
@@ -155,7 +153,6 @@ impl Runtime {
             options,
             ended: AtomicBool::new(false),
             cut: CancellationToken::new(),
-            running: TaskTracker::new(),
             loader: Arc::new(loader),
             connector: Connector::new(),
             checking: Arc::new(Semaphore::new(CHECKING)),
@@ -210,9 +207,6 @@ impl Runtime {
         person: Option<u32>,
         progress: Option<watch::Sender<Progress>>,
     ) -> Result<Value, InvokeError> {
-        // Counted before it asks for a turn: a host that ends gives no turns and then waits for
-        // those that are counted.
-        let _counted = self.0.running.token();
         if self.0.ended() {
             return Err(InvokeError::ShuttingDown);
         }
@@ -248,17 +242,14 @@ impl Runtime {
     /// were cut off. Calls that they sent are the gate's; wait for them with [`Gate::idle`].
     pub async fn shutdown(&self, patience: Duration) -> usize {
         self.0.ended.store(true, Ordering::Release);
-        self.0.turns.end();
-        self.0.running.close();
-        if tokio::time::timeout(patience, self.0.running.wait())
-            .await
-            .is_ok()
-        {
+        let turns = &self.0.turns;
+        turns.end();
+        if tokio::time::timeout(patience, turns.idle()).await.is_ok() {
             return 0;
         }
-        let left = self.0.running.len();
+        let left = turns.taken();
         self.0.cut.cancel();
-        self.0.running.wait().await;
+        turns.idle().await;
         left
     }
 }

@@ -5,22 +5,21 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use qchost_gate::{Caller, Gate};
-use qchost_policy::Manifest;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use crate::calls::Calls;
 use crate::limits::Allocation;
-use crate::outgoing::{Connector, Http};
+use crate::outgoing::Http;
 use crate::services::approvals::Approvals;
 use crate::services::clock::Clock;
 use crate::services::config::Config;
-use crate::services::log::{Lines, Pace};
+use crate::services::log::Lines;
 use crate::services::progress::Reporter;
 use crate::services::state::State;
 use crate::services::workflow::Workflow;
+use crate::surroundings::Surroundings;
 use crate::wasi;
 
 /// The most handles (streams, pollables) that a guest may hold at a time.
@@ -45,24 +44,21 @@ pub(crate) struct Instance {
 
 /// What an instance is made with.
 pub(crate) struct Parts {
-    /// None for a component that describes itself: every capability is denied then.
-    pub(crate) gate: Option<Gate>,
-    pub(crate) caller: Caller,
-    pub(crate) manifest: Option<Arc<Manifest>>,
+    pub(crate) surroundings: Arc<Surroundings>,
+    /// Identifies the invocation.
+    pub(crate) invocation: Arc<str>,
+    /// The uid of who asked for it.
+    pub(crate) person: Option<u32>,
     pub(crate) deadline: Instant,
     pub(crate) progress: Reporter,
-    pub(crate) memory: Allocation,
-    /// How fast the plugin writes to the log.
-    pub(crate) pace: Arc<Pace>,
-    pub(crate) connector: Connector,
-    /// The most backtests of one batch at a time.
-    pub(crate) parallel: u32,
+    /// Bytes of memory that it may have.
+    pub(crate) memory: u64,
 }
 
 impl Instance {
     pub(crate) fn new(parts: Parts) -> Self {
-        let calls = Calls::new(parts.gate, parts.caller);
-        let lines = Arc::new(Lines::new(calls.clone(), parts.pace));
+        let calls = Calls::new(parts.surroundings, parts.invocation, parts.person);
+        let lines = Arc::new(Lines::new(calls.clone()));
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
         Self {
@@ -70,22 +66,22 @@ impl Instance {
                 calls.clone(),
                 parts.progress.clone(),
                 parts.deadline,
-                parts.parallel,
+                calls.surroundings().parallel,
             ),
             approvals: Approvals {
                 calls: calls.clone(),
                 deadline: parts.deadline,
             },
-            http: Http::new(calls.clone(), parts.connector, parts.deadline),
+            http: Http::new(calls.clone(), parts.deadline),
             clock: Clock {
                 deadline: parts.deadline,
             },
-            config: Config(parts.manifest),
+            config: Config(calls.clone()),
             wasi: None,
             lines,
             progress: parts.progress,
             state: State(calls.clone()),
-            memory: parts.memory,
+            memory: Allocation::new(calls.surroundings().memory.clone(), parts.memory),
             calls,
             table,
         }

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use qchost_gate::Caller;
 use serde_json::Value;
 use tokio::sync::watch;
 use wasmtime::component::TypedFunc;
@@ -24,7 +23,6 @@ use crate::contract::exports::qchost::agent::guest;
 use crate::execution::{self, Allowance, Stopped};
 use crate::host::Shared;
 use crate::instance::{Instance, Parts};
-use crate::limits::Allocation;
 use crate::plugin::Plugin;
 use crate::quarantine::{Quarantine, Verdict};
 use crate::schema::{Misfit, Schema, Work};
@@ -245,30 +243,40 @@ impl Invocation<'_> {
         if let Some(quarantine) = plugin.record().refuses(begun) {
             return Err(quarantined(&plugin, quarantine));
         }
-        let mut written = self.check(&plugin, &input)?;
+        let written = self.check(&plugin, &input)?;
+        {
+            let turn = plugin.tenant().lane.turn();
+            if let Some(turn) = turn.filter(|_| !plugin.life().is_retired()) {
+                return self.run_now(&plugin, written, input, begun, &turn).await;
+            }
+        }
+        Box::pin(self.wait_and_run(plugin, input, begun)).await
+    }
+
+    /// Runs it when its turn comes, on the version that serves then.
+    async fn wait_and_run(
+        &self,
+        plugin: Arc<Plugin>,
+        input: Value,
+        begun: Instant,
+    ) -> Result<Value, InvokeError> {
         let tenant = Arc::clone(plugin.tenant());
+        let longest = plugin.manifest().limits.wall;
+        // Its code is not kept for the sake of those who wait.
+        drop(plugin);
         let asked = tenant.lane.ask(self.shared.options.queue);
-        let (turn, first) = match asked.map_err(|why| no_turn(&tenant, why))? {
-            Asked::Turn(turn) => (turn, Some(plugin)),
+        let turn = match asked.map_err(|why| no_turn(&tenant, why))? {
+            Asked::Turn(turn) => turn,
             Asked::Waits(mut waiting) => {
-                let longest = plugin.manifest().limits.wall;
-                // Its code is not kept for the sake of those who wait.
-                drop(plugin);
                 let turn = tokio::time::timeout(longest, waiting.turn()).await;
                 let turn = turn.unwrap_or_else(|_| Err(NoTurn::Busy(tenant.lane.counts().1)));
-                (turn.map_err(|why| no_turn(&tenant, why))?, None)
+                turn.map_err(|why| no_turn(&tenant, why))?
             }
         };
-        let plugin = match first.filter(|plugin| !plugin.life().is_retired()) {
-            Some(plugin) => plugin,
-            None => {
-                let serving = self.shared.plugin(&tenant.name);
-                let serving = serving.ok_or_else(|| no_turn(&tenant, NoTurn::Closed))?;
-                written = self.check(&serving, &input)?;
-                serving
-            }
-        };
-        self.run_now(&plugin, written, input, begun, &turn).await
+        let serving = self.shared.plugin(&tenant.name);
+        let serving = serving.ok_or_else(|| no_turn(&tenant, NoTurn::Closed))?;
+        let written = self.check(&serving, &input)?;
+        self.run_now(&serving, written, input, begun, &turn).await
     }
 
     /// Runs it on this version, for as long as there is the turn.
@@ -303,7 +311,7 @@ impl Invocation<'_> {
     ) -> Result<Value, InvokeError> {
         if let Some(schema) = written.unchecked {
             let places = [&plugin.tenant().checking, &self.shared.checking];
-            let checked = schema.validate_aside(input, places).await;
+            let checked = Box::pin(schema.validate_aside(input, places)).await;
             checked.map_err(|misfit| self.invalid(plugin, misfit))?;
         }
         let input = written.text;
@@ -315,7 +323,7 @@ impl Invocation<'_> {
             transfer: limits.output.max(TRANSFER.min(limits.memory)),
         };
         let instance = self.instance(plugin, allowance, begun);
-        let invocation = Arc::clone(&instance.calls.caller().invocation);
+        let invocation = Arc::clone(instance.calls.invocation());
         tracing::debug!(
             plugin = plugin.name(),
             action = self.action,
@@ -323,7 +331,7 @@ impl Invocation<'_> {
             "invoking"
         );
         let agent = &plugin.code().agent;
-        let running = execution::run(
+        let ended = execution::run(
             &self.shared.machine,
             &agent.pre,
             instance,
@@ -333,8 +341,9 @@ impl Invocation<'_> {
                 let (result,) = invoke.call_async(store, (self.action, &input)).await?;
                 Ok(result)
             },
-        );
-        match running.await {
+        )
+        .await;
+        match ended {
             Ok(Ok(output)) => self.output(plugin, &output),
             Ok(Err(failure)) => Err(InvokeError::Failure {
                 plugin: plugin.name().to_owned(),
@@ -391,22 +400,13 @@ impl Invocation<'_> {
     }
 
     fn instance(&self, plugin: &Plugin, allowance: Allowance, begun: Instant) -> Instance {
-        let tenant = plugin.tenant();
         Instance::new(Parts {
-            gate: Some(self.shared.gate.clone()),
-            caller: Caller {
-                plugin: Arc::clone(&tenant.name),
-                digest: Arc::clone(&plugin.code().digest),
-                invocation: identifier().into(),
-                person: self.person,
-            },
-            manifest: Some(Arc::clone(plugin.manifest())),
+            surroundings: Arc::clone(plugin.surroundings()),
+            invocation: identifier().into(),
+            person: self.person,
             deadline: begun + allowance.wall,
             progress: Reporter(self.progress.clone()),
-            memory: Allocation::new(tenant.memory.clone(), allowance.memory),
-            pace: Arc::clone(&tenant.pace),
-            connector: self.shared.connector.clone(),
-            parallel: self.shared.options.parallel,
+            memory: allowance.memory,
         })
     }
 

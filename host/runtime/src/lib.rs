@@ -41,6 +41,7 @@ mod plugin;
 mod quarantine;
 mod schema;
 mod services;
+mod surroundings;
 mod swap;
 mod tenants;
 #[cfg(test)]

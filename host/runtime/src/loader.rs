@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
-use qchost_gate::Caller;
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 
@@ -26,11 +25,12 @@ use crate::engine::Machine;
 use crate::execution::{self, Allowance, Stopped};
 use crate::inspect::Inspection;
 use crate::instance::{Instance, Parts};
-use crate::limits::{Allocation, Budget};
+use crate::limits::Budget;
 use crate::load_error::LoadError;
 use crate::options::Options;
 use crate::outgoing::Connector;
 use crate::services::progress::Reporter;
+use crate::surroundings::Surroundings;
 use crate::text;
 
 /// What a component may use while it describes itself.
@@ -290,25 +290,24 @@ pub(crate) async fn ask(
     digest: &Arc<str>,
     agent: &Agent,
 ) -> Result<guest::Description, String> {
-    let instance = Instance::new(Parts {
+    let plugin = path.file_stem().unwrap_or_default().to_string_lossy();
+    let surroundings = Surroundings {
         gate: None,
-        caller: Caller {
-            plugin: path
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into(),
-            digest: Arc::clone(digest),
-            invocation: "describe".into(),
-            person: None,
-        },
+        plugin: plugin.into(),
+        digest: Arc::clone(digest),
         manifest: None,
-        deadline: Instant::now() + DESCRIBE.wall,
-        progress: Reporter::default(),
-        memory: Allocation::new(budget.share(), DESCRIBE.memory),
+        memory: budget.share(),
         pace: Arc::default(),
         connector: Connector::new(),
         parallel: 1,
+    };
+    let instance = Instance::new(Parts {
+        surroundings: Arc::new(surroundings),
+        invocation: "describe".into(),
+        person: None,
+        deadline: Instant::now() + DESCRIBE.wall,
+        progress: Reporter::default(),
+        memory: DESCRIBE.memory,
     });
     execution::run(
         machine,

@@ -15,12 +15,14 @@ use crate::component::Code;
 use crate::description::Description;
 use crate::imports::Import;
 use crate::quarantine::Record;
+use crate::surroundings::Surroundings;
 use crate::tenants::Tenant;
 
 /// A loaded plugin. An invocation that runs keeps the one that it began with, whatever is loaded
 /// meanwhile; whoever else keeps one keeps its code in memory.
 pub struct Plugin {
     manifest: Arc<Manifest>,
+    surroundings: Arc<Surroundings>,
     code: Arc<Code>,
     tenant: Arc<Tenant>,
     life: Arc<Life>,
@@ -38,13 +40,15 @@ impl std::fmt::Debug for Plugin {
 
 impl Plugin {
     pub(crate) fn new(
-        manifest: Manifest,
+        manifest: Arc<Manifest>,
+        surroundings: Surroundings,
         code: Arc<Code>,
         tenant: Arc<Tenant>,
         life: Arc<Life>,
     ) -> Self {
         Self {
-            manifest: Arc::new(manifest),
+            manifest,
+            surroundings: Arc::new(surroundings),
             code,
             tenant,
             life,
@@ -92,6 +96,10 @@ impl Plugin {
     #[must_use]
     pub fn exports(&self) -> &[String] {
         &self.code.exports
+    }
+
+    pub(crate) fn surroundings(&self) -> &Arc<Surroundings> {
+        &self.surroundings
     }
 
     pub(crate) fn code(&self) -> &Code {

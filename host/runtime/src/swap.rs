@@ -19,6 +19,7 @@ use crate::host::{Runtime, Shared};
 use crate::imports::{self, Kind};
 use crate::load_error::LoadError;
 use crate::plugin::{Life, Plugin};
+use crate::surroundings::Surroundings;
 use crate::tenants::Tenant;
 
 impl Runtime {
@@ -129,8 +130,20 @@ impl Runtime {
         };
         let retires = same_code.is_none();
         let limit = manifest.limits.concurrency;
+        let manifest = Arc::new(manifest.clone());
+        let surroundings = Surroundings {
+            gate: Some(self.0.gate.clone()),
+            plugin: Arc::clone(&tenant.name),
+            digest: Arc::clone(&code.digest),
+            manifest: Some(Arc::clone(&manifest)),
+            memory: tenant.memory.clone(),
+            pace: Arc::clone(&tenant.pace),
+            connector: self.0.connector.clone(),
+            parallel: self.0.options.parallel,
+        };
         let plugin = Arc::new(Plugin::new(
-            manifest.clone(),
+            manifest,
+            surroundings,
             Arc::clone(code),
             Arc::clone(tenant),
             life,

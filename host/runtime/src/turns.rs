@@ -15,9 +15,10 @@
 //! however its holder goes; and nobody waits for a turn that is free for it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// Why there is no turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +33,14 @@ pub(crate) enum NoTurn {
 
 /// The turns of a host. Clones are the same.
 #[derive(Debug, Clone)]
-pub(crate) struct Turns(Arc<Mutex<State>>);
+pub(crate) struct Turns(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    state: Mutex<State>,
+    /// Told when the last turn is given back after the end.
+    idle: Notify,
+}
 
 #[derive(Debug)]
 struct State {
@@ -73,7 +81,7 @@ struct Waiter {
 
 impl Turns {
     pub(crate) fn new(slots: usize) -> Self {
-        Self(Arc::new(Mutex::new(State {
+        let state = State {
             slots,
             free: slots,
             idle: 0,
@@ -81,7 +89,30 @@ impl Turns {
             ended: false,
             next: 0,
             lanes: BTreeMap::new(),
-        })))
+        };
+        Self(Arc::new(Inner {
+            state: Mutex::new(state),
+            idle: Notify::new(),
+        }))
+    }
+
+    /// How many there are in all lanes.
+    pub(crate) fn taken(&self) -> usize {
+        let state = self.state();
+        state.slots - state.free
+    }
+
+    /// Waits until there are none, after the end.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let mut told = pin!(self.0.idle.notified());
+            // Before the look, so that nothing is missed in between.
+            told.as_mut().enable();
+            if self.taken() == 0 {
+                return;
+            }
+            told.await;
+        }
     }
 
     /// A lane, closed at first.
@@ -111,8 +142,15 @@ impl Turns {
         }
     }
 
+    fn give_back(&self, state: &mut State, id: u64) {
+        state.give_back(id);
+        if state.ended && state.free == state.slots {
+            self.0.idle.notify_waiters();
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -234,6 +272,14 @@ impl Lane {
         state.serve();
     }
 
+    /// A turn, if one is free and nobody waits for it.
+    pub(crate) fn turn(&self) -> Option<Turn<'_>> {
+        let mut state = self.turns.state();
+        let traffic = state.lanes.get(&self.id)?;
+        let free = traffic.open && traffic.queue.is_empty() && !state.ended;
+        (free && state.take(self.id)).then_some(Turn(self))
+    }
+
     /// A turn if one is free, or a place among those who wait, of whom there may be so many.
     pub(crate) fn ask(&self, longest: usize) -> Result<Asked<'_>, NoTurn> {
         let mut state = self.turns.state();
@@ -287,7 +333,8 @@ pub(crate) struct Turn<'a>(&'a Lane);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.0.turns.state().give_back(self.0.id);
+        let turns = &self.0.turns;
+        turns.give_back(&mut turns.state(), self.0.id);
     }
 }
 
@@ -325,7 +372,7 @@ impl Drop for Waiting<'_> {
         state.waiting -= left;
         // It was given a turn that it never saw.
         if let Ok(Ok(())) = self.answer.try_recv() {
-            state.give_back(self.lane.id);
+            self.lane.turns.give_back(&mut state, self.lane.id);
         }
     }
 }

@@ -42,6 +42,12 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 #[derive(Clone)]
 pub(crate) struct Connector(Arc<Shared>);
 
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connector").finish_non_exhaustive()
+    }
+}
+
 struct Shared {
     lookups: Arc<Semaphore>,
     /// The system's certificates are read when they are first needed.

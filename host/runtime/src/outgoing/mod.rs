@@ -70,14 +70,13 @@ pub(crate) struct Http {
 
 impl Http {
     /// `deadline` is the invocation's.
-    pub(crate) fn new(calls: Calls, connector: Connector, deadline: std::time::Instant) -> Self {
+    pub(crate) fn new(calls: Calls, deadline: std::time::Instant) -> Self {
         let mut context = WasiHttpCtx::new();
         context.set_field_size_limit(FIELDS);
         Self {
             context,
             requests: Requests {
                 calls,
-                connector,
                 deadline: Instant::from_std(deadline),
                 places: Arc::new(Semaphore::new(OPEN)),
             },
@@ -97,7 +96,6 @@ impl Http {
 #[derive(Clone)]
 struct Requests {
     calls: Calls,
-    connector: Connector,
     deadline: Instant,
     places: Arc<Semaphore>,
 }
@@ -152,7 +150,7 @@ impl Requests {
         }
         let mut passage = self.decide(request.method(), &target).await?;
         let exchange = Exchange {
-            connector: &self.connector,
+            connector: &self.calls.surroundings().connector,
             listed: std::mem::take(&mut passage.addresses),
             granted: Granted::new(std::mem::take(&mut passage.headers)),
             deadline: Instant::now()

@@ -119,7 +119,7 @@ mod tests {
             assert!(matches!(waited, Err(Error::NotFound(_))), "{waited:?}");
         }
         let mut describing = Approvals {
-            calls: Calls::new(None, lab.calls.caller().clone()),
+            calls: Calls::describing_of_test(),
             deadline: Instant::now() + long,
         };
         let waited = describing.wait(open).await;

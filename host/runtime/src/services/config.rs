@@ -1,23 +1,28 @@
 //! `config`: the `[config]` table of the manifest, as it stood when the invocation started.
 
-use std::sync::Arc;
-
 use qchost_policy::Manifest;
 
+use crate::calls::Calls;
 use crate::contract::qchost::agent::config::Host;
 
 /// The settings of one invocation; none while a component describes itself.
 #[derive(Debug, Clone)]
-pub(crate) struct Config(pub(crate) Option<Arc<Manifest>>);
+pub(crate) struct Config(pub(crate) Calls);
+
+impl Config {
+    fn manifest(&self) -> Option<&Manifest> {
+        self.0.surroundings().manifest.as_deref()
+    }
+}
 
 impl Host for Config {
     fn get(&mut self, name: String) -> Option<String> {
-        let manifest = self.0.as_ref()?;
+        let manifest = self.manifest()?;
         manifest.config.get(&name).map(ToString::to_string)
     }
 
     fn all(&mut self) -> Vec<(String, String)> {
-        self.0
+        self.manifest()
             .iter()
             .flat_map(|manifest| &manifest.config)
             .map(|(name, value)| (name.clone(), value.to_string()))

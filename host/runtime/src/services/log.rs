@@ -9,7 +9,7 @@
 //! the invocation.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::calls::Calls;
@@ -82,7 +82,6 @@ pub(crate) enum Source {
 #[derive(Debug)]
 pub(crate) struct Lines {
     calls: Calls,
-    pace: Arc<Pace>,
     /// Whether it ever wrote: if not, its end is of no interest to the pace, which other threads use.
     wrote: AtomicBool,
     written: AtomicU32,
@@ -90,10 +89,9 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    pub(crate) fn new(calls: Calls, pace: Arc<Pace>) -> Self {
+    pub(crate) fn new(calls: Calls) -> Self {
         Self {
             calls,
-            pace,
             wrote: AtomicBool::new(false),
             written: AtomicU32::new(0),
             last_words: Mutex::default(),
@@ -165,7 +163,7 @@ impl Lines {
         }
         let (admitted, notice) = {
             let now = Instant::now();
-            let mut flow = self.pace.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut flow = self.flow();
             (flow.admits(lines, now), flow.notice(now))
         };
         self.report(notice);
@@ -175,6 +173,11 @@ impl Lines {
             tracing::warn!(target: "plugin", plugin, invocation, "{LINES} lines of one invocation; the rest of it are left out");
         }
         admitted
+    }
+
+    fn flow(&self) -> MutexGuard<'_, Flow> {
+        let pace = &self.calls.surroundings().pace;
+        pace.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn report(&self, left_out: Option<u64>) {
@@ -191,7 +194,7 @@ impl Drop for Lines {
             return;
         }
         let notice = {
-            let mut flow = self.pace.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut flow = self.flow();
             match flow.left_out {
                 0 => None,
                 _ => flow.notice(Instant::now()),
@@ -222,8 +225,6 @@ impl Host for Arc<Lines> {
 
 #[cfg(test)]
 mod tests {
-    use qchost_gate::Caller;
-
     use super::*;
 
     #[test]
@@ -258,17 +259,11 @@ mod tests {
 
     #[test]
     fn an_invocation_writes_so_many_lines_and_no_more() {
-        let caller = Caller {
-            plugin: "lab".into(),
-            digest: "sha256:0".into(),
-            invocation: "test".into(),
-            person: None,
-        };
-        let calls = Calls::new(None, caller);
-        let lines = Lines::new(calls.clone(), Arc::default());
+        let calls = Calls::describing_of_test();
+        let lines = Lines::new(calls.clone());
         lines.written.store(LINES - 2, Ordering::Relaxed);
         assert_eq!([(); 4].map(|()| lines.admit(1)), [true, true, false, false]);
-        let next = Lines::new(calls, Arc::clone(&lines.pace));
+        let next = Lines::new(calls);
         assert!(next.admit(1));
     }
 

@@ -111,7 +111,7 @@ mod tests {
         let large = one.set(key(), vec![0; 2 << 20]).await;
         assert!(matches!(large, Err(StateError::QuotaExceeded(_))));
 
-        let mut describing = State(Calls::new(None, one.0.caller().clone()));
+        let mut describing = State(Calls::describing_of_test());
         let denied = describing.get(key()).await;
         assert!(matches!(denied, Err(StateError::Unavailable(_))));
     }

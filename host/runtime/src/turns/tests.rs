@@ -7,9 +7,12 @@ use super::*;
 
 /// A turn at once, or none.
 fn turn(lane: &Lane) -> Option<Turn<'_>> {
+    if let Some(turn) = lane.turn() {
+        return Some(turn);
+    }
+    // Who asks for a turn or a place gets no turn then either.
     match lane.ask(0) {
-        Ok(Asked::Turn(turn)) => Some(turn),
-        Ok(Asked::Waits(_)) => panic!("nobody may wait"),
+        Ok(_) => panic!("there was none a moment ago"),
         Err(why) => {
             assert_eq!(why, NoTurn::Busy(0));
             None
@@ -146,6 +149,37 @@ fn a_limit_follows_the_manifest_while_invocations_run_and_wait() {
     assert!(come(&mut two).is_none(), "one still runs");
     running.pop();
     assert!(come(&mut two).is_some());
+}
+
+#[test]
+fn nobody_passes_those_who_wait() {
+    let turns = Turns::new(2);
+    let [lane] = lanes(&turns, 2);
+    let (one, two) = (turn(&lane), turn(&lane));
+    let mut waiting = wait(&lane);
+    drop(one);
+    assert!(lane.turn().is_none(), "it is given to who waits");
+    assert!(come(&mut waiting).is_some());
+    drop(two);
+}
+
+#[test]
+fn the_end_is_waited_for_until_the_last_turn_is_given_back() {
+    let turns = Turns::new(3);
+    let [lane] = lanes(&turns, 3);
+    let (one, two) = (turn(&lane), turn(&lane));
+    let three = turn(&lane);
+    let waiting = wait(&lane);
+    turns.end();
+    let mut idle = Box::pin(turns.idle());
+    for running in [one, two, three] {
+        assert!(idle.as_mut().now_or_never().is_none());
+        drop(running);
+    }
+    assert!(idle.now_or_never().is_some());
+    assert!(turns.idle().now_or_never().is_some());
+    assert!(lane.turn().is_none(), "the host ends");
+    drop(waiting);
 }
 
 #[test]
