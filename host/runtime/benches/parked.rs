@@ -124,11 +124,12 @@ async fn park(guest: &str, count: u32) {
         .collect();
     let first = u32::try_from(parked.len()).unwrap();
     reached(&silent, first, &mut parked).await;
-    let before = resident();
+    let before = support::taken(std::process::id());
     let others = plugins.iter().cycle().zip(first..count);
     parked.extend(others.map(|(plugin, _)| run(plugin, input.clone())));
     reached(&silent, count, &mut parked).await;
-    println!("{}", resident().saturating_sub(before));
+    let taken = support::taken(std::process::id());
+    println!("{}", taken.saturating_sub(before));
     // What is parked would be waited for.
     std::process::exit(0);
 }
@@ -149,9 +150,4 @@ async fn reached(silent: &Silent, count: u32, parked: &mut [Parked]) {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-}
-
-/// Bytes of this process that are in memory.
-fn resident() -> u64 {
-    support::resident(std::process::id())
 }

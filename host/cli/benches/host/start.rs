@@ -15,7 +15,7 @@ pub fn run() {
     for number in 0..PLUGINS {
         folder.plugin(
             &format!("plugin-{number}"),
-            &version(number % 90, 1, number),
+            &version(number % 90, 260_000, number),
         );
     }
     let cold = folder.start().took;

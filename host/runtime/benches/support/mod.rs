@@ -148,13 +148,19 @@ fn line(row: &Value) -> String {
     )
 }
 
+/// Bytes of memory that a process takes: what several mappings show, such as the data of one component in each
+/// of its instances, counts once.
+pub fn taken(process: u32) -> u64 {
+    kilobytes(&format!("/proc/{process}/smaps_rollup"), "Pss:") * 1024
+}
+
 /// Bytes of a process that are in memory.
 pub fn resident(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
-    let kilobytes = line.split_whitespace().nth(1).unwrap();
-    kilobytes.parse::<u64>().unwrap() * 1024
+    kilobytes(&format!("/proc/{process}/status"), "VmRSS:") * 1024
+}
+
+fn kilobytes(file: &str, name: &str) -> u64 {
+    let text = std::fs::read_to_string(file).unwrap();
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
