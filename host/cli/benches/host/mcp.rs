@@ -13,6 +13,7 @@ use rmcp::service::RunningService;
 use serde_json::{Map, Value, json};
 use tokio::process::{Child, Command};
 
+use crate::running::program;
 use crate::support::{Report, Spread, Target, median, micros, resident};
 
 /// Times that each server has its turn.
@@ -40,12 +41,8 @@ pub async fn run() {
         .start()
         .await
         .unwrap();
-    let ours = [
-        env!("CARGO_BIN_EXE_qchost"),
-        "mcp",
-        "--base-url",
-        emulator.base_url(),
-    ];
+    let program = program();
+    let ours = [program.as_str(), "mcp", "--base-url", emulator.base_url()];
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")
         .canonicalize()

@@ -13,6 +13,12 @@ use tempfile::TempDir;
 /// How long anything may take before the benchmark gives up.
 pub const BOUND: Duration = Duration::from_secs(120);
 
+/// The host that is measured: a release of it.
+pub fn program() -> String {
+    std::env::var("QCHOST_SHIPPED")
+        .expect("QCHOST_SHIPPED does not name a release of the host; run: make bench")
+}
+
 /// A folder for a host: configuration, plugins, data, cache. No call leaves it: nobody listens where the cloud would be.
 pub struct Folder(TempDir);
 
@@ -65,7 +71,7 @@ impl Folder {
     pub fn start(&self) -> Running {
         let begun = Instant::now();
         let log = std::fs::File::create(self.path().join("host.log")).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_qchost"))
+        let mut child = Command::new(program())
             .args(["--json", "run"])
             .current_dir(self.path())
             .env_clear()
