@@ -277,7 +277,8 @@ impl Lane {
         let mut state = self.turns.state();
         let traffic = state.lanes.get(&self.id)?;
         let free = traffic.open && traffic.queue.is_empty() && !state.ended;
-        (free && state.take(self.id)).then_some(Turn(self))
+        // Not made in vain: a turn that is dropped is given back.
+        (free && state.take(self.id)).then(|| Turn(self))
     }
 
     /// A turn if one is free, or a place among those who wait, of whom there may be so many.
