@@ -41,7 +41,8 @@ as missed.
 
 Built with the `bench` profile of `Cargo.toml`: optimised like a release, but without optimisation across crates
 (`lto = false`, 16 codegen units), so that a dozen programs link in reasonable time. Reloads, starts, idle memory and
-`qchost mcp` are those of a release.
+`qchost mcp` are those of a release. The memory of parked invocations counts a page that several of them show once
+(`Pss`); any other memory is what is resident (`VmRSS`), the program's own code with it.
 ";
 
 fn main() {
