@@ -13,16 +13,18 @@
 mod gate;
 #[path = "../../runtime/tests/common/guest.rs"]
 mod guest;
+#[path = "calls/reads.rs"]
+mod reads;
 #[path = "../../runtime/benches/support/mod.rs"]
 mod support;
 
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use gate::Gated;
-use guest::Guest;
 use qchost_catalog::{
     BoxFuture, Call, Failure, Outcome, Target as Tool, Upstream, always, by_name,
 };
@@ -34,6 +36,7 @@ use qchost_runtime::Runtime;
 use qchost_upstream::{
     Account, AccountOptions, Accounts, Connector, HttpConnector, PipeConnector, StdioConnector,
 };
+use reads::{CALLS, Read};
 use rmcp::RoleClient;
 use rmcp::model::CallToolRequestParams;
 use rmcp::service::RunningService;
@@ -45,14 +48,12 @@ use serde_json::{Map, Value, json};
 use support::{Report, Spread, Target, median, micros};
 use tokio_util::sync::CancellationToken;
 
-/// Calls in one invocation, which is then left out of the figure.
-const CALLS: u32 = 100;
 const ROUNDS: usize = 40;
 /// Calls through the gate alone.
 const GATED: usize = 5000;
 /// The pipe to the embedded server, in bytes each way: as the host has it.
 const PIPE: usize = 1 << 20;
-const GRANT: &str = "[[grant]]\nname = \"all\"\nallow = [\"backtests/*\"]\nprojects = [\"*\"]\n[limits]\ncpu = \"60s\"";
+const GRANT: &str = "[[grant]]\nname = \"all\"\nallow = [\"backtests/*\", \"projects/read-project\"]\nprojects = [\"*\"]\n[limits]\ncpu = \"60s\"";
 
 type Client = RunningService<RoleClient, ()>;
 
@@ -61,7 +62,6 @@ struct Side {
     name: &'static str,
     runtime: Runtime,
     direct: Client,
-    arguments: Map<String, Value>,
     _folder: tempfile::TempDir,
 }
 
@@ -72,11 +72,14 @@ fn main() {
         .build()
         .unwrap();
     let report = Report::new("calls");
-    let sides = tokio.block_on(async {
+    let (cloud, sides) = tokio.block_on(async {
         let cloud = Cloud::start().await;
-        let gate = tokio::spawn(gate_alone(cloud.answer.clone(), cloud.arguments.clone()))
-            .await
-            .unwrap();
+        let gate = tokio::spawn(gate_alone(
+            cloud.answer.clone(),
+            cloud.reads[0].arguments.clone(),
+        ))
+        .await
+        .unwrap();
         report.row(
             "the gate alone, with nothing behind it",
             "µs",
@@ -86,34 +89,36 @@ fn main() {
         );
         let sides = cloud.sides().await;
         for side in &sides {
-            let side = Arc::clone(side);
-            let (ours, direct) = tokio::spawn(measure(Arc::clone(&side))).await.unwrap();
-            let target = match side.name {
-                "embedded" => Target::Most(round(1.25 * direct + gate)),
-                "HTTP" => Target::Ratio(1.1),
-                _ => Target::None,
-            };
-            let what = format!(
-                "read-backtest from a guest, {} server, against a direct call",
-                side.name
-            );
-            report.row(&what, "µs", ours, Some(direct), target);
+            for read in cloud.reads.iter() {
+                let measured = measure(Arc::clone(side), Arc::clone(read));
+                let (ours, direct) = tokio::spawn(measured).await.unwrap();
+                let target = match side.name {
+                    "embedded" => Target::Most(round(1.25 * direct + gate)),
+                    "HTTP" => Target::Ratio(1.1),
+                    _ => Target::None,
+                };
+                let what = format!(
+                    "{} from a guest, {} server, against a direct call",
+                    read.name, side.name
+                );
+                report.row(&what, "µs", ours, Some(direct), target);
+            }
         }
-        // The emulator stays for what follows.
-        std::mem::forget(cloud);
-        sides
+        (cloud, sides)
     });
     let mut criterion = Criterion::default().configure_from_args();
     for side in &sides {
-        let mut group = criterion.benchmark_group(format!("call/{}", side.name));
-        group.sample_size(10);
-        group.bench_function("guest", |bencher| {
-            bencher.iter_custom(|count| tokio.block_on(side.guest(count)));
-        });
-        group.bench_function("direct", |bencher| {
-            bencher.iter_custom(|count| tokio.block_on(side.directly(count)));
-        });
-        group.finish();
+        for read in cloud.reads.iter() {
+            let mut group = criterion.benchmark_group(format!("call/{}/{}", side.name, read.name));
+            group.sample_size(10);
+            group.bench_function("guest", |bencher| {
+                bencher.iter_custom(|count| tokio.block_on(side.guest(read, count)));
+            });
+            group.bench_function("direct", |bencher| {
+                bencher.iter_custom(|count| tokio.block_on(side.directly(read, count)));
+            });
+            group.finish();
+        }
     }
     criterion.final_summary();
 }
@@ -124,29 +129,21 @@ fn round(number: f64) -> f64 {
 
 impl Side {
     /// As many calls from guests, in invocations of `CALLS`; how long they would take without the invocations.
-    async fn guest(&self, count: u64) -> Duration {
+    async fn guest(&self, read: &Read, count: u64) -> Duration {
         let mut spent = Duration::ZERO;
         for _ in 0..count {
             let begun = Instant::now();
-            self.invoke("often").await;
+            let output = self.runtime.invoke(read.name, "act", json!({}), None, None);
+            assert_eq!(output.await.unwrap(), json!(1));
             spent += begun.elapsed() / CALLS;
         }
         spent
     }
 
-    async fn invoke(&self, plugin: &str) {
-        let output = self
-            .runtime
-            .invoke(plugin, "act", json!({}), None, None)
-            .await;
-        assert_eq!(output.unwrap(), json!(1));
-    }
-
-    async fn directly(&self, count: u64) -> Duration {
+    async fn directly(&self, read: &Read, count: u64) -> Duration {
         let begun = Instant::now();
         for _ in 0..count {
-            let call =
-                CallToolRequestParams::new("read_backtest").with_arguments(self.arguments.clone());
+            let call = CallToolRequestParams::new(read.tool).with_arguments(read.arguments.clone());
             let result = self.direct.peer().call_tool(call).await.unwrap();
             assert_ne!(result.is_error, Some(true));
         }
@@ -155,11 +152,11 @@ impl Side {
 }
 
 /// The middle of a call from a guest and of a direct one, in microseconds.
-async fn measure(side: Arc<Side>) -> (f64, f64) {
+async fn measure(side: Arc<Side>, read: Arc<Read>) -> (f64, f64) {
     let (mut ours, mut direct) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        ours.push(micros(side.guest(1).await));
-        direct.push(micros(side.directly(u64::from(CALLS)).await) / f64::from(CALLS));
+        ours.push(micros(side.guest(&read, 1).await));
+        direct.push(micros(side.directly(&read, u64::from(CALLS)).await) / f64::from(CALLS));
     }
     (median(ours), median(direct))
 }
@@ -167,8 +164,8 @@ async fn measure(side: Arc<Side>) -> (f64, f64) {
 /// An emulator with a backtest that ended.
 struct Cloud {
     emulator: Emulator,
-    arguments: Map<String, Value>,
-    /// What `read_backtest` answers.
+    reads: [Arc<Read>; 2],
+    /// What the first of them answers.
     answer: Value,
     server: Server,
 }
@@ -231,8 +228,9 @@ impl Cloud {
             json!({ "projectId": project, "compileId": compile, "backtestName": "b" }),
         )
         .await;
-        let arguments =
-            json!({ "projectId": project, "backtestId": backtest["backtest"]["backtestId"] });
+        let id = backtest["backtest"]["backtestId"].as_str().unwrap();
+        let reads = [Read::backtest(&project, id), Read::project(&project)].map(Arc::new);
+        let arguments = Value::Object(reads[0].arguments.clone());
         let answer = loop {
             let answer = call("read_backtest", arguments.clone()).await;
             if answer["backtest"]["completed"] == json!(true) {
@@ -242,7 +240,7 @@ impl Cloud {
         };
         Self {
             emulator,
-            arguments: arguments.as_object().unwrap().clone(),
+            reads,
             answer,
             server,
         }
@@ -315,28 +313,30 @@ impl Cloud {
         let account = Account::new("research", connector, AccountOptions::default());
         let Gated { gate, folder } = Gated::new(Accounts::new([account]).unwrap()).await;
         let runtime = Runtime::new(gate, runtime_options(folder.path())).unwrap();
-        let file = folder.path().join("often.wasm");
-        std::fs::write(file, reads(&self.arguments)).unwrap();
-        let text = format!(
-            "plugin = \"often\"\ncomponent = \"often.wasm\"\naccount = \"research\"\n{GRANT}\n"
-        );
-        let manifest = Manifest::parse(&text, &folder.path().join("often.toml")).unwrap();
-        runtime.load(manifest).await.unwrap();
+        for read in self.reads.iter() {
+            let file = folder.path().join(format!("{}.wasm", read.name));
+            std::fs::write(file, &read.guest).unwrap();
+            runtime
+                .load(manifest(read.name, folder.path()))
+                .await
+                .unwrap();
+        }
         let side = Side {
             name,
             runtime,
             direct,
-            arguments: self.arguments.clone(),
             _folder: folder,
         };
         // What is opened once: sessions, connections.
-        side.guest(2).await;
-        side.directly(20).await;
+        for read in self.reads.iter() {
+            side.guest(read, 2).await;
+            side.directly(read, 20).await;
+        }
         Arc::new(side)
     }
 }
 
-fn runtime_options(folder: &std::path::Path) -> qchost_runtime::Options {
+fn runtime_options(folder: &Path) -> qchost_runtime::Options {
     let compiler = qchost_runtime::Compiler {
         program: env!("CARGO_BIN_EXE_qchost").into(),
         arguments: vec!["compile-component".into()],
@@ -372,29 +372,11 @@ async fn http(server: Server) -> String {
     format!("http://{address}/mcp")
 }
 
-/// A guest that reads the backtest `CALLS` times, each answer over the last one.
-fn reads(arguments: &Map<String, Value>) -> Vec<u8> {
-    let id = arguments["backtestId"].as_str().unwrap();
-    let (project, length) = (&arguments["projectId"], id.len());
-    let body = format!(
-        "(local.set $m (global.get $heap))
-         (local.set $n (i32.const {CALLS}))
-         (block $done (loop $again
-           (br_if $done (i32.eqz (local.get $n)))
-           (global.set $heap (local.get $m))
-           (call $read (i32.const {project}) (i32.const 4096) (i32.const {length}) (i32.const 2048))
-           (if (i32.load8_u (i32.const 2048)) (then unreachable))
-           (local.set $n (i32.sub (local.get $n) (i32.const 1)))
-           (br $again)))
-         (call $digit (i32.const 1))"
+fn manifest(plugin: &str, folder: &Path) -> Manifest {
+    let text = format!(
+        "plugin = \"{plugin}\"\ncomponent = \"{plugin}.wasm\"\naccount = \"research\"\n{GRANT}\n"
     );
-    Guest::new(&body)
-        .import(
-            "import quantconnect:api/backtests@0.1.0;",
-            r#"(import "quantconnect:api/backtests@0.1.0" "read-backtest" (func $read (param i32 i32 i32 i32)))"#,
-        )
-        .more(&format!("(data (i32.const 4096) \"{id}\")"))
-        .build()
+    Manifest::parse(&text, &folder.join(plugin).with_extension("toml")).unwrap()
 }
 
 /// A connection that answers at once.
@@ -435,12 +417,9 @@ async fn gate_alone(answer: Value, arguments: Map<String, Value>) -> f64 {
         project: arguments["projectId"].clone(),
     };
     let gated = Gated::new(instantly.clone()).await;
-    let text = format!(
-        "plugin = \"often\"\ncomponent = \"often.wasm\"\naccount = \"research\"\n{GRANT}\n"
-    );
     gated
         .gate
-        .install(Manifest::parse(&text, std::path::Path::new("/often.toml")).unwrap())
+        .install(manifest("often", Path::new("/")))
         .unwrap();
     let caller = Caller {
         plugin: "often".into(),

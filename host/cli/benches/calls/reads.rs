@@ -1,0 +1,65 @@
+//! What is read in `calls`, and the plugins that read it.
+
+use serde_json::{Map, Value, json};
+
+use crate::guest::Guest;
+
+/// Calls in one invocation, which is then left out of the figure.
+pub const CALLS: u32 = 100;
+
+/// A read that is made: a small answer, or one with statistics and a chart's points to turn into records.
+pub struct Read {
+    pub name: &'static str,
+    pub tool: &'static str,
+    pub arguments: Map<String, Value>,
+    /// A plugin of that name makes it `CALLS` times.
+    pub guest: Vec<u8>,
+}
+
+impl Read {
+    pub fn backtest(project: &Value, id: &str) -> Self {
+        let arguments = json!({ "projectId": project, "backtestId": id });
+        let length = id.len();
+        let call = format!("(i32.const {project}) (i32.const 4096) (i32.const {length})");
+        Self {
+            name: "read-backtest",
+            tool: "read_backtest",
+            arguments: arguments.as_object().unwrap().clone(),
+            guest: often("backtests", "read-backtest", "i32 i32 i32", &call)
+                .more(&format!("(data (i32.const 4096) \"{id}\")"))
+                .build(),
+        }
+    }
+
+    pub fn project(project: &Value) -> Self {
+        let arguments = json!({ "projectId": project });
+        let call = format!("(i32.const 1) (i32.const {project})") + &" (i32.const 0)".repeat(4);
+        Self {
+            name: "read-project",
+            tool: "read_project",
+            arguments: arguments.as_object().unwrap().clone(),
+            guest: often("projects", "read-project", "i32 i32 i32 i32 i32 i32", &call).build(),
+        }
+    }
+}
+
+/// A guest that calls a function `CALLS` times, each answer over the last one.
+fn often(interface: &str, function: &str, parameters: &str, arguments: &str) -> Guest {
+    let body = format!(
+        "(local.set $m (global.get $heap))
+         (local.set $n (i32.const {CALLS}))
+         (block $done (loop $again
+           (br_if $done (i32.eqz (local.get $n)))
+           (global.set $heap (local.get $m))
+           (call $read {arguments} (i32.const 2048))
+           (if (i32.load8_u (i32.const 2048)) (then unreachable))
+           (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+           (br $again)))
+         (call $digit (i32.const 1))"
+    );
+    let interface = format!("quantconnect:api/{interface}@0.1.0");
+    Guest::new(&body).import(
+        &format!("import {interface};"),
+        &format!("(import \"{interface}\" \"{function}\" (func $read (param {parameters} i32)))"),
+    )
+}
