@@ -15,21 +15,10 @@ use crate::{KEY, OPERATIONS};
 
 type Schema = Map<String, Value>;
 
-struct Schemas {
-    input: Schema,
-    output: Schema,
-}
-
-static SCHEMAS: LazyLock<HashMap<&'static str, Schemas>> = LazyLock::new(|| {
+static INPUTS: LazyLock<HashMap<&'static str, Schema>> = LazyLock::new(|| {
     OPERATIONS
         .iter()
-        .map(|operation| {
-            let schemas = Schemas {
-                input: input(operation),
-                output: output(operation),
-            };
-            (operation.tool, schemas)
-        })
+        .map(|operation| (operation.tool, input(operation)))
         .collect()
 });
 
@@ -39,17 +28,14 @@ impl Operation {
     /// JSON Schema (draft 2020-12) of the flat arguments.
     #[must_use]
     pub fn input_schema(&self) -> &'static Schema {
-        SCHEMAS
-            .get(self.tool)
-            .map_or(&EMPTY, |schemas| &schemas.input)
+        INPUTS.get(self.tool).unwrap_or(&EMPTY)
     }
 
-    /// JSON Schema (draft 2020-12) of the whole answer, with `success` and `errors`.
+    /// JSON Schema (draft 2020-12) of the whole answer, with `success` and `errors`. Made for each caller:
+    /// only a client that lists the tools wants it, and all of them take a megabyte.
     #[must_use]
-    pub fn output_schema(&self) -> &'static Schema {
-        SCHEMAS
-            .get(self.tool)
-            .map_or(&EMPTY, |schemas| &schemas.output)
+    pub fn output_schema(&self) -> Schema {
+        output(self)
     }
 }
 

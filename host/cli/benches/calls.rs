@@ -189,7 +189,7 @@ impl Cloud {
             ..RestOptions::default()
         };
         let rest = RestClient::new(credentials, &options).unwrap();
-        let server = Server::new(rest, Options { text_only: true }).unwrap();
+        let server = Server::new(rest, Options { text_only: true });
         let direct = piped(&server).await;
         let call = async |tool: &'static str, arguments: Value| {
             let call = CallToolRequestParams::new(tool)

@@ -158,7 +158,7 @@ async fn connector(
                 }
             };
             prepared.rest.insert(name.to_owned(), client.clone());
-            let server = Server::new(client, Options { text_only: true })?;
+            let server = Server::new(client, Options { text_only: true });
             Arc::new(PipeConnector::new(label, move || {
                 let (ours, theirs) = tokio::io::duplex(PIPE);
                 let server = server.clone();

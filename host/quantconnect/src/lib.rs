@@ -7,7 +7,7 @@
 //!
 //! let credentials = Credentials::new("12345", std::env::var("QUANTCONNECT_API_TOKEN")?.into())?;
 //! let rest = RestClient::new(credentials, &RestOptions::default())?;
-//! Server::new(rest, Options::default())?.serve_stdio(Default::default()).await?;
+//! Server::new(rest, Options::default()).serve_stdio(Default::default()).await?;
 //! # Ok(()) }
 //! ```
 //!
@@ -30,4 +30,3 @@ pub use probe::{Probe, RateLimit};
 pub use rest::{Effect, RestClient, RestError, RestOptions};
 pub use secrecy::SecretString;
 pub use server::{Options, ServeError, Server};
-pub use tools::SchemaError;

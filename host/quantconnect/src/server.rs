@@ -13,7 +13,7 @@ use qchost_catalog::{Access, Failure, OPERATIONS, Operation};
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
-    ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+    ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
 };
 use rmcp::service::{RequestContext, serve_server_with_ct};
 use rmcp::transport::async_rw::AsyncRwTransport;
@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::answer::{Answer, failure_body};
 use crate::rest::{Effect, RestClient};
-use crate::tools::{SchemaError, Tools};
+use crate::tools::Tools;
 
 /// The longest message that is read, in bytes. rmcp's own limit would drop the upload of an object
 /// that QuantConnect accepts, and leave its sender without an answer.
@@ -71,17 +71,14 @@ pub struct Server {
 
 impl Server {
     /// A server for all operations of the catalog.
-    ///
-    /// # Errors
-    ///
-    /// [`SchemaError`] if an input schema of the catalog is no JSON Schema.
-    pub fn new(rest: RestClient, options: Options) -> Result<Self, SchemaError> {
-        Ok(Self {
+    #[must_use]
+    pub fn new(rest: RestClient, options: Options) -> Self {
+        Self {
             rest,
-            tools: Arc::new(Tools::new(OPERATIONS, !options.text_only)?),
+            tools: Arc::new(Tools::new(OPERATIONS)),
             options,
             writes: TaskTracker::new(),
-        })
+        }
     }
 
     /// Serves one client on standard input and output, until it leaves or `shutdown` is
@@ -227,11 +224,8 @@ impl ServerHandler for Server {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(self.tools.list()))
-    }
-
-    fn get_tool(&self, name: &str) -> Option<Tool> {
-        self.tools.find(name).map(|entry| entry.tool().clone())
+        let tools = self.tools.list(!self.options.text_only);
+        Ok(ListToolsResult::with_all_items(tools))
     }
 
     async fn call_tool(

@@ -1,11 +1,11 @@
-//! The tools as MCP clients see them: one entry an operation of the catalog, with its schemas,
-//! annotations and compiled validator.
+//! The tools as MCP clients see them: one entry an operation of the catalog, with its validator. A validator is
+//! compiled when its tool is first called and a description made when it is listed: most of both are never wanted.
 //!
 //! Invariants: nothing here lists operations a second time; the annotations follow from the catalog's access
 //! class; arguments that an entry lets through fit its input schema; and no message repeats an
 //! argument's value, which may be a brokerage's password.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jsonschema::Validator;
 use qchost_catalog::{Access, Failure, Operation};
@@ -22,14 +22,6 @@ answer that version, and no registry is asked for a newer one.";
 /// How many faults of one call are told.
 const FAULTS_TOLD: usize = 5;
 
-/// A schema of the catalog that is no JSON Schema.
-#[derive(Debug, thiserror::Error)]
-#[error("the input schema of {tool} is unusable: {reason}")]
-pub struct SchemaError {
-    tool: &'static str,
-    reason: String,
-}
-
 /// All tools, in the catalog's order.
 pub(crate) struct Tools {
     entries: Vec<Entry>,
@@ -38,21 +30,18 @@ pub(crate) struct Tools {
 /// One tool.
 pub(crate) struct Entry {
     pub(crate) operation: &'static Operation,
-    tool: Tool,
-    validator: Validator,
+    validator: OnceLock<Validator>,
 }
 
 impl Tools {
-    /// Compiles the schemas of the operations.
-    pub(crate) fn new(
-        operations: &'static [Operation],
-        output_schemas: bool,
-    ) -> Result<Self, SchemaError> {
-        let entries = operations
-            .iter()
-            .map(|operation| Entry::new(operation, output_schemas))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { entries })
+    pub(crate) fn new(operations: &'static [Operation]) -> Self {
+        let entry = |operation| Entry {
+            operation,
+            validator: OnceLock::new(),
+        };
+        Self {
+            entries: operations.iter().map(entry).collect(),
+        }
     }
 
     /// The tool with this exact name.
@@ -63,46 +52,15 @@ impl Tools {
     }
 
     /// What `tools/list` answers.
-    pub(crate) fn list(&self) -> Vec<Tool> {
+    pub(crate) fn list(&self, output_schemas: bool) -> Vec<Tool> {
         self.entries
             .iter()
-            .map(|entry| entry.tool.clone())
+            .map(|entry| description(entry.operation, output_schemas))
             .collect()
     }
 }
 
 impl Entry {
-    fn new(operation: &'static Operation, output_schema: bool) -> Result<Self, SchemaError> {
-        let schema = operation.input_schema();
-        let validator = jsonschema::options()
-            .build(&Value::Object(schema.clone()))
-            .map_err(|error| SchemaError {
-                tool: operation.tool,
-                reason: error.to_string(),
-            })?;
-        let mut description = operation.description().to_owned();
-        if operation.endpoint.is_empty() {
-            description.push(' ');
-            description.push_str(OWN_VERSION);
-        }
-        let mut tool = Tool::new(operation.tool, description, Arc::new(schema.clone()))
-            .with_title(title(operation.tool))
-            .with_annotations(annotations(operation));
-        if output_schema {
-            tool = tool.with_raw_output_schema(Arc::new(operation.output_schema().clone()));
-        }
-        Ok(Self {
-            operation,
-            tool,
-            validator,
-        })
-    }
-
-    /// The tool's description for MCP.
-    pub(crate) fn tool(&self) -> &Tool {
-        &self.tool
-    }
-
     /// Takes the official wrapper off and checks the arguments. A `null` at the top is the same
     /// as an argument that is not there.
     pub(crate) fn arguments(
@@ -114,7 +72,7 @@ impl Entry {
         self.check_names(&arguments)?;
         let arguments = Value::Object(arguments);
         let faults: Vec<String> = self
-            .validator
+            .validator()?
             .iter_errors(&arguments)
             .take(FAULTS_TOLD)
             .map(|fault| match fault.instance_path().as_str() {
@@ -125,6 +83,21 @@ impl Entry {
         match arguments {
             Value::Object(arguments) if faults.is_empty() => Ok(arguments),
             _ => Err(self.invalid(&faults.join("; "))),
+        }
+    }
+
+    fn validator(&self) -> Result<&Validator, Failure> {
+        if let Some(validator) = self.validator.get() {
+            return Ok(validator);
+        }
+        let compiled =
+            jsonschema::options().build(&Value::Object(self.operation.input_schema().clone()));
+        match compiled {
+            Ok(validator) => Ok(self.validator.get_or_init(|| validator)),
+            Err(error) => Err(Failure::Unavailable(format!(
+                "the input schema of {} is unusable, please report it: {error}",
+                self.operation.tool
+            ))),
         }
     }
 
@@ -157,8 +130,8 @@ impl Entry {
 
     /// The names of the arguments that exist.
     fn names(&self) -> impl Iterator<Item = &str> {
-        self.tool
-            .input_schema
+        self.operation
+            .input_schema()
             .get("properties")
             .and_then(Value::as_object)
             .into_iter()
@@ -167,6 +140,24 @@ impl Entry {
 
     fn invalid(&self, what: &str) -> Failure {
         Failure::InvalidArgument(format!("{}: {what}", self.operation.tool))
+    }
+}
+
+/// A tool as MCP describes it.
+fn description(operation: &Operation, output_schema: bool) -> Tool {
+    let mut description = operation.description().to_owned();
+    if operation.endpoint.is_empty() {
+        description.push(' ');
+        description.push_str(OWN_VERSION);
+    }
+    let input_schema = Arc::new(operation.input_schema().clone());
+    let tool = Tool::new(operation.tool, description, input_schema)
+        .with_title(title(operation.tool))
+        .with_annotations(annotations(operation));
+    if output_schema {
+        tool.with_raw_output_schema(Arc::new(operation.output_schema()))
+    } else {
+        tool
     }
 }
 

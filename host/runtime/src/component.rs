@@ -4,17 +4,19 @@
 //! not have. Each refusal is one line that says what is wrong with the file.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
 use crate::compiler::Compiled;
+use crate::content;
 use crate::contract::AgentPre;
 use crate::description::{Description, Inputs};
 use crate::imports::{self, Import, Kind};
@@ -32,7 +34,7 @@ pub(crate) struct Source {
     pub(crate) path: PathBuf,
     /// Its hash, as manifests write it.
     pub(crate) digest: Arc<str>,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Bytes,
 }
 
 /// What is known of a component before it is run.
@@ -83,23 +85,18 @@ impl Source {
             });
         }
         let size = about.len();
-        let too_large = |size| LoadError::TooLarge {
-            path: path.to_owned(),
-            size,
-            limit,
-        };
         if size > limit {
-            return Err(too_large(size));
+            return Err(LoadError::TooLarge {
+                path: path.to_owned(),
+                size,
+                limit,
+            });
         }
-        // One more than it had shows whether it still grows.
-        let room = size.saturating_add(1);
-        let mut bytes = Vec::with_capacity(usize::try_from(room).unwrap_or_default());
-        file.take(limit.saturating_add(1))
-            .read_to_end(&mut bytes)
-            .map_err(failed)?;
-        let read = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        if read > limit {
-            return Err(too_large(read));
+        // One more than it had shows whether it grows.
+        let room = usize::try_from(size.saturating_add(1)).unwrap_or(usize::MAX);
+        let bytes = content::read(&file, room).map_err(failed)?;
+        if bytes.len() == room {
+            return Err(failed(io::Error::other("it grew while it was read")));
         }
         let digest = digest(&bytes);
         if let Some(expected) = pin.filter(|pin| *pin != digest) {
@@ -131,7 +128,7 @@ impl Source {
                 why: why.to_owned(),
             })
         };
-        match self.bytes.as_slice() {
+        match &*self.bytes {
             [] => refused("the file is empty"),
             [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
             [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => refused(

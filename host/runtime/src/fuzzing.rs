@@ -149,7 +149,7 @@ impl Loader {
         let source = Source {
             path: "fuzzed.wasm".into(),
             digest: "sha256:0".into(),
-            bytes: bytes.to_vec(),
+            bytes: bytes::Bytes::copy_from_slice(bytes),
         };
         source.recognise()?;
         let engine = &self.machine.engine;
@@ -157,7 +157,8 @@ impl Loader {
             loader::invalid(source.path.clone(), &error.root_cause().to_string())
         };
         let compiled = engine.precompile_component(bytes).map_err(invalid)?;
-        let parsed = Parsed::map(engine, &Compiled::vouched_for(compiled)).map_err(invalid)?;
+        let parsed =
+            Parsed::map(engine, &Compiled::vouched_for(compiled.into())).map_err(invalid)?;
         let agent = parsed.link(&self.linker, &source.path)?;
         let (machine, budget) = (&self.machine, &self.budget);
         let said = loader::ask(machine, budget, &source.path, &source.digest, &agent);

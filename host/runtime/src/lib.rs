@@ -19,6 +19,7 @@ mod calls;
 mod capabilities;
 mod compiler;
 mod component;
+mod content;
 mod contract;
 mod description;
 mod engine;

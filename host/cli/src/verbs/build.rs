@@ -82,12 +82,18 @@ pub fn run(folder: &Path, to: Option<&Path>, output: Output) -> Result<()> {
         .with_context(|| {
             format!("{} has no library of type cdylib; add to it:\n[lib]\ncrate-type = [\"cdylib\", \"rlib\"]", manifest.display())
         })?;
+    let file = format!("{}.wasm", library.name.replace('-', "_"));
+    let component = to.map_or_else(|| folder.join(&file), Path::to_owned);
+    // The component takes the place of what is there, and nobody wants that of a device such as `/dev/null`.
+    ensure!(
+        component.is_file() || !component.exists(),
+        "`{}` is no regular file; name the component's own with --output",
+        component.display()
+    );
 
     let toolchain = toolchain()?;
     let target_directory = compile(folder, package, &metadata.target_directory, toolchain)?;
-    let file = format!("{}.wasm", library.name.replace('-', "_"));
     let built = target_directory.join(TARGET).join("release").join(&file);
-    let component = to.map_or_else(|| folder.join(&file), Path::to_owned);
     let bytes = place(&built, &component)?;
     let toolchain = match toolchain {
         Toolchain::Installed => TARGET,

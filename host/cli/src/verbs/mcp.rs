@@ -19,7 +19,7 @@ pub async fn run(base_url: &str, credentials: Option<&Path>) -> Result<()> {
         signals::ended().await;
         told.cancel();
     });
-    Server::new(rest, Options::default())?
+    Server::new(rest, Options::default())
         .serve_stdio(shutdown)
         .await?;
     Ok(())

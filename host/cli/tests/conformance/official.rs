@@ -29,7 +29,7 @@ static OURS: LazyLock<BTreeMap<&'static str, Validator>> = LazyLock::new(|| {
     qchost_catalog::OPERATIONS
         .iter()
         .map(|operation| {
-            let schema = Value::Object(operation.output_schema().clone());
+            let schema = Value::Object(operation.output_schema());
             (operation.tool, jsonschema::validator_for(&schema).unwrap())
         })
         .collect()

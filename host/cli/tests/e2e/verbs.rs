@@ -389,3 +389,13 @@ fn a_folder_that_is_no_plugin_is_not_built() {
     ]);
     assert!(ran.json_error().contains("Cargo.toml"), "{ran:?}");
 }
+
+#[test]
+fn a_component_takes_the_place_of_a_file_alone() {
+    let folder = Folder::new("");
+    let plugin = repository("plugins/strategy-lab");
+    // As it does not that of a device, such as `/dev/null`.
+    let ran = folder.run(&["plugin", "build", plugin.to_str().unwrap(), "--output", "."]);
+    let said = ran.error();
+    assert!(said.contains("`.` is no regular file"), "{said}");
+}

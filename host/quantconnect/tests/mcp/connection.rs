@@ -39,7 +39,7 @@ impl Connection {
     }
 
     pub async fn open(rest: RestClient, options: Options) -> Self {
-        let server = Server::new(rest, options).unwrap();
+        let server = Server::new(rest, options);
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let server = tokio::spawn(async move {
             server.serve_pipe(theirs, Default::default()).await.unwrap();

@@ -22,10 +22,13 @@ use std::os::unix::fs::{
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use rustix::fs::OFlags;
 use rustix::process::geteuid;
 use sha2::Sha256;
+
+use crate::content;
 
 pub(crate) use entry::Entry;
 
@@ -115,7 +118,7 @@ impl Cache {
     }
 
     /// The verified bytes of an entry; nothing if there is none or it does not pass. Blocks.
-    pub(crate) fn read(&self, entry: &Entry) -> Option<Vec<u8>> {
+    pub(crate) fn read(&self, entry: &Entry) -> Option<Bytes> {
         match self.verified(entry) {
             Ok(bytes) => Some(bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -126,7 +129,7 @@ impl Cache {
         }
     }
 
-    fn verified(&self, entry: &Entry) -> io::Result<Vec<u8>> {
+    fn verified(&self, entry: &Entry) -> io::Result<Bytes> {
         let refused = |why: &'static str| Err(io::Error::new(io::ErrorKind::InvalidData, why));
         // A link is not followed, and something that is no file does not make the host wait.
         let mut file = OpenOptions::new()
@@ -150,12 +153,8 @@ impl Cache {
             return refused("it begins as no entry does");
         }
         let size = usize::try_from(found.len()).map_err(io::Error::other)?;
-        let mut bytes = Vec::new();
-        bytes
-            .try_reserve_exact(size.saturating_sub(head.len()))
-            .map_err(io::Error::other)?;
         // More than it had is not waited for: the MAC would not be the one.
-        (&file).take(found.len()).read_to_end(&mut bytes)?;
+        let bytes = content::read(&file, size.saturating_sub(head.len()))?;
         if self.mac(entry, &bytes)?.verify_slice(mac).is_err() {
             return refused("it is torn or was tampered with");
         }
@@ -290,7 +289,7 @@ mod tests {
         cache.keep(&entry(1), b"content");
         let path = folder.join(entry(1).name());
         let good = fs::read(&path).unwrap();
-        assert_eq!(cache.read(&entry(1)).unwrap(), b"content");
+        assert_eq!(*cache.read(&entry(1)).unwrap(), *b"content");
 
         let mut cases = vec![[&good[..], b"more"].concat(), MAGIC.to_vec(), Vec::new()];
         cases.extend((0..good.len()).map(|at| {
@@ -305,8 +304,8 @@ mod tests {
         }
         cache.keep(&entry(1), b"content");
         assert_eq!(
-            cache.read(&entry(1)).unwrap(),
-            b"content",
+            *cache.read(&entry(1)).unwrap(),
+            *b"content",
             "it was replaced"
         );
 
@@ -377,6 +376,6 @@ mod tests {
         age(&folder.join(entry(1).name()), 2 * STALE.as_secs());
         let cache = Cache::open(&folder, &key).unwrap();
         assert_eq!(names(&folder), [".draft-young", entry(1).name()]);
-        assert_eq!(cache.read(&entry(1)).unwrap(), b"content");
+        assert_eq!(*cache.read(&entry(1)).unwrap(), *b"content");
     }
 }

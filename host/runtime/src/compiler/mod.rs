@@ -17,6 +17,7 @@ use std::process::{ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rustix::process::Signal;
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
@@ -47,11 +48,11 @@ const WHY: usize = 300;
 const COPIES: u64 = 4;
 
 /// Code that a compiler of this host made, or that this host's key vouches for. Nothing else can be one.
-pub(crate) struct Compiled(Vec<u8>);
+pub(crate) struct Compiled(Bytes);
 
 impl Compiled {
     /// The caller has checked that this host once compiled these bytes.
-    pub(crate) fn vouched_for(bytes: Vec<u8>) -> Self {
+    pub(crate) fn vouched_for(bytes: Bytes) -> Self {
         Self(bytes)
     }
 
@@ -215,7 +216,7 @@ impl Ended {
     fn outcome(self) -> Result<Compiled, CompileError> {
         match self.answer {
             Said::Answer(Answer::Compiled { .. }, bytes) if self.status.success() => {
-                return Ok(Compiled(bytes));
+                return Ok(Compiled(bytes.into()));
             }
             Said::Answer(Answer::Invalid { why }, _) => return Err(CompileError::Invalid(why)),
             Said::Answer(Answer::OutOfMemory, _) | Said::TooMuch => {
