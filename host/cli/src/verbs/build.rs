@@ -58,6 +58,14 @@ enum Toolchain {
 
 /// Builds the plugin in a folder.
 pub fn run(folder: &Path, to: Option<&Path>, output: Output) -> Result<()> {
+    // The component takes the place of what is there, and nobody wants that of a device such as `/dev/null`.
+    if let Some(to) = to {
+        ensure!(
+            to.is_file() || !to.exists(),
+            "`{}` is no regular file; name the component's own with --output",
+            to.display()
+        );
+    }
     ensure!(
         folder.join("Cargo.toml").is_file(),
         "{} has no Cargo.toml; this version builds plugins in Rust, others are built by their own tools",
@@ -84,12 +92,6 @@ pub fn run(folder: &Path, to: Option<&Path>, output: Output) -> Result<()> {
         })?;
     let file = format!("{}.wasm", library.name.replace('-', "_"));
     let component = to.map_or_else(|| folder.join(&file), Path::to_owned);
-    // The component takes the place of what is there, and nobody wants that of a device such as `/dev/null`.
-    ensure!(
-        component.is_file() || !component.exists(),
-        "`{}` is no regular file; name the component's own with --output",
-        component.display()
-    );
 
     let toolchain = toolchain()?;
     let target_directory = compile(folder, package, &metadata.target_directory, toolchain)?;
