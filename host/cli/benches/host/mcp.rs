@@ -147,6 +147,8 @@ impl Server {
             .unwrap();
         let pipes = (child.stdout.take().unwrap(), child.stdin.take().unwrap());
         let client = rmcp::serve_client((), pipes).await.unwrap();
+        // As every client begins: what a server keeps for it belongs to its memory.
+        assert!(client.list_all_tools().await.unwrap().len() > 60);
         Self {
             child,
             client,
