@@ -58,13 +58,13 @@ lint: setup-lint ## check formatting, lints and documentation
 # One after the other: each wants the machine for itself. The host and the runtime are named together, so that their
 # dependencies are built once. What is measured of the host as a process is measured of a release, which is put aside
 # since both profiles write to one place.
-SHIPPED := $(CARGO_TARGET_DIR)/release/qchost-shipped
+SHIPPED := $(abspath $(CARGO_TARGET_DIR))/release/qchost-shipped
 BENCH := cargo bench --locked -p qchost-runtime -p qchost --features qchost-runtime/bench
 
 .PHONY: bench
 bench: setup-test ## measure everything against its floor, and write host/cli/BENCHMARKS.md
 	cargo build --locked --release -p qchost
-	cp $(CARGO_TARGET_DIR)/release/qchost $(SHIPPED)
+	cp -f $(CARGO_TARGET_DIR)/release/qchost $(SHIPPED)
 	$(BENCH) --no-run --bench invoke --bench bridge --bench parked --bench calls --bench host --bench report
 	for plugin in $(PLUGINS) $(TEST_PLUGINS); do $(CARGO_TARGET_DIR)/release/qchost plugin build "$$plugin"; done
 	for part in invoke bridge parked calls host report; do QCHOST_SHIPPED=$(SHIPPED) $(BENCH) --bench "$$part"; done

@@ -29,7 +29,7 @@ use qchost_catalog::{
     BoxFuture, Call, Failure, Outcome, Target as Tool, Upstream, always, by_name,
 };
 use qchost_emulator::{Emulator, Timing};
-use qchost_gate::Caller;
+use qchost_gate::{Caller, Effort};
 use qchost_policy::Manifest;
 use qchost_quantconnect::{Credentials, Options, RestClient, RestOptions, Server};
 use qchost_runtime::Runtime;
@@ -426,6 +426,7 @@ async fn gate_alone(answer: Value, arguments: Map<String, Value>) -> f64 {
         digest: "sha256:0".into(),
         invocation: "1".into(),
         person: None,
+        effort: Effort::default(),
     };
     let operation = by_name("backtests/read-backtest").unwrap();
     let (mut with, mut without) = (Vec::new(), Vec::new());

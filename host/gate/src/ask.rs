@@ -8,6 +8,7 @@ use qchost_catalog::{Access, Operation, Target};
 use qchost_policy::Manifest;
 use serde_json::{Map, Value};
 
+use crate::effort::Effort;
 use crate::settings::Settings;
 use crate::terms::Terms;
 
@@ -27,6 +28,8 @@ pub struct Caller {
     pub invocation: Arc<str>,
     /// The user id of the person who asked for the invocation, if a person did.
     pub person: Option<u32>,
+    /// What deciding about its calls has taken so far.
+    pub effort: Effort,
 }
 
 impl Caller {

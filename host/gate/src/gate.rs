@@ -1,7 +1,7 @@
 //! The gate itself: decides, sends, and learns the outcome.
 //!
-//! Invariant: a call that was allowed runs to its end in a task of the gate's, whoever still waits for it.
-//! Dropping the future of [`Gate::call`] loses the answer for the plugin and nothing else.
+//! Invariant: a call runs in a task of the gate's. Dropping the future of [`Gate::call`] ends one that is not on
+//! its way yet; of any other it loses the answer for the plugin and nothing else.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -245,7 +245,7 @@ impl Gate {
         &self.0.audit
     }
 
-    /// Waits until every call that was sent has its outcome, and the record of it is on disk.
+    /// Waits until every call is refused or has its outcome, and the record of it is on disk.
     pub async fn idle(&self) {
         self.0.sent.close();
         self.0.sent.wait().await;
@@ -408,7 +408,8 @@ impl Gate {
     }
 
     /// Decides about a call and sends it, in a task of the gate's: who asks is a guest on a small stack,
-    /// which would keep every page that deciding takes for as long as it waits.
+    /// which would keep every page that deciding takes for as long as it waits. A download and a batch are
+    /// decided about where they are asked for: few are under way at a time.
     fn pass(&self, ask: Ask) -> impl Future<Output = Result<Value, Refusal>> + use<> {
         let (answer, waiter) = oneshot::channel();
         self.0.sent.spawn(Sending::admit(self.clone(), ask, answer));

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::approvals::takes_two;
 use crate::ask::Caller;
+use crate::effort::Effort;
 use crate::gate::{Gate, now, recall};
 use crate::judge::{check_covered, decide_all, named, unresolved, wants_approval};
 use crate::obligations::obligations;
@@ -182,6 +183,7 @@ impl Gate {
             digest: digest.map_or("sha256:".into(), |digest| digest.into()),
             invocation: "explain".into(),
             person: None,
+            effort: Effort::default(),
         };
         let (known, name, access) = match by_name(operation).or_else(|| by_tool(operation)) {
             Some(known) => (Some(known), Cow::Borrowed(known.name), known.access),

@@ -1,9 +1,10 @@
-//! A call that was allowed, on its way: reserved, written down, sent, and its outcome kept.
+//! A call on its way: let in, reserved, written down, sent, and its outcome kept.
 //!
-//! Invariant: whoever asked may go away at any time. Until the intent is written down, that ends the
-//! call and gives back what was reserved; from then on the call runs to its end here, and its outcome
-//! is recorded. Nothing is sent, and nothing sent again, under terms that are not in force any more.
+//! Invariant: whoever asked may go away at any time. Until a read is sent, or a write's intent is handed to the
+//! audit, that ends the call and gives back what was reserved; from then on the call runs to its end here, and
+//! its outcome is recorded. Nothing is sent, and nothing sent again, under terms that are not in force any more.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,6 +19,7 @@ use tokio::sync::oneshot;
 use crate::admission::Admitted;
 use crate::answer::without_secrets;
 use crate::ask::Ask;
+use crate::effort::Effort;
 use crate::gate::Gate;
 use crate::judge::{decide_all, unresolved};
 use crate::record;
@@ -43,13 +45,15 @@ impl Sending {
     /// Lets a call in, unless nobody waits for it any more, and runs it to its end. The future is made on
     /// the small stack of a guest, so what is large in it is allocated when it runs.
     pub(crate) async fn admit(gate: Gate, mut ask: Ask, mut answer: Answer) {
-        let admitted = tokio::select! {
-            biased;
-            admitted = Box::pin(gate.admit_call(&mut ask)) => admitted,
-            () = answer.closed() => return,
-        };
+        let admission = let_in(
+            &mut answer,
+            ask.caller.effort.clone(),
+            gate.admit_call(&mut ask),
+        );
+        let admitted = Box::pin(admission).await;
         match admitted {
-            Ok(admitted) => {
+            None => {}
+            Some(Ok(admitted)) => {
                 let sending = Box::new(Self {
                     gate,
                     ask,
@@ -57,7 +61,7 @@ impl Sending {
                 });
                 Box::pin(sending.run(answer)).await;
             }
-            Err(refusal) => drop(answer.send(Err(refusal))),
+            Some(Err(refusal)) => drop(answer.send(Err(refusal))),
         }
     }
 
@@ -76,10 +80,13 @@ impl Sending {
             };
             let gate = self.gate.clone();
             self.ask.call = gate.next_call();
+            let effort = self.ask.caller.effort.clone();
             let again = gate.admit_again(&mut self.ask, self.admitted);
-            match Box::pin(again).await {
-                Ok(admitted) => self.admitted = admitted,
-                Err(refusal) => {
+            let admitted = Box::pin(let_in(&mut answer, effort, again)).await;
+            match admitted {
+                None => return,
+                Some(Ok(admitted)) => self.admitted = admitted,
+                Some(Err(refusal)) => {
                     drop(answer.send(Err(refusal)));
                     return;
                 }
@@ -304,6 +311,21 @@ impl Sending {
         } else {
             tracing::info!(target: "gate", plugin, invocation, %tool, access = access.word(), awaited, %ms, outcome);
         }
+    }
+}
+
+/// Lets a call in, at the cost of whoever asks, or nothing if nobody does any more. That is asked first: a read that
+/// has its turn is sent.
+async fn let_in(
+    answer: &mut Answer,
+    effort: Effort,
+    admission: impl Future<Output = Result<Admitted, Refusal>>,
+) -> Option<Result<Admitted, Refusal>> {
+    let admission = pin!(admission);
+    tokio::select! {
+        biased;
+        () = answer.closed() => None,
+        admitted = effort.charge(admission) => Some(admitted),
     }
 }
 

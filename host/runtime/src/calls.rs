@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use qchost_catalog::{Failure, Operation};
-use qchost_gate::{Caller, Gate, Refusal};
+use qchost_gate::{Caller, Effort, Gate, Refusal};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -102,7 +102,14 @@ impl Calls {
             digest: Arc::clone(&surroundings.digest),
             invocation: Arc::clone(invocation),
             person: *person,
+            effort: Effort::default(),
         })
+    }
+
+    /// How long the gate has been deciding about its calls.
+    pub(crate) fn effort(&self) -> Duration {
+        let caller = self.0.caller.get();
+        caller.map_or(Duration::ZERO, |caller| caller.effort.spent())
     }
 
     /// What it has in common with the other invocations of its version.

@@ -91,8 +91,8 @@ pub(crate) async fn run<T>(
     store.set_max_component_handles(HANDLES);
     store.set_epoch_deadline(1);
     let watched = meter.clone();
-    store.epoch_deadline_callback(move |_| {
-        watched.check()?;
+    store.epoch_deadline_callback(move |store| {
+        watched.check(store.data().calls.effort())?;
         Ok(UpdateDeadline::Yield(1))
     });
 
@@ -122,10 +122,11 @@ pub(crate) async fn run<T>(
         Ok(Err(error)) => Err(stopped(&error, store.data(), allowance)),
         Err(stopped) => Err(stopped),
     };
+    let calls = &store.data().calls;
     tracing::info!(
-        plugin = &*store.data().calls.caller().plugin,
-        invocation = &*store.data().calls.caller().invocation,
-        cpu_us = meter.spent().as_micros(),
+        plugin = &*calls.surroundings().plugin,
+        invocation = &**calls.invocation(),
+        cpu_us = (meter.spent() + calls.effort()).as_micros(),
         wall_us = begun.elapsed().as_micros(),
         stopped = outcome.as_ref().err().map(tracing::field::display),
         "ran"

@@ -250,6 +250,8 @@ impl Invocation<'_> {
                 return self.run_now(&plugin, written, input, begun, &turn).await;
             }
         }
+        // Not kept while it waits.
+        drop(written);
         Box::pin(self.wait_and_run(plugin, input, begun)).await
     }
 

@@ -3,7 +3,9 @@
 //! An invocation is a future that is polled again and again, on whatever thread is free. The meter
 //! adds up the thread's processor time over those polls, so that waiting costs nothing and two
 //! guests that share a core are each charged their own part. Work that the host does inside a poll,
-//! such as decoding an answer, is charged too: it is done for the guest.
+//! such as decoding an answer, is charged too: it is done for the guest. What the gate does in tasks of its own
+//! to decide about the guest's calls is charged by the gate, and counts when the limit is asked for; what it
+//! takes to send a call and to read its answer is the connection's.
 //!
 //! Asking the kernel for a thread's processor time takes about a microsecond, twice a poll: a tenth of a
 //! whole small invocation. So its first millisecond is charged by the clock on the wall, which is read
@@ -95,13 +97,14 @@ impl Meter {
         Duration::from_nanos(spent.saturating_add(self.0.running()))
     }
 
-    /// Whether the limit is passed; asked at every tick of the epoch, on the thread that polls.
-    pub(crate) fn check(&self) -> Result<(), CpuExceeded> {
+    /// Whether the limit is passed, with what else was done for the guest; asked at every tick of the epoch, on
+    /// the thread that polls.
+    pub(crate) fn check(&self, besides: Duration) -> Result<(), CpuExceeded> {
         if !self.0.exact.load(Ordering::Relaxed) {
             self.0.charge();
             self.0.begin(true);
         }
-        if self.spent() > Duration::from_nanos(self.0.limit) {
+        if self.spent().saturating_add(besides) > Duration::from_nanos(self.0.limit) {
             Err(CpuExceeded)
         } else {
             Ok(())
@@ -150,16 +153,19 @@ mod tests {
             "{:?}",
             meter.spent()
         );
-        assert!(meter.check().is_ok());
+        assert!(meter.check(Duration::ZERO).is_ok());
+        assert!(meter.check(Duration::from_millis(20)).is_err());
 
         meter
             .measure(pin!(async {
                 let begun = Instant::now();
-                while meter.check().is_ok() && begun.elapsed() < Duration::from_secs(20) {
+                while meter.check(Duration::ZERO).is_ok()
+                    && begun.elapsed() < Duration::from_secs(20)
+                {
                     std::hint::spin_loop();
                 }
             }))
             .await;
-        assert!(meter.check().is_err());
+        assert!(meter.check(Duration::ZERO).is_err());
     }
 }

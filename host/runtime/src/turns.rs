@@ -39,7 +39,7 @@ pub(crate) struct Turns(Arc<Inner>);
 struct Inner {
     state: Mutex<State>,
     /// Told when the last turn is given back after the end.
-    idle: Notify,
+    over: Notify,
 }
 
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Turns {
         };
         Self(Arc::new(Inner {
             state: Mutex::new(state),
-            idle: Notify::new(),
+            over: Notify::new(),
         }))
     }
 
@@ -105,7 +105,7 @@ impl Turns {
     /// Waits until there are none, after the end.
     pub(crate) async fn idle(&self) {
         loop {
-            let mut told = pin!(self.0.idle.notified());
+            let mut told = pin!(self.0.over.notified());
             // Before the look, so that nothing is missed in between.
             told.as_mut().enable();
             if self.taken() == 0 {
@@ -145,7 +145,7 @@ impl Turns {
     fn give_back(&self, state: &mut State, id: u64) {
         state.give_back(id);
         if state.ended && state.free == state.slots {
-            self.0.idle.notify_waiters();
+            self.0.over.notify_waiters();
         }
     }
 
@@ -274,11 +274,10 @@ impl Lane {
 
     /// A turn, if one is free and nobody waits for it.
     pub(crate) fn turn(&self) -> Option<Turn<'_>> {
-        let mut state = self.turns.state();
-        let traffic = state.lanes.get(&self.id)?;
-        let free = traffic.open && traffic.queue.is_empty() && !state.ended;
-        // Not made in vain: a turn that is dropped is given back.
-        (free && state.take(self.id)).then(|| Turn(self))
+        match self.ask(0) {
+            Ok(Asked::Turn(turn)) => Some(turn),
+            Ok(Asked::Waits(_)) | Err(_) => None,
+        }
     }
 
     /// A turn if one is free, or a place among those who wait, of whom there may be so many.

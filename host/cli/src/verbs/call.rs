@@ -4,7 +4,7 @@
 //! can have.
 
 use anyhow::{Result, anyhow, bail};
-use qchost_gate::Caller;
+use qchost_gate::{Caller, Effort};
 use qchost_policy::{Manifest, Person};
 use serde_json::Value;
 
@@ -61,6 +61,7 @@ pub async fn by_host(
         digest: "".into(),
         invocation: "call".into(),
         person: Some(person.uid),
+        effort: Effort::default(),
     };
     // Until no other settings come into force meanwhile.
     while !host

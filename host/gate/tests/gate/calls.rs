@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::support::{Setup, World, parse};
+use crate::support::{Setup, World, call, parse};
+use futures::FutureExt as _;
 use qchost_catalog::{Access, Failure, OPERATIONS};
 use qchost_gate::Refusal;
 use serde_json::{Map, Value, json};
@@ -389,4 +390,93 @@ async fn one_call_at_a_time_is_enough_for_every_call() {
     tokio::time::timeout(Duration::from_secs(5), calls)
         .await
         .unwrap();
+}
+
+/// Who waits for its turn holds a place of its grant, and has used nothing of the day yet.
+#[tokio::test]
+async fn a_call_that_waits_for_its_turn_is_not_sent_once_nobody_waits_for_it() {
+    let mut setup = grant("\"projects/create-project\"");
+    setup
+        .manifest
+        .push_str("limits = { concurrent = 2, per-day = 2 }\n");
+    setup.limits.in_flight = std::num::NonZeroU32::new(1);
+    let world = setup.open().await;
+    world.cloud.may_answer.forget_permits(1_000_000);
+    let arguments = json!({ "name": "x", "language": "Py" });
+    // Has the only turn of the account, and one of the two places.
+    let first = tokio::spawn({
+        let (gate, caller) = (world.gate.clone(), world.caller.clone());
+        let arguments = arguments.clone();
+        async move { call(&gate, &caller, "projects/create-project", arguments).await }
+    });
+    let sent = async {
+        while world.cloud.sent().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), sent)
+        .await
+        .unwrap();
+    // Each takes the other place and gives it back, or the next would be refused instead of waiting.
+    for _ in 0..3 {
+        cut_off(&world).await;
+    }
+    world.cloud.may_answer.add_permits(1_000_000);
+    first.await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(5), world.gate.idle())
+        .await
+        .unwrap();
+    assert_eq!(world.cloud.sent(), ["create_project"]);
+    let create = async || {
+        world
+            .call("projects/create-project", arguments.clone())
+            .await
+    };
+    create().await.unwrap();
+    let third = create().await;
+    assert!(matches!(third, Err(Refusal::Exhausted { .. })), "{third:?}");
+    let records = world.records().await;
+    let intents = records.iter().filter(|record| record["kind"] == "intent");
+    assert_eq!(intents.count(), 2);
+}
+
+#[tokio::test]
+async fn a_call_is_not_sent_once_nobody_waits_for_the_decision() {
+    let world = grant("\"files/*\"").open().await;
+    world.cloud.may_answer.forget_permits(1_000_000);
+    for (name, arguments) in [
+        ("files/read-file", json!({ "projectId": 1 })),
+        (
+            "files/create-file",
+            json!({ "projectId": 1, "name": "a.py", "content": "x" }),
+        ),
+    ] {
+        // The host reads the project's name to decide, and is not answered.
+        let call = world.call(name, arguments);
+        let answer = tokio::time::timeout(Duration::from_millis(50), call).await;
+        assert!(answer.is_err(), "{name}: {answer:?}");
+    }
+    assert!(!world.cloud.calls().is_empty());
+    world.cloud.may_answer.add_permits(1_000_000);
+    let records = world.records().await;
+    assert!(world.cloud.sent().is_empty());
+    assert!(records.iter().all(|record| record["kind"] != "intent"));
+}
+
+/// A call begins in a task of its own; who asked may be gone by then.
+#[tokio::test]
+async fn a_call_is_not_sent_if_nobody_waits_when_it_begins() {
+    let world = grant("\"projects/*\"").open().await;
+    for (name, arguments) in [
+        ("projects/list-projects", json!({})),
+        (
+            "projects/create-project",
+            json!({ "name": "x", "language": "Py" }),
+        ),
+    ] {
+        let answer = world.call(name, arguments).now_or_never();
+        assert!(answer.is_none(), "{name}: {answer:?}");
+    }
+    world.gate.idle().await;
+    assert!(world.cloud.calls().is_empty(), "{:?}", world.cloud.calls());
 }

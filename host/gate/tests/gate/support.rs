@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use qchost_audit::{Audit, Disk, Files, Options as AuditOptions};
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream, by_name};
-use qchost_gate::{Caller, Gate, Options, Refusal, Settings};
+use qchost_gate::{Caller, Effort, Gate, Options, Refusal, Settings};
 use qchost_ledger::Ledger;
 use qchost_policy::{Guardrails, Manifest, Person, Role, Usd};
 use qchost_secrets::{Profile, Profiles, Secrets};
@@ -296,6 +296,7 @@ pub fn caller(plugin: &str) -> Caller {
         digest: "sha256:0".into(),
         invocation: "1".into(),
         person: None,
+        effort: Effort::default(),
     }
 }
 

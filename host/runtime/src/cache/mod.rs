@@ -153,7 +153,7 @@ impl Cache {
             return refused("it begins as no entry does");
         }
         let size = usize::try_from(found.len()).map_err(io::Error::other)?;
-        // More than it had is not waited for: the MAC would not be the one.
+        // What is added meanwhile is not waited for.
         let bytes = content::read(&file, size.saturating_sub(head.len()))?;
         if self.mac(entry, &bytes)?.verify_slice(mac).is_err() {
             return refused("it is torn or was tampered with");
