@@ -209,19 +209,7 @@ struct ChartRequest {
 
 /// A guest that calls a function `CALLS` times; what it is given each time lies where the last answer lay.
 fn guest(core: &str, call: &str) -> Vec<u8> {
-    let body = format!(
-        "(local.set $m (global.get $heap))
-         (local.set $n (i32.const {CALLS}))
-         (block $done (loop $again
-           (br_if $done (i32.eqz (local.get $n)))
-           (global.set $heap (local.get $m))
-           {call}
-           (if (i32.load8_u (i32.const 2048)) (then unreachable))
-           (local.set $n (i32.sub (local.get $n) (i32.const 1)))
-           (br $again)))
-         (call $digit (i32.const 1))"
-    );
-    Guest::new(&body)
+    Guest::often(u32::try_from(CALLS).unwrap(), call)
         .import("import quantconnect:api/backtests@0.1.0;", core)
         .more("(data (i32.const 4096) \"b1b1\")")
         .build()

@@ -45,20 +45,9 @@ impl Read {
 
 /// A guest that calls a function `CALLS` times, each answer over the last one.
 fn often(interface: &str, function: &str, parameters: &str, arguments: &str) -> Guest {
-    let body = format!(
-        "(local.set $m (global.get $heap))
-         (local.set $n (i32.const {CALLS}))
-         (block $done (loop $again
-           (br_if $done (i32.eqz (local.get $n)))
-           (global.set $heap (local.get $m))
-           (call $read {arguments} (i32.const 2048))
-           (if (i32.load8_u (i32.const 2048)) (then unreachable))
-           (local.set $n (i32.sub (local.get $n) (i32.const 1)))
-           (br $again)))
-         (call $digit (i32.const 1))"
-    );
     let interface = format!("quantconnect:api/{interface}@0.1.0");
-    Guest::new(&body).import(
+    let call = format!("(call $read {arguments} (i32.const 2048))");
+    Guest::often(CALLS, &call).import(
         &format!("import {interface};"),
         &format!("(import \"{interface}\" \"{function}\" (func $read (param {parameters} i32)))"),
     )

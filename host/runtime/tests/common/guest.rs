@@ -55,6 +55,23 @@ impl Guest {
         Self::new("(call $ok (local.get $input) (local.get $input_len))")
     }
 
+    /// Makes a call so many times, which leaves its result at 2048 and anything longer where the last one left
+    /// it, and returns 1. A result that is an error traps.
+    pub fn often(times: u32, call: &str) -> Self {
+        Self::new(&format!(
+            "(local.set $m (global.get $heap))
+             (local.set $n (i32.const {times}))
+             (block $done (loop $again
+               (br_if $done (i32.eqz (local.get $n)))
+               (global.set $heap (local.get $m))
+               {call}
+               (if (i32.load8_u (i32.const 2048)) (then unreachable))
+               (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+               (br $again)))
+             (call $digit (i32.const 1))"
+        ))
+    }
+
     /// With an import: a line of the world, and the core module's import.
     pub fn import(mut self, world: &str, core: &str) -> Self {
         writeln!(self.world, "{world}").unwrap();
