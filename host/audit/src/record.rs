@@ -105,20 +105,30 @@ pub fn canonical(value: &Value) -> String {
     text
 }
 
+/// A JSON object as canonical text.
+#[must_use]
+pub fn canonical_object(members: &Map<String, Value>) -> String {
+    let mut text = String::new();
+    write_object(members, &mut text);
+    text
+}
+
+fn write_object(members: &Map<String, Value>, text: &mut String) {
+    let mut sorted: Vec<_> = members.iter().collect();
+    sorted.sort_unstable_by_key(|(name, _)| *name);
+    text.push('{');
+    for (index, (name, value)) in sorted.into_iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        write_member(name, value, text);
+    }
+    text.push('}');
+}
+
 fn write_canonical(value: &Value, text: &mut String) {
     match value {
-        Value::Object(members) => {
-            let mut sorted: Vec<_> = members.iter().collect();
-            sorted.sort_unstable_by_key(|(name, _)| *name);
-            text.push('{');
-            for (index, (name, value)) in sorted.into_iter().enumerate() {
-                if index > 0 {
-                    text.push(',');
-                }
-                write_member(name, value, text);
-            }
-            text.push('}');
-        }
+        Value::Object(members) => write_object(members, text),
         Value::Array(items) => {
             text.push('[');
             for (index, item) in items.iter().enumerate() {

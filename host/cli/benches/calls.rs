@@ -1,5 +1,9 @@
 //! What a call costs end to end: from a guest through the gate to a server, against a `call_tool` of the MCP library on
 //! a connection of the same kind to the same server. A real emulator is behind each.
+//!
+//! The direct client is the library's own and not one of `qchost-upstream`, whose connections are opened for its pool
+//! alone. It is set as they are: for HTTP it has the same client, which opens a connection for each request to this
+//! machine. Both sides have their turns in changing order.
 
 #![allow(
     clippy::unwrap_used,
@@ -41,6 +45,7 @@ use rmcp::RoleClient;
 use rmcp::model::CallToolRequestParams;
 use rmcp::service::RunningService;
 use rmcp::transport::StreamableHttpClientTransport;
+use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use secrecy::SecretString;
@@ -154,9 +159,15 @@ impl Side {
 /// The middle of a call from a guest and of a direct one, in microseconds.
 async fn measure(side: Arc<Side>, read: Arc<Read>) -> (f64, f64) {
     let (mut ours, mut direct) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        ours.push(micros(side.guest(&read, 1).await));
-        direct.push(micros(side.directly(&read, u64::from(CALLS)).await) / f64::from(CALLS));
+    for round in 0..ROUNDS {
+        for guest in [round % 2 == 0, round % 2 != 0] {
+            if guest {
+                ours.push(micros(side.guest(&read, 1).await));
+            } else {
+                let spent = side.directly(&read, u64::from(CALLS)).await;
+                direct.push(micros(spent) / f64::from(CALLS));
+            }
+        }
     }
     (median(ours), median(direct))
 }
@@ -292,7 +303,14 @@ impl Cloud {
 
         let url = http(self.server.clone()).await;
         let connector = HttpConnector::new(&url, []).unwrap();
-        let transport = StreamableHttpClientTransport::from_uri(url);
+        // As the connector sets its own for a server on this machine.
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .build()
+            .unwrap();
+        let config = StreamableHttpClientTransportConfig::with_uri(url);
+        let transport = StreamableHttpClientTransport::with_client(client, config);
         sides.push(
             self.side(
                 "HTTP",
@@ -427,6 +445,7 @@ async fn gate_alone(answer: Value, arguments: Map<String, Value>) -> f64 {
         invocation: "1".into(),
         person: None,
         effort: Effort::default(),
+        pace: Arc::default(),
     };
     let operation = by_name("backtests/read-backtest").unwrap();
     let (mut with, mut without) = (Vec::new(), Vec::new());

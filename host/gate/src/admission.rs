@@ -140,7 +140,9 @@ impl Gate {
     /// The terms that a plugin's calls are decided by now.
     pub(crate) fn terms(&self, caller: &Caller) -> Result<Arc<Terms>, Refusal> {
         self.0.terms.of(&caller.plugin).ok_or_else(|| {
-            tracing::warn!(target: "gate", plugin = %caller.plugin, invocation = %caller.invocation, "denied: no manifest");
+            if caller.may_be_logged() {
+                tracing::warn!(target: "gate", plugin = %caller.plugin, invocation = %caller.invocation, "denied: no manifest");
+            }
             Refusal::Denied(Denial {
                 reason: format!("`{}` has no manifest (any more)", caller.plugin),
                 nearest_grant: None,

@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 use crate::ask::{Ask, Caller};
 use crate::gate::{Gate, now};
 use crate::judge::{Matched, wants_approval};
-use crate::record::redacted;
+use crate::record::redacted_object;
 use crate::refusal::Refusal;
 use crate::trade::unusable;
 
@@ -197,7 +197,7 @@ impl Gate {
         );
         let live = touched.facts.iter().any(|facts| facts.context.live);
         put("real money", json!(live));
-        put("arguments", redacted(&Value::Object(ask.arguments.clone())));
+        put("arguments", redacted_object(&ask.arguments));
         put("source", json!(source));
         Value::Object(view)
     }

@@ -9,6 +9,7 @@ use qchost_policy::Manifest;
 use serde_json::{Map, Value};
 
 use crate::effort::Effort;
+use crate::pace::Pace;
 use crate::settings::Settings;
 use crate::terms::Terms;
 
@@ -30,12 +31,20 @@ pub struct Caller {
     pub person: Option<u32>,
     /// What deciding about its calls has taken so far.
     pub effort: Effort,
+    /// How fast lines about it go to the log.
+    pub pace: Arc<Pace>,
 }
 
 impl Caller {
     /// Whether a person calls by hand, and no plugin.
     pub(crate) fn is_operator(&self) -> bool {
         self.plugin.starts_with(OPERATOR)
+    }
+
+    /// Whether one more line about it may go to the log. To be asked before each line that it can bring about as
+    /// often as it likes.
+    pub fn may_be_logged(&self) -> bool {
+        self.pace.admits(&self.plugin, 1)
     }
 }
 

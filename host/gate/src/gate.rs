@@ -4,7 +4,6 @@
 //! its way yet; of any other it loses the answer for the plugin and nothing else.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -22,6 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::admission::Admitted;
 use crate::ask::{Ask, Caller};
+use crate::components::Components;
 use crate::download;
 use crate::halts::Halts;
 use crate::reconfigure::blocking;
@@ -87,8 +87,8 @@ pub(crate) struct Inner {
     pub lanes: Lanes,
     /// Counts the decisions of persons about approvals.
     pub decided: watch::Sender<u64>,
-    /// The imports of the components that were admitted, by digest.
-    pub components: Mutex<HashMap<String, Vec<String>>>,
+    /// The components that were admitted.
+    pub components: Components,
     /// Held by each write from its reservation to its intent, and by a backup: so that none is in one
     /// of the two stores and not in the other.
     pub writing: tokio::sync::RwLock<()>,
@@ -153,7 +153,7 @@ impl Gate {
             concurrency: Concurrency::default(),
             lanes,
             decided: watch::Sender::new(0),
-            components: Mutex::default(),
+            components: Components::default(),
             writing: tokio::sync::RwLock::default(),
             unsettled: Mutex::new(opening.unsettled),
             sent: TaskTracker::new(),
@@ -422,10 +422,12 @@ impl Gate {
 
     /// Writes down that a call was refused.
     pub(crate) fn note_refusal(&self, ask: &Ask, known: &Known<'_>, refusal: &Refusal) {
-        tracing::warn!(
-            target: "gate", plugin = %ask.caller.plugin, invocation = %ask.caller.invocation,
-            operation = %ask.name, refused = refusal.word(),
-        );
+        if ask.caller.may_be_logged() {
+            tracing::warn!(
+                target: "gate", plugin = %ask.caller.plugin, invocation = %ask.caller.invocation,
+                operation = %ask.name, refused = refusal.word(),
+            );
+        }
         let entry = record::refused(ask, known, refusal, &self.0.prints);
         self.0.audit.note(entry);
     }

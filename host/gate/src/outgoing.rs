@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -189,11 +190,16 @@ fn out_by<'a>(terms: &'a Terms, matched: &'a Matched) -> impl Iterator<Item = &'
 }
 
 impl Gate {
-    /// Decides about a request of a plugin's to another host.
+    /// Decides about a request of a plugin's to another host, at its cost.
     ///
     /// # Errors
     /// As for a call; nothing was looked up and nothing sent then.
     pub async fn outgoing(&self, caller: &Caller, request: Outgoing) -> Result<Passage, Refusal> {
+        let deciding = pin!(self.decide_out(caller, request));
+        caller.effort.charge(deciding).await
+    }
+
+    async fn decide_out(&self, caller: &Caller, request: Outgoing) -> Result<Passage, Refusal> {
         let writes = !matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS");
         let access = if writes { Access::Write } else { Access::Read };
         let mut arguments = Map::new();

@@ -21,6 +21,8 @@ use crate::refusal::Refusal;
 
 /// Texts of more bytes than this are kept as digest and length.
 const LONGEST_TEXT: usize = 256;
+/// Arguments that take more bytes than this, when their long texts are left out, are kept as digest and length.
+const LONGEST_ARGUMENTS: usize = qchost_audit::LARGEST_BODY / 4;
 
 /// The key under which arguments are fingerprinted: without it, a short argument could be found by
 /// trying all of them.
@@ -34,12 +36,21 @@ impl Fingerprints {
     /// The HMAC-SHA-256 of a value's canonical form, in hexadecimal. `label` says what is
     /// fingerprinted, so that no fingerprint of one thing is one of another.
     pub(crate) fn of(&self, label: &str, value: &Value) -> String {
+        self.of_text(label, &qchost_audit::canonical(value))
+    }
+
+    /// That of a call's arguments.
+    fn of_arguments(&self, arguments: &Map<String, Value>) -> String {
+        self.of_text("arguments", &qchost_audit::canonical_object(arguments))
+    }
+
+    fn of_text(&self, label: &str, canonical: &str) -> String {
         // HMAC takes keys of every length.
         let Ok(mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
             return String::new();
         };
         let mac = mac.chain_update(label).chain_update([0]);
-        let mac = mac.chain_update(qchost_audit::canonical(value));
+        let mac = mac.chain_update(canonical);
         hex(&mac.finalize().into_bytes())
     }
 }
@@ -87,20 +98,25 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// Arguments in the form that is kept and shown.
-pub(crate) fn redacted(value: &Value) -> Value {
+fn redacted(value: &Value) -> Value {
     match value {
         Value::String(text) if text.len() > LONGEST_TEXT => {
             json!({ "digest": text_hash(text), "bytes": text.len() })
         }
         Value::Array(items) => Value::Array(items.iter().map(redacted).collect()),
-        Value::Object(fields) => Value::Object(
-            fields
-                .iter()
-                .map(|(name, field)| (name.clone(), redacted(field)))
-                .collect(),
-        ),
+        Value::Object(fields) => redacted_object(fields),
         plain => plain.clone(),
     }
+}
+
+/// The same of arguments, or of an object in them.
+pub(crate) fn redacted_object(fields: &Map<String, Value>) -> Value {
+    let fields = fields.iter();
+    Value::Object(
+        fields
+            .map(|(name, field)| (name.clone(), redacted(field)))
+            .collect(),
+    )
 }
 
 /// What becomes known of a call besides what was asked.
@@ -126,6 +142,7 @@ pub(crate) fn refused(
     prints: &Fingerprints,
 ) -> Entry {
     let mut body = common(ask, known, refusal.word(), prints);
+    shorten(&mut body);
     body.insert("reason".to_owned(), refusal.to_string().into());
     entry(Kind::Denied, ask.access, body)
 }
@@ -163,8 +180,21 @@ pub(crate) fn read(
     prints: &Fingerprints,
 ) -> Entry {
     let mut body = common(ask, known, "allowed", prints);
+    shorten(&mut body);
     ending(&mut body, ask, outcome);
     entry(Kind::Read, ask.access, body)
+}
+
+/// Keeps arguments of many short texts as digest and length: nobody is to keep a call that was refused out of the
+/// audit by padding it. (The arguments of a write are kept whole, for the sake of `reconcile`; one whose record does
+/// not fit is not sent.)
+fn shorten(body: &mut Map<String, Value>) {
+    if let Some(arguments) = body.get_mut("arguments") {
+        let text = arguments.to_string();
+        if text.len() > LONGEST_ARGUMENTS {
+            *arguments = json!({ "digest": text_hash(&text), "bytes": text.len() });
+        }
+    }
 }
 
 fn ending(body: &mut Map<String, Value>, ask: &Ask, outcome: &Outcome) {
@@ -200,11 +230,11 @@ fn common(
     if let Some((id, name)) = known.project {
         body.insert("project".to_owned(), json!({ "id": id, "name": name }));
     }
-    let arguments = Value::Object(ask.arguments.clone());
-    body.insert("arguments".to_owned(), redacted(&arguments));
+    let arguments = redacted_object(&ask.arguments);
+    body.insert("arguments".to_owned(), arguments);
     body.insert(
         "arguments-hmac".to_owned(),
-        prints.of("arguments", &arguments).into(),
+        prints.of_arguments(&ask.arguments).into(),
     );
     body.insert("decision".to_owned(), decision.into());
     let names: Vec<Cow<'_, str>> = obligations(ask, known.grants)
@@ -268,5 +298,19 @@ mod tests {
         assert_eq!(kept["name"], "main.py");
         assert_eq!(kept["content"]["bytes"], 257);
         assert_eq!(kept["content"]["digest"], text_hash(&"x".repeat(257)));
+    }
+
+    #[test]
+    fn arguments_of_many_short_texts_are_kept_as_digest_and_length() {
+        for (texts, whole) in [(100, true), (10_000, false)] {
+            let arguments = json!({ "a": vec!["x".repeat(200); texts] });
+            let mut body = Map::from_iter([("arguments".to_owned(), arguments.clone())]);
+            shorten(&mut body);
+            assert_eq!(body["arguments"] == arguments, whole);
+            if !whole {
+                assert_eq!(body["arguments"]["bytes"], arguments.to_string().len());
+            }
+            assert!(Value::Object(body).to_string().len() < qchost_audit::LARGEST_BODY);
+        }
     }
 }

@@ -184,6 +184,7 @@ impl Gate {
             invocation: "explain".into(),
             person: None,
             effort: Effort::default(),
+            pace: std::sync::Arc::default(),
         };
         let (known, name, access) = match by_name(operation).or_else(|| by_tool(operation)) {
             Some(known) => (Some(known), Cow::Borrowed(known.name), known.access),

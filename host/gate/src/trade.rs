@@ -4,7 +4,7 @@
 //! Invariant: real money is reached only by a grant *and* the host's configuration *and*, in
 //! production, a component that a person adopted.
 
-use std::sync::PoisonError;
+use std::sync::Arc;
 
 use qchost_catalog::Access;
 use qchost_ledger::{
@@ -49,7 +49,8 @@ pub enum AdmitError {
 }
 
 impl Gate {
-    /// Whether a component may serve with this manifest. `replaces` is the digest of what serves now.
+    /// Whether a component may serve with this manifest. `replaces` is the digest of what serves now. Its
+    /// imports are remembered for as long as somebody holds its `digest`.
     ///
     /// The first component of a plugin that may trade is adopted as the operator brought it. From then
     /// on, a component with another digest, or with imports that it did not have, does not get the
@@ -62,23 +63,19 @@ impl Gate {
     pub async fn admit(
         &self,
         manifest: &Manifest,
-        digest: &str,
+        digest: &Arc<str>,
         imports: &[String],
         replaces: Option<&str>,
     ) -> Result<(), AdmitError> {
         let (account, plugin) = (manifest.account.as_str(), manifest.plugin.as_str());
-        self.0
-            .components
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(digest.to_owned(), imports.to_vec());
+        self.0.components.admit(digest, imports);
         let ledger = &self.0.ledger;
         if manifest.trades().is_none() {
             return Ok(());
         }
         let former = ledger.adopted(account, plugin).await?;
         let changed = former.as_ref().is_some_and(|former| {
-            former.digest != digest
+            former.digest != **digest
                 || imports
                     .iter()
                     .any(|import| !former.imports.contains(import))
@@ -87,7 +84,7 @@ impl Gate {
             let approval = self
                 .request_adoption(manifest, digest, imports, former.as_ref())
                 .await?;
-            if replaces.is_some_and(|serving| serving != digest) {
+            if replaces.is_some_and(|serving| serving != &**digest) {
                 return Err(Waiting {
                     plugin: plugin.to_owned(),
                     approval,
@@ -97,7 +94,7 @@ impl Gate {
             return Ok(());
         }
         if changed {
-            tracing::warn!(target: "gate", plugin, digest, "a changed component may trade: adopted, since this is no production host");
+            tracing::warn!(target: "gate", plugin, digest = &**digest, "a changed component may trade: adopted, since this is no production host");
         }
         if changed || former.is_none() {
             self.adopt(account, plugin, digest, imports, "the operator's files")
@@ -223,11 +220,7 @@ impl Gate {
         {
             return Ok(());
         }
-        let imports = {
-            let components = &self.0.components;
-            let components = components.lock().unwrap_or_else(PoisonError::into_inner);
-            components.get(&*ask.caller.digest).cloned()
-        };
+        let imports = self.0.components.imports(&ask.caller.digest);
         // What was never admitted runs nowhere but in tests of the gate alone.
         let imports = imports.unwrap_or_default();
         let id = self

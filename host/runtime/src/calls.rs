@@ -103,6 +103,7 @@ impl Calls {
             invocation: Arc::clone(invocation),
             person: *person,
             effort: Effort::default(),
+            pace: Arc::clone(&surroundings.pace),
         })
     }
 
@@ -159,7 +160,9 @@ impl Calls {
         trim(&mut body);
         decode_answer(operation, body).map_err(|misfit| {
             let caller = self.caller();
-            tracing::warn!(plugin = &*caller.plugin, invocation = &*caller.invocation, tool = operation.tool, %misfit, "the answer does not fit the contract");
+            if caller.may_be_logged() {
+                tracing::warn!(plugin = &*caller.plugin, invocation = &*caller.invocation, tool = operation.tool, %misfit, "the answer does not fit the contract");
+            }
             Error::UnexpectedResponse(format!("{}: {misfit}", operation.tool))
         })
     }

@@ -18,7 +18,8 @@ use wasmtime::component::Linker;
 use crate::cache::{Cache, CacheError};
 use crate::engine::Machine;
 use crate::inspect::Inspection;
-use crate::invoke::{Invocation, InvokeError};
+use crate::invoke::Invocation;
+use crate::invoke_error::InvokeError;
 use crate::limits::Budget;
 use crate::load_error::LoadError;
 use crate::loader::Loader;
@@ -33,6 +34,8 @@ use crate::{capabilities, outgoing, services, wasi};
 
 /// How many inputs are checked aside at a time, of different plugins.
 const CHECKING: usize = 2;
+/// How long what was cut off may take to go. It goes as soon as its caller lets it run on.
+const GOING: Duration = Duration::from_secs(5);
 
 /// Why there is no runtime.
 #[derive(Debug, thiserror::Error)]
@@ -239,7 +242,8 @@ impl Runtime {
     }
 
     /// Ends: nothing new begins, what runs has so much time, and is cut off then. Returns how many
-    /// were cut off. Calls that they sent are the gate's; wait for them with [`Gate::idle`].
+    /// were cut off. Calls that they sent are the gate's; wait for them with [`Gate::idle`]. Whoever asked for one and
+    /// does not poll it any more is not waited for.
     pub async fn shutdown(&self, patience: Duration) -> usize {
         self.0.ended.store(true, Ordering::Release);
         let turns = &self.0.turns;
@@ -249,7 +253,10 @@ impl Runtime {
         }
         let left = turns.taken();
         self.0.cut.cancel();
-        turns.idle().await;
+        if tokio::time::timeout(GOING, turns.idle()).await.is_err() {
+            let stuck = turns.taken();
+            tracing::error!(stuck, "invocations were cut off and have not ended");
+        }
         left
     }
 }

@@ -12,17 +12,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tokio::sync::watch;
 use wasmtime::component::TypedFunc;
 
-use crate::calls;
 use crate::contract::exports::qchost::agent::guest;
 use crate::execution::{self, Allowance, Stopped};
 use crate::host::Shared;
 use crate::instance::{Instance, Parts};
+use crate::invoke_error::{InvokeError, MESSAGE};
+use crate::json;
 use crate::plugin::Plugin;
 use crate::quarantine::{Quarantine, Verdict};
 use crate::schema::{Misfit, Schema, Work};
@@ -34,191 +35,9 @@ use crate::turns::{Asked, NoTurn, Turn};
 /// Bytes that a guest may hand to the host at a time, unless it may not even have so much memory
 /// itself, or its output may be larger: files go to QuantConnect this way.
 const TRANSFER: u64 = 32 << 20;
-/// The longest message of a plugin's that is repeated, in bytes.
-const MESSAGE: usize = 4096;
 
 /// `invoke` of the contract: an action and its input in; an output or a failure out.
 type Invoke<'a> = TypedFunc<(&'a str, &'a str), (Result<String, guest::Failure>,)>;
-
-/// Why an invocation has no output.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum InvokeError {
-    /// No such plugin is loaded.
-    #[error("there is no plugin `{plugin}`; loaded are: {}", known(.loaded))]
-    UnknownPlugin {
-        /// What was asked for.
-        plugin: String,
-        /// What there is.
-        loaded: Vec<String>,
-    },
-    /// The plugin has no such action.
-    #[error("`{plugin}` has no action `{action}`; it has: {}", known(.actions))]
-    UnknownAction {
-        /// The plugin.
-        plugin: String,
-        /// What was asked for.
-        action: String,
-        /// What it has.
-        actions: Vec<String>,
-    },
-    /// The input does not fit the action's schema. The plugin was not run.
-    #[error("`{plugin}.{action}`: the input does not fit{}: {message}", at(.path))]
-    InvalidInput {
-        /// The plugin.
-        plugin: String,
-        /// The action.
-        action: String,
-        /// The place in the input, as a JSON pointer; empty for the whole.
-        path: String,
-        /// What is wrong there.
-        message: String,
-    },
-    /// Too many invocations wait for their turn already.
-    #[error("`{plugin}` has {waiting} invocations waiting; try again later")]
-    Busy {
-        /// The plugin.
-        plugin: String,
-        /// How many wait.
-        waiting: usize,
-    },
-    /// The plugin keeps failing and is left alone for a while. The plugin was not run.
-    #[error("`{plugin}` keeps failing and is not run for another {} s; the last time: {reason}", retry_after.as_secs_f64().ceil())]
-    Quarantined {
-        /// The plugin.
-        plugin: String,
-        /// For how long.
-        retry_after: Duration,
-        /// Its last failure.
-        reason: String,
-    },
-    /// The plugin was unloaded before it was its turn. The plugin was not run.
-    #[error("`{plugin}` was unloaded")]
-    Unloaded {
-        /// The plugin.
-        plugin: String,
-    },
-    /// It ran on a version that was replaced or removed, and took longer than such a one may.
-    #[error(
-        "`{plugin}.{action}`: it was cut off, since its version was replaced or removed; calls that it had sent go on, so read the state before you try again"
-    )]
-    Replaced {
-        /// The plugin.
-        plugin: String,
-        /// The action.
-        action: String,
-    },
-    /// The host shuts down.
-    #[error("the host shuts down")]
-    ShuttingDown,
-    /// The host shut down before it was done.
-    #[error(
-        "`{plugin}.{action}`: it was cut off, since the host shuts down; calls that it had sent go on, so read the state before you try again"
-    )]
-    CutOff {
-        /// The plugin.
-        plugin: String,
-        /// The action.
-        action: String,
-    },
-    /// It was stopped.
-    #[error("`{plugin}.{action}`: {stopped}")]
-    Stopped {
-        /// The plugin.
-        plugin: String,
-        /// The action.
-        action: String,
-        /// Why.
-        stopped: Stopped,
-    },
-    /// Its output is larger than its manifest allows.
-    #[error(
-        "`{plugin}.{action}`: the output has {size} bytes, more than the {limit} of `limits.output`"
-    )]
-    OutputTooLarge {
-        /// The plugin.
-        plugin: String,
-        /// The action.
-        action: String,
-        /// Its size, in bytes.
-        size: u64,
-        /// The limit, in bytes.
-        limit: u64,
-    },
-    /// Its output is not JSON.
-    #[error("`{plugin}.{action}`: the output is not JSON: {why}")]
-    InvalidOutput {
-        /// The plugin.
-        plugin: String,
-        /// The action.
-        action: String,
-        /// Why.
-        why: String,
-    },
-    /// The plugin itself says that it failed.
-    #[error("`{plugin}.{action}`: {failure}")]
-    Failure {
-        /// The plugin.
-        plugin: String,
-        /// The action.
-        action: String,
-        /// Why.
-        failure: Failure,
-    },
-}
-
-/// Why an action failed, in the plugin's own word.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// The input is wrong.
-    #[error("invalid input: {0}")]
-    InvalidInput(String),
-    /// It does not do that.
-    #[error("unsupported: {0}")]
-    Unsupported(String),
-    /// A call of QuantConnect failed.
-    #[error("{kind}: {message}")]
-    Capability {
-        /// Which case of the contract's `error`: `denied`, `rejected` …
-        kind: &'static str,
-        /// What it says.
-        message: String,
-    },
-    /// Anything else.
-    #[error("{0}")]
-    Failed(String),
-}
-
-impl From<guest::Failure> for Failure {
-    fn from(failure: guest::Failure) -> Self {
-        let bounded = |message: String| text::lines(&message, MESSAGE);
-        match failure {
-            guest::Failure::InvalidInput(message) => Self::InvalidInput(bounded(message)),
-            guest::Failure::Unsupported(message) => Self::Unsupported(bounded(message)),
-            guest::Failure::Failed(message) => Self::Failed(bounded(message)),
-            guest::Failure::Capability(error) => {
-                let (kind, message) = calls::words(error);
-                Self::Capability {
-                    kind,
-                    message: bounded(message),
-                }
-            }
-        }
-    }
-}
-
-fn known(names: &[String]) -> String {
-    match names {
-        [] => "none".to_owned(),
-        names => names.join(", "),
-    }
-}
-
-fn at(path: &str) -> String {
-    match path {
-        "" => String::new(),
-        path => format!(" at `{path}`"),
-    }
-}
 
 /// An input as its plugin gets it.
 struct Written {
@@ -313,7 +132,10 @@ impl Invocation<'_> {
     ) -> Result<Value, InvokeError> {
         if let Some(schema) = written.unchecked {
             let places = [&plugin.tenant().checking, &self.shared.checking];
-            let checked = Box::pin(schema.validate_aside(input, places)).await;
+            let checked = Box::pin(schema.validate_aside(input, places));
+            let wall = plugin.manifest().limits.wall;
+            let checked = tokio::time::timeout_at((begun + wall).into(), checked).await;
+            let checked = checked.map_err(|_| self.late(plugin))?;
             checked.map_err(|misfit| self.invalid(plugin, misfit))?;
         }
         let input = written.text;
@@ -423,11 +245,24 @@ impl Invocation<'_> {
                 limit,
             });
         }
-        serde_json::from_str(output).map_err(|error| InvokeError::InvalidOutput {
+        let most = usize::try_from(limit / json::BYTES).unwrap_or(usize::MAX);
+        json::parse(output, most).map_err(|error| InvokeError::InvalidOutput {
             plugin: plugin.name().to_owned(),
             action: self.action.to_owned(),
             why: text::line(&error.to_string(), MESSAGE),
         })
+    }
+
+    /// Its time was over before it ran. That was not its doing.
+    fn late(&self, plugin: &Plugin) -> InvokeError {
+        InvokeError::Stopped {
+            plugin: plugin.name().to_owned(),
+            action: self.action.to_owned(),
+            stopped: Stopped::Wall {
+                limit: plugin.manifest().limits.wall,
+                hung: false,
+            },
+        }
     }
 
     /// Why it was cut off: with its version, or with the host.

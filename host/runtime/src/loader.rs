@@ -55,7 +55,7 @@ pub(crate) struct Loader {
     options: Options,
     /// One for each component whose bytes may be in memory.
     loading: Semaphore,
-    /// One compiler at a time: it uses all processors by itself.
+    /// One compiler at a time, which uses all processors by itself. What waits for it stays in memory.
     compiling: Semaphore,
     /// Components that described themselves, by digest.
     codes: RwLock<HashMap<Arc<str>, Weak<Code>>>,
@@ -298,6 +298,7 @@ pub(crate) async fn ask(
         manifest: None,
         memory: budget.share(),
         pace: Arc::default(),
+        state: Arc::default(),
         connector: Connector::new(),
         parallel: 1,
     };

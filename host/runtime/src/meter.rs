@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
+use qchost_gate::processor_time;
 
 /// No poll is running.
 const IDLE: u64 = u64::MAX;
@@ -45,9 +45,9 @@ struct Reading {
 impl Reading {
     fn now(&self, exact: bool) -> u64 {
         if exact {
-            thread_time()
+            nanoseconds(processor_time())
         } else {
-            u64::try_from(self.made.elapsed().as_nanos()).unwrap_or(u64::MAX)
+            nanoseconds(self.made.elapsed())
         }
     }
 
@@ -86,7 +86,7 @@ impl Meter {
             spent: AtomicU64::new(0),
             began: AtomicU64::new(IDLE),
             exact: AtomicBool::new(false),
-            limit: u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX),
+            limit: nanoseconds(limit),
             made: Instant::now(),
         }))
     }
@@ -125,14 +125,8 @@ impl Meter {
     }
 }
 
-/// Processor time of this thread, in nanoseconds.
-fn thread_time() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-    let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or_default();
-    seconds
-        .saturating_mul(1_000_000_000)
-        .saturating_add(nanoseconds)
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use qchost_gate::Gate;
+use qchost_gate::{Gate, Pace};
 use qchost_policy::Manifest;
 
 use crate::limits::Share;
 use crate::outgoing::Connector;
-use crate::services::log::Pace;
+use crate::services::state::Throttle;
 
 /// What the invocations of one version have in common.
 #[derive(Debug)]
@@ -26,8 +26,10 @@ pub(crate) struct Surroundings {
     pub(crate) manifest: Option<Arc<Manifest>>,
     /// The memory of all invocations of the plugin.
     pub(crate) memory: Share,
-    /// How fast the plugin writes to the log.
+    /// How fast lines about the plugin go to the log.
     pub(crate) pace: Arc<Pace>,
+    /// How much the plugin has the store of its state do.
+    pub(crate) state: Arc<Throttle>,
     pub(crate) connector: Connector,
     /// The most backtests of one batch at a time.
     pub(crate) parallel: u32,
@@ -44,6 +46,7 @@ impl Surroundings {
             manifest: None,
             memory: crate::limits::Budget::new(0).share(),
             pace: Arc::default(),
+            state: Arc::default(),
             connector: Connector::new(),
             parallel: 1,
         })

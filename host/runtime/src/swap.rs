@@ -138,6 +138,7 @@ impl Runtime {
             manifest: Some(Arc::clone(&manifest)),
             memory: tenant.memory.clone(),
             pace: Arc::clone(&tenant.pace),
+            state: Arc::clone(&tenant.state),
             connector: self.0.connector.clone(),
             parallel: self.0.options.parallel,
         };

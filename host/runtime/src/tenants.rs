@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use qchost_gate::{HostPace, Pace};
 use tokio::sync::Semaphore;
 
 use crate::limits::{Budget, Share};
-use crate::services::log::Pace;
+use crate::services::state::Throttle;
 use crate::turns::{Lane, Turns};
 
 /// What belongs to a name.
@@ -20,8 +21,10 @@ pub(crate) struct Tenant {
     pub(crate) lane: Lane,
     /// The memory of all its invocations.
     pub(crate) memory: Share,
-    /// The lines of all its invocations.
+    /// The lines about all its invocations.
     pub(crate) pace: Arc<Pace>,
+    /// What all its invocations have the store of its state do.
+    pub(crate) state: Arc<Throttle>,
     /// Held by whoever loads a version, so that two do not cross.
     pub(crate) loading: tokio::sync::Mutex<()>,
     /// Held by the one of its inputs that is checked aside.
@@ -47,6 +50,7 @@ impl Tenant {
 pub(crate) struct Tenants {
     turns: Turns,
     budget: Budget,
+    pace: HostPace,
     known: Mutex<HashMap<String, Weak<Tenant>>>,
 }
 
@@ -55,6 +59,7 @@ impl Tenants {
         Self {
             turns,
             budget,
+            pace: HostPace::default(),
             known: Mutex::default(),
         }
     }
@@ -74,7 +79,8 @@ impl Tenants {
             name: name.into(),
             lane: self.turns.lane(),
             memory: self.budget.share(),
-            pace: Arc::default(),
+            pace: Arc::new(self.pace.plugin()),
+            state: Arc::default(),
             loading: tokio::sync::Mutex::default(),
             checking: Arc::new(Semaphore::new(1)),
             unloads: AtomicU64::new(0),

@@ -279,6 +279,8 @@ fn a_compiler_limits_itself_and_ends_with_its_host() {
     let stat = std::fs::read_to_string(format!("{process}/stat")).unwrap();
     let nice = stat.rsplit(')').next().unwrap().split_whitespace().nth(16);
     assert_eq!(nice, Some("10"));
+    let expendable = std::fs::read_to_string(format!("{process}/oom_score_adj")).unwrap();
+    assert_eq!(expendable.trim(), "1000");
 
     let begun = Instant::now();
     input.write_all(&bomb[bomb.len() / 2..]).unwrap();

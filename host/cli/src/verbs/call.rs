@@ -62,6 +62,7 @@ pub async fn by_host(
         invocation: "call".into(),
         person: Some(person.uid),
         effort: Effort::default(),
+        pace: std::sync::Arc::default(),
     };
     // Until no other settings come into force meanwhile.
     while !host

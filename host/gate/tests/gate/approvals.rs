@@ -1,6 +1,7 @@
 //! Approvals as a plugin and its operators meet them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{Setup, World, call, parse, person};
@@ -325,6 +326,7 @@ async fn changed_code_does_not_inherit_the_right_to_trade() {
     production.production = true;
     let world = production.open().await;
     let manifest = world.gate.manifest("lab").unwrap();
+    let [first, second] = ["sha256:0", "sha256:1"].map(Arc::<str>::from);
     let imports = |names: &[&str]| {
         names
             .iter()
@@ -333,20 +335,20 @@ async fn changed_code_does_not_inherit_the_right_to_trade() {
     };
     world
         .gate
-        .admit(&manifest, "sha256:0", &imports(&["live"]), None)
+        .admit(&manifest, &first, &imports(&["live"]), None)
         .await
         .unwrap();
     let arguments = compiled(&world).await;
     // The old version goes on serving; the new one waits.
     let waiting = world
         .gate
-        .admit(&manifest, "sha256:1", &imports(&["live"]), Some("sha256:0"))
+        .admit(&manifest, &second, &imports(&["live"]), Some("sha256:0"))
         .await;
     let Err(qchost_gate::AdmitError::Waiting(waiting)) = waiting else {
         panic!("{waiting:?}")
     };
     let mut changed = world.caller.clone();
-    changed.digest = "sha256:1".into();
+    changed.digest = Arc::clone(&second);
     let refused = call(
         &world.gate,
         &changed,
@@ -365,7 +367,7 @@ async fn changed_code_does_not_inherit_the_right_to_trade() {
         .unwrap();
     world
         .gate
-        .admit(&manifest, "sha256:1", &imports(&["live"]), Some("sha256:0"))
+        .admit(&manifest, &second, &imports(&["live"]), Some("sha256:0"))
         .await
         .unwrap();
     call(
@@ -382,7 +384,7 @@ async fn changed_code_does_not_inherit_the_right_to_trade() {
         .gate
         .admit(
             &manifest,
-            "sha256:1",
+            &second,
             &imports(&["live", "raw"]),
             Some("sha256:2"),
         )

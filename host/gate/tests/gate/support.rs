@@ -297,6 +297,7 @@ pub fn caller(plugin: &str) -> Caller {
         invocation: "1".into(),
         person: None,
         effort: Effort::default(),
+        pace: std::sync::Arc::default(),
     }
 }
 

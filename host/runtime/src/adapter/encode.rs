@@ -11,6 +11,7 @@ use serde_json::{Map, Number, Value};
 
 use super::misfit::Misfit;
 use super::plain;
+use crate::json;
 
 /// The arguments of one call, put together in the order of its function's parameters.
 pub struct Arguments {
@@ -163,7 +164,7 @@ impl Serializer for Encoder {
 
     fn serialize_str(self, value: &str) -> Result<Encoded, Misfit> {
         match self.ty {
-            Type::Json => serde_json::from_str(value)
+            Type::Json => json::parse(value, json::ARGUMENTS)
                 .map(Encoded::Value)
                 .map_err(|error| Misfit::new(format!("not JSON: {error}"))),
             _ => Ok(Encoded::Value(value.into())),

@@ -5,11 +5,12 @@ use serde_json::{Map, Value};
 
 use crate::calls::refused;
 use crate::contract::quantconnect::api::raw::{Error, Host, Json, add_to_linker};
+use crate::json;
 
 capability! {
     {
         async fn call_tool(&mut self, tool: String, arguments: Json) -> Result<Json, Error> {
-            let arguments: Map<String, Value> = serde_json::from_str(&arguments).map_err(|error| {
+            let arguments: Map<String, Value> = json::parse(&arguments, json::ARGUMENTS).map_err(|error| {
                 Error::InvalidArgument(format!("{tool}: the arguments are not a JSON object: {error}"))
             })?;
             let gate = self.gate()?;

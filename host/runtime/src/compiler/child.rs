@@ -2,6 +2,7 @@
 //!
 //! Invariant: its limits are the kernel's, and it has them before it reads the component's first byte.
 
+use std::fs;
 use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::process::ExitCode;
 use std::thread;
@@ -9,6 +10,7 @@ use std::thread;
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 use wasmtime::OutOfMemory;
 
+use super::segments;
 use super::wire::{Answer, LINE, Request};
 use crate::engine;
 
@@ -16,6 +18,8 @@ use crate::engine;
 const NICE: i32 = 10;
 /// Open files: the three pipes, and what the standard library opens to count the processors.
 const FILES: u64 = 32;
+/// How readily the kernel ends it when the machine is out of memory: before everything else.
+const EXPENDABLE: &str = "1000";
 /// Seconds on the processor between the signal that can be told from others and the one that cannot be
 /// survived.
 const GRACE: u64 = 1;
@@ -35,6 +39,8 @@ pub fn compile_child() -> ExitCode {
 }
 
 fn work() -> io::Result<()> {
+    // Where there is no `/proc`, the kernel chooses as it sees fit, and that is no reason not to compile.
+    drop(fs::write("/proc/self/oom_score_adj", EXPENDABLE));
     limit(Resource::Core, 0, 0)?;
     limit(Resource::Fsize, 0, 0)?;
     limit(Resource::Nofile, FILES, FILES)?;
@@ -66,9 +72,11 @@ fn work() -> io::Result<()> {
     drop(input);
     thread::Builder::new().spawn(end_with_the_host)?;
 
-    let compiled = engine::compiling(request.baseline)
-        .map_err(io::Error::other)?
-        .precompile_component(&component);
+    let compiler = engine::compiling(request.baseline).map_err(io::Error::other)?;
+    let compiled = match segments::excess(&component) {
+        Some(why) => Err(wasmtime::Error::msg(why)),
+        None => compiler.precompile_component(&component),
+    };
     let mut output = io::stdout().lock();
     let (answer, bytes) = match compiled {
         Ok(compiled) => {

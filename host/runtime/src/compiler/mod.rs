@@ -9,6 +9,7 @@
 //! none, in bounded time, and nothing of the compiler is left.
 
 mod child;
+mod segments;
 mod wire;
 
 use std::io;

@@ -13,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use qchost_gate::Caller;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, crypto};
 use rustls_platform_verifier::BuilderVerifierExt as _;
@@ -63,9 +64,10 @@ impl Connector {
         }))
     }
 
-    /// Connects, by TLS if the target says so. `listed` are the addresses that the grant names.
+    /// Connects for a caller, by TLS if the target says so. `listed` are the addresses that the grant names.
     pub(super) async fn connect(
         &self,
+        caller: &Caller,
         target: &Target,
         listed: &[IpAddr],
         deadline: Instant,
@@ -73,10 +75,12 @@ impl Connector {
         let addresses = self.addresses(target, deadline).await?;
         for address in &addresses {
             if let Some(what) = address::refused(*address, listed) {
-                tracing::warn!(
-                    target: "http", host = %target.host, %address,
-                    "refused: the address is {what}; a manifest may list it in `addresses` of its [[http]]"
-                );
+                if caller.may_be_logged() {
+                    tracing::warn!(
+                        target: "http", plugin = %caller.plugin, invocation = %caller.invocation, host = %target.host, %address,
+                        "refused: the address is {what}; a manifest may list it in `addresses` of its [[http]]"
+                    );
+                }
                 return Err(Error::DestinationIpProhibited);
             }
         }

@@ -142,7 +142,9 @@ impl Requests {
         let wait = self.calls.wait();
         let target = Target::of(request.uri()).inspect_err(|error| {
             let caller = self.calls.caller();
-            tracing::warn!(target: "http", plugin = %caller.plugin, invocation = %caller.invocation, %error, "refused: the address of the request");
+            if caller.may_be_logged() {
+                tracing::warn!(target: "http", plugin = %caller.plugin, invocation = %caller.invocation, %error, "refused: the address of the request");
+            }
         })?;
         // The one opens a tunnel; the other has the server repeat the granted headers.
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
@@ -150,7 +152,7 @@ impl Requests {
         }
         let mut passage = self.decide(request.method(), &target).await?;
         let exchange = Exchange {
-            connector: &self.calls.surroundings().connector,
+            calls: &self.calls,
             listed: std::mem::take(&mut passage.addresses),
             granted: Granted::new(std::mem::take(&mut passage.headers)),
             deadline: Instant::now()
@@ -187,11 +189,7 @@ impl Requests {
             let words = "the host failed while it decided; nothing was sent";
             return Err(Error::InternalError(Some(words.to_owned())));
         };
-        decided.map_err(|refusal| {
-            let caller = self.calls.caller();
-            tracing::info!(target: "http", plugin = %caller.plugin, invocation = %caller.invocation, host = %target.host, %refusal, "refused");
-            refused(&refusal)
-        })
+        decided.map_err(|refusal| refused(&refusal))
     }
 }
 
@@ -210,7 +208,7 @@ fn refused(refusal: &Refusal) -> Error {
 
 /// One request that was let through.
 struct Exchange<'a> {
-    connector: &'a Connector,
+    calls: &'a Calls,
     target: Target,
     listed: Vec<std::net::IpAddr>,
     granted: Granted,
@@ -255,9 +253,9 @@ impl Exchange<'_> {
         };
 
         let until = self.until(self.options.connect_timeout);
-        let stream = self
-            .connector
-            .connect(&self.target, &self.listed, until)
+        let connector = &self.calls.surroundings().connector;
+        let stream = connector
+            .connect(self.calls.caller(), &self.target, &self.listed, until)
             .await?;
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(HEAD)

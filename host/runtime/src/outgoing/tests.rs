@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use qchost_gate::Caller;
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -16,6 +17,12 @@ use wasmtime_wasi_http::Error;
 
 use super::connect::Connector;
 use super::target::Target;
+use crate::calls::Calls;
+
+/// Who asks for the connections.
+fn nobody() -> Caller {
+    Calls::describing_of_test().caller().clone()
+}
 
 /// A server that says a word to whoever connects.
 struct Server {
@@ -87,7 +94,7 @@ fn soon() -> Instant {
 
 async fn word(connector: &Connector, address: &str) -> Result<String, Error> {
     let mut stream = connector
-        .connect(&target(address), &local(), soon())
+        .connect(&nobody(), &target(address), &local(), soon())
         .await?;
     let mut word = String::new();
     stream.read_to_string(&mut word).await.unwrap();
@@ -137,7 +144,10 @@ async fn an_address_that_is_not_listed_is_not_dialled() {
     ] {
         let target = target(&format!("https://{host}:{}/", server.port));
         for listed in [&[][..], &elsewhere] {
-            let refused = server.trusted().connect(&target, listed, soon()).await;
+            let refused = server
+                .trusted()
+                .connect(&nobody(), &target, listed, soon())
+                .await;
             assert!(
                 matches!(refused, Err(Error::DestinationIpProhibited)),
                 "{host}"
@@ -165,7 +175,10 @@ async fn what_is_not_there_is_told_apart() {
     let begun = Instant::now();
     let deadline = begun + Duration::from_millis(300);
     let silent = Server::start("localhost", true).await;
-    let waited = silent.trusted().connect(&target, &local(), deadline).await;
+    let waited = silent
+        .trusted()
+        .connect(&nobody(), &target, &local(), deadline)
+        .await;
     assert!(matches!(waited, Err(Error::ConnectionTimeout)));
     assert!(begun.elapsed() < Duration::from_secs(10));
 

@@ -1,16 +1,16 @@
 //! `log`: lines of an agent in the host's log, under the target `plugin`.
 //!
-//! Lines are counted for the plugin, over all its invocations: a plugin that runs sixteen times at a
-//! time writes no more than one that runs once. A long line counts as several. What is left out is
-//! said, and said seldom enough that saying it is no flood either.
+//! Lines are counted for the plugin, over all its invocations, with those that the host writes of its refusals
+//! ([`Pace`](qchost_gate::Pace)). A long line counts as several.
 //!
 //! Invariant: a plugin can neither fill the log nor write into it as somebody else: lines are cut,
 //! counted by the second and stripped of control characters, and each carries the plugin's name and
 //! the invocation.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use qchost_gate::RATE;
 
 use crate::calls::Calls;
 use crate::contract::qchost::agent::log::{Host, Level};
@@ -24,52 +24,10 @@ const FIELD: usize = 256;
 const FIELDS: usize = 16;
 /// Bytes that count as one line.
 const LINE: usize = 1024;
-/// The most lines of a plugin in a second, and at once.
-const RATE: u32 = 100;
 /// The most lines of an invocation.
 const LINES: u32 = 10_000;
-/// The time in which one line may be written.
-const INTERVAL: Duration = Duration::from_millis(1000 / RATE as u64);
-/// How often it is said that lines were left out.
-const NOTICE: Duration = Duration::from_secs(1);
 /// How much of what a guest said last is kept for the error when it traps, in bytes.
 const LAST_WORDS: usize = 300;
-
-/// How fast a plugin writes.
-#[derive(Debug, Default)]
-pub(crate) struct Pace(Mutex<Flow>);
-
-#[derive(Debug, Default)]
-struct Flow {
-    /// When what was written by now would be due, were it written evenly.
-    due: Option<Instant>,
-    left_out: u64,
-    /// When it was last said that lines were left out.
-    said: Option<Instant>,
-}
-
-impl Flow {
-    /// Whether so many lines may be written now.
-    fn admits(&mut self, lines: u32, now: Instant) -> bool {
-        let due = self.due.map_or(now, |due| due.max(now));
-        if due.duration_since(now) + INTERVAL * lines > INTERVAL * RATE {
-            self.left_out += 1;
-            return false;
-        }
-        self.due = Some(due + INTERVAL * lines);
-        true
-    }
-
-    /// How many lines were left out, if it is time to say so.
-    fn notice(&mut self, now: Instant) -> Option<u64> {
-        let lately = |said: Instant| now.duration_since(said) < NOTICE;
-        if self.left_out == 0 || self.said.is_some_and(lately) {
-            return None;
-        }
-        self.said = Some(now);
-        Some(std::mem::take(&mut self.left_out))
-    }
-}
 
 /// Where something was printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,30 +119,14 @@ impl Lines {
         if written >= LINES {
             return false;
         }
-        let (admitted, notice) = {
-            let now = Instant::now();
-            let mut flow = self.flow();
-            (flow.admits(lines, now), flow.notice(now))
-        };
-        self.report(notice);
+        let surroundings = self.calls.surroundings();
+        let admitted = surroundings.pace.admits(&surroundings.plugin, lines);
         if admitted && self.written.fetch_add(lines, Ordering::Relaxed) + lines >= LINES {
             let caller = self.calls.caller();
             let (plugin, invocation) = (&*caller.plugin, &*caller.invocation);
             tracing::warn!(target: "plugin", plugin, invocation, "{LINES} lines of one invocation; the rest of it are left out");
         }
         admitted
-    }
-
-    fn flow(&self) -> MutexGuard<'_, Flow> {
-        let pace = &self.calls.surroundings().pace;
-        pace.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn report(&self, left_out: Option<u64>) {
-        if let Some(left_out) = left_out {
-            let plugin = &*self.calls.caller().plugin;
-            tracing::warn!(target: "plugin", plugin, left_out, "more than {RATE} lines in a second; the rest are left out");
-        }
     }
 }
 
@@ -193,14 +135,8 @@ impl Drop for Lines {
         if !*self.wrote.get_mut() {
             return;
         }
-        let notice = {
-            let mut flow = self.flow();
-            match flow.left_out {
-                0 => None,
-                _ => flow.notice(Instant::now()),
-            }
-        };
-        self.report(notice);
+        let surroundings = self.calls.surroundings();
+        surroundings.pace.say(&surroundings.plugin);
     }
 }
 
@@ -228,36 +164,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plugin_writes_a_hundred_lines_at_once_and_then_one_every_ten_milliseconds() {
-        let (mut flow, begun) = (Flow::default(), Instant::now());
-        let written = (0..1000).filter(|_| flow.admits(1, begun)).count();
-        assert_eq!(written, 100);
-        assert_eq!(flow.notice(begun), Some(900));
-        let mut written = 0;
-        for millisecond in 1..=5000 {
-            let now = begun + Duration::from_millis(millisecond);
-            written += (0..7).filter(|_| flow.admits(1, now)).count();
-        }
-        assert_eq!(written, 500);
-    }
-
-    #[test]
-    fn a_pause_fills_it_up_again_and_no_further() {
-        let (mut flow, begun) = (Flow::default(), Instant::now());
-        while flow.admits(1, begun) {}
-        let later = begun + Duration::from_secs(3600);
-        let written = (0..1000).filter(|_| flow.admits(1, later)).count();
-        assert_eq!(written, 100);
-    }
-
-    #[test]
-    fn long_lines_count_as_several() {
-        let (mut flow, begun) = (Flow::default(), Instant::now());
-        let written = (0..1000).filter(|_| flow.admits(5, begun)).count();
-        assert_eq!(written, 20);
-    }
-
-    #[test]
     fn an_invocation_writes_so_many_lines_and_no_more() {
         let calls = Calls::describing_of_test();
         let lines = Lines::new(calls.clone());
@@ -265,19 +171,5 @@ mod tests {
         assert_eq!([(); 4].map(|()| lines.admit(1)), [true, true, false, false]);
         let next = Lines::new(calls);
         assert!(next.admit(1));
-    }
-
-    #[test]
-    fn what_is_left_out_is_said_once_a_second() {
-        let (mut flow, begun) = (Flow::default(), Instant::now());
-        assert_eq!(flow.notice(begun), None);
-        let mut notices = Vec::new();
-        for millisecond in 0..3500 {
-            let now = begun + Duration::from_millis(millisecond);
-            flow.admits(RATE, now);
-            notices.extend(flow.notice(now));
-        }
-        assert_eq!(notices.len(), 4);
-        assert!(notices.iter().sum::<u64>() > 2900, "{notices:?}");
     }
 }

@@ -1,20 +1,63 @@
 //! `state`: what an agent remembers. The store is the gate's and blocks on the disk, so it is asked
 //! on a thread of its own.
+//!
+//! Invariant: what others wait for is never much of one plugin's: it has few requests at the store at a time, whose
+//! writes share transactions with everybody's reservations, and no more than so many bytes go to the disk in a second.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use qchost_ledger::{StateError as Refused, StateStore};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::calls::Calls;
 use crate::contract::qchost::agent::state::{Entry, Host, StateError};
+
+/// The most requests of one plugin's at a time, over all its invocations.
+const PLACES: usize = 4;
+/// Bytes of one plugin's that are written in a second.
+const RATE: u32 = 4 << 20;
+/// How much of that may be written at once, if nothing was for so long: its whole quota.
+const BURST: Duration = Duration::from_secs(4);
+
+/// How much one plugin has the store do, over all its invocations. Who wants more waits.
+#[derive(Debug)]
+pub(crate) struct Throttle {
+    places: Semaphore,
+    /// When what was written by now would be due, were it written evenly.
+    due: Mutex<Option<Instant>>,
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        Self {
+            places: Semaphore::new(PLACES),
+            due: Mutex::default(),
+        }
+    }
+}
+
+impl Throttle {
+    /// Until when a write of so many bytes has to wait.
+    fn until(&self, bytes: usize, now: Instant) -> Instant {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let begin = due.map_or(now, |due| due.max(now));
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        *due = Some(begin + Duration::from_secs(1) * bytes / RATE);
+        now + begin.duration_since(now).saturating_sub(BURST)
+    }
+}
 
 /// The state of the plugin that calls; none while a component describes itself.
 #[derive(Debug, Clone)]
 pub(crate) struct State(pub(crate) Calls);
 
 impl State {
+    /// Asks the store, with so many bytes to write.
     async fn ask<T: Send + 'static>(
         &self,
+        bytes: usize,
         question: impl FnOnce(&StateStore, &str) -> Result<T, Refused> + Send + 'static,
     ) -> Result<T, StateError> {
         let Ok(gate) = self.0.gate().cloned() else {
@@ -22,6 +65,12 @@ impl State {
                 "a component that describes itself has no state".to_owned(),
             ));
         };
+        let throttle = &self.0.surroundings().state;
+        // It is never closed.
+        let _place = throttle.places.acquire().await;
+        if bytes > 0 {
+            tokio::time::sleep_until(throttle.until(bytes, Instant::now())).await;
+        }
         let plugin = Arc::clone(&self.0.caller().plugin);
         tokio::task::spawn_blocking(move || question(gate.state(), &plugin))
             .await
@@ -42,7 +91,7 @@ fn refused(error: Refused) -> StateError {
 impl Host for State {
     async fn get(&mut self, key: String) -> Result<Option<Entry>, StateError> {
         let entry = self
-            .ask(move |store, plugin| store.get(plugin, &key))
+            .ask(0, move |store, plugin| store.get(plugin, &key))
             .await?;
         Ok(entry.map(|entry| Entry {
             value: entry.value,
@@ -51,8 +100,10 @@ impl Host for State {
     }
 
     async fn set(&mut self, key: String, value: Vec<u8>) -> Result<u32, StateError> {
-        self.ask(move |store, plugin| store.set(plugin, &key, &value))
-            .await
+        self.ask(value.len(), move |store, plugin| {
+            store.set(plugin, &key, &value)
+        })
+        .await
     }
 
     async fn compare_and_swap(
@@ -61,17 +112,19 @@ impl Host for State {
         expected: Option<u32>,
         value: Vec<u8>,
     ) -> Result<u32, StateError> {
-        self.ask(move |store, plugin| store.compare_and_swap(plugin, &key, expected, &value))
-            .await
+        self.ask(value.len(), move |store, plugin| {
+            store.compare_and_swap(plugin, &key, expected, &value)
+        })
+        .await
     }
 
     async fn delete(&mut self, key: String) -> Result<(), StateError> {
-        self.ask(move |store, plugin| store.delete(plugin, &key))
+        self.ask(0, move |store, plugin| store.delete(plugin, &key))
             .await
     }
 
     async fn list_keys(&mut self, prefix: String) -> Result<Vec<String>, StateError> {
-        self.ask(move |store, plugin| store.list_keys(plugin, &prefix))
+        self.ask(0, move |store, plugin| store.list_keys(plugin, &prefix))
             .await
     }
 }
@@ -80,6 +133,21 @@ impl Host for State {
 mod tests {
     use super::*;
     use crate::testing::{Gated, nobody};
+
+    #[tokio::test]
+    async fn a_plugin_writes_its_quota_at_once_and_then_so_much_a_second() {
+        let (throttle, now) = (Throttle::default(), Instant::now());
+        for _ in 0..=16 {
+            assert_eq!(throttle.until(1 << 20, now), now);
+        }
+        assert_eq!(
+            throttle.until(4 << 20, now),
+            now + Duration::from_millis(250)
+        );
+        assert_eq!(throttle.until(0, now), now + Duration::from_millis(1250));
+        let later = now + Duration::from_secs(3600);
+        assert_eq!(throttle.until(16 << 20, later), later);
+    }
 
     #[tokio::test]
     async fn a_plugin_remembers_its_own_and_nothing_else() {

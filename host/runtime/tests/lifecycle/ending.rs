@@ -44,6 +44,26 @@ async fn a_host_that_ends_cuts_off_what_takes_too_long() {
     assert_eq!(upstream.answers.answered(), 1);
 }
 
+#[tokio::test]
+async fn a_host_that_ends_does_not_wait_for_ever_for_an_invocation_that_nobody_polls() {
+    let upstream = Parking::new();
+    let host = upstream.host(|_| {}).await;
+    host.load("lab", &parks(1).build(), GRANT).await.unwrap();
+    let mut left_alone = Box::pin(invoke(&host, "lab", json!({})));
+    tokio::select! {
+        answer = &mut left_alone => panic!("{answer:?}"),
+        () = upstream.parked(1) => {}
+    }
+    let ended = host.runtime.shutdown(Duration::from_millis(50));
+    let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
+    assert_eq!(ended, Ok(1));
+    // Once it is polled it has an end as well.
+    let cut = left_alone.await;
+    assert!(matches!(cut, Err(InvokeError::CutOff { .. })), "{cut:?}");
+    upstream.release(1);
+    host.gate.idle().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_invocation_that_races_with_the_end_has_an_answer_or_is_told() {
     let host = Arc::new(Host::new(&nobody()).await);

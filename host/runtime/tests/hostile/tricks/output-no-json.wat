@@ -1,6 +1,6 @@
 ;; trick: an output for the terminal of whoever reads it
 ;; at: invoke
-;; expect: the output is not JSON
+;; expect: the output is not usable JSON
 
 (data (i32.const 4096) "\1b]0;owned\07\1b[2J")
 (func (export "qchost:agent/guest@0.1.0#invoke") (param i32 i32 i32 i32) (result i32)

@@ -1,6 +1,6 @@
 ;; trick: an output with a number of a hundred thousand digits
 ;; at: invoke
-;; expect: the output is not JSON: number out of range
+;; expect: the output is not usable JSON: number out of range
 
 (func (export "qchost:agent/guest@0.1.0#invoke") (param i32 i32 i32 i32) (result i32)
   (drop (memory.grow (i32.const 4)))

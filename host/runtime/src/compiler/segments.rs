@@ -1,0 +1,35 @@
+//! What the engine makes for each instance besides its memories and tables, and tells nobody of.
+//!
+//! A passive element segment is kept as values of sixteen bytes each, for every instance of its module, and no limiter
+//! of memory is asked. No toolchain of today makes large ones: they are for `table.init`.
+//!
+//! Invariant: the segments of one component, in as many instances as it may have, are a few megabytes.
+
+use wasmparser::{ElementItems, ElementKind, Parser, Payload};
+
+/// The most elements in the passive segments of a component's modules together.
+const ELEMENTS: u64 = 4096;
+
+/// What is wrong with a component's segments, if anything is. What is no component is for the engine to refuse.
+pub(super) fn excess(component: &[u8]) -> Option<String> {
+    let mut passive = 0u64;
+    for payload in Parser::new(0).parse_all(component) {
+        let Ok(Payload::ElementSection(segments)) = payload else {
+            continue;
+        };
+        for segment in segments.into_iter().flatten() {
+            let elements = match segment.items {
+                ElementItems::Functions(items) => items.count(),
+                ElementItems::Expressions(_, items) => items.count(),
+            };
+            if matches!(segment.kind, ElementKind::Passive) {
+                passive = passive.saturating_add(u64::from(elements));
+            }
+        }
+    }
+    (passive > ELEMENTS).then(|| {
+        format!(
+            "its passive element segments have {passive} elements; at most {ELEMENTS} are allowed"
+        )
+    })
+}

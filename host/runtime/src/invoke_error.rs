@@ -1,0 +1,193 @@
+//! Why an invocation has no output.
+//!
+//! Invariant: what a plugin said is bounded and has no control characters here.
+
+use std::time::Duration;
+
+use crate::calls;
+use crate::contract::exports::qchost::agent::guest;
+use crate::execution::Stopped;
+use crate::text;
+
+/// The longest message of a plugin's that is repeated, in bytes.
+pub(crate) const MESSAGE: usize = 4096;
+
+/// Why an invocation has no output.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum InvokeError {
+    /// No such plugin is loaded.
+    #[error("there is no plugin `{plugin}`; loaded are: {}", known(.loaded))]
+    UnknownPlugin {
+        /// What was asked for.
+        plugin: String,
+        /// What there is.
+        loaded: Vec<String>,
+    },
+    /// The plugin has no such action.
+    #[error("`{plugin}` has no action `{action}`; it has: {}", known(.actions))]
+    UnknownAction {
+        /// The plugin.
+        plugin: String,
+        /// What was asked for.
+        action: String,
+        /// What it has.
+        actions: Vec<String>,
+    },
+    /// The input does not fit the action's schema. The plugin was not run.
+    #[error("`{plugin}.{action}`: the input does not fit{}: {message}", at(.path))]
+    InvalidInput {
+        /// The plugin.
+        plugin: String,
+        /// The action.
+        action: String,
+        /// The place in the input, as a JSON pointer; empty for the whole.
+        path: String,
+        /// What is wrong there.
+        message: String,
+    },
+    /// Too many invocations wait for their turn already.
+    #[error("`{plugin}` has {waiting} invocations waiting; try again later")]
+    Busy {
+        /// The plugin.
+        plugin: String,
+        /// How many wait.
+        waiting: usize,
+    },
+    /// The plugin keeps failing and is left alone for a while. The plugin was not run.
+    #[error("`{plugin}` keeps failing and is not run for another {} s; the last time: {reason}", retry_after.as_secs_f64().ceil())]
+    Quarantined {
+        /// The plugin.
+        plugin: String,
+        /// For how long.
+        retry_after: Duration,
+        /// Its last failure.
+        reason: String,
+    },
+    /// The plugin was unloaded before it was its turn. The plugin was not run.
+    #[error("`{plugin}` was unloaded")]
+    Unloaded {
+        /// The plugin.
+        plugin: String,
+    },
+    /// It ran on a version that was replaced or removed, and took longer than such a one may.
+    #[error(
+        "`{plugin}.{action}`: it was cut off, since its version was replaced or removed; calls that it had sent go on, so read the state before you try again"
+    )]
+    Replaced {
+        /// The plugin.
+        plugin: String,
+        /// The action.
+        action: String,
+    },
+    /// The host shuts down.
+    #[error("the host shuts down")]
+    ShuttingDown,
+    /// The host shut down before it was done.
+    #[error(
+        "`{plugin}.{action}`: it was cut off, since the host shuts down; calls that it had sent go on, so read the state before you try again"
+    )]
+    CutOff {
+        /// The plugin.
+        plugin: String,
+        /// The action.
+        action: String,
+    },
+    /// It was stopped.
+    #[error("`{plugin}.{action}`: {stopped}")]
+    Stopped {
+        /// The plugin.
+        plugin: String,
+        /// The action.
+        action: String,
+        /// Why.
+        stopped: Stopped,
+    },
+    /// Its output is larger than its manifest allows.
+    #[error(
+        "`{plugin}.{action}`: the output has {size} bytes, more than the {limit} of `limits.output`"
+    )]
+    OutputTooLarge {
+        /// The plugin.
+        plugin: String,
+        /// The action.
+        action: String,
+        /// Its size, in bytes.
+        size: u64,
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// Its output is not JSON, or has more values than fit `limits.output`.
+    #[error("`{plugin}.{action}`: the output is not usable JSON: {why}")]
+    InvalidOutput {
+        /// The plugin.
+        plugin: String,
+        /// The action.
+        action: String,
+        /// Why.
+        why: String,
+    },
+    /// The plugin itself says that it failed.
+    #[error("`{plugin}.{action}`: {failure}")]
+    Failure {
+        /// The plugin.
+        plugin: String,
+        /// The action.
+        action: String,
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// Why an action failed, in the plugin's own word.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The input is wrong.
+    #[error("invalid input: {0}")]
+    InvalidInput(String),
+    /// It does not do that.
+    #[error("unsupported: {0}")]
+    Unsupported(String),
+    /// A call of QuantConnect failed.
+    #[error("{kind}: {message}")]
+    Capability {
+        /// Which case of the contract's `error`: `denied`, `rejected` …
+        kind: &'static str,
+        /// What it says.
+        message: String,
+    },
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<guest::Failure> for Failure {
+    fn from(failure: guest::Failure) -> Self {
+        let bounded = |message: String| text::lines(&message, MESSAGE);
+        match failure {
+            guest::Failure::InvalidInput(message) => Self::InvalidInput(bounded(message)),
+            guest::Failure::Unsupported(message) => Self::Unsupported(bounded(message)),
+            guest::Failure::Failed(message) => Self::Failed(bounded(message)),
+            guest::Failure::Capability(error) => {
+                let (kind, message) = calls::words(error);
+                Self::Capability {
+                    kind,
+                    message: bounded(message),
+                }
+            }
+        }
+    }
+}
+
+fn known(names: &[String]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        names => names.join(", "),
+    }
+}
+
+fn at(path: &str) -> String {
+    match path {
+        "" => String::new(),
+        path => format!(" at `{path}`"),
+    }
+}
