@@ -20,7 +20,7 @@ use serde_json::Value;
 use support::figure;
 
 /// The benchmarks, in the order of the table.
-const PARTS: [(&str, &str); 7] = [
+const PARTS: [(&str, &str); 9] = [
     ("invoke", "Invocations and scalar calls of the host"),
     ("bridge", "From JSON into the guest"),
     ("calls", "Calls end to end"),
@@ -31,6 +31,8 @@ const PARTS: [(&str, &str); 7] = [
     ),
     ("start", "Start and idle memory"),
     ("mcp", "The MCP server"),
+    ("hostile", "A well-behaved plugin beside hostile ones"),
+    ("revocation", "Revocation"),
 ];
 
 const HEAD: &str = "# Benchmarks
@@ -41,8 +43,9 @@ as missed.
 
 Built with the `bench` profile of `Cargo.toml`: optimised like a release, but without optimisation across crates
 (`lto = false`, 16 codegen units), so that a dozen programs link in reasonable time. Reloads, starts, idle memory and
-`qchost mcp` are those of a release. The memory of parked invocations counts a page that several of them show once
-(`Pss`); any other memory is what is resident (`VmRSS`), the program's own code with it.
+`qchost mcp` are those of a release. Memory is what is resident (`VmRSS`), the program's own code with it. That of parked
+invocations is what the process grew by, counted twice: resident, with the kernel's page tables (`VmPTE`), and with a page
+that several of them show counted once (`Pss`); the target holds for both.
 ";
 
 fn main() {

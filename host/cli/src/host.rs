@@ -44,8 +44,8 @@ pub struct Host {
     /// What follows the files, if something does.
     follower: OnceLock<Asks>,
     secrets: Secrets,
-    /// Given back when the host is dropped.
-    _lock: Lock,
+    /// Given back when the host is dropped, and whoever else has it.
+    _lock: Arc<Lock>,
 }
 
 /// What the configuration says, and what follows from it.
@@ -60,7 +60,8 @@ pub struct Current {
 impl Host {
     /// Prepares connections, gate and runtime on the data folder that the lock is for. No plugin is
     /// loaded yet.
-    pub async fn open(config: &Config, lock: Lock) -> Result<Self> {
+    pub async fn open(config: &Config, lock: impl Into<Arc<Lock>>) -> Result<Self> {
+        let lock = lock.into();
         let data = config.data()?;
         let secrets = config.secrets()?;
         let guardrails = config.guardrails()?;

@@ -3,8 +3,13 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+
+/// How long whoever only looks at the lock may hold it.
+const GLANCE: Duration = Duration::from_millis(10);
 
 /// The lock; given back when dropped, and when the process ends, however it ends.
 #[derive(Debug)]
@@ -21,7 +26,12 @@ impl Lock {
             .truncate(false)
             .open(&path)
             .with_context(|| format!("cannot open {}", path.display()))?;
-        match file.try_lock() {
+        let mut taken = file.try_lock();
+        if matches!(taken, Err(TryLockError::WouldBlock)) {
+            thread::sleep(GLANCE);
+            taken = file.try_lock();
+        }
+        match taken {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
@@ -40,5 +50,30 @@ impl Lock {
         file.rewind()?;
         writeln!(file, "{}", std::process::id())?;
         Ok(Self(file))
+    }
+
+    /// Whether another process has the data folder. Nothing changes by it.
+    pub fn is_taken(data: &Path) -> bool {
+        let file = File::open(data.join("host.lock"));
+        // Those who look do not shut each other out, and whoever takes it tries again.
+        let looked = file.map(|file| file.try_lock_shared());
+        matches!(looked, Ok(Err(TryLockError::WouldBlock)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_at_the_lock_says_whether_it_is_taken_and_takes_it_from_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!Lock::is_taken(folder.path()));
+        let lock = Lock::take(folder.path()).unwrap();
+        assert!(Lock::is_taken(folder.path()));
+        drop(lock);
+        assert!(!Lock::is_taken(folder.path()));
+        // A look leaves it as it was.
+        drop(Lock::take(folder.path()).unwrap());
     }
 }

@@ -7,11 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use qchost_emulator::Emulator;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// How long anything may take before the benchmark gives up.
 pub const BOUND: Duration = Duration::from_secs(120);
+/// How long a host does nothing before it idles.
+const IDLE: Duration = Duration::from_secs(3);
+/// What is nothing, in hundredths of a second on a processor.
+const NOTHING: u64 = 3;
 
 /// The host that is measured: a release of it.
 pub fn program() -> String {
@@ -19,28 +24,49 @@ pub fn program() -> String {
         .expect("QCHOST_SHIPPED does not name a release of the host; run: make bench")
 }
 
-/// A folder for a host: configuration, plugins, data, cache. No call leaves it: nobody listens where the cloud would be.
-pub struct Folder(TempDir);
+/// A folder for a host: configuration, plugins, data, cache.
+pub struct Folder {
+    folder: TempDir,
+    user: String,
+    token: String,
+}
 
 impl Folder {
+    /// For a host of which no call arrives: nobody listens where the cloud would be.
     pub fn new(more: &str) -> Self {
+        Self::before("http://127.0.0.1:9/api/v2", "1", "of-a-benchmark", more)
+    }
+
+    /// For a host before this cloud.
+    pub fn with_cloud(cloud: &Emulator) -> Self {
+        let user = cloud.user_id().to_string();
+        Self::before(cloud.base_url(), &user, cloud.token(), "")
+    }
+
+    fn before(cloud: &str, user: &str, token: &str, more: &str) -> Self {
         let folder = TempDir::new().unwrap();
         std::fs::create_dir(folder.path().join("plugins")).unwrap();
         std::fs::DirBuilder::new()
             .mode(0o700)
             .create(folder.path().join("data"))
             .unwrap();
-        let account = "data = \"data\"\ncache = \"cache\"\n[account.research]\nconnection = \"embedded\"\ncloud = \"http://127.0.0.1:9/api/v2\"\n";
+        let account = format!(
+            "data = \"data\"\ncache = \"cache\"\n[account.research]\nconnection = \"embedded\"\ncloud = \"{cloud}\"\n"
+        );
         std::fs::write(
             folder.path().join("qchost.toml"),
             format!("{account}{more}"),
         )
         .unwrap();
-        Self(folder)
+        Self {
+            folder,
+            user: user.to_owned(),
+            token: token.to_owned(),
+        }
     }
 
     pub fn path(&self) -> &Path {
-        self.0.path()
+        self.folder.path()
     }
 
     /// Puts a component in place as a whole: written beside it, then renamed.
@@ -77,8 +103,8 @@ impl Folder {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("HOME", self.path())
-            .env("QUANTCONNECT_USER_ID", "1")
-            .env("QUANTCONNECT_API_TOKEN", "of-a-benchmark")
+            .env("QUANTCONNECT_USER_ID", &self.user)
+            .env("QUANTCONNECT_API_TOKEN", &self.token)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -119,10 +145,39 @@ impl Running {
         self.child.id()
     }
 
-    /// Invokes an action.
+    /// Waits until it does nothing any more, so that what it takes is what it keeps.
+    pub fn idle(&self) {
+        let begun = Instant::now();
+        let mut spent = self.spent();
+        loop {
+            std::thread::sleep(IDLE);
+            let now = self.spent();
+            if now <= spent + NOTHING {
+                return;
+            }
+            assert!(begun.elapsed() < BOUND, "it does not come to rest");
+            spent = now;
+        }
+    }
+
+    /// Its time on the processors so far, in hundredths of a second.
+    fn spent(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
+        // After the program's name, in brackets: of what follows, the 12th and 13th.
+        let (_, after) = stat.rsplit_once(") ").unwrap();
+        let times = after.split(' ').skip(11).take(2);
+        times.map(|time| time.parse::<u64>().unwrap()).sum()
+    }
+
+    /// Invokes an action without input.
     pub fn invoke(&self, action: &str) -> Result<Value, String> {
+        self.invoke_with(action, json!({}))
+    }
+
+    /// Invokes an action.
+    pub fn invoke_with(&self, action: &str, input: Value) -> Result<Value, String> {
         let mut stream = UnixStream::connect(&self.socket).unwrap();
-        let request = json!({ "verb": "invoke", "action": action, "input": {} });
+        let request = json!({ "verb": "invoke", "action": action, "input": input });
         writeln!(
             stream,
             "{}",

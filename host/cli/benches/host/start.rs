@@ -1,13 +1,16 @@
 //! How soon a host with a hundred plugins is ready, with and without compiled components in its cache, and how much
-//! memory it takes when it idles.
+//! memory it takes when it idles: before it did anything, and after some work.
 
-use std::time::Duration;
+use qchost_emulator::{Emulator, Timing};
+use serde_json::json;
 
 use crate::plugins::{built, version};
-use crate::running::Folder;
+use crate::running::{Folder, Running};
 use crate::support::{Report, Target, median, resident};
 
 const PLUGINS: u32 = 100;
+/// Invocations before a host idles again.
+const INVOCATIONS: u32 = 300;
 
 pub fn run() {
     let report = Report::new("start");
@@ -25,7 +28,14 @@ pub fn run() {
     let what = format!("start with {PLUGINS} plugins of 260 KB each, all in the cache");
     report.row(&what, "s", median(cached), None, Target::Most(1.0));
 
-    let folder = Folder::new("");
+    let tokio = tokio::runtime::Runtime::new().unwrap();
+    let cloud = Emulator::builder()
+        .any_port()
+        .timing(Timing::default().faster(100))
+        .log_capacity(10)
+        .start();
+    let cloud = tokio.block_on(cloud).unwrap();
+    let folder = Folder::with_cloud(&cloud);
     for name in bundled() {
         let plugin = format!("plugins/{name}");
         folder.component(&name.replace('-', "_"), &built(&plugin));
@@ -35,12 +45,31 @@ pub fn run() {
         );
         folder.manifest(&name, &std::fs::read_to_string(manifest).unwrap());
     }
-    for state in ["just compiled", "from the cache"] {
-        let host = folder.start();
-        std::thread::sleep(Duration::from_secs(3));
+    let idle = |host: &Running, state: &str| {
+        host.idle();
         let megabytes = resident(host.id()) as f64 / 1e6;
         let what = format!("memory of the idle host with the bundled plugins, {state}");
         report.row(&what, "MB", megabytes, None, Target::Most(40.0));
+    };
+    idle(&folder.start(), "just compiled");
+    let host = folder.start();
+    idle(&host, "from the cache");
+    work(&host);
+    idle(
+        &host,
+        &format!("after {INVOCATIONS} invocations and some calls"),
+    );
+}
+
+/// Has a plugin make a project in the cloud and compile it, and then has it refuse many inputs, for which it runs each
+/// time.
+fn work(host: &Running) {
+    let source = include_str!("../../../../plugins/strategy-lab/src/strategy.py");
+    let built = host.invoke_with("strategy-lab.compile", json!({ "source": source }));
+    assert_eq!(built.unwrap()["success"], json!(true));
+    for _ in 0..INVOCATIONS {
+        let refused = host.invoke("strategy-lab.compile").unwrap_err();
+        assert!(refused.contains("give a `project`"), "{refused}");
     }
 }
 

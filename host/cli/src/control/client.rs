@@ -24,6 +24,10 @@ use crate::signals;
 /// How long to wait for a data folder that another process uses.
 const PATIENCE: Duration = Duration::from_secs(10);
 const BETWEEN_TRIES: Duration = Duration::from_millis(100);
+/// How long to wait for a host that starts: compiling may be part of it.
+const STARTING: Duration = Duration::from_secs(120);
+/// How long a host that was started just before may take to show that it is there.
+const APPEARING: Duration = Duration::from_secs(1);
 
 /// What becomes of a line of a long result.
 pub type OnLine<'a> = &'a mut (dyn FnMut(&str) -> Result<()> + Send);
@@ -50,6 +54,43 @@ pub async fn ask_running(
     };
     let mut display = output.progress();
     let result = ask(&config.socket()?, &letter, &mut display, on_line).await;
+    display.done();
+    result
+}
+
+/// Has something done by the host that runs, or by one that is just starting, as soon as it listens; `None` if there is
+/// none.
+pub async fn ask_starting(
+    config: &Config,
+    request: Request,
+    output: Output,
+) -> Result<Option<Value>> {
+    let (data, socket) = (config.data()?, config.socket()?);
+    let letter = Letter {
+        config: config.path.clone(),
+        request,
+    };
+    let mut display = output.progress();
+    let begun = Instant::now();
+    let result = loop {
+        let asked = ask(&socket, &letter, &mut display, &mut |_| Ok(())).await;
+        if !matches!(asked, Ok(None)) {
+            break asked;
+        }
+        let waited = begun.elapsed();
+        match Lock::is_taken(&data) {
+            true if waited >= STARTING => {
+                break Err(anyhow!(
+                    "another process has the data folder {} and does not listen at {} after {} s; see what it logs",
+                    data.display(),
+                    socket.display(),
+                    STARTING.as_secs()
+                ));
+            }
+            false if waited >= APPEARING => break asked,
+            _ => tokio::time::sleep(BETWEEN_TRIES).await,
+        }
+    };
     display.done();
     result
 }

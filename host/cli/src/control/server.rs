@@ -1,4 +1,7 @@
 //! The host's end of the control socket.
+//!
+//! Invariant: what a client asked for goes on whether or not the client reads what it is told. So limits, and the
+//! end of the host, reach it in any case.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,19 +91,19 @@ async fn answer(stream: UnixStream, host: &Host) -> Result<()> {
         .context("nothing was asked")??;
     let (mut sink, mut source) = lines.split();
     let (reports, mut reported) = Reports::new();
-    let work = carry_out(host, &person, &request, &reports);
-    tokio::pin!(work);
-    let result = loop {
-        tokio::select! {
-            result = &mut work => break result,
-            Some(report) = reported.recv() => sink.send(line(host, report)?).await?,
-            // A line more or the end: either way the client is not waiting for us.
-            _ = source.next() => bail!("it left before the answer"),
+    let work = async { anyhow::Ok(carry_out(host, &person, &request, reports).await) };
+    // Beside the work, which goes on while a client does not read. It ends when all that the work told is told.
+    let forward = async {
+        while let Some(report) = reported.recv().await {
+            sink.send(line(host, report)?).await?;
         }
+        anyhow::Ok(())
     };
-    while let Ok(report) = reported.try_recv() {
-        sink.feed(line(host, report)?).await?;
-    }
+    let (result, ()) = tokio::select! {
+        done = async { tokio::try_join!(work, forward) } => done?,
+        // A line more or the end: either way the client is not waiting for us.
+        _ = source.next() => bail!("it left before the answer"),
+    };
     let reply = result.map_or_else(
         |error| Reply::Failed(host.redactor().clean(&words(&error)).into_owned()),
         |mut value| {
@@ -116,13 +119,13 @@ async fn carry_out(
     host: &Host,
     person: &Person,
     request: &str,
-    reports: &Reports,
+    reports: Reports,
 ) -> Result<serde_json::Value> {
     let Letter { config, request } =
         serde_json::from_str(request).context("the request cannot be read")?;
     // A mount of Kubernetes leads to another file after each update, for the client as for us.
     let current = host.current();
-    let ours = current.config.file.canonicalize();
+    let ours = tokio::fs::canonicalize(&current.config.file).await;
     let ours = ours.unwrap_or_else(|_| current.config.path.clone());
     ensure!(
         config == ours,
@@ -131,7 +134,7 @@ async fn carry_out(
         ours.display(),
         config.display()
     );
-    request.carry_out(host, person, reports).await
+    request.carry_out(host, person, &reports).await
 }
 
 fn line(host: &Host, report: Report) -> Result<String> {

@@ -1,15 +1,19 @@
 //! One load of a manifest, beside others.
+//!
+//! Invariant: that a load has ended is told, however it ended: whoever waits for all of them waits for no other sign.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use qchost_gate::Gate;
 use qchost_policy::Manifest;
 use qchost_runtime::{LoadError, Plugin, Runtime};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::stamp::{SETTLING, Stamp};
 
-/// Manifests that are compiled at a time, so that many which change at once leave the processors to who
+/// Manifests that are compiled to policies at a time, so that many which change at once leave the processors to who
 /// is served.
 static COMPILING: Semaphore = Semaphore::const_new(2);
 
@@ -22,6 +26,38 @@ pub enum Outcome {
     Failed(LoadError),
     /// It does not, and the component is another one by now.
     Moving,
+}
+
+/// A load that has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ended {
+    pub path: PathBuf,
+    pub attempt: u64,
+}
+
+/// Tells that a load has ended when it is dropped, which a panic does as well.
+struct Telling(mpsc::UnboundedSender<Ended>, Option<Ended>);
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        if let Some(ended) = self.1.take() {
+            // Where the reconciler is gone, nobody wants to know.
+            drop(self.0.send(ended));
+        }
+    }
+}
+
+/// Begins a load, whose end is told to `end`.
+pub fn spawn(
+    work: impl Future<Output = Outcome> + Send + 'static,
+    end: mpsc::UnboundedSender<Ended>,
+    ended: Ended,
+) -> AbortOnDropHandle<Outcome> {
+    let telling = Telling(end, Some(ended));
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let _telling = telling;
+        work.await
+    }))
 }
 
 /// Loads a manifest when it is its turn; what it does not allow is denied before that. With `patience` a
@@ -42,7 +78,7 @@ pub async fn load(
     }
     let turn = turns.acquire().await;
     let component = manifest.component.clone();
-    let before = Stamp::of(&component).ok();
+    let before = stamp(&component).await;
     let error = match runtime.load(manifest).await {
         Ok(plugin) => return Outcome::Loaded(plugin),
         Err(error) => error,
@@ -53,21 +89,76 @@ pub async fn load(
     if patience && half {
         tokio::time::sleep(SETTLING).await;
     }
-    if Stamp::of(&component).ok() == before {
+    if stamp(&component).await == before {
         Outcome::Failed(error)
     } else {
         Outcome::Moving
     }
 }
 
-/// Whether a failure may pass without the file being changed.
-pub fn may_pass(error: &LoadError) -> bool {
-    matches!(
-        error,
-        LoadError::AwaitsOperator { .. }
+/// The stamp of a file, if it has one. Its file system may be slow.
+async fn stamp(path: &Path) -> Option<Stamp> {
+    let path = path.to_owned();
+    let looking = tokio::task::spawn_blocking(move || Stamp::of(&path).ok());
+    looking.await.unwrap_or_default()
+}
+
+/// When a load that failed may succeed without a change of the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passes {
+    Never,
+    /// At any time, and it costs little to find out.
+    Soon,
+    /// Hardly, and to find out takes what the load took: a compiler that crashed, or hung.
+    Late,
+}
+
+impl Passes {
+    pub fn of(error: &LoadError) -> Self {
+        match error {
+            LoadError::Compiler { .. } => Self::Late,
+            LoadError::AwaitsOperator { .. }
             | LoadError::NotAdmitted(_)
-            | LoadError::Compiler { .. }
             | LoadError::Read { .. }
-            | LoadError::Unloaded { .. }
-    )
+            | LoadError::Unloaded { .. } => Self::Soon,
+            _ => Self::Never,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_a_load_is_told_whether_it_was_done_panicked_or_was_cut_off() {
+        let (end, mut told) = mpsc::unbounded_channel();
+        let load = |attempt, work: fn() -> Outcome| {
+            let path = PathBuf::from("lab.toml");
+            let work = async move {
+                tokio::task::yield_now().await;
+                work()
+            };
+            spawn(work, end.clone(), Ended { path, attempt })
+        };
+        let done = load(1, || Outcome::Moving);
+        let panicked = load(2, || panic!("a fault of the host's"));
+        let cut_off = load(3, || Outcome::Moving);
+        cut_off.abort();
+        let mut attempts = Vec::new();
+        while attempts.len() < 3 {
+            let next = tokio::time::timeout(Duration::from_secs(60), told.recv());
+            let Ended { path, attempt } = next.await.unwrap().unwrap();
+            assert_eq!(path, Path::new("lab.toml"));
+            attempts.push(attempt);
+        }
+        attempts.sort_unstable();
+        assert_eq!(attempts, [1, 2, 3]);
+        assert!(matches!(done.await, Ok(Outcome::Moving)));
+        let why = panicked.await.unwrap_err().to_string();
+        assert!(why.contains("a fault of the host's"), "{why}");
+        assert!(cut_off.await.unwrap_err().is_cancelled());
+    }
 }

@@ -3,8 +3,9 @@
 //! A *reconciler* compares what the files say with what serves, whenever they may have changed: told by
 //! the watch, by SIGHUP, by `qchost reload`, by an approval, and every 30 seconds in case nobody tells.
 //! It does not care what the change was. A look reads what is new (`scan`), decides what follows from
-//! it (`plan`), takes away what no manifest stands for, and has the rest loaded, two at a time, beside
-//! the invocations (`load`). What became of each file stands in one table, which every verb reads.
+//! it (`plan`), takes away what no manifest stands for, and has the rest loaded, four at a time of which
+//! one is being compiled, beside the invocations (`load`). What became of each file stands in one table,
+//! which every verb reads.
 //!
 //! Invariants: a manifest that is gone takes its plugin's authority with it before anything else is
 //! done. A file that is wrong changes nothing that runs. What is wrong is said once for each content,
@@ -18,6 +19,7 @@ mod scan;
 mod stamp;
 mod table;
 mod tracked;
+mod watching;
 
 use tokio::sync::{mpsc, oneshot};
 

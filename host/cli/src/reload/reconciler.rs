@@ -1,36 +1,38 @@
 //! The reconciler itself: looks, unloads, has loaded, and writes down what became of it.
+//!
+//! Invariants: one look comes after the other, so that none is overtaken by what was found before it. While one waits
+//! for something that takes long, what is removed is unloaded all the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Error;
 use jiff::Timestamp;
 use qchost_policy::Manifest;
-use qchost_runtime::{Plugin, Watch};
+use qchost_runtime::Plugin;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
-use tokio_util::task::AbortOnDropHandle;
 
-use super::configuration::Configuration;
-use super::load::{Outcome, load, may_pass};
+use super::configuration::{Configuration, Looked};
+use super::load::{Ended, Outcome, Passes, load, spawn};
 use super::plan::{Candidate, Plan, plan};
 use super::scan::{Scan, Seen, scan};
 use super::stamp::SETTLING;
 use super::table::Problem;
 use super::tracked::{Loading, Tracked, problem};
+use super::watching::{INTERVAL, Watching};
 use super::{Ask, Asks};
 use crate::host::Host;
 use crate::manifests;
 use crate::output::words;
 
-/// Loads at a time: as many as the runtime has components in memory for, so that one which takes long to
-/// compile, or two, hold up nobody.
+/// Loads at a time: as many as the runtime has components in memory for. It compiles one after the other, so one that
+/// takes long holds up those that have to be compiled as well, and everybody once so many of them wait.
 const TURNS: usize = 4;
-/// How long it takes until a change is seen of which nobody told.
-const INTERVAL: Duration = Duration::from_secs(30);
 /// Looks in a row, while each finds places that have to be watched first.
 const LOOKS: usize = 4;
 
@@ -41,20 +43,20 @@ pub struct Reconciler {
     manifests: BTreeMap<PathBuf, Tracked>,
     turns: Arc<Semaphore>,
     attempts: u64,
-    end: mpsc::UnboundedSender<(PathBuf, u64)>,
-    ended: mpsc::UnboundedReceiver<(PathBuf, u64)>,
+    end: mpsc::UnboundedSender<Ended>,
+    ended: mpsc::UnboundedReceiver<Ended>,
     asks: mpsc::UnboundedReceiver<Ask>,
     /// Who waits until everything that was found is done.
     asked: Vec<oneshot::Sender<()>>,
-    watch: Option<Watch>,
-    /// What is wrong with the watch, once it was said.
-    unwatched: Option<String>,
+    watching: Watching,
     /// Where files are, or may come.
     places: Vec<PathBuf>,
     /// Whether a file that is wrong gets a while to be written to its end.
     patience: bool,
     /// Whether a file is being written.
     moving: bool,
+    /// Whether something changed during the last look, which saw only what was removed.
+    again: bool,
 }
 
 /// What wakes the reconciler.
@@ -64,7 +66,7 @@ enum Wake {
     /// A configuration can be taken over.
     Prepared,
     Asked(Ask),
-    Ended(PathBuf, u64),
+    Ended(Ended),
 }
 
 impl Reconciler {
@@ -83,11 +85,11 @@ impl Reconciler {
             ended,
             asks: asked,
             asked: Vec::new(),
-            watch: None,
-            unwatched: None,
+            watching: Watching::default(),
             places: Vec::new(),
             patience: false,
             moving: false,
+            again: false,
         }
     }
 
@@ -95,20 +97,15 @@ impl Reconciler {
     pub async fn once(&mut self) {
         self.look(Instant::now()).await;
         while self.manifests.values().any(|it| it.loading.is_some()) {
-            if let Some((path, attempt)) = self.ended.recv().await {
-                self.settle(&path, attempt).await;
+            if let Some(ended) = self.ended.recv().await {
+                self.settle(&ended).await;
             }
         }
     }
 
     /// Follows the files until it is dropped.
     pub async fn run(mut self) {
-        match Watch::new() {
-            Ok(watch) => self.watch = Some(watch),
-            Err(error) => {
-                tracing::warn!(target: "host", "{error}; files are looked at every {} s", INTERVAL.as_secs());
-            }
-        }
+        self.watching = Watching::start();
         self.patience = true;
         // What changed since the first look was not watched.
         self.look(Instant::now()).await;
@@ -116,29 +113,31 @@ impl Reconciler {
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let wake = tokio::select! {
-                () = changed(&mut self.watch) => Wake::Changed,
+                () = self.watching.changed() => Wake::Changed,
+                () = std::future::ready(()), if self.again => Wake::Changed,
                 () = tokio::time::sleep(SETTLING), if self.moving => Wake::Changed,
-                Some((path, attempt)) = self.ended.recv() => Wake::Ended(path, attempt),
+                Some(ended) = self.ended.recv() => Wake::Ended(ended),
                 Some(ask) = self.asks.recv() => Wake::Asked(ask),
                 () = self.configuration.prepared() => Wake::Prepared,
                 _ = due.tick() => Wake::Due,
             };
             let noticed = Instant::now();
             match wake {
-                Wake::Ended(path, attempt) => self.settle(&path, attempt).await,
+                Wake::Ended(ended) => self.settle(&ended).await,
                 Wake::Changed | Wake::Prepared => self.look(noticed).await,
                 Wake::Due => {
-                    self.retry();
+                    self.retry(false);
                     self.look(noticed).await;
                 }
                 Wake::Asked(ask) => {
                     self.asked.extend(ask);
-                    self.retry();
+                    self.retry(true);
                     self.look(noticed).await;
                 }
             }
             let loading = self.manifests.values().any(|it| it.loading.is_some());
-            if !loading && !self.moving && !self.configuration.is_preparing() {
+            let settled = !loading && !self.moving && !self.again;
+            if settled && !self.configuration.is_preparing() {
                 for asked in self.asked.drain(..) {
                     // Whoever asked may have left, and then needs no answer.
                     asked.send(()).unwrap_or_default();
@@ -147,30 +146,31 @@ impl Reconciler {
         }
     }
 
-    /// Has tried again what may have become possible without a change of a file.
-    fn retry(&mut self) {
+    /// Has tried again what may have become possible without a change of a file; if somebody `asked` for it, also what
+    /// would not be tried yet.
+    fn retry(&mut self, asked: bool) {
         self.configuration.retry(&self.host);
+        let now = Instant::now();
         for tracked in self.manifests.values_mut() {
-            if let Some((_, true)) = &tracked.failure {
-                tracked.tried = None;
-            }
+            tracked.retry(asked, now);
         }
     }
 
     /// Looks at everything, and begins what follows.
     async fn look(&mut self, noticed: Instant) {
         for _ in 0..LOOKS {
-            self.set_watch();
+            self.again = false;
+            self.watching.set(&self.places).await;
             let mut found = self.scan().await;
             let mut places = mem::take(&mut found.places);
             // What is gone is gone before anything else is looked at.
             self.take_in(found).await;
-            let looked = self.configuration.look(&self.host, self.patience).await;
+            let looked = self.configure().await;
             self.moving |= looked.moving;
             places.extend(self.configuration.places(&self.host));
             places.sort();
             places.dedup();
-            if places == self.places && !looked.changed {
+            if places == self.places && !looked.changed && !self.again {
                 break;
             }
             self.places = places;
@@ -181,19 +181,33 @@ impl Reconciler {
         self.write_down();
     }
 
-    /// Watches all places. Before every look, or what changes after it could be missed.
-    fn set_watch(&mut self) {
-        let Some(watch) = &mut self.watch else {
-            return;
+    /// Looks at the configuration and the guardrails. To take them over takes long where there are many plugins.
+    async fn configure(&mut self) -> Looked {
+        let (host, patience) = (Arc::clone(&self.host), self.patience);
+        let mut configuration = mem::take(&mut self.configuration);
+        let looking = async move {
+            let looked = configuration.look(&host, patience).await;
+            (configuration, looked)
         };
-        let problem = watch.set(self.places.iter().cloned()).err();
-        let problem = problem.map(|error| error.to_string());
-        if let Some(error) = &problem
-            && self.unwatched != problem
-        {
-            tracing::warn!(target: "host", "{error}; what is there is looked at every {} s", INTERVAL.as_secs());
+        let (configuration, looked) = self.meanwhile(looking).await;
+        self.configuration = configuration;
+        looked
+    }
+
+    /// Waits for what takes long. What is removed in the meantime is gone at once, and everything else that changes is
+    /// looked at afterwards.
+    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = self.watching.changed() => {}
+            }
+            self.again = true;
+            let found = self.scan().await;
+            self.take_in(found).await;
         }
-        self.unwatched = problem;
     }
 
     async fn scan(&self) -> Scan {
@@ -295,13 +309,12 @@ impl Reconciler {
                 continue;
             };
             let seen = tracked.seen.clone();
-            let former = mem::take(&mut tracked.obstacle);
-            let mut waits = false;
-            tracked.obstacle = match &seen.file.manifest {
+            tracked.waits = false;
+            let obstacle = match &seen.file.manifest {
                 Err(wrong) => Some(wrong.clone()),
                 Ok(manifest) => match manifests::fits(manifest, &current.config) {
                     Err(error) => {
-                        waits = preparing;
+                        tracked.waits = preparing;
                         Some(words(&error))
                     }
                     Ok(()) => plan.contested.get(&path).map(|other| {
@@ -314,16 +327,26 @@ impl Reconciler {
                     }),
                 },
             };
+            let former = mem::replace(&mut tracked.obstacle, obstacle);
             // What it does not allow is denied already, though it cannot be loaded; and allowed again when it
             // is what serves.
             if let Ok(manifest) = &seen.file.manifest
                 && tracked.holds.as_ref() == Some(&manifest.plugin)
                 && (former.is_some() || tracked.obstacle.is_some())
-                && let Err(error) = self.host.gate.restrict(manifest.clone()).await
             {
-                tracked.obstacle = Some(words(&error.into()));
+                let (gate, manifest) = (self.host.gate.clone(), manifest.clone());
+                let restricted = self.meanwhile(gate.restrict(manifest)).await;
+                if let Err(error) = restricted
+                    && let Some(tracked) = self.manifests.get_mut(&path)
+                {
+                    tracked.obstacle = Some(words(&error.into()));
+                }
             }
-            tracked.waits = waits;
+            // It may be gone by now, or another one, which the next look is for.
+            let tracked = self.manifests.get_mut(&path);
+            let Some(tracked) = tracked.filter(|it| it.seen.is(&seen)) else {
+                continue;
+            };
             let wanted = match &seen.file.manifest {
                 Ok(manifest) if tracked.obstacle.is_none() => Some(manifest),
                 _ => None,
@@ -352,7 +375,7 @@ impl Reconciler {
             return;
         }
         self.attempts += 1;
-        let (attempt, end, to) = (self.attempts, self.end.clone(), path.to_owned());
+        let attempt = self.attempts;
         let plugin = manifest.plugin.clone();
         let former = self.host.runtime.plugin(&plugin);
         let work = load(
@@ -362,12 +385,11 @@ impl Reconciler {
             Arc::clone(&self.turns),
             self.patience,
         );
-        let task = tokio::spawn(async move {
-            let outcome = work.await;
-            // Where the reconciler is gone, nobody wants to know.
-            drop(end.send((to, attempt)));
-            outcome
-        });
+        let ended = Ended {
+            path: path.to_owned(),
+            attempt,
+        };
+        let task = spawn(work, self.end.clone(), ended);
         tracked.tried = Some(seen.clone());
         tracked.failure = None;
         tracked.loading = Some(Loading {
@@ -375,16 +397,16 @@ impl Reconciler {
             begun: noticed,
             plugin,
             former,
-            task: AbortOnDropHandle::new(task),
+            task,
         });
     }
 
     /// Takes the outcome of a load in.
-    async fn settle(&mut self, path: &Path, attempt: u64) {
+    async fn settle(&mut self, Ended { path, attempt }: &Ended) {
         let Some(tracked) = self.manifests.get_mut(path) else {
             return;
         };
-        let Some(loading) = tracked.loading.take_if(|it| it.attempt == attempt) else {
+        let Some(loading) = tracked.loading.take_if(|it| it.attempt == *attempt) else {
             return;
         };
         match loading.task.await {
@@ -392,17 +414,20 @@ impl Reconciler {
                 self.loaded(path, &plugin, loading.former.as_ref(), loading.begun);
             }
             Ok(Outcome::Failed(error)) => {
-                let again = may_pass(&error);
-                tracked.failure = Some((problem(path, error), again));
+                let passes = Passes::of(&error);
+                tracked.fail(problem(path, error), passes, Instant::now());
             }
             Ok(Outcome::Moving) => {
                 tracked.tried = None;
                 self.moving = true;
             }
             Err(stopped) => {
-                let reason = format!("{}: loading it stopped: {stopped}", path.display());
+                let reason = format!(
+                    "{}: the host itself failed while it loaded this: {stopped}",
+                    path.display()
+                );
                 let approval = None;
-                tracked.failure = Some((Problem { reason, approval }, true));
+                tracked.fail(Problem { reason, approval }, Passes::Late, Instant::now());
             }
         }
         // A manifest was to take over, and could not.
@@ -469,13 +494,5 @@ impl Reconciler {
             tracing::error!(target: "host", "{reason}; what was loaded from it serves on");
         }
         files.folder.problem = problem;
-    }
-}
-
-/// Waits for the watch; for ever where there is none.
-async fn changed(watch: &mut Option<Watch>) {
-    match watch {
-        Some(watch) => watch.changed().await,
-        None => std::future::pending().await,
     }
 }

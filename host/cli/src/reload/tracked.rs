@@ -1,19 +1,26 @@
 //! One manifest, as the reconciler follows it: what was seen, what was tried, and what is to be said.
 //!
-//! Invariant: a reason is said and counted once, until there is another one or none.
+//! Invariants: a reason is said and counted once, until there is another one or none. What takes long to fail is not
+//! tried again and again as it is, unless somebody asks for it.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Error;
 use qchost_runtime::{LoadError, Plugin};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::load::Outcome;
+use super::load::{Outcome, Passes};
 use super::scan::Seen;
 use super::table::{Problem, Row};
 use crate::output::words;
+
+/// How long what [passes late](Passes::Late) is let be when it failed for the first time. Each time it fails as it is,
+/// that is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_secs(30);
+/// And how long at the most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// A manifest that is followed.
 pub struct Tracked {
@@ -22,8 +29,10 @@ pub struct Tracked {
     pub holds: Option<String>,
     /// What was tried last.
     pub tried: Option<Seen>,
-    /// Why that failed, and whether it may succeed without a change.
-    pub failure: Option<(Problem, bool)>,
+    /// Why that failed.
+    pub failure: Option<Failure>,
+    /// What failed last of that which passes late, and how long it was let be then.
+    paused: Option<(Seen, Duration)>,
     /// Why it is not tried.
     pub obstacle: Option<String>,
     /// Whether a configuration that is being prepared may let it in.
@@ -32,6 +41,13 @@ pub struct Tracked {
     /// The reason that was said last.
     told: Option<String>,
     pub row: Row,
+}
+
+/// Why a load failed.
+pub struct Failure {
+    problem: Problem,
+    /// From when on it is tried again without a change; never if none.
+    again: Option<Instant>,
 }
 
 /// A load that goes on.
@@ -59,6 +75,7 @@ impl Tracked {
             holds: None,
             tried: None,
             failure: None,
+            paused: None,
             obstacle: None,
             waits: false,
             loading: None,
@@ -77,6 +94,35 @@ impl Tracked {
             .is_some_and(|tried| tried.is(&self.seen))
     }
 
+    /// What was tried failed.
+    pub fn fail(&mut self, problem: Problem, passes: Passes, now: Instant) {
+        let again = match passes {
+            Passes::Never => None,
+            Passes::Soon => Some(now),
+            Passes::Late => {
+                let former = self.paused.take();
+                let former = former.filter(|(seen, _)| {
+                    let tried = self.tried.as_ref();
+                    tried.is_some_and(|tried| tried.is(seen))
+                });
+                let pause = former.map_or(FIRST_PAUSE, |(_, pause)| {
+                    pause.saturating_mul(2).min(LONGEST_PAUSE)
+                });
+                self.paused = self.tried.clone().map(|tried| (tried, pause));
+                now.checked_add(pause)
+            }
+        };
+        self.failure = Some(Failure { problem, again });
+    }
+
+    /// Has it tried again, if what it failed for may have passed by now; if somebody `asked`, whenever it may.
+    pub fn retry(&mut self, asked: bool, now: Instant) {
+        let again = self.failure.as_ref().and_then(|failure| failure.again);
+        if again.is_some_and(|again| asked || again <= now) {
+            self.tried = None;
+        }
+    }
+
     /// It serves no longer.
     pub fn release(&mut self) {
         self.holds = None;
@@ -89,7 +135,7 @@ impl Tracked {
             reason,
             approval: None,
         });
-        let problem = obstacle.or_else(|| Some(self.failure.as_ref()?.0.clone()));
+        let problem = obstacle.or_else(|| Some(self.failure.as_ref()?.problem.clone()));
         let row = &mut self.row;
         row.name.clone_from(&self.seen.file.name);
         row.holds.clone_from(&self.holds);
@@ -128,5 +174,60 @@ pub fn problem(path: &Path, error: LoadError) -> Problem {
     Problem {
         reason: words(&error),
         approval,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::reload::scan::scan;
+
+    /// A manifest, as it is in a folder.
+    fn seen(folder: &Path) -> Seen {
+        let found = scan(folder, &BTreeMap::new(), false).seen;
+        found.into_values().next().unwrap()
+    }
+
+    /// Fails as it is, and returns after how many seconds it is tried again.
+    fn pause(tracked: &mut Tracked, passes: Passes) -> Option<u64> {
+        let now = Instant::now();
+        let failed = Problem {
+            reason: "the compiler failed".to_owned(),
+            approval: None,
+        };
+        tracked.tried = Some(tracked.seen.clone());
+        tracked.fail(failed, passes, now);
+        (0..=3600).find(|seconds| {
+            tracked.retry(false, now + Duration::from_secs(*seconds));
+            !tracked.is_tried()
+        })
+    }
+
+    #[test]
+    fn what_the_compiler_fails_on_is_tried_less_and_less_often_until_it_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lab.toml");
+        let text = "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"research\"\n";
+        std::fs::write(&path, text).unwrap();
+        std::fs::write(folder.path().join("lab.wasm"), "one").unwrap();
+        let mut tracked = Tracked::new(seen(folder.path()), &path);
+        for expected in [30, 60, 120, 240, 480, 960, 1920, 3600, 3600] {
+            assert_eq!(pause(&mut tracked, Passes::Late), Some(expected));
+        }
+        // Whoever asks does not wait.
+        tracked.tried = Some(tracked.seen.clone());
+        tracked.retry(true, Instant::now());
+        assert!(!tracked.is_tried());
+        // Another content has its own patience.
+        std::fs::write(folder.path().join("lab.wasm"), "another").unwrap();
+        tracked.seen = seen(folder.path());
+        assert_eq!(pause(&mut tracked, Passes::Late), Some(30));
+        // What costs nothing to find out is tried each time, and what cannot pass never.
+        assert_eq!(pause(&mut tracked, Passes::Soon), Some(0));
+        assert_eq!(pause(&mut tracked, Passes::Never), None);
+        tracked.retry(true, Instant::now());
+        assert!(tracked.is_tried());
     }
 }

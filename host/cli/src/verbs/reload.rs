@@ -15,8 +15,7 @@ use crate::verbs::{cell, plugin};
 
 /// Asks for it, and shows it.
 pub async fn run(config: &Config, output: Output) -> Result<()> {
-    let asked = control::ask_running(config, Request::Reload, output, &mut |_| Ok(())).await?;
-    let Some(report) = asked else {
+    let Some(report) = control::ask_starting(config, Request::Reload, output).await? else {
         bail!(
             "no host runs here, and one that starts reads its files as they are; start it: qchost run"
         );

@@ -1,5 +1,8 @@
 //! `qchost run`: the host as a service.
+//!
+//! Invariant: whenever it is told to end, it does, in bounded time; and a service manager knows that it is at it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,16 +26,28 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Runs until the process is told to end, then drains.
 pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()> {
     // Whoever started the host may tell it to end at once, and to reload before it is ready.
-    let (ended, hangups) = (signals::ended(), signals::hangups());
-    tokio::pin!(ended);
+    let (mut ended, hangups) = (pin!(signals::ended()), signals::hangups());
     allow_files();
     let data = config.data()?;
     private_folder(&data)?;
-    let host = Arc::new(Host::open(config, Lock::take(&data)?).await?);
+    let lock = Arc::new(Lock::take(&data)?);
+    let mut busy = pin!(service::busy());
+    let opened = tokio::select! {
+        opened = Host::open(config, Arc::clone(&lock)) => Some(opened?),
+        never = &mut busy => match never {},
+        () = &mut ended => None,
+    };
+    let Some(host) = opened.map(Arc::new) else {
+        tracing::info!(target: "host", "told to end before anything was loaded");
+        // A thread that opens the record may still write. Until it is gone with this process, nobody else begins.
+        std::mem::forget(lock);
+        return Ok(());
+    };
+    drop(lock);
     let mut reconciler = Reconciler::new(Arc::clone(&host));
     let loaded = tokio::select! {
         () = reconciler.once() => true,
-        () = service::starting() => false,
+        never = &mut busy => match never {},
         () = &mut ended => false,
     };
     if !loaded {
@@ -80,6 +95,7 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     let told = signals::ended();
     let left = tokio::select! {
         left = host.close(drain) => left,
+        never = service::busy() => match never {},
         () = told => bail!("told twice to end: running invocations were cut off, and calls that were sent may be done or not"),
     };
     // Whoever connected before this is answered, and whoever comes after it finds no host.

@@ -48,13 +48,15 @@ fn a_service_manager_is_told_of_the_start_each_reload_and_the_end() {
     let mut command = folder.command(&["run"]);
     command.env("NOTIFY_SOCKET", &path);
     let host = Process::start(command, folder.path());
+    let more_time = |said: &str| {
+        let patience = said.trim().strip_prefix("EXTEND_TIMEOUT_USEC=");
+        assert!(
+            patience.is_some_and(|it| it.parse::<u64>().unwrap() > 0),
+            "{said}"
+        );
+    };
     // Compiling may take longer than a service manager waits.
-    let begins = told();
-    let patience = begins.trim().strip_prefix("EXTEND_TIMEOUT_USEC=");
-    assert!(
-        patience.is_some_and(|it| it.parse::<u64>().unwrap() > 0),
-        "{begins}"
-    );
+    more_time(&told());
     assert_eq!(told().trim(), "READY=1");
     for _ in 0..2 {
         signal(host.id(), Signal::HUP);
@@ -67,6 +69,8 @@ fn a_service_manager_is_told_of_the_start_each_reload_and_the_end() {
     }
     host.terminate();
     assert_eq!(told().trim(), "STOPPING=1");
+    // So may what runs.
+    more_time(&told());
     host.wait().good();
 }
 
@@ -193,14 +197,23 @@ fn a_reload_without_a_host_that_runs_is_an_error() {
 }
 
 #[test]
-fn a_host_that_is_told_to_end_while_it_loads_ends_cleanly() {
-    let folder = Folder::embedded("emulator");
-    folder.manifest("lab", &strategy_lab());
+fn a_reload_right_after_the_start_waits_until_the_host_is_there() {
     // Nothing is cached, so that it takes a while.
-    let file = folder.path().join("qchost.toml");
-    let text = std::fs::read_to_string(&file).unwrap();
-    let cache = text.lines().find(|line| line.starts_with("cache")).unwrap();
-    std::fs::write(&file, text.replace(cache, "cache = \"cache\"")).unwrap();
+    let folder = Folder::apart(&embedded("emulator"));
+    folder.manifest("lab", &strategy_lab());
+    let host = folder.start(&["run"]);
+    let rows = reload(&folder);
+    assert_eq!(of(&rows, "lab.toml")["status"], "ready", "{rows:?}");
+    assert!(host.stdout().contains("ready: 1 plugins"));
+    host.terminate();
+    host.wait().good();
+}
+
+#[test]
+fn a_host_that_is_told_to_end_while_it_loads_ends_cleanly() {
+    // Nothing is cached, so that it takes a while.
+    let folder = Folder::apart(&embedded("emulator"));
+    folder.manifest("lab", &strategy_lab());
     let mut host = folder.start(&["run"]);
     wait_until("it compiles", || {
         assert!(host.runs());

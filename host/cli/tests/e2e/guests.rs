@@ -59,12 +59,46 @@ pub fn worker(number: u32, call: Call<'_>) -> Vec<u8> {
     caller.build(Guest::new(&body).actions(&[("act", "{}"), ("slow", "{}")]))
 }
 
+/// A plugin whose `act` reports how far it is and makes a call, over and over, until it fails.
+pub fn reporter(call: Call<'_>) -> Vec<u8> {
+    let mut caller = Caller::default();
+    let body = caller.calls(&[call]);
+    let message = "x".repeat(200);
+    let guest = Guest::new(&format!(
+        "(loop $more (call $report (f64.const 0.5) (i32.const 8192) (i32.const 200)) {body} (br $more)) unreachable"
+    ))
+    .import(
+        "import qchost:agent/progress@0.1.0;",
+        r#"(import "qchost:agent/progress@0.1.0" "report" (func $report (param f64 i32 i32)))"#,
+    )
+    .more(&format!("(data (i32.const 8192) \"{message}\")"));
+    caller.build(guest)
+}
+
+/// A plugin like `version`, which takes a while to compile.
+pub fn long(number: u32) -> Vec<u8> {
+    // x * x + x, over and over
+    let step = "(local.set $x (i32.add (i32.mul (local.get $x) (local.get $x)) (local.get $x)))";
+    let function = format!(
+        "(func (param $x i32) (result i32) {} (local.get $x))\n",
+        step.repeat(10)
+    );
+    answering(number).more(&function.repeat(20_000)).build()
+}
+
 /// A plugin whose `act` writes a key of its state and answers the version that it got.
 pub fn counter() -> Vec<u8> {
     Guest::new(
         "(call $set (i32.const 4096) (i32.const 1) (local.get $input) (local.get $input_len) (i32.const 3072))
          (if (i32.load8_u (i32.const 3072)) (then (return (call $fail (i32.const 4096) (i32.const 1)))))
-         (call $digit (i32.load (i32.const 3076)))",
+         (local.set $n (i32.load (i32.const 3076)))
+         (local.set $m (i32.const 1200))
+         (loop $more
+           (local.set $m (i32.sub (local.get $m) (i32.const 1)))
+           (i32.store8 (local.get $m) (i32.add (i32.const 48) (i32.rem_u (local.get $n) (i32.const 10))))
+           (local.set $n (i32.div_u (local.get $n) (i32.const 10)))
+           (br_if $more (local.get $n)))
+         (call $ok (local.get $m) (i32.sub (i32.const 1200) (local.get $m)))",
     )
     .import(
         "import qchost:agent/state@0.1.0;",

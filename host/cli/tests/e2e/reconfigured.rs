@@ -6,9 +6,9 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::common::private_file;
+use crate::common::{Folder, private_file};
 use crate::guests::{marked, version};
 use crate::process::wait_until;
 use crate::running::{Running, edit, manifest, plugin, replace};
@@ -141,6 +141,59 @@ fn what_is_removed_is_gone_while_a_vault_does_not_answer() {
     reload.wait_for(SOON).good();
     running.is_version("late", 2);
     running.end();
+}
+
+#[test]
+fn what_is_removed_while_guardrails_are_taken_over_is_gone_before_that_is_done() {
+    const PLUGINS: usize = 100;
+    // Each of them has many policies, which are all compiled anew.
+    let grants: Vec<_> = (0..20)
+        .map(|number| format!("[[grant]]\nname = \"g{number}\"\nallow = [\"account/*\"]\n"))
+        .collect();
+    let running = Running::start("", |folder| {
+        std::fs::create_dir(folder.path().join("policies")).unwrap();
+        for number in 0..PLUGINS {
+            plugin(folder, &format!("p{number}"), &version(1), &grants.concat());
+        }
+    });
+    running.reload().good();
+    let guardrail = "@id(\"none\")\nforbid (principal, action == Action::\"account/read-account\", resource);\n";
+    let (begun, told) = (Instant::now(), "the guardrails changed");
+    replace(&running.path("policies/none.cedar"), guardrail);
+    // The host is at it by now.
+    std::thread::sleep(Duration::from_millis(50));
+    fs::remove_file(running.path("plugins/p7.toml")).unwrap();
+    let gone = running.until("p7", |answer| matches!(answer, Answer::Failed(_)));
+    let done = running.host.stderr().contains(told);
+    wait_until("they are taken over", || {
+        running.host.stderr().contains(told).then_some(())
+    });
+    let took = begun.elapsed();
+    eprintln!("gone in {gone:?}, while {PLUGINS} plugins got new guardrails in {took:?}");
+    assert!(!done, "it took {gone:?} of {took:?}");
+    running.is_version("p8", 1);
+    running.end();
+}
+
+#[test]
+fn a_host_that_is_told_to_end_before_a_vault_has_answered_ends() {
+    let vault = Vault::start();
+    let folder = Folder::apart(&format!(
+        "vault = {{ address = \"{}\", timeout-seconds = 60, auth = {{ token = {{ file = \"token\" }} }} }}\n{}",
+        vault.address,
+        account("second")
+    ));
+    private_file(&folder.path().join("token"), "hvs.of-the-test");
+    let host = folder.start(&["run"]);
+    vault.until_asked(0);
+    host.terminate();
+    let ran = host.wait_for(SOON);
+    assert!(ran.good().stdout.is_empty(), "{ran:?}");
+    // The next one finds everything as it should be.
+    vault.answers(true);
+    let next = folder.serve(&["run"]);
+    next.terminate();
+    next.wait().good();
 }
 
 /// The same as at a start: see `in_production_a_plugin_that_may_trade_is_pinned`.

@@ -13,9 +13,9 @@ use serde_json::json;
 
 use crate::cloud::Cloud;
 use crate::common::Folder;
-use crate::guests::{caller, counter, marked, version, worker};
-use crate::process::{tail, wait_until};
-use crate::running::{GRANT, Running, plugin, serve};
+use crate::guests::{caller, counter, long, marked, version, worker};
+use crate::process::{command_line, tail, tree, wait_until};
+use crate::running::{GRANT, PROJECTS, Running, plugin, replace, serve};
 use crate::socket::{Answer, Control};
 use crate::steady::Steady;
 
@@ -162,6 +162,98 @@ fn a_host_that_was_killed_finds_state_budgets_and_code_as_they_were() {
     assert_eq!(entries(&running.folder), code, "it compiled again");
     let verified = running.folder.run(&["audit", "verify"]);
     verified.good();
+    running.end();
+}
+
+#[test]
+fn a_host_that_is_killed_while_it_writes_forgets_nothing_that_it_answered() {
+    let limits = "limits = { research = { per-minute = 100000 } }";
+    let mut running = Running::start(limits, |folder| plugin(folder, "counter", &counter(), ""));
+    let project = json!({ "name": "Lab/written", "language": "Py" });
+    let made = running.folder.call("create_project", &project);
+    let arguments = json!({
+        "projectId": made["projects"][0]["projectId"],
+        "description": "written",
+    });
+    let arguments = arguments.to_string();
+    let writer = caller(1, &[("update_project", Some(arguments.as_str()))]);
+    let grants = format!("{GRANT}{PROJECTS}");
+    plugin(&running.folder, "writer", &writer, &grants);
+    running.until_version("writer", 1);
+
+    let mut counted = Vec::new();
+    for _ in 0..3 {
+        let counting = Steady::start(&running.control, "counter", 100, 0);
+        let writing = Steady::start(&running.control, "writer", 50, 0);
+        wait_until("the load is there", || {
+            (counting.answered() > 20 && writing.answered() > 10).then_some(())
+        });
+        running = killed(running);
+        for sample in counting.stop().0 {
+            match sample.answer {
+                Answer::Done(number) => counted.push(number.as_u64().unwrap()),
+                Answer::Lost(_) | Answer::Nobody => {}
+                Answer::Failed(why) => panic!("{why}"),
+            }
+        }
+        let answers = writing.stop().0;
+        assert!(answers.iter().any(|it| it.answer == Answer::Done(json!(1))));
+        // No number is given twice, and none is lost that somebody was told.
+        let Answer::Done(next) = running.act("counter") else {
+            panic!("{:?}", running.act("counter"));
+        };
+        let next = next.as_u64().unwrap();
+        assert!(counted.iter().all(|number| *number < next), "{next}");
+        counted.push(next);
+    }
+    let answered = counted.len();
+    counted.sort_unstable();
+    counted.dedup();
+    assert_eq!(counted.len(), answered, "a number was given twice");
+
+    running.folder.run(&["audit", "verify"]).good();
+    // Whatever reached QuantConnect had been written down before.
+    let operation = "projects/update-project";
+    let query = [
+        "--json",
+        "audit",
+        "query",
+        "--kind",
+        "intent",
+        "--operation",
+    ];
+    let recorded = running.folder.run(&[&query[..], &[operation]].concat());
+    let recorded = recorded.good().stdout.lines().count();
+    let sent = running.cloud.requests_to("/projects/update").len();
+    assert!(recorded >= sent, "{recorded} of {sent} were recorded");
+    running.end();
+}
+
+#[test]
+fn a_host_that_is_killed_while_it_compiles_starts_again_with_what_is_there() {
+    let mut running = Running::start("", |folder| {
+        plugin(folder, "lab", &version(1), "");
+        plugin(folder, "other", &version(2), "");
+    });
+    let [lab, other] = ["lab", "other"].map(|name| running.path(&format!("builds/{name}.wasm")));
+    let cached = entry(&running.folder, &other);
+    let code = entries(&running.folder)[&cached];
+    replace(&lab, long(3));
+    let compiler = wait_until("it compiles", || {
+        let mut processes = tree(running.host.id()).into_iter();
+        processes.find(|process| command_line(*process).contains("compile-component"))
+    });
+    running.is_version("lab", 1);
+    running = killed(running);
+    running.is_version("lab", 3);
+    running.is_version("other", 2);
+    assert_eq!(entries(&running.folder)[&cached], code, "it compiled again");
+    let log = running.host.stderr();
+    assert!(!log.contains("an entry of the cache"), "{}", tail(&log));
+    wait_until("the compiler of the former host is gone", || {
+        let is_there = command_line(compiler).contains("compile-component");
+        (!is_there).then_some(())
+    });
     running.end();
 }
 

@@ -1,14 +1,17 @@
 //! `qchost run`: the host as a service, reached over its control socket.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use qchost_emulator::Timing;
 use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
-use crate::common::{ALGORITHM, Folder, strategy_lab};
+use crate::common::{ALGORITHM, Folder, embedded, strategy_lab};
+use crate::guests::reporter;
 use crate::process::wait_until;
+use crate::running::{GRANT, plugin};
+use crate::socket::Control;
 
 #[test]
 fn a_running_host_answers_invoke_and_call_and_keeps_its_emulator() {
@@ -196,6 +199,36 @@ fn a_client_that_leaves_takes_nothing_with_it() {
     folder.call("read_account", &json!({}));
     host.terminate();
     host.wait().good();
+}
+
+/// One that was stopped, such as by Ctrl-Z, and whose socket is full.
+#[test]
+fn a_client_that_reads_nothing_stops_neither_its_invocation_nor_the_end_of_the_host() {
+    /// More than there is room for on the way to a client.
+    const REPORTS: usize = 1000;
+    let cloud = Cloud::start();
+    let limits = "limits = { research = { per-minute = 100000 } }";
+    let folder = Folder::new(&format!("{limits}\n{}", embedded(cloud.url())));
+    let lines = format!("{GRANT}[limits]\ncpu = \"60s\"\nwall = \"10m\"\n");
+    let component = reporter(("read_account", Some("{}")));
+    plugin(&folder, "lab", &component, &lines);
+    let host = folder.serve(&["--log", "warn,gate=error", "run", "--drain", "1"]);
+    let invoke = json!({ "verb": "invoke", "action": "lab.act", "input": {} });
+    let stuck = Control::of(&folder).begin(&invoke);
+    wait_until("it goes on though nobody reads what it reports", || {
+        (cloud.requests_to("/account/read").len() > REPORTS).then_some(())
+    });
+    let told = Instant::now();
+    host.terminate();
+    let ran = host.wait_for(Duration::from_secs(30));
+    let took = told.elapsed();
+    assert!(
+        ran.json_error()
+            .contains("1 invocations did not end within 1 s and were cut off"),
+        "{ran:?}"
+    );
+    assert!(took < Duration::from_secs(15), "it took {took:?}");
+    drop(stuck);
 }
 
 #[test]

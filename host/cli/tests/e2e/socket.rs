@@ -36,6 +36,14 @@ impl Control {
         }
     }
 
+    /// Asks, and reads nothing.
+    pub fn begin(&self, request: &Value) -> UnixStream {
+        let stream = UnixStream::connect(&self.socket).unwrap();
+        let letter = json!({ "config": self.config, "request": request });
+        writeln!(&stream, "{letter}").unwrap();
+        stream
+    }
+
     pub fn ask(&self, request: &Value) -> Answer {
         let stream = match UnixStream::connect(&self.socket) {
             Ok(stream) => stream,
