@@ -172,13 +172,7 @@ fn main() {
         Some(one_floor + two_floor),
         target,
     );
-    report.row(
-        "adapter: read-backtest",
-        "µs",
-        one,
-        Some(one_floor),
-        Target::None,
-    );
+    report.row("adapter: read-backtest", "µs", one, Some(one_floor), target);
     report.row(
         "adapter: chart of 500 points",
         "µs",

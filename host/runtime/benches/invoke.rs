@@ -26,8 +26,9 @@ use serde_json::{Value, json};
 use support::{Report, Spread, Target, in_turns, median, micros};
 use tokio::runtime::{Builder, Runtime};
 
-/// Invocations of each side.
-const ROUNDS: usize = 20_000;
+/// Turns of each side, and invocations in a turn.
+const TURNS: usize = 100;
+const TURN: usize = 200;
 /// Slices of time in which one side has both threads.
 const SLICES: usize = 40;
 const SLICE: Duration = Duration::from_millis(250);
@@ -159,11 +160,8 @@ async fn pairs() -> Vec<Arc<Pair>> {
 /// In a task, as invocations are: what `block_on` runs is woken from another thread.
 async fn latency(pair: Arc<Pair>) -> (Spread, Spread) {
     let task = tokio::spawn(async move {
-        for _ in 0..ROUNDS / 20 {
-            pair.ours().await;
-            pair.floor().await;
-        }
-        in_turns(ROUNDS, || pair.ours(), || pair.floor()).await
+        in_turns(TURNS / 20, TURN, || pair.ours(), || pair.floor()).await;
+        in_turns(TURNS, TURN, || pair.ours(), || pair.floor()).await
     });
     let (ours, floor) = task.await.unwrap();
     (Spread::of(ours), Spread::of(floor))
@@ -277,11 +275,13 @@ async fn clock(report: &Report) {
     for _ in 0..20 {
         let (full, bare) = in_turns(
             1,
+            1,
             || ours("often"),
             async || drop(often.invoke("act", &"{}".to_owned()).await),
         )
         .await;
         let (empty, bare_empty) = in_turns(
+            1,
             1,
             || ours("never"),
             async || drop(never.invoke("act", &"{}".to_owned()).await),

@@ -1,5 +1,8 @@
 //! Memory of invocations that wait inside a call of the host, for an answer that does not come. Each number of them is
 //! measured in a process of its own: what one left behind would hide what the next one takes.
+//!
+//! It is counted in two ways, from before the first of them on: what is resident, with the page tables that the kernel
+//! needs for it; and with a page that several of them show counted once. Both have the same target.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,6 +25,7 @@ use std::time::{Duration, Instant};
 use common::gate::Gated;
 use common::{Guest, Host};
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use support::{Report, Target};
 
@@ -66,18 +70,51 @@ fn main() {
                 "{}",
                 String::from_utf8_lossy(&child.stderr)
             );
-            let bytes: f64 = String::from_utf8(child.stdout)
-                .unwrap()
-                .trim()
-                .parse()
-                .unwrap();
-            let what = format!("{count} invocations parked in a host call, {name}");
-            report.row(&what, "GB", bytes / 1e9, None, target);
+            let taken: Taken = serde_json::from_slice(&child.stdout).unwrap();
+            let row = |counted: &str, bytes: u64, target| {
+                let what = format!("{count} invocations parked in a host call, {name}, {counted}");
+                report.row(&what, "GB", bytes as f64 / 1e9, None, target);
+            };
+            let Taken {
+                resident,
+                page_tables,
+                proportional,
+            } = taken;
+            row("resident, with page tables", resident + page_tables, target);
+            row("page tables alone", page_tables, Target::None);
+            row("shared pages once", proportional, target);
         }
     }
 }
 
-/// Prints by how many bytes this process grew for so many parked invocations.
+/// What a process takes, in bytes.
+#[derive(Serialize, Deserialize)]
+struct Taken {
+    resident: u64,
+    page_tables: u64,
+    proportional: u64,
+}
+
+impl Taken {
+    fn now() -> Self {
+        let process = std::process::id();
+        Self {
+            resident: support::resident(process),
+            page_tables: support::page_tables(process),
+            proportional: support::proportional(process),
+        }
+    }
+
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            resident: self.resident.saturating_sub(before.resident),
+            page_tables: self.page_tables.saturating_sub(before.page_tables),
+            proportional: self.proportional.saturating_sub(before.proportional),
+        }
+    }
+}
+
+/// Prints by how much this process grew for so many parked invocations.
 #[tokio::main(worker_threads = 2)]
 async fn park(guest: &str, count: u32) {
     let silent = Silent::default();
@@ -117,19 +154,14 @@ async fn park(guest: &str, count: u32) {
         let (runtime, plugin) = (host.runtime.clone(), plugin.clone());
         tokio::spawn(async move { runtime.invoke(&plugin, action, input, None, None).await })
     };
-    // The first of them make what is made once.
-    let mut parked: Vec<_> = plugins
-        .iter()
-        .map(|plugin| run(plugin, input.clone()))
+    let before = Taken::now();
+    let others = plugins.iter().cycle().zip(0..count);
+    let mut parked: Vec<_> = others
+        .map(|(plugin, _)| run(plugin, input.clone()))
         .collect();
-    let first = u32::try_from(parked.len()).unwrap();
-    reached(&silent, first, &mut parked).await;
-    let before = support::taken(std::process::id());
-    let others = plugins.iter().cycle().zip(first..count);
-    parked.extend(others.map(|(plugin, _)| run(plugin, input.clone())));
     reached(&silent, count, &mut parked).await;
-    let taken = support::taken(std::process::id());
-    println!("{}", taken.saturating_sub(before));
+    let taken = Taken::now().since(&before);
+    println!("{}", serde_json::to_string(&taken).unwrap());
     // What is parked would be waited for.
     std::process::exit(0);
 }

@@ -285,6 +285,29 @@ async fn an_answer_of_a_hundred_megabytes_does_not_reach_the_host() {
     assert!(matches!(stopped(outcome), Stopped::OutOfMemory { .. }));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_input_that_is_nested_ten_thousand_deep_is_refused() {
+    let mut deep = json!(0);
+    for _ in 0..10_000 {
+        deep = json!([deep]);
+    }
+    let host = Arc::new(Host::new(&nobody()).await);
+    host.load("echo", &Guest::echo().build(), "").await.unwrap();
+    // On a worker's stack, as in the host.
+    let invoked = Arc::clone(&host);
+    let invoked = tokio::spawn(async move {
+        invoked
+            .runtime
+            .invoke("echo", "act", deep, None, None)
+            .await
+    });
+    let refused = invoked.await.unwrap();
+    assert!(
+        matches!(refused, Err(InvokeError::InvalidInput { .. })),
+        "{refused:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_wait_without_end_is_cut_off() {
     const CLOCKS: &str = "package wasi:clocks@0.2.0;

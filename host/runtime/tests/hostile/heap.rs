@@ -1,5 +1,6 @@
-//! How many bytes are allocated. Unlike what a process has in memory, this depends neither on what the
-//! allocator keeps nor on which thread asked: where nothing leaks it comes back to what it was.
+//! How many bytes are allocated, and how many at the most since somebody asked. Unlike what a process has
+//! in memory, this depends neither on what the allocator keeps nor on which thread asked: where nothing
+//! leaks it comes back to what it was. The memories of plugins are not in it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,14 +9,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 static HEAP: Heap = Heap;
 
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
 
 struct Heap;
+
+fn add(size: usize) {
+    let before = ALLOCATED.fetch_add(size, Ordering::Relaxed);
+    MOST.fetch_max(before.wrapping_add(size), Ordering::Relaxed);
+}
 
 // SAFETY: everything is the system's allocator's doing; only sizes are added up.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed);
+        add(layout.size());
         // SAFETY: the caller's.
         unsafe { System.alloc(layout) }
     }
@@ -27,14 +34,14 @@ unsafe impl GlobalAlloc for Heap {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed);
+        add(layout.size());
         // SAFETY: the caller's.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATED.fetch_add(size, Ordering::Relaxed);
         ALLOCATED.fetch_sub(layout.size(), Ordering::Relaxed);
+        add(size);
         // SAFETY: the caller's.
         unsafe { System.realloc(at, layout, size) }
     }
@@ -43,4 +50,9 @@ unsafe impl GlobalAlloc for Heap {
 /// The bytes that are allocated now.
 pub fn allocated() -> usize {
     ALLOCATED.load(Ordering::Relaxed)
+}
+
+/// The most bytes that were allocated at a time since this was called last.
+pub fn most() -> usize {
+    MOST.swap(allocated(), Ordering::Relaxed)
 }

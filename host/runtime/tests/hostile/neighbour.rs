@@ -1,8 +1,12 @@
-//! A well-behaved plugin beside the hostile ones: called every few milliseconds from a thread of its
-//! own, as a client of the host would, and never wrong.
+//! A well-behaved plugin beside the hostile ones: called every few milliseconds by clients of the host
+//! with threads of their own, and never wrong.
+//!
+//! Each call has a time at which it is due, and its latency counts from then. A host that stands still
+//! is not spared the calls of that time, as it would be by one client that waits for its answer: each
+//! of them is late, and each is a latency.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -11,26 +15,42 @@ use tokio::runtime::Handle;
 
 use crate::common::Host;
 
-/// The pause between two calls.
-const PAUSE: Duration = Duration::from_millis(3);
+/// Between two calls.
+pub const PERIOD: Duration = Duration::from_millis(4);
+/// How many may be under way at a time.
+const CLIENTS: usize = 4;
+/// Calls for which there is room from the beginning, an hour of them: what is noted is no growth of the host's.
+const ROOM: usize = 1 << 20;
+
+/// A call that was answered.
+#[derive(Debug, Clone, Copy)]
+struct Call {
+    due: Instant,
+    answered: Instant,
+}
+
+impl Call {
+    fn latency(&self) -> Duration {
+        self.answered.duration_since(self.due)
+    }
+}
 
 /// What became of the calls.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Calls {
-    /// How long each took.
-    latencies: Vec<Duration>,
+    calls: Vec<Call>,
     /// Results that were not what they had to be.
     pub wrong: Vec<String>,
 }
 
 impl Calls {
     pub fn count(&self) -> usize {
-        self.latencies.len()
+        self.calls.len()
     }
 
     /// The latency that this share of the calls did not pass.
     pub fn quantile(&self, share: f64) -> Duration {
-        let mut sorted = self.latencies.clone();
+        let mut sorted: Vec<_> = self.calls.iter().map(Call::latency).collect();
         sorted.sort();
         #[allow(
             clippy::cast_possible_truncation,
@@ -39,6 +59,13 @@ impl Calls {
         )]
         let at = (sorted.len() as f64 * share) as usize;
         sorted[at.min(sorted.len() - 1)]
+    }
+
+    /// The longest latency of those that waited at some time between these two.
+    pub fn longest(&self, begun: Instant, ended: Instant) -> Duration {
+        let waited = self.calls.iter();
+        let waited = waited.filter(|call| call.due < ended && begun < call.answered);
+        waited.map(Call::latency).max().unwrap_or_default()
     }
 }
 
@@ -58,41 +85,59 @@ impl std::fmt::Display for Calls {
 /// The neighbour while it is being called.
 pub struct Neighbour {
     ended: Arc<AtomicBool>,
-    thread: JoinHandle<Calls>,
+    calls: Arc<Mutex<Calls>>,
+    clients: Vec<JoinHandle<()>>,
 }
 
 impl Neighbour {
     /// Begins to call the plugin `neighbour`, which returns its input.
     pub fn call(host: &Arc<Host>) -> Self {
+        let begun = Instant::now();
+        let next = Arc::new(AtomicU32::new(0));
         let ended = Arc::new(AtomicBool::new(false));
-        let (until, host, workers) = (Arc::clone(&ended), Arc::clone(host), Handle::current());
-        let thread = std::thread::spawn(move || {
-            let mut calls = Calls::default();
-            // What it notes is no growth of the host's.
-            calls.latencies.reserve(1 << 18);
-            while !until.load(Ordering::Relaxed) {
-                let (host, number) = (Arc::clone(&host), calls.count());
-                let begun = Instant::now();
-                // On the workers, where the hostile ones run too.
-                let called = workers.spawn(async move {
-                    let input = json!({ "number": number });
-                    let runtime = &host.runtime;
-                    runtime.invoke("neighbour", "act", input, None, None).await
-                });
-                let output = workers.block_on(called).unwrap();
-                calls.latencies.push(begun.elapsed());
-                if output != Ok(json!({ "number": number })) {
-                    calls.wrong.push(format!("call {number}: {output:?}"));
+        let calls = Arc::new(Mutex::new(Calls {
+            calls: Vec::with_capacity(ROOM),
+            wrong: Vec::new(),
+        }));
+        let clients = (0..CLIENTS).map(|_| {
+            let (host, workers) = (Arc::clone(host), Handle::current());
+            let (next, ended, calls) = (Arc::clone(&next), Arc::clone(&ended), Arc::clone(&calls));
+            std::thread::spawn(move || {
+                while !ended.load(Ordering::Relaxed) {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let due = begun + PERIOD * number;
+                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                    let host = Arc::clone(&host);
+                    // On the workers, where the hostile ones run too.
+                    let called = workers.spawn(async move {
+                        let input = json!({ "number": number });
+                        let runtime = &host.runtime;
+                        runtime.invoke("neighbour", "act", input, None, None).await
+                    });
+                    let output = workers.block_on(called).unwrap();
+                    let answered = Instant::now();
+                    let mut calls = calls.lock().unwrap();
+                    calls.calls.push(Call { due, answered });
+                    if output != Ok(json!({ "number": number })) {
+                        calls.wrong.push(format!("call {number}: {output:?}"));
+                    }
                 }
-                std::thread::sleep(PAUSE);
-            }
-            calls
+            })
         });
-        Self { ended, thread }
+        let clients = clients.collect();
+        Self {
+            ended,
+            calls,
+            clients,
+        }
     }
 
     pub fn end(self) -> Calls {
         self.ended.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
+        for client in self.clients {
+            client.join().unwrap();
+        }
+        // The clients, who had it too, have ended.
+        Arc::into_inner(self.calls).unwrap().into_inner().unwrap()
     }
 }

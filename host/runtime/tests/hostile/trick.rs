@@ -16,14 +16,17 @@
 //! | `action` | an action and the schema of its input; `act {}` if there is none |
 //! | `world` | a line of the plugin's world, besides what it imports |
 //! | `wit` | a line of a WIT package besides the contract and `wasi.wit` |
-//! | `pad` | bytes of a custom section that is added to the component |
+//! | `http` | a line of its one `[[http]]` |
+//! | `size` | bytes that the component has, most of them in a custom section |
+//! | `beside` | a number and a core module: so many instances of it are in the component too |
 //!
 //! Other lines of comment are for the reader. A line that is given again is one more line. The rest
 //! is a component, or fields of a core module; what an agent needs besides is added (see `Guest`),
 //! and what the module imports its world imports as well. `<<N text>>`, anywhere, is the text N
 //! times, with its number in the place of each `%`.
 //!
-//! Invariant: a file without an expectation, or with a key that nobody knows, is no trick.
+//! Invariant: a file without an expectation, or with a key that nobody knows, is no trick; nor is one
+//! that expects what stands in its own name, which every error repeats.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -31,6 +34,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use crate::common::Guest;
+use crate::instances;
 
 const WASI: &str = include_str!("wasi.wit");
 
@@ -70,28 +74,36 @@ impl Trick {
         if !grant.is_empty() {
             write!(manifest, "\n[[grant]]\nname = \"grant\"\n{grant}").unwrap();
         }
+        let http = header.lines("http");
+        if !http.is_empty() {
+            write!(manifest, "\n[[http]]\nname = \"http\"\n{http}").unwrap();
+        }
         let at = match header.one("at")? {
             "load" => At::Load,
             "invoke" => At::Invoke,
             "fine" => At::Fine,
             other => return Err(format!("`at: {other}`")),
         };
+        let expect = header.one("expect")?;
+        if format!("{name}.wat").contains(expect) {
+            return Err(format!("its own name has what it expects: `{expect}`"));
+        }
         Ok(Self {
             name: name.to_owned(),
             title: header.one("trick")?.to_owned(),
             at,
-            expect: header.one("expect")?.to_owned(),
+            expect: expect.to_owned(),
             manifest,
             input: serde_json::from_str(header.get("input").unwrap_or("{}"))
                 .map_err(|error| format!("its input: {error}"))?,
             at_once: header.number("at-once")?.unwrap_or(1),
             plugins: header.number("at-once-plugins")?.unwrap_or(1),
-            component: pad(component(&header, &text)?, header.number("pad")?),
+            component: sized(component(&header, &text)?, header.number("size")?),
         })
     }
 }
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
     "trick",
     "at",
     "expect",
@@ -104,7 +116,9 @@ const KEYS: [&str; 13] = [
     "action",
     "world",
     "wit",
-    "pad",
+    "http",
+    "size",
+    "beside",
 ];
 
 /// The lines `;; key: value` at the beginning.
@@ -208,7 +222,15 @@ fn component(header: &Header<'_>, text: &str) -> Result<Vec<u8>, String> {
     if !actions.is_empty() {
         guest.actions = actions;
     }
-    guest.encode()
+    let mut component = guest.encode()?;
+    if let Some((number, module)) = header.get("beside").and_then(|it| it.split_once(' ')) {
+        let number = number
+            .parse()
+            .map_err(|error| format!("its `beside`: {error}"))?;
+        let module = wat::parse_str(module).map_err(|error| error.to_string())?;
+        instances::add(&mut component, &module, number);
+    }
+    Ok(component)
 }
 
 /// The interfaces that a core module imports from, each once. Of its own exports it imports what
@@ -226,21 +248,21 @@ fn action(line: &str) -> (String, String) {
     (name.to_owned(), schema.trim_start().to_owned())
 }
 
-/// The component with a custom section of so many bytes at its end.
-fn pad(mut component: Vec<u8>, bytes: Option<usize>) -> Vec<u8> {
+/// The component with a custom section at its end that makes so many bytes of it.
+fn sized(mut component: Vec<u8>, bytes: Option<usize>) -> Vec<u8> {
     let Some(bytes) = bytes else {
         return component;
     };
-    // A section of kind 0: its size, then the length of its name and its name.
+    // A section of kind 0: its size in five bytes, however small, then the length of its name and its name.
     component.push(0);
-    let mut size = bytes + 4;
-    while size >= 0x80 {
+    let mut size = bytes - component.len() - 5;
+    for _ in 0..4 {
         component.push(u8::try_from(size & 0x7f).unwrap() | 0x80);
         size >>= 7;
     }
     component.push(u8::try_from(size).unwrap());
     component.extend(b"\x03pad");
-    component.resize(component.len() + bytes, 0);
+    component.resize(bytes, 0);
     component
 }
 
@@ -277,6 +299,10 @@ fn a_file_that_says_too_little_or_too_much_is_no_trick() {
             "`limit`, which is no key",
         ),
         (&format!("{head};; at: load\n"), "one `at`"),
+        (
+            ";; trick: nothing\n;; at: load\n;; expect: nothing.wat\n",
+            "its own name",
+        ),
         (&format!("{head}<<3 (func"), "no `>>`"),
         (&format!("{head}(component"), "expected"),
     ] {

@@ -1,4 +1,4 @@
-;; trick: a component that is larger than the host reads
+;; trick: a component that is one byte larger than the host reads
 ;; at: load
-;; expect: the host loads at most 67108864
-;; pad: 68000000
+;; expect: the component has 67108865 bytes; the host loads at most 67108864
+;; size: 67108865

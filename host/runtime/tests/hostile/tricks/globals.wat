@@ -1,6 +1,6 @@
-;; trick: a million globals, which the host keeps for each instance
+;; trick: three hundred thousand globals, which the host keeps for each instance
 ;; at: load
-;; expect: globals
+;; expect: which exceeds the configured maximum of 4194304 bytes
 
 <<300000 (global i64 (i64.const %))
 >>
