@@ -201,10 +201,12 @@ fn a_reload_right_after_the_start_waits_until_the_host_is_there() {
     // Nothing is cached, so that it takes a while.
     let folder = Folder::apart(&embedded("emulator"));
     folder.manifest("lab", &strategy_lab());
-    let host = folder.start(&["run"]);
+    let mut host = folder.start(&["run"]);
     let rows = reload(&folder);
     assert_eq!(of(&rows, "lab.toml")["status"], "ready", "{rows:?}");
-    assert!(host.stdout().contains("ready: 1 plugins"));
+    host.until("the host says that it is ready", |host| {
+        host.stdout().contains("ready: 1 plugins").then_some(())
+    });
     host.terminate();
     host.wait().good();
 }
