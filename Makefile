@@ -57,8 +57,9 @@ lint: setup-lint ## check formatting, lints and documentation
 
 # One after the other: each wants the machine for itself. The host and the runtime are named together, so that their
 # dependencies are built once. What is measured of the host as a process is measured of a release, which is put aside
-# since both profiles write to one place. The report is made at the end, also when a strict bound does not hold: then it
-# says so, and the target fails after it.
+# since both profiles write to one place. The rows of a former run are removed first, so that none stands for what was not
+# measured. The report is made at the end, also when a strict bound does not hold: then it says so, and the target fails
+# after it.
 SHIPPED := $(abspath $(CARGO_TARGET_DIR))/release/qchost-shipped
 BENCH := cargo bench --locked -p qchost-runtime -p qchost --features qchost-runtime/bench
 STRICT := cargo test --locked --profile bench -p qchost-runtime -p qchost --features qchost-runtime/bench
@@ -67,6 +68,7 @@ STRICT := cargo test --locked --profile bench -p qchost-runtime -p qchost --feat
 bench: setup-test ## measure the host, beside its floors in the same run, and write host/cli/BENCHMARKS.md
 	cargo build --locked --release -p qchost
 	cp -f $(CARGO_TARGET_DIR)/release/qchost $(SHIPPED)
+	rm -rf $(CARGO_TARGET_DIR)/tmp/bench
 	$(BENCH) --no-run --bench invoke --bench bridge --bench parked --bench calls --bench host --bench report
 	for plugin in $(PLUGINS) $(TEST_PLUGINS); do $(CARGO_TARGET_DIR)/release/qchost plugin build "$$plugin"; done
 	for part in invoke bridge parked calls host; do QCHOST_SHIPPED=$(SHIPPED) $(BENCH) --bench "$$part"; done
