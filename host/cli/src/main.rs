@@ -18,6 +18,7 @@ mod signals;
 mod terminal;
 mod verbs;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -67,6 +68,20 @@ fn begin(cli: Cli, output: Output) -> Result<()> {
     done
 }
 
+/// The configuration, or as much of one that cannot be used as it takes to find the host that goes on without it.
+fn reachable(path: &Path, output: Output) -> Result<Config> {
+    Config::load(path).or_else(|error| {
+        let reach = Config::to_reach(path);
+        match reach {
+            Some(config) => {
+                output.error(&error);
+                Ok(config)
+            }
+            None => Err(error),
+        }
+    })
+}
+
 async fn dispatch(cli: Cli, output: Output) -> Result<()> {
     let config = || Config::load(&cli.global.config);
     match cli.verb {
@@ -84,7 +99,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<()> {
         } => verbs::call::run(&config()?, account.as_deref(), &tool, &arguments, output).await,
         Verb::Demo { manifest } => verbs::demo::run(&manifest, output).await,
         Verb::Validate { files } => verbs::validate::run(&files, &cli.global.config, output).await,
-        Verb::Reload => verbs::reload::run(&config()?, output).await,
+        Verb::Reload => verbs::reload::run(&reachable(&cli.global.config, output)?, output).await,
         Verb::Doctor => verbs::doctor::run(&cli.global.config, output).await,
         Verb::Plugin(Plugin::Build { folder, output: to }) => {
             verbs::build::run(&folder, to.as_deref(), output)

@@ -197,6 +197,10 @@ impl Invocation<'_> {
                 actions: actions.map(|action| action.name.clone()).collect(),
             });
         };
+        if json::is_deeper(input, json::DEPTH) {
+            let message = format!("it is nested more than {} deep", json::DEPTH);
+            return Err(self.invalid(plugin, (String::new(), message)));
+        }
         let text = input.to_string();
         let limit = self.shared.options.input;
         if u64::try_from(text.len()).unwrap_or(u64::MAX) > limit {

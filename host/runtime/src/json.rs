@@ -8,11 +8,26 @@
 use std::fmt;
 
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
 /// The most values in the arguments of a call.
 pub(crate) const ARGUMENTS: usize = 20_000;
 /// For so many bytes that an output may have, it may have a value.
 pub(crate) const BYTES: u64 = 16;
+
+/// How deep values may be nested: as deep as the parser takes them.
+pub(crate) const DEPTH: usize = 127;
+
+/// Whether a value is nested deeper than that. It looks no further, so its stack is bounded.
+pub(crate) fn is_deeper(value: &Value, depth: usize) -> bool {
+    let left = depth.checked_sub(1);
+    let too_deep = |value: &Value| left.is_none_or(|left| is_deeper(value, left));
+    match value {
+        Value::Array(items) => left.is_none() || items.iter().any(too_deep),
+        Value::Object(members) => left.is_none() || members.values().any(too_deep),
+        _ => false,
+    }
+}
 
 /// Makes values of a text, if they are no more than `most`.
 ///
@@ -109,7 +124,7 @@ impl<'de> Visitor<'de> for Count<'_> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::{Map, Value, json};
+    use serde_json::{Map, json};
 
     use super::*;
 
@@ -171,6 +186,15 @@ mod tests {
             parse::<Map<String, Value>>(&long, 3).is_ok(),
             "text is one value"
         );
+    }
+
+    #[test]
+    fn what_the_parser_takes_is_not_too_deep_and_one_more_is() {
+        let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
+        let most: Value = parse(&nested(DEPTH), 1000).unwrap();
+        assert!(!is_deeper(&most, DEPTH));
+        assert!(is_deeper(&json!({ "a": most }), DEPTH));
+        assert!(parse::<Value>(&nested(DEPTH + 1), 1000).is_err());
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub struct Global {
         long,
         global = true,
         env = "QCHOST_LOG",
-        default_value = "warn",
+        default_value = "warn,notify=error",
         value_name = "FILTER"
     )]
     pub log: String,

@@ -158,9 +158,9 @@ impl Config {
     }
 
     /// As much of a file that cannot be used as it takes to find the host that was started with it: who
-    /// halts should not have to mend a file first. Nothing if it is no TOML at all.
+    /// halts should not have to mend a file first. Of what is no TOML, the lines before the fault count.
     pub fn to_reach(path: &Path) -> Option<Self> {
-        let table: toml::Table = read_text(path).ok()?.parse().ok()?;
+        let table = before_fault(&read_text(path).ok()?);
         let kept: toml::Table = table
             .into_iter()
             .filter(|(key, _)| matches!(key.as_str(), "data" | "control"))
@@ -293,6 +293,21 @@ impl Config {
             }
         }
     }
+}
+
+/// What stands in a text before the first line that is no TOML.
+fn before_fault(text: &str) -> toml::Table {
+    let error = match text.parse() {
+        Ok(table) => return table,
+        Err(error) => error,
+    };
+    let error: toml::de::Error = error;
+    let at = error.span().map_or(0, |span| span.start);
+    let good = text.get(..at).unwrap_or_default();
+    let good = good.rfind('\n').and_then(|end| good.get(..=end));
+    // Each time there is less of it.
+    good.filter(|good| good.len() < text.len())
+        .map_or_else(toml::Table::new, before_fault)
 }
 
 fn xdg(variable: &str, otherwise: &str) -> Result<PathBuf> {

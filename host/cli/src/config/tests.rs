@@ -243,3 +243,28 @@ fn what_the_template_has_as_a_comment_is_right_too() {
     assert_eq!((config.account.len(), config.people.len()), (4, 1));
     assert_eq!(config.node_prices.len(), 1);
 }
+
+#[test]
+fn a_host_is_found_by_what_stands_before_the_fault_of_its_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("qchost.toml");
+    for fault in [
+        "mode = \"no such mode\"\n",
+        "key without a value\n",
+        "x = \"\n",
+        "[[[\n",
+    ] {
+        for after in ["", "[control]\ngroup = \"desk\"\n", "still = [\n"] {
+            std::fs::write(&file, format!("data = \"here\"\n{fault}{after}")).unwrap();
+            assert!(Config::load(&file).is_err(), "{fault}");
+            let found = Config::to_reach(&file).unwrap();
+            assert_eq!(
+                found.data().unwrap(),
+                folder.path().join("here"),
+                "{fault}{after}"
+            );
+        }
+    }
+    std::fs::write(&file, "nothing of this is TOML\ndata = \"here\"\n").unwrap();
+    assert_eq!(Config::to_reach(&file).unwrap().data, None);
+}

@@ -95,6 +95,24 @@ pub async fn ask_starting(
     result
 }
 
+/// Takes the data folder for a host, as soon as the command that is at work in it has ended. A host that runs there
+/// is not waited for.
+pub async fn take_lock(config: &Config) -> Result<Lock> {
+    let (data, socket) = (config.data()?, config.socket()?);
+    let begun = Instant::now();
+    loop {
+        match Lock::take(&data) {
+            Ok(lock) => return Ok(lock),
+            Err(error)
+                if begun.elapsed() >= PATIENCE || UnixStream::connect(&socket).await.is_ok() =>
+            {
+                return Err(error);
+            }
+            Err(_) => tokio::time::sleep(BETWEEN_TRIES).await,
+        }
+    }
+}
+
 async fn reach(config: &Config, request: Request, display: &mut Display) -> Result<Value> {
     let (data, socket) = (config.data()?, config.socket()?);
     let letter = Letter {

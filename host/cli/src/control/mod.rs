@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-pub use client::{ask_running, ask_starting, perform};
+pub use client::{ask_running, ask_starting, perform, take_lock};
 pub use request::{AuditRequest, ExportFormat, Query, Request, StandingRequest};
 pub use server::serve;
 pub use socket::listen;

@@ -15,7 +15,6 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::config::Config;
 use crate::host::{Host, private_folder};
-use crate::lock::Lock;
 use crate::output::{Output, print};
 use crate::reload::Reconciler;
 use crate::{control, service, signals};
@@ -30,7 +29,10 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     allow_files();
     let data = config.data()?;
     private_folder(&data)?;
-    let lock = Arc::new(Lock::take(&data)?);
+    let lock = tokio::select! {
+        lock = control::take_lock(config) => Arc::new(lock?),
+        () = &mut ended => return Ok(()),
+    };
     let mut busy = pin!(service::busy());
     let opened = tokio::select! {
         opened = Host::open(config, Arc::clone(&lock)) => Some(opened?),
