@@ -399,7 +399,8 @@ async fn a_host_with_hostile_plugins_is_as_good_as_one_without() {
     let host = Arc::new(Host::behind(gated.await, |options| {
         options.invocations = INVOCATIONS;
         options.memory = MEMORY;
-        options.compile_cpu = Duration::from_secs(2);
+        // So much that what takes memory is ended by that first, on a slow machine too.
+        options.compile_cpu = Duration::from_secs(5);
         options.compile_memory = 400 << 20;
     }));
     let echo = Guest::echo().build();
