@@ -26,24 +26,9 @@ const TURNS: u32 = 16;
 /// Longer than any of them takes to begin, on a slow machine too.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Answers 7, once somebody has set `go`: until then it waits, and has all that it has.
+/// Answers 7, once somebody has set `go`.
 fn waits() -> Guest {
-    Guest::new(
-        "(call $report (f64.const 1) (i32.const 0) (i32.const 0))
-         (loop $wait
-           (call $get (i32.const 4096) (i32.const 2) (i32.const 2048))
-           (br_if $wait (i32.eqz (i32.load8_u (i32.const 2052)))))
-         (call $seven)",
-    )
-    .import(
-        "import qchost:agent/progress@0.1.0;",
-        r#"(import "qchost:agent/progress@0.1.0" "report" (func $report (param f64 i32 i32)))"#,
-    )
-    .import(
-        "import qchost:agent/state@0.1.0;",
-        r#"(import "qchost:agent/state@0.1.0" "get" (func $get (param i32 i32 i32)))"#,
-    )
-    .more(r#"(data (i32.const 4096) "go")"#)
+    Guest::waiting("(call $seven)")
 }
 
 /// Loads a component, which has to describe itself for that, and has it answer as often at a time as there are turns.

@@ -296,18 +296,18 @@ impl Config {
 }
 
 /// What stands in a text before the first line that is no TOML.
-fn before_fault(text: &str) -> toml::Table {
-    let error = match text.parse() {
-        Ok(table) => return table,
-        Err(error) => error,
-    };
-    let error: toml::de::Error = error;
-    let at = error.span().map_or(0, |span| span.start);
-    let good = text.get(..at).unwrap_or_default();
-    let good = good.rfind('\n').and_then(|end| good.get(..=end));
-    // Each time there is less of it.
-    good.filter(|good| good.len() < text.len())
-        .map_or_else(toml::Table::new, before_fault)
+fn before_fault(mut text: &str) -> toml::Table {
+    loop {
+        let fault = match text.parse::<toml::Table>() {
+            Ok(table) => return table,
+            Err(error) => error.span().map_or(0, |span| span.start),
+        };
+        // The whole lines before it, and always less than there was: nothing at all is a table.
+        let before = text.get(..fault).filter(|before| before.len() < text.len());
+        let before = before.unwrap_or(text.strip_suffix('\n').unwrap_or(text));
+        let end = before.rfind('\n').map_or(0, |end| end + 1);
+        text = before.get(..end).unwrap_or_default();
+    }
 }
 
 fn xdg(variable: &str, otherwise: &str) -> Result<PathBuf> {

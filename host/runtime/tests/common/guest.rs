@@ -72,6 +72,27 @@ impl Guest {
         ))
     }
 
+    /// Reports that it runs and waits, with all that it has, until somebody has set `go` in its state; then it does
+    /// what `then` says.
+    pub fn waiting(then: &str) -> Self {
+        Self::new(&format!(
+            "(call $report (f64.const 1) (i32.const 0) (i32.const 0))
+             (loop $wait
+               (call $get (i32.const 4096) (i32.const 2) (i32.const 2048))
+               (br_if $wait (i32.eqz (i32.load8_u (i32.const 2052)))))
+             {then}"
+        ))
+        .import(
+            "import qchost:agent/progress@0.1.0;",
+            r#"(import "qchost:agent/progress@0.1.0" "report" (func $report (param f64 i32 i32)))"#,
+        )
+        .import(
+            "import qchost:agent/state@0.1.0;",
+            r#"(import "qchost:agent/state@0.1.0" "get" (func $get (param i32 i32 i32)))"#,
+        )
+        .more(r#"(data (i32.const 4096) "go")"#)
+    }
+
     /// With an import: a line of the world, and the core module's import.
     pub fn import(mut self, world: &str, core: &str) -> Self {
         writeln!(self.world, "{world}").unwrap();

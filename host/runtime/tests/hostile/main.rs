@@ -314,22 +314,7 @@ async fn everything_is_free(host: &Arc<Host>) {
     // A slot would be kept free for each plugin that does nothing.
     host.runtime.unload("large");
     host.runtime.unload("neighbour");
-    let waits = Guest::new(
-        "(call $report (f64.const 1) (i32.const 0) (i32.const 0))
-         (loop $wait
-           (call $get (i32.const 4096) (i32.const 2) (i32.const 2048))
-           (br_if $wait (i32.eqz (i32.load8_u (i32.const 2052)))))
-         (call $digit (i32.const 1))",
-    )
-    .import(
-        "import qchost:agent/progress@0.1.0;",
-        r#"(import "qchost:agent/progress@0.1.0" "report" (func $report (param f64 i32 i32)))"#,
-    )
-    .import(
-        "import qchost:agent/state@0.1.0;",
-        r#"(import "qchost:agent/state@0.1.0" "get" (func $get (param i32 i32 i32)))"#,
-    )
-    .more(r#"(data (i32.const 4096) "go")"#);
+    let waits = Guest::waiting("(call $digit (i32.const 1))");
     let lines = "[limits]\nconcurrency = 64\nmemory = \"16MiB\"\ncpu = \"60s\"";
     host.load("waits", &waits.build(), lines).await.unwrap();
     let runs: Vec<_> = (0..INVOCATIONS)
