@@ -144,14 +144,32 @@ fn write_canonical(value: &Value, text: &mut String) {
 }
 
 fn write_member(name: &str, value: &Value, text: &mut String) {
-    write_scalar(&Value::from(name), text);
+    write_text(name, text);
     text.push(':');
     write_canonical(value, text);
 }
 
 fn write_scalar(scalar: &Value, text: &mut String) {
-    // Writing into a string cannot fail.
-    let _ = write!(text, "{scalar}");
+    match scalar {
+        Value::String(string) => write_text(string, text),
+        other => {
+            // Writing into a string cannot fail.
+            let _ = write!(text, "{other}");
+        }
+    }
+}
+
+/// Most texts have nothing that JSON wants escaped, and are copied.
+fn write_text(string: &str, text: &mut String) {
+    let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if string.bytes().all(plain) {
+        text.push('"');
+        text.push_str(string);
+        text.push('"');
+    } else {
+        // Writing into a string cannot fail.
+        let _ = write!(text, "{}", Value::from(string));
+    }
 }
 
 fn too_deep(value: &Value, left: usize) -> bool {

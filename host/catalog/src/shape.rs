@@ -152,3 +152,19 @@ pub fn variant(rust: &str) -> Option<&'static Variant> {
 pub fn functions() -> &'static [Function] {
     FUNCTIONS
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// A member of an object is handed to one field.
+    #[test]
+    fn no_two_fields_of_a_record_have_one_name_in_json() {
+        for record in RECORDS {
+            let names: BTreeSet<_> = record.fields.iter().map(|field| field.json).collect();
+            assert_eq!(names.len(), record.fields.len(), "{}", record.name);
+        }
+    }
+}

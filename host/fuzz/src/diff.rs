@@ -203,8 +203,10 @@ fn given(data: &[u8]) {
         .collect();
     match apply(&files, &patch) {
         Ok(changes) => {
+            let read = unescaped(&patch);
             for name in changes.written.keys().chain(&changes.deleted) {
-                assert!(patch.contains(name.as_str()), "{name:?} was not named");
+                let named = patch.contains(name.as_str()) || read.contains(name.as_str());
+                assert!(named, "{name:?} was not named");
             }
             assert_decided(&patch, &changes);
             let moves = ["rename ", "copy "].iter().any(|word| patch.contains(word));
@@ -219,6 +221,30 @@ fn given(data: &[u8]) {
         }
         Err(error) => crate::assert_line(&error.to_string(), ERROR),
     }
+}
+
+/// A patch as it reads where git has put names in quotes: `\303\244` is `ä`.
+fn unescaped(patch: &str) -> String {
+    let (mut read, mut rest) = (Vec::new(), patch.as_bytes());
+    while let [first, after @ ..] = rest {
+        let (byte, left) = match (first, after) {
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', left @ ..]) => {
+                ((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'), left)
+            }
+            (b'\\', [b'a', left @ ..]) => (7, left),
+            (b'\\', [b'b', left @ ..]) => (8, left),
+            (b'\\', [b't', left @ ..]) => (b'\t', left),
+            (b'\\', [b'n', left @ ..]) => (b'\n', left),
+            (b'\\', [b'v', left @ ..]) => (11, left),
+            (b'\\', [b'f', left @ ..]) => (12, left),
+            (b'\\', [b'r', left @ ..]) => (b'\r', left),
+            (b'\\', [quoted @ (b'"' | b'\\'), left @ ..]) => (*quoted, left),
+            (byte, left) => (*byte, left),
+        };
+        read.push(byte);
+        rest = left;
+    }
+    String::from_utf8_lossy(&read).into_owned()
 }
 
 /// By how many lines the files grew.

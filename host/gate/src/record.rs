@@ -6,7 +6,7 @@
 //! kept as its digest and length.
 
 use std::borrow::Cow;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use qchost_audit::{Entry, Kind};
@@ -23,6 +23,9 @@ use crate::refusal::Refusal;
 const LONGEST_TEXT: usize = 256;
 /// Arguments that take more bytes than this, when their long texts are left out, are kept as digest and length.
 const LONGEST_ARGUMENTS: usize = qchost_audit::LARGEST_BODY / 4;
+
+/// How much of an answer is collected before it is hashed, in bytes.
+const PIECES: usize = 4096;
 
 /// The key under which arguments are fingerprinted: without it, a short argument could be found by
 /// trying all of them.
@@ -72,8 +75,11 @@ impl Write for Hashed {
 /// The SHA-256 of an answer as it came.
 fn answer_hash(body: &Value) -> String {
     let mut hash = Hashed(Sha256::new());
+    // A value is written in pieces of a few bytes.
+    let mut pieces = BufWriter::with_capacity(PIECES, &mut hash);
     // A value is always JSON, and a hash takes all of it.
-    drop(serde_json::to_writer(&mut hash, body));
+    drop(serde_json::to_writer(&mut pieces, body));
+    drop(pieces);
     format!("sha256:{}", hex(&hash.0.finalize()))
 }
 
@@ -190,7 +196,8 @@ pub(crate) fn read(
 /// not fit is not sent.)
 fn shorten(body: &mut Map<String, Value>) {
     if let Some(arguments) = body.get_mut("arguments") {
-        let text = arguments.to_string();
+        // Not by `Display`, which writes the same a piece at a time: this is done for every read.
+        let text = serde_json::to_string(arguments).unwrap_or_default();
         if text.len() > LONGEST_ARGUMENTS {
             *arguments = json!({ "digest": text_hash(&text), "bytes": text.len() });
         }

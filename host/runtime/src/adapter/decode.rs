@@ -1,7 +1,5 @@
 //! From JSON to the contract: a deserializer that is led by the shape, not by the value.
 
-use std::borrow::Cow;
-
 use qchost_catalog::names::KEY;
 use qchost_catalog::shape::{Case, Field, Record, Type, Variant};
 use serde::de::value::{StrDeserializer, StringDeserializer, U32Deserializer};
@@ -115,25 +113,56 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
 /// The fields of a record, in the order of the contract.
 struct Fields<'a> {
     fields: std::slice::Iter<'static, Field>,
-    object: Option<&'a mut Map<String, Value>>,
+    /// What the object has for each of them; nothing at all where there is no object.
+    values: std::vec::IntoIter<Option<&'a mut Value>>,
     key: Option<&'a str>,
 }
 
 impl<'a> Fields<'a> {
     fn of(record: &'static Record, decoder: Decoder<'a>) -> Result<Self, Misfit> {
         let key = decoder.key;
-        let object = match decoder.present()? {
-            Value::Object(object) => Some(object),
+        let values = match decoder.present()? {
+            Value::Object(object) => by_field(record.fields, object),
             // An empty object, as PHP writes it.
-            Value::Array(items) if items.is_empty() => None,
+            Value::Array(items) if items.is_empty() => Vec::new(),
             other => return Err(Misfit::found("an object", other)),
         };
         Ok(Self {
             fields: record.fields.iter(),
-            object,
+            values: values.into_iter(),
             key,
         })
     }
+}
+
+/// The values of an object in the order of the fields. The object is gone through once, and each name is first
+/// compared with the field after the last one found: servers write in the order of their documentation, which is the
+/// contract's, and looking each field up would hash its name every time.
+fn by_field<'a>(
+    fields: &'static [Field],
+    object: &'a mut Map<String, Value>,
+) -> Vec<Option<&'a mut Value>> {
+    let mut values: Vec<_> = fields.iter().map(|_| None).collect();
+    let mut next = 0;
+    for (name, value) in object {
+        let (before, after) = fields.split_at_checked(next).unwrap_or((fields, &[]));
+        let is_named = |field: &Field| match field.json {
+            KEY => plain(field) == *name,
+            json => json == name,
+        };
+        let at = after
+            .iter()
+            .position(is_named)
+            .map(|at| next + at)
+            .or_else(|| before.iter().position(is_named));
+        if let Some(at) = at
+            && let Some(place) = values.get_mut(at)
+        {
+            *place = Some(value);
+            next = at + 1;
+        }
+    }
+    values
 }
 
 impl<'de> SeqAccess<'de> for Fields<'_> {
@@ -146,22 +175,18 @@ impl<'de> SeqAccess<'de> for Fields<'_> {
         let Some(field) = self.fields.next() else {
             return Ok(None);
         };
-        let name = match (field.json, self.key) {
-            (KEY, Some(key)) => {
-                return seed.deserialize(StrDeserializer::new(key)).map(Some);
-            }
-            (KEY, None) => Cow::Owned(plain(field)),
-            (name, _) => Cow::Borrowed(name),
-        };
-        let value = self
-            .object
-            .as_mut()
-            .and_then(|object| object.get_mut(name.as_ref()));
+        let value = self.values.next().flatten();
+        if let (KEY, Some(key)) = (field.json, self.key) {
+            return seed.deserialize(StrDeserializer::new(key)).map(Some);
+        }
         let mut decoder = Decoder::new(&field.ty, value);
         decoder.positions = field.positions;
         seed.deserialize(decoder)
             .map(Some)
-            .map_err(|misfit| misfit.inside(&name))
+            .map_err(|misfit| match field.json {
+                KEY => misfit.inside(&plain(field)),
+                json => misfit.inside(json),
+            })
     }
 
     fn size_hint(&self) -> Option<usize> {

@@ -69,6 +69,14 @@ pub(super) fn figure(text: &str) -> Option<f64> {
         Some(rest) => (rest.trim_end(), true),
         None => (text, false),
     };
+    let bare = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
+    if !percent
+        && text.bytes().all(bare)
+        && let Ok(number) = text.parse::<f64>()
+        && number.is_finite()
+    {
+        return Some(number);
+    }
     let mut digits = String::with_capacity(text.len() + 3);
     let mut currency = false;
     for letter in text.chars() {

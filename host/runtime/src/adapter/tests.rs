@@ -247,6 +247,10 @@ fn figures_are_read_as_quantconnect_writes_them() {
         ("00:00:01", None),
         ("12 trades", None),
         ("1e999", None),
+        (&"9".repeat(400), None),
+        ("-0.5", Some(-0.5)),
+        ("1-2", None),
+        ("1.2.3", None),
     ] {
         assert_eq!(scalar::figure(text), number, "{text}");
     }
