@@ -145,10 +145,10 @@ impl<'b, 'a> Shaper<'b, 'a> {
         Value::Object(entries.collect())
     }
 
-    /// A name that no other has, so that nothing replaces what has it.
+    /// A name that no other has, so that nothing replaces what has it. What is before the number may end in digits.
     fn name(&mut self) -> String {
         self.names += 1;
-        format!("{}{}", text(self.bytes), self.names)
+        format!("{}#{}", text(self.bytes), self.names)
     }
 
     fn figure(&mut self) -> Value {
