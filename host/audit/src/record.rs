@@ -139,7 +139,11 @@ fn write_canonical(value: &Value, text: &mut String) {
             }
             text.push(']');
         }
-        scalar => write_scalar(scalar, text),
+        Value::String(string) => write_text(string, text),
+        scalar => {
+            // Writing into a string cannot fail.
+            let _ = write!(text, "{scalar}");
+        }
     }
 }
 
@@ -147,16 +151,6 @@ fn write_member(name: &str, value: &Value, text: &mut String) {
     write_text(name, text);
     text.push(':');
     write_canonical(value, text);
-}
-
-fn write_scalar(scalar: &Value, text: &mut String) {
-    match scalar {
-        Value::String(string) => write_text(string, text),
-        other => {
-            // Writing into a string cannot fail.
-            let _ = write!(text, "{other}");
-        }
-    }
 }
 
 /// Most texts have nothing that JSON wants escaped, and are copied.
@@ -338,7 +332,7 @@ impl Parsed {
             for (text, wanted) in [(&mut whole, true), (&mut hashed, name != "hash")] {
                 if wanted {
                     text.push(if text.is_empty() { '{' } else { ',' });
-                    write_scalar(&Value::from(name.as_str()), text);
+                    write_text(name, text);
                     text.push(':');
                     text.push_str(value.get());
                 }

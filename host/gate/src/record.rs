@@ -196,8 +196,7 @@ pub(crate) fn read(
 /// not fit is not sent.)
 fn shorten(body: &mut Map<String, Value>) {
     if let Some(arguments) = body.get_mut("arguments") {
-        // Not by `Display`, which writes the same a piece at a time: this is done for every read.
-        let text = serde_json::to_string(arguments).unwrap_or_default();
+        let text = arguments.to_string();
         if text.len() > LONGEST_ARGUMENTS {
             *arguments = json!({ "digest": text_hash(&text), "bytes": text.len() });
         }
