@@ -122,7 +122,7 @@ impl<'a> Fields<'a> {
     fn of(record: &'static Record, decoder: Decoder<'a>) -> Result<Self, Misfit> {
         let key = decoder.key;
         let values = match decoder.present()? {
-            Value::Object(object) => by_field(record.fields, object),
+            Value::Object(object) => by_field(record.fields, object, key.is_some()),
             // An empty object, as PHP writes it.
             Value::Array(items) if items.is_empty() => Vec::new(),
             other => return Err(Misfit::found("an object", other)),
@@ -135,27 +135,27 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The values of an object in the order of the fields. The object is gone through once, and each name is first
-/// compared with the field after the last one found: servers write in the order of their documentation, which is the
-/// contract's, and looking each field up would hash its name every time.
+/// The values of an object in the order of the fields; of one found under a key, without what the key stands for. The
+/// object is gone through once, and each name is first compared with the field after the last one found, since servers
+/// mostly write in the contract's order: looking each field up would hash its name every time.
 fn by_field<'a>(
     fields: &'static [Field],
     object: &'a mut Map<String, Value>,
+    keyed: bool,
 ) -> Vec<Option<&'a mut Value>> {
     let mut values: Vec<_> = fields.iter().map(|_| None).collect();
     let mut next = 0;
     for (name, value) in object {
         let (before, after) = fields.split_at_checked(next).unwrap_or((fields, &[]));
         let is_named = |field: &Field| match field.json {
-            KEY => plain(field) == *name,
+            KEY => !keyed && plain(field) == *name,
             json => json == name,
         };
-        let at = after
-            .iter()
-            .position(is_named)
-            .map(|at| next + at)
-            .or_else(|| before.iter().position(is_named));
-        if let Some(at) = at
+        let found = (next..)
+            .zip(after)
+            .chain((0..).zip(before))
+            .find(|(_, field)| is_named(field));
+        if let Some((at, _)) = found
             && let Some(place) = values.get_mut(at)
         {
             *place = Some(value);

@@ -69,6 +69,7 @@ pub(super) fn figure(text: &str) -> Option<f64> {
         Some(rest) => (rest.trim_end(), true),
         None => (text, false),
     };
+    // Most figures need no copy to be read.
     let bare = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
     if !percent
         && text.bytes().all(bare)
