@@ -263,8 +263,12 @@ async fn an_entry_that_never_fits_is_refused_by_itself() {
     }
     audit.record(intent("a")).await.unwrap();
     let records = all(&drive);
-    assert_eq!(kinds(&records), ["gap", "intent"]);
-    assert_eq!(records[0].fields["notes"], json!(3));
+    let (last, gaps) = records.split_last().unwrap();
+    assert_eq!(last.text("kind"), Some("intent"));
+    // A slow machine gives the writer the time to record some of them before the others come.
+    assert!(kinds(gaps).iter().all(|kind| *kind == "gap"));
+    let notes = gaps.iter().map(|gap| gap.fields["notes"].as_u64().unwrap());
+    assert_eq!(notes.sum::<u64>(), 3);
 }
 
 #[tokio::test]
