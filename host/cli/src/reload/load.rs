@@ -26,6 +26,8 @@ pub enum Outcome {
     Failed(LoadError),
     /// It does not, and the component is another one by now.
     Moving,
+    /// It does not, since the host ends; what its manifest does not allow is denied.
+    Ending,
 }
 
 /// A load that has ended.
@@ -60,7 +62,8 @@ pub fn spawn(
     }))
 }
 
-/// Loads a manifest when it is its turn; what it does not allow is denied before that. With `patience` a
+/// Loads a manifest when it is its turn, which there is none any more when `turns` is closed; what it does not allow is
+/// denied before that. With `patience` a
 /// component that cannot be used and was touched just now is not judged yet: it gets a while to become whole.
 pub async fn load(
     runtime: Runtime,
@@ -76,7 +79,9 @@ pub async fn load(
             return Outcome::Failed(error.into());
         }
     }
-    let turn = turns.acquire().await;
+    let Ok(turn) = turns.acquire().await else {
+        return Outcome::Ending;
+    };
     let component = manifest.component.clone();
     let before = stamp(&component).await;
     let error = match runtime.load(manifest).await {

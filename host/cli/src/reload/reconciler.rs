@@ -1,29 +1,29 @@
 //! The reconciler itself: looks, unloads, has loaded, and writes down what became of it.
 //!
 //! Invariants: one look comes after the other, so that none is overtaken by what was found before it. While one waits
-//! for something that takes long, what is removed is unloaded all the same.
+//! for something that takes long, what is removed is unloaded all the same. While the host ends, nothing is loaded, and
+//! what the files take away is still taken away from what runs.
+
+mod loads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Error;
-use jiff::Timestamp;
-use qchost_policy::Manifest;
-use qchost_runtime::Plugin;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 
 use super::configuration::{Configuration, Looked};
-use super::load::{Ended, Outcome, Passes, load, spawn};
+use super::load::Ended;
 use super::plan::{Candidate, Plan, plan};
-use super::scan::{Scan, Seen, scan};
+use super::scan::{Scan, scan};
 use super::stamp::SETTLING;
-use super::table::Problem;
-use super::tracked::{Loading, Tracked, problem};
+use super::tracked::Tracked;
 use super::watching::{INTERVAL, Watching};
 use super::{Ask, Asks};
 use crate::host::Host;
@@ -67,6 +67,8 @@ enum Wake {
     Prepared,
     Asked(Ask),
     Ended(Ended),
+    /// The host ends.
+    Ending,
 }
 
 impl Reconciler {
@@ -103,8 +105,8 @@ impl Reconciler {
         }
     }
 
-    /// Follows the files until it is dropped.
-    pub async fn run(mut self) {
+    /// Follows the files until it is dropped; from `ending` on only in what they take away.
+    pub async fn run(mut self, ending: CancellationToken) {
         self.watching = Watching::start();
         self.patience = true;
         // What changed since the first look was not watched.
@@ -119,11 +121,16 @@ impl Reconciler {
                 Some(ended) = self.ended.recv() => Wake::Ended(ended),
                 Some(ask) = self.asks.recv() => Wake::Asked(ask),
                 () = self.configuration.prepared() => Wake::Prepared,
+                () = ending.cancelled(), if !self.turns.is_closed() => Wake::Ending,
                 _ = due.tick() => Wake::Due,
             };
             let noticed = Instant::now();
             match wake {
                 Wake::Ended(ended) => self.settle(&ended).await,
+                Wake::Ending => {
+                    self.stop_loading().await;
+                    self.look(noticed).await;
+                }
                 Wake::Changed | Wake::Prepared => self.look(noticed).await,
                 Wake::Due => {
                     self.retry(false);
@@ -351,126 +358,12 @@ impl Reconciler {
                 Ok(manifest) if tracked.obstacle.is_none() => Some(manifest),
                 _ => None,
             };
-            let outdated = wanted.is_none() || !tracked.is_tried();
-            if let Some(loading) = tracked.loading.take_if(|_| outdated) {
-                let (begun, former) = (loading.begun, loading.former.clone());
-                if let Some(Outcome::Loaded(plugin)) = loading.stop().await {
-                    self.loaded(&path, &plugin, former.as_ref(), begun);
-                }
+            if wanted.is_none() || !tracked.is_tried() {
+                self.cut_off(&path).await;
             }
             if let Some(manifest) = wanted {
                 self.load(&path, &seen, manifest, noticed);
             }
-        }
-    }
-
-    /// Loads a manifest, unless it is loaded or being loaded, or failed as it is.
-    fn load(&mut self, path: &Path, seen: &Seen, manifest: &Manifest, noticed: Instant) {
-        let Some(tracked) = self.manifests.get_mut(path) else {
-            return;
-        };
-        let serves = tracked.holds.as_ref() == Some(&manifest.plugin);
-        let settled = tracked.loading.is_some() || tracked.failure.is_some() || serves;
-        if tracked.is_tried() && settled {
-            return;
-        }
-        self.attempts += 1;
-        let attempt = self.attempts;
-        let plugin = manifest.plugin.clone();
-        let former = self.host.runtime.plugin(&plugin);
-        let work = load(
-            self.host.runtime.clone(),
-            self.host.gate.clone(),
-            manifest.clone(),
-            Arc::clone(&self.turns),
-            self.patience,
-        );
-        let ended = Ended {
-            path: path.to_owned(),
-            attempt,
-        };
-        let task = spawn(work, self.end.clone(), ended);
-        tracked.tried = Some(seen.clone());
-        tracked.failure = None;
-        tracked.loading = Some(Loading {
-            attempt,
-            begun: noticed,
-            plugin,
-            former,
-            task,
-        });
-    }
-
-    /// Takes the outcome of a load in.
-    async fn settle(&mut self, Ended { path, attempt }: &Ended) {
-        let Some(tracked) = self.manifests.get_mut(path) else {
-            return;
-        };
-        let Some(loading) = tracked.loading.take_if(|it| it.attempt == *attempt) else {
-            return;
-        };
-        match loading.task.await {
-            Ok(Outcome::Loaded(plugin)) => {
-                self.loaded(path, &plugin, loading.former.as_ref(), loading.begun);
-            }
-            Ok(Outcome::Failed(error)) => {
-                let passes = Passes::of(&error);
-                tracked.fail(problem(path, error), passes, Instant::now());
-            }
-            Ok(Outcome::Moving) => {
-                tracked.tried = None;
-                self.moving = true;
-            }
-            Err(stopped) => {
-                let reason = format!(
-                    "{}: the host itself failed while it loaded this: {stopped}",
-                    path.display()
-                );
-                let approval = None;
-                tracked.fail(Problem { reason, approval }, Passes::Late, Instant::now());
-            }
-        }
-        // A manifest was to take over, and could not.
-        self.unload(&self.plan().unload);
-        self.write_down();
-    }
-
-    fn loaded(
-        &mut self,
-        path: &Path,
-        plugin: &Arc<Plugin>,
-        former: Option<&Arc<Plugin>>,
-        begun: Instant,
-    ) {
-        for tracked in self.manifests.values_mut() {
-            if tracked.holds.as_deref() == Some(plugin.name()) {
-                tracked.holds = None;
-            }
-        }
-        let Some(tracked) = self.manifests.get_mut(path) else {
-            return;
-        };
-        tracked.holds = Some(plugin.name().to_owned());
-        if former.is_some_and(|former| Arc::ptr_eq(former, plugin)) {
-            return;
-        }
-        tracked.row.loaded = Some(Timestamp::now().as_millisecond());
-        tracked.row.loads += 1;
-        let took = begun.elapsed().as_millis();
-        match former {
-            Some(former) => tracing::info!(
-                target: "host",
-                plugin = plugin.name(),
-                from = former.digest(),
-                to = plugin.digest(),
-                "reloaded in {took} ms"
-            ),
-            None => tracing::info!(
-                target: "host",
-                plugin = plugin.name(),
-                digest = plugin.digest(),
-                "loaded in {took} ms"
-            ),
         }
     }
 

@@ -73,7 +73,8 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     let (clients, end) = (TaskTracker::new(), CancellationToken::new());
     let serving = control::serve(listener, Arc::clone(&host), clients.clone(), end.clone());
     let mut serving = tokio::spawn(serving);
-    let following = AbortOnDropHandle::new(tokio::spawn(reconciler.run()));
+    let ending = CancellationToken::new();
+    let following = AbortOnDropHandle::new(tokio::spawn(reconciler.run(ending.clone())));
     let hanging = AbortOnDropHandle::new(tokio::spawn(reload(Arc::clone(&host), hangups)));
     service::ready();
     let line = json!({ "ready": true, "plugins": ready, "broken": broken, "socket": socket });
@@ -89,8 +90,9 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
         () = ended => {}
         served = &mut serving => served??,
     }
-    // Nothing is loaded any more; a compiler that runs ends with its task.
-    drop((following, hanging));
+    // Nothing is loaded any more. What the files take away is taken away from what still runs.
+    ending.cancel();
+    drop(hanging);
     service::stopping();
     tracing::info!(target: "host", "told to end: no new invocations, running ones have {} s", drain.as_secs());
     // Told once more, it ends at once.
@@ -100,6 +102,7 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
         never = service::busy() => match never {},
         () = told => bail!("told twice to end: running invocations were cut off, and calls that were sent may be done or not"),
     };
+    drop(following);
     // Whoever connected before this is answered, and whoever comes after it finds no host.
     drop(std::fs::remove_file(&socket));
     end.cancel();

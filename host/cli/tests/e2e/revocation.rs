@@ -18,6 +18,7 @@ use crate::socket::Answer;
 
 const ACCOUNT: (&str, Option<&str>) = ("read_account", Some("{}"));
 const LIST: (&str, Option<&str>) = ("list_projects", Some("{}"));
+const FORBID: &str = "@id(\"no-lists\")\nforbid (principal, action == Action::\"projects/list-projects\", resource);\n";
 /// How long the first call of an invocation takes, so that something can be changed meanwhile.
 const FIRST: Duration = Duration::from_secs(2);
 /// Within which what is removed is denied.
@@ -76,6 +77,41 @@ fn a_grant_that_is_removed_denies_the_next_call_of_what_runs() {
     assert_eq!(invocation.join().unwrap(), Answer::Done(json!(1)));
     assert_eq!(listed(&running), 2);
     running.end();
+}
+
+#[test]
+fn what_is_taken_away_while_the_host_ends_is_denied_to_what_still_runs() {
+    type Change = fn(&Running);
+    let grant: Change = |running| edit(&running.path("plugins/lab.toml"), PROJECTS, "");
+    let removal: Change = |running| fs::remove_file(running.path("plugins/lab.toml")).unwrap();
+    let guardrail: Change = |running| {
+        fs::create_dir(running.path("policies")).unwrap();
+        replace(&running.path("policies/desk.cedar"), FORBID);
+    };
+    // The twin: nothing is taken away, and what runs ends as it would have.
+    for change in [None, Some(grant), Some(removal), Some(guardrail)] {
+        let mut running = two_calls();
+        let invocation = begun(&running);
+        running.host.terminate();
+        running.host.until("the host drains", |host| {
+            host.stderr().contains("told to end").then_some(())
+        });
+        if let Some(change) = change {
+            change(&running);
+        }
+        let answer = invocation.join().unwrap();
+        if change.is_some() {
+            let by = |why: &str| why.contains("denied") || why.contains("no-lists");
+            assert!(
+                matches!(&answer, Answer::Failed(why) if by(why)),
+                "{answer:?}"
+            );
+        } else {
+            assert_eq!(answer, Answer::Done(json!(1)));
+        }
+        assert_eq!(listed(&running), usize::from(change.is_none()));
+        running.host.wait().good();
+    }
 }
 
 #[test]
@@ -166,7 +202,6 @@ fn a_removed_manifest_denies_at_once() {
 
 #[test]
 fn a_guardrail_forbids_at_once_and_its_removal_allows() {
-    const FORBID: &str = "@id(\"no-lists\")\nforbid (principal, action == Action::\"projects/list-projects\", resource);\n";
     let running = two_calls();
     let invocation = begun(&running);
     // There was no such folder before.

@@ -1,0 +1,157 @@
+//! The loads of the reconciler: begun, taken in when they have ended, and cut off.
+//!
+//! Invariant: a load that was done just before it was cut off counts as done: what serves is always known.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use qchost_policy::Manifest;
+use qchost_runtime::Plugin;
+
+use super::Reconciler;
+use crate::reload::load::{Ended, Outcome, Passes, load, spawn};
+use crate::reload::scan::Seen;
+use crate::reload::table::Problem;
+use crate::reload::tracked::{Loading, problem};
+
+impl Reconciler {
+    /// Loads a manifest, unless it is loaded or being loaded, or failed as it is.
+    pub(super) fn load(&mut self, path: &Path, seen: &Seen, manifest: &Manifest, noticed: Instant) {
+        let Some(tracked) = self.manifests.get_mut(path) else {
+            return;
+        };
+        let serves = tracked.holds.as_ref() == Some(&manifest.plugin);
+        let settled = tracked.loading.is_some() || tracked.failure.is_some() || serves;
+        if tracked.is_tried() && settled {
+            return;
+        }
+        self.attempts += 1;
+        let attempt = self.attempts;
+        let plugin = manifest.plugin.clone();
+        let former = self.host.runtime.plugin(&plugin);
+        let work = load(
+            self.host.runtime.clone(),
+            self.host.gate.clone(),
+            manifest.clone(),
+            Arc::clone(&self.turns),
+            self.patience,
+        );
+        let ended = Ended {
+            path: path.to_owned(),
+            attempt,
+        };
+        let task = spawn(work, self.end.clone(), ended);
+        tracked.tried = Some(seen.clone());
+        tracked.failure = None;
+        tracked.loading = Some(Loading {
+            attempt,
+            begun: noticed,
+            plugin,
+            former,
+            task,
+        });
+    }
+
+    /// Takes the outcome of a load in.
+    pub(super) async fn settle(&mut self, Ended { path, attempt }: &Ended) {
+        let Some(tracked) = self.manifests.get_mut(path) else {
+            return;
+        };
+        let Some(loading) = tracked.loading.take_if(|it| it.attempt == *attempt) else {
+            return;
+        };
+        match loading.task.await {
+            Ok(Outcome::Loaded(plugin)) => {
+                self.loaded(path, &plugin, loading.former.as_ref(), loading.begun);
+            }
+            Ok(Outcome::Failed(error)) => {
+                let passes = Passes::of(&error);
+                tracked.fail(problem(path, error), passes, Instant::now());
+            }
+            Ok(Outcome::Ending) => {}
+            Ok(Outcome::Moving) => {
+                tracked.tried = None;
+                self.moving = true;
+            }
+            Err(stopped) => {
+                let reason = format!(
+                    "{}: the host itself failed while it loaded this: {stopped}",
+                    path.display()
+                );
+                let approval = None;
+                tracked.fail(Problem { reason, approval }, Passes::Late, Instant::now());
+            }
+        }
+        // A manifest was to take over, and could not.
+        self.unload(&self.plan().unload);
+        self.write_down();
+    }
+
+    fn loaded(
+        &mut self,
+        path: &Path,
+        plugin: &Arc<Plugin>,
+        former: Option<&Arc<Plugin>>,
+        begun: Instant,
+    ) {
+        for tracked in self.manifests.values_mut() {
+            if tracked.holds.as_deref() == Some(plugin.name()) {
+                tracked.holds = None;
+            }
+        }
+        let Some(tracked) = self.manifests.get_mut(path) else {
+            return;
+        };
+        tracked.holds = Some(plugin.name().to_owned());
+        if former.is_some_and(|former| Arc::ptr_eq(former, plugin)) {
+            return;
+        }
+        tracked.row.loaded = Some(Timestamp::now().as_millisecond());
+        tracked.row.loads += 1;
+        let took = begun.elapsed().as_millis();
+        match former {
+            Some(former) => tracing::info!(
+                target: "host",
+                plugin = plugin.name(),
+                from = former.digest(),
+                to = plugin.digest(),
+                "reloaded in {took} ms"
+            ),
+            None => tracing::info!(
+                target: "host",
+                plugin = plugin.name(),
+                digest = plugin.digest(),
+                "loaded in {took} ms"
+            ),
+        }
+    }
+
+    /// Ends the loads that go on, and has no other go beyond what its manifest takes away.
+    pub(super) async fn stop_loading(&mut self) {
+        self.turns.close();
+        let paths: Vec<PathBuf> = self.manifests.keys().cloned().collect();
+        for path in paths {
+            let tracked = self.manifests.get_mut(&path);
+            let Some(tracked) = tracked.filter(|it| it.loading.is_some()) else {
+                continue;
+            };
+            // It may not have come to what it takes away.
+            tracked.tried = None;
+            self.cut_off(&path).await;
+        }
+    }
+
+    /// Ends the load of a manifest, with the compiler that it may have running. It may have been done just before.
+    pub(super) async fn cut_off(&mut self, path: &Path) {
+        let tracked = self.manifests.get_mut(path);
+        let Some(loading) = tracked.and_then(|it| it.loading.take()) else {
+            return;
+        };
+        let (begun, former) = (loading.begun, loading.former.clone());
+        if let Some(Outcome::Loaded(plugin)) = loading.stop().await {
+            self.loaded(path, &plugin, former.as_ref(), begun);
+        }
+    }
+}
