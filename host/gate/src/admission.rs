@@ -5,14 +5,15 @@
 //! under are still in force ([`Gate::still`]). If not, it is decided about again; what it was given for its
 //! obligations (places, its turn) stays its own as long as they are the same.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use qchost_policy::{Denial, GrantLimits};
 
 use crate::ask::{Ask, Caller};
 use crate::gate::Gate;
-use crate::judge::{Refused, Verdict, decide_all, wants_approval};
-use crate::obligations::obligations_of;
+use crate::judge::{Matched, Refused, Verdict, decide_all, wants_approval};
+use crate::obligations::obligations_under;
 use crate::record::Known;
 use crate::refusal::Refusal;
 use crate::sending::Held;
@@ -83,7 +84,7 @@ impl Gate {
             })?;
             let former = std::mem::replace(&mut ask.terms, terms);
             let anew = self.decide(ask).await?;
-            if owed(&former, ask, &verdict.grants) != owed(&ask.terms, ask, &anew.grants) {
+            if owed(&former, ask, &verdict.matched) != owed(&ask.terms, ask, &anew.matched) {
                 entered = None;
             }
             verdict = anew;
@@ -156,10 +157,8 @@ impl Gate {
 fn owed<'a>(
     terms: &'a Terms,
     ask: &'a Ask,
-    places: &'a [usize],
-) -> (&'a str, Vec<(String, &'a GrantLimits)>) {
-    let manifest = terms.authority.manifest();
-    let limits = obligations_of(manifest, ask.is_http(), places)
-        .map(|(grant, limits)| (grant.into_owned(), limits));
-    (&manifest.account, limits.collect())
+    matched: &'a Matched,
+) -> (&'a str, Vec<(Cow<'a, str>, GrantLimits)>) {
+    let limits = obligations_under(terms, ask.is_http(), matched);
+    (&terms.authority.manifest().account, limits.collect())
 }

@@ -201,7 +201,7 @@ impl Gate {
 
     /// Restricts a plugin to what this manifest allows as well, until the next [`install`](Self::install):
     /// of a manifest that changed while its component does not serve yet, what it takes away is taken
-    /// away, and what it adds is not yet given. The obligations of the serving manifest apply. A
+    /// away, and what it adds is not yet given. The obligations of both manifests apply. A
     /// manifest that serves takes the restriction away. Nothing happens where none is installed. It is
     /// compiled on a thread that may block; when the future is dropped, nothing changes any more.
     ///

@@ -26,8 +26,8 @@ use crate::terms::Terms;
 /// The outcome of a decision that allows a call.
 pub(crate) struct Verdict {
     pub touched: Touched,
-    /// All grants that matched, by their places in the manifest; each one's obligations apply.
-    pub grants: Vec<usize>,
+    /// All grants that matched; each one's obligations apply.
+    pub matched: Matched,
     /// The permit that a person gave, where one is needed.
     pub permit: Option<Permit>,
 }
@@ -36,7 +36,7 @@ impl Verdict {
     pub(crate) fn known<'a>(&'a self, reservation: Option<i64>) -> Known<'a> {
         Known {
             project: self.touched.project.as_ref(),
-            grants: &self.grants,
+            matched: Some(&self.matched),
             guardrails: &[],
             permit: self.permit.as_ref().map(|permit| permit.id.as_str()),
             reservation,
@@ -155,7 +155,7 @@ impl Gate {
             .map_err(with_project)?;
         Ok(Verdict {
             touched,
-            grants: matched.grants,
+            matched,
             permit,
         })
     }
@@ -232,8 +232,7 @@ pub(crate) fn named(ask: &Ask) -> Resource {
     }
 }
 
-/// The grants that matched, by their places: in the manifest, whose obligations apply, and in the changed
-/// one that has to agree to them.
+/// The grants that matched, by their places: in the manifest, and in the changed one that has to agree.
 pub(crate) struct Matched {
     pub grants: Vec<usize>,
     pub pending: Vec<usize>,

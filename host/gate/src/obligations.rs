@@ -1,41 +1,65 @@
 //! What the grants that allow a call ask for in return: rates, calls at a time, counts, costs.
 //!
 //! Invariant: the obligations of all grants that matched apply, so no grant can be used to get
-//! round the limits of another.
+//! round the limits of another. Those of a changed manifest that does not serve yet apply as well.
 
 use std::borrow::Cow;
 
-use qchost_policy::{GrantLimits, Manifest};
+use qchost_policy::{Authority, GrantLimits};
 use qchost_traffic::{GrantKey, Moment, RateError, RateLimits, Slot};
 
 use crate::ask::Ask;
 use crate::gate::Gate;
-use crate::judge::{Verdict, priority};
+use crate::judge::{Matched, Verdict, priority};
 use crate::refusal::Refusal;
 use crate::sending::Held;
+use crate::terms::Terms;
 use crate::trade::unusable;
 
-/// What a grant is called in records and counters, with its limits.
+/// What each grant that matched is called in records and counters, with its limits. A grant that the changed
+/// manifest has as well has the smaller of both, and one that only the changed manifest has comes on top.
 pub(crate) fn obligations<'a>(
     ask: &'a Ask,
-    places: &'a [usize],
-) -> impl Iterator<Item = (Cow<'a, str>, &'a GrantLimits)> + 'a {
-    obligations_of(ask.manifest(), ask.is_http(), places)
+    matched: &'a Matched,
+) -> impl Iterator<Item = (Cow<'a, str>, GrantLimits)> + 'a {
+    obligations_under(&ask.terms, ask.is_http(), matched)
 }
 
-/// The same of a manifest's grants: those for other hosts, or those for QuantConnect.
-pub(crate) fn obligations_of<'a>(
-    manifest: &'a Manifest,
+/// The same under these terms: of grants for other hosts, or of those for QuantConnect.
+pub(crate) fn obligations_under<'a>(
+    terms: &'a Terms,
+    http: bool,
+    matched: &'a Matched,
+) -> impl Iterator<Item = (Cow<'a, str>, GrantLimits)> + 'a {
+    let serving = move || limits_of(&terms.authority, http, &matched.grants);
+    let changed = move || {
+        let pending = terms.pending.iter();
+        pending.flat_map(move |pending| limits_of(pending, http, &matched.pending))
+    };
+    let narrowed = serving().map(move |(grant, limits)| {
+        let limits = changed()
+            .filter(|(other, _)| *other == grant)
+            .fold(limits, |limits, (_, other)| limits.smaller(other));
+        (grant, limits)
+    });
+    let added = changed().filter(move |(grant, _)| serving().all(|(other, _)| other != *grant));
+    narrowed.chain(added)
+}
+
+/// Those of one manifest, by the places of its grants.
+fn limits_of<'a>(
+    authority: &'a Authority,
     http: bool,
     places: &'a [usize],
-) -> impl Iterator<Item = (Cow<'a, str>, &'a GrantLimits)> + 'a {
+) -> impl Iterator<Item = (Cow<'a, str>, GrantLimits)> + 'a {
+    let manifest = authority.manifest();
     places.iter().filter_map(move |at| {
         if http {
             let grant = manifest.http.get(*at)?;
-            Some((Cow::Owned(format!("http:{}", grant.name)), &grant.limits))
+            Some((Cow::Owned(format!("http:{}", grant.name)), grant.limits))
         } else {
             let grant = manifest.grants.get(*at)?;
-            Some((Cow::Borrowed(grant.name.as_str()), &grant.limits))
+            Some((Cow::Borrowed(grant.name.as_str()), grant.limits))
         }
     })
 }
@@ -48,7 +72,7 @@ impl Gate {
         ask: &Ask,
         verdict: &Verdict,
     ) -> Result<Option<Held>, Refusal> {
-        let slots = self.slots(ask, &verdict.grants).await?;
+        let slots = self.slots(ask, &verdict.matched).await?;
         let (account, plugin) = (ask.account(), &*ask.caller.plugin);
         let turn = self.0.lanes.enter(account, plugin, priority(ask.access));
         let halted = async {
@@ -86,11 +110,11 @@ impl Gate {
     }
 
     /// Takes a call's places among those that its grants allow at a time, and its turn in their rates.
-    pub(crate) async fn slots(&self, ask: &Ask, places: &[usize]) -> Result<Vec<Slot>, Refusal> {
+    pub(crate) async fn slots(&self, ask: &Ask, matched: &Matched) -> Result<Vec<Slot>, Refusal> {
         let key = |grant: &str| GrantKey::new(ask.account(), &ask.caller.plugin, grant);
         let mut slots = Vec::new();
         let mut rates = Vec::new();
-        for (grant, limits) in obligations(ask, places) {
+        for (grant, limits) in obligations(ask, matched) {
             if limits.concurrent.is_some() {
                 let slot = self
                     .0

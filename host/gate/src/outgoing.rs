@@ -249,13 +249,13 @@ impl Gate {
             method: request.method,
         });
         let matched = decide_all(&ask.terms, ask, std::slice::from_ref(&facts))?;
-        let slots = self.slots(ask, &matched.grants).await?;
+        let slots = self.slots(ask, &matched).await?;
         let mut passage = self.bounds(&ask.terms, &matched).await?;
         passage._slots = slots;
         let writing = self.0.writing.read().await;
-        let reservation = self.reserve_request(ask, &matched.grants).await?;
+        let reservation = self.reserve_request(ask, &matched).await?;
         let known = Known {
-            grants: &matched.grants,
+            matched: Some(&matched),
             reservation,
             ..Known::default()
         };
@@ -336,8 +336,8 @@ impl Gate {
         }
     }
 
-    async fn reserve_request(&self, ask: &Ask, places: &[usize]) -> Result<Option<i64>, Refusal> {
-        let charges: Vec<Charge> = obligations(ask, places)
+    async fn reserve_request(&self, ask: &Ask, matched: &Matched) -> Result<Option<i64>, Refusal> {
+        let charges: Vec<Charge> = obligations(ask, matched)
             .filter(|(_, limits)| limits.per_day.is_some())
             .map(|(grant, limits)| Charge {
                 grant: grant.into_owned(),

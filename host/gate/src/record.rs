@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::ask::Ask;
+use crate::judge::Matched;
 use crate::obligations::obligations;
 use crate::refusal::Refusal;
 
@@ -131,7 +132,7 @@ pub(crate) struct Known<'a> {
     /// Its project, by id and name.
     pub project: Option<&'a (u32, String)>,
     /// The grants that allowed it.
-    pub grants: &'a [usize],
+    pub matched: Option<&'a Matched>,
     /// The guardrails that forbade it.
     pub guardrails: &'a [String],
     /// The permit that it uses.
@@ -243,10 +244,8 @@ fn common(
         prints.of_arguments(&ask.arguments).into(),
     );
     body.insert("decision".to_owned(), decision.into());
-    let names: Vec<Cow<'_, str>> = obligations(ask, known.grants)
-        .map(|(name, _)| name)
-        .collect();
-    if !names.is_empty() {
+    if let Some(matched) = known.matched {
+        let names: Vec<Cow<'_, str>> = obligations(ask, matched).map(|(name, _)| name).collect();
         body.insert("grants".to_owned(), json!(names));
     }
     if !known.guardrails.is_empty() {

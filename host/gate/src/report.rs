@@ -261,11 +261,11 @@ impl Gate {
         Ok(Explanation {
             decision: "allowed",
             reason: None,
-            grants: obligations(&ask, &matched.grants)
+            grants: obligations(&ask, &matched)
                 .map(|(name, _)| name.into_owned())
                 .collect(),
             guardrails: Vec::new(),
-            obligations: obligations(&ask, &matched.grants)
+            obligations: obligations(&ask, &matched)
                 .map(|(grant, limits)| json!({ "grant": grant, "limits": limits }))
                 .collect(),
             approval: wants_approval(&ask.terms, &matched) || takes_two(&ask, live),

@@ -26,7 +26,7 @@ impl Gate {
 
     /// Counts a read where a grant counts them by the day.
     async fn count_read(&self, ask: &Ask, verdict: &Verdict) -> Result<(), Refusal> {
-        let named: Vec<_> = obligations(ask, &verdict.grants)
+        let named: Vec<_> = obligations(ask, &verdict.matched)
             .filter_map(|(grant, limits)| Some((grant, limits.per_day?)))
             .collect();
         if named.is_empty() {
@@ -47,7 +47,7 @@ impl Gate {
         verdict: &Verdict,
     ) -> Result<Option<i64>, Refusal> {
         let cost = verdict.touched.cost.map_or(0, |cost| cost.0);
-        let charges: Vec<Charge> = obligations(ask, &verdict.grants)
+        let charges: Vec<Charge> = obligations(ask, &verdict.matched)
             .filter(|(_, limits)| limits.per_day.is_some() || limits.cost_per_day.is_some())
             .map(|(grant, limits)| Charge {
                 grant: grant.into_owned(),

@@ -21,7 +21,7 @@ use crate::settings::Settings;
 #[derive(Debug)]
 pub(crate) struct Terms {
     pub settings: Arc<Settings>,
-    /// What the manifest grants whose component serves; its obligations apply.
+    /// What the manifest grants whose component serves.
     pub authority: Arc<Authority>,
     /// What a changed manifest grants whose component does not serve yet: it must allow a call too.
     pub pending: Option<Arc<Authority>>,

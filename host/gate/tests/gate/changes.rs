@@ -458,3 +458,77 @@ async fn a_call_is_answered_while_policies_are_compiled() {
     assert!(world.gate.enforce(&compiled));
     denial(read_file(&world).await);
 }
+
+fn exhausted(answer: Result<Value, Refusal>) -> String {
+    match answer {
+        Err(Refusal::Exhausted { grant, .. }) => grant,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn of_two_budgets_for_one_grant_the_smaller_counts_until_the_changed_manifest_serves() {
+    let a_day = |most: u32| manifest(&format!("{TESTS}limits = {{ per-day = {most} }}\n"));
+    let world = Setup::grants(TESTS).open().await;
+    world.gate.install(a_day(3)).unwrap();
+    world.gate.restrict(a_day(1)).await.unwrap();
+    read_backtest(&world).await.unwrap();
+    assert_eq!(exhausted(read_backtest(&world).await), "tests");
+    let written = json!({ "projectId": 1, "compileId": "c1", "backtestName": "b" });
+    let written = world.call("backtests/create-backtest", written).await;
+    assert_eq!(exhausted(written), "tests");
+    // A larger one is not given yet, and nothing is counted twice.
+    world.gate.restrict(a_day(4)).await.unwrap();
+    read_backtest(&world).await.unwrap();
+    read_backtest(&world).await.unwrap();
+    assert_eq!(exhausted(read_backtest(&world).await), "tests");
+    world.gate.install(a_day(4)).unwrap();
+    read_backtest(&world).await.unwrap();
+    assert_eq!(exhausted(read_backtest(&world).await), "tests");
+}
+
+#[tokio::test]
+async fn a_grant_that_only_the_changed_manifest_has_bounds_what_it_agrees_to() {
+    let other = TESTS.replace("\"tests\"", "\"fewer\"");
+    let changed = format!("{other}limits = {{ per-day = 1 }}\n{FILES}");
+    let world = Setup::grants(&format!("{TESTS}{FILES}")).open().await;
+    world.gate.restrict(manifest(&changed)).await.unwrap();
+    read_backtest(&world).await.unwrap();
+    assert_eq!(exhausted(read_backtest(&world).await), "fewer");
+    // It is about nothing else, and what was used of it is used when it serves.
+    read_file(&world).await.unwrap();
+    world.gate.install(manifest(&changed)).unwrap();
+    assert_eq!(exhausted(read_backtest(&world).await), "fewer");
+    world.gate.install(manifest(TESTS)).unwrap();
+    read_backtest(&world).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_changed_manifest_has_its_rates_and_those_of_requests_elsewhere_already() {
+    let world = Setup::grants(&format!("{TESTS}{HOOKS}")).open().await;
+    let slow = "limits = { per-minute = 1 }\n";
+    let changed = manifest(&format!("{TESTS}{slow}{HOOKS}limits = {{ per-day = 1 }}\n"));
+    world.gate.restrict(changed).await.unwrap();
+    read_backtest(&world).await.unwrap();
+    let limited = read_backtest(&world).await;
+    assert!(
+        matches!(limited, Err(Refusal::RateLimited(_))),
+        "{limited:?}"
+    );
+    let ask = async || {
+        let request = Outgoing {
+            method: "GET".to_owned(),
+            scheme: "https".to_owned(),
+            host: "hooks.example".to_owned(),
+            port: 443,
+            path: "/a".to_owned(),
+        };
+        world.gate.outgoing(&world.caller, request).await
+    };
+    ask().await.unwrap();
+    let refused = ask().await.unwrap_err();
+    assert!(
+        matches!(&refused, Refusal::Exhausted { grant, .. } if grant == "http:hooks"),
+        "{refused:?}"
+    );
+}

@@ -86,6 +86,25 @@ pub struct GrantLimits {
     pub cost_per_day: Option<Usd>,
 }
 
+impl GrantLimits {
+    /// Of each limit the smaller one.
+    #[must_use]
+    pub fn smaller(self, other: Self) -> Self {
+        Self {
+            concurrent: smaller(self.concurrent, other.concurrent),
+            per_second: smaller(self.per_second, other.per_second),
+            per_minute: smaller(self.per_minute, other.per_minute),
+            per_day: smaller(self.per_day, other.per_day),
+            cost_per_day: smaller(self.cost_per_day, other.cost_per_day),
+        }
+    }
+}
+
+/// The smaller limit; `None` is none.
+fn smaller<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    one.into_iter().chain(other).min()
+}
+
 /// Who has to agree before an operation is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Approval {
