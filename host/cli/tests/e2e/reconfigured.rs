@@ -231,3 +231,33 @@ fn a_switch_to_production_ends_what_may_trade_and_is_not_pinned() {
     running.is_version("other", 3);
     running.end();
 }
+
+/// The same as at a start, and for the compiler that the host was started with.
+#[test]
+fn a_host_with_the_baseline_compiler_does_not_become_a_production_host() {
+    const BASELINE: &str = "[engine]\nbaseline = true\n";
+    let me = rustix::process::geteuid().as_raw();
+    let started = format!(
+        "mode = \"development\"\npeople.me = {{ uid = {me}, roles = [\"admin\"] }}\n{BASELINE}"
+    );
+    let running = Running::start(&started, |folder| {
+        plugin(folder, "lab", &version(1), "");
+    });
+    running.is_version("lab", 1);
+    let production = started.replace("development", "production");
+    running.configure(&started, &production);
+    let refuses = |words: &str| {
+        let refused = running.reload();
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        assert!(refused.stdout.contains(words), "{refused:?}");
+    };
+    refuses("engine.baseline: the baseline compiler is for development");
+    running.configure(BASELINE, "");
+    refuses("this host was started with engine.baseline");
+    running.is_version("lab", 1);
+    // The twin: of what the configuration says, that alone was wrong.
+    running.configure("production", "development");
+    running.reload().good();
+    running.is_version("lab", 1);
+    running.end();
+}
