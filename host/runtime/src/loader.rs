@@ -1,8 +1,8 @@
 //! From a file to code that may run: what it is, what it imports, what it says of itself.
 //!
-//! Reading, hashing and compiling are kept off the threads that serve: files are read and mapped on
-//! threads that may block, a few at a time, and compiled in another process, one at a time. So a hundred
-//! plugins that change at once take no more memory than a few.
+//! Reading, hashing, linking and compiling are kept off the threads that serve: files are read, mapped and
+//! linked on threads that may block, a few at a time, and compiled in another process, one at a time. So a
+//! hundred plugins that change at once take no more memory than a few.
 //!
 //! Invariant: a component that gets through has described itself while it could do nothing else, now or
 //! when this host met it first. The bytes that were hashed are the bytes that run.
@@ -96,7 +96,8 @@ impl Loader {
                 parsed,
             } => (digest, size, parsed),
         };
-        let agent = parsed.link(&self.linker, path)?;
+        let (parsed, agent) = self.link(path, parsed).await?;
+        let agent = agent?;
         let (description, inputs) = self.describe(path, &digest, &agent).await?;
         let code = Arc::new(Code {
             digest: Arc::clone(&digest),
@@ -118,7 +119,8 @@ impl Loader {
         let source = self.read(path, None).await?;
         let (digest, size) = (Arc::clone(&source.digest), source.size());
         let parsed = self.parse(source).await?;
-        let described = match parsed.link(&self.linker, path) {
+        let (parsed, agent) = self.link(path, parsed).await?;
+        let described = match agent {
             Err(error) => Err(error),
             Ok(agent) => self.describe(path, &digest, &agent).await,
         };
@@ -216,6 +218,20 @@ impl Loader {
                     None
                 }
             }
+        })
+        .await
+    }
+
+    /// The code, joined with what the host provides; each of its imports is compared with that.
+    async fn link(
+        self: &Arc<Self>,
+        path: &Path,
+        parsed: Parsed,
+    ) -> Result<(Parsed, Result<Agent, LoadError>), LoadError> {
+        let (loader, file) = (Arc::clone(self), path.to_owned());
+        blocking(path, move || {
+            let agent = parsed.link(&loader.linker, &file);
+            (parsed, agent)
         })
         .await
     }
