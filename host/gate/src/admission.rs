@@ -6,6 +6,7 @@
 //! obligations (places, its turn) stays its own as long as they are the same.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use qchost_policy::{Denial, GrantLimits};
@@ -153,12 +154,13 @@ impl Gate {
     }
 }
 
-/// What a call owes to the grants that match it, and on which account.
+/// What a call owes to the grants that match it, in whatever order they are written, and on which account.
 fn owed<'a>(
     terms: &'a Terms,
     ask: &'a Ask,
     matched: &'a Matched,
-) -> (&'a str, Vec<(Cow<'a, str>, GrantLimits)>) {
+) -> (&'a str, BTreeMap<Cow<'a, str>, GrantLimits>) {
     let limits = obligations_under(terms, ask.is_http(), matched);
+    let limits = limits.filter(|(_, limits)| *limits != GrantLimits::default());
     (&terms.authority.manifest().account, limits.collect())
 }

@@ -4,6 +4,7 @@
 //! round the limits of another. Those of a changed manifest that does not serve yet apply as well.
 
 use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 
 use qchost_policy::{Authority, GrantLimits};
 use qchost_traffic::{GrantKey, Moment, RateError, RateLimits, Slot};
@@ -16,8 +17,8 @@ use crate::sending::Held;
 use crate::terms::Terms;
 use crate::trade::unusable;
 
-/// What each grant that matched is called in records and counters, with its limits. A grant that the changed
-/// manifest has as well has the smaller of both, and one that only the changed manifest has comes on top.
+/// What each grant that matched is called in records and counters, with its limits. A grant that both manifests have has
+/// the smaller of both, whichever it matched in; those of the changed manifest come on top.
 pub(crate) fn obligations<'a>(
     ask: &'a Ask,
     matched: &'a Matched,
@@ -31,37 +32,44 @@ pub(crate) fn obligations_under<'a>(
     http: bool,
     matched: &'a Matched,
 ) -> impl Iterator<Item = (Cow<'a, str>, GrantLimits)> + 'a {
-    let serving = move || limits_of(&terms.authority, http, &matched.grants);
-    let changed = move || {
-        let pending = terms.pending.iter();
-        pending.flat_map(move |pending| limits_of(pending, http, &matched.pending))
+    let at = |authority: &'a Authority, places: &'a [usize]| {
+        let places = places.iter();
+        places.filter_map(move |place| limits_at(authority, http, *place))
     };
-    let narrowed = serving().map(move |(grant, limits)| {
-        let limits = changed()
-            .filter(|(other, _)| *other == grant)
-            .fold(limits, |limits, (_, other)| limits.smaller(other));
+    let mut owed: Vec<_> = at(&terms.authority, &matched.grants).collect();
+    if let Some(pending) = &terms.pending {
+        let serving: BTreeSet<_> = owed.iter().map(|(grant, _)| *grant).collect();
+        owed.extend(at(pending, &matched.pending).filter(|(grant, _)| !serving.contains(grant)));
+        for authority in terms.authorities() {
+            let all = (0..).map_while(|place| limits_at(authority, http, place));
+            let all: HashMap<_, _> = all.collect();
+            for (grant, limits) in &mut owed {
+                *limits = all
+                    .get(grant)
+                    .map_or(*limits, |other| limits.smaller(*other));
+            }
+        }
+    }
+    owed.into_iter().map(move |(grant, limits)| {
+        let grant = if http {
+            Cow::Owned(format!("http:{grant}"))
+        } else {
+            Cow::Borrowed(grant)
+        };
         (grant, limits)
-    });
-    let added = changed().filter(move |(grant, _)| serving().all(|(other, _)| other != *grant));
-    narrowed.chain(added)
+    })
 }
 
-/// Those of one manifest, by the places of its grants.
-fn limits_of<'a>(
-    authority: &'a Authority,
-    http: bool,
-    places: &'a [usize],
-) -> impl Iterator<Item = (Cow<'a, str>, GrantLimits)> + 'a {
+/// The name and the limits of a grant for other hosts, or of one for QuantConnect, by its place in a manifest.
+fn limits_at(authority: &Authority, http: bool, place: usize) -> Option<(&str, GrantLimits)> {
     let manifest = authority.manifest();
-    places.iter().filter_map(move |at| {
-        if http {
-            let grant = manifest.http.get(*at)?;
-            Some((Cow::Owned(format!("http:{}", grant.name)), grant.limits))
-        } else {
-            let grant = manifest.grants.get(*at)?;
-            Some((Cow::Borrowed(grant.name.as_str()), grant.limits))
-        }
-    })
+    if http {
+        let grant = manifest.http.get(place)?;
+        Some((&grant.name, grant.limits))
+    } else {
+        let grant = manifest.grants.get(place)?;
+        Some((&grant.name, grant.limits))
+    }
 }
 
 impl Gate {
@@ -115,13 +123,9 @@ impl Gate {
         let mut slots = Vec::new();
         let mut rates = Vec::new();
         for (grant, limits) in obligations(ask, matched) {
-            if limits.concurrent.is_some() {
-                let slot = self
-                    .0
-                    .concurrency
-                    .try_acquire(&key(&grant), limits.concurrent);
-                slots.push(slot.ok_or_else(|| busy(&grant, limits.concurrent))?);
-            }
+            let counted = &self.0.concurrency;
+            let slot = counted.try_acquire(&key(&grant), limits.concurrent);
+            slots.push(slot.ok_or_else(|| busy(&grant, limits.concurrent))?);
             if limits.per_second.is_some() || limits.per_minute.is_some() {
                 let limits = RateLimits {
                     per_second: limits.per_second,

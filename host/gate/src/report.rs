@@ -15,8 +15,8 @@ use crate::approvals::takes_two;
 use crate::ask::Caller;
 use crate::effort::Effort;
 use crate::gate::{Gate, now, recall};
-use crate::judge::{check_covered, decide_all, named, unresolved, wants_approval};
-use crate::obligations::obligations;
+use crate::judge::{Matched, check_covered, decide_all, named, unresolved, wants_approval};
+use crate::obligations::{obligations, obligations_under};
 use crate::refusal::Refusal;
 use crate::trade::unusable;
 
@@ -71,12 +71,13 @@ impl Gate {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn grants(&self, plugin: &str) -> Result<Option<GrantsReport>, LedgerError> {
-        let Some(manifest) = self.manifest(plugin) else {
+        let Some(terms) = self.0.terms.of(plugin) else {
             return Ok(None);
         };
+        let manifest = terms.authority.manifest();
         let ledger = &self.0.ledger;
         let used = ledger.usage(&manifest.account, plugin, now()).await?;
-        let report = |name: String, limits: &GrantLimits| {
+        let report = |name: &str, limits: GrantLimits| {
             let used = used.iter().find(|used| used.grant == name);
             let (count, cost) = used.map_or((0, 0), |used| (used.count, used.cost));
             let mut obligations = BTreeMap::new();
@@ -109,13 +110,23 @@ impl Gate {
                     json!({ "limit": most.to_string(), "used": qchost_policy::Usd(cost).to_string() })
                 }),
             );
-            (name, obligations)
+            obligations
+        };
+        let in_force = |http: bool, grants: usize| {
+            let all = Matched {
+                grants: (0..grants).collect(),
+                pending: Vec::new(),
+            };
+            let limits = obligations_under(&terms, http, &all);
+            let limits = limits.map(|(name, limits)| (name.into_owned(), limits));
+            limits.collect::<Vec<_>>()
         };
         let mut grants: Vec<GrantReport> = manifest
             .grants
             .iter()
-            .map(|grant| {
-                let (name, mut obligations) = report(grant.name.clone(), &grant.limits);
+            .zip(in_force(false, manifest.grants.len()))
+            .map(|(grant, (name, limits))| {
+                let mut obligations = report(&name, limits);
                 if grant.approval == qchost_policy::Approval::Operator {
                     obligations.insert("approval", json!("operator"));
                 }
@@ -127,28 +138,28 @@ impl Gate {
                 }
             })
             .collect();
-        grants.extend(manifest.http.iter().map(|grant| {
-            let (name, obligations) = report(format!("http:{}", grant.name), &grant.limits);
-            GrantReport {
-                name,
-                allow: grant
-                    .methods
-                    .iter()
-                    .map(|method| format!("{method} {}", grant.url))
-                    .collect(),
-                scope: BTreeMap::new(),
-                obligations,
-            }
-        }));
+        let http = in_force(true, manifest.http.len());
+        grants.extend(
+            manifest
+                .http
+                .iter()
+                .zip(http)
+                .map(|(grant, (name, limits))| GrantReport {
+                    obligations: report(&name, limits),
+                    name,
+                    allow: grant
+                        .methods
+                        .iter()
+                        .map(|method| format!("{method} {}", grant.url))
+                        .collect(),
+                    scope: BTreeMap::new(),
+                }),
+        );
         Ok(Some(GrantsReport {
             plugin: plugin.to_owned(),
             account: manifest.account.clone(),
             halted: self.0.halts.reason(&manifest.account, plugin),
-            restricted: self
-                .0
-                .terms
-                .of(plugin)
-                .is_some_and(|terms| terms.pending.is_some()),
+            restricted: terms.pending.is_some(),
             grants,
         }))
     }

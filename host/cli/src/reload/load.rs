@@ -86,6 +86,7 @@ pub async fn load(
     let before = stamp(&component).await;
     let error = match runtime.load(manifest).await {
         Ok(plugin) => return Outcome::Loaded(plugin),
+        Err(LoadError::ShuttingDown) => return Outcome::Ending,
         Err(error) => error,
     };
     drop(turn);

@@ -1,8 +1,8 @@
 //! The reconciler itself: looks, unloads, has loaded, and writes down what became of it.
 //!
 //! Invariants: one look comes after the other, so that none is overtaken by what was found before it. While one waits
-//! for something that takes long, what is removed is unloaded all the same. While the host ends, nothing is loaded, and
-//! what the files take away is still taken away from what runs.
+//! for something that takes long, what is removed is unloaded all the same. While the host ends, nothing is loaded any
+//! more, and what the files take away is still taken away from what runs.
 
 mod loads;
 
@@ -105,7 +105,8 @@ impl Reconciler {
         }
     }
 
-    /// Follows the files until it is dropped; from `ending` on only in what they take away.
+    /// Follows the files until it is dropped; from `ending` on it loads nothing any more, and whoever asks for a reload is
+    /// left without an answer.
     pub async fn run(mut self, ending: CancellationToken) {
         self.watching = Watching::start();
         self.patience = true;
@@ -129,9 +130,11 @@ impl Reconciler {
                 Wake::Ended(ended) => self.settle(&ended).await,
                 Wake::Ending => {
                     self.stop_loading().await;
+                    self.asked.clear();
                     self.look(noticed).await;
                 }
                 Wake::Changed | Wake::Prepared => self.look(noticed).await,
+                Wake::Due | Wake::Asked(_) if self.turns.is_closed() => self.look(noticed).await,
                 Wake::Due => {
                     self.retry(false);
                     self.look(noticed).await;
@@ -256,9 +259,12 @@ impl Reconciler {
         let gone = former.into_values().filter_map(|it| it.loading);
         let renamed = self.manifests.values_mut().filter_map(|tracked| {
             let wanted = tracked.seen.file.name.as_deref();
-            tracked
+            let loading = tracked
                 .loading
-                .take_if(|loading| Some(loading.plugin.as_str()) != wanted)
+                .take_if(|loading| Some(loading.plugin.as_str()) != wanted)?;
+            // It may have this name again.
+            tracked.tried = None;
+            Some(loading)
         });
         for loading in gone.chain(renamed).collect::<Vec<_>>() {
             loading.stop().await;

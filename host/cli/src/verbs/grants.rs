@@ -40,7 +40,7 @@ fn text(report: &Value) -> String {
         text += &format!("halted: {halted}\n");
     }
     if report.get("restricted") == Some(&Value::Bool(true)) {
-        text += "restricted: its manifest was changed and does not serve yet; a call needs the leave of that one too\n";
+        text += "restricted: its manifest was changed and does not serve yet; a call needs the leave of that one too, and the smaller limits count\n";
     }
     for grant in report
         .get("grants")
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn what_narrows_the_grants_is_said_before_them() {
         let report = json!({ "plugin": "lab", "account": "research", "halted": "a drill", "restricted": true, "grants": [] });
-        let expected = "lab on account research\nhalted: a drill\nrestricted: its manifest was changed and does not serve yet; a call needs the leave of that one too";
+        let expected = "lab on account research\nhalted: a drill\nrestricted: its manifest was changed and does not serve yet; a call needs the leave of that one too, and the smaller limits count";
         assert_eq!(text(&report), expected);
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::guests::{bad, marked, version};
-use crate::process::{Process, signal, tail, wait_until};
+use crate::guests::{bad, long, marked, version};
+use crate::process::{Process, signal, tail, tree, wait_until};
 use crate::running::{GRANT, Running, manifest, plugin, relink, replace};
 use crate::socket::Answer;
 
@@ -329,6 +329,24 @@ fn a_manifest_that_cannot_be_loaded_takes_nothing_over() {
         "{gone:?}"
     );
     replace(&running.path("builds/none.wasm"), version(2));
+    running.until_version("lab", 2);
+    running.end();
+}
+
+/// Of two manifests for one plugin neither is loaded, and what is being loaded by then is not either.
+#[test]
+fn a_load_that_was_cut_off_begins_anew_when_nothing_is_in_its_way_any_more() {
+    let running = Running::with_lab(&version(1), "");
+    let processes = || tree(running.host.id()).len();
+    replace(&running.path("builds/lab.wasm"), long(2));
+    wait_until("it is compiled", || (processes() > 1).then_some(()));
+    let twin = running.path("plugins/twin.toml");
+    replace(&twin, manifest("lab", "../builds/lab.wasm", ""));
+    running.until_reason("lab", "twin.toml");
+    wait_until("the compiler has ended", || {
+        (processes() == 1).then_some(())
+    });
+    fs::remove_file(&twin).unwrap();
     running.until_version("lab", 2);
     running.end();
 }

@@ -11,8 +11,8 @@ use qchost_emulator::{Fault, FaultKind};
 use report::{Report, Target};
 use serde_json::{Value, json};
 
-use crate::guests::{caller, restless, version};
-use crate::process::wait_until;
+use crate::guests::{caller, long, restless, version};
+use crate::process::{tree, wait_until};
 use crate::running::{GRANT, PROJECTS, Running, edit, manifest, plugin, replace};
 use crate::socket::Answer;
 
@@ -88,20 +88,28 @@ fn what_is_taken_away_while_the_host_ends_is_denied_to_what_still_runs() {
         fs::create_dir(running.path("policies")).unwrap();
         replace(&running.path("policies/desk.cedar"), FORBID);
     };
+    let account: Change = |running| {
+        let account = crate::common::embedded(running.cloud.url());
+        running.configure(&account, &account.replace("research", "other"));
+    };
     // The twin: nothing is taken away, and what runs ends as it would have.
-    for change in [None, Some(grant), Some(removal), Some(guardrail)] {
+    for change in [
+        None,
+        Some(grant),
+        Some(removal),
+        Some(guardrail),
+        Some(account),
+    ] {
         let mut running = two_calls();
         let invocation = begun(&running);
-        running.host.terminate();
-        running.host.until("the host drains", |host| {
-            host.stderr().contains("told to end").then_some(())
-        });
+        end(&mut running);
         if let Some(change) = change {
             change(&running);
         }
         let answer = invocation.join().unwrap();
         if change.is_some() {
-            let by = |why: &str| why.contains("denied") || why.contains("no-lists");
+            let words = ["denied", "no-lists", "no account `research`"];
+            let by = |why: &str| words.iter().any(|word| why.contains(word));
             assert!(
                 matches!(&answer, Answer::Failed(why) if by(why)),
                 "{answer:?}"
@@ -112,6 +120,42 @@ fn what_is_taken_away_while_the_host_ends_is_denied_to_what_still_runs() {
         assert_eq!(listed(&running), usize::from(change.is_none()));
         running.host.wait().good();
     }
+}
+
+/// Tells a host to end, and waits until it is at it.
+fn end(running: &mut Running) {
+    running.host.terminate();
+    running.host.until("the host drains", |host| {
+        host.stderr().contains("told to end").then_some(())
+    });
+}
+
+#[test]
+fn nothing_is_loaded_while_the_host_ends() {
+    /// As long as what is done meanwhile takes on a slow machine, and shorter than the host waits.
+    const WHILE: Duration = Duration::from_secs(15);
+    let mut running = two_calls();
+    let slow = Fault::at("/account/read", FaultKind::Latency(WHILE));
+    running.cloud.emulator().set_faults(vec![slow]);
+    let component = running.path("builds/lab.wasm");
+    let processes = |running: &Running| tree(running.host.id()).len();
+    let next = long(2);
+    let invocation = begun(&running);
+    replace(&component, next);
+    wait_until("it is compiled", || (processes(&running) > 1).then_some(()));
+    end(&mut running);
+    wait_until("the compiler has ended", || {
+        (processes(&running) == 1).then_some(())
+    });
+    replace(&component, version(3));
+    let refused = running.reload();
+    assert!(refused.error().contains("the host ends"), "{refused:?}");
+    assert_eq!(processes(&running), 1);
+    assert_eq!(invocation.join().unwrap(), Answer::Done(json!(1)));
+    assert_eq!(running.loads("lab"), 1);
+    let log = running.host.stderr();
+    assert!(!log.contains("\"ERROR\""), "{log}");
+    running.host.wait().good();
 }
 
 #[test]

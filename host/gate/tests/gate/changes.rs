@@ -474,6 +474,11 @@ async fn of_two_budgets_for_one_grant_the_smaller_counts_until_the_changed_manif
     world.gate.restrict(a_day(1)).await.unwrap();
     read_backtest(&world).await.unwrap();
     assert_eq!(exhausted(read_backtest(&world).await), "tests");
+    let shown = world.gate.grants("lab").await.unwrap().unwrap();
+    assert_eq!(
+        shown.grants[0].obligations["per-day"],
+        json!({ "limit": 1, "used": 1 })
+    );
     let written = json!({ "projectId": 1, "compileId": "c1", "backtestName": "b" });
     let written = world.call("backtests/create-backtest", written).await;
     assert_eq!(exhausted(written), "tests");
@@ -530,5 +535,40 @@ async fn a_changed_manifest_has_its_rates_and_those_of_requests_elsewhere_alread
     assert!(
         matches!(&refused, Refusal::Exhausted { grant, .. } if grant == "http:hooks"),
         "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_smaller_number_of_calls_at_a_time_counts_those_that_began_without_one() {
+    let (world, first, second) = queued(&format!("{FILES}{TESTS}")).await;
+    let one = format!("{FILES}limits = {{ concurrent = 1 }}\n{TESTS}");
+    world.gate.restrict(manifest(&one)).await.unwrap();
+    assert_eq!(exhausted(read_file(&world).await), "files");
+    world.cloud.may_answer.add_permits(1_000_000);
+    first.await.unwrap().unwrap();
+    // It has to be let in anew, and may come before the place of the first one is free.
+    if let Err(refusal) = second.await.unwrap() {
+        assert_eq!(exhausted(Err(refusal)), "files");
+    }
+    world.gate.idle().await;
+    read_file(&world).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_waits_keeps_what_it_paid_when_only_the_order_of_its_grants_changes() {
+    // One has read, one is on its way, and one waits: all that the minute has.
+    let paid = format!("{FILES}limits = {{ per-minute = 3 }}\n");
+    let other = FILES.replace("\"files\"", "\"more\"");
+    let (world, first, second) = queued(&format!("{paid}{TESTS}")).await;
+    let changed = format!("{other}{TESTS}{paid}");
+    world.gate.restrict(manifest(&changed)).await.unwrap();
+    world.gate.install(manifest(&changed)).unwrap();
+    world.cloud.may_answer.add_permits(1_000_000);
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+    let limited = read_file(&world).await;
+    assert!(
+        matches!(limited, Err(Refusal::RateLimited(_))),
+        "{limited:?}"
     );
 }

@@ -133,22 +133,20 @@ impl Reconciler {
         self.turns.close();
         let paths: Vec<PathBuf> = self.manifests.keys().cloned().collect();
         for path in paths {
-            let tracked = self.manifests.get_mut(&path);
-            let Some(tracked) = tracked.filter(|it| it.loading.is_some()) else {
-                continue;
-            };
-            // It may not have come to what it takes away.
-            tracked.tried = None;
             self.cut_off(&path).await;
         }
     }
 
-    /// Ends the load of a manifest, with the compiler that it may have running. It may have been done just before.
+    /// Ends the load of a manifest, with the compiler that it may have running. It may have been done just before, or not
+    /// have come to what its manifest takes away: it begins anew when it is wanted again.
     pub(super) async fn cut_off(&mut self, path: &Path) {
-        let tracked = self.manifests.get_mut(path);
-        let Some(loading) = tracked.and_then(|it| it.loading.take()) else {
+        let Some(tracked) = self.manifests.get_mut(path) else {
             return;
         };
+        let Some(loading) = tracked.loading.take() else {
+            return;
+        };
+        tracked.tried = None;
         let (begun, former) = (loading.begun, loading.former.clone());
         if let Some(Outcome::Loaded(plugin)) = loading.stop().await {
             self.loaded(path, &plugin, former.as_ref(), begun);
