@@ -62,9 +62,9 @@ pub fn spawn(
     }))
 }
 
-/// Loads a manifest when it is its turn, which there is none any more when `turns` is closed; what it does not allow is
-/// denied before that. With `patience` a
-/// component that cannot be used and was touched just now is not judged yet: it gets a while to become whole.
+/// Loads a manifest when it is its turn, of which there is none any more when `turns` is closed; what it does not allow
+/// is denied before that. With `patience` a component that cannot be used and was touched just now is not judged yet: it
+/// gets a while to become whole.
 pub async fn load(
     runtime: Runtime,
     gate: Gate,

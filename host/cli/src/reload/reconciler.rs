@@ -259,12 +259,8 @@ impl Reconciler {
         let gone = former.into_values().filter_map(|it| it.loading);
         let renamed = self.manifests.values_mut().filter_map(|tracked| {
             let wanted = tracked.seen.file.name.as_deref();
-            let loading = tracked
-                .loading
-                .take_if(|loading| Some(loading.plugin.as_str()) != wanted)?;
-            // It may have this name again.
-            tracked.tried = None;
-            Some(loading)
+            let loads = tracked.loading.as_ref().map(|it| it.plugin.as_str());
+            (loads != wanted).then(|| tracked.interrupt()).flatten()
         });
         for loading in gone.chain(renamed).collect::<Vec<_>>() {
             loading.stop().await;

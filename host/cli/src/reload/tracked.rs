@@ -94,6 +94,14 @@ impl Tracked {
             .is_some_and(|tried| tried.is(&self.seen))
     }
 
+    /// Takes its load, which is to be cut off: that may not have come to what the manifest takes away, so it begins anew
+    /// when it is wanted again.
+    pub fn interrupt(&mut self) -> Option<Loading> {
+        let loading = self.loading.take()?;
+        self.tried = None;
+        Some(loading)
+    }
+
     /// What was tried failed.
     pub fn fail(&mut self, problem: Problem, passes: Passes, now: Instant) {
         let again = match passes {

@@ -8,20 +8,21 @@ use std::time::Duration;
 
 use crate::approvals::{deployment, profiles};
 use crate::support::{Setup, World, call, parse};
-use qchost_gate::{Outgoing, Refusal};
+use qchost_gate::{Outgoing, Passage, Refusal};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-const FILES: &str = "[[grant]]\nname = \"files\"\nallow = [\"files/*\"]\nprojects = [\"Lab/*\"]\n";
-const TESTS: &str =
+pub const FILES: &str =
+    "[[grant]]\nname = \"files\"\nallow = [\"files/*\"]\nprojects = [\"Lab/*\"]\n";
+pub const TESTS: &str =
     "[[grant]]\nname = \"tests\"\nallow = [\"backtests/*\"]\nprojects = [\"Lab/*\"]\n";
 const COMPILES: &str =
     "[[grant]]\nname = \"compiles\"\nallow = [\"compile/*\"]\nprojects = [\"Lab/*\"]\n";
 const PAPER: &str = "[[grant]]\nname = \"paper\"\nallow = [\"live/create-live-algorithm\", \"live/read-live-algorithm\", \"raw/tool_of_tomorrow\"]\nprojects = [\"Lab/*\"]\nbrokerages = [\"paper\"]\n";
 const KEYS: &str = "[[grant]]\nname = \"keys\"\nallow = [\"object-store/*\"]\norganizations = [\"o\"]\nkeys = [\"k\"]\nlimits = { per-day = 9 }\n";
-const HOOKS: &str = "[[http]]\nname = \"hooks\"\nallow = \"https://hooks.example/\"\n";
+pub const HOOKS: &str = "[[http]]\nname = \"hooks\"\nallow = \"https://hooks.example/\"\n";
 
-fn manifest(grants: &str) -> qchost_policy::Manifest {
+pub fn manifest(grants: &str) -> qchost_policy::Manifest {
     parse(&Setup::grants(grants).manifest)
 }
 
@@ -32,13 +33,13 @@ fn denial(answer: Result<Value, Refusal>) -> String {
     }
 }
 
-async fn read_file(world: &World) -> Result<Value, Refusal> {
+pub async fn read_file(world: &World) -> Result<Value, Refusal> {
     world
         .call("files/read-file", json!({ "projectId": 1 }))
         .await
 }
 
-async fn read_backtest(world: &World) -> Result<Value, Refusal> {
+pub async fn read_backtest(world: &World) -> Result<Value, Refusal> {
     let backtest = json!({ "projectId": 1, "backtestId": "b1" });
     world.call("backtests/read-backtest", backtest).await
 }
@@ -195,8 +196,20 @@ async fn a_pinned_manifest_lends_trade_to_no_other_code() {
     deploy(&old_code).await.unwrap();
 }
 
+/// Asks for a request to the other host.
+pub async fn ask_hooks(world: &World) -> Result<Passage, Refusal> {
+    let request = Outgoing {
+        method: "GET".to_owned(),
+        scheme: "https".to_owned(),
+        host: "hooks.example".to_owned(),
+        port: 443,
+        path: "/a".to_owned(),
+    };
+    world.gate.outgoing(&world.caller, request).await
+}
+
 /// A world where one call is on its way and another one waits for its turn.
-async fn queued(
+pub async fn queued(
     grants: &str,
 ) -> (
     World,
@@ -291,16 +304,7 @@ async fn a_call_that_waits_goes_on_when_something_else_changes() {
 async fn a_request_elsewhere_leaves_by_the_grants_of_then() {
     let with_header = format!("{HOOKS}headers = {{ x-team = \"lab\" }}\n");
     let world = Setup::grants(&with_header).open().await;
-    let ask = async || {
-        let request = Outgoing {
-            method: "GET".to_owned(),
-            scheme: "https".to_owned(),
-            host: "hooks.example".to_owned(),
-            port: 443,
-            path: "/a".to_owned(),
-        };
-        world.gate.outgoing(&world.caller, request).await
-    };
+    let ask = || ask_hooks(&world);
     let passage = ask().await.unwrap();
     assert_eq!(passage.headers.len(), 1);
     // Another grant changes: it goes.
@@ -457,118 +461,4 @@ async fn a_call_is_answered_while_policies_are_compiled() {
     read_file(&world).await.unwrap();
     assert!(world.gate.enforce(&compiled));
     denial(read_file(&world).await);
-}
-
-fn exhausted(answer: Result<Value, Refusal>) -> String {
-    match answer {
-        Err(Refusal::Exhausted { grant, .. }) => grant,
-        other => panic!("{other:?}"),
-    }
-}
-
-#[tokio::test]
-async fn of_two_budgets_for_one_grant_the_smaller_counts_until_the_changed_manifest_serves() {
-    let a_day = |most: u32| manifest(&format!("{TESTS}limits = {{ per-day = {most} }}\n"));
-    let world = Setup::grants(TESTS).open().await;
-    world.gate.install(a_day(3)).unwrap();
-    world.gate.restrict(a_day(1)).await.unwrap();
-    read_backtest(&world).await.unwrap();
-    assert_eq!(exhausted(read_backtest(&world).await), "tests");
-    let shown = world.gate.grants("lab").await.unwrap().unwrap();
-    assert_eq!(
-        shown.grants[0].obligations["per-day"],
-        json!({ "limit": 1, "used": 1 })
-    );
-    let written = json!({ "projectId": 1, "compileId": "c1", "backtestName": "b" });
-    let written = world.call("backtests/create-backtest", written).await;
-    assert_eq!(exhausted(written), "tests");
-    // A larger one is not given yet, and nothing is counted twice.
-    world.gate.restrict(a_day(4)).await.unwrap();
-    read_backtest(&world).await.unwrap();
-    read_backtest(&world).await.unwrap();
-    assert_eq!(exhausted(read_backtest(&world).await), "tests");
-    world.gate.install(a_day(4)).unwrap();
-    read_backtest(&world).await.unwrap();
-    assert_eq!(exhausted(read_backtest(&world).await), "tests");
-}
-
-#[tokio::test]
-async fn a_grant_that_only_the_changed_manifest_has_bounds_what_it_agrees_to() {
-    let other = TESTS.replace("\"tests\"", "\"fewer\"");
-    let changed = format!("{other}limits = {{ per-day = 1 }}\n{FILES}");
-    let world = Setup::grants(&format!("{TESTS}{FILES}")).open().await;
-    world.gate.restrict(manifest(&changed)).await.unwrap();
-    read_backtest(&world).await.unwrap();
-    assert_eq!(exhausted(read_backtest(&world).await), "fewer");
-    // It is about nothing else, and what was used of it is used when it serves.
-    read_file(&world).await.unwrap();
-    world.gate.install(manifest(&changed)).unwrap();
-    assert_eq!(exhausted(read_backtest(&world).await), "fewer");
-    world.gate.install(manifest(TESTS)).unwrap();
-    read_backtest(&world).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_changed_manifest_has_its_rates_and_those_of_requests_elsewhere_already() {
-    let world = Setup::grants(&format!("{TESTS}{HOOKS}")).open().await;
-    let slow = "limits = { per-minute = 1 }\n";
-    let changed = manifest(&format!("{TESTS}{slow}{HOOKS}limits = {{ per-day = 1 }}\n"));
-    world.gate.restrict(changed).await.unwrap();
-    read_backtest(&world).await.unwrap();
-    let limited = read_backtest(&world).await;
-    assert!(
-        matches!(limited, Err(Refusal::RateLimited(_))),
-        "{limited:?}"
-    );
-    let ask = async || {
-        let request = Outgoing {
-            method: "GET".to_owned(),
-            scheme: "https".to_owned(),
-            host: "hooks.example".to_owned(),
-            port: 443,
-            path: "/a".to_owned(),
-        };
-        world.gate.outgoing(&world.caller, request).await
-    };
-    ask().await.unwrap();
-    let refused = ask().await.unwrap_err();
-    assert!(
-        matches!(&refused, Refusal::Exhausted { grant, .. } if grant == "http:hooks"),
-        "{refused:?}"
-    );
-}
-
-#[tokio::test]
-async fn a_smaller_number_of_calls_at_a_time_counts_those_that_began_without_one() {
-    let (world, first, second) = queued(&format!("{FILES}{TESTS}")).await;
-    let one = format!("{FILES}limits = {{ concurrent = 1 }}\n{TESTS}");
-    world.gate.restrict(manifest(&one)).await.unwrap();
-    assert_eq!(exhausted(read_file(&world).await), "files");
-    world.cloud.may_answer.add_permits(1_000_000);
-    first.await.unwrap().unwrap();
-    // It has to be let in anew, and may come before the place of the first one is free.
-    if let Err(refusal) = second.await.unwrap() {
-        assert_eq!(exhausted(Err(refusal)), "files");
-    }
-    world.gate.idle().await;
-    read_file(&world).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_call_that_waits_keeps_what_it_paid_when_only_the_order_of_its_grants_changes() {
-    // One has read, one is on its way, and one waits: all that the minute has.
-    let paid = format!("{FILES}limits = {{ per-minute = 3 }}\n");
-    let other = FILES.replace("\"files\"", "\"more\"");
-    let (world, first, second) = queued(&format!("{paid}{TESTS}")).await;
-    let changed = format!("{other}{TESTS}{paid}");
-    world.gate.restrict(manifest(&changed)).await.unwrap();
-    world.gate.install(manifest(&changed)).unwrap();
-    world.cloud.may_answer.add_permits(1_000_000);
-    first.await.unwrap().unwrap();
-    second.await.unwrap().unwrap();
-    let limited = read_file(&world).await;
-    assert!(
-        matches!(limited, Err(Refusal::RateLimited(_))),
-        "{limited:?}"
-    );
 }

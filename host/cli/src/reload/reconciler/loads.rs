@@ -14,7 +14,7 @@ use super::Reconciler;
 use crate::reload::load::{Ended, Outcome, Passes, load, spawn};
 use crate::reload::scan::Seen;
 use crate::reload::table::Problem;
-use crate::reload::tracked::{Loading, problem};
+use crate::reload::tracked::{Loading, Tracked, problem};
 
 impl Reconciler {
     /// Loads a manifest, unless it is loaded or being loaded, or failed as it is.
@@ -137,16 +137,12 @@ impl Reconciler {
         }
     }
 
-    /// Ends the load of a manifest, with the compiler that it may have running. It may have been done just before, or not
-    /// have come to what its manifest takes away: it begins anew when it is wanted again.
+    /// Ends the load of a manifest, with the compiler that it may have running. It may have been done just before.
     pub(super) async fn cut_off(&mut self, path: &Path) {
-        let Some(tracked) = self.manifests.get_mut(path) else {
+        let tracked = self.manifests.get_mut(path);
+        let Some(loading) = tracked.and_then(Tracked::interrupt) else {
             return;
         };
-        let Some(loading) = tracked.loading.take() else {
-            return;
-        };
-        tracked.tried = None;
         let (begun, former) = (loading.begun, loading.former.clone());
         if let Some(Outcome::Loaded(plugin)) = loading.stop().await {
             self.loaded(path, &plugin, former.as_ref(), begun);
