@@ -8,10 +8,13 @@ use std::fmt;
 use serde_json::{Value, json};
 
 /// A glob, as it stands in a manifest.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct Glob {
     text: String,
     /// Whether it also covers what has to be named in full: the operator's own, never a manifest's.
+    #[serde(skip)]
     unbound: bool,
 }
 

@@ -22,7 +22,7 @@ pub const WORKFLOW: &str = "workflow";
 pub const RAW: &str = "raw";
 
 /// One entry of an `allow` list.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Pattern(String);
 
 /// Why an entry of an `allow` list is no pattern.

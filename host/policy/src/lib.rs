@@ -9,6 +9,7 @@
 
 mod authority;
 mod denial;
+mod difference;
 mod engine;
 mod facts;
 mod glob;
@@ -22,6 +23,7 @@ mod usd;
 
 pub use authority::{Authority, Decision};
 pub use denial::{Denial, ImportsDenied};
+pub use difference::{Change, ChangeKind, Difference, Successor, successors};
 pub use engine::{PolicyError, cedar_schema};
 pub use facts::{Brokerage, Context, Facts, Project, Resource};
 pub use glob::{Glob, MAX_GLOB};

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use qchost_catalog::{Access, by_name};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use toml::de::DeTable;
 
@@ -30,7 +31,10 @@ use crate::text_file::read_text;
 use reader::{Fields, Item, Problem};
 
 /// A manifest.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// It can be kept as JSON and read again; where it stands is not part of that.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// The plugin's name: `[a-z0-9-]{1,64}`.
     pub plugin: String,
@@ -49,11 +53,13 @@ pub struct Manifest {
     /// Where it may send requests.
     pub http: Vec<HttpGrant>,
     /// The file that it was read from.
+    #[serde(skip)]
     pub path: PathBuf,
 }
 
 /// What one invocation may use, unless said otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Bytes of all its memories and tables together.
     pub memory: u64,
@@ -191,6 +197,64 @@ impl Manifest {
             http: Vec::new(),
             path: PathBuf::new(),
         }
+    }
+
+    /// The same with each value that may be a secret (headers, `[config]`) replaced by what `seal` makes of where it
+    /// stands and what it is: a form that can be kept and compared.
+    #[must_use]
+    pub fn sealed(&self, seal: impl Fn(&str, &Value) -> String) -> Self {
+        let mut sealed = self.clone();
+        for grant in &mut sealed.http {
+            for (name, value) in &mut grant.headers {
+                *value = seal(&format!("header {} {name}", grant.name), value).into();
+            }
+        }
+        for (key, value) in &mut sealed.config {
+            *value = seal(&format!("config {key}"), value).into();
+        }
+        sealed
+    }
+
+    /// A sealed manifest with the values of another one, for as far as they are those that were sealed: a header whose
+    /// value is another one now is left out. What runs is what the other one says: component, configuration, limits of
+    /// an invocation.
+    #[must_use]
+    pub fn unsealed(mut self, now: &Self, seal: impl Fn(&str, &Value) -> String) -> Self {
+        for grant in &mut self.http {
+            let same = now.http.iter().find(|other| other.name == grant.name);
+            let values = same.map(|other| &other.headers);
+            grant.headers.retain(|name, sealed| {
+                let value = values.and_then(|values| values.get(name));
+                let Some(value) = value.filter(|value| {
+                    *sealed == seal(&format!("header {} {name}", grant.name), value)
+                }) else {
+                    return false;
+                };
+                *sealed = value.clone();
+                true
+            });
+        }
+        Self {
+            component: now.component.clone(),
+            digest: now.digest.clone(),
+            limits: now.limits,
+            config: now.config.clone(),
+            path: now.path.clone(),
+            ..self
+        }
+    }
+
+    /// The same without the operations of class trade or destroy, and without tools that the catalog does not know.
+    #[must_use]
+    pub fn without_guarded(&self) -> Self {
+        let mut without = self.clone();
+        for grant in &mut without.grants {
+            // A pattern with a star covers none of these.
+            grant.allow.retain(|pattern| {
+                !crate::difference::is_guarded(pattern.as_str()) || pattern.as_str() == "raw/*"
+            });
+        }
+        without
     }
 
     /// Whether a component may import these interfaces of `quantconnect:api` (`backtests`,

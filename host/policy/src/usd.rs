@@ -6,7 +6,19 @@
 use std::fmt;
 
 /// An amount of US dollars, in units of 1/10000 dollar.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct Usd(pub u64);
 
 /// The largest whole number of dollars that Cedar's decimal can hold.

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::reader::{Fields, Item, Problem};
 use crate::glob::{Glob, MAX_GLOB};
@@ -15,7 +15,8 @@ use crate::grantable::Pattern;
 use crate::usd::Usd;
 
 /// A named permission.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Grant {
     /// Its name, unique in the manifest: counters and audit records refer to it.
     pub name: String,
@@ -50,7 +51,7 @@ pub struct Grant {
 }
 
 /// Which projects.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProjectScope {
     /// The project of this id: `12345`.
     Id(u32),
@@ -71,8 +72,8 @@ impl fmt::Display for ProjectScope {
 }
 
 /// How much of a grant may be used; what is `None` is not limited by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct GrantLimits {
     /// Operations at one time.
     pub concurrent: Option<u32>,
@@ -106,7 +107,7 @@ fn smaller<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
 }
 
 /// Who has to agree before an operation is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub enum Approval {
     /// Nobody.
     #[default]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
 
@@ -15,7 +16,8 @@ use super::reader::{Fields, Item, Problem};
 use super::units::{duration, size};
 
 /// A permission to send requests.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HttpGrant {
     /// Its name, unique in the manifest, among the grants too.
     pub name: String,
@@ -40,7 +42,8 @@ pub struct HttpGrant {
 }
 
 /// What an address begins with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Prefix {
     /// `https` or `http`.
     pub scheme: String,

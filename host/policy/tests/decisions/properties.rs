@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use cedar_policy::{
     Authorizer, Context, Entities, Entity, EntityUid, PolicySet, Request, RestrictedExpression,
@@ -11,10 +11,13 @@ use cedar_policy::{
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use qchost_policy::{Decision, Facts, Guardrails, Resource, cedar_schema};
+use qchost_catalog::Access;
+use qchost_policy::{
+    Authority, Decision, Difference, Facts, Grant, Guardrails, Manifest, Resource, cedar_schema,
+};
 
 use crate::generate::{Call, call, glob, grant, oracle, reference, text, thing};
-use crate::rows::{access, authority, project};
+use crate::rows::{access, authority, manifest, project};
 
 fn decide(grants: &str, rails: &[&str], call: &Call) -> Decision {
     authority(grants, rails).decide(
@@ -94,6 +97,55 @@ proptest! {
     }
 
     #[test]
+    fn what_does_not_widen_allows_no_more_and_limits_no_less(
+        former in vec(bound_grant(), 0..4), edits in vec(edit(), 0..4), calls in vec(call(), 1..6),
+    ) {
+        let mut now = former.clone();
+        for edit in edits {
+            edit.apply(&mut now);
+        }
+        let (former, now) = (manifest(&bound_text(&former)), manifest(&bound_text(&now)));
+        let difference = Difference::between(Some(&former), Some(&now));
+        let authority = |manifest: &Manifest| Authority::new(Arc::new(manifest.clone()), &Guardrails::none()).unwrap();
+        let (before, after) = (authority(&former), authority(&now));
+        let decide = |authority: &Authority, call: &Call| {
+            let decision = authority.decide("sha256:00", call.operation, access(call.operation), &call.facts);
+            let grants: Vec<Grant> = decision.grants.iter().map(|at| authority.manifest().grants[*at].clone()).collect();
+            (decision.allowed, grants)
+        };
+        let guarded = |call: &Call| matches!(access(call.operation), Access::Trade | Access::Destroy);
+        let unsaid = |call: &Call| {
+            let gained = difference.gains().contains(call.operation);
+            !difference.widens() || (guarded(call) && !gained)
+        };
+        let mut held: Vec<(&Call, Vec<Grant>, Vec<Grant>)> = Vec::new();
+        for call in calls.iter().filter(|call| unsaid(call)) {
+            let (allowed_before, old) = decide(&before, call);
+            let (allowed_after, new) = decide(&after, call);
+            if !allowed_after {
+                continue;
+            }
+            prop_assert!(allowed_before, "{:?} is allowed now: {:?}", call, difference);
+            let approval = |grants: &[Grant]| grants.iter().map(|grant| grant.approval).max();
+            prop_assert!(approval(&new) >= approval(&old), "{:?} takes no approval: {:?}", call, difference);
+            held.push((call, old, new));
+        }
+        // What one counter counted together, one counter counts together, up to no more.
+        for (_, old, _) in &held {
+            for grant in old.iter().filter(|grant| grant.limits.per_day.is_some()) {
+                let under = |grants: &[Grant]| grants.iter().any(|other| other.name == grant.name);
+                let together: Vec<_> = held.iter().filter(|(_, old, _)| under(old)).collect();
+                let counts = |heir: &Grant| heir.limits.per_day.is_some_and(|limit| Some(limit) <= grant.limits.per_day);
+                let (_, _, first) = together[0];
+                let one = first.iter().filter(|heir| counts(heir)).any(|heir| {
+                    together.iter().all(|(_, _, new)| new.iter().any(|other| other.name == heir.name))
+                });
+                prop_assert!(one, "{} limits less: {:?}", grant.name, difference);
+            }
+        }
+    }
+
+    #[test]
     fn globs_match_by_the_book(pattern in glob(), name in thing(), other in "\\PC{0,6}") {
         let quoted = toml::Value::String(pattern.clone()).to_string();
         let manifest = format!("[[grant]]\nname = \"g\"\nallow = [\"files/read-file\"]\nprojects = [{quoted}]\n");
@@ -119,6 +171,106 @@ proptest! {
         let whole = cedar(&texts, &call);
         prop_assert_eq!(decision.guardrails.len(), whole, "{:?} under {:?}", decision, texts);
         prop_assert_eq!(decision.allowed, whole == 0);
+    }
+}
+
+/// A grant with its obligations, in the words of a manifest.
+type Bound = (crate::generate::Grant, bool, Option<u32>);
+
+fn bound_grant() -> impl Strategy<Value = Bound> {
+    (grant(), any::<bool>(), proptest::option::of(1u32..4))
+}
+
+fn bound_text(grants: &[Bound]) -> String {
+    let plain: Vec<_> = grants.iter().map(|(grant, ..)| grant.clone()).collect();
+    let mut text = text(&plain);
+    // From the end, so that the places of the others stay.
+    for (at, (_, asks, per_day)) in grants.iter().enumerate().rev() {
+        let head = format!("name = \"g{at}\"\n");
+        let place = text.find(&head).unwrap() + head.len();
+        if *asks {
+            text.insert_str(place, "approval = \"operator\"\n");
+        }
+        if let Some(per_day) = per_day {
+            text.insert_str(place, &format!("limits = {{ per-day = {per_day} }}\n"));
+        }
+    }
+    text
+}
+
+/// What an operator may do to a manifest; most of it narrows, so that what is found to be narrower is often tried.
+#[derive(Debug, Clone)]
+enum Edit {
+    Remove(usize),
+    Add(Bound),
+    Swap(usize),
+    Drop(usize, usize),
+    Approval(usize, bool),
+    PerDay(usize, Option<u32>),
+    Project(usize, String),
+    Split(usize),
+    Parameters(usize, u32),
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let at = 0usize..4;
+    prop_oneof![
+        2 => at.clone().prop_map(Edit::Remove),
+        1 => bound_grant().prop_map(Edit::Add),
+        1 => at.clone().prop_map(Edit::Swap),
+        3 => (at.clone(), 0usize..8).prop_map(|(at, one)| Edit::Drop(at, one)),
+        2 => (at.clone(), any::<bool>()).prop_map(|(at, asks)| Edit::Approval(at, asks)),
+        2 => (at.clone(), proptest::option::of(1u32..4)).prop_map(|(at, limit)| Edit::PerDay(at, limit)),
+        2 => (at.clone(), glob()).prop_map(|(at, glob)| Edit::Project(at, glob)),
+        1 => at.clone().prop_map(Edit::Split),
+        1 => (at, 0u32..4).prop_map(|(at, count)| Edit::Parameters(at, count)),
+    ]
+}
+
+impl Edit {
+    fn apply(self, grants: &mut Vec<Bound>) {
+        let (Self::Remove(at)
+        | Self::Swap(at)
+        | Self::Drop(at, _)
+        | Self::Approval(at, _)
+        | Self::PerDay(at, _)
+        | Self::Project(at, _)
+        | Self::Split(at)
+        | Self::Parameters(at, _)) = &self
+        else {
+            if let Self::Add(grant) = self {
+                grants.push(grant);
+            }
+            return;
+        };
+        let at = *at;
+        let Some(bound) = grants.get_mut(at) else {
+            return;
+        };
+        match self {
+            Self::Remove(_) => drop(grants.remove(at)),
+            Self::Swap(_) => grants.swap(at, 0),
+            Self::Drop(_, one) if one < bound.0.allow.len() && bound.0.allow.len() > 1 => {
+                bound.0.allow.remove(one);
+            }
+            Self::Drop(..) => {
+                bound.0.projects.pop();
+            }
+            Self::Approval(_, asks) => bound.1 = asks,
+            Self::PerDay(_, limit) => bound.2 = limit,
+            Self::Project(_, glob) => bound.0.projects = vec![crate::generate::Scope::Name(glob)],
+            Self::Parameters(_, count) => bound.0.max_parameters = Some(count),
+            Self::Split(_) => {
+                let mut other = bound.clone();
+                if let Some(last) = bound.0.allow.pop().filter(|_| !bound.0.allow.is_empty()) {
+                    other.0.allow = vec![last];
+                    grants.push(other);
+                } else {
+                    *bound = other;
+                }
+            }
+            Self::Add(_) => {}
+        }
     }
 }
 

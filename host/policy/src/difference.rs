@@ -1,0 +1,185 @@
+//! The difference of two manifests: what one allows that the other does not, and a readable line for each change.
+//!
+//! Two answers of different precision. The lines compare grants of the same name field by field, for people.
+//! [`Difference::widens`] and [`Difference::gains`] compare authority: every operation that a grant allows now must
+//! have been allowed by one former grant on at least the same scope, and every limit and approval that applied to it
+//! must still apply, counted together where it was counted together.
+//!
+//! Invariant: what cannot be proven to be no wider is wider. A comparison that would take too long proves nothing.
+
+mod grants;
+mod lines;
+
+use std::collections::BTreeSet;
+
+use qchost_catalog::{Access, by_name};
+use serde::Serialize;
+
+use crate::manifest::Manifest;
+
+/// The most lines of a difference; a last line says how many more changes there are.
+const MAX_CHANGES: usize = 200;
+
+/// What a change does to authority, as far as the line alone shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangeKind {
+    /// Something new is there.
+    Added,
+    /// Something that was there allows more, or is limited less.
+    Widened,
+    /// Something is gone, or allows less.
+    TakenAway,
+    /// Neither of these.
+    Changed,
+}
+
+impl ChangeKind {
+    /// The word for it in messages and records.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Widened => "widened",
+            Self::TakenAway => "taken away",
+            Self::Changed => "changed",
+        }
+    }
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Change {
+    /// What it does.
+    pub kind: ChangeKind,
+    /// Which grant or key, and what of it: one line, control characters escaped.
+    pub line: String,
+}
+
+/// What changed from one manifest to the next.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Difference {
+    changes: Vec<Change>,
+    widens: bool,
+    gains: BTreeSet<String>,
+}
+
+impl Difference {
+    /// The difference between the manifest that a plugin had and the one that it has now; `None` stands for no
+    /// manifest, which allows nothing.
+    #[must_use]
+    pub fn between(former: Option<&Manifest>, now: Option<&Manifest>) -> Self {
+        let mut lines = lines::changes(former, now);
+        // Counters and scopes are kept by plugin and account: those of another one limit nothing here.
+        let same = |former: &&Manifest| {
+            now.is_some_and(|now| now.plugin == former.plugin && now.account == former.account)
+        };
+        let before = former.filter(same);
+        let wider = now.map(|now| {
+            let former = before.map_or(&[][..], |former| &former.grants);
+            grants::wider(former, &now.grants)
+        });
+        let wider = wider.unwrap_or_default();
+        let told = |change: &Change| matches!(change.kind, ChangeKind::Added | ChangeKind::Widened);
+        if !wider.is_empty() && !lines.iter().any(told) {
+            // A grant that is gone may have limited what another one still allows.
+            let names: Vec<_> = wider.iter().cloned().collect();
+            lines.push(Change {
+                kind: ChangeKind::Widened,
+                line: format!(
+                    "less limits {}: a limit or an approval that applied is gone, or applies to less",
+                    lines::list(&names)
+                ),
+            });
+        }
+        let widens = !wider.is_empty() || lines.iter().any(told);
+        let left_out = lines.len().saturating_sub(MAX_CHANGES);
+        lines.truncate(MAX_CHANGES);
+        if left_out > 0 {
+            lines.push(Change {
+                kind: ChangeKind::Changed,
+                line: format!("{left_out} more changes are not shown"),
+            });
+        }
+        Self {
+            changes: lines,
+            widens,
+            gains: wider.into_iter().filter(|name| is_guarded(name)).collect(),
+        }
+    }
+
+    /// The changes, in the order of the manifest.
+    #[must_use]
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// Whether anything changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && !self.widens
+    }
+
+    /// Whether anything is allowed now that was not, or is limited less, or could be for all that is known.
+    #[must_use]
+    pub fn widens(&self) -> bool {
+        self.widens
+    }
+
+    /// The operations of class trade or destroy that are allowed now and were not, on more than they were, or
+    /// limited less.
+    #[must_use]
+    pub fn gains(&self) -> &BTreeSet<String> {
+        &self.gains
+    }
+}
+
+impl Manifest {
+    /// The operations that one of its grants allows, by its place, and that another manifest does not allow on as
+    /// much and under the same obligations.
+    #[must_use]
+    pub fn not_allowed_by(&self, grant: usize, other: &Self) -> BTreeSet<String> {
+        let one = self.grants.get(grant).map(std::slice::from_ref);
+        grants::wider(&other.grants, one.unwrap_or_default())
+    }
+
+    /// The operations of class trade or destroy that it allows.
+    #[must_use]
+    pub fn trades_or_destroys(&self) -> BTreeSet<String> {
+        grants::operations(&self.grants)
+            .into_iter()
+            .filter(|name| is_guarded(name))
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+/// Which counters count on for which others when a manifest takes the place of another one: see [`Successor`].
+#[must_use]
+pub fn successors(former: &Manifest, now: &Manifest) -> Vec<Successor> {
+    if (&former.plugin, &former.account) != (&now.plugin, &now.account) {
+        return Vec::new();
+    }
+    grants::successors(former, now)
+}
+
+/// A grant whose counters take over from those of other grants, since it allows calls that those have counted and do
+/// not count any more. Names are those of counters: `http:` before that of a grant for another host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Successor {
+    /// The grant.
+    pub name: String,
+    /// Whether there was no grant of this name.
+    pub is_new: bool,
+    /// The grants that counted before, each with whether it is gone; `None` if it may be any of them.
+    pub of: Option<Vec<(String, bool)>>,
+}
+
+/// Whether an operation deletes or trades. A tool that the catalog does not know counts as trade.
+pub(crate) fn is_guarded(name: &str) -> bool {
+    match by_name(name) {
+        Some(operation) => matches!(operation.access, Access::Trade | Access::Destroy),
+        None => name.starts_with("raw/"),
+    }
+}

@@ -1,0 +1,431 @@
+//! Which operations some grants allow on more, or limit less, than others do.
+//!
+//! Invariant: each step errs towards wider. An operation that is not named in the result is allowed on no more than
+//! it was, by at least the approvals that it took, and under limits that are no larger and no less shared.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::engine::{Kind, by_name as action_by_name};
+use crate::glob::Glob;
+use crate::grantable::grantable;
+use crate::manifest::{Approval, Grant, GrantLimits, HttpGrant, Manifest, ProjectScope};
+
+use super::Successor;
+use super::lines::is_beside;
+
+/// Comparisons of globs and operations after which everything that is left counts as wider: tens of milliseconds.
+const MAX_COMPARISONS: u64 = 200_000;
+
+/// The names of all operations that grants allow.
+pub(super) fn operations(grants: &[Grant]) -> BTreeSet<&str> {
+    grants.iter().flat_map(covered).collect()
+}
+
+/// The operations that `now` allows on more than `former`, or limits less.
+pub(super) fn wider(former: &[Grant], now: &[Grant]) -> BTreeSet<String> {
+    let steps = Steps(Cell::new(MAX_COMPARISONS));
+    let (former, now) = (sides(former), sides(now));
+    let mut wider = BTreeSet::new();
+    for one in now.iter().filter(|one| !one.stands_in(&former)) {
+        let mut uncovered = one.operations.clone();
+        for other in former.iter() {
+            if uncovered.is_empty() || steps.are_used_up() {
+                break;
+            }
+            if steps.within(one, other) {
+                uncovered.retain(|name| !other.operations.contains(name));
+            }
+        }
+        wider.extend(uncovered.into_iter().map(str::to_owned));
+    }
+    for one in former.iter().filter(|one| !one.stands_in(&now)) {
+        wider.extend(released(&steps, one, &now).into_iter().map(str::to_owned));
+    }
+    if steps.are_used_up() {
+        let all = now.iter().flat_map(|one| &one.operations);
+        wider.extend(all.map(|name| (*name).to_owned()));
+    }
+    wider
+}
+
+/// The grants of now that allow calls which grants of before have counted and do not count any more.
+pub(super) fn successors(former: &Manifest, now: &Manifest) -> Vec<Successor> {
+    let steps = Steps(Cell::new(MAX_COMPARISONS));
+    let (before, after) = (sides(&former.grants), sides(&now.grants));
+    let (by_name_before, by_name_after) = (before.by_name(), after.by_name());
+    let unchanged = |side: &Side<'_>, others: &BTreeMap<&str, &Side<'_>>| {
+        let same = others.get(side.grant.name.as_str());
+        same.is_some_and(|other| is_same(side.grant, other.grant))
+    };
+    let sources: Vec<_> = before
+        .iter()
+        .filter(|one| !unchanged(one, &by_name_after))
+        .collect();
+    let mut found = Vec::new();
+    for one in after.iter().filter(|one| !unchanged(one, &by_name_before)) {
+        let own = by_name_before.get(one.grant.name.as_str());
+        let mut of = Vec::new();
+        for source in &sources {
+            // Every step is counted: there may be many grants on both sides.
+            if !steps.take(1) || source.grant.name == one.grant.name {
+                continue;
+            }
+            let common: BTreeSet<&str> = one
+                .operations
+                .intersection(&source.operations)
+                .copied()
+                .collect();
+            let apart = steps.are_apart(one.grant, source.grant);
+            let common: BTreeSet<&str> = common
+                .into_iter()
+                .filter(|name| !(apart && acts_on_projects_only(name)))
+                .collect();
+            if common.is_empty() {
+                continue;
+            }
+            // The grant of the same name goes on counting, or this one has counted all along.
+            let rest = by_name_after.get(source.grant.name.as_str());
+            let counts_on = rest.is_some_and(|rest| {
+                counts(one, rest)
+                    && common.is_subset(&rest.operations)
+                    && (steps.within(one, rest) || steps.within(source, rest))
+            });
+            let counted = own.is_some_and(|own| {
+                counts(one, own)
+                    && common.is_subset(&own.operations)
+                    && (steps.within(one, own) || steps.within(source, own))
+            });
+            if !counts_on && !counted {
+                of.push((source.grant.name.clone(), rest.is_none()));
+            }
+        }
+        let of = (!steps.are_used_up()).then_some(of);
+        if of.as_ref().is_none_or(|of| !of.is_empty()) {
+            found.push(Successor {
+                name: one.grant.name.clone(),
+                is_new: own.is_none(),
+                of,
+            });
+        }
+    }
+    found.extend(http_successors(&former.http, &now.http));
+    found
+}
+
+/// Whether the other grant's counters hold what this one's limits are about: only what is limited is counted.
+fn counts(one: &Side<'_>, other: &Side<'_>) -> bool {
+    let (one, other) = (one.grant.limits, other.grant.limits);
+    other.per_day.is_some() || (one.per_day.is_none() && other.cost_per_day.is_some())
+}
+
+fn http_successors(former: &[HttpGrant], now: &[HttpGrant]) -> Vec<Successor> {
+    let mut found = Vec::new();
+    for one in now.iter().filter(|one| !former.contains(one)) {
+        let of = former.iter().filter(|source| {
+            source.name != one.name && is_beside(source, one) && !now.contains(source)
+        });
+        let of: Vec<_> = of
+            .map(|source| {
+                let is_gone = !now.iter().any(|other| other.name == source.name);
+                (format!("http:{}", source.name), is_gone)
+            })
+            .collect();
+        if !of.is_empty() {
+            found.push(Successor {
+                name: format!("http:{}", one.name),
+                is_new: !former.iter().any(|other| other.name == one.name),
+                of: Some(of),
+            });
+        }
+    }
+    found
+}
+
+/// A grant, with the operations that it covers.
+struct Side<'a> {
+    grant: &'a Grant,
+    operations: BTreeSet<&'a str>,
+}
+
+impl Side<'_> {
+    /// Whether the same grant is among these, under whatever name.
+    fn stands_in(&self, others: &Sides<'_>) -> bool {
+        let same = others.by_shape.get(&shape(self.grant));
+        same.is_some_and(|places| {
+            let mut others = places.iter().filter_map(|at| others.all.get(*at));
+            others.any(|other| is_same(self.grant, other.grant))
+        })
+    }
+}
+
+/// The grants of a manifest.
+struct Sides<'a> {
+    all: Vec<Side<'a>>,
+    by_shape: BTreeMap<String, Vec<usize>>,
+}
+
+impl<'a> Sides<'a> {
+    fn iter(&self) -> std::slice::Iter<'_, Side<'a>> {
+        self.all.iter()
+    }
+
+    fn by_name(&self) -> BTreeMap<&str, &Side<'a>> {
+        self.iter()
+            .map(|side| (side.grant.name.as_str(), side))
+            .collect()
+    }
+}
+
+fn sides(grants: &[Grant]) -> Sides<'_> {
+    let mut by_shape = BTreeMap::<String, Vec<usize>>::new();
+    let mut all = Vec::with_capacity(grants.len());
+    for (at, grant) in grants.iter().enumerate() {
+        by_shape.entry(shape(grant)).or_default().push(at);
+        all.push(Side {
+            grant,
+            operations: covered(grant).collect(),
+        });
+    }
+    Sides { all, by_shape }
+}
+
+/// Equal for equal grants, whatever their names.
+fn shape(grant: &Grant) -> String {
+    format!("{:?} {:?} {:?}", grant.allow, grant.projects, grant.limits)
+}
+
+/// Whether two grants are the same but for their names.
+pub(super) fn is_same(one: &Grant, other: &Grant) -> bool {
+    // Every field: a new one is a question to this comparison and to `within`.
+    let Grant {
+        name: _,
+        allow,
+        projects,
+        organizations,
+        keys,
+        brokerages,
+        data_providers,
+        commands,
+        collaborators,
+        files,
+        nodes,
+        max_cost,
+        max_parameters,
+        limits,
+        approval,
+    } = one;
+    *allow == other.allow
+        && *projects == other.projects
+        && *organizations == other.organizations
+        && *keys == other.keys
+        && *brokerages == other.brokerages
+        && *data_providers == other.data_providers
+        && *commands == other.commands
+        && *collaborators == other.collaborators
+        && *files == other.files
+        && *nodes == other.nodes
+        && *max_cost == other.max_cost
+        && *max_parameters == other.max_parameters
+        && *limits == other.limits
+        && *approval == other.approval
+}
+
+fn covered(grant: &Grant) -> impl Iterator<Item = &str> {
+    let known = grantable().filter(|(name, access)| {
+        let mut patterns = grant.allow.iter();
+        patterns.any(|pattern| pattern.covers(name, *access))
+    });
+    let tools = grant.allow.iter().map(|pattern| pattern.as_str());
+    let tools = tools.filter(|entry| entry.starts_with("raw/") && *entry != "raw/*");
+    known.map(|(name, _)| name).chain(tools)
+}
+
+/// Of what a former grant limited or had approved, the operations for which that is not so any more.
+fn released<'a>(steps: &Steps, former: &Side<'a>, now: &Sides<'a>) -> BTreeSet<&'a str> {
+    let mut released = BTreeSet::new();
+    let asks = former.grant.approval > Approval::None;
+    let limits: Vec<Limit> = LIMITS
+        .into_iter()
+        .filter(|limit| limit(&former.grant.limits).is_some())
+        .collect();
+    if !asks && limits.is_empty() {
+        return released;
+    }
+    // What is allowed now and was, for all that is known, under this grant's obligations.
+    let mut touched: Vec<(&Side<'a>, BTreeSet<&'a str>)> = Vec::new();
+    for one in now.iter() {
+        // What is left out then is not missed: everything counts as wider.
+        if !steps.take(1) {
+            return released;
+        }
+        let apart = steps.are_apart(one.grant, former.grant);
+        let common: BTreeSet<&'a str> = one
+            .operations
+            .intersection(&former.operations)
+            .copied()
+            .filter(|name| !(apart && acts_on_projects_only(name)))
+            .collect();
+        if !common.is_empty() {
+            touched.push((one, common));
+        }
+    }
+    // Whether a grant of now applies to all calls that are under both of the others.
+    let holds =
+        |heir: &Side<'_>, one: &Side<'_>| steps.within(one, heir) || steps.within(former, heir);
+    if asks {
+        let heirs: Vec<_> = now
+            .iter()
+            .filter(|heir| heir.grant.approval >= former.grant.approval)
+            .collect();
+        for (one, common) in &touched {
+            let mut left = common.clone();
+            for heir in &heirs {
+                if holds(heir, one) {
+                    left.retain(|name| !heir.operations.contains(name));
+                }
+            }
+            released.extend(left);
+        }
+    }
+    for limit in limits {
+        let most = limit(&former.grant.limits);
+        // One counter for all of it: two counters of the same limit would allow twice as much.
+        let kept = touched.is_empty()
+            || now.iter().any(|heir| {
+                let smaller = limit(&heir.grant.limits)
+                    .is_some_and(|now| most.is_some_and(|most| now <= most));
+                smaller
+                    && touched
+                        .iter()
+                        .all(|(one, common)| common.is_subset(&heir.operations) && holds(heir, one))
+            });
+        if !kept {
+            released.extend(
+                touched
+                    .iter()
+                    .flat_map(|(_, common)| common.iter().copied()),
+            );
+        }
+    }
+    released
+}
+
+/// One of the limits of a grant, as a number.
+type Limit = fn(&GrantLimits) -> Option<u64>;
+
+const LIMITS: [Limit; 5] = [
+    |limits| limits.concurrent.map(u64::from),
+    |limits| limits.per_second.map(u64::from),
+    |limits| limits.per_minute.map(u64::from),
+    |limits| limits.per_day.map(u64::from),
+    |limits| limits.cost_per_day.map(|cost| cost.0),
+];
+
+/// Whether an operation is decided on a project alone, so that grants of other projects are about other calls.
+fn acts_on_projects_only(name: &str) -> bool {
+    action_by_name(name).is_some_and(|(_, action)| action.kinds == [Kind::Project])
+}
+
+/// Counts comparisons.
+struct Steps(Cell<u64>);
+
+impl Steps {
+    /// Whether so many more may be made.
+    fn take(&self, count: usize) -> bool {
+        let left = self
+            .0
+            .get()
+            .saturating_sub(u64::try_from(count).unwrap_or(u64::MAX));
+        self.0.set(left);
+        left > 0
+    }
+
+    fn are_used_up(&self) -> bool {
+        self.0.get() == 0
+    }
+
+    /// Whether everything that the one grant covers of an operation, the other would cover too.
+    fn within(&self, one: &Side<'_>, other: &Side<'_>) -> bool {
+        let (a, b) = (one.grant, other.grant);
+        if !self.take(1) {
+            return false;
+        }
+        self.all(&a.projects, &b.projects, project_within)
+            && self.all(&a.organizations, &b.organizations, glob_within)
+            && self.all(&a.keys, &b.keys, glob_within)
+            && self.all(&a.brokerages, &b.brokerages, brokerage_within)
+            && self.all(&a.data_providers, &b.data_providers, glob_within)
+            && self.all(&a.commands, &b.commands, glob_within)
+            && self.all(&a.collaborators, &b.collaborators, glob_within)
+            && self.condition(a.files.as_deref(), b.files.as_deref())
+            && self.condition(a.nodes.as_deref(), b.nodes.as_deref())
+            && at_most(a.max_cost, b.max_cost)
+            && at_most(a.max_parameters, b.max_parameters)
+    }
+
+    fn all<T>(&self, one: &[T], other: &[T], within: impl Fn(&T, &T) -> bool) -> bool {
+        self.take(one.len().saturating_mul(other.len()))
+            && one.iter().all(|a| other.iter().any(|b| within(a, b)))
+    }
+
+    fn condition(&self, one: Option<&[Glob]>, other: Option<&[Glob]>) -> bool {
+        match (one, other) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(one), Some(other)) => self.all(one, other, glob_within),
+        }
+    }
+
+    /// Whether no project is in the scope of both.
+    fn are_apart(&self, one: &Grant, other: &Grant) -> bool {
+        self.take(one.projects.len().saturating_mul(other.projects.len()))
+            && one
+                .projects
+                .iter()
+                .all(|a| other.projects.iter().all(|b| projects_apart(a, b)))
+    }
+}
+
+/// Whether the one bound is no larger; none is no bound.
+pub(super) fn at_most<T: Ord>(one: Option<T>, other: Option<T>) -> bool {
+    match (one, other) {
+        (_, None) => true,
+        (None, Some(_)) => false,
+        (Some(one), Some(other)) => one <= other,
+    }
+}
+
+/// Whether the other glob covers whatever the one does: its stars stand for the one's stars as for any character.
+pub(super) fn glob_within(one: &Glob, other: &Glob) -> bool {
+    one == other || other.matches(one.as_str())
+}
+
+/// A star covers paper profiles only, so it is not wider than a name.
+pub(super) fn brokerage_within(one: &Glob, other: &Glob) -> bool {
+    one == other || (!one.names_in_full() && !other.names_in_full() && glob_within(one, other))
+}
+
+pub(super) fn project_within(one: &ProjectScope, other: &ProjectScope) -> bool {
+    match (one, other) {
+        (ProjectScope::Name(one), ProjectScope::Name(other)) => glob_within(one, other),
+        (_, ProjectScope::Name(other)) => other.as_str().bytes().all(|b| b == b'*'),
+        (one, other) => one == other,
+    }
+}
+
+fn projects_apart(one: &ProjectScope, other: &ProjectScope) -> bool {
+    match (one, other) {
+        (ProjectScope::Id(one), ProjectScope::Id(other)) => one != other,
+        (ProjectScope::Name(one), ProjectScope::Name(other)) => {
+            let (a, b) = (start(one.as_str()), start(other.as_str()));
+            !a.starts_with(b) && !b.starts_with(a)
+        }
+        _ => false,
+    }
+}
+
+/// What every text begins with that a glob covers.
+fn start(glob: &str) -> &str {
+    glob.split('*').next().unwrap_or_default()
+}

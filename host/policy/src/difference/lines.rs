@@ -1,0 +1,617 @@
+//! The changes of a manifest in words, a line each.
+//!
+//! Values that may be secrets (headers, `[config]`) are named and never shown.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::grants::{at_most, brokerage_within, glob_within, is_same, project_within};
+use super::{Change, ChangeKind};
+use crate::glob::Glob;
+use crate::grantable::{Pattern, grantable};
+use crate::manifest::{Approval, Grant, GrantLimits, HttpGrant, Limits, Manifest, Prefix};
+
+/// Entries of a list that a line shows.
+const SHOWN: usize = 12;
+/// Characters of an entry that a line shows.
+const ENTRY: usize = 120;
+/// Characters of a line.
+const LINE: usize = 1000;
+/// Grants that are gone, up to which one of them is looked for that is only called otherwise now.
+const MAX_RENAMED: usize = 64;
+/// Comparisons of entries of lists after which a list is only said to have changed.
+const MAX_COMPARISONS: usize = 200_000;
+
+/// The changes between two manifests, in the order of the file.
+pub(super) fn changes(former: Option<&Manifest>, now: Option<&Manifest>) -> Vec<Change> {
+    let mut lines = Lines {
+        changes: Vec::new(),
+        left: MAX_COMPARISONS,
+    };
+    match (former, now) {
+        (None, None) => {}
+        (None, Some(now)) => lines.appears(now),
+        (Some(former), None) => lines.goes(former),
+        (Some(former), Some(now)) if former.plugin != now.plugin => {
+            lines.goes(former);
+            lines.appears(now);
+        }
+        (Some(former), Some(now)) => lines.changes(former, now),
+    }
+    lines.changes
+}
+
+/// The entries of a list, as one line shows them.
+pub(super) fn list(entries: &[impl Display]) -> String {
+    let mut shown: Vec<_> = entries.iter().take(SHOWN).map(entry).collect();
+    if let Some(more) = entries.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        shown.push(format!("{more} more"));
+    }
+    shown.join(", ")
+}
+
+/// What somebody wrote, so that it cannot end the line nor act on a terminal.
+fn entry(text: &impl Display) -> String {
+    let text = text.to_string();
+    let mut shown: String = text
+        .chars()
+        .take(ENTRY)
+        .flat_map(char::escape_debug)
+        .collect();
+    if text.chars().nth(ENTRY).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+struct Lines {
+    changes: Vec<Change>,
+    /// Comparisons that may still be made.
+    left: usize,
+}
+
+impl Lines {
+    fn push(&mut self, kind: ChangeKind, mut line: String) {
+        if let Some((end, _)) = line.char_indices().nth(LINE) {
+            line.truncate(end);
+            line.push('…');
+        }
+        self.changes.push(Change { kind, line });
+    }
+
+    fn appears(&mut self, manifest: &Manifest) {
+        self.push(
+            ChangeKind::Added,
+            format!(
+                "plugin `{}` on account `{}`",
+                manifest.plugin, manifest.account
+            ),
+        );
+        for grant in &manifest.grants {
+            self.push(ChangeKind::Added, whole(grant));
+        }
+        for grant in &manifest.http {
+            self.push(ChangeKind::Added, whole_http(grant));
+        }
+    }
+
+    fn goes(&mut self, manifest: &Manifest) {
+        self.push(
+            ChangeKind::TakenAway,
+            format!(
+                "plugin `{}` on account `{}`",
+                manifest.plugin, manifest.account
+            ),
+        );
+    }
+
+    fn changes(&mut self, former: &Manifest, now: &Manifest) {
+        // A new key of a manifest is a question to this comparison.
+        let Manifest {
+            plugin: _,
+            component,
+            digest,
+            account,
+            grants,
+            limits,
+            config,
+            http,
+            path: _,
+        } = now;
+        if *account != former.account {
+            // Whatever is allowed is allowed on other projects and other money.
+            self.push(
+                ChangeKind::Widened,
+                format!("account: from `{}` to `{account}`", former.account),
+            );
+        }
+        if *component != former.component {
+            self.push(
+                ChangeKind::Changed,
+                format!("component: now {}", entry(&component.display())),
+            );
+        }
+        match (&former.digest, digest) {
+            (one, other) if one == other => {}
+            (Some(_), None) => self.push(
+                ChangeKind::Widened,
+                "digest: not pinned any more".to_owned(),
+            ),
+            (_, Some(digest)) => self.push(ChangeKind::Changed, format!("digest: now {digest}")),
+            (None, None) => {}
+        }
+        self.grants(&former.grants, grants);
+        self.limits(former.limits, *limits);
+        for key in former.config.keys().chain(
+            config
+                .keys()
+                .filter(|key| !former.config.contains_key(*key)),
+        ) {
+            match (former.config.get(key), config.get(key)) {
+                (one, other) if one == other => {}
+                (_, Some(_)) => self.push(
+                    ChangeKind::Changed,
+                    format!("config: `{}` has another value", entry(key)),
+                ),
+                (_, None) => self.push(
+                    ChangeKind::Changed,
+                    format!("config: `{}` is gone", entry(key)),
+                ),
+            }
+        }
+        self.http(&former.http, http);
+    }
+
+    fn grants(&mut self, former: &[Grant], now: &[Grant]) {
+        let mut gone: BTreeMap<&str, &Grant> = former
+            .iter()
+            .map(|grant| (grant.name.as_str(), grant))
+            .collect();
+        let mut new = Vec::new();
+        for grant in now {
+            match gone.remove(grant.name.as_str()) {
+                Some(former) => self.grant(former, grant),
+                None => new.push(grant),
+            }
+        }
+        for grant in new {
+            let few = gone.len() <= MAX_RENAMED;
+            let same = gone.values().find(|other| few && is_same(other, grant));
+            match same.map(|other| other.name.as_str()) {
+                Some(name) => {
+                    gone.remove(name);
+                    self.push(
+                        ChangeKind::Changed,
+                        format!("grant `{}`: was called `{name}`", grant.name),
+                    );
+                }
+                None => self.push(ChangeKind::Added, whole(grant)),
+            }
+        }
+        for grant in former
+            .iter()
+            .filter(|grant| gone.contains_key(grant.name.as_str()))
+        {
+            self.push(ChangeKind::TakenAway, whole(grant));
+        }
+    }
+
+    fn grant(&mut self, former: &Grant, now: &Grant) {
+        let mut about = About {
+            lines: self,
+            what: format!("grant `{}`", now.name),
+        };
+        about.list("allow", &former.allow, &now.allow, pattern_within);
+        about.list("projects", &former.projects, &now.projects, project_within);
+        about.list(
+            "organizations",
+            &former.organizations,
+            &now.organizations,
+            glob_within,
+        );
+        about.list("keys", &former.keys, &now.keys, glob_within);
+        about.list(
+            "brokerages",
+            &former.brokerages,
+            &now.brokerages,
+            brokerage_within,
+        );
+        about.list(
+            "data-providers",
+            &former.data_providers,
+            &now.data_providers,
+            glob_within,
+        );
+        about.list("commands", &former.commands, &now.commands, glob_within);
+        about.list(
+            "collaborators",
+            &former.collaborators,
+            &now.collaborators,
+            glob_within,
+        );
+        about.condition("files", former.files.as_deref(), now.files.as_deref());
+        about.condition("nodes", former.nodes.as_deref(), now.nodes.as_deref());
+        about.bound("max-cost", former.max_cost, now.max_cost);
+        about.bound("max-parameters", former.max_parameters, now.max_parameters);
+        about.grant_limits(former.limits, now.limits);
+        if former.approval != now.approval {
+            let kind = if now.approval < former.approval {
+                ChangeKind::Widened
+            } else {
+                ChangeKind::TakenAway
+            };
+            about.push(
+                kind,
+                format!(
+                    "approval from {} to {}",
+                    approval(former.approval),
+                    approval(now.approval)
+                ),
+            );
+        }
+    }
+
+    fn limits(&mut self, former: Limits, now: Limits) {
+        let mut about = About {
+            lines: self,
+            what: "limits".to_owned(),
+        };
+        let Limits {
+            memory,
+            cpu,
+            wall,
+            concurrency,
+            output,
+        } = now;
+        about.bound("memory", Some(Bytes(former.memory)), Some(Bytes(memory)));
+        about.bound("cpu", Some(Time(former.cpu)), Some(Time(cpu)));
+        about.bound("wall", Some(Time(former.wall)), Some(Time(wall)));
+        about.bound("concurrency", Some(former.concurrency), Some(concurrency));
+        about.bound("output", Some(Bytes(former.output)), Some(Bytes(output)));
+    }
+
+    fn http(&mut self, former: &[HttpGrant], now: &[HttpGrant]) {
+        for grant in now {
+            match former.iter().find(|other| other.name == grant.name) {
+                Some(former) => {
+                    let mut others = now.iter().filter(|other| other.name != grant.name);
+                    let limited =
+                        others.any(|other| is_beside(other, former) && limits(former, other));
+                    self.one_http(former, grant, limited);
+                }
+                None => self.push(ChangeKind::Added, whole_http(grant)),
+            }
+        }
+        for grant in former
+            .iter()
+            .filter(|grant| !now.iter().any(|other| other.name == grant.name))
+        {
+            // The limits of all that match apply, so one that goes may have limited another.
+            let limited = now
+                .iter()
+                .any(|other| is_beside(other, grant) && limits(grant, other));
+            let kind = if limited {
+                ChangeKind::Widened
+            } else {
+                ChangeKind::TakenAway
+            };
+            self.push(kind, format!("no longer: {}", whole_http(grant)));
+        }
+    }
+
+    /// `limited`: another grant is left that is for some of what the former one was for.
+    fn one_http(&mut self, former: &HttpGrant, now: &HttpGrant, limited: bool) {
+        let mut about = About {
+            lines: self,
+            what: format!("http `{}`", now.name),
+        };
+        let HttpGrant {
+            name: _,
+            url,
+            methods,
+            headers,
+            addresses,
+            limits,
+            request,
+            response,
+            timeout,
+        } = now;
+        if *url != former.url {
+            let kind = if prefix_within(url, &former.url) {
+                ChangeKind::TakenAway
+            } else {
+                ChangeKind::Widened
+            };
+            about.push(
+                kind,
+                format!("allow from {} to {}", entry(&former.url), entry(url)),
+            );
+        }
+        about.list("methods", &former.methods, methods, |one, other| {
+            one == other
+        });
+        let smaller = *url != former.url || *methods != former.methods;
+        if smaller && limited {
+            about.push(
+                ChangeKind::Widened,
+                "does not limit any more what another one allows".to_owned(),
+            );
+        }
+        about.list(
+            "addresses",
+            &former.addresses,
+            addresses,
+            |one: &IpAddr, other| one == other,
+        );
+        for name in former.headers.keys().chain(
+            headers
+                .keys()
+                .filter(|name| !former.headers.contains_key(*name)),
+        ) {
+            match (former.headers.get(name), headers.get(name)) {
+                (one, other) if one == other => {}
+                (None, Some(_)) => about.push(
+                    ChangeKind::Widened,
+                    format!("headers gain `{}`", entry(name)),
+                ),
+                (_, Some(_)) => about.push(
+                    ChangeKind::Widened,
+                    format!("header `{}` has another value", entry(name)),
+                ),
+                (_, None) => about.push(
+                    ChangeKind::TakenAway,
+                    format!("headers lose `{}`", entry(name)),
+                ),
+            }
+        }
+        about.grant_limits(former.limits, *limits);
+        about.bound(
+            "request",
+            Some(Bytes(former.request)),
+            Some(Bytes(*request)),
+        );
+        about.bound(
+            "response",
+            Some(Bytes(former.response)),
+            Some(Bytes(*response)),
+        );
+        about.bound("timeout", Some(Time(former.timeout)), Some(Time(*timeout)));
+    }
+}
+
+/// The lines about one grant or table.
+struct About<'a> {
+    lines: &'a mut Lines,
+    what: String,
+}
+
+impl About<'_> {
+    fn push(&mut self, kind: ChangeKind, line: String) {
+        let line = format!("{}: {line}", self.what);
+        self.lines.push(kind, line);
+    }
+
+    /// What a list gains and loses. What another entry covers as well is neither.
+    fn list<T: Display + PartialEq>(
+        &mut self,
+        key: &str,
+        former: &[T],
+        now: &[T],
+        within: impl Fn(&T, &T) -> bool,
+    ) {
+        if former == now {
+            return;
+        }
+        let count = former.len().saturating_mul(now.len());
+        self.lines.left = self.lines.left.saturating_sub(count);
+        if self.lines.left == 0 {
+            let line = format!(
+                "{key} changed: {} entries, were {}; too many to compare",
+                now.len(),
+                former.len()
+            );
+            return self.push(ChangeKind::Widened, line);
+        }
+        let beyond = |these: &[T], those: &[T]| -> (Vec<String>, Vec<String>) {
+            let new: Vec<&T> = these.iter().filter(|one| !those.contains(one)).collect();
+            let (inside, outside): (Vec<&T>, Vec<&T>) = new
+                .into_iter()
+                .partition(|one| those.iter().any(|other| within(one, other)));
+            (
+                inside.iter().map(ToString::to_string).collect(),
+                outside.iter().map(ToString::to_string).collect(),
+            )
+        };
+        let (same, gained) = beyond(now, former);
+        let (kept, lost) = beyond(former, now);
+        if !gained.is_empty() {
+            self.push(ChangeKind::Widened, format!("{key} gain {}", list(&gained)));
+        }
+        if !lost.is_empty() {
+            self.push(ChangeKind::TakenAway, format!("{key} lose {}", list(&lost)));
+        }
+        if !same.is_empty() {
+            self.push(
+                ChangeKind::Changed,
+                format!("{key} name {}, covered before", list(&same)),
+            );
+        }
+        if !kept.is_empty() && (gained.is_empty() || !lost.is_empty()) {
+            self.push(
+                ChangeKind::Changed,
+                format!("{key} do not name {} any more, covered still", list(&kept)),
+            );
+        }
+    }
+
+    fn condition(&mut self, key: &str, former: Option<&[Glob]>, now: Option<&[Glob]>) {
+        match (former, now) {
+            (None, None) => {}
+            (Some(former), Some(now)) => self.list(key, former, now, glob_within),
+            (Some(former), None) => self.push(
+                ChangeKind::Widened,
+                format!("{key} any; were {}", list(former)),
+            ),
+            (None, Some(now)) => {
+                self.push(ChangeKind::TakenAway, format!("{key} only {}", list(now)))
+            }
+        }
+    }
+
+    fn bound<T: Ord + Copy + Display>(&mut self, key: &str, former: Option<T>, now: Option<T>) {
+        if former == now {
+            return;
+        }
+        let kind = if at_most(now, former) {
+            ChangeKind::TakenAway
+        } else {
+            ChangeKind::Widened
+        };
+        let word = |bound: Option<T>| bound.map_or("none".to_owned(), |bound| bound.to_string());
+        self.push(
+            kind,
+            format!("{key} from {} to {}", word(former), word(now)),
+        );
+    }
+
+    fn grant_limits(&mut self, former: GrantLimits, now: GrantLimits) {
+        let GrantLimits {
+            concurrent,
+            per_second,
+            per_minute,
+            per_day,
+            cost_per_day,
+        } = now;
+        self.bound("concurrent", former.concurrent, concurrent);
+        self.bound("per-second", former.per_second, per_second);
+        self.bound("per-minute", former.per_minute, per_minute);
+        self.bound("per-day", former.per_day, per_day);
+        self.bound("cost-per-day", former.cost_per_day, cost_per_day);
+    }
+}
+
+/// A grant in one line.
+fn whole(grant: &Grant) -> String {
+    let mut parts = vec![format!("allow {}", list(&grant.allow))];
+    let mut part = |key: &str, shown: Option<String>| {
+        parts.extend(shown.map(|shown| format!("{key} {shown}")))
+    };
+    let some = |globs: &[Glob]| (!globs.is_empty()).then(|| list(globs));
+    part(
+        "projects",
+        (!grant.projects.is_empty()).then(|| list(&grant.projects)),
+    );
+    part("organizations", some(&grant.organizations));
+    part("keys", some(&grant.keys));
+    part("brokerages", some(&grant.brokerages));
+    part("data-providers", some(&grant.data_providers));
+    part("commands", some(&grant.commands));
+    part("collaborators", some(&grant.collaborators));
+    part("files only", grant.files.as_deref().map(list));
+    part("nodes only", grant.nodes.as_deref().map(list));
+    part("max-cost", grant.max_cost.map(|cost| cost.to_string()));
+    part(
+        "max-parameters",
+        grant.max_parameters.map(|count| count.to_string()),
+    );
+    let limits = grant.limits;
+    part(
+        "concurrent",
+        limits.concurrent.map(|limit| limit.to_string()),
+    );
+    part(
+        "per-second",
+        limits.per_second.map(|limit| limit.to_string()),
+    );
+    part(
+        "per-minute",
+        limits.per_minute.map(|limit| limit.to_string()),
+    );
+    part("per-day", limits.per_day.map(|limit| limit.to_string()));
+    part(
+        "cost-per-day",
+        limits.cost_per_day.map(|limit| limit.to_string()),
+    );
+    part("approval", Some(approval(grant.approval).to_owned()));
+    format!("grant `{}`: {}", grant.name, parts.join("; "))
+}
+
+fn whole_http(grant: &HttpGrant) -> String {
+    let names: Vec<_> = grant.headers.keys().collect();
+    let headers = if names.is_empty() {
+        String::new()
+    } else {
+        format!("; headers {}", list(&names))
+    };
+    let addresses = if grant.addresses.is_empty() {
+        String::new()
+    } else {
+        format!("; addresses {}", list(&grant.addresses))
+    };
+    format!(
+        "http `{}`: {} {}{headers}{addresses}",
+        grant.name,
+        list(&grant.methods),
+        entry(&grant.url)
+    )
+}
+
+fn approval(approval: Approval) -> &'static str {
+    match approval {
+        Approval::None => "none",
+        Approval::Operator => "operator",
+    }
+}
+
+/// Whether the one entry covers no operation that the other does not.
+fn pattern_within(one: &Pattern, other: &Pattern) -> bool {
+    if one.as_str().starts_with("raw/") || other.as_str().starts_with("raw/") {
+        return one == other;
+    }
+    let mut named = grantable().filter(|(name, access)| one.covers(name, *access));
+    named.all(|(name, access)| other.covers(name, access))
+}
+
+fn prefix_within(one: &Prefix, other: &Prefix) -> bool {
+    let below = one.path.strip_prefix(&other.path);
+    let below = below
+        .is_some_and(|rest| rest.is_empty() || other.path.ends_with('/') || rest.starts_with('/'));
+    (&one.scheme, &one.host, one.port) == (&other.scheme, &other.host, other.port) && below
+}
+
+/// Whether a request that both cover is limited by the one in a way that the other does not limit it.
+fn limits(one: &HttpGrant, other: &HttpGrant) -> bool {
+    one.limits != GrantLimits::default()
+        || one.request < other.request
+        || one.response < other.response
+        || one.timeout < other.timeout
+}
+
+/// Whether one request may be covered by both.
+pub(super) fn is_beside(one: &HttpGrant, other: &HttpGrant) -> bool {
+    prefix_within(&one.url, &other.url) || prefix_within(&other.url, &one.url)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Bytes(u64);
+
+impl Display for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            bytes if bytes % (1 << 20) == 0 => write!(f, "{} MiB", bytes >> 20),
+            bytes if bytes % (1 << 10) == 0 => write!(f, "{} KiB", bytes >> 10),
+            bytes => write!(f, "{bytes} B"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Time(Duration);
+
+impl Display for Time {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}

@@ -1,0 +1,249 @@
+//! What a difference says of two manifests, checked against what their authorities decide.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::path::Path;
+
+use qchost_policy::{ChangeKind, Difference, Manifest};
+
+fn manifest(rest: &str) -> Manifest {
+    let text =
+        format!("plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"research\"\n{rest}");
+    Manifest::parse(&text, Path::new("lab.toml")).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn between(former: &str, now: &str) -> Difference {
+    Difference::between(Some(&manifest(former)), Some(&manifest(now)))
+}
+
+/// The lines, each with its kind.
+fn lines(difference: &Difference) -> Vec<String> {
+    let lines = difference.changes().iter();
+    lines
+        .map(|change| format!("{}: {}", change.kind.word(), change.line))
+        .collect()
+}
+
+const DEPLOY: &str = "[[grant]]\nname = \"deploy\"\nallow = [\"live/create-live-algorithm\"]\nprojects = [\"Lab/*\"]\nbrokerages = [\"paper\"]\napproval = \"operator\"\nlimits = { per-day = 5 }\n";
+
+#[test]
+fn the_same_manifest_in_another_order_is_no_difference() {
+    let read = "[[grant]]\nname = \"read\"\nallow = [\"backtests/read-*\"]\nprojects = [\"*\"]\n";
+    let difference = between(&format!("{DEPLOY}{read}"), &format!("{read}{DEPLOY}"));
+    assert!(
+        difference.is_empty() && !difference.widens(),
+        "{difference:?}"
+    );
+    assert!(difference.gains().is_empty());
+}
+
+#[test]
+fn each_way_to_widen_a_grant_of_trade_gains_it_and_says_how() {
+    for (from, to, says) in [
+        (
+            "\"Lab/*\"",
+            "\"*\"",
+            "widened: grant `deploy`: projects gain *",
+        ),
+        (
+            "\"paper\"",
+            "\"paper\", \"ib\"",
+            "widened: grant `deploy`: brokerages gain ib",
+        ),
+        (
+            "\"operator\"",
+            "\"none\"",
+            "widened: grant `deploy`: approval from operator to none",
+        ),
+        (
+            "per-day = 5",
+            "per-day = 6",
+            "widened: grant `deploy`: per-day from 5 to 6",
+        ),
+        (
+            "limits = { per-day = 5 }",
+            "",
+            "widened: grant `deploy`: per-day from 5 to none",
+        ),
+        (
+            "\"live/create-live-algorithm\"",
+            "\"live/create-live-algorithm\", \"raw/some_tool\"",
+            "widened: grant `deploy`: allow gain raw/some_tool",
+        ),
+        (
+            "\"deploy\"",
+            "\"other\"\nmax-parameters = 3",
+            "added: grant `other`: allow live/create-live-algorithm",
+        ),
+    ] {
+        let now = DEPLOY.replace(from, to);
+        assert_ne!(now, DEPLOY);
+        let difference = between(DEPLOY, &now);
+        let lines = lines(&difference);
+        assert!(
+            lines.iter().any(|line| line.starts_with(says)),
+            "{says} is not in {lines:?}"
+        );
+        assert!(difference.widens(), "{to}");
+        // Under another name and a condition more, it is the same authority.
+        let gains = !to.contains("max-parameters");
+        assert_eq!(
+            !difference.gains().is_empty(),
+            gains,
+            "{to}: {:?}",
+            difference.gains()
+        );
+        // And back again it is none.
+        let back = between(&now, DEPLOY);
+        assert!(
+            back.gains().is_empty() || !gains,
+            "{to}: {:?}",
+            back.gains()
+        );
+    }
+}
+
+#[test]
+fn a_grant_under_another_name_is_a_rename() {
+    let difference = between(DEPLOY, &DEPLOY.replace("\"deploy\"", "\"trade\""));
+    assert_eq!(
+        lines(&difference),
+        ["changed: grant `trade`: was called `deploy`"]
+    );
+    assert!(!difference.widens());
+}
+
+#[test]
+fn to_take_away_what_limited_another_grant_widens_that_one() {
+    let all = "[[grant]]\nname = \"all\"\nallow = [\"live/create-live-algorithm\"]\nprojects = [\"*\"]\nbrokerages = [\"*\"]\n";
+    let difference = between(&format!("{DEPLOY}{all}"), all);
+    assert!(difference.widens());
+    assert_eq!(
+        difference.gains().iter().collect::<Vec<_>>(),
+        ["live/create-live-algorithm"]
+    );
+    assert_eq!(
+        difference.changes().last().unwrap().kind,
+        ChangeKind::Widened
+    );
+}
+
+#[test]
+fn to_split_a_grant_in_two_doubles_its_limit() {
+    let both = "[[grant]]\nname = \"both\"\nallow = [\"backtests/delete-backtest\", \"projects/delete-project\"]\nprojects = [\"*\"]\nlimits = { per-day = 5 }\n";
+    let one = both.replace(", \"projects/delete-project\"", "");
+    let other = both
+        .replace("\"backtests/delete-backtest\", ", "")
+        .replace("\"both\"", "\"other\"");
+    let difference = between(both, &format!("{one}{other}"));
+    assert_eq!(difference.gains().len(), 2, "{difference:?}");
+}
+
+#[test]
+fn a_first_manifest_and_one_of_another_account_gain_all_they_grant() {
+    let first = Difference::between(None, Some(&manifest(DEPLOY)));
+    assert!(first.widens());
+    assert_eq!(first.gains(), &manifest(DEPLOY).trades_or_destroys());
+    assert_eq!(first.gains().len(), 1);
+    let mut other = manifest(DEPLOY);
+    other.account = "real".to_owned();
+    let moved = Difference::between(Some(&manifest(DEPLOY)), Some(&other));
+    assert_eq!(moved.gains().len(), 1);
+    assert_eq!(
+        lines(&moved),
+        ["widened: account: from `research` to `real`"]
+    );
+    let gone = Difference::between(Some(&manifest(DEPLOY)), None);
+    assert!(!gone.widens() && !gone.is_empty());
+    // What reads and writes gains neither trade nor destroy.
+    let write = manifest("[[grant]]\nname = \"write\"\nallow = [\"*\"]\nprojects = [\"*\"]\n");
+    let write = Difference::between(None, Some(&write));
+    assert!(write.widens() && write.gains().is_empty());
+}
+
+#[test]
+fn requests_to_other_hosts_are_compared_too_and_values_of_headers_are_not_shown() {
+    let hook = "[[http]]\nname = \"hook\"\nallow = \"https://hooks.example.com/qc/\"\nheaders = { x-key = \"secret-one\" }\nlimits = { per-day = 5 }\n";
+    for (from, to, widens) in [
+        ("/qc/", "/", true),
+        ("/qc/", "/qc/lab/", false),
+        (
+            "https://hooks.example.com/qc/",
+            "https://evil.example.com/qc/",
+            true,
+        ),
+        ("secret-one", "secret-two", true),
+        ("per-day = 5", "per-day = 4", false),
+        ("per-day = 5", "per-minute = 5", true),
+        (
+            "name = \"hook\"",
+            "name = \"hook\"\nmethods = [\"GET\"]",
+            false,
+        ),
+        (
+            "name = \"hook\"",
+            "name = \"hook\"\nmethods = [\"DELETE\"]",
+            true,
+        ),
+        (
+            "name = \"hook\"",
+            "name = \"hook\"\naddresses = [\"10.0.0.7\"]",
+            true,
+        ),
+    ] {
+        let difference = between(hook, &hook.replace(from, to));
+        assert_eq!(difference.widens(), widens, "{to}: {difference:?}");
+        assert!(!difference.is_empty());
+        assert!(
+            lines(&difference)
+                .iter()
+                .all(|line| !line.contains("secret-"))
+        );
+    }
+    // The limits of all that match apply: one that goes may have limited another.
+    let all = "[[http]]\nname = \"all\"\nallow = \"https://hooks.example.com/\"\n";
+    assert!(between(&format!("{hook}{all}"), all).widens());
+    assert!(
+        between(
+            &format!("{hook}{all}"),
+            &format!("{}{all}", hook.replace("/qc/", "/qc/lab/"))
+        )
+        .widens()
+    );
+    let rest = between(&format!("{hook}{all}"), hook);
+    assert!(!rest.widens(), "{rest:?}");
+}
+
+#[test]
+fn what_was_written_into_a_manifest_cannot_end_a_line() {
+    let evil = "[[grant]]\nname = \"evil\"\nallow = [\"files/*\"]\nprojects = [\"a\\nb\\u001b[2J\\u202e\"]\n";
+    let difference = Difference::between(None, Some(&manifest(evil)));
+    assert!(
+        lines(&difference)
+            .iter()
+            .all(|line| !line.contains(['\n', '\u{1b}', '\u{202e}']))
+    );
+}
+
+#[test]
+fn a_manifest_that_is_too_large_to_compare_is_wider_and_does_not_take_long() {
+    let many = |word: &str| {
+        let grant = |at: usize| {
+            format!(
+                "[[grant]]\nname = \"g{at}\"\nallow = [\"backtests/delete-backtest\"]\nprojects = [\"{word}{at}/*\"]\nlimits = {{ per-day = 5 }}\n"
+            )
+        };
+        manifest(&(0..4000).map(grant).collect::<String>())
+    };
+    let (former, now) = (many("a"), many("b"));
+    let begun = std::time::Instant::now();
+    let difference = Difference::between(Some(&former), Some(&now));
+    // Without a bound it is minutes.
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+    assert!(difference.widens() && !difference.gains().is_empty());
+    assert!(difference.changes().len() <= 201);
+}
