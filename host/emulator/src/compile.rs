@@ -201,7 +201,10 @@ impl State {
 fn signature(files: &[SourceFile]) -> String {
     let mut digest = Sha256::new();
     for file in files {
-        digest.update(file.content.as_bytes());
+        for part in [&file.name, &file.content] {
+            digest.update(part.len().to_le_bytes());
+            digest.update(part.as_bytes());
+        }
     }
     hex(&digest.finalize())
 }

@@ -18,15 +18,15 @@ use crate::obligations::obligations_under;
 use crate::record::Known;
 use crate::refusal::Refusal;
 use crate::sending::Held;
-use crate::sources::Files;
+use crate::sources::HeldSource;
 use crate::terms::Terms;
 
 /// A call that was let in.
 pub(crate) struct Admitted {
     pub verdict: Verdict,
     pub held: Held,
-    /// The files of the project, where the call compiles it and they may be deployed.
-    pub sources: Option<Files>,
+    /// What it holds of the sources of projects.
+    pub source: HeldSource,
     /// Whether it was let in before, for the same obligations: what it took then is still taken.
     pub again: bool,
 }
@@ -47,36 +47,41 @@ impl Gate {
         let Admitted {
             verdict,
             held,
-            sources,
+            source,
             ..
         } = admitted;
-        self.let_in(ask, verdict, Some((held, sources))).await
+        self.let_in(ask, verdict, Some((held, source))).await
     }
 
     async fn let_in(
         &self,
         ask: &mut Ask,
         mut verdict: Verdict,
-        mut entered: Option<(Held, Option<Files>)>,
+        mut entered: Option<(Held, HeldSource)>,
     ) -> Result<Admitted, Refusal> {
         let mut again = entered.is_some();
         loop {
             if entered.is_none() {
                 again = false;
-                // Read before its turn: a turn is for one call.
-                let sources = self.files_to_compile(ask, &verdict.touched).await;
-                let held = self.enter(ask, &verdict).await.inspect_err(|refusal| {
+                // Before its turn: a turn is for one call, and not for waiting.
+                let entering = async {
+                    let Some(source) = self.hold_source(ask, &verdict).await? else {
+                        return Ok(None);
+                    };
+                    let held = self.enter(ask, &verdict).await?;
+                    Ok(held.map(|held| (held, source)))
+                };
+                entered = entering.await.inspect_err(|refusal| {
                     self.note_refusal(ask, &verdict.known(None), refusal);
                 })?;
-                entered = held.map(|held| (held, sources));
             }
             if self.still(ask)
-                && let Some((held, sources)) = entered
+                && let Some((held, source)) = entered
             {
                 return Ok(Admitted {
                     verdict,
                     held,
-                    sources,
+                    source,
                     again,
                 });
             }

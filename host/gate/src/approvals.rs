@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use qchost_catalog::Access;
 use qchost_ledger::{
-    Approval, ApprovalError, ApprovalKind, Binding, LedgerError, NewApproval, Permit, RequestError,
-    Standing, Status,
+    Approval, ApprovalError, ApprovalFilter, ApprovalKind, ApprovalPage, Binding, LedgerError,
+    NewApproval, Permit, RequestError, Standing, Status,
 };
 use qchost_policy::{Denial, Person};
 use qchost_scope::Touched;
@@ -20,12 +20,14 @@ use serde_json::{Map, Value, json};
 use crate::ask::{Ask, Caller};
 use crate::gate::{Gate, now};
 use crate::judge::{Matched, wants_approval};
-use crate::record::redacted_object;
+use crate::record::{redacted_object, text_hash};
 use crate::refusal::Refusal;
 use crate::trade::unusable;
 
 /// How often a decision is looked for that another process may have made.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// The most bytes of a call's arguments that its view holds.
+const MAX_VIEWED: usize = 16 << 10;
 
 /// Why an approval was not decided.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +38,11 @@ pub enum DecideError {
     /// The host itself failed.
     #[error("the host failed in the middle of it; look at the approval before you try again")]
     Failed,
+    /// What would run with real money is not known.
+    #[error(
+        "what this deployment would run is not known, since its files are not kept any more, and real money is at stake: refuse it, and have the project compiled again"
+    )]
+    UnknownSource,
     /// It cannot be recorded, so it was not done.
     #[error("the decision cannot be recorded, so it was not made: {0}")]
     Audit(#[from] qchost_audit::AuditError),
@@ -56,7 +63,8 @@ impl Gate {
         }
         let ledger = &self.0.ledger;
         let source = self.deployed_source(ask, touched).await?;
-        let binding = self.binding(ask, touched, source.as_ref(), two);
+        let hash = source.as_ref().and_then(|source| source.hash.clone());
+        let binding = self.binding(ask, touched, hash.as_deref(), two);
         let scope = standing_scope(touched, &binding, two);
         let cost = touched.cost.map_or(0, |cost| cost.0);
         let permit = ledger
@@ -73,10 +81,13 @@ impl Gate {
             kind: ApprovalKind::Call,
             binding,
             view: self.view(ask, touched, source),
+            contents: contents(&ask.arguments),
+            untold: !ask.caller.is_operator(),
             needs: if two { 2 } else { 1 },
             requester: ask.caller.person,
             scope,
             cost,
+            source: hash,
             now: now(),
             expires: self.approval_end(),
         };
@@ -89,7 +100,12 @@ impl Gate {
                 id: approval.id.clone(),
                 reason: reason(&approval),
             },
-            _ => Refusal::ApprovalRequired { id: approval.id },
+            _ => {
+                if !ask.caller.is_operator() {
+                    self.0.asking.note(&ask.caller.invocation, &approval.id);
+                }
+                Refusal::ApprovalRequired { id: approval.id }
+            }
         })
     }
 
@@ -120,28 +136,28 @@ impl Gate {
         Ok(())
     }
 
-    /// What the compile of a deployment is made of, as a person is shown it.
+    /// What a deployment would run, as far as the host knows it.
     async fn deployed_source(
         &self,
         ask: &Ask,
         touched: &Touched,
-    ) -> Result<Option<Value>, Refusal> {
+    ) -> Result<Option<DeployedSource>, Refusal> {
         let compile = ask.arguments.get("compileId").and_then(Value::as_str);
         match (compile, &touched.project) {
-            (Some(compile), Some((project, _))) if ask.access == Access::Trade => {
-                let view = self.source_view(ask.account(), *project, compile).await?;
-                Ok(Some(view))
-            }
+            (Some(compile), Some(_)) if ask.access == Access::Trade => Ok(Some(DeployedSource {
+                compile: compile.to_owned(),
+                hash: self.source_of(ask.account(), compile).await?,
+            })),
             _ => Ok(None),
         }
     }
 
-    fn binding(&self, ask: &Ask, touched: &Touched, source: Option<&Value>, two: bool) -> Binding {
+    fn binding(&self, ask: &Ask, touched: &Touched, source: Option<&str>, two: bool) -> Binding {
         let resolved = json!({
             "two people": two,
             "arguments": ask.arguments,
             "project": touched.project,
-            "source": source.and_then(|source| source.get("hash")),
+            "source": source,
         });
         let profiles = touched.facts.iter().flat_map(|facts| {
             let context = &facts.context;
@@ -169,7 +185,7 @@ impl Gate {
     }
 
     /// What a person is shown; none of it is the plugin's own words about the call.
-    fn view(&self, ask: &Ask, touched: &Touched, source: Option<Value>) -> Value {
+    fn view(&self, ask: &Ask, touched: &Touched, source: Option<DeployedSource>) -> Value {
         let mut view = Map::new();
         let mut put = |name: &str, value: Value| {
             if !value.is_null() {
@@ -197,8 +213,11 @@ impl Gate {
         );
         let live = touched.facts.iter().any(|facts| facts.context.live);
         put("real money", json!(live));
-        put("arguments", redacted_object(&ask.arguments));
-        put("source", json!(source));
+        put("arguments", viewed(&ask.arguments));
+        put(
+            "source",
+            source.map(DeployedSource::view).unwrap_or_default(),
+        );
         Value::Object(view)
     }
 
@@ -208,6 +227,7 @@ impl Gate {
     /// When it was refused, has expired, or is none of this plugin's.
     pub async fn wait_approval(&self, caller: &Caller, id: &str) -> Result<(), Refusal> {
         let mut changes = self.0.decided.subscribe();
+        let mut noted = false;
         loop {
             let approval = self.0.ledger.approval(id, now()).await.map_err(unusable)?;
             let own = approval
@@ -219,31 +239,41 @@ impl Gate {
                 })?;
             match own.status {
                 Status::Approved | Status::Used => return Ok(()),
-                Status::Refused => {
+                Status::Refused | Status::Expired | Status::Revoked | Status::Closed => {
                     return Err(Refusal::ApprovalRefused {
                         id: id.to_owned(),
                         reason: reason(&own),
                     });
                 }
-                Status::Expired => {
-                    return Err(Refusal::ApprovalRefused {
-                        id: id.to_owned(),
-                        reason: "nobody decided in time".to_owned(),
-                    });
-                }
                 Status::Pending => {}
+            }
+            if !noted {
+                noted = true;
+                self.0.asking.note(&caller.invocation, &own.id);
+                tracing::info!(
+                    target: "gate", plugin = %caller.plugin, invocation = %caller.invocation, approval = own.id,
+                    "waiting for approval; look at it with: qchost approvals show {}", own.id
+                );
             }
             // Told at once of what this process decides, and looks again for what expires.
             drop(tokio::time::timeout(LOOK_AGAIN, changes.changed()).await);
         }
     }
 
-    /// The approvals that wait for a person, or all of them.
+    /// The approvals that wait for a person, or all of them, a page at a time.
     ///
     /// # Errors
     /// When the ledger cannot be used.
-    pub async fn approvals(&self, all: bool) -> Result<Vec<Approval>, LedgerError> {
-        self.0.ledger.approvals(all, now()).await
+    pub async fn approvals(&self, filter: ApprovalFilter) -> Result<ApprovalPage, LedgerError> {
+        self.0.ledger.approvals(filter, now()).await
+    }
+
+    /// The components that wait for a person: the plugin and the approval of each.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn waiting_components(&self) -> Result<Vec<(String, String)>, LedgerError> {
+        self.0.ledger.waiting_components(now()).await
     }
 
     /// One approval.
@@ -252,6 +282,22 @@ impl Gate {
     /// When the ledger cannot be used.
     pub async fn approval(&self, id: &str) -> Result<Option<Approval>, LedgerError> {
         self.0.ledger.approval(id, now()).await
+    }
+
+    /// Takes back the permit that an approval gave. `id` is the approval's or the permit's.
+    ///
+    /// # Errors
+    /// When it gave none that could be used.
+    pub async fn revoke(&self, id: &str, by: &Person) -> Result<Approval, DecideError> {
+        let (gate, id, by) = (self.clone(), id.to_owned(), by.clone());
+        // Runs detached, as a decision does.
+        let revoking = self.spawn(async move {
+            let detail = json!({ "approval": id });
+            gate.record_approval(&by, "revoke", detail).await?;
+            let revoked = gate.0.ledger.revoke(&id, &by.name, now()).await;
+            gate.noted(&by, &id, revoked).await
+        });
+        revoking.await.unwrap_or(Err(DecideError::Failed))
     }
 
     /// A person's yes: for the one call, or, with `standing`, for calls like it.
@@ -276,6 +322,7 @@ impl Gate {
         by: &Person,
         standing: Option<Standing>,
     ) -> Result<Approval, DecideError> {
+        self.check_source(id).await?;
         let detail = json!({ "approval": id, "standing": standing });
         self.record_approval(by, "approve", detail).await?;
         let expires = now().saturating_add(milliseconds(self.settings().permit_ttl));
@@ -293,6 +340,24 @@ impl Gate {
             .decided
             .send_modify(|count| *count = count.wrapping_add(1));
         Ok(approval)
+    }
+
+    /// Whether what a deployment with real money would run can be shown: nobody approves what cannot.
+    async fn check_source(&self, id: &str) -> Result<(), DecideError> {
+        let ledger = &self.0.ledger;
+        let approval = ledger.approval(id, now()).await;
+        let approval = approval.map_err(ApprovalError::Ledger)?;
+        let Some(approval) = approval else {
+            return Ok(());
+        };
+        let live = approval.scope.get("live").and_then(Value::as_bool) == Some(true);
+        match &approval.source {
+            Some(hash) if live => {
+                let source = ledger.source(hash).await.map_err(ApprovalError::Ledger)?;
+                source.map(drop).ok_or(DecideError::UnknownSource)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Records that a decision was not taken: the record of the attempt alone would read as if it were.
@@ -315,7 +380,7 @@ impl Gate {
             kind,
             binding,
             scope,
-            view,
+            source,
             ..
         } = approval;
         match kind {
@@ -336,12 +401,11 @@ impl Gate {
                 .await
             }
             ApprovalKind::Call => {
-                let hash = view.pointer("/source/hash").and_then(Value::as_str);
                 let project = scope
                     .get("project")
                     .and_then(Value::as_u64)
                     .and_then(|id| u32::try_from(id).ok());
-                match (hash, project) {
+                match (source, project) {
                     (Some(hash), Some(project)) => {
                         let ledger = &self.0.ledger;
                         ledger
@@ -397,7 +461,49 @@ pub(crate) fn not_asked(error: RequestError) -> Refusal {
             budget: "approvals",
             resets_in: None,
         },
+        error @ RequestError::TooLarge { .. } => Refusal::Exhausted {
+            message: error.to_string(),
+            grant: String::new(),
+            budget: "approvals",
+            resets_in: None,
+        },
     }
+}
+
+/// What a deployment would run.
+struct DeployedSource {
+    compile: String,
+    /// Nothing if the host does not know what the compile was made of.
+    hash: Option<String>,
+}
+
+impl DeployedSource {
+    fn view(self) -> Value {
+        match self.hash {
+            Some(hash) => json!({ "compile": self.compile, "known": true, "hash": hash }),
+            None => json!({
+                "compile": self.compile,
+                "known": false,
+                "warning": "unknown code: the host did not see what this compile was made of, or does not have it any more",
+            }),
+        }
+    }
+}
+
+/// Arguments as they are in a view: long texts, or all of them where there are too many, as digest and length.
+fn viewed(arguments: &Map<String, Value>) -> Value {
+    let redacted = redacted_object(arguments);
+    let text = redacted.to_string();
+    if text.len() <= MAX_VIEWED {
+        return redacted;
+    }
+    json!({ "digest": text_hash(&text), "bytes": text.len() })
+}
+
+/// The arguments, whole, where a view does not hold all of them.
+fn contents(arguments: &Map<String, Value>) -> Option<String> {
+    let whole = Value::Object(arguments.clone());
+    (viewed(arguments) != whole).then(|| whole.to_string())
 }
 
 /// What a standing permit is for besides the operation: the project, and whose money. One that was
@@ -435,8 +541,15 @@ fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// Why an approval leads to no call.
 fn reason(approval: &Approval) -> String {
     let last = approval.decisions.last();
-    last.map(|decision| decision.reason.clone())
-        .unwrap_or_default()
+    match approval.status {
+        Status::Expired => "nobody decided in time".to_owned(),
+        Status::Revoked => "the permit was revoked".to_owned(),
+        Status::Closed => approval.closed.clone().unwrap_or_default(),
+        _ => last
+            .map(|decision| decision.reason.clone())
+            .unwrap_or_default(),
+    }
 }

@@ -21,9 +21,11 @@ use zeroize::Zeroizing;
 
 use crate::admission::Admitted;
 use crate::ask::{Ask, Caller};
+use crate::asking::Asking;
 use crate::components::Components;
 use crate::download;
 use crate::halts::Halts;
+use crate::pins::SourceLocks;
 use crate::reconfigure::blocking;
 use crate::record::{self, Fingerprints, Known};
 use crate::refusal::Refusal;
@@ -31,6 +33,9 @@ use crate::sending::Sending;
 use crate::settings::Settings;
 use crate::terms::{Enforceable, InForce};
 use qchost_policy::{DOWNLOAD, RAW, WORKFLOW};
+
+/// How many approvals have their contents made to be shown at a time.
+const LOOKS: usize = 2;
 
 /// What the gate needs besides the connection.
 #[derive(Debug)]
@@ -85,8 +90,14 @@ pub(crate) struct Inner {
     pub rates: Rates,
     pub concurrency: Concurrency,
     pub lanes: Lanes,
+    /// Who changes the sources of projects now, and who relies on them.
+    pub sources: SourceLocks,
     /// Counts the decisions of persons about approvals.
     pub decided: watch::Sender<u64>,
+    /// The approvals that running invocations have asked for.
+    pub asking: Asking,
+    /// One for each approval whose contents are made to be shown.
+    pub looks: tokio::sync::Semaphore,
     /// The components that were admitted.
     pub components: Components,
     /// Held by each write from its reservation to its intent, and by a backup: so that none is in one
@@ -152,7 +163,10 @@ impl Gate {
             rates,
             concurrency: Concurrency::default(),
             lanes,
+            sources: SourceLocks::default(),
             decided: watch::Sender::new(0),
+            asking: Asking::default(),
+            looks: tokio::sync::Semaphore::new(LOOKS),
             components: Components::default(),
             writing: tokio::sync::RwLock::default(),
             unsettled: Mutex::new(opening.unsettled),
@@ -161,6 +175,7 @@ impl Gate {
             calls: AtomicU64::new(0),
         }));
         gate.settle_former_runs().await?;
+        gate.close_former_orphans().await;
         Ok(gate)
     }
 
@@ -425,7 +440,7 @@ impl Gate {
         if ask.caller.may_be_logged() {
             tracing::warn!(
                 target: "gate", plugin = %ask.caller.plugin, invocation = %ask.caller.invocation,
-                operation = %ask.name, refused = refusal.word(),
+                operation = %ask.name, refused = refusal.word(), approval = refusal.approval(),
             );
         }
         let entry = record::refused(ask, known, refusal, &self.0.prints);

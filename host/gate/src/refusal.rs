@@ -58,6 +58,14 @@ impl From<Failure> for Refusal {
 }
 
 impl Refusal {
+    /// The approval that it is about.
+    pub(crate) fn approval(&self) -> Option<&str> {
+        match self {
+            Self::ApprovalRequired { id } | Self::ApprovalRefused { id, .. } => Some(id),
+            _ => None,
+        }
+    }
+
     /// The word for it that the contract's error and the audit use.
     #[must_use]
     pub fn word(&self) -> &'static str {

@@ -24,6 +24,7 @@ use crate::gate::Gate;
 use crate::judge::{decide_all, unresolved};
 use crate::record;
 use crate::refusal::Refusal;
+use crate::sources::Evidence;
 
 /// What a call holds while it is under way.
 pub(crate) struct Held {
@@ -186,16 +187,27 @@ impl Sending {
         if lost {
             self.gate.keep_unsettled(intended);
         }
-        let entry = record::outcome(&self.ask, &known, &outcome);
-        let result = match outcome {
-            Ok(body) => match self.checked(body).await {
-                Ok((body, learned)) => {
-                    self.keep(learned).await;
-                    Ok(body)
+        let mut entry = record::outcome(&self.ask, &known, &outcome);
+        let stopped = self.check_deployment(&outcome).await;
+        let result = match (outcome, stopped) {
+            (_, Some(stopped)) => {
+                let refusal = Refusal::Failed(Failure::UnexpectedResponse(stopped));
+                entry
+                    .body
+                    .insert("reason".to_owned(), refusal.to_string().into());
+                Err(refusal)
+            }
+            (Ok(body), None) => {
+                let evidence = Evidence::of(&body);
+                match self.checked(body).await {
+                    Ok((body, learned)) => {
+                        self.keep(learned, evidence).await;
+                        Ok(body)
+                    }
+                    Err(refusal) => Err(refusal),
                 }
-                Err(refusal) => Err(refusal),
-            },
-            Err(failure) => Err(failure.into()),
+            }
+            (Err(failure), None) => Err(failure.into()),
         };
         self.log(&result, answer.is_closed());
         drop(answer.send(result));
@@ -277,8 +289,23 @@ impl Sending {
         Ok((without_secrets(operation, body), learned))
     }
 
+    /// Reads a deployment back, where what it runs was checked before it was sent, and stops it if it runs something
+    /// else. What is said about it then.
+    async fn check_deployment(&self, outcome: &Outcome) -> Option<String> {
+        let before = self.admitted.source.before.as_ref()?;
+        let (project, _) = self.admitted.verdict.touched.project.as_ref()?;
+        // Of one whose answer was lost nobody knows whether it is there: what is stopped might be another one.
+        let answer = outcome.as_ref().ok()?;
+        if self.ask.access != Access::Trade {
+            return None;
+        }
+        let (gate, ask) = (&self.gate, &self.ask);
+        let why = gate.check_deployed(ask, *project, before, answer).await?;
+        Some(gate.stop_deployment(ask, *project, &why).await)
+    }
+
     /// Keeps what an answer taught.
-    async fn keep(&self, learned: Learned) {
+    async fn keep(&self, learned: Learned, evidence: Evidence) {
         let (account, plugin) = (self.ask.account(), &*self.ask.caller.plugin);
         if let Some(project) = learned.created {
             let inner = &self.gate.0;
@@ -290,7 +317,13 @@ impl Sending {
         }
         if let Some((project, compile)) = learned.compile {
             self.gate
-                .remember_compile(&self.ask, project, &compile, self.admitted.sources.as_ref())
+                .remember_compile(
+                    &self.ask,
+                    project,
+                    &compile,
+                    self.admitted.source.before.as_ref(),
+                    evidence,
+                )
                 .await;
         }
     }

@@ -1,30 +1,156 @@
-//! The source behind a compile: what the host saw of it, and how it differs from what was last
-//! approved.
+//! The source behind a compile: what the host saw of it, and whether that is what runs.
 //!
-//! The files are read before and after the compile is asked for. Only if they are the same is the
-//! compile known by their hash: a file changed in between might be in it or not.
+//! A source is the project's files, those of its libraries, and the settings that a deployment takes over. The host
+//! reads it before and after the compile, and nothing leaves this host that would change it in between: a plugin that
+//! swaps two versions between the reads waits. What somebody changes elsewhere shows in the time at which the cloud
+//! says that a file was changed, and in the cloud's signature of the compile. What shows in neither stays hidden: a
+//! change and its undoing within one second of each other and of the file's former change.
 //!
-//! Invariant: a compile has the source that is shown for it, or none is shown.
+//! Invariant: a compile has the source that is shown for it, or it is of unknown code. Before real money, and wherever
+//! a person approved the deployment, the project is still what was compiled; what was deployed is read back.
 
-use qchost_catalog::{Failure, Operation};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use qchost_audit::Entry;
+use qchost_catalog::{Access, Call, Failure, Operation, Outcome, Target, always};
+use qchost_ledger::{NewCompile, Remembered};
+use qchost_policy::Denial;
 use qchost_scope::{Reader as _, Touched};
 use serde_json::{Map, Value, json};
-use similar::TextDiff;
 
 use crate::ask::Ask;
-use crate::gate::{Gate, Inner, known};
-use crate::record::text_hash;
+use crate::gate::{Gate, Inner, known, now};
+use crate::judge::Verdict;
+use crate::pins::{Projects, SourceAccess, SourceLock};
+use crate::record::{self, Known, text_hash};
 use crate::refusal::Refusal;
 use crate::trade::unusable;
 
-/// The longest difference that is shown, in bytes.
-const LONGEST_DIFF: usize = 64 << 10;
-const CONTEXT_LINES: usize = 3;
 /// The operation that deploys a compile.
 const DEPLOY: &str = "live/create-live-algorithm";
+/// The operation that compiles a project.
+const COMPILE: &str = "compile/create-compile";
+/// How long a call waits for a source that others use.
+const SOURCE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often the libraries of a project may turn out to be others than those that are pinned.
+const PIN_TRIES: usize = 3;
+/// The most projects that one source consists of: the project and its libraries.
+const MAX_PROJECTS: usize = 50;
+/// The largest source, in bytes of names and contents.
+const MAX_SOURCE: usize = 8 << 20;
+/// How often a deployment is told to stop, and how long each time may take.
+const STOP_TRIES: usize = 3;
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Where the settings stand among the files; no file of a project begins like that.
+const SETTINGS: &str = "settings:";
+/// What the name of a library's file begins with.
+const LIBRARY: &str = "library:";
 
-/// The files of a project, by name, in order.
+/// Files as name and content, in order.
 pub(crate) type Files = Vec<(String, String)>;
+
+/// What the host read of a project's source at one instant.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Source {
+    /// The project and its libraries.
+    projects: BTreeSet<u32>,
+    /// The settings, the project's files, and those of its libraries.
+    files: Files,
+    /// Which file it was and when it was changed, as the cloud says.
+    stamps: Vec<Value>,
+    /// How many of the files are the project's own: they come first, after the settings.
+    own: usize,
+}
+
+/// What a call does about sources, for as long as it is under way.
+#[derive(Debug, Default)]
+pub(crate) struct HeldSource {
+    /// Keeps others from changing it, or from relying on it.
+    _lock: Option<SourceLock>,
+    /// What was read before the call.
+    pub before: Option<Source>,
+}
+
+/// What a call does about the sources of projects.
+enum Use {
+    Nothing,
+    Changes(Projects),
+    Compiles(u32),
+    /// Deploys the compile of a project whose source has this hash.
+    Deploys(u32, String),
+}
+
+/// What the answer to a compile says of what was compiled.
+#[derive(Debug, Default)]
+pub(crate) struct Evidence {
+    signature: Option<String>,
+    /// The files that were compiled, by name.
+    files: Vec<String>,
+}
+
+impl Evidence {
+    pub(crate) fn of(answer: &Value) -> Self {
+        let signature = answer.get("signature").and_then(Value::as_str);
+        let files = answer.get("signatureOrder").and_then(Value::as_array);
+        let files = files.into_iter().flatten().filter_map(Value::as_str);
+        Self {
+            signature: signature.filter(|it| !it.is_empty()).map(str::to_owned),
+            files: files.map(str::to_owned).collect(),
+        }
+    }
+}
+
+impl Source {
+    /// One hash for all files: of their names and contents, each with its length before it.
+    pub(crate) fn hash(&self) -> String {
+        hash(&self.files)
+    }
+
+    /// A digest of the contents of the project's own files, whatever their names are.
+    fn contents(&self) -> String {
+        let own = self.files.iter().skip(1).take(self.own);
+        let mut contents: Vec<_> = own.map(|(_, content)| text_hash(content)).collect();
+        contents.sort();
+        text_hash(&contents.concat())
+    }
+
+    /// Whether it has a file of this name, in whatever folder.
+    fn has(&self, name: &str) -> bool {
+        let wanted = file_name(name);
+        let mut names = self.files.iter().map(|(name, _)| file_name(name));
+        names.any(|name| name == wanted)
+    }
+
+    /// Why these deployed files are not this source, if they are not.
+    fn differs(&self, deployed: &[Value]) -> Option<String> {
+        let mut by_name: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (name, content) in &self.files {
+            by_name.entry(file_name(name)).or_default().push(content);
+        }
+        let mut found = BTreeSet::new();
+        for file in deployed {
+            let text = |field: &str| file.get(field).and_then(Value::as_str);
+            let (Some(name), Some(content)) = (text("name"), text("content")) else {
+                return Some("a deployed file has no name or no content".to_owned());
+            };
+            let known = by_name.get(file_name(name));
+            if !known.is_some_and(|contents| contents.contains(&content)) {
+                return Some(format!("the deployed file {name:?} is another one"));
+            }
+            found.insert(file_name(name));
+        }
+        // Notebooks are no part of what runs.
+        let is_code = |name: &str| name.ends_with(".py") || name.ends_with(".cs");
+        let own = self.files.iter().skip(1).take(self.own);
+        let mut names = own.map(|(name, _)| file_name(name));
+        names
+            .find(|name| is_code(name) && !found.contains(name))
+            .map(|name| format!("{name:?} is not deployed"))
+    }
+}
 
 impl Inner {
     /// Whether anybody of the account may deploy, so that sources are worth reading.
@@ -32,87 +158,433 @@ impl Inner {
         self.terms.any(|manifest| {
             let mut patterns = manifest.grants.iter().flat_map(|grant| &grant.allow);
             manifest.account == account
-                && patterns.any(|pattern| pattern.covers(DEPLOY, qchost_catalog::Access::Trade))
+                && patterns.any(|pattern| pattern.covers(DEPLOY, Access::Trade))
         })
     }
 }
 
 impl Gate {
-    /// Reads the files of the project that is about to be compiled, or nothing if that is not
-    /// what the call does, or nobody of the account may deploy.
-    pub(crate) async fn files_to_compile(&self, ask: &Ask, touched: &Touched) -> Option<Files> {
-        let project = touched.project.as_ref()?.0;
-        if ask.operation.map(|operation| operation.name) != Some("compile/create-compile")
-            || !self.0.is_deployed_from(ask.account())
-        {
-            return None;
-        }
-        match self.read_files(ask, project).await {
-            Ok(files) => Some(files),
-            Err(failure) => {
-                tracing::warn!(target: "gate", project, %failure, "the source cannot be read: its compile will be of unknown code");
-                None
+    /// Takes what a call needs of sources before it is sent: keeps what it relies on from being changed, and reads it;
+    /// or waits until nobody relies on what it changes. Nothing if the call is not allowed any more.
+    ///
+    /// # Errors
+    /// When others use the source for too long, or what would be deployed is not what was compiled.
+    pub(crate) async fn hold_source(
+        &self,
+        ask: &Ask,
+        verdict: &Verdict,
+    ) -> Result<Option<HeldSource>, Refusal> {
+        let work = async {
+            match self.use_of(ask, verdict).await? {
+                Use::Nothing => Ok(HeldSource::default()),
+                Use::Changes(projects) => {
+                    let lock = self.lock(ask, SourceAccess::Change, projects).await?;
+                    Ok(HeldSource {
+                        _lock: Some(lock),
+                        before: None,
+                    })
+                }
+                Use::Compiles(project) => Ok(match self.pin(ask, project).await {
+                    Ok(held) => held,
+                    Err(failure) => {
+                        tracing::warn!(target: "gate", project, %failure, "the source cannot be read: its compile will be of unknown code");
+                        HeldSource::default()
+                    }
+                }),
+                Use::Deploys(project, hash) => {
+                    let held = self.pin(ask, project).await.map_err(Refusal::Failed)?;
+                    match &held.before {
+                        Some(source) if source.hash() == hash => Ok(held),
+                        _ => Err(Refusal::Denied(Denial {
+                            reason: "the project's files, libraries or settings are not those that were compiled any \
+                                     more, so nothing was deployed; compile the project again and deploy that"
+                                .to_owned(),
+                            nearest_grant: None,
+                            remedy: None,
+                        })),
+                    }
+                }
             }
+        };
+        let halted = async {
+            if ask.halted() {
+                let (account, plugin) = (ask.account(), &*ask.caller.plugin);
+                self.0.halts.halted(account, plugin).await
+            } else {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            biased;
+            reason = halted => Err(Refusal::Halted(reason)),
+            held = work => held.map(Some),
+            _ = self.revoked(ask, verdict) => Ok(None),
         }
     }
 
-    /// Remembers which project a compile is of, and what it was made of, if that is known: the files
-    /// were read before it, and are still the same.
+    async fn use_of(&self, ask: &Ask, verdict: &Verdict) -> Result<Use, Refusal> {
+        let Some(operation) = ask.operation else {
+            // Nobody knows what an unknown tool changes.
+            return Ok(match ask.access {
+                Access::Read => Use::Nothing,
+                _ => Use::Changes(None),
+            });
+        };
+        let Some((project, _)) = &verdict.touched.project else {
+            return Ok(Use::Nothing);
+        };
+        match operation.name {
+            COMPILE if self.0.is_deployed_from(ask.account()) => Ok(Use::Compiles(*project)),
+            DEPLOY if verdict.permit.is_some() || is_live(&verdict.touched) => {
+                let compile = ask.arguments.get("compileId").and_then(Value::as_str);
+                let source = self
+                    .source_of(ask.account(), compile.unwrap_or_default())
+                    .await?;
+                // Where real money is at stake, code that is not known was denied before.
+                Ok(source.map_or(Use::Nothing, |hash| Use::Deploys(*project, hash)))
+            }
+            _ if changes_source(operation) => Ok(Use::Changes(Some([*project].into()))),
+            _ => Ok(Use::Nothing),
+        }
+    }
+
+    async fn lock(
+        &self,
+        ask: &Ask,
+        access: SourceAccess,
+        projects: Projects,
+    ) -> Result<SourceLock, Refusal> {
+        let wait = self.0.sources.lock(&ask.caller.plugin, access, projects);
+        match tokio::time::timeout(SOURCE_TIMEOUT, wait).await {
+            Ok(Ok(lock)) => Ok(lock),
+            Ok(Err(_)) => Err(Refusal::RateLimited(Duration::from_secs(1))),
+            Err(_) => Err(Refusal::Failed(Failure::Unavailable(format!(
+                "other calls change, compile or deploy this project, and were not done after {} s; nothing was sent, try \
+                 again",
+                SOURCE_TIMEOUT.as_secs()
+            )))),
+        }
+    }
+
+    /// Keeps the source of a project from being changed through this host, and reads it.
+    async fn pin(&self, ask: &Ask, project: u32) -> Result<HeldSource, Failure> {
+        let mut projects = BTreeSet::from([project]);
+        for _ in 0..PIN_TRIES {
+            let lock = self.lock(ask, SourceAccess::Pin, Some(projects.clone()));
+            let lock = lock.await.map_err(|refusal| match refusal {
+                Refusal::Failed(failure) => failure,
+                other => Failure::Unavailable(other.to_string()),
+            })?;
+            let linked = self.linked(ask, project).await?;
+            if linked.keys().all(|one| projects.contains(one)) {
+                let before = Some(self.read_source(ask, project, &linked).await?);
+                return Ok(HeldSource {
+                    _lock: Some(lock),
+                    before,
+                });
+            }
+            projects = linked.into_keys().collect();
+        }
+        Err(Failure::Unavailable(
+            "the project's libraries do not stay the same".to_owned(),
+        ))
+    }
+
+    /// Remembers which project a compile is of, and what it was made of, if that is known: the source was read before
+    /// it, could not be changed through this host meanwhile, and is still the same.
     pub(crate) async fn remember_compile(
         &self,
         ask: &Ask,
         project: u32,
         compile: &str,
-        before: Option<&Files>,
+        before: Option<&Source>,
+        evidence: Evidence,
     ) {
         let source = match before {
-            Some(before) if self.read_files(ask, project).await.as_ref() == Ok(before) => {
-                Some(before)
-            }
-            Some(_) => {
-                tracing::warn!(target: "gate", project, compile, "the source changed while it was compiled: the compile is of unknown code");
-                None
-            }
+            Some(before) => match self.unchanged(ask, project, before, &evidence).await {
+                Ok(()) => Some(before),
+                Err(why) => {
+                    tracing::warn!(target: "gate", project, compile, why, "the compile is of unknown code");
+                    None
+                }
+            },
             None => None,
         };
-        let (ledger, account) = (&self.0.ledger, ask.account());
+        let (ledger, account, plugin) = (&self.0.ledger, ask.account(), &*ask.caller.plugin);
         let kept = match source {
-            Some(files) => {
-                let hash = source_hash(files);
-                ledger
-                    .put_compile(account, compile, project, &hash, files)
-                    .await
+            Some(source) => {
+                let new = NewCompile {
+                    account: account.to_owned(),
+                    plugin: plugin.to_owned(),
+                    compile: compile.to_owned(),
+                    project,
+                    source: source.hash(),
+                    files: source.files.clone(),
+                    signature: evidence.signature,
+                    contents: source.contents(),
+                    now: now(),
+                };
+                ledger.put_compile(new).await
             }
-            None => ledger.record_compile(account, compile, project).await,
+            None => ledger
+                .record_compile(account, plugin, compile, project)
+                .await
+                .map(|()| Remembered::Known),
         };
-        if let Err(error) = kept {
-            tracing::warn!(target: "gate", project, compile, %error, "a compile is not remembered");
+        match kept {
+            Ok(Remembered::Known) => {}
+            Ok(Remembered::OverQuota) => {
+                tracing::warn!(target: "gate", plugin, project, compile, "the compile is of unknown code: the plugin's approvals that wait fill its quota of sources; decide about them with `qchost approvals`");
+            }
+            Ok(Remembered::Contradicted) => {
+                tracing::warn!(target: "gate", project, compile, "the compile is of unknown code, and so is a former one: QuantConnect gave both the same signature, though their files differ");
+            }
+            Err(error) => {
+                tracing::warn!(target: "gate", project, compile, %error, "a compile is not remembered");
+            }
         }
     }
 
-    async fn read_files(&self, ask: &Ask, project: u32) -> Result<Files, Failure> {
-        let operation: &'static Operation = known("files/read-file")?;
-        let mut arguments = Map::new();
-        arguments.insert("projectId".to_owned(), project.into());
-        let answer = self.reads(ask).read(operation, arguments).await?;
-        let text = |file: &Value, field: &str| {
-            file.get(field)
-                .and_then(Value::as_str)
-                .map(str::to_owned)
-                .ok_or_else(|| Failure::UnexpectedResponse(format!("a file has no `{field}`")))
-        };
-        let files = operation.select(answer);
-        let files = files.as_ref().and_then(Value::as_array);
-        let mut files = files
-            .ok_or_else(|| Failure::UnexpectedResponse("the project has no files".to_owned()))?
-            .iter()
-            .map(|file| Ok((text(file, "name")?, text(file, "content")?)))
-            .collect::<Result<Files, Failure>>()?;
-        files.sort();
-        Ok(files)
+    /// Whether all that there is to see says that a compile was made of this source; why not otherwise.
+    async fn unchanged(
+        &self,
+        ask: &Ask,
+        project: u32,
+        before: &Source,
+        evidence: &Evidence,
+    ) -> Result<(), String> {
+        let linked = self.linked(ask, project).await;
+        let linked = linked.map_err(|failure| failure.to_string())?;
+        let after = self.read_source(ask, project, &linked).await;
+        let after = after.map_err(|failure| failure.to_string())?;
+        if after != *before {
+            return Err("the source changed while it was compiled".to_owned());
+        }
+        match evidence.files.iter().find(|name| !before.has(name)) {
+            Some(name) => Err(format!(
+                "QuantConnect compiled a file {name:?} that the project did not have before and after"
+            )),
+            None => Ok(()),
+        }
     }
 
-    /// The hash of the source that a compile was made of; nothing if the host did not see it.
+    /// The project and its libraries, and theirs, each with what `projects/read-project` says of it.
+    async fn linked(&self, ask: &Ask, project: u32) -> Result<BTreeMap<u32, Value>, Failure> {
+        let operation: &'static Operation = known("projects/read-project")?;
+        let mut found = BTreeMap::new();
+        let mut wanted = vec![project];
+        while let Some(next) = wanted.pop() {
+            if found.contains_key(&next) {
+                continue;
+            }
+            if found.len() >= MAX_PROJECTS {
+                return Err(Failure::Unavailable(format!(
+                    "the project has more than {MAX_PROJECTS} libraries"
+                )));
+            }
+            let arguments = Map::from_iter([("projectId".to_owned(), next.into())]);
+            let answer = self.reads(ask).read(operation, arguments).await?;
+            let listed = operation.select(answer);
+            let is_it =
+                |one: &&Value| one.get("projectId").and_then(Value::as_u64) == Some(next.into());
+            let listed = listed.as_ref().and_then(Value::as_array);
+            let one = listed.and_then(|all| all.iter().find(is_it));
+            let one = one.ok_or_else(|| {
+                Failure::UnexpectedResponse(format!("the answer is not about project {next}"))
+            })?;
+            wanted.extend(libraries(one)?);
+            found.insert(next, one.clone());
+        }
+        Ok(found)
+    }
+
+    /// Reads the files of a project and of its libraries.
+    async fn read_source(
+        &self,
+        ask: &Ask,
+        project: u32,
+        linked: &BTreeMap<u32, Value>,
+    ) -> Result<Source, Failure> {
+        let settings = linked.get(&project).map(settings).unwrap_or_default();
+        let mut files = vec![(SETTINGS.to_owned(), settings)];
+        let mut stamps = Vec::new();
+        let mut left = MAX_SOURCE;
+        self.read_files(ask, project, None, &mut files, &mut stamps, &mut left)
+            .await?;
+        let own = files.len().saturating_sub(1);
+        for library in linked.keys().filter(|library| **library != project) {
+            let name = linked.get(library).and_then(|one| one.get("name"));
+            let name = name.and_then(Value::as_str).unwrap_or_default();
+            let under = format!("{LIBRARY}{library}:{name}/");
+            self.read_files(
+                ask,
+                *library,
+                Some(&under),
+                &mut files,
+                &mut stamps,
+                &mut left,
+            )
+            .await?;
+        }
+        Ok(Source {
+            projects: linked.keys().copied().collect(),
+            files,
+            stamps,
+            own,
+        })
+    }
+
+    async fn read_files(
+        &self,
+        ask: &Ask,
+        project: u32,
+        under: Option<&str>,
+        files: &mut Files,
+        stamps: &mut Vec<Value>,
+        left: &mut usize,
+    ) -> Result<(), Failure> {
+        let operation: &'static Operation = known("files/read-file")?;
+        let arguments = Map::from_iter([("projectId".to_owned(), project.into())]);
+        let answer = self.reads(ask).read(operation, arguments).await?;
+        let listed = operation.select(answer);
+        let listed = listed
+            .as_ref()
+            .and_then(Value::as_array)
+            .ok_or_else(|| Failure::UnexpectedResponse("the project has no files".to_owned()))?;
+        let mut found = Vec::with_capacity(listed.len());
+        for file in listed {
+            let text = |field: &str| {
+                file.get(field)
+                    .and_then(Value::as_str)
+                    .ok_or_else(|| Failure::UnexpectedResponse(format!("a file has no `{field}`")))
+            };
+            let (name, content) = (text("name")?, text("content")?);
+            *left = left
+                .checked_sub(name.len().saturating_add(content.len()))
+                .ok_or_else(|| {
+                    Failure::Unavailable(format!(
+                        "the source has more than {} MiB",
+                        MAX_SOURCE >> 20
+                    ))
+                })?;
+            let name = match under {
+                Some(under) => format!("{under}{name}"),
+                // So that it is taken for nothing else.
+                None if name.starts_with(SETTINGS) || name.starts_with(LIBRARY) => {
+                    format!("./{name}")
+                }
+                None => name.to_owned(),
+            };
+            let stamp = json!([name, file.get("id"), file.get("modified")]);
+            found.push((name, content.to_owned(), stamp));
+        }
+        found.sort_by(|one, other| (&one.0, &one.1).cmp(&(&other.0, &other.1)));
+        for (name, content, stamp) in found {
+            files.push((name, content));
+            stamps.push(stamp);
+        }
+        Ok(())
+    }
+
+    /// Looks at what a deployment runs, after it was made. Why it is not what was compiled, if it is not.
+    pub(crate) async fn check_deployed(
+        &self,
+        ask: &Ask,
+        project: u32,
+        before: &Source,
+        answer: &Value,
+    ) -> Option<String> {
+        let files = |one: &Value| one.get("files").and_then(Value::as_array).cloned();
+        let live = answer.get("live").unwrap_or(answer);
+        let deployed = match files(live) {
+            Some(files) => Some(files),
+            None => {
+                let arguments = Map::from_iter([("projectId".to_owned(), project.into())]);
+                let read = match known("live/read-live-algorithm") {
+                    Ok(operation) => self.reads(ask).read(operation, arguments).await,
+                    Err(failure) => Err(failure),
+                };
+                // Another deployment of the project may be the newest one by now.
+                let id = |one: &Value| {
+                    one.get("deployId")
+                        .and_then(Value::as_str)
+                        .map(str::to_owned)
+                };
+                let made = id(live).or_else(|| id(answer));
+                let read = read.ok().filter(|read| made.is_some() && id(read) == made);
+                read.as_ref().and_then(files)
+            }
+        };
+        // An empty list says nothing: there is no deployment without code.
+        if let Some(deployed) = deployed.filter(|deployed| !deployed.is_empty())
+            && let Some(why) = before.differs(&deployed)
+        {
+            return Some(why);
+        }
+        let evidence = Evidence::default();
+        let unchanged = self.unchanged(ask, project, before, &evidence).await;
+        unchanged.err().map(|why| {
+            format!("whether the project is what was compiled cannot be told after it was deployed: {why}")
+        })
+    }
+
+    /// Stops a deployment that runs something else than what was checked. What is said about it.
+    pub(crate) async fn stop_deployment(&self, ask: &Ask, project: u32, why: &str) -> String {
+        let mut failed = String::new();
+        for _ in 0..STOP_TRIES {
+            match self.stop_once(ask, project, why).await {
+                Ok(_) => {
+                    tracing::error!(target: "gate", plugin = &*ask.caller.plugin, project, why, "a deployment was stopped: it does not run what was compiled");
+                    return format!(
+                        "the deployment was stopped, since it does not run what was compiled: {why}"
+                    );
+                }
+                Err(failure) => failed = failure.to_string(),
+            }
+        }
+        tracing::error!(target: "gate", plugin = &*ask.caller.plugin, project, why, failed, "a deployment does not run what was compiled, and could not be stopped");
+        format!(
+            "the deployment does not run what was compiled ({why}), and stopping it failed ({failed}): it may be trading; \
+             an operator stops it with `qchost halt --liquidate`"
+        )
+    }
+
+    async fn stop_once(&self, ask: &Ask, project: u32, why: &str) -> Outcome {
+        let operation = known("live/stop-live-algorithm")?;
+        let stop = Ask {
+            call: self.next_call(),
+            caller: ask.caller.clone(),
+            terms: Arc::clone(&ask.terms),
+            operation: Some(operation),
+            name: Cow::Borrowed(operation.name),
+            tool: Cow::Borrowed(operation.tool),
+            access: operation.access,
+            arguments: Map::from_iter([("projectId".to_owned(), project.into())]),
+            begun: Instant::now(),
+        };
+        let record = async |mut entry: Entry| {
+            let of = json!({ "call": ask.call, "why": why });
+            entry.body.insert("stops-deployment".to_owned(), of);
+            if let Err(error) = self.0.audit.record(entry).await {
+                tracing::error!(target: "gate", project, %error, "a deployment is stopped without a record of it");
+            }
+        };
+        let known = Known::default();
+        record(record::intent(&stop, &known, &self.0.prints)).await;
+        let call = Call {
+            account: stop.account(),
+            target: Target::Known(operation),
+            arguments: stop.arguments.clone(),
+            deadline: stop.begun + STOP_TIMEOUT,
+            clearance: always(),
+        };
+        let outcome = self.0.upstream.call(call).await;
+        record(record::outcome(&stop, &known, &outcome)).await;
+        outcome
+    }
+
+    /// The hash of the source that a compile was made of; nothing if the host did not see it, or does not have it any
+    /// more.
     pub(crate) async fn source_of(
         &self,
         account: &str,
@@ -122,44 +594,69 @@ impl Gate {
         let source = ledger.compile_source(account, compile).await;
         Ok(source.map_err(unusable)?.map(|(hash, _)| hash))
     }
-
-    /// What a person is shown of the code that a deployment would run.
-    pub(crate) async fn source_view(
-        &self,
-        account: &str,
-        project: u32,
-        compile: &str,
-    ) -> Result<Value, Refusal> {
-        let ledger = &self.0.ledger;
-        let Some(hash) = self.source_of(account, compile).await? else {
-            return Ok(json!({
-                "compile": compile,
-                "known": false,
-                "warning": "unknown code: this compile was not made through this host",
-            }));
-        };
-        let files = ledger.source(&hash).await.map_err(unusable)?;
-        let files = files.unwrap_or_default();
-        let approved = ledger
-            .approved_source(account, project)
-            .await
-            .map_err(unusable)?;
-        let former = match &approved {
-            Some(approved) => ledger.source(approved).await.map_err(unusable)?,
-            None => None,
-        };
-        Ok(json!({
-            "compile": compile,
-            "known": true,
-            "hash": hash,
-            "last approved": approved,
-            "diff": difference(&former.unwrap_or_default(), &files),
-        }))
-    }
 }
 
-/// One hash for all files: of their names and contents, each with its length before it.
-fn source_hash(files: &Files) -> String {
+/// Whether real money is at stake.
+pub(crate) fn is_live(touched: &Touched) -> bool {
+    touched.facts.iter().any(|facts| facts.context.live)
+}
+
+/// Whether an operation on a project changes its files, its libraries or its settings.
+fn changes_source(operation: &Operation) -> bool {
+    matches!(operation.interface(), "files" | "projects")
+        && !matches!(operation.access, Access::Read | Access::Reduce)
+}
+
+/// The libraries of a project. That none are listed is not known where the list is missing.
+fn libraries(project: &Value) -> Result<Vec<u32>, Failure> {
+    let listed = project.get("libraries").and_then(Value::as_array);
+    let listed = listed.ok_or_else(|| {
+        Failure::UnexpectedResponse("the project's libraries are not listed".to_owned())
+    })?;
+    let id = |library: &Value| {
+        let id = library.get("projectId").and_then(Value::as_u64);
+        id.and_then(|id| u32::try_from(id).ok()).ok_or_else(|| {
+            Failure::UnexpectedResponse("a library of the project has no id".to_owned())
+        })
+    };
+    listed.iter().map(id).collect()
+}
+
+/// What of a project's settings a compile and its deployment take over.
+fn settings(project: &Value) -> String {
+    let get = |field: &str| project.get(field).cloned().unwrap_or_default();
+    let libraries = project.get("libraries").and_then(Value::as_array);
+    let mut libraries: Vec<_> = libraries
+        .into_iter()
+        .flatten()
+        .map(|library| json!([library.get("projectId"), library.get("libraryName")]))
+        .collect();
+    libraries.sort_by_key(ToString::to_string);
+    let mut settings = json!({
+        "language": get("language"),
+        "parameters": get("parameters"),
+        "libraries": libraries,
+        "lean-environment": get("leanEnvironment"),
+        "encrypted": get("encrypted"),
+    });
+    // What follows the newest version changes by itself.
+    if get("leanPinnedToMaster") != Value::Bool(true)
+        && let Value::Object(fields) = &mut settings
+    {
+        fields.insert("lean-version".to_owned(), get("leanVersionId"));
+    }
+    settings.sort_all_objects();
+    let mut text = serde_json::to_string_pretty(&settings).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// The last part of a path.
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+fn hash(files: &Files) -> String {
     let mut text = String::new();
     for (name, content) in files {
         text.push_str(&format!("{}:{name}{}:{content}", name.len(), content.len()));
@@ -167,73 +664,77 @@ fn source_hash(files: &Files) -> String {
     text_hash(&text)
 }
 
-/// A unified difference of two sets of files, cut where it gets too long to be read.
-fn difference(former: &Files, files: &Files) -> String {
-    let find = |files: &Files, name: &str| {
-        files
-            .iter()
-            .find(|(other, _)| other == name)
-            .map(|(_, content)| content.clone())
-            .unwrap_or_default()
-    };
-    let mut names: Vec<&String> = former.iter().chain(files).map(|(name, _)| name).collect();
-    names.sort();
-    names.dedup();
-    let mut text = String::new();
-    for name in names {
-        let (old, new) = (find(former, name), find(files, name));
-        if old == new {
-            continue;
-        }
-        let diff = TextDiff::from_lines(&old, &new);
-        let shown = diff
-            .unified_diff()
-            .context_radius(CONTEXT_LINES)
-            .header(name, name)
-            .to_string();
-        let left = LONGEST_DIFF.saturating_sub(text.len());
-        match shown.get(..left.min(shown.len())) {
-            Some(part) if part.len() == shown.len() => text.push_str(part),
-            _ => {
-                text.extend(shown.chars().take(left));
-                text.push_str("\n[the rest is left out: read the files]\n");
-                break;
-            }
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn files(files: &[(&str, &str)]) -> Files {
-        files
+    fn source(files: &[(&str, &str)]) -> Source {
+        let files = files
             .iter()
-            .map(|(name, content)| ((*name).to_owned(), (*content).to_owned()))
-            .collect()
-    }
-
-    #[test]
-    fn a_difference_names_what_was_added_changed_and_removed() {
-        let former = files(&[("a.py", "1\n2\n"), ("b.py", "same\n"), ("c.py", "gone\n")]);
-        let now = files(&[("a.py", "1\n3\n"), ("b.py", "same\n"), ("d.py", "new\n")]);
-        let shown = difference(&former, &now);
-        for line in ["--- a.py", "-2", "+3", "-gone", "+new"] {
-            assert!(shown.lines().any(|shown| shown == line), "{line}: {shown}");
+            .map(|(name, content)| ((*name).to_owned(), (*content).to_owned()));
+        let files: Files = std::iter::once((SETTINGS.to_owned(), String::new()))
+            .chain(files)
+            .collect();
+        Source {
+            projects: [1].into(),
+            own: files
+                .iter()
+                .skip(1)
+                .filter(|(name, _)| !name.starts_with(LIBRARY))
+                .count(),
+            files,
+            stamps: Vec::new(),
         }
-        assert!(!shown.contains("same"));
-        assert_eq!(difference(&now, &now), "");
     }
 
     #[test]
     fn files_cannot_be_moved_into_one_another_under_the_same_hash() {
-        assert_ne!(
-            source_hash(&files(&[("a", "b"), ("c", "d")])),
-            source_hash(&files(&[("a", "b1:c1:d")]))
+        let one = source(&[("a", "b"), ("c", "d")]);
+        assert_ne!(one.hash(), source(&[("a", "b1:c1:d")]).hash());
+    }
+
+    #[test]
+    fn what_is_deployed_is_told_from_what_was_compiled() {
+        let compiled = source(&[
+            ("main.py", "1"),
+            ("research.ipynb", "{}"),
+            ("library:2:Lib/tools/x.py", "2"),
+        ]);
+        let file = |name: &str, content: &str| json!({ "name": name, "content": content });
+        for right in [
+            vec![file("main.py", "1")],
+            vec![
+                file("main.py", "1"),
+                file("x.py", "2"),
+                file("research.ipynb", "{}"),
+            ],
+        ] {
+            assert_eq!(compiled.differs(&right), None, "{right:?}");
+        }
+        for wrong in [
+            vec![file("main.py", "2")],
+            vec![file("main.py", "1"), file("x.py", "1")],
+            vec![file("main.py", "1"), file("more.py", "1")],
+            vec![file("x.py", "2")],
+            vec![json!({ "name": "main.py" })],
+        ] {
+            assert!(compiled.differs(&wrong).is_some(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_project_that_does_not_list_its_libraries_is_not_known_to_have_none() {
+        assert_eq!(libraries(&json!({ "libraries": [] })), Ok(vec![]));
+        assert_eq!(
+            libraries(&json!({ "libraries": [{ "projectId": 7 }] })),
+            Ok(vec![7])
         );
-        let long = "x\n".repeat(LONGEST_DIFF);
-        assert!(difference(&files(&[]), &files(&[("a", &long)])).contains("left out"));
+        for unknown in [
+            json!({}),
+            json!({ "libraries": null }),
+            json!({ "libraries": [{}] }),
+        ] {
+            assert!(libraries(&unknown).is_err(), "{unknown}");
+        }
     }
 }

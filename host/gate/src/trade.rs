@@ -153,10 +153,13 @@ impl Gate {
                 arguments_hmac: self.0.prints.of("component", &json!([digest, imports])),
             },
             view,
+            contents: None,
+            untold: false,
             needs: 1,
             requester: None,
             scope: json!({ "imports": imports }),
             cost: 0,
+            source: None,
             now: now(),
             expires: self.approval_end(),
         };
@@ -199,8 +202,8 @@ impl Gate {
             };
             if known.is_none() {
                 return Err(denied(
-                    "this compile was not made through this host, so nobody knows its source; compile the project \
-                     again through the host and deploy that",
+                    "the source of this compile is not known: it was not made through this host, its source changed \
+                     while it was compiled, or it is too old; compile the project again through the host and deploy that",
                 ));
             }
         }

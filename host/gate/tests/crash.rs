@@ -106,7 +106,12 @@ async fn host(folder: &Path) {
     });
     let gate = setup().open_in(folder, &cloud).await;
     // What earlier runs asked for and nobody decided: a plugin may not have too many of them.
-    for approval in gate.approvals(false).await.unwrap() {
+    let waiting = qchost_ledger::ApprovalFilter {
+        all: false,
+        after: None,
+        limit: 1000,
+    };
+    for approval in gate.approvals(waiting).await.unwrap().approvals {
         drop(
             gate.refuse(&approval.id, &person(7, "ann"), "too late")
                 .await,

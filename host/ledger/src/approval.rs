@@ -42,6 +42,10 @@ pub struct NewApproval {
     pub binding: Binding,
     /// What the person is shown, rendered by the host.
     pub view: Value,
+    /// The call's arguments as JSON, where the view does not hold all of them.
+    pub contents: Option<String>,
+    /// Whether a running invocation asks for it, and who invoked the plugin was not told of it yet.
+    pub untold: bool,
     /// How many persons must say yes: 1 or 2.
     pub needs: u8,
     /// The uid of who asked for the invocation, if a person did.
@@ -50,6 +54,8 @@ pub struct NewApproval {
     pub scope: Value,
     /// What it costs, in 1/10000 dollar: a permit for the one call covers no more.
     pub cost: u64,
+    /// The hash of the source that it would run, where it deploys one that is known.
+    pub source: Option<String>,
     /// Unix time in milliseconds.
     pub now: i64,
     /// Until when it can be decided, and a refusal holds. Unix time in milliseconds.
@@ -66,7 +72,7 @@ pub struct Approval {
     pub kind: ApprovalKind,
     /// What exactly.
     pub binding: Binding,
-    /// What the person is shown.
+    /// What the person is shown; null in lists.
     pub view: Value,
     /// How many persons must say yes.
     pub needs: u8,
@@ -76,14 +82,68 @@ pub struct Approval {
     pub scope: Value,
     /// What it costs, in 1/10000 dollar.
     pub cost: u64,
+    /// The hash of the source that it would run, where it deploys one that is known.
+    pub source: Option<String>,
     /// When it was asked for. Unix time in milliseconds.
     pub requested: i64,
     /// Until when it can be decided, and a refusal holds. Unix time in milliseconds.
     pub expires: i64,
     /// Where it stands.
     pub status: Status,
+    /// Why the host closed it, if it did.
+    pub closed: Option<String>,
     /// Who decided what, in the order of time.
     pub decisions: Vec<DecisionBy>,
+    /// The permit that it gave.
+    pub permit: Option<PermitState>,
+}
+
+impl Approval {
+    /// When what it stands for ends: the permit, where it gave one, or else the time to decide.
+    #[must_use]
+    pub fn ends(&self) -> i64 {
+        self.permit
+            .as_ref()
+            .map_or(self.expires, |permit| permit.expires)
+    }
+}
+
+/// What is left of an approval's permit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PermitState {
+    /// Its id, `pm-…`.
+    pub id: String,
+    /// Whether it is for any call of its operation and scope, or for one call only.
+    pub standing: bool,
+    /// How often it may still be used.
+    pub uses_left: u32,
+    /// What its calls may still cost, in 1/10000 dollar; no limit if absent.
+    pub cost_left: Option<u64>,
+    /// Until when, Unix time in milliseconds.
+    pub expires: i64,
+    /// Who took it back, if it was.
+    pub revoked_by: Option<String>,
+}
+
+/// Which approvals are listed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ApprovalFilter {
+    /// Those too that do not wait for a decision.
+    pub all: bool,
+    /// Those that were asked for later than this one.
+    pub after: Option<String>,
+    /// The most that are listed at once.
+    pub limit: u32,
+}
+
+/// Approvals, oldest first and without their views.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApprovalPage {
+    /// The approvals.
+    pub approvals: Vec<Approval>,
+    /// How many more there are after these.
+    pub more: u64,
 }
 
 /// Where an approval stands.
@@ -100,6 +160,10 @@ pub enum Status {
     Expired,
     /// Approved, and its permit is used up.
     Used,
+    /// Approved, and a person took the permit back.
+    Revoked,
+    /// Closed by the host before it was decided: what asked for it is gone.
+    Closed,
 }
 
 impl std::fmt::Display for Status {
@@ -110,6 +174,8 @@ impl std::fmt::Display for Status {
             Self::Refused => "refused",
             Self::Expired => "expired",
             Self::Used => "used",
+            Self::Revoked => "revoked",
+            Self::Closed => "closed",
         })
     }
 }
@@ -181,6 +247,20 @@ pub enum RequestError {
         /// How many it may have.
         limit: u32,
     },
+    /// What the plugin wants approved is too much for its quota.
+    #[error(
+        "what {plugin} wants approved has {bytes} bytes, and with {waiting} bytes that wait for a decision that is more than {limit}: decide some with `qchost approvals`, or have it ask for less at once"
+    )]
+    TooLarge {
+        /// The plugin.
+        plugin: String,
+        /// What this one has.
+        bytes: u64,
+        /// What waits already.
+        waiting: u64,
+        /// How much may wait.
+        limit: u64,
+    },
     /// The ledger could not be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -200,6 +280,14 @@ pub enum ApprovalError {
     /// It was decided already, or too late.
     #[error("this approval waits for no decision any more: it is {0}")]
     NotPending(
+        /// Where it stands.
+        Status,
+    ),
+    /// There is no permit that could be taken back.
+    #[error(
+        "this approval has no permit that could be used, so there is nothing to revoke: it is {0}"
+    )]
+    NothingToRevoke(
         /// Where it stands.
         Status,
     ),

@@ -3,12 +3,12 @@
 //! Invariant: a permit comes from exactly one approval, which as many distinct people as it needs have approved before it
 //! expired, and which nobody refused.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::Value;
 
 use crate::approval::{
-    Approval, ApprovalError, ApprovalKind, Binding, DecisionBy, NewApproval, RequestError,
-    Standing, Status, Verdict,
+    Approval, ApprovalError, ApprovalFilter, ApprovalKind, ApprovalPage, Binding, DecisionBy,
+    NewApproval, PermitState, RequestError, Standing, Status, Verdict,
 };
 use crate::budgets::{amount, stored};
 use crate::error::LedgerError;
@@ -18,6 +18,10 @@ use crate::permits::{self, canonical};
 
 /// The most approvals of one plugin that wait for a decision.
 const MAX_PENDING: u32 = 100;
+/// The most bytes of what one plugin asks for that wait for a decision.
+const MAX_PENDING_BYTES: u64 = 8 << 20;
+/// The most approvals of one plugin that are kept though nobody decided them in time.
+const MAX_UNDECIDED: u32 = 1_000;
 /// How long approvals are kept after they have expired, in milliseconds: 90 days. The audit keeps them longer.
 const KEPT_MS: i64 = 90 * 86_400_000;
 
@@ -43,23 +47,134 @@ impl Ledger {
         self.connections().read(move |it| load(it, &id, now)).await
     }
 
-    /// The approvals that wait for a decision, or all that are kept; oldest first.
+    /// The call's arguments as JSON, where the approval's view does not hold all of them.
     ///
     /// # Errors
     /// When the ledger cannot be used.
-    pub async fn approvals(&self, all: bool, now: i64) -> Result<Vec<Approval>, LedgerError> {
+    pub async fn approval_contents(&self, id: &str) -> Result<Option<String>, LedgerError> {
+        let id = id.to_owned();
+        self.connections()
+            .read(move |it| {
+                Ok(it
+                    .prepare_cached("SELECT arguments FROM approval_contents WHERE approval = ?1")?
+                    .query_row([id], |row| row.get(0))
+                    .optional()?)
+            })
+            .await
+    }
+
+    /// The approvals that wait for a decision, or all that are kept, a page at a time.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn approvals(
+        &self,
+        filter: ApprovalFilter,
+        now: i64,
+    ) -> Result<ApprovalPage, LedgerError> {
+        self.connections()
+            .read(move |it| page(it, &filter, now))
+            .await
+    }
+
+    /// The components that wait for a decision: the plugin and the approval of each.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn waiting_components(&self, now: i64) -> Result<Vec<(String, String)>, LedgerError> {
         self.connections()
             .read(move |it| {
                 let mut query = it.prepare_cached(
-                    "SELECT id FROM approvals WHERE ?1 OR (status = 'pending' AND expires_ms > ?2)
-                     ORDER BY requested_ms, id",
+                    "SELECT plugin, id FROM approvals
+                     WHERE kind = 'component' AND status = 'pending' AND expires_ms > ?1 ORDER BY requested_ms, id",
                 )?;
-                let ids = query.query_map(params![all, now], |row| row.get::<_, String>(0))?;
-                let mut found = Vec::new();
+                let rows = query.query_map([now], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await
+    }
+
+    /// Notes that who invoked the plugin was told of these approvals, so that somebody can come back to them.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn told_of_approvals(&self, ids: Vec<String>) -> Result<(), LedgerError> {
+        self.connections()
+            .write(move |it| {
                 for id in ids {
-                    found.extend(load(it, &id?, now)?);
+                    it.prepare_cached("UPDATE approvals SET untold = 0 WHERE id = ?1")?
+                        .execute([id])?;
                 }
-                Ok(found)
+                Ok(())
+            })
+            .await
+    }
+
+    /// Closes those of these approvals that wait and that nobody was told of; of all approvals, if none are named.
+    /// Returns which were closed.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn close_approvals(
+        &self,
+        ids: Option<Vec<String>>,
+        why: &str,
+        now: i64,
+    ) -> Result<Vec<String>, LedgerError> {
+        let why = why.to_owned();
+        self.connections()
+            .write(move |it| {
+                let ids = match ids {
+                    Some(ids) => ids,
+                    None => {
+                        let mut query = it.prepare_cached(
+                            "SELECT id FROM approvals WHERE untold = 1 AND status = 'pending' AND expires_ms > ?1",
+                        )?;
+                        let rows = query.query_map([now], |row| row.get(0))?;
+                        rows.collect::<Result<Vec<String>, _>>()?
+                    }
+                };
+                let mut closed = Vec::new();
+                for id in ids {
+                    let done = it
+                        .prepare_cached(
+                            "UPDATE approvals SET status = 'closed', closed = ?2
+                             WHERE id = ?1 AND untold = 1 AND status = 'pending' AND expires_ms > ?3",
+                        )?
+                        .execute(params![id, why, now])?;
+                    if done > 0 {
+                        closed.push(id);
+                    }
+                }
+                Ok(closed)
+            })
+            .await
+    }
+
+    /// Takes the permit of an approval back: no further call can use it. `id` is the approval's or the permit's.
+    ///
+    /// # Errors
+    /// When there is no such approval, it has no permit that could be used, or the ledger cannot be used.
+    pub async fn revoke(&self, id: &str, name: &str, now: i64) -> Result<Approval, ApprovalError> {
+        let (id, name) = (id.to_owned(), name.to_owned());
+        self.connections()
+            .write(move |it| {
+                let of_permit = it
+                    .prepare_cached("SELECT approval FROM permits WHERE id = ?1")?
+                    .query_row([&id], |row| row.get::<_, String>(0))
+                    .optional()?;
+                let approval = of_permit.unwrap_or_else(|| id.clone());
+                let unknown = || ApprovalError::Unknown(id.clone());
+                let found = load(it, &approval, now)?.ok_or_else(unknown)?;
+                match found.permit {
+                    Some(_) if found.status == Status::Approved => {}
+                    _ => return Err(ApprovalError::NothingToRevoke(found.status)),
+                }
+                it.prepare_cached(
+                    "UPDATE permits SET revoked_ms = ?2, revoked_by = ?3 WHERE approval = ?1",
+                )?
+                .execute(params![approval, now, name])?;
+                load(it, &approval, now)?.ok_or_else(unknown)
             })
             .await
     }
@@ -128,26 +243,16 @@ fn request(connection: &Connection, new: &NewApproval) -> Result<Approval, Reque
     if let Some(standing) = same(connection, new)? {
         return Ok(standing);
     }
-    prune(connection, new.now)?;
+    prune(connection, new)?;
+    let bytes = check_quota(connection, new)?;
     let of = &new.binding;
-    let pending: u32 = connection
-        .prepare_cached(
-            "SELECT count(*) FROM approvals
-             WHERE account = ?1 AND plugin = ?2 AND status = 'pending' AND expires_ms > ?3",
-        )?
-        .query_row(params![of.account, of.plugin, new.now], |row| row.get(0))?;
-    if pending >= MAX_PENDING {
-        return Err(RequestError::TooManyPending {
-            plugin: of.plugin.clone(),
-            limit: MAX_PENDING,
-        });
-    }
     let id = identifier::new("ap")?;
     connection
         .prepare_cached(
             "INSERT INTO approvals (id, kind, account, plugin, digest, operation, profile_revision, arguments_hmac,
-                 view, needs, requester, scope, cost, requested_ms, expires_ms, status)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, 'pending')",
+                 view, needs, requester, scope, cost, requested_ms, expires_ms, source, bytes, untold,
+                 status)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, 'pending')",
         )?
         .execute(params![
             id,
@@ -165,7 +270,15 @@ fn request(connection: &Connection, new: &NewApproval) -> Result<Approval, Reque
             stored(new.cost),
             new.now,
             new.expires,
+            new.source,
+            stored(bytes),
+            new.untold,
         ])?;
+    if let Some(contents) = &new.contents {
+        connection
+            .prepare_cached("INSERT INTO approval_contents VALUES (?1, ?2)")?
+            .execute(params![id, contents])?;
+    }
     let made = load(connection, &id, new.now)?;
     Ok(made.ok_or_else(|| LedgerError::Content {
         place: "approvals",
@@ -173,14 +286,55 @@ fn request(connection: &Connection, new: &NewApproval) -> Result<Approval, Reque
     })?)
 }
 
+/// How many bytes the request takes of its plugin's quota; an error if that is more than is left.
+fn check_quota(connection: &Connection, new: &NewApproval) -> Result<u64, RequestError> {
+    let of = &new.binding;
+    let length = |text: &str| u64::try_from(text.len()).unwrap_or(u64::MAX);
+    let bytes = length(&new.view.to_string())
+        .saturating_add(length(&canonical(&new.scope)))
+        .saturating_add(new.contents.as_deref().map_or(0, length));
+    // What the host itself asks for must not wait for what the plugin asks for.
+    if new.kind != ApprovalKind::Call {
+        return Ok(bytes);
+    }
+    let (pending, waiting): (u32, i64) = connection
+        .prepare_cached(
+            "SELECT count(*), coalesce(sum(bytes), 0) FROM approvals
+             WHERE account = ?1 AND plugin = ?2 AND status = 'pending' AND kind = 'call' AND expires_ms > ?3",
+        )?
+        .query_row(params![of.account, of.plugin, new.now], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+    if pending >= MAX_PENDING {
+        return Err(RequestError::TooManyPending {
+            plugin: of.plugin.clone(),
+            limit: MAX_PENDING,
+        });
+    }
+    let waiting = amount(waiting);
+    if bytes.saturating_add(waiting) > MAX_PENDING_BYTES {
+        return Err(RequestError::TooLarge {
+            plugin: of.plugin.clone(),
+            bytes,
+            waiting,
+            limit: MAX_PENDING_BYTES,
+        });
+    }
+    Ok(bytes)
+}
+
 /// The approval that already answers this request, if one does.
 fn same(connection: &Connection, new: &NewApproval) -> Result<Option<Approval>, LedgerError> {
     let of = &new.binding;
+    // One whose permit is used up or has expired answers nothing: of those there may be many.
     let mut query = connection.prepare_cached(
-        "SELECT id FROM approvals
-         WHERE account = ?1 AND plugin = ?2 AND digest = ?3 AND operation = ?4 AND profile_revision = ?5
-           AND arguments_hmac = ?6 AND kind = ?7 AND scope = ?8
-         ORDER BY requested_ms DESC, id",
+        "SELECT a.id FROM approvals AS a LEFT JOIN permits AS p ON p.approval = a.id
+         WHERE a.account = ?1 AND a.plugin = ?2 AND a.digest = ?3 AND a.operation = ?4 AND a.profile_revision = ?5
+           AND a.arguments_hmac = ?6 AND a.kind = ?7 AND a.scope = ?8
+           AND ((a.status IN ('pending', 'refused') AND a.expires_ms > ?9)
+                OR (a.status = 'approved' AND p.id IS NULL AND a.expires_ms > ?9)
+                OR (a.status = 'approved' AND p.uses_left > 0 AND p.expires_ms > ?9 AND p.revoked_ms IS NULL))
+         ORDER BY a.requested_ms DESC, a.id",
     )?;
     let values = params![
         of.account,
@@ -190,7 +344,8 @@ fn same(connection: &Connection, new: &NewApproval) -> Result<Option<Approval>, 
         of.profile_revision,
         of.arguments_hmac,
         kind_name(new.kind),
-        canonical(&new.scope)
+        canonical(&new.scope),
+        new.now
     ];
     let ids: Vec<String> = query
         .query_map(values, |row| row.get(0))?
@@ -200,16 +355,13 @@ fn same(connection: &Connection, new: &NewApproval) -> Result<Option<Approval>, 
             continue;
         };
         let stands = match found.status {
-            Status::Refused => found.expires > new.now,
+            Status::Refused => true,
             Status::Pending => found.cost >= new.cost && found.needs >= new.needs,
             Status::Approved => {
                 found.needs >= new.needs
-                    && match new.kind {
-                        ApprovalKind::Call => covers(connection, &id, new.cost)?,
-                        ApprovalKind::Component => found.expires > new.now,
-                    }
+                    && (new.kind == ApprovalKind::Component || covers(connection, &id, new.cost)?)
             }
-            Status::Expired | Status::Used => false,
+            Status::Expired | Status::Used | Status::Revoked | Status::Closed => false,
         };
         if stands {
             return Ok(Some(found));
@@ -218,11 +370,41 @@ fn same(connection: &Connection, new: &NewApproval) -> Result<Option<Approval>, 
     Ok(None)
 }
 
+fn page(
+    connection: &Connection,
+    filter: &ApprovalFilter,
+    now: i64,
+) -> Result<ApprovalPage, LedgerError> {
+    const WHICH: &str = "(?1 OR (status = 'pending' AND expires_ms > ?2))
+         AND (requested_ms, id) > (SELECT requested_ms, id FROM approvals WHERE id = ?3
+                                   UNION ALL SELECT -1, '' LIMIT 1)";
+    let after = filter.after.as_deref().unwrap_or_default();
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT id FROM approvals WHERE {WHICH} ORDER BY requested_ms, id LIMIT ?4"
+    ))?;
+    let ids = query.query_map(params![filter.all, now, after, filter.limit], |row| {
+        row.get::<_, String>(0)
+    })?;
+    let mut approvals = Vec::new();
+    for id in ids {
+        approvals.extend(load_without(connection, &id?, now)?);
+    }
+    let all: i64 = connection
+        .prepare_cached(&format!("SELECT count(*) FROM approvals WHERE {WHICH}"))?
+        .query_row(params![filter.all, now, after], |row| row.get(0))?;
+    let listed = u64::try_from(approvals.len()).unwrap_or(u64::MAX);
+    Ok(ApprovalPage {
+        more: amount(all).saturating_sub(listed),
+        approvals,
+    })
+}
+
 /// Whether the approval's permit has so much money left.
 fn covers(connection: &Connection, approval: &str, cost: u64) -> Result<bool, LedgerError> {
     Ok(connection
         .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM permits WHERE approval = ?1 AND (cost_left IS NULL OR cost_left >= ?2))",
+            "SELECT EXISTS (SELECT 1 FROM permits
+             WHERE approval = ?1 AND revoked_ms IS NULL AND (cost_left IS NULL OR cost_left >= ?2))",
         )?
         .query_row(params![approval, stored(cost)], |row| row.get(0))?)
 }
@@ -304,28 +486,62 @@ fn set_status(connection: &Connection, id: &str, status: &str) -> Result<(), Led
     Ok(())
 }
 
-/// Forgets what expired long ago.
-fn prune(connection: &Connection, now: i64) -> Result<(), LedgerError> {
+/// Forgets what expired long ago, and what a plugin asked for that nobody decided.
+fn prune(connection: &Connection, new: &NewApproval) -> Result<(), LedgerError> {
+    let (of, now) = (&new.binding, new.now);
     connection
         .prepare_cached(
             "DELETE FROM approvals WHERE expires_ms < ?1 AND NOT EXISTS
              (SELECT 1 FROM permits WHERE approval = approvals.id AND permits.expires_ms >= ?1)",
         )?
         .execute([now.saturating_sub(KEPT_MS)])?;
+    connection
+        .prepare_cached(
+            "DELETE FROM approvals WHERE id IN (
+                 SELECT id FROM approvals WHERE account = ?1 AND plugin = ?2
+                   AND ((status = 'pending' AND expires_ms <= ?3) OR status = 'closed')
+                 ORDER BY requested_ms DESC, id LIMIT -1 OFFSET ?4)",
+        )?
+        .execute(params![of.account, of.plugin, now, MAX_UNDECIDED])?;
+    // Nobody can be shown it before a decision any more.
+    connection
+        .prepare_cached(
+            "DELETE FROM approval_contents WHERE approval IN (
+                 SELECT id FROM approvals WHERE account = ?1 AND plugin = ?2
+                   AND ((status = 'pending' AND expires_ms <= ?3) OR status IN ('closed', 'refused')))",
+        )?
+        .execute(params![of.account, of.plugin, now])?;
     Ok(())
 }
 
 fn load(connection: &Connection, id: &str, now: i64) -> Result<Option<Approval>, LedgerError> {
+    let Some(mut approval) = load_without(connection, id, now)? else {
+        return Ok(None);
+    };
+    let view: String = connection
+        .prepare_cached("SELECT view FROM approvals WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))?;
+    approval.view = json("approvals.view", &view)?;
+    Ok(Some(approval))
+}
+
+/// An approval without its view.
+fn load_without(
+    connection: &Connection,
+    id: &str,
+    now: i64,
+) -> Result<Option<Approval>, LedgerError> {
     let mut query = connection.prepare_cached(
-        "SELECT a.kind, a.account, a.plugin, a.digest, a.operation, a.profile_revision, a.arguments_hmac, a.view,
-                a.needs, a.requester, a.scope, a.cost, a.requested_ms, a.expires_ms, a.status,
-                p.uses_left, p.expires_ms
+        "SELECT a.kind, a.account, a.plugin, a.digest, a.operation, a.profile_revision, a.arguments_hmac, a.closed,
+                a.needs, a.requester, a.scope, a.cost, a.requested_ms, a.expires_ms, a.status, a.source,
+                p.id, p.standing, p.uses_left, p.cost_left, p.expires_ms, p.revoked_ms, p.revoked_by
          FROM approvals AS a LEFT JOIN permits AS p ON p.approval = a.id WHERE a.id = ?1",
     )?;
     let mut rows = query.query([id])?;
     let Some(row) = rows.next()? else {
         return Ok(None);
     };
+    let permit = permit(row)?;
     Ok(Some(Approval {
         id: id.to_owned(),
         kind: match row.get_ref(0)?.as_str() {
@@ -340,26 +556,46 @@ fn load(connection: &Connection, id: &str, now: i64) -> Result<Option<Approval>,
             profile_revision: row.get(5)?,
             arguments_hmac: row.get(6)?,
         },
-        view: json("approvals.view", &row.get::<_, String>(7)?)?,
+        view: Value::Null,
+        closed: row.get(7)?,
         needs: row.get(8)?,
         requester: row.get(9)?,
         scope: json("approvals.scope", &row.get::<_, String>(10)?)?,
         cost: amount(row.get(11)?),
+        source: row.get(15)?,
         requested: row.get(12)?,
         expires: row.get(13)?,
-        status: status(row, now)?,
+        status: status(row, permit.as_ref(), now)?,
         decisions: decisions(connection, id)?,
+        permit,
     }))
 }
 
-fn status(row: &Row<'_>, now: i64) -> Result<Status, LedgerError> {
+fn permit(row: &Row<'_>) -> Result<Option<PermitState>, LedgerError> {
+    let Some(id) = row.get(16)? else {
+        return Ok(None);
+    };
+    let revoked: Option<i64> = row.get(21)?;
+    let by: Option<String> = row.get(22)?;
+    Ok(Some(PermitState {
+        id,
+        standing: row.get(17)?,
+        uses_left: row.get(18)?,
+        cost_left: row.get::<_, Option<i64>>(19)?.map(amount),
+        expires: row.get(20)?,
+        revoked_by: revoked.map(|_| by.unwrap_or_default()),
+    }))
+}
+
+fn status(row: &Row<'_>, permit: Option<&PermitState>, now: i64) -> Result<Status, LedgerError> {
     let stored: String = row.get(14)?;
-    let permit: (Option<u32>, Option<i64>) = (row.get(15)?, row.get(16)?);
     Ok(match (stored.as_str(), permit) {
         ("pending", _) if row.get::<_, i64>(13)? <= now => Status::Expired,
         ("pending", _) => Status::Pending,
-        ("approved", (Some(0), _)) => Status::Used,
-        ("approved", (_, Some(expires))) if expires <= now => Status::Expired,
+        ("closed", _) => Status::Closed,
+        ("approved", Some(permit)) if permit.revoked_by.is_some() => Status::Revoked,
+        ("approved", Some(permit)) if permit.uses_left == 0 => Status::Used,
+        ("approved", Some(permit)) if permit.expires <= now => Status::Expired,
         ("approved", _) => Status::Approved,
         _ => Status::Refused,
     })

@@ -1,4 +1,5 @@
-//! The threads that own the database's connections: one that writes, one that reads.
+//! The threads that own the database's connections: one that writes, and several that read, so that nobody's read waits
+//! for somebody's long one.
 //!
 //! Invariant: an answer to a write leaves only after the COMMIT that holds its changes, and a request that was refused
 //! has changed nothing, though it shared its transaction with others. While one COMMIT waits for the disk, requests
@@ -18,11 +19,13 @@ use crate::file;
 
 /// The most requests in one transaction.
 const BATCH: usize = 512;
+/// How many requests read at a time.
+const READERS: usize = 4;
 
 /// Gives the audit's head, to be stored with each transaction.
 pub type Head = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
-/// Both threads. Clones share them; the last one to go ends them and closes the file.
+/// All threads. Clones share them; the last one to go ends them and closes the file.
 #[derive(Clone)]
 pub(crate) struct Connections(Arc<Inner>);
 
@@ -48,30 +51,34 @@ impl Connections {
     /// Opens the file. Blocks on the disk.
     pub(crate) fn open(path: &Path) -> Result<Self, LedgerError> {
         let writer = file::open(path)?;
-        let reader = file::reader(path)?;
-        Self::start(writer, Some(reader))
+        let readers: Result<_, _> = (0..READERS).map(|_| file::reader(path)).collect();
+        Self::start(writer, readers?)
     }
 
     /// In memory there is one connection, which reads too.
     pub(crate) fn in_memory() -> Result<Self, LedgerError> {
-        Self::start(file::in_memory()?, None)
+        Self::start(file::in_memory()?, Vec::new())
     }
 
-    fn start(writer: Connection, reader: Option<Connection>) -> Result<Self, LedgerError> {
+    fn start(writer: Connection, readers: Vec<Connection>) -> Result<Self, LedgerError> {
         let head = Arc::new(Mutex::new(None));
         let (write, requests) = mpsc::channel();
         let stored_with = Arc::clone(&head);
         let mut threads = vec![spawn("ledger-writer", move || {
             write_all(&writer, &requests, &stored_with);
         })?];
-        let read = if let Some(reader) = reader {
-            let (read, requests) = mpsc::channel();
-            threads.push(spawn("ledger-reader", move || {
-                read_all(&reader, &requests)
-            })?);
-            read
-        } else {
+        let read = if readers.is_empty() {
             write.clone()
+        } else {
+            let (read, requests) = mpsc::channel();
+            let requests = Arc::new(Mutex::new(requests));
+            for reader in readers {
+                let requests = Arc::clone(&requests);
+                threads.push(spawn("ledger-reader", move || {
+                    read_all(&reader, &requests)
+                })?);
+            }
+            read
         };
         Ok(Self(Arc::new(Inner {
             queues: Some(Queues {
@@ -278,8 +285,15 @@ fn write_all(
     }
 }
 
-fn read_all(connection: &Connection, requests: &Receiver<Box<dyn Job>>) {
-    while let Ok(mut job) = requests.recv() {
+fn read_all(connection: &Connection, requests: &Mutex<Receiver<Box<dyn Job>>>) {
+    // The lock is held while a reader waits for a request, and given back before it reads.
+    let next = || {
+        requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .recv()
+    };
+    while let Ok(mut job) = next() {
         // One transaction, so that all that a request reads is of one instant.
         let outcome = execute(connection, "BEGIN").and_then(|()| {
             job.run(connection).ok();
@@ -449,6 +463,26 @@ mod tests {
         assert_eq!(notes(&connections).await, Vec::<String>::new());
         connections.write(|it| note(it, "later")).await.unwrap();
         assert_eq!(notes(&connections).await, ["later"]);
+    }
+
+    /// A read that takes long holds up none of another plugin.
+    #[tokio::test]
+    async fn reads_do_not_wait_for_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let connections = Connections::open(&folder.path().join("state.db")).unwrap();
+        let (go, wait) = mpsc::channel::<()>();
+        let (begun, has_begun) = mpsc::channel();
+        let long = move |_: &Connection| {
+            begun.send(()).unwrap();
+            wait.recv().unwrap();
+            Ok::<_, LedgerError>(())
+        };
+        connections.send(|queues| &queues.reader, long, drop);
+        has_begun.recv().unwrap();
+        for _ in 0..100 {
+            assert_eq!(notes(&connections).await, Vec::<String>::new());
+        }
+        go.send(()).unwrap();
     }
 
     #[tokio::test]

@@ -13,12 +13,14 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::error::LedgerError;
 
 /// The steps from an empty file to the newest layout, each with the layout that it leads to.
-const MIGRATIONS: [(i64, &str); 2] = [
+const MIGRATIONS: &[(i64, &str)] = &[
     (1, include_str!("migrations/0001_state.sql")),
-    (NEWEST, include_str!("migrations/0002_ledger.sql")),
+    (2, include_str!("migrations/0002_ledger.sql")),
+    (40, include_str!("migrations/0040_sources.sql")),
+    (41, include_str!("migrations/0041_approvals.sql")),
 ];
 /// The newest layout.
-const NEWEST: i64 = 2;
+const NEWEST: i64 = 41;
 /// The mark that `0002_ledger.sql` puts into the file: "qchd".
 const MARK: i64 = 1_902_340_196;
 

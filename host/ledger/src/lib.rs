@@ -20,8 +20,8 @@ mod sources;
 mod state;
 
 pub use approval::{
-    Approval, ApprovalError, ApprovalKind, Binding, DecisionBy, NewApproval, RequestError,
-    Standing, Status, Verdict,
+    Approval, ApprovalError, ApprovalFilter, ApprovalKind, ApprovalPage, Binding, DecisionBy,
+    NewApproval, PermitState, RequestError, Standing, Status, Verdict,
 };
 pub use budgets::{Begin, BeginError, Charge, OpenReservation, Settle, Usage};
 pub use connections::Head;
@@ -30,4 +30,5 @@ pub use halts::Halt;
 pub use ledger::Ledger;
 pub use permits::{Permit, PermitUse};
 pub use plugins::{Adoption, RateMark};
+pub use sources::{NewCompile, Remembered};
 pub use state::{Entry, MAX_KEY, MAX_VALUE, StateError, StateStore};

@@ -80,7 +80,7 @@ fn find(
         "SELECT id, approval, standing, uses_left, cost_left, expires_ms FROM permits
          WHERE account = ?1 AND plugin = ?2 AND digest = ?3 AND operation = ?4
            AND ((standing = 0 AND profile_revision = ?5 AND arguments_hmac = ?6) OR (standing = 1 AND scope = ?7))
-           AND uses_left > 0 AND (cost_left IS NULL OR cost_left >= ?8) AND expires_ms > ?9
+           AND revoked_ms IS NULL AND uses_left > 0 AND (cost_left IS NULL OR cost_left >= ?8) AND expires_ms > ?9
          ORDER BY standing, expires_ms, id LIMIT 1",
     )?;
     let of = binding;
@@ -115,10 +115,10 @@ pub(crate) fn spend(
     what: &PermitUse,
     begin: &Begin,
 ) -> Result<(), BeginError> {
-    type Found = (String, String, i64, Option<i64>, i64);
+    type Found = (String, String, Option<i64>, i64, Option<i64>, i64);
     let found: Option<Found> = connection
         .prepare_cached(
-            "SELECT account, plugin, uses_left, cost_left, expires_ms FROM permits WHERE id = ?1",
+            "SELECT account, plugin, revoked_ms, uses_left, cost_left, expires_ms FROM permits WHERE id = ?1",
         )?
         .query_row([&what.permit], |row| {
             Ok((
@@ -127,6 +127,7 @@ pub(crate) fn spend(
                 row.get(2)?,
                 row.get(3)?,
                 row.get(4)?,
+                row.get(5)?,
             ))
         })
         .optional()?;
@@ -136,6 +137,7 @@ pub(crate) fn spend(
         Some((account, plugin, ..)) if account != begin.account || plugin != begin.plugin => {
             "was given to another plugin or for another account".to_owned()
         }
+        Some((_, _, Some(_), ..)) => "was revoked".to_owned(),
         Some((.., expires)) if expires <= begin.now => "has expired".to_owned(),
         Some((.., uses, _, _)) if uses < 1 => "is used up".to_owned(),
         Some((.., Some(left), _)) if left < cost => {

@@ -1,50 +1,69 @@
 //! Sources of compiles, so that a person who approves a deployment sees what changed since the last approval.
 //!
-//! Invariant: the newest and the approved sources are kept, and all together stay within a bound. A compile whose source
-//! was dropped still has its hash.
+//! Invariant: a compile that is known has its source here. A source is dropped only when no known compile, no approved
+//! project and no approval that can still lead to a call names it. Each plugin fills its own quota: what one plugin
+//! compiles never makes the compile of another one unknown.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 
-/// The most that sources may take together, in bytes; approved ones are kept even so.
+/// The most that the sources of one plugin's compiles take together, in bytes.
 const MAX_BYTES: i64 = 64 << 20;
-/// The most compiles that are remembered.
-const MAX_COMPILES: i64 = 20_000;
+/// The most compiles of one plugin that are remembered.
+const MAX_COMPILES: i64 = 5_000;
+
+/// Whether an approval that waits, or one whose permit can still be used, names the source `hash` at the instant `?1`.
+const AWAITED: &str =
+    "EXISTS (SELECT 1 FROM approvals AS a LEFT JOIN permits AS p ON p.approval = a.id
+    WHERE a.source = hash AND ((a.status = 'pending' AND a.expires_ms > ?1)
+        OR (a.status = 'approved' AND p.uses_left > 0 AND p.expires_ms > ?1)))";
+
+/// A compile and what it was made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewCompile {
+    /// The account.
+    pub account: String,
+    /// Who compiled: its quota holds the source.
+    pub plugin: String,
+    /// The id that the server gave it.
+    pub compile: String,
+    /// The project.
+    pub project: u32,
+    /// Names the files: equal ones are kept once.
+    pub source: String,
+    /// The files as name and content.
+    pub files: Vec<(String, String)>,
+    /// The server's signature of what it compiled, if it gave one.
+    pub signature: Option<String>,
+    /// A digest of the contents of the project's own files.
+    pub contents: String,
+    /// Unix time in milliseconds.
+    pub now: i64,
+}
+
+/// What became of a compile that was to be remembered with its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remembered {
+    /// It is known by its source.
+    Known,
+    /// Approvals that wait fill the plugin's quota: it is of unknown code.
+    OverQuota,
+    /// The server gave the same signature to a compile of the project that was made of other contents. One of the two
+    /// was not made of what the host read, so both are of unknown code.
+    Contradicted,
+}
 
 impl Ledger {
-    /// Remembers a compile and the files that went into it, as name and content. `source_hash` names the files: equal
-    /// ones are kept once.
+    /// Remembers a compile with its source. The plugin's oldest compiles become unknown where its quota is full.
     ///
     /// # Errors
     /// When the ledger cannot be used.
-    pub async fn put_compile(
-        &self,
-        account: &str,
-        compile_id: &str,
-        project: u32,
-        source_hash: &str,
-        files: &[(String, String)],
-    ) -> Result<(), LedgerError> {
-        let files = serde_json::to_string(files).map_err(|error| unreadable(&error))?;
-        let (account, compile) = (account.to_owned(), compile_id.to_owned());
-        let hash = source_hash.to_owned();
+    pub async fn put_compile(&self, new: NewCompile) -> Result<Remembered, LedgerError> {
+        let files = serde_json::to_string(&new.files).map_err(|error| unreadable(&error))?;
         self.connections()
-            .write(move |it| {
-                it.prepare_cached(
-                    "INSERT OR REPLACE INTO compiles (account, compile, project, source) VALUES (?1, ?2, ?3, ?4)",
-                )?
-                .execute(params![account, compile, project, hash])?;
-                drop_compiles(it)?;
-                let bytes = i64::try_from(files.len()).unwrap_or(i64::MAX);
-                it.prepare_cached(
-                    "INSERT INTO sources VALUES (?1, (SELECT coalesce(max(used), 0) + 1 FROM sources), ?2, ?3)
-                     ON CONFLICT DO UPDATE SET used = excluded.used",
-                )?
-                .execute(params![hash, bytes, files])?;
-                drop_old(it)
-            })
+            .write(move |it| put(it, &new, &files))
             .await
     }
 
@@ -55,17 +74,18 @@ impl Ledger {
     pub async fn record_compile(
         &self,
         account: &str,
+        plugin: &str,
         compile_id: &str,
         project: u32,
     ) -> Result<(), LedgerError> {
-        let (account, compile) = (account.to_owned(), compile_id.to_owned());
+        let [account, plugin, compile] = [account, plugin, compile_id].map(str::to_owned);
         self.connections()
             .write(move |it| {
                 it.prepare_cached(
-                    "INSERT OR IGNORE INTO compiles (account, compile, project) VALUES (?1, ?2, ?3)",
+                    "INSERT OR IGNORE INTO compiles (account, plugin, compile, project) VALUES (?1, ?2, ?3, ?4)",
                 )?
-                .execute(params![account, compile, project])?;
-                drop_compiles(it)
+                .execute(params![account, plugin, compile, project])?;
+                forget_old(it, &account, &plugin)
             })
             .await
     }
@@ -87,7 +107,7 @@ impl Ledger {
             .await
     }
 
-    /// The hash of a compile's source, if that is known, and its project.
+    /// The hash of a compile's source and its project, if the source is known and kept.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -102,7 +122,8 @@ impl Ledger {
                 Ok(it
                     .prepare_cached(
                         "SELECT source, project FROM compiles
-                         WHERE account = ?1 AND compile = ?2 AND source IS NOT NULL",
+                         WHERE account = ?1 AND compile = ?2
+                           AND EXISTS (SELECT 1 FROM sources WHERE hash = compiles.source)",
                     )?
                     .query_row(key, |row| Ok((row.get(0)?, row.get(1)?)))
                     .optional()?)
@@ -116,15 +137,19 @@ impl Ledger {
     /// When the ledger cannot be used.
     pub async fn source(&self, hash: &str) -> Result<Option<Vec<(String, String)>>, LedgerError> {
         let hash = hash.to_owned();
-        self.connections()
+        let files: Option<String> = self
+            .connections()
             .read(move |it| {
-                it.prepare_cached("SELECT files FROM sources WHERE hash = ?1")?
-                    .query_row([hash], |row| row.get::<_, String>(0))
-                    .optional()?
-                    .map(|files| serde_json::from_str(&files).map_err(|error| unreadable(&error)))
-                    .transpose()
+                Ok::<_, LedgerError>(
+                    it.prepare_cached("SELECT files FROM sources WHERE hash = ?1")?
+                        .query_row([hash], |row| row.get(0))
+                        .optional()?,
+                )
             })
-            .await
+            .await?;
+        files
+            .map(|files| serde_json::from_str(&files).map_err(|error| unreadable(&error)))
+            .transpose()
     }
 
     /// The hash of the source that was last approved for a project.
@@ -170,25 +195,125 @@ impl Ledger {
     }
 }
 
-/// Keeps the newest compiles.
-fn drop_compiles(connection: &Connection) -> Result<(), LedgerError> {
+fn put(connection: &Connection, new: &NewCompile, files: &str) -> Result<Remembered, LedgerError> {
+    let outcome = if contradicts(connection, new)? {
+        Remembered::Contradicted
+    } else if make_room(connection, new, size(files))? {
+        Remembered::Known
+    } else {
+        Remembered::OverQuota
+    };
+    let known = outcome == Remembered::Known;
     connection
-        .prepare_cached("DELETE FROM compiles WHERE id <= (SELECT max(id) FROM compiles) - ?1")?
-        .execute([MAX_COMPILES])?;
+        .prepare_cached(
+            "INSERT OR REPLACE INTO compiles (account, plugin, compile, project, source, signature, contents)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            new.account,
+            new.plugin,
+            new.compile,
+            new.project,
+            known.then_some(&new.source),
+            new.signature,
+            new.contents
+        ])?;
+    forget_old(connection, &new.account, &new.plugin)?;
+    if known {
+        connection
+            .prepare_cached(
+                "INSERT INTO sources VALUES (?1, (SELECT coalesce(max(used), 0) + 1 FROM sources), ?2, ?3)
+                 ON CONFLICT DO UPDATE SET used = excluded.used",
+            )?
+            .execute(params![new.source, size(files), files])?;
+    }
+    drop_unnamed(connection, new.now)?;
+    Ok(outcome)
+}
+
+/// Whether the server's signature says that this compile and a former one are the same, and the contents that were
+/// read say that they are not. The former ones are of unknown code then too.
+fn contradicts(connection: &Connection, new: &NewCompile) -> Result<bool, LedgerError> {
+    let Some(signature) = &new.signature else {
+        return Ok(false);
+    };
+    let of = params![new.account, new.project, signature, new.contents];
+    let contradicted = connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM compiles
+             WHERE account = ?1 AND project = ?2 AND signature = ?3 AND contents <> ?4)",
+        )?
+        .query_row(of, |row| row.get(0))?;
+    if contradicted {
+        connection
+            .prepare_cached(
+                "UPDATE compiles SET source = NULL WHERE account = ?1 AND project = ?2 AND signature = ?3",
+            )?
+            .execute(params![new.account, new.project, signature])?;
+    }
+    Ok(contradicted)
+}
+
+/// Sees to it that the plugin's quota holds the source too: its oldest compiles become unknown. Whether it does.
+fn make_room(connection: &Connection, new: &NewCompile, bytes: i64) -> Result<bool, LedgerError> {
+    // The newest compile first, and each source once.
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT hash, bytes, {AWAITED}
+         FROM (SELECT source, max(id) AS newest FROM compiles
+               WHERE account = ?2 AND plugin = ?3 AND source IS NOT NULL GROUP BY source) AS held
+         JOIN sources ON hash = held.source ORDER BY newest DESC"
+    ))?;
+    let rows = query.query_map(params![new.now, new.account, new.plugin], |row| {
+        Ok((
+            row.get::<_, String>(0)?,
+            row.get::<_, i64>(1)?,
+            row.get::<_, bool>(2)?,
+        ))
+    })?;
+    let held: Vec<_> = rows.collect::<Result<_, _>>()?;
+    let others = held.iter().filter(|(source, ..)| *source != new.source);
+    let fixed = others.clone().filter(|(.., awaited)| *awaited);
+    let mut total = fixed.fold(bytes, |sum, (_, bytes, _)| sum.saturating_add(*bytes));
+    if total > MAX_BYTES {
+        return Ok(false);
+    }
+    for (source, bytes, _) in others.filter(|(.., awaited)| !*awaited) {
+        total = total.saturating_add(*bytes);
+        if total > MAX_BYTES {
+            connection
+                .prepare_cached(
+                    "UPDATE compiles SET source = NULL WHERE account = ?1 AND plugin = ?2 AND source = ?3",
+                )?
+                .execute(params![new.account, new.plugin, source])?;
+        }
+    }
+    Ok(true)
+}
+
+/// Keeps the newest compiles of a plugin.
+fn forget_old(connection: &Connection, account: &str, plugin: &str) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached(
+            "DELETE FROM compiles WHERE account = ?1 AND plugin = ?2 AND id <=
+             (SELECT id FROM compiles WHERE account = ?1 AND plugin = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3)",
+        )?
+        .execute(params![account, plugin, MAX_COMPILES])?;
     Ok(())
 }
 
-/// Drops sources, those longest not used first, until the rest is within the bound.
-fn drop_old(connection: &Connection) -> Result<(), LedgerError> {
+/// Drops the sources that nothing names.
+fn drop_unnamed(connection: &Connection, now: i64) -> Result<(), LedgerError> {
     connection
-        .prepare_cached(
-            "DELETE FROM sources WHERE used IN (
-                 SELECT used FROM (SELECT used, sum(bytes) OVER (ORDER BY used DESC) AS total FROM sources)
-                 WHERE total > ?1 AND used < (SELECT max(used) FROM sources)
-             ) AND NOT EXISTS (SELECT 1 FROM approved_sources WHERE source = sources.hash)",
-        )?
-        .execute([MAX_BYTES])?;
+        .prepare_cached(&format!(
+            "DELETE FROM sources WHERE NOT EXISTS (SELECT 1 FROM compiles WHERE source = hash)
+             AND NOT EXISTS (SELECT 1 FROM approved_sources WHERE source = hash) AND NOT {AWAITED}"
+        ))?
+        .execute([now])?;
     Ok(())
+}
+
+fn size(text: &str) -> i64 {
+    i64::try_from(text.len()).unwrap_or(i64::MAX)
 }
 
 fn unreadable(error: &serde_json::Error) -> LedgerError {

@@ -168,6 +168,32 @@ impl Calls {
     }
 }
 
+/// Tells the gate when the invocation ends, also where it is dropped: nobody is told then what it asked for.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    calls: Calls,
+    /// Whether it ended with an answer.
+    pub(crate) in_order: bool,
+}
+
+impl Ending {
+    pub(crate) fn new(calls: &Calls) -> Self {
+        Self {
+            calls: calls.clone(),
+            in_order: false,
+        }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // One that never called anything has asked for nothing.
+        if let (Some(caller), Ok(gate)) = (self.calls.0.caller.get(), self.calls.gate()) {
+            gate.invocation_ended(caller, self.in_order);
+        }
+    }
+}
+
 /// Arguments that cannot be sent.
 pub(crate) fn invalid(operation: &'static Operation, misfit: &Misfit) -> Error {
     Error::InvalidArgument(format!("{}: {misfit}", operation.tool))

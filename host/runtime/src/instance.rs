@@ -71,6 +71,7 @@ impl Instance {
             approvals: Approvals {
                 calls: calls.clone(),
                 deadline: parts.deadline,
+                progress: parts.progress.clone(),
             },
             http: Http::new(calls.clone(), parts.deadline),
             clock: Clock {

@@ -18,6 +18,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use wasmtime::component::TypedFunc;
 
+use crate::calls::Ending;
 use crate::contract::exports::qchost::agent::guest;
 use crate::execution::{self, Allowance, Stopped};
 use crate::host::Shared;
@@ -148,6 +149,7 @@ impl Invocation<'_> {
         };
         let instance = self.instance(plugin, allowance, begun);
         let invocation = Arc::clone(instance.calls.invocation());
+        let mut ending = Ending::new(&instance.calls);
         tracing::debug!(
             plugin = plugin.name(),
             action = self.action,
@@ -167,6 +169,7 @@ impl Invocation<'_> {
             },
         )
         .await;
+        ending.in_order = ended.is_ok();
         match ended {
             Ok(Ok(output)) => self.output(plugin, &output),
             Ok(Err(failure)) => Err(InvokeError::Failure {

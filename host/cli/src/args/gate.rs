@@ -20,14 +20,22 @@ pub struct Target {
 
 #[derive(Debug, Subcommand)]
 pub enum Approvals {
-    /// List what waits for a decision.
+    /// List what waits for a decision, oldest first.
     #[command(
-        after_help = "Examples:\n  qchost approvals list\n  qchost approvals list --all --json"
+        after_help = "EXPIRES is when it can no longer be decided, or when the permit that it gave ends.\n\n\
+        Examples:\n  qchost approvals list\n  qchost approvals list --all --json\n  \
+        qchost approvals list --after ap-abcdefghij"
     )]
     List {
         /// Those too that are decided, used or expired.
         #[arg(long)]
         all: bool,
+        /// Those that were asked for later than this one.
+        #[arg(long, value_name = "ID")]
+        after: Option<String>,
+        /// The most at once.
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
     },
     /// Show what exactly would be done: project, cost, code and what changed in it.
     #[command(after_help = "Example:\n  qchost approvals show ap-abcdefghij")]
@@ -50,6 +58,12 @@ pub enum Approvals {
         /// For at most so many dollars together.
         #[arg(long, requires = "uses", value_name = "DOLLARS")]
         max_cost: Option<f64>,
+    },
+    /// Take back a permit that a yes gave: no further call can use it.
+    #[command(after_help = "Example:\n  qchost approvals revoke ap-abcdefghij")]
+    Revoke {
+        /// The approval, or its permit.
+        id: String,
     },
     /// Say no.
     #[command(

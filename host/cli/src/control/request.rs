@@ -59,6 +59,10 @@ pub enum Request {
     Approvals {
         /// Those too that are decided.
         all: bool,
+        /// Those that were asked for later than this one.
+        after: Option<String>,
+        /// The most at once.
+        limit: u32,
     },
     /// One approval.
     Approval {
@@ -71,6 +75,11 @@ pub enum Request {
         id: String,
         /// Not to one call but to several.
         standing: Option<StandingRequest>,
+    },
+    /// Takes a permit back.
+    Revoke {
+        /// The approval's or the permit's id.
+        id: String,
     },
     /// Says no.
     Refuse {
@@ -209,7 +218,8 @@ impl Request {
             Self::Explain { plugin, .. } => (Verb::Explain, Some(plugin)),
             Self::Approvals { .. } | Self::Approval { .. } => (Verb::ListApprovals, None),
             Self::Approve { .. } => (Verb::Approve, None),
-            Self::Refuse { .. } => (Verb::Refuse, None),
+            // Who may say no may also take a yes back.
+            Self::Refuse { .. } | Self::Revoke { .. } => (Verb::Refuse, None),
             Self::Halt {
                 account, plugin, ..
             } => (Verb::Halt, plugin.as_deref().or(account.as_deref())),
@@ -273,7 +283,10 @@ impl Request {
                 arguments,
                 project,
             } => policy::by_host(host, &plugin, &operation, arguments, project).await,
-            Self::Approvals { all } => approvals::list_by_host(host, all).await,
+            Self::Approvals { all, after, limit } => {
+                approvals::list_by_host(host, all, after, limit).await
+            }
+            Self::Revoke { id } => approvals::revoke_by_host(host, person, &id).await,
             Self::Approval { id } => approvals::show_by_host(host, &id).await,
             Self::Approve { id, standing } => {
                 approvals::approve_by_host(host, person, &id, standing).await

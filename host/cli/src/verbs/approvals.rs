@@ -1,13 +1,13 @@
 //! `qchost approvals`: what plugins ask people for.
 //!
 //! What is shown was rendered by the host from what it resolved itself: the project by name, the cost, the
-//! hash of the source that it compiled and how that differs from what was approved before. Names and code
-//! in it were written by others, so nothing of it is printed raw.
+//! hash of the source that it compiled, how that differs from what was approved before, and the contents of
+//! files and objects. Names and code in it were written by others, so nothing of it is printed raw.
 
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
-use qchost_ledger::{Approval, Standing};
+use qchost_ledger::{Approval, ApprovalFilter, PermitState, Standing};
 use qchost_policy::{Person, Usd};
 use serde_json::{Value, json};
 
@@ -22,10 +22,14 @@ use crate::verbs::{cell, instant};
 /// Does what was asked for.
 pub async fn run(config: &Config, verb: Approvals, output: Output) -> Result<()> {
     match verb {
-        Approvals::List { all } => {
-            let request = Request::Approvals { all };
-            let listed = control::perform(config, request, output).await?;
-            output.result(&listed, |listed| overview(listed, all))
+        Approvals::List { all, after, limit } => {
+            let request = Request::Approvals { all, after, limit };
+            let mut page = control::perform(config, request, output).await?;
+            let more = page.get("more").and_then(Value::as_u64);
+            let listed = page.get_mut("approvals").map(Value::take);
+            output.result(&listed.unwrap_or_default(), |listed| {
+                overview(listed, all, more.unwrap_or_default())
+            })
         }
         Approvals::Show { id } => {
             let shown = control::perform(config, Request::Approval { id }, output).await?;
@@ -41,6 +45,11 @@ pub async fn run(config: &Config, verb: Approvals, output: Output) -> Result<()>
             let request = Request::Approve { id, standing };
             let decided = control::perform(config, request, output).await?;
             output.result(&decided, verdict)
+        }
+        Approvals::Revoke { id } => {
+            let request = Request::Revoke { id };
+            let revoked = control::perform(config, request, output).await?;
+            output.result(&revoked, verdict)
         }
         Approvals::Refuse { id, reason } => {
             let request = Request::Refuse { id, reason };
@@ -73,21 +82,43 @@ fn standing(
     }))
 }
 
-/// The approvals of this host.
-pub async fn list_by_host(host: &Host, all: bool) -> Result<Value> {
-    let approvals = host.gate.approvals(all).await?;
-    Ok(approvals
+/// The approvals of this host, a page at a time.
+pub async fn list_by_host(
+    host: &Host,
+    all: bool,
+    after: Option<String>,
+    limit: u32,
+) -> Result<Value> {
+    if let Some(after) = &after {
+        let found = host.gate.approval(after).await?;
+        found.with_context(|| format!("--after {after}: there is no such approval"))?;
+    }
+    let filter = ApprovalFilter { all, after, limit };
+    let page = host.gate.approvals(filter).await?;
+    let listed: Vec<_> = page
+        .approvals
         .iter()
         .map(|approval| describe(host, approval))
-        .collect())
+        .collect();
+    Ok(json!({ "approvals": listed, "more": page.more }))
 }
 
-/// One of them.
+/// One of them, with the contents of what would be done.
 pub async fn show_by_host(host: &Host, id: &str) -> Result<Value> {
-    let approval = host.gate.approval(id).await?;
-    let approval = approval.with_context(|| {
+    let shown = host.gate.show_approval(id).await?;
+    let (approval, contents) = shown.with_context(|| {
         format!("there is no approval `{id}`; list them: qchost approvals list --all")
     })?;
+    let mut described = describe(host, &approval);
+    if let Value::Object(fields) = &mut described {
+        fields.insert("contents".to_owned(), contents);
+    }
+    Ok(described)
+}
+
+/// Takes a permit back.
+pub async fn revoke_by_host(host: &Host, person: &Person, id: &str) -> Result<Value> {
+    let approval = host.gate.revoke(id, person).await?;
     Ok(describe(host, &approval))
 }
 
@@ -158,13 +189,40 @@ fn describe(host: &Host, approval: &Approval) -> Value {
         "needs": approval.needs,
         "requester": approval.requester.map(|uid| host.name_of(uid)),
         "requested": instant(approval.requested),
-        "expires": instant(approval.expires),
+        "expires": instant(approval.ends()),
+        "closed": approval.closed,
         "decisions": decisions,
+        "permit": approval.permit.as_ref().map(permit),
         "view": approval.view,
     })
 }
 
-fn overview(listed: &Value, all: bool) -> String {
+/// What is left of a permit.
+fn permit(permit: &PermitState) -> Value {
+    json!({
+        "id": permit.id,
+        "standing": permit.standing,
+        "uses left": permit.uses_left,
+        "money left": permit.cost_left.map(|left| Usd(left).to_string()),
+        "expires": instant(permit.expires),
+        "revoked by": permit.revoked_by,
+    })
+}
+
+/// What is left of an approval's permit, in a cell.
+fn left(approval: &Value) -> String {
+    let permit = approval.get("permit").filter(|permit| permit.is_object());
+    let Some(permit) = permit else {
+        return "-".to_owned();
+    };
+    let [uses, money] = ["uses left", "money left"].map(|key| cell(permit, key));
+    match money.as_str() {
+        "-" => format!("{uses} uses"),
+        money => format!("{uses} uses, {money}"),
+    }
+}
+
+fn overview(listed: &Value, all: bool, more: u64) -> String {
     let columns = [
         "id",
         "status",
@@ -172,19 +230,35 @@ fn overview(listed: &Value, all: bool) -> String {
         "operation",
         "project",
         "cost",
+        "left",
         "expires",
     ];
+    let listed: Vec<&Value> = listed.as_array().into_iter().flatten().collect();
     let rows: Vec<_> = listed
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|approval| columns.map(|column| cell(approval, column)).to_vec())
+        .iter()
+        .map(|approval| {
+            let shown = |column| match column {
+                "left" => left(approval),
+                column => cell(approval, column),
+            };
+            columns.map(shown).to_vec()
+        })
         .collect();
-    match (rows.is_empty(), all) {
-        (true, true) => "nothing was ever asked for".to_owned(),
-        (true, false) => "nothing waits for a decision".to_owned(),
-        (false, _) => table(&columns, &rows),
+    let Some(last) = listed.last() else {
+        return match all {
+            true => "there are no (more) approvals".to_owned(),
+            false => "nothing (more) waits for a decision".to_owned(),
+        };
+    };
+    let mut text = table(&columns, &rows);
+    if more > 0 {
+        let all = if all { " --all" } else { "" };
+        text += &format!(
+            "\n{more} more: qchost approvals list{all} --after {}",
+            cell(last, "id")
+        );
     }
+    text
 }
 
 /// The whole of it, for reading before the decision.
@@ -204,10 +278,27 @@ fn show(approval: &Value) -> String {
         "requester",
         "requested",
         "expires",
+        "closed",
     ] {
         let value = cell(approval, key);
         if value != "-" {
             text += &format!("{key:<10} {value}\n");
+        }
+    }
+    if let Some(permit) = approval.get("permit").filter(|permit| permit.is_object()) {
+        let kind = match permit.get("standing") {
+            Some(Value::Bool(true)) => "standing",
+            _ => "for the one call",
+        };
+        text += &format!(
+            "{:<10} {}, {kind}, {} left, until {}\n",
+            "permit",
+            cell(permit, "id"),
+            left(approval),
+            cell(permit, "expires")
+        );
+        if !matches!(permit.get("revoked by"), None | Some(Value::Null)) {
+            text += &format!("{:<10} by {}\n", "revoked", cell(permit, "revoked by"));
         }
     }
     for decision in approval
@@ -224,13 +315,31 @@ fn show(approval: &Value) -> String {
         text.push('\n');
         render(view, 0, &mut text);
     }
+    if let Some(contents) = approval.get("contents").filter(|shown| !is_empty(shown)) {
+        text.push_str("\ncontents\n");
+        render(contents, 1, &mut text);
+    }
     let id = cell(approval, "id");
-    if cell(approval, "status") == "pending" {
-        text += &format!(
-            "\nqchost approvals approve {id}\nqchost approvals refuse {id} --reason \"…\""
-        );
+    match cell(approval, "status").as_str() {
+        "pending" => {
+            text += &format!(
+                "\nqchost approvals approve {id}\nqchost approvals refuse {id} --reason \"…\""
+            );
+        }
+        "approved" if approval.get("permit").is_some_and(Value::is_object) => {
+            text += &format!("\nqchost approvals revoke {id}");
+        }
+        _ => {}
     }
     text
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.values().all(is_empty),
+        _ => false,
+    }
 }
 
 /// A value for reading: a line a field, a block for what has several lines.
@@ -240,7 +349,7 @@ fn render(value: &Value, depth: usize, text: &mut String) {
         Value::Object(fields) => {
             let width = fields.keys().map(|key| key.chars().count()).max();
             let width = width.unwrap_or_default().min(24);
-            for (key, value) in fields {
+            for (key, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
                 let key = terminal::line(key);
                 match inline(value) {
                     Some(value) => *text += &format!("{indent}{key:<width$}  {value}\n"),

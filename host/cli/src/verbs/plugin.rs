@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use qchost_ledger::{Approval, ApprovalKind};
 use qchost_runtime::{Inspection, Options, Quarantine, Runtime};
 use serde_json::{Value, json};
 
@@ -108,15 +107,12 @@ fn fields(schema: &Value) -> String {
 /// The plugins of a host, with what is wrong with them.
 pub async fn by_host(host: &Host) -> Result<Value> {
     // A changed component may run; what trades waits for the one who says yes to it.
-    let approvals = host.gate.approvals(false).await?;
+    let approvals = host.gate.waiting_components().await?;
     let waits = |plugin: &str| {
-        let of_it = |approval: &&Approval| {
-            approval.kind == ApprovalKind::Component && approval.binding.plugin == plugin
-        };
-        approvals
-            .iter()
-            .find(of_it)
-            .map(|approval| approval.id.as_str())
+        let mut waiting = approvals.iter();
+        waiting
+            .find(|(waits, _)| waits == plugin)
+            .map(|(_, approval)| approval.as_str())
     };
     let described = |row: &Row| {
         let plugin = row

@@ -155,10 +155,52 @@ fn a_standing_yes_has_its_uses_and_its_bounds() {
     )
     .good();
     write(&desk, OPERATOR, &prepared).good();
+    // What is left of it is shown, and until when: not until when it could have been decided.
+    let shown = |arguments: &[&str]| desk.run_as(APPROVER, arguments).json();
+    let left = shown(&["--json", "approvals", "show", &id]);
+    assert_eq!(left["permit"]["standing"], true, "{left}");
+    assert_eq!(left["permit"]["uses left"], 1, "{left}");
+    assert_eq!(left["permit"]["money left"], "$50.00", "{left}");
+    assert_eq!(left["expires"], left["permit"]["expires"], "{left}");
+    let hours = |field: &str| {
+        left[field].as_str().unwrap()[11..13]
+            .parse::<u32>()
+            .unwrap()
+    };
+    assert_eq!((hours("requested") + 8) % 24, hours("expires"), "{left}");
+    let text = desk.run_as(APPROVER, &["approvals", "list", "--all"]);
+    assert!(text.good().stdout.contains("1 uses, $50.00"), "{text:?}");
     write(&desk, OPERATOR, &prepared).good();
     let ran = write(&desk, OPERATOR, &prepared);
-    assert_ne!(approval(ran.error()), id);
+    let next = approval(ran.error());
+    assert_ne!(next, id);
     assert_eq!(desk.cloud.created_backtests().len(), 2);
+    // The log says which approval a call waits for.
+    assert!(host.stderr().contains(&next), "{}", host.stderr());
+
+    // A yes that was taken back is worth nothing; who may not decide may not take it back.
+    let standing = ["--uses", "9", "--for", "8h"];
+    let arguments = [&["approvals", "approve", &next][..], &standing].concat();
+    desk.run_as(APPROVER, &arguments).good();
+    let revoke = ["approvals", "revoke", next.as_str()];
+    assert!(desk.run_as(OPERATOR, &revoke).error().contains("approver"));
+    desk.run_as(APPROVER, &revoke).good();
+    let revoked = shown(&["--json", "approvals", "show", &next]);
+    assert_eq!(revoked["status"], "revoked", "{revoked}");
+    assert_eq!(revoked["permit"]["revoked by"], "approver", "{revoked}");
+    let ran = write(&desk, OPERATOR, &prepared);
+    assert_ne!(approval(ran.error()), next);
+    assert_eq!(desk.cloud.created_backtests().len(), 2);
+    let ran = desk.run_as(APPROVER, &revoke);
+    assert!(ran.error().contains("nothing to revoke"), "{ran:?}");
+
+    // Lists come in pages.
+    let first = desk.run_as(APPROVER, &["approvals", "list", "--all", "--limit", "1"]);
+    let more = format!("2 more: qchost approvals list --all --after {id}");
+    assert!(first.good().stdout.contains(&more), "{first:?}");
+    let rest = shown(&["--json", "approvals", "list", "--all", "--after", &id]);
+    assert_eq!(rest.as_array().map(Vec::len), Some(2), "{rest}");
+    assert_eq!(rest[0]["id"], next.as_str(), "{rest}");
     host.terminate();
     host.wait().good();
 }

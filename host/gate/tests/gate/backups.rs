@@ -85,7 +85,13 @@ async fn a_backup_under_load_loses_and_doubles_no_budget_and_no_permit() {
         let used = &report.grants[0].obligations["per-day"]["used"];
         assert_eq!(used, &json!(of("files/create-file")));
         // A permit that was used is used up in the copy, and one that was not can be used there once.
-        for approval in gate.approvals(true).await.unwrap() {
+        let all = qchost_ledger::ApprovalFilter {
+            all: true,
+            after: None,
+            limit: 1000,
+        };
+        for approval in gate.approvals(all).await.unwrap().approvals {
+            let approval = gate.approval(&approval.id).await.unwrap().unwrap();
             let order = &approval.view["arguments"]["command"]["order"];
             let was_sent = intents
                 .iter()

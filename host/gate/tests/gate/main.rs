@@ -18,4 +18,5 @@ mod reconfigured;
 mod records;
 mod retries;
 mod secrets;
+mod sources;
 mod support;

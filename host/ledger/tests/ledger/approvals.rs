@@ -1,6 +1,9 @@
 //! Approvals: who may decide, what a decision leads to, and what a plugin that asks again is told.
 
-use qchost_ledger::{ApprovalError, ApprovalKind, Ledger, RequestError, Standing, Status, Verdict};
+use qchost_ledger::{
+    ApprovalError, ApprovalFilter, ApprovalKind, ApprovalPage, Ledger, RequestError, Standing,
+    Status, Verdict,
+};
 
 use crate::{HOUR, NOW, binding, request, with_permit};
 
@@ -16,6 +19,21 @@ async fn permitted(ledger: &Ledger, now: i64) -> bool {
     found.unwrap().is_some()
 }
 
+async fn page(ledger: &Ledger, all: bool, after: Option<&str>, now: i64) -> ApprovalPage {
+    let filter = ApprovalFilter {
+        all,
+        after: after.map(str::to_owned),
+        limit: 100,
+    };
+    ledger.approvals(filter, now).await.unwrap()
+}
+
+/// The ids of what is listed.
+async fn listed(ledger: &Ledger, all: bool, now: i64) -> Vec<String> {
+    let page = page(ledger, all, None, now).await;
+    page.approvals.into_iter().map(|one| one.id).collect()
+}
+
 #[tokio::test]
 async fn a_request_waits_until_somebody_approves_it() {
     let ledger = Ledger::in_memory().unwrap();
@@ -26,8 +44,7 @@ async fn a_request_waits_until_somebody_approves_it() {
     assert!(!permitted(&ledger, NOW).await);
     // Asked again, it is the same one.
     assert_eq!(ledger.request_approval(request()).await.unwrap(), asked);
-    let waiting = ledger.approvals(false, NOW).await.unwrap();
-    assert_eq!(waiting, std::slice::from_ref(&asked));
+    assert_eq!(listed(&ledger, false, NOW).await, [asked.id.as_str()]);
 
     let approved = ledger
         .approve(&asked.id, ANN, "ann", None, NOW + HOUR, NOW + 1)
@@ -37,7 +54,7 @@ async fn a_request_waits_until_somebody_approves_it() {
     assert_eq!(approved.decisions[0].name, "ann");
     assert_eq!(approved.decisions[0].verdict, Verdict::Approved);
     assert!(permitted(&ledger, NOW).await);
-    assert_eq!(ledger.approvals(false, NOW).await.unwrap(), []);
+    assert!(listed(&ledger, false, NOW).await.is_empty());
     // A call that asks between the decision and its use is told of it, and does not ask anew.
     assert_eq!(ledger.request_approval(request()).await.unwrap(), approved);
 
@@ -52,7 +69,7 @@ async fn a_request_waits_until_somebody_approves_it() {
         .unwrap();
     let used = ledger.approval(&asked.id, NOW).await.unwrap().unwrap();
     assert_eq!(used.status, Status::Used);
-    assert_eq!(ledger.approvals(true, NOW).await.unwrap(), [used]);
+    assert_eq!(listed(&ledger, true, NOW).await, [used.id.as_str()]);
     assert_ne!(
         ledger.request_approval(request()).await.unwrap().id,
         asked.id
@@ -110,7 +127,7 @@ async fn nobody_can_decide_too_late() {
         matches!(error, ApprovalError::NotPending(Status::Expired)),
         "{error}"
     );
-    assert_eq!(ledger.approvals(false, late).await.unwrap(), []);
+    assert!(listed(&ledger, false, late).await.is_empty());
     let shown = ledger.approval(&asked.id, late).await.unwrap().unwrap();
     assert_eq!(shown.status, Status::Expired);
     // Just in time is in time.
@@ -273,15 +290,8 @@ async fn a_weaker_approval_does_not_answer_a_stronger_request() {
     let mut less_money = request();
     less_money.cost = 0;
     let id = ledger.request_approval(less_money).await.unwrap().id;
-    assert!(
-        ledger
-            .approvals(false, NOW)
-            .await
-            .unwrap()
-            .iter()
-            .any(|it| it.id == id)
-    );
-    assert_eq!(ledger.approvals(false, NOW).await.unwrap().len(), 4);
+    let waiting = listed(&ledger, false, NOW).await;
+    assert!(waiting.contains(&id) && waiting.len() == 4, "{waiting:?}");
 }
 
 #[tokio::test]
@@ -362,4 +372,167 @@ async fn approvals_outlive_a_restart() {
         .await
         .unwrap();
     assert_eq!(cheap.unwrap().uses_left, 2);
+}
+
+#[tokio::test]
+async fn lists_come_in_pages_and_without_what_is_shown() {
+    let ledger = Ledger::in_memory().unwrap();
+    let mut asked = Vec::new();
+    for number in 0..7 {
+        let mut new = request();
+        new.binding.arguments_hmac = number.to_string();
+        new.now = NOW + number % 3;
+        asked.push(ledger.request_approval(new).await.unwrap().id);
+    }
+    let mut found = Vec::new();
+    loop {
+        let filter = ApprovalFilter {
+            all: false,
+            after: found.last().cloned(),
+            limit: 3,
+        };
+        let page = ledger.approvals(filter, NOW).await.unwrap();
+        assert!(page.approvals.iter().all(|one| one.view.is_null()));
+        found.extend(page.approvals.into_iter().map(|one| one.id));
+        assert_eq!(page.more, 7 - found.len() as u64);
+        if page.more == 0 {
+            break;
+        }
+    }
+    found.sort();
+    asked.sort();
+    assert_eq!(found, asked);
+    assert_eq!(
+        page(&ledger, false, Some("ap-nothing123"), NOW).await.more,
+        0
+    );
+}
+
+#[tokio::test]
+async fn what_waits_is_bounded_in_bytes_for_each_plugin() {
+    let ledger = Ledger::in_memory().unwrap();
+    let large = |plugin: &str, number: usize| {
+        let mut new = request();
+        new.binding.plugin = plugin.to_owned();
+        new.binding.arguments_hmac = number.to_string();
+        new.contents = Some("x".repeat(3 << 20));
+        new
+    };
+    for number in 0..2 {
+        ledger.request_approval(large("lab", number)).await.unwrap();
+    }
+    let error = ledger.request_approval(large("lab", 2)).await.unwrap_err();
+    assert!(matches!(error, RequestError::TooLarge { .. }), "{error}");
+    assert_eq!(listed(&ledger, false, NOW).await.len(), 2);
+    // Another plugin has its own, and a component of the same one does not wait for it.
+    let other = ledger.request_approval(large("other", 0)).await.unwrap();
+    let contents = ledger.approval_contents(&other.id).await.unwrap();
+    assert_eq!(contents.map(|text| text.len()), Some(3 << 20));
+    let mut component = large("lab", 3);
+    component.kind = ApprovalKind::Component;
+    let component = ledger.request_approval(component).await.unwrap();
+    assert_eq!(
+        ledger.waiting_components(NOW).await.unwrap(),
+        [("lab".to_owned(), component.id)]
+    );
+    assert_eq!(ledger.waiting_components(NOW + HOUR).await.unwrap(), []);
+    // What has expired takes no room, and its contents are not kept.
+    let mut later = large("lab", 4);
+    (later.now, later.expires) = (NOW + HOUR, NOW + 2 * HOUR);
+    ledger.request_approval(later).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_permit_that_was_revoked_lets_nothing_through() {
+    let ledger = Ledger::in_memory().unwrap();
+    let asked = ledger.request_approval(request()).await.unwrap();
+    let revoke = async |id: &str| ledger.revoke(id, "ben", NOW + 1).await;
+    assert!(matches!(
+        revoke(&asked.id).await,
+        Err(ApprovalError::NothingToRevoke(Status::Pending))
+    ));
+    assert!(matches!(
+        revoke("ap-nothing123").await,
+        Err(ApprovalError::Unknown(_))
+    ));
+    let standing = Standing {
+        uses: 3,
+        until_ms: NOW + 8 * HOUR,
+        max_cost: Some(50_000),
+    };
+    let approved = ledger
+        .approve(&asked.id, ANN, "ann", Some(standing), NOW + HOUR, NOW)
+        .await
+        .unwrap();
+    // The permit's own end is shown, not that of the decision.
+    assert_eq!(
+        (asked.ends(), approved.ends()),
+        (NOW + HOUR, NOW + 8 * HOUR)
+    );
+    let permit = approved.permit.unwrap();
+    ledger
+        .begin(with_permit(&permit.id, 20_000, NOW))
+        .await
+        .unwrap();
+    let left = ledger
+        .approval(&asked.id, NOW)
+        .await
+        .unwrap()
+        .unwrap()
+        .permit;
+    let left = left.unwrap();
+    assert_eq!((left.uses_left, left.cost_left), (2, Some(30_000)));
+    let revoked = revoke(&permit.id).await.unwrap();
+    assert_eq!(revoked.status, Status::Revoked);
+    assert_eq!(revoked.permit.unwrap().revoked_by.as_deref(), Some("ben"));
+    // Neither is it found, nor is one that was found before.
+    assert!(!permitted(&ledger, NOW).await);
+    let late = ledger.begin(with_permit(&permit.id, 20_000, NOW)).await;
+    assert!(late.unwrap_err().to_string().contains("was revoked"));
+    assert!(matches!(
+        revoke(&asked.id).await,
+        Err(ApprovalError::NothingToRevoke(Status::Revoked))
+    ));
+    // Asked for again, it is another request.
+    assert_ne!(
+        ledger.request_approval(request()).await.unwrap().id,
+        asked.id
+    );
+}
+
+#[tokio::test]
+async fn what_nobody_was_told_of_can_be_closed_and_nothing_else() {
+    let ledger = Ledger::in_memory().unwrap();
+    let ask = async |number: usize| {
+        let mut new = request();
+        new.binding.arguments_hmac = number.to_string();
+        new.untold = true;
+        ledger.request_approval(new).await.unwrap().id
+    };
+    let (orphan, told, crashed) = (ask(0).await, ask(1).await, ask(2).await);
+    ledger.told_of_approvals(vec![told.clone()]).await.unwrap();
+    let both = Some(vec![orphan.clone(), told.clone()]);
+    let closed = ledger
+        .close_approvals(both, "it is gone", NOW)
+        .await
+        .unwrap();
+    assert_eq!(closed, [orphan.as_str()]);
+    let shown = ledger.approval(&orphan, NOW).await.unwrap().unwrap();
+    assert_eq!(
+        (shown.status, shown.closed.as_deref()),
+        (Status::Closed, Some("it is gone"))
+    );
+    let late = ledger
+        .approve(&orphan, ANN, "ann", None, NOW + HOUR, NOW)
+        .await;
+    assert!(matches!(
+        late,
+        Err(ApprovalError::NotPending(Status::Closed))
+    ));
+    assert!(!permitted(&ledger, NOW).await);
+    // After a crash nobody knows of what was asked for.
+    let closed = ledger.close_approvals(None, "it ended", NOW).await.unwrap();
+    assert_eq!(closed, [crashed.as_str()]);
+    assert_eq!(listed(&ledger, false, NOW).await, [told.as_str()]);
+    assert_ne!(ask(0).await, orphan);
 }

@@ -172,7 +172,9 @@ fn falsify_an_index(path: &Path) {
     };
     open()
         .execute_batch(&format!(
-            "INSERT INTO approvals VALUES ('ap-x', 'call', 'a', 'p', '', '', '', '', '{{}}', 1, NULL, '{{}}', 0, 0, 0, 'pending');
+            "INSERT INTO approvals (id, kind, account, plugin, digest, operation, profile_revision, arguments_hmac, view,
+                 needs, requester, scope, cost, requested_ms, expires_ms, status)
+             VALUES ('ap-x', 'call', 'a', 'p', '', '', '', '', '{{}}', 1, NULL, '{{}}', 0, 0, 0, 'pending');
              CREATE TABLE kept AS SELECT * {index}; DELETE {index}"
         ))
         .unwrap();

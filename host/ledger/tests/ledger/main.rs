@@ -72,10 +72,13 @@ fn request() -> NewApproval {
         kind: ApprovalKind::Call,
         binding: binding(),
         view: json!({"project": "Lab/Momentum"}),
+        contents: None,
+        untold: false,
         needs: 1,
         requester: Some(1000),
         scope: json!({"project": 7, "name": "Lab/Momentum"}),
         cost: 20_000,
+        source: None,
         now: NOW,
         expires: NOW + HOUR,
     }

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use qchost_ledger::{Adoption, Halt, Ledger};
+use qchost_ledger::{Adoption, Halt, Ledger, NewCompile, Remembered};
 
-use crate::{HOUR, NOW, begin, counted};
+use crate::{HOUR, NOW, begin, counted, request};
 
 fn halt(account: Option<&str>, plugin: Option<&str>, at: i64) -> Halt {
     Halt {
@@ -95,18 +95,28 @@ async fn a_mark_never_goes_back() {
     );
 }
 
+fn compile(plugin: &str, compile: &str, source: &str, bytes: usize) -> NewCompile {
+    NewCompile {
+        account: "research".to_owned(),
+        plugin: plugin.to_owned(),
+        compile: compile.to_owned(),
+        project: 7,
+        source: source.to_owned(),
+        files: vec![("main.py".to_owned(), "x".repeat(bytes))],
+        signature: None,
+        contents: source.to_owned(),
+        now: NOW,
+    }
+}
+
 #[tokio::test]
 async fn sources_are_kept_once_and_found_by_compile_and_hash() {
     let ledger = Ledger::in_memory().unwrap();
-    let files = vec![("main.py".to_owned(), "class A: pass".to_owned())];
-    ledger
-        .put_compile("research", "c1", 7, "h1", &files)
-        .await
-        .unwrap();
-    ledger
-        .put_compile("research", "c2", 7, "h1", &files)
-        .await
-        .unwrap();
+    let one = compile("lab", "c1", "h1", 10);
+    let files = one.files.clone();
+    for one in [one, compile("other", "c2", "h1", 10)] {
+        assert_eq!(ledger.put_compile(one).await.unwrap(), Remembered::Known);
+    }
     for compile in ["c1", "c2"] {
         let found = ledger.compile_source("research", compile).await.unwrap();
         assert_eq!(found, Some(("h1".to_owned(), 7)));
@@ -131,43 +141,102 @@ async fn sources_are_kept_once_and_found_by_compile_and_hash() {
     assert_eq!(ledger.approved_source("trading", 7).await.unwrap(), None);
 }
 
+/// 4 MiB each: with the 17th, the bound of 64 MiB is passed.
 #[tokio::test]
-async fn sources_stay_within_a_bound_and_the_approved_one_stays() {
+async fn a_plugin_fills_its_own_quota_of_sources_and_no_other_one() {
+    const LARGE: usize = 4 << 20;
     let ledger = Ledger::in_memory().unwrap();
-    let files = |number: u32| vec![("main.py".to_owned(), number.to_string().repeat(4 << 20))];
-    for number in 1..=9 {
-        let (compile, hash) = (format!("c{number}"), format!("h{number}"));
-        ledger
-            .put_compile("research", &compile, 7, &hash, &files(number))
-            .await
-            .unwrap();
-        if number == 1 {
-            ledger
-                .set_approved_source("research", 7, "h1")
-                .await
-                .unwrap();
-        }
+    let known = async |compile: &str| {
+        let found = ledger.compile_source("research", compile).await.unwrap();
+        let source = match &found {
+            Some((hash, _)) => ledger.source(hash).await.unwrap(),
+            None => None,
+        };
+        assert_eq!(
+            found.is_some(),
+            source.is_some(),
+            "{compile}: known and kept are the same"
+        );
+        found.is_some()
+    };
+    let put = async |plugin: &str, name: &str| {
+        let new = compile(plugin, &format!("c-{name}"), name, LARGE);
+        ledger.put_compile(new).await.unwrap()
+    };
+    put("victim", "theirs").await;
+    put("lab", "approved").await;
+    put("lab", "awaited").await;
+    ledger
+        .set_approved_source("research", 7, "approved")
+        .await
+        .unwrap();
+    let mut waiting = request();
+    waiting.source = Some("awaited".to_owned());
+    ledger.request_approval(waiting).await.unwrap();
+    for number in 0..20 {
+        assert_eq!(put("lab", &number.to_string()).await, Remembered::Known);
     }
-    let kept = ledger.source("h2").await.unwrap();
-    assert_eq!(kept, Some(files(2)));
-    // 4 MiB each: the bound of 64 MiB is passed with the 17th.
-    for number in 10..=20 {
-        let (compile, hash) = (format!("c{number}"), format!("h{number}"));
-        let files = vec![("main.py".to_owned(), "x".repeat(4 << 20))];
-        ledger
-            .put_compile("research", &compile, 7, &hash, &files)
-            .await
-            .unwrap();
+    for (compile, expected) in [
+        ("c-theirs", true),
+        ("c-awaited", true),
+        ("c-approved", false),
+        ("c-0", false),
+        ("c-19", true),
+    ] {
+        assert_eq!(known(compile).await, expected, "{compile}");
     }
+    // What the next difference is taken from stays.
+    assert!(ledger.source("approved").await.unwrap().is_some());
+    // What waits for a person is never dropped to make room: the plugin's own next compile is of unknown code.
+    for number in 6..20 {
+        let mut waiting = request();
+        waiting.binding.arguments_hmac = number.to_string();
+        waiting.source = Some(number.to_string());
+        ledger.request_approval(waiting).await.unwrap();
+    }
+    assert_eq!(put("lab", "more").await, Remembered::OverQuota);
+    assert!(!known("c-more").await);
+    for number in 6..20 {
+        assert!(known(&format!("c-{number}")).await, "{number}");
+    }
+    assert!(known("c-theirs").await);
+    assert_eq!(put("victim", "theirs too").await, Remembered::Known);
+    // Until nothing waits any more.
+    let mut later = compile("lab", "c-later", "later", LARGE);
+    later.now = NOW + HOUR;
+    assert_eq!(ledger.put_compile(later).await.unwrap(), Remembered::Known);
+}
+
+#[tokio::test]
+async fn a_signature_that_says_otherwise_makes_both_compiles_unknown() {
+    let ledger = Ledger::in_memory().unwrap();
+    let signed = |name: &str, source: &str, signature: &str| NewCompile {
+        signature: Some(signature.to_owned()),
+        ..compile("lab", name, source, 10)
+    };
+    let put = async |new| ledger.put_compile(new).await.unwrap();
+    let known = async |compile: &str| {
+        let found = ledger.compile_source("research", compile).await;
+        found.unwrap().is_some()
+    };
+    assert_eq!(put(signed("c1", "h1", "s1")).await, Remembered::Known);
+    assert_eq!(put(signed("c2", "h1", "s1")).await, Remembered::Known);
+    assert_eq!(put(signed("c3", "h2", "s2")).await, Remembered::Known);
+    // The same contents may get another signature, as with another version of the compiler.
+    assert_eq!(put(signed("c4", "h2", "s3")).await, Remembered::Known);
     assert_eq!(
-        ledger.source("h1").await.unwrap(),
-        Some(files(1)),
-        "the approved one"
+        put(signed("c5", "h2", "s1")).await,
+        Remembered::Contradicted
     );
-    assert_eq!(ledger.source("h2").await.unwrap(), None);
-    assert!(ledger.source("h20").await.unwrap().is_some());
-    let forgotten = ledger.compile_source("research", "c2").await.unwrap();
-    assert_eq!(forgotten, Some(("h2".to_owned(), 7)));
+    for (compile, expected) in [
+        ("c1", false),
+        ("c2", false),
+        ("c3", true),
+        ("c4", true),
+        ("c5", false),
+    ] {
+        assert_eq!(known(compile).await, expected, "{compile}");
+    }
 }
 
 #[tokio::test]

@@ -1,13 +1,17 @@
 //! `approvals`: waiting for a person's decision.
 //!
 //! The gate knows when it is made; here is only the limit of the wait. It ends a little before the
-//! invocation does, so that the agent hears of it and can leave in order.
+//! invocation does, so that the agent hears of it and can leave in order. Until then, who invoked the
+//! plugin is told in the progress what it waits for.
 
 use std::time::{Duration, Instant};
 
 use crate::calls::{Calls, refused};
 use crate::contract::qchost::agent::approvals::{Error, Host};
+use crate::services::progress::Reporter;
 
+/// How often the progress says what is waited for: who shows it may leave a report out.
+const TELL_INTERVAL: Duration = Duration::from_secs(2);
 /// What is left to the agent when waiting ends.
 const REST: Duration = Duration::from_secs(1);
 
@@ -17,6 +21,8 @@ pub(crate) struct Approvals {
     pub(crate) calls: Calls,
     /// When the invocation is cut off.
     pub(crate) deadline: Instant,
+    /// Where the progress goes.
+    pub(crate) progress: Reporter,
 }
 
 impl Approvals {
@@ -25,13 +31,32 @@ impl Approvals {
         let left = self.deadline.saturating_duration_since(Instant::now());
         left.saturating_sub(REST.min(left / 10))
     }
+
+    /// Says in the progress what is waited for, again and again.
+    async fn tell(&self, id: &str) {
+        let id = crate::text::line(id, 64);
+        let message = format!("waiting for approval {id} (qchost approvals show {id})");
+        let mut interval = tokio::time::interval(TELL_INTERVAL);
+        loop {
+            interval.tick().await;
+            self.progress.say(&message);
+        }
+    }
 }
 
 impl Host for Approvals {
     async fn wait(&mut self, id: String) -> Result<(), Error> {
         let deciding = self.calls.gate()?.wait_approval(self.calls.caller(), &id);
         let _wait = self.calls.wait();
-        match tokio::time::timeout(self.longest(), deciding).await {
+        let telling = self.tell(&id);
+        let decided = async {
+            tokio::select! {
+                biased;
+                decided = deciding => decided,
+                () = telling => Ok(()),
+            }
+        };
+        match tokio::time::timeout(self.longest(), decided).await {
             Ok(decided) => decided.map_err(refused),
             Err(_) => Err(Error::TimedOut(format!(
                 "nobody decided on approval {} while this invocation could wait",
@@ -48,6 +73,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::services::progress::Progress;
     use crate::testing::{Gated, nobody};
 
     async fn asked(ledger: &Ledger, plugin: &str, arguments: &str) -> String {
@@ -62,10 +88,13 @@ mod tests {
                 arguments_hmac: arguments.to_owned(),
             },
             view: json!({}),
+            contents: None,
+            untold: false,
             needs: 1,
             requester: None,
             scope: json!({}),
             cost: 0,
+            source: None,
             now: 0,
             expires: i64::MAX,
         };
@@ -76,9 +105,11 @@ mod tests {
     async fn a_wait_ends_with_the_decision_or_before_the_invocation() {
         let ledger = Ledger::in_memory().unwrap();
         let gated = Gated::with(nobody(), |options| options.ledger = ledger.clone()).await;
+        let (reports, mut seen) = tokio::sync::watch::channel(Progress::default());
         let approvals = |plugin: &str, left: Duration| Approvals {
             calls: Calls::of_test(gated.gate.clone(), plugin),
             deadline: Instant::now() + left,
+            progress: Reporter(Some(reports.clone())),
         };
         let person = Person {
             uid: 1000,
@@ -89,8 +120,19 @@ mod tests {
 
         let yes = asked(&ledger, "lab", "one").await;
         let mut lab = approvals("lab", long);
+        lab.progress.send(0.25, "compiled");
+        seen.mark_unchanged();
         let (waited, decided) = tokio::join!(lab.wait(yes.clone()), async {
-            tokio::task::yield_now().await;
+            // Who invoked the plugin is told what it waits for, and how far it is stays.
+            seen.changed().await.unwrap();
+            let told = seen.borrow_and_update().clone();
+            assert_eq!(
+                (told.fraction, told.message),
+                (
+                    0.25,
+                    format!("waiting for approval {yes} (qchost approvals show {yes})")
+                )
+            );
             gated.gate.approve(&yes, &person, None).await
         });
         decided.unwrap();
@@ -121,6 +163,7 @@ mod tests {
         let mut describing = Approvals {
             calls: Calls::describing_of_test(),
             deadline: Instant::now() + long,
+            progress: Reporter::default(),
         };
         let waited = describing.wait(open).await;
         assert!(matches!(waited, Err(Error::Denied(_))), "{waited:?}");

@@ -35,6 +35,14 @@ impl Reporter {
     }
 }
 
+impl Reporter {
+    /// Says what is being done, without getting further by it.
+    pub(crate) fn say(&self, message: &str) {
+        let fraction = self.0.as_ref().map(|watcher| watcher.borrow().fraction);
+        self.send(fraction.unwrap_or_default(), message);
+    }
+}
+
 impl Host for Reporter {
     fn report(&mut self, fraction: f64, message: String) {
         self.send(fraction, &message);

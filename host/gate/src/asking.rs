@@ -1,0 +1,95 @@
+//! Which approvals running invocations have asked for.
+//!
+//! Who invoked a plugin is told of an approval when the invocation ends, and comes back when it is decided. An invocation
+//! that is cut off tells nobody: its approvals are closed, so that no person says yes to what nobody waits for.
+//!
+//! Invariant: an approval is closed only if no other invocation asks for it, and nobody was told of it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use qchost_audit::{Entry, Kind};
+use serde_json::{Value, json};
+
+use crate::ask::Caller;
+use crate::gate::{Gate, now};
+
+/// Why an approval is closed whose invocation was cut off.
+const CUT_OFF: &str = "the invocation that asked for it was cut off before anybody decided";
+/// Why an approval of a former run is closed.
+const HOST_ENDED: &str = "the host ended while the invocation that asked for it was running";
+
+/// The approvals by the invocations that ask for them.
+#[derive(Debug, Default)]
+pub(crate) struct Asking(Mutex<HashMap<Arc<str>, BTreeSet<String>>>);
+
+impl Asking {
+    /// Notes that an invocation asks for an approval.
+    pub(crate) fn note(&self, invocation: &Arc<str>, approval: &str) {
+        let mut asking = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let approvals = asking.entry(Arc::clone(invocation)).or_default();
+        approvals.insert(approval.to_owned());
+    }
+
+    /// Takes out what an invocation asked for: all of it, and what no other one asks for.
+    fn take(&self, invocation: &str) -> (Vec<String>, Vec<String>) {
+        let mut asking = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(own) = asking.remove(invocation) else {
+            return Default::default();
+        };
+        let alone = own
+            .iter()
+            .filter(|one| !asking.values().any(|other| other.contains(*one)));
+        let alone = alone.cloned().collect();
+        (own.into_iter().collect(), alone)
+    }
+}
+
+impl Gate {
+    /// An invocation ended: in order, so that who invoked it is told what it waits for, or it was cut off.
+    pub fn invocation_ended(&self, caller: &Caller, in_order: bool) {
+        let (all, alone) = self.0.asking.take(&caller.invocation);
+        if all.is_empty() || tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let (gate, plugin) = (self.clone(), Arc::clone(&caller.plugin));
+        self.spawn(async move {
+            if in_order {
+                if let Err(error) = gate.0.ledger.told_of_approvals(all).await {
+                    tracing::warn!(target: "gate", %plugin, %error, "approvals will be closed when the host starts again");
+                }
+            } else {
+                gate.close_orphans(Some(alone), CUT_OFF).await;
+            }
+        });
+    }
+
+    /// Closes what invocations of former runs asked for.
+    pub(crate) async fn close_former_orphans(&self) {
+        self.close_orphans(None, HOST_ENDED).await;
+    }
+
+    async fn close_orphans(&self, ids: Option<Vec<String>>, why: &str) {
+        let closed = match self.0.ledger.close_approvals(ids, why, now()).await {
+            Ok(closed) => closed,
+            Err(error) => {
+                tracing::error!(target: "gate", %error, "approvals that nobody waits for cannot be closed");
+                return;
+            }
+        };
+        for id in closed {
+            tracing::info!(target: "gate", approval = id, why, "closed");
+            let body = json!({ "what": "close", "detail": { "approval": id, "reason": why } });
+            if let Value::Object(body) = body {
+                self.audit().note(Entry {
+                    kind: Kind::Approval,
+                    essential: false,
+                    body,
+                });
+            }
+        }
+        self.0
+            .decided
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+}

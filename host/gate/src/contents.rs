@@ -1,0 +1,256 @@
+//! What a person is shown of an approval besides its view: the contents of the call, and what a deployment would run.
+//!
+//! It is made when somebody looks, not when a plugin asks: off the threads that serve, with a deadline, and a few at a
+//! time.
+//!
+//! Invariant: what cannot be shown is said to be unknown, and what is left out is counted.
+
+use std::time::{Duration, Instant};
+
+use qchost_catalog::{Failure, always};
+use qchost_ledger::{Approval, LedgerError};
+use qchost_scope::Reader as _;
+use qchost_traffic::Priority;
+use serde_json::{Map, Value, json};
+
+use crate::difference::{Bounds, Shown, difference, excerpt};
+use crate::gate::{Gate, known, now};
+use crate::judge::HostReads;
+use crate::sources::Files;
+
+/// The most that is shown of one approval, in bytes.
+const MAX_SHOWN: usize = 64 << 10;
+/// How long it may take to make it.
+const SHOW_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the current file may take to be read.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most arguments that are shown one by one.
+const MAX_ARGUMENTS: usize = 50;
+/// The most bytes of an argument's name that are shown.
+const MAX_NAME: usize = 200;
+/// The principal of what the host reads by itself.
+const HOST: &str = "qchost";
+/// A file is shown as a difference to what is there now.
+const REPLACES_FILE: &str = "files/update-file-contents";
+/// A file is shown as a difference to nothing.
+const CREATES_FILE: &str = "files/create-file";
+
+impl Gate {
+    /// An approval with what a person is shown of the call's contents.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn show_approval(&self, id: &str) -> Result<Option<(Approval, Value)>, LedgerError> {
+        // Closed never: the gate has it for as long as it lives.
+        let _look = self.0.looks.acquire().await.ok();
+        let ledger = &self.0.ledger;
+        let Some(approval) = ledger.approval(id, now()).await? else {
+            return Ok(None);
+        };
+        let mut shown = Map::new();
+        if let Some(hash) = &approval.source {
+            shown.insert(
+                "source".to_owned(),
+                self.show_source(&approval, hash).await?,
+            );
+        }
+        if let Some(arguments) = ledger.approval_contents(id).await? {
+            let contents = self.show_arguments(&approval, arguments).await;
+            shown.insert("arguments".to_owned(), contents);
+        }
+        Ok(Some((approval, Value::Object(shown))))
+    }
+
+    /// What a deployment would run, as a difference to what was approved last.
+    async fn show_source(&self, approval: &Approval, hash: &str) -> Result<Value, LedgerError> {
+        let ledger = &self.0.ledger;
+        let Some(files) = ledger.source(hash).await? else {
+            return Ok(json!({
+                "hash": hash,
+                "unknown": "the files of this source are not kept any more, so what would run cannot be shown",
+            }));
+        };
+        let project = approval.scope.get("project").and_then(Value::as_u64);
+        let project = project.and_then(|id| u32::try_from(id).ok());
+        let approved = match project {
+            Some(project) => {
+                let account = &approval.binding.account;
+                ledger.approved_source(account, project).await?
+            }
+            None => None,
+        };
+        let (former, note) = match &approved {
+            None => (
+                Files::new(),
+                Some("nothing of this project was approved before".to_owned()),
+            ),
+            Some(approved) => match ledger.source(approved).await? {
+                Some(former) => (former, None),
+                None => (
+                    Files::new(),
+                    Some(format!(
+                        "the source that was approved last ({approved}) is not kept any more, so what changed since is \
+                         unknown: all of it is shown as new"
+                    )),
+                ),
+            },
+        };
+        let unchanged = approved.as_deref() == Some(hash);
+        let shown = aside(move |bounds| difference(&former, &files, bounds)).await;
+        Ok(json!({
+            "hash": hash,
+            "last approved": approved,
+            "note": note,
+            "unchanged": unchanged,
+            "difference": shown.text,
+            "not shown": shown.left_out,
+        }))
+    }
+
+    /// The arguments of which the view has only a digest.
+    async fn show_arguments(&self, approval: &Approval, arguments: String) -> Value {
+        let parsed: Map<String, Value> = serde_json::from_str(&arguments).unwrap_or_default();
+        let operation = approval.binding.operation.as_str();
+        let text = |name: &str| parsed.get(name).and_then(Value::as_str);
+        let content =
+            text("content").filter(|_| [REPLACES_FILE, CREATES_FILE].contains(&operation));
+        let Some(content) = content else {
+            let shown = aside(move |bounds| listed(&parsed, bounds)).await;
+            return json!({ "contents": shown.text, "not shown": shown.left_out });
+        };
+        let name = text("name").unwrap_or_default().to_owned();
+        let (former, note) = if operation == CREATES_FILE {
+            (None, None)
+        } else {
+            match self
+                .current_file(approval, parsed.get("projectId"), &name)
+                .await
+            {
+                Ok(former) => (former, None),
+                Err(failure) => (
+                    None,
+                    Some(format!(
+                        "the file as it is now cannot be read, so what changes is unknown, and all of it is shown as \
+                         new: {failure}"
+                    )),
+                ),
+            }
+        };
+        let files = vec![(name.clone(), content.to_owned())];
+        let former: Files = former
+            .into_iter()
+            .map(|former| (name.clone(), former))
+            .collect();
+        let shown = aside(move |bounds| difference(&former, &files, bounds)).await;
+        json!({ "file": name, "note": note, "difference": shown.text, "not shown": shown.left_out })
+    }
+
+    async fn current_file(
+        &self,
+        approval: &Approval,
+        project: Option<&Value>,
+        name: &str,
+    ) -> Result<Option<String>, Failure> {
+        let reads = HostReads {
+            inner: &self.0,
+            account: &approval.binding.account,
+            plugin: HOST,
+            priority: Priority::Normal,
+            deadline: Instant::now() + READ_TIMEOUT,
+            clearance: always(),
+        };
+        let operation = known("files/read-file")?;
+        let arguments = Map::from_iter([
+            ("projectId".to_owned(), project.cloned().unwrap_or_default()),
+            ("name".to_owned(), name.into()),
+        ]);
+        let read = tokio::time::timeout(READ_TIMEOUT, reads.read(operation, arguments)).await;
+        let answer = read.unwrap_or(Err(Failure::TimedOut {
+            after: READ_TIMEOUT,
+        }))?;
+        let files = operation.select(answer);
+        let files = files.as_ref().and_then(Value::as_array);
+        let is_it = |file: &&Value| file.get("name").and_then(Value::as_str) == Some(name);
+        let file = files.and_then(|files| files.iter().find(is_it));
+        let content = file.and_then(|file| file.get("content")?.as_str());
+        content
+            .map(|content| Some(content.to_owned()))
+            .ok_or_else(|| {
+                Failure::UnexpectedResponse(
+                    "the answer does not have the file's content".to_owned(),
+                )
+            })
+    }
+}
+
+/// Makes something to be shown on a thread that may block.
+async fn aside(make: impl FnOnce(Bounds) -> Shown + Send + 'static) -> Shown {
+    let bounds = Bounds {
+        bytes: MAX_SHOWN,
+        deadline: Instant::now() + SHOW_TIMEOUT,
+    };
+    let made = tokio::task::spawn_blocking(move || make(bounds)).await;
+    made.unwrap_or_else(|_| Shown {
+        text: String::new(),
+        left_out: Some("all of it: the host failed to make it".to_owned()),
+    })
+}
+
+/// Arguments one by one, long texts as they are.
+fn listed(arguments: &Map<String, Value>, bounds: Bounds) -> Shown {
+    let mut all = Shown::default();
+    let mut left_out = Vec::new();
+    for (name, value) in arguments.iter().take(MAX_ARGUMENTS) {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            other => serde_json::to_string_pretty(other).unwrap_or_default(),
+        };
+        let short: String = name.chars().take(MAX_NAME).collect();
+        let left = bounds
+            .bytes
+            .saturating_sub(all.text.len())
+            .saturating_sub(short.len());
+        let shown = excerpt(
+            &text,
+            Bounds {
+                bytes: left,
+                ..bounds
+            },
+        );
+        all.text.push_str(&format!("{short}:\n{}", shown.text));
+        if let Some(more) = shown.left_out {
+            left_out.push(format!("of {short}, {more}"));
+        }
+    }
+    let more = arguments.len().saturating_sub(MAX_ARGUMENTS);
+    if more > 0 {
+        left_out.push(format!("{more} more arguments"));
+    }
+    all.left_out = (!left_out.is_empty()).then(|| left_out.join("; "));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_shown_within_their_bounds() {
+        let bounds = Bounds {
+            bytes: MAX_SHOWN,
+            deadline: Instant::now() + Duration::from_secs(60),
+        };
+        let of = |arguments: Value| listed(arguments.as_object().unwrap(), bounds);
+        let shown = of(json!({ "patch": "--- a\n+++ b\n", "n": { "x": 1 } }));
+        assert_eq!(shown.text, "patch:\n--- a\n+++ b\nn:\n{\n  \"x\": 1\n}\n");
+        assert_eq!(shown.left_out, None);
+        let many: Map<_, _> = (0..2_000)
+            .map(|n| ("n".repeat(n), json!("x".repeat(2_000))))
+            .collect();
+        let shown = listed(&many, bounds);
+        assert!(shown.text.len() < 2 * MAX_SHOWN, "{}", shown.text.len());
+        let left_out = shown.left_out.unwrap();
+        assert!(left_out.contains("1950 more arguments"), "{left_out}");
+        assert!(left_out.len() < 32 << 10, "{}", left_out.len());
+    }
+}
