@@ -233,6 +233,55 @@ pub fn tail(
     Ok(tail.into())
 }
 
+/// The records of one kind after a sequence, oldest first, and the sequence of the last record of any kind: for
+/// comparing with another store. A line that cannot be read is left out with a warning: opening the audit, or
+/// verifying it, says what is wrong there.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn since(
+    files: &Arc<dyn Files>,
+    folder: &Path,
+    kind: Kind,
+    after: u64,
+) -> Result<(Vec<Record>, u64), AuditError> {
+    let segments = segment::list(&**files, folder)
+        .map_err(AuditError::files("read the audit folder", folder))?;
+    let begin = segment::holding(&segments, after.saturating_add(1));
+    let marker = format!("\"kind\":\"{}\"", kind.word());
+    let (mut records, mut last) = (Vec::new(), after);
+    for first in segments {
+        if begin.is_some_and(|begin| first < begin) {
+            continue;
+        }
+        let path = segment::path(folder, first);
+        let mut lines = match Lines::open(&**files, folder, first) {
+            Ok(lines) => lines,
+            // Retention may have removed it since.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(AuditError::files("read", &path)(error)),
+        };
+        while let Some(ending) = lines.advance().map_err(AuditError::files("read", &path))? {
+            let sequence = (first + lines.number).saturating_sub(1);
+            if sequence <= after || ending == Ending::Torn {
+                continue;
+            }
+            last = sequence;
+            // Most records are of other kinds, and are not worth a parse.
+            let wanted = std::str::from_utf8(lines.text()).is_ok_and(|text| text.contains(&marker));
+            if !wanted {
+                continue;
+            }
+            match parse(first, &lines) {
+                Ok(record) if record.text("kind") == Some(kind.word()) => records.push(record),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "a record of the audit is left out"),
+            }
+        }
+    }
+    Ok((records, last))
+}
+
 /// What is recorded of a call.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Trace {

@@ -40,6 +40,17 @@ impl Output {
         drop(writeln!(std::io::stderr(), "{line}"));
     }
 
+    /// Prints a warning where errors go.
+    pub fn warning(self, text: &str) {
+        let line = if self.json {
+            json!({ "warning": text }).to_string()
+        } else {
+            format!("warning: {text}")
+        };
+        // Nothing is left to be told when standard error is gone.
+        drop(writeln!(std::io::stderr(), "{line}"));
+    }
+
     /// A display of how far something is.
     pub fn progress(self) -> Display {
         let kind = if self.json {

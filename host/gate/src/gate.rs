@@ -4,6 +4,7 @@
 //! its way yet; of any other it loses the answer for the plugin and nothing else.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -25,6 +26,7 @@ use crate::asking::Asking;
 use crate::components::Components;
 use crate::download;
 use crate::halts::Halts;
+use crate::keeping::{self, Keeping};
 use crate::pins::SourceLocks;
 use crate::reconfigure::blocking;
 use crate::record::{self, Fingerprints, Known};
@@ -67,6 +69,14 @@ pub enum GateError {
     /// A manifest cannot be enforced together with the guardrails.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The data folder cannot be looked at.
+    #[error("cannot look for the file `halt` in the data folder {}: {source}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The host itself failed.
     #[error("the host failed while it compiled the policies; nothing has changed")]
     Failed,
@@ -86,7 +96,8 @@ pub(crate) struct Inner {
     pub reconfiguring: tokio::sync::Mutex<()>,
     pub prints: Fingerprints,
     pub scope: Scope,
-    pub halts: Halts,
+    pub halts: Arc<Halts>,
+    pub keeping: Keeping,
     pub rates: Rates,
     pub concurrency: Concurrency,
     pub lanes: Lanes,
@@ -145,7 +156,7 @@ impl Gate {
         } = options;
         let head = audit.clone();
         ledger.set_head(Arc::new(move || Some(head.head())));
-        let halts = Halts::new(ledger.halts().await?);
+        let (halts, keeping, keeper) = keeping::restore(&ledger, &audit).await?;
         let rates = Rates::open(ledger.clone(), Moment::now()).await?;
         let scope = Scope::new();
         recall(&scope, &ledger, settings.accounts.keys()).await?;
@@ -159,7 +170,8 @@ impl Gate {
             reconfiguring: tokio::sync::Mutex::default(),
             prints: Fingerprints::new(key),
             scope,
-            halts,
+            halts: Arc::new(halts),
+            keeping,
             rates,
             concurrency: Concurrency::default(),
             lanes,
@@ -174,6 +186,9 @@ impl Gate {
             run: format!("{:x}", now()),
             calls: AtomicU64::new(0),
         }));
+        if let Some(keeper) = keeper {
+            keeper.start(&gate)?;
+        }
         gate.settle_former_runs().await?;
         gate.close_former_orphans().await;
         Ok(gate)

@@ -1,7 +1,8 @@
-//! Halts: what an operator stopped, and which calls were already past the point of no return.
+//! Halts: what an operator stopped, where each is kept, and which calls were already past the point of no return.
 //!
 //! Invariant: a call departs under the same lock under which a halt is set. So each call either
-//! departed before the halt, and the halt lists it, or its bytes never reach the transport.
+//! departed before the halt, and the halt lists it, or its bytes never reach the transport. The file `halt` of the data
+//! folder is looked at under that lock too, before each departure.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,9 +10,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use qchost_catalog::Failure;
 use qchost_ledger::Halt;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use crate::ask::Ask;
+use crate::gate::now;
+use crate::halt_file::HaltFile;
 
 /// What a halt is for. Both left out: everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -30,6 +34,82 @@ impl HaltScope {
 
 fn same_scope(halt: &Halt, scope: &HaltScope) -> bool {
     halt.account == scope.account && halt.plugin == scope.plugin
+}
+
+/// Where a halt is kept, from the best place on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kept {
+    /// In the database.
+    Database,
+    /// In the reserve beside it, since the database does not take it; it is tried again.
+    Reserve,
+    /// In the audit only, from which the next start takes it.
+    Audit,
+    /// In this process only: it ends with it.
+    Memory,
+}
+
+/// A halt that is in force.
+#[derive(Debug, Clone, Serialize)]
+pub struct StandingHalt {
+    /// The halt.
+    #[serde(flatten)]
+    pub halt: Halt,
+    /// Where it is kept.
+    pub kept: Kept,
+    /// Whether the file `halt` is in the data folder, and halts everything by itself.
+    pub file: bool,
+    /// What went wrong when it was written down.
+    pub trouble: Option<String>,
+}
+
+/// A halt that is in force, and what is known of where it is kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub halt: Halt,
+    /// Tells it from a later halt of the same scope.
+    pub generation: u64,
+    pub in_database: bool,
+    pub in_reserve: bool,
+    pub in_audit: bool,
+    /// What the audit says of it, until it is recorded.
+    pub record: Option<Map<String, Value>>,
+    /// A task sees to it that it is kept.
+    pub tended: bool,
+    /// It is about to be ended, and is in force until it has been.
+    pub lifting: bool,
+    /// It was tried to keep it everywhere, with these failures.
+    pub tried: bool,
+    pub database_error: Option<String>,
+    pub reserve_error: Option<String>,
+    pub audit_error: Option<String>,
+}
+
+impl Entry {
+    fn kept(&self) -> Kept {
+        match self {
+            Self {
+                in_database: true, ..
+            } => Kept::Database,
+            Self {
+                in_reserve: true, ..
+            } => Kept::Reserve,
+            Self { in_audit: true, .. } => Kept::Audit,
+            _ => Kept::Memory,
+        }
+    }
+
+    /// Whether database and audit have it.
+    pub fn is_settled(&self) -> bool {
+        self.in_database && self.record.is_none()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let errors = [&self.database_error, &self.reserve_error, &self.audit_error];
+        let errors: Vec<&str> = errors.into_iter().flatten().map(String::as_str).collect();
+        (!errors.is_empty()).then(|| errors.join("; "))
+    }
 }
 
 fn covers(named: Option<&str>, actual: &str) -> bool {
@@ -56,7 +136,10 @@ const UNDER_WAY: &str = "still under way";
 
 #[derive(Default)]
 struct State {
-    halts: Vec<Halt>,
+    halts: Vec<Entry>,
+    generations: u64,
+    /// The last record of the audit about halts.
+    last_record: u64,
     departed: HashMap<String, Departed>,
     /// How calls ended that halts wait for, with how many do.
     endings: HashMap<String, (usize, String)>,
@@ -65,6 +148,8 @@ struct State {
 /// The halts of a host, and its writes that are under way.
 pub(crate) struct Halts {
     state: Mutex<State>,
+    /// Nothing where the state is in memory.
+    file: Option<HaltFile>,
     /// Counts changes: of the halts, and of what is under way.
     changed: watch::Sender<u64>,
 }
@@ -75,13 +160,84 @@ pub(crate) struct Departure<'a> {
     ask: &'a Ask,
 }
 
+impl State {
+    /// Puts a halt in force, in place of one of the same scope.
+    fn put(&mut self, halt: Halt, record: Option<Map<String, Value>>) -> &mut Entry {
+        let scope = HaltScope {
+            account: halt.account.clone(),
+            plugin: halt.plugin.clone(),
+        };
+        self.generations += 1;
+        let entry = Entry {
+            halt,
+            generation: self.generations,
+            in_database: false,
+            in_reserve: false,
+            in_audit: false,
+            record,
+            tended: false,
+            lifting: false,
+            tried: false,
+            database_error: None,
+            reserve_error: None,
+            audit_error: None,
+        };
+        let place = self
+            .halts
+            .iter()
+            .position(|one| same_scope(&one.halt, &scope));
+        match place.and_then(|place| self.halts.get_mut(place)) {
+            Some(former) => *former = entry,
+            None => self.halts.push(entry),
+        }
+        let place = place.unwrap_or(self.halts.len() - 1);
+        #[expect(clippy::indexing_slicing, reason = "it was put there just now")]
+        &mut self.halts[place]
+    }
+
+    /// Halts everything if the file is there, unless that is halted already. Says whether it did.
+    fn see(&mut self, file: Option<&HaltFile>) -> bool {
+        let Some(file) = file else { return false };
+        let everything = HaltScope::default();
+        let halted = |one: &Entry| same_scope(&one.halt, &everything) && !one.lifting;
+        if self.halts.iter().any(halted) {
+            return false;
+        }
+        let Some(present) = file.look() else {
+            return false;
+        };
+        let by = match present.uid {
+            Some(uid) => format!("file DATA/halt (uid {uid})"),
+            None => "file DATA/halt".to_owned(),
+        };
+        let reason = "the file is in the data folder".to_owned();
+        let record = Map::from_iter([
+            ("what".to_owned(), "halt".into()),
+            ("account".to_owned(), Value::Null),
+            ("plugin".to_owned(), Value::Null),
+            ("reason".to_owned(), reason.as_str().into()),
+            ("liquidate".to_owned(), false.into()),
+            ("file".to_owned(), file.path().display().to_string().into()),
+            ("person".to_owned(), present.uid.into()),
+            ("person-name".to_owned(), by.as_str().into()),
+        ]);
+        let halt = Halt {
+            account: None,
+            plugin: None,
+            reason,
+            by,
+            at: now(),
+        };
+        self.put(halt, Some(record));
+        true
+    }
+}
+
 impl Halts {
-    pub(crate) fn new(halts: Vec<Halt>) -> Self {
+    pub(crate) fn new(file: Option<HaltFile>) -> Self {
         Self {
-            state: Mutex::new(State {
-                halts,
-                ..State::default()
-            }),
+            state: Mutex::default(),
+            file,
             changed: watch::Sender::new(0),
         }
     }
@@ -90,22 +246,62 @@ impl Halts {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Puts a halt in force that was found at the start; `mark` says where it is kept.
+    pub(crate) fn restore(&self, halt: Halt, mark: impl FnOnce(&mut Entry)) {
+        mark(self.state().put(halt, None));
+    }
+
     /// Why a write of this plugin may not be sent now, if it may not.
     pub(crate) fn reason(&self, account: &str, plugin: &str) -> Option<String> {
-        reason(&self.state().halts, account, plugin)
+        let mut state = self.state();
+        let found = state.reason(self.file.as_ref(), account, plugin);
+        drop(state);
+        found.map(|(reason, by_file)| {
+            if by_file {
+                self.notify();
+            }
+            reason
+        })
     }
 
-    /// The halts.
-    pub(crate) fn list(&self) -> Vec<Halt> {
-        self.state().halts.clone()
+    /// Halts everything if the file is there.
+    pub(crate) fn look_at_file(&self) {
+        if self.state().see(self.file.as_ref()) {
+            tracing::warn!(target: "gate", "the file `halt` is in the data folder: everything is halted until `qchost resume`");
+            self.notify();
+        }
     }
 
-    /// Halts, and returns what of the scope had departed before.
-    pub(crate) fn halt(&self, halt: Halt, scope: &HaltScope) -> Vec<Departed> {
-        let departed = {
+    /// The file, where there can be one.
+    pub(crate) fn file(&self) -> Option<&HaltFile> {
+        self.file.as_ref()
+    }
+
+    /// The halts, with where each is kept.
+    pub(crate) fn list(&self) -> Vec<StandingHalt> {
+        let file = self.file.as_ref().is_some_and(|file| file.look().is_some());
+        let state = self.state();
+        let standing = |entry: &Entry| StandingHalt {
+            file: file && same_scope(&entry.halt, &HaltScope::default()),
+            halt: entry.halt.clone(),
+            kept: entry.kept(),
+            trouble: entry.trouble(),
+        };
+        state.halts.iter().map(standing).collect()
+    }
+
+    /// Halts, and returns what of the scope had departed before, and which halt it is.
+    pub(crate) fn halt(
+        &self,
+        halt: Halt,
+        scope: &HaltScope,
+        record: Map<String, Value>,
+    ) -> (u64, Vec<Departed>) {
+        let (generation, departed) = {
             let mut state = self.state();
-            state.halts.retain(|one| !same_scope(one, scope));
-            state.halts.push(halt);
+            let entry = state.put(halt, Some(record));
+            entry.tended = true;
+            let generation = entry.generation;
             let departed: Vec<Departed> = state
                 .departed
                 .values()
@@ -116,20 +312,114 @@ impl Halts {
                 let waiting = state.endings.entry(one.call.clone());
                 waiting.or_insert_with(|| (0, one.ended.clone())).0 += 1;
             }
-            departed
+            (generation, departed)
         };
         self.notify();
-        departed
+        (generation, departed)
     }
 
-    /// Whether there is a halt of exactly this scope.
-    pub(crate) fn is_set(&self, scope: &HaltScope) -> bool {
-        self.state().halts.iter().any(|one| same_scope(one, scope))
+    /// Which halts the database is said to have.
+    pub(crate) fn in_database(&self) -> Vec<u64> {
+        let state = self.state();
+        let stored = state.halts.iter().filter(|one| one.in_database);
+        stored.map(|one| one.generation).collect()
     }
 
-    /// Ends the halt of exactly this scope.
-    pub(crate) fn resume(&self, scope: &HaltScope) {
-        self.state().halts.retain(|one| !same_scope(one, scope));
+    /// Compares what the database is said to have with what was read from it.
+    pub(crate) fn read_back(&self, said: &[u64], stored: &[Halt]) {
+        let mut state = self.state();
+        for entry in &mut state.halts {
+            let missing = said.contains(&entry.generation) && !stored.contains(&entry.halt);
+            if missing && !entry.lifting {
+                entry.in_database = false;
+                entry.tended = false;
+                entry.database_error = Some("the database does not have it any more".to_owned());
+            }
+        }
+    }
+
+    /// The halt, if it is in force and not being ended.
+    pub(crate) fn entry(&self, generation: u64) -> Option<Entry> {
+        let state = self.state();
+        let mut entries = state.halts.iter();
+        let entry = entries.find(|one| one.generation == generation && !one.lifting);
+        entry.cloned()
+    }
+
+    /// Notes something about a halt that is in force.
+    pub(crate) fn note(&self, generation: u64, note: impl FnOnce(&mut Entry)) {
+        let mut state = self.state();
+        let mut entries = state.halts.iter_mut();
+        if let Some(entry) = entries.find(|one| one.generation == generation) {
+            note(entry);
+        }
+        drop(state);
+        self.notify();
+    }
+
+    /// Notes the sequence of a record about halts.
+    pub(crate) fn recorded(&self, sequence: u64) {
+        let mut state = self.state();
+        state.last_record = state.last_record.max(sequence);
+    }
+
+    /// The last record about halts, if the database has all that it and those before it say.
+    pub(crate) fn settled(&self) -> Option<u64> {
+        let state = self.state();
+        state
+            .halts
+            .iter()
+            .all(Entry::is_settled)
+            .then_some(state.last_record)
+            .filter(|last| *last > 0)
+    }
+
+    /// The halts for the reserve: those that the database does not have, with which they are.
+    pub(crate) fn for_reserve(&self) -> Vec<(u64, Halt)> {
+        let state = self.state();
+        let kept = state.halts.iter();
+        kept.filter(|one| !one.in_database && !one.lifting)
+            .map(|one| (one.generation, one.halt.clone()))
+            .collect()
+    }
+
+    /// Notes that the reserve holds these and no others.
+    pub(crate) fn reserved(&self, held: &[(u64, Halt)]) {
+        let mut state = self.state();
+        for entry in &mut state.halts {
+            entry.in_reserve = held.iter().any(|(one, _)| *one == entry.generation);
+        }
+        drop(state);
+        self.notify();
+    }
+
+    /// The halts that nothing tends yet and that are not where they should be; something does from now on.
+    pub(crate) fn untended(&self) -> Vec<u64> {
+        let mut state = self.state();
+        let untended = state.halts.iter_mut();
+        untended
+            .filter(|one| !one.tended && !one.lifting && !one.is_settled())
+            .map(|one| {
+                one.tended = true;
+                one.generation
+            })
+            .collect()
+    }
+
+    /// Begins to end the halt of exactly this scope, which stays in force meanwhile.
+    pub(crate) fn begin_lifting(&self, scope: &HaltScope) -> Option<Entry> {
+        let mut state = self.state();
+        let mut entries = state.halts.iter_mut();
+        let entry = entries.find(|one| same_scope(&one.halt, scope))?;
+        entry.lifting = true;
+        Some(entry.clone())
+    }
+
+    /// Ends a halt. One of the same scope that came meanwhile holds.
+    pub(crate) fn lift(&self, generation: u64) {
+        self.state()
+            .halts
+            .retain(|one| one.generation != generation);
         self.notify();
     }
 
@@ -187,7 +477,11 @@ impl Departure<'_> {
     pub(crate) fn clear(&self) -> Result<(), Failure> {
         let (account, plugin) = (self.ask.account(), &*self.ask.caller.plugin);
         let mut state = self.halts.state();
-        if let Some(reason) = reason(&state.halts, account, plugin) {
+        if let Some((reason, by_file)) = state.reason(self.halts.file.as_ref(), account, plugin) {
+            drop(state);
+            if by_file {
+                self.halts.notify();
+            }
             return Err(Failure::Halted(reason));
         }
         state
@@ -224,15 +518,27 @@ impl Drop for Departure<'_> {
     }
 }
 
-fn reason(halts: &[Halt], account: &str, plugin: &str) -> Option<String> {
-    let halt = halts.iter().find(|halt| {
-        covers(halt.account.as_deref(), account) && covers(halt.plugin.as_deref(), plugin)
-    })?;
-    let what = match (&halt.account, &halt.plugin) {
-        (None, None) => "everything".to_owned(),
-        (Some(account), None) => format!("account `{account}`"),
-        (None, Some(plugin)) => format!("plugin `{plugin}`"),
-        (Some(account), Some(plugin)) => format!("plugin `{plugin}` on account `{account}`"),
-    };
-    Some(format!("{} halted {what}: {}", halt.by, halt.reason))
+impl State {
+    /// Why a write of this plugin may not be sent, and whether the file just halted everything.
+    fn reason(
+        &mut self,
+        file: Option<&HaltFile>,
+        account: &str,
+        plugin: &str,
+    ) -> Option<(String, bool)> {
+        let by_file = self.see(file);
+        let entry = self.halts.iter().find(|one| {
+            covers(one.halt.account.as_deref(), account)
+                && covers(one.halt.plugin.as_deref(), plugin)
+        })?;
+        let halt = &entry.halt;
+        let what = match (&halt.account, &halt.plugin) {
+            (None, None) => "everything".to_owned(),
+            (Some(account), None) => format!("account `{account}`"),
+            (None, Some(plugin)) => format!("plugin `{plugin}`"),
+            (Some(account), Some(plugin)) => format!("plugin `{plugin}` on account `{account}`"),
+        };
+        let reason = format!("{} halted {what}: {}", halt.by, halt.reason);
+        Some((reason, by_file))
+    }
 }

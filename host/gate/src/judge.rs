@@ -309,6 +309,10 @@ fn decide_by(
     if facts.is_empty() {
         return Err(Box::new(Refusal::Denied(plain(ask)).into()));
     }
+    // A person whose role allows it makes an account safer whatever the guardrails say.
+    if ask.caller.is_operator() && ask.access == Access::Reduce {
+        return Ok((0..authority.manifest().grants.len()).collect());
+    }
     check_pin(authority.manifest(), ask)
         .map_err(|denial| Refused::from(Refusal::Denied(denial)))?;
     for facts in facts {

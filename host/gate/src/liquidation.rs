@@ -1,8 +1,9 @@
 //! Halting and resuming, and stopping what runs with an account's money.
 //!
-//! Invariant: a halt is durable before it is answered for, and in force before it is durable: if it
-//! cannot be written down, it holds all the same until the host ends, and the error says so.
+//! Invariant: a halt is in force before it is written down, and its answer says where it is written down: if nowhere,
+//! it holds all the same until the host ends.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use qchost_audit::{AuditError, Entry, Kind};
@@ -13,9 +14,10 @@ use qchost_scope::Reader as _;
 use qchost_traffic::Priority;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use tokio::sync::watch;
 
 use crate::gate::{Gate, known, now};
-use crate::halts::{Departed, HaltScope};
+use crate::halts::{Departed, HaltScope, Kept, StandingHalt};
 use crate::judge::HostReads;
 
 /// The principal of what the host does by itself.
@@ -27,26 +29,31 @@ const HALTED: &str = "halted";
 /// How long stopping one deployment may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Why a halt is not complete. It is in force all the same.
+/// Why a halt could not be reported on, or does not end.
 #[derive(Debug, thiserror::Error)]
 pub enum HaltError {
-    /// It is not durable.
-    #[error("halted, but only until the host ends, since the halt cannot be stored: {0}")]
-    Ledger(#[from] LedgerError),
-    /// It is not recorded.
-    #[error("halted, but the halt cannot be recorded: {0}")]
-    Audit(#[from] AuditError),
-    /// Liquidation was asked for of a plugin that is not loaded, so that its account is not known.
-    #[error(
-        "halted, but nothing was liquidated: `{0}` is not loaded, so its account is not known; name the account"
-    )]
-    NoPlugin(String),
     /// The host itself failed.
-    #[error("the host failed in the middle of it; look at `qchost halt --list`, and halt again")]
+    #[error("the host failed in the middle of it; look at `qchost halt --list`, and try again")]
     Failed,
-    /// Liquidation was asked for where there is no account to liquidate.
-    #[error("halted, but nothing was liquidated: there is no account `{0}`")]
-    NoAccount(String),
+    /// The file `halt` cannot be removed.
+    #[error(
+        "the halt stays: the file {} cannot be removed: {source}; remove it, then: qchost resume", path.display()
+    )]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The end of a halt cannot be stored.
+    #[error("the halt stays, since its end cannot be stored: {0}")]
+    Stays(LedgerError),
+    /// The end of a halt cannot be written to the reserve.
+    #[error("the halt stays, since its end cannot be stored: {0}")]
+    Reserve(String),
+    /// The end of a halt cannot be recorded.
+    #[error("the halt stays, since its end cannot be recorded: {0}")]
+    Unrecorded(AuditError),
 }
 
 /// What a halt did.
@@ -56,6 +63,19 @@ pub struct HaltReport {
     pub departed: Vec<Departed>,
     /// The live deployments that were liquidated or stopped.
     pub stopped: Vec<Stopped>,
+    /// The halts that are in force afterwards, this one among them.
+    pub halts: Vec<StandingHalt>,
+    /// What was asked for and is not so. The halt is in force all the same.
+    pub problems: Vec<String>,
+}
+
+/// What a resume did.
+#[derive(Debug, Clone, Serialize)]
+pub struct ResumeReport {
+    /// How many halts ended: those of exactly the scope that was asked for.
+    pub ended: usize,
+    /// The halts that are in force afterwards.
+    pub halts: Vec<StandingHalt>,
 }
 
 /// What became of a live deployment.
@@ -75,32 +95,19 @@ pub struct Stopped {
 
 impl Gate {
     /// Stops every write, destroy and trade of a scope at once; reads and what makes the account safer go
-    /// on. With `liquidate`, liquidates the live deployments of the scope's accounts. Returns when
-    /// the calls that had departed have ended, or after 30 seconds.
+    /// on. With `liquidate`, liquidates the live deployments of the scope's accounts. It is in force when this
+    /// returns, before the future is polled. The future gives the answer when the calls that had departed have ended, or
+    /// after 30 seconds; dropping it undoes nothing.
     ///
     /// # Errors
-    /// When it is in force but cannot be made durable, or cannot be recorded.
-    pub async fn halt(
+    /// When the host itself failed. What else is not as it should be, the report says.
+    pub fn halt(
         &self,
         by: &Person,
         scope: HaltScope,
         reason: &str,
         liquidate: bool,
-    ) -> Result<HaltReport, HaltError> {
-        let (gate, by, reason) = (self.clone(), by.clone(), reason.to_owned());
-        // Whoever asked may leave: what was begun is stopped to its end.
-        let halting =
-            self.spawn(async move { gate.stop_all(&by, scope, &reason, liquidate).await });
-        halting.await.unwrap_or(Err(HaltError::Failed))
-    }
-
-    async fn stop_all(
-        &self,
-        by: &Person,
-        scope: HaltScope,
-        reason: &str,
-        liquidate: bool,
-    ) -> Result<HaltReport, HaltError> {
+    ) -> impl Future<Output = Result<HaltReport, HaltError>> + Send + use<> {
         let halt = Halt {
             account: scope.account.clone(),
             plugin: scope.plugin.clone(),
@@ -108,16 +115,62 @@ impl Gate {
             by: by.name.clone(),
             at: now(),
         };
-        let mut changes = self.0.halts.changes();
-        let departed = self.0.halts.halt(halt.clone(), &scope);
-        let stored = self.0.ledger.halt(halt).await;
         let body = json!({ "what": "halt", "account": scope.account, "plugin": scope.plugin, "reason": reason, "liquidate": liquidate });
-        let recorded = self.record_admin(Kind::Halt, true, by, body).await;
-        let liquidated = if liquidate {
-            self.liquidate(by, &scope).await
-        } else {
-            Ok(Vec::new())
+        let changes = self.0.halts.changes();
+        let (generation, departed) = self.0.halts.halt(halt, &scope, admin_body(by, body));
+        self.tend(generation);
+        let (gate, by) = (self.clone(), by.clone());
+        let halting = self.spawn(async move {
+            let liquidated = async {
+                if liquidate {
+                    gate.liquidate(&by, &scope).await
+                } else {
+                    Ok(Vec::new())
+                }
+            };
+            let (liquidated, ()) = tokio::join!(liquidated, gate.kept(generation));
+            let departed = gate.endings(departed, changes).await;
+            let (stopped, unliquidated) = match liquidated {
+                Ok(stopped) => (stopped, None),
+                Err(why) => (Vec::new(), Some(why)),
+            };
+            let halts = gate.standing_halts().await;
+            let mut problems = gate.unkept(&scope, &halts);
+            problems.extend(unliquidated);
+            HaltReport {
+                departed,
+                stopped,
+                halts,
+                problems,
+            }
+        });
+        async { halting.await.map_err(|_| HaltError::Failed) }
+    }
+
+    /// What of a halt is not as it should be.
+    fn unkept(&self, scope: &HaltScope, halts: &[StandingHalt]) -> Vec<String> {
+        let own = halts
+            .iter()
+            .find(|one| one.halt.account == scope.account && one.halt.plugin == scope.plugin);
+        let Some(own) = own else {
+            return vec!["it was ended meanwhile; look at: qchost halt --list".to_owned()];
         };
+        let trouble = own.trouble.as_deref().unwrap_or("nothing took it in time");
+        let mut problems = Vec::new();
+        if own.kept == Kept::Memory && self.0.halts.file().is_some() {
+            problems.push(format!(
+                "it is in force, but only until the host ends, since it cannot be stored: {trouble}"
+            ));
+        }
+        problems
+    }
+
+    /// Waits until calls that had departed have ended, for at most 30 seconds, and says how.
+    async fn endings(
+        &self,
+        departed: Vec<Departed>,
+        mut changes: watch::Receiver<u64>,
+    ) -> Vec<Departed> {
         let end = Instant::now() + PATIENCE;
         while departed
             .iter()
@@ -130,44 +183,34 @@ impl Gate {
             }
         }
         // A call that was only waiting for its connection was cleared too, and then stopped: it never left.
-        let departed = departed
+        departed
             .into_iter()
             .map(|one| Departed {
                 ended: self.0.halts.ending(&one.call),
                 ..one
             })
             .filter(|one| one.ended != HALTED)
-            .collect();
-        stored?;
-        recorded?;
-        Ok(HaltReport {
-            departed,
-            stopped: liquidated?,
-        })
+            .collect()
     }
 
-    /// Ends halts: those of exactly this scope. Returns how many there were.
+    /// Ends halts: those of exactly this scope.
     ///
     /// # Errors
-    /// When the end of the halt cannot be recorded or stored: it goes on then.
-    pub async fn resume(&self, by: &Person, scope: HaltScope) -> Result<usize, HaltError> {
-        // What ends no halt is not recorded as if it had.
-        if !self.0.halts.is_set(&scope) {
-            return Ok(0);
-        }
-        let body = json!({ "what": "resume", "account": scope.account, "plugin": scope.plugin });
-        self.record_admin(Kind::Halt, true, by, body).await?;
-        let ledger = &self.0.ledger;
-        let ended = ledger
-            .resume(scope.account.as_deref(), scope.plugin.as_deref())
-            .await?;
-        self.0.halts.resume(&scope);
-        Ok(ended)
+    /// When the end of the halt cannot be recorded or stored, or the file `halt` not be removed: it goes on then.
+    pub async fn resume(&self, by: &Person, scope: HaltScope) -> Result<ResumeReport, HaltError> {
+        let (gate, by) = (self.clone(), by.clone());
+        // Dropping the caller must not leave the halt ended in some of its places.
+        let resuming = self.spawn(async move {
+            let ended = usize::from(gate.lift(&by, &scope).await?);
+            let halts = gate.standing_halts().await;
+            Ok(ResumeReport { ended, halts })
+        });
+        resuming.await.unwrap_or(Err(HaltError::Failed))
     }
 
     /// The halts that are in force.
     #[must_use]
-    pub fn halts(&self) -> Vec<Halt> {
+    pub fn halts(&self) -> Vec<StandingHalt> {
         self.0.halts.list()
     }
 
@@ -182,7 +225,7 @@ impl Gate {
         detail: Value,
     ) -> Result<(), AuditError> {
         let body = json!({ "what": what, "detail": detail });
-        self.record_admin(Kind::Admin, false, by, body).await
+        self.record_admin(Kind::Admin, by, body).await
     }
 
     pub(crate) async fn record_approval(
@@ -192,43 +235,40 @@ impl Gate {
         detail: Value,
     ) -> Result<(), AuditError> {
         let body = json!({ "what": what, "detail": detail });
-        self.record_admin(Kind::Approval, false, by, body).await
+        self.record_admin(Kind::Approval, by, body).await
     }
 
-    async fn record_admin(
-        &self,
-        kind: Kind,
-        essential: bool,
-        by: &Person,
-        body: Value,
-    ) -> Result<(), AuditError> {
-        let mut fields = match body {
-            Value::Object(fields) => fields,
-            other => Map::from_iter([("what".to_owned(), other)]),
-        };
-        fields.insert("person".to_owned(), by.uid.into());
-        fields.insert("person-name".to_owned(), by.name.as_str().into());
+    async fn record_admin(&self, kind: Kind, by: &Person, body: Value) -> Result<(), AuditError> {
         let entry = Entry {
             kind,
-            essential,
-            body: fields,
+            essential: false,
+            body: admin_body(by, body),
         };
         self.0.audit.record(entry).await.map(drop)
     }
 
     /// Liquidates every live deployment of the scope's accounts, and stops what cannot be liquidated.
-    async fn liquidate(&self, by: &Person, scope: &HaltScope) -> Result<Vec<Stopped>, HaltError> {
+    ///
+    /// # Errors
+    /// When the accounts are not known, with the reason.
+    async fn liquidate(&self, by: &Person, scope: &HaltScope) -> Result<Vec<Stopped>, String> {
         let settings = self.settings();
         let all = settings.accounts.keys();
         let accounts: Vec<String> = match &scope.account {
             Some(account) if !settings.accounts.contains_key(account) => {
-                return Err(HaltError::NoAccount(account.clone()));
+                return Err(format!(
+                    "nothing was liquidated: there is no account `{account}`"
+                ));
             }
             Some(account) => vec![account.clone()],
             None => match scope.plugin.as_deref() {
                 Some(plugin) => match self.manifest(plugin) {
                     Some(manifest) => vec![manifest.account.clone()],
-                    None => return Err(HaltError::NoPlugin(plugin.to_owned())),
+                    None => {
+                        return Err(format!(
+                            "nothing was liquidated: `{plugin}` is not loaded, so its account is not known; name the account"
+                        ));
+                    }
                 },
                 None => all.cloned().collect(),
             },
@@ -376,4 +416,15 @@ impl Gate {
         record(kind, Some(word)).await;
         outcome
     }
+}
+
+/// What the audit says of what a person did.
+pub(crate) fn admin_body(by: &Person, body: Value) -> Map<String, Value> {
+    let mut fields = match body {
+        Value::Object(fields) => fields,
+        other => Map::from_iter([("what".to_owned(), other)]),
+    };
+    fields.insert("person".to_owned(), by.uid.into());
+    fields.insert("person-name".to_owned(), by.name.as_str().into());
+    fields
 }

@@ -1,13 +1,13 @@
 //! Halts: who may change nothing until somebody says otherwise.
 
-use rusqlite::params;
-use serde::Serialize;
+use rusqlite::{OptionalExtension as _, params};
+use serde::{Deserialize, Serialize};
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 
 /// A halt. Without account it is for every account, without plugin for every plugin.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Halt {
     /// The account, or all.
@@ -84,6 +84,38 @@ impl Ledger {
                     })
                 })?;
                 Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await
+    }
+
+    /// Up to which record of the audit every halt, and every end of one, is in the database; nothing if that was never
+    /// said.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn halts_recorded(&self) -> Result<Option<u64>, LedgerError> {
+        self.connections()
+            .read(|it| {
+                let found: Option<String> = it
+                    .prepare_cached("SELECT value FROM meta WHERE name = 'halts-recorded'")?
+                    .query_row([], |row| row.get(0))
+                    .optional()?;
+                // What cannot be read says nothing: the audit is read from its beginning then.
+                Ok(found.and_then(|text| text.parse().ok()))
+            })
+            .await
+    }
+
+    /// Says that it is so up to this record.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn set_halts_recorded(&self, sequence: u64) -> Result<(), LedgerError> {
+        self.connections()
+            .write(move |it| {
+                it.prepare_cached("INSERT OR REPLACE INTO meta VALUES ('halts-recorded', ?1)")?
+                    .execute([sequence.to_string()])?;
+                Ok(())
             })
             .await
     }

@@ -16,6 +16,7 @@ mod leases;
 mod ledger;
 mod permits;
 mod plugins;
+mod reserve;
 mod sources;
 mod state;
 
@@ -30,5 +31,6 @@ pub use halts::Halt;
 pub use ledger::Ledger;
 pub use permits::{Permit, PermitUse};
 pub use plugins::{Adoption, RateMark};
+pub use reserve::{HaltReserve, ReserveError};
 pub use sources::{NewCompile, Remembered};
 pub use state::{Entry, MAX_KEY, MAX_VALUE, StateError, StateStore};

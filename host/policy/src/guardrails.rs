@@ -18,6 +18,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::engine::{Action, Compiled, Kind, PolicyError, actions, schema};
+use crate::people;
 use crate::text_file::read_text;
 
 /// The guardrails of a host. Clones share them.
@@ -103,6 +104,16 @@ impl Guardrails {
     /// The ids, in the order of the files.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|guardrail| guardrail.id.as_str())
+    }
+
+    /// What is worth knowing about guardrails that can be enforced, by their ids.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let about = |one: &Arc<Guardrail>| {
+            let why = people::in_vain(&one.policy)?;
+            Some(format!("the guardrail `{}`: {why}", one.id))
+        };
+        self.iter().filter_map(about).collect()
     }
 
     /// Changes whenever a guardrail changes: `sha256:…` of their ids and texts.

@@ -1,14 +1,19 @@
 //! What persons may do at the control socket, decided by the same engine.
 //!
-//! Roles are Cedar policies that come with the host; a guardrail may forbid persons too. Invariant:
-//! whoever has no role may do nothing.
+//! Roles are Cedar policies that come with the host. A guardrail may forbid persons too, if it says that it is about
+//! them: by its principal, its action, its resource, or in a condition. One that names none of these is about plugins.
+//!
+//! Invariants: a person without a role may do nothing. No guardrail keeps a person whose role allows it from what
+//! [`Verb::is_always_allowed`]: seeing how the host does, halting, saying no, and making an account safer.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::str::FromStr as _;
 
 use cedar_policy::{
-    Authorizer, Context, Entities, Entity, PolicyId, PolicySet, Request, RestrictedExpression,
+    ActionConstraint, Authorizer, Context, Entities, Entity, EntityUid, Policy, PolicyId,
+    PolicySet, PrincipalConstraint, Request, ResourceConstraint, RestrictedExpression,
 };
+use serde_json::Value;
 
 use crate::authority::Decision;
 use crate::denial::Denial;
@@ -30,6 +35,8 @@ pub enum Verb {
     Invoke,
     /// Call a tool by hand.
     Call,
+    /// Call by hand a tool that makes an account safer: it stops, liquidates or aborts.
+    Reduce,
     /// Ask what a call would be decided as.
     Explain,
     /// Halt a plugin, an account or everything.
@@ -50,13 +57,14 @@ pub enum Verb {
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Status,
         Self::Grants,
         Self::ListApprovals,
         Self::ReadAudit,
         Self::Invoke,
         Self::Call,
+        Self::Reduce,
         Self::Explain,
         Self::Halt,
         Self::Resume,
@@ -66,6 +74,15 @@ impl Verb {
         Self::Reload,
         Self::Backup,
     ];
+
+    /// Whether the role alone decides about it, and no guardrail can deny it.
+    #[must_use]
+    pub fn is_always_allowed(self) -> bool {
+        matches!(
+            self,
+            Self::Status | Self::Halt | Self::Refuse | Self::Reduce
+        )
+    }
 
     /// The word for it in messages and audit records.
     #[must_use]
@@ -82,6 +99,7 @@ impl Verb {
             Self::ReadAudit => "person/read-audit",
             Self::Invoke => "person/invoke",
             Self::Call => "person/call",
+            Self::Reduce => "person/reduce",
             Self::Explain => "person/explain",
             Self::Halt => "person/halt",
             Self::Resume => "person/resume",
@@ -145,7 +163,7 @@ permit (
 permit (
   principal in Role::"operator",
   action in [
-    Action::"person/invoke", Action::"person/call", Action::"person/explain",
+    Action::"person/invoke", Action::"person/call", Action::"person/reduce", Action::"person/explain",
     Action::"person/halt", Action::"person/resume"
   ],
   resource
@@ -177,8 +195,11 @@ pub struct Person {
 #[derive(Debug, Clone)]
 pub struct People {
     persons: BTreeMap<u32, Person>,
+    /// The roles and the guardrails about persons.
     policies: PolicySet,
-    /// The ids of the guardrails, since a failure of one denies.
+    /// The roles alone: what decides where no guardrail has a say.
+    roles: PolicySet,
+    /// The ids of the guardrails about persons, since a failure of one denies.
     guardrails: BTreeSet<String>,
 }
 
@@ -209,24 +230,29 @@ impl People {
         }
         let roles = PolicySet::from_str(ROLES)
             .map_err(|error| failed("the policies of the roles", error.to_string()))?;
-        let mut policies = PolicySet::new();
-        let roles = roles.policies().map(|policy| {
+        let own = roles.policies().map(|policy| {
             let id = policy.annotation("id").unwrap_or_default();
             policy.new_id(PolicyId::new(format!("host/{id}")))
         });
-        let forbids = guardrails.iter().map(|guardrail| {
+        let about = || guardrails.iter().filter(|one| about_persons(&one.policy));
+        let forbids = about().map(|guardrail| {
             let id = format!("guardrail/{}", guardrail.id);
             guardrail.policy.new_id(PolicyId::new(id))
         });
-        for policy in roles.chain(forbids) {
-            policies
-                .add(policy)
-                .map_err(|error| failed("the policies of persons", error.to_string()))?;
-        }
+        let set = |policies: &mut dyn Iterator<Item = Policy>| {
+            let mut set = PolicySet::new();
+            for policy in policies {
+                set.add(policy)
+                    .map_err(|error| failed("the policies of persons", error.to_string()))?;
+            }
+            Ok::<_, PolicyError>(set)
+        };
+        let own: Vec<Policy> = own.collect();
         Ok(Self {
             persons: by_uid,
-            policies,
-            guardrails: guardrails.ids().map(str::to_owned).collect(),
+            policies: set(&mut own.iter().cloned().chain(forbids))?,
+            roles: set(&mut own.iter().cloned())?,
+            guardrails: about().map(|one| one.id.clone()).collect(),
         })
     }
 
@@ -258,7 +284,11 @@ impl People {
             Ok(question) => question,
             Err(why) => return denied(Vec::new(), &why),
         };
-        let answer = Authorizer::new().is_authorized(&request, &self.policies, &entities);
+        let policies = match verb.is_always_allowed() {
+            true => &self.roles,
+            false => &self.policies,
+        };
+        let answer = Authorizer::new().is_authorized(&request, policies, &entities);
         let own = |id: &PolicyId| {
             let id: &str = id.as_ref();
             let id = id.strip_prefix("guardrail/")?;
@@ -306,12 +336,104 @@ impl People {
             let Ok((request, entities)) = question(&somebody, verb, None) else {
                 return false;
             };
-            let answer = Authorizer::new().is_authorized(&request, &self.policies, &entities);
+            let answer = Authorizer::new().is_authorized(&request, &self.roles, &entities);
             answer.decision() == cedar_policy::Decision::Allow
         });
         let words: Vec<_> = may.map(Role::word).collect();
         words.join(" or ")
     }
+}
+
+/// The group of all that persons do.
+const GROUP: &str = "person";
+
+/// Whether a guardrail says that it is about persons.
+pub(crate) fn about_persons(policy: &Policy) -> bool {
+    let of_person = |name: &str| matches!(name, "Person" | "Role");
+    let principal = match policy.principal_constraint() {
+        PrincipalConstraint::Any => false,
+        PrincipalConstraint::Is(of) | PrincipalConstraint::IsIn(of, _) => of_person(of.basename()),
+        PrincipalConstraint::Eq(uid) | PrincipalConstraint::In(uid) => {
+            of_person(uid.type_name().basename())
+        }
+    };
+    let action = match policy.action_constraint() {
+        ActionConstraint::Any => false,
+        ActionConstraint::Eq(uid) => is_of_persons(&uid),
+        ActionConstraint::In(uids) => uids.iter().any(is_of_persons),
+    };
+    let resource = match policy.resource_constraint() {
+        ResourceConstraint::Any => false,
+        ResourceConstraint::Is(of) | ResourceConstraint::IsIn(of, _) => of.basename() == "Host",
+        ResourceConstraint::Eq(uid) | ResourceConstraint::In(uid) => {
+            uid.type_name().basename() == "Host"
+        }
+    };
+    let condition = || {
+        let json = policy.to_json().ok();
+        json.as_ref()
+            .and_then(|json| json.get("conditions"))
+            .is_some_and(mentions_persons)
+    };
+    principal || action || resource || condition()
+}
+
+fn is_of_persons(action: &EntityUid) -> bool {
+    let id: &str = action.id().as_ref();
+    id == GROUP || id.starts_with("person/")
+}
+
+/// Whether a condition speaks of what only persons are or have.
+fn mentions_persons(json: &Value) -> bool {
+    match json {
+        Value::Array(items) => items.iter().any(mentions_persons),
+        Value::Object(members) => members.iter().any(|(key, value)| match value {
+            Value::String(text) => match key.as_str() {
+                "type" | "entity_type" => matches!(text.as_str(), "Person" | "Role" | "Host"),
+                "attr" => matches!(text.as_str(), "uid" | "target"),
+                _ => false,
+            },
+            other => mentions_persons(other),
+        }),
+        _ => false,
+    }
+}
+
+/// What a guardrail about persons covers in vain, in words; nothing if that is nothing.
+pub(crate) fn in_vain(policy: &Policy) -> Option<String> {
+    if !about_persons(policy) {
+        return None;
+    }
+    let covers = |verb: &Verb| match policy.action_constraint() {
+        ActionConstraint::Any => true,
+        ActionConstraint::Eq(uid) => {
+            let id: &str = uid.id().as_ref();
+            id == verb.action()
+        }
+        ActionConstraint::In(uids) => uids.iter().any(|uid| {
+            let id: &str = uid.id().as_ref();
+            id == GROUP || id == verb.action()
+        }),
+    };
+    let (vain, limited): (Vec<Verb>, Vec<Verb>) = Verb::ALL
+        .into_iter()
+        .filter(covers)
+        .partition(|verb| verb.is_always_allowed());
+    if vain.is_empty() {
+        return None;
+    }
+    let words: Vec<_> = vain
+        .into_iter()
+        .map(|verb| format!("`{}`", verb.word()))
+        .collect();
+    let effect = match limited.is_empty() {
+        true => "it limits persons in nothing",
+        false => "it limits persons in the other verbs only",
+    };
+    Some(format!(
+        "it covers {}, which no guardrail can deny to a person whose role allows it: {effect}",
+        words.join(", ")
+    ))
 }
 
 fn question(

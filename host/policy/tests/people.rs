@@ -42,6 +42,7 @@ const MAY: &[(Verb, &[&str])] = &[
     (Verb::ReadAudit, &["vera", "otto", "ada", "root", "both"]),
     (Verb::Invoke, &["otto", "root", "both"]),
     (Verb::Call, &["otto", "root", "both"]),
+    (Verb::Reduce, &["otto", "root", "both"]),
     (Verb::Explain, &["otto", "root", "both"]),
     (Verb::Halt, &["otto", "root", "both"]),
     (Verb::Resume, &["otto", "root", "both"]),
@@ -137,10 +138,10 @@ fn an_error_in_a_guardrail_denies_persons() {
     );
     assert!(
         people
-            .decide(people.by_uid(1).unwrap(), Verb::Status, None)
+            .decide(people.by_uid(1).unwrap(), Verb::Grants, None)
             .allowed
     );
-    let denied = people.decide(people.by_uid(4).unwrap(), Verb::Status, None);
+    let denied = people.decide(people.by_uid(4).unwrap(), Verb::Grants, None);
     assert_eq!(denied.guardrails, ["overflows"]);
     assert!(
         denied
@@ -148,6 +149,105 @@ fn an_error_in_a_guardrail_denies_persons() {
             .unwrap()
             .reason
             .contains("could not be evaluated")
+    );
+}
+
+/// What a person has to be able to do when things go wrong, if their role has it.
+const ALWAYS: [Verb; 4] = [Verb::Status, Verb::Halt, Verb::Refuse, Verb::Reduce];
+
+fn may(people: &People, verb: Verb) -> Vec<&str> {
+    people
+        .iter()
+        .filter(|person| people.decide(person, verb, Some("research")).allowed)
+        .map(|person| person.name.as_str())
+        .collect()
+}
+
+#[test]
+fn a_guardrail_without_a_scope_is_about_plugins() {
+    for rule in [
+        "forbid (principal, action, resource);",
+        "forbid (principal, action, resource) when { true };",
+        "forbid (principal, action, resource) unless { principal has name && principal.name == \"lab\" };",
+        "forbid (principal is Plugin, action, resource);",
+        "forbid (principal, action in Action::\"trade\", resource);",
+        "forbid (principal, action, resource) when { 9223372036854775807 + 1 > 0 };",
+    ] {
+        let people = people(rule);
+        for (verb, by_role) in MAY {
+            assert_eq!(may(&people, *verb), *by_role, "{rule} {verb:?}");
+        }
+    }
+}
+
+/// Whichever way a rule says that it is about persons.
+#[test]
+fn no_rule_denies_halting_status_and_what_makes_safer_and_roles_still_apply() {
+    for rule in [
+        "forbid (principal is Person, action, resource);",
+        "forbid (principal, action in Action::\"person\", resource);",
+        "forbid (principal, action, resource is Host);",
+        "forbid (principal, action, resource) when { principal is Person };",
+        "forbid (principal, action, resource) when { principal in [Role::\"viewer\", Role::\"operator\", Role::\"approver\", Role::\"admin\"] };",
+        "forbid (principal is Person, action, resource) when { principal.uid * 9223372036854775807 < 0 || true };",
+    ] {
+        let people = people(rule);
+        for (verb, by_role) in MAY {
+            let expected: &[&str] = match ALWAYS.contains(verb) {
+                true => by_role,
+                false if rule.contains("9223372036854775807") => continue,
+                false => &[],
+            };
+            assert_eq!(may(&people, *verb), expected, "{rule} {verb:?}");
+        }
+    }
+}
+
+#[test]
+fn a_rule_about_persons_limits_what_it_names_and_not_halting() {
+    let people = people(
+        "@id(\"otto\")\nforbid (principal == Person::\"otto\", action in [Action::\"person/halt\", Action::\"person/call\", Action::\"person/resume\"], resource);",
+    );
+    let otto = people.by_uid(2).unwrap();
+    for (verb, allowed) in [
+        (Verb::Halt, true),
+        (Verb::Reduce, true),
+        (Verb::Call, false),
+        (Verb::Resume, false),
+        (Verb::Invoke, true),
+        (Verb::Approve, false),
+    ] {
+        assert_eq!(people.decide(otto, verb, None).allowed, allowed, "{verb:?}");
+    }
+}
+
+#[test]
+fn a_rule_that_covers_what_cannot_be_denied_is_warned_about() {
+    let warnings = |rule: &str| {
+        let files = [(PathBuf::from("a.cedar"), rule.to_owned())];
+        Guardrails::read(&files).unwrap().warnings()
+    };
+    for rule in [
+        "forbid (principal, action, resource);",
+        "forbid (principal is Plugin, action, resource);",
+        "forbid (principal is Person, action == Action::\"person/approve\", resource);",
+    ] {
+        assert_eq!(warnings(rule), Vec::<String>::new(), "{rule}");
+    }
+    let all = warnings("forbid (principal is Person, action, resource);");
+    assert_eq!(
+        all,
+        [
+            "the guardrail `a.cedar:1`: it covers `status`, `reduce`, `halt`, `refuse`, which no guardrail can deny to a \
+             person whose role allows it: it limits persons in the other verbs only"
+        ]
+    );
+    let vain = warnings(
+        "@id(\"x\")\nforbid (principal in Role::\"operator\", action == Action::\"person/halt\", resource);",
+    );
+    assert!(
+        vain[0].contains("`x`") && vain[0].contains("limits persons in nothing"),
+        "{vain:?}"
     );
 }
 

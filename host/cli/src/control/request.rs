@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use qchost_catalog::{Access, Operation};
 use qchost_gate::HaltScope;
 use qchost_policy::{Person, Verb};
 use serde::{Deserialize, Serialize};
@@ -212,7 +213,14 @@ impl Request {
                 Verb::Invoke,
                 action.split_once('.').map(|(plugin, _)| plugin),
             ),
-            Self::Call { account, .. } => (Verb::Call, Some(account)),
+            Self::Call { account, tool, .. } => {
+                let reduces = |operation: &Operation| operation.access == Access::Reduce;
+                let verb = match qchost_catalog::by_tool(tool).is_some_and(reduces) {
+                    true => Verb::Reduce,
+                    false => Verb::Call,
+                };
+                (verb, Some(account))
+            }
             Self::Plugins | Self::Files | Self::Halts => (Verb::Status, None),
             Self::Grants { plugin } => (Verb::Grants, Some(plugin)),
             Self::Explain { plugin, .. } => (Verb::Explain, Some(plugin)),
@@ -301,12 +309,12 @@ impl Request {
                 liquidate,
             } => {
                 let scope = halt::scope(host, account, plugin)?;
-                halt::by_host(host, person, scope, &reason, liquidate).await
+                halt::by_host(host, person, scope, &reason, liquidate, reports).await
             }
             Self::Resume { account, plugin } => {
                 halt::resume_by_host(host, person, HaltScope { account, plugin }).await
             }
-            Self::Halts => Ok(halt::list_by_host(host)),
+            Self::Halts => Ok(halt::list_by_host(host).await),
             Self::Audit(request) => audit::by_host(host, request, reports).await,
             Self::Reconcile => audit::reconcile_by_host(host, person).await,
             Self::Reload => reload::by_host(host, person).await,

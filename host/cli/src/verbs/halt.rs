@@ -3,16 +3,21 @@
 use std::path::Path;
 
 use anyhow::{Error, Result, ensure};
-use qchost_gate::HaltScope;
+use qchost_gate::{HaltScope, StandingHalt};
 use qchost_policy::Person;
+use qchost_runtime::Progress;
 use serde_json::{Value, json};
 
 use crate::args::Target;
 use crate::config::Config;
-use crate::control::{self, Request};
+use crate::control::{self, Reports, Request};
 use crate::host::Host;
 use crate::output::{Output, table};
+use crate::terminal;
 use crate::verbs::{cell, instant};
+
+/// What is shown of a halt.
+const HALT_COLUMNS: [&str; 6] = ["account", "plugin", "since", "by", "reason", "holds"];
 
 /// Halts, and shows what was on its way.
 pub async fn run(
@@ -69,6 +74,7 @@ fn show(report: &Value, target: &Target, output: Output) -> Result<()> {
     }
     output.result(report, |report| {
         let mut text = format!("halted: {what}\nend it with: {end}");
+        text += &section(report, "halts", "in force now:", &HALT_COLUMNS);
         text += &section(
             report,
             "departed",
@@ -83,6 +89,12 @@ fn show(report: &Value, target: &Target, output: Output) -> Result<()> {
         );
         text
     })?;
+    let problems: Vec<String> = rows(report, "problems")
+        .iter()
+        .filter_map(Value::as_str)
+        .map(terminal::line)
+        .collect();
+    ensure!(problems.is_empty(), "halted, but {}", problems.join("; "));
     let left = rows(report, "stopped")
         .iter()
         .filter(|row| row.get("result").is_none_or(|result| result == "failed"))
@@ -98,20 +110,11 @@ fn show(report: &Value, target: &Target, output: Output) -> Result<()> {
 pub async fn list(config: &Config, output: Output) -> Result<()> {
     let halts = control::perform(config, Request::Halts, output).await?;
     output.result(&halts, |halts| {
-        let rows: Vec<_> = halts
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|halt| {
-                ["account", "plugin", "since", "by", "reason"]
-                    .map(|key| cell(halt, key))
-                    .to_vec()
-            })
-            .collect();
+        let rows = halt_rows(halts.as_array().map_or(&[], Vec::as_slice));
         if rows.is_empty() {
             "nothing is halted".to_owned()
         } else {
-            table(&["account", "plugin", "since", "by", "reason"], &rows)
+            table(&HALT_COLUMNS, &rows)
         }
     })
 }
@@ -123,8 +126,21 @@ pub async fn resume(config: &Config, target: Target, output: Output) -> Result<(
         account: target.account,
         plugin: target.plugin,
     };
-    let ended = control::perform(config, request, output).await?;
-    output.result(&ended, |_| format!("resumed: {what}"))
+    let report = control::perform(config, request, output).await?;
+    let ended = report.get("ended").and_then(Value::as_u64).unwrap_or(0);
+    output.result(&report, |report| {
+        let standing = section(report, "halts", "still halted:", &HALT_COLUMNS);
+        match (ended, standing.is_empty()) {
+            (0, _) => format!("no halt is for {what}{standing}"),
+            (_, true) => format!("resumed: {what}; nothing is halted"),
+            (_, false) => format!("the halt of {what} has ended; others stand{standing}"),
+        }
+    })?;
+    ensure!(
+        ended > 0,
+        "no halt is for {what}, so none has ended; see those there are: qchost halt --list"
+    );
+    Ok(())
 }
 
 /// Checks what a halt is for.
@@ -138,41 +154,59 @@ pub fn scope(host: &Host, account: Option<String>, plugin: Option<String>) -> Re
     Ok(HaltScope { account, plugin })
 }
 
-/// Halts.
+/// Halts, and says so before it waits for anything.
 pub async fn by_host(
     host: &Host,
     person: &Person,
     scope: HaltScope,
     reason: &str,
     liquidate: bool,
+    reports: &Reports,
 ) -> Result<Value> {
-    let report = host.gate.halt(person, scope, reason, liquidate).await?;
-    Ok(serde_json::to_value(report)?)
+    let what = words(scope.account.as_deref(), scope.plugin.as_deref());
+    let halting = host.gate.halt(person, scope, reason, liquidate);
+    reports.progress(&Progress {
+        fraction: 0.0,
+        message: format!("halted: {what}; waiting for calls that had been sent already"),
+    });
+    let report = halting.await?;
+    let mut value = serde_json::to_value(&report)?;
+    put_halts(&mut value, &report.halts);
+    Ok(value)
 }
 
 /// Ends halts. What is not configured any more can still be halted, so the names are not checked.
 pub async fn resume_by_host(host: &Host, person: &Person, scope: HaltScope) -> Result<Value> {
-    let what = words(scope.account.as_deref(), scope.plugin.as_deref());
-    let ended = host.gate.resume(person, scope).await?;
-    ensure!(
-        ended > 0,
-        "no halt is for {what}; see those there are: qchost halt --list"
-    );
-    Ok(json!({ "ended": ended }))
+    let report = host.gate.resume(person, scope).await?;
+    let mut value = json!({ "ended": report.ended });
+    put_halts(&mut value, &report.halts);
+    Ok(value)
 }
 
 /// What is halted.
-pub fn list_by_host(host: &Host) -> Value {
-    let halts = host.gate.halts();
+pub async fn list_by_host(host: &Host) -> Value {
+    shown(&host.gate.standing_halts().await)
+}
+
+fn put_halts(report: &mut Value, halts: &[StandingHalt]) {
+    if let Value::Object(fields) = report {
+        fields.insert("halts".to_owned(), shown(halts));
+    }
+}
+
+fn shown(halts: &[StandingHalt]) -> Value {
     halts
         .iter()
-        .map(|halt| {
+        .map(|one| {
             json!({
-                "account": halt.account,
-                "plugin": halt.plugin,
-                "since": instant(halt.at),
-                "by": halt.by,
-                "reason": halt.reason,
+                "account": one.halt.account,
+                "plugin": one.halt.plugin,
+                "since": instant(one.halt.at),
+                "by": one.halt.by,
+                "reason": one.halt.reason,
+                "kept": one.kept,
+                "file": one.file,
+                "trouble": one.trouble,
             })
         })
         .collect()
@@ -195,12 +229,39 @@ fn rows<'a>(report: &'a Value, key: &str) -> &'a [Value] {
 }
 
 fn section(report: &Value, key: &str, title: &str, columns: &[&str]) -> String {
-    let rows: Vec<Vec<String>> = rows(report, key)
-        .iter()
-        .map(|row| columns.iter().map(|column| cell(row, column)).collect())
-        .collect();
+    let rows: Vec<Vec<String>> = match key {
+        "halts" => halt_rows(rows(report, key)),
+        _ => rows(report, key)
+            .iter()
+            .map(|row| columns.iter().map(|column| cell(row, column)).collect())
+            .collect(),
+    };
     if rows.is_empty() {
         return String::new();
     }
     format!("\n\n{title}\n{}", table(columns, &rows))
+}
+
+/// Halts for people, by [`HALT_COLUMNS`].
+fn halt_rows(halts: &[Value]) -> Vec<Vec<String>> {
+    halts
+        .iter()
+        .map(|halt| {
+            let mut row: Vec<String> = ["account", "plugin", "since", "by", "reason"]
+                .map(|key| cell(halt, key))
+                .into();
+            let kept = match halt.get("kept").and_then(Value::as_str) {
+                Some("database") => "until resumed",
+                Some("reserve") => "until resumed (in the reserve)",
+                Some("audit") => "until resumed (in the audit)",
+                _ => "UNTIL THE HOST ENDS",
+            };
+            let file = match halt.get("file") {
+                Some(Value::Bool(true)) => "; and by the file `halt`",
+                _ => "",
+            };
+            row.push(format!("{kept}{file}"));
+            row
+        })
+        .collect()
 }

@@ -117,7 +117,11 @@ struct Verdict {
 /// configuration as they are in their files, whatever a running host has loaded: so that a change can
 /// be tested before it is made.
 fn test(config: &Config, file: &Path, output: Output) -> Result<()> {
-    let results = run_policy_tests(file, &config.guardrails()?)?;
+    let guardrails = config.guardrails()?;
+    for warning in guardrails.warnings() {
+        output.warning(&warning);
+    }
+    let results = run_policy_tests(file, &guardrails)?;
     let verdicts: Vec<_> = results
         .into_iter()
         .map(|result| Verdict {

@@ -17,6 +17,8 @@ struct Verdict {
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 /// Checks every file, prints a line each, and fails if one of them is bad. Manifests are checked against
@@ -26,11 +28,15 @@ pub async fn run(files: &[PathBuf], config: &Path, output: Output) -> Result<()>
     let mut verdicts = Vec::new();
     for path in files {
         let (kind, checked) = check(path, config.as_ref()).await;
-        let error = checked.err().map(|error| words(&error));
+        let (error, warnings) = match checked {
+            Ok(warnings) => (None, warnings),
+            Err(error) => (Some(words(&error)), Vec::new()),
+        };
         verdicts.push(Verdict {
             file: path.display().to_string(),
             kind,
             error,
+            warnings,
         });
     }
     let bad = verdicts
@@ -38,11 +44,21 @@ pub async fn run(files: &[PathBuf], config: &Path, output: Output) -> Result<()>
         .filter(|verdict| verdict.error.is_some())
         .count();
     output.result(&verdicts, |verdicts| {
-        let line = |verdict: &Verdict| match &verdict.error {
-            Some(error) => format!("FAILED  {} ({}): {error}", verdict.file, verdict.kind),
-            None => format!("ok      {} ({})", verdict.file, verdict.kind),
+        let lines = |verdict: &Verdict| {
+            let Verdict { file, kind, .. } = verdict;
+            let mut lines = vec![match &verdict.error {
+                Some(error) => format!("FAILED  {file} ({kind}): {error}"),
+                None => format!("ok      {file} ({kind})"),
+            }];
+            let warnings = verdict.warnings.iter();
+            lines.extend(warnings.map(|warning| format!("warning {file} ({kind}): {warning}")));
+            lines
         };
-        verdicts.iter().map(line).collect::<Vec<_>>().join("\n")
+        verdicts
+            .iter()
+            .flat_map(lines)
+            .collect::<Vec<_>>()
+            .join("\n")
     })?;
     if bad > 0 {
         bail!("{bad} of {} files are not valid", verdicts.len());
@@ -50,7 +66,8 @@ pub async fn run(files: &[PathBuf], config: &Path, output: Output) -> Result<()>
     Ok(())
 }
 
-async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<()>) {
+/// What kind of file it is, and what is worth knowing of it if it is good.
+async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<Vec<String>>) {
     if path
         .extension()
         .is_some_and(|extension| extension == "cedar")
@@ -61,7 +78,11 @@ async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<()
         let found = plugin::examine(path).await;
         return (
             "component",
-            found.and_then(|found| found.problem.map_or(Ok(()), |problem| bail!(problem))),
+            found.and_then(|found| {
+                found
+                    .problem
+                    .map_or(Ok(Vec::new()), |problem| bail!(problem))
+            }),
         );
     }
     // A manifest names its plugin; a configuration never does.
@@ -74,16 +95,18 @@ async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<()
             Some(config) => manifests::check(path, config).map(drop),
             None => Manifest::load(path).map(drop).map_err(Into::into),
         };
-        ("manifest", checked)
+        ("manifest", checked.map(|()| Vec::new()))
     } else {
         let checked = Config::load(path).and_then(|config| config.guardrails());
-        ("configuration", checked.map(drop))
+        (
+            "configuration",
+            checked.map(|guardrails| guardrails.warnings()),
+        )
     }
 }
 
 /// Checks one file of guardrails by itself.
-fn guardrails(path: &Path) -> Result<()> {
+fn guardrails(path: &Path) -> Result<Vec<String>> {
     let text = read_text(path).context("cannot read it")?;
-    Guardrails::read(&[(path.to_owned(), text)])?;
-    Ok(())
+    Ok(Guardrails::read(&[(path.to_owned(), text)])?.warnings())
 }

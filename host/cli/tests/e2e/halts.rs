@@ -133,3 +133,134 @@ fn a_host_that_runs_is_halted_also_when_its_configuration_was_broken_since() {
     host.terminate();
     host.wait().good();
 }
+
+/// `touch` over a remote shell: no binary, no configuration, no socket.
+#[test]
+fn a_file_in_the_data_folder_halts_until_it_is_resumed() {
+    let cloud = Cloud::start();
+    let folder = folder(&embedded(cloud.url()));
+    let host = folder.serve(&["run"]);
+    let prepared = folder.invoke("every-category.prepare", &json!({}));
+    let file = folder.path().join("data/halt");
+    std::fs::write(&file, "").unwrap();
+    let ran = write(&folder, &prepared);
+    assert!(ran.error().contains("file DATA/halt"), "{ran:?}");
+    crate::process::wait_until("the halt is in the database", || {
+        let halts = folder.run(&["--json", "halt", "--list"]).json();
+        assert_eq!(halts[0]["file"], true, "{halts}");
+        (halts[0]["kept"] == "database").then_some(())
+    });
+    // To remove it lifts nothing, also not over a restart.
+    std::fs::remove_file(&file).unwrap();
+    drop(host);
+    let host = folder.serve(&["run"]);
+    let ran = write(&folder, &prepared);
+    assert!(ran.error().contains("file DATA/halt"), "{ran:?}");
+    assert_eq!(cloud.created_backtests(), Vec::<String>::new());
+    // What cannot be removed stays.
+    std::fs::create_dir_all(file.join("notes")).unwrap();
+    let ran = folder.run(&["resume"]);
+    assert!(ran.error().contains("the halt stays"), "{ran:?}");
+    std::fs::remove_dir(file.join("notes")).unwrap();
+    let ran = folder.run(&["resume"]);
+    assert!(
+        ran.good().stdout.contains("nothing is halted"),
+        "{}",
+        ran.stdout
+    );
+    assert!(!file.exists());
+    write(&folder, &prepared).good();
+    host.terminate();
+    host.wait().good();
+    // The next one is halted before it sends anything.
+    std::os::unix::fs::symlink("/nowhere", &file).unwrap();
+    let host = folder.serve(&["run"]);
+    let ran = write(&folder, &prepared);
+    assert!(ran.error().contains("halted"), "{ran:?}");
+    host.terminate();
+    host.wait().good();
+}
+
+#[test]
+fn a_resume_says_what_still_stands() {
+    let cloud = Cloud::start();
+    let folder = folder(&embedded(cloud.url()));
+    let host = folder.serve(&["run"]);
+    for scope in [
+        &[][..],
+        &["--account", "research"],
+        &["--plugin", "every-category"],
+    ] {
+        let halted = folder.run(&[&["halt"], scope].concat());
+        assert!(
+            halted.good().stdout.contains("until resumed"),
+            "{}",
+            halted.stdout
+        );
+    }
+    let ran = folder.run(&["resume"]);
+    let text = &ran.good().stdout;
+    assert!(
+        text.contains("the halt of everything has ended; others stand")
+            && text.contains("research")
+            && text.contains("every-category"),
+        "{text}"
+    );
+    // Asked again, it ends nothing, and says so.
+    let ran = folder.run(&["resume"]);
+    assert!(ran.error().contains("no halt is for everything"), "{ran:?}");
+    assert!(ran.stdout.contains("research"), "{ran:?}");
+    let report = folder
+        .run(&["--json", "resume", "--account", "research"])
+        .json();
+    assert_eq!(report["ended"], 1, "{report}");
+    assert_eq!(report["halts"].as_array().unwrap().len(), 1, "{report}");
+    let ran = folder.run(&["resume", "--plugin", "every-category"]);
+    assert!(
+        ran.good().stdout.contains("nothing is halted"),
+        "{}",
+        ran.stdout
+    );
+    host.terminate();
+    host.wait().good();
+}
+
+/// The database refuses every change of its halts, as it does on a full disk.
+#[test]
+fn a_halt_that_cannot_be_stored_holds_and_a_resume_that_cannot_be_fails() {
+    let cloud = Cloud::start();
+    let folder = folder(&embedded(cloud.url()));
+    let host = folder.serve(&["run"]);
+    let prepared = folder.invoke("every-category.prepare", &json!({}));
+    let database = rusqlite::Connection::open(folder.path().join("data/state.db")).unwrap();
+    for (name, when) in [("full_in", "INSERT"), ("full_out", "DELETE")] {
+        let trigger = format!(
+            "CREATE TRIGGER {name} BEFORE {when} ON halts BEGIN SELECT RAISE(ABORT, 'no room'); END"
+        );
+        database.execute_batch(&trigger).unwrap();
+    }
+    let halted = folder.run(&["halt"]);
+    assert!(
+        halted.good().stdout.contains("in the reserve"),
+        "{}",
+        halted.stdout
+    );
+    database.execute_batch("DROP TRIGGER full_in").unwrap();
+    // It is written to the database when there is room, whoever asks.
+    crate::process::wait_until("the halt is in the database", || {
+        let halts = folder.run(&["--json", "halt", "--list"]).json();
+        (halts[0]["kept"] == "database").then_some(())
+    });
+    let ran = folder.run(&["resume"]);
+    assert!(
+        ran.error().contains("the halt stays") && ran.stderr.contains("no room"),
+        "{ran:?}"
+    );
+    let refused = write(&folder, &prepared);
+    assert!(refused.error().contains("halted"), "{refused:?}");
+    database.execute_batch("DROP TRIGGER full_out").unwrap();
+    folder.run(&["resume"]).good();
+    write(&folder, &prepared).good();
+    host.terminate();
+    host.wait().good();
+}

@@ -185,3 +185,67 @@ fn a_group_that_is_missing_is_named_with_the_line_that_makes_it() {
         "{ran:?}"
     );
 }
+
+/// The rule that is written when everything is to stop must not stop those who stop it.
+#[test]
+fn a_rule_without_a_scope_keeps_plugins_from_acting_and_operators_in_control() {
+    let desk = Desk::new("", str::to_owned);
+    let policies = desk.folder.path().join("policies");
+    std::fs::create_dir(&policies).unwrap();
+    let rule = policies.join("all.cedar");
+    std::fs::write(&rule, "forbid (principal, action, resource);").unwrap();
+    let host = desk.serve();
+    let action = ["invoke", "every-category.account"];
+    let ran = desk.run_as(OPERATOR, &action);
+    assert!(ran.good().stdout.contains("guardrail"), "{ran:?}");
+    let ran = desk.run_as(OPERATOR, &["call", "read_account"]);
+    assert!(ran.error().contains("guardrail"), "{ran:?}");
+    assert_eq!(desk.cloud.requests_to("/account/read").len(), 0);
+    for arguments in [
+        &["halt"][..],
+        &["halt", "--liquidate"],
+        &["halt", "--list"],
+        &["plugin", "list"],
+        &["policy", "explain", "every-category", "files/read-file"],
+        &["resume"],
+    ] {
+        desk.run_as(OPERATOR, arguments).good();
+    }
+    desk.run_as(ADMIN, &["reload"]).good();
+    // What makes an account safer is sent; that there is no such project, QuantConnect says.
+    let stop = ["call", "stop_live_algorithm", "{\"projectId\": 1}"];
+    let ran = desk.run_as(OPERATOR, &stop);
+    assert!(!ran.stderr.contains("guardrail"), "{ran:?}");
+    // The role is asked for all the same.
+    for arguments in [&["halt"][..], &stop] {
+        let ran = desk.run_as(VIEWER, arguments);
+        assert!(
+            ran.error().contains("that needs operator or admin"),
+            "{ran:?}"
+        );
+    }
+    // A rule about persons limits the other verbs, and is told of.
+    let rule_text = "forbid (principal is Person, action, resource);";
+    std::fs::write(&rule, rule_text).unwrap();
+    let file = rule.to_str().unwrap();
+    let ran = desk.folder.run(&["validate", file]);
+    assert!(
+        ran.good().stdout.contains("warning") && ran.stdout.contains("`halt`"),
+        "{}",
+        ran.stdout
+    );
+    crate::process::wait_until("the rule is in force", || {
+        let ran = desk.run_as(OPERATOR, &action);
+        ran.stderr.contains("may not do `invoke`").then_some(())
+    });
+    desk.run_as(OPERATOR, &["halt"]).good();
+    desk.run_as(OPERATOR, &["halt", "--list"]).good();
+    for arguments in [&["resume"][..], &["call", "read_account"]] {
+        let ran = desk.run_as(OPERATOR, arguments);
+        assert!(ran.error().contains("guardrail"), "{ran:?}");
+    }
+    let ran = desk.run_as(ADMIN, &["reload"]);
+    assert!(ran.error().contains("guardrail"), "{ran:?}");
+    host.terminate();
+    host.wait().good();
+}

@@ -13,6 +13,7 @@ mod calls;
 mod changes;
 mod fairness;
 mod halts;
+mod kept;
 mod narrowed;
 mod reconfigured;
 mod records;

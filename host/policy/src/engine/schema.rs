@@ -90,7 +90,10 @@ fn write() -> String {
             ),
         );
     }
-    text.push_str("\n// What persons do.\n");
+    text.push_str(
+        "\n// What persons do. A guardrail is about persons if its principal is a Person or a Role, if it names one of these\n\
+         // actions or Host, or if a condition speaks of them; status, halt, refuse and reduce no guardrail can deny.\n",
+    );
     for verb in Verb::ALL {
         push(
             &mut text,

@@ -1,0 +1,349 @@
+//! Room on the disk for halts that the database does not take: the disk is full, or another process holds the database.
+//!
+//! It is a file beside the database whose blocks are allocated before they are needed, and then only overwritten.
+//!
+//! Invariant: the file holds two copies that are written in turn, each with a sequence and a hash. So a write that is
+//! cut off leaves the copy before it, and a file that holds no whole copy is an error, never an empty list.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::halts::Halt;
+use crate::ledger::Ledger;
+
+/// The file's name, beside the database.
+const NAME: &str = "halts.reserve";
+/// Bytes of one copy.
+const COPY: usize = 32 << 10;
+/// Both copies.
+const BYTES: usize = 2 * COPY;
+const MAGIC: &[u8; 8] = b"qchalts1";
+/// Magic, sequence, length and hash.
+const HEADER: usize = 8 + 8 + 4 + 32;
+
+/// Why the reserve cannot be used.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReserveError {
+    /// The file cannot be made, read or written.
+    #[error("cannot use the reserve for halts, {}: {source}", path.display())]
+    Files {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// Neither copy is whole.
+    #[error(
+        "the reserve for halts, {}, is damaged, so halts that it held are not known; check the disk, and remove the file once you know what is to be halted",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The halts are more than the reserve takes.
+    #[error("{0} halts do not fit into the reserve for halts")]
+    Full(
+        /// How many halts there are.
+        usize,
+    ),
+}
+
+/// The reserve of a ledger.
+#[derive(Debug)]
+pub struct HaltReserve {
+    path: PathBuf,
+    /// Nothing until there is room for it.
+    file: Option<File>,
+    /// Of the newest copy.
+    sequence: u64,
+}
+
+impl Ledger {
+    /// The reserve of this ledger, with the halts that it holds; nothing for a ledger in memory. Blocks on the disk.
+    ///
+    /// A disk without room for a new reserve is no error: [`HaltReserve::write`] tries again.
+    ///
+    /// # Errors
+    /// When there is a reserve, and what it holds is not known.
+    pub fn halt_reserve(&self) -> Result<Option<(HaltReserve, Vec<Halt>)>, ReserveError> {
+        let folder = self.path().and_then(Path::parent);
+        folder
+            .map(|folder| HaltReserve::open(folder.join(NAME)))
+            .transpose()
+    }
+
+    /// The folder of the database; nothing for a ledger in memory.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        self.path().and_then(Path::parent)
+    }
+}
+
+/// What a copy holds.
+enum Found {
+    /// It was never written.
+    Nothing,
+    Whole(u64, Vec<Halt>),
+    Torn,
+}
+
+impl HaltReserve {
+    fn open(path: PathBuf) -> Result<(Self, Vec<Halt>), ReserveError> {
+        let failed = |source| ReserveError::Files {
+            path: path.clone(),
+            source: Arc::new(source),
+        };
+        match std::fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut new = Self {
+                    path,
+                    file: None,
+                    sequence: 0,
+                };
+                if let Err(error) = new.allocate() {
+                    tracing::warn!(%error, "halts have no reserve until the disk has room");
+                }
+                return Ok((new, Vec::new()));
+            }
+            Err(error) => return Err(failed(error)),
+            // Anything else is not ours, and opening it may wait for ever.
+            Ok(found) if !found.is_file() => return Err(ReserveError::Damaged { path }),
+            Ok(_) => {}
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(failed)?;
+        let mut bytes = vec![0; BYTES];
+        let read = read_all(&file, &mut bytes).map_err(failed)?;
+        if read < BYTES {
+            // The process ended while it made the file.
+            if bytes.iter().any(|byte| *byte != 0) {
+                return Err(ReserveError::Damaged { path });
+            }
+            let mut new = Self {
+                path,
+                file: None,
+                sequence: 0,
+            };
+            if let Err(error) = new.allocate() {
+                tracing::warn!(%error, "halts have no reserve until the disk has room");
+            }
+            return Ok((new, Vec::new()));
+        }
+        let (first, second) = bytes.split_at(COPY);
+        let newest = match (copy(first), copy(second)) {
+            (Found::Nothing, Found::Nothing) => Some((0, Vec::new())),
+            (Found::Whole(one, _), Found::Whole(two, halts)) if two > one => Some((two, halts)),
+            (Found::Whole(sequence, halts), _) | (_, Found::Whole(sequence, halts)) => {
+                Some((sequence, halts))
+            }
+            _ => None,
+        };
+        let Some((sequence, halts)) = newest else {
+            return Err(ReserveError::Damaged { path });
+        };
+        let reserve = Self {
+            path,
+            file: Some(file),
+            sequence,
+        };
+        Ok((reserve, halts))
+    }
+
+    /// Holds these halts and no others. They are on the disk when it returns.
+    ///
+    /// # Errors
+    /// When they cannot be written: what it held before may hold, or these.
+    pub fn write(&mut self, halts: &[Halt]) -> Result<(), ReserveError> {
+        let text = serde_json::to_vec(halts).unwrap_or_default();
+        let too_many = || ReserveError::Full(halts.len());
+        if text.is_empty() || text.len() > COPY - HEADER {
+            return Err(too_many());
+        }
+        let length = u32::try_from(text.len()).map_err(|_| too_many())?;
+        let sequence = self.sequence.wrapping_add(1);
+        let mut bytes = Vec::with_capacity(HEADER + text.len());
+        bytes.extend(MAGIC);
+        bytes.extend(sequence.to_be_bytes());
+        bytes.extend(length.to_be_bytes());
+        bytes.extend(hash(sequence, &text));
+        bytes.extend(&text);
+        let at = if sequence.is_multiple_of(2) { 0 } else { COPY };
+        if self.file.is_none() {
+            self.allocate()?;
+        }
+        let written = self.file.as_ref().map_or_else(
+            || Err(io::ErrorKind::NotFound.into()),
+            |file| {
+                file.write_all_at(&bytes, at as u64)
+                    .and_then(|()| file.sync_data())
+            },
+        );
+        written.map_err(|source| ReserveError::Files {
+            path: self.path.clone(),
+            source: Arc::new(source),
+        })?;
+        self.sequence = sequence;
+        Ok(())
+    }
+
+    /// Makes the file, with blocks for all of it.
+    fn allocate(&mut self) -> Result<(), ReserveError> {
+        let make = || {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&self.path)?;
+            // Zeros that were written take blocks; a length that was set takes none.
+            file.write_all_at(&[0; BYTES], 0)?;
+            file.sync_all()?;
+            if let Some(folder) = self.path.parent() {
+                File::open(folder)?.sync_all()?;
+            }
+            Ok(file)
+        };
+        match make() {
+            Ok(file) => {
+                self.file = Some(file);
+                Ok(())
+            }
+            Err(source) => {
+                // Best effort: an empty file would be no reserve.
+                std::fs::remove_file(&self.path).ok();
+                Err(ReserveError::Files {
+                    path: self.path.clone(),
+                    source: Arc::new(source),
+                })
+            }
+        }
+    }
+}
+
+fn read_all(file: &File, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut read = 0;
+    while let Some(rest) = bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, read as u64) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}
+
+fn copy(bytes: &[u8]) -> Found {
+    if bytes.iter().all(|byte| *byte == 0) {
+        return Found::Nothing;
+    }
+    whole(bytes).map_or(Found::Torn, |(sequence, halts)| {
+        Found::Whole(sequence, halts)
+    })
+}
+
+fn whole(bytes: &[u8]) -> Option<(u64, Vec<Halt>)> {
+    let rest = bytes.strip_prefix(MAGIC)?;
+    let (sequence, rest) = rest.split_first_chunk::<8>()?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let (stored, rest) = rest.split_first_chunk::<32>()?;
+    let sequence = u64::from_be_bytes(*sequence);
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    let text = rest.get(..length)?;
+    (hash(sequence, text) == *stored).then_some(())?;
+    Some((sequence, serde_json::from_slice(text).ok()?))
+}
+
+fn hash(sequence: u64, text: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(sequence.to_be_bytes());
+    hash.update(text);
+    hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn halt(reason: &str) -> Halt {
+        Halt {
+            account: None,
+            plugin: None,
+            reason: reason.to_owned(),
+            by: "ann".to_owned(),
+            at: 1,
+        }
+    }
+
+    fn reopen(path: &Path) -> Result<Vec<Halt>, ReserveError> {
+        HaltReserve::open(path.to_owned()).map(|(_, halts)| halts)
+    }
+
+    #[test]
+    fn the_reserve_holds_what_was_written_last_and_takes_no_more_room_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        let (mut reserve, halts) = HaltReserve::open(path.clone()).unwrap();
+        assert_eq!(halts, []);
+        for count in [1, 3, 0, 2] {
+            let halts: Vec<_> = (0..count).map(|at| halt(&format!("reason {at}"))).collect();
+            reserve.write(&halts).unwrap();
+            assert_eq!(reopen(&path).unwrap(), halts);
+            assert_eq!(std::fs::metadata(&path).unwrap().len(), BYTES as u64);
+        }
+        let error = reserve.write(&[halt(&"x".repeat(COPY))]).unwrap_err();
+        assert!(matches!(error, ReserveError::Full(1)), "{error}");
+        assert_eq!(reopen(&path).unwrap().len(), 2, "what was there stays");
+    }
+
+    /// Whatever part of a write reaches the disk.
+    #[test]
+    fn a_write_that_is_cut_off_leaves_the_copy_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        let (mut reserve, _) = HaltReserve::open(path.clone()).unwrap();
+        reserve.write(&[halt("first")]).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        reserve.write(&[halt("second")]).unwrap();
+        let after = std::fs::read(&path).unwrap();
+        for cut in 0..HEADER + 120 {
+            let mut torn = before.clone();
+            torn[..cut].copy_from_slice(&after[..cut]);
+            std::fs::write(&path, &torn).unwrap();
+            let held = reopen(&path).unwrap();
+            let expected = if torn == after { "second" } else { "first" };
+            assert_eq!(held, [halt(expected)], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_reserve_without_a_whole_copy_is_an_error_and_not_an_empty_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        let (mut reserve, _) = HaltReserve::open(path.clone()).unwrap();
+        reserve.write(&[halt("first")]).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[COPY + 20] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        assert!(matches!(reopen(&path), Err(ReserveError::Damaged { .. })));
+        std::fs::write(&path, b"short").unwrap();
+        assert!(matches!(reopen(&path), Err(ReserveError::Damaged { .. })));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(matches!(reopen(&path), Err(ReserveError::Damaged { .. })));
+        // One that was being made when the process ended held nothing.
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::write(&path, [0; 100]).unwrap();
+        assert_eq!(reopen(&path).unwrap(), []);
+    }
+}
