@@ -8,8 +8,9 @@
 //! A call goes through these rooms, in this order: `ask` (what is asked for), `judge` (halts, grants
 //! and guardrails by `qchost-policy` on what `qchost-scope` found that it touches), `trade` and
 //! `approvals` (what money at stake asks for besides), `obligations` (rates, calls at a time, the
-//! account's turn by `qchost-traffic`), `reservations` and `sending` (reserve in `qchost-ledger`, record
-//! in `qchost-audit`, send, record the outcome). `admission` sees to it that a call whose terms changed
+//! account's turn by `qchost-traffic`), `sources` (what is compiled or deployed stays as it is, under the
+//! locks of `pins`), `reservations` and `sending` (reserve in `qchost-ledger`, record in `qchost-audit`,
+//! send, record the outcome). `admission` sees to it that a call whose terms changed
 //! on the way goes through them again.
 //!
 //! Invariant: no byte reaches [`Upstream`](qchost_catalog::Upstream) before the decision about it is

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::cloud::Cloud;
 use crate::common::{Folder, component, embedded};
 use crate::desk::{ADMIN, APPROVER, Desk, OPERATOR, SECOND, approval};
+use crate::guests;
 use crate::process::{Ran, wait_until};
 
 /// Backtests have to be asked for.
@@ -223,6 +225,65 @@ fn a_permit_that_was_not_used_in_time_is_void() {
     host.wait().good();
 }
 
+/// Who invoked the plugin is told what it waits for. Where that is cut off, nobody is left who would use a yes.
+#[test]
+fn an_approval_that_a_killed_client_or_host_waited_for_is_closed() {
+    let cloud = Cloud::start();
+    let folder = Folder::embedded(cloud.url());
+    let project = json!({ "name": "Lab/a", "language": "Py" });
+    let project = folder.call("create_project", &project)["projects"][0]["projectId"].clone();
+    let place = folder.path().join("plugins/guest.wasm");
+    std::fs::write(place, guests::asking(project.as_u64().unwrap())).unwrap();
+    let grant = "[[grant]]\nname = \"asks\"\nallow = [\"compile/create-compile\"]\nprojects = [\"*\"]\napproval = \"operator\"\n";
+    let manifest = "plugin = \"guest\"\ncomponent = \"guest.wasm\"\naccount = \"research\"\n";
+    folder.manifest("guest", &format!("{manifest}{grant}"));
+    let host = folder.serve(&["run"]);
+    let waiting = || {
+        let mut client = folder.start(&["invoke", "guest.act"]);
+        let id = client.until("the client is told what it waits for", |client| {
+            let told = client.stderr();
+            let at = told.find("waiting for approval ap-")?;
+            Some(approval(&told[at..]))
+        });
+        let told = client.stderr();
+        assert!(
+            told.contains(&format!("(qchost approvals show {id})")),
+            "{told}"
+        );
+        (client, id)
+    };
+    let status = |id: &str| {
+        let shown = folder.run(&["--json", "approvals", "show", id]).json();
+        shown["status"].as_str().unwrap().to_owned()
+    };
+    let compiles = || cloud.requests_to("/compile/create").len();
+
+    let (client, orphan) = waiting();
+    assert!(host.stderr().contains(&orphan), "{}", host.stderr());
+    assert_eq!(status(&orphan), "pending");
+    drop(client);
+    wait_until("the orphan is closed", || {
+        (status(&orphan) == "closed").then_some(())
+    });
+    let late = folder.run(&["approvals", "approve", &orphan]);
+    assert!(late.error().contains("closed"), "{late:?}");
+    assert_eq!(compiles(), 0);
+
+    let (client, id) = waiting();
+    assert_ne!(id, orphan);
+    folder.run(&["approvals", "approve", &id]).good();
+    client.wait().good();
+    assert_eq!(compiles(), 1);
+
+    let (client, orphan) = waiting();
+    drop(host);
+    drop(client);
+    assert_eq!(status(&orphan), "closed");
+    let late = folder.run(&["approvals", "approve", &orphan]);
+    assert!(late.error().contains("closed"), "{late:?}");
+    assert_eq!(compiles(), 1);
+}
+
 /// Deploying with real money, which two people have to agree on.
 #[test]
 fn two_people_other_than_the_requester_say_yes_to_a_live_deployment() {
@@ -327,4 +388,68 @@ fn a_component_that_changed_waits_for_a_yes_before_it_may_trade() {
     );
     folder.run(&["approvals", "approve", id]).good();
     assert_eq!(listed()[0]["status"], "ready", "{}", listed());
+}
+
+/// The whole way, by the command line and the embedded server, to the emulator: what somebody else changes after the
+/// compile is not deployed, and what the cloud says it runs instead is stopped.
+#[test]
+fn real_money_runs_what_was_compiled_or_nothing() {
+    let cloud = Cloud::start();
+    let liar = cloud.altered(|path, mut body| {
+        if path == "/live/create" {
+            body["live"]["files"][0]["content"] = json!("x = 2\n");
+        }
+        body.to_string()
+    });
+    let real = "live-trading = true\n\
+                brokerage.real = { id = \"TradierBrokerage\", tradier-account-id = \"U0\", tradier-access-token = \"t\", tradier-environment = \"live\" }\n";
+    let outside = Folder::embedded(cloud.url());
+    let project = json!({ "name": "Lab/a", "language": "Py" });
+    let project = outside.call("create_project", &project)["projects"][0]["projectId"].clone();
+    let of_project = json!({ "projectId": project });
+    let nodes = outside.call("read_project_nodes", &of_project);
+    let deploy = |folder: &Folder, compile: &Value| {
+        let arguments = json!({
+            "versionId": "-1", "projectId": project, "compileId": compile, "brokerage": "real",
+            "nodeId": nodes["nodes"]["live"][0]["id"], "dataProviders": [],
+        });
+        folder.run(&["call", "create_live_algorithm", &arguments.to_string()])
+    };
+    let compiled = |folder: &Folder| {
+        let compile = folder.call("create_compile", &of_project)["compileId"].clone();
+        wait_until("it is compiled", || {
+            let job = json!({ "projectId": project, "compileId": compile });
+            let job = folder.call("read_compile", &job);
+            (job["state"] == "BuildSuccess").then_some(())
+        });
+        compile
+    };
+    let requests = |path: &str| cloud.requests_to(path).len();
+
+    let folder = Folder::new(&format!("{real}{}", embedded(cloud.url())));
+    let compile = compiled(&folder);
+    let changed = json!({ "projectId": project, "name": "main.py", "content": format!("{}\n# changed\n", crate::common::ALGORITHM) });
+    outside.call("update_file_contents", &changed);
+    let refused = deploy(&folder, &compile);
+    assert!(
+        refused.error().contains("not those that were compiled"),
+        "{refused:?}"
+    );
+    assert_eq!(requests("/live/create"), 0);
+    let compile = compiled(&folder);
+    deploy(&folder, &compile).good();
+    assert_eq!(
+        (requests("/live/create"), requests("/live/update/stop")),
+        (1, 0)
+    );
+    folder.call("stop_live_algorithm", &of_project);
+
+    let folder = Folder::new(&format!("{real}{}", embedded(&liar)));
+    let compile = compiled(&folder);
+    let stopped = deploy(&folder, &compile);
+    assert!(stopped.error().contains("was stopped"), "{stopped:?}");
+    assert_eq!(
+        (requests("/live/create"), requests("/live/update/stop")),
+        (2, 2)
+    );
 }

@@ -75,6 +75,31 @@ pub fn reporter(call: Call<'_>) -> Vec<u8> {
     caller.build(guest)
 }
 
+/// A plugin whose `act` compiles a project. If a person has to approve that, it waits for the approval and compiles then.
+pub fn asking(project: u64) -> Vec<u8> {
+    // Of an error, its kind is at 3080 and the identifier of an approval at 3088; the fourth kind is `approval-required`.
+    Guest::new(&format!(
+        "(call $compile (i32.const {project}) (i32.const 3072))
+         (if (i32.load8_u (i32.const 3072)) (then
+           (if (i32.ne (i32.load8_u (i32.const 3080)) (i32.const 3)) (then unreachable))
+           (call $wait (i32.load (i32.const 3088)) (i32.load (i32.const 3092)) (i32.const 3584))
+           (if (i32.load8_u (i32.const 3584)) (then (return (call $fail (i32.const 4096) (i32.const 6)))))
+           (call $compile (i32.const {project}) (i32.const 3072))
+           (if (i32.load8_u (i32.const 3072)) (then unreachable))))
+         (call $digit (i32.const 1))"
+    ))
+    .import(
+        "import quantconnect:api/compile@0.1.0;",
+        r#"(import "quantconnect:api/compile@0.1.0" "create-compile" (func $compile (param i32 i32)))"#,
+    )
+    .import(
+        "import qchost:agent/approvals@0.1.0;",
+        r#"(import "qchost:agent/approvals@0.1.0" "wait" (func $wait (param i32 i32 i32)))"#,
+    )
+    .more(r#"(data (i32.const 4096) "no yes")"#)
+    .build()
+}
+
 /// A plugin like `version`, which takes a while to compile.
 pub fn long(number: u32) -> Vec<u8> {
     // x * x + x, over and over
