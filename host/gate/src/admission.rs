@@ -63,12 +63,14 @@ impl Gate {
         loop {
             if entered.is_none() {
                 again = false;
-                // Before its turn: a turn is for one call, and not for waiting.
                 let entering = async {
+                    // First, so that a call that waits for a source counts among those of its plugin.
+                    let slots = self.slots(ask, &verdict.matched).await?;
+                    // Before its turn: a turn is for one call, and not for waiting.
                     let Some(source) = self.hold_source(ask, &verdict).await? else {
                         return Ok(None);
                     };
-                    let held = self.enter(ask, &verdict).await?;
+                    let held = self.enter(ask, &verdict, slots).await?;
                     Ok(held.map(|held| (held, source)))
                 };
                 entered = entering.await.inspect_err(|refusal| {

@@ -12,6 +12,8 @@ use similar::{ChangeTag, DiffOp, DiffTag, TextDiff, udiff::UnifiedHunkHeader};
 const CONTEXT_LINES: usize = 3;
 /// The most bytes of one line that are shown.
 const MAX_LINE: usize = 1_000;
+/// The most lines that two versions of a file have together if they are compared: each takes memory.
+const MAX_COMPARED: usize = 200_000;
 /// The most files that are named which are not shown.
 const MAX_NAMED: usize = 20;
 
@@ -142,6 +144,10 @@ impl Writer {
             return;
         }
         let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
+        let lines = |text: &str| text.bytes().filter(|byte| *byte == b'\n').count();
+        if lines(old).saturating_add(lines(new)) > MAX_COMPARED {
+            return self.replaced(old, new);
+        }
         let diff = TextDiff::configure()
             .deadline(self.bounds.deadline)
             .diff_lines(old, new);
@@ -162,6 +168,19 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Shows a file that is too long to be compared as one that takes the place of another one.
+    fn replaced(&mut self, old: &str, new: &str) {
+        self.removed += old.lines().count();
+        let mut lines = new.lines();
+        for line in lines.by_ref() {
+            if !self.line("+", line) {
+                self.added += 1;
+                break;
+            }
+        }
+        self.added += lines.count();
     }
 
     /// Shows an operation of a difference as far as there is room, and counts the lines that are shown. Whether all
@@ -283,6 +302,20 @@ mod tests {
         let shown = difference(&[], &now, late);
         assert_eq!(shown.text, "");
         assert!(shown.left_out.unwrap().contains("a.py"));
+        // Nothing but line feeds: as many lines as there are bytes.
+        let (old, new) = ("\n".repeat(4 << 20), "\n".repeat(3 << 20));
+        let shown = difference(
+            &files(&[("a.py", &old)]),
+            &files(&[("a.py", &new)]),
+            bounds(),
+        );
+        assert!(shown.text.len() <= 64 << 10);
+        assert!(
+            shown
+                .left_out
+                .unwrap()
+                .contains("and 4194304 removed lines")
+        );
         // Lines that are all different, and in another order: the worst for a difference.
         let lines = |step: usize| -> String {
             (0..60_000_usize)

@@ -73,14 +73,14 @@ fn limits_at(authority: &Authority, http: bool, place: usize) -> Option<(&str, G
 }
 
 impl Gate {
-    /// Lets a call in at the pace that its grants and its account allow; waits for its turn on the
-    /// account, never for a grant. Nothing if it is not allowed any more before its turn comes.
+    /// Lets a call in at the pace that its account allows, with the places that its grants gave it. Nothing if it is not
+    /// allowed any more before its turn comes.
     pub(crate) async fn enter(
         &self,
         ask: &Ask,
         verdict: &Verdict,
+        slots: Vec<Slot>,
     ) -> Result<Option<Held>, Refusal> {
-        let slots = self.slots(ask, &verdict.matched).await?;
         let (account, plugin) = (ask.account(), &*ask.caller.plugin);
         let turn = self.0.lanes.enter(account, plugin, priority(ask.access));
         let halted = async {

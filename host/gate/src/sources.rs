@@ -117,11 +117,12 @@ impl Source {
         text_hash(&contents.concat())
     }
 
-    /// Whether it has a file of this name, in whatever folder.
-    fn has(&self, name: &str) -> bool {
-        let wanted = file_name(name);
-        let mut names = self.files.iter().map(|(name, _)| file_name(name));
-        names.any(|name| name == wanted)
+    /// A compiled file that it does not have, whatever folders the files are in.
+    fn lacks<'a>(&self, evidence: &'a Evidence) -> Option<&'a str> {
+        let names = self.files.iter().map(|(name, _)| file_name(name));
+        let names: BTreeSet<_> = names.collect();
+        let mut compiled = evidence.files.iter().map(String::as_str);
+        compiled.find(|name| !names.contains(file_name(name)))
     }
 
     /// Why these deployed files are not this source, if they are not.
@@ -360,7 +361,7 @@ impl Gate {
         if after != *before {
             return Err("the source changed while it was compiled".to_owned());
         }
-        match evidence.files.iter().find(|name| !before.has(name)) {
+        match before.lacks(evidence) {
             Some(name) => Err(format!(
                 "QuantConnect compiled a file {name:?} that the project did not have before and after"
             )),
@@ -691,6 +692,21 @@ mod tests {
     fn files_cannot_be_moved_into_one_another_under_the_same_hash() {
         let one = source(&[("a", "b"), ("c", "d")]);
         assert_ne!(one.hash(), source(&[("a", "b1:c1:d")]).hash());
+    }
+
+    #[test]
+    fn a_file_that_was_compiled_and_not_read_is_noticed() {
+        let read = source(&[("main.py", "1"), ("library:2:Lib/tools/x.py", "2")]);
+        let lacks = |order: Value| {
+            let evidence = Evidence::of(&json!({ "signature": "s", "signatureOrder": order }));
+            read.lacks(&evidence).map(str::to_owned)
+        };
+        assert_eq!(lacks(json!(["main.py", "tools/x.py"])), None);
+        assert_eq!(lacks(Value::Null), None);
+        assert_eq!(
+            lacks(json!(["main.py", "evil.py"])).as_deref(),
+            Some("evil.py")
+        );
     }
 
     #[test]

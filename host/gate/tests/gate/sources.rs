@@ -335,6 +335,40 @@ async fn a_source_that_is_not_kept_is_unknown_and_refused_for_real_money() {
     assert_eq!(cloud.sent("create_live_algorithm"), 1);
 }
 
+/// As after a loss of data: what would run cannot be shown any more, so it is not taken as unchanged, and not approved.
+#[tokio::test]
+async fn nobody_approves_real_money_for_what_cannot_be_shown() {
+    let grants = GRANTS.replacen("\nprojects", "\napproval = \"operator\"\nprojects", 1);
+    let cloud = open(setup(&grants)).await;
+    let compile = cloud.compile().await;
+    let Err(Refusal::ApprovalRequired { id }) = cloud.deploy(&compile, "ib").await else {
+        panic!("not asked for")
+    };
+    let shown = async || cloud.world.gate.show_approval(&id).await.unwrap().unwrap().1;
+    assert!(shown().await["source"]["difference"].is_string());
+    let ledger = Ledger::open(&cloud.world.folder.path().join("state.db")).unwrap();
+    // At the end of all time nothing waits any more.
+    let large = NewCompile {
+        account: "a".to_owned(),
+        plugin: "lab".to_owned(),
+        compile: "large".to_owned(),
+        project: 2,
+        source: "sha256:large".to_owned(),
+        files: vec![("main.py".to_owned(), "x".repeat((64 << 20) - 100))],
+        signature: None,
+        contents: String::new(),
+        now: i64::MAX,
+    };
+    ledger.put_compile(large).await.unwrap();
+    let unknown = shown().await["source"]["unknown"].clone();
+    assert!(unknown.as_str().unwrap().contains("cannot be shown"), "{unknown}");
+    let refused = cloud.world.gate.approve(&id, &person(7, "ann"), None).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("is not known"), "{refused}");
+    denied(&cloud.deploy(&compile, "ib").await);
+    assert_eq!(cloud.sent("create_live_algorithm"), 0);
+}
+
 #[tokio::test]
 async fn what_runs_after_the_yes_is_what_was_shown() {
     let grants = GRANTS.replacen("\nprojects", "\napproval = \"operator\"\nprojects", 1);
@@ -417,6 +451,44 @@ async fn a_write_to_a_project_that_is_compiled_waits() {
     ];
     assert_eq!(sent, order);
     assert_eq!(cloud.on_record(&compile).await, Some(vec!["a".to_owned()]));
+}
+
+/// A write that waits takes its place among the calls that its grant allows at a time, as any call does that waits.
+#[tokio::test]
+async fn a_write_that_waits_counts_among_its_plugins_calls() {
+    let grants = GRANTS.replace(", \"files/*\"", "")
+        + "[[grant]]\nname = \"write\"\nallow = [\"files/*\"]\nprojects = [\"Lab/*\"]\nlimits = { concurrent = 1 }\n";
+    let cloud = open(setup(&grants)).await;
+    let (gate, projects) = (cloud.world.gate.clone(), Arc::clone(&cloud.projects));
+    let written = Arc::new(Mutex::new(Vec::new()));
+    let writing = Arc::clone(&written);
+    cloud.world.cloud.hook(move |tool, arguments| {
+        let mut writing = writing.lock().unwrap();
+        if tool == "read_file" && writing.is_empty() {
+            for _ in 0..2 {
+                let gate = gate.clone();
+                writing.push(tokio::spawn(async move {
+                    let file = json!({ "projectId": 1, "name": "main.py", "content": "b" });
+                    call(&gate, &caller("lab"), "files/update-file-contents", file).await
+                }));
+            }
+        }
+        projects.lock().unwrap().answer(tool, arguments)
+    });
+    cloud.compile().await;
+    let writes = std::mem::take(&mut *written.lock().unwrap());
+    let mut refused = 0;
+    for write in writes {
+        match write.await.unwrap() {
+            Ok(_) => {}
+            Err(Refusal::Exhausted { budget, .. }) => {
+                assert_eq!(budget, "concurrent");
+                refused += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((refused, cloud.sent("update_file_contents")), (1, 1));
 }
 
 #[tokio::test]
