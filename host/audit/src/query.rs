@@ -31,15 +31,51 @@ pub struct Filter {
     pub decision: Option<String>,
     /// The kind of record.
     pub kind: Option<Kind>,
+    /// The access class of the operation, such as `trade`.
+    pub access: Option<String>,
     /// The account.
     pub account: Option<String>,
+    /// The call: its own records, and the request for the approval that it asked for.
+    pub call: Option<String>,
+    /// The approval that was asked for, decided or used.
+    pub approval: Option<String>,
+    /// The permit that was given or used.
+    pub permit: Option<String>,
+    /// The invocation.
+    pub invocation: Option<String>,
+    /// The person, by user id in digits or by name.
+    pub person: Option<String>,
+    /// A grant that allowed it.
+    pub grant: Option<String>,
+    /// A guardrail that forbade it.
+    pub guardrail: Option<String>,
+    /// The digest of the component, the manifest, the guardrails or the configuration that it was decided under, or of
+    /// one that came or went.
+    pub digest: Option<String>,
+    /// How it ended, such as `answered`.
+    pub outcome: Option<String>,
+    /// What a person did or what changed, such as `reload` or `manifest`.
+    pub what: Option<String>,
     /// Not before this instant.
     pub from: Option<Timestamp>,
     /// Before this instant.
     pub to: Option<Timestamp>,
-    /// At most so many.
+    /// At most so many: the newest, or with the oldest first the oldest.
     pub limit: Option<usize>,
+    /// Whether the newest record comes first.
+    pub newest_first: bool,
 }
+
+/// The fields in which records name what decided by its digest.
+pub const DIGESTS: [&str; 7] = [
+    "digest",
+    "manifest",
+    "manifest-pending",
+    "guardrails",
+    "configuration",
+    "digest-before",
+    "digest-after",
+];
 
 impl Filter {
     fn fits(&self, record: &Record) -> bool {
@@ -58,7 +94,33 @@ impl Filter {
                 .and_then(Value::as_str);
             id.is_some_and(|id| id.to_string() == *wanted) || name == Some(wanted)
         });
-        is(&self.plugin, "plugin")
+        let among = |wanted: &Option<String>, names: &[&str]| {
+            let wanted = wanted.as_deref();
+            wanted.is_none_or(|wanted| names.iter().any(|name| record.text(name) == Some(wanted)))
+        };
+        let holds = |wanted: &Option<String>, name: &str| {
+            wanted.as_deref().is_none_or(|wanted| {
+                let list = record.fields.get(name).and_then(Value::as_array);
+                list.is_some_and(|list| list.iter().any(|one| one == wanted))
+            })
+        };
+        let person = self.person.as_ref().is_none_or(|wanted| {
+            let uid = record.fields.get("person").and_then(Value::as_u64);
+            uid.is_some_and(|uid| uid.to_string() == *wanted)
+                || record.text("person-name") == Some(wanted)
+        });
+        among(&self.call, &["call", "asked-by-call"])
+            && among(&self.digest, &DIGESTS)
+            && holds(&self.grant, "grants")
+            && holds(&self.guardrail, "policies")
+            && person
+            && is(&self.approval, "approval")
+            && is(&self.permit, "permit")
+            && is(&self.invocation, "invocation")
+            && is(&self.access, "access")
+            && is(&self.outcome, "outcome")
+            && is(&self.what, "what")
+            && is(&self.plugin, "plugin")
             && is(&self.operation, "operation")
             && is(&self.decision, "decision")
             && is(&self.account, "account")
@@ -107,15 +169,20 @@ impl Record {
     }
 }
 
-/// The records of a folder that fit a filter, oldest first, read as they are asked for.
+/// The records of a folder that fit a filter, read as they are asked for: oldest first, or newest first, segment by
+/// segment.
 #[derive(Debug)]
 pub struct Query {
     files: Arc<dyn Files>,
     folder: PathBuf,
     filter: Filter,
     segments: VecDeque<u64>,
+    /// The segment that may be written while it is read.
+    newest: u64,
     lines: Option<(u64, Lines)>,
     left: usize,
+    /// With the newest first: those of the segment that was read last, the newest at the end.
+    held: VecDeque<Result<Record, AuditError>>,
 }
 
 /// Begins a query.
@@ -130,8 +197,10 @@ pub fn query(files: Arc<dyn Files>, folder: &Path, filter: Filter) -> Result<Que
         folder: folder.to_owned(),
         left: filter.limit.unwrap_or(usize::MAX),
         filter,
+        newest: segments.last().copied().unwrap_or_default(),
         segments: segments.into(),
         lines: None,
+        held: VecDeque::new(),
     })
 }
 
@@ -157,11 +226,59 @@ impl Query {
             let path = segment::path(&self.folder, *first);
             match lines.advance().map_err(AuditError::files("read", &path))? {
                 // The end of the last segment may be a line that is being written.
-                Some(Ending::Torn) if self.segments.is_empty() => self.lines = None,
+                Some(Ending::Torn) if *first == self.newest => self.lines = None,
                 None => self.lines = None,
                 Some(_) => return parse(*first, lines).map(Some),
             }
         }
+    }
+}
+
+impl Query {
+    /// Reads the newest segment that is left, and holds the newest records of it that fit.
+    fn hold_segment(&mut self) -> bool {
+        let Some(first) = self.segments.pop_back() else {
+            return false;
+        };
+        let older = std::mem::replace(&mut self.segments, VecDeque::from([first]));
+        loop {
+            let read = self.read().transpose();
+            let kept = match read {
+                None => break,
+                Some(Ok(record)) if !self.filter.fits(&record) => continue,
+                Some(Ok(record)) => Ok(record),
+                Some(Err(error @ AuditError::Broken { .. })) => Err(error),
+                Some(Err(error)) => {
+                    self.held.push_back(Err(error));
+                    self.segments.clear();
+                    return true;
+                }
+            };
+            self.held.push_back(kept);
+            if self.held.len() > self.left {
+                self.held.pop_front();
+            }
+        }
+        self.segments = older;
+        true
+    }
+
+    fn newest(&mut self) -> Option<Result<Record, AuditError>> {
+        while self.left > 0 {
+            if let Some(record) = self.held.pop_back() {
+                match &record {
+                    Ok(_) => self.left -= 1,
+                    Err(AuditError::Broken { .. }) => {}
+                    // A file that cannot be read at all would fail for ever.
+                    Err(_) => self.left = 0,
+                }
+                return Some(record);
+            }
+            if !self.hold_segment() {
+                break;
+            }
+        }
+        None
     }
 }
 
@@ -182,6 +299,9 @@ impl Iterator for Query {
     type Item = Result<Record, AuditError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if self.filter.newest_first {
+            return self.newest();
+        }
         while self.left > 0 {
             match self.read().transpose()? {
                 Ok(record) if !self.filter.fits(&record) => {}
@@ -200,6 +320,16 @@ impl Iterator for Query {
         }
         None
     }
+}
+
+/// The sequence of the oldest record that is kept, by the name of its segment; nothing where there is none.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn oldest(files: &dyn Files, folder: &Path) -> Result<Option<u64>, AuditError> {
+    let segments =
+        segment::list(files, folder).map_err(AuditError::files("read the audit folder", folder))?;
+    Ok(segments.first().copied())
 }
 
 /// The last records, oldest first; at most 10,000.

@@ -15,6 +15,8 @@ use crate::record::Draft;
 
 /// The most bytes of notes that wait.
 const MOST_NOTES: usize = 4 * 1024 * 1024;
+/// The same where an essential one is to be put in, so that others never take the room of it.
+const MOST_ESSENTIAL_NOTES: usize = 4 * MOST_NOTES;
 /// The most bytes and records of callers in one batch.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 const MOST_RECORDS: usize = 1024;
@@ -85,11 +87,17 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a note in, or counts it as dropped.
+    /// Puts a note in, or counts it as dropped. An essential one has room where others have none.
     pub fn note(&self, draft: Draft) {
         let mut waiting = self.lock();
         let bytes = draft.bytes();
-        if waiting.closed || waiting.notes_bytes + bytes > MOST_NOTES {
+        let most = if draft.essential {
+            MOST_ESSENTIAL_NOTES
+        } else {
+            MOST_NOTES
+        };
+        let full = waiting.notes_bytes + bytes > most;
+        if waiting.closed || full {
             waiting.dropped += 1;
             return;
         }

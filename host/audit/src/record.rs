@@ -52,6 +52,8 @@ pub enum Kind {
     Halt,
     /// What a person did with the host itself, and changes of its configuration.
     Admin,
+    /// A change of what is in force: a manifest, guardrails, the configuration, a component.
+    Change,
     /// A plugin's own HTTP request.
     Http,
     /// Written by the audit: what the last run left past its head was signed again.
@@ -65,6 +67,24 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::Read,
+        Self::Denied,
+        Self::Intent,
+        Self::Outcome,
+        Self::Lost,
+        Self::Approval,
+        Self::Halt,
+        Self::Admin,
+        Self::Change,
+        Self::Http,
+        Self::Recovered,
+        Self::Gap,
+        Self::Rotated,
+        Self::Retention,
+    ];
+
     /// The word in the record.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -77,6 +97,7 @@ impl Kind {
             Self::Approval => "approval",
             Self::Halt => "halt",
             Self::Admin => "admin",
+            Self::Change => "change",
             Self::Http => "http",
             Self::Recovered => "recovered",
             Self::Gap => "gap",

@@ -253,23 +253,27 @@ impl Writer {
         let (essential, other): (Vec<_>, Vec<_>) = records
             .into_iter()
             .partition(|pending| pending.draft.essential);
+        let (must, notes): (Vec<_>, Vec<_>) = notes.into_iter().partition(|draft| draft.essential);
         let why = match error {
             AuditError::DiskFull { .. } => "the disk was full",
             _ => "the disk failed",
         };
         self.gap.add(notes.len() as u64, other.len() as u64, why);
         answer(other, &Err(error.clone()));
-        self.commit_essential(essential);
+        self.commit_essential(&must, essential);
         Err(error)
     }
 
     /// Records what must be recorded, in the space of the reserve.
-    fn commit_essential(&mut self, records: Vec<Pending>) {
-        if records.is_empty() {
+    fn commit_essential(&mut self, notes: &[Draft], records: Vec<Pending>) {
+        if notes.is_empty() && records.is_empty() {
             return;
         }
         self.reserve.release(&*self.files);
-        let drafts: Vec<&Draft> = records.iter().map(|pending| &pending.draft).collect();
+        let drafts: Vec<&Draft> = notes
+            .iter()
+            .chain(records.iter().map(|pending| &pending.draft))
+            .collect();
         match self.write(&drafts, self.head.last.sequence + 1) {
             Ok(last) => {
                 let first = last + 1 - records.len() as u64;
@@ -277,7 +281,14 @@ impl Writer {
                     let _ = pending.reply.send(Ok(sequence));
                 }
             }
-            Err(Fault::Refused(error)) => answer(records, &Err(error)),
+            Err(Fault::Refused(error)) => {
+                self.gap.add(
+                    notes.len() as u64,
+                    0,
+                    "there was no space left in the reserve",
+                );
+                answer(records, &Err(error));
+            }
             Err(Fault::Unknown(why)) => {
                 let error = self.poison(&why);
                 answer(records, &Err(error));

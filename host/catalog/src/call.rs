@@ -8,6 +8,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
@@ -80,6 +81,8 @@ pub struct Call<'a> {
     pub deadline: Instant,
     /// Whether it may still be sent.
     pub clearance: Clearance<'a>,
+    /// Counts how often it is sent, where somebody wants to know.
+    pub sends: Option<&'a AtomicU32>,
 }
 
 impl fmt::Debug for Call<'_> {

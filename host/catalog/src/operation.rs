@@ -25,6 +25,15 @@ pub enum Access {
 }
 
 impl Access {
+    /// All of them, from harmless to harmful.
+    pub const ALL: [Self; 5] = [
+        Self::Read,
+        Self::Reduce,
+        Self::Write,
+        Self::Destroy,
+        Self::Trade,
+    ];
+
     /// The word that manifests, audit records and messages use.
     #[must_use]
     pub fn word(self) -> &'static str {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use qchost_audit::{Anchor as AuditAnchor, Audit, Disk, Opening, Options as AuditOptions};
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
-use qchost_gate::{Gate, Options, Settings};
+use qchost_gate::{Gate, Options, Settings, Sources};
 use qchost_ledger::Ledger;
 use qchost_policy::Guardrails;
 use qchost_secrets::Profiles;
@@ -68,6 +68,12 @@ pub fn settings(config: &Config, guardrails: Guardrails) -> Result<Settings> {
         production: config.mode == Mode::Production,
         approval_ttl: config.approvals.expire.0,
         permit_ttl: config.approvals.permit.0,
+        sources: Sources {
+            file: config.file.clone(),
+            configuration: config.origin.clone(),
+            policies: config.policies().unwrap_or_default(),
+            guardrail_owners: config.guardrail_owners(),
+        },
     })
 }
 

@@ -104,6 +104,7 @@ async fn reads() {
                 arguments: self::arguments(),
                 deadline: begun + Duration::from_secs(10),
                 clearance: always(),
+                sends: None,
             };
             connection.call(call).await
         });

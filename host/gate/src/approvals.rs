@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use qchost_audit::{Entry, Kind};
 use qchost_catalog::Access;
 use qchost_ledger::{
     Approval, ApprovalError, ApprovalFilter, ApprovalKind, ApprovalPage, Binding, LedgerError,
@@ -77,6 +78,7 @@ impl Gate {
             }
             return Ok(Some(permit));
         }
+        let asked = now();
         let requested = NewApproval {
             kind: ApprovalKind::Call,
             binding,
@@ -88,13 +90,16 @@ impl Gate {
             scope,
             cost,
             source: hash,
-            now: now(),
+            now: asked,
             expires: self.approval_end(),
         };
         let approval = ledger
             .request_approval(requested)
             .await
             .map_err(not_asked)?;
+        if approval.requested == asked {
+            self.note_request(&approval, Some(ask));
+        }
         Err(match approval.status {
             Status::Refused => Refusal::ApprovalRefused {
                 id: approval.id.clone(),
@@ -107,6 +112,31 @@ impl Gate {
                 Refusal::ApprovalRequired { id: approval.id }
             }
         })
+    }
+
+    /// Records that an approval was asked for, and by which call.
+    pub(crate) fn note_request(&self, approval: &Approval, ask: Option<&Ask>) {
+        let mut body = about(approval);
+        body.insert("what".to_owned(), "request".into());
+        let project = approval
+            .view
+            .get("project")
+            .filter(|project| !project.is_null());
+        if let Some(project) = project {
+            body.insert("project".to_owned(), project.clone());
+        }
+        if let Some(ask) = ask {
+            body.insert("asked-by-call".to_owned(), ask.call.as_str().into());
+            body.insert("invocation".to_owned(), (*ask.caller.invocation).into());
+            if let Some(person) = ask.caller.person {
+                body.insert("person".to_owned(), person.into());
+            }
+        }
+        self.0.audit.note(Entry {
+            kind: Kind::Approval,
+            essential: false,
+            body,
+        });
     }
 
     /// Whether it was others who said yes than the person whose invocation would use it: whoever asked
@@ -293,7 +323,7 @@ impl Gate {
         // Runs detached, as a decision does.
         let revoking = self.spawn(async move {
             let detail = json!({ "approval": id });
-            gate.record_approval(&by, "revoke", detail).await?;
+            gate.record_decision(&by, "revoke", &id, detail).await?;
             let revoked = gate.0.ledger.revoke(&id, &by.name, now()).await;
             gate.noted(&by, &id, revoked).await
         });
@@ -324,7 +354,7 @@ impl Gate {
     ) -> Result<Approval, DecideError> {
         self.check_source(id).await?;
         let detail = json!({ "approval": id, "standing": standing });
-        self.record_approval(by, "approve", detail).await?;
+        self.record_decision(by, "approve", id, detail).await?;
         let expires = now().saturating_add(milliseconds(self.settings().permit_ttl));
         let ledger = &self.0.ledger;
         let approved = ledger
@@ -332,6 +362,14 @@ impl Gate {
             .await;
         let approval = self.noted(by, id, approved).await?;
         if approval.status == Status::Approved {
+            let permit = ledger.permit_of(id).await.map_err(ApprovalError::Ledger)?;
+            if let Some(permit) = permit {
+                let detail = json!({ "uses-left": permit.uses_left, "cost-left": permit.cost_left, "expires": permit.expires });
+                let mut body = about(&approval);
+                body.insert("permit".to_owned(), permit.id.into());
+                body.insert("detail".to_owned(), detail);
+                self.record_approval(by, "permit", body).await?;
+            }
             self.follow_approval(&approval, by)
                 .await
                 .map_err(ApprovalError::Ledger)?;
@@ -369,9 +407,26 @@ impl Gate {
     ) -> Result<Approval, DecideError> {
         if let Err(error) = &decided {
             let detail = json!({ "approval": id, "reason": error.to_string() });
-            self.record_approval(by, "not decided", detail).await?;
+            self.record_decision(by, "not decided", id, detail).await?;
         }
         Ok(decided?)
+    }
+
+    /// Records what a person decided about an approval, with what that is of.
+    async fn record_decision(
+        &self,
+        by: &Person,
+        what: &str,
+        id: &str,
+        detail: Value,
+    ) -> Result<(), DecideError> {
+        let approval = self.0.ledger.approval(id, now()).await;
+        let approval = approval.map_err(ApprovalError::Ledger)?;
+        // What is not an approval of this host is recorded as it was named.
+        let named = || Map::from_iter([("approval".to_owned(), id.into())]);
+        let mut body = approval.as_ref().map_or_else(named, about);
+        body.insert("detail".to_owned(), detail);
+        Ok(self.record_approval(by, what, body).await?)
     }
 
     /// What an approval brings with it: an adopted component, an approved source.
@@ -429,7 +484,7 @@ impl Gate {
         reason: &str,
     ) -> Result<Approval, DecideError> {
         let detail = json!({ "approval": id, "reason": reason });
-        self.record_approval(by, "refuse", detail).await?;
+        self.record_decision(by, "refuse", id, detail).await?;
         let ledger = &self.0.ledger;
         let refused = ledger.refuse(id, by.uid, &by.name, reason, now()).await;
         let approval = self.noted(by, id, refused).await?;
@@ -442,6 +497,22 @@ impl Gate {
     pub(crate) fn approval_end(&self) -> i64 {
         now().saturating_add(milliseconds(self.settings().approval_ttl))
     }
+}
+
+/// What ties a record about an approval to the other records of it.
+fn about(approval: &Approval) -> Map<String, Value> {
+    let binding = &approval.binding;
+    let fields = [
+        ("approval", &approval.id),
+        ("account", &binding.account),
+        ("plugin", &binding.plugin),
+        ("operation", &binding.operation),
+        ("digest", &binding.digest),
+    ];
+    let fields = fields.into_iter();
+    fields
+        .map(|(name, value)| (name.to_owned(), value.as_str().into()))
+        .collect()
 }
 
 /// Whether two people have to say yes.

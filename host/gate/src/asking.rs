@@ -79,7 +79,7 @@ impl Gate {
         };
         for id in closed {
             tracing::info!(target: "gate", approval = id, why, "closed");
-            let body = json!({ "what": "close", "detail": { "approval": id, "reason": why } });
+            let body = json!({ "what": "close", "approval": id, "detail": { "approval": id, "reason": why } });
             if let Value::Object(body) = body {
                 self.audit().note(Entry {
                     kind: Kind::Approval,

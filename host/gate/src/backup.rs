@@ -1,4 +1,4 @@
-//! A backup: ledger, audit and nothing else, as one set that fits together.
+//! A backup: ledger, audit and the texts that its records name, as one set that fits together.
 //!
 //! Invariant: the ledger is copied before the audit. So every call that the copied ledger knows has
 //! its records in the copied audit, and the head that the ledger keeps lies on the copied chain.
@@ -30,7 +30,7 @@ pub enum BackupError {
 }
 
 impl Gate {
-    /// Copies the ledger (`state.db`) and the audit (`audit/`) into a folder that is there and empty, while
+    /// Copies the ledger (`state.db`), the audit (`audit/`) and the kept texts (`texts/`) into a folder that is there and empty, while
     /// calls go on.
     ///
     /// # Errors
@@ -43,6 +43,16 @@ impl Gate {
             audit.mark().await?
         };
         audit.copy_to(&folder.join("audit"), &head).await?;
-        Ok(())
+        // Last: every text that the copied records name was kept before they were made.
+        let (texts, to) = (self.0.changes.texts.clone(), folder.join("texts"));
+        let copying = tokio::task::spawn_blocking(move || {
+            let copied = texts.copy_to(&to);
+            copied.map_err(|source| BackupError::Write { path: to, source })
+        });
+        let failed = |error: tokio::task::JoinError| BackupError::Write {
+            path: folder.to_owned(),
+            source: std::io::Error::other(error),
+        };
+        copying.await.map_err(failed)?
     }
 }

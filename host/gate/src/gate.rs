@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use qchost_audit::{Audit, Opening};
+use qchost_audit::{Audit, Entry, Opening};
 use qchost_catalog::{Access, Failure, Operation, Upstream, by_name, by_tool};
 use qchost_ledger::{Ledger, LedgerError, StateStore};
 use qchost_policy::{Manifest, PolicyError};
@@ -23,17 +23,19 @@ use zeroize::Zeroizing;
 use crate::admission::Admitted;
 use crate::ask::{Ask, Caller};
 use crate::asking::Asking;
+use crate::changes::{Asked, Change, Changes, Subject};
 use crate::components::Components;
 use crate::download;
 use crate::halts::Halts;
 use crate::keeping::{self, Keeping};
+use crate::kept::one_line;
 use crate::pins::SourceLocks;
 use crate::reconfigure::blocking;
 use crate::record::{self, Fingerprints, Known};
 use crate::refusal::Refusal;
 use crate::sending::Sending;
 use crate::settings::Settings;
-use crate::terms::{Enforceable, InForce};
+use crate::terms::{Enforceable, InForce, Rules};
 use qchost_policy::{DOWNLOAD, RAW, WORKFLOW};
 
 /// How many approvals have their contents made to be shown at a time.
@@ -94,7 +96,9 @@ pub(crate) struct Inner {
     pub terms: InForce,
     /// Held while the settings are changed.
     pub reconfiguring: tokio::sync::Mutex<()>,
-    pub prints: Fingerprints,
+    pub prints: Arc<Fingerprints>,
+    /// Where changes of what is in force are recorded.
+    pub changes: Arc<Changes>,
     pub scope: Scope,
     pub halts: Arc<Halts>,
     pub keeping: Keeping,
@@ -161,14 +165,25 @@ impl Gate {
         let scope = Scope::new();
         recall(&scope, &ledger, settings.accounts.keys()).await?;
         let lanes = Lanes::new(settings.accounts.clone());
+        let (sent, prints) = (TaskTracker::new(), Arc::new(Fingerprints::new(key)));
+        let changes = Arc::new(Changes::new(
+            audit.clone(),
+            ledger.clone(),
+            Arc::clone(&prints),
+            sent.clone(),
+            ledger.recorded().await?,
+        ));
+        let under = Arc::clone(&changes);
+        let rules = blocking(move || Ok(Rules::new(settings, &under))).await?;
         let gate = Self(Arc::new(Inner {
             upstream,
             ledger,
             audit,
             call_timeout,
-            terms: InForce::new(settings),
+            terms: InForce::new(rules, Arc::clone(&changes)),
+            changes,
             reconfiguring: tokio::sync::Mutex::default(),
-            prints: Fingerprints::new(key),
+            prints,
             scope,
             halts: Arc::new(halts),
             keeping,
@@ -182,7 +197,7 @@ impl Gate {
             components: Components::default(),
             writing: tokio::sync::RwLock::default(),
             unsettled: Mutex::new(opening.unsettled),
-            sent: TaskTracker::new(),
+            sent,
             run: format!("{:x}", now()),
             calls: AtomicU64::new(0),
         }));
@@ -191,6 +206,7 @@ impl Gate {
         }
         gate.settle_former_runs().await?;
         gate.close_former_orphans().await;
+        crate::retention::start(&gate.0.changes);
         Ok(gate)
     }
 
@@ -203,7 +219,9 @@ impl Gate {
     pub fn install(&self, manifest: Manifest) -> Result<(), PolicyError> {
         loop {
             let known = self.0.terms.known(&manifest);
-            let new = known.or_else(|under| Enforceable::compile(manifest.clone(), under))?;
+            let changes = &self.0.changes;
+            let new =
+                known.or_else(|under| Enforceable::compile(manifest.clone(), under, changes))?;
             if self.enforce(&new) {
                 return Ok(());
             }
@@ -218,7 +236,10 @@ impl Gate {
     pub async fn prepare(&self, manifest: Manifest) -> Result<Enforceable, GateError> {
         match self.0.terms.known(&manifest) {
             Ok(known) => Ok(known),
-            Err(under) => blocking(move || Enforceable::compile(manifest, under)).await,
+            Err(under) => {
+                let changes = Arc::clone(&self.0.changes);
+                blocking(move || Enforceable::compile(manifest, under, &changes)).await
+            }
         }
     }
 
@@ -259,7 +280,57 @@ impl Gate {
         Some(Arc::clone(terms.authority.manifest()))
     }
 
-    pub(crate) fn settings(&self) -> Arc<Settings> {
+    /// Says that everything was loaded that the files ask for: what was in force when the last run ended, and is not now,
+    /// is recorded as taken away.
+    pub fn loaded(&self) {
+        let changes = &self.0.changes;
+        changes.note(changes.of_former_runs());
+        changes.store_soon();
+    }
+
+    /// Who asks for a reload is named in the changes that are recorded while the guard lives.
+    #[must_use]
+    pub fn reload_asked_by(&self, uid: u32) -> Asked {
+        self.0.changes.asked(uid)
+    }
+
+    /// Records that a component serves a plugin from now on.
+    pub fn note_component(&self, manifest: &Manifest, digest: &str, owner: Option<u32>) {
+        let change = Change {
+            account: Some(manifest.account.clone()),
+            file: Some(manifest.component.display().to_string()),
+            owners: owner.into_iter().collect(),
+            ..Change::of(Subject::Component)
+        };
+        let changes = &self.0.changes;
+        changes.note(changes.of_component(change, &manifest.plugin, digest));
+        changes.store_soon();
+    }
+
+    /// Records that a plugin is left alone from now on because it keeps failing, and why; or, without a reason, that it
+    /// is not any more.
+    pub fn note_quarantine(&self, plugin: &str, digest: &str, reason: Option<String>) {
+        let reason = reason.map(|reason| one_line(&reason));
+        let (before, after) = match reason {
+            Some(_) => (None, Some(digest.to_owned())),
+            None => (Some(digest.to_owned()), None),
+        };
+        let change = Change {
+            plugin: Some(plugin.to_owned()),
+            digest_before: before,
+            digest_after: after,
+            note: Some(reason.unwrap_or_else(|| "released: an invocation went well".to_owned())),
+            ..Change::of(Subject::Quarantine)
+        };
+        let entry = Entry {
+            // The plugin brings it about itself.
+            essential: false,
+            ..change.entry()
+        };
+        self.0.audit.note(entry);
+    }
+
+    pub(crate) fn settings(&self) -> Arc<Rules> {
         self.0.terms.settings()
     }
 

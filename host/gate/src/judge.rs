@@ -39,7 +39,9 @@ impl Verdict {
             matched: Some(&self.matched),
             guardrails: &[],
             permit: self.permit.as_ref().map(|permit| permit.id.as_str()),
+            approval: self.permit.as_ref().map(|permit| permit.approval.as_str()),
             reservation,
+            sends: None,
         }
     }
 }
@@ -105,6 +107,7 @@ impl Reader for HostReads<'_> {
                 arguments,
                 deadline: self.deadline,
                 clearance: self.clearance,
+                sends: None,
             };
             self.inner.upstream.call(call).await
         })

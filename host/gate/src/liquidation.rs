@@ -232,10 +232,10 @@ impl Gate {
         &self,
         by: &Person,
         what: &str,
-        detail: Value,
+        mut body: Map<String, Value>,
     ) -> Result<(), AuditError> {
-        let body = json!({ "what": what, "detail": detail });
-        self.record_admin(Kind::Approval, by, body).await
+        body.insert("what".to_owned(), what.into());
+        self.record_admin(Kind::Approval, by, body.into()).await
     }
 
     async fn record_admin(&self, kind: Kind, by: &Person, body: Value) -> Result<(), AuditError> {
@@ -406,6 +406,7 @@ impl Gate {
                 arguments,
                 deadline: Instant::now() + STOP_TIMEOUT,
                 clearance: always(),
+                sends: None,
             })
             .await;
         let word = outcome.as_ref().map_or_else(Failure::word, |_| "answered");

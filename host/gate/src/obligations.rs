@@ -60,6 +60,22 @@ pub(crate) fn obligations_under<'a>(
     })
 }
 
+/// What the grants of one manifest are called in records, by their places.
+pub(crate) fn names(authority: &Authority, http: bool, places: &[usize]) -> Vec<String> {
+    let found = places
+        .iter()
+        .filter_map(|place| limits_at(authority, http, *place));
+    found
+        .map(|(name, _)| {
+            if http {
+                format!("http:{name}")
+            } else {
+                name.to_owned()
+            }
+        })
+        .collect()
+}
+
 /// The name and the limits of a grant for other hosts, or of one for QuantConnect, by its place in a manifest.
 fn limits_at(authority: &Authority, http: bool, place: usize) -> Option<(&str, GrantLimits)> {
     let manifest = authority.manifest();

@@ -11,10 +11,9 @@ use serde_json::{Map, Value};
 
 use crate::gate::{Gate, GateError, recall};
 use crate::settings::Settings;
+use crate::terms::Rules;
 
-/// What the audit says of a change of the settings.
-const CHANGED: &str = "settings";
-/// And of one that was recorded and not made.
+/// What the audit says of a change that was recorded and not made.
 const NOT_CHANGED: &str = "settings not changed";
 
 impl Gate {
@@ -41,12 +40,19 @@ impl Gate {
         let redactor = settings.secrets.redactor().clone();
         redactor.adopt(former.secrets.redactor());
 
-        let settings = Arc::new(settings);
-        let (gate, under) = (self.clone(), Arc::clone(&settings));
-        let prepared = blocking(move || gate.0.terms.prepare(under)).await?;
-        self.note_settings(CHANGED, settings.record()).await?;
         let gate = self.clone();
-        if let Err(error) = blocking(move || gate.0.terms.commit(prepared)).await {
+        let preparing = blocking(move || {
+            let rules = Arc::new(Rules::new(settings, &gate.0.changes));
+            let noted = gate.0.terms.differences(&rules);
+            let prepared = gate.0.terms.prepare(Arc::clone(&rules))?;
+            Ok((rules, noted, prepared))
+        });
+        let (settings, mut noted, prepared) = preparing.await?;
+        for change in self.0.changes.attributed(&mut noted) {
+            self.0.audit.record(change.entry()).await?;
+        }
+        let gate = self.clone();
+        if let Err(error) = blocking(move || gate.0.terms.commit(prepared, noted)).await {
             let reason = ("reason".to_owned(), error.to_string().into());
             self.note_settings(NOT_CHANGED, Map::from_iter([reason]))
                 .await?;

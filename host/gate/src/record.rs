@@ -17,7 +17,8 @@ use zeroize::Zeroizing;
 
 use crate::ask::Ask;
 use crate::judge::Matched;
-use crate::obligations::obligations;
+use crate::kept::Kept;
+use crate::obligations::{names as names_of, obligations};
 use crate::refusal::Refusal;
 
 /// Texts of more bytes than this are kept as digest and length.
@@ -48,7 +49,8 @@ impl Fingerprints {
         self.of_text("arguments", &qchost_audit::canonical_object(arguments))
     }
 
-    fn of_text(&self, label: &str, canonical: &str) -> String {
+    /// The same of a text.
+    pub(crate) fn of_text(&self, label: &str, canonical: &str) -> String {
         // HMAC takes keys of every length.
         let Ok(mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
             return String::new();
@@ -137,8 +139,12 @@ pub(crate) struct Known<'a> {
     pub guardrails: &'a [String],
     /// The permit that it uses.
     pub permit: Option<&'a str>,
+    /// The approval that gave the permit.
+    pub approval: Option<&'a str>,
     /// What was reserved for it.
     pub reservation: Option<i64>,
+    /// How often it was sent.
+    pub sends: Option<u32>,
 }
 
 /// The record of a call that is refused.
@@ -150,8 +156,16 @@ pub(crate) fn refused(
 ) -> Entry {
     let mut body = common(ask, known, refusal.word(), prints);
     shorten(&mut body);
+    if let Refusal::ApprovalRequired { id } | Refusal::ApprovalRefused { id, .. } = refusal {
+        body.insert("approval".to_owned(), id.as_str().into());
+    }
     body.insert("reason".to_owned(), refusal.to_string().into());
-    entry(Kind::Denied, ask.access, body)
+    Entry {
+        kind: Kind::Denied,
+        // Nothing was made safer, and a plugin can have as many calls refused as it likes.
+        essential: false,
+        body,
+    }
 }
 
 /// The record of a write that is about to be sent.
@@ -172,9 +186,7 @@ pub(crate) fn outcome(ask: &Ask, known: &Known<'_>, outcome: &Outcome) -> Entry 
         _ => Kind::Outcome,
     };
     let mut body = identity(ask);
-    if let Some(reservation) = known.reservation {
-        body.insert("reservation".to_owned(), reservation.into());
-    }
+    links(&mut body, known);
     ending(&mut body, ask, outcome);
     entry(kind, ask.access, body)
 }
@@ -234,8 +246,14 @@ fn common(
     prints: &Fingerprints,
 ) -> Map<String, Value> {
     let mut body = identity(ask);
-    if let Some((id, name)) = known.project {
-        body.insert("project".to_owned(), json!({ "id": id, "name": name }));
+    links(&mut body, known);
+    let terms = &ask.terms;
+    let mut text = |name: &str, kept: &Kept| body.insert(name.to_owned(), (*kept.digest).into());
+    text("manifest", &terms.authority.text);
+    text("guardrails", &terms.settings.guardrails_text);
+    text("configuration", &terms.settings.configuration_text);
+    if let Some(pending) = &terms.pending {
+        text("manifest-pending", &pending.text);
     }
     let arguments = redacted_object(&ask.arguments);
     body.insert("arguments".to_owned(), arguments);
@@ -247,17 +265,37 @@ fn common(
     if let Some(matched) = known.matched {
         let names: Vec<Cow<'_, str>> = obligations(ask, matched).map(|(name, _)| name).collect();
         body.insert("grants".to_owned(), json!(names));
+        // A name may stand for another grant in each of two manifests.
+        if let Some(pending) = &ask.terms.pending {
+            let named = |authority, places| json!(names_of(authority, ask.is_http(), places));
+            let serving = named(&ask.terms.authority, &matched.grants);
+            body.insert("grants-serving".to_owned(), serving);
+            let pending = named(pending, &matched.pending);
+            body.insert("grants-pending".to_owned(), pending);
+        }
     }
     if !known.guardrails.is_empty() {
         body.insert("policies".to_owned(), json!(known.guardrails));
     }
-    if let Some(permit) = known.permit {
-        body.insert("permit".to_owned(), permit.into());
-    }
-    if let Some(reservation) = known.reservation {
-        body.insert("reservation".to_owned(), reservation.into());
-    }
     body
+}
+
+/// What ties the records of a call to each other and to what else is recorded.
+fn links(body: &mut Map<String, Value>, known: &Known<'_>) {
+    let mut put = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            body.insert(name.to_owned(), value);
+        }
+    };
+    let project = known.project;
+    put(
+        "project",
+        project.map(|(id, name)| json!({ "id": id, "name": name })),
+    );
+    put("permit", known.permit.map(Value::from));
+    put("approval", known.approval.map(Value::from));
+    put("reservation", known.reservation.map(Value::from));
+    put("sends", known.sends.map(Value::from));
 }
 
 fn identity(ask: &Ask) -> Map<String, Value> {

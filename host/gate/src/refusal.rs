@@ -48,6 +48,25 @@ pub enum Refusal {
     Failed(Failure),
 }
 
+/// What a record may say was decided: `allowed`, or the word of a refusal.
+pub const DECISIONS: [&str; 15] = [
+    "allowed",
+    "denied",
+    "budget-exhausted",
+    "rate-limited",
+    "approval-required",
+    "approval-refused",
+    "halted",
+    "invalid-argument",
+    "not-found",
+    "not-ready",
+    "rejected",
+    "unavailable",
+    "timed-out",
+    "unknown-outcome",
+    "unexpected-response",
+];
+
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         match failure {

@@ -6,7 +6,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use qchost_audit::{AuditError, Entry};
 use qchost_catalog::{Access, Call, Clearance, Failure, Outcome, always};
@@ -22,7 +22,7 @@ use crate::ask::Ask;
 use crate::effort::Effort;
 use crate::gate::Gate;
 use crate::judge::{decide_all, unresolved};
-use crate::record;
+use crate::record::{self, Known};
 use crate::refusal::Refusal;
 use crate::sources::Evidence;
 
@@ -105,17 +105,19 @@ impl Sending {
             drop(answer.send(Err(refusal)));
             return None;
         }
-        let Some(outcome) = self.send(always()).await else {
+        let sends = AtomicU32::new(0);
+        let Some(outcome) = self.send(always(), &sends).await else {
             return Some(answer);
         };
         drop(self.admitted.held.ticket.take());
         let inner = &self.gate.0;
-        inner.audit.note(record::read(
-            &self.ask,
-            &self.admitted.verdict.known(None),
-            &outcome,
-            &inner.prints,
-        ));
+        let known = Known {
+            sends: Some(sends.into_inner()),
+            ..self.admitted.verdict.known(None)
+        };
+        inner
+            .audit
+            .note(record::read(&self.ask, &known, &outcome, &inner.prints));
         let result = match outcome {
             Ok(body) => self.checked(body).await.map(|(body, _)| body),
             Err(failure) => Err(failure.into()),
@@ -160,10 +162,15 @@ impl Sending {
         }
         drop(writing);
         let departure = inner.halts.departure(&self.ask);
+        let sends = AtomicU32::new(0);
         let sent = if self.ask.halted() {
-            self.send(&|| departure.clear()).await
+            self.send(&|| departure.clear(), &sends).await
         } else {
-            self.send(always()).await
+            self.send(always(), &sends).await
+        };
+        let known = Known {
+            sends: Some(sends.into_inner()),
+            ..known
         };
         let Some(outcome) = sent else {
             departure.ended(SUPERSEDED);
@@ -230,7 +237,9 @@ impl Sending {
     /// host keeps from plugins at the last moment, and takes it out of what comes back. Nothing if it was
     /// not sent because its terms had changed. One that was sent before, with its effect unknown, is not
     /// sent again then, and has an unknown outcome.
-    async fn send(&self, leave: Clearance<'_>) -> Option<Outcome> {
+    ///
+    /// `sends` counts how often it was sent.
+    async fn send(&self, leave: Clearance<'_>, sends: &AtomicU32) -> Option<Outcome> {
         let (gate, ask, settings) = (&self.gate, &self.ask, self.ask.settings());
         let mut arguments = ask.arguments.clone();
         if let Some(operation) = ask.operation {
@@ -254,6 +263,7 @@ impl Sending {
             arguments,
             deadline: ask.begun + gate.0.call_timeout,
             clearance: &clearance,
+            sends: Some(sends),
         };
         let redactor = settings.secrets.redactor();
         match gate.0.upstream.call(call).await {

@@ -3,13 +3,13 @@
 //! Invariant: settings never change. A changed configuration gives new ones, which take the place of the
 //! old ones as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use qchost_policy::{Guardrails, Usd};
+use qchost_policy::{Guardrails, Origin, Usd};
 use qchost_secrets::{Profiles, Secrets};
 use qchost_traffic::LaneLimits;
-use serde_json::{Map, Value, json};
 
 /// What can change while the gate runs.
 #[derive(Debug, Clone)]
@@ -34,46 +34,19 @@ pub struct Settings {
     pub approval_ttl: Duration,
     /// How long the permit of one call can be used.
     pub permit_ttl: Duration,
+    /// The files that all of this is from.
+    pub sources: Sources,
 }
 
-impl Settings {
-    /// What the audit says of them: of what is long or may hold secrets, its hash.
-    pub(crate) fn record(&self) -> Map<String, Value> {
-        let limits = |limits: &LaneLimits| json!({ "per-minute": limits.per_minute, "in-flight": limits.in_flight });
-        let accounts: Map<String, Value> = self
-            .accounts
-            .iter()
-            .map(|(account, lane)| (account.clone(), limits(lane)))
-            .collect();
-        let profiles: Map<String, Value> = self
-            .profiles
-            .names()
-            .map(|name| (name.to_owned(), self.profiles.revision(name).into()))
-            .collect();
-        let prices: Map<String, Value> = self
-            .node_prices
-            .iter()
-            .map(|(node, price)| (node.clone(), price.to_string().into()))
-            .collect();
-        Map::from_iter([
-            (
-                "guardrails".to_owned(),
-                json!({ "policies": self.guardrails.ids().count(), "hash": self.guardrails.revision() }),
-            ),
-            ("profiles".to_owned(), profiles.into()),
-            ("accounts".to_owned(), accounts.into()),
-            ("node-prices".to_owned(), prices.into()),
-            ("live-trading".to_owned(), self.live_trading.into()),
-            ("two-person".to_owned(), self.two_person.into()),
-            ("production".to_owned(), self.production.into()),
-            (
-                "approval-seconds".to_owned(),
-                self.approval_ttl.as_secs().into(),
-            ),
-            (
-                "permit-seconds".to_owned(),
-                self.permit_ttl.as_secs().into(),
-            ),
-        ])
-    }
+/// The files that settings are from, for the record of what changed.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The configuration's file.
+    pub file: PathBuf,
+    /// The configuration's text.
+    pub configuration: Origin,
+    /// The folder of the guardrails.
+    pub policies: PathBuf,
+    /// The user ids of the owners of the guardrails' files.
+    pub guardrail_owners: BTreeSet<u32>,
 }

@@ -578,6 +578,7 @@ impl Gate {
             arguments: stop.arguments.clone(),
             deadline: stop.begun + STOP_TIMEOUT,
             clearance: always(),
+            sends: None,
         };
         let outcome = self.0.upstream.call(call).await;
         record(record::outcome(&stop, &known, &outcome)).await;

@@ -10,45 +10,99 @@
 //! those that are in force by then.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use qchost_policy::{Authority, Manifest, PolicyError};
 use tokio::sync::watch;
 
+use crate::changes::{Changes, Noted};
+use crate::kept::Kept;
 use crate::settings::Settings;
+
+/// The settings, with the texts that they come from.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    settings: Settings,
+    pub guardrails_text: Arc<Kept>,
+    pub configuration_text: Arc<Kept>,
+}
+
+impl Rules {
+    /// Keeps the texts of settings. Blocks.
+    pub fn new(settings: Settings, changes: &Changes) -> Self {
+        let guardrails_text = Arc::new(Kept::guardrails(&settings));
+        let configuration_text = Arc::new(Kept::configuration(&settings, &changes.prints));
+        for text in [&guardrails_text, &configuration_text] {
+            changes.keep(text);
+        }
+        Self {
+            settings,
+            guardrails_text,
+            configuration_text,
+        }
+    }
+}
+
+impl Deref for Rules {
+    type Target = Settings;
+
+    fn deref(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+/// What a manifest grants under the guardrails, with the text that it comes from.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    authority: Authority,
+    pub text: Arc<Kept>,
+}
+
+impl Deref for Granted {
+    type Target = Authority;
+
+    fn deref(&self) -> &Authority {
+        &self.authority
+    }
+}
 
 /// What the calls of one plugin are decided by.
 #[derive(Debug)]
 pub(crate) struct Terms {
-    pub settings: Arc<Settings>,
+    pub settings: Arc<Rules>,
     /// What the manifest grants whose component serves.
-    pub authority: Arc<Authority>,
+    pub authority: Arc<Granted>,
     /// What a changed manifest grants whose component does not serve yet: it must allow a call too.
-    pub pending: Option<Arc<Authority>>,
+    pub pending: Option<Arc<Granted>>,
 }
 
 impl Terms {
     /// All that must allow a call.
-    pub fn authorities(&self) -> impl Iterator<Item = &Arc<Authority>> {
+    pub fn authorities(&self) -> impl Iterator<Item = &Arc<Granted>> {
         std::iter::once(&self.authority).chain(&self.pending)
     }
 
-    /// The authority of a manifest, if it is one of these.
-    fn of(&self, manifest: &Manifest) -> Option<&Arc<Authority>> {
-        self.authorities()
-            .find(|authority| **authority.manifest() == *manifest)
+    /// The authority of a manifest, if it is one of these: by what it says and by its text.
+    fn of(&self, manifest: &Manifest) -> Option<&Arc<Granted>> {
+        self.authorities().find(|authority| {
+            let known = authority.manifest();
+            **known == *manifest && known.origin.text == manifest.origin.text
+        })
     }
 }
 
 /// The terms that are in force.
 pub(crate) struct InForce {
+    /// Where every change of it is recorded.
+    changes: Arc<Changes>,
     state: RwLock<State>,
     /// Counts changes.
     changed: watch::Sender<u64>,
 }
 
 struct State {
-    settings: Arc<Settings>,
+    settings: Arc<Rules>,
     plugins: HashMap<String, Arc<Terms>>,
 }
 
@@ -56,22 +110,26 @@ struct State {
 #[derive(Debug)]
 pub struct Enforceable {
     /// The settings of then, whose guardrails they are.
-    settings: Arc<Settings>,
-    authority: Arc<Authority>,
+    settings: Arc<Rules>,
+    authority: Arc<Granted>,
 }
 
 /// New settings, with the terms that every plugin will have under them and those that it had when they
 /// were compiled.
 pub(crate) struct Prepared {
-    settings: Arc<Settings>,
+    settings: Arc<Rules>,
     plugins: HashMap<String, (Arc<Terms>, Arc<Terms>)>,
 }
 
 impl InForce {
-    pub fn new(settings: Settings) -> Self {
+    /// Nothing is granted yet. What the settings change is recorded.
+    pub fn new(rules: Rules, changes: Arc<Changes>) -> Self {
+        changes.note(changes.of_rules(None, &rules));
+        changes.store_soon();
         Self {
+            changes,
             state: RwLock::new(State {
-                settings: Arc::new(settings),
+                settings: Arc::new(rules),
                 plugins: HashMap::new(),
             }),
             changed: watch::Sender::new(0),
@@ -87,7 +145,7 @@ impl InForce {
     }
 
     /// The settings.
-    pub fn settings(&self) -> Arc<Settings> {
+    pub fn settings(&self) -> Arc<Rules> {
         Arc::clone(&self.state().settings)
     }
 
@@ -121,7 +179,7 @@ impl InForce {
     }
 
     /// A manifest that is in force already, compiled as it is; or else the settings to compile it under.
-    pub fn known(&self, manifest: &Manifest) -> Result<Enforceable, Arc<Settings>> {
+    pub fn known(&self, manifest: &Manifest) -> Result<Enforceable, Arc<Rules>> {
         let state = self.state();
         let settings = Arc::clone(&state.settings);
         let terms = state.plugins.get(&manifest.plugin);
@@ -154,53 +212,73 @@ impl InForce {
     fn change(
         &self,
         new: &Enforceable,
-        to: impl FnOnce(
-            Option<&Terms>,
-            Arc<Authority>,
-        ) -> Option<(Arc<Authority>, Option<Arc<Authority>>)>,
+        to: impl Fn(Option<&Terms>, Arc<Granted>) -> Option<(Arc<Granted>, Option<Arc<Granted>>)>,
     ) -> bool {
         let plugin = new.authority.manifest().plugin.as_str();
-        let mut state = self.state_mut();
-        if !Arc::ptr_eq(&state.settings, &new.settings) {
-            return false;
-        }
-        let former = state.plugins.get(plugin);
-        // The same manifest may have been compiled twice; what is in force stays.
-        let compiled = former.and_then(|former| former.of(new.authority.manifest()));
-        let compiled = Arc::clone(compiled.unwrap_or(&new.authority));
-        let Some((authority, pending)) = to(former.map(|terms| &**terms), compiled) else {
+        loop {
+            let former = self.of(plugin);
+            // The same manifest may have been compiled twice; what is in force stays.
+            let compiled = former
+                .as_ref()
+                .and_then(|former| former.of(new.authority.manifest()));
+            let compiled = Arc::clone(compiled.unwrap_or(&new.authority));
+            let terms = to(former.as_deref(), compiled).map(|(authority, pending)| Terms {
+                settings: Arc::clone(&new.settings),
+                authority,
+                pending,
+            });
+            let same = |terms: &Terms| {
+                former.as_ref().is_some_and(|former| {
+                    Arc::ptr_eq(&former.authority, &terms.authority)
+                        && match (&former.pending, &terms.pending) {
+                            (Some(former), Some(pending)) => Arc::ptr_eq(former, pending),
+                            (None, None) => true,
+                            _ => false,
+                        }
+                })
+            };
+            let changed = terms.filter(|terms| !same(terms));
+            // The difference takes long to find, so it is found before anybody has to wait for the lock.
+            let noted = changed
+                .as_ref()
+                .map(|terms| self.changes.of_terms(former.as_deref(), terms));
+            let mut state = self.state_mut();
+            if !Arc::ptr_eq(&state.settings, &new.settings) {
+                return false;
+            }
+            if !is_still(state.plugins.get(plugin), former.as_ref()) {
+                continue;
+            }
+            let Some(terms) = changed else {
+                return true;
+            };
+            state.plugins.insert(plugin.to_owned(), Arc::new(terms));
+            // Before any call can be decided by it.
+            self.changes.note(noted.unwrap_or_default());
+            drop(state);
+            self.notify();
+            self.changes.store_soon();
             return true;
-        };
-        let same = former.is_some_and(|former| {
-            Arc::ptr_eq(&former.authority, &authority)
-                && match (&former.pending, &pending) {
-                    (Some(former), Some(pending)) => Arc::ptr_eq(former, pending),
-                    (None, None) => true,
-                    _ => false,
-                }
-        });
-        if same {
-            return true;
         }
-        let terms = Terms {
-            settings: Arc::clone(&new.settings),
-            authority,
-            pending,
-        };
-        state.plugins.insert(plugin.to_owned(), Arc::new(terms));
-        drop(state);
-        self.notify();
-        true
     }
 
     /// Takes all authority away from a plugin.
     pub fn remove(&self, plugin: &str) {
-        self.state_mut().plugins.remove(plugin);
+        while let Some(former) = self.of(plugin) {
+            let noted = self.changes.of_removal(&former);
+            let mut state = self.state_mut();
+            if is_still(state.plugins.get(plugin), Some(&former)) {
+                state.plugins.remove(plugin);
+                self.changes.note(noted);
+                break;
+            }
+        }
         self.notify();
+        self.changes.store_soon();
     }
 
     /// Compiles what is in force under new settings.
-    pub fn prepare(&self, settings: Arc<Settings>) -> Result<Prepared, PolicyError> {
+    pub fn prepare(&self, settings: Arc<Rules>) -> Result<Prepared, PolicyError> {
         let mut prepared = Prepared {
             settings,
             plugins: HashMap::new(),
@@ -224,11 +302,13 @@ impl InForce {
         let guardrails = &prepared.settings.guardrails;
         let same = former.guardrails.revision() == guardrails.revision();
         for (plugin, former) in stale {
-            let compiled = |authority: &Arc<Authority>| {
+            let compiled = |granted: &Arc<Granted>| {
                 if same {
-                    return Ok(Arc::clone(authority));
+                    return Ok(Arc::clone(granted));
                 }
-                Authority::new(Arc::clone(authority.manifest()), guardrails).map(Arc::new)
+                let authority = Authority::new(Arc::clone(granted.manifest()), guardrails)?;
+                let text = Arc::clone(&granted.text);
+                Ok(Arc::new(Granted { authority, text }))
             };
             let terms = Terms {
                 settings: Arc::clone(&prepared.settings),
@@ -240,12 +320,17 @@ impl InForce {
         Ok(())
     }
 
-    /// Brings new settings into force.
+    /// What new settings change, for the record of it.
+    pub fn differences(&self, new: &Rules) -> Noted {
+        self.changes.of_rules(Some(&self.settings()), new)
+    }
+
+    /// Brings new settings into force; what they change was recorded before, and is `noted` from then on.
     ///
     /// # Errors
     /// When a manifest that was installed since they were prepared cannot be compiled under them;
     /// nothing has changed then.
-    pub fn commit(&self, mut prepared: Prepared) -> Result<(), PolicyError> {
+    pub fn commit(&self, mut prepared: Prepared, noted: Noted) -> Result<(), PolicyError> {
         loop {
             let mut state = self.state_mut();
             let mut all = state.plugins.iter();
@@ -261,19 +346,36 @@ impl InForce {
             drop(state);
             self.catch_up(&mut prepared)?;
         }
+        self.changes.note(noted);
         self.notify();
+        self.changes.store_soon();
         Ok(())
     }
 }
 
 impl Enforceable {
-    /// Compiles a manifest. This takes long.
-    pub fn compile(manifest: Manifest, settings: Arc<Settings>) -> Result<Self, PolicyError> {
+    /// Compiles a manifest and keeps its text. This takes long.
+    pub(crate) fn compile(
+        manifest: Manifest,
+        settings: Arc<Rules>,
+        changes: &Changes,
+    ) -> Result<Self, PolicyError> {
+        let text = Arc::new(changes.text_of(&manifest));
         let authority = Authority::new(Arc::new(manifest), &settings.guardrails)?;
+        changes.keep(&text);
         Ok(Self {
             settings,
-            authority: Arc::new(authority),
+            authority: Arc::new(Granted { authority, text }),
         })
+    }
+}
+
+/// Whether the terms of a plugin are the ones that they were.
+fn is_still(current: Option<&Arc<Terms>>, former: Option<&Arc<Terms>>) -> bool {
+    match (current, former) {
+        (Some(current), Some(former)) => Arc::ptr_eq(current, former),
+        (None, None) => true,
+        _ => false,
     }
 }
 

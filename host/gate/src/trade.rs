@@ -16,7 +16,9 @@ use serde_json::json;
 
 use crate::approvals::not_asked;
 use crate::ask::Ask;
+use crate::changes::{Change, Subject};
 use crate::gate::{Gate, now};
+use crate::kept::bounded;
 use crate::refusal::Refusal;
 
 /// The operation that an approval of a component stands for.
@@ -111,6 +113,25 @@ impl Gate {
         imports: &[String],
         by: &str,
     ) -> Result<(), LedgerError> {
+        let former = self.0.ledger.adopted(account, plugin).await?;
+        let had = former.as_ref().map_or(&[][..], |former| &former.imports);
+        let line = |sign: char, import: &String| format!("{sign} import {import}");
+        let gone = had.iter().filter(|import| !imports.contains(import));
+        let come = imports.iter().filter(|import| !had.contains(import));
+        let difference: Vec<_> = gone
+            .map(|import| line('-', import))
+            .chain(come.map(|import| line('+', import)))
+            .collect();
+        let change = Change {
+            plugin: Some(plugin.to_owned()),
+            account: Some(account.to_owned()),
+            by: Some(by.to_owned()),
+            digest_before: former.map(|former| former.digest),
+            digest_after: Some(digest.to_owned()),
+            difference: bounded(difference),
+            ..Change::of(Subject::Adoption)
+        };
+        self.0.changes.note(change.into());
         let adoption = Adoption {
             digest: digest.to_owned(),
             imports: imports.to_vec(),
@@ -163,7 +184,11 @@ impl Gate {
             now: now(),
             expires: self.approval_end(),
         };
+        let asked = requested.now;
         let approval = self.0.ledger.request_approval(requested).await?;
+        if approval.requested == asked {
+            self.note_request(&approval, None);
+        }
         if approval.status == Status::Approved {
             // It was approved, and the host ended before the adoption was stored.
             let (account, plugin) = (&manifest.account, &manifest.plugin);

@@ -16,6 +16,7 @@ use crate::error::LedgerError;
 const MIGRATIONS: &[(i64, &str)] = &[
     (1, include_str!("migrations/0001_state.sql")),
     (2, include_str!("migrations/0002_ledger.sql")),
+    (20, include_str!("migrations/0020_recorded.sql")),
     (40, include_str!("migrations/0040_sources.sql")),
     (41, include_str!("migrations/0041_approvals.sql")),
 ];

@@ -16,6 +16,7 @@ mod leases;
 mod ledger;
 mod permits;
 mod plugins;
+mod recorded;
 mod reserve;
 mod sources;
 mod state;

@@ -62,6 +62,24 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// The permit that an approval gave, used up or not.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn permit_of(&self, approval: &str) -> Result<Option<Permit>, LedgerError> {
+        let approval = approval.to_owned();
+        self.connections()
+            .read(move |it| {
+                let mut query = it.prepare_cached(
+                    "SELECT id, approval, standing, uses_left, cost_left, expires_ms FROM permits WHERE approval = ?1",
+                )?;
+                Ok(query.query_row([approval], read).optional()?)
+            })
+            .await
+    }
+}
+
 /// JSON text that is the same for the same value, whatever the order of its keys.
 pub(crate) fn canonical(value: &Value) -> String {
     let mut value = value.clone();

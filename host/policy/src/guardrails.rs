@@ -116,6 +116,15 @@ impl Guardrails {
         self.iter().filter_map(about).collect()
     }
 
+    /// The guardrails with their ids, each as it was written, in the order of the files.
+    pub fn texts(&self) -> impl Iterator<Item = (&str, String)> {
+        self.iter().map(|guardrail| {
+            let policy = &guardrail.policy;
+            let text = policy.to_cedar().unwrap_or_else(|| policy.to_string());
+            (guardrail.id.as_str(), text)
+        })
+    }
+
     /// Changes whenever a guardrail changes: `sha256:…` of their ids and texts.
     #[must_use]
     pub fn revision(&self) -> String {

@@ -35,5 +35,5 @@ pub use manifest::{
 };
 pub use people::{People, Person, Role, Verb};
 pub use policy_test::{CaseResult, PolicyTestError, run_policy_tests};
-pub use text_file::read_text;
+pub use text_file::{Origin, read_owned_text, read_text};
 pub use usd::Usd;

@@ -27,7 +27,7 @@ pub use schema::manifest_schema;
 use crate::denial::ImportsDenied;
 use crate::glob::Glob;
 use crate::grantable::{Pattern, grantable};
-use crate::text_file::read_text;
+use crate::text_file::{Origin, read_owned_text};
 use reader::{Fields, Item, Problem};
 
 /// A manifest.
@@ -55,6 +55,9 @@ pub struct Manifest {
     /// The file that it was read from.
     #[serde(skip)]
     pub path: PathBuf,
+    /// The text that it was parsed from.
+    #[serde(skip)]
+    pub origin: Origin,
 }
 
 /// What one invocation may use, unless said otherwise.
@@ -147,17 +150,33 @@ const KEYS: &[&str] = &[
 /// Keys of the design that a later version enforces (DESIGN §4).
 const LATER: &[&str] = &["schedule", "on"];
 
+/// What [`Manifest::operator`] grants, for the record: `*` stands for every operation, of every class.
+const OPERATOR: &str = "\
+[[grant]]
+name           = \"everything\"
+allow          = [\"*\"]
+projects       = [\"*\"]
+organizations  = [\"*\"]
+keys           = [\"*\"]
+brokerages     = [\"*\"]
+data-providers = [\"*\"]
+commands       = [\"*\"]
+collaborators  = [\"*\"]
+";
+
 impl Manifest {
     /// Reads a manifest from its file.
     ///
     /// # Errors
     /// When the file cannot be read, is not a manifest, or asks for what is not enforced.
     pub fn load(path: &Path) -> Result<Self, ManifestError> {
-        let text = read_text(path).map_err(|source| ManifestError::Read {
+        let (text, owner) = read_owned_text(path).map_err(|source| ManifestError::Read {
             path: path.to_owned(),
             source,
         })?;
-        Self::parse(&text, path)
+        let mut manifest = Self::parse(&text, path)?;
+        manifest.origin.owner = Some(owner);
+        Ok(manifest)
     }
 
     /// Reads a manifest from text; `path` is where it would be.
@@ -165,7 +184,9 @@ impl Manifest {
     /// # Errors
     /// When it is not a manifest, or asks for what is not enforced.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ManifestError> {
-        parsed(text, path, |root| read(root, path))
+        let mut manifest = parsed(text, path, |root| read(root, path))?;
+        manifest.origin.text = text.into();
+        Ok(manifest)
     }
 
     /// What the operator may do who calls a tool by hand: everything, of every class and on
@@ -196,6 +217,10 @@ impl Manifest {
             config: Map::new(),
             http: Vec::new(),
             path: PathBuf::new(),
+            origin: Origin {
+                text: OPERATOR.into(),
+                owner: None,
+            },
         }
     }
 
@@ -369,6 +394,7 @@ fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {
         config,
         http,
         path: path.to_owned(),
+        origin: Origin::default(),
     })
 }
 

@@ -191,6 +191,15 @@ pub struct Person {
     pub roles: BTreeSet<Role>,
 }
 
+impl Person {
+    /// Whether they may read manifests, guardrails and the configuration as the record keeps them. Who only views sees
+    /// what changed in them.
+    #[must_use]
+    pub fn reads_texts(&self) -> bool {
+        self.roles.iter().any(|role| *role != Role::Viewer)
+    }
+}
+
 /// The persons of a host.
 #[derive(Debug, Clone)]
 pub struct People {

@@ -37,6 +37,7 @@ use crate::grantable::{HTTP, RAW, grantable, nearest};
 use crate::guardrails::Guardrails;
 use crate::manifest::reader::{Fields, Item, Problem};
 use crate::manifest::{self, Limits, Manifest, ManifestError};
+use crate::text_file::Origin;
 use crate::usd::Usd;
 
 /// What came of one case.
@@ -236,6 +237,7 @@ fn case(table: &Fields<'_>, usual: Option<&Item<'_>>, folder: &Path) -> Result<C
             config: serde_json::Map::new(),
             http,
             path: PathBuf::new(),
+            origin: Origin::default(),
         })),
     };
     let item = table.need("operation", "\"backtests/create-backtest\"")?;

@@ -3,27 +3,64 @@
 //! Invariant: reading ends, and takes no more memory than such a file may have, whatever stands in the
 //! file's place: a pipe that nobody writes into, a device that never ends.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
 /// The largest file, in bytes.
 const LIMIT: u64 = 1 << 20;
 
+/// The text that a manifest or a configuration was parsed from, and the owner of its file.
+///
+/// All origins are equal: two manifests that say the same are the same manifest, whatever they were parsed from.
+#[derive(Clone, Default)]
+pub struct Origin {
+    /// The text as it stands in the file. It may hold secrets, so it is never shown or kept as it is.
+    pub text: Arc<str>,
+    /// The user id of the file's owner; `None` if it was not read from a file.
+    pub owner: Option<u32>,
+}
+
+impl PartialEq for Origin {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Origin")
+            .field("bytes", &self.text.len())
+            .field("owner", &self.owner)
+            .finish()
+    }
+}
+
 /// Reads a regular file of at most 1 MiB as UTF-8. Links are followed.
 ///
 /// # Errors
 /// When it cannot be opened or read, is no regular file, is larger, or is not UTF-8.
 pub fn read_text(path: &Path) -> io::Result<String> {
+    read_owned_text(path).map(|(text, _)| text)
+}
+
+/// Reads a file as [`read_text`] does; returns the user id of its owner with its text.
+///
+/// # Errors
+/// As [`read_text`].
+pub fn read_owned_text(path: &Path) -> io::Result<(String, u32)> {
     // To open a pipe would be to wait for somebody who writes into it.
     let file = File::options()
         .read(true)
         .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
         .open(path)?;
-    if !file.metadata()?.is_file() {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "it is no regular file",
@@ -38,7 +75,9 @@ pub fn read_text(path: &Path) -> io::Result<String> {
             "it has more than 1 MiB",
         ));
     }
-    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    let text = String::from_utf8(bytes)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok((text, metadata.uid()))
 }
 
 #[cfg(test)]

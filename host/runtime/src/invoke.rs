@@ -26,7 +26,7 @@ use crate::instance::{Instance, Parts};
 use crate::invoke_error::{InvokeError, MESSAGE};
 use crate::json;
 use crate::plugin::Plugin;
-use crate::quarantine::{Quarantine, Verdict};
+use crate::quarantine::{Quarantine, Turned, Verdict};
 use crate::schema::{Misfit, Schema, Work};
 use crate::services::progress::{Progress, Reporter};
 use crate::tenants::Tenant;
@@ -120,7 +120,15 @@ impl Invocation<'_> {
             result = self.execute(plugin, written, input, begun) => result,
             () = plugin.life().cut() => Err(self.cut(plugin)),
         };
-        trial.ended(plugin.name(), verdict(&result), Instant::now());
+        let turned = trial.ended(plugin.name(), verdict(&result), Instant::now());
+        if let Some(turned) = turned {
+            let reason = match turned {
+                Turned::Quarantined(reason) => Some(reason),
+                Turned::Released => None,
+            };
+            let gate = &self.shared.gate;
+            gate.note_quarantine(plugin.name(), plugin.digest(), reason);
+        }
         result
     }
 

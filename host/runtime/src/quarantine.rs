@@ -44,6 +44,15 @@ pub(crate) enum Verdict {
     Neither,
 }
 
+/// What follows from an invocation's end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Turned {
+    /// The plugin is left alone, or longer, and why.
+    Quarantined(String),
+    /// It is not any more.
+    Released,
+}
+
 /// How the invocations of a version went.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
@@ -161,13 +170,14 @@ pub(crate) struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    /// Takes note of how it went, and says in the log what follows.
-    pub(crate) fn ended(self, plugin: &str, verdict: Verdict, now: Instant) {
+    /// Takes note of how it went, and says in the log what follows. Returns that, if something does.
+    pub(crate) fn ended(self, plugin: &str, verdict: Verdict, now: Instant) -> Option<Turned> {
         match verdict {
             Verdict::Neither => {}
             Verdict::Well => {
                 if self.record.went_well() {
                     tracing::info!(plugin, "the quarantine is over: an invocation went well");
+                    return Some(Turned::Released);
                 }
             }
             Verdict::Failed(reason) => {
@@ -180,9 +190,14 @@ impl Trial<'_> {
                         reason,
                         "quarantined: it keeps failing"
                     );
+                    return Some(Turned::Quarantined(format!(
+                        "{failures} failures in a row, left alone for {} s: {reason}",
+                        lasts.as_secs()
+                    )));
                 }
             }
         }
+        None
     }
 }
 

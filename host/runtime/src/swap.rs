@@ -9,6 +9,7 @@
 //! Invariant: a load that fails leaves what served serving, with its own manifest; and what was
 //! unloaded does not come back by a load that began before.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use qchost_gate::{AdmitError, Enforceable};
@@ -154,6 +155,10 @@ impl Runtime {
         self.0
             .plugins_mut()
             .insert(tenant.name.to_string(), Arc::clone(&plugin));
+        let owner = std::fs::metadata(&plugin.manifest().component).ok();
+        let owner = owner.map(|found| found.uid());
+        let gate = &self.0.gate;
+        gate.note_component(plugin.manifest(), plugin.digest(), owner);
         drop(changing);
         tracing::info!(
             plugin = plugin.name(),

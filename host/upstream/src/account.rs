@@ -7,6 +7,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use qchost_catalog::{Access, Call, Clearance, Exception, Failure, Operation, Outcome, Target};
@@ -171,6 +172,11 @@ impl Account {
                 .await;
             drop(lease);
             sent += 1;
+            if let Some(sends) = call.sends
+                && !matches!(delivery, Delivery::Withheld(_))
+            {
+                sends.fetch_add(1, Ordering::Relaxed);
+            }
             let changes = call.target.access() != Access::Read;
             if changes && matches!(delivery, Delivery::Late { sent: true }) {
                 *lost = Some("not answered in time".to_owned());

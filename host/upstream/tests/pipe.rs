@@ -360,6 +360,7 @@ async fn one_account_does_not_hold_up_another() {
             arguments: serde_json::from_value(json!({ "id": 1, "script": ["hang"] })).unwrap(),
             deadline: Instant::now() + Duration::from_millis(1_000),
             clearance: qchost_catalog::always(),
+            sends: None,
         })
     };
     let quick = async {

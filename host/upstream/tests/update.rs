@@ -36,6 +36,7 @@ async fn call(accounts: &Accounts, account: &str, tool: &str, arguments: Value) 
             arguments: serde_json::from_value(arguments).unwrap(),
             deadline: Instant::now() + Duration::from_millis(LONG),
             clearance: always(),
+            sends: None,
         })
         .await
 }

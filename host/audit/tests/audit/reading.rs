@@ -264,3 +264,33 @@ async fn an_export_has_every_record() {
     export(std::iter::empty(), Format::Json, &mut empty).unwrap();
     assert_eq!(empty, b"[]\n");
 }
+
+#[tokio::test]
+async fn the_newest_records_come_first_across_segments_and_a_limit_takes_those() {
+    let files = mixed().await;
+    let read = |filter: Filter| {
+        let records = query(Arc::clone(&files), Path::new(FOLDER), filter).unwrap();
+        records
+            .map(|record| record.unwrap().line)
+            .collect::<Vec<_>>()
+    };
+    let lab = || Filter {
+        plugin: Some("lab".to_owned()),
+        ..Filter::default()
+    };
+    let mut oldest_first = read(lab());
+    oldest_first.reverse();
+    let newest = |limit| Filter {
+        newest_first: true,
+        limit,
+        ..lab()
+    };
+    assert_eq!(read(newest(None)), oldest_first);
+    for limit in [0, 1, 7, 1000] {
+        let most = limit.min(oldest_first.len());
+        assert_eq!(read(newest(Some(limit))), oldest_first[..most], "{limit}");
+    }
+    let names = files.list(Path::new(FOLDER)).unwrap();
+    let segments = names.iter().filter(|name| name.ends_with(".jsonl"));
+    assert!(segments.count() > 1, "{names:?}");
+}

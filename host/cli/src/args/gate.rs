@@ -103,14 +103,25 @@ pub enum Audit {
         #[arg(long, short)]
         follow: bool,
     },
-    /// Print the records of a plugin, an operation, a project, a time …
+    /// Print the records of a plugin, an operation, a project, a call, a time …, the newest first.
     #[command(
         after_help = "Examples:\n  qchost audit query --plugin strategy-lab --decision denied\n  \
         qchost audit query --operation live/create-live-algorithm --from 2026-01-01 --json"
     )]
     Query {
         #[command(flatten)]
-        query: Query,
+        query: Box<Query>,
+    },
+    /// Say why a call was allowed or refused: the grants as they were, the guardrails, who approved it, and what became
+    /// of it.
+    #[command(
+        after_help = "The texts of manifests, guardrails and the configuration are kept in the data folder, without comments, \
+        and with keyed digests in place of values that may be secrets. Viewers see what changed in them.\n\n\
+        Examples:\n  qchost audit why 19ad3b7c2f1-17\n  qchost audit why 19ad3b7c2f1-17 --json"
+    )]
+    Why {
+        /// The call, as records name it.
+        call: String,
     },
     /// Write records for other programs.
     #[command(
@@ -121,7 +132,7 @@ pub enum Audit {
         #[arg(long, value_enum)]
         format: ExportFormat,
         #[command(flatten)]
-        query: Query,
+        query: Box<Query>,
     },
     /// Learn from QuantConnect what became of calls whose outcome is unknown, and record it.
     #[command(after_help = "Example:\n  qchost audit reconcile")]

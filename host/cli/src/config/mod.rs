@@ -12,12 +12,13 @@ mod quantities;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use qchost_policy::{Guardrails, is_name, read_text};
+use qchost_policy::{Guardrails, Origin, is_name, read_owned_text, read_text};
 use qchost_secrets::{Profile, Secrets, VaultOptions};
 use serde::Deserialize;
 
@@ -76,6 +77,9 @@ pub struct Config {
     /// What stands in the file.
     #[serde(skip)]
     pub table: toml::Table,
+    /// Its text, and who owns it.
+    #[serde(skip)]
+    pub origin: Origin,
     /// What reads its secrets, once it was asked for: see [`Config::secrets`].
     #[serde(skip)]
     pub reader: OnceLock<Secrets>,
@@ -116,6 +120,7 @@ impl Default for Config {
             file: PathBuf::new(),
             path: PathBuf::new(),
             table: toml::Table::new(),
+            origin: Origin::default(),
             reader: OnceLock::new(),
         }
     }
@@ -124,13 +129,15 @@ impl Default for Config {
 impl Config {
     /// Reads the file. Relative folders are resolved against where it is.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = read_text(path).with_context(|| {
+        let (text, owner) = read_owned_text(path).with_context(|| {
             format!(
                 "cannot read the configuration {}; write one with: qchost init",
                 path.display()
             )
         })?;
-        Self::parse(&text, path)
+        let mut config = Self::parse(&text, path)?;
+        config.origin.owner = Some(owner);
+        Ok(config)
     }
 
     /// Reads a text; `path` is the file that it comes from.
@@ -153,6 +160,7 @@ impl Config {
         config.file = path.to_owned();
         config.path = path.canonicalize()?;
         config.table = text.parse()?;
+        config.origin.text = text.into();
         config.resolve(path.parent().unwrap_or(Path::new("")));
         Ok(config)
     }
@@ -255,6 +263,16 @@ impl Config {
             folder.display()
         );
         Ok(Guardrails::load(&folder)?)
+    }
+
+    /// The user ids of the owners of the guardrails' files.
+    pub fn guardrail_owners(&self) -> BTreeSet<u32> {
+        let entries = self.policies().and_then(|folder| folder.read_dir().ok());
+        let paths = entries.into_iter().flatten().flatten().map(|it| it.path());
+        let files = paths.filter(|path| path.extension().is_some_and(|it| it == "cedar"));
+        files
+            .filter_map(|path| Some(path.metadata().ok()?.uid()))
+            .collect()
     }
 
     /// What reads its secrets; the same one each time. What it reads never shows in the log.

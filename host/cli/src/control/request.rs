@@ -145,7 +145,12 @@ pub enum AuditRequest {
         since: Option<String>,
     },
     /// Records.
-    Query(Query),
+    Query(Box<Query>),
+    /// Why a call was decided as it was.
+    Why {
+        /// The call.
+        call: String,
+    },
     /// Its last records, and those to come.
     Tail {
         /// How many.
@@ -158,7 +163,7 @@ pub enum AuditRequest {
         /// As what.
         format: ExportFormat,
         /// Which.
-        query: Query,
+        query: Box<Query>,
     },
 }
 
@@ -181,18 +186,57 @@ pub struct Query {
     /// With this decision: `allowed`, `denied` …
     #[arg(long)]
     pub decision: Option<String>,
-    /// Of this kind: `intent`, `outcome`, `denied`, `halt` …
+    /// Of this kind: `intent`, `outcome`, `denied`, `approval`, `change`, `halt` …
     #[arg(long)]
     pub kind: Option<String>,
+    /// Of operations of this class: `read`, `write`, `destroy`, `trade`, `reduce`.
+    #[arg(long)]
+    pub access: Option<String>,
+    /// Of this call, with the request for its approval.
+    #[arg(long)]
+    pub call: Option<String>,
+    /// About this approval: asked for, decided, used.
+    #[arg(long)]
+    pub approval: Option<String>,
+    /// About this permit: given, used.
+    #[arg(long)]
+    pub permit: Option<String>,
+    /// Of this invocation.
+    #[arg(long)]
+    pub invocation: Option<String>,
+    /// Of this person, by user id or name.
+    #[arg(long)]
+    pub person: Option<String>,
+    /// Allowed by this grant.
+    #[arg(long)]
+    pub grant: Option<String>,
+    /// Forbidden by this guardrail.
+    #[arg(long)]
+    pub guardrail: Option<String>,
+    /// Decided under this manifest, guardrails, configuration or component, or a change from or to it: `sha256:…`.
+    #[arg(long)]
+    pub digest: Option<String>,
+    /// That ended so: `answered`, `rejected`, `timed-out` …
+    #[arg(long)]
+    pub outcome: Option<String>,
+    /// What a person did or what changed: `reload`, `approve`, `manifest`, `people` …
+    // The request that this is part of has a field `what` of its own.
+    #[serde(rename = "deed")]
+    #[arg(long)]
+    pub what: Option<String>,
     /// Not before: `2026-01-31`, `2026-01-31T09:30:00Z`, or so long ago: `24h`.
     #[arg(long, value_name = "TIME")]
     pub from: Option<String>,
     /// Before; as --from.
     #[arg(long, value_name = "TIME")]
     pub to: Option<String>,
-    /// At most so many.
+    /// At most so many: the newest, or with --oldest-first the oldest.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+    /// The oldest first; an export always is.
+    #[arg(long)]
+    #[serde(default)]
+    pub oldest_first: bool,
 }
 
 /// What records are exported as.
@@ -315,7 +359,7 @@ impl Request {
                 halt::resume_by_host(host, person, HaltScope { account, plugin }).await
             }
             Self::Halts => Ok(halt::list_by_host(host).await),
-            Self::Audit(request) => audit::by_host(host, request, reports).await,
+            Self::Audit(request) => audit::by_host(host, person, request, reports).await,
             Self::Reconcile => audit::reconcile_by_host(host, person).await,
             Self::Reload => reload::by_host(host, person).await,
             Self::Backup { folder } => backup::by_host(host, person, &folder).await,

@@ -151,7 +151,10 @@ impl Configuration {
             // Whoever writes a file in place empties it first. It would take every account away.
             Err(anyhow!("{}: the file is empty", file.display()))
         } else {
-            Config::parse(&content.1, file)
+            Config::parse(&content.1, file).map(|mut config| {
+                config.origin.owner = Some(stamp.owner);
+                config
+            })
         };
         if patience && parsed.is_err() && stamp.is_young() {
             return Found::Moving;

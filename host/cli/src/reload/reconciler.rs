@@ -103,6 +103,7 @@ impl Reconciler {
                 self.settle(&ended).await;
             }
         }
+        self.host.gate.loaded();
     }
 
     /// Follows the files until it is dropped; from `ending` on it loads nothing any more, and whoever asks for a reload is

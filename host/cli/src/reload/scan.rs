@@ -109,7 +109,12 @@ fn look(path: &Path, former: Option<&Arc<File>>, patience: bool) -> Option<Arc<F
             name: former.and_then(|former| former.name.clone()),
         },
         Text::Whole(stamp, text) => {
-            let manifest = Manifest::parse(&text, path).map_err(|error| words(&Error::from(error)));
+            let manifest = Manifest::parse(&text, path)
+                .map(|mut manifest| {
+                    manifest.origin.owner = Some(stamp.owner);
+                    manifest
+                })
+                .map_err(|error| words(&Error::from(error)));
             let name = match &manifest {
                 Ok(manifest) => Some(manifest.plugin.clone()),
                 Err(_) => manifests::named(&text),

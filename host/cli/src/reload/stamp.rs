@@ -21,6 +21,8 @@ pub const SETTLING: Duration = Duration::from_millis(250);
 pub struct Stamp {
     device: u64,
     inode: u64,
+    /// The user id of its owner.
+    pub owner: u32,
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
@@ -36,6 +38,7 @@ impl Stamp {
         Self {
             device: found.dev(),
             inode: found.ino(),
+            owner: found.uid(),
             size: found.size(),
             modified: (found.mtime(), found.mtime_nsec()),
             changed: (found.ctime(), found.ctime_nsec()),

@@ -1,6 +1,6 @@
 //! `qchost backup`: what a host knows, as one consistent set in a folder.
 //!
-//! The database and the record are copied by the gate, in the order in which either may be ahead of the other
+//! The database, the record and the texts that it names are copied by the gate, in the order in which either may be ahead of the other
 //! at a crash too. The key follows, since the record cannot be verified without it, and then what was
 //! written is verified.
 //!

@@ -389,6 +389,7 @@ async fn through_server(name: &str, connections: &Connections, report: &mut Repo
         arguments: Map::new(),
         deadline: Instant::now() + PATIENCE,
         clearance: always(),
+        sends: None,
     };
     let what = format!("account {name}: authentication");
     match connections.accounts.call(call).await {

@@ -51,7 +51,9 @@ pub async fn by_host(host: &Host, person: &Person) -> Result<Value> {
         bail!("this process does not follow its files");
     };
     host.gate.note_admin(person, "reload", json!({})).await?;
+    let asked = host.gate.reload_asked_by(person.uid);
     ensure!(follower.reload().await, "the host ends");
+    drop(asked);
     let mut rows = files(host);
     let listed = plugin::by_host(host).await?;
     for manifest in listed.as_array().into_iter().flatten() {

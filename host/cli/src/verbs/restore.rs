@@ -19,7 +19,9 @@ use crate::lock::Lock;
 use crate::output::Output;
 
 /// What becomes of what was copied, in this order.
-const PLACES: [&str; 3] = ["host.key", "state.db", "audit"];
+const PLACES: [&str; 4] = ["host.key", "state.db", TEXTS, "audit"];
+/// The folder of kept texts; a backup that an earlier version took has none.
+const TEXTS: &str = "texts";
 /// What an empty data folder may hold.
 const LOCK: &str = "host.lock";
 
@@ -47,14 +49,18 @@ pub fn run(config: &Path, folder: &Path, data: Option<PathBuf>, output: Output) 
         }
         copy_private(&folder.join(name), &to)?;
     }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(draft.path().join(TEXTS))?;
     check_copy(&list, draft.path(), folder)?;
     let records = verify(draft.path())?;
     // To open a database may change it, so it is a copy that is opened.
     let tried = draft.path().join("tried.db");
     copy_private(&draft.path().join("state.db"), &tried)?;
     drop(Ledger::open(&tried).with_context(|| folder.join("state.db").display().to_string())?);
-    for folder in [draft.path().join("audit"), draft.path().to_owned()] {
-        File::open(folder)?.sync_all()?;
+    for folder in ["audit", TEXTS, "."] {
+        File::open(draft.path().join(folder))?.sync_all()?;
     }
     for name in PLACES {
         fs::rename(draft.path().join(name), data.join(name))?;

@@ -43,6 +43,15 @@ fn what_a_host_knew_is_there_after_it_was_restored_elsewhere() {
     let restored = second.run(&["--json", "restore", name]).json();
     assert_eq!(restored["records"], made["records"], "{restored}");
     second.run(&["audit", "verify"]).good();
+    // The texts that decided are part of it.
+    let texts = |folder: &std::path::Path| {
+        let entries = fs::read_dir(folder.join("data/texts")).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert!(texts(first.path()).len() >= 3);
+    assert_eq!(texts(second.path()), texts(first.path()));
     // It is halted as it was, and knows why.
     let ran = second.run(&["invoke", "every-category.slow-write", &prepared.to_string()]);
     assert!(ran.error().contains("for the night"), "{ran:?}");

@@ -17,6 +17,7 @@ mod approvals;
 mod backups;
 mod bad_input;
 mod categories;
+mod changes;
 mod cloud;
 mod common;
 mod demo;

@@ -51,7 +51,8 @@ fn used() -> (Cloud, Folder, Value) {
 fn the_record_is_asked_by_what_was_done() {
     let (_cloud, folder, prepared) = used();
     let query = |arguments: &[&str]| {
-        let ran = folder.run(&[&["--json", "audit", "query"], arguments].concat());
+        let oldest_first = ["--json", "audit", "query", "--oldest-first"];
+        let ran = folder.run(&[&oldest_first, arguments].concat());
         records(&ran.good().stdout)
     };
     let created = query(&[
@@ -88,6 +89,47 @@ fn the_record_is_asked_by_what_was_done() {
     assert!(!query(&["--from", "1h"]).is_empty());
     assert!(query(&["--to", "1h"]).is_empty());
     assert!(!query(&["--project", "Every/prepared"]).is_empty());
+    // Outcomes are found by what the call touched, and by the call.
+    let ended = query(&["--project", "Every/prepared", "--kind", "outcome"]);
+    assert!(
+        ended.iter().any(|record| record["call"] == *call),
+        "{ended:#?}"
+    );
+    let of_call = query(&["--call", call.as_str().unwrap()]);
+    let kinds: Vec<_> = of_call.iter().map(|record| &record["kind"]).collect();
+    assert_eq!(kinds, ["intent", "outcome"]);
+    for (option, name) in [
+        ("--invocation", "invocation"),
+        ("--grant", "grants"),
+        ("--digest", "manifest"),
+    ] {
+        let wanted = intent[name].as_str().or(intent[name][0].as_str()).unwrap();
+        let found = query(&[option, wanted]);
+        assert!(
+            found.iter().any(|record| record["call"] == *call),
+            "{option} {wanted}"
+        );
+        assert_eq!(query(&[option, "another"]), Vec::<Value>::new());
+    }
+    // The newest come first, unless it is said otherwise.
+    let newest = folder.run(&["--json", "audit", "query", "--limit", "3"]);
+    let mut newest = records(&newest.good().stdout);
+    newest.reverse();
+    let all = query(&[]);
+    assert_eq!(newest, all[all.len() - 3..]);
+    // A word that no record can have is not taken for a question without an answer.
+    for (option, known) in [
+        ("--kind", "intent"),
+        ("--decision", "allowed"),
+        ("--access", "trade"),
+    ] {
+        let ran = folder.run(&["audit", "query", option, "nonsense"]);
+        let error = ran.error();
+        assert!(
+            error.contains("nonsense") && error.contains(known),
+            "{error}"
+        );
+    }
     let ran = folder.run(&["audit", "query", "--from", "yesterday"]);
     assert!(ran.error().contains("--from yesterday"), "{ran:?}");
 
@@ -117,7 +159,8 @@ fn the_record_is_asked_by_what_was_done() {
 #[test]
 fn the_record_is_exported_whole() {
     let (_cloud, folder, _) = used();
-    let all = records(&folder.run(&["--json", "audit", "query"]).good().stdout);
+    let query = ["--json", "audit", "query", "--oldest-first"];
+    let all = records(&folder.run(&query).good().stdout);
     let json = folder.run(&["audit", "export", "--format", "json"]);
     let exported: Vec<Value> = serde_json::from_str(&json.good().stdout).unwrap();
     assert_eq!(exported, all);

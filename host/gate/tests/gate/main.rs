@@ -13,6 +13,7 @@ mod calls;
 mod changes;
 mod fairness;
 mod halts;
+mod histories;
 mod kept;
 mod narrowed;
 mod reconfigured;

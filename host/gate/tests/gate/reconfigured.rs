@@ -43,7 +43,7 @@ async fn open(setup: Setup) -> (World, Settings) {
 }
 
 #[tokio::test]
-async fn a_guardrail_holds_from_the_next_call_on_and_is_recorded_by_its_hash() {
+async fn a_guardrail_holds_from_the_next_call_on_and_is_recorded_by_its_digest() {
     let (world, settings) = open(Setup::grants(FILES)).await;
     create(&world, "a.py").await.unwrap();
     let strict = Settings {
@@ -69,20 +69,17 @@ async fn a_guardrail_holds_from_the_next_call_on_and_is_recorded_by_its_hash() {
     let records = world.records().await;
     let changes: Vec<&Value> = records
         .iter()
-        .filter(|record| record["kind"] == "admin")
+        .filter(|record| record["kind"] == "change" && record["what"] == "guardrails")
         .collect();
-    assert_eq!(changes.len(), 2);
-    let detail = &changes[0]["detail"];
-    assert_eq!(changes[0]["what"], "settings");
-    assert_eq!(
-        detail["guardrails"],
-        json!({ "policies": 1, "hash": strict.guardrails.revision() })
-    );
-    assert_ne!(
-        changes[0]["detail"]["guardrails"]["hash"],
-        changes[1]["detail"]["guardrails"]["hash"]
-    );
-    assert!(!detail.to_string().contains("Lab/"), "{detail}");
+    let [none, added, removed] = changes.as_slice() else {
+        panic!("{changes:#?}")
+    };
+    assert_eq!(added["difference"], json!(["+ guardrail `frozen`"]));
+    assert_eq!(removed["difference"], json!(["- guardrail `frozen`"]));
+    assert_eq!(added["digest-before"], none["digest-after"]);
+    assert_eq!(removed["digest-before"], added["digest-after"]);
+    assert_eq!(removed["digest-after"], none["digest-after"]);
+    assert!(!added.to_string().contains("Lab/"), "{added}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use qchost_audit::{Audit, Disk, Files, Options as AuditOptions};
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream, by_name};
-use qchost_gate::{Caller, Effort, Gate, Options, Refusal, Settings};
+use qchost_gate::{Caller, Effort, Gate, Options, Refusal, Settings, Sources};
 use qchost_ledger::Ledger;
 use qchost_policy::{Guardrails, Manifest, Person, Role, Usd};
 use qchost_secrets::{Profile, Profiles, Secrets};
@@ -159,6 +159,9 @@ impl Upstream for Handle {
     fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
             (call.clearance)()?;
+            if let Some(sends) = call.sends {
+                sends.fetch_add(1, Ordering::Relaxed);
+            }
             let tool = call.target.tool().to_owned();
             self.0
                 .sent
@@ -288,6 +291,7 @@ impl Setup {
             production: self.production,
             approval_ttl: Duration::from_secs(3600),
             permit_ttl: self.permit_ttl,
+            sources: Sources::default(),
         }
     }
 }

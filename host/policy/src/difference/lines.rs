@@ -119,6 +119,7 @@ impl Lines {
             config,
             http,
             path: _,
+            origin: _,
         } = now;
         if *account != former.account {
             // Whatever is allowed is allowed on other projects and other money.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use qchost_audit::{Audit, Disk};
 use qchost_catalog::Upstream;
-use qchost_gate::{Gate, Options, Settings};
+use qchost_gate::{Gate, Options, Settings, Sources};
 use qchost_ledger::Ledger;
 use qchost_policy::Guardrails;
 use qchost_secrets::{Profiles, Secrets};
@@ -49,6 +49,7 @@ impl Gated {
             production: false,
             approval_ttl: Duration::from_secs(3600),
             permit_ttl: Duration::from_secs(3600),
+            sources: Sources::default(),
         };
         let mut options = Options {
             settings,

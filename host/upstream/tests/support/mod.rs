@@ -57,6 +57,7 @@ pub async fn call_if(
             arguments,
             deadline: Instant::now() + Duration::from_millis(millis),
             clearance,
+            sends: None,
         })
         .await
 }

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use qchost_audit::{Disk, Files, Filter, Format, Kind};
+use qchost_catalog::Access;
+use qchost_gate::DECISIONS;
 use secrecy::SecretSlice;
 use serde_json::{Value, json};
 
@@ -18,6 +20,8 @@ use crate::control::{AuditRequest, ExportFormat, Query};
 pub struct Source {
     pub folder: PathBuf,
     pub key: SecretSlice<u8>,
+    /// Whether who asks may read the texts that decided.
+    pub texts: bool,
 }
 
 impl Source {
@@ -50,10 +54,23 @@ impl Source {
                 Ok(value)
             }
             AuditRequest::Query(query) => {
-                for record in qchost_audit::query(disk(), &self.folder, filter(query)?)? {
+                let filter = Filter {
+                    newest_first: !query.oldest_first,
+                    ..filter(query)?
+                };
+                for record in qchost_audit::query(disk(), &self.folder, filter)? {
                     on_line(&record?.line)?;
                 }
                 Ok(Value::Null)
+            }
+            AuditRequest::Why { call } => {
+                let why = qchost_gate::why(&disk(), &self.folder, call, self.texts)?;
+                let why = why.with_context(|| {
+                    format!(
+                        "the record has no call `{call}` (any more); find calls with: qchost audit query --json --limit 20"
+                    )
+                })?;
+                Ok(serde_json::to_value(why)?)
             }
             AuditRequest::Tail { lines, .. } => {
                 for record in qchost_audit::tail(&disk(), &self.folder, *lines)? {
@@ -83,18 +100,43 @@ pub fn sequence(line: &str) -> Option<u64> {
     record.get("seq")?.as_u64()
 }
 
+/// A word that has to be one of these: an unknown one would find nothing, and be taken for an answer.
+fn known<'a>(option: &str, word: Option<&String>, words: &[&'a str]) -> Result<Option<&'a str>> {
+    let Some(word) = word else { return Ok(None) };
+    let found = words.iter().find(|one| *one == word);
+    found.copied().map(Some).with_context(|| {
+        format!(
+            "{option} {word}: there is none of this name; there are: {}",
+            words.join(", ")
+        )
+    })
+}
+
 fn filter(query: &Query) -> Result<Filter> {
-    let kind = |word: &String| {
-        serde_json::from_value::<Kind>(Value::String(word.clone()))
-            .with_context(|| format!("--kind {word}"))
-    };
+    let kinds = Kind::ALL.map(Kind::word);
+    let kind = known("--kind", query.kind.as_ref(), &kinds)?;
+    let kind = Kind::ALL.into_iter().find(|one| Some(one.word()) == kind);
+    let accesses = Access::ALL.map(Access::word);
+    let access = known("--access", query.access.as_ref(), &accesses)?;
+    let decision = known("--decision", query.decision.as_ref(), &DECISIONS)?;
     Ok(Filter {
         plugin: query.plugin.clone(),
         operation: query.operation.clone(),
         project: query.project.clone(),
         account: query.account.clone(),
-        decision: query.decision.clone(),
-        kind: query.kind.as_ref().map(kind).transpose()?,
+        decision: decision.map(str::to_owned),
+        kind,
+        access: access.map(str::to_owned),
+        call: query.call.clone(),
+        approval: query.approval.clone(),
+        permit: query.permit.clone(),
+        invocation: query.invocation.clone(),
+        person: query.person.clone(),
+        grant: query.grant.clone(),
+        guardrail: query.guardrail.clone(),
+        digest: query.digest.clone(),
+        outcome: query.outcome.clone(),
+        what: query.what.clone(),
         from: query
             .from
             .as_deref()
@@ -106,6 +148,7 @@ fn filter(query: &Query) -> Result<Filter> {
             .map(|text| time("--to", text))
             .transpose()?,
         limit: query.limit,
+        newest_first: false,
     })
 }
 
@@ -196,11 +239,55 @@ mod tests {
             let error = time("--to", wrong).unwrap_err().to_string();
             assert!(error.contains("--to"), "{wrong}: {error}");
         }
-        let query = Query {
-            kind: Some("intents".to_owned()),
-            ..Query::default()
-        };
-        assert!(filter(&query).is_err());
+    }
+
+    #[test]
+    fn a_word_that_no_record_has_is_an_error_with_those_that_there_are() {
+        let word = || Some("intents".to_owned());
+        let wrong = [
+            (
+                Query {
+                    kind: word(),
+                    ..Query::default()
+                },
+                "--kind intents",
+                "intent, outcome",
+            ),
+            (
+                Query {
+                    decision: word(),
+                    ..Query::default()
+                },
+                "--decision intents",
+                "allowed, denied",
+            ),
+            (
+                Query {
+                    access: word(),
+                    ..Query::default()
+                },
+                "--access intents",
+                "write, destroy",
+            ),
+        ];
+        for (query, option, known) in wrong {
+            let error = filter(&query).unwrap_err().to_string();
+            assert!(error.contains(option) && error.contains(known), "{error}");
+        }
+        for kind in Kind::ALL {
+            let kind = Some(kind.word().to_owned());
+            let query = Query {
+                kind: kind.clone(),
+                ..Query::default()
+            };
+            assert_eq!(
+                filter(&query)
+                    .unwrap()
+                    .kind
+                    .map(|kind| kind.word().to_owned()),
+                kind
+            );
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub async fn run(config: &Config, verb: Audit, output: Output) -> Result<()> {
         Audit::Verify { since } => AuditRequest::Verify { since },
         Audit::Tail { lines, follow } => AuditRequest::Tail { lines, follow },
         Audit::Query { query } => AuditRequest::Query(query),
+        Audit::Why { call } => AuditRequest::Why { call },
         Audit::Export { format, query } => AuditRequest::Export { format, query },
     };
     let mut shown = show::Shown::new(&request, output);
@@ -49,6 +50,7 @@ pub async fn run(config: &Config, verb: Audit, output: Output) -> Result<()> {
             );
             Ok(())
         }
+        AuditRequest::Why { .. } => output.result(&answer, show::why),
         _ => Ok(()),
     }
 }
@@ -74,6 +76,7 @@ fn from_files(
     let source = files::Source {
         folder: data.join("audit"),
         key: Key::read(&keys::path(&data))?.audit()?,
+        texts: person.reads_texts(),
     };
     ensure!(
         source.folder.is_dir(),
@@ -84,7 +87,12 @@ fn from_files(
 }
 
 /// Answers from a host's own record.
-pub async fn by_host(host: &Host, request: AuditRequest, reports: &Reports) -> Result<Value> {
+pub async fn by_host(
+    host: &Host,
+    person: &Person,
+    request: AuditRequest,
+    reports: &Reports,
+) -> Result<Value> {
     if matches!(request, AuditRequest::Head) {
         host.gate.audit().flush().await?;
         return Ok(json!({ "head": host.gate.audit().head() }));
@@ -98,6 +106,7 @@ pub async fn by_host(host: &Host, request: AuditRequest, reports: &Reports) -> R
     let source = files::Source {
         folder: host.data.join("audit"),
         key: host.key.audit()?,
+        texts: person.reads_texts(),
     };
     let (lines, to) = (reports.clone(), request);
     let answer = tokio::task::spawn_blocking(move || {

@@ -1,6 +1,9 @@
 //! Records for people.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
+use qchost_gate::{TextWhy, Why};
 use serde_json::Value;
 
 use crate::control::AuditRequest;
@@ -111,6 +114,138 @@ pub fn report(report: &Value) -> String {
         Some(head) => format!("{text}\nhead: {}", terminal::line(head)),
         None => text,
     }
+}
+
+/// Why a call was decided as it was.
+pub fn why(why: &Value) -> String {
+    // It comes from a host of this version, or from this process.
+    let Ok(why) = serde_json::from_value::<Why>(why.clone()) else {
+        return crate::output::pretty(why);
+    };
+    let mut lines = vec![format!(
+        "call {}: {}",
+        terminal::line(&why.call),
+        said(why.decision.as_deref())
+    )];
+    let mut put = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            lines.push(format!("{name:<15}{}", terminal::line(&value)));
+        }
+    };
+    put("time", why.time.clone());
+    put("operation", why.operation.clone());
+    put("class", why.access.clone());
+    put("plugin", why.plugin.clone());
+    put("account", why.account.clone());
+    put("project", why.project.as_ref().map(ToString::to_string));
+    put("invocation", why.invocation.clone());
+    put("asked by", why.person.map(|uid| format!("uid {uid}")));
+    put("reason", why.reason.clone());
+    put("permit", why.permit.clone());
+    put("reservation", why.reservation.map(|id| id.to_string()));
+    put("sent", why.sends.map(|times| format!("{times} times")));
+    match &why.outcome {
+        Some(outcome) => put(
+            "outcome",
+            Some(format!(
+                "{}{}",
+                outcome.outcome,
+                outcome
+                    .reason
+                    .as_ref()
+                    .map_or_else(String::new, |why| format!(": {why}"))
+            )),
+        ),
+        None if why.decision.as_deref() == Some("allowed") => {
+            put("outcome", Some("not known (yet)".to_owned()));
+        }
+        None => {}
+    }
+    for (what, text) in [
+        ("manifest", &why.manifest),
+        ("changed manifest", &why.manifest_pending),
+        ("guardrails", &why.guardrails),
+        ("configuration", &why.configuration),
+        ("component", &why.component),
+    ] {
+        if let Some(text) = text {
+            lines.push(String::new());
+            lines.extend(text_lines(what, text));
+        }
+    }
+    for (what, parts) in [("grant", &why.grants), ("guardrail", &why.forbidden_by)] {
+        for part in parts {
+            let digest = part.digest.as_deref();
+            lines.push(String::new());
+            lines.push(format!(
+                "{what} `{}` in {}:",
+                terminal::line(&part.name),
+                terminal::line(digest.unwrap_or("a text that is missing"))
+            ));
+            lines.extend(part.text.iter().map(|text| indented(text)));
+        }
+    }
+    if let Some(approval) = &why.approval {
+        lines.push(String::new());
+        lines.push(format!("approval {}:", terminal::line(&approval.id)));
+        for step in &approval.steps {
+            let who = match (&step.person_name, step.person) {
+                (Some(name), Some(uid)) => format!(" by {name} (uid {uid})"),
+                (None, Some(uid)) => format!(" for uid {uid}"),
+                _ => String::new(),
+            };
+            let more = step.permit.as_ref().map(|permit| format!(": {permit}"));
+            let line = format!(
+                "{}  {}{who}{}",
+                said(step.time.as_deref()),
+                step.what,
+                more.unwrap_or_default()
+            );
+            lines.push(indented(&terminal::line(&line)));
+        }
+    }
+    lines.join("\n")
+}
+
+fn text_lines(what: &str, text: &TextWhy) -> Vec<String> {
+    let mut lines = vec![format!("{what} {}", terminal::line(&text.digest))];
+    if let Some(change) = &text.change {
+        let uids = |uids: &BTreeSet<u32>| {
+            let uids = uids.iter().map(|uid| format!("uid {uid}"));
+            uids.collect::<Vec<_>>().join(", ")
+        };
+        let mut line = format!("in force since {}", said(text.since.as_deref()));
+        if let Some(file) = &change.file {
+            line.push_str(&format!(", from {file}"));
+        }
+        if !change.owners.is_empty() {
+            line.push_str(&format!(" (owner: {})", uids(&change.owners)));
+        }
+        if !change.asked_by.is_empty() {
+            line.push_str(&format!(", reloaded by {}", uids(&change.asked_by)));
+        }
+        lines.push(indented(&terminal::line(&line)));
+        lines.extend(
+            change
+                .difference
+                .iter()
+                .map(|line| indented(&terminal::line(line))),
+        );
+    }
+    if let Some(missing) = &text.missing {
+        lines.push(indented(&terminal::line(missing)));
+    }
+    lines
+}
+
+fn said(text: Option<&str>) -> &str {
+    text.unwrap_or("unknown")
+}
+
+fn indented(text: &str) -> String {
+    let text = terminal::block(text);
+    let lines = text.lines().map(|line| format!("  {line}"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// What became of calls whose outcome was unknown.

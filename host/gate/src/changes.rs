@@ -1,0 +1,637 @@
+//! The record of every change of what is in force: what changed, by whom, from which text to which, and the difference.
+//!
+//! A change is noted in the audit before any call can be decided under it, and the note cannot be dropped for lack of
+//! room. Which digests were recorded last is kept in the ledger, so that a start records what changed while no host ran,
+//! and what a crash kept from the disk.
+//!
+//! Invariant: no line of a difference holds a value that may be a secret; lines come from kept texts only.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use qchost_audit::{Audit, Entry, Kind};
+use qchost_ledger::Ledger;
+use qchost_policy::Manifest;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+use crate::gate::now;
+use crate::kept::{Form, Kept, bounded, difference, differences};
+use crate::record::Fingerprints;
+use crate::terms::{Rules, Terms};
+use crate::texts::Texts;
+
+/// What a change is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Subject {
+    /// The manifest of a plugin.
+    Manifest,
+    /// The guardrails.
+    Guardrails,
+    /// The configuration, without people and profiles.
+    Configuration,
+    /// Who may tell the host something.
+    People,
+    /// Brokerage and data-provider profiles.
+    Profiles,
+    /// The component that serves a plugin.
+    Component,
+    /// The component that may trade for a plugin.
+    Adoption,
+    /// Whether a plugin is left alone because it keeps failing.
+    Quarantine,
+}
+
+/// A change of what is in force, as it is recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Change {
+    /// What it is of.
+    #[serde(rename = "what")]
+    pub subject: Subject,
+    /// The plugin, where it is of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<String>,
+    /// The account of the plugin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// The file or folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The user ids of the owners of the files.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub owners: BTreeSet<u32>,
+    /// The user ids of those who asked for the reload that found it; none if the host found it by itself.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub asked_by: BTreeSet<u32>,
+    /// Who decided it, where a person did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// The digest of what was in force before; none if nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest_before: Option<String>,
+    /// The digest of what is in force now; none if it was taken away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest_after: Option<String>,
+    /// What was added, widened, changed and taken away, a line each.
+    #[serde(default)]
+    pub difference: Vec<String>,
+    /// Whether it was found at a start: it happened while no host ran.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_start: bool,
+    /// Whether it is about a changed manifest that only restricts, since its component does not serve yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pending: bool,
+    /// What else is to be said, such as that the new manifest only restricts until its component serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+impl Change {
+    pub(crate) fn of(subject: Subject) -> Self {
+        Self {
+            subject,
+            plugin: None,
+            account: None,
+            file: None,
+            owners: BTreeSet::new(),
+            asked_by: BTreeSet::new(),
+            by: None,
+            digest_before: None,
+            digest_after: None,
+            difference: Vec::new(),
+            at_start: false,
+            pending: false,
+            note: None,
+        }
+    }
+
+    fn from_text(subject: Subject, text: &Kept) -> Self {
+        Self {
+            file: shown(&text.file),
+            owners: text.owners.clone(),
+            digest_after: Some(text.digest.to_string()),
+            ..Self::of(subject)
+        }
+    }
+
+    /// What the audit is given of it.
+    pub(crate) fn entry(&self) -> Entry {
+        let body = match serde_json::to_value(self) {
+            Ok(Value::Object(body)) => body,
+            // It is a struct of texts.
+            _ => Map::new(),
+        };
+        Entry {
+            kind: Kind::Change,
+            // A full disk must not keep what takes rights away from being recorded.
+            essential: true,
+            body,
+        }
+    }
+}
+
+fn shown(path: &Path) -> Option<String> {
+    (!path.as_os_str().is_empty()).then(|| path.display().to_string())
+}
+
+const CONFIGURATION: &str = "configuration";
+const GUARDRAILS: &str = "guardrails";
+
+fn manifest_of(plugin: &str) -> String {
+    format!("manifest {plugin}")
+}
+
+fn component_of(plugin: &str) -> String {
+    format!("component {plugin}")
+}
+
+/// Records changes, and knows what was recorded last.
+pub(crate) struct Changes {
+    audit: Audit,
+    ledger: Ledger,
+    pub texts: Texts,
+    pub prints: Arc<Fingerprints>,
+    tasks: TaskTracker,
+    state: Mutex<State>,
+    /// Held while digests are stored, so that an older one never overwrites a newer one.
+    storing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The digest that was recorded last, by what it is of.
+    last: BTreeMap<String, String>,
+    /// The digests of changed manifests that only restrict, by plugin.
+    pending: BTreeMap<String, String>,
+    /// What is of a former run, and was not seen in this one yet.
+    former: BTreeSet<String>,
+    /// What the ledger is to be told.
+    unstored: BTreeMap<String, Option<String>>,
+    /// Who waits for a reload.
+    asking: Vec<u32>,
+}
+
+/// Changes that are to be recorded, with the digests that are in force then.
+#[derive(Debug, Default)]
+pub(crate) struct Noted {
+    pub changes: Vec<Change>,
+    digests: BTreeMap<String, Option<String>>,
+    /// The plugin whose terms these are, with the digest of the changed manifest that restricts it.
+    pending: Option<(String, Option<String>)>,
+}
+
+impl std::fmt::Debug for Changes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Changes")
+            .field("texts", &self.texts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<Change> for Noted {
+    fn from(change: Change) -> Self {
+        Self {
+            changes: vec![change],
+            ..Self::default()
+        }
+    }
+}
+
+impl Changes {
+    pub fn new(
+        audit: Audit,
+        ledger: Ledger,
+        prints: Arc<Fingerprints>,
+        tasks: TaskTracker,
+        last: BTreeMap<String, String>,
+    ) -> Self {
+        Self {
+            texts: Texts::beside(audit.folder()),
+            audit,
+            ledger,
+            prints,
+            tasks,
+            state: Mutex::new(State {
+                former: last.keys().cloned().collect(),
+                last,
+                ..State::default()
+            }),
+            storing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The text of a manifest. One that was not parsed from a text was in force before this run, and its text is kept.
+    pub fn text_of(&self, manifest: &Manifest) -> Kept {
+        let kept = Kept::manifest(manifest, &self.prints);
+        if !kept.text.is_empty() || manifest.path.as_os_str().is_empty() {
+            return kept;
+        }
+        let key = manifest_of(&manifest.plugin);
+        let last = self.state().last.get(&key).cloned();
+        let text = last.and_then(|digest| self.texts.read(&digest).ok()?);
+        match text {
+            Some(text) => kept.of_text(text),
+            None => kept,
+        }
+    }
+
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// The digests of what is in force.
+    pub fn digests(&self) -> Vec<String> {
+        let state = self.state();
+        let digests = state.last.values().chain(state.pending.values());
+        digests.cloned().collect()
+    }
+
+    /// Keeps a text. One that cannot be kept is in force all the same: a full disk must not keep what narrows from being
+    /// taken over.
+    pub fn keep(&self, kept: &Kept) {
+        if let Err(error) = self.texts.keep(kept) {
+            tracing::error!(
+                target: "gate", file = %kept.file.display(), digest = %kept.digest, %error,
+                "a text that is in force cannot be kept for the record in {}; see whether the disk is full",
+                self.texts.folder().display()
+            );
+        }
+    }
+
+    /// Who asks for a reload is named in the changes that are found until the guard is dropped.
+    pub fn asked(self: &Arc<Self>, uid: u32) -> Asked {
+        self.state().asking.push(uid);
+        Asked {
+            changes: Arc::clone(self),
+            uid,
+        }
+    }
+
+    /// The change from what was recorded last of a text, with its whole difference; none if it is the same.
+    fn since(&self, key: &str, form: Form, former: Option<&Kept>, text: &Kept) -> Option<Change> {
+        let (before, at_start) = {
+            let state = self.state();
+            let before = state.last.get(key).cloned();
+            (before, state.former.contains(key))
+        };
+        if before.as_deref() == Some(&*text.digest) {
+            return None;
+        }
+        let former = former.filter(|former| before.as_deref() == Some(&*former.digest));
+        let (former, unknown) = match (former, &before) {
+            (Some(former), _) => (Some(former.text.clone()), false),
+            (None, Some(digest)) => match self.texts.read(digest) {
+                Ok(Some(text)) => (Some(text), false),
+                Ok(None) | Err(_) => (None, true),
+            },
+            (None, None) => (None, false),
+        };
+        let subject = match form {
+            Form::Manifest => Subject::Manifest,
+            Form::Configuration => Subject::Configuration,
+            Form::Guardrails => Subject::Guardrails,
+        };
+        Some(Change {
+            digest_before: before,
+            difference: differences(form, former.as_deref(), Some(&text.text)),
+            at_start,
+            note: unknown.then(|| {
+                "the former text is not kept, so all of the new one is shown as added".to_owned()
+            }),
+            ..Change::from_text(subject, text)
+        })
+    }
+
+    /// What new terms of a plugin change.
+    pub fn of_terms(&self, former: Option<&Terms>, new: &Terms) -> Noted {
+        let mut noted = Noted::default();
+        let (manifest, text) = (new.authority.manifest(), &new.authority.text);
+        // What comes with the host changes with the host alone.
+        if text.file.as_os_str().is_empty() {
+            return noted;
+        }
+        let about = |change: Change| Change {
+            plugin: Some(manifest.plugin.clone()),
+            account: Some(manifest.account.clone()),
+            ..change
+        };
+        let key = manifest_of(&manifest.plugin);
+        let before = former.map(|former| &*former.authority.text);
+        if let Some(change) = self.since(&key, Form::Manifest, before, text) {
+            noted.changes.push(about(short(change)));
+        }
+        noted.digests.insert(key, Some(text.digest.to_string()));
+        let pending = |terms: &Terms| terms.pending.as_ref().map(|it| Arc::clone(&it.text));
+        let (was, is) = (former.and_then(pending), pending(new));
+        let digest = |text: &Option<Arc<Kept>>| text.as_ref().map(|text| Arc::clone(&text.digest));
+        let pending = is.as_ref().map(|is| is.digest.to_string());
+        noted.pending = Some((manifest.plugin.clone(), pending));
+        if digest(&was) == digest(&is) {
+            return noted;
+        }
+        if let Some(is) = &is {
+            noted.changes.push(about(Change {
+                digest_before: Some(text.digest.to_string()),
+                pending: true,
+                difference: difference(Form::Manifest, Some(&text.text), Some(&is.text)),
+                note: Some(
+                    "its component does not serve yet: until then both manifests must allow a call"
+                        .to_owned(),
+                ),
+                ..Change::from_text(Subject::Manifest, is)
+            }));
+        } else if let Some(was) = &was
+            && was.digest != text.digest
+        {
+            noted.changes.push(about(Change {
+                digest_before: Some(was.digest.to_string()),
+                pending: true,
+                note: Some("the changed manifest restricts no longer".to_owned()),
+                ..Change::from_text(Subject::Manifest, text)
+            }));
+        }
+        noted
+    }
+
+    /// What it changes that a plugin has no terms any more.
+    pub fn of_removal(&self, former: &Terms) -> Noted {
+        let (manifest, text) = (former.authority.manifest(), &former.authority.text);
+        if text.file.as_os_str().is_empty() {
+            return Noted::default();
+        }
+        let change = Change {
+            plugin: Some(manifest.plugin.clone()),
+            account: Some(manifest.account.clone()),
+            digest_before: Some(text.digest.to_string()),
+            digest_after: None,
+            difference: difference(Form::Manifest, Some(&text.text), None),
+            ..Change::from_text(Subject::Manifest, text)
+        };
+        let gone = [
+            manifest_of(&manifest.plugin),
+            component_of(&manifest.plugin),
+        ];
+        Noted {
+            changes: vec![change],
+            digests: gone.map(|key| (key, None)).into(),
+            pending: Some((manifest.plugin.clone(), None)),
+        }
+    }
+
+    /// What new rules change.
+    pub fn of_rules(&self, former: Option<&Rules>, new: &Rules) -> Noted {
+        let mut noted = Noted::default();
+        let guardrails = &new.guardrails_text;
+        let before = former.map(|former| &*former.guardrails_text);
+        let change = self.since(GUARDRAILS, Form::Guardrails, before, guardrails);
+        noted.changes.extend(change.map(short));
+        let configuration = &new.configuration_text;
+        let before = former.map(|former| &*former.configuration_text);
+        if let Some(change) = self.since(CONFIGURATION, Form::Configuration, before, configuration)
+        {
+            noted.changes.extend(split(change).into_iter().map(short));
+        }
+        for (key, text) in [(GUARDRAILS, guardrails), (CONFIGURATION, configuration)] {
+            noted
+                .digests
+                .insert(key.to_owned(), Some(text.digest.to_string()));
+        }
+        noted
+    }
+
+    /// A component that serves a plugin now.
+    pub fn of_component(&self, change: Change, plugin: &str, digest: &str) -> Noted {
+        let key = component_of(plugin);
+        let (before, at_start) = {
+            let state = self.state();
+            (state.last.get(&key).cloned(), state.former.contains(&key))
+        };
+        let mut noted = Noted::default();
+        if before.as_deref() != Some(digest) {
+            noted.changes.push(Change {
+                plugin: Some(plugin.to_owned()),
+                digest_before: before,
+                digest_after: Some(digest.to_owned()),
+                at_start,
+                ..change
+            });
+        }
+        noted.digests.insert(key, Some(digest.to_owned()));
+        noted
+    }
+
+    /// What was in force in a former run and is not in this one, now that everything was loaded that there is.
+    pub fn of_former_runs(&self) -> Noted {
+        let mut noted = Noted::default();
+        let gone: Vec<(String, String)> = {
+            let mut state = self.state();
+            let former = std::mem::take(&mut state.former);
+            let last = &state.last;
+            let gone = former.into_iter();
+            gone.filter_map(|key| Some((key.clone(), last.get(&key)?.clone())))
+                .collect()
+        };
+        for (key, digest) in gone {
+            if let Some(plugin) = key.strip_prefix("manifest ") {
+                let text = self.texts.read(&digest).ok().flatten();
+                noted.changes.push(Change {
+                    plugin: Some(plugin.to_owned()),
+                    digest_before: Some(digest),
+                    difference: difference(Form::Manifest, text.as_deref(), None),
+                    at_start: true,
+                    ..Change::of(Subject::Manifest)
+                });
+            }
+            noted.digests.insert(key, None);
+        }
+        noted
+    }
+
+    /// Takes the changes out that are to be recorded before they are made, with who asked for them.
+    pub fn attributed(&self, noted: &mut Noted) -> Vec<Change> {
+        let mut changes = std::mem::take(&mut noted.changes);
+        let state = self.state();
+        for change in &mut changes {
+            change.asked_by.extend(&state.asking);
+        }
+        changes
+    }
+
+    /// Notes changes in the audit. Never waits, so it may be called where the change is made.
+    pub fn note(&self, noted: Noted) {
+        let mut noted = noted;
+        let changes = self.attributed(&mut noted);
+        {
+            let mut state = self.state();
+            match noted.pending {
+                Some((plugin, Some(digest))) => drop(state.pending.insert(plugin, digest)),
+                Some((plugin, None)) => drop(state.pending.remove(&plugin)),
+                None => {}
+            }
+            for (key, digest) in noted.digests {
+                state.former.remove(&key);
+                if state.last.get(&key) == digest.as_ref() {
+                    continue;
+                }
+                match &digest {
+                    Some(digest) => drop(state.last.insert(key.clone(), digest.clone())),
+                    None => drop(state.last.remove(&key)),
+                }
+                state.unstored.insert(key, digest);
+            }
+        }
+        for change in &changes {
+            self.audit.note(change.entry());
+        }
+    }
+
+    /// Stores in the ledger what was noted, once the note is on the disk.
+    pub fn store_soon(self: &Arc<Self>) {
+        if self.state().unstored.is_empty() {
+            return;
+        }
+        // Without a runtime nothing is stored; the next start records the change once more.
+        if let Ok(runtime) = Handle::try_current() {
+            let changes = Arc::clone(self);
+            self.tasks
+                .spawn_on(async move { changes.store().await }, &runtime);
+        }
+    }
+
+    async fn store(&self) {
+        let _storing = self.storing.lock().await;
+        let unstored = std::mem::take(&mut self.state().unstored);
+        if unstored.is_empty() {
+            return;
+        }
+        let stored = match self.audit.flush().await {
+            Ok(()) => {
+                let stored = self.ledger.set_recorded(unstored.clone(), now()).await;
+                stored.map_err(|error| error.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = stored {
+            tracing::warn!(target: "gate", error, "what is in force now is not remembered; a later change or the next start records it again");
+            let mut state = self.state();
+            for (key, digest) in unstored {
+                state.unstored.entry(key).or_insert(digest);
+            }
+        }
+    }
+}
+
+/// While it lives, changes name who asked for the reload.
+#[derive(Debug)]
+pub struct Asked {
+    changes: Arc<Changes>,
+    uid: u32,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let mut state = self.changes.state();
+        if let Some(at) = state.asking.iter().position(|uid| *uid == self.uid) {
+            state.asking.remove(at);
+        }
+    }
+}
+
+fn short(change: Change) -> Change {
+    Change {
+        difference: bounded(change.difference),
+        ..change
+    }
+}
+
+/// A change of the configuration as one record for people, one for profiles and one for all else.
+fn split(change: Change) -> Vec<Change> {
+    let of = |subject: Subject, table: &str| {
+        let prefixes = ["+ ", "~ ", "- "].map(|sign| format!("{sign}{table}."));
+        (subject, prefixes)
+    };
+    let parts = [
+        of(Subject::People, "people"),
+        of(Subject::Profiles, "brokerage"),
+    ];
+    let mut rest = change.difference.clone();
+    let mut split = Vec::new();
+    for (subject, prefixes) in parts {
+        let is = |line: &String| prefixes.iter().any(|prefix| line.starts_with(prefix));
+        let (lines, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(is);
+        rest = others;
+        if !lines.is_empty() {
+            split.push(Change {
+                subject,
+                difference: lines,
+                ..change.clone()
+            });
+        }
+    }
+    if !rest.is_empty() || split.is_empty() {
+        split.insert(
+            0,
+            Change {
+                difference: rest,
+                ..change
+            },
+        );
+    }
+    split
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_and_profiles_are_changes_of_their_own() {
+        let lines = [
+            "+ people.eve.roles = [\"admin\"]",
+            "~ brokerage.ib.pin: \"keyed:a\" → \"keyed:b\"",
+            "+ two-person = true",
+        ];
+        let change = Change {
+            difference: lines.map(str::to_owned).to_vec(),
+            ..Change::of(Subject::Configuration)
+        };
+        let subjects = |changes: Vec<Change>| {
+            let each = changes.into_iter();
+            each.map(|change| (change.subject, change.difference))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            subjects(split(change.clone())),
+            [
+                (Subject::Configuration, vec![lines[2].to_owned()]),
+                (Subject::People, vec![lines[0].to_owned()]),
+                (Subject::Profiles, vec![lines[1].to_owned()]),
+            ]
+        );
+        let only_people = Change {
+            difference: vec![lines[0].to_owned()],
+            ..change.clone()
+        };
+        assert_eq!(
+            subjects(split(only_people)),
+            [(Subject::People, vec![lines[0].to_owned()])]
+        );
+        let nothing = Change {
+            difference: Vec::new(),
+            ..change
+        };
+        assert_eq!(
+            subjects(split(nothing)),
+            [(Subject::Configuration, Vec::new())]
+        );
+    }
+}

@@ -1,0 +1,626 @@
+//! Texts of manifests, guardrails and configurations in the form that may be kept, and what changed from one to the next.
+//!
+//! Invariant: no value that may be a secret is in a kept text or in a difference. Values under `[config]`, headers,
+//! variables and arguments of an account, and settings of a profile are replaced by keyed digests, so that a changed
+//! value shows as changed and cannot be guessed; comments, which may hold anything, are left out. A source of a secret
+//! (`{ env = "NAME" }`) is a name, and stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use qchost_policy::{Difference, Guardrails, Manifest};
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
+use toml_parser::Source;
+use toml_parser::lexer::TokenKind;
+
+use crate::record::{Fingerprints, text_hash};
+use crate::settings::Settings;
+
+/// The most lines of a difference; a last line says how many more there are.
+const MAX_LINES: usize = 200;
+/// The most bytes of one line of a difference.
+const MAX_LINE: usize = 500;
+/// What stands before each guardrail in the kept text.
+const GUARDRAIL: &str = "// guardrail ";
+
+/// What a text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Manifest,
+    Configuration,
+    Guardrails,
+}
+
+/// A text that decides about calls, as it is kept.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub form: Form,
+    /// The SHA-256 of `text`: `sha256:…`.
+    pub digest: Arc<str>,
+    pub text: String,
+    /// The file or folder that it is from; empty for what comes with the host.
+    pub file: PathBuf,
+    /// The user ids of the owners of the files.
+    pub owners: BTreeSet<u32>,
+}
+
+impl Kept {
+    fn new(form: Form, text: String, file: PathBuf, owners: BTreeSet<u32>) -> Self {
+        Self {
+            form,
+            digest: text_hash(&text).into(),
+            text,
+            file,
+            owners,
+        }
+    }
+
+    /// A text of no file.
+    #[cfg(test)]
+    pub fn plain(form: Form, text: &str) -> Self {
+        Self::new(form, text.to_owned(), PathBuf::new(), BTreeSet::new())
+    }
+
+    /// The same file with another text.
+    pub fn of_text(self, text: String) -> Self {
+        Self::new(self.form, text, self.file, self.owners)
+    }
+
+    /// The text of a manifest.
+    pub fn manifest(manifest: &Manifest, prints: &Fingerprints) -> Self {
+        let text = redacted(&manifest.origin.text, in_manifest, prints);
+        let owners = manifest.origin.owner.into_iter().collect();
+        Self::new(Form::Manifest, text, manifest.path.clone(), owners)
+    }
+
+    /// The text of the configuration.
+    pub fn configuration(settings: &Settings, prints: &Fingerprints) -> Self {
+        let sources = &settings.sources;
+        let text = redacted(&sources.configuration.text, in_configuration, prints);
+        let owners = sources.configuration.owner.into_iter().collect();
+        Self::new(Form::Configuration, text, sources.file.clone(), owners)
+    }
+
+    /// The texts of the guardrails, one after the other.
+    pub fn guardrails(settings: &Settings) -> Self {
+        let sources = &settings.sources;
+        let text = guardrails_text(&settings.guardrails);
+        let owners = sources.guardrail_owners.clone();
+        Self::new(Form::Guardrails, text, sources.policies.clone(), owners)
+    }
+}
+
+fn guardrails_text(guardrails: &Guardrails) -> String {
+    let mut text = String::new();
+    for (id, policy) in guardrails.texts() {
+        text.push_str(GUARDRAIL);
+        text.push_str(&id.replace(char::is_control, " "));
+        text.push('\n');
+        text.push_str(&policy);
+        text.push('\n');
+    }
+    text
+}
+
+/// The texts of the guardrails in a kept text, by their ids.
+pub(crate) fn guardrails_in(text: &str) -> BTreeMap<&str, &str> {
+    let mut found = BTreeMap::new();
+    let sections = text.strip_prefix(GUARDRAIL).unwrap_or_default();
+    for section in sections.split(&format!("\n{GUARDRAIL}")) {
+        if let Some((id, policy)) = section.split_once('\n') {
+            found.insert(id, policy.trim_end());
+        }
+    }
+    found
+}
+
+/// Whether the value at a path may be a secret.
+type IsSecret = fn(path: &[&str], value: &DeValue<'_>) -> bool;
+
+fn in_manifest(path: &[&str], value: &DeValue<'_>) -> bool {
+    match path {
+        ["config", ..] => true,
+        ["http", "headers", _] => !matches!(value, DeValue::Table(_)),
+        _ => false,
+    }
+}
+
+fn in_configuration(path: &[&str], value: &DeValue<'_>) -> bool {
+    match path {
+        // The module says whether real money is traded; it is no secret.
+        ["brokerage", _, "id"] => false,
+        ["account", _, "headers" | "env", _] | ["brokerage", _, _] | ["vault", "auth", _] => {
+            !matches!(value, DeValue::Table(_))
+        }
+        ["account", _, "args"] => true,
+        ["account", _, "url" | "cloud"] | ["vault", "address"] => value
+            .as_str()
+            .is_none_or(|url| url.contains(['@', '?', '#'])),
+        _ => false,
+    }
+}
+
+/// A TOML text without comments, with keyed digests in place of the values that may be secrets. One that is no TOML is
+/// not kept at all: it is in force nowhere.
+fn redacted(text: &str, is_secret: IsSecret, prints: &Fingerprints) -> String {
+    let Ok(document) = DeTable::parse(text) else {
+        return String::new();
+    };
+    let mut cuts = Vec::new();
+    let mut path = Vec::new();
+    find_secrets(
+        document.get_ref(),
+        &mut path,
+        is_secret,
+        &mut |path, span| {
+            let raw = text.get(span.clone()).unwrap_or_default();
+            let print = prints.of_text("kept text", &format!("{}\0{raw}", path.join(".")));
+            let print = print.get(..32).unwrap_or_default();
+            cuts.push((span, format!("\"keyed:{print}\"")));
+        },
+    );
+    for token in Source::new(text).lex() {
+        if token.kind() == TokenKind::Comment {
+            cuts.push((token.span().start()..token.span().end(), String::new()));
+        }
+    }
+    cuts.sort_by_key(|(span, _)| span.start);
+    let mut kept = String::with_capacity(text.len());
+    let mut from = 0;
+    for (span, instead) in cuts {
+        // A comment inside of a value that is cut is gone with it.
+        if span.start >= from {
+            kept.push_str(text.get(from..span.start).unwrap_or_default());
+            kept.push_str(&instead);
+            from = span.end;
+        }
+    }
+    kept.push_str(text.get(from..).unwrap_or_default());
+    kept
+}
+
+fn find_secrets<'a>(
+    table: &'a DeTable<'_>,
+    path: &mut Vec<&'a str>,
+    is_secret: IsSecret,
+    found: &mut dyn FnMut(&[&str], Range<usize>),
+) {
+    for (key, value) in table {
+        path.push(key.get_ref());
+        find_in(value.get_ref(), value.span(), path, is_secret, found);
+        path.pop();
+    }
+}
+
+fn find_in<'a>(
+    value: &'a DeValue<'_>,
+    span: Range<usize>,
+    path: &mut Vec<&'a str>,
+    is_secret: IsSecret,
+    found: &mut dyn FnMut(&[&str], Range<usize>),
+) {
+    match value {
+        DeValue::Table(table) => find_secrets(table, path, is_secret, found),
+        // The span of an array of tables is that of its first header, so its tables are looked through one by one.
+        DeValue::Array(items) if of_tables(items) || !is_secret(path, value) => {
+            for item in items {
+                find_in(item.get_ref(), item.span(), path, is_secret, found);
+            }
+        }
+        scalar if is_secret(path, scalar) => found(path, span),
+        _ => {}
+    }
+}
+
+fn of_tables(items: &DeArray<'_>) -> bool {
+    !items.is_empty() && items.iter().all(|item| item.get_ref().is_table())
+}
+
+/// The texts of the grants in a kept manifest, as they are written there, by the names that records have for them.
+pub(crate) fn grants_in(text: &str) -> BTreeMap<String, String> {
+    let Ok(document) = DeTable::parse(text) else {
+        return BTreeMap::new();
+    };
+    let mut headers = Vec::new();
+    headers_in(document.get_ref(), text, &mut headers);
+    headers.sort_unstable();
+    let mut found = BTreeMap::new();
+    let tables = |list: &str| document.get_ref().get(list)?.get_ref().as_array();
+    for table in tables("grant").into_iter().flatten() {
+        let fields = table.get_ref().as_table();
+        let name = fields.and_then(|fields| fields.get("name")?.get_ref().as_str());
+        if let Some(name) = name {
+            found.insert(name.to_owned(), written(table, text, &headers));
+        }
+    }
+    if let Some(tables) = tables("http") {
+        // One for other hosts may leave its name out; then the manifest names it by its address.
+        let manifest = Manifest::parse(text, Path::new("")).ok();
+        let grants = manifest.into_iter().flat_map(|manifest| manifest.http);
+        for (grant, table) in grants.zip(tables) {
+            let text = written(table, text, &headers);
+            found.insert(format!("http:{}", grant.name), text);
+        }
+    }
+    found
+}
+
+/// A table as it is written; `headers` are where all headers of the text begin, in order.
+fn written(table: &Spanned<DeValue<'_>>, text: &str, headers: &[usize]) -> String {
+    let span = table.span();
+    let source = text.get(span.clone()).unwrap_or_default();
+    if !source.starts_with('[') {
+        return source.to_owned();
+    }
+    // A header: its table goes on until the next header that is not of a table in it.
+    let mut own = Vec::new();
+    if let Some(table) = table.get_ref().as_table() {
+        headers_in(table, text, &mut own);
+    }
+    own.sort_unstable();
+    let after = headers.partition_point(|start| *start <= span.start);
+    let mut next = headers.iter().skip(after);
+    let end = next.find(|start| own.binary_search(start).is_err());
+    let end = end.copied().unwrap_or(text.len());
+    let written = text.get(span.start..end).unwrap_or_default();
+    written.trim_end().to_owned()
+}
+
+/// Where the headers of tables begin.
+fn headers_in(table: &DeTable<'_>, text: &str, found: &mut Vec<usize>) {
+    for (_, value) in table {
+        header_of(value.get_ref(), value.span().start, text, found);
+    }
+}
+
+fn header_of(value: &DeValue<'_>, start: usize, text: &str, found: &mut Vec<usize>) {
+    match value {
+        DeValue::Table(table) => {
+            if text.get(start..).is_some_and(|rest| rest.starts_with('[')) {
+                found.push(start);
+            }
+            headers_in(table, text, found);
+        }
+        DeValue::Array(items) if of_tables(items) => {
+            for item in items {
+                header_of(item.get_ref(), item.span().start, text, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The readable difference of two kept texts of one form, within bounds; `None` stands for no text.
+pub(crate) fn difference(form: Form, before: Option<&str>, after: Option<&str>) -> Vec<String> {
+    bounded(differences(form, before, after))
+}
+
+/// All lines of the difference.
+pub(crate) fn differences(form: Form, before: Option<&str>, after: Option<&str>) -> Vec<String> {
+    if form == Form::Manifest
+        && let Some(lines) = of_manifests(before, after)
+    {
+        return lines;
+    }
+    let before = statements(form, before.unwrap_or_default());
+    let after = statements(form, after.unwrap_or_default());
+    let mut lines = Vec::new();
+    for (name, value) in &before {
+        match after.get(name) {
+            None => lines.push(format!("- {}", line(form, name, value))),
+            Some(now) if now != value => lines.push(match form {
+                Form::Guardrails => format!("~ guardrail `{name}`"),
+                _ => format!("~ {name}: {} → {}", shortened(value), shortened(now)),
+            }),
+            Some(_) => {}
+        }
+    }
+    for (name, value) in &after {
+        if !before.contains_key(name) {
+            lines.push(format!("+ {}", line(form, name, value)));
+        }
+    }
+    lines
+}
+
+/// A difference as it is recorded: at most so many lines of at most so many bytes.
+pub(crate) fn bounded(mut lines: Vec<String>) -> Vec<String> {
+    let more = lines.len().saturating_sub(MAX_LINES);
+    lines.truncate(MAX_LINES);
+    if more > 0 {
+        lines.push(format!("… {more} more changes are not shown"));
+    }
+    lines.iter().map(|line| one_line(line)).collect()
+}
+
+/// A text as one line of bounded length.
+pub(crate) fn one_line(text: &str) -> String {
+    cut(&text.replace(char::is_control, " "), MAX_LINE)
+}
+
+/// What one manifest allows that the other does not; nothing if one of them is none that this version reads.
+fn of_manifests(before: Option<&str>, after: Option<&str>) -> Option<Vec<String>> {
+    let parse = |text: Option<&str>| {
+        let parsed = text.map(|text| Manifest::parse(text, Path::new("")));
+        parsed.transpose().ok()
+    };
+    let (before, after) = (parse(before)?, parse(after)?);
+    let difference = Difference::between(before.as_ref(), after.as_ref());
+    let lines = difference.changes().iter();
+    Some(
+        lines
+            .map(|change| format!("{}: {}", change.kind.word(), change.line))
+            .collect(),
+    )
+}
+
+fn line(form: Form, name: &str, value: &str) -> String {
+    match form {
+        Form::Guardrails => format!("guardrail `{name}`"),
+        _ => format!("{name} = {value}"),
+    }
+}
+
+fn shortened(value: &str) -> String {
+    cut(value, MAX_LINE / 2 - 50)
+}
+
+fn cut(text: &str, bytes: usize) -> String {
+    if text.len() <= bytes {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(bytes);
+    format!("{}…", text.get(..end).unwrap_or_default())
+}
+
+/// What a text says, by what it says it of.
+fn statements(form: Form, text: &str) -> BTreeMap<String, String> {
+    if form == Form::Guardrails {
+        let found = guardrails_in(text).into_iter();
+        return found
+            .map(|(id, text)| (id.to_owned(), text.to_owned()))
+            .collect();
+    }
+    let mut found = BTreeMap::new();
+    if let Ok(table) = text.parse::<toml::Table>() {
+        flatten("", &table, &mut found);
+    }
+    found
+}
+
+fn flatten(prefix: &str, table: &toml::Table, found: &mut BTreeMap<String, String>) {
+    for (key, value) in table {
+        let path = if prefix.is_empty() {
+            key.clone()
+        } else {
+            format!("{prefix}.{key}")
+        };
+        match value {
+            toml::Value::Table(inner) if !inner.is_empty() => flatten(&path, inner, found),
+            toml::Value::Array(items)
+                if !items.is_empty() && items.iter().all(toml::Value::is_table) =>
+            {
+                for (at, item) in items.iter().enumerate() {
+                    let Some(inner) = item.as_table() else {
+                        continue;
+                    };
+                    let name = inner.get("name").or_else(|| inner.get("allow"));
+                    let name = name.and_then(toml::Value::as_str);
+                    let path = name.map_or_else(
+                        || format!("{path}[{at}]"),
+                        |name| format!("{path} `{name}`"),
+                    );
+                    flatten(&path, inner, found);
+                }
+            }
+            plain => {
+                found.insert(path, plain.to_string());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zeroize::Zeroizing;
+
+    fn prints() -> Fingerprints {
+        Fingerprints::new(Zeroizing::new(b"key".to_vec()))
+    }
+
+    const MANIFEST: &str = r#"# the desk's plugin, token hunter2
+plugin = "lab" # hunter2
+component = "lab.wasm"
+account = "a"
+
+[[grant]]
+name = "first"
+allow = ["files/*"] # hunter2 is not "hunter2"
+projects = ["Lab/# no comment"]
+  [grant.limits]
+  per-day = 5
+
+[[http]]
+allow = "https://hooks.example.com/qc/"
+headers = { Authorization = "Bearer hunter2", X-Key = { env = "KEY" } }
+
+[[grant]]
+name = "second"
+allow = ["live/*"]
+
+[config]
+token = "hunter2"
+pin = 4711
+list = ["hunter2", # hunter2
+  "b"]
+[config.deeper]
+text = """
+hunter2"""
+"#;
+
+    #[test]
+    fn what_may_be_a_secret_is_replaced_and_everything_else_stays() {
+        let kept = redacted(MANIFEST, in_manifest, &prints());
+        for secret in ["hunter2", "4711"] {
+            assert!(!kept.contains(secret), "{kept}");
+        }
+        for stays in [
+            "projects = [\"Lab/# no comment\"]",
+            "{ env = \"KEY\" }",
+            "per-day = 5",
+            "https://hooks.example.com/qc/",
+        ] {
+            assert!(kept.contains(stays), "{kept}");
+        }
+        // It is still a manifest, of the same grants.
+        let path = std::path::Path::new("lab.toml");
+        let (kept, whole) = (
+            Manifest::parse(&kept, path).unwrap(),
+            Manifest::parse(MANIFEST, path).unwrap(),
+        );
+        assert_eq!(kept.grants, whole.grants);
+        assert_eq!(kept.config.len(), whole.config.len());
+    }
+
+    #[test]
+    fn a_secret_of_the_configuration_is_replaced_wherever_it_may_stand() {
+        let text = r#"
+data = "data"
+[account.a]
+connection = "http"
+url = "https://user:hunter2@example.com/mcp"
+headers = { Authorization = "hunter2", Other = { env = "TOKEN" } }
+[account.b]
+connection = "stdio"
+command = "server"
+args = ["--token", "hunter2"]
+env = { TOKEN = "hunter2", NAME = { file = "name" } }
+[brokerage.paper]
+id = "QuantConnectBrokerage"
+[brokerage.ib]
+id = "InteractiveBrokersBrokerage"
+ib-password = "hunter2"
+ib-account = { env = "IB" }
+[vault]
+address = "https://vault.example.com"
+auth = { role-id = "hunter2", secret-id = { file = "secret-id" } }
+"#;
+        let kept = redacted(text, in_configuration, &prints());
+        assert!(!kept.contains("hunter2"), "{kept}");
+        for stays in [
+            "InteractiveBrokersBrokerage",
+            "{ env = \"IB\" }",
+            "{ file = \"name\" }",
+            "https://vault.example.com",
+        ] {
+            assert!(kept.contains(stays), "{kept}");
+        }
+    }
+
+    #[test]
+    fn a_changed_secret_shows_as_a_change_and_the_same_one_does_not() {
+        let with = |value: &str| format!("[config]\ntoken = \"{value}\"\n");
+        let kept = |value: &str| redacted(&with(value), in_manifest, &prints());
+        assert_eq!(kept("a"), kept("a"));
+        let lines = difference(Form::Manifest, Some(&kept("a")), Some(&kept("b")));
+        assert_eq!(lines.len(), 1);
+        assert!(
+            lines[0].starts_with("~ config.token: \"keyed:"),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn the_text_of_a_grant_is_all_of_it_and_nothing_else() {
+        let kept = redacted(MANIFEST, in_manifest, &prints());
+        let grants = grants_in(&kept);
+        let first = &grants["first"];
+        assert!(first.starts_with("[[grant]]\nname = \"first\""), "{first}");
+        assert!(first.ends_with("per-day = 5"), "{first}");
+        let second = &grants["second"];
+        assert_eq!(second, "[[grant]]\nname = \"second\"\nallow = [\"live/*\"]");
+        let http = &grants["http:hooks-example-com-qc"];
+        assert!(
+            http.starts_with("[[http]]") && http.contains("X-Key"),
+            "{http}"
+        );
+        assert_eq!(grants.len(), 3);
+        let inline = "grant = [{ name = \"a\", allow = [\"files/*\"] }]";
+        assert_eq!(
+            grants_in(inline)["a"],
+            "{ name = \"a\", allow = [\"files/*\"] }"
+        );
+    }
+
+    #[test]
+    fn a_difference_of_manifests_says_what_is_added_widened_and_taken_away() {
+        let manifest = |grants: &str| {
+            format!("plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"a\"\n{grants}")
+        };
+        let before =
+            manifest("[[grant]]\nname = \"f\"\nallow = [\"files/*\"]\nprojects = [\"Lab/*\"]\n");
+        let after = manifest(
+            "[[grant]]\nname = \"f\"\nallow = [\"files/*\"]\nprojects = [\"*\"]\n[config]\na = \"hunter2\"\n",
+        );
+        let lines = difference(Form::Manifest, Some(&before), Some(&after));
+        assert!(
+            lines.iter().any(|line| line.starts_with("widened: ")),
+            "{lines:?}"
+        );
+        assert!(!lines.concat().contains("hunter2"), "{lines:?}");
+        let lines = difference(Form::Manifest, Some(&after), Some(&before));
+        assert!(
+            lines.iter().any(|line| line.starts_with("taken away: ")),
+            "{lines:?}"
+        );
+        let lines = difference(Form::Manifest, None, Some(&before));
+        assert!(
+            lines.iter().any(|line| line.starts_with("added: ")),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn a_difference_says_what_came_went_and_changed() {
+        let before = "[people.ann]\nuid = 1\nroles = [\"viewer\"]\n[people.bob]\nuid = 2\n";
+        let after = "two-person = true\n[people.ann]\nuid = 1\nroles = [\"admin\"]\n";
+        assert_eq!(
+            difference(Form::Configuration, Some(before), Some(after)),
+            [
+                "~ people.ann.roles: [\"viewer\"] → [\"admin\"]",
+                "- people.bob.uid = 2",
+                "+ two-person = true",
+            ]
+        );
+        let rules = |ids: &[(&str, &str)]| {
+            let rules = ids
+                .iter()
+                .map(|(id, rule)| format!("{GUARDRAIL}{id}\n{rule}\n"));
+            rules.collect::<String>()
+        };
+        let before = rules(&[("a.cedar:1", "forbid (a);"), ("b.cedar:1", "forbid (b);")]);
+        let after = rules(&[
+            ("a.cedar:1", "forbid (a,\n b);"),
+            ("c.cedar:1", "forbid (c);"),
+        ]);
+        assert_eq!(
+            difference(Form::Guardrails, Some(&before), Some(&after)),
+            [
+                "~ guardrail `a.cedar:1`",
+                "- guardrail `b.cedar:1`",
+                "+ guardrail `c.cedar:1`"
+            ]
+        );
+        assert_eq!(guardrails_in(&after).get("c.cedar:1"), Some(&"forbid (c);"));
+        let many: String = (0..1000)
+            .map(|at| format!("k{at} = \"{}\"\n", "x".repeat(900)))
+            .collect();
+        let lines = difference(Form::Configuration, None, Some(&many));
+        assert_eq!(lines.len(), MAX_LINES + 1);
+        assert!(lines.iter().all(|line| line.len() < 2 * MAX_LINE));
+    }
+}

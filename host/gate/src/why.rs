@@ -1,0 +1,451 @@
+//! Why a call was decided as it was: its records, joined with the texts that decided as they were then, the people who
+//! agreed, and what became of it.
+//!
+//! Invariant: nothing is taken from what is in force now. A text is the one that the record names by its digest, or it
+//! is said to be missing.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use qchost_audit::{AuditError, Files, Filter, Kind, Record, query};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::changes::{Change, Subject};
+use crate::kept::{grants_in, guardrails_in};
+use crate::texts::Texts;
+
+/// What is known of a call.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Why {
+    /// The call.
+    pub call: String,
+    /// When it was decided.
+    pub time: Option<String>,
+    /// `allowed`, or the word of the refusal.
+    pub decision: Option<String>,
+    /// Why it was refused, or how it failed.
+    pub reason: Option<String>,
+    /// Who called.
+    pub plugin: Option<String>,
+    /// On which account.
+    pub account: Option<String>,
+    /// What.
+    pub operation: Option<String>,
+    /// The class of the operation.
+    pub access: Option<String>,
+    /// The project, by id and name.
+    pub project: Option<Value>,
+    /// The arguments as they were recorded.
+    pub arguments: Option<Value>,
+    /// The invocation that it was made in.
+    pub invocation: Option<String>,
+    /// The user id of who asked for the invocation.
+    pub person: Option<u64>,
+    /// The manifest that it was decided under.
+    pub manifest: Option<TextWhy>,
+    /// The changed manifest that had to allow it too, whose component did not serve yet.
+    pub manifest_pending: Option<TextWhy>,
+    /// The grants that allowed it, as they were: where a changed manifest had to allow it too, those of both.
+    pub grants: Vec<PartWhy>,
+    /// The guardrails that were in force.
+    pub guardrails: Option<TextWhy>,
+    /// The guardrails that forbade it, as they were.
+    pub forbidden_by: Vec<PartWhy>,
+    /// The configuration that was in force.
+    pub configuration: Option<TextWhy>,
+    /// The component that called.
+    pub component: Option<TextWhy>,
+    /// The approval that it needed.
+    pub approval: Option<ApprovalWhy>,
+    /// The permit that it used.
+    pub permit: Option<String>,
+    /// What was reserved for it, as the ledger numbers it.
+    pub reservation: Option<i64>,
+    /// How often it was sent.
+    pub sends: Option<u64>,
+    /// How it ended; none if that is not known.
+    pub outcome: Option<OutcomeWhy>,
+    /// The numbers of its records.
+    pub records: Vec<u64>,
+}
+
+/// A text that was in force.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TextWhy {
+    /// Its digest.
+    pub digest: String,
+    /// When it came into force, as far as that is recorded.
+    pub since: Option<String>,
+    /// The change that brought it into force.
+    pub change: Option<Change>,
+    /// The text; left out for those who may see differences only.
+    pub text: Option<String>,
+    /// Why there is no text.
+    pub missing: Option<String>,
+}
+
+/// A grant or a guardrail in such a text.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PartWhy {
+    /// The name of the grant, the id of the guardrail.
+    pub name: String,
+    /// The digest of the text that it stands in.
+    pub digest: Option<String>,
+    /// Its text; left out for those who may see differences only, and where it is missing.
+    pub text: Option<String>,
+}
+
+/// An approval, with its people.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ApprovalWhy {
+    /// Its id.
+    pub id: String,
+    /// What is recorded of it, oldest first.
+    pub steps: Vec<StepWhy>,
+}
+
+/// One step of an approval.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StepWhy {
+    /// `request`, `approve`, `refuse`, `permit` …
+    pub what: String,
+    /// When.
+    pub time: Option<String>,
+    /// The user id of who did it; of a request, of who asked for the invocation.
+    pub person: Option<u64>,
+    /// Their name.
+    pub person_name: Option<String>,
+    /// The call that asked for it.
+    pub asked_by_call: Option<String>,
+    /// The permit that it gave.
+    pub permit: Option<String>,
+    /// What else was said.
+    pub detail: Option<Value>,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OutcomeWhy {
+    /// `answered`, or the word of the failure.
+    pub outcome: String,
+    /// When.
+    pub time: Option<String>,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// How long it took, in microseconds.
+    pub latency_us: Option<u64>,
+    /// The digest of the answer.
+    pub response_hash: Option<String>,
+}
+
+/// Finds out why a call was decided as it was; nothing if the record has no such call. With `texts`, what decided is
+/// shown as text, and otherwise by its differences only. Reads the audit from its end: not for an async thread.
+///
+/// # Errors
+/// The audit cannot be read.
+pub fn why(
+    files: &Arc<dyn Files>,
+    audit: &Path,
+    call: &str,
+    texts: bool,
+) -> Result<Option<Why>, AuditError> {
+    let newest = |filter: Filter| {
+        let filter = Filter {
+            newest_first: true,
+            ..filter
+        };
+        query(Arc::clone(files), audit, filter)
+    };
+    let of_call = Filter {
+        call: Some(call.to_owned()),
+        ..Filter::default()
+    };
+    let mut why = Why {
+        call: call.to_owned(),
+        ..Why::default()
+    };
+    let mut decided = None;
+    for record in newest(of_call)? {
+        let record = record?;
+        if record.text("call") != Some(call) {
+            continue;
+        }
+        why.records.push(record.sequence());
+        match record.text("kind") {
+            Some("outcome" | "lost") => why.take_outcome(&record),
+            Some("read" | "denied" | "intent" | "http") => {
+                why.take_decision(&record);
+                decided = Some(record);
+                break;
+            }
+            _ => {}
+        }
+    }
+    let Some(decided) = decided else {
+        return Ok((!why.records.is_empty()).then_some(why));
+    };
+    why.records.reverse();
+    let until = decided.sequence();
+    let mut wanted = Wanted::of(&decided);
+    let mut steps = Vec::new();
+    for kind in [Kind::Approval, Kind::Change] {
+        let filter = Filter {
+            kind: Some(kind),
+            ..Filter::default()
+        };
+        for record in newest(filter)? {
+            if wanted.has_all(kind) {
+                break;
+            }
+            let record = record?;
+            match kind {
+                Kind::Approval => steps.extend(wanted.take_step(&record)),
+                _ if record.sequence() < until => wanted.take_change(&record),
+                _ => {}
+            }
+        }
+    }
+    steps.reverse();
+    why.approval = wanted.approval.clone().map(|id| ApprovalWhy { id, steps });
+    let kept = Texts::beside(audit);
+    for text in &mut wanted.texts {
+        text.read(&kept, texts);
+    }
+    why.take_texts(wanted, &decided, texts);
+    Ok(Some(why))
+}
+
+impl Why {
+    fn take_decision(&mut self, record: &Record) {
+        let text = |name: &str| record.text(name).map(str::to_owned);
+        self.time = text("time");
+        self.decision = text("decision");
+        self.plugin = text("plugin");
+        self.account = text("account");
+        self.operation = text("operation");
+        self.access = text("access");
+        self.project = record.fields.get("project").cloned();
+        self.arguments = record.fields.get("arguments").cloned();
+        self.invocation = text("invocation");
+        self.person = record.fields.get("person").and_then(Value::as_u64);
+        self.permit = text("permit");
+        self.reservation = record.fields.get("reservation").and_then(Value::as_i64);
+        match record.text("kind") {
+            Some("read" | "http") => self.take_outcome(record),
+            Some("denied") => self.reason = text("reason"),
+            _ => {}
+        }
+    }
+
+    fn take_outcome(&mut self, record: &Record) {
+        // What `audit reconcile` learned comes after the loss, and is read first.
+        if self.outcome.is_some() {
+            return;
+        }
+        let text = |name: &str| record.text(name).map(str::to_owned);
+        let number = |name: &str| record.fields.get(name).and_then(Value::as_u64);
+        self.sends = number("sends");
+        self.outcome = Some(OutcomeWhy {
+            outcome: text("outcome").unwrap_or_default(),
+            time: text("time"),
+            reason: text("reason"),
+            latency_us: number("latency-us"),
+            response_hash: text("response-hash"),
+        });
+    }
+
+    fn take_texts(&mut self, wanted: Wanted, decided: &Record, texts: bool) {
+        let named = |name: &str| {
+            let list = decided.fields.get(name).and_then(Value::as_array);
+            let names = list.into_iter().flatten().filter_map(Value::as_str);
+            names.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let find = |role: Role| wanted.texts.iter().find(|text| text.role == role);
+        let text = |role: Role| find(role).and_then(|text| text.text.as_deref());
+        let digest = |role: Role| find(role).map(|text| text.digest.clone());
+        let parts = |role: Role, names: Vec<String>| {
+            let grants = text(role).map(grants_in).unwrap_or_default();
+            let part = |name: String| PartWhy {
+                digest: digest(role),
+                text: grants.get(&name).cloned().filter(|_| texts),
+                name,
+            };
+            names.into_iter().map(part).collect::<Vec<_>>()
+        };
+        self.grants = if find(Role::Pending).is_some() {
+            let mut grants = parts(Role::Manifest, named("grants-serving"));
+            grants.extend(parts(Role::Pending, named("grants-pending")));
+            grants
+        } else {
+            parts(Role::Manifest, named("grants"))
+        };
+        let rules = text(Role::Guardrails).map(guardrails_in);
+        let rules = rules.unwrap_or_default();
+        let rule = |id: String| {
+            let found = rules.get(id.as_str());
+            PartWhy {
+                digest: found.and(digest(Role::Guardrails)),
+                text: found.map(|text| (*text).to_owned()).filter(|_| texts),
+                name: id,
+            }
+        };
+        self.forbidden_by = named("policies").into_iter().map(rule).collect();
+        let shown = |role: Role| find(role).map(|text| text.shown(texts));
+        self.manifest = shown(Role::Manifest);
+        self.manifest_pending = shown(Role::Pending);
+        self.guardrails = shown(Role::Guardrails);
+        self.configuration = shown(Role::Configuration);
+        self.component = shown(Role::Component);
+    }
+}
+
+/// What a text was to the decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Manifest,
+    Pending,
+    Guardrails,
+    Configuration,
+    Component,
+}
+
+impl Role {
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Manifest, "manifest"),
+        (Self::Pending, "manifest-pending"),
+        (Self::Guardrails, "guardrails"),
+        (Self::Configuration, "configuration"),
+        (Self::Component, "digest"),
+    ];
+
+    fn is_of(self, change: &Change) -> bool {
+        match (self, change.subject) {
+            (Self::Manifest, Subject::Manifest) => !change.pending,
+            (Self::Pending, Subject::Manifest) => change.pending,
+            (Self::Guardrails, Subject::Guardrails) | (Self::Component, Subject::Component) => true,
+            (Self::Configuration, Subject::Configuration | Subject::People | Subject::Profiles) => {
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn is_of_a_plugin(self) -> bool {
+        matches!(self, Self::Manifest | Self::Pending | Self::Component)
+    }
+}
+
+/// A text that is looked for.
+#[derive(Debug)]
+struct Sought {
+    role: Role,
+    digest: String,
+    change: Option<(Option<String>, Change)>,
+    text: Option<String>,
+    missing: Option<String>,
+}
+
+impl Sought {
+    fn read(&mut self, kept: &Texts, shown: bool) {
+        if self.role == Role::Component {
+            return;
+        }
+        match kept.read(&self.digest) {
+            Ok(Some(text)) => self.text = Some(text),
+            Ok(None) => self.missing = Some("this text is not kept (any more)".to_owned()),
+            Err(error) => self.missing = Some(format!("this text cannot be read: {error}")),
+        }
+        if !shown && self.missing.is_none() {
+            self.missing = Some(
+                "operators, approvers and admins see texts; viewers see differences".to_owned(),
+            );
+        }
+    }
+
+    fn shown(&self, texts: bool) -> TextWhy {
+        let change = self.change.as_ref();
+        TextWhy {
+            digest: self.digest.clone(),
+            since: change.and_then(|(time, _)| time.clone()),
+            change: change.map(|(_, change)| change.clone()),
+            text: self.text.clone().filter(|_| texts),
+            missing: self.missing.clone(),
+        }
+    }
+}
+
+/// What is looked for in the rest of the audit.
+struct Wanted {
+    plugin: Option<String>,
+    texts: Vec<Sought>,
+    approval: Option<String>,
+    asked: bool,
+}
+
+impl Wanted {
+    fn of(decided: &Record) -> Self {
+        let texts = Role::ALL.into_iter().filter_map(|(role, name)| {
+            let digest = decided.text(name).filter(|digest| !digest.is_empty())?;
+            Some(Sought {
+                role,
+                digest: digest.to_owned(),
+                change: None,
+                text: None,
+                missing: None,
+            })
+        });
+        Self {
+            plugin: decided.text("plugin").map(str::to_owned),
+            texts: texts.collect(),
+            approval: decided.text("approval").map(str::to_owned),
+            asked: false,
+        }
+    }
+
+    fn has_all(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Approval => self.approval.is_none() || self.asked,
+            _ => self.texts.iter().all(|text| text.change.is_some()),
+        }
+    }
+
+    fn take_step(&mut self, record: &Record) -> Option<StepWhy> {
+        if record.text("approval") != self.approval.as_deref() {
+            return None;
+        }
+        let text = |name: &str| record.text(name).map(str::to_owned);
+        let what = text("what").unwrap_or_default();
+        self.asked |= what == "request";
+        Some(StepWhy {
+            what,
+            time: text("time"),
+            person: record.fields.get("person").and_then(Value::as_u64),
+            person_name: text("person-name"),
+            asked_by_call: text("asked-by-call"),
+            permit: text("permit"),
+            detail: record.fields.get("detail").cloned(),
+        })
+    }
+
+    fn take_change(&mut self, record: &Record) {
+        let fields: Map<String, Value> = record.fields.clone();
+        let Ok(change) = serde_json::from_value::<Change>(Value::Object(fields)) else {
+            return;
+        };
+        for text in &mut self.texts {
+            let same = change.digest_after.as_ref() == Some(&text.digest);
+            let its = !text.role.is_of_a_plugin() || change.plugin == self.plugin;
+            if same && its && text.change.is_none() && text.role.is_of(&change) {
+                let time = record.text("time").map(str::to_owned);
+                text.change = Some((time, change.clone()));
+            }
+        }
+    }
+}
