@@ -182,9 +182,11 @@ impl Audit {
     }
 
     /// Has something recorded soon: with the next group, or within about a second. Never waits.
-    /// What does not fit into the buffer, or onto the disk, is counted, and the count recorded.
+    /// What is too long or nested too deeply is recorded without the members that make it so. What does not fit into the
+    /// buffer, or onto the disk, is counted, and the count recorded.
     pub fn note(&self, entry: Entry) {
-        match draft(&entry) {
+        let drafted = draft(&entry).or_else(|_| draft(&entry.shortened()));
+        match drafted {
             Ok(draft) => self.0.shared.queue.note(draft),
             Err(error) => {
                 tracing::warn!(%error, kind = entry.kind.word(), "a note was not recorded");

@@ -118,6 +118,52 @@ pub struct Entry {
     pub body: Map<String, Value>,
 }
 
+/// Bytes that a member of an entry may have as JSON where the whole entry does not fit.
+const SHORT_MEMBER: usize = 4096;
+
+impl Entry {
+    /// The same, with what is long or nested as its digest and length.
+    pub(crate) fn shortened(&self) -> Self {
+        let shorten = |value: &Value| {
+            let text = canonical(value);
+            if text.len() <= SHORT_MEMBER && !too_deep(value, 2) {
+                return value.clone();
+            }
+            let digest = format!("sha256:{}", hash(&[text.as_bytes()]));
+            serde_json::json!({ "digest": digest, "bytes": text.len() })
+        };
+        let members = self.body.iter();
+        Self {
+            kind: self.kind,
+            essential: self.essential,
+            body: members
+                .map(|(name, value)| (name.clone(), shorten(value)))
+                .collect(),
+        }
+    }
+}
+
+/// JSON in which nothing stands that a terminal would act on: what such a character is in a text is written as its
+/// escape, so the values are the same.
+fn without_controls(json: String) -> String {
+    let acts = |c: char| c == '\u{7f}' || (!c.is_ascii() && c.escape_debug().len() > 1);
+    if !json.chars().any(acts) {
+        return json;
+    }
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        if acts(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // Writing into a string cannot fail.
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
 /// A JSON value as canonical text: members sorted by name, no white space.
 #[must_use]
 pub fn canonical(value: &Value) -> String {
@@ -243,7 +289,7 @@ impl Draft {
                 .and_then(Value::as_str)
                 .map(str::to_owned),
             time: instant(now),
-            parts,
+            parts: parts.map(without_controls),
         })
     }
 
@@ -471,6 +517,53 @@ mod tests {
         fn no_bytes_are_too_strange_to_read(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(Parsed::read(&bytes).is_err());
         }
+    }
+
+    #[test]
+    fn nothing_in_a_line_acts_on_a_terminal_and_it_reads_as_what_was_noted() {
+        let text = "x\n\u{1b}[2J\u{7f}\u{9b}31m\u{9d}\u{202e}\u{200b}\u{2028}\u{e0001}é日";
+        let entry = Entry {
+            kind: Kind::Denied,
+            essential: false,
+            body: Map::from_iter([("arguments".to_owned(), json!({ text: text }))]),
+        };
+        let mut line = String::new();
+        Draft::new(&entry, Timestamp::UNIX_EPOCH)
+            .unwrap()
+            .render(1, 1, GENESIS, &mut line);
+        let line = line.trim_end_matches('\n');
+        assert!(
+            line.chars()
+                .all(|c| c.is_ascii_graphic() || " é日".contains(c)),
+            "{line}"
+        );
+        assert!(Parsed::read(line.as_bytes()).unwrap().intact());
+        let read: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(read["arguments"][text], text);
+    }
+
+    #[test]
+    fn an_entry_that_does_not_fit_is_made_to() {
+        let mut deep = json!(1);
+        for _ in 0..200 {
+            deep = json!([deep]);
+        }
+        let body = [
+            ("call", json!("a-1")),
+            ("arguments", deep),
+            ("operation", json!("x".repeat(2 << 20))),
+        ];
+        let entry = Entry {
+            kind: Kind::Denied,
+            essential: false,
+            body: body
+                .map(|(name, value)| (name.to_owned(), value))
+                .into_iter()
+                .collect(),
+        };
+        let draft = Draft::new(&entry.shortened(), Timestamp::UNIX_EPOCH).unwrap();
+        assert!(draft.bytes() < 4096, "{}", draft.bytes());
+        assert_eq!(draft.call.as_deref(), Some("a-1"));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! Invariant: nothing here knows of MCP or Wasm, and no other crate keeps a second list of
 //! operations.
 
+mod aside;
 mod call;
 pub mod names;
 mod operation;
@@ -15,6 +16,7 @@ mod schema;
 pub mod shape;
 mod table;
 
+pub use aside::{aside, length, length_of_members};
 pub use call::{BoxFuture, Call, Clearance, Failure, Outcome, Target, Upstream, always};
 use names::KEY;
 pub use operation::{Access, Exception, Operation, Selector};

@@ -1,14 +1,34 @@
 //! The log: to standard error, filtered by the operator, with the libraries that would write down what
 //! they carry kept quiet whatever the filter says, and with every secret that was read taken out.
+//!
+//! Invariant: an event is one line of at most about [`MAX_FIELD`] bytes for each of its fields, whatever stands in them:
+//! secrets are taken out of each field before it is cut, and what a terminal would act on is escaped. Of spans only the
+//! names are written, which are the host's own.
 
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 use std::io::{Stderr, stderr};
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result};
 use qchost_secrets::{RedactingWriter, Redactor};
+use serde_json::{Map, Value, json};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, filter_fn};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::terminal;
+
+/// Bytes of a field's value that are written: a plugin's line has up to 4 KiB, and as many of fields.
+const MAX_FIELD: usize = 8 << 10;
+/// Bytes at the end of a value that was cut which may hold the beginning of a secret, and are left out.
+const MARGIN: usize = 8 << 10;
 
 /// What knows the secrets of this process. The log begins before the configuration is read, and no secret
 /// is read before that.
@@ -17,12 +37,10 @@ static REDACTOR: OnceLock<Redactor> = OnceLock::new();
 /// Begins to log.
 pub fn start(filter: &str, json: bool) -> Result<()> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter}"))?;
-    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
-    let layer = if json {
-        layer.json().boxed()
-    } else {
-        layer.with_ansi(false).boxed()
-    };
+    let layer = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .event_format(Lines { json })
+        .with_writer(writer);
     tracing_subscriber::registry()
         .with(layer.with_filter(filter_fn(qchost_upstream::permits)))
         .with(filter)
@@ -36,7 +54,298 @@ pub fn clean_with(redactor: &Redactor) {
     drop(REDACTOR.set(redactor.clone()));
 }
 
+/// A second net, for what is no field.
 fn writer() -> RedactingWriter<Stderr> {
     let redactor = REDACTOR.get().cloned().unwrap_or_default();
     redactor.writer(stderr())
+}
+
+/// Events as lines of text, or of JSON.
+struct Lines {
+    json: bool,
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut time = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut time))?;
+        let spans = context
+            .event_scope()
+            .into_iter()
+            .flat_map(|scope| scope.from_root().map(|span| span.metadata().name()));
+        let spans: Vec<&str> = spans.collect();
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let (level, target) = (event.metadata().level(), event.metadata().target());
+        if self.json {
+            let mut line = Map::new();
+            line.insert("timestamp".to_owned(), time.into());
+            line.insert("level".to_owned(), level.as_str().into());
+            line.insert("fields".to_owned(), fields.into_json());
+            line.insert("target".to_owned(), target.into());
+            if !spans.is_empty() {
+                line.insert("spans".to_owned(), json!(spans));
+            }
+            return writeln!(
+                writer,
+                "{}",
+                terminal::json(&Value::Object(line).to_string())
+            );
+        }
+        write!(writer, "{time} {level:>5} ")?;
+        for span in spans {
+            write!(writer, "{span}: ")?;
+        }
+        write!(writer, "{target}:")?;
+        fields.write_text(&mut writer)?;
+        writeln!(writer)
+    }
+}
+
+/// The fields of one event, each bounded and without secrets.
+#[derive(Default)]
+struct Fields(Vec<(&'static str, Shown)>);
+
+enum Shown {
+    /// A number or a flag.
+    Plain(Value),
+    /// A text, as it is.
+    Text(String),
+    /// What `%` and `?` made of a value: words rather than one text.
+    Words(String),
+}
+
+impl Fields {
+    fn into_json(self) -> Value {
+        let fields = self.0.into_iter().map(|(name, shown)| {
+            let value = match shown {
+                Shown::Plain(value) => value,
+                Shown::Text(text) | Shown::Words(text) => Value::String(text),
+            };
+            (name.to_owned(), value)
+        });
+        Value::Object(fields.collect())
+    }
+
+    /// ` message name=value name="text"`. The message is what the rest is about, so it comes first; only what could be
+    /// taken for another field is in quotation marks.
+    fn write_text(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let message = |field: &&(&str, Shown)| field.0 == "message";
+        for (_, shown) in self.0.iter().filter(message) {
+            match shown {
+                Shown::Plain(value) => write!(writer, " {value}")?,
+                Shown::Text(text) | Shown::Words(text) => {
+                    write!(writer, " {}", terminal::line(text))?;
+                }
+            }
+        }
+        for (name, shown) in self.0.iter().filter(|field| !message(field)) {
+            match shown {
+                Shown::Plain(value) => write!(writer, " {name}={value}")?,
+                Shown::Words(text) if !text.contains(['=', '"', '\n']) => {
+                    write!(writer, " {name}={}", terminal::line(text))?;
+                }
+                Shown::Text(text) | Shown::Words(text) => {
+                    write!(writer, " {name}={}", terminal::line(&format!("{text:?}")))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Visit for Fields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.0.push((field.name(), Shown::Plain(value.into())));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.0.push((field.name(), Shown::Plain(value.into())));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.0.push((field.name(), Shown::Plain(value.into())));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.0.push((field.name(), Shown::Plain(value.into())));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0
+            .push((field.name(), Shown::Text(bounded(value, REDACTOR.get()))));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let mut words = Collected::default();
+        // It ends with an error where it is full.
+        let _ = write!(words, "{value:?}");
+        self.0.push((
+            field.name(),
+            Shown::Words(bounded(&words.0, REDACTOR.get())),
+        ));
+    }
+}
+
+/// A value as it is written: without secrets first, and then cut, so that no part of one is left.
+fn bounded(text: &str, redactor: Option<&Redactor>) -> String {
+    let start = text.floor_char_boundary(MAX_FIELD + MARGIN);
+    let start = text.get(..start).unwrap_or_default();
+    let clean = redactor.map_or(Cow::Borrowed(start), |redactor| redactor.clean(start));
+    if clean.len() <= MAX_FIELD && start.len() == text.len() {
+        return clean.into_owned();
+    }
+    let end = match start.len() == text.len() {
+        true => MAX_FIELD,
+        false => MAX_FIELD.min(clean.len().saturating_sub(MARGIN)),
+    };
+    let kept = clean
+        .get(..clean.floor_char_boundary(end))
+        .unwrap_or_default();
+    format!("{kept}…")
+}
+
+/// Takes what is written to it until it is full.
+#[derive(Default)]
+struct Collected(String);
+
+impl fmt::Write for Collected {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.0.len() > MAX_FIELD + MARGIN {
+            return Err(fmt::Error);
+        }
+        // One more than fits, so that it shows that there is more.
+        let left = (MAX_FIELD + MARGIN + 1).saturating_sub(self.0.len());
+        let taken = text.get(..text.ceil_char_boundary(left)).unwrap_or(text);
+        self.0.push_str(taken);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// What is logged while this runs, with the formatter of the host.
+    fn logged(json: bool, log: impl FnOnce()) -> String {
+        #[derive(Clone, Default)]
+        struct Kept(Arc<Mutex<Vec<u8>>>);
+        impl io::Write for Kept {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let layer = tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .event_format(Lines { json })
+            .with_writer(move || writer.clone());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
+        let bytes = kept.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    const FORGED: &str = "x\n2026-01-01T00:00:00.000000Z  INFO gate: all is well\r\u{1b}[2K\u{9b}31m\u{202e}\u{2028}\u{7f}";
+
+    fn log_it(text: &str) {
+        tracing::warn!(target: "gate", plugin = text, tool = %text, other = ?text, number = 7, "{text}");
+    }
+
+    #[test]
+    fn no_text_makes_a_second_line_or_acts_on_a_terminal() {
+        let line = logged(false, || log_it(FORGED));
+        assert_eq!(line.matches('\n').count(), 1, "{line:?}");
+        let line = line.trim_end_matches('\n');
+        assert_eq!(terminal::line(line), line);
+        assert!(line.contains(" WARN gate: x\\n2026"), "{line}");
+        assert!(line.ends_with("number=7"), "{line}");
+
+        let line = logged(true, || log_it(FORGED));
+        let line = line.trim_end_matches('\n');
+        assert_eq!(terminal::line(line), line);
+        let read: Value = serde_json::from_str(line).unwrap();
+        for field in ["message", "plugin", "tool"] {
+            assert_eq!(read["fields"][field], FORGED);
+        }
+        assert_eq!(read["fields"]["number"], 7);
+        assert_eq!(
+            (&read["level"], &read["target"]),
+            (&json!("WARN"), &json!("gate"))
+        );
+    }
+
+    #[test]
+    fn a_value_cannot_pass_for_another_field() {
+        let line = logged(false, || {
+            let value = "create_file outcome=answered";
+            tracing::info!(target: "gate", tool = %value, outcome = "denied", "called");
+        });
+        assert!(
+            line.ends_with(
+                "gate: called tool=\"create_file outcome=answered\" outcome=\"denied\"\n"
+            ),
+            "{line}"
+        );
+        let line = logged(
+            false,
+            || tracing::info!(target: "gate", tool = %"create_file", ms = 3u64),
+        );
+        assert!(line.ends_with("gate: tool=create_file ms=3\n"), "{line}");
+    }
+
+    #[test]
+    fn no_part_of_a_secret_is_left_where_a_value_is_cut() {
+        let secret = "s3cret-0123456789-abcdefghij";
+        let redactor = Redactor::default();
+        redactor.remember(secret.into());
+        for before in
+            (MAX_FIELD - 40..MAX_FIELD + 40).chain(MAX_FIELD + MARGIN - 40..MAX_FIELD + MARGIN)
+        {
+            let text = format!(
+                "{}{secret}{}",
+                "x".repeat(before),
+                "y".repeat(3 * MAX_FIELD)
+            );
+            let shown = bounded(&text, Some(&redactor));
+            assert!(!shown.contains("s3c"), "{before}");
+            assert!(shown.len() <= MAX_FIELD + '…'.len_utf8(), "{}", shown.len());
+        }
+    }
+
+    #[test]
+    fn a_field_is_cut_and_costs_no_more_than_it_shows() {
+        struct Endless;
+        impl fmt::Display for Endless {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                loop {
+                    f.write_str("0123456789")?;
+                }
+            }
+        }
+        let long = "é".repeat(1 << 20);
+        for json in [false, true] {
+            let line = logged(json, || {
+                tracing::info!(text = long.as_str(), words = %long, endless = %Endless, "{long}");
+            });
+            assert!(line.len() < 5 * MAX_FIELD, "{}", line.len());
+            assert_eq!(line.matches('…').count(), 4, "{line}");
+        }
+    }
 }

@@ -34,7 +34,10 @@ use output::Output;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return output::usage(error, Cli::try_parse_from),
+    };
     // Before anything else has begun: it has a process to itself.
     if matches!(cli.verb, Verb::CompileComponent) {
         return qchost_runtime::compile_child();

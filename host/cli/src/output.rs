@@ -1,6 +1,9 @@
 //! What a person or a machine sees: results on standard output, progress and errors on standard error.
+//!
+//! Invariant: nothing is written but what [`terminal`] has cleaned, whoever it came from.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -9,6 +12,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use qchost_runtime::Progress;
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::terminal;
 
 /// How to show things.
 #[derive(Debug, Clone, Copy)]
@@ -20,24 +25,22 @@ pub struct Output {
 impl Output {
     /// Prints a result: as JSON for machines, as `text` makes it for people.
     pub fn result<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
-        let text = if self.json {
-            serde_json::to_string(value).context("the result cannot be written as JSON")?
+        if self.json {
+            let text = serde_json::to_string(value);
+            print_json(&text.context("the result cannot be written as JSON")?)
         } else {
-            text(value)
-        };
-        print(&text)
+            print(&text(value))
+        }
     }
 
     /// Prints an error where errors go.
     pub fn error(self, error: &anyhow::Error) {
         let text = words(error);
-        let line = if self.json {
-            json!({ "error": text }).to_string()
+        if self.json {
+            tell(&terminal::json(&json!({ "error": text }).to_string()));
         } else {
-            format!("error: {text}")
-        };
-        // Nothing is left to be told when standard error is gone.
-        drop(writeln!(std::io::stderr(), "{line}"));
+            tell(&terminal::block(&format!("error: {text}")));
+        }
     }
 
     /// Prints a warning where errors go.
@@ -86,28 +89,30 @@ enum Kind {
 impl Display {
     /// Shows it.
     pub fn report(&mut self, progress: &Progress) {
-        let Progress { fraction, message } = progress;
+        let fraction = &progress.fraction;
+        let message = terminal::line(&progress.message);
         let percent = (fraction.clamp(0.0, 1.0) * 100.0).round();
         match &self.kind {
             Kind::Bar(bar) => {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 1000
                 bar.set_position((percent * 10.0) as u64);
-                bar.set_message(message.clone());
+                bar.set_message(message);
             }
             Kind::Lines => {
                 // A line a second is enough for a log file; a new message is always worth one.
                 let now = Instant::now();
                 let fresh = self.last.as_ref().is_none_or(|(at, former)| {
-                    former != message && now.duration_since(*at) > Duration::from_secs(1)
+                    *former != message && now.duration_since(*at) > Duration::from_secs(1)
                 });
                 if fresh {
-                    drop(writeln!(std::io::stderr(), "{percent:>3}% {message}"));
-                    self.last = Some((now, message.clone()));
+                    tell(&format!("{percent:>3}% {message}"));
+                    self.last = Some((now, message));
                 }
             }
             Kind::Json => {
+                let message = &progress.message;
                 let line = json!({ "progress": { "fraction": fraction, "message": message } });
-                drop(writeln!(std::io::stderr(), "{line}"));
+                tell(&terminal::json(&line.to_string()));
             }
         }
     }
@@ -120,8 +125,40 @@ impl Display {
     }
 }
 
-/// Prints to standard output.
+/// What clap says of the command line. Help is shown as it is. An error repeats arguments among lines of its own, so it is
+/// asked for again with clean ones: `parse` reads a command line.
+pub fn usage<T>(
+    error: clap::Error,
+    parse: impl FnOnce(Vec<String>) -> Result<T, clap::Error>,
+) -> ExitCode {
+    let status = u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+    if error.use_stderr() {
+        let arguments = std::env::args_os();
+        let clean = arguments.map(|argument| terminal::line(&argument.to_string_lossy()));
+        let error = parse(clean.collect()).err().unwrap_or(error);
+        tell(terminal::block(&error.to_string()).trim_end());
+    } else if let Err(error) = error.print() {
+        tell(&format!("error: cannot write the help: {error}"));
+    }
+    status
+}
+
+/// Prints text for people to standard output.
 pub fn print(text: &str) -> Result<()> {
+    write(&terminal::block(text))
+}
+
+/// Prints JSON, or lines of it, to standard output.
+pub fn print_json(text: &str) -> Result<()> {
+    write(&terminal::json(text))
+}
+
+/// Writes a line that is clean to standard error. Nothing is left to be told when that is gone.
+fn tell(line: &str) {
+    drop(writeln!(std::io::stderr(), "{line}"));
+}
+
+fn write(text: &str) -> Result<()> {
     match writeln!(std::io::stdout(), "{text}") {
         // Whoever read it has seen enough: `qchost … | head`.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -134,7 +171,8 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table.set_header(header.iter().map(|name| name.to_uppercase()));
-    table.add_rows(rows);
+    let clean = |row: &Vec<String>| row.iter().map(|cell| terminal::block(cell)).collect();
+    table.add_rows(rows.iter().map(clean).collect::<Vec<Vec<String>>>());
     for (at, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
         let numeric = |row: &Vec<String>| {

@@ -1,4 +1,5 @@
-//! Text that others wrote, made safe to show on a terminal.
+//! Text that others wrote, made safe to show on a terminal. Everything that this program prints or logs goes through
+//! here: [`output`](crate::output) and [`logging`](crate::logging) see to it.
 //!
 //! Invariant: what was escaped can neither move the cursor, nor colour, hide or reorder what stands
 //! beside it: an approval that is read on a terminal is the one that is approved.
@@ -11,6 +12,21 @@ pub fn line(text: &str) -> String {
 /// The text with its line breaks and tabs, and with nothing else that is not printed.
 pub fn block(text: &str) -> String {
     escape(text, true)
+}
+
+/// JSON, or lines of it, that reads as the same values: what acts can only stand in texts, where it is escaped.
+pub fn json(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if matches!(character, '\n' | '\t') || !acts(character) {
+            escaped.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    escaped
 }
 
 fn escape(text: &str, lines: bool) -> String {
@@ -48,6 +64,9 @@ fn acts(character: char) -> bool {
             | '\u{feff}'
             | '\u{ffa0}'
             | '\u{fff9}'..='\u{fffb}'
+            | '\u{13430}'..='\u{1345f}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
             | '\u{e0000}'..='\u{e0fff}')
 }
 
@@ -66,7 +85,41 @@ mod tests {
         assert_eq!(line("Größe 日本 ₿"), "Größe 日本 ₿");
     }
 
+    /// Each class that the module's invariant is about, by its own words.
+    #[test]
+    fn every_character_that_acts_is_escaped() {
+        let (c0, c1) = ('\u{0}'..='\u{1f}', '\u{7f}'..='\u{9f}');
+        let directions = "\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}";
+        let no_width =
+            "\u{ad}\u{200b}\u{200c}\u{200d}\u{2060}\u{feff}\u{180e}\u{e0001}\u{e007f}\u{fe0f}";
+        let breaks = "\u{2028}\u{2029}\u{85}";
+        let others = [directions, no_width, breaks].concat();
+        for character in c0.chain(c1).chain(others.chars()) {
+            let text = character.to_string();
+            assert!(line(&text).starts_with('\\'), "{character:?}");
+            assert!(line(&text).is_ascii(), "{character:?}");
+            if !matches!(character, '\n' | '\t') {
+                assert_eq!(block(&text), line(&text));
+                assert!(json(&text).is_ascii(), "{character:?}");
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn json_reads_as_the_same_values(text in any::<String>(), key in "[\u{202a}-\u{202e}a-z\u{e0001}]{0,4}") {
+            let value = serde_json::json!({ key: [text] });
+            let shown = json(&value.to_string());
+            prop_assert!(!shown.chars().any(acts));
+            prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+        }
+
+        #[test]
+        fn to_clean_twice_is_to_clean_once(text in any::<String>()) {
+            prop_assert_eq!(line(&line(&text)), line(&text));
+            prop_assert_eq!(block(&block(&text)), block(&text));
+        }
+
         #[test]
         fn nothing_that_acts_is_left(text in any::<String>()) {
             prop_assert!(!line(&text).chars().any(acts));

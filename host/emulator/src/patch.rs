@@ -17,6 +17,9 @@ use diffy::{Line, Patch};
 /// take more comparisons of lines than this is refused instead of being searched for minutes.
 const MAX_COMPARISONS: usize = 100_000_000;
 
+/// The most spaces in a line that begins a file's part.
+const MAX_SPACES: usize = 100;
+
 /// What a patch does to a project.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
@@ -85,6 +88,13 @@ pub enum PatchError {
 /// The first thing that does not fit; nothing is applied then.
 pub fn apply(files: &BTreeMap<String, String>, patch: &str) -> Result<Changes, PatchError> {
     let patch = in_canonical_form(patch);
+    // The parser tries to part the names of such a line at each of its spaces.
+    let spaced =
+        |line: &&str| line.starts_with("diff --git ") && line.matches(' ').count() > MAX_SPACES;
+    if let Some(line) = patch.lines().find(spaced) {
+        let start: String = line.chars().take(80).collect();
+        return Err(malformed(&format!("too many spaces in `{start}…`")));
+    }
     let (parts, options) = if patch.lines().any(|line| line.starts_with("diff --git ")) {
         (vec![&*patch], ParseOptions::gitdiff())
     } else {

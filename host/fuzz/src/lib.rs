@@ -1,7 +1,8 @@
 //! Fuzz targets: whatever reads bytes that somebody else wrote, each with what must be true of it
 //! for every input, not only that it does not panic.
 //!
-//! A [`Target`] is a function of bytes that panics where a rule is broken. `make fuzz` runs it under
+//! A [`Target`] is a function of bytes that panics where a rule is broken; and an input that takes longer than its target
+//! allows breaks one too. `make fuzz` runs it under
 //! libFuzzer, which keeps the inputs that reach code no other input reached (`bin/fuzz.rs`,
 //! `fuzz.sh`). `tests/replay.rs` runs it over the committed inputs and over a fixed number of
 //! mutations of them, in every `cargo test`.
@@ -19,12 +20,15 @@
 pub mod mutate;
 
 mod adapter;
+pub mod cost;
 mod decoder;
 mod description;
 mod diff;
 mod loader;
 mod manifest;
 mod shaped;
+
+use std::time::Duration;
 
 use mutate::{Change, Random};
 
@@ -40,6 +44,27 @@ pub struct Target {
     pub reshape: Option<fn(&mut Vec<u8>, &mut Random, Change<'_>)>,
     /// How many mutations of each committed input every `cargo test` tries.
     pub mutations: u32,
+    /// How long one input may take on the processor. Inputs have 64 KiB at most, and without optimisation everything takes
+    /// ten times as long as in a release, so this is far above what is usual and far below what a time that grows with
+    /// the square of the input comes to.
+    pub time: Duration,
+}
+
+impl Target {
+    /// Tries one input, and how long it takes. Panics where a rule is broken.
+    pub fn attempt(&self, input: &[u8]) {
+        let mut took = cost::once(|| (self.run)(input));
+        // The first try may have made what the others find.
+        if took > self.time {
+            took = cost::least(2, || (self.run)(input));
+        }
+        assert!(
+            took <= self.time,
+            "{took:?} on the processor for {} bytes; {:?} are allowed",
+            input.len(),
+            self.time
+        );
+    }
 }
 
 /// All of them.
@@ -50,6 +75,7 @@ pub static TARGETS: &[Target] = &[
         words: manifest::words,
         reshape: None,
         mutations: 300,
+        time: Duration::from_millis(1000),
     },
     Target {
         name: "adapter",
@@ -57,6 +83,7 @@ pub static TARGETS: &[Target] = &[
         words: shaped::words,
         reshape: None,
         mutations: 300,
+        time: Duration::from_millis(1000),
     },
     Target {
         name: "loader",
@@ -64,6 +91,7 @@ pub static TARGETS: &[Target] = &[
         words: loader::words,
         reshape: Some(loader::reshape),
         mutations: 30,
+        time: Duration::from_millis(10000),
     },
     Target {
         name: "description",
@@ -71,6 +99,7 @@ pub static TARGETS: &[Target] = &[
         words: description::words,
         reshape: None,
         mutations: 100,
+        time: Duration::from_millis(4000),
     },
     Target {
         name: "decoder",
@@ -78,6 +107,7 @@ pub static TARGETS: &[Target] = &[
         words: decoder::words,
         reshape: None,
         mutations: 300,
+        time: Duration::from_millis(1000),
     },
     Target {
         name: "diff",
@@ -85,6 +115,7 @@ pub static TARGETS: &[Target] = &[
         words: diff::words,
         reshape: None,
         mutations: 500,
+        time: Duration::from_millis(1000),
     },
 ];
 

@@ -25,7 +25,7 @@ fn inputs(folder: &str, target: &Target) -> Vec<(String, Vec<u8>)> {
 
 /// Tries an input; one that breaks a rule is kept in a file, which the panic names.
 fn try_out(target: &Target, what: &str, input: &[u8]) {
-    if catch_unwind(|| (target.run)(input)).is_err() {
+    if catch_unwind(|| target.attempt(input)).is_err() {
         let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{}", target.name));
         std::fs::write(&kept, input).unwrap();
         panic!(

@@ -52,6 +52,14 @@ impl Effort {
         .await
     }
 
+    /// Does some work on this thread, and charges it.
+    pub(crate) fn charge_work<T>(&self, work: impl FnOnce() -> T) -> T {
+        let before = processor_time();
+        let done = work();
+        self.add(processor_time().saturating_sub(before), true);
+        done
+    }
+
     fn add(&self, spent: Duration, exact: bool) {
         let charged = if exact { spent } else { spent.min(MOST) };
         let nanoseconds = u64::try_from(charged.as_nanos()).unwrap_or(u64::MAX);

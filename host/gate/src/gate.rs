@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use jiff::Timestamp;
 use qchost_audit::{Audit, Entry, Opening};
 use qchost_catalog::{Access, Failure, Operation, Upstream, by_name, by_tool};
 use qchost_ledger::{Ledger, LedgerError, StateStore};
@@ -21,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use crate::admission::Admitted;
+use crate::aside::Aside;
 use crate::ask::{Ask, Caller};
 use crate::asking::Asking;
 use crate::changes::{Asked, Change, Changes, Subject};
@@ -33,10 +35,11 @@ use crate::pins::SourceLocks;
 use crate::reconfigure::blocking;
 use crate::record::{self, Fingerprints, Known};
 use crate::refusal::Refusal;
+use crate::refusals::{Counted, Noted, Refusals, SUMMARY_INTERVAL, Series, shown};
 use crate::sending::Sending;
 use crate::settings::Settings;
 use crate::terms::{Enforceable, InForce, Rules};
-use qchost_policy::{DOWNLOAD, RAW, WORKFLOW};
+use qchost_policy::{DOWNLOAD, RAW, WORKFLOW, is_tool_name};
 
 /// How many approvals have their contents made to be shown at a time.
 const LOOKS: usize = 2;
@@ -107,6 +110,8 @@ pub(crate) struct Inner {
     pub lanes: Lanes,
     /// Who changes the sources of projects now, and who relies on them.
     pub sources: SourceLocks,
+    pub aside: Aside,
+    pub refusals: Refusals,
     /// Counts the decisions of persons about approvals.
     pub decided: watch::Sender<u64>,
     /// The approvals that running invocations have asked for.
@@ -131,6 +136,22 @@ impl std::fmt::Debug for Gate {
         f.debug_struct("Gate")
             .field("in_flight", &self.0.sent.len())
             .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// Writes down what was only counted.
+    fn write_counted(&self, counted: Option<Counted>) {
+        if let Some(counted) = counted {
+            let Counted {
+                plugin,
+                word,
+                calls,
+                ..
+            } = &counted;
+            tracing::warn!(target: "gate", plugin = %plugin, refused = word, calls, "more calls were refused than are written down one by one");
+            self.audit.note(counted.entry());
+        }
     }
 }
 
@@ -191,6 +212,8 @@ impl Gate {
             concurrency: Concurrency::default(),
             lanes,
             sources: SourceLocks::default(),
+            aside: Aside::default(),
+            refusals: Refusals::default(),
             decided: watch::Sender::new(0),
             asking: Asking::default(),
             looks: tokio::sync::Semaphore::new(LOOKS),
@@ -351,6 +374,9 @@ impl Gate {
         self.0.sent.close();
         self.0.sent.wait().await;
         self.0.sent.reopen();
+        for counted in self.0.refusals.take_all() {
+            self.0.write_counted(Some(counted));
+        }
         if let Err(error) = self.0.audit.flush().await {
             tracing::error!(target: "gate", %error, "the audit is not on disk");
         }
@@ -402,6 +428,9 @@ impl Gate {
         if let Some(operation) = by_tool(tool) {
             return self.call(caller, operation, arguments).await;
         }
+        if !is_tool_name(tool) {
+            return Err(self.refuse_name(caller, tool, arguments)?);
+        }
         let ask = self.ask(
             caller,
             None,
@@ -411,6 +440,29 @@ impl Gate {
             arguments,
         )?;
         self.pass(ask).await
+    }
+
+    /// Refuses a call of what no tool can be called. The record and the error have a short form of the name.
+    fn refuse_name(
+        &self,
+        caller: &Caller,
+        tool: &str,
+        arguments: Map<String, Value>,
+    ) -> Result<Refusal, Refusal> {
+        let shown = shown(tool);
+        let refusal = Refusal::Failed(Failure::InvalidArgument(format!(
+            "`{shown}` is no tool's name: letters, digits, `_`, `-`, `.` and at most 128 of them"
+        )));
+        let ask = self.ask(
+            caller,
+            None,
+            Cow::Owned(format!("{RAW}/{shown}")),
+            Cow::Owned(shown),
+            Access::Trade,
+            arguments,
+        )?;
+        self.note_refusal(&ask, &Known::default(), &refusal);
+        Ok(refusal)
     }
 
     /// Reads an object's bytes, at most `limit` of them: prepares the download, waits for it and
@@ -521,16 +573,35 @@ impl Gate {
         }
     }
 
-    /// Writes down that a call was refused.
+    /// Writes down that a call was refused, or counts it to the others where the plugin is refused often.
     pub(crate) fn note_refusal(&self, ask: &Ask, known: &Known<'_>, refusal: &Refusal) {
-        if ask.caller.may_be_logged() {
-            tracing::warn!(
-                target: "gate", plugin = %ask.caller.plugin, invocation = %ask.caller.invocation,
-                operation = %ask.name, refused = refusal.word(), approval = refusal.approval(),
-            );
+        let entry = || record::refused(ask, known, refusal, &self.0.prints);
+        let series = Series::new(ask, refusal);
+        match self
+            .0
+            .refusals
+            .note(&series, entry, Instant::now(), Timestamp::now())
+        {
+            Noted::Whole(entry) => {
+                if ask.caller.may_be_logged() {
+                    tracing::warn!(
+                        target: "gate", plugin = %ask.caller.plugin, invocation = %ask.caller.invocation,
+                        operation = %ask.name, refused = refusal.word(), approval = refusal.approval(),
+                    );
+                }
+                self.0.audit.note(entry);
+            }
+            Noted::FirstCounted => {
+                let inner = Arc::downgrade(&self.0);
+                tokio::spawn(async move {
+                    tokio::time::sleep(SUMMARY_INTERVAL).await;
+                    if let Some(inner) = inner.upgrade() {
+                        inner.write_counted(inner.refusals.take(&series));
+                    }
+                });
+            }
+            Noted::Counted => {}
         }
-        let entry = record::refused(ask, known, refusal, &self.0.prints);
-        self.0.audit.note(entry);
     }
 
     /// Runs something of the host's own to its end, whoever waits for it.

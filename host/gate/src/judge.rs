@@ -11,9 +11,9 @@ use qchost_catalog::{
 };
 use qchost_ledger::Permit;
 use qchost_policy::{
-    Approval, Authority, DOWNLOAD, Denial, Facts, Manifest, Project, Resource, WORKFLOW,
+    Approval, Authority, DOWNLOAD, Decision, Denial, Facts, Manifest, Project, Resource, WORKFLOW,
 };
-use qchost_scope::{Configured, Reader, ScopeError, Touched};
+use qchost_scope::{Configured, Reader, Resolved, ScopeError, Touched};
 use qchost_traffic::Priority;
 use serde_json::{Map, Value};
 
@@ -141,10 +141,7 @@ impl Gate {
         let facts = Facts::of(named(ask));
         check_covered(ask, &facts)?;
         let touched = self.touched(ask).await?;
-        let with_project = |mut refused: Refused| {
-            refused.project = touched.project.clone();
-            refused
-        };
+        let with_project = |refused: Refused| with_project(refused, &touched);
         let matched = decide_all(&ask.terms, ask, &touched.facts)
             .map_err(|refused| with_project(*refused))?;
         self.check_trade(ask, &touched)
@@ -163,15 +160,34 @@ impl Gate {
         })
     }
 
-    async fn touched(&self, ask: &Ask) -> Result<Touched, Refusal> {
+    /// What a call touches. What a plugin wrote at length is read only where some grant is for the rest of the call.
+    async fn touched(&self, ask: &Ask) -> Result<Touched, Refused> {
+        let resolved = self.resolved(ask).await?;
+        let Some(bytes) = resolved.unread() else {
+            return Ok(resolved.read().map_err(unresolved)?);
+        };
+        check_granted(&ask.terms, ask, &resolved.known().facts)
+            .map_err(|refused| with_project(*refused, resolved.known()))?;
+        let project = resolved.known().project.clone();
+        let read = self
+            .aside(&ask.caller, bytes, move || resolved.read())
+            .await?;
+        read.map_err(|error| Refused {
+            project,
+            ..unresolved(error).into()
+        })
+    }
+
+    /// What a call touches, as far as it takes no time to read.
+    async fn resolved(&self, ask: &Ask) -> Result<Resolved, Refusal> {
         let scope = &self.0.scope;
         let Some(operation) = ask.operation else {
-            return self.untold(ask).map_err(unresolved);
+            return self.untold(ask).map(Into::into).map_err(unresolved);
         };
         let reads = self.reads(ask);
         let settings = ask.settings();
         scope
-            .resolve(
+            .resolve_known(
                 &reads,
                 Configured {
                     live_profile: &|profile| settings.profiles.brokerage(profile),
@@ -254,6 +270,11 @@ pub(crate) fn check_covered(ask: &Ask, facts: &Facts) -> Result<(), Refusal> {
     Ok(())
 }
 
+fn with_project(mut refused: Refused, touched: &Touched) -> Refused {
+    refused.project.clone_from(&touched.project);
+    refused
+}
+
 /// Decides about everything that a call touches; all of it must be allowed, by every manifest that has a
 /// say.
 pub(crate) fn decide_all(
@@ -261,7 +282,22 @@ pub(crate) fn decide_all(
     ask: &Ask,
     facts: &[Facts],
 ) -> Result<Matched, Box<Refused>> {
-    let grants = decide_by(&terms.authority, ask, facts)?;
+    decide_each(terms, ask, facts, |decision| decision.allowed)
+}
+
+/// Whether some grant of every manifest that has a say is for what is known of a call. Guardrails are not asked: one of
+/// them may be about what is not known yet.
+fn check_granted(terms: &Terms, ask: &Ask, known: &[Facts]) -> Result<(), Box<Refused>> {
+    decide_each(terms, ask, known, |decision| !decision.grants.is_empty()).map(drop)
+}
+
+fn decide_each(
+    terms: &Terms,
+    ask: &Ask,
+    facts: &[Facts],
+    passes: fn(&Decision) -> bool,
+) -> Result<Matched, Box<Refused>> {
+    let grants = decide_by(&terms.authority, ask, facts, passes)?;
     let Some(changed) = &terms.pending else {
         return Ok(Matched {
             grants,
@@ -282,7 +318,7 @@ pub(crate) fn decide_all(
         Refusal::Denied(denial) => Refusal::Denied(already(changed, denial)),
         refusal => refusal,
     };
-    let pending = decide_by(changed, ask, facts).map_err(|mut refused| {
+    let pending = decide_by(changed, ask, facts, passes).map_err(|mut refused| {
         refused.refusal = say(refused.refusal);
         refused.told = refused.told.map(say);
         refused
@@ -307,6 +343,7 @@ fn decide_by(
     authority: &Authority,
     ask: &Ask,
     facts: &[Facts],
+    passes: fn(&Decision) -> bool,
 ) -> Result<Vec<usize>, Box<Refused>> {
     let mut grants = BTreeSet::new();
     if facts.is_empty() {
@@ -320,7 +357,7 @@ fn decide_by(
         .map_err(|denial| Refused::from(Refusal::Denied(denial)))?;
     for facts in facts {
         let decision = authority.decide(&ask.caller.digest, &ask.name, ask.access, facts);
-        if !decision.allowed {
+        if !passes(&decision) {
             return Err(Box::new(Refused {
                 refusal: Refusal::Denied(decision.denial.unwrap_or_else(|| plain(ask))),
                 told: told(authority, ask, facts, &decision.guardrails),

@@ -19,6 +19,7 @@
 mod admission;
 mod answer;
 mod approvals;
+mod aside;
 mod ask;
 mod asking;
 mod backup;
@@ -43,6 +44,7 @@ mod reconcile;
 mod reconfigure;
 mod record;
 mod refusal;
+mod refusals;
 mod report;
 mod reservations;
 mod retention;

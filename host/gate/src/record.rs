@@ -10,7 +10,7 @@ use std::io::{self, BufWriter, Write};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use qchost_audit::{Entry, Kind};
-use qchost_catalog::{Access, Failure, Outcome};
+use qchost_catalog::{Access, Failure, Outcome, aside, length, length_of_members};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
@@ -23,8 +23,12 @@ use crate::refusal::Refusal;
 
 /// Texts of more bytes than this are kept as digest and length.
 const LONGEST_TEXT: usize = 256;
-/// Arguments that take more bytes than this, when their long texts are left out, are kept as digest and length.
-const LONGEST_ARGUMENTS: usize = qchost_audit::LARGEST_BODY / 4;
+/// Arguments of a read that take more bytes than this, when their long texts are left out, are kept as digest and length.
+const MAX_ARGUMENTS: usize = 16 << 10;
+/// The same of a call that is refused, which costs a plugin nothing.
+const MAX_REFUSED_ARGUMENTS: usize = 1 << 10;
+/// Bytes of the reason of a refusal or a failure.
+const MAX_REASON: usize = 1 << 10;
 
 /// How much of an answer is collected before it is hashed, in bytes.
 const PIECES: usize = 4096;
@@ -155,11 +159,11 @@ pub(crate) fn refused(
     prints: &Fingerprints,
 ) -> Entry {
     let mut body = common(ask, known, refusal.word(), prints);
-    shorten(&mut body);
+    shorten(&mut body, MAX_REFUSED_ARGUMENTS);
     if let Refusal::ApprovalRequired { id } | Refusal::ApprovalRefused { id, .. } = refusal {
         body.insert("approval".to_owned(), id.as_str().into());
     }
-    body.insert("reason".to_owned(), refusal.to_string().into());
+    body.insert("reason".to_owned(), reason(refusal).into());
     Entry {
         kind: Kind::Denied,
         // Nothing was made safer, and a plugin can have as many calls refused as it likes.
@@ -199,7 +203,7 @@ pub(crate) fn read(
     prints: &Fingerprints,
 ) -> Entry {
     let mut body = common(ask, known, "allowed", prints);
-    shorten(&mut body);
+    shorten(&mut body, MAX_ARGUMENTS);
     ending(&mut body, ask, outcome);
     entry(Kind::Read, ask.access, body)
 }
@@ -207,24 +211,35 @@ pub(crate) fn read(
 /// Keeps arguments of many short texts as digest and length: nobody is to keep a call that was refused out of the
 /// audit by padding it. (The arguments of a write are kept whole, for the sake of `reconcile`; one whose record does
 /// not fit is not sent.)
-fn shorten(body: &mut Map<String, Value>) {
+fn shorten(body: &mut Map<String, Value>, most: usize) {
     if let Some(arguments) = body.get_mut("arguments") {
         let text = arguments.to_string();
-        if text.len() > LONGEST_ARGUMENTS {
+        if text.len() > most {
             *arguments = json!({ "digest": text_hash(&text), "bytes": text.len() });
         }
     }
+}
+
+/// What is said of a refusal or a failure: others' words may be in it.
+fn reason(error: &impl ToString) -> String {
+    let mut reason = error.to_string();
+    if reason.len() > MAX_REASON {
+        reason.truncate(reason.floor_char_boundary(MAX_REASON));
+        reason.push('…');
+    }
+    reason
 }
 
 fn ending(body: &mut Map<String, Value>, ask: &Ask, outcome: &Outcome) {
     match outcome {
         Ok(answer) => {
             body.insert("outcome".to_owned(), "answered".into());
-            body.insert("response-hash".to_owned(), answer_hash(answer).into());
+            let hash = aside(length(answer), || answer_hash(answer));
+            body.insert("response-hash".to_owned(), hash.into());
         }
         Err(failure) => {
             body.insert("outcome".to_owned(), failure.word().into());
-            body.insert("reason".to_owned(), failure.to_string().into());
+            body.insert("reason".to_owned(), reason(failure).into());
         }
     }
     let latency = u64::try_from(ask.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -255,12 +270,12 @@ fn common(
     if let Some(pending) = &terms.pending {
         text("manifest-pending", &pending.text);
     }
-    let arguments = redacted_object(&ask.arguments);
+    let (arguments, print) = aside(length_of_members(&ask.arguments), || {
+        let arguments = redacted_object(&ask.arguments);
+        (arguments, prints.of_arguments(&ask.arguments))
+    });
     body.insert("arguments".to_owned(), arguments);
-    body.insert(
-        "arguments-hmac".to_owned(),
-        prints.of_arguments(&ask.arguments).into(),
-    );
+    body.insert("arguments-hmac".to_owned(), print.into());
     body.insert("decision".to_owned(), decision.into());
     if let Some(matched) = known.matched {
         let names: Vec<Cow<'_, str>> = obligations(ask, matched).map(|(name, _)| name).collect();
@@ -345,10 +360,10 @@ mod tests {
 
     #[test]
     fn arguments_of_many_short_texts_are_kept_as_digest_and_length() {
-        for (texts, whole) in [(100, true), (10_000, false)] {
+        for (texts, whole) in [(70, true), (100, false), (10_000, false)] {
             let arguments = json!({ "a": vec!["x".repeat(200); texts] });
             let mut body = Map::from_iter([("arguments".to_owned(), arguments.clone())]);
-            shorten(&mut body);
+            shorten(&mut body, MAX_ARGUMENTS);
             assert_eq!(body["arguments"] == arguments, whole);
             if !whole {
                 assert_eq!(body["arguments"]["bytes"], arguments.to_string().len());

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use qchost_audit::{AuditError, Entry};
-use qchost_catalog::{Access, Call, Clearance, Failure, Outcome, always};
+use qchost_catalog::{Access, Call, Clearance, Failure, Outcome, always, aside, length};
 use qchost_ledger::Settle;
 use qchost_scope::Learned;
 use qchost_traffic::{Slot, Ticket};
@@ -268,7 +268,7 @@ impl Sending {
         let redactor = settings.secrets.redactor();
         match gate.0.upstream.call(call).await {
             Ok(mut body) => {
-                redactor.clean_value(&mut body);
+                aside(length(&body), || redactor.clean_value(&mut body));
                 Some(Ok(body))
             }
             Err(Failure::Unavailable(_)) if changed.load(Ordering::Relaxed) => None,

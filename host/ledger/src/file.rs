@@ -19,9 +19,10 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (20, include_str!("migrations/0020_recorded.sql")),
     (40, include_str!("migrations/0040_sources.sql")),
     (41, include_str!("migrations/0041_approvals.sql")),
+    (50, include_str!("migrations/0050_kept_state.sql")),
 ];
 /// The newest layout.
-const NEWEST: i64 = 41;
+const NEWEST: i64 = 50;
 /// The mark that `0002_ledger.sql` puts into the file: "qchd".
 const MARK: i64 = 1_902_340_196;
 

@@ -17,6 +17,25 @@ pub const MAX_TOTAL: i64 = 16 << 20;
 /// The most keys that one listing returns.
 pub const MAX_LISTED: u32 = 1000;
 
+/// The index is named so that deleted keys are never walked over, whatever the planner thinks of it.
+const LIST_KEYS: &str = "SELECT key FROM state INDEXED BY state_kept
+     WHERE plugin = ?1 AND key >= ?2 AND key < ?3 AND value IS NOT NULL ORDER BY key LIMIT ?4";
+
+/// The first text that is behind every key with this prefix.
+fn behind(prefix: &str) -> String {
+    let mut text = prefix.to_owned();
+    while let Some(last) = text.pop() {
+        // Behind the last character there is no other, and behind U+D7FF comes U+E000.
+        let mut following = (last..=char::MAX).skip(1);
+        if let Some(next) = following.next() {
+            text.push(next);
+            return text;
+        }
+    }
+    // Longer than a key may be, so none is behind it.
+    char::MAX.to_string().repeat(MAX_KEY / 4 + 1)
+}
+
 /// Why the state could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -109,18 +128,20 @@ impl StateStore {
         self.write(plugin, key, None, None).map(drop)
     }
 
-    /// Lists the keys that begin with a prefix, in order.
+    /// Lists the keys that begin with a prefix, in order, at most [`MAX_LISTED`]. Takes a time that depends on what it
+    /// returns and not on what else there is, or was.
     ///
     /// # Errors
     /// When the store cannot be used.
     pub fn list_keys(&self, plugin: &str, prefix: &str) -> Result<Vec<String>, StateError> {
+        if prefix.len() > MAX_KEY {
+            return Ok(Vec::new());
+        }
         let (plugin, prefix) = (plugin.to_owned(), prefix.to_owned());
         self.0.read_blocking(move |it| {
-            let mut query = it.prepare_cached(
-                "SELECT key FROM state WHERE plugin = ?1 AND key >= ?2
-                 AND substr(key, 1, length(?2)) = ?2 AND value IS NOT NULL ORDER BY key LIMIT ?3",
-            )?;
-            let rows = query.query_map(params![plugin, prefix, MAX_LISTED], |row| row.get(0))?;
+            let mut query = it.prepare_cached(LIST_KEYS)?;
+            let range = params![plugin, prefix, behind(&prefix), MAX_LISTED];
+            let rows = query.query_map(range, |row| row.get(0))?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
     }
@@ -248,6 +269,79 @@ mod tests {
         assert_eq!(store.get("b", "two").unwrap(), None);
         assert_eq!(store.list_keys("a", "one").unwrap(), ["one%2", "one/1"]);
         assert_eq!(store.list_keys("b", "").unwrap(), Vec::<String>::new());
+    }
+
+    /// What SQLite does for a listing, in steps of its machine, when so many other keys are there or were.
+    fn steps(others: u32, prefix: &str) -> i32 {
+        let ledger = Ledger::in_memory().unwrap();
+        let prefix = prefix.to_owned();
+        ledger
+            .state()
+            .0
+            .write_blocking(move |it| -> Result<i32, StateError> {
+                it.execute_batch("INSERT INTO state VALUES ('lab', 'run/5', 1, x'00')")?;
+                it.execute(
+                    "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+                     INSERT INTO state SELECT 'lab', 'run/old/' || i, 1, NULL FROM n
+                     UNION ALL SELECT 'lab', 'z/' || i, 1, x'00' FROM n",
+                    [others],
+                )?;
+                let mut query = it.prepare(LIST_KEYS)?;
+                let range = params!["lab", prefix, behind(&prefix), MAX_LISTED];
+                let keys: Vec<String> = query
+                    .query_map(range, |row| row.get(0))?
+                    .collect::<Result<_, _>>()?;
+                assert_eq!(keys, ["run/5"]);
+                Ok(query.get_status(rusqlite::StatementStatus::VmStep))
+            })
+            .unwrap()
+    }
+
+    #[test]
+    fn to_list_keys_takes_no_longer_for_what_was_deleted_or_is_elsewhere() {
+        let few = steps(10, "run/");
+        for others in [1_000, 2_000, 4_000] {
+            assert_eq!(steps(others, "run/"), few, "{others}");
+        }
+    }
+
+    #[test]
+    fn a_listing_ends_where_its_prefix_does() {
+        let ledger = Ledger::in_memory().unwrap();
+        let store = ledger.state();
+        let keys = [
+            "a",
+            "a\u{d7ff}",
+            "a\u{e000}",
+            "a\u{10ffff}",
+            "a\u{10ffff}b",
+            "b",
+            "\u{10ffff}",
+            "\u{10ffff}\u{10ffff}",
+        ];
+        for key in keys {
+            store.set("lab", key, b"x").unwrap();
+        }
+        for prefix in keys.into_iter().chain(["", "ab", "\u{10fffe}"]) {
+            let expected: Vec<_> = keys
+                .into_iter()
+                .filter(|key| key.starts_with(prefix))
+                .collect();
+            assert_eq!(
+                store.list_keys("lab", prefix).unwrap(),
+                expected,
+                "{prefix:?}"
+            );
+        }
+        assert!(
+            store
+                .list_keys("lab", &"a".repeat(MAX_KEY + 1))
+                .unwrap()
+                .is_empty()
+        );
+        let longest = char::MAX.to_string().repeat(MAX_KEY / 4);
+        store.set("lab", &longest, b"x").unwrap();
+        assert!(store.list_keys("lab", "").unwrap().contains(&longest));
     }
 
     #[test]

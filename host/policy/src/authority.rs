@@ -18,8 +18,8 @@ use serde_json::Value;
 
 use crate::denial::Denial;
 use crate::engine::{
-    Action, Asked, Compiled, Kind, PolicyError, Question, View, actions, by_name, grant_conditions,
-    http_conditions, principal,
+    Action, Asked, Compiled, Form, Kind, PolicyError, Question, View, actions, by_name,
+    grant_conditions, http_conditions, principal,
 };
 use crate::facts::{Facts, Resource};
 use crate::grantable::{HTTP, Pattern, RAW};
@@ -242,9 +242,14 @@ impl Asking<'_> {
     }
 }
 
-/// Compiles each set of conditions once, however many operations a grant mentions.
+/// Compiles each set of conditions once, however many operations a grant mentions, and makes those of a grant once for
+/// all actions of a form: so to compile a manifest takes time in proportion to its patterns.
 #[derive(Default)]
-struct Compiler(HashMap<(Kind, String), Arc<Compiled>>);
+struct Compiler {
+    compiled: HashMap<(Kind, String), Arc<Compiled>>,
+    /// By the grant's place in the manifest; nothing where it never allows such an action.
+    grants: HashMap<(usize, Kind, Form), Option<Arc<Compiled>>>,
+}
 
 impl Compiler {
     fn permits(
@@ -257,57 +262,71 @@ impl Compiler {
         if action.name == HTTP {
             for (at, grant) in manifest.http.iter().enumerate() {
                 if let Some(conditions) = http_conditions(grant) {
-                    self.add(&mut permits, at, &grant.name, kind, conditions)?;
+                    let compiled = self.compile(&grant.name, kind, conditions)?;
+                    add(&mut permits, at, &compiled);
                 }
             }
             return Ok(permits);
         }
         for (at, grant) in manifest.grants.iter().enumerate() {
-            for tool in covered(grant, action) {
-                if let Some(conditions) = grant_conditions(grant, action, kind, tool) {
-                    self.add(&mut permits, at, &grant.name, kind, conditions)?;
+            let covered = covered(grant, action);
+            if covered.is_empty() {
+                continue;
+            }
+            let known = (at, kind, action.form());
+            let compiled = match self.grants.get(&known) {
+                Some(compiled) => compiled.clone(),
+                None => {
+                    let tools: Vec<&str> = covered.into_iter().flatten().collect();
+                    let conditions = grant_conditions(grant, action, kind, &tools);
+                    let compiled = conditions
+                        .map(|conditions| self.compile(&grant.name, kind, conditions))
+                        .transpose()?;
+                    self.grants.insert(known, compiled.clone());
+                    compiled
                 }
+            };
+            if let Some(compiled) = compiled {
+                add(&mut permits, at, &compiled);
             }
         }
         Ok(permits)
     }
 
-    fn add(
+    fn compile(
         &mut self,
-        permits: &mut Vec<Permit>,
-        grant: usize,
         name: &str,
         kind: Kind,
         conditions: Value,
-    ) -> Result<(), PolicyError> {
+    ) -> Result<Arc<Compiled>, PolicyError> {
         let key = (kind, conditions.to_string());
-        let compiled = match self.0.get(&key) {
-            Some(compiled) => Arc::clone(compiled),
-            None => {
-                let all = serde_json::json!({ "op": "All" });
-                let compiled =
-                    Compiled::new("permit", all, conditions, kind).map_err(|message| {
-                        PolicyError::Compile {
-                            what: format!("the grant `{name}`"),
-                            message,
-                        }
-                    })?;
-                let compiled = Arc::new(compiled);
-                self.0.insert(key, Arc::clone(&compiled));
-                compiled
-            }
-        };
-        let same = permits
-            .iter_mut()
-            .find(|permit| Arc::ptr_eq(&permit.compiled, &compiled));
-        match same {
-            Some(permit) => permit.grants.push(grant),
-            None => permits.push(Permit {
-                grants: vec![grant],
-                compiled,
-            }),
+        if let Some(compiled) = self.compiled.get(&key) {
+            return Ok(Arc::clone(compiled));
         }
-        Ok(())
+        let all = serde_json::json!({ "op": "All" });
+        let compiled = Compiled::new("permit", all, conditions, kind).map_err(|message| {
+            PolicyError::Compile {
+                what: format!("the grant `{name}`"),
+                message,
+            }
+        })?;
+        let compiled = Arc::new(compiled);
+        self.compiled.insert(key, Arc::clone(&compiled));
+        Ok(compiled)
+    }
+}
+
+/// Puts a grant to those of the same conditions. There are at most [`MAX_GRANTS`](crate::MAX_GRANTS) of them.
+fn add(permits: &mut Vec<Permit>, grant: usize, compiled: &Arc<Compiled>) {
+    let same = permits
+        .iter_mut()
+        .find(|permit| Arc::ptr_eq(&permit.compiled, compiled));
+    match same {
+        Some(permit) => permit.grants.push(grant),
+        None => permits.push(Permit {
+            grants: vec![grant],
+            compiled: Arc::clone(compiled),
+        }),
     }
 }
 

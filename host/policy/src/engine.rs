@@ -12,7 +12,7 @@ mod schema;
 
 use std::path::PathBuf;
 
-pub(crate) use actions::{Action, Kind, actions, by_name};
+pub(crate) use actions::{Action, Form, Kind, actions, by_name};
 pub(crate) use conditions::{grant_conditions, http_conditions};
 pub(crate) use question::{Asked, Question, principal, uid};
 pub(crate) use quick::{Quick, View};

@@ -63,10 +63,7 @@ impl Pattern {
     pub fn parse(entry: &str) -> Result<Self, PatternError> {
         let pattern = Self(entry.to_owned());
         if let Some(tool) = entry.strip_prefix("raw/") {
-            let named = tool
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
-            return if tool == "*" || (named && (1..=128).contains(&tool.len())) {
+            return if tool == "*" || is_tool_name(tool) {
                 Ok(pattern)
             } else {
                 Err(PatternError::Tool(entry.to_owned()))
@@ -133,6 +130,15 @@ impl Pattern {
     }
 }
 
+/// Whether a tool may be called so: `[A-Za-z0-9_.-]{1,128}`, as MCP has it.
+#[must_use]
+pub fn is_tool_name(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+}
+
 /// Everything that can be granted by name, with its class.
 pub fn grantable() -> impl Iterator<Item = (&'static str, Access)> {
     OPERATIONS
@@ -171,8 +177,14 @@ pub fn remedy(name: &str) -> String {
     format!("[[grant]]\nname  = \"{grant}\"\nallow = [\"{entry}\"]\n")
 }
 
+/// Characters of a word that another one is looked for that is like it: no name that this host knows is longer.
+const MAX_WORD: usize = 128;
+
 /// The candidate that is most like a word, if one is like it at all.
 pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() > MAX_WORD {
+        return None;
+    }
     candidates
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= candidate.len() / 3 + 1)

@@ -27,11 +27,13 @@ pub use difference::{Change, ChangeKind, Difference, Successor, successors};
 pub use engine::{PolicyError, cedar_schema};
 pub use facts::{Brokerage, Context, Facts, Project, Resource};
 pub use glob::{Glob, MAX_GLOB};
-pub use grantable::{DOWNLOAD, HTTP, Pattern, PatternError, RAW, WORKFLOW, grantable, nearest};
+pub use grantable::{
+    DOWNLOAD, HTTP, Pattern, PatternError, RAW, WORKFLOW, grantable, is_tool_name, nearest,
+};
 pub use guardrails::Guardrails;
 pub use manifest::{
-    Approval, Grant, GrantLimits, HttpGrant, Limits, Manifest, ManifestError, Prefix, ProjectScope,
-    is_name, manifest_schema,
+    Approval, Grant, GrantLimits, HttpGrant, Limits, MAX_GRANTS, MAX_PATTERNS, Manifest,
+    ManifestError, Prefix, ProjectScope, is_name, manifest_schema,
 };
 pub use people::{People, Person, Role, Verb};
 pub use policy_test::{CaseResult, PolicyTestError, run_policy_tests};

@@ -135,6 +135,13 @@ pub enum ManifestError {
     },
 }
 
+/// The most `[[grant]]`s, and the most `[[http]]`s, of a manifest.
+pub const MAX_GRANTS: usize = 256;
+/// The most operations, names, ids and patterns in all lists of all grants of a manifest.
+pub const MAX_PATTERNS: usize = 4096;
+/// Characters of a message about a manifest: what is quoted in it may be as long as the file.
+const MAX_MESSAGE: usize = 2000;
+
 /// The keys of the document.
 const KEYS: &[&str] = &[
     "plugin",
@@ -354,7 +361,16 @@ pub(crate) fn parsed<T>(
 }
 
 fn one_line(text: &str) -> String {
-    text.replace(char::is_control, " ")
+    let mut characters = text.chars();
+    let mut line: String = characters
+        .by_ref()
+        .take(MAX_MESSAGE)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if characters.next().is_some() {
+        line.push('…');
+    }
+    line
 }
 
 fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {
@@ -402,20 +418,37 @@ fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {
 pub(crate) fn granted(root: &Fields<'_>) -> Result<(Vec<Grant>, Vec<HttpGrant>), Problem> {
     let mut names = BTreeSet::new();
     let mut grants = Vec::new();
-    for (at, table) in root.tables("grant")?.into_iter().enumerate() {
+    let mut patterns = 0;
+    let tables = root.tables("grant", MAX_GRANTS)?;
+    for (at, table) in tables.into_iter().enumerate() {
         let first = table.get("name").or_else(|| table.get("allow"));
         let grant = Grant::read(table.called(format!("grant[{at}]")))?;
+        patterns += grant.patterns();
+        few(patterns, first.as_ref())?;
         unique(&mut names, &grant.name, first)?;
         grants.push(grant);
     }
     let mut http = Vec::new();
-    for (at, table) in root.tables("http")?.into_iter().enumerate() {
+    let tables = root.tables("http", MAX_GRANTS)?;
+    for (at, table) in tables.into_iter().enumerate() {
         let first = table.get("name").or_else(|| table.get("allow"));
         let grant = HttpGrant::read(table.called(format!("http[{at}]")))?;
+        patterns += grant.methods.len() + grant.addresses.len() + grant.headers.len();
+        few(patterns, first.as_ref())?;
         unique(&mut names, &grant.name, first)?;
         http.push(grant);
     }
     Ok((grants, http))
+}
+
+/// To compile a manifest, and each decision by it, takes time in proportion to its patterns.
+fn few(patterns: usize, item: Option<&Item<'_>>) -> Result<(), Problem> {
+    match item {
+        Some(item) if patterns > MAX_PATTERNS => Err(item.wrong(&format!(
+            "is in the grant with which the lists of all grants have {patterns} entries; at most {MAX_PATTERNS} are allowed, and `*` stands for any characters"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Counters and audit records refer to a grant by its name, so there is one of each.

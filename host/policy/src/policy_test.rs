@@ -37,8 +37,11 @@ use crate::grantable::{HTTP, RAW, grantable, nearest};
 use crate::guardrails::Guardrails;
 use crate::manifest::reader::{Fields, Item, Problem};
 use crate::manifest::{self, Limits, Manifest, ManifestError};
-use crate::text_file::Origin;
+use crate::text_file::{Origin, read_text};
 use crate::usd::Usd;
+
+/// The most cases of a file.
+const MAX_CASES: usize = 10_000;
 
 /// What came of one case.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +115,7 @@ pub fn run_policy_tests(
     path: &Path,
     guardrails: &Guardrails,
 ) -> Result<Vec<CaseResult>, PolicyTestError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ManifestError::Read {
+    let text = read_text(path).map_err(|source| ManifestError::Read {
         path: path.to_owned(),
         source,
     })?;
@@ -207,7 +210,7 @@ fn cases(root: &Fields<'_>, path: &Path) -> Result<Vec<Case>, Problem> {
     root.only(&["manifest", "case"], &[])?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let usual = root.get("manifest");
-    let tables = root.tables("case")?;
+    let tables = root.tables("case", MAX_CASES)?;
     let read = |(at, table): (usize, Fields<'_>)| {
         let name = table.get("name").and_then(|item| item.as_text());
         let key = name.map_or(format!("case[{at}]"), |name| format!("case `{name}`"));

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use qchost_catalog::{Failure, Operation};
+use qchost_catalog::{Failure, Operation, aside, length};
 use qchost_gate::{Caller, Effort, Gate, Refusal};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -158,7 +158,7 @@ impl Calls {
             .await
             .map_err(refused)?;
         trim(&mut body);
-        decode_answer(operation, body).map_err(|misfit| {
+        aside(length(&body), || decode_answer(operation, body)).map_err(|misfit| {
             let caller = self.caller();
             if caller.may_be_logged() {
                 tracing::warn!(plugin = &*caller.plugin, invocation = &*caller.invocation, tool = operation.tool, %misfit, "the answer does not fit the contract");

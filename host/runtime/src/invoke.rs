@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use qchost_catalog::aside;
 use serde_json::Value;
 use tokio::sync::watch;
 use wasmtime::component::TypedFunc;
@@ -261,10 +262,12 @@ impl Invocation<'_> {
             });
         }
         let most = usize::try_from(limit / json::BYTES).unwrap_or(usize::MAX);
-        json::parse(output, most).map_err(|error| InvokeError::InvalidOutput {
-            plugin: plugin.name().to_owned(),
-            action: self.action.to_owned(),
-            why: text::line(&error.to_string(), MESSAGE),
+        aside(output.len(), || json::parse(output, most)).map_err(|error| {
+            InvokeError::InvalidOutput {
+                plugin: plugin.name().to_owned(),
+                action: self.action.to_owned(),
+                why: text::line(&error.to_string(), MESSAGE),
+            }
         })
     }
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::error::ScopeError;
-use crate::patch;
+use crate::patch::Patch;
 
 /// The files that a call with this patch is taken to touch.
 ///
 /// # Errors
 /// When that cannot be said; the call is refused then.
 pub fn patched_files(patch: &str) -> Result<BTreeSet<String>, ScopeError> {
-    patch::files("patch", patch)
+    Patch::new("patch", patch)?.files()
 }

@@ -8,6 +8,8 @@
 //! the id of a backtest, an optimisation, a compile job or a deployment counts for the project that
 //! the account says it belongs to.
 //!
+//! What would take long to read is not read before it is known that some grant is for the rest: see [`Resolved`].
+//!
 //! Invariant: a call whose [`Touched::facts`] are all allowed, and whose answer went through
 //! [`Scope::answer`], reaches and shows nothing that the facts do not name.
 
@@ -36,4 +38,4 @@ pub use children::Child;
 pub use error::ScopeError;
 pub use live::LiveProfile;
 pub use reads::Reader;
-pub use scope::{Configured, Scope, Touched};
+pub use scope::{Configured, Resolved, Scope, Touched};

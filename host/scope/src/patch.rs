@@ -11,38 +11,68 @@ use crate::error::{ScopeError, shown};
 use crate::names;
 
 /// Files in one patch.
-const MOST: usize = 500;
+const MAX_FILES: usize = 500;
+/// Bytes of one patch. Scanning takes a few tens of milliseconds at this size, whatever stands in it.
+const MAX_PATCH: usize = 1 << 20;
 const NOTHING: &str = "/dev/null";
 
-/// The files that `patch` names; at least one. `argument` is the argument that holds the patch.
-pub(crate) fn files(argument: &str, patch: &str) -> Result<BTreeSet<String>, ScopeError> {
-    let invalid = |why: &str| ScopeError::Invalid(format!("`{argument}`: {why}"));
-    let mut found = Found::default();
-    let patch = patch.replace("\r\n", "\n");
-    let lines: Vec<&str> = patch
-        .split('\n')
-        .map(|line| line.trim_end_matches('\r'))
-        .collect();
-    found.scan(&lines).map_err(|why| invalid(&why))?;
-    if patch.contains(other_break) {
-        let lines: Vec<&str> = patch
-            .split(['\n'])
-            .flat_map(|l| l.split(other_break))
-            .collect();
-        found.scan(&lines).map_err(|why| invalid(&why))?;
+/// A patch that nothing was read of.
+#[derive(Debug)]
+pub(crate) struct Patch {
+    argument: &'static str,
+    text: String,
+}
+
+impl Patch {
+    pub(crate) fn new(argument: &'static str, text: &str) -> Result<Self, ScopeError> {
+        if text.len() > MAX_PATCH {
+            return Err(ScopeError::Invalid(format!(
+                "`{argument}`: it has more than 1 MiB; send the change in several patches"
+            )));
+        }
+        Ok(Self {
+            argument,
+            text: text.to_owned(),
+        })
     }
-    if found.0.is_empty() {
+
+    pub(crate) fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    pub(crate) fn files(&self) -> Result<BTreeSet<String>, ScopeError> {
+        files(self.argument, &self.text)
+    }
+}
+
+/// The files that `patch` names; at least one. `argument` is the argument that holds the patch.
+///
+/// Takes time and memory linear in the patch: the lines are never collected, and the names are refused as soon as
+/// there are too many or one is invalid.
+fn files(argument: &str, patch: &str) -> Result<BTreeSet<String>, ScopeError> {
+    let invalid = |why: &str| ScopeError::Invalid(format!("`{argument}`: {why}"));
+    let mut found = Found {
+        argument,
+        names: BTreeSet::new(),
+    };
+    found.scan(lines(patch).map(|line| line.trim_end_matches('\r')))?;
+    if lines(patch).any(|line| line.contains(other_break)) {
+        found.scan(lines(patch).flat_map(|line| line.split(other_break)))?;
+    }
+    if found.names.is_empty() {
         return Err(invalid(
             "it names no file; write a unified diff with `diff --git`, `---` and `+++` lines",
         ));
     }
-    if found.0.len() > MOST {
-        return Err(invalid("it names more than 500 files"));
-    }
-    for name in &found.0 {
-        names::path(argument, name)?;
-    }
-    Ok(found.0)
+    Ok(found.names)
+}
+
+/// The lines of a patch without their line feeds, and without one carriage return before each.
+fn lines(patch: &str) -> impl Iterator<Item = &str> + Clone {
+    patch.split_inclusive('\n').map(|line| {
+        let ended = line.strip_suffix("\r\n");
+        ended.or_else(|| line.strip_suffix('\n')).unwrap_or(line)
+    })
 }
 
 /// What ends a line for some languages, besides the line feed.
@@ -53,26 +83,35 @@ fn other_break(character: char) -> bool {
     )
 }
 
-#[derive(Default)]
-struct Found(BTreeSet<String>);
+struct Found<'a> {
+    argument: &'a str,
+    names: BTreeSet<String>,
+}
 
-impl Found {
-    fn scan(&mut self, lines: &[&str]) -> Result<(), String> {
+impl Found<'_> {
+    fn invalid(&self, why: &str) -> ScopeError {
+        ScopeError::Invalid(format!("`{}`: {why}", self.argument))
+    }
+
+    fn scan<'a>(
+        &mut self,
+        mut lines: impl Iterator<Item = &'a str> + Clone,
+    ) -> Result<(), ScopeError> {
         let mut hunk = Hunk::default();
         let mut paired = false;
-        for (at, line) in lines.iter().enumerate() {
+        while let Some(line) = lines.next() {
             // No line of a hunk begins with a letter or a star: these are headers wherever they are.
             if let Some(names) = line.strip_prefix("diff --git ") {
                 self.git_header(names)?;
             } else if let Some(name) = moved(line) {
                 self.readings(name)?;
             } else if line.starts_with("Index: ") || line.starts_with("*** ") {
-                return Err("it is not in unified format, as `git diff` writes it".to_owned());
+                return Err(self.invalid("it is not in unified format, as `git diff` writes it"));
             }
             let old = line.strip_prefix("--- ");
             let new = line.strip_prefix("+++ ");
-            let mut after = lines.iter().skip(at.saturating_add(1));
-            let next = after.find(|line| !line.is_empty());
+            // Looked for behind `---` lines only: between two of them, empty lines are passed once.
+            let next = old.and_then(|_| lines.clone().find(|line| !line.is_empty()));
             let follows = next.and_then(|line| line.strip_prefix("+++ "));
             let inside = hunk.takes(line);
             match (old, new) {
@@ -95,7 +134,7 @@ impl Found {
     }
 
     /// The names before and after, without the `a/` and `b/` of git.
-    fn pair(&mut self, old: &str, new: &str) -> Result<(), String> {
+    fn pair(&mut self, old: &str, new: &str) -> Result<(), ScopeError> {
         let (old, new) = (until_tab(old), until_tab(new));
         let stripped = |name: &str, prefix: &str| name.strip_prefix(prefix).map(str::to_owned);
         match (stripped(old, "a/"), stripped(new, "b/")) {
@@ -122,48 +161,50 @@ impl Found {
         }
     }
 
-    /// `a/NAME b/NAME`. Names with spaces are told apart by being the same.
-    fn git_header(&mut self, names: &str) -> Result<(), String> {
-        let spaces = names.match_indices(' ');
-        let splits: Vec<(&str, &str)> = spaces
-            .filter_map(|(at, _)| {
-                let (old, new) = names.split_at_checked(at)?;
-                Some((old, new.strip_prefix(' ')?))
-            })
-            .collect();
-        let same = |(old, new): &&(&str, &str)| {
+    /// `a/NAME b/NAME`. Names with spaces are told apart by being the same, so they part in the middle.
+    fn git_header(&mut self, names: &str) -> Result<(), ScopeError> {
+        let parted = |at: usize| {
+            let (old, new) = names.split_at_checked(at)?;
+            Some((old, new.strip_prefix(' ')?))
+        };
+        let same = |(old, new): &(&str, &str)| {
             let stripped = old.strip_prefix("a/").zip(new.strip_prefix("b/"));
             old == new || stripped.is_some_and(|(old, new)| old == new)
         };
-        let mut halves: Vec<_> = splits.iter().filter(same).collect();
-        if halves.is_empty()
-            && let [only] = splits.as_slice()
-        {
-            halves.push(only);
-        }
-        if halves.is_empty() {
-            return Err(format!(
+        let only = || names.split_once(' ').filter(|(_, new)| !new.contains(' '));
+        let halves = parted(names.len() / 2).filter(same).or_else(only);
+        let Some((old, new)) = halves else {
+            return Err(self.invalid(&format!(
                 "the names in `diff --git {}` cannot be told apart",
                 shown(names)
-            ));
+            )));
+        };
+        self.pair(old, new)
+    }
+
+    /// A name as it is and, since some tools end it there, up to its first white space.
+    fn readings(&mut self, name: &str) -> Result<(), ScopeError> {
+        if name.starts_with('"') {
+            return Err(self.invalid("it has a name in quotation marks; only plain names are read"));
         }
-        for (old, new) in halves {
-            self.pair(old, new)?;
+        if name != NOTHING {
+            self.insert(name)?;
+        }
+        if let Some((first, _)) = name.split_once(char::is_whitespace) {
+            self.insert(first)?;
         }
         Ok(())
     }
 
-    /// A name as it is and, since some tools end it there, up to its first white space.
-    fn readings(&mut self, name: &str) -> Result<(), String> {
-        if name.starts_with('"') {
-            return Err("it has a name in quotation marks; only plain names are read".to_owned());
+    fn insert(&mut self, name: &str) -> Result<(), ScopeError> {
+        if self.names.contains(name) {
+            return Ok(());
         }
-        if name != NOTHING {
-            self.0.insert(name.to_owned());
+        names::path(self.argument, name)?;
+        if self.names.len() >= MAX_FILES {
+            return Err(self.invalid("it names more than 500 files"));
         }
-        if let Some((first, _)) = name.split_once(char::is_whitespace) {
-            self.0.insert(first.to_owned());
-        }
+        self.names.insert(name.to_owned());
         Ok(())
     }
 }
@@ -232,6 +273,18 @@ mod tests {
 
     fn named(patch: &str) -> Vec<String> {
         files("patch", patch).unwrap().into_iter().collect()
+    }
+
+    #[test]
+    fn a_patch_that_is_too_long_is_refused_unread() {
+        assert!(Patch::new("patch", &"\n".repeat(MAX_PATCH)).is_ok());
+        let error = Patch::new("patch", &"\n".repeat(MAX_PATCH + 1)).unwrap_err();
+        assert!(error.to_string().contains("more than 1 MiB"), "{error}");
+        let many: String = (0..=MAX_FILES)
+            .map(|at| format!("--- a/{at}\n+++ b/{at}\n"))
+            .collect();
+        let error = files("patch", &many).unwrap_err();
+        assert!(error.to_string().contains("more than 500 files"), "{error}");
     }
 
     const GIT: &str = "diff --git a/main.py b/main.py\nindex 5a38b08..72c8d1e 100644\n--- a/main.py\n+++ b/main.py\n@@ -2,4 +2,4 @@\n from AlgorithmImports import *\n # endregion\n\n-a = 1\n+a = 2\n";

@@ -19,6 +19,7 @@ use crate::created::Created;
 use crate::error::ScopeError;
 use crate::jobs::{Jobs, Objects};
 use crate::live::{self, LiveProfile};
+use crate::patch::Patch;
 use crate::projects::Projects;
 use crate::reads::{Reader, read};
 use crate::selection::Selection;
@@ -36,6 +37,58 @@ pub struct Touched {
     /// Whether it asks for everything of a kind: then each item of the answer is decided about.
     pub listing: bool,
     pub(crate) check: Check,
+}
+
+/// What a call touches, but for the files that a patch of it names: those are not read yet. There is nothing to allow
+/// before they are.
+#[derive(Debug)]
+pub struct Resolved {
+    touched: Touched,
+    patch: Option<Patch>,
+}
+
+impl Resolved {
+    /// What is known without reading further. What no grant covers even so is refused; nothing is allowed by it.
+    #[must_use]
+    pub fn known(&self) -> &Touched {
+        &self.touched
+    }
+
+    /// How many bytes are to be read, if any are.
+    #[must_use]
+    pub fn unread(&self) -> Option<usize> {
+        self.patch.as_ref().map(Patch::len)
+    }
+
+    /// Reads the rest, in a time that is linear in it.
+    ///
+    /// # Errors
+    /// When a patch names no file, too many, or one by an ambiguous name.
+    pub fn read(self) -> Result<Touched, ScopeError> {
+        let Self { mut touched, patch } = self;
+        if let Some(patch) = patch {
+            let files: Vec<String> = patch.files()?.into_iter().collect();
+            let of_file = |facts: &Facts| {
+                let facts = facts.clone();
+                files.iter().map(move |file| {
+                    let mut facts = facts.clone();
+                    facts.context.file = Some(file.clone());
+                    facts
+                })
+            };
+            touched.facts = touched.facts.iter().flat_map(of_file).collect();
+        }
+        Ok(touched)
+    }
+}
+
+impl From<Touched> for Resolved {
+    fn from(touched: Touched) -> Self {
+        Self {
+            touched,
+            patch: None,
+        }
+    }
 }
 
 /// What an answer is checked for.
@@ -150,13 +203,10 @@ impl Scope {
         Ok(Touched::one(object(organization, key), context))
     }
 
-    /// Resolves what a call touches. `arguments` are flat, under their JSON names, with profiles
-    /// still by name.
+    /// Resolves what a call touches, and reads all of it at once.
     ///
     /// # Errors
-    /// When an argument is missing, of the wrong type or ambiguous; when what it names does not
-    /// exist or belongs to another project; when a read that this takes gave no answer. Nothing was
-    /// sent then but reads of the host's own.
+    /// As [`resolve_known`](Self::resolve_known) and [`Resolved::read`].
     pub async fn resolve(
         &self,
         reader: &dyn Reader,
@@ -166,9 +216,31 @@ impl Scope {
         operation: &'static Operation,
         arguments: &Map<String, Value>,
     ) -> Result<Touched, ScopeError> {
+        self.resolve_known(reader, configured, account, plugin, operation, arguments)
+            .await?
+            .read()
+    }
+
+    /// Resolves what a call touches, as far as it takes no time to read. `arguments` are flat, under their JSON
+    /// names, with profiles still by name.
+    ///
+    /// # Errors
+    /// When an argument is missing, of the wrong type or ambiguous; when what it names does not
+    /// exist or belongs to another project; when a read that this takes gave no answer. Nothing was
+    /// sent then but reads of the host's own.
+    pub async fn resolve_known(
+        &self,
+        reader: &dyn Reader,
+        configured: Configured<'_>,
+        account: &str,
+        plugin: &str,
+        operation: &'static Operation,
+        arguments: &Map<String, Value>,
+    ) -> Result<Resolved, ScopeError> {
         let begun = Instant::now();
         let given = Arguments::of(operation, arguments)?;
-        let asked = Selection::of(operation, &given, configured.live_profile)?;
+        let mut asked = Selection::of(operation, &given, configured.live_profile)?;
+        let patch = asked.patch.take();
         let caller = Caller {
             reader,
             account,
@@ -198,7 +270,7 @@ impl Scope {
                 })
             })
             .collect();
-        Ok(Touched {
+        let touched = Touched {
             facts,
             cost: context.cost,
             project: project.and_then(|project| Some((project.id?, project.name))),
@@ -210,7 +282,8 @@ impl Scope {
                 objects,
                 job: asked.job,
             },
-        })
+        };
+        Ok(Resolved { touched, patch })
     }
 
     /// The project, with its name from the account: as it is now for what cannot be undone, or for

@@ -9,7 +9,8 @@ use crate::arguments::{Arguments, wrong};
 use crate::children::Child;
 use crate::error::ScopeError;
 use crate::live::{self, LiveProfile};
-use crate::{cost, names, patch, unlisted};
+use crate::patch::Patch;
+use crate::{cost, names, unlisted};
 
 /// What one call selects.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub(crate) struct Selection {
     pub(crate) name: Option<String>,
     pub(crate) organization: Option<String>,
     pub(crate) files: Vec<String>,
+    /// What names more files, not read yet.
+    pub(crate) patch: Option<Patch>,
     pub(crate) keys: Vec<String>,
     /// A download of objects.
     pub(crate) job: Option<String>,
@@ -63,7 +66,7 @@ impl Selection {
         if let Some(argument) = unlisted::patch(operation)
             && let Some(text) = given.text(argument)?
         {
-            selection.files.extend(patch::files(argument, text)?);
+            selection.patch = Some(Patch::new(argument, text)?);
         }
         if let Some(argument) = unlisted::download_job(operation) {
             selection.job = text(given, argument, names::identifier)?;

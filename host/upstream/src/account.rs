@@ -10,7 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use qchost_catalog::{Access, Call, Clearance, Exception, Failure, Operation, Outcome, Target};
+use qchost_catalog::{
+    Access, Call, Clearance, Exception, Failure, Operation, Outcome, Target, aside,
+};
+use rmcp::model::CallToolResult;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 use tokio::time::{sleep, timeout};
@@ -240,7 +243,7 @@ impl Account {
 fn judge(decoder: Decoder<'_>, delivery: Delivery, started: Instant) -> Step {
     let line = |told: &str| decoder.redactor.line(told);
     match delivery {
-        Delivery::Answer(result) => match decoder.answer(result) {
+        Delivery::Answer(result) => match aside(length(&result), || decoder.answer(result)) {
             Err(failure) => retry(failure),
             answered => Step::Done(answered),
         },
@@ -263,6 +266,12 @@ fn judge(decoder: Decoder<'_>, delivery: Delivery, started: Instant) -> Step {
         }
         Delivery::Late { .. } => Step::Done(Err(timed_out(started))),
     }
+}
+
+/// Bytes of an answer's texts.
+fn length(result: &CallToolResult) -> usize {
+    let texts = result.content.iter().filter_map(|block| block.as_text());
+    texts.map(|block| block.text.len()).sum()
 }
 
 /// Of the failures that a decoder gives, these two say that sending again is safe.

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use qchost_emulator::{Emulator, Timing};
 use serde_json::json;
 
-use crate::output::{Output, pretty, print};
+use crate::output::{Output, pretty};
 use crate::signals;
 
 /// Serves until the process is told to end.
@@ -29,11 +29,7 @@ pub async fn run(listen: SocketAddr, user_id: u64, faster: u32, output: Output) 
         "engine": "the emulator's model, not LEAN",
     });
     let ended = signals::ended();
-    print(&if output.json {
-        ready.to_string()
-    } else {
-        pretty(&ready)
-    })?;
+    output.result(&ready, pretty)?;
     ended.await;
     emulator.shutdown().await;
     Ok(())

@@ -15,7 +15,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::config::Config;
 use crate::host::{Host, private_folder};
-use crate::output::{Output, print};
+use crate::output::Output;
 use crate::reload::Reconciler;
 use crate::{control, service, signals};
 
@@ -78,9 +78,7 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     let hanging = AbortOnDropHandle::new(tokio::spawn(reload(Arc::clone(&host), hangups)));
     service::ready();
     let line = json!({ "ready": true, "plugins": ready, "broken": broken, "socket": socket });
-    print(&if output.json {
-        line.to_string()
-    } else {
+    output.result(&line, |_| {
         format!(
             "ready: {ready} plugins, {broken} broken, process {}",
             std::process::id()

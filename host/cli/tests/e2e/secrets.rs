@@ -284,3 +284,196 @@ fn through_a_running_host() {
         .push(("the running host".to_owned(), ran.stdout + &ran.stderr));
     watched.clean(&ALL);
 }
+
+/// A server that repeats what it was asked, secrets and all, in an error.
+fn echoing() -> u16 {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // It ends with the test's process.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            std::thread::spawn(move || {
+                let mut asked = vec![0; 16 << 10];
+                let read = stream.read(&mut asked).unwrap_or_default();
+                let asked = String::from_utf8_lossy(&asked[..read]).into_owned();
+                let head = format!(
+                    "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nx-echo: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                    asked.replace(['\r', '\n'], " "),
+                    asked.len()
+                );
+                drop(stream.write_all(head.as_bytes()));
+                drop(stream.write_all(asked.as_bytes()));
+            });
+        }
+    });
+    port
+}
+
+/// A secret as it is and in the forms that something on its way may give it.
+fn forms(secret: &str) -> Vec<(&'static str, Vec<u8>)> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bytes = secret.as_bytes();
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let percent: String = bytes.iter().map(|byte| format!("%{byte:02X}")).collect();
+    let usual = secret.replace(':', "%3A").replace('/', "%2F").replace('=', "%3D");
+    let mut forms = vec![
+        ("as it is", bytes.to_vec()),
+        ("backwards", bytes.iter().rev().copied().collect()),
+        ("hexadecimal", hex.to_uppercase().into_bytes()),
+        ("hexadecimal", hex.into_bytes()),
+        ("percent", percent.into_bytes()),
+        ("percent", usual.into_bytes()),
+        ("UTF-16", secret.encode_utf16().flat_map(u16::to_le_bytes).collect()),
+    ];
+    // In base64 it depends on where in three bytes it begins; the digits at either end also hold bits of others.
+    for before in 0..3 {
+        let padded = [&vec![0; before], bytes].concat();
+        let whole = padded.len() * 8 / 6;
+        let digit = |at: usize| {
+            let bits = (0..6).map(|bit| at * 6 + bit).map(|bit| padded[bit / 8] >> (7 - bit % 8) & 1);
+            DIGITS[usize::from(bits.fold(0, |digit, bit| digit << 1 | bit))]
+        };
+        let first = (before * 8).div_ceil(6);
+        forms.push(("base64", (first..whole).map(digit).collect()));
+    }
+    forms
+}
+
+/// Every file of a folder, with what is in it.
+fn files(folder: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let (mut folders, mut found) = (vec![folder.to_owned()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.is_file() {
+                found.push((path.clone(), std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn forms_of_a_secret_are_what_encoders_make_of_it() {
+    let has = |form: &[u8]| forms("abc:d").iter().any(|(_, of)| of == form);
+    for form in ["abc:d", "d:cba", "6162633a64", "%61%62%63%3A%64", "abc%3Ad", "YWJjOm", "mMT"] {
+        // Of `abc:d` in base64 at the beginning: YWJjOmQ=, of which the last digit holds two bits.
+        assert_eq!(has(form.as_bytes()), form != "mMT", "{form}");
+    }
+}
+
+/// Each place that takes a secret has one of its own; then all that can be done with them is done, well and badly, also
+/// what records a change of the files that hold them.
+#[test]
+fn no_literal_secret_is_in_a_file_of_the_host_or_of_a_backup() {
+    const LITERAL: [&str; 13] = [
+        "lit-account-header-3f9a71c2",
+        "lit-url-password-8b1d40e6",
+        "lit-url-query-d27c95a0",
+        "lit-child-variable-51e8fa3b",
+        "lit-brokerage-password-96c0d2e7",
+        "lit-http-header-7ad4b81f",
+        "lit-config-value-e0935c6d",
+        "lit-vault-token-42fb8e19",
+        "lit-credentials-file-bc6a07d5",
+        "lit-http-from-env-18d3e9f4",
+        "lit-changed-header-a95f26b8",
+        "lit-changed-config-60c7de41",
+        "lit-changed-profile-f38b0a92",
+    ];
+    let [account, user, query, child, password, http, config, vault, filed, from_env, header2, config2, profile2] =
+        LITERAL;
+    let (cloud, port) = (Cloud::start(), echoing());
+    let folder = Folder::new("live-trading = true\n");
+    private_file(&folder.path().join("vault-token"), vault);
+    let credentials = json!({ "user-id": "4711", "api-token": filed }).to_string();
+    private_file(&folder.path().join("credentials"), &credentials);
+    let configuration = std::fs::read_to_string(folder.path().join("qchost.toml")).unwrap()
+        + &embedded(cloud.url())
+        + &format!(
+            "[account.web]\nconnection = \"http\"\nurl = \"http://user:{user}@127.0.0.1:{port}/mcp?key={query}\"\n\
+             headers = {{ Authorization = \"Bearer {account}\" }}\n\
+             [account.child]\nconnection = \"stdio\"\ncommand = \"sh\"\nargs = [\"-c\", \"echo $SECRET >&2; exit 1\"]\n\
+             env = {{ SECRET = \"{child}\" }}\n\
+             [brokerage.main]\nid = \"InteractiveBrokersBrokerage\"\nib-user-name = \"u\"\nib-account = \"U0\"\n\
+             ib-password = \"{password}\"\nib-weekly-restart-utc-time = \"22:00:00\"\n\
+             [vault]\naddress = \"http://127.0.0.1:{port}\"\nauth = {{ token = {{ file = \"vault-token\" }} }}\n\
+             [brokerage.vaulted]\nid = \"InteractiveBrokersBrokerage\"\nib-user-name = {{ vault = \"kv/a#b\" }}\n"
+        );
+    std::fs::write(folder.path().join("qchost.toml"), &configuration).unwrap();
+    let star = "brokerages     = [\"*\"]";
+    let named = bundled(EVERY).replace(star, "brokerages     = [\"*\", \"main\", \"vaulted\"]");
+    folder.manifest("every-category", &named);
+    let client = crate::common::component("host/cli/tests/plugins/http-client");
+    let outgoing = format!(
+        "plugin = \"http-client\"\ncomponent = \"{}\"\naccount = \"research\"\n[config]\napi-key = \"{config}\"\n\
+         [[http]]\nname = \"out\"\nallow = \"http://127.0.0.1:{port}/\"\naddresses = [\"127.0.0.1\"]\n\
+         headers = {{ Authorization = \"Bearer {http}\", X-Token = {{ env = \"OUT_TOKEN\" }} }}\n",
+        client.display()
+    );
+    folder.manifest("http-client", &outgoing);
+    let run = |arguments: &[&str]| {
+        let mut command = folder.command(&[&["--json", "--log", "trace"], arguments].concat());
+        command.env("OUT_TOKEN", from_env);
+        Process::start(command, folder.path())
+    };
+    let mut host = run(&["run"]);
+    host.until("the host is ready", |host| {
+        host.stdout().contains("\"ready\":true").then_some(())
+    });
+    let mut printed = String::new();
+    let mut did = |arguments: &[&str]| {
+        let ran = run(arguments).wait();
+        printed += &format!("{}{}", ran.stdout, ran.stderr);
+        ran
+    };
+    let request = json!({ "method": "GET", "scheme": "http", "authority": format!("127.0.0.1:{port}"), "path": "/x", "headers": [] });
+    let sent = did(&["invoke", "http-client.fetch", &request.to_string()]);
+    assert_eq!(sent.json()["status"], 400, "{sent:?}");
+    let deploy = |profile: &str| json!({ "profile": profile }).to_string();
+    did(&["invoke", "every-category.deploy-live", &deploy("main")]).good();
+    did(&["invoke", "every-category.deploy-live", &deploy("vaulted")]);
+    for account in ["web", "child", "research"] {
+        did(&["call", "read_account", "--account", account]);
+    }
+    for verb in [&["plugin", "list"][..], &["doctor"], &["approvals", "list"], &["policy", "explain", "http-client", "http/request"]] {
+        did(verb);
+    }
+    // Each of the files changes, once to what is taken over and once to what is not.
+    let changed = configuration.replace(account, header2).replace(password, profile2);
+    let more = outgoing.replace(http, header2).replace(config, config2);
+    for (configuration, manifest) in [
+        (changed.clone(), more.clone()),
+        (changed + "nonsense = 1\n", more + "nonsense = 1\n"),
+    ] {
+        std::fs::write(folder.path().join("qchost.toml"), &configuration).unwrap();
+        folder.manifest("http-client", &manifest);
+        did(&["reload"]);
+    }
+    std::fs::write(folder.path().join("qchost.toml"), &configuration).unwrap();
+    did(&["halt", "--reason", "a drill"]).good();
+    did(&["audit", "query"]).good();
+    let backup = folder.path().join("backup");
+    did(&["backup", backup.to_str().unwrap()]).good();
+    host.terminate();
+    let ended = host.wait();
+    printed += &format!("{}{}", ended.stdout, ended.stderr);
+
+    let mut all = files(&folder.path().join("data"));
+    all.extend(files(&backup));
+    assert!(all.len() > 8, "{}", all.len());
+    for secret in LITERAL.into_iter().chain([TOKEN]) {
+        for (form, bytes) in forms(secret) {
+            for (path, content) in &all {
+                let found = content.windows(bytes.len()).any(|window| window == bytes);
+                assert!(!found, "`{secret}` ({form}) in {}", path.display());
+            }
+        }
+        let line = printed.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "`{secret}` was printed");
+    }
+}

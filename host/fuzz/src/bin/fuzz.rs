@@ -14,7 +14,7 @@ static TARGET: LazyLock<&'static Target> = LazyLock::new(|| {
 });
 static WORDS: LazyLock<Vec<String>> = LazyLock::new(|| (TARGET.words)());
 
-fuzz_target!(|input: &[u8]| (TARGET.run)(input));
+fuzz_target!(|input: &[u8]| TARGET.attempt(input));
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     let mut input = data[..size].to_vec();

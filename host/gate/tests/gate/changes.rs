@@ -438,7 +438,7 @@ async fn a_transfer_of_bytes_ends_when_the_grant_goes() {
 async fn a_call_is_answered_while_policies_are_compiled() {
     let world = Setup::grants(FILES).open().await;
     read_file(&world).await.unwrap();
-    let grants: String = (0..1000)
+    let grants: String = (0..256)
         .map(|number| {
             TESTS
                 .replace("\"tests\"", &format!("\"g{number}\""))

@@ -18,6 +18,7 @@ mod kept;
 mod narrowed;
 mod reconfigured;
 mod records;
+mod refused;
 mod retries;
 mod secrets;
 mod sources;

@@ -79,8 +79,26 @@ pub(crate) struct Action {
     pub(crate) needs: Needs,
 }
 
+/// All that the conditions of a grant depend on in an action: those of two actions that have it in common are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Form {
+    raw: bool,
+    lists: Option<Kind>,
+    needs: Needs,
+}
+
+impl Action {
+    pub(crate) fn form(&self) -> Form {
+        Form {
+            raw: self.name == RAW,
+            lists: self.lists,
+            needs: self.needs,
+        }
+    }
+}
+
 /// The scopes of a call's context that an action needs, where the call has such a thing.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Needs {
     pub(crate) organization: bool,
     pub(crate) brokerage: bool,

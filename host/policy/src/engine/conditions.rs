@@ -11,13 +11,13 @@ use crate::grantable::RAW;
 use crate::manifest::{Grant, HttpGrant, ProjectScope};
 
 /// The conditions under which a grant allows an action on resources of a kind, or `None` if it
-/// never does. Whether the grant's patterns cover the action is not asked here; `tool` is the one that
-/// a raw call must be for.
+/// never does. Whether the grant's patterns cover the action is not asked here; `tools` are those that
+/// a raw call may be for.
 pub(crate) fn grant_conditions(
     grant: &Grant,
     action: &Action,
     kind: Kind,
-    tool: Option<&str>,
+    tools: &[&str],
 ) -> Option<Value> {
     let mut all = Vec::new();
     match kind {
@@ -35,8 +35,9 @@ pub(crate) fn grant_conditions(
         Some(Kind::Object) if kind != Kind::Object && grant.keys.is_empty() => return None,
         _ => {}
     }
-    if let Some(tool) = tool.filter(|_| action.name == RAW) {
-        all.push(and(has("tool"), equals(context("tool"), tool)));
+    if action.name == RAW {
+        let named = tools.iter().map(|tool| equals(context("tool"), tool));
+        all.push(and(has("tool"), any(named)?));
     }
     let needs = action.needs;
     for (needed, name, globs) in [

@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::MAX_PATTERNS;
 use super::reader::{Fields, Item, Problem};
 use crate::glob::{Glob, MAX_GLOB};
 use crate::grantable::Pattern;
@@ -158,6 +159,21 @@ impl Grant {
         }
     }
 
+    /// How many entries all its lists have.
+    pub(crate) fn patterns(&self) -> usize {
+        let scopes = [
+            &self.organizations,
+            &self.keys,
+            &self.brokerages,
+            &self.data_providers,
+            &self.commands,
+            &self.collaborators,
+        ];
+        let conditions = [&self.files, &self.nodes].into_iter().flatten();
+        let lists = scopes.into_iter().chain(conditions).map(Vec::len);
+        self.allow.len() + self.projects.len() + lists.sum::<usize>()
+    }
+
     pub(crate) fn read(fields: Fields<'_>) -> Result<Self, Problem> {
         let called = fields.get("name").and_then(|item| item.as_text());
         let fields = match called {
@@ -168,13 +184,13 @@ impl Grant {
         let name = super::name(&fields.need("name", "\"a-name\"")?)?;
         let allow = fields.need("allow", "[\"backtests/*\"]")?;
         let mut grant = Self::named(name);
-        for entry in allow.list("texts")? {
+        for entry in allow.short_list("texts", MAX_PATTERNS)? {
             let pattern =
                 Pattern::parse(entry.text()?).map_err(|error| entry.wrong(&error.to_string()))?;
             grant.allow.push(pattern);
         }
         if let Some(item) = fields.get("projects") {
-            let entries = item.list("ids, names and { created = true }")?;
+            let entries = item.short_list("ids, names and { created = true }", MAX_PATTERNS)?;
             grant.projects = entries.iter().map(project).collect::<Result<_, _>>()?;
         }
         for (key, list) in [
@@ -265,7 +281,8 @@ fn project(item: &Item<'_>) -> Result<ProjectScope, Problem> {
 }
 
 fn globs(item: &Item<'_>) -> Result<Vec<Glob>, Problem> {
-    item.list("texts")?.iter().map(glob).collect()
+    let entries = item.short_list("texts", MAX_PATTERNS)?;
+    entries.iter().map(glob).collect()
 }
 
 fn glob(item: &Item<'_>) -> Result<Glob, Problem> {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
 
+use super::MAX_PATTERNS;
 use super::grant::{GrantLimits, rates};
 use super::reader::{Fields, Item, Problem};
 use super::units::{duration, size};
@@ -121,7 +122,7 @@ impl HttpGrant {
         };
         if let Some(item) = fields.get("methods") {
             grant.methods.clear();
-            for entry in item.list("methods")? {
+            for entry in item.short_list("methods", MAX_PATTERNS)? {
                 let method = entry.text()?;
                 if !METHODS.contains(&method) {
                     return Err(entry.wrong(&format!(
@@ -142,7 +143,7 @@ impl HttpGrant {
             }
         }
         if let Some(item) = fields.get("addresses") {
-            for entry in item.list("addresses")? {
+            for entry in item.short_list("addresses", MAX_PATTERNS)? {
                 let text = entry.text()?;
                 let address = text.parse().map_err(|_| {
                     entry.wrong(&format!("`{text}` is no address such as \"10.0.0.7\""))

@@ -3,6 +3,7 @@
 //! Invariant: whatever is wrong with a value is said with the line it stands in, the key with its
 //! table, and what would be right. A key that nobody knows is an error.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
@@ -10,6 +11,18 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::grantable::nearest;
+
+/// Characters of a key that are kept for messages. Keys are put together at each table, so what grows with them grows
+/// with the square of the document.
+const MAX_KEY: usize = 200;
+
+/// The end of a key that is too long for a message.
+fn short(key: &str) -> Cow<'_, str> {
+    match key.char_indices().rev().nth(MAX_KEY) {
+        Some((at, _)) => Cow::Owned(format!("…{}", key.get(at..).unwrap_or_default())),
+        None => Cow::Borrowed(key),
+    }
+}
 
 /// What is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,8 +115,8 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// The tables of an array of tables, none if it is not there.
-    pub(crate) fn tables(&self, name: &str) -> Result<Vec<Fields<'a>>, Problem> {
+    /// The tables of an array of tables, at most `max`; none if it is not there.
+    pub(crate) fn tables(&self, name: &str, max: usize) -> Result<Vec<Fields<'a>>, Problem> {
         let Some(item) = self.get(name) else {
             return Ok(Vec::new());
         };
@@ -111,6 +124,12 @@ impl<'a> Fields<'a> {
             DeValue::Array(_) => item.list("tables")?,
             _ => return Err(item.wrong(&format!("must be written as [[{name}]]"))),
         };
+        if let Some(first) = items.get(max) {
+            return Err(first.wrong(&format!(
+                "is one of {} tables [[{name}]]; at most {max} are allowed, so put what has the same scope and limits into one",
+                items.len()
+            )));
+        }
         items.iter().map(Item::table).collect()
     }
 
@@ -124,10 +143,11 @@ impl<'a> Fields<'a> {
     }
 
     fn path(&self, name: &str) -> String {
+        let name = short(name);
         if self.key.is_empty() {
-            name.to_owned()
+            name.into_owned()
         } else {
-            format!("{}.{name}", self.key)
+            format!("{}.{name}", short(&self.key))
         }
     }
 }
@@ -216,6 +236,18 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// The entries of a list of names or patterns, at most `max`.
+    pub(crate) fn short_list(&self, of: &str, max: usize) -> Result<Vec<Item<'a>>, Problem> {
+        let items = self.list(of)?;
+        match items.get(max) {
+            None => Ok(items),
+            Some(first) => Err(first.wrong(&format!(
+                "has {} entries; at most {max} are allowed, and `*` stands for any characters",
+                items.len()
+            ))),
+        }
+    }
+
     /// The table that it is.
     pub(crate) fn table(&self) -> Result<Fields<'a>, Problem> {
         match self.value.get_ref() {
@@ -254,12 +286,13 @@ impl<'a> Item<'a> {
             DeValue::Float(_) => serde_json::Number::from_f64(self.number()?)
                 .map(Value::Number)
                 .ok_or_else(|| self.wrong("must be finite: JSON has no other numbers"))?,
-            DeValue::Array(_) => Value::Array(
-                self.list("values")?
-                    .iter()
-                    .map(Item::json)
-                    .collect::<Result<_, _>>()?,
-            ),
+            DeValue::Array(items) => {
+                let items = items.iter().map(|value| {
+                    let key = self.key.clone();
+                    Item { key, value }.json()
+                });
+                Value::Array(items.collect::<Result<_, _>>()?)
+            }
             DeValue::Table(_) => Value::Object(
                 self.table()?
                     .entries()

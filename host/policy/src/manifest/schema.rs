@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use super::MAX_GRANTS;
 use super::http::METHODS;
 use crate::glob::MAX_GLOB;
 use crate::grantable::grantable;
@@ -36,11 +37,13 @@ pub fn manifest_schema() -> Value {
             "grant": {
                 "description": "Named permissions. A call is allowed when one of them covers it.",
                 "type": "array",
+                "maxItems": MAX_GRANTS,
                 "items": grant(),
             },
             "http": {
                 "description": "Where the plugin may send requests.",
                 "type": "array",
+                "maxItems": MAX_GRANTS,
                 "items": http(),
             },
             "limits": limits(),

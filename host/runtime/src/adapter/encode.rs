@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use qchost_catalog::names::KEY;
 use qchost_catalog::shape::{Field, Record, Type, Variant};
-use qchost_catalog::{Exception, Operation};
+use qchost_catalog::{Exception, Operation, aside};
 use serde::Serialize;
 use serde::ser::{Impossible, SerializeSeq, SerializeStruct, SerializeTuple, Serializer};
 use serde_json::{Map, Number, Value};
@@ -164,7 +164,7 @@ impl Serializer for Encoder {
 
     fn serialize_str(self, value: &str) -> Result<Encoded, Misfit> {
         match self.ty {
-            Type::Json => json::parse(value, json::ARGUMENTS)
+            Type::Json => aside(value.len(), || json::parse(value, json::ARGUMENTS))
                 .map(Encoded::Value)
                 .map_err(|error| Misfit::new(format!("not JSON: {error}"))),
             _ => Ok(Encoded::Value(value.into())),

@@ -1,16 +1,22 @@
 //! Any tool by its name: `quantconnect:api/raw`. A tool that the catalog knows is that operation
 //! for the gate.
 
+use qchost_catalog::{aside, length};
 use serde_json::{Map, Value};
 
 use crate::calls::refused;
 use crate::contract::quantconnect::api::raw::{Error, Host, Json, add_to_linker};
-use crate::json;
+use crate::{json, text};
+
+/// How much of a tool's name is said back, in bytes.
+const TOOL: usize = 128;
 
 capability! {
     {
         async fn call_tool(&mut self, tool: String, arguments: Json) -> Result<Json, Error> {
-            let arguments: Map<String, Value> = json::parse(&arguments, json::ARGUMENTS).map_err(|error| {
+            let parsed = aside(arguments.len(), || json::parse(&arguments, json::ARGUMENTS));
+            let arguments: Map<String, Value> = parsed.map_err(|error| {
+                let tool = text::line(&tool, TOOL);
                 Error::InvalidArgument(format!("{tool}: the arguments are not a JSON object: {error}"))
             })?;
             let gate = self.gate()?;
@@ -19,7 +25,7 @@ capability! {
                 .call_raw(self.caller(), &tool, arguments)
                 .await
                 .map_err(refused)?;
-            Ok(body.to_string())
+            Ok(aside(length(&body), || body.to_string()))
         }
     }
 }

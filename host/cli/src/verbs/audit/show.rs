@@ -7,7 +7,7 @@ use qchost_gate::{TextWhy, Why};
 use serde_json::Value;
 
 use crate::control::AuditRequest;
-use crate::output::{Output, print, table};
+use crate::output::{Output, print, print_json, table};
 use crate::terminal;
 use crate::verbs::cell;
 
@@ -57,7 +57,7 @@ impl Shown {
     /// Shows a record, or keeps it for the table.
     pub fn line(&mut self, line: &str) -> Result<()> {
         match self.form {
-            Form::Raw => print(line),
+            Form::Raw => print_json(line),
             Form::Columns => print(&columns(&row(line))),
             Form::Table => {
                 self.rows.push(row(line));
