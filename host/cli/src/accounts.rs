@@ -1,26 +1,37 @@
 //! Accounts of the configuration as connections: the one place that knows all three kinds.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use qchost_catalog::BoxFuture;
 use qchost_emulator::Emulator;
 use qchost_quantconnect::{CLOUD, Credentials, Options, RestClient, RestOptions, Server};
-use qchost_secrets::Secrets;
+use qchost_secrets::{SecretError, Secrets, Setting, Source};
 use qchost_upstream::{
-    Account as Connected, AccountOptions, Accounts, ConnectError, Connection, Connector,
-    HttpConnector, PipeConnector, StdioConnector,
+    Account as Connected, AccountHealth, AccountOptions, AccountState, Accounts, ConnectError,
+    Connection, Connector, CredentialsError, HttpConnector, PipeConnector, StdioConnector,
 };
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Account, text};
+use crate::host::supervisor;
 use crate::output::words;
+use crate::reload::Stamp;
 
 /// The pipe to the embedded server, in bytes each way: a large answer in one piece.
 const PIPE: usize = 1 << 20;
+
+/// How often a running host looks whether an account is due to be checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(30);
+/// How old the last news of a good account may be.
+const GOOD_NEWS_LIMIT: Duration = Duration::from_secs(300);
+/// How long a check may take.
+pub const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The connections, with the emulators that some of them lead to.
 pub struct Connections {
@@ -31,6 +42,65 @@ pub struct Connections {
     pub rest: BTreeMap<String, RestClient>,
     /// Accounts that cannot be used, and why.
     pub problems: BTreeMap<String, anyhow::Error>,
+    /// What each account in effect was prepared from.
+    sources: Mutex<BTreeMap<String, Sources>>,
+    /// Accounts were put in place that nothing is known of.
+    renewed: Notify,
+}
+
+/// The files that an account's secrets were read from, as they were just before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sources {
+    files: Vec<(PathBuf, Option<Stamp>)>,
+    /// Why the account in effect cannot be used.
+    unusable: Option<String>,
+}
+
+impl Sources {
+    /// The files as they are now. Blocks.
+    pub fn of(account: &Account) -> Self {
+        let named = |setting: &Setting| match setting {
+            Setting::Secret(Source::File { file }) => Some(file.clone()),
+            _ => None,
+        };
+        let files: Vec<PathBuf> = match account {
+            Account::Embedded {
+                credentials_file, ..
+            } => credentials_file.iter().cloned().collect(),
+            Account::Stdio {
+                env,
+                credentials_file,
+                ..
+            } => {
+                let settings = env.values().filter_map(named);
+                settings.chain(credentials_file.iter().cloned()).collect()
+            }
+            Account::Http { headers, .. } => headers.values().filter_map(named).collect(),
+        };
+        let stamped = |path: PathBuf| {
+            let stamp = Stamp::of(&path).ok();
+            (path, stamp)
+        };
+        Self {
+            files: files.into_iter().map(stamped).collect(),
+            unusable: None,
+        }
+    }
+
+    /// Where the files are.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|(path, _)| path.as_path())
+    }
+
+    /// Whether one of them was touched just now, or is not there.
+    pub fn are_moving(&self) -> bool {
+        let mut stamps = self.files.iter().map(|(_, stamp)| *stamp);
+        stamps.any(|stamp| stamp.is_some_and(|stamp| stamp.is_young()))
+    }
+
+    fn same_files(&self, other: &Self) -> bool {
+        self.files == other.files
+    }
 }
 
 /// Accounts that are ready to be connected.
@@ -41,9 +111,105 @@ pub struct Prepared {
     rest: BTreeMap<String, RestClient>,
     /// Those that cannot be used, and why.
     pub problems: BTreeMap<String, anyhow::Error>,
+    /// What each was prepared from.
+    sources: BTreeMap<String, Sources>,
+}
+
+impl Prepared {
+    /// Whether a file that it was prepared from may not have been written to its end.
+    pub fn is_moving(&self) -> bool {
+        self.sources.values().any(Sources::are_moving)
+    }
 }
 
 impl Connections {
+    /// The accounts whose secrets are in files that changed since they were prepared. Those that cannot be used count
+    /// too if `retry`: what is missing may be there now, in a vault.
+    pub fn outdated(&self, accounts: &BTreeMap<String, Account>, retry: bool) -> Vec<String> {
+        let sources = self.sources();
+        let outdated = accounts.iter().filter(|(name, account)| {
+            let now = Sources::of(account);
+            sources
+                .get(*name)
+                .is_some_and(|then| !then.same_files(&now) || (retry && then.unusable.is_some()))
+        });
+        outdated.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Where secrets of accounts are kept in files.
+    pub fn secret_files(&self) -> Vec<PathBuf> {
+        let sources = self.sources();
+        let paths = sources.values().flat_map(Sources::paths);
+        paths.map(Path::to_owned).collect()
+    }
+
+    /// Why an account cannot be used as it was prepared.
+    pub fn unusable(&self, account: &str) -> Option<String> {
+        self.sources().get(account)?.unusable.clone()
+    }
+
+    /// Takes note of what was tried and cannot be used: the former connection stays.
+    pub fn keep(&self, prepared: Prepared) {
+        for (name, tried) in prepared.sources {
+            let mut sources = self.sources();
+            let unusable = sources.get(&name).and_then(|it| it.unusable.clone());
+            sources.insert(name, Sources { unusable, ..tried });
+        }
+    }
+
+    /// How every account stands, by name.
+    pub fn health(&self) -> Vec<AccountHealth> {
+        let names = self.accounts.names();
+        let found = names.iter().filter_map(|name| self.accounts.health(name));
+        found.collect()
+    }
+
+    /// Checks the accounts that are not known to be connected, side by side.
+    pub async fn check(&self, timeout: Duration) {
+        let health = self.health().into_iter();
+        let doubtful = health.filter(|health| health.state != AccountState::Connected);
+        let names: Vec<_> = doubtful.map(|health| health.account).collect();
+        self.check_these(&names, timeout).await;
+    }
+
+    async fn check_these(&self, names: &[String], timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        let checks = names.iter().map(|name| self.accounts.check(name, deadline));
+        futures::future::join_all(checks).await;
+    }
+
+    /// Checks accounts for as long as it is awaited: new ones at once, bad ones again and again, and good ones of which
+    /// there was no news.
+    pub async fn keep_checking(&self) {
+        let start = tokio::time::Instant::now() + CHECK_INTERVAL;
+        let mut due = tokio::time::interval_at(start, CHECK_INTERVAL);
+        due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = due.tick() => {}
+                () = self.renewed.notified() => {}
+            }
+            let needs = |health: &AccountHealth| match health.state {
+                AccountState::Connected => {
+                    health.seconds_since_news > GOOD_NEWS_LIMIT.as_secs_f64()
+                }
+                AccountState::Connecting | AccountState::RateLimited => false,
+                _ => true,
+            };
+            let health = self.health();
+            let names: Vec<_> = health
+                .into_iter()
+                .filter(needs)
+                .map(|health| health.account)
+                .collect();
+            self.check_these(&names, CHECK_TIMEOUT).await;
+        }
+    }
+
+    fn sources(&self) -> MutexGuard<'_, BTreeMap<String, Sources>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Puts accounts in the place of those of the same names, and takes some away. Calls that are under
     /// way end on the connection that they have.
     pub fn update(&self, prepared: Prepared, removed: &[String]) {
@@ -59,6 +225,14 @@ impl Connections {
             former.extend(emulators.remove(account.name()));
         }
         emulators.extend(prepared.emulators);
+        {
+            let mut sources = self.sources();
+            for name in removed {
+                sources.remove(name);
+            }
+            sources.extend(prepared.sources);
+        }
+        self.renewed.notify_one();
         let retired = self.accounts.update(prepared.accounts, removed);
         tokio::spawn(async move {
             // A call that is under way still needs its emulator. How the task ended does not matter.
@@ -69,20 +243,59 @@ impl Connections {
 }
 
 /// The connection of an account that cannot be used: a variable that is not set, a malformed address.
-struct Unusable(String);
+struct Unusable(ConnectError);
+
+impl Unusable {
+    fn new(account: &str, error: &anyhow::Error) -> Self {
+        let words = format!("account `{account}`: {}", words(error));
+        Self(match lacks_credentials(error) {
+            true => ConnectError::Unauthorized(words),
+            false => ConnectError::Permanent(words),
+        })
+    }
+}
 
 impl Connector for Unusable {
     fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>> {
-        Box::pin(async { Err(ConnectError::Permanent(self.0.clone())) })
+        Box::pin(async { Err(self.0.clone()) })
     }
 
     fn describe(&self) -> String {
-        self.0.clone()
+        self.0.to_string()
     }
 
     fn secrets(&self) -> Vec<SecretString> {
         Vec::new()
     }
+}
+
+/// Whether an account cannot be prepared since its credentials are not where they should be.
+pub fn lacks_credentials(problem: &anyhow::Error) -> bool {
+    problem.is::<CredentialsError>() || problem.is::<SecretError>()
+}
+
+/// What to do about an account that is in this state.
+pub fn remedy(state: AccountState) -> &'static str {
+    match state {
+        AccountState::Unauthorized => {
+            "put the right user id and API token, both on the account page of QuantConnect, where the configuration says; \
+             files are read again by themselves, variables when the host starts again"
+        }
+        AccountState::Clock => "synchronise this machine's clock: timedatectl set-ntp true",
+        AccountState::RateLimited => "wait, and make fewer calls",
+        AccountState::Unreachable => {
+            "check the network and the account's address or command; the host tries again by itself"
+        }
+        AccountState::Idle | AccountState::Connecting | AccountState::Connected => "",
+    }
+}
+
+/// What is to be said of an account in trouble: its state, the cause, and what to do.
+pub fn trouble(health: &AccountHealth) -> Option<String> {
+    health.state.is_trouble().then(|| {
+        let cause = health.last_error.as_deref().unwrap_or("no cause is known");
+        format!("{}: {cause}; {}", health.state, remedy(health.state))
+    })
 }
 
 /// Prepares the connection of every account. Nothing is connected yet, but emulators run. An account
@@ -97,6 +310,8 @@ pub async fn prepare<'a>(
         emulators: Mutex::new(prepared.emulators),
         rest: prepared.rest,
         problems: prepared.problems,
+        sources: Mutex::new(prepared.sources),
+        renewed: Notify::new(),
     })
 }
 
@@ -107,13 +322,17 @@ pub async fn connectors<'a>(
 ) -> Prepared {
     let mut prepared = Prepared::default();
     for (name, account) in accounts {
+        // As they are before they are read: what changes meanwhile is noticed.
+        let mut sources = Sources::of(account);
         let (connector, options) = connector(name, account, secrets, &mut prepared)
             .await
             .unwrap_or_else(|error| {
-                let unusable = Unusable(format!("account `{name}`: {}", words(&error)));
+                sources.unusable = Some(words(&error));
+                let unusable = Unusable::new(name, &error);
                 prepared.problems.insert(name.to_owned(), error);
                 (Arc::new(unusable), AccountOptions::default())
             });
+        prepared.sources.insert(name.to_owned(), sources);
         let account = Connected::new(name, connector, options);
         prepared.accounts.push(account);
     }
@@ -192,13 +411,8 @@ async fn connector(
                 let credentials = load(credentials_file.as_deref(), secrets)?;
                 secret.extend(credentials.variables());
             }
-            Arc::new(StdioConnector::new(
-                command,
-                args.clone(),
-                plain,
-                secret,
-                cwd.clone(),
-            )?)
+            let connector = StdioConnector::new(command, args.clone(), plain, secret, cwd.clone())?;
+            Arc::new(connector.supervised(supervisor()))
         }
         Account::Http { url, headers } => {
             let mut sent = Vec::new();

@@ -13,6 +13,7 @@ use qchost_ledger::Ledger;
 use qchost_policy::{Guardrails, Manifest, People, Person};
 use qchost_runtime::{Compiler, Options as RuntimeOptions, Plugin, Progress, Runtime};
 use qchost_secrets::{Redactor, Secrets};
+use qchost_upstream::Supervisor;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -26,12 +27,14 @@ use crate::reload::{Asks, Table};
 
 /// The verb that makes this program a compiler.
 const COMPILE: &str = "compile-component";
+/// The hidden verb that runs the command of an account.
+const SUPERVISE: &str = "supervise-server";
 
 /// A host with its plugins.
 pub struct Host {
     pub gate: Gate,
     pub runtime: Runtime,
-    pub connections: Connections,
+    pub connections: Arc<Connections>,
     /// What its other keys are derived from.
     pub key: Key,
     /// The folder for its state.
@@ -74,7 +77,8 @@ impl Host {
                 .map(|(name, account)| (name.as_str(), account)),
             &secrets,
         )
-        .await?;
+        .await
+        .map(Arc::new)?;
         let ledger = Ledger::open(&data.join("state.db"))
             .with_context(|| format!("the state in {} cannot be opened", data.display()))?;
         let upstream = Box::new(connections.accounts.clone());
@@ -257,6 +261,14 @@ pub fn compiler() -> Compiler {
     Compiler {
         program: "/proc/self/exe".into(),
         arguments: vec![COMPILE.into()],
+    }
+}
+
+/// This program, as the supervisor of the servers that run as its children.
+pub fn supervisor() -> Supervisor {
+    Supervisor {
+        program: "/proc/self/exe".into(),
+        arguments: vec![SUPERVISE.into()],
     }
 }
 

@@ -39,8 +39,12 @@ fn main() -> ExitCode {
         Err(error) => return output::usage(error, Cli::try_parse_from),
     };
     // Before anything else has begun: it has a process to itself.
-    if matches!(cli.verb, Verb::CompileComponent) {
-        return qchost_runtime::compile_child();
+    match &cli.verb {
+        Verb::CompileComponent => return qchost_runtime::compile_child(),
+        Verb::SuperviseServer { host, command } => {
+            return qchost_upstream::supervise(*host, command);
+        }
+        _ => {}
     }
     let output = Output {
         json: cli.global.json,
@@ -145,6 +149,8 @@ async fn dispatch(cli: Cli, output: Output) -> Result<()> {
             user_id,
             faster,
         } => verbs::emulator::run(listen, user_id, faster, output).await,
-        Verb::CompileComponent => bail!("it is compiled before there is a runtime"),
+        Verb::CompileComponent | Verb::SuperviseServer { .. } => {
+            bail!("it is done before there is a runtime")
+        }
     }
 }

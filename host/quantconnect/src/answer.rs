@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 /// How much of an upstream's own words a message may carry.
 const EXCERPT_CHARS: usize = 300;
 
+/// How the cloud begins when it refuses the credentials or their timestamp.
+const CREDENTIALS_REFUSED: [&str; 4] = ["invalid timestamp", "timestamp", "hash", "userid"];
+
 /// The body of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -86,9 +89,9 @@ impl Answer {
         self.rejected
             && self.errors.iter().any(|error| {
                 let error = error.to_ascii_lowercase();
-                error.contains("timestamp")
-                    || error.starts_with("hash")
-                    || error.starts_with("userid")
+                CREDENTIALS_REFUSED
+                    .iter()
+                    .any(|words| error.starts_with(words))
             })
     }
 

@@ -356,6 +356,9 @@ impl RestClient {
             message.push_str(": ");
             message.push_str(&excerpt(detail));
         }
+        if status == StatusCode::UNAUTHORIZED {
+            return Failure::Rejected(vec![message]);
+        }
         if !status.is_server_error() {
             return Failure::UnexpectedResponse(message);
         }

@@ -27,8 +27,8 @@ pub(crate) fn known(name: &str) -> Result<&'static Operation, ScopeError> {
     })
 }
 
-/// Makes a read. Without an answer that says so, `what` is not known to exist: denied; if the
-/// connection gave no answer, the call may be tried again.
+/// Makes a read. An answer that does not know `what` is a denial. Where there is no usable answer, nothing is known
+/// of it: the call is unavailable, for the reason that the read had none, and may be tried again.
 pub(crate) async fn read(
     reader: &dyn Reader,
     name: &str,
@@ -44,15 +44,26 @@ pub(crate) async fn read(
 /// What a failed read means for the call that needed it.
 fn refused(failure: Failure, what: &str) -> ScopeError {
     match failure {
-        Failure::NotFound(_)
-        | Failure::Rejected(_)
-        | Failure::InvalidArgument(_)
-        | Failure::UnexpectedResponse(_) => {
+        Failure::NotFound(_) | Failure::Rejected(_) | Failure::InvalidArgument(_) => {
             tracing::debug!(target: "scope", what, %failure, "cannot be resolved");
             unresolved(what)
         }
-        failure => ScopeError::Failed(failure),
+        Failure::Unavailable(cause) => unavailable(what, &cause),
+        failure @ (Failure::UnexpectedResponse(_) | Failure::UnknownOutcome(_)) => {
+            unavailable(what, &failure.to_string())
+        }
+        failure @ (Failure::NotReady { .. }
+        | Failure::RateLimited { .. }
+        | Failure::TimedOut { .. }
+        | Failure::Halted(_)) => ScopeError::Failed(failure),
     }
+}
+
+/// What to say where the server gave no usable answer.
+fn unavailable(what: &str, cause: &str) -> ScopeError {
+    ScopeError::Failed(Failure::Unavailable(format!(
+        "{what} cannot be resolved because the server gave no usable answer, so the call was not sent: {cause}"
+    )))
 }
 
 /// The denial of what cannot be resolved.

@@ -113,20 +113,39 @@ async fn what_does_not_exist_is_denied_and_what_cannot_be_asked_failed() {
     let (scope, world) = (scope(), World::default());
     let why = denied(&scope, &world, "files/read-file", json!({"projectId": 99})).await;
     assert!(why.starts_with("project 99 cannot be resolved"), "{why}");
-    for (failure, is_denied) in [
-        (Failure::Rejected(vec!["no".to_owned()]), true),
-        (Failure::UnexpectedResponse("?".to_owned()), true),
-        (Failure::Unavailable("down".to_owned()), false),
-        (Failure::RateLimited { retry_after: None }, false),
-    ] {
-        *world.broken.lock().unwrap() = Some((NAME, failure.clone()));
-        let error = touch(&scope, &world, "files/read-file", json!({"projectId": 99}))
+    *world.broken.lock().unwrap() = Some((NAME, Failure::Rejected(vec!["no".to_owned()])));
+    denied(&scope, &world, "files/read-file", json!({"projectId": 99})).await;
+
+    let asked = async |failure: Failure| {
+        *world.broken.lock().unwrap() = Some((NAME, failure));
+        touch(&scope, &world, "files/read-file", json!({"projectId": 99}))
             .await
-            .unwrap_err();
-        match error {
-            ScopeError::Denied(_) => assert!(is_denied, "{failure}"),
-            error => assert_eq!(error, ScopeError::Failed(failure)),
-        }
+            .unwrap_err()
+    };
+    // Without a usable answer nothing is known, so nothing is denied, and the cause is told.
+    for (failure, cause) in [
+        (Failure::UnexpectedResponse("a page".to_owned()), "a page"),
+        (
+            Failure::Unavailable("the server refuses the credentials".to_owned()),
+            "refuses the credentials",
+        ),
+    ] {
+        let ScopeError::Failed(Failure::Unavailable(why)) = asked(failure).await else {
+            panic!("{cause}")
+        };
+        assert!(
+            why.starts_with("project 99 cannot be resolved because the server"),
+            "{why}"
+        );
+        assert!(why.contains(cause), "{why}");
+    }
+    for failure in [
+        Failure::RateLimited { retry_after: None },
+        Failure::TimedOut {
+            after: std::time::Duration::from_secs(1),
+        },
+    ] {
+        assert_eq!(asked(failure.clone()).await, ScopeError::Failed(failure));
     }
 }
 

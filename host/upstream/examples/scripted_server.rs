@@ -2,6 +2,9 @@
 //!
 //! Further words: `crash` (dies before the handshake), `stubborn` (survives the end of its
 //! input and a request to terminate), `child` (starts a process of its own).
+//!
+//! `scripted_server supervise HOST COMMAND…` is a supervisor, and `scripted_server host LOG` a host that has a
+//! server under one and waits to be killed.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,9 +19,48 @@ mod scripted;
 use rmcp::ServiceExt as _;
 use serde_json::json;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() {
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use qchost_upstream::{Account, AccountOptions, Accounts, StdioConnector, Supervisor};
+
+fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().collect();
+    if words[1] == "supervise" {
+        let command: Vec<_> = words[3..].iter().map(Into::into).collect();
+        return qchost_upstream::supervise(words[2].parse().unwrap(), &command);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    match words[1].as_str() {
+        "host" => runtime.block_on(host(&words[2])),
+        _ => runtime.block_on(server(&words)),
+    }
+    ExitCode::SUCCESS
+}
+
+/// Has a stubborn server under a supervisor.
+async fn host(log: &str) {
+    let words = [log, "stubborn", "child"].map(str::to_owned).to_vec();
+    let program = std::env::current_exe().unwrap();
+    let command = program.display().to_string();
+    let supervisor = Supervisor {
+        program,
+        arguments: vec!["supervise".to_owned()],
+    };
+    let connector = StdioConnector::new(command, words, vec![], vec![], None).unwrap();
+    let connector = Arc::new(connector.supervised(supervisor));
+    let account = Account::new("research", connector, AccountOptions::default());
+    let accounts = Accounts::new([account]).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    accounts.connect("research", deadline).await.unwrap();
+    std::future::pending::<()>().await;
+}
+
+async fn server(words: &[String]) {
     let has = |word: &str| words.iter().any(|given| given == word);
     let server = scripted::Scripted::new(words[1].clone().into(), has("wrapped"));
     server.note(&json!({ "event": "start", "pid": std::process::id() }));

@@ -11,7 +11,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use qchost_catalog::{
-    Access, Call, Clearance, Exception, Failure, Operation, Outcome, Target, aside,
+use qchost_catalog::{
+    Access, Call, Clearance, Exception, Failure, Operation, Outcome, Target, always, aside, by_tool,
 };
 use rmcp::model::CallToolResult;
 use secrecy::SecretString;
@@ -22,10 +23,15 @@ use tokio_util::task::TaskTracker;
 use crate::cache::Cache;
 use crate::connector::Connector;
 use crate::decode::Decoder;
-use crate::fault::Delivery;
+use crate::fault::{Delivery, Fault, Trouble, UNAUTHORIZED};
+use crate::health::{AccountHealth, AccountState};
 use crate::options::AccountOptions;
 use crate::pool::{NoSession, Pool};
+use crate::standing::Standing;
 use crate::text::Redactor;
+
+/// The tool that an account is checked by: every server has it, and it is free.
+const CHECK: &str = "read_account";
 
 /// How often a call that waits asks whether it may still be sent.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
@@ -37,6 +43,9 @@ pub struct Account {
     /// The calls that are under way.
     pub(crate) calls: TaskTracker,
     cache: Cache,
+    /// What its calls have shown of it.
+    pub(crate) standing: Standing,
+    begun: Instant,
 }
 
 /// What follows from one sending.
@@ -58,11 +67,53 @@ impl Account {
         connector: Arc<dyn Connector>,
         options: AccountOptions,
     ) -> Self {
+        let name = name.into();
         Self {
-            name: name.into(),
+            standing: Standing::new(&name),
+            begun: Instant::now(),
+            name,
             cache: Cache::new(options.cache_for),
             pool: Pool::new(connector, options),
             calls: TaskTracker::new(),
+        }
+    }
+
+    /// How it stands: what its calls have shown, and what its connection shows.
+    pub(crate) fn health(&self) -> AccountHealth {
+        let mut health = self.pool.health(&self.name);
+        health.seconds_since_news = self.begun.elapsed().as_secs_f64();
+        // A connection that is down is down for every call; one that is open says nothing of what is behind it.
+        if health.state.is_trouble() {
+            return health;
+        }
+        let known = self.standing.now();
+        // An answer of a connection that is closed says nothing of the next one.
+        let closed = health.sessions == 0;
+        if let Some(known) = known.filter(|known| known.trouble.is_some() || !closed) {
+            health.state = AccountState::of(known.trouble);
+            health.seconds_since_news = known.noted.elapsed().as_secs_f64();
+            health.seconds_in_state = known.since.elapsed().as_secs_f64();
+            health.last_error = known.cause.or(health.last_error);
+        }
+        health
+    }
+
+    /// Makes a read to find out how it stands.
+    pub(crate) async fn check(&self, deadline: Instant) {
+        let Some(operation) = by_tool(CHECK) else {
+            return;
+        };
+        let call = Call {
+            account: &self.name,
+            target: Target::Known(operation),
+            arguments: Map::new(),
+            deadline,
+            clearance: always(),
+        };
+        let started = Instant::now();
+        if let Err(failure @ Failure::TimedOut { .. }) = self.send(&call, started).await {
+            let cause = failure.to_string();
+            self.standing.failed(Trouble::Unreachable, cause, None);
         }
     }
 
@@ -153,7 +204,8 @@ impl Account {
             let lease = match while_cleared(call.clearance, lease).await {
                 Ok(Ok(lease)) => lease,
                 Err(refusal) => return Err(refusal),
-                Ok(Err(NoSession::Down(reason))) => {
+                Ok(Err(NoSession::Down(trouble, reason))) => {
+                    self.standing.failed(trouble, reason.clone(), None);
                     return Err(Failure::Unavailable(format!(
                         "account `{}`: {reason}",
                         self.name
@@ -184,22 +236,23 @@ impl Account {
             if changes && matches!(delivery, Delivery::Late { sent: true }) {
                 *lost = Some("not answered in time".to_owned());
             }
-            let (failure, wait) = match judge(decoder, delivery, started) {
+            let (failure, wait) = match self.judge(decoder, delivery, started) {
                 Step::Done(outcome) => return outcome,
                 Step::Withheld(refusal) => return Err(refusal),
                 // The pool waits before it connects again, and longer each time.
-                Step::Reconnect(failure) => (failure, Some(Duration::ZERO)),
+                Step::Reconnect(failure) => (failure, Duration::ZERO),
                 Step::Again(failure, wait) => {
                     if changes && matches!(failure, Failure::Unavailable(_)) {
                         *lost = Some(failure.to_string());
                     }
-                    if sent >= options.attempts {
-                        return Err(failure);
-                    }
-                    (failure, wait)
+                    // A server may ask for more patience than ours, never for less.
+                    let ours = options.backoff.delay(sent);
+                    (failure, wait.map_or(ours, |wait| wait.max(ours)))
                 }
             };
-            let wait = wait.unwrap_or_else(|| options.backoff.delay(sent));
+            if sent >= options.attempts {
+                return Err(failure);
+            }
             // The wait may be the server's, and so of any length.
             let next = Instant::now().checked_add(wait);
             if next.is_none_or(|next| next >= call.deadline) {
@@ -238,33 +291,82 @@ impl Account {
             Target::Unknown(_) => Failure::NotFound(message),
         }
     }
+
+    /// What follows from a delivery, and what it shows of the account.
+    fn judge(&self, decoder: Decoder<'_>, delivery: Delivery, started: Instant) -> Step {
+        let line = |told: &str| decoder.redactor.line(told);
+        let unreachable = |told: &str| {
+            self.standing.failed(Trouble::Unreachable, line(told), None);
+        };
+        match delivery {
+            Delivery::Answer(result) => match aside(length(&result), || decoder.answer(result)) {
+                Ok(answer) => {
+                    self.standing.answered();
+                    Step::Done(Ok(answer))
+                }
+                Err(fault) => self.fault(fault),
+            },
+            Delivery::Refused(error) => self.fault(decoder.protocol_error(&error).into()),
+            Delivery::RateLimited(retry_after) => {
+                self.fault(Failure::RateLimited { retry_after }.into())
+            }
+            Delivery::Withheld(refusal) => Step::Withheld(refusal),
+            Delivery::NotSent(told) => {
+                unreachable(&told);
+                Step::Reconnect(Failure::Unavailable(line(&told)))
+            }
+            Delivery::Lost(told) => {
+                unreachable(&told);
+                retry(decoder.lost(&line(&told)))
+            }
+            Delivery::Barred(told) => Step::Done(Err(Failure::Unavailable(line(&told)))),
+            Delivery::Unauthorized(told) => self.fault(Fault {
+                failure: Failure::Unavailable(format!("{UNAUTHORIZED}: {}", line(&told))),
+                trouble: Some(Trouble::Unauthorized),
+            }),
+            Delivery::Garbled(told) => {
+                unreachable(&told);
+                Step::Done(Err(if decoder.idempotent() {
+                    Failure::UnexpectedResponse(line(&told))
+                } else {
+                    Failure::UnknownOutcome(line(&told))
+                }))
+            }
+            Delivery::Late { sent: true } if !decoder.idempotent() => {
+                Step::Done(Err(Failure::UnknownOutcome(format!(
+                    "sent, but not answered within {:.1} s",
+                    started.elapsed().as_secs_f64()
+                ))))
+            }
+            Delivery::Late { .. } => Step::Done(Err(timed_out(started))),
+        }
+    }
+
+    /// What follows from a failure that the server told.
+    fn fault(&self, Fault { failure, trouble }: Fault) -> Step {
+        let wait = match failure {
+            Failure::RateLimited { retry_after } => {
+                Some(retry_after.unwrap_or(self.pool.options().backoff.max))
+            }
+            _ => None,
+        };
+        match trouble {
+            Some(trouble) => self.standing.failed(trouble, cause(&failure), wait),
+            None => self.standing.answered(),
+        }
+        match trouble {
+            // The same credentials are refused again.
+            Some(Trouble::Unauthorized | Trouble::Clock) => Step::Done(Err(failure)),
+            _ => retry(failure),
+        }
+    }
 }
 
-fn judge(decoder: Decoder<'_>, delivery: Delivery, started: Instant) -> Step {
-    let line = |told: &str| decoder.redactor.line(told);
-    match delivery {
-        Delivery::Answer(result) => match aside(length(&result), || decoder.answer(result)) {
-            Err(failure) => retry(failure),
-            answered => Step::Done(answered),
-        },
-        Delivery::Refused(error) => retry(decoder.protocol_error(&error)),
-        Delivery::RateLimited(retry_after) => retry(Failure::RateLimited { retry_after }),
-        Delivery::Withheld(refusal) => Step::Withheld(refusal),
-        Delivery::NotSent(told) => Step::Reconnect(Failure::Unavailable(line(&told))),
-        Delivery::Lost(told) => retry(decoder.lost(&line(&told))),
-        Delivery::Barred(told) => Step::Done(Err(Failure::Unavailable(line(&told)))),
-        Delivery::Garbled(told) => Step::Done(Err(if decoder.idempotent() {
-            Failure::UnexpectedResponse(line(&told))
-        } else {
-            Failure::UnknownOutcome(line(&told))
-        })),
-        Delivery::Late { sent: true } if !decoder.idempotent() => {
-            Step::Done(Err(Failure::UnknownOutcome(format!(
-                "sent, but not answered within {:.1} s",
-                started.elapsed().as_secs_f64()
-            ))))
-        }
-        Delivery::Late { .. } => Step::Done(Err(timed_out(started))),
+/// A failure's own words.
+fn cause(failure: &Failure) -> String {
+    match failure {
+        Failure::Unavailable(words) => words.clone(),
+        failure => failure.to_string(),
     }
 }
 

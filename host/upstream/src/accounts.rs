@@ -92,7 +92,7 @@ impl Accounts {
     #[must_use]
     pub fn health(&self, account: &str) -> Option<AccountHealth> {
         let found = self.by_name().get(account).cloned()?;
-        Some(found.pool.health(account))
+        Some(found.health())
     }
 
     /// Opens a session of an account unless one is open, and says what it found.
@@ -110,14 +110,25 @@ impl Accounts {
         let InUse { account: found, .. } = &self.find(account)?;
         match found.pool.lease(deadline).await {
             Ok(lease) => drop(lease),
-            Err(NoSession::Down(reason)) => return Err(Failure::Unavailable(reason)),
+            Err(NoSession::Down(trouble, reason)) => {
+                found.standing.failed(trouble, reason.clone(), None);
+                return Err(Failure::Unavailable(reason));
+            }
             Err(NoSession::Late) => {
                 return Err(Failure::TimedOut {
                     after: started.elapsed(),
                 });
             }
         }
-        Ok(found.pool.health(account))
+        Ok(found.health())
+    }
+
+    /// Finds out how an account stands, by one read that changes nothing and costs nothing; `None` if there is no
+    /// such account.
+    pub async fn check(&self, account: &str, deadline: Instant) -> Option<AccountHealth> {
+        let InUse { account: found, .. } = &self.find(account).ok()?;
+        found.check(deadline).await;
+        Some(found.health())
     }
 
     /// Closes all sessions and waits for their servers to leave; also those of former connections, whose

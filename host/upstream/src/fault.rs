@@ -15,6 +15,44 @@ use rmcp::service::ServiceError;
 use rmcp::transport::DynamicTransportError;
 use rmcp::transport::streamable_http_client::{HttpStatusError, StreamableHttpError};
 
+/// What a failure begins with that is the credentials'.
+pub(crate) const UNAUTHORIZED: &str = "the server refuses the credentials";
+
+/// What a failure begins with that is the clock's.
+pub(crate) const CLOCK: &str = "the server refuses the credentials' time stamp";
+
+/// What is wrong with an account, as one call shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The credentials are refused.
+    Unauthorized,
+    /// The credentials are refused because of this machine's clock.
+    Clock,
+    /// There is no connection, or nothing usable at its end.
+    Unreachable,
+    /// There were too many requests.
+    RateLimited,
+}
+
+/// A failed call, with what it shows of the account.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) failure: Failure,
+    /// Set where the failure is the account's and not the call's.
+    pub(crate) trouble: Option<Trouble>,
+}
+
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Self {
+        let trouble = match failure {
+            Failure::Unavailable(_) => Some(Trouble::Unreachable),
+            Failure::RateLimited { .. } => Some(Trouble::RateLimited),
+            _ => None,
+        };
+        Self { failure, trouble }
+    }
+}
+
 /// How one sending of a call ended.
 #[derive(Debug)]
 pub(crate) enum Delivery {
@@ -28,8 +66,10 @@ pub(crate) enum Delivery {
     NotSent(String),
     /// The server wants fewer requests and did nothing.
     RateLimited(Option<Duration>),
-    /// The server will not do it whatever is sent, for instance for want of credentials.
+    /// The server will not do it whatever is sent.
     Barred(String),
+    /// The server refuses the credentials: nothing was done.
+    Unauthorized(String),
     /// It was sent, and the answer will never come.
     Lost(String),
     /// It was sent, and something came that is no answer.
@@ -84,7 +124,10 @@ fn http_error(error: StreamableHttpError<reqwest::Error>) -> Delivery {
         }
         StreamableHttpError::ReservedHeaderConflict(_) => Delivery::Barred(told),
         StreamableHttpError::AuthRequired(_) | StreamableHttpError::InsufficientScope(_) => {
-            Delivery::Barred(format!("the server refuses the credentials: {told}"))
+            Delivery::Unauthorized(told)
+        }
+        StreamableHttpError::UnexpectedServerResponse(text) if refuses_credentials(&text) => {
+            Delivery::Unauthorized(told)
         }
         // 429 and 5xx have a variant of their own: this is another 4xx, a refusal to act.
         StreamableHttpError::UnexpectedServerResponse(text) if text.starts_with("HTTP 4") => {
@@ -96,6 +139,11 @@ fn http_error(error: StreamableHttpError<reqwest::Error>) -> Delivery {
         | StreamableHttpError::Deserialize(_) => Delivery::Garbled(told),
         _ => Delivery::Lost(told),
     }
+}
+
+/// Whether the words of an HTTP error begin with a status that is about credentials.
+pub(crate) fn refuses_credentials(words: &str) -> bool {
+    words.starts_with("HTTP 401") || words.starts_with("HTTP 403")
 }
 
 /// An error with its causes, none of them twice.
@@ -172,6 +220,8 @@ mod tests {
         ));
         let refused =
             StreamableHttpError::UnexpectedServerResponse("HTTP 403 Forbidden: no".into());
+        assert!(matches!(sent(refused), Delivery::Unauthorized(_)));
+        let refused = StreamableHttpError::UnexpectedServerResponse("HTTP 400 Bad Request".into());
         assert!(matches!(sent(refused), Delivery::Barred(_)));
         let html = StreamableHttpError::UnexpectedContentType(Some("text/html".to_owned()));
         assert!(matches!(sent(html), Delivery::Garbled(_)));

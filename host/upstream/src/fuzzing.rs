@@ -19,6 +19,7 @@ pub fn answer(
         redactor,
     }
     .answer(result)
+    .map_err(|fault| fault.failure)
 }
 
 /// What a refusal by the protocol means, on a connection that knows these secrets.

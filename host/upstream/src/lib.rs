@@ -27,16 +27,19 @@ mod pool;
 mod quiet;
 mod session;
 mod shape;
+mod standing;
 mod text;
+mod tools;
 
 pub use account::Account;
 pub use accounts::Accounts;
 pub use backoff::Backoff;
 pub use connector::{
     ConfigError, ConnectError, Connection, Connector, HttpConnector, PipeConnector, StdioConnector,
+    Supervisor, supervise,
 };
 pub use credentials::{Credentials, CredentialsError};
-pub use health::{AccountHealth, ConnectionState};
+pub use health::{AccountHealth, AccountState};
 pub use options::AccountOptions;
 pub use quiet::{QUIET_TARGETS, permits};
 pub use session::ServerInfo;

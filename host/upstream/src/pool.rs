@@ -16,7 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout_at;
 
 use crate::connector::{ConnectError, Connector};
-use crate::health::{AccountHealth, ConnectionState};
+use crate::fault::Trouble;
+use crate::health::{AccountHealth, AccountState};
 use crate::options::AccountOptions;
 use crate::session::Session;
 use crate::text::Redactor;
@@ -28,7 +29,7 @@ const DOWN: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) enum NoSession {
     /// Connecting fails, and waiting would not help or did not.
-    Down(String),
+    Down(Trouble, String),
     /// The deadline passed and nothing is known to be wrong.
     Late,
 }
@@ -51,7 +52,7 @@ struct Slot {
     failures: u32,
     /// Not to be tried before.
     pause: Option<Instant>,
-    last_error: Option<String>,
+    last_error: Option<(Trouble, String)>,
     since: Instant,
     opened: u64,
 }
@@ -154,7 +155,10 @@ impl Pool {
             };
             if timeout_at(until.into(), changed.changed()).await.is_err() {
                 let told = problem();
-                return Err(told.map_or(NoSession::Late, NoSession::Down));
+                return Err(match told {
+                    Some((trouble, told)) => NoSession::Down(trouble, told),
+                    None => NoSession::Late,
+                });
             }
         }
     }
@@ -193,21 +197,22 @@ impl Pool {
             slot.notice_loss(&self.options);
         }
         let open = || slots.iter().filter_map(Slot::session);
+        let error = slots.iter().find_map(|slot| slot.last_error.as_ref());
         let state = if open().next().is_some() {
-            ConnectionState::Connected
-        } else if slots.iter().any(|slot| slot.last_error.is_some()) {
-            ConnectionState::Down
+            AccountState::Connected
+        } else if let Some((trouble, _)) = error {
+            AccountState::of(Some(*trouble))
         } else if slots
             .iter()
             .any(|slot| matches!(slot.state, State::Opening))
         {
-            ConnectionState::Connecting
+            AccountState::Connecting
         } else {
-            ConnectionState::Idle
+            AccountState::Idle
         };
         let since = slots
             .iter()
-            .filter(|slot| slot.session().is_some() == (state == ConnectionState::Connected))
+            .filter(|slot| slot.session().is_some() == (state == AccountState::Connected))
             .map(|slot| slot.since)
             .min();
         AccountHealth {
@@ -215,7 +220,8 @@ impl Pool {
             connection: self.connector.describe(),
             state,
             seconds_in_state: since.map_or(0.0, |since| since.elapsed().as_secs_f64()),
-            last_error: slots.iter().find_map(|slot| slot.last_error.clone()),
+            seconds_since_news: 0.0,
+            last_error: error.map(|(_, told)| told.clone()),
             restarts: slots.iter().map(|slot| slot.opened.saturating_sub(1)).sum(),
             sessions: open().count(),
             calls: slots.iter().map(|slot| slot.calls).sum(),
@@ -275,7 +281,9 @@ impl Pool {
         match slot.state {
             State::Opening | State::Open(_) => {}
             State::Refused if slot.pause.is_some_and(|pause| pause > Instant::now()) => {
-                return Err(NoSession::Down(slot.last_error.clone().unwrap_or_default()));
+                let told = slot.last_error.clone();
+                let (trouble, told) = told.unwrap_or((Trouble::Unreachable, String::new()));
+                return Err(NoSession::Down(trouble, told));
             }
             State::Empty | State::Refused => {
                 slot.state = State::Opening;
@@ -356,7 +364,7 @@ impl Slot {
         let told = session
             .end()
             .unwrap_or_else(|| "the session was lost".to_owned());
-        self.last_error = Some(told);
+        self.last_error = Some((Trouble::Unreachable, told));
         self.state = State::Empty;
         self.since = Instant::now();
         if useful {
@@ -384,8 +392,12 @@ impl Slot {
                 }
                 self.count_failure(options);
                 tracing::warn!(%error, failures = self.failures, "no MCP session");
-                let permanent = matches!(error, ConnectError::Permanent(_));
-                self.last_error = Some(error.to_string());
+                let trouble = match error {
+                    ConnectError::Unauthorized(_) => Trouble::Unauthorized,
+                    ConnectError::Permanent(_) | ConnectError::Transient(_) => Trouble::Unreachable,
+                };
+                let permanent = !matches!(error, ConnectError::Transient(_));
+                self.last_error = Some((trouble, error.to_string()));
                 if permanent {
                     self.state = State::Refused;
                 } else if self.calls == 0 {

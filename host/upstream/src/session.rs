@@ -5,11 +5,13 @@
 //! be called back half-way.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use qchost_catalog::{Clearance, Target};
-use rmcp::model::{CallToolRequest, CallToolRequestParams, ClientRequest, ServerResult};
+use rmcp::model::{
+    CallToolRequest, CallToolRequestParams, ClientRequest, GetExtensions as _, ServerResult,
+};
 use rmcp::service::{PeerRequestOptions, ServiceError};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -19,6 +21,14 @@ use crate::connector::{ConnectError, Connection, Connector};
 use crate::fault::{self, Delivery};
 use crate::shape::Shape;
 use crate::text::{Redactor, excerpt};
+use crate::tools::{self, ListError};
+
+/// How many calls in a row may go unanswered before the session is given up.
+const MAX_UNANSWERED_CALLS: u32 = 16;
+
+/// When a call is given up, for what carries it: nothing that belongs to it outlives that.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallDeadline(pub(crate) Instant);
 
 /// Who answered the handshake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -40,6 +50,8 @@ pub(crate) struct Session {
     /// Set when the session proved useless although its transport is still there.
     broken: AtomicBool,
     answered: AtomicBool,
+    /// Calls since the last answer whose deadline passed.
+    unanswered: AtomicU32,
 }
 
 impl Session {
@@ -49,9 +61,14 @@ impl Session {
         redactor: &Redactor,
     ) -> Result<Self, ConnectError> {
         let connection = connector.connect().await?;
-        let tools = match connection.peer().list_all_tools().await {
+        let tools = match tools::list(connection.peer()).await {
             Ok(tools) => tools,
-            Err(error) => {
+            // Asked again at once, it would answer the same.
+            Err(ListError::Endless(told)) => {
+                let error = ListError::Endless(redactor.line(&told));
+                return Err(ConnectError::Permanent(error.to_string()));
+            }
+            Err(ListError::Asked(error)) => {
                 let told = redactor.line(&fault::words(&error));
                 return Err(ConnectError::Transient(match connection.cause().await {
                     Some(cause) => cause,
@@ -59,6 +76,7 @@ impl Session {
                 }));
             }
         };
+        connection.note_answer();
         let peer = connection.peer().peer_info();
         let server = peer.as_ref().and_then(|peer| peer.server_info.as_ref());
         let short = |text: Option<&String>| excerpt(text.map_or("unknown", String::as_str), 80);
@@ -72,16 +90,13 @@ impl Session {
             ),
             tools: tools.len(),
         };
-        let tools = tools
-            .into_iter()
-            .map(|tool| (tool.name.into_owned(), Shape::of(&tool.input_schema)))
-            .collect();
         Ok(Self {
             connection,
             tools,
             info,
             broken: AtomicBool::new(false),
             answered: AtomicBool::new(false),
+            unanswered: AtomicU32::new(0),
         })
     }
 
@@ -124,7 +139,8 @@ impl Session {
         clearance: Clearance<'_>,
     ) -> Delivery {
         let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
-        let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
+        let mut request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
+        request.extensions_mut().insert(CallDeadline(deadline));
         let peer = self.connection.peer();
         // The last instant at which it is ours to hold back: the queue behind this has room for
         // more calls than a session ever carries, and who takes from it writes at once.
@@ -146,9 +162,18 @@ impl Session {
         };
         match delivery {
             Delivery::Answer(_) | Delivery::Refused(_) => {
-                self.answered.store(true, Ordering::Relaxed)
+                self.answered.store(true, Ordering::Relaxed);
+                self.unanswered.store(0, Ordering::Relaxed);
+                self.connection.note_answer();
             }
             Delivery::NotSent(_) => self.give_up(),
+            // A server that answers nothing any more is replaced; what is under way on it is waited for.
+            Delivery::Late { sent: true } => {
+                let earlier = self.unanswered.fetch_add(1, Ordering::Relaxed);
+                if earlier.saturating_add(1) >= MAX_UNANSWERED_CALLS {
+                    self.give_up();
+                }
+            }
             _ => {}
         }
         self.explain(delivery).await

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use qchost_catalog::{Failure, Upstream as _};
-use qchost_upstream::{AccountOptions, Accounts, ConnectionState, HttpConnector};
+use qchost_upstream::{AccountOptions, AccountState, Accounts, HttpConnector};
 use secrecy::SecretString;
 use serde_json::json;
 use support::web::{Web, by_hand, files, free_port, page, success};
@@ -80,7 +80,7 @@ async fn a_restarted_server_gets_a_new_session_and_the_call_is_carried_once() {
     let health = accounts.health(ACCOUNT).unwrap();
     assert_eq!(
         (health.state, health.restarts),
-        (ConnectionState::Connected, 1)
+        (AccountState::Connected, 1)
     );
 }
 
@@ -97,7 +97,7 @@ async fn a_server_that_is_down_is_waited_for_until_the_deadline() {
     assert!(reason.to_lowercase().contains("refused"), "{reason}");
     assert_eq!(
         accounts.health(ACCOUNT).unwrap().state,
-        ConnectionState::Down
+        AccountState::Unreachable
     );
     let late = async {
         tokio::time::sleep(Duration::from_millis(500)).await;

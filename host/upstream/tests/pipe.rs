@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use qchost_catalog::{Failure, Upstream as _};
-use qchost_upstream::{Account, AccountOptions, Accounts, ConnectionState};
+use qchost_upstream::{Account, AccountOptions, AccountState, Accounts};
 use serde_json::{Value, json};
 use support::pipes::{flaky, raw, scripted};
 use support::{ACCOUNT, Log, accounts, call, failure, options};
@@ -301,7 +301,7 @@ async fn a_server_that_is_refused_at_first_is_reached_later() {
     let health = accounts.health(ACCOUNT).unwrap();
     assert_eq!(
         (health.state, health.last_error, health.restarts),
-        (ConnectionState::Connected, None, 0)
+        (AccountState::Connected, None, 0)
     );
     assert_eq!((health.sessions, health.calls), (1, 0));
 }

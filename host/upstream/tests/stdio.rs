@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use qchost_catalog::Failure;
-use qchost_upstream::{AccountOptions, ConnectionState};
+use qchost_upstream::{AccountOptions, AccountState};
 use serde_json::{Value, json};
 use support::{ACCOUNT, Log, accounts, call, failure, is_running, options, stdio, wait_until};
 
@@ -51,7 +51,7 @@ async fn a_read_whose_server_dies_is_asked_again_and_answered() {
     let health = accounts.health(ACCOUNT).unwrap();
     assert_eq!(
         (health.state, health.restarts),
-        (ConnectionState::Connected, 2)
+        (AccountState::Connected, 2)
     );
     let server = health.server.unwrap();
     assert_eq!(
@@ -142,7 +142,7 @@ async fn killing_the_server_fails_each_call_by_its_own_rule() {
     let (read, write, ()) = tokio::join!(read, write, kill);
     assert_eq!(
         accounts.health(ACCOUNT).unwrap().state,
-        ConnectionState::Connected
+        AccountState::Connected
     );
     assert_eq!(read.unwrap()["success"], json!(true));
     let Failure::UnknownOutcome(reason) = failure(write) else {
@@ -172,14 +172,14 @@ async fn a_server_that_dies_while_nobody_calls_is_reported_down_and_restarted_by
         .status();
     assert!(status.unwrap().success());
     let health = || accounts.health(ACCOUNT).unwrap();
-    wait_until("the loss", || health().state == ConnectionState::Down).await;
+    wait_until("the loss", || health().state == AccountState::Unreachable).await;
     assert!(health().last_error.is_some());
     call(&accounts, "create_backtest", json!({ "id": 2 }), LONG)
         .await
         .unwrap();
     assert_eq!(
         (health().state, health().last_error),
-        (ConnectionState::Connected, None)
+        (AccountState::Connected, None)
     );
     assert_eq!(log.events("start").len(), 2);
 }
@@ -282,10 +282,7 @@ async fn a_server_that_cannot_start_is_tried_with_pauses_until_the_deadline() {
         stdio(&log, &["crash"], &[("TEST_TOKEN", "tok-4711")]),
         options(),
     );
-    assert_eq!(
-        accounts.health(ACCOUNT).unwrap().state,
-        ConnectionState::Idle
-    );
+    assert_eq!(accounts.health(ACCOUNT).unwrap().state, AccountState::Idle);
     let started = Instant::now();
     let outcome = call(&accounts, "create_backtest", json!({ "id": 1 }), 2_500).await;
     assert!(
@@ -302,7 +299,7 @@ async fn a_server_that_cannot_start_is_tried_with_pauses_until_the_deadline() {
     let starts = log.events("start").len();
     assert!((3..=9).contains(&starts), "{starts} starts");
     let health = accounts.health(ACCOUNT).unwrap();
-    assert_eq!(health.state, ConnectionState::Down);
+    assert_eq!(health.state, AccountState::Unreachable);
     assert!(health.last_error.unwrap().contains("exit status: 7"));
     // Nobody waits any more, so nobody starts it any more.
     wait_until("the last start", || {
@@ -390,7 +387,7 @@ async fn closing_leaves_no_process_behind() {
         accounts.close().await;
         assert!(!is_running(&server), "{words:?}");
         let health = accounts.health(ACCOUNT).unwrap();
-        assert_eq!((health.state, health.sessions), (ConnectionState::Idle, 0));
+        assert_eq!((health.state, health.sessions), (AccountState::Idle, 0));
         wait_until("the child's end", || !is_running(&child)).await;
         // And it opens again.
         call(&accounts, "read_account", json!({ "id": 2 }), LONG)

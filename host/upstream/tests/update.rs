@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use qchost_catalog::{Call, Failure, Outcome, Target, Upstream as _, always, by_tool};
-use qchost_upstream::{Account, Accounts, ConnectionState, Connector, HttpConnector};
+use qchost_upstream::{Account, AccountState, Accounts, Connector, HttpConnector};
 use serde_json::{Value, json};
 use support::pipes::scripted;
 use support::web::Web;
@@ -86,7 +86,7 @@ async fn calls_end_on_the_old_process_and_new_ones_go_to_the_new() {
     let health = accounts.health("b").unwrap();
     assert_eq!(
         (health.state, health.restarts),
-        (ConnectionState::Connected, 0)
+        (AccountState::Connected, 0)
     );
     accounts.close().await;
     assert!(!is_running(&new_pid) && !is_running(&beside));

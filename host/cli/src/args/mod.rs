@@ -123,7 +123,10 @@ pub enum Verb {
     )]
     Reload,
     /// Check what the host needs, and say how to mend what is missing.
-    #[command(after_help = "Example:\n  qchost doctor --json")]
+    #[command(
+        after_help = "Each check is ok, a warning, failed, or unknown: what it needs failed. The exit status is 1 if a check \
+        failed.\n\nExample:\n  qchost doctor --json"
+    )]
     Doctor,
     /// Build, inspect and list plugins.
     #[command(subcommand)]
@@ -220,6 +223,15 @@ pub enum Verb {
     /// standard output.
     #[command(hide = true)]
     CompileComponent,
+    /// Run the command of an account until it or the host ends, as a process that a host starts.
+    #[command(hide = true)]
+    SuperviseServer {
+        /// The host's process id.
+        host: i32,
+        /// The command and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<std::ffi::OsString>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

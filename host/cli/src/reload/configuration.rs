@@ -1,12 +1,14 @@
-//! `qchost.toml` and the guardrails, followed like the manifests.
+//! `qchost.toml`, the guardrails, and the files with secrets of accounts, followed like the manifests.
 //!
 //! Invariants: each is taken over as a whole or not at all: where one cannot be, the former one stays in
 //! effect and the reason is shown. The one does not wait for the other to be right. What a configuration
 //! needs from elsewhere (a vault) is fetched beside the looks, which do not wait for it.
 
-use std::future;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+use std::{future, mem};
 
 use anyhow::{Error, Result, anyhow, bail, ensure};
 use qchost_policy::{Guardrails, People};
@@ -37,6 +39,18 @@ pub struct Configuration {
     next: Option<Next>,
     /// The guardrails that were tried last.
     guardrails: Option<Shelf>,
+    /// The accounts that are being prepared anew, since files with their secrets changed.
+    renewing: Option<Renewing>,
+    /// Whether accounts that cannot be used are to be tried again although no file changed.
+    retry_accounts: bool,
+    /// What is wrong with files of accounts that keep their former connection.
+    kept: BTreeMap<String, String>,
+}
+
+/// Accounts that are prepared anew.
+enum Renewing {
+    Preparing(AbortOnDropHandle<Vec<(String, Prepared)>>),
+    Ready(Result<Vec<(String, Prepared)>, JoinError>),
 }
 
 /// A configuration that is to be the current one.
@@ -88,23 +102,23 @@ impl Configuration {
             .map(|(path, _)| path.clone())
             .chain(current.config.policies())
             .chain(named(&current.config).map(Path::to_owned))
+            .chain(host.connections.secret_files())
             .collect()
     }
 
-    /// Whether a configuration is being prepared.
+    /// Whether a configuration, or an account of it, is being prepared.
     pub fn is_preparing(&self) -> bool {
         matches!(self.next, Some(Next::Preparing(_)))
+            || matches!(self.renewing, Some(Renewing::Preparing(_)))
     }
 
-    /// Waits until the configuration that is being prepared can be taken over, which the next look does; for ever
-    /// where there is none.
+    /// Waits until the configuration or the accounts that are being prepared can be taken over, which the next look
+    /// does; for ever where there is none.
     pub async fn prepared(&mut self) {
-        match &mut self.next {
-            Some(Next::Preparing(task)) => {
-                let ready = task.await;
-                self.next = Some(Next::Ready(ready));
-            }
-            _ => future::pending().await,
+        let (next, renewing) = (&mut self.next, &mut self.renewing);
+        tokio::select! {
+            () = configured(next) => {}
+            () = renewed(renewing) => {}
         }
     }
 
@@ -117,6 +131,7 @@ impl Configuration {
         if files.guardrails.problem.is_some() {
             self.guardrails = None;
         }
+        self.retry_accounts = true;
     }
 
     /// Takes over what changed. With `patience` a file that is wrong and was touched just now is let be.
@@ -129,7 +144,65 @@ impl Configuration {
         // Those that the configuration names now.
         let found = self.guardrails(host, patience).await;
         looked.take_in(&mut host.table.files().guardrails, found);
+        let found = self.secrets(host, patience).await;
+        looked.take_in(&mut host.table.files().credentials, found);
         looked
+    }
+
+    /// Prepares the accounts anew whose secrets are in files that changed.
+    async fn secrets(&mut self, host: &Host, patience: bool) -> Found {
+        if self.renewing.is_none() {
+            let outdated = outdated(host, mem::take(&mut self.retry_accounts)).await;
+            if outdated.is_empty() {
+                return Found::Same;
+            }
+            self.renewing = match renew(host, outdated) {
+                Ok(task) => Some(Renewing::Preparing(task)),
+                Err(error) => return Found::Wrong(error),
+            };
+        }
+        drop(timeout(AT_ONCE, renewed(&mut self.renewing)).await);
+        let ready = self
+            .renewing
+            .take_if(|renewing| matches!(renewing, Renewing::Ready(_)));
+        let prepared = match ready {
+            Some(Renewing::Ready(Ok(prepared))) => prepared,
+            Some(Renewing::Ready(Err(stopped))) => return Found::Wrong(stopped.into()),
+            Some(Renewing::Preparing(_)) | None => return Found::Same,
+        };
+        let mut changed = false;
+        for (name, prepared) in prepared {
+            // A configuration that was taken over meanwhile may have put another account there.
+            if !host.current().config.account.contains_key(&name) {
+                continue;
+            }
+            let problem = prepared.problems.get(&name).map(words);
+            match problem {
+                Some(_) if patience && prepared.is_moving() => return Found::Moving,
+                // It cannot be used for the same reason as before.
+                Some(problem) if host.connections.unusable(&name).as_ref() == Some(&problem) => {
+                    host.connections.keep(prepared);
+                }
+                Some(problem) if host.connections.unusable(&name).is_none() => {
+                    host.connections.keep(prepared);
+                    self.kept
+                        .insert(name.clone(), format!("account `{name}`: {problem}"));
+                }
+                problem => {
+                    if problem.is_none() {
+                        tracing::info!(target: "host", account = name, "its credentials were read again");
+                    }
+                    self.kept.remove(&name);
+                    host.connections.update(prepared, &[]);
+                    changed = true;
+                }
+            }
+        }
+        let wrong: Vec<&str> = self.kept.values().map(String::as_str).collect();
+        match wrong.is_empty() {
+            true => Found::Taken { changed },
+            false => Found::Wrong(anyhow!("{}", wrong.join("; "))),
+        }
     }
 
     async fn file(&mut self, host: &Host, file: &Path, patience: bool) -> Found {
@@ -175,7 +248,12 @@ impl Configuration {
     /// Takes over what is ready.
     async fn commit(&mut self, host: &Host) -> Found {
         match self.next.take_if(|next| matches!(next, Next::Ready(_))) {
-            Some(Next::Ready(Ok(changed))) => Found::of(take_over(host, *changed).await),
+            Some(Next::Ready(Ok(changed))) => {
+                // Accounts of the former one. What is still outdated is found by the same look.
+                self.renewing = None;
+                self.kept.clear();
+                Found::of(take_over(host, *changed).await)
+            }
             Some(Next::Ready(Err(stopped))) => Found::Wrong(stopped.into()),
             Some(Next::Preparing(_)) | None => Found::Same,
         }
@@ -238,6 +316,56 @@ impl Looked {
             }
         }
     }
+}
+
+/// Waits for a configuration that is being prepared.
+async fn configured(next: &mut Option<Next>) {
+    match next {
+        Some(Next::Preparing(task)) => {
+            let ready = task.await;
+            *next = Some(Next::Ready(ready));
+        }
+        _ => future::pending().await,
+    }
+}
+
+/// Waits for accounts that are being prepared anew.
+async fn renewed(renewing: &mut Option<Renewing>) {
+    match renewing {
+        Some(Renewing::Preparing(task)) => {
+            let ready = task.await;
+            *renewing = Some(Renewing::Ready(ready));
+        }
+        _ => future::pending().await,
+    }
+}
+
+/// The accounts whose secrets changed.
+async fn outdated(host: &Host, retry: bool) -> Vec<String> {
+    let current = host.current();
+    let connections = Arc::clone(&host.connections);
+    let looking =
+        tokio::task::spawn_blocking(move || connections.outdated(&current.config.account, retry));
+    // A look that was stopped is made again.
+    looking.await.unwrap_or_default()
+}
+
+/// Begins to prepare accounts as their files are now, each by itself.
+fn renew(host: &Host, names: Vec<String>) -> Result<AbortOnDropHandle<Vec<(String, Prepared)>>> {
+    let current = host.current();
+    let secrets = current.config.secrets()?;
+    let task = tokio::spawn(async move {
+        let mut renewed = Vec::new();
+        for name in names {
+            if let Some(account) = current.config.account.get(&name) {
+                let only = [(name.as_str(), account)];
+                let prepared = accounts::connectors(only, &secrets).await;
+                renewed.push((name, prepared));
+            }
+        }
+        renewed
+    });
+    Ok(AbortOnDropHandle::new(task))
 }
 
 /// The file of a configuration, if it has one.

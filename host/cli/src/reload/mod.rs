@@ -24,6 +24,7 @@ mod watching;
 use tokio::sync::{mpsc, oneshot};
 
 pub use reconciler::Reconciler;
+pub use stamp::Stamp;
 pub use table::{Health, Row, Table};
 
 /// What has the reconciler look at the files.

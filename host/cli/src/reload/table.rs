@@ -77,6 +77,8 @@ pub struct Files {
     pub folder: Health,
     pub configuration: Health,
     pub guardrails: Health,
+    /// The files with secrets of accounts.
+    pub credentials: Health,
 }
 
 impl Table {

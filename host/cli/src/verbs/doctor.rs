@@ -1,25 +1,41 @@
 //! `qchost doctor`: what works, and for what does not the cause and the fix.
+//!
+//! Invariants: each check is about one thing, and fails for that alone; what cannot be told, since something else is
+//! wrong, is unknown and never ok. The exit status is 1 if a check failed.
+
+mod data;
+mod machine;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Result, bail};
-use qchost_catalog::{Call, Failure, OPERATIONS, Target, Upstream as _, always, by_tool};
-use qchost_quantconnect::{Probe, RestClient};
+use anyhow::{Context as _, Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::{SignedDuration, Timestamp};
+use qchost_catalog::{Failure, OPERATIONS};
+use qchost_quantconnect::{Probe, RateLimit, RestClient};
+use qchost_secrets::Secrets;
+use qchost_upstream::AccountState;
+use secrecy::ExposeSecret as _;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::accounts::{self, Connections};
-use crate::config::Config;
+use crate::accounts::{self, CHECK_TIMEOUT, Connections};
+use crate::config::{Account, Config, text};
 use crate::control::{self, Request};
-use crate::host::private_folder;
 use crate::output::{Output, table, words};
 use crate::verbs::reload;
 
-/// How long an account may take to answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A clock that is so far off deserves a word, and is the likely cause where credentials are refused, in seconds.
+const NOTABLE_SKEW: f64 = 30.0;
 /// QuantConnect refuses a time stamp that is further off than this, in seconds.
-const TOLERATED_SKEW: f64 = 60.0;
+const REFUSED_SKEW: f64 = 7_200.0;
+/// What ends sooner than this is said.
+const SOON: SignedDuration = SignedDuration::from_hours(24);
+/// How many approvals are looked at: so many pages of so many.
+const MAX_PAGES: usize = 100;
+const PAGE: u32 = 100;
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -28,6 +44,8 @@ enum Mark {
     Ok,
     Warning,
     Failed,
+    /// It could not be told.
+    Unknown,
 }
 
 /// One check.
@@ -46,6 +64,15 @@ struct Report(Vec<Check>);
 impl Report {
     fn ok(&mut self, what: impl Into<String>, finding: impl Into<String>) {
         self.add(what, Mark::Ok, finding, None);
+    }
+
+    fn unknown(&mut self, what: impl Into<String>, finding: impl Into<String>) {
+        self.add(what, Mark::Unknown, finding, None);
+    }
+
+    fn failed(&self, what: &str) -> bool {
+        let mut checks = self.0.iter();
+        checks.any(|check| check.what == what && check.mark == Mark::Failed)
     }
 
     fn add(
@@ -78,11 +105,21 @@ pub async fn run(config_path: &Path, output: Output) -> Result<()> {
     match Config::load(config_path) {
         Ok(config) => {
             report.ok("configuration", config_path.display().to_string());
-            folders(&config, &mut report);
+            machine::files(&mut report);
+            machine::time_source(&mut report, Path::new("/"));
+            let found = data::check(&config, &mut report, output).await;
+            cache(&config, &mut report);
             guardrails(&config, &mut report);
             vault(&config, &mut report).await;
-            plugins(&config, &mut report, output).await;
-            followed(&config, &mut report, output).await;
+            if found.usable && !report.failed("guardrails") {
+                plugins(&config, &mut report, output).await;
+                permits(&config, &mut report, output).await;
+            } else {
+                report.unknown("plugins", "not looked at, for what failed above");
+            }
+            if found.running {
+                followed(&config, &mut report, output).await;
+            }
             all_accounts(&config, &mut report).await;
         }
         Err(error) => report.add(
@@ -105,6 +142,7 @@ pub async fn run(config_path: &Path, output: Output) -> Result<()> {
                     Mark::Ok => "ok",
                     Mark::Warning => "warning",
                     Mark::Failed => "FAILED",
+                    Mark::Unknown => "unknown",
                 };
                 vec![mark.to_owned(), check.what.clone(), check.finding.clone()]
             })
@@ -121,27 +159,25 @@ pub async fn run(config_path: &Path, output: Output) -> Result<()> {
     Ok(())
 }
 
-fn folders(config: &Config, report: &mut Report) {
-    for (what, folder) in [("data", config.data()), ("cache", config.cache())] {
-        let tried = folder.and_then(|folder| {
-            match what {
-                "data" => private_folder(&folder)?,
-                _ => std::fs::create_dir_all(&folder)?,
-            }
-            tempfile::NamedTempFile::new_in(&folder)?;
-            Ok(folder)
-        });
-        match tried {
-            Ok(folder) => report.ok(what, folder.display().to_string()),
-            Err(error) => report.add(
-                what,
-                Mark::Failed,
-                words(&error),
-                Some(format!(
-                    "set `{what}` in the configuration to a folder that this user can write"
-                )),
-            ),
+fn cache(config: &Config, report: &mut Report) {
+    let made = config.cache().and_then(|folder| {
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        Ok(folder)
+    });
+    match made {
+        Ok(folder) => {
+            report.ok("cache", folder.display().to_string());
+            machine::disk(report, "cache", &folder);
         }
+        Err(error) => report.add(
+            "cache",
+            Mark::Failed,
+            words(&error),
+            Some(
+                "set `cache` in the configuration to a folder that this user can write".to_owned(),
+            ),
+        ),
     }
 }
 
@@ -211,6 +247,13 @@ async fn plugins(config: &Config, report: &mut Report, output: Output) {
                         format!("plugin {}", text("plugin").unwrap_or_default()),
                         manifest.to_owned(),
                     ),
+                    // The account has checks of its own.
+                    Some(reason) if text("status") == Some("unavailable") => report.add(
+                        format!("plugin {}", text("plugin").unwrap_or_default()),
+                        Mark::Warning,
+                        reason.to_owned(),
+                        None,
+                    ),
                     Some(reason) if text("status") != Some("broken") => report.add(
                         format!("plugin {}", text("plugin").unwrap_or_default()),
                         Mark::Warning,
@@ -226,13 +269,68 @@ async fn plugins(config: &Config, report: &mut Report, output: Output) {
                 }
             }
         }
-        Err(error) => report.add(
-            "plugins",
-            Mark::Failed,
-            words(&error),
-            Some("set `plugins` in the configuration to the folder of manifests".to_owned()),
+        Err(error) => {
+            let fix = match config.plugins.is_dir() {
+                false => "set `plugins` in the configuration to the folder of manifests",
+                true => "mend what it names, then: qchost plugin list",
+            };
+            report.add("plugins", Mark::Failed, words(&error), Some(fix.to_owned()));
+        }
+    }
+}
+
+/// Whether a yes that stands for several calls ends soon.
+async fn permits(config: &Config, report: &mut Report, output: Output) {
+    let now = Timestamp::now();
+    let (mut soon, mut after) = (Vec::new(), None);
+    for _ in 0..MAX_PAGES {
+        let request = Request::Approvals {
+            all: true,
+            after: after.take(),
+            limit: PAGE,
+        };
+        let page = match control::perform(config, request, output).await {
+            Ok(page) => page,
+            Err(error) => return report.unknown("approvals", words(&error)),
+        };
+        let rows = page.get("approvals").and_then(Value::as_array);
+        for row in rows.into_iter().flatten() {
+            let id = row.get("id").and_then(Value::as_str).unwrap_or_default();
+            after = Some(id.to_owned());
+            let Some(permit) = row.get("permit").filter(|permit| is_in_use(permit)) else {
+                continue;
+            };
+            let expires = permit.get("expires").and_then(Value::as_str);
+            let ends: Option<Timestamp> = expires.and_then(|at| at.parse().ok());
+            let left = ends.map(|ends| ends.duration_since(now));
+            if left.is_some_and(|left| !left.is_negative() && left < SOON) {
+                soon.push(format!("{id} at {}", expires.unwrap_or_default()));
+            }
+        }
+        if page.get("more").and_then(Value::as_u64).unwrap_or_default() == 0 {
+            break;
+        }
+    }
+    match soon.is_empty() {
+        true => report.ok("approvals", "no standing permit ends within a day"),
+        false => report.add(
+            "approvals",
+            Mark::Warning,
+            format!(
+                "these standing permits end within a day: {}",
+                soon.join(", ")
+            ),
+            Some("approve again what goes on after that: qchost approvals list --all".to_owned()),
         ),
     }
+}
+
+/// Whether a permit stands for further calls.
+fn is_in_use(permit: &Value) -> bool {
+    let field = |key: &str| permit.get(key).unwrap_or(&Value::Null);
+    field("standing") == &Value::Bool(true)
+        && field("revoked by").is_null()
+        && field("uses left").as_u64().is_some_and(|left| left > 0)
 }
 
 /// Whether the host that runs goes by its files as they are.
@@ -270,6 +368,7 @@ async fn all_accounts(config: &Config, report: &mut Report) {
         let problem = match prepared {
             Ok(mut connections) => match connections.problems.remove(name) {
                 None => {
+                    expiry(name, account, &config_secrets(config), report).await;
                     let reached = connection(name, &connections, report).await;
                     match connections.rest.get(name) {
                         Some(rest) => cloud(name, rest, report).await,
@@ -284,19 +383,21 @@ async fn all_accounts(config: &Config, report: &mut Report) {
             },
             Err(error) => error,
         };
+        let fix = match accounts::lacks_credentials(&problem) {
+            true => accounts::remedy(AccountState::Unauthorized),
+            false => "mend the account in the configuration",
+        };
         report.add(
             format!("account {name}"),
             Mark::Failed,
             words(&problem),
-            Some(
-                "mend the account in the configuration, or set the variables that it names"
-                    .to_owned(),
-            ),
+            Some(fix.to_owned()),
         );
     }
 }
 
-/// Authentication, clock and rate limit, as far as the REST API can be asked directly.
+/// Reachability, authentication, clock and rate limit, as far as the REST API can be asked directly. Each is judged
+/// by itself; what an answer would be needed for is unknown without one.
 async fn cloud(name: &str, rest: &RestClient, report: &mut Report) {
     let Probe {
         outcome,
@@ -304,112 +405,169 @@ async fn cloud(name: &str, rest: &RestClient, report: &mut Report) {
         latency,
         rate_limit,
     } = rest.probe().await;
-    let what = format!("account {name}: authentication");
-    match outcome {
-        Ok(()) => report.ok(
-            what,
-            format!(
-                "accepted by {} in {} ms",
-                rest.origin(),
-                latency.as_millis()
-            ),
-        ),
-        Err(failure) => {
-            let fix = fix(&failure);
-            report.add(
-                what,
-                Mark::Failed,
-                failure.to_string(),
-                Some(fix.to_owned()),
+    let check = |what: &str| format!("account {name}: {what}");
+    let answered = match &outcome {
+        Ok(()) | Err(Failure::Rejected(_) | Failure::RateLimited { .. }) => {
+            report.ok(
+                check("cloud"),
+                format!("{} answers in {} ms", rest.origin(), latency.as_millis()),
             );
+            true
         }
-    }
-    let what = format!("account {name}: clock");
+        Err(failure) => {
+            report.add(
+                check("cloud"),
+                Mark::Failed,
+                format!("{}: {failure}", AccountState::Unreachable),
+                Some("check the network and the base URL".to_owned()),
+            );
+            false
+        }
+    };
+    let refused_by_clock = match &outcome {
+        Err(Failure::Rejected(errors)) => {
+            errors
+                .iter()
+                .any(|error| error.to_ascii_lowercase().starts_with("invalid timestamp"))
+                || skew.is_some_and(|skew| skew.abs() >= NOTABLE_SKEW)
+        }
+        _ => false,
+    };
+    authentication(check("authentication"), &outcome, refused_by_clock, report);
+    let what = check("clock");
     match skew {
-        Some(skew) if skew.abs() > TOLERATED_SKEW => report.add(
+        _ if refused_by_clock => report.add(
             what,
             Mark::Failed,
-            format!("{skew:+.0} s off the server's: its time stamps will be refused"),
-            Some("synchronise this machine's clock: timedatectl set-ntp true".to_owned()),
+            match skew {
+                Some(skew) => format!("{skew:+.0} s off the server's, which refuses the time stamps"),
+                None => "the server refuses the time stamps".to_owned(),
+            },
+            Some(accounts::remedy(AccountState::Clock).to_owned()),
+        ),
+        Some(skew) if skew.abs() >= NOTABLE_SKEW => report.add(
+            what,
+            Mark::Warning,
+            format!("{skew:+.0} s off the server's; its time stamps are refused from {REFUSED_SKEW:.0} s on"),
+            Some(accounts::remedy(AccountState::Clock).to_owned()),
         ),
         Some(skew) => report.ok(what, format!("{skew:+.0} s off the server's")),
-        None => report.add(
-            what,
-            Mark::Warning,
-            "the server does not tell its time",
-            None,
-        ),
+        None if answered => report.unknown(what, "the server does not tell its time"),
+        None => report.unknown(what, "not known: there was no answer"),
     }
-    let what = format!("account {name}: rate limit");
-    match (
-        rate_limit.remaining,
-        rate_limit.limit,
-        rate_limit.retry_after,
-    ) {
-        (_, _, Some(wait)) => report.add(
+    limit(check("rate limit"), rate_limit, answered, report);
+}
+
+fn authentication(
+    what: String,
+    outcome: &Result<(), Failure>,
+    refused_by_clock: bool,
+    report: &mut Report,
+) {
+    match outcome {
+        Ok(()) => report.ok(what, "the credentials are accepted"),
+        Err(_) if refused_by_clock => {
+            report.unknown(what, "not known: the clock is wrong, see below");
+        }
+        Err(Failure::Rejected(errors)) => report.add(
             what,
             Mark::Failed,
-            format!("reached; the server asks to wait {} s", wait.as_secs()),
-            Some("wait, and make fewer calls".to_owned()),
+            format!("{}: {}", AccountState::Unauthorized, errors.join("; ")),
+            Some(accounts::remedy(AccountState::Unauthorized).to_owned()),
         ),
-        (Some(0), limit, None) => report.add(
+        Err(Failure::RateLimited { .. }) => {
+            report.unknown(what, "not known: there were too many requests");
+        }
+        Err(_) => report.unknown(what, "not known: there was no answer"),
+    }
+}
+
+fn limit(what: String, limit: RateLimit, answered: bool, report: &mut Report) {
+    let of = limit
+        .limit
+        .map_or("?".to_owned(), |limit| limit.to_string());
+    let fix = Some(accounts::remedy(AccountState::RateLimited).to_owned());
+    match (limit.remaining, limit.retry_after) {
+        (_, Some(wait)) => report.add(
             what,
-            Mark::Warning,
+            Mark::Failed,
             format!(
-                "0 of {} left",
-                limit.map_or("?".to_owned(), |limit| limit.to_string())
+                "{}; the server asks to wait {} s",
+                AccountState::RateLimited,
+                wait.as_secs()
             ),
-            Some("wait, and make fewer calls".to_owned()),
+            fix,
         ),
-        (Some(left), limit, None) => {
+        (Some(0), None) => report.add(what, Mark::Warning, format!("0 of {of} left"), fix),
+        (Some(left), None) => report.ok(what, format!("{left} of {of} left")),
+        (None, None) if answered => {
             report.ok(
                 what,
-                format!(
-                    "{left} of {} left",
-                    limit.map_or("?".to_owned(), |limit| limit.to_string())
-                ),
+                "not reached; the server does not tell how much is left",
             );
         }
-        (None, _, None) => report.ok(
-            what,
-            "not reached; the server does not tell how much is left",
-        ),
+        (None, None) => report.unknown(what, "not known: there was no answer"),
     }
 }
 
 /// Authentication and rate limit, as far as a call through the account's own MCP server tells. Its
 /// machine's clock cannot be seen from here.
 async fn through_server(name: &str, connections: &Connections, report: &mut Report) {
-    let Some(operation) = by_tool("read_account") else {
+    let what = format!("account {name}: authentication");
+    let deadline = Instant::now() + CHECK_TIMEOUT;
+    let Some(health) = connections.accounts.check(name, deadline).await else {
         return;
     };
-    let call = Call {
-        account: name,
-        target: Target::Known(operation),
-        arguments: Map::new(),
-        deadline: Instant::now() + PATIENCE,
-        clearance: always(),
-        sends: None,
+    if health.state.is_trouble() {
+        let cause = health.last_error.unwrap_or_default();
+        report.add(
+            what,
+            Mark::Failed,
+            format!("{}: {cause}", health.state),
+            Some(accounts::remedy(health.state).to_owned()),
+        );
+    } else {
+        report.ok(what, "a call through the MCP server was accepted");
+    }
+}
+
+/// Whether a token of an HTTP account that says when it ends, ends soon.
+async fn expiry(name: &str, account: &Account, secrets: &Option<Secrets>, report: &mut Report) {
+    let (Account::Http { headers, .. }, Some(secrets)) = (account, secrets) else {
+        return;
     };
-    let what = format!("account {name}: authentication");
-    match connections.accounts.call(call).await {
-        Ok(_) => report.ok(what, "a call through the MCP server was accepted"),
-        Err(failure) => {
-            let fix = fix(&failure).to_owned();
-            report.add(what, Mark::Failed, failure.to_string(), Some(fix));
+    for (header, setting) in headers {
+        let Ok((value, _)) = text(setting, secrets).await else {
+            continue;
+        };
+        let Some(ends) = token_end(value.expose_secret()) else {
+            continue;
+        };
+        let what = format!("account {name}: token in {header}");
+        let left = ends.duration_since(Timestamp::now());
+        let fix = || Some(accounts::remedy(AccountState::Unauthorized).to_owned());
+        if left.is_negative() {
+            report.add(what, Mark::Failed, format!("it ended at {ends:.0}"), fix());
+        } else if left < SOON {
+            report.add(what, Mark::Warning, format!("it ends at {ends:.0}"), fix());
+        } else {
+            report.ok(what, format!("it ends at {ends:.0}"));
         }
     }
 }
 
-/// What to do about a call that failed.
-fn fix(failure: &Failure) -> &'static str {
-    match failure {
-        Failure::Rejected(_) => {
-            "check the user id and the API token; both are on the account page of QuantConnect"
-        }
-        Failure::RateLimited { .. } => "wait, and make fewer calls",
-        _ => "check the network and the base URL",
-    }
+/// When a bearer token ends that is a JSON Web Token. Its signature is the server's matter.
+fn token_end(header: &str) -> Option<Timestamp> {
+    let token = header.split_whitespace().last()?;
+    let claims = token.split('.').nth(1)?;
+    let claims = URL_SAFE_NO_PAD.decode(claims).ok()?;
+    let claims: Value = serde_json::from_slice(&claims).ok()?;
+    Timestamp::from_second(claims.get("exp")?.as_i64()?).ok()
+}
+
+fn config_secrets(config: &Config) -> Option<Secrets> {
+    // Where there are none, the accounts that need them say why.
+    config.secrets().ok()
 }
 
 /// Whether the MCP server can be reached and has the tools.
@@ -417,7 +575,7 @@ async fn connection(name: &str, connections: &Connections, report: &mut Report) 
     let what = format!("account {name}: connection");
     match connections
         .accounts
-        .connect(name, Instant::now() + PATIENCE)
+        .connect(name, Instant::now() + CHECK_TIMEOUT)
         .await
     {
         Ok(health) => {
@@ -442,15 +600,33 @@ async fn connection(name: &str, connections: &Connections, report: &mut Report) 
             true
         }
         Err(failure) => {
-            let fix =
-                "run the account's command by hand, or open its address, and see what it says";
-            report.add(
-                what,
-                Mark::Failed,
-                failure.to_string(),
-                Some(fix.to_owned()),
-            );
+            let health = connections.accounts.health(name);
+            let state = health.map(|health| health.state);
+            let fix = match state {
+                Some(AccountState::Unauthorized) => accounts::remedy(AccountState::Unauthorized),
+                _ => "run the account's command by hand, or open its address, and see what it says",
+            };
+            let finding = match state.filter(|state| state.is_trouble()) {
+                Some(state) => format!("{state}: {failure}"),
+                None => failure.to_string(),
+            };
+            report.add(what, Mark::Failed, finding, Some(fix.to_owned()));
             false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_token_is_read_where_it_says_it() {
+        let claims = URL_SAFE_NO_PAD.encode(r#"{"sub": "me", "exp": 1700000000}"#);
+        let end = token_end(&format!("Bearer e30.{claims}.c2ln")).unwrap();
+        assert_eq!(end.as_second(), 1_700_000_000);
+        for other in ["", "Bearer abc", "a.b.c", "Bearer a.e30.c", "..."] {
+            assert_eq!(token_end(other), None, "{other}");
         }
     }
 }

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use qchost_runtime::{Inspection, Options, Quarantine, Runtime};
 use serde_json::{Value, json};
 
+use crate::accounts;
 use crate::config::Config;
 use crate::control::{self, Request};
 use crate::gate;
@@ -128,9 +129,18 @@ pub async fn by_host(host: &Host) -> Result<Value> {
             .as_ref()
             .and_then(|plugin| host.runtime.standing(plugin.name()));
         let quarantine = standing.as_ref().and_then(|it| it.quarantine.as_ref());
+        let health = plugin
+            .as_ref()
+            .and_then(|plugin| host.connections.accounts.health(&plugin.manifest().account));
+        let unusable = health
+            .as_ref()
+            .and_then(|health| Some((health, accounts::trouble(health)?)));
         let status = match quarantine {
             Some(_) => "quarantined",
-            None => status(row, plugin.is_some(), approval.is_some()),
+            None => match status(row, plugin.is_some(), approval.is_some()) {
+                "ready" if unusable.is_some() => "unavailable",
+                status => status,
+            },
         };
         let mut value = json!({
             "plugin": row.name,
@@ -158,7 +168,16 @@ pub async fn by_host(host: &Host) -> Result<Value> {
             .problem
             .as_ref()
             .map(|problem| json!({ "error": problem.reason }));
-        for more in [serving, counts, wrong, failing].into_iter().flatten() {
+        let account = health
+            .as_ref()
+            .map(|it| json!({ "account-state": it.state }));
+        let unavailable = unusable.map(|(health, trouble)| {
+            json!({ "error": format!("its account `{}` is {trouble}", health.account) })
+        });
+        for more in [account, serving, counts, unavailable, wrong, failing]
+            .into_iter()
+            .flatten()
+        {
             if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
                 value.extend(more);
             }

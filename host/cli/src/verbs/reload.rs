@@ -1,17 +1,22 @@
 //! `qchost reload`: the running host looks at its files now, and says what became of each.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use qchost_policy::Person;
 use serde_json::{Value, json};
 
+use crate::accounts;
 use crate::config::Config;
 use crate::control::{self, Request};
 use crate::host::Host;
 use crate::output::{Output, table};
 use crate::reload::Health;
 use crate::verbs::{cell, plugin};
+
+/// How long an account may take to show how it stands.
+const ACCOUNT_CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks for it, and shows it.
 pub async fn run(config: &Config, output: Output) -> Result<()> {
@@ -42,6 +47,23 @@ pub async fn run(config: &Config, output: Output) -> Result<()> {
         "{wrong} of {} files are not in effect as they are",
         rows.len()
     );
+    // What else keeps an account from being used is shown, and no file's matter.
+    let refused = |row: &&Value| {
+        row.get("account").is_some()
+            && row
+                .get("status")
+                .is_some_and(|state| state == "unauthorized")
+    };
+    let refused: Vec<_> = rows
+        .iter()
+        .filter(refused)
+        .map(|row| cell(row, "account"))
+        .collect();
+    ensure!(
+        refused.is_empty(),
+        "the files are in effect, but the credentials of these accounts are not accepted: {}",
+        refused.join(", ")
+    );
     Ok(())
 }
 
@@ -53,6 +75,7 @@ pub async fn by_host(host: &Host, person: &Person) -> Result<Value> {
     host.gate.note_admin(person, "reload", json!({})).await?;
     let asked = host.gate.reload_asked_by(person.uid);
     ensure!(follower.reload().await, "the host ends");
+    host.connections.check(ACCOUNT_CHECK_TIMEOUT).await;
     drop(asked);
     let mut rows = files(host);
     let listed = plugin::by_host(host).await?;
@@ -72,7 +95,7 @@ pub async fn by_host(host: &Host, person: &Person) -> Result<Value> {
     Ok(rows.into())
 }
 
-/// The files that are no manifests, and what is wrong with them.
+/// The files that are no manifests, and the accounts, with what is wrong with them.
 pub fn files(host: &Host) -> Vec<Value> {
     let config = host.current();
     let config = &config.config;
@@ -84,6 +107,18 @@ pub fn files(host: &Host) -> Vec<Value> {
     if files.folder.problem.is_some() {
         rows.push(row(&config.plugins, &files.folder));
     }
+    if files.credentials.problem.is_some() {
+        rows.push(row(Path::new("credentials"), &files.credentials));
+    }
+    drop(files);
+    rows.extend(host.connections.health().iter().map(|health| {
+        json!({
+            "file": format!("account {}", health.account),
+            "account": health.account,
+            "status": health.state,
+            "detail": accounts::trouble(health),
+        })
+    }));
     rows
 }
 

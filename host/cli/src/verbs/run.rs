@@ -13,6 +13,7 @@ use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+use crate::accounts::CHECK_TIMEOUT;
 use crate::config::Config;
 use crate::host::{Host, private_folder};
 use crate::output::Output;
@@ -21,6 +22,9 @@ use crate::{control, service, signals};
 
 /// How long the clients of invocations that ended get to take the answer.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How long the first news of the accounts may hold up a host that is ready otherwise.
+const FIRST_NEWS: Duration = Duration::from_secs(1);
 
 /// Runs until the process is told to end, then drains.
 pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()> {
@@ -46,6 +50,10 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
         return Ok(());
     };
     drop(lock);
+    let connections = Arc::clone(&host.connections);
+    let mut first_news = AbortOnDropHandle::new(tokio::spawn(async move {
+        connections.check(CHECK_TIMEOUT).await;
+    }));
     let mut reconciler = Reconciler::new(Arc::clone(&host));
     let loaded = tokio::select! {
         () = reconciler.once() => true,
@@ -68,6 +76,12 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
             output.error(&Error::msg(problem.reason));
         }
     }
+    // How that task ended does not matter.
+    drop(tokio::time::timeout(FIRST_NEWS, &mut first_news).await);
+    let connections = Arc::clone(&host.connections);
+    let checking = AbortOnDropHandle::new(tokio::spawn(async move {
+        connections.keep_checking().await;
+    }));
     let socket = config.socket()?;
     let listener = control::listen(config).await?;
     let (clients, end) = (TaskTracker::new(), CancellationToken::new());
@@ -77,10 +91,21 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     let following = AbortOnDropHandle::new(tokio::spawn(reconciler.run(ending.clone())));
     let hanging = AbortOnDropHandle::new(tokio::spawn(reload(Arc::clone(&host), hangups)));
     service::ready();
-    let line = json!({ "ready": true, "plugins": ready, "broken": broken, "socket": socket });
+    let health = host.connections.health();
+    let states: serde_json::Map<_, _> = health
+        .iter()
+        .map(|health| (health.account.clone(), json!(health.state)))
+        .collect();
+    let line = json!({
+        "ready": true, "plugins": ready, "broken": broken, "socket": socket, "accounts": states,
+    });
     output.result(&line, |_| {
+        let bad = health.iter().filter(|health| health.state.is_trouble());
+        let bad: String = bad
+            .map(|health| format!(", account {} {}", health.account, health.state))
+            .collect();
         format!(
-            "ready: {ready} plugins, {broken} broken, process {}",
+            "ready: {ready} plugins, {broken} broken{bad}, process {}",
             std::process::id()
         )
     })?;
@@ -90,7 +115,7 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     }
     // Nothing is loaded any more. What the files take away is taken away from what still runs.
     ending.cancel();
-    drop(hanging);
+    drop((hanging, first_news, checking));
     service::stopping();
     tracing::info!(target: "host", "told to end: no new invocations, running ones have {} s", drain.as_secs());
     // Told once more, it ends at once.

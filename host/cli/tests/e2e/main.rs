@@ -29,6 +29,7 @@ mod gate;
 mod guest;
 mod guests;
 mod halts;
+mod health;
 mod hostile_text;
 mod interop;
 mod load;

@@ -2,7 +2,8 @@
 //!
 //! Invariants: a header's value is secret, and so is the address's query; both go to the
 //! configured address only, since redirects are not followed. The library's own recovery of a
-//! lost session is off: it would answer for calls whose outcome only we can judge.
+//! lost session is off: it would answer for calls whose outcome only we can judge. Every request ends, see
+//! [`LimitedClient`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,8 +17,10 @@ use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::common::client_side_sse::ExponentialBackoff;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio_util::sync::CancellationToken;
 
-use super::{ConfigError, ConnectError, Connection, Connector, Ending, is_loopback};
+use super::limited::LimitedClient;
+use super::{ConfigError, ConnectError, Connection, Connector, Ending, Received, is_loopback};
 use crate::MAX_MESSAGE;
 use crate::text::{EXCERPT, Redactor, excerpt};
 
@@ -126,8 +129,11 @@ impl Connector for HttpConnector {
             resumption.max_times = Some(RESUMPTIONS);
             resumption.base_duration = Duration::from_millis(100);
             config.retry_config = Arc::new(resumption);
-            let transport = StreamableHttpClientTransport::with_client(self.client.clone(), config);
-            Connection::open(transport, Ending::silent(), &self.redactor).await
+            let closed = CancellationToken::new();
+            let client = LimitedClient::new(self.client.clone(), closed.clone());
+            let transport = StreamableHttpClientTransport::with_client(client, config);
+            let ending = Ending::silent(closed);
+            Connection::open(transport, ending, Received::default(), &self.redactor).await
         })
     }
 

@@ -6,8 +6,11 @@
 //! Invariant: a connection that is dropped leaves nothing behind, neither a task nor a process.
 
 mod http;
+mod limited;
 mod pipe;
+mod received;
 mod stdio;
+mod supervise;
 
 use std::net::IpAddr;
 use std::sync::Mutex;
@@ -24,8 +27,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use http::HttpConnector;
 pub use pipe::PipeConnector;
-pub use stdio::StdioConnector;
+pub(crate) use received::Received;
+pub use stdio::{StdioConnector, Supervisor};
+pub use supervise::supervise;
 
+use crate::fault::UNAUTHORIZED;
 use crate::text::Redactor;
 
 /// How long the words of a dying server are waited for before its loss is reported without them.
@@ -80,10 +86,12 @@ pub enum ConfigError {
 /// Why a session did not open.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
-    /// Trying again without changing something is useless: a command that does not exist,
-    /// credentials that the server refuses.
+    /// Trying again without changing something is useless: a command that does not exist.
     #[error("{0}")]
     Permanent(String),
+    /// The server refuses the credentials, or there are none. Trying again with the same is useless.
+    #[error("{0}")]
+    Unauthorized(String),
     /// The next try may succeed.
     #[error("{0}")]
     Transient(String),
@@ -93,6 +101,7 @@ pub enum ConnectError {
 pub struct Connection {
     service: RunningService<RoleClient, ClientConfig>,
     ending: Ending,
+    received: Received,
 }
 
 /// How a transport learns that it is to end, and tells why it did.
@@ -117,9 +126,9 @@ impl Ending {
     }
 
     /// For a transport whose end has no story.
-    pub(crate) fn silent() -> Self {
+    pub(crate) fn silent(stop: CancellationToken) -> Self {
         let (_, cause) = watch::channel(None);
-        Self::new(cause, CancellationToken::new())
+        Self::new(cause, stop)
     }
 
     /// Ends the transport and waits for the other side's end.
@@ -141,6 +150,7 @@ impl Connection {
     pub(crate) async fn open<T, E, A>(
         transport: T,
         ending: Ending,
+        received: Received,
         redactor: &Redactor,
     ) -> Result<Self, ConnectError>
     where
@@ -148,16 +158,23 @@ impl Connection {
         E: std::error::Error + Send + Sync + 'static,
     {
         match rmcp::serve_client(client(), transport).await {
-            Ok(service) => Ok(Self { service, ending }),
+            Ok(service) => Ok(Self {
+                service,
+                ending,
+                received,
+            }),
             Err(error) => {
                 let told = redactor.line(&handshake_error(&error));
                 if error.is_authorization_required()
                     || told.contains("HTTP 401")
                     || told.contains("HTTP 403")
                 {
-                    return Err(ConnectError::Permanent(format!(
-                        "the server refuses the credentials: {told}"
+                    return Err(ConnectError::Unauthorized(format!(
+                        "{UNAUTHORIZED}: {told}"
                     )));
+                }
+                if let Some(excess) = received.excess() {
+                    return Err(ConnectError::Permanent(excess));
                 }
                 Err(ConnectError::Transient(match ending.cause().await {
                     Some(cause) => cause,
@@ -178,14 +195,24 @@ impl Connection {
         self.ending.bring_about().await;
     }
 
+    /// Takes note that the server answered what it was asked.
+    pub(crate) fn note_answer(&self) {
+        self.received.reset();
+    }
+
     /// Why the session ended, as far as that is known yet.
     pub(crate) fn end(&self) -> Option<String> {
-        self.ending.cause.borrow().clone()
+        self.received
+            .excess()
+            .or_else(|| self.ending.cause.borrow().clone())
     }
 
     /// Why the session ended, if its transport can tell; call it only once it has.
     pub(crate) async fn cause(&self) -> Option<String> {
-        self.ending.cause().await
+        match self.received.excess() {
+            Some(excess) => Some(excess),
+            None => self.ending.cause().await,
+        }
     }
 }
 

@@ -6,8 +6,9 @@ use qchost_catalog::BoxFuture;
 use rmcp::transport::async_rw::AsyncRwTransport;
 use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
 
-use super::{ConnectError, Connection, Connector, Ending};
+use super::{ConnectError, Connection, Connector, Ending, Received};
 use crate::MAX_MESSAGE;
 use crate::text::Redactor;
 
@@ -38,8 +39,11 @@ where
             let (read, write) = (self.open)().map_err(|error| {
                 ConnectError::Transient(format!("cannot start {}: {error}", self.name))
             })?;
+            let received = Received::default();
+            let read = received.count(read);
             let transport = AsyncRwTransport::new(read, write).with_max_line_length(MAX_MESSAGE);
-            Connection::open(transport, Ending::silent(), &Redactor::default()).await
+            let ending = Ending::silent(CancellationToken::new());
+            Connection::open(transport, ending, received, &Redactor::default()).await
         })
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Invariants: the child gets a minimal environment plus what is configured, and a secret only
 //! by the environment, never by an argument. It leads a process group of its own; when the
-//! connection is dropped, or the host's runtime ends, the whole group is gone. Its standard
-//! error becomes log lines without secrets.
+//! connection is dropped, or the host's runtime ends, the whole group is gone; with a [`Supervisor`], also when
+//! the host is killed. Its standard error becomes log lines without secrets.
 
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -19,7 +19,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{ConfigError, ConnectError, Connection, Connector, Ending, LastLine};
+use super::{ConfigError, ConnectError, Connection, Connector, Ending, LastLine, Received};
 use crate::MAX_MESSAGE;
 use crate::text::Redactor;
 
@@ -44,6 +44,15 @@ const LAST_OUTPUT: Duration = Duration::from_millis(200);
 /// The longest line of standard error that is kept in one piece, in bytes.
 const MAX_LINE: u64 = 4 * 1024;
 
+/// A program that runs a command and ends it when the host is gone: [`crate::supervise`] in a process of its own.
+#[derive(Debug, Clone)]
+pub struct Supervisor {
+    /// The program.
+    pub program: PathBuf,
+    /// Its first arguments; the host's process id, the command and the command's arguments follow.
+    pub arguments: Vec<String>,
+}
+
 /// Runs a command per session.
 pub struct StdioConnector {
     command: String,
@@ -52,6 +61,7 @@ pub struct StdioConnector {
     secrets: Vec<(String, SecretString)>,
     cwd: Option<PathBuf>,
     redactor: Arc<Redactor>,
+    supervisor: Option<Supervisor>,
 }
 
 impl StdioConnector {
@@ -87,11 +97,33 @@ impl StdioConnector {
             secrets,
             cwd,
             redactor: Arc::new(redactor),
+            supervisor: None,
         })
     }
 
+    /// Has the command run under a supervisor, so that it does not outlive a host that is killed.
+    #[must_use]
+    pub fn supervised(mut self, supervisor: Supervisor) -> Self {
+        self.supervisor = Some(supervisor);
+        self
+    }
+
     fn spawn(&self) -> Result<Child, ConnectError> {
-        let mut command = Command::new(&self.command);
+        let mut command = match &self.supervisor {
+            None => Command::new(&self.command),
+            Some(supervisor) => {
+                // The supervisor always starts; what it cannot run has to be known here.
+                if !self.is_there() {
+                    return Err(ConnectError::Permanent(self.cannot_run("no such program")));
+                }
+                let mut command = Command::new(&supervisor.program);
+                command
+                    .args(&supervisor.arguments)
+                    .arg(std::process::id().to_string())
+                    .arg(&self.command);
+                command
+            }
+        };
         command
             .args(&self.args)
             .env_clear()
@@ -116,19 +148,33 @@ impl StdioConnector {
         }
         command.spawn().map_err(|error| {
             use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
-            let message = match &self.cwd {
-                Some(cwd) => format!(
-                    "cannot run `{}` in {}: {error}",
-                    self.command,
-                    cwd.display()
-                ),
-                None => format!("cannot run `{}`: {error}", self.command),
-            };
+            let message = self.cannot_run(&error);
             match error.kind() {
                 NotFound | PermissionDenied | NotADirectory => ConnectError::Permanent(message),
                 _ => ConnectError::Transient(message),
             }
         })
+    }
+
+    fn cannot_run(&self, why: impl std::fmt::Display) -> String {
+        match &self.cwd {
+            Some(cwd) => format!("cannot run `{}` in {}: {why}", self.command, cwd.display()),
+            None => format!("cannot run `{}`: {why}", self.command),
+        }
+    }
+
+    /// Whether the command is a file, where the child will look for it.
+    fn is_there(&self) -> bool {
+        let folder = self.cwd.clone().unwrap_or_default();
+        if self.command.contains('/') {
+            return folder.join(&self.command).is_file();
+        }
+        let set = self.env.iter().find(|(name, _)| name == "PATH");
+        let path = match set {
+            Some((_, path)) => path.into(),
+            None => std::env::var_os("PATH").unwrap_or_default(),
+        };
+        std::env::split_paths(&path).any(|entry| folder.join(entry).join(&self.command).is_file())
     }
 }
 
@@ -158,8 +204,10 @@ impl Connector for StdioConnector {
                 tell.send_replace(Some(obituary(&name, &status, &last.get())));
             });
             let ending = Ending::new(cause, stop);
+            let received = Received::default();
+            let stdout = received.count(stdout);
             let transport = AsyncRwTransport::new(stdout, stdin).with_max_line_length(MAX_MESSAGE);
-            Connection::open(transport, ending, &self.redactor).await
+            Connection::open(transport, ending, received, &self.redactor).await
         })
     }
 

@@ -1,15 +1,22 @@
 //! The failures that a server tells in a form for machines, and the cloud's own refusals.
 //!
 //! Invariant: a refusal keeps the cloud's words. It becomes something else than `Rejected` only
-//! by words that leave no doubt: "is loading", "too many requests", "not found".
+//! by words that leave no doubt: "is loading", "too many requests", "not found", "hash doesn't match".
 
 use std::time::Duration;
 
 use qchost_catalog::Failure;
 use serde_json::{Map, Value};
 
-use super::text::{loading_progress, says_loading, says_rate_limited};
+use super::text::{http_status, loading_progress, says_loading, says_rate_limited};
 use super::{Decoder, progress_value};
+use crate::fault::{CLOCK, Fault, Trouble, UNAUTHORIZED};
+
+/// How QuantConnect begins when it refuses the credentials.
+const CREDENTIALS_REFUSED: [&str; 2] = ["hash doesn't match", "userid not valid"];
+
+/// How QuantConnect begins when it refuses their time stamp, and how our server says that the clocks differ.
+const CLOCK_REFUSED: [&str; 2] = ["invalid timestamp", "this machine's clock is "];
 
 /// What stands in for words that are not there.
 const NO_REASON: &str = "refused without a reason";
@@ -48,7 +55,22 @@ impl Decoder<'_> {
     }
 
     /// `success: false` and its `errors`.
-    pub(super) fn refusal(&self, errors: Vec<String>) -> Failure {
+    pub(super) fn refusal(&self, errors: Vec<String>) -> Fault {
+        if let Some(trouble) = refused_credentials(&errors) {
+            let words = self.redactor.line(&errors.join("; "));
+            let failure = Failure::Unavailable(match trouble {
+                Trouble::Clock => format!("{CLOCK}: {words}"),
+                _ => format!("{UNAUTHORIZED}: {words}"),
+            });
+            return Fault {
+                failure,
+                trouble: Some(trouble),
+            };
+        }
+        self.refused_call(errors).into()
+    }
+
+    fn refused_call(&self, errors: Vec<String>) -> Failure {
         if self.may_be_loading() && errors.iter().any(|error| says_loading(error)) {
             let progress = errors.iter().find_map(|error| loading_progress(error));
             return self.not_ready(progress, errors);
@@ -68,6 +90,25 @@ impl Decoder<'_> {
         } else {
             Failure::Rejected(errors)
         }
+    }
+}
+
+/// Whether the errors are about the credentials, and whether about their time stamp.
+fn refused_credentials(errors: &[String]) -> Option<Trouble> {
+    let lower: Vec<String> = errors
+        .iter()
+        .map(|error| error.trim_start().to_ascii_lowercase())
+        .collect();
+    let says = |begin: &[&str]| {
+        let begins = |error: &String| begin.iter().any(|words| error.starts_with(words));
+        lower.iter().any(begins)
+    };
+    let unauthorized =
+        says(&CREDENTIALS_REFUSED) || lower.iter().any(|error| http_status(error) == Some(401));
+    match (says(&CLOCK_REFUSED), unauthorized) {
+        (true, _) => Some(Trouble::Clock),
+        (false, true) => Some(Trouble::Unauthorized),
+        (false, false) => None,
     }
 }
 

@@ -18,10 +18,11 @@ mod property;
 #[cfg(test)]
 mod tests;
 
-use qchost_catalog::{Access, Failure, Operation, Outcome};
+use qchost_catalog::{Access, Failure, Operation};
 use rmcp::model::{CallToolResult, ErrorCode, ErrorData};
 use serde_json::{Map, Value};
 
+use crate::fault::Fault;
 use crate::text::Redactor;
 
 /// Keys of a "still loading" answer; with anything else beside them there is content.
@@ -48,15 +49,15 @@ enum Content {
 
 impl Decoder<'_> {
     /// The outcome of a call that was answered.
-    pub(crate) fn answer(&self, result: CallToolResult) -> Outcome {
+    pub(crate) fn answer(&self, result: CallToolResult) -> Result<Value, Fault> {
         let is_error = result.is_error == Some(true);
         match content(result) {
             Content::Object(body) => self.object(body, is_error),
             Content::Text(text) if is_error => Err(self.error_text(&text)),
             Content::Other(value) if is_error => Err(self.error_text(&value.to_string())),
-            Content::Nothing if is_error => {
-                Err(self.lost("the server answered an error without a word"))
-            }
+            Content::Nothing if is_error => Err(self
+                .lost("the server answered an error without a word")
+                .into()),
             // Nothing is known of such a tool's answers, so any is one.
             Content::Other(value) if self.operation.is_none() => Ok(value),
             Content::Text(text) if self.operation.is_none() => Ok(Value::String(text)),
@@ -64,11 +65,13 @@ impl Decoder<'_> {
             Content::Text(text) if self.answered_by_server() => Ok(Value::Object(Map::from_iter(
                 [("result".to_owned(), Value::String(text))],
             ))),
-            Content::Other(value) => Err(self.unexpected("a JSON object", &value.to_string())),
-            Content::Text(text) => Err(self.unexpected("a JSON object", &text)),
-            Content::Nothing => Err(Failure::UnexpectedResponse(
-                "the server's answer is empty".to_owned(),
-            )),
+            Content::Other(value) => {
+                Err(self.unexpected("a JSON object", &value.to_string()).into())
+            }
+            Content::Text(text) => Err(self.unexpected("a JSON object", &text).into()),
+            Content::Nothing => {
+                Err(Failure::UnexpectedResponse("the server's answer is empty".to_owned()).into())
+            }
         }
     }
 
@@ -116,34 +119,38 @@ impl Decoder<'_> {
             .is_some_and(|operation| operation.endpoint.is_empty())
     }
 
-    fn object(&self, body: Map<String, Value>, is_error: bool) -> Outcome {
+    fn object(&self, body: Map<String, Value>, is_error: bool) -> Result<Value, Fault> {
         let success = match body.get("success") {
             None | Some(Value::Null) => None,
             Some(Value::Bool(success)) => Some(*success),
             Some(other) => {
-                return Err(self.unexpected("\"success\" to be true or false", &other.to_string()));
+                return Err(self
+                    .unexpected("\"success\" to be true or false", &other.to_string())
+                    .into());
             }
         };
         let errors = strings(body.get("errors"));
         let refused =
             success == Some(false) || is_error || (success.is_none() && !errors.is_empty());
         if refused && let Some(failure) = body.get("failure").and_then(Value::as_object) {
-            return Err(self.told_failure(failure, errors));
+            return Err(self.told_failure(failure, errors).into());
         }
         if is_error && success == Some(true) {
-            return Err(self.unexpected(
-                "either an error or a success",
-                &Value::Object(body).to_string(),
-            ));
+            let body = Value::Object(body).to_string();
+            return Err(self
+                .unexpected("either an error or a success", &body)
+                .into());
         }
         if self.may_be_loading() && is_loading_body(&body) {
-            return Err(self.not_ready(progress_value(body.get("progress")), errors));
+            let progress = progress_value(body.get("progress"));
+            return Err(self.not_ready(progress, errors).into());
         }
         if refused {
             return Err(self.refusal(errors));
         }
         if body.values().all(Value::is_null) && self.operation.is_some() {
-            return Err(self.unexpected("an answer", &Value::Object(body).to_string()));
+            let body = Value::Object(body).to_string();
+            return Err(self.unexpected("an answer", &body).into());
         }
         Ok(Value::Object(body))
     }

@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::Decoder;
+use crate::fault::Trouble;
 use crate::text::Redactor;
 
 /// A read, a write that may be repeated, and one that must not be.
@@ -27,7 +28,7 @@ pub(super) fn decode(operation: Option<&'static Operation>, result: CallToolResu
         operation,
         redactor: &redactor,
     };
-    decoder.answer(result)
+    decoder.answer(result).map_err(|fault| fault.failure)
 }
 
 pub(super) fn text(text: impl Into<String>, is_error: bool) -> CallToolResult {
@@ -55,6 +56,48 @@ fn official(tool: &str, words: &str) -> Failure {
 
 fn rejected(words: &str) -> Failure {
     Failure::Rejected(vec![words.to_owned()])
+}
+
+#[test]
+fn a_refusal_of_the_credentials_is_the_accounts_and_not_the_calls() {
+    let trouble_of = |tool, result| {
+        let redactor = Redactor::new([SecretString::from("hunter2")]);
+        let decoder = Decoder {
+            operation: op(tool),
+            redactor: &redactor,
+        };
+        let fault = decoder.answer(result).unwrap_err();
+        assert!(matches!(fault.failure, Failure::Unavailable(_)));
+        fault.trouble
+    };
+    let refused = |errors: Value| {
+        let body = json!({ "success": false, "errors": errors });
+        text(body.to_string(), true)
+    };
+    for tool in [READ, REPEATABLE, ONCE] {
+        for words in ["Hash doesn't match.", "UserID not valid"] {
+            let trouble = trouble_of(tool, refused(json!([words])));
+            assert_eq!(trouble, Some(Trouble::Unauthorized), "{words}");
+        }
+        let official =
+            "Error executing tool x: Client error '401 Unauthorized' for url 'https://x.test'";
+        let trouble = trouble_of(tool, text(official, true));
+        assert_eq!(trouble, Some(Trouble::Unauthorized));
+        for errors in [
+            json!(["Invalid timestamp, value received: 7"]),
+            json!([
+                "Hash doesn't match.",
+                "this machine's clock is 9999 s behind the server's"
+            ]),
+        ] {
+            assert_eq!(trouble_of(tool, refused(errors)), Some(Trouble::Clock));
+        }
+    }
+    // Words of a call are not the account's.
+    let body =
+        json!({ "success": false, "errors": ["Invalid order: timestamp, hash doesn't match"] });
+    let answer = decode(op(ONCE), text(body.to_string(), true));
+    assert!(matches!(answer, Err(Failure::Rejected(_))));
 }
 
 #[test]
@@ -225,7 +268,7 @@ fn http_faults_raised_as_text_are_judged_by_status_and_operation() {
         assert!(matches!(
             official(
                 tool,
-                "Client error '401 Unauthorized' for url 'https://x.test'"
+                "Client error '403 Forbidden' for url 'https://x.test'"
             ),
             Failure::Rejected(_)
         ));

@@ -10,6 +10,7 @@
 use qchost_catalog::Failure;
 
 use super::{Decoder, names_unknown_tool};
+use crate::fault::Fault;
 
 /// How the words of an HTTP client introduce a status.
 const STATUS_MARKS: [&str; 4] = [
@@ -42,7 +43,7 @@ const LOST: [&str; 7] = [
 
 impl Decoder<'_> {
     /// What an error means that has no JSON body.
-    pub(super) fn error_text(&self, text: &str) -> Failure {
+    pub(super) fn error_text(&self, text: &str) -> Fault {
         let message = without_inputs(message(text));
         let shown = self.redactor.line(&message);
         let lower = message.to_ascii_lowercase();
@@ -50,40 +51,49 @@ impl Decoder<'_> {
         if names_unknown_tool(&lower) {
             return Failure::UnexpectedResponse(format!(
                 "the server lacks a tool it listed: {shown}"
-            ));
+            ))
+            .into();
         }
         if lower.contains("validation error") {
             return if is_about_arguments(&message) {
-                Failure::InvalidArgument(shown)
+                Failure::InvalidArgument(shown).into()
             } else {
-                Failure::UnexpectedResponse(shown)
+                Failure::UnexpectedResponse(shown).into()
             };
         }
         match http_status(&lower) {
-            Some(429) => return Failure::RateLimited { retry_after: None },
-            Some(500..) => return self.lost(&shown),
-            Some(400..) => return Failure::Rejected(vec![shown]),
-            Some(300..) => return Failure::UnexpectedResponse(shown),
+            Some(429) => return Failure::RateLimited { retry_after: None }.into(),
+            Some(500..) => return self.lost(&shown).into(),
+            Some(401) => return self.refusal(vec![message]),
+            Some(400..) => return Failure::Rejected(vec![shown]).into(),
+            Some(300..) => return Failure::UnexpectedResponse(shown).into(),
             _ => {}
         }
         if says(&NOT_SENT) {
-            return Failure::Unavailable(format!("the server cannot reach QuantConnect: {shown}"));
+            let words = format!("the server cannot reach QuantConnect: {shown}");
+            return Failure::Unavailable(words).into();
         }
         if lower.trim().is_empty() {
-            return self.lost("the server's own request to QuantConnect failed without a word, as its time-outs do");
+            return self
+                .lost("the server's own request to QuantConnect failed without a word, as its time-outs do")
+                .into();
         }
         if says(&LOST) {
-            return self.lost(&shown);
+            return self.lost(&shown).into();
         }
         // The words of a JSON parser: QuantConnect answered, but not in JSON.
         if lower.contains("expecting value: line") {
             return Failure::UnexpectedResponse(format!(
                 "QuantConnect's answer is no JSON: {shown}"
-            ));
+            ))
+            .into();
         }
         match self.refusal(vec![message]) {
-            Failure::Rejected(_) if !self.idempotent() => Failure::UnknownOutcome(shown),
-            failure => failure,
+            Fault {
+                failure: Failure::Rejected(_),
+                ..
+            } if !self.idempotent() => Failure::UnknownOutcome(shown).into(),
+            fault => fault,
         }
     }
 }
@@ -117,7 +127,7 @@ fn is_about_arguments(message: &str) -> bool {
             .is_some_and(|first| first.trim_end().ends_with("Arguments"))
 }
 
-fn http_status(lower: &str) -> Option<u16> {
+pub(super) fn http_status(lower: &str) -> Option<u16> {
     STATUS_MARKS.iter().find_map(|mark| {
         let (_, rest) = lower.split_once(mark)?;
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();

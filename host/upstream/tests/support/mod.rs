@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qchost_catalog::{Call, Clearance, Failure, Outcome, Target, Upstream as _, always, by_tool};
-use qchost_upstream::{Account, AccountOptions, Accounts, Backoff, Connector, StdioConnector};
+use qchost_upstream::{
+    Account, AccountOptions, Accounts, Backoff, Connector, StdioConnector, Supervisor,
+};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
@@ -134,6 +136,14 @@ pub fn stdio(log: &Log, words: &[&str], secrets: &[(&str, &str)]) -> StdioConnec
         None,
     )
     .unwrap()
+}
+
+/// The scripted server as the supervisor of another one.
+pub fn supervisor() -> Supervisor {
+    Supervisor {
+        program: server(),
+        arguments: vec!["supervise".to_owned()],
+    }
 }
 
 pub fn is_running(pid: &Value) -> bool {

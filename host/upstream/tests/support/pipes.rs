@@ -36,18 +36,30 @@ pub type Reply = Arc<dyn Fn(&Value) -> Vec<String> + Send + Sync>;
 /// A server that shakes hands and lists `read_backtest` and `create_backtest`, and then writes
 /// whatever lines it is told to. An empty list of lines closes the connection.
 pub fn raw(opened: Arc<AtomicUsize>, reply: Reply) -> impl Connector {
+    let two = |_: &Value| {
+        let tool = |name: &str| json!({ "name": name, "inputSchema": { "type": "object" } });
+        json!({ "tools": [tool("read_backtest"), tool("create_backtest")] })
+    };
+    listing(opened, Arc::new(two), reply)
+}
+
+/// What a raw server answers when it is asked for its tools.
+pub type List = Arc<dyn Fn(&Value) -> Value + Send + Sync>;
+
+/// A raw server that lists its tools by `list`.
+pub fn listing(opened: Arc<AtomicUsize>, list: List, reply: Reply) -> impl Connector {
     PipeConnector::new("raw", move || {
         opened.fetch_add(1, Ordering::SeqCst);
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        let reply = reply.clone();
+        let (list, reply) = (list.clone(), reply.clone());
         tokio::spawn(async move {
-            let _ = serve(theirs, reply).await;
+            let _ = serve(theirs, list, reply).await;
         });
         Ok::<Halves, _>(tokio::io::split(ours))
     })
 }
 
-async fn serve(stream: DuplexStream, reply: Reply) -> io::Result<()> {
+async fn serve(stream: DuplexStream, list: List, reply: Reply) -> io::Result<()> {
     let (read, mut write) = tokio::io::split(stream);
     let mut lines = BufReader::new(read).lines();
     while let Some(line) = lines.next_line().await? {
@@ -55,16 +67,13 @@ async fn serve(stream: DuplexStream, reply: Reply) -> io::Result<()> {
         let answer = |result: Value| {
             vec![json!({ "jsonrpc": "2.0", "id": request["id"], "result": result }).to_string()]
         };
-        let tool = |name: &str| json!({ "name": name, "inputSchema": { "type": "object" } });
         let lines = match request["method"].as_str() {
             Some("initialize") => answer(json!({
                 "protocolVersion": request["params"]["protocolVersion"],
                 "capabilities": { "tools": {} },
                 "serverInfo": { "name": "raw", "version": "0" },
             })),
-            Some("tools/list") => {
-                answer(json!({ "tools": [tool("read_backtest"), tool("create_backtest")] }))
-            }
+            Some("tools/list") => answer(list(&request)),
             Some("tools/call") => {
                 let lines = reply(&request);
                 if lines.is_empty() {

@@ -25,7 +25,7 @@ pub struct Web {
 
 impl Web {
     /// A runtime of its own: when that goes, so does every connection.
-    fn serve(router: Router, port: u16) -> Self {
+    pub fn serve(router: Router, port: u16) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()

@@ -1,0 +1,347 @@
+//! The data folder: whether it can be used, who uses it, and whether what is in it is whole.
+//!
+//! Invariant: nothing is repaired. What is checked while no host runs is checked under the lock, so that none starts
+//! meanwhile.
+
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::geteuid;
+use qchost_audit::Disk;
+use qchost_ledger::Ledger;
+use serde_json::Value;
+
+use super::{Mark, Report, machine};
+use crate::config::Config;
+use crate::control::{self, AuditRequest, Request};
+use crate::host::private_folder;
+use crate::keys::{self, Key};
+use crate::lock::Lock;
+use crate::output::{Output, words};
+
+/// What is known of the data folder for the other checks.
+pub struct Found {
+    /// Whether plugins and accounts can be asked about in it.
+    pub usable: bool,
+    /// Whether a host runs there and answers.
+    pub running: bool,
+}
+
+/// Checks the data folder, and the host that has it.
+pub async fn check(config: &Config, report: &mut Report, output: Output) -> Found {
+    let nothing = Found {
+        usable: false,
+        running: false,
+    };
+    let what = "data folder";
+    let folder = match config.data() {
+        Ok(folder) => folder,
+        Err(error) => {
+            let fix = "set `data` in the configuration to a folder of this user's";
+            report.add(what, Mark::Failed, words(&error), Some(fix.to_owned()));
+            return nothing;
+        }
+    };
+    if let Err((cause, fix)) = usable(&folder) {
+        report.add(what, Mark::Failed, cause, Some(fix));
+        return nothing;
+    }
+    report.ok(what, folder.display().to_string());
+    machine::disk(report, "data", &folder);
+    let running = match host(config, &folder, report, output).await {
+        Host::Running => true,
+        Host::None => false,
+        Host::Unknown => return nothing,
+    };
+    let sound = match running {
+        true => record_of_host(config, report, output).await,
+        false => contents(&folder, report).await,
+    };
+    Found {
+        usable: sound,
+        running,
+    }
+}
+
+/// Why a folder cannot be used, and what to do.
+fn usable(folder: &Path) -> Result<(), (String, String)> {
+    let shown = folder.display();
+    match std::fs::metadata(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return private_folder(folder).map_err(|error| {
+                (
+                    words(&error),
+                    format!("make the folder for this user (mkdir -p -m 700 {shown}), or set `data` to another one"),
+                )
+            });
+        }
+        Err(error) => {
+            return Err((
+                format!("cannot look at {shown}: {error}"),
+                format!(
+                    "let this user into the folders above {shown}, or set `data` to another one"
+                ),
+            ));
+        }
+        Ok(found) if !found.is_dir() => {
+            return Err((
+                format!("{shown} is no folder"),
+                "move what is there away, or set `data` to another folder".to_owned(),
+            ));
+        }
+        Ok(found) if found.uid() != geteuid().as_raw() => {
+            let (owner, user) = (found.uid(), geteuid());
+            return Err((
+                format!("{shown} belongs to uid {owner}, and this is uid {user}"),
+                format!("run this as uid {owner}, whose host it is; or: chown -R {user} {shown}"),
+            ));
+        }
+        Ok(found) if found.permissions().mode() & 0o077 != 0 => {
+            return Err((
+                format!(
+                    "others can open {shown} (mode {:o})",
+                    found.permissions().mode() & 0o777
+                ),
+                format!("chmod 700 {shown}"),
+            ));
+        }
+        Ok(_) => {}
+    }
+    match tempfile::NamedTempFile::new_in(folder) {
+        Ok(_) => Ok(()),
+        // That is the disk's matter, which has a check of its own.
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+            ) =>
+        {
+            Ok(())
+        }
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => Err((
+            format!("the disk of {shown} is mounted read-only"),
+            "mount it for writing, or set `data` to a folder on another disk".to_owned(),
+        )),
+        Err(error) => Err((
+            format!("cannot write in {shown}: {error}"),
+            format!("chmod u+rwx {shown}, or set `data` to another folder"),
+        )),
+    }
+}
+
+/// Whether a host has the folder.
+enum Host {
+    Running,
+    None,
+    /// Another process has it and gives no answer.
+    Unknown,
+}
+
+async fn host(config: &Config, folder: &Path, report: &mut Report, output: Output) -> Host {
+    let what = "running host";
+    let socket = match config.socket() {
+        Ok(socket) => socket.display().to_string(),
+        Err(error) => {
+            report.add(what, Mark::Failed, words(&error), None);
+            return Host::Unknown;
+        }
+    };
+    let holder = || {
+        let text = std::fs::read_to_string(folder.join("host.lock")).unwrap_or_default();
+        let text: String = text.trim().chars().take(20).collect();
+        match text.is_empty() {
+            true => "an unknown process".to_owned(),
+            false => format!("process {text}"),
+        }
+    };
+    let asked = control::ask_running(config, Request::Halts, output, &mut |_| Ok(())).await;
+    match asked {
+        Ok(Some(_)) => {
+            report.ok(what, format!("{} serves at {socket}", holder()));
+            Host::Running
+        }
+        Ok(None) if Lock::is_taken(folder) => {
+            let holder = holder();
+            report.add(
+                what,
+                Mark::Failed,
+                format!("{holder} has {} and does not answer at {socket}", folder.display()),
+                Some(
+                    "if it is a host that starts, wait and ask again; otherwise see what it logs, and end it by its process id"
+                        .to_owned(),
+                ),
+            );
+            Host::Unknown
+        }
+        Ok(None) => match std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(folder.join("host.lock"))
+        {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                let lock = folder.join("host.lock");
+                report.add(
+                    what,
+                    Mark::Failed,
+                    format!("the lock {} cannot be opened: {error}", lock.display()),
+                    Some(format!("no host runs: move {} away", lock.display())),
+                );
+                Host::Unknown
+            }
+            _ => {
+                report.ok(what, "none; start it: qchost run");
+                Host::None
+            }
+        },
+        Err(error) => {
+            report.add(
+                what,
+                Mark::Failed,
+                words(&error),
+                Some(format!(
+                    "see what the host that has {} logs",
+                    folder.display()
+                )),
+            );
+            Host::Unknown
+        }
+    }
+}
+
+/// Whether the record of a host that runs is whole, as that host says.
+async fn record_of_host(config: &Config, report: &mut Report, output: Output) -> bool {
+    let verify = Request::Audit(AuditRequest::Verify { since: None });
+    let asked = control::ask_running(config, verify, output, &mut |_| Ok(())).await;
+    match asked {
+        Ok(Some(answer)) if answer.get("sound") == Some(&Value::Bool(true)) => {
+            report.ok("record", "whole");
+        }
+        Ok(Some(answer)) => {
+            let text = answer
+                .get("text")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            damaged(report, text);
+        }
+        Ok(None) => report.unknown("record", "the host ended before it was asked"),
+        Err(error) => report.unknown("record", words(&error)),
+    }
+    true
+}
+
+fn damaged(report: &mut Report, text: &str) {
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .take(4)
+        .collect();
+    report.add(
+        "record",
+        Mark::Failed,
+        format!("it is not whole: {}", lines.join("; ")),
+        Some(
+            "keep the data folder as it is, find out who changed it, and compare with a backup: qchost audit verify"
+                .to_owned(),
+        ),
+    );
+}
+
+/// Whether key, state and record of a folder without a host are whole.
+async fn contents(folder: &Path, report: &mut Report) -> bool {
+    let _lock = match Lock::take(folder) {
+        Ok(lock) => lock,
+        Err(error) => {
+            report.unknown("record", words(&error));
+            return false;
+        }
+    };
+    let key_file = keys::path(folder);
+    let (audit, state) = (folder.join("audit"), folder.join("state.db"));
+    let used = audit.exists() || state.exists();
+    let key = match key_file.exists() {
+        // A new folder, in which a host makes one.
+        false if !used => return true,
+        false => Err(anyhow::anyhow!("{} is gone", key_file.display())),
+        true => Key::read(&key_file),
+    };
+    let key = match key {
+        Ok(key) => {
+            report.ok("host key", key_file.display().to_string());
+            key
+        }
+        Err(error) => {
+            report.add(
+                "host key",
+                Mark::Failed,
+                words(&error),
+                Some(format!(
+                    "bring {} back from a backup, for its owner alone (mode 600); without it the record cannot be verified",
+                    key_file.display()
+                )),
+            );
+            return false;
+        }
+    };
+    let opened = state_opens(state).await;
+    let record = record_verifies(audit, &key, report).await;
+    match opened {
+        Ok(()) => {
+            report.ok("state", "it opens");
+            record
+        }
+        Err(error) => {
+            report.add(
+                "state",
+                Mark::Failed,
+                words(&error),
+                Some(
+                    "budgets, halts and permits are in it: bring it back from a backup, qchost restore"
+                        .to_owned(),
+                ),
+            );
+            false
+        }
+    }
+}
+
+async fn state_opens(state: PathBuf) -> anyhow::Result<()> {
+    if !state.exists() {
+        return Ok(());
+    }
+    let opening = tokio::task::spawn_blocking(move || Ledger::open(&state).map(drop));
+    Ok(opening.await??)
+}
+
+async fn record_verifies(audit: PathBuf, key: &Key, report: &mut Report) -> bool {
+    if !audit.is_dir() {
+        report.ok("record", "none yet");
+        return true;
+    }
+    let verified = match key.audit() {
+        Ok(key) => {
+            let verifying = tokio::task::spawn_blocking(move || {
+                qchost_audit::verify(&Disk, &audit, &key, None)
+            });
+            match verifying.await {
+                Ok(verified) => verified.map_err(anyhow::Error::from),
+                Err(stopped) => Err(stopped.into()),
+            }
+        }
+        Err(error) => Err(error),
+    };
+    match verified {
+        Ok(found) if found.sound() => {
+            report.ok("record", "whole");
+            true
+        }
+        Ok(found) => {
+            damaged(report, &found.to_string());
+            false
+        }
+        Err(error) => {
+            damaged(report, &words(&error));
+            false
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What the machine gives a host: room on its disks, open files, and the right time.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use nix::sys::resource::{Resource, getrlimit};
+
+use super::{Mark, Report};
+
+/// Below this many free bytes a host cannot be relied on to record what it does.
+const FEW_BYTES: u64 = 32 << 20;
+/// Below this many it is time to make room.
+const SOON_FEW_BYTES: u64 = 256 << 20;
+/// The same of files that can still be made.
+const FEW_INODES: u64 = 200;
+const SOON_FEW_INODES: u64 = 5_000;
+/// What is written to see whether there is room.
+const TRIAL: usize = 64 * 1024;
+/// Open files with which a host cannot serve, and with which it serves few clients.
+const FEW_FILES: u64 = 256;
+const SOON_FEW_FILES: u64 = 4_096;
+
+/// What is left on a file system. A total of 0 is none that is known.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    free: u64,
+    free_inodes: u64,
+    inodes: u64,
+}
+
+/// Whether there is room for files in a folder.
+pub fn disk(report: &mut Report, what: &str, folder: &Path) {
+    let shown = folder.display();
+    match rustix::fs::statvfs(folder) {
+        Ok(found) => {
+            let room = Room {
+                free: found.f_bavail.saturating_mul(found.f_frsize),
+                free_inodes: found.f_favail,
+                inodes: found.f_files,
+            };
+            let (mark, finding) = space(room);
+            let fix = (mark != Mark::Ok)
+                .then(|| format!("make room on the disk of {shown}: df -h {shown}"));
+            report.add(format!("{what}: disk space"), mark, finding, fix);
+            let (mark, finding) = inodes(room);
+            let fix = (mark != Mark::Ok)
+                .then(|| format!("remove small files from the disk of {shown}: df -i {shown}"));
+            report.add(format!("{what}: inodes"), mark, finding, fix);
+        }
+        Err(error) => report.unknown(
+            format!("{what}: disk space"),
+            format!("the file system of {shown} does not tell: {error}"),
+        ),
+    }
+    // What is free by the numbers may be another user's, or beyond a quota.
+    let mut written = tempfile::NamedTempFile::new_in(folder);
+    let written = written
+        .as_mut()
+        .map_err(|error| std::io::Error::from(error.kind()));
+    let written = written.and_then(|file| {
+        file.write_all(&[0; TRIAL])?;
+        file.as_file().sync_all()
+    });
+    if let Err(error) = written {
+        report.add(
+            format!("{what}: writing"),
+            Mark::Failed,
+            format!("{} bytes cannot be written in {shown}: {error}", TRIAL),
+            Some(format!(
+                "make room for this user on the disk of {shown}, or mend it"
+            )),
+        );
+    }
+}
+
+fn space(room: Room) -> (Mark, String) {
+    let finding = format!("{} MiB free", room.free >> 20);
+    match room.free {
+        free if free < FEW_BYTES => (
+            Mark::Failed,
+            format!(
+                "{finding}; a host needs {} MiB to record what it does",
+                FEW_BYTES >> 20
+            ),
+        ),
+        free if free < SOON_FEW_BYTES => (Mark::Warning, finding),
+        _ => (Mark::Ok, finding),
+    }
+}
+
+fn inodes(room: Room) -> (Mark, String) {
+    if room.inodes == 0 {
+        return (Mark::Ok, "not limited".to_owned());
+    }
+    let finding = format!("{} files can be made", room.free_inodes);
+    match room.free_inodes {
+        free if free < FEW_INODES => (Mark::Failed, finding),
+        free if free < SOON_FEW_INODES => (Mark::Warning, finding),
+        _ => (Mark::Ok, finding),
+    }
+}
+
+/// Whether a host may open as many files as it needs.
+pub fn files(report: &mut Report) {
+    let what = "open files";
+    let most = match getrlimit(Resource::RLIMIT_NOFILE) {
+        // A host raises its limit to the hard one.
+        Ok((_, most)) => most,
+        Err(error) => return report.unknown(what, format!("the limit cannot be read: {error}")),
+    };
+    let mark = match most {
+        few if few < FEW_FILES => Mark::Failed,
+        few if few < SOON_FEW_FILES => Mark::Warning,
+        _ => Mark::Ok,
+    };
+    let fix = (mark != Mark::Ok).then(|| {
+        format!(
+            "let the host open {SOON_FEW_FILES} files or more: LimitNOFILE= of a systemd unit, or `ulimit -Hn`"
+        )
+    });
+    report.add(what, mark, format!("{most} at a time"), fix);
+}
+
+/// Whether something keeps this machine's clock right. `root` is `/`.
+pub fn time_source(report: &mut Report, root: &Path) {
+    let what = "time source";
+    let has = |path: &str| root.join(path).exists();
+    if has("run/systemd/timesync/synchronized") {
+        return report.ok(what, "systemd-timesyncd has synchronised the clock");
+    }
+    if has("run/systemd/timesync") {
+        return report.add(
+            what,
+            Mark::Warning,
+            "systemd-timesyncd runs, and has not synchronised the clock",
+            Some("see why: timedatectl timesync-status".to_owned()),
+        );
+    }
+    for (service, files) in [
+        ("chrony", ["run/chrony/chronyd.pid", "run/chronyd.pid"]),
+        ("ntpd", ["run/ntpd.pid", "var/run/ntpd.pid"]),
+    ] {
+        if files.into_iter().any(has) {
+            return report.ok(what, format!("{service} runs"));
+        }
+    }
+    report.unknown(
+        what,
+        "no time service is seen from here; in a container, the machine around it keeps the time",
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn only(report: &Report) -> Mark {
+        report.0.first().unwrap().mark
+    }
+
+    #[test]
+    fn little_room_is_a_warning_and_none_a_failure() {
+        let room = |free, free_inodes| Room {
+            free,
+            free_inodes,
+            inodes: 1_000_000,
+        };
+        for (free, mark) in [
+            (0, Mark::Failed),
+            (FEW_BYTES - 1, Mark::Failed),
+            (FEW_BYTES, Mark::Warning),
+            (SOON_FEW_BYTES, Mark::Ok),
+        ] {
+            assert_eq!(space(room(free, 0)).0, mark, "{free}");
+        }
+        for (free, mark) in [
+            (0, Mark::Failed),
+            (FEW_INODES, Mark::Warning),
+            (SOON_FEW_INODES, Mark::Ok),
+        ] {
+            assert_eq!(inodes(room(0, free)).0, mark, "{free}");
+        }
+        let unlimited = Room {
+            inodes: 0,
+            ..room(0, 0)
+        };
+        assert_eq!(inodes(unlimited).0, Mark::Ok);
+    }
+
+    #[test]
+    fn a_folder_that_nothing_can_be_written_in_fails_by_itself() {
+        let mut report = Report::default();
+        disk(&mut report, "data", Path::new("/proc/self"));
+        let writing = report.0.iter().find(|check| check.what == "data: writing");
+        assert_eq!(writing.unwrap().mark, Mark::Failed);
+        let mut report = Report::default();
+        disk(&mut report, "data", tempfile::tempdir().unwrap().path());
+        assert!(report.0.iter().all(|check| check.what != "data: writing"));
+    }
+
+    #[test]
+    fn the_time_source_is_what_the_machine_runs() {
+        let root = tempfile::tempdir().unwrap();
+        let found = || {
+            let mut report = Report::default();
+            time_source(&mut report, root.path());
+            only(&report)
+        };
+        assert_eq!(found(), Mark::Unknown);
+        std::fs::create_dir_all(root.path().join("run/systemd/timesync")).unwrap();
+        assert_eq!(found(), Mark::Warning);
+        std::fs::write(root.path().join("run/systemd/timesync/synchronized"), "").unwrap();
+        assert_eq!(found(), Mark::Ok);
+    }
+}

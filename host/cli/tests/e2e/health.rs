@@ -1,0 +1,534 @@
+//! How accounts stand, and what `doctor` says, as an operator sees it: one thing is broken at a time.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::Path;
+
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimePrinter;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::cloud::Cloud;
+use crate::common::{Folder, TOKEN, USER, private_file, strategy_lab};
+use crate::interop;
+use crate::process::{Process, command_line, signal, tree, wait_until};
+
+const TOOL: &str = "read_account";
+
+fn credentials(token: &str) -> String {
+    json!({ "user-id": USER, "api-token": token }).to_string()
+}
+
+/// A host whose account has its credentials in a file.
+fn filed(cloud: &str, token: &str) -> Folder {
+    let folder = Folder::new(&format!(
+        "[account.research]\nconnection = \"embedded\"\ncloud = \"{cloud}\"\ncredentials-file = \"token.json\"\n"
+    ));
+    private_file(&folder.path().join("token.json"), credentials(token));
+    folder.manifest("strategy-lab", &strategy_lab());
+    folder
+}
+
+/// The binary without credentials in its environment.
+fn start(folder: &Folder, arguments: &[&str]) -> Process {
+    let mut command = folder.command(arguments);
+    command
+        .env_remove("QUANTCONNECT_USER_ID")
+        .env_remove("QUANTCONNECT_API_TOKEN");
+    Process::start(command, folder.path())
+}
+
+fn serve(folder: &Folder) -> Process {
+    let mut host = start(folder, &["--json", "--log", "info", "run"]);
+    host.until("the host is ready", |host| {
+        host.stdout().contains("\"ready\":true").then_some(())
+    });
+    host
+}
+
+fn ready(host: &Process) -> Value {
+    let out = host.stdout();
+    let line = out.lines().find(|line| line.contains("\"ready\":true"));
+    serde_json::from_str(line.unwrap()).unwrap()
+}
+
+/// The row of the plugin, as the running host has it.
+fn plugin(folder: &Folder) -> Value {
+    let ran = start(folder, &["--json", "plugin", "list"]).wait();
+    let rows: Value = serde_json::from_str(&ran.stdout).unwrap();
+    rows[0].clone()
+}
+
+fn reload(folder: &Folder) -> (bool, Value) {
+    let ran = start(folder, &["--json", "reload"]).wait();
+    let rows: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let rows = rows.as_array().unwrap();
+    let row = rows.iter().find(|row| row["account"] == "research");
+    (ran.status.success(), row.unwrap().clone())
+}
+
+/// Puts other credentials into the file, in one step.
+fn put(folder: &Folder, token: &str) {
+    let (fresh, file) = (
+        folder.path().join("fresh"),
+        folder.path().join("token.json"),
+    );
+    private_file(&fresh, credentials(token));
+    std::fs::rename(fresh, file).unwrap();
+}
+
+#[test]
+fn a_wrong_token_is_said_everywhere_is_no_denial_and_heals_with_its_file() {
+    let cloud = Cloud::start();
+    let folder = filed(cloud.url(), "another-token");
+    let host = serve(&folder);
+    assert_eq!(ready(&host)["accounts"]["research"], "unauthorized");
+    assert!(host.stderr().contains("unauthorized"), "{}", host.stderr());
+    let row = plugin(&folder);
+    assert_eq!(row["account-state"], "unauthorized", "{row}");
+    assert_eq!(row["status"], "unavailable", "{row}");
+    assert!(
+        row["error"]
+            .as_str()
+            .unwrap()
+            .contains("Hash doesn't match")
+    );
+    let (good, row) = reload(&folder);
+    assert!(!good && row["status"] == "unauthorized", "{row}");
+
+    // A call that takes a read first is unavailable, for the cause, and recorded as that.
+    let sweep = json!({ "grid": { "fast": [10], "slow": [100] } }).to_string();
+    let ran = start(&folder, &["--json", "invoke", "strategy-lab.sweep", &sweep]).wait();
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    let said = format!("{}{}", ran.stdout, ran.stderr);
+    assert!(said.contains("refuses the credentials"), "{said}");
+    assert!(!said.contains("denied"), "{said}");
+    let denied = start(&folder, &["--json", "audit", "query", "--kind", "denied"]).wait();
+    assert_eq!(denied.good().stdout.trim(), "", "{denied:?}");
+
+    // The file is followed, and the account heals without a restart and without a call.
+    put(&folder, TOKEN);
+    wait_until("the account is connected", || {
+        (plugin(&folder)["account-state"] == "connected").then_some(())
+    });
+    assert_eq!(plugin(&folder)["status"], "ready");
+    let (good, row) = reload(&folder);
+    assert!(good && row["status"] == "connected", "{row}");
+    start(&folder, &["--json", "invoke", "strategy-lab.sweep", &sweep])
+        .wait()
+        .good();
+    let all = format!("{}{}", host.stdout(), host.stderr());
+    assert!(
+        !all.contains(TOKEN) && !all.contains("another-token"),
+        "{all}"
+    );
+}
+
+#[test]
+fn a_credential_that_becomes_wrong_or_unreadable_under_a_running_host_is_noticed() {
+    let cloud = Cloud::start();
+    let folder = filed(cloud.url(), TOKEN);
+    let host = serve(&folder);
+    assert_eq!(ready(&host)["accounts"]["research"], "connected");
+    assert_eq!(plugin(&folder)["status"], "ready");
+
+    put(&folder, "another-token");
+    wait_until("the account is unauthorized", || {
+        (plugin(&folder)["account-state"] == "unauthorized").then_some(())
+    });
+    put(&folder, TOKEN);
+    wait_until("the account is connected", || {
+        (plugin(&folder)["account-state"] == "connected").then_some(())
+    });
+
+    // What cannot be used changes nothing, and is said.
+    std::fs::write(folder.path().join("token.json"), "no json").unwrap();
+    wait_until("the file is named", || {
+        let ran = start(&folder, &["plugin", "list"]).wait();
+        ran.stdout
+            .contains("credentials: account `research`")
+            .then_some(())
+    });
+    start(&folder, &["call", TOOL]).wait().good();
+    let (good, _) = reload(&folder);
+    assert!(!good);
+    put(&folder, TOKEN);
+    wait_until("all is in effect", || reload(&folder).0.then_some(()));
+}
+
+#[test]
+fn a_file_that_comes_later_is_found() {
+    let cloud = Cloud::start();
+    let folder = filed(cloud.url(), TOKEN);
+    std::fs::remove_file(folder.path().join("token.json")).unwrap();
+    let host = serve(&folder);
+    assert_eq!(ready(&host)["accounts"]["research"], "unauthorized");
+    put(&folder, TOKEN);
+    wait_until("the account is connected", || {
+        (plugin(&folder)["account-state"] == "connected").then_some(())
+    });
+}
+
+#[test]
+fn a_server_that_is_down_is_unreachable_and_no_denial() {
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let folder = filed(&format!("http://{free}/api/v2"), TOKEN);
+    let host = serve(&folder);
+    assert_eq!(ready(&host)["accounts"]["research"], "unreachable");
+    let row = plugin(&folder);
+    assert_eq!(row["status"], "unavailable", "{row}");
+    let (good, row) = reload(&folder);
+    assert!(good && row["status"] == "unreachable", "{row}");
+    let denied = start(&folder, &["--json", "audit", "query", "--kind", "denied"]).wait();
+    assert_eq!(denied.good().stdout.trim(), "", "{denied:?}");
+}
+
+/// A server that gives every request the same answer, with a date so many seconds ahead of this machine's.
+fn answering(status: &'static str, offset: i64, body: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                // Every request fits.
+                let mut request = [0; 65_536];
+                drop(stream.read(&mut request));
+                let time = Timestamp::from_second(Timestamp::now().as_second() + offset).unwrap();
+                let date = DateTimePrinter::new()
+                    .timestamp_to_rfc9110_string(&time)
+                    .unwrap();
+                drop(write!(
+                    stream,
+                    "HTTP/1.1 {status}\r\ndate: {date}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                    body.len()
+                ));
+            });
+        }
+    });
+    format!("http://{address}/api/v2")
+}
+
+#[test]
+fn a_clock_that_is_wrong_is_told_from_a_wrong_token() {
+    let refusal = r#"{"success": false, "errors": ["Invalid timestamp, value received: 1"]}"#;
+    let folder = filed(&answering("200 OK", 10_000, refusal), TOKEN);
+    let host = serve(&folder);
+    assert_eq!(ready(&host)["accounts"]["research"], "clock");
+    let row = plugin(&folder);
+    assert_eq!(row["account-state"], "clock", "{row}");
+    assert!(
+        row["error"].as_str().unwrap().contains("timedatectl"),
+        "{row}"
+    );
+    drop(host);
+
+    let checks = doctor(&folder);
+    let clock = check(&checks, "account research: clock");
+    assert_eq!(clock["mark"], "failed", "{clock}");
+    assert!(
+        clock["finding"].as_str().unwrap().contains("0 s off"),
+        "{clock}"
+    );
+    assert!(
+        clock["fix"].as_str().unwrap().contains("timedatectl"),
+        "{clock}"
+    );
+    // Whether the token is right cannot be told.
+    assert_eq!(
+        check(&checks, "account research: authentication")["mark"],
+        "unknown"
+    );
+    assert_eq!(failed(&checks), ["account research: clock"]);
+}
+
+fn doctor(folder: &Folder) -> Value {
+    let ran = start(folder, &["--json", "doctor"]).wait();
+    let checks: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
+    let code = i32::from(!failed(&checks).is_empty());
+    assert_eq!(ran.status.code(), Some(code), "{ran:?}");
+    checks
+}
+
+fn check<'a>(checks: &'a Value, name: &str) -> &'a Value {
+    let mut all = checks.as_array().unwrap().iter();
+    all.find(|check| check["what"] == name)
+        .unwrap_or_else(|| panic!("no check of {name}: {checks:#}"))
+}
+
+/// The checks that failed. Each has a fix.
+fn failed(checks: &Value) -> Vec<&str> {
+    let all = checks.as_array().unwrap().iter();
+    let failed = all.filter(|check| check["mark"] == "failed");
+    failed
+        .map(|check| {
+            assert!(check["fix"].is_string(), "{check}");
+            check["what"].as_str().unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn doctor_names_what_is_wrong_with_the_data_folder_and_gives_no_advice_about_plugins() {
+    let cloud = Cloud::start();
+    let folder = filed(cloud.url(), TOKEN);
+    assert_eq!(failed(&doctor(&folder)), [""; 0], "all is well");
+    let data = folder.path().join("data");
+    let only = |what: &str, fix: &str| {
+        let checks = doctor(&folder);
+        assert_eq!(failed(&checks), [what], "{checks:#}");
+        let found = check(&checks, what);
+        assert!(found["fix"].as_str().unwrap().contains(fix), "{found}");
+        assert_eq!(check(&checks, "plugins")["mark"], "unknown", "{checks:#}");
+    };
+    let open = |mode| {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(&data, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(0o755);
+    only("data folder", "chmod 700");
+    open(0o700);
+
+    // Locked by a process that answers nothing.
+    let lock = data.join("host.lock");
+    let file = std::fs::File::options().write(true).open(&lock).unwrap();
+    file.lock().unwrap();
+    only("running host", "process id");
+    drop(file);
+
+    let key = data.join("host.key");
+    let bytes = std::fs::read(&key).unwrap();
+    private_file(&key, &bytes[1..]);
+    only("host key", "backup");
+    private_file(&key, bytes);
+
+    let state = data.join("state.db");
+    let whole = std::fs::read(&state).unwrap();
+    std::fs::write(&state, [b'x'; 8192]).unwrap();
+    for side in ["state.db-wal", "state.db-shm"] {
+        drop(std::fs::remove_file(data.join(side)));
+    }
+    only("state", "backup");
+    std::fs::write(&state, whole).unwrap();
+
+    // One byte of the record.
+    start(&folder, &["call", TOOL]).wait().good();
+    let segment = first_file(&data.join("audit"));
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&segment, &bytes).unwrap();
+    only("record", "audit verify");
+    bytes[middle] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    assert_eq!(failed(&doctor(&folder)), [""; 0], "all is well again");
+
+    // A folder that cannot be made, whoever asks.
+    let file = folder.path().join("qchost.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(
+        &file,
+        text.replace("data = \"data\"", "data = \"/proc/qchost\""),
+    )
+    .unwrap();
+    only("data folder", "`data`");
+    std::fs::write(folder.path().join("a-file"), "").unwrap();
+    std::fs::write(&file, text.replace("data = \"data\"", "data = \"a-file\"")).unwrap();
+    only("data folder", "move");
+}
+
+fn first_file(folder: &Path) -> std::path::PathBuf {
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|it| it == "jsonl"))
+        .collect();
+    files.sort();
+    files.remove(0)
+}
+
+#[test]
+fn doctor_sees_a_full_disk() {
+    let cloud = Cloud::start();
+    let folder = filed(cloud.url(), TOKEN);
+    let small = folder.path().join("small");
+    std::fs::create_dir(&small).unwrap();
+    let mounted = std::process::Command::new("mount")
+        .args([
+            "-t",
+            "tmpfs",
+            "-o",
+            "size=40m,mode=700",
+            "qchost-doctor-test",
+        ])
+        .arg(&small)
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        eprintln!(
+            "doctor_sees_a_full_disk: no right to mount; the numbers are judged by a test of their own"
+        );
+        return;
+    }
+    struct Unmount<'a>(&'a Path);
+    impl Drop for Unmount<'_> {
+        fn drop(&mut self) {
+            drop(std::process::Command::new("umount").arg(self.0).status());
+        }
+    }
+    let _unmount = Unmount(&small);
+    let file = folder.path().join("qchost.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("data = \"data\"", "data = \"small\"")).unwrap();
+    let little = doctor(&folder);
+    assert_eq!(
+        check(&little, "data: disk space")["mark"],
+        "warning",
+        "{little:#}"
+    );
+    let ballast = std::fs::File::create(small.join("ballast")).unwrap();
+    let mut ballast = std::io::BufWriter::new(ballast);
+    while ballast
+        .write_all(&[1; 65_536])
+        .and_then(|()| ballast.flush())
+        .is_ok()
+    {}
+    let full = doctor(&folder);
+    for what in ["data: disk space", "data: writing"] {
+        let found = check(&full, what);
+        assert_eq!(found["mark"], "failed", "{full:#}");
+        assert!(
+            found["fix"].as_str().unwrap().contains("make room"),
+            "{found}"
+        );
+    }
+}
+
+#[test]
+fn doctor_sees_too_few_open_files() {
+    let cloud = Cloud::start();
+    let folder = filed(cloud.url(), TOKEN);
+    for (limit, mark) in [(200, "failed"), (1_000, "warning")] {
+        let mut command = std::process::Command::new("sh");
+        let plain = folder.command(&["--json", "doctor"]);
+        let line = format!(
+            "ulimit -n {limit}; exec {} --json doctor",
+            plain.get_program().display()
+        );
+        command
+            .args(["-c", &line])
+            .current_dir(folder.path())
+            .env_clear();
+        command.envs(
+            plain
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+        let ran = Process::start(command, folder.path()).wait();
+        let checks: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
+        let found = check(&checks, "open files");
+        assert_eq!(found["mark"], mark, "{found}");
+        assert!(
+            found["fix"].as_str().unwrap().contains("LimitNOFILE"),
+            "{found}"
+        );
+    }
+}
+
+#[test]
+fn doctor_says_nothing_good_of_what_it_could_not_ask() {
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let folder = filed(&format!("http://{free}/api/v2"), TOKEN);
+    let checks = doctor(&folder);
+    assert_eq!(failed(&checks), ["account research: cloud"]);
+    for what in ["authentication", "clock", "rate limit"] {
+        let found = check(&checks, &format!("account research: {what}"));
+        assert_eq!(found["mark"], "unknown", "{found}");
+    }
+}
+
+#[test]
+fn doctor_says_what_ends_soon() {
+    let cloud = Cloud::start();
+    let folder = filed(cloud.url(), TOKEN);
+    use base64::Engine as _;
+    let token = |seconds: i64| {
+        let claims = json!({ "exp": Timestamp::now().as_second() + seconds }).to_string();
+        let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims);
+        format!("Bearer e30.{claims}.c2ln")
+    };
+    let file = folder.path().join("qchost.toml");
+    let url = answering("401 Unauthorized", 0, "{}");
+    let mut text = std::fs::read_to_string(&file).unwrap();
+    text += &format!(
+        "[account.remote]\nconnection = \"http\"\nurl = \"{url}\"\nheaders = {{ Authorization = {{ file = \"bearer\" }} }}\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    for (seconds, mark) in [(-60, "failed"), (3_600, "warning"), (1_000_000, "ok")] {
+        private_file(&folder.path().join("bearer"), token(seconds));
+        let checks = doctor(&folder);
+        let found = check(&checks, "account remote: token in Authorization");
+        assert_eq!(found["mark"], mark, "{found}");
+    }
+}
+
+#[test]
+fn doctor_asks_the_host_that_runs_and_shows_its_accounts() {
+    let cloud = Cloud::start();
+    let folder = filed(cloud.url(), TOKEN);
+    let host = serve(&folder);
+    let checks = doctor(&folder);
+    let found = check(&checks, "running host");
+    let finding = found["finding"].as_str().unwrap();
+    assert!(finding.contains(&host.id().to_string()), "{found}");
+    assert_eq!(check(&checks, "record")["mark"], "ok");
+    put(&folder, "another-token");
+    wait_until("the host has noticed", || {
+        (plugin(&folder)["account-state"] == "unauthorized").then_some(())
+    });
+    let checks = doctor(&folder);
+    let by_host = check(&checks, "running host: account research");
+    assert!(
+        by_host["finding"]
+            .as_str()
+            .unwrap()
+            .starts_with("unauthorized"),
+        "{by_host}"
+    );
+    let own = check(&checks, "account research: authentication");
+    assert!(
+        own["finding"].as_str().unwrap().starts_with("unauthorized"),
+        "{own}"
+    );
+}
+
+#[test]
+fn the_server_of_a_host_that_is_killed_ends_with_it() {
+    let cloud = Cloud::start();
+    let folder = Folder::new(&interop::stdio(cloud.url()));
+    let host = folder.serve(&["run"]);
+    let servers = || -> Vec<u32> {
+        let all = tree(host.id()).into_iter();
+        all.filter(|process| {
+            let line = command_line(*process);
+            line.contains("official_server.py") && !line.contains("supervise-server")
+        })
+        .collect()
+    };
+    let found = wait_until("its server runs", || {
+        Some(servers()).filter(|it| !it.is_empty())
+    });
+    signal(host.id(), Signal::KILL);
+    wait_until("its server is gone", || {
+        let gone = found
+            .iter()
+            .all(|process| !command_line(*process).contains("official_server"));
+        gone.then_some(())
+    });
+}

@@ -1,0 +1,431 @@
+//! The HTTP client under an MCP session, with an end to everything that a server can draw out.
+//!
+//! The library's transport follows a server for as long as the server likes: a request without an answer keeps
+//! its connection, an event stream that ends is asked for again without end, and so is one that nobody waits for.
+//! This client stands between the transport and the network and bounds each of these.
+//!
+//! Invariants: no request, stream or resumption outlives the deadline of the call that it serves or the
+//! connection that it belongs to. A response stream is resumed at most [`MAX_RESUMPTIONS`] times in a row
+//! without a message, with growing waits. The stand-alone stream of server messages is never opened: the host
+//! uses nothing that comes on it.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
+use reqwest::Client;
+use reqwest::header::{HeaderName, HeaderValue};
+use rmcp::model::{ClientJsonRpcMessage, GetExtensions as _};
+use rmcp::transport::streamable_http_client::{
+    SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
+    StreamableHttpResponseLimits,
+};
+use sse_stream::Sse;
+use tokio_util::sync::CancellationToken;
+
+use crate::MAX_MESSAGE;
+use crate::backoff::Backoff;
+use crate::session::CallDeadline;
+
+/// How long a request may take that belongs to no call: of the handshake, or a notification.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often in a row a response stream is resumed without a message having come.
+const MAX_RESUMPTIONS: u32 = 6;
+
+/// How often one response stream is resumed at all.
+const MAX_RESUMPTIONS_IN_ALL: u32 = 64;
+
+/// The most events of one response, over all its resumptions.
+const MAX_EVENTS: usize = 100_000;
+
+/// The most bytes of one response: the largest answer, and as much again of other messages.
+const MAX_RESPONSE: usize = 2 * MAX_MESSAGE;
+
+/// The longest event id that a stream is resumed by.
+const MAX_EVENT_ID: usize = 1024;
+
+/// The longest wait before a resumption that a server may ask for.
+const MAX_SERVER_WAIT: Duration = Duration::from_secs(30);
+
+type Events = BoxStream<'static, Result<Sse, SseError>>;
+type HttpError = StreamableHttpError<reqwest::Error>;
+
+/// An HTTP client for one connection.
+#[derive(Clone)]
+pub(super) struct LimitedClient {
+    client: Client,
+    /// Cancelled when the connection is gone.
+    closed: CancellationToken,
+    backoff: Backoff,
+    /// Response streams that ended early, by the id of their last event.
+    interrupted: Arc<Mutex<HashMap<String, Vec<Response>>>>,
+}
+
+/// How far one response has come.
+#[derive(Debug, Clone, Copy)]
+struct Response {
+    deadline: Instant,
+    /// Resumptions since the last message.
+    idle: u32,
+    /// Resumptions in all.
+    resumed: u32,
+    events: usize,
+    bytes: usize,
+}
+
+impl Response {
+    fn until(deadline: Instant) -> Self {
+        Self {
+            deadline,
+            idle: 0,
+            resumed: 0,
+            events: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Counts an event; what it says is kept to the limits.
+    fn take(&mut self, event: &mut Sse) -> Result<(), io::Error> {
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let size = length(&event.data) + length(&event.event) + length(&event.id);
+        self.events = self.events.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(size);
+        if self.events > MAX_EVENTS || self.bytes > MAX_RESPONSE {
+            return Err(io::Error::other(format!(
+                "the response is longer than {MAX_EVENTS} events or {MAX_RESPONSE} bytes"
+            )));
+        }
+        if event
+            .data
+            .as_deref()
+            .is_some_and(|data| !data.trim().is_empty())
+        {
+            self.idle = 0;
+        }
+        let longest = u64::try_from(MAX_SERVER_WAIT.as_millis()).unwrap_or(u64::MAX);
+        event.retry = event.retry.map(|wait| wait.min(longest));
+        Ok(())
+    }
+
+    fn may_resume(&self) -> bool {
+        self.idle < MAX_RESUMPTIONS
+            && self.resumed < MAX_RESUMPTIONS_IN_ALL
+            && Instant::now() < self.deadline
+    }
+}
+
+/// One attempt at a response's stream.
+struct Attempt {
+    client: LimitedClient,
+    events: Events,
+    response: Response,
+    last_id: Option<String>,
+    ended: bool,
+}
+
+impl LimitedClient {
+    /// Requests end when `closed` is cancelled.
+    pub(super) fn new(client: Client, closed: CancellationToken) -> Self {
+        Self {
+            client,
+            closed,
+            backoff: Backoff::default(),
+            interrupted: Arc::default(),
+        }
+    }
+
+    /// Waits for a part of an exchange, but neither past the deadline nor past the connection's end.
+    async fn within<T>(&self, deadline: Instant, part: impl Future<Output = T>) -> io::Result<T> {
+        tokio::select! {
+            biased;
+            () = self.closed.cancelled() => Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the session was closed",
+            )),
+            done = tokio::time::timeout_at(deadline.into(), part) => {
+                done.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))
+            }
+        }
+    }
+
+    /// The events of one attempt, up to the limits.
+    fn follow(&self, events: Events, response: Response, last_id: Option<String>) -> Events {
+        let attempt = Attempt {
+            client: self.clone(),
+            events,
+            response,
+            last_id,
+            ended: false,
+        };
+        stream::unfold(attempt, |mut attempt| async move {
+            let event = attempt.next().await?;
+            Some((event, attempt))
+        })
+        .boxed()
+    }
+
+    fn remember(&self, id: String, response: Response) {
+        if id.len() > MAX_EVENT_ID || !response.may_resume() {
+            return;
+        }
+        let mut interrupted = self
+            .interrupted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // A stream whose caller gave up is never asked for again.
+        let now = Instant::now();
+        interrupted.retain(|_, responses| {
+            responses.retain(|response| response.deadline > now);
+            !responses.is_empty()
+        });
+        interrupted.entry(id).or_default().push(response);
+    }
+
+    fn recall(&self, id: &str) -> Option<Response> {
+        let mut interrupted = self
+            .interrupted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let responses = interrupted.get_mut(id)?;
+        let response = responses.pop();
+        if responses.is_empty() {
+            interrupted.remove(id);
+        }
+        response
+    }
+}
+
+impl Attempt {
+    async fn next(&mut self) -> Option<Result<Sse, SseError>> {
+        if self.ended {
+            return None;
+        }
+        let next = self
+            .client
+            .within(self.response.deadline, self.events.next())
+            .await;
+        let failed = |error: io::Error| Some(Err(SseError::Body(Box::new(error))));
+        match next {
+            // Out of time: not to be resumed.
+            Err(error) => {
+                self.ended = true;
+                failed(error)
+            }
+            Ok(Some(Ok(mut event))) => {
+                if let Some(id) = &event.id {
+                    self.last_id = Some(id.clone());
+                }
+                match self.response.take(&mut event) {
+                    Ok(()) => Some(Ok(event)),
+                    Err(error) => {
+                        self.ended = true;
+                        failed(error)
+                    }
+                }
+            }
+            Ok(over) => {
+                self.ended = true;
+                if let Some(id) = self.last_id.take() {
+                    self.client.remember(id, self.response);
+                }
+                over
+            }
+        }
+    }
+}
+
+/// The deadline of the call that a message belongs to.
+fn deadline(message: &ClientJsonRpcMessage) -> Instant {
+    let of_call = match message {
+        ClientJsonRpcMessage::Request(request) => request
+            .request
+            .extensions()
+            .get::<CallDeadline>()
+            .map(|CallDeadline(deadline)| *deadline),
+        _ => None,
+    };
+    of_call.unwrap_or_else(|| Instant::now() + HANDSHAKE_TIMEOUT)
+}
+
+impl StreamableHttpClient for LimitedClient {
+    type Error = reqwest::Error;
+
+    async fn post_message(
+        &self,
+        uri: Arc<str>,
+        message: ClientJsonRpcMessage,
+        session_id: Option<Arc<str>>,
+        auth_header: Option<String>,
+        custom_headers: HashMap<HeaderName, HeaderValue>,
+    ) -> Result<StreamableHttpPostResponse, HttpError> {
+        self.post_message_with_response_limits(
+            uri,
+            message,
+            session_id,
+            auth_header,
+            custom_headers,
+            StreamableHttpResponseLimits::default(),
+        )
+        .await
+    }
+
+    async fn post_message_with_response_limits(
+        &self,
+        uri: Arc<str>,
+        message: ClientJsonRpcMessage,
+        session_id: Option<Arc<str>>,
+        auth_header: Option<String>,
+        custom_headers: HashMap<HeaderName, HeaderValue>,
+        limits: StreamableHttpResponseLimits,
+    ) -> Result<StreamableHttpPostResponse, HttpError> {
+        let deadline = deadline(&message);
+        let sent = self.client.post_message_with_response_limits(
+            uri,
+            message,
+            session_id,
+            auth_header,
+            custom_headers,
+            limits,
+        );
+        Ok(match self.within(deadline, sent).await?? {
+            StreamableHttpPostResponse::Sse(events, session_id) => {
+                let response = Response::until(deadline);
+                let events = self.follow(events, response, None);
+                StreamableHttpPostResponse::Sse(events, session_id)
+            }
+            answer => answer,
+        })
+    }
+
+    async fn delete_session(
+        &self,
+        uri: Arc<str>,
+        session_id: Arc<str>,
+        auth_header: Option<String>,
+        custom_headers: HashMap<HeaderName, HeaderValue>,
+    ) -> Result<(), HttpError> {
+        // The transport sends this when the connection is closed, and bounds it.
+        self.client
+            .delete_session(uri, session_id, auth_header, custom_headers)
+            .await
+    }
+
+    async fn get_stream(
+        &self,
+        uri: Arc<str>,
+        session_id: Option<Arc<str>>,
+        last_event_id: Option<String>,
+        auth_header: Option<String>,
+        custom_headers: HashMap<HeaderName, HeaderValue>,
+    ) -> Result<Events, HttpError> {
+        self.get_stream_with_max_sse_event_size(
+            uri,
+            session_id,
+            last_event_id,
+            auth_header,
+            custom_headers,
+            MAX_MESSAGE,
+        )
+        .await
+    }
+
+    /// Resumes a response. To the transport, "no event streams" is the one error after which it asks no more.
+    async fn get_stream_with_max_sse_event_size(
+        &self,
+        uri: Arc<str>,
+        session_id: Option<Arc<str>>,
+        last_event_id: Option<String>,
+        auth_header: Option<String>,
+        custom_headers: HashMap<HeaderName, HeaderValue>,
+        max_sse_event_size: usize,
+    ) -> Result<Events, HttpError> {
+        let Some(id) = last_event_id else {
+            return Err(StreamableHttpError::ServerDoesNotSupportSse);
+        };
+        let Some(mut response) = self.recall(&id).filter(Response::may_resume) else {
+            return Err(StreamableHttpError::ServerDoesNotSupportSse);
+        };
+        response.idle += 1;
+        response.resumed += 1;
+        let wait = self.backoff.delay(response.idle);
+        let resumed = async {
+            tokio::time::sleep(wait).await;
+            self.client
+                .get_stream_with_max_sse_event_size(
+                    uri,
+                    session_id,
+                    Some(id.clone()),
+                    auth_header,
+                    custom_headers,
+                    max_sse_event_size,
+                )
+                .await
+        };
+        match self.within(response.deadline, resumed).await? {
+            Ok(events) => Ok(self.follow(events, response, Some(id))),
+            Err(error) => {
+                self.remember(id, response);
+                Err(error)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn event(data: Option<&str>, retry: Option<u64>) -> Sse {
+        Sse {
+            event: None,
+            data: data.map(str::to_owned),
+            id: None,
+            retry,
+        }
+    }
+
+    fn response() -> Response {
+        Response::until(Instant::now() + Duration::from_secs(60))
+    }
+
+    #[test]
+    fn only_a_message_is_progress() {
+        let mut response = response();
+        for _ in 0..MAX_RESUMPTIONS {
+            assert!(response.may_resume());
+            response.idle += 1;
+            response.take(&mut event(Some(" "), None)).unwrap();
+        }
+        assert!(!response.may_resume());
+        response.take(&mut event(Some("{}"), None)).unwrap();
+        assert!(response.may_resume());
+        response.resumed = MAX_RESUMPTIONS_IN_ALL;
+        assert!(!response.may_resume());
+    }
+
+    #[test]
+    fn a_response_ends_by_events_and_by_bytes() {
+        let mut by_events = response();
+        for _ in 0..MAX_EVENTS {
+            by_events.take(&mut event(None, None)).unwrap();
+        }
+        by_events.take(&mut event(None, None)).unwrap_err();
+        let mut by_bytes = Response {
+            bytes: MAX_RESPONSE,
+            ..response()
+        };
+        by_bytes.take(&mut event(Some("x"), None)).unwrap_err();
+    }
+
+    #[test]
+    fn a_server_cannot_ask_for_a_wait_without_end() {
+        let mut long = event(None, Some(u64::MAX));
+        response().take(&mut long).unwrap();
+        assert_eq!(long.retry, Some(30_000));
+    }
+}

@@ -1,0 +1,125 @@
+//! The process between the host and a server that runs as its child.
+//!
+//! A host that is killed (`kill -9`, out of memory) can end nothing any more, and a server that ignores the end
+//! of its input and SIGTERM would live on with the account's credentials. The supervisor waits for both: for the
+//! server, to end with it, and for the host, to end the server.
+//!
+//! Invariants: the server is started only while the host lives. The supervisor leads the process group of the
+//! server and passes nothing on: the server's input and output are the host's own pipes. When either the host or
+//! the server is gone, the whole group is killed.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{ExitCode, ExitStatus};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, getpgrp, getpid, getppid, kill_process, kill_process_group, pidfd_open,
+};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// How long a server may take to leave once its host is gone: after its input ended, and again after SIGTERM.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What shells answer where a command cannot be run.
+const CANNOT_RUN: u8 = 126;
+
+/// Runs `command` for the host with the process id `host`, and ends with it, or with the host. To be called in a
+/// process of its own that leads its process group.
+#[must_use]
+pub fn supervise(host: i32, command: &[OsString]) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let ran = match runtime {
+        Ok(runtime) => runtime.block_on(run(host, command)),
+        Err(error) => Err(error.to_string()),
+    };
+    let code = ran.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        CANNOT_RUN
+    });
+    ExitCode::from(code)
+}
+
+async fn run(host: i32, command: &[OsString]) -> Result<u8, String> {
+    let words = |error: std::io::Error| error.to_string();
+    let (Some(host), Some((program, arguments))) = (Pid::from_raw(host), command.split_first())
+    else {
+        return Err("a process id and a command are needed".to_owned());
+    };
+    if getpgrp() != getpid() {
+        return Err("the supervisor of a server has to lead its process group".to_owned());
+    }
+    let watched = pidfd_open(host, PidfdFlags::empty())
+        .map_err(|error| format!("cannot watch the host (process {host:?}): {error}"))?;
+    // The number may have been another process's by the time it was opened.
+    if getppid() != Some(host) {
+        return Err("the host is gone".to_owned());
+    }
+    // The host ends the group by SIGTERM first. That is for the server; this process ends after it.
+    let mut asked = signal(SignalKind::terminate()).map_err(words)?;
+    let mut gone = watch(watched).map_err(words)?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .spawn()
+        .map_err(|error| format!("cannot run `{}`: {error}", program.display()))?;
+    let ended = loop {
+        tokio::select! {
+            biased;
+            _ = &mut gone => {
+                outlived(&mut child).await;
+                // With what the server started and left behind, and with this process.
+                let _ = kill_process_group(getpgrp(), Signal::KILL);
+                return Err("the host is gone".to_owned());
+            }
+            ended = child.wait() => break ended,
+            _ = asked.recv() => {}
+        }
+    };
+    // The host learns of this process's end, and kills what is left of the group.
+    Ok(ended.map_or(CANNOT_RUN, code))
+}
+
+/// Tells when a process is gone. A thread waits for it, and is not waited for.
+fn watch(process: OwnedFd) -> std::io::Result<oneshot::Receiver<()>> {
+    let (tell, told) = oneshot::channel();
+    std::thread::Builder::new().spawn(move || {
+        let mut polled = [PollFd::new(&process, PollFlags::IN)];
+        while matches!(poll(&mut polled, None), Ok(0) | Err(Errno::INTR)) {}
+        // The supervisor may have ended meanwhile.
+        tell.send(()).unwrap_or_default();
+    })?;
+    Ok(told)
+}
+
+/// Waits for the end of a server whose host is gone, and asks for it.
+async fn outlived(child: &mut Child) {
+    // Its input ended with the host.
+    if timeout(GRACE, child.wait()).await.is_ok() {
+        return;
+    }
+    let pid = child.id().and_then(|id| i32::try_from(id).ok());
+    if let Some(pid) = pid.and_then(Pid::from_raw) {
+        // It may be gone by now, which is what is wanted.
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    // Killed with the group otherwise.
+    drop(timeout(GRACE, child.wait()).await);
+}
+
+/// An exit status as shells write it.
+fn code(status: ExitStatus) -> u8 {
+    let signal = || status.signal().map(|signal| signal.saturating_add(128));
+    status
+        .code()
+        .or_else(signal)
+        .and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(CANNOT_RUN)
+}

@@ -1,0 +1,127 @@
+//! What the calls of an account have shown of it.
+//!
+//! Invariant: the state is what the last call that says something says; a change is logged once, when it is
+//! noticed.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::fault::Trouble;
+use crate::health::AccountState;
+
+/// What is known of an account from its calls.
+pub(crate) struct Standing {
+    account: String,
+    known: Mutex<Option<Known>>,
+}
+
+/// What the last call showed.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) trouble: Option<Trouble>,
+    /// The server's words, if there is trouble.
+    pub(crate) cause: Option<String>,
+    /// When it began.
+    pub(crate) since: Instant,
+    /// When the last call showed it.
+    pub(crate) noted: Instant,
+    /// Until when the server wants no requests.
+    retry_at: Option<Instant>,
+}
+
+impl Standing {
+    /// Of an account of which nothing is known yet.
+    pub(crate) fn new(account: &str) -> Self {
+        Self {
+            account: account.to_owned(),
+            known: Mutex::new(None),
+        }
+    }
+
+    /// A call was answered, whatever the answer is.
+    pub(crate) fn answered(&self) {
+        self.note(None, None, None);
+    }
+
+    /// A call failed for a reason that is the account's.
+    pub(crate) fn failed(&self, trouble: Trouble, cause: String, wait: Option<Duration>) {
+        self.note(Some(trouble), Some(cause), wait);
+    }
+
+    fn note(&self, trouble: Option<Trouble>, cause: Option<String>, wait: Option<Duration>) {
+        let now = Instant::now();
+        let mut known = self.known();
+        let former = known.take();
+        let same = former.as_ref().is_some_and(|it| it.trouble == trouble);
+        let since = match &former {
+            Some(former) if same => former.since,
+            _ => now,
+        };
+        if !same {
+            let state = AccountState::of(trouble);
+            match (&cause, &former) {
+                (Some(cause), _) => {
+                    tracing::warn!(account = self.account, %state, "the account is {state}: {cause}");
+                }
+                (None, Some(_)) => {
+                    tracing::info!(account = self.account, %state, "the account is {state} again");
+                }
+                (None, None) => {
+                    tracing::info!(account = self.account, %state, "the account is {state}")
+                }
+            }
+        }
+        *known = Some(Known {
+            trouble,
+            cause,
+            since,
+            noted: now,
+            retry_at: wait.and_then(|wait| now.checked_add(wait)),
+        });
+    }
+
+    /// What is known now. A rate limit is over when the server's wait is.
+    pub(crate) fn now(&self) -> Option<Known> {
+        let known = self.known().clone()?;
+        let over = known.retry_at.is_some_and(|until| until <= Instant::now());
+        if known.trouble == Some(Trouble::RateLimited) && over {
+            return None;
+        }
+        Some(known)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_call_says_how_the_account_stands() {
+        let standing = Standing::new("research");
+        assert!(standing.now().is_none());
+        standing.answered();
+        assert_eq!(standing.now().unwrap().trouble, None);
+        standing.failed(Trouble::Clock, "late".to_owned(), None);
+        let first = standing.now().unwrap();
+        assert_eq!(first.trouble, Some(Trouble::Clock));
+        standing.failed(Trouble::Clock, "later".to_owned(), None);
+        let second = standing.now().unwrap();
+        assert_eq!(second.since, first.since, "it is the same trouble");
+        assert_eq!(second.cause.as_deref(), Some("later"));
+    }
+
+    #[test]
+    fn a_rate_limit_ends_with_its_wait() {
+        let standing = Standing::new("research");
+        let wait = |seconds| Some(Duration::from_secs(seconds));
+        standing.failed(Trouble::RateLimited, "slow down".to_owned(), wait(60));
+        assert_eq!(standing.now().unwrap().trouble, Some(Trouble::RateLimited));
+        standing.failed(Trouble::RateLimited, "slow down".to_owned(), wait(0));
+        assert!(standing.now().is_none());
+    }
+}

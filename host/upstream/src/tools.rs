@@ -1,0 +1,177 @@
+//! The tools that a server lists.
+//!
+//! Invariant: a list ends. It is read up to [`MAX_TOOLS`] tools, [`MAX_PAGES`] pages and [`MAX_BYTES`], each
+//! page that names another one brings a tool that was not there before, and no cursor comes twice. A server
+//! that breaks one of these has no usable list, and is not asked for it again at once.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, Write};
+
+use rmcp::model::{ListToolsResult, PaginatedRequestParams};
+use rmcp::service::{Peer, RoleClient, ServiceError};
+
+use crate::shape::Shape;
+
+/// The most tools of one server. QuantConnect's has 64.
+const MAX_TOOLS: usize = 4_096;
+
+/// The most pages of one list.
+const MAX_PAGES: usize = 256;
+
+/// The most bytes of one list, as JSON.
+const MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// The longest cursor, in bytes: it is sent back with each request.
+const MAX_CURSOR: usize = 4 * 1024;
+
+/// Why a list cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ListError {
+    /// The server was asked, and did not answer with a list.
+    #[error(transparent)]
+    Asked(#[from] ServiceError),
+    /// The list has no end, or is larger than any list of tools.
+    #[error("the server's list of tools does not end: {0}")]
+    Endless(String),
+}
+
+/// A list as far as it was read.
+#[derive(Default)]
+struct Listed {
+    tools: HashMap<String, Shape>,
+    cursors: HashSet<String>,
+    pages: usize,
+    bytes: usize,
+}
+
+/// Reads the whole list.
+pub(crate) async fn list(peer: &Peer<RoleClient>) -> Result<HashMap<String, Shape>, ListError> {
+    let mut listed = Listed::default();
+    let mut cursor = None;
+    loop {
+        let params = PaginatedRequestParams::default().with_cursor(cursor);
+        let page = peer.list_tools(Some(params)).await?;
+        cursor = listed.take(page).map_err(ListError::Endless)?;
+        if cursor.is_none() {
+            return Ok(listed.tools);
+        }
+    }
+}
+
+impl Listed {
+    /// Takes in a page, and says where the next one is.
+    fn take(&mut self, page: ListToolsResult) -> Result<Option<String>, String> {
+        self.pages += 1;
+        self.bytes = self.bytes.saturating_add(size(&page));
+        if self.bytes > MAX_BYTES {
+            return Err(format!("it has more than {MAX_BYTES} bytes"));
+        }
+        let before = self.tools.len();
+        for tool in page.tools {
+            let shape = Shape::of(&tool.input_schema);
+            self.tools.insert(tool.name.into_owned(), shape);
+        }
+        if self.tools.len() > MAX_TOOLS {
+            return Err(format!("it has more than {MAX_TOOLS} tools"));
+        }
+        // Some servers write an empty cursor where there is no other page.
+        let Some(cursor) = page.next_cursor.filter(|cursor| !cursor.is_empty()) else {
+            return Ok(None);
+        };
+        if self.tools.len() == before {
+            return Err(format!(
+                "page {} brings no further tool, and names another page",
+                self.pages
+            ));
+        }
+        if self.pages >= MAX_PAGES {
+            return Err(format!("it has more than {MAX_PAGES} pages"));
+        }
+        if cursor.len() > MAX_CURSOR {
+            return Err(format!("a cursor has more than {MAX_CURSOR} bytes"));
+        }
+        if !self.cursors.insert(cursor.clone()) {
+            return Err(format!("page {} has a cursor that came before", self.pages));
+        }
+        Ok(Some(cursor))
+    }
+}
+
+/// The size of a page as JSON.
+fn size(page: &ListToolsResult) -> usize {
+    struct Count(usize);
+    impl Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 = self.0.saturating_add(bytes.len());
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    match serde_json::to_writer(&mut count, page) {
+        Ok(()) => count.0,
+        Err(_) => usize::MAX,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use rmcp::model::Tool;
+    use std::sync::Arc;
+
+    fn page(names: &[&str], cursor: Option<&str>) -> ListToolsResult {
+        let tools = names
+            .iter()
+            .map(|name| Tool::new((*name).to_owned(), "", Arc::default()));
+        let mut page = ListToolsResult::with_all_items(tools.collect());
+        page.next_cursor = cursor.map(str::to_owned);
+        page
+    }
+
+    #[test]
+    fn a_list_of_pages_is_read_and_an_empty_cursor_ends_it() {
+        let mut listed = Listed::default();
+        assert_eq!(
+            listed.take(page(&["a"], Some("2"))),
+            Ok(Some("2".to_owned()))
+        );
+        assert_eq!(listed.take(page(&["b"], Some(""))), Ok(None));
+        assert_eq!(listed.tools.len(), 2);
+        assert_eq!(Listed::default().take(page(&[], None)), Ok(None));
+    }
+
+    #[test]
+    fn what_never_ends_is_refused() {
+        let mut listed = Listed::default();
+        listed.take(page(&["a"], Some("2"))).unwrap();
+        // No further tool.
+        listed.take(page(&["a"], Some("3"))).unwrap_err();
+        listed.take(page(&[], Some("4"))).unwrap_err();
+        // The same cursor again, and one that grows.
+        listed.take(page(&["b"], Some("2"))).unwrap_err();
+        let long = "x".repeat(MAX_CURSOR + 1);
+        listed.take(page(&["c"], Some(&long))).unwrap_err();
+    }
+
+    #[test]
+    fn a_list_has_most_pages_tools_and_bytes() {
+        let mut listed = Listed::default();
+        for number in 1..MAX_PAGES {
+            let name = number.to_string();
+            listed.take(page(&[&name], Some(&name))).unwrap();
+        }
+        listed.take(page(&["last"], Some("last"))).unwrap_err();
+
+        let names: Vec<String> = (0..=MAX_TOOLS).map(|number| number.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        Listed::default().take(page(&names, None)).unwrap_err();
+
+        let mut large = page(&["a"], None);
+        large.tools[0].description = Some("x".repeat(MAX_BYTES).into());
+        Listed::default().take(large).unwrap_err();
+    }
+}

@@ -1,0 +1,411 @@
+//! Servers that never end: lists without a last page, streams that are empty, requests that hang.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod support;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Method, Response};
+use axum::routing::any;
+use qchost_catalog::Failure;
+use qchost_upstream::{AccountOptions, AccountState, Accounts, HttpConnector};
+use serde_json::{Value, json};
+use support::pipes::listing;
+use support::web::{Web, by_hand};
+use support::{
+    ACCOUNT, Log, accounts, call, failure, is_running, options, server, stdio, supervisor,
+    wait_until,
+};
+
+const LONG: u64 = 20_000;
+
+fn tool(name: &str) -> Value {
+    json!({ "name": name, "inputSchema": { "type": "object" } })
+}
+
+#[tokio::test]
+async fn a_list_of_tools_without_an_end_is_given_up_and_not_asked_for_again_at_once() {
+    type Page = fn(usize) -> Value;
+    let lists: [(&str, usize, Page); 5] = [
+        (
+            "repeated",
+            3,
+            |_| json!({ "tools": [tool("read_backtest")], "nextCursor": "again" }),
+        ),
+        (
+            "new tools, old cursor",
+            3,
+            |page| json!({ "tools": [tool(&page.to_string())], "nextCursor": "again" }),
+        ),
+        (
+            "no tools",
+            2,
+            |page| json!({ "tools": [], "nextCursor": page.to_string() }),
+        ),
+        (
+            "growing",
+            10,
+            |page| json!({ "tools": [tool(&page.to_string())], "nextCursor": "x".repeat(1 << (page + 8)) }),
+        ),
+        (
+            "a new cursor each time",
+            256,
+            |page| json!({ "tools": [tool(&page.to_string())], "nextCursor": page.to_string() }),
+        ),
+    ];
+    for (name, most, page) in lists {
+        let (opened, listed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let pages = listed.clone();
+        let list = Arc::new(move |_: &Value| page(pages.fetch_add(1, Ordering::SeqCst)));
+        let patient = AccountOptions {
+            backoff: qchost_upstream::Backoff {
+                initial: Duration::from_secs(60),
+                max: Duration::from_secs(60),
+                jitter: 0.0,
+            },
+            ..options()
+        };
+        let connector = listing(opened.clone(), list, Arc::new(|_| Vec::new()));
+        let accounts = accounts(connector, patient);
+        for _ in 0..3 {
+            let outcome = call(&accounts, "read_backtest", json!({}), LONG).await;
+            let Failure::Unavailable(reason) = failure(outcome) else {
+                panic!("{name}")
+            };
+            assert!(reason.contains("does not end"), "{name}: {reason}");
+        }
+        assert_eq!(opened.load(Ordering::SeqCst), 1, "{name}");
+        assert!(listed.load(Ordering::SeqCst) <= most, "{name}: {listed:?}");
+        assert_eq!(
+            accounts.health(ACCOUNT).unwrap().state,
+            AccountState::Unreachable
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_ends_with_an_empty_cursor_is_a_list() {
+    let list = Arc::new(|_: &Value| json!({ "tools": [tool("read_backtest")], "nextCursor": "" }));
+    let accounts = accounts(
+        listing(Arc::default(), list, Arc::new(|_| Vec::new())),
+        options(),
+    );
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let health = accounts.connect(ACCOUNT, deadline).await.unwrap();
+    assert_eq!(health.server.unwrap().tools, 1);
+}
+
+/// What a server behind HTTP does with a call, and with a request for an event stream.
+type Act = Arc<dyn Fn(&Method, &HeaderMap, &Value) -> Option<Response<Body>> + Send + Sync>;
+
+/// Requests that are being handled. One is dropped with its connection.
+#[derive(Clone, Default)]
+struct Open(Arc<AtomicUsize>);
+
+struct Handled(Open);
+
+impl Open {
+    fn begin(&self) -> Handled {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Handled(self.clone())
+    }
+
+    fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Handled {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A server that shakes hands and lists a tool, and otherwise does as `act` says; where that says nothing, the
+/// request hangs.
+fn web(open: Open, hangs_at: Option<&'static str>, act: Act) -> Web {
+    let handler = move |method: Method, headers: HeaderMap, body: Bytes| {
+        let (open, act) = (open.clone(), act.clone());
+        async move {
+            let _handled = open.begin();
+            let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let asked = request["method"].as_str().unwrap_or_default();
+            if hangs_at == Some(asked) {
+                std::future::pending::<()>().await;
+            }
+            let json = |result: Value| {
+                let body = json!({ "jsonrpc": "2.0", "id": request["id"], "result": result });
+                Response::builder()
+                    .header("content-type", "application/json")
+                    .header("mcp-session-id", "s")
+                    .body(Body::from(body.to_string()))
+                    .unwrap()
+            };
+            match asked {
+                "initialize" => json(json!({
+                    "protocolVersion": request["params"]["protocolVersion"],
+                    "capabilities": { "tools": {} },
+                    "serverInfo": { "name": "endless", "version": "0" },
+                })),
+                "tools/list" => {
+                    json(json!({ "tools": [tool("read_backtest"), tool("create_backtest")] }))
+                }
+                "notifications/initialized" => {
+                    Response::builder().status(202).body(Body::empty()).unwrap()
+                }
+                _ => match act(&method, &headers, &request) {
+                    Some(response) => response,
+                    None => std::future::pending().await,
+                },
+            }
+        }
+    };
+    Web::serve(Router::new().fallback(any(handler)), 0)
+}
+
+fn reach(web: &Web, options: AccountOptions) -> Accounts {
+    accounts(HttpConnector::new(&web.url(), []).unwrap(), options)
+}
+
+fn events(text: &'static str) -> Response<Body> {
+    Response::builder()
+        .header("content-type", "text/event-stream")
+        .body(Body::from(text))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn an_event_stream_without_an_answer_is_asked_for_a_few_times_and_never_after_the_call() {
+    let asked = Arc::new(Mutex::new((0_usize, 0_usize)));
+    let seen = asked.clone();
+    let web = web(
+        Open::default(),
+        None,
+        Arc::new(move |method, headers, _| match *method {
+            Method::GET => {
+                let mut seen = seen.lock().unwrap();
+                match headers.contains_key("last-event-id") {
+                    true => seen.0 += 1,
+                    false => seen.1 += 1,
+                }
+                Some(events(""))
+            }
+            Method::POST => Some(events("id: 1\nretry: 0\ndata:\n\n")),
+            _ => Some(events("")),
+        }),
+    );
+    let accounts = reach(&web, options());
+    // The deadline comes before the last resumption would.
+    let outcome = call(&accounts, "create_backtest", json!({}), 1_500).await;
+    assert!(matches!(failure(outcome), Failure::UnknownOutcome(_)));
+    let (resumed, alone) = *asked.lock().unwrap();
+    assert!((1..=6).contains(&resumed), "{resumed}");
+    assert_eq!(alone, 0, "no use is made of such a stream");
+    // Ten a second before.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(asked.lock().unwrap().0, resumed, "after the call failed");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_resumed_with_an_answer_is_an_answer() {
+    let id = Arc::new(Mutex::new(Value::Null));
+    let web = web(
+        Open::default(),
+        None,
+        Arc::new(move |method, headers, request| match *method {
+            Method::GET => {
+                assert_eq!(headers["last-event-id"], "7");
+                let content = json!([{ "type": "text", "text": r#"{"success": true}"# }]);
+                let answer = json!({
+                    "jsonrpc": "2.0", "id": *id.lock().unwrap(), "result": { "content": content },
+                });
+                let stream = format!("id: 8\ndata: {answer}\n\n");
+                Some(
+                    Response::builder()
+                        .header("content-type", "text/event-stream")
+                        .body(Body::from(stream))
+                        .unwrap(),
+                )
+            }
+            Method::POST => {
+                *id.lock().unwrap() = request["id"].clone();
+                Some(events("id: 7\nretry: 10\ndata:\n\n"))
+            }
+            _ => Some(events("")),
+        }),
+    );
+    let answer = call(&reach(&web, options()), "create_backtest", json!({}), LONG).await;
+    assert_eq!(answer, Ok(json!({ "success": true })));
+}
+
+#[tokio::test]
+async fn a_request_that_hangs_is_closed_at_the_deadline_of_its_call() {
+    // Hanging before the answer, and within its stream.
+    let hanging: [Act; 2] = [
+        Arc::new(|method, _, _| (*method == Method::DELETE).then(|| events(""))),
+        Arc::new(|method, _, _| {
+            let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
+            let response = Response::builder().header("content-type", "text/event-stream");
+            (*method != Method::DELETE).then(|| response.body(Body::from_stream(never)).unwrap())
+        }),
+    ];
+    for act in hanging {
+        let open = Open::default();
+        let web = web(open.clone(), None, act);
+        let accounts = reach(&web, options());
+        let calls = (0..8).map(|_| call(&accounts, "create_backtest", json!({}), 500));
+        for outcome in futures::future::join_all(calls).await {
+            assert!(matches!(failure(outcome), Failure::UnknownOutcome(_)));
+        }
+        wait_until("the end of the requests", || open.count() == 0).await;
+        // The session itself goes on.
+        assert_eq!(accounts.health(ACCOUNT).unwrap().sessions, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_hangs_is_closed_when_it_is_given_up() {
+    for step in ["initialize", "notifications/initialized", "tools/list"] {
+        let open = Open::default();
+        let web = web(
+            open.clone(),
+            Some(step),
+            Arc::new(|_, _, _| Some(events(""))),
+        );
+        let hasty = AccountOptions {
+            connect_timeout: Duration::from_millis(300),
+            ..options()
+        };
+        let accounts = reach(&web, hasty);
+        let outcome = call(&accounts, "read_backtest", json!({}), 700).await;
+        assert!(
+            matches!(failure(outcome), Failure::Unavailable(_)),
+            "{step}"
+        );
+        wait_until("the end of the requests", || open.count() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_stops_answering_is_replaced() {
+    let opened = Arc::new(AtomicUsize::new(0));
+    let list = Arc::new(|_: &Value| json!({ "tools": [tool("read_backtest")] }));
+    // A line that is no answer keeps the connection.
+    let silent =
+        Arc::new(|_: &Value| vec![r#"{"jsonrpc":"2.0","method":"notifications/x"}"#.to_owned()]);
+    let accounts = accounts(listing(opened.clone(), list, silent), options());
+    for _ in 0..16 {
+        let outcome = call(&accounts, "read_backtest", json!({}), 50).await;
+        assert!(matches!(failure(outcome), Failure::TimedOut { .. }));
+    }
+    assert_eq!(opened.load(Ordering::SeqCst), 1);
+    drop(call(&accounts, "read_backtest", json!({}), 500).await);
+    assert_eq!(opened.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_flood_without_an_answer_ends_the_session() {
+    let list =
+        Arc::new(|_: &Value| json!({ "tools": [tool("read_backtest"), tool("create_backtest")] }));
+    let line = json!({
+        "jsonrpc": "2.0", "method": "notifications/message",
+        "params": { "level": "info", "data": "x".repeat(1 << 20) },
+    })
+    .to_string();
+    let flood = Arc::new(move |_: &Value| vec![line.clone(); 1_000]);
+    let accounts = accounts(listing(Arc::default(), list, flood), options());
+    let outcome = call(&accounts, "create_backtest", json!({}), 60_000).await;
+    let Failure::UnknownOutcome(reason) = failure(outcome) else {
+        panic!()
+    };
+    assert!(reason.contains("without answering"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_no_wait_is_not_asked_at_once() {
+    for after in ["0", "Tue, 14 Nov 2023 22:13:20 GMT"] {
+        let (seen, web) =
+            by_hand(move |_, _| (429, vec![("retry-after", after.to_owned())], String::new()));
+        let started = Instant::now();
+        let outcome = call(&reach(&web, options()), "create_backtest", json!({}), LONG).await;
+        assert!(matches!(failure(outcome), Failure::RateLimited { .. }));
+        assert_eq!(seen.calls(), 5);
+        // 50, 100, 200 and 400 ms.
+        assert!(started.elapsed() >= Duration::from_millis(750));
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_host_is_killed_ends_although_it_ignores_sigterm() {
+    let log = Log::new();
+    let mut host = std::process::Command::new(server())
+        .args(["host".into(), log.path.clone()])
+        .spawn()
+        .unwrap();
+    let server = log.wait_for("start", 1).await[0]["pid"].clone();
+    let child = log.wait_for("child", 1).await[0]["pid"].clone();
+    assert!(is_running(&server) && is_running(&child));
+    // SIGKILL: nothing of the host's own runs any more.
+    host.kill().unwrap();
+    host.wait().unwrap();
+    wait_until("the end of the server and of its child", || {
+        !is_running(&server) && !is_running(&child)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_supervised_server_is_closed_and_reported_like_any_other() {
+    let log = Log::new();
+    let connector = stdio(&log, &["stubborn", "child"], &[]).supervised(supervisor());
+    let calm = accounts(connector, options());
+    call(&calm, "read_account", json!({ "id": 1 }), LONG)
+        .await
+        .unwrap();
+    let server = log.events("start")[0]["pid"].clone();
+    let child = log.events("child")[0]["pid"].clone();
+    calm.close().await;
+    wait_until("the end", || !is_running(&server) && !is_running(&child)).await;
+
+    let log = Log::new();
+    let crashing = accounts(
+        stdio(&log, &["crash"], &[]).supervised(supervisor()),
+        options(),
+    );
+    let outcome = call(&crashing, "read_account", json!({}), 1_000).await;
+    let Failure::Unavailable(reason) = failure(outcome) else {
+        panic!()
+    };
+    assert!(
+        reason.contains("exit status: 7") && reason.contains("no beans"),
+        "{reason}"
+    );
+
+    let nothing =
+        qchost_upstream::StdioConnector::new("no-such-command", vec![], vec![], vec![], None)
+            .unwrap()
+            .supervised(supervisor());
+    let outcome = call(
+        &accounts(nothing, options()),
+        "read_account",
+        json!({}),
+        LONG,
+    )
+    .await;
+    let Failure::Unavailable(reason) = failure(outcome) else {
+        panic!()
+    };
+    assert!(reason.contains("cannot run `no-such-command`"), "{reason}");
+}
