@@ -4,6 +4,7 @@
 //! with the reason.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub struct Host {
     current: RwLock<Arc<Current>>,
     /// What follows the files, if something does.
     follower: OnceLock<Asks>,
+    /// Whether the plugins are being loaded for the first time.
+    starting: AtomicBool,
     secrets: Secrets,
     /// Given back when the host is dropped, and whoever else has it.
     _lock: Arc<Lock>,
@@ -102,6 +105,7 @@ impl Host {
                 guardrails,
             })),
             follower: OnceLock::new(),
+            starting: AtomicBool::new(false),
             secrets,
             _lock: lock,
         })
@@ -128,6 +132,58 @@ impl Host {
     /// What looks at its files, if something does.
     pub fn follower(&self) -> Option<&Asks> {
         self.follower.get()
+    }
+
+    /// Says whether the plugins are being loaded for the first time.
+    pub fn set_starting(&self, starting: bool) {
+        self.starting.store(starting, Ordering::Release);
+    }
+
+    /// What it is at while it starts.
+    pub fn stage(&self) -> Option<String> {
+        if !self.starting.load(Ordering::Acquire) {
+            return None;
+        }
+        let rows = self.table.rows();
+        let loaded = rows.iter().filter(|row| !row.is_new()).count();
+        let compiling = self.runtime.compiling();
+        let compiled = rows.iter().find(|row| {
+            row.loading && compiling.is_some() && row.component.as_ref() == compiling.as_ref()
+        });
+        let what = match compiled.and_then(|row| row.name.as_deref()) {
+            Some(plugin) => format!("compiling {plugin}"),
+            None => "loading plugins".to_owned(),
+        };
+        Some(match rows.len() {
+            0 => format!("starting: {what}"),
+            all => format!("starting: {what}, {} of {all}", all.min(loaded + 1)),
+        })
+    }
+
+    /// Whether a plugin that does not serve yet is being loaded, or may be.
+    pub fn awaits(&self, plugin: &str) -> bool {
+        if self.runtime.plugin(plugin).is_some() || self.runtime.is_ending() {
+            return false;
+        }
+        let rows = self.table.rows();
+        let starting = self.starting.load(Ordering::Acquire);
+        rows.iter().any(|row| row.claims(plugin) && row.is_new()) || (starting && rows.is_empty())
+    }
+
+    /// Checks that what is meant for the accounts of a configuration is not done with those of another.
+    pub async fn check_configuration(&self, config: &Path) -> Result<()> {
+        // A mount of Kubernetes leads to another file after each update, for the client as for us.
+        let current = self.current();
+        let ours = tokio::fs::canonicalize(&current.config.file).await;
+        let ours = ours.unwrap_or_else(|_| current.config.path.clone());
+        ensure!(
+            config == ours,
+            "the host that runs on this `data` folder has another configuration, {}, and not {}; give each \
+             configuration a `data` folder of its own",
+            ours.display(),
+            config.display()
+        );
+        Ok(())
     }
 
     /// Loads one plugin.
@@ -192,13 +248,8 @@ impl Host {
         if let Some(person) = self.current().people.by_uid(uid) {
             return Ok(person.clone());
         }
-        let nobody = Person {
-            uid,
-            name: format!("uid-{uid}"),
-            roles: std::collections::BTreeSet::new(),
-        };
         let detail = json!({ "reason": "not a person of this host" });
-        self.gate.note_admin(&nobody, "denied", detail).await?;
+        self.gate.note_admin(&nobody(uid), "denied", detail).await?;
         bail!(stranger(uid))
     }
 
@@ -269,6 +320,15 @@ pub fn supervisor() -> Supervisor {
     Supervisor {
         program: "/proc/self/exe".into(),
         arguments: vec![SUPERVISE.into()],
+    }
+}
+
+/// A user who is not a person of this host.
+pub fn nobody(uid: u32) -> Person {
+    Person {
+        uid,
+        name: format!("uid-{uid}"),
+        roles: std::collections::BTreeSet::new(),
     }
 }
 

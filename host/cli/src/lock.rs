@@ -2,30 +2,46 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error};
 
+/// As much of the file as can hold a process's number, in bytes.
+const MAX_BYTES: u64 = 32;
 /// How long whoever only looks at the lock may hold it.
 const GLANCE: Duration = Duration::from_millis(10);
+
+/// Why a data folder cannot be taken.
+#[derive(Debug)]
+pub enum Refused {
+    /// Another process has it: the one that wrote its number into the lock's file, if it is that one.
+    Held(Option<u32>),
+    Failed(Error),
+}
 
 /// The lock; given back when dropped, and when the process ends, however it ends.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "the open file is the lock")] File);
 
 impl Lock {
-    /// Takes the data folder, or says who has it.
-    pub fn take(data: &Path) -> Result<Self> {
-        let path = data.join("host.lock");
+    /// The file that is locked.
+    pub fn path(data: &Path) -> PathBuf {
+        data.join("host.lock")
+    }
+
+    /// Takes the data folder, or says which process has it.
+    pub fn take(data: &Path) -> Result<Self, Refused> {
+        let path = Self::path(data);
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(&path)
-            .with_context(|| format!("cannot open {}", path.display()))?;
+            .with_context(|| format!("cannot open {}", path.display()))
+            .map_err(Refused::Failed)?;
         let mut taken = file.try_lock();
         if matches!(taken, Err(TryLockError::WouldBlock)) {
             thread::sleep(GLANCE);
@@ -35,26 +51,32 @@ impl Lock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                drop(file.read_to_string(&mut holder));
-                bail!(
-                    "a host with process id {} uses {} already; end it, or give this one another `data` folder",
-                    holder.trim(),
-                    data.display()
-                );
+                drop(file.take(MAX_BYTES).read_to_string(&mut holder));
+                let holder = holder.trim().parse().ok();
+                // A number that a process left which ended says nothing of the one that has the lock.
+                let runs = |process: &u32| Path::new(&format!("/proc/{process}")).exists();
+                return Err(Refused::Held(holder.filter(runs)));
             }
             Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+                return Err(Refused::Failed(
+                    Error::from(error).context(format!("cannot lock {}", path.display())),
+                ));
             }
         }
-        file.set_len(0)?;
-        file.rewind()?;
-        writeln!(file, "{}", std::process::id())?;
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", std::process::id()));
+        // On a full disk the lock holds all the same.
+        if let Err(error) = written {
+            tracing::warn!(target: "host", "{} does not name this process: {error}", path.display());
+        }
         Ok(Self(file))
     }
 
     /// Whether another process has the data folder. Nothing changes by it.
     pub fn is_taken(data: &Path) -> bool {
-        let file = File::open(data.join("host.lock"));
+        let file = File::open(Self::path(data));
         // Those who look do not shut each other out, and whoever takes it tries again.
         let looked = file.map(|file| file.try_lock_shared());
         matches!(looked, Ok(Err(TryLockError::WouldBlock)))

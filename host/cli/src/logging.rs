@@ -7,8 +7,9 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
-use std::io::{Stderr, stderr};
+use std::io::stderr;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use qchost_secrets::{RedactingWriter, Redactor};
@@ -23,6 +24,7 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::log_queue::LogQueue;
 use crate::terminal;
 
 /// Bytes of a field's value that are written: a plugin's line has up to 4 KiB, and as many of fields.
@@ -34,8 +36,16 @@ const MARGIN: usize = 8 << 10;
 /// is read before that.
 static REDACTOR: OnceLock<Redactor> = OnceLock::new();
 
+/// The lines that are on their way.
+static QUEUE: OnceLock<LogQueue> = OnceLock::new();
+
+/// How long the end of the process waits for the log to be read.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Begins to log.
 pub fn start(filter: &str, json: bool) -> Result<()> {
+    let queue = LogQueue::start(stderr()).context("the thread of the log does not start")?;
+    drop(QUEUE.set(queue));
     let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter}"))?;
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(false)
@@ -54,10 +64,17 @@ pub fn clean_with(redactor: &Redactor) {
     drop(REDACTOR.set(redactor.clone()));
 }
 
+/// Waits until what was logged is written, unless it is not read.
+pub fn flush() {
+    if let Some(queue) = QUEUE.get() {
+        LogQueue::flush(queue, FLUSH_TIMEOUT);
+    }
+}
+
 /// A second net, for what is no field.
-fn writer() -> RedactingWriter<Stderr> {
+fn writer() -> RedactingWriter<LogQueue> {
     let redactor = REDACTOR.get().cloned().unwrap_or_default();
-    redactor.writer(stderr())
+    redactor.writer(QUEUE.get().cloned().unwrap_or_default())
 }
 
 /// Events as lines of text, or of JSON.

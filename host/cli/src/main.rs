@@ -9,6 +9,7 @@ mod gate;
 mod host;
 mod keys;
 mod lock;
+mod log_queue;
 mod logging;
 mod manifests;
 mod output;
@@ -18,15 +19,14 @@ mod signals;
 mod terminal;
 mod verbs;
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser as _;
 
-use args::{Cli, Plugin, Verb};
-use config::Config;
+use args::{Cli, Global, Plugin, Verb};
+use control::Route;
 use output::Output;
 
 /// Answers become thousands of small values, and go again: that is most of what the adapter takes.
@@ -49,7 +49,9 @@ fn main() -> ExitCode {
     let output = Output {
         json: cli.global.json,
     };
-    match begin(cli, output) {
+    let done = begin(cli, output);
+    logging::flush();
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output.error(&error);
@@ -75,71 +77,55 @@ fn begin(cli: Cli, output: Output) -> Result<()> {
     done
 }
 
-/// The configuration, or as much of one that cannot be used as it takes to find the host that goes on without it.
-fn reachable(path: &Path, output: Output) -> Result<Config> {
-    Config::load(path).or_else(|error| {
-        let reach = Config::to_reach(path);
-        match reach {
-            Some(config) => {
-                output.error(&error);
-                Ok(config)
-            }
-            None => Err(error),
-        }
-    })
-}
-
 async fn dispatch(cli: Cli, output: Output) -> Result<()> {
-    let config = || Config::load(&cli.global.config);
+    let Global {
+        config: file,
+        data,
+        socket,
+        ..
+    } = cli.global;
+    let route = || Route::new(&file, data.clone(), socket.clone());
     match cli.verb {
         Verb::Init { folder } => verbs::init::run(&folder, output),
         Verb::Run { drain } => {
-            verbs::run::run(&config()?, Duration::from_secs(drain), output).await
+            verbs::run::run(route().config()?, Duration::from_secs(drain), output).await
         }
         Verb::Invoke { action, input } => {
-            verbs::invoke::run(&config()?, &action, &input, output).await
+            verbs::invoke::run(&route(), &action, &input, output).await
         }
         Verb::Call {
             tool,
             arguments,
             account,
-        } => verbs::call::run(&config()?, account.as_deref(), &tool, &arguments, output).await,
+        } => verbs::call::run(&route(), account.as_deref(), &tool, &arguments, output).await,
         Verb::Demo { manifest } => verbs::demo::run(&manifest, output).await,
-        Verb::Validate { files } => verbs::validate::run(&files, &cli.global.config, output).await,
-        Verb::Reload => verbs::reload::run(&reachable(&cli.global.config, output)?, output).await,
-        Verb::Doctor => verbs::doctor::run(&cli.global.config, output).await,
+        Verb::Validate { files } => verbs::validate::run(&files, &file, output).await,
+        Verb::Reload => verbs::reload::run(&route(), output).await,
+        Verb::Doctor => verbs::doctor::run(&route(), output).await,
         Verb::Plugin(Plugin::Build { folder, output: to }) => {
             verbs::build::run(&folder, to.as_deref(), output)
         }
         Verb::Plugin(Plugin::Inspect { component }) => {
             verbs::plugin::inspect(&component, output).await
         }
-        Verb::Plugin(Plugin::List) => verbs::plugin::list(&config()?, output).await,
+        Verb::Plugin(Plugin::List) => verbs::plugin::list(&route(), output).await,
         Verb::Plugin(Plugin::Grants { plugin }) => {
-            verbs::grants::run(&config()?, &plugin, output).await
+            verbs::grants::run(&route(), &plugin, output).await
         }
-        Verb::Approvals(verb) => verbs::approvals::run(&config()?, verb, output).await,
-        Verb::Halt { list: true, .. } => verbs::halt::list(&config()?, output).await,
+        Verb::Approvals(verb) => verbs::approvals::run(&route(), verb, output).await,
+        Verb::Halt { list: true, .. } => verbs::halt::list(&route(), output).await,
         Verb::Halt {
             target,
             reason,
             liquidate,
             list: false,
-        } => match config() {
-            Ok(config) => verbs::halt::run(&config, target, reason, liquidate, output).await,
-            Err(error) => {
-                let path = &cli.global.config;
-                verbs::halt::run_despite(path, error, target, reason, liquidate, output).await
-            }
-        },
-        Verb::Resume { target } => verbs::halt::resume(&config()?, target, output).await,
-        Verb::Audit(verb) => verbs::audit::run(&config()?, verb, output).await,
-        Verb::Policy(verb) => verbs::policy::run(&config()?, verb, output).await,
+        } => verbs::halt::run(&route(), target, reason, liquidate, output).await,
+        Verb::Resume { target } => verbs::halt::resume(&route(), target, output).await,
+        Verb::Audit(verb) => verbs::audit::run(&route(), verb, output).await,
+        Verb::Policy(verb) => verbs::policy::run(&route(), verb, output).await,
         Verb::Schema(schema) => verbs::schema::run(&schema, output),
-        Verb::Backup { folder } => verbs::backup::run(&config()?, &folder, output).await,
-        Verb::Restore { folder, data } => {
-            verbs::restore::run(&cli.global.config, &folder, data, output)
-        }
+        Verb::Backup { folder } => verbs::backup::run(&route(), &folder, output).await,
+        Verb::Restore { folder } => verbs::restore::run(&file, &folder, data, output),
         Verb::Mcp {
             base_url,
             credentials,

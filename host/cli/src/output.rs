@@ -54,6 +54,16 @@ impl Output {
         drop(writeln!(std::io::stderr(), "{line}"));
     }
 
+    /// Prints what a person should know beside the result, where errors go.
+    pub fn note(self, text: &str) {
+        let line = if self.json {
+            json!({ "note": text }).to_string()
+        } else {
+            format!("note: {text}")
+        };
+        drop(writeln!(std::io::stderr(), "{line}"));
+    }
+
     /// A display of how far something is.
     pub fn progress(self) -> Display {
         let kind = if self.json {

@@ -4,7 +4,7 @@
 //! unloaded or shut down meanwhile.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::{Duration, Instant};
@@ -179,6 +179,18 @@ impl Runtime {
     #[must_use]
     pub fn plugin(&self, name: &str) -> Option<Arc<Plugin>> {
         self.0.plugin(name)
+    }
+
+    /// Whether nothing new begins any more.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.0.ended()
+    }
+
+    /// The component that is being compiled, by its file.
+    #[must_use]
+    pub fn compiling(&self) -> Option<PathBuf> {
+        self.0.loader.compiles()
     }
 
     /// How a plugin stands; none if it is not loaded.

@@ -2,17 +2,19 @@
 //!
 //! Reading, hashing, linking and compiling are kept off the threads that serve: files are read, mapped and
 //! linked on threads that may block, a few at a time, and compiled in another process, one at a time. So a
-//! hundred plugins that change at once take no more memory than a few.
+//! hundred plugins that change at once take no more memory than a few. One that waits for the compiler has nothing in
+//! memory, and keeps none waiting that is compiled already.
 //!
 //! Invariant: a component that gets through has described itself while it could do nothing else, now or
 //! when this host met it first. The bytes that were hashed are the bytes that run.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::component::Linker;
 
 use crate::cache::{Cache, Entry};
@@ -55,8 +57,10 @@ pub(crate) struct Loader {
     options: Options,
     /// One for each component whose bytes may be in memory.
     loading: Semaphore,
-    /// One compiler at a time, which uses all processors by itself. What waits for it stays in memory.
+    /// One compiler at a time, which uses all processors by itself.
     compiling: Semaphore,
+    /// What is being compiled.
+    compiles: Mutex<Option<PathBuf>>,
     /// Components that described themselves, by digest.
     codes: RwLock<HashMap<Arc<str>, Weak<Code>>>,
 }
@@ -78,6 +82,7 @@ impl Loader {
             options,
             loading: Semaphore::new(LOADING),
             compiling: Semaphore::new(1),
+            compiles: Mutex::default(),
             codes: RwLock::default(),
         }
     }
@@ -88,13 +93,14 @@ impl Loader {
         path: &Path,
         pin: Option<&str>,
     ) -> Result<Arc<Code>, LoadError> {
-        let (digest, size, parsed) = match self.open(path, pin).await? {
-            Opened::Known(code) => return Ok(code),
-            Opened::New {
-                digest,
-                size,
-                parsed,
-            } => (digest, size, parsed),
+        let Opened {
+            digest,
+            size,
+            parsed,
+            permit,
+        } = match self.open(path, pin, |digest| self.known(digest)).await? {
+            Found::Known(code) => return Ok(code),
+            Found::New(opened) => opened,
         };
         let (parsed, agent) = self.link(path, parsed).await?;
         let agent = agent?;
@@ -111,14 +117,22 @@ impl Loader {
         let mut codes = self.codes.write().unwrap_or_else(PoisonError::into_inner);
         codes.retain(|_, code| code.strong_count() > 0);
         codes.insert(digest, Arc::downgrade(&code));
+        drop(permit);
         Ok(code)
     }
 
     /// Looks at a component without a manifest.
     pub(crate) async fn inspect(self: &Arc<Self>, path: &Path) -> Result<Inspection, LoadError> {
-        let source = self.read(path, None).await?;
-        let (digest, size) = (Arc::clone(&source.digest), source.size());
-        let parsed = self.parse(source).await?;
+        // Also one that is loaded is looked at anew.
+        let Opened {
+            digest,
+            size,
+            parsed,
+            permit: _permit,
+        } = match self.open(path, None, |_| None::<Infallible>).await? {
+            Found::Known(never) => match never {},
+            Found::New(opened) => opened,
+        };
         let (parsed, agent) = self.link(path, parsed).await?;
         let described = match agent {
             Err(error) => Err(error),
@@ -127,18 +141,64 @@ impl Loader {
         Ok(Inspection::new(digest.to_string(), size, parsed, described))
     }
 
-    async fn open(self: &Arc<Self>, path: &Path, pin: Option<&str>) -> Result<Opened, LoadError> {
-        // It is never closed.
-        let _loading = self.loading.acquire().await;
-        let source = self.read(path, pin).await?;
-        if let Some(code) = self.known(&source.digest) {
-            return Ok(Opened::Known(code));
+    /// The code of a component: what is `known` of it by its digest, what is cached, or what is compiled now.
+    async fn open<K>(
+        self: &Arc<Self>,
+        path: &Path,
+        pin: Option<&str>,
+        known: impl Fn(&str) -> Option<K>,
+    ) -> Result<Found<'_, K>, LoadError> {
+        if let Ok(found) = self.look(path, pin, &known).await? {
+            return Ok(found);
         }
-        Ok(Opened::New {
-            digest: Arc::clone(&source.digest),
-            size: source.size(),
-            parsed: self.parse(source).await?,
+        // Neither semaphore is ever closed. Its bytes are let go while it waits: it may be another one when its turn comes,
+        // or be compiled for another plugin by then.
+        let _compiling = self.compiling.acquire().await;
+        let (source, permit) = match self.look(path, pin, &known).await? {
+            Ok(found) => return Ok(found),
+            Err(unknown) => unknown,
+        };
+        let _compiles = Compiles::begin(self, path);
+        let (digest, size) = (Arc::clone(&source.digest), source.size());
+        let parsed = self.compile(source).await?;
+        Ok(Found::New(Opened {
+            digest,
+            size,
+            parsed,
+            permit,
+        }))
+    }
+
+    /// The code of a component that needs no compiler; of one that does, its bytes.
+    async fn look<K>(
+        self: &Arc<Self>,
+        path: &Path,
+        pin: Option<&str>,
+        known: &impl Fn(&str) -> Option<K>,
+    ) -> Result<Result<Found<'_, K>, Uncompiled<'_>>, LoadError> {
+        let permit = self.loading.acquire().await.ok();
+        let source = self.read(path, pin).await?;
+        if let Some(known) = known(&source.digest) {
+            return Ok(Ok(Found::Known(known)));
+        }
+        Ok(match self.cached(path, &source.digest).await? {
+            Some(parsed) => Ok(Found::New(Opened {
+                digest: Arc::clone(&source.digest),
+                size: source.size(),
+                parsed,
+                permit,
+            })),
+            None => Err((source, permit)),
         })
+    }
+
+    /// The component that is being compiled.
+    pub(crate) fn compiles(&self) -> Option<PathBuf> {
+        self.compiled().clone()
+    }
+
+    fn compiled(&self) -> MutexGuard<'_, Option<PathBuf>> {
+        self.compiles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many components' code there is.
@@ -161,22 +221,13 @@ impl Loader {
         blocking(path, move || Source::read(&file, limit, pin.as_deref())).await?
     }
 
-    /// The code of a component, from the cache or compiled now.
-    async fn parse(self: &Arc<Self>, source: Source) -> Result<Parsed, LoadError> {
+    /// Compiles a component, and keeps what comes of it.
+    async fn compile(self: &Arc<Self>, source: Source) -> Result<Parsed, LoadError> {
         let Source {
             path,
             digest,
             bytes,
         } = source;
-        if let Some(parsed) = self.cached(&path, &digest).await? {
-            return Ok(parsed);
-        }
-        // It is never closed.
-        let _compiling = self.compiling.acquire().await;
-        // Meanwhile it may have been compiled for another plugin.
-        if let Some(parsed) = self.cached(&path, &digest).await? {
-            return Ok(parsed);
-        }
         let compiled = self
             .compilers
             .compile(&bytes)
@@ -353,15 +404,38 @@ fn undescribed(stopped: &Stopped) -> String {
 }
 
 /// What a file turned out to be.
-enum Opened {
-    /// Code that is loaded already.
-    Known(Arc<Code>),
+enum Found<'a, K> {
+    /// What is known of it already.
+    Known(K),
     /// Code that has yet to describe itself.
-    New {
-        digest: Arc<str>,
-        size: u64,
-        parsed: Parsed,
-    },
+    New(Opened<'a>),
+}
+
+struct Opened<'a> {
+    digest: Arc<str>,
+    size: u64,
+    parsed: Parsed,
+    /// Held until it is loaded.
+    permit: Option<SemaphorePermit<'a>>,
+}
+
+/// The bytes of a component that has to be compiled, which are in memory by this permit.
+type Uncompiled<'a> = (Source, Option<SemaphorePermit<'a>>);
+
+/// A compile that goes on.
+struct Compiles<'a>(&'a Loader);
+
+impl<'a> Compiles<'a> {
+    fn begin(loader: &'a Loader, path: &Path) -> Self {
+        *loader.compiled() = Some(path.to_owned());
+        Self(loader)
+    }
+}
+
+impl Drop for Compiles<'_> {
+    fn drop(&mut self) {
+        *self.0.compiled() = None;
+    }
 }
 
 /// Does work for a file on a thread that may block.

@@ -177,13 +177,17 @@ impl Running {
     /// Invokes an action.
     pub fn invoke_with(&self, action: &str, input: Value) -> Result<Value, String> {
         let mut stream = UnixStream::connect(&self.socket).unwrap();
-        let request = json!({ "verb": "invoke", "action": action, "input": input });
-        writeln!(
-            stream,
-            "{}",
-            json!({ "config": self.config, "request": request })
-        )
-        .unwrap();
+        let request = json!({ "verb": "invoke", "action": action, "input": input }).to_string();
+        let about = action.split_once('.').map(|(plugin, _)| plugin);
+        let head = json!({
+            "config": self.config,
+            "verb": "invoke",
+            "about": about,
+            "bytes": request.len(),
+        });
+        stream
+            .write_all(format!("{head}\n{request}").as_bytes())
+            .unwrap();
         for line in BufReader::new(stream).lines() {
             let reply: Value = serde_json::from_str(&line.unwrap()).unwrap();
             if let Some(done) = reply.get("done") {

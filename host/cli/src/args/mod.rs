@@ -35,6 +35,12 @@ pub struct Global {
         value_name = "FILE"
     )]
     pub config: PathBuf,
+    /// The data folder, instead of the one that the configuration names; a running host is found by it too.
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub data: Option<PathBuf>,
+    /// The control socket of the running host that a command is for, whatever the configuration says.
+    #[arg(long, global = true, value_name = "PATH", conflicts_with = "data")]
+    pub socket: Option<PathBuf>,
     /// Print results, progress and errors as JSON.
     #[arg(long, global = true)]
     pub json: bool,
@@ -187,9 +193,6 @@ pub enum Verb {
     Restore {
         /// The folder that `qchost backup` wrote.
         folder: PathBuf,
-        /// The data folder; the configured one if not given.
-        #[arg(long, value_name = "FOLDER")]
-        data: Option<PathBuf>,
     },
     /// Serve QuantConnect's 64 tools to an MCP client on standard input and output.
     #[command(

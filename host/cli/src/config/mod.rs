@@ -30,6 +30,9 @@ pub use quantities::{Period, Price, Size, dollars_of};
 
 use crate::logging;
 
+/// The control socket's name in a data folder.
+pub const SOCKET: &str = "control.sock";
+
 /// The host's configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -174,6 +177,7 @@ impl Config {
             .filter(|(key, _)| matches!(key.as_str(), "data" | "control"))
             .collect();
         let mut config: Self = toml::from_str(&toml::to_string(&kept).ok()?).ok()?;
+        config.file = path.to_owned();
         config.path = path.canonicalize().ok()?;
         config.resolve(path.parent().unwrap_or(Path::new("")));
         Some(config)
@@ -240,7 +244,7 @@ impl Config {
     pub fn socket(&self) -> Result<PathBuf> {
         match &self.control.socket {
             Some(socket) => Ok(socket.clone()),
-            None => Ok(self.data()?.join("control.sock")),
+            None => Ok(self.data()?.join(SOCKET)),
         }
     }
 
@@ -326,6 +330,14 @@ fn before_fault(mut text: &str) -> toml::Table {
         let end = before.rfind('\n').map_or(0, |end| end + 1);
         text = before.get(..end).unwrap_or_default();
     }
+}
+
+/// The data folders of hosts whose configuration names none, and of a service.
+pub fn usual_data() -> Vec<PathBuf> {
+    let own = xdg("XDG_STATE_HOME", ".local/state").ok();
+    own.into_iter()
+        .chain([PathBuf::from("/var/lib/qchost")])
+        .collect()
 }
 
 fn xdg(variable: &str, otherwise: &str) -> Result<PathBuf> {

@@ -1,31 +1,34 @@
 //! The client's end of the control socket; and what it does itself where no host runs.
 
-use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use futures::{SinkExt as _, StreamExt as _};
+use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
+use futures::StreamExt as _;
 use nix::unistd::geteuid;
 use qchost_runtime::Progress;
+use serde::Deserialize;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio_util::codec::{Framed, LinesCodec};
 
-use super::{Letter, MAX_LINE, Reply, Report, Reports, Request};
+use super::presence::Presence;
+use super::route::Route;
+use super::{Head, MAX_HEAD, MAX_LINE, Reply, Report, Reports, Request, RequestKind};
 use crate::config::Config;
 use crate::host::{Host, private_folder};
-use crate::lock::Lock;
+use crate::lock::{Lock, Refused};
 use crate::output::{Display, Output, words};
 use crate::signals;
 
 /// How long to wait for a data folder that another process uses.
 const PATIENCE: Duration = Duration::from_secs(10);
 const BETWEEN_TRIES: Duration = Duration::from_millis(100);
-/// How long to wait for a host that starts: compiling may be part of it.
-const STARTING: Duration = Duration::from_secs(120);
+/// How long a host may take to say which one it is.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a host that was started just before may take to show that it is there.
 const APPEARING: Duration = Duration::from_secs(1);
 
@@ -34,26 +37,30 @@ pub type OnLine<'a> = &'a mut (dyn FnMut(&str) -> Result<()> + Send);
 
 /// Has something done that has no lines: by the host that runs, or by one in this process, which is
 /// then alone with the data folder as every host is.
-pub async fn perform(config: &Config, request: Request, output: Output) -> Result<Value> {
+pub async fn perform(route: &Route, request: Request, output: Output) -> Result<Value> {
     let mut display = output.progress();
-    let result = reach(config, request, &mut display).await;
+    let result = reach(route, request, output, &mut display).await;
     display.done();
     result
 }
 
 /// Has something done by the host that runs; `None` if none does.
 pub async fn ask_running(
-    config: &Config,
+    route: &Route,
     request: Request,
     output: Output,
     on_line: OnLine<'_>,
 ) -> Result<Option<Value>> {
-    let letter = Letter {
-        config: config.path.clone(),
-        request,
-    };
     let mut display = output.progress();
-    let result = ask(&config.socket()?, &letter, &mut display, on_line).await;
+    let asked = async {
+        match route.connect().await? {
+            Some(stream) => ask(stream, route, &request, output, &mut display, on_line)
+                .await
+                .map(Some),
+            None => Ok(None),
+        }
+    };
+    let result = asked.await;
     display.done();
     result
 }
@@ -61,81 +68,186 @@ pub async fn ask_running(
 /// Has something done by the host that runs, or by one that is just starting, as soon as it listens; `None` if there is
 /// none.
 pub async fn ask_starting(
-    config: &Config,
+    route: &Route,
     request: Request,
     output: Output,
 ) -> Result<Option<Value>> {
-    let (data, socket) = (config.data()?, config.socket()?);
-    let letter = Letter {
-        config: config.path.clone(),
-        request,
-    };
-    let mut display = output.progress();
-    let begun = Instant::now();
-    let result = loop {
-        let asked = ask(&socket, &letter, &mut display, &mut |_| Ok(())).await;
-        if !matches!(asked, Ok(None)) {
-            break asked;
-        }
-        let waited = begun.elapsed();
-        match Lock::is_taken(&data) {
-            true if waited >= STARTING => {
-                break Err(anyhow!(
-                    "another process has the data folder {} and does not listen at {} after {} s; see what it logs",
-                    data.display(),
-                    socket.display(),
-                    STARTING.as_secs()
-                ));
-            }
-            false if waited >= APPEARING => break asked,
-            _ => tokio::time::sleep(BETWEEN_TRIES).await,
-        }
-    };
-    display.done();
-    result
-}
-
-/// Takes the data folder for a host, as soon as the command that is at work in it has ended. A host that runs there
-/// is not waited for.
-pub async fn take_lock(config: &Config) -> Result<Lock> {
-    let (data, socket) = (config.data()?, config.socket()?);
     let begun = Instant::now();
     loop {
-        match Lock::take(&data) {
-            Ok(lock) => return Ok(lock),
-            Err(error)
-                if begun.elapsed() >= PATIENCE || UnixStream::connect(&socket).await.is_ok() =>
-            {
-                return Err(error);
-            }
-            Err(_) => tokio::time::sleep(BETWEEN_TRIES).await,
+        let asked = ask_running(route, request.clone(), output, &mut |_| Ok(())).await;
+        if !matches!(asked, Ok(None)) {
+            return asked;
+        }
+        let waited = begun.elapsed();
+        let Some(data) = route.data() else {
+            return asked;
+        };
+        match Lock::is_taken(&data) {
+            true if waited >= PATIENCE => match Lock::take(&data) {
+                // It ended just now.
+                Ok(_) => return asked,
+                Err(Refused::Failed(error)) => return Err(error),
+                Err(Refused::Held(holder)) => return Err(held(&data, holder, None)),
+            },
+            false if waited >= APPEARING => return asked,
+            _ => tokio::time::sleep(BETWEEN_TRIES).await,
         }
     }
 }
 
-async fn reach(config: &Config, request: Request, display: &mut Display) -> Result<Value> {
+/// Takes the data folder for a host, as soon as the command that is at work in it, or the host that ends there, has ended.
+/// A host that runs there is not waited for.
+pub async fn take_lock(config: &Config) -> Result<Lock> {
     let (data, socket) = (config.data()?, config.socket()?);
-    let letter = Letter {
-        config: config.path.clone(),
-        request,
-    };
     let begun = Instant::now();
-    let lock = loop {
-        if let Some(value) = ask(&socket, &letter, display, &mut |_| Ok(())).await? {
-            return Ok(value);
+    loop {
+        let holder = match Lock::take(&data) {
+            Ok(lock) => return Ok(lock),
+            Err(Refused::Failed(error)) => return Err(error),
+            Err(Refused::Held(holder)) => holder,
+        };
+        let host = status(&data, &socket).await;
+        let stays = host.as_ref().is_some_and(|host| !host.ends());
+        if stays || begun.elapsed() >= PATIENCE {
+            return Err(held(&data, holder, host));
         }
+        tokio::time::sleep(BETWEEN_TRIES).await;
+    }
+}
+
+/// What a host says of itself.
+#[derive(Debug, Deserialize)]
+struct Status {
+    pid: u32,
+    configuration: PathBuf,
+    stage: Option<String>,
+}
+
+impl Status {
+    fn ends(&self) -> bool {
+        let stage = self.stage.as_deref();
+        stage.is_some_and(|stage| stage.starts_with("ending"))
+    }
+}
+
+/// Which host runs in a data folder, if it says so.
+async fn status(data: &Path, socket: &Path) -> Option<Status> {
+    let announced = Presence::read(&Presence::in_data(data)).map(|(it, _)| it.socket);
+    for socket in announced.iter().map(PathBuf::as_path).chain([socket]) {
+        let asking = async {
+            let mut stream = UnixStream::connect(socket).await?;
+            let body = serde_json::to_string(&Request::Host)?;
+            let head = serde_json::to_string(&Head {
+                config: PathBuf::new(),
+                verb: RequestKind::Host,
+                about: None,
+                bytes: u64::try_from(body.len())?,
+            })?;
+            stream
+                .write_all(format!("{head}\n{body}").as_bytes())
+                .await?;
+            let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
+            while let Some(line) = lines.next().await {
+                if let Reply::Done(status) = serde_json::from_str(&line?)? {
+                    return anyhow::Ok(serde_json::from_value(status)?);
+                }
+            }
+            bail!("no answer")
+        };
+        if let Ok(Ok(status)) = tokio::time::timeout(STATUS_TIMEOUT, asking).await {
+            return Some(status);
+        }
+    }
+    None
+}
+
+/// Why a data folder cannot be taken, by a command that waits for no other process.
+pub fn refused(data: &Path, refused: Refused) -> Error {
+    match refused {
+        Refused::Held(holder) => held(data, holder, None),
+        Refused::Failed(error) => error,
+    }
+}
+
+/// Which process has a data folder, and what to do about it.
+fn held(data: &Path, holder: Option<u32>, host: Option<Status>) -> Error {
+    let data_is = data.display();
+    if let Some(Status {
+        pid,
+        configuration,
+        stage,
+    }) = host
+    {
+        let configuration = configuration.display();
+        return match stage {
+            Some(stage) if stage.starts_with("ending") => anyhow!(
+                "the host with process id {pid} still uses {data_is}, and is {stage}; try again when it has ended, or end it at once: kill {pid}"
+            ),
+            Some(stage) => anyhow!(
+                "the host with process id {pid} uses {data_is} already, with the configuration {configuration}, and is {stage}; use that one, \
+                 end it (kill {pid}), or give this one another `data` folder"
+            ),
+            None => anyhow!(
+                "a host with process id {pid} uses {data_is} already, with the configuration {configuration}; use that one, end it \
+                 (kill {pid}), or give this one another `data` folder"
+            ),
+        };
+    }
+    let announced = Presence::read(&Presence::in_data(data));
+    let is_host = announced.is_some_and(|(host, _)| Some(host.pid) == holder);
+    match holder {
+        Some(pid) if is_host => anyhow!(
+            "the host with process id {pid} uses {data_is}, and does not answer; see what it logs, or end it: kill {pid}"
+        ),
+        Some(pid) => anyhow!(
+            "a command of qchost with process id {pid} is at work in {data_is}, where no host runs; try again when it has ended, or end it: \
+             kill {pid}"
+        ),
+        None => anyhow!(
+            "a process that is no host has locked {0}; find out which, and end it: fuser --verbose {0}",
+            Lock::path(data).display()
+        ),
+    }
+}
+
+async fn reach(
+    route: &Route,
+    request: Request,
+    output: Output,
+    display: &mut Display,
+) -> Result<Value> {
+    let begun = Instant::now();
+    let (config, lock) = loop {
+        if let Some(stream) = route.connect().await? {
+            return ask(stream, route, &request, output, display, &mut |_| Ok(())).await;
+        }
+        let config = match route.config() {
+            Ok(config) if route.names_socket().is_none() => config,
+            Ok(_) => return Err(route.none_runs(&anyhow!("nothing was done"))),
+            Err(error) => return Err(route.none_runs(&error)),
+        };
+        let (data, socket) = (config.data()?, config.socket()?);
         own(&data, &socket)?;
         match Lock::take(&data) {
-            Ok(lock) => break lock,
-            Err(error) if begun.elapsed() >= PATIENCE => return Err(error),
+            Ok(lock) => break (config, lock),
+            Err(Refused::Failed(error)) => return Err(error),
+            Err(Refused::Held(holder)) if begun.elapsed() >= PATIENCE => {
+                return Err(held(&data, holder, None));
+            }
             // A host that starts will have its socket soon; what another process does may end.
-            Err(_) => tokio::time::sleep(BETWEEN_TRIES).await,
+            Err(Refused::Held(_)) => tokio::time::sleep(BETWEEN_TRIES).await,
         }
     };
+    if request.outlasts() {
+        output.note(&format!(
+            "no host runs in {}: this is for the next one that starts there",
+            config.data()?.display()
+        ));
+    }
     let host = Arc::new(Host::open(config, lock).await?);
     let told = signals::ended();
     let result = tokio::select! {
-        result = here(&host, config, letter.request, display) => result,
+        result = here(&host, config, request, display) => result,
         () = told => Err(anyhow!("told to end before it was done; what was sent is not undone: read the state before you try again")),
     };
     // Told once more, it ends at once.
@@ -162,8 +274,8 @@ async fn here(
 ) -> Result<Value> {
     let person = host.person(geteuid().as_raw()).await?;
     request.prepare(host, config).await?;
-    let (reports, mut reported) = Reports::new();
-    let work = request.carry_out(host, &person, &reports);
+    let (reports, mut reported) = Reports::new(host.redactor().clone());
+    let work = request.carry_out_here(host, &person, &reports);
     tokio::pin!(work);
     // What comes in lines is read from the files where no host runs, and not by one in this process.
     let mut show = |report| {
@@ -198,48 +310,62 @@ fn own(data: &Path, socket: &Path) -> Result<()> {
     private_folder(data)
 }
 
-/// Asks the host that listens at a socket; `None` if none does.
+/// Asks the host that listens at the other end.
 async fn ask(
-    socket: &Path,
-    letter: &Letter,
+    stream: UnixStream,
+    route: &Route,
+    request: &Request,
+    output: Output,
     display: &mut Display,
     on_line: OnLine<'_>,
-) -> Result<Option<Value>> {
-    let stream = match UnixStream::connect(socket).await {
-        Ok(stream) => stream,
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => bail!(
-            "the control socket {} is closed to this user (uid {}): an administrator configures `control.socket` outside of \
-             the data folder, adds the user to its group (usermod --append --groups), and to [people]",
-            socket.display(),
-            geteuid()
-        ),
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused
-            ) =>
-        {
-            return Ok(None);
-        }
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot connect to {}", socket.display()));
-        }
+) -> Result<Value> {
+    let body = serde_json::to_string(request)?;
+    let head = Head {
+        config: route.path().to_owned(),
+        verb: request.kind(),
+        about: request.about().map(str::to_owned),
+        bytes: u64::try_from(body.len())?,
     };
+    let head = serde_json::to_string(&head)?;
+    ensure!(
+        u64::try_from(head.len())? < MAX_HEAD,
+        "the name of a plugin or an account, or the path of the configuration, is too long"
+    );
     let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
-    // A host that does not know this user answers before it reads, and closes.
-    let sent = lines.send(serde_json::to_string(letter)?).await;
+    // A host that denies it answers before it reads it, and closes.
+    let sent = lines
+        .get_mut()
+        .write_all(format!("{head}\n{body}").as_bytes())
+        .await;
     while let Some(line) = lines.next().await {
         match serde_json::from_str(&line?)? {
+            Reply::Host {
+                pid,
+                configuration,
+                stage,
+            } => {
+                if let Some(note) = route.note(pid, &configuration) {
+                    output.note(&note);
+                }
+                if let Some(stage) = stage {
+                    output.note(&format!("the running host (process {pid}) is {stage}"));
+                }
+            }
             Reply::Progress { fraction, message } => {
                 display.report(&Progress { fraction, message });
             }
             Reply::Line(line) => on_line(&line)?,
-            Reply::Done(value) => return Ok(Some(value)),
+            Reply::Done(value) => return Ok(value),
             Reply::Failed(message) => bail!(message),
         }
     }
     sent.context("the running host did not read the request")?;
-    bail!(
-        "the running host ended before it answered; a write may have been sent: read the state before you try again"
-    )
+    match request.kind() {
+        RequestKind::Invoke | RequestKind::Call => bail!(
+            "the running host ended before it answered; a write may have been sent: read the state before you try again"
+        ),
+        _ => bail!(
+            "the running host ended before it answered; ask again, and see what it logs if it is not there any more"
+        ),
+    }
 }

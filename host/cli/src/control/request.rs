@@ -11,15 +11,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Reports;
+use super::limits::Class;
 use crate::config::Config;
 use crate::host::Host;
 use crate::reload::Reconciler;
 use crate::verbs::{approvals, audit, backup, call, grants, halt, invoke, plugin, policy, reload};
 
 /// What a client asks for.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "kebab-case")]
 pub enum Request {
+    /// Which host this is.
+    Host,
     /// An action of a plugin.
     Invoke {
         /// `strategy-lab.sweep`
@@ -249,40 +252,134 @@ pub enum ExportFormat {
     Json,
 }
 
-impl Request {
-    /// What it is to the rules about people, and for which plugin or account.
-    fn verb(&self) -> (Verb, Option<&str>) {
+/// Which of the requests one is: all that is said of it in its first line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RequestKind {
+    Host,
+    Invoke,
+    Call,
+    /// A call of a tool that makes an account safer.
+    Reduce,
+    Plugins,
+    Files,
+    Grants,
+    Explain,
+    Approvals,
+    Approval,
+    Approve,
+    Refuse,
+    Revoke,
+    Halt,
+    Resume,
+    Halts,
+    Audit,
+    Reconcile,
+    Reload,
+    Backup,
+}
+
+impl RequestKind {
+    /// What it is to the rules about people.
+    pub(super) fn verb(self) -> Verb {
         match self {
-            Self::Invoke { action, .. } => (
-                Verb::Invoke,
-                action.split_once('.').map(|(plugin, _)| plugin),
-            ),
-            Self::Call { account, tool, .. } => {
-                let reduces = |operation: &Operation| operation.access == Access::Reduce;
-                let verb = match qchost_catalog::by_tool(tool).is_some_and(reduces) {
-                    true => Verb::Reduce,
-                    false => Verb::Call,
-                };
-                (verb, Some(account))
-            }
-            Self::Plugins | Self::Files | Self::Halts => (Verb::Status, None),
-            Self::Grants { plugin } => (Verb::Grants, Some(plugin)),
-            Self::Explain { plugin, .. } => (Verb::Explain, Some(plugin)),
-            Self::Approvals { .. } | Self::Approval { .. } => (Verb::ListApprovals, None),
-            Self::Approve { .. } => (Verb::Approve, None),
+            Self::Invoke => Verb::Invoke,
+            Self::Call => Verb::Call,
+            Self::Reduce => Verb::Reduce,
+            Self::Host | Self::Plugins | Self::Files | Self::Halts => Verb::Status,
+            Self::Grants => Verb::Grants,
+            Self::Explain => Verb::Explain,
+            Self::Approvals | Self::Approval => Verb::ListApprovals,
+            Self::Approve => Verb::Approve,
             // Who may say no may also take a yes back.
-            Self::Refuse { .. } | Self::Revoke { .. } => (Verb::Refuse, None),
+            Self::Refuse | Self::Revoke => Verb::Refuse,
+            Self::Halt => Verb::Halt,
+            Self::Resume => Verb::Resume,
+            Self::Audit => Verb::ReadAudit,
+            Self::Reconcile => Verb::Reconcile,
+            Self::Reload => Verb::Reload,
+            Self::Backup => Verb::Backup,
+        }
+    }
+
+    /// What it is counted as.
+    pub(super) fn class(self) -> Class {
+        match self {
+            Self::Host | Self::Halt | Self::Resume | Self::Halts => Class::Control,
+            Self::Invoke | Self::Call | Self::Reduce => Class::Invocation,
+            Self::Audit => Class::Read,
+            _ => Class::Other,
+        }
+    }
+
+    /// How large it may be, in bytes.
+    pub(super) fn max_bytes(self) -> u64 {
+        match self {
+            Self::Invoke | Self::Call | Self::Reduce | Self::Explain => 32 << 20,
+            _ => 64 << 10,
+        }
+    }
+
+    /// Whether it is meant for the accounts of one configuration, and must not be done with those of another.
+    pub(super) fn is_for_accounts(self) -> bool {
+        matches!(self, Self::Invoke | Self::Call | Self::Reduce)
+    }
+
+    /// Whether it may have to wait until plugins are loaded.
+    pub(super) fn waits_for_plugins(self) -> bool {
+        matches!(self, Self::Invoke | Self::Reload)
+    }
+}
+
+impl Request {
+    /// Which it is.
+    pub(super) fn kind(&self) -> RequestKind {
+        match self {
+            Self::Host => RequestKind::Host,
+            Self::Invoke { .. } => RequestKind::Invoke,
+            Self::Call { tool, .. } => {
+                let reduces = |operation: &Operation| operation.access == Access::Reduce;
+                match qchost_catalog::by_tool(tool).is_some_and(reduces) {
+                    true => RequestKind::Reduce,
+                    false => RequestKind::Call,
+                }
+            }
+            Self::Plugins => RequestKind::Plugins,
+            Self::Files => RequestKind::Files,
+            Self::Grants { .. } => RequestKind::Grants,
+            Self::Explain { .. } => RequestKind::Explain,
+            Self::Approvals { .. } => RequestKind::Approvals,
+            Self::Approval { .. } => RequestKind::Approval,
+            Self::Approve { .. } => RequestKind::Approve,
+            Self::Refuse { .. } => RequestKind::Refuse,
+            Self::Revoke { .. } => RequestKind::Revoke,
+            Self::Halt { .. } => RequestKind::Halt,
+            Self::Resume { .. } => RequestKind::Resume,
+            Self::Halts => RequestKind::Halts,
+            Self::Audit(_) => RequestKind::Audit,
+            Self::Reconcile => RequestKind::Reconcile,
+            Self::Reload => RequestKind::Reload,
+            Self::Backup { .. } => RequestKind::Backup,
+        }
+    }
+
+    /// For which plugin or account it is.
+    pub(super) fn about(&self) -> Option<&str> {
+        match self {
+            Self::Invoke { action, .. } => action.split_once('.').map(|(plugin, _)| plugin),
+            Self::Call { account, .. } => Some(account),
+            Self::Grants { plugin } | Self::Explain { plugin, .. } => Some(plugin),
             Self::Halt {
                 account, plugin, ..
-            } => (Verb::Halt, plugin.as_deref().or(account.as_deref())),
-            Self::Resume { account, plugin } => {
-                (Verb::Resume, plugin.as_deref().or(account.as_deref()))
             }
-            Self::Audit(_) => (Verb::ReadAudit, None),
-            Self::Reconcile => (Verb::Reconcile, None),
-            Self::Reload => (Verb::Reload, None),
-            Self::Backup { .. } => (Verb::Backup, None),
+            | Self::Resume { account, plugin } => plugin.as_deref().or(account.as_deref()),
+            _ => None,
         }
+    }
+
+    /// Whether what it does is for hosts that run later, too.
+    pub(super) fn outlasts(&self) -> bool {
+        matches!(self, Self::Halt { .. } | Self::Resume { .. })
     }
 
     /// Gives a host that was opened for this request alone what it needs for it.
@@ -297,14 +394,14 @@ impl Request {
         }
     }
 
-    /// Does it, if the person may ask for it.
-    pub(super) async fn carry_out(
+    /// Does it in this process, if the person may ask for it.
+    pub(super) async fn carry_out_here(
         self,
         host: &Host,
         person: &Person,
         reports: &Reports,
     ) -> Result<Value> {
-        let (verb, about) = self.verb();
+        let (verb, about) = (self.kind().verb(), self.about());
         let decision = host.current().people.decide(person, verb, about);
         if !decision.allowed {
             let reason = decision
@@ -317,6 +414,16 @@ impl Request {
                 .await?;
             bail!("denied: {reason}");
         }
+        self.carry_out(host, person, reports).await
+    }
+
+    /// Does it. That the person may ask for it was decided before.
+    pub(super) async fn carry_out(
+        self,
+        host: &Host,
+        person: &Person,
+        reports: &Reports,
+    ) -> Result<Value> {
         match self {
             Self::Invoke { action, input } => {
                 invoke::by_host(host, person, &action, input, reports).await
@@ -326,6 +433,7 @@ impl Request {
                 tool,
                 arguments,
             } => call::by_host(host, person, &account, &tool, arguments).await,
+            Self::Host => bail!("which host this is, its socket says"),
             Self::Plugins => plugin::by_host(host).await,
             Self::Files => Ok(reload::files(host).into()),
             Self::Grants { plugin } => grants::by_host(host, &plugin).await,

@@ -1,150 +1,443 @@
-//! The host's end of the control socket.
+//! The host's end of the control socket, on the control plane.
 //!
-//! Invariant: what a client asked for goes on whether or not the client reads what it is told. So limits, and the
-//! end of the host, reach it in any case.
+//! Invariants: who may ask, and for what, is decided before the request itself is read. What a client asked for goes on
+//! whether or not the client reads what it is told. So limits, and the end of the host, reach it in any case. What stops
+//! the host is done on this thread; everything else is done where it can be kept busy.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use futures::{SinkExt as _, StreamExt as _};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use nix::errno::Errno;
+use nix::unistd::geteuid;
 use qchost_policy::Person;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio_util::codec::{Framed, LinesCodec};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::{Letter, MAX_LINE, Reply, Report, Reports};
-use crate::host::Host;
+use super::limits::{AtWork, Class};
+use super::plane::Shared;
+use super::reserve::Spare;
+use super::{Head, MAX_HEAD, Reply, Report, Reports, Request, RequestKind, urgent};
+use crate::host::{nobody, stranger};
 use crate::output::words;
 
-/// How long nobody may have come, for those who came before the end to be all answered.
-const NOBODY: Duration = Duration::from_millis(20);
+/// How long no client may have come, for those who came before the end to be all answered.
+const QUIET: Duration = Duration::from_millis(20);
+/// How long the clients of what ended get to take the answer.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long a client may take to ask, and between two pieces of what it asks.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same for one that was let in by the last file descriptors.
+const SPARE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long no client is let in when there is no room for one more file.
+const CROWDED: Duration = Duration::from_millis(20);
+/// How long a client may read nothing of progress before it is told of none any more.
+const PROGRESS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may read nothing of its answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a client learns how far the host is with starting or ending.
+const STAGE_INTERVAL: Duration = Duration::from_millis(500);
+/// How often denials that were counted are looked at.
+const DENIALS_INTERVAL: Duration = Duration::from_secs(5);
+/// Bytes of a request that are read by this thread; larger ones are by another one.
+const MAX_INLINE: usize = 64 << 10;
+/// Values in a request. Each takes memory of its own, however short it is written.
+const MAX_VALUES: usize = 1_000_000;
 
-/// How long a client may take to ask.
-const SILENCE: Duration = Duration::from_secs(10);
-/// How long nobody is let in when there are too many.
-const CROWDED: Duration = Duration::from_millis(100);
-
-/// Serves until it is told to end. Each client has a task of its own among `clients`. Who had connected
-/// by then is answered too: take the socket's file away before, so that nobody else comes.
-pub async fn serve(
+/// Serves until it is told to end. Each client has a task of its own. Who had connected
+/// by then is answered too: take the socket's file away before, so that no other client comes.
+pub(super) async fn serve(
     listener: UnixListener,
-    host: Arc<Host>,
-    clients: TaskTracker,
+    shared: Arc<Shared>,
     end: CancellationToken,
 ) -> Result<()> {
+    let clients = TaskTracker::new();
+    let denials = AbortOnDropHandle::new(tokio::spawn(flush_denials(Arc::clone(&shared))));
     loop {
-        let stream = tokio::select! {
-            accepted = accept(&listener) => accepted?,
-            () = end.cancelled() => match tokio::time::timeout(NOBODY, accept(&listener)).await {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &shared) => accepted?,
+            () = end.cancelled() => match tokio::time::timeout(QUIET, accept(&listener, &shared)).await {
                 Ok(accepted) => accepted?,
-                Err(_) => return Ok(()),
+                Err(_) => break,
             },
         };
-        let host = Arc::clone(&host);
+        let (stream, spare) = accepted;
+        let shares = Arc::clone(&shared);
         clients.spawn(async move {
-            if let Err(error) = answer(stream, &host).await {
+            if let Err(error) = answer(stream, &shares, spare.as_ref()).await {
                 tracing::debug!(target: "host", "a client of the control socket left: {error:#}");
             }
         });
+        // Each is heard before the next one is let in, so that a flood of connections does not push out those that ask.
+        tokio::task::yield_now().await;
+    }
+    clients.close();
+    // A client that never asked anything is not waited for.
+    drop(tokio::time::timeout(LAST_WORDS, clients.wait()).await);
+    drop(denials);
+    Ok(())
+}
+
+async fn flush_denials(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(DENIALS_INTERVAL).await;
+        if let Some(host) = shared.opened() {
+            shared.denials.flush(&host, false).await;
+        }
     }
 }
 
-/// The next client. A host that has no room for one more file goes on: it has what it needs, and the clients
-/// that it has will go. Cancel safe.
-async fn accept(listener: &UnixListener) -> std::io::Result<UnixStream> {
+/// The next client. A host that has no room for one more file closes connections that ask nothing, and lets one in by its
+/// reserve, for what stops it. Cancel safe.
+async fn accept(
+    listener: &UnixListener,
+    shared: &Shared,
+) -> std::io::Result<(UnixStream, Option<Spare>)> {
+    let mut spare = None;
     loop {
         let error = match listener.accept().await {
-            Ok((stream, _)) => return Ok(stream),
+            Ok((stream, _)) => return Ok((stream, spare)),
             Err(error) => error,
         };
         let known = error.raw_os_error().map(Errno::from_raw);
         match known {
             Some(Errno::ECONNABORTED | Errno::EINTR) => {}
             Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => {
-                tracing::warn!(target: "host", "no further client of the control socket for now: {error}");
-                tokio::time::sleep(CROWDED).await;
+                if spare.is_none() && shared.may_say_crowded() {
+                    tracing::warn!(
+                        target: "host",
+                        "no further client of the control socket for now, but for halts: {error}"
+                    );
+                }
+                let evicted = shared.limits.evict();
+                match shared.reserve.give() {
+                    Some(given) => spare = Some(given),
+                    None if evicted => tokio::task::yield_now().await,
+                    None => tokio::time::sleep(CROWDED).await,
+                }
             }
             _ => return Err(error),
         }
     }
 }
 
-async fn answer(stream: UnixStream, host: &Host) -> Result<()> {
+async fn answer(stream: UnixStream, shared: &Arc<Shared>, spare: Option<&Spare>) -> Result<()> {
     let uid = stream
         .peer_cred()
         .context("the kernel does not say who the client is")?
         .uid();
-    let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
-    let person = match host.person(uid).await {
-        Ok(person) => person,
-        Err(stranger) => {
-            let reply = Reply::Failed(words(&stranger));
-            return Ok(lines.send(serde_json::to_string(&reply)?).await?);
+    let (read, write) = stream.into_split();
+    let (mut source, mut sink) = (BufReader::new(read), Sink::new(write));
+    match admit(uid, &mut source, shared, spare).await {
+        Ok(Admitted::Asks(person, head, request, at_work)) => {
+            let greeting = Reply::Host {
+                pid: std::process::id(),
+                configuration: shared.configuration(),
+                stage: shared.stage(),
+            };
+            sink.send(&greeting, WRITE_TIMEOUT).await?;
+            work(person, &head, *request, shared, source, sink).await?;
+            drop(at_work);
+            Ok(())
         }
-    };
-    let request = tokio::time::timeout(SILENCE, lines.next())
-        .await
-        .context("it asked nothing for too long")?
-        .context("nothing was asked")??;
-    let (mut sink, mut source) = lines.split();
-    let (reports, mut reported) = Reports::new();
-    let work = async { anyhow::Ok(carry_out(host, &person, &request, reports).await) };
-    // Beside the work, which goes on while a client does not read. It ends when all that the work told is told.
-    let forward = async {
-        while let Some(report) = reported.recv().await {
-            sink.send(line(host, report)?).await?;
+        Ok(Admitted::Host(status)) => {
+            sink.send(&Reply::Done(status), WRITE_TIMEOUT).await?;
+            Ok(())
         }
-        anyhow::Ok(())
-    };
-    let (result, ()) = tokio::select! {
-        done = async { tokio::try_join!(work, forward) } => done?,
-        // A line more or the end: either way the client is not waiting for us.
-        _ = source.next() => bail!("it left before the answer"),
-    };
-    let reply = result.map_or_else(
-        |error| Reply::Failed(host.redactor().clean(&words(&error)).into_owned()),
-        |mut value| {
-            host.redactor().clean_value(&mut value);
-            Reply::Done(value)
+        Ok(Admitted::Left) => Ok(()),
+        Err(error) => {
+            let clean = shared.redactor().clean(&words(&error)).into_owned();
+            sink.send(&Reply::Failed(clean), WRITE_TIMEOUT).await?;
+            Ok(())
+        }
+    }
+}
+
+/// Who was let in, and with what.
+enum Admitted {
+    /// A person who may ask for this.
+    Asks(Person, Head, Box<Request>, AtWork),
+    /// The user who runs the host, or root, who only wants to know which host this is.
+    Host(Value),
+    /// It went, or had to make room.
+    Left,
+}
+
+/// Reads what a client asks for, as far as it may ask.
+async fn admit(
+    uid: u32,
+    source: &mut BufReader<OwnedReadHalf>,
+    shared: &Arc<Shared>,
+    spare: Option<&Spare>,
+) -> Result<Admitted> {
+    let silent = shared.limits.connected(uid);
+    let person = shared.people(|people| people.by_uid(uid).cloned());
+    let owns = uid == 0 || uid == geteuid().as_raw();
+    if person.is_none() && !owns {
+        // Not even read.
+        return Err(refuse_stranger(uid, shared).await);
+    }
+    let patience = spare.map_or(ASK_TIMEOUT, |_| SPARE_TIMEOUT);
+    let head = tokio::select! {
+        head = tokio::time::timeout(patience, read_head(source)) => match head {
+            Ok(head) => head?,
+            Err(_) => bail!("nothing was asked for {} s", patience.as_secs_f64()),
         },
+        () = silent.evicted.cancelled() => return Ok(Admitted::Left),
+    };
+    let Some(head) = head else {
+        return Ok(Admitted::Left);
+    };
+    if head.verb == RequestKind::Host && owns {
+        return Ok(Admitted::Host(status(shared)));
+    }
+    let Some(person) = person else {
+        return Err(refuse_stranger(uid, shared).await);
+    };
+    let (verb, about) = (head.verb.verb(), head.about.as_deref());
+    let decision = shared.people(|people| people.decide(&person, verb, about));
+    if !decision.allowed {
+        let reason = decision
+            .denial
+            .map(|denial| denial.reason)
+            .unwrap_or_default();
+        if let Some(host) = shared.opened() {
+            let what = format!("{} (denied)", verb.word());
+            let detail = json!({ "about": about, "reason": reason });
+            shared.denials.note(&host, &person, &what, detail).await;
+        }
+        bail!("denied: {reason}");
+    }
+    let class = head.verb.class();
+    ensure!(
+        spare.is_none() || class == Class::Control,
+        "the host may open no more files, and keeps what is left for those who halt it; try again in a moment, or raise its limit (ulimit -n)"
     );
-    sink.send(serde_json::to_string(&reply)?).await?;
+    ensure!(
+        head.bytes <= head.verb.max_bytes(),
+        "the request has {} bytes, and `{}` takes at most {}",
+        head.bytes,
+        verb.word(),
+        head.verb.max_bytes()
+    );
+    let at_work = silent
+        .asks(class, head.bytes)
+        .map_err(|why| anyhow!("{why}"))?;
+    drop(silent);
+    let body = read_body(source, head.bytes).await?;
+    let request = if body.len() <= MAX_INLINE {
+        parse(&body)?
+    } else {
+        tokio::task::spawn_blocking(move || parse(&body)).await??
+    };
+    ensure!(
+        request.kind() == head.verb && request.about() == about,
+        "the request is not the one that its first line says"
+    );
+    Ok(Admitted::Asks(person, head, Box::new(request), at_work))
+}
+
+/// Which host this is, and what it is at.
+fn status(shared: &Shared) -> Value {
+    json!({
+        "pid": std::process::id(),
+        "configuration": shared.configuration(),
+        "data": shared.data,
+        "version": env!("CARGO_PKG_VERSION"),
+        "stage": shared.stage(),
+    })
+}
+
+/// Records the attempt of a user who is not a person of the host; returns why it is refused.
+async fn refuse_stranger(uid: u32, shared: &Shared) -> anyhow::Error {
+    if let Some(host) = shared.opened() {
+        let detail = json!({ "reason": "not a person of this host" });
+        let person = nobody(uid);
+        shared.denials.note(&host, &person, "denied", detail).await;
+    }
+    anyhow!(stranger(uid))
+}
+
+/// The first line; nothing where the client went without one.
+async fn read_head(source: &mut BufReader<OwnedReadHalf>) -> Result<Option<Head>> {
+    let mut line = Vec::new();
+    let mut bounded = source.take(MAX_HEAD);
+    bounded.read_until(b'\n', &mut line).await?;
+    if line.is_empty() {
+        return Ok(None);
+    }
+    ensure!(
+        line.ends_with(b"\n"),
+        "the first line of the request is cut off, or has more than {MAX_HEAD} bytes"
+    );
+    let head = serde_json::from_slice(&line)
+        .context("the first line of the request cannot be read: is this command of another version than the host?")?;
+    Ok(Some(head))
+}
+
+async fn read_body(source: &mut BufReader<OwnedReadHalf>, bytes: u64) -> Result<Vec<u8>> {
+    let bytes = usize::try_from(bytes)?;
+    // It grows as it comes: what is only promised takes no memory.
+    let mut body = Vec::new();
+    let mut piece = vec![0; MAX_INLINE.min(bytes)];
+    while body.len() < bytes {
+        let most = piece.len().min(bytes - body.len());
+        let room = piece.get_mut(..most).unwrap_or_default();
+        let read = tokio::time::timeout(ASK_TIMEOUT, source.read(room))
+            .await
+            .context("the request did not come to its end")??;
+        ensure!(read > 0, "the request is cut off");
+        body.extend_from_slice(piece.get(..read).unwrap_or_default());
+    }
+    Ok(body)
+}
+
+fn parse(body: &[u8]) -> Result<Request> {
+    // Every value but the first follows one of these.
+    let values = body
+        .iter()
+        .filter(|byte| matches!(byte, b',' | b'[' | b'{'));
+    ensure!(
+        values.count() < MAX_VALUES,
+        "the request has more than {MAX_VALUES} values"
+    );
+    serde_json::from_slice(body).context("the request cannot be read")
+}
+
+/// Has it done, and tells the client how far it is and what came of it.
+async fn work(
+    person: Person,
+    head: &Head,
+    request: Request,
+    shared: &Arc<Shared>,
+    mut source: BufReader<OwnedReadHalf>,
+    mut sink: Sink,
+) -> Result<()> {
+    let (reports, mut reported) = Reports::new(shared.redactor());
+    let waits = request.kind().waits_for_plugins();
+    let class = head.verb.class();
+    let config = head.config.clone();
+    let doing = async {
+        let shares = Arc::clone(shared);
+        match class {
+            Class::Control => urgent::carry_out(&shares, &person, request, &reports).await,
+            // On threads that block beside this one: a record that is not read to its end keeps one of them.
+            Class::Read => {
+                let host = shares.host().await?;
+                let mut value = request.carry_out(&host, &person, &reports).await?;
+                host.redactor().clean_value(&mut value);
+                Ok(value)
+            }
+            Class::Invocation | Class::Other => {
+                let host = shares.host().await?;
+                let reports = reports.clone();
+                let done = shares.main.spawn(async move {
+                    if request.kind().is_for_accounts() {
+                        host.check_configuration(&config).await?;
+                    }
+                    let mut value = request.carry_out(&host, &person, &reports).await?;
+                    host.redactor().clean_value(&mut value);
+                    anyhow::Ok(value)
+                });
+                AbortOnDropHandle::new(done)
+                    .await
+                    .context("the host failed while it did this")?
+            }
+        }
+    };
+    let mut doing = std::pin::pin!(doing);
+    let mut gone = std::pin::pin!(async {
+        // A byte more or the end: either way the client is not waiting for us.
+        let _ = source.read_u8().await;
+    });
+    let mut staging = tokio::time::interval(STAGE_INTERVAL);
+    let mut stage = None;
+    let mut muted = false;
+    let result = loop {
+        let report = tokio::select! {
+            biased;
+            Some(report) = reported.recv() => report,
+            result = &mut doing => break result,
+            // A halt goes on without the one who asked for it.
+            () = &mut gone, if class != Class::Control => bail!("it left before the answer"),
+            _ = staging.tick(), if waits || shared.opened().is_none() => {
+                let now = shared.stage();
+                if now.is_none() || now == stage {
+                    continue;
+                }
+                stage.clone_from(&now);
+                Report::stage(now.unwrap_or_default())
+            }
+        };
+        let line = matches!(report, Report::Line(_));
+        if muted && !line {
+            continue;
+        }
+        // What is at work goes on meanwhile: the lines of a record wait, and so does nothing else.
+        let patience = if line {
+            WRITE_TIMEOUT
+        } else {
+            PROGRESS_TIMEOUT
+        };
+        match sink.send(&Reply::from(report), patience).await {
+            Ok(true) => {}
+            Ok(false) if line => bail!("it read nothing for {} s", patience.as_secs()),
+            Ok(false) => muted = true,
+            Err(_) if class == Class::Control => muted = true,
+            Err(error) => return Err(error),
+        }
+    };
+    while let Ok(report) = reported.try_recv() {
+        if !muted || matches!(report, Report::Line(_)) {
+            sink.send(&Reply::from(report), WRITE_TIMEOUT).await?;
+        }
+    }
+    let redactor = shared.redactor();
+    let reply = result.map_or_else(
+        |error| Reply::Failed(redactor.clean(&words(&error)).into_owned()),
+        Reply::Done,
+    );
+    sink.send(&reply, WRITE_TIMEOUT).await?;
     Ok(())
 }
 
-async fn carry_out(
-    host: &Host,
-    person: &Person,
-    request: &str,
-    reports: Reports,
-) -> Result<serde_json::Value> {
-    let Letter { config, request } =
-        serde_json::from_str(request).context("the request cannot be read")?;
-    // A mount of Kubernetes leads to another file after each update, for the client as for us.
-    let current = host.current();
-    let ours = tokio::fs::canonicalize(&current.config.file).await;
-    let ours = ours.unwrap_or_else(|_| current.config.path.clone());
-    ensure!(
-        config == ours,
-        "the host that runs on this `data` folder has another configuration, {}, and not {}; give each \
-         configuration a `data` folder of its own",
-        ours.display(),
-        config.display()
-    );
-    request.carry_out(host, person, &reports).await
+/// What a client is told by.
+struct Sink {
+    write: OwnedWriteHalf,
+    /// What it has not read yet.
+    pending: Vec<u8>,
 }
 
-fn line(host: &Host, report: Report) -> Result<String> {
-    let clean = |text: &str| host.redactor().clean(text).into_owned();
-    let reply = match report {
-        Report::Progress(progress) => Reply::Progress {
-            fraction: progress.fraction,
-            message: clean(&progress.message),
-        },
-        Report::Line(line) => Reply::Line(clean(&line)),
-    };
-    Ok(serde_json::to_string(&reply)?)
+impl Sink {
+    fn new(write: OwnedWriteHalf) -> Self {
+        Self {
+            write,
+            pending: Vec::new(),
+        }
+    }
+
+    /// Sends a line, after what is left of the former one; false where the client read nothing for too long.
+    async fn send(&mut self, reply: &Reply, patience: Duration) -> Result<bool> {
+        serde_json::to_writer(&mut self.pending, reply)?;
+        self.pending.push(b'\n');
+        let mut sent = 0;
+        let result = loop {
+            let rest = self.pending.get(sent..).unwrap_or_default();
+            if rest.is_empty() {
+                break Ok(true);
+            }
+            match tokio::time::timeout(patience, self.write.write(rest)).await {
+                Ok(Ok(0)) => break Err(anyhow!("it reads no more")),
+                Ok(Ok(written)) => sent += written,
+                Ok(Err(error)) => break Err(error.into()),
+                Err(_) => break Ok(false),
+            }
+        };
+        self.pending.drain(..sent);
+        result
+    }
 }

@@ -10,24 +10,29 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::unistd::{Group, geteuid};
 use tokio::net::UnixListener;
 
+use super::presence::{Announced, Presence};
 use crate::config::Config;
 
 /// The group of a socket outside of the data folder, unless another one is configured.
 const GROUP: &str = "qchost";
 
-/// Makes the socket. From then on a client is heard, if not yet answered.
-pub async fn listen(config: &Config) -> Result<UnixListener> {
+/// Makes the socket, and says where it is. From then on a client is heard, if not yet answered.
+pub async fn listen(config: &Config) -> Result<(UnixListener, Announced)> {
     let path = config.socket()?;
     let group = match &config.control.socket {
         // The lock on the data folder says that no other host uses this socket.
         None => None,
         Some(_) => {
             check_folder(path.parent().unwrap_or(Path::new("/")))?;
-            ensure!(
-                tokio::net::UnixStream::connect(&path).await.is_err(),
-                "another host listens at {}; give each its own `control.socket`",
-                path.display()
-            );
+            if let Ok(other) = tokio::net::UnixStream::connect(&path).await {
+                let process = other.peer_cred().ok().and_then(|it| it.pid());
+                let process =
+                    process.map_or_else(String::new, |pid| format!(" (process id {pid})"));
+                bail!(
+                    "another host{process} listens at {} and uses another data folder; give each its own `control.socket`",
+                    path.display()
+                );
+            }
             Some(find_group(
                 config.control.group.as_deref().unwrap_or(GROUP),
             )?)
@@ -50,7 +55,8 @@ pub async fn listen(config: &Config) -> Result<UnixListener> {
         }
     };
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
-    Ok(listener)
+    let group = group.map(|group| group.gid.as_raw());
+    Ok((listener, Presence::of(config)?.announce(group)))
 }
 
 fn check_folder(folder: &Path) -> Result<()> {
@@ -89,8 +95,18 @@ fn find_group(name: &str) -> Result<Group> {
 /// Takes away what a host that was killed left. Anything but a socket is not ours to take away.
 fn remove_former(path: &Path) -> Result<()> {
     match std::fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)
-            .with_context(|| format!("cannot take away the former {}", path.display())),
+        Ok(found) if found.file_type().is_socket() => {
+            let owner = found.uid();
+            ensure!(
+                owner == 0 || owner == geteuid().as_raw(),
+                "{0} is a socket of uid {owner}, at which nothing listens, and this host runs as uid {1}; remove it (rm {0}), or \
+                 configure another `control.socket`",
+                path.display(),
+                geteuid()
+            );
+            std::fs::remove_file(path)
+                .with_context(|| format!("cannot take away the former {}", path.display()))
+        }
         Ok(_) => bail!(
             "{} is there and is no socket; take it away, or configure another `control.socket`",
             path.display()

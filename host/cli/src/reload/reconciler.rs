@@ -30,9 +30,9 @@ use crate::host::Host;
 use crate::manifests;
 use crate::output::words;
 
-/// Loads at a time: as many as the runtime has components in memory for. It compiles one after the other, so one that
-/// takes long holds up those that have to be compiled as well, and everybody once so many of them wait.
-const TURNS: usize = 4;
+/// Loads at a time. The runtime has a few components in memory at a time, and compiles one after the other; those that wait
+/// for the compiler are not in the way of those that need none.
+const TURNS: usize = 256;
 /// Looks in a row, while each finds places that have to be watched first.
 const LOOKS: usize = 4;
 
@@ -51,6 +51,8 @@ pub struct Reconciler {
     watching: Watching,
     /// Where files are, or may come.
     places: Vec<PathBuf>,
+    /// Told when the first look is done; what is wrong with that is said by who waits for it.
+    started: Option<oneshot::Sender<()>>,
     /// Whether a file that is wrong gets a while to be written to its end.
     patience: bool,
     /// Whether a file is being written.
@@ -89,6 +91,7 @@ impl Reconciler {
             asked: Vec::new(),
             watching: Watching::default(),
             places: Vec::new(),
+            started: None,
             patience: false,
             moving: false,
             again: false,
@@ -106,9 +109,12 @@ impl Reconciler {
         self.host.gate.loaded();
     }
 
-    /// Follows the files until it is dropped; from `ending` on it loads nothing any more, and whoever asks for a reload is
-    /// left without an answer.
-    pub async fn run(mut self, ending: CancellationToken) {
+    /// Brings what serves in line with the files, tells `started`, and follows the files until it is dropped; from `ending`
+    /// on it loads nothing any more, and a client that asks for a reload is left without an answer.
+    pub async fn run(mut self, started: oneshot::Sender<()>, ending: CancellationToken) {
+        self.started = Some(started);
+        // Files that are wrong at the start are not being written.
+        self.look(Instant::now()).await;
         self.watching = Watching::start();
         self.patience = true;
         // What changed since the first look was not watched.
@@ -116,6 +122,7 @@ impl Reconciler {
         let mut due = tokio::time::interval_at(tokio::time::Instant::now() + INTERVAL, INTERVAL);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            self.tell_settled();
             let wake = tokio::select! {
                 () = self.watching.changed() => Wake::Changed,
                 () = std::future::ready(()), if self.again => Wake::Changed,
@@ -146,14 +153,19 @@ impl Reconciler {
                     self.look(noticed).await;
                 }
             }
-            let loading = self.manifests.values().any(|it| it.loading.is_some());
-            let settled = !loading && !self.moving && !self.again;
-            if settled && !self.configuration.is_preparing() {
-                for asked in self.asked.drain(..) {
-                    // Whoever asked may have left, and then needs no answer.
-                    asked.send(()).unwrap_or_default();
-                }
-            }
+        }
+    }
+
+    /// Tells those who wait for it that everything that was found is done, if it is.
+    fn tell_settled(&mut self) {
+        let loading = self.manifests.values().any(|it| it.loading.is_some());
+        let settled = !loading && !self.moving && !self.again;
+        if !settled || self.configuration.is_preparing() {
+            return;
+        }
+        for told in self.started.take().into_iter().chain(self.asked.drain(..)) {
+            // A client may have left, and then needs no answer.
+            told.send(()).unwrap_or_default();
         }
     }
 
@@ -373,8 +385,9 @@ impl Reconciler {
     /// Brings the table up to date, and says what is newly wrong.
     fn write_down(&mut self) {
         let mut rows = BTreeMap::new();
+        let aloud = self.patience && self.started.is_none();
         for (path, tracked) in &mut self.manifests {
-            tracked.say(self.patience);
+            tracked.say(aloud);
             rows.insert(path.clone(), tracked.row.clone());
         }
         self.host.table.files().manifests = rows;

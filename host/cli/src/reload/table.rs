@@ -20,6 +20,8 @@ pub struct Row {
     pub path: PathBuf,
     /// The plugin that it is for, as far as it can be read.
     pub name: Option<String>,
+    /// Its component, as far as it can be read.
+    pub component: Option<PathBuf>,
     /// The plugin that serves because of it, or of what it was before.
     pub holds: Option<String>,
     /// Whether its component is being checked and compiled.
@@ -35,6 +37,11 @@ pub struct Row {
 }
 
 impl Row {
+    /// Whether it is being loaded, or was found just now and will be.
+    pub fn is_new(&self) -> bool {
+        self.loading || (self.holds.is_none() && self.problem.is_none())
+    }
+
     /// Whether it is for a plugin, or may be meant for it.
     pub fn claims(&self, plugin: &str) -> bool {
         manifests::claims(&self.path, self.name.as_deref(), plugin)

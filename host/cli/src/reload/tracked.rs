@@ -146,6 +146,8 @@ impl Tracked {
         let problem = obstacle.or_else(|| Some(self.failure.as_ref()?.problem.clone()));
         let row = &mut self.row;
         row.name.clone_from(&self.seen.file.name);
+        let manifest = self.seen.file.manifest.as_ref().ok();
+        row.component = manifest.map(|manifest| manifest.component.clone());
         row.holds.clone_from(&self.holds);
         row.loading = self.loading.is_some() || self.waits;
         if self.waits {

@@ -12,19 +12,19 @@ use qchost_policy::{Person, Usd};
 use serde_json::{Value, json};
 
 use crate::args::Approvals;
-use crate::config::{Config, Period, dollars_of};
-use crate::control::{self, Request, StandingRequest};
+use crate::config::{Period, dollars_of};
+use crate::control::{self, Request, Route, StandingRequest};
 use crate::host::Host;
 use crate::output::{Output, table};
 use crate::terminal;
 use crate::verbs::{cell, instant};
 
 /// Does what was asked for.
-pub async fn run(config: &Config, verb: Approvals, output: Output) -> Result<()> {
+pub async fn run(route: &Route, verb: Approvals, output: Output) -> Result<()> {
     match verb {
         Approvals::List { all, after, limit } => {
             let request = Request::Approvals { all, after, limit };
-            let mut page = control::perform(config, request, output).await?;
+            let mut page = control::perform(route, request, output).await?;
             let more = page.get("more").and_then(Value::as_u64);
             let listed = page.get_mut("approvals").map(Value::take);
             output.result(&listed.unwrap_or_default(), |listed| {
@@ -32,7 +32,7 @@ pub async fn run(config: &Config, verb: Approvals, output: Output) -> Result<()>
             })
         }
         Approvals::Show { id } => {
-            let shown = control::perform(config, Request::Approval { id }, output).await?;
+            let shown = control::perform(route, Request::Approval { id }, output).await?;
             output.result(&shown, show)
         }
         Approvals::Approve {
@@ -43,17 +43,17 @@ pub async fn run(config: &Config, verb: Approvals, output: Output) -> Result<()>
         } => {
             let standing = standing(uses, r#for, max_cost)?;
             let request = Request::Approve { id, standing };
-            let decided = control::perform(config, request, output).await?;
+            let decided = control::perform(route, request, output).await?;
             output.result(&decided, verdict)
         }
         Approvals::Revoke { id } => {
             let request = Request::Revoke { id };
-            let revoked = control::perform(config, request, output).await?;
+            let revoked = control::perform(route, request, output).await?;
             output.result(&revoked, verdict)
         }
         Approvals::Refuse { id, reason } => {
             let request = Request::Refuse { id, reason };
-            let decided = control::perform(config, request, output).await?;
+            let decided = control::perform(route, request, output).await?;
             output.result(&decided, verdict)
         }
     }

@@ -19,8 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::config::Config;
-use crate::control::{self, Request};
+use crate::control::{self, Request, Route};
 use crate::host::Host;
 use crate::keys::{self, Key};
 use crate::output::Output;
@@ -45,12 +44,12 @@ pub struct List {
 }
 
 /// Has it copied.
-pub async fn run(config: &Config, folder: &Path, output: Output) -> Result<()> {
+pub async fn run(route: &Route, folder: &Path, output: Output) -> Result<()> {
     let folder = std::path::absolute(folder)?;
     let request = Request::Backup {
         folder: folder.clone(),
     };
-    let done = control::perform(config, request, output).await?;
+    let done = control::perform(route, request, output).await?;
     output.result(&done, |done| {
         let records = done
             .get("records")

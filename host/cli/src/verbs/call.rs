@@ -8,26 +8,25 @@ use qchost_gate::{Caller, Effort};
 use qchost_policy::{Manifest, Person};
 use serde_json::Value;
 
-use crate::config::Config;
-use crate::control::{self, Request};
+use crate::control::{self, Request, Route};
 use crate::host::Host;
 use crate::output::{Output, pretty};
 use crate::verbs::json_argument;
 
 /// Calls by the running host, or in this process.
 pub async fn run(
-    config: &Config,
+    route: &Route,
     account: Option<&str>,
     tool: &str,
     arguments: &str,
     output: Output,
 ) -> Result<()> {
     let request = Request::Call {
-        account: config.account_or_only(account)?.to_owned(),
+        account: route.config()?.account_or_only(account)?.to_owned(),
         tool: tool.to_owned(),
         arguments: json_argument(arguments)?,
     };
-    let result = control::perform(config, request, output).await?;
+    let result = control::perform(route, request, output).await?;
     output.result(&result, pretty)
 }
 

@@ -10,6 +10,7 @@ use qchost_policy::Manifest;
 use serde_json::{Value, json};
 
 use crate::config::{Account, Config};
+use crate::control;
 use crate::host::Host;
 use crate::lock::Lock;
 use crate::output::{Output, table};
@@ -42,7 +43,8 @@ pub async fn run(manifest: &Path, output: Output) -> Result<()> {
         account: BTreeMap::from([(manifest.account.clone(), emulated)]),
         ..Config::default()
     };
-    let host = Host::open(&config, Lock::take(state.path())?).await?;
+    let lock = Lock::take(state.path()).map_err(|it| control::refused(state.path(), it))?;
+    let host = Host::open(&config, lock).await?;
     let plugin = host.load(manifest).await?;
     let input = json!({
         "project": "Lab/demo",

@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use crate::accounts::{self, CHECK_TIMEOUT, Connections};
 use crate::config::{Account, Config, text};
-use crate::control::{self, Request};
+use crate::control::{self, Request, Route};
 use crate::output::{Output, table, words};
 use crate::verbs::reload;
 
@@ -92,7 +92,7 @@ impl Report {
 }
 
 /// Checks everything, prints the findings, and fails if one of them is bad.
-pub async fn run(config_path: &Path, output: Output) -> Result<()> {
+pub async fn run(route: &Route, output: Output) -> Result<()> {
     let mut report = Report::default();
     report.ok(
         "version",
@@ -102,32 +102,39 @@ pub async fn run(config_path: &Path, output: Output) -> Result<()> {
             OPERATIONS.len()
         ),
     );
-    match Config::load(config_path) {
+    match route.config() {
         Ok(config) => {
-            report.ok("configuration", config_path.display().to_string());
+            report.ok("configuration", config.file.display().to_string());
             machine::files(&mut report);
             machine::time_source(&mut report, Path::new("/"));
-            let found = data::check(&config, &mut report, output).await;
-            cache(&config, &mut report);
-            guardrails(&config, &mut report);
-            vault(&config, &mut report).await;
+            let found = data::check(route, config, &mut report, output).await;
+            cache(config, &mut report);
+            guardrails(config, &mut report);
+            vault(config, &mut report).await;
             if found.usable && !report.failed("guardrails") {
-                plugins(&config, &mut report, output).await;
-                permits(&config, &mut report, output).await;
+                plugins(route, &mut report, output).await;
+                permits(route, &mut report, output).await;
             } else {
                 report.unknown("plugins", "not looked at, for what failed above");
             }
             if found.running {
-                followed(&config, &mut report, output).await;
+                followed(route, &mut report, output).await;
             }
-            all_accounts(&config, &mut report).await;
+            all_accounts(config, &mut report).await;
         }
-        Err(error) => report.add(
-            "configuration",
-            Mark::Failed,
-            words(&error),
-            Some("mend the line, or write a new one with: qchost init".to_owned()),
-        ),
+        Err(error) => {
+            report.add(
+                "configuration",
+                Mark::Failed,
+                words(&error),
+                Some("mend the line, or write a new one with: qchost init".to_owned()),
+            );
+            // The host that runs goes on with what it had.
+            if matches!(route.connect().await, Ok(Some(_))) {
+                plugins(route, &mut report, output).await;
+                followed(route, &mut report, output).await;
+            }
+        }
     }
     let failed = report
         .0
@@ -221,14 +228,17 @@ async fn vault(config: &Config, report: &mut Report) {
 }
 
 /// Whether the plugins load, or are loaded by the host that runs.
-async fn plugins(config: &Config, report: &mut Report, output: Output) {
-    let listed = control::perform(config, Request::Plugins, output).await;
+async fn plugins(route: &Route, report: &mut Report, output: Output) {
+    let listed = control::perform(route, Request::Plugins, output).await;
     let rows = listed.and_then(|listed| Ok(serde_json::from_value::<Vec<Value>>(listed)?));
     match rows {
         Ok(rows) if rows.is_empty() => report.add(
             "plugins",
             Mark::Warning,
-            format!("no manifest in {}", config.plugins.display()),
+            route.config().map_or_else(
+                |_| "the running host has none".to_owned(),
+                |config| format!("no manifest in {}", config.plugins.display()),
+            ),
             Some("put one there: qchost init writes an example".to_owned()),
         ),
         Ok(rows) => {
@@ -270,9 +280,10 @@ async fn plugins(config: &Config, report: &mut Report, output: Output) {
             }
         }
         Err(error) => {
-            let fix = match config.plugins.is_dir() {
-                false => "set `plugins` in the configuration to the folder of manifests",
-                true => "mend what it names, then: qchost plugin list",
+            let no_folder = |config: &Config| !config.plugins.is_dir();
+            let fix = match route.config().is_ok_and(no_folder) {
+                true => "set `plugins` in the configuration to the folder of manifests",
+                false => "mend what it names, then: qchost plugin list",
             };
             report.add("plugins", Mark::Failed, words(&error), Some(fix.to_owned()));
         }
@@ -280,7 +291,7 @@ async fn plugins(config: &Config, report: &mut Report, output: Output) {
 }
 
 /// Whether a yes that stands for several calls ends soon.
-async fn permits(config: &Config, report: &mut Report, output: Output) {
+async fn permits(route: &Route, report: &mut Report, output: Output) {
     let now = Timestamp::now();
     let (mut soon, mut after) = (Vec::new(), None);
     for _ in 0..MAX_PAGES {
@@ -289,7 +300,7 @@ async fn permits(config: &Config, report: &mut Report, output: Output) {
             after: after.take(),
             limit: PAGE,
         };
-        let page = match control::perform(config, request, output).await {
+        let page = match control::perform(route, request, output).await {
             Ok(page) => page,
             Err(error) => return report.unknown("approvals", words(&error)),
         };
@@ -334,8 +345,8 @@ fn is_in_use(permit: &Value) -> bool {
 }
 
 /// Whether the host that runs goes by its files as they are.
-async fn followed(config: &Config, report: &mut Report, output: Output) {
-    for (file, note) in reload::notes(config, output).await.unwrap_or_default() {
+async fn followed(route: &Route, report: &mut Report, output: Output) {
+    for (file, note) in reload::notes(route, output).await.unwrap_or_default() {
         let fix = "mend it, or start the host again; then: qchost reload".to_owned();
         report.add(
             format!("running host: {file}"),

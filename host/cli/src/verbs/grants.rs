@@ -3,19 +3,18 @@
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use crate::config::Config;
-use crate::control::{self, Request};
+use crate::control::{self, Request, Route};
 use crate::host::Host;
 use crate::output::Output;
 use crate::terminal;
 use crate::verbs::cell;
 
 /// Shows them.
-pub async fn run(config: &Config, plugin: &str, output: Output) -> Result<()> {
+pub async fn run(route: &Route, plugin: &str, output: Output) -> Result<()> {
     let request = Request::Grants {
         plugin: plugin.to_owned(),
     };
-    let report = control::perform(config, request, output).await?;
+    let report = control::perform(route, request, output).await?;
     output.result(&report, text)
 }
 

@@ -1,16 +1,13 @@
 //! `qchost halt` and `qchost resume`: no more writes and trades, until they are allowed again.
 
-use std::path::Path;
-
-use anyhow::{Error, Result, ensure};
+use anyhow::{Result, ensure};
 use qchost_gate::{HaltScope, StandingHalt};
 use qchost_policy::Person;
 use qchost_runtime::Progress;
 use serde_json::{Value, json};
 
 use crate::args::Target;
-use crate::config::Config;
-use crate::control::{self, Reports, Request};
+use crate::control::{self, Reports, Request, Route};
 use crate::host::Host;
 use crate::output::{Output, table};
 use crate::terminal;
@@ -21,38 +18,15 @@ const HALT_COLUMNS: [&str; 6] = ["account", "plugin", "since", "by", "reason", "
 
 /// Halts, and shows what was on its way.
 pub async fn run(
-    config: &Config,
+    route: &Route,
     target: Target,
     reason: String,
     liquidate: bool,
     output: Output,
 ) -> Result<()> {
     let request = request(&target, reason, liquidate);
-    let report = control::perform(config, request, output).await?;
+    let report = control::perform(route, request, output).await?;
     show(&report, &target, output)
-}
-
-/// Halts the host that runs, although the configuration cannot be used any more: `error` says why.
-pub async fn run_despite(
-    path: &Path,
-    error: Error,
-    target: Target,
-    reason: String,
-    liquidate: bool,
-    output: Output,
-) -> Result<()> {
-    let Some(config) = Config::to_reach(path) else {
-        return Err(error);
-    };
-    let request = request(&target, reason, liquidate);
-    let asked = control::ask_running(&config, request, output, &mut |_| Ok(())).await;
-    match asked? {
-        Some(report) => {
-            tracing::warn!(target: "host", "the configuration has to be mended before the host starts again: {error:#}");
-            show(&report, &target, output)
-        }
-        None => Err(error),
-    }
 }
 
 fn request(target: &Target, reason: String, liquidate: bool) -> Request {
@@ -74,6 +48,9 @@ fn show(report: &Value, target: &Target, output: Output) -> Result<()> {
     }
     output.result(report, |report| {
         let mut text = format!("halted: {what}\nend it with: {end}");
+        if let Some(unfinished) = report.get("unfinished").and_then(Value::as_str) {
+            text += &format!("\n{}", terminal::line(unfinished));
+        }
         text += &section(report, "halts", "in force now:", &HALT_COLUMNS);
         text += &section(
             report,
@@ -107,8 +84,8 @@ fn show(report: &Value, target: &Target, output: Output) -> Result<()> {
 }
 
 /// Shows what is halted.
-pub async fn list(config: &Config, output: Output) -> Result<()> {
-    let halts = control::perform(config, Request::Halts, output).await?;
+pub async fn list(route: &Route, output: Output) -> Result<()> {
+    let halts = control::perform(route, Request::Halts, output).await?;
     output.result(&halts, |halts| {
         let rows = halt_rows(halts.as_array().map_or(&[], Vec::as_slice));
         if rows.is_empty() {
@@ -120,13 +97,13 @@ pub async fn list(config: &Config, output: Output) -> Result<()> {
 }
 
 /// Ends halts.
-pub async fn resume(config: &Config, target: Target, output: Output) -> Result<()> {
+pub async fn resume(route: &Route, target: Target, output: Output) -> Result<()> {
     let what = words(target.account.as_deref(), target.plugin.as_deref());
     let request = Request::Resume {
         account: target.account,
         plugin: target.plugin,
     };
-    let report = control::perform(config, request, output).await?;
+    let report = control::perform(route, request, output).await?;
     let ended = report.get("ended").and_then(Value::as_u64).unwrap_or(0);
     output.result(&report, |report| {
         let standing = section(report, "halts", "still halted:", &HALT_COLUMNS);
@@ -194,7 +171,7 @@ fn put_halts(report: &mut Value, halts: &[StandingHalt]) {
     }
 }
 
-fn shown(halts: &[StandingHalt]) -> Value {
+pub fn shown(halts: &[StandingHalt]) -> Value {
     halts
         .iter()
         .map(|one| {

@@ -1,22 +1,26 @@
 //! `qchost invoke`: an action of a plugin.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use qchost_policy::Person;
 use serde_json::Value;
 
-use crate::config::Config;
-use crate::control::{self, Reports, Request};
+use crate::control::{self, Reports, Request, Route};
 use crate::host::Host;
 use crate::output::{Output, pretty};
 use crate::verbs::json_argument;
 
+/// How often a plugin that is being loaded is looked for.
+const LOADING_INTERVAL: Duration = Duration::from_millis(20);
+
 /// Invokes by the running host, or in this process.
-pub async fn run(config: &Config, action: &str, input: &str, output: Output) -> Result<()> {
+pub async fn run(route: &Route, action: &str, input: &str, output: Output) -> Result<()> {
     let request = Request::Invoke {
         action: action.to_owned(),
         input: json_argument(input)?,
     };
-    let result = control::perform(config, request, output).await?;
+    let result = control::perform(route, request, output).await?;
     output.result(&result, pretty)
 }
 
@@ -31,6 +35,9 @@ pub async fn by_host(
     let (name, action) = action
         .split_once('.')
         .with_context(|| format!("`{action}` is not PLUGIN.ACTION, such as strategy-lab.sweep"))?;
+    while host.awaits(name) {
+        tokio::time::sleep(LOADING_INTERVAL).await;
+    }
     // A plugin that is there and broken is worth another message than one that is not there.
     if host.runtime.plugin(name).is_none() {
         host.check_plugin(name)?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::accounts;
 use crate::config::Config;
-use crate::control::{self, Request};
+use crate::control::{self, Request, Route};
 use crate::gate;
 use crate::host::{Host, compiler};
 use crate::output::{Output, table};
@@ -226,10 +226,10 @@ fn waiting(rows: &[Value]) -> String {
 }
 
 /// Lists the plugins of the configuration, as the running host has them.
-pub async fn list(config: &Config, output: Output) -> Result<()> {
-    let listed = control::perform(config, Request::Plugins, output).await?;
+pub async fn list(route: &Route, output: Output) -> Result<()> {
+    let listed = control::perform(route, Request::Plugins, output).await?;
     let rows: Vec<Value> = serde_json::from_value(listed)?;
-    let notes = reload::notes(config, output).await?;
+    let notes = reload::notes(route, output).await?;
     output.result(&rows, |rows| {
         let lines: Vec<_> = rows
             .iter()

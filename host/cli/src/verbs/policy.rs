@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use crate::args::Policy;
 use crate::config::Config;
-use crate::control::{self, Request};
+use crate::control::{self, Request, Route};
 use crate::host::Host;
 use crate::output::{Output, table};
 use crate::terminal;
 use crate::verbs::{cell, json_argument};
 
 /// Does what was asked for.
-pub async fn run(config: &Config, verb: Policy, output: Output) -> Result<()> {
+pub async fn run(route: &Route, verb: Policy, output: Output) -> Result<()> {
     match verb {
         Policy::Explain {
             plugin,
@@ -30,10 +30,10 @@ pub async fn run(config: &Config, verb: Policy, output: Output) -> Result<()> {
                 arguments: json_argument(&arguments)?,
                 project,
             };
-            let explanation = control::perform(config, request, output).await?;
+            let explanation = control::perform(route, request, output).await?;
             output.result(&explanation, text)
         }
-        Policy::Test { file } => test(config, &file, output),
+        Policy::Test { file } => test(route.config()?, &file, output),
     }
 }
 

@@ -3,13 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use qchost_policy::Person;
 use serde_json::{Value, json};
 
 use crate::accounts;
-use crate::config::Config;
-use crate::control::{self, Request};
+use crate::control::{self, Request, Route};
 use crate::host::Host;
 use crate::output::{Output, table};
 use crate::reload::Health;
@@ -19,11 +18,11 @@ use crate::verbs::{cell, plugin};
 const ACCOUNT_CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks for it, and shows it.
-pub async fn run(config: &Config, output: Output) -> Result<()> {
-    let Some(report) = control::ask_starting(config, Request::Reload, output).await? else {
-        bail!(
-            "no host runs here, and one that starts reads its files as they are; start it: qchost run"
-        );
+pub async fn run(route: &Route, output: Output) -> Result<()> {
+    let Some(report) = control::ask_starting(route, Request::Reload, output).await? else {
+        return Err(route.none_runs(&anyhow!(
+            "no host runs here to reload, and one that starts reads its files as they are: qchost run"
+        )));
     };
     let rows: Vec<Value> = serde_json::from_value(report)?;
     output.result(&rows, |rows| {
@@ -133,8 +132,8 @@ fn row(file: &Path, health: &Health) -> Value {
 
 /// What is to be said of the files of the host that runs, if one does: the file, and what of it is not in
 /// effect.
-pub async fn notes(config: &Config, output: Output) -> Result<Vec<(String, String)>> {
-    let asked = control::ask_running(config, Request::Files, output, &mut |_| Ok(())).await?;
+pub async fn notes(route: &Route, output: Output) -> Result<Vec<(String, String)>> {
+    let asked = control::ask_running(route, Request::Files, output, &mut |_| Ok(())).await?;
     let rows: Vec<Value> = match asked {
         Some(rows) => serde_json::from_value(rows)?,
         None => Vec::new(),

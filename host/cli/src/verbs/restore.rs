@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::backup::{LIST, List, VERSION, copy_private, inventory, verify};
 use crate::config::Config;
+use crate::control;
 use crate::host::private_folder;
 use crate::lock::Lock;
 use crate::output::Output;
@@ -34,7 +35,7 @@ pub fn run(config: &Path, folder: &Path, data: Option<PathBuf>, output: Output) 
     let list = read(folder)?;
     private_folder(&data)?;
     must_be_empty(&data)?;
-    let _lock = Lock::take(&data)?;
+    let _lock = Lock::take(&data).map_err(|it| control::refused(&data, it))?;
     let draft = tempfile::Builder::new()
         .prefix("restoring-")
         .tempdir_in(&data)

@@ -2,6 +2,7 @@
 //!
 //! Invariant: whenever it is told to end, it does, in bounded time; and a service manager knows that it is at it.
 
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,18 +11,21 @@ use anyhow::{Error, Result, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::Signal;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::accounts::CHECK_TIMEOUT;
 use crate::config::Config;
+use crate::control::Plane;
+use crate::gate::CALL_TIMEOUT;
 use crate::host::{Host, private_folder};
-use crate::output::Output;
+use crate::output::{Output, words};
 use crate::reload::Reconciler;
 use crate::{control, service, signals};
 
-/// How long the clients of invocations that ended get to take the answer.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How much longer than what runs, and the calls that were sent, ending may take.
+const LIMIT_MARGIN: Duration = Duration::from_secs(30);
 
 /// How long the first news of the accounts may hold up a host that is ready otherwise.
 const FIRST_NEWS: Duration = Duration::from_secs(1);
@@ -37,35 +41,99 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
         lock = control::take_lock(config) => Arc::new(lock?),
         () = &mut ended => return Ok(()),
     };
+    let (listener, announced) = control::listen(config).await?;
+    let limit = drain + CALL_TIMEOUT + LIMIT_MARGIN;
+    let mut plane = Plane::start(config, listener, limit)?;
+    let socket = config.socket()?;
     let mut busy = pin!(service::busy());
     let opened = tokio::select! {
-        opened = Host::open(config, Arc::clone(&lock)) => Some(opened?),
+        opened = Host::open(config, Arc::clone(&lock)) => Some(opened),
         never = &mut busy => match never {},
         () = &mut ended => None,
     };
-    let Some(host) = opened.map(Arc::new) else {
-        tracing::info!(target: "host", "told to end before anything was loaded");
-        // A thread that opens the record may still write. Until it is gone with this process, nobody else begins.
-        std::mem::forget(lock);
-        return Ok(());
+    let host = match opened {
+        Some(Ok(host)) => Arc::new(host),
+        Some(Err(error)) => {
+            // Who asked meanwhile learns why there is no host.
+            drop(std::fs::remove_file(&socket));
+            plane.failed(words(&error));
+            plane.close().await?;
+            return Err(error);
+        }
+        None => {
+            tracing::info!(target: "host", "told to end before anything was loaded");
+            drop(std::fs::remove_file(&socket));
+            plane.failed("it was told to end".to_owned());
+            plane.close().await?;
+            // A thread that opens the record may still write. Until it is gone with this process, no other host begins.
+            std::mem::forget(lock);
+            return Ok(());
+        }
     };
     drop(lock);
     let connections = Arc::clone(&host.connections);
     let mut first_news = AbortOnDropHandle::new(tokio::spawn(async move {
         connections.check(CHECK_TIMEOUT).await;
     }));
-    let mut reconciler = Reconciler::new(Arc::clone(&host));
+    host.set_starting(true);
+    let reconciler = Reconciler::new(Arc::clone(&host));
+    plane.open(&host);
+    let ending = CancellationToken::new();
+    let (started, starting) = oneshot::channel();
+    let following = AbortOnDropHandle::new(tokio::spawn(reconciler.run(started, ending.clone())));
+    let hanging = AbortOnDropHandle::new(tokio::spawn(reload(Arc::clone(&host), hangups)));
     let loaded = tokio::select! {
-        () = reconciler.once() => true,
+        loaded = starting => loaded.is_ok(),
         never = &mut busy => match never {},
+        served = plane.served() => served.map(|()| false)?,
         () = &mut ended => false,
     };
-    if !loaded {
+    host.set_starting(false);
+    let connections = Arc::clone(&host.connections);
+    let checking = AbortOnDropHandle::new(tokio::spawn(async move {
+        connections.keep_checking().await;
+    }));
+    if loaded {
+        // How that task ended does not matter.
+        drop(tokio::time::timeout(FIRST_NEWS, &mut first_news).await);
+        say_ready(&host, &socket, output)?;
+        tokio::select! {
+            () = ended => {}
+            served = plane.served() => served?,
+        }
+    } else {
         tracing::info!(target: "host", "told to end before the plugins were loaded");
-        drop(reconciler);
-        host.close(Duration::ZERO).await;
-        return Ok(());
     }
+    // Nothing is loaded any more. What the files take away is taken away from what still runs.
+    plane.ending();
+    ending.cancel();
+    drop((hanging, first_news, checking));
+    service::stopping();
+    tracing::info!(target: "host", "told to end: no new invocations, running ones have {} s", drain.as_secs());
+    // Told once more, it ends at once.
+    let told = signals::ended();
+    let left = tokio::select! {
+        left = host.close(drain) => left,
+        never = service::busy() => match never {},
+        () = told => bail!("told twice to end: running invocations were cut off, and calls that were sent may be done or not"),
+    };
+    drop(following);
+    // Whoever connected before this is answered, and whoever comes after it finds no host.
+    drop(std::fs::remove_file(&socket));
+    drop(announced);
+    plane.close().await?;
+    if left > 0 {
+        bail!(
+            "{left} invocations did not end within {} s and were cut off",
+            drain.as_secs()
+        );
+    }
+    tracing::info!(target: "host", "ended; every invocation did");
+    Ok(())
+}
+
+/// Says that every plugin was tried: to the service manager, and on standard output; and of each that is broken why.
+fn say_ready(host: &Host, socket: &Path, output: Output) -> Result<()> {
     let (mut ready, mut broken) = (0, 0);
     for row in host.table.rows() {
         match row.holds {
@@ -76,20 +144,6 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
             output.error(&Error::msg(problem.reason));
         }
     }
-    // How that task ended does not matter.
-    drop(tokio::time::timeout(FIRST_NEWS, &mut first_news).await);
-    let connections = Arc::clone(&host.connections);
-    let checking = AbortOnDropHandle::new(tokio::spawn(async move {
-        connections.keep_checking().await;
-    }));
-    let socket = config.socket()?;
-    let listener = control::listen(config).await?;
-    let (clients, end) = (TaskTracker::new(), CancellationToken::new());
-    let serving = control::serve(listener, Arc::clone(&host), clients.clone(), end.clone());
-    let mut serving = tokio::spawn(serving);
-    let ending = CancellationToken::new();
-    let following = AbortOnDropHandle::new(tokio::spawn(reconciler.run(ending.clone())));
-    let hanging = AbortOnDropHandle::new(tokio::spawn(reload(Arc::clone(&host), hangups)));
     service::ready();
     let health = host.connections.health();
     let states: serde_json::Map<_, _> = health
@@ -108,39 +162,7 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
             "ready: {ready} plugins, {broken} broken{bad}, process {}",
             std::process::id()
         )
-    })?;
-    tokio::select! {
-        () = ended => {}
-        served = &mut serving => served??,
-    }
-    // Nothing is loaded any more. What the files take away is taken away from what still runs.
-    ending.cancel();
-    drop((hanging, first_news, checking));
-    service::stopping();
-    tracing::info!(target: "host", "told to end: no new invocations, running ones have {} s", drain.as_secs());
-    // Told once more, it ends at once.
-    let told = signals::ended();
-    let left = tokio::select! {
-        left = host.close(drain) => left,
-        never = service::busy() => match never {},
-        () = told => bail!("told twice to end: running invocations were cut off, and calls that were sent may be done or not"),
-    };
-    drop(following);
-    // Whoever connected before this is answered, and whoever comes after it finds no host.
-    drop(std::fs::remove_file(&socket));
-    end.cancel();
-    serving.await??;
-    clients.close();
-    // A client that never asked anything is not waited for.
-    drop(tokio::time::timeout(LAST_WORDS, clients.wait()).await);
-    if left > 0 {
-        bail!(
-            "{left} invocations did not end within {} s and were cut off",
-            drain.as_secs()
-        );
-    }
-    tracing::info!(target: "host", "ended; every invocation did");
-    Ok(())
+    })
 }
 
 /// Lets the process open as many files as it may: each client, each call of another host and each child takes

@@ -102,13 +102,24 @@ pub fn asking(project: u64) -> Vec<u8> {
 
 /// A plugin like `version`, which takes a while to compile.
 pub fn long(number: u32) -> Vec<u8> {
+    slow_to_compile(number).build()
+}
+
+/// The same, in bytes that no other name gives.
+pub fn long_marked(number: u32, mark: &str) -> Vec<u8> {
+    slow_to_compile(number)
+        .more(&format!("(data (i32.const 4096) \"{mark}\")"))
+        .build()
+}
+
+fn slow_to_compile(number: u32) -> Guest {
     // x * x + x, over and over
     let step = "(local.set $x (i32.add (i32.mul (local.get $x) (local.get $x)) (local.get $x)))";
     let function = format!(
         "(func (param $x i32) (result i32) {} (local.get $x))\n",
         step.repeat(10)
     );
-    answering(number).more(&function.repeat(20_000)).build()
+    answering(number).more(&function.repeat(20_000))
 }
 
 /// A plugin whose `act` writes a key of its state and answers the version that it got.

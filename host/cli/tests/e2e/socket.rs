@@ -39,9 +39,35 @@ impl Control {
     /// Asks, and reads nothing.
     pub fn begin(&self, request: &Value) -> UnixStream {
         let stream = UnixStream::connect(&self.socket).unwrap();
-        let letter = json!({ "config": self.config, "request": request });
-        writeln!(&stream, "{letter}").unwrap();
+        self.send(&stream, request).unwrap();
         stream
+    }
+
+    /// Asks, and reads nothing; the host may refuse it before it is asked.
+    pub fn connect(&self, request: &Value) -> UnixStream {
+        let stream = UnixStream::connect(&self.socket).unwrap();
+        drop(self.send(&stream, request));
+        stream
+    }
+
+    /// The first line says what is asked for, and the request follows in as many bytes as that says.
+    fn send(&self, mut stream: &UnixStream, request: &Value) -> std::io::Result<()> {
+        let body = request.to_string();
+        let about = match request["verb"].as_str() {
+            Some("invoke") => {
+                let action = request["action"].as_str().unwrap();
+                action.split_once('.').map(|(plugin, _)| plugin)
+            }
+            Some("call") => request["account"].as_str(),
+            _ => None,
+        };
+        let head = json!({
+            "config": self.config,
+            "verb": request["verb"],
+            "about": about,
+            "bytes": body.len(),
+        });
+        stream.write_all(format!("{head}\n{body}").as_bytes())
     }
 
     pub fn ask(&self, request: &Value) -> Answer {
@@ -58,9 +84,8 @@ impl Control {
             Err(error) => return Answer::Lost(error.to_string()),
         };
         stream.set_read_timeout(Some(BOUND)).unwrap();
-        let letter = json!({ "config": self.config, "request": request });
-        // A host that refuses somebody does so before it reads, and its words can still be read.
-        let sent = writeln!(&stream, "{letter}");
+        // A host that refuses a request does so before it reads it, and its words can still be read.
+        let sent = self.send(&stream, request);
         for line in BufReader::new(&stream).lines() {
             let line = match line {
                 Ok(line) => line,

@@ -6,7 +6,7 @@
 mod files;
 mod show;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use nix::unistd::geteuid;
 use qchost_policy::{People, Person};
 use serde_json::{Value, json};
@@ -14,15 +14,15 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::args::Audit;
 use crate::config::{Config, persons};
-use crate::control::{self, AuditRequest, Reports, Request};
+use crate::control::{self, AuditRequest, Reports, Request, Route};
 use crate::host::{Host, stranger};
 use crate::keys::{self, Key};
 use crate::output::Output;
 
 /// Does what was asked for.
-pub async fn run(config: &Config, verb: Audit, output: Output) -> Result<()> {
+pub async fn run(route: &Route, verb: Audit, output: Output) -> Result<()> {
     let request = match verb {
-        Audit::Reconcile => return reconcile(config, output).await,
+        Audit::Reconcile => return reconcile(route, output).await,
         Audit::Head => AuditRequest::Head,
         Audit::Verify { since } => AuditRequest::Verify { since },
         Audit::Tail { lines, follow } => AuditRequest::Tail { lines, follow },
@@ -34,9 +34,16 @@ pub async fn run(config: &Config, verb: Audit, output: Output) -> Result<()> {
     let answer = {
         let mut on_line = |line: &str| shown.line(line);
         let asked = Request::Audit(request.clone());
-        match control::ask_running(config, asked, output, &mut on_line).await? {
+        match control::ask_running(route, asked, output, &mut on_line).await? {
             Some(answer) => answer,
-            None => from_files(config, request.clone(), &mut on_line)?,
+            None => {
+                let config = route.config().map_err(|error| route.none_runs(&error))?;
+                ensure!(
+                    route.names_socket().is_none(),
+                    route.none_runs(&anyhow!("nothing was read"))
+                );
+                from_files(config, request.clone(), &mut on_line)?
+            }
         }
     };
     shown.end()?;
@@ -147,8 +154,8 @@ pub async fn reconcile_by_host(host: &Host, person: &Person) -> Result<Value> {
     Ok(serde_json::to_value(found)?)
 }
 
-async fn reconcile(config: &Config, output: Output) -> Result<()> {
-    let found = control::perform(config, Request::Reconcile, output).await?;
+async fn reconcile(route: &Route, output: Output) -> Result<()> {
+    let found = control::perform(route, Request::Reconcile, output).await?;
     output.result(&found, show::reconciled)?;
     let open = found
         .as_array()

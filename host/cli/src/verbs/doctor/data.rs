@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{Mark, Report, machine};
 use crate::config::Config;
-use crate::control::{self, AuditRequest, Request};
+use crate::control::{self, AuditRequest, Request, Route};
 use crate::host::private_folder;
 use crate::keys::{self, Key};
 use crate::lock::Lock;
@@ -29,7 +29,11 @@ pub struct Found {
 }
 
 /// Checks the data folder, and the host that has it.
-pub async fn check(config: &Config, report: &mut Report, output: Output) -> Found {
+pub async fn check(
+    route: &Route,
+    config: &Config,
+    report: &mut Report, output: Output,
+) -> Found {
     let nothing = Found {
         usable: false,
         running: false,
@@ -49,13 +53,13 @@ pub async fn check(config: &Config, report: &mut Report, output: Output) -> Foun
     }
     report.ok(what, folder.display().to_string());
     machine::disk(report, "data", &folder);
-    let running = match host(config, &folder, report, output).await {
+    let running = match host(route, config, &folder, report, output).await {
         Host::Running => true,
         Host::None => false,
         Host::Unknown => return nothing,
     };
     let sound = match running {
-        true => record_of_host(config, report, output).await,
+        true => record_of_host(route, report, output).await,
         false => contents(&folder, report).await,
     };
     Found {
@@ -138,7 +142,7 @@ enum Host {
     Unknown,
 }
 
-async fn host(config: &Config, folder: &Path, report: &mut Report, output: Output) -> Host {
+async fn host(route: &Route, config: &Config, folder: &Path, report: &mut Report, output: Output) -> Host {
     let what = "running host";
     let socket = match config.socket() {
         Ok(socket) => socket.display().to_string(),
@@ -155,7 +159,7 @@ async fn host(config: &Config, folder: &Path, report: &mut Report, output: Outpu
             false => format!("process {text}"),
         }
     };
-    let asked = control::ask_running(config, Request::Halts, output, &mut |_| Ok(())).await;
+    let asked = control::ask_running(route, Request::Halts, output, &mut |_| Ok(())).await;
     match asked {
         Ok(Some(_)) => {
             report.ok(what, format!("{} serves at {socket}", holder()));
@@ -210,9 +214,9 @@ async fn host(config: &Config, folder: &Path, report: &mut Report, output: Outpu
 }
 
 /// Whether the record of a host that runs is whole, as that host says.
-async fn record_of_host(config: &Config, report: &mut Report, output: Output) -> bool {
+async fn record_of_host(route: &Route, report: &mut Report, output: Output) -> bool {
     let verify = Request::Audit(AuditRequest::Verify { since: None });
-    let asked = control::ask_running(config, verify, output, &mut |_| Ok(())).await;
+    let asked = control::ask_running(route, verify, output, &mut |_| Ok(())).await;
     match asked {
         Ok(Some(answer)) if answer.get("sound") == Some(&Value::Bool(true)) => {
             report.ok("record", "whole");

@@ -1,0 +1,150 @@
+//! What people were denied at the control socket, recorded without letting them fill the record.
+//!
+//! Invariant: each denial is in the record: the first ones of a minute by themselves, the others of it by their number, with
+//! the first, the last and a sample.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use qchost_policy::Person;
+use serde_json::{Value, json};
+
+use crate::host::Host;
+
+/// Denials of a user that are recorded one by one in each window.
+const SINGLY: u32 = 8;
+/// How long a window lasts.
+const WINDOW: Duration = Duration::from_secs(60);
+/// How long a denial waits for its record. It changes nothing, so it need not be on the disk before it is told.
+const RECORD_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The denials of a host, by user. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Denials(Arc<Mutex<HashMap<u32, Window>>>);
+
+#[derive(Debug)]
+struct Window {
+    person: Person,
+    begun: Instant,
+    singly: u32,
+    more: Option<More>,
+}
+
+/// Denials that are recorded together.
+#[derive(Debug, Clone)]
+struct More {
+    count: u64,
+    first: Timestamp,
+    last: Timestamp,
+    sample: Value,
+}
+
+impl Denials {
+    fn windows(&self) -> MutexGuard<'_, HashMap<u32, Window>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a denial; whether it is to be recorded by itself.
+    fn count(&self, person: &Person, what: &str, detail: &Value) -> bool {
+        let mut windows = self.windows();
+        let window = windows.entry(person.uid).or_insert_with(|| Window {
+            person: person.clone(),
+            begun: Instant::now(),
+            singly: 0,
+            more: None,
+        });
+        if window.singly < SINGLY {
+            window.singly += 1;
+            return true;
+        }
+        let now = Timestamp::now();
+        let more = window.more.get_or_insert_with(|| More {
+            count: 0,
+            first: now,
+            last: now,
+            sample: json!({ "what": what, "detail": detail }),
+        });
+        more.count += 1;
+        more.last = now;
+        false
+    }
+
+    /// Takes the windows that are over, or all of them.
+    fn over(&self, all: bool) -> Vec<Window> {
+        let mut windows = self.windows();
+        let over: Vec<u32> = windows
+            .iter()
+            .filter(|(_, window)| all || window.begun.elapsed() >= WINDOW)
+            .map(|(uid, _)| *uid)
+            .collect();
+        over.iter().filter_map(|uid| windows.remove(uid)).collect()
+    }
+
+    /// Records a denial, or counts it.
+    pub(super) async fn note(&self, host: &Host, person: &Person, what: &str, detail: Value) {
+        if self.count(person, what, &detail) {
+            record(host, person, what, detail).await;
+        }
+    }
+
+    /// Records what was counted in windows that are over, or in all of them.
+    pub(super) async fn flush(&self, host: &Host, all: bool) {
+        for window in self.over(all) {
+            let Some(more) = window.more else {
+                continue;
+            };
+            let detail = json!({
+                "count": more.count,
+                "first": more.first.to_string(),
+                "last": more.last.to_string(),
+                "sample": more.sample,
+            });
+            record(host, &window.person, "denied", detail).await;
+        }
+    }
+}
+
+async fn record(host: &Host, person: &Person, what: &str, detail: Value) {
+    let recorded = host.gate.note_admin(person, what, detail);
+    match tokio::time::timeout(RECORD_TIMEOUT, recorded).await {
+        // It is on its way.
+        Err(_) | Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(target: "host", uid = person.uid, "a denial is not recorded: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_denials_of_a_minute_are_recorded_singly_and_the_others_by_their_number() {
+        let denials = Denials::default();
+        let person = |uid| Person {
+            uid,
+            name: format!("uid-{uid}"),
+            roles: std::collections::BTreeSet::new(),
+        };
+        let detail = json!({ "about": "lab" });
+        let singly = |uid, times| {
+            let counted = (0..times).map(|_| denials.count(&person(uid), "halt (denied)", &detail));
+            counted.filter(|singly| *singly).count()
+        };
+        assert_eq!(singly(1, 1000), 8);
+        assert_eq!(singly(2, 5), 5);
+        assert!(denials.over(false).is_empty());
+        let mut over = denials.over(true);
+        over.sort_by_key(|window| window.person.uid);
+        let more: Vec<_> = over
+            .iter()
+            .map(|it| it.more.as_ref().map(|it| it.count))
+            .collect();
+        assert_eq!(more, [Some(992), None]);
+        assert_eq!(singly(1, 10), 8);
+        assert_eq!(denials.over(true).len(), 1);
+    }
+}

@@ -1,0 +1,302 @@
+//! The control plane: a thread and a runtime of its own, on which the control socket is served from the moment on at which
+//! the data folder is the host's, before anything else is opened.
+//!
+//! Invariants: a halt needs no thread, no runtime and no file descriptor that others can use up. Until the state is open, a
+//! halt is kept here, and is in force before anything can be sent. Told to end, the process ends in bounded time, however
+//! its other threads are kept busy.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use qchost_gate::HaltScope;
+use qchost_policy::{People, Person};
+use qchost_secrets::Redactor;
+use tokio::net::UnixListener;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::denials::Denials;
+use super::limits::Limits;
+use super::reserve::Reserve;
+use super::server;
+use crate::config::{Config, persons};
+use crate::host::Host;
+use crate::signals;
+
+/// Threads for what blocks: reading the audit, and large requests. They are not those of the plugins.
+const BLOCKING_THREADS: usize = 128;
+/// How often it is said at most that no file is left.
+const SAY_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a process that was told to end twice may go on.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// Serves the control socket while it exists.
+pub struct Plane {
+    shared: Arc<Shared>,
+    end: CancellationToken,
+    /// Ends with the thread.
+    served: Option<oneshot::Receiver<Result<()>>>,
+}
+
+/// What each connection needs.
+pub(super) struct Shared {
+    /// Where the work of the plugins is done.
+    pub main: Handle,
+    pub limits: Limits,
+    pub reserve: Reserve,
+    pub denials: Denials,
+    /// The configuration that the host was started with.
+    pub configuration: PathBuf,
+    pub data: PathBuf,
+    /// Who may tell the host something until it is open.
+    people: People,
+    redactor: Redactor,
+    opened: watch::Sender<Opened>,
+    /// The halts that were asked for before there was a host to halt; nothing once there is one.
+    early: Mutex<Option<Vec<Early>>>,
+    ending: AtomicBool,
+    /// When it was last said that no file is left.
+    said_crowded: Mutex<Option<Instant>>,
+}
+
+/// Whether there is a host.
+#[derive(Clone)]
+pub(super) enum Opened {
+    /// Its state is being opened.
+    Opening,
+    Host(Arc<Host>),
+    /// There will be none.
+    Failed(String),
+}
+
+/// A halt that was asked for before there was a host to halt.
+pub(super) struct Early {
+    pub person: Person,
+    pub scope: HaltScope,
+    pub reason: String,
+}
+
+impl Plane {
+    /// Begins to serve. `limit` is how long the host may take to end once it is told to; nothing of it is left after that.
+    pub fn start(config: &Config, listener: UnixListener, limit: Duration) -> Result<Self> {
+        let listener = listener.into_std()?;
+        let shared = Arc::new(Shared {
+            main: Handle::current(),
+            limits: Limits::new(),
+            reserve: Reserve::new(),
+            denials: Denials::default(),
+            configuration: config.path.clone(),
+            data: config.data()?,
+            people: People::new(persons(&config.people), &config.guardrails()?)?,
+            redactor: config.secrets()?.redactor().clone(),
+            opened: watch::Sender::new(Opened::Opening),
+            early: Mutex::new(Some(Vec::new())),
+            ending: AtomicBool::new(false),
+            said_crowded: Mutex::default(),
+        });
+        let end = CancellationToken::new();
+        let (ended, served) = oneshot::channel();
+        let (shares, until) = (Arc::clone(&shared), end.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS)
+            .thread_name("qchost-reading")
+            .build()
+            .context("the runtime of the control socket does not start")?;
+        thread::Builder::new()
+            .name("qchost-control".to_owned())
+            .spawn(move || {
+                let serving = async {
+                    let listener = UnixListener::from_std(listener)?;
+                    let ending = tokio::spawn(end_in_time(Arc::clone(&shares), limit));
+                    let served = server::serve(listener, shares, until).await;
+                    ending.abort();
+                    served
+                };
+                let served = runtime.block_on(serving);
+                runtime.shutdown_background();
+                // The host ended already, and does not wait for it.
+                drop(ended.send(served));
+            })
+            .context("the thread of the control socket does not start")?;
+        Ok(Self {
+            shared,
+            end,
+            served: Some(served),
+        })
+    }
+
+    /// There is a host: what was asked for meanwhile is done by it. It is halted already as far as that was asked for.
+    pub fn open(&self, host: &Arc<Host>) {
+        let mut early = self.shared.early.lock();
+        let early = early
+            .as_mut()
+            .map_or_else(|poisoned| poisoned.get_mut().take(), |early| early.take());
+        for Early {
+            person,
+            scope,
+            reason,
+        } in early.unwrap_or_default()
+        {
+            // In force at once; stored while the host goes on to start.
+            let halting = host.gate.halt(&person, scope, &reason, false);
+            tokio::spawn(async move {
+                match halting.await {
+                    Ok(report) => {
+                        for problem in report.problems {
+                            tracing::error!(target: "host", "halted, but {problem}");
+                        }
+                    }
+                    Err(error) => tracing::error!(target: "host", "{error}"),
+                }
+            });
+        }
+        let host = Arc::clone(host);
+        self.shared.opened.send_replace(Opened::Host(host));
+    }
+
+    /// There will be no host, for this reason.
+    pub fn failed(&self, reason: String) {
+        self.shared.opened.send_replace(Opened::Failed(reason));
+    }
+
+    /// The host ends.
+    pub fn ending(&self) {
+        self.shared.ending.store(true, Ordering::Release);
+    }
+
+    /// Waits until the socket is served no longer, which it should be until [`Self::close`].
+    pub async fn served(&mut self) -> Result<()> {
+        match &mut self.served {
+            Some(served) => {
+                let result = served.await;
+                self.served = None;
+                result.context("the thread of the control socket failed")?
+            }
+            None => bail!("the control socket is served no longer"),
+        }
+    }
+
+    /// Answers those who have connected, and ends.
+    pub async fn close(mut self) -> Result<()> {
+        self.end.cancel();
+        self.served().await
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}
+
+impl Shared {
+    /// The host, as soon as there is one.
+    pub(super) async fn host(&self) -> Result<Arc<Host>> {
+        let mut opened = self.opened.subscribe();
+        let found = opened
+            .wait_for(|it| !matches!(it, Opened::Opening))
+            .await
+            .context("the host ends")?
+            .clone();
+        match found {
+            Opened::Host(host) => Ok(host),
+            Opened::Failed(reason) => bail!("the host could not start: {reason}"),
+            Opened::Opening => bail!("the host ends"),
+        }
+    }
+
+    /// The host, if there is one by now.
+    pub(super) fn opened(&self) -> Option<Arc<Host>> {
+        match &*self.opened.borrow() {
+            Opened::Host(host) => Some(Arc::clone(host)),
+            _ => None,
+        }
+    }
+
+    /// What the host is at, if it does not just serve.
+    pub(super) fn stage(&self) -> Option<String> {
+        if self.ending.load(Ordering::Acquire) {
+            return Some(
+                "ending: what runs has a while to end, and nothing new is begun".to_owned(),
+            );
+        }
+        match self.opened() {
+            Some(host) => host.stage(),
+            None => Some("starting: opening the state".to_owned()),
+        }
+    }
+
+    /// The configuration that the host has.
+    pub(super) fn configuration(&self) -> PathBuf {
+        match self.opened() {
+            Some(host) => host.current().config.path.clone(),
+            None => self.configuration.clone(),
+        }
+    }
+
+    /// Calls `with` with the people of the host.
+    pub(super) fn people<T>(&self, with: impl FnOnce(&People) -> T) -> T {
+        match self.opened() {
+            Some(host) => with(&host.current().people),
+            None => with(&self.people),
+        }
+    }
+
+    /// What takes secrets out of what leaves the process.
+    pub(super) fn redactor(&self) -> Redactor {
+        match self.opened() {
+            Some(host) => host.redactor().clone(),
+            None => self.redactor.clone(),
+        }
+    }
+
+    /// Whether it is time to say again that no file is left.
+    pub(super) fn may_say_crowded(&self) -> bool {
+        let said = self.said_crowded.lock();
+        let mut said = said.unwrap_or_else(PoisonError::into_inner);
+        let may = said.is_none_or(|at| at.elapsed() >= SAY_INTERVAL);
+        if may {
+            *said = Some(Instant::now());
+        }
+        may
+    }
+
+    /// Keeps a halt for the host that there will be; false where there is one.
+    pub(super) fn halt_early(&self, halt: Early) -> bool {
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        match early.as_mut() {
+            Some(early) => {
+                early.push(halt);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// Ends a process that was told to end and does not: one whose other threads are all kept busy does not even notice.
+async fn end_in_time(shared: Arc<Shared>, limit: Duration) {
+    signals::ended().await;
+    let again = signals::ended();
+    shared.ending.store(true, Ordering::Release);
+    tokio::select! {
+        () = tokio::time::sleep(limit) => {}
+        () = async {
+            again.await;
+            tokio::time::sleep(AT_ONCE).await;
+        } => {}
+    }
+    tracing::error!(target: "host", "the host was told to end and did not: calls that were sent may be done or not");
+    crate::logging::flush();
+    #[expect(
+        clippy::exit,
+        reason = "the threads that would return from `main` are the ones that do not end"
+    )]
+    std::process::exit(1);
+}

@@ -1,0 +1,200 @@
+//! `host.json`: what a running host leaves for commands that look for it, in its data folder and beside a socket that is
+//! open to a group.
+//!
+//! Invariants: a file is believed only where nobody but its owner and root could have put it, and the process that
+//! listens at the socket that it names has to be that owner's or root's. A file that was left by a host that was killed
+//! harms nothing: nobody listens at the socket that it names.
+
+use std::fs::{File, Permissions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+
+/// The file's name in a data folder.
+const FILE: &str = "host.json";
+/// The largest file that is read, in bytes.
+const MAX_BYTES: u64 = 64 << 10;
+
+/// What is known of a host that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Presence {
+    /// Its process.
+    pub pid: u32,
+    /// Where it listens; absolute.
+    pub socket: PathBuf,
+    /// The configuration that it was started with, with every link followed.
+    pub configuration: PathBuf,
+    /// Its data folder; absolute.
+    pub data: PathBuf,
+    /// Its version.
+    pub version: String,
+}
+
+/// The files of a host that runs; taken away when this is dropped.
+#[derive(Debug)]
+pub struct Announced(Vec<PathBuf>);
+
+impl Presence {
+    /// What is to be said of this process as the host of a configuration.
+    pub fn of(config: &Config) -> Result<Self> {
+        Ok(Self {
+            pid: std::process::id(),
+            socket: std::path::absolute(config.socket()?)?,
+            configuration: config.path.clone(),
+            data: std::path::absolute(config.data()?)?,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
+    }
+
+    /// The file of the host that uses a data folder.
+    pub fn in_data(data: &Path) -> PathBuf {
+        data.join(FILE)
+    }
+
+    /// The file beside a socket that is open to a group.
+    pub fn beside(socket: &Path) -> PathBuf {
+        socket.with_extension("json")
+    }
+
+    /// Writes the files; that one beside the socket belongs to the group of the socket, if it has one. A host whose files
+    /// cannot be written (a full disk) serves all the same, and is found by its configuration.
+    pub fn announce(&self, group: Option<u32>) -> Announced {
+        let mut places = vec![(Self::in_data(&self.data), None)];
+        if let Some(group) = group {
+            places.push((Self::beside(&self.socket), Some(group)));
+        }
+        let mut written = Vec::new();
+        for (path, group) in places {
+            match self.write(&path, group) {
+                Ok(()) => written.push(path),
+                Err(error) => tracing::warn!(
+                    target: "host",
+                    "{} cannot be written, so commands find this host by its configuration only: {error:#}",
+                    path.display()
+                ),
+            }
+        }
+        Announced(written)
+    }
+
+    fn write(&self, path: &Path, group: Option<u32>) -> Result<()> {
+        let folder = path.parent().context("it has no folder")?;
+        let mut draft = tempfile::NamedTempFile::new_in(folder)?;
+        draft.write_all(serde_json::to_string_pretty(self)?.as_bytes())?;
+        if let Some(group) = group {
+            std::os::unix::fs::fchown(draft.as_file(), None, Some(group))?;
+            draft
+                .as_file()
+                .set_permissions(Permissions::from_mode(0o640))?;
+        }
+        draft.persist(path)?;
+        Ok(())
+    }
+
+    /// Reads a file, and returns the user that it is of; nothing where there is none that can be read and believed.
+    pub fn read(path: &Path) -> Option<(Self, u32)> {
+        // A FIFO is not waited for, and a link leads somewhere else than where it was written.
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let file = File::options()
+            .read(true)
+            .custom_flags(flags.bits())
+            .open(path)
+            .ok()?;
+        let found = file.metadata().ok()?;
+        let owner = found.uid();
+        let folder = std::fs::metadata(path.parent()?).ok()?;
+        let trusted = [0, owner, geteuid().as_raw()];
+        let sound = found.is_file()
+            && found.len() <= MAX_BYTES
+            && found.mode() & 0o022 == 0
+            && folder.mode() & 0o022 == 0
+            && trusted.contains(&folder.uid());
+        if !sound {
+            return None;
+        }
+        let mut text = String::new();
+        file.take(MAX_BYTES).read_to_string(&mut text).ok()?;
+        Some((serde_json::from_str(&text).ok()?, owner))
+    }
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            // The next host may have written its own already.
+            let ours = Presence::read(path).is_some_and(|(it, _)| it.pid == std::process::id());
+            if ours {
+                drop(std::fs::remove_file(path));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn presence(folder: &Path) -> Presence {
+        Presence {
+            pid: std::process::id(),
+            socket: folder.join("control.sock"),
+            configuration: folder.join("qchost.toml"),
+            data: folder.to_owned(),
+            version: "0.0.0".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_back_is_the_owners_alone_and_goes_with_its_host() {
+        let folder = tempfile::tempdir().unwrap();
+        let written = presence(folder.path());
+        let announced = written.announce(None);
+        let path = Presence::in_data(folder.path());
+        let mode = std::fs::metadata(&path).unwrap().mode() & 0o777;
+        assert_eq!(mode, 0o600);
+        let (read, owner) = Presence::read(&path).unwrap();
+        assert_eq!((read, owner), (written.clone(), geteuid().as_raw()));
+        // One that another host wrote meanwhile stays.
+        let other = Presence { pid: 1, ..written };
+        other.write(&path, None).unwrap();
+        drop(announced);
+        assert_eq!(Presence::read(&path).unwrap().0, other);
+        drop(presence(folder.path()).announce(None));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_another_could_have_put_there_is_not_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Presence::in_data(folder.path());
+        let _announced = presence(folder.path()).announce(None);
+        let mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        };
+        for (file, at, wrong, right) in [
+            (true, &path, 0o622, 0o600),
+            (false, &folder.path().to_owned(), 0o777, 0o700),
+        ] {
+            mode(at, wrong);
+            assert!(Presence::read(&path).is_none(), "{file}");
+            mode(at, right);
+            assert!(Presence::read(&path).is_some(), "{file}");
+        }
+        let link = folder.path().join("link.json");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(Presence::read(&link).is_none());
+        std::fs::write(&path, "{").unwrap();
+        assert!(Presence::read(&path).is_none());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(Presence::read(&path).is_none());
+    }
+}

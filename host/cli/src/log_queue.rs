@@ -1,0 +1,159 @@
+//! Lines of the log on their way to standard error, by a thread of their own.
+//!
+//! Invariant: no thread that logs waits for the one who reads the log. What is not read in time is dropped, and how many
+//! lines that were is said as soon as it is read again.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Bytes that wait at most.
+const MAX_BYTES: usize = 4 << 20;
+
+/// The queue. Clones are the same one.
+#[derive(Clone, Default)]
+pub struct LogQueue(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    pieces: VecDeque<Vec<u8>>,
+    bytes: usize,
+    lost: u64,
+    /// Whether a piece is being written.
+    writing: bool,
+}
+
+impl LogQueue {
+    /// A queue whose pieces are written to `out`.
+    pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
+        let queue = Self::default();
+        let written = queue.clone();
+        thread::Builder::new()
+            .name("qchost-log".to_owned())
+            .spawn(move || written.write_all_to(out))?;
+        Ok(queue)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, waiting: MutexGuard<'a, Waiting>) -> MutexGuard<'a, Waiting> {
+        let waiting = self.0.changed.wait(waiting);
+        waiting.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_all_to(&self, mut out: impl Write) {
+        loop {
+            let (piece, lost) = {
+                let mut waiting = self.waiting();
+                waiting.writing = false;
+                self.0.changed.notify_all();
+                while waiting.pieces.is_empty() {
+                    waiting = self.wait(waiting);
+                }
+                let piece = waiting.pieces.pop_front().unwrap_or_default();
+                waiting.bytes = waiting.bytes.saturating_sub(piece.len());
+                waiting.writing = true;
+                (piece, std::mem::take(&mut waiting.lost))
+            };
+            // Where the log goes nowhere any more, the host goes on.
+            drop(out.write_all(&piece));
+            if lost > 0 {
+                drop(writeln!(
+                    out,
+                    "{lost} pieces of the log were dropped, since it was not read"
+                ));
+            }
+        }
+    }
+
+    /// Waits until all is written, but not longer than this.
+    pub fn flush(&self, limit: Duration) {
+        let end = Instant::now() + limit;
+        let mut waiting = self.waiting();
+        while !waiting.pieces.is_empty() || waiting.writing {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.0.changed.wait_timeout(waiting, left);
+            waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Write for LogQueue {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut waiting = self.waiting();
+        if waiting.bytes + bytes.len() > MAX_BYTES {
+            waiting.lost += 1;
+        } else {
+            waiting.bytes += bytes.len();
+            waiting.pieces.push_back(bytes.to_vec());
+            self.0.changed.notify_all();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// A reader that reads when it is told to.
+    struct Slow(mpsc::Receiver<()>, Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.recv().map_err(|_| io::ErrorKind::BrokenPipe)?;
+            self.1.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_log_that_is_not_read_holds_up_nothing_and_says_what_it_lost() {
+        let (go, told) = mpsc::channel();
+        let read = Arc::new(Mutex::new(Vec::new()));
+        let mut queue = LogQueue::start(Slow(told, Arc::clone(&read))).unwrap();
+        let line = vec![b'x'; 1 << 20];
+        for _ in 0..10 {
+            queue.write_all(&line).unwrap();
+        }
+        LogQueue::flush(&queue, Duration::from_millis(1));
+        for _ in 0..20 {
+            go.send(()).unwrap();
+        }
+        LogQueue::flush(&queue, Duration::from_secs(60));
+        let read = read.lock().unwrap();
+        let text = String::from_utf8_lossy(&read);
+        assert!(
+            text.contains(" pieces of the log were dropped"),
+            "{}",
+            text.len()
+        );
+        assert!(text.len() < 6 << 20, "{}", text.len());
+    }
+}

@@ -1,0 +1,737 @@
+//! `qchost halt` in broken situations: each ends with a halt that is set and was answered for within a second.
+//!
+//! A slow machine is given more; `QCHOST_STRICT=1` holds it to the second.
+
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use qchost_emulator::{Fault, FaultKind};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+use serde_json::json;
+
+use crate::cloud::Cloud;
+use crate::common::{Folder, embedded, wait_for_file};
+use crate::desk::{Desk, OPERATOR, VIEWER};
+use crate::discovery::HARMS;
+use crate::guests::{caller, long, worker};
+use crate::process::{Process, command_line, signal, tree, wait_until};
+use crate::running::{GRANT, PROJECTS, Running, plugin, serve};
+use crate::socket::{Answer, Control};
+use crate::starting::lock_database;
+use crate::steady::resident;
+
+/// Something that is wrong, by its name, and what is tried then.
+type Situation = (&'static str, fn(&str));
+
+const FILES: [Situation; 7] = [
+    ("the plugins' folder is gone", plugins_gone),
+    ("a guardrail is no Cedar", guardrail_broken),
+    ("a manifest is no TOML", manifest_broken),
+    ("the configuration names another data folder", data_changed),
+    ("host.json is gone", announcement_gone),
+    ("host.lock is gone", lock_gone),
+    ("the audit's folder is gone", audit_gone),
+];
+const STATES: [Situation; 6] = [
+    ("the host starts and compiles", starting),
+    ("the host starts and its state is not open", opening),
+    ("the host drains", draining),
+    ("a reload compiles", reloading),
+    ("writes that were sent are not answered", hanging),
+    ("the machine slept", slept),
+];
+const LOADS: [Situation; 4] = [
+    ("10,000 invocations", invocations),
+    ("workers are held by hostile text", hostile_text),
+    ("2,000 half-open connections", half_open),
+    ("100 halts at once", halts_at_once),
+];
+const RESOURCES: [Situation; 6] = [
+    ("no file descriptor is left", descriptors),
+    ("the database is locked by another process", database_locked),
+    ("the disk is full", disk_full),
+    ("the log is not read", log_blocked),
+    ("the clock jumped a year ahead", clock_ahead),
+    ("the clock jumped a year back", clock_back),
+];
+const VIEWERS: [Situation; 4] = [
+    ("a viewer's denied requests", viewer_denied),
+    ("a viewer's request of 58 MB", viewer_large),
+    ("a viewer's unread exports", viewer_unread),
+    ("a viewer's half-open connections", viewer_silent),
+];
+
+#[test]
+fn there_are_at_least_25_situations() {
+    let all = FILES.len() + STATES.len() + LOADS.len() + RESOURCES.len() + VIEWERS.len();
+    assert!(HARMS.len() + all >= 25, "{all}");
+}
+
+#[test]
+fn whatever_became_of_the_configuration_a_halt_is_set() {
+    let running = host("");
+    let path = running.path("qchost.toml");
+    let good = std::fs::read_to_string(&path).unwrap();
+    for (name, harm) in HARMS {
+        harm(&path);
+        halts(name, &running, &["--data", "data"]);
+        crate::discovery::mend(&path, &good);
+        is_halted(name, &running);
+        running.folder.run(&["resume"]).good();
+    }
+}
+
+#[test]
+fn whatever_became_of_the_files_a_halt_is_set() {
+    FILES.iter().for_each(|(name, tried)| tried(name));
+}
+
+#[test]
+fn whatever_the_host_is_at_a_halt_is_set() {
+    STATES.iter().for_each(|(name, tried)| tried(name));
+}
+
+#[test]
+fn however_busy_the_host_is_a_halt_is_set() {
+    LOADS.iter().for_each(|(name, tried)| tried(name));
+}
+
+#[test]
+fn whatever_the_host_lacks_a_halt_is_set() {
+    RESOURCES.iter().for_each(|(name, tried)| tried(name));
+}
+
+#[test]
+fn whatever_a_viewer_does_a_halt_is_set() {
+    VIEWERS.iter().for_each(|(name, tried)| tried(name));
+}
+
+/// A host with a plugin that writes, and makes calls that take a while.
+fn host(configuration: &str) -> Running {
+    let (folder, cloud) = prepared(configuration);
+    Running {
+        host: serve(&folder),
+        control: Control::of(&folder),
+        folder,
+        cloud,
+    }
+}
+
+fn prepared(configuration: &str) -> (Folder, Cloud) {
+    let cloud = Cloud::start();
+    let folder = Folder::new(&format!("{configuration}\n{}", embedded(cloud.url())));
+    let project = json!({ "name": "Lab/x", "language": "Py" }).to_string();
+    let writer = caller(1, &[("create_project", Some(project.as_str()))]);
+    let lines = format!("{GRANT}{PROJECTS}[limits]\nwall = \"10m\"\n");
+    plugin(&folder, "writer", &writer, &lines);
+    let slow = worker(2, ("read_account", Some("{}")));
+    plugin(&folder, "slow", &slow, &lines);
+    (folder, cloud)
+}
+
+/// How long a halt may take.
+fn bound() -> Duration {
+    match std::env::var("QCHOST_STRICT") {
+        Ok(_) => Duration::from_secs(1),
+        Err(_) => Duration::from_secs(5),
+    }
+}
+
+fn in_time(name: &str, begun: Instant) {
+    let took = begun.elapsed();
+    eprintln!("{name}: {took:?}");
+    assert!(took < bound(), "{name}: it took {took:?}");
+}
+
+/// Halts, in time.
+fn halts(name: &str, running: &Running, arguments: &[&str]) {
+    halt_in(name, &running.folder, arguments);
+}
+
+fn halt_in(name: &str, folder: &Folder, arguments: &[&str]) {
+    let begun = Instant::now();
+    let ran = folder.run(&[arguments, &["halt", "--reason", name]].concat());
+    in_time(name, begun);
+    assert!(ran.status.success(), "{name}: {ran:?}");
+    assert!(ran.stdout.contains("halted: everything"), "{name}: {ran:?}");
+}
+
+/// No write is sent any more.
+fn is_halted(name: &str, running: &Running) {
+    let before = running.cloud.requests_to("/projects/create").len();
+    let answer = running.act("writer");
+    assert!(
+        matches!(&answer, Answer::Failed(why) if why.contains("halted")),
+        "{name}: {answer:?}"
+    );
+    let after = running.cloud.requests_to("/projects/create").len();
+    assert_eq!(before, after, "{name}");
+}
+
+/// Whether it is listed, where no write can be tried.
+fn is_listed(name: &str, folder: &Folder) {
+    let listed = folder.run(&["halt", "--list"]);
+    assert!(listed.good().stdout.contains(name), "{name}: {listed:?}");
+}
+
+fn plugins_gone(name: &str) {
+    let running = host("");
+    std::fs::rename(running.path("plugins"), running.path("gone")).unwrap();
+    halts(name, &running, &[]);
+    std::fs::rename(running.path("gone"), running.path("plugins")).unwrap();
+    running.until(
+        "writer",
+        |answer| matches!(answer, Answer::Failed(why) if why.contains("halted")),
+    );
+    is_halted(name, &running);
+}
+
+fn guardrail_broken(name: &str) {
+    let running = host("");
+    std::fs::create_dir(running.path("policies")).unwrap();
+    std::fs::write(running.path("policies/a.cedar"), "forbid (").unwrap();
+    halts(name, &running, &[]);
+    is_halted(name, &running);
+}
+
+fn manifest_broken(name: &str) {
+    let running = host("");
+    std::fs::write(running.path("plugins/slow.toml"), "[[[").unwrap();
+    halts(name, &running, &[]);
+    is_halted(name, &running);
+}
+
+fn data_changed(name: &str) {
+    let running = host("");
+    running.configure("data = \"data\"", "data = \"other\"");
+    halts(name, &running, &["--data", "data"]);
+    running.configure("data = \"other\"", "data = \"data\"");
+    is_halted(name, &running);
+}
+
+fn announcement_gone(name: &str) {
+    let running = host("");
+    std::fs::remove_file(running.path("data/host.json")).unwrap();
+    halts(name, &running, &[]);
+    is_halted(name, &running);
+}
+
+fn lock_gone(name: &str) {
+    let running = host("");
+    std::fs::remove_file(running.path("data/host.lock")).unwrap();
+    halts(name, &running, &[]);
+    is_halted(name, &running);
+}
+
+fn audit_gone(name: &str) {
+    let running = host("");
+    std::fs::rename(running.path("data/audit"), running.path("data/gone")).unwrap();
+    std::fs::write(running.path("data/audit"), "").unwrap();
+    halts(name, &running, &[]);
+    is_halted(name, &running);
+}
+
+/// A host that has to compile something before it is ready.
+fn starting(name: &str) {
+    let cloud = Cloud::start();
+    let folder = Folder::apart(&embedded(cloud.url()));
+    plugin(&folder, "lab", &long(7), "");
+    let mut host = folder.start(&["run"]);
+    compiles(&mut host);
+    halt_in(name, &folder, &[]);
+    assert!(
+        !host.stdout().contains("ready"),
+        "{name}: {}",
+        host.stdout()
+    );
+    is_listed(name, &folder);
+}
+
+fn compiles(host: &mut Process) {
+    host.until("it compiles", |host| {
+        let mut processes = tree(host.id()).into_iter();
+        processes
+            .any(|process| command_line(process).contains("compile-component"))
+            .then_some(())
+    });
+}
+
+fn opening(name: &str) {
+    let (folder, cloud) = prepared("");
+    let first = serve(&folder);
+    first.terminate();
+    first.wait().good();
+    let locker = lock_database(&folder.path().join("data/state.db"), folder.path());
+    let mut host = folder.start(&["run"]);
+    wait_for_file(&folder.path().join("data/control.sock"));
+    halt_in(name, &folder, &[]);
+    drop(locker);
+    host.until("it is ready", |host| {
+        host.stdout().contains("ready").then_some(())
+    });
+    let running = Running {
+        host,
+        control: Control::of(&folder),
+        folder,
+        cloud,
+    };
+    is_halted(name, &running);
+}
+
+fn latency(cloud: &Cloud, path: &str, latency: Duration) {
+    let fault = Fault::at(path, FaultKind::Latency(latency));
+    cloud.emulator().set_faults(vec![fault]);
+}
+
+fn draining(name: &str) {
+    let running = host("");
+    latency(&running.cloud, "/account/read", Duration::from_secs(8));
+    let invoke = json!({ "verb": "invoke", "action": "slow.slow", "input": {} });
+    let _slow = running.control.begin(&invoke);
+    wait_until("it runs", || {
+        (!running.cloud.requests_to("/account/read").is_empty()).then_some(())
+    });
+    running.host.terminate();
+    wait_until("it drains", || {
+        running.host.stderr().contains("told to end").then_some(())
+    });
+    halts(name, &running, &[]);
+    is_listed(name, &running.folder);
+}
+
+fn reloading(name: &str) {
+    let mut running = host("");
+    plugin(&running.folder, "lab", &fresh(), "");
+    compiles(&mut running.host);
+    let reload = running.folder.start(&["reload"]);
+    halts(name, &running, &[]);
+    is_halted(name, &running);
+    drop(reload);
+}
+
+/// A component that no run before has compiled.
+fn fresh() -> Vec<u8> {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    crate::guests::long_marked(9, &since.as_nanos().to_string())
+}
+
+fn hanging(name: &str) {
+    let running = host("");
+    latency(&running.cloud, "/projects/create", Duration::from_secs(20));
+    let invoke = json!({ "verb": "invoke", "action": "writer.act", "input": {} });
+    let _write = running.control.begin(&invoke);
+    wait_until("it is sent", || {
+        (!running.cloud.requests_to("/projects/create").is_empty()).then_some(())
+    });
+    halts(name, &running, &[]);
+    is_halted(name, &running);
+}
+
+fn slept(name: &str) {
+    let running = host("");
+    signal(running.host.id(), rustix::process::Signal::STOP);
+    std::thread::sleep(Duration::from_secs(2));
+    signal(running.host.id(), rustix::process::Signal::CONT);
+    halts(name, &running, &[]);
+    is_halted(name, &running);
+}
+
+/// Lets this process hold as many connections as a test needs.
+fn allow_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, most).unwrap();
+}
+
+fn invocations(name: &str) {
+    allow_files();
+    let running = host("limits = { research = { per-minute = 100000 } }");
+    latency(&running.cloud, "/account/read", Duration::from_secs(30));
+    let invoke = json!({ "verb": "invoke", "action": "slow.slow", "input": {} });
+    let (control, request) = (running.control.clone(), invoke.clone());
+    let clients = std::thread::spawn(move || {
+        // A host that refuses one closes the connection, maybe before all of the request is written.
+        (0..10_000)
+            .map(|_| control.connect(&request))
+            .collect::<Vec<_>>()
+    });
+    wait_until("many are there", || {
+        let at_work = running.control.plugins();
+        let slow = at_work.iter().find(|row| row["plugin"] == "slow")?;
+        (slow["waiting"].as_u64()? + slow["running"].as_u64()? > 20).then_some(())
+    });
+    halts(name, &running, &[]);
+    let clients = clients.join().unwrap();
+    assert_eq!(clients.len(), 10_000);
+    is_listed(name, &running.folder);
+    drop(clients);
+    running.until(
+        "writer",
+        |answer| matches!(answer, Answer::Failed(why) if why.contains("halted")),
+    );
+    is_halted(name, &running);
+}
+
+fn hostile_text(name: &str) {
+    let running = host("");
+    let made = running.folder.call(
+        "create_project",
+        &json!({ "name": "Lab/x", "language": "Py" }),
+    );
+    let project = &made["projects"][0]["projectId"];
+    let patch = "\n".repeat(300_000);
+    let arguments = json!({ "projectId": project, "patch": patch });
+    let call = json!({ "verb": "call", "account": "research", "tool": "patch_file", "arguments": arguments });
+    let _held: Vec<_> = (0..8).map(|_| running.control.begin(&call)).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    halts(name, &running, &[]);
+    is_listed(name, &running.folder);
+}
+
+fn half_open(name: &str) {
+    allow_files();
+    let running = host("");
+    let socket = running.path("data/control.sock");
+    let silent: Vec<_> = (0..2_000)
+        .map(|_| UnixStream::connect(&socket).unwrap())
+        .collect();
+    halts(name, &running, &[]);
+    is_halted(name, &running);
+    drop(silent);
+}
+
+fn halts_at_once(name: &str) {
+    let running = host("");
+    let halt = json!({ "verb": "halt", "account": null, "plugin": null, "reason": "many", "liquidate": false });
+    let many: Vec<_> = (0..100).map(|_| running.control.begin(&halt)).collect();
+    halts(name, &running, &[]);
+    is_halted(name, &running);
+    drop(many);
+}
+
+fn descriptors(name: &str) {
+    let running = host("");
+    let process = running.host.id();
+    let files = std::fs::read_dir(format!("/proc/{process}/fd"))
+        .unwrap()
+        .count() as u64;
+    let limit = Rlimit {
+        current: Some(files + 4),
+        maximum: getrlimit(Resource::Nofile).maximum,
+    };
+    let pid = Pid::from_raw(process.try_into().unwrap());
+    let before = prlimit(pid, Resource::Nofile, limit).unwrap();
+    // Clients that asked for something, and so make room for no other.
+    latency(&running.cloud, "/account/read", Duration::from_secs(30));
+    let invoke = json!({ "verb": "invoke", "action": "slow.slow", "input": {} });
+    let held: Vec<_> = (0..40).map(|_| running.control.connect(&invoke)).collect();
+    wait_until("no file is left", || {
+        let words = "no further client of the control socket for now";
+        running.host.stderr().contains(words).then_some(())
+    });
+    halts(name, &running, &[]);
+    is_listed(name, &running.folder);
+    drop(held);
+    prlimit(pid, Resource::Nofile, before).unwrap();
+    is_halted(name, &running);
+}
+
+fn database_locked(name: &str) {
+    let running = host("");
+    let locker = lock_database(&running.path("data/state.db"), running.folder.path());
+    halts(name, &running, &[]);
+    is_listed(name, &running.folder);
+    drop(locker);
+    is_halted(name, &running);
+}
+
+/// A file system of so many MiB, as long as this exists.
+struct Mounted<'a>(&'a Path);
+
+impl<'a> Mounted<'a> {
+    fn at(folder: &'a Path, size: &str) -> Self {
+        let status = Command::new("mount")
+            .args([
+                "-t",
+                "tmpfs",
+                "-o",
+                &format!("size={size},mode=0700"),
+                "qchost-test",
+            ])
+            .arg(folder)
+            .status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "this test fills a file system of its own, so it must be run by root, with the right to mount"
+        );
+        Self(folder)
+    }
+}
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        drop(Command::new("umount").args(["--lazy"]).arg(self.0).status());
+    }
+}
+
+fn disk_full(name: &str) {
+    let (folder, cloud) = prepared("[audit]\nreserve = \"1MiB\"");
+    let data = folder.path().join("data");
+    let key = std::fs::read(data.join("host.key")).unwrap();
+    let _mounted = Mounted::at(&data, "16m");
+    crate::common::private_file(&data.join("host.key"), key);
+    let running = Running {
+        host: serve(&folder),
+        control: Control::of(&folder),
+        folder,
+        cloud,
+    };
+    let mut ballast = File::create(data.join("ballast")).unwrap();
+    let piece = vec![0_u8; 1 << 12];
+    while std::io::Write::write_all(&mut ballast, &piece).is_ok() {}
+    halts(name, &running, &[]);
+    is_listed(name, &running.folder);
+    is_halted(name, &running);
+    drop(running);
+}
+
+/// A process that is killed when this is dropped.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn log_blocked(name: &str) {
+    let (folder, _cloud) = prepared("");
+    let child = folder
+        .command(&["--log", "trace", "run"])
+        .stdin(Stdio::null())
+        .stdout(File::create(folder.path().join("out")).unwrap())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _host = Killed(child);
+    wait_until("it is ready", || {
+        let out = std::fs::read_to_string(folder.path().join("out")).unwrap();
+        out.contains("ready").then_some(())
+    });
+    let control = Control::of(&folder);
+    // More than the pipe takes.
+    for _ in 0..100 {
+        assert_eq!(
+            control.invoke("slow.act", &json!({})),
+            Answer::Done(json!(2))
+        );
+    }
+    halt_in(name, &folder, &[]);
+    is_listed(name, &folder);
+}
+
+/// What has a process see another time of day, by as many seconds as a file says.
+const CLOCK: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+static volatile long *offset;
+__attribute__((constructor)) static void begin(void) {
+    int file = open(getenv("CLOCK_OFFSET"), O_RDONLY);
+    void *at = mmap(0, sizeof(long), PROT_READ, MAP_SHARED, file, 0);
+    if (at != MAP_FAILED) offset = at;
+}
+int clock_gettime(clockid_t id, struct timespec *time) {
+    static int (*real)(clockid_t, struct timespec *);
+    if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
+    int result = real(id, time);
+    if (offset && id == CLOCK_REALTIME) time->tv_sec += *offset;
+    return result;
+}
+"#;
+
+fn clock_ahead(name: &str) {
+    clock(name, 365 * 24 * 3600);
+}
+
+fn clock_back(name: &str) {
+    clock(name, -365 * 24 * 3600);
+}
+
+fn clock(name: &str, jump: i64) {
+    let (folder, cloud) = prepared("");
+    let [source, library, offset] =
+        ["clock.c", "clock.so", "offset"].map(|file| folder.path().join(file));
+    std::fs::write(&source, CLOCK).unwrap();
+    std::fs::write(&offset, 0_i64.to_ne_bytes()).unwrap();
+    let made = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .arg("-ldl")
+        .status();
+    assert!(
+        made.is_ok_and(|it| it.success()),
+        "this test needs a C compiler, as linking does"
+    );
+    let mut command = folder.command(&["run"]);
+    command
+        .env("LD_PRELOAD", &library)
+        .env("CLOCK_OFFSET", &offset);
+    let mut host = Process::start(command, folder.path());
+    host.until("it is ready", |host| {
+        host.stdout().contains("ready").then_some(())
+    });
+    let running = Running {
+        host,
+        control: Control::of(&folder),
+        folder,
+        cloud,
+    };
+    // In place, since the process has mapped it.
+    let file = File::options().write(true).open(&offset).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &jump.to_ne_bytes(), 0).unwrap();
+    halts(name, &running, &[]);
+    is_listed(name, &running.folder);
+    is_halted(name, &running);
+}
+
+/// What a viewer does, as another process of another user. It says when it is at it.
+const VIEWER_SCRIPT: &str = r#"
+import json, resource, socket, sys, time
+path, kind = sys.argv[1:]
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def begin(verb, about=None, body=b"", size=None):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(path)
+    head = {"config": "/x", "verb": verb, "about": about, "bytes": len(body) if size is None else size}
+    s.sendall(json.dumps(head).encode() + b"\n" + body)
+    return s
+held = []
+if kind == "denied":
+    for n in range(100000):
+        s = begin("halt", "x" * 300)
+        while s.recv(65536): pass
+        s.close()
+        if n == 500: print("ready", flush=True)
+elif kind == "large":
+    piece = b"[" * (1 << 20)
+    for n in range(8):
+        s = begin("invoke", "every-category", size=58 << 20)
+        try:
+            for _ in range(58): s.sendall(piece)
+        except OSError: pass
+        held.append(s)
+    print("ready", flush=True)
+elif kind == "unread":
+    export = json.dumps({"verb": "audit", "what": "export", "format": "json", "query": {}}).encode()
+    follow = json.dumps({"verb": "audit", "what": "tail", "lines": 1000, "follow": True}).encode()
+    for n in range(600):
+        try: held.append(begin("audit", None, follow if n % 2 else export))
+        except OSError: pass
+    print("ready", flush=True)
+else:
+    for n in range(3000):
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(path)
+        held.append(s)
+    print("ready", flush=True)
+time.sleep(600)
+"#;
+
+/// A desk, at which a viewer does this.
+fn viewed(name: &str, kind: &str, also: impl FnOnce(&Desk, &Process)) {
+    let desk = Desk::new("", str::to_owned);
+    let host = desk.serve();
+    let prepared = desk.prepare(OPERATOR);
+    let socket = desk.folder.path().join("run/control.sock");
+    let script = desk.folder.path().join("viewer.py");
+    std::fs::write(&script, VIEWER_SCRIPT).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let group = std::os::unix::fs::MetadataExt::gid(&std::fs::metadata(&socket).unwrap());
+    let mut command = Command::new("python3");
+    command
+        .arg(&script)
+        .arg(&socket)
+        .arg(kind)
+        .uid(VIEWER)
+        .gid(group);
+    let mut viewer = Process::start(command, desk.folder.path());
+    viewer.until("the viewer is at it", |it| {
+        it.stdout().contains("ready").then_some(())
+    });
+    let begun = Instant::now();
+    let ran = desk.run_as(OPERATOR, &["halt", "--reason", name]);
+    in_time(name, begun);
+    assert!(
+        ran.good().stdout.contains("halted: everything"),
+        "{name}: {ran:?}"
+    );
+    // What others ask for is answered, too.
+    for verb in [
+        &["audit", "tail"][..],
+        &["plugin", "list"],
+        &["halt", "--list"],
+    ] {
+        let ran = desk.run_as(OPERATOR, verb);
+        assert!(ran.status.success(), "{name}: {verb:?}: {ran:?}");
+    }
+    let write = ["invoke", "every-category.slow-write", &prepared.to_string()];
+    let ran = desk.run_as(OPERATOR, &write);
+    assert!(ran.error().contains("halted"), "{name}: {ran:?}");
+    assert!(desk.cloud.created_backtests().is_empty());
+    also(&desk, &host);
+    drop(viewer);
+    host.terminate();
+    host.wait().good();
+}
+
+fn viewer_denied(name: &str) {
+    viewed(name, "denied", |desk, _| {
+        // More than 500 denials are a few records.
+        let query = ["--json", "audit", "query", "--kind", "admin"];
+        let records = desk.run_as(OPERATOR, &query);
+        let denied = records.good().stdout.lines();
+        let denied = denied.filter(|line| line.contains("denied") && line.contains("viewer"));
+        let count = denied.clone().count();
+        assert!((1..=9).contains(&count), "{count}");
+        let bytes: usize = denied.map(str::len).sum();
+        assert!(bytes < 20_000, "{bytes}");
+    });
+}
+
+fn viewer_large(name: &str) {
+    viewed(name, "large", |_, host| {
+        // Read, 58 MB of brackets are gigabytes.
+        let kib = resident(host.id());
+        assert!(kib < 600 << 10, "{kib} KiB");
+    });
+}
+
+fn viewer_unread(name: &str) {
+    viewed(name, "unread", |_, host| {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", host.id())).unwrap();
+        let threads = threads.count();
+        assert!(threads < 100, "{threads}");
+    });
+}
+
+fn viewer_silent(name: &str) {
+    viewed(name, "silent", |_, host| {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", host.id())).unwrap();
+        let files = files.count();
+        assert!(files < 500, "{files}");
+    });
+}

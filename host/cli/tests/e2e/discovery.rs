@@ -1,0 +1,275 @@
+//! How a command finds the host that runs, whatever became of the configuration.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::categories::folder;
+use crate::cloud::Cloud;
+use crate::common::{Folder, embedded};
+use crate::desk::{ADMIN, Desk, OPERATOR};
+use crate::process::{Process, Ran};
+
+/// What makes a configuration unusable, or another one.
+pub type Harm = fn(&Path);
+
+pub const HARMS: [(&str, Harm); 6] = [
+    ("broken", |path| {
+        let good = std::fs::read_to_string(path).unwrap();
+        std::fs::write(path, format!("modus = 1\n{good}")).unwrap();
+    }),
+    ("no TOML", |path| {
+        std::fs::write(path, "data = \"data\"\n[[[").unwrap();
+    }),
+    ("another socket", |path| {
+        let good = std::fs::read_to_string(path).unwrap();
+        let other = format!("{good}[control]\nsocket = \"elsewhere.sock\"\n");
+        std::fs::write(path, other).unwrap();
+    }),
+    ("missing", |path| std::fs::remove_file(path).unwrap()),
+    ("a folder", |path| {
+        std::fs::remove_file(path).unwrap();
+        std::fs::create_dir(path).unwrap();
+    }),
+    ("a FIFO", |path| {
+        std::fs::remove_file(path).unwrap();
+        let made = Command::new("mkfifo").arg(path).status().unwrap();
+        assert!(made.success());
+    }),
+];
+
+/// Puts the configuration back as it was.
+pub fn mend(path: &Path, good: &str) {
+    if path.is_dir() {
+        std::fs::remove_dir(path).unwrap();
+    } else {
+        drop(std::fs::remove_file(path));
+    }
+    std::fs::write(path, good).unwrap();
+}
+
+/// The verbs of an operator, with what shows in the answer of a running host.
+fn verbs(backup: &str) -> Vec<(Vec<String>, &'static str)> {
+    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    vec![
+        (words("halt --reason drill"), "halted: everything"),
+        (words("halt --list"), "drill"),
+        (words("resume"), "resumed"),
+        (words("plugin list"), "every-category"),
+        (words("plugin grants every-category"), "on account research"),
+        (words("approvals list --all"), ""),
+        (words("audit tail"), "halt"),
+        (words("audit query --kind halt"), "halt"),
+        (words("audit head"), ""),
+        (words("audit verify"), ""),
+        (words("audit reconcile"), "every call has its outcome"),
+        (
+            words("policy explain every-category account/read-account"),
+            "allowed",
+        ),
+        (words(&format!("backup {backup}")), "copied to"),
+    ]
+}
+
+#[test]
+fn every_verb_of_an_operator_reaches_the_host_whatever_became_of_the_configuration() {
+    let cloud = Cloud::start();
+    let folder = folder(&embedded(cloud.url()));
+    let path = folder.path().join("qchost.toml");
+    let good = std::fs::read_to_string(&path).unwrap();
+    let host = folder.serve(&["run"]);
+    for (harm, make) in HARMS {
+        make(&path);
+        let backup = folder
+            .path()
+            .join(format!("backup {harm}").replace(' ', "-"));
+        for (verb, shown) in verbs(backup.to_str().unwrap()) {
+            let arguments: Vec<&str> = verb.iter().map(String::as_str).collect();
+            let ran = folder.run(&[&["--data", "data"], &arguments[..]].concat());
+            assert!(ran.status.success(), "{harm}: {verb:?}: {ran:?}");
+            assert!(ran.stdout.contains(shown), "{harm}: {verb:?}: {ran:?}");
+            // Where the configuration is another one or none, that of the host is named.
+            let named = ran.stderr.contains(&format!(
+                "the running host (process {}) was started with the configuration {}",
+                host.id(),
+                path.canonicalize()
+                    .unwrap_or_else(|_| path.clone())
+                    .display()
+            ));
+            assert_eq!(named, harm != "another socket", "{harm}: {verb:?}: {ran:?}");
+        }
+        // It reports that its file cannot be used, instead of not answering.
+        let ran = folder.run(&["--json", "--data", "data", "reload"]);
+        let rows: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
+        let first = &rows[0]["status"];
+        let expected = if harm == "another socket" {
+            "ready"
+        } else {
+            "degraded"
+        };
+        assert_eq!(first, expected, "{harm}: {rows}");
+        // `doctor` shows what the host that runs has, beside what is wrong with the file.
+        let ran = folder.run(&["--data", "data", "doctor"]);
+        assert!(ran.stdout.contains("every-category"), "{harm}: {ran:?}");
+        mend(&path, &good);
+    }
+    // By the file alone, where what is left of it names the folder.
+    for (harm, make) in &HARMS[1..3] {
+        make(&path);
+        let ran = folder.run(&["halt", "--list"]);
+        assert!(ran.status.success(), "{harm}: {ran:?}");
+        mend(&path, &good);
+    }
+    host.terminate();
+    host.wait().good();
+    assert!(!folder.path().join("data/host.json").exists());
+}
+
+#[test]
+fn a_changed_data_folder_is_told_from_that_of_the_host_and_only_invocations_compare_configurations()
+{
+    let cloud = Cloud::start();
+    let folder = folder(&embedded(cloud.url()));
+    let host = folder.serve(&["run"]);
+    let path = folder.path().join("qchost.toml");
+    let good = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, good.replace("data = \"data\"", "data = \"other\"")).unwrap();
+    // The host is found by its folder; without it what is done is for another one, and that is said.
+    let ran = folder.run(&["--data", "data", "halt"]);
+    assert!(ran.good().stdout.contains("halted: everything"), "{ran:?}");
+    let ran = folder.run(&["halt"]);
+    let said = &ran.good().stderr;
+    assert!(
+        said.contains("no host runs in") && said.contains("other"),
+        "{said}"
+    );
+    folder.run(&["--data", "data", "resume"]).good();
+    std::fs::write(&path, &good).unwrap();
+
+    let second = folder.path().join("second.toml");
+    std::fs::write(&second, &good).unwrap();
+    let ran = folder.run(&["--config", "second.toml", "--json", "halt", "--list"]);
+    assert_eq!(ran.json(), json!([]));
+    let note: Value = serde_json::from_str(ran.stderr.lines().next().unwrap()).unwrap();
+    let note = note["note"].as_str().unwrap();
+    assert!(
+        note.contains("qchost.toml") && note.contains("not with second.toml"),
+        "{note}"
+    );
+    for verb in [
+        ["invoke", "every-category.account"],
+        ["call", "read_account"],
+    ] {
+        let ran = folder.run(&[&["--config", "second.toml"], &verb[..]].concat());
+        assert!(ran.error().contains("has another configuration"), "{ran:?}");
+    }
+    assert!(cloud.requests_to("/account/read").is_empty());
+    // The twin.
+    folder.run(&["call", "read_account"]).good();
+    assert_eq!(cloud.requests_to("/account/read").len(), 1);
+
+    // A socket that is named is the only one that is asked.
+    let named =
+        |path: &str| folder.run(&["--config", "none.toml", "--socket", path, "halt", "--list"]);
+    named("data/control.sock").good();
+    let ran = named("nothing.sock");
+    assert!(
+        ran.error().contains("no host listens at nothing.sock"),
+        "{ran:?}"
+    );
+    host.terminate();
+    host.wait().good();
+}
+
+#[test]
+fn a_host_in_the_usual_data_folder_is_found_without_a_configuration() {
+    let cloud = Cloud::start();
+    let folder = folder(&embedded(cloud.url()));
+    let usual = folder.path().join(".local/state/qchost");
+    std::fs::create_dir_all(usual.parent().unwrap()).unwrap();
+    let host = folder.serve(&["--data", usual.to_str().unwrap(), "run"]);
+    let ran = folder.run(&["--config", "none.toml", "halt"]);
+    assert!(ran.good().stdout.contains("halted: everything"), "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("cannot read the configuration none.toml"),
+        "{ran:?}"
+    );
+    host.terminate();
+    host.wait().good();
+    // Where no host runs, the configuration is what is wrong.
+    let ran = folder.run(&["--config", "none.toml", "halt", "--list"]);
+    let error = ran.error();
+    assert!(
+        error.contains("cannot read the configuration none.toml") && error.contains("--data"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_person_who_cannot_read_the_configuration_finds_the_host_by_the_file_beside_its_socket() {
+    let desk = Desk::new("", str::to_owned);
+    let path = desk.folder.path().join("qchost.toml");
+    let name = desk.folder.path().file_name().unwrap().to_str().unwrap();
+    let socket = format!("/run/qchost/{}.sock", name.trim_start_matches('.'));
+    std::fs::create_dir_all("/run/qchost").unwrap();
+    let good = std::fs::read_to_string(&path).unwrap();
+    let good = good.replace("\"run/control.sock\"", &format!("\"{socket}\""));
+    std::fs::write(&path, &good).unwrap();
+    let host = desk.serve();
+    let file = socket.replace(".sock", ".json");
+    assert!(Path::new(&file).exists());
+    // Unreadable to everybody but root, and then gone.
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode));
+    mode(0o600).unwrap();
+    let ran = desk.run_as(OPERATOR, &["halt", "--reason", "fills look wrong"]);
+    assert!(ran.good().stdout.contains("halted: everything"), "{ran:?}");
+    std::fs::remove_file(&path).unwrap();
+    let ran = desk.run_as(ADMIN, &["resume"]);
+    assert!(ran.good().stdout.contains("resumed"), "{ran:?}");
+    host.terminate();
+    host.wait().good();
+    assert!(!Path::new(&file).exists());
+}
+
+/// A process of another user that listens where the host does not.
+#[test]
+fn nothing_is_asked_of_a_socket_at_which_another_user_listens() {
+    const OTHER: u32 = 64_009;
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "this test gives files to another user, so it must be run by root"
+    );
+    let folder = Folder::embedded("emulator");
+    let run = folder.path().join("run");
+    std::fs::create_dir(&run).unwrap();
+    std::os::unix::fs::chown(&run, Some(OTHER), None).unwrap();
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let socket = run.join("control.sock");
+    let script = format!(
+        "import socket,time\ns=socket.socket(socket.AF_UNIX)\ns.bind({:?})\ns.listen(5)\nwhile True:\n c=s.accept()[0]\n print(c.recv(9999),flush=True)",
+        socket.to_str().unwrap()
+    );
+    let mut command = Command::new("python3");
+    command.args(["-c", &script]).uid(OTHER).gid(OTHER);
+    let mut listener = Process::start(command, folder.path());
+    crate::common::wait_for_file(&socket);
+    let ask = || -> Ran { folder.run(&["--socket", socket.to_str().unwrap(), "halt"]) };
+    // As long as it is theirs it is theirs to answer; put in the place of another's, it is not asked.
+    std::os::unix::fs::chown(&socket, Some(0), None).unwrap();
+    let ran = ask();
+    let error = ran.error();
+    assert!(
+        error.contains(&format!("a process of uid {OTHER} listens at"))
+            && error.contains("nothing was asked"),
+        "{error}"
+    );
+    let heard = listener.until("it is left", |it| {
+        Some(it.stdout()).filter(|out| !out.is_empty())
+    });
+    assert_eq!(heard, "b''\n");
+}
