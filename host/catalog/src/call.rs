@@ -203,6 +203,11 @@ pub trait Upstream: Send + Sync {
     /// deadline.
     fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome>;
 
+    /// Whether a server of the account has a tool of this name; nothing where that is not known without asking one.
+    fn has_tool(&self, _account: &str, _tool: &str) -> Option<bool> {
+        None
+    }
+
     /// Fetches what a download address of QuantConnect's serves, at most `limit` bytes of it.
     /// The address is a secret: it appears in no error and no log.
     fn download<'a>(

@@ -28,6 +28,7 @@ pub async fn open(
     upstream: Box<dyn Upstream>,
     guardrails: Guardrails,
 ) -> Result<Gate> {
+    ledger.bind(&key.folder_id()?).await?;
     let (audit, opening) = open_audit(config, data, key, &ledger).await?;
     let options = Options {
         settings: settings(config, guardrails)?,

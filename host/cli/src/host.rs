@@ -342,13 +342,21 @@ pub fn stranger(uid: u32) -> String {
 
 /// Makes a folder that only this user can read, or sees to it that it is one.
 pub fn private_folder(folder: &Path) -> Result<()> {
-    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let mode = std::fs::metadata(folder)?.permissions().mode() & 0o777;
+    let found = std::fs::metadata(folder)?;
+    let (owner, us) = (found.uid(), nix::unistd::geteuid().as_raw());
+    ensure!(
+        owner == us,
+        "{0} belongs to the user {owner}, who could change what is in it, and this is the user {us}; name a folder of \
+         your own as `data`, or run: chown -R {us} {0}",
+        folder.display()
+    );
+    let mode = found.permissions().mode() & 0o777;
     ensure!(
         mode & 0o077 == 0,
         "{0} is open to other users (mode {mode:o}), and holds the host's key and socket; run: chmod 700 {0}",

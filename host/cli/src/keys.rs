@@ -1,8 +1,8 @@
 //! The host's key, and the keys that are derived from it.
 //!
 //! The key in `host.key` vouches for compiled components (the runtime uses it as it is) and, by keys
-//! derived from it under a label each, for the audit's chain and for the hashes of arguments. It belongs to
-//! the data: the record of what was done cannot be verified without it.
+//! derived from it under a label each, for the audit's chain, for the hashes of arguments and for backups. It belongs to
+//! the data: the record of what was done cannot be verified without it, and the database is tied to it.
 //!
 //! Invariant: it is this user's alone to read.
 
@@ -20,6 +20,8 @@ use zeroize::Zeroizing;
 const LENGTH: usize = 32;
 const AUDIT: &str = "qchost audit 1";
 const GATE: &str = "qchost gate 1";
+const BACKUP: &str = "qchost backup 1";
+const FOLDER: &str = "qchost data folder 1";
 
 /// The host's key.
 pub struct Key(Zeroizing<[u8; LENGTH]>);
@@ -74,6 +76,17 @@ impl Key {
     /// The key that the gate hashes arguments with.
     pub fn gate(&self) -> Result<Zeroizing<Vec<u8>>> {
         self.derive(GATE)
+    }
+
+    /// The key that backups are signed with.
+    pub fn backup(&self) -> Result<Zeroizing<Vec<u8>>> {
+        self.derive(BACKUP)
+    }
+
+    /// The id of the data folder: it says nothing of the key, and no other key gives it.
+    pub fn folder_id(&self) -> Result<String> {
+        let id = self.derive(FOLDER)?;
+        Ok(id.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     fn derive(&self, label: &str) -> Result<Zeroizing<Vec<u8>>> {

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use crate::auth::Credentials;
 use crate::engine::Engine;
 use crate::faults::Fault;
+use crate::limits;
 use crate::line::{Cut, Lines};
 use crate::nodes::fleet;
 use crate::request_log::{LoggedRequest, RequestLog};
@@ -82,6 +83,7 @@ impl Builder {
                 credit: 10_000.0,
                 timing: Timing::default(),
                 object_store_quota: 50 << 20,
+                body_timeout: limits::BODY_TIMEOUT,
             },
             backtest_nodes: 4,
             live_nodes: 2,
@@ -152,6 +154,12 @@ impl Builder {
     /// Bytes that the object store holds; 50 MiB unless set.
     pub fn object_store_quota(mut self, bytes: usize) -> Self {
         self.settings.object_store_quota = bytes;
+        self
+    }
+
+    /// How long a request's body may take to come; 30 s unless set.
+    pub fn body_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.body_timeout = timeout;
         self
     }
 

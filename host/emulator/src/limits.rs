@@ -3,8 +3,12 @@
 //! Invariant: everything that a request can add to is bounded here; at the bound a request is
 //! refused with the bound in the message, or the oldest entry goes.
 
+use std::time::Duration;
+
 /// Largest request body, in bytes.
 pub(crate) const BODY: usize = 64 << 20;
+/// How long a request's body may take to come.
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Projects.
 pub(crate) const PROJECTS: usize = 2_000;
 /// Files in a project.

@@ -3,9 +3,11 @@
 //!
 //! Invariant: every request gets a JSON answer, also one to an unknown path, with an unknown
 //! method, a body too large or no sense at all; only a [`crate::Fault`] makes it otherwise.
-//! Every request is in the log before its handler runs.
+//! Every request is in the log before its handler runs. No byte of a body is read before the request is
+//! authenticated.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +15,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
-use axum::http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, HOST, LOCATION, RETRY_AFTER};
 use axum::http::request::Parts;
+use axum::http::uri::Authority;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
@@ -227,15 +230,9 @@ async fn serve(
     let endpoint = ENDPOINTS
         .iter()
         .find(|endpoint| whole.starts_with(BASE) && endpoint.path == path);
-    let arguments = match to_bytes(body, limits::BODY).await {
-        Ok(bytes) => body::parse(&parts, bytes).await.map_err(Failure::from),
-        Err(_) => Err(Failure {
-            status: StatusCode::PAYLOAD_TOO_LARGE,
-            refusal: Refusal::because(format!(
-                "The request body is broken or larger than {} bytes",
-                limits::BODY
-            )),
-        }),
+    let arguments = match admit(&cloud, &parts, endpoint) {
+        Ok(_) => read_body(&cloud, &parts, body).await,
+        Err(failure) => Err(failure),
     };
     let logged = arguments.as_ref().map_or(Value::Null, redacted);
     let number = cloud.log.arrived(parts.method.as_str(), &path, logged);
@@ -286,6 +283,66 @@ async fn carry_out(
     endpoint: Option<&Endpoint>,
     arguments: Result<Arguments, Failure>,
 ) -> Result<Reply, Failure> {
+    let arguments = arguments?;
+    let answer = match admit(cloud, parts, endpoint)?.handler {
+        Now(handler) => handler(cloud, &arguments),
+        Later(handler) => handler(Arc::clone(cloud), arguments).await,
+    };
+    Ok(answer?)
+}
+
+/// Reads a request's fields.
+async fn read_body(cloud: &Cloud, parts: &Parts, body: Body) -> Result<Arguments, Failure> {
+    let limit = cloud.settings.body_timeout;
+    let failure = |status, why| Failure {
+        status,
+        refusal: Refusal::because(why),
+    };
+    match tokio::time::timeout(limit, to_bytes(body, limits::BODY)).await {
+        Ok(Ok(bytes)) => body::parse(parts, bytes).await.map_err(Failure::from),
+        Ok(Err(_)) => Err(failure(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!(
+                "The request body is broken or larger than {} bytes",
+                limits::BODY
+            ),
+        )),
+        Err(_) => Err(failure(
+            StatusCode::REQUEST_TIMEOUT,
+            format!("The request body did not come within {limit:?}"),
+        )),
+    }
+}
+
+/// Whether a request was sent to this machine by its own name. A web page may lead a browser here under the name of its
+/// own server, and could read the answers then.
+fn is_for_this_machine(parts: &Parts) -> bool {
+    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let Some(authority) = host.and_then(|host| host.parse::<Authority>().ok()) else {
+        return false;
+    };
+    let host = authority.host();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+/// Who may have what carried out; nothing of the request but its head is looked at.
+fn admit<'a>(
+    cloud: &Cloud,
+    parts: &Parts,
+    endpoint: Option<&'a Endpoint>,
+) -> Result<&'a Endpoint, Failure> {
+    if !is_for_this_machine(parts) {
+        return Err(Failure {
+            status: StatusCode::MISDIRECTED_REQUEST,
+            refusal: Refusal::because(
+                "The emulator answers only under the name of this machine: localhost or a loopback address",
+            ),
+        });
+    }
     let Some(endpoint) = endpoint else {
         let path = shorten(parts.uri.path(), limits::NAME_LENGTH);
         return Err(Failure {
@@ -308,12 +365,7 @@ async fn carry_out(
         let now = Timestamp::now().as_second();
         auth::authenticate(&cloud.settings.credentials, &parts.headers, now)?;
     }
-    let arguments = arguments?;
-    let answer = match endpoint.handler {
-        Now(handler) => handler(cloud, &arguments),
-        Later(handler) => handler(Arc::clone(cloud), arguments).await,
-    };
-    Ok(answer?)
+    Ok(endpoint)
 }
 
 fn respond(reply: Reply) -> (Response, Option<bool>) {

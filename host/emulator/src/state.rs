@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -41,6 +42,7 @@ pub(crate) struct Settings {
     pub(crate) timing: Timing,
     /// In bytes.
     pub(crate) object_store_quota: usize,
+    pub(crate) body_timeout: Duration,
 }
 
 /// The whole of it.

@@ -100,21 +100,26 @@ impl Gate {
     }
 
     async fn decide(&self, ask: &Ask) -> Result<Verdict, Refusal> {
-        self.judge(ask).await.map_err(|refused| {
-            let Refused {
-                refusal,
-                told,
-                guardrails,
-                project,
-            } = refused;
-            let known = Known {
-                project: project.as_ref(),
-                guardrails: &guardrails,
-                ..Known::default()
-            };
-            self.note_refusal(ask, &known, &refusal);
-            told.unwrap_or(refusal)
-        })
+        let refused = match self.judge(ask).await {
+            Ok(verdict) => return Ok(verdict),
+            Err(refused) => refused,
+        };
+        let Refused {
+            refusal,
+            told,
+            guardrails,
+            project,
+        } = refused;
+        let known = Known {
+            project: project.as_ref(),
+            guardrails: &guardrails,
+            ..Known::default()
+        };
+        self.note_refusal(ask, &known, &refusal);
+        if matches!(refusal, Refusal::Denied(_)) {
+            self.count_attempt(ask).await;
+        }
+        Err(told.unwrap_or(refusal))
     }
 
     /// Whether the terms that a call was decided under are still in force.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Instant;
 
 use qchost_catalog::{Access, Operation, Target};
@@ -12,6 +13,7 @@ use crate::effort::Effort;
 use crate::pace::Pace;
 use crate::settings::Settings;
 use crate::terms::Terms;
+use crate::toll::Toll;
 
 /// What a request to another host than QuantConnect's is called in guardrails and records.
 pub(crate) const HTTP: &str = "http/request";
@@ -48,6 +50,26 @@ impl Caller {
     }
 }
 
+/// Whether the intent of a write was handed to the audit, so that it may have been sent. Clones are of the same call.
+#[derive(Debug, Clone, Default)]
+pub struct Intended(Arc<AtomicBool>);
+
+impl Intended {
+    /// Whether the call may have been sent. To be asked when its answer is not waited for any more: what is not intended
+    /// by then never is.
+    #[must_use]
+    pub fn get(&self) -> bool {
+        // The gate marks and then looks whether somebody waits; the other way round here.
+        fence(Ordering::SeqCst);
+        self.0.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set(&self, is: bool) {
+        self.0.store(is, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+}
+
 /// A call that a plugin asked for.
 pub(crate) struct Ask {
     /// Identifies the call in the audit and in the ledger; never given twice.
@@ -65,6 +87,10 @@ pub(crate) struct Ask {
     /// Flat, under their JSON names, and without what the host fills in.
     pub arguments: Map<String, Value>,
     pub begun: Instant,
+    /// Says to whoever waits whether it may have been sent.
+    pub intended: Intended,
+    /// What it has paid for the reads that the host makes to decide about it.
+    pub toll: Toll,
 }
 
 impl Ask {

@@ -158,6 +158,7 @@ impl Gate {
             priority: Priority::Normal,
             deadline: Instant::now() + READ_TIMEOUT,
             clearance: always(),
+            cause: None,
         };
         let operation = known("files/read-file")?;
         let arguments = Map::from_iter([

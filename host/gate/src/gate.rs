@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use qchost_audit::{Audit, Entry, Opening};
-use qchost_catalog::{Access, Failure, Operation, Upstream, by_name, by_tool};
+use qchost_catalog::{Access, Failure, OPERATIONS, Operation, Upstream, by_name, by_tool};
 use qchost_ledger::{Ledger, LedgerError, StateStore};
 use qchost_policy::{Manifest, PolicyError};
 use qchost_scope::{Child, Scope};
@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::admission::Admitted;
 use crate::aside::Aside;
-use crate::ask::{Ask, Caller};
+use crate::ask::{Ask, Caller, Intended};
 use crate::asking::Asking;
 use crate::changes::{Asked, Change, Changes, Subject};
 use crate::components::Components;
@@ -39,6 +39,7 @@ use crate::refusals::{Counted, Noted, Refusals, SUMMARY_INTERVAL, Series, shown}
 use crate::sending::Sending;
 use crate::settings::Settings;
 use crate::terms::{Enforceable, InForce, Rules};
+use crate::toll::{Toll, UsedUp};
 use qchost_policy::{DOWNLOAD, RAW, WORKFLOW, is_tool_name};
 
 /// How many approvals have their contents made to be shown at a time.
@@ -106,6 +107,7 @@ pub(crate) struct Inner {
     pub halts: Arc<Halts>,
     pub keeping: Keeping,
     pub rates: Rates,
+    pub used_up: UsedUp,
     pub concurrency: Concurrency,
     pub lanes: Lanes,
     /// Who changes the sources of projects now, and who relies on them.
@@ -209,6 +211,7 @@ impl Gate {
             halts: Arc::new(halts),
             keeping,
             rates,
+            used_up: UsedUp::default(),
             concurrency: Concurrency::default(),
             lanes,
             sources: SourceLocks::default(),
@@ -230,6 +233,7 @@ impl Gate {
         gate.settle_former_runs().await?;
         gate.close_former_orphans().await;
         crate::retention::start(&gate.0.changes);
+        gate.warn_of_unsettled();
         Ok(gate)
     }
 
@@ -403,7 +407,23 @@ impl Gate {
         operation: &'static Operation,
         arguments: Map<String, Value>,
     ) -> Result<Value, Refusal> {
-        let ask = self.ask(
+        let intended = Intended::default();
+        self.call_marked(caller, operation, arguments, intended)
+            .await
+    }
+
+    /// Makes a call, and marks when it may have been sent: for whoever stops waiting for its answer.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn call_marked(
+        &self,
+        caller: &Caller,
+        operation: &'static Operation,
+        arguments: Map<String, Value>,
+        intended: Intended,
+    ) -> Result<Value, Refusal> {
+        let mut ask = self.ask(
             caller,
             Some(operation),
             Cow::Borrowed(operation.name),
@@ -411,6 +431,7 @@ impl Gate {
             operation.access,
             arguments,
         )?;
+        ask.intended = intended;
         self.pass(ask).await
     }
 
@@ -439,6 +460,17 @@ impl Gate {
             Access::Trade,
             arguments,
         )?;
+        // A denial would come with lines that grant it, and nothing would be gained by them.
+        if self.0.upstream.has_tool(ask.account(), tool) == Some(false) {
+            let near = qchost_policy::nearest(tool, OPERATIONS.iter().map(|known| known.tool));
+            let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            let refusal = Refusal::Failed(Failure::NotFound(format!(
+                "no server of the account `{}` has a tool of this name{near}",
+                ask.account()
+            )));
+            self.note_refusal(&ask, &Known::default(), &refusal);
+            return Err(refusal);
+        }
         self.pass(ask).await
     }
 
@@ -551,6 +583,8 @@ impl Gate {
             access,
             arguments,
             begun: Instant::now(),
+            intended: Intended::default(),
+            toll: Toll::default(),
         })
     }
 
@@ -565,10 +599,15 @@ impl Gate {
     /// decided about where they are asked for: few are under way at a time.
     fn pass(&self, ask: Ask) -> impl Future<Output = Result<Value, Refusal>> + use<> {
         let (answer, waiter) = oneshot::channel();
+        let intended = ask.intended.clone();
         self.0.sent.spawn(Sending::admit(self.clone(), ask, answer));
-        async {
+        async move {
             waiter.await.unwrap_or_else(|_| {
-                Err(Refusal::Failed(Failure::UnknownOutcome("the host failed while it waited for the answer; read the state before you try again".to_owned())))
+                Err(Refusal::Failed(if intended.get() {
+                    Failure::UnknownOutcome("the host failed while it waited for the answer; read the state before you try again".to_owned())
+                } else {
+                    Failure::Unavailable("the host failed while it decided about the call; nothing was changed".to_owned())
+                }))
             })
         }
     }

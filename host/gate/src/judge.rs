@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use qchost_catalog::{
-    Access, BoxFuture, Call, Clearance, Failure, Operation, Outcome, Target, always,
+    Access, BoxFuture, Call, Clearance, Failure, Operation, Outcome, Selector, Target, always,
 };
 use qchost_ledger::Permit;
 use qchost_policy::{
@@ -81,6 +81,8 @@ pub(crate) struct HostReads<'a> {
     pub deadline: Instant,
     /// Whether they may still be sent.
     pub clearance: Clearance<'a>,
+    /// The call that they are charged to, where a plugin's call causes them.
+    pub cause: Option<&'a Ask>,
 }
 
 impl Reader for HostReads<'_> {
@@ -90,6 +92,13 @@ impl Reader for HostReads<'_> {
         mut arguments: Map<String, Value>,
     ) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
+            if let Some(ask) = self.cause {
+                self.inner.pay_toll(ask).await.map_err(|refusal| {
+                    ask.toll.refuse(refusal);
+                    Failure::RateLimited { retry_after: None }
+                })?;
+                ask.toll.count_read();
+            }
             operation.complete(&mut arguments);
             let lanes = &self.inner.lanes;
             let turn = lanes.enter(self.account, self.plugin, self.priority);
@@ -140,7 +149,11 @@ impl Gate {
         }
         let facts = Facts::of(named(ask));
         check_covered(ask, &facts)?;
-        let touched = self.touched(ask).await?;
+        self.check_unsettled(ask)?;
+        let touched = match self.touched(ask).await {
+            Ok(touched) => touched,
+            Err(refused) => return Err(self.unresolved_call(ask, refused)),
+        };
         let with_project = |refused: Refused| with_project(refused, &touched);
         let matched = decide_all(&ask.terms, ask, &touched.facts)
             .map_err(|refused| with_project(*refused))?;
@@ -158,6 +171,30 @@ impl Gate {
             matched,
             permit,
         })
+    }
+
+    /// The refusal of a call of which it cannot be said what it touches.
+    fn unresolved_call(&self, ask: &Ask, refused: Refused) -> Refused {
+        if let Some(unpaid) = ask.toll.take_refusal() {
+            return unpaid.into();
+        }
+        let told = match (&refused.refusal, named(ask)) {
+            (Refusal::Denied(_), Resource::Project(Project { id: Some(id), .. })) => {
+                let scope = &self.0.scope;
+                let known = scope.known_project(ask.account(), &ask.caller.plugin, id);
+                let authority = &ask.terms.authority;
+                let sees = |project| authority.sees(&ask.name, ask.access, &project);
+                (!known.is_some_and(sees)).then(|| out_of_sight(authority, ask))
+            }
+            (Refusal::Denied(_), _) if names_child(ask) => {
+                Some(out_of_sight(&ask.terms.authority, ask))
+            }
+            _ => None,
+        };
+        Refused {
+            told: told.or(refused.told),
+            ..refused
+        }
     }
 
     /// What a call touches. What a plugin wrote at length is read only where some grant is for the rest of the call.
@@ -225,6 +262,7 @@ impl Gate {
             priority: priority(ask.access),
             deadline: ask.begun + self.0.call_timeout,
             clearance: always(),
+            cause: Some(ask),
         }
     }
 }
@@ -394,29 +432,54 @@ fn plain(ask: &Ask) -> Denial {
     }
 }
 
-/// The denial without the name of a project that the plugin gave only the id of: it could learn the names
-/// of all projects by counting.
+/// What a plugin is told of a denial about a project that none of its grants for the operation covers: the same as of
+/// one that is not there, so that it learns neither names nor ids by counting.
 fn told(authority: &Authority, ask: &Ask, facts: &Facts, guardrails: &[String]) -> Option<Refusal> {
     let Resource::Project(project @ Project { id: Some(_), .. }) = &facts.resource else {
         return None;
     };
-    let nameless = Facts {
-        resource: Resource::Project(Project {
-            name: String::new(),
-            ..project.clone()
-        }),
-        context: facts.context.clone(),
-    };
-    let decision = authority.decide(&ask.caller.digest, &ask.name, ask.access, &nameless);
+    if !authority.sees(&ask.name, ask.access, project) {
+        return Some(out_of_sight(authority, ask));
+    }
     // What forbids it may do so by the name.
-    let mut denial = decision.denial.unwrap_or_else(|| plain(ask));
-    if !guardrails.is_empty() {
-        denial = Denial {
+    (!guardrails.is_empty()).then(|| {
+        Refusal::Denied(Denial {
             reason: format!("the guardrail `{}` forbids it", guardrails.join("`, `")),
             ..plain(ask)
-        };
-    }
-    Some(Refusal::Denied(denial))
+        })
+    })
+}
+
+/// The denial of what a plugin may not see, or what is not there: by what the call itself says.
+fn out_of_sight(authority: &Authority, ask: &Ask) -> Refusal {
+    Refusal::Denied(match named(ask) {
+        named @ Resource::Project(_) => {
+            authority.uncovered(&ask.name, ask.access, &Facts::of(named))
+        }
+        _ => Denial {
+            reason: format!(
+                "`{}`: what it names is not there, or no grant of `{}` covers its project; nothing was sent",
+                ask.name, ask.caller.plugin
+            ),
+            ..plain(ask)
+        },
+    })
+}
+
+/// Whether a call names what belongs to a project.
+fn names_child(ask: &Ask) -> bool {
+    let selectors = ask
+        .operation
+        .map_or(&[][..], |operation| operation.selectors);
+    selectors.iter().any(|selector| {
+        matches!(
+            selector,
+            Selector::Backtest(_)
+                | Selector::Optimization(_)
+                | Selector::Compile(_)
+                | Selector::Deployment(_)
+        )
+    })
 }
 
 /// Whether a person has to say yes: the strictest of all matching grants decides.

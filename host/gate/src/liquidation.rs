@@ -313,6 +313,7 @@ impl Gate {
             priority: Priority::Safety,
             deadline: Instant::now() + STOP_TIMEOUT,
             clearance: always(),
+            cause: None,
         };
         let answer = reads
             .read(known("live/list-live-algorithms")?, Map::new())

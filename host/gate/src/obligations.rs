@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use qchost_policy::{Authority, GrantLimits};
-use qchost_traffic::{GrantKey, Moment, RateError, RateLimits, Slot};
+use qchost_traffic::{GrantKey, Moment, RateError, Slot};
 
 use crate::ask::Ask;
 use crate::gate::Gate;
@@ -15,6 +15,7 @@ use crate::judge::{Matched, Verdict, priority};
 use crate::refusal::Refusal;
 use crate::sending::Held;
 use crate::terms::Terms;
+use crate::toll::rates_of;
 use crate::trade::unusable;
 
 /// What each grant that matched is called in records and counters, with its limits. A grant that both manifests have has
@@ -136,18 +137,19 @@ impl Gate {
     /// Takes a call's places among those that its grants allow at a time, and its turn in their rates.
     pub(crate) async fn slots(&self, ask: &Ask, matched: &Matched) -> Result<Vec<Slot>, Refusal> {
         let key = |grant: &str| GrantKey::new(ask.account(), &ask.caller.plugin, grant);
+        let mut paid = ask.toll.settle().await;
         let mut slots = Vec::new();
         let mut rates = Vec::new();
         for (grant, limits) in obligations(ask, matched) {
             let counted = &self.0.concurrency;
             let slot = counted.try_acquire(&key(&grant), limits.concurrent);
             slots.push(slot.ok_or_else(|| busy(&grant, limits.concurrent))?);
-            if limits.per_second.is_some() || limits.per_minute.is_some() {
-                let limits = RateLimits {
-                    per_second: limits.per_second,
-                    per_minute: limits.per_minute,
-                };
-                rates.push((key(&grant), limits));
+            if let Some(limits) = rates_of(&limits) {
+                let key = key(&grant);
+                match paid.iter().position(|(other, _)| *other == key) {
+                    Some(at) => drop(paid.swap_remove(at)),
+                    None => rates.push((key, limits)),
+                }
             }
         }
         if !rates.is_empty() {
@@ -157,6 +159,10 @@ impl Gate {
                 RateError::Exceeded { retry_after, .. } => Refusal::RateLimited(retry_after),
                 RateError::Unmarked(error) => unusable(error),
             })?;
+        }
+        // Of grants that cover the operation and not what it touches.
+        for (key, limits) in paid {
+            self.0.rates.put_back(&key, limits);
         }
         Ok(slots)
     }

@@ -11,19 +11,23 @@ use std::time::Instant;
 use jiff::civil::DateTime;
 use jiff::{Timestamp, tz::TimeZone};
 use qchost_audit::{AuditError, Entry, Kind, Trace};
-use qchost_catalog::{Failure, always};
+use qchost_catalog::{Access, Failure, always};
 use qchost_ledger::Settle;
-use qchost_policy::Person;
+use qchost_policy::{Denial, Person};
 use qchost_scope::Reader as _;
 use qchost_traffic::Priority;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::ask::Ask;
 use crate::gate::{Gate, GateError, known};
 use crate::judge::HostReads;
+use crate::refusal::Refusal;
 
 /// The principal of the host's own reads.
 const HOST: &str = "qchost";
+/// The most writes that a start warns of one by one.
+const MOST_WARNED: usize = 20;
 /// How much earlier than the intent a thing may seem to have been made: clocks differ.
 const CLOCKS_DIFFER: i64 = 5;
 
@@ -35,8 +39,21 @@ pub enum Finding {
     Done,
     /// It did not.
     NotDone,
+    /// It cannot be told, and a person said that it may be sent again.
+    Accepted,
     /// It cannot be told.
     Open,
+}
+
+/// Why nothing is reconciled.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// The audit cannot be written.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// There is no such call whose outcome is unknown.
+    #[error("there is no call {0} whose outcome is unknown; `qchost audit reconcile` lists them")]
+    NotOpen(String),
 }
 
 /// A write whose outcome was unknown, and what is known of it now.
@@ -96,6 +113,63 @@ impl Gate {
         Ok(found.unwrap_or(Err(AuditError::Closed))?)
     }
 
+    /// Refuses to do again what may have been done: a write whose repetition does more, with the arguments of one whose
+    /// outcome is unknown.
+    pub(crate) fn check_unsettled(&self, ask: &Ask) -> Result<(), Refusal> {
+        // A second compile leaves a second job and nothing else.
+        let repeats = ask
+            .operation
+            .is_none_or(|operation| !operation.idempotent && operation.interface() != "compile");
+        if !repeats || !matches!(ask.access, Access::Write | Access::Trade) {
+            return Ok(());
+        }
+        let unsettled = self.0.unsettled.lock();
+        let unsettled = unsettled.unwrap_or_else(PoisonError::into_inner);
+        let same = |intent: &&Map<String, Value>| {
+            let text = |name: &str| intent.get(name).and_then(Value::as_str);
+            text("operation") == Some(&*ask.name) && text("account") == Some(ask.account())
+        };
+        let mut same = unsettled.iter().filter(same).peekable();
+        if same.peek().is_none() {
+            return Ok(());
+        }
+        let print = self.0.prints.of_arguments(&ask.arguments);
+        let is_it = |intent: &&Map<String, Value>| {
+            intent.get("arguments-hmac").and_then(Value::as_str) == Some(&*print)
+        };
+        let Some(intent) = same.find(is_it) else {
+            return Ok(());
+        };
+        let intent = Intent(intent);
+        Err(Refusal::Denied(Denial {
+            reason: format!(
+                "the same call was sent at {} ({call}), and whether it took effect is unknown; an operator looks with: \
+                 qchost audit reconcile, and lets it be sent again with: qchost audit reconcile --accept {call}",
+                intent.text("time"),
+                call = intent.text("call"),
+            ),
+            nearest_grant: None,
+            remedy: None,
+        }))
+    }
+
+    /// Says at start which writes of former runs have no outcome.
+    pub(crate) fn warn_of_unsettled(&self) {
+        let unsettled = self.0.unsettled.lock();
+        let unsettled = unsettled.unwrap_or_else(PoisonError::into_inner);
+        for intent in unsettled.iter().take(MOST_WARNED).map(Intent) {
+            tracing::warn!(
+                target: "gate", call = intent.text("call"), plugin = intent.text("plugin"), account = intent.text("account"),
+                operation = intent.text("operation"), sent = intent.text("time"),
+                "the outcome of a write of a former run is unknown, and it is not sent again before it is known; see: qchost audit reconcile",
+            );
+        }
+        if unsettled.len() > MOST_WARNED {
+            let more = unsettled.len() - MOST_WARNED;
+            tracing::warn!(target: "gate", more, "there are more such writes");
+        }
+    }
+
     /// Remembers a write whose answer was lost.
     pub(crate) fn keep_unsettled(&self, mut intent: Map<String, Value>) {
         intent.insert("time".to_owned(), Timestamp::now().to_string().into());
@@ -108,11 +182,15 @@ impl Gate {
     }
 
     /// Reads QuantConnect to learn how the writes ended whose outcome is unknown, and records what is
-    /// learned.
+    /// learned. Of those in `accepted`, a person takes it on that they may be sent again whatever became of them.
     ///
     /// # Errors
-    /// When it cannot be recorded.
-    pub async fn reconcile(&self, by: &Person) -> Result<Vec<Reconciled>, AuditError> {
+    /// When it cannot be recorded, or nothing is open of a call in `accepted`.
+    pub async fn reconcile(
+        &self,
+        by: &Person,
+        accepted: &[String],
+    ) -> Result<Vec<Reconciled>, ReconcileError> {
         let intents = {
             let unsettled = &self.0.unsettled;
             unsettled
@@ -120,6 +198,14 @@ impl Gate {
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone()
         };
+        let known = |call: &&String| {
+            intents
+                .iter()
+                .any(|intent| Intent(intent).text("call") == **call)
+        };
+        if let Some(unknown) = accepted.iter().find(|call| !known(call)) {
+            return Err(ReconcileError::NotOpen(unknown.clone()));
+        }
         let mut all = Vec::with_capacity(intents.len());
         for intent in intents {
             let text = |name: &str| {
@@ -128,6 +214,13 @@ impl Gate {
             };
             let call = text("call");
             let (finding, message) = match self.probe(&intent).await {
+                Ok((Finding::Open, message)) if accepted.contains(&call) => {
+                    (Finding::Accepted, message)
+                }
+                Err(failure) if accepted.contains(&call) => (
+                    Finding::Accepted,
+                    format!("QuantConnect does not say: {failure}"),
+                ),
                 Ok(found) => found,
                 Err(failure) => (
                     Finding::Open,
@@ -138,7 +231,11 @@ impl Gate {
                 let body = json!({
                     "call": call, "account": text("account"), "plugin": text("plugin"), "operation": text("operation"),
                     "project": intent.get("project"), "person": by.uid, "reason": message,
-                    "outcome": if finding == Finding::Done { "reconciled: done" } else { "reconciled: not done" },
+                    "outcome": match finding {
+                        Finding::Done => "reconciled: done",
+                        Finding::NotDone => "reconciled: not done",
+                        Finding::Accepted | Finding::Open => "reconciled: accepted",
+                    },
                 });
                 let body = match body {
                     Value::Object(body) => body,
@@ -261,6 +358,7 @@ impl Gate {
             priority: Priority::Normal,
             deadline: Instant::now() + self.0.call_timeout,
             clearance: always(),
+            cause: None,
         };
         let arguments = match arguments {
             Value::Object(arguments) => arguments,

@@ -49,7 +49,7 @@ impl Fingerprints {
     }
 
     /// That of a call's arguments.
-    fn of_arguments(&self, arguments: &Map<String, Value>) -> String {
+    pub(crate) fn of_arguments(&self, arguments: &Map<String, Value>) -> String {
         self.of_text("arguments", &qchost_audit::canonical_object(arguments))
     }
 
@@ -277,6 +277,10 @@ fn common(
     body.insert("arguments".to_owned(), arguments);
     body.insert("arguments-hmac".to_owned(), print.into());
     body.insert("decision".to_owned(), decision.into());
+    let reads = ask.toll.reads();
+    if reads > 0 {
+        body.insert("host-reads".to_owned(), reads.into());
+    }
     if let Some(matched) = known.matched {
         let names: Vec<Cow<'_, str>> = obligations(ask, matched).map(|(name, _)| name).collect();
         body.insert("grants".to_owned(), json!(names));

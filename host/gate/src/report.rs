@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use qchost_catalog::{Access, BoxFuture, Failure, Operation, Outcome, by_name, by_tool};
 use qchost_ledger::LedgerError;
@@ -63,6 +64,8 @@ pub struct Explanation {
     pub obligations: Vec<Value>,
     /// Whether a person has to approve it.
     pub approval: bool,
+    /// What was taken for granted, since only QuantConnect can say it.
+    pub assumed: Vec<String>,
 }
 
 impl Gate {
@@ -217,6 +220,8 @@ impl Gate {
             None => Cow::Owned(name.trim_start_matches("raw/").to_owned()),
         };
         let ask = self.ask(&caller, known, name, tool, access, arguments)?;
+        let assumed = Mutex::new(Vec::new());
+        let take = || std::mem::take(&mut *assumed.lock().unwrap_or_else(PoisonError::into_inner));
         let refused = |refusal: Refusal, guardrails| Explanation {
             decision: refusal.word(),
             reason: Some(refusal.to_string()),
@@ -224,6 +229,7 @@ impl Gate {
             guardrails,
             obligations: Vec::new(),
             approval: false,
+            assumed: take(),
         };
         if ask.halted()
             && let Some(reason) = self.0.halts.reason(ask.account(), plugin)
@@ -236,13 +242,14 @@ impl Gate {
         }
         let touched = match known {
             Some(operation) => {
-                // A name that was only given here is not to be believed anywhere else.
-                let apart = match &project_name {
-                    Some(_) => Some(self.apart(ask.account()).await.map_err(unusable)?),
-                    None => None,
+                // What is only given or assumed here is not to be believed anywhere else.
+                let known = self.apart(ask.account()).await.map_err(unusable)?;
+                let nobody = Unasked {
+                    project_name,
+                    scope: &self.0.scope,
+                    account: ask.account(),
+                    assumed: &assumed,
                 };
-                let known = apart.as_ref().unwrap_or(&self.0.scope);
-                let nobody = Unasked { project_name };
                 let settings = ask.settings();
                 let configured = Configured {
                     live_profile: &|profile| settings.profiles.brokerage(profile),
@@ -280,6 +287,7 @@ impl Gate {
                 .map(|(grant, limits)| json!({ "grant": grant, "limits": limits }))
                 .collect(),
             approval: wants_approval(&ask.terms, &matched) || takes_two(&ask, live),
+            assumed: take(),
         })
     }
 }
@@ -294,29 +302,67 @@ impl Gate {
     }
 }
 
-/// Answers only what it was told: nothing is read to explain.
-struct Unasked {
+/// Answers only what it was told and what the host knows: nothing is read to explain. What the caller says of a child
+/// and its project is taken for granted, since a call in which it is not so is denied.
+struct Unasked<'a> {
     project_name: Option<String>,
+    scope: &'a Scope,
+    account: &'a str,
+    assumed: &'a Mutex<Vec<String>>,
 }
 
-impl Reader for Unasked {
+impl Unasked<'_> {
+    fn assume(&self, what: String) {
+        let mut assumed = self.assumed.lock().unwrap_or_else(PoisonError::into_inner);
+        assumed.push(what);
+    }
+
+    fn answer(&self, operation: &Operation, arguments: &Map<String, Value>) -> Outcome {
+        let number = arguments.get("projectId").and_then(Value::as_u64);
+        let project = number.and_then(|number| u32::try_from(number).ok());
+        let text = |name: &str| arguments.get(name).and_then(Value::as_str);
+        let child = [
+            ("compileId", "compile", None),
+            ("backtestId", "backtest", Some("backtest")),
+            ("optimizationId", "optimisation", Some("optimization")),
+        ]
+        .into_iter()
+        .find_map(|(field, word, part)| Some((field, text(field)?, word, part)));
+        match (operation.name, project, child) {
+            ("projects/read-project", Some(project), _) => {
+                let cached = || self.scope.project_name_cached(self.account, project);
+                let name = self.project_name.clone().or_else(cached).ok_or_else(|| {
+                    Failure::Unavailable(format!(
+                        "to explain, nothing is read, and the host has not read the name of project {project} in the last \
+                         minute; name it with --project"
+                    ))
+                })?;
+                Ok(json!({ "success": true, "projects": [{ "projectId": project, "name": name }] }))
+            }
+            ("live/read-live-algorithm", Some(project), _) => {
+                self.assume(format!("real money is at stake in project {project}"));
+                Err(Failure::NotFound("nothing is read".to_owned()))
+            }
+            (_, Some(project), Some((field, id, word, part))) => {
+                self.assume(format!("the {word} {id:?} is of project {project}"));
+                let child = json!({ field: id, "projectId": project });
+                Ok(part.map_or_else(|| child.clone(), |part| json!({ part: child })))
+            }
+            _ => Err(Failure::Unavailable(format!(
+                "to explain, nothing is read, and what this touches is known only by `{}`",
+                operation.name
+            ))),
+        }
+    }
+}
+
+impl Reader for Unasked<'_> {
     fn read<'a>(
         &'a self,
         operation: &'static Operation,
         arguments: Map<String, Value>,
     ) -> BoxFuture<'a, Outcome> {
-        Box::pin(async move {
-            match (&self.project_name, operation.name) {
-                (Some(name), "projects/read-project") => {
-                    let id = arguments.get("projectId");
-                    Ok(json!({ "success": true, "projects": [{ "projectId": id, "name": name }] }))
-                }
-                _ => Err(Failure::Unavailable(format!(
-                    "to explain, nothing is read, and `{}` would have to be; name the project with --project",
-                    operation.name
-                ))),
-            }
-        })
+        Box::pin(async move { self.answer(operation, &arguments) })
     }
 }
 

@@ -142,8 +142,10 @@ impl Sending {
             }
         };
         let known = verdict.known(reservation);
+        self.ask.intended.set(true);
         // Nobody waits any more, and nothing says that it will be sent.
         if answer.is_closed() {
+            self.ask.intended.set(false);
             self.gate
                 .settle(&self.ask.call, reservation, Settle::Release)
                 .await;
@@ -152,6 +154,7 @@ impl Sending {
         let intent = record::intent(&self.ask, &known, &inner.prints);
         let intended = intent.body.clone();
         if let Err(error) = inner.audit.record(intent).await {
+            self.ask.intended.set(false);
             self.gate
                 .settle(&self.ask.call, reservation, Settle::Release)
                 .await;
@@ -161,6 +164,15 @@ impl Sending {
             return None;
         }
         drop(writing);
+        // The ledger knows by it that this was recorded, should an older audit be put in its place. What makes the account
+        // safer waits for no disk but the audit's reserve.
+        let ledger = inner.ledger.clone();
+        let call = self.ask.call.clone();
+        self.gate.spawn(async move {
+            if let Err(error) = ledger.store_head().await {
+                tracing::warn!(target: "gate", call, %error, "the head of the audit is not in the ledger");
+            }
+        });
         let departure = inner.halts.departure(&self.ask);
         let sends = AtomicU32::new(0);
         let sent = if self.ask.halted() {
@@ -174,6 +186,7 @@ impl Sending {
         };
         let Some(outcome) = sent else {
             departure.ended(SUPERSEDED);
+            self.ask.intended.set(false);
             self.gate
                 .settle(&self.ask.call, reservation, Settle::Release)
                 .await;
@@ -186,10 +199,13 @@ impl Sending {
         let done = is_done(&outcome);
         let lost = matches!(outcome, Err(Failure::UnknownOutcome(_)));
         if !done {
-            // Before the answer: whoever tries again at once finds its budget whole.
-            self.gate
-                .settle(&self.ask.call, reservation, Settle::Release)
-                .await;
+            // Before the answer: whoever tries again at once finds its budget whole, but for the attempt.
+            let how = if is_answered(&outcome) {
+                Settle::Refused
+            } else {
+                Settle::Release
+            };
+            self.gate.settle(&self.ask.call, reservation, how).await;
         }
         if lost {
             self.gate.keep_unsettled(intended);
@@ -387,6 +403,17 @@ fn is_done(outcome: &Outcome) -> bool {
             | Failure::Halted(_),
         ) => false,
     }
+}
+
+/// Whether QuantConnect has answered a call that did nothing: it refused it.
+fn is_answered(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Err(Failure::InvalidArgument(_)
+            | Failure::NotFound(_)
+            | Failure::NotReady { .. }
+            | Failure::Rejected(_))
+    )
 }
 
 /// How a call ended that is decided about again.

@@ -21,12 +21,13 @@ use qchost_policy::Denial;
 use qchost_scope::{Reader as _, Touched};
 use serde_json::{Map, Value, json};
 
-use crate::ask::Ask;
+use crate::ask::{Ask, Intended};
 use crate::gate::{Gate, Inner, known, now};
 use crate::judge::Verdict;
 use crate::pins::{Projects, SourceAccess, SourceLock};
 use crate::record::{self, Known, text_hash};
 use crate::refusal::Refusal;
+use crate::toll::Toll;
 use crate::trade::unusable;
 
 /// The operation that deploys a compile.
@@ -562,6 +563,8 @@ impl Gate {
             access: operation.access,
             arguments: Map::from_iter([("projectId".to_owned(), project.into())]),
             begun: Instant::now(),
+            intended: Intended::default(),
+            toll: Toll::default(),
         };
         let record = async |mut entry: Entry| {
             let of = json!({ "call": ask.call, "why": why });

@@ -59,7 +59,7 @@ pub enum BeginError {
     Exhausted {
         /// The grant's name.
         grant: String,
-        /// `per-day` or `cost-per-day`.
+        /// `per-day`, `cost-per-day` or `attempts-per-day`.
         budget: &'static str,
         /// What it allows: a number, or dollars.
         limit: String,
@@ -88,8 +88,10 @@ from_sqlite!(BeginError);
 pub enum Settle {
     /// The call was sent: what it took stays taken.
     Commit,
-    /// Nothing was done: count, cost and permit are given back.
+    /// Nothing was done: count, cost, attempt and permit are given back.
     Release,
+    /// The server refused it: count, cost and permit are given back, and the attempt stays.
+    Refused,
 }
 
 /// A reservation that was neither committed nor released.
@@ -160,6 +162,35 @@ impl Ledger {
     pub async fn settle(&self, reservation: i64, how: Settle) -> Result<(), LedgerError> {
         self.connections()
             .write(move |it| end(it, reservation, how))
+            .await
+    }
+
+    /// Counts an attempt against the day of each grant: `grants` are names with the calls a day that each allows.
+    /// Returns the grants whose attempts are used up by now, with the milliseconds until the end of their day.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn count_attempts(
+        &self,
+        account: &str,
+        plugin: &str,
+        grants: Vec<(String, u32)>,
+        now: i64,
+    ) -> Result<Vec<(String, i64)>, LedgerError> {
+        let (account, plugin) = (account.to_owned(), plugin.to_owned());
+        self.connections()
+            .write(move |it| {
+                let mut used_up = Vec::new();
+                for (grant, per_day) in &grants {
+                    let mut attempts = Attempts::load(it, &account, &plugin, grant, now)?;
+                    attempts.count = attempts.count.saturating_add(1);
+                    attempts.store(it, &account, &plugin, grant)?;
+                    if attempts.count >= most_attempts(*per_day) {
+                        used_up.push((grant.clone(), until_end(attempts.day, now)));
+                    }
+                }
+                Ok(used_up)
+            })
             .await
     }
 
@@ -234,6 +265,90 @@ impl Ledger {
 
 const PER_DAY: &str = "per-day";
 const COST_PER_DAY: &str = "cost-per-day";
+const ATTEMPTS_PER_DAY: &str = "attempts-per-day";
+
+/// How many attempts a day each call of `per-day` stands for: what is refused gives its call back, and may not be
+/// tried for ever.
+pub const ATTEMPTS_PER_CALL: u32 = 10;
+
+fn most_attempts(per_day: u32) -> i64 {
+    i64::from(per_day).saturating_mul(i64::from(ATTEMPTS_PER_CALL))
+}
+
+/// Milliseconds until the end of a day; not below 0.
+fn until_end(day: i64, now: i64) -> i64 {
+    let end = day.saturating_add(1).saturating_mul(DAY_MS);
+    end.saturating_sub(now).max(0)
+}
+
+/// The attempts of a grant on the day that counts.
+struct Attempts {
+    day: i64,
+    count: i64,
+}
+
+impl Attempts {
+    fn load(
+        connection: &Connection,
+        account: &str,
+        plugin: &str,
+        grant: &str,
+        now: i64,
+    ) -> Result<Self, LedgerError> {
+        let last: Option<(i64, i64)> = connection
+            .prepare_cached(
+                "SELECT day, count FROM attempts WHERE account = ?1 AND plugin = ?2 AND grant_name = ?3",
+            )?
+            .query_row(params![account, plugin, grant], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()?;
+        let today = day_of(now);
+        let last = last.filter(|(day, _)| *day >= today);
+        let (day, count) = last.unwrap_or((today, 0));
+        Ok(Self { day, count })
+    }
+
+    fn store(
+        &self,
+        connection: &Connection,
+        account: &str,
+        plugin: &str,
+        grant: &str,
+    ) -> Result<(), LedgerError> {
+        connection
+            .prepare_cached(
+                "INSERT INTO attempts (account, plugin, grant_name, day, count) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT DO UPDATE SET day = ?4, count = ?5",
+            )?
+            .execute(params![account, plugin, grant, self.day, self.count])?;
+        Ok(())
+    }
+}
+
+/// Takes an attempt of a grant for a call that is about to be sent.
+fn attempt(
+    connection: &Connection,
+    begin: &Begin,
+    grant: &str,
+    per_day: u32,
+) -> Result<(), BeginError> {
+    let (account, plugin) = (&begin.account, &begin.plugin);
+    let mut attempts = Attempts::load(connection, account, plugin, grant, begin.now)?;
+    let most = most_attempts(per_day);
+    if attempts.count >= most {
+        return Err(BeginError::Exhausted {
+            grant: grant.to_owned(),
+            budget: ATTEMPTS_PER_DAY,
+            limit: most.to_string(),
+            used: attempts.count.to_string(),
+            resets_in_ms: until_end(attempts.day, begin.now),
+        });
+    }
+    attempts.count = attempts.count.saturating_add(1);
+    attempts.store(connection, account, plugin, grant)?;
+    Ok(())
+}
 
 /// A counter as it stands on the day that counts.
 pub(crate) struct Counter {
@@ -320,13 +435,12 @@ impl Counter {
         used: String,
         now: i64,
     ) -> BeginError {
-        let end = self.day.saturating_add(1).saturating_mul(DAY_MS);
         BeginError::Exhausted {
             grant: grant.to_owned(),
             budget,
             limit,
             used,
-            resets_in_ms: end.saturating_sub(now),
+            resets_in_ms: until_end(self.day, now),
         }
     }
 
@@ -359,6 +473,9 @@ fn reserve(connection: &Connection, begin: &Begin) -> Result<i64, BeginError> {
         let (account, plugin, grant) = (&begin.account, &begin.plugin, &charge.grant);
         let mut counter = Counter::load(connection, account, plugin, grant, begin.now)?;
         counter.charge(charge, begin.now)?;
+        if let Some(per_day) = charge.per_day {
+            attempt(connection, begin, grant, per_day)?;
+        }
         counter.store(connection, account, plugin, grant)?;
         taken.push((grant, counter.day, stored(charge.cost)));
     }
@@ -398,13 +515,23 @@ fn end(connection: &Connection, reservation: i64, how: Settle) -> Result<(), Led
             ))
         })
         .optional()?;
-    let (Some((account, plugin, charges, permit, permit_cost)), Settle::Release) = (ended, how)
-    else {
+    let Some((account, plugin, charges, permit, permit_cost)) = ended else {
         return Ok(());
     };
+    if how == Settle::Commit {
+        return Ok(());
+    }
     let charges: Vec<(String, i64, i64)> = serde_json::from_str(&charges).map_err(unreadable)?;
     for (grant, day, cost) in charges {
         give_back(connection, [&account, &plugin, &grant], day, 1, cost)?;
+        if how == Settle::Release {
+            connection
+                .prepare_cached(
+                    "UPDATE attempts SET count = max(0, count - 1)
+                     WHERE account = ?1 AND plugin = ?2 AND grant_name = ?3 AND day = ?4",
+                )?
+                .execute(params![account, plugin, grant, day])?;
+        }
     }
     if let Some(permit) = permit {
         permits::give_back(connection, &permit, permit_cost)?;

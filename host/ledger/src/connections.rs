@@ -369,6 +369,26 @@ fn run_all(
 }
 
 /// The audit's head as last stored.
+/// Changes nothing that lasts, in a transaction that counts as one that does: so that the head is stored with it.
+pub(crate) fn touch(connection: &Connection) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached("INSERT INTO meta (name, value) VALUES ('touched', '') ON CONFLICT DO UPDATE SET value = ''")?
+        .execute([])?;
+    Ok(())
+}
+
+/// The id of the data folder that the file belongs to: this one, where it belonged to none.
+pub(crate) fn bind(connection: &Connection, folder: &str) -> Result<String, LedgerError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO meta (name, value) VALUES ('data-folder', ?1) ON CONFLICT DO NOTHING",
+        )?
+        .execute([folder])?;
+    Ok(connection
+        .prepare_cached("SELECT value FROM meta WHERE name = 'data-folder'")?
+        .query_row([], |row| row.get(0))?)
+}
+
 pub(crate) fn audit_head(connection: &Connection) -> Result<Option<String>, LedgerError> {
     Ok(connection
         .prepare_cached("SELECT value FROM meta WHERE name = 'audit-head'")?

@@ -20,9 +20,10 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (40, include_str!("migrations/0040_sources.sql")),
     (41, include_str!("migrations/0041_approvals.sql")),
     (50, include_str!("migrations/0050_kept_state.sql")),
+    (60, include_str!("migrations/0060_attempts.sql")),
 ];
 /// The newest layout.
-const NEWEST: i64 = 50;
+const NEWEST: i64 = 60;
 /// The mark that `0002_ledger.sql` puts into the file: "qchd".
 const MARK: i64 = 1_902_340_196;
 

@@ -71,6 +71,45 @@ impl Ledger {
         self.0.connections.set_head(head);
     }
 
+    /// Stores the audit's head now, without another change.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn store_head(&self) -> Result<(), LedgerError> {
+        let stored = self.0.connections.write(connections::touch);
+        stored.await
+    }
+
+    /// Ties the file to a data folder, by the folder's id; a file that is tied to another one is refused.
+    ///
+    /// # Errors
+    /// When it is of another data folder, or the ledger cannot be used.
+    pub async fn bind(&self, folder: &str) -> Result<(), LedgerError> {
+        let id = folder.to_owned();
+        let bind = move |it: &rusqlite::Connection| connections::bind(it, &id);
+        let known = self.0.connections.write(bind).await?;
+        if known == folder {
+            return Ok(());
+        }
+        Err(LedgerError::Foreign {
+            path: self.path().unwrap_or(Path::new(":memory:")).to_owned(),
+            why: "it belongs to a data folder with another host.key; bring both back from the same backup"
+                .to_owned(),
+        })
+    }
+
+    /// The audit's head as it is stored in a file that no host uses; nothing where there is no such file. Nothing is
+    /// changed in it.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn recorded_head(path: &Path) -> Result<Option<String>, LedgerError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        connections::audit_head(&crate::file::reader(path)?)
+    }
+
     /// The audit's head as last stored.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ pub use approval::{
     Approval, ApprovalError, ApprovalFilter, ApprovalKind, ApprovalPage, Binding, DecisionBy,
     NewApproval, PermitState, RequestError, Standing, Status, Verdict,
 };
-pub use budgets::{Begin, BeginError, Charge, OpenReservation, Settle, Usage};
+pub use budgets::{ATTEMPTS_PER_CALL, Begin, BeginError, Charge, OpenReservation, Settle, Usage};
 pub use connections::Head;
 pub use error::LedgerError;
 pub use halts::Halt;

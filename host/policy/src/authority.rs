@@ -10,18 +10,19 @@
 
 mod explain;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use cedar_policy::ResourceConstraint;
 use qchost_catalog::Access;
 use serde_json::Value;
 
 use crate::denial::Denial;
 use crate::engine::{
-    Action, Asked, Compiled, Form, Kind, PolicyError, Question, View, actions, by_name,
+    Action, Asked, Compiled, Form, Kind, PolicyError, Question, Quick, View, actions, by_name,
     grant_conditions, http_conditions, principal,
 };
-use crate::facts::{Facts, Resource};
+use crate::facts::{Facts, Project, Resource};
 use crate::grantable::{HTTP, Pattern, RAW};
 use crate::guardrails::Guardrails;
 use crate::manifest::{Grant, Manifest};
@@ -150,6 +151,26 @@ impl Authority {
         })
     }
 
+    /// Whether a project is in the scope of some grant that is for this operation.
+    #[must_use]
+    pub fn sees(&self, operation: &str, access: Access, project: &Project) -> bool {
+        let grants = &self.manifest.grants;
+        self.covering(operation, access)
+            .filter_map(|at| grants.get(at))
+            .any(|grant| explain::covers_project(&grant.projects, project))
+    }
+
+    /// The grants that are for this operation, whatever it is done to, as indices into the manifest's `grants`.
+    pub fn covering(&self, operation: &str, access: Access) -> impl Iterator<Item = usize> {
+        let grants = self.manifest.grants.iter().enumerate();
+        grants.filter_map(move |(at, grant)| {
+            let mut patterns = grant.allow.iter();
+            patterns
+                .any(|pattern| pattern.covers(operation, access))
+                .then_some(at)
+        })
+    }
+
     /// Whether any grant is for this operation at all, whatever it is done to. `facts` are what is known
     /// before anything is read: the lines of the denial name them.
     ///
@@ -161,20 +182,66 @@ impl Authority {
         access: Access,
         facts: &Facts,
     ) -> Result<(), Denial> {
-        let mut patterns = self.manifest.grants.iter().flat_map(|grant| &grant.allow);
-        if patterns.any(|pattern| pattern.covers(operation, access)) {
+        if self.covering(operation, access).next().is_some() {
             return Ok(());
         }
+        Err(self.uncovered(operation, access, facts))
+    }
+
+    /// The denial of what no grant covers, with the lines that would, as far as no guardrail forbids it all the same.
+    #[must_use]
+    pub fn uncovered(&self, operation: &str, access: Access, facts: &Facts) -> Denial {
         let question = explain::Call {
             manifest: &self.manifest,
             operation,
             access,
             facts,
         };
-        Err(match by_name(operation) {
-            Some((_, action)) => question.uncovered(action),
-            None => question.plainly("there is no operation of this name"),
-        })
+        let Some((place, action)) = by_name(operation) else {
+            return question.plainly("there is no operation of this name");
+        };
+        let mut kinds = action.kinds.iter().copied();
+        let slices = || {
+            action
+                .kinds
+                .iter()
+                .filter_map(|kind| self.slices.get(&(place, *kind)))
+        };
+        // Of the resource hardly anything is known here, so only what forbids all of them is certain.
+        let certain = |kind| {
+            let slice = self.slices.get(&(place, kind))?;
+            slice
+                .forbids
+                .iter()
+                .find(|forbid| forbid.is_unconditional())
+        };
+        if let Some(first) = action.kinds.first().and_then(|kind| certain(*kind))
+            && kinds.all(|kind| certain(kind).is_some())
+        {
+            return question.plainly(&format!("the guardrail `{}` forbids it", first.id));
+        }
+        let mut denial = question.uncovered(action);
+        let possible: BTreeSet<&str> = slices()
+            .flat_map(|slice| &slice.forbids)
+            .map(|forbid| forbid.id.as_str())
+            .collect();
+        if let Some(remedy) = denial.remedy.as_mut().filter(|_| !possible.is_empty()) {
+            let ids: Vec<_> = possible.into_iter().map(explain::shown).collect();
+            remedy.push_str(&format!(
+                "# It may be forbidden all the same, by the guardrail {}.\n",
+                ids.join(", ")
+            ));
+        }
+        denial
+    }
+}
+
+impl Forbid {
+    /// Whether it forbids whatever it is asked about, on whatever resource.
+    fn is_unconditional(&self) -> bool {
+        let mut policies = self.compiled.policy.policies();
+        self.compiled.quick == Quick::Known(true)
+            && policies.all(|policy| policy.resource_constraint() == ResourceConstraint::Any)
     }
 }
 

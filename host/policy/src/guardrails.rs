@@ -17,6 +17,7 @@ use miette::Diagnostic;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use crate::coverage;
 use crate::engine::{Action, Compiled, Kind, PolicyError, actions, schema};
 use crate::people;
 use crate::text_file::read_text;
@@ -30,6 +31,8 @@ pub struct Guardrails(Arc<Vec<Arc<Guardrail>>>);
 pub(crate) struct Guardrail {
     /// Its `@id`, or its file and line: `trading.cedar:12`.
     pub(crate) id: String,
+    /// Where it begins: `trading.cedar:12`.
+    pub(crate) at: String,
     /// The policy as it was written.
     pub(crate) policy: Policy,
     /// For each action and kind of resource that it may apply to, what is left to be asked.
@@ -243,13 +246,15 @@ impl File<'_> {
         let line = self.text.bytes().take(at).filter(|byte| *byte == b'\n');
         let line = line.count() + 1;
         let file = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let place = format!("{file}:{line}");
         let id = match policy.annotation("id") {
             Some(id) if !id.is_empty() => id.to_owned(),
-            _ => format!("{file}:{line}"),
+            _ => place.clone(),
         };
         let mut json = policy
             .to_json()
             .map_err(|error| self.error(at, error.to_string()))?;
+        coverage::check_ids(&json).map_err(|message| self.error(at, message))?;
         let conditions = json
             .get_mut("conditions")
             .map(serde_json::Value::take)
@@ -293,20 +298,30 @@ impl File<'_> {
                 slices.push(((place, kind), compiled));
             }
         }
-        Ok(Guardrail { id, policy, slices })
+        Ok(Guardrail {
+            id,
+            at: place,
+            policy,
+            slices,
+        })
     }
 }
 
 fn covers(constraint: &ActionConstraint, action: &Action) -> bool {
+    names(constraint, action.name, &action.groups)
+}
+
+/// Whether the scope of a policy names an action of this name, which is in these groups.
+pub(crate) fn names(constraint: &ActionConstraint, name: &str, groups: &[&str]) -> bool {
     let names = |uid: &EntityUid| {
         let id: &str = uid.id().as_ref();
-        id == action.name || action.groups.contains(&id)
+        id == name || groups.contains(&id)
     };
     match constraint {
         ActionConstraint::Any => true,
         ActionConstraint::Eq(uid) => {
             let id: &str = uid.id().as_ref();
-            id == action.name
+            id == name
         }
         ActionConstraint::In(uids) => uids.iter().any(names),
     }

@@ -8,6 +8,7 @@
 //! guardrail forbids it or cannot be evaluated, whatever grants there are.
 
 mod authority;
+mod coverage;
 mod denial;
 mod difference;
 mod engine;
@@ -22,6 +23,7 @@ mod text_file;
 mod usd;
 
 pub use authority::{Authority, Decision};
+pub use coverage::Coverage;
 pub use denial::{Denial, ImportsDenied};
 pub use difference::{Change, ChangeKind, Difference, Successor, successors};
 pub use engine::{PolicyError, cedar_schema};

@@ -111,6 +111,46 @@ fn what_cannot_be_enforced_is_refused_with_its_file_and_line() {
             "two guardrails with the id `a`",
         ),
         (
+            "// why\nforbid (principal, action, resource == Project::\"Lab/a\");",
+            2,
+            "the id of a project is its number; for its name",
+        ),
+        (
+            "forbid (principal, action, resource) when { resource == Project::\"007\" };",
+            1,
+            "there is no Project::\"007\"",
+        ),
+        (
+            "forbid (principal == Plugin::\"Strategy Lab\", action, resource);",
+            1,
+            "the id of a plugin is its name",
+        ),
+        (
+            "forbid (principal, action, resource == Object::\"key\");",
+            1,
+            "its organisation's, `/` and its key",
+        ),
+        (
+            "forbid (principal, action, resource == Url::\"https://example.com/x\");",
+            1,
+            "SCHEME://HOST:PORT/PATH",
+        ),
+        (
+            "forbid (principal, action, resource in [Project::\"1\", Organization::\"a b\"]) ;",
+            1,
+            "",
+        ),
+        (
+            "forbid (principal, action == Action::\"projects/list-projects\", resource)\nwhen { context has cost && context.cost.greaterThan(decimal(\"5.0\")) };",
+            1,
+            "",
+        ),
+        (
+            "forbid (principal, action == Action::\"compile/create-compile\", resource)\nwhen { context.brokerage.live };",
+            2,
+            "does not fit the schema: ",
+        ),
+        (
             "forbid (principal, action, resource is Project)\nwhen { resource.name == \"Prod\u{202e}x\" };",
             2,
             "",
@@ -245,4 +285,112 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn each_guardrail_says_what_it_can_touch() {
+    let guardrails = read(
+        "@id(\"costs\") forbid (principal, action, resource) when { context has cost && context.cost.greaterThan(decimal(\"5.0\")) };\n\
+         @id(\"projects\") forbid (principal, action in Action::\"read\", resource == Project::\"12\");\n\
+         @id(\"files\") forbid (principal, action in Action::\"files\", resource) when { context has file && context.file like \"secret*\" };\n\
+         @id(\"eve\") forbid (principal == Person::\"eve\", action in Action::\"person\", resource);\n\
+         @id(\"all\") forbid (principal is Plugin, action, resource);\n",
+    )
+    .unwrap();
+    let coverage = guardrails.coverage().unwrap();
+    let of = |id: &str| {
+        let one = coverage.iter().find(|one| one.guardrail == id).unwrap();
+        one.operations
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of("costs"), ["optimizations/create-optimization", "raw"]);
+    let projects = of("projects");
+    assert!(
+        projects.contains(&"backtests/read-backtest"),
+        "{projects:?}"
+    );
+    assert!(!projects.contains(&"account/read-account"), "{projects:?}");
+    assert!(
+        !projects.contains(&"backtests/create-backtest"),
+        "{projects:?}"
+    );
+    assert!(!projects.contains(&"object-store/download"), "{projects:?}");
+    let files = of("files");
+    assert!(
+        files.iter().all(|name| name.starts_with("files/")) && files.len() >= 5,
+        "{files:?}"
+    );
+    assert!(of("eve").iter().all(|name| name.starts_with("person/")));
+    assert!(of("all").len() > OPERATIONS.len());
+    assert_eq!(coverage[1].at, "trading.cedar:2");
+}
+
+#[test]
+fn every_context_that_a_guardrail_may_ask_about_is_of_some_operation() {
+    for (asked, name) in [
+        ("context has organization", "object-store/delete-object"),
+        ("context has file", "files/patch-file"),
+        ("context has file", "live/read-live-algorithm"),
+        ("context has brokerage", "live/create-live-algorithm"),
+        ("context has data_provider", "live/create-live-algorithm"),
+        ("context has node", "live/create-live-algorithm"),
+        ("context has node_type", "optimizations/create-optimization"),
+        (
+            "context has parallel_nodes",
+            "optimizations/create-optimization",
+        ),
+        ("context has parameters", "backtests/create-backtest"),
+        ("context has command", "live-commands/create-live-command"),
+        (
+            "context has collaborator",
+            "collaboration/create-project-collaborator",
+        ),
+        ("context has cost", "optimizations/create-optimization"),
+        ("context has tool", "raw"),
+        ("context.live", "account/read-account"),
+    ] {
+        let text = format!(
+            "forbid (principal, action == Action::\"{name}\", resource) when {{ {asked} }};"
+        );
+        let guardrails = read(&text).unwrap_or_else(|error| panic!("{asked} of {name}: {error}"));
+        assert_eq!(guardrails.coverage().unwrap()[0].operations, [name]);
+    }
+}
+
+#[test]
+fn no_lines_are_given_that_a_guardrail_would_still_forbid() {
+    let manifest = "plugin = \"p\"\ncomponent = \"p.wasm\"\naccount = \"a\"\n";
+    let manifest = Arc::new(Manifest::parse(manifest, Path::new("p.toml")).unwrap());
+    let facts = Facts::of(Resource::Project(Project {
+        id: Some(1),
+        name: String::new(),
+        created: false,
+    }));
+    let denied = |guardrail: &str| {
+        let guardrails = read(guardrail).unwrap();
+        let authority = Authority::new(Arc::clone(&manifest), &guardrails).unwrap();
+        let covered = authority.check_covered("backtests/delete-backtest", Access::Destroy, &facts);
+        covered.unwrap_err()
+    };
+    let flat =
+        denied("@id(\"never\") forbid (principal, action in Action::\"destroy\", resource);");
+    assert_eq!(flat.remedy, None);
+    assert!(
+        flat.reason.contains("the guardrail `never` forbids it"),
+        "{}",
+        flat.reason
+    );
+    let perhaps = denied(
+        "@id(\"prod\") forbid (principal, action in Action::\"destroy\", resource is Project) when { resource.name like \"Prod/*\" };",
+    );
+    let lines = perhaps.remedy.unwrap();
+    assert!(
+        lines.contains("# It may be forbidden all the same, by the guardrail prod."),
+        "{lines}"
+    );
+    assert!(lines.contains("[[grant]]"), "{lines}");
+    let other = denied("@id(\"trade\") forbid (principal, action in Action::\"trade\", resource);");
+    assert!(!other.remedy.unwrap().contains('#'));
 }

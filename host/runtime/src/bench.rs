@@ -6,7 +6,7 @@ pub use crate::contract::quantconnect::api::types::Error;
 
 use serde_json::Value;
 
-use crate::adapter;
+use crate::adapter::{self, LeftOut};
 use crate::capabilities::operation;
 use crate::engine::Machine;
 
@@ -45,8 +45,12 @@ impl Engine {
 /// # Errors
 /// When the body does not fit.
 pub fn backtest(body: Value) -> Result<Backtest, String> {
-    adapter::decode_answer(const { operation("read_backtest") }, body)
-        .map_err(|misfit| misfit.to_string())
+    adapter::decode_answer(
+        const { operation("read_backtest") },
+        body,
+        &LeftOut::default(),
+    )
+    .map_err(|misfit| misfit.to_string())
 }
 
 /// Makes what `read-backtest-chart` returns from the body of an answer.
@@ -54,6 +58,10 @@ pub fn backtest(body: Value) -> Result<Backtest, String> {
 /// # Errors
 /// When the body does not fit.
 pub fn chart(body: Value) -> Result<Chart, String> {
-    adapter::decode_answer(const { operation("read_backtest_chart") }, body)
-        .map_err(|misfit| misfit.to_string())
+    adapter::decode_answer(
+        const { operation("read_backtest_chart") },
+        body,
+        &LeftOut::default(),
+    )
+    .map_err(|misfit| misfit.to_string())
 }

@@ -4,15 +4,16 @@
 //! typed value again, and what went wrong becomes the contract's one error type. The interfaces in
 //! [`capabilities`](crate::capabilities) are bindings to this function and add nothing to it.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use qchost_catalog::{Failure, Operation, aside, length};
-use qchost_gate::{Caller, Effort, Gate, Refusal};
+use qchost_gate::{Caller, Effort, Gate, Intended, Refusal};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::adapter::{Misfit, decode_answer};
+use crate::adapter::{LeftOut, Misfit, decode_answer};
 use crate::contract::quantconnect::api::types::{Denial, Error, Exhaustion, Readiness};
 use crate::surroundings::Surroundings;
 
@@ -22,7 +23,7 @@ const RETRY_AFTER: f64 = 1.0;
 /// The calls of one invocation. Clones are the same caller: what it shares with the invocations of other
 /// threads is taken once, not once for each of its services.
 #[derive(Debug, Clone)]
-pub(crate) struct Calls(Arc<Parties>);
+pub(crate) struct Calls(Arc<Parties>, Option<Intended>);
 
 /// Who calls whom.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ struct Parties {
     /// What the gate calls all that, made when it is first asked for.
     caller: OnceLock<Caller>,
     waits: Mutex<Waits>,
+    /// Rows that were left out of answers since the agent last asked.
+    left_out: AtomicU32,
 }
 
 /// What an invocation waits for that is not up to it: answers, decisions, exchanges.
@@ -63,13 +66,20 @@ impl Calls {
         invocation: Arc<str>,
         person: Option<u32>,
     ) -> Self {
-        Self(Arc::new(Parties {
+        let parties = Parties {
             surroundings,
             invocation,
             person,
             caller: OnceLock::new(),
             waits: Mutex::default(),
-        }))
+            left_out: AtomicU32::new(0),
+        };
+        Self(Arc::new(parties), None)
+    }
+
+    /// The same caller, whose next call is marked when it may have been sent.
+    pub(crate) fn marking(&self, intended: Intended) -> Self {
+        Self(Arc::clone(&self.0), Some(intended))
     }
 
     /// Says that it waits for somebody else.
@@ -123,6 +133,11 @@ impl Calls {
         &self.0.invocation
     }
 
+    /// How many rows were left out of answers since this was last asked.
+    pub(crate) fn take_left_out(&self) -> u32 {
+        self.0.left_out.swap(0, Ordering::Relaxed)
+    }
+
     /// The gate, for what is not an operation of the catalog.
     pub(crate) fn gate(&self) -> Result<&Gate, Error> {
         self.surroundings().gate.as_ref().ok_or_else(|| {
@@ -153,18 +168,30 @@ impl Calls {
     ) -> Result<T, Error> {
         let gate = self.gate()?;
         let _wait = self.wait();
+        let intended = self.1.clone().unwrap_or_default();
         let mut body = gate
-            .call(self.caller(), operation, arguments)
+            .call_marked(self.caller(), operation, arguments, intended)
             .await
             .map_err(refused)?;
         trim(&mut body);
-        aside(length(&body), || decode_answer(operation, body)).map_err(|misfit| {
+        let left_out = LeftOut::default();
+        let answer = aside(length(&body), || decode_answer(operation, body, &left_out));
+        let answer = answer.map_err(|misfit| {
             let caller = self.caller();
             if caller.may_be_logged() {
                 tracing::warn!(plugin = &*caller.plugin, invocation = &*caller.invocation, tool = operation.tool, %misfit, "the answer does not fit the contract");
             }
             Error::UnexpectedResponse(format!("{}: {misfit}", operation.tool))
-        })
+        })?;
+        if let Some((rows, first)) = left_out.finish() {
+            // Saturating is not worth a loop: nobody reads four thousand million rows.
+            self.0.left_out.fetch_add(rows, Ordering::Relaxed);
+            let caller = self.caller();
+            if caller.may_be_logged() {
+                tracing::warn!(plugin = &*caller.plugin, invocation = &*caller.invocation, tool = operation.tool, rows, %first, "rows of the answer cannot be read and were left out");
+            }
+        }
+        Ok(answer)
     }
 }
 

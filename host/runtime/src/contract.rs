@@ -10,6 +10,7 @@ wasmtime::component::bindgen!({
     world: "qchost:agent/agent",
     imports: {
         // What never waits is a plain call: no future, no poll.
+        "qchost:agent/answers.left-out": exact,
         "qchost:agent/clock.now": exact,
         "qchost:agent/clock.remaining": exact,
         "qchost:agent/config.all": exact,

@@ -14,7 +14,8 @@ const QUANTCONNECT: &str = "quantconnect:api/";
 /// The version of them.
 const VERSION: &str = "@0.1.0";
 /// The host's services, and whether they need a grant.
-const SERVICES: [(&str, bool); 7] = [
+const SERVICES: [(&str, bool); 8] = [
+    ("answers", false),
     ("approvals", false),
     ("log", false),
     ("state", false),

@@ -1,19 +1,27 @@
 //! JSON that a guest wrote, as values of the host's.
 //!
 //! A value takes some seventy bytes in the host, and two bytes of text are one: text that a guest may hand over would
-//! become gigabytes that are in nobody's budget. So values are counted before any is made, where there can be too many.
+//! become gigabytes that are in nobody's budget. So values are counted while they are made.
 //!
-//! Invariant: what a guest wrote becomes no more than so many values, nested no deeper than the parser allows (127).
+//! Invariant: what a guest wrote becomes no more than so many values, nested no deeper than the parser allows (127); no
+//! name of an object is there twice; and of a call's arguments no number is rounded.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde_json::map::Entry;
+use serde_json::{Map, Value};
 
 /// The most values in the arguments of a call.
 pub(crate) const ARGUMENTS: usize = 20_000;
 /// For so many bytes that an output may have, it may have a value.
 pub(crate) const BYTES: u64 = 16;
+
+/// A number of no more characters is exact as a double.
+const FEW_DIGITS: usize = 15;
+/// How much of a name an error repeats, in characters.
+const NAME: usize = 100;
 
 /// How deep values may be nested: as deep as the parser takes them.
 pub(crate) const DEPTH: usize = 127;
@@ -29,35 +37,160 @@ pub(crate) fn is_deeper(value: &Value, depth: usize) -> bool {
     }
 }
 
-/// Makes values of a text, if they are no more than `most`.
+/// Makes a value of a text, if it has no more than `most` values and names no member of an object twice: of two, one
+/// reader takes the first and another the last.
 ///
 /// # Errors
-/// When it is not JSON, not of the wanted type, or has more values.
-pub(crate) fn parse<T: DeserializeOwned>(text: &str, most: usize) -> serde_json::Result<T> {
-    // Each takes at least a byte.
-    if text.len() > most {
-        let mut counting = serde_json::Deserializer::from_str(text);
-        Count { seen: &mut 0, most }.deserialize(&mut counting)?;
-        counting.end()?;
-    }
-    serde_json::from_str(text)
+/// When it is not JSON, has more values, or has a name twice.
+pub(crate) fn parse(text: &str, most: usize) -> serde_json::Result<Value> {
+    let mut parser = serde_json::Deserializer::from_str(text);
+    let value = Make { seen: &mut 0, most }.deserialize(&mut parser)?;
+    parser.end()?;
+    Ok(value)
 }
 
-/// Counts values without making them; a name of an object's counts as one.
-struct Count<'a> {
+/// The arguments of a call, as a plugin or a person wrote them. A number that the host cannot hold exactly travels as
+/// its text: a whole one beyond 2^53, or one with more digits than a double has.
+///
+/// # Errors
+/// As [`parse`]; and when it is no object.
+pub fn arguments(text: &str) -> serde_json::Result<Map<String, Value>> {
+    match parse(&exact(text), ARGUMENTS)? {
+        Value::Object(members) => Ok(members),
+        other => Err(serde::de::Error::invalid_type(
+            kind(&other),
+            &"a JSON object",
+        )),
+    }
+}
+
+/// What a person hands to a plugin.
+///
+/// # Errors
+/// When it is not JSON, or an object of it has a name twice.
+pub fn input(text: &str) -> serde_json::Result<Value> {
+    parse(text, usize::MAX)
+}
+
+/// A part of the arguments of a call, of any type.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn argument(text: &str) -> serde_json::Result<Value> {
+    parse(&exact(text), ARGUMENTS)
+}
+
+fn kind(value: &Value) -> Unexpected<'_> {
+    match value {
+        Value::Null => Unexpected::Unit,
+        Value::Bool(is) => Unexpected::Bool(*is),
+        Value::Number(number) => Unexpected::Float(number.as_f64().unwrap_or_default()),
+        Value::String(text) => Unexpected::Str(text),
+        Value::Array(_) => Unexpected::Seq,
+        Value::Object(_) => Unexpected::Map,
+    }
+}
+
+/// The text with each number that would be rounded in quotation marks.
+fn exact(text: &str) -> Cow<'_, str> {
+    let digit =
+        |byte: u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E');
+    let mut out = String::new();
+    let (mut copied, mut quoted, mut escaped) = (0, false, false);
+    let mut bytes = text.bytes().enumerate().peekable();
+    while let Some((at, byte)) = bytes.next() {
+        if quoted {
+            quoted = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+            continue;
+        }
+        if byte == b'"' {
+            quoted = true;
+            continue;
+        }
+        if !(byte == b'-' || byte.is_ascii_digit()) {
+            continue;
+        }
+        let mut end = at + 1;
+        while bytes.next_if(|(_, byte)| digit(*byte)).is_some() {
+            end += 1;
+        }
+        let (Some(before), Some(number), Some(rest)) =
+            (text.get(copied..at), text.get(at..end), text.get(end..))
+        else {
+            continue;
+        };
+        // Only where a value may end: a name of a member is no number.
+        let ends = matches!(
+            rest.trim_start().bytes().next(),
+            None | Some(b',' | b']' | b'}')
+        );
+        if ends && is_rounded(number) {
+            out.push_str(before);
+            out.push('"');
+            out.push_str(number);
+            out.push('"');
+            copied = end;
+        }
+    }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    out.push_str(text.get(copied..).unwrap_or_default());
+    Cow::Owned(out)
+}
+
+/// Whether a number of JSON would lose digits as a double.
+fn is_rounded(number: &str) -> bool {
+    const EXACT: u64 = 1 << 53;
+    if number.len() <= FEW_DIGITS || serde_json::from_str::<serde_json::Number>(number).is_err() {
+        return false;
+    }
+    if number
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'-')
+    {
+        let whole = number.trim_start_matches('-').parse::<u64>();
+        return whole.map_or(true, |whole| whole > EXACT);
+    }
+    let Ok(double) = number.parse::<f64>() else {
+        return false;
+    };
+    decimal(number) != decimal(&format!("{double:e}"))
+}
+
+/// The digits of a number without zeros at the ends, and the power of ten that they are multiplied by.
+fn decimal(number: &str) -> (String, i64) {
+    let number = number.trim_start_matches('-');
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let mut exponent: i64 = exponent.trim_start_matches('+').parse().unwrap_or_default();
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    exponent = exponent.saturating_sub(i64::try_from(fraction.len()).unwrap_or(i64::MAX));
+    let digits = format!("{whole}{fraction}");
+    let digits = digits.trim_start_matches('0');
+    let kept = digits.trim_end_matches('0');
+    let zeros = i64::try_from(digits.len() - kept.len()).unwrap_or(i64::MAX);
+    if kept.is_empty() {
+        return (String::new(), 0);
+    }
+    (kept.to_owned(), exponent.saturating_add(zeros))
+}
+
+/// Makes a value and counts; a name of an object's counts as one.
+struct Make<'a> {
     seen: &'a mut usize,
     most: usize,
 }
 
-impl Count<'_> {
-    fn again(&mut self) -> Count<'_> {
-        Count {
+impl Make<'_> {
+    fn again(&mut self) -> Make<'_> {
+        Make {
             seen: self.seen,
             most: self.most,
         }
     }
 
-    fn one<E: serde::de::Error>(self) -> Result<(), E> {
+    fn count<E: serde::de::Error>(&mut self) -> Result<(), E> {
         *self.seen += 1;
         if *self.seen > self.most {
             return Err(E::custom(format_args!(
@@ -67,64 +200,89 @@ impl Count<'_> {
         }
         Ok(())
     }
+
+    fn one<E: serde::de::Error>(mut self, value: impl Into<Value>) -> Result<Value, E> {
+        self.count()?;
+        Ok(value.into())
+    }
 }
 
-impl<'de> DeserializeSeed<'de> for Count<'_> {
-    type Value = ();
+impl<'de> DeserializeSeed<'de> for Make<'_> {
+    type Value = Value;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Count<'_> {
-    type Value = ();
+impl<'de> Visitor<'de> for Make<'_> {
+    type Value = Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("JSON")
+        formatter.write_str("any valid JSON value")
     }
 
-    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
-        self.one()
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Value, E> {
+        self.one(Value::Null)
     }
 
-    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
-        self.one()
+    fn visit_bool<E: serde::de::Error>(self, is: bool) -> Result<Value, E> {
+        self.one(is)
     }
 
-    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<(), E> {
-        self.one()
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Value, E> {
+        self.one(number)
     }
 
-    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<(), E> {
-        self.one()
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Value, E> {
+        self.one(number)
     }
 
-    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<(), E> {
-        self.one()
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Value, E> {
+        self.one(number)
     }
 
-    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<(), E> {
-        self.one()
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Value, E> {
+        self.one(text)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
-        while items.next_element_seed(self.again())?.is_some() {}
-        self.one()
+    fn visit_string<E: serde::de::Error>(self, text: String) -> Result<Value, E> {
+        self.one(text)
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<(), A::Error> {
-        while members.next_key_seed(self.again())?.is_some() {
-            members.next_value_seed(self.again())?;
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Value, A::Error> {
+        self.count()?;
+        let mut made = Vec::new();
+        while let Some(item) = items.next_element_seed(self.again())? {
+            made.push(item);
         }
-        self.one()
+        Ok(Value::Array(made))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<Value, A::Error> {
+        self.count()?;
+        let mut made = Map::new();
+        while let Some(name) = members.next_key::<String>()? {
+            self.count()?;
+            let entry = match made.entry(name) {
+                Entry::Vacant(entry) => entry,
+                Entry::Occupied(entry) => {
+                    let name: String = entry.key().chars().take(NAME).collect();
+                    return Err(serde::de::Error::custom(format_args!(
+                        "{name:?} is there twice"
+                    )));
+                }
+            };
+            entry.insert(members.next_value_seed(self.again())?);
+        }
+        Ok(Value::Object(made))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::{Map, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -158,14 +316,14 @@ mod tests {
         fn so_many_values_are_made_and_not_one_more(value in any_json()) {
             let (text, count) = (value.to_string(), values(&value));
             let plain: Value = serde_json::from_str(&text).unwrap();
-            prop_assert_eq!(parse::<Value>(&text, count).unwrap(), plain);
-            prop_assert!(parse::<Value>(&text, count - 1).is_err());
+            prop_assert_eq!(parse(&text, count).unwrap(), plain);
+            prop_assert!(parse(&text, count - 1).is_err());
         }
 
         #[test]
         fn what_is_no_json_is_refused_in_the_parsers_words(text in ".{0,40}", most in 0usize..4) {
             if let Err(error) = serde_json::from_str::<Value>(&text) {
-                let refused = parse::<Value>(&text, most).unwrap_err().to_string();
+                let refused = parse(&text, most).unwrap_err().to_string();
                 prop_assert!(refused == error.to_string() || refused.contains("more than"), "{}", refused);
             }
         }
@@ -174,7 +332,7 @@ mod tests {
     #[test]
     fn too_many_are_told_how_many_there_may_be() {
         let text = json!({ "a": vec![0; 20_000] }).to_string();
-        let error = parse::<Map<String, Value>>(&text, ARGUMENTS).unwrap_err();
+        let error = parse(&text, ARGUMENTS).unwrap_err();
         assert!(
             error
                 .to_string()
@@ -182,26 +340,87 @@ mod tests {
             "{error}"
         );
         let long = json!({ "content": "[0,".repeat(100_000) }).to_string();
-        assert!(
-            parse::<Map<String, Value>>(&long, 3).is_ok(),
-            "text is one value"
-        );
+        assert!(parse(&long, 3).is_ok(), "text is one value");
     }
 
     #[test]
     fn what_the_parser_takes_is_not_too_deep_and_one_more_is() {
         let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
-        let most: Value = parse(&nested(DEPTH), 1000).unwrap();
+        let most = parse(&nested(DEPTH), 1000).unwrap();
         assert!(!is_deeper(&most, DEPTH));
         assert!(is_deeper(&json!({ "a": most }), DEPTH));
-        assert!(parse::<Value>(&nested(DEPTH + 1), 1000).is_err());
+        assert!(parse(&nested(DEPTH + 1), 1000).is_err());
     }
 
     #[test]
     fn what_is_nested_too_deeply_is_refused() {
         for most in [1, ARGUMENTS] {
             let deep = "[".repeat(10_000) + &"]".repeat(10_000);
-            assert!(parse::<Value>(&deep, most).is_err());
+            assert!(parse(&deep, most).is_err());
         }
+    }
+
+    #[test]
+    fn a_name_that_is_there_twice_is_refused() {
+        for text in [
+            r#"{"a": 1, "a": 2}"#,
+            r#"{"a": {"b": 1, "b": 1}}"#,
+            r#"[{"a": 1, "\u0061": 2}]"#,
+        ] {
+            let error = parse(text, ARGUMENTS).unwrap_err().to_string();
+            assert!(error.contains("is there twice"), "{text}: {error}");
+        }
+        assert!(parse(r#"[{"a": 1}, {"a": 2}]"#, ARGUMENTS).is_ok());
+    }
+
+    #[test]
+    fn a_number_that_would_be_rounded_travels_as_its_text() {
+        for (given, sent) in [
+            ("1", json!(1)),
+            ("-12.5", json!(-12.5)),
+            ("9007199254740992", json!(9_007_199_254_740_992_u64)),
+            ("9007199254740993", json!("9007199254740993")),
+            ("-9007199254740993", json!("-9007199254740993")),
+            (
+                "123456789012345678901234567890",
+                json!("123456789012345678901234567890"),
+            ),
+            ("0.1234567890123456789", json!("0.1234567890123456789")),
+            ("0.30000000000000004", json!(0.300_000_000_000_000_04)),
+            ("1.50000000000000000000", json!(1.5)),
+            ("0.000000000000000000001", json!(1e-21)),
+            ("1e21", json!(1e21)),
+            ("10000000000000000000000.0", json!(1e22)),
+            (
+                "[1.00000000000000000001e-5]",
+                json!(["1.00000000000000000001e-5"]),
+            ),
+            (
+                r#""9007199254740993 \" 9007199254740993""#,
+                json!("9007199254740993 \" 9007199254740993"),
+            ),
+            (
+                r#"{"9007199254740993": 9007199254740993 }"#,
+                json!({ "9007199254740993": "9007199254740993" }),
+            ),
+        ] {
+            assert_eq!(argument(given).unwrap(), sent, "{given}");
+        }
+        for bad in [
+            "00000000000000000000001",
+            "{1234567890123456789012: 1}",
+            r#"{"a": 1, 1234567890123456789012: 1}"#,
+            "1.2.3.4.5.6.7.8.9.10.11",
+            "12345678901234567890 1",
+        ] {
+            assert!(argument(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn arguments_are_an_object() {
+        let error = arguments("[1]").unwrap_err().to_string();
+        assert!(error.contains("expected a JSON object"), "{error}");
+        assert_eq!(arguments(r#"{"a": 1}"#).unwrap()["a"], 1);
     }
 }

@@ -33,7 +33,7 @@ mod inspect;
 mod instance;
 mod invoke;
 mod invoke_error;
-mod json;
+pub mod json;
 mod limits;
 mod load_error;
 mod loader;

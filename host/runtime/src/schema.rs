@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use self::survey::{Survey, Weight};
-use crate::text;
+use crate::{json, text};
 
 /// The largest schema, in bytes.
 const SIZE: usize = 64 << 10;
@@ -61,8 +61,7 @@ impl Schema {
                 text.len()
             ));
         }
-        let value: Value =
-            serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
+        let value: Value = json::input(text).map_err(|error| format!("it is not JSON: {error}"))?;
         if !value.is_object() {
             return Err("it is not a JSON object".to_owned());
         }

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use qchost_catalog::Failure;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
@@ -62,6 +63,10 @@ impl Entry {
     }
 
     fn fail(&self, failure: &ScopeError) {
+        // That one caller reads too much says nothing to the others, who ask by themselves.
+        if matches!(failure, ScopeError::Failed(Failure::RateLimited { .. })) {
+            return;
+        }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.failure = Some((failure.clone(), Instant::now()));
     }

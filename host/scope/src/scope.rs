@@ -5,7 +5,7 @@
 //! price of being wrong is high, more: the deployment that a command goes to, the host's own
 //! estimate of an optimisation, whether a key of the Object Store is a folder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use qchost_catalog::shape::Type;
 use qchost_catalog::{Access, Operation};
@@ -24,6 +24,9 @@ use crate::projects::Projects;
 use crate::reads::{Reader, read};
 use crate::selection::Selection;
 use crate::{cost, names, unlisted};
+
+/// The most folders of the Object Store that are listed to decide about one call.
+const MAX_LISTINGS: usize = 16;
 
 /// What a call touches: what has to be decided, and what its answer is checked for.
 #[derive(Debug, Clone)]
@@ -170,6 +173,16 @@ impl Scope {
     #[must_use]
     pub fn project_name_cached(&self, account: &str, project: u32) -> Option<String> {
         self.projects.cached(account, project)
+    }
+
+    /// A project as far as it is known without a read, of a plugin that may have made it.
+    #[must_use]
+    pub fn known_project(&self, account: &str, plugin: &str, project: u32) -> Option<Project> {
+        Some(Project {
+            id: Some(project),
+            name: self.projects.cached(account, project)?,
+            created: self.created.by(account, plugin, project),
+        })
     }
 
     /// A tool that the catalog does not know: nothing is known of what it touches.
@@ -342,12 +355,17 @@ impl Scope {
                 unverified = Some((*child, id.clone()));
                 continue;
             }
-            let found = self
-                .children
+            let children = &self.children;
+            let found = children
                 .project(caller.reader, caller.account, *child, id, Some(project))
-                .await?;
-            if found != project {
-                return Err(elsewhere(*child, id, project));
+                .await;
+            // In the same words, so that nobody learns what there is elsewhere.
+            match found {
+                Ok(found) if found == project => {}
+                Ok(_) | Err(ScopeError::Denied(_)) => {
+                    return Err(elsewhere(*child, id, project));
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(unverified)
@@ -373,11 +391,8 @@ impl Scope {
         }
         let mut keys = asked.keys.clone();
         if unlisted::takes_folders(operation) {
-            for key in &asked.keys {
-                if is_folder(caller.reader, organization, key).await? {
-                    keys.push(format!("{key}/"));
-                }
-            }
+            let folders = folders(caller.reader, organization, &asked.keys).await?;
+            keys.extend(folders.into_iter().map(|key| format!("{key}/")));
         }
         Ok(Some(Objects {
             organization: organization.clone(),
@@ -422,25 +437,90 @@ fn carries(operation: &Operation, child: Child) -> bool {
     has("projectId") && has(child.field())
 }
 
-/// Whether there is something below a key. A key of which the server says nothing is no folder.
-async fn is_folder(reader: &dyn Reader, organization: &str, key: &str) -> Result<bool, ScopeError> {
+/// The keys that are, or may be, folders.
+///
+/// The keys of one folder share one listing of it, so a call with many keys costs as many reads as it names folders,
+/// and at most [`MAX_LISTINGS`].
+async fn folders<'a>(
+    reader: &dyn Reader,
+    organization: &str,
+    keys: &'a [String],
+) -> Result<Vec<&'a str>, ScopeError> {
+    let mut by_parent: BTreeMap<&str, BTreeSet<&'a str>> = BTreeMap::new();
+    for key in keys {
+        let parent = key.rsplit_once('/').map_or("/", |(parent, _)| parent);
+        by_parent.entry(parent).or_default().insert(key);
+    }
+    if by_parent.len() > MAX_LISTINGS {
+        return Err(ScopeError::Invalid(format!(
+            "the keys are of {} folders, and one call may name keys of at most {MAX_LISTINGS}; split it",
+            by_parent.len()
+        )));
+    }
+    let mut folders = Vec::new();
+    for (parent, keys) in by_parent {
+        if let (1, Some(only)) = (keys.len(), keys.first()) {
+            let listed = listing(reader, organization, only).await?;
+            // A key of which the server says nothing is no folder.
+            let folder = |entries: &[Value]| !entries.iter().all(|entry| is_object(entry, only));
+            if listed.is_some_and(|entries| folder(&entries)) {
+                folders.push(*only);
+            }
+            continue;
+        }
+        let listed = listing(reader, organization, parent).await?;
+        let objects: BTreeSet<&str> = listed
+            .iter()
+            .flatten()
+            .filter_map(|entry| keys.iter().find(|key| is_object(entry, key)).copied())
+            .collect();
+        let below = |key: &str| format!("{key}/");
+        let may_be_folder = |key: &str| {
+            let mut entries = listed.iter().flatten();
+            let is_folder = entries.any(|entry| {
+                let at = key_in(entry);
+                (at == Some(key) && !is_object(entry, key))
+                    || at.is_some_and(|at| at.starts_with(&below(key)))
+            });
+            // A key that the listing does not show may be a folder: the listing may be of a part only.
+            is_folder || !objects.contains(key)
+        };
+        folders.extend(keys.iter().copied().filter(|key| may_be_folder(key)));
+    }
+    Ok(folders)
+}
+
+/// The entries of a folder, or the object itself; nothing where the server has none such.
+async fn listing(
+    reader: &dyn Reader,
+    organization: &str,
+    path: &str,
+) -> Result<Option<Vec<Value>>, ScopeError> {
     let arguments = Map::from_iter([
         ("organizationId".to_owned(), Value::from(organization)),
-        ("path".to_owned(), Value::from(key)),
+        ("path".to_owned(), Value::from(path)),
     ]);
     let list = "object-store/list-object-store-files";
-    let answer = match read(reader, list, arguments, "the folder").await {
+    let mut answer = match read(reader, list, arguments, "the folder").await {
         Ok(answer) => answer,
-        Err(ScopeError::Denied(_)) => return Ok(false),
+        Err(ScopeError::Denied(_)) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let is_it = |entry: &Value| {
-        let at = entry.get("key").and_then(Value::as_str);
-        at.is_some_and(|at| at.trim_matches('/') == key)
-            && entry.get("folder").and_then(Value::as_bool) != Some(true)
-    };
-    let entries = answer.get("objects").and_then(Value::as_array);
-    Ok(entries.is_some_and(|entries| !entries.iter().all(is_it)))
+    Ok(match answer.get_mut("objects").map(Value::take) {
+        Some(Value::Array(entries)) => Some(entries),
+        _ => None,
+    })
+}
+
+/// The key of an entry, without the slashes that some answers put around it.
+fn key_in(entry: &Value) -> Option<&str> {
+    let key = entry.get("key").and_then(Value::as_str)?;
+    Some(key.trim_matches('/'))
+}
+
+/// Whether an entry of a listing is the object of this key, and no folder.
+fn is_object(entry: &Value, key: &str) -> bool {
+    key_in(entry) == Some(key) && entry.get("folder").and_then(Value::as_bool) != Some(true)
 }
 
 /// Whether real money, or rights over it, may be at stake.

@@ -314,6 +314,47 @@ async fn keys_are_a_list_and_all_of_them_are_decided() {
     }
 }
 
+#[tokio::test]
+async fn one_listing_serves_all_keys_of_a_folder() {
+    let (scope, world) = (scope(), World::default());
+    let begin = "object-store/read-object-store-file-job-id";
+    let arguments = |keys: Vec<String>| json!({"organizationId": ORGANIZATION, "keys": keys});
+    for key in 0..98 {
+        let mut state = world.state.lock().unwrap();
+        state.objects.insert(format!("lab/many/{key}"));
+    }
+    world
+        .state
+        .lock()
+        .unwrap()
+        .objects
+        .insert("lab/many/deep/x".to_owned());
+    let mut asked: Vec<String> = (0..98).map(|key| format!("lab/many/{key}")).collect();
+    asked.extend(["lab/many/deep", "lab/many/none"].map(str::to_owned));
+    let touched = touch(&scope, &world, begin, arguments(asked))
+        .await
+        .unwrap();
+    assert_eq!(world.drain().len(), 1);
+    let folders = keys(&touched.facts).split_off(100);
+    assert_eq!(
+        folders,
+        ["lab/many/deep/", "lab/many/none/"],
+        "what is not listed may be a folder"
+    );
+
+    let scattered = |folders: u32| (0..folders).map(|at| format!("lab/{at}/x")).collect();
+    touch(&scope, &world, begin, arguments(scattered(16)))
+        .await
+        .unwrap();
+    assert_eq!(world.drain().len(), 16);
+    let refused = touch(&scope, &world, begin, arguments(scattered(17))).await;
+    assert!(
+        matches!(&refused, Err(ScopeError::Invalid(why)) if why.contains("17 folders")),
+        "{refused:?}"
+    );
+    assert_eq!(world.drain().len(), 0);
+}
+
 async fn begun(scope: &Scope, world: &World) -> String {
     let begin = "object-store/read-object-store-file-job-id";
     let arguments = json!({"organizationId": ORGANIZATION, "keys": ["lab/data"]});

@@ -157,6 +157,18 @@ impl Rates {
         Ok(())
     }
 
+    /// Gives back one call to the rates of a grant that was taken from them and not made.
+    pub fn put_back(&self, key: &GrantKey, limits: RateLimits) {
+        if let Some(usage) = self.grants().get_mut(key) {
+            if let Some(limit) = limits.per_second.and_then(NonZeroU32::new) {
+                usage.second = usage.second.put_back(Quota::per_second(limit));
+            }
+            if let Some(limit) = limits.per_minute.and_then(NonZeroU32::new) {
+                usage.minute = usage.minute.put_back(Quota::per_minute(limit));
+            }
+        }
+    }
+
     /// Takes from the buckets, and says which grants are to be marked before the call is made.
     fn take(
         &self,

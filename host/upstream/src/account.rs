@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use qchost_catalog::{
-use qchost_catalog::{
     Access, Call, Clearance, Exception, Failure, Operation, Outcome, Target, always, aside, by_tool,
 };
 use rmcp::model::CallToolResult;
@@ -109,6 +108,7 @@ impl Account {
             arguments: Map::new(),
             deadline,
             clearance: always(),
+            sends: None,
         };
         let started = Instant::now();
         if let Err(failure @ Failure::TimedOut { .. }) = self.send(&call, started).await {

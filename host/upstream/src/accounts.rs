@@ -177,6 +177,11 @@ impl Upstream for Accounts {
         })
     }
 
+    fn has_tool(&self, account: &str, tool: &str) -> Option<bool> {
+        let by_name = self.by_name();
+        by_name.get(account)?.pool.has_tool(tool)
+    }
+
     fn download<'a>(
         &'a self,
         account: &'a str,

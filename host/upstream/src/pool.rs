@@ -191,6 +191,14 @@ impl Pool {
         }
     }
 
+    /// Whether a server has a tool of this name, as those say that are connected.
+    pub(crate) fn has_tool(&self, tool: &str) -> Option<bool> {
+        let slots = self.slots();
+        let mut open = slots.iter().filter_map(Slot::session).peekable();
+        open.peek()?;
+        Some(open.any(|session| session.has_tool(tool)))
+    }
+
     pub(crate) fn health(&self, account: &str) -> AccountHealth {
         let mut slots = self.slots();
         for slot in slots.iter_mut() {

@@ -109,6 +109,11 @@ impl Session {
         self.tools.get(target.tool()).copied()
     }
 
+    /// Whether the server has a tool of this name.
+    pub(crate) fn has_tool(&self, tool: &str) -> bool {
+        self.tools.contains_key(tool)
+    }
+
     /// Whether calls may be given to it.
     pub(crate) fn is_alive(&self) -> bool {
         !self.broken.load(Ordering::Relaxed) && !self.connection.peer().is_transport_closed()

@@ -82,6 +82,7 @@
 //!   in the modules themselves.
 //! - The host's services: [`mod@log`], [`state`], [`config`], [`clock`], [`progress`] and
 //!   [`workflow`], which runs many backtests side by side: an agent itself does one thing at a time.
+//! - [`answers`] says how many rows of lists the host could not read and left out.
 //! - [`approvals`] waits for a person where a call needs one.
 //! - Requests to other hosts go by `wasi:http`, through its bindings (the crate `wasip2`) or a client
 //!   built on them, as far as an `[[http]]` of the manifest allows them. The host puts granted secrets
@@ -112,7 +113,7 @@ pub mod statistics;
 pub mod wait;
 
 pub use bindings::exports::qchost::agent::guest::{Action, Description, Event, Guest, Hints};
-pub use bindings::qchost::agent::workflow;
+pub use bindings::qchost::agent::{answers, workflow};
 pub use bindings::quantconnect::api::{
     account, ai, backtests, collaboration, compile, files, lean_versions, live, live_commands,
     nodes, object_store, optimizations, projects, raw, server, types,

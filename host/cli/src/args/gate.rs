@@ -135,8 +135,16 @@ pub enum Audit {
         query: Box<Query>,
     },
     /// Learn from QuantConnect what became of calls whose outcome is unknown, and record it.
-    #[command(after_help = "Example:\n  qchost audit reconcile")]
-    Reconcile,
+    #[command(
+        after_help = "A create, deploy or command whose outcome is unknown is not sent again with the same arguments before \
+        that is known, or --accept says that it may be.\n\nExamples:\n  qchost audit reconcile\n  \
+        qchost audit reconcile --accept 19c3f2-17"
+    )]
+    Reconcile {
+        /// A call that may be sent again although its outcome stays unknown; may be given several times.
+        #[arg(long, value_name = "CALL")]
+        accept: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -159,6 +167,9 @@ pub enum Policy {
         #[arg(long, value_name = "NAME")]
         project: Option<String>,
     },
+    /// Say of each guardrail of the configuration which operations it can forbid.
+    #[command(after_help = "Example:\n  qchost policy coverage")]
+    Coverage,
     /// Check a file of expected decisions against manifests and the guardrails of the configuration.
     #[command(
         after_help = "The file is TOML:\n\n  manifest = \"strategy-lab.toml\"    # beside the file; a case may name its own, or hold grants\n\n  \

@@ -115,7 +115,10 @@ pub enum Request {
     /// The record of what was done.
     Audit(AuditRequest),
     /// Learns what became of calls whose outcome is unknown.
-    Reconcile,
+    Reconcile {
+        /// Calls that may be sent again although their outcome stays unknown.
+        accept: Vec<String>,
+    },
     /// Looks at the files.
     Reload,
     /// Copies what the host knows.
@@ -357,7 +360,7 @@ impl Request {
             Self::Resume { .. } => RequestKind::Resume,
             Self::Halts => RequestKind::Halts,
             Self::Audit(_) => RequestKind::Audit,
-            Self::Reconcile => RequestKind::Reconcile,
+            Self::Reconcile { .. } => RequestKind::Reconcile,
             Self::Reload => RequestKind::Reload,
             Self::Backup { .. } => RequestKind::Backup,
         }
@@ -468,7 +471,7 @@ impl Request {
             }
             Self::Halts => Ok(halt::list_by_host(host).await),
             Self::Audit(request) => audit::by_host(host, person, request, reports).await,
-            Self::Reconcile => audit::reconcile_by_host(host, person).await,
+            Self::Reconcile { accept } => audit::reconcile_by_host(host, person, &accept).await,
             Self::Reload => reload::by_host(host, person).await,
             Self::Backup { folder } => backup::by_host(host, person, &folder).await,
         }

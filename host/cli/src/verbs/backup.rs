@@ -13,8 +13,10 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use qchost_audit::Disk;
 use qchost_policy::Person;
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -27,7 +29,7 @@ use crate::output::Output;
 /// The file that says what a backup holds.
 pub const LIST: &str = "backup.json";
 /// The form of it that this version writes and reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What a backup holds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,6 +43,35 @@ pub struct List {
     pub by: String,
     /// The SHA-256 of each file, by its path in the folder.
     pub files: BTreeMap<String, String>,
+    /// The HMAC-SHA-256 of the list without this field, by a key that is derived from the host's.
+    pub signature: String,
+}
+
+impl List {
+    fn mac(&self, key: &Key) -> Result<Hmac<Sha256>> {
+        let unsigned = json!({
+            "version": self.version, "taken": self.taken, "by": self.by, "files": self.files,
+        });
+        let mac = Hmac::<Sha256>::new_from_slice(&key.backup()?).context("the host's key")?;
+        Ok(mac.chain_update(unsigned.to_string()))
+    }
+
+    fn sign(&mut self, key: &Key) -> Result<()> {
+        self.signature = hex(&self.mac(key)?.finalize().into_bytes());
+        Ok(())
+    }
+
+    /// Whether the host whose key this is made the list.
+    pub fn is_signed_by(&self, key: &Key) -> Result<bool> {
+        let bytes: Option<Vec<u8>> = (0..self.signature.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(self.signature.get(at..at + 2)?, 16).ok())
+            .collect();
+        Ok(match bytes {
+            Some(bytes) => self.mac(key)?.verify_slice(&bytes).is_ok(),
+            None => false,
+        })
+    }
 }
 
 /// Has it copied.
@@ -85,12 +116,14 @@ fn finish(key: &Path, folder: &Path) -> Result<(List, u64)> {
     copy_private(key, &keys::path(folder))?;
     let records = verify(folder)?;
     let files = inventory(folder)?;
-    let list = List {
+    let mut list = List {
         version: VERSION,
         taken: jiff::Timestamp::now(),
         by: env!("CARGO_PKG_VERSION").to_owned(),
         files,
+        signature: String::new(),
     };
+    list.sign(&Key::read(&keys::path(folder))?)?;
     let mut draft = tempfile::NamedTempFile::new_in(folder)?;
     draft.write_all(serde_json::to_string_pretty(&list)?.as_bytes())?;
     draft.as_file().sync_all()?;
@@ -121,8 +154,9 @@ pub fn inventory(folder: &Path) -> Result<BTreeMap<String, String>> {
     let mut folders = vec![folder.to_owned()];
     while let Some(current) = folders.pop() {
         for entry in fs::read_dir(&current)? {
-            let path = entry?.path();
-            if path.is_dir() {
+            let entry = entry?;
+            let (path, kind) = (entry.path(), entry.file_type()?);
+            if kind.is_dir() {
                 folders.push(path);
                 continue;
             }
@@ -139,7 +173,7 @@ pub fn inventory(folder: &Path) -> Result<BTreeMap<String, String>> {
 }
 
 fn hash(path: &Path) -> Result<String> {
-    let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut file = open_regular(path)?;
     let mut hasher = Sha256::new();
     let mut piece = vec![0; 1 << 16];
     loop {
@@ -149,18 +183,33 @@ fn hash(path: &Path) -> Result<String> {
             Some(bytes) => hasher.update(bytes),
         }
     }
-    let hex = hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>();
-    Ok(format!("sha256:{hex}"))
+    Ok(format!("sha256:{}", hex(&hasher.finalize())))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Opens a file that is one: a pipe would never end, and a device may do anything.
+pub fn open_regular(path: &Path) -> Result<File> {
+    let doing = || format!("cannot read {}", path.display());
+    let file = File::options()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)
+        .with_context(doing)?;
+    ensure!(
+        file.metadata().with_context(doing)?.is_file(),
+        "{} is no regular file",
+        path.display()
+    );
+    Ok(file)
 }
 
 /// Copies a file so that only its owner can read it, and sees to it that it is on the disk.
 pub fn copy_private(from: &Path, to: &Path) -> Result<()> {
     let doing = || format!("cannot copy {} to {}", from.display(), to.display());
-    let mut source = File::open(from).with_context(doing)?;
+    let mut source = open_regular(from)?;
     let mut target = File::options()
         .write(true)
         .create_new(true)

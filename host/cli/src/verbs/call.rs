@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::control::{self, Request, Route};
 use crate::host::Host;
 use crate::output::{Output, pretty};
-use crate::verbs::json_argument;
+use crate::verbs::tool_arguments;
 
 /// Calls by the running host, or in this process.
 pub async fn run(
@@ -24,7 +24,7 @@ pub async fn run(
     let request = Request::Call {
         account: route.config()?.account_or_only(account)?.to_owned(),
         tool: tool.to_owned(),
-        arguments: json_argument(arguments)?,
+        arguments: tool_arguments(arguments)?.into(),
     };
     let result = control::perform(route, request, output).await?;
     output.result(&result, pretty)

@@ -25,13 +25,23 @@ use std::io::Read as _;
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::terminal;
 
 /// JSON of the command line; `-` stands for standard input.
 pub fn json_argument(text: &str) -> Result<Value> {
-    let text = if text == "-" {
+    qchost_runtime::json::input(&read_argument(text)?).context("the input is not JSON")
+}
+
+/// The arguments of a tool, as [`json_argument`] reads them; no number in them is rounded.
+pub fn tool_arguments(text: &str) -> Result<Map<String, Value>> {
+    qchost_runtime::json::arguments(&read_argument(text)?)
+        .context("the arguments of a tool are a JSON object")
+}
+
+fn read_argument(text: &str) -> Result<String> {
+    Ok(if text == "-" {
         let mut read = String::new();
         std::io::stdin()
             .read_to_string(&mut read)
@@ -39,8 +49,7 @@ pub fn json_argument(text: &str) -> Result<Value> {
         read
     } else {
         text.to_owned()
-    };
-    serde_json::from_str(&text).context("the input is not JSON")
+    })
 }
 
 /// A field of a row, for people: in one line, and `-` where there is nothing.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
-use qchost_policy::run_policy_tests;
+use qchost_policy::{Coverage, run_policy_tests};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -32,6 +32,10 @@ pub async fn run(route: &Route, verb: Policy, output: Output) -> Result<()> {
             };
             let explanation = control::perform(route, request, output).await?;
             output.result(&explanation, text)
+        }
+        Policy::Coverage => {
+            let coverages = route.config()?.guardrails()?.coverage()?;
+            output.result(&coverages, |all| coverage(all))
         }
         Policy::Test { file } => test(route.config()?, &file, output),
     }
@@ -99,10 +103,37 @@ fn text(said: &Value) -> String {
     if said.get("approval") == Some(&Value::Bool(true)) {
         text += "after a person approved it\n";
     }
+    for what in said
+        .get("assumed")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        text += &format!("if {}\n", terminal::line(what.as_str().unwrap_or_default()));
+    }
     if let Some(reason) = said.get("reason").and_then(Value::as_str) {
         text += &terminal::block(reason);
     }
     text.trim_end().to_owned()
+}
+
+/// What the guardrails can touch, for people.
+fn coverage(all: &[Coverage]) -> String {
+    if all.is_empty() {
+        return "there are no guardrails".to_owned();
+    }
+    let rows: Vec<_> = all
+        .iter()
+        .map(|one| {
+            vec![
+                terminal::line(&one.guardrail),
+                terminal::line(&one.at),
+                one.operations.len().to_string(),
+                one.operations.join(" "),
+            ]
+        })
+        .collect();
+    table(&["guardrail", "at", "count", "can forbid"], &rows)
 }
 
 /// What became of a case.

@@ -5,6 +5,7 @@
 //! database, gets it last.
 
 use std::fs::{self, DirBuilder, File};
+use std::io::Read as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -12,10 +13,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use qchost_ledger::Ledger;
 use serde_json::json;
 
-use super::backup::{LIST, List, VERSION, copy_private, inventory, verify};
+use super::backup::{LIST, List, VERSION, copy_private, inventory, open_regular, verify};
 use crate::config::Config;
 use crate::control;
 use crate::host::private_folder;
+use crate::keys::{self, Key};
 use crate::lock::Lock;
 use crate::output::Output;
 
@@ -23,6 +25,8 @@ use crate::output::Output;
 const PLACES: [&str; 4] = ["host.key", "state.db", TEXTS, "audit"];
 /// The folder of kept texts; a backup that an earlier version took has none.
 const TEXTS: &str = "texts";
+/// The most bytes of a list: it has a line for each segment of the record.
+const LONGEST_LIST: u64 = 16 << 20;
 /// What an empty data folder may hold.
 const LOCK: &str = "host.lock";
 
@@ -55,6 +59,11 @@ pub fn run(config: &Path, folder: &Path, data: Option<PathBuf>, output: Output) 
         .mode(0o700)
         .create(draft.path().join(TEXTS))?;
     check_copy(&list, draft.path(), folder)?;
+    ensure!(
+        list.is_signed_by(&Key::read(&keys::path(draft.path()))?)?,
+        "{}: it was changed since the backup was taken, or is of another host than the key; nothing was restored",
+        folder.join(LIST).display()
+    );
     let records = verify(draft.path())?;
     // To open a database may change it, so it is a copy that is opened.
     let tried = draft.path().join("tried.db");
@@ -80,12 +89,15 @@ pub fn run(config: &Path, folder: &Path, data: Option<PathBuf>, output: Output) 
 /// Reads the list of a backup.
 fn read(folder: &Path) -> Result<List> {
     let path = folder.join(LIST);
-    let text = fs::read_to_string(&path).with_context(|| {
-        format!(
-            "{} is no backup, or one that was not finished: cannot read {LIST}",
-            folder.display()
-        )
-    })?;
+    let mut text = String::new();
+    open_regular(&path)
+        .and_then(|file| Ok(file.take(LONGEST_LIST).read_to_string(&mut text)?))
+        .with_context(|| {
+            format!(
+                "{} is no backup, or one that was not finished: cannot read {LIST}",
+                folder.display()
+            )
+        })?;
     let list: List = serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
     ensure!(
         list.version == VERSION,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use qchost_policy::{Guardrails, Manifest, read_text};
 use serde::Serialize;
 
@@ -15,6 +15,9 @@ use crate::verbs::plugin;
 struct Verdict {
     file: String,
     kind: &'static str,
+    /// How many guardrails the file holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -28,15 +31,16 @@ pub async fn run(files: &[PathBuf], config: &Path, output: Output) -> Result<()>
     let mut verdicts = Vec::new();
     for path in files {
         let (kind, checked) = check(path, config.as_ref()).await;
-        let (error, warnings) = match checked {
-            Ok(warnings) => (None, warnings),
-            Err(error) => (Some(words(&error)), Vec::new()),
+        let (error, found) = match checked {
+            Ok(found) => (None, found),
+            Err(error) => (Some(words(&error)), Found::default()),
         };
         verdicts.push(Verdict {
             file: path.display().to_string(),
             kind,
+            rules: found.rules,
             error,
-            warnings,
+            warnings: found.warnings,
         });
     }
     let bad = verdicts
@@ -48,7 +52,10 @@ pub async fn run(files: &[PathBuf], config: &Path, output: Output) -> Result<()>
             let Verdict { file, kind, .. } = verdict;
             let mut lines = vec![match &verdict.error {
                 Some(error) => format!("FAILED  {file} ({kind}): {error}"),
-                None => format!("ok      {file} ({kind})"),
+                None => match verdict.rules {
+                    Some(rules) => format!("ok      {file} ({rules} {kind})"),
+                    None => format!("ok      {file} ({kind})"),
+                },
             }];
             let warnings = verdict.warnings.iter();
             lines.extend(warnings.map(|warning| format!("warning {file} ({kind}): {warning}")));
@@ -66,8 +73,15 @@ pub async fn run(files: &[PathBuf], config: &Path, output: Output) -> Result<()>
     Ok(())
 }
 
+/// What is worth knowing of a good file.
+#[derive(Default)]
+struct Found {
+    rules: Option<usize>,
+    warnings: Vec<String>,
+}
+
 /// What kind of file it is, and what is worth knowing of it if it is good.
-async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<Vec<String>>) {
+async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<Found>) {
     if path
         .extension()
         .is_some_and(|extension| extension == "cedar")
@@ -81,7 +95,7 @@ async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<Ve
             found.and_then(|found| {
                 found
                     .problem
-                    .map_or(Ok(Vec::new()), |problem| bail!(problem))
+                    .map_or(Ok(Found::default()), |problem| bail!(problem))
             }),
         );
     }
@@ -95,18 +109,30 @@ async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<Ve
             Some(config) => manifests::check(path, config).map(drop),
             None => Manifest::load(path).map(drop).map_err(Into::into),
         };
-        ("manifest", checked.map(|()| Vec::new()))
+        ("manifest", checked.map(|()| Found::default()))
     } else {
         let checked = Config::load(path).and_then(|config| config.guardrails());
         (
             "configuration",
-            checked.map(|guardrails| guardrails.warnings()),
+            checked.map(|guardrails| Found {
+                rules: None,
+                warnings: guardrails.warnings(),
+            }),
         )
     }
 }
 
 /// Checks one file of guardrails by itself.
-fn guardrails(path: &Path) -> Result<Vec<String>> {
+fn guardrails(path: &Path) -> Result<Found> {
     let text = read_text(path).context("cannot read it")?;
-    Ok(Guardrails::read(&[(path.to_owned(), text)])?.warnings())
+    let guardrails = Guardrails::read(&[(path.to_owned(), text)])?;
+    let rules = guardrails.ids().count();
+    ensure!(
+        rules > 0,
+        "there is no rule in it, so it forbids nothing; remove the file, or take its rules out of the comments"
+    );
+    Ok(Found {
+        rules: Some(rules),
+        warnings: guardrails.warnings(),
+    })
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::json;
+use sha2::Digest as _;
 
 use crate::categories::folder;
 use crate::cloud::Cloud;
@@ -103,9 +104,100 @@ fn a_backup_that_is_not_whole_is_not_restored() {
         fs::write(&file, good).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     }
+    // Whoever can write to the folder cannot make a list that fits what they changed.
+    let (list, database) = (backup.join("backup.json"), backup.join("state.db"));
+    let (good_list, good_database) = (fs::read(&list).unwrap(), fs::read(&database).unwrap());
+    fs::write(&database, [&good_database[..], &[0]].concat()).unwrap();
+    let mut forged: serde_json::Value = serde_json::from_slice(&good_list).unwrap();
+    let hash: String = sha2::Sha256::digest(fs::read(&database).unwrap())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    forged["files"]["state.db"] = format!("sha256:{hash}").into();
+    fs::write(&list, forged.to_string()).unwrap();
+    let ran = restore();
+    assert!(
+        ran.error().contains("changed since the backup was taken"),
+        "{ran:?}"
+    );
+    fs::write(&list, good_list).unwrap();
+    fs::write(&database, good_database).unwrap();
+    // A pipe has no end that could be waited for.
+    for name in ["backup.json", "state.db"] {
+        let file = backup.join(name);
+        let kept = backup.join("kept");
+        fs::rename(&file, place.path().join("kept")).unwrap();
+        let status = std::process::Command::new("mkfifo")
+            .arg(&file)
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let ran = restore();
+        assert!(
+            ran.error().contains("is no regular file"),
+            "{name}: {ran:?}"
+        );
+        assert!(!kept.exists() && !data.join("state.db").exists());
+        fs::rename(place.path().join("kept"), &file).unwrap();
+    }
     // The twin: as it was, it is restored.
     restore().good();
     for file in ["state.db", "host.key", "audit"] {
         assert!(data.join(file).exists(), "{file}");
     }
+}
+
+/// Copies a folder as it is.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    let done = std::process::Command::new("cp")
+        .arg("-a")
+        .args([from, to])
+        .status()
+        .unwrap();
+    assert!(done.success());
+}
+
+#[test]
+fn an_older_record_in_the_place_of_the_record_is_found() {
+    let cloud = Cloud::start();
+    let place = folder(&embedded(cloud.url()));
+    let prepared = place.invoke("every-category.prepare", &json!({}));
+    let (data, older) = (place.path().join("data"), place.path().join("older"));
+    copy(&data.join("audit"), &older);
+    // Its grant has no budget, so that nothing of it is in the ledger but the head.
+    place
+        .run(&["invoke", "every-category.slow-write", &prepared.to_string()])
+        .good();
+    place.run(&["audit", "verify"]).good();
+    fs::remove_dir_all(data.join("audit")).unwrap();
+    copy(&older, &data.join("audit"));
+    let ran = place.run(&["audit", "verify"]);
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    assert!(
+        ran.stdout.contains("an older record was put in its place"),
+        "{ran:?}"
+    );
+    let ran = place.run(&["halt"]);
+    assert!(ran.error().contains("cannot be opened"), "{ran:?}");
+}
+
+#[test]
+fn a_database_of_another_data_folder_is_refused() {
+    let cloud = Cloud::start();
+    let (one, other) = (
+        folder(&embedded(cloud.url())),
+        folder(&embedded(cloud.url())),
+    );
+    for place in [&one, &other] {
+        place.run(&["plugin", "list"]).good();
+    }
+    let (ours, theirs) = (one.path().join("data"), other.path().join("data"));
+    for name in ["state.db", "state.db-wal", "state.db-shm"] {
+        fs::remove_file(ours.join(name)).ok();
+        if theirs.join(name).exists() {
+            fs::copy(theirs.join(name), ours.join(name)).unwrap();
+        }
+    }
+    let ran = one.run(&["halt"]);
+    assert!(ran.error().contains("another host.key"), "{ran:?}");
 }

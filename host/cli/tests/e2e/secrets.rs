@@ -317,7 +317,10 @@ fn forms(secret: &str) -> Vec<(&'static str, Vec<u8>)> {
     let bytes = secret.as_bytes();
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let percent: String = bytes.iter().map(|byte| format!("%{byte:02X}")).collect();
-    let usual = secret.replace(':', "%3A").replace('/', "%2F").replace('=', "%3D");
+    let usual = secret
+        .replace(':', "%3A")
+        .replace('/', "%2F")
+        .replace('=', "%3D");
     let mut forms = vec![
         ("as it is", bytes.to_vec()),
         ("backwards", bytes.iter().rev().copied().collect()),
@@ -325,14 +328,19 @@ fn forms(secret: &str) -> Vec<(&'static str, Vec<u8>)> {
         ("hexadecimal", hex.into_bytes()),
         ("percent", percent.into_bytes()),
         ("percent", usual.into_bytes()),
-        ("UTF-16", secret.encode_utf16().flat_map(u16::to_le_bytes).collect()),
+        (
+            "UTF-16",
+            secret.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+        ),
     ];
     // In base64 it depends on where in three bytes it begins; the digits at either end also hold bits of others.
     for before in 0..3 {
         let padded = [&vec![0; before], bytes].concat();
         let whole = padded.len() * 8 / 6;
         let digit = |at: usize| {
-            let bits = (0..6).map(|bit| at * 6 + bit).map(|bit| padded[bit / 8] >> (7 - bit % 8) & 1);
+            let bits = (0..6)
+                .map(|bit| at * 6 + bit)
+                .map(|bit| padded[bit / 8] >> (7 - bit % 8) & 1);
             DIGITS[usize::from(bits.fold(0, |digit, bit| digit << 1 | bit))]
         };
         let first = (before * 8).div_ceil(6);
@@ -360,7 +368,15 @@ fn files(folder: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
 #[test]
 fn forms_of_a_secret_are_what_encoders_make_of_it() {
     let has = |form: &[u8]| forms("abc:d").iter().any(|(_, of)| of == form);
-    for form in ["abc:d", "d:cba", "6162633a64", "%61%62%63%3A%64", "abc%3Ad", "YWJjOm", "mMT"] {
+    for form in [
+        "abc:d",
+        "d:cba",
+        "6162633a64",
+        "%61%62%63%3A%64",
+        "abc%3Ad",
+        "YWJjOm",
+        "mMT",
+    ] {
         // Of `abc:d` in base64 at the beginning: YWJjOmQ=, of which the last digit holds two bits.
         assert_eq!(has(form.as_bytes()), form != "mMT", "{form}");
     }
@@ -385,8 +401,21 @@ fn no_literal_secret_is_in_a_file_of_the_host_or_of_a_backup() {
         "lit-changed-config-60c7de41",
         "lit-changed-profile-f38b0a92",
     ];
-    let [account, user, query, child, password, http, config, vault, filed, from_env, header2, config2, profile2] =
-        LITERAL;
+    let [
+        account,
+        user,
+        query,
+        child,
+        password,
+        http,
+        config,
+        vault,
+        filed,
+        from_env,
+        header2,
+        config2,
+        profile2,
+    ] = LITERAL;
     let (cloud, port) = (Cloud::start(), echoing());
     let folder = Folder::new("live-trading = true\n");
     private_file(&folder.path().join("vault-token"), vault);
@@ -440,11 +469,18 @@ fn no_literal_secret_is_in_a_file_of_the_host_or_of_a_backup() {
     for account in ["web", "child", "research"] {
         did(&["call", "read_account", "--account", account]);
     }
-    for verb in [&["plugin", "list"][..], &["doctor"], &["approvals", "list"], &["policy", "explain", "http-client", "http/request"]] {
+    for verb in [
+        &["plugin", "list"][..],
+        &["doctor"],
+        &["approvals", "list"],
+        &["policy", "explain", "http-client", "http/request"],
+    ] {
         did(verb);
     }
     // Each of the files changes, once to what is taken over and once to what is not.
-    let changed = configuration.replace(account, header2).replace(password, profile2);
+    let changed = configuration
+        .replace(account, header2)
+        .replace(password, profile2);
     let more = outgoing.replace(http, header2).replace(config, config2);
     for (configuration, manifest) in [
         (changed.clone(), more.clone()),

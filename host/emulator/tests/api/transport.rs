@@ -201,3 +201,76 @@ async fn after_shutdown_nobody_answers() {
         .await;
     assert!(error.is_err());
 }
+
+/// What is answered to bytes that are sent as they are; the connection stays open.
+async fn raw(cloud: &Cloud, bytes: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(cloud.emulator.address())
+        .await
+        .unwrap();
+    stream.write_all(bytes.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let mut buffer = [0; 4096];
+    let ended = async {
+        while !String::from_utf8_lossy(&answer).contains('}') {
+            let read = stream.read(&mut buffer).await.unwrap();
+            if read == 0 {
+                break;
+            }
+            answer.extend_from_slice(&buffer[..read]);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ended)
+        .await
+        .expect("it is not answered");
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn no_body_is_waited_for_before_authentication_nor_for_ever_after_it() {
+    let cloud = start(|builder| builder.body_timeout(Duration::from_millis(200))).await;
+    let head = "POST /api/v2/projects/create HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 60000000\r\n";
+    let answer = raw(&cloud, &format!("{head}\r\n")).await;
+    assert!(answer.contains("Invalid timestamp"), "{answer}");
+    let [(_, basic), (_, time)] =
+        credentials(cloud.emulator.user_id(), cloud.emulator.token(), &now());
+    let answer = raw(
+        &cloud,
+        &format!("{head}Authorization: {basic}\r\nTimestamp: {time}\r\n\r\n{{\"na"),
+    )
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+#[tokio::test]
+async fn it_answers_under_the_name_of_this_machine_only() {
+    let cloud = cloud().await;
+    let [(_, basic), (_, time)] =
+        credentials(cloud.emulator.user_id(), cloud.emulator.token(), &now());
+    for (host, served) in [
+        ("127.0.0.1", true),
+        ("127.0.0.1:5612", true),
+        ("localhost:80", true),
+        ("LOCALHOST", true),
+        ("[::1]:5612", true),
+        ("evil.example", false),
+        ("localhost.evil.example", false),
+        ("192.168.0.7", false),
+        ("", false),
+    ] {
+        let request = format!(
+            "GET /api/v2/projects/read HTTP/1.1\r\nHost: {host}\r\nAuthorization: {basic}\r\nTimestamp: {time}\r\n\r\n"
+        );
+        let answer = raw(&cloud, &request).await;
+        assert_eq!(
+            answer.starts_with("HTTP/1.1 200"),
+            served,
+            "{host}: {answer}"
+        );
+        assert_eq!(
+            answer.starts_with("HTTP/1.1 421"),
+            !served,
+            "{host}: {answer}"
+        );
+    }
+}

@@ -91,7 +91,7 @@ async fn what_was_not_done_is_given_back() {
         .await
         .unwrap_err();
     let sent = world.cloud.sent().len();
-    let refused = world.call("backtests/create-backtest", backtest("x")).await;
+    let refused = world.call("backtests/create-backtest", backtest("y")).await;
     assert!(
         matches!(refused, Err(Refusal::Exhausted { .. })),
         "{refused:?}"
@@ -222,4 +222,122 @@ async fn a_plugin_that_claims_a_cost_of_nothing_pays_what_the_host_estimates() {
     assert_eq!(created(), 1);
     optimise(1.0, json!(0)).await.unwrap();
     assert_eq!(created(), 2);
+}
+
+#[tokio::test]
+async fn a_rate_that_is_used_up_lets_no_read_of_the_host_out_either() {
+    let setup = Setup::grants(&format!("{FILES}limits = {{ per-minute = 1 }}\n"));
+    let world = setup.open().await;
+    let mut words = std::collections::BTreeMap::<_, u32>::new();
+    for project in 1_000..1_400 {
+        let call = world.call("files/read-file", json!({ "projectId": project }));
+        *words.entry(call.await.unwrap_err().word()).or_default() += 1;
+    }
+    assert_eq!(
+        world.cloud.calls().len(),
+        1,
+        "one call may be decided about"
+    );
+    assert_eq!(words["denied"], 1);
+    assert_eq!(words["rate-limited"], 399);
+}
+
+#[tokio::test]
+async fn calls_that_are_denied_have_a_day_too() {
+    let setup = Setup::grants(&format!("{FILES}limits = {{ per-day = 2 }}\n"));
+    let (folder, cloud) = (tempfile::tempdir().unwrap(), Cloud::new());
+    let mut last = None;
+    // A restart refills nothing: it costs the one read by which that is found.
+    for _ in 0..2 {
+        let gate = setup.open_in(folder.path(), &cloud).await;
+        for project in 1_000..1_100 {
+            let arguments = json!({ "projectId": project });
+            last = Some(call(&gate, &caller("lab"), "files/read-file", arguments).await);
+        }
+        gate.close().await;
+    }
+    assert_eq!(cloud.calls().len(), 20 + 1);
+    let Some(Err(Refusal::Exhausted { budget, grant, .. })) = last else {
+        panic!("{last:?}")
+    };
+    assert_eq!((budget, grant.as_str()), ("attempts-per-day", "files"));
+}
+
+#[tokio::test]
+async fn a_write_that_is_refused_gives_its_call_back_and_not_its_attempt() {
+    let setup = Setup::grants(&format!("{FILES}limits = {{ per-day = 1 }}\n"));
+    let (folder, cloud) = (tempfile::tempdir().unwrap(), Cloud::new());
+    cloud.hook(|tool, _| {
+        (tool == "create_file").then(|| Err(Failure::Rejected(vec!["no".to_owned()])))
+    });
+    let mut words = std::collections::BTreeMap::<_, u32>::new();
+    for _ in 0..2 {
+        let gate = setup.open_in(folder.path(), &cloud).await;
+        for _ in 0..20 {
+            let refused = call(&gate, &caller("lab"), "files/create-file", file("x")).await;
+            let refusal = refused.unwrap_err();
+            if let Refusal::Exhausted { budget, .. } = &refusal {
+                assert_eq!(*budget, "attempts-per-day");
+            }
+            *words.entry(refusal.word()).or_default() += 1;
+        }
+        gate.close().await;
+    }
+    assert_eq!(words["rejected"], 10);
+    let sent = cloud.sent();
+    assert_eq!(
+        sent.iter().filter(|tool| *tool == "create_file").count(),
+        10
+    );
+}
+
+#[tokio::test]
+async fn what_made_nothing_happen_costs_no_attempt() {
+    let setup = Setup::grants(&format!("{FILES}limits = {{ per-day = 1 }}\n"));
+    let world = setup.open().await;
+    world.cloud.hook(|tool, _| {
+        (tool == "create_file").then(|| Err(Failure::Unavailable("down".to_owned())))
+    });
+    for _ in 0..30 {
+        let refused = world
+            .call("files/create-file", file("x"))
+            .await
+            .unwrap_err();
+        assert_eq!(refused.word(), "unavailable");
+    }
+    world.cloud.hook(|_, _| None);
+    world.call("files/create-file", file("x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_takes_nothing_of_a_grant_that_it_does_not_match() {
+    let grants = "[[grant]]\nname = \"one\"\nallow = [\"files/*\"]\nprojects = [\"Lab/one\"]\nlimits = { per-minute = 1 }\n\
+                  [[grant]]\nname = \"two\"\nallow = [\"files/*\"]\nprojects = [\"Lab/two\"]\nlimits = { per-minute = 1 }\n";
+    let world = Setup::grants(grants).open().await;
+    let read = async |project: u32| {
+        let arguments = json!({ "projectId": project });
+        world.call("files/read-file", arguments).await
+    };
+    read(2).await.unwrap();
+    read(1).await.unwrap();
+    for project in [1, 2] {
+        let refused = read(project).await;
+        assert!(
+            matches!(refused, Err(Refusal::RateLimited(_))),
+            "{refused:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_reads_that_a_call_causes_are_on_its_record() {
+    let world = Setup::grants(FILES).open().await;
+    world.call("files/create-file", file("x")).await.unwrap();
+    world.call("files/create-file", file("y")).await.unwrap();
+    let records = world.records().await;
+    let intents = records.iter().filter(|record| record["kind"] == "intent");
+    let reads: Vec<_> = intents
+        .map(|record| record["host-reads"].as_u64())
+        .collect();
+    assert_eq!(reads, [Some(1), None], "the name is known the second time");
 }

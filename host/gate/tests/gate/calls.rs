@@ -480,3 +480,158 @@ async fn a_call_is_not_sent_if_nobody_waits_when_it_begins() {
     world.gate.idle().await;
     assert!(world.cloud.calls().is_empty(), "{:?}", world.cloud.calls());
 }
+
+#[tokio::test]
+async fn a_tool_that_nobody_has_is_not_there_and_not_denied() {
+    let world = grant("\"files/*\"").open().await;
+    let call = |tool: &'static str| world.gate.call_raw(&world.caller, tool, Map::new());
+    let nowhere = call(crate::support::NOWHERE).await.unwrap_err();
+    let Refusal::Failed(Failure::NotFound(why)) = &nowhere else {
+        panic!("{nowhere:?}")
+    };
+    assert!(why.contains("did you mean `create_backtest`?"), "{why}");
+    // Of one that may be there the lines are given.
+    let Err(Refusal::Denied(denial)) = call("read_weather").await else {
+        panic!("not denied")
+    };
+    assert!(denial.remedy.unwrap().contains("raw/read_weather"));
+    assert!(world.cloud.calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_deploy_is_explained_without_a_question_and_what_is_assumed_is_not_believed() {
+    let mut setup = grant("\"live/create-live-algorithm\", \"files/*\", \"backtests/*\"");
+    setup.profiles = crate::approvals::profiles();
+    let world = setup.open().await;
+    let deploy = json!({
+        "projectId": 1, "compileId": "c-other", "nodeId": "L-MICRO", "brokerage": "paper", "versionId": "-1",
+    });
+    let Value::Object(deploy) = deploy else {
+        unreachable!()
+    };
+    let explain = async |project: Option<&str>| {
+        let name = "live/create-live-algorithm";
+        let explained = world
+            .gate
+            .explain("lab", name, deploy.clone(), project.map(str::to_owned));
+        explained.await.unwrap()
+    };
+    let unknown = explain(None).await;
+    assert!(
+        unknown.reason.as_ref().unwrap().contains("--project"),
+        "{unknown:?}"
+    );
+    let named = explain(Some("Lab/one")).await;
+    assert_eq!(named.decision, "allowed", "{named:?}");
+    assert_eq!(named.assumed, ["the compile \"c-other\" is of project 1"]);
+    assert!(world.cloud.calls().is_empty(), "nothing is read to explain");
+    // The host has read the name for a call.
+    world
+        .call("files/read-file", json!({ "projectId": 1 }))
+        .await
+        .unwrap();
+    let read = explain(None).await;
+    assert_eq!(read.decision, "allowed", "{read:?}");
+    // The compile is of another project, as QuantConnect says.
+    world.cloud.hook(|tool, _| {
+        (tool == "read_compile").then(|| Ok(json!({ "success": true, "compileId": "c-other", "projectId": 2, "state": "BuildSuccess" })))
+    });
+    let refused = world
+        .call(
+            "backtests/create-backtest",
+            json!({ "projectId": 1, "compileId": "c-other", "backtestName": "x" }),
+        )
+        .await;
+    assert!(matches!(refused, Err(Refusal::Denied(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_foreign_project_and_one_that_is_not_there_are_denied_in_the_same_words() {
+    let grants = "[[grant]]\nname = \"g\"\nallow = [\"files/*\", \"optimizations/*\", \"backtests/*\", \"live/create-live-algorithm\"]\n\
+                  projects = [\"Lab/*\"]\nfiles = [\"notes/*\"]\nbrokerages = [\"paper\"]\n";
+    let guardrail = "@id(\"prod\") forbid (principal, action, resource is Project) when { resource.name like \"Prod/*\" };";
+    let mut setup = Setup::grants(grants);
+    setup.profiles = crate::approvals::profiles();
+    setup.guardrails =
+        qchost_policy::Guardrails::read(&[("prod.cedar".into(), guardrail.to_owned())]).unwrap();
+    let world = setup.open().await;
+    world.cloud.hook(|tool, arguments| {
+        let of = |id: &str| Some(Ok(json!({ "success": true, "optimization": { "optimizationId": id, "projectId": 9 } })));
+        match (tool, arguments.get("optimizationId").and_then(Value::as_str)) {
+            ("read_optimization", Some("foreign")) => of("foreign"),
+            ("read_optimization", Some(_)) => Some(Err(Failure::NotFound("no such optimisation".to_owned()))),
+            ("read_backtest", _) => Some(match arguments["backtestId"].as_str() {
+                Some("foreign") => Ok(json!({ "success": true, "backtest": { "backtestId": "foreign", "projectId": 9 } })),
+                _ => Err(Failure::NotFound("no such backtest".to_owned())),
+            }),
+            _ => None,
+        }
+    });
+    let told = async |name: &str, arguments: Value| {
+        let refused = world.call(name, arguments).await.unwrap_err();
+        let Refusal::Denied(denial) = refused else {
+            panic!("{name}: {refused:?}")
+        };
+        format!(
+            "{} {:?} {:?}",
+            denial.reason, denial.nearest_grant, denial.remedy
+        )
+    };
+    // Project 9 is of others, and there is no project 8.
+    for (name, more) in [
+        ("files/read-file", json!({})),
+        (
+            "files/create-file",
+            json!({ "name": "secret.py", "content": "" }),
+        ),
+        (
+            "backtests/update-backtest",
+            json!({ "backtestId": "x", "name": "y" }),
+        ),
+        (
+            "live/create-live-algorithm",
+            json!({ "compileId": "c9", "nodeId": "n", "brokerage": "paper", "versionId": "-1" }),
+        ),
+    ] {
+        let of = |project: u32| {
+            let mut arguments = more.clone();
+            arguments["projectId"] = project.into();
+            arguments
+        };
+        let (foreign, unknown) = (told(name, of(9)).await, told(name, of(8)).await);
+        assert_eq!(
+            foreign.replace('9', "8"),
+            unknown.replace('9', "8"),
+            "{name}"
+        );
+        assert!(!foreign.contains("Prod"), "{foreign}");
+    }
+    let of = |id: &str| json!({ "optimizationId": id });
+    let foreign = told("optimizations/read-optimization", of("foreign")).await;
+    assert_eq!(
+        foreign,
+        told("optimizations/read-optimization", of("nowhere")).await
+    );
+    assert!(!foreign.contains('9'), "{foreign}");
+    let of = |id: &str| json!({ "projectId": 1, "backtestId": id, "name": "x" });
+    let foreign = told("backtests/update-backtest", of("foreign")).await;
+    let unknown = told("backtests/update-backtest", of("nowhere")).await;
+    assert_eq!(foreign.replace("foreign", "nowhere"), unknown);
+    // The record has it all.
+    let records = world.records().await;
+    assert!(
+        records
+            .iter()
+            .any(|record| record["project"]["name"] == "Prod/main")
+    );
+    // A file that is not granted, in a project that is, is said to be that.
+    let told = told(
+        "files/create-file",
+        json!({ "projectId": 1, "name": "secret.py", "content": "" }),
+    )
+    .await;
+    assert!(
+        told.contains("the file `secret.py`") && !told.contains("the project"),
+        "{told}"
+    );
+}

@@ -174,7 +174,7 @@ async fn a_lost_answer_is_found_again_by_reading() {
     });
     let found = world
         .gate
-        .reconcile(&crate::support::person(7, "ann"))
+        .reconcile(&crate::support::person(7, "ann"), &[])
         .await
         .unwrap();
     let findings: Vec<_> = found.iter().map(|one| one.finding).collect();
@@ -185,7 +185,7 @@ async fn a_lost_answer_is_found_again_by_reading() {
     assert!(
         world
             .gate
-            .reconcile(&crate::support::person(7, "ann"))
+            .reconcile(&crate::support::person(7, "ann"), &[])
             .await
             .unwrap()
             .is_empty()
@@ -196,4 +196,96 @@ async fn a_lost_answer_is_found_again_by_reading() {
             .iter()
             .any(|record| record["outcome"] == "reconciled: done")
     );
+}
+
+const REPEATED: &str = "[[grant]]\nname = \"lab\"\nallow = [\"backtests/*\", \"compile/*\", \"live-commands/create-live-command\", \"files/*\"]\n\
+                        projects = [\"Lab/*\"]\ncommands = [\"*\"]\n";
+
+fn backtest(name: &str) -> serde_json::Value {
+    json!({ "projectId": 1, "compileId": "c1", "backtestName": name })
+}
+
+#[tokio::test]
+async fn what_may_have_been_done_is_not_done_again_before_somebody_knows() {
+    let mut setup = Setup::grants(REPEATED);
+    setup.live_trading = true;
+    let (folder, cloud) = (tempfile::tempdir().unwrap(), crate::support::Cloud::new());
+    let lost = [
+        ("backtests/create-backtest", backtest("x")),
+        (
+            "live-commands/create-live-command",
+            json!({ "projectId": 1, "command": { "$type": "Order", "quantity": 5 } }),
+        ),
+    ];
+    cloud.hook(|tool, _| {
+        let writes = ["create_backtest", "create_live_command", "create_compile"].contains(&tool);
+        writes.then(|| Err(Failure::UnknownOutcome("lost".to_owned())))
+    });
+    let caller = crate::support::caller("lab");
+    let call = async |gate: &qchost_gate::Gate, name: &str, arguments: serde_json::Value| {
+        crate::support::call(gate, &caller, name, arguments).await
+    };
+    let gate = setup.open_in(folder.path(), &cloud).await;
+    for (name, arguments) in &lost {
+        let refused = call(&gate, name, arguments.clone()).await.unwrap_err();
+        assert_eq!(refused.word(), "unknown-outcome", "{name}");
+    }
+    // What changes nothing when it is done twice may be.
+    let compile = json!({ "projectId": 1 });
+    call(&gate, "compile/create-compile", compile.clone())
+        .await
+        .unwrap_err();
+    gate.close().await;
+    drop(gate);
+
+    let gate = setup.open_in(folder.path(), &cloud).await;
+    cloud.hook(|_, _| None);
+    let sent = |cloud: &crate::support::Cloud| {
+        cloud
+            .sent()
+            .into_iter()
+            .filter(|tool| tool.starts_with("create_"))
+            .count()
+    };
+    let before = sent(&cloud);
+    let mut calls = Vec::new();
+    for (name, arguments) in &lost {
+        let refused = call(&gate, name, arguments.clone()).await.unwrap_err();
+        assert_eq!(refused.word(), "denied", "{name}");
+        let words = refused.to_string();
+        let (_, call) = words.split_once("--accept ").unwrap();
+        calls.push(call.to_owned());
+    }
+    assert_eq!(sent(&cloud), before, "nothing was sent");
+    // Other arguments are another call.
+    call(&gate, "backtests/create-backtest", backtest("y"))
+        .await
+        .unwrap();
+    call(&gate, "compile/create-compile", compile)
+        .await
+        .unwrap();
+
+    let ann = crate::support::person(7, "ann");
+    let unknown = gate
+        .reconcile(&ann, &["no-such".to_owned()])
+        .await
+        .unwrap_err();
+    assert!(unknown.to_string().contains("no-such"), "{unknown}");
+    // One is found out, of the other nothing can be seen, and a person takes it on.
+    cloud.hook(|tool, _| {
+        (tool == "list_backtests").then(|| Ok(json!({ "success": true, "backtests": [] })))
+    });
+    gate.reconcile(&ann, &calls[1..]).await.unwrap();
+    cloud.hook(|_, _| None);
+    for (name, arguments) in &lost {
+        call(&gate, name, arguments.clone()).await.unwrap();
+    }
+    gate.close().await;
+    drop(gate);
+    let outcomes: Vec<_> = crate::support::records(folder.path())
+        .into_iter()
+        .filter_map(|record| Some(record["outcome"].as_str()?.to_owned()))
+        .filter(|outcome| outcome.starts_with("reconciled"))
+        .collect();
+    assert_eq!(outcomes, ["reconciled: not done", "reconciled: accepted"]);
 }

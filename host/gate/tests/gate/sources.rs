@@ -344,7 +344,16 @@ async fn nobody_approves_real_money_for_what_cannot_be_shown() {
     let Err(Refusal::ApprovalRequired { id }) = cloud.deploy(&compile, "ib").await else {
         panic!("not asked for")
     };
-    let shown = async || cloud.world.gate.show_approval(&id).await.unwrap().unwrap().1;
+    let shown = async || {
+        cloud
+            .world
+            .gate
+            .show_approval(&id)
+            .await
+            .unwrap()
+            .unwrap()
+            .1
+    };
     assert!(shown().await["source"]["difference"].is_string());
     let ledger = Ledger::open(&cloud.world.folder.path().join("state.db")).unwrap();
     // At the end of all time nothing waits any more.
@@ -361,7 +370,10 @@ async fn nobody_approves_real_money_for_what_cannot_be_shown() {
     };
     ledger.put_compile(large).await.unwrap();
     let unknown = shown().await["source"]["unknown"].clone();
-    assert!(unknown.as_str().unwrap().contains("cannot be shown"), "{unknown}");
+    assert!(
+        unknown.as_str().unwrap().contains("cannot be shown"),
+        "{unknown}"
+    );
     let refused = cloud.world.gate.approve(&id, &person(7, "ann"), None).await;
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("is not known"), "{refused}");

@@ -313,7 +313,7 @@ fn covers(globs: &[Glob], text: &str) -> bool {
     globs.iter().any(|glob| glob.matches(text))
 }
 
-fn covers_project(scopes: &[ProjectScope], project: &Project) -> bool {
+pub(super) fn covers_project(scopes: &[ProjectScope], project: &Project) -> bool {
     scopes.iter().any(|scope| match scope {
         ProjectScope::Id(id) => project.id == Some(*id),
         ProjectScope::Name(glob) => glob.matches(&project.name),
@@ -362,7 +362,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// A text of somebody else's, short and on one line.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     const MOST: usize = 120;
     let mut shown: String = text
         .chars()

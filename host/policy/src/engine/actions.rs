@@ -77,6 +77,8 @@ pub(crate) struct Action {
     /// What a listing lists: it needs a scope of that kind which is not empty.
     pub(crate) lists: Option<Kind>,
     pub(crate) needs: Needs,
+    /// What else its context may have, under the names of the schema: no grant has to name it.
+    pub(crate) extras: Vec<&'static str>,
 }
 
 /// All that the conditions of a grant depend on in an action: those of two actions that have it in common are the same.
@@ -96,6 +98,15 @@ impl Action {
         }
     }
 }
+/// What the context of a call may have besides its [`Needs`].
+const EXTRAS: [&str; 6] = [
+    "file",
+    "node",
+    "node_type",
+    "parallel_nodes",
+    "parameters",
+    "tool",
+];
 
 /// The scopes of a call's context that an action needs, where the call has such a thing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -153,6 +164,11 @@ static ACTIONS: LazyLock<Vec<Action>> = LazyLock::new(|| {
         kinds,
         lists: None,
         needs,
+        extras: if name == RAW {
+            EXTRAS.to_vec()
+        } else {
+            Vec::new()
+        },
     };
     OPERATIONS
         .iter()
@@ -276,6 +292,18 @@ fn of_catalog(operation: &'static Operation) -> Action {
             collaborator: has(|s| matches!(s, Selector::Collaborator(_))),
             cost: has(|s| matches!(s, Selector::Cost(_))),
         },
+        extras: EXTRAS
+            .into_iter()
+            .filter(|name| match *name {
+                // Files come with deployments too, and are decided about one by one.
+                "file" => matches!(operation.interface(), "files" | "live"),
+                "node" => has(|s| matches!(s, Selector::Node(_))),
+                "node_type" => has(|s| matches!(s, Selector::NodeType(_))),
+                "parallel_nodes" => has(|s| matches!(s, Selector::ParallelNodes(_))),
+                "parameters" => has(|s| matches!(s, Selector::Parameters(_))),
+                _ => false,
+            })
+            .collect(),
     }
 }
 

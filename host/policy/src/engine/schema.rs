@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use cedar_policy::Schema;
 
 use super::PolicyError;
-use super::actions::actions;
+use super::actions::{Action, actions};
 use crate::people::Verb;
 
 const TYPES: &str = r#"// What a guardrail can speak of. An attribute with a question mark is not always there: test it with
@@ -26,23 +26,9 @@ entity Object = { organization: String, key: String };
 entity Url = { scheme: String, host: String, port: Long, path: String, method: String };
 entity Host;
 
-// What else is known of a plugin's call. `live` says whether real money, or rights over it, may be
-// at stake; `cost` is in US dollars, as the host reckons it.
-type Call = {
-  live: Bool,
-  organization?: String,
-  file?: String,
-  brokerage?: { profile: String, live: Bool },
-  data_provider?: String,
-  node?: String,
-  node_type?: String,
-  parallel_nodes?: Long,
-  command?: String,
-  collaborator?: String,
-  cost?: decimal,
-  parameters?: Long,
-  tool?: String,
-};
+// What else is known of a plugin's call is its context, of which each operation has its own. `live` says whether real
+// money, or rights over it, may be at stake; `cost` is in US dollars, as the host reckons it.
+type Brokerage = { profile: String, live: Bool };
 
 // What a person acts on at the control socket: the name of a plugin or an account, if it is one.
 type Control = { target?: String };
@@ -83,10 +69,11 @@ fn write() -> String {
         push(
             &mut text,
             format_args!(
-                "action \"{}\" in [{}] appliesTo {{ principal: Plugin, resource: [{}], context: Call }};\n",
+                "action \"{}\" in [{}] appliesTo {{ principal: Plugin, resource: [{}], context: {{ {} }} }};\n",
                 action.name,
                 groups.join(", "),
-                kinds.join(", ")
+                kinds.join(", "),
+                context(action)
             ),
         );
     }
@@ -104,6 +91,32 @@ fn write() -> String {
         );
     }
     text
+}
+
+/// What the context of an action's calls has or may have.
+fn context(action: &Action) -> String {
+    let needs = action.needs;
+    let fields = [
+        ("organization", "String", needs.organization),
+        ("brokerage", "Brokerage", needs.brokerage),
+        ("data_provider", "String", needs.data_provider),
+        ("command", "String", needs.command),
+        ("collaborator", "String", needs.collaborator),
+        ("cost", "decimal", needs.cost),
+    ];
+    let fields = fields.into_iter().filter(|(_, _, has)| *has);
+    let fields = fields.map(|(name, ty, _)| (name, ty));
+    let extras = action.extras.iter().map(|name| match *name {
+        "parallel_nodes" | "parameters" => (*name, "Long"),
+        name => (name, "String"),
+    });
+    let optional = fields
+        .chain(extras)
+        .map(|(name, ty)| format!("{name}?: {ty}"));
+    let all: Vec<_> = std::iter::once("live: Bool".to_owned())
+        .chain(optional)
+        .collect();
+    all.join(", ")
 }
 
 fn push(text: &mut String, line: std::fmt::Arguments<'_>) {

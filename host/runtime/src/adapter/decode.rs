@@ -1,5 +1,7 @@
 //! From JSON to the contract: a deserializer that is led by the shape, not by the value.
 
+use std::borrow::Cow;
+
 use qchost_catalog::names::KEY;
 use qchost_catalog::shape::{Case, Field, Record, Type, Variant};
 use serde::de::value::{StrDeserializer, StringDeserializer, U32Deserializer};
@@ -9,8 +11,12 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value};
 
+use super::left_out::LeftOut;
 use super::misfit::{Misfit, excerpt};
 use super::{lists, plain, scalar};
+
+const U32: &str = "a whole number from 0 to 4294967295";
+const S32: &str = "a whole number of 32 bits";
 
 /// One value and the type that it is to have.
 pub(super) struct Decoder<'a> {
@@ -21,15 +27,22 @@ pub(super) struct Decoder<'a> {
     pub(super) key: Option<&'a str>,
     /// Names of statistics that come as bare numbers.
     pub(super) positions: &'static [&'static str],
+    /// Counts the rows of lists that cannot be read.
+    pub(super) left_out: &'a LeftOut,
 }
 
 impl<'a> Decoder<'a> {
-    pub(super) fn new(ty: &'static Type, value: Option<&'a mut Value>) -> Self {
+    pub(super) fn new(
+        ty: &'static Type,
+        value: Option<&'a mut Value>,
+        left_out: &'a LeftOut,
+    ) -> Self {
         Self {
             ty,
             value: value.filter(|value| !value.is_null()),
             key: None,
             positions: &[],
+            left_out,
         }
     }
 
@@ -42,18 +55,67 @@ impl<'a> Decoder<'a> {
         self.value.ok_or_else(Misfit::missing)
     }
 
-    /// Whether the value says "nothing" in one of the server's ways: an empty list for an object
-    /// that is not there, an empty text for a number that is not.
-    fn is_nothing(&self, inner: &Type) -> bool {
+    /// Whether an optional value is absent: it says "nothing" in one of the server's ways, as an empty list for an
+    /// object that is not there, or it cannot be read.
+    fn is_nothing(&self, inner: &'static Type) -> bool {
         match (inner, self.value.as_deref()) {
             (_, None) => true,
-            (Type::Record(_), Some(Value::Array(items))) => items.is_empty(),
-            (Type::U32 | Type::S32 | Type::F64, Some(Value::String(text))) => {
-                matches!(text.trim(), "" | "-")
-            }
-            _ => false,
+            (Type::Record(_), Some(Value::Array(items))) if items.is_empty() => true,
+            (_, value) => check(inner, value, self.key.is_some()).is_err(),
         }
     }
+}
+
+/// Whether a value has what the contract promises of it. What is optional is not looked at, since it is absent where it
+/// cannot be read. `keyed`: it was found under a key, in an object that stands for a list.
+pub(super) fn check(ty: &'static Type, value: Option<&Value>, keyed: bool) -> Result<(), Misfit> {
+    let value = value.filter(|value| !value.is_null());
+    match ty {
+        Type::Option(_) => return Ok(()),
+        Type::List(inner) => return lists::check(inner, value),
+        _ => {}
+    }
+    let value = value.ok_or_else(Misfit::missing)?;
+    match ty {
+        Type::Bool => scalar::boolean(value).map(drop),
+        Type::U32 => scalar::integer::<u32>(value, U32).map(drop),
+        Type::S32 => scalar::integer::<i32>(value, S32).map(drop),
+        Type::F64 => scalar::number(value).map(drop),
+        Type::String => scalar::check_text(value),
+        Type::Json | Type::Option(_) | Type::List(_) => Ok(()),
+        Type::Variant(variant) => {
+            let open = variant.cases.iter().any(|case| case.open);
+            if open || Choice::case(variant, &Choice::words(value)).is_some() {
+                return Ok(());
+            }
+            Err(Choice::unknown(variant, value))
+        }
+        Type::Record(record) => {
+            let object = match value {
+                Value::Object(object) => Some(object),
+                Value::Array(items) if items.is_empty() => None,
+                other => return Err(Misfit::found("an object", other)),
+            };
+            let required = |field: &&Field| {
+                !(matches!(field.ty, Type::Option(_)) || keyed && field.json == KEY)
+            };
+            for field in record.fields.iter().filter(required) {
+                let named = match field.json {
+                    KEY => Cow::Owned(plain(field)),
+                    json => Cow::Borrowed(json),
+                };
+                let value = object.and_then(|object| object.get(&*named));
+                check(&field.ty, value, false).map_err(|misfit| misfit.inside(&named))?;
+            }
+            Ok(())
+        }
+        Type::Entry(_) | Type::U8 => Err(unanswered(value)),
+    }
+}
+
+/// An entry has no key of its own and bytes are never answered, so there is nothing to make of a value.
+fn unanswered(value: &Value) -> Misfit {
+    Misfit::found("nothing, since no answer has this type", value)
 }
 
 impl<'de> Deserializer<'de> for Decoder<'_> {
@@ -62,14 +124,8 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
         match self.ty {
             Type::Bool => visitor.visit_bool(scalar::boolean(self.present()?)?),
-            Type::U32 => visitor.visit_u32(scalar::integer(
-                self.present()?,
-                "a whole number from 0 to 4294967295",
-            )?),
-            Type::S32 => visitor.visit_i32(scalar::integer(
-                self.present()?,
-                "a whole number of 32 bits",
-            )?),
+            Type::U32 => visitor.visit_u32(scalar::integer(self.present()?, U32)?),
+            Type::S32 => visitor.visit_i32(scalar::integer(self.present()?, S32)?),
             Type::F64 => visitor.visit_f64(scalar::number(self.present()?)?),
             Type::String => visitor.visit_string(scalar::text(self.present()?)?),
             Type::Json => visitor.visit_string(self.present()?.to_string()),
@@ -80,15 +136,12 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
                     visitor.visit_some(Decoder { ty: inner, ..self })
                 }
             }
-            Type::List(inner) => lists::visit(inner, self.value, self.positions, visitor),
+            Type::List(inner) => {
+                lists::visit(inner, self.value, self.positions, self.left_out, visitor)
+            }
             Type::Record(record) => visitor.visit_seq(Fields::of(record, self)?),
             Type::Variant(variant) => visitor.visit_enum(Choice::of(variant, self.present()?)?),
-            // An entry has no key of its own and bytes are never answered, so there is nothing to
-            // make of a value.
-            Type::Entry(_) | Type::U8 => Err(Misfit::found(
-                "nothing, since no answer has this type",
-                self.present()?,
-            )),
+            Type::Entry(_) | Type::U8 => Err(unanswered(self.present()?)),
         }
     }
 
@@ -116,11 +169,12 @@ struct Fields<'a> {
     /// What the object has for each of them; nothing at all where there is no object.
     values: std::vec::IntoIter<Option<&'a mut Value>>,
     key: Option<&'a str>,
+    left_out: &'a LeftOut,
 }
 
 impl<'a> Fields<'a> {
     fn of(record: &'static Record, decoder: Decoder<'a>) -> Result<Self, Misfit> {
-        let key = decoder.key;
+        let (key, left_out) = (decoder.key, decoder.left_out);
         let values = match decoder.present()? {
             Value::Object(object) => by_field(record.fields, object, key.is_some()),
             // An empty object, as PHP writes it.
@@ -131,6 +185,7 @@ impl<'a> Fields<'a> {
             fields: record.fields.iter(),
             values: values.into_iter(),
             key,
+            left_out,
         })
     }
 }
@@ -179,7 +234,7 @@ impl<'de> SeqAccess<'de> for Fields<'_> {
         if let (KEY, Some(key)) = (field.json, self.key) {
             return seed.deserialize(StrDeserializer::new(key)).map(Some);
         }
-        let mut decoder = Decoder::new(&field.ty, value);
+        let mut decoder = Decoder::new(&field.ty, value, self.left_out);
         decoder.positions = field.positions;
         seed.deserialize(decoder)
             .map(Some)
@@ -203,25 +258,39 @@ struct Choice {
 
 impl Choice {
     fn of(variant: &'static Variant, value: &mut Value) -> Result<Self, Misfit> {
-        let text = match value {
-            Value::String(text) => std::mem::take(text),
-            Value::Number(number) => number.to_string(),
-            other => excerpt(other),
-        };
-        let known = |case: &Case| !case.open && case.means(&text);
-        let at = variant.cases.iter().position(known);
+        let at = Self::case(variant, &Self::words(value));
         let open = || variant.cases.iter().position(|case| case.open);
         let Some(index) = at.or_else(open) else {
-            return Err(Misfit::found(
-                &format!("a case of `{}`", variant.name),
-                &Value::String(text),
-            ));
+            return Err(Self::unknown(variant, value));
+        };
+        let text = match value {
+            Value::String(text) => std::mem::take(text),
+            other => Self::words(other).into_owned(),
         };
         Ok(Self {
             index: u32::try_from(index)
                 .map_err(|_| Misfit::new("a variant with too many cases"))?,
             text: at.is_none().then_some(text),
         })
+    }
+
+    /// The text of a value that stands for a case.
+    fn words(value: &Value) -> Cow<'_, str> {
+        match value {
+            Value::String(text) => Cow::Borrowed(text),
+            Value::Number(number) => Cow::Owned(number.to_string()),
+            other => Cow::Owned(excerpt(other)),
+        }
+    }
+
+    /// The place of the case that a text means.
+    fn case(variant: &Variant, text: &str) -> Option<usize> {
+        let known = |case: &Case| !case.open && case.means(text);
+        variant.cases.iter().position(known)
+    }
+
+    fn unknown(variant: &Variant, value: &Value) -> Misfit {
+        Misfit::found(&format!("a case of `{}`", variant.name), value)
     }
 }
 

@@ -164,7 +164,7 @@ impl Serializer for Encoder {
 
     fn serialize_str(self, value: &str) -> Result<Encoded, Misfit> {
         match self.ty {
-            Type::Json => aside(value.len(), || json::parse(value, json::ARGUMENTS))
+            Type::Json => aside(value.len(), || json::argument(value))
                 .map(Encoded::Value)
                 .map_err(|error| Misfit::new(format!("not JSON: {error}"))),
             _ => Ok(Encoded::Value(value.into())),

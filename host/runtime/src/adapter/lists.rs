@@ -8,42 +8,80 @@ use serde::forward_to_deserialize_any;
 use serde_json::map::IntoIter;
 use serde_json::{Map, Value};
 
-use super::decode::Decoder;
+use super::decode::{self, Decoder};
+use super::left_out::LeftOut;
 use super::misfit::Misfit;
 use super::scalar;
 
-/// Feeds the elements of a list to the visitor. Nulls among them are left out.
+/// Feeds the elements of a list to the visitor. Nulls among them are left out; rows that cannot be read are too, and are
+/// counted.
 pub(super) fn visit<'de, V: Visitor<'de>>(
     inner: &'static Type,
     value: Option<&mut Value>,
     positions: &'static [&'static str],
+    left_out: &LeftOut,
     visitor: V,
 ) -> Result<V::Value, Misfit> {
-    let form = match inner {
-        Type::Record(record) if record.name == "statistic" => {
-            Form::Statistics(inner, record, positions)
-        }
-        Type::Record(record) if record.name == "point" => Form::Points(record),
-        Type::Entry(value) => Form::Entries(value),
-        _ => Form::Plain(inner),
-    };
-    match (value, form) {
-        (None, _) => visitor.visit_seq(Items {
+    check(inner, value.as_deref())?;
+    let form = Form::of(inner, positions);
+    match value {
+        None => visitor.visit_seq(Items {
             items: [].iter_mut().enumerate(),
             form,
+            left_out,
         }),
-        (Some(Value::Array(items)), Form::Entries(_)) if !items.is_empty() => {
-            Err(Misfit::new("expected an object, found a list"))
-        }
-        (Some(Value::Array(items)), _) => visitor.visit_seq(Items {
+        Some(Value::Array(items)) => visitor.visit_seq(Items {
             items: items.iter_mut().enumerate(),
             form,
+            left_out,
         }),
-        (Some(Value::Object(object)), _) => visitor.visit_seq(Entries {
+        Some(Value::Object(object)) => visitor.visit_seq(Entries {
             entries: std::mem::take(object).into_iter(),
             form,
+            left_out,
         }),
-        (Some(other), _) => Err(Misfit::found("a list", other)),
+        Some(other) => Err(Misfit::found("a list", other)),
+    }
+}
+
+/// Whether a value is a list of this: an empty one, or one of which some row can be read. Where none can, the list is
+/// not what the contract says, and an empty list would say that there is nothing.
+pub(super) fn check(inner: &'static Type, value: Option<&Value>) -> Result<(), Misfit> {
+    let form = Form::of(inner, &[]);
+    let mut first: Option<Misfit> = None;
+    let readable = match (value, form) {
+        (None, _) => true,
+        (Some(Value::Array(items)), Form::Entries(_)) if !items.is_empty() => {
+            return Err(Misfit::new("expected an object, found a list"));
+        }
+        (Some(Value::Array(items)), _) => {
+            let mut rows = items.iter().enumerate();
+            rows.any(|(at, value)| match form.check(value, false) {
+                _ if value.is_null() => false,
+                Ok(()) => true,
+                Err(misfit) => {
+                    first.get_or_insert(misfit.at(at));
+                    false
+                }
+            })
+        }
+        (Some(Value::Object(object)), _) => {
+            object
+                .iter()
+                .any(|(key, value)| match form.check(value, true) {
+                    _ if value.is_null() => false,
+                    Ok(()) => true,
+                    Err(misfit) => {
+                        first.get_or_insert(misfit.inside(key));
+                        false
+                    }
+                })
+        }
+        (Some(other), _) => return Err(Misfit::found("a list", other)),
+    };
+    match first {
+        Some(misfit) if !readable => Err(misfit),
+        _ => Ok(()),
     }
 }
 
@@ -56,9 +94,36 @@ enum Form {
     Points(&'static Record),
 }
 
+impl Form {
+    fn of(inner: &'static Type, positions: &'static [&'static str]) -> Self {
+        match inner {
+            Type::Record(record) if record.name == "statistic" => {
+                Self::Statistics(inner, record, positions)
+            }
+            Type::Record(record) if record.name == "point" => Self::Points(record),
+            Type::Entry(value) => Self::Entries(value),
+            _ => Self::Plain(inner),
+        }
+    }
+
+    /// Whether an element can be read. `keyed`: it was found under a key.
+    fn check(self, value: &Value, keyed: bool) -> Result<(), Misfit> {
+        match self {
+            Self::Plain(ty) => decode::check(ty, Some(value), keyed),
+            Self::Entries(ty) => decode::check(ty, Some(value), false),
+            Self::Statistics(ty, ..) if value.is_object() && !keyed => {
+                decode::check(ty, Some(value), false)
+            }
+            Self::Statistics(..) => scalar::check_text(value),
+            Self::Points(record) => point(record, value).map(drop),
+        }
+    }
+}
+
 struct Items<'a> {
     items: std::iter::Enumerate<std::slice::IterMut<'a, Value>>,
     form: Form,
+    left_out: &'a LeftOut,
 }
 
 impl<'de> SeqAccess<'de> for Items<'_> {
@@ -68,13 +133,23 @@ impl<'de> SeqAccess<'de> for Items<'_> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, Misfit> {
-        let Some((index, value)) = self.items.find(|(_, value)| !value.is_null()) else {
+        let (form, left_out) = (self.form, self.left_out);
+        let readable = |(index, value): &(usize, &mut Value)| {
+            !value.is_null()
+                && form
+                    .check(value, false)
+                    .map_err(|misfit| left_out.add(misfit.at(*index)))
+                    .is_ok()
+        };
+        let Some((index, value)) = self.items.find(readable) else {
             return Ok(None);
         };
         let element = match self.form {
-            Form::Plain(ty) | Form::Entries(ty) => seed.deserialize(Decoder::new(ty, Some(value))),
+            Form::Plain(ty) | Form::Entries(ty) => {
+                seed.deserialize(Decoder::new(ty, Some(value), left_out))
+            }
             Form::Statistics(ty, ..) if value.is_object() => {
-                seed.deserialize(Decoder::new(ty, Some(value)))
+                seed.deserialize(Decoder::new(ty, Some(value), left_out))
             }
             Form::Statistics(_, record, positions) => {
                 let name = positions
@@ -92,28 +167,37 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     }
 }
 
-struct Entries {
+struct Entries<'a> {
     entries: IntoIter,
     form: Form,
+    left_out: &'a LeftOut,
 }
 
-impl<'de> SeqAccess<'de> for Entries {
+impl<'de> SeqAccess<'de> for Entries<'_> {
     type Error = Misfit;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, Misfit> {
-        let Some((key, mut value)) = self.entries.find(|(_, value)| !value.is_null()) else {
+        let (form, left_out) = (self.form, self.left_out);
+        let readable = |(key, value): &(String, Value)| {
+            !value.is_null()
+                && form
+                    .check(value, true)
+                    .map_err(|misfit| left_out.add(misfit.inside(key)))
+                    .is_ok()
+        };
+        let Some((key, mut value)) = self.entries.find(readable) else {
             return Ok(None);
         };
         let element = match self.form {
             Form::Plain(ty) => {
-                seed.deserialize(Decoder::new(ty, Some(&mut value)).found_under(&key))
+                seed.deserialize(Decoder::new(ty, Some(&mut value), left_out).found_under(&key))
             }
             Form::Entries(ty) => seed.deserialize(Entry {
                 key: &key,
-                value: Decoder::new(ty, Some(&mut value)),
+                value: Decoder::new(ty, Some(&mut value), left_out),
             }),
             Form::Statistics(_, record, _) => match scalar::text(&mut value) {
                 Ok(text) => return seed.deserialize(statistic(record, key, text)).map(Some),
@@ -227,12 +311,9 @@ fn first<'v>(object: &'v Map<String, Value>, names: &[&str]) -> Option<&'v Value
     names.iter().find_map(|name| object.get(*name))
 }
 
-/// A value of a series, or a gap in it.
-fn gap(value: &Value) -> Result<Maybe, Misfit> {
-    match value {
-        Value::Null => Ok(Maybe(None)),
-        value => scalar::number(value).map(|number| Maybe(Some(number))),
-    }
+/// A value of a series, or a gap in it: also where it is no figure, such as `"NaN"`.
+fn gap(value: &Value) -> Maybe {
+    Maybe(scalar::number(value).ok())
 }
 
 /// A number that may be missing.
@@ -289,7 +370,7 @@ impl<'de> SeqAccess<'de> for Samples<'_> {
             Self::Candle(values) => values.next(),
         };
         value
-            .map(|value| seed.deserialize(value.map_or(Ok(Maybe(None)), gap)?))
+            .map(|value| seed.deserialize(value.map_or(Maybe(None), gap)))
             .transpose()
     }
 

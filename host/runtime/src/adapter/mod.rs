@@ -7,14 +7,16 @@
 //!
 //! What QuantConnect may send and the contract forgives: an absent or null field is `none` or an
 //! empty list; a map may come as an array when it is empty, and a list as an object when it has
-//! gaps; numbers may be text and text may be numbers. What it does not forgive is an answer that
-//! lacks what the contract promises.
+//! gaps; numbers may be text and text may be numbers. An optional field that cannot be read is absent; a row
+//! of a list that cannot be read is left out and [counted](LeftOut). What it does not forgive is an answer that
+//! lacks what the contract promises, and a list of which no row can be read.
 //!
 //! Invariant: any JSON value gives a typed value or a [`Misfit`] with the path of what does not
 //! fit; nothing panics, and nothing of the server's is repeated in an error beyond 200 characters.
 
 mod decode;
 mod encode;
+mod left_out;
 mod lists;
 mod misfit;
 mod scalar;
@@ -30,6 +32,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub(crate) use encode::Arguments;
+pub(crate) use left_out::LeftOut;
 pub(crate) use misfit::Misfit;
 
 /// Makes what an operation's function returns from the whole body of its answer.
@@ -41,6 +44,7 @@ pub(crate) use misfit::Misfit;
 pub(crate) fn decode_answer<T: DeserializeOwned>(
     operation: &'static Operation,
     body: Value,
+    left_out: &LeftOut,
 ) -> Result<T, Misfit> {
     let Some(ty) = operation
         .function()
@@ -49,7 +53,7 @@ pub(crate) fn decode_answer<T: DeserializeOwned>(
         return T::deserialize(serde::de::value::UnitDeserializer::new());
     };
     let mut selected = operation.select(body);
-    T::deserialize(decode::Decoder::new(ty, selected.as_mut()))
+    T::deserialize(decode::Decoder::new(ty, selected.as_mut(), left_out))
         .map_err(|misfit| operation.answer_path().rev().fold(misfit, Misfit::inside))
 }
 
@@ -87,7 +91,11 @@ pub(crate) fn decode<T: DeserializeOwned>(
     ty: &'static qchost_catalog::shape::Type,
     mut value: Value,
 ) -> Result<T, Misfit> {
-    T::deserialize(decode::Decoder::new(ty, Some(&mut value)))
+    T::deserialize(decode::Decoder::new(
+        ty,
+        Some(&mut value),
+        &LeftOut::default(),
+    ))
 }
 
 /// The JSON name that the rule gives a field whose own name stands for its key.

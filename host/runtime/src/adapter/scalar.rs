@@ -61,6 +61,14 @@ pub(super) fn text(value: &mut Value) -> Result<String, Misfit> {
     }
 }
 
+/// Whether [`text`] makes one of it.
+pub(super) fn check_text(value: &Value) -> Result<(), Misfit> {
+    match value {
+        Value::String(_) | Value::Number(_) | Value::Bool(_) => Ok(()),
+        _ => Err(Misfit::found("a text", value)),
+    }
+}
+
 /// The number in a figure: `12.3%` is 0.123, `-$1,234.50` is -1234.5; a dash, a date or a
 /// length of time is none.
 pub(super) fn figure(text: &str) -> Option<f64> {

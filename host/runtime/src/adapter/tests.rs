@@ -4,7 +4,7 @@ use qchost_catalog::{Operation, by_tool};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Arguments, decode_answer, scalar};
+use super::{Arguments, LeftOut, scalar};
 use crate::contract::quantconnect::api::backtests::{Backtest, BacktestStatus, Chart, OrderPage};
 use crate::contract::quantconnect::api::live::Portfolio;
 use crate::contract::quantconnect::api::nodes::ProjectNodes;
@@ -16,6 +16,25 @@ use crate::contract::quantconnect::api::types::{
 
 fn operation(tool: &str) -> &'static Operation {
     by_tool(tool).unwrap()
+}
+
+fn decode_answer<T: DeserializeOwned>(
+    operation: &'static Operation,
+    body: Value,
+) -> Result<T, super::Misfit> {
+    super::decode_answer(operation, body, &LeftOut::default())
+}
+
+/// A typed answer, with the rows that were left out and why the first of them was.
+fn partly<T: DeserializeOwned>(tool: &str, body: Value) -> (T, Option<(u32, String)>) {
+    let left_out = LeftOut::default();
+    let answer = super::decode_answer(operation(tool), body, &left_out);
+    let answer = answer.unwrap_or_else(|misfit| panic!("{tool}: {misfit}"));
+    let left_out = left_out.finish();
+    (
+        answer,
+        left_out.map(|(rows, first)| (rows, first.to_string())),
+    )
 }
 
 fn answer<T: DeserializeOwned>(tool: &str, body: Value) -> T {
@@ -200,11 +219,11 @@ fn an_optimisation_has_its_figures_by_position() {
 
 #[test]
 fn what_does_not_fit_is_named_with_its_place() {
-    let project =
-        json!({ "projects": [{ "projectId": 1, "name": "a" }, { "projectId": -1, "name": "b" }] });
+    let project = json!({ "projects": [null, { "projectId": -1, "name": "b" }, {}] });
     assert_eq!(
         misfit::<Vec<Project>>("read_project", project),
-        "`projects[1].projectId`: expected a whole number from 0 to 4294967295, found -1"
+        "`projects[1].projectId`: expected a whole number from 0 to 4294967295, found -1",
+        "of none of them nothing is known"
     );
     assert_eq!(
         misfit::<Backtest>("read_backtest", json!({ "backtest": { "name": "a" } })),
@@ -226,6 +245,71 @@ fn what_does_not_fit_is_named_with_its_place() {
         json!({ "backtest": { "backtestId": ["x".repeat(10_000)] } }),
     );
     assert!(long.len() < 300 && long.ends_with('…'), "{long}");
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_left_out_and_counted() {
+    let rows = json!({ "projects": [
+        { "projectId": 1, "name": "a" },
+        { "projectId": 4_294_967_296_u64, "name": "b" },
+        { "name": "no id" },
+        "no project",
+        null,
+        { "projectId": 2, "name": "c" },
+    ] });
+    let (projects, left_out) = partly::<Vec<Project>>("read_project", rows);
+    let ids: Vec<_> = projects.iter().map(|project| project.project_id).collect();
+    assert_eq!(ids, [1, 2]);
+    let first = "`[1].projectId`: expected a whole number from 0 to 4294967295, found 4294967296";
+    assert_eq!(left_out, Some((3, first.to_owned())));
+
+    // In an object that stands for a list, in a list of a row, and a point of a chart.
+    let holdings = json!({ "portfolio": {
+        "holdings": { "SPY": { "q": 1 }, "odd": 7, "QQQ": { "q": 2 } }, "cash": {} } });
+    let (portfolio, left_out) = partly::<Portfolio>("read_live_portfolio", holdings);
+    assert_eq!(portfolio.holdings.len(), 2);
+    assert_eq!(left_out.unwrap().0, 1);
+    let orders = json!({ "orders": [{ "id": 1, "brokerId": ["a", {}, 3], "events": [] }] });
+    let (page, left_out) = partly::<OrderPage>("read_backtest_orders", orders);
+    assert_eq!(page.orders[0].broker_id, ["a", "3"]);
+    assert_eq!(left_out.unwrap().0, 1);
+    let chart = json!({ "chart": { "name": "c", "series": { "s": { "values": [
+        [1, 1.0], ["NaN", 2.0], [3, "NaN"], "odd"] } } } });
+    let (chart, left_out) = partly::<Chart>("read_backtest_chart", chart);
+    let points: Vec<_> = chart.series[0]
+        .values
+        .iter()
+        .map(|point| (point.time, point.values.clone()))
+        .collect();
+    assert_eq!(points, [(1.0, vec![Some(1.0)]), (3.0, vec![None])]);
+    assert_eq!(left_out.unwrap().0, 2);
+
+    let whole = json!({ "projects": [{ "projectId": 1, "name": "a" }] });
+    assert_eq!(partly::<Vec<Project>>("read_project", whole).1, None);
+}
+
+#[test]
+fn an_optional_field_that_cannot_be_read_is_absent() {
+    let (backtest, left_out) = partly::<Backtest>(
+        "read_backtest",
+        json!({ "backtest": {
+            "backtestId": "b", "progress": "NaN", "projectId": 4_294_967_296_u64, "tradeableDates": -1, "completed": "maybe",
+            "name": ["no", "text"], "totalPerformance": "none", "status": { "odd": 1 },
+            "rollingWindow": { "M1": { "tradeStatistics": 7, "portfolioStatistics": { "sharpeRatio": "Infinity", "alpha": 0.5 } } },
+        } }),
+    );
+    assert_eq!(backtest.progress, None);
+    assert_eq!(backtest.project_id, None);
+    assert_eq!(backtest.tradeable_dates, None);
+    assert_eq!(backtest.completed, None);
+    assert_eq!(backtest.name, None);
+    assert!(backtest.total_performance.is_none());
+    assert!(matches!(backtest.status, Some(BacktestStatus::Other(_))));
+    let (_, figures) = &backtest.rolling_window[0];
+    assert!(figures.trade_statistics.is_none());
+    let portfolio = figures.portfolio_statistics.as_ref().unwrap();
+    assert_eq!((portfolio.sharpe_ratio, portfolio.alpha), (None, Some(0.5)));
+    assert_eq!(left_out, None, "nothing but a row is left out");
 }
 
 #[test]

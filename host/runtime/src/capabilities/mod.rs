@@ -61,7 +61,7 @@ macro_rules! capability {
                 $crate::capabilities::bound::Bound {
                     operation: OPERATION,
                     answer: |body| {
-                        $crate::adapter::decode_answer::<$answer>(OPERATION, body)
+                        $crate::adapter::decode_answer::<$answer>(OPERATION, body, &$crate::adapter::LeftOut::default())
                             .map(|answer| $crate::capabilities::bound::Answered::new(OPERATION, &answer))
                     },
                     there_and_back: |arguments| {

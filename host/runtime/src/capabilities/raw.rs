@@ -2,7 +2,6 @@
 //! for the gate.
 
 use qchost_catalog::{aside, length};
-use serde_json::{Map, Value};
 
 use crate::calls::refused;
 use crate::contract::quantconnect::api::raw::{Error, Host, Json, add_to_linker};
@@ -14,8 +13,8 @@ const TOOL: usize = 128;
 capability! {
     {
         async fn call_tool(&mut self, tool: String, arguments: Json) -> Result<Json, Error> {
-            let parsed = aside(arguments.len(), || json::parse(&arguments, json::ARGUMENTS));
-            let arguments: Map<String, Value> = parsed.map_err(|error| {
+            let parsed = aside(arguments.len(), || json::arguments(&arguments));
+            let arguments = parsed.map_err(|error| {
                 let tool = text::line(&tool, TOOL);
                 Error::InvalidArgument(format!("{tool}: the arguments are not a JSON object: {error}"))
             })?;

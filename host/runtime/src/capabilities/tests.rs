@@ -55,7 +55,7 @@ fn sent(ty: &'static Type) -> BoxedStrategy<Value> {
             .prop_map(|number: f64| json!(number))
             .boxed(),
         Type::String => ".{0,12}".prop_map(Value::from).boxed(),
-        Type::Json => prop::collection::vec(("[a-z$]{1,6}", any::<i64>()), 0..3)
+        Type::Json => prop::collection::vec(("[a-z$]{1,6}", any::<i32>()), 0..3)
             .prop_map(|entries| entries.into_iter().map(|(k, v)| (k, json!(v))).collect())
             .prop_map(Value::Object)
             .boxed(),

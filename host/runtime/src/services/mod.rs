@@ -3,6 +3,7 @@
 //! Invariant: none of them reaches QuantConnect except `workflow`, and that one only through the
 //! same [`Calls`](crate::calls::Calls) that the agent itself has.
 
+mod answers;
 pub(crate) mod approvals;
 pub(crate) mod clock;
 pub(crate) mod config;
@@ -18,6 +19,9 @@ use crate::instance::Instance;
 
 /// Puts the services into a linker.
 pub(crate) fn link(linker: &mut Linker<Instance>) -> wasmtime::Result<()> {
+    agent::answers::add_to_linker::<_, HasSelf<_>>(linker, |instance: &mut Instance| {
+        &mut instance.calls
+    })?;
     agent::approvals::add_to_linker::<_, HasSelf<_>>(linker, |instance: &mut Instance| {
         &mut instance.approvals
     })?;

@@ -53,6 +53,45 @@ pub struct Supervisor {
     pub arguments: Vec<String>,
 }
 
+/// A value of so many bytes is found in an argument wherever it stands.
+const LONG_SECRET: usize = 8;
+/// A shorter value than this, such as a user's number, stands in arguments by chance and is no secret by itself.
+const SHORTEST_SECRET: usize = 4;
+
+/// Whether an argument gives a secret away: a long one anywhere in it, a short one as the whole of it or of its value.
+fn exposes(arg: &str, secret: &str) -> bool {
+    match secret.len() {
+        ..SHORTEST_SECRET => false,
+        SHORTEST_SECRET..LONG_SECRET => {
+            arg == secret
+                || arg
+                    .rsplit_once('=')
+                    .is_some_and(|(_, value)| value == secret)
+        }
+        _ => arg.contains(secret),
+    }
+}
+
+#[cfg(test)]
+mod exposed {
+    use super::exposes;
+
+    #[test]
+    fn a_secret_is_found_in_arguments_and_a_short_number_is_no_secret() {
+        for (arg, secret, found) in [
+            ("--url=http://127.0.0.1:5612", "1", false),
+            ("--port=5612", "5612", true),
+            ("http://127.0.0.1:5612/", "5612", false),
+            ("5612", "5612", true),
+            ("--token=abcdefgh", "abcdefgh", true),
+            ("https://u:abcdefgh@host/", "abcdefgh", true),
+            ("--token=", "", false),
+        ] {
+            assert_eq!(exposes(arg, secret), found, "{arg} {secret}");
+        }
+    }
+}
+
 /// Runs a command per session.
 pub struct StdioConnector {
     command: String,
@@ -81,7 +120,7 @@ impl StdioConnector {
         let command = command.into();
         let exposed = secrets.iter().find(|(_, secret)| {
             let secret = secret.expose_secret();
-            !secret.is_empty() && args.iter().any(|arg| arg.contains(secret))
+            args.iter().any(|arg| exposes(arg, secret))
         });
         if let Some((variable, _)) = exposed {
             return Err(ConfigError::SecretArgument {

@@ -22,6 +22,8 @@ pub struct Source {
     pub key: SecretSlice<u8>,
     /// Whether who asks may read the texts that decided.
     pub texts: bool,
+    /// The newest head that is known elsewhere, or why it cannot be read: the record has to reach up to it.
+    pub recorded: Result<Option<String>, String>,
 }
 
 impl Source {
@@ -47,9 +49,15 @@ impl Source {
                 let since = since.as_deref().map(str::trim);
                 let report = qchost_audit::verify(&Disk, &self.folder, &self.key, since)?;
                 let mut value = serde_json::to_value(&report)?;
+                let (mut sound, mut text) = (report.sound(), report.to_string());
+                if let Err(why) = self.reaches_recorded() {
+                    sound = false;
+                    text.push('\n');
+                    text.push_str(&why);
+                }
                 if let Some(fields) = value.as_object_mut() {
-                    fields.insert("sound".to_owned(), report.sound().into());
-                    fields.insert("text".to_owned(), report.to_string().into());
+                    fields.insert("sound".to_owned(), sound.into());
+                    fields.insert("text".to_owned(), text.into());
                 }
                 Ok(value)
             }
@@ -91,6 +99,33 @@ impl Source {
                 Ok(Value::Null)
             }
         }
+    }
+}
+
+impl Source {
+    /// Whether the record reaches up to the head that is known elsewhere: an older one that was put in its place is
+    /// whole by itself.
+    fn reaches_recorded(&self) -> Result<(), String> {
+        let recorded = match &self.recorded {
+            Ok(Some(recorded)) => recorded,
+            Ok(None) => return Ok(()),
+            Err(why) => {
+                return Err(format!(
+                    "the newest head cannot be read from the database, so the record may be an older one: {why}"
+                ));
+            }
+        };
+        let compared = qchost_audit::verify(&Disk, &self.folder, &self.key, Some(recorded));
+        let problem = match compared {
+            Ok(report) => match report.problems.last() {
+                Some(problem) if !report.sound() => problem.to_string(),
+                _ => return Ok(()),
+            },
+            Err(error) => error.to_string(),
+        };
+        Err(format!(
+            "the database knows a head that is not on this record, so an older record was put in its place: {problem}"
+        ))
     }
 }
 

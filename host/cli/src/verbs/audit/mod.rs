@@ -8,6 +8,7 @@ mod show;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use nix::unistd::geteuid;
+use qchost_ledger::Ledger;
 use qchost_policy::{People, Person};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
@@ -22,7 +23,7 @@ use crate::output::Output;
 /// Does what was asked for.
 pub async fn run(route: &Route, verb: Audit, output: Output) -> Result<()> {
     let request = match verb {
-        Audit::Reconcile => return reconcile(route, output).await,
+        Audit::Reconcile { accept } => return reconcile(route, accept, output).await,
         Audit::Head => AuditRequest::Head,
         Audit::Verify { since } => AuditRequest::Verify { since },
         Audit::Tail { lines, follow } => AuditRequest::Tail { lines, follow },
@@ -84,6 +85,7 @@ fn from_files(
         folder: data.join("audit"),
         key: Key::read(&keys::path(&data))?.audit()?,
         texts: person.reads_texts(),
+        recorded: Ledger::recorded_head(&data.join("state.db")).map_err(|error| error.to_string()),
     };
     ensure!(
         source.folder.is_dir(),
@@ -114,6 +116,7 @@ pub async fn by_host(
         folder: host.data.join("audit"),
         key: host.key.audit()?,
         texts: person.reads_texts(),
+        recorded: Ok(Some(host.gate.audit().head())),
     };
     let (lines, to) = (reports.clone(), request);
     let answer = tokio::task::spawn_blocking(move || {
@@ -149,13 +152,13 @@ pub async fn by_host(
 }
 
 /// Asks QuantConnect what became of calls whose outcome is unknown.
-pub async fn reconcile_by_host(host: &Host, person: &Person) -> Result<Value> {
-    let found = host.gate.reconcile(person).await?;
+pub async fn reconcile_by_host(host: &Host, person: &Person, accept: &[String]) -> Result<Value> {
+    let found = host.gate.reconcile(person, accept).await?;
     Ok(serde_json::to_value(found)?)
 }
 
-async fn reconcile(route: &Route, output: Output) -> Result<()> {
-    let found = control::perform(route, Request::Reconcile, output).await?;
+async fn reconcile(route: &Route, accept: Vec<String>, output: Output) -> Result<()> {
+    let found = control::perform(route, Request::Reconcile { accept }, output).await?;
     output.result(&found, show::reconciled)?;
     let open = found
         .as_array()

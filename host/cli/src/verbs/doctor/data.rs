@@ -29,11 +29,7 @@ pub struct Found {
 }
 
 /// Checks the data folder, and the host that has it.
-pub async fn check(
-    route: &Route,
-    config: &Config,
-    report: &mut Report, output: Output,
-) -> Found {
+pub async fn check(route: &Route, config: &Config, report: &mut Report, output: Output) -> Found {
     let nothing = Found {
         usable: false,
         running: false,
@@ -142,7 +138,13 @@ enum Host {
     Unknown,
 }
 
-async fn host(route: &Route, config: &Config, folder: &Path, report: &mut Report, output: Output) -> Host {
+async fn host(
+    route: &Route,
+    config: &Config,
+    folder: &Path,
+    report: &mut Report,
+    output: Output,
+) -> Host {
     let what = "running host";
     let socket = match config.socket() {
         Ok(socket) => socket.display().to_string(),
@@ -255,8 +257,8 @@ fn damaged(report: &mut Report, text: &str) {
 async fn contents(folder: &Path, report: &mut Report) -> bool {
     let _lock = match Lock::take(folder) {
         Ok(lock) => lock,
-        Err(error) => {
-            report.unknown("record", words(&error));
+        Err(refused) => {
+            report.unknown("record", words(&control::refused(folder, refused)));
             return false;
         }
     };

@@ -76,8 +76,8 @@ impl Workflow {
         let _wait = self.calls.wait();
         let job = self
             .patience
-            .send(|| {
-                let mut calls = self.calls.clone();
+            .send(|intended| {
+                let mut calls = self.calls.marking(intended);
                 async move { calls.create_compile(project).await }
             })
             .await?;
@@ -101,8 +101,8 @@ impl Workflow {
         let _wait = self.calls.wait();
         let created = self
             .patience
-            .send(|| {
-                let mut calls = self.calls.clone();
+            .send(|intended| {
+                let mut calls = self.calls.marking(intended);
                 let (compile, name) = (compile.clone(), name.to_owned());
                 let parameters = (!parameters.is_empty()).then(|| parameters.clone());
                 async move {

@@ -291,3 +291,34 @@ async fn a_batch_that_makes_no_sense_is_refused() {
     );
     assert!(upstream.sent().is_empty());
 }
+
+#[tokio::test]
+async fn what_was_cut_off_while_the_host_decides_was_not_sent() {
+    // To decide, the host reads which project the compile is of, and is not answered in time.
+    let upstream = Scripted::new(|_| (Duration::from_secs(30), Ok(json!({}))));
+    let gated = gate(&upstream, ALL).await;
+    let (mut workflow, _) = workflow(&gated.gate, 1);
+    let cut = workflow
+        .backtest_and_wait(1, "another".to_owned(), "x".to_owned(), Vec::new())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&cut, Error::TimedOut(why) if why.starts_with("not sent")),
+        "{cut:?}"
+    );
+    assert_eq!(upstream.count("read_compile"), 1);
+    assert_eq!(upstream.count("create_backtest"), 0);
+}
+
+#[tokio::test]
+async fn what_was_cut_off_after_it_was_sent_has_an_unknown_outcome() {
+    let upstream = Scripted::new(|_| (Duration::from_secs(30), Ok(json!({}))));
+    let gated = gate(&upstream, ALL).await;
+    let (mut workflow, _) = workflow(&gated.gate, 1);
+    let cut = workflow.compile_and_wait(1).await.unwrap_err();
+    assert!(
+        matches!(&cut, Error::UnknownOutcome(why) if why.starts_with("sent")),
+        "{cut:?}"
+    );
+    assert_eq!(upstream.count("create_compile"), 1);
+}

@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use qchost_gate::Intended;
 use tokio::time::{sleep, timeout_at};
 
 use crate::contract::quantconnect::api::types::Error;
@@ -44,7 +45,7 @@ impl Patience {
 
     /// Sends a call that must not be sent twice. Only "too many calls" is waited out: nothing
     /// was done then.
-    pub(super) async fn send<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T, Error>
+    pub(super) async fn send<T, F>(&self, mut call: impl FnMut(Intended) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
@@ -55,7 +56,8 @@ impl Patience {
                     "not sent: the time of the invocation is up".to_owned(),
                 ));
             }
-            match timeout_at(self.last.into(), call()).await {
+            let intended = Intended::default();
+            match timeout_at(self.last.into(), call(intended.clone())).await {
                 Ok(Err(Error::RateLimited(seconds))) => {
                     wait = longer(wait).max(length(seconds));
                     if wait >= self.left() {
@@ -64,9 +66,16 @@ impl Patience {
                     sleep(wait).await;
                 }
                 Ok(answer) => return answer,
-                Err(_) => {
+                // The call was given up by now, so that what was not intended never will be.
+                Err(_) if intended.get() => {
                     return Err(Error::UnknownOutcome(
                         "sent, but not answered when the time of the invocation was up".to_owned(),
+                    ));
+                }
+                Err(_) => {
+                    return Err(Error::TimedOut(
+                        "not sent: the time of the invocation was up while the host decided about it"
+                            .to_owned(),
                     ));
                 }
             }

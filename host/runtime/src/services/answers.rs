@@ -1,0 +1,10 @@
+//! `answers`: what was left out of them.
+
+use crate::calls::Calls;
+use crate::contract::qchost::agent::answers::Host;
+
+impl Host for Calls {
+    fn left_out(&mut self) -> u32 {
+        self.take_left_out()
+    }
+}
