@@ -50,7 +50,7 @@ pub enum Kind {
     Approval,
     /// A halt, its end, and what it stopped.
     Halt,
-    /// What a person did with the host itself, and changes of its configuration.
+    /// What a person did with the host itself, or was denied.
     Admin,
     /// A change of what is in force: a manifest, guardrails, the configuration, a component.
     Change,

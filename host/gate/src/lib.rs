@@ -13,6 +13,10 @@
 //! send, record the outcome). `admission` sees to it that a call whose terms changed
 //! on the way goes through them again.
 //!
+//! What decides is on record as well: `kept` takes out of a text what may be a secret, `texts` keeps it by its digest,
+//! `changes` records each change of what is in force before a call can be decided by it, `retention` drops what no record
+//! names any more, and `why` joins all of this for one call.
+//!
 //! Invariant: no byte reaches [`Upstream`](qchost_catalog::Upstream) before the decision about it is
 //! made, and no byte of a write before the record of it is on disk.
 
