@@ -14,7 +14,7 @@ use qchost_ledger::{
     Approval, ApprovalError, ApprovalFilter, ApprovalKind, ApprovalPage, Binding, LedgerError,
     NewApproval, Permit, RequestError, Standing, Status,
 };
-use qchost_policy::{Denial, Person};
+use qchost_policy::{Denial, Person, Role};
 use qchost_scope::Touched;
 use serde_json::{Map, Value, json};
 
@@ -36,6 +36,14 @@ pub enum DecideError {
     /// The ledger's reason.
     #[error(transparent)]
     Approval(#[from] ApprovalError),
+    /// What changes the rules takes more than the right to approve calls.
+    #[error(
+        "{0} may not decide about a change of the files: that needs the role admin in the configuration in force"
+    )]
+    NotAdmin(
+        /// The person.
+        String,
+    ),
     /// The host itself failed.
     #[error("the host failed in the middle of it; look at the approval before you try again")]
     Failed,
@@ -87,6 +95,7 @@ impl Gate {
             untold: !ask.caller.is_operator(),
             needs: if two { 2 } else { 1 },
             requester: ask.caller.person,
+            interested: Vec::new(),
             scope,
             cost,
             source: hash,
@@ -355,6 +364,14 @@ impl Gate {
         self.check_source(id).await?;
         let detail = json!({ "approval": id, "standing": standing });
         self.record_decision(by, "approve", id, detail).await?;
+        let asked = self.approval(id).await.map_err(ApprovalError::Ledger)?;
+        let changes = asked.is_some_and(|asked| asked.kind == ApprovalKind::Change);
+        if changes && !by.roles.contains(&Role::Admin) {
+            let error = DecideError::NotAdmin(by.name.clone());
+            let detail = json!({ "approval": id, "reason": error.to_string() });
+            self.record_decision(by, "not decided", id, detail).await?;
+            return Err(error);
+        }
         let expires = now().saturating_add(milliseconds(self.settings().permit_ttl));
         let ledger = &self.0.ledger;
         let approved = ledger
@@ -439,6 +456,8 @@ impl Gate {
             ..
         } = approval;
         match kind {
+            // It comes into force with the next look at the files, if they still say so.
+            ApprovalKind::Change => Ok(()),
             ApprovalKind::Component => {
                 let imports = scope.get("imports").and_then(Value::as_array);
                 let imports: Vec<String> = imports

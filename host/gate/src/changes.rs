@@ -267,6 +267,11 @@ impl Changes {
         }
     }
 
+    /// Those who ask for a reload now.
+    pub fn askers(&self) -> Vec<u32> {
+        self.state().asking.clone()
+    }
+
     /// Who asks for a reload is named in the changes that are found until the guard is dropped.
     pub fn asked(self: &Arc<Self>, uid: u32) -> Asked {
         self.state().asking.push(uid);

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -29,6 +29,7 @@ use crate::changes::{Asked, Change, Changes, Subject};
 use crate::components::Components;
 use crate::download;
 use crate::halts::Halts;
+use crate::in_force::HeldBack;
 use crate::keeping::{self, Keeping};
 use crate::kept::one_line;
 use crate::pins::SourceLocks;
@@ -122,6 +123,8 @@ pub(crate) struct Inner {
     pub looks: tokio::sync::Semaphore,
     /// The components that were admitted.
     pub components: Components,
+    /// Whether the data folder is new, so that what is found is adopted.
+    pub adopting: AtomicBool,
     /// Held by each write from its reservation to its intent, and by a backup: so that none is in one
     /// of the two stores and not in the other.
     pub writing: tokio::sync::RwLock<()>,
@@ -183,6 +186,7 @@ impl Gate {
         } = options;
         let head = audit.clone();
         ledger.set_head(Arc::new(move || Some(head.head())));
+        let adopting = AtomicBool::new(!ledger.has_adopted().await?);
         let (halts, keeping, keeper) = keeping::restore(&ledger, &audit).await?;
         let rates = Rates::open(ledger.clone(), Moment::now()).await?;
         let scope = Scope::new();
@@ -221,6 +225,7 @@ impl Gate {
             asking: Asking::default(),
             looks: tokio::sync::Semaphore::new(LOOKS),
             components: Components::default(),
+            adopting,
             writing: tokio::sync::RwLock::default(),
             unsettled: Mutex::new(opening.unsettled),
             sent,
@@ -266,6 +271,25 @@ impl Gate {
             Err(under) => {
                 let changes = Arc::clone(&self.0.changes);
                 blocking(move || Enforceable::compile(manifest, under, &changes)).await
+            }
+        }
+    }
+
+    /// Compiles a manifest of which a part waits for a person, with the base that holds until then.
+    ///
+    /// # Errors
+    /// When one of them cannot be compiled together with the guardrails.
+    pub async fn prepare_held(
+        &self,
+        base: &Manifest,
+        manifest: &Manifest,
+        held: &HeldBack,
+    ) -> Result<Enforceable, GateError> {
+        loop {
+            let base = self.prepare(base.clone()).await?;
+            let whole = self.prepare(manifest.clone()).await?;
+            if let Some(new) = base.held_to(&whole, held) {
+                return Ok(new);
             }
         }
     }

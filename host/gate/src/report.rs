@@ -2,7 +2,7 @@
 //! would be decided about a call, without sending anything.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use qchost_catalog::{Access, BoxFuture, Failure, Operation, Outcome, by_name, by_tool};
@@ -47,6 +47,8 @@ pub struct GrantReport {
     pub scope: BTreeMap<&'static str, Value>,
     /// What it asks for in return, with what is used: `per-day` → `{ "limit": 500, "used": 12 }`.
     pub obligations: BTreeMap<&'static str, Value>,
+    /// What of it a changed manifest that is not in force yet does not allow, or limits more: denied already.
+    pub denied: BTreeSet<String>,
 }
 
 /// What would be decided about a call.
@@ -124,11 +126,16 @@ impl Gate {
             let limits = limits.map(|(name, limits)| (name.into_owned(), limits));
             limits.collect::<Vec<_>>()
         };
+        let denied = |place| match &terms.pending {
+            Some(pending) => manifest.not_allowed_by(place, pending.manifest()),
+            None => BTreeSet::new(),
+        };
         let mut grants: Vec<GrantReport> = manifest
             .grants
             .iter()
             .zip(in_force(false, manifest.grants.len()))
-            .map(|(grant, (name, limits))| {
+            .enumerate()
+            .map(|(place, (grant, (name, limits)))| {
                 let mut obligations = report(&name, limits);
                 if grant.approval == qchost_policy::Approval::Operator {
                     obligations.insert("approval", json!("operator"));
@@ -138,6 +145,7 @@ impl Gate {
                     allow: grant.allow.iter().map(ToString::to_string).collect(),
                     scope: limits_of(grant),
                     obligations,
+                    denied: denied(place),
                 }
             })
             .collect();
@@ -156,6 +164,7 @@ impl Gate {
                         .map(|method| format!("{method} {}", grant.url))
                         .collect(),
                     scope: BTreeMap::new(),
+                    denied: BTreeSet::new(),
                 }),
         );
         Ok(Some(GrantsReport {

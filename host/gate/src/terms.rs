@@ -17,6 +17,7 @@ use qchost_policy::{Authority, Manifest, PolicyError};
 use tokio::sync::watch;
 
 use crate::changes::{Changes, Noted};
+use crate::in_force::HeldBack;
 use crate::kept::Kept;
 use crate::settings::Settings;
 
@@ -73,8 +74,11 @@ pub(crate) struct Terms {
     pub settings: Arc<Rules>,
     /// What the manifest grants whose component serves.
     pub authority: Arc<Granted>,
-    /// What a changed manifest grants whose component does not serve yet: it must allow a call too.
+    /// What a changed manifest grants whose component does not serve yet, or which waits for a person: it must allow
+    /// a call too.
     pub pending: Option<Arc<Granted>>,
+    /// What the changed manifest waits for, if it waits for a person.
+    pub held: Option<Arc<HeldBack>>,
 }
 
 impl Terms {
@@ -101,6 +105,9 @@ pub(crate) struct InForce {
     changed: watch::Sender<u64>,
 }
 
+/// What is to serve, what must allow a call too, and what that waits for.
+type Next = (Arc<Granted>, Option<Arc<Granted>>, Option<Arc<HeldBack>>);
+
 struct State {
     settings: Arc<Rules>,
     plugins: HashMap<String, Arc<Terms>>,
@@ -112,6 +119,8 @@ pub struct Enforceable {
     /// The settings of then, whose guardrails they are.
     settings: Arc<Rules>,
     authority: Arc<Granted>,
+    /// What must allow a call too, and what it waits for.
+    held: Option<(Arc<Granted>, Arc<HeldBack>)>,
 }
 
 /// New settings, with the terms that every plugin will have under them and those that it had when they
@@ -187,6 +196,7 @@ impl InForce {
             Some(authority) => Ok(Enforceable {
                 settings,
                 authority: Arc::clone(authority),
+                held: None,
             }),
             None => Err(settings),
         }
@@ -195,7 +205,10 @@ impl InForce {
     /// Makes a manifest the authority of its plugin, and the only one. Nothing changes, and `false` is
     /// said, where the settings are others by now than those that it was compiled under.
     pub fn install(&self, new: &Enforceable) -> bool {
-        self.change(new, |_, authority| Some((authority, None)))
+        self.change(new, |_, authority| {
+            let (pending, held) = new.held.clone().unzip();
+            Some((authority, pending, held))
+        })
     }
 
     /// Has a manifest agree to whatever its plugin does, until the next one is installed. One that is in
@@ -204,7 +217,12 @@ impl InForce {
         self.change(new, |former, authority| {
             let serving = Arc::clone(&former?.authority);
             let pending = (!Arc::ptr_eq(&serving, &authority)).then_some(authority);
-            Some((serving, pending))
+            let waits = match (&former?.pending, &pending) {
+                (Some(former), Some(pending)) => Arc::ptr_eq(former, pending),
+                _ => false,
+            };
+            let held = former?.held.clone().filter(|_| waits);
+            Some((serving, pending, held))
         })
     }
 
@@ -212,7 +230,7 @@ impl InForce {
     fn change(
         &self,
         new: &Enforceable,
-        to: impl Fn(Option<&Terms>, Arc<Granted>) -> Option<(Arc<Granted>, Option<Arc<Granted>>)>,
+        to: impl Fn(Option<&Terms>, Arc<Granted>) -> Option<Next>,
     ) -> bool {
         let plugin = new.authority.manifest().plugin.as_str();
         loop {
@@ -222,14 +240,16 @@ impl InForce {
                 .as_ref()
                 .and_then(|former| former.of(new.authority.manifest()));
             let compiled = Arc::clone(compiled.unwrap_or(&new.authority));
-            let terms = to(former.as_deref(), compiled).map(|(authority, pending)| Terms {
+            let terms = to(former.as_deref(), compiled).map(|(authority, pending, held)| Terms {
                 settings: Arc::clone(&new.settings),
                 authority,
                 pending,
+                held,
             });
             let same = |terms: &Terms| {
                 former.as_ref().is_some_and(|former| {
                     Arc::ptr_eq(&former.authority, &terms.authority)
+                        && former.held == terms.held
                         && match (&former.pending, &terms.pending) {
                             (Some(former), Some(pending)) => Arc::ptr_eq(former, pending),
                             (None, None) => true,
@@ -314,6 +334,7 @@ impl InForce {
                 settings: Arc::clone(&prepared.settings),
                 authority: compiled(&former.authority)?,
                 pending: former.pending.as_ref().map(compiled).transpose()?,
+                held: former.held.clone(),
             };
             prepared.plugins.insert(plugin, (former, Arc::new(terms)));
         }
@@ -366,6 +387,20 @@ impl Enforceable {
         Ok(Self {
             settings,
             authority: Arc::new(Granted { authority, text }),
+            held: None,
+        })
+    }
+
+    /// This as the base of a manifest that waits for a person; nothing where the two were compiled under different
+    /// settings.
+    pub(crate) fn held_to(self, manifest: &Self, held: &HeldBack) -> Option<Self> {
+        if !Arc::ptr_eq(&self.settings, &manifest.settings) {
+            return None;
+        }
+        let held = (Arc::clone(&manifest.authority), Arc::new(held.clone()));
+        Some(Self {
+            held: Some(held),
+            ..self
         })
     }
 }

@@ -18,6 +18,7 @@ use crate::approvals::not_asked;
 use crate::ask::Ask;
 use crate::changes::{Change, Subject};
 use crate::gate::{Gate, now};
+use crate::in_force::Admitted;
 use crate::kept::bounded;
 use crate::refusal::Refusal;
 
@@ -60,6 +61,8 @@ impl Gate {
     /// where none serves, it serves, and its trades ask for the approval. In development it is adopted
     /// with a warning.
     ///
+    /// A manifest that gains what waits for a person is admitted for as much as was in force before.
+    ///
     /// # Errors
     /// When it has to wait, or the ledger cannot be used.
     pub async fn admit(
@@ -68,9 +71,22 @@ impl Gate {
         digest: &Arc<str>,
         imports: &[String],
         replaces: Option<&str>,
+    ) -> Result<Admitted, AdmitError> {
+        self.0.components.admit(digest, imports);
+        let admitted = self.admit_manifest(manifest).await?;
+        self.admit_component(manifest, digest, imports, replaces)
+            .await?;
+        Ok(admitted)
+    }
+
+    async fn admit_component(
+        &self,
+        manifest: &Manifest,
+        digest: &Arc<str>,
+        imports: &[String],
+        replaces: Option<&str>,
     ) -> Result<(), AdmitError> {
         let (account, plugin) = (manifest.account.as_str(), manifest.plugin.as_str());
-        self.0.components.admit(digest, imports);
         let ledger = &self.0.ledger;
         if manifest.trades().is_none() {
             return Ok(());
@@ -178,6 +194,7 @@ impl Gate {
             untold: false,
             needs: 1,
             requester: None,
+            interested: Vec::new(),
             scope: json!({ "imports": imports }),
             cost: 0,
             source: None,

@@ -31,6 +31,9 @@ pub enum ApprovalKind {
     Call,
     /// A component that is to serve from now on. To approve it gives no permit: its status says it.
     Component,
+    /// A changed manifest, configuration or set of guardrails that is to come into force. To approve it gives no
+    /// permit; it is used up when the text comes into force.
+    Change,
 }
 
 /// A request for an approval.
@@ -50,6 +53,9 @@ pub struct NewApproval {
     pub needs: u8,
     /// The uid of who asked for the invocation, if a person did.
     pub requester: Option<u32>,
+    /// The uids of others who may not be one of the two where two must say yes. Those who come with a later request
+    /// for the same are added.
+    pub interested: Vec<u32>,
     /// The scope that a standing permit would have.
     pub scope: Value,
     /// What it costs, in 1/10000 dollar: a permit for the one call covers no more.
@@ -296,6 +302,11 @@ pub enum ApprovalError {
         "this approval needs two persons other than the one who asked for it, and that was you"
     )]
     Requester,
+    /// Who owns what changed, or asked for it to be taken over, may not be one of the two who say yes.
+    #[error(
+        "this approval needs two persons other than the owners of the changed files and those who asked for the reload, and you are one of them"
+    )]
+    Interested,
     /// One person cannot be two.
     #[error("you have approved this already; it needs a second person")]
     SamePerson,

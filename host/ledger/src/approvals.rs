@@ -241,9 +241,13 @@ impl Ledger {
 
 fn request(connection: &Connection, new: &NewApproval) -> Result<Approval, RequestError> {
     if let Some(standing) = same(connection, new)? {
+        add_interested(connection, &standing.id, new)?;
         return Ok(standing);
     }
     prune(connection, new)?;
+    if new.kind == ApprovalKind::Change {
+        close_other_changes(connection, new)?;
+    }
     let bytes = check_quota(connection, new)?;
     let of = &new.binding;
     let id = identifier::new("ap")?;
@@ -279,6 +283,7 @@ fn request(connection: &Connection, new: &NewApproval) -> Result<Approval, Reque
             .prepare_cached("INSERT INTO approval_contents VALUES (?1, ?2)")?
             .execute(params![id, contents])?;
     }
+    add_interested(connection, &id, new)?;
     let made = load(connection, &id, new.now)?;
     Ok(made.ok_or_else(|| LedgerError::Content {
         place: "approvals",
@@ -323,6 +328,27 @@ fn check_quota(connection: &Connection, new: &NewApproval) -> Result<u64, Reques
     Ok(bytes)
 }
 
+/// Of the changes of one file only the latest waits: the others are not what the file says.
+fn close_other_changes(connection: &Connection, new: &NewApproval) -> Result<(), LedgerError> {
+    let of = &new.binding;
+    connection
+        .prepare_cached(
+            "UPDATE approvals SET status = 'closed' WHERE kind = 'change' AND status = 'pending'
+             AND account = ?1 AND plugin = ?2 AND operation = ?3",
+        )?
+        .execute(params![of.account, of.plugin, of.operation])?;
+    Ok(())
+}
+
+fn add_interested(connection: &Connection, id: &str, new: &NewApproval) -> Result<(), LedgerError> {
+    let mut insert = connection
+        .prepare_cached("INSERT OR IGNORE INTO interested (approval, uid) VALUES (?1, ?2)")?;
+    for uid in &new.interested {
+        insert.execute(params![id, uid])?;
+    }
+    Ok(())
+}
+
 /// The approval that already answers this request, if one does.
 fn same(connection: &Connection, new: &NewApproval) -> Result<Option<Approval>, LedgerError> {
     let of = &new.binding;
@@ -359,7 +385,11 @@ fn same(connection: &Connection, new: &NewApproval) -> Result<Option<Approval>, 
             Status::Pending => found.cost >= new.cost && found.needs >= new.needs,
             Status::Approved => {
                 found.needs >= new.needs
-                    && (new.kind == ApprovalKind::Component || covers(connection, &id, new.cost)?)
+                    && match new.kind {
+                        ApprovalKind::Call => covers(connection, &id, new.cost)?,
+                        ApprovalKind::Component => true,
+                        ApprovalKind::Change => found.expires > new.now,
+                    }
             }
             Status::Expired | Status::Used | Status::Revoked | Status::Closed => false,
         };
@@ -420,6 +450,9 @@ fn say_yes(
     if approval.needs >= 2 && approval.requester == Some(decision.uid) {
         return Err(ApprovalError::Requester);
     }
+    if approval.needs >= 2 && is_interested(connection, id, decision.uid)? {
+        return Err(ApprovalError::Interested);
+    }
     if approval.decisions.iter().any(|it| it.uid == decision.uid) {
         return Err(ApprovalError::SamePerson);
     }
@@ -438,6 +471,12 @@ fn say_yes(
         }
     }
     load(connection, id, now)?.ok_or_else(|| ApprovalError::Unknown(id.to_owned()))
+}
+
+fn is_interested(connection: &Connection, id: &str, uid: u32) -> Result<bool, LedgerError> {
+    let query = "SELECT EXISTS (SELECT 1 FROM interested WHERE approval = ?1 AND uid = ?2)";
+    let mut query = connection.prepare_cached(query)?;
+    Ok(query.query_row(params![id, uid], |row| row.get(0))?)
 }
 
 /// The approval, if it can be decided.
@@ -546,6 +585,7 @@ fn load_without(
         id: id.to_owned(),
         kind: match row.get_ref(0)?.as_str() {
             Ok("component") => ApprovalKind::Component,
+            Ok("change") => ApprovalKind::Change,
             _ => ApprovalKind::Call,
         },
         binding: Binding {
@@ -597,6 +637,7 @@ fn status(row: &Row<'_>, permit: Option<&PermitState>, now: i64) -> Result<Statu
         ("approved", Some(permit)) if permit.uses_left == 0 => Status::Used,
         ("approved", Some(permit)) if permit.expires <= now => Status::Expired,
         ("approved", _) => Status::Approved,
+        ("used", _) => Status::Used,
         _ => Status::Refused,
     })
 }
@@ -630,6 +671,7 @@ fn kind_name(kind: ApprovalKind) -> &'static str {
     match kind {
         ApprovalKind::Call => "call",
         ApprovalKind::Component => "component",
+        ApprovalKind::Change => "change",
     }
 }
 

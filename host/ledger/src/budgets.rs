@@ -126,6 +126,20 @@ pub struct Usage {
     pub cost: u64,
 }
 
+/// A counter that takes over what other counters of the same plugin have counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heir {
+    /// The grant that takes over, by its name in counters.
+    pub to: String,
+    /// Whether what it takes over comes on top of its own count. A new one may have counted calls already that the
+    /// others counted as well, while both manifests had to allow them: it takes the larger of both.
+    pub adds: bool,
+    /// The counters that it takes over; all of the plugin's if it is not known which.
+    pub of: Option<Vec<String>>,
+    /// It has counted no less than each of these.
+    pub at_least: Vec<String>,
+}
+
 impl Ledger {
     /// Takes a call's charges and its permit, all or nothing, durably.
     ///
@@ -288,6 +302,48 @@ struct Attempts {
 }
 
 impl Attempts {
+    /// Hands over attempts as [`Counter::hand_over`] does calls.
+    fn hand_over(
+        connection: &Connection,
+        of: [&str; 2],
+        heirs: &[Heir],
+        now: i64,
+    ) -> Result<(), LedgerError> {
+        let [account, plugin] = of;
+        let load = |grant: &str| Self::load(connection, account, plugin, grant, now);
+        let mut written = Vec::new();
+        for heir in heirs {
+            let mut own = load(&heir.to)?;
+            let (mut taken, mut least) = (0_i64, 0_i64);
+            for grant in heir.of.iter().flatten() {
+                taken = taken.saturating_add(load(grant)?.count);
+            }
+            for grant in &heir.at_least {
+                least = least.max(load(grant)?.count);
+            }
+            if heir.of.is_none() {
+                taken = connection
+                    .prepare_cached(
+                        "SELECT coalesce(sum(count), 0) FROM attempts WHERE account = ?1 AND plugin = ?2 AND day >= ?3",
+                    )?
+                    .query_row(params![account, plugin, day_of(now)], |row| row.get(0))?;
+            }
+            own.count = if heir.adds && heir.of.is_some() {
+                own.count.saturating_add(taken)
+            } else {
+                own.count.max(taken)
+            };
+            own.count = own.count.max(least);
+            if own.count > 0 {
+                written.push((&heir.to, own));
+            }
+        }
+        for (grant, attempts) in written {
+            attempts.store(connection, account, plugin, grant)?;
+        }
+        Ok(())
+    }
+
     fn load(
         connection: &Connection,
         account: &str,
@@ -351,6 +407,7 @@ fn attempt(
 }
 
 /// A counter as it stands on the day that counts.
+#[derive(Clone, Copy)]
 pub(crate) struct Counter {
     pub(crate) day: i64,
     pub(crate) count: i64,
@@ -414,6 +471,100 @@ impl Counter {
             )?
             .execute(params![account, plugin, grant, self.day, self.count, self.cost])?;
         Ok(())
+    }
+
+    /// Hands over what was counted to those who count it from now on. `of`: account and plugin.
+    pub(crate) fn hand_over(
+        connection: &Connection,
+        of: [&str; 2],
+        heirs: &[Heir],
+        now: i64,
+    ) -> Result<(), LedgerError> {
+        let [account, plugin] = of;
+        let load = |grant: &str| Self::load(connection, account, plugin, grant, now);
+        // All are read before one is written: two may change their names with each other.
+        let mut written = Vec::new();
+        for heir in heirs {
+            let own = load(&heir.to)?;
+            let mut taken = Self {
+                count: 0,
+                cost: 0,
+                ..own
+            };
+            match &heir.of {
+                Some(grants) => {
+                    for grant in grants {
+                        taken.add(&load(grant)?);
+                    }
+                }
+                None => taken.raise(&Self::sum(connection, of, now)?),
+            }
+            if heir.adds && heir.of.is_some() {
+                taken.add(&own);
+            } else {
+                taken.raise(&own);
+            }
+            for grant in &heir.at_least {
+                taken.raise(&load(grant)?);
+            }
+            written.push((&heir.to, taken));
+        }
+        for (grant, counter) in written {
+            counter.store(connection, account, plugin, grant)?;
+        }
+        Attempts::hand_over(connection, of, heirs, now)
+    }
+
+    /// What all counters of a plugin have counted together on the latest day of them.
+    fn sum(connection: &Connection, of: [&str; 2], now: i64) -> Result<Self, LedgerError> {
+        let mut query = connection.prepare_cached(
+            "SELECT day, sum(count), sum(cost) FROM counters WHERE account = ?1 AND plugin = ?2 AND day >= ?3
+             GROUP BY day ORDER BY day DESC LIMIT 1",
+        )?;
+        let today = day_of(now);
+        let last = query
+            .query_row(params![of[0], of[1], today], |row| {
+                Ok(Self {
+                    day: row.get(0)?,
+                    count: row.get(1)?,
+                    cost: row.get(2)?,
+                })
+            })
+            .optional()?;
+        Ok(last.unwrap_or(Self {
+            day: today,
+            count: 0,
+            cost: 0,
+        }))
+    }
+
+    /// Adds what another one counted on the same day, or on a later one: the later day counts.
+    fn add(&mut self, other: &Self) {
+        self.turn_to(other.day);
+        if other.day == self.day {
+            self.count = self.count.saturating_add(other.count);
+            self.cost = self.cost.saturating_add(other.cost);
+        }
+    }
+
+    /// Has counted no less than another one has, on the later of their days.
+    fn raise(&mut self, other: &Self) {
+        self.turn_to(other.day);
+        if other.day == self.day {
+            self.count = self.count.max(other.count);
+            self.cost = self.cost.max(other.cost);
+        }
+    }
+
+    /// Goes on to a later day.
+    fn turn_to(&mut self, day: i64) {
+        if day > self.day {
+            *self = Self {
+                day,
+                count: 0,
+                cost: 0,
+            };
+        }
     }
 
     /// The error for a budget of this counter that has no more.

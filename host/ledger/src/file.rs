@@ -11,12 +11,14 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::error::LedgerError;
+use crate::in_force;
 
 /// The steps from an empty file to the newest layout, each with the layout that it leads to.
 const MIGRATIONS: &[(i64, &str)] = &[
     (1, include_str!("migrations/0001_state.sql")),
     (2, include_str!("migrations/0002_ledger.sql")),
     (20, include_str!("migrations/0020_recorded.sql")),
+    (30, include_str!("migrations/0030_in_force.sql")),
     (40, include_str!("migrations/0040_sources.sql")),
     (41, include_str!("migrations/0041_approvals.sql")),
     (50, include_str!("migrations/0050_kept_state.sql")),
@@ -121,6 +123,9 @@ fn prepare(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
             "quick_check"
         },
     )?;
+    if restored {
+        in_force::restored(connection)?;
+    }
     connection.execute("DELETE FROM meta WHERE name = 'restored'", [])?;
     Ok(())
 }

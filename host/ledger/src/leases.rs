@@ -168,17 +168,20 @@ impl Ledger {
         &self,
         begin: &Begin,
     ) -> Result<Option<Returned>, LedgerError> {
-        let mut keys: Vec<Key> = begin
-            .charges
-            .iter()
-            .map(|it| {
-                (
-                    begin.account.clone(),
-                    begin.plugin.clone(),
-                    it.grant.clone(),
-                )
-            })
-            .collect();
+        let grants = begin.charges.iter().map(|it| it.grant.clone()).collect();
+        self.return_leases_of(&begin.account, &begin.plugin, grants)
+            .await
+    }
+
+    /// The same of these grants of a plugin.
+    pub(crate) async fn return_leases_of(
+        &self,
+        account: &str,
+        plugin: &str,
+        grants: Vec<String>,
+    ) -> Result<Option<Returned>, LedgerError> {
+        let key = |grant| (account.to_owned(), plugin.to_owned(), grant);
+        let mut keys: Vec<Key> = grants.into_iter().map(key).collect();
         // In one order everywhere, and each once: two calls must not wait for each other.
         keys.sort();
         keys.dedup();

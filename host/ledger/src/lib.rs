@@ -12,6 +12,7 @@ mod error;
 mod file;
 mod halts;
 mod identifier;
+mod in_force;
 mod leases;
 mod ledger;
 mod permits;
@@ -25,10 +26,13 @@ pub use approval::{
     Approval, ApprovalError, ApprovalFilter, ApprovalKind, ApprovalPage, Binding, DecisionBy,
     NewApproval, PermitState, RequestError, Standing, Status, Verdict,
 };
-pub use budgets::{ATTEMPTS_PER_CALL, Begin, BeginError, Charge, OpenReservation, Settle, Usage};
+pub use budgets::{
+    ATTEMPTS_PER_CALL, Begin, BeginError, Charge, Heir, OpenReservation, Settle, Usage,
+};
 pub use connections::Head;
 pub use error::LedgerError;
 pub use halts::Halt;
+pub use in_force::{Adopt, InForce, Subject};
 pub use ledger::Ledger;
 pub use permits::{Permit, PermitUse};
 pub use plugins::{Adoption, RateMark};

@@ -10,12 +10,12 @@
 mod grants;
 mod lines;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use qchost_catalog::{Access, by_name};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::manifest::Manifest;
+use crate::manifest::{Grant, Manifest};
 
 /// The most lines of a difference; a last line says how many more changes there are.
 const MAX_CHANGES: usize = 200;
@@ -155,25 +155,54 @@ impl Manifest {
     }
 }
 
-/// Which counters count on for which others when a manifest takes the place of another one: see [`Successor`].
-#[must_use]
-pub fn successors(former: &Manifest, now: &Manifest) -> Vec<Successor> {
-    if (&former.plugin, &former.account) != (&now.plugin, &now.account) {
-        return Vec::new();
-    }
-    grants::successors(former, now)
+/// A grant as it was, whose counter may still hold calls of today: calls that a grant of now allows as well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retired {
+    /// The grant.
+    pub grant: Grant,
+    /// The last day on which it counted: days since 1970, UTC.
+    pub day: i64,
+    /// The grants that have taken its count over since.
+    pub handed: Vec<String>,
 }
 
-/// A grant whose counters take over from those of other grants, since it allows calls that those have counted and do
+/// What is remembered of the grants of a plugin for the rest of a day, so that each counter that takes over from others
+/// takes all of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// Grants that are gone, or smaller, by now.
+    pub retired: Vec<Retired>,
+    /// Grants that are new or others since this day: they have not counted all of it.
+    pub since: BTreeMap<String, i64>,
+}
+
+/// A grant whose counter takes over from those of other grants, since it allows calls that those have counted and do
 /// not count any more. Names are those of counters: `http:` before that of a grant for another host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Successor {
     /// The grant.
     pub name: String,
-    /// Whether there was no grant of this name.
-    pub is_new: bool,
-    /// The grants that counted before, each with whether it is gone; `None` if it may be any of them.
-    pub of: Option<Vec<(String, bool)>>,
+    /// Whether what it takes over comes on top of its own count; otherwise the larger of both counts.
+    pub adds: bool,
+    /// The counters that it takes over; `None` if it may be any of the plugin's.
+    pub of: Option<Vec<String>>,
+    /// Counters that are contained in others of these: it has counted no less than each.
+    pub at_least: Vec<String>,
+}
+
+/// Which counters take over from which when a manifest takes the place of another one on a day, and what is then to be
+/// remembered of the grants that are gone or smaller. `so_far`: what was remembered before.
+#[must_use]
+pub fn successors(
+    former: &Manifest,
+    so_far: &Remembered,
+    now: &Manifest,
+    day: i64,
+) -> (Vec<Successor>, Remembered) {
+    if (&former.plugin, &former.account) != (&now.plugin, &now.account) {
+        return (Vec::new(), Remembered::default());
+    }
+    grants::successors(former, so_far, now, day)
 }
 
 /// Whether an operation deletes or trades. A tool that the catalog does not know counts as trade.

@@ -35,6 +35,8 @@ pub(crate) struct Guardrail {
     pub(crate) at: String,
     /// The policy as it was written.
     pub(crate) policy: Policy,
+    /// What it says, whatever it is called and however it is laid out.
+    shape: String,
     /// For each action and kind of resource that it may apply to, what is left to be asked.
     slices: Vec<((usize, Kind), Arc<Compiled>)>,
 }
@@ -102,6 +104,63 @@ impl Guardrails {
             }
         }
         Ok(Self(Arc::new(guardrails)))
+    }
+
+    /// Each with its id and its text, from which [`from_kept`](Self::from_kept) makes them again.
+    #[must_use]
+    pub fn kept(&self) -> Vec<(String, String)> {
+        let kept = self.iter();
+        kept.map(|guardrail| (guardrail.id.clone(), guardrail.policy.to_string()))
+            .collect()
+    }
+
+    /// Guardrails from their ids and texts.
+    ///
+    /// # Errors
+    /// When one of them cannot be enforced.
+    pub fn from_kept(kept: &[(String, String)]) -> Result<Self, PolicyError> {
+        let mut guardrails = Vec::new();
+        for (id, text) in kept {
+            let path = Path::new(id);
+            let file = File { path, text };
+            for (policy, at) in file.policies()? {
+                let guardrail = file.guardrail(policy, at)?;
+                let id = id.clone();
+                guardrails.push(Arc::new(Guardrail { id, ..guardrail }));
+            }
+        }
+        Ok(Self(Arc::new(guardrails)))
+    }
+
+    /// Those that the others do not have, whatever they are called and however they are laid out there.
+    #[must_use]
+    pub fn without(&self, others: &Self) -> Self {
+        let shapes: BTreeSet<_> = others.iter().map(|other| other.shape.as_str()).collect();
+        let own = self
+            .iter()
+            .filter(|one| !shapes.contains(one.shape.as_str()));
+        Self(Arc::new(own.cloned().collect()))
+    }
+
+    /// These and the others. Where ids are the same, those of the others get a mark.
+    #[must_use]
+    pub fn and(&self, others: &Self) -> Self {
+        let mut all: Vec<_> = self.iter().cloned().collect();
+        let mut ids: BTreeSet<String> = self.ids().map(str::to_owned).collect();
+        for other in others.iter() {
+            let mut id = other.id.clone();
+            while !ids.insert(id.clone()) {
+                id.push_str(" (in force)");
+            }
+            all.push(Arc::new(Guardrail {
+                id,
+                at: other.at.clone(),
+                policy: other.policy.clone(),
+                shape: other.shape.clone(),
+                slices: other.slices.clone(),
+            }));
+        }
+        Self(Arc::new(all))
     }
 
     /// The ids, in the order of the files.
@@ -255,6 +314,10 @@ impl File<'_> {
             .to_json()
             .map_err(|error| self.error(at, error.to_string()))?;
         coverage::check_ids(&json).map_err(|message| self.error(at, message))?;
+        if let serde_json::Value::Object(fields) = &mut json {
+            fields.remove("annotations");
+        }
+        let shape = json.to_string();
         let conditions = json
             .get_mut("conditions")
             .map(serde_json::Value::take)
@@ -302,6 +365,7 @@ impl File<'_> {
             id,
             at: place,
             policy,
+            shape,
             slices,
         })
     }

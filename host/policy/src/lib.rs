@@ -25,7 +25,7 @@ mod usd;
 pub use authority::{Authority, Decision};
 pub use coverage::Coverage;
 pub use denial::{Denial, ImportsDenied};
-pub use difference::{Change, ChangeKind, Difference, Successor, successors};
+pub use difference::{Change, ChangeKind, Difference, Remembered, Retired, Successor, successors};
 pub use engine::{PolicyError, cedar_schema};
 pub use facts::{Brokerage, Context, Facts, Project, Resource};
 pub use glob::{Glob, MAX_GLOB};

@@ -115,7 +115,7 @@ pub enum LoadError {
     /// It would replace a plugin that trades, and nobody has adopted it yet. What serves goes on
     /// serving.
     #[error(
-        "`{plugin}`: {digest} is not what serves now, and its manifest lets it trade; what serves goes on serving until the new one is approved: qchost approvals approve {approval}"
+        "`{plugin}`: {digest} is not what serves now, and its manifest lets it trade; what serves goes on serving without its trade until the new one is approved: qchost approvals show {approval}"
     )]
     AwaitsOperator {
         /// The plugin.

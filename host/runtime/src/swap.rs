@@ -12,7 +12,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use qchost_gate::{AdmitError, Enforceable};
+use qchost_gate::{AdmitError, Admitted, Enforceable};
 use qchost_policy::Manifest;
 
 use crate::component::Code;
@@ -53,11 +53,16 @@ impl Runtime {
         if let Some(former) = &former {
             same_name(former, &code)?;
         }
-        self.admit(&manifest, &code, former.as_deref()).await?;
+        let admitted = self.admit(&manifest, &code, former.as_deref()).await?;
         drop(former);
         loop {
             // Before anything changes: whoever unloads a plugin does not wait for policies to be compiled.
-            let authority = self.0.gate.prepare(manifest.clone()).await?;
+            let authority = match &admitted {
+                Admitted::Whole => self.0.gate.prepare(manifest.clone()).await?,
+                Admitted::Held { base, held } => {
+                    self.0.gate.prepare_held(base, &manifest, held).await?
+                }
+            };
             let swapped = self.swap(&manifest, &code, &tenant, unloads, &authority)?;
             if let Some(plugin) = swapped {
                 return Ok(plugin);
@@ -71,7 +76,7 @@ impl Runtime {
         manifest: &Manifest,
         code: &Code,
         former: Option<&Plugin>,
-    ) -> Result<(), LoadError> {
+    ) -> Result<Admitted, LoadError> {
         let replaced = former.map(Plugin::digest);
         let imports: Vec<String> = code
             .imports

@@ -19,7 +19,7 @@ use governor::nanos::Nanos;
 use governor::state::{NotKeyed, StateStore};
 
 /// When the bucket will be full, in nanoseconds from an origin that is the caller's. Zero is full.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Bucket {
     full_at: u64,
 }

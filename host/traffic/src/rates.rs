@@ -169,6 +169,39 @@ impl Rates {
         }
     }
 
+    /// Has a grant begin with what is used of the rates of others: of those, or of all grants of its plugin.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] if it cannot be stored; nothing has changed then.
+    pub async fn hand_over(
+        &self,
+        to: &GrantKey,
+        of: Option<&[GrantKey]>,
+    ) -> Result<(), LedgerError> {
+        let is_of = |key: &GrantKey| match of {
+            Some(of) => of.contains(key),
+            None => key.account == to.account && key.plugin == to.plugin,
+        };
+        let (mut second, mut minute, mut marked) = Default::default();
+        for (_, usage) in self.grants().iter().filter(|(key, _)| is_of(key)) {
+            second = usage.second.max(second);
+            minute = usage.minute.max(minute);
+            marked = usage.marked.max(marked);
+        }
+        if let Some(marked) = marked {
+            let name = format!("{}{SEPARATOR}{}", to.plugin, to.grant);
+            // Before it counts as marked.
+            self.ledger.mark_rate(&to.account, name, marked).await?;
+        }
+        let mut grants = self.grants();
+        let heir = grants.entry(to.clone()).or_default();
+        heir.second = heir.second.max(second);
+        heir.minute = heir.minute.max(minute);
+        heir.marked = heir.marked.max(marked);
+        Ok(())
+    }
+
     /// Takes from the buckets, and says which grants are to be marked before the call is made.
     fn take(
         &self,

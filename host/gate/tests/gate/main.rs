@@ -23,3 +23,4 @@ mod retries;
 mod secrets;
 mod sources;
 mod support;
+mod widened;

@@ -11,6 +11,7 @@ mod backup;
 mod budgets;
 mod crash;
 mod file;
+mod in_force;
 mod leases;
 mod permits;
 mod remembered;
@@ -75,6 +76,7 @@ fn request() -> NewApproval {
         contents: None,
         untold: false,
         needs: 1,
+        interested: Vec::new(),
         requester: Some(1000),
         scope: json!({"project": 7, "name": "Lab/Momentum"}),
         cost: 20_000,

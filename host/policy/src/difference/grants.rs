@@ -11,8 +11,8 @@ use crate::glob::Glob;
 use crate::grantable::grantable;
 use crate::manifest::{Approval, Grant, GrantLimits, HttpGrant, Manifest, ProjectScope};
 
-use super::Successor;
 use super::lines::is_beside;
+use super::{Remembered, Retired, Successor};
 
 /// Comparisons of globs and operations after which everything that is left counts as wider: tens of milliseconds.
 const MAX_COMPARISONS: u64 = 200_000;
@@ -49,8 +49,16 @@ pub(super) fn wider(former: &[Grant], now: &[Grant]) -> BTreeSet<String> {
     wider
 }
 
-/// The grants of now that allow calls which grants of before have counted and do not count any more.
-pub(super) fn successors(former: &Manifest, now: &Manifest) -> Vec<Successor> {
+/// Grants that are remembered after they are gone; beyond that a new one takes over from every counter.
+const MAX_RETIRED: usize = 256;
+
+/// See [`super::successors`].
+pub(super) fn successors(
+    former: &Manifest,
+    so_far: &Remembered,
+    now: &Manifest,
+    day: i64,
+) -> (Vec<Successor>, Remembered) {
     let steps = Steps(Cell::new(MAX_COMPARISONS));
     let (before, after) = (sides(&former.grants), sides(&now.grants));
     let (by_name_before, by_name_after) = (before.by_name(), after.by_name());
@@ -58,65 +66,118 @@ pub(super) fn successors(former: &Manifest, now: &Manifest) -> Vec<Successor> {
         let same = others.get(side.grant.name.as_str());
         same.is_some_and(|other| is_same(side.grant, other.grant))
     };
-    let sources: Vec<_> = before
-        .iter()
-        .filter(|one| !unchanged(one, &by_name_after))
-        .collect();
+    let kept = so_far.retired.iter().filter(|one| one.day >= day);
+    let mut remembered: Vec<Retired> = kept.cloned().collect();
+    let stay = |name: &String| by_name_after.contains_key(name.as_str());
+    let mut since: BTreeMap<String, i64> = so_far.since.clone();
+    since.retain(|name, since| *since >= day && stay(name));
+    let leaving = before.iter().filter(|one| !unchanged(one, &by_name_after));
+    remembered.extend(leaving.map(|one| Retired {
+        grant: one.grant.clone(),
+        day,
+        handed: Vec::new(),
+    }));
+    let too_many = remembered.len() > MAX_RETIRED;
+    if too_many {
+        remembered.drain(..remembered.len() - MAX_RETIRED);
+    }
+    let shapes: Vec<Grant> = remembered.iter().map(|one| one.grant.clone()).collect();
+    let sources = sides(&shapes);
     let mut found = Vec::new();
-    for one in after.iter().filter(|one| !unchanged(one, &by_name_before)) {
-        let own = by_name_before.get(one.grant.name.as_str());
-        let mut of = Vec::new();
-        for source in &sources {
-            // Every step is counted: there may be many grants on both sides.
-            if !steps.take(1) || source.grant.name == one.grant.name {
+    for one in after.iter() {
+        let name = one.grant.name.as_str();
+        let is_other = !unchanged(one, &by_name_before);
+        // One that is as it was since before this day has counted all of it.
+        let is_young = is_other || since.contains_key(name);
+        if !is_young {
+            continue;
+        }
+        let own = by_name_before.get(name);
+        let mut candidates = Vec::new();
+        for (at, source) in sources.iter().enumerate() {
+            let handed = remembered
+                .get(at)
+                .is_some_and(|it| it.handed.iter().any(|to| to == name));
+            let same = source.grant.name == name;
+            // An heir of the same name that was there all along has it already.
+            if same || (handed && own.is_some()) || !steps.take(1) {
                 continue;
             }
-            let common: BTreeSet<&str> = one
-                .operations
-                .intersection(&source.operations)
-                .copied()
-                .collect();
-            let apart = steps.are_apart(one.grant, source.grant);
-            let common: BTreeSet<&str> = common
-                .into_iter()
-                .filter(|name| !(apart && acts_on_projects_only(name)))
-                .collect();
-            if common.is_empty() {
-                continue;
-            }
-            // The grant of the same name goes on counting, or this one has counted all along.
-            let rest = by_name_after.get(source.grant.name.as_str());
-            let counts_on = rest.is_some_and(|rest| {
-                counts(one, rest)
-                    && common.is_subset(&rest.operations)
-                    && (steps.within(one, rest) || steps.within(source, rest))
-            });
-            let counted = own.is_some_and(|own| {
-                counts(one, own)
-                    && common.is_subset(&own.operations)
-                    && (steps.within(one, own) || steps.within(source, own))
-            });
-            if !counts_on && !counted {
-                of.push((source.grant.name.clone(), rest.is_none()));
+            if takes_over(
+                &steps,
+                one,
+                source,
+                by_name_after.get(source.grant.name.as_str()).copied(),
+            ) {
+                candidates.push(at);
             }
         }
-        let of = (!steps.are_used_up()).then_some(of);
-        if of.as_ref().is_none_or(|of| !of.is_empty()) {
+        let names: BTreeSet<&str> = candidates
+            .iter()
+            .filter_map(|at| Some(remembered.get(*at)?.grant.name.as_str()))
+            .collect();
+        let (mut of, mut at_least) = (BTreeSet::new(), BTreeSet::new());
+        for (source, retired) in candidates
+            .iter()
+            .filter_map(|at| Some((sources.all.get(*at)?, remembered.get(*at)?)))
+        {
+            // What this one has counted since it came, a former one that covered all of it has counted as well.
+            let both = own.is_some() && !is_other && steps.within(one, source);
+            let contained = both || retired.handed.iter().any(|to| names.contains(to.as_str()));
+            let place = if contained { &mut at_least } else { &mut of };
+            place.insert(retired.grant.name.clone());
+        }
+        at_least.retain(|name| !of.contains(name));
+        if is_other {
+            since.insert(name.to_owned(), day);
+        }
+        for at in candidates {
+            if let Some(retired) = remembered.get_mut(at) {
+                retired.handed.push(name.to_owned());
+            }
+        }
+        let of = (!too_many && !steps.are_used_up()).then(|| of.into_iter().collect::<Vec<_>>());
+        if of.as_ref().is_none_or(|of| !of.is_empty()) || !at_least.is_empty() {
             found.push(Successor {
-                name: one.grant.name.clone(),
-                is_new: own.is_none(),
+                name: name.to_owned(),
+                adds: own.is_some(),
                 of,
+                at_least: at_least.into_iter().collect(),
             });
         }
     }
+    // What is in force again as it was is not remembered any more.
+    remembered.retain(|it| {
+        let again = by_name_after.get(it.grant.name.as_str());
+        !again.is_some_and(|again| is_same(again.grant, &it.grant))
+    });
     found.extend(http_successors(&former.http, &now.http));
-    found
+    let remembered = Remembered {
+        retired: remembered,
+        since,
+    };
+    (found, remembered)
 }
 
-/// Whether the other grant's counters hold what this one's limits are about: only what is limited is counted.
-fn counts(one: &Side<'_>, other: &Side<'_>) -> bool {
-    let (one, other) = (one.grant.limits, other.grant.limits);
-    other.per_day.is_some() || (one.per_day.is_none() && other.cost_per_day.is_some())
+/// Whether a grant of now allows calls that a former one has counted, and that the former one's counter does not go on
+/// counting. `rest`: what there is now under the former one's name.
+fn takes_over(steps: &Steps, one: &Side<'_>, source: &Side<'_>, rest: Option<&Side<'_>>) -> bool {
+    let common: BTreeSet<&str> = one
+        .operations
+        .intersection(&source.operations)
+        .copied()
+        .collect();
+    let apart = steps.are_apart(one.grant, source.grant);
+    let common: BTreeSet<&str> = common
+        .into_iter()
+        .filter(|name| !(apart && acts_on_projects_only(name)))
+        .collect();
+    let counts_on = |rest: &Side<'_>| {
+        counts(one, rest)
+            && common.is_subset(&rest.operations)
+            && (steps.within(one, rest) || steps.within(source, rest))
+    };
+    !common.is_empty() && !rest.is_some_and(counts_on)
 }
 
 fn http_successors(former: &[HttpGrant], now: &[HttpGrant]) -> Vec<Successor> {
@@ -125,21 +186,23 @@ fn http_successors(former: &[HttpGrant], now: &[HttpGrant]) -> Vec<Successor> {
         let of = former.iter().filter(|source| {
             source.name != one.name && is_beside(source, one) && !now.contains(source)
         });
-        let of: Vec<_> = of
-            .map(|source| {
-                let is_gone = !now.iter().any(|other| other.name == source.name);
-                (format!("http:{}", source.name), is_gone)
-            })
-            .collect();
+        let of: Vec<_> = of.map(|source| format!("http:{}", source.name)).collect();
         if !of.is_empty() {
             found.push(Successor {
                 name: format!("http:{}", one.name),
-                is_new: !former.iter().any(|other| other.name == one.name),
+                adds: former.iter().any(|other| other.name == one.name),
                 of: Some(of),
+                at_least: Vec::new(),
             });
         }
     }
     found
+}
+
+/// Whether the other grant's counters hold what this one's limits are about: only what is limited is counted.
+fn counts(one: &Side<'_>, other: &Side<'_>) -> bool {
+    let (one, other) = (one.grant.limits, other.grant.limits);
+    other.per_day.is_some() || (one.per_day.is_none() && other.cost_per_day.is_some())
 }
 
 /// A grant, with the operations that it covers.

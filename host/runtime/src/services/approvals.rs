@@ -92,6 +92,7 @@ mod tests {
             untold: false,
             needs: 1,
             requester: None,
+            interested: Vec::new(),
             scope: json!({}),
             cost: 0,
             source: None,

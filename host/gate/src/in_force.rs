@@ -1,0 +1,386 @@
+//! What comes into force, and what of it waits for a person.
+//!
+//! Files are proposals. In production, what gains trade or destroy, takes a guardrail away, or gives people or modes
+//! more is compared with what the ledger keeps as in force, and waits there for an admin: under `two-person` for two
+//! of them, neither the owner of the file nor a person who asked for the reload. Until then both must allow a call.
+//! Everything else comes into force at once, and so does everything in development and in a new data folder.
+//!
+//! Invariant: nothing that waits becomes the authority of a plugin, whatever file it stands in and however often the
+//! host starts.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use qchost_catalog::{Access, by_name};
+use qchost_ledger::{
+    Adopt, ApprovalKind, Binding, Heir, InForce, LedgerError, NewApproval, Status, Subject,
+};
+use qchost_policy::{Change, Difference, Manifest, Remembered, Successor, successors};
+use qchost_traffic::GrantKey;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::gate::{Gate, now};
+use crate::record::Fingerprints;
+use crate::trade::AdmitError;
+
+/// Lines of a difference that a person is shown.
+const MAX_SHOWN: usize = 100;
+/// Milliseconds of a day.
+const DAY_MS: i64 = 86_400_000;
+/// Who brings into force what waits for nobody.
+const FILES: &str = "the operator's files";
+
+/// Something that is to come into force.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Proposal {
+    /// What it is about.
+    pub subject: Subject,
+    /// The plugin, of a manifest; empty otherwise.
+    pub name: String,
+    /// The plugin's account, of a manifest; empty otherwise.
+    pub account: String,
+    /// What is kept of it, without secrets.
+    pub text: Value,
+    /// What else is kept with it, which does not make it another text.
+    pub remembered: Remembered,
+    /// What it gives that was not given: it waits for a person if there is any of it.
+    pub gains: Vec<String>,
+    /// What changes, for the person.
+    pub changes: Vec<Change>,
+    /// The files that it comes from.
+    pub files: Vec<PathBuf>,
+    /// Which counters take over what others have counted.
+    pub heirs: Vec<Heir>,
+}
+
+/// Makes keyed digests of values that may be secrets, which a data folder keeps in their place.
+pub struct Sealer(Fingerprints);
+
+impl Sealer {
+    /// A sealer by the gate's key.
+    #[must_use]
+    pub fn new(key: Zeroizing<Vec<u8>>) -> Self {
+        Self(Fingerprints::new(key))
+    }
+
+    /// The keyed digest of a value; `place` says where it stands.
+    #[must_use]
+    pub fn seal(&self, place: &str, value: &Value) -> String {
+        sealed(&self.0, place, value)
+    }
+}
+
+fn sealed(prints: &Fingerprints, place: &str, value: &Value) -> String {
+    let print = prints.of("in force", &json!([place, value]));
+    format!("hmac-sha256:{print}")
+}
+
+/// A change that waits for a person, while what was in force stays so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldBack {
+    /// The approval that it waits for.
+    pub approval: String,
+    /// What is denied until then: operations, people, guardrails that stay.
+    pub gains: Vec<String>,
+    /// Whether somebody said no to it.
+    pub refused: bool,
+}
+
+/// What may come into force of a manifest.
+#[derive(Debug)]
+pub enum Admitted {
+    /// All of it.
+    Whole,
+    /// What both this base and the manifest allow, until a person says yes to the rest.
+    Held {
+        /// What is in force: the manifest that was adopted last, or what of the new one needs no adoption.
+        base: Box<Manifest>,
+        /// What is waited for.
+        held: HeldBack,
+    },
+}
+
+impl Gate {
+    /// Whether the data folder is new, so that whatever is found is adopted. [`end_adopting`](Self::end_adopting)
+    /// ends that.
+    #[must_use]
+    pub fn is_adopting(&self) -> bool {
+        self.0.adopting.load(Ordering::Acquire)
+    }
+
+    /// From now on, and after each restart, nothing is adopted because the data folder is new.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn end_adopting(&self) -> Result<(), LedgerError> {
+        if self.is_adopting() {
+            self.0.ledger.set_adopted().await?;
+            self.0.adopting.store(false, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// What is in force of a subject, if it is known.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn in_force(
+        &self,
+        subject: Subject,
+        name: &str,
+    ) -> Result<Option<InForce>, LedgerError> {
+        self.0.ledger.in_force(subject, name).await
+    }
+
+    /// Brings a proposal into force, or says what it waits for.
+    ///
+    /// # Errors
+    /// When it cannot be asked for, or the ledger cannot be used. Nothing came into force then.
+    pub async fn propose(&self, proposal: Proposal) -> Result<Option<HeldBack>, AdmitError> {
+        let (subject, name) = (proposal.subject, proposal.name.clone());
+        let digest = self.digest(&proposal);
+        let former = self.in_force(subject, &name).await?;
+        let known = former.filter(|former| former.confirmed && former.digest == digest);
+        if known.is_some() {
+            return Ok(None);
+        }
+        let mut by = FILES.to_owned();
+        let mut used = None;
+        if self.settings().production && !self.is_adopting() && !proposal.gains.is_empty() {
+            let approval = self.request_change(&proposal, &digest).await?;
+            if approval.status != Status::Approved {
+                return Ok(Some(HeldBack {
+                    approval: approval.id,
+                    gains: proposal.gains,
+                    refused: approval.status == Status::Refused,
+                }));
+            }
+            let names = approval.decisions.iter().map(|one| one.name.as_str());
+            by = names.collect::<Vec<_>>().join(", ");
+            used = Some(approval.id);
+        }
+        tracing::info!(
+            target: "gate", subject = subject.word(), name, %digest, approval = used, "in force, by {by}"
+        );
+        let adopt = Adopt {
+            subject,
+            name,
+            digest,
+            text: json!({ "text": proposal.text, "remembered": proposal.remembered }).to_string(),
+            by,
+            now: now(),
+            approval: used,
+            account: proposal.account,
+            heirs: proposal.heirs,
+        };
+        self.0.ledger.bring_into_force(adopt).await?;
+        Ok(None)
+    }
+
+    fn digest(&self, proposal: &Proposal) -> String {
+        let print = self.0.prints.of(proposal.subject.word(), &proposal.text);
+        format!("hmac-sha256:{print}")
+    }
+
+    async fn request_change(
+        &self,
+        proposal: &Proposal,
+        digest: &str,
+    ) -> Result<qchost_ledger::Approval, AdmitError> {
+        let files = proposal.files.clone();
+        let owners = tokio::task::spawn_blocking(move || owners(&files)).await;
+        let mut interested = owners.unwrap_or_default();
+        interested.extend(self.0.changes.askers());
+        let left_out = proposal.changes.len().saturating_sub(MAX_SHOWN);
+        let changes = proposal.changes.iter().take(MAX_SHOWN);
+        let changes: Vec<_> = changes
+            .map(|change| format!("{}: {}", change.kind.word(), change.line))
+            .collect();
+        let word = proposal.subject.word();
+        let mut view = json!({
+            "what": format!("bring a changed {word} into force"),
+            "files": proposal.files,
+            "file owners": interested,
+            "gains": proposal.gains.iter().take(MAX_SHOWN).collect::<Vec<_>>(),
+            "changes": changes,
+            "until then": "what was in force stays so, and what the change takes away is denied already",
+        });
+        if let (Value::Object(view), true) = (&mut view, left_out > 0) {
+            view.insert("changes not shown".to_owned(), left_out.into());
+        }
+        let requested = NewApproval {
+            kind: ApprovalKind::Change,
+            binding: Binding {
+                account: proposal.account.clone(),
+                plugin: proposal.name.clone(),
+                digest: digest.to_owned(),
+                operation: word.to_owned(),
+                profile_revision: String::new(),
+                arguments_hmac: String::new(),
+            },
+            view,
+            contents: None,
+            untold: false,
+            needs: if self.settings().two_person { 2 } else { 1 },
+            requester: None,
+            interested: interested.into_iter().collect(),
+            scope: json!({ "files": proposal.files }),
+            cost: 0,
+            source: None,
+            now: now(),
+            expires: self.approval_end(),
+        };
+        Ok(self.0.ledger.request_approval(requested).await?)
+    }
+
+    /// What of a manifest may be the authority of its plugin. What needs nobody's yes is in force from then on, also
+    /// after a restart.
+    pub(crate) async fn admit_manifest(&self, manifest: &Manifest) -> Result<Admitted, AdmitError> {
+        let seal = |place: &str, value: &Value| sealed(&self.0.prints, place, value);
+        let sealed = manifest.sealed(seal);
+        let row = self.in_force(Subject::Manifest, &manifest.plugin).await?;
+        let adopted = row.filter(|row| row.confirmed);
+        // A text that this version cannot read says nothing about what was allowed.
+        let kept =
+            adopted.and_then(|row| serde_json::from_str::<KeptText<Manifest>>(&row.text).ok());
+        let (former, so_far) = match kept {
+            Some(kept) => (Some(kept.text), kept.remembered),
+            None => (None, Remembered::default()),
+        };
+        let difference = Difference::between(former.as_ref(), Some(&sealed));
+        let gains: Vec<String> = difference.gains().iter().cloned().collect();
+        let day = now().div_euclid(DAY_MS);
+        let (successors, remembered) = match &former {
+            Some(former) => successors(former, &so_far, &sealed, day),
+            None => (Vec::new(), so_far),
+        };
+        let text = serde_json::to_value(&sealed).map_err(|error| LedgerError::Content {
+            place: "in_force.text",
+            why: error.to_string(),
+        })?;
+        let proposal = Proposal {
+            subject: Subject::Manifest,
+            name: manifest.plugin.clone(),
+            account: manifest.account.clone(),
+            text,
+            gains,
+            changes: difference.changes().to_vec(),
+            files: vec![manifest.path.clone()],
+            remembered,
+            heirs: successors.into_iter().map(heir).collect(),
+        };
+        let heirs = proposal.heirs.clone();
+        let Some(held) = self.propose(proposal).await? else {
+            self.hand_over_rates(manifest, &heirs).await?;
+            return Ok(Admitted::Whole);
+        };
+        let base = match former.filter(|former| former.account == manifest.account) {
+            Some(former) => former.unsealed(manifest, seal),
+            None => manifest.without_guarded(),
+        };
+        Ok(Admitted::Held {
+            base: Box::new(base),
+            held,
+        })
+    }
+
+    /// Has the rates of grants begin with what is used of those whose calls they allow from now on.
+    async fn hand_over_rates(&self, of: &Manifest, heirs: &[Heir]) -> Result<(), LedgerError> {
+        let key = |grant: &String| GrantKey::new(&of.account, &of.plugin, grant);
+        for heir in heirs {
+            let former = heir.of.as_ref().map(|former| {
+                let former = former.iter().chain(&heir.at_least);
+                former.map(key).collect::<Vec<_>>()
+            });
+            let rates = &self.0.rates;
+            rates.hand_over(&key(&heir.to), former.as_deref()).await?;
+        }
+        Ok(())
+    }
+
+    /// The operations that the manifest in force allows a plugin and that are denied to it, or limited more, since its
+    /// files say so: by a changed manifest that is not in force yet. `digest` is that of the code that serves.
+    #[must_use]
+    pub fn denied(&self, plugin: &str, digest: &str) -> BTreeSet<String> {
+        let Some(terms) = self.0.terms.of(plugin) else {
+            return BTreeSet::new();
+        };
+        let Some(pending) = &terms.pending else {
+            return BTreeSet::new();
+        };
+        let (base, pending) = (terms.authority.manifest(), pending.manifest());
+        let places = 0..base.grants.len();
+        let mut denied: BTreeSet<_> = places
+            .flat_map(|place| base.not_allowed_by(place, pending))
+            .collect();
+        // A pin is asked about trade alone.
+        if pending.digest.as_deref().is_some_and(|pin| pin != digest) {
+            let trades = |name: &String| {
+                by_name(name).is_none_or(|operation| operation.access == Access::Trade)
+            };
+            denied.extend(base.trades_or_destroys().into_iter().filter(trades));
+        }
+        denied
+    }
+
+    /// What of a plugin's manifest waits for a person, if any of it does.
+    #[must_use]
+    pub fn held_back(&self, plugin: &str) -> Option<HeldBack> {
+        let terms = self.0.terms.of(plugin)?;
+        terms.held.as_deref().cloned()
+    }
+}
+
+impl HeldBack {
+    /// What is waited for, and what to do, as the rest of a sentence.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let shown: Vec<_> = self.gains.iter().take(5).map(String::as_str).collect();
+        let more = match self.gains.len().saturating_sub(shown.len()) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let (what, id) = (shown.join(", "), &self.approval);
+        if self.refused {
+            return format!(
+                "{what}{more} stays denied: a person said no; see: qchost approvals show {id}"
+            );
+        }
+        format!(
+            "{what}{more} is denied until an admin approves it; look at it with: qchost approvals show {id}"
+        )
+    }
+}
+
+/// A text in force as the ledger keeps it.
+#[derive(Deserialize)]
+pub struct KeptText<T> {
+    /// The text.
+    pub text: T,
+    /// What counters may have to take over.
+    #[serde(default)]
+    pub remembered: Remembered,
+}
+
+fn heir(successor: Successor) -> Heir {
+    Heir {
+        to: successor.name,
+        adds: successor.adds,
+        of: successor.of,
+        at_least: successor.at_least,
+    }
+}
+
+/// The owners of files, and of the links that lead there.
+fn owners(files: &[PathBuf]) -> BTreeSet<u32> {
+    let of = |path: &Path| {
+        let link = path.symlink_metadata().ok().map(|it| it.uid());
+        let file = path.metadata().ok().map(|it| it.uid());
+        link.into_iter().chain(file)
+    };
+    files.iter().flat_map(|path| of(path)).collect()
+}

@@ -1,0 +1,307 @@
+//! What comes into force: at once where nothing is gained, and after the yes of those who may say it where something is.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use qchost_gate::{Admitted, DecideError, Gate, HeldBack, Refusal};
+use qchost_ledger::ApprovalError;
+use qchost_policy::{Manifest, Person, Role};
+use serde_json::json;
+
+use crate::support::{Cloud, Setup, World, call, caller, parse, person};
+
+const READ: &str = "[[grant]]\nname = \"read\"\nallow = [\"backtests/*\"]\nprojects = [\"Lab/*\"]\nlimits = { per-day = 9 }\n";
+const DELETE: &str = "[[grant]]\nname = \"delete\"\nallow = [\"backtests/delete-backtest\"]\nprojects = [\"Lab/*\"]\n";
+
+fn manifest(grants: &str) -> Manifest {
+    let head = "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"a\"\n";
+    parse(&format!("{head}{grants}"))
+}
+
+/// Loads a manifest as the runtime does.
+async fn load(gate: &Gate, manifest: &Manifest) -> Option<HeldBack> {
+    gate.restrict(manifest.clone()).await.unwrap();
+    let digest: Arc<str> = "sha256:0".into();
+    let admitted = gate.admit(manifest, &digest, &[], None).await.unwrap();
+    let new = match &admitted {
+        Admitted::Whole => gate.prepare(manifest.clone()).await.unwrap(),
+        Admitted::Held { base, held } => gate.prepare_held(base, manifest, held).await.unwrap(),
+    };
+    assert!(gate.enforce(&new));
+    match admitted {
+        Admitted::Whole => None,
+        Admitted::Held { held, .. } => Some(held),
+    }
+}
+
+/// A production gate that has adopted a manifest that only reads and writes.
+async fn production(two: bool) -> (Setup, World) {
+    let mut setup = Setup::grants(READ);
+    (setup.production, setup.two_person) = (true, two);
+    let world = Setup {
+        files: Arc::clone(&setup.files),
+        ..Setup::grants(READ)
+    };
+    let world = Setup {
+        production: true,
+        two_person: two,
+        ..world
+    }
+    .open()
+    .await;
+    assert_eq!(load(&world.gate, &manifest(READ)).await, None);
+    world.gate.end_adopting().await.unwrap();
+    (setup, world)
+}
+
+async fn delete(gate: &Gate) -> Result<serde_json::Value, Refusal> {
+    let arguments = json!({ "projectId": 1, "backtestId": "b1" });
+    call(gate, &caller("lab"), "backtests/delete-backtest", arguments).await
+}
+
+fn deleted(world: &World) -> usize {
+    let sent = world.cloud.sent();
+    sent.iter()
+        .filter(|tool| *tool == "delete_backtest")
+        .count()
+}
+
+#[tokio::test]
+async fn what_is_gained_waits_for_two_admins_other_than_who_asked_and_is_used_up_by_coming_into_force()
+ {
+    let (_, world) = production(true).await;
+    let wide = manifest(&format!("{READ}{DELETE}"));
+    let asked = world.gate.reload_asked_by(7);
+    let held = load(&world.gate, &wide).await.unwrap();
+    drop(asked);
+    assert_eq!(held.gains, ["backtests/delete-backtest"]);
+    assert_eq!(world.gate.held_back("lab"), Some(held.clone()));
+    let refused = delete(&world.gate).await;
+    assert!(matches!(refused, Err(Refusal::Denied(_))), "{refused:?}");
+    assert_eq!(deleted(&world), 0);
+
+    let yes = async |by: &Person| world.gate.approve(&held.approval, by, None).await;
+    let own = yes(&person(7, "editor")).await;
+    assert!(
+        matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
+        "{own:?}"
+    );
+    let approver = Person {
+        roles: [Role::Approver].into(),
+        ..person(6, "approver")
+    };
+    let lesser = yes(&approver).await;
+    assert!(
+        matches!(lesser, Err(DecideError::NotAdmin(_))),
+        "{lesser:?}"
+    );
+    yes(&person(8, "ann")).await.unwrap();
+    let twice = yes(&person(8, "ann")).await;
+    assert!(
+        matches!(twice, Err(DecideError::Approval(ApprovalError::SamePerson))),
+        "{twice:?}"
+    );
+    assert!(load(&world.gate, &wide).await.is_some());
+    assert!(delete(&world.gate).await.is_err());
+    yes(&person(9, "bob")).await.unwrap();
+    // The yes alone changes nothing: the files have to say so still.
+    assert!(delete(&world.gate).await.is_err());
+    assert_eq!(deleted(&world), 0);
+    assert_eq!(load(&world.gate, &wide).await, None);
+    delete(&world.gate).await.unwrap();
+    assert_eq!(deleted(&world), 1);
+
+    // Taken back at once; and to give it again is another change.
+    assert_eq!(load(&world.gate, &manifest(READ)).await, None);
+    assert!(delete(&world.gate).await.is_err());
+    let again = load(&world.gate, &wide).await.unwrap();
+    assert_ne!(again.approval, held.approval);
+    assert_eq!(deleted(&world), 1);
+}
+
+#[tokio::test]
+async fn the_owner_of_the_file_and_of_the_link_to_it_is_none_of_the_two() {
+    let (_, world) = production(true).await;
+    let mut wide = manifest(&format!("{READ}{DELETE}"));
+    let me = std::os::unix::fs::MetadataExt::uid(&world.folder.path().metadata().unwrap());
+    let (file, link) = (
+        world.folder.path().join("lab.toml"),
+        world.folder.path().join("link.toml"),
+    );
+    std::fs::write(&file, "").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    wide.path = PathBuf::from(&link);
+    let held = load(&world.gate, &wide).await.unwrap();
+    let own = world
+        .gate
+        .approve(&held.approval, &person(me, "owner"), None)
+        .await;
+    assert!(
+        matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
+        "{own:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_a_waiting_manifest_takes_away_is_gone_and_a_restart_changes_nothing() {
+    let (setup, world) = production(false).await;
+    let mixed = format!(
+        "{DELETE}{}",
+        READ.replace("backtests/*", "backtests/read-*")
+    );
+    let held = load(&world.gate, &manifest(&mixed)).await.unwrap();
+    let create = async |gate: &Gate| {
+        let arguments = json!({ "projectId": 1, "compileId": "c1", "backtestName": "x" });
+        call(gate, &caller("lab"), "backtests/create-backtest", arguments).await
+    };
+    let read = async |gate: &Gate| {
+        let arguments = json!({ "projectId": 1, "backtestId": "b1" });
+        call(gate, &caller("lab"), "backtests/read-backtest", arguments).await
+    };
+    assert!(create(&world.gate).await.is_err());
+    assert!(delete(&world.gate).await.is_err());
+    read(&world.gate).await.unwrap();
+    assert!(
+        world
+            .gate
+            .denied("lab", "sha256:0")
+            .contains("backtests/create-backtest")
+    );
+    world.gate.idle().await;
+    let World {
+        gate,
+        cloud,
+        folder,
+        ..
+    } = world;
+    drop(gate);
+
+    let options = setup.options(folder.path()).await;
+    let handle = crate::support::Handle(Arc::clone(&cloud));
+    let gate = Gate::open(Box::new(handle), options).await.unwrap();
+    assert_eq!(load(&gate, &manifest(&mixed)).await, Some(held));
+    assert!(create(&gate).await.is_err());
+    assert!(delete(&gate).await.is_err());
+    read(&gate).await.unwrap();
+    // Under another name it is a first manifest, of which nothing that is guarded is in force.
+    let mut other = manifest(&format!("{READ}{DELETE}"));
+    other.plugin = "new".to_owned();
+    assert!(load(&gate, &other).await.is_some());
+    let arguments = json!({ "projectId": 1, "backtestId": "b1" });
+    let refused = call(
+        &gate,
+        &caller("new"),
+        "backtests/delete-backtest",
+        arguments.clone(),
+    )
+    .await;
+    assert!(refused.is_err());
+    call(&gate, &caller("new"), "backtests/read-backtest", arguments)
+        .await
+        .unwrap();
+    assert!(
+        cloud
+            .sent()
+            .iter()
+            .all(|tool| tool != "delete_backtest" && tool != "create_backtest")
+    );
+}
+
+/// A manifest whose grants all allow the one call, three times a day each, under these names.
+fn named(grants: &[(&str, &str)]) -> Manifest {
+    let grant = |(name, projects): &(&str, &str)| {
+        format!(
+            "[[grant]]\nname = \"{name}\"\nallow = [\"backtests/create-backtest\"]\nprojects = [\"{projects}\"]\nlimits = {{ per-day = 3 }}\n"
+        )
+    };
+    manifest(&grants.iter().map(grant).collect::<String>())
+}
+
+async fn created(gate: &Gate) -> usize {
+    let arguments = json!({ "projectId": 1, "compileId": "c1", "backtestName": "x" });
+    let made = call(gate, &caller("lab"), "backtests/create-backtest", arguments).await;
+    usize::from(made.is_ok())
+}
+
+#[tokio::test]
+async fn a_rename_takes_the_rate_along_also_over_a_restart() {
+    let setup = Setup::grants("");
+    let (folder, cloud) = (tempfile::tempdir().unwrap(), Cloud::new());
+    let gate = setup.open_in(folder.path(), &cloud).await;
+    let named = |name: &str| {
+        manifest(&format!(
+            "[[grant]]\nname = \"{name}\"\nallow = [\"backtests/create-backtest\"]\nprojects = [\"Lab/*\"]\nlimits = {{ per-minute = 2 }}\n"
+        ))
+    };
+    load(&gate, &named("a")).await;
+    assert_eq!(created(&gate).await + created(&gate).await, 2);
+    load(&gate, &named("b")).await;
+    assert_eq!(created(&gate).await, 0);
+    gate.close().await;
+    drop(gate);
+    let gate = setup.open_in(folder.path(), &cloud).await;
+    load(&gate, &named("b")).await;
+    assert_eq!(created(&gate).await, 0);
+    load(&gate, &named("c")).await;
+    assert_eq!(created(&gate).await, 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn no_rename_split_order_removal_or_restart_refills_a_day(
+        steps in proptest::collection::vec(
+            (proptest::collection::vec((0usize..4, 0usize..3), 0..3), 0usize..3, any::<bool>()), 1..9),
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let made = runtime.block_on(async {
+            let setup = Setup::grants("");
+            let (folder, cloud) = (tempfile::tempdir().unwrap(), Cloud::new());
+            let mut gate = setup.open_in(folder.path(), &cloud).await;
+            let mut made = 0;
+            for (grants, calls, restart) in steps {
+                let mut grants: Vec<_> = grants
+                    .into_iter()
+                    .map(|(name, projects)| (["a", "b", "c", "d"][name], ["Lab/*", "Lab/one", "*"][projects]))
+                    .collect();
+                grants.dedup_by_key(|(name, _)| *name);
+                if grants.len() == 2 && grants[0].0 == grants[1].0 {
+                    grants.pop();
+                }
+                if restart {
+                    gate.close().await;
+                    drop(gate);
+                    gate = setup.open_in(folder.path(), &cloud).await;
+                }
+                load(&gate, &named(&grants)).await;
+                for _ in 0..calls {
+                    made += created(&gate).await;
+                }
+            }
+            made
+        });
+        prop_assert!(made <= 3, "{made} calls were made in a day");
+    }
+
+    #[test]
+    fn a_rename_takes_the_count_along_and_no_more(names in proptest::collection::vec(0usize..4, 1..9)) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let made = runtime.block_on(async {
+            let world = Setup::grants("").open().await;
+            let mut made = 0;
+            for (at, name) in names.into_iter().enumerate() {
+                load(&world.gate, &named(&[(["a", "b", "c", "d"][name], "Lab/*")])).await;
+                if at % 3 == 0 {
+                    made += created(&world.gate).await;
+                }
+            }
+            for _ in 0..5 {
+                made += created(&world.gate).await;
+            }
+            made
+        });
+        prop_assert_eq!(made, 3);
+    }
+}

@@ -1,0 +1,191 @@
+//! What is in force: the manifest of each plugin, the guardrails and the configuration, as they were last adopted.
+//!
+//! Files on disk are proposals. What is kept here is what they are compared with, so that a restart, another file
+//! name, another configuration or a restored backup is no way to bring something into force that waits for a person.
+//!
+//! Invariant: what comes into force, what its counters take over and the approval that it uses up are one
+//! transaction.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use crate::budgets::{Counter, Heir};
+use crate::error::LedgerError;
+use crate::ledger::Ledger;
+
+/// The value in `meta` that says that a data folder has adopted what was there when it was new.
+const ADOPTED: &str = "adopted";
+
+/// What a text in force is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Subject {
+    /// The manifest of a plugin, by the plugin's name.
+    Manifest,
+    /// All guardrails.
+    Guardrails,
+    /// What the configuration says of people, modes and profiles.
+    Configuration,
+}
+
+impl Subject {
+    /// The word for it in approvals, messages and records.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::Guardrails => "guardrails",
+            Self::Configuration => "configuration",
+        }
+    }
+}
+
+/// A text that is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InForce {
+    /// Identifies the text.
+    pub digest: String,
+    /// The text, without secrets.
+    pub text: String,
+    /// Who brought it into force.
+    pub by: String,
+    /// When. Unix time in milliseconds.
+    pub at: i64,
+    /// Whether it was adopted by this data folder, and not by the one whose backup this is.
+    pub confirmed: bool,
+}
+
+/// What is to be in force from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopt {
+    /// What it is about.
+    pub subject: Subject,
+    /// The plugin, of a manifest; empty otherwise.
+    pub name: String,
+    /// Identifies the text.
+    pub digest: String,
+    /// The text, without secrets.
+    pub text: String,
+    /// Who brings it into force.
+    pub by: String,
+    /// Unix time in milliseconds.
+    pub now: i64,
+    /// The approval that it uses up.
+    pub approval: Option<String>,
+    /// The account of the counters.
+    pub account: String,
+    /// Which counters take over what others have counted.
+    pub heirs: Vec<Heir>,
+}
+
+impl Ledger {
+    /// What is in force of a subject; `name` is the plugin of a manifest, and empty otherwise.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn in_force(
+        &self,
+        subject: Subject,
+        name: &str,
+    ) -> Result<Option<InForce>, LedgerError> {
+        let name = name.to_owned();
+        self.connections()
+            .read(move |it| {
+                Ok(it
+                    .prepare_cached(
+                        "SELECT digest, text, by, at_ms, confirmed FROM in_force WHERE kind = ?1 AND name = ?2",
+                    )?
+                    .query_row(params![subject.word(), name], |row| {
+                        Ok(InForce {
+                            digest: row.get(0)?,
+                            text: row.get(1)?,
+                            by: row.get(2)?,
+                            at: row.get(3)?,
+                            confirmed: row.get(4)?,
+                        })
+                    })
+                    .optional()?)
+            })
+            .await
+    }
+
+    /// Brings a text into force, in place of the one before.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used; nothing has changed then.
+    pub async fn bring_into_force(&self, adopt: Adopt) -> Result<(), LedgerError> {
+        // What is leased of a counter that another one takes over is not used.
+        let from = adopt
+            .heirs
+            .iter()
+            .flat_map(|heir| heir.of.iter().flatten().cloned());
+        let from = from.collect();
+        let returned = self
+            .return_leases_of(&adopt.account, &adopt.name, from)
+            .await?;
+        let brought = self.connections().write(move |it| bring(it, &adopt)).await;
+        drop(returned);
+        brought
+    }
+
+    /// Whether this data folder has adopted what was there when it was new.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn has_adopted(&self) -> Result<bool, LedgerError> {
+        self.connections()
+            .read(|it| {
+                let query = "SELECT EXISTS (SELECT 1 FROM meta WHERE name = ?1)";
+                Ok(it
+                    .prepare_cached(query)?
+                    .query_row([ADOPTED], |row| row.get(0))?)
+            })
+            .await
+    }
+
+    /// From now on nothing is adopted because the data folder is new.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn set_adopted(&self) -> Result<(), LedgerError> {
+        self.connections()
+            .write(|it| {
+                it.prepare_cached("INSERT OR IGNORE INTO meta VALUES (?1, '')")?
+                    .execute([ADOPTED])?;
+                Ok(())
+            })
+            .await
+    }
+}
+
+fn bring(connection: &Connection, adopt: &Adopt) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO in_force VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1)")?
+        .execute(params![
+            adopt.subject.word(),
+            adopt.name,
+            adopt.digest,
+            adopt.text,
+            adopt.by,
+            adopt.now
+        ])?;
+    if let Some(approval) = &adopt.approval {
+        connection
+            .prepare_cached("UPDATE approvals SET status = 'used' WHERE id = ?1")?
+            .execute([approval])?;
+    }
+    Counter::hand_over(
+        connection,
+        [&adopt.account, &adopt.name],
+        &adopt.heirs,
+        adopt.now,
+    )
+}
+
+/// What a backup brings is to be confirmed, and its data folder is not a new one.
+pub(crate) fn restored(connection: &Connection) -> Result<(), LedgerError> {
+    connection.execute(
+        "UPDATE in_force SET confirmed = 0 WHERE kind = 'manifest'",
+        [],
+    )?;
+    connection.execute("INSERT OR IGNORE INTO meta VALUES (?1, '')", [ADOPTED])?;
+    Ok(())
+}

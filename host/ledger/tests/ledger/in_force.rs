@@ -1,0 +1,173 @@
+//! What is in force, and the counters that go with it.
+
+use qchost_ledger::{
+    Adopt, ApprovalError, ApprovalKind, Heir, Ledger, NewApproval, Settle, Status, Subject,
+};
+
+use crate::{DAY, HOUR, NOW, begin, counted, request};
+
+fn adopt(text: &str, heirs: Vec<Heir>) -> Adopt {
+    Adopt {
+        subject: Subject::Manifest,
+        name: "lab".to_owned(),
+        digest: format!("digest of {text}"),
+        text: text.to_owned(),
+        by: "ann".to_owned(),
+        now: NOW,
+        approval: None,
+        account: "research".to_owned(),
+        heirs,
+    }
+}
+
+fn heir(to: &str, of: &[&str]) -> Heir {
+    Heir {
+        to: to.to_owned(),
+        adds: false,
+        of: Some(of.iter().map(|name| (*name).to_owned()).collect()),
+        at_least: Vec::new(),
+    }
+}
+
+/// How much each grant has counted.
+async fn used(ledger: &Ledger, now: i64) -> Vec<(String, u32)> {
+    let used = ledger.usage("research", "lab", now).await.unwrap();
+    used.into_iter().map(|it| (it.grant, it.count)).collect()
+}
+
+#[tokio::test]
+async fn what_is_in_force_is_there_after_a_restart_and_to_be_confirmed_after_a_restore() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let ledger = Ledger::open(&path).unwrap();
+    assert!(!ledger.has_adopted().await.unwrap());
+    assert_eq!(
+        ledger.in_force(Subject::Manifest, "lab").await.unwrap(),
+        None
+    );
+    ledger
+        .bring_into_force(adopt("one", Vec::new()))
+        .await
+        .unwrap();
+    ledger.set_adopted().await.unwrap();
+    let copy = folder.path().join("copy.db");
+    ledger.backup_to(&copy).await.unwrap();
+    drop(ledger);
+    let ledger = Ledger::open(&path).unwrap();
+    let row = ledger
+        .in_force(Subject::Manifest, "lab")
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(row.confirmed && row.text == "one" && row.by == "ann");
+    assert!(ledger.has_adopted().await.unwrap());
+    // Nothing of another subject or name.
+    assert_eq!(
+        ledger.in_force(Subject::Guardrails, "lab").await.unwrap(),
+        None
+    );
+    assert_eq!(
+        ledger.in_force(Subject::Manifest, "other").await.unwrap(),
+        None
+    );
+
+    let restored = Ledger::open(&copy).unwrap();
+    assert!(restored.has_adopted().await.unwrap());
+    let row = restored
+        .in_force(Subject::Manifest, "lab")
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(!row.confirmed);
+    restored
+        .bring_into_force(adopt("one", Vec::new()))
+        .await
+        .unwrap();
+    let row = restored
+        .in_force(Subject::Manifest, "lab")
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(row.confirmed);
+}
+
+#[tokio::test]
+async fn a_counter_takes_over_what_others_counted_and_keeps_its_own() {
+    let ledger = Ledger::in_memory().unwrap();
+    for (call, grants) in [("1", vec!["a"]), ("2", vec!["a", "b"]), ("3", vec!["c"])] {
+        let charges = grants.into_iter().map(|grant| counted(grant, 9)).collect();
+        let taken = ledger.begin(begin(call, NOW, charges)).await.unwrap();
+        ledger.settle(taken, Settle::Commit).await.unwrap();
+    }
+    let heirs = vec![
+        heir("new", &["a", "b"]),
+        Heir {
+            adds: true,
+            ..heir("c", &["a"])
+        },
+        heir("b", &["c"]),
+        Heir {
+            of: None,
+            ..heir("any", &[])
+        },
+        Heir {
+            at_least: vec!["a".to_owned()],
+            ..heir("least", &["c"])
+        },
+    ];
+    ledger.bring_into_force(adopt("two", heirs)).await.unwrap();
+    let expected = [
+        ("a", 2),
+        ("any", 4),
+        ("b", 1),
+        ("c", 3),
+        ("least", 2),
+        ("new", 3),
+    ];
+    let expected: Vec<_> = expected
+        .map(|(name, count)| (name.to_owned(), count))
+        .into();
+    assert_eq!(used(&ledger, NOW).await, expected);
+    // Of the day, and of no other.
+    assert_eq!(used(&ledger, NOW + DAY).await, Vec::new());
+}
+
+#[tokio::test]
+async fn those_who_are_interested_are_none_of_two_and_a_change_that_came_into_force_is_used_up() {
+    let ledger = Ledger::in_memory().unwrap();
+    let change = |interested: Vec<u32>, needs: u8| NewApproval {
+        kind: ApprovalKind::Change,
+        needs,
+        requester: None,
+        interested,
+        ..request()
+    };
+    let asked = ledger.request_approval(change(vec![7], 2)).await.unwrap();
+    // Asked for again, by somebody else too.
+    let again = ledger.request_approval(change(vec![8], 2)).await.unwrap();
+    assert_eq!(asked.id, again.id);
+    let yes = async |uid: u32| {
+        let until = NOW + HOUR;
+        ledger
+            .approve(&asked.id, uid, "somebody", None, until, NOW)
+            .await
+    };
+    for uid in [7, 8] {
+        assert!(
+            matches!(yes(uid).await, Err(ApprovalError::Interested)),
+            "{uid}"
+        );
+    }
+    yes(9).await.unwrap();
+    let approved = yes(10).await.unwrap();
+    assert_eq!(approved.status, Status::Approved);
+    let used = Adopt {
+        approval: Some(asked.id.clone()),
+        ..adopt("three", Vec::new())
+    };
+    ledger.bring_into_force(used).await.unwrap();
+    let now = ledger.approval(&asked.id, NOW).await.unwrap().unwrap();
+    assert_eq!(now.status, Status::Used);
+    let next = ledger.request_approval(change(vec![7], 2)).await.unwrap();
+    assert_ne!(next.id, asked.id);
+}
