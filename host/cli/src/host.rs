@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use qchost_gate::Gate;
+use qchost_gate::{Gate, Sealer};
 use qchost_ledger::Ledger;
 use qchost_policy::{Guardrails, Manifest, People, Person};
 use qchost_runtime::{Compiler, Options as RuntimeOptions, Plugin, Progress, Runtime};
@@ -19,8 +19,9 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::accounts::{self, Connections};
-use crate::config::{Config, persons};
+use crate::config::Config;
 use crate::gate::{self, CALL_TIMEOUT};
+use crate::in_force::{self, Known};
 use crate::keys::{self, Key};
 use crate::lock::Lock;
 use crate::manifests;
@@ -38,6 +39,8 @@ pub struct Host {
     pub connections: Arc<Connections>,
     /// What its other keys are derived from.
     pub key: Key,
+    /// What makes digests of values that may be secrets.
+    pub sealer: Sealer,
     /// The folder for its state.
     pub data: PathBuf,
     /// What its configuration said when it started.
@@ -70,9 +73,16 @@ impl Host {
         let lock = lock.into();
         let data = config.data()?;
         let secrets = config.secrets()?;
-        let guardrails = config.guardrails()?;
-        let people = People::new(persons(&config.people), &guardrails)?;
         let key = Key::open(&keys::path(&data))?;
+        let ledger = Ledger::open(&data.join("state.db"))
+            .with_context(|| format!("the state in {} cannot be opened", data.display()))?;
+        // Before anything is decided by it: what of the files holds.
+        let known = Known::read(&ledger).await?;
+        let sealer = Sealer::new(key.gate()?);
+        let row = known.configuration.as_ref();
+        let config = &in_force::hold(config.clone(), row, known.adopted, &sealer)?.config;
+        let guardrails = in_force::guardrails_at_start(config, &known)?;
+        let people = People::new(config.persons(), &guardrails)?;
         let connections = accounts::prepare(
             config
                 .account
@@ -82,8 +92,6 @@ impl Host {
         )
         .await
         .map(Arc::new)?;
-        let ledger = Ledger::open(&data.join("state.db"))
-            .with_context(|| format!("the state in {} cannot be opened", data.display()))?;
         let upstream = Box::new(connections.accounts.clone());
         let gate = gate::open(config, &data, &key, ledger, upstream, guardrails.clone()).await?;
         let components = config.cache()?.join("components");
@@ -96,6 +104,7 @@ impl Host {
             runtime,
             connections,
             key,
+            sealer,
             data,
             table: Table::default(),
             started: config.clone(),

@@ -7,6 +7,7 @@ mod config;
 mod control;
 mod gate;
 mod host;
+mod in_force;
 mod keys;
 mod lock;
 mod log_queue;

@@ -33,7 +33,7 @@ pub struct Engine {
 
 impl Engine {
     /// The baseline compiler had holes that no plugin with money at stake should find.
-    pub(super) fn check(&self, mode: Mode) -> Result<()> {
+    pub fn check(&self, mode: Mode) -> Result<()> {
         ensure!(
             !self.baseline || mode == Mode::Development,
             "engine.baseline: the baseline compiler is for development; take it out, or set mode = \"development\""

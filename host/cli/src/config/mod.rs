@@ -18,14 +18,14 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use qchost_policy::{Guardrails, Origin, is_name, read_owned_text, read_text};
+use qchost_policy::{Guardrails, Origin, Person, is_name, read_owned_text, read_text};
 use qchost_secrets::{Profile, Secrets, VaultOptions};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use account::{Account, text};
 pub use engine::Engine;
 pub use gate::{Anchor, Approvals, Audit, Limits};
-pub use people::{Control, PersonTable, persons};
+pub use people::{Control, PersonTable, RoleName, persons};
 pub use quantities::{Period, Price, Size, dollars_of};
 
 use crate::logging;
@@ -83,13 +83,16 @@ pub struct Config {
     /// Its text, and who owns it.
     #[serde(skip)]
     pub origin: Origin,
+    /// Whether only these people are obeyed, also where there are none: what the file gives more waits for an admin.
+    #[serde(skip)]
+    pub closed: bool,
     /// What reads its secrets, once it was asked for: see [`Config::secrets`].
     #[serde(skip)]
     pub reader: OnceLock<Secrets>,
 }
 
 /// How strict the host is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// For a developer's machine.
@@ -124,6 +127,7 @@ impl Default for Config {
             path: PathBuf::new(),
             table: toml::Table::new(),
             origin: Origin::default(),
+            closed: false,
             reader: OnceLock::new(),
         }
     }
@@ -166,6 +170,14 @@ impl Config {
         config.origin.text = text.into();
         config.resolve(path.parent().unwrap_or(Path::new("")));
         Ok(config)
+    }
+
+    /// The persons whom the host knows. Where nobody is configured, it is the user that runs the host.
+    pub fn persons(&self) -> Vec<Person> {
+        if self.closed && self.people.is_empty() {
+            return Vec::new();
+        }
+        persons(&self.people)
     }
 
     /// As much of a file that cannot be used as it takes to find the host that was started with it: who

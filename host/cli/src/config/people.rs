@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
 use qchost_policy::{Person, Role};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Mode;
 
@@ -15,7 +15,7 @@ use super::Mode;
 const DEVELOPER: &str = "developer";
 
 /// A person, under their name.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PersonTable {
     /// The user on this machine.
@@ -25,7 +25,7 @@ pub struct PersonTable {
 }
 
 /// A role, as it is written in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RoleName {
     /// Reads.
@@ -36,6 +36,13 @@ pub enum RoleName {
     Approver,
     /// Everything.
     Admin,
+}
+
+impl RoleName {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        Role::from(self).word()
+    }
 }
 
 /// Where the control socket is and whose.

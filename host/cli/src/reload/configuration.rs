@@ -11,6 +11,8 @@ use std::time::Duration;
 use std::{future, mem};
 
 use anyhow::{Error, Result, anyhow, bail, ensure};
+use qchost_gate::HeldBack;
+use qchost_ledger::Subject;
 use qchost_policy::{Guardrails, People};
 use tokio::task::JoinError;
 use tokio::time::timeout;
@@ -19,9 +21,10 @@ use tokio_util::task::AbortOnDropHandle;
 use super::stamp::{Stamp, Text, read};
 use super::table::Health;
 use crate::accounts::{self, Prepared};
-use crate::config::{Config, Mode, persons};
+use crate::config::{Config, Mode};
 use crate::gate;
 use crate::host::{Current, Host};
+use crate::in_force;
 use crate::output::words;
 
 /// Tables and keys of which a host takes notice only when it starts.
@@ -37,6 +40,8 @@ pub struct Configuration {
     tried: Option<(PathBuf, String)>,
     /// What becomes of that.
     next: Option<Next>,
+    /// What of it waits for a person.
+    held: Option<HeldBack>,
     /// The guardrails that were tried last.
     guardrails: Option<Shelf>,
     /// The accounts that are being prepared anew, since files with their secrets changed.
@@ -87,8 +92,11 @@ enum Found {
     Same,
     /// Something that is being written.
     Moving,
-    /// What is in effect now, whether it is something else or not.
-    Taken { changed: bool },
+    /// What is in effect now, whether it is something else or not, and what of it waits for a person.
+    Taken {
+        changed: bool,
+        held: Option<HeldBack>,
+    },
     /// What cannot be taken over.
     Wrong(Error),
 }
@@ -125,10 +133,11 @@ impl Configuration {
     /// Has tried again what could not be taken over.
     pub fn retry(&mut self, host: &Host) {
         let files = host.table.files();
-        if files.configuration.problem.is_some() && self.next.is_none() {
+        let waits = |health: &Health| health.problem.is_some() || health.held.is_some();
+        if waits(&files.configuration) && self.next.is_none() {
             self.tried = None;
         }
-        if files.guardrails.problem.is_some() {
+        if waits(&files.guardrails) {
             self.guardrails = None;
         }
         self.retry_accounts = true;
@@ -200,7 +209,10 @@ impl Configuration {
         }
         let wrong: Vec<&str> = self.kept.values().map(String::as_str).collect();
         match wrong.is_empty() {
-            true => Found::Taken { changed },
+            true => Found::Taken {
+                changed,
+                held: None,
+            },
             false => Found::Wrong(anyhow!("{}", wrong.join("; "))),
         }
     }
@@ -233,11 +245,19 @@ impl Configuration {
             return Found::Moving;
         }
         self.tried = Some(content);
-        self.next = match parsed.and_then(|config| prepare(host, config)) {
+        let admitted = match parsed {
+            Ok(config) => admit(host, config).await,
+            Err(error) => Err(error),
+        };
+        let prepared = admitted.and_then(|(config, held)| {
+            self.held = held;
+            prepare(host, config)
+        });
+        self.next = match prepared {
             Ok(Some(task)) => Some(Next::Preparing(task)),
             taken => {
                 self.next = None;
-                return Found::of(taken.map(|_| false));
+                return Found::of(taken.map(|_| false), self.held.clone());
             }
         };
         // Whether it is ready by then is seen by what stands there.
@@ -252,7 +272,7 @@ impl Configuration {
                 // Accounts of the former one. What is still outdated is found by the same look.
                 self.renewing = None;
                 self.kept.clear();
-                Found::of(take_over(host, *changed).await)
+                Found::of(take_over(host, *changed).await, self.held.clone())
             }
             Some(Next::Ready(Err(stopped))) => Found::Wrong(stopped.into()),
             Some(Next::Preparing(_)) | None => Found::Same,
@@ -278,19 +298,67 @@ impl Configuration {
             Ok(Ok(None)) => return Found::Same,
             Ok(Err(())) | Err(_) => return Found::Moving,
         };
-        self.guardrails = Some(shelf);
         let taken = match read {
-            Ok(guardrails) => put_up(host, guardrails).await,
+            Ok(found) => take_guardrails(host, &shelf, found).await,
             Err(error) => Err(error),
         };
-        Found::of(taken)
+        self.guardrails = Some(shelf);
+        match taken {
+            Ok((changed, held)) => Found::Taken { changed, held },
+            Err(error) => Found::Wrong(error),
+        }
     }
 }
 
+/// What of a configuration holds, and what of it waits for a person.
+async fn admit(host: &Host, config: Config) -> Result<(Config, Option<HeldBack>)> {
+    let adopted = !host.gate.is_adopting();
+    let row = host.gate.in_force(Subject::Configuration, "").await?;
+    let whole = config.clone();
+    let held = in_force::hold(config, row.as_ref(), adopted, &host.sealer)?;
+    let gains = !held.proposal.gains.is_empty();
+    let waiting = host.gate.propose(held.proposal).await?;
+    if gains && waiting.is_none() {
+        // It was approved.
+        return Ok((whole, None));
+    }
+    Ok((held.config, waiting))
+}
+
+/// Puts up the guardrails that were found, and those that nobody may take down alone. Returns whether there are others
+/// now, and what waits for a person.
+async fn take_guardrails(
+    host: &Host,
+    shelf: &Shelf,
+    found: Guardrails,
+) -> Result<(bool, Option<HeldBack>)> {
+    let current = host.current();
+    let are_up = current.guardrails.ids().next().is_some();
+    if shelf.folder.is_none() && are_up {
+        let folder = current.config.policies().unwrap_or_default();
+        bail!(
+            "the folder of guardrails {} is gone; the guardrails of it hold on. Bring it back, or, to take them \
+             away, make it again without them",
+            folder.display()
+        );
+    }
+    let production = current.config.mode == Mode::Production && !host.gate.is_adopting();
+    let row = host.gate.in_force(Subject::Guardrails, "").await?;
+    let files = shelf.files.iter().map(|(path, _)| path.clone());
+    let files = files.chain(shelf.folder.clone()).collect();
+    let held = in_force::hold_guardrails(found.clone(), row.as_ref(), production, files)?;
+    let waiting = host.gate.propose(held.proposal).await?;
+    let guardrails = match waiting {
+        Some(_) => held.guardrails,
+        None => found,
+    };
+    Ok((put_up(host, guardrails).await?, waiting))
+}
+
 impl Found {
-    fn of(taken: Result<bool>) -> Self {
+    fn of(taken: Result<bool>, held: Option<HeldBack>) -> Self {
         match taken {
-            Ok(changed) => Self::Taken { changed },
+            Ok(changed) => Self::Taken { changed, held },
             Err(error) => Self::Wrong(error),
         }
     }
@@ -302,9 +370,16 @@ impl Looked {
         match found {
             Found::Same => {}
             Found::Moving => self.moving = true,
-            Found::Taken { changed } => {
+            Found::Taken { changed, held } => {
                 self.changed |= changed;
                 health.problem = None;
+                if let Some(held) = held
+                    .as_ref()
+                    .filter(|held| health.held.as_ref() != Some(*held))
+                {
+                    tracing::warn!(target: "host", "{}", held.words());
+                }
+                health.held = held;
             }
             Found::Wrong(error) => {
                 let reason = words(&error);
@@ -409,7 +484,8 @@ impl Shelf {
 /// Begins to prepare the accounts that a configuration changes, if it is another one than the current.
 fn prepare(host: &Host, config: Config) -> Result<Option<AbortOnDropHandle<Changed>>> {
     let current = host.current();
-    if config.table == current.config.table && config.path == current.config.path {
+    let same = config.table == current.config.table && config.path == current.config.path;
+    if same && in_force::holds_as(&config, &current.config) {
         host.table.files().configuration.restart = at_start(&host.started, &config);
         return Ok(None);
     }
@@ -436,7 +512,7 @@ fn prepare(host: &Host, config: Config) -> Result<Option<AbortOnDropHandle<Chang
 async fn take_over(host: &Host, (config, prepared): (Config, Prepared)) -> Result<bool> {
     let current = host.current();
     let restart = at_start(&host.started, &config);
-    let people = People::new(persons(&config.people), &current.guardrails)?;
+    let people = People::new(config.persons(), &current.guardrails)?;
     let (_, removed) = accounts_changed(&current.config, &config);
     if let Some((name, problem)) = prepared.problems.iter().next() {
         bail!("account `{name}`: {}", words(problem));
@@ -468,7 +544,7 @@ async fn put_up(host: &Host, guardrails: Guardrails) -> Result<bool> {
         return Ok(false);
     }
     let config = current.config.clone();
-    let people = People::new(persons(&config.people), &guardrails)?;
+    let people = People::new(config.persons(), &guardrails)?;
     let settings = gate::settings(&config, guardrails.clone())?;
     host.gate.reconfigure(settings).await?;
     let count = guardrails.ids().count();

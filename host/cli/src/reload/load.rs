@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use qchost_gate::Gate;
+use qchost_gate::{Gate, HeldBack};
 use qchost_policy::Manifest;
 use qchost_runtime::{LoadError, Plugin, Runtime};
 use tokio::sync::{Semaphore, mpsc};
@@ -22,6 +22,8 @@ static COMPILING: Semaphore = Semaphore::const_new(2);
 pub enum Outcome {
     /// It serves.
     Loaded(Arc<Plugin>),
+    /// It serves, and what it gains waits for a person.
+    Held(Arc<Plugin>, HeldBack),
     /// It does not, and what served before serves on.
     Failed(LoadError),
     /// It does not, and the component is another one by now.
@@ -85,7 +87,12 @@ pub async fn load(
     let component = manifest.component.clone();
     let before = stamp(&component).await;
     let error = match runtime.load(manifest).await {
-        Ok(plugin) => return Outcome::Loaded(plugin),
+        Ok(plugin) => {
+            return match gate.held_back(plugin.name()) {
+                Some(held) => Outcome::Held(plugin, held),
+                None => Outcome::Loaded(plugin),
+            };
+        }
         Err(LoadError::ShuttingDown) => return Outcome::Ending,
         Err(error) => error,
     };

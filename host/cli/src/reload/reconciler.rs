@@ -107,6 +107,14 @@ impl Reconciler {
             }
         }
         self.host.gate.loaded();
+        self.end_adopting().await;
+    }
+
+    /// What is found from now on is no part of a new data folder any more.
+    async fn end_adopting(&self) {
+        if let Err(error) = self.host.gate.end_adopting().await {
+            tracing::error!(target: "host", %error, "what this data folder adopted cannot be written down");
+        }
     }
 
     /// Brings what serves in line with the files, tells `started`, and follows the files until it is dropped; from `ending`
@@ -122,7 +130,7 @@ impl Reconciler {
         let mut due = tokio::time::interval_at(tokio::time::Instant::now() + INTERVAL, INTERVAL);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            self.tell_settled();
+            self.tell_settled().await;
             let wake = tokio::select! {
                 () = self.watching.changed() => Wake::Changed,
                 () = std::future::ready(()), if self.again => Wake::Changed,
@@ -157,11 +165,15 @@ impl Reconciler {
     }
 
     /// Tells those who wait for it that everything that was found is done, if it is.
-    fn tell_settled(&mut self) {
+    async fn tell_settled(&mut self) {
         let loading = self.manifests.values().any(|it| it.loading.is_some());
         let settled = !loading && !self.moving && !self.again;
         if !settled || self.configuration.is_preparing() {
             return;
+        }
+        if self.started.is_some() {
+            self.host.gate.loaded();
+            self.end_adopting().await;
         }
         for told in self.started.take().into_iter().chain(self.asked.drain(..)) {
             // A client may have left, and then needs no answer.

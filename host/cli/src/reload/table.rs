@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use qchost_gate::HeldBack;
+
 use crate::manifests;
 
 /// What is wrong with a file.
@@ -53,6 +55,8 @@ impl Row {
 pub struct Health {
     /// Why an older content of it is in effect.
     pub problem: Option<String>,
+    /// What of it waits for a person.
+    pub held: Option<HeldBack>,
     /// What of it waits for the host to start again.
     pub restart: Vec<String>,
     /// How many contents of it could not be used.

@@ -162,7 +162,10 @@ impl Tracked {
             && self.told.as_ref() != Some(reason)
         {
             row.failures += 1;
-            if aloud {
+            let held = row.problem.as_ref().is_some_and(|it| it.approval.is_some());
+            if aloud && held {
+                tracing::warn!(target: "host", "{reason}");
+            } else if aloud {
                 let serves = match &row.holds {
                     Some(_) => "; what was loaded before serves on",
                     None => "",

@@ -25,7 +25,7 @@ use crate::accounts::{self, CHECK_TIMEOUT, Connections};
 use crate::config::{Account, Config, text};
 use crate::control::{self, Request, Route};
 use crate::output::{Output, table, words};
-use crate::verbs::reload;
+use crate::verbs::{plugin, reload};
 
 /// A clock that is so far off deserves a word, and is the likely cause where credentials are refused, in seconds.
 const NOTABLE_SKEW: f64 = 30.0;
@@ -249,7 +249,7 @@ async fn plugins(route: &Route, report: &mut Report, output: Output) {
                     _ if text("status") == Some("waiting") => report.add(
                         format!("plugin {}", text("plugin").unwrap_or_default()),
                         Mark::Warning,
-                        "its code changed, and may not trade before somebody said yes",
+                        plugin::standing(&row).unwrap_or_default(),
                         text("approval")
                             .map(|id| format!("look at it: qchost approvals show {id}")),
                     ),

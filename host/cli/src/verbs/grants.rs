@@ -54,6 +54,10 @@ fn text(report: &Value) -> String {
                 rows.push((terminal::line(name), amount(value)));
             }
         }
+        let denied = grant.get("denied").and_then(Value::as_array);
+        if denied.is_some_and(|denied| !denied.is_empty()) {
+            rows.push(("denied or limited more".to_owned(), cell(grant, "denied")));
+        }
         text += &format!("\n{}\n", cell(grant, "name"));
         let width = rows.iter().map(|(name, _)| name.chars().count()).max();
         let width = width.unwrap_or_default();

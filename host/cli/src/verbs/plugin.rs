@@ -13,6 +13,7 @@ use crate::gate;
 use crate::host::{Host, compiler};
 use crate::output::{Output, table};
 use crate::reload::Row;
+use crate::terminal;
 use crate::verbs::{cell, instant, reload};
 
 /// Looks into a component without granting it anything.
@@ -142,7 +143,15 @@ pub async fn by_host(host: &Host) -> Result<Value> {
                 status => status,
             },
         };
+        let denied = plugin
+            .as_ref()
+            .map(|plugin| host.gate.denied(plugin.name(), plugin.digest()));
+        let held = plugin
+            .as_ref()
+            .and_then(|plugin| host.gate.held_back(plugin.name()));
         let mut value = json!({
+            "denied": denied,
+            "waits for": held.map(|held| held.gains),
             "plugin": row.name,
             "status": status,
             "approval": approval,
@@ -212,17 +221,50 @@ fn status(row: &Row, serves: bool, awaits: bool) -> &'static str {
     }
 }
 
-/// What to do about plugins that wait for an operator.
-fn waiting(rows: &[Value]) -> String {
-    let lines = rows.iter().filter_map(|row| {
-        let approval = row.get("approval").filter(|it| it.is_string())?;
-        Some(format!(
-            "\n{}: its code changed, and may not trade before somebody said yes: qchost approvals show {}",
-            cell(row, "plugin"),
-            approval.as_str().unwrap_or_default()
-        ))
-    });
+/// What serves of a plugin and what of it is denied, where that is not what its files say.
+pub fn standing(row: &Value) -> Option<String> {
+    let text = |key: &str| row.get(key).and_then(Value::as_str);
+    let names = |key: &str| {
+        let names = row.get(key).and_then(Value::as_array);
+        names
+            .is_some_and(|names| !names.is_empty())
+            .then(|| cell(row, key))
+    };
+    let serves = text("version").map(|version| format!("serves {}", terminal::line(version)));
+    let serves = serves.unwrap_or_else(|| "does not serve".to_owned());
+    let mut words = vec![serves];
+    words.extend(
+        names("denied")
+            .map(|names| format!("denied, or limited more, by the changed manifest: {names}")),
+    );
+    match (text("approval"), names("waits for")) {
+        (Some(id), Some(gains)) => words.push(format!(
+            "{gains} waits for an admin: qchost approvals show {id}"
+        )),
+        (Some(id), None) => words.push(format!(
+            "its code changed, and trade is denied to it until it is approved: qchost approvals show {id}"
+        )),
+        (None, _) if words.len() == 1 => return None,
+        (None, _) => {}
+    }
+    Some(words.join("; "))
+}
+
+/// The same of all of them, a line each.
+fn standings(rows: &[Value]) -> String {
+    let lines = rows
+        .iter()
+        .filter_map(|row| Some(format!("\n{}: {}", cell(row, "plugin"), standing(row)?)));
     lines.collect()
+}
+
+/// Whether what a row is about is in effect as its file says, or is about to be.
+pub fn in_effect(row: &Value) -> bool {
+    let status = row.get("status").and_then(Value::as_str);
+    !matches!(
+        status,
+        Some("degraded" | "broken" | "waiting" | "quarantined")
+    )
 }
 
 /// Lists the plugins of the configuration, as the running host has them.
@@ -247,16 +289,20 @@ pub async fn list(route: &Route, output: Output) -> Result<()> {
         table(
             &["plugin", "version", "status", "account", "actions"],
             &lines,
-        ) + &waiting(rows)
+        ) + &standings(rows)
             + &notes
                 .iter()
                 .map(|(file, note)| format!("\n{file}: {note}"))
                 .collect::<String>()
     })?;
-    let broken = rows
-        .iter()
-        .filter(|row| row.get("status").is_some_and(|is| is == "broken"))
-        .count();
-    ensure!(broken == 0, "{broken} of {} plugins are broken", rows.len());
+    let count = |of: &dyn Fn(&Value) -> bool| rows.iter().filter(|row| of(row)).count();
+    let wrong = count(&|row| !in_effect(row));
+    let broken = count(&|row| row.get("status").is_some_and(|is| is == "broken"));
+    let what = if broken == wrong {
+        "are broken"
+    } else {
+        "are not in effect as their files are"
+    };
+    ensure!(wrong == 0, "{wrong} of {} plugins {what}", rows.len());
     Ok(())
 }

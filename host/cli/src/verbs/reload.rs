@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail, ensure};
+use qchost_gate::HeldBack;
 use qchost_policy::Person;
 use serde_json::{Value, json};
 
@@ -36,11 +37,7 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
             .collect();
         table(&["status", "file", "plugin", ""], &lines)
     })?;
-    let wrong = |row: &&Value| {
-        let status = row.get("status").and_then(Value::as_str);
-        matches!(status, Some("degraded" | "broken"))
-    };
-    let wrong = rows.iter().filter(wrong).count();
+    let wrong = rows.iter().filter(|row| !plugin::in_effect(row)).count();
     ensure!(
         wrong == 0,
         "{wrong} of {} files are not in effect as they are",
@@ -72,17 +69,28 @@ pub async fn by_host(host: &Host, person: &Person) -> Result<Value> {
         bail!("this process does not follow its files");
     };
     host.gate.note_admin(person, "reload", json!({})).await?;
+    // What is found now that waits for two people does not wait for this one.
     let asked = host.gate.reload_asked_by(person.uid);
-    ensure!(follower.reload().await, "the host ends");
+    let done = follower.reload().await;
+    ensure!(
+        done,
+        "the host ends: it loads nothing any more, and what the files take away is denied to what still runs; \
+         `qchost plugin list` shows it"
+    );
     host.connections.check(ACCOUNT_CHECK_TIMEOUT).await;
     drop(asked);
     let mut rows = files(host);
     let listed = plugin::by_host(host).await?;
     for manifest in listed.as_array().into_iter().flatten() {
         let get = |key: &str| manifest.get(key).cloned().unwrap_or_default();
-        let detail = match get("error") {
-            Value::Null => get("digest"),
-            error => error,
+        let detail = match (get("error"), plugin::standing(manifest)) {
+            (Value::Null, None) => get("digest"),
+            (Value::Null, Some(standing)) => standing.into(),
+            // It says what is denied too.
+            (error, Some(standing)) if get("waits for").is_null() && !get("denied").is_null() => {
+                format!("{}; {standing}", error.as_str().unwrap_or_default()).into()
+            }
+            (error, _) => error,
         };
         rows.push(json!({
             "file": get("manifest"),
@@ -122,12 +130,17 @@ pub fn files(host: &Host) -> Vec<Value> {
 }
 
 fn row(file: &Path, health: &Health) -> Value {
-    let detail = health.problem.clone().or_else(|| health.until_restart());
-    let status = match health.problem {
-        Some(_) => "degraded",
-        None => "ready",
+    let held = health.held.as_ref();
+    let detail = health.problem.clone();
+    let detail = detail.or_else(|| held.map(HeldBack::words));
+    let detail = detail.or_else(|| health.until_restart());
+    let status = match (&health.problem, held) {
+        (Some(_), _) => "degraded",
+        (None, Some(_)) => "waiting",
+        (None, None) => "ready",
     };
-    json!({ "file": file, "status": status, "detail": detail, "failures": health.failures })
+    let approval = held.map(|held| &held.approval);
+    json!({ "approval": approval, "file": file, "status": status, "detail": detail, "failures": health.failures })
 }
 
 /// What is to be said of the files of the host that runs, if one does: the file, and what of it is not in

@@ -356,7 +356,17 @@ fn a_component_that_changed_waits_for_a_yes_before_it_may_trade() {
             &format!("digest = {}\n{text}\n{trade}", found["digest"]),
         );
     };
-    let listed = || folder.run(&["--json", "plugin", "list"]).json();
+    let listed = || -> serde_json::Value {
+        let ran = folder.run(&["--json", "plugin", "list"]);
+        let rows: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        // What waits is not in effect, which is an exit status.
+        assert_eq!(
+            ran.status.success(),
+            rows[0]["status"] == "ready",
+            "{ran:?}"
+        );
+        rows
+    };
     let mut bytes = std::fs::read(component("plugins/strategy-lab")).unwrap();
     install(&bytes);
     assert_eq!(listed()[0]["status"], "ready", "{}", listed());
@@ -368,12 +378,13 @@ fn a_component_that_changed_waits_for_a_yes_before_it_may_trade() {
     assert_eq!(waits[0]["status"], "waiting", "{waits}");
     let id = waits[0]["approval"].as_str().unwrap();
     let text = folder.run(&["plugin", "list"]);
-    assert!(
-        text.good()
-            .stdout
-            .contains(&format!("qchost approvals show {id}")),
-        "{text:?}"
-    );
+    text.error();
+    for words in [
+        "serves 0.1.0; its code changed, and trade is denied to it until it is approved",
+        &format!("qchost approvals show {id}"),
+    ] {
+        assert!(text.stdout.contains(words), "{text:?}");
+    }
     let checks = folder.run(&["--json", "doctor"]).json();
     let found = checks
         .as_array()

@@ -53,3 +53,4 @@ mod socket;
 mod starting;
 mod steady;
 mod verbs;
+mod widening;

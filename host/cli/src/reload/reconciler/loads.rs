@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
+use qchost_gate::HeldBack;
 use qchost_policy::Manifest;
 use qchost_runtime::Plugin;
 
@@ -66,6 +67,10 @@ impl Reconciler {
             Ok(Outcome::Loaded(plugin)) => {
                 self.loaded(path, &plugin, loading.former.as_ref(), loading.begun);
             }
+            Ok(Outcome::Held(plugin, held)) => {
+                self.loaded(path, &plugin, loading.former.as_ref(), loading.begun);
+                self.hold(path, &plugin, held);
+            }
             Ok(Outcome::Failed(error)) => {
                 let passes = Passes::of(&error);
                 tracked.fail(problem(path, error), passes, Instant::now());
@@ -87,6 +92,20 @@ impl Reconciler {
         // A manifest was to take over, and could not.
         self.unload(&self.plan().unload);
         self.write_down();
+    }
+
+    /// Notes that a part of a manifest waits for a person; an approval has it tried again.
+    fn hold(&mut self, path: &Path, plugin: &Plugin, held: HeldBack) {
+        let reason = format!(
+            "{}: serves {}; {}",
+            path.display(),
+            plugin.description().version,
+            held.words()
+        );
+        if let Some(tracked) = self.manifests.get_mut(path) {
+            let approval = Some(held.approval);
+            tracked.fail(Problem { reason, approval }, Passes::Soon, Instant::now());
+        }
     }
 
     fn loaded(
@@ -144,8 +163,15 @@ impl Reconciler {
             return;
         };
         let (begun, former) = (loading.begun, loading.former.clone());
-        if let Some(Outcome::Loaded(plugin)) = loading.stop().await {
-            self.loaded(path, &plugin, former.as_ref(), begun);
+        match loading.stop().await {
+            Some(Outcome::Loaded(plugin)) => {
+                self.loaded(path, &plugin, former.as_ref(), begun);
+            }
+            Some(Outcome::Held(plugin, held)) => {
+                self.loaded(path, &plugin, former.as_ref(), begun);
+                self.hold(path, &plugin, held);
+            }
+            _ => {}
         }
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::args::Audit;
-use crate::config::{Config, persons};
+use crate::config::Config;
 use crate::control::{self, AuditRequest, Reports, Request, Route};
 use crate::host::{Host, stranger};
 use crate::keys::{self, Key};
@@ -70,7 +70,7 @@ fn from_files(
     on_line: &mut (dyn FnMut(&str) -> Result<()> + Send),
 ) -> Result<Value> {
     let uid = geteuid().as_raw();
-    let people = People::new(persons(&config.people), &config.guardrails()?)?;
+    let people = People::new(config.persons(), &config.guardrails()?)?;
     let person = people.by_uid(uid).with_context(|| stranger(uid))?;
     let decision = people.decide(person, qchost_policy::Verb::ReadAudit, None);
     if let Some(denial) = decision.denial {

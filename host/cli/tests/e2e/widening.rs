@@ -1,0 +1,418 @@
+//! In production, one editor of the files alone brings no widening into force, by whatever route. The cloud's request
+//! log says what was sent.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use std::time::Duration;
+
+use qchost_emulator::{Fault, FaultKind};
+use serde_json::{Value, json};
+
+use crate::cloud::Cloud;
+use crate::common::{Folder, embedded};
+use crate::guests::caller;
+use crate::process::{Ran, wait_until};
+use crate::running::{GRANT, PROJECTS, Running, edit, manifest, plugin, replace, serve};
+use crate::socket::{Answer, Control};
+
+/// What the plugin tries to do: of class destroy, on nothing that has to be there.
+const DELETE: (&str, Option<&str>) = (
+    "delete_object",
+    Some("{\"organizationId\":\"org\",\"key\":\"a\"}"),
+);
+/// What lets it.
+const OBJECTS: &str = "[[grant]]\nname = \"objects\"\nallow = [\"object-store/delete-object\"]\nkeys = [\"*\"]\norganizations = [\"*\"]\n";
+const FORBID: &str = "@id(\"no-deletes\")\nforbid (principal, action == Action::\"object-store/delete-object\", resource);\n";
+
+/// Production, in which two people other than the owner of the files (the user of the tests) have to say yes.
+fn production() -> String {
+    let me = rustix::process::geteuid().as_raw();
+    format!(
+        "mode = \"production\"\ntwo-person = true\n[people.me]\nuid = {me}\nroles = [\"admin\"]\n\
+         [people.other]\nuid = 64005\nroles = [\"admin\"]\n"
+    )
+}
+
+fn wide() -> String {
+    format!("{GRANT}{OBJECTS}")
+}
+
+fn lab(folder: &Folder, lines: &str) {
+    plugin(folder, "lab", &caller(1, &[DELETE]), lines);
+}
+
+fn deletes(cloud: &Cloud) -> usize {
+    cloud.requests_to("/object/delete").len()
+}
+
+/// A host in production whose plugin may not delete.
+fn narrow() -> Running {
+    Running::start(&production(), |folder| lab(folder, GRANT))
+}
+
+fn denied(answer: &Answer) -> bool {
+    matches!(answer, Answer::Failed(why) if why.contains("denied"))
+}
+
+/// The widened manifest waits, nothing of it is in force, and the editor's own yes does not count.
+fn waits(running: &Running, plugin: &str) {
+    let why = running.until_status(plugin, "waiting");
+    assert!(why.contains("object-store/delete-object"), "{why}");
+    let answer = running.act(plugin);
+    assert!(denied(&answer), "{answer:?}");
+    assert_eq!(deletes(&running.cloud), 0, "it was sent");
+    let rows = running.control.plugins();
+    let row = rows.iter().find(|row| row["plugin"] == plugin).unwrap();
+    let id = row["approval"].as_str().unwrap().to_owned();
+    let ran = running.folder.run(&["approvals", "approve", &id]);
+    assert!(
+        ran.error().contains("owners of the changed files"),
+        "{ran:?}"
+    );
+    let answer = running.act(plugin);
+    assert!(denied(&answer), "{answer:?}");
+    assert_eq!(deletes(&running.cloud), 0, "it was sent");
+}
+
+#[test]
+fn only_a_new_data_folder_adopts_what_it_finds() {
+    // The twin of all that follows: here it is sent.
+    let running = Running::start(&production(), |folder| lab(folder, &wide()));
+    running.act("lab");
+    assert_eq!(deletes(&running.cloud), 1);
+    running.end();
+}
+
+#[test]
+fn a_changed_manifest_waits_also_over_a_restart_and_what_reads_goes_on() {
+    let mut running = narrow();
+    edit(&running.path("plugins/lab.toml"), GRANT, &wide());
+    waits(&running, "lab");
+    // What is not in effect is an exit status, and says what serves and what is waited for.
+    let ran = running.reload();
+    assert!(ran.error().contains("not in effect"), "{ran:?}");
+    assert!(ran.stdout.contains("waiting"), "{ran:?}");
+    let listed = running.folder.run(&["plugin", "list"]);
+    listed.error();
+    for words in [
+        "serves ",
+        "object-store/delete-object waits for an admin",
+        "approvals show ap-",
+    ] {
+        assert!(listed.stdout.contains(words), "{words}: {listed:?}");
+    }
+    running.host.terminate();
+    running.host.wait().good();
+    running.host = serve(&running.folder);
+    waits(&running, "lab");
+    // Taken back, everything is as it was.
+    edit(&running.path("plugins/lab.toml"), OBJECTS, "");
+    running.until_status("lab", "ready");
+    running.reload().good();
+    running.end();
+}
+
+#[test]
+fn a_new_file_name_and_a_new_plugin_name_adopt_nothing() {
+    let running = narrow();
+    plugin(&running.folder, "new", &caller(2, &[DELETE]), &wide());
+    waits(&running, "new");
+    // Another file name for the same plugin.
+    fs::remove_file(running.path("plugins/new.toml")).unwrap();
+    let text = manifest("lab", "../builds/lab.wasm", &wide());
+    replace(&running.path("plugins/zzz.toml"), text);
+    fs::remove_file(running.path("plugins/lab.toml")).unwrap();
+    waits(&running, "lab");
+    running.end();
+}
+
+#[test]
+fn a_rename_and_a_link_adopt_nothing() {
+    let running = narrow();
+    let text = manifest("lab", "../builds/lab.wasm", &wide());
+    // Written beside it, and renamed over it.
+    replace(&running.path("wide.toml"), text.as_str());
+    fs::rename(running.path("wide.toml"), running.path("plugins/lab.toml")).unwrap();
+    waits(&running, "lab");
+    edit(&running.path("plugins/lab.toml"), OBJECTS, "");
+    running.until_status("lab", "ready");
+    replace(&running.path("wide.toml"), text);
+    symlink(running.path("wide.toml"), running.path("link")).unwrap();
+    fs::rename(running.path("link"), running.path("plugins/lab.toml")).unwrap();
+    waits(&running, "lab");
+    running.end();
+}
+
+#[test]
+fn a_second_configuration_on_the_same_data_folder_adopts_nothing() {
+    let Running {
+        host,
+        folder,
+        cloud,
+        ..
+    } = narrow();
+    host.terminate();
+    host.wait().good();
+    let path = |name: &str| folder.path().join(name);
+    // One that asks for less in everything, with the wide manifest in a folder of its own.
+    let me = rustix::process::geteuid().as_raw();
+    let other = format!(
+        "data = \"data\"\ncache = \"data/cache\"\nplugins = \"others\"\nlive-trading = true\n\
+         [people.me]\nuid = {me}\nroles = [\"admin\"]\n{}",
+        embedded(cloud.url())
+    );
+    fs::write(path("other.toml"), other).unwrap();
+    fs::create_dir(path("others")).unwrap();
+    let text = manifest("lab", "../builds/lab.wasm", &wide());
+    replace(&path("others/lab.toml"), text);
+    let with = |arguments: &[&str]| -> Ran {
+        folder.run(&[&["--config", "other.toml"], arguments].concat())
+    };
+    // Without a host that runs.
+    let ran = with(&["invoke", "lab.act", "{}"]);
+    assert!(
+        !ran.status.success() && ran.stderr.contains("denied"),
+        "{ran:?}"
+    );
+    assert_eq!(deletes(&cloud), 0);
+    let listed: Value =
+        serde_json::from_str(&with(&["--json", "approvals", "list"]).stdout).unwrap();
+    let listed = listed.as_array().unwrap();
+    let mut subjects: Vec<_> = listed
+        .iter()
+        .map(|one| one["operation"].as_str().unwrap())
+        .collect();
+    subjects.sort_unstable();
+    assert_eq!(subjects, ["configuration", "manifest"]);
+    for one in listed {
+        assert_eq!(one["needs"], 2, "{one}");
+        let ran = with(&["approvals", "approve", one["id"].as_str().unwrap()]);
+        assert!(
+            ran.error().contains("owners of the changed files"),
+            "{ran:?}"
+        );
+    }
+    let ran = with(&["invoke", "lab.act", "{}"]);
+    assert!(
+        !ran.status.success() && ran.stderr.contains("denied"),
+        "{ran:?}"
+    );
+    assert_eq!(deletes(&cloud), 0);
+}
+
+#[test]
+fn a_restored_backup_adopts_nothing() {
+    let running = Running::start(&production(), |folder| lab(folder, &wide()));
+    let backup = running.path("backup");
+    running
+        .folder
+        .run(&["backup", backup.to_str().unwrap()])
+        .good();
+    edit(&running.path("plugins/lab.toml"), OBJECTS, "");
+    running.until_status("lab", "ready");
+    running.reload().good();
+    let Running {
+        host,
+        folder,
+        cloud,
+        ..
+    } = running;
+    host.terminate();
+    host.wait().good();
+    // The backup knows the wide manifest as adopted, and the file says it again.
+    fs::remove_dir_all(folder.path().join("data")).unwrap();
+    folder.run(&["restore", backup.to_str().unwrap()]).good();
+    lab(&folder, &wide());
+    let running = Running {
+        host: serve(&folder),
+        control: Control::of(&folder),
+        folder,
+        cloud,
+    };
+    waits(&running, "lab");
+    running.end();
+}
+
+#[test]
+fn a_guardrail_that_is_gone_in_production_holds_until_it_is_approved_also_over_a_restart() {
+    let mut running = Running::start(&production(), |folder| {
+        fs::create_dir(folder.path().join("policies")).unwrap();
+        fs::write(folder.path().join("policies/desk.cedar"), FORBID).unwrap();
+        lab(folder, &wide());
+    });
+    let forbidden = |running: &Running| {
+        let answer = running.act("lab");
+        assert!(
+            matches!(&answer, Answer::Failed(why) if why.contains("no-deletes")),
+            "{answer:?}"
+        );
+        assert_eq!(deletes(&running.cloud), 0);
+        let ran = running.folder.run(&["reload"]);
+        assert!(ran.error().contains("not in effect"), "{ran:?}");
+        ran.stdout.clone()
+    };
+    // Changed, gone, and the whole folder gone.
+    let other = FORBID.replace(
+        "resource)",
+        "resource) when { principal.name == \"other\" }",
+    );
+    replace(&running.path("policies/desk.cedar"), other.as_str());
+    let shown = forbidden(&running);
+    assert!(
+        shown.contains("waiting") && shown.contains("no-deletes"),
+        "{shown}"
+    );
+    fs::remove_file(running.path("policies/desk.cedar")).unwrap();
+    forbidden(&running);
+    fs::rename(running.path("policies"), running.path("away")).unwrap();
+    assert!(forbidden(&running).contains("degraded"));
+    running.host.terminate();
+    running.host.wait().good();
+    running.host = serve(&running.folder);
+    assert!(forbidden(&running).contains("degraded"));
+    fs::create_dir(running.path("policies")).unwrap();
+    forbidden(&running);
+    // Laid out otherwise and under another name, it is the same guardrail.
+    let moved = format!("// moved\n\n{}", FORBID.replace("no-deletes", "none"));
+    replace(&running.path("policies/other.cedar"), moved);
+    running.folder.run(&["reload"]).good();
+    running.end();
+}
+
+#[test]
+fn a_folder_of_guardrails_that_is_renamed_away_ends_none_of_them() {
+    // In development, where to take away a file is an editor's to decide.
+    let running = Running::start("", |folder| {
+        fs::create_dir(folder.path().join("policies")).unwrap();
+        fs::write(folder.path().join("policies/desk.cedar"), FORBID).unwrap();
+        lab(folder, &wide());
+    });
+    fs::rename(running.path("policies"), running.path("away")).unwrap();
+    let ran = running.reload();
+    assert!(ran.error().contains("not in effect"), "{ran:?}");
+    assert!(
+        ran.stdout.contains("is gone; the guardrails of it hold on"),
+        "{ran:?}"
+    );
+    running.act("lab");
+    assert_eq!(deletes(&running.cloud), 0);
+    fs::create_dir(running.path("policies")).unwrap();
+    running.reload().good();
+    running.act("lab");
+    assert_eq!(deletes(&running.cloud), 1);
+    running.end();
+}
+
+#[test]
+fn a_configuration_that_gives_more_waits_and_what_it_takes_away_is_gone() {
+    let running = narrow();
+    let text = fs::read_to_string(running.path("qchost.toml")).unwrap();
+    let wider = text
+        .replace("mode = \"production\"", "mode = \"development\"")
+        .replace("two-person = true", "live-trading = true")
+        .replace(
+            "[people.other]",
+            "[people.eve]\nuid = 64006\nroles = [\"admin\"]\n[people.other]",
+        )
+        + "[brokerage.ib]\nid = \"InteractiveBrokersBrokerage\"\nib-password = \"a literal secret\"\n";
+    replace(&running.path("qchost.toml"), wider);
+    let ran = running.reload();
+    assert!(ran.error().contains("not in effect"), "{ran:?}");
+    let listed = running.folder.run(&["--json", "approvals", "list"]).json();
+    let one = &listed[0];
+    assert_eq!(one["operation"], "configuration", "{listed}");
+    assert_eq!(one["needs"], 2);
+    let shown = running
+        .folder
+        .run(&["approvals", "show", one["id"].as_str().unwrap()]);
+    for words in [
+        "mode from production to development",
+        "two-person from true to false",
+        "live-trading from false to true",
+        "person `eve` (uid 64006): admin",
+        "profile `ib`",
+    ] {
+        assert!(shown.good().stdout.contains(words), "{words}: {shown:?}");
+    }
+    let ran = running
+        .folder
+        .run(&["approvals", "approve", one["id"].as_str().unwrap()]);
+    assert!(
+        ran.error().contains("owners of the changed files"),
+        "{ran:?}"
+    );
+    // It is production still: a wide manifest waits.
+    edit(&running.path("plugins/lab.toml"), GRANT, &wide());
+    waits(&running, "lab");
+    // No secret is kept, by value or plainly hashed.
+    for entry in ["state.db", "state.db-wal"] {
+        let kept = fs::read(running.path("data").join(entry)).unwrap_or_default();
+        let found = |word: &str| kept.windows(word.len()).any(|part| part == word.as_bytes());
+        assert!(!found("a literal secret"), "{entry}");
+    }
+    running.end();
+}
+
+#[test]
+fn what_a_restricted_manifest_does_not_grant_is_marked() {
+    let running = Running::start("", |folder| lab(folder, &format!("{}{PROJECTS}", wide())));
+    // The component is broken, so what serves goes on, without what the manifest took away.
+    edit(&running.path("plugins/lab.toml"), PROJECTS, "");
+    replace(&running.path("builds/lab.wasm"), "broken");
+    edit(&running.path("plugins/lab.toml"), OBJECTS, "");
+    running.until_status("lab", "degraded");
+    wait_until("the delete is marked as denied", || {
+        let grants = running
+            .folder
+            .run(&["--json", "plugin", "grants", "lab"])
+            .json();
+        let objects = grants["grants"]
+            .as_array()?
+            .iter()
+            .find(|it| it["name"] == "objects")?;
+        (objects["denied"] == json!(["object-store/delete-object"])).then_some(())
+    });
+    let rows = running.control.plugins();
+    let denied = rows[0]["denied"].as_array().unwrap();
+    assert!(
+        denied.contains(&json!("object-store/delete-object")),
+        "{rows:?}"
+    );
+    let ran = running.reload();
+    assert!(ran.error().contains("not in effect"), "{ran:?}");
+    assert!(ran.stdout.contains("object-store/delete-object"), "{ran:?}");
+    running.act("lab");
+    assert_eq!(deletes(&running.cloud), 0);
+    running.end();
+}
+
+#[test]
+fn a_host_that_ends_says_that_what_the_files_take_away_is_denied() {
+    let component = caller(1, &[("list_projects", Some("{}")), DELETE]);
+    let running = Running::with_lab(&component, &format!("{}{PROJECTS}", wide()));
+    let slow = Fault::at("/projects/read", FaultKind::Latency(Duration::from_secs(8)));
+    running.cloud.emulator().set_faults(vec![slow]);
+    let control = running.control.clone();
+    let invocation = std::thread::spawn(move || control.invoke("lab.act", &json!({})));
+    wait_until("the first call is under way", || {
+        (!running.cloud.requests_to("/projects/read").is_empty()).then_some(())
+    });
+    running.host.terminate();
+    edit(&running.path("plugins/lab.toml"), OBJECTS, "");
+    wait_until("the delete is shown as denied", || {
+        let rows = running.control.plugins();
+        let denied = rows.first()?["denied"].as_array()?;
+        denied
+            .contains(&json!("object-store/delete-object"))
+            .then_some(())
+    });
+    let ran = running.reload();
+    for words in ["the host ends", "is denied to what still runs"] {
+        assert!(ran.error().contains(words), "{ran:?}");
+    }
+    let answer = invocation.join().unwrap();
+    assert!(denied(&answer), "{answer:?}");
+    assert_eq!(deletes(&running.cloud), 0, "it was sent");
+    running.host.wait().good();
+}
