@@ -56,7 +56,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output.error(&error);
-            ExitCode::FAILURE
+            let own = error.downcast_ref::<output::ExitWith>();
+            own.map_or(ExitCode::FAILURE, |own| ExitCode::from(own.status))
         }
     }
 }

@@ -84,6 +84,21 @@ impl Output {
     }
 }
 
+/// An error that ends the program with an exit status of its own.
+#[derive(Debug)]
+pub struct ExitWith {
+    pub status: u8,
+    pub message: String,
+}
+
+impl std::fmt::Display for ExitWith {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ExitWith {}
+
 /// A display of how far something is: a bar on a terminal, lines elsewhere.
 pub struct Display {
     kind: Kind,

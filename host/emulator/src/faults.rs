@@ -26,6 +26,8 @@ pub enum FaultKind {
         /// From 0 to 1.
         progress: f64,
     },
+    /// Not carried out, but the answer is `success: true` and nothing else.
+    Pretend,
     /// Carried out, but the connection is closed before a byte of the answer is sent.
     LoseAnswer,
 }

@@ -405,6 +405,10 @@ fn in_place_of_an_answer(fault: FaultKind) -> Option<(Response, Option<bool>)> {
     };
     Some(match fault {
         FaultKind::Refuse(error) => refused(StatusCode::OK, error),
+        FaultKind::Pretend => {
+            let done = serde_json::Map::from_iter([("success".to_owned(), true.into())]);
+            json_response(StatusCode::OK, done)
+        }
         FaultKind::Loading { progress } => json_response(StatusCode::OK, loading(progress)),
         FaultKind::TooManyRequests { retry_after } => {
             let error = "Too many requests".to_owned();

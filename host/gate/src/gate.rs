@@ -26,6 +26,7 @@ use crate::aside::Aside;
 use crate::ask::{Ask, Caller, Intended};
 use crate::asking::Asking;
 use crate::changes::{Asked, Change, Changes, Subject};
+use crate::closing::Closing;
 use crate::components::Components;
 use crate::download;
 use crate::halts::Halts;
@@ -107,6 +108,7 @@ pub(crate) struct Inner {
     pub scope: Scope,
     pub halts: Arc<Halts>,
     pub keeping: Keeping,
+    pub closing: Closing,
     pub rates: Rates,
     pub used_up: UsedUp,
     pub concurrency: Concurrency,
@@ -188,6 +190,7 @@ impl Gate {
         ledger.set_head(Arc::new(move || Some(head.head())));
         let adopting = AtomicBool::new(!ledger.has_adopted().await?);
         let (halts, keeping, keeper) = keeping::restore(&ledger, &audit).await?;
+        let closing = Closing::restore(&ledger, |scope| halts.is_set(scope)).await?;
         let rates = Rates::open(ledger.clone(), Moment::now()).await?;
         let scope = Scope::new();
         recall(&scope, &ledger, settings.accounts.keys()).await?;
@@ -214,6 +217,7 @@ impl Gate {
             scope,
             halts: Arc::new(halts),
             keeping,
+            closing,
             rates,
             used_up: UsedUp::default(),
             concurrency: Concurrency::default(),
@@ -234,6 +238,9 @@ impl Gate {
         }));
         if let Some(keeper) = keeper {
             keeper.start(&gate)?;
+        }
+        if !gate.liquidations().is_empty() {
+            gate.close_in_background();
         }
         gate.settle_former_runs().await?;
         gate.close_former_orphans().await;

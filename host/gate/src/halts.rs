@@ -406,6 +406,12 @@ impl Halts {
             .collect()
     }
 
+    /// Whether there is a halt of exactly this scope.
+    pub(crate) fn is_set(&self, scope: &HaltScope) -> bool {
+        let state = self.state();
+        state.halts.iter().any(|one| same_scope(&one.halt, scope))
+    }
+
     /// Begins to end the halt of exactly this scope, which stays in force meanwhile.
     pub(crate) fn begin_lifting(&self, scope: &HaltScope) -> Option<Entry> {
         let mut state = self.state();

@@ -7,27 +7,20 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use qchost_audit::{AuditError, Entry, Kind};
-use qchost_catalog::{Access, Call, Failure, Outcome, Target, always};
 use qchost_ledger::{Halt, LedgerError};
 use qchost_policy::Person;
-use qchost_scope::Reader as _;
-use qchost_traffic::Priority;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
-use crate::gate::{Gate, known, now};
+use crate::closing::Stopped;
+use crate::gate::{Gate, now};
 use crate::halts::{Departed, HaltScope, Kept, StandingHalt};
-use crate::judge::HostReads;
 
-/// The principal of what the host does by itself.
-const HOST: &str = "qchost";
 /// How long a halt waits to learn how the calls end that had departed.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The ending of a call that the halt itself stopped.
 const HALTED: &str = "halted";
-/// How long stopping one deployment may take.
-const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why a halt could not be reported on, or does not end.
 #[derive(Debug, thiserror::Error)]
@@ -76,21 +69,8 @@ pub struct ResumeReport {
     pub ended: usize,
     /// The halts that are in force afterwards.
     pub halts: Vec<StandingHalt>,
-}
-
-/// What became of a live deployment.
-#[derive(Debug, Clone, Serialize)]
-pub struct Stopped {
-    /// The account.
-    pub account: String,
-    /// The project, by id; nothing if the account's deployments cannot be listed.
-    pub project: Option<u32>,
-    /// Its name, or what is known of it.
-    pub name: String,
-    /// What was done: `liquidated`, `stopped`, `failed`.
-    pub result: &'static str,
-    /// The words of a failure.
-    pub message: Option<String>,
+    /// What the halt had begun to liquidate and is open still. The host does not go on with it.
+    pub open: Vec<Stopped>,
 }
 
 impl Gate {
@@ -202,8 +182,12 @@ impl Gate {
         // Dropping the caller must not leave the halt ended in some of its places.
         let resuming = self.spawn(async move {
             let ended = usize::from(gate.lift(&by, &scope).await?);
+            let open = match ended {
+                0 => Vec::new(),
+                _ => gate.give_up_closing(&scope).await,
+            };
             let halts = gate.standing_halts().await;
-            Ok(ResumeReport { ended, halts })
+            Ok(ResumeReport { ended, halts, open })
         });
         resuming.await.unwrap_or(Err(HaltError::Failed))
     }
@@ -247,7 +231,8 @@ impl Gate {
         self.0.audit.record(entry).await.map(drop)
     }
 
-    /// Liquidates every live deployment of the scope's accounts, and stops what cannot be liquidated.
+    /// Liquidates every live deployment of the scope's accounts, stops what cannot be liquidated, and goes on in the
+    /// background with what is open then.
     ///
     /// # Errors
     /// When the accounts are not known, with the reason.
@@ -273,150 +258,7 @@ impl Gate {
                 None => all.cloned().collect(),
             },
         };
-        let mut stopped = Vec::new();
-        for account in accounts {
-            let deployments = match self.deployments(&account).await {
-                Ok(deployments) => deployments,
-                Err(failure) => {
-                    stopped.push(Stopped {
-                        account,
-                        project: None,
-                        name: "its deployments cannot be listed".to_owned(),
-                        result: "failed",
-                        message: Some(failure.to_string()),
-                    });
-                    continue;
-                }
-            };
-            for (project, name) in deployments {
-                stopped.push(match project {
-                    Some(project) => self.stop(by, &account, project, name).await,
-                    None => Stopped {
-                        account: account.clone(),
-                        project,
-                        name,
-                        result: "failed",
-                        message: Some("the list does not say of which project it is".to_owned()),
-                    },
-                });
-            }
-        }
-        Ok(stopped)
-    }
-
-    /// The projects of an account whose algorithms run with money.
-    async fn deployments(&self, account: &str) -> Result<Vec<(Option<u32>, String)>, Failure> {
-        let reads = HostReads {
-            inner: &self.0,
-            account,
-            plugin: HOST,
-            priority: Priority::Safety,
-            deadline: Instant::now() + STOP_TIMEOUT,
-            clearance: always(),
-            cause: None,
-        };
-        let answer = reads
-            .read(known("live/list-live-algorithms")?, Map::new())
-            .await?;
-        let listed = answer.get("live").and_then(Value::as_array);
-        let listed = listed.ok_or_else(|| {
-            Failure::UnexpectedResponse("the answer has no list of deployments".to_owned())
-        })?;
-        let ended = [
-            "Stopped",
-            "Liquidated",
-            "RuntimeError",
-            "DeployError",
-            "Completed",
-        ];
-        Ok(listed
-            .iter()
-            .filter(|one| {
-                // Whatever is not known to have ended is taken to run.
-                let status = one.get("status").and_then(Value::as_str);
-                status.is_none_or(|status| !ended.contains(&status))
-            })
-            .map(|one| {
-                let project = one.get("projectId").and_then(Value::as_u64);
-                let project = project.and_then(|project| u32::try_from(project).ok());
-                let name = one.get("name").and_then(Value::as_str).map(str::to_owned);
-                let known = || self.0.scope.project_name_cached(account, project?);
-                (project, name.or_else(known).unwrap_or_default())
-            })
-            .collect())
-    }
-
-    async fn stop(&self, by: &Person, account: &str, project: u32, name: String) -> Stopped {
-        let (mut message, mut result) = (None, "failed");
-        for (operation, word) in [
-            ("live/liquidate-live-algorithm", "liquidated"),
-            ("live/stop-live-algorithm", "stopped"),
-        ] {
-            match self.reduce(by, account, project, operation).await {
-                Ok(_) => {
-                    result = word;
-                    break;
-                }
-                Err(failure) => message = Some(failure.to_string()),
-            }
-        }
-        Stopped {
-            account: account.to_owned(),
-            project: Some(project),
-            name,
-            result,
-            message,
-        }
-    }
-
-    /// Makes one call of the host's own that makes an account safer, recorded like any other. It is sent
-    /// even if it cannot be recorded: money may be at stake.
-    async fn reduce(&self, by: &Person, account: &str, project: u32, name: &str) -> Outcome {
-        let operation = known(name)?;
-        let call = format!("{HOST}-{project}-{}", now());
-        let record = |kind: Kind, outcome: Option<&str>| {
-            let body = json!({
-                "call": call, "account": account, "plugin": HOST, "person": by.uid, "operation": name,
-                "access": Access::Reduce.word(), "project": { "id": project }, "arguments": { "projectId": project },
-                "decision": "allowed", "outcome": outcome,
-            });
-            let body = match body {
-                Value::Object(body) => body,
-                _ => Map::new(),
-            };
-            let entry = Entry {
-                kind,
-                essential: true,
-                body,
-            };
-            async {
-                if let Err(error) = self.0.audit.record(entry).await {
-                    tracing::error!(target: "gate", project, %error, "a deployment is stopped without a record of it");
-                }
-            }
-        };
-        record(Kind::Intent, None).await;
-        let mut arguments = Map::new();
-        arguments.insert("projectId".to_owned(), project.into());
-        let outcome = self
-            .0
-            .upstream
-            .call(Call {
-                account,
-                target: Target::Known(operation),
-                arguments,
-                deadline: Instant::now() + STOP_TIMEOUT,
-                clearance: always(),
-                sends: None,
-            })
-            .await;
-        let word = outcome.as_ref().map_or_else(Failure::word, |_| "answered");
-        let kind = match outcome {
-            Err(Failure::UnknownOutcome(_)) => Kind::Lost,
-            _ => Kind::Outcome,
-        };
-        record(kind, Some(word)).await;
-        outcome
+        Ok(self.close_accounts(by, scope, accounts).await)
     }
 }
 

@@ -17,6 +17,7 @@ use crate::in_force;
 const MIGRATIONS: &[(i64, &str)] = &[
     (1, include_str!("migrations/0001_state.sql")),
     (2, include_str!("migrations/0002_ledger.sql")),
+    (10, include_str!("migrations/0010_liquidations.sql")),
     (20, include_str!("migrations/0020_recorded.sql")),
     (30, include_str!("migrations/0030_in_force.sql")),
     (40, include_str!("migrations/0040_sources.sql")),

@@ -15,6 +15,7 @@ mod identifier;
 mod in_force;
 mod leases;
 mod ledger;
+mod liquidations;
 mod permits;
 mod plugins;
 mod recorded;

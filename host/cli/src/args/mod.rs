@@ -143,7 +143,10 @@ pub enum Verb {
     /// Refuse every write and trade, at once and until `resume`; reading, stopping and liquidating go on.
     #[command(
         after_help = "It takes effect at the instant before a call is sent, whatever waits or is retried, and survives a \
-        restart. The answer lists the calls that were past that point, and how each ended.\n\nExamples:\n  \
+        restart. The answer lists the calls that were past that point, how each ended, and where the halt is kept. A file \
+        `halt` in the data folder halts everything too, within a second: touch DATA/halt\n\n\
+        Exit status: 0 halted, and with --liquidate nothing runs and nothing is held; 1 not as asked, the error says what; \
+        3 halted, and positions are open.\n\nExamples:\n  \
         qchost halt --reason \"fills look wrong\"\n  qchost halt --account research --liquidate\n  \
         qchost halt --plugin strategy-lab\n  qchost halt --list"
     )]
@@ -160,9 +163,10 @@ pub enum Verb {
         #[arg(long, conflicts_with_all = ["account", "plugin", "reason", "liquidate"])]
         list: bool,
     },
-    /// End a halt: the one with the same account and plugin.
+    /// End a halt: the one with the same account and plugin. What else is halted is shown, and stays.
     #[command(
-        after_help = "Examples:\n  qchost resume\n  qchost resume --account research\n  qchost resume --plugin strategy-lab"
+        after_help = "The end of the halt of everything removes the file `halt` from the data folder first. What a halt was \
+        still liquidating is not liquidated any more.\n\nExamples:\n  qchost resume\n  qchost resume --account research\n  qchost resume --plugin strategy-lab"
     )]
     Resume {
         #[command(flatten)]

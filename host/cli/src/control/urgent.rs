@@ -109,7 +109,7 @@ async fn halt(
         Err(_) => Ok(json!({
             "departed": [],
             "stopped": [],
-            "halts": halt::shown(&host.gate.halts()),
+            "halts": halt::shown(host, &host.gate.halts()),
             "problems": [],
             "unfinished": "the halt is in force; it is still being stored, or calls that had been sent before are still under way: \
                            qchost halt --list",

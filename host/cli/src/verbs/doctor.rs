@@ -25,7 +25,7 @@ use crate::accounts::{self, CHECK_TIMEOUT, Connections};
 use crate::config::{Account, Config, text};
 use crate::control::{self, Request, Route};
 use crate::output::{Output, table, words};
-use crate::verbs::{plugin, reload};
+use crate::verbs::{cell, plugin, reload};
 
 /// A clock that is so far off deserves a word, and is the likely cause where credentials are refused, in seconds.
 const NOTABLE_SKEW: f64 = 30.0;
@@ -114,6 +114,7 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
             if found.usable && !report.failed("guardrails") {
                 plugins(route, &mut report, output).await;
                 permits(route, &mut report, output).await;
+                halts(route, &mut report, output).await;
             } else {
                 report.unknown("plugins", "not looked at, for what failed above");
             }
@@ -342,6 +343,32 @@ fn is_in_use(permit: &Value) -> bool {
     field("standing") == &Value::Bool(true)
         && field("revoked by").is_null()
         && field("uses left").as_u64().is_some_and(|left| left > 0)
+}
+
+/// What is halted, and whether a halt left positions open.
+async fn halts(route: &Route, report: &mut Report, output: Output) {
+    let listed = control::perform(route, Request::Halts, output).await;
+    // Who may not see it, or cannot reach the host, is told so by the check of plugins.
+    for halt in listed
+        .as_ref()
+        .ok()
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let open = halt.get("liquidating").and_then(Value::as_array);
+        let open = open.map_or(0, Vec::len);
+        let (mark, finding) = match open {
+            0 => (Mark::Warning, String::new()),
+            open => (
+                Mark::Failed,
+                format!("; positions open: {open} live deployments are still being liquidated"),
+            ),
+        };
+        let by = format!("by {}: {}{finding}", cell(halt, "by"), cell(halt, "reason"));
+        let fix = "look at it: qchost halt --list; end it: qchost resume".to_owned();
+        report.add("halted", mark, by, Some(fix));
+    }
 }
 
 /// Whether the host that runs goes by its files as they are.

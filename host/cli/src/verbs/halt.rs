@@ -1,7 +1,8 @@
 //! `qchost halt` and `qchost resume`: no more writes and trades, until they are allowed again.
 
-use anyhow::{Result, ensure};
+use anyhow::{Error, Result, ensure};
 use qchost_gate::{HaltScope, StandingHalt};
+use qchost_ledger::Halt;
 use qchost_policy::Person;
 use qchost_runtime::Progress;
 use serde_json::{Value, json};
@@ -9,9 +10,12 @@ use serde_json::{Value, json};
 use crate::args::Target;
 use crate::control::{self, Reports, Request, Route};
 use crate::host::Host;
-use crate::output::{Output, table};
+use crate::output::{ExitWith, Output, table};
 use crate::terminal;
 use crate::verbs::{cell, instant};
+
+/// The exit status of a halt that left positions open.
+const POSITIONS_OPEN: u8 = 3;
 
 /// What is shown of a halt.
 const HALT_COLUMNS: [&str; 6] = ["account", "plugin", "since", "by", "reason", "holds"];
@@ -62,7 +66,7 @@ fn show(report: &Value, target: &Target, output: Output) -> Result<()> {
             report,
             "stopped",
             "live deployments:",
-            &["account", "project", "name", "result", "message"],
+            &["account", "project", "name", "result", "holds", "message"],
         );
         text
     })?;
@@ -72,15 +76,20 @@ fn show(report: &Value, target: &Target, output: Output) -> Result<()> {
         .map(terminal::line)
         .collect();
     ensure!(problems.is_empty(), "halted, but {}", problems.join("; "));
-    let left = rows(report, "stopped")
+    let open = rows(report, "stopped")
         .iter()
-        .filter(|row| row.get("result").is_none_or(|result| result == "failed"))
+        .filter(|row| row.get("open") != Some(&Value::Bool(false)))
         .count();
-    ensure!(
-        left == 0,
-        "{left} live deployments were not stopped, see above; stop them on QuantConnect's site, or try again: qchost halt --liquidate"
-    );
-    Ok(())
+    if open == 0 {
+        return Ok(());
+    }
+    Err(Error::new(ExitWith {
+        status: POSITIONS_OPEN,
+        message: format!(
+            "positions open: {open} live deployments run or hold something, or may, see above; a host that runs goes on with \
+             them until `qchost resume`: look at qchost halt --list, and at QuantConnect's site"
+        ),
+    }))
 }
 
 /// Shows what is halted.
@@ -89,10 +98,20 @@ pub async fn list(route: &Route, output: Output) -> Result<()> {
     output.result(&halts, |halts| {
         let rows = halt_rows(halts.as_array().map_or(&[], Vec::as_slice));
         if rows.is_empty() {
-            "nothing is halted".to_owned()
-        } else {
-            table(&HALT_COLUMNS, &rows)
+            return "nothing is halted".to_owned();
         }
+        let open: Vec<Value> = halts
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|halt| self::rows(halt, "liquidating"))
+            .cloned()
+            .collect();
+        let open = json!({ "open": open });
+        let columns = [
+            "account", "project", "name", "result", "holds", "looked", "message",
+        ];
+        table(&HALT_COLUMNS, &rows) + &section(&open, "open", "still being liquidated:", &columns)
     })
 }
 
@@ -106,11 +125,17 @@ pub async fn resume(route: &Route, target: Target, output: Output) -> Result<()>
     let report = control::perform(route, request, output).await?;
     let ended = report.get("ended").and_then(Value::as_u64).unwrap_or(0);
     output.result(&report, |report| {
+        let open = section(
+            report,
+            "open",
+            "not liquidated any more, and still open:",
+            &["account", "project", "name", "result", "holds", "message"],
+        );
         let standing = section(report, "halts", "still halted:", &HALT_COLUMNS);
         match (ended, standing.is_empty()) {
             (0, _) => format!("no halt is for {what}{standing}"),
-            (_, true) => format!("resumed: {what}; nothing is halted"),
-            (_, false) => format!("the halt of {what} has ended; others stand{standing}"),
+            (_, true) => format!("resumed: {what}; nothing is halted{open}"),
+            (_, false) => format!("the halt of {what} has ended; others stand{standing}{open}"),
         }
     })?;
     ensure!(
@@ -148,30 +173,46 @@ pub async fn by_host(
     });
     let report = halting.await?;
     let mut value = serde_json::to_value(&report)?;
-    put_halts(&mut value, &report.halts);
+    put_halts(&mut value, host, &report.halts);
     Ok(value)
 }
 
 /// Ends halts. What is not configured any more can still be halted, so the names are not checked.
 pub async fn resume_by_host(host: &Host, person: &Person, scope: HaltScope) -> Result<Value> {
     let report = host.gate.resume(person, scope).await?;
-    let mut value = json!({ "ended": report.ended });
-    put_halts(&mut value, &report.halts);
+    let mut value = json!({ "ended": report.ended, "open": report.open });
+    put_halts(&mut value, host, &report.halts);
     Ok(value)
 }
 
 /// What is halted.
 pub async fn list_by_host(host: &Host) -> Value {
-    shown(&host.gate.standing_halts().await)
+    let halts = host.gate.standing_halts().await;
+    shown(host, &halts)
 }
 
-fn put_halts(report: &mut Value, halts: &[StandingHalt]) {
+fn put_halts(report: &mut Value, host: &Host, halts: &[StandingHalt]) {
     if let Value::Object(fields) = report {
-        fields.insert("halts".to_owned(), shown(halts));
+        fields.insert("halts".to_owned(), shown(host, halts));
     }
 }
 
-pub fn shown(halts: &[StandingHalt]) -> Value {
+pub fn shown(host: &Host, halts: &[StandingHalt]) -> Value {
+    let open = host.gate.liquidations();
+    let liquidating = |halt: &Halt| -> Vec<Value> {
+        let own = open
+            .iter()
+            .filter(|one| one.scope.account == halt.account && one.scope.plugin == halt.plugin);
+        own.map(|one| {
+            let mut row = serde_json::to_value(&one.state).unwrap_or_default();
+            if let Value::Object(fields) = &mut row {
+                fields.insert("since".to_owned(), instant(one.since).into());
+                fields.insert("looked".to_owned(), instant(one.looked).into());
+            }
+            row
+        })
+        .collect()
+    };
     halts
         .iter()
         .map(|one| {
@@ -184,6 +225,7 @@ pub fn shown(halts: &[StandingHalt]) -> Value {
                 "kept": one.kept,
                 "file": one.file,
                 "trouble": one.trouble,
+                "liquidating": liquidating(&one.halt),
             })
         })
         .collect()
@@ -210,13 +252,37 @@ fn section(report: &Value, key: &str, title: &str, columns: &[&str]) -> String {
         "halts" => halt_rows(rows(report, key)),
         _ => rows(report, key)
             .iter()
-            .map(|row| columns.iter().map(|column| cell(row, column)).collect())
+            .map(|row| {
+                let shown = |column: &&str| match *column {
+                    "holds" => held(row),
+                    column => cell(row, column),
+                };
+                columns.iter().map(shown).collect()
+            })
             .collect(),
     };
     if rows.is_empty() {
         return String::new();
     }
     format!("\n\n{title}\n{}", table(columns, &rows))
+}
+
+/// What a deployment holds, for people.
+fn held(row: &Value) -> String {
+    let Some(positions) = row.get("positions").and_then(Value::as_array) else {
+        return "not known".to_owned();
+    };
+    if positions.is_empty() {
+        return "nothing".to_owned();
+    }
+    let held = positions.iter().map(|one| {
+        let value = match cell(one, "value").as_str() {
+            "-" => String::new(),
+            value => format!(" (worth {value})"),
+        };
+        format!("{} {}{value}", cell(one, "quantity"), cell(one, "symbol"))
+    });
+    held.collect::<Vec<_>>().join(", ")
 }
 
 /// Halts for people, by [`HALT_COLUMNS`].

@@ -1,5 +1,6 @@
 //! Halts by the command line: nothing more is written or traded, what makes things safer goes on.
 
+use qchost_emulator::{Fault, FaultKind};
 use serde_json::{Value, json};
 
 use crate::categories::folder;
@@ -261,6 +262,52 @@ fn a_halt_that_cannot_be_stored_holds_and_a_resume_that_cannot_be_fails() {
     database.execute_batch("DROP TRIGGER full_out").unwrap();
     folder.run(&["resume"]).good();
     write(&folder, &prepared).good();
+    host.terminate();
+    host.wait().good();
+}
+
+/// The status says it, the answer says what is held, and the host goes on.
+#[test]
+fn positions_that_stay_open_are_no_success_and_are_gone_on_with() {
+    let cloud = Cloud::start();
+    let folder = folder(&embedded(cloud.url()));
+    let host = folder.serve(&["run"]);
+    folder.invoke("every-category.deploy-live", &json!({ "profile": "paper" }));
+    let pretend = |path| Fault::at(path, FaultKind::Pretend);
+    cloud.emulator().set_faults(vec![
+        pretend("/live/update/liquidate"),
+        pretend("/live/update/stop"),
+    ]);
+    let ran = folder.run(&["halt", "--liquidate", "--json"]);
+    assert_eq!(ran.status.code(), Some(3), "{ran:?}");
+    assert!(ran.stderr.contains("positions open"), "{ran:?}");
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(report["stopped"][0]["open"], true, "{report}");
+    let result = report["stopped"][0]["result"].as_str().unwrap();
+    assert!(result.starts_with("running"), "{report}");
+    let halts = folder.run(&["--json", "halt", "--list"]).json();
+    assert_eq!(
+        halts[0]["liquidating"].as_array().unwrap().len(),
+        1,
+        "{halts}"
+    );
+    let ran = folder.run(&["halt", "--list"]);
+    assert!(
+        ran.good().stdout.contains("still being liquidated"),
+        "{}",
+        ran.stdout
+    );
+    let ran = folder.run(&["doctor"]);
+    assert!(ran.stdout.contains("positions open"), "{ran:?}");
+    cloud.emulator().set_faults(Vec::new());
+    crate::process::wait_until("it is liquidated", || {
+        let halts = folder.run(&["--json", "halt", "--list"]).json();
+        let open = halts[0]["liquidating"].as_array().unwrap();
+        open.is_empty().then_some(())
+    });
+    // The twin: nothing runs, so this is a success.
+    let report = folder.run(&["halt", "--liquidate", "--json"]).json();
+    assert_eq!(report["stopped"], json!([]), "{report}");
     host.terminate();
     host.wait().good();
 }

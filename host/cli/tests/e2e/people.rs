@@ -198,9 +198,9 @@ fn a_rule_without_a_scope_keeps_plugins_from_acting_and_operators_in_control() {
     let action = ["invoke", "every-category.account"];
     let ran = desk.run_as(OPERATOR, &action);
     assert!(ran.good().stdout.contains("guardrail"), "{ran:?}");
-    let ran = desk.run_as(OPERATOR, &["call", "read_account"]);
+    let ran = desk.run_as(OPERATOR, &["call", "read_lean_versions"]);
     assert!(ran.error().contains("guardrail"), "{ran:?}");
-    assert_eq!(desk.cloud.requests_to("/account/read").len(), 0);
+    assert_eq!(desk.cloud.requests_to("/lean/versions/read").len(), 0);
     for arguments in [
         &["halt"][..],
         &["halt", "--liquidate"],

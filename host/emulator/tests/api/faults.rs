@@ -38,6 +38,15 @@ async fn every_kind_of_fault_strikes() {
 
     cloud
         .emulator
+        .set_faults(vec![Fault::at("/projects/delete", FaultKind::Pretend)]);
+    let project = json!({"name": "kept", "language": "Py"});
+    let made = cloud.ok("/projects/create", project).await;
+    let of = json!({"projectId": made["projects"][0]["projectId"]});
+    cloud.ok("/projects/delete", of.clone()).await;
+    cloud.ok("/projects/read", of).await;
+
+    cloud
+        .emulator
         .set_faults(at(FaultKind::Latency(Duration::from_millis(200))));
     let start = Instant::now();
     cloud.ok("/projects/read", json!({})).await;

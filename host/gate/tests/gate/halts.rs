@@ -46,11 +46,11 @@ async fn what_changes_something_stops_and_what_reads_or_makes_safer_goes_on() {
         .await
         .unwrap();
     world
-        .call("live/stop-live-algorithm", json!({ "projectId": 1 }))
+        .call("live/liquidate-live-algorithm", json!({ "projectId": 1 }))
         .await
         .unwrap();
     world
-        .call("live/liquidate-live-algorithm", json!({ "projectId": 1 }))
+        .call("live/stop-live-algorithm", json!({ "projectId": 1 }))
         .await
         .unwrap();
     world
@@ -142,54 +142,6 @@ async fn a_halt_names_what_had_left_and_how_it_ended() {
     assert_eq!(report.departed[0].ended, "answered");
 }
 
-#[tokio::test]
-async fn liquidation_stops_what_runs_and_says_what_it_could_not_stop() {
-    let world = Setup::grants(LAB).open().await;
-    let report = world
-        .gate
-        .halt(&person(7, "ann"), HaltScope::default(), "x", true)
-        .await
-        .unwrap();
-    let stopped: Vec<_> = report
-        .stopped
-        .iter()
-        .map(|one| (one.project, one.result))
-        .collect();
-    assert_eq!(stopped, [(Some(1), "liquidated")]);
-    assert!(
-        world
-            .cloud
-            .sent()
-            .contains(&"liquidate_live_algorithm".to_owned())
-    );
-
-    world.cloud.hook(|tool, _| {
-        (tool == "liquidate_live_algorithm").then(|| {
-            Err(qchost_catalog::Failure::Rejected(vec![
-                "market closed".to_owned(),
-            ]))
-        })
-    });
-    let report = world
-        .gate
-        .halt(&person(7, "ann"), HaltScope::default(), "x", true)
-        .await
-        .unwrap();
-    assert_eq!(report.stopped[0].result, "stopped");
-    assert!(
-        report.stopped[0]
-            .message
-            .as_deref()
-            .unwrap()
-            .contains("market closed")
-    );
-    let records = world.records().await;
-    let reduced = records
-        .iter()
-        .filter(|record| record["operation"] == "live/stop-live-algorithm");
-    assert_eq!(reduced.count(), 2, "an intent and its outcome");
-}
-
 /// Between the decision and the bytes lie the look-up of a name and a connection.
 #[tokio::test]
 async fn a_request_elsewhere_is_halted_until_its_bytes_go_out() {
@@ -267,8 +219,8 @@ async fn no_guardrail_keeps_an_operator_from_making_an_account_safer() {
     world.gate.install(operator).unwrap();
     let project = json!({ "projectId": 1 });
     for (caller, name, allowed) in [
-        (&hand, "live/stop-live-algorithm", true),
         (&hand, "live/liquidate-live-algorithm", true),
+        (&hand, "live/stop-live-algorithm", true),
         (&hand, "live/read-live-algorithm", false),
         (&hand, "files/delete-file", false),
         (&world.caller, "live/stop-live-algorithm", false),

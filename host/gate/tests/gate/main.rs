@@ -15,6 +15,7 @@ mod fairness;
 mod halts;
 mod histories;
 mod kept;
+mod liquidation;
 mod narrowed;
 mod reconfigured;
 mod records;

@@ -37,6 +37,29 @@ pub struct Cloud {
     pub may_answer: Semaphore,
     /// Answers instead of the cloud where it gives something.
     pub hook: Mutex<Option<Hook>>,
+    /// The live deployments, by account and project.
+    pub live: Mutex<BTreeMap<(String, u32), Live>>,
+    /// Whether a tool on an account is never answered.
+    pub hang: Mutex<Option<Hang>>,
+    /// When which tool was called for which account and project.
+    pub moments: Mutex<Vec<(Instant, String, String, u32)>>,
+}
+
+type Hang = Box<dyn Fn(&str, &str, u32) -> bool + Send + Sync>;
+
+/// A live deployment.
+pub struct Live {
+    pub status: &'static str,
+    pub holdings: Value,
+}
+
+impl Live {
+    pub fn holding() -> Self {
+        Self {
+            status: "Running",
+            holdings: json!({ "SPY": { "q": 10, "v": 5000.5 }, "QQQ": { "q": 0 } }),
+        }
+    }
 }
 
 impl Cloud {
@@ -50,6 +73,9 @@ impl Cloud {
             next: AtomicU32::new(100),
             may_answer: Semaphore::new(1_000_000),
             hook: Mutex::default(),
+            live: Mutex::new([(("a".to_owned(), 1), Live::holding())].into()),
+            hang: Mutex::default(),
+            moments: Mutex::default(),
         })
     }
 
@@ -73,7 +99,44 @@ impl Cloud {
         self.sent.lock().unwrap().clone()
     }
 
-    fn answer(&self, tool: &str, arguments: &Map<String, Value>) -> Outcome {
+    /// Answers about live deployments that there are.
+    fn live(&self, account: &str, tool: &str, project: u32) -> Option<Outcome> {
+        let mut all = self.live.lock().unwrap();
+        if tool == "list_live_algorithms" {
+            let own = all.iter().filter(|((of, _), _)| of == account);
+            let listed: Vec<_> = own
+                .map(|((_, project), live)| json!({ "projectId": project, "deployId": "L-1", "status": live.status, "name": format!("Lab/{project}") }))
+                .collect();
+            return Some(Ok(json!({ "success": true, "live": listed })));
+        }
+        let live = all.get_mut(&(account.to_owned(), project))?;
+        let runs = live.status == "Running";
+        Some(Ok(match tool {
+            "read_live_portfolio" => {
+                json!({ "success": true, "portfolio": { "holdings": live.holdings, "cash": {} } })
+            }
+            "read_live_algorithm" => {
+                json!({ "success": true, "projectId": project, "deployId": "L-1", "status": live.status, "brokerage": "PaperBrokerage" })
+            }
+            "liquidate_live_algorithm" if !runs => {
+                return Some(Err(Failure::Rejected(vec!["it does not run".to_owned()])));
+            }
+            "liquidate_live_algorithm" => {
+                live.status = "Liquidated";
+                live.holdings = json!([]);
+                json!({ "success": true })
+            }
+            "stop_live_algorithm" => {
+                if runs {
+                    live.status = "Stopped";
+                }
+                json!({ "success": true })
+            }
+            _ => return None,
+        }))
+    }
+
+    fn answer(&self, account: &str, tool: &str, arguments: &Map<String, Value>) -> Outcome {
         if let Some(hook) = &*self.hook.lock().unwrap()
             && let Some(outcome) = hook(tool, arguments)
         {
@@ -86,6 +149,9 @@ impl Cloud {
                 .unwrap_or_default()
         };
         let project = u32::try_from(id("projectId")).unwrap();
+        if let Some(outcome) = self.live(account, tool, project) {
+            return outcome;
+        }
         let mut projects = self.projects.lock().unwrap();
         let one = |id: u32, name: &str| json!({ "projectId": id, "name": name, "created": "2020-01-01 00:00:00", "libraries": [] });
         let text = |name: &str| {
@@ -140,10 +206,6 @@ impl Cloud {
                 "success": true,
                 "optimizations": [{ "optimizationId": format!("o{}", fresh()), "projectId": project }],
             }),
-            "list_live_algorithms" => json!({
-                "success": true,
-                "live": [{ "projectId": 1, "deployId": "L-1", "status": "Running", "name": "Lab/one", "brokerage": "PaperBrokerage" }],
-            }),
             "read_live_algorithm" => json!({
                 "success": true, "projectId": project, "deployId": "L-1", "status": "Running", "brokerage": "PaperBrokerage",
             }),
@@ -171,12 +233,22 @@ impl Upstream for Handle {
                 .lock()
                 .unwrap()
                 .push((tool.clone(), call.arguments.clone()));
+            let project = call.arguments.get("projectId").and_then(Value::as_u64);
+            let project = project.and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
+            let account = call.account.to_owned();
+            let moment = (Instant::now(), account, tool.clone(), project);
+            self.0.moments.lock().unwrap().push(moment);
+            let hangs = |hang: &Hang| hang(call.account, &tool, project);
+            if self.0.hang.lock().unwrap().as_ref().is_some_and(hangs) {
+                tokio::time::sleep_until(call.deadline.into()).await;
+                return Err(Failure::UnknownOutcome("no answer".to_owned()));
+            }
             self.0.may_answer.acquire().await.unwrap().forget();
             self.0.may_answer.add_permits(1);
             // As long as a call takes, others run.
             tokio::task::yield_now().await;
             self.0.done.fetch_add(1, Ordering::Relaxed);
-            self.0.answer(&tool, &call.arguments)
+            self.0.answer(call.account, &tool, &call.arguments)
         })
     }
 
@@ -218,6 +290,8 @@ pub struct Setup {
     pub permit_ttl: Duration,
     pub limits: LaneLimits,
     pub files: Arc<dyn Files>,
+    pub accounts: Vec<&'static str>,
+    pub call_timeout: Duration,
 }
 
 impl Setup {
@@ -235,6 +309,8 @@ impl Setup {
             permit_ttl: Duration::from_secs(3600),
             limits: LaneLimits::default(),
             files: Arc::new(Disk),
+            accounts: vec!["a"],
+            call_timeout: Duration::from_secs(10),
         }
     }
 
@@ -281,7 +357,7 @@ impl Setup {
             audit,
             opening,
             key: b"another key of the tests".to_vec().into(),
-            call_timeout: Duration::from_secs(10),
+            call_timeout: self.call_timeout,
         }
     }
 
@@ -291,7 +367,11 @@ impl Setup {
             profiles: Profiles::new(self.profiles.clone(), secrets.clone()),
             secrets,
             guardrails: self.guardrails.clone(),
-            accounts: [("a".to_owned(), self.limits)].into(),
+            accounts: self
+                .accounts
+                .iter()
+                .map(|account| ((*account).to_owned(), self.limits))
+                .collect(),
             node_prices: [("O2-8".to_owned(), Usd(600))].into(),
             live_trading: self.live_trading,
             two_person: self.two_person,

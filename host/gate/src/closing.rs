@@ -1,0 +1,752 @@
+//! Closing positions: liquidating what runs live, and reading back that nothing runs and nothing is held.
+//!
+//! Accounts and deployments are liquidated side by side, with a short deadline for each step, past the queues and limits
+//! of ordinary calls. What is still open then is tried again in the background, also after a restart, until it is closed
+//! or the halt that asked for it ends.
+//!
+//! Invariant: a deployment counts as closed only when QuantConnect was read to say that it has ended and holds
+//! nothing. What cannot be read counts as open.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use qchost_audit::{Entry, Kind};
+use qchost_catalog::{Access, Call, Failure, Outcome, Target, always};
+use qchost_ledger::{Ledger, LedgerError};
+use qchost_policy::Person;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::gate::{Gate, known, now};
+use crate::halts::HaltScope;
+
+/// The principal of what the host does by itself.
+const HOST: &str = "qchost";
+/// How many steps fit into the time that a call of a plugin may take: 120 s make steps of 5 s.
+const STEPS: u32 = 24;
+/// How often a liquidation is sent before the deployment is stopped instead.
+const ATTEMPTS: u32 = 2;
+/// How often an account is listed again before what still runs there counts as running.
+const LISTINGS: u32 = 3;
+/// How long after a first answer the background begins, and the longest pause between its rounds.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The most characters of a text and the most positions that are kept of what QuantConnect says.
+const LONGEST_TEXT: usize = 300;
+const MOST_POSITIONS: usize = 100;
+/// How a deployment's status says that it has ended. Any other one is taken to run.
+const ENDED: [&str; 5] = [
+    "Stopped",
+    "Liquidated",
+    "RuntimeError",
+    "DeployError",
+    "Completed",
+];
+
+/// What is held of one symbol.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The symbol, as QuantConnect names it.
+    pub symbol: String,
+    /// How much, as QuantConnect says it.
+    pub quantity: String,
+    /// What it is worth, if QuantConnect says it.
+    pub value: Option<String>,
+}
+
+/// What became of a live deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// The account.
+    pub account: String,
+    /// The project, by id; nothing if the account's deployments cannot be listed, or do not name theirs.
+    pub project: Option<u32>,
+    /// Its name, or what is known of it.
+    pub name: String,
+    /// `liquidated` or `stopped`; otherwise `running` or `stopped` or `not known`, with whether positions are open.
+    pub result: String,
+    /// Whether it runs or holds something, or may.
+    pub open: bool,
+    /// What it holds; nothing if that is not known.
+    pub positions: Option<Vec<Position>>,
+    /// The last failure.
+    pub message: Option<String>,
+}
+
+/// A liquidation that is not finished.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OpenLiquidation {
+    /// What is known of it.
+    #[serde(flatten)]
+    pub state: Stopped,
+    /// The halt that asked for it.
+    pub scope: HaltScope,
+    /// Who halted.
+    pub by: String,
+    /// Their user id.
+    pub uid: u32,
+    /// Since when. Unix time in milliseconds.
+    pub since: i64,
+    /// When it was looked at last. Unix time in milliseconds.
+    pub looked: i64,
+}
+
+/// The account and the project, 0 for all of an account.
+type Key = (String, u32);
+
+/// What is being liquidated.
+#[derive(Default)]
+pub(crate) struct Closing {
+    open: Mutex<BTreeMap<Key, OpenLiquidation>>,
+    /// Whether a task is at it in the background.
+    working: Mutex<bool>,
+}
+
+impl Closing {
+    /// Those of a former run whose halts stand.
+    pub(crate) async fn restore(
+        ledger: &Ledger,
+        is_halted: impl Fn(&HaltScope) -> bool,
+    ) -> Result<Self, LedgerError> {
+        let mut open = BTreeMap::new();
+        for (account, project, entry) in ledger.liquidations().await? {
+            match serde_json::from_value::<OpenLiquidation>(entry) {
+                Ok(entry) if is_halted(&entry.scope) => {
+                    open.insert((account, project), entry);
+                }
+                _ => ledger.forget_liquidation(&account, project).await?,
+            }
+        }
+        Ok(Self {
+            open: Mutex::new(open),
+            working: Mutex::default(),
+        })
+    }
+
+    fn open(&self) -> MutexGuard<'_, BTreeMap<Key, OpenLiquidation>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn list(&self) -> Vec<OpenLiquidation> {
+        self.open().values().cloned().collect()
+    }
+}
+
+/// A deployment at one instant. What is not known is nothing.
+#[derive(Debug, Default)]
+struct State {
+    runs: Option<bool>,
+    held: Option<Vec<Position>>,
+    failure: Option<String>,
+}
+
+impl State {
+    fn is_closed(&self) -> bool {
+        self.runs == Some(false) && self.held.as_ref().is_some_and(Vec::is_empty)
+    }
+}
+
+/// A deployment that an account lists, and that has not ended.
+#[derive(Debug, Clone)]
+struct Deployment {
+    project: Option<u32>,
+    name: String,
+}
+
+impl Gate {
+    /// The liquidations that are not finished.
+    #[must_use]
+    pub fn liquidations(&self) -> Vec<OpenLiquidation> {
+        self.0.closing.list()
+    }
+
+    /// How long one step may take: a call, or the wait for its effect.
+    fn step(&self) -> Duration {
+        self.0.call_timeout / STEPS
+    }
+
+    /// Liquidates what runs live on some accounts, and what of them is open already. Says of each what became of it.
+    pub(crate) async fn close_accounts(
+        &self,
+        by: &Person,
+        scope: &HaltScope,
+        accounts: Vec<String>,
+    ) -> Vec<Stopped> {
+        let closed = accounts
+            .into_iter()
+            .map(|account| self.close_account(by, scope, account));
+        let closed: Vec<Stopped> = join_all(closed).await.into_iter().flatten().collect();
+        if !self.0.closing.open().is_empty() {
+            self.close_in_background();
+        }
+        closed
+    }
+
+    async fn close_account(&self, by: &Person, scope: &HaltScope, account: String) -> Vec<Stopped> {
+        let entry = |deployment: Deployment, message: Option<String>| OpenLiquidation {
+            state: Stopped {
+                account: account.clone(),
+                project: deployment.project,
+                name: deployment.name,
+                result: "running".to_owned(),
+                open: true,
+                positions: None,
+                message,
+            },
+            scope: scope.clone(),
+            by: by.name.clone(),
+            uid: by.uid,
+            since: now(),
+            looked: now(),
+        };
+        let mut listed = self.running(&account).await;
+        for _ in 1..ATTEMPTS {
+            if listed.is_err() {
+                listed = self.running(&account).await;
+            }
+        }
+        let running = match listed {
+            Ok(running) => running,
+            Err(failure) => {
+                let unknown = Deployment {
+                    project: None,
+                    name: "its deployments cannot be listed".to_owned(),
+                };
+                let mut entry = entry(unknown, Some(self.clean(&failure)));
+                "not known".clone_into(&mut entry.state.result);
+                self.keep_open(entry).await;
+                return self.open_of(&account);
+            }
+        };
+        self.settle_open(&account, 0).await;
+        let mut nameless = Vec::new();
+        for deployment in running {
+            let is_known = deployment.project.is_some();
+            let entry = entry(deployment, None);
+            if is_known {
+                self.keep_open(entry).await;
+            } else {
+                nameless.push(Stopped {
+                    message: Some("the list does not say of which project it is".to_owned()),
+                    ..entry.state
+                });
+            }
+        }
+        let open: Vec<OpenLiquidation> = self
+            .0
+            .closing
+            .list()
+            .into_iter()
+            .filter(|one| one.state.account == account && one.state.project.is_some())
+            .collect();
+        let closed = join_all(open.into_iter().map(|one| self.close_one(one, true))).await;
+        let mut stopped = self.list_again(&account, closed, &entry).await;
+        stopped.extend(nameless);
+        stopped
+    }
+
+    /// Looks whether the account lists anything as running after all was closed.
+    async fn list_again(
+        &self,
+        account: &str,
+        mut closed: Vec<Stopped>,
+        entry: &(dyn Fn(Deployment, Option<String>) -> OpenLiquidation + Sync),
+    ) -> Vec<Stopped> {
+        for listing in 1..=LISTINGS {
+            let running = match self.running(account).await {
+                Ok(running) => running,
+                Err(_) if listing < LISTINGS => continue,
+                Err(failure) => {
+                    // That nothing else runs is not known.
+                    let unknown = Deployment {
+                        project: None,
+                        name: "its deployments cannot be listed again".to_owned(),
+                    };
+                    let mut entry = entry(unknown, Some(self.clean(&failure)));
+                    "not known".clone_into(&mut entry.state.result);
+                    closed.push(entry.state.clone());
+                    self.keep_open(entry).await;
+                    return closed;
+                }
+            };
+            let known = |deployment: &Deployment| {
+                closed
+                    .iter()
+                    .any(|one| one.open && one.project == deployment.project)
+            };
+            let missed: Vec<Deployment> = running
+                .into_iter()
+                .filter(|one| one.project.is_some() && !known(one))
+                .collect();
+            if missed.is_empty() {
+                return closed;
+            }
+            if listing < LISTINGS {
+                tokio::time::sleep(self.step() / 4).await;
+                continue;
+            }
+            for deployment in missed {
+                let entry = entry(deployment, Some("it is listed as running".to_owned()));
+                closed.retain(|one| one.project != entry.state.project);
+                closed.push(entry.state.clone());
+                self.keep_open(entry).await;
+            }
+        }
+        closed
+    }
+
+    /// What is open of an account.
+    fn open_of(&self, account: &str) -> Vec<Stopped> {
+        let open = self.0.closing.list().into_iter();
+        open.filter(|one| one.state.account == account)
+            .map(|one| one.state)
+            .collect()
+    }
+
+    /// Liquidates one deployment, stops it if that does not help, and reads back what it holds.
+    async fn close_one(&self, mut entry: OpenLiquidation, runs: bool) -> Stopped {
+        let (account, project) = (entry.state.account.clone(), entry.state.project);
+        let Some(project) = project else {
+            return entry.state;
+        };
+        let mut liquidated = false;
+        let mut state = State::default();
+        let mut refusal = None;
+        // What runs is liquidated before it is looked at: each read is time in which it trades.
+        if !runs || entry.state.result.starts_with("stopped") {
+            state = self.look(&account, project).await;
+        }
+        for _ in 0..ATTEMPTS {
+            if state.is_closed() {
+                break;
+            }
+            let sent = self
+                .reduce(
+                    entry.uid,
+                    &account,
+                    project,
+                    "live/liquidate-live-algorithm",
+                )
+                .await;
+            match sent {
+                Ok(_) => {
+                    liquidated = true;
+                    state = self.await_closed(&account, project).await;
+                }
+                Err(failure) => {
+                    // An answer that was lost may have had its effect.
+                    refusal = Some(self.clean(&failure));
+                    state = self.look(&account, project).await;
+                    liquidated |= matches!(failure, Failure::UnknownOutcome(_));
+                    if state.runs == Some(false) {
+                        break;
+                    }
+                }
+            }
+        }
+        if !state.is_closed() && state.runs != Some(false) {
+            let stopped = self
+                .reduce(entry.uid, &account, project, "live/stop-live-algorithm")
+                .await;
+            match stopped {
+                Ok(_) => state = self.await_stopped(&account, project).await,
+                Err(failure) => {
+                    refusal = Some(self.clean(&failure));
+                    state = self.look(&account, project).await;
+                }
+            }
+        }
+        let closed = state.is_closed();
+        let is_held = match &state.held {
+            Some(held) if held.is_empty() => "",
+            Some(_) => ", positions open",
+            None => ", positions not known",
+        };
+        entry.state = Stopped {
+            result: match state.runs {
+                Some(false) if closed && liquidated => "liquidated".to_owned(),
+                Some(false) => format!("stopped{is_held}"),
+                Some(true) => format!("running{is_held}"),
+                None => format!("not known{is_held}"),
+            },
+            open: !closed,
+            positions: state.held,
+            message: refusal.or(state.failure),
+            ..entry.state
+        };
+        entry.looked = now();
+        let stopped = entry.state.clone();
+        if closed {
+            self.settle_open(&account, project).await;
+        } else if self.is_open(&account, project) {
+            // Unless the halt has ended meanwhile.
+            self.keep_open(entry).await;
+        }
+        stopped
+    }
+
+    /// Looks until a deployment is closed, for at most one step.
+    async fn await_closed(&self, account: &str, project: u32) -> State {
+        self.look_until(account, project, State::is_closed).await
+    }
+
+    /// Looks until it does not run, for at most one step.
+    async fn await_stopped(&self, account: &str, project: u32) -> State {
+        let stopped = |state: &State| state.runs == Some(false) && state.held.is_some();
+        self.look_until(account, project, stopped).await
+    }
+
+    async fn look_until(
+        &self,
+        account: &str,
+        project: u32,
+        enough: impl Fn(&State) -> bool,
+    ) -> State {
+        let end = Instant::now() + self.step();
+        loop {
+            let state = self.look(account, project).await;
+            if enough(&state) || Instant::now() >= end {
+                return state;
+            }
+            tokio::time::sleep(self.step() / 10).await;
+        }
+    }
+
+    /// Reads whether a deployment runs, and what it holds.
+    async fn look(&self, account: &str, project: u32) -> State {
+        let about = || Map::from_iter([("projectId".to_owned(), project.into())]);
+        let (status, portfolio) = tokio::join!(
+            self.read_now(account, "live/read-live-algorithm", about()),
+            self.read_now(account, "live/read-live-portfolio", about()),
+        );
+        let mut state = State::default();
+        match status {
+            Ok(body) => {
+                let status = body.get("status").and_then(Value::as_str);
+                // A status that is missing or new says nothing about an end.
+                state.runs = status.map(|status| !ENDED.contains(&status));
+            }
+            Err(failure) => state.failure = Some(self.clean(&failure)),
+        }
+        match portfolio {
+            Ok(body) => state.held = positions(&body),
+            Err(failure) => state.failure = Some(self.clean(&failure)),
+        }
+        state
+    }
+
+    /// The deployments of an account that have not ended.
+    async fn running(&self, account: &str) -> Result<Vec<Deployment>, Failure> {
+        let answer = self
+            .read_now(account, "live/list-live-algorithms", Map::new())
+            .await?;
+        let listed = answer.get("live").and_then(Value::as_array);
+        let listed = listed.ok_or_else(|| {
+            Failure::UnexpectedResponse("the answer has no list of deployments".to_owned())
+        })?;
+        let mut running: Vec<Deployment> = Vec::new();
+        for one in listed {
+            let status = one.get("status").and_then(Value::as_str);
+            if status.is_some_and(|status| ENDED.contains(&status)) {
+                continue;
+            }
+            let project = one.get("projectId").and_then(Value::as_u64);
+            let project = project.and_then(|project| u32::try_from(project).ok());
+            if project.is_some() && running.iter().any(|other| other.project == project) {
+                continue;
+            }
+            let name = one.get("name").and_then(Value::as_str).map(short);
+            let known = || self.0.scope.project_name_cached(account, project?);
+            running.push(Deployment {
+                project,
+                name: name.or_else(known).unwrap_or_default(),
+            });
+        }
+        Ok(running)
+    }
+
+    /// Makes one read of the host's own, past the queues of ordinary calls.
+    async fn read_now(
+        &self,
+        account: &str,
+        name: &str,
+        mut arguments: Map<String, Value>,
+    ) -> Outcome {
+        let operation = known(name)?;
+        operation.complete(&mut arguments);
+        let step = self.step();
+        let call = self.0.upstream.call(Call {
+            account,
+            target: Target::Known(operation),
+            arguments,
+            deadline: Instant::now() + step,
+            clearance: always(),
+            sends: None,
+        });
+        let answered = tokio::time::timeout(step * 2, call).await;
+        answered.unwrap_or(Err(Failure::TimedOut { after: step * 2 }))
+    }
+
+    /// Makes one call of the host's own that makes an account safer, recorded like any other. It is sent
+    /// even if it cannot be recorded: money may be at stake.
+    async fn reduce(&self, uid: u32, account: &str, project: u32, name: &str) -> Outcome {
+        let operation = known(name)?;
+        let call = format!("{HOST}-{project}-{}", self.next_call());
+        let record = |kind: Kind, outcome: Option<&str>| {
+            let body = json!({
+                "call": call, "account": account, "plugin": HOST, "person": uid, "operation": name,
+                "access": Access::Reduce.word(), "project": { "id": project }, "arguments": { "projectId": project },
+                "decision": "allowed", "outcome": outcome,
+            });
+            let body = match body {
+                Value::Object(body) => body,
+                _ => Map::new(),
+            };
+            let entry = Entry {
+                kind,
+                essential: true,
+                body,
+            };
+            async {
+                // A disk that does not answer must not keep money at risk.
+                let recorded = tokio::time::timeout(self.step(), self.0.audit.record(entry)).await;
+                let error = match recorded {
+                    Ok(Ok(_)) => return,
+                    Ok(Err(error)) => error.to_string(),
+                    Err(_) => "the audit does not answer".to_owned(),
+                };
+                tracing::error!(target: "gate", project, error, "a deployment is stopped without a record of it");
+            }
+        };
+        record(Kind::Intent, None).await;
+        let mut arguments = Map::new();
+        arguments.insert("projectId".to_owned(), project.into());
+        let step = self.step();
+        let sending = self.0.upstream.call(Call {
+            account,
+            target: Target::Known(operation),
+            arguments,
+            deadline: Instant::now() + step,
+            clearance: always(),
+            sends: None,
+        });
+        let outcome = match tokio::time::timeout(step * 2, sending).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Failure::UnknownOutcome(format!(
+                "no answer within {} s",
+                (step * 2).as_secs_f64()
+            ))),
+        };
+        let word = outcome.as_ref().map_or_else(Failure::word, |_| "answered");
+        let kind = match outcome {
+            Err(Failure::UnknownOutcome(_)) => Kind::Lost,
+            _ => Kind::Outcome,
+        };
+        record(kind, Some(word)).await;
+        outcome
+    }
+
+    /// A failure for people, without secrets.
+    fn clean(&self, failure: &Failure) -> String {
+        let settings = self.settings();
+        short(&settings.secrets.redactor().clean(&failure.to_string()))
+    }
+
+    fn is_open(&self, account: &str, project: u32) -> bool {
+        let key = (account.to_owned(), project);
+        self.0.closing.open().contains_key(&key)
+    }
+
+    async fn keep_open(&self, entry: OpenLiquidation) {
+        let (account, project) = (&entry.state.account, entry.state.project.unwrap_or(0));
+        let stored = serde_json::to_value(&entry).unwrap_or_default();
+        let former = {
+            let mut open = self.0.closing.open();
+            let key = (account.clone(), project);
+            let since = open.get(&key).map_or(entry.since, |former| former.since);
+            let entry = OpenLiquidation {
+                since,
+                ..entry.clone()
+            };
+            open.insert(key, entry)
+        };
+        let is_new = former.is_none_or(|former| {
+            former.state != entry.state || former.scope != entry.scope || former.uid != entry.uid
+        });
+        if is_new {
+            let keeping = self.0.ledger.keep_liquidation(account, project, &stored);
+            forgiving(self.step(), keeping).await;
+        }
+    }
+
+    /// Ends one that is closed.
+    async fn settle_open(&self, account: &str, project: u32) {
+        let key = (account.to_owned(), project);
+        if self.0.closing.open().remove(&key).is_some() {
+            let forgetting = self.0.ledger.forget_liquidation(account, project);
+            forgiving(self.step(), forgetting).await;
+        }
+    }
+
+    /// Ends those that a halt asked for that has ended, and says which they were.
+    pub(crate) async fn give_up_closing(&self, scope: &HaltScope) -> Vec<Stopped> {
+        let open = self.0.closing.list().into_iter();
+        let ended: Vec<_> = open.filter(|one| one.scope == *scope).collect();
+        for one in &ended {
+            self.settle_open(&one.state.account, one.state.project.unwrap_or(0))
+                .await;
+        }
+        ended.into_iter().map(|one| one.state).collect()
+    }
+
+    /// Goes on with what is open, until nothing is.
+    pub(crate) fn close_in_background(&self) {
+        let is_at_it = {
+            let mut working = self
+                .0
+                .closing
+                .working
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *working, true)
+        };
+        if is_at_it {
+            return;
+        }
+        let weak = Arc::downgrade(&self.0);
+        let first = FIRST_PAUSE.min(self.step());
+        // Not among what the gate waits for when it ends; each of its rounds is.
+        tokio::spawn(async move {
+            let mut pause = first;
+            loop {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                let Some(inner) = weak.upgrade() else { return };
+                let gate = Self(inner);
+                let round = gate.clone();
+                // A round that failed is followed by another one.
+                drop(gate.spawn(async move { round.close_again().await }).await);
+                let open = gate.0.closing.open();
+                let mut working = gate
+                    .0
+                    .closing
+                    .working
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                if open.is_empty() {
+                    *working = false;
+                    return;
+                }
+            }
+        });
+    }
+
+    /// One round of the background.
+    async fn close_again(&self) {
+        let open = self.0.closing.list();
+        let accounts = open.iter().filter(|one| one.state.project.is_none());
+        let accounts = accounts.map(|one| {
+            let by = Person {
+                uid: one.uid,
+                name: one.by.clone(),
+                roles: std::collections::BTreeSet::new(),
+            };
+            let (scope, account) = (one.scope.clone(), one.state.account.clone());
+            async move { drop(self.close_account(&by, &scope, account).await) }
+        });
+        let again: Vec<_> = accounts.collect();
+        let listed: Vec<&String> = open
+            .iter()
+            .filter(|one| one.state.project.is_none())
+            .map(|one| &one.state.account)
+            .collect();
+        let one_by_one = open
+            .iter()
+            .filter(|one| !listed.contains(&&one.state.account))
+            .map(|one| self.close_one(one.clone(), false));
+        tokio::join!(join_all(again), join_all(one_by_one));
+    }
+}
+
+/// Remembers what it can: a ledger that does not take it must not hold up a liquidation.
+async fn forgiving(limit: Duration, work: impl Future<Output = Result<(), LedgerError>>) {
+    match tokio::time::timeout(limit, work).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(target: "gate", %error, "a liquidation is not remembered beyond this process");
+        }
+        Err(_) => {
+            tracing::warn!(target: "gate", "the database does not answer: a liquidation may not be remembered");
+        }
+    }
+}
+
+/// What a portfolio holds; nothing if it does not say.
+fn positions(body: &Value) -> Option<Vec<Position>> {
+    let holdings = match body.get("portfolio")?.get("holdings")? {
+        Value::Object(holdings) => holdings,
+        // An empty map comes as an empty list.
+        Value::Array(items) if items.is_empty() => return Some(Vec::new()),
+        _ => return None,
+    };
+    let amount = |holding: &Value, name: &str| match holding.get(name)? {
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) => Some(short(text)),
+        _ => None,
+    };
+    let is_zero = |quantity: &str| {
+        quantity
+            .parse::<f64>()
+            .is_ok_and(|quantity| quantity == 0.0)
+    };
+    let held = holdings.iter().map(|(symbol, holding)| Position {
+        symbol: short(symbol),
+        quantity: amount(holding, "q").unwrap_or_else(|| "not known".to_owned()),
+        value: amount(holding, "v"),
+    });
+    Some(
+        held.filter(|one| !is_zero(&one.quantity))
+            .take(MOST_POSITIONS)
+            .collect(),
+    )
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(LONGEST_TEXT).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_portfolio_does_not_say_is_not_known_and_never_nothing() {
+        let held = |body: Value| positions(&body);
+        assert_eq!(held(json!({})), None);
+        assert_eq!(held(json!({ "portfolio": {} })), None);
+        assert_eq!(held(json!({ "portfolio": { "holdings": null } })), None);
+        assert_eq!(held(json!({ "portfolio": { "holdings": "none" } })), None);
+        assert_eq!(
+            held(json!({ "portfolio": { "holdings": [] } })),
+            Some(Vec::new())
+        );
+        let holdings =
+            json!({ "SPY": { "q": 0.0, "v": 0 }, "QQQ": { "q": -3, "v": -900.5 }, "IWM": {} });
+        let found = held(json!({ "portfolio": { "holdings": holdings } })).unwrap();
+        let found: Vec<_> = found
+            .iter()
+            .map(|one| {
+                (
+                    one.symbol.as_str(),
+                    one.quantity.as_str(),
+                    one.value.as_deref(),
+                )
+            })
+            .collect();
+        assert!(found.contains(&("QQQ", "-3", Some("-900.5"))), "{found:?}");
+        assert!(found.contains(&("IWM", "not known", None)), "{found:?}");
+        assert_eq!(found.len(), 2);
+    }
+}
