@@ -80,6 +80,13 @@ impl Plugin {
         &self.manifest
     }
 
+    /// What the component calls itself, where that is not the name in its manifest.
+    #[must_use]
+    pub fn other_name(&self) -> Option<&str> {
+        let own = self.description().name.as_str();
+        (own != self.name()).then_some(own)
+    }
+
     /// What it says of itself.
     #[must_use]
     pub fn description(&self) -> &Description {

@@ -172,6 +172,13 @@ impl Runtime {
             replaced = former.is_some(),
             "loaded"
         );
+        if let Some(own) = plugin.other_name() {
+            tracing::warn!(
+                plugin = plugin.name(),
+                component = own,
+                "the component calls itself otherwise than its manifest, whose name counts; see that it is the right one"
+            );
+        }
         if let Some(former) = former
             && retires
         {

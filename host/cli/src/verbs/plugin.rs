@@ -166,6 +166,7 @@ pub async fn by_host(host: &Host) -> Result<Value> {
                 "account": plugin.manifest().account,
                 "actions": plugin.description().actions.iter().map(|action| &action.name).collect::<Vec<_>>(),
                 "digest": plugin.digest(),
+                "calls-itself": plugin.other_name(),
                 "loaded": row.loaded.and_then(instant),
             })
         });
@@ -267,6 +268,19 @@ pub fn in_effect(row: &Value) -> bool {
     )
 }
 
+/// Which components call themselves otherwise than their manifests.
+fn otherwise(rows: &[Value]) -> String {
+    let lines = rows.iter().filter_map(|row| {
+        row.get("calls-itself").filter(|it| it.is_string())?;
+        Some(format!(
+            "\n{}: its component calls itself {}; the name in the manifest counts, so see that it is the right component",
+            cell(row, "plugin"),
+            cell(row, "calls-itself")
+        ))
+    });
+    lines.collect()
+}
+
 /// Lists the plugins of the configuration, as the running host has them.
 pub async fn list(route: &Route, output: Output) -> Result<()> {
     let listed = control::perform(route, Request::Plugins, output).await?;
@@ -290,6 +304,7 @@ pub async fn list(route: &Route, output: Output) -> Result<()> {
             &["plugin", "version", "status", "account", "actions"],
             &lines,
         ) + &standings(rows)
+            + &otherwise(rows)
             + &notes
                 .iter()
                 .map(|(file, note)| format!("\n{file}: {note}"))

@@ -218,3 +218,64 @@ fn grants_are_shown_with_their_conditions_and_what_is_used() {
         "{none:?}"
     );
 }
+
+#[test]
+fn what_can_never_forbid_anything_is_not_valid_and_the_rest_says_what_it_can() {
+    let cloud = Cloud::start();
+    let folder = folder(&cloud);
+    std::fs::create_dir(folder.path().join("policies")).unwrap();
+    let file = folder.path().join("policies/one.cedar");
+    let name = file.to_str().unwrap();
+    for (text, why) in [
+        (
+            "// forbid (principal, action, resource);\n",
+            "there is no rule in it",
+        ),
+        (
+            "forbid (principal, action, resource == Project::\"Lab/a\");",
+            "the id of a project is its number",
+        ),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let ran = folder.run(&["validate", name]);
+        assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+        assert!(ran.stdout.contains(why), "{ran:?}");
+    }
+    std::fs::write(&file, GUARDRAIL).unwrap();
+    let ran = folder.run(&["validate", name]);
+    assert!(
+        ran.good().stdout.contains("(1 guardrails)"),
+        "{}",
+        ran.stdout
+    );
+    let covered = folder.run(&["--json", "policy", "coverage"]).json();
+    assert_eq!(covered[0]["guardrail"], "no-nights");
+    assert_eq!(
+        covered[0]["operations"],
+        json!(["backtests/create-backtest", "compile/create-compile"])
+    );
+    assert_eq!(cloud.emulator().requests(), [], "something was sent");
+}
+
+#[test]
+fn a_component_that_calls_itself_otherwise_is_said_to() {
+    let cloud = Cloud::start();
+    let folder = folder(&cloud);
+    let same = folder.run(&["plugin", "list"]);
+    assert!(
+        !same.good().stdout.contains("calls itself"),
+        "{}",
+        same.stdout
+    );
+    std::fs::remove_file(folder.path().join("plugins/strategy-lab.toml")).unwrap();
+    let renamed = strategy_lab().replace("\"strategy-lab\"", "\"another-lab\"");
+    folder.manifest("another-lab", &renamed);
+    let ran = folder.run(&["plugin", "list"]);
+    assert!(
+        ran.good()
+            .stdout
+            .contains("another-lab: its component calls itself strategy-lab"),
+        "{}",
+        ran.stdout
+    );
+}
