@@ -428,10 +428,12 @@ fn no_literal_secret_is_in_a_file_of_the_host_or_of_a_backup() {
              headers = {{ Authorization = \"Bearer {account}\" }}\n\
              [account.child]\nconnection = \"stdio\"\ncommand = \"sh\"\nargs = [\"-c\", \"echo $SECRET >&2; exit 1\"]\n\
              env = {{ SECRET = \"{child}\" }}\n\
+             [account.filed]\nconnection = \"embedded\"\ncloud = \"{}\"\ncredentials-file = \"credentials\"\n\
              [brokerage.main]\nid = \"InteractiveBrokersBrokerage\"\nib-user-name = \"u\"\nib-account = \"U0\"\n\
              ib-password = \"{password}\"\nib-weekly-restart-utc-time = \"22:00:00\"\n\
              [vault]\naddress = \"http://127.0.0.1:{port}\"\nauth = {{ token = {{ file = \"vault-token\" }} }}\n\
-             [brokerage.vaulted]\nid = \"InteractiveBrokersBrokerage\"\nib-user-name = {{ vault = \"kv/a#b\" }}\n"
+             [brokerage.vaulted]\nid = \"InteractiveBrokersBrokerage\"\nib-user-name = {{ vault = \"kv/a#b\" }}\n",
+            cloud.url()
         );
     std::fs::write(folder.path().join("qchost.toml"), &configuration).unwrap();
     let star = "brokerages     = [\"*\"]";
@@ -466,7 +468,7 @@ fn no_literal_secret_is_in_a_file_of_the_host_or_of_a_backup() {
     let deploy = |profile: &str| json!({ "profile": profile }).to_string();
     did(&["invoke", "every-category.deploy-live", &deploy("main")]).good();
     did(&["invoke", "every-category.deploy-live", &deploy("vaulted")]);
-    for account in ["web", "child", "research"] {
+    for account in ["web", "child", "filed", "research"] {
         did(&["call", "read_account", "--account", account]);
     }
     for verb in [
