@@ -345,3 +345,40 @@ async fn a_download_is_bounded_and_its_address_is_shown_by_nothing() {
         assert!(!error.to_string().contains("s3cr3t"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn the_last_call_says_how_the_account_stands() {
+    let refused = |request: &serde_json::Value, words: &str| {
+        let body = json!({ "success": false, "errors": [words] }).to_string();
+        let content = json!([{ "type": "text", "text": body }]);
+        let answer = json!({
+            "jsonrpc": "2.0", "id": request["id"], "result": { "content": content, "isError": true },
+        });
+        let json = vec![("content-type", "application/json".to_owned())];
+        (200, json, answer.to_string())
+    };
+    let (seen, web) = by_hand(move |before, request| match before {
+        0 => refused(request, "Hash doesn't match."),
+        1 => refused(request, "Invalid timestamp, value received: 1"),
+        2 => page(401),
+        3 => (429, vec![("retry-after", "60".to_owned())], String::new()),
+        4 => refused(request, "Project not found"),
+        _ => success(request),
+    });
+    let accounts = reach(&web);
+    for (sent, state) in [
+        (1, AccountState::Unauthorized),
+        (2, AccountState::Clock),
+        (3, AccountState::Unauthorized),
+        (4, AccountState::RateLimited),
+        // A refusal of the call is no trouble of the account's.
+        (5, AccountState::Connected),
+        (6, AccountState::Connected),
+    ] {
+        drop(call(&accounts, "create_backtest", json!({}), 5_000).await);
+        let health = accounts.health(ACCOUNT).unwrap();
+        assert_eq!(health.state, state, "after {sent} calls");
+        assert_eq!(health.last_error.is_some(), state.is_trouble());
+        assert_eq!(seen.calls(), sent, "what is refused is not sent again");
+    }
+}
