@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 const MAX_OTHER: usize = 32;
 /// Requests of a user that read the audit: each may hold a thread for as long as it is read.
 const MAX_READS: usize = 8;
+/// Connections of a user that have not asked yet and stay when no file descriptor is left: fewer than are in the reserve.
+const KEPT_SILENT: usize = 4;
 /// Bytes of requests that are being received or are at work, by a user.
 const MAX_USER_BYTES: u64 = 64 << 20;
 /// And by all users. What stops the host is small and not counted, so there is always room for it.
@@ -156,11 +158,12 @@ impl Limits {
         }
     }
 
-    /// Closes the oldest connection of the user who has most of those that have not asked; false if there is none. For a
-    /// process without a file descriptor left.
+    /// Closes the oldest connection of the user who has most of those that have not asked; false if that user has but a few,
+    /// which may be about to ask. For a process without a file descriptor left.
     pub(super) fn evict(&self) -> bool {
         let mut held = self.held();
         let most = held.users.values_mut().max_by_key(|user| user.silent.len());
+        let most = most.filter(|user| user.silent.len() > KEPT_SILENT);
         match most.and_then(|user| user.silent.pop_front()) {
             Some((_, oldest)) => {
                 oldest.cancel();

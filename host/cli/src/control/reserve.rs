@@ -22,15 +22,16 @@ impl Reserve {
         reserve
     }
 
-    /// Opens what is missing, as far as there is room.
-    pub(super) fn fill(&self) {
+    /// Opens what is missing, as far as there is room; whether it is all there.
+    pub(super) fn fill(&self) -> bool {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while kept.len() < RESERVED {
             match File::open("/dev/null") {
                 Ok(file) => kept.push(file),
-                Err(_) => return,
+                Err(_) => return false,
             }
         }
+        true
     }
 
     /// Lets one descriptor go, for a connection that is accepted next.

@@ -91,32 +91,38 @@ async fn flush_denials(shared: Arc<Shared>) {
     }
 }
 
-/// The next client. A host that has no room for one more file closes connections that ask nothing, and lets one in by its
-/// reserve, for what stops it. Cancel safe.
+/// The next client. A host that has no room for one more file lets one in by its reserve, for what stops it, and when that is
+/// used up, closes connections that ask nothing. Cancel safe.
 async fn accept(
     listener: &UnixListener,
     shared: &Shared,
 ) -> std::io::Result<(UnixStream, Option<Spare>)> {
-    let mut spare = None;
+    // Another thread may be quicker to take what one leaves free.
+    let mut spares = Vec::new();
     loop {
         let error = match listener.accept().await {
-            Ok((stream, _)) => return Ok((stream, spare)),
+            Ok((stream, _)) => {
+                let spare = spares.pop();
+                drop(spares);
+                // Others may have been closed meanwhile, and then this client is one like any other.
+                return Ok((stream, spare.filter(|_| !shared.reserve.fill())));
+            }
             Err(error) => error,
         };
         let known = error.raw_os_error().map(Errno::from_raw);
         match known {
             Some(Errno::ECONNABORTED | Errno::EINTR) => {}
             Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => {
-                if spare.is_none() && shared.may_say_crowded() {
+                if spares.is_empty() && shared.may_say_crowded() {
                     tracing::warn!(
                         target: "host",
                         "no further client of the control socket for now, but for halts: {error}"
                     );
                 }
-                let evicted = shared.limits.evict();
                 match shared.reserve.give() {
-                    Some(given) => spare = Some(given),
-                    None if evicted => tokio::task::yield_now().await,
+                    Some(given) => spares.push(given),
+                    // The one that has to go is told, and goes when its task is next.
+                    None if shared.limits.evict() => tokio::task::yield_now().await,
                     None => tokio::time::sleep(CROWDED).await,
                 }
             }

@@ -441,6 +441,11 @@ fn descriptors(name: &str) {
     is_listed(name, &running.folder);
     drop(held);
     prlimit(pid, Resource::Nofile, before).unwrap();
+    // Those who came while none was left have been sent away by then.
+    running.until(
+        "writer",
+        |answer| matches!(answer, Answer::Failed(why) if why.contains("halted")),
+    );
     is_halted(name, &running);
 }
 
