@@ -447,3 +447,50 @@ impl Sink {
         result
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_reads_nothing_is_given_up_and_one_that_reads_later_gets_whole_lines() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (_read, write) = ours.into_split();
+        let mut sink = Sink::new(write);
+        let long = || Reply::Line("x".repeat(1 << 20));
+        let brief = Duration::from_millis(20);
+        assert!(!sink.send(&long(), brief).await.unwrap());
+        let reading = tokio::spawn(async move {
+            let mut text = String::new();
+            let mut theirs = theirs;
+            theirs.read_to_string(&mut text).await.unwrap();
+            text
+        });
+        let patience = Duration::from_secs(60);
+        assert!(
+            sink.send(&Reply::Done(Value::Null), patience)
+                .await
+                .unwrap()
+        );
+        drop(sink);
+        let text = reading.await.unwrap();
+        let lines: Vec<Reply> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert!(
+            matches!(&lines[..], [Reply::Line(_), Reply::Done(_)]),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn a_request_has_so_many_values_at_most() {
+        let body = |values: usize| {
+            let input = "0,".repeat(values);
+            format!("{{\"verb\":\"invoke\",\"action\":\"a.b\",\"input\":[{input}0]}}")
+        };
+        assert!(parse(body(1000).as_bytes()).is_ok());
+        assert!(parse(body(MAX_VALUES).as_bytes()).is_err());
+    }
+}

@@ -21,6 +21,7 @@ mod categories;
 mod changes;
 mod cloud;
 mod common;
+mod crowd;
 mod demo;
 mod denied;
 mod desk;
