@@ -229,6 +229,25 @@ impl Changes {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Finds the difference to what was recorded last of a plugin's manifest: that takes long where manifests are long,
+    /// and bringing one into force must not. Blocks.
+    pub fn prepare(&self, plugin: &str, text: &Kept) {
+        let last = self.state().last.get(&manifest_of(plugin)).cloned();
+        if text.file.as_os_str().is_empty() || last.as_deref() == Some(&*text.digest) {
+            return;
+        }
+        let former = last.as_ref().map(|digest| self.texts.read(digest));
+        let former = match former {
+            None => None,
+            Some(Ok(Some(former))) => Some(former),
+            // What is missing is said when the change is recorded.
+            Some(Ok(None) | Err(_)) => return,
+        };
+        let lines = differences(text.form, former.as_deref(), Some(&text.text));
+        // There is one for each text, the first.
+        drop(text.prepared.set((last, lines)));
+    }
+
     /// The text of a manifest. One that was not parsed from a text was in force before this run, and its text is kept.
     pub fn text_of(&self, manifest: &Manifest) -> Kept {
         let kept = Kept::manifest(manifest, &self.prints);
@@ -292,6 +311,7 @@ impl Changes {
             return None;
         }
         let former = former.filter(|former| before.as_deref() == Some(&*former.digest));
+        let digest = before.clone();
         let (former, unknown) = match (former, &before) {
             (Some(former), _) => (Some(former.text.clone()), false),
             (None, Some(digest)) => match self.texts.read(digest) {
@@ -307,7 +327,7 @@ impl Changes {
         };
         Some(Change {
             digest_before: before,
-            difference: differences(form, former.as_deref(), Some(&text.text)),
+            difference: text.differences_to(digest.as_deref(), || former),
             at_start,
             note: unknown.then(|| {
                 "the former text is not kept, so all of the new one is shown as added".to_owned()
@@ -347,7 +367,9 @@ impl Changes {
             noted.changes.push(about(Change {
                 digest_before: Some(text.digest.to_string()),
                 pending: true,
-                difference: difference(Form::Manifest, Some(&text.text), Some(&is.text)),
+                difference: bounded(
+                    is.differences_to(Some(&text.digest), || Some(text.text.clone())),
+                ),
                 note: Some(
                     "its component does not serve yet: until then both manifests must allow a call"
                         .to_owned(),

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use qchost_policy::{Difference, Guardrails, Manifest};
 use toml::Spanned;
@@ -45,6 +45,8 @@ pub(crate) struct Kept {
     pub file: PathBuf,
     /// The user ids of the owners of the files.
     pub owners: BTreeSet<u32>,
+    /// All lines of the difference to the text of a digest, where they were found before they are needed.
+    pub prepared: OnceLock<(Option<String>, Vec<String>)>,
 }
 
 impl Kept {
@@ -55,6 +57,19 @@ impl Kept {
             text,
             file,
             owners,
+            prepared: OnceLock::new(),
+        }
+    }
+
+    /// All lines of the difference to a text, by its digest; the text is only asked for where they were not prepared.
+    pub fn differences_to(
+        &self,
+        digest: Option<&str>,
+        former: impl FnOnce() -> Option<String>,
+    ) -> Vec<String> {
+        match self.prepared.get() {
+            Some((prepared, lines)) if prepared.as_deref() == digest => lines.clone(),
+            _ => differences(self.form, former().as_deref(), Some(&self.text)),
         }
     }
 

@@ -384,6 +384,7 @@ impl Enforceable {
         let text = Arc::new(changes.text_of(&manifest));
         let authority = Authority::new(Arc::new(manifest), &settings.guardrails)?;
         changes.keep(&text);
+        changes.prepare(&authority.manifest().plugin, &text);
         Ok(Self {
             settings,
             authority: Arc::new(Granted { authority, text }),
