@@ -4,6 +4,8 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -80,7 +82,11 @@ impl Output {
         } else {
             Kind::Lines
         };
-        Display { kind, last: None }
+        Display {
+            kind,
+            last: None,
+            heard: Arc::default(),
+        }
     }
 }
 
@@ -103,6 +109,7 @@ impl std::error::Error for ExitWith {}
 pub struct Display {
     kind: Kind,
     last: Option<(Instant, String)>,
+    heard: Arc<AtomicBool>,
 }
 
 enum Kind {
@@ -112,8 +119,14 @@ enum Kind {
 }
 
 impl Display {
+    /// Becomes true when there was something to show.
+    pub fn heard(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.heard)
+    }
+
     /// Shows it.
     pub fn report(&mut self, progress: &Progress) {
+        self.heard.store(true, Ordering::Relaxed);
         let fraction = &progress.fraction;
         let message = terminal::line(&progress.message);
         let percent = (fraction.clamp(0.0, 1.0) * 100.0).round();

@@ -210,7 +210,8 @@ fn held(data: &Path, holder: Option<u32>, host: Option<Status>) -> Error {
     }
 }
 
-async fn reach(
+/// As [`perform`], on a display of the caller's.
+pub async fn reach(
     route: &Route,
     request: Request,
     output: Output,

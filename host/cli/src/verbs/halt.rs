@@ -1,7 +1,11 @@
 //! `qchost halt` and `qchost resume`: no more writes and trades, until they are allowed again.
 
-use anyhow::{Error, Result, ensure};
-use qchost_gate::{HaltScope, StandingHalt};
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context as _, Error, Result, ensure};
+use qchost_gate::{HALT_FILE, HaltScope, StandingHalt, make_halt_file};
 use qchost_ledger::Halt;
 use qchost_policy::Person;
 use qchost_runtime::Progress;
@@ -10,10 +14,13 @@ use serde_json::{Value, json};
 use crate::args::Target;
 use crate::control::{self, Reports, Request, Route};
 use crate::host::Host;
+use crate::lock::other_holder;
 use crate::output::{ExitWith, Output, table};
 use crate::terminal;
 use crate::verbs::{cell, instant};
 
+/// How long a host may say nothing to a halt.
+const UNANSWERED: Duration = Duration::from_millis(800);
 /// The exit status of a halt that left positions open.
 const POSITIONS_OPEN: u8 = 3;
 
@@ -29,8 +36,50 @@ pub async fn run(
     output: Output,
 ) -> Result<()> {
     let request = request(&target, reason, liquidate);
-    let report = control::perform(route, request, output).await?;
-    show(&report, &target, output)
+    let mut display = output.progress();
+    let heard = display.heard();
+    let mut asking = pin!(async {
+        let report = control::reach(route, request, output, &mut display).await;
+        display.done();
+        report
+    });
+    let data = route.data();
+    let silent = async {
+        tokio::time::sleep(UNANSWERED).await;
+        match &data {
+            // A host that said that it halts may wait long for what had been sent.
+            Some(data) if !heard.load(Ordering::Relaxed) && other_holder(data).is_some() => data,
+            _ => std::future::pending().await,
+        }
+    };
+    let data = tokio::select! {
+        biased;
+        report = &mut asking => return show(&report?, &target, output),
+        data = silent => data,
+    };
+    let file = make_halt_file(data).with_context(|| {
+        format!(
+            "the host does not answer, and the file `halt` cannot be made in its data folder; have the user that it runs as \
+             make it: touch {}/{HALT_FILE}",
+            data.display()
+        )
+    })?;
+    output.warning(&format!(
+        "the host does not answer: made {}, which halts everything until: qchost resume",
+        file.display()
+    ));
+    if let Ok(Ok(report)) = tokio::time::timeout(UNANSWERED, asking).await {
+        return show(&report, &target, output);
+    }
+    let halted = json!({ "file": file, "answered": false });
+    output.result(&halted, |_| {
+        format!("halted: everything, by the file {}", file.display())
+    })?;
+    ensure!(
+        !liquidate,
+        "halted, but the host does not answer, so nothing is known to be liquidated; look at QuantConnect's site"
+    );
+    Ok(())
 }
 
 fn request(target: &Target, reason: String, liquidate: bool) -> Request {

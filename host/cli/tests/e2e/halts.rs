@@ -311,3 +311,37 @@ fn positions_that_stay_open_are_no_success_and_are_gone_on_with() {
     host.terminate();
     host.wait().good();
 }
+
+/// One that hangs, and one whose socket is gone.
+#[test]
+fn a_host_that_does_not_answer_is_halted_by_the_file() {
+    let cloud = Cloud::start();
+    let folder = folder(&embedded(cloud.url()));
+    let host = folder.serve(&["run"]);
+    let prepared = folder.invoke("every-category.prepare", &json!({}));
+    let file = folder.path().join("data/halt");
+    crate::process::signal(host.id(), rustix::process::Signal::STOP);
+    let ran = folder.run(&["halt"]);
+    crate::process::signal(host.id(), rustix::process::Signal::CONT);
+    assert!(ran.good().stdout.contains("by the file"), "{ran:?}");
+    assert!(ran.stderr.contains("does not answer"), "{ran:?}");
+    assert!(file.exists());
+    let refused = write(&folder, &prepared);
+    assert!(refused.error().contains("halted"), "{refused:?}");
+    folder.run(&["resume"]).good();
+    assert!(!file.exists());
+    // One that answers needs no file.
+    folder.run(&["halt"]).good();
+    assert!(!file.exists());
+    folder.run(&["resume"]).good();
+    // What was asked besides is not known to be done.
+    std::fs::remove_file(folder.path().join("data/control.sock")).unwrap();
+    let ran = folder.run(&["halt", "--liquidate"]);
+    assert!(
+        ran.error().contains("nothing is known to be liquidated"),
+        "{ran:?}"
+    );
+    assert!(file.exists());
+    host.terminate();
+    host.wait().good();
+}
