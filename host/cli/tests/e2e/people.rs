@@ -90,25 +90,25 @@ fn a_stranger_is_not_heard_and_root_is_one_unless_configured() {
     ] {
         assert!(error.contains(expected), "{error}");
     }
-    let ran = desk.folder.run(&["call", "read_account"]);
+    let ran = desk.folder.run(&["call", "read_lean_versions"]);
     assert!(
         ran.stderr.contains("uid 0 is not a person of this host"),
         "{ran:?}"
     );
-    assert_eq!(desk.cloud.requests_to("/account/read").len(), 0);
+    assert_eq!(desk.cloud.requests_to("/lean/versions/read").len(), 0);
     // The twin.
-    desk.run_as(OPERATOR, &["call", "read_account"]).good();
-    assert_eq!(desk.cloud.requests_to("/account/read").len(), 1);
+    desk.run_as(OPERATOR, &["call", "read_lean_versions"]).good();
+    assert_eq!(desk.cloud.requests_to("/lean/versions/read").len(), 1);
     host.terminate();
     host.wait().good();
     // Without the host it is the same: whoever owns the data is still not a person.
-    let ran = desk.folder.run(&["call", "read_account"]);
+    let ran = desk.folder.run(&["call", "read_lean_versions"]);
     assert!(
         ran.stderr.contains("uid 0 is not a person of this host"),
         "{ran:?}"
     );
     // And somebody who is one is told to have it started.
-    let ran = desk.run_as(OPERATOR, &["call", "read_account"]);
+    let ran = desk.run_as(OPERATOR, &["call", "read_lean_versions"]);
     let error = ran.error();
     assert!(
         error.contains("no host runs") && error.contains("qchost run"),

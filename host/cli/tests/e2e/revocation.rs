@@ -295,6 +295,8 @@ fn an_account_that_is_removed_is_used_no_more() {
     let other = account.replace("research", "other");
     running.configure(&account, &other);
     running.until("lab", |answer| matches!(answer, Answer::Failed(_)));
+    // The host looks at the new account by a read of its own, which is done when this is.
+    running.folder.run(&["reload"]);
     let after = running.cloud.emulator().requests().len();
     for _ in 0..3 {
         assert!(matches!(running.act("lab"), Answer::Failed(_)));
