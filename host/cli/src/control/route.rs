@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result, anyhow, bail, ensure};
 use nix::unistd::geteuid;
@@ -23,6 +24,10 @@ use crate::output::words;
 
 /// Where hosts whose socket is open to a group are found.
 const RUN: &str = "/run/qchost";
+
+/// How long a command tries to connect to a host to which too many others do.
+const CROWDED_TIMEOUT: Duration = Duration::from_secs(10);
+const CROWDED_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What a command was told of the host that it is for.
 pub struct Route {
@@ -248,7 +253,20 @@ impl Place {
     }
 
     async fn connect(&self) -> Result<Tried> {
-        let stream = match UnixStream::connect(&self.socket).await {
+        let begun = Instant::now();
+        let connected = loop {
+            match UnixStream::connect(&self.socket).await {
+                // So many clients come at once that the queue of the socket is full.
+                Err(error)
+                    if error.kind() == ErrorKind::WouldBlock
+                        && begun.elapsed() < CROWDED_TIMEOUT =>
+                {
+                    tokio::time::sleep(CROWDED_INTERVAL).await;
+                }
+                connected => break connected,
+            }
+        };
+        let stream = match connected {
             Ok(stream) => stream,
             Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(Tried::Closed),
             Err(error)

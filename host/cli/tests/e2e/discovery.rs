@@ -158,17 +158,19 @@ fn a_changed_data_folder_is_told_from_that_of_the_host_and_only_invocations_comp
         note.contains("qchost.toml") && note.contains("not with second.toml"),
         "{note}"
     );
-    for verb in [
-        ["invoke", "every-category.account"],
-        ["call", "read_account"],
-    ] {
-        let ran = folder.run(&[&["--config", "second.toml"], &verb[..]].concat());
+    let create = [
+        "call",
+        "create_project",
+        "{\"name\": \"Lab/x\", \"language\": \"Py\"}",
+    ];
+    for verb in [&["invoke", "every-category.prepare"][..], &create] {
+        let ran = folder.run(&[&["--config", "second.toml"], verb].concat());
         assert!(ran.error().contains("has another configuration"), "{ran:?}");
     }
-    assert!(cloud.requests_to("/account/read").is_empty());
+    assert!(cloud.requests_to("/projects/create").is_empty());
     // The twin.
-    folder.run(&["call", "read_account"]).good();
-    assert_eq!(cloud.requests_to("/account/read").len(), 1);
+    folder.run(&create).good();
+    assert_eq!(cloud.requests_to("/projects/create").len(), 1);
 
     // A socket that is named is the only one that is asked.
     let named =
