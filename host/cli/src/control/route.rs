@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Error, Result, anyhow, bail, ensure};
 use nix::unistd::geteuid;
@@ -25,9 +25,8 @@ use crate::output::words;
 /// Where hosts whose socket is open to a group are found.
 const RUN: &str = "/run/qchost";
 
-/// How long a command tries to connect to a host to which too many others do.
+/// How long a command waits in line to connect to a host to which too many others do.
 const CROWDED_TIMEOUT: Duration = Duration::from_secs(10);
-const CROWDED_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What a command was told of the host that it is for.
 pub struct Route {
@@ -253,19 +252,19 @@ impl Place {
     }
 
     async fn connect(&self) -> Result<Tried> {
-        let begun = Instant::now();
-        let connected = loop {
-            match UnixStream::connect(&self.socket).await {
-                // So many clients come at once that the queue of the socket is full.
-                Err(error)
-                    if error.kind() == ErrorKind::WouldBlock
-                        && begun.elapsed() < CROWDED_TIMEOUT =>
-                {
-                    tokio::time::sleep(CROWDED_INTERVAL).await;
-                }
-                connected => break connected,
-            }
-        };
+        let mut connected = UnixStream::connect(&self.socket).await;
+        // So many clients come at once that the queue of the socket is full: this one waits in line.
+        if matches!(&connected, Err(error) if error.kind() == ErrorKind::WouldBlock) {
+            let socket = self.socket.clone();
+            let waiting = tokio::task::spawn_blocking(move || {
+                let stream = std::os::unix::net::UnixStream::connect(socket)?;
+                stream.set_nonblocking(true)?;
+                Ok(stream)
+            });
+            let waited = tokio::time::timeout(CROWDED_TIMEOUT, waiting).await;
+            let waited = waited.map_err(std::io::Error::from)??;
+            connected = waited.and_then(UnixStream::from_std);
+        }
         let stream = match connected {
             Ok(stream) => stream,
             Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(Tried::Closed),
