@@ -327,7 +327,7 @@ impl Gate {
 
     async fn header(&self, settings: &Settings, value: &Value) -> Result<SecretString, String> {
         match Setting::try_from(value.clone())? {
-            Setting::Plain(Value::String(text)) => Ok(SecretString::from(text)),
+            Setting::Plain(Value::String(text)) => Ok(settings.secrets.literal(&text)),
             Setting::Plain(_) => Err("it is no text".to_owned()),
             Setting::Secret(source) => {
                 let secret = settings.secrets.read(&source).await;

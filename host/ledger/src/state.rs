@@ -128,7 +128,7 @@ impl StateStore {
         self.write(plugin, key, None, None).map(drop)
     }
 
-    /// Lists the keys that begin with a prefix, in order, at most [`MAX_LISTED`]. Takes a time that depends on what it
+    /// Lists the keys that begin with a prefix, in order, at most 1,000 of them. Takes a time that depends on what it
     /// returns and not on what else there is, or was.
     ///
     /// # Errors

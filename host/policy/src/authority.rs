@@ -160,6 +160,15 @@ impl Authority {
             .any(|grant| explain::covers_project(&grant.projects, project))
     }
 
+    /// Whether some grant that is for this operation covers every project, so that none is hidden from the plugin.
+    #[must_use]
+    pub fn sees_all(&self, operation: &str, access: Access) -> bool {
+        let grants = &self.manifest.grants;
+        self.covering(operation, access)
+            .filter_map(|at| grants.get(at))
+            .any(|grant| explain::covers_every_project(&grant.projects))
+    }
+
     /// The grants that are for this operation, whatever it is done to, as indices into the manifest's `grants`.
     pub fn covering(&self, operation: &str, access: Access) -> impl Iterator<Item = usize> {
         let grants = self.manifest.grants.iter().enumerate();

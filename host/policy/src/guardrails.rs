@@ -280,7 +280,18 @@ impl File<'_> {
             }
             found.push((policy, at));
         }
-        let checked = Validator::new(schema()?.clone()).validate(&set, ValidationMode::Strict);
+        // One by one: what the validator takes for a set grows with the square of its policies.
+        let validator = Validator::new(schema()?.clone());
+        for (policy, at) in &found {
+            let one = PolicySet::from_policies([policy.clone()])
+                .map_err(|error| self.error(*at, error.to_string()))?;
+            self.check_valid(&validator, &one)?;
+        }
+        Ok(found)
+    }
+
+    fn check_valid(&self, validator: &Validator, policies: &PolicySet) -> Result<(), PolicyError> {
+        let checked = validator.validate(policies, ValidationMode::Strict);
         if let Some(error) = checked.validation_errors().next() {
             let at = place(error);
             return Err(self.error(at, format!("does not fit the schema: {}", words(error))));
@@ -298,7 +309,7 @@ impl File<'_> {
                 return Err(self.error(place(warning), words(warning)));
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     fn guardrail(&self, policy: Policy, at: usize) -> Result<Guardrail, PolicyError> {

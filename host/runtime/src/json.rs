@@ -53,7 +53,7 @@ pub(crate) fn parse(text: &str, most: usize) -> serde_json::Result<Value> {
 /// its text: a whole one beyond 2^53, or one with more digits than a double has.
 ///
 /// # Errors
-/// As [`parse`]; and when it is no object.
+/// When it is not JSON or no object, or an object of it has a name twice.
 pub fn arguments(text: &str) -> serde_json::Result<Map<String, Value>> {
     match parse(&exact(text), ARGUMENTS)? {
         Value::Object(members) => Ok(members),

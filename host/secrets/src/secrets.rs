@@ -12,6 +12,9 @@ use crate::redactor::Redactor;
 use crate::source::Source;
 use crate::vault::{Vault, VaultOptions};
 
+/// A word of so many bytes in a value that is written down as it is may be a secret.
+const SHORTEST_LITERAL: usize = 16;
+
 /// Reads secrets at each use. Clones share the connection to Vault and the redactor.
 #[derive(Debug, Clone, Default)]
 pub struct Secrets {
@@ -65,6 +68,18 @@ impl Secrets {
             Some(vault) => Ok(vault.connect().await?),
             None => Ok(()),
         }
+    }
+
+    /// A value that stands in a file as it is, where a secret may stand: it is taken out of text too, by each word that is
+    /// long enough for a token. Shorter words are names and numbers, which others have as well.
+    #[must_use]
+    pub fn literal(&self, text: &str) -> SecretString {
+        for word in text.split_whitespace() {
+            if word.len() >= SHORTEST_LITERAL {
+                self.redactor.remember(word.into());
+            }
+        }
+        text.into()
     }
 
     /// What takes every value that was read out of text.

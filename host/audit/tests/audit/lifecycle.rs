@@ -190,6 +190,8 @@ async fn on_a_real_disk_with_an_anchor_and_a_verifier_beside_it() {
         task.await.unwrap();
     }
     let least = verifying.await.unwrap();
+    // What was only noted is written by now, so that no head comes after this one.
+    audit.flush().await.unwrap();
     let head = audit.head();
     audit.close().await;
     drop(audit);

@@ -97,7 +97,7 @@ impl Account {
 pub async fn text(setting: &Setting, secrets: &Secrets) -> Result<(SecretString, bool)> {
     match setting {
         Setting::Secret(source) => Ok((secrets.read(source).await?, true)),
-        Setting::Plain(Value::String(text)) => Ok((text.clone().into(), false)),
+        Setting::Plain(Value::String(text)) => Ok((secrets.literal(text), false)),
         Setting::Plain(other) => bail!("{other} is not a text; put it into quotes"),
     }
 }

@@ -21,6 +21,8 @@ use crate::verbs::{cell, instant};
 
 /// How long a host may say nothing to a halt.
 const UNANSWERED: Duration = Duration::from_millis(800);
+/// How long its answer is waited for once the file `halt` is there.
+const LAST_CHANCE: Duration = Duration::from_millis(100);
 /// The exit status of a halt that left positions open.
 const POSITIONS_OPEN: u8 = 3;
 
@@ -68,7 +70,7 @@ pub async fn run(
         "the host does not answer: made {}, which halts everything until: qchost resume",
         file.display()
     ));
-    if let Ok(Ok(report)) = tokio::time::timeout(UNANSWERED, asking).await {
+    if let Ok(Ok(report)) = tokio::time::timeout(LAST_CHANCE, asking).await {
         return show(&report, &target, output);
     }
     let halted = json!({ "file": file, "answered": false });

@@ -23,8 +23,9 @@ pub mod validate;
 
 use std::io::Read as _;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Error, Result};
 use jiff::Timestamp;
+use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use crate::terminal;
@@ -36,8 +37,13 @@ pub fn json_argument(text: &str) -> Result<Value> {
 
 /// The arguments of a tool, as [`json_argument`] reads them; no number in them is rounded.
 pub fn tool_arguments(text: &str) -> Result<Map<String, Value>> {
-    qchost_runtime::json::arguments(&read_argument(text)?)
-        .context("the arguments of a tool are a JSON object")
+    qchost_runtime::json::arguments(&read_argument(text)?).map_err(|error| {
+        let what = match error.classify() {
+            Category::Data => "the arguments of a tool are a JSON object",
+            _ => "the arguments of a tool are not JSON",
+        };
+        Error::new(error).context(what)
+    })
 }
 
 fn read_argument(text: &str) -> Result<String> {

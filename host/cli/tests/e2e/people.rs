@@ -97,7 +97,8 @@ fn a_stranger_is_not_heard_and_root_is_one_unless_configured() {
     );
     assert_eq!(desk.cloud.requests_to("/lean/versions/read").len(), 0);
     // The twin.
-    desk.run_as(OPERATOR, &["call", "read_lean_versions"]).good();
+    desk.run_as(OPERATOR, &["call", "read_lean_versions"])
+        .good();
     assert_eq!(desk.cloud.requests_to("/lean/versions/read").len(), 1);
     host.terminate();
     host.wait().good();

@@ -126,10 +126,15 @@ fn entries(folder: &Folder) -> BTreeMap<PathBuf, u64> {
 #[test]
 fn a_host_that_was_killed_finds_state_budgets_and_code_as_they_were() {
     let budget = "[[grant]]\nname = \"raw\"\nallow = [\"raw/*\"]\n\
-        [[grant]]\nname = \"day\"\nallow = [\"lean-versions/*\"]\nlimits = { per-day = 3 }\n";
+        [[grant]]\nname = \"day\"\nallow = [\"projects/list-projects\"]\nprojects = [\"*\"]\nlimits = { per-day = 3 }\n";
     let mut running = Running::start("", |folder| {
         plugin(folder, "counter", &counter(), "");
-        plugin(folder, "reader", &caller(1, &[("read_lean_versions", None)]), budget);
+        plugin(
+            folder,
+            "reader",
+            &caller(1, &[("list_projects", Some("{}"))]),
+            budget,
+        );
     });
     let code = entries(&running.folder);
     assert!(code.len() >= 2, "{code:?}");
@@ -147,7 +152,7 @@ fn a_host_that_was_killed_finds_state_budgets_and_code_as_they_were() {
             matches!(&answer, Answer::Failed(why) if why.contains("budget-exhausted")),
             "{answer:?}"
         );
-        assert_eq!(running.cloud.requests_to("/lean/versions/read").len(), 3);
+        assert_eq!(running.cloud.requests_to("/projects/read").len(), 3);
     };
     exhausted(&running);
     // Killed in the middle of a load, a few times.

@@ -321,6 +321,12 @@ pub(super) fn covers_project(scopes: &[ProjectScope], project: &Project) -> bool
     })
 }
 
+pub(super) fn covers_every_project(scopes: &[ProjectScope]) -> bool {
+    scopes
+        .iter()
+        .any(|scope| matches!(scope, ProjectScope::Name(glob) if glob.as_str() == "*"))
+}
+
 fn organization(id: &str) -> String {
     format!("the organisation `{}`", shown(id))
 }

@@ -162,6 +162,7 @@ proptest! {
         let files: Vec<_> = rails.into_iter().enumerate().map(|(at, text)| (PathBuf::from(at.to_string()), text)).collect();
         let rails: Vec<_> = files.into_iter().filter(|file| Guardrails::read(std::slice::from_ref(file)).is_ok()).collect();
         let texts: Vec<_> = rails.iter().map(|(_, text)| text.as_str()).collect();
+        let call = possible(call);
         let operation = call.operation;
         let scopes: String = ["projects", "organizations", "keys", "data-providers", "commands", "collaborators"]
             .map(|scope| format!("{scope} = [\"*\"]\n"))
@@ -276,14 +277,49 @@ impl Edit {
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| cedar_schema().parse().unwrap());
 
+fn uid(of: &str, id: &str) -> EntityUid {
+    EntityUid::from_type_name_and_id(of.parse().unwrap(), cedar_policy::EntityId::new(id))
+}
+
+/// The call without what the context of its operation cannot have.
+fn possible(mut call: Call) -> Call {
+    let action = uid("Action", call.operation);
+    let has = |name: &str, value: RestrictedExpression| {
+        let live = RestrictedExpression::new_bool(false);
+        let pairs = [("live".to_owned(), live), (name.to_owned(), value)];
+        let context = Context::from_pairs(pairs).unwrap();
+        context.validate(&SCHEMA, &action).is_ok()
+    };
+    let text = || RestrictedExpression::new_string(String::new());
+    let context = &mut call.facts.context;
+    for (name, value) in [
+        ("organization", &mut context.organization),
+        ("file", &mut context.file),
+        ("data_provider", &mut context.data_provider),
+        ("command", &mut context.command),
+        ("collaborator", &mut context.collaborator),
+    ] {
+        value.take_if(|_| !has(name, text()));
+    }
+    let count = RestrictedExpression::new_long(1);
+    context.parameters.take_if(|_| !has("parameters", count));
+    let cost = RestrictedExpression::new_decimal("1.0000");
+    context.cost.take_if(|_| !has("cost", cost));
+    let brokerage = RestrictedExpression::new_record([
+        ("profile".to_owned(), text()),
+        ("live".to_owned(), RestrictedExpression::new_bool(false)),
+    ]);
+    context
+        .brokerage
+        .take_if(|_| !has("brokerage", brokerage.unwrap()));
+    call
+}
+
 /// How many of these policies forbid the call, by Cedar's own authoriser, with nothing left out.
 fn cedar(rails: &[&str], call: &Call) -> usize {
     let forbids = rails.concat();
     let set: PolicySet = forbids.parse().unwrap();
     let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
-    let uid = |of: &str, id: &str| {
-        EntityUid::from_type_name_and_id(of.parse().unwrap(), cedar_policy::EntityId::new(id))
-    };
     let plugin = Entity::new(
         uid("Plugin", "plugin"),
         HashMap::from([

@@ -269,7 +269,8 @@ fn a_row_that_cannot_be_read_is_left_out_and_counted() {
     let (portfolio, left_out) = partly::<Portfolio>("read_live_portfolio", holdings);
     assert_eq!(portfolio.holdings.len(), 2);
     assert_eq!(left_out.unwrap().0, 1);
-    let orders = json!({ "orders": [{ "id": 1, "brokerId": ["a", {}, 3], "events": [] }] });
+    let orders =
+        json!({ "length": 1, "orders": [{ "id": 1, "brokerId": ["a", {}, 3], "events": [] }] });
     let (page, left_out) = partly::<OrderPage>("read_backtest_orders", orders);
     assert_eq!(page.orders[0].broker_id, ["a", "3"]);
     assert_eq!(left_out.unwrap().0, 1);

@@ -237,11 +237,12 @@ async fn who_is_served_does_not_wait_for_the_policies_of_another_plugin() {
     host.load("lab", &code, &version(1)).await.unwrap();
     host.file("new.wasm", &code);
     let grants = |name: &str| -> String {
-        (0..2000)
+        (0..256)
             .map(|number| {
+                let projects: Vec<u32> = (0..14).map(|at| number * 14 + at).collect();
                 GRANT
                     .replace("\"all\"", &format!("\"{name}{number}\""))
-                    .replace("\"*\"", &number.to_string())
+                    .replace("[\"*\"]", &format!("{projects:?}"))
             })
             .collect()
     };

@@ -58,6 +58,9 @@ const LONG_SECRET: usize = 8;
 /// A shorter value than this, such as a user's number, stands in arguments by chance and is no secret by itself.
 const SHORTEST_SECRET: usize = 4;
 
+/// A variable of so many bytes that is no declared secret may be one all the same.
+const LITERAL_SECRET: usize = 16;
+
 /// Whether an argument gives a secret away: a long one anywhere in it, a short one as the whole of it or of its value.
 fn exposes(arg: &str, secret: &str) -> bool {
     match secret.len() {
@@ -105,7 +108,8 @@ pub struct StdioConnector {
 
 impl StdioConnector {
     /// `command` is looked up in `PATH`; `env` and `secrets` are added to the child's
-    /// environment, and the values of `secrets` are kept out of everything that is shown.
+    /// environment, and the values of `secrets` are kept out of everything that is shown, as
+    /// those of `env` are that are long enough for a token.
     ///
     /// # Errors
     ///
@@ -128,16 +132,17 @@ impl StdioConnector {
                 command,
             });
         }
-        let redactor = Redactor::new(secrets.iter().map(|(_, secret)| secret.clone()));
-        Ok(Self {
+        let mut connector = Self {
             command,
             args,
             env,
             secrets,
             cwd,
-            redactor: Arc::new(redactor),
+            redactor: Arc::default(),
             supervisor: None,
-        })
+        };
+        connector.redactor = Arc::new(Redactor::new(connector.secrets()));
+        Ok(connector)
     }
 
     /// Has the command run under a supervisor, so that it does not outlive a host that is killed.
@@ -260,9 +265,12 @@ impl Connector for StdioConnector {
     }
 
     fn secrets(&self) -> Vec<SecretString> {
-        self.secrets
-            .iter()
-            .map(|(_, secret)| secret.clone())
+        let secrets = self.secrets.iter().map(|(_, secret)| secret.clone());
+        // A token that is written into the configuration as it is would be shown by a child that prints it.
+        let literals = self.env.iter().map(|(_, value)| value);
+        let literals = literals.filter(|value| value.len() >= LITERAL_SECRET);
+        secrets
+            .chain(literals.map(|value| value.as_str().into()))
             .collect()
     }
 }

@@ -1,6 +1,6 @@
-;; trick: a tool whose name is half a megabyte of control characters; it returns 0, the case `denied`
+;; trick: a tool whose name is half a megabyte of control characters; it returns 6, the case `invalid-argument`
 ;; at: fine
-;; expect: 0
+;; expect: 6
 ;; grant: allow = ["raw/list_everything", "projects/read-project"]
 ;; grant: projects = ["*"]
 

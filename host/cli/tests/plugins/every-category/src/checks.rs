@@ -103,7 +103,9 @@ fn shown(value: &impl Debug) -> String {
 pub(crate) fn not_found(error: &Error) -> bool {
     match error {
         Error::NotFound(words) => !words.is_empty(),
-        Error::Denied(denial) => denial.reason.contains("cannot be resolved"),
+        Error::Denied(denial) => ["cannot be resolved", "is not there", "does not belong"]
+            .iter()
+            .any(|words| denial.reason.contains(words)),
         _ => false,
     }
 }

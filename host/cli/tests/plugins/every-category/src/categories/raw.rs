@@ -31,9 +31,9 @@ pub(crate) fn run(checks: &mut Checks) -> Option<()> {
     }
     checks.refusal(
         function,
-        "denies an unknown tool that is not granted",
+        "says that no server has a tool, granted or not",
         call("another_tool", "{}"),
-        |it| matches!(it, Error::Denied(denial) if !denial.reason.is_empty()),
+        |it| matches!(it, Error::NotFound(words) if !words.is_empty()),
     );
     checks.refusal(
         function,
