@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use qchost_audit::{Entry, Kind};
-use qchost_catalog::{Access, Call, Failure, Outcome, Target, always};
+use qchost_catalog::{Access, Call, Failure, Operation, Outcome, Target, always};
 use qchost_ledger::{Ledger, LedgerError};
 use qchost_policy::Person;
 use serde::{Deserialize, Serialize};
@@ -476,6 +476,17 @@ impl Gate {
     ) -> Outcome {
         let operation = known(name)?;
         operation.complete(&mut arguments);
+        let answered = self.send_now(account, operation, arguments).await;
+        answered.unwrap_or_else(|after| Err(Failure::TimedOut { after }))
+    }
+
+    /// Sends a call past the queues of ordinary calls. How long it was waited for, if it was not answered.
+    async fn send_now(
+        &self,
+        account: &str,
+        operation: &'static Operation,
+        arguments: Map<String, Value>,
+    ) -> Result<Outcome, Duration> {
         let step = self.step();
         let call = self.0.upstream.call(Call {
             account,
@@ -486,7 +497,7 @@ impl Gate {
             sends: None,
         });
         let answered = tokio::time::timeout(step * 2, call).await;
-        answered.unwrap_or(Err(Failure::TimedOut { after: step * 2 }))
+        answered.map_err(|_| step * 2)
     }
 
     /// Makes one call of the host's own that makes an account safer, recorded like any other. It is sent
@@ -523,22 +534,13 @@ impl Gate {
         record(Kind::Intent, None).await;
         let mut arguments = Map::new();
         arguments.insert("projectId".to_owned(), project.into());
-        let step = self.step();
-        let sending = self.0.upstream.call(Call {
-            account,
-            target: Target::Known(operation),
-            arguments,
-            deadline: Instant::now() + step,
-            clearance: always(),
-            sends: None,
-        });
-        let outcome = match tokio::time::timeout(step * 2, sending).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Failure::UnknownOutcome(format!(
+        let answered = self.send_now(account, operation, arguments).await;
+        let outcome = answered.unwrap_or_else(|after| {
+            Err(Failure::UnknownOutcome(format!(
                 "no answer within {} s",
-                (step * 2).as_secs_f64()
-            ))),
-        };
+                after.as_secs_f64()
+            )))
+        });
         let word = outcome.as_ref().map_or_else(Failure::word, |_| "answered");
         let kind = match outcome {
             Err(Failure::UnknownOutcome(_)) => Kind::Lost,

@@ -94,6 +94,19 @@ enum Found {
 }
 
 impl HaltReserve {
+    /// A reserve without halts. Where the disk has no room for it, it is allocated later.
+    fn empty(path: PathBuf) -> Self {
+        let mut new = Self {
+            path,
+            file: None,
+            sequence: 0,
+        };
+        if let Err(error) = new.allocate() {
+            tracing::warn!(%error, "halts have no reserve until the disk has room");
+        }
+        new
+    }
+
     fn open(path: PathBuf) -> Result<(Self, Vec<Halt>), ReserveError> {
         let failed = |source| ReserveError::Files {
             path: path.clone(),
@@ -101,15 +114,7 @@ impl HaltReserve {
         };
         match std::fs::symlink_metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut new = Self {
-                    path,
-                    file: None,
-                    sequence: 0,
-                };
-                if let Err(error) = new.allocate() {
-                    tracing::warn!(%error, "halts have no reserve until the disk has room");
-                }
-                return Ok((new, Vec::new()));
+                return Ok((Self::empty(path), Vec::new()));
             }
             Err(error) => return Err(failed(error)),
             // Anything else is not ours, and opening it may wait for ever.
@@ -128,15 +133,7 @@ impl HaltReserve {
             if bytes.iter().any(|byte| *byte != 0) {
                 return Err(ReserveError::Damaged { path });
             }
-            let mut new = Self {
-                path,
-                file: None,
-                sequence: 0,
-            };
-            if let Err(error) = new.allocate() {
-                tracing::warn!(%error, "halts have no reserve until the disk has room");
-            }
-            return Ok((new, Vec::new()));
+            return Ok((Self::empty(path), Vec::new()));
         }
         let (first, second) = bytes.split_at(COPY);
         let newest = match (copy(first), copy(second)) {
