@@ -120,6 +120,13 @@ impl Sending {
             .note(record::read(&self.ask, &known, &outcome, &inner.prints));
         let result = match outcome {
             Ok(body) => self.checked(body).await.map(|(body, _)| body),
+            Err(failure @ (Failure::NotFound(_) | Failure::Rejected(_))) => {
+                let touched = &self.admitted.verdict.touched;
+                Err(match inner.scope.refused(self.ask.account(), touched) {
+                    Some(error) => unresolved(error),
+                    None => failure.into(),
+                })
+            }
             Err(failure) => Err(failure.into()),
         };
         self.log(&result, answer.is_closed());

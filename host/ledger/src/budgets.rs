@@ -90,7 +90,7 @@ pub enum Settle {
     Commit,
     /// Nothing was done: count, cost, attempt and permit are given back.
     Release,
-    /// The server refused it: count, cost and permit are given back, and the attempt stays.
+    /// The server refused it: count, cost and the permit's use are given back, and the attempts stay.
     Refused,
 }
 
@@ -281,8 +281,8 @@ const PER_DAY: &str = "per-day";
 const COST_PER_DAY: &str = "cost-per-day";
 const ATTEMPTS_PER_DAY: &str = "attempts-per-day";
 
-/// How many attempts a day each call of `per-day` stands for: what is refused gives its call back, and may not be
-/// tried for ever.
+/// How many attempts each call of `per-day`, and each use of a permit, stands for: what the server refuses gives its
+/// call back, and may not be tried for ever.
 pub const ATTEMPTS_PER_CALL: u32 = 10;
 
 fn most_attempts(per_day: u32) -> i64 {
@@ -685,7 +685,7 @@ fn end(connection: &Connection, reservation: i64, how: Settle) -> Result<(), Led
         }
     }
     if let Some(permit) = permit {
-        permits::give_back(connection, &permit, permit_cost)?;
+        permits::give_back(connection, &permit, permit_cost, how == Settle::Refused)?;
     }
     Ok(())
 }

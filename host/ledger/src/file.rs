@@ -24,9 +24,13 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (41, include_str!("migrations/0041_approvals.sql")),
     (50, include_str!("migrations/0050_kept_state.sql")),
     (60, include_str!("migrations/0060_attempts.sql")),
+    (61, include_str!("migrations/0061_permit_attempts.sql")),
 ];
 /// The newest layout.
-const NEWEST: i64 = 60;
+const NEWEST: i64 = match MIGRATIONS {
+    [.., (newest, _)] => *newest,
+    [] => 0,
+};
 /// The mark that `0002_ledger.sql` puts into the file: "qchd".
 const MARK: i64 = 1_902_340_196;
 

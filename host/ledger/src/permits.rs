@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::approval::{Approval, Binding, Standing};
-use crate::budgets::{Begin, BeginError, Dollars, amount, stored};
+use crate::budgets::{ATTEMPTS_PER_CALL, Begin, BeginError, Dollars, amount, stored};
 use crate::error::LedgerError;
 use crate::identifier;
 use crate::ledger::Ledger;
@@ -98,7 +98,8 @@ fn find(
         "SELECT id, approval, standing, uses_left, cost_left, expires_ms FROM permits
          WHERE account = ?1 AND plugin = ?2 AND digest = ?3 AND operation = ?4
            AND ((standing = 0 AND profile_revision = ?5 AND arguments_hmac = ?6) OR (standing = 1 AND scope = ?7))
-           AND revoked_ms IS NULL AND uses_left > 0 AND (cost_left IS NULL OR cost_left >= ?8) AND expires_ms > ?9
+           AND revoked_ms IS NULL AND uses_left > 0 AND attempts_left > 0 AND (cost_left IS NULL OR cost_left >= ?8)
+           AND expires_ms > ?9
          ORDER BY standing, expires_ms, id LIMIT 1",
     )?;
     let of = binding;
@@ -133,10 +134,11 @@ pub(crate) fn spend(
     what: &PermitUse,
     begin: &Begin,
 ) -> Result<(), BeginError> {
-    type Found = (String, String, Option<i64>, i64, Option<i64>, i64);
+    type Found = (String, String, Option<i64>, i64, i64, Option<i64>, i64);
     let found: Option<Found> = connection
         .prepare_cached(
-            "SELECT account, plugin, revoked_ms, uses_left, cost_left, expires_ms FROM permits WHERE id = ?1",
+            "SELECT account, plugin, revoked_ms, attempts_left, uses_left, cost_left, expires_ms
+             FROM permits WHERE id = ?1",
         )?
         .query_row([&what.permit], |row| {
             Ok((
@@ -146,6 +148,7 @@ pub(crate) fn spend(
                 row.get(3)?,
                 row.get(4)?,
                 row.get(5)?,
+                row.get(6)?,
             ))
         })
         .optional()?;
@@ -158,6 +161,9 @@ pub(crate) fn spend(
         Some((_, _, Some(_), ..)) => "was revoked".to_owned(),
         Some((.., expires)) if expires <= begin.now => "has expired".to_owned(),
         Some((.., uses, _, _)) if uses < 1 => "is used up".to_owned(),
+        Some((_, _, _, attempts, ..)) if attempts < 1 => {
+            "is used up: too many of its calls were refused by the server".to_owned()
+        }
         Some((.., Some(left), _)) if left < cost => {
             format!(
                 "covers only {} more, and this costs {}",
@@ -168,7 +174,8 @@ pub(crate) fn spend(
         Some(_) => {
             connection
                 .prepare_cached(
-                    "UPDATE permits SET uses_left = uses_left - 1, cost_left = cost_left - ?2 WHERE id = ?1",
+                    "UPDATE permits SET uses_left = uses_left - 1, attempts_left = attempts_left - 1,
+                         cost_left = cost_left - ?2 WHERE id = ?1",
                 )?
                 .execute(params![what.permit, cost])?;
             return Ok(());
@@ -180,17 +187,19 @@ pub(crate) fn spend(
     })
 }
 
-/// Gives one use and its cost back.
+/// Gives one use and its cost back, and the attempt too unless the server saw it.
 pub(crate) fn give_back(
     connection: &Connection,
     permit: &str,
     cost: i64,
+    refused: bool,
 ) -> Result<(), LedgerError> {
     connection
         .prepare_cached(
-            "UPDATE permits SET uses_left = uses_left + 1, cost_left = cost_left + ?2 WHERE id = ?1",
+            "UPDATE permits SET uses_left = uses_left + 1, attempts_left = attempts_left + ?3,
+                 cost_left = cost_left + ?2 WHERE id = ?1",
         )?
-        .execute(params![permit, cost])?;
+        .execute(params![permit, cost, i64::from(!refused)])?;
     Ok(())
 }
 
@@ -211,8 +220,8 @@ pub(crate) fn give(
     connection
         .prepare_cached(
             "INSERT INTO permits (id, approval, standing, account, plugin, digest, operation, profile_revision,
-                 arguments_hmac, scope, uses_left, cost_left, expires_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                 arguments_hmac, scope, uses_left, attempts_left, cost_left, expires_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11 * ?14, ?12, ?13)",
         )?
         .execute(params![
             identifier::new("pm")?,
@@ -228,6 +237,7 @@ pub(crate) fn give(
             uses,
             cost.map(stored),
             expires,
+            ATTEMPTS_PER_CALL,
         ])?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use qchost_policy::{Context, Facts, Project, Resource};
 use serde_json::{Map, Value};
 
 use crate::Reader;
-use crate::children::Child;
+use crate::children::{Child, elsewhere};
 use crate::error::ScopeError;
 use crate::reads::{Carried, project_in, read};
 use crate::scope::{Caller, Scope, Touched, object};
@@ -80,6 +80,16 @@ impl Scope {
                 .await?;
         }
         Ok((body, learned))
+    }
+
+    /// The refusal of a call that the server refused, where the server's own words would tell an id that does not exist
+    /// from the id of another project's.
+    #[must_use]
+    pub fn refused(&self, account: &str, touched: &Touched) -> Option<ScopeError> {
+        let (child, id) = touched.check.unverified.as_ref()?;
+        let (project, _) = touched.project.as_ref()?;
+        let known = self.children.cached(account, *child, id);
+        (known != Some(*project)).then(|| elsewhere(*child, id, *project))
     }
 
     /// Leaves the files that the caller may see. They come with deployments too.
@@ -338,11 +348,13 @@ fn of_one_project(
     project: u32,
     body: &mut Value,
 ) -> Result<(), ScopeError> {
-    let withheld = || {
-        ScopeError::Denied(format!(
+    let withheld = || match &touched.check.unverified {
+        // In the words for one that does not exist: an answer about another project's would say that it does.
+        Some((child, id)) => elsewhere(*child, id, project),
+        None => ScopeError::Denied(format!(
             "the answer of `{}` is not about project {project} as far as can be seen; it is withheld",
             operation.name
-        ))
+        )),
     };
     let part = selected(operation, body).filter(|part| part.is_object());
     let carried = [Some(project_in(body)), part.map(project_in)];

@@ -141,10 +141,10 @@ async fn read_project(
     }
 }
 
-/// The denial of a child under another project's id.
+/// The denial of a child under another project's id. It is the same whether the child is in another project or nowhere.
 pub(crate) fn elsewhere(child: Child, id: &str, project: u32) -> ScopeError {
     ScopeError::Denied(format!(
-        "{} {} does not belong to project {project}; nothing was sent",
+        "{} {} does not belong to project {project}",
         child.word(),
         shown(id)
     ))

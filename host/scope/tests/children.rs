@@ -128,7 +128,7 @@ async fn the_answer_of_a_read_that_says_whose_it_is_is_enough() {
     let others = json!({"projectId": MINE, "backtestId": "bt-22"});
     let error = answered(&scope, &world, read, others).await.unwrap_err();
     assert!(
-        matches!(&error, ScopeError::Denied(why) if why.contains("withheld")),
+        matches!(&error, ScopeError::Denied(why) if why.contains("does not belong to project 11")),
         "{error}"
     );
 

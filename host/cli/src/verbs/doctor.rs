@@ -3,6 +3,7 @@
 //! Invariants: each check is about one thing, and fails for that alone; what cannot be told, since something else is
 //! wrong, is unknown and never ok. The exit status is 1 if a check failed.
 
+mod certificate;
 mod data;
 mod machine;
 
@@ -407,6 +408,7 @@ async fn all_accounts(config: &Config, report: &mut Report) {
             Ok(mut connections) => match connections.problems.remove(name) {
                 None => {
                     expiry(name, account, &config_secrets(config), report).await;
+                    certificate::check(name, account, report).await;
                     let reached = connection(name, &connections, report).await;
                     match connections.rest.get(name) {
                         Some(rest) => cloud(name, rest, report).await,

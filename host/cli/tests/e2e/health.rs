@@ -3,10 +3,17 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
+use rcgen::{CertificateParams, KeyPair};
 use rustix::process::Signal;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
@@ -457,7 +464,6 @@ fn doctor_says_nothing_good_of_what_it_could_not_ask() {
 fn doctor_says_what_ends_soon() {
     let cloud = Cloud::start();
     let folder = filed(cloud.url(), TOKEN);
-    use base64::Engine as _;
     let token = |seconds: i64| {
         let claims = json!({ "exp": Timestamp::now().as_second() + seconds }).to_string();
         let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims);
@@ -476,6 +482,64 @@ fn doctor_says_what_ends_soon() {
         let found = check(&checks, "account remote: token in Authorization");
         assert_eq!(found["mark"], mark, "{found}");
     }
+}
+
+#[test]
+fn doctor_says_when_the_certificate_of_a_server_ends() {
+    let cloud = Cloud::start();
+    for (left, mark) in [(3_600, "warning"), (1_000_000, "ok")] {
+        let folder = filed(cloud.url(), TOKEN);
+        let mut made = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        made.not_after = (SystemTime::now() + Duration::from_secs(left)).into();
+        let key = KeyPair::generate().unwrap();
+        let certificate = made.self_signed(&key).unwrap();
+        let encoded = base64::engine::general_purpose::STANDARD.encode(certificate.der());
+        let trusted = folder.path().join("trusted.pem");
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{encoded}\n-----END CERTIFICATE-----\n");
+        std::fs::write(&trusted, pem).unwrap();
+        let port = answering_by_tls(certificate.der().clone(), &key);
+        let file = folder.path().join("qchost.toml");
+        let text = std::fs::read_to_string(&file).unwrap()
+            + &format!(
+                "[account.remote]\nconnection = \"http\"\nurl = \"https://localhost:{port}/mcp\"\n"
+            );
+        std::fs::write(&file, text).unwrap();
+        let mut command = folder.command(&["--json", "doctor"]);
+        command.env("SSL_CERT_FILE", &trusted);
+        let ran = Process::start(command, folder.path()).wait();
+        let checks: Value = serde_json::from_str(&ran.stdout).unwrap();
+        let found = check(&checks, "account remote: certificate");
+        assert_eq!(found["mark"], mark, "{found}");
+    }
+}
+
+/// A server that answers every request over TLS that there is nothing, and closes the connection.
+fn answering_by_tls(certificate: CertificateDer<'static>, key: &KeyPair) -> u16 {
+    let private = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], private)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("localhost:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let session = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = StreamOwned::new(session, stream.unwrap());
+            std::thread::spawn(move || {
+                drop(stream.read(&mut [0; 65_536]));
+                drop(stream.write_all(
+                    b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+                ));
+                stream.conn.send_close_notify();
+                drop(stream.flush());
+            });
+        }
+    });
+    port
 }
 
 #[test]

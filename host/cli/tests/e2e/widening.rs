@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
 use crate::common::{Folder, embedded};
+use crate::desk::{ADMIN, APPROVER, Desk, OPERATOR};
 use crate::guests::caller;
 use crate::process::{Ran, wait_until};
 use crate::running::{GRANT, PROJECTS, Running, edit, manifest, plugin, replace, serve};
@@ -352,6 +353,43 @@ fn a_configuration_that_gives_more_waits_and_what_it_takes_away_is_gone() {
         assert!(!found("a literal secret"), "{entry}");
     }
     running.end();
+}
+
+/// Two admins, neither of whom owns the file, put a widening into force; one of them, twice, does not.
+#[test]
+fn two_other_admins_put_a_widening_into_force() {
+    const BOSS: u32 = 64_007;
+    let desk = Desk::new(
+        &format!(
+            "mode = \"production\"\ntwo-person = true\npeople.boss = {{ uid = {BOSS}, roles = [\"admin\"] }}\n"
+        ),
+        str::to_owned,
+    );
+    lab(&desk.folder, GRANT);
+    let host = desk.serve();
+    let act = || desk.run_as(OPERATOR, &["invoke", "lab.act"]);
+    let deletes = || deletes(&desk.cloud);
+    act();
+    assert_eq!(deletes(), 0);
+    edit(&desk.folder.path().join("plugins/lab.toml"), GRANT, &wide());
+    // The host sees it by itself: those who ask for a reload have no say in what it finds.
+    let id = wait_until("the widened manifest waits", || {
+        let listed = desk.run_as(ADMIN, &["--json", "approvals", "list"]).json();
+        listed[0]["id"].as_str().map(str::to_owned)
+    });
+    let approve = |by| desk.run_as(by, &["--json", "approvals", "approve", &id]);
+    assert!(approve(APPROVER).json_error().contains("role admin"));
+    assert_eq!(approve(ADMIN).json()["status"], "pending");
+    approve(ADMIN).json_error();
+    act();
+    assert_eq!(deletes(), 0, "one admin alone");
+    assert_eq!(approve(BOSS).json()["status"], "approved");
+    wait_until("the widened manifest is in force", || {
+        act();
+        (deletes() > 0).then_some(())
+    });
+    host.terminate();
+    host.wait().good();
 }
 
 #[test]

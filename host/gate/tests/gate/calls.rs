@@ -617,6 +617,10 @@ async fn a_foreign_project_and_one_that_is_not_there_are_denied_in_the_same_word
     let foreign = told("backtests/update-backtest", of("foreign")).await;
     let unknown = told("backtests/update-backtest", of("nowhere")).await;
     assert_eq!(foreign.replace("foreign", "nowhere"), unknown);
+    let of = |id: &str| json!({ "projectId": 1, "backtestId": id });
+    let foreign = told("backtests/read-backtest", of("foreign")).await;
+    let unknown = told("backtests/read-backtest", of("nowhere")).await;
+    assert_eq!(foreign.replace("foreign", "nowhere"), unknown);
     // The record has it all.
     let records = world.records().await;
     assert!(

@@ -56,6 +56,28 @@ async fn a_permit_for_one_call_is_for_one_call() {
     assert_eq!(why(again), "is used up");
 }
 
+/// A call that the server refuses gives its use back; it cannot be tried without end for all that.
+#[tokio::test]
+async fn a_permit_ends_after_ten_refused_attempts_for_each_use() {
+    let ledger = Ledger::in_memory().unwrap();
+    let permit = permit(&ledger, None).await;
+    // What was not sent is no attempt.
+    for how in [vec![Settle::Release; 15], vec![Settle::Refused; 10]].concat() {
+        let begun = ledger.begin(with_permit(&permit.id, 20_000, NOW)).await;
+        ledger.settle(begun.unwrap(), how).await.unwrap();
+    }
+    let found = ledger.find_permit(&binding(), &scope(), 20_000, NOW).await;
+    assert_eq!(found.unwrap(), None);
+    let again = ledger
+        .begin(with_permit(&permit.id, 20_000, NOW))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        why(again),
+        "is used up: too many of its calls were refused by the server"
+    );
+}
+
 #[tokio::test]
 async fn any_other_call_finds_no_permit() {
     let ledger = Ledger::in_memory().unwrap();
