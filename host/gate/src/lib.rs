@@ -77,7 +77,7 @@ pub use liquidation::{HaltError, HaltReport, ResumeReport};
 pub use outgoing::{Outgoing, Passage};
 pub use pace::{HostPace, Pace, RATE};
 pub use reconcile::{Finding, ReconcileError, Reconciled};
-pub use refusal::{DECISIONS, Refusal};
+pub use refusal::{DECISIONS, OUTCOMES, Refusal};
 pub use report::{Explanation, GrantReport, GrantsReport};
 pub use settings::{Settings, Sources};
 pub use terms::Enforceable;

@@ -67,6 +67,26 @@ pub const DECISIONS: [&str; 15] = [
     "unexpected-response",
 ];
 
+/// What a record may say became of what was sent: the word of a failure, or one of these.
+pub const OUTCOMES: [&str; 16] = [
+    "answered",
+    "failed",
+    "abandoned",
+    "reconciled: done",
+    "reconciled: not done",
+    "reconciled: accepted",
+    "invalid-argument",
+    "not-found",
+    "not-ready",
+    "rejected",
+    "rate-limited",
+    "unavailable",
+    "timed-out",
+    "unknown-outcome",
+    "unexpected-response",
+    "halted",
+];
+
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         match failure {

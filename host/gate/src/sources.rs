@@ -506,6 +506,11 @@ impl Gate {
                     Ok(operation) => self.reads(ask).read(operation, arguments).await,
                     Err(failure) => Err(failure),
                 };
+                // Reads are sent again before they fail. Real money does not run on what cannot be looked at.
+                let read = match read {
+                    Ok(read) => read,
+                    Err(failure) => return Some(format!("what it runs cannot be read: {failure}")),
+                };
                 // Another deployment of the project may be the newest one by now.
                 let id = |one: &Value| {
                     one.get("deployId")
@@ -513,8 +518,7 @@ impl Gate {
                         .map(str::to_owned)
                 };
                 let made = id(live).or_else(|| id(answer));
-                let read = read.ok().filter(|read| made.is_some() && id(read) == made);
-                read.as_ref().and_then(files)
+                files(&read).filter(|_| made.is_some() && id(&read) == made)
             }
         };
         // An empty list says nothing: there is no deployment without code.
@@ -530,23 +534,23 @@ impl Gate {
         })
     }
 
-    /// Stops a deployment that runs something else than what was checked. What is said about it.
+    /// Stops a deployment that is not known to run what was checked. What is said about it.
     pub(crate) async fn stop_deployment(&self, ask: &Ask, project: u32, why: &str) -> String {
         let mut failed = String::new();
         for _ in 0..STOP_TRIES {
             match self.stop_once(ask, project, why).await {
                 Ok(_) => {
-                    tracing::error!(target: "gate", plugin = &*ask.caller.plugin, project, why, "a deployment was stopped: it does not run what was compiled");
+                    tracing::error!(target: "gate", plugin = &*ask.caller.plugin, project, why, "a deployment was stopped: it is not known to run what was compiled");
                     return format!(
-                        "the deployment was stopped, since it does not run what was compiled: {why}"
+                        "the deployment was stopped, since it is not known to run what was compiled: {why}"
                     );
                 }
                 Err(failure) => failed = failure.to_string(),
             }
         }
-        tracing::error!(target: "gate", plugin = &*ask.caller.plugin, project, why, failed, "a deployment does not run what was compiled, and could not be stopped");
+        tracing::error!(target: "gate", plugin = &*ask.caller.plugin, project, why, failed, "a deployment is not known to run what was compiled, and could not be stopped");
         format!(
-            "the deployment does not run what was compiled ({why}), and stopping it failed ({failed}): it may be trading; \
+            "the deployment is not known to run what was compiled ({why}), and stopping it failed ({failed}): it may be trading; \
              an operator stops it with `qchost halt --liquidate`"
         )
     }

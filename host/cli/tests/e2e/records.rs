@@ -122,6 +122,7 @@ fn the_record_is_asked_by_what_was_done() {
         ("--kind", "intent"),
         ("--decision", "allowed"),
         ("--access", "trade"),
+        ("--outcome", "unknown-outcome"),
     ] {
         let ran = folder.run(&["audit", "query", option, "nonsense"]);
         let error = ran.error();

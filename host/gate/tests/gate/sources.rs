@@ -33,6 +33,8 @@ struct Projects {
     mend: Option<Change>,
     /// What the cloud says that it deployed, in place of what it did.
     deployed: Option<Value>,
+    /// Whether the deployment cannot be read back.
+    unreadable: bool,
 }
 
 impl Projects {
@@ -88,6 +90,9 @@ impl Projects {
                     mend(self);
                 }
                 json!({ "success": true, "compileId": id, "projectId": project, "state": "InQueue" })
+            }
+            "read_live_algorithm" if self.unreadable => {
+                return Some(Err(Failure::Unavailable("no answer".to_owned())));
             }
             "create_live_algorithm" => json!({
                 "success": true,
@@ -308,6 +313,22 @@ async fn a_deployment_that_runs_something_else_is_stopped() {
             );
         }
     }
+}
+
+/// Real money does not run on what cannot be looked at.
+#[tokio::test]
+async fn a_deployment_that_cannot_be_read_back_is_stopped() {
+    let cloud = open(setup(GRANTS)).await;
+    let compile = cloud.compile().await;
+    cloud.projects().unreadable = true;
+    let result = cloud.deploy(&compile, "ib").await;
+    assert_eq!(cloud.sent("create_live_algorithm"), 1);
+    assert_eq!(cloud.sent("stop_live_algorithm"), 1);
+    let said = result.unwrap_err().to_string();
+    assert!(
+        said.contains("was stopped") && said.contains("cannot be read"),
+        "{said}"
+    );
 }
 
 /// Another plugin's sources make none of this one's unknown; its own do, and are refused then.

@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use qchost_audit::{Disk, Files, Filter, Format, Kind};
 use qchost_catalog::Access;
-use qchost_gate::DECISIONS;
+use qchost_gate::{DECISIONS, OUTCOMES};
 use secrecy::SecretSlice;
 use serde_json::{Value, json};
 
@@ -154,6 +154,7 @@ fn filter(query: &Query) -> Result<Filter> {
     let accesses = Access::ALL.map(Access::word);
     let access = known("--access", query.access.as_ref(), &accesses)?;
     let decision = known("--decision", query.decision.as_ref(), &DECISIONS)?;
+    let outcome = known("--outcome", query.outcome.as_ref(), &OUTCOMES)?;
     Ok(Filter {
         plugin: query.plugin.clone(),
         operation: query.operation.clone(),
@@ -170,7 +171,7 @@ fn filter(query: &Query) -> Result<Filter> {
         grant: query.grant.clone(),
         guardrail: query.guardrail.clone(),
         digest: query.digest.clone(),
-        outcome: query.outcome.clone(),
+        outcome: outcome.map(str::to_owned),
         what: query.what.clone(),
         from: query
             .from
