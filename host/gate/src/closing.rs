@@ -100,33 +100,44 @@ type Key = (String, u32);
 #[derive(Default)]
 pub(crate) struct Closing {
     open: Mutex<BTreeMap<Key, OpenLiquidation>>,
+    /// What was open when its halt ended: not gone on with, and looked at by the next halt that liquidates. Nothing lists
+    /// a deployment that was stopped with positions.
+    left: Mutex<BTreeMap<Key, OpenLiquidation>>,
     /// Whether a task is at it in the background.
     working: Mutex<bool>,
 }
 
 impl Closing {
-    /// Those of a former run whose halts stand.
+    /// Those of a former run.
     pub(crate) async fn restore(
         ledger: &Ledger,
         is_halted: impl Fn(&HaltScope) -> bool,
     ) -> Result<Self, LedgerError> {
-        let mut open = BTreeMap::new();
+        let (mut open, mut left) = (BTreeMap::new(), BTreeMap::new());
         for (account, project, entry) in ledger.liquidations().await? {
             match serde_json::from_value::<OpenLiquidation>(entry) {
                 Ok(entry) if is_halted(&entry.scope) => {
                     open.insert((account, project), entry);
+                }
+                Ok(entry) if project != 0 => {
+                    left.insert((account, project), entry);
                 }
                 _ => ledger.forget_liquidation(&account, project).await?,
             }
         }
         Ok(Self {
             open: Mutex::new(open),
+            left: Mutex::new(left),
             working: Mutex::default(),
         })
     }
 
     fn open(&self) -> MutexGuard<'_, BTreeMap<Key, OpenLiquidation>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn left(&self) -> MutexGuard<'_, BTreeMap<Key, OpenLiquidation>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn list(&self) -> Vec<OpenLiquidation> {
@@ -232,6 +243,24 @@ impl Gate {
                     message: Some("the list does not say of which project it is".to_owned()),
                     ..entry.state
                 });
+            }
+        }
+        let left: Vec<OpenLiquidation> = {
+            let mut left = self.0.closing.left();
+            left.extract_if(.., |(of, _), _| *of == account)
+                .map(|(_, entry)| entry)
+                .collect()
+        };
+        for former in left {
+            let deployment = Deployment {
+                project: former.state.project,
+                name: former.state.name.clone(),
+            };
+            let mut entry = entry(deployment, None);
+            entry.state.result = former.state.result;
+            let key = (account.clone(), entry.state.project.unwrap_or(0));
+            if !self.0.closing.open().contains_key(&key) {
+                self.keep_open(entry).await;
             }
         }
         let open: Vec<OpenLiquidation> = self
@@ -592,13 +621,20 @@ impl Gate {
         }
     }
 
-    /// Ends those that a halt asked for that has ended, and says which they were.
+    /// Does not go on with those that a halt asked for that has ended, and says which they were. They stay known, so that
+    /// the next halt that liquidates looks at what they hold.
     pub(crate) async fn give_up_closing(&self, scope: &HaltScope) -> Vec<Stopped> {
         let open = self.0.closing.list().into_iter();
         let ended: Vec<_> = open.filter(|one| one.scope == *scope).collect();
         for one in &ended {
-            self.settle_open(&one.state.account, one.state.project.unwrap_or(0))
-                .await;
+            let Some(project) = one.state.project else {
+                self.settle_open(&one.state.account, 0).await;
+                continue;
+            };
+            let key = (one.state.account.clone(), project);
+            if let Some(entry) = self.0.closing.open().remove(&key) {
+                self.0.closing.left().insert(key, entry);
+            }
         }
         ended.into_iter().map(|one| one.state).collect()
     }

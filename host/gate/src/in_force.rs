@@ -191,9 +191,7 @@ impl Gate {
         proposal: &Proposal,
         digest: &str,
     ) -> Result<qchost_ledger::Approval, AdmitError> {
-        let files = proposal.files.clone();
-        let owners = tokio::task::spawn_blocking(move || owners(&files)).await;
-        let mut interested = owners.unwrap_or_default();
+        let mut interested = owners(proposal.files.clone()).await;
         interested.extend(self.0.changes.askers());
         let left_out = proposal.changes.len().saturating_sub(MAX_SHOWN);
         let changes = proposal.changes.iter().take(MAX_SHOWN);
@@ -376,11 +374,12 @@ fn heir(successor: Successor) -> Heir {
 }
 
 /// The owners of files, and of the links that lead there.
-fn owners(files: &[PathBuf]) -> BTreeSet<u32> {
+pub(crate) async fn owners(files: Vec<PathBuf>) -> BTreeSet<u32> {
     let of = |path: &Path| {
         let link = path.symlink_metadata().ok().map(|it| it.uid());
         let file = path.metadata().ok().map(|it| it.uid());
         link.into_iter().chain(file)
     };
-    files.iter().flat_map(|path| of(path)).collect()
+    let read = move || files.iter().flat_map(|path| of(path)).collect();
+    tokio::task::spawn_blocking(read).await.unwrap_or_default()
 }

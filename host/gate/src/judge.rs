@@ -183,7 +183,7 @@ impl Gate {
         if ask.caller.is_operator()
             || authorities.all(|authority| authority.sees_all(&ask.name, ask.access))
         {
-            return refused;
+            return not_there(refused);
         }
         let told = match (&refused.refusal, named(ask)) {
             (Refusal::Denied(_), Resource::Project(Project { id: Some(id), .. })) => {
@@ -280,6 +280,17 @@ pub(crate) fn priority(access: Access) -> Priority {
         Priority::Safety
     } else {
         Priority::Normal
+    }
+}
+
+/// To one from whom nothing is hidden, what cannot be resolved is not there.
+fn not_there(refused: Refused) -> Refused {
+    match refused.refusal {
+        Refusal::Denied(denial) => Refused {
+            refusal: Refusal::Failed(Failure::NotFound(denial.reason)),
+            ..refused
+        },
+        refusal => Refused { refusal, ..refused },
     }
 }
 

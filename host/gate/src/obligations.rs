@@ -115,7 +115,7 @@ impl Gate {
         };
         let ticket = ticket.map_err(|busy| Refusal::RateLimited(busy.retry_after))?;
         Ok(Some(Held {
-            _slots: slots,
+            slots,
             ticket: Some(ticket),
         }))
     }

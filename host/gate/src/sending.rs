@@ -28,7 +28,9 @@ use crate::sources::Evidence;
 
 /// What a call holds while it is under way.
 pub(crate) struct Held {
-    pub _slots: Vec<Slot>,
+    /// Its places among the calls that may be under way at a time: given back before the caller has the answer, so that
+    /// the next call of one who makes them one by one finds its place free.
+    pub slots: Vec<Slot>,
     /// Its turn on the account: given back as soon as the answer is there, since what the host reads to
     /// check the answer takes turns of its own.
     pub ticket: Option<Ticket>,
@@ -129,9 +131,15 @@ impl Sending {
             }
             Err(failure) => Err(failure.into()),
         };
-        self.log(&result, answer.is_closed());
-        drop(answer.send(result));
+        self.answer(answer, result);
         None
+    }
+
+    /// Gives the answer to the caller.
+    fn answer(&mut self, answer: Answer, result: Result<Value, Refusal>) {
+        self.log(&result, answer.is_closed());
+        self.admitted.held.slots.clear();
+        drop(answer.send(result));
     }
 
     /// Everything else is reserved and written down first. Gives the asker back if it was not sent.
@@ -203,6 +211,7 @@ impl Sending {
         };
         drop(self.admitted.held.ticket.take());
         departure.ended(outcome.as_ref().map_or_else(Failure::word, |_| "answered"));
+        drop(departure);
         let done = is_done(&outcome);
         let lost = matches!(outcome, Err(Failure::UnknownOutcome(_)));
         if !done {
@@ -239,8 +248,7 @@ impl Sending {
             }
             (Err(failure), None) => Err(failure.into()),
         };
-        self.log(&result, answer.is_closed());
-        drop(answer.send(result));
+        self.answer(answer, result);
         if done {
             self.gate
                 .settle(&self.ask.call, reservation, Settle::Commit)

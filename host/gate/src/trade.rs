@@ -18,7 +18,7 @@ use crate::approvals::not_asked;
 use crate::ask::Ask;
 use crate::changes::{Change, Subject};
 use crate::gate::{Gate, now};
-use crate::in_force::Admitted;
+use crate::in_force::{Admitted, owners};
 use crate::kept::bounded;
 use crate::refusal::Refusal;
 
@@ -74,8 +74,15 @@ impl Gate {
     ) -> Result<Admitted, AdmitError> {
         self.0.components.admit(digest, imports);
         let admitted = self.admit_manifest(manifest).await?;
-        self.admit_component(manifest, digest, imports, replaces)
-            .await?;
+        let in_force = match &admitted {
+            Admitted::Whole => manifest,
+            Admitted::Held { base, .. } => base,
+        };
+        // What may not trade yet is adopted when it may: until then its digest is a part of what waits.
+        if in_force.trades().is_some() {
+            self.admit_component(manifest, digest, imports, replaces)
+                .await?;
+        }
         Ok(admitted)
     }
 
@@ -88,9 +95,6 @@ impl Gate {
     ) -> Result<(), AdmitError> {
         let (account, plugin) = (manifest.account.as_str(), manifest.plugin.as_str());
         let ledger = &self.0.ledger;
-        if manifest.trades().is_none() {
-            return Ok(());
-        }
         let former = ledger.adopted(account, plugin).await?;
         let changed = former.as_ref().is_some_and(|former| {
             former.digest != **digest
@@ -169,11 +173,14 @@ impl Gate {
             .iter()
             .filter(|import| former.is_none_or(|former| !former.imports.contains(import)))
             .collect();
+        let files = vec![manifest.path.clone(), manifest.component.clone()];
+        let interested = owners(files).await;
         let view = json!({
             "what": "adopt a changed component for trade",
             "plugin": manifest.plugin,
             "account": manifest.account,
             "component": manifest.component,
+            "file owners": interested,
             "digest": digest,
             "adopted digest": former.map(|former| former.digest.as_str()),
             "imports it did not have": gained,
@@ -192,9 +199,9 @@ impl Gate {
             view,
             contents: None,
             untold: false,
-            needs: 1,
+            needs: if self.settings().two_person { 2 } else { 1 },
             requester: None,
-            interested: Vec::new(),
+            interested: interested.into_iter().collect(),
             scope: json!({ "imports": imports }),
             cost: 0,
             source: None,

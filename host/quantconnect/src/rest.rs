@@ -312,8 +312,12 @@ impl RestClient {
             Ok(answer) if answer.refuses_credentials() => {
                 Ok(Reply::Answer(mention_skew(answer, skew)))
             }
+            // 401 is about the credentials, whatever the words are.
             Ok(answer)
-                if status.is_success() || (status.is_client_error() && answer.is_rejected()) =>
+                if status.is_success()
+                    || (status.is_client_error()
+                        && status != StatusCode::UNAUTHORIZED
+                        && answer.is_rejected()) =>
             {
                 Ok(Reply::Answer(answer))
             }

@@ -100,17 +100,17 @@ impl Scope {
         body: &mut Value,
         allowed: Allowed<'_>,
     ) -> Result<(), ScopeError> {
-        let may_see = |file: &Value| {
+        let sight = |file: &Value| {
             let Some(name) = file.get("name").and_then(Value::as_str) else {
-                return false;
+                return Sight::Unreadable;
             };
-            allowed(&Facts {
+            Sight::from(allowed(&Facts {
                 resource: Resource::Project(project.clone()),
                 context: Context {
                     file: Some(name.to_owned()),
                     ..touched.check.context.clone()
                 },
-            })
+            }))
         };
         let one = touched
             .facts
@@ -120,7 +120,7 @@ impl Scope {
             return Ok(());
         };
         if let Some(files) = fields.get_mut("files")
-            && keep(files, &may_see) == Kept::NoneOfSome
+            && keep(files, &sight) == Kept::NoneOfSome
             && one
         {
             return Err(ScopeError::Denied(
@@ -129,7 +129,7 @@ impl Scope {
         }
         for part in fields.values_mut() {
             if let Some(files) = part.get_mut("files") {
-                keep(files, &may_see);
+                keep(files, &sight);
             }
         }
         Ok(())
@@ -271,7 +271,9 @@ impl Scope {
         if unlisted::lists_projects(operation) {
             keep_in(body, "projects", &|item| {
                 let project = self.named_project(caller, item, "name");
-                project.is_some_and(|project| decide(Resource::Project(project)))
+                project.map_or(Sight::Unreadable, |project| {
+                    decide(Resource::Project(project)).into()
+                })
             });
             return Ok(());
         }
@@ -284,11 +286,10 @@ impl Scope {
                 decide(Resource::Project(project)).then_some(id)
             })
             .collect();
-        keep_in(
-            body,
-            list,
-            &|item| matches!(project_in(item), Carried::Project(id) if visible.contains(&id)),
-        );
+        keep_in(body, list, &|item| match project_in(item) {
+            Carried::Project(id) => visible.contains(&id).into(),
+            Carried::Nothing | Carried::Other => Sight::Unreadable,
+        });
         Ok(())
     }
 
@@ -372,8 +373,9 @@ fn of_one_project(
         }
     }
     let of_it = |item: &Value| match project_in(item) {
-        Carried::Nothing => true,
-        carried => carried == Carried::Project(project),
+        Carried::Nothing => Sight::Seen,
+        Carried::Project(of) => (of == project).into(),
+        Carried::Other => Sight::Unreadable,
     };
     for list in LISTS {
         if body.get(list).is_some_and(Value::is_array)
@@ -417,9 +419,25 @@ enum Kept {
     NoneOfSome,
 }
 
+/// Whether an item may be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    Seen,
+    Hidden,
+    /// It does not say what it is.
+    Unreadable,
+}
+
+impl From<bool> for Sight {
+    fn from(may_see: bool) -> Self {
+        if may_see { Self::Seen } else { Self::Hidden }
+    }
+}
+
 /// Leaves the items that may be seen. What should be a list and is none becomes `false`: that shows nothing
-/// of it, and reads as an answer that does not fit. An empty list would say that there is nothing.
-fn keep(list: &mut Value, may_see: &dyn Fn(&Value) -> bool) -> Kept {
+/// of it, and reads as an answer that does not fit. An empty list would say that there is nothing. The same becomes of an
+/// item of which it cannot be told what it is, so that it is counted as one that could not be read.
+fn keep(list: &mut Value, sight: &dyn Fn(&Value) -> Sight) -> Kept {
     let Value::Array(items) = list else {
         if !list.is_null() {
             *list = Value::Bool(false);
@@ -427,7 +445,14 @@ fn keep(list: &mut Value, may_see: &dyn Fn(&Value) -> bool) -> Kept {
         return Kept::All;
     };
     let before = items.len();
-    items.retain(may_see);
+    items.retain_mut(|item| match sight(item) {
+        Sight::Seen => true,
+        Sight::Hidden => false,
+        Sight::Unreadable => {
+            *item = Value::Bool(false);
+            true
+        }
+    });
     match items.len() {
         after if after == before => Kept::All,
         0 => Kept::NoneOfSome,
@@ -436,7 +461,7 @@ fn keep(list: &mut Value, may_see: &dyn Fn(&Value) -> bool) -> Kept {
 }
 
 /// The same in an answer, with the counts beside the list.
-fn keep_in(body: &mut Value, list: &str, may_see: &dyn Fn(&Value) -> bool) -> Kept {
+fn keep_in(body: &mut Value, list: &str, sight: &dyn Fn(&Value) -> Sight) -> Kept {
     let Value::Object(fields) = body else {
         *body = Value::Object(Map::new());
         return Kept::All;
@@ -444,7 +469,7 @@ fn keep_in(body: &mut Value, list: &str, may_see: &dyn Fn(&Value) -> bool) -> Ke
     let Some(items) = fields.get_mut(list) else {
         return Kept::All;
     };
-    let kept = keep(items, may_see);
+    let kept = keep(items, sight);
     if kept != Kept::All {
         let left = items.as_array().map_or(0, Vec::len);
         for count in COUNTS {
@@ -469,9 +494,9 @@ fn filter_objects(body: &mut Value, may_see: &dyn Fn(&str) -> bool) {
     keep_in(body, "objects", &|entry| {
         let folder = entry.get("folder").and_then(Value::as_bool) == Some(true);
         match entry.get("key").and_then(Value::as_str) {
-            Some(key) if folder => may_see(&format!("{}/", key.trim_end_matches('/'))),
-            Some(key) => may_see(key),
-            None => false,
+            Some(key) if folder => may_see(&format!("{}/", key.trim_end_matches('/'))).into(),
+            Some(key) => may_see(key).into(),
+            None => Sight::Unreadable,
         }
     });
     if !may_see("")

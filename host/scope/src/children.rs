@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::cache::PerAccount;
 use crate::error::{ScopeError, shown};
-use crate::reads::{Carried, Reader, project_in, read, unresolved};
+use crate::reads::{Carried, Reader, project_in, read, unavailable, unresolved};
 
 const MOST: usize = 50_000;
 
@@ -127,13 +127,15 @@ async fn read_project(
     }
     let answer = read(reader, operation, arguments, &what).await?;
     let found = match part {
-        "" => Some(&answer),
-        part => answer.get(part),
+        "" => &answer,
+        part => answer
+            .get(part)
+            .ok_or_else(|| unavailable(&what, &format!("the answer has no `{part}`")))?,
     };
     let is_it = |value: &&Value| value.get(child.field()).and_then(Value::as_str) == Some(id);
     let found = match found {
-        Some(Value::Array(items)) => items.iter().find(is_it),
-        found => found.filter(is_it),
+        Value::Array(items) => items.iter().find(is_it),
+        found => Some(found).filter(is_it),
     };
     match found.map(project_in) {
         Some(Carried::Project(project)) => Ok(project),

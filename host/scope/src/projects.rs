@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::cache::PerAccount;
 use crate::error::ScopeError;
-use crate::reads::{Carried, Reader, project_in, read, unresolved};
+use crate::reads::{Carried, Reader, project_in, read, unavailable, unresolved};
 
 const BELIEVED: Duration = Duration::from_secs(60);
 const MOST: usize = 10_000;
@@ -154,7 +154,8 @@ async fn read_name(reader: &dyn Reader, project: u32) -> Result<String, ScopeErr
             .get("name")
             .and_then(Value::as_str)
             .map(str::to_owned)
-            .ok_or_else(|| unresolved(&what)),
-        _ => Err(unresolved(&what)),
+            .ok_or_else(|| unavailable(&what, "the answer has no name of it")),
+        Some([]) => Err(unresolved(&what)),
+        _ => Err(unavailable(&what, "the answer is not about it")),
     }
 }

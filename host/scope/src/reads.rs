@@ -27,8 +27,8 @@ pub(crate) fn known(name: &str) -> Result<&'static Operation, ScopeError> {
     })
 }
 
-/// Makes a read. An answer that does not know `what` is a denial. Where there is no usable answer, nothing is known
-/// of it: the call is unavailable, for the reason that the read had none, and may be tried again.
+/// Makes a read. An answer that says that there is no `what` is a denial. Where there is no usable answer, or a refusal
+/// for another reason, nothing is known of it: the call is unavailable for that reason, and may be tried again.
 pub(crate) async fn read(
     reader: &dyn Reader,
     name: &str,
@@ -42,16 +42,17 @@ pub(crate) async fn read(
 }
 
 /// What a failed read means for the call that needed it.
-fn refused(failure: Failure, what: &str) -> ScopeError {
+pub(crate) fn refused(failure: Failure, what: &str) -> ScopeError {
     match failure {
-        Failure::NotFound(_) | Failure::Rejected(_) | Failure::InvalidArgument(_) => {
+        Failure::NotFound(_) => {
             tracing::debug!(target: "scope", what, %failure, "cannot be resolved");
             unresolved(what)
         }
         Failure::Unavailable(cause) => unavailable(what, &cause),
-        failure @ (Failure::UnexpectedResponse(_) | Failure::UnknownOutcome(_)) => {
-            unavailable(what, &failure.to_string())
-        }
+        failure @ (Failure::Rejected(_)
+        | Failure::InvalidArgument(_)
+        | Failure::UnexpectedResponse(_)
+        | Failure::UnknownOutcome(_)) => unavailable(what, &failure.to_string()),
         failure @ (Failure::NotReady { .. }
         | Failure::RateLimited { .. }
         | Failure::TimedOut { .. }
@@ -60,7 +61,7 @@ fn refused(failure: Failure, what: &str) -> ScopeError {
 }
 
 /// What to say where the server gave no usable answer.
-fn unavailable(what: &str, cause: &str) -> ScopeError {
+pub(crate) fn unavailable(what: &str, cause: &str) -> ScopeError {
     ScopeError::Failed(Failure::Unavailable(format!(
         "{what} cannot be resolved because the server gave no usable answer, so the call was not sent: {cause}"
     )))

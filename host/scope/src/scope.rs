@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use qchost_catalog::shape::Type;
-use qchost_catalog::{Access, Operation};
+use qchost_catalog::{Access, Failure, Operation};
 use qchost_policy::{Context, Facts, Project, Resource, Usd};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -21,7 +21,7 @@ use crate::jobs::{Jobs, Objects};
 use crate::live::{self, LiveProfile};
 use crate::patch::Patch;
 use crate::projects::Projects;
-use crate::reads::{Reader, read};
+use crate::reads::{Reader, known, refused};
 use crate::selection::Selection;
 use crate::{cost, names, unlisted};
 
@@ -500,11 +500,14 @@ async fn listing(
         ("organizationId".to_owned(), Value::from(organization)),
         ("path".to_owned(), Value::from(path)),
     ]);
-    let list = "object-store/list-object-store-files";
-    let mut answer = match read(reader, list, arguments, "the folder").await {
+    let list = known("object-store/list-object-store-files")?;
+    let mut answer = match reader.read(list, arguments).await {
         Ok(answer) => answer,
-        Err(ScopeError::Denied(_)) => return Ok(None),
-        Err(error) => return Err(error),
+        // Servers refuse to list what is no folder in words of their own.
+        Err(Failure::NotFound(_) | Failure::Rejected(_) | Failure::InvalidArgument(_)) => {
+            return Ok(None);
+        }
+        Err(failure) => return Err(refused(failure, "the folder")),
     };
     Ok(match answer.get_mut("objects").map(Value::take) {
         Some(Value::Array(entries)) => Some(entries),

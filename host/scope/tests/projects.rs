@@ -113,8 +113,6 @@ async fn what_does_not_exist_is_denied_and_what_cannot_be_asked_failed() {
     let (scope, world) = (scope(), World::default());
     let why = denied(&scope, &world, "files/read-file", json!({"projectId": 99})).await;
     assert!(why.starts_with("project 99 cannot be resolved"), "{why}");
-    *world.broken.lock().unwrap() = Some((NAME, Failure::Rejected(vec!["no".to_owned()])));
-    denied(&scope, &world, "files/read-file", json!({"projectId": 99})).await;
 
     let asked = async |failure: Failure| {
         *world.broken.lock().unwrap() = Some((NAME, failure));
@@ -125,6 +123,11 @@ async fn what_does_not_exist_is_denied_and_what_cannot_be_asked_failed() {
     // Without a usable answer nothing is known, so nothing is denied, and the cause is told.
     for (failure, cause) in [
         (Failure::UnexpectedResponse("a page".to_owned()), "a page"),
+        // A refusal in other words than that it is not there may be for any reason.
+        (
+            Failure::Rejected(vec!["Internal server error.".to_owned()]),
+            "Internal server error.",
+        ),
         (
             Failure::Unavailable("the server refuses the credentials".to_owned()),
             "refuses the credentials",
@@ -167,7 +170,10 @@ async fn an_answer_about_another_project_is_no_answer() {
         .resolve(&Wrong, configured(), ACCOUNT, PLUGIN, operation, &arguments)
         .await
         .unwrap_err();
-    assert!(matches!(error, ScopeError::Denied(_)), "{error}");
+    assert!(
+        matches!(&error, ScopeError::Failed(Failure::Unavailable(why)) if why.contains("not about it")),
+        "{error}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -435,6 +441,27 @@ async fn a_listing_shows_what_is_allowed_and_counts_no_more() {
         0,
         "the names are known from the list of projects"
     );
+}
+
+/// A row of which it cannot be told what it is shows nothing of itself, and is there to be counted.
+#[tokio::test]
+async fn a_row_that_cannot_be_told_is_shown_as_one_that_cannot_be_read() {
+    let (scope, world) = (scope(), World::default());
+    let list = common::operation("projects/list-projects");
+    let touched = touch(&scope, &world, list.name, json!({})).await.unwrap();
+    let body = json!({ "projects": [
+        { "projectId": MINE, "name": "Lab/mine" },
+        { "projectId": "zz", "name": "Lab/odd" },
+        { "projectId": 12 },
+        { "projectId": OTHER, "name": "Private/SECRET" },
+        5,
+    ], "success": true });
+    let (body, _) = scope
+        .answer(&world, ACCOUNT, PLUGIN, list, &touched, body, &allowed)
+        .await
+        .unwrap();
+    let mine = json!({ "projectId": MINE, "name": "Lab/mine" });
+    assert_eq!(body["projects"], json!([mine, false, false, false]));
 }
 
 #[tokio::test]

@@ -115,6 +115,19 @@ async fn reads_are_counted_too() {
     assert_eq!(world.cloud.sent(), sent);
 }
 
+/// A plugin that makes calls one by one has its place again with each answer, whatever the host has still to write down.
+#[tokio::test]
+async fn calls_made_one_by_one_never_find_their_place_taken() {
+    let setup = Setup::grants(&format!("{FILES}limits = {{ concurrent = 1 }}\n"));
+    let world = setup.open().await;
+    for at in 0..50 {
+        let made = world
+            .call("files/create-file", file(&format!("f{at}")))
+            .await;
+        made.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn only_so_many_at_a_time() {
     let setup = Setup::grants(&format!("{FILES}limits = {{ concurrent = 1 }}\n"));

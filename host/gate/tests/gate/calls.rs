@@ -542,7 +542,10 @@ async fn a_deploy_is_explained_without_a_question_and_what_is_assumed_is_not_bel
             json!({ "projectId": 1, "compileId": "c-other", "backtestName": "x" }),
         )
         .await;
-    assert!(matches!(refused, Err(Refusal::Denied(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Refusal::Failed(Failure::NotFound(_)))),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]

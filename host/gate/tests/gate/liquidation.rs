@@ -96,7 +96,16 @@ async fn a_refused_liquidation_that_was_stopped_instead_leaves_positions_open() 
         ("SPY", "10", Some("5000.5"))
     );
     assert!(one.message.as_deref().unwrap().contains("market closed"));
-    // Nothing is listed as running any more, and that is no answer to what is held.
+    // Nothing is listed as running any more, and that is no answer to what is held: also not after the halt has ended.
+    let again = liquidate(&world.gate).await;
+    assert_eq!(again[0].result, "stopped, positions open");
+    let resumed = world
+        .gate
+        .resume(&person(7, "ann"), HaltScope::default())
+        .await
+        .unwrap();
+    assert_eq!(resumed.open.len(), 1);
+    assert_eq!(world.gate.liquidations().len(), 0);
     let again = liquidate(&world.gate).await;
     assert_eq!(again[0].result, "stopped, positions open");
     assert!(again[0].open);

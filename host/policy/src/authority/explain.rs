@@ -334,6 +334,7 @@ fn organization(id: &str) -> String {
 fn named(project: &Project) -> String {
     let name = shown(&project.name);
     match project.id {
+        Some(id) if name.is_empty() => format!("the project {id}"),
         Some(id) => format!("the project `{name}` ({id})"),
         None => format!("a project named `{name}`"),
     }

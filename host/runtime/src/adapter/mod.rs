@@ -25,7 +25,7 @@ mod scalar;
 mod tests;
 
 use qchost_catalog::Operation;
-use qchost_catalog::shape::Field;
+use qchost_catalog::shape::{Field, Type};
 #[cfg(any(test, feature = "fuzzing"))]
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -53,8 +53,13 @@ pub(crate) fn decode_answer<T: DeserializeOwned>(
         return T::deserialize(serde::de::value::UnitDeserializer::new());
     };
     let mut selected = operation.select(body);
-    T::deserialize(decode::Decoder::new(ty, selected.as_mut(), left_out))
-        .map_err(|misfit| operation.answer_path().rev().fold(misfit, Misfit::inside))
+    let misplaced = |misfit| operation.answer_path().rev().fold(misfit, Misfit::inside);
+    // Inside of what is returned, a list that is not there is empty. One that is all of the answer has to be there: who is
+    // told that there is nothing may make it a second time.
+    if selected.is_none() && matches!(ty, Type::List(_)) {
+        return Err(misplaced(Misfit::missing()));
+    }
+    T::deserialize(decode::Decoder::new(ty, selected.as_mut(), left_out)).map_err(misplaced)
 }
 
 /// The whole body of an answer whose value this is: [`decode_answer`] of it gives the value again.

@@ -225,6 +225,13 @@ fn what_does_not_fit_is_named_with_its_place() {
         "`projects[1].projectId`: expected a whole number from 0 to 4294967295, found -1",
         "of none of them nothing is known"
     );
+    // That there is nothing is only said by a list.
+    assert_eq!(
+        misfit::<Vec<Project>>("list_projects", json!({ "success": true })),
+        "`projects`: missing"
+    );
+    let none: Vec<Project> = answer("list_projects", json!({ "projects": [] }));
+    assert!(none.is_empty());
     assert_eq!(
         misfit::<Backtest>("read_backtest", json!({ "backtest": { "name": "a" } })),
         "`backtest.backtestId`: missing"
