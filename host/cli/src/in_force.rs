@@ -248,6 +248,7 @@ pub fn hold(
         gains,
         changes,
         files: vec![config.file.clone()],
+        owners: config.origin.owner.into_iter().collect(),
         remembered: Remembered::default(),
         heirs: Vec::new(),
     };
@@ -278,6 +279,7 @@ pub fn hold_guardrails(
     in_force: Option<&InForce>,
     production: bool,
     files: Vec<PathBuf>,
+    owners: BTreeSet<u32>,
 ) -> Result<HeldGuardrails> {
     let former = kept_guardrails(in_force)?;
     let (gone, new) = (former.without(&found), found.without(&former));
@@ -316,6 +318,7 @@ pub fn hold_guardrails(
             gains,
             changes,
             files,
+            owners,
             remembered: Remembered::default(),
             heirs: Vec::new(),
         },
@@ -331,7 +334,8 @@ pub fn guardrails_at_start(config: &Config, known: &Known) -> Result<Guardrails>
     }
     let row = known.guardrails.as_ref();
     let production = config.mode == Mode::Production && known.adopted;
-    let held = hold_guardrails(config.guardrails()?, row, production, Vec::new())?;
+    let (files, owners) = (Vec::new(), BTreeSet::new());
+    let held = hold_guardrails(config.guardrails()?, row, production, files, owners)?;
     Ok(held.guardrails)
 }
 

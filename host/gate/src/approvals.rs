@@ -323,10 +323,11 @@ impl Gate {
         self.0.ledger.approval(id, now()).await
     }
 
-    /// Takes back the permit that an approval gave. `id` is the approval's or the permit's.
+    /// Takes back the permit that an approval gave, or the yes to a change that is not in force yet. `id` is the
+    /// approval's or the permit's.
     ///
     /// # Errors
-    /// When it gave none that could be used.
+    /// When there is nothing to take back.
     pub async fn revoke(&self, id: &str, by: &Person) -> Result<Approval, DecideError> {
         let (gate, id, by) = (self.clone(), id.to_owned(), by.clone());
         // Runs detached, as a decision does.
@@ -334,7 +335,11 @@ impl Gate {
             let detail = json!({ "approval": id });
             gate.record_decision(&by, "revoke", &id, detail).await?;
             let revoked = gate.0.ledger.revoke(&id, &by.name, now()).await;
-            gate.noted(&by, &id, revoked).await
+            let approval = gate.noted(&by, &id, revoked).await?;
+            gate.0
+                .decided
+                .send_modify(|count| *count = count.wrapping_add(1));
+            Ok(approval)
         });
         revoking.await.unwrap_or(Err(DecideError::Failed))
     }

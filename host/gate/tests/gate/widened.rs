@@ -1,12 +1,13 @@
 //! What comes into force: at once where nothing is gained, and after the yes of those who may say it where something is.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use qchost_gate::{Admitted, DecideError, Gate, HeldBack, Refusal};
-use qchost_ledger::ApprovalError;
-use qchost_policy::{Manifest, Person, Role};
+use qchost_gate::{Admitted, DecideError, Gate, HeldBack, KeptText, Proposal, Refusal};
+use qchost_ledger::{Approval, ApprovalError, Status, Subject};
+use qchost_policy::{Change, ChangeKind, Guardrails, Manifest, Person, Remembered, Role};
 use serde_json::json;
 
 use crate::support::{Cloud, Setup, World, call, caller, parse, person};
@@ -141,6 +142,207 @@ async fn the_owner_of_the_file_and_of_the_link_to_it_is_none_of_the_two() {
         matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
         "{own:?}"
     );
+}
+
+#[tokio::test]
+async fn the_owner_of_a_file_that_is_gone_by_now_is_none_of_the_two() {
+    let (_, world) = production(true).await;
+    let mut wide = manifest(&format!("{READ}{DELETE}"));
+    wide.path = world.folder.path().join("gone.toml");
+    wide.origin.owner = Some(64_001);
+    let held = load(&world.gate, &wide).await.unwrap();
+    let owner = person(64_001, "owner");
+    let own = world.gate.approve(&held.approval, &owner, None).await;
+    assert!(
+        matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
+        "{own:?}"
+    );
+}
+
+async fn approval(gate: &Gate, id: &str) -> Approval {
+    gate.approval(id).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_yes_of_somebody_who_asks_for_the_reload_later_does_not_count_when_it_is_used() {
+    for (asker, counts) in [(7, true), (8, false)] {
+        let (_, world) = production(true).await;
+        let (ann, bob) = (person(8, "ann"), person(9, "bob"));
+        let wide = manifest(&format!("{READ}{DELETE}"));
+        let held = load(&world.gate, &wide).await.unwrap();
+        for by in [&ann, &bob] {
+            world.gate.approve(&held.approval, by, None).await.unwrap();
+        }
+        let asked = world.gate.reload_asked_by(asker);
+        let again = load(&world.gate, &wide).await;
+        drop(asked);
+        if counts {
+            assert_eq!(again, None);
+            delete(&world.gate).await.unwrap();
+            continue;
+        }
+        let again = again.unwrap();
+        assert_ne!(again.approval, held.approval);
+        let former = approval(&world.gate, &held.approval).await;
+        assert_eq!(former.status, Status::Closed);
+        let why = former.closed.unwrap();
+        assert!(why.starts_with("ann said yes"), "{why}");
+        assert!(delete(&world.gate).await.is_err());
+        assert_eq!(deleted(&world), 0);
+        // She is none of the two who may say yes to the next one.
+        let own = world.gate.approve(&again.approval, &ann, None).await;
+        assert!(
+            matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
+            "{own:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_yes_to_a_change_can_be_taken_back_until_it_is_in_force() {
+    let (_, world) = production(false).await;
+    let ann = person(8, "ann");
+    let wide = manifest(&format!("{READ}{DELETE}"));
+    let held = load(&world.gate, &wide).await.unwrap();
+    let early = world.gate.revoke(&held.approval, &ann).await;
+    assert!(
+        matches!(
+            early,
+            Err(DecideError::Approval(ApprovalError::NothingToRevoke(_)))
+        ),
+        "{early:?}"
+    );
+    world
+        .gate
+        .approve(&held.approval, &ann, None)
+        .await
+        .unwrap();
+    let revoked = world.gate.revoke(&held.approval, &ann).await.unwrap();
+    assert_eq!(revoked.status, Status::Revoked);
+    let next = load(&world.gate, &wide).await.unwrap();
+    assert_ne!(next.approval, held.approval);
+    assert!(delete(&world.gate).await.is_err());
+    assert_eq!(deleted(&world), 0);
+    // One that is in force is nothing to take back: the file is.
+    world
+        .gate
+        .approve(&next.approval, &ann, None)
+        .await
+        .unwrap();
+    assert_eq!(load(&world.gate, &wide).await, None);
+    delete(&world.gate).await.unwrap();
+    assert!(world.gate.revoke(&next.approval, &ann).await.is_err());
+    let records = world.records().await;
+    let revokes = records.iter().filter(|one| one["what"] == "revoke");
+    assert_eq!(revokes.count(), 3);
+}
+
+#[tokio::test]
+async fn only_the_latest_change_of_a_manifest_can_come_into_force() {
+    let (_, world) = production(false).await;
+    let ann = person(8, "ann");
+    let wide = manifest(&format!("{READ}{DELETE}"));
+    let wider = manifest(&format!("{READ}{}", DELETE.replace("Lab/*", "*")));
+    let first = load(&world.gate, &wide).await.unwrap();
+    world
+        .gate
+        .approve(&first.approval, &ann, None)
+        .await
+        .unwrap();
+    let second = load(&world.gate, &wider).await.unwrap();
+    assert_ne!(first.approval, second.approval);
+    let closed = approval(&world.gate, &first.approval).await;
+    assert_eq!(closed.status, Status::Closed);
+    assert_eq!(
+        closed.closed.as_deref(),
+        Some("the files ask for another change by now")
+    );
+    let third = load(&world.gate, &wide).await.unwrap();
+    assert!(third.approval != first.approval && third.approval != second.approval);
+    assert!(delete(&world.gate).await.is_err());
+    assert_eq!(deleted(&world), 0);
+}
+
+/// Proposes guardrails as the host does.
+async fn propose(gate: &Gate, ids: &[&str]) -> Option<HeldBack> {
+    let texts = ids.iter().map(|id| {
+        let text = format!(
+            "@id(\"{id}\")\nforbid (principal, action, resource is Project) when {{ resource.name == \"{id}\" }};"
+        );
+        (PathBuf::from(format!("{id}.cedar")), text)
+    });
+    let found = Guardrails::read(&texts.collect::<Vec<_>>()).unwrap();
+    let row = gate.in_force(Subject::Guardrails, "").await.unwrap();
+    let former = row.map_or_else(Guardrails::none, |row| {
+        let kept: KeptText<Vec<(String, String)>> = serde_json::from_str(&row.text).unwrap();
+        Guardrails::from_kept(&kept.text).unwrap()
+    });
+    let gone: Vec<_> = former.without(&found).ids().map(str::to_owned).collect();
+    let proposal = Proposal {
+        subject: Subject::Guardrails,
+        name: String::new(),
+        account: String::new(),
+        text: json!(found.kept()),
+        remembered: Remembered::default(),
+        changes: gone
+            .iter()
+            .map(|id| Change {
+                kind: ChangeKind::Widened,
+                line: format!("{id} is gone"),
+            })
+            .collect(),
+        gains: gone,
+        files: vec![PathBuf::from("policies")],
+        owners: BTreeSet::new(),
+        heirs: Vec::new(),
+    };
+    gate.propose(proposal).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_yes_is_to_the_change_from_what_was_in_force_then() {
+    for put_back in [false, true] {
+        for approved in [false, true] {
+            let (_, world) = production(false).await;
+            let (gate, ann) = (&world.gate, person(8, "ann"));
+            assert_eq!(propose(gate, &["one"]).await, None);
+            let first = propose(gate, &[]).await.unwrap().approval;
+            if approved {
+                gate.approve(&first, &ann, None).await.unwrap();
+            }
+            if put_back {
+                assert_eq!(propose(gate, &["one"]).await, None);
+                assert_eq!(approval(gate, &first).await.status, Status::Closed);
+            }
+            // Narrowing is in force at once.
+            assert_eq!(propose(gate, &["one", "two"]).await, None);
+            let closed = approval(gate, &first).await;
+            assert_eq!(closed.status, Status::Closed);
+            let held = propose(gate, &[]).await.unwrap();
+            assert_ne!(held.approval, first);
+            let asked = approval(gate, &held.approval).await;
+            assert_eq!(asked.status, Status::Pending);
+            assert_eq!(
+                asked.view["changes"],
+                json!(["widened: one is gone", "widened: two is gone"])
+            );
+            let late = gate.approve(&first, &ann, None).await;
+            assert!(
+                matches!(
+                    late,
+                    Err(DecideError::Approval(ApprovalError::NotPending(_)))
+                ),
+                "{late:?}"
+            );
+            assert!(propose(gate, &[]).await.is_some());
+            // Closing is on record.
+            let records = world.records().await;
+            let closings = records
+                .iter()
+                .filter(|one| one["what"] == "close" && one["approval"] == first.as_str());
+            assert_eq!(closings.count(), 1);
+        }
+    }
 }
 
 #[tokio::test]
