@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use qchost_gate::{KeptText, Proposal, Sealer};
+use qchost_gate::{KeptText, Proposal, Sealer, Waits};
 use qchost_ledger::{InForce, Ledger, LedgerError, Subject};
 use qchost_policy::{Change, ChangeKind, Guardrails, Remembered};
 use qchost_secrets::Profiles;
@@ -238,6 +238,7 @@ pub fn hold(
             .brokerage
             .retain(|name, _| both.profiles.contains_key(name));
         config.closed = true;
+        config.waits = (!gains.is_empty()).then(Waits::default);
         config.engine.check(config.mode)?;
     }
     let proposal = Proposal {
@@ -262,6 +263,7 @@ pub fn holds_as(one: &Config, other: &Config) -> bool {
         && one.live_trading == other.live_trading
         && one.two_person == other.two_person
         && one.people == other.people
+        && one.waits == other.waits
         && names(one) == names(other)
 }
 

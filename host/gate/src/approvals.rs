@@ -123,6 +123,18 @@ impl Gate {
         })
     }
 
+    /// Records that an approval of a change was asked for, and what it changes.
+    pub(crate) fn note_change_request(&self, approval: &Approval, changes: Vec<String>) {
+        let mut body = about(approval);
+        body.insert("what".to_owned(), "request".into());
+        body.insert("detail".to_owned(), json!({ "changes": changes }));
+        self.0.audit.note(Entry {
+            kind: Kind::Approval,
+            essential: false,
+            body,
+        });
+    }
+
     /// Records that an approval was asked for, and by which call.
     pub(crate) fn note_request(&self, approval: &Approval, ask: Option<&Ask>) {
         let mut body = about(approval);

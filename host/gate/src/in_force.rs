@@ -24,8 +24,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use crate::changes::Decided;
 use crate::gate::{Gate, now};
+use crate::kept::bounded;
 use crate::record::Fingerprints;
+use crate::settings::Waits;
 use crate::trade::AdmitError;
 
 /// Lines of a difference that a person is shown.
@@ -83,7 +86,7 @@ impl Sealer {
     }
 }
 
-fn sealed(prints: &Fingerprints, place: &str, value: &Value) -> String {
+pub(crate) fn sealed(prints: &Fingerprints, place: &str, value: &Value) -> String {
     let print = prints.of("in force", &json!([place, value]));
     format!("hmac-sha256:{print}")
 }
@@ -97,6 +100,15 @@ pub struct HeldBack {
     pub gains: Vec<String>,
     /// Whether somebody said no to it.
     pub refused: bool,
+}
+
+impl From<&HeldBack> for Waits {
+    fn from(held: &HeldBack) -> Self {
+        Self {
+            approval: Some(held.approval.clone()),
+            refused: held.refused,
+        }
+    }
 }
 
 /// What may come into force of a manifest.
@@ -200,6 +212,12 @@ impl Gate {
             if let Brought::InForce(closed) = self.0.ledger.bring_into_force(adopt).await? {
                 self.note_closed(closed, OTHER_IN_FORCE);
                 let approval = approval.map(|approval| approval.id);
+                let decided = approval.clone().map(|approval| Decided {
+                    by: by.clone(),
+                    approval,
+                    lines: lines(&proposal.changes),
+                });
+                self.0.changes.decided(subject, name, decided);
                 tracing::info!(target: "gate", subject = subject.word(), name, %digest, approval, "in force, by {by}");
                 return Ok(None);
             }
@@ -265,7 +283,7 @@ impl Gate {
         loop {
             let approval = self.0.ledger.request_approval(requested.clone()).await?;
             if approval.requested == requested.now {
-                self.note_request(&approval, None);
+                self.note_change_request(&approval, lines(&proposal.changes));
             }
             let except = Some(approval.id.as_str());
             self.close_changes(subject, name, except, OTHER_CHANGE)
@@ -425,6 +443,12 @@ fn heir(successor: Successor) -> Heir {
 fn names(approval: &Approval) -> String {
     let names: Vec<_> = approval.yes().map(|one| one.name.as_str()).collect();
     names.join(", ")
+}
+
+fn lines(changes: &[Change]) -> Vec<String> {
+    let lines = changes.iter();
+    let lines = lines.map(|change| format!("{}: {}", change.kind.word(), change.line));
+    bounded(lines.collect())
 }
 
 /// What a person is shown of a change before its texts.

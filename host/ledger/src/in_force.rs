@@ -6,6 +6,8 @@
 //! Invariant: what comes into force, what its counters take over and the approval that it uses up are one
 //! transaction.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::approvals::close_changes;
@@ -119,6 +121,26 @@ impl Ledger {
                         })
                     })
                     .optional()?)
+            })
+            .await
+    }
+
+    /// What came into force by an approval after it was recorded last: who decided it and by which approval, by the
+    /// subject's name in the record of what is in force.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn unrecorded(&self) -> Result<BTreeMap<String, (String, String)>, LedgerError> {
+        self.connections()
+            .read(|it| {
+                let mut query = it.prepare_cached(
+                    "SELECT r.subject, f.by, f.approval FROM in_force AS f JOIN recorded AS r
+                     ON r.subject = f.kind || CASE f.name WHEN '' THEN '' ELSE ' ' || f.name END
+                     WHERE f.approval IS NOT NULL AND f.at_ms > r.at_ms",
+                )?;
+                let rows =
+                    query.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
+                Ok(rows.collect::<Result<_, _>>()?)
             })
             .await
     }

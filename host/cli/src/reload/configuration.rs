@@ -11,7 +11,7 @@ use std::time::Duration;
 use std::{future, mem};
 
 use anyhow::{Error, Result, anyhow, bail, ensure};
-use qchost_gate::HeldBack;
+use qchost_gate::{HeldBack, Waits};
 use qchost_ledger::Subject;
 use qchost_policy::{Guardrails, People};
 use tokio::task::JoinError;
@@ -323,7 +323,9 @@ async fn admit(host: &Host, config: Config) -> Result<(Config, Option<HeldBack>)
         // It was approved.
         return Ok((whole, None));
     }
-    Ok((held.config, waiting))
+    let mut config = held.config;
+    config.waits = waiting.as_ref().map(Waits::from);
+    Ok((config, waiting))
 }
 
 /// Puts up the guardrails that were found, and those that nobody may take down alone. Returns whether there are others

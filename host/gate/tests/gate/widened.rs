@@ -1,14 +1,18 @@
 //! What comes into force: at once where nothing is gained, and after the yes of those who may say it where something is.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use qchost_gate::{Admitted, DecideError, Gate, HeldBack, KeptText, Proposal, Refusal};
+use qchost_audit::{Disk, Files};
+use qchost_gate::{
+    Admitted, DecideError, Gate, HeldBack, KeptText, Proposal, Refusal, Settings, Sources, Waits,
+    Why,
+};
 use qchost_ledger::{Approval, ApprovalError, Status, Subject};
-use qchost_policy::{Change, ChangeKind, Guardrails, Manifest, Person, Remembered, Role};
-use serde_json::json;
+use qchost_policy::{Change, ChangeKind, Guardrails, Manifest, Origin, Person, Remembered, Role};
+use serde_json::{Value, json};
 
 use crate::support::{Cloud, Setup, World, call, caller, parse, person};
 
@@ -342,6 +346,251 @@ async fn a_yes_is_to_the_change_from_what_was_in_force_then() {
                 .filter(|one| one["what"] == "close" && one["approval"] == first.as_str());
             assert_eq!(closings.count(), 1);
         }
+    }
+}
+
+fn digest(text: &str) -> String {
+    use sha2::Digest as _;
+    let hash = sha2::Sha256::digest(text);
+    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
+/// The changes of a kind that are on record, those that only restrict or those that came into force.
+fn changes(records: &[Value], what: &str, pending: bool) -> Vec<Value> {
+    let changes = records.iter().filter(|one| {
+        one["kind"] == "change" && one["what"] == what && (one["pending"] == true) == pending
+    });
+    changes.cloned().collect()
+}
+
+/// Why the last call of a plugin was decided as it was, with the texts.
+fn why_last(records: &[Value], folder: &Path, plugin: &str) -> Why {
+    let decided = |one: &&Value| {
+        one["plugin"] == plugin && ["denied", "intent"].contains(&one["kind"].as_str().unwrap())
+    };
+    let call = records.iter().rfind(decided).unwrap()["call"].clone();
+    let disk: Arc<dyn Files> = Arc::new(Disk);
+    let why = qchost_gate::why(&disk, &folder.join("audit"), call.as_str().unwrap(), true);
+    why.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn the_record_names_what_is_in_force_while_a_manifest_waits_and_who_brought_it_into_force() {
+    for plugin in ["lab", "new"] {
+        let (_, world) = production(true).await;
+        let gate = &world.gate;
+        let text = |grants: &str| {
+            format!("plugin = \"{plugin}\"\ncomponent = \"lab.wasm\"\naccount = \"a\"\n{grants}")
+        };
+        let wide_text = text(&format!("{READ}{DELETE}"));
+        let wide = parse(&wide_text);
+        let held = load(gate, &wide).await.unwrap();
+        let arguments = json!({ "projectId": 1, "backtestId": "b1" });
+        let delete = async || {
+            let name = "backtests/delete-backtest";
+            call(gate, &caller(plugin), name, arguments.clone()).await
+        };
+        assert!(delete().await.is_err());
+
+        let records = world.records().await;
+        let why = why_last(&records, world.folder.path(), plugin);
+        let (base, pending) = (why.manifest.unwrap(), why.manifest_pending.unwrap());
+        assert_eq!(pending.digest, digest(&wide_text));
+        let waits = pending.change.unwrap();
+        assert_eq!(waits.approval.as_ref(), Some(&held.approval));
+        assert_eq!(waits.by, None);
+        assert!(waits.note.unwrap().contains("waits for a person"));
+        let shown = base.text.unwrap();
+        assert!(
+            shown.contains("backtests/*") && !shown.contains("delete-backtest"),
+            "{shown}"
+        );
+        assert_eq!(base.change.unwrap().by, None);
+        // What waits is nowhere said to be in force.
+        let of_plugin = |records: &[Value]| {
+            let mut changes = changes(records, "manifest", false);
+            changes.retain(|one| one["plugin"] == plugin);
+            changes
+        };
+        let so_far = of_plugin(&records);
+        assert!(
+            so_far
+                .iter()
+                .all(|one| one["digest-after"] != digest(&wide_text).as_str()),
+            "{so_far:#?}"
+        );
+        let asked = records
+            .iter()
+            .find(|one| one["what"] == "request" && one["approval"] == held.approval.as_str());
+        assert!(asked.unwrap()["detail"].to_string().contains("delete"));
+
+        for by in [person(8, "ann"), person(9, "bob")] {
+            gate.approve(&held.approval, &by, None).await.unwrap();
+        }
+        assert_eq!(load(gate, &wide).await, None);
+        delete().await.unwrap();
+        let records = world.records().await;
+        let now = of_plugin(&records);
+        assert_eq!(now.len(), so_far.len() + 1);
+        let change = now.last().unwrap();
+        assert_eq!(change["by"], "ann, bob");
+        assert_eq!(change["approval"], held.approval.as_str());
+        assert_eq!(change["digest-before"], base.digest.as_str());
+        assert_eq!(change["digest-after"], digest(&wide_text).as_str());
+        assert!(
+            change["difference"].to_string().contains("delete"),
+            "{change}"
+        );
+        let why = why_last(&records, world.folder.path(), plugin);
+        assert_eq!(
+            why.manifest.unwrap().change.unwrap().by.unwrap(),
+            "ann, bob"
+        );
+        assert!(why.manifest_pending.is_none());
+        // What an editor does later was decided by nobody else.
+        let again = parse(&text(READ));
+        assert_eq!(load(gate, &again).await, None);
+        let last = of_plugin(&world.records().await).pop().unwrap();
+        assert!(last["by"].is_null() && last["approval"].is_null(), "{last}");
+    }
+}
+
+/// A configuration that names people, and may wait.
+fn configured(setup: &Setup, people: &[&str], waits: Option<Waits>) -> Settings {
+    Settings {
+        sources: Sources {
+            file: "qchost.toml".into(),
+            configuration: Origin {
+                text: configuration_of(people).into(),
+                owner: Some(64_001),
+            },
+            waits,
+            ..Sources::default()
+        },
+        ..setup.settings()
+    }
+}
+
+fn configuration_of(people: &[&str]) -> String {
+    let people = people
+        .iter()
+        .map(|name| format!("[people.{name}]\nroles = [\"admin\"]\n"));
+    people.collect()
+}
+
+async fn propose_people(gate: &Gate, people: &[&str], gains: &[&str]) -> Option<HeldBack> {
+    let gains = gains.iter().map(|name| format!("person `{name}`"));
+    let proposal = Proposal {
+        subject: Subject::Configuration,
+        name: String::new(),
+        account: String::new(),
+        text: json!(people),
+        remembered: Remembered::default(),
+        changes: Vec::new(),
+        gains: gains.collect(),
+        files: vec![PathBuf::from("qchost.toml")],
+        owners: [64_001].into(),
+        heirs: Vec::new(),
+    };
+    gate.propose(proposal).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_record_names_what_is_in_force_while_a_configuration_waits_also_over_a_restart() {
+    for ends_before_it_is_taken_over in [false, true] {
+        let (setup, world) = production(true).await;
+        let World {
+            gate,
+            folder,
+            cloud,
+            ..
+        } = world;
+        let (narrow, wide) = (&["ann", "bob"][..], &["ann", "bob", "eve"][..]);
+        assert_eq!(propose_people(&gate, narrow, &[]).await, None);
+        gate.reconfigure(configured(&setup, narrow, None))
+            .await
+            .unwrap();
+        let held = propose_people(&gate, wide, &["eve"]).await.unwrap();
+        let waits = Waits {
+            approval: Some(held.approval.clone()),
+            refused: false,
+        };
+        gate.reconfigure(configured(&setup, wide, Some(waits)))
+            .await
+            .unwrap();
+        let check = async |gate: &Gate| {
+            assert!(delete(gate).await.is_err());
+            gate.idle().await;
+            let records = crate::support::records(folder.path());
+            let why = why_last(&records, folder.path(), "lab");
+            let in_force = why.configuration.unwrap();
+            assert_eq!(in_force.text.unwrap(), configuration_of(narrow));
+            let pending = why.configuration_pending.unwrap();
+            assert_eq!(pending.text.unwrap(), configuration_of(wide));
+            let change = pending.change.unwrap();
+            assert_eq!(change.approval.as_ref(), Some(&held.approval));
+            let lines = change.difference.concat();
+            assert!(lines.contains("people.eve"), "{lines}");
+            let people = changes(&records, "people", false);
+            assert!(people.iter().all(|one| !one.to_string().contains("eve")));
+        };
+        check(&gate).await;
+        gate.close().await;
+        drop(gate);
+        // Right after a start it is not known what it waits for, but that it does.
+        let open = async |settings: Settings| {
+            let mut options = setup.options(folder.path()).await;
+            options.settings = settings;
+            let handle = crate::support::Handle(Arc::clone(&cloud));
+            let gate = Gate::open(Box::new(handle), options).await.unwrap();
+            assert_eq!(load(&gate, &manifest(READ)).await, None);
+            gate
+        };
+        let mut gate = open(configured(&setup, wide, Some(Waits::default()))).await;
+        check(&gate).await;
+        for by in [person(8, "ann"), person(9, "bob")] {
+            gate.approve(&held.approval, &by, None).await.unwrap();
+        }
+        assert_eq!(propose_people(&gate, wide, &["eve"]).await, None);
+        if ends_before_it_is_taken_over {
+            gate.close().await;
+            drop(gate);
+            gate = open(configured(&setup, wide, None)).await;
+        } else {
+            // Something else that is taken over meanwhile was not decided by them.
+            let waits = Some(Waits::default());
+            gate.reconfigure(configured(&setup, wide, waits))
+                .await
+                .unwrap();
+            gate.reconfigure(configured(&setup, wide, None))
+                .await
+                .unwrap();
+        }
+        gate.idle().await;
+        let records = crate::support::records(folder.path());
+        let people = changes(&records, "people", false);
+        let last = people.last().unwrap();
+        assert!(last["difference"].to_string().contains("people.eve"));
+        assert_eq!(last["by"], "ann, bob");
+        assert_eq!(last["approval"], held.approval.as_str());
+        assert_eq!(
+            last["digest-before"],
+            digest(&configuration_of(narrow)).as_str()
+        );
+        assert_eq!(
+            last["digest-after"],
+            digest(&configuration_of(wide)).as_str()
+        );
+        let decided = records.iter().filter(|one| one["by"] == "ann, bob");
+        assert_eq!(decided.count(), 1);
+        gate.close().await;
+        drop(gate);
+        let gate = open(configured(&setup, wide, None)).await;
+        gate.close().await;
+        let records = crate::support::records(folder.path());
+        let decided = records.iter().filter(|one| one["by"] == "ann, bob");
+        assert_eq!(decided.count(), 1, "recorded once");
     }
 }
 
