@@ -67,12 +67,13 @@ pub struct Filter {
 }
 
 /// The fields in which records name what decided by its digest.
-pub const DIGESTS: [&str; 7] = [
+pub const DIGESTS: [&str; 8] = [
     "digest",
     "manifest",
     "manifest-pending",
     "guardrails",
     "configuration",
+    "configuration-pending",
     "digest-before",
     "digest-after",
 ];

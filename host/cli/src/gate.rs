@@ -72,6 +72,7 @@ pub fn settings(config: &Config, guardrails: Guardrails) -> Result<Settings> {
         sources: Sources {
             file: config.file.clone(),
             configuration: config.origin.clone(),
+            waits: config.waits.clone(),
             policies: config.policies().unwrap_or_default(),
             guardrail_owners: config.guardrail_owners(),
         },

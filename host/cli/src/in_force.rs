@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use qchost_gate::{KeptText, Proposal, Sealer};
+use qchost_gate::{KeptText, Proposal, Sealer, Waits};
 use qchost_ledger::{InForce, Ledger, LedgerError, Subject};
 use qchost_policy::{Change, ChangeKind, Guardrails, Remembered};
 use qchost_secrets::Profiles;
@@ -238,6 +238,7 @@ pub fn hold(
             .brokerage
             .retain(|name, _| both.profiles.contains_key(name));
         config.closed = true;
+        config.waits = (!gains.is_empty()).then(Waits::default);
         config.engine.check(config.mode)?;
     }
     let proposal = Proposal {
@@ -248,6 +249,7 @@ pub fn hold(
         gains,
         changes,
         files: vec![config.file.clone()],
+        owners: config.origin.owner.into_iter().collect(),
         remembered: Remembered::default(),
         heirs: Vec::new(),
     };
@@ -261,6 +263,7 @@ pub fn holds_as(one: &Config, other: &Config) -> bool {
         && one.live_trading == other.live_trading
         && one.two_person == other.two_person
         && one.people == other.people
+        && one.waits == other.waits
         && names(one) == names(other)
 }
 
@@ -278,6 +281,7 @@ pub fn hold_guardrails(
     in_force: Option<&InForce>,
     production: bool,
     files: Vec<PathBuf>,
+    owners: BTreeSet<u32>,
 ) -> Result<HeldGuardrails> {
     let former = kept_guardrails(in_force)?;
     let (gone, new) = (former.without(&found), found.without(&former));
@@ -316,6 +320,7 @@ pub fn hold_guardrails(
             gains,
             changes,
             files,
+            owners,
             remembered: Remembered::default(),
             heirs: Vec::new(),
         },
@@ -331,7 +336,8 @@ pub fn guardrails_at_start(config: &Config, known: &Known) -> Result<Guardrails>
     }
     let row = known.guardrails.as_ref();
     let production = config.mode == Mode::Production && known.adopted;
-    let held = hold_guardrails(config.guardrails()?, row, production, Vec::new())?;
+    let (files, owners) = (Vec::new(), BTreeSet::new());
+    let held = hold_guardrails(config.guardrails()?, row, production, files, owners)?;
     Ok(held.guardrails)
 }
 

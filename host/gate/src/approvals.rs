@@ -123,6 +123,18 @@ impl Gate {
         })
     }
 
+    /// Records that an approval of a change was asked for, and what it changes.
+    pub(crate) fn note_change_request(&self, approval: &Approval, changes: Vec<String>) {
+        let mut body = about(approval);
+        body.insert("what".to_owned(), "request".into());
+        body.insert("detail".to_owned(), json!({ "changes": changes }));
+        self.0.audit.note(Entry {
+            kind: Kind::Approval,
+            essential: false,
+            body,
+        });
+    }
+
     /// Records that an approval was asked for, and by which call.
     pub(crate) fn note_request(&self, approval: &Approval, ask: Option<&Ask>) {
         let mut body = about(approval);
@@ -323,10 +335,11 @@ impl Gate {
         self.0.ledger.approval(id, now()).await
     }
 
-    /// Takes back the permit that an approval gave. `id` is the approval's or the permit's.
+    /// Takes back the permit that an approval gave, or the yes to a change that is not in force yet. `id` is the
+    /// approval's or the permit's.
     ///
     /// # Errors
-    /// When it gave none that could be used.
+    /// When there is nothing to take back.
     pub async fn revoke(&self, id: &str, by: &Person) -> Result<Approval, DecideError> {
         let (gate, id, by) = (self.clone(), id.to_owned(), by.clone());
         // Runs detached, as a decision does.
@@ -334,7 +347,11 @@ impl Gate {
             let detail = json!({ "approval": id });
             gate.record_decision(&by, "revoke", &id, detail).await?;
             let revoked = gate.0.ledger.revoke(&id, &by.name, now()).await;
-            gate.noted(&by, &id, revoked).await
+            let approval = gate.noted(&by, &id, revoked).await?;
+            gate.0
+                .decided
+                .send_modify(|count| *count = count.wrapping_add(1));
+            Ok(approval)
         });
         revoking.await.unwrap_or(Err(DecideError::Failed))
     }

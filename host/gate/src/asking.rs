@@ -77,6 +77,14 @@ impl Gate {
                 return;
             }
         };
+        self.note_closed(closed, why);
+    }
+
+    /// Records that the host closed approvals, and tells those who wait for them.
+    pub(crate) fn note_closed(&self, closed: Vec<String>, why: &str) {
+        if closed.is_empty() {
+            return;
+        }
         for id in closed {
             tracing::info!(target: "gate", approval = id, why, "closed");
             let body = json!({ "what": "close", "approval": id, "detail": { "approval": id, "reason": why } });

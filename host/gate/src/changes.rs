@@ -19,8 +19,10 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use crate::gate::now;
-use crate::kept::{Form, Kept, bounded, difference, differences};
+use crate::in_force::sealed;
+use crate::kept::{Form, Kept, bounded, difference, differences, grants_as, narrowed};
 use crate::record::Fingerprints;
+use crate::settings::Waits;
 use crate::terms::{Rules, Terms};
 use crate::texts::Texts;
 
@@ -44,6 +46,21 @@ pub enum Subject {
     Adoption,
     /// Whether a plugin is left alone because it keeps failing.
     Quarantine,
+}
+
+impl Subject {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::Guardrails => "guardrails",
+            Self::Configuration => "configuration",
+            Self::People => "people",
+            Self::Profiles => "profiles",
+            Self::Component => "component",
+            Self::Adoption => "adoption",
+            Self::Quarantine => "quarantine",
+        }
+    }
 }
 
 /// A change of what is in force, as it is recorded.
@@ -71,6 +88,9 @@ pub struct Change {
     /// Who decided it, where a person did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+    /// The approval that it came into force by, or waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
     /// The digest of what was in force before; none if nothing was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest_before: Option<String>,
@@ -83,7 +103,8 @@ pub struct Change {
     /// Whether it was found at a start: it happened while no host ran.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub at_start: bool,
-    /// Whether it is about a changed manifest that only restricts, since its component does not serve yet.
+    /// Whether it is about a changed manifest or configuration that only restricts, since its component does not serve
+    /// yet or it waits for a person.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pending: bool,
     /// What else is to be said, such as that the new manifest only restricts until its component serves.
@@ -101,6 +122,7 @@ impl Change {
             owners: BTreeSet::new(),
             asked_by: BTreeSet::new(),
             by: None,
+            approval: None,
             digest_before: None,
             digest_after: None,
             difference: Vec::new(),
@@ -116,6 +138,18 @@ impl Change {
             owners: text.owners.clone(),
             digest_after: Some(text.digest.to_string()),
             ..Self::of(subject)
+        }
+    }
+
+    /// What it is of, as it is remembered; nothing where no file says what is in force.
+    fn key(&self) -> Option<String> {
+        match self.subject {
+            Subject::Manifest => self.plugin.as_deref().map(manifest_of),
+            Subject::Guardrails => Some(GUARDRAILS.to_owned()),
+            Subject::Configuration | Subject::People | Subject::Profiles => {
+                Some(CONFIGURATION.to_owned())
+            }
+            Subject::Component | Subject::Adoption | Subject::Quarantine => None,
         }
     }
 
@@ -150,6 +184,17 @@ fn component_of(plugin: &str) -> String {
     format!("component {plugin}")
 }
 
+/// What people decided to bring into force.
+#[derive(Debug, Clone)]
+pub(crate) struct Decided {
+    /// Their names.
+    pub by: String,
+    /// The approval.
+    pub approval: String,
+    /// What it changes.
+    pub lines: Vec<String>,
+}
+
 /// Records changes, and knows what was recorded last.
 pub(crate) struct Changes {
     audit: Audit,
@@ -166,8 +211,10 @@ pub(crate) struct Changes {
 struct State {
     /// The digest that was recorded last, by what it is of.
     last: BTreeMap<String, String>,
-    /// The digests of changed manifests that only restrict, by plugin.
+    /// The digests of changed manifests and configurations that only restrict, by what they are of.
     pending: BTreeMap<String, String>,
+    /// Who decided what is to be recorded as in force next, by what it is of.
+    decided: BTreeMap<String, Decided>,
     /// What is of a former run, and was not seen in this one yet.
     former: BTreeSet<String>,
     /// What the ledger is to be told.
@@ -181,8 +228,10 @@ struct State {
 pub(crate) struct Noted {
     pub changes: Vec<Change>,
     digests: BTreeMap<String, Option<String>>,
-    /// The plugin whose terms these are, with the digest of the changed manifest that restricts it.
-    pending: Option<(String, Option<String>)>,
+    /// The digests of what only restricts, if anything does.
+    pending: BTreeMap<String, Option<String>>,
+    /// That of which nothing waits, so that what people decided is in force with it.
+    settled: BTreeSet<String>,
 }
 
 impl std::fmt::Debug for Changes {
@@ -209,7 +258,19 @@ impl Changes {
         prints: Arc<Fingerprints>,
         tasks: TaskTracker,
         last: BTreeMap<String, String>,
+        unrecorded: BTreeMap<String, (String, String)>,
     ) -> Self {
+        let decided = |(key, (by, approval))| {
+            let lines = Vec::new();
+            (
+                key,
+                Decided {
+                    by,
+                    approval,
+                    lines,
+                },
+            )
+        };
         Self {
             texts: Texts::beside(audit.folder()),
             audit,
@@ -219,6 +280,7 @@ impl Changes {
             state: Mutex::new(State {
                 former: last.keys().cloned().collect(),
                 last,
+                decided: unrecorded.into_iter().map(decided).collect(),
                 ..State::default()
             }),
             storing: tokio::sync::Mutex::default(),
@@ -248,19 +310,35 @@ impl Changes {
         drop(text.prepared.set((last, lines)));
     }
 
-    /// The text of a manifest. One that was not parsed from a text was in force before this run, and its text is kept.
-    pub fn text_of(&self, manifest: &Manifest) -> Kept {
-        let kept = Kept::manifest(manifest, &self.prints);
-        if !kept.text.is_empty() || manifest.path.as_os_str().is_empty() {
-            return kept;
+    /// The text of what is in force of a manifest that waits for a person: the one that was recorded last, or the file's
+    /// without what waits. Where neither says what is in force, all that is known of it.
+    pub fn text_in_force(&self, base: &Manifest, of: &Manifest) -> Kept {
+        let file = Kept::manifest(of, &self.prints);
+        let last = self.last(&manifest_of(&base.plugin));
+        let last = last.and_then(|digest| self.texts.read(&digest).ok()?);
+        let texts = last.into_iter().chain(narrowed(&file.text, base));
+        let text = texts.into_iter().find(|text| grants_as(text, base));
+        let text = text.unwrap_or_else(|| {
+            let sealed = base.sealed(|place, value| sealed(&self.prints, place, value));
+            serde_json::to_string_pretty(&sealed).unwrap_or_default()
+        });
+        file.with_text(text)
+    }
+
+    /// The text of the configuration in force, while the file's waits for a person: the one that was recorded last.
+    pub fn configuration_in_force(&self, file: &Kept) -> Kept {
+        let Some(digest) = self.last(CONFIGURATION) else {
+            return file.with_text(String::new());
+        };
+        match self.texts.read(&digest) {
+            Ok(Some(text)) => file.with_text(text),
+            // Which one it is stays known.
+            Ok(None) | Err(_) => file.with_digest(&digest),
         }
-        let key = manifest_of(&manifest.plugin);
-        let last = self.state().last.get(&key).cloned();
-        let text = last.and_then(|digest| self.texts.read(&digest).ok()?);
-        match text {
-            Some(text) => kept.of_text(text),
-            None => kept,
-        }
+    }
+
+    fn last(&self, key: &str) -> Option<String> {
+        self.state().last.get(key).cloned()
     }
 
     pub fn audit(&self) -> &Audit {
@@ -286,6 +364,20 @@ impl Changes {
         }
     }
 
+    /// Notes who decided what comes into force next of a subject; nobody, where it needs no decision.
+    pub fn decided(&self, subject: qchost_ledger::Subject, name: &str, decided: Option<Decided>) {
+        let key = match subject {
+            qchost_ledger::Subject::Manifest => manifest_of(name),
+            qchost_ledger::Subject::Guardrails => GUARDRAILS.to_owned(),
+            qchost_ledger::Subject::Configuration => CONFIGURATION.to_owned(),
+        };
+        let mut state = self.state();
+        match decided {
+            Some(decided) => drop(state.decided.insert(key, decided)),
+            None => drop(state.decided.remove(&key)),
+        }
+    }
+
     /// Those who ask for a reload now.
     pub fn askers(&self) -> Vec<u32> {
         self.state().asking.clone()
@@ -301,14 +393,33 @@ impl Changes {
     }
 
     /// The change from what was recorded last of a text, with its whole difference; none if it is the same.
-    fn since(&self, key: &str, form: Form, former: Option<&Kept>, text: &Kept) -> Option<Change> {
-        let (before, at_start) = {
+    /// `settled`: whether nothing of it waits, so that what people decided is in force with it.
+    fn since(
+        &self,
+        key: &str,
+        settled: bool,
+        former: Option<&Kept>,
+        text: &Kept,
+    ) -> Option<Change> {
+        let (before, at_start, decided) = {
             let state = self.state();
             let before = state.last.get(key).cloned();
-            (before, state.former.contains(key))
+            let decided = state.decided.get(key).cloned();
+            (before, state.former.contains(key), decided)
+        };
+        let subject = match text.form {
+            Form::Manifest => Subject::Manifest,
+            Form::Configuration => Subject::Configuration,
+            Form::Guardrails => Subject::Guardrails,
         };
         if before.as_deref() == Some(&*text.digest) {
-            return None;
+            // What people decided may be about what the text only names, such as a secret in a file.
+            return decided.filter(|_| settled).map(|decided| Change {
+                digest_before: before,
+                difference: decided.lines,
+                at_start,
+                ..Change::from_text(subject, text)
+            });
         }
         let former = former.filter(|former| before.as_deref() == Some(&*former.digest));
         let digest = before.clone();
@@ -319,11 +430,6 @@ impl Changes {
                 Ok(None) | Err(_) => (None, true),
             },
             (None, None) => (None, false),
-        };
-        let subject = match form {
-            Form::Manifest => Subject::Manifest,
-            Form::Configuration => Subject::Configuration,
-            Form::Guardrails => Subject::Guardrails,
         };
         Some(Change {
             digest_before: before,
@@ -351,41 +457,25 @@ impl Changes {
         };
         let key = manifest_of(&manifest.plugin);
         let before = former.map(|former| &*former.authority.text);
-        if let Some(change) = self.since(&key, Form::Manifest, before, text) {
+        let settled = new.pending.is_none();
+        if let Some(change) = self.since(&key, settled, before, text) {
             noted.changes.push(about(short(change)));
         }
+        if settled {
+            noted.settled.insert(key.clone());
+        }
         noted.digests.insert(key, Some(text.digest.to_string()));
-        let pending = |terms: &Terms| terms.pending.as_ref().map(|it| Arc::clone(&it.text));
+        let pending = |terms: &Terms| {
+            let waits = terms.held.as_deref().map(Waits::from);
+            let pending = terms.pending.as_ref();
+            pending.map(|pending| (Arc::clone(&pending.text), waits))
+        };
         let (was, is) = (former.and_then(pending), pending(new));
-        let digest = |text: &Option<Arc<Kept>>| text.as_ref().map(|text| Arc::clone(&text.digest));
-        let pending = is.as_ref().map(|is| is.digest.to_string());
-        noted.pending = Some((manifest.plugin.clone(), pending));
-        if digest(&was) == digest(&is) {
-            return noted;
-        }
-        if let Some(is) = &is {
-            noted.changes.push(about(Change {
-                digest_before: Some(text.digest.to_string()),
-                pending: true,
-                difference: bounded(
-                    is.differences_to(Some(&text.digest), || Some(text.text.clone())),
-                ),
-                note: Some(
-                    "its component does not serve yet: until then both manifests must allow a call"
-                        .to_owned(),
-                ),
-                ..Change::from_text(Subject::Manifest, is)
-            }));
-        } else if let Some(was) = &was
-            && was.digest != text.digest
-        {
-            noted.changes.push(about(Change {
-                digest_before: Some(was.digest.to_string()),
-                pending: true,
-                note: Some("the changed manifest restricts no longer".to_owned()),
-                ..Change::from_text(Subject::Manifest, text)
-            }));
-        }
+        let until = "both manifests must allow a call";
+        let changes = of_pending(Subject::Manifest, text, was, is.as_ref(), until);
+        noted.changes.extend(changes.map(about));
+        let digest = is.map(|(text, _)| text.digest.to_string());
+        noted.pending.insert(manifest_of(&manifest.plugin), digest);
         noted
     }
 
@@ -410,7 +500,8 @@ impl Changes {
         Noted {
             changes: vec![change],
             digests: gone.map(|key| (key, None)).into(),
-            pending: Some((manifest.plugin.clone(), None)),
+            pending: [(manifest_of(&manifest.plugin), None)].into(),
+            ..Noted::default()
         }
     }
 
@@ -419,13 +510,34 @@ impl Changes {
         let mut noted = Noted::default();
         let guardrails = &new.guardrails_text;
         let before = former.map(|former| &*former.guardrails_text);
-        let change = self.since(GUARDRAILS, Form::Guardrails, before, guardrails);
+        let change = self.since(GUARDRAILS, false, before, guardrails);
         noted.changes.extend(change.map(short));
         let configuration = &new.configuration_text;
         let before = former.map(|former| &*former.configuration_text);
-        if let Some(change) = self.since(CONFIGURATION, Form::Configuration, before, configuration)
-        {
+        let settled = new.configuration_pending.is_none();
+        if settled {
+            noted.settled.insert(CONFIGURATION.to_owned());
+        }
+        if let Some(change) = self.since(CONFIGURATION, settled, before, configuration) {
             noted.changes.extend(split(change).into_iter().map(short));
+        }
+        let pending = |rules: &Rules| {
+            let pending = rules.configuration_pending.as_ref();
+            pending.map(|pending| (Arc::clone(pending), rules.sources.waits.clone()))
+        };
+        let (was, is) = (former.and_then(pending), pending(new));
+        let digest = is.as_ref().map(|(text, _)| text.digest.to_string());
+        noted.pending.insert(CONFIGURATION.to_owned(), digest);
+        // Right after a start it is not known yet which approval it waits for; it is recorded when it is.
+        let is_known = |(_, waits): &&(Arc<Kept>, Option<Waits>)| {
+            let approval = waits.as_ref().map(|waits| waits.approval.is_some());
+            approval.unwrap_or(true)
+        };
+        if is.as_ref().is_none_or(|is| is_known(&is)) {
+            let until = "both configurations must allow what people, modes and profiles give";
+            let of = Subject::Configuration;
+            let change = of_pending(of, configuration, was, is.as_ref(), until);
+            noted.changes.extend(change.into_iter().flat_map(split));
         }
         for (key, text) in [(GUARDRAILS, guardrails), (CONFIGURATION, configuration)] {
             noted
@@ -489,6 +601,15 @@ impl Changes {
         let state = self.state();
         for change in &mut changes {
             change.asked_by.extend(&state.asking);
+            let decided = change.key().and_then(|key| state.decided.get(&key));
+            // What waits was decided by nobody, and what is gone needs no decision.
+            if let Some(decided) = decided
+                && !change.pending
+                && change.digest_after.is_some()
+            {
+                change.by = Some(decided.by.clone());
+                change.approval = Some(decided.approval.clone());
+            }
         }
         changes
     }
@@ -499,14 +620,18 @@ impl Changes {
         let changes = self.attributed(&mut noted);
         {
             let mut state = self.state();
-            match noted.pending {
-                Some((plugin, Some(digest))) => drop(state.pending.insert(plugin, digest)),
-                Some((plugin, None)) => drop(state.pending.remove(&plugin)),
-                None => {}
+            for (key, digest) in noted.pending {
+                match digest {
+                    Some(digest) => drop(state.pending.insert(key, digest)),
+                    None => drop(state.pending.remove(&key)),
+                }
             }
             for (key, digest) in noted.digests {
                 state.former.remove(&key);
-                if state.last.get(&key) == digest.as_ref() {
+                let same = state.last.get(&key) == digest.as_ref();
+                let is_new = !same || noted.settled.contains(&key);
+                let decided = is_new && state.decided.remove(&key).is_some();
+                if same && !decided {
                     continue;
                 }
                 match &digest {
@@ -578,6 +703,47 @@ fn short(change: Change) -> Change {
         difference: bounded(change.difference),
         ..change
     }
+}
+
+/// The change of what only restricts, beside the text in force; none if it is what it was and waits for the same.
+fn of_pending(
+    subject: Subject,
+    in_force: &Kept,
+    was: Option<(Arc<Kept>, Option<Waits>)>,
+    is: Option<&(Arc<Kept>, Option<Waits>)>,
+    until: &str,
+) -> Option<Change> {
+    let Some((is, waits)) = is else {
+        let (was, _) = was.filter(|(was, _)| was.digest != in_force.digest)?;
+        return Some(Change {
+            digest_before: Some(was.digest.to_string()),
+            pending: true,
+            note: Some(format!(
+                "what was changed of the {} restricts no longer",
+                subject.word()
+            )),
+            ..Change::from_text(subject, in_force)
+        });
+    };
+    let same =
+        |(was, waited): &(Arc<Kept>, Option<Waits>)| was.digest == is.digest && waited == waits;
+    if was.as_ref().is_some_and(same) {
+        return None;
+    }
+    let note = match waits {
+        None => format!("it does not serve yet: until then {until}"),
+        Some(Waits { refused: true, .. }) => format!("a person said no to it: {until}"),
+        Some(_) => format!("it waits for a person: until then {until}"),
+    };
+    let former = || Some(in_force.text.clone());
+    Some(Change {
+        digest_before: Some(in_force.digest.to_string()),
+        approval: waits.as_ref().and_then(|waits| waits.approval.clone()),
+        pending: true,
+        difference: bounded(is.differences_to(Some(&in_force.digest), former)),
+        note: Some(note),
+        ..Change::from_text(subject, is)
+    })
 }
 
 /// A change of the configuration as one record for people, one for profiles and one for all else.

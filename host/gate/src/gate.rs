@@ -202,6 +202,7 @@ impl Gate {
             Arc::clone(&prints),
             sent.clone(),
             ledger.recorded().await?,
+            ledger.unrecorded().await?,
         ));
         let under = Arc::clone(&changes);
         let rules = blocking(move || Ok(Rules::new(settings, &under))).await?;
@@ -293,10 +294,21 @@ impl Gate {
         held: &HeldBack,
     ) -> Result<Enforceable, GateError> {
         loop {
-            let base = self.prepare(base.clone()).await?;
+            let base = self.prepare_base(base, manifest).await?;
             let whole = self.prepare(manifest.clone()).await?;
             if let Some(new) = base.held_to(&whole, held) {
                 return Ok(new);
+            }
+        }
+    }
+
+    async fn prepare_base(&self, base: &Manifest, of: &Manifest) -> Result<Enforceable, GateError> {
+        match self.0.terms.known(base) {
+            Ok(known) => Ok(known),
+            Err(under) => {
+                let (base, of) = (base.clone(), of.clone());
+                let changes = Arc::clone(&self.0.changes);
+                blocking(move || Enforceable::compile_base(base, &of, under, &changes)).await
             }
         }
     }

@@ -15,7 +15,8 @@ use std::sync::atomic::Ordering;
 
 use qchost_catalog::{Access, by_name};
 use qchost_ledger::{
-    Adopt, ApprovalKind, Binding, Heir, InForce, LedgerError, NewApproval, Status, Subject,
+    Adopt, Approval, ApprovalKind, Binding, Brought, Heir, InForce, LedgerError, NewApproval,
+    Status, Subject,
 };
 use qchost_policy::{Change, Difference, Manifest, Remembered, Successor, successors};
 use qchost_traffic::GrantKey;
@@ -23,8 +24,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use crate::changes::Decided;
 use crate::gate::{Gate, now};
+use crate::kept::bounded;
 use crate::record::Fingerprints;
+use crate::settings::Waits;
 use crate::trade::AdmitError;
 
 /// Lines of a difference that a person is shown.
@@ -33,6 +37,12 @@ const MAX_SHOWN: usize = 100;
 const DAY_MS: i64 = 86_400_000;
 /// Who brings into force what waits for nobody.
 const FILES: &str = "the operator's files";
+/// Why approvals of changes are closed when the files are as they were.
+const AS_IN_FORCE: &str = "the files say again what is in force";
+/// Why approvals of changes are closed when another change waits.
+const OTHER_CHANGE: &str = "the files ask for another change by now";
+/// Why approvals of changes are closed when a text came into force.
+const OTHER_IN_FORCE: &str = "something else came into force since it was asked for";
 
 /// Something that is to come into force.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +63,8 @@ pub struct Proposal {
     pub changes: Vec<Change>,
     /// The files that it comes from.
     pub files: Vec<PathBuf>,
+    /// The uids of their owners when they were read: the files may be gone by now.
+    pub owners: BTreeSet<u32>,
     /// Which counters take over what others have counted.
     pub heirs: Vec<Heir>,
 }
@@ -74,7 +86,7 @@ impl Sealer {
     }
 }
 
-fn sealed(prints: &Fingerprints, place: &str, value: &Value) -> String {
+pub(crate) fn sealed(prints: &Fingerprints, place: &str, value: &Value) -> String {
     let print = prints.of("in force", &json!([place, value]));
     format!("hmac-sha256:{print}")
 }
@@ -88,6 +100,15 @@ pub struct HeldBack {
     pub gains: Vec<String>,
     /// Whether somebody said no to it.
     pub refused: bool,
+}
+
+impl From<&HeldBack> for Waits {
+    fn from(held: &HeldBack) -> Self {
+        Self {
+            approval: Some(held.approval.clone()),
+            refused: held.refused,
+        }
+    }
 }
 
 /// What may come into force of a manifest.
@@ -138,47 +159,83 @@ impl Gate {
 
     /// Brings a proposal into force, or says what it waits for.
     ///
+    /// A yes is to the change from what is in force to what the files say. Whatever else comes into force, and files
+    /// that say again what is in force, end it.
+    ///
     /// # Errors
     /// When it cannot be asked for, or the ledger cannot be used. Nothing came into force then.
     pub async fn propose(&self, proposal: Proposal) -> Result<Option<HeldBack>, AdmitError> {
-        let (subject, name) = (proposal.subject, proposal.name.clone());
+        let (subject, name) = (proposal.subject, proposal.name.as_str());
         let digest = self.digest(&proposal);
-        let former = self.in_force(subject, &name).await?;
-        let known = former.filter(|former| former.confirmed && former.digest == digest);
-        if known.is_some() {
-            return Ok(None);
-        }
-        let mut by = FILES.to_owned();
-        let mut used = None;
-        if self.settings().production && !self.is_adopting() && !proposal.gains.is_empty() {
-            let approval = self.request_change(&proposal, &digest).await?;
-            if approval.status != Status::Approved {
+        loop {
+            let former = self.in_force(subject, name).await?;
+            let known = |former: &InForce| former.confirmed && former.digest == digest;
+            if former.as_ref().is_some_and(known) {
+                self.close_changes(subject, name, None, AS_IN_FORCE).await?;
+                return Ok(None);
+            }
+            let waits =
+                self.settings().production && !self.is_adopting() && !proposal.gains.is_empty();
+            let approval = match waits {
+                true => Some(
+                    self.request_change(&proposal, &digest, former.as_ref())
+                        .await?,
+                ),
+                false => None,
+            };
+            if let Some(approval) = approval
+                .as_ref()
+                .filter(|approval| approval.status != Status::Approved)
+            {
                 return Ok(Some(HeldBack {
-                    approval: approval.id,
+                    approval: approval.id.clone(),
                     gains: proposal.gains,
                     refused: approval.status == Status::Refused,
                 }));
             }
-            let names = approval.decisions.iter().map(|one| one.name.as_str());
-            by = names.collect::<Vec<_>>().join(", ");
-            used = Some(approval.id);
+            let by = match &approval {
+                Some(approval) => names(approval),
+                None => FILES.to_owned(),
+            };
+            let adopt = Adopt {
+                subject,
+                name: name.to_owned(),
+                digest: digest.clone(),
+                text: json!({ "text": proposal.text, "remembered": proposal.remembered })
+                    .to_string(),
+                by: by.clone(),
+                now: now(),
+                approval: approval.as_ref().map(|approval| approval.id.clone()),
+                account: proposal.account.clone(),
+                heirs: proposal.heirs.clone(),
+            };
+            if let Brought::InForce(closed) = self.0.ledger.bring_into_force(adopt).await? {
+                self.note_closed(closed, OTHER_IN_FORCE);
+                let approval = approval.map(|approval| approval.id);
+                let decided = approval.clone().map(|approval| Decided {
+                    by: by.clone(),
+                    approval,
+                    lines: lines(&proposal.changes),
+                });
+                self.0.changes.decided(subject, name, decided);
+                tracing::info!(target: "gate", subject = subject.word(), name, %digest, approval, "in force, by {by}");
+                return Ok(None);
+            }
+            // A person took the yes back in this moment, or it expired: it is asked for again.
         }
-        tracing::info!(
-            target: "gate", subject = subject.word(), name, %digest, approval = used, "in force, by {by}"
-        );
-        let adopt = Adopt {
-            subject,
-            name,
-            digest,
-            text: json!({ "text": proposal.text, "remembered": proposal.remembered }).to_string(),
-            by,
-            now: now(),
-            approval: used,
-            account: proposal.account,
-            heirs: proposal.heirs,
-        };
-        self.0.ledger.bring_into_force(adopt).await?;
-        Ok(None)
+    }
+
+    async fn close_changes(
+        &self,
+        subject: Subject,
+        name: &str,
+        except: Option<&str>,
+        why: &str,
+    ) -> Result<(), LedgerError> {
+        let ledger = &self.0.ledger;
+        let closed = ledger.close_changes(subject, name, except, why).await?;
+        self.note_closed(closed, why);
+        Ok(())
     }
 
     fn digest(&self, proposal: &Proposal) -> String {
@@ -186,53 +243,59 @@ impl Gate {
         format!("hmac-sha256:{print}")
     }
 
+    /// The approval of a change of what is in force, asked for if it was not before.
     async fn request_change(
         &self,
         proposal: &Proposal,
         digest: &str,
-    ) -> Result<qchost_ledger::Approval, AdmitError> {
-        let mut interested = owners(proposal.files.clone()).await;
-        interested.extend(self.0.changes.askers());
-        let left_out = proposal.changes.len().saturating_sub(MAX_SHOWN);
-        let changes = proposal.changes.iter().take(MAX_SHOWN);
-        let changes: Vec<_> = changes
-            .map(|change| format!("{}: {}", change.kind.word(), change.line))
-            .collect();
-        let word = proposal.subject.word();
-        let mut view = json!({
-            "what": format!("bring a changed {word} into force"),
-            "files": proposal.files,
-            "file owners": interested,
-            "gains": proposal.gains.iter().take(MAX_SHOWN).collect::<Vec<_>>(),
-            "changes": changes,
-            "until then": "what was in force stays so, and what the change takes away is denied already",
-        });
-        if let (Value::Object(view), true) = (&mut view, left_out > 0) {
-            view.insert("changes not shown".to_owned(), left_out.into());
-        }
+        former: Option<&InForce>,
+    ) -> Result<Approval, AdmitError> {
+        let mut owners = owners(proposal.files.clone()).await;
+        owners.extend(&proposal.owners);
+        let askers: BTreeSet<u32> = self.0.changes.askers().into_iter().collect();
+        let (subject, name) = (proposal.subject, proposal.name.as_str());
+        // What people are shown is the difference to this.
+        let base = former.map(|former| json!([former.digest, former.confirmed]));
         let requested = NewApproval {
             kind: ApprovalKind::Change,
             binding: Binding {
                 account: proposal.account.clone(),
-                plugin: proposal.name.clone(),
+                plugin: name.to_owned(),
                 digest: digest.to_owned(),
-                operation: word.to_owned(),
+                operation: subject.word().to_owned(),
                 profile_revision: String::new(),
-                arguments_hmac: String::new(),
+                arguments_hmac: self.0.prints.of("base of a change", &json!(base)),
             },
-            view,
+            view: view(proposal, &owners, &askers),
             contents: None,
             untold: false,
             needs: if self.settings().two_person { 2 } else { 1 },
             requester: None,
-            interested: interested.into_iter().collect(),
+            interested: owners.union(&askers).copied().collect(),
             scope: json!({ "files": proposal.files }),
             cost: 0,
             source: None,
             now: now(),
             expires: self.approval_end(),
         };
-        Ok(self.0.ledger.request_approval(requested).await?)
+        loop {
+            let approval = self.0.ledger.request_approval(requested.clone()).await?;
+            if approval.requested == requested.now {
+                self.note_change_request(&approval, lines(&proposal.changes));
+            }
+            let except = Some(approval.id.as_str());
+            self.close_changes(subject, name, except, OTHER_CHANGE)
+                .await?;
+            let open = matches!(approval.status, Status::Pending | Status::Approved);
+            let Some(void) = approval.void().filter(|_| open) else {
+                return Ok(approval);
+            };
+            let why = format!(
+                "{} said yes, and owns one of the files or asked for the reload",
+                void.name
+            );
+            self.close_changes(subject, name, None, &why).await?;
+        }
     }
 
     /// What of a manifest may be the authority of its plugin. What needs nobody's yes is in force from then on, also
@@ -268,6 +331,7 @@ impl Gate {
             gains,
             changes: difference.changes().to_vec(),
             files: vec![manifest.path.clone()],
+            owners: manifest.origin.owner.into_iter().collect(),
             remembered,
             heirs: successors.into_iter().map(heir).collect(),
         };
@@ -371,6 +435,41 @@ fn heir(successor: Successor) -> Heir {
         of: successor.of,
         at_least: successor.at_least,
     }
+}
+
+/// Those who said yes.
+fn names(approval: &Approval) -> String {
+    let names: Vec<_> = approval.yes().map(|one| one.name.as_str()).collect();
+    names.join(", ")
+}
+
+fn lines(changes: &[Change]) -> Vec<String> {
+    let lines = changes.iter();
+    let lines = lines.map(|change| format!("{}: {}", change.kind.word(), change.line));
+    bounded(lines.collect())
+}
+
+/// What a person is shown of a change before its texts.
+fn view(proposal: &Proposal, owners: &BTreeSet<u32>, askers: &BTreeSet<u32>) -> Value {
+    let left_out = proposal.changes.len().saturating_sub(MAX_SHOWN);
+    let changes = proposal.changes.iter().take(MAX_SHOWN);
+    let changes: Vec<_> = changes
+        .map(|change| format!("{}: {}", change.kind.word(), change.line))
+        .collect();
+    let word = proposal.subject.word();
+    let mut view = json!({
+        "what": format!("bring a changed {word} into force"),
+        "files": proposal.files,
+        "file owners": owners,
+        "asked for by": askers,
+        "gains": proposal.gains.iter().take(MAX_SHOWN).collect::<Vec<_>>(),
+        "changes": changes,
+        "until then": "what was in force stays so, and what the change takes away is denied already",
+    });
+    if let (Value::Object(view), true) = (&mut view, left_out > 0) {
+        view.insert("changes not shown".to_owned(), left_out.into());
+    }
+    view
 }
 
 /// The owners of files, and of the links that lead there.

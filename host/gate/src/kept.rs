@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use qchost_policy::{Difference, Guardrails, Manifest};
+use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 use toml_parser::Source;
@@ -79,9 +80,17 @@ impl Kept {
         Self::new(form, text.to_owned(), PathBuf::new(), BTreeSet::new())
     }
 
-    /// The same file with another text.
-    pub fn of_text(self, text: String) -> Self {
-        Self::new(self.form, text, self.file, self.owners)
+    /// Another text of the same file, which somebody else may have written.
+    pub fn with_text(&self, text: String) -> Self {
+        Self::new(self.form, text, self.file.clone(), BTreeSet::new())
+    }
+
+    /// A text of the same file of which only the digest is known.
+    pub fn with_digest(&self, digest: &str) -> Self {
+        Self {
+            digest: digest.into(),
+            ..self.with_text(String::new())
+        }
     }
 
     /// The text of a manifest.
@@ -282,6 +291,52 @@ fn written(table: &Spanned<DeValue<'_>>, text: &str, headers: &[usize]) -> Strin
     let end = end.copied().unwrap_or(text.len());
     let written = text.get(span.start..end).unwrap_or_default();
     written.trim_end().to_owned()
+}
+
+/// A kept manifest whose grants allow only what those of another one allow.
+pub(crate) fn narrowed(text: &str, to: &Manifest) -> Option<String> {
+    let document = DeTable::parse(text).ok()?;
+    let grants = document.get_ref().get("grant")?.get_ref().as_array()?;
+    let mut narrowed = String::with_capacity(text.len());
+    let mut from = 0;
+    for grant in grants {
+        let fields = grant.get_ref().as_table()?;
+        let name = fields.get("name")?.get_ref().as_str()?;
+        let allow = fields.get("allow")?;
+        let kept = to.grants.iter().find(|grant| grant.name == name)?;
+        let patterns = allow.get_ref().as_array()?.iter();
+        let patterns: Vec<_> = patterns
+            .filter_map(|pattern| pattern.get_ref().as_str())
+            .filter(|pattern| kept.allow.iter().any(|kept| kept.as_str() == *pattern))
+            .map(|pattern| format!("\"{pattern}\""))
+            .collect();
+        narrowed.push_str(text.get(from..allow.span().start)?);
+        narrowed.push_str(&format!("[{}]", patterns.join(", ")));
+        from = allow.span().end;
+    }
+    narrowed.push_str(text.get(from..)?);
+    Some(narrowed)
+}
+
+/// Whether a kept text grants what a manifest does.
+pub(crate) fn grants_as(text: &str, manifest: &Manifest) -> bool {
+    let Ok(kept) = Manifest::parse(text, &manifest.path) else {
+        return false;
+    };
+    // Values of headers are not kept.
+    let http = |manifest: &Manifest| {
+        let mut grants = manifest.http.clone();
+        for grant in &mut grants {
+            grant
+                .headers
+                .values_mut()
+                .for_each(|value| *value = Value::Null);
+        }
+        grants
+    };
+    kept.account == manifest.account
+        && kept.grants == manifest.grants
+        && http(&kept) == http(manifest)
 }
 
 /// Where the headers of tables begin.

@@ -79,7 +79,7 @@ pub use pace::{HostPace, Pace, RATE};
 pub use reconcile::{Finding, ReconcileError, Reconciled};
 pub use refusal::{DECISIONS, OUTCOMES, Refusal};
 pub use report::{Explanation, GrantReport, GrantsReport};
-pub use settings::{Settings, Sources};
+pub use settings::{Settings, Sources, Waits};
 pub use terms::Enforceable;
 pub use texts::Texts;
 pub use trade::{AdmitError, Waiting};

@@ -270,6 +270,9 @@ fn common(
     if let Some(pending) = &terms.pending {
         text("manifest-pending", &pending.text);
     }
+    if let Some(pending) = &terms.settings.configuration_pending {
+        text("configuration-pending", pending);
+    }
     let (arguments, print) = aside(length_of_members(&ask.arguments), || {
         let arguments = redacted_object(&ask.arguments);
         (arguments, prints.of_arguments(&ask.arguments))

@@ -124,6 +124,7 @@ mod tests {
             Arc::new(Fingerprints::new(Zeroizing::new(vec![7; 32]))),
             TaskTracker::new(),
             last,
+            BTreeMap::new(),
         );
         let [gone, named] = ["gone", "named"].map(text_hash);
         for text in ["in force", "gone", "named"] {

@@ -38,6 +38,15 @@ pub struct Settings {
     pub sources: Sources,
 }
 
+/// What a changed configuration waits for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// The approval; `None` right after a start, before it is looked for.
+    pub approval: Option<String>,
+    /// Whether a person said no to it.
+    pub refused: bool,
+}
+
 /// The files that settings are from, for the record of what changed.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
@@ -45,6 +54,8 @@ pub struct Sources {
     pub file: PathBuf,
     /// The configuration's text.
     pub configuration: Origin,
+    /// Whether what that text gives more than the one in force waits for a person: both must allow it until then.
+    pub waits: Option<Waits>,
     /// The folder of the guardrails.
     pub policies: PathBuf,
     /// The user ids of the owners of the guardrails' files.

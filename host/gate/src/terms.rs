@@ -26,21 +26,29 @@ use crate::settings::Settings;
 pub(crate) struct Rules {
     settings: Settings,
     pub guardrails_text: Arc<Kept>,
+    /// The text in force. Where the file's waits for a person, the one before.
     pub configuration_text: Arc<Kept>,
+    /// The file's text, where it waits for a person.
+    pub configuration_pending: Option<Arc<Kept>>,
 }
 
 impl Rules {
     /// Keeps the texts of settings. Blocks.
     pub fn new(settings: Settings, changes: &Changes) -> Self {
         let guardrails_text = Arc::new(Kept::guardrails(&settings));
-        let configuration_text = Arc::new(Kept::configuration(&settings, &changes.prints));
-        for text in [&guardrails_text, &configuration_text] {
+        let file = Arc::new(Kept::configuration(&settings, &changes.prints));
+        for text in [&guardrails_text, &file] {
             changes.keep(text);
         }
+        let (configuration_text, configuration_pending) = match settings.sources.waits {
+            Some(_) => (Arc::new(changes.configuration_in_force(&file)), Some(file)),
+            None => (file, None),
+        };
         Self {
             settings,
             guardrails_text,
             configuration_text,
+            configuration_pending,
         }
     }
 }
@@ -381,7 +389,28 @@ impl Enforceable {
         settings: Arc<Rules>,
         changes: &Changes,
     ) -> Result<Self, PolicyError> {
-        let text = Arc::new(changes.text_of(&manifest));
+        let text = Kept::manifest(&manifest, &changes.prints);
+        Self::of_text(manifest, text, settings, changes)
+    }
+
+    /// Compiles what is in force of a manifest that waits for a person, and keeps its text.
+    pub(crate) fn compile_base(
+        base: Manifest,
+        of: &Manifest,
+        settings: Arc<Rules>,
+        changes: &Changes,
+    ) -> Result<Self, PolicyError> {
+        let text = changes.text_in_force(&base, of);
+        Self::of_text(base, text, settings, changes)
+    }
+
+    fn of_text(
+        manifest: Manifest,
+        text: Kept,
+        settings: Arc<Rules>,
+        changes: &Changes,
+    ) -> Result<Self, PolicyError> {
+        let text = Arc::new(text);
         let authority = Authority::new(Arc::new(manifest), &settings.guardrails)?;
         changes.keep(&text);
         changes.prepare(&authority.manifest().plugin, &text);

@@ -45,7 +45,7 @@ pub struct Why {
     pub person: Option<u64>,
     /// The manifest that it was decided under.
     pub manifest: Option<TextWhy>,
-    /// The changed manifest that had to allow it too, whose component did not serve yet.
+    /// The changed manifest that had to allow it too, which did not serve yet or waited for a person.
     pub manifest_pending: Option<TextWhy>,
     /// The grants that allowed it, as they were: where a changed manifest had to allow it too, those of both.
     pub grants: Vec<PartWhy>,
@@ -55,6 +55,9 @@ pub struct Why {
     pub forbidden_by: Vec<PartWhy>,
     /// The configuration that was in force.
     pub configuration: Option<TextWhy>,
+    /// The changed configuration that waited for a person, and had to allow it too.
+    #[serde(default)]
+    pub configuration_pending: Option<TextWhy>,
     /// The component that called.
     pub component: Option<TextWhy>,
     /// The approval that it needed.
@@ -302,6 +305,7 @@ impl Why {
         self.manifest_pending = shown(Role::Pending);
         self.guardrails = shown(Role::Guardrails);
         self.configuration = shown(Role::Configuration);
+        self.configuration_pending = shown(Role::PendingConfiguration);
         self.component = shown(Role::Component);
     }
 }
@@ -313,15 +317,17 @@ enum Role {
     Pending,
     Guardrails,
     Configuration,
+    PendingConfiguration,
     Component,
 }
 
 impl Role {
-    const ALL: [(Self, &'static str); 5] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::Manifest, "manifest"),
         (Self::Pending, "manifest-pending"),
         (Self::Guardrails, "guardrails"),
         (Self::Configuration, "configuration"),
+        (Self::PendingConfiguration, "configuration-pending"),
         (Self::Component, "digest"),
     ];
 
@@ -330,9 +336,10 @@ impl Role {
             (Self::Manifest, Subject::Manifest) => !change.pending,
             (Self::Pending, Subject::Manifest) => change.pending,
             (Self::Guardrails, Subject::Guardrails) | (Self::Component, Subject::Component) => true,
-            (Self::Configuration, Subject::Configuration | Subject::People | Subject::Profiles) => {
-                true
-            }
+            (
+                Self::Configuration | Self::PendingConfiguration,
+                Subject::Configuration | Subject::People | Subject::Profiles,
+            ) => change.pending == (self == Self::PendingConfiguration),
             _ => false,
         }
     }

@@ -100,11 +100,30 @@ pub struct Approval {
     pub closed: Option<String>,
     /// Who decided what, in the order of time.
     pub decisions: Vec<DecisionBy>,
+    /// The uids of those who may not be one of the two where two must say yes, besides the requester.
+    pub interested: Vec<u32>,
     /// The permit that it gave.
     pub permit: Option<PermitState>,
 }
 
 impl Approval {
+    /// Those who said yes and count: where two must say it, a yes of somebody who has an interest in it by now does not.
+    pub fn yes(&self) -> impl Iterator<Item = &DecisionBy> {
+        let said = self.decisions.iter();
+        said.filter(|one| one.verdict == Verdict::Approved && !self.is_void(one))
+    }
+
+    /// The first yes that does not count, since two must say it and that person has an interest in it by now.
+    #[must_use]
+    pub fn void(&self) -> Option<&DecisionBy> {
+        let mut said = self.decisions.iter();
+        said.find(|one| one.verdict == Verdict::Approved && self.is_void(one))
+    }
+
+    fn is_void(&self, decision: &DecisionBy) -> bool {
+        self.needs >= 2 && self.interested.contains(&decision.uid)
+    }
+
     /// When what it stands for ends: the permit, where it gave one, or else the time to decide.
     #[must_use]
     pub fn ends(&self) -> i64 {
@@ -164,11 +183,11 @@ pub enum Status {
     Refused,
     /// Not decided in time, or its permit has expired.
     Expired,
-    /// Approved, and its permit is used up.
+    /// Approved, and its permit is used up; of a change, that it came into force.
     Used,
-    /// Approved, and a person took the permit back.
+    /// Approved, and a person took the permit, or the yes to a change, back.
     Revoked,
-    /// Closed by the host before it was decided: what asked for it is gone.
+    /// Closed by the host before it was decided or used: what asked for it is gone.
     Closed,
 }
 
@@ -289,9 +308,9 @@ pub enum ApprovalError {
         /// Where it stands.
         Status,
     ),
-    /// There is no permit that could be taken back.
+    /// There is no permit, and no yes to a change, that could be taken back.
     #[error(
-        "this approval has no permit that could be used, so there is nothing to revoke: it is {0}"
+        "this approval gives nothing that could still be used, so there is nothing to revoke: it is {0}"
     )]
     NothingToRevoke(
         /// Where it stands.

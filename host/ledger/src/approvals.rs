@@ -13,6 +13,7 @@ use crate::approval::{
 use crate::budgets::{amount, stored};
 use crate::error::LedgerError;
 use crate::identifier;
+use crate::in_force::Subject;
 use crate::ledger::Ledger;
 use crate::permits::{self, canonical};
 
@@ -151,10 +152,11 @@ impl Ledger {
             .await
     }
 
-    /// Takes the permit of an approval back: no further call can use it. `id` is the approval's or the permit's.
+    /// Takes the permit of an approval back, so that no further call can use it, or the yes to a change that has not come
+    /// into force. `id` is the approval's or the permit's.
     ///
     /// # Errors
-    /// When there is no such approval, it has no permit that could be used, or the ledger cannot be used.
+    /// When there is no such approval, it gives nothing that could be used, or the ledger cannot be used.
     pub async fn revoke(&self, id: &str, name: &str, now: i64) -> Result<Approval, ApprovalError> {
         let (id, name) = (id.to_owned(), name.to_owned());
         self.connections()
@@ -166,16 +168,43 @@ impl Ledger {
                 let approval = of_permit.unwrap_or_else(|| id.clone());
                 let unknown = || ApprovalError::Unknown(id.clone());
                 let found = load(it, &approval, now)?.ok_or_else(unknown)?;
-                match found.permit {
-                    Some(_) if found.status == Status::Approved => {}
+                match (found.status, &found.permit, found.kind) {
+                    (Status::Approved, Some(_), _) => {
+                        it.prepare_cached(
+                            "UPDATE permits SET revoked_ms = ?2, revoked_by = ?3 WHERE approval = ?1",
+                        )?
+                        .execute(params![approval, now, name])?;
+                    }
+                    (Status::Approved, None, ApprovalKind::Change) => {
+                        it.prepare_cached(
+                            "UPDATE approvals SET status = 'revoked', closed = ?2 WHERE id = ?1",
+                        )?
+                        .execute(params![approval, format!("revoked by {name}")])?;
+                    }
                     _ => return Err(ApprovalError::NothingToRevoke(found.status)),
                 }
-                it.prepare_cached(
-                    "UPDATE permits SET revoked_ms = ?2, revoked_by = ?3 WHERE approval = ?1",
-                )?
-                .execute(params![approval, now, name])?;
                 load(it, &approval, now)?.ok_or_else(unknown)
             })
+            .await
+    }
+
+    /// Closes the approvals of changes of a subject that wait or that were approved and not used, but for `except`:
+    /// nobody may use a yes to something that the files do not ask for any more. `name` is the plugin of a manifest, and
+    /// empty otherwise. Returns which were closed.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn close_changes(
+        &self,
+        subject: Subject,
+        name: &str,
+        except: Option<&str>,
+        why: &str,
+    ) -> Result<Vec<String>, LedgerError> {
+        let (name, except) = (name.to_owned(), except.map(str::to_owned));
+        let why = why.to_owned();
+        self.connections()
+            .write(move |it| close_changes(it, subject, &name, except.as_deref(), &why))
             .await
     }
 
@@ -240,14 +269,12 @@ impl Ledger {
 }
 
 fn request(connection: &Connection, new: &NewApproval) -> Result<Approval, RequestError> {
-    if let Some(standing) = same(connection, new)? {
+    if let Some(mut standing) = same(connection, new)? {
         add_interested(connection, &standing.id, new)?;
+        standing.interested = interested(connection, &standing.id)?;
         return Ok(standing);
     }
     prune(connection, new)?;
-    if new.kind == ApprovalKind::Change {
-        close_other_changes(connection, new)?;
-    }
     let bytes = check_quota(connection, new)?;
     let of = &new.binding;
     let id = identifier::new("ap")?;
@@ -328,16 +355,22 @@ fn check_quota(connection: &Connection, new: &NewApproval) -> Result<u64, Reques
     Ok(bytes)
 }
 
-/// Of the changes of one file only the latest waits: the others are not what the file says.
-fn close_other_changes(connection: &Connection, new: &NewApproval) -> Result<(), LedgerError> {
-    let of = &new.binding;
-    connection
-        .prepare_cached(
-            "UPDATE approvals SET status = 'closed' WHERE kind = 'change' AND status = 'pending'
-             AND account = ?1 AND plugin = ?2 AND operation = ?3",
-        )?
-        .execute(params![of.account, of.plugin, of.operation])?;
-    Ok(())
+pub(crate) fn close_changes(
+    connection: &Connection,
+    subject: Subject,
+    name: &str,
+    except: Option<&str>,
+    why: &str,
+) -> Result<Vec<String>, LedgerError> {
+    // Whatever account a manifest is for: one text is in force under a name.
+    let mut close = connection.prepare_cached(
+        "UPDATE approvals SET status = 'closed', closed = ?4
+         WHERE kind = 'change' AND status IN ('pending', 'approved') AND operation = ?1 AND plugin = ?2
+           AND id IS NOT ?3
+         RETURNING id",
+    )?;
+    let closed = close.query_map(params![subject.word(), name, except, why], |row| row.get(0))?;
+    Ok(closed.collect::<Result<_, _>>()?)
 }
 
 fn add_interested(connection: &Connection, id: &str, new: &NewApproval) -> Result<(), LedgerError> {
@@ -450,14 +483,14 @@ fn say_yes(
     if approval.needs >= 2 && approval.requester == Some(decision.uid) {
         return Err(ApprovalError::Requester);
     }
-    if approval.needs >= 2 && is_interested(connection, id, decision.uid)? {
+    if approval.needs >= 2 && approval.interested.contains(&decision.uid) {
         return Err(ApprovalError::Interested);
     }
     if approval.decisions.iter().any(|it| it.uid == decision.uid) {
         return Err(ApprovalError::SamePerson);
     }
     record(connection, id, &decision)?;
-    let said_yes = approval.decisions.len().saturating_add(1);
+    let said_yes = approval.yes().count().saturating_add(1);
     if said_yes >= usize::from(approval.needs) {
         set_status(connection, id, "approved")?;
         if approval.kind == ApprovalKind::Call {
@@ -473,10 +506,11 @@ fn say_yes(
     load(connection, id, now)?.ok_or_else(|| ApprovalError::Unknown(id.to_owned()))
 }
 
-fn is_interested(connection: &Connection, id: &str, uid: u32) -> Result<bool, LedgerError> {
-    let query = "SELECT EXISTS (SELECT 1 FROM interested WHERE approval = ?1 AND uid = ?2)";
+fn interested(connection: &Connection, id: &str) -> Result<Vec<u32>, LedgerError> {
+    let query = "SELECT uid FROM interested WHERE approval = ?1 ORDER BY uid";
     let mut query = connection.prepare_cached(query)?;
-    Ok(query.query_row(params![id, uid], |row| row.get(0))?)
+    let uids = query.query_map([id], |row| row.get(0))?;
+    Ok(uids.collect::<Result<_, _>>()?)
 }
 
 /// The approval, if it can be decided.
@@ -547,7 +581,8 @@ fn prune(connection: &Connection, new: &NewApproval) -> Result<(), LedgerError> 
         .prepare_cached(
             "DELETE FROM approval_contents WHERE approval IN (
                  SELECT id FROM approvals WHERE account = ?1 AND plugin = ?2
-                   AND ((status = 'pending' AND expires_ms <= ?3) OR status IN ('closed', 'refused')))",
+                   AND ((status = 'pending' AND expires_ms <= ?3)
+                        OR status IN ('closed', 'refused', 'revoked', 'used')))",
         )?
         .execute(params![of.account, of.plugin, now])?;
     Ok(())
@@ -607,6 +642,7 @@ fn load_without(
         expires: row.get(13)?,
         status: status(row, permit.as_ref(), now)?,
         decisions: decisions(connection, id)?,
+        interested: interested(connection, id)?,
         permit,
     }))
 }
@@ -638,6 +674,7 @@ fn status(row: &Row<'_>, permit: Option<&PermitState>, now: i64) -> Result<Statu
         ("approved", Some(permit)) if permit.expires <= now => Status::Expired,
         ("approved", _) => Status::Approved,
         ("used", _) => Status::Used,
+        ("revoked", _) => Status::Revoked,
         _ => Status::Refused,
     })
 }

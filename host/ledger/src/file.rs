@@ -25,6 +25,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (50, include_str!("migrations/0050_kept_state.sql")),
     (60, include_str!("migrations/0060_attempts.sql")),
     (61, include_str!("migrations/0061_permit_attempts.sql")),
+    (70, include_str!("migrations/0070_changes.sql")),
 ];
 /// The newest layout.
 const NEWEST: i64 = match MIGRATIONS {

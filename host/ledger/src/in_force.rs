@@ -6,12 +6,17 @@
 //! Invariant: what comes into force, what its counters take over and the approval that it uses up are one
 //! transaction.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use crate::approvals::close_changes;
 use crate::budgets::{Counter, Heir};
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 
+/// Why approvals of other changes are closed when a text comes into force.
+const OTHER_IN_FORCE: &str = "something else came into force since it was asked for";
 /// The value in `meta` that says that a data folder has adopted what was there when it was new.
 const ADOPTED: &str = "adopted";
 
@@ -47,6 +52,8 @@ pub struct InForce {
     pub text: String,
     /// Who brought it into force.
     pub by: String,
+    /// The approval that it came into force by, if it needed one.
+    pub approval: Option<String>,
     /// When. Unix time in milliseconds.
     pub at: i64,
     /// Whether it was adopted by this data folder, and not by the one whose backup this is.
@@ -76,6 +83,15 @@ pub struct Adopt {
     pub heirs: Vec<Heir>,
 }
 
+/// What became of a text that was to come into force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Brought {
+    /// It is in force. Every other approval of a change of the subject was closed: these.
+    InForce(Vec<String>),
+    /// Its approval cannot be used any more: it was revoked, closed, or has expired. Nothing has changed.
+    NotApproved,
+}
+
 impl Ledger {
     /// What is in force of a subject; `name` is the plugin of a manifest, and empty otherwise.
     ///
@@ -91,7 +107,8 @@ impl Ledger {
             .read(move |it| {
                 Ok(it
                     .prepare_cached(
-                        "SELECT digest, text, by, at_ms, confirmed FROM in_force WHERE kind = ?1 AND name = ?2",
+                        "SELECT digest, text, by, at_ms, confirmed, approval FROM in_force
+                         WHERE kind = ?1 AND name = ?2",
                     )?
                     .query_row(params![subject.word(), name], |row| {
                         Ok(InForce {
@@ -100,6 +117,7 @@ impl Ledger {
                             by: row.get(2)?,
                             at: row.get(3)?,
                             confirmed: row.get(4)?,
+                            approval: row.get(5)?,
                         })
                     })
                     .optional()?)
@@ -107,11 +125,32 @@ impl Ledger {
             .await
     }
 
-    /// Brings a text into force, in place of the one before.
+    /// What came into force by an approval after it was recorded last: who decided it and by which approval, by the
+    /// subject's name in the record of what is in force.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn unrecorded(&self) -> Result<BTreeMap<String, (String, String)>, LedgerError> {
+        self.connections()
+            .read(|it| {
+                let mut query = it.prepare_cached(
+                    "SELECT r.subject, f.by, f.approval FROM in_force AS f JOIN recorded AS r
+                     ON r.subject = f.kind || CASE f.name WHEN '' THEN '' ELSE ' ' || f.name END
+                     WHERE f.approval IS NOT NULL AND f.at_ms > r.at_ms",
+                )?;
+                let rows =
+                    query.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await
+    }
+
+    /// Brings a text into force, in place of the one before. What people said to changes of the one before counts no
+    /// more.
     ///
     /// # Errors
     /// When the ledger cannot be used; nothing has changed then.
-    pub async fn bring_into_force(&self, adopt: Adopt) -> Result<(), LedgerError> {
+    pub async fn bring_into_force(&self, adopt: Adopt) -> Result<Brought, LedgerError> {
         // What is leased of a counter that another one takes over is not used.
         let from = adopt
             .heirs
@@ -156,28 +195,39 @@ impl Ledger {
     }
 }
 
-fn bring(connection: &Connection, adopt: &Adopt) -> Result<(), LedgerError> {
+fn bring(connection: &Connection, adopt: &Adopt) -> Result<Brought, LedgerError> {
+    if let Some(approval) = &adopt.approval {
+        let used = connection
+            .prepare_cached(
+                "UPDATE approvals SET status = 'used' WHERE id = ?1 AND status = 'approved' AND expires_ms > ?2",
+            )?
+            .execute(params![approval, adopt.now])?;
+        if used == 0 {
+            return Ok(Brought::NotApproved);
+        }
+    }
     connection
-        .prepare_cached("INSERT OR REPLACE INTO in_force VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1)")?
+        .prepare_cached(
+            "INSERT OR REPLACE INTO in_force (kind, name, digest, text, by, at_ms, confirmed, approval)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7)",
+        )?
         .execute(params![
             adopt.subject.word(),
             adopt.name,
             adopt.digest,
             adopt.text,
             adopt.by,
-            adopt.now
+            adopt.now,
+            adopt.approval
         ])?;
-    if let Some(approval) = &adopt.approval {
-        connection
-            .prepare_cached("UPDATE approvals SET status = 'used' WHERE id = ?1")?
-            .execute([approval])?;
-    }
+    let closed = close_changes(connection, adopt.subject, &adopt.name, None, OTHER_IN_FORCE)?;
     Counter::hand_over(
         connection,
         [&adopt.account, &adopt.name],
         &adopt.heirs,
         adopt.now,
-    )
+    )?;
+    Ok(Brought::InForce(closed))
 }
 
 /// What a backup brings is to be confirmed, and its data folder is not a new one.

@@ -59,7 +59,7 @@ pub enum Approvals {
         #[arg(long, requires = "uses", value_name = "DOLLARS")]
         max_cost: Option<f64>,
     },
-    /// Take back a permit that a yes gave: no further call can use it.
+    /// Take back a permit that a yes gave, so that no further call can use it, or a yes to a change that is not in force yet.
     #[command(after_help = "Example:\n  qchost approvals revoke ap-abcdefghij")]
     Revoke {
         /// The approval, or its permit.

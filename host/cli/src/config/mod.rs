@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use qchost_gate::Waits;
 use qchost_policy::{Guardrails, Origin, Person, is_name, read_owned_text, read_text};
 use qchost_secrets::{Profile, Secrets, VaultOptions};
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,9 @@ pub struct Config {
     /// Whether only these people are obeyed, also where there are none: what the file gives more waits for an admin.
     #[serde(skip)]
     pub closed: bool,
+    /// What it waits for, where it gives more than what is in force.
+    #[serde(skip)]
+    pub waits: Option<Waits>,
     /// What reads its secrets, once it was asked for: see [`Config::secrets`].
     #[serde(skip)]
     pub reader: OnceLock<Secrets>,
@@ -128,6 +132,7 @@ impl Default for Config {
             table: toml::Table::new(),
             origin: Origin::default(),
             closed: false,
+            waits: None,
             reader: OnceLock::new(),
         }
     }

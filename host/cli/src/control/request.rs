@@ -80,7 +80,7 @@ pub enum Request {
         /// Not to one call but to several.
         standing: Option<StandingRequest>,
     },
-    /// Takes a permit back.
+    /// Takes a permit back, or a yes to a change.
     Revoke {
         /// The approval's or the permit's id.
         id: String,

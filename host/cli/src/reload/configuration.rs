@@ -11,7 +11,7 @@ use std::time::Duration;
 use std::{future, mem};
 
 use anyhow::{Error, Result, anyhow, bail, ensure};
-use qchost_gate::HeldBack;
+use qchost_gate::{HeldBack, Waits};
 use qchost_ledger::Subject;
 use qchost_policy::{Guardrails, People};
 use tokio::task::JoinError;
@@ -281,6 +281,7 @@ impl Configuration {
 
     async fn guardrails(&mut self, host: &Host, patience: bool) -> Found {
         let (current, tried) = (host.current(), self.guardrails.clone());
+        let before = tried.clone();
         let reading = tokio::task::spawn_blocking(move || {
             let shelf = Shelf::of(&current.config);
             if tried.as_ref() == Some(&shelf) {
@@ -299,7 +300,7 @@ impl Configuration {
             Ok(Err(())) | Err(_) => return Found::Moving,
         };
         let taken = match read {
-            Ok(found) => take_guardrails(host, &shelf, found).await,
+            Ok(found) => take_guardrails(host, &shelf, before.as_ref(), found).await,
             Err(error) => Err(error),
         };
         self.guardrails = Some(shelf);
@@ -322,7 +323,9 @@ async fn admit(host: &Host, config: Config) -> Result<(Config, Option<HeldBack>)
         // It was approved.
         return Ok((whole, None));
     }
-    Ok((held.config, waiting))
+    let mut config = held.config;
+    config.waits = waiting.as_ref().map(Waits::from);
+    Ok((config, waiting))
 }
 
 /// Puts up the guardrails that were found, and those that nobody may take down alone. Returns whether there are others
@@ -330,6 +333,7 @@ async fn admit(host: &Host, config: Config) -> Result<(Config, Option<HeldBack>)
 async fn take_guardrails(
     host: &Host,
     shelf: &Shelf,
+    before: Option<&Shelf>,
     found: Guardrails,
 ) -> Result<(bool, Option<HeldBack>)> {
     let current = host.current();
@@ -346,7 +350,10 @@ async fn take_guardrails(
     let row = host.gate.in_force(Subject::Guardrails, "").await?;
     let files = shelf.files.iter().map(|(path, _)| path.clone());
     let files = files.chain(shelf.folder.clone()).collect();
-    let held = in_force::hold_guardrails(found.clone(), row.as_ref(), production, files)?;
+    // Of a file that is gone, only the former look knows the owner.
+    let owners = before.into_iter().chain([shelf]).flat_map(Shelf::owners);
+    let owners = owners.collect();
+    let held = in_force::hold_guardrails(found.clone(), row.as_ref(), production, files, owners)?;
     let waiting = host.gate.propose(held.proposal).await?;
     let guardrails = match waiting {
         Some(_) => held.guardrails,
@@ -472,6 +479,12 @@ impl Shelf {
             folder: is_there.then_some(folder),
             files,
         }
+    }
+
+    /// The owners of the files, as they were looked at.
+    fn owners(&self) -> impl Iterator<Item = u32> {
+        let stamps = self.files.iter().filter_map(|(_, stamp)| *stamp);
+        stamps.map(|stamp| stamp.owner)
     }
 
     /// Whether a file in it was touched just now.

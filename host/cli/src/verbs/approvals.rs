@@ -116,7 +116,7 @@ pub async fn show_by_host(host: &Host, id: &str) -> Result<Value> {
     Ok(described)
 }
 
-/// Takes a permit back.
+/// Takes back a permit, or a yes to a change.
 pub async fn revoke_by_host(host: &Host, person: &Person, id: &str) -> Result<Value> {
     let approval = host.gate.revoke(id, person).await?;
     Ok(describe(host, &approval))
@@ -192,6 +192,15 @@ fn describe(host: &Host, approval: &Approval) -> Value {
         "expires": instant(approval.ends()),
         "closed": approval.closed,
         "decisions": decisions,
+        "said yes": approval.yes().count(),
+        "not by": match approval.needs {
+            0 | 1 => Vec::new(),
+            _ => approval
+                .interested
+                .iter()
+                .map(|uid| host.name_of(*uid))
+                .collect::<Vec<_>>(),
+        },
         "permit": approval.permit.as_ref().map(permit),
         "view": approval.view,
     })
@@ -276,6 +285,7 @@ fn show(approval: &Value) -> String {
         "cost",
         "needs",
         "requester",
+        "not by",
         "requested",
         "expires",
         "closed",
@@ -326,7 +336,10 @@ fn show(approval: &Value) -> String {
                 "\nqchost approvals approve {id}\nqchost approvals refuse {id} --reason \"…\""
             );
         }
-        "approved" if approval.get("permit").is_some_and(Value::is_object) => {
+        "approved"
+            if cell(approval, "kind") == "change"
+                || approval.get("permit").is_some_and(Value::is_object) =>
+        {
             text += &format!("\nqchost approvals revoke {id}");
         }
         _ => {}
@@ -404,10 +417,7 @@ fn inline(value: &Value) -> Option<String> {
 
 fn verdict(approval: &Value) -> String {
     let [id, status, needs] = ["id", "status", "needs"].map(|key| cell(approval, key));
-    let yes = approval
-        .get("decisions")
-        .and_then(Value::as_array)
-        .map_or(0, Vec::len);
+    let yes = cell(approval, "said yes");
     match status.as_str() {
         "pending" => format!("{id}: {yes} of {needs} people said yes; another one has to"),
         status => format!("{id}: {status}"),

@@ -307,7 +307,7 @@ fn a_folder_of_guardrails_that_is_renamed_away_ends_none_of_them() {
 
 #[test]
 fn a_configuration_that_gives_more_waits_and_what_it_takes_away_is_gone() {
-    let running = narrow();
+    let mut running = narrow();
     let text = fs::read_to_string(running.path("qchost.toml")).unwrap();
     let wider = text
         .replace("mode = \"production\"", "mode = \"development\"")
@@ -343,6 +343,29 @@ fn a_configuration_that_gives_more_waits_and_what_it_takes_away_is_gone() {
         ran.error().contains("owners of the changed files"),
         "{ran:?}"
     );
+    // The record says nowhere that it is in force, also after a restart.
+    running.host.terminate();
+    running.host.wait().good();
+    running.host = serve(&running.folder);
+    assert!(
+        running
+            .folder
+            .run(&["reload"])
+            .error()
+            .contains("not in effect")
+    );
+    let query = ["--json", "audit", "query", "--kind", "change"];
+    let changes = running.folder.run(&query).good().stdout.clone();
+    let of_eve: Vec<Value> = changes
+        .lines()
+        .filter(|line| line.contains("eve"))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(!of_eve.is_empty(), "{changes}");
+    for change in of_eve {
+        assert_eq!(change["pending"], true, "{change}");
+        assert_eq!(change["approval"], one["id"], "{change}");
+    }
     // It is production still: a wide manifest waits.
     edit(&running.path("plugins/lab.toml"), GRANT, &wide());
     waits(&running, "lab");
@@ -388,6 +411,39 @@ fn two_other_admins_put_a_widening_into_force() {
         act();
         (deletes() > 0).then_some(())
     });
+    let last_change = |what: &str| {
+        let query = [
+            "--json", "audit", "query", "--limit", "1", "--kind", "change", "--what", what,
+        ];
+        desk.run_as(ADMIN, &query).json()
+    };
+    let change = last_change("manifest");
+    assert_eq!(change["by"], "admin, boss", "{change}");
+    assert_eq!(change["approval"], id.as_str());
+    // The same with the configuration: until then the record says that it waits.
+    let file = desk.folder.path().join("qchost.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    replace(
+        &file,
+        format!("{text}\n[people.eve]\nuid = 64008\nroles = [\"admin\"]\n"),
+    );
+    let id = wait_until("the widened configuration waits", || {
+        let listed = desk.run_as(ADMIN, &["--json", "approvals", "list"]).json();
+        listed[0]["id"].as_str().map(str::to_owned)
+    });
+    let waits = wait_until("that it waits is recorded", || {
+        Some(last_change("people")).filter(|change| change["pending"] == true)
+    });
+    assert_eq!(waits["approval"], id.as_str(), "{waits}");
+    for by in [ADMIN, BOSS] {
+        desk.run_as(by, &["approvals", "approve", &id]).good();
+    }
+    let change = wait_until("the widened configuration is in force", || {
+        Some(last_change("people")).filter(|change| change["pending"].is_null())
+    });
+    assert_eq!(change["by"], "admin, boss", "{change}");
+    assert_eq!(change["approval"], id.as_str());
+    assert_eq!(change["digest-after"], waits["digest-after"]);
     host.terminate();
     host.wait().good();
 }

@@ -1,13 +1,18 @@
 //! What comes into force: at once where nothing is gained, and after the yes of those who may say it where something is.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use qchost_gate::{Admitted, DecideError, Gate, HeldBack, Refusal};
-use qchost_ledger::ApprovalError;
-use qchost_policy::{Manifest, Person, Role};
-use serde_json::json;
+use qchost_audit::{Disk, Files};
+use qchost_gate::{
+    Admitted, DecideError, Gate, HeldBack, KeptText, Proposal, Refusal, Settings, Sources, Waits,
+    Why,
+};
+use qchost_ledger::{Approval, ApprovalError, Status, Subject};
+use qchost_policy::{Change, ChangeKind, Guardrails, Manifest, Origin, Person, Remembered, Role};
+use serde_json::{Value, json};
 
 use crate::support::{Cloud, Setup, World, call, caller, parse, person};
 
@@ -141,6 +146,452 @@ async fn the_owner_of_the_file_and_of_the_link_to_it_is_none_of_the_two() {
         matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
         "{own:?}"
     );
+}
+
+#[tokio::test]
+async fn the_owner_of_a_file_that_is_gone_by_now_is_none_of_the_two() {
+    let (_, world) = production(true).await;
+    let mut wide = manifest(&format!("{READ}{DELETE}"));
+    wide.path = world.folder.path().join("gone.toml");
+    wide.origin.owner = Some(64_001);
+    let held = load(&world.gate, &wide).await.unwrap();
+    let owner = person(64_001, "owner");
+    let own = world.gate.approve(&held.approval, &owner, None).await;
+    assert!(
+        matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
+        "{own:?}"
+    );
+}
+
+async fn approval(gate: &Gate, id: &str) -> Approval {
+    gate.approval(id).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_yes_of_somebody_who_asks_for_the_reload_later_does_not_count_when_it_is_used() {
+    for (asker, counts) in [(7, true), (8, false)] {
+        let (_, world) = production(true).await;
+        let (ann, bob) = (person(8, "ann"), person(9, "bob"));
+        let wide = manifest(&format!("{READ}{DELETE}"));
+        let held = load(&world.gate, &wide).await.unwrap();
+        for by in [&ann, &bob] {
+            world.gate.approve(&held.approval, by, None).await.unwrap();
+        }
+        let asked = world.gate.reload_asked_by(asker);
+        let again = load(&world.gate, &wide).await;
+        drop(asked);
+        if counts {
+            assert_eq!(again, None);
+            delete(&world.gate).await.unwrap();
+            continue;
+        }
+        let again = again.unwrap();
+        assert_ne!(again.approval, held.approval);
+        let former = approval(&world.gate, &held.approval).await;
+        assert_eq!(former.status, Status::Closed);
+        let why = former.closed.unwrap();
+        assert!(why.starts_with("ann said yes"), "{why}");
+        assert!(delete(&world.gate).await.is_err());
+        assert_eq!(deleted(&world), 0);
+        // She is none of the two who may say yes to the next one.
+        let own = world.gate.approve(&again.approval, &ann, None).await;
+        assert!(
+            matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
+            "{own:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_yes_to_a_change_can_be_taken_back_until_it_is_in_force() {
+    let (_, world) = production(false).await;
+    let ann = person(8, "ann");
+    let wide = manifest(&format!("{READ}{DELETE}"));
+    let held = load(&world.gate, &wide).await.unwrap();
+    let early = world.gate.revoke(&held.approval, &ann).await;
+    assert!(
+        matches!(
+            early,
+            Err(DecideError::Approval(ApprovalError::NothingToRevoke(_)))
+        ),
+        "{early:?}"
+    );
+    world
+        .gate
+        .approve(&held.approval, &ann, None)
+        .await
+        .unwrap();
+    let revoked = world.gate.revoke(&held.approval, &ann).await.unwrap();
+    assert_eq!(revoked.status, Status::Revoked);
+    let next = load(&world.gate, &wide).await.unwrap();
+    assert_ne!(next.approval, held.approval);
+    assert!(delete(&world.gate).await.is_err());
+    assert_eq!(deleted(&world), 0);
+    // One that is in force is nothing to take back: the file is.
+    world
+        .gate
+        .approve(&next.approval, &ann, None)
+        .await
+        .unwrap();
+    assert_eq!(load(&world.gate, &wide).await, None);
+    delete(&world.gate).await.unwrap();
+    assert!(world.gate.revoke(&next.approval, &ann).await.is_err());
+    let records = world.records().await;
+    let revokes = records.iter().filter(|one| one["what"] == "revoke");
+    assert_eq!(revokes.count(), 3);
+}
+
+#[tokio::test]
+async fn only_the_latest_change_of_a_manifest_can_come_into_force() {
+    let (_, world) = production(false).await;
+    let ann = person(8, "ann");
+    let wide = manifest(&format!("{READ}{DELETE}"));
+    let wider = manifest(&format!("{READ}{}", DELETE.replace("Lab/*", "*")));
+    let first = load(&world.gate, &wide).await.unwrap();
+    world
+        .gate
+        .approve(&first.approval, &ann, None)
+        .await
+        .unwrap();
+    let second = load(&world.gate, &wider).await.unwrap();
+    assert_ne!(first.approval, second.approval);
+    let closed = approval(&world.gate, &first.approval).await;
+    assert_eq!(closed.status, Status::Closed);
+    assert_eq!(
+        closed.closed.as_deref(),
+        Some("the files ask for another change by now")
+    );
+    let third = load(&world.gate, &wide).await.unwrap();
+    assert!(third.approval != first.approval && third.approval != second.approval);
+    assert!(delete(&world.gate).await.is_err());
+    assert_eq!(deleted(&world), 0);
+}
+
+/// Proposes guardrails as the host does.
+async fn propose(gate: &Gate, ids: &[&str]) -> Option<HeldBack> {
+    let texts = ids.iter().map(|id| {
+        let text = format!(
+            "@id(\"{id}\")\nforbid (principal, action, resource is Project) when {{ resource.name == \"{id}\" }};"
+        );
+        (PathBuf::from(format!("{id}.cedar")), text)
+    });
+    let found = Guardrails::read(&texts.collect::<Vec<_>>()).unwrap();
+    let row = gate.in_force(Subject::Guardrails, "").await.unwrap();
+    let former = row.map_or_else(Guardrails::none, |row| {
+        let kept: KeptText<Vec<(String, String)>> = serde_json::from_str(&row.text).unwrap();
+        Guardrails::from_kept(&kept.text).unwrap()
+    });
+    let gone: Vec<_> = former.without(&found).ids().map(str::to_owned).collect();
+    let proposal = Proposal {
+        subject: Subject::Guardrails,
+        name: String::new(),
+        account: String::new(),
+        text: json!(found.kept()),
+        remembered: Remembered::default(),
+        changes: gone
+            .iter()
+            .map(|id| Change {
+                kind: ChangeKind::Widened,
+                line: format!("{id} is gone"),
+            })
+            .collect(),
+        gains: gone,
+        files: vec![PathBuf::from("policies")],
+        owners: BTreeSet::new(),
+        heirs: Vec::new(),
+    };
+    gate.propose(proposal).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_yes_is_to_the_change_from_what_was_in_force_then() {
+    for put_back in [false, true] {
+        for approved in [false, true] {
+            let (_, world) = production(false).await;
+            let (gate, ann) = (&world.gate, person(8, "ann"));
+            assert_eq!(propose(gate, &["one"]).await, None);
+            let first = propose(gate, &[]).await.unwrap().approval;
+            if approved {
+                gate.approve(&first, &ann, None).await.unwrap();
+            }
+            if put_back {
+                assert_eq!(propose(gate, &["one"]).await, None);
+                assert_eq!(approval(gate, &first).await.status, Status::Closed);
+            }
+            // Narrowing is in force at once.
+            assert_eq!(propose(gate, &["one", "two"]).await, None);
+            let closed = approval(gate, &first).await;
+            assert_eq!(closed.status, Status::Closed);
+            let held = propose(gate, &[]).await.unwrap();
+            assert_ne!(held.approval, first);
+            let asked = approval(gate, &held.approval).await;
+            assert_eq!(asked.status, Status::Pending);
+            assert_eq!(
+                asked.view["changes"],
+                json!(["widened: one is gone", "widened: two is gone"])
+            );
+            let late = gate.approve(&first, &ann, None).await;
+            assert!(
+                matches!(
+                    late,
+                    Err(DecideError::Approval(ApprovalError::NotPending(_)))
+                ),
+                "{late:?}"
+            );
+            assert!(propose(gate, &[]).await.is_some());
+            // Closing is on record.
+            let records = world.records().await;
+            let closings = records
+                .iter()
+                .filter(|one| one["what"] == "close" && one["approval"] == first.as_str());
+            assert_eq!(closings.count(), 1);
+        }
+    }
+}
+
+fn digest(text: &str) -> String {
+    use sha2::Digest as _;
+    let hash = sha2::Sha256::digest(text);
+    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
+/// The changes of a kind that are on record, those that only restrict or those that came into force.
+fn changes(records: &[Value], what: &str, pending: bool) -> Vec<Value> {
+    let changes = records.iter().filter(|one| {
+        one["kind"] == "change" && one["what"] == what && (one["pending"] == true) == pending
+    });
+    changes.cloned().collect()
+}
+
+/// Why the last call of a plugin was decided as it was, with the texts.
+fn why_last(records: &[Value], folder: &Path, plugin: &str) -> Why {
+    let decided = |one: &&Value| {
+        one["plugin"] == plugin && ["denied", "intent"].contains(&one["kind"].as_str().unwrap())
+    };
+    let call = records.iter().rfind(decided).unwrap()["call"].clone();
+    let disk: Arc<dyn Files> = Arc::new(Disk);
+    let why = qchost_gate::why(&disk, &folder.join("audit"), call.as_str().unwrap(), true);
+    why.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn the_record_names_what_is_in_force_while_a_manifest_waits_and_who_brought_it_into_force() {
+    for plugin in ["lab", "new"] {
+        let (_, world) = production(true).await;
+        let gate = &world.gate;
+        let text = |grants: &str| {
+            format!("plugin = \"{plugin}\"\ncomponent = \"lab.wasm\"\naccount = \"a\"\n{grants}")
+        };
+        let wide_text = text(&format!("{READ}{DELETE}"));
+        let wide = parse(&wide_text);
+        let held = load(gate, &wide).await.unwrap();
+        let arguments = json!({ "projectId": 1, "backtestId": "b1" });
+        let delete = async || {
+            let name = "backtests/delete-backtest";
+            call(gate, &caller(plugin), name, arguments.clone()).await
+        };
+        assert!(delete().await.is_err());
+
+        let records = world.records().await;
+        let why = why_last(&records, world.folder.path(), plugin);
+        let (base, pending) = (why.manifest.unwrap(), why.manifest_pending.unwrap());
+        assert_eq!(pending.digest, digest(&wide_text));
+        let waits = pending.change.unwrap();
+        assert_eq!(waits.approval.as_ref(), Some(&held.approval));
+        assert_eq!(waits.by, None);
+        assert!(waits.note.unwrap().contains("waits for a person"));
+        let shown = base.text.unwrap();
+        assert!(
+            shown.contains("backtests/*") && !shown.contains("delete-backtest"),
+            "{shown}"
+        );
+        assert_eq!(base.change.unwrap().by, None);
+        // What waits is nowhere said to be in force.
+        let of_plugin = |records: &[Value]| {
+            let mut changes = changes(records, "manifest", false);
+            changes.retain(|one| one["plugin"] == plugin);
+            changes
+        };
+        let so_far = of_plugin(&records);
+        assert!(
+            so_far
+                .iter()
+                .all(|one| one["digest-after"] != digest(&wide_text).as_str()),
+            "{so_far:#?}"
+        );
+        let asked = records
+            .iter()
+            .find(|one| one["what"] == "request" && one["approval"] == held.approval.as_str());
+        assert!(asked.unwrap()["detail"].to_string().contains("delete"));
+
+        for by in [person(8, "ann"), person(9, "bob")] {
+            gate.approve(&held.approval, &by, None).await.unwrap();
+        }
+        assert_eq!(load(gate, &wide).await, None);
+        delete().await.unwrap();
+        let records = world.records().await;
+        let now = of_plugin(&records);
+        assert_eq!(now.len(), so_far.len() + 1);
+        let change = now.last().unwrap();
+        assert_eq!(change["by"], "ann, bob");
+        assert_eq!(change["approval"], held.approval.as_str());
+        assert_eq!(change["digest-before"], base.digest.as_str());
+        assert_eq!(change["digest-after"], digest(&wide_text).as_str());
+        assert!(
+            change["difference"].to_string().contains("delete"),
+            "{change}"
+        );
+        let why = why_last(&records, world.folder.path(), plugin);
+        assert_eq!(
+            why.manifest.unwrap().change.unwrap().by.unwrap(),
+            "ann, bob"
+        );
+        assert!(why.manifest_pending.is_none());
+        // What an editor does later was decided by nobody else.
+        let again = parse(&text(READ));
+        assert_eq!(load(gate, &again).await, None);
+        let last = of_plugin(&world.records().await).pop().unwrap();
+        assert!(last["by"].is_null() && last["approval"].is_null(), "{last}");
+    }
+}
+
+/// A configuration that names people, and may wait.
+fn configured(setup: &Setup, people: &[&str], waits: Option<Waits>) -> Settings {
+    Settings {
+        sources: Sources {
+            file: "qchost.toml".into(),
+            configuration: Origin {
+                text: configuration_of(people).into(),
+                owner: Some(64_001),
+            },
+            waits,
+            ..Sources::default()
+        },
+        ..setup.settings()
+    }
+}
+
+fn configuration_of(people: &[&str]) -> String {
+    let people = people
+        .iter()
+        .map(|name| format!("[people.{name}]\nroles = [\"admin\"]\n"));
+    people.collect()
+}
+
+async fn propose_people(gate: &Gate, people: &[&str], gains: &[&str]) -> Option<HeldBack> {
+    let gains = gains.iter().map(|name| format!("person `{name}`"));
+    let proposal = Proposal {
+        subject: Subject::Configuration,
+        name: String::new(),
+        account: String::new(),
+        text: json!(people),
+        remembered: Remembered::default(),
+        changes: Vec::new(),
+        gains: gains.collect(),
+        files: vec![PathBuf::from("qchost.toml")],
+        owners: [64_001].into(),
+        heirs: Vec::new(),
+    };
+    gate.propose(proposal).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_record_names_what_is_in_force_while_a_configuration_waits_also_over_a_restart() {
+    for ends_before_it_is_taken_over in [false, true] {
+        let (setup, world) = production(true).await;
+        let World {
+            gate,
+            folder,
+            cloud,
+            ..
+        } = world;
+        let (narrow, wide) = (&["ann", "bob"][..], &["ann", "bob", "eve"][..]);
+        assert_eq!(propose_people(&gate, narrow, &[]).await, None);
+        gate.reconfigure(configured(&setup, narrow, None))
+            .await
+            .unwrap();
+        let held = propose_people(&gate, wide, &["eve"]).await.unwrap();
+        let waits = Waits {
+            approval: Some(held.approval.clone()),
+            refused: false,
+        };
+        gate.reconfigure(configured(&setup, wide, Some(waits)))
+            .await
+            .unwrap();
+        let check = async |gate: &Gate| {
+            assert!(delete(gate).await.is_err());
+            gate.idle().await;
+            let records = crate::support::records(folder.path());
+            let why = why_last(&records, folder.path(), "lab");
+            let in_force = why.configuration.unwrap();
+            assert_eq!(in_force.text.unwrap(), configuration_of(narrow));
+            let pending = why.configuration_pending.unwrap();
+            assert_eq!(pending.text.unwrap(), configuration_of(wide));
+            let change = pending.change.unwrap();
+            assert_eq!(change.approval.as_ref(), Some(&held.approval));
+            let lines = change.difference.concat();
+            assert!(lines.contains("people.eve"), "{lines}");
+            let people = changes(&records, "people", false);
+            assert!(people.iter().all(|one| !one.to_string().contains("eve")));
+        };
+        check(&gate).await;
+        gate.close().await;
+        drop(gate);
+        // Right after a start it is not known what it waits for, but that it does.
+        let open = async |settings: Settings| {
+            let mut options = setup.options(folder.path()).await;
+            options.settings = settings;
+            let handle = crate::support::Handle(Arc::clone(&cloud));
+            let gate = Gate::open(Box::new(handle), options).await.unwrap();
+            assert_eq!(load(&gate, &manifest(READ)).await, None);
+            gate
+        };
+        let mut gate = open(configured(&setup, wide, Some(Waits::default()))).await;
+        check(&gate).await;
+        for by in [person(8, "ann"), person(9, "bob")] {
+            gate.approve(&held.approval, &by, None).await.unwrap();
+        }
+        assert_eq!(propose_people(&gate, wide, &["eve"]).await, None);
+        if ends_before_it_is_taken_over {
+            gate.close().await;
+            drop(gate);
+            gate = open(configured(&setup, wide, None)).await;
+        } else {
+            // Something else that is taken over meanwhile was not decided by them.
+            let waits = Some(Waits::default());
+            gate.reconfigure(configured(&setup, wide, waits))
+                .await
+                .unwrap();
+            gate.reconfigure(configured(&setup, wide, None))
+                .await
+                .unwrap();
+        }
+        gate.idle().await;
+        let records = crate::support::records(folder.path());
+        let people = changes(&records, "people", false);
+        let last = people.last().unwrap();
+        assert!(last["difference"].to_string().contains("people.eve"));
+        assert_eq!(last["by"], "ann, bob");
+        assert_eq!(last["approval"], held.approval.as_str());
+        assert_eq!(
+            last["digest-before"],
+            digest(&configuration_of(narrow)).as_str()
+        );
+        assert_eq!(
+            last["digest-after"],
+            digest(&configuration_of(wide)).as_str()
+        );
+        let decided = records.iter().filter(|one| one["by"] == "ann, bob");
+        assert_eq!(decided.count(), 1);
+        gate.close().await;
+        drop(gate);
+        let gate = open(configured(&setup, wide, None)).await;
+        gate.close().await;
+        let records = crate::support::records(folder.path());
+        let decided = records.iter().filter(|one| one["by"] == "ann, bob");
+        assert_eq!(decided.count(), 1, "recorded once");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What is in force, and the counters that go with it.
 
 use qchost_ledger::{
-    Adopt, ApprovalError, ApprovalKind, Heir, Ledger, NewApproval, Settle, Status, Subject,
+    Adopt, ApprovalError, ApprovalKind, Brought, Heir, Ledger, NewApproval, Settle, Status, Subject,
 };
 
 use crate::{DAY, HOUR, NOW, begin, counted, request};
@@ -170,4 +170,47 @@ async fn those_who_are_interested_are_none_of_two_and_a_change_that_came_into_fo
     assert_eq!(now.status, Status::Used);
     let next = ledger.request_approval(change(vec![7], 2)).await.unwrap();
     assert_ne!(next.id, asked.id);
+}
+
+#[tokio::test]
+async fn a_change_whose_approval_cannot_be_used_does_not_come_into_force() {
+    let ledger = Ledger::in_memory().unwrap();
+    ledger
+        .bring_into_force(adopt("one", Vec::new()))
+        .await
+        .unwrap();
+    let change = NewApproval {
+        kind: ApprovalKind::Change,
+        needs: 1,
+        requester: None,
+        ..request()
+    };
+    let asked = ledger.request_approval(change).await.unwrap();
+    let bring = async |now: i64| {
+        let used = Adopt {
+            approval: Some(asked.id.clone()),
+            now,
+            ..adopt("two", Vec::new())
+        };
+        ledger.bring_into_force(used).await.unwrap()
+    };
+    let text = async || {
+        let row = ledger.in_force(Subject::Manifest, "lab").await.unwrap();
+        row.unwrap().text
+    };
+    // Pending, expired, revoked.
+    assert_eq!(bring(NOW).await, Brought::NotApproved);
+    let yes = ledger.approve(&asked.id, 9, "ann", None, NOW + HOUR, NOW);
+    assert_eq!(yes.await.unwrap().status, Status::Approved);
+    assert_eq!(bring(asked.expires).await, Brought::NotApproved);
+    let revoked = ledger.revoke(&asked.id, "ann", NOW).await.unwrap();
+    assert_eq!(revoked.status, Status::Revoked);
+    assert_eq!(revoked.closed.as_deref(), Some("revoked by ann"));
+    assert_eq!(bring(NOW).await, Brought::NotApproved);
+    assert_eq!(text().await, "one");
+    let again = ledger.revoke(&asked.id, "ann", NOW).await;
+    assert!(
+        matches!(again, Err(ApprovalError::NothingToRevoke(Status::Revoked))),
+        "{again:?}"
+    );
 }

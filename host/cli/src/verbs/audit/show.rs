@@ -166,6 +166,7 @@ pub fn why(why: &Value) -> String {
         ("changed manifest", &why.manifest_pending),
         ("guardrails", &why.guardrails),
         ("configuration", &why.configuration),
+        ("changed configuration", &why.configuration_pending),
         ("component", &why.component),
     ] {
         if let Some(text) = text {
