@@ -1,7 +1,8 @@
 //! What of the configuration and the guardrails is in force, and what waits for an admin.
 //!
 //! In production the files alone widen nothing: a new person or role, `mode`, `two-person`, `live-trading`, a
-//! changed profile, a guardrail that is gone or another one. What the ledger keeps as in force and what the files say
+//! changed profile, another account or vault (what the host runs, and where it sends credentials), a guardrail that is
+//! gone or another one. What the ledger keeps as in force and what the files say
 //! must both allow until an admin has said yes; see `qchost_gate::Proposal`.
 //!
 //! Invariant: of the two, the stricter one holds, also right after a start, whatever file the configuration comes from.
@@ -29,7 +30,13 @@ pub struct Guarded {
     people: BTreeMap<String, KeptPerson>,
     /// The profiles, each as a keyed digest.
     profiles: BTreeMap<String, String>,
+    /// The accounts, and the vault, each as a keyed digest. A ledger of an earlier version does not have them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    connections: Option<BTreeMap<String, String>>,
 }
+
+/// How the vault is called among the connections; no account is called so.
+const VAULT: &str = "[vault]";
 
 /// A person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +64,18 @@ impl Guarded {
             two_person: config.two_person,
             people: config.people.iter().map(kept).collect(),
             profiles: sealed.collect(),
+            connections: Some(connections(config, sealer)?),
         })
+    }
+
+    fn connections(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.connections.iter().flatten()
+    }
+
+    /// Whether this is how a connection is in force.
+    fn connects(&self, name: &str, digest: &str) -> bool {
+        let known = self.connections.as_ref();
+        known.and_then(|known| known.get(name)).map(String::as_str) == Some(digest)
     }
 
     /// What both allow.
@@ -81,6 +99,13 @@ impl Guarded {
             profiles: profiles
                 .map(|(name, digest)| (name.clone(), digest.clone()))
                 .collect(),
+            connections: Some(
+                other
+                    .connections()
+                    .filter(|(name, digest)| self.connects(name, digest))
+                    .map(|(name, digest)| (name.clone(), digest.clone()))
+                    .collect(),
+            ),
         }
     }
 
@@ -165,30 +190,68 @@ impl Guarded {
                 );
             }
         }
-        for (name, digest) in &now.profiles {
-            match self.profiles.get(name) {
-                None => say(ChangeKind::Added, format!("profile `{name}`")),
-                Some(former) if former != digest => {
-                    say(
-                        ChangeKind::Widened,
-                        format!("profile `{name}` has other settings"),
-                    );
-                }
-                Some(_) => {}
-            }
-        }
-        for name in self
-            .profiles
-            .keys()
-            .filter(|name| !now.profiles.contains_key(*name))
-        {
-            say(ChangeKind::TakenAway, format!("profile `{name}`"));
+        let profiles = |of: &Self| of.profiles.clone().into_iter().collect();
+        let connections = |of: &Self| {
+            let all = of.connections();
+            all.map(|(name, digest)| (name.clone(), digest.clone()))
+                .collect()
+        };
+        for (word, former, now) in [
+            ("profile", profiles(self), profiles(now)),
+            ("account", connections(self), connections(now)),
+        ] {
+            sealed_changes(word, &former, &now, &mut say);
         }
         let gains = changes
             .iter()
             .filter(|change| matches!(change.kind, ChangeKind::Added | ChangeKind::Widened));
         (gains.map(|change| change.line.clone()).collect(), changes)
     }
+}
+
+/// What is other among settings that are kept as digests.
+fn sealed_changes(
+    word: &str,
+    former: &BTreeMap<String, String>,
+    now: &BTreeMap<String, String>,
+    say: &mut impl FnMut(ChangeKind, String),
+) {
+    let called = |name: &str| match name {
+        VAULT => "the vault".to_owned(),
+        name => format!("{word} `{name}`"),
+    };
+    for (name, digest) in now {
+        match former.get(name) {
+            None => say(ChangeKind::Added, called(name)),
+            Some(former) if former != digest => {
+                say(
+                    ChangeKind::Widened,
+                    format!("{} has other settings", called(name)),
+                );
+            }
+            Some(_) => {}
+        }
+    }
+    for name in former.keys().filter(|name| !now.contains_key(*name)) {
+        say(ChangeKind::TakenAway, called(name));
+    }
+}
+
+/// The accounts and the vault of a configuration, as keyed digests of what stands in the file.
+fn connections(config: &Config, sealer: &Sealer) -> Result<BTreeMap<String, String>> {
+    let table = |key: &str| config.table.get(key).cloned();
+    let seal = |value: Option<toml::Value>| -> Result<String> {
+        Ok(sealer.seal("connection", &serde_json::to_value(value)?))
+    };
+    let accounts = table("account").unwrap_or_else(|| toml::Value::Table(toml::Table::new()));
+    let mut all = BTreeMap::new();
+    for name in config.account.keys() {
+        all.insert(name.clone(), seal(accounts.get(name).cloned())?);
+    }
+    if config.vault.is_some() {
+        all.insert(VAULT.to_owned(), seal(table("vault"))?);
+    }
+    Ok(all)
 }
 
 /// A configuration with what holds of it now.
@@ -215,7 +278,10 @@ pub fn hold(
         None => None,
     };
     // In development, and in a new data folder, what the files say is in force.
-    let former = former.map(|kept| kept.text);
+    let former = former.map(|kept| Guarded {
+        connections: kept.text.connections.or_else(|| now.connections.clone()),
+        ..kept.text
+    });
     let former = former.filter(|former| adopted && former.mode == Mode::Production);
     let (gains, changes) = former
         .as_ref()
@@ -237,6 +303,12 @@ pub fn hold(
         config
             .brokerage
             .retain(|name, _| both.profiles.contains_key(name));
+        let connects = |name: &str| {
+            let mut names = both.connections().map(|(name, _)| name);
+            names.any(|one| one == name)
+        };
+        config.account.retain(|name, _| connects(name));
+        config.vault = config.vault.filter(|_| connects(VAULT));
         config.closed = true;
         config.waits = (!gains.is_empty()).then(Waits::default);
         config.engine.check(config.mode)?;
@@ -265,6 +337,8 @@ pub fn holds_as(one: &Config, other: &Config) -> bool {
         && one.people == other.people
         && one.waits == other.waits
         && names(one) == names(other)
+        && one.account.keys().eq(other.account.keys())
+        && one.vault.is_some() == other.vault.is_some()
 }
 
 /// Guardrails with what holds of them now.
@@ -393,10 +467,11 @@ mod tests {
         });
         let names = || select(vec!["ann", "bob", "eve"]).prop_map(str::to_owned);
         let profiles = proptest::collection::btree_map(names(), "[ab]", 0..3);
+        let connections = proptest::collection::btree_map(names(), "[ab]", 0..3);
         let people = proptest::collection::btree_map(names(), person, 0..3);
         let flags = (any::<bool>(), any::<bool>(), any::<bool>());
-        (flags, people, profiles).prop_map(
-            |((development, live_trading, two_person), people, profiles)| Guarded {
+        (flags, people, profiles, connections).prop_map(
+            |((development, live_trading, two_person), people, profiles, connections)| Guarded {
                 mode: if development {
                     Mode::Development
                 } else {
@@ -406,6 +481,7 @@ mod tests {
                 two_person,
                 people,
                 profiles,
+                connections: Some(connections),
             },
         )
     }

@@ -65,6 +65,16 @@ pub fn check(path: &Path, config: &Config) -> Result<Manifest> {
 /// Checks a manifest against the configuration.
 pub fn fits(manifest: &Manifest, config: &Config) -> Result<()> {
     let path = &manifest.path;
+    let written = config.table.get("account");
+    if !config.account.contains_key(&manifest.account)
+        && written.is_some_and(|accounts| accounts.get(&manifest.account).is_some())
+    {
+        bail!(
+            "{}: account: `{}` is new or has other settings, and an admin has to approve them; see: qchost approvals list",
+            path.display(),
+            manifest.account
+        );
+    }
     ensure!(
         config.account.contains_key(&manifest.account),
         "{}: account: there is no account `{}`; configured are: {}",

@@ -577,7 +577,10 @@ fn accounts_changed(former: &Config, config: &Config) -> (Vec<String>, Vec<Strin
         accounts.get(name).cloned()
     };
     let put = config.account.keys();
-    let put = put.filter(|name| table(former, name) != table(config, name));
+    // One that waited for an admin stands in the file already.
+    let put = put.filter(|name| {
+        table(former, name) != table(config, name) || !former.account.contains_key(*name)
+    });
     let removed = former.account.keys();
     let removed = removed.filter(|name| !config.account.contains_key(*name));
     (put.cloned().collect(), removed.cloned().collect())

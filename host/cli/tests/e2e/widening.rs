@@ -378,6 +378,40 @@ fn a_configuration_that_gives_more_waits_and_what_it_takes_away_is_gone() {
     running.end();
 }
 
+/// What the host runs, and where it sends credentials, is no editor's to say.
+#[test]
+fn another_account_is_not_connected_before_it_is_approved() {
+    let running = narrow();
+    let mark = running.path("ran");
+    let text = fs::read_to_string(running.path("qchost.toml")).unwrap();
+    let account = embedded(running.cloud.url());
+    let stdio = format!(
+        "[account.research]\nconnection = \"stdio\"\ncommand = \"/bin/sh\"\nargs = [\"-c\", \"touch {}\"]\n",
+        mark.display()
+    );
+    replace(&running.path("qchost.toml"), text.replace(&account, &stdio));
+    let ran = running.reload();
+    assert!(ran.error().contains("not in effect"), "{ran:?}");
+    let listed = running.folder.run(&["--json", "approvals", "list"]).json();
+    let shown = running
+        .folder
+        .run(&["approvals", "show", listed[0]["id"].as_str().unwrap()]);
+    let words = "account `research` has other settings";
+    assert!(shown.good().stdout.contains(words), "{shown:?}");
+    running.host.terminate();
+    running.host.wait().good();
+    // Nor after a restart, which connects to accounts as they stand in the file.
+    let mut host = running.folder.start(&["--log", "info", "run"]);
+    host.until("the account is missed", |host| {
+        host.stderr()
+            .contains("an admin has to approve")
+            .then_some(())
+    });
+    host.terminate();
+    drop(host.wait());
+    assert!(!mark.exists(), "the command was run");
+}
+
 /// Two admins, neither of whom owns the file, put a widening into force; one of them, twice, does not.
 #[test]
 fn two_other_admins_put_a_widening_into_force() {
