@@ -279,10 +279,10 @@ async fn here(
     let work = request.carry_out_here(host, &person, &reports);
     tokio::pin!(work);
     // What comes in lines is read from the files where no host runs, and not by one in this process.
-    let mut show = |report| {
-        if let Report::Progress(progress) = report {
-            display.report(&progress);
-        }
+    let mut show = |report| match report {
+        Report::Progress(progress) => display.report(&progress),
+        Report::Halted(message) => display.halted(message),
+        Report::Line(_) => {}
     };
     let result = loop {
         tokio::select! {
@@ -355,6 +355,7 @@ async fn ask(
             Reply::Progress { fraction, message } => {
                 display.report(&Progress { fraction, message });
             }
+            Reply::Halted(message) => display.halted(message),
             Reply::Line(line) => on_line(&line)?,
             Reply::Done(value) => return Ok(value),
             Reply::Failed(message) => bail!(message),

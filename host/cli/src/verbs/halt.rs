@@ -8,7 +8,6 @@ use anyhow::{Context as _, Error, Result, ensure};
 use qchost_gate::{HALT_FILE, HaltScope, StandingHalt, make_halt_file};
 use qchost_ledger::Halt;
 use qchost_policy::Person;
-use qchost_runtime::Progress;
 use serde_json::{Value, json};
 
 use crate::args::Target;
@@ -218,10 +217,9 @@ pub async fn by_host(
 ) -> Result<Value> {
     let what = words(scope.account.as_deref(), scope.plugin.as_deref());
     let halting = host.gate.halt(person, scope, reason, liquidate);
-    reports.progress(&Progress {
-        fraction: 0.0,
-        message: format!("halted: {what}; waiting for calls that had been sent already"),
-    });
+    reports.halted(&format!(
+        "halted: {what}; waiting for calls that had been sent already"
+    ));
     let report = halting.await?;
     let mut value = serde_json::to_value(&report)?;
     put_halts(&mut value, host, &report.halts);
@@ -282,7 +280,7 @@ pub fn shown(host: &Host, halts: &[StandingHalt]) -> Value {
         .collect()
 }
 
-fn words(account: Option<&str>, plugin: Option<&str>) -> String {
+pub fn words(account: Option<&str>, plugin: Option<&str>) -> String {
     match (account, plugin) {
         (None, None) => "everything".to_owned(),
         (Some(account), None) => format!("account {account}"),
