@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-pub use client::{ask_running, ask_starting, perform, reach, refused, take_lock};
+pub use client::{Approach, approach, ask_running, ask_starting, perform, refused, take_lock};
 pub use plane::Plane;
 pub use request::{AuditRequest, ExportFormat, Query, Request, RequestKind, StandingRequest};
 pub use route::Route;
