@@ -153,6 +153,11 @@ impl Reports {
         drop(self.sender.try_send(report));
     }
 
+    /// Waits until the client reads no more.
+    pub async fn gone(&self) {
+        self.sender.closed().await;
+    }
+
     /// Hands over a line; false when the client reads no more.
     pub async fn line(&self, line: String) -> bool {
         let line = self.clean(&line);
