@@ -32,6 +32,9 @@ const COMPILE: &str = "compile-component";
 /// The hidden verb that runs the command of an account.
 const SUPERVISE: &str = "supervise-server";
 
+/// The database's name in a data folder.
+pub const DATABASE: &str = "state.db";
+
 /// A host with its plugins.
 pub struct Host {
     pub gate: Gate,
@@ -74,7 +77,7 @@ impl Host {
         let data = config.data()?;
         let secrets = config.secrets()?;
         let key = Key::open(&keys::path(&data))?;
-        let ledger = Ledger::open(&data.join("state.db"))
+        let ledger = Ledger::open(&data.join(DATABASE))
             .with_context(|| format!("the state in {} cannot be opened", data.display()))?;
         // Before anything is decided by it: what of the files holds.
         let known = Known::read(&ledger).await?;

@@ -83,13 +83,6 @@ impl Lock {
     }
 }
 
-/// The process that has the data folder, if it is another one than this and says so.
-pub fn other_holder(data: &Path) -> Option<u32> {
-    let holder = std::fs::read_to_string(Lock::path(data)).ok()?;
-    let holder = holder.trim().parse().ok()?;
-    (Lock::is_taken(data) && holder != std::process::id()).then_some(holder)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -119,14 +119,22 @@ enum Kind {
 }
 
 impl Display {
-    /// Becomes true when there was something to show.
+    /// Becomes true when a host said that a halt is in force.
     pub fn heard(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.heard)
     }
 
+    /// Shows that a halt is in force, and what is waited for.
+    pub fn halted(&mut self, message: String) {
+        self.heard.store(true, Ordering::Relaxed);
+        let fraction = 0.0;
+        // Never left out for what was shown a moment before.
+        self.last = None;
+        self.report(&Progress { fraction, message });
+    }
+
     /// Shows it.
     pub fn report(&mut self, progress: &Progress) {
-        self.heard.store(true, Ordering::Relaxed);
         let fraction = &progress.fraction;
         let message = terminal::line(&progress.message);
         let percent = (fraction.clamp(0.0, 1.0) * 100.0).round();

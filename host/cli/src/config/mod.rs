@@ -357,6 +357,12 @@ pub fn usual_data() -> Vec<PathBuf> {
         .collect()
 }
 
+/// Where the hosts of this user are found by configuration, whatever data folder it names by now.
+pub fn own_hosts() -> Option<PathBuf> {
+    let state = xdg("XDG_STATE_HOME", ".local/state").ok()?;
+    Some(state.join("running"))
+}
+
 fn xdg(variable: &str, otherwise: &str) -> Result<PathBuf> {
     if let Some(folder) = std::env::var_os(variable).filter(|folder| !folder.is_empty()) {
         return Ok(PathBuf::from(folder).join("qchost"));

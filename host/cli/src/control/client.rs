@@ -16,10 +16,10 @@ use tokio::net::UnixStream;
 use tokio_util::codec::{Framed, LinesCodec};
 
 use super::presence::Presence;
-use super::route::Route;
+use super::route::{Found, Route};
 use super::{Head, MAX_HEAD, MAX_LINE, Reply, Report, Reports, Request, RequestKind};
 use crate::config::Config;
-use crate::host::{Host, private_folder};
+use crate::host::{DATABASE, Host, private_folder};
 use crate::lock::{Lock, Refused};
 use crate::output::{Display, Output, words};
 use crate::signals;
@@ -39,7 +39,11 @@ pub type OnLine<'a> = &'a mut (dyn FnMut(&str) -> Result<()> + Send);
 /// then alone with the data folder as every host is.
 pub async fn perform(route: &Route, request: Request, output: Output) -> Result<Value> {
     let mut display = output.progress();
-    let result = reach(route, request, output, &mut display).await;
+    let performing = async {
+        let approach = approach(route).await?;
+        approach.perform(route, request, output, &mut display).await
+    };
+    let result = performing.await;
     display.done();
     result
 }
@@ -54,7 +58,7 @@ pub async fn ask_running(
     let mut display = output.progress();
     let asked = async {
         match route.connect().await? {
-            Some(stream) => ask(stream, route, &request, output, &mut display, on_line)
+            Some(found) => ask(found.stream, route, &request, output, &mut display, on_line)
                 .await
                 .map(Some),
             None => Ok(None),
@@ -210,17 +214,25 @@ fn held(data: &Path, holder: Option<u32>, host: Option<Status>) -> Error {
     }
 }
 
-/// As [`perform`], on a display of the caller's.
-pub async fn reach(
-    route: &Route,
-    request: Request,
-    output: Output,
-    display: &mut Display,
-) -> Result<Value> {
+/// How a command does what it is for.
+pub enum Approach<'a> {
+    /// By the host that runs.
+    Host(Found),
+    /// By itself: no host runs in the data folder, and none can begin to.
+    Alone {
+        config: &'a Config,
+        lock: Lock,
+        /// Whether no host has ever run in the data folder.
+        is_new: bool,
+    },
+}
+
+/// Finds the host that runs, or takes the data folder where none does.
+pub async fn approach(route: &Route) -> Result<Approach<'_>> {
     let begun = Instant::now();
-    let (config, lock) = loop {
-        if let Some(stream) = route.connect().await? {
-            return ask(stream, route, &request, output, display, &mut |_| Ok(())).await;
+    loop {
+        if let Some(found) = route.connect().await? {
+            return Ok(Approach::Host(found));
         }
         let config = match route.config() {
             Ok(config) if route.names_socket().is_none() => config,
@@ -229,8 +241,15 @@ pub async fn reach(
         };
         let (data, socket) = (config.data()?, config.socket()?);
         own(&data, &socket)?;
+        let is_new = !data.join(DATABASE).exists();
         match Lock::take(&data) {
-            Ok(lock) => break (config, lock),
+            Ok(lock) => {
+                return Ok(Approach::Alone {
+                    config,
+                    lock,
+                    is_new,
+                });
+            }
             Err(Refused::Failed(error)) => return Err(error),
             Err(Refused::Held(holder)) if begun.elapsed() >= PATIENCE => {
                 return Err(held(&data, holder, None));
@@ -238,7 +257,36 @@ pub async fn reach(
             // A host that starts will have its socket soon; what another process does may end.
             Err(Refused::Held(_)) => tokio::time::sleep(BETWEEN_TRIES).await,
         }
-    };
+    }
+}
+
+impl Approach<'_> {
+    /// Has something done, as [`perform`], on a display of the caller's.
+    pub async fn perform(
+        self,
+        route: &Route,
+        request: Request,
+        output: Output,
+        display: &mut Display,
+    ) -> Result<Value> {
+        match self {
+            Self::Host(found) => {
+                let stream = found.stream;
+                ask(stream, route, &request, output, display, &mut |_| Ok(())).await
+            }
+            Self::Alone { config, lock, .. } => alone(config, lock, request, output, display).await,
+        }
+    }
+}
+
+/// Has something done by a host in this process.
+async fn alone(
+    config: &Config,
+    lock: Lock,
+    request: Request,
+    output: Output,
+    display: &mut Display,
+) -> Result<Value> {
     if request.outlasts() {
         output.note(&format!(
             "no host runs in {}: this is for the next one that starts there",
@@ -279,10 +327,10 @@ async fn here(
     let work = request.carry_out_here(host, &person, &reports);
     tokio::pin!(work);
     // What comes in lines is read from the files where no host runs, and not by one in this process.
-    let mut show = |report| {
-        if let Report::Progress(progress) = report {
-            display.report(&progress);
-        }
+    let mut show = |report| match report {
+        Report::Progress(progress) => display.report(&progress),
+        Report::Halted(message) => display.halted(message),
+        Report::Line(_) => {}
     };
     let result = loop {
         tokio::select! {
@@ -355,6 +403,7 @@ async fn ask(
             Reply::Progress { fraction, message } => {
                 display.report(&Progress { fraction, message });
             }
+            Reply::Halted(message) => display.halted(message),
             Reply::Line(line) => on_line(&line)?,
             Reply::Done(value) => return Ok(value),
             Reply::Failed(message) => bail!(message),

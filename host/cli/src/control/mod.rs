@@ -9,6 +9,7 @@
 //! first line; a client that goes away ends its invocation, and nothing else; what the host replies holds no secret that it
 //! read.
 
+mod authority;
 mod client;
 mod denials;
 mod limits;
@@ -29,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-pub use client::{ask_running, ask_starting, perform, reach, refused, take_lock};
+pub use client::{Approach, approach, ask_running, ask_starting, perform, refused, take_lock};
 pub use plane::Plane;
 pub use request::{AuditRequest, ExportFormat, Query, Request, RequestKind, StandingRequest};
 pub use route::Route;
@@ -77,6 +78,8 @@ enum Reply {
         /// What is being done.
         message: String,
     },
+    /// A halt is in force, and the answer is still to come.
+    Halted(String),
     /// A line of a long result.
     Line(String),
     /// The result; of one that came in lines, its end.
@@ -90,6 +93,8 @@ enum Reply {
 pub enum Report {
     /// How far it is.
     Progress(Progress),
+    /// A halt is in force, and the answer is still to come.
+    Halted(String),
     /// A line of a long result.
     Line(String),
 }
@@ -108,6 +113,7 @@ impl From<Report> for Reply {
             Report::Progress(Progress { fraction, message }) => {
                 Self::Progress { fraction, message }
             }
+            Report::Halted(message) => Self::Halted(message),
             Report::Line(line) => Self::Line(line),
         }
     }
@@ -138,6 +144,18 @@ impl Reports {
         });
         // A client that is gone, or that reads slowly, misses nothing that matters.
         drop(self.sender.try_send(report));
+    }
+
+    /// Tells that a halt is in force, and what is waited for.
+    pub fn halted(&self, message: &str) {
+        let report = Report::Halted(self.clean(message));
+        // Of a client that reads slowly the answer says it too.
+        drop(self.sender.try_send(report));
+    }
+
+    /// Waits until the client reads no more.
+    pub async fn gone(&self) {
+        self.sender.closed().await;
     }
 
     /// Hands over a line; false when the client reads no more.

@@ -24,7 +24,7 @@ use super::denials::Denials;
 use super::limits::Limits;
 use super::reserve::Reserve;
 use super::server;
-use crate::config::{Config, persons};
+use crate::config::Config;
 use crate::host::Host;
 use crate::signals;
 
@@ -53,8 +53,8 @@ pub(super) struct Shared {
     /// The configuration that the host was started with.
     pub configuration: PathBuf,
     pub data: PathBuf,
-    /// Who may tell the host something until it is open.
-    people: People,
+    /// The people whom the file names. Until the state is open they keep others out, and may halt.
+    pub people: People,
     redactor: Redactor,
     opened: watch::Sender<Opened>,
     /// The halts that were asked for before there was a host to halt; nothing once there is one.
@@ -92,7 +92,7 @@ impl Plane {
             denials: Denials::default(),
             configuration: config.path.clone(),
             data: config.data()?,
-            people: People::new(persons(&config.people), &config.guardrails()?)?,
+            people: People::new(config.persons(), &config.guardrails()?)?,
             redactor: config.secrets()?.redactor().clone(),
             opened: watch::Sender::new(Opened::Opening),
             early: Mutex::new(Some(Vec::new())),
@@ -240,11 +240,12 @@ impl Shared {
         }
     }
 
-    /// Calls `with` with the people of the host.
-    pub(super) fn people<T>(&self, with: impl FnOnce(&People) -> T) -> T {
+    /// Whether the host knows a user, as far as that is known now.
+    pub(super) fn knows(&self, uid: u32) -> bool {
+        let person = |people: &People| people.by_uid(uid).is_some();
         match self.opened() {
-            Some(host) => with(&host.current().people),
-            None => with(&self.people),
+            Some(host) => person(&host.current().people),
+            None => person(&self.people),
         }
     }
 

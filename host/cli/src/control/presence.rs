@@ -1,5 +1,5 @@
-//! `host.json`: what a running host leaves for commands that look for it, in its data folder and beside a socket that is
-//! open to a group.
+//! `host.json`: what a running host leaves for commands that look for it, in its data folder, beside a socket that is
+//! open to a group, and among the hosts of its user.
 //!
 //! Invariants: a file is believed only where nobody but its owner and root could have put it, and the process that
 //! listens at the socket that it names has to be that owner's or root's. A file that was left by a host that was killed
@@ -7,6 +7,7 @@
 
 use std::fs::{File, Permissions};
 use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -14,8 +15,10 @@ use anyhow::{Context as _, Result};
 use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::config::Config;
+use crate::host::private_folder;
 
 /// The file's name in a data folder.
 const FILE: &str = "host.json";
@@ -64,9 +67,21 @@ impl Presence {
         socket.with_extension("json")
     }
 
+    /// The file among the hosts of a user: one for each data folder, so that those of hosts that were killed do not pile up.
+    fn among(&self, hosts: &Path) -> PathBuf {
+        let digest = Sha256::digest(self.data.as_os_str().as_bytes());
+        let short: String = digest
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        hosts.join(format!("{short}.json"))
+    }
+
     /// Writes the files; that one beside the socket belongs to the group of the socket, if it has one. A host whose files
-    /// cannot be written (a full disk) serves all the same, and is found by its configuration.
-    pub fn announce(&self, group: Option<u32>) -> Announced {
+    /// cannot be written (a full disk) serves all the same, and is found by its configuration. `hosts` is the folder for
+    /// the hosts of this user.
+    pub fn announce(&self, group: Option<u32>, hosts: Option<&Path>) -> Announced {
         let mut places = vec![(Self::in_data(&self.data), None)];
         if let Some(group) = group {
             places.push((Self::beside(&self.socket), Some(group)));
@@ -80,6 +95,15 @@ impl Presence {
                     "{} cannot be written, so commands find this host by its configuration only: {error:#}",
                     path.display()
                 ),
+            }
+        }
+        // A service may have no folder of its user's that can be written to.
+        if let Some(hosts) = hosts
+            && private_folder(hosts).is_ok()
+        {
+            let path = self.among(hosts);
+            if self.write(&path, None).is_ok() {
+                written.push(path);
             }
         }
         Announced(written)
@@ -156,7 +180,7 @@ mod tests {
     fn a_file_is_read_back_is_the_owners_alone_and_goes_with_its_host() {
         let folder = tempfile::tempdir().unwrap();
         let written = presence(folder.path());
-        let announced = written.announce(None);
+        let announced = written.announce(None, None);
         let path = Presence::in_data(folder.path());
         let mode = std::fs::metadata(&path).unwrap().mode() & 0o777;
         assert_eq!(mode, 0o600);
@@ -167,7 +191,7 @@ mod tests {
         other.write(&path, None).unwrap();
         drop(announced);
         assert_eq!(Presence::read(&path).unwrap().0, other);
-        drop(presence(folder.path()).announce(None));
+        drop(presence(folder.path()).announce(None, None));
         assert!(!path.exists());
     }
 
@@ -175,7 +199,7 @@ mod tests {
     fn a_file_that_another_could_have_put_there_is_not_believed() {
         let folder = tempfile::tempdir().unwrap();
         let path = Presence::in_data(folder.path());
-        let _announced = presence(folder.path()).announce(None);
+        let _announced = presence(folder.path()).announce(None, None);
         let mode = |path: &Path, mode| {
             std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         };

@@ -1,7 +1,7 @@
 //! How a command finds the host that it is for.
 //!
 //! The places are tried in this order: the socket that was named, the data folder that was named, what the configuration
-//! names, `/run/qchost`, and the usual data folders. A configuration that is broken, changed, missing or unreadable keeps
+//! names, `/run/qchost`, the hosts of this user, and the usual data folders. A configuration that is broken, changed, missing or unreadable keeps
 //! no operator from a host that runs: what can be read of it counts, and a host elsewhere is taken if it was started with
 //! the same configuration, or if the configuration says nothing and it is the only one.
 //!
@@ -53,6 +53,13 @@ struct Place {
     data: Option<PathBuf>,
 }
 
+/// A host that runs.
+pub struct Found {
+    pub stream: UnixStream,
+    /// Its data folder, as far as that is known.
+    pub data: Option<PathBuf>,
+}
+
 /// What trying a place came to.
 enum Tried {
     Connected(UnixStream),
@@ -97,8 +104,12 @@ impl Route {
         self.socket.as_deref()
     }
 
-    /// The data folder of the host, as far as it is known without asking: the one that was named, or the configured one.
+    /// The data folder of the host, as far as it is known without asking: that of the host whose socket was named, the one
+    /// that was named, or the configured one.
     pub fn data(&self) -> Option<PathBuf> {
+        if let Some(socket) = &self.socket {
+            return Place::named(socket).data;
+        }
         if let Some(data) = &self.data {
             return Some(data.clone());
         }
@@ -109,20 +120,23 @@ impl Route {
     }
 
     /// Connects to the host, if one runs.
-    pub async fn connect(&self) -> Result<Option<UnixStream>> {
+    pub async fn connect(&self) -> Result<Option<Found>> {
         let mut closed = None;
         for place in self.named() {
             match place.connect().await? {
-                Tried::Connected(stream) => return Ok(Some(stream)),
+                Tried::Connected(stream) => {
+                    let data = place.data.or_else(|| self.data());
+                    return Ok(Some(Found { stream, data }));
+                }
                 Tried::Nobody => {}
                 Tried::Closed => closed = closed.or(Some(place.socket)),
             }
         }
         if self.socket.is_none()
             && self.data.is_none()
-            && let Some(stream) = self.elsewhere().await?
+            && let Some(found) = self.elsewhere().await?
         {
-            return Ok(Some(stream));
+            return Ok(Some(found));
         }
         if let Some(socket) = closed {
             bail!(
@@ -164,7 +178,7 @@ impl Route {
     /// Where the host listens that the options or the configuration name.
     fn named(&self) -> Vec<Place> {
         if let Some(socket) = &self.socket {
-            return vec![Place::bare(socket)];
+            return vec![Place::named(socket)];
         }
         if let Some(data) = &self.data {
             return in_data(data);
@@ -194,7 +208,7 @@ impl Route {
 
     /// The host that nothing names: one that was started with this configuration, or the only one where the
     /// configuration cannot be used.
-    async fn elsewhere(&self) -> Result<Option<UnixStream>> {
+    async fn elsewhere(&self) -> Result<Option<Found>> {
         let mut running = Vec::new();
         for place in usual() {
             // What is closed to this user, or not as it should be, is another one's host.
@@ -202,23 +216,27 @@ impl Route {
                 running.push((place, stream));
             }
         }
+        let found = |(place, stream): (Place, UnixStream)| Found {
+            stream,
+            data: place.data,
+        };
         let same =
             |(place, _): &(Place, _)| place.configuration.as_deref() == Some(self.path.as_path());
         if let Some(at) = running.iter().position(same) {
-            return Ok(Some(running.swap_remove(at).1));
+            return Ok(Some(found(running.swap_remove(at))));
         }
         let Err(error) = &self.config else {
             return Ok(None);
         };
         if running.len() > 1 {
-            let found = running.iter().map(|(place, _)| place.words());
+            let places = running.iter().map(|(place, _)| place.words());
             bail!(
                 "{}; several hosts run, name one with --data or --socket: {}",
                 words(error),
-                found.collect::<Vec<_>>().join(", ")
+                places.collect::<Vec<_>>().join(", ")
             );
         }
-        Ok(running.pop().map(|(_, stream)| stream))
+        Ok(running.pop().map(found))
     }
 }
 
@@ -233,14 +251,35 @@ impl Place {
         }
     }
 
+    /// A socket that was named. Its data folder is what the host's file says, which is beside the socket or in that folder.
+    fn named(socket: &Path) -> Self {
+        let at = std::path::absolute(socket).ok();
+        let files = [
+            Some(Presence::beside(socket)),
+            socket.parent().map(Presence::in_data),
+        ];
+        let mut announced = files
+            .iter()
+            .flatten()
+            .filter_map(|file| Self::announced(file));
+        let host = announced.find(|place| Some(&place.socket) == at.as_ref());
+        Self {
+            data: host.and_then(|host| host.data),
+            ..Self::bare(socket)
+        }
+    }
+
     /// The socket that a host's file names.
     fn announced(file: &Path) -> Option<Self> {
         let (presence, owner) = Presence::read(file)?;
+        // Nothing is put into a folder that is not its own. One that cannot be looked at is still named to people.
+        let found = std::fs::metadata(&presence.data);
+        let owns = found.map_or(true, |found| found.uid() == owner);
         Some(Self {
             socket: presence.socket,
             owner: Some(owner),
             configuration: Some(presence.configuration),
-            data: Some(presence.data),
+            data: owns.then_some(presence.data),
         })
     }
 
@@ -305,7 +344,10 @@ fn in_data(data: &Path) -> Vec<Place> {
     let mut places: Vec<_> = Place::announced(&Presence::in_data(data))
         .into_iter()
         .collect();
-    let usual = Place::bare(&data.join(config::SOCKET));
+    let usual = Place {
+        data: Some(data.to_owned()),
+        ..Place::bare(&data.join(config::SOCKET))
+    };
     if places.iter().all(|place| place.socket != usual.socket) {
         places.push(usual);
     }
@@ -314,8 +356,11 @@ fn in_data(data: &Path) -> Vec<Place> {
 
 /// Where hosts are that no option and no configuration names, each once.
 fn usual() -> Vec<Place> {
-    let files = std::fs::read_dir(RUN).into_iter().flatten();
-    let mut files: Vec<_> = files
+    let folders = [Some(PathBuf::from(RUN)), config::own_hosts()];
+    let folders = folders.iter().flatten();
+    let mut files: Vec<_> = folders
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
+        .flatten()
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|is| is == "json"))
         .collect();

@@ -1,8 +1,9 @@
 //! The host's end of the control socket, on the control plane.
 //!
-//! Invariants: who may ask, and for what, is decided before the request itself is read. What a client asked for goes on
-//! whether or not the client reads what it is told. So limits, and the end of the host, reach it in any case. What stops
-//! the host is done on this thread; everything else is done where it can be kept busy.
+//! Invariants: who may ask, and for what, is decided before the request itself is read, and again where other people count
+//! by the time at which it is done. What a client asked for goes on whether or not the client reads what it is told. So
+//! limits, and the end of the host, reach it in any case. What stops the host is done on this thread; everything else is
+//! done where it can be kept busy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use nix::errno::Errno;
 use nix::unistd::geteuid;
-use qchost_policy::Person;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -18,11 +18,11 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+use super::authority::{Asked, refuse_stranger};
 use super::limits::{AtWork, Class};
 use super::plane::Shared;
 use super::reserve::Spare;
 use super::{Head, MAX_HEAD, Reply, Report, Reports, Request, RequestKind, urgent};
-use crate::host::{nobody, stranger};
 use crate::output::words;
 
 /// How long no client may have come, for those who came before the end to be all answered.
@@ -139,14 +139,14 @@ async fn answer(stream: UnixStream, shared: &Arc<Shared>, spare: Option<&Spare>)
     let (read, write) = stream.into_split();
     let (mut source, mut sink) = (BufReader::new(read), Sink::new(write));
     match admit(uid, &mut source, shared, spare).await {
-        Ok(Admitted::Asks(person, head, request, at_work)) => {
+        Ok(Admitted::Asks(asked, head, request, at_work)) => {
             let greeting = Reply::Host {
                 pid: std::process::id(),
                 configuration: shared.configuration(),
                 stage: shared.stage(),
             };
             sink.send(&greeting, WRITE_TIMEOUT).await?;
-            work(person, &head, *request, shared, source, sink).await?;
+            work(&asked, &head, *request, shared, source, sink).await?;
             drop(at_work);
             Ok(())
         }
@@ -166,7 +166,7 @@ async fn answer(stream: UnixStream, shared: &Arc<Shared>, spare: Option<&Spare>)
 /// Who was let in, and with what.
 enum Admitted {
     /// A person who may ask for this.
-    Asks(Person, Head, Box<Request>, AtWork),
+    Asks(Asked, Head, Box<Request>, AtWork),
     /// The user who runs the host, or root, who only wants to know which host this is.
     Host(Value),
     /// It went, or had to make room.
@@ -181,9 +181,8 @@ async fn admit(
     spare: Option<&Spare>,
 ) -> Result<Admitted> {
     let silent = shared.limits.connected(uid);
-    let person = shared.people(|people| people.by_uid(uid).cloned());
     let owns = uid == 0 || uid == geteuid().as_raw();
-    if person.is_none() && !owns {
+    if !shared.knows(uid) && !owns {
         // Not even read.
         return Err(refuse_stranger(uid, shared).await);
     }
@@ -201,23 +200,6 @@ async fn admit(
     if head.verb == RequestKind::Host && owns {
         return Ok(Admitted::Host(status(shared)));
     }
-    let Some(person) = person else {
-        return Err(refuse_stranger(uid, shared).await);
-    };
-    let (verb, about) = (head.verb.verb(), head.about.as_deref());
-    let decision = shared.people(|people| people.decide(&person, verb, about));
-    if !decision.allowed {
-        let reason = decision
-            .denial
-            .map(|denial| denial.reason)
-            .unwrap_or_default();
-        if let Some(host) = shared.opened() {
-            let what = format!("{} (denied)", verb.word());
-            let detail = json!({ "about": about, "reason": reason });
-            shared.denials.note(&host, &person, &what, detail).await;
-        }
-        bail!("denied: {reason}");
-    }
     let class = head.verb.class();
     ensure!(
         spare.is_none() || class == Class::Control,
@@ -227,13 +209,16 @@ async fn admit(
         head.bytes <= head.verb.max_bytes(),
         "the request has {} bytes, and `{}` takes at most {}",
         head.bytes,
-        verb.word(),
+        head.verb.verb().word(),
         head.verb.max_bytes()
     );
     let at_work = silent
         .asks(class, head.bytes)
         .map_err(|why| anyhow!("{why}"))?;
     drop(silent);
+    // After the limits: a flood of requests costs less to count than to decide.
+    let about = head.about.as_deref();
+    let asked = Asked::decide(uid, head.verb, about, shared).await?;
     let body = read_body(source, head.bytes).await?;
     let request = if body.len() <= MAX_INLINE {
         parse(&body)?
@@ -244,7 +229,7 @@ async fn admit(
         request.kind() == head.verb && request.about() == about,
         "the request is not the one that its first line says"
     );
-    Ok(Admitted::Asks(person, head, Box::new(request), at_work))
+    Ok(Admitted::Asks(asked, head, Box::new(request), at_work))
 }
 
 /// Which host this is, and what it is at.
@@ -256,16 +241,6 @@ fn status(shared: &Shared) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "stage": shared.stage(),
     })
-}
-
-/// Records the attempt of a user who is not a person of the host; returns why it is refused.
-async fn refuse_stranger(uid: u32, shared: &Shared) -> anyhow::Error {
-    if let Some(host) = shared.opened() {
-        let detail = json!({ "reason": "not a person of this host" });
-        let person = nobody(uid);
-        shared.denials.note(&host, &person, "denied", detail).await;
-    }
-    anyhow!(stranger(uid))
 }
 
 /// The first line; nothing where the client went without one.
@@ -316,7 +291,7 @@ fn parse(body: &[u8]) -> Result<Request> {
 
 /// Has it done, and tells the client how far it is and what came of it.
 async fn work(
-    person: Person,
+    asked: &Asked,
     head: &Head,
     request: Request,
     shared: &Arc<Shared>,
@@ -330,16 +305,16 @@ async fn work(
     let doing = async {
         let shares = Arc::clone(shared);
         match class {
-            Class::Control => urgent::carry_out(&shares, &person, request, &reports).await,
-            // On threads that block beside this one: a record that is not read to its end keeps one of them.
+            Class::Control => urgent::carry_out(&shares, asked, request, &reports).await,
+            // A thread that blocks beside this one reads it; a record that is not read to its end keeps that thread.
             Class::Read => {
-                let host = shares.host().await?;
+                let (host, person) = asked.confirm(&shares).await?;
                 let mut value = request.carry_out(&host, &person, &reports).await?;
                 host.redactor().clean_value(&mut value);
                 Ok(value)
             }
             Class::Invocation | Class::Other => {
-                let host = shares.host().await?;
+                let (host, person) = asked.confirm(&shares).await?;
                 let reports = reports.clone();
                 let done = shares.main.spawn(async move {
                     if request.kind().is_for_accounts() {

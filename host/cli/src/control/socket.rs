@@ -11,7 +11,7 @@ use nix::unistd::{Group, geteuid};
 use tokio::net::UnixListener;
 
 use super::presence::{Announced, Presence};
-use crate::config::Config;
+use crate::config::{self, Config};
 
 /// The group of a socket outside of the data folder, unless another one is configured.
 const GROUP: &str = "qchost";
@@ -56,7 +56,9 @@ pub async fn listen(config: &Config) -> Result<(UnixListener, Announced)> {
     };
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
     let group = group.map(|group| group.gid.as_raw());
-    Ok((listener, Presence::of(config)?.announce(group)))
+    let hosts = config::own_hosts();
+    let announced = Presence::of(config)?.announce(group, hosts.as_deref());
+    Ok((listener, announced))
 }
 
 fn check_folder(folder: &Path) -> Result<()> {

@@ -3,14 +3,18 @@
 //! Invariant: a halt is answered for when it is in force, whatever it still waits for: the disk, a database that another
 //! process has locked, or calls that had been sent.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use qchost_gate::{HaltScope, make_halt_file};
 use qchost_policy::Person;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
+use super::authority::Asked;
 use super::plane::{Early, Shared};
 use super::{Reports, Request};
 use crate::host::Host;
@@ -18,6 +22,8 @@ use crate::verbs::halt;
 
 /// How long a halt may take before it is answered for as it is.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long the file may take to be on the disk before a halt is answered for without it.
+const FILE_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long it may take to find out that there is such a plugin. A halt of one that is misspelt halts nothing; one that
 /// cannot be looked for is halted.
 const NAME_TIMEOUT: Duration = Duration::from_millis(200);
@@ -25,7 +31,7 @@ const NAME_TIMEOUT: Duration = Duration::from_millis(200);
 /// Does it.
 pub(super) async fn carry_out(
     shared: &Arc<Shared>,
-    person: &Person,
+    asked: &Asked,
     request: Request,
     reports: &Reports,
 ) -> Result<Value> {
@@ -38,55 +44,87 @@ pub(super) async fn carry_out(
         } => {
             let scope = HaltScope { account, plugin };
             let opened = tokio::time::timeout(ANSWER_TIMEOUT, shared.host()).await;
-            match opened {
-                Ok(host) => halt(&host?, person, scope, &reason, liquidate, reports).await,
+            let host = match opened {
+                Ok(host) => host?,
                 Err(_) => {
                     let early = Early {
-                        person: person.clone(),
+                        person: asked.person.clone(),
                         scope: scope.clone(),
                         reason: reason.clone(),
                     };
-                    if shared.halt_early(early) && !liquidate {
-                        return Ok(early_answer(shared, &scope));
+                    let mut failed = "nothing is halted, and nothing liquidated".to_owned();
+                    if shared.halt_early(early) {
+                        let kept = keep_by_file(shared, &scope).await;
+                        let unfinished = early_words(kept.as_deref());
+                        if !liquidate {
+                            return Ok(early_answer(&unfinished));
+                        }
+                        let what = halt::words(scope.account.as_deref(), scope.plugin.as_deref());
+                        reports.halted(&format!(
+                            "halted: {what}; {unfinished}; only then can it liquidate"
+                        ));
+                        if let Some(file) = kept {
+                            failed = format!(
+                                "halted by {}, but nothing is liquidated, so look at QuantConnect's site",
+                                file.display()
+                            );
+                        }
                     }
-                    // Only a host can liquidate.
-                    halt(
-                        &shared.host().await?,
-                        person,
-                        scope,
-                        &reason,
-                        liquidate,
-                        reports,
-                    )
-                    .await
+                    shared.host().await.context(failed)?
                 }
+            };
+            // To halt is safe, and those whom the file names may do it; to liquidate is not.
+            let denied = match liquidate {
+                true => asked.confirm(shared).await.err(),
+                false => None,
+            };
+            let liquidate = liquidate && denied.is_none();
+            let report = halt(&host, &asked.person, scope, &reason, liquidate, reports).await?;
+            match denied {
+                Some(denied) => Err(denied.context("halted, but nothing is liquidated")),
+                None => Ok(report),
             }
         }
         request => {
-            let host = shared.host().await?;
-            let mut value = request.carry_out(&host, person, reports).await?;
+            let (host, person) = asked.confirm(shared).await?;
+            let mut value = request.carry_out(&host, &person, reports).await?;
             host.redactor().clean_value(&mut value);
             Ok(value)
         }
     }
 }
 
-/// A halt before there is a host: nothing can be sent until it is in force. One of everything holds for the next host too
-/// if this one does not start.
-fn early_answer(shared: &Shared, scope: &HaltScope) -> Value {
-    let kept = match *scope == HaltScope::default() {
-        true => make_halt_file(&shared.data).ok(),
-        false => None,
-    };
+/// Has the next host halt everything too if this one does not start; returns the file by which it does.
+async fn keep_by_file(shared: &Shared, scope: &HaltScope) -> Option<PathBuf> {
+    if *scope != HaltScope::default() {
+        return None;
+    }
+    let (data, (done, made)) = (shared.data.clone(), oneshot::channel());
+    // The disk may hang, and those who read the audit may have all other threads beside this one.
+    let making = move || drop(done.send(make_halt_file(&data)));
+    let thread = thread::Builder::new().name("qchost-halt".to_owned());
+    thread.spawn(making).ok()?;
+    let made = tokio::time::timeout(FILE_TIMEOUT, made).await;
+    made.ok()?.ok()?.ok()
+}
+
+/// What is to be said of a halt before there is a host: nothing can be sent until it is in force.
+fn early_words(kept: Option<&Path>) -> String {
     let durable = match kept {
         Some(path) => format!("{} keeps it until then", path.display()),
         None => "it is lost if the host does not start".to_owned(),
     };
+    format!(
+        "the host is starting, sends nothing before, and stores the halt as soon as its state is open; {durable}"
+    )
+}
+
+fn early_answer(unfinished: &str) -> Value {
     json!({
         "departed": [],
         "stopped": [],
         "problems": [],
-        "unfinished": format!("the host is starting, sends nothing before, and stores the halt as soon as its state is open; {durable}"),
+        "unfinished": unfinished,
     })
 }
 

@@ -1,28 +1,30 @@
 //! `qchost halt` and `qchost resume`: no more writes and trades, until they are allowed again.
 
+use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Context as _, Error, Result, ensure};
+use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use qchost_gate::{HALT_FILE, HaltScope, StandingHalt, make_halt_file};
 use qchost_ledger::Halt;
 use qchost_policy::Person;
-use qchost_runtime::Progress;
 use serde_json::{Value, json};
 
 use crate::args::Target;
-use crate::control::{self, Reports, Request, Route};
+use crate::control::{self, Approach, Reports, Request, Route};
 use crate::host::Host;
-use crate::lock::other_holder;
-use crate::output::{ExitWith, Output, table};
+use crate::output::{self, ExitWith, Output, table};
 use crate::terminal;
 use crate::verbs::{cell, instant};
 
 /// How long a host may say nothing to a halt.
 const UNANSWERED: Duration = Duration::from_millis(800);
 /// How long its answer is waited for once the file `halt` is there.
-const LAST_CHANCE: Duration = Duration::from_millis(100);
+const LAST_CHANCE: Duration = Duration::from_millis(50);
+/// How long its answer is waited for where the file cannot be made.
+const LATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The exit status of a halt that left positions open.
 const POSITIONS_OPEN: u8 = 3;
 
@@ -40,32 +42,52 @@ pub async fn run(
     let request = request(&target, reason, liquidate);
     let mut display = output.progress();
     let heard = display.heard();
+    let reached = OnceLock::new();
     let mut asking = pin!(async {
-        let report = control::reach(route, request, output, &mut display).await;
+        let approach = control::approach(route).await?;
+        if let Approach::Alone {
+            config,
+            is_new: true,
+            ..
+        } = &approach
+        {
+            return Err(never_ran(&config.data()?, &target));
+        }
+        reached.get_or_init(|| Reached::by(&approach));
+        let report = approach.perform(route, request, output, &mut display).await;
         display.done();
         report
     });
-    let data = route.data();
     let silent = async {
         tokio::time::sleep(UNANSWERED).await;
-        match &data {
+        match reached.get() {
             // A host that said that it halts may wait long for what had been sent.
-            Some(data) if !heard.load(Ordering::Relaxed) && other_holder(data).is_some() => data,
-            _ => std::future::pending().await,
+            _ if heard.load(Ordering::Relaxed) => std::future::pending().await,
+            Some(Reached::Alone { .. }) => std::future::pending().await,
+            Some(Reached::Host(data)) => data.clone(),
+            // It is too busy to connect to, or only its lock is there.
+            None => route.data(),
         }
     };
     let data = tokio::select! {
         biased;
-        report = &mut asking => return show(&report?, &target, output),
+        report = &mut asking => return match reached.get() {
+            Some(Reached::Alone { data }) => show_alone(report?, &target, data, output),
+            _ => show(&report?, &target, output),
+        },
         data = silent => data,
     };
-    let file = make_halt_file(data).with_context(|| {
-        format!(
-            "the host does not answer, and the file `halt` cannot be made in its data folder; have the user that it runs as \
-             make it: touch {}/{HALT_FILE}",
-            data.display()
-        )
-    })?;
+    let file = match make_file(data.as_deref()) {
+        Ok(file) => file,
+        Err(why) => {
+            // Said at once, since the operator can do it at once; the answer may still come.
+            output.warning(&output::words(&why));
+            return match tokio::time::timeout(LATE_ANSWER_TIMEOUT, asking).await {
+                Ok(report) => show(&report?, &target, output),
+                Err(_) => Err(why),
+            };
+        }
+    };
     output.warning(&format!(
         "the host does not answer: made {}, which halts everything until: qchost resume",
         file.display()
@@ -84,6 +106,70 @@ pub async fn run(
     Ok(())
 }
 
+/// What a halt was asked of.
+enum Reached {
+    /// A host, with its data folder as far as that is known.
+    Host(Option<PathBuf>),
+    /// None: what is halted is the next host in this folder.
+    Alone { data: PathBuf },
+}
+
+impl Reached {
+    fn by(approach: &Approach<'_>) -> Self {
+        match approach {
+            Approach::Host(found) => Self::Host(found.data.clone()),
+            Approach::Alone { config, .. } => Self::Alone {
+                data: config.data().unwrap_or_default(),
+            },
+        }
+    }
+}
+
+/// Makes the file `halt` for a host that does not answer.
+fn make_file(data: Option<&Path>) -> Result<PathBuf> {
+    let Some(data) = data else {
+        bail!(
+            "the host does not answer, and its data folder is not known; have the user that it runs as make the file `{HALT_FILE}` \
+             in it, or name it: qchost --data DIR halt"
+        );
+    };
+    make_halt_file(data).with_context(|| {
+        format!(
+            "the host does not answer, and the file `{HALT_FILE}` cannot be made in its data folder; have the user that it runs as \
+             make it: touch {}/{HALT_FILE}",
+            data.display()
+        )
+    })
+}
+
+/// Why a halt is none where no host has ever run: one that was started before the configuration named this folder would go
+/// on. What can be halted is the first host there.
+fn never_ran(data: &Path, target: &Target) -> Error {
+    let everything = target.account.is_none() && target.plugin.is_none();
+    let made = everything.then(|| make_halt_file(data).ok()).flatten();
+    let made = made.map_or_else(String::new, |file| {
+        format!("; made {}, which halts the first one there", file.display())
+    });
+    anyhow!(
+        "no running host was halted: none has ever run in {}{made}; if one runs with another data folder, name that: \
+         qchost --data DIR halt",
+        data.display()
+    )
+}
+
+/// Shows a halt of which no host that runs has heard.
+fn show_alone(mut report: Value, target: &Target, data: &Path, output: Output) -> Result<()> {
+    let what = words(target.account.as_deref(), target.plugin.as_deref());
+    if let Value::Object(fields) = &mut report {
+        fields.insert("answered".to_owned(), false.into());
+    }
+    let begins = format!(
+        "halted: {what}, for the next host that starts in {}: none runs there",
+        data.display()
+    );
+    show_as(&begins, &report, target, output)
+}
+
 fn request(target: &Target, reason: String, liquidate: bool) -> Request {
     Request::Halt {
         account: target.account.clone(),
@@ -95,6 +181,11 @@ fn request(target: &Target, reason: String, liquidate: bool) -> Request {
 
 fn show(report: &Value, target: &Target, output: Output) -> Result<()> {
     let what = words(target.account.as_deref(), target.plugin.as_deref());
+    show_as(&format!("halted: {what}"), report, target, output)
+}
+
+/// Shows a halt, with these words first.
+fn show_as(begins: &str, report: &Value, target: &Target, output: Output) -> Result<()> {
     let mut end = "qchost resume".to_owned();
     for (flag, name) in [("--account", &target.account), ("--plugin", &target.plugin)] {
         if let Some(name) = name {
@@ -102,7 +193,7 @@ fn show(report: &Value, target: &Target, output: Output) -> Result<()> {
         }
     }
     output.result(report, |report| {
-        let mut text = format!("halted: {what}\nend it with: {end}");
+        let mut text = format!("{begins}\nend it with: {end}");
         if let Some(unfinished) = report.get("unfinished").and_then(Value::as_str) {
             text += &format!("\n{}", terminal::line(unfinished));
         }
@@ -218,10 +309,9 @@ pub async fn by_host(
 ) -> Result<Value> {
     let what = words(scope.account.as_deref(), scope.plugin.as_deref());
     let halting = host.gate.halt(person, scope, reason, liquidate);
-    reports.progress(&Progress {
-        fraction: 0.0,
-        message: format!("halted: {what}; waiting for calls that had been sent already"),
-    });
+    reports.halted(&format!(
+        "halted: {what}; waiting for calls that had been sent already"
+    ));
     let report = halting.await?;
     let mut value = serde_json::to_value(&report)?;
     put_halts(&mut value, host, &report.halts);
@@ -282,7 +372,7 @@ pub fn shown(host: &Host, halts: &[StandingHalt]) -> Value {
         .collect()
 }
 
-fn words(account: Option<&str>, plugin: Option<&str>) -> String {
+pub fn words(account: Option<&str>, plugin: Option<&str>) -> String {
     match (account, plugin) {
         (None, None) => "everything".to_owned(),
         (Some(account), None) => format!("account {account}"),

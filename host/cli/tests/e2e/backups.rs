@@ -68,7 +68,7 @@ fn what_a_host_knew_is_there_after_it_was_restored_elsewhere() {
 fn a_backup_that_is_not_whole_is_not_restored() {
     let cloud = Cloud::start();
     let place = folder(&embedded(cloud.url()));
-    place.run(&["halt"]).good();
+    place.run(&["plugin", "list"]).good();
     let backup = place.path().join("backup");
     let name = backup.to_str().unwrap();
     place.run(&["backup", name]).good();

@@ -18,8 +18,8 @@ use crate::cloud::Cloud;
 use crate::common::{Folder, embedded, wait_for_file};
 use crate::desk::{Desk, OPERATOR, VIEWER};
 use crate::discovery::HARMS;
-use crate::guests::{caller, long, worker};
-use crate::process::{Process, command_line, signal, tree, wait_until};
+use crate::guests::{caller, insistent, long, worker};
+use crate::process::{BOUND, Process, command_line, signal, tree, wait_until};
 use crate::running::{GRANT, PROJECTS, Running, plugin, serve};
 use crate::socket::{Answer, Control};
 use crate::starting::lock_database;
@@ -37,13 +37,14 @@ const FILES: [Situation; 7] = [
     ("host.lock is gone", lock_gone),
     ("the audit's folder is gone", audit_gone),
 ];
-const STATES: [Situation; 6] = [
+const STATES: [Situation; 7] = [
     ("the host starts and compiles", starting),
     ("the host starts and its state is not open", opening),
     ("the host drains", draining),
     ("a reload compiles", reloading),
     ("writes that were sent are not answered", hanging),
-    ("the machine slept", slept),
+    ("the host sleeps", asleep),
+    ("the host wakes", slept),
 ];
 const LOADS: [Situation; 4] = [
     ("10,000 invocations", invocations),
@@ -209,11 +210,13 @@ fn manifest_broken(name: &str) {
 }
 
 fn data_changed(name: &str) {
-    let running = host("");
-    running.configure("data = \"data\"", "data = \"other\"");
-    halts(name, &running, &["--data", "data"]);
-    running.configure("data = \"other\"", "data = \"data\"");
-    is_halted(name, &running);
+    for arguments in [&["--data", "data"][..], &[]] {
+        let running = host("");
+        running.configure("data = \"data\"", "data = \"other\"");
+        halts(name, &running, arguments);
+        running.configure("data = \"other\"", "data = \"data\"");
+        is_halted(name, &running);
+    }
 }
 
 fn announcement_gone(name: &str) {
@@ -334,12 +337,29 @@ fn hanging(name: &str) {
     is_halted(name, &running);
 }
 
+fn asleep(name: &str) {
+    let running = host("");
+    let host = running.host.id();
+    signal(host, rustix::process::Signal::STOP);
+    halts(name, &running, &[]);
+    signal(host, rustix::process::Signal::CONT);
+    is_halted(name, &running);
+}
+
 fn slept(name: &str) {
     let running = host("");
-    signal(running.host.id(), rustix::process::Signal::STOP);
+    let host = running.host.id();
+    signal(host, rustix::process::Signal::STOP);
     std::thread::sleep(Duration::from_secs(2));
-    signal(running.host.id(), rustix::process::Signal::CONT);
-    halts(name, &running, &[]);
+    let begun = Instant::now();
+    let halting = running.folder.start(&["halt", "--reason", name]);
+    signal(host, rustix::process::Signal::CONT);
+    let ran = halting.wait();
+    in_time(name, begun);
+    assert!(
+        ran.good().stdout.contains("halted: everything"),
+        "{name}: {ran:?}"
+    );
     is_halted(name, &running);
 }
 
@@ -353,28 +373,92 @@ fn allow_files() {
     setrlimit(Resource::Nofile, most).unwrap();
 }
 
+/// Operators who have as many invocations as they may, together.
+const CALLERS: std::ops::Range<u32> = 64_010..64_015;
+/// How many each has: a few more than a fifth, for those that end meanwhile.
+const CALLS: usize = 2_050;
+const OUTSTANDING: u64 = 10_000;
+
+/// What each of them runs: it asks for invocations, and reads nothing.
+const CALLER_SCRIPT: &str = r#"
+import json, resource, socket, sys, time
+path, config, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+body = json.dumps({"verb": "invoke", "action": "slow.slow", "input": {}}).encode()
+head = json.dumps({"config": config, "verb": "invoke", "about": "slow", "bytes": len(body)}).encode()
+held = []
+for n in range(count):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(path)
+    s.sendall(head + b"\n" + body)
+    held.append(s)
+print("asked", flush=True)
+time.sleep(600)
+"#;
+
 fn invocations(name: &str) {
     allow_files();
-    let running = host("limits = { research = { per-minute = 100000 } }");
-    latency(&running.cloud, "/account/read", Duration::from_secs(30));
-    let invoke = json!({ "verb": "invoke", "action": "slow.slow", "input": {} });
-    let (control, request) = (running.control.clone(), invoke.clone());
-    let clients = std::thread::spawn(move || {
-        // A host that refuses one closes the connection, maybe before all of the request is written.
-        (0..10_000)
-            .map(|_| control.connect(&request))
-            .collect::<Vec<_>>()
-    });
-    wait_until("many are there", || {
-        let at_work = running.control.plugins();
-        let slow = at_work.iter().find(|row| row["plugin"] == "slow")?;
-        (slow["waiting"].as_u64()? + slow["running"].as_u64()? > 20).then_some(())
-    });
+    assert!(
+        getrlimit(Resource::Nofile)
+            .maximum
+            .is_none_or(|files| files >= 20_000),
+        "this test holds 10,000 connections, so its processes must be allowed 20,000 files: ulimit -Hn"
+    );
+    let (group, gid) = crate::desk::some_group();
+    let callers: String = CALLERS
+        .map(|uid| format!("[people.c{uid}]\nuid = {uid}\nroles = [\"operator\"]\n"))
+        .collect();
+    let me = rustix::process::geteuid().as_raw();
+    let (folder, cloud) = prepared(&format!(
+        "limits = {{ research = {{ per-minute = 100000 }} }}\nengine = {{ queue = {} }}\n\
+         control = {{ socket = \"run/control.sock\", group = \"{group}\" }}\n\
+         [people.me]\nuid = {me}\nroles = [\"admin\"]\n{callers}",
+        2 * OUTSTANDING
+    ));
+    let open = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    std::fs::create_dir(folder.path().join("run")).unwrap();
+    open(folder.path(), 0o755);
+    open(&folder.path().join("run"), 0o755);
+    let script = folder.path().join("caller.py");
+    std::fs::write(&script, CALLER_SCRIPT).unwrap();
+    open(&script, 0o644);
+    latency(&cloud, "/account/read", Duration::from_secs(600));
+    let running = Running {
+        host: serve(&folder),
+        control: Control::at(&folder, "run/control.sock"),
+        folder,
+        cloud,
+    };
+    let callers: Vec<Process> = CALLERS
+        .map(|uid| {
+            let mut command = Command::new("python3");
+            command
+                .arg(&script)
+                .arg(running.path("run/control.sock"))
+                .arg(running.path("qchost.toml").canonicalize().unwrap())
+                .arg(CALLS.to_string())
+                .uid(uid)
+                .gid(gid);
+            Process::start(command, running.folder.path())
+        })
+        .collect();
+    let outstanding = || {
+        let rows = running.control.plugins();
+        let slow = rows.iter().find(|row| row["plugin"] == "slow").unwrap();
+        slow["waiting"].as_u64().unwrap() + slow["running"].as_u64().unwrap()
+    };
+    let begun = Instant::now();
+    while outstanding() < OUTSTANDING {
+        assert!(begun.elapsed() < 4 * BOUND, "{name}: {}", outstanding());
+        std::thread::sleep(Duration::from_millis(200));
+    }
     halts(name, &running, &[]);
-    let clients = clients.join().unwrap();
-    assert_eq!(clients.len(), 10_000);
+    assert!(outstanding() >= OUTSTANDING, "{name}");
     is_listed(name, &running.folder);
-    drop(clients);
+    drop(callers);
     running.until(
         "writer",
         |answer| matches!(answer, Answer::Failed(why) if why.contains("halted")),
@@ -382,20 +466,72 @@ fn invocations(name: &str) {
     is_halted(name, &running);
 }
 
+/// Time that each thread of a process has had on the processor, in ticks, of those of this name.
+fn ticks(process: u32, name: &str) -> std::collections::BTreeMap<String, u64> {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let stats = threads.filter_map(|thread| {
+        let path = thread.unwrap().path();
+        let stat = std::fs::read_to_string(path.join("stat")).ok()?;
+        let (head, rest) = stat.rsplit_once(") ")?;
+        let fields: Vec<u64> = rest
+            .split(' ')
+            .map(|field| field.trim().parse().unwrap_or_default())
+            .collect();
+        let thread = path.file_name()?.to_str()?.to_owned();
+        head.ends_with(name)
+            .then_some((thread, fields[11] + fields[12]))
+    });
+    stats.collect()
+}
+
+/// A plugin has as many invocations as it may, which hand over hostile text or count, over and over.
 fn hostile_text(name: &str) {
-    let running = host("");
+    const WORKER: &str = "tokio-rt-worker";
+    let (folder, cloud) = prepared("limits = { research = { per-minute = 100000 } }");
+    let files = "[[grant]]\nname = \"files\"\nallow = [\"files/*\"]\nprojects = [\"*\"]\n";
+    let lines = format!(
+        "{GRANT}{PROJECTS}{files}[limits]\ncpu = \"10m\"\nwall = \"10m\"\nconcurrency = 32\n"
+    );
+    plugin(&folder, "hostile", &insistent("patch_file"), &lines);
+    let running = Running {
+        host: serve(&folder),
+        control: Control::of(&folder),
+        folder,
+        cloud,
+    };
     let made = running.folder.call(
         "create_project",
         &json!({ "name": "Lab/x", "language": "Py" }),
     );
     let project = &made["projects"][0]["projectId"];
-    let patch = "\n".repeat(300_000);
-    let arguments = json!({ "projectId": project, "patch": patch });
-    let call = json!({ "verb": "call", "account": "research", "tool": "patch_file", "arguments": arguments });
-    let _held: Vec<_> = (0..8).map(|_| running.control.begin(&call)).collect();
-    std::thread::sleep(Duration::from_millis(300));
+    let input = json!({ "projectId": project, "patch": "\n".repeat(300_000) });
+    let invoke = |action: &str| json!({ "verb": "invoke", "action": action, "input": input });
+    let held: Vec<_> = ["hostile.act", "hostile.count"]
+        .repeat(8)
+        .into_iter()
+        .map(|action| running.control.begin(&invoke(action)))
+        .collect();
+    let host = running.host.id();
+    let before = ticks(host, WORKER);
+    assert!(!before.is_empty(), "{name}: no thread is a {WORKER}");
+    wait_until("every worker is busy", || {
+        let now = ticks(host, WORKER);
+        // A quarter of a second, each.
+        before
+            .iter()
+            .all(|(thread, ticks)| now.get(thread).is_some_and(|now| now - ticks >= 25))
+            .then_some(())
+    });
+    let busy = |running: &Running| {
+        let rows = running.control.plugins();
+        let row = rows.iter().find(|row| row["plugin"] == "hostile").unwrap();
+        row["running"].as_u64().unwrap()
+    };
     halts(name, &running, &[]);
+    assert_eq!(busy(&running), 16, "{name}");
     is_listed(name, &running.folder);
+    drop(held);
+    is_halted(name, &running);
 }
 
 fn half_open(name: &str) {
@@ -611,6 +747,11 @@ fn clock(name: &str, jump: i64) {
     std::os::unix::fs::FileExt::write_all_at(&file, &jump.to_ne_bytes(), 0).unwrap();
     halts(name, &running, &[]);
     is_listed(name, &running.folder);
+    // The host saw it: by its clock the halt is a year away.
+    let halts = running.folder.run(&["--json", "halt", "--list"]).json();
+    let since: jiff::Timestamp = halts[0]["since"].as_str().unwrap().parse().unwrap();
+    let away = since.duration_since(jiff::Timestamp::now()).as_secs();
+    assert!((away - jump).abs() < 3600, "{name}: {away}");
     is_halted(name, &running);
 }
 

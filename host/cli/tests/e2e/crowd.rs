@@ -107,6 +107,15 @@ fn readers_of_the_audit_take_places_of_their_own_and_no_more() {
         let answer = control.ask(&json!({ "verb": "audit", "what": "head" }));
         matches!(answer, Answer::Done(_)).then_some(())
     });
+    // Nothing is recorded meanwhile, so the end of the client is what ends its thread.
+    crate::process::wait_until("their threads have ended", || {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", host.id())).unwrap();
+        let mut names =
+            threads.filter_map(|it| std::fs::read_to_string(it.unwrap().path().join("comm")).ok());
+        names
+            .all(|name| name.trim() != "qchost-reading")
+            .then_some(())
+    });
     host.terminate();
     host.wait().good();
 }

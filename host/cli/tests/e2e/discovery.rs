@@ -136,16 +136,34 @@ fn a_changed_data_folder_is_told_from_that_of_the_host_and_only_invocations_comp
     let path = folder.path().join("qchost.toml");
     let good = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, good.replace("data = \"data\"", "data = \"other\"")).unwrap();
-    // The host is found by its folder; without it what is done is for another one, and that is said.
-    let ran = folder.run(&["--data", "data", "halt"]);
-    assert!(ran.good().stdout.contains("halted: everything"), "{ran:?}");
-    let ran = folder.run(&["halt"]);
-    let said = &ran.good().stderr;
+    // The host is found by its folder, and by the configuration that it was started with.
+    for halt in [&["--data", "data", "halt"][..], &["halt"]] {
+        let ran = folder.run(halt);
+        assert!(ran.good().stdout.contains("halted: everything"), "{ran:?}");
+        let halts = folder.run(&["--json", "--data", "data", "halt", "--list"]);
+        assert_eq!(halts.json().as_array().unwrap().len(), 1, "{halts:?}");
+        folder.run(&["--data", "data", "resume"]).good();
+    }
+    assert!(!folder.path().join("other").exists());
+    // Another user does not find it. None that runs is halted, and that is no success however often it is tried.
+    for halt in [&["halt"][..], &["halt"], &["halt", "--account", "research"]] {
+        let mut command = folder.command(halt);
+        command.env("HOME", folder.path().join("elsewhere"));
+        let ran = Process::start(command, folder.path()).wait();
+        let error = ran.error();
+        assert!(
+            error.contains("no running host was halted: none has ever run in other")
+                && error.contains("--data DIR"),
+            "{error}"
+        );
+        assert!(!ran.stdout.contains("halted"), "{ran:?}");
+    }
+    assert!(folder.path().join("other/halt").exists());
+    let halts = folder.run(&["--data", "data", "halt", "--list"]);
     assert!(
-        said.contains("no host runs in") && said.contains("other"),
-        "{said}"
+        halts.good().stdout.contains("nothing is halted"),
+        "{halts:?}"
     );
-    folder.run(&["--data", "data", "resume"]).good();
     std::fs::write(&path, &good).unwrap();
 
     let second = folder.path().join("second.toml");

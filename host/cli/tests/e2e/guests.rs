@@ -47,6 +47,22 @@ pub fn restless(call: Call<'_>) -> Vec<u8> {
     )))
 }
 
+/// A plugin whose `act` hands its input to a tool over and over, whatever comes of it, and whose `count` only counts.
+pub fn insistent(tool: &str) -> Vec<u8> {
+    let mut caller = Caller::default();
+    let (tool, count) = (caller.text(tool), "count".len());
+    let body = format!(
+        "(if (i32.eq (local.get $action_len) (i32.const {count})) (then (loop $count (br $count)) unreachable))
+         (local.set $m (global.get $heap))
+         (loop $more
+           (global.set $heap (local.get $m))
+           (call $tool {tool} (local.get $input) (local.get $input_len) (i32.const {RESULT}))
+           (br $more))
+         unreachable"
+    );
+    caller.build(Guest::new(&body).actions(&[("act", "{}"), ("count", "{}")]))
+}
+
 /// A plugin whose `act` answers a number at once and whose `slow` answers it after a call.
 pub fn worker(number: u32, call: Call<'_>) -> Vec<u8> {
     let mut caller = Caller::default();

@@ -1,12 +1,19 @@
 //! Halts by the command line: nothing more is written or traded, what makes things safer goes on.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Instant;
+
 use qchost_emulator::{Fault, FaultKind};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::categories::folder;
 use crate::cloud::Cloud;
 use crate::common::{Folder, embedded};
-use crate::process::Ran;
+use crate::desk::{Desk, OPERATOR};
+use crate::process::{BOUND, Process, Ran, signal};
+use crate::starting::lock_database;
 
 fn write(folder: &Folder, prepared: &Value) -> Ran {
     folder.run(&["invoke", "every-category.slow-write", &prepared.to_string()])
@@ -21,6 +28,7 @@ fn what_is_halted_stays_halted_until_it_is_resumed() {
     let halted = folder.run(&["halt", "--reason", "fills look wrong"]);
     assert!(
         halted.good().stdout.contains("halted: everything")
+            && halted.stdout.contains("none runs there")
             && halted.stdout.contains("qchost resume"),
         "{halted:?}"
     );
@@ -342,6 +350,153 @@ fn a_host_that_does_not_answer_is_halted_by_the_file() {
         "{ran:?}"
     );
     assert!(file.exists());
+    host.terminate();
+    host.wait().good();
+}
+
+/// Stopped as by a debugger until this is dropped: it listens, and answers nothing.
+struct Stopped<'a>(&'a Process);
+
+impl<'a> Stopped<'a> {
+    fn new(host: &'a Process) -> Self {
+        signal(host.id(), Signal::STOP);
+        Self(host)
+    }
+}
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        signal(self.0.id(), Signal::CONT);
+    }
+}
+
+#[test]
+fn a_host_whose_socket_was_named_is_halted_and_no_other() {
+    let cloud = Cloud::start();
+    let folder = folder(&embedded(cloud.url()));
+    let [here, there] = ["data", "there"].map(|data| folder.path().join(data));
+    std::fs::create_dir(&there).unwrap();
+    std::fs::set_permissions(&there, Permissions::from_mode(0o700)).unwrap();
+    let (ours, theirs) = (
+        folder.serve(&["run"]),
+        folder.serve(&["--data", "there", "run"]),
+    );
+    let named = || folder.run(&["--socket", "there/control.sock", "halt"]);
+    let stopped = Stopped::new(&theirs);
+    let ran = named();
+    assert!(ran.good().stdout.contains("there/halt"), "{ran:?}");
+    // Where it does not say which folder it has, none is taken for it.
+    std::fs::remove_file(there.join("halt")).unwrap();
+    std::fs::remove_file(there.join("host.json")).unwrap();
+    let ran = named();
+    assert!(
+        ran.error().contains("its data folder is not known"),
+        "{ran:?}"
+    );
+    assert!(!ran.stdout.contains("halted"), "{ran:?}");
+    assert!(!here.join("halt").exists() && !there.join("halt").exists());
+    let halts = folder.run(&["halt", "--list"]);
+    assert!(
+        halts.good().stdout.contains("nothing is halted"),
+        "{halts:?}"
+    );
+    drop(stopped);
+    for host in [ours, theirs] {
+        host.terminate();
+        host.wait().good();
+    }
+}
+
+/// What its lock says of it does not matter.
+#[test]
+fn a_host_that_hangs_is_halted_by_the_file_also_without_its_number() {
+    let cloud = Cloud::start();
+    let folder = folder(&embedded(cloud.url()));
+    let host = folder.serve(&["run"]);
+    let (lock, file) = (
+        folder.path().join("data/host.lock"),
+        folder.path().join("data/halt"),
+    );
+    std::fs::write(&lock, "").unwrap();
+    for _ in 0..2 {
+        let stopped = Stopped::new(&host);
+        let ran = folder.run(&["halt"]);
+        assert!(ran.good().stdout.contains("by the file"), "{ran:?}");
+        assert!(file.exists());
+        drop(stopped);
+        folder.run(&["resume"]).good();
+        drop(std::fs::remove_file(&lock));
+    }
+    host.terminate();
+    host.wait().good();
+}
+
+#[test]
+fn an_operator_who_cannot_write_to_the_folder_is_told_how_to_halt_a_host_that_hangs() {
+    let desk = Desk::new("", str::to_owned);
+    let host = desk.serve();
+    let stopped = Stopped::new(&host);
+    let begun = Instant::now();
+    let ran = desk.run_as(OPERATOR, &["halt"]);
+    assert!(begun.elapsed() < BOUND / 3);
+    let touch = format!("touch {}/data/halt", desk.folder.path().display());
+    assert!(ran.error().contains(&touch), "{touch}: {ran:?}");
+    assert!(!ran.stdout.contains("halted"), "{ran:?}");
+    // It is said at once, and an answer that comes late is taken.
+    let mut waiting = desk.start_as(OPERATOR, &["halt", "--reason", "late"]);
+    waiting.until("it is told", |it| {
+        it.stderr().contains(&touch).then_some(())
+    });
+    drop(stopped);
+    let ran = waiting.wait();
+    assert!(ran.good().stdout.contains("halted: everything"), "{ran:?}");
+    host.terminate();
+    host.wait().good();
+}
+
+#[test]
+fn a_halt_that_is_to_liquidate_too_outlasts_a_host_that_does_not_start() {
+    let cloud = Cloud::start();
+    let folder = folder(&embedded(cloud.url()));
+    let data = folder.path().join("data");
+    let first = folder.serve(&["run"]);
+    let prepared = folder.invoke("every-category.prepare", &json!({}));
+    folder.invoke("every-category.deploy-live", &json!({ "profile": "paper" }));
+    first.terminate();
+    first.wait().good();
+    let opening = || {
+        let locker = lock_database(&data.join("state.db"), folder.path());
+        let host = folder.start(&["run"]);
+        crate::common::wait_for_file(&data.join("control.sock"));
+        let mut halting = folder.start(&["halt", "--liquidate"]);
+        halting.until("it is halted", |it| {
+            it.stderr().contains("halted: everything").then_some(())
+        });
+        assert!(data.join("halt").exists());
+        (locker, host, halting)
+    };
+    let (locker, host, halting) = opening();
+    drop(host);
+    let ran = halting.wait();
+    assert!(!ran.status.success(), "{ran:?}");
+    drop(locker);
+    std::fs::remove_file(data.join("control.sock")).unwrap();
+    let host = folder.serve(&["run"]);
+    let refused = write(&folder, &prepared);
+    assert!(refused.error().contains("halted"), "{refused:?}");
+    assert!(cloud.requests_to("/live/update/liquidate").is_empty());
+    folder.run(&["resume"]).good();
+    host.terminate();
+    host.wait().good();
+    // The twin: one that starts does liquidate.
+    let (locker, mut host, halting) = opening();
+    drop(locker);
+    let ran = halting.wait();
+    assert!(ran.good().stdout.contains("liquidated"), "{ran:?}");
+    assert_eq!(cloud.requests_to("/live/update/liquidate").len(), 1);
+    host.until("it is ready", |host| {
+        host.stdout().contains("ready").then_some(())
+    });
     host.terminate();
     host.wait().good();
 }

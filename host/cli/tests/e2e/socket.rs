@@ -30,8 +30,13 @@ pub enum Answer {
 
 impl Control {
     pub fn of(folder: &Folder) -> Self {
+        Self::at(folder, "data/control.sock")
+    }
+
+    /// By a socket at another place of the folder.
+    pub fn at(folder: &Folder, socket: &str) -> Self {
         Self {
-            socket: folder.path().join("data/control.sock"),
+            socket: folder.path().join(socket),
             config: folder.path().join("qchost.toml").canonicalize().unwrap(),
         }
     }

@@ -2,7 +2,9 @@
 //! log says what was sent.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 
 use std::time::Duration;
 
@@ -13,9 +15,10 @@ use crate::cloud::Cloud;
 use crate::common::{Folder, embedded};
 use crate::desk::{ADMIN, APPROVER, Desk, OPERATOR};
 use crate::guests::caller;
-use crate::process::{Ran, wait_until};
+use crate::process::{BOUND, Process, Ran, wait_until};
 use crate::running::{GRANT, PROJECTS, Running, edit, manifest, plugin, replace, serve};
 use crate::socket::{Answer, Control};
+use crate::starting::lock_database;
 
 /// What the plugin tries to do: of class destroy, on nothing that has to be there.
 const DELETE: (&str, Option<&str>) = (
@@ -543,4 +546,120 @@ fn a_host_that_ends_says_that_what_the_files_take_away_is_denied() {
     assert!(denied(&answer), "{answer:?}");
     assert_eq!(deletes(&running.cloud), 0, "it was sent");
     running.host.wait().good();
+}
+
+/// Starts a host again and asks it while its state is not open yet; returns what each was told, and what a client was told
+/// that connected then and asked for an end of the halt only later.
+fn asked_while_it_opens(
+    running: Running,
+    asks: &[&[&str]],
+    before: impl FnOnce(&Folder),
+) -> (Running, Vec<Ran>, String) {
+    let Running {
+        host,
+        folder,
+        cloud,
+        control,
+    } = running;
+    host.terminate();
+    host.wait().good();
+    before(&folder);
+    let locker = lock_database(&folder.path().join("data/state.db"), folder.path());
+    let mut host = folder.start(&["run"]);
+    let socket = folder.path().join("data/control.sock");
+    crate::common::wait_for_file(&socket);
+    let mut clients: Vec<Process> = asks.iter().map(|ask| folder.start(ask)).collect();
+    for client in &mut clients {
+        client.until("it waits for the state", |client| {
+            client
+                .stderr()
+                .contains("is starting: opening the state")
+                .then_some(())
+        });
+    }
+    let mut late = UnixStream::connect(&socket).unwrap();
+    drop(locker);
+    let told = clients.into_iter().map(Process::wait).collect();
+    let body = json!({ "verb": "resume", "account": null, "plugin": null }).to_string();
+    let head = json!({ "config": "/x", "verb": "resume", "about": null, "bytes": body.len() });
+    write!(late, "{head}\n{body}").unwrap();
+    late.set_read_timeout(Some(BOUND)).unwrap();
+    let mut late_told = String::new();
+    late.read_to_string(&mut late_told).unwrap();
+    host.until("it is ready", |host| {
+        host.stdout().contains("ready").then_some(())
+    });
+    let running = Running {
+        host,
+        control,
+        folder,
+        cloud,
+    };
+    (running, told, late_told)
+}
+
+#[test]
+fn a_role_that_only_the_file_gives_counts_for_nothing_while_a_host_starts() {
+    let me = rustix::process::geteuid().as_raw();
+    let people = format!(
+        "mode = \"production\"\n[people.me]\nuid = {me}\nroles = [\"viewer\"]\n\
+         [people.other]\nuid = 64005\nroles = [\"admin\"]\n"
+    );
+    let running = Running::start(&people, |folder| {
+        lab(folder, &wide());
+        plugin(folder, "more", &caller(2, &[DELETE]), GRANT);
+    });
+    edit(&running.path("plugins/more.toml"), GRANT, &wide());
+    running.until_status("more", "waiting");
+    let rows = running.control.plugins();
+    let row = rows.iter().find(|row| row["plugin"] == "more").unwrap();
+    let id = row["approval"].as_str().unwrap().to_owned();
+    fs::write(running.path("data/halt"), "").unwrap();
+    wait_until("the halt is stored", || {
+        let halts = running.folder.run(&["--json", "halt", "--list"]).json();
+        (halts[0]["kept"] == "database").then_some(())
+    });
+    fs::remove_file(running.path("data/halt")).unwrap();
+    let asks: [&[&str]; 5] = [
+        &["resume"],
+        &["approvals", "approve", &id],
+        &["backup", "copied"],
+        &["invoke", "lab.act"],
+        &["halt", "--list"],
+    ];
+    let widen = |folder: &Folder| {
+        edit(
+            &folder.path().join("qchost.toml"),
+            "[\"viewer\"]",
+            "[\"viewer\", \"admin\"]",
+        );
+    };
+    let (running, told, late) = asked_while_it_opens(running, &asks, widen);
+    let (listed, denied) = told.split_last().unwrap();
+    for ran in denied {
+        assert!(ran.error().contains("the role viewer"), "{ran:?}");
+    }
+    assert!(late.contains("the role viewer"), "{late}");
+    // What a viewer may ask for is answered, and shows that nothing was done.
+    assert!(listed.good().stdout.contains("DATA/halt"), "{listed:?}");
+    let halts = running.folder.run(&["halt", "--list"]);
+    assert!(halts.good().stdout.contains("DATA/halt"), "{halts:?}");
+    let approvals = running.folder.run(&["--json", "approvals", "list"]).json();
+    let mut waiting = approvals.as_array().unwrap().iter();
+    let one = waiting.find(|one| one["id"] == json!(id)).unwrap();
+    assert_eq!(one["status"], "pending", "{one}");
+    assert!(!running.path("copied").exists());
+    assert_eq!(deletes(&running.cloud), 0);
+    running.end();
+}
+
+#[test]
+fn a_role_in_force_counts_while_a_host_starts() {
+    // The twin.
+    let running = Running::start(&production(), |folder| lab(folder, &wide()));
+    let asks: [&[&str]; 1] = [&["invoke", "lab.act"]];
+    let (running, _, late) = asked_while_it_opens(running, &asks, |_| {});
+    assert_eq!(deletes(&running.cloud), 1);
+    assert!(late.contains("\"ended\":0"), "{late}");
+    running.end();
 }

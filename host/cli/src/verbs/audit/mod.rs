@@ -6,11 +6,15 @@
 mod files;
 mod show;
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use nix::unistd::geteuid;
 use qchost_ledger::Ledger;
 use qchost_policy::{People, Person};
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::args::Audit;
@@ -118,35 +122,49 @@ pub async fn by_host(
         texts: person.reads_texts(),
         recorded: Ok(Some(host.gate.audit().head())),
     };
-    let (lines, to) = (reports.clone(), request);
-    let answer = tokio::task::spawn_blocking(move || {
+    let (reports, to) = (reports.clone(), request);
+    let runtime = Handle::current();
+    // Reading a record, and taking secrets out of it, is not for the thread that halts; that goes for those that come too.
+    let reading = tokio::task::spawn_blocking(move || {
         let mut last = 0;
         let answer = source.answer(&to, &mut |line| {
             last = files::sequence(line).unwrap_or(last);
             ensure!(
-                lines.line_blocking(line.to_owned()),
-                "nobody reads it any more"
+                reports.line_blocking(line.to_owned()),
+                "the client reads no more"
             );
             Ok(())
-        });
-        answer.map(|answer| (answer, last))
+        })?;
+        if let Some(coming) = coming {
+            runtime.block_on(follow(coming, last, &reports))?;
+        }
+        Ok(answer)
     });
-    let (answer, last) = answer.await.context("reading the record failed")??;
-    let Some(mut coming) = coming else {
-        return Ok(answer);
-    };
+    reading.await.context("reading the record failed")?
+}
+
+/// Hands over the records that come after the last one that was read, until the client goes or the host ends.
+async fn follow(mut coming: Receiver<Arc<str>>, last: u64, reports: &Reports) -> Result<()> {
+    let mut caught_up = false;
     loop {
-        match coming.recv().await {
+        let came = tokio::select! {
+            came = coming.recv() => came,
+            () = reports.gone() => return Ok(()),
+        };
+        match came {
             // What came between asking and reading is in both.
-            Ok(line) if files::sequence(&line).is_some_and(|sequence| sequence <= last) => {}
-            Ok(line) => ensure!(
-                reports.line(line.to_string()).await,
-                "nobody reads it any more"
-            ),
+            Ok(line) if !caught_up && files::sequence(&line).is_some_and(|one| one <= last) => {}
+            Ok(line) => {
+                caught_up = true;
+                ensure!(
+                    reports.line(line.to_string()).await,
+                    "the client reads no more"
+                );
+            }
             Err(RecvError::Lagged(missed)) => bail!(
                 "{missed} records came faster than they were read; read them with: qchost audit query"
             ),
-            Err(RecvError::Closed) => return Ok(answer),
+            Err(RecvError::Closed) => return Ok(()),
         }
     }
 }

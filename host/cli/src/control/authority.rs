@@ -1,0 +1,127 @@
+//! Who may ask for what, by the people in force when it is done.
+//!
+//! Invariant: before the state is open, what is in force of the configuration is not known. Until then the people whom the
+//! file names may halt and see how the host does; everything else waits for the host, and is decided again by the people
+//! whom it obeys.
+
+use std::sync::Arc;
+
+use anyhow::{Error, Result, anyhow};
+use qchost_policy::{People, Person};
+use serde_json::json;
+
+use super::plane::Shared;
+use super::request::RequestKind;
+use crate::host::{Current, Host, nobody, stranger};
+
+/// A person who may ask for something.
+pub(super) struct Asked {
+    pub person: Person,
+    pub verb: RequestKind,
+    /// For which plugin or account.
+    about: Option<String>,
+    /// The people who count; nothing where those of the file do, for want of a host.
+    by: Option<Arc<Current>>,
+}
+
+impl Asked {
+    /// Whether the user behind a uid may ask for this, as far as that is known now.
+    ///
+    /// # Errors
+    /// When they may not; that is recorded.
+    pub async fn decide(
+        uid: u32,
+        verb: RequestKind,
+        about: Option<&str>,
+        shared: &Shared,
+    ) -> Result<Self> {
+        let by = shared.opened().map(|host| host.current());
+        // One reading of who counts: what a person may do is decided by the same people who say what they are.
+        let people = by
+            .as_ref()
+            .map_or(&shared.people, |current| &current.people);
+        let person = match may(people, uid, verb, about) {
+            Ok(person) => person,
+            Err(denied) => return Err(denied.record(verb, about, shared).await),
+        };
+        let about = about.map(str::to_owned);
+        Ok(Self {
+            person,
+            verb,
+            about,
+            by,
+        })
+    }
+
+    /// The host, as soon as there is one, and the person as it knows them, if they may ask for this now.
+    ///
+    /// # Errors
+    /// When they may not any more, and when there is no host.
+    pub async fn confirm(&self, shared: &Shared) -> Result<(Arc<Host>, Person)> {
+        let host = shared.host().await?;
+        let current = host.current();
+        if matches!(&self.by, Some(by) if Arc::ptr_eq(by, &current)) {
+            return Ok((host, self.person.clone()));
+        }
+        let (uid, about) = (self.person.uid, self.about.as_deref());
+        match may(&current.people, uid, self.verb, about) {
+            Ok(person) => Ok((host, person)),
+            Err(denied) => Err(denied.record(self.verb, about, shared).await),
+        }
+    }
+}
+
+/// Why a user may not ask for something.
+struct Denied {
+    person: Person,
+    /// Nothing where the host does not know them at all.
+    reason: Option<String>,
+}
+
+impl Denied {
+    /// Records the attempt; returns what the client is told.
+    async fn record(self, verb: RequestKind, about: Option<&str>, shared: &Shared) -> Error {
+        let Self { person, reason } = self;
+        let Some(reason) = reason else {
+            return refuse_stranger(person.uid, shared).await;
+        };
+        if let Some(host) = shared.opened() {
+            let what = format!("{} (denied)", verb.verb().word());
+            let detail = json!({ "about": about, "reason": reason });
+            shared.denials.note(&host, &person, &what, detail).await;
+        }
+        anyhow!("denied: {reason}")
+    }
+}
+
+fn may(
+    people: &People,
+    uid: u32,
+    verb: RequestKind,
+    about: Option<&str>,
+) -> Result<Person, Denied> {
+    let Some(person) = people.by_uid(uid).cloned() else {
+        let person = nobody(uid);
+        return Err(Denied {
+            person,
+            reason: None,
+        });
+    };
+    let decision = people.decide(&person, verb.verb(), about);
+    if decision.allowed {
+        return Ok(person);
+    }
+    let denial = decision.denial.map(|denial| denial.reason);
+    let reason = Some(denial.unwrap_or_default());
+    Err(Denied { person, reason })
+}
+
+/// Records the attempt of a user who is not a person of the host; returns why it is refused.
+pub(super) async fn refuse_stranger(uid: u32, shared: &Shared) -> Error {
+    if let Some(host) = shared.opened() {
+        let detail = json!({ "reason": "not a person of this host" });
+        let person = nobody(uid);
+        shared.denials.note(&host, &person, "denied", detail).await;
+    }
+    anyhow!(stranger(uid))
+}
