@@ -56,7 +56,7 @@ pub async fn run(
     };
     let data = tokio::select! {
         biased;
-        report = &mut asking => return show(&report?, &target, output),
+        report = &mut asking => return show(&report?, &target, liquidate, output),
         data = silent => data,
     };
     let file = make_halt_file(data).with_context(|| {
@@ -71,7 +71,7 @@ pub async fn run(
         file.display()
     ));
     if let Ok(Ok(report)) = tokio::time::timeout(LAST_CHANCE, asking).await {
-        return show(&report, &target, output);
+        return show(&report, &target, liquidate, output);
     }
     let halted = json!({ "file": file, "answered": false });
     output.result(&halted, |_| {
@@ -93,7 +93,7 @@ fn request(target: &Target, reason: String, liquidate: bool) -> Request {
     }
 }
 
-fn show(report: &Value, target: &Target, output: Output) -> Result<()> {
+fn show(report: &Value, target: &Target, liquidate: bool, output: Output) -> Result<()> {
     let what = words(target.account.as_deref(), target.plugin.as_deref());
     let mut end = "qchost resume".to_owned();
     for (flag, name) in [("--account", &target.account), ("--plugin", &target.plugin)] {
@@ -119,6 +119,10 @@ fn show(report: &Value, target: &Target, output: Output) -> Result<()> {
             "live deployments:",
             &["account", "project", "name", "result", "holds", "message"],
         );
+        let none = |key: &str| rows(report, key).is_empty();
+        if liquidate && none("stopped") && none("problems") {
+            text += "\nnothing runs live, so there was nothing to liquidate";
+        }
         text
     })?;
     let problems: Vec<String> = rows(report, "problems")
@@ -145,6 +149,9 @@ fn show(report: &Value, target: &Target, output: Output) -> Result<()> {
 
 /// Shows what is halted.
 pub async fn list(route: &Route, output: Output) -> Result<()> {
+    if matches!(route.connect().await, Ok(None)) {
+        output.note("no host runs: this is what one that starts here finds");
+    }
     let halts = control::perform(route, Request::Halts, output).await?;
     output.result(&halts, |halts| {
         let rows = halt_rows(halts.as_array().map_or(&[], Vec::as_slice));
@@ -184,7 +191,8 @@ pub async fn resume(route: &Route, target: Target, output: Output) -> Result<()>
         );
         let standing = section(report, "halts", "still halted:", &HALT_COLUMNS);
         match (ended, standing.is_empty()) {
-            (0, _) => format!("no halt is for {what}{standing}"),
+            (0, true) => "nothing is halted".to_owned(),
+            (0, false) => standing.trim_start().to_owned(),
             (_, true) => format!("resumed: {what}; nothing is halted{open}"),
             (_, false) => format!("the halt of {what} has ended; others stand{standing}{open}"),
         }
