@@ -3,7 +3,7 @@
 //! Reading does not verify; [`verify`](crate::verify) does. A line that cannot be read is an
 //! error in its place, so that nobody takes an answer for complete that is not.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,6 +27,8 @@ pub struct Filter {
     pub operation: Option<String>,
     /// The project, by its id in digits or by its name.
     pub project: Option<String>,
+    /// The ids of that project, for records that have no name of theirs.
+    pub project_ids: BTreeSet<u64>,
     /// The decision, such as `denied`.
     pub decision: Option<String>,
     /// The kind of record.
@@ -93,7 +95,9 @@ impl Filter {
             let name = project
                 .and_then(|project| project.get("name"))
                 .and_then(Value::as_str);
-            id.is_some_and(|id| id.to_string() == *wanted) || name == Some(wanted)
+            id.is_some_and(|id| id.to_string() == *wanted)
+                || name == Some(wanted)
+                || (name.is_none() && id.is_some_and(|id| self.project_ids.contains(&id)))
         });
         let among = |wanted: &Option<String>, names: &[&str]| {
             let wanted = wanted.as_deref();

@@ -95,24 +95,35 @@ impl fmt::Display for Report {
         if self.unnamed > 0 {
             writeln!(f, "and {} more", self.unnamed)?;
         }
-        let Self {
-            records, segments, ..
-        } = self;
+        let counted = |number: u64, one: &str| match number {
+            1 => format!("1 {one}"),
+            number => format!("{number} {one}s"),
+        };
+        let of = format!(
+            "{} in {}",
+            counted(self.records, "record"),
+            counted(self.segments, "segment")
+        );
+        let are = if self.records == 1 {
+            "is as it was"
+        } else {
+            "are as they were"
+        };
         match &self.head {
             Some(_) if self.sound() => write!(
                 f,
-                "{records} records in {segments} segments are as they were recorded, up to the signed head at {}",
+                "{of} {are} recorded, up to the signed head at {}",
                 self.sequence
             )?,
             Some(_) => write!(
                 f,
-                "{} problems; {records} records in {segments} segments are as they were recorded, and the signed head is at {}",
-                self.problems.len() as u64 + self.unnamed,
+                "{}; {of} {are} recorded, and the signed head is at {}",
+                counted(self.problems.len() as u64 + self.unnamed, "problem"),
                 self.sequence
             )?,
             None => write!(
                 f,
-                "{records} records in {segments} segments hang together, and no signed head says that they are all"
+                "{of} hang together, and no signed head says that they are all"
             )?,
         }
         if self.removed > 0 {

@@ -30,6 +30,8 @@ const PIPE: usize = 1 << 20;
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 /// How old the last news of a good account may be.
 const GOOD_NEWS_LIMIT: Duration = Duration::from_secs(300);
+/// How old the last news of a good account may be where a person asks how it stands.
+const FRESH_NEWS_LIMIT: Duration = Duration::from_secs(1);
 /// How long a check may take.
 pub const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -157,6 +159,25 @@ impl Connections {
         }
     }
 
+    /// What is to be said of an account in trouble: its state, the cause, and what to do.
+    pub fn trouble(&self, health: &AccountHealth) -> Option<String> {
+        health.state.is_trouble().then(|| {
+            let cause = health.last_error.as_deref().unwrap_or("no cause is known");
+            format!("{}: {cause}; {}", health.state, self.remedy(health))
+        })
+    }
+
+    /// What to do about an account in trouble.
+    pub fn remedy(&self, health: &AccountHealth) -> &'static str {
+        match self.unusable(&health.account) {
+            // It was not even tried. The cause says what is wrong with what it was prepared from.
+            Some(_) => {
+                "mend what it names: files are read again by themselves, variables when the host starts again"
+            }
+            None => remedy(health.state),
+        }
+    }
+
     /// How every account stands, by name.
     pub fn health(&self) -> Vec<AccountHealth> {
         let names = self.accounts.names();
@@ -169,6 +190,17 @@ impl Connections {
         let health = self.health().into_iter();
         let doubtful = health.filter(|health| health.state != AccountState::Connected);
         let names: Vec<_> = doubtful.map(|health| health.account).collect();
+        self.check_these(&names, timeout).await;
+    }
+
+    /// Checks the accounts of which there is no good news from just now, side by side.
+    pub async fn check_now(&self, timeout: Duration) {
+        let old = |health: &AccountHealth| {
+            health.state != AccountState::Connected
+                || health.seconds_since_news > FRESH_NEWS_LIMIT.as_secs_f64()
+        };
+        let health = self.health().into_iter();
+        let names: Vec<_> = health.filter(old).map(|health| health.account).collect();
         self.check_these(&names, timeout).await;
     }
 
@@ -290,12 +322,22 @@ pub fn remedy(state: AccountState) -> &'static str {
     }
 }
 
-/// What is to be said of an account in trouble: its state, the cause, and what to do.
-pub fn trouble(health: &AccountHealth) -> Option<String> {
-    health.state.is_trouble().then(|| {
-        let cause = health.last_error.as_deref().unwrap_or("no cause is known");
-        format!("{}: {cause}; {}", health.state, remedy(health.state))
-    })
+/// What to do about an account that cannot be prepared.
+pub fn mend(problem: &anyhow::Error) -> String {
+    let credentials = problem.downcast_ref::<CredentialsError>();
+    let exposed = match (credentials, problem.downcast_ref::<SecretError>()) {
+        (Some(CredentialsError::Exposed { path, .. }), _)
+        | (_, Some(SecretError::Exposed { path, .. })) => Some(path),
+        _ => None,
+    };
+    match exposed {
+        Some(path) => format!(
+            "chmod 600 {}; a secret that others may have read is better made anew",
+            path.display()
+        ),
+        None if lacks_credentials(problem) => remedy(AccountState::Unauthorized).to_owned(),
+        None => "mend the account in the configuration".to_owned(),
+    }
 }
 
 /// Prepares the connection of every account. Nothing is connected yet, but emulators run. An account

@@ -188,14 +188,21 @@ impl Host {
         let current = self.current();
         let ours = tokio::fs::canonicalize(&current.config.file).await;
         let ours = ours.unwrap_or_else(|_| current.config.path.clone());
+        if config == ours {
+            return Ok(());
+        }
+        let (ours, theirs) = (ours.display(), config.display());
+        // The client's working directory may just be another one than usual.
+        let is_there = tokio::fs::try_exists(config).await;
         ensure!(
-            config == ours,
-            "the host that runs on this `data` folder has another configuration, {}, and not {}; give each \
-             configuration a `data` folder of its own",
-            ours.display(),
-            config.display()
+            is_there.unwrap_or(true),
+            "the running host has the configuration {ours}, and this is for {theirs}, which is not there; name the host's: \
+             --config {ours}"
         );
-        Ok(())
+        bail!(
+            "the host that runs on this `data` folder has another configuration, {ours}, and not {theirs}; if that one is \
+             meant, name it: --config {ours}; otherwise give each configuration a `data` folder of its own"
+        );
     }
 
     /// Loads one plugin.

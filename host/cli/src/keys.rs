@@ -31,6 +31,12 @@ pub fn path(data: &Path) -> PathBuf {
     data.join("host.key")
 }
 
+/// Whether other users may open the key.
+pub fn is_open_to_others(path: &Path) -> bool {
+    let found = path.metadata();
+    found.is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
+}
+
 impl Key {
     /// Reads the key, or makes one.
     pub fn open(path: &Path) -> Result<Self> {

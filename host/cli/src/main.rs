@@ -23,7 +23,7 @@ mod verbs;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser as _;
 
 use args::{Cli, Global, Plugin, Verb};
@@ -86,6 +86,18 @@ async fn dispatch(cli: Cli, output: Output) -> Result<()> {
         socket,
         ..
     } = cli.global;
+    // Where a host is to run, or a doctor is asked what is wrong, it may be made later.
+    let may_come = matches!(
+        cli.verb,
+        Verb::Run { .. } | Verb::Restore { .. } | Verb::Doctor
+    );
+    if let Some(data) = data.as_ref().filter(|_| !may_come) {
+        ensure!(
+            data.try_exists().unwrap_or(true),
+            "--data {}: there is no such folder, so no host is there and nothing is known of one",
+            data.display()
+        );
+    }
     let route = || Route::new(&file, data.clone(), socket.clone());
     match cli.verb {
         Verb::Init { folder } => verbs::init::run(&folder, output),

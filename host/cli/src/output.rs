@@ -2,10 +2,11 @@
 //!
 //! Invariant: nothing is written but what [`terminal`] has cleaned, whoever it came from.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -16,6 +17,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::terminal;
+
+/// How often a line of progress with the same message is printed at most.
+const LINE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How to show things.
 #[derive(Debug, Clone, Copy)]
@@ -56,8 +60,13 @@ impl Output {
         drop(writeln!(std::io::stderr(), "{line}"));
     }
 
-    /// Prints what a person should know beside the result, where errors go.
+    /// Prints what a person should know beside the result, where errors go; what was said already is not said again.
     pub fn note(self, text: &str) {
+        static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+        let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+        if !said.insert(text.to_owned()) {
+            return;
+        }
         let line = if self.json {
             json!({ "note": text }).to_string()
         } else {
@@ -108,8 +117,23 @@ impl std::error::Error for ExitWith {}
 /// A display of how far something is: a bar on a terminal, lines elsewhere.
 pub struct Display {
     kind: Kind,
-    last: Option<(Instant, String)>,
+    last: Option<Said>,
     heard: Arc<AtomicBool>,
+}
+
+/// The line that was printed last.
+struct Said {
+    at: Instant,
+    message: String,
+    line: String,
+}
+
+/// Whether progress is printed: a line a second is enough for a log file, and a new message is always worth one.
+fn is_worth_a_line(last: Option<&Said>, now: Instant, message: &str, line: &str) -> bool {
+    last.is_none_or(|last| {
+        let due = now.duration_since(last.at) >= LINE_INTERVAL;
+        last.message != message || (due && last.line != line)
+    })
 }
 
 enum Kind {
@@ -145,14 +169,15 @@ impl Display {
                 bar.set_message(message);
             }
             Kind::Lines => {
-                // A line a second is enough for a log file; a new message is always worth one.
                 let now = Instant::now();
-                let fresh = self.last.as_ref().is_none_or(|(at, former)| {
-                    *former != message && now.duration_since(*at) > Duration::from_secs(1)
-                });
-                if fresh {
-                    tell(&format!("{percent:>3}% {message}"));
-                    self.last = Some((now, message));
+                let line = format!("{percent:>3}% {message}");
+                if is_worth_a_line(self.last.as_ref(), now, &message, &line) {
+                    tell(&line);
+                    self.last = Some(Said {
+                        at: now,
+                        message,
+                        line,
+                    });
                 }
             }
             Kind::Json => {
@@ -242,6 +267,23 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         .join("\n")
 }
 
+/// So many of something, in words: `1 plugin`, `2 plugins`.
+pub fn counted(number: usize, one: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {one}{plural}")
+}
+
+/// A line about something, which may go on in lines of its own: those are set in, so that none of them is taken for a line
+/// about something else.
+pub fn remark(what: &str, said: &str) -> String {
+    let what = terminal::line(what);
+    let said = terminal::block(said.trim_end()).replace('\n', "\n    ");
+    match said.starts_with(&format!("{what}:")) {
+        true => said,
+        false => format!("{what}: {said}"),
+    }
+}
+
 /// An error in one line: what happened, and each cause that the words before it do not have already.
 pub fn words(error: &anyhow::Error) -> String {
     let mut words = String::new();
@@ -260,4 +302,49 @@ pub fn words(error: &anyhow::Error) -> String {
 /// A JSON value for people.
 pub fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_a_line_a_second_and_one_for_each_new_message() {
+        let begun = Instant::now();
+        let said = Said {
+            at: begun,
+            message: "compiling".to_owned(),
+            line: "  0% compiling".to_owned(),
+        };
+        let after = |milliseconds, message: &str, line: &str| {
+            let now = begun + Duration::from_millis(milliseconds);
+            is_worth_a_line(Some(&said), now, message, line)
+        };
+        assert!(is_worth_a_line(None, begun, "compiling", "  0% compiling"));
+        // The same message, further on, is not dropped for ever, and not a line for each percent.
+        assert!(!after(900, "compiling", " 40% compiling"));
+        assert!(after(1_000, "compiling", " 50% compiling"));
+        assert!(!after(5_000, "compiling", "  0% compiling"));
+        assert!(after(1, "uploading", "  0% uploading"));
+    }
+
+    #[test]
+    fn what_is_one_is_not_plural() {
+        assert_eq!(counted(1, "plugin"), "1 plugin");
+        assert_eq!(counted(0, "plugin"), "0 plugins");
+        assert_eq!(counted(2, "plugin"), "2 plugins");
+    }
+
+    #[test]
+    fn a_remark_of_several_lines_can_be_pasted_and_passes_for_no_other() {
+        let text = remark(
+            "lab",
+            "no grant; add:\n[[grant]]\nallow = [\"files/*\"]\u{1b}\n",
+        );
+        assert_eq!(
+            text,
+            "lab: no grant; add:\n    [[grant]]\n    allow = [\"files/*\"]\\u{1b}"
+        );
+        assert_eq!(remark("a.toml", "a.toml:1: no"), "a.toml:1: no");
+    }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rusqlite::ErrorCode;
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
 /// Why the ledger could not be opened, read or written. Whatever was asked for was not done.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -69,6 +70,12 @@ pub enum LedgerError {
         "the disk that holds the database is full; nothing was changed: make room and try again"
     )]
     Full,
+    /// Another process has the file locked.
+    #[error(
+        "another process has locked the database, and nothing was changed: find out which (fuser --verbose state.db, in the data \
+         folder), end it, and try again"
+    )]
+    Locked,
     /// The transaction that held this request was given up, because of another request in it.
     #[error(
         "the database gave up a transaction and changed nothing ({0}); try again, and check the disk if it stays so"
@@ -109,10 +116,15 @@ pub enum LedgerError {
 
 impl From<rusqlite::Error> for LedgerError {
     fn from(error: rusqlite::Error) -> Self {
-        if error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
-            Self::Full
-        } else {
-            Self::Failed(Arc::new(error))
+        // The index of the write-ahead log needs room too, and SQLite has a code of its own for it.
+        let index = error
+            .sqlite_error()
+            .is_some_and(|it| it.extended_code == SQLITE_IOERR_SHMSIZE);
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full,
+            Some(ErrorCode::DatabaseBusy) => Self::Locked,
+            _ if index => Self::Full,
+            _ => Self::Failed(Arc::new(error)),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! each COMMIT on it is on the disk when it returns.
 
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -37,6 +38,8 @@ const MARK: i64 = 1_902_340_196;
 
 /// How long another process may hold the file, in a short call of the command line's for instance.
 const BUSY: Duration = Duration::from_secs(5);
+/// How long it may do so where that is only looked at: a host's own transactions take milliseconds.
+const LOOK_BUSY: Duration = Duration::from_secs(2);
 /// Statements kept prepared; more than there are.
 const STATEMENTS: usize = 128;
 /// To what the write-ahead log is cut after it had to grow during a long backup, in bytes.
@@ -60,7 +63,10 @@ pub(crate) fn open(path: &Path) -> Result<Connection, LedgerError> {
         .truncate(false)
         .mode(0o600)
         .open(path)
-        .map_err(|error| cannot_open(error.to_string()))?;
+        .map_err(|error| match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => LedgerError::Full,
+            _ => cannot_open(error.to_string()),
+        })?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection =
         Connection::open_with_flags(path, flags).map_err(|error| cannot_open(error.to_string()))?;
@@ -97,6 +103,14 @@ pub(crate) fn reader(path: &Path) -> Result<Connection, LedgerError> {
     connection.pragma_update(None, "query_only", true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
+}
+
+/// Checks that a transaction can begin on a file that a host uses. Nothing is changed.
+pub(crate) fn check_unlocked(path: &Path) -> Result<(), LedgerError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(LOOK_BUSY)?;
+    Ok(connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK")?)
 }
 
 fn prepare(connection: &Connection, path: &Path) -> Result<(), LedgerError> {

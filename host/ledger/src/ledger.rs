@@ -110,6 +110,15 @@ impl Ledger {
         connections::audit_head(&crate::file::reader(path)?)
     }
 
+    /// Checks that the database of a host that runs takes writes, and is not locked by a third process. Nothing is
+    /// changed. Blocks for seconds where it is.
+    ///
+    /// # Errors
+    /// [`LedgerError::Locked`] if it is locked, or another one when it cannot be opened.
+    pub fn check_unlocked(path: &Path) -> Result<(), LedgerError> {
+        crate::file::check_unlocked(path)
+    }
+
     /// The audit's head as last stored.
     ///
     /// # Errors

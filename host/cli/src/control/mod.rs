@@ -32,6 +32,7 @@ use tokio::sync::mpsc;
 
 pub use client::{Approach, approach, ask_running, ask_starting, perform, refused, take_lock};
 pub use plane::Plane;
+pub use presence::Presence;
 pub use request::{AuditRequest, ExportFormat, Query, Request, RequestKind, StandingRequest};
 pub use route::Route;
 pub use socket::listen;

@@ -87,6 +87,24 @@ impl Route {
         }
     }
 
+    /// The same configuration for a host that has another folder for all that it makes, where none runs.
+    pub fn apart(&self, folder: &Path) -> Self {
+        let config = self.config().map(|config| {
+            let mut config = config.clone();
+            config.data = Some(folder.to_owned());
+            config.cache = None;
+            config.control.socket = None;
+            config
+        });
+        Self {
+            config,
+            file: self.file.clone(),
+            path: self.path.clone(),
+            socket: None,
+            data: Some(folder.to_owned()),
+        }
+    }
+
     /// The configuration, or why it cannot be used.
     pub fn config(&self) -> Result<&Config> {
         self.config

@@ -15,7 +15,7 @@ use crate::args::Approvals;
 use crate::config::{Period, dollars_of};
 use crate::control::{self, Request, Route, StandingRequest};
 use crate::host::Host;
-use crate::output::{Output, table};
+use crate::output::{Output, counted, table};
 use crate::terminal;
 use crate::verbs::{cell, instant};
 
@@ -23,12 +23,13 @@ use crate::verbs::{cell, instant};
 pub async fn run(route: &Route, verb: Approvals, output: Output) -> Result<()> {
     match verb {
         Approvals::List { all, after, limit } => {
+            let is_first = after.is_none();
             let request = Request::Approvals { all, after, limit };
             let mut page = control::perform(route, request, output).await?;
             let more = page.get("more").and_then(Value::as_u64);
             let listed = page.get_mut("approvals").map(Value::take);
             output.result(&listed.unwrap_or_default(), |listed| {
-                overview(listed, all, more.unwrap_or_default())
+                overview(listed, all, is_first, more.unwrap_or_default())
             })
         }
         Approvals::Show { id } => {
@@ -224,14 +225,19 @@ fn left(approval: &Value) -> String {
     let Some(permit) = permit else {
         return "-".to_owned();
     };
-    let [uses, money] = ["uses left", "money left"].map(|key| cell(permit, key));
-    match money.as_str() {
-        "-" => format!("{uses} uses"),
-        money => format!("{uses} uses, {money}"),
+    if !matches!(permit.get("revoked by"), None | Some(Value::Null)) {
+        return "-".to_owned();
+    }
+    let uses = permit.get("uses left").and_then(Value::as_u64);
+    let uses = uses.and_then(|uses| usize::try_from(uses).ok());
+    let uses = counted(uses.unwrap_or_default(), "use");
+    match cell(permit, "money left").as_str() {
+        "-" => uses,
+        money => format!("{uses}, {money}"),
     }
 }
 
-fn overview(listed: &Value, all: bool, more: u64) -> String {
+fn overview(listed: &Value, all: bool, is_first: bool, more: u64) -> String {
     let columns = [
         "id",
         "status",
@@ -254,10 +260,13 @@ fn overview(listed: &Value, all: bool, more: u64) -> String {
         })
         .collect();
     let Some(last) = listed.last() else {
-        return match all {
-            true => "there are no (more) approvals".to_owned(),
-            false => "nothing (more) waits for a decision".to_owned(),
+        let text = match (all, is_first) {
+            (true, true) => "there are no approvals",
+            (true, false) => "there are no more approvals",
+            (false, true) => "nothing waits for a decision",
+            (false, false) => "nothing more waits for a decision",
         };
+        return text.to_owned();
     };
     let mut text = table(&columns, &rows);
     if more > 0 {
@@ -301,10 +310,13 @@ fn show(approval: &Value) -> String {
             _ => "for the one call",
         };
         text += &format!(
-            "{:<10} {}, {kind}, {} left, until {}\n",
+            "{:<10} {}, {kind}, {}, until {}\n",
             "permit",
             cell(permit, "id"),
-            left(approval),
+            match left(approval).as_str() {
+                "-" => "nothing left".to_owned(),
+                left => format!("{left} left"),
+            },
             cell(permit, "expires")
         );
         if !matches!(permit.get("revoked by"), None | Some(Value::Null)) {
@@ -455,6 +467,24 @@ mod tests {
             assert!(text.contains(expected), "{expected:?} is not in\n{text}");
         }
         assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn what_is_left_of_a_permit_is_nothing_once_it_is_revoked() {
+        let approval = |uses: u64, revoked: Value| json!({ "permit": { "uses left": uses, "money left": "$5.00", "revoked by": revoked } });
+        assert_eq!(left(&approval(1, Value::Null)), "1 use, $5.00");
+        assert_eq!(left(&approval(2, Value::Null)), "2 uses, $5.00");
+        assert_eq!(left(&approval(2, "ann".into())), "-");
+        assert_eq!(left(&json!({ "permit": null })), "-");
+    }
+
+    #[test]
+    fn an_empty_list_says_whether_it_is_the_first_page() {
+        let none = json!([]);
+        let said = overview(&none, false, true, 0);
+        assert_eq!(said, "nothing waits for a decision");
+        let said = overview(&none, true, false, 0);
+        assert_eq!(said, "there are no more approvals");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::control::{self, Request, Route};
 use crate::host::Host;
 use crate::output::{Output, pretty};
-use crate::verbs::tool_arguments;
+use crate::verbs::{reload, tool_arguments};
 
 /// Calls by the running host, or in this process.
 pub async fn run(
@@ -22,12 +22,35 @@ pub async fn run(
     output: Output,
 ) -> Result<()> {
     let request = Request::Call {
-        account: route.config()?.account_or_only(account)?.to_owned(),
+        account: account_for(route, account, output).await?,
         tool: tool.to_owned(),
         arguments: tool_arguments(arguments)?.into(),
     };
     let result = control::perform(route, request, output).await?;
     output.result(&result, pretty)
+}
+
+/// The account that a call is for. Where the configuration cannot be used, the host that runs knows those that it had.
+async fn account_for(route: &Route, account: Option<&str>, output: Output) -> Result<String> {
+    let error = match (route.config(), account) {
+        (Ok(config), account) => return Ok(config.account_or_only(account)?.to_owned()),
+        (Err(_), Some(account)) => return Ok(account.to_owned()),
+        (Err(error), None) => error,
+    };
+    let files = reload::of_running_host(route, output).await?;
+    let files = files.ok_or_else(|| route.none_runs(&error))?;
+    let accounts: Vec<_> = files
+        .iter()
+        .filter_map(|row| row.get("account")?.as_str())
+        .collect();
+    match accounts.as_slice() {
+        [only] => Ok((*only).to_owned()),
+        [] => bail!("the running host has no account"),
+        several => bail!(
+            "name an account with --account; the running host has: {}",
+            several.join(", ")
+        ),
+    }
 }
 
 /// Calls by this host, for a person.

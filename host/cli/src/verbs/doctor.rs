@@ -25,7 +25,7 @@ use serde_json::Value;
 use crate::accounts::{self, CHECK_TIMEOUT, Connections};
 use crate::config::{Account, Config, text};
 use crate::control::{self, Request, Route};
-use crate::output::{Output, table, words};
+use crate::output::{Output, counted, table, words};
 use crate::verbs::{cell, plugin, reload};
 
 /// A clock that is so far off deserves a word, and is the likely cause where credentials are refused, in seconds.
@@ -112,7 +112,16 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
             cache(config, &mut report);
             guardrails(config, &mut report);
             vault(config, &mut report).await;
-            if found.usable && !report.failed("guardrails") {
+            if found.is_new && !found.running && !report.failed("guardrails") {
+                // A host in the configured folder would make it.
+                match tempfile::tempdir() {
+                    Ok(folder) => {
+                        let apart = route.apart(&folder.path().join("data"));
+                        plugins(&apart, &mut report, output).await;
+                    }
+                    Err(error) => report.unknown("plugins", error.to_string()),
+                }
+            } else if found.usable && !report.failed("guardrails") {
                 plugins(route, &mut report, output).await;
                 permits(route, &mut report, output).await;
                 halts(route, &mut report, output).await;
@@ -169,15 +178,18 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
 }
 
 fn cache(config: &Config, report: &mut Report) {
-    let made = config.cache().and_then(|folder| {
-        std::fs::create_dir_all(&folder)
+    let found = config.cache().and_then(|folder| {
+        if folder.is_dir() {
+            return Ok((folder.clone(), folder));
+        }
+        let above = machine::can_be_made(&folder)
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        Ok(folder)
+        Ok((folder, above))
     });
-    match made {
-        Ok(folder) => {
+    match found {
+        Ok((folder, found)) => {
             report.ok("cache", folder.display().to_string());
-            machine::disk(report, "cache", &folder);
+            machine::disk(report, "cache", &found);
         }
         Err(error) => report.add(
             "cache",
@@ -268,9 +280,15 @@ async fn plugins(route: &Route, report: &mut Report, output: Output) {
                     ),
                     Some(reason) if text("status") != Some("broken") => report.add(
                         format!("plugin {}", text("plugin").unwrap_or_default()),
-                        Mark::Warning,
+                        Mark::Failed,
                         format!("{}: {reason}", text("status").unwrap_or_default()),
-                        Some("mend it, then: qchost reload".to_owned()),
+                        Some(match text("status") {
+                            Some("quarantined") => {
+                                "mend its code, or what it needs; a new component is tried at once"
+                                    .to_owned()
+                            }
+                            _ => "mend it, then: qchost reload".to_owned(),
+                        }),
                     ),
                     Some(error) => report.add(
                         format!("manifest {manifest}"),
@@ -358,13 +376,28 @@ async fn halts(route: &Route, report: &mut Report, output: Output) {
         .flatten()
     {
         let open = halt.get("liquidating").and_then(Value::as_array);
-        let open = open.map_or(0, Vec::len);
-        let (mark, finding) = match open {
-            0 => (Mark::Warning, String::new()),
-            open => (
-                Mark::Failed,
-                format!("; positions open: {open} live deployments are still being liquidated"),
-            ),
+        // An account whose deployments cannot be listed has a row without a project.
+        let (known, unknown): (Vec<_>, Vec<_>) = open
+            .into_iter()
+            .flatten()
+            .partition(|one| one.get("project").is_some_and(Value::is_u64));
+        let mut finding = String::new();
+        if !known.is_empty() {
+            finding += &format!(
+                "; positions open: {} still being liquidated",
+                counted(known.len(), "live deployment")
+            );
+        }
+        for account in &unknown {
+            finding += &format!(
+                "; whether positions are open on account {} is not known: {}",
+                cell(account, "account"),
+                cell(account, "message")
+            );
+        }
+        let mark = match finding.is_empty() {
+            true => Mark::Warning,
+            false => Mark::Failed,
         };
         let by = format!("by {}: {}{finding}", cell(halt, "by"), cell(halt, "reason"));
         let fix = "look at it: qchost halt --list; end it: qchost resume".to_owned();
@@ -374,14 +407,36 @@ async fn halts(route: &Route, report: &mut Report, output: Output) {
 
 /// Whether the host that runs goes by its files as they are.
 async fn followed(route: &Route, report: &mut Report, output: Output) {
-    for (file, note) in reload::notes(route, output).await.unwrap_or_default() {
-        let fix = "mend it, or start the host again; then: qchost reload".to_owned();
-        report.add(
-            format!("running host: {file}"),
-            Mark::Warning,
-            note,
-            Some(fix),
-        );
+    let files = reload::of_running_host(route, output).await;
+    for row in files.ok().flatten().unwrap_or_default() {
+        let Some(note) = row.get("detail").and_then(Value::as_str) else {
+            continue;
+        };
+        let what = format!("running host: {}", cell(&row, "file"));
+        let status = row.get("status").cloned().unwrap_or_default();
+        let approval = row.get("approval").and_then(Value::as_str);
+        let state: Option<AccountState> = serde_json::from_value(status.clone()).ok();
+        let (mark, fix) = match (status.as_str(), state) {
+            (_, Some(_)) => (Mark::Failed, cell(&row, "fix")),
+            (Some("waiting"), _) => (
+                Mark::Warning,
+                format!(
+                    "an admin decides: qchost approvals show {}",
+                    approval.unwrap_or("ID")
+                ),
+            ),
+            (Some("degraded"), _) => (
+                Mark::Failed,
+                "mend what it names: the host takes it in by itself, and qchost reload shows it. Do not start the host again \
+                 before: it goes on with what was in effect, and a start reads what is there"
+                    .to_owned(),
+            ),
+            _ => (
+                Mark::Warning,
+                "start the host again when it suits: until then what it had stays in effect".to_owned(),
+            ),
+        };
+        report.add(what, mark, note, Some(fix));
     }
 }
 
@@ -423,15 +478,12 @@ async fn all_accounts(config: &Config, report: &mut Report) {
             },
             Err(error) => error,
         };
-        let fix = match accounts::lacks_credentials(&problem) {
-            true => accounts::remedy(AccountState::Unauthorized),
-            false => "mend the account in the configuration",
-        };
+        let fix = Some(accounts::mend(&problem));
         report.add(
             format!("account {name}"),
             Mark::Failed,
             words(&problem),
-            Some(fix.to_owned()),
+            fix,
         );
     }
 }

@@ -1,6 +1,6 @@
 //! `qchost plugin grants`: what a plugin may do, under which conditions, and how much of it is used.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::control::{self, Request, Route};
@@ -22,6 +22,10 @@ pub async fn run(route: &Route, plugin: &str, output: Output) -> Result<()> {
 pub async fn by_host(host: &Host, plugin: &str) -> Result<Value> {
     host.check_plugin(plugin)?;
     let report = host.gate.grants(plugin).await?;
+    ensure!(
+        report.is_some() || !host.awaits(plugin),
+        "the plugin `{plugin}` is still being loaded; ask again when it is: qchost plugin list"
+    );
     let report = report
         .with_context(|| format!("there is no plugin `{plugin}`; see: qchost plugin list"))?;
     Ok(serde_json::to_value(report)?)

@@ -72,8 +72,8 @@ pub async fn run(
     let data = tokio::select! {
         biased;
         report = &mut asking => return match reached.get() {
-            Some(Reached::Alone { data }) => show_alone(report?, &target, data, output),
-            _ => show(&report?, &target, output),
+            Some(Reached::Alone { data }) => show_alone(report?, &target, liquidate, data, output),
+            _ => show(&report?, &target, liquidate, output),
         },
         data = silent => data,
     };
@@ -83,7 +83,7 @@ pub async fn run(
             // Said at once, since the operator can do it at once; the answer may still come.
             output.warning(&output::words(&why));
             return match tokio::time::timeout(LATE_ANSWER_TIMEOUT, asking).await {
-                Ok(report) => show(&report?, &target, output),
+                Ok(report) => show(&report?, &target, liquidate, output),
                 Err(_) => Err(why),
             };
         }
@@ -93,7 +93,7 @@ pub async fn run(
         file.display()
     ));
     if let Ok(Ok(report)) = tokio::time::timeout(LAST_CHANCE, asking).await {
-        return show(&report, &target, output);
+        return show(&report, &target, liquidate, output);
     }
     let halted = json!({ "file": file, "answered": false });
     output.result(&halted, |_| {
@@ -158,7 +158,13 @@ fn never_ran(data: &Path, target: &Target) -> Error {
 }
 
 /// Shows a halt of which no host that runs has heard.
-fn show_alone(mut report: Value, target: &Target, data: &Path, output: Output) -> Result<()> {
+fn show_alone(
+    mut report: Value,
+    target: &Target,
+    liquidate: bool,
+    data: &Path,
+    output: Output,
+) -> Result<()> {
     let what = words(target.account.as_deref(), target.plugin.as_deref());
     if let Value::Object(fields) = &mut report {
         fields.insert("answered".to_owned(), false.into());
@@ -167,7 +173,7 @@ fn show_alone(mut report: Value, target: &Target, data: &Path, output: Output) -
         "halted: {what}, for the next host that starts in {}: none runs there",
         data.display()
     );
-    show_as(&begins, &report, target, output)
+    show_as(&begins, &report, target, liquidate, output)
 }
 
 fn request(target: &Target, reason: String, liquidate: bool) -> Request {
@@ -179,13 +185,25 @@ fn request(target: &Target, reason: String, liquidate: bool) -> Request {
     }
 }
 
-fn show(report: &Value, target: &Target, output: Output) -> Result<()> {
+fn show(report: &Value, target: &Target, liquidate: bool, output: Output) -> Result<()> {
     let what = words(target.account.as_deref(), target.plugin.as_deref());
-    show_as(&format!("halted: {what}"), report, target, output)
+    show_as(
+        &format!("halted: {what}"),
+        report,
+        target,
+        liquidate,
+        output,
+    )
 }
 
 /// Shows a halt, with these words first.
-fn show_as(begins: &str, report: &Value, target: &Target, output: Output) -> Result<()> {
+fn show_as(
+    begins: &str,
+    report: &Value,
+    target: &Target,
+    liquidate: bool,
+    output: Output,
+) -> Result<()> {
     let mut end = "qchost resume".to_owned();
     for (flag, name) in [("--account", &target.account), ("--plugin", &target.plugin)] {
         if let Some(name) = name {
@@ -210,6 +228,10 @@ fn show_as(begins: &str, report: &Value, target: &Target, output: Output) -> Res
             "live deployments:",
             &["account", "project", "name", "result", "holds", "message"],
         );
+        let none = |key: &str| rows(report, key).is_empty();
+        if liquidate && none("stopped") && none("problems") {
+            text += "\nnothing runs live, so there was nothing to liquidate";
+        }
         text
     })?;
     let problems: Vec<String> = rows(report, "problems")
@@ -236,6 +258,9 @@ fn show_as(begins: &str, report: &Value, target: &Target, output: Output) -> Res
 
 /// Shows what is halted.
 pub async fn list(route: &Route, output: Output) -> Result<()> {
+    if matches!(route.connect().await, Ok(None)) {
+        output.note("no host runs: this is what one that starts here finds");
+    }
     let halts = control::perform(route, Request::Halts, output).await?;
     output.result(&halts, |halts| {
         let rows = halt_rows(halts.as_array().map_or(&[], Vec::as_slice));
@@ -275,7 +300,8 @@ pub async fn resume(route: &Route, target: Target, output: Output) -> Result<()>
         );
         let standing = section(report, "halts", "still halted:", &HALT_COLUMNS);
         match (ended, standing.is_empty()) {
-            (0, _) => format!("no halt is for {what}{standing}"),
+            (0, true) => "nothing is halted".to_owned(),
+            (0, false) => standing.trim_start().to_owned(),
             (_, true) => format!("resumed: {what}; nothing is halted{open}"),
             (_, false) => format!("the halt of {what} has ended; others stand{standing}{open}"),
         }

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use qchost_runtime::{Inspection, Options, Quarantine, Runtime};
+use qchost_upstream::AccountState;
 use serde_json::{Value, json};
 
-use crate::accounts;
 use crate::config::Config;
 use crate::control::{self, Request, Route};
 use crate::gate;
 use crate::host::{Host, compiler};
-use crate::output::{Output, table};
+use crate::output::{Output, remark, table};
 use crate::reload::Row;
 use crate::terminal;
 use crate::verbs::{cell, instant, reload};
@@ -135,7 +135,7 @@ pub async fn by_host(host: &Host) -> Result<Value> {
             .and_then(|plugin| host.connections.accounts.health(&plugin.manifest().account));
         let unusable = health
             .as_ref()
-            .and_then(|health| Some((health, accounts::trouble(health)?)));
+            .and_then(|health| Some((health, host.connections.trouble(health)?)));
         let status = match quarantine {
             Some(_) => "quarantined",
             None => match status(row, plugin.is_some(), approval.is_some()) {
@@ -259,13 +259,28 @@ fn standings(rows: &[Value]) -> String {
     lines.collect()
 }
 
-/// Whether what a row is about is in effect as its file says, or is about to be.
+/// What is to be said of plugins or files, a remark each.
+fn remarks(rows: &[Value], key: &str) -> String {
+    let lines = rows.iter().filter_map(|row| {
+        let said = row.get(key)?.as_str()?;
+        let names =
+            ["plugin", "manifest", "file"].map(|name| row.get(name).and_then(Value::as_str));
+        let name = names.into_iter().flatten().next().unwrap_or_default();
+        Some(format!("\n{}", remark(name, said)))
+    });
+    lines.collect()
+}
+
+/// Whether the file or the plugin that a row is about is in effect as its file says, or is about to be, and whether an
+/// account can be used as far as is known.
 pub fn in_effect(row: &Value) -> bool {
-    let status = row.get("status").and_then(Value::as_str);
-    !matches!(
-        status,
+    let status = row.get("status").cloned().unwrap_or_default();
+    let state: Option<AccountState> = serde_json::from_value(status.clone()).ok();
+    let wrong = matches!(
+        status.as_str(),
         Some("degraded" | "broken" | "waiting" | "quarantined")
-    )
+    );
+    !wrong && !state.is_some_and(AccountState::is_trouble)
 }
 
 /// Which components call themselves otherwise than their manifests.
@@ -285,30 +300,22 @@ fn otherwise(rows: &[Value]) -> String {
 pub async fn list(route: &Route, output: Output) -> Result<()> {
     let listed = control::perform(route, Request::Plugins, output).await?;
     let rows: Vec<Value> = serde_json::from_value(listed)?;
-    let notes = reload::notes(route, output).await?;
+    let files = reload::of_running_host(route, output).await?;
+    if files.is_none() {
+        output.note("no host runs: this is what one that starts here would load");
+    }
+    let files = files.unwrap_or_default();
     output.result(&rows, |rows| {
+        let columns = ["plugin", "version", "status", "account", "actions"];
         let lines: Vec<_> = rows
             .iter()
-            .map(|row| {
-                let what = if row.get("error").is_some() {
-                    "error"
-                } else {
-                    "actions"
-                };
-                ["plugin", "version", "status", "account", what]
-                    .map(|key| cell(row, key))
-                    .to_vec()
-            })
+            .map(|row| columns.map(|key| cell(row, key)).to_vec())
             .collect();
-        table(
-            &["plugin", "version", "status", "account", "actions"],
-            &lines,
-        ) + &standings(rows)
+        table(&columns, &lines)
+            + &remarks(rows, "error")
+            + &standings(rows)
             + &otherwise(rows)
-            + &notes
-                .iter()
-                .map(|(file, note)| format!("\n{file}: {note}"))
-                .collect::<String>()
+            + &remarks(&files, "detail")
     })?;
     let count = |of: &dyn Fn(&Value) -> bool| rows.iter().filter(|row| of(row)).count();
     let wrong = count(&|row| !in_effect(row));
@@ -318,6 +325,11 @@ pub async fn list(route: &Route, output: Output) -> Result<()> {
     } else {
         "are not in effect as their files are"
     };
-    ensure!(wrong == 0, "{wrong} of {} plugins {what}", rows.len());
+    let mut words = Vec::new();
+    if wrong > 0 {
+        words.push(format!("{wrong} of {} plugins {what}", rows.len()));
+    }
+    words.extend(reload::trouble(&files));
+    ensure!(words.is_empty(), "{}", words.join("; "));
     Ok(())
 }

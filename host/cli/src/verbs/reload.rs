@@ -8,7 +8,6 @@ use qchost_gate::HeldBack;
 use qchost_policy::Person;
 use serde_json::{Value, json};
 
-use crate::accounts;
 use crate::control::{self, Request, Route};
 use crate::host::Host;
 use crate::output::{Output, table};
@@ -30,37 +29,49 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
         let lines: Vec<_> = rows
             .iter()
             .map(|row| {
-                ["status", "file", "plugin", "detail"]
+                let detail = row.get("detail").and_then(Value::as_str);
+                // Of several lines, to be pasted.
+                let detail =
+                    detail.map_or_else(|| "-".to_owned(), |text| text.trim_end().to_owned());
+                let mut cells = ["status", "file", "plugin"]
                     .map(|key| cell(row, key))
-                    .to_vec()
+                    .to_vec();
+                cells.push(detail);
+                cells
             })
             .collect();
         table(&["status", "file", "plugin", ""], &lines)
     })?;
-    let wrong = rows.iter().filter(|row| !plugin::in_effect(row)).count();
-    ensure!(
-        wrong == 0,
-        "{wrong} of {} files are not in effect as they are",
-        rows.len()
-    );
-    // What else keeps an account from being used is shown, and no file's matter.
-    let refused = |row: &&Value| {
-        row.get("account").is_some()
-            && row
-                .get("status")
-                .is_some_and(|state| state == "unauthorized")
-    };
-    let refused: Vec<_> = rows
-        .iter()
-        .filter(refused)
-        .map(|row| cell(row, "account"))
-        .collect();
-    ensure!(
-        refused.is_empty(),
-        "the files are in effect, but the credentials of these accounts are not accepted: {}",
-        refused.join(", ")
-    );
+    let wrong = trouble(&rows);
+    ensure!(wrong.is_empty(), "{}", wrong.join("; "));
     Ok(())
+}
+
+/// How many of the files are not in effect, and which accounts cannot be used: each that is the case, in words.
+pub fn trouble(rows: &[Value]) -> Vec<String> {
+    let bad = |row: &&&Value| !plugin::in_effect(row);
+    let (accounts, files): (Vec<_>, Vec<_>) =
+        rows.iter().partition(|row| row.get("account").is_some());
+    let wrong = files.iter().filter(bad).count();
+    let unusable: Vec<_> = accounts
+        .iter()
+        .filter(bad)
+        .map(|row| format!("{} ({})", cell(row, "account"), cell(row, "status")))
+        .collect();
+    let mut words = Vec::new();
+    if wrong > 0 {
+        words.push(format!(
+            "{wrong} of {} files are not in effect as they are",
+            files.len()
+        ));
+    }
+    if !unusable.is_empty() {
+        words.push(format!(
+            "these accounts cannot be used: {}",
+            unusable.join(", ")
+        ));
+    }
+    words
 }
 
 /// Has this host look, and waits until what it found is done.
@@ -77,7 +88,7 @@ pub async fn by_host(host: &Host, person: &Person) -> Result<Value> {
         "the host ends: it loads nothing any more, and what the files take away is denied to what still runs; \
          `qchost plugin list` shows it"
     );
-    host.connections.check(ACCOUNT_CHECK_TIMEOUT).await;
+    host.connections.check_now(ACCOUNT_CHECK_TIMEOUT).await;
     drop(asked);
     let mut rows = files(host);
     let listed = plugin::by_host(host).await?;
@@ -123,7 +134,8 @@ pub fn files(host: &Host) -> Vec<Value> {
             "file": format!("account {}", health.account),
             "account": health.account,
             "status": health.state,
-            "detail": accounts::trouble(health),
+            "detail": host.connections.trouble(health),
+            "fix": health.state.is_trouble().then(|| host.connections.remedy(health)),
         })
     }));
     rows
@@ -143,18 +155,8 @@ fn row(file: &Path, health: &Health) -> Value {
     json!({ "approval": approval, "file": file, "status": status, "detail": detail, "failures": health.failures })
 }
 
-/// What is to be said of the files of the host that runs, if one does: the file, and what of it is not in
-/// effect.
-pub async fn notes(route: &Route, output: Output) -> Result<Vec<(String, String)>> {
+/// The files and accounts of the host that runs, as [`files`] has them; `None` if none does.
+pub async fn of_running_host(route: &Route, output: Output) -> Result<Option<Vec<Value>>> {
     let asked = control::ask_running(route, Request::Files, output, &mut |_| Ok(())).await?;
-    let rows: Vec<Value> = match asked {
-        Some(rows) => serde_json::from_value(rows)?,
-        None => Vec::new(),
-    };
-    let noted = rows
-        .iter()
-        .filter(|row| row.get("detail").is_some_and(Value::is_string));
-    Ok(noted
-        .map(|row| (cell(row, "file"), cell(row, "detail")))
-        .collect())
+    Ok(asked.map(serde_json::from_value).transpose()?)
 }

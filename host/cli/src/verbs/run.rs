@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::control::Plane;
 use crate::gate::CALL_TIMEOUT;
 use crate::host::{Host, private_folder};
-use crate::output::{Output, words};
+use crate::output::{Output, counted, words};
 use crate::reload::Reconciler;
 use crate::{control, service, signals};
 
@@ -159,7 +159,8 @@ fn say_ready(host: &Host, socket: &Path, output: Output) -> Result<()> {
             .map(|health| format!(", account {} {}", health.account, health.state))
             .collect();
         format!(
-            "ready: {ready} plugins, {broken} broken{bad}, process {}",
+            "ready: {}, {broken} broken{bad}, process {}",
+            counted(ready, "plugin"),
             std::process::id()
         )
     })

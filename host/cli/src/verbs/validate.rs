@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use qchost_policy::{Guardrails, Manifest, read_text};
 use serde::Serialize;
 
@@ -99,27 +99,46 @@ async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<Fo
             }),
         );
     }
-    // A manifest names its plugin; a configuration never does.
-    let names_a_plugin = read_text(path)
-        .ok()
-        .and_then(|text| text.parse::<toml::Table>().ok())
-        .is_some_and(|table| table.contains_key("plugin") || table.contains_key("component"));
-    if names_a_plugin || path.file_name().is_some_and(|name| name == "manifest.toml") {
+    let text = read_text(path);
+    if is_manifest(path, text.as_deref().unwrap_or_default(), config) {
         let checked = match config {
             Some(config) => manifests::check(path, config).map(drop),
             None => Manifest::load(path).map(drop).map_err(Into::into),
         };
-        ("manifest", checked.map(|()| Found::default()))
-    } else {
-        let checked = Config::load(path).and_then(|config| config.guardrails());
-        (
-            "configuration",
-            checked.map(|guardrails| Found {
-                rules: None,
-                warnings: guardrails.warnings(),
-            }),
-        )
+        return ("manifest", checked.map(|()| Found::default()));
     }
+    // What cannot be read may be either.
+    match text {
+        Err(error) => ("file", Err(Error::from(error).context("cannot read it"))),
+        Ok(text) if text.trim().is_empty() => ("file", Err(anyhow!("it is empty"))),
+        Ok(_) => {
+            let checked = Config::load(path).and_then(|config| config.guardrails());
+            (
+                "configuration",
+                checked.map(|guardrails| Found {
+                    rules: None,
+                    warnings: guardrails.warnings(),
+                }),
+            )
+        }
+    }
+}
+
+/// Whether a file is a manifest rather than a configuration, by its place or by its keys, also where it is broken.
+fn is_manifest(path: &Path, text: &str, config: Option<&Config>) -> bool {
+    let folder = |path: &Path| path.canonicalize().ok();
+    let among = config.and_then(|config| folder(&config.plugins));
+    let above = std::path::absolute(path).ok();
+    let above = above.as_deref().and_then(Path::parent).and_then(folder);
+    let has_place = path.file_name().is_some_and(|name| name == "manifest.toml")
+        || (among.is_some() && among == above);
+    // No configuration has these.
+    let has_keys = text.lines().any(|line| {
+        let key = line.trim_start().trim_start_matches('[');
+        let key = key.split(['=', ']', ' ', '\t']).next();
+        matches!(key, Some("plugin" | "component" | "grant" | "http"))
+    });
+    has_place || has_keys
 }
 
 /// Checks one file of guardrails by itself.
@@ -135,4 +154,42 @@ fn guardrails(path: &Path) -> Result<Found> {
         rules: Some(rules),
         warnings: guardrails.warnings(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_is_broken_is_called_what_it_is_meant_to_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lab.toml");
+        let manifest = "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"research\"\n";
+        for (text, expected) in [
+            (format!("{manifest}plugin = \"lab\"\n"), "manifest"),
+            (format!("{manifest}[[grant]\n"), "manifest"),
+            ("[[http]]\nallow = \n".to_owned(), "manifest"),
+            ("plugins = \"p\"\n[account.a\n".to_owned(), "configuration"),
+            (String::new(), "file"),
+        ] {
+            std::fs::write(&path, &text).unwrap();
+            let (kind, checked) = check(&path, None).await;
+            assert_eq!(kind, expected, "{text}");
+            assert!(checked.is_err(), "{text}");
+        }
+        std::fs::write(&path, [0xff, 0xfe]).unwrap();
+        let config = Config {
+            plugins: folder.path().to_owned(),
+            ..Config::default()
+        };
+        assert_eq!(check(&path, Some(&config)).await.0, "manifest");
+        let [inner, none] = ["folder.toml", "none.toml"].map(|name| folder.path().join(name));
+        std::fs::create_dir(&inner).unwrap();
+        for other in [&path, &inner, &none] {
+            let (kind, checked) = check(other, None).await;
+            assert_eq!(kind, "file");
+            let error = words(&checked.map(drop).unwrap_err());
+            assert!(error.starts_with("cannot read it: "), "{error}");
+        }
+    }
 }

@@ -171,7 +171,7 @@ fn a_standing_yes_has_its_uses_and_its_bounds() {
     };
     assert_eq!((hours("requested") + 8) % 24, hours("expires"), "{left}");
     let text = desk.run_as(APPROVER, &["approvals", "list", "--all"]);
-    assert!(text.good().stdout.contains("1 uses, $50.00"), "{text:?}");
+    assert!(text.good().stdout.contains("1 use, $50.00"), "{text:?}");
     write(&desk, OPERATOR, &prepared).good();
     let ran = write(&desk, OPERATOR, &prepared);
     let next = approval(ran.error());

@@ -89,6 +89,17 @@ fn a_widened_manifest_and_a_new_admin_are_on_record_with_what_they_gain() {
     );
     assert_ne!(eve["digest-before"], eve["digest-after"]);
 
+    // People read it in a table: whose files, from what to what, and what that gives.
+    let shown = desk.run_as(ADMIN, &["audit", "query", "--kind", "change"]);
+    let shown = &shown.good().stdout;
+    for words in [
+        "every-category.toml of uid 0 asked for by uid ",
+        "people.eve.roles",
+        eve["digest-after"].as_str().unwrap(),
+    ] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+
     // The texts are kept for the host's user alone, by digest, and without the secret.
     let texts = desk.folder.path().join("data/texts");
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;

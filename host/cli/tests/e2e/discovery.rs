@@ -88,7 +88,9 @@ fn every_verb_of_an_operator_reaches_the_host_whatever_became_of_the_configurati
         for (verb, shown) in verbs(backup.to_str().unwrap()) {
             let arguments: Vec<&str> = verb.iter().map(String::as_str).collect();
             let ran = folder.run(&[&["--data", "data"], &arguments[..]].concat());
-            assert!(ran.status.success(), "{harm}: {verb:?}: {ran:?}");
+            // What of the files is not in effect is an exit status of this one.
+            let good = arguments != ["plugin", "list"] || harm == "another socket";
+            assert_eq!(ran.status.success(), good, "{harm}: {verb:?}: {ran:?}");
             assert!(ran.stdout.contains(shown), "{harm}: {verb:?}: {ran:?}");
             // Where the configuration is another one or none, that of the host is named.
             let named = ran.stderr.contains(&format!(
@@ -113,6 +115,22 @@ fn every_verb_of_an_operator_reaches_the_host_whatever_became_of_the_configurati
         // `doctor` shows what the host that runs has, beside what is wrong with the file.
         let ran = folder.run(&["--data", "data", "doctor"]);
         assert!(ran.stdout.contains("every-category"), "{harm}: {ran:?}");
+        // Where it listens, and not where the file says since.
+        let elsewhere = format!(
+            "process {} serves with data/control.sock, and not at elsewhere.sock",
+            host.id()
+        );
+        let said = ran
+            .stdout
+            .replace(&format!("{}/", folder.path().display()), "");
+        assert_eq!(
+            said.contains(&elsewhere),
+            harm == "another socket",
+            "{said}"
+        );
+        // A call works like the other verbs: the host goes on with the accounts that it had.
+        let ran = folder.run(&["--data", "data", "call", "read_account"]);
+        assert!(ran.status.success(), "{harm}: {ran:?}");
         mend(&path, &good);
     }
     // By the file alone, where what is left of it names the folder.
@@ -185,6 +203,12 @@ fn a_changed_data_folder_is_told_from_that_of_the_host_and_only_invocations_comp
         let ran = folder.run(&[&["--config", "second.toml"], verb].concat());
         assert!(ran.error().contains("has another configuration"), "{ran:?}");
     }
+    let ran = folder.run(&["--data", "data", "--config", "/none.toml", "invoke", "x.y"]);
+    let error = ran.error();
+    assert!(
+        error.contains("is for /none.toml, which is not there; name the host's: --config /"),
+        "{error}"
+    );
     assert!(cloud.requests_to("/projects/create").is_empty());
     // The twin.
     folder.run(&create).good();
@@ -292,4 +316,34 @@ fn nothing_is_asked_of_a_socket_at_which_another_user_listens() {
         Some(it.stdout()).filter(|out| !out.is_empty())
     });
     assert_eq!(heard, "b''\n");
+}
+
+#[test]
+fn without_a_host_that_is_said_and_a_folder_that_is_not_there_is_none_of_a_host() {
+    let cloud = Cloud::start();
+    let folder = folder(&embedded(cloud.url()));
+    let ran = folder.run(&["plugin", "list"]);
+    assert!(ran.good().stderr.contains("no host runs"), "{ran:?}");
+    let ran = folder.run(&["halt", "--list"]);
+    assert!(ran.good().stderr.contains("no host runs"), "{ran:?}");
+    let ran = folder.run(&["resume"]);
+    assert!(ran.error().contains("no halt is for everything"), "{ran:?}");
+    assert_eq!(ran.stdout.trim(), "nothing is halted", "{ran:?}");
+    for verb in [
+        &["halt", "--list"][..],
+        &["halt"],
+        &["plugin", "list"],
+        &["resume"],
+    ] {
+        let ran = folder.run(&[&["--data", "nowhere"], verb].concat());
+        assert!(ran.error().contains("no such folder"), "{ran:?}");
+    }
+    assert!(!folder.path().join("nowhere").exists());
+    std::fs::write(folder.path().join("qchost.toml"), "x = [").unwrap();
+    let ran = folder.run(&["call", "read_account"]);
+    let error = ran.error();
+    assert!(
+        error.contains("qchost.toml:1") && error.contains("no running host was found"),
+        "{error}"
+    );
 }

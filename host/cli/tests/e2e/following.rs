@@ -205,7 +205,7 @@ fn a_reload_right_after_the_start_waits_until_the_host_is_there() {
     let rows = reload(&folder);
     assert_eq!(of(&rows, "lab.toml")["status"], "ready", "{rows:?}");
     host.until("the host says that it is ready", |host| {
-        host.stdout().contains("ready: 1 plugins").then_some(())
+        host.stdout().contains("ready: 1 plugin,").then_some(())
     });
     host.terminate();
     host.wait().good();

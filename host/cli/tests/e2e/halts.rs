@@ -98,11 +98,42 @@ fn liquidating_stops_what_runs_live_and_reports_each() {
     assert!(stopped[0]["project"].is_u64(), "{report}");
     assert_eq!(stopped[0]["result"], "liquidated", "{report}");
     assert_eq!(cloud.requests_to("/live/update/liquidate").len(), 1);
+    // The host's own calls are found by what the project is called.
+    let query = |arguments: &[&str]| -> Vec<Value> {
+        let ran = folder.run(&[&["--json", "audit", "query"], arguments].concat());
+        let lines = ran.good().stdout.lines();
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    let deployed = query(&[
+        "--operation",
+        "live/create-live-algorithm",
+        "--kind",
+        "intent",
+    ]);
+    let name = deployed[0]["project"]["name"].as_str().unwrap();
+    let reduced = query(&["--project", name, "--access", "reduce"]);
+    assert!(
+        reduced
+            .iter()
+            .any(|record| record["operation"] == "live/liquidate-live-algorithm"),
+        "{reduced:#?}"
+    );
+    assert_eq!(
+        query(&["--project", "another", "--access", "reduce"]),
+        [Value::Null; 0]
+    );
     // What is stopped is not stopped again, and a deployment is refused.
     let report = folder
         .run(&["halt", "--account", "research", "--liquidate", "--json"])
         .json();
     assert_eq!(report["stopped"], json!([]), "{report}");
+    let ran = folder.run(&["halt", "--liquidate"]);
+    assert!(
+        ran.good().stdout.contains("nothing to liquidate"),
+        "{ran:?}"
+    );
     let ran = folder.run(&[
         "invoke",
         "every-category.deploy-live",

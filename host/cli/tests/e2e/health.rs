@@ -103,6 +103,12 @@ fn a_wrong_token_is_said_everywhere_is_no_denial_and_heals_with_its_file() {
     );
     let (good, row) = reload(&folder);
     assert!(!good && row["status"] == "unauthorized", "{row}");
+    let ran = start(&folder, &["plugin", "list"]).wait();
+    assert!(
+        ran.error()
+            .contains("these accounts cannot be used: research (unauthorized)"),
+        "{ran:?}"
+    );
 
     // A call that takes a read first is unavailable, for the cause, and recorded as that.
     let sweep = json!({ "grid": { "fast": [10], "slow": [100] } }).to_string();
@@ -160,8 +166,143 @@ fn a_credential_that_becomes_wrong_or_unreadable_under_a_running_host_is_noticed
     start(&folder, &["call", TOOL]).wait().good();
     let (good, _) = reload(&folder);
     assert!(!good);
+    let ran = start(&folder, &["plugin", "list"]).wait();
+    assert!(ran.error().contains("files are not in effect"), "{ran:?}");
     put(&folder, TOKEN);
     wait_until("all is in effect", || reload(&folder).0.then_some(()));
+    start(&folder, &["plugin", "list"]).wait().good();
+}
+
+#[test]
+fn credentials_that_others_can_read_are_no_wrong_token() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let cloud = Cloud::start();
+    let folder = filed(cloud.url(), TOKEN);
+    let file = folder.path().join("token.json");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let found = doctor(&folder);
+    let fix = check(&found, "account research")["fix"].as_str().unwrap();
+    assert!(fix.starts_with("chmod 600 token.json"), "{fix}");
+    let host = serve(&folder);
+    let (good, row) = reload(&folder);
+    let detail = row["detail"].as_str().unwrap();
+    assert!(!good && detail.contains("run: chmod 600"), "{row}");
+    assert!(!detail.contains("put the right"), "{row}");
+    drop(host);
+}
+
+#[test]
+fn reload_asks_an_account_whose_server_died_since_its_last_call() {
+    let cloud = Cloud::start();
+    let folder = filed(cloud.url(), TOKEN);
+    let _host = serve(&folder);
+    assert!(reload(&folder).0);
+    drop(cloud);
+    // News of less than a second ago is taken for what is.
+    wait_until("it is seen", || {
+        let (good, row) = reload(&folder);
+        (!good && row["status"] == "unreachable").then_some(())
+    });
+}
+
+#[test]
+fn what_is_not_in_effect_is_an_exit_status_and_has_a_fix_of_its_own() {
+    let cloud = Cloud::start();
+    let folder = filed(cloud.url(), TOKEN);
+    let _host = serve(&folder);
+    let file = folder.path().join("qchost.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let policies = folder.path().join("policies");
+    let fails = |what: &str| {
+        for verb in [&["reload"][..], &["plugin", "list"]] {
+            let ran = start(&folder, verb).wait();
+            assert!(ran.error().contains("files are not in effect"), "{ran:?}");
+        }
+        let checks = doctor(&folder);
+        let all = checks.as_array().unwrap().iter();
+        let mut of_host = all.filter(|check| {
+            let name = check["what"].as_str().unwrap();
+            name.starts_with("running host: ") && name.ends_with(what)
+        });
+        let found = of_host.next().unwrap_or_else(|| panic!("{checks:#}"));
+        assert_eq!(found["mark"], "failed", "{found}");
+        let fix = found["fix"].as_str().unwrap();
+        assert!(fix.contains("Do not start the host again"), "{fix}");
+    };
+    std::fs::write(&file, format!("{text}[account.research]\n")).unwrap();
+    wait_until("the file is refused", || (!reload(&folder).0).then_some(()));
+    fails("qchost.toml");
+    std::fs::write(&file, &text).unwrap();
+    wait_until("the file is taken back", || reload(&folder).0.then_some(()));
+
+    std::fs::create_dir(&policies).unwrap();
+    std::fs::write(policies.join("bad.cedar"), "forbid (principal").unwrap();
+    wait_until("the guardrails are refused", || {
+        (!reload(&folder).0).then_some(())
+    });
+    fails("policies");
+    std::fs::remove_file(policies.join("bad.cedar")).unwrap();
+    wait_until("they are mended", || reload(&folder).0.then_some(()));
+    start(&folder, &["plugin", "list"]).wait().good();
+
+    // A component that is broken, while the one before it serves on.
+    let manifest = folder.path().join("plugins/strategy-lab.toml");
+    std::fs::write(folder.path().join("plugins/bad.wasm"), "no component").unwrap();
+    let good = std::fs::read_to_string(&manifest).unwrap();
+    let lines = good
+        .lines()
+        .map(|line| match line.starts_with("component") {
+            true => "component = \"bad.wasm\"",
+            false => line,
+        });
+    std::fs::write(&manifest, lines.collect::<Vec<_>>().join("\n")).unwrap();
+    wait_until("it is degraded", || {
+        (plugin(&folder)["status"] == "degraded").then_some(())
+    });
+    assert_eq!(failed(&doctor(&folder)), ["plugin strategy-lab"]);
+}
+
+#[test]
+fn doctor_makes_nothing_where_no_host_ran_yet() {
+    let cloud = Cloud::start();
+    let folder = filed(cloud.url(), TOKEN);
+    std::fs::remove_file(folder.path().join("plugins/strategy-lab.toml")).unwrap();
+    let file = folder.path().join("qchost.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let others = text.lines().filter(|line| !line.starts_with("cache"));
+    let text = others.collect::<Vec<_>>().join("\n");
+    std::fs::write(&file, text.replace("data = \"data\"", "data = \"a/fresh\"")).unwrap();
+    let checks = doctor(&folder);
+    assert_eq!(failed(&checks), [""; 0], "{checks:#}");
+    let found = check(&checks, "data folder")["finding"].as_str().unwrap();
+    assert!(found.contains("a host makes it"), "{found}");
+    assert_eq!(check(&checks, "running host")["mark"], "ok");
+    assert_eq!(check(&checks, "plugins")["mark"], "warning");
+    assert!(!folder.path().join("a").exists());
+}
+
+#[test]
+fn doctor_sees_a_database_that_a_third_process_has_locked() {
+    let cloud = Cloud::start();
+    let folder = filed(cloud.url(), TOKEN);
+    let _host = serve(&folder);
+    start(&folder, &["halt"]).wait().good();
+    assert_eq!(check(&doctor(&folder), "state")["mark"], "ok");
+    let database = rusqlite::Connection::open(folder.path().join("data/state.db")).unwrap();
+    database.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let checks = doctor(&folder);
+    assert_eq!(failed(&checks), ["state"], "{checks:#}");
+    let state = check(&checks, "state");
+    assert!(state["fix"].as_str().unwrap().contains("fuser"), "{state}");
+    let ran = start(&folder, &["resume"]).wait();
+    let error = ran.error();
+    assert!(
+        error.contains("another process has locked the database") && error.contains("fuser"),
+        "{ran:?}"
+    );
+    database.execute_batch("ROLLBACK").unwrap();
+    start(&folder, &["resume"]).wait().good();
+    assert_eq!(check(&doctor(&folder), "state")["mark"], "ok");
 }
 
 #[test]
@@ -189,7 +330,10 @@ fn a_server_that_is_down_is_unreachable_and_no_denial() {
     let row = plugin(&folder);
     assert_eq!(row["status"], "unavailable", "{row}");
     let (good, row) = reload(&folder);
-    assert!(good && row["status"] == "unreachable", "{row}");
+    assert!(!good && row["status"] == "unreachable", "{row}");
+    let ran = start(&folder, &["plugin", "list"]).wait();
+    assert!(ran.error().contains("research (unreachable)"), "{ran:?}");
+    drop(host);
     let denied = start(&folder, &["--json", "audit", "query", "--kind", "denied"]).wait();
     assert_eq!(denied.good().stdout.trim(), "", "{denied:?}");
 }
@@ -309,6 +453,11 @@ fn doctor_names_what_is_wrong_with_the_data_folder_and_gives_no_advice_about_plu
 
     let key = data.join("host.key");
     let bytes = std::fs::read(&key).unwrap();
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+        only("host key", "chmod 600");
+    }
     private_file(&key, &bytes[1..]);
     only("host key", "backup");
     private_file(&key, bytes);
@@ -412,6 +561,16 @@ fn doctor_sees_a_full_disk() {
             "{found}"
         );
     }
+    // The database is as it was, and nobody is told to put an older one in its place.
+    let state = check(&full, "state");
+    assert_eq!(state["mark"], "unknown", "{state}");
+    assert!(!full.to_string().contains("qchost restore"), "{full:#}");
+    let ran = start(&folder, &["run"]).wait();
+    let error = ran.error();
+    assert!(
+        error.contains("is full") && error.contains("make room") && !error.contains("restore"),
+        "{error}"
+    );
 }
 
 #[test]

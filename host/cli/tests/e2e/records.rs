@@ -222,6 +222,7 @@ fn a_change_of_the_record_is_found_and_named() {
         assert!(ran.error().contains("is not whole"), "{what}: {ran:?}");
         let name = segment.file_name().unwrap().to_str().unwrap();
         assert!(ran.stdout.contains(name), "{what}: {}", ran.stdout);
+        assert!(!ran.stdout.contains("older record"), "{what}: {ran:?}");
         let ran = folder.run(&["--json", "audit", "verify"]);
         let report: Value = serde_json::from_str(&ran.stdout).unwrap();
         assert!(

@@ -20,7 +20,7 @@ const COLUMNS: [&str; 8] = [
     "project",
     "decision",
     "outcome",
-    "reason",
+    "details",
 ];
 /// The widths of all columns but the last, where rows are shown before all of them are known.
 const WIDTHS: [usize; 7] = [27, 9, 20, 32, 20, 10, 12];
@@ -88,9 +88,79 @@ fn row(line: &str) -> Vec<String> {
             },
             // What a person did stands in place of an operation.
             ("operation", _) if record.get("operation").is_none() => cell(&record, "what"),
+            ("details", _) => details(&record).join("\n"),
             (column, _) => cell(&record, column),
         })
         .collect()
+}
+
+/// What else a record says that a person reads it for, a line each: whose it was, what it is about, and why.
+fn details(record: &Value) -> Vec<String> {
+    let text = |key: &str| record.get(key).and_then(Value::as_str);
+    let kind = text("kind").unwrap_or_default();
+    let mut lines = Vec::new();
+    if matches!(kind, "approval" | "admin" | "halt") {
+        let ids = ["approval", "permit"].map(text).into_iter().flatten();
+        let mut line = ids.collect::<Vec<_>>().join(", ");
+        let person = record.get("person").and_then(Value::as_u64);
+        let by = match (text("person-name"), person) {
+            (Some(name), Some(uid)) => format!("by {name} (uid {uid})"),
+            (None, Some(uid)) => format!("for uid {uid}"),
+            _ => String::new(),
+        };
+        if !line.is_empty() && !by.is_empty() {
+            line.push(' ');
+        }
+        lines.push(line + &by);
+    }
+    if kind == "change" {
+        lines.extend(of_change(record));
+    }
+    let reason = text("reason").or_else(|| record.get("detail")?.get("reason")?.as_str());
+    lines.extend(reason.map(str::to_owned));
+    lines.retain(|line| !line.is_empty());
+    if lines.is_empty() {
+        return vec!["-".to_owned()];
+    }
+    lines.iter().map(|line| terminal::line(line)).collect()
+}
+
+/// What came into force or went: the file, whose it was and who asked for it, the digests, and the difference.
+fn of_change(record: &Value) -> Vec<String> {
+    let text = |key: &str| record.get(key).and_then(Value::as_str);
+    let uids = |key: &str| {
+        let uids = record.get(key).and_then(Value::as_array);
+        let uids: Vec<_> = uids
+            .into_iter()
+            .flatten()
+            .map(|uid| format!("uid {uid}"))
+            .collect();
+        (!uids.is_empty()).then(|| uids.join(", "))
+    };
+    let mut origin = text("file").unwrap_or_default().to_owned();
+    for (words, who) in [
+        ("of", uids("owners")),
+        ("asked for by", uids("asked-by")),
+        ("decided by", text("by").map(str::to_owned)),
+    ] {
+        if let Some(who) = who {
+            origin += &format!(" {words} {who}");
+        }
+    }
+    if record.get("at-start") == Some(&Value::Bool(true)) {
+        origin += " (found at the start)";
+    }
+    let digests = format!(
+        "{} → {}",
+        text("digest-before").unwrap_or("nothing"),
+        text("digest-after").unwrap_or("nothing")
+    );
+    let difference = record.get("difference").and_then(Value::as_array);
+    let difference = difference.into_iter().flatten().filter_map(Value::as_str);
+    let mut lines = vec![origin.trim_start().to_owned(), digests];
+    lines.extend(difference.map(str::to_owned));
+    lines.extend(text("note").map(str::to_owned));
+    lines
 }
 
 fn columns(row: &[String]) -> String {
@@ -98,7 +168,7 @@ fn columns(row: &[String]) -> String {
     let cells: Vec<_> = row
         .iter()
         .zip(widths)
-        .map(|(cell, width)| format!("{cell:<width$}"))
+        .map(|(cell, width)| format!("{:<width$}", cell.replace('\n', "; ")))
         .collect();
     cells.join("  ").trim_end().to_owned()
 }
@@ -143,7 +213,11 @@ pub fn why(why: &Value) -> String {
     put("reason", why.reason.clone());
     put("permit", why.permit.clone());
     put("reservation", why.reservation.map(|id| id.to_string()));
-    put("sent", why.sends.map(|times| format!("{times} times")));
+    let times = |times| match times {
+        1 => "once".to_owned(),
+        times => format!("{times} times"),
+    };
+    put("sent", why.sends.map(times));
     match &why.outcome {
         Some(outcome) => put(
             "outcome",
@@ -294,6 +368,16 @@ mod tests {
         );
         assert_eq!(row(r#"{"kind":"admin","what":"backup"}"#)[3], "backup");
         assert_eq!(row("\u{1b}"), ["\\u{1b}"]);
+        let decided = r#"{"kind":"approval","what":"revoke","approval":"ap-1","permit":"pe-1","person":7,"person-name":"ann","detail":{"reason":"no"}}"#;
+        let decided = row(decided);
+        assert_eq!(decided[3], "revoke");
+        assert_eq!(decided[7], "ap-1, pe-1 by ann (uid 7)\nno");
+        assert!(super::columns(&decided).ends_with("ap-1, pe-1 by ann (uid 7); no"));
+        let change = r#"{"kind":"change","what":"manifest","plugin":"lab","file":"/p/lab.toml","owners":[0],"asked-by":[7],"digest-after":"sha256:00","difference":["added: files/*","line\nbreak"]}"#;
+        assert_eq!(
+            row(change)[7],
+            "/p/lab.toml of uid 0 asked for by uid 7\nnothing → sha256:00\nadded: files/*\nline\\nbreak"
+        );
         let columns = columns(&row(line));
         assert!(columns.contains("denied     lab  "), "{columns}");
     }

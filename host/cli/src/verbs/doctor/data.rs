@@ -1,6 +1,6 @@
 //! The data folder: whether it can be used, who uses it, and whether what is in it is whole.
 //!
-//! Invariant: nothing is repaired. What is checked while no host runs is checked under the lock, so that none starts
+//! Invariant: nothing is made or repaired. What is checked while no host runs is checked under the lock, so that none starts
 //! meanwhile.
 
 use std::io::ErrorKind;
@@ -9,13 +9,12 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
 use qchost_audit::Disk;
-use qchost_ledger::Ledger;
+use qchost_ledger::{Ledger, LedgerError};
 use serde_json::Value;
 
-use super::{Mark, Report, machine};
+use super::{Check, Mark, Report, machine};
 use crate::config::Config;
-use crate::control::{self, AuditRequest, Request, Route};
-use crate::host::private_folder;
+use crate::control::{self, AuditRequest, Presence, Request, Route};
 use crate::keys::{self, Key};
 use crate::lock::Lock;
 use crate::output::{Output, words};
@@ -26,6 +25,8 @@ pub struct Found {
     pub usable: bool,
     /// Whether a host runs there and answers.
     pub running: bool,
+    /// Whether there is no folder yet.
+    pub is_new: bool,
 }
 
 /// Checks the data folder, and the host that has it.
@@ -33,6 +34,7 @@ pub async fn check(route: &Route, config: &Config, report: &mut Report, output: 
     let nothing = Found {
         usable: false,
         running: false,
+        is_new: false,
     };
     let what = "data folder";
     let folder = match config.data() {
@@ -43,35 +45,48 @@ pub async fn check(route: &Route, config: &Config, report: &mut Report, output: 
             return nothing;
         }
     };
-    if let Err((cause, fix)) = usable(&folder) {
-        report.add(what, Mark::Failed, cause, Some(fix));
-        return nothing;
+    let found = match usable(&folder) {
+        Ok(found) => found,
+        Err((cause, fix)) => {
+            report.add(what, Mark::Failed, cause, Some(fix));
+            return nothing;
+        }
+    };
+    let is_new = found != folder;
+    let shown = folder.display();
+    match is_new {
+        true => report.ok(what, format!("{shown}; a host makes it when it starts")),
+        false => report.ok(what, shown.to_string()),
     }
-    report.ok(what, folder.display().to_string());
-    machine::disk(report, "data", &folder);
+    machine::disk(report, "data", &found);
     let running = match host(route, config, &folder, report, output).await {
         Host::Running => true,
         Host::None => false,
         Host::Unknown => return nothing,
     };
     let sound = match running {
-        true => record_of_host(route, report, output).await,
+        true => {
+            unlocked(&folder, report).await;
+            record_of_host(route, report, output).await
+        }
+        false if is_new => true,
         false => contents(&folder, report).await,
     };
     Found {
         usable: sound,
         running,
+        is_new,
     }
 }
 
-/// Why a folder cannot be used, and what to do.
-fn usable(folder: &Path) -> Result<(), (String, String)> {
+/// The folder, or the one above it if it can be made there; or why it cannot be used, and what to do.
+fn usable(folder: &Path) -> Result<PathBuf, (String, String)> {
     let shown = folder.display();
     match std::fs::metadata(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return private_folder(folder).map_err(|error| {
+            return machine::can_be_made(folder).map_err(|error| {
                 (
-                    words(&error),
+                    format!("there is no {shown}, and it cannot be made: {error}"),
                     format!("make the folder for this user (mkdir -p -m 700 {shown}), or set `data` to another one"),
                 )
             });
@@ -109,7 +124,7 @@ fn usable(folder: &Path) -> Result<(), (String, String)> {
         Ok(_) => {}
     }
     match tempfile::NamedTempFile::new_in(folder) {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(folder.to_owned()),
         // That is the disk's matter, which has a check of its own.
         Err(error)
             if matches!(
@@ -117,7 +132,7 @@ fn usable(folder: &Path) -> Result<(), (String, String)> {
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded
             ) =>
         {
-            Ok(())
+            Ok(folder.to_owned())
         }
         Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => Err((
             format!("the disk of {shown} is mounted read-only"),
@@ -161,10 +176,10 @@ async fn host(
             false => format!("process {text}"),
         }
     };
-    let asked = control::ask_running(route, Request::Halts, output, &mut |_| Ok(())).await;
+    let asked = control::ask_running(route, Request::Host, output, &mut |_| Ok(())).await;
     match asked {
-        Ok(Some(_)) => {
-            report.ok(what, format!("{} serves at {socket}", holder()));
+        Ok(Some(status)) => {
+            found(&status, folder, Path::new(&socket), report);
             Host::Running
         }
         Ok(None) if Lock::is_taken(folder) => {
@@ -212,6 +227,92 @@ async fn host(
             );
             Host::Unknown
         }
+    }
+}
+
+/// Says which host answered, and where it is if that is elsewhere than the configuration says.
+fn found(status: &Value, folder: &Path, socket: &Path, report: &mut Report) {
+    let what = "running host";
+    let pid = status.get("pid").and_then(Value::as_u64);
+    let process = pid.map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
+    let stage = status.get("stage").and_then(Value::as_str);
+    let stage = stage.map_or_else(String::new, |stage| format!(", and is {stage}"));
+    let announced = Presence::read(&Presence::in_data(folder)).map(|(it, _)| it);
+    let announced = announced.filter(|it| Some(u64::from(it.pid)) == pid);
+    let same = |one: &Path, other: &Path| match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    };
+    let elsewhere = match announced {
+        Some(host) if same(&host.socket, socket) => {
+            return report.ok(
+                what,
+                format!("{process} serves at {}{stage}", socket.display()),
+            );
+        }
+        Some(host) => format!("{}, and not at {}", host.socket.display(), socket.display()),
+        // Its folder names no host where the disk was full when it started.
+        None if socket.exists() => {
+            return report.ok(
+                what,
+                format!("{process} serves at {}{stage}", socket.display()),
+            );
+        }
+        None => {
+            let data = status.get("data").and_then(Value::as_str);
+            format!(
+                "the data folder {}, and not {}",
+                data.unwrap_or("?"),
+                folder.display()
+            )
+        }
+    };
+    report.add(
+        what,
+        Mark::Warning,
+        format!("{process} serves with {elsewhere} as the configuration says now{stage}"),
+        Some("start it again for that to take effect, or take the change back".to_owned()),
+    );
+}
+
+/// Whether the database of a host that runs takes writes.
+async fn unlocked(folder: &Path, report: &mut Report) {
+    let state = folder.join("state.db");
+    if !state.exists() {
+        return;
+    }
+    let path = state.clone();
+    let looking = tokio::task::spawn_blocking(move || Ledger::check_unlocked(&path));
+    match looking.await {
+        Ok(Ok(())) => report.ok("state", "it takes writes"),
+        Ok(Err(error)) => {
+            let fix = state_fix(&error, &state);
+            report.add("state", Mark::Failed, error.to_string(), Some(fix));
+        }
+        Err(stopped) => report.unknown("state", stopped.to_string()),
+    }
+}
+
+/// What to do about a database that cannot be used, by the cause.
+fn state_fix(error: &LedgerError, state: &Path) -> String {
+    let shown = state.display();
+    match error {
+        LedgerError::Foreign { .. } | LedgerError::Damaged { .. } | LedgerError::Content { .. } => {
+            "budgets, halts and permits are in it: bring it back from a backup, qchost restore"
+                .to_owned()
+        }
+        LedgerError::Full => format!(
+            "make room on its disk: df -h {shown}; what is in it is still there, so nothing has to come from a backup"
+        ),
+        LedgerError::Locked => {
+            format!("find out which process has it, and end it: fuser --verbose {shown}")
+        }
+        LedgerError::Newer { .. } => {
+            "use the version of qchost that wrote it, or a newer one".to_owned()
+        }
+        _ => format!(
+            "let this user write {shown} and its folder (ls -l {shown}), and check the disk; it may well be whole"
+        ),
     }
 }
 
@@ -277,46 +378,52 @@ async fn contents(folder: &Path, report: &mut Report) -> bool {
             key
         }
         Err(error) => {
-            report.add(
-                "host key",
-                Mark::Failed,
-                words(&error),
-                Some(format!(
-                    "bring {} back from a backup, for its owner alone (mode 600); without it the record cannot be verified",
-                    key_file.display()
-                )),
-            );
+            let shown = key_file.display();
+            let fix = match keys::is_open_to_others(&key_file) {
+                true => format!("chmod 600 {shown}; see who could read it meanwhile"),
+                false => format!(
+                    "bring {shown} back from a backup, for its owner alone (mode 600); without it the record cannot be verified"
+                ),
+            };
+            report.add("host key", Mark::Failed, words(&error), Some(fix));
             return false;
         }
     };
-    let opened = state_opens(state).await;
+    let opened = state_opens(state.clone()).await;
     let record = record_verifies(audit, &key, report).await;
     match opened {
         Ok(()) => {
             report.ok("state", "it opens");
             record
         }
-        Err(error) => {
-            report.add(
+        // Each check fails for its own cause alone.
+        Err(LedgerError::Full) if report.0.iter().any(is_full_disk) => {
+            report.unknown(
                 "state",
-                Mark::Failed,
-                words(&error),
-                Some(
-                    "budgets, halts and permits are in it: bring it back from a backup, qchost restore"
-                        .to_owned(),
-                ),
+                "not known: it cannot be opened while its disk is full",
             );
+            false
+        }
+        Err(error) => {
+            let fix = state_fix(&error, &state);
+            report.add("state", Mark::Failed, error.to_string(), Some(fix));
             false
         }
     }
 }
 
-async fn state_opens(state: PathBuf) -> anyhow::Result<()> {
+fn is_full_disk(check: &Check) -> bool {
+    check.mark == Mark::Failed && check.what.starts_with("data: ")
+}
+
+async fn state_opens(state: PathBuf) -> Result<(), LedgerError> {
     if !state.exists() {
         return Ok(());
     }
     let opening = tokio::task::spawn_blocking(move || Ledger::open(&state).map(drop));
-    Ok(opening.await??)
+    opening
+        .await
+        .unwrap_or_else(|stopped| Err(LedgerError::Thread(stopped.to_string())))
 }
 
 async fn record_verifies(audit: PathBuf, key: &Key, report: &mut Report) -> bool {

@@ -1,7 +1,7 @@
 //! What the machine gives a host: room on its disks, open files, and the right time.
 
-use std::io::Write as _;
-use std::path::Path;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
 
@@ -26,6 +26,21 @@ struct Room {
     free: u64,
     free_inodes: u64,
     inodes: u64,
+}
+
+/// Finds out whether a folder that is not there can be made, and returns the one above it that is there. Nothing is left
+/// behind.
+pub fn can_be_made(folder: &Path) -> io::Result<PathBuf> {
+    let folder = std::path::absolute(folder)?;
+    let mut above = folder.ancestors().skip(1);
+    let above = above
+        .find(|above| above.symlink_metadata().is_ok())
+        .unwrap_or(Path::new("/"));
+    match tempfile::NamedTempFile::new_in(above) {
+        // That is the disk's matter, which has a check of its own.
+        Err(error) if error.kind() != io::ErrorKind::StorageFull => Err(error),
+        _ => Ok(above.to_owned()),
+    }
 }
 
 /// Whether there is room for files in a folder.
@@ -56,7 +71,7 @@ pub fn disk(report: &mut Report, what: &str, folder: &Path) {
     let mut written = tempfile::NamedTempFile::new_in(folder);
     let written = written
         .as_mut()
-        .map_err(|error| std::io::Error::from(error.kind()));
+        .map_err(|error| io::Error::from(error.kind()));
     let written = written.and_then(|file| {
         file.write_all(&[0; TRIAL])?;
         file.as_file().sync_all()
