@@ -54,6 +54,7 @@ async fn the_last_adoption_counts() {
         imports: vec!["quantconnect:api/live".to_owned()],
         by: "ann".to_owned(),
         at: NOW,
+        confirmed: true,
     };
     for digest in ["sha256:aa", "sha256:bb"] {
         ledger
