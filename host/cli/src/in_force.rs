@@ -6,6 +6,8 @@
 //! must both allow until an admin has said yes; see `qchost_gate::Proposal`.
 //!
 //! Invariant: of the two, the stricter one holds, also right after a start, whatever file the configuration comes from.
+//! What a restored backup has as in force gives nothing by itself: until an admin has said yes again, there are the
+//! admins whom backup and file both name, and nothing else of what may have to wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -109,6 +111,38 @@ impl Guarded {
         }
     }
 
+    /// The most of a configuration that may hold when all that is known of it comes from a restored backup. An admin
+    /// has to be left: nobody else could say yes. A backup that cannot be read or names no people says nothing of them.
+    fn most_after_restore(kept: Option<&Self>, now: &Self) -> Self {
+        let people = kept.map(|kept| &kept.people).filter(|it| !it.is_empty());
+        let admins = people.unwrap_or(&now.people).iter();
+        let admins = admins.filter(|(_, person)| person.roles.contains(&RoleName::Admin));
+        let admin = |(name, person): (&String, &KeptPerson)| {
+            let (uid, roles) = (person.uid, BTreeSet::from([RoleName::Admin]));
+            (name.clone(), KeptPerson { uid, roles })
+        };
+        Self {
+            mode: Mode::Production,
+            live_trading: false,
+            two_person: kept.is_some_and(|kept| kept.two_person),
+            people: admins.map(admin).collect(),
+            profiles: BTreeMap::new(),
+            connections: kept.and_then(|kept| kept.connections.clone()),
+        }
+    }
+
+    /// What gives nothing to anybody.
+    fn nothing() -> Self {
+        Self {
+            mode: Mode::Production,
+            live_trading: false,
+            two_person: true,
+            people: BTreeMap::new(),
+            profiles: BTreeMap::new(),
+            connections: None,
+        }
+    }
+
     /// What is other in a configuration that comes after this one: what it gives that was not given, and all of it.
     fn changes(&self, now: &Self) -> (Vec<String>, Vec<Change>) {
         let mut changes = Vec::new();
@@ -209,6 +243,12 @@ impl Guarded {
     }
 }
 
+/// What waits for a yes after a restore, whatever the files say.
+const AFTER_RESTORE: &str = "every role but that of the admins whom the backup names too";
+/// The same of guardrails.
+const GUARDRAILS_AFTER_RESTORE: &str =
+    "what trades or destroys, since guardrails that came after the backup are not known,";
+
 /// What is other among settings that are kept as digests.
 fn sealed_changes(
     word: &str,
@@ -270,25 +310,41 @@ pub fn hold(
     sealer: &Sealer,
 ) -> Result<Held> {
     let now = Guarded::of(&config, sealer)?;
-    let former = match in_force {
-        Some(row) => Some(
-            serde_json::from_str::<KeptText<Guarded>>(&row.text)
-                .context("what is in force of the configuration cannot be read; restore a backup of the data folder")?,
-        ),
-        None => None,
-    };
-    // In development, and in a new data folder, what the files say is in force.
-    let former = former.map(|kept| Guarded {
-        connections: kept.text.connections.or_else(|| now.connections.clone()),
-        ..kept.text
+    let kept = in_force.map(|row| {
+        let kept = serde_json::from_str::<KeptText<Guarded>>(&row.text)?;
+        Ok::<_, serde_json::Error>(Guarded {
+            connections: kept.text.connections.or_else(|| now.connections.clone()),
+            ..kept.text
+        })
     });
-    let former = former.filter(|former| adopted && former.mode == Mode::Production);
-    let (gains, changes) = former
-        .as_ref()
-        .map(|former| former.changes(&now))
-        .unwrap_or_default();
-    if let Some(former) = former {
-        let both = former.common(&now);
+    // In development, and in a new data folder, what the files say is in force.
+    let (most, gains, changes) = match (in_force, kept) {
+        _ if !adopted => (None, Vec::new(), Vec::new()),
+        (Some(row), Some(kept)) if !row.confirmed => {
+            let kept = kept.ok();
+            let development = |it: &Guarded| it.mode == Mode::Development;
+            if development(&now) && kept.as_ref().is_none_or(development) {
+                (None, Vec::new(), Vec::new())
+            } else {
+                let most = Guarded::most_after_restore(kept.as_ref(), &now);
+                let mut gains = most.changes(&now).0;
+                gains.push(AFTER_RESTORE.to_owned());
+                (Some(most), gains, Guarded::nothing().changes(&now).1)
+            }
+        }
+        (_, Some(kept)) => {
+            let kept = kept.context(
+                "what is in force of the configuration cannot be read; restore a backup of the data folder",
+            )?;
+            let former = Some(kept).filter(|former| former.mode == Mode::Production);
+            let changed = former.as_ref().map(|former| former.changes(&now));
+            let (gains, changes) = changed.unwrap_or_default();
+            (former, gains, changes)
+        }
+        (_, None) => (None, Vec::new(), Vec::new()),
+    };
+    if let Some(most) = most {
+        let both = most.common(&now);
         config.mode = both.mode;
         config.live_trading = both.live_trading;
         config.two_person = both.two_person;
@@ -364,7 +420,7 @@ pub fn hold_guardrails(
         line: format!("guardrail `{}`", id.escape_debug()),
     };
     let changes = gone.ids().map(|id| line(ChangeKind::Widened, id));
-    let changes: Vec<_> = changes
+    let mut changes: Vec<_> = changes
         .map(|change| Change {
             line: format!("{} is gone, or another one", change.line),
             ..change
@@ -381,9 +437,19 @@ pub fn hold_guardrails(
     let gains = gone
         .ids()
         .map(|id| format!("what the guardrail `{}` forbids", id.escape_debug()));
-    let gains: Vec<_> = gains.collect();
+    let mut gains: Vec<_> = gains.collect();
     let text = json!(found.kept());
-    let guardrails = if production { found.and(&gone) } else { found };
+    let guardrails = match (production, in_force.is_some_and(|row| !row.confirmed)) {
+        (false, _) => found,
+        (true, false) => found.and(&gone),
+        (true, true) => {
+            gains.push(GUARDRAILS_AFTER_RESTORE.to_owned());
+            let line = "no other guardrails: those that came after the backup are gone".to_owned();
+            let kind = ChangeKind::Widened;
+            changes.push(Change { kind, line });
+            found.and(&gone).and(&after_restore()?)
+        }
+    };
     Ok(HeldGuardrails {
         guardrails,
         proposal: Proposal {
@@ -405,11 +471,16 @@ pub fn hold_guardrails(
 pub fn guardrails_at_start(config: &Config, known: &Known) -> Result<Guardrails> {
     let kept = kept_guardrails(known.guardrails.as_ref())?;
     let is_there = config.policies().is_some_and(|folder| folder.is_dir());
-    if !is_there && config.policies.is_none() && kept.ids().next().is_some() {
-        return Ok(kept);
-    }
     let row = known.guardrails.as_ref();
     let production = config.mode == Mode::Production && known.adopted;
+    if !is_there && config.policies.is_none() && kept.ids().next().is_some() {
+        let unconfirmed = production && row.is_some_and(|row| !row.confirmed);
+        return Ok(if unconfirmed {
+            kept.and(&after_restore()?)
+        } else {
+            kept
+        });
+    }
     let (files, owners) = (Vec::new(), BTreeSet::new());
     let held = hold_guardrails(config.guardrails()?, row, production, files, owners)?;
     Ok(held.guardrails)
@@ -420,10 +491,29 @@ fn kept_guardrails(in_force: Option<&InForce>) -> Result<Guardrails> {
     let Some(row) = in_force else {
         return Ok(Guardrails::none());
     };
-    let unreadable = "the guardrails in force cannot be read; restore a backup of the data folder";
-    let kept: KeptText<Vec<(String, String)>> =
-        serde_json::from_str(&row.text).context(unreadable)?;
-    Guardrails::from_kept(&kept.text).context(unreadable)
+    let read = || -> Result<Guardrails> {
+        let kept: KeptText<Vec<(String, String)>> = serde_json::from_str(&row.text)?;
+        Ok(Guardrails::from_kept(&kept.text)?)
+    };
+    match read() {
+        // What a backup has and cannot be read says nothing.
+        Err(_) if !row.confirmed => Ok(Guardrails::none()),
+        read => read
+            .context("the guardrails in force cannot be read; restore a backup of the data folder"),
+    }
+}
+
+/// Whether a folder of guardrails was in effect: what holds only until a yes after a restore does not count.
+pub fn has_guardrails(guardrails: &Guardrails) -> Result<bool> {
+    let own = guardrails.without(&after_restore()?);
+    Ok(own.ids().next().is_some())
+}
+
+/// What forbids until an admin has said yes to the guardrails after a restore.
+fn after_restore() -> Result<Guardrails> {
+    let text = "forbid (principal is Plugin, action in [Action::\"trade\", Action::\"destroy\"], resource);";
+    let kept = ("until-guardrails-are-approved".to_owned(), text.to_owned());
+    Ok(Guardrails::from_kept(&[kept])?)
 }
 
 /// What a ledger keeps of the configuration and the guardrails.
@@ -484,6 +574,68 @@ mod tests {
                 connections: Some(connections),
             },
         )
+    }
+
+    fn config(lines: &str) -> Config {
+        let text = format!("data = \"data\"\n{lines}");
+        Config::parse(&text, std::path::Path::new("/dev/null")).unwrap()
+    }
+
+    /// What a configuration is after it was compared with one that is in force, or that a backup has.
+    fn held(file: &str, kept: Option<&str>, confirmed: bool) -> Held {
+        let sealer = Sealer::new(vec![7; 32].into());
+        let text = kept.map_or(String::new(), |kept| {
+            let text = Guarded::of(&config(kept), &sealer).unwrap();
+            json!({ "text": text }).to_string()
+        });
+        let row = InForce {
+            digest: "d".to_owned(),
+            text,
+            by: "ann".to_owned(),
+            at: 0,
+            approval: None,
+            confirmed,
+        };
+        hold(config(file), Some(&row), true, &sealer).unwrap()
+    }
+
+    const PEOPLE: &str = "[people.me]\nuid = 1\nroles = [\"admin\", \"viewer\"]\n\
+        [people.op]\nuid = 2\nroles = [\"operator\"]\n";
+    const IB: &str = "[brokerage.ib]\nid = \"InteractiveBrokersBrokerage\"\n";
+
+    #[test]
+    fn of_a_restored_configuration_nothing_holds_but_the_admins_of_backup_and_file() {
+        let production = format!("mode = \"production\"\nlive-trading = true\n{PEOPLE}{IB}");
+        // The twin: what is in force by a yes needs none.
+        let same = held(&production, Some(&production), true);
+        assert!(same.proposal.gains.is_empty() && same.config.live_trading);
+
+        let eve = format!("{production}[people.eve]\nuid = 3\nroles = [\"admin\"]\n");
+        let strict = |it: &Held| {
+            assert_eq!(it.config.mode, Mode::Production);
+            assert!(!it.config.live_trading && it.config.brokerage.is_empty());
+            assert!(it.proposal.gains.iter().any(|gain| gain == AFTER_RESTORE));
+            let people = it.config.people.iter();
+            let people = people.map(|(name, it)| (name.as_str(), it.roles.iter().collect()));
+            people.collect::<Vec<(&str, Vec<&RoleName>)>>() == [("me", vec![&RoleName::Admin])]
+        };
+        assert!(strict(&held(&production, Some(&production), false)));
+        // Either names one more: the backup a former admin, or the file a new one.
+        assert!(strict(&held(&production, Some(&eve), false)));
+        assert!(strict(&held(&eve, Some(&production), false)));
+        // The backup is of another mode than the file.
+        let development = production.replace("production", "development");
+        assert!(strict(&held(&development, Some(&production), false)));
+        assert!(strict(&held(&production, Some(&development), false)));
+        // The backup says nothing.
+        assert!(strict(&held(&production, None, false)));
+        assert!(!strict(&held(&eve, None, false)));
+        let two = format!("two-person = true\n{eve}");
+        assert!(held(&eve, Some(&two), false).config.two_person);
+        assert!(held(&two, Some(&eve), false).config.two_person);
+        // In development nothing waits.
+        let free = held(&development, Some(&development), false);
+        assert!(free.proposal.gains.is_empty() && free.config.live_trading);
     }
 
     proptest! {

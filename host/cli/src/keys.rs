@@ -89,7 +89,7 @@ impl Key {
         self.derive(BACKUP)
     }
 
-    /// The id of the data folder: it says nothing of the key, and no other key gives it.
+    /// The id of the data folder, and the fingerprint of the key: it says nothing of the key, and no other key gives it.
     pub fn folder_id(&self) -> Result<String> {
         let id = self.derive(FOLDER)?;
         Ok(id.iter().map(|byte| format!("{byte:02x}")).collect())

@@ -139,7 +139,9 @@ async fn dispatch(cli: Cli, output: Output) -> Result<()> {
         Verb::Policy(verb) => verbs::policy::run(&route(), verb, output).await,
         Verb::Schema(schema) => verbs::schema::run(&schema, output),
         Verb::Backup { folder } => verbs::backup::run(&route(), &folder, output).await,
-        Verb::Restore { folder } => verbs::restore::run(&file, &folder, data, output),
+        Verb::Restore { folder, expected } => {
+            verbs::restore::run(&file, &folder, &expected, data, output)
+        }
         Verb::Mcp {
             base_url,
             credentials,

@@ -56,8 +56,8 @@ impl Gate {
     /// imports are remembered for as long as somebody holds its `digest`.
     ///
     /// The first component of a plugin that may trade is adopted as the operator brought it. From then
-    /// on, a component with another digest, or with imports that it did not have, does not get the
-    /// trade grants by itself: in production it waits, and until then the old one goes on serving;
+    /// on, a component with another digest, or with imports that it did not have, or any after a backup was
+    /// restored, does not get the trade grants by itself: in production it waits, and until then the old one goes on serving;
     /// where none serves, it serves, and its trades ask for the approval. In development it is adopted
     /// with a warning.
     ///
@@ -97,7 +97,8 @@ impl Gate {
         let ledger = &self.0.ledger;
         let former = ledger.adopted(account, plugin).await?;
         let changed = former.as_ref().is_some_and(|former| {
-            former.digest != **digest
+            !former.confirmed
+                || former.digest != **digest
                 || imports
                     .iter()
                     .any(|import| !former.imports.contains(import))
@@ -157,6 +158,7 @@ impl Gate {
             imports: imports.to_vec(),
             by: by.to_owned(),
             at: now(),
+            confirmed: true,
         };
         let ledger = &self.0.ledger;
         ledger.adopt(account, plugin, adoption).await
@@ -175,8 +177,12 @@ impl Gate {
             .collect();
         let files = vec![manifest.path.clone(), manifest.component.clone()];
         let interested = owners(files).await;
+        let again = former.is_some_and(|former| !former.confirmed);
         let view = json!({
-            "what": "adopt a changed component for trade",
+            "what": match again {
+                true => "adopt a component for trade again, since a backup was restored",
+                false => "adopt a changed component for trade",
+            },
             "plugin": manifest.plugin,
             "account": manifest.account,
             "component": manifest.component,
@@ -268,7 +274,7 @@ impl Gate {
             .map_err(unusable)?;
         if adopted
             .as_ref()
-            .is_none_or(|adopted| adopted.digest == *ask.caller.digest)
+            .is_none_or(|adopted| adopted.confirmed && adopted.digest == *ask.caller.digest)
         {
             return Ok(());
         }

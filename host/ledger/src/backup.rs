@@ -1,6 +1,7 @@
-//! A copy of the database while it is in use.
+//! A copy of the database while it is in use, and what of a copy holds when it is brought back.
 //!
-//! Invariant: the copy is the database as it was at one instant; under its name there is a whole copy or nothing.
+//! Invariants: the copy is the database as it was at one instant; under its name there is a whole copy or nothing.
+//! Of a copy that is brought back, nothing stands for a yes of a person.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -34,6 +35,44 @@ impl Ledger {
             .map_err(|error| LedgerError::Thread(error.to_string()))?;
         answer.await.unwrap_or(Err(LedgerError::Closed))
     }
+}
+
+impl Ledger {
+    /// Checks a database of a backup thoroughly, brings it to the newest layout, and takes from it what stands for a
+    /// person's yes, whatever mark it bears. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When the file cannot be written, is damaged, not ours or of a newer version.
+    pub fn restore(path: &Path) -> Result<(), LedgerError> {
+        let closed = file::open_restored(path)?.close();
+        Ok(closed.map_err(|(_, error)| error)?)
+    }
+}
+
+/// What people said yes to since the backup was taken, or took back, is not known: permits and approvals are void,
+/// and what is in force and adopted is to be confirmed. Halts stay, and so do refusals. The data folder is not a new
+/// one, so that nothing is adopted because it was found there.
+pub(crate) fn withdraw_consent(connection: &Connection) -> Result<(), LedgerError> {
+    // A permit whose last call is under way may get its use back.
+    connection.execute_batch(
+        "BEGIN IMMEDIATE;
+         UPDATE permits SET revoked_ms = unixepoch() * 1000, revoked_by = 'the restore of a backup'
+             WHERE revoked_ms IS NULL
+               AND (uses_left > 0 OR id IN (SELECT permit FROM reservations WHERE permit IS NOT NULL));
+         UPDATE approvals SET status = 'closed', closed = 'a backup was restored'
+             WHERE status = 'pending' OR (status = 'approved' AND id NOT IN (SELECT approval FROM permits));
+         DELETE FROM approval_contents WHERE approval IN (SELECT id FROM approvals WHERE status = 'closed');
+         DELETE FROM approved_sources;
+         UPDATE compiles SET source = NULL;
+         UPDATE adoptions SET confirmed = 0;
+         UPDATE in_force SET confirmed = 0;
+         INSERT OR IGNORE INTO in_force (kind, name, digest, text, by, at_ms, confirmed)
+             VALUES ('guardrails', '', '', '', '', 0, 0), ('configuration', '', '', '', '', 0, 0);
+         INSERT OR IGNORE INTO meta VALUES ('adopted', '');
+         DELETE FROM meta WHERE name = 'restored';
+         COMMIT",
+    )?;
+    Ok(())
 }
 
 fn copy(source: &Connection, target: &Path) -> Result<(), LedgerError> {

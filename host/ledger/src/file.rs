@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use crate::backup;
 use crate::error::LedgerError;
-use crate::in_force;
 
 /// The steps from an empty file to the newest layout, each with the layout that it leads to.
 const MIGRATIONS: &[(i64, &str)] = &[
@@ -27,6 +27,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (60, include_str!("migrations/0060_attempts.sql")),
     (61, include_str!("migrations/0061_permit_attempts.sql")),
     (70, include_str!("migrations/0070_changes.sql")),
+    (80, include_str!("migrations/0080_adoptions_confirmed.sql")),
 ];
 /// The newest layout.
 const NEWEST: i64 = match MIGRATIONS {
@@ -51,6 +52,15 @@ const CHECKPOINT_PAGES: i64 = 4000;
 ///
 /// A file that came from a backup is checked thoroughly before its first use, any other one quickly.
 pub(crate) fn open(path: &Path) -> Result<Connection, LedgerError> {
+    open_as(path, false)
+}
+
+/// Opens a file as one that came from a backup, whatever it says of itself.
+pub(crate) fn open_restored(path: &Path) -> Result<Connection, LedgerError> {
+    open_as(path, true)
+}
+
+fn open_as(path: &Path, restored: bool) -> Result<Connection, LedgerError> {
     let cannot_open = |why: String| LedgerError::Open {
         path: path.to_owned(),
         why,
@@ -70,7 +80,7 @@ pub(crate) fn open(path: &Path) -> Result<Connection, LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection =
         Connection::open_with_flags(path, flags).map_err(|error| cannot_open(error.to_string()))?;
-    prepare(&connection, path).map_err(|error| match error {
+    prepare(&connection, path, restored).map_err(|error| match error {
         LedgerError::Failed(error) => match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => LedgerError::Foreign {
                 path: path.to_owned(),
@@ -113,7 +123,7 @@ pub(crate) fn check_unlocked(path: &Path) -> Result<(), LedgerError> {
     Ok(connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK")?)
 }
 
-fn prepare(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
+fn prepare(connection: &Connection, path: &Path, restored: bool) -> Result<(), LedgerError> {
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     check_layout(connection, path)?;
@@ -129,11 +139,12 @@ fn prepare(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
     connection.pragma_update(None, "journal_size_limit", LOG_LIMIT)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     migrate(connection, path)?;
-    let restored: bool = connection.query_row(
+    let marked: bool = connection.query_row(
         "SELECT EXISTS (SELECT 1 FROM meta WHERE name = 'restored')",
         [],
         |row| row.get(0),
     )?;
+    let restored = restored || marked;
     check_integrity(
         connection,
         path,
@@ -144,9 +155,8 @@ fn prepare(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
         },
     )?;
     if restored {
-        in_force::restored(connection)?;
+        backup::withdraw_consent(connection)?;
     }
-    connection.execute("DELETE FROM meta WHERE name = 'restored'", [])?;
     Ok(())
 }
 

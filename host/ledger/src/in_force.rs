@@ -56,7 +56,8 @@ pub struct InForce {
     pub approval: Option<String>,
     /// When. Unix time in milliseconds.
     pub at: i64,
-    /// Whether it was adopted by this data folder, and not by the one whose backup this is.
+    /// Whether it came into force in this data folder. One of a backup did not: what it gives waits for a yes again,
+    /// and its text may be empty where the backup has none.
     pub confirmed: bool,
 }
 
@@ -228,14 +229,4 @@ fn bring(connection: &Connection, adopt: &Adopt) -> Result<Brought, LedgerError>
         adopt.now,
     )?;
     Ok(Brought::InForce(closed))
-}
-
-/// What a backup brings is to be confirmed, and its data folder is not a new one.
-pub(crate) fn restored(connection: &Connection) -> Result<(), LedgerError> {
-    connection.execute(
-        "UPDATE in_force SET confirmed = 0 WHERE kind = 'manifest'",
-        [],
-    )?;
-    connection.execute("INSERT OR IGNORE INTO meta VALUES (?1, '')", [ADOPTED])?;
-    Ok(())
 }

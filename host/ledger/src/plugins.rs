@@ -18,6 +18,8 @@ pub struct Adoption {
     pub by: String,
     /// When. Unix time in milliseconds.
     pub at: i64,
+    /// Whether it was adopted in this data folder, and not in the one whose backup this is.
+    pub confirmed: bool,
 }
 
 /// When a rate limiter's bucket was last used.
@@ -44,19 +46,32 @@ impl Ledger {
         let key = [account.to_owned(), plugin.to_owned()];
         self.connections()
             .read(move |it| {
-                let found: Option<(String, String, String, i64)> = it
+                let found: Option<(String, String, String, i64, bool)> = it
                     .prepare_cached(
-                        "SELECT digest, imports, by, at_ms FROM adoptions WHERE account = ?1 AND plugin = ?2",
+                        "SELECT digest, imports, by, at_ms, confirmed FROM adoptions
+                         WHERE account = ?1 AND plugin = ?2",
                     )?
                     .query_row(key, |row| {
-                        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                        Ok((
+                            row.get(0)?,
+                            row.get(1)?,
+                            row.get(2)?,
+                            row.get(3)?,
+                            row.get(4)?,
+                        ))
                     })
                     .optional()?;
-                let Some((digest, imports, by, at)) = found else {
+                let Some((digest, imports, by, at, confirmed)) = found else {
                     return Ok(None);
                 };
                 let imports = serde_json::from_str(&imports).map_err(|error| unreadable(&error))?;
-                Ok(Some(Adoption { digest, imports, by, at }))
+                Ok(Some(Adoption {
+                    digest,
+                    imports,
+                    by,
+                    at,
+                    confirmed,
+                }))
             })
             .await
     }
@@ -77,7 +92,7 @@ impl Ledger {
                 let imports =
                     serde_json::to_string(&adoption.imports).map_err(|error| unreadable(&error))?;
                 it.prepare_cached(
-                    "INSERT OR REPLACE INTO adoptions VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    "INSERT OR REPLACE INTO adoptions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 )?
                 .execute(params![
                     account,
@@ -85,7 +100,8 @@ impl Ledger {
                     adoption.digest,
                     imports,
                     adoption.by,
-                    adoption.at
+                    adoption.at,
+                    adoption.confirmed
                 ])?;
                 Ok(())
             })

@@ -2,7 +2,8 @@
 //!
 //! Invariant: a compile that is known has its source here. A source is dropped only when no known compile, no approved
 //! project and no approval that can still lead to a call names it. Each plugin fills its own quota: what one plugin
-//! compiles never makes the compile of another one unknown.
+//! compiles never takes the place of what another one compiled. A compile becomes unknown by another plugin's in one
+//! case: the server signs both alike, and the host read different contents of the project, so that one of them is wrong.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -232,7 +233,8 @@ fn put(connection: &Connection, new: &NewCompile, files: &str) -> Result<Remembe
 }
 
 /// Whether the server's signature says that this compile and a former one are the same, and the contents that were
-/// read say that they are not. The former ones are of unknown code then too.
+/// read say that they are not. The former ones are of unknown code then too, whichever plugin compiled them: the evidence
+/// is about the project, and which of the two readings is wrong is not known.
 fn contradicts(connection: &Connection, new: &NewCompile) -> Result<bool, LedgerError> {
     let Some(signature) = &new.signature else {
         return Ok(false);

@@ -1,10 +1,11 @@
 //! The scripted server of the tests as a program of its own: `scripted_server LOG [wrapped]`.
 //!
 //! Further words: `crash` (dies before the handshake), `stubborn` (survives the end of its
-//! input and a request to terminate), `child` (starts a process of its own).
+//! input and a request to terminate), `child` (starts a process of its own), `apart` (leaves the process group for a
+//! session of its own).
 //!
-//! `scripted_server supervise HOST COMMAND…` is a supervisor, and `scripted_server host LOG` a host that has a
-//! server under one and waits to be killed.
+//! `scripted_server supervise HOST COMMAND…` is a supervisor, and `scripted_server host LOG WORD…` a host that has a
+//! server with these words under one and waits to be killed.
 
 #![allow(
     clippy::unwrap_used,
@@ -36,15 +37,14 @@ fn main() -> ExitCode {
         .build()
         .unwrap();
     match words[1].as_str() {
-        "host" => runtime.block_on(host(&words[2])),
+        "host" => runtime.block_on(host(words[2..].to_vec())),
         _ => runtime.block_on(server(&words)),
     }
     ExitCode::SUCCESS
 }
 
-/// Has a stubborn server under a supervisor.
-async fn host(log: &str) {
-    let words = [log, "stubborn", "child"].map(str::to_owned).to_vec();
+/// Has a server under a supervisor.
+async fn host(words: Vec<String>) {
     let program = std::env::current_exe().unwrap();
     let command = program.display().to_string();
     let supervisor = Supervisor {
@@ -63,6 +63,9 @@ async fn host(log: &str) {
 async fn server(words: &[String]) {
     let has = |word: &str| words.iter().any(|given| given == word);
     let server = scripted::Scripted::new(words[1].clone().into(), has("wrapped"));
+    if has("apart") {
+        rustix::process::setsid().unwrap();
+    }
     server.note(&json!({ "event": "start", "pid": std::process::id() }));
     if has("crash") {
         eprintln!(

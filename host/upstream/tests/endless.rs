@@ -351,7 +351,8 @@ async fn a_server_that_asks_for_no_wait_is_not_asked_at_once() {
 async fn a_server_whose_host_is_killed_ends_although_it_ignores_sigterm() {
     let log = Log::new();
     let mut host = std::process::Command::new(server())
-        .args(["host".into(), log.path.clone()])
+        .args(["host".as_ref(), log.path.as_os_str()])
+        .args(["stubborn", "child"])
         .spawn()
         .unwrap();
     let server = log.wait_for("start", 1).await[0]["pid"].clone();
@@ -364,6 +365,51 @@ async fn a_server_whose_host_is_killed_ends_although_it_ignores_sigterm() {
         !is_running(&server) && !is_running(&child)
     })
     .await;
+}
+
+/// It is in no group then that the host or the supervisor could kill.
+#[tokio::test]
+async fn a_server_in_a_session_of_its_own_that_ignores_sigterm_ends_with_its_host() {
+    let ends = async |log: &Log| {
+        let server = log.events("start")[0]["pid"].clone();
+        wait_until("the end of the server", || !is_running(&server)).await;
+    };
+    // The host is killed.
+    let log = Log::new();
+    let mut host = std::process::Command::new(server())
+        .args(["host".as_ref(), log.path.as_os_str()])
+        .args(["stubborn", "apart"])
+        .spawn()
+        .unwrap();
+    let pid = log.wait_for("start", 1).await[0]["pid"].clone();
+    assert!(is_running(&pid));
+    host.kill().unwrap();
+    host.wait().unwrap();
+    ends(&log).await;
+
+    // The host closes the account.
+    let apart = |log: &Log| {
+        let connector = stdio(log, &["stubborn", "apart"], &[]).supervised(supervisor());
+        accounts(connector, options())
+    };
+    let log = Log::new();
+    let calm = apart(&log);
+    let answer = call(&calm, "read_account", json!({ "id": 1 }), LONG).await;
+    answer.unwrap();
+    calm.close().await;
+    ends(&log).await;
+
+    // The host's runtime ends, and the process stays.
+    let log = Log::new();
+    let gone = apart(&log);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let answer = runtime.block_on(call(&gone, "read_account", json!({ "id": 1 }), LONG));
+        answer.unwrap();
+    })
+    .join()
+    .unwrap();
+    ends(&log).await;
 }
 
 #[tokio::test]

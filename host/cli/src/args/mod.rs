@@ -24,6 +24,18 @@ pub struct Cli {
     pub verb: Verb,
 }
 
+/// What is known of a backup from elsewhere.
+#[derive(Debug, Args)]
+pub struct Expected {
+    /// The fingerprint of the host's key, as `qchost backup` printed it; a backup with another key is refused.
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub key: Option<String>,
+    /// The digest of the backup, as `qchost backup` printed it; any other backup is refused: an older one, and one
+    /// that was changed and signed again.
+    #[arg(long, value_name = "DIGEST")]
+    pub digest: Option<String>,
+}
+
 #[derive(Debug, Args)]
 pub struct Global {
     /// The host's configuration.
@@ -183,8 +195,11 @@ pub enum Verb {
     Schema(Schema),
     /// Copy what the host knows (database, audit, key) into a folder, as one consistent set.
     #[command(
-        after_help = "A running host makes the copy itself, with its own rights, and goes on. Whoever has the copy has the \
-        host's key: keep it as closed as the data folder.\n\nExample:\n  qchost backup /var/backups/qchost/2026-01-31"
+        after_help = "A running host makes the copy itself, with its own rights, and goes on. A reader of the copy has the \
+        host's key: keep it as closed as the data folder. The copy is signed with that key, which shows damage, and \
+        changes by a writer who cannot read it. A writer who can read it can change the copy and sign it again: keep \
+        the digest that is printed elsewhere, and restore with it.\n\n\
+        Example:\n  qchost backup /var/backups/qchost/2026-01-31"
     )]
     Backup {
         /// The folder; made if it does not exist, and empty.
@@ -192,11 +207,17 @@ pub enum Verb {
     },
     /// Bring a backup back, into a data folder that is empty.
     #[command(
-        after_help = "Example:\n  qchost restore /var/backups/qchost/2026-01-31 --data /var/lib/qchost"
+        after_help = "Halts are as they were. Nothing that a person had said yes to holds: permits and approvals are void, \
+        and in production manifests that trade or destroy, components, guardrails and the configuration wait for a new \
+        yes by an admin whom the backup and the configuration both name. Budgets, plugins' state and the projects that \
+        plugins made are as the backup has them: `--digest` is what shows that it is the one that was taken.\n\n\
+        Example:\n  qchost restore /var/backups/qchost/2026-01-31 --data /var/lib/qchost --digest sha256:…"
     )]
     Restore {
         /// The folder that `qchost backup` wrote.
         folder: PathBuf,
+        #[command(flatten)]
+        expected: Expected,
     },
     /// Serve QuantConnect's 64 tools to an MCP client on standard input and output.
     #[command(

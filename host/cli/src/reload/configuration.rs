@@ -337,7 +337,7 @@ async fn take_guardrails(
     found: Guardrails,
 ) -> Result<(bool, Option<HeldBack>)> {
     let current = host.current();
-    let are_up = current.guardrails.ids().next().is_some();
+    let are_up = in_force::has_guardrails(&current.guardrails)?;
     if shelf.folder.is_none() && are_up {
         let folder = current.config.policies().unwrap_or_default();
         bail!(

@@ -43,7 +43,9 @@ pub struct List {
     pub by: String,
     /// The SHA-256 of each file, by its path in the folder.
     pub files: BTreeMap<String, String>,
-    /// The HMAC-SHA-256 of the list without this field, by a key that is derived from the host's.
+    /// The HMAC-SHA-256 of the list without this field, by a key that is derived from the host's. It finds damage, and
+    /// changes by those who cannot read the host's key, which is in the backup; all others are found by the digest of
+    /// this file, kept elsewhere.
     pub signature: String,
 }
 
@@ -61,7 +63,7 @@ impl List {
         Ok(())
     }
 
-    /// Whether the host whose key this is made the list.
+    /// Whether the list was made with this key. The key is in the backup: a reader of the backup can sign as well.
     pub fn is_signed_by(&self, key: &Key) -> Result<bool> {
         let bytes: Option<Vec<u8>> = (0..self.signature.len())
             .step_by(2)
@@ -86,9 +88,13 @@ pub async fn run(route: &Route, folder: &Path, output: Output) -> Result<()> {
             .get("records")
             .and_then(Value::as_u64)
             .unwrap_or_default();
+        let word = |name| done.get(name).and_then(Value::as_str).unwrap_or_default();
         format!(
-            "copied to {} and verified: {records} records\nbring it back with: qchost restore {0}",
-            folder.display()
+            "copied to {} and verified: {records} records\nkey:    {}\ndigest: {}\nkeep these two lines elsewhere, and \
+             bring the backup back with: qchost restore {0} --key {1} --digest {2}",
+            folder.display(),
+            word("key"),
+            word("digest"),
         )
     })
 }
@@ -107,12 +113,24 @@ pub async fn by_host(host: &Host, person: &Person, folder: &Path) -> Result<Valu
     let key = keys::path(&host.data);
     let to = folder.to_owned();
     let finished = tokio::task::spawn_blocking(move || finish(&key, &to));
-    let (list, records) = finished.await.context("the copy was cut off")??;
-    Ok(json!({ "folder": folder, "files": list.files.len(), "records": records }))
+    let made = finished.await.context("the copy was cut off")??;
+    Ok(json!({
+        "folder": folder, "files": made.files, "records": made.records, "key": made.key, "digest": made.digest,
+    }))
+}
+
+/// What was copied.
+struct Made {
+    files: usize,
+    records: u64,
+    /// The fingerprint of the host's key.
+    key: String,
+    /// The digest of the list, and so of everything that is in the backup.
+    digest: String,
 }
 
 /// Adds the key, verifies, and adds the list.
-fn finish(key: &Path, folder: &Path) -> Result<(List, u64)> {
+fn finish(key: &Path, folder: &Path) -> Result<Made> {
     copy_private(key, &keys::path(folder))?;
     let records = verify(folder)?;
     let files = inventory(folder)?;
@@ -123,13 +141,25 @@ fn finish(key: &Path, folder: &Path) -> Result<(List, u64)> {
         files,
         signature: String::new(),
     };
-    list.sign(&Key::read(&keys::path(folder))?)?;
+    let key = Key::read(&keys::path(folder))?;
+    list.sign(&key)?;
+    let text = serde_json::to_string_pretty(&list)?;
     let mut draft = tempfile::NamedTempFile::new_in(folder)?;
-    draft.write_all(serde_json::to_string_pretty(&list)?.as_bytes())?;
+    draft.write_all(text.as_bytes())?;
     draft.as_file().sync_all()?;
     draft.persist(folder.join(LIST))?;
     File::open(folder)?.sync_all()?;
-    Ok((list, records))
+    Ok(Made {
+        files: list.files.len(),
+        records,
+        key: key.folder_id()?,
+        digest: digest(text.as_bytes()),
+    })
+}
+
+/// The SHA-256 of a text, as it is written in a list and on the command line.
+pub fn digest(text: &[u8]) -> String {
+    format!("sha256:{}", hex(&Sha256::digest(text)))
 }
 
 /// Verifies the record in a folder by the key in it; returns how many records it has.

@@ -103,11 +103,11 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
             OPERATIONS.len()
         ),
     );
+    machine::files(&mut report);
+    machine::time_source(&mut report, Path::new("/"));
     match route.config() {
         Ok(config) => {
             report.ok("configuration", config.file.display().to_string());
-            machine::files(&mut report);
-            machine::time_source(&mut report, Path::new("/"));
             let found = data::check(route, config, &mut report, output).await;
             cache(config, &mut report);
             guardrails(config, &mut report);
@@ -140,6 +140,7 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
                 words(&error),
                 Some("mend the line, or write a new one with: qchost init".to_owned()),
             );
+            data_disk(route, &mut report);
             // The host that runs goes on with what it had.
             if matches!(route.connect().await, Ok(Some(_))) {
                 plugins(route, &mut report, output).await;
@@ -175,6 +176,21 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
         bail!("{failed} of {} checks failed", report.0.len());
     }
     Ok(())
+}
+
+/// The disk of the data folder, as far as a configuration that cannot be used says where that is.
+fn data_disk(route: &Route, report: &mut Report) {
+    match route.data() {
+        Some(folder) if folder.is_dir() => machine::disk(report, "data", &folder),
+        Some(folder) => {
+            let finding = format!("not known: {} is no folder", folder.display());
+            report.unknown("data: disk space", finding);
+        }
+        None => report.unknown(
+            "data: disk space",
+            "not known: the configuration does not say where the data folder is; name it with --data",
+        ),
+    }
 }
 
 fn cache(config: &Config, report: &mut Report) {

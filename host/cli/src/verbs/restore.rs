@@ -2,7 +2,8 @@
 //!
 //! Invariant: the data folder holds either all of the backup or nothing that a host would run on. What was
 //! copied is verified before it gets its place; the record, without which a host refuses the
-//! database, gets it last.
+//! database, gets it last. Nothing in it stands for a yes of a person: the copied database is made so here, whatever mark
+//! it bears.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::Read as _;
@@ -13,7 +14,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use qchost_ledger::Ledger;
 use serde_json::json;
 
-use super::backup::{LIST, List, VERSION, copy_private, inventory, open_regular, verify};
+use super::backup::{LIST, List, VERSION, copy_private, digest, inventory, open_regular, verify};
+use crate::args::Expected;
 use crate::config::Config;
 use crate::control;
 use crate::host::private_folder;
@@ -31,12 +33,18 @@ const LONGEST_LIST: u64 = 16 << 20;
 const LOCK: &str = "host.lock";
 
 /// Brings a backup back.
-pub fn run(config: &Path, folder: &Path, data: Option<PathBuf>, output: Output) -> Result<()> {
+pub fn run(
+    config: &Path,
+    folder: &Path,
+    expected: &Expected,
+    data: Option<PathBuf>,
+    output: Output,
+) -> Result<()> {
     let data = match data {
         Some(data) => data,
         None => Config::load(config)?.data()?,
     };
-    let list = read(folder)?;
+    let list = read(folder, expected)?;
     private_folder(&data)?;
     must_be_empty(&data)?;
     let _lock = Lock::take(&data).map_err(|it| control::refused(&data, it))?;
@@ -59,16 +67,22 @@ pub fn run(config: &Path, folder: &Path, data: Option<PathBuf>, output: Output) 
         .mode(0o700)
         .create(draft.path().join(TEXTS))?;
     check_copy(&list, draft.path(), folder)?;
+    let key = Key::read(&keys::path(draft.path()))?;
+    let fingerprint = key.folder_id()?;
     ensure!(
-        list.is_signed_by(&Key::read(&keys::path(draft.path()))?)?,
+        expected.key.as_ref().is_none_or(|it| *it == fingerprint),
+        "{}: the backup has the key {fingerprint}, which is not the one that was asked for: it is of another host, or was \
+         changed and signed with another key; nothing was restored",
+        folder.display()
+    );
+    ensure!(
+        list.is_signed_by(&key)?,
         "{}: it was changed since the backup was taken, or is of another host than the key; nothing was restored",
         folder.join(LIST).display()
     );
     let records = verify(draft.path())?;
-    // To open a database may change it, so it is a copy that is opened.
-    let tried = draft.path().join("tried.db");
-    copy_private(&draft.path().join("state.db"), &tried)?;
-    drop(Ledger::open(&tried).with_context(|| folder.join("state.db").display().to_string())?);
+    Ledger::restore(&draft.path().join("state.db"))
+        .with_context(|| folder.join("state.db").display().to_string())?;
     for folder in ["audit", TEXTS, "."] {
         File::open(draft.path().join(folder))?.sync_all()?;
     }
@@ -76,10 +90,19 @@ pub fn run(config: &Path, folder: &Path, data: Option<PathBuf>, output: Output) 
         fs::rename(draft.path().join(name), data.join(name))?;
         File::open(&data)?.sync_all()?;
     }
-    let done = json!({ "data": data, "records": records, "taken": list.taken });
+    let done = json!({ "data": data, "records": records, "taken": list.taken, "key": fingerprint });
     output.result(&done, |_| {
+        let unknown = match &expected.digest {
+            Some(_) => "",
+            None => {
+                "\nnot checked: whether this is the backup that was taken; a reader of the key in it can change and sign \
+                 it. `--digest` checks that"
+            }
+        };
         format!(
-            "restored to {}: {records} records, as of {}\nnext: qchost doctor, then: qchost run",
+            "restored to {}: {records} records, as of {}\nkey: {fingerprint}{unknown}\nhalts are as they were; permits \
+             and approvals are void, and in production all that a person has to say yes to waits for a new yes: qchost \
+             approvals list\nnext: qchost doctor, then: qchost run",
             data.display(),
             list.taken
         )
@@ -87,7 +110,7 @@ pub fn run(config: &Path, folder: &Path, data: Option<PathBuf>, output: Output) 
 }
 
 /// Reads the list of a backup.
-fn read(folder: &Path) -> Result<List> {
+fn read(folder: &Path, expected: &Expected) -> Result<List> {
     let path = folder.join(LIST);
     let mut text = String::new();
     open_regular(&path)
@@ -98,6 +121,13 @@ fn read(folder: &Path) -> Result<List> {
                 folder.display()
             )
         })?;
+    let found = digest(text.as_bytes());
+    ensure!(
+        expected.digest.as_ref().is_none_or(|it| *it == found),
+        "{}: its digest is {found}, which is not the one that was asked for: it is another backup, or was changed since \
+         it was taken; nothing was restored",
+        path.display()
+    );
     let list: List = serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
     ensure!(
         list.version == VERSION,

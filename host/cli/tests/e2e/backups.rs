@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
-use serde_json::json;
-use sha2::Digest as _;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::categories::folder;
 use crate::cloud::Cloud;
@@ -104,16 +106,12 @@ fn a_backup_that_is_not_whole_is_not_restored() {
         fs::write(&file, good).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     }
-    // Whoever can write to the folder cannot make a list that fits what they changed.
+    // A list that fits what was changed needs a signature. (Of a writer who can read the key as well, see below.)
     let (list, database) = (backup.join("backup.json"), backup.join("state.db"));
     let (good_list, good_database) = (fs::read(&list).unwrap(), fs::read(&database).unwrap());
     fs::write(&database, [&good_database[..], &[0]].concat()).unwrap();
     let mut forged: serde_json::Value = serde_json::from_slice(&good_list).unwrap();
-    let hash: String = sha2::Sha256::digest(fs::read(&database).unwrap())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    forged["files"]["state.db"] = format!("sha256:{hash}").into();
+    forged["files"]["state.db"] = hash(&fs::read(&database).unwrap()).into();
     fs::write(&list, forged.to_string()).unwrap();
     let ran = restore();
     assert!(
@@ -145,6 +143,84 @@ fn a_backup_that_is_not_whole_is_not_restored() {
     for file in ["state.db", "host.key", "audit"] {
         assert!(data.join(file).exists(), "{file}");
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn hash(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex(&Sha256::digest(bytes)))
+}
+
+fn mac(key: &[u8], text: &[u8]) -> Vec<u8> {
+    let mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+    mac.chain_update(text).finalize().into_bytes().to_vec()
+}
+
+/// Makes a list that fits what is in a backup now, and signs it with the key that is in it.
+pub fn sign_again(backup: &Path) {
+    let path = backup.join("backup.json");
+    let mut list: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    for (name, kept) in list["files"].as_object_mut().unwrap() {
+        *kept = hash(&fs::read(backup.join(name)).unwrap()).into();
+    }
+    let fields = ["version", "taken", "by", "files"];
+    let unsigned: Value = fields
+        .iter()
+        .map(|name| ((*name).to_owned(), list[name].clone()))
+        .collect();
+    let key = fs::read(backup.join("host.key")).unwrap();
+    let key = mac(&key, b"qchost backup 1");
+    list["signature"] = hex(&mac(&key, unsigned.to_string().as_bytes())).into();
+    fs::write(&path, list.to_string()).unwrap();
+}
+
+#[test]
+fn a_backup_that_was_signed_again_is_found_by_what_was_printed() {
+    let cloud = Cloud::start();
+    let place = folder(&embedded(cloud.url()));
+    place.run(&["halt"]).good();
+    let (one, two) = (place.path().join("one"), place.path().join("two"));
+    let made = |backup: &Path| {
+        let made = place.run(&["--json", "backup", backup.to_str().unwrap()]);
+        let made = made.json();
+        let word = |name: &str| made[name].as_str().unwrap().to_owned();
+        (word("key"), word("digest"))
+    };
+    let (key, digest) = made(&one);
+    let (same_key, other_digest) = made(&two);
+    assert_eq!(same_key, key);
+    assert_ne!(other_digest, digest);
+    let data = place.path().join("elsewhere");
+    let restore = |backup: &Path, options: &[&str]| {
+        let (backup, data) = (backup.to_str().unwrap(), data.to_str().unwrap());
+        place.run(&[&["restore", backup, "--data", data], options].concat())
+    };
+    let refused = |backup: &Path, options: &[&str], words: &str| {
+        let ran = restore(backup, options);
+        assert!(ran.error().contains(words), "{ran:?}");
+        assert!(ran.stderr.contains("nothing was restored"), "{ran:?}");
+        assert!(!data.join("state.db").exists());
+    };
+    // Another backup of the same host.
+    refused(&two, &["--digest", &digest], "another backup");
+    // Changed by a reader of the key, who can sign.
+    let forge = "INSERT INTO state VALUES ('lab', 'forged', 1, x'00')";
+    let database = || rusqlite::Connection::open(one.join("state.db")).unwrap();
+    database().execute(forge, []).unwrap();
+    sign_again(&one);
+    refused(&one, &["--digest", &digest], "changed since it was taken");
+    let ran = restore(&one, &["--key", &key]);
+    assert!(ran.good().stdout.contains("not checked"), "{ran:?}");
+    fs::remove_dir_all(&data).unwrap();
+    // Signed with another key by a writer who cannot read this one.
+    fs::write(one.join("host.key"), [9; 32]).unwrap();
+    sign_again(&one);
+    refused(&one, &["--key", &key], "signed with another key");
+    // The twin: the one that was taken.
+    let ran = restore(&two, &["--key", &key, "--digest", &other_digest]);
+    assert!(!ran.good().stdout.contains("not checked"), "{ran:?}");
 }
 
 /// Copies a folder as it is.

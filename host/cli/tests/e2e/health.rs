@@ -497,6 +497,36 @@ fn doctor_names_what_is_wrong_with_the_data_folder_and_gives_no_advice_about_plu
     only("data folder", "move");
 }
 
+/// The machine and the disk are as they are whatever the configuration says.
+#[test]
+fn doctor_looks_at_the_machine_and_the_disk_also_with_a_broken_configuration() {
+    let cloud = Cloud::start();
+    let folder = filed(cloud.url(), TOKEN);
+    let path = folder.path().join("qchost.toml");
+    let good = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(failed(&doctor(&folder)), [""; 0], "all is well");
+    let looked_at = [
+        "open files",
+        "time source",
+        "data: disk space",
+        "data: inodes",
+    ];
+    std::fs::write(&path, format!("{good}\nmode = broken")).unwrap();
+    let checks = doctor(&folder);
+    assert_eq!(failed(&checks), ["configuration"], "{checks:#}");
+    for what in looked_at {
+        let (found, mark) = (check(&checks, what), check(&checks, what)["mark"].clone());
+        // Of this machine's time service nothing is known here.
+        assert!(mark == "ok" || what == "time source", "{found}");
+    }
+    // Whose data folder cannot be read.
+    std::fs::remove_file(&path).unwrap();
+    let checks = doctor(&folder);
+    assert_eq!(failed(&checks), ["configuration"], "{checks:#}");
+    assert_eq!(check(&checks, "data: disk space")["mark"], "unknown");
+    check(&checks, "open files");
+}
+
 fn first_file(folder: &Path) -> std::path::PathBuf {
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .unwrap()

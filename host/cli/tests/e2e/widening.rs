@@ -1,16 +1,18 @@
 //! In production, one editor of the files alone brings no widening into force, by whatever route. The cloud's request
 //! log says what was sent.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
-
+use std::path::Path;
 use std::time::Duration;
 
 use qchost_emulator::{Fault, FaultKind};
 use serde_json::{Value, json};
 
+use crate::backups::sign_again;
 use crate::cloud::Cloud;
 use crate::common::{Folder, embedded};
 use crate::desk::{ADMIN, APPROVER, Desk, OPERATOR};
@@ -205,17 +207,11 @@ fn a_second_configuration_on_the_same_data_folder_adopts_nothing() {
     assert_eq!(deletes(&cloud), 0);
 }
 
-#[test]
-fn a_restored_backup_adopts_nothing() {
-    let running = Running::start(&production(), |folder| lab(folder, &wide()));
+/// Brings a backup of a host back into an empty data folder, has `prepare` change what it has to, and starts the host.
+fn restored(running: Running, prepare: impl FnOnce(&Folder, &Path)) -> Running {
     let backup = running.path("backup");
-    running
-        .folder
-        .run(&["backup", backup.to_str().unwrap()])
-        .good();
-    edit(&running.path("plugins/lab.toml"), OBJECTS, "");
-    running.until_status("lab", "ready");
-    running.reload().good();
+    let name = backup.to_str().unwrap().to_owned();
+    running.folder.run(&["backup", &name]).good();
     let Running {
         host,
         folder,
@@ -224,17 +220,100 @@ fn a_restored_backup_adopts_nothing() {
     } = running;
     host.terminate();
     host.wait().good();
-    // The backup knows the wide manifest as adopted, and the file says it again.
+    prepare(&folder, &backup);
     fs::remove_dir_all(folder.path().join("data")).unwrap();
-    folder.run(&["restore", backup.to_str().unwrap()]).good();
-    lab(&folder, &wide());
-    let running = Running {
+    folder.run(&["restore", &name]).good();
+    Running {
         host: serve(&folder),
         control: Control::of(&folder),
         folder,
         cloud,
-    };
+    }
+}
+
+/// What waits, by what it is about: the id of each approval.
+fn waiting(running: &Running) -> BTreeMap<String, String> {
+    let listed = running.folder.run(&["--json", "approvals", "list"]).json();
+    let word = |one: &Value, name: &str| one[name].as_str().unwrap().to_owned();
+    let listed = listed.as_array().unwrap().iter();
+    listed
+        .map(|one| (word(one, "operation"), word(one, "id")))
+        .collect()
+}
+
+#[test]
+fn a_restored_backup_adopts_nothing() {
+    let running = Running::start(&production(), |folder| lab(folder, &wide()));
+    edit(&running.path("plugins/lab.toml"), OBJECTS, "");
+    running.until_status("lab", "ready");
+    running.reload().good();
+    edit(&running.path("plugins/lab.toml"), GRANT, &wide());
+    running.until_status("lab", "waiting");
+    // The file still says it, and the backup is made to say that it was adopted, by a writer who can sign.
+    let running = restored(running, |_, backup| {
+        let forged = rusqlite::Connection::open(backup.join("state.db")).unwrap();
+        forged
+            .execute_batch(
+                "DELETE FROM meta WHERE name = 'restored'; UPDATE in_force SET confirmed = 1",
+            )
+            .unwrap();
+        drop(forged);
+        sign_again(backup);
+    });
     waits(&running, "lab");
+    running.end();
+}
+
+/// The configuration and the guardrails of a backup were in force once, and are not by that.
+#[test]
+fn what_a_restored_backup_has_in_force_waits_for_a_new_yes() {
+    let me = rustix::process::geteuid().as_raw();
+    let people = format!(
+        "mode = \"production\"\n[people.me]\nuid = {me}\nroles = [\"admin\"]\n\
+         [people.former]\nuid = 64006\nroles = [\"operator\", \"approver\"]\n"
+    );
+    let running = Running::start(&people, |folder| lab(folder, &wide()));
+    let answer = running.act("lab");
+    assert_eq!(deletes(&running.cloud), 1, "{answer:?}");
+    let running = restored(running, |_, _| {});
+    let subjects = ["configuration", "guardrails", "manifest"];
+    let ids = wait_until("all of it waits", || {
+        let ids = waiting(&running);
+        (ids.len() == subjects.len()).then_some(ids)
+    });
+    assert!(ids.keys().eq(subjects), "{ids:?}");
+    let shown = running
+        .folder
+        .run(&["approvals", "show", &ids["configuration"]]);
+    for words in [
+        "every role but that of the admins whom the backup names too",
+        "person `former` (uid 64006): operator, approver",
+    ] {
+        assert!(shown.good().stdout.contains(words), "{words}: {shown:?}");
+    }
+    let denied_still = || {
+        let answer = running.act("lab");
+        assert!(denied(&answer), "{answer:?}");
+        assert_eq!(deletes(&running.cloud), 1, "it was sent");
+    };
+    denied_still();
+    let approve = |subject: &str| {
+        let ran = running.folder.run(&["approvals", "approve", &ids[subject]]);
+        ran.good();
+        running.folder.run(&["reload"]);
+    };
+    // The manifest alone is not enough: guardrails may be missing.
+    approve("configuration");
+    approve("manifest");
+    let answer = running.act("lab");
+    let guardrail = |answer: &Answer| matches!(answer, Answer::Failed(why) if why.contains("until-guardrails-are-approved"));
+    assert!(guardrail(&answer), "{answer:?}");
+    assert_eq!(deletes(&running.cloud), 1, "it was sent");
+    approve("guardrails");
+    running.reload().good();
+    running.act("lab");
+    assert_eq!(deletes(&running.cloud), 2);
+    assert!(waiting(&running).is_empty());
     running.end();
 }
 

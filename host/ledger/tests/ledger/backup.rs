@@ -4,21 +4,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
-use qchost_ledger::{Ledger, LedgerError, Standing};
+use qchost_ledger::{
+    Adopt, Adoption, ApprovalKind, Halt, Ledger, LedgerError, NewApproval, NewCompile, Permit,
+    Standing, Status, Subject,
+};
 use rusqlite::Connection;
 
-use crate::{DAY, NOW, begin, binding, counted, request, with_permit};
+use crate::{DAY, HOUR, NOW, begin, binding, counted, request, with_permit};
 
 const LIMIT: u32 = 100_000;
 
-/// What the ledger says was used: of the budget, of the permit, and how many reservations are open.
-async fn used(ledger: &Ledger) -> (u32, u32, u32) {
+/// What the ledger says was used: of the budget, of the approval's permit, and how many reservations are open.
+async fn used(ledger: &Ledger, approval: &str) -> (u32, u32, u32) {
     let count = ledger.usage("research", "lab", NOW).await.unwrap()[0].count;
-    let permit = ledger
-        .find_permit(&binding(), &request().scope, 0, NOW)
-        .await
-        .unwrap()
-        .unwrap();
+    let permit = ledger.permit_of(approval).await.unwrap().unwrap();
     let open = ledger.open_reservations().await.unwrap().len();
     (
         count,
@@ -87,7 +86,7 @@ async fn a_backup_under_load_is_the_ledger_at_one_instant() {
 
     for (path, before, after) in backups {
         let restored = Ledger::open(&path).unwrap();
-        let (count, permitted, open) = used(&restored).await;
+        let (count, permitted, open) = used(&restored, &asked.id).await;
         assert!(
             (before..=after).contains(&count),
             "{count} not in {before}..={after}"
@@ -109,7 +108,142 @@ async fn a_backup_under_load_is_the_ledger_at_one_instant() {
             .unwrap_err();
     }
     let all = acknowledged.load(SeqCst);
-    assert_eq!(used(&ledger).await, (all, all, all));
+    assert_eq!(used(&ledger, &asked.id).await, (all, all, all));
+}
+
+/// Something that a person has said yes to, of each kind, and a halt.
+async fn fill(ledger: &Ledger) -> [String; 4] {
+    let standing = Standing {
+        uses: 10,
+        until_ms: NOW + DAY,
+        max_cost: None,
+    };
+    let ask = async |operation: &str, kind: ApprovalKind| {
+        let mut new = NewApproval { kind, ..request() };
+        operation.clone_into(&mut new.binding.operation);
+        ledger.request_approval(new).await.unwrap().id
+    };
+    let approve = async |id: &str, standing: Option<Standing>| {
+        let until = NOW + HOUR;
+        let done = ledger.approve(id, 1, "ann", standing, until, NOW).await;
+        done.unwrap();
+    };
+    let permitted = ask(&binding().operation, ApprovalKind::Call).await;
+    approve(&permitted, Some(standing)).await;
+    let spent = ask("spent", ApprovalKind::Call).await;
+    approve(&spent, None).await;
+    let permit = ledger.permit_of(&spent).await.unwrap().unwrap().id;
+    let reserved = ledger.begin(with_permit(&permit, 1, NOW)).await.unwrap();
+    let settle = qchost_ledger::Settle::Commit;
+    ledger.settle(reserved, settle).await.unwrap();
+    let waits = ask("waits", ApprovalKind::Call).await;
+    let change = ask("guardrails", ApprovalKind::Change).await;
+    approve(&change, None).await;
+    for subject in [Subject::Manifest, Subject::Guardrails] {
+        let adopt = Adopt {
+            subject,
+            name: "lab".to_owned(),
+            digest: "d".to_owned(),
+            text: "{}".to_owned(),
+            by: "ann".to_owned(),
+            now: NOW,
+            approval: None,
+            account: "research".to_owned(),
+            heirs: Vec::new(),
+        };
+        ledger.bring_into_force(adopt).await.unwrap();
+    }
+    let adoption = Adoption {
+        digest: "sha256:aa".to_owned(),
+        imports: Vec::new(),
+        by: "ann".to_owned(),
+        at: NOW,
+        confirmed: true,
+    };
+    ledger.adopt("research", "lab", adoption).await.unwrap();
+    let compile = NewCompile {
+        account: "research".to_owned(),
+        plugin: "lab".to_owned(),
+        compile: "c1".to_owned(),
+        project: 7,
+        source: "h1".to_owned(),
+        files: vec![("main.py".to_owned(), "x".to_owned())],
+        signature: None,
+        contents: "h1".to_owned(),
+        now: NOW,
+    };
+    ledger.put_compile(compile).await.unwrap();
+    let approved = ledger.set_approved_source("research", 7, "h1").await;
+    approved.unwrap();
+    let halt = Halt {
+        account: None,
+        plugin: None,
+        reason: "drill".to_owned(),
+        by: "ann".to_owned(),
+        at: NOW,
+    };
+    ledger.halt(halt).await.unwrap();
+    [permitted, spent, waits, change]
+}
+
+/// The permit that a call would use.
+async fn found(ledger: &Ledger) -> Option<Permit> {
+    let (binding, scope) = (binding(), request().scope);
+    ledger.find_permit(&binding, &scope, 0, NOW).await.unwrap()
+}
+
+/// Whether the backup says of itself that it is one makes no difference.
+#[tokio::test]
+async fn what_a_person_had_said_yes_to_does_not_hold_in_a_restored_backup_and_halts_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(&folder.path().join("state.db")).unwrap();
+    let [permitted, spent, waits, change] = fill(&ledger).await;
+    for (name, mark) in [("marked.db", true), ("forged.db", false)] {
+        let path = folder.path().join(name);
+        ledger.backup_to(&path).await.unwrap();
+        if !mark {
+            let forged = Connection::open(&path).unwrap();
+            forged
+                .execute("DELETE FROM meta WHERE name = 'restored'", [])
+                .unwrap();
+        }
+        Ledger::restore(&path).unwrap();
+        let restored = Ledger::open(&path).unwrap();
+        assert_eq!(found(&restored).await, None, "{name}");
+        let permit = restored.permit_of(&permitted).await.unwrap().unwrap();
+        let taken = with_permit(&permit.id, 1, NOW);
+        restored.begin(taken).await.unwrap_err();
+        for (id, status) in [
+            (&permitted, Status::Revoked),
+            (&spent, Status::Used),
+            (&waits, Status::Closed),
+            (&change, Status::Closed),
+        ] {
+            let now = restored.approval(id, NOW).await.unwrap().unwrap();
+            assert_eq!(now.status, status, "{name}: {:?}", now.binding);
+        }
+        let adopted = restored.adopted("research", "lab").await.unwrap().unwrap();
+        assert!(!adopted.confirmed, "{name}");
+        for (subject, plugin) in [
+            (Subject::Manifest, "lab"),
+            (Subject::Guardrails, "lab"),
+            // Of these the backup has nothing, which gives nothing either.
+            (Subject::Guardrails, ""),
+            (Subject::Configuration, ""),
+        ] {
+            let row = restored.in_force(subject, plugin).await.unwrap().unwrap();
+            assert!(!row.confirmed, "{name}: {subject:?}");
+        }
+        assert!(restored.has_adopted().await.unwrap());
+        let approved = restored.approved_source("research", 7).await.unwrap();
+        let compiled = restored.compile_source("research", "c1").await.unwrap();
+        assert_eq!((approved, compiled), (None, None), "{name}");
+        assert_eq!(restored.halts().await.unwrap().len(), 1, "{name}");
+    }
+    // The twin: nothing of that happened to the ledger itself.
+    assert!(found(&ledger).await.is_some());
+    let adopted = ledger.adopted("research", "lab").await.unwrap().unwrap();
+    assert!(adopted.confirmed);
 }
 
 /// A block that is leased for reads counts as used in a backup: there it can never be given back.

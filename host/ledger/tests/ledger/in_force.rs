@@ -71,6 +71,7 @@ async fn what_is_in_force_is_there_after_a_restart_and_to_be_confirmed_after_a_r
         None
     );
 
+    Ledger::restore(&copy).unwrap();
     let restored = Ledger::open(&copy).unwrap();
     assert!(restored.has_adopted().await.unwrap());
     let row = restored

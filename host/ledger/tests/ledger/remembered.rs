@@ -54,6 +54,7 @@ async fn the_last_adoption_counts() {
         imports: vec!["quantconnect:api/live".to_owned()],
         by: "ann".to_owned(),
         at: NOW,
+        confirmed: true,
     };
     for digest in ["sha256:aa", "sha256:bb"] {
         ledger
@@ -236,6 +237,28 @@ async fn a_signature_that_says_otherwise_makes_both_compiles_unknown() {
         ("c5", false),
     ] {
         assert_eq!(known(compile).await, expected, "{compile}");
+    }
+}
+
+/// What is known is known of the project, so it makes no difference who compiled.
+#[tokio::test]
+async fn a_signature_that_says_otherwise_makes_the_compiles_of_all_plugins_of_the_project_unknown()
+{
+    let ledger = Ledger::in_memory().unwrap();
+    let signed = |plugin: &str, name: &str, project: u32, source: &str| NewCompile {
+        signature: Some("s1".to_owned()),
+        project,
+        ..compile(plugin, name, source, 10)
+    };
+    let put = async |new| ledger.put_compile(new).await.unwrap();
+    assert_eq!(put(signed("lab", "c1", 7, "h1")).await, Remembered::Known);
+    // Of another project, the same signature says nothing.
+    assert_eq!(put(signed("desk", "c2", 8, "h2")).await, Remembered::Known);
+    let contradicted = put(signed("desk", "c3", 7, "h2")).await;
+    assert_eq!(contradicted, Remembered::Contradicted);
+    for (compile, expected) in [("c1", false), ("c2", true), ("c3", false)] {
+        let found = ledger.compile_source("research", compile).await.unwrap();
+        assert_eq!(found.is_some(), expected, "{compile}");
     }
 }
 

@@ -186,7 +186,8 @@ impl StdioConnector {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
-            .kill_on_drop(true);
+            // A supervisor that is killed ends no server that has left the group.
+            .kill_on_drop(self.supervisor.is_none());
         if let Some(cwd) = &self.cwd {
             command.current_dir(cwd);
         }
@@ -238,7 +239,7 @@ impl Connector for StdioConnector {
             let stderr = tokio::spawn(log_lines(stderr, self.redactor.clone(), last.clone()));
             let stop = CancellationToken::new();
             let (tell, cause) = watch::channel(None);
-            let group = Group::of(&child);
+            let group = Group::of(&child, self.supervisor.is_some());
             let name = self.command.clone();
             let stopped = stop.clone();
             tokio::spawn(async move {
@@ -275,17 +276,28 @@ impl Connector for StdioConnector {
     }
 }
 
-/// A child's process group; killed when this is dropped, which covers the end of the runtime.
-struct Group(Option<Pid>);
+/// A child's process group; ended when this is dropped, which covers the end of the runtime.
+struct Group {
+    id: Option<Pid>,
+    /// By what it is ended: a supervisor that leads it and that is there is asked, and ends the server and the group.
+    by: Signal,
+}
 
 impl Group {
-    fn of(child: &Child) -> Self {
+    fn of(child: &Child, is_supervised: bool) -> Self {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
-        Self(id.and_then(Pid::from_raw))
+        Self {
+            id: id.and_then(Pid::from_raw),
+            by: if is_supervised {
+                Signal::TERM
+            } else {
+                Signal::KILL
+            },
+        }
     }
 
     fn signal(&self, signal: Signal) {
-        if let Some(group) = self.0 {
+        if let Some(group) = self.id {
             // An empty group is what we want, and the only error there is.
             let _ = kill_process_group(group, signal);
         }
@@ -294,7 +306,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.signal(Signal::KILL);
+        self.signal(self.by);
     }
 }
 
@@ -302,7 +314,18 @@ impl Drop for Group {
 /// (the transport is gone), then it is asked, then it is killed.
 async fn attend(
     mut child: Child,
-    group: Group,
+    mut group: Group,
+    stop: CancellationToken,
+) -> std::io::Result<ExitStatus> {
+    let ended = end(&mut child, &group, stop).await;
+    // What it left behind.
+    group.by = Signal::KILL;
+    ended
+}
+
+async fn end(
+    child: &mut Child,
+    group: &Group,
     stop: CancellationToken,
 ) -> std::io::Result<ExitStatus> {
     tokio::select! {

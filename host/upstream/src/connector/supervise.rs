@@ -4,9 +4,10 @@
 //! of its input and SIGTERM would live on with the account's credentials. The supervisor waits for both: for the
 //! server, to end with it, and for the host, to end the server.
 //!
-//! Invariants: the server is started only while the host lives. The supervisor leads the process group of the
-//! server and passes nothing on: the server's input and output are the host's own pipes. When either the host or
-//! the server is gone, the whole group is killed.
+//! Invariants: the server is started only while the host lives. The supervisor leads the process group that the
+//! server is started in, and the server's input and output are the host's own pipes. The supervisor does not end before
+//! the server, unless it is killed itself. The server is ended by its own number, as it may have left the group; what
+//! else is in the group is killed after it. What a server starts and moves out of the group is not found.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -17,14 +18,16 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, getpgrp, getpid, getppid, kill_process, kill_process_group, pidfd_open,
+    Pid, PidfdFlags, Signal, getpgid, getpgrp, getpid, getppid, kill_process, kill_process_group,
+    pidfd_open,
 };
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// How long a server may take to leave once its host is gone: after its input ended, and again after SIGTERM.
+/// How long a server may take to leave: once its host is gone after its input ended, and after SIGTERM. The host
+/// gives a whole group longer.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// What shells answer where a command cannot be run.
@@ -63,28 +66,33 @@ async fn run(host: i32, command: &[OsString]) -> Result<u8, String> {
     if getppid() != Some(host) {
         return Err("the host is gone".to_owned());
     }
-    // The host ends the group by SIGTERM first. That is for the server; this process ends after it.
+    // The host ends the group by SIGTERM first. That is for the server too, if it is still in the group.
     let mut asked = signal(SignalKind::terminate()).map_err(words)?;
     let mut gone = watch(watched).map_err(words)?;
     let mut child = Command::new(program)
         .args(arguments)
         .spawn()
         .map_err(|error| format!("cannot run `{}`: {error}", program.display()))?;
-    let ended = loop {
-        tokio::select! {
-            biased;
-            _ = &mut gone => {
-                outlived(&mut child).await;
-                // With what the server started and left behind, and with this process.
-                let _ = kill_process_group(getpgrp(), Signal::KILL);
-                return Err("the host is gone".to_owned());
+    let why = tokio::select! {
+        biased;
+        _ = &mut gone => {
+            // Its input ended with the host.
+            if timeout(GRACE, child.wait()).await.is_err() {
+                end(&mut child, true).await;
             }
-            ended = child.wait() => break ended,
-            _ = asked.recv() => {}
+            "the host is gone"
+        }
+        // The host learns of this process's end, and kills what is left of the group.
+        ended = child.wait() => return Ok(ended.map_or(CANNOT_RUN, code)),
+        _ = asked.recv() => {
+            let is_apart = number(&child).is_some_and(|pid| getpgid(Some(pid)) != Ok(getpgrp()));
+            end(&mut child, is_apart).await;
+            "the host ended the server"
         }
     };
-    // The host learns of this process's end, and kills what is left of the group.
-    Ok(ended.map_or(CANNOT_RUN, code))
+    // With what the server started and left behind, and with this process: the host may be gone by now.
+    let _ = kill_process_group(getpgrp(), Signal::KILL);
+    Err(why.to_owned())
 }
 
 /// Tells when a process is gone. A thread waits for it, and is not waited for.
@@ -99,19 +107,21 @@ fn watch(process: OwnedFd) -> std::io::Result<oneshot::Receiver<()>> {
     Ok(told)
 }
 
-/// Waits for the end of a server whose host is gone, and asks for it.
-async fn outlived(child: &mut Child) {
-    // Its input ended with the host.
-    if timeout(GRACE, child.wait()).await.is_ok() {
-        return;
-    }
-    let pid = child.id().and_then(|id| i32::try_from(id).ok());
-    if let Some(pid) = pid.and_then(Pid::from_raw) {
+/// Waits for the end of a server, asks for it first if that was not done, and kills it in the end.
+async fn end(child: &mut Child, ask: bool) {
+    if let (true, Some(pid)) = (ask, number(child)) {
         // It may be gone by now, which is what is wanted.
         let _ = kill_process(pid, Signal::TERM);
     }
-    // Killed with the group otherwise.
-    drop(timeout(GRACE, child.wait()).await);
+    if timeout(GRACE, child.wait()).await.is_err() {
+        drop(child.kill().await);
+    }
+}
+
+/// The process id of a server that was not waited for.
+fn number(child: &Child) -> Option<Pid> {
+    let id = child.id().and_then(|id| i32::try_from(id).ok());
+    id.and_then(Pid::from_raw)
 }
 
 /// An exit status as shells write it.
