@@ -8,18 +8,21 @@
 use std::time::{Duration, Instant};
 
 use qchost_catalog::{Failure, always};
-use qchost_ledger::{Approval, LedgerError};
+use qchost_ledger::{Approval, ApprovalKind, LedgerError};
 use qchost_scope::Reader as _;
 use qchost_traffic::Priority;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::difference::{Bounds, Shown, difference, excerpt};
+use crate::difference::{Bounds, MAX_LINE, Shown, difference, excerpt};
 use crate::gate::{Gate, known, now};
 use crate::judge::HostReads;
 use crate::sources::Files;
 
-/// The most that is shown of one approval, in bytes.
+/// The most that is shown of one approval at once, in bytes.
 const MAX_SHOWN: usize = 64 << 10;
+/// The most bytes of all pages of a changed file.
+const MAX_PAGED: usize = 32 << 20;
 /// How long it may take to make it.
 const SHOW_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the current file may take to be read.
@@ -28,6 +31,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_ARGUMENTS: usize = 50;
 /// The most bytes of an argument's name that are shown.
 const MAX_NAME: usize = 200;
+/// What stands for the name of a changed file in its difference.
+const CHANGED: &str = "what is in force (-), what the files say (+)";
 /// The principal of what the host reads by itself.
 const HOST: &str = "qchost";
 /// A file is shown as a difference to what is there now.
@@ -36,11 +41,16 @@ const REPLACES_FILE: &str = "files/update-file-contents";
 const CREATES_FILE: &str = "files/create-file";
 
 impl Gate {
-    /// An approval with what a person is shown of the call's contents.
+    /// An approval with what a person is shown of the call's contents. Of a changed file all can be seen, a page at a
+    /// time; the first is 1.
     ///
     /// # Errors
     /// When the ledger cannot be used.
-    pub async fn show_approval(&self, id: &str) -> Result<Option<(Approval, Value)>, LedgerError> {
+    pub async fn show_approval(
+        &self,
+        id: &str,
+        page: u32,
+    ) -> Result<Option<(Approval, Value)>, LedgerError> {
         // Closed never: the gate has it for as long as it lives.
         let _look = self.0.looks.acquire().await.ok();
         let ledger = &self.0.ledger;
@@ -54,9 +64,12 @@ impl Gate {
                 self.show_source(&approval, hash).await?,
             );
         }
-        if let Some(arguments) = ledger.approval_contents(id).await? {
-            let contents = self.show_arguments(&approval, arguments).await;
-            shown.insert("arguments".to_owned(), contents);
+        if let Some(contents) = ledger.approval_contents(id).await? {
+            let (name, contents) = match approval.kind {
+                ApprovalKind::Change => ("change", show_change(contents, page).await),
+                _ => ("arguments", self.show_arguments(&approval, contents).await),
+            };
+            shown.insert(name.to_owned(), contents);
         }
         Ok(Some((approval, Value::Object(shown))))
     }
@@ -184,10 +197,75 @@ impl Gate {
     }
 }
 
+/// What is kept of a changed file for those who decide about it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Changed {
+    /// All that it gains, a line each, where the view does not have all of it.
+    pub gains: Vec<String>,
+    /// All that changes, where the view does not have all of it.
+    pub changes: Vec<String>,
+    /// What is in force, without secrets.
+    pub former: String,
+    /// What the files say, without secrets.
+    pub now: String,
+}
+
+/// A page of all that changes in a file.
+async fn show_change(contents: String, page: u32) -> Value {
+    let made = aside(move |bounds| {
+        let changed: Changed = serde_json::from_str(&contents).unwrap_or_default();
+        let mut text = String::new();
+        for (name, lines) in [("gains", &changed.gains), ("changes", &changed.changes)] {
+            if !lines.is_empty() {
+                text.push_str(&format!("all {name}:\n{}\n\n", lines.join("\n")));
+            }
+        }
+        let file = |text: String| [(CHANGED.to_owned(), text)];
+        let whole = Bounds {
+            bytes: MAX_PAGED,
+            line: MAX_PAGED,
+            ..bounds
+        };
+        let mut shown = difference(&file(changed.former), &file(changed.now), whole);
+        shown.text.insert_str(0, &text);
+        shown
+    })
+    .await;
+    let pages = pages(&made.text);
+    let wanted = usize::try_from(page).unwrap_or(usize::MAX);
+    let at = wanted.clamp(1, pages.len().max(1));
+    let text = pages.get(at.saturating_sub(1)).copied();
+    let more = pages.len().saturating_sub(at);
+    let more = (more > 0).then(|| format!("{more} more pages (--page {})", at.saturating_add(1)));
+    let left_out: Vec<String> = made.left_out.into_iter().chain(more).collect();
+    json!({
+        "page": format!("{at} of {}", pages.len().max(1)),
+        "difference": text.unwrap_or_default(),
+        "not shown": (!left_out.is_empty()).then(|| left_out.join("; ")),
+    })
+}
+
+/// A text in parts of bounded length, each of whole lines where no line is longer than that.
+fn pages(mut text: &str) -> Vec<&str> {
+    let mut pages = Vec::new();
+    while !text.is_empty() {
+        let end = text.floor_char_boundary(MAX_SHOWN);
+        let end = match text.get(..end).and_then(|part| part.rfind('\n')) {
+            Some(line) if end < text.len() => line.saturating_add(1),
+            _ => end,
+        };
+        let (page, rest) = text.split_at(end);
+        pages.push(page);
+        text = rest;
+    }
+    pages
+}
+
 /// Makes something to be shown on a thread that may block.
 async fn aside(make: impl FnOnce(Bounds) -> Shown + Send + 'static) -> Shown {
     let bounds = Bounds {
         bytes: MAX_SHOWN,
+        line: MAX_LINE,
         deadline: Instant::now() + SHOW_TIMEOUT,
     };
     let made = tokio::task::spawn_blocking(move || make(bounds)).await;
@@ -236,9 +314,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn pages_hold_the_whole_text_and_end_with_lines() {
+        let line = |at: usize| format!("{at} {}\n", "ä".repeat(at % 700));
+        let lines: String = (0..1_000).map(line).collect();
+        let long = format!("a\n{}\nb", "ä".repeat(MAX_SHOWN));
+        for (text, whole_lines) in [(lines, true), (long, false), (String::new(), true)] {
+            let pages = pages(&text);
+            assert_eq!(pages.concat(), text);
+            assert!(pages.iter().all(|page| page.len() <= MAX_SHOWN));
+            assert!(!whole_lines || pages.iter().all(|page| page.ends_with('\n')));
+        }
+    }
+
+    #[test]
     fn arguments_are_shown_within_their_bounds() {
         let bounds = Bounds {
             bytes: MAX_SHOWN,
+            line: MAX_LINE,
             deadline: Instant::now() + Duration::from_secs(60),
         };
         let of = |arguments: Value| listed(arguments.as_object().unwrap(), bounds);

@@ -10,8 +10,8 @@ use similar::{ChangeTag, DiffOp, DiffTag, TextDiff, udiff::UnifiedHunkHeader};
 
 /// Lines around a change.
 const CONTEXT_LINES: usize = 3;
-/// The most bytes of one line that are shown.
-const MAX_LINE: usize = 1_000;
+/// The most bytes of one line that are shown, unless said otherwise.
+pub(crate) const MAX_LINE: usize = 1_000;
 /// The most lines that two versions of a file have together if they are compared: each takes memory.
 const MAX_COMPARED: usize = 200_000;
 /// The most files that are named which are not shown.
@@ -30,6 +30,8 @@ pub(crate) struct Shown {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     pub bytes: usize,
+    /// Of one line.
+    pub line: usize,
     pub deadline: Instant,
 }
 
@@ -109,7 +111,7 @@ impl Writer {
     /// Whether there was room for it.
     fn line(&mut self, sign: &str, line: &str) -> bool {
         let line = line.trim_end_matches(['\n', '\r']);
-        let mut end = line.len().min(MAX_LINE);
+        let mut end = line.len().min(self.bounds.line);
         while !line.is_char_boundary(end) {
             end = end.saturating_sub(1);
         }
@@ -250,6 +252,7 @@ mod tests {
 
     fn bounds() -> Bounds {
         Bounds {
+            line: MAX_LINE,
             bytes: 64 << 10,
             deadline: Instant::now() + Duration::from_secs(60),
         }

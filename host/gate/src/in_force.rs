@@ -18,15 +18,16 @@ use qchost_ledger::{
     Adopt, Approval, ApprovalKind, Binding, Brought, Heir, InForce, LedgerError, NewApproval,
     Status, Subject,
 };
-use qchost_policy::{Change, Difference, Manifest, Remembered, Successor, successors};
+use qchost_policy::{Change, ChangeKind, Difference, Manifest, Remembered, Successor, successors};
 use qchost_traffic::GrantKey;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::changes::Decided;
+use crate::contents::Changed;
 use crate::gate::{Gate, now};
-use crate::kept::bounded;
+use crate::kept::{bounded, one_line};
 use crate::record::Fingerprints;
 use crate::settings::Waits;
 use crate::trade::AdmitError;
@@ -215,7 +216,7 @@ impl Gate {
                 let decided = approval.clone().map(|approval| Decided {
                     by: by.clone(),
                     approval,
-                    lines: lines(&proposal.changes),
+                    lines: bounded(ordered(&proposal)),
                 });
                 self.0.changes.decided(subject, name, decided);
                 tracing::info!(target: "gate", subject = subject.word(), name, %digest, approval, "in force, by {by}");
@@ -267,7 +268,7 @@ impl Gate {
                 arguments_hmac: self.0.prints.of("base of a change", &json!(base)),
             },
             view: view(proposal, &owners, &askers),
-            contents: None,
+            contents: serde_json::to_string(&contents(proposal, former)).ok(),
             untold: false,
             needs: if self.settings().two_person { 2 } else { 1 },
             requester: None,
@@ -281,7 +282,7 @@ impl Gate {
         loop {
             let approval = self.0.ledger.request_approval(requested.clone()).await?;
             if approval.requested == requested.now {
-                self.note_change_request(&approval, lines(&proposal.changes));
+                self.note_change_request(&approval, bounded(ordered(proposal)));
             }
             let except = Some(approval.id.as_str());
             self.close_changes(subject, name, except, OTHER_CHANGE)
@@ -443,33 +444,76 @@ fn names(approval: &Approval) -> String {
     names.join(", ")
 }
 
-fn lines(changes: &[Change]) -> Vec<String> {
-    let lines = changes.iter();
-    let lines = lines.map(|change| format!("{}: {}", change.kind.word(), change.line));
-    bounded(lines.collect())
-}
-
-/// What a person is shown of a change before its texts.
+/// What a person is shown of a change before its texts: what widens first.
 fn view(proposal: &Proposal, owners: &BTreeSet<u32>, askers: &BTreeSet<u32>) -> Value {
-    let left_out = proposal.changes.len().saturating_sub(MAX_SHOWN);
-    let changes = proposal.changes.iter().take(MAX_SHOWN);
-    let changes: Vec<_> = changes
-        .map(|change| format!("{}: {}", change.kind.word(), change.line))
-        .collect();
+    let lines = |lines: Vec<String>| {
+        let lines = lines.into_iter().take(MAX_SHOWN);
+        lines.map(|line| one_line(&line)).collect::<Vec<_>>()
+    };
+    let left_out = |all: usize| Some(all.saturating_sub(MAX_SHOWN)).filter(|more| *more > 0);
     let word = proposal.subject.word();
-    let mut view = json!({
+    json!({
         "what": format!("bring a changed {word} into force"),
         "files": proposal.files,
         "file owners": owners,
-        "asked for by": askers,
-        "gains": proposal.gains.iter().take(MAX_SHOWN).collect::<Vec<_>>(),
-        "changes": changes,
+        "reload asked for by": askers,
+        "gains": lines(proposal.gains.clone()),
+        "gains not shown": left_out(proposal.gains.len()),
+        "changes": lines(ordered(proposal)),
+        "changes not shown": left_out(proposal.changes.len()),
         "until then": "what was in force stays so, and what the change takes away is denied already",
+    })
+}
+
+/// The changes, a line each, and first those that give something.
+fn ordered(proposal: &Proposal) -> Vec<String> {
+    let mut changes: Vec<_> = proposal.changes.iter().collect();
+    changes.sort_by_key(|change| match change.kind {
+        ChangeKind::Widened => 0,
+        ChangeKind::Added => 1,
+        ChangeKind::Changed => 2,
+        ChangeKind::TakenAway => 3,
     });
-    if let (Value::Object(view), true) = (&mut view, left_out > 0) {
-        view.insert("changes not shown".to_owned(), left_out.into());
+    let lines = changes.into_iter();
+    lines
+        .map(|change| format!("{}: {}", change.kind.word(), change.line))
+        .collect()
+}
+
+/// What a person can look at besides the view: all of it, and the texts.
+fn contents(proposal: &Proposal, former: Option<&InForce>) -> Changed {
+    // An unconfirmed manifest allows nothing, so all of the new one is gained.
+    let former = former.filter(|former| former.confirmed || proposal.subject != Subject::Manifest);
+    let former = former.map(|former| serde_json::from_str::<KeptText<Value>>(&former.text));
+    let former = match former {
+        None => String::new(),
+        Some(Ok(kept)) => text_of(proposal.subject, &kept.text),
+        Some(Err(error)) => format!("this text cannot be read: {error}\n"),
+    };
+    let all = |lines: Vec<String>| match lines.len() > MAX_SHOWN {
+        true => lines,
+        false => Vec::new(),
+    };
+    Changed {
+        gains: all(proposal.gains.clone()),
+        changes: all(ordered(proposal)),
+        former,
+        now: text_of(proposal.subject, &proposal.text),
     }
-    view
+}
+
+/// What is kept of a subject, to be read: an entry of a list on a line of its own.
+fn text_of(subject: Subject, kept: &Value) -> String {
+    if subject == Subject::Guardrails
+        && let Ok(rules) = Vec::<(String, String)>::deserialize(kept)
+    {
+        let rules = rules.iter();
+        return rules
+            .map(|(id, rule)| format!("// guardrail {}\n{}\n", one_line(id), rule.trim_end()))
+            .collect();
+    }
+    let text = serde_json::to_string_pretty(kept).unwrap_or_default();
+    format!("{text}\n")
 }
 
 /// The owners of files, and of the links that lead there.

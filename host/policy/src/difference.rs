@@ -17,9 +17,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::manifest::{Grant, Manifest};
 
-/// The most lines of a difference; a last line says how many more changes there are.
-const MAX_CHANGES: usize = 200;
-
 /// What a change does to authority, as far as the line alone shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -94,14 +91,6 @@ impl Difference {
             });
         }
         let widens = !wider.is_empty() || lines.iter().any(told);
-        let left_out = lines.len().saturating_sub(MAX_CHANGES);
-        lines.truncate(MAX_CHANGES);
-        if left_out > 0 {
-            lines.push(Change {
-                kind: ChangeKind::Changed,
-                line: format!("{left_out} more changes are not shown"),
-            });
-        }
         Self {
             changes: lines,
             widens,

@@ -38,10 +38,14 @@ pub enum Approvals {
         limit: u32,
     },
     /// Show what exactly would be done: project, cost, code and what changed in it.
-    #[command(after_help = "Example:\n  qchost approvals show ap-abcdefghij")]
+    #[command(after_help = "Examples:\n  qchost approvals show ap-abcdefghij\n  \
+        qchost approvals show ap-abcdefghij --page 2")]
     Show {
         /// The approval.
         id: String,
+        /// Which page of a changed manifest, configuration or set of guardrails that is too long for one.
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        page: u32,
     },
     /// Say yes: to the one call that was asked for, or with --uses and --for to several of its kind.
     #[command(after_help = "Examples:\n  qchost approvals approve ap-abcdefghij\n  \

@@ -72,6 +72,8 @@ pub enum Request {
     Approval {
         /// Its id.
         id: String,
+        /// Which page of a changed file, from 1 on.
+        page: u32,
     },
     /// Says yes.
     Approve {
@@ -450,7 +452,7 @@ impl Request {
                 approvals::list_by_host(host, all, after, limit).await
             }
             Self::Revoke { id } => approvals::revoke_by_host(host, person, &id).await,
-            Self::Approval { id } => approvals::show_by_host(host, &id).await,
+            Self::Approval { id, page } => approvals::show_by_host(host, &id, page).await,
             Self::Approve { id, standing } => {
                 approvals::approve_by_host(host, person, &id, standing).await
             }

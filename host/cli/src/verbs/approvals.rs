@@ -32,8 +32,8 @@ pub async fn run(route: &Route, verb: Approvals, output: Output) -> Result<()> {
                 overview(listed, all, is_first, more.unwrap_or_default())
             })
         }
-        Approvals::Show { id } => {
-            let shown = control::perform(route, Request::Approval { id }, output).await?;
+        Approvals::Show { id, page } => {
+            let shown = control::perform(route, Request::Approval { id, page }, output).await?;
             output.result(&shown, show)
         }
         Approvals::Approve {
@@ -105,8 +105,8 @@ pub async fn list_by_host(
 }
 
 /// One of them, with the contents of what would be done.
-pub async fn show_by_host(host: &Host, id: &str) -> Result<Value> {
-    let shown = host.gate.show_approval(id).await?;
+pub async fn show_by_host(host: &Host, id: &str, page: u32) -> Result<Value> {
+    let shown = host.gate.show_approval(id, page).await?;
     let (approval, contents) = shown.with_context(|| {
         format!("there is no approval `{id}`; list them: qchost approvals list --all")
     })?;

@@ -415,6 +415,8 @@ fn a_configuration_that_gives_more_waits_and_what_it_takes_away_is_gone() {
         "live-trading from false to true",
         "person `eve` (uid 64006): admin",
         "profile `ib`",
+        "+    \"eve\": {",
+        "page        1 of 1",
     ] {
         assert!(shown.good().stdout.contains(words), "{words}: {shown:?}");
     }

@@ -369,7 +369,7 @@ async fn nobody_approves_real_money_for_what_cannot_be_shown() {
         cloud
             .world
             .gate
-            .show_approval(&id)
+            .show_approval(&id, 1)
             .await
             .unwrap()
             .unwrap()
@@ -412,7 +412,7 @@ async fn what_runs_after_the_yes_is_what_was_shown() {
         other => panic!("{other:?}"),
     };
     let shown = async |id: &str| {
-        let shown = cloud.world.gate.show_approval(id).await.unwrap();
+        let shown = cloud.world.gate.show_approval(id, 1).await.unwrap();
         shown.unwrap().1["source"].clone()
     };
     let yes = async |id: &str| {
@@ -535,7 +535,13 @@ async fn contents_are_shown_and_not_their_digest() {
         else {
             panic!("not asked for")
         };
-        let (approval, shown) = cloud.world.gate.show_approval(&id).await.unwrap().unwrap();
+        let (approval, shown) = cloud
+            .world
+            .gate
+            .show_approval(&id, 1)
+            .await
+            .unwrap()
+            .unwrap();
         assert!(approval.view.to_string().len() < 32 << 10);
         shown["arguments"].clone()
     };
@@ -671,7 +677,7 @@ async fn large_requests_do_not_keep_people_from_the_list() {
             .await
         {
             Err(Refusal::ApprovalRequired { id }) => {
-                let (approval, shown) = world.gate.show_approval(&id).await.unwrap().unwrap();
+                let (approval, shown) = world.gate.show_approval(&id, 1).await.unwrap().unwrap();
                 assert!(approval.view.to_string().len() < 32 << 10);
                 assert!(shown.to_string().len() < 256 << 10);
             }

@@ -594,6 +594,97 @@ async fn the_record_names_what_is_in_force_while_a_configuration_waits_also_over
     }
 }
 
+/// All pages of what is shown of a change.
+async fn pages(gate: &Gate, id: &str) -> Vec<String> {
+    let mut pages = Vec::new();
+    loop {
+        let page = u32::try_from(pages.len()).unwrap() + 1;
+        let (_, shown) = gate.show_approval(id, page).await.unwrap().unwrap();
+        let text = shown["change"]["difference"].as_str().unwrap();
+        assert!(text.len() <= 64 << 10);
+        pages.push(text.to_owned());
+        let Some(more) = shown["change"]["not shown"].as_str() else {
+            assert_eq!(shown["change"]["page"], format!("{page} of {page}"));
+            return pages;
+        };
+        assert!(more.contains(&format!("--page {}", page + 1)), "{more}");
+    }
+}
+
+#[tokio::test]
+async fn all_of_a_change_can_be_seen_however_many_harmless_lines_it_has() {
+    let (_, world) = production(false).await;
+    let harmless = |at: usize| {
+        let projects: Vec<_> = (0..12)
+            .map(|project| format!("\"Lab/{at}-{project}\""))
+            .collect();
+        format!(
+            "[[grant]]\nname = \"a{at}\"\nallow = [\"backtests/read-*\"]\nprojects = [{}]\n",
+            projects.join(", ")
+        )
+    };
+    let grants: String = (0..250).map(harmless).collect();
+    let projects: Vec<_> = (0..50).map(|at| format!("\"Prod/{at}\"")).collect();
+    let hidden = DELETE.replace("\"Lab/*\"", &projects.join(", "));
+    let header = "[[http]]\nname = \"hooks\"\nallow = \"https://hooks.example/\"\nheaders = { x-key = \"hunter2\" }\n";
+    let wide = manifest(&format!("{READ}{grants}{hidden}{header}"));
+    let held = load(&world.gate, &wide).await.unwrap();
+    let asked = approval(&world.gate, &held.approval).await;
+    let shown = asked.view["changes"].as_array().unwrap();
+    let left_out = asked.view["changes not shown"].as_u64().unwrap();
+    assert_eq!((shown.len(), left_out), (100, 152));
+    assert_eq!(asked.view["gains not shown"], Value::Null);
+    let pages = pages(&world.gate, &held.approval).await;
+    assert!(pages.len() > 1);
+    let all = pages.concat();
+    for words in ["`delete`", "Prod/49", "Lab/249-11", "hooks.example"] {
+        assert!(all.contains(words), "{words}");
+    }
+    assert!(!all.contains("hunter2"));
+    // What is the same is not shown as new.
+    assert!(!all.contains("+      \"name\": \"read\""));
+}
+
+#[tokio::test]
+async fn what_is_gained_is_counted_where_it_is_not_shown_and_what_widens_comes_first() {
+    let (_, world) = production(false).await;
+    let ids: Vec<String> = (0..150).map(|at| format!("rule-{at}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    assert_eq!(propose(&world.gate, &ids).await, None);
+    let held = propose(&world.gate, &["another"]).await.unwrap();
+    let asked = approval(&world.gate, &held.approval).await;
+    assert_eq!(asked.view["gains"].as_array().unwrap().len(), 100);
+    assert_eq!(asked.view["gains not shown"], 50);
+    let all = pages(&world.gate, &held.approval).await.concat();
+    for id in ids {
+        let rule = format!("-// guardrail {id}\n");
+        assert!(all.contains(&rule) && all.contains(&format!("widened: {id} is gone")));
+    }
+    assert!(all.contains("+// guardrail another\n"));
+
+    let (_, world) = production(false).await;
+    let mixed = format!(
+        "{DELETE}{}",
+        READ.replace("Lab/*", "Lab/one").replace("= 9", "= 10")
+    );
+    let held = load(&world.gate, &manifest(&mixed)).await.unwrap();
+    let asked = approval(&world.gate, &held.approval).await;
+    let kinds: Vec<_> = asked.view["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| {
+            line.as_str()
+                .unwrap()
+                .split(": ")
+                .next()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(kinds, ["widened", "added", "changed", "taken away"]);
+}
+
 #[tokio::test]
 async fn what_a_waiting_manifest_takes_away_is_gone_and_a_restart_changes_nothing() {
     let (setup, world) = production(false).await;
