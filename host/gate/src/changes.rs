@@ -534,7 +534,7 @@ impl Changes {
             approval.unwrap_or(true)
         };
         if is.as_ref().is_none_or(|is| is_known(&is)) {
-            let until = "both configurations must allow what people, modes and profiles give";
+            let until = "only what both configurations give is given";
             let of = Subject::Configuration;
             let change = of_pending(of, configuration, was, is.as_ref(), until);
             noted.changes.extend(change.into_iter().flat_map(split));

@@ -589,6 +589,188 @@ proptest! {
     }
 }
 
+/// What happens to a manifest in production, where orders wait for an admin.
+#[derive(Debug, Clone)]
+enum Held {
+    Edit(Vec<usize>),
+    Approve,
+    Restart,
+    Call(&'static str),
+}
+
+fn held_step() -> impl Strategy<Value = Held> {
+    prop_oneof![
+        3 => blocks().prop_map(Held::Edit),
+        2 => Just(Held::Approve),
+        1 => Just(Held::Restart),
+        4 => prop::sample::select(vec![READ, CREATE, ORDER]).prop_map(Held::Call),
+    ]
+}
+
+/// What should hold of a manifest.
+#[derive(Default)]
+struct Holds {
+    /// What was adopted last.
+    adopted: Option<Vec<usize>>,
+    file: Option<Vec<usize>>,
+    /// The text in force, with that of the file where it waits.
+    texts: Option<(String, Option<String>)>,
+    /// The texts that came into force, with whether people decided that.
+    came: Vec<(String, bool)>,
+}
+
+impl Holds {
+    fn take(&mut self, text: String, pending: Option<String>, decided: bool) {
+        if self
+            .texts
+            .as_ref()
+            .is_none_or(|(former, _)| *former != text)
+        {
+            self.came.push((text.clone(), decided));
+        }
+        self.texts = Some((text, pending));
+    }
+
+    /// Whether a manifest gains something that the adopted one does not allow.
+    fn gains(&self, file: &[usize]) -> bool {
+        let orders = |blocks: &[usize]| {
+            let mut orders = blocks.iter().copied();
+            orders.find(|at| BLOCKS[*at].name == "orders")
+        };
+        let adopted = self.adopted.as_deref().and_then(orders);
+        orders(file).is_some_and(|now| adopted != Some(now))
+    }
+
+    /// The file was loaded; `approved`: people said yes to it.
+    fn load(&mut self, approved: bool) {
+        let Some(file) = self.file.clone() else {
+            return;
+        };
+        let text = manifest(PLUGINS[0], &file);
+        let gains = self.gains(&file);
+        if gains && !approved {
+            let base = match &self.adopted {
+                Some(adopted) => manifest(PLUGINS[0], adopted),
+                None => text.replace("[\"live-commands/create-live-command\"]", "[]"),
+            };
+            return self.take(base, Some(text), false);
+        }
+        self.take(text, None, gains);
+        self.adopted = Some(file);
+    }
+}
+
+async fn run_held(steps: Vec<Held>) -> Result<(), TestCaseError> {
+    let setup = Setup {
+        production: true,
+        ..Setup::grants("")
+    };
+    let (folder, cloud) = (tempfile::tempdir().unwrap(), Cloud::new());
+    let open = async || {
+        let options = setup.options(folder.path()).await;
+        let handle = crate::support::Handle(Arc::clone(&cloud));
+        let gate = Gate::open(Box::new(handle), options).await.unwrap();
+        gate.end_adopting().await.unwrap();
+        gate
+    };
+    let mut gate = open().await;
+    let mut holds = Holds::default();
+    let mut calls = Vec::new();
+    for step in steps {
+        let mut approved = false;
+        match step {
+            Held::Edit(blocks) => holds.file = Some(blocks),
+            Held::Approve => {
+                if let Some(held) = gate.held_back(PLUGINS[0]) {
+                    let ann = person(APPROVER, "ann");
+                    gate.approve(&held.approval, &ann, None).await.unwrap();
+                    approved = true;
+                }
+            }
+            Held::Restart => {
+                gate.close().await;
+                gate = open().await;
+            }
+            Held::Call(operation) => {
+                let Some(texts) = holds.texts.clone() else {
+                    continue;
+                };
+                let arguments = match operation {
+                    ORDER => json!({ "projectId": 1, "command": { "$type": "Order" } }),
+                    READ => json!({ "projectId": 1, "name": "a.py" }),
+                    _ => json!({ "projectId": 1, "name": "a.py", "content": "x" }),
+                };
+                let mut who = caller(PLUGINS[0]);
+                who.invocation = format!("invocation-{}", calls.len()).into();
+                let answer = call(&gate, &who, operation, arguments).await;
+                prop_assert!(answer.is_err() || operation != ORDER || texts.1.is_none());
+                calls.push(texts);
+                continue;
+            }
+        }
+        if let Some(file) = &holds.file {
+            let held = crate::widened::load(&gate, &parse_as(0, file)).await;
+            holds.load(approved);
+            let waits = holds
+                .texts
+                .as_ref()
+                .is_some_and(|(_, pending)| pending.is_some());
+            prop_assert_eq!(held.is_some(), waits);
+        }
+    }
+    gate.close().await;
+    drop(gate);
+    let records = records(folder.path());
+    let disk: Arc<dyn Files> = Arc::new(Disk);
+    for (number, (text, pending)) in calls.iter().enumerate() {
+        let invocation = format!("invocation-{number}");
+        let mut of_call = records.iter();
+        let call = of_call
+            .find(|one| one["invocation"] == invocation.as_str() && one["manifest"].is_string());
+        let name = call.unwrap()["call"].as_str().unwrap();
+        let why = qchost_gate::why(&disk, &folder.path().join("audit"), name, true);
+        let why = why.unwrap().unwrap();
+        let in_force = why.manifest.unwrap();
+        prop_assert_eq!(in_force.text.as_ref(), Some(text));
+        let found = why.manifest_pending;
+        prop_assert_eq!(
+            found.as_ref().and_then(|found| found.text.as_ref()),
+            pending.as_ref()
+        );
+        let approval = found.map(|found| found.change.and_then(|change| change.approval).is_some());
+        prop_assert_eq!(approval, pending.as_ref().map(|_| true));
+    }
+    let changes = records.iter().filter(|one| {
+        one["kind"] == "change" && one["what"] == "manifest" && one["pending"].is_null()
+    });
+    let came: Vec<_> = changes
+        .map(|one| {
+            (
+                one["digest-after"].as_str().unwrap().to_owned(),
+                one["by"] == "ann",
+            )
+        })
+        .collect();
+    let expected = holds.came.iter();
+    let expected: Vec<_> = expected
+        .map(|(text, decided)| (digest(text), *decided))
+        .collect();
+    prop_assert_eq!(came, expected);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 50, max_shrink_iters: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn why_names_what_holds_of_a_manifest_that_waits_and_who_ended_that(
+        steps in prop::collection::vec(held_step(), 5..25),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(run_held(steps))?;
+    }
+}
+
 #[tokio::test]
 async fn a_change_names_the_owner_of_the_file_and_who_asked_for_the_reload() {
     let setup = Setup::grants(BLOCKS[0].text);

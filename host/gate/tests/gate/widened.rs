@@ -25,7 +25,7 @@ fn manifest(grants: &str) -> Manifest {
 }
 
 /// Loads a manifest as the runtime does.
-async fn load(gate: &Gate, manifest: &Manifest) -> Option<HeldBack> {
+pub async fn load(gate: &Gate, manifest: &Manifest) -> Option<HeldBack> {
     gate.restrict(manifest.clone()).await.unwrap();
     let digest: Arc<str> = "sha256:0".into();
     let admitted = gate.admit(manifest, &digest, &[], None).await.unwrap();
