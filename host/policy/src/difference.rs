@@ -98,7 +98,7 @@ impl Difference {
         }
     }
 
-    /// The changes, in the order of the manifest.
+    /// All changes, in the order of the manifest. There may be thousands, each a line of bounded length.
     #[must_use]
     pub fn changes(&self) -> &[Change] {
         &self.changes

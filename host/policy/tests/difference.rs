@@ -246,5 +246,7 @@ fn a_manifest_that_is_too_large_to_compare_is_wider_and_does_not_take_long() {
     // Without a bound it is minutes.
     assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
     assert!(difference.widens() && !difference.gains().is_empty());
-    assert!(difference.changes().len() <= 201);
+    // All of them: the code that shows or records them counts what it leaves out.
+    let lines = difference.changes().len();
+    assert!((256..10 * 256).contains(&lines), "{lines}");
 }
