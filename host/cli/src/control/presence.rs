@@ -196,6 +196,30 @@ mod tests {
     }
 
     #[test]
+    fn the_hosts_of_a_user_are_told_apart_by_their_data_folders_and_do_not_pile_up() {
+        let place = tempfile::tempdir().unwrap();
+        let hosts = place.path().join("state/running");
+        let files = || {
+            let entries = std::fs::read_dir(&hosts).unwrap();
+            entries.map(|it| it.unwrap().path()).collect::<Vec<_>>()
+        };
+        let [one, other] = ["one", "other"].map(|name| place.path().join(name));
+        for data in [&one, &other] {
+            std::fs::create_dir(data).unwrap();
+        }
+        // As a host that is killed leaves it.
+        std::mem::forget(presence(&one).announce(None, Some(&hosts)));
+        let first = presence(&one).announce(None, Some(&hosts));
+        let second = presence(&other).announce(None, Some(&hosts));
+        assert_eq!(files().len(), 2);
+        drop(second);
+        let left = files();
+        assert_eq!(Presence::read(&left[0]).unwrap().0, presence(&one));
+        drop(first);
+        assert!(files().is_empty());
+    }
+
+    #[test]
     fn a_file_that_another_could_have_put_there_is_not_believed() {
         let folder = tempfile::tempdir().unwrap();
         let path = Presence::in_data(folder.path());
