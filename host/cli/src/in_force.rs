@@ -7,7 +7,7 @@
 //!
 //! Invariant: of the two, the stricter one holds, also right after a start, whatever file the configuration comes from.
 //! What a restored backup has as in force gives nothing by itself: until an admin has said yes again, there are the
-//! admins whom backup and file both name, and nothing else of what may have to wait.
+//! admins whom backup and file both name, the accounts that both have, and nothing else of what may have to wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -112,7 +112,8 @@ impl Guarded {
     }
 
     /// The most of a configuration that may hold when all that is known of it comes from a restored backup. An admin
-    /// has to be left: nobody else could say yes. A backup that cannot be read or names no people says nothing of them.
+    /// has to be left, who can say yes. A backup that cannot be read or names no people says nothing of them. The
+    /// accounts that backup and file both have stay: what runs live is stopped through them.
     fn most_after_restore(kept: Option<&Self>, now: &Self) -> Self {
         let people = kept.map(|kept| &kept.people).filter(|it| !it.is_empty());
         let admins = people.unwrap_or(&now.people).iter();
@@ -127,11 +128,14 @@ impl Guarded {
             two_person: kept.is_some_and(|kept| kept.two_person),
             people: admins.map(admin).collect(),
             profiles: BTreeMap::new(),
-            connections: kept.and_then(|kept| kept.connections.clone()),
+            connections: Some(
+                kept.and_then(|kept| kept.connections.clone())
+                    .unwrap_or_default(),
+            ),
         }
     }
 
-    /// What gives nothing to anybody.
+    /// The strictest one: it names no person and allows nothing that may have to wait.
     fn nothing() -> Self {
         Self {
             mode: Mode::Production,
@@ -139,7 +143,7 @@ impl Guarded {
             two_person: true,
             people: BTreeMap::new(),
             profiles: BTreeMap::new(),
-            connections: None,
+            connections: Some(BTreeMap::new()),
         }
     }
 
@@ -243,12 +247,6 @@ impl Guarded {
     }
 }
 
-/// What waits for a yes after a restore, whatever the files say.
-const AFTER_RESTORE: &str = "every role but that of the admins whom the backup names too";
-/// The same of guardrails.
-const GUARDRAILS_AFTER_RESTORE: &str =
-    "what trades or destroys, since guardrails that came after the backup are not known,";
-
 /// What is other among settings that are kept as digests.
 fn sealed_changes(
     word: &str,
@@ -294,6 +292,12 @@ fn connections(config: &Config, sealer: &Sealer) -> Result<BTreeMap<String, Stri
     Ok(all)
 }
 
+/// What waits for a yes after a restore, whatever the files say.
+const AFTER_RESTORE: &str = "every role but that of the admins whom the backup names too";
+/// The same of guardrails.
+const GUARDRAILS_AFTER_RESTORE: &str =
+    "what trades or destroys, since guardrails that came after the backup are not known,";
+
 /// A configuration with what holds of it now.
 pub struct Held {
     /// The configuration, with the stricter of what is in force and what the file says.
@@ -310,18 +314,12 @@ pub fn hold(
     sealer: &Sealer,
 ) -> Result<Held> {
     let now = Guarded::of(&config, sealer)?;
-    let kept = in_force.map(|row| {
-        let kept = serde_json::from_str::<KeptText<Guarded>>(&row.text)?;
-        Ok::<_, serde_json::Error>(Guarded {
-            connections: kept.text.connections.or_else(|| now.connections.clone()),
-            ..kept.text
-        })
-    });
+    let kept = in_force.map(|row| serde_json::from_str::<KeptText<Guarded>>(&row.text));
     // In development, and in a new data folder, what the files say is in force.
     let (most, gains, changes) = match (in_force, kept) {
         _ if !adopted => (None, Vec::new(), Vec::new()),
         (Some(row), Some(kept)) if !row.confirmed => {
-            let kept = kept.ok();
+            let kept = kept.ok().map(|kept| kept.text);
             let development = |it: &Guarded| it.mode == Mode::Development;
             if development(&now) && kept.as_ref().is_none_or(development) {
                 (None, Vec::new(), Vec::new())
@@ -336,7 +334,11 @@ pub fn hold(
             let kept = kept.context(
                 "what is in force of the configuration cannot be read; restore a backup of the data folder",
             )?;
-            let former = Some(kept).filter(|former| former.mode == Mode::Production);
+            let former = Guarded {
+                connections: kept.text.connections.or_else(|| now.connections.clone()),
+                ..kept.text
+            };
+            let former = Some(former).filter(|former| former.mode == Mode::Production);
             let changed = former.as_ref().map(|former| former.changes(&now));
             let (gains, changes) = changed.unwrap_or_default();
             (former, gains, changes)
@@ -627,6 +629,14 @@ mod tests {
         let development = production.replace("production", "development");
         assert!(strict(&held(&development, Some(&production), false)));
         assert!(strict(&held(&production, Some(&development), false)));
+        // An account holds as far as both have the same one.
+        let with = |url: &str| {
+            format!("{production}[account.a]\nconnection = \"http\"\nurl = \"{url}\"\n")
+        };
+        let (one, other) = (with("http://127.0.0.1:1"), with("http://127.0.0.1:2"));
+        let accounts = |kept| held(&one, kept, false).config.account.len();
+        let all = [Some(one.as_str()), Some(other.as_str()), None];
+        assert_eq!(all.map(accounts), [1, 0, 0]);
         // The backup says nothing.
         assert!(strict(&held(&production, None, false)));
         assert!(!strict(&held(&eve, None, false)));

@@ -2,7 +2,8 @@
 //!
 //! Accounts and deployments are liquidated side by side, with a short deadline for each step, past the queues and limits
 //! of ordinary calls. What is still open then is tried again in the background, also after a restart, until it is closed
-//! or the halt that asked for it ends.
+//! or the halt that asked for it ends. Of a deployment without a project nothing can be asked: its account is listed
+//! again, until the list says its project or does not have it any more.
 //!
 //! Invariant: a deployment counts as closed only when QuantConnect was read to say that it has ended and holds
 //! nothing. What cannot be read counts as open.
@@ -36,6 +37,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The most characters of a text and the most positions that are kept of what QuantConnect says.
 const LONGEST_TEXT: usize = 300;
 const MOST_POSITIONS: usize = 100;
+/// What is said of a deployment of which nothing can be asked.
+const NAMELESS: &str = "the list does not say of which project it is, so it cannot be stopped from here; the account is \
+    listed again until it does";
 /// How a deployment's status says that it has ended. Any other one is taken to run.
 const ENDED: [&str; 5] = [
     "Stopped",
@@ -231,20 +235,29 @@ impl Gate {
                 return self.open_of(&account);
             }
         };
-        self.settle_open(&account, 0).await;
-        let mut nameless = Vec::new();
-        for deployment in running {
-            let is_known = deployment.project.is_some();
-            let entry = entry(deployment, None);
-            if is_known {
-                self.keep_open(entry).await;
-            } else {
-                nameless.push(Stopped {
-                    message: Some("the list does not say of which project it is".to_owned()),
-                    ..entry.state
-                });
+        let (named, nameless): (Vec<_>, Vec<_>) = running
+            .into_iter()
+            .partition(|deployment| deployment.project.is_some());
+        // First, so that the account does not look closed in between.
+        for deployment in named {
+            self.keep_open(entry(deployment, None)).await;
+        }
+        // One entry for all of them: without a project they cannot be told apart for long.
+        match nameless.len() {
+            0 => self.settle_open(&account, 0).await,
+            many => {
+                let unknown = Deployment {
+                    project: None,
+                    name: format!("{many} deployments without a project"),
+                };
+                self.keep_open(entry(unknown, Some(NAMELESS.to_owned())))
+                    .await;
             }
         }
+        let nameless: Vec<Stopped> = nameless
+            .into_iter()
+            .map(|deployment| entry(deployment, Some(NAMELESS.to_owned())).state)
+            .collect();
         let left: Vec<OpenLiquidation> = {
             let mut left = self.0.closing.left();
             left.extract_if(.., |(of, _), _| *of == account)

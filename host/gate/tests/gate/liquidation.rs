@@ -156,6 +156,46 @@ async fn what_cannot_be_read_back_is_open() {
     );
 }
 
+/// Nothing can be asked of it, so the account is listed again.
+#[tokio::test]
+async fn a_deployment_without_a_project_is_gone_on_with_until_the_list_names_it() {
+    let world = hasty().open().await;
+    let live = |tool: &str| tool == "list_live_algorithms";
+    world.cloud.hook(move |tool, _| {
+        live(tool).then(|| {
+            let listed = json!([{ "deployId": "L-1", "status": "Running", "name": "one" }]);
+            Ok(json!({ "success": true, "live": listed }))
+        })
+    });
+    let stopped = liquidate(&world.gate).await;
+    assert_eq!(stopped.len(), 1, "{stopped:?}");
+    let one = &stopped[0];
+    assert_eq!(
+        (one.project, one.name.as_str(), one.open),
+        (None, "one", true)
+    );
+    let open = world.gate.liquidations();
+    assert_eq!(open.len(), 1, "{open:?}");
+    let shown = &open[0].state;
+    assert_eq!(shown.project, None);
+    for words in ["cannot be stopped from here", "listed again"] {
+        let message = shown.message.as_deref().unwrap();
+        assert!(message.contains(words), "{message}");
+    }
+    assert_eq!(count(&world.cloud, "liquidate_live_algorithm"), 0);
+    let listed = count(&world.cloud, "list_live_algorithms");
+    until("it is listed again", || {
+        count(&world.cloud, "list_live_algorithms") > listed + 3
+    })
+    .await;
+    let since = open[0].since;
+    assert_eq!(world.gate.liquidations()[0].since, since);
+    // The list names it: it is liquidated, and nothing is open.
+    *world.cloud.hook.lock().unwrap() = None;
+    until("it is closed", || world.gate.liquidations().is_empty()).await;
+    assert!(count(&world.cloud, "liquidate_live_algorithm") > 0);
+}
+
 /// One of four hangs in every call; an account cannot even be listed.
 #[tokio::test]
 async fn accounts_and_deployments_are_liquidated_side_by_side() {
