@@ -413,7 +413,8 @@ impl HeldBack {
             );
         }
         format!(
-            "{what}{more} is denied until an admin approves it; look at it with: qchost approvals show {id}"
+            "{what}{more} is denied until it is approved by an admin, or by two with `two-person`; look at it with: qchost \
+             approvals show {id}"
         )
     }
 }
@@ -457,8 +458,9 @@ fn view(proposal: &Proposal, owners: &BTreeSet<u32>, askers: &BTreeSet<u32>) -> 
         .map(|change| format!("{}: {}", change.kind.word(), change.line))
         .collect();
     let word = proposal.subject.word();
+    let article = if word.ends_with('s') { "" } else { "a " };
     let mut view = json!({
-        "what": format!("bring a changed {word} into force"),
+        "what": format!("bring {article}changed {word} into force"),
         "files": proposal.files,
         "file owners": owners,
         "asked for by": askers,
