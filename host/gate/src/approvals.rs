@@ -347,7 +347,7 @@ impl Gate {
             let detail = json!({ "approval": id });
             gate.record_decision(&by, "revoke", &id, detail).await?;
             let revoked = gate.0.ledger.revoke(&id, &by.name, now()).await;
-            let approval = gate.noted(&by, &id, revoked).await?;
+            let approval = gate.noted(&by, &id, "revoke", revoked).await?;
             gate.0
                 .decided
                 .send_modify(|count| *count = count.wrapping_add(1));
@@ -385,7 +385,8 @@ impl Gate {
         let changes = asked.is_some_and(|asked| asked.kind == ApprovalKind::Change);
         if changes && !by.roles.contains(&Role::Admin) {
             let error = DecideError::NotAdmin(by.name.clone());
-            let detail = json!({ "approval": id, "reason": error.to_string() });
+            let detail =
+                json!({ "approval": id, "attempt": "approve", "reason": error.to_string() });
             self.record_decision(by, "not decided", id, detail).await?;
             return Err(error);
         }
@@ -394,7 +395,7 @@ impl Gate {
         let approved = ledger
             .approve(id, by.uid, &by.name, standing, expires, now())
             .await;
-        let approval = self.noted(by, id, approved).await?;
+        let approval = self.noted(by, id, "approve", approved).await?;
         if approval.status == Status::Approved {
             let permit = ledger.permit_of(id).await.map_err(ApprovalError::Ledger)?;
             if let Some(permit) = permit {
@@ -437,10 +438,11 @@ impl Gate {
         &self,
         by: &Person,
         id: &str,
+        attempt: &str,
         decided: Result<Approval, ApprovalError>,
     ) -> Result<Approval, DecideError> {
         if let Err(error) = &decided {
-            let detail = json!({ "approval": id, "reason": error.to_string() });
+            let detail = json!({ "approval": id, "attempt": attempt, "reason": error.to_string() });
             self.record_decision(by, "not decided", id, detail).await?;
         }
         Ok(decided?)
@@ -523,7 +525,7 @@ impl Gate {
         self.record_decision(by, "refuse", id, detail).await?;
         let ledger = &self.0.ledger;
         let refused = ledger.refuse(id, by.uid, &by.name, reason, now()).await;
-        let approval = self.noted(by, id, refused).await?;
+        let approval = self.noted(by, id, "refuse", refused).await?;
         self.0
             .decided
             .send_modify(|count| *count = count.wrapping_add(1));

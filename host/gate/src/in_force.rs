@@ -414,7 +414,8 @@ impl HeldBack {
             );
         }
         format!(
-            "{what}{more} is denied until an admin approves it; look at it with: qchost approvals show {id}"
+            "{what}{more} is denied until it is approved by an admin, or by two with `two-person`; look at it with: qchost \
+             approvals show {id}"
         )
     }
 }
@@ -452,8 +453,9 @@ fn view(proposal: &Proposal, owners: &BTreeSet<u32>, askers: &BTreeSet<u32>) -> 
     };
     let left_out = |all: usize| Some(all.saturating_sub(MAX_SHOWN)).filter(|more| *more > 0);
     let word = proposal.subject.word();
+    let article = if word.ends_with('s') { "" } else { "a " };
     json!({
-        "what": format!("bring a changed {word} into force"),
+        "what": format!("bring {article}changed {word} into force"),
         "files": proposal.files,
         "file owners": owners,
         "reload asked for by": askers,

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 /// How long a host may take to say which one it is.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a host may say nothing before that is said.
+const SILENCE: Duration = Duration::from_secs(2);
+/// How much longer what only looks waits for it.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long a host that was started just before may take to show that it is there.
 const APPEARING: Duration = Duration::from_secs(1);
 
@@ -359,6 +364,31 @@ fn own(data: &Path, socket: &Path) -> Result<()> {
     private_folder(data)
 }
 
+/// Waits for the first words of a host, which it says as soon as it has read what is asked for. Where it keeps silent, that is
+/// said. What only looks is given up then; what is to be done may have been read, so its end is waited for.
+async fn hear<T>(
+    first: impl Future<Output = T>,
+    host: &str,
+    kind: RequestKind,
+    output: Output,
+) -> Result<T> {
+    let mut first = pin!(first);
+    if let Ok(heard) = tokio::time::timeout(SILENCE, &mut first).await {
+        return Ok(heard);
+    }
+    let seconds = SILENCE.as_secs();
+    output.note(&format!(
+        "{host} has not answered for {seconds} s; still waiting"
+    ));
+    if !kind.only_looks() {
+        return Ok(first.await);
+    }
+    let heard = tokio::time::timeout(LOOK_TIMEOUT, first).await;
+    heard.map_err(|_| {
+        anyhow!("{host} does not answer; see what it logs, and whether it is stopped or hangs")
+    })
+}
+
 /// Asks the host that listens at the other end.
 async fn ask(
     stream: UnixStream,
@@ -380,14 +410,22 @@ async fn ask(
         u64::try_from(head.len())? < MAX_HEAD,
         "the name of a plugin or an account, or the path of the configuration, is too long"
     );
+    let host = match stream.peer_cred().ok().and_then(|peer| peer.pid()) {
+        Some(pid) => format!("the host (process {pid})"),
+        None => "the host".to_owned(),
+    };
     let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
-    // A host that denies it answers before it reads it, and closes.
-    let sent = lines
-        .get_mut()
-        .write_all(format!("{head}\n{body}").as_bytes())
-        .await;
-    while let Some(line) = lines.next().await {
-        match serde_json::from_str(&line?)? {
+    let first = async {
+        // A host that denies it answers before it reads it, and closes.
+        let sent = lines
+            .get_mut()
+            .write_all(format!("{head}\n{body}").as_bytes())
+            .await;
+        (sent, lines.next().await)
+    };
+    let (sent, mut line) = hear(first, &host, request.kind(), output).await?;
+    while let Some(read) = line {
+        match serde_json::from_str(&read?)? {
             Reply::Host {
                 pid,
                 configuration,
@@ -408,6 +446,7 @@ async fn ask(
             Reply::Done(value) => return Ok(value),
             Reply::Failed(message) => bail!(message),
         }
+        line = lines.next().await;
     }
     sent.context("the running host did not read the request")?;
     match request.kind() {

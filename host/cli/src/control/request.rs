@@ -330,6 +330,22 @@ impl RequestKind {
         matches!(self, Self::Invoke | Self::Call | Self::Reduce)
     }
 
+    /// Whether nothing is done by it, so that it can be given up at any time.
+    pub(super) fn only_looks(self) -> bool {
+        matches!(
+            self,
+            Self::Host
+                | Self::Plugins
+                | Self::Files
+                | Self::Grants
+                | Self::Explain
+                | Self::Approvals
+                | Self::Approval
+                | Self::Halts
+                | Self::Audit
+        )
+    }
+
     /// Whether it may have to wait until plugins are loaded.
     pub(super) fn waits_for_plugins(self) -> bool {
         matches!(self, Self::Invoke | Self::Reload)

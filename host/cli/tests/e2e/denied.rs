@@ -73,6 +73,25 @@ fn a_component_that_imports_what_no_grant_mentions_does_not_load_until_the_print
         "{rows}"
     );
 
+    // For people too the lines can be pasted as they are shown.
+    for verb in [&["plugin", "list"][..], &["reload"]] {
+        let host = (verb == ["reload"]).then(|| folder.serve(&["run"]));
+        let ran = folder.run(verb);
+        assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+        assert!(!ran.stdout.contains("\\n"), "{ran:?}");
+        let (_, shown) = ran.stdout.split_once("add to the manifest:\n").unwrap();
+        let shown = shown.lines().take_while(|line| !line.contains("account "));
+        let shown = shown.collect::<Vec<_>>().join("\n");
+        let shown: toml::Table = shown
+            .parse()
+            .unwrap_or_else(|error| panic!("{error}:\n{shown}"));
+        assert_eq!(shown, missing, "{ran:?}");
+        if let Some(host) = host {
+            host.terminate();
+            host.wait();
+        }
+    }
+
     // Pasted, they make it load; on which projects it may work is for the operator to say.
     folder.manifest("strategy-lab", &manifest(lines));
     let ran = folder.run(&["invoke", "strategy-lab.backtest", &backtest().to_string()]);

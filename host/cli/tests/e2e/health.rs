@@ -785,3 +785,36 @@ fn the_server_of_a_host_that_is_killed_ends_with_it() {
         gone.then_some(())
     });
 }
+
+#[test]
+fn a_host_that_hangs_is_named_by_all_that_wait_for_it() {
+    let cloud = Cloud::start();
+    let folder = filed(cloud.url(), TOKEN);
+    let host = serve(&folder);
+    start(&folder, &["halt"]).wait().good();
+    signal(host.id(), Signal::STOP);
+    let silent = format!(
+        "the host (process {}) has not answered for 2 s; still waiting",
+        host.id()
+    );
+    let mut resume = start(&folder, &["resume"]);
+    for verb in [&["plugin", "list"][..], &["halt", "--list"]] {
+        let ran = start(&folder, verb).wait();
+        assert!(ran.error().contains("does not answer"), "{ran:?}");
+        assert!(ran.stderr.contains(&silent), "{ran:?}");
+    }
+    let checks = doctor(&folder);
+    assert_eq!(failed(&checks), ["running host"], "{checks:#}");
+    let found = check(&checks, "running host")["finding"].as_str().unwrap();
+    assert!(
+        found.contains(&format!("process {}", host.id())) && found.contains("does not answer"),
+        "{found}"
+    );
+    // What is to be done is waited for, since it may have been read.
+    resume.until("it says that it waits", |resume| {
+        resume.stderr().contains(&silent).then_some(())
+    });
+    signal(host.id(), Signal::CONT);
+    let ran = resume.wait();
+    assert!(ran.good().stdout.contains("resumed"), "{ran:?}");
+}

@@ -116,8 +116,13 @@ fn details(record: &Value) -> Vec<String> {
     if kind == "change" {
         lines.extend(of_change(record));
     }
-    let reason = text("reason").or_else(|| record.get("detail")?.get("reason")?.as_str());
-    lines.extend(reason.map(str::to_owned));
+    let detail = |key: &str| record.get("detail")?.get(key)?.as_str();
+    let reason = text("reason").or_else(|| detail("reason"));
+    // The record of an attempt comes before it is known whether it can be done.
+    lines.extend(reason.map(|reason| match detail("attempt") {
+        Some(attempt) => format!("{attempt}: {reason}"),
+        None => reason.to_owned(),
+    }));
     lines.retain(|line| !line.is_empty());
     if lines.is_empty() {
         return vec!["-".to_owned()];
@@ -373,6 +378,8 @@ mod tests {
         assert_eq!(decided[3], "revoke");
         assert_eq!(decided[7], "ap-1, pe-1 by ann (uid 7)\nno");
         assert!(super::columns(&decided).ends_with("ap-1, pe-1 by ann (uid 7); no"));
+        let failed = r#"{"kind":"approval","what":"not decided","approval":"ap-1","detail":{"attempt":"revoke","reason":"it is over"}}"#;
+        assert_eq!(row(failed)[7], "ap-1\nrevoke: it is over");
         let change = r#"{"kind":"change","what":"manifest","plugin":"lab","file":"/p/lab.toml","owners":[0],"asked-by":[7],"digest-after":"sha256:00","difference":["added: files/*","line\nbreak"]}"#;
         assert_eq!(
             row(change)[7],
