@@ -176,7 +176,8 @@ impl Gate {
             .filter(|import| former.is_none_or(|former| !former.imports.contains(import)))
             .collect();
         let files = vec![manifest.path.clone(), manifest.component.clone()];
-        let interested = owners(files).await;
+        let mut interested = owners(files).await;
+        interested.extend(manifest.origin.owner);
         let again = former.is_some_and(|former| !former.confirmed);
         let view = json!({
             "what": match again {

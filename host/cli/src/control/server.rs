@@ -33,6 +33,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same for one that was let in by the last file descriptors.
 const SPARE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long all of a request may take to come, once its first line is there.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long no client is let in when there is no room for one more file.
 const CROWDED: Duration = Duration::from_millis(20);
 /// How long a client may read nothing of progress before it is told of none any more.
@@ -219,7 +221,13 @@ async fn admit(
     // After the limits: a flood of requests costs less to count than to decide.
     let about = head.about.as_deref();
     let asked = Asked::decide(uid, head.verb, about, shared).await?;
-    let body = read_body(source, head.bytes).await?;
+    let body = tokio::time::timeout(BODY_TIMEOUT, read_body(source, head.bytes)).await;
+    let body = body.map_err(|_| {
+        anyhow!(
+            "the request is not all there after {} s",
+            BODY_TIMEOUT.as_secs()
+        )
+    })??;
     let request = if body.len() <= MAX_INLINE {
         parse(&body)?
     } else {

@@ -128,7 +128,9 @@ fn what_is_removed_is_gone_while_a_vault_does_not_answer() {
     running.until_status("late", "loading");
     vault.answers(true);
     running.until_version("late", 2);
-    running.reload().good();
+    // All is in effect; that the server of the account is not there is said, and nothing else.
+    let unreachable = "these accounts cannot be used: second (unreachable)";
+    assert!(running.reload().error().contains(unreachable));
     assert_eq!(errors(&running), Vec::<String>::new());
 
     // What hangs for a configuration that is corrected is not waited for.
@@ -137,8 +139,8 @@ fn what_is_removed_is_gone_while_a_vault_does_not_answer() {
     replace(&file, format!("{taken}{}", account("third")));
     vault.until_asked(asked);
     replace(&file, taken);
-    let reload = running.folder.start(&["reload"]);
-    reload.wait_for(SOON).good();
+    let reload = running.folder.start(&["reload"]).wait_for(SOON);
+    assert!(reload.error().contains(unreachable), "{reload:?}");
     running.is_version("late", 2);
     running.end();
 }

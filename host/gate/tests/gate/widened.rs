@@ -7,8 +7,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use qchost_audit::{Disk, Files};
 use qchost_gate::{
-    Admitted, DecideError, Gate, HeldBack, KeptText, Proposal, Refusal, Settings, Sources, Waits,
-    Why,
+    AdmitError, Admitted, DecideError, Gate, HeldBack, KeptText, Proposal, Refusal, Settings,
+    Sources, Waits, Why,
 };
 use qchost_ledger::{Approval, ApprovalError, Status, Subject};
 use qchost_policy::{Change, ChangeKind, Guardrails, Manifest, Origin, Person, Remembered, Role};
@@ -161,6 +161,59 @@ async fn the_owner_of_a_file_that_is_gone_by_now_is_none_of_the_two() {
         matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
         "{own:?}"
     );
+}
+
+const ORDERS: &str = "[[grant]]\nname = \"orders\"\nallow = [\"live-commands/create-live-command\"]\nprojects = [\"Lab/*\"]\ncommands = [\"*\"]\n";
+
+#[tokio::test]
+async fn a_component_that_may_trade_is_adopted_by_two_who_do_not_own_its_files() {
+    let (_, world) = production(true).await;
+    let gate = &world.gate;
+    let mut trading = manifest(&format!("{READ}{ORDERS}"));
+    let held = load(gate, &trading).await.unwrap();
+    for by in [person(8, "ann"), person(9, "bob")] {
+        gate.approve(&held.approval, &by, None).await.unwrap();
+    }
+    assert_eq!(load(gate, &trading).await, None);
+    trading.origin.owner = Some(64_001);
+    let (new, serving): (Arc<str>, _) = ("sha256:1".into(), Some("sha256:0"));
+    let admitted = gate.admit(&trading, &new, &[], serving).await;
+    let Err(AdmitError::Waiting(waiting)) = admitted else {
+        panic!("{admitted:?}")
+    };
+    let yes = async |by: Person| gate.approve(&waiting.approval, &by, None).await;
+    let own = yes(person(64_001, "owner")).await;
+    assert!(
+        matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
+        "{own:?}"
+    );
+    assert_eq!(yes(person(8, "ann")).await.unwrap().status, Status::Pending);
+    assert_eq!(
+        yes(person(9, "bob")).await.unwrap().status,
+        Status::Approved
+    );
+    gate.admit(&trading, &new, &[], serving).await.unwrap();
+}
+
+#[tokio::test]
+async fn no_component_is_adopted_while_its_manifest_waits_for_the_right_to_trade() {
+    let (_, world) = production(false).await;
+    let adoptions = async || {
+        let records = world.records().await;
+        let adopted = records.iter().filter(|one| one["what"] == "adoption");
+        adopted.count()
+    };
+    let trading = manifest(&format!("{READ}{ORDERS}"));
+    let held = load(&world.gate, &trading).await.unwrap();
+    assert_eq!(adoptions().await, 0);
+    let ann = person(8, "ann");
+    world
+        .gate
+        .approve(&held.approval, &ann, None)
+        .await
+        .unwrap();
+    assert_eq!(load(&world.gate, &trading).await, None);
+    assert_eq!(adoptions().await, 1);
 }
 
 async fn approval(gate: &Gate, id: &str) -> Approval {

@@ -102,7 +102,7 @@ fn download(checks: &mut Checks, organization: &str) -> Option<()> {
         function,
         "does not know a job that it did not begin",
         unknown.map(|_| ()),
-        |it| matches!(it, Error::Denied(denial) if denial.reason.contains("was not begun")),
+        |it| matches!(it, Error::NotFound(reason) if reason.contains("was not begun")),
     );
 
     let bytes = object_store::download(organization, KEY);
