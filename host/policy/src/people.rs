@@ -192,6 +192,13 @@ pub struct Person {
 }
 
 impl Person {
+    /// Whether one of their roles is to halt and to resume.
+    #[must_use]
+    pub fn operates(&self) -> bool {
+        let operating = [Role::Operator, Role::Admin];
+        operating.iter().any(|role| self.roles.contains(role))
+    }
+
     /// Whether they may read manifests, guardrails and the configuration as the record keeps them. Who only views sees
     /// what changed in them.
     #[must_use]

@@ -1,19 +1,24 @@
 //! What each user of the control socket may hold of the host at a time: connections, requests at work, and bytes.
 //!
-//! Invariants: what one user holds keeps no other user out. A connection that has not asked for anything is closed to make
+//! Invariants: what one user holds or asks keeps no other user out. Those who may not halt ask one by one and at intervals,
+//! since what they ask takes time of the thread that halts. A connection that has not asked for anything is closed to make
 //! room for the next one of the same user, so half-open connections exhaust nothing. What stops the host, or says how it
 //! is, has places of its own that no other request takes.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
+use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
 /// Requests of a user that look or decide.
 const MAX_OTHER: usize = 32;
 /// Requests of a user that read the audit: each may hold a thread for as long as it is read.
 const MAX_READS: usize = 8;
+/// How far apart the requests are of a user who may not halt.
+const PACE: Duration = Duration::from_millis(10);
 /// Connections of a user that have not asked yet and stay when no file descriptor is left: fewer than are in the reserve.
 const KEPT_SILENT: usize = 4;
 /// Bytes of requests that are being received or are at work, by a user.
@@ -77,6 +82,8 @@ struct Held {
 struct User {
     /// Connections that have not asked yet, oldest first.
     silent: VecDeque<(u64, CancellationToken)>,
+    /// Held by the one connection that asks, of a user who may not halt.
+    asking: Arc<tokio::sync::Mutex<()>>,
     requests: ByClass,
     bytes: u64,
 }
@@ -95,6 +102,7 @@ pub(super) struct Silent {
     number: u64,
     /// Told when its place goes to another connection.
     pub(super) evicted: CancellationToken,
+    asking: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// A request that is at work.
@@ -155,6 +163,7 @@ impl Limits {
             uid,
             number,
             evicted,
+            asking: Arc::clone(&user.asking),
         }
     }
 
@@ -175,6 +184,20 @@ impl Limits {
 }
 
 impl Silent {
+    /// Waits until it may ask, where its user may not halt; nothing if it had to make room meanwhile. No other connection of
+    /// the user asks while the guard is held.
+    pub(super) async fn wait(&self) -> Option<OwnedMutexGuard<()>> {
+        let waited = async {
+            let guard = Arc::clone(&self.asking).lock_owned().await;
+            tokio::time::sleep(PACE).await;
+            guard
+        };
+        tokio::select! {
+            guard = waited => Some(guard),
+            () = self.evicted.cancelled() => None,
+        }
+    }
+
     /// It asks for something of this class, with so many bytes.
     ///
     /// # Errors

@@ -242,7 +242,16 @@ impl Shared {
 
     /// Whether the host knows a user, as far as that is known now.
     pub(super) fn knows(&self, uid: u32) -> bool {
-        let person = |people: &People| people.by_uid(uid).is_some();
+        self.person(uid, |_| true)
+    }
+
+    /// Whether a user has a role to halt the host, as far as that is known now.
+    pub(super) fn operates(&self, uid: u32) -> bool {
+        self.person(uid, Person::operates)
+    }
+
+    fn person(&self, uid: u32, is_so: impl Fn(&Person) -> bool) -> bool {
+        let person = |people: &People| people.by_uid(uid).is_some_and(&is_so);
         match self.opened() {
             Some(host) => person(&host.current().people),
             None => person(&self.people),

@@ -202,6 +202,13 @@ async fn admit(
     if head.verb == RequestKind::Host && owns {
         return Ok(Admitted::Host(status(shared)));
     }
+    let asking = match shared.operates(uid) || owns {
+        true => None,
+        false => match silent.wait().await {
+            Some(asking) => Some(asking),
+            None => return Ok(Admitted::Left),
+        },
+    };
     let class = head.verb.class();
     ensure!(
         spare.is_none() || class == Class::Control,
@@ -221,6 +228,7 @@ async fn admit(
     // After the limits: a flood of requests costs less to count than to decide.
     let about = head.about.as_deref();
     let asked = Asked::decide(uid, head.verb, about, shared).await?;
+    drop(asking);
     let body = tokio::time::timeout(BODY_TIMEOUT, read_body(source, head.bytes)).await;
     let body = body.map_err(|_| {
         anyhow!(

@@ -60,11 +60,12 @@ const RESOURCES: [Situation; 6] = [
     ("the clock jumped a year ahead", clock_ahead),
     ("the clock jumped a year back", clock_back),
 ];
-const VIEWERS: [Situation; 4] = [
+const VIEWERS: [Situation; 5] = [
     ("a viewer's denied requests", viewer_denied),
     ("a viewer's request of 58 MB", viewer_large),
     ("a viewer's unread exports", viewer_unread),
     ("a viewer's half-open connections", viewer_silent),
+    ("a viewer's requests without end", viewer_flood),
 ];
 
 #[test]
@@ -757,7 +758,7 @@ fn clock(name: &str, jump: i64) {
 
 /// What a viewer does, as another process of another user. It says when it is at it.
 const VIEWER_SCRIPT: &str = r#"
-import json, resource, socket, sys, time
+import json, resource, socket, sys, threading, time
 path, kind = sys.argv[1:]
 most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -789,6 +790,18 @@ elif kind == "unread":
     for n in range(600):
         try: held.append(begin("audit", None, follow if n % 2 else export))
         except OSError: pass
+    print("ready", flush=True)
+elif kind == "flood":
+    # Allowed, and answered; the answers are not read.
+    def flood():
+        mine = []
+        while True:
+            try: mine.append(begin("halts", None, b'{"verb": "halts"}'))
+            except OSError: pass
+            held.append(None)
+            if len(mine) > 300: mine.pop(0).close()
+    for n in range(4): threading.Thread(target=flood, daemon=True).start()
+    while len(held) < 3000: time.sleep(0.01)
     print("ready", flush=True)
 else:
     for n in range(3000):
@@ -874,6 +887,10 @@ fn viewer_unread(name: &str) {
         let threads = threads.count();
         assert!(threads < 100, "{threads}");
     });
+}
+
+fn viewer_flood(name: &str) {
+    viewed(name, "flood", |_, _| ());
 }
 
 fn viewer_silent(name: &str) {
