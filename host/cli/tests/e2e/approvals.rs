@@ -259,7 +259,9 @@ fn an_approval_that_a_killed_client_or_host_waited_for_is_closed() {
     let compiles = || cloud.requests_to("/compile/create").len();
 
     let (client, orphan) = waiting();
-    assert!(host.stderr().contains(&orphan), "{}", host.stderr());
+    wait_until("the log names it", || {
+        host.stderr().contains(&orphan).then_some(())
+    });
     assert_eq!(status(&orphan), "pending");
     drop(client);
     wait_until("the orphan is closed", || {
