@@ -18,6 +18,8 @@ use crate::keys::{self, Key};
 
 /// How long one call to QuantConnect may take, whoever still waits for it.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(120);
+/// How many bytes a day the records of one plugin's calls may have: some 50 calls a second without a pause.
+const AUDIT_SHARE: u64 = 4 << 30;
 
 /// Opens a gate on a data folder.
 pub async fn open(
@@ -37,6 +39,7 @@ pub async fn open(
         opening,
         key: key.gate()?,
         call_timeout: CALL_TIMEOUT,
+        audit_share: AUDIT_SHARE,
     };
     Ok(Gate::open(upstream, options).await?)
 }

@@ -40,6 +40,7 @@ use crate::refusal::Refusal;
 use crate::refusals::{Counted, Noted, Refusals, SUMMARY_INTERVAL, Series, shown};
 use crate::sending::Sending;
 use crate::settings::Settings;
+use crate::share::Shares;
 use crate::terms::{Enforceable, InForce, Rules};
 use crate::toll::{Toll, UsedUp};
 use qchost_policy::{DOWNLOAD, RAW, WORKFLOW, is_tool_name};
@@ -63,6 +64,8 @@ pub struct Options {
     /// How long one call may take, whatever the plugin's own limits are: a write must be
     /// given the time to be answered even when its plugin is gone.
     pub call_timeout: Duration,
+    /// How many bytes a day the records of one plugin's calls may have.
+    pub audit_share: u64,
 }
 
 /// Why the gate cannot be opened or reconfigured.
@@ -99,6 +102,7 @@ pub(crate) struct Inner {
     pub ledger: Ledger,
     pub audit: Audit,
     pub call_timeout: Duration,
+    pub shares: Shares,
     pub terms: InForce,
     /// Held while the settings are changed.
     pub reconfiguring: tokio::sync::Mutex<()>,
@@ -185,6 +189,7 @@ impl Gate {
             opening,
             key,
             call_timeout,
+            audit_share,
         } = options;
         let head = audit.clone();
         ledger.set_head(Arc::new(move || Some(head.head())));
@@ -211,6 +216,7 @@ impl Gate {
             ledger,
             audit,
             call_timeout,
+            shares: Shares::new(audit_share),
             terms: InForce::new(rules, Arc::clone(&changes)),
             changes,
             reconfiguring: tokio::sync::Mutex::default(),

@@ -147,6 +147,7 @@ impl Gate {
         {
             return Err(Refusal::Halted(reason).into());
         }
+        self.0.shares.check(ask)?;
         let facts = Facts::of(named(ask));
         check_covered(ask, &facts)?;
         self.check_unsettled(ask)?;

@@ -56,6 +56,7 @@ mod reservations;
 mod retention;
 mod sending;
 mod settings;
+mod share;
 mod sources;
 mod terms;
 mod texts;

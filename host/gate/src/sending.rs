@@ -117,9 +117,9 @@ impl Sending {
             sends: Some(sends.into_inner()),
             ..self.admitted.verdict.known(None)
         };
-        inner
-            .audit
-            .note(record::read(&self.ask, &known, &outcome, &inner.prints));
+        let entry = record::read(&self.ask, &known, &outcome, &inner.prints);
+        inner.shares.count(&self.ask.caller.plugin, &entry);
+        inner.audit.note(entry);
         let result = match outcome {
             Ok(body) => self.checked(body).await.map(|(body, _)| body),
             Err(failure @ (Failure::NotFound(_) | Failure::Rejected(_))) => {
@@ -168,6 +168,7 @@ impl Sending {
         }
         let intent = record::intent(&self.ask, &known, &inner.prints);
         let intended = intent.body.clone();
+        inner.shares.count(&self.ask.caller.plugin, &intent);
         if let Err(error) = inner.audit.record(intent).await {
             self.ask.intended.set(false);
             self.gate
@@ -248,6 +249,7 @@ impl Sending {
             }
             (Err(failure), None) => Err(failure.into()),
         };
+        inner.shares.count(&self.ask.caller.plugin, &entry);
         self.answer(answer, result);
         if done {
             self.gate

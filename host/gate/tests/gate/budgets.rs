@@ -115,6 +115,35 @@ async fn reads_are_counted_too() {
     assert_eq!(world.cloud.sent(), sent);
 }
 
+#[tokio::test]
+async fn a_plugin_that_filled_its_share_of_the_audit_makes_no_more_calls() {
+    let mut setup = Setup::grants(FILES);
+    setup.audit_share = 20_000;
+    let world = setup.open().await;
+    let mut made = 0;
+    let refused = loop {
+        let name = file(&format!("f{made}"));
+        match world.call("files/create-file", name).await {
+            Ok(_) => made += 1,
+            Err(refused) => break refused,
+        }
+        assert!(made < 1_000);
+    };
+    let Refusal::Exhausted { budget, .. } = &refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(*budget, "audit");
+    // Nothing of it is sent: no write, no read, and none of the host's own.
+    let sent = world.cloud.sent();
+    let read = world.call("files/read-file", json!({ "projectId": 1 }));
+    assert!(read.await.is_err());
+    assert_eq!(world.cloud.sent(), sent);
+    // The records are no more than that, and those of its last call.
+    let records = world.records().await;
+    let bytes: usize = records.iter().map(|one| one.to_string().len()).sum();
+    assert!(bytes < 60_000, "{bytes}");
+}
+
 /// A plugin that makes calls one by one has its place again with each answer, whatever the host has still to write down.
 #[tokio::test]
 async fn calls_made_one_by_one_never_find_their_place_taken() {

@@ -292,6 +292,7 @@ pub struct Setup {
     pub files: Arc<dyn Files>,
     pub accounts: Vec<&'static str>,
     pub call_timeout: Duration,
+    pub audit_share: u64,
 }
 
 impl Setup {
@@ -311,6 +312,7 @@ impl Setup {
             files: Arc::new(Disk),
             accounts: vec!["a"],
             call_timeout: Duration::from_secs(10),
+            audit_share: u64::MAX,
         }
     }
 
@@ -358,6 +360,7 @@ impl Setup {
             opening,
             key: b"another key of the tests".to_vec().into(),
             call_timeout: self.call_timeout,
+            audit_share: self.audit_share,
         }
     }
 

@@ -58,6 +58,7 @@ impl Gated {
             opening,
             key: vec![7_u8; 32].into(),
             call_timeout: Duration::from_secs(30),
+            audit_share: u64::MAX,
         };
         set(&mut options);
         let gate = Gate::open(Box::new(upstream), options).await.unwrap();

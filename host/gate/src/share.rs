@@ -1,0 +1,80 @@
+//! How much of the audit the calls of one plugin may fill in a day.
+//!
+//! Invariant: a plugin that has used up its share makes no more calls until the day ends, except those that make the
+//! account safer. The count is of this process: a restart begins it anew.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use qchost_audit::{Entry, LARGEST_BODY};
+use qchost_catalog::{Access, length_of_members};
+
+use crate::ask::Ask;
+use crate::gate::now;
+use crate::refusal::Refusal;
+
+const DAY_MS: i64 = 86_400_000;
+
+/// What the plugins have used of their shares on a day.
+pub(crate) struct Shares {
+    limit: u64,
+    used: Mutex<HashMap<String, Used>>,
+}
+
+/// A day, in days since 1970, and bytes.
+#[derive(Clone, Copy, Default)]
+struct Used {
+    day: i64,
+    bytes: u64,
+}
+
+impl Shares {
+    /// `limit`: bytes a day for each plugin.
+    pub(crate) fn new(limit: u64) -> Self {
+        Self {
+            limit,
+            used: Mutex::default(),
+        }
+    }
+
+    /// Counts a record of a call.
+    pub(crate) fn count(&self, plugin: &str, entry: &Entry) {
+        let bytes = length_of_members(&entry.body).min(LARGEST_BODY);
+        let day = now().div_euclid(DAY_MS);
+        let mut all = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = match all.get_mut(plugin) {
+            Some(used) => used,
+            None => all.entry(plugin.to_owned()).or_default(),
+        };
+        if used.day != day {
+            *used = Used { day, bytes: 0 };
+        }
+        used.bytes = used
+            .bytes
+            .saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    /// Refuses a call of a plugin that has used up its share.
+    pub(crate) fn check(&self, ask: &Ask) -> Result<(), Refusal> {
+        let now = now();
+        let day = now.div_euclid(DAY_MS);
+        let all = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = all
+            .get(&*ask.caller.plugin)
+            .is_some_and(|used| used.day == day && used.bytes >= self.limit);
+        if !is_full || ask.access == Access::Reduce || ask.caller.is_operator() {
+            return Ok(());
+        }
+        let left = day.saturating_add(1).saturating_mul(DAY_MS) - now;
+        Err(Refusal::Exhausted {
+            message: format!(
+                "the records of this plugin's calls have filled its share of the audit, {} MiB a day",
+                self.limit >> 20
+            ),
+            grant: "every grant".to_owned(),
+            budget: "audit",
+            resets_in: Some(Duration::from_millis(left.unsigned_abs())),
+        })
+    }
+}
