@@ -70,14 +70,9 @@ impl Guarded {
         })
     }
 
-    fn connections(&self) -> impl Iterator<Item = (&String, &String)> {
-        self.connections.iter().flatten()
-    }
-
-    /// Whether this is how a connection is in force.
-    fn connects(&self, name: &str, digest: &str) -> bool {
-        let known = self.connections.as_ref();
-        known.and_then(|known| known.get(name)).map(String::as_str) == Some(digest)
+    fn connections(&self) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        self.connections.as_ref().unwrap_or(&NONE)
     }
 
     /// What both allow.
@@ -88,8 +83,11 @@ impl Guarded {
             let (name, uid) = (name.clone(), person.uid);
             (!roles.is_empty()).then_some((name, KeptPerson { uid, roles }))
         });
-        let profiles = other.profiles.iter();
-        let profiles = profiles.filter(|(name, digest)| self.profiles.get(*name) == Some(digest));
+        let same = |former: &BTreeMap<String, String>, now: &BTreeMap<String, String>| {
+            let mut same = now.clone();
+            same.retain(|name, digest| former.get(name) == Some(digest));
+            same
+        };
         Self {
             mode: match (self.mode, other.mode) {
                 (Mode::Development, Mode::Development) => Mode::Development,
@@ -98,16 +96,8 @@ impl Guarded {
             live_trading: self.live_trading && other.live_trading,
             two_person: self.two_person || other.two_person,
             people: people.collect(),
-            profiles: profiles
-                .map(|(name, digest)| (name.clone(), digest.clone()))
-                .collect(),
-            connections: Some(
-                other
-                    .connections()
-                    .filter(|(name, digest)| self.connects(name, digest))
-                    .map(|(name, digest)| (name.clone(), digest.clone()))
-                    .collect(),
-            ),
+            profiles: same(&self.profiles, &other.profiles),
+            connections: Some(same(self.connections(), other.connections())),
         }
     }
 
@@ -228,17 +218,11 @@ impl Guarded {
                 );
             }
         }
-        let profiles = |of: &Self| of.profiles.clone().into_iter().collect();
-        let connections = |of: &Self| {
-            let all = of.connections();
-            all.map(|(name, digest)| (name.clone(), digest.clone()))
-                .collect()
-        };
         for (word, former, now) in [
-            ("profile", profiles(self), profiles(now)),
-            ("account", connections(self), connections(now)),
+            ("profile", &self.profiles, &now.profiles),
+            ("account", self.connections(), now.connections()),
         ] {
-            sealed_changes(word, &former, &now, &mut say);
+            sealed_changes(word, former, now, &mut say);
         }
         let gains = changes
             .iter()
@@ -361,10 +345,7 @@ pub fn hold(
         config
             .brokerage
             .retain(|name, _| both.profiles.contains_key(name));
-        let connects = |name: &str| {
-            let mut names = both.connections().map(|(name, _)| name);
-            names.any(|one| one == name)
-        };
+        let connects = |name: &str| both.connections().contains_key(name);
         config.account.retain(|name, _| connects(name));
         config.vault = config.vault.filter(|_| connects(VAULT));
         config.closed = true;

@@ -267,7 +267,7 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         .join("\n")
 }
 
-/// So many of something, in words: `1 plugin`, `2 plugins`.
+/// A count of something, in words: `1 plugin`, `2 plugins`.
 pub fn counted(number: usize, one: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {one}{plural}")

@@ -364,7 +364,7 @@ impl Changes {
         }
     }
 
-    /// Notes who decided what comes into force next of a subject; nobody, where it needs no decision.
+    /// Notes who decided what comes into force next of a subject; nothing where it needs no decision.
     pub fn decided(&self, subject: qchost_ledger::Subject, name: &str, decided: Option<Decided>) {
         let key = match subject {
             qchost_ledger::Subject::Manifest => manifest_of(name),
@@ -602,7 +602,7 @@ impl Changes {
         for change in &mut changes {
             change.asked_by.extend(&state.asking);
             let decided = change.key().and_then(|key| state.decided.get(&key));
-            // What waits was decided by nobody, and what is gone needs no decision.
+            // What waits is not decided yet, and what is gone needs no decision.
             if let Some(decided) = decided
                 && !change.pending
                 && change.digest_after.is_some()

@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use qchost_catalog::{Access, by_name};
 use qchost_ledger::{
     Adopt, Approval, ApprovalKind, Binding, Brought, Heir, InForce, LedgerError, NewApproval,
-    Status, Subject,
+    Status, Subject, day_of,
 };
 use qchost_policy::{Change, ChangeKind, Difference, Manifest, Remembered, Successor, successors};
 use qchost_traffic::GrantKey;
@@ -35,7 +35,6 @@ use crate::trade::AdmitError;
 /// Lines of a difference that a person is shown.
 const MAX_SHOWN: usize = 100;
 /// Milliseconds of a day.
-const DAY_MS: i64 = 86_400_000;
 /// Who brings into force what waits for nobody.
 const FILES: &str = "the operator's files";
 /// Why approvals of changes are closed when the files are as they were.
@@ -315,7 +314,7 @@ impl Gate {
         };
         let difference = Difference::between(former.as_ref(), Some(&sealed));
         let gains: Vec<String> = difference.gains().iter().cloned().collect();
-        let day = now().div_euclid(DAY_MS);
+        let day = day_of(now());
         let (successors, remembered) = match &former {
             Some(former) => successors(former, &so_far, &sealed, day),
             None => (Vec::new(), so_far),

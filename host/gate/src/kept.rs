@@ -80,7 +80,7 @@ impl Kept {
         Self::new(form, text.to_owned(), PathBuf::new(), BTreeSet::new())
     }
 
-    /// Another text of the same file, which somebody else may have written.
+    /// Another text of the same file, which another person may have written.
     pub fn with_text(&self, text: String) -> Self {
         Self::new(self.form, text, self.file.clone(), BTreeSet::new())
     }

@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use qchost_audit::{Entry, LARGEST_BODY};
 use qchost_catalog::{Access, length_of_members};
+use qchost_ledger::{day_of, until_end};
 
 use crate::ask::Ask;
 use crate::gate::now;
 use crate::refusal::Refusal;
-
-const DAY_MS: i64 = 86_400_000;
 
 /// What the plugins have used of their shares on a day.
 pub(crate) struct Shares {
@@ -41,7 +40,7 @@ impl Shares {
     /// Counts a record of a call.
     pub(crate) fn count(&self, plugin: &str, entry: &Entry) {
         let bytes = length_of_members(&entry.body).min(LARGEST_BODY);
-        let day = now().div_euclid(DAY_MS);
+        let day = day_of(now());
         let mut all = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let used = match all.get_mut(plugin) {
             Some(used) => used,
@@ -58,7 +57,7 @@ impl Shares {
     /// Refuses a call of a plugin that has used up its share.
     pub(crate) fn check(&self, ask: &Ask) -> Result<(), Refusal> {
         let now = now();
-        let day = now.div_euclid(DAY_MS);
+        let day = day_of(now);
         let all = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let is_full = all
             .get(&*ask.caller.plugin)
@@ -66,7 +65,7 @@ impl Shares {
         if !is_full || ask.access == Access::Reduce || ask.caller.is_operator() {
             return Ok(());
         }
-        let left = day.saturating_add(1).saturating_mul(DAY_MS) - now;
+        let left = until_end(day, now);
         Err(Refusal::Exhausted {
             message: format!(
                 "the records of this plugin's calls have filled its share of the audit, {} MiB a day",

@@ -107,7 +107,7 @@ pub struct Approval {
 }
 
 impl Approval {
-    /// Those who said yes and count: where two must say it, a yes of somebody who has an interest in it by now does not.
+    /// Those who said yes and count: where two must say it, the yes of a person who has an interest in it by now does not.
     pub fn yes(&self) -> impl Iterator<Item = &DecisionBy> {
         let said = self.decisions.iter();
         said.filter(|one| one.verdict == Verdict::Approved && !self.is_void(one))

@@ -189,7 +189,7 @@ impl Ledger {
     }
 
     /// Closes the approvals of changes of a subject that wait or that were approved and not used, but for `except`:
-    /// nobody may use a yes to something that the files do not ask for any more. `name` is the plugin of a manifest, and
+    /// no caller may use a yes to something that the files do not ask for any more. `name` is the plugin of a manifest, and
     /// empty otherwise. Returns which were closed.
     ///
     /// # Errors

@@ -289,8 +289,9 @@ fn most_attempts(per_day: u32) -> i64 {
     i64::from(per_day).saturating_mul(i64::from(ATTEMPTS_PER_CALL))
 }
 
-/// Milliseconds until the end of a day; not below 0.
-fn until_end(day: i64, now: i64) -> i64 {
+/// Milliseconds from `now`, a Unix time in milliseconds, until the end of a day; not below 0.
+#[must_use]
+pub fn until_end(day: i64, now: i64) -> i64 {
     let end = day.saturating_add(1).saturating_mul(DAY_MS);
     end.saturating_sub(now).max(0)
 }
@@ -716,8 +717,9 @@ fn unreadable(error: serde_json::Error) -> LedgerError {
     }
 }
 
-/// Days since 1970-01-01, UTC.
-pub(crate) fn day_of(now: i64) -> i64 {
+/// The day of a Unix time in milliseconds: days since 1970-01-01, UTC.
+#[must_use]
+pub fn day_of(now: i64) -> i64 {
     now.div_euclid(DAY_MS)
 }
 

@@ -28,7 +28,8 @@ pub use approval::{
     NewApproval, PermitState, RequestError, Standing, Status, Verdict,
 };
 pub use budgets::{
-    ATTEMPTS_PER_CALL, Begin, BeginError, Charge, Heir, OpenReservation, Settle, Usage,
+    ATTEMPTS_PER_CALL, Begin, BeginError, Charge, Heir, OpenReservation, Settle, Usage, day_of,
+    until_end,
 };
 pub use connections::Head;
 pub use error::LedgerError;

@@ -12,7 +12,7 @@ use crate::redactor::Redactor;
 use crate::source::Source;
 use crate::vault::{Vault, VaultOptions};
 
-/// A word of so many bytes in a value that is written down as it is may be a secret.
+/// The length in bytes from which a word in a value that is written down as it is may be a secret.
 const SHORTEST_LITERAL: usize = 16;
 
 /// Reads secrets at each use. Clones share the connection to Vault and the redactor.

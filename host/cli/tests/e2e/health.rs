@@ -245,7 +245,7 @@ fn what_is_not_in_effect_is_an_exit_status_and_has_a_fix_of_its_own() {
     wait_until("they are mended", || reload(&folder).0.then_some(()));
     start(&folder, &["plugin", "list"]).wait().good();
 
-    // A component that is broken, while the one before it serves on.
+    // A component that is broken, while the one before it keeps serving.
     let manifest = folder.path().join("plugins/strategy-lab.toml");
     std::fs::write(folder.path().join("plugins/bad.wasm"), "no component").unwrap();
     let good = std::fs::read_to_string(&manifest).unwrap();
@@ -591,7 +591,7 @@ fn doctor_sees_a_full_disk() {
             "{found}"
         );
     }
-    // The database is as it was, and nobody is told to put an older one in its place.
+    // The database is as it was, and the operator is not told to put an older one in its place.
     let state = check(&full, "state");
     assert_eq!(state["mark"], "unknown", "{state}");
     assert!(!full.to_string().contains("qchost restore"), "{full:#}");

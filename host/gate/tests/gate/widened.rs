@@ -501,7 +501,7 @@ async fn the_record_names_what_is_in_force_while_a_manifest_waits_and_who_brough
             "ann, bob"
         );
         assert!(why.manifest_pending.is_none());
-        // What an editor does later was decided by nobody else.
+        // The people who decided are not named for what an editor does later.
         let again = parse(&text(READ));
         assert_eq!(load(gate, &again).await, None);
         let last = of_plugin(&world.records().await).pop().unwrap();

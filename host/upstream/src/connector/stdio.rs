@@ -58,7 +58,7 @@ const LONG_SECRET: usize = 8;
 /// A shorter value than this, such as a user's number, stands in arguments by chance and is no secret by itself.
 const SHORTEST_SECRET: usize = 4;
 
-/// A variable of so many bytes that is no declared secret may be one all the same.
+/// The length in bytes from which a variable that is no declared secret may be one all the same.
 const LITERAL_SECRET: usize = 16;
 
 /// Whether an argument gives a secret away: a long one anywhere in it, a short one as the whole of it or of its value.
