@@ -29,6 +29,7 @@ mod session;
 mod shape;
 mod standing;
 mod text;
+mod threads;
 mod tools;
 
 pub use account::Account;

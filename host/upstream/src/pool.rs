@@ -294,8 +294,10 @@ impl Pool {
                 return Err(NoSession::Down(trouble, told));
             }
             State::Empty | State::Refused => {
+                let connections = crate::threads::connections()
+                    .map_err(|reason| NoSession::Down(Trouble::Unreachable, reason))?;
                 slot.state = State::Opening;
-                tokio::spawn(self.clone().fill(place.slot));
+                connections.spawn(self.clone().fill(place.slot));
             }
         }
         Ok(None)

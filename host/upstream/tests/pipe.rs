@@ -378,3 +378,36 @@ async fn one_account_does_not_hold_up_another() {
     assert!(matches!(failure(second), Failure::TimedOut { .. }));
     assert_eq!(slow.events("call").len(), 1);
 }
+
+/// What this thread, and all threads of this process, have worked so far.
+fn worked() -> (Duration, Duration) {
+    let time = |clock| {
+        let time = rustix::time::clock_gettime(clock);
+        Duration::new(
+            time.tv_sec.try_into().unwrap(),
+            time.tv_nsec.try_into().unwrap(),
+        )
+    };
+    (
+        time(rustix::time::ClockId::ThreadCPUTime),
+        time(rustix::time::ClockId::ProcessCPUTime),
+    )
+}
+
+#[tokio::test]
+async fn what_a_server_sends_is_parsed_on_other_threads_than_those_that_serve() {
+    let reply = |request: &Value| {
+        let noise = json!({ "jsonrpc": "2.0", "method": "notifications/message",
+            "params": { "level": "info", "data": vec![json!([[]]); 2_000_000] } });
+        let text = json!({ "success": true }).to_string();
+        let answer = json!({ "jsonrpc": "2.0", "id": request["id"],
+            "result": { "content": [{ "type": "text", "text": text }] } });
+        vec![noise.to_string(), answer.to_string()]
+    };
+    let accounts = accounts(raw(Arc::default(), Arc::new(reply)), options());
+    let (serving, all) = worked();
+    let answer = call(&accounts, "read_backtest", json!({ "id": 1 }), 60_000).await;
+    assert_eq!(answer.unwrap()["success"], json!(true));
+    let (serving, all) = (worked().0 - serving, worked().1 - all);
+    assert!(serving < all / 8, "{serving:?} of {all:?}");
+}

@@ -404,7 +404,7 @@ async fn closing_leaves_no_process_behind() {
 }
 
 #[test]
-fn the_end_of_the_runtime_leaves_no_process_behind() {
+fn accounts_that_are_dropped_after_the_runtime_leave_no_process_behind() {
     let log = Log::new();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -418,6 +418,7 @@ fn the_end_of_the_runtime_leaves_no_process_behind() {
     let child = log.events("child")[0]["pid"].clone();
     assert!(is_running(&server) && is_running(&child));
     drop(runtime);
+    drop(accounts);
     let until = Instant::now() + Duration::from_secs(10);
     while is_running(&server) || is_running(&child) {
         assert!(Instant::now() < until, "still running");

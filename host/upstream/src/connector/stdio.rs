@@ -276,7 +276,7 @@ impl Connector for StdioConnector {
     }
 }
 
-/// A child's process group; ended when this is dropped, which covers the end of the runtime.
+/// A child's process group; ended when this is dropped.
 struct Group {
     id: Option<Pid>,
     /// By what it is ended: a supervisor that leads it and that is there is asked, and ends the server and the group.
