@@ -93,11 +93,10 @@ impl Reader for HostReads<'_> {
     ) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
             if let Some(ask) = self.cause {
-                self.inner.pay_toll(ask).await.map_err(|refusal| {
+                self.inner.pay_read(ask).await.map_err(|refusal| {
                     ask.toll.refuse(refusal);
                     Failure::RateLimited { retry_after: None }
                 })?;
-                ask.toll.count_read();
             }
             operation.complete(&mut arguments);
             let lanes = &self.inner.lanes;

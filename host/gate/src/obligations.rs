@@ -140,12 +140,14 @@ impl Gate {
         let mut paid = ask.toll.settle().await;
         let mut slots = Vec::new();
         let mut rates = Vec::new();
+        let mut payers = Vec::new();
         for (grant, limits) in obligations(ask, matched) {
             let counted = &self.0.concurrency;
             let slot = counted.try_acquire(&key(&grant), limits.concurrent);
             slots.push(slot.ok_or_else(|| busy(&grant, limits.concurrent))?);
             if let Some(limits) = rates_of(&limits) {
                 let key = key(&grant);
+                payers.push((key.clone(), limits));
                 match paid.iter().position(|(other, _)| *other == key) {
                     Some(at) => drop(paid.swap_remove(at)),
                     None => rates.push((key, limits)),
@@ -160,6 +162,7 @@ impl Gate {
                 RateError::Unmarked(error) => unusable(error),
             })?;
         }
+        ask.toll.set_payers(payers);
         // Of grants that cover the operation and not what it touches.
         for (key, limits) in paid {
             self.0.rates.put_back(&key, limits);

@@ -3,6 +3,8 @@
 //! Which grants match is known only after the host has read what the call touches, so the first such read takes a
 //! unit of the rates of every grant that covers the operation and has one left. When the call is let in, the units of
 //! grants that matched are the ones that it owes, and the others are given back; a call that is refused keeps them.
+//! A unit pays for [`READS_PER_UNIT`] reads. A call that needs more, such as a compilation with many libraries, is not
+//! stopped half-way: each further unit is charged when it is due, and the plugin's next calls wait for it.
 //! Where a grant counts calls by the day, a call that is denied after the host has read for it is an attempt.
 //!
 //! Invariant: nothing is read for a call unless some grant that covers it has a unit of its rates and attempts left.
@@ -24,11 +26,16 @@ use crate::obligations::obligations;
 use crate::refusal::Refusal;
 use crate::trade::unusable;
 
+/// How many of the host's reads a unit of a rate pays for. A call on a project without libraries needs fewer.
+pub(crate) const READS_PER_UNIT: u32 = 10;
+
 /// What one call has paid so far.
 #[derive(Default)]
 pub(crate) struct Toll {
     /// Reads of the host's that were sent for the call.
     reads: AtomicU32,
+    /// The rates that pay: those that gave a unit, and of a call that was let in those of the grants that matched.
+    payers: Mutex<Vec<(GrantKey, RateLimits)>>,
     state: tokio::sync::Mutex<State>,
     /// Why a read was not sent.
     refused: Mutex<Option<Refusal>>,
@@ -51,8 +58,9 @@ impl Toll {
         self.reads.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn count_read(&self) {
-        self.reads.fetch_add(1, Ordering::Relaxed);
+    /// Says from now on which rates pay for further reads.
+    pub(crate) fn set_payers(&self, payers: Vec<(GrantKey, RateLimits)>) {
+        *self.payers.lock().unwrap_or_else(PoisonError::into_inner) = payers;
     }
 
     /// Keeps why a read was not sent: a failed read cannot say it.
@@ -130,8 +138,21 @@ fn counts_attempts(ask: &Ask) -> bool {
 }
 
 impl Inner {
-    /// Takes what the first read for a call costs; nothing for the ones after it.
-    pub(crate) async fn pay_toll(&self, ask: &Ask) -> Result<(), Refusal> {
+    /// Takes what a read of the host's for a call costs, and counts it.
+    pub(crate) async fn pay_read(&self, ask: &Ask) -> Result<(), Refusal> {
+        self.pay_toll(ask).await?;
+        let before = ask.toll.reads.fetch_add(1, Ordering::Relaxed);
+        if before > 0 && before % READS_PER_UNIT == 0 {
+            let payers = ask.toll.payers.lock();
+            for (key, limits) in payers.unwrap_or_else(PoisonError::into_inner).iter() {
+                self.rates.charge(key, *limits, Moment::now());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what the first read for a call costs.
+    async fn pay_toll(&self, ask: &Ask) -> Result<(), Refusal> {
         let mut state = ask.toll.state.lock().await;
         if !matches!(*state, State::Due) {
             return Ok(());
@@ -171,6 +192,7 @@ impl Inner {
         match refusal {
             Some((_, refusal)) if !open => Err(refusal),
             _ => {
+                ask.toll.set_payers(paid.clone());
                 *state = State::Paid(paid);
                 Ok(())
             }

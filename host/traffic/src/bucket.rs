@@ -46,6 +46,15 @@ impl Bucket {
         }
     }
 
+    /// The bucket after one was taken at `now` (since the origin), whether or not there was one: what is missing then
+    /// refills first.
+    pub(crate) fn overdraw(self, quota: Quota, now: Duration) -> Self {
+        let one = nanoseconds(quota.replenish_interval());
+        Self {
+            full_at: self.full_at.max(nanoseconds(now)).saturating_add(one),
+        }
+    }
+
     /// The bucket with one put back that was taken and not used.
     pub(crate) fn put_back(self, quota: Quota) -> Self {
         let one = nanoseconds(quota.replenish_interval());

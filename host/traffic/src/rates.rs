@@ -13,7 +13,8 @@
 //!
 //! Invariants: no call is let through under a second that is not durably marked. While the host
 //! runs, time is the steady clock's, and from one run to the next a mark in the future counts as
-//! of now: setting the clock back refills nothing. A refusal takes nothing from any bucket.
+//! of now: setting the clock back refills nothing. A refusal takes nothing from any bucket. What is charged afterwards
+//! ([`Rates::charge`]) delays the next call and never lets one through.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -165,6 +166,20 @@ impl Rates {
             }
             if let Some(limit) = limits.per_minute.and_then(NonZeroU32::new) {
                 usage.minute = usage.minute.put_back(Quota::per_minute(limit));
+            }
+        }
+    }
+
+    /// Takes one from the rates of a grant for what was done already, also where none is left: the calls that come next
+    /// wait for it too. A restart forgets what was taken beyond an empty bucket.
+    pub fn charge(&self, key: &GrantKey, limits: RateLimits, now: Moment) {
+        let at = now.steady.saturating_duration_since(self.origin);
+        if let Some(usage) = self.grants().get_mut(key) {
+            if let Some(limit) = limits.per_second.and_then(NonZeroU32::new) {
+                usage.second = usage.second.overdraw(Quota::per_second(limit), at);
+            }
+            if let Some(limit) = limits.per_minute.and_then(NonZeroU32::new) {
+                usage.minute = usage.minute.overdraw(Quota::per_minute(limit), at);
             }
         }
     }

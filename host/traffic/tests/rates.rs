@@ -193,6 +193,23 @@ async fn a_call_takes_from_all_its_rates_or_from_none() {
 }
 
 #[tokio::test]
+async fn what_is_charged_afterwards_is_waited_for() {
+    let mut clock = Clock::new();
+    let rates = in_memory(clock).await;
+    // One in ten seconds.
+    let limits = minute(6);
+    assert_eq!(pass(&rates, "a", limits, clock).await, 6);
+    for _ in 0..2 {
+        rates.charge(&key("a"), limits, clock.now());
+    }
+    let wait = ask(&rates, "a", limits, clock).await.unwrap_err();
+    assert_eq!(wait, Duration::from_secs(30));
+    assert_eq!(ask(&rates, "b", limits, clock).await, Ok(()));
+    clock.wait(30_000);
+    assert_eq!(pass(&rates, "a", limits, clock).await, 1);
+}
+
+#[tokio::test]
 async fn a_changed_limit_holds_at_once_and_refills_nothing() {
     let mut clock = Clock::new();
     let rates = in_memory(clock).await;

@@ -230,6 +230,43 @@ async fn files_that_are_swapped_between_the_reads_give_no_wrong_source() {
 }
 
 #[tokio::test]
+async fn a_compile_with_many_libraries_costs_more_of_a_rate_than_one_without() {
+    const PER_MINUTE: usize = 60;
+    let limits = format!("limits = {{ per-minute = {PER_MINUTE} }}\n");
+    for libraries in [0, 40] {
+        let cloud = open(setup(&format!("{GRANTS}{limits}"))).await;
+        for library in 100..100 + libraries {
+            cloud.projects().set(library, "a");
+        }
+        let linked = (100..100 + libraries).collect();
+        cloud.projects().libraries.insert(1, linked);
+        let begun = std::time::Instant::now();
+        cloud.compile().await;
+        let reads = cloud.world.cloud.calls().len() - 1;
+        let file = json!({ "projectId": 1, "name": "main.py" });
+        let mut passed = 1;
+        while cloud
+            .world
+            .call("files/read-file", file.clone())
+            .await
+            .is_ok()
+        {
+            passed += 1;
+        }
+        // What the rate gave meanwhile.
+        let refilled = usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
+        if libraries == 0 {
+            assert!(reads <= 10 && passed >= PER_MINUTE, "{reads}: {passed}");
+        } else {
+            let charged = (reads - 1) / 10;
+            assert!(charged >= 8, "{reads} reads");
+            let most = PER_MINUTE - charged + refilled;
+            assert!(passed <= most, "{passed} and not {most} for {reads} reads");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_somebody_else_changes_and_puts_back_makes_the_compile_unknown() {
     for library in [false, true] {
         let cloud = open(setup(GRANTS)).await;
