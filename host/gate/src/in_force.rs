@@ -1,7 +1,7 @@
 //! What comes into force, and what of it waits for a person.
 //!
-//! Files are proposals. In production, what gains trade or destroy, takes a guardrail away, or gives people or modes
-//! more is compared with what the ledger keeps as in force, and waits there for an admin: under `two-person` for two
+//! Files are proposals. In production, what gains trade or destroy, sends a secret of the host somewhere, takes a
+//! guardrail away, or gives people or modes more is compared with what the ledger keeps as in force, and waits there for an admin: under `two-person` for two
 //! of them, neither the owner of the file nor a person who asked for the reload. Until then both must allow a call.
 //! Everything else comes into force at once, and so does everything in development and in a new data folder.
 //!
@@ -313,7 +313,11 @@ impl Gate {
             None => (None, Remembered::default()),
         };
         let difference = Difference::between(former.as_ref(), Some(&sealed));
-        let gains: Vec<String> = difference.gains().iter().cloned().collect();
+        let same = former
+            .as_ref()
+            .filter(|former| former.account == manifest.account);
+        let mut gains: Vec<String> = difference.gains().iter().cloned().collect();
+        gains.extend(manifest.sends_beyond(same, &sealed));
         let day = day_of(now());
         let (successors, remembered) = match &former {
             Some(former) => successors(former, &so_far, &sealed, day),

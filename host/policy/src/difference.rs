@@ -9,11 +9,14 @@
 
 mod grants;
 mod lines;
+mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use qchost_catalog::{Access, by_name};
 use serde::{Deserialize, Serialize};
+
+pub(crate) use secrets::sends as sends_secret;
 
 use crate::manifest::{Grant, Manifest};
 
@@ -131,6 +134,14 @@ impl Manifest {
     pub fn not_allowed_by(&self, grant: usize, other: &Self) -> BTreeSet<String> {
         let one = self.grants.get(grant).map(std::slice::from_ref);
         grants::wider(&other.grants, one.unwrap_or_default())
+    }
+
+    /// A line for each `[[http]]` of it that sends a secret of the host to where a former manifest did not send it.
+    /// `sealed` is the same manifest with its values as those of the former one are.
+    #[must_use]
+    pub fn sends_beyond(&self, former: Option<&Self>, sealed: &Self) -> BTreeSet<String> {
+        let former = former.map_or(&[][..], |former| &former.http);
+        secrets::gained(former, &self.http, &sealed.http)
     }
 
     /// The operations of class trade or destroy that it allows.

@@ -276,7 +276,8 @@ impl Manifest {
         }
     }
 
-    /// The same without the operations of class trade or destroy, and without tools that the catalog does not know.
+    /// The same without the operations of class trade or destroy, without tools that the catalog does not know, and
+    /// without the `[[http]]`s that send a secret of the host.
     #[must_use]
     pub fn without_guarded(&self) -> Self {
         let mut without = self.clone();
@@ -286,6 +287,9 @@ impl Manifest {
                 !crate::difference::is_guarded(pattern.as_str()) || pattern.as_str() == "raw/*"
             });
         }
+        without
+            .http
+            .retain(|grant| !crate::difference::sends_secret(grant));
         without
     }
 

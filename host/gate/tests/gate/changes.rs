@@ -196,16 +196,20 @@ async fn a_pinned_manifest_lends_trade_to_no_other_code() {
     deploy(&old_code).await.unwrap();
 }
 
-/// Asks for a request to the other host.
-pub async fn ask_hooks(world: &World) -> Result<Passage, Refusal> {
-    let request = Outgoing {
+/// A request to the other host.
+pub fn to_hooks() -> Outgoing {
+    Outgoing {
         method: "GET".to_owned(),
         scheme: "https".to_owned(),
         host: "hooks.example".to_owned(),
         port: 443,
         path: "/a".to_owned(),
-    };
-    world.gate.outgoing(&world.caller, request).await
+    }
+}
+
+/// Asks for a request to the other host.
+pub async fn ask_hooks(world: &World) -> Result<Passage, Refusal> {
+    world.gate.outgoing(&world.caller, to_hooks()).await
 }
 
 /// A world where one call is on its way and another one waits for its turn.

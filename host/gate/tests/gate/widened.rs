@@ -1,6 +1,7 @@
 //! What comes into force: at once where nothing is gained, and after the yes of those who may say it where something is.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,8 +13,10 @@ use qchost_gate::{
 };
 use qchost_ledger::{Approval, ApprovalError, Status, Subject};
 use qchost_policy::{Change, ChangeKind, Guardrails, Manifest, Origin, Person, Remembered, Role};
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
+use crate::changes::{ask_hooks, to_hooks};
 use crate::support::{Cloud, Setup, World, call, caller, parse, person};
 
 const READ: &str = "[[grant]]\nname = \"read\"\nallow = [\"backtests/*\"]\nprojects = [\"Lab/*\"]\nlimits = { per-day = 9 }\n";
@@ -123,6 +126,75 @@ async fn what_is_gained_waits_for_two_admins_other_than_who_asked_and_is_used_up
     let again = load(&world.gate, &wide).await.unwrap();
     assert_ne!(again.approval, held.approval);
     assert_eq!(deleted(&world), 1);
+}
+
+#[tokio::test]
+async fn a_secret_of_the_host_goes_nowhere_before_a_person_says_yes() {
+    let (_, world) = production(false).await;
+    let secret = |name: &str| {
+        let path = world.folder.path().join(name);
+        std::fs::write(&path, name).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        format!("X-Key = {{ file = \"{}\" }}", path.display())
+    };
+    let hooks = |headers: &str| {
+        let http = format!(
+            "[[http]]\nname = \"hooks\"\nallow = \"https://hooks.example/\"\nheaders = {{ {headers} }}\n"
+        );
+        manifest(&format!("{READ}{http}"))
+    };
+    let sent = async || {
+        let passage = ask_hooks(&world).await?;
+        let headers = passage.headers.iter();
+        Ok::<Vec<String>, Refusal>(
+            headers
+                .map(|(_, value)| value.expose_secret().to_owned())
+                .collect(),
+        )
+    };
+    // Under a new name, and over a manifest that asked for none.
+    let with_a_secret = hooks(&secret("first"));
+    let fresh = Manifest {
+        plugin: "fresh".to_owned(),
+        ..with_a_secret.clone()
+    };
+    for asks in [&fresh, &with_a_secret] {
+        let held = load(&world.gate, asks).await.unwrap();
+        assert!(
+            held.gains[0].contains("/first") && held.gains[0].contains("https://hooks.example/"),
+            "{held:?}"
+        );
+    }
+    let passage = world.gate.outgoing(&caller("fresh"), to_hooks()).await;
+    assert!(matches!(passage, Err(Refusal::Denied(_))), "{passage:?}");
+    assert!(matches!(sent().await, Err(Refusal::Denied(_))));
+    // One without needs nobody.
+    assert_eq!(load(&world.gate, &hooks("X-Key = \"own\"")).await, None);
+    assert_eq!(sent().await.unwrap(), ["own"]);
+
+    let agree = async |to: &Manifest| {
+        let held = load(&world.gate, to).await.unwrap();
+        let by = person(8, "ann");
+        world.gate.approve(&held.approval, &by, None).await.unwrap();
+        assert_eq!(load(&world.gate, to).await, None);
+    };
+    agree(&with_a_secret).await;
+    assert_eq!(sent().await.unwrap(), ["first"]);
+    // Another secret in the place of the one, the same one to another host, by another method.
+    let other = with_a_secret.clone();
+    let mut elsewhere = other.clone();
+    elsewhere.http[0].url.host = "evil.example".to_owned();
+    let mut more = other;
+    more.http[0].methods.push("DELETE".to_owned());
+    for wider in [hooks(&secret("second")), elsewhere, more] {
+        let held = load(&world.gate, &wider).await.unwrap();
+        assert_eq!(held.gains.len(), 1, "{held:?}");
+    }
+    assert_eq!(load(&world.gate, &with_a_secret).await, None);
+    assert_eq!(sent().await.unwrap(), ["first"]);
+    // Less of it needs nobody.
+    assert_eq!(load(&world.gate, &manifest(READ)).await, None);
+    assert!(matches!(sent().await, Err(Refusal::Denied(_))));
 }
 
 #[tokio::test]

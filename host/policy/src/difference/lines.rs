@@ -53,7 +53,7 @@ pub(super) fn list(entries: &[impl Display]) -> String {
 }
 
 /// What somebody wrote, so that it cannot end the line nor act on a terminal.
-fn entry(text: &impl Display) -> String {
+pub(super) fn entry(text: &impl Display) -> String {
     let text = text.to_string();
     let mut shown: String = text
         .chars()
