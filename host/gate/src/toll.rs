@@ -142,7 +142,7 @@ impl Inner {
     pub(crate) async fn pay_read(&self, ask: &Ask) -> Result<(), Refusal> {
         self.pay_toll(ask).await?;
         let before = ask.toll.reads.fetch_add(1, Ordering::Relaxed);
-        if before > 0 && before % READS_PER_UNIT == 0 {
+        if before > 0 && before.is_multiple_of(READS_PER_UNIT) {
             let payers = ask.toll.payers.lock();
             for (key, limits) in payers.unwrap_or_else(PoisonError::into_inner).iter() {
                 self.rates.charge(key, *limits, Moment::now());
