@@ -3,7 +3,8 @@
 //! A value takes some seventy bytes in the host, and two bytes of text are one: text that a guest may hand over would
 //! become gigabytes that are in nobody's budget. So values are counted while they are made.
 //!
-//! Invariant: what a guest wrote becomes no more than so many values, nested no deeper than the parser allows (127); no
+//! Invariant: what a guest wrote becomes no more than so many values, nested no deeper than the parser allows (127), or than
+//! a server reads (64) in a call; no
 //! name of an object is there twice; and of a call's arguments no number is rounded.
 
 use std::borrow::Cow;
@@ -25,6 +26,10 @@ const NAME: usize = 100;
 
 /// How deep values may be nested: as deep as the parser takes them.
 pub(crate) const DEPTH: usize = 127;
+
+/// How deep the arguments of a call may be nested. A server parses them inside of a message, and gives the whole message
+/// up where that is nested deeper than its parser allows.
+const ARGUMENTS_DEPTH: usize = 64;
 
 /// Whether a value is nested deeper than that. It looks no further, so its stack is bounded.
 pub(crate) fn is_deeper(value: &Value, depth: usize) -> bool {
@@ -53,9 +58,9 @@ pub(crate) fn parse(text: &str, most: usize) -> serde_json::Result<Value> {
 /// its text: a whole one beyond 2^53, or one with more digits than a double has.
 ///
 /// # Errors
-/// When it is not JSON or no object, or an object of it has a name twice.
+/// When it is not JSON or no object, is nested deeper than 64, or an object of it has a name twice.
 pub fn arguments(text: &str) -> serde_json::Result<Map<String, Value>> {
-    match parse(&exact(text), ARGUMENTS)? {
+    match argument(text)? {
         Value::Object(members) => Ok(members),
         other => Err(serde::de::Error::invalid_type(
             kind(&other),
@@ -75,9 +80,15 @@ pub fn input(text: &str) -> serde_json::Result<Value> {
 /// A part of the arguments of a call, of any type.
 ///
 /// # Errors
-/// As [`parse`].
+/// As [`parse`], and where it is nested deeper than 64.
 pub(crate) fn argument(text: &str) -> serde_json::Result<Value> {
-    parse(&exact(text), ARGUMENTS)
+    let value = parse(&exact(text), ARGUMENTS)?;
+    if is_deeper(&value, ARGUMENTS_DEPTH) {
+        return Err(serde::de::Error::custom(format_args!(
+            "it is nested more than {ARGUMENTS_DEPTH} deep"
+        )));
+    }
+    Ok(value)
 }
 
 fn kind(value: &Value) -> Unexpected<'_> {
@@ -350,6 +361,12 @@ mod tests {
         assert!(!is_deeper(&most, DEPTH));
         assert!(is_deeper(&json!({ "a": most }), DEPTH));
         assert!(parse(&nested(DEPTH + 1), 1000).is_err());
+        assert!(argument(&nested(ARGUMENTS_DEPTH)).is_ok());
+        let deeper = argument(&nested(ARGUMENTS_DEPTH + 1)).unwrap_err();
+        assert!(
+            deeper.to_string().contains("nested more than 64 deep"),
+            "{deeper}"
+        );
     }
 
     #[test]
