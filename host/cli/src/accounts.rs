@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use qchost_catalog::BoxFuture;
 use qchost_emulator::Emulator;
 use qchost_quantconnect::{CLOUD, Credentials, Options, RestClient, RestOptions, Server};
-use qchost_secrets::{SecretError, Secrets, Setting, Source};
+use qchost_secrets::{SecretError, Secrets, Setting};
 use qchost_upstream::{
     Account as Connected, AccountHealth, AccountOptions, AccountState, Accounts, ConnectError,
     Connection, Connector, CredentialsError, HttpConnector, PipeConnector, StdioConnector,
@@ -61,10 +61,6 @@ pub struct Sources {
 impl Sources {
     /// The files as they are now. Blocks.
     pub fn of(account: &Account) -> Self {
-        let named = |setting: &Setting| match setting {
-            Setting::Secret(Source::File { file }) => Some(file.clone()),
-            _ => None,
-        };
         let files: Vec<PathBuf> = match account {
             Account::Embedded {
                 credentials_file, ..
@@ -74,10 +70,14 @@ impl Sources {
                 credentials_file,
                 ..
             } => {
-                let settings = env.values().filter_map(named);
+                let settings = env.values().filter_map(Setting::file);
+                let settings = settings.map(Path::to_owned);
                 settings.chain(credentials_file.iter().cloned()).collect()
             }
-            Account::Http { headers, .. } => headers.values().filter_map(named).collect(),
+            Account::Http { headers, .. } => {
+                let files = headers.values().filter_map(Setting::file);
+                files.map(Path::to_owned).collect()
+            }
         };
         let stamped = |path: PathBuf| {
             let stamp = Stamp::of(&path).ok();

@@ -64,6 +64,7 @@ pub fn settings(config: &Config, guardrails: Guardrails) -> Result<Settings> {
         secrets,
         guardrails,
         accounts: accounts.collect(),
+        dormant: config.dormant.clone(),
         node_prices: prices
             .map(|(node, price)| (node.clone(), price.0))
             .collect(),

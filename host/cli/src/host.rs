@@ -83,7 +83,7 @@ impl Host {
         let known = Known::read(&ledger).await?;
         let sealer = Sealer::new(key.gate()?);
         let row = known.configuration.as_ref();
-        let config = &in_force::hold(config.clone(), row, known.adopted, &sealer)?.config;
+        let config = &in_force::hold(config.clone(), row, known.adopted, &[], &sealer)?.config;
         let guardrails = in_force::guardrails_at_start(config, &known)?;
         let people = People::new(config.persons(), &guardrails)?;
         let connections = accounts::prepare(
@@ -236,7 +236,7 @@ impl Host {
         let current = self.current();
         let known: Vec<_> = current.config.account.keys().map(String::as_str).collect();
         ensure!(
-            known.contains(&account),
+            known.contains(&account) || current.config.dormant.contains(account),
             "there is no account `{account}`; configured are: {}",
             known.join(", ")
         );

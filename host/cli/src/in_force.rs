@@ -10,9 +10,9 @@
 //! admins whom backup and file both name, the accounts that both have, and nothing else of what may have to wait.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use qchost_gate::{KeptText, Proposal, Sealer, Waits};
 use qchost_ledger::{InForce, Ledger, LedgerError, Subject};
 use qchost_policy::{Change, ChangeKind, Guardrails, Remembered};
@@ -35,6 +35,9 @@ pub struct Guarded {
     /// The accounts, and the vault, each as a keyed digest. A ledger of an earlier version does not have them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     connections: Option<BTreeMap<String, String>>,
+    /// Accounts that were taken away before it was known that nothing runs live on them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    dormant: BTreeSet<String>,
 }
 
 /// How the vault is called among the connections; no account is called so.
@@ -67,7 +70,14 @@ impl Guarded {
             people: config.people.iter().map(kept).collect(),
             profiles: sealed.collect(),
             connections: Some(connections(config, sealer)?),
+            dormant: BTreeSet::new(),
         })
+    }
+
+    /// The accounts of which something may run live: those that are in force, and those that were.
+    fn known_accounts(&self) -> impl Iterator<Item = &String> {
+        let accounts = self.connections().keys().filter(|name| *name != VAULT);
+        accounts.chain(&self.dormant)
     }
 
     fn connections(&self) -> &BTreeMap<String, String> {
@@ -98,6 +108,7 @@ impl Guarded {
             people: people.collect(),
             profiles: same(&self.profiles, &other.profiles),
             connections: Some(same(self.connections(), other.connections())),
+            dormant: other.dormant.clone(),
         }
     }
 
@@ -122,6 +133,7 @@ impl Guarded {
                 kept.and_then(|kept| kept.connections.clone())
                     .unwrap_or_default(),
             ),
+            dormant: kept.map(|kept| kept.dormant.clone()).unwrap_or_default(),
         }
     }
 
@@ -134,6 +146,7 @@ impl Guarded {
             people: BTreeMap::new(),
             profiles: BTreeMap::new(),
             connections: Some(BTreeMap::new()),
+            dormant: BTreeSet::new(),
         }
     }
 
@@ -259,19 +272,28 @@ fn sealed_changes(
     }
 }
 
-/// The accounts and the vault of a configuration, as keyed digests of what stands in the file.
+/// The accounts and the vault of a configuration, as keyed digests of what stands in the file and of where its paths
+/// lead: the same words in another folder may name another server and other credentials.
 fn connections(config: &Config, sealer: &Sealer) -> Result<BTreeMap<String, String>> {
     let table = |key: &str| config.table.get(key).cloned();
-    let seal = |value: Option<toml::Value>| -> Result<String> {
-        Ok(sealer.seal("connection", &serde_json::to_value(value)?))
+    let (folder, real) = (config.file.parent(), config.path.parent());
+    let seal = |value: Option<toml::Value>, paths: Vec<&Path>| -> Result<String> {
+        // Links behind the folder of the configuration are not followed: to turn one is how secrets are rotated.
+        let leads = |path: &Path| match (folder.map(|folder| path.strip_prefix(folder)), real) {
+            (Some(Ok(inside)), Some(real)) => real.join(inside),
+            _ => path.to_owned(),
+        };
+        let leads: Vec<PathBuf> = paths.into_iter().map(leads).collect();
+        Ok(sealer.seal("connection", &json!([serde_json::to_value(value)?, leads])))
     };
     let accounts = table("account").unwrap_or_else(|| toml::Value::Table(toml::Table::new()));
     let mut all = BTreeMap::new();
-    for name in config.account.keys() {
-        all.insert(name.clone(), seal(accounts.get(name).cloned())?);
+    for (name, account) in &config.account {
+        let sealed = seal(accounts.get(name).cloned(), account.paths())?;
+        all.insert(name.clone(), sealed);
     }
-    if config.vault.is_some() {
-        all.insert(VAULT.to_owned(), seal(table("vault"))?);
+    if let Some(vault) = &config.vault {
+        all.insert(VAULT.to_owned(), seal(table("vault"), vault.paths())?);
     }
     Ok(all)
 }
@@ -290,14 +312,16 @@ pub struct Held {
     pub proposal: Proposal,
 }
 
-/// Compares a configuration with what is in force. `adopted`: whether the data folder has adopted anything yet.
+/// Compares a configuration with what is in force. `adopted`: whether the data folder has adopted anything yet. `cleared`:
+/// accounts of which it is known by now that nothing runs live on them.
 pub fn hold(
     mut config: Config,
     in_force: Option<&InForce>,
     adopted: bool,
+    cleared: &[String],
     sealer: &Sealer,
 ) -> Result<Held> {
-    let now = Guarded::of(&config, sealer)?;
+    let mut now = Guarded::of(&config, sealer)?;
     let kept = in_force.map(|row| serde_json::from_str::<KeptText<Guarded>>(&row.text));
     // In development, and in a new data folder, what the files say is in force.
     let (most, gains, changes) = match (in_force, kept) {
@@ -346,6 +370,15 @@ pub fn hold(
             .brokerage
             .retain(|name, _| both.profiles.contains_key(name));
         let connects = |name: &str| both.connections().contains_key(name);
+        // Those that wait, and those that were there when a host ran last.
+        let known = config.account.keys().chain(most.known_accounts());
+        let known = known.filter(|name| !cleared.contains(name));
+        let dormant: BTreeSet<String> = known.filter(|name| !connects(name)).cloned().collect();
+        let gone = dormant
+            .iter()
+            .filter(|name| !config.account.contains_key(*name));
+        now.dormant = gone.cloned().collect();
+        config.dormant = dormant;
         config.account.retain(|name, _| connects(name));
         config.vault = config.vault.filter(|_| connects(VAULT));
         config.closed = true;
@@ -365,6 +398,27 @@ pub fn hold(
         heirs: Vec::new(),
     };
     Ok(Held { config, proposal })
+}
+
+/// Checks that the people who hold from now on can still decide what waits, if those before could: whom the file adds
+/// counts only when that is approved.
+pub fn check_deciders(former: &Config, now: &Config) -> Result<()> {
+    let may = |it: &Config, role: &[RoleName]| {
+        let people = it.people.values();
+        let people = people.filter(|person| role.iter().any(|role| person.roles.contains(role)));
+        people.count()
+    };
+    let admins = |it| may(it, &[RoleName::Admin]);
+    let deciders = |it| may(it, &[RoleName::Admin, RoleName::Approver]);
+    let needs = if now.two_person { 2 } else { 1 };
+    let lacks = (admins(now) == 0 && admins(former) > 0)
+        || (deciders(now) < needs && deciders(former) >= needs);
+    ensure!(
+        !lacks,
+        "people: of those in force too few would be left to approve anything, since whom the file adds counts only when that \
+         is approved: add them first, have that approved, and take the others away afterwards"
+    );
+    Ok(())
 }
 
 /// Whether the same of two configurations holds, of what may have to wait.
@@ -394,10 +448,17 @@ pub fn hold_guardrails(
     in_force: Option<&InForce>,
     production: bool,
     files: Vec<PathBuf>,
-    owners: BTreeSet<u32>,
+    mut owners: BTreeSet<u32>,
 ) -> Result<HeldGuardrails> {
     let former = kept_guardrails(in_force)?;
     let (gone, new) = (former.without(&found), found.without(&former));
+    if gone.ids().next().is_some()
+        && let Some(row) = in_force
+        && let Ok(kept) = serde_json::from_str::<KeptText<serde::de::IgnoredAny>>(&row.text)
+    {
+        // Those of a file that went while no host ran are known from the time it came into force.
+        owners.extend(kept.owners);
+    }
     let line = |kind: ChangeKind, id: &str| Change {
         kind,
         line: format!("guardrail `{}`", id.escape_debug()),
@@ -555,6 +616,7 @@ mod tests {
                 people,
                 profiles,
                 connections: Some(connections),
+                dormant: BTreeSet::new(),
             },
         )
     }
@@ -578,13 +640,53 @@ mod tests {
             at: 0,
             approval: None,
             confirmed,
+            taken_away: false,
         };
-        hold(config(file), Some(&row), true, &sealer).unwrap()
+        hold(config(file), Some(&row), true, &[], &sealer).unwrap()
     }
 
     const PEOPLE: &str = "[people.me]\nuid = 1\nroles = [\"admin\", \"viewer\"]\n\
         [people.op]\nuid = 2\nroles = [\"operator\"]\n";
     const IB: &str = "[brokerage.ib]\nid = \"InteractiveBrokersBrokerage\"\n";
+
+    #[test]
+    fn people_are_not_replaced_by_some_of_whom_nobody_has_approved() {
+        let head = "mode = \"production\"\ntwo-person = true\n";
+        let person =
+            |name: &str, uid: u32| format!("[people.{name}]\nuid = {uid}\nroles = [\"admin\"]\n");
+        let (ann, bob, cat) = (person("ann", 1), person("bob", 2), person("cat", 3));
+        let (eve, three) = (person("eve", 4), format!("{head}{ann}{bob}{cat}"));
+        let left = |now: &str| {
+            let held = held(now, Some(&three), true);
+            check_deciders(&config(&three), &held.config).is_ok()
+        };
+        assert!(!left(&format!("{head}{ann}{eve}")));
+        // The twins: who is left can decide; and a person is added.
+        assert!(left(&format!("{head}{ann}{bob}")));
+        assert!(left(&format!("{three}{eve}")));
+    }
+
+    #[test]
+    fn the_same_words_in_another_folder_are_another_account() {
+        let text = "data = \"data\"\nmode = \"production\"\n[people.me]\nuid = 1\nroles = [\"admin\"]\n\
+            [account.a]\nconnection = \"stdio\"\ncommand = \"server\"\ncwd = \"srv\"\n\
+            [account.b]\nconnection = \"stdio\"\ncommand = \"server\"\ncwd = \"/srv\"\n";
+        let folder = tempfile::tempdir().unwrap();
+        let config = |name: &str| {
+            let file = folder.path().join(name).join("qchost.toml");
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(&file, text).unwrap();
+            Config::parse(text, &file).unwrap()
+        };
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(folder.path().join("one"), &link).unwrap();
+        let sealer = Sealer::new(vec![7; 32].into());
+        let of = |name: &str| connections(&config(name), &sealer).unwrap();
+        assert_eq!(of("one"), of("link"));
+        let (one, two) = (of("one"), of("two"));
+        assert_ne!(one["a"], two["a"]);
+        assert_eq!(one["b"], two["b"]);
+    }
 
     #[test]
     fn of_a_restored_configuration_nothing_holds_but_the_admins_of_backup_and_file() {

@@ -13,7 +13,7 @@ use qchost_policy::{Denial, GrantLimits};
 
 use crate::ask::{Ask, Caller};
 use crate::gate::Gate;
-use crate::judge::{Matched, Refused, Verdict, decide_all, wants_approval};
+use crate::judge::{Matched, Refused, Verdict, check_account, decide_all, wants_approval};
 use crate::obligations::obligations_under;
 use crate::record::Known;
 use crate::refusal::Refusal;
@@ -135,6 +135,7 @@ impl Gate {
             return Ok(());
         }
         let terms = self.terms(&ask.caller)?;
+        check_account(&terms, ask)?;
         let matched = decide_all(&terms, ask, &verdict.touched.facts)
             .map_err(|refused| refused.told.unwrap_or(refused.refusal))?;
         let reason = if terms.authority.manifest().account != ask.account() {

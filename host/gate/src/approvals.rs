@@ -96,6 +96,7 @@ impl Gate {
             needs: if two { 2 } else { 1 },
             requester: ask.caller.person,
             interested: Vec::new(),
+            askers: Vec::new(),
             scope,
             cost,
             source: hash,

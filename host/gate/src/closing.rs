@@ -229,7 +229,13 @@ impl Gate {
                     project: None,
                     name: "its deployments cannot be listed".to_owned(),
                 };
-                let mut entry = entry(unknown, Some(self.clean(&failure)));
+                let mut why = self.clean(&failure);
+                if self.settings().dormant.contains(&account) {
+                    why = format!(
+                        "the account is not in force: it waits for an admin (qchost approvals list), or the configuration does not have it any more; {why}"
+                    );
+                }
+                let mut entry = entry(unknown, Some(why));
                 "not known".clone_into(&mut entry.state.result);
                 self.keep_open(entry).await;
                 return self.open_of(&account);
@@ -480,6 +486,14 @@ impl Gate {
     }
 
     /// The deployments of an account that have not ended.
+    /// How many deployments run live on an account.
+    ///
+    /// # Errors
+    /// When the account cannot be asked.
+    pub async fn running_on(&self, account: &str) -> Result<usize, Failure> {
+        self.running(account).await.map(|running| running.len())
+    }
+
     async fn running(&self, account: &str) -> Result<Vec<Deployment>, Failure> {
         let answer = self
             .read_now(account, "live/list-live-algorithms", Map::new())

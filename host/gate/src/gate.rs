@@ -4,9 +4,10 @@
 //! its way yet; of any other it loses the answer for the plugin and nothing else.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
@@ -129,6 +130,8 @@ pub(crate) struct Inner {
     pub looks: tokio::sync::Semaphore,
     /// The components that were admitted.
     pub components: Components,
+    /// The plugins whose manifests were taken away in this run: the ledger may not have it yet.
+    pub gone: Mutex<BTreeSet<String>>,
     /// Whether the data folder is new, so that what is found is adopted.
     pub adopting: AtomicBool,
     /// Held by each write from its reservation to its intent, and by a backup: so that none is in one
@@ -236,6 +239,7 @@ impl Gate {
             asking: Asking::default(),
             looks: tokio::sync::Semaphore::new(LOOKS),
             components: Components::default(),
+            gone: Mutex::default(),
             adopting,
             writing: tokio::sync::RwLock::default(),
             unsettled: Mutex::new(opening.unsettled),
@@ -344,9 +348,35 @@ impl Gate {
         Ok(())
     }
 
-    /// Takes a plugin's authority away, from the next call on.
+    /// Takes a plugin's authority away, from the next call on. The same manifest is a new one when it comes again.
     pub fn remove(&self, plugin: &str) {
         self.0.terms.remove(plugin);
+        self.gone().insert(plugin.to_owned());
+        let (gate, plugin) = (self.clone(), plugin.to_owned());
+        self.spawn(async move {
+            if let Err(error) = gate.0.ledger.take_manifest_away(&plugin).await {
+                tracing::error!(target: "gate", plugin, %error, "that its manifest was taken away is not stored");
+            }
+        });
+    }
+
+    /// Takes the manifests away that are in force and that no file stands for any more.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn remove_missing(&self, stands: impl Fn(&str) -> bool) -> Result<(), LedgerError> {
+        for plugin in self.0.ledger.manifests_in_force().await? {
+            if !stands(&plugin) {
+                self.gone().insert(plugin.clone());
+                self.0.ledger.take_manifest_away(&plugin).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The plugins whose manifests were taken away in this run.
+    pub(crate) fn gone(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The manifest of a plugin whose component serves.

@@ -169,7 +169,10 @@ impl Gate {
         let digest = self.digest(&proposal);
         loop {
             let former = self.in_force(subject, name).await?;
-            let known = |former: &InForce| former.confirmed && former.digest == digest;
+            let gone = subject == Subject::Manifest && self.gone().contains(name);
+            let known = |former: &InForce| {
+                former.confirmed && former.digest == digest && !former.taken_away && !gone
+            };
             if former.as_ref().is_some_and(known) {
                 self.close_changes(subject, name, None, AS_IN_FORCE).await?;
                 return Ok(None);
@@ -201,7 +204,7 @@ impl Gate {
                 subject,
                 name: name.to_owned(),
                 digest: digest.clone(),
-                text: json!({ "text": proposal.text, "remembered": proposal.remembered })
+                text: json!({ "text": proposal.text, "remembered": proposal.remembered, "owners": proposal.owners })
                     .to_string(),
                 by: by.clone(),
                 now: now(),
@@ -210,6 +213,9 @@ impl Gate {
                 heirs: proposal.heirs.clone(),
             };
             if let Brought::InForce(closed) = self.0.ledger.bring_into_force(adopt).await? {
+                if subject == Subject::Manifest {
+                    self.gone().remove(name);
+                }
                 self.note_closed(closed, OTHER_IN_FORCE);
                 let approval = approval.map(|approval| approval.id);
                 let decided = approval.clone().map(|approval| Decided {
@@ -271,7 +277,8 @@ impl Gate {
             untold: false,
             needs: if self.settings().two_person { 2 } else { 1 },
             requester: None,
-            interested: owners.union(&askers).copied().collect(),
+            interested: owners.iter().copied().collect(),
+            askers: askers.iter().copied().collect(),
             scope: json!({ "files": proposal.files }),
             cost: 0,
             source: None,
@@ -304,6 +311,8 @@ impl Gate {
         let seal = |place: &str, value: &Value| sealed(&self.0.prints, place, value);
         let sealed = manifest.sealed(seal);
         let row = self.in_force(Subject::Manifest, &manifest.plugin).await?;
+        let gone = row.as_ref().is_some_and(|row| row.taken_away)
+            || self.gone().contains(&manifest.plugin);
         let adopted = row.filter(|row| row.confirmed);
         // A text that this version cannot read says nothing about what was allowed.
         let kept =
@@ -312,10 +321,10 @@ impl Gate {
             Some(kept) => (Some(kept.text), kept.remembered),
             None => (None, Remembered::default()),
         };
-        let difference = Difference::between(former.as_ref(), Some(&sealed));
-        let same = former
-            .as_ref()
-            .filter(|former| former.account == manifest.account);
+        // One that was taken away gives nothing, but what it counted is counted still.
+        let given = former.as_ref().filter(|_| !gone);
+        let difference = Difference::between(given, Some(&sealed));
+        let same = given.filter(|former| former.account == manifest.account);
         let mut gains: Vec<String> = difference.gains().iter().cloned().collect();
         gains.extend(manifest.sends_beyond(same, &sealed));
         let day = day_of(now());
@@ -344,7 +353,7 @@ impl Gate {
             self.hand_over_rates(manifest, &heirs).await?;
             return Ok(Admitted::Whole);
         };
-        let base = match former.filter(|former| former.account == manifest.account) {
+        let base = match former.filter(|former| !gone && former.account == manifest.account) {
             Some(former) => former.unsealed(manifest, seal),
             None => manifest.without_guarded(),
         };
@@ -431,6 +440,9 @@ pub struct KeptText<T> {
     /// What counters may have to take over.
     #[serde(default)]
     pub remembered: Remembered,
+    /// The owners of its files when it came into force.
+    #[serde(default)]
+    pub owners: BTreeSet<u32>,
 }
 
 fn heir(successor: Successor) -> Heir {
@@ -521,13 +533,37 @@ fn text_of(subject: Subject, kept: &Value) -> String {
     format!("{text}\n")
 }
 
-/// The owners of files, and of the links that lead there.
+/// The owners of files, and of the links that lead there, those of folders on the way included.
 pub(crate) async fn owners(files: Vec<PathBuf>) -> BTreeSet<u32> {
     let of = |path: &Path| {
-        let link = path.symlink_metadata().ok().map(|it| it.uid());
-        let file = path.metadata().ok().map(|it| it.uid());
-        link.into_iter().chain(file)
+        let link = |step: &Path| step.symlink_metadata().ok().filter(|it| it.is_symlink());
+        let mut owners: BTreeSet<u32> = path
+            .ancestors()
+            .filter_map(|step| Some(link(step)?.uid()))
+            .collect();
+        owners.extend(path.metadata().ok().map(|it| it.uid()));
+        owners
     };
     let read = move || files.iter().flat_map(|path| of(path)).collect();
     tokio::task::spawn_blocking(read).await.unwrap_or_default()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::unix::fs::{lchown, symlink};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_made_a_link_on_the_way_is_an_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("plugins");
+        symlink("/etc", &link).unwrap();
+        // Not possible for every user, and not needed where the link is another's than the file already.
+        drop(lchown(&link, Some(7), None));
+        let maker = link.symlink_metadata().unwrap().uid();
+        let owners = owners(vec![link.join("passwd")]).await;
+        assert!(owners.contains(&maker) && owners.contains(&0), "{owners:?}");
+    }
 }

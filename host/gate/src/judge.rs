@@ -147,6 +147,7 @@ impl Gate {
             return Err(Refusal::Halted(reason).into());
         }
         self.0.shares.check(ask)?;
+        check_account(&ask.terms, ask)?;
         let facts = Facts::of(named(ask));
         check_covered(ask, &facts)?;
         self.check_unsettled(ask)?;
@@ -311,6 +312,18 @@ pub(crate) fn named(ask: &Ask) -> Resource {
 pub(crate) struct Matched {
     pub grants: Vec<usize>,
     pub pending: Vec<usize>,
+}
+
+/// Whether the account is in force for a call.
+pub(crate) fn check_account(terms: &Terms, ask: &Ask) -> Result<(), Refusal> {
+    let account = ask.account();
+    let safe = matches!(ask.access, Access::Read | Access::Reduce);
+    if !terms.settings.dormant.contains(account) || (ask.caller.is_operator() && safe) {
+        return Ok(());
+    }
+    Err(Refusal::Failed(Failure::Unavailable(format!(
+        "the account `{account}` is not in force: it waits for an admin (qchost approvals list), or the configuration does not have it any more"
+    ))))
 }
 
 /// Whether grants are for the operation at all, in every manifest that has a say.

@@ -238,9 +238,13 @@ impl Gate {
     /// When the accounts are not known, with the reason.
     async fn liquidate(&self, by: &Person, scope: &HaltScope) -> Result<Vec<Stopped>, String> {
         let settings = self.settings();
-        let all = settings.accounts.keys();
+        // What runs live does not end with the account's place in the configuration.
+        let all = settings.accounts.keys().chain(&settings.dormant);
         let accounts: Vec<String> = match &scope.account {
-            Some(account) if !settings.accounts.contains_key(account) => {
+            Some(account)
+                if !settings.accounts.contains_key(account)
+                    && !settings.dormant.contains(account) =>
+            {
                 return Err(format!(
                     "nothing was liquidated: there is no account `{account}`"
                 ));

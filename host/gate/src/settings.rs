@@ -22,6 +22,9 @@ pub struct Settings {
     pub guardrails: Guardrails,
     /// The accounts, with how fast each may be used by all plugins together.
     pub accounts: BTreeMap<String, LaneLimits>,
+    /// Accounts that are not in force, though something may run live on them: they wait for an admin, or the
+    /// configuration does not have them any more. Persons read them and make them safer; nothing else is done on them.
+    pub dormant: BTreeSet<String>,
     /// Prices of node types, in dollars per node and hour.
     pub node_prices: BTreeMap<String, Usd>,
     /// Whether real money may be traded with at all.

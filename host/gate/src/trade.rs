@@ -209,6 +209,7 @@ impl Gate {
             needs: if self.settings().two_person { 2 } else { 1 },
             requester: None,
             interested: interested.into_iter().collect(),
+            askers: Vec::new(),
             scope: json!({ "imports": imports }),
             cost: 0,
             source: None,

@@ -56,6 +56,8 @@ pub struct NewApproval {
     /// The uids of others who may not be one of the two where two must say yes. Those who come with a later request
     /// for the same are added.
     pub interested: Vec<u32>,
+    /// The same of those who asked for what it was found by, if it is not asked for already.
+    pub askers: Vec<u32>,
     /// The scope that a standing permit would have.
     pub scope: Value,
     /// What it costs, in 1/10000 dollar: a permit for the one call covers no more.

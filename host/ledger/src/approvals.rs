@@ -270,7 +270,7 @@ impl Ledger {
 
 fn request(connection: &Connection, new: &NewApproval) -> Result<Approval, RequestError> {
     if let Some(mut standing) = same(connection, new)? {
-        add_interested(connection, &standing.id, new)?;
+        add_interested(connection, &standing.id, &new.interested)?;
         standing.interested = interested(connection, &standing.id)?;
         return Ok(standing);
     }
@@ -310,7 +310,8 @@ fn request(connection: &Connection, new: &NewApproval) -> Result<Approval, Reque
             .prepare_cached("INSERT INTO approval_contents VALUES (?1, ?2)")?
             .execute(params![id, contents])?;
     }
-    add_interested(connection, &id, new)?;
+    add_interested(connection, &id, &new.interested)?;
+    add_interested(connection, &id, &new.askers)?;
     let made = load(connection, &id, new.now)?;
     Ok(made.ok_or_else(|| LedgerError::Content {
         place: "approvals",
@@ -373,10 +374,10 @@ pub(crate) fn close_changes(
     Ok(closed.collect::<Result<_, _>>()?)
 }
 
-fn add_interested(connection: &Connection, id: &str, new: &NewApproval) -> Result<(), LedgerError> {
+fn add_interested(connection: &Connection, id: &str, uids: &[u32]) -> Result<(), LedgerError> {
     let mut insert = connection
         .prepare_cached("INSERT OR IGNORE INTO interested (approval, uid) VALUES (?1, ?2)")?;
-    for uid in &new.interested {
+    for uid in uids {
         insert.execute(params![id, uid])?;
     }
     Ok(())

@@ -28,6 +28,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (61, include_str!("migrations/0061_permit_attempts.sql")),
     (70, include_str!("migrations/0070_changes.sql")),
     (80, include_str!("migrations/0080_adoptions_confirmed.sql")),
+    (90, include_str!("migrations/0090_taken_away.sql")),
 ];
 /// The newest layout.
 const NEWEST: i64 = match MIGRATIONS {

@@ -59,6 +59,8 @@ pub struct InForce {
     /// Whether it came into force in this data folder. One of a backup did not: what it gives waits for a yes again,
     /// and its text may be empty where the backup has none.
     pub confirmed: bool,
+    /// Whether the file that it stands in is gone since: then it gives nothing any more.
+    pub taken_away: bool,
 }
 
 /// What is to be in force from now on.
@@ -108,7 +110,7 @@ impl Ledger {
             .read(move |it| {
                 Ok(it
                     .prepare_cached(
-                        "SELECT digest, text, by, at_ms, confirmed, approval FROM in_force
+                        "SELECT digest, text, by, at_ms, confirmed, approval, taken_away FROM in_force
                          WHERE kind = ?1 AND name = ?2",
                     )?
                     .query_row(params![subject.word(), name], |row| {
@@ -119,6 +121,7 @@ impl Ledger {
                             at: row.get(3)?,
                             confirmed: row.get(4)?,
                             approval: row.get(5)?,
+                            taken_away: row.get(6)?,
                         })
                     })
                     .optional()?)
@@ -164,6 +167,39 @@ impl Ledger {
         let brought = self.connections().write(move |it| bring(it, &adopt)).await;
         drop(returned);
         brought
+    }
+
+    /// The plugins whose manifests are in force and were not taken away.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn manifests_in_force(&self) -> Result<Vec<String>, LedgerError> {
+        self.connections()
+            .read(|it| {
+                let mut query = it.prepare_cached(
+                    "SELECT name FROM in_force WHERE kind = ?1 AND NOT taken_away",
+                )?;
+                let names = query.query_map([Subject::Manifest.word()], |row| row.get(0))?;
+                Ok(names.collect::<Result<_, _>>()?)
+            })
+            .await
+    }
+
+    /// The file of a plugin's manifest is gone: it gives nothing any more. What its counters have counted stays.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn take_manifest_away(&self, plugin: &str) -> Result<(), LedgerError> {
+        let plugin = plugin.to_owned();
+        self.connections()
+            .write(move |it| {
+                it.prepare_cached(
+                    "UPDATE in_force SET taken_away = 1 WHERE kind = ?1 AND name = ?2",
+                )?
+                .execute(params![Subject::Manifest.word(), plugin])?;
+                Ok(())
+            })
+            .await
     }
 
     /// Whether this data folder has adopted what was there when it was new.

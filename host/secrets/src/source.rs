@@ -65,6 +65,15 @@ impl Source {
             *file = folder.join(&file);
         }
     }
+
+    /// The file that it names, if it is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File { file } => Some(file),
+            Self::Env { .. } | Self::Vault { .. } => None,
+        }
+    }
 }
 
 impl Setting {
@@ -72,6 +81,15 @@ impl Setting {
     pub fn resolve(&mut self, folder: &Path) {
         if let Self::Secret(source) = self {
             source.resolve(folder);
+        }
+    }
+
+    /// The file that its secret is in, if there is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Secret(source) => source.file(),
+            Self::Plain(_) => None,
         }
     }
 }

@@ -88,6 +88,25 @@ impl Account {
             setting.resolve(folder);
         }
     }
+
+    /// The paths that it names.
+    pub fn paths(&self) -> Vec<&Path> {
+        match self {
+            Self::Embedded {
+                credentials_file, ..
+            } => credentials_file.iter().map(PathBuf::as_path).collect(),
+            Self::Stdio {
+                env,
+                cwd,
+                credentials_file,
+                ..
+            } => {
+                let own = cwd.iter().chain(credentials_file).map(PathBuf::as_path);
+                own.chain(env.values().filter_map(Setting::file)).collect()
+            }
+            Self::Http { headers, .. } => headers.values().filter_map(Setting::file).collect(),
+        }
+    }
 }
 
 /// The text of a variable or a header, and whether it is a secret.

@@ -90,6 +90,9 @@ pub struct Config {
     /// What it waits for, where it gives more than what is in force.
     #[serde(skip)]
     pub waits: Option<Waits>,
+    /// Accounts that are not in force, though something may run live on them: see [`qchost_gate::Settings`].
+    #[serde(skip)]
+    pub dormant: BTreeSet<String>,
     /// What reads its secrets, once it was asked for: see [`Config::secrets`].
     #[serde(skip)]
     pub reader: OnceLock<Secrets>,
@@ -133,6 +136,7 @@ impl Default for Config {
             origin: Origin::default(),
             closed: false,
             waits: None,
+            dormant: BTreeSet::new(),
             reader: OnceLock::new(),
         }
     }
@@ -317,18 +321,17 @@ impl Config {
     }
 
     /// The account to use where none is named: the only one.
-    pub fn account_or_only<'a>(&'a self, name: Option<&'a str>) -> Result<&'a str> {
-        match (name, self.account.len()) {
-            (Some(name), _) if self.account.contains_key(name) => Ok(name),
-            (None, 1) => Ok(self.account.keys().next().map_or("", String::as_str)),
-            (_, 0) => bail!("no account is configured; add [account.NAME] to the configuration"),
-            (asked, _) => {
+    pub fn only_account(&self) -> Result<&str> {
+        let mut names = self.account.keys().map(String::as_str);
+        match (names.next(), names.next()) {
+            (Some(only), None) => Ok(only),
+            (None, _) => bail!("no account is configured; add [account.NAME] to the configuration"),
+            _ => {
                 let known: Vec<_> = self.account.keys().map(String::as_str).collect();
-                let known = known.join(", ");
-                match asked {
-                    Some(name) => bail!("there is no account `{name}`; configured are: {known}"),
-                    None => bail!("name an account with --account; configured are: {known}"),
-                }
+                bail!(
+                    "name an account with --account; configured are: {}",
+                    known.join(", ")
+                )
             }
         }
     }

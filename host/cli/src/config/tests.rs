@@ -217,13 +217,13 @@ fn the_engine_is_set_as_it_is_written_and_never_to_baseline_with_money_at_stake(
 #[test]
 fn the_only_account_needs_no_name() {
     let one = load(ACCOUNT).unwrap();
-    assert_eq!(one.account_or_only(None).unwrap(), "a");
-    let error = one.account_or_only(Some("b")).unwrap_err().to_string();
-    assert!(error.contains("configured are: a"), "{error}");
+    assert_eq!(one.only_account().unwrap(), "a");
     let two = load(&format!("{ACCOUNT}[account.b]\nconnection = \"embedded\"")).unwrap();
-    let error = two.account_or_only(None).unwrap_err().to_string();
-    assert!(error.contains("--account"), "{error}");
-    assert_eq!(two.account_or_only(Some("b")).unwrap(), "b");
+    let error = two.only_account().unwrap_err().to_string();
+    assert!(
+        error.contains("--account") && error.contains("configured are: a, b"),
+        "{error}"
+    );
 }
 
 #[test]

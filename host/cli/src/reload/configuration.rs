@@ -4,13 +4,14 @@
 //! effect and the reason is shown. The one does not wait for the other to be right. What a configuration
 //! needs from elsewhere (a vault) is fetched beside the looks, which do not wait for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{future, mem};
 
 use anyhow::{Error, Result, anyhow, bail, ensure};
+use futures::future::join_all;
 use qchost_gate::{HeldBack, Waits};
 use qchost_ledger::Subject;
 use qchost_policy::{Guardrails, People};
@@ -29,6 +30,9 @@ use crate::output::words;
 
 /// Tables and keys of which a host takes notice only when it starts.
 const AT_START: [&str; 6] = ["data", "cache", "control", "audit", "vault", "engine"];
+
+/// How often it is looked whether something runs live on accounts that were taken away.
+const CLEARING_INTERVAL: Duration = Duration::from_secs(25);
 
 /// How long a look waits for what most configurations have at once.
 const AT_ONCE: Duration = Duration::from_millis(50);
@@ -50,6 +54,17 @@ pub struct Configuration {
     retry_accounts: bool,
     /// What is wrong with files of accounts that keep their former connection.
     kept: BTreeMap<String, String>,
+    /// The accounts that were taken away, while it is looked whether something runs live on them.
+    clearing: Option<Clearing>,
+    /// When that was looked at last, and on which something ran.
+    cleared: Option<(Instant, BTreeSet<String>)>,
+}
+
+/// Accounts that were taken away and are looked at.
+enum Clearing {
+    Looking(AbortOnDropHandle<Vec<(String, bool)>>),
+    /// Of each, whether nothing runs live on it.
+    Ready(Vec<(String, bool)>),
 }
 
 /// Accounts that are prepared anew.
@@ -127,6 +142,7 @@ impl Configuration {
         tokio::select! {
             () = configured(next) => {}
             () = renewed(renewing) => {}
+            () = cleared(&mut self.clearing) => {}
         }
     }
 
@@ -155,7 +171,83 @@ impl Configuration {
         looked.take_in(&mut host.table.files().guardrails, found);
         let found = self.secrets(host, patience).await;
         looked.take_in(&mut host.table.files().credentials, found);
+        if let Err(error) = self.clear(host).await {
+            tracing::error!(target: "host", "an account that was taken away stays connected: {}", words(&error));
+        }
         looked
+    }
+
+    /// Closes the connections of accounts that were taken away, once nothing runs live on them.
+    async fn clear(&mut self, host: &Host) -> Result<()> {
+        let current = host.current();
+        if let Some(Clearing::Ready(found)) = self
+            .clearing
+            .take_if(|clearing| matches!(clearing, Clearing::Ready(_)))
+        {
+            let (clear, busy): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, clear)| *clear);
+            let names = |found: Vec<(String, bool)>| found.into_iter().map(|(name, _)| name);
+            self.say_busy(names(busy).collect());
+            let clear: Vec<String> = names(clear)
+                .filter(|name| current.config.dormant.contains(name))
+                .collect();
+            if !clear.is_empty() {
+                let mut config = current.config.clone();
+                config.dormant.retain(|name| !clear.contains(name));
+                let settings = gate::settings(&config, current.guardrails.clone())?;
+                host.gate.reconfigure(settings).await?;
+                host.connections.update(Prepared::default(), &clear);
+                // So that the next start does not ask for them. Of what waits, the approval would be another one.
+                if config.waits.is_none() {
+                    let file = Config::parse(&config.origin.text, &config.file)?;
+                    drop(admit(host, file, &clear).await?);
+                }
+                tracing::info!(target: "host", accounts = clear.join(", "), "taken away: nothing runs live there");
+                host.set_current(Current {
+                    config,
+                    people: current.people.clone(),
+                    guardrails: current.guardrails.clone(),
+                });
+            }
+            return Ok(());
+        }
+        let file = current.config.table.get("account");
+        let gone = |name: &&String| file.is_none_or(|file| file.get(name.as_str()).is_none());
+        let gone: Vec<String> = current
+            .config
+            .dormant
+            .iter()
+            .filter(gone)
+            .cloned()
+            .collect();
+        let looked = self.cleared.as_ref().map(|(at, _)| at.elapsed());
+        if gone.is_empty() {
+            self.cleared = None;
+        } else if self.clearing.is_none() && looked.is_none_or(|ago| ago > CLEARING_INTERVAL) {
+            let gate = host.gate.clone();
+            let looking = async move {
+                let looks = gone.into_iter().map(|name| {
+                    let gate = &gate;
+                    async move {
+                        let running = gate.running_on(&name).await;
+                        (name, running.is_ok_and(|running| running == 0))
+                    }
+                });
+                join_all(looks).await
+            };
+            self.clearing = Some(Clearing::Looking(AbortOnDropHandle::new(tokio::spawn(
+                looking,
+            ))));
+        }
+        Ok(())
+    }
+
+    /// Says once of each account that it stays connected.
+    fn say_busy(&mut self, busy: BTreeSet<String>) {
+        let said = self.cleared.take().map(|(_, said)| said);
+        for name in busy.difference(&said.unwrap_or_default()) {
+            tracing::warn!(target: "host", "the account `{name}` was taken away while something runs live on it, or may: its connection stays for qchost halt --liquidate until nothing does");
+        }
+        self.cleared = Some((Instant::now(), busy));
     }
 
     /// Prepares the accounts anew whose secrets are in files that changed.
@@ -246,7 +338,7 @@ impl Configuration {
         }
         self.tried = Some(content);
         let admitted = match parsed {
-            Ok(config) => admit(host, config).await,
+            Ok(config) => admit(host, config, &[]).await,
             Err(error) => Err(error),
         };
         let prepared = admitted.and_then(|(config, held)| {
@@ -312,11 +404,15 @@ impl Configuration {
 }
 
 /// What of a configuration holds, and what of it waits for a person.
-async fn admit(host: &Host, config: Config) -> Result<(Config, Option<HeldBack>)> {
+async fn admit(
+    host: &Host,
+    config: Config,
+    cleared: &[String],
+) -> Result<(Config, Option<HeldBack>)> {
     let adopted = !host.gate.is_adopting();
     let row = host.gate.in_force(Subject::Configuration, "").await?;
     let whole = config.clone();
-    let held = in_force::hold(config, row.as_ref(), adopted, &host.sealer)?;
+    let held = in_force::hold(config, row.as_ref(), adopted, cleared, &host.sealer)?;
     let gains = !held.proposal.gains.is_empty();
     let waiting = host.gate.propose(held.proposal).await?;
     if gains && waiting.is_none() {
@@ -324,6 +420,7 @@ async fn admit(host: &Host, config: Config) -> Result<(Config, Option<HeldBack>)
         return Ok((whole, None));
     }
     let mut config = held.config;
+    in_force::check_deciders(&host.current().config, &config)?;
     config.waits = waiting.as_ref().map(Waits::from);
     Ok((config, waiting))
 }
@@ -406,6 +503,18 @@ async fn configured(next: &mut Option<Next>) {
         Some(Next::Preparing(task)) => {
             let ready = task.await;
             *next = Some(Next::Ready(ready));
+        }
+        _ => future::pending().await,
+    }
+}
+
+/// Waits until it is known what runs on accounts that were taken away.
+async fn cleared(clearing: &mut Option<Clearing>) {
+    match clearing {
+        Some(Clearing::Looking(task)) => {
+            // A look that was stopped is made again.
+            let found = task.await.unwrap_or_default();
+            *clearing = Some(Clearing::Ready(found));
         }
         _ => future::pending().await,
     }
@@ -509,7 +618,7 @@ fn prepare(host: &Host, config: Config) -> Result<Option<AbortOnDropHandle<Chang
     );
     let config = config.reading_by(current.config.secrets()?);
     let secrets = config.secrets()?;
-    let (put, _) = accounts_changed(&current.config, &config);
+    let put = accounts_changed(&current.config, &config);
     let task = tokio::spawn(async move {
         let changed: Vec<_> = put
             .iter()
@@ -526,13 +635,14 @@ async fn take_over(host: &Host, (config, prepared): (Config, Prepared)) -> Resul
     let current = host.current();
     let restart = at_start(&host.started, &config);
     let people = People::new(config.persons(), &current.guardrails)?;
-    let (_, removed) = accounts_changed(&current.config, &config);
+    let dormant = dormant(host, &current.config, &config);
+    let config = Config { dormant, ..config };
     if let Some((name, problem)) = prepared.problems.iter().next() {
         bail!("account `{name}`: {}", words(problem));
     }
     let settings = gate::settings(&config, current.guardrails.clone())?;
     host.gate.reconfigure(settings).await?;
-    host.connections.update(prepared, &removed);
+    host.connections.update(prepared, &[]);
     tracing::info!(target: "host", "the configuration changed");
     if !restart.is_empty() {
         let health = Health {
@@ -548,6 +658,18 @@ async fn take_over(host: &Host, (config, prepared): (Config, Prepared)) -> Resul
         guardrails: current.guardrails.clone(),
     });
     Ok(true)
+}
+
+/// The accounts that a configuration does not bring into force, and that are connected or wait.
+fn dormant(host: &Host, former: &Config, config: &Config) -> BTreeSet<String> {
+    let connected = host.connections.accounts.names();
+    let file = config.table.get("account");
+    let known = former.account.keys().chain(&former.dormant);
+    let known = known.chain(&config.dormant).filter(|name| {
+        let waits = file.is_some_and(|file| file.get(name.as_str()).is_some());
+        !config.account.contains_key(*name) && (waits || connected.contains(name))
+    });
+    known.cloned().collect()
 }
 
 /// Puts guardrails up in the place of the former ones, if they are others.
@@ -570,8 +692,8 @@ async fn put_up(host: &Host, guardrails: Guardrails) -> Result<bool> {
     Ok(true)
 }
 
-/// The accounts that are new or others now, and those that are gone.
-fn accounts_changed(former: &Config, config: &Config) -> (Vec<String>, Vec<String>) {
+/// The accounts that are new or others now.
+fn accounts_changed(former: &Config, config: &Config) -> Vec<String> {
     let table = |config: &Config, name: &str| {
         let accounts = config.table.get("account")?;
         accounts.get(name).cloned()
@@ -581,9 +703,7 @@ fn accounts_changed(former: &Config, config: &Config) -> (Vec<String>, Vec<Strin
     let put = put.filter(|name| {
         table(former, name) != table(config, name) || !former.account.contains_key(*name)
     });
-    let removed = former.account.keys();
-    let removed = removed.filter(|name| !config.account.contains_key(*name));
-    (put.cloned().collect(), removed.cloned().collect())
+    put.cloned().collect()
 }
 
 /// What of a configuration takes effect only when the host starts.
@@ -623,10 +743,8 @@ mod tests {
         };
         let former = account("a", "https://a.example") + &account("b", "https://b.example");
         let now = account("c", "https://c.example") + &account("a", "https://a.example");
-        let (put, removed) = accounts_changed(&config(&former), &config(&now));
-        assert_eq!((put, removed), (vec!["c".to_owned()], vec!["b".to_owned()]));
+        assert_eq!(accounts_changed(&config(&former), &config(&now)), ["c"]);
         let now = account("a", "https://other.example") + &account("b", "https://b.example");
-        let (put, removed) = accounts_changed(&config(&former), &config(&now));
-        assert_eq!((put, removed), (vec!["a".to_owned()], vec![]));
+        assert_eq!(accounts_changed(&config(&former), &config(&now)), ["a"]);
     }
 }

@@ -106,8 +106,20 @@ impl Reconciler {
                 self.settle(&ended).await;
             }
         }
-        self.host.gate.loaded();
+        self.note_loaded().await;
         self.end_adopting().await;
+    }
+
+    /// Everything was loaded that the files ask for.
+    async fn note_loaded(&self) {
+        let rows = self.host.table.rows();
+        // Of a folder that cannot be read, it is not known what is gone.
+        let known = self.host.table.files().folder.problem.is_none();
+        let stands = |plugin: &str| !known || rows.iter().any(|row| row.claims(plugin));
+        if let Err(error) = self.host.gate.remove_missing(stands).await {
+            tracing::error!(target: "host", %error, "that manifests were taken away cannot be written down");
+        }
+        self.host.gate.loaded();
     }
 
     /// What is found from now on is no part of a new data folder any more.
@@ -172,7 +184,7 @@ impl Reconciler {
             return;
         }
         if self.started.is_some() {
-            self.host.gate.loaded();
+            self.note_loaded().await;
             self.end_adopting().await;
         }
         for told in self.started.take().into_iter().chain(self.asked.drain(..)) {

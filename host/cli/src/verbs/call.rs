@@ -32,10 +32,13 @@ pub async fn run(
 
 /// The account that a call is for. Where the configuration cannot be used, the host that runs knows those that it had.
 async fn account_for(route: &Route, account: Option<&str>, output: Output) -> Result<String> {
-    let error = match (route.config(), account) {
-        (Ok(config), account) => return Ok(config.account_or_only(account)?.to_owned()),
-        (Err(_), Some(account)) => return Ok(account.to_owned()),
-        (Err(error), None) => error,
+    // One that the configuration does not have any more may still be the host's, for what makes it safer.
+    if let Some(account) = account {
+        return Ok(account.to_owned());
+    }
+    let error = match route.config() {
+        Ok(config) => return Ok(config.only_account()?.to_owned()),
+        Err(error) => error,
     };
     let files = reload::of_running_host(route, output).await?;
     let files = files.ok_or_else(|| route.none_runs(&error))?;

@@ -130,6 +130,13 @@ pub fn files(host: &Host) -> Vec<Value> {
     }
     drop(files);
     rows.extend(host.connections.health().iter().map(|health| {
+        if config.dormant.contains(&health.account) {
+            return json!({
+                "file": format!("account {}", health.account),
+                "status": "dormant",
+                "detail": "not in force; connected for qchost halt --liquidate and what else makes it safer",
+            });
+        }
         json!({
             "file": format!("account {}", health.account),
             "account": health.account,

@@ -133,6 +133,34 @@ fn a_new_file_name_and_a_new_plugin_name_adopt_nothing() {
     running.end();
 }
 
+/// What was taken away is given anew, by whatever name its file comes again.
+#[test]
+fn a_manifest_that_was_taken_away_waits_when_it_comes_again() {
+    let running = Running::start(&production(), |folder| lab(folder, &wide()));
+    let file = running.path("plugins/lab.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    running.until(
+        "lab",
+        |answer| matches!(answer, Answer::Failed(why) if why.contains("no plugin")),
+    );
+    replace(&running.path("plugins/other.toml"), text.clone());
+    waits(&running, "lab");
+    // Nor while no host runs.
+    let mut running = {
+        drop(running);
+        Running::start(&production(), |folder| lab(folder, &wide()))
+    };
+    let (file, away) = (running.path("plugins/lab.toml"), running.path("lab.away"));
+    running.host.terminate();
+    running.host.wait().good();
+    fs::rename(&file, &away).unwrap();
+    running.host = serve(&running.folder);
+    fs::rename(&away, &file).unwrap();
+    waits(&running, "lab");
+    running.end();
+}
+
 #[test]
 fn a_rename_and_a_link_adopt_nothing() {
     let running = narrow();
@@ -494,6 +522,120 @@ fn another_account_is_not_connected_before_it_is_approved() {
     host.terminate();
     drop(host.wait());
     assert!(!mark.exists(), "the command was run");
+}
+
+/// An edit of the files does not take the means away by which an operator makes an account safe.
+#[test]
+fn what_runs_on_an_account_that_waits_or_is_gone_is_liquidated() {
+    let elsewhere = embedded("http://127.0.0.1:9/api/v2");
+    for (changed, restart) in [
+        (elsewhere.as_str(), false),
+        ("", false),
+        (&elsewhere, true),
+        ("", true),
+    ] {
+        let mut running = narrow();
+        let desk = crate::categories::folder(&embedded(running.cloud.url()));
+        let other = desk.serve(&["run"]);
+        desk.invoke("every-category.deploy-live", &json!({ "profile": "paper" }));
+        let sent = |running: &Running, path: &str| running.cloud.requests_to(path).len();
+        let file = running.path("qchost.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        let account = embedded(running.cloud.url());
+        replace(&file, text.replace(&account, changed));
+        drop(running.reload());
+        // Nobody writes there, by hand either.
+        let created = sent(&running, "/projects/create");
+        let arguments = "{\"name\":\"x\",\"language\":\"Py\"}";
+        let create = ["call", "--account", "research", "create_project", arguments];
+        let ran = running.folder.run(&create);
+        assert!(ran.error().contains("is not in force"), "{ran:?}");
+        assert_eq!(sent(&running, "/projects/create"), created);
+        if restart {
+            running.host.terminate();
+            running.host.wait().good();
+            running.host = running.folder.start(&["--log", "info", "run"]);
+            running.host.until("it listens", |_| {
+                let listed = running.folder.run(&["halt", "--list"]);
+                listed.status.success().then_some(())
+            });
+        }
+        let ran = running.folder.run(&["--json", "halt", "--liquidate"]);
+        let liquidated = sent(&running, "/live/update/liquidate");
+        if restart {
+            // Without a connection from before, it is not known what runs: never that nothing does.
+            assert_eq!(ran.status.code(), Some(3), "{changed}: {ran:?}");
+            assert!(ran.stdout.contains("not known"), "{changed}: {ran:?}");
+            assert_eq!(liquidated, 0);
+        } else {
+            let report: Value = serde_json::from_str(&ran.good().stdout).unwrap();
+            assert_eq!(report["stopped"][0]["result"], "liquidated", "{report}");
+            assert_eq!(liquidated, 1);
+        }
+        running.host.terminate();
+        drop(running.host.wait());
+        other.terminate();
+        other.wait().good();
+    }
+}
+
+/// The digest of an account is of where its paths lead.
+#[test]
+fn the_same_words_in_another_folder_are_another_account() {
+    for by_link in [false, true] {
+        let cloud = Cloud::start();
+        let base = Folder::apart("");
+        let home = |name: &str| {
+            let home = base.path().join(name);
+            fs::create_dir_all(home.join("srv")).unwrap();
+            fs::create_dir_all(home.join("plugins")).unwrap();
+            let mark = base.path().join(format!("ran-{name}"));
+            fs::write(
+                home.join("srv/server"),
+                format!("touch {}\n", mark.display()),
+            )
+            .unwrap();
+            let text = format!(
+                "data = \"{}/data\"\n{}[account.research]\nconnection = \"stdio\"\ncommand = \"/bin/sh\"\nargs = [\"server\"]\ncwd = \"srv\"\ncredentials = false\n",
+                base.path().display(),
+                production()
+            );
+            fs::write(home.join("qchost.toml"), text).unwrap();
+            mark
+        };
+        let (first, second) = (home("one"), home("two"));
+        let link = base.path().join("current");
+        symlink(base.path().join("one"), &link).unwrap();
+        let config = |name: &str| {
+            let folder = if by_link { "current" } else { name };
+            base.path()
+                .join(folder)
+                .join("qchost.toml")
+                .display()
+                .to_string()
+        };
+        let run = |config: &str, mark: &Path| {
+            let mut host = base.start(&["--config", config, "--log", "info", "run"]);
+            host.until("it has started", |host| {
+                let ran = mark.exists() && host.stdout().contains("ready");
+                (ran || host.stderr().contains("has other settings is denied")).then_some(())
+            });
+            host.terminate();
+            drop(host.wait());
+        };
+        run(&config("one"), &first);
+        assert!(first.exists());
+        if by_link {
+            fs::remove_file(&link).unwrap();
+            symlink(base.path().join("two"), &link).unwrap();
+        }
+        run(&config("two"), &second);
+        assert!(
+            !second.exists(),
+            "another server was run: by a link: {by_link}"
+        );
+        drop(cloud);
+    }
 }
 
 /// Two admins, neither of whom owns the file, put a widening into force; one of them, twice, does not.

@@ -1,7 +1,7 @@
 //! A gate on a cloud in memory: projects by id, whatever else is asked for answered alike, and every
 //! call that reaches it written down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -375,6 +375,7 @@ impl Setup {
                 .iter()
                 .map(|account| ((*account).to_owned(), self.limits))
                 .collect(),
+            dormant: BTreeSet::new(),
             node_prices: [("O2-8".to_owned(), Usd(600))].into(),
             live_trading: self.live_trading,
             two_person: self.two_person,

@@ -77,6 +77,7 @@ fn request() -> NewApproval {
         untold: false,
         needs: 1,
         interested: Vec::new(),
+        askers: Vec::new(),
         requester: Some(1000),
         scope: json!({"project": 7, "name": "Lab/Momentum"}),
         cost: 20_000,

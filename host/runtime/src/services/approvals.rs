@@ -93,6 +93,7 @@ mod tests {
             needs: 1,
             requester: None,
             interested: Vec::new(),
+            askers: Vec::new(),
             scope: json!({}),
             cost: 0,
             source: None,

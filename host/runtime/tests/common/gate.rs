@@ -1,7 +1,7 @@
 //! A real gate before a connection of a test's, with everything that it keeps in a folder that is
 //! thrown away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +43,7 @@ impl Gated {
             secrets,
             guardrails: Guardrails::none(),
             accounts: BTreeMap::new(),
+            dormant: BTreeSet::new(),
             node_prices: BTreeMap::new(),
             live_trading: false,
             two_person: false,

@@ -40,6 +40,21 @@ pub struct VaultOptions {
     pub cache_seconds: u64,
 }
 
+impl VaultOptions {
+    /// The paths that it names.
+    #[must_use]
+    pub fn paths(&self) -> Vec<&Path> {
+        let auth = match &self.auth {
+            VaultAuth::Token(token) => [token.file(), None],
+            VaultAuth::AppRole {
+                role_id, secret_id, ..
+            } => [role_id.file(), secret_id.file()],
+        };
+        let named = auth.into_iter().flatten();
+        named.chain(self.ca_file.as_deref()).collect()
+    }
+}
+
 /// How the host logs in to Vault.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "Auth")]
