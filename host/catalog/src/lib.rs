@@ -12,6 +12,7 @@ mod aside;
 mod call;
 pub mod names;
 mod operation;
+mod refusal;
 mod schema;
 pub mod shape;
 mod table;
@@ -20,6 +21,7 @@ pub use aside::{aside, length, length_of_members};
 pub use call::{BoxFuture, Call, Clearance, Failure, Outcome, Target, Upstream, always};
 use names::KEY;
 pub use operation::{Access, Exception, Operation, Selector};
+pub use refusal::{CredentialsRefusal, MAX_RETRY_AFTER, begins, retry_after};
 pub use table::OPERATIONS;
 
 /// The operation behind an MCP tool: `read_compile`.

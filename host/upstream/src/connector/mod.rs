@@ -21,6 +21,7 @@ use reqwest::Url;
 use rmcp::model::{ClientCapabilities, ClientConfig, Implementation};
 use rmcp::service::{ClientInitializeError, Peer, RoleClient, RunningService};
 use rmcp::transport::IntoTransport;
+use rmcp::transport::streamable_http_client::StreamableHttpError;
 use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -165,10 +166,7 @@ impl Connection {
             }),
             Err(error) => {
                 let told = redactor.line(&handshake_error(&error));
-                if error.is_authorization_required()
-                    || told.contains("HTTP 401")
-                    || told.contains("HTTP 403")
-                {
+                if error.is_authorization_required() || refuses_credentials(&error) {
                     return Err(ConnectError::Unauthorized(format!(
                         "{UNAUTHORIZED}: {told}"
                     )));
@@ -233,6 +231,23 @@ fn handshake_error(error: &ClientInitializeError) -> String {
         ClientInitializeError::TransportError { error, .. } => crate::fault::words(error),
         other => other.to_string(),
     }
+}
+
+/// Whether the handshake was refused by an HTTP status that is about credentials. What a body says is no evidence.
+fn refuses_credentials(error: &ClientInitializeError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = match error {
+        ClientInitializeError::TransportError { error, .. } => Some(error.error.as_ref()),
+        other => Some(other),
+    };
+    while let Some(error) = cause {
+        if let Some(StreamableHttpError::UnexpectedServerResponse(text)) =
+            error.downcast_ref::<StreamableHttpError<reqwest::Error>>()
+        {
+            return crate::fault::refuses_credentials(text);
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Whether an address is on this machine: such a one is not reached through a proxy.
