@@ -28,7 +28,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use http::HttpConnector;
 pub use pipe::PipeConnector;
-pub(crate) use received::Received;
+pub(crate) use received::{Bounded, Received};
 pub use stdio::{StdioConnector, Supervisor};
 pub use supervise::supervise;
 
@@ -158,6 +158,7 @@ impl Connection {
         T: IntoTransport<RoleClient, E, A>,
         E: std::error::Error + Send + Sync + 'static,
     {
+        let transport = Bounded::new(transport.into_transport(), received.clone());
         match rmcp::serve_client(client(), transport).await {
             Ok(service) => Ok(Self {
                 service,
@@ -195,7 +196,12 @@ impl Connection {
 
     /// Takes note that the server answered what it was asked.
     pub(crate) fn note_answer(&self) {
-        self.received.reset();
+        self.received.note_answer();
+    }
+
+    /// Whether it ended because its server sent without end.
+    pub(crate) fn is_endless(&self) -> bool {
+        self.received.excess().is_some()
     }
 
     /// Why the session ended, as far as that is known yet.
