@@ -24,6 +24,10 @@ pub use operation::{Access, Exception, Operation, Selector};
 pub use refusal::{CredentialsRefusal, MAX_RETRY_AFTER, begins, retry_after};
 pub use table::OPERATIONS;
 
+/// The shortest text that is taken out of what is shown since it is a secret, in bytes. A shorter one stands in too many
+/// innocent words.
+pub const SHORTEST_SECRET: usize = 4;
+
 /// The operation behind an MCP tool: `read_compile`.
 #[must_use]
 pub fn by_tool(tool: &str) -> Option<&'static Operation> {
