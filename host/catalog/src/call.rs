@@ -120,6 +120,7 @@ pub enum Failure {
     Rejected(Vec<String>),
     /// Too many requests; nothing was done.
     #[error("rate limited by QuantConnect{}", match .retry_after {
+        Some(wait) if *wait >= crate::MAX_RETRY_AFTER => "; retry after a day or more".to_owned(),
         Some(wait) => format!("; retry after {} s", wait.as_secs_f64()),
         None => String::new(),
     })]

@@ -12,6 +12,7 @@ mod aside;
 mod call;
 pub mod names;
 mod operation;
+mod refusal;
 mod schema;
 pub mod shape;
 mod table;
@@ -20,7 +21,12 @@ pub use aside::{aside, length, length_of_members};
 pub use call::{BoxFuture, Call, Clearance, Failure, Outcome, Target, Upstream, always};
 use names::KEY;
 pub use operation::{Access, Exception, Operation, Selector};
+pub use refusal::{CredentialsRefusal, MAX_RETRY_AFTER, begins, retry_after};
 pub use table::OPERATIONS;
+
+/// The shortest text that is taken out of what is shown since it is a secret, in bytes. A shorter one stands in too many
+/// innocent words.
+pub const SHORTEST_SECRET: usize = 4;
 
 /// The operation behind an MCP tool: `read_compile`.
 #[must_use]

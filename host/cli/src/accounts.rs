@@ -278,8 +278,9 @@ impl Connections {
 struct Unusable(ConnectError);
 
 impl Unusable {
-    fn new(account: &str, error: &anyhow::Error) -> Self {
-        let words = format!("account `{account}`: {}", words(error));
+    fn new(error: &anyhow::Error) -> Self {
+        // Whoever shows it names the account.
+        let words = words(error);
         Self(match lacks_credentials(error) {
             true => ConnectError::Unauthorized(words),
             false => ConnectError::Permanent(words),
@@ -370,7 +371,7 @@ pub async fn connectors<'a>(
             .await
             .unwrap_or_else(|error| {
                 sources.unusable = Some(words(&error));
-                let unusable = Unusable::new(name, &error);
+                let unusable = Unusable::new(&error);
                 prepared.problems.insert(name.to_owned(), error);
                 (Arc::new(unusable), AccountOptions::default())
             });

@@ -5,15 +5,12 @@
 
 use std::time::Duration;
 
-use qchost_catalog::Failure;
+use qchost_catalog::{CredentialsRefusal, Failure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// How much of an upstream's own words a message may carry.
 const EXCERPT_CHARS: usize = 300;
-
-/// How the cloud begins when it refuses the credentials or their timestamp.
-const CREDENTIALS_REFUSED: [&str; 4] = ["invalid timestamp", "timestamp", "hash", "userid"];
 
 /// The body of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +63,20 @@ impl Answer {
         }
     }
 
+    /// A refusal of the credentials by status: 401 is about them, whatever the words are.
+    pub(crate) fn unauthorized(error: String) -> Self {
+        let body = json!({
+            "success": false,
+            "errors": [error],
+            "failure": { "kind": "unauthorized" },
+        });
+        Self {
+            text: body.to_string(),
+            rejected: true,
+            errors: vec![error],
+        }
+    }
+
     /// The body, byte for byte.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -86,13 +97,8 @@ impl Answer {
 
     /// Whether the cloud refuses the credentials or their timestamp.
     pub(crate) fn refuses_credentials(&self) -> bool {
-        self.rejected
-            && self.errors.iter().any(|error| {
-                let error = error.to_ascii_lowercase();
-                CREDENTIALS_REFUSED
-                    .iter()
-                    .any(|words| error.starts_with(words))
-            })
+        let refuses = |error: &String| CredentialsRefusal::parse(error).is_some();
+        self.rejected && self.errors.iter().any(refuses)
     }
 
     /// The same answer with one more line in `errors`.
@@ -137,7 +143,8 @@ pub(crate) fn excerpt(text: &str) -> String {
 }
 
 /// The body that tells an MCP client of a failure, in the form of the cloud's own refusals:
-/// `{"success": false, "errors": [..], "failure": {"kind": .., "retryAfter": seconds?}}`.
+/// `{"success": false, "errors": [..], "failure": {"kind": .., "retryAfter": seconds?}}`. A refusal of the credentials
+/// by HTTP status has this form too, see [`Answer::unauthorized`].
 pub(crate) fn failure_body(failure: &Failure) -> Value {
     let (kind, message) = match failure {
         Failure::InvalidArgument(message) => ("invalid-argument", message.clone()),

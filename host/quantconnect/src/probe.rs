@@ -80,14 +80,9 @@ impl RestClient {
     }
 }
 
-/// `Retry-After`: a number of seconds or an instant.
+/// `Retry-After`, as long as the host waits at most.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let seconds = http_date(text)? - unix_seconds(now)?;
-    Duration::try_from_secs_f64(seconds.max(0.0)).ok()
+    qchost_catalog::retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, now)
 }
 
 /// The server's clock minus ours, in seconds.
@@ -119,18 +114,6 @@ mod tests {
 
     fn at(unix: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(unix)
-    }
-
-    #[test]
-    fn retry_after_takes_seconds_and_dates() {
-        let wait = |value, now| retry_after(&headers(RETRY_AFTER, value), at(now));
-        assert_eq!(wait("7", 0), Some(Duration::from_secs(7)));
-        let date = "Tue, 14 Nov 2023 22:13:20 GMT"; // 1,700,000,000
-        assert_eq!(wait(date, 1_699_999_990), Some(Duration::from_secs(10)));
-        assert_eq!(wait(date, 1_700_000_990), Some(Duration::ZERO));
-        for bad in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
-            assert_eq!(wait(bad, 0), None, "{bad}");
-        }
     }
 
     #[test]

@@ -321,9 +321,9 @@ impl RestClient {
             {
                 Ok(Reply::Answer(answer))
             }
-            Ok(answer) => Err(self.refused(sent, status, &answer.errors().join("; "))),
+            Ok(answer) => self.refused(sent, status, &answer.errors().join("; ")),
             Err(reason) if status.is_success() => Err(sent.unreadable(reason)),
-            Err(reason) => Err(self.refused(sent, status, &format!("its body is {reason}"))),
+            Err(reason) => self.refused(sent, status, &format!("its body is {reason}")),
         }
     }
 
@@ -350,7 +350,7 @@ impl RestClient {
     }
 
     /// An HTTP status that is no answer.
-    fn refused(&self, sent: &Sent<'_>, status: StatusCode, detail: &str) -> Failure {
+    fn refused(&self, sent: &Sent<'_>, status: StatusCode, detail: &str) -> Result<Reply, Failure> {
         let mut message = format!(
             "{} answered HTTP {status} to {}",
             self.origin(),
@@ -361,15 +361,16 @@ impl RestClient {
             message.push_str(&excerpt(detail));
         }
         if status == StatusCode::UNAUTHORIZED {
-            return Failure::Rejected(vec![message]);
+            return Ok(Reply::Answer(Answer::unauthorized(message)));
         }
-        if !status.is_server_error() {
-            return Failure::UnexpectedResponse(message);
-        }
-        match sent.effect {
-            Effect::Repeatable => Failure::Unavailable(message),
-            Effect::Once => Failure::UnknownOutcome(message),
-        }
+        Err(if !status.is_server_error() {
+            Failure::UnexpectedResponse(message)
+        } else {
+            match sent.effect {
+                Effect::Repeatable => Failure::Unavailable(message),
+                Effect::Once => Failure::UnknownOutcome(message),
+            }
+        })
     }
 
     /// A request or an answer that did not get through.

@@ -54,7 +54,7 @@ pub enum InvokeError {
         waiting: usize,
     },
     /// The plugin keeps failing and is left alone for a while. The plugin was not run.
-    #[error("`{plugin}` keeps failing and is not run for another {} s; the last time: {reason}", retry_after.as_secs_f64().ceil())]
+    #[error("`{plugin}` keeps failing and is not run {}; the last time: {reason}", pause(*.retry_after))]
     Quarantined {
         /// The plugin.
         plugin: String,
@@ -142,13 +142,13 @@ pub enum InvokeError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// The input is wrong.
-    #[error("invalid input: {0}")]
+    #[error("invalid input: {}", said(.0))]
     InvalidInput(String),
     /// It does not do that.
-    #[error("unsupported: {0}")]
+    #[error("unsupported: {}", said(.0))]
     Unsupported(String),
     /// A call of QuantConnect failed.
-    #[error("{kind}: {message}")]
+    #[error("{kind}: {}", said(.message))]
     Capability {
         /// Which case of the contract's `error`: `denied`, `rejected` …
         kind: &'static str,
@@ -156,7 +156,7 @@ pub enum Failure {
         message: String,
     },
     /// Anything else.
-    #[error("{0}")]
+    #[error("{}", said(.0))]
     Failed(String),
 }
 
@@ -178,6 +178,22 @@ impl From<guest::Failure> for Failure {
     }
 }
 
+/// For how long, or until when, a plugin is not run.
+fn pause(retry_after: Duration) -> String {
+    match retry_after.is_zero() {
+        true => "while one invocation tries whether it works again".to_owned(),
+        false => format!("for another {} s", retry_after.as_secs_f64().ceil()),
+    }
+}
+
+/// A plugin's words, or that there are none.
+fn said(message: &str) -> &str {
+    match message.trim() {
+        "" => "it failed, and the plugin does not say why",
+        _ => message,
+    }
+}
+
 fn known(names: &[String]) -> String {
     match names {
         [] => "none".to_owned(),
@@ -189,5 +205,41 @@ fn at(path: &str) -> String {
     match path {
         "" => String::new(),
         path => format!(" at `{path}`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_ends_in_nothing() {
+        let empty = String::new;
+        for failure in [
+            Failure::InvalidInput(empty()),
+            Failure::Unsupported(" ".to_owned()),
+            Failure::Capability {
+                kind: "rejected",
+                message: empty(),
+            },
+            Failure::Failed(empty()),
+        ] {
+            let shown = failure.to_string();
+            assert!(shown.ends_with("does not say why"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_quarantine_that_is_over_is_no_wait_of_nothing() {
+        let shown = |millis| {
+            InvokeError::Quarantined {
+                plugin: "lab".to_owned(),
+                retry_after: Duration::from_millis(millis),
+                reason: "a trap".to_owned(),
+            }
+            .to_string()
+        };
+        assert!(shown(1_200).contains("for another 2 s"));
+        assert!(!shown(0).contains("0 s"), "{}", shown(0));
     }
 }

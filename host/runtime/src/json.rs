@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde_json::error::Category;
 use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
@@ -19,7 +20,7 @@ pub(crate) const ARGUMENTS: usize = 20_000;
 /// For so many bytes that an output may have, it may have a value.
 pub(crate) const BYTES: u64 = 16;
 
-/// A number of no more characters is exact as a double.
+/// A number of no more characters, none of them an exponent's, is exact as a double.
 const FEW_DIGITS: usize = 15;
 /// How much of a name an error repeats, in characters.
 const NAME: usize = 100;
@@ -91,6 +92,21 @@ pub(crate) fn argument(text: &str) -> serde_json::Result<Value> {
     Ok(value)
 }
 
+/// What is wrong with a text that [`arguments`], [`input`] or [`parse`] refuses. Of what is JSON it is not said that it is
+/// none.
+#[must_use]
+pub fn problem(error: &serde_json::Error) -> String {
+    const OUT_OF_RANGE: &str = "number out of range";
+    match error.classify() {
+        Category::Data => error.to_string(),
+        // The parser takes this for a fault of the grammar.
+        _ if error.to_string().starts_with(OUT_OF_RANGE) => {
+            format!("a {error}: no double is that large; write it as a text")
+        }
+        _ => format!("not JSON: {error}"),
+    }
+}
+
 fn kind(value: &Value) -> Unexpected<'_> {
     match value {
         Value::Null => Unexpected::Unit,
@@ -154,7 +170,10 @@ fn exact(text: &str) -> Cow<'_, str> {
 /// Whether a number of JSON would lose digits as a double.
 fn is_rounded(number: &str) -> bool {
     const EXACT: u64 = 1 << 53;
-    if number.len() <= FEW_DIGITS || serde_json::from_str::<serde_json::Number>(number).is_err() {
+    let has_exponent = number.contains(['e', 'E']);
+    if (number.len() <= FEW_DIGITS && !has_exponent)
+        || serde_json::from_str::<serde_json::Number>(number).is_err()
+    {
         return false;
     }
     if number

@@ -61,7 +61,13 @@ impl Schema {
                 text.len()
             ));
         }
-        let value: Value = json::input(text).map_err(|error| format!("it is not JSON: {error}"))?;
+        let value: Value = json::input(text).map_err(|error| {
+            let why = json::problem(&error);
+            match why.starts_with("not JSON") {
+                true => format!("it is {why}"),
+                false => why,
+            }
+        })?;
         if !value.is_object() {
             return Err("it is not a JSON object".to_owned());
         }

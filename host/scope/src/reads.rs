@@ -48,7 +48,10 @@ pub(crate) fn refused(failure: Failure, what: &str) -> ScopeError {
             tracing::debug!(target: "scope", what, %failure, "cannot be resolved");
             unresolved(what)
         }
-        Failure::Unavailable(cause) => unavailable(what, &cause),
+        // Whether there was a server at all, the cause says: without credentials none is started.
+        Failure::Unavailable(cause) => ScopeError::Failed(Failure::Unavailable(format!(
+            "{what} cannot be resolved, so the call was not sent: {cause}"
+        ))),
         failure @ (Failure::Rejected(_)
         | Failure::InvalidArgument(_)
         | Failure::UnexpectedResponse(_)

@@ -32,7 +32,7 @@ const REMEMBERED: usize = 512;
 const REMEMBERED_BYTES: usize = 1024 * 1024;
 
 /// The shortest value that is taken out of text, in bytes.
-pub(crate) const SHORTEST: usize = 4;
+pub(crate) const SHORTEST: usize = qchost_catalog::SHORTEST_SECRET;
 
 /// Takes the values of secrets out of text. Clones know the same values.
 #[derive(Clone, Default)]

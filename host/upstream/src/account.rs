@@ -196,6 +196,7 @@ impl Account {
         let decoder = Decoder {
             operation,
             redactor: &redactor,
+            arguments: &call.arguments,
         };
         let options = self.pool.options();
         let mut sent = 0;

@@ -19,6 +19,11 @@ const VARIABLES: [(&str, &str); 2] = [
     ("QC_MCP_USER_ID", "QC_MCP_API_TOKEN"),
 ];
 
+/// Whether a variable is one of those that hold a user id.
+pub(crate) fn is_user_id(variable: &str) -> bool {
+    VARIABLES.iter().any(|(user_id, _)| *user_id == variable)
+}
+
 /// More than any such file holds.
 const FILE_LIMIT: u64 = 64 * 1024;
 

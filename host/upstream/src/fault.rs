@@ -7,9 +7,7 @@ use std::error::Error;
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use jiff::Timestamp;
-use jiff::fmt::rfc2822;
-use qchost_catalog::Failure;
+use qchost_catalog::{Failure, retry_after as parse_retry_after};
 use rmcp::model::{CallToolResult, ErrorData};
 use rmcp::service::ServiceError;
 use rmcp::transport::DynamicTransportError;
@@ -143,7 +141,9 @@ fn http_error(error: StreamableHttpError<reqwest::Error>) -> Delivery {
 
 /// Whether the words of an HTTP error begin with a status that is about credentials.
 pub(crate) fn refuses_credentials(words: &str) -> bool {
-    words.starts_with("HTTP 401") || words.starts_with("HTTP 403")
+    ["HTTP 401 ", "HTTP 403 "]
+        .iter()
+        .any(|status| words.starts_with(status))
 }
 
 /// An error with its causes, none of them twice.
@@ -171,33 +171,9 @@ pub(crate) fn words(error: &(dyn Error + 'static)) -> String {
     told
 }
 
-/// `Retry-After`: a number of seconds, or an instant.
-fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
-    let value = value.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let then = SystemTime::from(Timestamp::from(&rfc2822::parse(value).ok()?));
-    Some(then.duration_since(now).unwrap_or(Duration::ZERO))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-    use std::time::UNIX_EPOCH;
-
-    #[test]
-    fn retry_after_takes_seconds_and_dates() {
-        let wait = |value, now| parse_retry_after(value, UNIX_EPOCH + Duration::from_secs(now));
-        assert_eq!(wait(" 7 ", 0), Some(Duration::from_secs(7)));
-        let date = "Tue, 14 Nov 2023 22:13:20 GMT"; // 1,700,000,000
-        assert_eq!(wait(date, 1_699_999_990), Some(Duration::from_secs(10)));
-        assert_eq!(wait(date, 1_700_000_990), Some(Duration::ZERO));
-        for bad in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
-            assert_eq!(wait(bad, 0), None, "{bad}");
-        }
-    }
 
     #[test]
     fn only_what_cannot_have_arrived_is_not_sent() {
@@ -225,12 +201,5 @@ mod tests {
         assert!(matches!(sent(refused), Delivery::Barred(_)));
         let html = StreamableHttpError::UnexpectedContentType(Some("text/html".to_owned()));
         assert!(matches!(sent(html), Delivery::Garbled(_)));
-    }
-
-    proptest! {
-        #[test]
-        fn any_retry_after_is_read_or_ignored(value in "[ -~]{0,40}") {
-            let _ = parse_retry_after(&value, UNIX_EPOCH);
-        }
     }
 }

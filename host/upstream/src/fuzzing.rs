@@ -3,6 +3,7 @@
 use qchost_catalog::{Failure, Operation, Outcome};
 use rmcp::model::{CallToolResult, ErrorData};
 use secrecy::SecretString;
+use serde_json::Map;
 
 use crate::decode::Decoder;
 use crate::text::Redactor;
@@ -13,10 +14,10 @@ pub fn answer(
     result: CallToolResult,
     secrets: &[&str],
 ) -> Outcome {
-    let redactor = &redactor(secrets);
     Decoder {
         operation,
-        redactor,
+        redactor: &redactor(secrets),
+        arguments: &Map::new(),
     }
     .answer(result)
     .map_err(|fault| fault.failure)
@@ -29,10 +30,10 @@ pub fn refusal(
     error: &ErrorData,
     secrets: &[&str],
 ) -> Failure {
-    let redactor = &redactor(secrets);
     Decoder {
         operation,
-        redactor,
+        redactor: &redactor(secrets),
+        arguments: &Map::new(),
     }
     .protocol_error(error)
 }

@@ -370,7 +370,8 @@ impl Slot {
         if session.is_alive() {
             return;
         }
-        let useful = session.has_answered();
+        // One that sends without end does so again, whatever it answers meanwhile.
+        let useful = session.has_answered() && !session.is_endless();
         let told = session
             .end()
             .unwrap_or_else(|| "the session was lost".to_owned());

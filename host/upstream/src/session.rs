@@ -116,12 +116,19 @@ impl Session {
 
     /// Whether calls may be given to it.
     pub(crate) fn is_alive(&self) -> bool {
-        !self.broken.load(Ordering::Relaxed) && !self.connection.peer().is_transport_closed()
+        !self.broken.load(Ordering::Relaxed)
+            && !self.connection.is_endless()
+            && !self.connection.peer().is_transport_closed()
     }
 
     /// Whether it ever answered a call, that is: whether it is worth connecting to.
     pub(crate) fn has_answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Whether it ended because its server sent without end.
+    pub(crate) fn is_endless(&self) -> bool {
+        self.connection.is_endless()
     }
 
     /// Why it ended, as far as that is known yet.

@@ -3,6 +3,7 @@
 //! Invariants: what leaves here is bounded, on one line, free of the secrets that the
 //! connection knows, and no URL in it keeps its query (a download URL's query is its key).
 
+use qchost_catalog::SHORTEST_SECRET;
 use secrecy::{ExposeSecret as _, SecretString};
 
 /// How much of an unexpected answer an error quotes, in characters.
@@ -30,11 +31,11 @@ impl std::fmt::Debug for Redactor {
 }
 
 impl Redactor {
-    /// Takes out each of these; empty ones are ignored.
+    /// Takes out each of these that is long enough to be a secret.
     pub(crate) fn new(secrets: impl IntoIterator<Item = SecretString>) -> Self {
         let mut secrets: Vec<_> = secrets
             .into_iter()
-            .filter(|secret| !secret.expose_secret().is_empty())
+            .filter(|secret| secret.expose_secret().len() >= SHORTEST_SECRET)
             .collect();
         // A secret that holds another one has to go first.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
@@ -127,10 +128,10 @@ mod tests {
 
     #[test]
     fn secrets_are_taken_out_the_longest_first() {
-        let redactor = redactor(&["abc", "Bearer abc", ""]);
+        let redactor = redactor(&["abcd", "Bearer abcd", "", "123"]);
         assert_eq!(
-            redactor.line("x abc y Bearer abc"),
-            "x [redacted] y [redacted]"
+            redactor.line("x abcd y Bearer abcd 1234"),
+            "x [redacted] y [redacted] 1234"
         );
         assert_eq!(format!("{redactor:?}"), "Redactor(2 secrets)");
     }

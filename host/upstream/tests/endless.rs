@@ -455,3 +455,192 @@ async fn a_supervised_server_is_closed_and_reported_like_any_other() {
     };
     assert!(reason.contains("cannot run `no-such-command`"), "{reason}");
 }
+
+/// What an endless server writes again and again.
+fn ping(id: usize) -> Value {
+    json!({ "jsonrpc": "2.0", "id": id, "method": "ping" })
+}
+
+fn changed(_: usize) -> Value {
+    json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed" })
+}
+
+/// A server that shakes hands and, from the first call on, writes messages without end: as fast as it can and reading
+/// on, or with pauses and without reading. Counts the connections and the lines that were taken from it.
+fn chatty(
+    line: fn(usize) -> Value,
+    pause: Option<Duration>,
+) -> (
+    Arc<AtomicUsize>,
+    Arc<AtomicUsize>,
+    impl qchost_upstream::Connector,
+) {
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, split};
+    let (opened, taken) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counts = (opened.clone(), taken.clone());
+    let connector = qchost_upstream::PipeConnector::new("chatty", move || {
+        counts.0.fetch_add(1, Ordering::SeqCst);
+        let (ours, theirs) = tokio::io::duplex(4 * 1024);
+        let taken = counts.1.clone();
+        tokio::spawn(async move {
+            let (read, mut write) = split(theirs);
+            let mut lines = BufReader::new(read).lines();
+            while let Some(asked) = lines.next_line().await.unwrap_or_default() {
+                let request: Value = serde_json::from_str(&asked).unwrap();
+                let result = match request["method"].as_str() {
+                    Some("initialize") => json!({
+                        "protocolVersion": request["params"]["protocolVersion"],
+                        "capabilities": { "tools": {} },
+                        "serverInfo": { "name": "chatty", "version": "0" },
+                    }),
+                    Some("tools/list") => {
+                        json!({ "tools": [tool("read_backtest"), tool("create_backtest")] })
+                    }
+                    Some("tools/call") => break,
+                    _ => continue,
+                };
+                let answer = json!({ "jsonrpc": "2.0", "id": request["id"], "result": result });
+                write.write_all(format!("{answer}\n").as_bytes()).await?;
+            }
+            let reading = async {
+                match pause {
+                    None => while lines.next_line().await?.is_some() {},
+                    Some(_) => std::future::pending().await,
+                }
+                Ok(())
+            };
+            let writing = async {
+                loop {
+                    let id = taken.fetch_add(1, Ordering::SeqCst);
+                    write
+                        .write_all(format!("{}\n", line(id)).as_bytes())
+                        .await?;
+                    if let Some(pause) = pause {
+                        tokio::time::sleep(pause).await;
+                    }
+                }
+            };
+            let ended: std::io::Result<()> = tokio::select! {
+                ended = reading => ended,
+                ended = writing => ended,
+            };
+            ended
+        });
+        Ok::<_, std::io::Error>(split(ours))
+    });
+    (opened, taken, connector)
+}
+
+/// Longer than a test takes.
+fn patient() -> AccountOptions {
+    AccountOptions {
+        backoff: qchost_upstream::Backoff {
+            initial: Duration::from_secs(60),
+            max: Duration::from_secs(60),
+            jitter: 0.0,
+        },
+        ..options()
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_writes_without_end_is_left_before_it_fills_the_memory() {
+    for line in [ping, changed] {
+        let (opened, taken, connector) = chatty(line, None);
+        let accounts = accounts(connector, patient());
+        let log = Log::new();
+        let calm = support::accounts(support::pipes::scripted(log.path.clone()), options());
+        let (outcome, ()) =
+            tokio::join!(call(&accounts, "create_backtest", json!({}), LONG), async {
+                for id in 0..5 {
+                    let begun = Instant::now();
+                    let arguments = json!({ "id": id });
+                    call(&calm, "read_account", arguments, LONG).await.unwrap();
+                    assert!(begun.elapsed() < Duration::from_secs(5));
+                }
+            });
+        let Failure::UnknownOutcome(reason) = failure(outcome) else {
+            panic!()
+        };
+        assert!(reason.contains("messages without end"), "{reason}");
+        // The burst, and what the pipe holds.
+        let lines = taken.load(Ordering::SeqCst);
+        assert!(lines < 11_000, "{lines}");
+        // It is tried again with back-off, although it had shaken hands.
+        let outcome = call(&accounts, "read_backtest", json!({}), 300).await;
+        assert!(matches!(failure(outcome), Failure::Unavailable(_)));
+        assert_eq!(opened.load(Ordering::SeqCst), 1);
+        assert_eq!(
+            accounts.health(ACCOUNT).unwrap().state,
+            AccountState::Unreachable
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_asks_without_end_and_takes_no_reply_is_not_read() {
+    let (_, taken, connector) = chatty(ping, Some(Duration::from_millis(1)));
+    let accounts = accounts(connector, patient());
+    let outcome = call(&accounts, "create_backtest", json!({}), LONG).await;
+    let Failure::UnknownOutcome(reason) = failure(outcome) else {
+        panic!()
+    };
+    // Its replies fill the pipe, and then nothing more of it is read.
+    assert!(reason.contains("takes none of the replies"), "{reason}");
+    let lines = taken.load(Ordering::SeqCst);
+    assert!(lines < 1_000, "{lines}");
+}
+
+#[tokio::test]
+async fn an_event_stream_of_pings_without_end_ends_the_connection() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = sent.clone();
+    let web = web(
+        Open::default(),
+        None,
+        Arc::new(move |method, _, request| {
+            if *method != Method::POST || request["method"] != "tools/call" {
+                return Some(Response::builder().status(202).body(Body::empty()).unwrap());
+            }
+            let counted = counted.clone();
+            let pings = futures::stream::repeat_with(move || {
+                counted.fetch_add(1, Ordering::SeqCst);
+                Ok::<_, std::io::Error>(Bytes::from(format!("data: {}\n\n", changed(0))))
+            });
+            let response = Response::builder().header("content-type", "text/event-stream");
+            Some(response.body(Body::from_stream(pings)).unwrap())
+        }),
+    );
+    let accounts = reach(&web, patient());
+    let outcome = call(&accounts, "create_backtest", json!({}), LONG).await;
+    let Failure::UnknownOutcome(reason) = failure(outcome) else {
+        panic!()
+    };
+    assert!(reason.contains("messages without end"), "{reason}");
+    let outcome = call(&accounts, "read_backtest", json!({}), 300).await;
+    assert!(matches!(failure(outcome), Failure::Unavailable(_)));
+    let events = sent.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(sent.load(Ordering::SeqCst), events, "the stream is closed");
+}
+
+#[tokio::test]
+async fn a_long_call_with_many_reports_is_answered() {
+    let list = Arc::new(|_: &Value| json!({ "tools": [tool("read_backtest")] }));
+    let reports = Arc::new(|request: &Value| {
+        let progress = json!({
+            "jsonrpc": "2.0", "method": "notifications/progress",
+            "params": { "progressToken": 1, "progress": 0.5 },
+        });
+        let mut lines = vec![progress.to_string(); 5_000];
+        let content = json!([{ "type": "text", "text": r#"{"success": true}"# }]);
+        let answer = json!({ "content": content });
+        lines.push(json!({ "jsonrpc": "2.0", "id": request["id"], "result": answer }).to_string());
+        lines
+    });
+    let opened = Arc::new(AtomicUsize::new(0));
+    let accounts = accounts(listing(opened.clone(), list, reports), options());
+    let answer = call(&accounts, "read_backtest", json!({}), LONG).await;
+    assert_eq!(answer, Ok(json!({ "success": true })));
+    assert_eq!(opened.load(Ordering::SeqCst), 1);
+}

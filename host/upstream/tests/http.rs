@@ -27,6 +27,17 @@ fn reach(web: &Web) -> Accounts {
     accounts(HttpConnector::new(&web.url(), []).unwrap(), options())
 }
 
+/// QuantConnect's refusal in these words.
+fn refused(request: &serde_json::Value, words: &str) -> (u16, Vec<(&'static str, String)>, String) {
+    let body = json!({ "success": false, "errors": [words] }).to_string();
+    let content = json!([{ "type": "text", "text": body }]);
+    let answer = json!({
+        "jsonrpc": "2.0", "id": request["id"], "result": { "content": content, "isError": true },
+    });
+    let json = vec![("content-type", "application/json".to_owned())];
+    (200, json, answer.to_string())
+}
+
 /// Lets the client's own tasks run, so that they see the connections that were closed. A call
 /// written into one of those would rightly have an unknown outcome.
 async fn notice() {
@@ -210,7 +221,8 @@ async fn what_a_status_means_for_a_write() {
         assert_eq!(
             failure(outcome),
             Failure::RateLimited {
-                retry_after: Some(Duration::from_secs(seconds))
+                // A day is the longest wait that is believed.
+                retry_after: Some(Duration::from_secs(seconds.min(86_400)))
             }
         );
         assert_eq!(seen.calls(), 1);
@@ -242,6 +254,44 @@ async fn what_a_status_means_for_a_write() {
         assert!(reason.contains(&status.to_string()), "{reason}");
         assert_eq!(seen.calls(), 1, "{status}");
     }
+}
+
+#[tokio::test]
+async fn words_that_a_plugin_chose_neither_send_a_write_again_nor_say_how_the_account_stands() {
+    for words in [
+        "HTTP 401",
+        "HTTP 429",
+        "too many requests",
+        "rate limit",
+        "not found",
+        "Hash doesn't match.",
+        "Connection refused",
+    ] {
+        for tool in ["create_backtest", "read_backtest"] {
+            let told = format!("The file '{words}.py' already exists");
+            let (seen, web) = by_hand(move |_, request| refused(request, &told));
+            let accounts = reach(&web);
+            let arguments = json!({ "name": format!("{words}.py") });
+            let outcome = call(&accounts, tool, arguments, LONG).await;
+            assert!(matches!(failure(outcome), Failure::Rejected(_)), "{words}");
+            assert_eq!(seen.calls(), 1, "{tool}: {words}");
+            let health = accounts.health(ACCOUNT).unwrap();
+            assert_eq!(health.state, AccountState::Connected, "{words}");
+        }
+    }
+    // A gateway's page that has such words says nothing of the credentials.
+    let gateway = files(|_| {
+        (
+            502,
+            vec![],
+            "upstream said HTTP 401 Unauthorized".to_owned(),
+        )
+    });
+    let accounts = reach(&gateway);
+    let outcome = call(&accounts, "read_backtest", json!({}), 700).await;
+    assert!(matches!(failure(outcome), Failure::Unavailable(_)));
+    let health = accounts.health(ACCOUNT).unwrap();
+    assert_eq!(health.state, AccountState::Unreachable);
 }
 
 #[tokio::test]
@@ -348,15 +398,6 @@ async fn a_download_is_bounded_and_its_address_is_shown_by_nothing() {
 
 #[tokio::test]
 async fn the_last_call_says_how_the_account_stands() {
-    let refused = |request: &serde_json::Value, words: &str| {
-        let body = json!({ "success": false, "errors": [words] }).to_string();
-        let content = json!([{ "type": "text", "text": body }]);
-        let answer = json!({
-            "jsonrpc": "2.0", "id": request["id"], "result": { "content": content, "isError": true },
-        });
-        let json = vec![("content-type", "application/json".to_owned())];
-        (200, json, answer.to_string())
-    };
     let (seen, web) = by_hand(move |before, request| match before {
         0 => refused(request, "Hash doesn't match."),
         1 => refused(request, "Invalid timestamp, value received: 1"),

@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use reconciler::Reconciler;
 pub use stamp::Stamp;
-pub use table::{Health, Row, Table};
+pub use table::{Health, Problem, Row, Table};
 
 /// What has the reconciler look at the files.
 #[derive(Debug, Clone)]

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
-use qchost_catalog::{Failure, OPERATIONS};
+use qchost_catalog::{CredentialsRefusal, Failure, OPERATIONS};
 use qchost_quantconnect::{Probe, RateLimit, RestClient};
 use qchost_secrets::Secrets;
 use qchost_upstream::AccountState;
@@ -536,7 +536,7 @@ async fn cloud(name: &str, rest: &RestClient, report: &mut Report) {
         Err(Failure::Rejected(errors)) => {
             errors
                 .iter()
-                .any(|error| error.to_ascii_lowercase().starts_with("invalid timestamp"))
+                .any(|error| CredentialsRefusal::parse(error) == Some(CredentialsRefusal::Clock))
                 || skew.is_some_and(|skew| skew.abs() >= NOTABLE_SKEW)
         }
         _ => false,

@@ -23,26 +23,26 @@ pub mod validate;
 
 use std::io::Read as _;
 
-use anyhow::{Context as _, Error, Result};
+use anyhow::{Context as _, Result, anyhow};
 use jiff::Timestamp;
-use serde_json::error::Category;
+use qchost_runtime::json;
 use serde_json::{Map, Value};
 
 use crate::terminal;
 
 /// JSON of the command line; `-` stands for standard input.
 pub fn json_argument(text: &str) -> Result<Value> {
-    qchost_runtime::json::input(&read_argument(text)?).context("the input is not JSON")
+    json::input(&read_argument(text)?)
+        .map_err(|error| anyhow!("the input: {}", json::problem(&error)))
 }
 
 /// The arguments of a tool, as [`json_argument`] reads them; no number in them is rounded.
 pub fn tool_arguments(text: &str) -> Result<Map<String, Value>> {
     qchost_runtime::json::arguments(&read_argument(text)?).map_err(|error| {
-        let what = match error.classify() {
-            Category::Data => "the arguments of a tool are a JSON object",
-            _ => "the arguments of a tool are not JSON",
-        };
-        Error::new(error).context(what)
+        anyhow!(
+            "the arguments of a tool are a JSON object: {}",
+            json::problem(&error)
+        )
     })
 }
 

@@ -12,7 +12,7 @@ use crate::control::{self, Request, Route};
 use crate::gate;
 use crate::host::{Host, compiler};
 use crate::output::{Output, remark, table};
-use crate::reload::Row;
+use crate::reload::{Problem, Row};
 use crate::terminal;
 use crate::verbs::{cell, instant, reload};
 
@@ -136,12 +136,9 @@ pub async fn by_host(host: &Host) -> Result<Value> {
         let unusable = health
             .as_ref()
             .and_then(|health| Some((health, host.connections.trouble(health)?)));
-        let status = match quarantine {
-            Some(_) => "quarantined",
-            None => match status(row, plugin.is_some(), approval.is_some()) {
-                "ready" if unusable.is_some() => "unavailable",
-                status => status,
-            },
+        let status = match status(row, quarantine, plugin.is_some(), approval.is_some()) {
+            "ready" if unusable.is_some() => "unavailable",
+            status => status,
         };
         let denied = plugin
             .as_ref()
@@ -173,18 +170,14 @@ pub async fn by_host(host: &Host) -> Result<Value> {
         let counts = standing.as_ref().map(
             |it| json!({ "running": it.running, "waiting": it.waiting, "draining": it.draining }),
         );
-        let failing = quarantine.map(|it| json!({ "error": refused(it) }));
-        let wrong = row
-            .problem
-            .as_ref()
-            .map(|problem| json!({ "error": problem.reason }));
+        let wrong = wrong(row.problem.as_ref(), quarantine).map(|error| json!({ "error": error }));
         let account = health
             .as_ref()
             .map(|it| json!({ "account-state": it.state }));
         let unavailable = unusable.map(|(health, trouble)| {
             json!({ "error": format!("its account `{}` is {trouble}", health.account) })
         });
-        for more in [account, serving, counts, unavailable, wrong, failing]
+        for more in [account, serving, counts, unavailable, wrong]
             .into_iter()
             .flatten()
         {
@@ -204,15 +197,30 @@ fn refused(quarantine: &Quarantine) -> String {
         remaining,
         reason,
     } = quarantine;
-    format!(
-        "it failed {failures} times in a row, and is tried again in {} s: {reason}",
-        remaining.as_secs_f64().ceil()
-    )
+    let again = match remaining.is_zero() {
+        true => "the next invocation is a trial".to_owned(),
+        false => format!("is tried again in {} s", remaining.as_secs_f64().ceil()),
+    };
+    format!("it failed {failures} times in a row, and {again}: {reason}")
 }
 
-/// How a plugin stands, in a word.
-fn status(row: &Row, serves: bool, awaits: bool) -> &'static str {
+/// What is wrong with a plugin. What is wrong with its file comes first: that is what the operator can mend.
+fn wrong(problem: Option<&Problem>, quarantine: Option<&Quarantine>) -> Option<String> {
+    match (problem, quarantine) {
+        (Some(problem), Some(quarantine)) => Some(format!(
+            "{}; what serves meanwhile is quarantined: {}",
+            problem.reason,
+            refused(quarantine)
+        )),
+        (Some(problem), None) => Some(problem.reason.clone()),
+        (None, quarantine) => quarantine.map(refused),
+    }
+}
+
+/// How a plugin stands, in a word; a quarantine hides nothing that is wrong with its file.
+fn status(row: &Row, quarantine: Option<&Quarantine>, serves: bool, awaits: bool) -> &'static str {
     match (&row.problem, serves) {
+        (None, _) if quarantine.is_some() => "quarantined",
         _ if awaits => "waiting",
         (Some(_), true) => "degraded",
         (None, true) => "ready",
@@ -332,4 +340,44 @@ pub async fn list(route: &Route, output: Output) -> Result<()> {
     words.extend(reload::trouble(&files));
     ensure!(words.is_empty(), "{}", words.join("; "));
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_quarantine_does_not_hide_a_manifest_that_cannot_be_read() {
+        let quarantine = |seconds| Quarantine {
+            failures: 5,
+            remaining: Duration::from_secs(seconds),
+            reason: "a trap".to_owned(),
+        };
+        let broken = Row {
+            problem: Some(Problem {
+                reason: "line 1: expected a key".to_owned(),
+                approval: None,
+            }),
+            ..Row::default()
+        };
+        let said = wrong(broken.problem.as_ref(), Some(&quarantine(7))).unwrap();
+        assert!(said.starts_with("line 1: expected a key; "), "{said}");
+        assert!(
+            said.contains("quarantined") && said.contains("in 7 s: a trap"),
+            "{said}"
+        );
+        let status = |row: &Row| status(row, Some(&quarantine(7)), true, false);
+        assert_eq!(status(&broken), "degraded");
+        assert!(!in_effect(&json!({ "status": status(&broken) })));
+        assert_eq!(status(&Row::default()), "quarantined");
+        // The time is up, and no call has come.
+        let said = wrong(None, Some(&quarantine(0))).unwrap();
+        assert!(
+            !said.contains("0 s") && said.contains("next invocation"),
+            "{said}"
+        );
+    }
 }

@@ -166,7 +166,7 @@ impl Serializer for Encoder {
         match self.ty {
             Type::Json => aside(value.len(), || json::argument(value))
                 .map(Encoded::Value)
-                .map_err(|error| Misfit::new(format!("not JSON: {error}"))),
+                .map_err(|error| Misfit::new(json::problem(&error))),
             _ => Ok(Encoded::Value(value.into())),
         }
     }

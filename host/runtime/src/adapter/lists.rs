@@ -13,8 +13,8 @@ use super::left_out::LeftOut;
 use super::misfit::Misfit;
 use super::scalar;
 
-/// Feeds the elements of a list to the visitor. Nulls among them are left out; rows that cannot be read are too, and are
-/// counted.
+/// Feeds the elements of a list to the visitor. Rows that cannot be read are left out and counted, nulls too; a figure or
+/// an entry by name that is null is one that is not set, and says nothing.
 pub(super) fn visit<'de, V: Visitor<'de>>(
     inner: &'static Type,
     value: Option<&mut Value>,
@@ -48,7 +48,8 @@ pub(super) fn visit<'de, V: Visitor<'de>>(
 /// not what the contract says, and an empty list would say that there is nothing.
 pub(super) fn check(inner: &'static Type, value: Option<&Value>) -> Result<(), Misfit> {
     let form = Form::of(inner, &[]);
-    let mut first: Option<Misfit> = None;
+    // What is wrong with another row says more than that one is null.
+    let (mut first, mut null): (Option<Misfit>, Option<Misfit>) = (None, None);
     let readable = match (value, form) {
         (None, _) => true,
         (Some(Value::Array(items)), Form::Entries(_)) if !items.is_empty() => {
@@ -57,10 +58,15 @@ pub(super) fn check(inner: &'static Type, value: Option<&Value>) -> Result<(), M
         (Some(Value::Array(items)), _) => {
             let mut rows = items.iter().enumerate();
             rows.any(|(at, value)| match form.check(value, false) {
-                _ if value.is_null() => false,
+                _ if form.is_unset(value) => false,
                 Ok(()) => true,
                 Err(misfit) => {
-                    first.get_or_insert(misfit.at(at));
+                    let misfits = if value.is_null() {
+                        &mut null
+                    } else {
+                        &mut first
+                    };
+                    misfits.get_or_insert(misfit.at(at));
                     false
                 }
             })
@@ -69,17 +75,22 @@ pub(super) fn check(inner: &'static Type, value: Option<&Value>) -> Result<(), M
             object
                 .iter()
                 .any(|(key, value)| match form.check(value, true) {
-                    _ if value.is_null() => false,
+                    _ if form.is_unset(value) => false,
                     Ok(()) => true,
                     Err(misfit) => {
-                        first.get_or_insert(misfit.inside(key));
+                        let misfits = if value.is_null() {
+                            &mut null
+                        } else {
+                            &mut first
+                        };
+                        misfits.get_or_insert(misfit.inside(key));
                         false
                     }
                 })
         }
         (Some(other), _) => return Err(Misfit::found("a list", other)),
     };
-    match first {
+    match first.or(null) {
         Some(misfit) if !readable => Err(misfit),
         _ => Ok(()),
     }
@@ -106,9 +117,15 @@ impl Form {
         }
     }
 
+    /// Whether an element is a figure, or an entry by name, that is not set: no row of a list that is missing.
+    fn is_unset(self, value: &Value) -> bool {
+        value.is_null() && matches!(self, Self::Statistics(..) | Self::Entries(_))
+    }
+
     /// Whether an element can be read. `keyed`: it was found under a key.
     fn check(self, value: &Value, keyed: bool) -> Result<(), Misfit> {
         match self {
+            _ if value.is_null() => Err(Misfit::found("a row of the list", value)),
             Self::Plain(ty) => decode::check(ty, Some(value), keyed),
             Self::Entries(ty) => decode::check(ty, Some(value), false),
             Self::Statistics(ty, ..) if value.is_object() && !keyed => {
@@ -135,7 +152,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     ) -> Result<Option<T::Value>, Misfit> {
         let (form, left_out) = (self.form, self.left_out);
         let readable = |(index, value): &(usize, &mut Value)| {
-            !value.is_null()
+            !form.is_unset(value)
                 && form
                     .check(value, false)
                     .map_err(|misfit| left_out.add(misfit.at(*index)))
@@ -182,7 +199,7 @@ impl<'de> SeqAccess<'de> for Entries<'_> {
     ) -> Result<Option<T::Value>, Misfit> {
         let (form, left_out) = (self.form, self.left_out);
         let readable = |(key, value): &(String, Value)| {
-            !value.is_null()
+            !form.is_unset(value)
                 && form
                     .check(value, true)
                     .map_err(|misfit| left_out.add(misfit.inside(key)))

@@ -268,7 +268,28 @@ fn a_row_that_cannot_be_read_is_left_out_and_counted() {
     let ids: Vec<_> = projects.iter().map(|project| project.project_id).collect();
     assert_eq!(ids, [1, 2]);
     let first = "`[1].projectId`: expected a whole number from 0 to 4294967295, found 4294967296";
-    assert_eq!(left_out, Some((3, first.to_owned())));
+    assert_eq!(left_out, Some((4, first.to_owned())));
+    // A null is a row that is missing, and a list of nulls does not say that there is nothing.
+    let nulls = json!({ "projects": [{ "projectId": 1, "name": "a" }, null, null] });
+    let (projects, left_out) = partly::<Vec<Project>>("read_project", nulls);
+    assert_eq!(projects.len(), 1);
+    let first = "`[1]`: expected a row of the list, found null";
+    assert_eq!(left_out, Some((2, first.to_owned())));
+    let none = json!({ "projects": [null] });
+    assert_eq!(
+        misfit::<Vec<Project>>("read_project", none),
+        "`projects[0]`: expected a row of the list, found null"
+    );
+    let keyed =
+        json!({ "portfolio": { "holdings": { "SPY": { "q": 1 }, "QQQ": null }, "cash": {} } });
+    let (portfolio, left_out) = partly::<Portfolio>("read_live_portfolio", keyed);
+    assert_eq!(portfolio.holdings.len(), 1);
+    assert_eq!(left_out.unwrap().0, 1);
+    // A parameter or a figure without a value is no row.
+    let unset = json!({ "backtest": { "backtestId": "b", "projectId": 1, "name": "n",
+        "parameterSet": { "fast": 1, "off": null }, "statistics": { "Alpha": null } } });
+    let (_, left_out) = partly::<Backtest>("read_backtest", unset);
+    assert_eq!(left_out, None);
 
     // In an object that stands for a list, in a list of a row, and a point of a chart.
     let holdings = json!({ "portfolio": {
@@ -405,6 +426,21 @@ fn arguments_that_cannot_be_sent_say_why() {
     );
     let error = command("{").unwrap_err().to_string();
     assert!(error.starts_with("`command`: not JSON"), "{error}");
+    for (text, says) in [
+        (r#"{"a": 1, "a": 2}"#, "\"a\" is there twice"),
+        (r#"{"a": 1E400}"#, "a number out of range"),
+    ] {
+        let error = command(text).unwrap_err().to_string();
+        assert!(
+            error.contains(says) && !error.contains("not JSON"),
+            "{error}"
+        );
+    }
+    // What a double would round travels as it was written.
+    assert_eq!(
+        Value::Object(command(r#"{"a": 1e-400, "b": 1e5, "c": 0.5}"#).unwrap()),
+        json!({ "projectId": 7, "command": { "a": "1e-400", "b": 1e5, "c": 0.5 } })
+    );
 
     let mut arguments = Arguments::of(operation("create_backtest"));
     arguments.push(&7_u32).unwrap();

@@ -130,10 +130,11 @@ impl Connector for HttpConnector {
             resumption.base_duration = Duration::from_millis(100);
             config.retry_config = Arc::new(resumption);
             let closed = CancellationToken::new();
-            let client = LimitedClient::new(self.client.clone(), closed.clone());
+            let received = Received::default();
+            let client = LimitedClient::new(self.client.clone(), closed.clone(), received.clone());
             let transport = StreamableHttpClientTransport::with_client(client, config);
             let ending = Ending::silent(closed);
-            Connection::open(transport, ending, Received::default(), &self.redactor).await
+            Connection::open(transport, ending, received, &self.redactor).await
         })
     }
 

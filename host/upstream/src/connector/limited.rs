@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::MAX_MESSAGE;
 use crate::backoff::Backoff;
+use crate::connector::Received;
 use crate::session::CallDeadline;
 
 /// How long a request may take that belongs to no call: of the handshake, or a notification.
@@ -61,6 +62,8 @@ pub(super) struct LimitedClient {
     /// Cancelled when the connection is gone.
     closed: CancellationToken,
     backoff: Backoff,
+    /// Counts the events of all streams.
+    received: Received,
     /// Response streams that ended early, by the id of their last event.
     interrupted: Arc<Mutex<HashMap<String, Vec<Response>>>>,
 }
@@ -129,10 +132,11 @@ struct Attempt {
 
 impl LimitedClient {
     /// Requests end when `closed` is cancelled.
-    pub(super) fn new(client: Client, closed: CancellationToken) -> Self {
+    pub(super) fn new(client: Client, closed: CancellationToken, received: Received) -> Self {
         Self {
             client,
             closed,
+            received,
             backoff: Backoff::default(),
             interrupted: Arc::default(),
         }
@@ -219,7 +223,10 @@ impl Attempt {
                 if let Some(id) = &event.id {
                     self.last_id = Some(id.clone());
                 }
-                match self.response.take(&mut event) {
+                self.client.received.note_messages(1);
+                let endless = self.client.received.excess().map(io::Error::other);
+                let taken = self.response.take(&mut event);
+                match endless.map_or(taken, Err) {
                     Ok(()) => Some(Ok(event)),
                     Err(error) => {
                         self.ended = true;

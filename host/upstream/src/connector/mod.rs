@@ -21,13 +21,14 @@ use reqwest::Url;
 use rmcp::model::{ClientCapabilities, ClientConfig, Implementation};
 use rmcp::service::{ClientInitializeError, Peer, RoleClient, RunningService};
 use rmcp::transport::IntoTransport;
+use rmcp::transport::streamable_http_client::StreamableHttpError;
 use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use http::HttpConnector;
 pub use pipe::PipeConnector;
-pub(crate) use received::Received;
+pub(crate) use received::{Bounded, Received};
 pub use stdio::{StdioConnector, Supervisor};
 pub use supervise::supervise;
 
@@ -157,6 +158,7 @@ impl Connection {
         T: IntoTransport<RoleClient, E, A>,
         E: std::error::Error + Send + Sync + 'static,
     {
+        let transport = Bounded::new(transport.into_transport(), received.clone());
         match rmcp::serve_client(client(), transport).await {
             Ok(service) => Ok(Self {
                 service,
@@ -165,10 +167,7 @@ impl Connection {
             }),
             Err(error) => {
                 let told = redactor.line(&handshake_error(&error));
-                if error.is_authorization_required()
-                    || told.contains("HTTP 401")
-                    || told.contains("HTTP 403")
-                {
+                if error.is_authorization_required() || refuses_credentials(&error) {
                     return Err(ConnectError::Unauthorized(format!(
                         "{UNAUTHORIZED}: {told}"
                     )));
@@ -197,7 +196,12 @@ impl Connection {
 
     /// Takes note that the server answered what it was asked.
     pub(crate) fn note_answer(&self) {
-        self.received.reset();
+        self.received.note_answer();
+    }
+
+    /// Whether it ended because its server sent without end.
+    pub(crate) fn is_endless(&self) -> bool {
+        self.received.excess().is_some()
     }
 
     /// Why the session ended, as far as that is known yet.
@@ -233,6 +237,23 @@ fn handshake_error(error: &ClientInitializeError) -> String {
         ClientInitializeError::TransportError { error, .. } => crate::fault::words(error),
         other => other.to_string(),
     }
+}
+
+/// Whether the handshake was refused by an HTTP status that is about credentials. What a body says is no evidence.
+fn refuses_credentials(error: &ClientInitializeError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = match error {
+        ClientInitializeError::TransportError { error, .. } => Some(error.error.as_ref()),
+        other => Some(other),
+    };
+    while let Some(error) = cause {
+        if let Some(StreamableHttpError::UnexpectedServerResponse(text)) =
+            error.downcast_ref::<StreamableHttpError<reqwest::Error>>()
+        {
+            return crate::fault::refuses_credentials(text);
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Whether an address is on this machine: such a one is not reached through a proxy.

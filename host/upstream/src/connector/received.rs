@@ -1,33 +1,94 @@
-//! How much a server sent since it last answered.
+//! How much a server sent that is no answer, and how much of ours it has not taken.
 //!
-//! Invariant: a stream ends with an error once a server has sent [`MAX_UNANSWERED`] bytes without answering
-//! anything that it was asked, whatever else those bytes say.
+//! Invariants: a connection ends once its server has sent [`MAX_UNANSWERED`] bytes without answering anything that it was
+//! asked, whatever else those bytes say; or once it sends more messages than [`MAX_BURST`] at once and
+//! [`MESSAGES_PER_SECOND`] on and on. While [`MAX_UNTAKEN`] replies to the server's own requests are not written, nothing
+//! more is read, and a server that takes none of them for [`TAKE_TIMEOUT`] is left. So what a server can make the host
+//! keep is bounded, and so is the time that the host spends on it.
 
-use std::io;
+use std::future::Future;
+use std::io::{self, BufRead as _};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
+use rmcp::service::{RoleClient, RxJsonRpcMessage, TxJsonRpcMessage};
+use rmcp::transport::Transport;
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::Notify;
+use tokio::time::timeout_at;
+use tokio_util::sync::CancellationToken;
 
 use crate::MAX_MESSAGE;
 
 /// The largest answer, and as much again of what is no answer.
 const MAX_UNANSWERED: usize = 2 * MAX_MESSAGE;
 
-/// The bytes that one connection received since the last answer.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Received(Arc<AtomicUsize>);
+/// How many messages a server may send at once, beside those of the rate.
+const MAX_BURST: f64 = 10_000.0;
 
-/// A stream whose bytes are counted.
-pub(crate) struct Counted<R> {
-    stream: R,
-    received: Received,
+/// How many messages a second a server may send on and on. A session carries 16 calls, and a server that reports each of
+/// them ten times a second is far below.
+const MESSAGES_PER_SECOND: f64 = 500.0;
+
+/// How many messages an answer makes up for: its own, and those that came before it about the call.
+const MESSAGES_PER_ANSWER: f64 = 100.0;
+
+/// How many replies to a server's own requests may wait to be written.
+const MAX_UNTAKEN: usize = 64;
+
+/// How long a server may take none of the replies that it asked for.
+const TAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What one connection received. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Received(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// Bytes since the last answer.
+    bytes: AtomicUsize,
+    messages: Mutex<Messages>,
+    /// Why the connection has to end. Never changed once it is set.
+    excess: OnceLock<String>,
+    /// Cancelled when `excess` is set.
+    over: CancellationToken,
+}
+
+/// The messages that a server sent beyond its rate, as of an instant.
+#[derive(Debug)]
+struct Messages {
+    beyond: f64,
+    at: Instant,
+}
+
+impl Default for Messages {
+    fn default() -> Self {
+        Self {
+            beyond: 0.0,
+            at: Instant::now(),
+        }
+    }
+}
+
+impl Messages {
+    /// Counts messages; `false` if they are too many.
+    fn add(&mut self, messages: u32, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.at = now;
+        self.beyond = (self.beyond - passed * MESSAGES_PER_SECOND).max(0.0) + f64::from(messages);
+        self.beyond <= MAX_BURST
+    }
+
+    fn answered(&mut self) {
+        self.beyond = (self.beyond - MESSAGES_PER_ANSWER).max(0.0);
+    }
 }
 
 impl Received {
-    /// Counts what is read from a stream, and ends it at the limit.
+    /// Counts what is read from a stream of lines, and ends it at the limits.
     pub(crate) fn count<R>(&self, stream: R) -> Counted<R> {
         Counted {
             stream,
@@ -35,17 +96,55 @@ impl Received {
         }
     }
 
-    /// The server answered.
-    pub(crate) fn reset(&self) {
-        self.0.store(0, Ordering::Relaxed);
+    /// Counts messages, whatever they say.
+    pub(crate) fn note_messages(&self, messages: u32) {
+        let is_fine = self.messages().add(messages, Instant::now());
+        if !is_fine {
+            self.end(format!(
+                "the server sends messages without end: more than {MAX_BURST} at once, or more than \
+                 {MESSAGES_PER_SECOND} a second, that answer nothing"
+            ));
+        }
     }
 
-    /// What to say of a connection that ended at the limit.
-    pub(crate) fn excess(&self) -> Option<String> {
-        (self.0.load(Ordering::Relaxed) > MAX_UNANSWERED).then(|| {
-            format!("the server sent more than {MAX_UNANSWERED} bytes without answering a request")
-        })
+    /// The server answered.
+    pub(crate) fn note_answer(&self) {
+        self.0.bytes.store(0, Ordering::Relaxed);
+        self.messages().answered();
     }
+
+    /// Why the connection ended at a limit, if it did.
+    pub(crate) fn excess(&self) -> Option<String> {
+        self.0.excess.get().cloned()
+    }
+
+    fn note_bytes(&self, bytes: usize) {
+        let before = self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) > MAX_UNANSWERED {
+            self.end(format!(
+                "the server sent more than {MAX_UNANSWERED} bytes without answering a request"
+            ));
+        }
+    }
+
+    fn end(&self, why: String) {
+        // The first reason is the one.
+        let _ = self.0.excess.set(why);
+        self.0.over.cancel();
+    }
+
+    fn messages(&self) -> std::sync::MutexGuard<'_, Messages> {
+        self.0
+            .messages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A stream of lines whose bytes and lines are counted.
+pub(crate) struct Counted<R> {
+    stream: R,
+    received: Received,
 }
 
 impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
@@ -56,10 +155,183 @@ impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        let read = buffer.filled().len().saturating_sub(before);
-        self.received.0.fetch_add(read, Ordering::Relaxed);
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        self.received.note_bytes(read.len());
+        self.received.note_messages(lines(read));
         Poll::Ready(self.received.excess().map_or(Ok(()), |excess| {
             Err(io::Error::new(io::ErrorKind::QuotaExceeded, excess))
         }))
+    }
+}
+
+/// How many lines end here.
+fn lines(mut bytes: &[u8]) -> u32 {
+    let mut lines = 0_u32;
+    loop {
+        let before = bytes;
+        match bytes.skip_until(b'\n') {
+            Ok(length)
+                if before
+                    .get(..length)
+                    .is_some_and(|line| line.ends_with(b"\n")) =>
+            {
+                lines = lines.saturating_add(1);
+            }
+            _ => return lines,
+        }
+    }
+}
+
+/// A transport that ends at the limits.
+pub(crate) struct Bounded<T> {
+    transport: T,
+    received: Received,
+    untaken: Arc<Untaken>,
+    /// Since when too many replies are not written.
+    stuck_since: Option<Instant>,
+}
+
+/// Replies to the server's own requests that are being written.
+#[derive(Debug, Default)]
+struct Untaken {
+    replies: AtomicUsize,
+    taken: Notify,
+}
+
+/// One of them.
+struct Reply(Arc<Untaken>);
+
+impl Reply {
+    fn begin(untaken: &Arc<Untaken>) -> Self {
+        untaken.replies.fetch_add(1, Ordering::Relaxed);
+        Self(untaken.clone())
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.0.replies.fetch_sub(1, Ordering::Relaxed);
+        self.0.taken.notify_one();
+    }
+}
+
+impl<T> Bounded<T> {
+    pub(crate) fn new(transport: T, received: Received) -> Self {
+        Self {
+            transport,
+            received,
+            untaken: Arc::default(),
+            stuck_since: None,
+        }
+    }
+
+    /// Waits until replies can be added; `false` if the server takes none. Called anew after each interruption.
+    async fn has_room(&mut self) -> bool {
+        while self.untaken.replies.load(Ordering::Relaxed) >= MAX_UNTAKEN {
+            let since = *self.stuck_since.get_or_insert_with(Instant::now);
+            let taken = self.untaken.taken.notified();
+            if timeout_at((since + TAKE_TIMEOUT).into(), taken)
+                .await
+                .is_err()
+            {
+                return false;
+            }
+        }
+        self.stuck_since = None;
+        true
+    }
+}
+
+impl<T: Transport<RoleClient>> Transport<RoleClient> for Bounded<T> {
+    type Error = T::Error;
+
+    fn name() -> std::borrow::Cow<'static, str> {
+        T::name()
+    }
+
+    fn send(
+        &mut self,
+        item: TxJsonRpcMessage<RoleClient>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
+        let is_reply = matches!(
+            item,
+            TxJsonRpcMessage::<RoleClient>::Response(_) | TxJsonRpcMessage::<RoleClient>::Error(_)
+        );
+        let reply = is_reply.then(|| Reply::begin(&self.untaken));
+        let over = self.received.0.over.clone();
+        let sent = self.transport.send(item);
+        async move {
+            let Some(_reply) = reply else {
+                return sent.await;
+            };
+            // A connection that ends does not wait for its server to take what it asked for.
+            tokio::select! {
+                biased;
+                () = over.cancelled() => Ok(()),
+                outcome = sent => outcome,
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
+        let over = self.received.0.over.clone();
+        if over.is_cancelled() {
+            return None;
+        }
+        if !self.has_room().await {
+            self.received.end(format!(
+                "the server sends requests and takes none of the replies for {} s",
+                TAKE_TIMEOUT.as_secs()
+            ));
+            return None;
+        }
+        tokio::select! {
+            biased;
+            () = over.cancelled() => None,
+            message = self.transport.receive() => message,
+        }
+    }
+
+    async fn close(&mut self) -> Result<(), Self::Error> {
+        self.transport.close().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(seconds: u64, from: Instant) -> Instant {
+        from + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn lines_are_counted_where_they_end() {
+        for (bytes, count) in [("", 0), ("a", 0), ("a\n", 1), ("\n\nb\r\nc", 3)] {
+            assert_eq!(lines(bytes.as_bytes()), count, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn an_hour_of_reports_is_a_long_call_and_a_flood_ends_within_a_burst() {
+        let start = Instant::now();
+        // 16 calls at a time, each reported on ten times a second.
+        let mut calm = Messages::default();
+        for second in 0..3_600 {
+            assert!(calm.add(160, after(second, start)), "{second}");
+        }
+        let mut flood = Messages::default();
+        let taken = (0..).take_while(|_| flood.add(1, start)).count();
+        assert_eq!(taken, 10_000);
+        // Slower, and still without end.
+        let mut stream = Messages::default();
+        let ended = (0..3_600).find(|second| !stream.add(1_000, after(*second, start)));
+        assert!(ended.is_some_and(|second| second < 30), "{ended:?}");
+        // As many as a busy session has answers, each with what belongs to it.
+        let mut busy = Messages::default();
+        for _ in 0..100_000 {
+            assert!(busy.add(50, start));
+            busy.answered();
+        }
     }
 }

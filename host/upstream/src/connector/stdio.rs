@@ -10,7 +10,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use qchost_catalog::BoxFuture;
+use qchost_catalog::{BoxFuture, SHORTEST_SECRET};
 use rmcp::transport::async_rw::AsyncRwTransport;
 use rustix::process::{Pid, Signal, kill_process_group};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ConfigError, ConnectError, Connection, Connector, Ending, LastLine, Received};
 use crate::MAX_MESSAGE;
+use crate::credentials::is_user_id;
 use crate::text::Redactor;
 
 /// What a child inherits of our environment: where programs, files and languages are.
@@ -55,8 +56,6 @@ pub struct Supervisor {
 
 /// A value of so many bytes is found in an argument wherever it stands.
 const LONG_SECRET: usize = 8;
-/// A shorter value than this, such as a user's number, stands in arguments by chance and is no secret by itself.
-const SHORTEST_SECRET: usize = 4;
 
 /// The length in bytes from which a variable that is no declared secret may be one all the same.
 const LITERAL_SECRET: usize = 16;
@@ -266,7 +265,9 @@ impl Connector for StdioConnector {
     }
 
     fn secrets(&self) -> Vec<SecretString> {
-        let secrets = self.secrets.iter().map(|(_, secret)| secret.clone());
+        // A user's number goes with the token, and is not secret: it stands in numbers by chance.
+        let secrets = self.secrets.iter().filter(|(name, _)| !is_user_id(name));
+        let secrets = secrets.map(|(_, secret)| secret.clone());
         // A token that is written into the configuration as it is would be shown by a child that prints it.
         let literals = self.env.iter().map(|(_, value)| value);
         let literals = literals.filter(|value| value.len() >= LITERAL_SECRET);
@@ -396,6 +397,16 @@ mod tests {
             "{shown}"
         );
         assert_eq!(new(&["-e", "TOKEN"]).unwrap().describe(), "server -e TOKEN");
+    }
+
+    #[test]
+    fn a_users_number_is_no_secret_and_neither_is_what_is_too_short() {
+        let secrets = [("QUANTCONNECT_USER_ID", "12345"), ("A", "1"), ("B", "hush")];
+        let secrets = secrets.map(|(name, value)| (name.to_owned(), SecretString::from(value)));
+        let connector =
+            StdioConnector::new("server", Vec::new(), Vec::new(), secrets.into(), None).unwrap();
+        let shown = connector.redactor.line("\"sharpeRatio\": 1.5, 12345, hush");
+        assert_eq!(shown, "\"sharpeRatio\": 1.5, 12345, [redacted]");
     }
 
     #[tokio::test]

@@ -1,33 +1,29 @@
 //! The failures that a server tells in a form for machines, and the cloud's own refusals.
 //!
-//! Invariant: a refusal keeps the cloud's words. It becomes something else than `Rejected` only
-//! by words that leave no doubt: "is loading", "too many requests", "not found", "hash doesn't match".
+//! Invariant: a refusal keeps the cloud's words. It becomes something else than `Rejected` only by words that leave no
+//! doubt ("is loading", "too many requests", "not found", "hash doesn't match") at the place where the cloud says them;
+//! words within what it repeats of the call are no evidence. By words alone no write is said to be rate-limited, which
+//! would have it sent again.
 
 use std::time::Duration;
 
-use qchost_catalog::Failure;
+use qchost_catalog::{CredentialsRefusal, Failure, MAX_RETRY_AFTER};
 use serde_json::{Map, Value};
 
-use super::text::{http_status, loading_progress, says_loading, says_rate_limited};
+use super::given::MASK;
+use super::text::{loading_progress, says_loading, says_not_found, says_rate_limited};
 use super::{Decoder, progress_value};
 use crate::fault::{CLOCK, Fault, Trouble, UNAUTHORIZED};
 
-/// How QuantConnect begins when it refuses the credentials.
-const CREDENTIALS_REFUSED: [&str; 2] = ["hash doesn't match", "userid not valid"];
-
-/// How QuantConnect begins when it refuses their time stamp, and how our server says that the clocks differ.
-const CLOCK_REFUSED: [&str; 2] = ["invalid timestamp", "this machine's clock is "];
+/// How our server says that the clocks differ.
+const CLOCKS_DIFFER: &str = "this machine's clock is ";
 
 /// What stands in for words that are not there.
 const NO_REASON: &str = "refused without a reason";
 
 impl Decoder<'_> {
     /// `{"kind": "rate-limited", "retryAfter": 3}` and its likes, with the words of `errors`.
-    pub(super) fn told_failure(
-        &self,
-        failure: &Map<String, Value>,
-        errors: Vec<String>,
-    ) -> Failure {
+    pub(super) fn told_failure(&self, failure: &Map<String, Value>, errors: Vec<String>) -> Fault {
         let words = match errors.is_empty() {
             true => NO_REASON.to_owned(),
             false => self.redactor.line(&errors.join("; ")),
@@ -36,7 +32,14 @@ impl Decoder<'_> {
             .get("kind")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        match kind {
+        let failure = match kind {
+            "unauthorized" => {
+                let trouble = match self.told_trouble(&errors) {
+                    Some(Trouble::Clock) => Trouble::Clock,
+                    _ => Trouble::Unauthorized,
+                };
+                return self.refused_credentials(trouble, &errors);
+            }
             "invalid-argument" => Failure::InvalidArgument(words),
             "not-found" => Failure::NotFound(words),
             "not-ready" => Failure::NotReady {
@@ -51,31 +54,62 @@ impl Decoder<'_> {
             "timed-out" | "unknown-outcome" => self.lost(&words),
             "unexpected-response" => Failure::UnexpectedResponse(words),
             other => self.unexpected("a known kind of failure", other),
-        }
+        };
+        failure.into()
     }
 
     /// `success: false` and its `errors`.
     pub(super) fn refusal(&self, errors: Vec<String>) -> Fault {
-        if let Some(trouble) = refused_credentials(&errors) {
-            let words = self.redactor.line(&errors.join("; "));
-            let failure = Failure::Unavailable(match trouble {
+        match self.told_trouble(&errors) {
+            Some(trouble) => self.refused_credentials(trouble, &errors),
+            None => self.refused_call(errors).into(),
+        }
+    }
+
+    /// A refusal that is the account's.
+    pub(super) fn refused_credentials(&self, trouble: Trouble, errors: &[String]) -> Fault {
+        let words = self.redactor.line(&errors.join("; "));
+        Fault {
+            failure: Failure::Unavailable(match trouble {
                 Trouble::Clock => format!("{CLOCK}: {words}"),
                 _ => format!("{UNAUTHORIZED}: {words}"),
-            });
-            return Fault {
-                failure,
-                trouble: Some(trouble),
-            };
+            }),
+            trouble: Some(trouble),
         }
-        self.refused_call(errors).into()
+    }
+
+    /// Whether the errors are about the credentials, all of them and nothing else, and whether about their time stamp.
+    fn told_trouble(&self, errors: &[String]) -> Option<Trouble> {
+        let mut trouble = None;
+        let mut clocks_differ = false;
+        for error in errors {
+            let judged = self.judged(error);
+            if judged.contains(MASK) {
+                return None;
+            }
+            match CredentialsRefusal::parse(&judged) {
+                Some(CredentialsRefusal::Clock) => trouble = Some(Trouble::Clock),
+                Some(CredentialsRefusal::Credentials) => {
+                    trouble = trouble.or(Some(Trouble::Unauthorized));
+                }
+                // Said beside a refusal, never alone.
+                None if judged.starts_with(CLOCKS_DIFFER) => clocks_differ = true,
+                None => return None,
+            }
+        }
+        match clocks_differ {
+            true => trouble.and(Some(Trouble::Clock)),
+            false => trouble,
+        }
     }
 
     fn refused_call(&self, errors: Vec<String>) -> Failure {
-        if self.may_be_loading() && errors.iter().any(|error| says_loading(error)) {
-            let progress = errors.iter().find_map(|error| loading_progress(error));
+        let judged: Vec<String> = errors.iter().map(|error| self.judged(error)).collect();
+        if self.may_be_loading() && judged.iter().any(|error| says_loading(error)) {
+            let progress = judged.iter().find_map(|error| loading_progress(error));
             return self.not_ready(progress, errors);
         }
-        if errors.iter().any(|error| says_rate_limited(error)) {
+        if self.idempotent() && judged.iter().any(|error| says_rate_limited(error)) {
             return Failure::RateLimited { retry_after: None };
         }
         if errors.is_empty() {
@@ -83,7 +117,7 @@ impl Decoder<'_> {
         }
         // Of several errors one may be about something else; of an unknown tool nothing is
         // known that could be missing.
-        let missing = self.operation.is_some() && errors.iter().all(|error| says_not_found(error));
+        let missing = self.operation.is_some() && judged.iter().all(|error| says_not_found(error));
         let errors = self.redactor.words(errors);
         if missing {
             Failure::NotFound(errors.join("; "))
@@ -93,32 +127,7 @@ impl Decoder<'_> {
     }
 }
 
-/// Whether the errors are about the credentials, and whether about their time stamp.
-fn refused_credentials(errors: &[String]) -> Option<Trouble> {
-    let lower: Vec<String> = errors
-        .iter()
-        .map(|error| error.trim_start().to_ascii_lowercase())
-        .collect();
-    let says = |begin: &[&str]| {
-        let begins = |error: &String| begin.iter().any(|words| error.starts_with(words));
-        lower.iter().any(begins)
-    };
-    let unauthorized =
-        says(&CREDENTIALS_REFUSED) || lower.iter().any(|error| http_status(error) == Some(401));
-    match (says(&CLOCK_REFUSED), unauthorized) {
-        (true, _) => Some(Trouble::Clock),
-        (false, true) => Some(Trouble::Unauthorized),
-        (false, false) => None,
-    }
-}
-
-fn says_not_found(error: &str) -> bool {
-    let error = error.to_ascii_lowercase();
-    ["not found", "does not exist", "doesn't exist"]
-        .iter()
-        .any(|words| error.contains(words))
-}
-
 fn seconds(value: &Value) -> Option<Duration> {
-    Duration::try_from_secs_f64(value.as_f64()?).ok()
+    let wait = Duration::try_from_secs_f64(value.as_f64()?).ok()?;
+    Some(wait.min(MAX_RETRY_AFTER))
 }

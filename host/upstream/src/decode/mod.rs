@@ -6,11 +6,14 @@
 //! `"failure": {"kind": …, "retryAfter": seconds}` to the body where the fault is not the
 //! cloud's own word.
 //!
-//! Invariants: `Ok` is only what QuantConnect called a success. For an operation that must not
+//! Invariants: what a failure is, and whether it is the account's, is decided by structure (a status, a code, a
+//! `failure` object) or by words at a fixed place of what the server itself says, never by words that a plugin chose.
+//! `Ok` is only what QuantConnect called a success. For an operation that must not
 //! be sent twice, `Unavailable` and `RateLimited` mean that nothing was done; a fault after
 //! which it may have been done is `UnknownOutcome`.
 
 mod failure;
+mod given;
 mod text;
 
 #[cfg(test)]
@@ -18,10 +21,11 @@ mod property;
 #[cfg(test)]
 mod tests;
 
-use qchost_catalog::{Access, Failure, Operation};
+use qchost_catalog::{Access, Failure, Operation, begins};
 use rmcp::model::{CallToolResult, ErrorCode, ErrorData};
 use serde_json::{Map, Value};
 
+use self::text::says_not_found;
 use crate::fault::Fault;
 use crate::text::Redactor;
 
@@ -35,6 +39,8 @@ pub(crate) struct Decoder<'a> {
     pub operation: Option<&'static Operation>,
     /// What must not be shown.
     pub redactor: &'a Redactor,
+    /// What the call was made with: a refusal may repeat it.
+    pub arguments: &'a Map<String, Value>,
 }
 
 /// The one usable part of a result.
@@ -79,7 +85,7 @@ impl Decoder<'_> {
     pub(crate) fn protocol_error(&self, error: &ErrorData) -> Failure {
         let message = self.redactor.line(&error.message);
         match error.code {
-            ErrorCode::INVALID_PARAMS if !names_unknown_tool(&message) => {
+            ErrorCode::INVALID_PARAMS if !names_unknown_tool(&self.judged(&error.message)) => {
                 Failure::InvalidArgument(message)
             }
             ErrorCode::INVALID_PARAMS
@@ -108,6 +114,11 @@ impl Decoder<'_> {
         self.operation.is_some_and(|operation| operation.idempotent)
     }
 
+    /// The server's own words of a refusal, in lower case.
+    fn judged(&self, words: &str) -> String {
+        given::judged(words, self.arguments)
+    }
+
     /// Only a read can be "not ready"; what is not known may be one.
     fn may_be_loading(&self) -> bool {
         self.operation
@@ -133,7 +144,7 @@ impl Decoder<'_> {
         let refused =
             success == Some(false) || is_error || (success.is_none() && !errors.is_empty());
         if refused && let Some(failure) = body.get("failure").and_then(Value::as_object) {
-            return Err(self.told_failure(failure, errors).into());
+            return Err(self.told_failure(failure, errors));
         }
         if is_error && success == Some(true) {
             let body = Value::Object(body).to_string();
@@ -236,8 +247,9 @@ fn strings(errors: Option<&Value>) -> Vec<String> {
     }
 }
 
-/// Whether a message says that the server lacks the tool.
-fn names_unknown_tool(message: &str) -> bool {
-    let message = message.to_ascii_lowercase();
-    message.contains("unknown tool") || message.contains("tool not found")
+/// Whether a refusal, as it is judged, says that the server lacks the tool.
+fn names_unknown_tool(judged: &str) -> bool {
+    let of_tool = ["unknown tool", "tool not found"];
+    of_tool.iter().any(|phrase| begins(judged, phrase))
+        || (begins(judged, "tool") && says_not_found(judged))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use qchost_catalog::{Failure, Operation, Outcome, by_tool};
 use rmcp::model::{CallToolResult, ContentBlock, ErrorCode, ErrorData};
 use secrecy::SecretString;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Decoder;
 use crate::fault::Trouble;
@@ -27,6 +27,7 @@ pub(super) fn decode(operation: Option<&'static Operation>, result: CallToolResu
     let decoder = Decoder {
         operation,
         redactor: &redactor,
+        arguments: &Map::new(),
     };
     decoder.answer(result).map_err(|fault| fault.failure)
 }
@@ -65,6 +66,7 @@ fn a_refusal_of_the_credentials_is_the_accounts_and_not_the_calls() {
         let decoder = Decoder {
             operation: op(tool),
             redactor: &redactor,
+            arguments: &Map::new(),
         };
         let fault = decoder.answer(result).unwrap_err();
         assert!(matches!(fault.failure, Failure::Unavailable(_)));
@@ -98,6 +100,121 @@ fn a_refusal_of_the_credentials_is_the_accounts_and_not_the_calls() {
         json!({ "success": false, "errors": ["Invalid order: timestamp, hash doesn't match"] });
     let answer = decode(op(ONCE), text(body.to_string(), true));
     assert!(matches!(answer, Err(Failure::Rejected(_))));
+}
+
+/// What a plugin may call its files, each a word of one kind of failure.
+const FOREIGN: [&str; 16] = [
+    "HTTP 401",
+    "HTTP 429",
+    "Client error '429 Too Many Requests' for url 'https://x.test'",
+    "Client error '401 Unauthorized' for url 'https://x.test'",
+    "too many requests",
+    "rate limit exceeded",
+    "not found",
+    "does not exist",
+    "is loading",
+    "Hash doesn't match.",
+    "Invalid timestamp, value received: 7",
+    "unknown tool",
+    "1 validation error for xArguments",
+    "All connection attempts failed",
+    "timed out",
+    "Expecting value: line 1",
+];
+
+#[test]
+fn words_that_a_plugin_chose_decide_nothing() {
+    let told = |tool: &str, told: &str, name: &str, by_text: bool| {
+        let arguments = json!({ "projectId": 1, "name": name });
+        let redactor = Redactor::default();
+        let decoder = Decoder {
+            operation: op(tool),
+            redactor: &redactor,
+            arguments: arguments.as_object().unwrap(),
+        };
+        let result = match by_text {
+            true => text(format!("Error executing tool {tool}: {told}"), true),
+            false => text(
+                json!({ "success": false, "errors": [told] }).to_string(),
+                true,
+            ),
+        };
+        decoder.answer(result).unwrap_err()
+    };
+    for words in FOREIGN {
+        for name in [
+            words.to_owned(),
+            format!("{words}.py"),
+            format!("a/{words}"),
+        ] {
+            let refusals = [
+                format!("The file '{name}' already exists"),
+                format!("File already exists: {name}"),
+                format!("{name} already exists"),
+                format!("Cannot be created: {name}"),
+                name.clone(),
+            ];
+            for refusal in refusals {
+                for tool in [READ, REPEATABLE, ONCE, "create_live_command"] {
+                    let fault = told(tool, &refusal, &name, false);
+                    assert_eq!(fault.trouble, None, "{tool}: {refusal}");
+                    assert_eq!(fault.failure, rejected(&refusal), "{tool}: {refusal}");
+                    // As text it may be anything that went wrong on the way, but nothing to be sent again.
+                    let fault = told(tool, &refusal, &name, true);
+                    assert_eq!(fault.trouble, None, "{tool}: {refusal}");
+                    let is_plain = matches!(
+                        fault.failure,
+                        Failure::Rejected(_) | Failure::UnknownOutcome(_)
+                    );
+                    assert!(is_plain, "{tool}: {refusal}: {}", fault.failure);
+                }
+            }
+            // What is stored under such a name is repeated to calls that do not name it.
+            let stored = format!("The project '{name}' is in use");
+            for by_text in [false, true] {
+                let fault = told(ONCE, &stored, "other", by_text);
+                assert_eq!(fault.trouble, None, "{stored}");
+                let is_plain = matches!(
+                    fault.failure,
+                    Failure::Rejected(_) | Failure::UnknownOutcome(_)
+                );
+                assert!(is_plain, "{stored}: {}", fault.failure);
+            }
+        }
+    }
+    // The server's own words beside those of the call are still read.
+    let fault = told(
+        READ,
+        "File not found: too many requests",
+        "too many requests",
+        false,
+    );
+    assert!(matches!(fault.failure, Failure::NotFound(_)));
+    let fault = told(
+        READ,
+        "The file 'HTTP 401' does not exist.",
+        "HTTP 401",
+        false,
+    );
+    assert!(matches!(fault.failure, Failure::NotFound(_)));
+}
+
+#[test]
+fn a_refusal_of_the_credentials_by_status_is_told_for_machines() {
+    let refused = |errors: Value| {
+        let redactor = Redactor::default();
+        let decoder = Decoder {
+            operation: op(ONCE),
+            redactor: &redactor,
+            arguments: &Map::new(),
+        };
+        let failure = json!({ "kind": "unauthorized" });
+        let body = json!({ "success": false, "errors": errors, "failure": failure });
+        decoder.answer(text(body.to_string(), true)).unwrap_err()
+    };
+    let fault = refused(json!(["https://x.test answered HTTP 401 to /files/create"]));
+    assert_eq!(fault.trouble, Some(Trouble::Unauthorized));
+    assert!(matches!(fault.failure, Failure::Unavailable(_)));
 }
 
 #[test]
@@ -263,7 +380,11 @@ fn http_faults_raised_as_text_are_judged_by_status_and_operation() {
                 tool,
                 &json!({ "success": false, "errors": ["Too many requests, slow down"] })
             ),
-            Err(limited.clone())
+            // By words alone no write is sent again.
+            match tool {
+                ONCE => Err(rejected("Too many requests, slow down")),
+                _ => Err(limited.clone()),
+            }
         );
         assert!(matches!(
             official(
@@ -379,6 +500,13 @@ fn a_failure_told_for_machines_is_taken_at_its_word() {
             retry_after: Some(Duration::from_millis(1_500))
         }
     );
+    // What is longer than a day is a day.
+    for long in [json!(99_999_999_999_u64), json!(86_401)] {
+        let failure = told(ONCE, json!({ "kind": "rate-limited", "retryAfter": long }));
+        let retry_after = Some(Duration::from_secs(86_400));
+        assert_eq!(failure, Failure::RateLimited { retry_after });
+        assert!(failure.to_string().contains("a day or more"), "{failure}");
+    }
     for absurd in [json!(-1), json!(1e300), json!("soon"), json!(null)] {
         let failure = told(
             ONCE,
@@ -494,6 +622,7 @@ fn protocol_errors_become_failures() {
         let decoder = Decoder {
             operation: op(tool),
             redactor: &redactor,
+            arguments: &Map::new(),
         };
         decoder.protocol_error(&ErrorData::new(code, message.to_owned(), None))
     };

@@ -4,38 +4,54 @@
 //! The forms are those of FastMCP (`Error executing tool NAME: …`), of the validation library
 //! behind it, and of its HTTP client, whose time-outs have no words at all.
 //!
-//! Invariant: text that is not recognised never becomes a failure that is retried, and for an
-//! operation that must not be sent twice it becomes `UnknownOutcome`.
+//! Invariants: a form is recognised by words at a fixed place, as the start or the whole of what is said, and after what
+//! the text repeats of the call's arguments was taken out ([`super::given`]). Text that is not recognised never becomes a
+//! failure that is retried, and for an operation that must not be sent twice it becomes `UnknownOutcome`.
 
-use qchost_catalog::Failure;
+use qchost_catalog::{Failure, begins};
 
+use super::given::MASK;
 use super::{Decoder, names_unknown_tool};
-use crate::fault::Fault;
+use crate::fault::{Fault, Trouble};
 
-/// How the words of an HTTP client introduce a status.
-const STATUS_MARKS: [&str; 4] = [
-    "client error '",
-    "server error '",
-    "redirect response '",
-    "http ",
-];
+/// How the official server's HTTP client introduces a status: `Client error '404 Not Found' for url 'https://…'`.
+const STATUS_MARKS: [&str; 3] = ["client error '", "server error '", "redirect response '"];
 
-/// The request never left, or nobody was there to take it.
-const NOT_SENT: [&str; 6] = [
+/// The request never left, or nobody was there to take it: the whole of what is said, but for an error's number.
+const NOT_SENT: [&str; 7] = [
     "all connection attempts failed",
     "connection refused",
     "name or service not known",
-    "name resolution",
+    "temporary failure in name resolution",
     "no address associated with hostname",
+    "nodename nor servname provided, or not known",
     "nodename nor servname provided",
 ];
 
-/// The request may have been carried out.
-const LOST: [&str; 7] = [
+/// How QuantConnect begins when there were too many requests.
+const RATE_LIMITED: [&str; 4] = [
+    "too many requests",
+    "rate limit exceeded",
+    "rate limit reached",
+    "rate limited",
+];
+
+/// How it ends what it says of something that is not there.
+const NOT_FOUND: [&str; 3] = ["not found", "does not exist", "do not exist"];
+
+/// How many words what is loading may have, with its verb.
+const MAX_SUBJECT: usize = 5;
+
+/// The request may have been carried out: how it begins.
+const LOST: [&str; 11] = [
+    "the read operation timed out",
+    "the write operation timed out",
+    "the handshake operation timed out",
     "timed out",
     "timeout",
     "server disconnected",
     "connection reset",
+    "connection reset by peer",
     "peer closed connection",
     "broken pipe",
     "connection closed",
@@ -46,43 +62,41 @@ impl Decoder<'_> {
     pub(super) fn error_text(&self, text: &str) -> Fault {
         let message = without_inputs(message(text));
         let shown = self.redactor.line(&message);
-        let lower = message.to_ascii_lowercase();
-        let says = |marks: &[&str]| marks.iter().any(|mark| lower.contains(mark));
-        if names_unknown_tool(&lower) {
+        let judged = self.judged(&message);
+        if names_unknown_tool(&judged) {
             return Failure::UnexpectedResponse(format!(
                 "the server lacks a tool it listed: {shown}"
             ))
             .into();
         }
-        if lower.contains("validation error") {
-            return if is_about_arguments(&message) {
-                Failure::InvalidArgument(shown).into()
-            } else {
-                Failure::UnexpectedResponse(shown).into()
-            };
+        match Validation::parse(&judged) {
+            Some(Validation::OfArguments) => return Failure::InvalidArgument(shown).into(),
+            Some(Validation::OfAnswer) => return Failure::UnexpectedResponse(shown).into(),
+            None => {}
         }
-        match http_status(&lower) {
+        match http_status(&judged) {
             Some(429) => return Failure::RateLimited { retry_after: None }.into(),
             Some(500..) => return self.lost(&shown).into(),
-            Some(401) => return self.refusal(vec![message]),
+            Some(401) => return self.refused_credentials(Trouble::Unauthorized, &[message]),
             Some(400..) => return Failure::Rejected(vec![shown]).into(),
             Some(300..) => return Failure::UnexpectedResponse(shown).into(),
             _ => {}
         }
-        if says(&NOT_SENT) {
+        let cause = without_number(&judged);
+        if NOT_SENT.contains(&cause.trim_end_matches('.')) {
             let words = format!("the server cannot reach QuantConnect: {shown}");
             return Failure::Unavailable(words).into();
         }
-        if lower.trim().is_empty() {
+        if message.trim().is_empty() {
             return self
                 .lost("the server's own request to QuantConnect failed without a word, as its time-outs do")
                 .into();
         }
-        if says(&LOST) {
+        if LOST.iter().any(|phrase| begins(cause, phrase)) {
             return self.lost(&shown).into();
         }
         // The words of a JSON parser: QuantConnect answered, but not in JSON.
-        if lower.contains("expecting value: line") {
+        if judged.starts_with("expecting value: line ") {
             return Failure::UnexpectedResponse(format!(
                 "QuantConnect's answer is no JSON: {shown}"
             ))
@@ -94,6 +108,33 @@ impl Decoder<'_> {
                 ..
             } if !self.idempotent() => Failure::UnknownOutcome(shown).into(),
             fault => fault,
+        }
+    }
+}
+
+/// What did not validate.
+enum Validation {
+    OfArguments,
+    OfAnswer,
+}
+
+impl Validation {
+    /// The arguments of a tool `f` are validated as a model `fArguments`; anything else that fails to validate is the
+    /// answer. `judged` is in lower case.
+    fn parse(judged: &str) -> Option<Self> {
+        let first = judged.lines().next()?.trim_end();
+        let count = first.trim_start_matches(|c: char| c.is_ascii_digit());
+        let of_model = [" validation error for ", " validation errors for "];
+        let is_of_model = count.len() < first.len()
+            && of_model.iter().any(|phrase| count.starts_with(phrase))
+            || of_model
+                .iter()
+                .any(|phrase| first.starts_with(phrase.trim_start()));
+        match () {
+            () if begins(first, "input validation error") => Some(Self::OfArguments),
+            () if is_of_model && first.ends_with("arguments") => Some(Self::OfArguments),
+            () if is_of_model || begins(first, "output validation error") => Some(Self::OfAnswer),
+            () => None,
         }
     }
 }
@@ -117,36 +158,57 @@ fn without_inputs(message: &str) -> String {
         .join("\n")
 }
 
-/// The arguments of a tool `f` are validated as a model `fArguments`; anything else that fails
-/// to validate is the answer.
-fn is_about_arguments(message: &str) -> bool {
-    message.starts_with("Input validation error")
-        || message
-            .lines()
-            .next()
-            .is_some_and(|first| first.trim_end().ends_with("Arguments"))
+/// A message without the number of the operating system's error that it begins with: `[Errno 111] Connection refused`.
+fn without_number(judged: &str) -> &str {
+    judged
+        .strip_prefix("[errno ")
+        .and_then(|rest| rest.split_once("] "))
+        .filter(|(number, _)| number.parse::<i32>().is_ok())
+        .map_or(judged, |(_, cause)| cause)
 }
 
-pub(super) fn http_status(lower: &str) -> Option<u16> {
-    STATUS_MARKS.iter().find_map(|mark| {
-        let (_, rest) = lower.split_once(mark)?;
-        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        (digits.len() == 3).then(|| digits.parse().ok())?
-    })
-}
-
-/// "Chart is loading. Progress: 0.5"
-pub(super) fn says_loading(error: &str) -> bool {
-    let error = error.to_ascii_lowercase();
-    ["is loading", "are loading", "still loading"]
+/// The status that the server's HTTP client raised: the whole first line has its form.
+fn http_status(judged: &str) -> Option<u16> {
+    let first = judged.lines().next()?.trim_end();
+    let framed = STATUS_MARKS
         .iter()
-        .any(|words| error.contains(words))
+        .find_map(|mark| first.strip_prefix(mark))?;
+    let (status, url) = framed.split_once("' for url '")?;
+    if !url.ends_with('\'') {
+        return None;
+    }
+    let digits = status.split(' ').next()?;
+    let is_status = digits.len() == 3 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_status.then(|| digits.parse().ok())?
+}
+
+/// "Chart is loading. Progress: 0.5": the first words are all that is said, but for the progress.
+pub(super) fn says_loading(judged: &str) -> bool {
+    let end = judged.find(['.', ',', ':', ';', '!', '…', '(']);
+    let (first, rest) = judged
+        .split_at_checked(end.unwrap_or(judged.len()))
+        .unwrap_or((judged, ""));
+    let mut words = first.split_whitespace().rev();
+    if words.next() != Some("loading") {
+        return false;
+    }
+    let mut words: Vec<&str> = words.collect();
+    let still = words.first() == Some(&"still");
+    if still {
+        words.remove(0);
+    }
+    let is_said_of = matches!(words.first(), Some(&("is" | "are")));
+    let is_word = |word: &&str| word.chars().all(|c| c.is_ascii_alphabetic());
+    let rest = rest.trim_start_matches(|c: char| !c.is_alphanumeric() && c != MASK);
+    (is_said_of || (still && words.is_empty()))
+        && words.len() <= MAX_SUBJECT
+        && words.iter().all(is_word)
+        && (rest.is_empty() || rest.starts_with("progress") || rest.starts_with("please"))
 }
 
 /// The number after "Progress:", as a part of 1.
-pub(super) fn loading_progress(error: &str) -> Option<f64> {
-    let lower = error.to_ascii_lowercase();
-    let (_, rest) = lower.split_once("progress")?;
+pub(super) fn loading_progress(judged: &str) -> Option<f64> {
+    let (_, rest) = judged.split_once("progress")?;
     let rest = rest.trim_start_matches([':', ' ', '=']);
     let end = rest
         .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -161,9 +223,29 @@ pub(super) fn loading_progress(error: &str) -> Option<f64> {
     (0.0..=1.0).contains(&progress).then_some(progress)
 }
 
-pub(super) fn says_rate_limited(error: &str) -> bool {
-    let error = error.to_ascii_lowercase();
-    ["too many requests", "rate limit"]
+/// "Too many requests, slow down"
+pub(super) fn says_rate_limited(judged: &str) -> bool {
+    !judged.contains(MASK) && RATE_LIMITED.iter().any(|phrase| begins(judged, phrase))
+}
+
+/// "Backtest not found", "File not found: main.py", "The file main.py does not exist.": the end of its first clause.
+pub(super) fn says_not_found(judged: &str) -> bool {
+    let judged = judged.replace("doesn't", "does not");
+    let end = [": ", ". ", "; "]
         .iter()
-        .any(|words| error.contains(words))
+        .filter_map(|mark| judged.find(mark))
+        .min();
+    let clause = judged
+        .get(..end.unwrap_or(judged.len()))
+        .unwrap_or_default();
+    // A name that the clause ends within says nothing.
+    let is_whole = ['\'', '"', '`']
+        .iter()
+        .all(|quote| clause.matches(*quote).count().is_multiple_of(2));
+    let clause = clause.trim_end_matches(['.', '!', ',', ' ']);
+    is_whole
+        && NOT_FOUND.iter().any(|phrase| {
+            let rest = clause.strip_suffix(phrase);
+            rest.is_some_and(|rest| rest.ends_with(' '))
+        })
 }
