@@ -598,10 +598,10 @@ fn database_locked(name: &str) {
 }
 
 /// A file system of so many MiB, as long as this exists.
-struct Mounted<'a>(&'a Path);
+pub struct Mounted<'a>(&'a Path);
 
 impl<'a> Mounted<'a> {
-    fn at(folder: &'a Path, size: &str) -> Self {
+    pub fn at(folder: &'a Path, size: &str) -> Self {
         let status = Command::new("mount")
             .args([
                 "-t",

@@ -108,11 +108,14 @@ fn a_stranger_is_not_heard_and_root_is_one_unless_configured() {
         ran.stderr.contains("uid 0 is not a person of this host"),
         "{ran:?}"
     );
-    // And somebody who is one is told to have it started.
+    // And somebody who is one is told that none was found; whether one runs, they cannot see.
     let ran = desk.run_as(OPERATOR, &["call", "read_lean_versions"]);
     let error = ran.error();
     assert!(
-        error.contains("no host runs") && error.contains("qchost run"),
+        error.contains("no running host was found")
+            && error.contains("--socket PATH")
+            && error.contains("belongs to uid 0")
+            && !error.contains("qchost run"),
         "{error}"
     );
 }
