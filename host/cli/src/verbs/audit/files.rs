@@ -133,11 +133,11 @@ impl Source {
     /// Checks a word that the host chose: one that it never chooses finds nothing, and would be taken for an answer.
     fn check(&self, option: &str, word: &str, words: &[&str], only: Filter) -> Result<()> {
         // Records of another version may have others.
-        if words.contains(&word) || self.holds(only)? {
+        if words.contains(&word) || word.ends_with(" (denied)") || self.holds(only)? {
             return Ok(());
         }
         let near = qchost_policy::nearest(word, words.iter().copied());
-        let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        let near = near.map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
         bail!("{option} {word}: no record can have it{near}")
     }
 
@@ -278,7 +278,7 @@ fn known<'a>(option: &str, word: Option<&String>, words: &[&'a str]) -> Result<O
     let found = words.iter().find(|one| *one == word);
     found.copied().map(Some).with_context(|| {
         let near = qchost_policy::nearest(word, words.iter().copied());
-        let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        let near = near.map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
         format!(
             "{option} {word}: there is none of this name{near}; there are: {}",
             words.join(", ")
