@@ -171,7 +171,7 @@ impl Route {
                 Ok(Tried::Nobody) => {}
                 Ok(Tried::Closed) => {
                     self.unseen()
-                        .insert(format!("{} (closed to this user)", place.socket.display()));
+                        .insert(format!("{} is closed to this user", place.socket.display()));
                     closed = closed.or(Some(place.socket));
                 }
                 Err(error) => failed = failed.or(Some(error)),
@@ -210,7 +210,7 @@ impl Route {
         };
         if !unseen.is_empty() {
             let places: Vec<&str> = unseen.iter().map(String::as_str).collect();
-            words += &format!("; not seen: {}", places.join(", "));
+            words += &format!("; {}", places.join(", "));
         }
         match self.socket {
             Some(_) => words,
@@ -296,7 +296,7 @@ impl Route {
         // Not opened: that waits where it is a pipe.
         if matches!(access(file, Access::READ_OK), Err(Errno::ACCESS)) {
             self.unseen()
-                .insert(format!("{} (cannot be read by this user)", file.display()));
+                .insert(format!("{} cannot be read by this user", file.display()));
         }
     }
 
@@ -311,10 +311,8 @@ impl Route {
                 Ok(entries) => entries,
                 Err(error) => {
                     if error.kind() == ErrorKind::PermissionDenied {
-                        self.unseen().insert(format!(
-                            "{} (cannot be read by this user)",
-                            folder.display()
-                        ));
+                        self.unseen()
+                            .insert(format!("{} cannot be read by this user", folder.display()));
                     }
                     continue;
                 }
@@ -353,7 +351,7 @@ impl Route {
                 Ok(Tried::Closed) => {
                     let socket = place.socket.display();
                     self.unseen()
-                        .insert(format!("{socket} (closed to this user)"));
+                        .insert(format!("{socket} is closed to this user"));
                 }
                 Ok(Tried::Nobody) | Err(_) => {}
             }

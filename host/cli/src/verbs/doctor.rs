@@ -207,7 +207,7 @@ fn unusable(file: &Path, why: &str, report: &mut Report) {
             what,
             Mark::Failed,
             why,
-            Some("mend what it names".to_owned()),
+            Some("mend the line, or write a new one with: qchost init".to_owned()),
         ),
     }
 }

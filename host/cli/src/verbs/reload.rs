@@ -123,6 +123,15 @@ pub fn files(host: &Host) -> Vec<Value> {
         let mut row = row(&policies, &files.guardrails);
         if let Value::Object(fields) = &mut row {
             fields.insert("guardrails".to_owned(), true.into());
+            let detail = fields.get("detail").and_then(Value::as_str);
+            let says = detail.is_some_and(|detail| detail.contains("hold on"));
+            if let (Some(problem), false) = (&files.guardrails.problem, says) {
+                let detail = format!(
+                    "{}; the guardrails that were in effect hold on",
+                    problem.trim_end()
+                );
+                fields.insert("detail".to_owned(), detail.into());
+            }
         }
         rows.push(row);
     }

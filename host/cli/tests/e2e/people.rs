@@ -120,6 +120,33 @@ fn a_stranger_is_not_heard_and_root_is_one_unless_configured() {
     );
 }
 
+/// What they are told is what helps: who waits for a yes is not to be added once more.
+#[test]
+fn a_person_whom_the_configuration_names_and_who_waits_is_told_for_what() {
+    let desk = Desk::new("mode = \"production\"", str::to_owned);
+    let host = desk.serve();
+    let path = desk.folder.path().join("qchost.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let touch = format!("touch {}/data/halt", desk.folder.path().display());
+    let ran = desk.run_as(STRANGER, &["halt"]);
+    assert!(
+        ran.stderr.contains(&touch) && !ran.stderr.contains("\"viewer\""),
+        "{ran:?}"
+    );
+    let late = format!("{text}\n[people.late]\nuid = {STRANGER}\nroles = [\"operator\"]\n");
+    std::fs::write(&path, late).unwrap();
+    desk.run_as(ADMIN, &["reload"]);
+    let ran = desk.run_as(STRANGER, &["halt"]);
+    let error = ran.error();
+    assert!(
+        error.contains("waits for an admin: qchost approvals show ap-") && error.contains(&touch),
+        "{error}"
+    );
+    assert!(!error.contains("[people.NAME]"), "{error}");
+    host.terminate();
+    host.wait().good();
+}
+
 #[test]
 fn the_socket_is_the_groups_and_nobody_elses() {
     let desk = Desk::new("", str::to_owned);
