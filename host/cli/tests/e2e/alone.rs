@@ -87,7 +87,7 @@ fn a_full_disk_without_a_host_keeps_no_operator_from_halting_and_from_seeing_wha
     );
     assert!(data.join("halt").exists());
 
-    // A file that cannot be made is asked for.
+    // A halt of less is one of everything then: what there is cannot be looked up.
     std::fs::remove_file(data.join("halt")).unwrap();
     let ran = folder.run(&["halt", "--plugin", "nosuch"]);
     ran.good();

@@ -311,7 +311,7 @@ fn a_person_of_the_group_finds_the_host_wherever_the_files_lead_and_is_never_tol
     halts(&[]);
     halts(&named);
     // Without a configuration that can be read, nothing says where; that is said, and what to do.
-    let harms: [(&str, fn(&Path)); 2] = [
+    let harms: [(&str, Harm); 2] = [
         ("unreadable", |path| {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
         }),

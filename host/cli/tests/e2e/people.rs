@@ -118,6 +118,15 @@ fn a_stranger_is_not_heard_and_root_is_one_unless_configured() {
             && !error.contains("qchost run"),
         "{error}"
     );
+    // A halt that they cannot set, and whose file they cannot make, is asked of whoever can.
+    let ran = desk.run_as(OPERATOR, &["halt"]);
+    let touch = format!("touch {}/data/halt", desk.folder.path().display());
+    let error = ran.error();
+    assert!(
+        error.contains("nothing is halted") && error.contains(&touch),
+        "{error}"
+    );
+    assert!(!desk.folder.path().join("data/halt").exists());
 }
 
 /// What they are told is what helps: who waits for a yes is not to be added once more.
