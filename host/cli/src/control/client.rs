@@ -253,7 +253,7 @@ fn held(data: &Path, holder: Option<u32>, host: Option<Status>) -> Error {
 pub struct Unopened(String);
 
 impl Unopened {
-    fn new(error: Error) -> Error {
+    fn from_error(error: Error) -> Error {
         Error::new(Self(words(&error)))
     }
 }
@@ -292,7 +292,7 @@ pub async fn approach(route: &Route) -> Result<Approach<'_>> {
             Err(error) => return Err(route.none_runs(&error)),
         };
         let data = config.data()?;
-        own(route, &data).map_err(Unopened::new)?;
+        own(route, &data).map_err(Unopened::from_error)?;
         let is_new = !data.join(DATABASE).exists();
         match Lock::take(&data) {
             Ok(lock) => {
@@ -302,7 +302,7 @@ pub async fn approach(route: &Route) -> Result<Approach<'_>> {
                     is_new,
                 });
             }
-            Err(Refused::Failed(error)) => return Err(Unopened::new(error)),
+            Err(Refused::Failed(error)) => return Err(Unopened::from_error(error)),
             Err(Refused::Held(holder)) if begun.elapsed() >= PATIENCE => {
                 return Err(held(&data, holder, None));
             }
@@ -345,7 +345,9 @@ async fn alone(
             config.data()?.display()
         ));
     }
-    let host = Host::open(config, lock).await.map_err(Unopened::new)?;
+    let host = Host::open(config, lock)
+        .await
+        .map_err(Unopened::from_error)?;
     let host = Arc::new(host);
     let told = signals::ended();
     let result = tokio::select! {
