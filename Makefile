@@ -73,7 +73,7 @@ bench: setup-test ## measure the host, beside its floors in the same run, and wr
 	for plugin in $(PLUGINS) $(TEST_PLUGINS); do $(CARGO_TARGET_DIR)/release/qchost plugin build "$$plugin"; done
 	for part in invoke bridge parked calls host; do QCHOST_SHIPPED=$(SHIPPED) $(BENCH) --bench "$$part"; done
 	cargo bench --locked -p qchost-policy -p qchost-audit -p qchost-ledger -p qchost-gate
-	held=0; QCHOST_STRICT=1 $(STRICT) --no-fail-fast --test hostile --test e2e -- --nocapture a_host_with_hostile revocation:: || held=$$?; $(BENCH) --bench report; exit $$held
+	held=0; QCHOST_STRICT=1 $(STRICT) --no-fail-fast --test hostile --test e2e -- --nocapture a_host_with_hostile revocation:: || held=$$?; QCHOST_STRICT=1 $(STRICT) --test e2e -- --nocapture --test-threads 1 broken:: || held=$$?; $(BENCH) --bench report; exit $$held
 
 .PHONY: fuzz
 fuzz: setup ## fuzz whatever reads foreign bytes, FUZZ_SECONDS (600) a target; needs a C++ compiler

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use qchost_gate::{Gate, Sealer};
+use qchost_gate::{Gate, HALT_FILE, Sealer};
 use qchost_ledger::Ledger;
 use qchost_policy::{Guardrails, Manifest, People, Person};
 use qchost_runtime::{Compiler, Options as RuntimeOptions, Plugin, Progress, Runtime};
@@ -269,7 +269,17 @@ impl Host {
         }
         let detail = json!({ "reason": "not a person of this host" });
         self.gate.note_admin(&nobody(uid), "denied", detail).await?;
-        bail!(stranger(uid))
+        bail!(self.stranger(uid))
+    }
+
+    /// Why a uid is not listened to.
+    pub fn stranger(&self, uid: u32) -> String {
+        let files = self.table.files();
+        let held = files.configuration.held.as_ref();
+        let named =
+            |gain: &String| gain.starts_with("person ") && gain.contains(&format!("(uid {uid})"));
+        let waits = held.filter(|held| held.gains.iter().any(named));
+        stranger(uid, &self.data, waits.map(|held| held.approval.as_str()))
     }
 
     /// The name of the person behind a uid.
@@ -351,12 +361,29 @@ pub fn nobody(uid: u32) -> Person {
     }
 }
 
-/// Why a uid is not listened to.
-pub fn stranger(uid: u32) -> String {
-    format!(
-        "uid {uid} is not a person of this host; an administrator adds to the configuration:\n\
-         [people.NAME]\nuid = {uid}\nroles = [\"viewer\"]"
-    )
+/// The file `halt` of a data folder, from the root on, for whoever is to make it.
+pub fn halt_file(data: &Path) -> String {
+    let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
+    data.join(HALT_FILE).display().to_string()
+}
+
+/// Why a uid is not listened to. `waits` is the approval that they wait for where the configuration names them.
+pub fn stranger(uid: u32, data: &Path, waits: Option<&str>) -> String {
+    let halt = format!(
+        "to halt at once, the user that the host runs as makes the file: touch {}",
+        halt_file(data)
+    );
+    match waits {
+        Some(approval) => format!(
+            "uid {uid} is not a person of this host yet: the configuration names them, and that waits for an admin: qchost \
+             approvals show {approval}; {halt}"
+        ),
+        None => format!(
+            "uid {uid} is not a person of this host; {halt}; for everything else an administrator adds to the configuration, with \
+             the role that it takes (`viewer` looks, `operator` invokes and halts, `approver` decides, `admin` does all of it):\n\
+             [people.NAME]\nuid = {uid}\nroles = [\"ROLE\"]"
+        ),
+    }
 }
 
 /// Makes a folder that only this user can read, or sees to it that it is one.

@@ -4,19 +4,23 @@
 //! derived from it under a label each, for the audit's chain, for the hashes of arguments and for backups. It belongs to
 //! the data: the record of what was done cannot be verified without it, and the database is tied to it.
 //!
-//! Invariant: it is this user's alone to read.
+//! Invariants: it is this user's alone to read, and a folder that holds what a key vouches for gets no other one.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Error, Result, ensure};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::SecretSlice;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use crate::host::DATABASE;
+
+/// The folder of the audit in a data folder.
+const RECORD: &str = "audit";
 const LENGTH: usize = 32;
 const AUDIT: &str = "qchost audit 1";
 const GATE: &str = "qchost gate 1";
@@ -37,17 +41,36 @@ pub fn is_open_to_others(path: &Path) -> bool {
     found.is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
 }
 
+/// Whether there is something in a data folder that its key vouches for, or that is tied to it.
+pub fn is_used(data: &Path) -> bool {
+    let there = |name: &str| data.join(name).symlink_metadata().is_ok();
+    there(DATABASE) || there(RECORD)
+}
+
 impl Key {
-    /// Reads the key, or makes one.
+    /// Reads the key, or makes one for a data folder that is new.
     pub fn open(path: &Path) -> Result<Self> {
+        let data = path.parent().unwrap_or(Path::new("."));
+        if is_used(data) {
+            return Self::read(path);
+        }
         make(path).with_context(|| format!("cannot make the host's key {}", path.display()))?;
         Self::read(path)
     }
 
     /// Reads the key.
     pub fn read(path: &Path) -> Result<Self> {
-        let mut file = File::open(path)
-            .with_context(|| format!("cannot read the host's key {}", path.display()))?;
+        let mut file = File::open(path).map_err(|error| {
+            let missing = error.kind() == io::ErrorKind::NotFound;
+            let shown = path.display();
+            Error::new(error).context(match missing {
+                true => format!(
+                    "the host's key {shown} is missing, and no other one fits what is in the folder; bring it back from a \
+                     backup: qchost restore"
+                ),
+                false => format!("cannot read the host's key {shown}"),
+            })
+        })?;
         let mode = file.metadata()?.permissions().mode() & 0o777;
         ensure!(
             mode & 0o077 == 0,
@@ -126,6 +149,21 @@ fn make(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_key_is_made_where_something_is_tied_to_the_one_that_is_missing() {
+        for name in [DATABASE, RECORD] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = path(folder.path());
+            std::fs::write(folder.path().join(name), "").unwrap();
+            let error = Key::open(&path).map(drop).unwrap_err().to_string();
+            assert!(
+                error.contains("host.key is missing") && error.contains("qchost restore"),
+                "{name}: {error}"
+            );
+            assert!(!path.exists(), "{name}");
+        }
+    }
 
     #[test]
     fn a_key_is_made_once_and_read_by_its_owner_alone() {

@@ -86,10 +86,19 @@ async fn dispatch(cli: Cli, output: Output) -> Result<()> {
         socket,
         ..
     } = cli.global;
-    // Where a host is to run, or a doctor is asked what is wrong, it may be made later.
+    // Where a host is to run, or a doctor is asked what is wrong, it may be made later. Others need none.
     let may_come = matches!(
         cli.verb,
-        Verb::Run { .. } | Verb::Restore { .. } | Verb::Doctor
+        Verb::Run { .. }
+            | Verb::Restore { .. }
+            | Verb::Doctor
+            | Verb::Init { .. }
+            | Verb::Demo { .. }
+            | Verb::Validate { .. }
+            | Verb::Plugin(Plugin::Build { .. } | Plugin::Inspect { .. })
+            | Verb::Schema(_)
+            | Verb::Mcp { .. }
+            | Verb::Emulator { .. }
     );
     if let Some(data) = data.as_ref().filter(|_| !may_come) {
         ensure!(

@@ -46,6 +46,8 @@ pub enum Kept {
     Reserve,
     /// In the audit only, from which the next start takes it.
     Audit,
+    /// By the file `halt` only, from which each start takes it.
+    File,
     /// In this process only: it ends with it.
     Memory,
 }
@@ -264,6 +266,11 @@ impl Halts {
         })
     }
 
+    /// The same for whoever only lists them.
+    pub(crate) fn count_file(&self) {
+        self.state().see(self.file.as_ref());
+    }
+
     /// Halts everything if the file is there.
     pub(crate) fn look_at_file(&self) {
         if self.state().see(self.file.as_ref()) {
@@ -281,11 +288,17 @@ impl Halts {
     pub(crate) fn list(&self) -> Vec<StandingHalt> {
         let file = self.file.as_ref().is_some_and(|file| file.look().is_some());
         let state = self.state();
-        let standing = |entry: &Entry| StandingHalt {
-            file: file && same_scope(&entry.halt, &HaltScope::default()),
-            halt: entry.halt.clone(),
-            kept: entry.kept(),
-            trouble: entry.trouble(),
+        let standing = |entry: &Entry| {
+            let file = file && same_scope(&entry.halt, &HaltScope::default());
+            StandingHalt {
+                file,
+                halt: entry.halt.clone(),
+                kept: match entry.kept() {
+                    Kept::Memory if file => Kept::File,
+                    kept => kept,
+                },
+                trouble: entry.trouble(),
+            }
         };
         state.halts.iter().map(standing).collect()
     }

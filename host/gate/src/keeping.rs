@@ -7,17 +7,19 @@
 //! tried again, and [`StandingHalt`] says where a halt is kept meanwhile.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use qchost_audit::{Audit, Entry, Kind, Record};
+use qchost_audit::{Audit, Disk, Entry, Files, Kind, Record};
 use qchost_ledger::{Halt, HaltReserve, Ledger, LedgerError};
 use qchost_policy::Person;
 use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, oneshot};
 
+use crate::closing::OpenLiquidation;
 use crate::gate::{Gate, GateError, Inner};
 use crate::halt_file::HaltFile;
 use crate::halts::{HaltScope, Halts, StandingHalt};
@@ -125,6 +127,66 @@ pub(crate) async fn restore(
     let (sender, requests) = mpsc::channel();
     keeping.reserve = Some(sender);
     Ok((halts, keeping, Some(Keeper { requests, reserve })))
+}
+
+/// What the files of a data folder that no host uses say of halts.
+#[derive(Debug)]
+pub struct StoredHalts {
+    /// The halts that a host that starts there finds.
+    pub halts: Vec<StandingHalt>,
+    /// What they are liquidating, and the next host goes on with.
+    pub liquidations: Vec<OpenLiquidation>,
+    /// What could not be read: halts that stand there are missing.
+    pub problems: Vec<String>,
+}
+
+/// The halts of a data folder that no host uses, from wherever a start takes them: database, reserve, audit and the file
+/// `halt`. Nothing is changed, and no room on the disk is needed. Blocks on the disk.
+#[must_use]
+pub fn stored_halts(folder: &Path, database: &Path, audit: &Path) -> StoredHalts {
+    let mut problems = Vec::new();
+    let file = HaltFile::new(folder);
+    let file = file.map_err(|error| problems.push(format!("{}: {error}", folder.display())));
+    let halts = Halts::new(file.ok());
+    let stored = Ledger::stored_halts(database).unwrap_or_else(|error| {
+        problems.push(error.to_string());
+        qchost_ledger::StoredHalts::default()
+    });
+    if audit.is_dir() {
+        let files = Arc::new(Disk) as Arc<dyn Files>;
+        let after = stored.recorded.unwrap_or_default();
+        match qchost_audit::since(&files, audit, Kind::Halt, after) {
+            Ok((records, _)) => {
+                for halt in standing(&records) {
+                    halts.restore(halt, |entry| entry.in_audit = true);
+                }
+            }
+            Err(error) => problems.push(error.to_string()),
+        }
+    }
+    for halt in &stored.halts {
+        halts.restore(halt.clone(), |entry| entry.in_database = true);
+    }
+    match HaltReserve::read(folder) {
+        Ok(held) => {
+            for halt in held.into_iter().filter(|halt| !stored.halts.contains(halt)) {
+                halts.restore(halt, |entry| entry.in_reserve = true);
+            }
+        }
+        Err(error) => problems.push(format!(
+            "{error}; a host that starts there halts everything"
+        )),
+    }
+    halts.count_file();
+    let open = stored.liquidations.into_iter();
+    let open = open.filter_map(|(_, _, entry)| serde_json::from_value(entry).ok());
+    StoredHalts {
+        liquidations: open
+            .filter(|one: &OpenLiquidation| halts.is_set(&one.scope))
+            .collect(),
+        halts: halts.list(),
+        problems,
+    }
 }
 
 /// The halts that records leave standing.

@@ -74,6 +74,7 @@ pub use gate::{Gate, GateError, Options};
 pub use halt_file::{HALT_FILE, make_halt_file};
 pub use halts::{Departed, HaltScope, Kept, StandingHalt};
 pub use in_force::{Admitted, HeldBack, KeptText, Proposal, Sealer};
+pub use keeping::{StoredHalts, stored_halts};
 pub use liquidation::{HaltError, HaltReport, ResumeReport};
 pub use outgoing::{Outgoing, Passage};
 pub use pace::{HostPace, Pace, RATE};

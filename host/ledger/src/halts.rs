@@ -1,10 +1,14 @@
 //! Halts: who may change nothing until somebody says otherwise.
 
-use rusqlite::{OptionalExtension as _, params};
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
+use crate::{file, liquidations};
 
 /// A halt. Without account it is for every account, without plugin for every plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +26,52 @@ pub struct Halt {
     pub at: i64,
 }
 
+/// What a database that no host uses says of halts.
+#[derive(Debug, Clone, Default)]
+pub struct StoredHalts {
+    /// The halts that hold, oldest first.
+    pub halts: Vec<Halt>,
+    /// Up to which record of the audit these are all; see [`Ledger::halts_recorded`].
+    pub recorded: Option<u64>,
+    /// What they are liquidating; see [`Ledger::liquidations`].
+    pub liquidations: Vec<(String, u32, Value)>,
+}
+
 impl Ledger {
+    /// What the file of a ledger that no host uses says of halts; nothing where there is no such file. Nothing is changed in
+    /// it, and it takes no room on the disk. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn stored_halts(path: &Path) -> Result<StoredHalts, LedgerError> {
+        if !path.exists() {
+            return Ok(StoredHalts::default());
+        }
+        let it = file::inspector(path)?;
+        let has = |table: &str| {
+            it.query_row(
+                "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)",
+                [table],
+                |row| row.get::<_, bool>(0),
+            )
+        };
+        // A file of an older layout has not all of them, and a host that opens it finds none in those that it makes.
+        Ok(StoredHalts {
+            halts: match has("halts")? {
+                true => halts(&it)?,
+                false => Vec::new(),
+            },
+            recorded: match has("meta")? {
+                true => recorded(&it)?,
+                false => None,
+            },
+            liquidations: match has("liquidations")? {
+                true => liquidations::all(&it)?,
+                false => Vec::new(),
+            },
+        })
+    }
+
     /// Halts. A halt of the same account and plugin is replaced.
     ///
     /// # Errors
@@ -68,24 +117,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn halts(&self) -> Result<Vec<Halt>, LedgerError> {
-        self.connections()
-            .read(|it| {
-                let mut query = it.prepare_cached(
-                    "SELECT nullif(account, ''), nullif(plugin, ''), reason, by, at_ms FROM halts
-                     ORDER BY at_ms, account, plugin",
-                )?;
-                let rows = query.query_map([], |row| {
-                    Ok(Halt {
-                        account: row.get(0)?,
-                        plugin: row.get(1)?,
-                        reason: row.get(2)?,
-                        by: row.get(3)?,
-                        at: row.get(4)?,
-                    })
-                })?;
-                Ok(rows.collect::<Result<_, _>>()?)
-            })
-            .await
+        self.connections().read(|it| Ok(halts(it)?)).await
     }
 
     /// Up to which record of the audit every halt, and every end of one, is in the database; nothing if that was never
@@ -94,16 +126,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn halts_recorded(&self) -> Result<Option<u64>, LedgerError> {
-        self.connections()
-            .read(|it| {
-                let found: Option<String> = it
-                    .prepare_cached("SELECT value FROM meta WHERE name = 'halts-recorded'")?
-                    .query_row([], |row| row.get(0))
-                    .optional()?;
-                // What cannot be read says nothing: the audit is read from its beginning then.
-                Ok(found.and_then(|text| text.parse().ok()))
-            })
-            .await
+        self.connections().read(|it| Ok(recorded(it)?)).await
     }
 
     /// Says that it is so up to this record.
@@ -119,4 +142,30 @@ impl Ledger {
             })
             .await
     }
+}
+
+fn halts(it: &Connection) -> rusqlite::Result<Vec<Halt>> {
+    let mut query = it.prepare_cached(
+        "SELECT nullif(account, ''), nullif(plugin, ''), reason, by, at_ms FROM halts
+         ORDER BY at_ms, account, plugin",
+    )?;
+    let rows = query.query_map([], |row| {
+        Ok(Halt {
+            account: row.get(0)?,
+            plugin: row.get(1)?,
+            reason: row.get(2)?,
+            by: row.get(3)?,
+            at: row.get(4)?,
+        })
+    })?;
+    rows.collect()
+}
+
+fn recorded(it: &Connection) -> rusqlite::Result<Option<u64>> {
+    let found: Option<String> = it
+        .prepare_cached("SELECT value FROM meta WHERE name = 'halts-recorded'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    // What cannot be read says nothing: the audit is read from its beginning then.
+    Ok(found.and_then(|text| text.parse().ok()))
 }

@@ -107,7 +107,12 @@ impl Ledger {
         if !path.exists() {
             return Ok(None);
         }
-        connections::audit_head(&crate::file::reader(path)?)
+        let read = crate::file::reader(path).and_then(|it| connections::audit_head(&it));
+        match read {
+            // What can be read without room is read on a full disk too.
+            Err(LedgerError::Full) => connections::audit_head(&crate::file::inspector(path)?),
+            read => read,
+        }
     }
 
     /// Checks that the database of a host that runs takes writes, and is not locked by a third process. Nothing is

@@ -33,7 +33,7 @@ pub use budgets::{
 };
 pub use connections::Head;
 pub use error::LedgerError;
-pub use halts::Halt;
+pub use halts::{Halt, StoredHalts};
 pub use in_force::{Adopt, Brought, InForce, Subject};
 pub use ledger::Ledger;
 pub use permits::{Permit, PermitUse};

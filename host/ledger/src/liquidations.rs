@@ -1,6 +1,6 @@
 //! Live deployments that a halt is liquidating: what is not finished goes on after a restart.
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 use serde_json::Value;
 
 use crate::error::LedgerError;
@@ -48,19 +48,19 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn liquidations(&self) -> Result<Vec<(String, u32, Value)>, LedgerError> {
-        self.connections()
-            .read(|it| {
-                let mut query = it.prepare_cached(
-                    "SELECT account, project, entry FROM liquidations ORDER BY account, project",
-                )?;
-                let rows = query.query_map([], |row| {
-                    let entry: String = row.get(2)?;
-                    // What cannot be read is still a liquidation that is not finished.
-                    let entry = serde_json::from_str(&entry).unwrap_or(Value::Null);
-                    Ok((row.get(0)?, row.get(1)?, entry))
-                })?;
-                Ok(rows.collect::<Result<_, _>>()?)
-            })
-            .await
+        self.connections().read(|it| Ok(all(it)?)).await
     }
+}
+
+pub(crate) fn all(it: &Connection) -> rusqlite::Result<Vec<(String, u32, Value)>> {
+    let mut query = it.prepare_cached(
+        "SELECT account, project, entry FROM liquidations ORDER BY account, project",
+    )?;
+    let rows = query.query_map([], |row| {
+        let entry: String = row.get(2)?;
+        // What cannot be read is still a liquidation that is not finished.
+        let entry = serde_json::from_str(&entry).unwrap_or(Value::Null);
+        Ok((row.get(0)?, row.get(1)?, entry))
+    })?;
+    rows.collect()
 }

@@ -107,15 +107,36 @@ impl HaltReserve {
         new
     }
 
+    /// The halts that the reserve in a data folder holds, which no host uses. Nothing is made.
+    ///
+    /// # Errors
+    /// When there is a reserve, and what it holds is not known.
+    pub fn read(folder: &Path) -> Result<Vec<Halt>, ReserveError> {
+        let held = Self::find(&folder.join(NAME))?;
+        Ok(held.map_or_else(Vec::new, |(_, _, halts)| halts))
+    }
+
     fn open(path: PathBuf) -> Result<(Self, Vec<Halt>), ReserveError> {
+        let Some((file, sequence, halts)) = Self::find(&path)? else {
+            return Ok((Self::empty(path), Vec::new()));
+        };
+        let reserve = Self {
+            path,
+            file: Some(file),
+            sequence,
+        };
+        Ok((reserve, halts))
+    }
+
+    /// The file, the sequence of its newest copy and what that holds; nothing where there is no whole file yet.
+    fn find(path: &Path) -> Result<Option<(File, u64, Vec<Halt>)>, ReserveError> {
+        let path = path.to_owned();
         let failed = |source| ReserveError::Files {
             path: path.clone(),
             source: Arc::new(source),
         };
         match std::fs::symlink_metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok((Self::empty(path), Vec::new()));
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
             // Anything else is not ours, and opening it may wait for ever.
             Ok(found) if !found.is_file() => return Err(ReserveError::Damaged { path }),
@@ -133,7 +154,7 @@ impl HaltReserve {
             if bytes.iter().any(|byte| *byte != 0) {
                 return Err(ReserveError::Damaged { path });
             }
-            return Ok((Self::empty(path), Vec::new()));
+            return Ok(None);
         }
         let (first, second) = bytes.split_at(COPY);
         let newest = match (copy(first), copy(second)) {
@@ -144,15 +165,10 @@ impl HaltReserve {
             }
             _ => None,
         };
-        let Some((sequence, halts)) = newest else {
-            return Err(ReserveError::Damaged { path });
-        };
-        let reserve = Self {
-            path,
-            file: Some(file),
-            sequence,
-        };
-        Ok((reserve, halts))
+        match newest {
+            Some((sequence, halts)) => Ok(Some((file, sequence, halts))),
+            None => Err(ReserveError::Damaged { path }),
+        }
     }
 
     /// Holds these halts and no others. They are on the disk when it returns.

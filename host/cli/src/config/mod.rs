@@ -13,6 +13,7 @@ mod quantities;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -146,10 +147,14 @@ impl Config {
     /// Reads the file. Relative folders are resolved against where it is.
     pub fn load(path: &Path) -> Result<Self> {
         let (text, owner) = read_owned_text(path).with_context(|| {
-            format!(
-                "cannot read the configuration {}; write one with: qchost init",
-                path.display()
-            )
+            // One that is there is not written anew.
+            let hint = match path.symlink_metadata() {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    "; write one with: qchost init"
+                }
+                _ => "",
+            };
+            format!("cannot read the configuration {}{hint}", path.display())
         })?;
         let mut config = Self::parse(&text, path)?;
         config.origin.owner = Some(owner);

@@ -118,10 +118,11 @@ fn may(
 
 /// Records the attempt of a user who is not a person of the host; returns why it is refused.
 pub(super) async fn refuse_stranger(uid: u32, shared: &Shared) -> Error {
-    if let Some(host) = shared.opened() {
-        let detail = json!({ "reason": "not a person of this host" });
-        let person = nobody(uid);
-        shared.denials.note(&host, &person, "denied", detail).await;
-    }
-    anyhow!(stranger(uid))
+    let Some(host) = shared.opened() else {
+        return anyhow!(stranger(uid, &shared.data, None));
+    };
+    let detail = json!({ "reason": "not a person of this host" });
+    let person = nobody(uid);
+    shared.denials.note(&host, &person, "denied", detail).await;
+    anyhow!(host.stranger(uid))
 }

@@ -18,7 +18,9 @@ use tokio_util::codec::{Framed, LinesCodec};
 
 use super::presence::Presence;
 use super::route::{Found, Route};
-use super::{Head, MAX_HEAD, MAX_LINE, Reply, Report, Reports, Request, RequestKind};
+use super::{
+    BEAT_INTERVAL, Head, MAX_HEAD, MAX_LINE, Reply, Report, Reports, Request, RequestKind,
+};
 use crate::config::Config;
 use crate::host::{DATABASE, Host, private_folder};
 use crate::lock::{Lock, Refused};
@@ -34,6 +36,9 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(2);
 /// How much longer what only looks waits for it.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long a host may say nothing at all to what acts. One that is at it says so every [`BEAT_INTERVAL`].
+const ACT_TIMEOUT: Duration = Duration::from_secs(30);
+const _: () = assert!(ACT_TIMEOUT.as_secs() >= 6 * BEAT_INTERVAL.as_secs());
 /// How long a host that was started just before may take to show that it is there.
 const APPEARING: Duration = Duration::from_secs(1);
 
@@ -178,6 +183,29 @@ pub fn refused(data: &Path, refused: Refused) -> Error {
     }
 }
 
+/// Whether a host has a data folder, or may have it: the process that says that it is the host there runs, and no other one
+/// has the lock.
+pub fn has_host(data: &Path) -> bool {
+    let announced = Presence::read(&Presence::in_data(data)).map(|(host, _)| host.pid);
+    match Lock::take(data) {
+        Err(Refused::Held(holder)) => {
+            announced.is_some_and(|host| holder.is_none_or(|it| it == host))
+        }
+        // It cannot be told.
+        Err(Refused::Failed(_)) => true,
+        // The lock of a host can be taken when somebody removed its file.
+        Ok(_) => announced.is_some_and(|host| Path::new(&format!("/proc/{host}")).exists()),
+    }
+}
+
+/// Which process has a data folder, where that is no host.
+pub fn holder(data: &Path) -> Error {
+    match Lock::take(data) {
+        Err(refused) => self::refused(data, refused),
+        Ok(_) => anyhow!("it was at work until now; try again"),
+    }
+}
+
 /// Which process has a data folder, and what to do about it.
 fn held(data: &Path, holder: Option<u32>, host: Option<Status>) -> Error {
     let data_is = data.display();
@@ -219,6 +247,25 @@ fn held(data: &Path, holder: Option<u32>, host: Option<Status>) -> Error {
     }
 }
 
+/// That a command found no host and cannot do without one, since the data folder or what is in it cannot be opened.
+/// Nothing was done.
+#[derive(Debug)]
+pub struct Unopened(String);
+
+impl Unopened {
+    fn from_error(error: Error) -> Error {
+        Error::new(Self(words(&error)))
+    }
+}
+
+impl std::fmt::Display for Unopened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unopened {}
+
 /// How a command does what it is for.
 pub enum Approach<'a> {
     /// By the host that runs.
@@ -244,8 +291,8 @@ pub async fn approach(route: &Route) -> Result<Approach<'_>> {
             Ok(_) => return Err(route.none_runs(&anyhow!("nothing was done"))),
             Err(error) => return Err(route.none_runs(&error)),
         };
-        let (data, socket) = (config.data()?, config.socket()?);
-        own(&data, &socket)?;
+        let data = config.data()?;
+        own(route, &data).map_err(Unopened::from_error)?;
         let is_new = !data.join(DATABASE).exists();
         match Lock::take(&data) {
             Ok(lock) => {
@@ -255,7 +302,7 @@ pub async fn approach(route: &Route) -> Result<Approach<'_>> {
                     is_new,
                 });
             }
-            Err(Refused::Failed(error)) => return Err(error),
+            Err(Refused::Failed(error)) => return Err(Unopened::from_error(error)),
             Err(Refused::Held(holder)) if begun.elapsed() >= PATIENCE => {
                 return Err(held(&data, holder, None));
             }
@@ -298,7 +345,10 @@ async fn alone(
             config.data()?.display()
         ));
     }
-    let host = Arc::new(Host::open(config, lock).await?);
+    let host = Host::open(config, lock)
+        .await
+        .map_err(Unopened::from_error)?;
+    let host = Arc::new(host);
     let told = signals::ended();
     let result = tokio::select! {
         result = here(&host, config, request, display) => result,
@@ -349,44 +399,71 @@ async fn here(
     result
 }
 
-/// Sees to it that the data folder is there and this user's.
-fn own(data: &Path, socket: &Path) -> Result<()> {
+/// Sees to it that the data folder is there and this user's. That of another user may have a host that this one does not see.
+fn own(route: &Route, data: &Path) -> Result<()> {
     if let Ok(found) = std::fs::metadata(data) {
         let (owner, user) = (found.uid(), geteuid());
         ensure!(
             owner == user.as_raw(),
-            "no host runs at {}, and this user (uid {user}) cannot be one, since the data folder {} belongs to uid {owner}; \
-             have that user start it: qchost run",
-            socket.display(),
+            "{}; this user (uid {user}) cannot do it without one, since the data folder {} belongs to uid {owner}",
+            route.none_found(),
             data.display()
         );
     }
     private_folder(data)
 }
 
-/// Waits for the first words of a host, which it says as soon as it has read what is asked for. Where it keeps silent, that is
-/// said. What only looks is given up then; what is to be done may have been read, so its end is waited for.
-async fn hear<T>(
-    first: impl Future<Output = T>,
-    host: &str,
+/// A host that is asked for something.
+struct Asked {
+    /// How it is named to people.
+    host: String,
     kind: RequestKind,
     output: Output,
-) -> Result<T> {
-    let mut first = pin!(first);
-    if let Ok(heard) = tokio::time::timeout(SILENCE, &mut first).await {
-        return Ok(heard);
+}
+
+impl Asked {
+    /// Waits for the first words of the host, which it says as soon as it has read what is asked for. Where it keeps silent,
+    /// that is said. What only looks is given up soon; what is to be done may have been read, so it gets longer.
+    async fn hear<T>(&self, first: impl Future<Output = T>) -> Result<T> {
+        let Self { host, kind, output } = self;
+        let mut first = pin!(first);
+        if let Ok(heard) = tokio::time::timeout(SILENCE, &mut first).await {
+            return Ok(heard);
+        }
+        let seconds = SILENCE.as_secs();
+        output.note(&format!(
+            "{host} has not answered for {seconds} s; still waiting"
+        ));
+        let limit = match kind.only_looks() {
+            true => LOOK_TIMEOUT,
+            false => ACT_TIMEOUT - SILENCE,
+        };
+        let heard = tokio::time::timeout(limit, first).await;
+        heard.map_err(|_| self.silent())
     }
-    let seconds = SILENCE.as_secs();
-    output.note(&format!(
-        "{host} has not answered for {seconds} s; still waiting"
-    ));
-    if !kind.only_looks() {
-        return Ok(first.await);
+
+    /// Waits for further words. A host says that it lives as often as it promised; one that promised nothing is of an older
+    /// version, and is waited for.
+    async fn go_on<T>(&self, next: impl Future<Output = T>, beats: bool) -> Result<T> {
+        if !beats {
+            return Ok(next.await);
+        }
+        let heard = tokio::time::timeout(ACT_TIMEOUT, next).await;
+        heard.map_err(|_| self.silent())
     }
-    let heard = tokio::time::timeout(LOOK_TIMEOUT, first).await;
-    heard.map_err(|_| {
-        anyhow!("{host} does not answer; see what it logs, and whether it is stopped or hangs")
-    })
+
+    fn silent(&self) -> Error {
+        let Self { host, kind, .. } = self;
+        match kind.read_back() {
+            None => anyhow!(
+                "{host} does not answer; see what it logs, and whether it is stopped or hangs"
+            ),
+            Some(read_back) => anyhow!(
+                "no answer from {host}: it may still be carried out when the host goes on; read it back with: {read_back}; see \
+                 what the host logs, and whether it is stopped or hangs"
+            ),
+        }
+    }
 }
 
 /// Asks the host that listens at the other end.
@@ -410,9 +487,13 @@ async fn ask(
         u64::try_from(head.len())? < MAX_HEAD,
         "the name of a plugin or an account, or the path of the configuration, is too long"
     );
-    let host = match stream.peer_cred().ok().and_then(|peer| peer.pid()) {
-        Some(pid) => format!("the host (process {pid})"),
-        None => "the host".to_owned(),
+    let asked = Asked {
+        host: match stream.peer_cred().ok().and_then(|peer| peer.pid()) {
+            Some(pid) => format!("the host (process {pid})"),
+            None => "the host".to_owned(),
+        },
+        kind: request.kind(),
+        output,
     };
     let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
     let first = async {
@@ -423,14 +504,17 @@ async fn ask(
             .await;
         (sent, lines.next().await)
     };
-    let (sent, mut line) = hear(first, &host, request.kind(), output).await?;
+    let (sent, mut line) = asked.hear(first).await?;
+    let mut beats = false;
     while let Some(read) = line {
         match serde_json::from_str(&read?)? {
             Reply::Host {
                 pid,
                 configuration,
                 stage,
+                beats: promised,
             } => {
+                beats |= promised;
                 if let Some(note) = route.note(pid, &configuration) {
                     output.note(&note);
                 }
@@ -441,12 +525,13 @@ async fn ask(
             Reply::Progress { fraction, message } => {
                 display.report(&Progress { fraction, message });
             }
+            Reply::Beat => {}
             Reply::Halted(message) => display.halted(message),
             Reply::Line(line) => on_line(&line)?,
             Reply::Done(value) => return Ok(value),
             Reply::Failed(message) => bail!(message),
         }
-        line = lines.next().await;
+        line = asked.go_on(lines.next(), beats).await?;
     }
     sent.context("the running host did not read the request")?;
     match request.kind() {

@@ -23,6 +23,7 @@ mod socket;
 mod urgent;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use qchost_runtime::Progress;
 use qchost_secrets::Redactor;
@@ -30,7 +31,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-pub use client::{Approach, approach, ask_running, ask_starting, perform, refused, take_lock};
+pub use client::{
+    Approach, Unopened, approach, ask_running, ask_starting, has_host, holder, perform, refused,
+    take_lock,
+};
 pub use plane::Plane;
 pub use presence::Presence;
 pub use request::{AuditRequest, ExportFormat, Query, Request, RequestKind, StandingRequest};
@@ -41,6 +45,8 @@ pub use socket::listen;
 const MAX_LINE: usize = 64 << 20;
 /// The longest first line of a request, in bytes.
 const MAX_HEAD: u64 = 4 << 10;
+/// How often a client that waits for its answer hears of the host at least.
+const BEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// How many reports may wait for a client that is slow to read them. A line of the audit can have a megabyte.
 const REPORTS: usize = 16;
 
@@ -71,7 +77,12 @@ enum Reply {
         configuration: PathBuf,
         /// What it is at, if it does not just serve.
         stage: Option<String>,
+        /// Whether it says every [`BEAT_INTERVAL`] that it lives, until it has answered.
+        #[serde(default)]
+        beats: bool,
     },
+    /// It lives, and is at it.
+    Beat,
     /// How far it is.
     Progress {
         /// From 0 to 1.

@@ -332,18 +332,28 @@ impl RequestKind {
 
     /// Whether nothing is done by it, so that it can be given up at any time.
     pub(super) fn only_looks(self) -> bool {
-        matches!(
-            self,
+        self.read_back().is_none()
+    }
+
+    /// The command that shows whether it was done; nothing where nothing is.
+    pub(super) fn read_back(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Halt | Self::Resume => "qchost halt --list",
+            Self::Approve | Self::Refuse | Self::Revoke => "qchost approvals list --all",
+            Self::Reload => "qchost plugin list",
+            Self::Invoke | Self::Call | Self::Reduce | Self::Reconcile | Self::Backup => {
+                "qchost audit query --limit 20"
+            }
             Self::Host
-                | Self::Plugins
-                | Self::Files
-                | Self::Grants
-                | Self::Explain
-                | Self::Approvals
-                | Self::Approval
-                | Self::Halts
-                | Self::Audit
-        )
+            | Self::Plugins
+            | Self::Files
+            | Self::Grants
+            | Self::Explain
+            | Self::Approvals
+            | Self::Approval
+            | Self::Halts
+            | Self::Audit => return None,
+        })
     }
 
     /// Whether it may have to wait until plugins are loaded.

@@ -1,9 +1,11 @@
 //! How a command finds the host that it is for.
 //!
 //! The places are tried in this order: the socket that was named, the data folder that was named, what the configuration
-//! names, `/run/qchost`, the hosts of this user, and the usual data folders. A configuration that is broken, changed, missing or unreadable keeps
-//! no operator from a host that runs: what can be read of it counts, and a host elsewhere is taken if it was started with
-//! the same configuration, or if the configuration says nothing and it is the only one.
+//! names, every `*.json` beside the configured socket, `/run/qchost`, the hosts of this user, and the usual data folders. A
+//! configuration that is broken, changed, missing or unreadable keeps no operator from a host that runs: what can be read of
+//! it counts, and a host elsewhere is taken if it has the data folder that was named, or was started with the same
+//! configuration, or if the configuration says nothing and it is the only one. A place that this user cannot look at is none
+//! that is empty: the next one is tried, and where no host is found, it is named.
 //!
 //! Invariants: a host that was named is the only one that is asked. Nothing is asked of a process that is not the user's
 //! who owns the socket, or root's.
@@ -12,10 +14,13 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Error, Result, anyhow, bail, ensure};
 use nix::unistd::geteuid;
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use tokio::net::UnixStream;
 
 use super::presence::Presence;
@@ -24,6 +29,8 @@ use crate::output::words;
 
 /// Where hosts whose socket is open to a group are found.
 const RUN: &str = "/run/qchost";
+/// How many files of hosts are looked at in one folder.
+const MAX_FILES: usize = 1_000;
 
 /// How long a command waits in line to connect to a host to which too many others do.
 const CROWDED_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,6 +47,10 @@ pub struct Route {
     socket: Option<PathBuf>,
     /// The data folder, if it was named.
     data: Option<PathBuf>,
+    /// The data folder that stands in the configuration.
+    file_data: Option<PathBuf>,
+    /// Where a host may be that this user cannot see, each with why.
+    unseen: Mutex<BTreeSet<String>>,
 }
 
 /// A place where a host may listen.
@@ -51,6 +62,8 @@ struct Place {
     /// The configuration of the host, if a file says it.
     configuration: Option<PathBuf>,
     data: Option<PathBuf>,
+    /// The same as a file says it, whoever owns that folder.
+    said: Option<PathBuf>,
 }
 
 /// A host that runs.
@@ -71,6 +84,7 @@ impl Route {
     /// A route by the command line's options.
     pub fn new(file: &Path, data: Option<PathBuf>, socket: Option<PathBuf>) -> Self {
         let mut config = Config::load(file);
+        let file_data = config.as_ref().ok().and_then(|config| config.data.clone());
         if let (Ok(config), Some(data)) = (&mut config, &data) {
             config.data = Some(data.clone());
         }
@@ -84,6 +98,8 @@ impl Route {
             path,
             socket,
             data,
+            file_data,
+            unseen: Mutex::default(),
         }
     }
 
@@ -102,6 +118,8 @@ impl Route {
             path: self.path.clone(),
             socket: None,
             data: Some(folder.to_owned()),
+            file_data: Some(folder.to_owned()),
+            unseen: Mutex::default(),
         }
     }
 
@@ -137,34 +155,67 @@ impl Route {
         }
     }
 
-    /// Connects to the host, if one runs.
+    /// Connects to the host, if one is found.
+    ///
+    /// # Errors
+    /// When none is, and one may run at a place that this user cannot look at.
     pub async fn connect(&self) -> Result<Option<Found>> {
-        let mut closed = None;
+        self.unseen().clear();
+        let (mut closed, mut failed) = (None, None);
         for place in self.named() {
-            match place.connect().await? {
-                Tried::Connected(stream) => {
+            match place.connect().await {
+                Ok(Tried::Connected(stream)) => {
                     let data = place.data.or_else(|| self.data());
                     return Ok(Some(Found { stream, data }));
                 }
-                Tried::Nobody => {}
-                Tried::Closed => closed = closed.or(Some(place.socket)),
+                Ok(Tried::Nobody) => {}
+                Ok(Tried::Closed) => {
+                    self.unseen()
+                        .insert(format!("{} is closed to this user", place.socket.display()));
+                    closed = closed.or(Some(place.socket));
+                }
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
         if self.socket.is_none()
-            && self.data.is_none()
             && let Some(found) = self.elsewhere().await?
         {
             return Ok(Some(found));
         }
-        if let Some(socket) = closed {
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if closed.is_some() {
             bail!(
-                "the control socket {} is closed to this user (uid {}): an administrator configures `control.socket` outside of \
-                 the data folder, adds the user to its group (usermod --append --groups), and to [people]",
-                socket.display(),
+                "{}; if that is the host's: an administrator configures `control.socket` outside of the data folder, adds the \
+                 user (uid {}) to its group (usermod --append --groups), and to [people]",
+                self.none_found(),
                 geteuid()
             );
         }
         Ok(None)
+    }
+
+    fn unseen(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.unseen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// That no host was found, where one may be all the same, and what to do then.
+    pub fn none_found(&self) -> String {
+        let unseen = self.unseen();
+        let mut words = match (&self.socket, &self.data) {
+            (Some(socket), _) => format!("no host was found at {}", socket.display()),
+            (None, Some(data)) => format!("no host was found that has {}", data.display()),
+            (None, None) => "no running host was found".to_owned(),
+        };
+        if !unseen.is_empty() {
+            let places: Vec<&str> = unseen.iter().map(String::as_str).collect();
+            words += &format!("; {}", places.join(", "));
+        }
+        match self.socket {
+            Some(_) => words,
+            None => format!("{words}; if one runs, name its socket: --socket PATH"),
+        }
     }
 
     /// What is to be said of the host that answered: its configuration, where that is not the one that was given.
@@ -184,11 +235,8 @@ impl Route {
     pub fn none_runs(&self, error: &Error) -> Error {
         let asked = match (&self.socket, &self.data) {
             (Some(socket), _) => format!("no host listens at {}", socket.display()),
-            (None, Some(data)) => format!("no host runs in {}", data.display()),
-            (None, None) => {
-                "no running host was found; name its data folder (--data) or its socket (--socket)"
-                    .to_owned()
-            }
+            (None, Some(_)) => self.none_found(),
+            (None, None) => format!("{}, or its data folder: --data DIR", self.none_found()),
         };
         anyhow!("{}; {asked}", words(error))
     }
@@ -198,29 +246,92 @@ impl Route {
         if let Some(socket) = &self.socket {
             return vec![Place::named(socket)];
         }
-        if let Some(data) = &self.data {
-            return in_data(data);
-        }
-        let reached;
-        let config = match &self.config {
-            Ok(config) => config,
-            Err(_) => match Config::to_reach(&self.file) {
-                Some(config) => {
-                    reached = config;
-                    &reached
-                }
-                None => return Vec::new(),
-            },
+        let mut places = match &self.data {
+            Some(data) => {
+                self.look(&Presence::in_data(data));
+                in_data(data)
+            }
+            None => Vec::new(),
         };
-        let data = config.data().ok();
-        let announced = data.and_then(|data| Place::announced(&Presence::in_data(&data)));
-        let mut places: Vec<_> = announced.into_iter().collect();
-        if let Ok(socket) = config.socket() {
-            places.extend(Place::announced(&Presence::beside(&socket)));
-            places.push(Place::bare(&socket));
+        if let Some(config) = self.reached() {
+            let its_data = config.data().ok();
+            // With another data folder, only a host that says that it has the one that was named is meant.
+            let is_meant = |data: Option<&Path>| match &self.data {
+                Some(named) => data.is_some_and(|data| same(named, data)),
+                None => true,
+            };
+            if self.data.is_none()
+                && let Some(data) = &its_data
+            {
+                self.look(&Presence::in_data(data));
+                places.extend(Place::announced(&Presence::in_data(data)));
+            }
+            if let Ok(socket) = config.socket() {
+                let beside = Presence::beside(&socket);
+                self.look(&beside);
+                let announced = Place::announced(&beside);
+                places.extend(announced.filter(|place| is_meant(place.said.as_deref())));
+                if is_meant(its_data.as_deref()) {
+                    places.push(Place::bare(&socket));
+                }
+            }
         }
-        let mut seen = BTreeSet::new();
-        places.retain(|place| seen.insert(place.socket.clone()));
+        each_once(&mut places);
+        places
+    }
+
+    /// The configuration as its file has it, or what of that can be read.
+    fn reached(&self) -> Option<Config> {
+        match &self.config {
+            Ok(config) => Some(Config {
+                data: self.file_data.clone(),
+                ..config.clone()
+            }),
+            Err(_) => Config::to_reach(&self.file),
+        }
+    }
+
+    /// Remembers a file of a host that this user cannot look at.
+    fn look(&self, file: &Path) {
+        // Not opened: that waits where it is a pipe.
+        if matches!(access(file, Access::READ_OK), Err(Errno::ACCESS)) {
+            self.unseen()
+                .insert(format!("{} cannot be read by this user", file.display()));
+        }
+    }
+
+    /// Where hosts are that no option and no configuration names, each once.
+    fn usual(&self) -> Vec<Place> {
+        let beside = self.reached().and_then(|config| config.control.socket);
+        let beside = beside.and_then(|socket| Some(socket.parent()?.to_owned()));
+        let folders = [beside, Some(PathBuf::from(RUN)), config::own_hosts()];
+        let mut places = Vec::new();
+        for folder in folders.into_iter().flatten() {
+            let entries = match std::fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) => {
+                    if error.kind() == ErrorKind::PermissionDenied {
+                        self.unseen()
+                            .insert(format!("{} cannot be read by this user", folder.display()));
+                    }
+                    continue;
+                }
+            };
+            let mut files: Vec<_> = entries
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .filter(|path| path.extension().is_some_and(|is| is == "json"))
+                .take(MAX_FILES)
+                .collect();
+            files.sort();
+            for file in files {
+                self.look(&file);
+                places.extend(Place::announced(&file));
+            }
+        }
+        for folder in config::usual_data() {
+            places.extend(in_data(&folder));
+        }
+        each_once(&mut places);
         places
     }
 
@@ -228,19 +339,34 @@ impl Route {
     /// configuration cannot be used.
     async fn elsewhere(&self) -> Result<Option<Found>> {
         let mut running = Vec::new();
-        for place in usual() {
+        for place in self.usual() {
+            let named = self.data.as_deref();
+            let has = place.said.as_deref();
+            if named.is_some_and(|named| has.is_none_or(|has| !same(named, has))) {
+                continue;
+            }
             // What is closed to this user, or not as it should be, is another one's host.
-            if let Ok(Tried::Connected(stream)) = place.connect().await {
-                running.push((place, stream));
+            match place.connect().await {
+                Ok(Tried::Connected(stream)) => running.push((place, stream)),
+                Ok(Tried::Closed) => {
+                    let socket = place.socket.display();
+                    self.unseen()
+                        .insert(format!("{socket} is closed to this user"));
+                }
+                Ok(Tried::Nobody) | Err(_) => {}
             }
         }
         let found = |(place, stream): (Place, UnixStream)| Found {
             stream,
             data: place.data,
         };
-        let same =
+        if self.data.is_some() {
+            // One data folder has one host.
+            return Ok(running.pop().map(found));
+        }
+        let is_ours =
             |(place, _): &(Place, _)| place.configuration.as_deref() == Some(self.path.as_path());
-        if let Some(at) = running.iter().position(same) {
+        if let Some(at) = running.iter().position(is_ours) {
             return Ok(Some(found(running.swap_remove(at))));
         }
         let Err(error) = &self.config else {
@@ -266,6 +392,7 @@ impl Place {
             owner: None,
             configuration: None,
             data: None,
+            said: None,
         }
     }
 
@@ -297,6 +424,7 @@ impl Place {
             socket: presence.socket,
             owner: Some(owner),
             configuration: Some(presence.configuration),
+            said: Some(presence.data.clone()),
             data: owns.then_some(presence.data),
         })
     }
@@ -364,6 +492,7 @@ fn in_data(data: &Path) -> Vec<Place> {
         .collect();
     let usual = Place {
         data: Some(data.to_owned()),
+        said: Some(data.to_owned()),
         ..Place::bare(&data.join(config::SOCKET))
     };
     if places.iter().all(|place| place.socket != usual.socket) {
@@ -372,29 +501,14 @@ fn in_data(data: &Path) -> Vec<Place> {
     places
 }
 
-/// Where hosts are that no option and no configuration names, each once.
-fn usual() -> Vec<Place> {
-    let folders = [Some(PathBuf::from(RUN)), config::own_hosts()];
-    let folders = folders.iter().flatten();
-    let mut files: Vec<_> = folders
-        .filter_map(|folder| std::fs::read_dir(folder).ok())
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|is| is == "json"))
-        .collect();
-    files.sort();
-    let mut places: Vec<_> = files
-        .iter()
-        .filter_map(|file| Place::announced(file))
-        .collect();
-    places.extend(
-        config::usual_data()
-            .iter()
-            .flat_map(|folder| in_data(folder)),
-    );
+fn each_once(places: &mut Vec<Place>) {
     let mut seen = BTreeSet::new();
     places.retain(|place| seen.insert(place.socket.clone()));
-    places
+}
+
+/// Whether two paths lead to one folder, also one that this user cannot look into.
+fn same(one: &Path, other: &Path) -> bool {
+    leads_to(one) == leads_to(other)
 }
 
 /// A file from the root on, with the links of its folder followed, whether it is there or not.

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -22,7 +23,7 @@ use super::authority::{Asked, refuse_stranger};
 use super::limits::{AtWork, Class};
 use super::plane::Shared;
 use super::reserve::Spare;
-use super::{Head, MAX_HEAD, Reply, Report, Reports, Request, RequestKind, urgent};
+use super::{BEAT_INTERVAL, Head, MAX_HEAD, Reply, Report, Reports, Request, RequestKind, urgent};
 use crate::output::words;
 
 /// How long no client may have come, for those who came before the end to be all answered.
@@ -41,6 +42,8 @@ const CROWDED: Duration = Duration::from_millis(20);
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may read nothing of its answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a client gets to take what is as well said later.
+const AT_ONCE: Duration = Duration::from_millis(1);
 /// How often a client learns how far the host is with starting or ending.
 const STAGE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often denials that were counted are looked at.
@@ -146,6 +149,7 @@ async fn answer(stream: UnixStream, shared: &Arc<Shared>, spare: Option<&Spare>)
                 pid: std::process::id(),
                 configuration: shared.configuration(),
                 stage: shared.stage(),
+                beats: true,
             };
             sink.send(&greeting, WRITE_TIMEOUT).await?;
             work(&asked, &head, *request, shared, source, sink).await?;
@@ -169,7 +173,7 @@ async fn answer(stream: UnixStream, shared: &Arc<Shared>, spare: Option<&Spare>)
 enum Admitted {
     /// A person who may ask for this.
     Asks(Asked, Head, Box<Request>, AtWork),
-    /// The user who runs the host, or root, who only wants to know which host this is.
+    /// Who only wants to know which host this is: a person, the user who runs it, or root.
     Host(Value),
     /// It went, or had to make room.
     Left,
@@ -229,6 +233,9 @@ async fn admit(
     let about = head.about.as_deref();
     let asked = Asked::decide(uid, head.verb, about, shared).await?;
     drop(asking);
+    if head.verb == RequestKind::Host {
+        return Ok(Admitted::Host(status(shared)));
+    }
     let body = tokio::time::timeout(BODY_TIMEOUT, read_body(source, head.bytes)).await;
     let body = body.map_err(|_| {
         anyhow!(
@@ -354,9 +361,20 @@ async fn work(
     let mut staging = tokio::time::interval(STAGE_INTERVAL);
     let mut stage = None;
     let mut muted = false;
+    let mut beat = tokio::time::interval_at(Instant::now() + BEAT_INTERVAL, BEAT_INTERVAL);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let result = loop {
         let report = tokio::select! {
             biased;
+            // Before what may come without a pause.
+            _ = beat.tick() => {
+                // One that reads again is told again.
+                muted = muted && !sink.is_read().await;
+                if !muted {
+                    muted = !sink.send(&Reply::Beat, AT_ONCE).await.unwrap_or(false);
+                }
+                continue;
+            }
             Some(report) = reported.recv() => report,
             result = &mut doing => break result,
             // A halt goes on without the one who asked for it.
@@ -421,6 +439,15 @@ impl Sink {
     async fn send(&mut self, reply: &Reply, patience: Duration) -> Result<bool> {
         serde_json::to_writer(&mut self.pending, reply)?;
         self.pending.push(b'\n');
+        self.flush(patience).await
+    }
+
+    /// Whether the client has read all that it was told.
+    async fn is_read(&mut self) -> bool {
+        self.flush(AT_ONCE).await.unwrap_or(false)
+    }
+
+    async fn flush(&mut self, patience: Duration) -> Result<bool> {
         let mut sent = 0;
         let result = loop {
             let rest = self.pending.get(sent..).unwrap_or_default();

@@ -3,11 +3,14 @@
 //! Invariants: each check is about one thing, and fails for that alone; what cannot be told, since something else is
 //! wrong, is unknown and never ok. The exit status is 1 if a check failed.
 
+mod beside;
 mod certificate;
 mod data;
 mod machine;
 
-use std::path::Path;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
@@ -17,7 +20,8 @@ use jiff::{SignedDuration, Timestamp};
 use qchost_catalog::{CredentialsRefusal, Failure, OPERATIONS};
 use qchost_quantconnect::{Probe, RateLimit, RestClient};
 use qchost_secrets::Secrets;
-use qchost_upstream::AccountState;
+use qchost_upstream::{AccountState, CredentialsError};
+use rustix::fs::{Access, access};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use serde_json::Value;
@@ -106,6 +110,10 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
     machine::files(&mut report);
     machine::time_source(&mut report, Path::new("/"));
     match route.config() {
+        Ok(config) if beside::owner(config).is_some() => {
+            report.ok("configuration", config.file.display().to_string());
+            beside::check(route, config, &mut report, output).await;
+        }
         Ok(config) => {
             report.ok("configuration", config.file.display().to_string());
             let found = data::check(route, config, &mut report, output).await;
@@ -134,12 +142,7 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
             all_accounts(config, &mut report).await;
         }
         Err(error) => {
-            report.add(
-                "configuration",
-                Mark::Failed,
-                words(&error),
-                Some("mend the line, or write a new one with: qchost init".to_owned()),
-            );
+            unusable(route.path(), &words(&error), &mut report);
             data_disk(route, &mut report);
             // The host that runs goes on with what it had.
             if matches!(route.connect().await, Ok(Some(_))) {
@@ -176,6 +179,37 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
         bail!("{failed} of {} checks failed", report.0.len());
     }
     Ok(())
+}
+
+/// Why the configuration cannot be used. One that another user may read is not known to be wrong.
+fn unusable(file: &Path, why: &str, report: &mut Report) {
+    let what = "configuration";
+    // Not opened: that waits where it is a pipe.
+    let looked = access(file, Access::READ_OK).map_err(std::io::Error::from);
+    let kind = looked.err().map(|error| error.kind());
+    let owner = file.metadata().ok().map(|found| found.uid());
+    match (kind, owner) {
+        (Some(ErrorKind::PermissionDenied), owner) => {
+            let owner = owner.map_or_else(|| "its owner".to_owned(), |uid| format!("uid {uid}"));
+            let fix = format!("run this as the user that the host runs as, or as {owner}");
+            report.add(
+                what,
+                Mark::Unknown,
+                format!("not known to this user: {why}"),
+                Some(fix),
+            );
+        }
+        (Some(ErrorKind::NotFound), _) => {
+            let fix = "name the one that there is (--config FILE), or write one with: qchost init";
+            report.add(what, Mark::Failed, why, Some(fix.to_owned()));
+        }
+        _ => report.add(
+            what,
+            Mark::Failed,
+            why,
+            Some("mend the line, or write a new one with: qchost init".to_owned()),
+        ),
+    }
 }
 
 /// The disk of the data folder, as far as a configuration that cannot be used says where that is.
@@ -228,13 +262,24 @@ fn guardrails(config: &Config, report: &mut Report) {
                 |folder| folder.display().to_string(),
             ),
         ),
-        Err(error) => report.add(
-            "guardrails",
-            Mark::Failed,
-            words(&error),
-            Some("mend the line; `qchost schema guardrails` shows what there is".to_owned()),
-        ),
+        Err(error) => {
+            let gone = config.policies.as_ref().filter(|folder| !folder.exists());
+            let fix = match gone {
+                Some(folder) => bring_back(folder),
+                None => "mend the line; `qchost schema guardrails` shows what there is".to_owned(),
+            };
+            report.add("guardrails", Mark::Failed, words(&error), Some(fix));
+        }
     }
+}
+
+/// What to do about a folder of guardrails that is gone.
+fn bring_back(folder: &Path) -> String {
+    format!(
+        "bring the folder {} back: a host that runs holds on to the guardrails that it had until then, and one that starts \
+         does not start without them",
+        folder.display()
+    )
 }
 
 /// Whether the vault lets this host in, if one is configured.
@@ -434,6 +479,9 @@ async fn followed(route: &Route, report: &mut Report, output: Output) {
         let state: Option<AccountState> = serde_json::from_value(status.clone()).ok();
         let (mark, fix) = match (status.as_str(), state) {
             (_, Some(_)) => (Mark::Failed, cell(&row, "fix")),
+            (Some("degraded"), _) if gone(&row).is_some() => {
+                (Mark::Failed, bring_back(&gone(&row).unwrap_or_default()))
+            }
             (Some("waiting"), _) => (
                 Mark::Warning,
                 format!(
@@ -453,6 +501,36 @@ async fn followed(route: &Route, report: &mut Report, output: Output) {
             ),
         };
         report.add(what, mark, note, Some(fix));
+    }
+}
+
+/// The folder of guardrails of a row of a host, where it is not there any more.
+fn gone(row: &Value) -> Option<PathBuf> {
+    let guardrails = row.get("guardrails") == Some(&Value::Bool(true));
+    let folder = PathBuf::from(row.get("file")?.as_str()?);
+    (guardrails && !folder.exists()).then_some(folder)
+}
+
+/// What to do about an account that cannot be prepared.
+fn mend(problem: &anyhow::Error) -> String {
+    match problem.downcast_ref::<CredentialsError>() {
+        Some(CredentialsError::Malformed { origin, problem }) if problem.contains("JSON") => {
+            format!(
+                "write {origin} anew, as `lean login` does: {{\"user-id\": \"1\", \"api-token\": \"…\"}}; both are on the account page of \
+             QuantConnect, and a host that runs reads the file again by itself"
+            )
+        }
+        Some(CredentialsError::Unreadable { path, source }) => match source.kind() {
+            ErrorKind::NotFound => format!(
+                "put the file {} there, or name the one that there is in the configuration",
+                path.display()
+            ),
+            _ => format!(
+                "let the user that the host runs as read {0}, and nobody else: ls -l {0}",
+                path.display()
+            ),
+        },
+        _ => accounts::mend(problem),
     }
 }
 
@@ -494,7 +572,7 @@ async fn all_accounts(config: &Config, report: &mut Report) {
             },
             Err(error) => error,
         };
-        let fix = Some(accounts::mend(&problem));
+        let fix = Some(mend(&problem));
         report.add(
             format!("account {name}"),
             Mark::Failed,

@@ -7,14 +7,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
-use qchost_gate::{HALT_FILE, HaltScope, StandingHalt, make_halt_file};
+use qchost_gate::{HALT_FILE, HaltScope, OpenLiquidation, StandingHalt, make_halt_file};
 use qchost_ledger::Halt;
 use qchost_policy::Person;
 use serde_json::{Value, json};
 
 use crate::args::Target;
-use crate::control::{self, Approach, Reports, Request, Route};
-use crate::host::Host;
+use crate::control::{self, Approach, Reports, Request, Route, Unopened};
+use crate::host::{DATABASE, Host, halt_file};
 use crate::output::{self, ExitWith, Output, table};
 use crate::terminal;
 use crate::verbs::{cell, instant};
@@ -45,6 +45,7 @@ pub async fn run(
     let reached = OnceLock::new();
     let mut asking = pin!(async {
         let approach = control::approach(route).await?;
+        reached.get_or_init(|| Reached::by(&approach));
         if let Approach::Alone {
             config,
             is_new: true,
@@ -53,7 +54,6 @@ pub async fn run(
         {
             return Err(never_ran(&config.data()?, &target));
         }
-        reached.get_or_init(|| Reached::by(&approach));
         let report = approach.perform(route, request, output, &mut display).await;
         display.done();
         report
@@ -71,12 +71,26 @@ pub async fn run(
     };
     let data = tokio::select! {
         biased;
-        report = &mut asking => return match reached.get() {
-            Some(Reached::Alone { data }) => show_alone(report?, &target, liquidate, data, output),
-            _ => show(&report?, &target, liquidate, output),
+        report = &mut asking => return match (report, reached.get()) {
+            (Ok(report), Some(Reached::Alone { data })) => {
+                show_alone(report, &target, liquidate, data, output)
+            }
+            (Ok(report), _) => show(&report, &target, liquidate, output),
+            (Err(why), _) if why.is::<Unopened>() => {
+                by_file_alone(route.data().as_deref(), &why, liquidate, output)
+            }
+            (Err(why), None) => Err(or_by_file(why, route.data().as_deref())),
+            (Err(why), Some(_)) => Err(why),
         },
         data = silent => data,
     };
+    // What has the folder may be a command, or none of ours: then no host is there that could answer.
+    if reached.get().is_none()
+        && let Some(data) = data.as_deref().filter(|data| !control::has_host(data))
+    {
+        let why = anyhow!("{}", control::holder(data));
+        return by_file_alone(Some(data), &why, liquidate, output);
+    }
     let file = match make_file(data.as_deref()) {
         Ok(file) => file,
         Err(why) => {
@@ -95,15 +109,59 @@ pub async fn run(
     if let Ok(Ok(report)) = tokio::time::timeout(LAST_CHANCE, asking).await {
         return show(&report, &target, liquidate, output);
     }
-    let halted = json!({ "file": file, "answered": false });
-    output.result(&halted, |_| {
-        format!("halted: everything, by the file {}", file.display())
-    })?;
+    show_file(&file, "", output)?;
     ensure!(
         !liquidate,
         "halted, but the host does not answer, so nothing is known to be liquidated; look at QuantConnect's site"
     );
     Ok(())
+}
+
+/// Halts by the file where no host was found and the halt cannot be stored.
+fn by_file_alone(data: Option<&Path>, why: &Error, liquidate: bool, output: Output) -> Result<()> {
+    let why = output::words(why);
+    let Some(data) = data else {
+        bail!("nothing is halted: {why}");
+    };
+    let file = make_halt_file(data).map_err(|error| {
+        anyhow!(
+            "nothing is halted: {why}; and the file `{HALT_FILE}` cannot be made either ({error}); have the user whose folder it \
+             is make it: touch {}",
+            halt_file(data)
+        )
+    })?;
+    output.warning(&format!(
+        "the halt cannot be stored: {why}; made {}, which halts everything until: qchost resume",
+        file.display()
+    ));
+    let place = data.display();
+    show_file(
+        &file,
+        &format!(", for the host that has {place} or starts there: none was found"),
+        output,
+    )?;
+    ensure!(
+        !liquidate,
+        "halted, but no host was found, so nothing is liquidated; look at QuantConnect's site"
+    );
+    Ok(())
+}
+
+/// Says that a host cannot be asked, and what halts one without asking.
+fn or_by_file(why: Error, data: Option<&Path>) -> Error {
+    let Some(data) = data else { return why };
+    anyhow!(
+        "{}; to halt without an answer, have the user that the host runs as make the file: touch {}",
+        output::words(&why),
+        halt_file(data)
+    )
+}
+
+fn show_file(file: &Path, whom: &str, output: Output) -> Result<()> {
+    let halted = json!({ "file": file, "answered": false });
+    output.result(&halted, |_| {
+        format!("halted: everything, by the file {}{whom}", file.display())
+    })
 }
 
 /// What a halt was asked of.
@@ -136,8 +194,8 @@ fn make_file(data: Option<&Path>) -> Result<PathBuf> {
     make_halt_file(data).with_context(|| {
         format!(
             "the host does not answer, and the file `{HALT_FILE}` cannot be made in its data folder; have the user that it runs as \
-             make it: touch {}/{HALT_FILE}",
-            data.display()
+             make it: touch {}",
+            halt_file(data)
         )
     })
 }
@@ -166,6 +224,16 @@ fn show_alone(
     output: Output,
 ) -> Result<()> {
     let what = words(target.account.as_deref(), target.plugin.as_deref());
+    // What only this process knows ends with it.
+    let lost = rows(&report, "halts").iter().find(|halt| {
+        let is = |key: &str, name: &Option<String>| halt.get(key) == Some(&json!(name));
+        let own = is("account", &target.account) && is("plugin", &target.plugin);
+        own && halt.get("kept") == Some(&json!("memory"))
+    });
+    if let Some(lost) = lost {
+        let why = anyhow!("{}", cell(lost, "trouble"));
+        return by_file_alone(Some(data), &why, liquidate, output);
+    }
     if let Value::Object(fields) = &mut report {
         fields.insert("answered".to_owned(), false.into());
     }
@@ -258,14 +326,29 @@ fn show_as(
 
 /// Shows what is halted.
 pub async fn list(route: &Route, output: Output) -> Result<()> {
-    if matches!(route.connect().await, Ok(None)) {
-        output.note("no host runs: this is what one that starts here finds");
-    }
-    let halts = control::perform(route, Request::Halts, output).await?;
+    let mut display = output.progress();
+    let (halts, problems) = match control::approach(route).await? {
+        Approach::Alone { config, lock, .. } => {
+            output.note("no host runs: this is what one that starts here finds");
+            let found = stored(config.data()?).await?;
+            drop(lock);
+            found
+        }
+        approach => {
+            let halts = approach
+                .perform(route, Request::Halts, output, &mut display)
+                .await?;
+            (halts, Vec::new())
+        }
+    };
+    display.done();
     output.result(&halts, |halts| {
         let rows = halt_rows(halts.as_array().map_or(&[], Vec::as_slice));
         if rows.is_empty() {
-            return "nothing is halted".to_owned();
+            return match problems.is_empty() {
+                true => "nothing is halted".to_owned(),
+                false => "no halt is known".to_owned(),
+            };
         }
         let open: Vec<Value> = halts
             .as_array()
@@ -279,7 +362,23 @@ pub async fn list(route: &Route, output: Output) -> Result<()> {
             "account", "project", "name", "result", "holds", "looked", "message",
         ];
         table(&HALT_COLUMNS, &rows) + &section(&open, "open", "still being liquidated:", &columns)
-    })
+    })?;
+    ensure!(
+        problems.is_empty(),
+        "more may be halted, since not all of it can be read: {}",
+        problems.join("; ")
+    );
+    Ok(())
+}
+
+/// What the files of a data folder say that no host uses, and what of them cannot be read. Nothing is opened for writing:
+/// that would take room on the disk.
+async fn stored(data: PathBuf) -> Result<(Value, Vec<String>)> {
+    let reading = tokio::task::spawn_blocking(move || {
+        qchost_gate::stored_halts(&data, &data.join(DATABASE), &data.join("audit"))
+    });
+    let found = reading.await?;
+    Ok((listed(&found.halts, &found.liquidations), found.problems))
 }
 
 /// Ends halts.
@@ -289,7 +388,13 @@ pub async fn resume(route: &Route, target: Target, output: Output) -> Result<()>
         account: target.account,
         plugin: target.plugin,
     };
-    let report = control::perform(route, request, output).await?;
+    let report = control::perform(route, request, output).await;
+    let report = report.map_err(|why| match why.is::<Unopened>() {
+        true => {
+            why.context("nothing was resumed: what is halted stays halted (qchost halt --list)")
+        }
+        false => why,
+    })?;
     let ended = report.get("ended").and_then(Value::as_u64).unwrap_or(0);
     output.result(&report, |report| {
         let open = section(
@@ -365,7 +470,10 @@ fn put_halts(report: &mut Value, host: &Host, halts: &[StandingHalt]) {
 }
 
 pub fn shown(host: &Host, halts: &[StandingHalt]) -> Value {
-    let open = host.gate.liquidations();
+    listed(halts, &host.gate.liquidations())
+}
+
+fn listed(halts: &[StandingHalt], open: &[OpenLiquidation]) -> Value {
     let liquidating = |halt: &Halt| -> Vec<Value> {
         let own = open
             .iter()
@@ -460,14 +568,15 @@ fn halt_rows(halts: &[Value]) -> Vec<Vec<String>> {
             let mut row: Vec<String> = ["account", "plugin", "since", "by", "reason"]
                 .map(|key| cell(halt, key))
                 .into();
-            let kept = match halt.get("kept").and_then(Value::as_str) {
-                Some("database") => "until resumed",
-                Some("reserve") => "until resumed (in the reserve)",
-                Some("audit") => "until resumed (in the audit)",
-                _ => "UNTIL THE HOST ENDS",
+            let (kept, also) = match halt.get("kept").and_then(Value::as_str) {
+                Some("database") => ("until resumed", "; and by the file `halt`"),
+                Some("reserve") => ("until resumed (in the reserve)", "; and by the file `halt`"),
+                Some("audit") => ("until resumed (in the audit)", "; and by the file `halt`"),
+                Some("file") => ("until resumed", ", by the file `halt`"),
+                _ => ("UNTIL THE HOST ENDS", ""),
             };
             let file = match halt.get("file") {
-                Some(Value::Bool(true)) => "; and by the file `halt`",
+                Some(Value::Bool(true)) => also,
                 _ => "",
             };
             row.push(format!("{kept}{file}"));

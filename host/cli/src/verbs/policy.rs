@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail, ensure};
-use qchost_policy::{Coverage, run_policy_tests};
+use anyhow::{Error, Result, bail, ensure};
+use qchost_policy::{Coverage, ManifestError, PolicyTestError, run_policy_tests};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -152,7 +152,15 @@ fn test(config: &Config, file: &Path, output: Output) -> Result<()> {
     for warning in guardrails.warnings() {
         output.warning(&warning);
     }
-    let results = run_policy_tests(file, &guardrails)?;
+    let results = run_policy_tests(file, &guardrails).map_err(|error| match error {
+        PolicyTestError::File(ManifestError::Read { path, source }) if path == file => {
+            Error::new(source).context(format!(
+                "cannot read the tests of policies in {}",
+                file.display()
+            ))
+        }
+        error => error.into(),
+    })?;
     let verdicts: Vec<_> = results
         .into_iter()
         .map(|result| Verdict {

@@ -21,7 +21,7 @@ const ACCOUNT_CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 pub async fn run(route: &Route, output: Output) -> Result<()> {
     let Some(report) = control::ask_starting(route, Request::Reload, output).await? else {
         return Err(route.none_runs(&anyhow!(
-            "no host runs here to reload, and one that starts reads its files as they are: qchost run"
+            "nothing was reloaded, and a host that starts reads its files as they are"
         )));
     };
     let rows: Vec<Value> = serde_json::from_value(report)?;
@@ -120,7 +120,20 @@ pub fn files(host: &Host) -> Vec<Value> {
     let files = host.table.files();
     let mut rows = vec![row(&config.file, &files.configuration)];
     if let Some(policies) = config.policies() {
-        rows.push(row(&policies, &files.guardrails));
+        let mut row = row(&policies, &files.guardrails);
+        if let Value::Object(fields) = &mut row {
+            fields.insert("guardrails".to_owned(), true.into());
+            let detail = fields.get("detail").and_then(Value::as_str);
+            let says = detail.is_some_and(|detail| detail.contains("hold on"));
+            if let (Some(problem), false) = (&files.guardrails.problem, says) {
+                let detail = format!(
+                    "{}; the guardrails that were in effect hold on",
+                    problem.trim_end()
+                );
+                fields.insert("detail".to_owned(), detail.into());
+            }
+        }
+        rows.push(row);
     }
     if files.folder.problem.is_some() {
         rows.push(row(&config.plugins, &files.folder));

@@ -282,6 +282,77 @@ fn a_person_who_cannot_read_the_configuration_finds_the_host_by_the_file_beside_
     assert!(!Path::new(&file).exists());
 }
 
+/// A desk whose socket is at a place of its own, and whose data folder is closed to its people.
+#[test]
+fn a_person_of_the_group_finds_the_host_wherever_the_files_lead_and_is_never_told_that_none_runs() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let desk = Desk::new("", str::to_owned);
+    let path = desk.folder.path().join("qchost.toml");
+    let good = std::fs::read_to_string(&path).unwrap();
+    let host = desk.serve();
+    let halts = |arguments: &[&str]| {
+        let ran = desk.run_as(OPERATOR, &[arguments, &["halt"]].concat());
+        assert!(
+            ran.good().stdout.contains("halted: everything"),
+            "{arguments:?}: {ran:?}"
+        );
+        let ran = desk.run_as(ADMIN, &[arguments, &["resume"]].concat());
+        assert!(
+            ran.good().stdout.contains("resumed"),
+            "{arguments:?}: {ran:?}"
+        );
+    };
+    halts(&[]);
+    let data = desk.folder.path().join("data");
+    let named = ["--data", data.to_str().unwrap()];
+    halts(&named);
+    // The host listens where it did when it was started.
+    std::fs::write(&path, good.replace("run/control.sock", "run/other.sock")).unwrap();
+    halts(&[]);
+    halts(&named);
+    // Without a configuration that can be read, nothing says where; that is said, and what to do.
+    let harms: [(&str, Harm); 2] = [
+        ("unreadable", |path| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }),
+        ("missing", |path| std::fs::remove_file(path).unwrap()),
+    ];
+    for (harm, make) in harms {
+        std::fs::write(&path, &good).unwrap();
+        make(&path);
+        for arguments in [&[][..], &named] {
+            for verb in [
+                &["halt"][..],
+                &["halt", "--list"],
+                &["plugin", "list"],
+                &["reload"],
+            ] {
+                let ran = desk.run_as(OPERATOR, &[arguments, verb].concat());
+                let error = ran.error();
+                assert!(
+                    error.contains("was found") && error.contains("--socket PATH"),
+                    "{harm}: {arguments:?} {verb:?}: {error}"
+                );
+                let wrong = ["start it", "qchost run", "no host runs", "qchost init"];
+                let wrong = wrong.iter().filter(|words| {
+                    error.contains(**words) && !(harm == "missing" && **words == "qchost init")
+                });
+                assert_eq!(wrong.count(), 0, "{harm}: {arguments:?} {verb:?}: {error}");
+            }
+        }
+        // The folder is closed to them, and that is named.
+        let ran = desk.run_as(OPERATOR, &[&named[..], &["halt", "--list"]].concat());
+        assert!(
+            ran.error().contains("by this user") || ran.error().contains("to this user"),
+            "{ran:?}"
+        );
+        halts(&["--socket", "run/control.sock"]);
+        drop(std::fs::remove_file(&path));
+    }
+    host.terminate();
+    host.wait().good();
+}
+
 /// A process of another user that listens where the host does not.
 #[test]
 fn nothing_is_asked_of_a_socket_at_which_another_user_listens() {

@@ -2,7 +2,7 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use qchost_emulator::{Fault, FaultKind};
 use rustix::process::Signal;
@@ -381,6 +381,69 @@ fn a_host_that_does_not_answer_is_halted_by_the_file() {
         "{ran:?}"
     );
     assert!(file.exists());
+    host.terminate();
+    host.wait().good();
+}
+
+/// How often a time is measured at most: a machine that is busy is slow at times, and not each time.
+const TRIES: usize = 8;
+
+/// A host that says nothing for 0.8 s is halted by the file then, and not later.
+#[test]
+fn the_file_is_made_when_a_host_has_been_silent_for_as_long_as_is_said() {
+    let cloud = Cloud::start();
+    let folder = folder(&embedded(cloud.url()));
+    let host = folder.serve(&["run"]);
+    let file = folder.path().join("data/halt");
+    let said = Duration::from_millis(800);
+    let mut measured = Vec::new();
+    let in_time = (0..TRIES).any(|_| {
+        let nothing = crate::broken::nothing_takes();
+        let stopped = Stopped::new(&host);
+        let begun = Instant::now();
+        let ran = folder.run(&["halt"]);
+        let took = begun.elapsed();
+        assert!(ran.good().stdout.contains("by the file"), "{ran:?}");
+        assert!(file.exists());
+        assert!(took >= said, "it was not waited for: {took:?}");
+        drop(stopped);
+        folder.run(&["resume"]).good();
+        measured.push((took, nothing));
+        // It looks for the answer once more before it ends.
+        took < said + Duration::from_millis(150) + 3 * nothing
+    });
+    assert!(in_time, "{measured:?}");
+    host.terminate();
+    host.wait().good();
+}
+
+/// By the times of the file and of the host's log, which are of one clock.
+#[test]
+fn the_file_is_seen_within_a_second() {
+    let cloud = Cloud::start();
+    let folder = folder(&embedded(cloud.url()));
+    let host = folder.serve(&["run"]);
+    let file = folder.path().join("data/halt");
+    let seen = || -> Vec<jiff::Timestamp> {
+        let log = host.stderr();
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("the file `halt` is in the data folder"));
+        let times = lines.map(|line| line.split_whitespace().next().unwrap().parse().unwrap());
+        times.collect()
+    };
+    let mut measured = Vec::new();
+    let in_time = (1..=TRIES).any(|times| {
+        std::fs::write(&file, "").unwrap();
+        let made = std::fs::metadata(&file).unwrap().modified().unwrap();
+        let made = jiff::Timestamp::try_from(made).unwrap();
+        let at = crate::process::wait_until("it is seen", || seen().get(times - 1).copied());
+        folder.run(&["resume"]).good();
+        let took = at.duration_since(made).as_secs_f64();
+        measured.push(took);
+        took < 1.0
+    });
+    assert!(in_time, "{measured:?}");
     host.terminate();
     host.wait().good();
 }

@@ -603,6 +603,150 @@ fn doctor_sees_a_full_disk() {
     );
 }
 
+/// The host was there before its disk was full.
+#[test]
+fn doctor_does_not_say_that_a_host_on_a_full_disk_takes_writes() {
+    let cloud = Cloud::start();
+    let folder = filed(cloud.url(), TOKEN);
+    let data = folder.path().join("data");
+    let key = std::fs::read(data.join("host.key")).unwrap();
+    let _mounted = crate::broken::Mounted::at(&data, "24m");
+    private_file(&data.join("host.key"), key);
+    let _host = serve(&folder);
+    assert_eq!(check(&doctor(&folder), "state")["mark"], "ok");
+    let mut ballast = std::fs::File::create(data.join("ballast")).unwrap();
+    while ballast.write_all(&[1; 4096]).is_ok() {}
+    let full = doctor(&folder);
+    let state = check(&full, "state");
+    assert_eq!(state["mark"], "failed", "{full:#}");
+    assert!(
+        state["fix"].as_str().unwrap().contains("make room"),
+        "{state}"
+    );
+}
+
+#[test]
+fn each_cause_of_unusable_credentials_and_guardrails_has_a_fix_of_its_own() {
+    let cloud = Cloud::start();
+    let folder = filed(cloud.url(), TOKEN);
+    let policies = folder.path().join("policies");
+    std::fs::create_dir(&policies).unwrap();
+    std::fs::write(policies.join("a.cedar"), crate::policies::GUARDRAIL).unwrap();
+    let file = folder.path().join("qchost.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("policies = \"policies\"\n{text}")).unwrap();
+    let fix = |name: &str| {
+        let checks = doctor(&folder);
+        let found = check(&checks, name);
+        assert_eq!(found["mark"], "failed", "{found}");
+        found["fix"].as_str().unwrap().to_owned()
+    };
+    let host = serve(&folder);
+    let token = folder.path().join("token.json");
+    private_file(&token, "{\"user-id\": 1, ");
+    wait_until("it is noticed", || (!reload(&folder).0).then_some(()));
+    assert!(
+        fix("account research").contains("lean login"),
+        "{}",
+        doctor(&folder)
+    );
+    // What the host says of it has a fix too.
+    let checks = doctor(&folder);
+    for check in checks.as_array().unwrap() {
+        let fixed = check["fix"].as_str().is_some_and(|fix| fix.len() > 1);
+        assert!(check["mark"] != "failed" || fixed, "{check}");
+    }
+    std::fs::remove_file(&token).unwrap();
+    assert!(
+        fix("account research").contains("put the file"),
+        "{}",
+        doctor(&folder)
+    );
+    put(&folder, TOKEN);
+    wait_until("it is mended", || reload(&folder).0.then_some(()));
+
+    let away = folder.path().join("away");
+    std::fs::rename(&policies, &away).unwrap();
+    wait_until("it is noticed", || {
+        let ran = start(&folder, &["plugin", "list"]).wait();
+        ran.stdout.contains("hold on").then_some(())
+    });
+    for name in ["guardrails", "running host: policies"] {
+        let fix = fix(name);
+        assert!(
+            fix.contains("back") && fix.contains("holds on"),
+            "{name}: {fix}"
+        );
+    }
+    std::fs::rename(&away, &policies).unwrap();
+    host.terminate();
+    host.wait().good();
+}
+
+/// An admin who is not the user of the host.
+#[test]
+fn doctor_asks_the_host_of_another_user_and_says_of_the_rest_that_it_is_not_known() {
+    use crate::desk::{ADMIN, Desk, STRANGER};
+    let desk = Desk::new("", str::to_owned);
+    let host = desk.serve();
+    desk.run_as(ADMIN, &["call", "read_lean_versions"]).good();
+    let seen = |uid| -> Value {
+        let ran = desk.run_as(uid, &["--json", "doctor"]);
+        assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+        assert!(!ran.stdout.contains("chown"), "{ran:?}");
+        serde_json::from_str(&ran.stdout).unwrap()
+    };
+    let checks = seen(ADMIN);
+    for what in [
+        "running host",
+        "record",
+        "plugin every-category",
+        "account research",
+    ] {
+        assert_eq!(check(&checks, what)["mark"], "ok", "{checks:#}");
+    }
+    for what in [
+        "data folder",
+        "data: disk space",
+        "host key",
+        "state",
+        "cache",
+    ] {
+        let found = check(&checks, what);
+        assert_eq!(found["mark"], "unknown", "{checks:#}");
+        assert_eq!(found["fix"], "run this as uid 0", "{found}");
+        assert!(
+            found["finding"]
+                .as_str()
+                .unwrap()
+                .contains("not known to this user")
+        );
+    }
+    // Who may not ask the host is told what is not known, and that nothing is wrong.
+    let checks = seen(STRANGER);
+    assert_eq!(
+        check(&checks, "running host")["mark"],
+        "unknown",
+        "{checks:#}"
+    );
+    // A file that only others may read is not broken.
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = desk.folder.path().join("qchost.toml");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let ran = desk.run_as(ADMIN, &["--json", "--socket", "run/control.sock", "doctor"]);
+    let checks: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let found = check(&checks, "configuration");
+    assert_eq!(found["mark"], "unknown", "{checks:#}");
+    assert!(!ran.stdout.contains("qchost init"), "{ran:?}");
+    assert_eq!(
+        check(&checks, "plugin every-category")["mark"],
+        "ok",
+        "{checks:#}"
+    );
+    host.terminate();
+    host.wait().good();
+}
+
 #[test]
 fn doctor_sees_too_few_open_files() {
     let cloud = Cloud::start();
@@ -797,7 +941,6 @@ fn a_host_that_hangs_is_named_by_all_that_wait_for_it() {
         "the host (process {}) has not answered for 2 s; still waiting",
         host.id()
     );
-    let mut resume = start(&folder, &["resume"]);
     for verb in [&["plugin", "list"][..], &["halt", "--list"]] {
         let ran = start(&folder, verb).wait();
         assert!(ran.error().contains("does not answer"), "{ran:?}");
@@ -810,7 +953,8 @@ fn a_host_that_hangs_is_named_by_all_that_wait_for_it() {
         found.contains(&format!("process {}", host.id())) && found.contains("does not answer"),
         "{found}"
     );
-    // What is to be done is waited for, since it may have been read.
+    // What is to be done is waited for longer, since it may have been read.
+    let mut resume = start(&folder, &["resume"]);
     resume.until("it says that it waits", |resume| {
         resume.stderr().contains(&silent).then_some(())
     });

@@ -12,6 +12,7 @@
     clippy::string_slice
 )]
 
+mod alone;
 mod apart;
 mod approvals;
 mod backups;

@@ -108,13 +108,52 @@ fn a_stranger_is_not_heard_and_root_is_one_unless_configured() {
         ran.stderr.contains("uid 0 is not a person of this host"),
         "{ran:?}"
     );
-    // And somebody who is one is told to have it started.
+    // And somebody who is one is told that none was found; whether one runs, they cannot see.
     let ran = desk.run_as(OPERATOR, &["call", "read_lean_versions"]);
     let error = ran.error();
     assert!(
-        error.contains("no host runs") && error.contains("qchost run"),
+        error.contains("no running host was found")
+            && error.contains("--socket PATH")
+            && error.contains("belongs to uid 0")
+            && !error.contains("qchost run"),
         "{error}"
     );
+    // A halt that they cannot set, and whose file they cannot make, is asked of whoever can.
+    let ran = desk.run_as(OPERATOR, &["halt"]);
+    let touch = format!("touch {}/data/halt", desk.folder.path().display());
+    let error = ran.error();
+    assert!(
+        error.contains("nothing is halted") && error.contains(&touch),
+        "{error}"
+    );
+    assert!(!desk.folder.path().join("data/halt").exists());
+}
+
+/// What they are told is what helps: who waits for a yes is not to be added once more.
+#[test]
+fn a_person_whom_the_configuration_names_and_who_waits_is_told_for_what() {
+    let desk = Desk::new("mode = \"production\"", str::to_owned);
+    let host = desk.serve();
+    let path = desk.folder.path().join("qchost.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let touch = format!("touch {}/data/halt", desk.folder.path().display());
+    let ran = desk.run_as(STRANGER, &["halt"]);
+    assert!(
+        ran.stderr.contains(&touch) && !ran.stderr.contains("\"viewer\""),
+        "{ran:?}"
+    );
+    let late = format!("{text}\n[people.late]\nuid = {STRANGER}\nroles = [\"operator\"]\n");
+    std::fs::write(&path, late).unwrap();
+    desk.run_as(ADMIN, &["reload"]);
+    let ran = desk.run_as(STRANGER, &["halt"]);
+    let error = ran.error();
+    assert!(
+        error.contains("waits for an admin: qchost approvals show ap-") && error.contains(&touch),
+        "{error}"
+    );
+    assert!(!error.contains("[people.NAME]"), "{error}");
+    host.terminate();
+    host.wait().good();
 }
 
 #[test]

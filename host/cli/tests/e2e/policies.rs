@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::cloud::Cloud;
 use crate::common::{Folder, embedded, strategy_lab};
 
-const GUARDRAIL: &str = r#"
+pub const GUARDRAIL: &str = r#"
 @id("no-nights")
 forbid (principal, action in [Action::"compile/create-compile", Action::"backtests/create-backtest"], resource);
 "#;
@@ -117,6 +117,14 @@ reason    = "no grant"
         assert_eq!(ran.status.code(), Some(1), "{to}: {ran:?}");
         assert!(ran.stderr.contains(words), "{to}: {}", ran.stderr);
     }
+    // A file that cannot be read is none of manifests.
+    let ran = folder.run(&["policy", "test", "nofile.toml"]);
+    let error = ran.error();
+    assert!(
+        error.contains("cannot read the tests of policies in nofile.toml")
+            && !error.contains("manifest"),
+        "{error}"
+    );
     // What a guardrail forbids, no expectation of the manifest alone holds.
     std::fs::write(&cases, text).unwrap();
     std::fs::create_dir(folder.path().join("policies")).unwrap();

@@ -157,6 +157,85 @@ fn the_record_is_asked_by_what_was_done() {
     assert!(ran.error().contains("qchost run"), "{ran:?}");
 }
 
+/// A word that the host chooses and never chooses is an error; a name that anybody can choose and that stands nowhere is said.
+#[test]
+fn what_cannot_be_found_is_told_from_what_is_not_there() {
+    let (_cloud, folder, _prepared) = used();
+    let query = |arguments: &[&str]| folder.run(&[&["audit", "query"], arguments].concat());
+    let wrong = [
+        (
+            "--operation",
+            "backtests/create-backtst",
+            "`backtests/create-backtest`",
+        ),
+        (
+            "--operation",
+            "create_backtest",
+            "`backtests/create-backtest`",
+        ),
+        ("--operation", "foo/bar", "no record can have it"),
+        ("--what", "aprove", "`approve`"),
+        ("--what", "nonsense", "no record can have it"),
+        ("--kind", "intents", "`intent`"),
+        ("--decision", "denyed", "`denied`"),
+        ("--access", "writes", "`write`"),
+        ("--outcome", "answerd", "`answered`"),
+    ];
+    for (option, word, said) in wrong {
+        let ran = query(&[option, word]);
+        let error = ran.error();
+        assert!(error.contains(option) && error.contains(said), "{error}");
+        assert_eq!(ran.stdout, "", "{ran:?}");
+    }
+    for (option, what, name) in [
+        ("--account", "account", "nosuch"),
+        ("--plugin", "plugin", "nosuch"),
+        ("--person", "person", "nobody"),
+        ("--grant", "grant", "nosuch"),
+        ("--project", "project", "99999"),
+        ("--project", "project", "Lab/nosuch"),
+    ] {
+        for verb in [
+            &["audit", "query"][..],
+            &["audit", "export", "--format", "json"],
+        ] {
+            let ran = folder.run(&[verb, &[option, name]].concat());
+            let said = format!("no record matches; no record names the {what} `{name}`");
+            assert!(ran.good().stderr.contains(&said), "{option}: {ran:?}");
+        }
+        // Machines read the answer itself.
+        let ran = folder.run(&["--json", "audit", "query", option, name]);
+        assert_eq!(
+            (ran.good().stdout.as_str(), ran.stderr.as_str()),
+            ("", ""),
+            "{ran:?}"
+        );
+    }
+    // What is valid and did not happen is no error, and names that there are are not said to be none.
+    for arguments in [
+        &["--what", "revoke"][..],
+        &["--operation", "raw/some_tool"],
+        &["--operation", "live/create-live-algorithm"],
+        &[
+            "--plugin",
+            "every-category",
+            "--kind",
+            "change",
+            "--to",
+            "2001-01-01",
+        ],
+    ] {
+        let ran = query(arguments);
+        assert!(
+            ran.good().stderr.ends_with("no record matches\n"),
+            "{ran:?}"
+        );
+    }
+    // The twin.
+    let ran = query(&["--plugin", "every-category"]);
+    assert_eq!(ran.good().stderr, "", "{ran:?}");
+}
+
 #[test]
 fn the_record_is_exported_whole() {
     let (_cloud, folder, _) = used();

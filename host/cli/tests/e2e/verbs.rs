@@ -349,6 +349,8 @@ fn the_emulator_serves_until_it_is_told_to_end() {
     let folder = Folder::new("");
     let mut command = folder.command(&[
         "--json",
+        "--data",
+        "nowhere",
         "emulator",
         "--listen",
         "127.0.0.1:0",

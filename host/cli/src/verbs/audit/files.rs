@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use qchost_audit::{Disk, Files, Filter, Format, Kind};
-use qchost_catalog::Access;
+use qchost_catalog::{Access, OPERATIONS};
 use qchost_gate::{DECISIONS, OUTCOMES};
 use secrecy::SecretSlice;
 use serde_json::{Value, json};
@@ -68,10 +68,12 @@ impl Source {
                     newest_first: !query.oldest_first,
                     ..self.filter(query)?
                 };
+                let mut found = 0_u64;
                 for record in qchost_audit::query(disk(), &self.folder, filter)? {
                     on_line(&record?.line)?;
+                    found += 1;
                 }
-                Ok(Value::Null)
+                self.finding(query, found)
             }
             AuditRequest::Why { call } => {
                 let why = qchost_gate::why(&disk(), &self.folder, call, self.texts)?;
@@ -94,21 +96,84 @@ impl Source {
                     ExportFormat::Json => Format::Json,
                 };
                 let records = qchost_audit::query(disk(), &self.folder, self.filter(query)?)?;
+                let mut found = 0_u64;
+                let records = records.inspect(|_| found += 1);
                 let mut lines = Lines::new(on_line);
                 let written = qchost_audit::export(records, format, &mut lines);
                 lines.end()?;
                 written?;
-                Ok(Value::Null)
+                self.finding(query, found)
             }
         }
     }
 }
 
 impl Source {
+    /// How many records there were, and which names that were asked for stand in no record at all.
+    fn finding(&self, query: &Query, found: u64) -> Result<Value> {
+        let mut unnamed = Vec::new();
+        if found == 0 {
+            for (what, name, only) in names(query) {
+                if !self.holds(only)? {
+                    unnamed.push(format!("the {what} `{name}`"));
+                }
+            }
+        }
+        Ok(json!({ "found": found, "unnamed": unnamed }))
+    }
+
+    /// Whether there is a record that this fits.
+    fn holds(&self, filter: Filter) -> Result<bool> {
+        let limit = Some(1);
+        let filter = Filter { limit, ..filter };
+        let mut records = qchost_audit::query(Arc::new(Disk), &self.folder, filter)?;
+        Ok(records.next().transpose()?.is_some())
+    }
+
+    /// Checks a word that the host chose: one that it never chooses finds nothing, and would be taken for an answer.
+    fn check(&self, option: &str, word: &str, words: &[&str], only: Filter) -> Result<()> {
+        // Records of another version may have others.
+        if words.contains(&word) || word.ends_with(" (denied)") || self.holds(only)? {
+            return Ok(());
+        }
+        let near = qchost_policy::nearest(word, words.iter().copied());
+        let near = near.map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
+        bail!("{option} {word}: no record can have it{near}")
+    }
+
+    fn check_words(&self, query: &Query) -> Result<()> {
+        if let Some(word) = &query.operation
+            && !word.starts_with("raw/")
+        {
+            let names: Vec<_> = OPERATIONS.iter().map(|known| known.name).collect();
+            let only = Filter {
+                operation: query.operation.clone(),
+                ..Filter::default()
+            };
+            let option = "--operation";
+            if let Some(known) = qchost_catalog::by_tool(word) {
+                bail!(
+                    "{option} {word}: that is a tool; its operation is `{}`",
+                    known.name
+                );
+            }
+            self.check(option, word, &names, only)?;
+        }
+        if let Some(word) = &query.what {
+            let only = Filter {
+                what: query.what.clone(),
+                ..Filter::default()
+            };
+            self.check("--what", word, &DEEDS, only)?;
+        }
+        Ok(())
+    }
+
     /// Which records are asked for. A project that is named is found by its id too, since records of calls that the host
     /// makes in a hurry have nothing else.
     fn filter(&self, query: &Query) -> Result<Filter> {
         let mut filter = filter(query)?;
+        self.check_words(query)?;
         let by_name = filter
             .project
             .as_ref()
@@ -160,13 +225,62 @@ pub fn sequence(line: &str) -> Option<u64> {
     record.get("seq")?.as_u64()
 }
 
+/// The names that a query asks for and that anybody can choose, each with what it is of and what finds its records.
+fn names(query: &Query) -> Vec<(&'static str, &str, Filter)> {
+    let none = Filter::default;
+    let mut names = Vec::new();
+    macro_rules! put {
+        ($($field:ident $what:literal),+) => {
+            $(if let Some(name) = &query.$field {
+                let only = Filter { $field: Some(name.clone()), ..none() };
+                names.push(($what, name.as_str(), only));
+            })+
+        };
+    }
+    put!(
+        account "account", plugin "plugin", project "project", person "person", grant "grant", guardrail "guardrail",
+        call "call", approval "approval", permit "permit", invocation "invocation", digest "digest"
+    );
+    names
+}
+
+/// What a person does, what becomes of an approval, and what changes: the words of `--what`.
+const DEEDS: [&str; 24] = [
+    "approve",
+    "refuse",
+    "revoke",
+    "permit",
+    "request",
+    "close",
+    "not decided",
+    "halt",
+    "resume",
+    "liquidate",
+    "reload",
+    "reconcile",
+    "backup",
+    "settings changed",
+    "settings not changed",
+    "denied",
+    "manifest",
+    "guardrails",
+    "configuration",
+    "people",
+    "profiles",
+    "component",
+    "adoption",
+    "quarantine",
+];
+
 /// A word that has to be one of these: an unknown one would find nothing, and be taken for an answer.
 fn known<'a>(option: &str, word: Option<&String>, words: &[&'a str]) -> Result<Option<&'a str>> {
     let Some(word) = word else { return Ok(None) };
     let found = words.iter().find(|one| *one == word);
     found.copied().map(Some).with_context(|| {
+        let near = qchost_policy::nearest(word, words.iter().copied());
+        let near = near.map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
         format!(
-            "{option} {word}: there is none of this name; there are: {}",
+            "{option} {word}: there is none of this name{near}; there are: {}",
             words.join(", ")
         )
     })

@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::control::{self, AuditRequest, Reports, Request, Route};
 use crate::host::{Host, stranger};
 use crate::keys::{self, Key};
-use crate::output::Output;
+use crate::output::{Output, words};
 
 /// Does what was asked for.
 pub async fn run(route: &Route, verb: Audit, output: Output) -> Result<()> {
@@ -63,6 +63,12 @@ pub async fn run(route: &Route, verb: Audit, output: Output) -> Result<()> {
             Ok(())
         }
         AuditRequest::Why { .. } => output.result(&answer, show::why),
+        AuditRequest::Query(_) | AuditRequest::Export { .. } if !output.json => {
+            if let Some(words) = show::nothing_found(&answer) {
+                output.note(&words);
+            }
+            Ok(())
+        }
         _ => Ok(()),
     }
 }
@@ -75,7 +81,10 @@ fn from_files(
 ) -> Result<Value> {
     let uid = geteuid().as_raw();
     let people = People::new(config.persons(), &config.guardrails()?)?;
-    let person = people.by_uid(uid).with_context(|| stranger(uid))?;
+    let person = people.by_uid(uid).with_context(|| match config.data() {
+        Ok(data) => stranger(uid, &data, None),
+        Err(error) => words(&error),
+    })?;
     let decision = people.decide(person, qchost_policy::Verb::ReadAudit, None);
     if let Some(denial) = decision.denial {
         bail!("denied: {}", denial.reason);
@@ -85,17 +94,18 @@ fn from_files(
         "no host runs, so nothing is added to the record; start one (qchost run), or leave --follow out"
     );
     let data = config.data()?;
+    let folder = data.join("audit");
+    ensure!(
+        folder.is_dir(),
+        "there is no record in {} yet; no host ran there",
+        data.display()
+    );
     let source = files::Source {
-        folder: data.join("audit"),
+        folder,
         key: Key::read(&keys::path(&data))?.audit()?,
         texts: person.reads_texts(),
         recorded: Ledger::recorded_head(&data.join("state.db")).map_err(|error| error.to_string()),
     };
-    ensure!(
-        source.folder.is_dir(),
-        "there is no record in {} yet; no host ran there",
-        data.display()
-    );
     source.answer(&request, on_line)
 }
 

@@ -101,7 +101,14 @@ fn details(record: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     if matches!(kind, "approval" | "admin" | "halt") {
         let ids = ["approval", "permit"].map(text).into_iter().flatten();
-        let mut line = ids.collect::<Vec<_>>().join(", ");
+        let ids = ids.collect::<Vec<_>>().join(", ");
+        // Where the operation stands, what a person did has no column.
+        let what = text("what").filter(|_| record.get("operation").is_some());
+        let mut line = match (what, ids.is_empty()) {
+            (Some(what), false) => format!("{what}: {ids}"),
+            (Some(what), true) => what.to_owned(),
+            (None, _) => ids,
+        };
         let person = record.get("person").and_then(Value::as_u64);
         let by = match (text("person-name"), person) {
             (Some(name), Some(uid)) => format!("by {name} (uid {uid})"),
@@ -112,6 +119,9 @@ fn details(record: &Value) -> Vec<String> {
             line.push(' ');
         }
         lines.push(line + &by);
+    }
+    if let ("intent", Some(permit)) = (kind, text("permit")) {
+        lines.push(format!("use: {permit}"));
     }
     if kind == "change" {
         lines.extend(of_change(record));
@@ -176,6 +186,17 @@ fn columns(row: &[String]) -> String {
         .map(|(cell, width)| format!("{:<width$}", cell.replace('\n', "; ")))
         .collect();
     cells.join("  ").trim_end().to_owned()
+}
+
+/// That a query found nothing, and what of it stands in no record; nothing where it found something.
+pub fn nothing_found(answer: &Value) -> Option<String> {
+    if answer.get("found").and_then(Value::as_u64)? > 0 {
+        return None;
+    }
+    let unnamed = answer.get("unnamed").and_then(Value::as_array);
+    let unnamed = unnamed.into_iter().flatten().filter_map(Value::as_str);
+    let lines = unnamed.map(|what| format!("; no record names {}", terminal::line(what)));
+    Some(format!("no record matches{}", lines.collect::<String>()))
 }
 
 /// What verifying found.
@@ -378,6 +399,16 @@ mod tests {
         assert_eq!(decided[3], "revoke");
         assert_eq!(decided[7], "ap-1, pe-1 by ann (uid 7)\nno");
         assert!(super::columns(&decided).ends_with("ap-1, pe-1 by ann (uid 7); no"));
+        let used = r#"{"kind":"intent","operation":"live/create-live-algorithm","permit":"pm-1"}"#;
+        assert_eq!(row(used)[7], "use: pm-1");
+        for what in ["request", "approve", "refuse", "revoke", "use"] {
+            let of_call = format!(
+                r#"{{"kind":"approval","what":"{what}","operation":"live/create-live-algorithm","approval":"ap-1"}}"#
+            );
+            let of_call = row(&of_call);
+            assert_eq!(of_call[3], "live/create-live-algorithm");
+            assert_eq!(of_call[7], format!("{what}: ap-1"));
+        }
         let failed = r#"{"kind":"approval","what":"not decided","approval":"ap-1","detail":{"attempt":"revoke","reason":"it is over"}}"#;
         assert_eq!(row(failed)[7], "ap-1\nrevoke: it is over");
         let change = r#"{"kind":"change","what":"manifest","plugin":"lab","file":"/p/lab.toml","owners":[0],"asked-by":[7],"digest-after":"sha256:00","difference":["added: files/*","line\nbreak"]}"#;

@@ -109,7 +109,9 @@ fn usable(folder: &Path) -> Result<PathBuf, (String, String)> {
             let (owner, user) = (found.uid(), geteuid());
             return Err((
                 format!("{shown} belongs to uid {owner}, and this is uid {user}"),
-                format!("run this as uid {owner}, whose host it is; or: chown -R {user} {shown}"),
+                format!(
+                    "run this as uid {owner}, whose folder it is, or set `data` to a folder of this user's"
+                ),
             ));
         }
         Ok(found) if found.permissions().mode() & 0o077 != 0 => {
@@ -284,6 +286,13 @@ async fn unlocked(folder: &Path, report: &mut Report) {
     let path = state.clone();
     let looking = tokio::task::spawn_blocking(move || Ledger::check_unlocked(&path));
     match looking.await {
+        // A transaction that begins needs no room; one that ends does.
+        Ok(Ok(())) if report.failed("data: writing") => report.add(
+            "state",
+            Mark::Failed,
+            "it takes no writes: nothing can be written on its disk",
+            Some(state_fix(&LedgerError::Full, &state)),
+        ),
         Ok(Ok(())) => report.ok("state", "it takes writes"),
         Ok(Err(error)) => {
             let fix = state_fix(&error, &state);
@@ -317,7 +326,7 @@ fn state_fix(error: &LedgerError, state: &Path) -> String {
 }
 
 /// Whether the record of a host that runs is whole, as that host says.
-async fn record_of_host(route: &Route, report: &mut Report, output: Output) -> bool {
+pub async fn record_of_host(route: &Route, report: &mut Report, output: Output) -> bool {
     let verify = Request::Audit(AuditRequest::Verify { since: None });
     let asked = control::ask_running(route, verify, output, &mut |_| Ok(())).await;
     match asked {

@@ -1,0 +1,117 @@
+//! What a user sees of a host that runs as another one.
+//!
+//! Invariant: what only the host's user can look at is not known, and neither right nor wrong; what the host can be asked is
+//! asked.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use nix::unistd::geteuid;
+use qchost_upstream::AccountState;
+use serde_json::Value;
+
+use super::{Mark, Report, data, followed, guardrails, halts, permits, plugins};
+use crate::config::Config;
+use crate::control::{self, Request, Route};
+use crate::output::{Output, words};
+use crate::verbs::{cell, reload};
+
+/// The user whose data folder it is, if that is not this one.
+pub fn owner(config: &Config) -> Option<u32> {
+    let folder = config.data().ok()?;
+    // Above a folder that this user cannot even see, the owner of the socket is the host's user.
+    let found = std::fs::metadata(folder).ok();
+    let found = found.or_else(|| std::fs::metadata(config.socket().ok()?).ok());
+    let uid = found?.uid();
+    (uid != geteuid().as_raw()).then_some(uid)
+}
+
+/// Checks what there is to be seen from here.
+pub async fn check(route: &Route, config: &Config, report: &mut Report, output: Output) {
+    let Some(owner) = owner(config) else { return };
+    let unknown = |report: &mut Report, what: &str, why: &str| {
+        let finding = match why.is_empty() {
+            true => format!("not known to this user (uid {})", geteuid()),
+            false => format!("not known to this user (uid {}): {why}", geteuid()),
+        };
+        let fix = format!("run this as uid {owner}");
+        report.add(what, Mark::Unknown, finding, Some(fix));
+    };
+    for what in [
+        "data folder",
+        "data: disk space",
+        "host key",
+        "state",
+        "cache",
+    ] {
+        unknown(report, what, "");
+    }
+    match config.policies().map(|folder| folder.read_dir()) {
+        Some(Err(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            unknown(report, "guardrails", &error.to_string());
+        }
+        _ => guardrails(config, report),
+    }
+    let asked = control::ask_running(route, Request::Host, output, &mut |_| Ok(())).await;
+    match asked {
+        Ok(Some(status)) => {
+            let stage = status.get("stage").and_then(Value::as_str);
+            let stage = stage.map_or_else(String::new, |stage| format!(", and is {stage}"));
+            let finding = format!(
+                "process {} serves, with the configuration {}{stage}",
+                cell(&status, "pid"),
+                cell(&status, "configuration")
+            );
+            report.ok("running host", finding);
+        }
+        Ok(None) => unknown(report, "running host", &route.none_found()),
+        Err(error) => {
+            let why = words(&error);
+            let denied = why.starts_with("denied") || why.contains("is not a person of this host");
+            match denied || why.contains("was found") {
+                true => unknown(report, "running host", &why),
+                false => report.add(
+                    "running host",
+                    Mark::Failed,
+                    why,
+                    Some("see what the host logs, and whether it is stopped or hangs".to_owned()),
+                ),
+            }
+        }
+    }
+    if report.0.last().is_some_and(|check| check.mark == Mark::Ok) {
+        data::record_of_host(route, report, output).await;
+        plugins(route, report, output).await;
+        permits(route, report, output).await;
+        halts(route, report, output).await;
+        followed(route, report, output).await;
+        accounts(route, report, output).await;
+    } else {
+        for what in ["record", "plugins", "accounts"] {
+            unknown(report, what, "");
+        }
+    }
+    if config.vault.is_some() {
+        unknown(report, "vault", "");
+    }
+}
+
+/// How the accounts stand that the host can use; [`followed`] shows the others.
+async fn accounts(route: &Route, report: &mut Report, output: Output) {
+    let rows = reload::of_running_host(route, output).await.ok().flatten();
+    for row in rows.unwrap_or_default() {
+        let Some(name) = row.get("account").and_then(Value::as_str) else {
+            continue;
+        };
+        let state: Option<AccountState> =
+            serde_json::from_value(row.get("status").cloned().unwrap_or_default()).ok();
+        let Some(state) = state.filter(|state| !state.is_trouble()) else {
+            continue;
+        };
+        let what = format!("account {name}");
+        let finding = format!("{state}, says the running host");
+        match state {
+            AccountState::Connected => report.ok(what, finding),
+            _ => report.unknown(what, finding),
+        }
+    }
+}
