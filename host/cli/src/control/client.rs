@@ -298,7 +298,11 @@ async fn alone(
             config.data()?.display()
         ));
     }
-    let host = Arc::new(Host::open(config, lock).await?);
+    let host = match request.kind() {
+        RequestKind::Halt | RequestKind::Halts => Host::open_to_halt(config, lock).await,
+        _ => Host::open(config, lock).await,
+    };
+    let host = Arc::new(host?);
     let told = signals::ended();
     let result = tokio::select! {
         result = here(&host, config, request, display) => result,
