@@ -636,10 +636,11 @@ mod tests {
             approval: None,
             at: 0,
             confirmed: true,
+            taken_away: false,
         }
     }
 
-    fn held(found: &Guardrails, row: &InForce, production: bool) -> HeldGuardrails {
+    fn hold_found(found: &Guardrails, row: &InForce, production: bool) -> HeldGuardrails {
         let (files, owners) = (Vec::new(), BTreeSet::new());
         hold_guardrails(found.clone(), Some(row), production, files, owners).unwrap()
     }
@@ -664,13 +665,18 @@ mod tests {
             };
             assert_eq!(ids(&kept_guardrails(Some(&row)).unwrap()), [UNREADABLE]);
             // An admin has to say yes to those that take their place.
-            let production = held(&found, &row, true);
+            let production = hold_found(&found, &row, true);
             assert_eq!(ids(&production.guardrails), ["calm", UNREADABLE]);
             assert!(production.proposal.gains[0].contains(UNREADABLE));
-            assert_eq!(ids(&held(&found, &row, false).guardrails), ["calm"]);
+            assert_eq!(ids(&hold_found(&found, &row, false).guardrails), ["calm"]);
         }
         let readable = in_force(&[("calm", rule)]);
-        assert!(held(&found, &readable, true).proposal.gains.is_empty());
+        assert!(
+            hold_found(&found, &readable, true)
+                .proposal
+                .gains
+                .is_empty()
+        );
     }
 
     fn guarded() -> impl Strategy<Value = Guarded> {

@@ -8,7 +8,7 @@
 //! Invariant: a grant counts when Cedar finds that it applies. A guardrail is passed when Cedar finds
 //! that it does not, or when that is certain without asking. Whatever cannot be asked is denied.
 
-mod explain;
+pub(crate) mod explain;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
