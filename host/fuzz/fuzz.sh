@@ -17,7 +17,7 @@ command -v c++ >/dev/null || { echo "fuzz: no c++ on PATH; libFuzzer is C++" >&2
 # --target keeps the counters out of build scripts and macros.
 RUSTC_WRAPPER=$here/instrument.sh cargo build --locked --profile fuzz --target "$triple" -p qchost-fuzz --features libfuzzer --bin qchost-fuzz
 
-for target in ${FUZZ_TARGETS:-manifest adapter loader description decoder diff}; do
+for target in ${FUZZ_TARGETS:-manifest adapter loader description decoder diff guardrails}; do
     corpus=$CARGO_TARGET_DIR/corpus/$target
     findings=$CARGO_TARGET_DIR/findings
     known=$here/regressions/$target

@@ -73,6 +73,20 @@ impl Host {
     /// Prepares connections, gate and runtime on the data folder that the lock is for. No plugin is
     /// loaded yet.
     pub async fn open(config: &Config, lock: impl Into<Arc<Lock>>) -> Result<Self> {
+        Self::open_under(config, lock, in_force::guardrails_at_start).await
+    }
+
+    /// Prepares what a halt needs, whatever the files of guardrails say and however many there are: no guardrail can deny
+    /// it. Plugins may do nothing.
+    pub async fn open_to_halt(config: &Config, lock: impl Into<Arc<Lock>>) -> Result<Self> {
+        Self::open_under(config, lock, |_, _| in_force::guardrails_to_halt()).await
+    }
+
+    async fn open_under(
+        config: &Config,
+        lock: impl Into<Arc<Lock>>,
+        guardrails: fn(&Config, &Known) -> Result<Guardrails>,
+    ) -> Result<Self> {
         let lock = lock.into();
         let data = config.data()?;
         let secrets = config.secrets()?;
@@ -84,7 +98,7 @@ impl Host {
         let sealer = Sealer::new(key.gate()?);
         let row = known.configuration.as_ref();
         let config = &in_force::hold(config.clone(), row, known.adopted, &[], &sealer)?.config;
-        let guardrails = in_force::guardrails_at_start(config, &known)?;
+        let guardrails = guardrails(config, &known)?;
         let people = People::new(config.persons(), &guardrails)?;
         let connections = accounts::prepare(
             config

@@ -19,8 +19,11 @@ use qchost_policy::{Change, ChangeKind, Guardrails, Remembered};
 use qchost_secrets::Profiles;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
 
 use crate::config::{Config, Mode, RoleName};
+use crate::output::words;
 
 /// What of a configuration an editor alone may not widen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -526,7 +529,13 @@ pub fn guardrails_at_start(config: &Config, known: &Known) -> Result<Guardrails>
         });
     }
     let (files, owners) = (Vec::new(), BTreeSet::new());
-    let held = hold_guardrails(config.guardrails()?, row, production, files, owners)?;
+    let held = hold_guardrails(
+        apart(|| config.guardrails())?,
+        row,
+        production,
+        files,
+        owners,
+    )?;
     Ok(held.guardrails)
 }
 
@@ -537,13 +546,44 @@ fn kept_guardrails(in_force: Option<&InForce>) -> Result<Guardrails> {
     };
     let read = || -> Result<Guardrails> {
         let kept: KeptText<Vec<(String, String)>> = serde_json::from_str(&row.text)?;
-        Ok(Guardrails::from_kept(&kept.text)?)
+        Ok(apart(|| Guardrails::from_kept(&kept.text))?)
     };
     match read() {
         // What a backup has and cannot be read says nothing.
         Err(_) if !row.confirmed => Ok(Guardrails::none()),
-        read => read
-            .context("the guardrails in force cannot be read; restore a backup of the data folder"),
+        Err(error) => {
+            tracing::error!(
+                target: "host",
+                "the guardrails in force cannot be read, so plugins are denied everything until those of the files are in force: {}",
+                words(&error)
+            );
+            closed(UNREADABLE)
+        }
+        read => read,
+    }
+}
+
+/// The guardrail in place of those in force, where they cannot be read: what they forbid is not known.
+const UNREADABLE: &str = "guardrails-in-force-cannot-be-read";
+
+/// Guardrails that deny plugins everything.
+fn closed(id: &str) -> Result<Guardrails> {
+    let text = "forbid (principal is Plugin, action, resource);".to_owned();
+    Ok(Guardrails::from_kept(&[(id.to_owned(), text)])?)
+}
+
+/// The guardrails of a process that halts and does nothing else: whatever they say, they cannot deny that.
+pub fn guardrails_to_halt() -> Result<Guardrails> {
+    closed("only-halts")
+}
+
+/// Reads guardrails where no call waits for it: many of them take seconds.
+fn apart<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current() {
+        Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
+            block_in_place(work)
+        }
+        _ => work(),
     }
 }
 
@@ -587,6 +627,57 @@ mod tests {
     use proptest::sample::{select, subsequence};
 
     use super::*;
+
+    fn in_force(kept: &[(&str, &str)]) -> InForce {
+        InForce {
+            digest: "sha256:0".to_owned(),
+            text: json!({ "text": kept }).to_string(),
+            by: "otto".to_owned(),
+            approval: None,
+            at: 0,
+            confirmed: true,
+            taken_away: false,
+        }
+    }
+
+    fn hold_found(found: &Guardrails, row: &InForce, production: bool) -> HeldGuardrails {
+        let (files, owners) = (Vec::new(), BTreeSet::new());
+        hold_guardrails(found.clone(), Some(row), production, files, owners).unwrap()
+    }
+
+    #[test]
+    fn guardrails_in_force_that_this_version_does_not_read_deny_everything_until_there_are_others()
+    {
+        let deep = format!(
+            "forbid (principal, action, resource is Project) when {{ {}context.live }};",
+            "context.live || ".repeat(3000)
+        );
+        let rule = "forbid (principal, action in Action::\"trade\", resource);";
+        let found = Guardrails::from_kept(&[("calm".to_owned(), rule.to_owned())]).unwrap();
+        let ids = |guardrails: &Guardrails| guardrails.ids().map(str::to_owned).collect::<Vec<_>>();
+        for kept in [deep.as_str(), "forbid (", ""] {
+            let row = match kept {
+                "" => InForce {
+                    text: String::new(),
+                    ..in_force(&[])
+                },
+                kept => in_force(&[("a.cedar:1", kept)]),
+            };
+            assert_eq!(ids(&kept_guardrails(Some(&row)).unwrap()), [UNREADABLE]);
+            // An admin has to say yes to those that take their place.
+            let production = hold_found(&found, &row, true);
+            assert_eq!(ids(&production.guardrails), ["calm", UNREADABLE]);
+            assert!(production.proposal.gains[0].contains(UNREADABLE));
+            assert_eq!(ids(&hold_found(&found, &row, false).guardrails), ["calm"]);
+        }
+        let readable = in_force(&[("calm", rule)]);
+        assert!(
+            hold_found(&found, &readable, true)
+                .proposal
+                .gains
+                .is_empty()
+        );
+    }
 
     fn guarded() -> impl Strategy<Value = Guarded> {
         let roles = vec![

@@ -24,6 +24,7 @@ pub mod cost;
 mod decoder;
 mod description;
 mod diff;
+mod guardrails;
 mod loader;
 mod manifest;
 mod shaped;
@@ -116,6 +117,14 @@ pub static TARGETS: &[Target] = &[
         reshape: None,
         mutations: 500,
         time: Duration::from_millis(1000),
+    },
+    Target {
+        name: "guardrails",
+        run: guardrails::run,
+        words: guardrails::words,
+        reshape: None,
+        mutations: 60,
+        time: Duration::from_millis(10000),
     },
 ];
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use qchost_catalog::{Access, by_name};
 use qchost_fuzz::cost::{assert_linear, least};
+use qchost_gate::fuzzing::{shown_difference, shown_text};
 use qchost_policy::{
-    Authority, Context, Facts, Glob, Guardrails, Manifest, Project, Resource, nearest,
+    Authority, Context, Difference, Facts, Glob, Guardrails, Manifest, Project, Resource, nearest,
 };
 use qchost_scope::fuzzing::patched_files;
 use qchost_secrets::Redactor;
@@ -233,9 +234,13 @@ fn a_pattern() {
     );
 }
 
+fn of_projects(condition: &str) -> String {
+    format!("forbid (principal, action, resource is Project) when {{ {condition} }};\n")
+}
+
 #[test]
 fn guardrails() {
-    let shapes: [(&str, Made); 4] = [
+    let shapes: [(&str, Made); 9] = [
         ("comments", |n| "//\n".repeat(n / 3)),
         ("rules", |n| {
             let rule = |at| {
@@ -252,10 +257,178 @@ fn guardrails() {
             )
         }),
         ("what is no rule", |n| "forbid ".repeat(n / 7)),
+        ("brackets", |n| of_projects(&"(".repeat(n))),
+        ("sets in sets", |n| of_projects(&"[".repeat(n))),
+        ("quotes", |n| of_projects(&"\"\\\"".repeat(n / 3))),
+        ("a chain that is too long", |n| {
+            of_projects(&format!("{}true", "context.live || ".repeat(n / 16)))
+        }),
+        ("attributes that are too many", |n| {
+            of_projects(&format!("context has a{}", ".a".repeat(n / 2)))
+        }),
     ];
     for (what, made) in shapes {
         let file = |n| [(PathBuf::from("/a.cedar"), made(n))];
         assert_linear(what, 1 << 12, file, |files| drop(Guardrails::read(files)));
+    }
+}
+
+/// By the number of operators or names, of a form that is new each time: what was found to fit is not asked again.
+#[test]
+fn guardrails_that_are_deep_or_long() {
+    let shapes: [(&str, usize, Made); 6] = [
+        ("or", 100, |n| {
+            let names = (0..n).map(|at| format!("resource.name == \"Lab/{at}\""));
+            names.collect::<Vec<_>>().join(" || ")
+        }),
+        ("and", 100, |n| vec!["context.live"; n].join(" && ")),
+        ("not", 22, |n| {
+            format!("{}context.live{}", "!(".repeat(n), ")".repeat(n))
+        }),
+        ("if", 100, |n| {
+            format!(
+                "{}true{}",
+                "if context.live then ".repeat(n),
+                " else false".repeat(n)
+            )
+        }),
+        ("plus", 100, |n| format!("1{} == 1", " + 1".repeat(n))),
+        ("a set", 500, |n| {
+            let names: String = (0..n).map(|at| format!("\"Lab/{at}\", ")).collect();
+            format!("[{names}\"\"].contains(resource.name)")
+        }),
+    ];
+    let mut fresh = 0;
+    for (what, size, made) in shapes {
+        assert_linear(what, size, made, |condition| {
+            fresh += 1;
+            let text = of_projects(&format!(
+                "(resource.id == {fresh} || ({condition})) && true"
+            ))
+            .replace("resource.id", "resource has id && resource.id");
+            let read = Guardrails::read(&[(PathBuf::from("/a.cedar"), text)]);
+            assert!(read.is_ok(), "{what}: {read:?}");
+        });
+    }
+}
+
+#[test]
+fn what_is_too_much_of_guardrails_is_refused_at_once() {
+    let rule = |at| format!("forbid (principal == Plugin::\"p{at}\", action, resource);\n");
+    let many: String = (0..4000).map(rule).collect();
+    let deep = of_projects(&format!("{}true", "context.live && ".repeat(16_000)));
+    let brackets = of_projects(&format!(
+        "{}true{}",
+        "(".repeat(120_000),
+        ")".repeat(120_000)
+    ));
+    for text in [many, deep, brackets] {
+        let files = [(PathBuf::from("/a.cedar"), text)];
+        let took = least(3, || drop(Guardrails::read(&files)));
+        assert!(took < Duration::from_millis(500), "{took:?}");
+    }
+}
+
+#[test]
+fn the_difference_of_two_manifests() {
+    let shapes: [(&str, Made); 3] = [
+        ("of other names", |n| {
+            grants(1, &format!("projects = {}", names(0, n)))
+        }),
+        ("of many grants", |n| {
+            let grant = |at| {
+                format!(
+                    "[[grant]]\nname = \"g{at}\"\nallow = [\"*\"]\nprojects = {}\n",
+                    names(at * 8, 8)
+                )
+            };
+            manifest(&(0..n / 8).map(grant).collect::<String>())
+        }),
+        ("of tools", |n| {
+            let tools: String = (0..n).map(|at| format!("\"raw/tool{at}\", ")).collect();
+            manifest(&format!("[[grant]]\nname = \"g\"\nallow = [{tools}]\n"))
+        }),
+    ];
+    let parsed = |text: &str| Manifest::parse(text, Path::new("/lab.toml")).unwrap();
+    for (what, made) in shapes {
+        // Every name is another one.
+        let both = |n| {
+            let text = made(n);
+            (
+                parsed(&text),
+                parsed(&text.replace("Lab/", "Prod/").replace("raw/", "raw/x")),
+            )
+        };
+        assert_linear(what, 256, both, |(former, now)| {
+            drop(Difference::between(Some(former), Some(now)));
+        });
+    }
+}
+
+#[test]
+fn the_difference_that_an_approver_is_shown() {
+    let shapes: [(&str, fn(usize) -> (String, String)); 6] = [
+        ("the same", |n| ("a\n".repeat(n / 2), "a\n".repeat(n / 2))),
+        ("nothing in common", |n| {
+            ("a\n".repeat(n / 2), "b\n".repeat(n / 2))
+        }),
+        ("lines that repeat", |n| {
+            ("a\nb\n".repeat(n / 4), "b\nb\na\n".repeat(n / 6))
+        }),
+        ("lines of their own", |n| {
+            let lines = |from: usize| {
+                (from..from + n / 8)
+                    .map(|at| format!("{at:07}\n"))
+                    .collect()
+            };
+            (lines(0), lines(n / 16))
+        }),
+        ("one line", |n| ("a".repeat(n), "b".repeat(n))),
+        ("control characters", |n| {
+            ("\u{1b}\n".repeat(n / 2), "\u{202e}\n".repeat(n / 4))
+        }),
+    ];
+    for (what, made) in shapes {
+        assert_linear(what, 1 << 13, made, |(former, now)| {
+            drop(shown_difference(former, now));
+            drop(shown_text(now));
+        });
+    }
+}
+
+#[test]
+fn the_schema_of_an_input() {
+    let shapes: [(&str, Made); 6] = [
+        ("properties", |n| {
+            let properties = (0..n / 32).map(|at| (format!("p{at}"), json!({ "type": "string" })));
+            json!({ "type": "object", "properties": properties.collect::<serde_json::Map<_, _>>() })
+                .to_string()
+        }),
+        ("alternatives", |n| {
+            json!({ "anyOf": vec![json!({ "type": "string" }); n / 20] }).to_string()
+        }),
+        ("values", |n| {
+            json!({ "enum": (0..n / 6).collect::<Vec<_>>() }).to_string()
+        }),
+        ("references", |n| {
+            let all = vec![json!({ "$ref": "#/$defs/a" }); n / 24];
+            json!({ "$defs": { "a": { "type": "string" } }, "allOf": all }).to_string()
+        }),
+        ("required", |n| {
+            let names: Vec<_> = (0..n / 8).map(|at| format!("p{at}")).collect();
+            json!({ "type": "object", "required": names }).to_string()
+        }),
+        ("what is no schema", |n| "[".repeat(n)),
+    ];
+    for (what, made) in shapes {
+        let input = |n| (made(n), json!({ "p0": "x".repeat(n) }));
+        assert_linear(what, 1 << 12, input, |(schema, input)| {
+            drop(qchost_runtime::fuzzing::describe(
+                "act",
+                schema,
+                Some(input),
+            ));
+        });
     }
 }
 

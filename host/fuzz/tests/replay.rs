@@ -72,7 +72,8 @@ fn every_target_is_replayed() {
             "loader",
             "description",
             "decoder",
-            "diff"
+            "diff",
+            "guardrails"
         ]
     );
 }
@@ -105,4 +106,9 @@ fn answers_of_servers() {
 #[test]
 fn diffs() {
     replay("diff");
+}
+
+#[test]
+fn guardrails() {
+    replay("guardrails");
 }

@@ -13,7 +13,7 @@ use qchost_ledger::Permit;
 use qchost_policy::{
     Approval, Authority, DOWNLOAD, Decision, Denial, Facts, Manifest, Project, Resource, WORKFLOW,
 };
-use qchost_scope::{Configured, Reader, Resolved, ScopeError, Touched};
+use qchost_scope::{Configured, Reader, Resolved, ScopeError, Touched, check_project_id};
 use qchost_traffic::Priority;
 use serde_json::{Map, Value};
 
@@ -148,6 +148,9 @@ impl Gate {
         }
         self.0.shares.check(ask)?;
         check_account(&ask.terms, ask)?;
+        if let Some(operation) = ask.operation {
+            check_project_id(operation, &ask.arguments).map_err(unresolved)?;
+        }
         let facts = Facts::of(named(ask));
         check_covered(ask, &facts)?;
         self.check_unsettled(ask)?;

@@ -123,7 +123,7 @@ fn guardrails_text(guardrails: &Guardrails) -> String {
         text.push_str(GUARDRAIL);
         text.push_str(&id.replace(char::is_control, " "));
         text.push('\n');
-        text.push_str(&policy);
+        text.push_str(policy);
         text.push('\n');
     }
     text

@@ -34,6 +34,9 @@ mod contents;
 mod difference;
 mod download;
 mod effort;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod halt_file;
 mod halts;

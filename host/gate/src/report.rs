@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use qchost_catalog::{Access, BoxFuture, Failure, Operation, Outcome, by_name, by_tool};
 use qchost_ledger::LedgerError;
 use qchost_policy::{DOWNLOAD, Facts, Grant, GrantLimits, WORKFLOW};
-use qchost_scope::{Configured, Reader, Scope};
+use qchost_scope::{Configured, Reader, Scope, check_project_id};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -244,6 +244,9 @@ impl Gate {
             && let Some(reason) = self.0.halts.reason(ask.account(), plugin)
         {
             return Ok(refused(Refusal::Halted(reason), Vec::new()));
+        }
+        if let Some(Err(error)) = known.map(|known| check_project_id(known, &ask.arguments)) {
+            return Ok(refused(unresolved(error), Vec::new()));
         }
         let covered = Facts::of(named(&ask));
         if let Err(refusal) = check_covered(&ask, &covered) {

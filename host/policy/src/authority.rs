@@ -8,7 +8,7 @@
 //! Invariant: a grant counts when Cedar finds that it applies. A guardrail is passed when Cedar finds
 //! that it does not, or when that is certain without asking. Whatever cannot be asked is denied.
 
-mod explain;
+pub(crate) mod explain;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use serde_json::Value;
 use crate::denial::Denial;
 use crate::engine::{
     Action, Asked, Compiled, Form, Kind, PolicyError, Question, Quick, View, actions, by_name,
-    grant_conditions, http_conditions, principal,
+    grant_conditions, http_conditions, principal, with_room,
 };
 use crate::facts::{Facts, Project, Resource};
 use crate::grantable::{HTTP, Pattern, RAW};
-use crate::guardrails::Guardrails;
+use crate::guardrails::{Guardrail, Guardrails};
 use crate::manifest::{Grant, Manifest};
 
 /// How much of a stack Cedar wants to be left, with room to spare, in bytes.
@@ -58,6 +58,8 @@ pub struct Decision {
 struct Slice {
     permits: Vec<Permit>,
     forbids: Vec<Forbid>,
+    /// Whether some guardrail is deep.
+    is_deep: bool,
 }
 
 #[derive(Debug)]
@@ -69,7 +71,7 @@ struct Permit {
 
 #[derive(Debug)]
 struct Forbid {
-    id: String,
+    guardrail: Arc<Guardrail>,
     compiled: Arc<Compiled>,
 }
 
@@ -79,23 +81,37 @@ impl Authority {
     /// # Errors
     /// When Cedar does not take a policy; a manifest that was read always compiles.
     pub fn new(manifest: Arc<Manifest>, guardrails: &Guardrails) -> Result<Self, PolicyError> {
+        // To compile a grant goes deeper than a thread that is not optimised has room for.
+        let slices = with_room(|| Self::slices(&manifest, guardrails))?;
+        Ok(Self { manifest, slices })
+    }
+
+    fn slices(
+        manifest: &Manifest,
+        guardrails: &Guardrails,
+    ) -> Result<HashMap<(usize, Kind), Slice>, PolicyError> {
         let mut compiler = Compiler::default();
         let mut slices = HashMap::new();
         for (place, action) in actions().iter().enumerate() {
             for kind in action.kinds.iter().copied() {
-                let permits = compiler.permits(&manifest, action, kind)?;
+                let permits = compiler.permits(manifest, action, kind)?;
                 let forbids = guardrails.iter().filter_map(|guardrail| {
                     let compiled = guardrail.applies(&manifest.plugin, place, kind)?;
                     Some(Forbid {
-                        id: guardrail.id.clone(),
+                        guardrail: Arc::clone(guardrail),
                         compiled: Arc::clone(compiled),
                     })
                 });
-                let forbids = forbids.collect();
-                slices.insert((place, kind), Slice { permits, forbids });
+                let forbids: Vec<Forbid> = forbids.collect();
+                let slice = Slice {
+                    permits,
+                    is_deep: forbids.iter().any(|forbid| forbid.compiled.is_deep()),
+                    forbids,
+                };
+                slices.insert((place, kind), slice);
             }
         }
-        Ok(Self { manifest, slices })
+        Ok(slices)
     }
 
     /// The manifest.
@@ -146,9 +162,11 @@ impl Authority {
         };
         // A plugin's call is made on the stack of its instance, where Cedar would see none left and
         // deny everything.
-        stacker::maybe_grow(STACK_NEEDED, STACK_GIVEN, || {
-            slice.decide(&mut asking, &question, action)
-        })
+        let decide = || slice.decide(&mut asking, &question, action);
+        match slice.is_deep {
+            true => with_room(decide),
+            false => stacker::maybe_grow(STACK_NEEDED, STACK_GIVEN, decide),
+        }
     }
 
     /// Whether a project is in the scope of some grant that is for this operation.
@@ -227,12 +245,12 @@ impl Authority {
         if let Some(first) = action.kinds.first().and_then(|kind| certain(*kind))
             && kinds.all(|kind| certain(kind).is_some())
         {
-            return question.plainly(&format!("the guardrail `{}` forbids it", first.id));
+            return question.plainly(&format!("the guardrail `{}` forbids it", first.id()));
         }
         let mut denial = question.uncovered(action);
         let possible: BTreeSet<&str> = slices()
             .flat_map(|slice| &slice.forbids)
-            .map(|forbid| forbid.id.as_str())
+            .map(Forbid::id)
             .collect();
         if let Some(remedy) = denial.remedy.as_mut().filter(|_| !possible.is_empty()) {
             let ids: Vec<_> = possible.into_iter().map(explain::shown).collect();
@@ -246,11 +264,19 @@ impl Authority {
 }
 
 impl Forbid {
+    fn id(&self) -> &str {
+        &self.guardrail.id
+    }
+
     /// Whether it forbids whatever it is asked about, on whatever resource.
     fn is_unconditional(&self) -> bool {
         let mut policies = self.compiled.policy.policies();
-        self.compiled.quick == Quick::Known(true)
-            && policies.all(|policy| policy.resource_constraint() == ResourceConstraint::Any)
+        *self.compiled.quick == Quick::Known(true)
+            // A slice is of one kind.
+            && policies.all(|policy| {
+                let resource = policy.resource_constraint();
+                matches!(resource, ResourceConstraint::Any | ResourceConstraint::Is(_))
+            })
     }
 }
 
@@ -268,10 +294,10 @@ impl Slice {
                 Asked::DoesNot => continue,
                 Asked::Applies => {}
                 Asked::Failed(why) => {
-                    broken.get_or_insert((&forbid.id, why));
+                    broken.get_or_insert((forbid.id(), why));
                 }
             }
-            decision.guardrails.push(forbid.id.clone());
+            decision.guardrails.push(forbid.id().to_owned());
         }
         for permit in &self.permits {
             // Of a grant, a failure is no permission.

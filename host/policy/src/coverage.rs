@@ -3,12 +3,14 @@
 //! Cedar checks types, and every text is a name of an entity to it: `Project::"Lab/a"` is well formed and is no project
 //! that there will ever be. So the names are checked here.
 
-use cedar_policy::{Policy, PolicySet, ValidationMode, ValidationWarning, Validator};
+use std::str::FromStr as _;
+
+use cedar_policy::{PolicySet, ValidationMode, ValidationWarning};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::engine::{PolicyError, actions, schema};
-use crate::guardrails::{Guardrail, Guardrails, names};
+use crate::engine::{PolicyError, actions, with_room};
+use crate::guardrails::{Guardrail, Guardrails, names, parts, validator};
 use crate::manifest::is_name;
 use crate::people::Verb;
 
@@ -19,54 +21,55 @@ pub struct Coverage {
     pub guardrail: String,
     /// Where it begins: `trading.cedar:12`.
     pub at: String,
-    /// The operations that it can forbid, by their names: of plugins, and `person/…` of people.
+    /// The operations that it can forbid, by their names: of plugins, and `person/…` of people, but for those that no
+    /// guardrail can deny.
     pub operations: Vec<String>,
 }
 
 impl Guardrails {
     /// What each guardrail can touch, in the order of the files. It asks Cedar about every operation, which takes a
-    /// millisecond for each guardrail and operation.
+    /// millisecond or more for each guardrail and operation.
     ///
     /// # Errors
     /// When the schema of guardrails cannot be used.
     pub fn coverage(&self) -> Result<Vec<Coverage>, PolicyError> {
-        self.iter().map(|guardrail| guardrail.coverage()).collect()
+        with_room(|| self.iter().map(|guardrail| guardrail.coverage()).collect())
     }
 }
 
 impl Guardrail {
-    fn coverage(&self) -> Result<Coverage, PolicyError> {
+    pub(crate) fn coverage(&self) -> Result<Coverage, PolicyError> {
         let failed = |message: String| PolicyError::Compile {
             what: format!("the guardrail `{}`", self.id),
             message,
         };
-        let validator = Validator::new(schema()?.clone());
-        let written = self
-            .policy
-            .to_json()
-            .map_err(|error| failed(error.to_string()))?;
-        let constraint = self.policy.action_constraint();
+        let validator = validator()?;
+        let policy = self
+            .policy()
+            .ok_or_else(|| failed("there is no policy".to_owned()))?;
+        let parts =
+            parts(&self.text).ok_or_else(|| failed("it cannot be taken apart".to_owned()))?;
+        let constraint = policy.action_constraint();
         let of_plugins = actions()
             .iter()
             .map(|action| (action.name, action.groups.as_slice()));
         let of_people = Verb::ALL
             .iter()
+            .filter(|verb| !verb.is_always_allowed())
             .map(|verb| (verb.action(), &["person"][..]));
         let mut operations = Vec::new();
         for (name, groups) in of_plugins.chain(of_people) {
             if !names(&constraint, name, groups) {
                 continue;
             }
-            let mut narrowed = written.clone();
-            if let Some(fields) = narrowed.as_object_mut() {
-                let entity = json!({ "type": "Action", "id": name });
-                let only = json!({ "op": "==", "entity": entity });
-                fields.insert("action".to_owned(), only);
-            }
-            let policy =
-                Policy::from_json(None, narrowed).map_err(|error| failed(error.to_string()))?;
-            let set =
-                PolicySet::from_policies([policy]).map_err(|error| failed(error.to_string()))?;
+            let narrowed = format!(
+                "forbid ({}, action == Action::{}, {}) {}",
+                parts.principal,
+                json!(name),
+                parts.resource,
+                parts.conditions
+            );
+            let set = PolicySet::from_str(&narrowed).map_err(|error| failed(error.to_string()))?;
             let checked = validator.validate(&set, ValidationMode::Strict);
             let never = |warning: &ValidationWarning| {
                 matches!(

@@ -9,8 +9,10 @@ mod conditions;
 mod question;
 mod quick;
 mod schema;
+mod stack;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub(crate) use actions::{Action, Form, Kind, actions, by_name};
 pub(crate) use conditions::{grant_conditions, http_conditions};
@@ -18,6 +20,7 @@ pub(crate) use question::{Asked, Question, principal, uid};
 pub(crate) use quick::{Quick, View};
 pub use schema::cedar_schema;
 pub(crate) use schema::schema;
+pub(crate) use stack::{Deep, with_room};
 
 use cedar_policy::{Policy, PolicyId, PolicySet};
 use serde_json::{Value, json};
@@ -53,18 +56,19 @@ pub enum PolicyError {
     },
 }
 
-/// One policy on its own, ready to be asked: its scope is decided by the slice that it is in.
+/// One policy on its own, ready to be asked. The scope of a grant is decided by the slice that it is in.
 #[derive(Debug)]
 pub(crate) struct Compiled {
     /// Rules out, without Cedar, what certainly does not apply.
-    pub(crate) quick: Quick,
-    /// The policy, for Cedar.
-    pub(crate) policy: PolicySet,
+    pub(crate) quick: Deep<Quick>,
+    /// The policy, for Cedar. It is the same one for all kinds of resources.
+    pub(crate) policy: Arc<Deep<PolicySet>>,
 }
 
 impl Compiled {
     /// Compiles a policy of this effect and these conditions, as Cedar's JSON has them, for
-    /// resources of a kind.
+    /// resources of a kind. Cedar takes time by the cube of its depth for that, so it is for
+    /// what the host makes, which is flat.
     pub(crate) fn new(
         effect: &str,
         resource: Value,
@@ -83,9 +87,28 @@ impl Compiled {
             }),
         )
         .map_err(|error| error.to_string())?;
+        let alone = PolicySet::from_policies([policy]).map_err(|error| error.to_string())?;
         Ok(Self {
-            quick,
-            policy: PolicySet::from_policies([policy]).map_err(|error| error.to_string())?,
+            quick: Deep::new(quick, 0),
+            policy: Arc::new(Deep::new(alone, 0)),
         })
+    }
+
+    /// A policy as it is, with its scope, of these conditions and at most so deep, for resources of a kind.
+    pub(crate) fn of(
+        policy: &Arc<Deep<PolicySet>>,
+        conditions: &Value,
+        kind: Kind,
+        depth: usize,
+    ) -> Self {
+        Self {
+            quick: Deep::new(Quick::compile(conditions, kind), depth),
+            policy: Arc::clone(policy),
+        }
+    }
+
+    /// Whether it is to be asked with room on the stack only.
+    pub(crate) fn is_deep(&self) -> bool {
+        self.quick.is_deep()
     }
 }

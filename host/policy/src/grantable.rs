@@ -9,7 +9,10 @@
 use std::fmt;
 
 use qchost_catalog::{Access, OPERATIONS};
+use serde_json::json;
 
+use crate::authority::explain::{every, everything};
+use crate::engine::{Action, actions};
 use crate::glob::matches;
 
 /// Reading an object's bytes, a flow of several calls that the host makes.
@@ -147,34 +150,76 @@ pub fn grantable() -> impl Iterator<Item = (&'static str, Access)> {
         .chain([(DOWNLOAD, Access::Read), (WORKFLOW, Access::Read)])
 }
 
-/// The lines of a manifest that would allow an operation (`backtests/read-backtest`) or all of
-/// an interface (`backtests`) that a pattern may cover.
-#[must_use]
-pub fn remedy(name: &str) -> String {
-    let entry = match name {
-        WORKFLOW => WORKFLOW.to_owned(),
-        name if name.contains('/') => name.to_owned(),
-        interface => {
-            let covered = grantable().any(|(name, access)| {
-                access.globbed() && name.split('/').next() == Some(interface)
-            });
-            if covered || interface == RAW {
-                format!("{interface}/*")
-            } else {
-                // Nothing of it may be covered by a pattern: name the first operation.
-                grantable()
-                    .map(|(name, _)| name)
-                    .find(|name| name.split('/').next() == Some(interface))
-                    .unwrap_or(interface)
-                    .to_owned()
+/// The lines of a manifest that allow what a component that imports an interface may call, as far as that can be known:
+/// on everything, with how to narrow it, and without what trades or deletes, which is for the operator to name.
+pub(crate) fn remedy(interface: &str) -> String {
+    let of_interface = |name: &str| name.split('/').next() == Some(interface);
+    let own: Vec<_> = actions()
+        .iter()
+        .filter(|action| of_interface(action.name) && action.name != HTTP)
+        .collect();
+    let is_guarded = |action: &&&Action| !action.access.globbed();
+    let guarded: Vec<_> = own
+        .iter()
+        .filter(is_guarded)
+        .map(|action| action.name)
+        .collect();
+    let entry = match interface {
+        WORKFLOW => Some(WORKFLOW.to_owned()),
+        RAW => Some(format!("{RAW}/*")),
+        _ if guarded.len() < own.len() => Some(format!("{interface}/*")),
+        _ => None,
+    };
+    let mut text = String::new();
+    // Nothing of it may be covered by a pattern: the component wants one of these.
+    let named = match &entry {
+        Some(_) if interface != RAW && !guarded.is_empty() => {
+            text.push_str(
+                "# What trades or deletes is not in it. Add to `allow` what is to be allowed of:\n",
+            );
+            for name in &guarded {
+                text.push_str(&format!("#   {}\n", json!(name)));
             }
+            &[][..]
+        }
+        Some(_) => &[],
+        None => {
+            text.push_str("# This trades or deletes: leave out what is not to be allowed, and the grant if that is all.\n");
+            &guarded[..]
         }
     };
-    let grant = entry
-        .replace("/*", "")
-        .replace(['/', '_', '.'], "-")
-        .to_lowercase();
-    format!("[[grant]]\nname  = \"{grant}\"\nallow = [\"{entry}\"]\n")
+    let entries = entry
+        .iter()
+        .map(String::as_str)
+        .chain(named.iter().copied());
+    let entries: Vec<_> = entries.map(|entry| json!(entry).to_string()).collect();
+    let mut lines = vec![
+        ("name", json!(interface).to_string()),
+        ("allow", format!("[{}]", entries.join(", "))),
+    ];
+    let scopes = own.iter().filter(|action| action.name != RAW);
+    lines.extend(every(
+        scopes
+            .clone()
+            .flat_map(|action| action.kinds.iter().copied()),
+    ));
+    let needs = |needed: fn(&Action) -> bool| scopes.clone().any(|action| needed(action));
+    for (key, is_needed) in [
+        ("organizations", needs(|action| action.needs.organization)),
+        ("brokerages", needs(|action| action.needs.brokerage)),
+        ("data-providers", needs(|action| action.needs.data_provider)),
+        ("commands", needs(|action| action.needs.command)),
+        ("collaborators", needs(|action| action.needs.collaborator)),
+    ] {
+        if is_needed && !lines.iter().any(|(known, _)| *known == key) {
+            lines.push((key, everything(key)));
+        }
+    }
+    text.push_str("[[grant]]\n");
+    for (key, value) in lines {
+        text.push_str(&format!("{key} = {value}\n"));
+    }
+    text
 }
 
 /// Characters of a word that another one is looked for that is like it: no name that this host knows is longer.

@@ -1,44 +1,72 @@
 //! What no plugin may do, whatever its manifest grants: the operator's `*.cedar` files.
 //!
-//! Invariant: a guardrail that was loaded can apply. It fits the schema, it forbids (grants are for
+//! Invariants: a guardrail that was loaded can apply. It fits the schema, it forbids (grants are for
 //! manifests), and there is a call that it could be about; anything else is refused with its file and
-//! line, so that nobody relies on a misspelling.
+//! line, so that nobody relies on a misspelling. Cedar reads no text that [`bounds`] does not let in, and
+//! none without room on the stack.
 
-use std::collections::BTreeSet;
+mod bounds;
+mod valid;
+
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::sync::Arc;
 
 use cedar_policy::{
     ActionConstraint, Effect, EntityUid, Policy, PolicySet, PrincipalConstraint,
-    ResourceConstraint, ValidationMode, ValidationWarning, Validator,
+    ResourceConstraint, ValidationError,
 };
 use miette::Diagnostic;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+pub(crate) use self::bounds::parts;
+pub(crate) use self::valid::validator;
+
+use self::bounds::{Excess, Total};
 use crate::coverage;
-use crate::engine::{Action, Compiled, Kind, PolicyError, actions, schema};
-use crate::people;
+use crate::engine::{Action, Compiled, Deep, Kind, PolicyError, actions, with_room};
+use crate::grantable::nearest;
+use crate::people::{self, Verb};
 use crate::text_file::read_text;
+
+/// Characters of what is said of a guardrail.
+const MAX_MESSAGE: usize = 1000;
 
 /// The guardrails of a host. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Guardrails(Arc<Vec<Arc<Guardrail>>>);
 
 /// One policy that forbids.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Guardrail {
     /// Its `@id`, or its file and line: `trading.cedar:12`.
     pub(crate) id: String,
     /// Where it begins: `trading.cedar:12`.
     pub(crate) at: String,
+    /// The policy, alone in a set.
+    policy: Arc<Deep<PolicySet>>,
     /// The policy as it was written.
-    pub(crate) policy: Policy,
+    pub(crate) text: String,
     /// What it says, whatever it is called and however it is laid out.
     shape: String,
+    /// The plugins that it is about.
+    plugins: Plugins,
+    /// Whether it says that it is about persons.
+    pub(crate) is_about_persons: bool,
+    /// What it covers in vain, in words.
+    in_vain: Option<String>,
     /// For each action and kind of resource that it may apply to, what is left to be asked.
-    slices: Vec<((usize, Kind), Arc<Compiled>)>,
+    slices: HashMap<(usize, Kind), Arc<Compiled>>,
+}
+
+/// The plugins that the scope of a guardrail names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Plugins {
+    All,
+    None,
+    Only(String),
 }
 
 impl Guardrails {
@@ -82,35 +110,47 @@ impl Guardrails {
         Self::read(&texts)
     }
 
-    /// Reads guardrails from texts; the paths are where they would be.
+    /// Reads guardrails from texts; the paths are where they would be. One of a new form takes some milliseconds, so
+    /// this is no work for a thread that serves.
     ///
     /// # Errors
     /// When a policy cannot be enforced.
     pub fn read(files: &[(PathBuf, String)]) -> Result<Self, PolicyError> {
-        let mut ids = BTreeSet::new();
-        let mut guardrails = Vec::new();
+        let mut total = Total::default();
+        let mut checked = Vec::with_capacity(files.len());
         for (path, text) in files {
             let file = File { path, text };
-            for (policy, at) in file.policies()? {
-                let guardrail = file.guardrail(policy, at)?;
-                if !ids.insert(guardrail.id.clone()) {
-                    let message = format!(
-                        "there are two guardrails with the id `{}`; give one another",
-                        guardrail.id
-                    );
-                    return Err(file.error(at, message));
-                }
-                guardrails.push(Arc::new(guardrail));
-            }
+            checked.push((file, file.check(&mut total)?));
         }
-        Ok(Self(Arc::new(guardrails)))
+        with_room(|| {
+            let mut ids = BTreeSet::new();
+            let mut guardrails = Vec::new();
+            for (file, depths) in checked {
+                for (policy, at, depth) in file.policies(&depths)? {
+                    let guardrail = file.guardrail(&policy, at, depth)?;
+                    if !guardrail.can_forbid()? {
+                        let why = guardrail.in_vain.unwrap_or_default();
+                        return Err(file.error(at, format!("can never forbid anything: {why}")));
+                    }
+                    if !ids.insert(guardrail.id.clone()) {
+                        let message = format!(
+                            "there are two guardrails with the id `{}`; give one another",
+                            guardrail.id
+                        );
+                        return Err(file.error(at, message));
+                    }
+                    guardrails.push(Arc::new(guardrail));
+                }
+            }
+            Ok(Self(Arc::new(guardrails)))
+        })
     }
 
     /// Each with its id and its text, from which [`from_kept`](Self::from_kept) makes them again.
     #[must_use]
     pub fn kept(&self) -> Vec<(String, String)> {
         let kept = self.iter();
-        kept.map(|guardrail| (guardrail.id.clone(), guardrail.policy.to_string()))
+        kept.map(|guardrail| (guardrail.id.clone(), guardrail.text.clone()))
             .collect()
     }
 
@@ -119,17 +159,24 @@ impl Guardrails {
     /// # Errors
     /// When one of them cannot be enforced.
     pub fn from_kept(kept: &[(String, String)]) -> Result<Self, PolicyError> {
-        let mut guardrails = Vec::new();
+        let mut total = Total::default();
+        let mut checked = Vec::with_capacity(kept.len());
         for (id, text) in kept {
             let path = Path::new(id);
             let file = File { path, text };
-            for (policy, at) in file.policies()? {
-                let guardrail = file.guardrail(policy, at)?;
-                let id = id.clone();
-                guardrails.push(Arc::new(Guardrail { id, ..guardrail }));
-            }
+            checked.push((file, file.check(&mut total)?));
         }
-        Ok(Self(Arc::new(guardrails)))
+        with_room(|| {
+            let mut guardrails = Vec::new();
+            for ((id, _), (file, depths)) in kept.iter().zip(checked) {
+                for (policy, at, depth) in file.policies(&depths)? {
+                    let guardrail = file.guardrail(&policy, at, depth)?;
+                    let id = id.clone();
+                    guardrails.push(Arc::new(Guardrail { id, ..guardrail }));
+                }
+            }
+            Ok(Self(Arc::new(guardrails)))
+        })
     }
 
     /// Those that the others do not have, whatever they are called and however they are laid out there.
@@ -154,10 +201,7 @@ impl Guardrails {
             }
             all.push(Arc::new(Guardrail {
                 id,
-                at: other.at.clone(),
-                policy: other.policy.clone(),
-                shape: other.shape.clone(),
-                slices: other.slices.clone(),
+                ..Guardrail::clone(other)
             }));
         }
         Self(Arc::new(all))
@@ -172,19 +216,16 @@ impl Guardrails {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let about = |one: &Arc<Guardrail>| {
-            let why = people::in_vain(&one.policy)?;
+            let why = one.in_vain.as_deref()?;
             Some(format!("the guardrail `{}`: {why}", one.id))
         };
         self.iter().filter_map(about).collect()
     }
 
     /// The guardrails with their ids, each as it was written, in the order of the files.
-    pub fn texts(&self) -> impl Iterator<Item = (&str, String)> {
-        self.iter().map(|guardrail| {
-            let policy = &guardrail.policy;
-            let text = policy.to_cedar().unwrap_or_else(|| policy.to_string());
-            (guardrail.id.as_str(), text)
-        })
+    pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.iter()
+            .map(|guardrail| (guardrail.id.as_str(), guardrail.text.as_str()))
     }
 
     /// Changes whenever a guardrail changes: `sha256:…` of their ids and texts.
@@ -193,7 +234,7 @@ impl Guardrails {
         let mut hash = Sha256::new();
         for guardrail in self.iter() {
             // Each part with its length, so that no two sets have the same bytes.
-            for part in [&guardrail.id, &guardrail.policy.to_string()] {
+            for part in [&guardrail.id, &guardrail.text] {
                 hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
                 hash.update(part);
             }
@@ -216,21 +257,55 @@ impl Guardrail {
         action: usize,
         kind: Kind,
     ) -> Option<&Arc<Compiled>> {
-        let concerns = match self.policy.principal_constraint() {
-            PrincipalConstraint::Any => true,
-            PrincipalConstraint::Is(of) => of.basename() == "Plugin",
-            // A plugin is in no group, so it is only in itself.
-            PrincipalConstraint::Eq(uid)
-            | PrincipalConstraint::In(uid)
-            | PrincipalConstraint::IsIn(_, uid) => is(&uid, "Plugin", plugin),
+        let concerns = match &self.plugins {
+            Plugins::All => true,
+            Plugins::None => false,
+            Plugins::Only(name) => name == plugin,
         };
-        self.slices
-            .iter()
-            .find(|(slice, _)| concerns && *slice == (action, kind))
-            .map(|(_, compiled)| compiled)
+        concerns.then(|| self.slices.get(&(action, kind))).flatten()
+    }
+
+    /// The policy. It is looked into with room on the stack.
+    pub(crate) fn policy(&self) -> Option<&Policy> {
+        self.policy.policies().next()
+    }
+
+    /// Whether it is deep, and so is whatever it is put into.
+    pub(crate) fn is_deep(&self) -> bool {
+        self.policy.is_deep()
+    }
+
+    /// Whether there is anything that it can forbid, where its scope leaves that open.
+    fn can_forbid(&self) -> Result<bool, PolicyError> {
+        let of_plugins = self.plugins != Plugins::None && !self.slices.is_empty();
+        if self.in_vain.is_none() || of_plugins {
+            return Ok(true);
+        }
+        Ok(!self.coverage()?.operations.is_empty())
     }
 }
 
+impl Plugins {
+    fn of(constraint: &PrincipalConstraint) -> Self {
+        match constraint {
+            PrincipalConstraint::Any => Self::All,
+            PrincipalConstraint::Is(of) if of.basename() == "Plugin" => Self::All,
+            PrincipalConstraint::Is(_) => Self::None,
+            // A plugin is in no group, so it is only in itself.
+            PrincipalConstraint::Eq(uid)
+            | PrincipalConstraint::In(uid)
+            | PrincipalConstraint::IsIn(_, uid) => {
+                let id: &str = uid.id().as_ref();
+                match uid.type_name().basename() {
+                    "Plugin" => Self::Only(id.to_owned()),
+                    _ => Self::None,
+                }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
 struct File<'a> {
     path: &'a Path,
     text: &'a str,
@@ -242,12 +317,18 @@ impl File<'_> {
         PolicyError::Guardrail {
             path: self.path.to_owned(),
             line: before.filter(|byte| *byte == b'\n').count() + 1,
-            message: message.replace(char::is_control, " "),
+            message: shortened(&message.replace(char::is_control, " ")),
         }
     }
 
-    /// The policies, validated, each with the place where it begins.
-    fn policies(&self) -> Result<Vec<(Policy, usize)>, PolicyError> {
+    /// Checks the text before anything else reads it. Returns how deep each of its policies may be.
+    fn check(&self, total: &mut Total) -> Result<Vec<usize>, PolicyError> {
+        let failed = |Excess { at, message }| self.error(at, message);
+        total.add(self.text).map_err(failed)
+    }
+
+    /// The policies, each with the place where it begins and how deep it may be.
+    fn policies(&self, depths: &[usize]) -> Result<Vec<(Policy, usize, usize)>, PolicyError> {
         let set = PolicySet::from_str(self.text).map_err(|error| {
             self.error(place(&error), format!("is no policy: {}", words(&error)))
         })?;
@@ -262,9 +343,13 @@ impl File<'_> {
             let id = policy.id().to_string();
             (id.len(), id)
         });
+        // What was not counted would be taken for shallow.
+        if policies.len() != depths.len() {
+            return Err(self.error(0, "is no policy: its policies cannot be counted".to_owned()));
+        }
         let mut found = Vec::with_capacity(policies.len());
         let mut from = 0;
-        for policy in policies {
+        for (policy, depth) in policies.into_iter().zip(depths) {
             let source = policy.to_cedar().unwrap_or_default();
             let at = self
                 .text
@@ -278,41 +363,35 @@ impl File<'_> {
                         .to_owned();
                 return Err(self.error(at, message));
             }
-            found.push((policy, at));
-        }
-        // One by one: what the validator takes for a set grows with the square of its policies.
-        let validator = Validator::new(schema()?.clone());
-        for (policy, at) in &found {
-            let one = PolicySet::from_policies([policy.clone()])
-                .map_err(|error| self.error(*at, error.to_string()))?;
-            self.check_valid(&validator, &one)?;
+            found.push((policy, at, *depth));
         }
         Ok(found)
     }
 
-    fn check_valid(&self, validator: &Validator, policies: &PolicySet) -> Result<(), PolicyError> {
-        let checked = validator.validate(policies, ValidationMode::Strict);
-        if let Some(error) = checked.validation_errors().next() {
-            let at = place(error);
-            return Err(self.error(at, format!("does not fit the schema: {}", words(error))));
-        }
-        for warning in checked.validation_warnings() {
-            // Names in several alphabets are the operator's business.
-            let never = matches!(
-                warning,
-                ValidationWarning::ImpossiblePolicy(_)
-                    | ValidationWarning::InvalidActionApplication(_)
-                    | ValidationWarning::BidiCharsInString(_)
-                    | ValidationWarning::BidiCharsInIdentifier(_)
-            );
-            if never {
-                return Err(self.error(place(warning), words(warning)));
+    fn check_valid(&self, policy: &Policy, json: &Value, at: usize) -> Result<(), PolicyError> {
+        match valid::check(policy, json)? {
+            Ok(()) => Ok(()),
+            Err(valid::Wrong::Policy(message)) => Err(self.error(at, message)),
+            Err(valid::Wrong::Error(error)) => {
+                let message = match unknown_action(&error) {
+                    Some(message) => message,
+                    None => words(&*error),
+                };
+                let message = format!("does not fit the schema: {message}");
+                Err(self.error(place(&*error), message))
+            }
+            Err(valid::Wrong::Never(warning)) => {
+                Err(self.error(place(&*warning), words(&*warning)))
             }
         }
-        Ok(())
     }
 
-    fn guardrail(&self, policy: Policy, at: usize) -> Result<Guardrail, PolicyError> {
+    fn guardrail(
+        &self,
+        policy: &Policy,
+        at: usize,
+        depth: usize,
+    ) -> Result<Guardrail, PolicyError> {
         let line = self.text.bytes().take(at).filter(|byte| *byte == b'\n');
         let line = line.count() + 1;
         let file = self.path.file_name().unwrap_or_default().to_string_lossy();
@@ -324,62 +403,96 @@ impl File<'_> {
         let mut json = policy
             .to_json()
             .map_err(|error| self.error(at, error.to_string()))?;
+        self.check_valid(policy, &json, at)?;
         coverage::check_ids(&json).map_err(|message| self.error(at, message))?;
-        if let serde_json::Value::Object(fields) = &mut json {
+        if let Value::Object(fields) = &mut json {
             fields.remove("annotations");
         }
         let shape = json.to_string();
         let conditions = json
             .get_mut("conditions")
-            .map(serde_json::Value::take)
+            .map(Value::take)
             .unwrap_or_else(|| json!([]));
-        let resource = json
-            .get_mut("resource")
-            .map(serde_json::Value::take)
-            .unwrap_or_default();
-        let mut slices = Vec::new();
+        let alone = PolicySet::from_policies([policy.clone()])
+            .map_err(|error| self.error(at, error.to_string()))?;
+        let alone = Arc::new(Deep::new(alone, depth));
+        let (of_actions, of_resource) = (policy.action_constraint(), policy.resource_constraint());
+        let is_about_persons = people::about_persons(policy, &conditions);
+        let mut slices = HashMap::new();
         let mut by_kind: Vec<(Kind, Arc<Compiled>)> = Vec::new();
         for (place, action) in actions().iter().enumerate() {
-            if !covers(&policy.action_constraint(), action) {
+            if !covers(&of_actions, action) {
                 continue;
             }
             for kind in action.kinds.iter().copied() {
-                let scope = match policy.resource_constraint() {
-                    ResourceConstraint::Any => json!({ "op": "All" }),
-                    ResourceConstraint::Is(of) if of.basename() == kind.entity() => {
-                        json!({ "op": "All" })
-                    }
-                    ResourceConstraint::Is(_) => continue,
+                let of_kind = match &of_resource {
+                    ResourceConstraint::Any => true,
+                    ResourceConstraint::Is(of) => of.basename() == kind.entity(),
                     ResourceConstraint::Eq(uid)
                     | ResourceConstraint::In(uid)
                     | ResourceConstraint::IsIn(_, uid) => {
-                        if uid.type_name().basename() != kind.entity() {
-                            continue;
-                        }
-                        resource.clone()
+                        uid.type_name().basename() == kind.entity()
                     }
                 };
-                let compiled = match by_kind.iter().find(|(of, _)| *of == kind) {
+                if !of_kind {
+                    continue;
+                }
+                let known = by_kind.iter().find(|(of, _)| *of == kind);
+                let compiled = match known {
                     Some((_, compiled)) => Arc::clone(compiled),
                     None => {
-                        let compiled = Compiled::new("forbid", scope, conditions.clone(), kind)
-                            .map(Arc::new)
-                            .map_err(|message| self.error(at, message))?;
+                        let compiled = Compiled::of(&alone, &conditions, kind, depth);
+                        let compiled = Arc::new(compiled);
                         by_kind.push((kind, Arc::clone(&compiled)));
                         compiled
                     }
                 };
-                slices.push(((place, kind), compiled));
+                slices.insert((place, kind), compiled);
             }
         }
         Ok(Guardrail {
             id,
             at: place,
-            policy,
+            policy: alone,
+            text: policy.to_string(),
             shape,
+            plugins: Plugins::of(&policy.principal_constraint()),
+            is_about_persons,
+            in_vain: is_about_persons
+                .then(|| people::in_vain(&of_actions))
+                .flatten(),
             slices,
         })
     }
+}
+
+/// What is said of an action that there is none of this name: with one of the same interface that is like it, if there is.
+fn unknown_action(error: &ValidationError) -> Option<String> {
+    let ValidationError::UnrecognizedActionId(_) = error else {
+        return None;
+    };
+    let whole = error.to_string();
+    let (_, action) = whole.split_once("unrecognized action `")?;
+    let action = action.strip_suffix('`')?;
+    let id = action
+        .strip_prefix("Action::")
+        .map_or(action, |id| id.trim_matches('"'));
+    let people = Verb::ALL.iter().map(|verb| verb.action());
+    let known = actions().iter().map(|action| action.name).chain(people);
+    let groups = actions()
+        .iter()
+        .flat_map(|action| action.groups.iter().copied());
+    let near = match id.split_once('/') {
+        Some((interface, _)) => nearest(
+            id,
+            known.filter(|name| name.split_once('/').is_some_and(|(of, _)| of == interface)),
+        ),
+        None => nearest(id, known.chain(groups)),
+    };
+    let hint = near.map_or_else(String::new, |near| {
+        format!("; did you mean `Action::\"{near}\"`?")
+    });
+    Some(format!("there is no `Action::\"{id}\"`{hint}"))
 }
 
 fn covers(constraint: &ActionConstraint, action: &Action) -> bool {
@@ -402,9 +515,13 @@ pub(crate) fn names(constraint: &ActionConstraint, name: &str, groups: &[&str]) 
     }
 }
 
-fn is(uid: &EntityUid, of: &str, id: &str) -> bool {
-    let this: &str = uid.id().as_ref();
-    uid.type_name().basename() == of && this == id
+/// A message of bounded length: Cedar writes out types, and a type may be as deep as an expression.
+fn shortened(message: &str) -> String {
+    let mut short: String = message.chars().take(MAX_MESSAGE).collect();
+    if short.len() < message.len() {
+        short.push('…');
+    }
+    short
 }
 
 /// Where a complaint of Cedar's is about, in bytes.

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::authority::Decision;
 use crate::denial::Denial;
-use crate::engine::{PolicyError, uid};
+use crate::engine::{Deep, PolicyError, uid, with_room};
 use crate::guardrails::Guardrails;
 
 /// What a person may want to do.
@@ -212,7 +212,7 @@ impl Person {
 pub struct People {
     persons: BTreeMap<u32, Person>,
     /// The roles and the guardrails about persons.
-    policies: PolicySet,
+    policies: Deep<PolicySet>,
     /// The roles alone: what decides where no guardrail has a say.
     roles: PolicySet,
     /// The ids of the guardrails about persons, since a failure of one denies.
@@ -250,11 +250,12 @@ impl People {
             let id = policy.annotation("id").unwrap_or_default();
             policy.new_id(PolicyId::new(format!("host/{id}")))
         });
-        let about = || guardrails.iter().filter(|one| about_persons(&one.policy));
-        let forbids = about().map(|guardrail| {
+        let about = || guardrails.iter().filter(|one| one.is_about_persons);
+        let forbids = about().filter_map(|guardrail| {
             let id = format!("guardrail/{}", guardrail.id);
-            guardrail.policy.new_id(PolicyId::new(id))
+            Some(guardrail.policy()?.new_id(PolicyId::new(id)))
         });
+        let is_deep = about().any(|guardrail| guardrail.is_deep());
         let set = |policies: &mut dyn Iterator<Item = Policy>| {
             let mut set = PolicySet::new();
             for policy in policies {
@@ -266,7 +267,7 @@ impl People {
         let own: Vec<Policy> = own.collect();
         Ok(Self {
             persons: by_uid,
-            policies: set(&mut own.iter().cloned().chain(forbids))?,
+            policies: Deep::with(set(&mut own.iter().cloned().chain(forbids))?, is_deep),
             roles: set(&mut own.iter().cloned())?,
             guardrails: about().map(|one| one.id.clone()).collect(),
         })
@@ -300,11 +301,11 @@ impl People {
             Ok(question) => question,
             Err(why) => return denied(Vec::new(), &why),
         };
-        let policies = match verb.is_always_allowed() {
+        let policies: &PolicySet = match verb.is_always_allowed() {
             true => &self.roles,
             false => &self.policies,
         };
-        let answer = Authorizer::new().is_authorized(&request, policies, &entities);
+        let answer = with_room(|| Authorizer::new().is_authorized(&request, policies, &entities));
         let own = |id: &PolicyId| {
             let id: &str = id.as_ref();
             let id = id.strip_prefix("guardrail/")?;
@@ -364,7 +365,7 @@ impl People {
 const GROUP: &str = "person";
 
 /// Whether a guardrail says that it is about persons.
-pub(crate) fn about_persons(policy: &Policy) -> bool {
+pub(crate) fn about_persons(policy: &Policy, conditions: &Value) -> bool {
     let of_person = |name: &str| matches!(name, "Person" | "Role");
     let principal = match policy.principal_constraint() {
         PrincipalConstraint::Any => false,
@@ -385,13 +386,7 @@ pub(crate) fn about_persons(policy: &Policy) -> bool {
             uid.type_name().basename() == "Host"
         }
     };
-    let condition = || {
-        let json = policy.to_json().ok();
-        json.as_ref()
-            .and_then(|json| json.get("conditions"))
-            .is_some_and(mentions_persons)
-    };
-    principal || action || resource || condition()
+    principal || action || resource || mentions_persons(conditions)
 }
 
 fn is_of_persons(action: &EntityUid) -> bool {
@@ -415,12 +410,9 @@ fn mentions_persons(json: &Value) -> bool {
     }
 }
 
-/// What a guardrail about persons covers in vain, in words; nothing if that is nothing.
-pub(crate) fn in_vain(policy: &Policy) -> Option<String> {
-    if !about_persons(policy) {
-        return None;
-    }
-    let covers = |verb: &Verb| match policy.action_constraint() {
+/// What a guardrail about persons covers in vain, by its actions and in words; nothing if that is nothing.
+pub(crate) fn in_vain(actions: &ActionConstraint) -> Option<String> {
+    let covers = |verb: &Verb| match actions {
         ActionConstraint::Any => true,
         ActionConstraint::Eq(uid) => {
             let id: &str = uid.id().as_ref();

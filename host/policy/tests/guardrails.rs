@@ -86,6 +86,31 @@ fn what_cannot_be_enforced_is_refused_with_its_file_and_line() {
             "does not fit the schema: ",
         ),
         (
+            "forbid (principal, action == Action::\"person/halt\", resource);",
+            1,
+            "can never forbid anything: it covers `halt`",
+        ),
+        (
+            "// why\nforbid (principal in Role::\"operator\", action in [Action::\"person/halt\", Action::\"trade\"], resource);",
+            2,
+            "can never",
+        ),
+        (
+            "forbid (principal, action == Action::\"files/nope\", resource);",
+            1,
+            "there is no `Action::\"files/nope\"`",
+        ),
+        (
+            "forbid (principal, action == Action::\"files/read-fil\", resource);",
+            1,
+            "did you mean `Action::\"files/read-file\"`?",
+        ),
+        (
+            "forbid (principal, action in Action::\"trad\", resource);",
+            1,
+            "did you mean `Action::\"trade\"`?",
+        ),
+        (
             "forbid (principal in Role::\"vewer\", action, resource);",
             1,
             "does not fit the schema: ",
@@ -166,12 +191,19 @@ fn what_cannot_be_enforced_is_refused_with_its_file_and_line() {
 }
 
 #[test]
+fn what_is_like_no_action_of_the_interface_has_no_hint() {
+    let rule = "forbid (principal, action == Action::\"files/nope\", resource);";
+    let error = read(rule).unwrap_err();
+    assert!(!error.contains("did you mean"), "{error}");
+}
+
+#[test]
 fn what_fits_is_taken_under_its_id_or_its_place() {
     let guardrails = read(
         "@id(\"first\")\nforbid (principal, action in Action::\"trade\", resource);\n\n\
          // Twice the same is twice there.\nforbid (principal, action, resource is Url);\n\
          forbid (principal, action, resource is Url);\n\
-         forbid (principal == Person::\"eve\", action == Action::\"person/halt\", resource);\n",
+         forbid (principal == Person::\"eve\", action == Action::\"person/resume\", resource);\n",
     )
     .unwrap();
     let ids: Vec<_> = guardrails.ids().collect();

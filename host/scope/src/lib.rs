@@ -38,4 +38,4 @@ pub use children::Child;
 pub use error::ScopeError;
 pub use live::LiveProfile;
 pub use reads::Reader;
-pub use scope::{Configured, Resolved, Scope, Touched};
+pub use scope::{Configured, Resolved, Scope, Touched, check_project_id};

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use qchost_catalog::shape::Type;
-use qchost_catalog::{Access, Failure, Operation};
+use qchost_catalog::{Access, Failure, Operation, Selector};
 use qchost_policy::{Context, Facts, Project, Resource, Usd};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -144,6 +144,29 @@ pub(crate) struct Caller<'a> {
     pub(crate) reader: &'a dyn Reader,
     pub(crate) account: &'a str,
     pub(crate) plugin: &'a str,
+}
+
+/// Checks the form of the project's id, where a call has one: no grant makes a number of a text. Nothing is read, and
+/// nothing is learned of what there is.
+///
+/// # Errors
+/// When it is no whole number, or none that an id can be.
+pub fn check_project_id(
+    operation: &'static Operation,
+    arguments: &Map<String, Value>,
+) -> Result<(), ScopeError> {
+    let Ok(given) = Arguments::of(operation, arguments) else {
+        // Arguments that it does not have are told of when the rest is known to be granted.
+        return Ok(());
+    };
+    for selector in operation.selectors {
+        if let Selector::Project(name) = selector
+            && arguments.get(*name).is_some_and(|value| !value.is_null())
+        {
+            given.positive(name)?;
+        }
+    }
+    Ok(())
 }
 
 impl Scope {

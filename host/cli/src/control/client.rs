@@ -345,10 +345,11 @@ async fn alone(
             config.data()?.display()
         ));
     }
-    let host = Host::open(config, lock)
-        .await
-        .map_err(Unopened::from_error)?;
-    let host = Arc::new(host);
+    let host = match request.kind() {
+        RequestKind::Halt | RequestKind::Halts => Host::open_to_halt(config, lock).await,
+        _ => Host::open(config, lock).await,
+    };
+    let host = Arc::new(host.map_err(Unopened::from_error)?);
     let told = signals::ended();
     let result = tokio::select! {
         result = here(&host, config, request, display) => result,

@@ -158,7 +158,39 @@ fn guardrails(path: &Path) -> Result<Found> {
 
 #[cfg(test)]
 mod tests {
+    use qchost_fuzz::cost::assert_linear;
+
     use super::*;
+
+    #[test]
+    fn the_time_that_a_configuration_takes_grows_with_its_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("qchost.toml");
+        std::fs::write(&path, "").unwrap();
+        let accounts = |n: usize| -> String {
+            let account = |at| format!("[account.a{at}]\nrest = \"https://example.com\"\n");
+            (0..n / 48).map(account).collect()
+        };
+        let people = |n: usize| -> String {
+            let person = |at| format!("[people.p{at}]\nuid = {at}\nroles = [\"viewer\"]\n");
+            (0..n / 48).map(person).collect()
+        };
+        let shapes: [(&str, &dyn Fn(usize) -> String); 6] = [
+            ("comments", &|n| "#\n".repeat(n / 2)),
+            ("people", &people),
+            ("accounts", &accounts),
+            ("unknown keys", &|n| {
+                (0..n / 12).map(|at| format!("k{at} = 1\n")).collect()
+            }),
+            ("a long key", &|n| format!("{} = 1", "x".repeat(n))),
+            ("a list of lists", &|n| {
+                format!("plugins = [{}]", "[[]],".repeat(n / 5))
+            }),
+        ];
+        for (what, made) in shapes {
+            assert_linear(what, 1 << 14, made, |text| drop(Config::parse(text, &path)));
+        }
+    }
 
     #[tokio::test]
     async fn a_file_that_is_broken_is_called_what_it_is_meant_to_be() {

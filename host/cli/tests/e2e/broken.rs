@@ -29,9 +29,14 @@ use crate::steady::resident;
 /// Something that is wrong, by its name, and what is tried then.
 type Situation = (&'static str, fn(&str));
 
-const FILES: [Situation; 7] = [
+const FILES: [Situation; 9] = [
     ("the plugins' folder is gone", plugins_gone),
     ("a guardrail is no Cedar", guardrail_broken),
+    ("guardrails are many and deep", guardrails_many),
+    (
+        "guardrails are many and deep, and no host runs",
+        guardrails_many_and_no_host,
+    ),
     ("a manifest is no TOML", manifest_broken),
     ("the configuration names another data folder", data_changed),
     ("host.json is gone", announcement_gone),
@@ -217,6 +222,77 @@ fn guardrail_broken(name: &str) {
     std::fs::write(running.path("policies/a.cedar"), "forbid (").unwrap();
     halts(name, &running, &[]);
     is_halted(name, &running);
+}
+
+/// Rules that are few and plain, and deep enough for a stack that is not meant for them; then more and deeper ones.
+fn guardrails_many(name: &str) {
+    let running = host("");
+    let policies = running.path("policies");
+    std::fs::create_dir(&policies).unwrap();
+    let names: Vec<_> = (0..6)
+        .map(|at| format!("resource.name == \"Lab/p{at}\""))
+        .collect();
+    let ordinary = format!(
+        "@id(\"named\")\nforbid (principal, action, resource is Project) when {{ {} || resource.name == \"Lab/x\" }};\n\
+         @id(\"live\")\nforbid (principal, action in Action::\"trade\", resource is Project) when {{ {} }};\n",
+        names.join(" || "),
+        ["context has live && context.live"; 10].join(" && ")
+    );
+    std::fs::write(policies.join("a.cedar"), ordinary).unwrap();
+    running.until(
+        "writer",
+        |answer| matches!(answer, Answer::Failed(why) if why.contains("`named`")),
+    );
+    many_and_deep(&policies);
+    halts(name, &running, &[]);
+    is_halted(name, &running);
+    let reload = running.folder.run(&["reload"]);
+    assert!(
+        !reload.status.success() && reload.stdout.contains("more than"),
+        "{reload:?}"
+    );
+}
+
+fn many_and_deep(policies: &Path) {
+    let rule = |at| format!("forbid (principal == Plugin::\"p{at}\", action, resource);\n");
+    let many: String = (0..8000).map(rule).collect();
+    std::fs::write(policies.join("many.cedar"), many).unwrap();
+    for (file, open, close, count) in [
+        ("brackets", "(", ")", 3000),
+        ("or", "context.live || ", "", 80),
+        ("and", "context.live && ", "", 2000),
+        ("if", "if context.live then ", " else false", 3000),
+        ("sets", "[", "] == []", 3000),
+    ] {
+        let (open, close) = (open.repeat(count), close.repeat(count));
+        let deep = format!(
+            "forbid (principal, action, resource is Project) when {{ {open}true{close} }};\n"
+        );
+        std::fs::write(policies.join(format!("{file}.cedar")), deep).unwrap();
+    }
+}
+
+fn guardrails_many_and_no_host(name: &str) {
+    for arguments in [&["--data", "data"][..], &[]] {
+        let (folder, _cloud) = prepared("");
+        let host = serve(&folder);
+        host.terminate();
+        host.wait().good();
+        let policies = folder.path().join("policies");
+        std::fs::create_dir(&policies).unwrap();
+        many_and_deep(&policies);
+        halt_in(name, &folder, arguments);
+        is_listed(name, &folder);
+        // Neither is the host that cannot start killed, nor a command that reads them.
+        for arguments in [
+            &["run"][..],
+            &["validate", "policies/brackets.cedar"],
+            &["validate", "policies/many.cedar"],
+        ] {
+            let ran = folder.run(arguments);
+            assert_eq!(ran.status.code(), Some(1), "{arguments:?}: {ran:?}");
+        }
+    }
 }
 
 fn manifest_broken(name: &str) {

@@ -92,8 +92,16 @@ fn a_component_that_imports_what_no_grant_mentions_does_not_load_until_the_print
         }
     }
 
-    // Pasted, they make it load; on which projects it may work is for the operator to say.
-    folder.manifest("strategy-lab", &manifest(lines));
+    // They are for every project, which the operator narrows.
+    let scoped = |projects: &str| {
+        let scoped = lines.replace(
+            "projects = [\"*\"]",
+            &format!("projects = [\"{projects}\"]"),
+        );
+        assert_ne!(scoped, lines);
+        folder.manifest("strategy-lab", &manifest(&scoped));
+    };
+    scoped("Prod/*");
     let ran = folder.run(&["invoke", "strategy-lab.backtest", &backtest().to_string()]);
     assert!(
         ran.stderr
@@ -102,11 +110,14 @@ fn a_component_that_imports_what_no_grant_mentions_does_not_load_until_the_print
         ran.stderr
     );
     assert_eq!(cloud.created_backtests(), Vec::<String>::new());
-    let scoped = format!("{}\nprojects = [\"Lab/*\"]\n", lines.trim_end());
-    folder.manifest("strategy-lab", &manifest(&scoped));
+    scoped("Lab/*");
     let summary = folder.invoke("strategy-lab.backtest", &backtest());
     assert!(summary["sharpe_ratio"].is_f64(), "{summary}");
     assert_eq!(cloud.created_backtests(), ["twin"]);
+    // Pasted as they are, they allow it as well.
+    folder.manifest("strategy-lab", &manifest(lines));
+    folder.invoke("strategy-lab.backtest", &backtest());
+    assert_eq!(cloud.created_backtests(), ["twin", "twin"]);
 }
 
 #[test]

@@ -482,6 +482,37 @@ async fn a_call_is_not_sent_if_nobody_waits_when_it_begins() {
 }
 
 #[tokio::test]
+async fn an_id_of_a_wrong_form_is_an_invalid_argument_whatever_is_granted() {
+    for grants in ["\"files/*\"", "\"projects/*\""] {
+        let world = grant(grants).open().await;
+        for id in [
+            json!("20000001"),
+            json!(20_000_001.5),
+            json!(-1),
+            json!(0),
+            json!([1]),
+        ] {
+            let mut arguments = Map::new();
+            arguments.insert("projectId".to_owned(), id.clone());
+            let refused = world
+                .gate
+                .call_raw(&world.caller, "read_project", arguments.clone());
+            let refused = refused.await.unwrap_err();
+            let Refusal::Failed(Failure::InvalidArgument(why)) = &refused else {
+                panic!("{grants} {id}: {refused:?}")
+            };
+            assert!(why.contains("`projectId`"), "{why}");
+            let explained = world
+                .gate
+                .explain("lab", "projects/read-project", arguments, None);
+            let reason = explained.await.unwrap().reason.unwrap();
+            assert!(!reason.contains("[[grant]]"), "{reason}");
+        }
+        assert!(world.cloud.calls().is_empty(), "{:?}", world.cloud.calls());
+    }
+}
+
+#[tokio::test]
 async fn a_tool_that_nobody_has_is_not_there_and_not_denied() {
     let world = grant("\"files/*\"").open().await;
     let call = |tool: &'static str| world.gate.call_raw(&world.caller, tool, Map::new());

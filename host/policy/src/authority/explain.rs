@@ -50,6 +50,21 @@ impl Call<'_> {
             .map(|grant| (grant, self.unmet(grant, action)))
             .min_by_key(|(_, unmet)| unmet.len());
         let (reason, nearest) = match covering {
+            // The grant is for it, and it was not found: no other grant would find it.
+            Some((grant, unmet)) if unmet.is_empty() => {
+                let what = match &self.facts.resource {
+                    Resource::Project(project) => named(project),
+                    _ => "what it names".to_owned(),
+                };
+                let why = format!(
+                    "{what} is not known to QuantConnect, or the account may not read it; the grant `{}` is for it",
+                    grant.name
+                );
+                return Denial {
+                    nearest_grant: Some(grant.name.clone()),
+                    ..self.plainly(&why)
+                };
+            }
             Some((grant, unmet)) => (
                 format!(
                     "grant `{}` covers {} but not {}",
@@ -205,6 +220,10 @@ impl Call<'_> {
                 organizations = vec![organization];
                 lines.push(("keys", list(&[key])));
             }
+            // Nothing is known of it yet: the call does not say it, or was not looked into.
+            Resource::Account if !action.kinds.contains(&kind) => {
+                lines.extend(every(action.kinds.iter().copied()));
+            }
             Resource::Account | Resource::Url { .. } => {}
         }
         match action.lists {
@@ -213,7 +232,27 @@ impl Call<'_> {
             _ => {}
         }
         if !organizations.is_empty() {
+            lines.retain(|(key, _)| *key != "organizations");
             lines.push(("organizations", list(&organizations)));
+        }
+        let needs = action.needs;
+        for (key, is_needed, is_known) in [
+            (
+                "organizations",
+                needs.organization && kind == Kind::Account,
+                lines.iter().any(|(key, _)| *key == "organizations"),
+            ),
+            ("brokerages", needs.brokerage, context.brokerage.is_some()),
+            ("commands", needs.command, context.command.is_some()),
+            (
+                "collaborators",
+                needs.collaborator,
+                context.collaborator.is_some(),
+            ),
+        ] {
+            if is_needed && !is_known && action.name != RAW {
+                lines.push((key, everything(key)));
+            }
         }
         let brokerage = context.brokerage.as_ref().map(|b| &b.profile);
         let node = context.node.as_ref().or(context.node_type.as_ref());
@@ -347,6 +386,33 @@ fn project_line(project: &Project) -> String {
         Some(id) if project.name.contains('*') || project.name.is_empty() => format!("[{id}]"),
         _ => list(&[&project.name]),
     }
+}
+
+/// The lines of a grant for all things of these kinds, each to be narrowed by the operator.
+pub(crate) fn every(kinds: impl Iterator<Item = Kind>) -> Vec<(&'static str, String)> {
+    let mut lines: Vec<(&str, String)> = Vec::new();
+    for key in kinds.flat_map(|kind| match kind {
+        Kind::Project => &["projects"][..],
+        Kind::Organization => &["organizations"],
+        Kind::Object => &["keys", "organizations"],
+        Kind::Account | Kind::Url => &[],
+    }) {
+        if !lines.iter().any(|(known, _)| known == key) {
+            lines.push((key, everything(key)));
+        }
+    }
+    lines
+}
+
+/// The value of a scope that is not known yet, with how to narrow it.
+pub(crate) fn everything(key: &str) -> String {
+    let narrower = match key {
+        "projects" => "every project; narrow it to those that are meant, such as \"Lab/*\"",
+        "brokerages" => "every paper profile; one with real money is named in full",
+        "keys" => "every object; narrow it to those that are meant, such as \"lab/*\"",
+        _ => "all of them; narrow it to those that are meant",
+    };
+    format!("[\"*\"]  # {narrower}")
 }
 
 fn block(table: &str, lines: &[(&str, String)]) -> String {

@@ -21,8 +21,9 @@ pub(crate) struct View<'a> {
 }
 
 /// A condition, as far as it is understood.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) enum Quick {
+    #[default]
     Unknown,
     Known(bool),
     Has(Field),

@@ -1,0 +1,195 @@
+//! The lines that a denial prints: pasted, they allow what was denied; where nothing would help, there are none.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use qchost_catalog::{Access, OPERATIONS};
+use qchost_policy::{
+    Authority, Brokerage, Context, Facts, Guardrails, Manifest, Project, Resource,
+};
+
+const HEAD: &str = "plugin = \"probe\"\ncomponent = \"p.wasm\"\naccount = \"a\"\n";
+
+fn authority(grants: &str) -> Authority {
+    let text = format!("{HEAD}{grants}");
+    let manifest = Manifest::parse(&text, Path::new("p.toml"))
+        .unwrap_or_else(|error| panic!("{error}:\n{text}"));
+    Authority::new(Arc::new(manifest), &Guardrails::none()).unwrap()
+}
+
+fn project(id: u32, name: &str) -> Resource {
+    Resource::Project(Project {
+        id: Some(id),
+        name: name.to_owned(),
+        created: false,
+    })
+}
+
+/// What an operation may be decided on.
+fn resources() -> Vec<Resource> {
+    vec![
+        Resource::Account,
+        Resource::Organization("o".to_owned()),
+        project(7, "Lab/x"),
+        Resource::Object {
+            organization: "o".to_owned(),
+            key: "k".to_owned(),
+        },
+    ]
+}
+
+/// Whether everything that an operation may be decided on is allowed.
+fn allows(authority: &Authority, operation: &str, access: Access, context: &Context) -> bool {
+    let mut decided = 0;
+    let all = resources().into_iter().all(|resource| {
+        let context = context.clone();
+        let decision = authority.decide("", operation, access, &Facts { resource, context });
+        let denial = decision
+            .denial
+            .map(|denial| denial.reason)
+            .unwrap_or_default();
+        let cannot_be = denial.contains("cannot be decided on");
+        decided += usize::from(!cannot_be);
+        decision.allowed || cannot_be
+    });
+    assert!(decided > 0, "{operation}");
+    all
+}
+
+fn lines_for(interface: &str) -> String {
+    let manifest = Manifest::parse(HEAD, Path::new("p.toml")).unwrap();
+    let denied = manifest.check_imports(&[interface.to_owned()]).unwrap_err();
+    let (_, lines) = denied
+        .to_string()
+        .split_once("add to the manifest:\n")
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .unwrap();
+    lines
+}
+
+#[test]
+fn the_lines_for_an_import_allow_what_a_pattern_may_cover() {
+    let interfaces: BTreeSet<&str> = OPERATIONS
+        .iter()
+        .map(|operation| operation.interface())
+        .collect();
+    for interface in interfaces {
+        let lines = lines_for(interface);
+        let authority = authority(&lines);
+        authority
+            .manifest()
+            .check_imports(&[interface.to_owned()])
+            .unwrap_or_else(|error| panic!("{error}\n{lines}"));
+        let own = || {
+            OPERATIONS
+                .iter()
+                .filter(|operation| operation.interface() == interface)
+        };
+        let guarded_only = own().all(|operation| !operation.access.globbed());
+        for operation in own() {
+            let expected = operation.access.globbed() || guarded_only;
+            let context = Context::default();
+            assert_eq!(
+                allows(&authority, operation.name, operation.access, &context),
+                expected,
+                "{}:\n{lines}",
+                operation.name
+            );
+            assert!(
+                expected || lines.contains(&format!("#   \"{}\"", operation.name)),
+                "{lines}"
+            );
+        }
+    }
+    for service in ["workflow", "raw"] {
+        let lines = lines_for(service);
+        let authority = authority(&lines);
+        authority
+            .manifest()
+            .check_imports(&[service.to_owned()])
+            .unwrap();
+    }
+}
+
+#[test]
+fn what_trades_is_named_by_the_operator_and_then_allowed_on_paper() {
+    let lines = lines_for("live");
+    let named = "live/create-live-algorithm";
+    let chosen = lines.replace("[\"live/*\"]", &format!("[\"live/*\", \"{named}\"]"));
+    assert_ne!(chosen, lines);
+    let authority = authority(&chosen);
+    for live in [false, true] {
+        let context = Context {
+            brokerage: Some(Brokerage {
+                profile: "some".to_owned(),
+                live,
+            }),
+            ..Context::default()
+        };
+        assert_eq!(allows(&authority, named, Access::Trade, &context), !live);
+    }
+}
+
+#[test]
+fn the_lines_for_a_call_of_which_nothing_is_known_yet_have_its_scopes() {
+    for operation in OPERATIONS {
+        let none = authority("");
+        let facts = Facts::of(Resource::Account);
+        let denial = none
+            .check_covered(operation.name, operation.access, &facts)
+            .unwrap_err();
+        let lines = denial.remedy.unwrap();
+        let context = Context::default();
+        assert!(
+            allows(
+                &authority(&lines),
+                operation.name,
+                operation.access,
+                &context
+            ),
+            "{}:\n{lines}",
+            operation.name
+        );
+    }
+    let facts = Facts::of(Resource::Account);
+    let denial = authority("").check_covered("live/create-live-algorithm", Access::Trade, &facts);
+    let lines = denial.unwrap_err().remedy.unwrap();
+    for line in ["projects ", "brokerages "] {
+        assert!(lines.contains(line), "{lines}");
+    }
+}
+
+#[test]
+fn of_a_project_that_is_granted_and_not_there_it_is_said_so_and_no_line_is_printed() {
+    let granted =
+        authority("[[grant]]\nname = \"w\"\nallow = [\"files/*\"]\nprojects = [20000001]\n");
+    let denial = |id| {
+        let facts = Facts::of(project(id, ""));
+        granted.uncovered("files/read-file", Access::Read, &facts)
+    };
+    let missing = denial(20_000_001);
+    assert!(
+        missing
+            .reason
+            .contains("the project 20000001 is not known to QuantConnect"),
+        "{missing}"
+    );
+    assert_eq!(
+        (missing.remedy, missing.nearest_grant.as_deref()),
+        (None, Some("w"))
+    );
+    // One that no grant covers is the same whether it is there or not.
+    let other = denial(20_000_002);
+    assert!(
+        other.reason.contains("but not the project 20000002"),
+        "{other}"
+    );
+    assert!(other.remedy.unwrap().contains("projects = [20000002]"));
+}
