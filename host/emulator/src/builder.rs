@@ -12,16 +12,19 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::auth::Credentials;
 use crate::engine::Engine;
-use crate::faults::Fault;
-use crate::limits;
-use crate::line::{Cut, Lines};
-use crate::nodes::fleet;
-use crate::request_log::{LoggedRequest, RequestLog};
-use crate::router::{BASE, paths, router};
-use crate::state::{Cloud, Settings, digest_id};
-use crate::timing::Timing;
+use crate::engine::model::Model;
+use crate::http::connection::{Cut, CuttableListener};
+use crate::http::endpoints::{BASE, paths};
+use crate::http::faults::{Fault, Faults};
+use crate::http::request_log::{LoggedRequest, RequestLog};
+use crate::http::router::{Service, router};
+use crate::services::cloud::Cloud;
+use crate::store::limits;
+use crate::store::node::fleet;
+use crate::store::settings::{Credentials, Settings};
+use crate::store::timing::Timing;
+use crate::text::digest_id;
 
 /// Where the `lean` command line looks for the API under `QC_API=local`.
 pub const DEFAULT_ADDRESS: SocketAddr =
@@ -54,6 +57,7 @@ pub struct Builder {
     settings: Settings,
     backtest_nodes: u32,
     live_nodes: u32,
+    body_timeout: Duration,
     faults: Vec<Fault>,
     log_capacity: usize,
 }
@@ -83,8 +87,8 @@ impl Builder {
                 credit: 10_000.0,
                 timing: Timing::default(),
                 object_store_quota: 50 << 20,
-                body_timeout: limits::BODY_TIMEOUT,
             },
+            body_timeout: limits::BODY_TIMEOUT,
             backtest_nodes: 4,
             live_nodes: 2,
             faults: Vec::new(),
@@ -159,7 +163,7 @@ impl Builder {
 
     /// How long a request's body may take to come; 30 s unless set.
     pub fn body_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.body_timeout = timeout;
+        self.body_timeout = timeout;
         self
     }
 
@@ -186,20 +190,21 @@ impl Builder {
         };
         let listener = TcpListener::bind(self.address).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
-        let cloud = Arc::new(Cloud::new(
-            self.engine,
-            self.settings,
-            fleet(self.backtest_nodes, self.live_nodes),
-            RequestLog::new(self.log_capacity),
-        ));
-        cloud.faults.set(self.faults);
-        let base_url = cloud
-            .base_url
-            .get_or_init(|| format!("http://{address}{BASE}"));
-        tracing::info!(%base_url, "the emulator listens");
+        let nodes = fleet(self.backtest_nodes, self.live_nodes);
+        let service = Arc::new(Service {
+            cloud: Arc::new(Cloud::new(self.engine, self.settings, nodes)),
+            faults: Faults::default(),
+            log: RequestLog::new(self.log_capacity),
+            body_timeout: self.body_timeout,
+        });
+        service.faults.set(self.faults);
+        let base_url = format!("http://{address}{BASE}");
+        tracing::info!(base_url, "the emulator listens");
+        service.cloud.base_url.get_or_init(|| base_url);
         let (stop, stopped) = oneshot::channel::<()>();
-        let service = router(Arc::clone(&cloud)).into_make_service_with_connect_info::<Cut>();
-        let server = axum::serve(Lines(listener), service).with_graceful_shutdown(async move {
+        let routes = router(Arc::clone(&service)).into_make_service_with_connect_info::<Cut>();
+        let listener = CuttableListener(listener);
+        let server = axum::serve(listener, routes).with_graceful_shutdown(async move {
             // An error means that the handle was dropped: a reason to stop as well.
             let _ = stopped.await;
         });
@@ -210,17 +215,17 @@ impl Builder {
         });
         Ok(Emulator {
             address,
-            cloud,
+            service,
             stop,
             task,
         })
     }
 }
 
-/// An emulator that runs. Dropping it stops it.
+/// An emulator that runs. Dropping the handle stops it.
 pub struct Emulator {
     address: SocketAddr,
-    cloud: Arc<Cloud>,
+    service: Arc<Service>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -237,14 +242,14 @@ impl std::fmt::Debug for Emulator {
 impl Emulator {
     /// The settings of a new emulator, with the documented model as its engine.
     pub fn builder() -> Builder {
-        Builder::new(Arc::new(crate::engine::model::Model))
+        Builder::new(Arc::new(Model))
     }
 
     /// The address of the API without a slash at its end, such as
     /// `http://127.0.0.1:5612/api/v2`.
     #[must_use]
     pub fn base_url(&self) -> &str {
-        self.cloud.base_url()
+        self.service.cloud.base_url()
     }
 
     /// Where it listens.
@@ -256,19 +261,19 @@ impl Emulator {
     /// The id of the one user.
     #[must_use]
     pub fn user_id(&self) -> u64 {
-        self.cloud.settings.credentials.user_id
+        self.service.cloud.settings.credentials.user_id
     }
 
     /// The API token of the one user.
     #[must_use]
     pub fn token(&self) -> &str {
-        &self.cloud.settings.credentials.token
+        &self.service.cloud.settings.credentials.token
     }
 
     /// The id of the one organisation.
     #[must_use]
     pub fn organization_id(&self) -> &str {
-        &self.cloud.settings.organization_id
+        &self.service.cloud.settings.organization_id
     }
 
     /// Every path that is served, such as `/projects/read`.
@@ -279,7 +284,7 @@ impl Emulator {
     /// The requests so far, the oldest first, as far as the log reaches back.
     #[must_use]
     pub fn requests(&self) -> Vec<LoggedRequest> {
-        self.cloud.log.entries()
+        self.service.log.entries()
     }
 
     /// Those to one endpoint, such as `/backtests/create`.
@@ -292,12 +297,12 @@ impl Emulator {
 
     /// Forgets the requests so far.
     pub fn clear_requests(&self) {
-        self.cloud.log.clear();
+        self.service.log.clear();
     }
 
-    /// Replaces the faults; an empty list turns all off. Their counts start anew.
+    /// Replaces the faults; an empty list turns all off. Counting starts over.
     pub fn set_faults(&self, faults: Vec<Fault>) {
-        self.cloud.faults.set(faults);
+        self.service.faults.set(faults);
     }
 
     /// Closes the listener, lets requests in work come to their end for a few seconds, and

@@ -30,36 +30,15 @@
 //! ```
 
 pub mod engine;
-pub mod patch;
 
-mod ai;
-mod answer;
-mod arguments;
-mod auth;
-mod backtests;
-mod body;
 mod builder;
-mod collaborators;
-mod compile;
-mod connections;
-mod faults;
-mod files;
-mod limits;
-mod line;
-mod live;
-mod nodes;
-mod object_store;
-mod optimizations;
-mod organizations;
-mod pages;
-mod project;
-mod projects;
-mod request_log;
-mod router;
-mod state;
-mod timing;
+mod http;
+mod services;
+mod store;
+mod text;
 
 pub use builder::{Builder, DEFAULT_ADDRESS, Emulator, StartError};
-pub use faults::{Fault, FaultKind};
-pub use request_log::{LoggedRequest, REDACTED};
-pub use timing::Timing;
+pub use http::faults::{Fault, FaultKind};
+pub use http::request_log::{LoggedRequest, REDACTED};
+pub use store::patch;
+pub use store::timing::Timing;

@@ -1,8 +1,8 @@
-//! The seam between the emulator's cloud and whatever runs an algorithm.
+//! What compiles and runs algorithms.
 //!
-//! The REST side knows projects, jobs and clocks; an [`Engine`] knows source code, prices and
-//! statistics. The only engine today is the documented model in this folder; a real one will
-//! replace it behind the same trait.
+//! The emulated cloud knows projects, jobs and clocks; an [`Engine`] knows source code, prices and
+//! statistics, and nothing of requests. The emulator's own engine is the documented model in
+//! [`model`]; tests supply others.
 //!
 //! Invariant: an engine is a pure function of its [`Job`]. The same job gives the same
 //! [`Report`], and nothing in it depends on a clock, a random source or earlier jobs.
@@ -29,6 +29,16 @@ pub enum Language {
     CSharp,
 }
 
+impl Language {
+    /// The name in the API.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Python => "Py",
+            Self::CSharp => "C#",
+        }
+    }
+}
+
 /// Something the compiler has to say about a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
@@ -40,6 +50,18 @@ pub struct Diagnostic {
     pub column: u32,
     /// One sentence.
     pub message: String,
+}
+
+impl Diagnostic {
+    /// About a whole file: at its first character.
+    pub(crate) fn new(file: &str, message: impl Into<String>) -> Self {
+        Self {
+            file: file.to_owned(),
+            line: 1,
+            column: 1,
+            message: message.into(),
+        }
+    }
 }
 
 /// A call of `get_parameter` that was found in the source.
@@ -149,6 +171,14 @@ pub struct Report {
     pub logs: Vec<String>,
     /// One entry a simulated day: what a live deployment shows on that day.
     pub days: Vec<Day>,
+}
+
+impl Report {
+    /// One of the `portfolioStatistics` in [`Self::total_performance`].
+    pub(crate) fn portfolio_statistic(&self, name: &str) -> Option<&serde_json::Value> {
+        let statistics = self.total_performance.get("portfolioStatistics")?;
+        statistics.get(name)
+    }
 }
 
 /// The portfolio at the close of one simulated day.

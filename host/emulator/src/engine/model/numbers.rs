@@ -2,6 +2,8 @@
 //!
 //! Invariant: every function gives a finite number, 0 where there is too little to estimate.
 
+use crate::text::{clock_text, grouped};
+
 /// Trading days a year.
 pub(super) const DAYS_PER_YEAR: f64 = 252.0;
 
@@ -114,17 +116,35 @@ pub(super) fn percent(fraction: f64, decimals: usize) -> String {
 /// US dollars with cents and thousands separators, such as `$112,300.00` or `-$4.20`.
 pub(super) fn dollars(amount: f64) -> String {
     let amount = rounded(amount, 2);
-    let text = format!("{:.2}", amount.abs());
-    let (whole, cents) = text.split_once('.').unwrap_or((&text, "00"));
-    let mut grouped = String::new();
-    for (index, digit) in whole.chars().enumerate() {
-        if index > 0 && (whole.len() - index) % 3 == 0 {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
     let sign = if amount < 0.0 { "-" } else { "" };
-    format!("{sign}${grouped}.{cents}")
+    format!("{sign}${}", grouped(amount))
+}
+
+/// A ratio in JSON: six decimals.
+pub(super) fn number(value: f64) -> f64 {
+    rounded(value, 6)
+}
+
+/// An amount of money in JSON: four decimals.
+pub(super) fn money(value: f64) -> f64 {
+    rounded(value, 4)
+}
+
+/// Whole seconds as a float.
+pub(super) fn seconds(seconds: i64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "decades have 1e9 seconds")]
+    let seconds = seconds as f64;
+    seconds
+}
+
+/// Seconds as .NET writes a time span: `12.06:30:00`, `06:30:00`.
+pub(super) fn span(seconds: f64) -> String {
+    let total = whole(libm::round(seconds)).and_then(|total| u64::try_from(total).ok());
+    let total = total.unwrap_or(0);
+    match total / 86_400 {
+        0 => clock_text(total),
+        days => format!("{days}.{}", clock_text(total)),
+    }
 }
 
 /// A float as Python prints it, as far as the difference matters: a whole one has `.0`.

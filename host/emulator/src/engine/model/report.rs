@@ -6,49 +6,16 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
-use super::numbers::{dollars, percent, plain, ratio, rounded, whole};
+use super::constants::{CAPACITY_SHARE, NAME};
+use super::numbers::{dollars, money, number, percent, plain, ratio, rounded, span};
 use super::plan::{Plan, Security, SecurityKind};
 use super::record::{Change, Order, Outcome, Run};
 use super::statistics::PortfolioStatistics;
 use super::trade_statistics::{Timed, trade_statistics};
 use super::{calendar, charts};
 use crate::engine::{Day, DayHolding, Report};
-
-/// A ratio in JSON.
-pub(super) fn number(value: f64) -> f64 {
-    rounded(value, 6)
-}
-
-/// An amount of money in JSON.
-pub(super) fn money(value: f64) -> f64 {
-    rounded(value, 4)
-}
-
-/// Unix seconds as `2024-03-08T14:30:00Z`.
-pub(super) fn iso(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds)
-        .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
-        .to_string()
-}
-
-/// Seconds as .NET writes a time span: `12.06:30:00`, `06:30:00`.
-pub(super) fn span(seconds: f64) -> String {
-    let total = whole(libm::round(seconds)).unwrap_or(0).max(0);
-    let (days, rest) = (total / 86_400, total % 86_400);
-    let clock = format!(
-        "{:02}:{:02}:{:02}",
-        rest / 3_600,
-        rest % 3_600 / 60,
-        rest % 60
-    );
-    if days > 0 {
-        format!("{days}.{clock}")
-    } else {
-        clock
-    }
-}
+use crate::text::{digest_id, seconds_text};
 
 impl Security {
     /// QuantConnect's security identifier: ticker and, in base 36, market, type and (for equities)
@@ -139,9 +106,7 @@ impl Writer<'_> {
 
     fn statistics(&self, s: &PortfolioStatistics) -> Value {
         let lowest = self.run.least_liquid;
-        let capacity = lowest.map_or(0.0, |(_, volume)| {
-            two_digits(volume * super::CAPACITY_SHARE)
-        });
+        let capacity = lowest.map_or(0.0, |(_, volume)| two_digits(volume * CAPACITY_SHARE));
         let lowest = lowest.and_then(|(security, _)| self.security(security));
         json!({
             "Total Orders": self.run.orders.len().to_string(),
@@ -238,21 +203,19 @@ impl Writer<'_> {
 
     fn trade(&self, timed: &Timed<'_>) -> Value {
         let trade = timed.trade;
-        #[expect(clippy::cast_precision_loss, reason = "decades have 1e9 seconds")]
-        let seconds = (timed.exit - timed.entry) as f64;
         json!({
             "symbol": self.security(trade.security).map(Security::json),
-            "entryTime": iso(timed.entry),
+            "entryTime": seconds_text(timed.entry),
             "entryPrice": trade.entry_price,
             "direction": u8::from(!trade.long),
             "quantity": trade.quantity,
-            "exitTime": iso(timed.exit),
+            "exitTime": seconds_text(timed.exit),
             "exitPrice": trade.exit_price,
             "profitLoss": money(trade.profit_loss),
             "totalFees": money(trade.fees),
             "mae": money(trade.adverse),
             "mfe": money(trade.favorable),
-            "duration": span(seconds),
+            "duration": span(timed.duration()),
             "endTradeDrawdown": money(trade.favorable - trade.profit_loss),
         })
     }
@@ -280,10 +243,10 @@ impl Writer<'_> {
             "symbol": security.map(Security::json),
             "price": price,
             "priceCurrency": "USD",
-            "time": iso(sent),
-            "createdTime": iso(sent),
-            "lastFillTime": filled.map(iso),
-            "lastUpdateTime": iso(last),
+            "time": seconds_text(sent),
+            "createdTime": seconds_text(sent),
+            "lastFillTime": filled.map(seconds_text),
+            "lastUpdateTime": seconds_text(last),
             "canceledTime": null,
             "quantity": order.quantity,
             "type": 4,
@@ -354,12 +317,10 @@ impl Writer<'_> {
             _ => moved <= 0.0,
         };
         let ticker = security.map_or("", |security| security.ticker.as_str());
-        let digest = Sha256::digest(format!("insight {ticker} {generated}"));
-        let id = digest.iter().take(16).map(|byte| format!("{byte:02x}"));
         json!({
-            "id": id.collect::<String>(),
+            "id": digest_id(&format!("insight {ticker} {generated}")),
             "groupId": null,
-            "sourceModel": "qchost emulator model",
+            "sourceModel": NAME,
             "generatedTime": generated,
             "closeTime": closed,
             "symbol": security.map(Security::identifier),
@@ -390,7 +351,7 @@ impl Writer<'_> {
         let start = self.day(0);
         let head = format!(
             "{}: a model, not LEAN: synthetic prices, one trading rule (see the documentation)",
-            super::NAME
+            NAME
         );
         let read = std::iter::once(&head)
             .chain(&self.plan.logs)

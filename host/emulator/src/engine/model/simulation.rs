@@ -10,15 +10,16 @@
 
 use jiff::civil::Date;
 
+use super::calendar;
+use super::constants::{
+    CASH_BUFFER, FEE_PER_SHARE, LEVERAGE, MAINTENANCE, MAX_FEE_FRACTION, MAX_ORDERS,
+    MAX_POSITION_DAYS, MIN_FEE,
+};
 use super::market::{Market, Prices};
 use super::plan::{Plan, Size, WarmUp};
 use super::portfolio::Portfolio;
 use super::record::{Change, Close, Order, Outcome, Run};
 use super::rule::{Rule, Signal, rules};
-use super::{
-    CASH_BUFFER, FEE_LEAST, FEE_MOST, FEE_PER_SHARE, LEVERAGE, MAINTENANCE, MAX_ORDERS,
-    MAX_POSITION_DAYS, calendar,
-};
 
 /// The run would be larger than the model's bounds.
 #[derive(Debug, PartialEq, Eq)]
@@ -434,6 +435,6 @@ impl Simulation<'_> {
 fn fee(quantity: f64, price: f64) -> f64 {
     let shares = quantity.abs();
     (shares * FEE_PER_SHARE)
-        .min(shares * price * FEE_MOST)
-        .max(FEE_LEAST)
+        .min(shares * price * MAX_FEE_FRACTION)
+        .max(MIN_FEE)
 }

@@ -13,12 +13,12 @@ use ruff_text_size::{TextRange, TextSize};
 use crate::engine::{Diagnostic, SourceFile};
 
 /// The largest file that is read, in bytes.
-pub(super) const MAX_FILE_BYTES: usize = 1 << 20;
+const MAX_FILE_BYTES: usize = 1 << 20;
 /// The most that all Python files of a project may have together, in bytes.
-pub(super) const MAX_PROJECT_BYTES: usize = 4 << 20;
+const MAX_PROJECT_BYTES: usize = 4 << 20;
 /// How many tokens may nest in one another: those since the last comma, counted on every level of
 /// brackets that is open, plus the levels of indentation. The depth of a syntax tree is below it.
-pub(super) const MAX_NESTING: usize = 1_000;
+const MAX_NESTING: usize = 1_000;
 /// The version of Python that LEAN runs.
 const PYTHON: PythonVersion = PythonVersion::PY311;
 
@@ -67,15 +67,11 @@ pub(super) fn parse(files: &[SourceFile]) -> (Vec<PythonFile<'_>>, Vec<Diagnosti
     for file in files.iter().filter(|file| is_python(&file.name)) {
         total = total.saturating_add(file.content.len());
         if file.content.len() > MAX_FILE_BYTES || total > MAX_PROJECT_BYTES {
-            errors.push(Diagnostic {
-                file: file.name.clone(),
-                line: 1,
-                column: 1,
-                message: format!(
-                    "too large: the emulator reads files of up to {MAX_FILE_BYTES} bytes and \
-                     projects of up to {MAX_PROJECT_BYTES} bytes"
-                ),
-            });
+            let message = format!(
+                "too large: the emulator reads files of up to {MAX_FILE_BYTES} bytes and \
+                 projects of up to {MAX_PROJECT_BYTES} bytes"
+            );
+            errors.push(Diagnostic::new(&file.name, message));
             continue;
         }
         match parse_file(file) {
@@ -228,12 +224,7 @@ fn nests_too_deeply(text: &str) -> bool {
 pub(super) fn algorithm<'a>(
     files: &'a [PythonFile<'_>],
 ) -> Result<(usize, &'a StmtClassDef), Diagnostic> {
-    let missing = |message: &str| Diagnostic {
-        file: "main.py".to_owned(),
-        line: 1,
-        column: 1,
-        message: message.to_owned(),
-    };
+    let missing = |message: &str| Diagnostic::new("main.py", message);
     let (index, main) = files
         .iter()
         .enumerate()

@@ -4,9 +4,9 @@
 
 use serde_json::{Value, json};
 
-use super::numbers::{count, deviation, mean, median, ratio, rounded};
+use super::numbers::{count, deviation, mean, median, money, number, ratio, seconds, span};
 use super::portfolio::Trade;
-use super::report::{iso, money, number, span};
+use crate::text::seconds_text;
 
 /// One trade with its times.
 pub(super) struct Timed<'t> {
@@ -20,10 +20,8 @@ pub(super) struct Timed<'t> {
 
 impl Timed<'_> {
     /// Seconds that it was held.
-    fn duration(&self) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "decades have 1e9 seconds")]
-        let seconds = (self.exit - self.entry) as f64;
-        seconds
+    pub(super) fn duration(&self) -> f64 {
+        seconds(self.exit - self.entry)
     }
 }
 
@@ -112,8 +110,8 @@ pub(super) fn trade_statistics(trades: &[Timed<'_>]) -> Value {
     let win_rate = ratio(count(wins.len()), count(all.len()));
     let loss_rate = if all.is_empty() { 0.0 } else { 1.0 - win_rate };
     json!({
-        "startDateTime": trades.iter().map(|timed| timed.entry).min().map(iso),
-        "endDateTime": trades.iter().map(|timed| timed.exit).max().map(iso),
+        "startDateTime": trades.iter().map(|timed| timed.entry).min().map(seconds_text),
+        "endDateTime": trades.iter().map(|timed| timed.exit).max().map(seconds_text),
         "totalNumberOfTrades": all.len(),
         "numberOfWinningTrades": wins.len(),
         "numberOfLosingTrades": losses.len(),
@@ -151,11 +149,7 @@ pub(super) fn trade_statistics(trades: &[Timed<'_>]) -> Value {
         "profitToMaxDrawdownRatio": number(or_ten(total, course.closed_drawdown)),
         "maximumEndTradeDrawdown": money(greatest(&given_back)),
         "averageEndTradeDrawdown": money(mean(&given_back)),
-        "maximumDrawdownDuration": span(rounded(
-            // Whole seconds, as those of trades are.
-            f64::from(u32::try_from(course.longest_drawdown).unwrap_or(u32::MAX)),
-            0,
-        )),
+        "maximumDrawdownDuration": span(seconds(course.longest_drawdown)),
         "totalFees": money(of(|trade| trade.fees).iter().sum()),
     })
 }

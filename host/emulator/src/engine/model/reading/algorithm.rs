@@ -11,11 +11,12 @@ use ruff_python_ast::ExprCall;
 
 use super::arguments::Arguments;
 use super::builtins::{date, parameter_text};
+use super::reader::{Mode, Raise, Reader};
 use super::value::{Refused, Value};
-use super::{Mode, Raise, Reader, snake};
+use crate::engine::model::constants::{FIRST_DAY, LAST_DAY, MAX_CASH, MAX_SECURITIES, MAX_WARM_UP};
 use crate::engine::model::numbers::whole;
 use crate::engine::model::plan::{Security, SecurityKind, WarmUp};
-use crate::engine::model::{FIRST_DAY, LAST_DAY, MAX_CASH, MAX_SECURITIES, MAX_WARM_UP};
+use crate::text::snake;
 
 impl<'a> Reader<'a> {
     /// `self.name` that the project does not define.

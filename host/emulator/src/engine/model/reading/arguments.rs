@@ -2,8 +2,9 @@
 
 use ruff_python_ast::{self as ast, Expr};
 
+use super::reader::{Raise, Reader};
 use super::value::Value;
-use super::{Raise, Reader, snake};
+use crate::text::snake;
 
 /// Positional and keyword arguments.
 #[derive(Debug, Clone, Default)]

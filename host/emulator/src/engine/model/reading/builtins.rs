@@ -5,8 +5,8 @@ use jiff::civil::{Date, DateTime, Time};
 use ruff_python_ast::{CmpOp, ExprCall};
 
 use super::arguments::Arguments;
+use super::reader::{MAX_ELEMENTS, Raise, Reader};
 use super::value::{self, Refused, Value};
-use super::{MAX_ELEMENTS, Raise, Reader};
 use crate::engine::model::numbers::{display_float, whole};
 use crate::engine::model::plan::AverageKind;
 

@@ -8,9 +8,9 @@ use std::rc::Rc;
 use ruff_python_ast::{ExprCall, StmtFunctionDef};
 
 use super::arguments::Arguments;
+use super::reader::{Frame, MAX_FRAMES, Mode, Object, Raise, Reader};
 use super::statements::Flow;
 use super::value::{Bound, Value};
-use super::{Frame, MAX_FRAMES, Mode, Object, Raise, Reader};
 
 impl<'a> Reader<'a> {
     /// Evaluates a call.

@@ -4,8 +4,8 @@
 
 use ruff_python_ast::{self as ast, Expr};
 
+use super::reader::{MAX_ELEMENTS, Mode, Raise, Reader};
 use super::value::Value;
-use super::{MAX_ELEMENTS, Mode, Raise, Reader};
 
 impl<'a> Reader<'a> {
     /// A list, dictionary or text beyond the bound.

@@ -9,8 +9,10 @@ use ruff_python_ast::{
     self as ast, BoolOp, CmpOp, Expr, InterpolatedStringElement, Number, Operator, UnaryOp,
 };
 
+use super::arguments::Arguments;
+use super::reader::{Body, Deferred, Frame, MAX_DEPTH, MAX_ELEMENTS, Mode, Raise, Reader};
 use super::value::{self, Refused, Value};
-use super::{Body, Deferred, Frame, MAX_DEPTH, MAX_ELEMENTS, Mode, Raise, Reader, snake};
+use crate::text::snake;
 
 impl<'a> Reader<'a> {
     /// The value of an expression.
@@ -183,7 +185,7 @@ impl<'a> Reader<'a> {
                 Ok(Value::Function(method.file, method.def))
             }
             Some(name) if name.id.as_str() == "property" => {
-                self.call_method(object, method, super::arguments::Arguments::default())
+                self.call_method(object, method, Arguments::default())
             }
             Some(_) => Ok(Value::Unknown),
         }

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use ruff_python_ast::CmpOp;
 
 use super::arguments::Arguments;
+use super::reader::{MAX_ELEMENTS, Mode, Raise, Reader};
 use super::value::{self, Value};
-use super::{MAX_ELEMENTS, Mode, Raise, Reader};
 
 impl<'a> Reader<'a> {
     /// The elements of something that a loop can go through; `None` where they are not known.

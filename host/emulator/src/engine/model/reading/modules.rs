@@ -8,8 +8,8 @@ use std::rc::Rc;
 
 use ruff_python_ast::{Stmt, StmtClassDef, StmtImport, StmtImportFrom};
 
+use super::reader::{Class, Frame, Raise, Reader};
 use super::value::{Bound, Value};
-use super::{Class, Frame, Raise, Reader};
 
 /// Inheritance deeper than this is not followed; it could be circular.
 const MAX_INHERITANCE: usize = 16;

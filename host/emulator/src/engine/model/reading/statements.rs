@@ -9,8 +9,9 @@ use ruff_python_ast::visitor::source_order::{self, SourceOrderVisitor};
 use ruff_python_ast::{self as ast, AnyNodeRef, ExceptHandler, Expr, Stmt};
 use ruff_text_size::Ranged;
 
+use super::reader::{Body, MAX_ELEMENTS, Mode, Raise, Reader};
 use super::value::{Refused, Value};
-use super::{Body, MAX_ELEMENTS, Mode, Raise, Reader};
+use crate::text::snake;
 
 /// How a block was left.
 #[derive(Debug)]
@@ -302,7 +303,7 @@ impl<'a> Reader<'a> {
                     Value::Api(path) if self.mode == Mode::Run => {
                         let path = format!("{path}.{name}");
                         if !self.set_api_attribute(&path, &value) {
-                            self.note_at(&super::snake(&path), attribute);
+                            self.note_at(&snake(&path), attribute);
                         }
                     }
                     _ => {}

@@ -9,7 +9,7 @@ use ruff_python_ast::visitor::source_order::{self, SourceOrderVisitor};
 use ruff_python_ast::{Expr, Stmt};
 
 use super::arguments::Arguments;
-use super::{Body, Frame, Mode, Reader};
+use super::reader::{Body, Frame, Mode, Reader};
 
 /// What LEAN calls before anything trades, and was run.
 const SET_UP: [&str; 3] = ["__init__", "initialize", "Initialize"];

@@ -7,10 +7,10 @@ use ruff_python_ast::ExprCall;
 
 use super::algorithm::{is_daily, is_resolution};
 use super::arguments::Arguments;
+use super::reader::{MAX_ELEMENTS, Mode, Raise, Reader};
 use super::value::Value;
-use super::{MAX_ELEMENTS, Mode, Raise, Reader};
+use crate::engine::model::constants::{MAX_PERIOD, MAX_SHARES};
 use crate::engine::model::plan::{Average, AverageKind, Entry, Size};
-use crate::engine::model::{MAX_PERIOD, MAX_SHARES};
 
 impl<'a> Reader<'a> {
     /// `self.sma(symbol, period, …)`, `self.ema(symbol, period, …)`
