@@ -1,8 +1,8 @@
 //! Setting an emulator up, and the handle on one that runs.
 //!
 //! Invariant: when the handle is shut down or dropped, the listener closes and jobs that still
-//! wait find their cloud gone; nothing of the emulator outlives its handle by more than the
-//! requests and the engine's runs that are in work.
+//! wait end without effect; nothing of the emulator outlives its handle but the requests that
+//! are being served and the engine's current runs.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::engine::Engine;
 use crate::engine::model::Model;
-use crate::http::connection::{Cut, CuttableListener};
+use crate::http::connection::{CutHandle, CuttableListener};
 use crate::http::endpoints::{BASE, paths};
 use crate::http::faults::{Fault, Faults};
 use crate::http::request_log::{LoggedRequest, RequestLog};
@@ -30,8 +30,8 @@ use crate::text::digest_id;
 pub const DEFAULT_ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5612);
 
-/// How long [`Emulator::shutdown`] waits for requests that are in work.
-const DRAIN: Duration = Duration::from_secs(5);
+/// How long [`Emulator::shutdown`] waits for requests that are being served.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why an emulator did not start.
 #[derive(Debug, thiserror::Error)]
@@ -202,7 +202,8 @@ impl Builder {
         tracing::info!(base_url, "the emulator listens");
         service.cloud.base_url.get_or_init(|| base_url);
         let (stop, stopped) = oneshot::channel::<()>();
-        let routes = router(Arc::clone(&service)).into_make_service_with_connect_info::<Cut>();
+        let routes =
+            router(Arc::clone(&service)).into_make_service_with_connect_info::<CutHandle>();
         let listener = CuttableListener(listener);
         let server = axum::serve(listener, routes).with_graceful_shutdown(async move {
             // An error means that the handle was dropped: a reason to stop as well.
@@ -300,17 +301,19 @@ impl Emulator {
         self.service.log.clear();
     }
 
-    /// Replaces the faults; an empty list turns all off. Counting starts over.
+    /// Replaces the faults; an empty list disables all. Counting starts over.
     pub fn set_faults(&self, faults: Vec<Fault>) {
         self.service.faults.set(faults);
     }
 
-    /// Closes the listener, lets requests in work come to their end for a few seconds, and
-    /// stops.
+    /// Closes the listener, waits a few seconds for requests that are being served, and stops.
     pub async fn shutdown(self) {
         let Self { stop, mut task, .. } = self;
         drop(stop);
-        if tokio::time::timeout(DRAIN, &mut task).await.is_err() {
+        if tokio::time::timeout(DRAIN_TIMEOUT, &mut task)
+            .await
+            .is_err()
+        {
             task.abort();
         }
     }

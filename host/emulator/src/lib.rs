@@ -1,11 +1,11 @@
 //! QuantConnect's REST API v2 on this machine: an emulator of the cloud for tests and for
-//! trying things out without an account.
+//! trying it without an account.
 //!
 //! It answers every endpoint that the official tools use and those of QuantConnect's `lean`
 //! command line, in the cloud's own form, and it is asynchronous as the cloud is: a compile is
 //! queued before it is built, a backtest waits for a node and shows progress, an optimization
 //! runs its backtests, a live deployment logs in, initialises, runs and is stopped. All of
-//! that moves with the clock ([`Timing`]).
+//! that follows the clock ([`Timing`]).
 //!
 //! What it is not: LEAN. Backtests, optimizations and deployments get their numbers from
 //! [`engine`]'s documented model of synthetic prices; results say so in `nodeName`

@@ -1,5 +1,4 @@
-//! Texts in the forms that the cloud writes, shared by the engine, the store, the services and the
-//! HTTP side.
+//! Text forms that the engine, the store, the services and the HTTP side share.
 
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};

@@ -24,7 +24,7 @@ use crate::store::settings::Credentials;
 use crate::text::{hex, shorten};
 
 /// How far a timestamp may be from the emulator's clock, in seconds.
-const TOLERANCE: u64 = 7_200;
+const TIMESTAMP_TOLERANCE: u64 = 7_200;
 
 /// Whether the headers authenticate the emulator's user at Unix time `now`.
 pub(super) fn authenticate(
@@ -37,7 +37,7 @@ pub(super) fn authenticate(
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
     let time: i64 = timestamp.parse().unwrap_or_default();
-    if now.abs_diff(time) > TOLERANCE {
+    if now.abs_diff(time) > TIMESTAMP_TOLERANCE {
         return Err(Refusal::because(format!(
             "Invalid timestamp, value received: {}",
             if timestamp.is_empty() {

@@ -3,7 +3,7 @@
 //! strings, and multipart for uploads.
 //!
 //! Invariant: any sequence of bytes either becomes an [`Arguments`] or a [`Refusal`]; depth and
-//! size are bounded, whatever a client sends.
+//! size are bounded.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::services::answer::Refusal;
 use crate::services::arguments::Arguments;
 
 /// How deep brackets may nest in a form field's name.
-const FORM_DEPTH: usize = 4;
+const MAX_FORM_DEPTH: usize = 4;
 
 /// Reads the fields of a request from its query string and its body; the body wins.
 pub(super) async fn parse(parts: &Parts, body: Bytes) -> Result<Arguments, Refusal> {
@@ -109,7 +109,7 @@ fn path_of(name: &str) -> Result<Vec<String>, Refusal> {
         .split('[')
         .map(|part| part.trim_end_matches(']').to_owned())
         .collect();
-    if path.len() > FORM_DEPTH {
+    if path.len() > MAX_FORM_DEPTH {
         return Err(Refusal::because("A form field is nested too deeply"));
     }
     Ok(path)

@@ -1,6 +1,6 @@
-//! A connection that can be cut before an answer is sent.
+//! A connection that can be closed before an answer is sent.
 //!
-//! Invariant: once [`Cut::cut`] was called, not one more byte reaches the client; hyper sees
+//! Invariant: once [`CutHandle::cut`] was called, not one more byte reaches the client; hyper sees
 //! the write fail and closes the connection. Nothing else can make an answer disappear without
 //! leaving a half-sent one behind.
 
@@ -17,15 +17,15 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Cuts one connection.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Cut(Arc<AtomicBool>);
+pub(crate) struct CutHandle(Arc<AtomicBool>);
 
-impl Cut {
+impl CutHandle {
     pub(crate) fn cut(&self) {
         self.0.store(true, Ordering::Release);
     }
 }
 
-impl Connected<IncomingStream<'_, CuttableListener>> for Cut {
+impl Connected<IncomingStream<'_, CuttableListener>> for CutHandle {
     fn connect_info(stream: IncomingStream<'_, CuttableListener>) -> Self {
         stream.io().cut.clone()
     }
@@ -41,7 +41,7 @@ impl Listener for CuttableListener {
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         let (stream, address) = Listener::accept(&mut self.0).await;
-        let cut = Cut::default();
+        let cut = CutHandle::default();
         (CuttableStream { stream, cut }, address)
     }
 
@@ -54,7 +54,7 @@ impl Listener for CuttableListener {
 #[derive(Debug)]
 pub(crate) struct CuttableStream {
     stream: TcpStream,
-    cut: Cut,
+    cut: CutHandle,
 }
 
 impl CuttableStream {

@@ -21,7 +21,7 @@ pub(super) enum Handler {
     Later(fn(Arc<Cloud>, Arguments) -> LaterAnswer),
 }
 
-/// Who may call an endpoint, and how.
+/// How an endpoint may be called.
 #[derive(PartialEq, Eq)]
 pub(super) enum Access {
     /// GET or POST, authenticated.

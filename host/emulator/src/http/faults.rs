@@ -1,4 +1,4 @@
-//! Faults that a test can turn on.
+//! Faults that a test can enable.
 //!
 //! Invariant: no fault is random. Each [`Fault`] counts the requests that match its endpoint
 //! and strikes by that count, so a failing test fails again.
@@ -9,7 +9,7 @@ use std::time::Duration;
 /// What goes wrong.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FaultKind {
-    /// The request is carried out this much later.
+    /// The request is carried out after this delay.
     Latency(Duration),
     /// Not carried out; the answer is `success: false` with this error.
     Refuse(String),
@@ -38,7 +38,7 @@ pub enum FaultKind {
 /// use qchost_emulator::{Fault, FaultKind};
 /// // Every fifth request of any kind fails with HTTP 500.
 /// let flaky = Fault::everywhere(FaultKind::Status(500)).every(5);
-/// // The first two readings of a chart are told to come back.
+/// // The first two readings of a chart get "loading".
 /// let slow = Fault::at("/backtests/chart/read", FaultKind::Loading { progress: 0.5 }).times(2);
 /// # let _ = (flaky, slow);
 /// ```
@@ -97,7 +97,7 @@ impl Fault {
     }
 }
 
-/// The faults that are turned on, with their counts.
+/// The enabled faults, with their counts.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     active: Mutex<Vec<Active>>,
@@ -111,7 +111,7 @@ struct Active {
 }
 
 impl Faults {
-    /// Replaces all faults; counting starts anew.
+    /// Replaces all faults and resets their counts.
     pub(crate) fn set(&self, faults: Vec<Fault>) {
         let active = faults.into_iter().map(|fault| Active {
             fault,
@@ -121,7 +121,7 @@ impl Faults {
         *self.active.lock().unwrap_or_else(PoisonError::into_inner) = active.collect();
     }
 
-    /// What strikes a request to `endpoint`, in the order in which the faults were given.
+    /// The faults that apply to a request to `endpoint`, in the order in which the faults were given.
     pub(crate) fn strike(&self, endpoint: &str) -> Vec<FaultKind> {
         let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
         active

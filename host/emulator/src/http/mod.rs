@@ -1,5 +1,5 @@
-//! The HTTP side: who is let in, how fields are encoded, which service answers, and what a test can
-//! watch and break.
+//! The HTTP side: authentication, encodings of fields, the endpoint table, and the request log and
+//! faults that tests use.
 //!
 //! Invariant: this side knows the services and not the other way round; what both need, the fields
 //! of a request and the form of an answer, is in [`crate::services::arguments`] and

@@ -1,8 +1,8 @@
-//! What was asked of the emulator, for tests to read.
+//! The requests that the emulator received, for tests to read.
 //!
 //! Invariant: no credential is kept. The authentication headers are never recorded, every
 //! setting of a brokerage or a data provider but its `id` is replaced, and so is every field
-//! whose name says that it is a secret. The log is a ring: the oldest entry goes.
+//! whose name says that it is a secret. The log is a ring: the oldest entry is dropped.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +14,7 @@ use crate::services::arguments::Arguments;
 use crate::store::limits;
 use crate::text::shorten;
 
-/// What stands in the place of a secret.
+/// Replaces a secret.
 pub const REDACTED: &str = "[redacted]";
 
 /// One request.
@@ -31,13 +31,13 @@ pub struct LoggedRequest {
     pub path: String,
     /// The fields that were sent, secrets replaced by [`REDACTED`], long texts cut.
     pub body: Value,
-    /// The HTTP status of the answer; `None` while the request is in work.
+    /// The HTTP status of the answer; `None` until it is answered.
     pub status: Option<u16>,
     /// `success` as it stands in the answer, where the answer is JSON.
     pub success: Option<bool>,
 }
 
-/// The ring.
+/// The latest requests, up to a capacity.
 #[derive(Debug)]
 pub(crate) struct RequestLog {
     capacity: usize,

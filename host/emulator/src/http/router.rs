@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use super::auth::authenticate;
 use super::body;
-use super::connection::Cut;
+use super::connection::CutHandle;
 use super::endpoints::{Access, BASE, Endpoint, Handler, endpoint};
 use super::faults::{FaultKind, Faults};
 use super::request_log::{RequestLog, redacted};
@@ -56,7 +56,7 @@ type Call = Result<(&'static Endpoint, Arguments), Failure>;
 
 async fn serve(
     State(service): State<Arc<Service>>,
-    ConnectInfo(cut): ConnectInfo<Cut>,
+    ConnectInfo(cut): ConnectInfo<CutHandle>,
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();

@@ -1,7 +1,7 @@
 //! How the cloud answers: an object with `success` and `errors`.
 //!
-//! Invariant: an endpoint can only end in an [`Answer`]. Whatever is wrong with a request becomes
-//! a [`Refusal`] with the reason in words; no request leads to a 5xx.
+//! Invariant: an endpoint can only end in an [`Answer`]. Every fault of a request becomes a
+//! [`Refusal`] with the reason in words; no request leads to a 5xx.
 
 use std::pin::Pin;
 

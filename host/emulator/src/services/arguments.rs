@@ -12,7 +12,7 @@ use super::answer::Refusal;
 use crate::engine::{Language, SourceFile};
 use crate::store::limits;
 
-/// The fields of a request, whatever encoding they came in.
+/// The fields of a request, decoded.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Arguments {
     /// All fields but uploaded files.

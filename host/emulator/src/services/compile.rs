@@ -13,7 +13,7 @@ use super::arguments::Arguments;
 use super::cloud::Cloud;
 use super::engine_work::check;
 use crate::engine::DetectedParameter;
-use crate::store::compile::Compile;
+use crate::store::compile::CompileJob;
 use crate::store::limits;
 
 pub(crate) fn create(cloud: Arc<Cloud>, arguments: Arguments) -> LaterAnswer {
@@ -25,7 +25,7 @@ pub(crate) fn create(cloud: Arc<Cloud>, arguments: Arguments) -> LaterAnswer {
         };
         let (compilation, files) = check(&cloud, language, files).await?;
         let mut state = cloud.state();
-        let compile = Compile {
+        let compile = CompileJob {
             id: format!("{}-{}", state.next_id(), state.next_id()),
             project_id,
             language,

@@ -10,7 +10,7 @@ use super::answer::Refusal;
 use super::cloud::Cloud;
 use crate::engine::{Compilation, Engine, Job, Language, RuntimeError, SourceFile};
 use crate::store::backtest::Outcome;
-use crate::store::compile::Compile;
+use crate::store::compile::CompileJob;
 use crate::store::project::Project;
 
 /// Compiles sources and gives them back.
@@ -26,7 +26,7 @@ pub(super) async fn check(
 }
 
 /// A run of a project's compiled sources with the parameters of the project.
-pub(super) fn job_of(compile: &Compile, project: &Project) -> Job {
+pub(super) fn job_of(compile: &CompileJob, project: &Project) -> Job {
     Job {
         language: compile.language,
         files: compile.files.clone(),

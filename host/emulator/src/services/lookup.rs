@@ -8,7 +8,7 @@ use super::answer::Refusal;
 use super::arguments::Arguments;
 use crate::store::State;
 use crate::store::backtest::Backtest;
-use crate::store::compile::Compile;
+use crate::store::compile::CompileJob;
 use crate::store::deployment::Deployment;
 use crate::store::optimization::Optimization;
 use crate::store::project::Project;
@@ -54,7 +54,7 @@ impl State {
     }
 
     /// The compile job that `compileId` names.
-    pub(super) fn compile(&self, arguments: &Arguments) -> Result<&Compile, Refusal> {
+    pub(super) fn compile(&self, arguments: &Arguments) -> Result<&CompileJob, Refusal> {
         let project = self.project(arguments)?.id;
         let id = arguments.text("compileId")?;
         self.compiles
@@ -68,7 +68,7 @@ impl State {
         &self,
         arguments: &Arguments,
         duration: Duration,
-    ) -> Result<&Compile, Refusal> {
+    ) -> Result<&CompileJob, Refusal> {
         let compile = self.compile(arguments)?;
         let problem = match compile.state(duration) {
             "BuildSuccess" => return Ok(compile),

@@ -12,7 +12,7 @@ use super::backtests::dispatch;
 use super::cloud::Cloud;
 use super::organizations::USER_NAME;
 use crate::store::State;
-use crate::store::node::{Kind, Node};
+use crate::store::node::{Node, NodeKind};
 use crate::store::project::Project;
 
 pub(crate) fn read(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
@@ -65,9 +65,9 @@ fn by_kind(state: &State, chosen: &BTreeSet<String>) -> Value {
             .collect()
     };
     json!({
-        "backtest": nodes(Kind::Backtest),
-        "live": nodes(Kind::Live),
-        "research": nodes(Kind::Research),
+        "backtest": nodes(NodeKind::Backtest),
+        "live": nodes(NodeKind::Live),
+        "research": nodes(NodeKind::Research),
     })
 }
 

@@ -26,15 +26,15 @@ use crate::store::limits;
 use crate::store::object::{Download, Object};
 use crate::text::{digest_id, hex, instant_text};
 
-/// Characters of an object that `properties` shows.
-const PREVIEW: usize = 1_000;
-/// Characters of a key.
-const KEY_LENGTH: usize = 1_000;
+/// Length of the preview in `properties`, in characters.
+const PREVIEW_LENGTH: usize = 1_000;
+/// In characters.
+const MAX_KEY_LENGTH: usize = 1_000;
 
 /// A key without its leading slashes.
 fn key_of(text: &str) -> Result<&str, Refusal> {
     let key = text.trim_start_matches('/');
-    if is_relative_path(key, KEY_LENGTH) {
+    if is_relative_path(key, MAX_KEY_LENGTH) {
         return Ok(key);
     }
     Err(Refusal::invalid(
@@ -93,7 +93,7 @@ pub(crate) fn properties(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
         .ok_or_else(|| Refusal::not_found("Object", asked))?;
     let preview: Option<String> = std::str::from_utf8(&object.bytes)
         .ok()
-        .map(|text| text.chars().take(PREVIEW).collect());
+        .map(|text| text.chars().take(PREVIEW_LENGTH).collect());
     Reply::success(json!({
         "metadata": {
             "key": asked,

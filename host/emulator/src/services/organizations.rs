@@ -1,4 +1,4 @@
-//! What belongs to the account as a whole: `/account`, `/organizations`, `/user`,
+//! The account and its organisation: `/account`, `/organizations`, `/user`,
 //! `/lean/versions`, and the lists that the `lean` command line asks for and that are empty
 //! here (modules, data sets, news, encryption keys).
 //!

@@ -1,7 +1,7 @@
-//! Windows into lists and charts, with the bounds that the cloud sets.
+//! Pages of lists and charts, with the limits of the cloud.
 //!
-//! Invariant: a window that the cloud would not serve (negative, turned round, too wide) is
-//! refused; one that reaches past the end gives what is there.
+//! Invariant: a window that the cloud would not serve (negative, end before start, too wide) is
+//! refused; one that reaches past the end gives the entries that exist.
 
 use serde_json::{Map, Value, json};
 
@@ -9,18 +9,18 @@ use super::answer::Refusal;
 use super::arguments::Arguments;
 use crate::engine::{Chart, Series};
 
-/// Most entries of a backtest's orders or insights in one answer.
-pub(super) const BACKTEST_ENTRIES: i64 = 100;
-/// Most orders of a live algorithm in one answer.
-pub(super) const LIVE_ORDERS: i64 = 1_000;
-/// Most insights of a live algorithm in one answer.
-pub(super) const LIVE_INSIGHTS: i64 = 100;
-/// Most lines of a live log in one answer.
-pub(super) const LIVE_LINES: i64 = 250;
-/// Most lines of a backtest's log in one answer.
-pub(super) const BACKTEST_LINES: i64 = 200;
-/// Most points of a series in one answer.
-const CHART_POINTS: i64 = 100_000;
+/// Entries of a backtest's orders or insights in one answer.
+pub(super) const MAX_BACKTEST_ENTRIES: i64 = 100;
+/// Orders of a live algorithm in one answer.
+pub(super) const MAX_LIVE_ORDERS: i64 = 1_000;
+/// Insights of a live algorithm in one answer.
+pub(super) const MAX_LIVE_INSIGHTS: i64 = 100;
+/// Lines of a live log in one answer.
+pub(super) const MAX_LIVE_LINES: i64 = 250;
+/// Lines of a backtest's log in one answer.
+pub(super) const MAX_BACKTEST_LINES: i64 = 200;
+/// Points of a series in one answer.
+const MAX_CHART_POINTS: i64 = 100_000;
 
 /// A half-open range of indices, checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub(super) struct ChartRequest {
 impl ChartRequest {
     pub(super) fn read(arguments: &Arguments) -> Result<Self, Refusal> {
         let count = arguments.integer("count")?;
-        if !(1..=CHART_POINTS).contains(&count) {
+        if !(1..=MAX_CHART_POINTS).contains(&count) {
             return Err(Refusal::invalid("count", "a number from 1 to 100000"));
         }
         let start = arguments.integer("start")?;
@@ -129,7 +129,7 @@ impl ChartRequest {
     }
 }
 
-/// The names of charts, as answers list them.
+/// Charts as an answer lists them, without their series.
 pub(super) fn summary(charts: &[Chart]) -> Value {
     charts
         .iter()

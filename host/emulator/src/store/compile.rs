@@ -12,7 +12,7 @@ use crate::text::hex;
 
 /// One compile job with the sources as they were.
 #[derive(Debug)]
-pub(crate) struct Compile {
+pub(crate) struct CompileJob {
     pub(crate) id: String,
     pub(crate) project_id: u32,
     pub(crate) language: Language,
@@ -21,7 +21,7 @@ pub(crate) struct Compile {
     pub(crate) requested: Instant,
 }
 
-impl Compile {
+impl CompileJob {
     pub(crate) fn state(&self, duration: Duration) -> &'static str {
         if self.requested.elapsed() < duration {
             "InQueue"

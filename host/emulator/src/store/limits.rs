@@ -1,4 +1,4 @@
-//! How much a client may make the emulator hold.
+//! Limits of what a client can make the emulator keep.
 //!
 //! Invariant: everything that a request can add to is bounded here; at the bound a request is
 //! refused with the bound in the message, or the oldest entry goes.

@@ -28,10 +28,10 @@ pub(crate) mod timing;
 use std::collections::{BTreeMap, VecDeque};
 
 use self::backtest::Backtest;
-use self::compile::Compile;
+use self::compile::CompileJob;
 use self::connection::Connection;
 use self::deployment::Deployment;
-use self::node::{Kind, Node};
+use self::node::{Node, NodeKind};
 use self::object::ObjectStore;
 use self::optimization::Optimization;
 use self::project::Project;
@@ -47,7 +47,7 @@ pub(crate) struct State {
     next_project: u32,
     pub(crate) projects: BTreeMap<u32, Project>,
     /// Oldest first.
-    pub(crate) compiles: VecDeque<Compile>,
+    pub(crate) compiles: VecDeque<CompileJob>,
     /// Oldest first.
     pub(crate) backtests: Vec<Backtest>,
     /// Oldest first.
@@ -146,7 +146,11 @@ impl State {
     /// A backtest node that is idle and that the project may use. A choice that names no
     /// backtest node restricts nothing.
     pub(crate) fn idle_backtest_node(&self, project: &Project) -> Option<Node> {
-        let of_kind = || self.nodes.iter().filter(|node| node.kind == Kind::Backtest);
+        let of_kind = || {
+            self.nodes
+                .iter()
+                .filter(|node| node.kind == NodeKind::Backtest)
+        };
         let chosen = of_kind().any(|node| project.nodes.contains(&node.id));
         of_kind()
             .filter(|node| !chosen || project.nodes.contains(&node.id))

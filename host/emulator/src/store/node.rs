@@ -4,7 +4,7 @@ use crate::text::digest_id;
 
 /// What a node is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum NodeKind {
     Backtest,
     Live,
     Research,
@@ -15,15 +15,15 @@ pub(crate) enum Kind {
 pub(crate) struct Node {
     pub(crate) id: String,
     pub(crate) name: String,
-    pub(crate) kind: Kind,
+    pub(crate) kind: NodeKind,
 }
 
 /// The nodes of a new organisation.
 pub(crate) fn fleet(backtest: u32, live: u32) -> Vec<Node> {
     let kinds = [
-        (Kind::Backtest, backtest),
-        (Kind::Live, live),
-        (Kind::Research, 1),
+        (NodeKind::Backtest, backtest),
+        (NodeKind::Live, live),
+        (NodeKind::Research, 1),
     ];
     kinds
         .into_iter()
@@ -32,12 +32,12 @@ pub(crate) fn fleet(backtest: u32, live: u32) -> Vec<Node> {
 }
 
 impl Node {
-    fn new(kind: Kind, number: u32) -> Self {
+    fn new(kind: NodeKind, number: u32) -> Self {
         let sku = kind.sku();
         let prefix = match kind {
-            Kind::Backtest => "BN",
-            Kind::Live => "LN",
-            Kind::Research => "RN",
+            NodeKind::Backtest => "BN",
+            NodeKind::Live => "LN",
+            NodeKind::Research => "RN",
         };
         Self {
             id: format!("{prefix}-{}", digest_id(&format!("{sku}/{number}"))),
@@ -47,7 +47,7 @@ impl Node {
     }
 }
 
-impl Kind {
+impl NodeKind {
     pub(crate) fn sku(self) -> &'static str {
         match self {
             Self::Backtest => "B2-8",

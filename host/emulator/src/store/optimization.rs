@@ -177,7 +177,7 @@ fn decimal(value: f64) -> String {
 
 /// What an optimization is asked to do.
 #[derive(Debug, Clone)]
-pub(crate) struct Plan {
+pub(crate) struct SearchPlan {
     pub(crate) target: Target,
     pub(crate) maximize: bool,
     pub(crate) target_value: Option<f64>,
@@ -216,7 +216,7 @@ pub(crate) struct Optimization {
     pub(crate) id: String,
     pub(crate) project_id: u32,
     pub(crate) name: String,
-    pub(crate) plan: Plan,
+    pub(crate) plan: SearchPlan,
     pub(crate) created: Timestamp,
     pub(crate) snapshot: u64,
     pub(crate) status: Status,

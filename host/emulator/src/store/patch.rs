@@ -17,7 +17,7 @@ use diffy::{Line, Patch};
 /// take more comparisons of lines than this is refused instead of being searched for minutes.
 const MAX_COMPARISONS: usize = 100_000_000;
 
-/// The most spaces in a line that begins a file's part.
+/// Spaces in a line that begins a file's part.
 const MAX_SPACES: usize = 100;
 
 /// What a patch does to a project.
@@ -249,8 +249,8 @@ fn apply_text(name: &str, original: &str, patch: &Patch<'_, str>) -> Result<Stri
     })
 }
 
-/// Applies hunks where their headers say, if all of them fit there. The library looks for a place from
-/// where it believes the hunk to be, and of a hunk without context it believes wrong.
+/// Applies hunks where their headers say, if all of them fit there. The library searches from the position
+/// that it assumes, which is wrong for a hunk without context.
 fn apply_in_place(original: &str, patch: &Patch<'_, str>) -> Option<String> {
     let lines: Vec<&str> = original.split_inclusive('\n').collect();
     let mut changed: Vec<&str> = Vec::with_capacity(lines.len());
@@ -316,8 +316,8 @@ fn does_not_fit(name: &str, message: &str, patch: &Patch<'_, str>) -> PatchError
     }
 }
 
-/// The patch with the newline at its end that copying often loses, and, where every line ends in
-/// CRLF (git ends its own headers in LF, so something saved the whole so), without carriage returns.
+/// The patch with the newline at its end that copying often loses, and without carriage returns if
+/// every line ends in CRLF: git ends its own headers in LF, so an editor converted the whole patch.
 fn in_canonical_form(patch: &str) -> Cow<'_, str> {
     let everywhere = !patch.is_empty()
         && patch
@@ -334,7 +334,7 @@ fn in_canonical_form(patch: &str) -> Cow<'_, str> {
     patch
 }
 
-/// What the parser says, which may quote the patch: on one line and no longer than a person reads.
+/// The parser's message, which may quote the patch, on one line and shortened.
 fn malformed(message: &str) -> PatchError {
     let mut line = String::new();
     for letter in message.chars().take(200) {
@@ -391,8 +391,8 @@ fn hunk_counts(line: &str) -> Option<(usize, usize)> {
     Some((count(old)?, count(new)?))
 }
 
-/// Lines that follow a hunk beyond what its header counts would be lost in silence: the parser
-/// takes them for a comment. `hunks` are the lengths of the hunks that it found, in order.
+/// Refuses lines after a hunk that its header does not count: the parser would ignore them as a
+/// comment. `hunks` are the lengths of the hunks that it found, in order.
 fn check_nothing_left_over(patch: &str, hunks: Vec<usize>) -> Result<(), PatchError> {
     let mut hunks = hunks.into_iter();
     let mut inside: usize = 0;

@@ -1,4 +1,4 @@
-//! A project: its files, its settings and who may work on it.
+//! A project: its files, its settings and its collaborators.
 //!
 //! Invariant: two files of a project never have the same name, and a lock names the one code
 //! source whose edits are let through.
@@ -44,7 +44,7 @@ pub(crate) struct Project {
     pub(crate) collaborators: Vec<Collaborator>,
     /// The code source that holds the lock.
     pub(crate) lock: Option<String>,
-    /// Nodes chosen for the project; empty means that any will do.
+    /// Nodes chosen for the project; empty means any node.
     pub(crate) nodes: BTreeSet<String>,
     /// A LEAN version, where the project is pinned to one.
     pub(crate) lean_version: Option<i64>,

@@ -1,4 +1,4 @@
-//! How long things take in the emulated cloud.
+//! The durations of asynchronous work in the emulated cloud.
 //!
 //! Invariant: every state that a client can poll for is reached by the clock alone; polling
 //! more or less often changes nothing.

@@ -31,8 +31,8 @@ pub(super) const MAX_FEE_FRACTION: f64 = 0.005;
 /// In US dollars.
 pub(super) const MIN_FEE: f64 = 1.0;
 /// The most that all positions may be worth, in equity.
-pub(super) const LEVERAGE: f64 = 2.0;
+pub(super) const MAX_LEVERAGE: f64 = 2.0;
 /// The least equity in the positions.
-pub(super) const MAINTENANCE: f64 = 0.25;
+pub(super) const MAINTENANCE_MARGIN: f64 = 0.25;
 /// The part of a security's daily volume that a strategy could trade.
 pub(super) const CAPACITY_SHARE: f64 = 0.01;

@@ -115,10 +115,10 @@ const CSHARP: &str = "the emulator cannot run C#: the project compiles without a
                       backtests cannot run here";
 
 /// Reading recurses as deep as sources nest; this is enough for the deepest that is read, in a
-/// build without optimisation, whatever the calling thread has left. It is reserved, not used.
+/// build without optimisation, regardless of what the calling thread has left. It is reserved, not used.
 const STACK_BYTES: usize = 64 << 20;
 
-/// The model, as an engine. It holds nothing.
+/// The model as an engine. It has no state.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Model;
 

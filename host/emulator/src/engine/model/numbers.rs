@@ -7,22 +7,21 @@ use crate::text::{clock_text, grouped};
 /// Trading days a year.
 pub(super) const DAYS_PER_YEAR: f64 = 252.0;
 
-/// How many, as a float.
+/// A length as a float.
 pub(super) fn count(length: usize) -> f64 {
     u32::try_from(length).map_or(f64::from(u32::MAX), f64::from)
 }
 
-/// 0 in place of what is not a finite number.
+/// The value, or 0 if it is not finite.
 pub(super) fn finite(value: f64) -> f64 {
     if value.is_finite() { value } else { 0.0 }
 }
 
-/// `a / b`, 0 where that is not a number.
+/// `a / b`, or 0 if that is not finite.
 pub(super) fn ratio(a: f64, b: f64) -> f64 {
     finite(a / b)
 }
 
-/// The mean.
 pub(super) fn mean(values: &[f64]) -> f64 {
     ratio(values.iter().sum(), count(values.len()))
 }
@@ -96,7 +95,7 @@ pub(super) fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// Rounded to so many decimals, without a negative zero.
+/// Rounded to a number of decimals, without a negative zero.
 pub(super) fn rounded(value: f64, decimals: i32) -> f64 {
     let unit = libm::pow(10.0, f64::from(decimals));
     finite(libm::round(value * unit) / unit) + 0.0
@@ -147,7 +146,7 @@ pub(super) fn span(seconds: f64) -> String {
     }
 }
 
-/// A float as Python prints it, as far as the difference matters: a whole one has `.0`.
+/// A float as Python prints it; a whole one has `.0`. Exponents differ from Python's.
 pub(super) fn display_float(value: f64) -> String {
     if value.is_nan() {
         "nan".to_owned()

@@ -1,4 +1,4 @@
-//! Writes a run down as a [`Report`], in QuantConnect's JSON forms.
+//! Turns a run into a [`Report`], in QuantConnect's JSON forms.
 //!
 //! Invariant: this computes nothing but texts and roundings; where two places show the same number
 //! they show the same rounded one.
@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::constants::{CAPACITY_SHARE, NAME};
-use super::numbers::{dollars, money, number, percent, plain, ratio, rounded, span};
+use super::numbers::{dollars, money, percent, plain, ratio, rounded, span};
 use super::plan::{Plan, Security, SecurityKind};
-use super::record::{Change, Order, Outcome, Run};
+use super::record::{Order, OrderOutcome, Run, SignalChange};
 use super::statistics::PortfolioStatistics;
-use super::trade_statistics::{Timed, trade_statistics};
+use super::trade_statistics::{TimedTrade, trade_statistics};
 use super::{calendar, charts};
 use crate::engine::{Day, DayHolding, Report};
 use crate::text::{digest_id, seconds_text};
@@ -65,7 +65,7 @@ fn base36(mut number: u64) -> String {
     }
 }
 
-/// The whole report.
+/// The report of a run.
 pub(super) fn report(plan: &Plan, run: &Run) -> Report {
     let writer = Writer { plan, run };
     let statistics = PortfolioStatistics::new(run, plan.cash);
@@ -159,11 +159,11 @@ impl Writer<'_> {
     }
 
     fn performance(&self, s: &PortfolioStatistics) -> Value {
-        let timed: Vec<Timed<'_>> = self
+        let timed: Vec<TimedTrade<'_>> = self
             .run
             .trades
             .iter()
-            .map(|trade| Timed {
+            .map(|trade| TimedTrade {
                 trade,
                 entry: calendar::open(self.day(trade.entry_day)),
                 exit: calendar::open(self.day(trade.exit_day)),
@@ -171,37 +171,12 @@ impl Writer<'_> {
             .collect();
         json!({
             "tradeStatistics": trade_statistics(&timed),
-            "portfolioStatistics": {
-                "averageWinRate": number(s.average_win_rate),
-                "averageLossRate": number(s.average_loss_rate),
-                "profitLossRatio": number(s.profit_loss_ratio),
-                "winRate": number(s.win_rate),
-                "lossRate": number(s.loss_rate),
-                "expectancy": number(s.expectancy),
-                "startEquity": money(s.start_equity),
-                "endEquity": money(s.end_equity),
-                "compoundingAnnualReturn": number(s.compounding_annual_return),
-                "drawdown": number(s.drawdown),
-                "totalNetProfit": number(s.total_net_profit),
-                "sharpeRatio": number(s.sharpe_ratio),
-                "probabilisticSharpeRatio": number(s.probabilistic_sharpe_ratio),
-                "sortinoRatio": number(s.sortino_ratio),
-                "alpha": number(s.alpha),
-                "beta": number(s.beta),
-                "annualStandardDeviation": number(s.annual_standard_deviation),
-                "annualVariance": number(s.annual_variance),
-                "informationRatio": number(s.information_ratio),
-                "trackingError": number(s.tracking_error),
-                "treynorRatio": number(s.treynor_ratio),
-                "portfolioTurnover": number(s.portfolio_turnover),
-                "valueAtRisk99": number(s.value_at_risk_99),
-                "valueAtRisk95": number(s.value_at_risk_95),
-            },
+            "portfolioStatistics": s.json(),
             "closedTrades": timed.iter().map(|timed| self.trade(timed)).collect::<Vec<_>>(),
         })
     }
 
-    fn trade(&self, timed: &Timed<'_>) -> Value {
+    fn trade(&self, timed: &TimedTrade<'_>) -> Value {
         let trade = timed.trade;
         json!({
             "symbol": self.security(trade.security).map(Security::json),
@@ -229,12 +204,12 @@ impl Writer<'_> {
         let security = self.security(order.security);
         let sent = calendar::close(self.day(order.day));
         let (status, price, last, filled) = match order.outcome {
-            Outcome::Filled { price, .. } => {
+            OrderOutcome::Filled { price, .. } => {
                 let open = calendar::open(self.day(order.day + 1));
                 (3, price, open, Some(open))
             }
-            Outcome::Sent => (1, 0.0, sent, None),
-            Outcome::Invalid => (7, 0.0, sent, None),
+            OrderOutcome::Sent => (1, 0.0, sent, None),
+            OrderOutcome::Invalid => (7, 0.0, sent, None),
         };
         json!({
             "id": id,
@@ -294,9 +269,9 @@ impl Writer<'_> {
         };
         let sent = calendar::close(self.day(order.day));
         match order.outcome {
-            Outcome::Invalid => vec![event(1, "invalid", sent, None)],
-            Outcome::Sent => vec![event(1, "submitted", sent, None)],
-            Outcome::Filled { price, fee } => {
+            OrderOutcome::Invalid => vec![event(1, "invalid", sent, None)],
+            OrderOutcome::Sent => vec![event(1, "submitted", sent, None)],
+            OrderOutcome::Filled { price, fee } => {
                 let open = calendar::open(self.day(order.day + 1));
                 vec![
                     event(1, "submitted", sent, None),
@@ -306,7 +281,7 @@ impl Writer<'_> {
         }
     }
 
-    fn insight(&self, change: &Change) -> Value {
+    fn insight(&self, change: &SignalChange) -> Value {
         let security = self.security(change.security);
         let generated = calendar::close(self.day(change.day));
         let closed = calendar::close(self.day(change.until));

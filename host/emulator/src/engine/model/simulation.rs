@@ -12,26 +12,26 @@ use jiff::civil::Date;
 
 use super::calendar;
 use super::constants::{
-    CASH_BUFFER, FEE_PER_SHARE, LEVERAGE, MAINTENANCE, MAX_FEE_FRACTION, MAX_ORDERS,
+    CASH_BUFFER, FEE_PER_SHARE, MAINTENANCE_MARGIN, MAX_FEE_FRACTION, MAX_LEVERAGE, MAX_ORDERS,
     MAX_POSITION_DAYS, MIN_FEE,
 };
 use super::market::{Market, Prices};
 use super::plan::{Plan, Size, WarmUp};
 use super::portfolio::Portfolio;
-use super::record::{Change, Close, Order, Outcome, Run};
+use super::record::{DailyClose, Order, OrderOutcome, Run, SignalChange};
 use super::rule::{Rule, Signal, rules};
 
 /// The run would be larger than the model's bounds.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooLarge(pub(super) String);
 
-/// One rule at work.
+/// A rule with the state of its signal.
 struct Trader {
     rule: Rule,
     signals: Vec<Option<bool>>,
-    /// The signal that it acted on last.
+    /// The signal that the last order followed; `None` before the first.
     side: Option<bool>,
-    /// Its change in the run's list that is still open.
+    /// The index of the signal change that is in effect, in [`Run::changes`].
     open_change: Option<usize>,
 }
 
@@ -184,7 +184,7 @@ impl Simulation<'_> {
         let gross = close.gross_exposure;
         self.run.closes.push(close);
         if !last {
-            if gross > 0.0 && equity < MAINTENANCE * gross {
+            if gross > 0.0 && equity < MAINTENANCE_MARGIN * gross {
                 self.margin_call(day);
             } else if equity > 0.0 {
                 self.signals(day, equity);
@@ -211,7 +211,7 @@ impl Simulation<'_> {
             .orders
             .partition_point(|order| order.day < yesterday);
         for index in from..self.run.orders.len() {
-            let Some((security, quantity, Outcome::Sent)) = self
+            let Some((security, quantity, OrderOutcome::Sent)) = self
                 .run
                 .orders
                 .get(index)
@@ -223,13 +223,19 @@ impl Simulation<'_> {
             let fee = fee(quantity, price);
             self.portfolio.fill(security, day, quantity, price, fee);
             if let Some(order) = self.run.orders.get_mut(index) {
-                order.outcome = Outcome::Filled { price, fee };
+                order.outcome = OrderOutcome::Filled { price, fee };
             }
         }
     }
 
-    /// The books at the close.
-    fn value(&mut self, day: usize, benchmark: f64, volume_before: f64, orders: usize) -> Close {
+    /// Values the portfolio at the close.
+    fn value(
+        &mut self,
+        day: usize,
+        benchmark: f64,
+        volume_before: f64,
+        orders: usize,
+    ) -> DailyClose {
         let mut holdings = Vec::new();
         let (mut net, mut gross) = (0.0, 0.0);
         for security in 0..self.portfolio.positions.len() {
@@ -250,7 +256,7 @@ impl Simulation<'_> {
             gross += quantity.abs() * close;
             holdings.push((security, quantity, position.average_price(), close));
         }
-        Close {
+        DailyClose {
             equity: self.portfolio.cash + net,
             cash: self.portfolio.cash,
             net_exposure: net,
@@ -276,7 +282,7 @@ impl Simulation<'_> {
         }
     }
 
-    /// Lets each rule act on its signal.
+    /// Sends an order for each rule whose signal changed.
     fn signals(&mut self, day: usize, equity: f64) {
         // What the positions will be at the next open, for the limit on their total.
         let mut gross: f64 = (0..self.plan.securities.len())
@@ -319,7 +325,7 @@ impl Simulation<'_> {
                 }
             };
             let after = gross + (wanted.abs() - held.abs()) * price;
-            let affordable = wanted.abs() <= held.abs() || after <= LEVERAGE * equity;
+            let affordable = wanted.abs() <= held.abs() || after <= MAX_LEVERAGE * equity;
             if wanted == held {
                 let line = format!(
                     "{}: the signal changed, but the position stays at {held} shares",
@@ -351,7 +357,7 @@ impl Simulation<'_> {
         if let Some(before) = before.and_then(|before| self.run.changes.get_mut(before)) {
             before.until = day;
         }
-        self.run.changes.push(Change {
+        self.run.changes.push(SignalChange {
             security,
             day,
             direction: match size.map_or(0.0, Size::amount) {
@@ -391,9 +397,9 @@ impl Simulation<'_> {
             quantity,
             submitted_at,
             outcome: if valid {
-                Outcome::Sent
+                OrderOutcome::Sent
             } else {
-                Outcome::Invalid
+                OrderOutcome::Invalid
             },
             reason: if valid {
                 reason
@@ -415,7 +421,7 @@ impl Simulation<'_> {
                 change.is_over = change.until < last;
             }
         }
-        let filled = |order: &&Order| matches!(order.outcome, Outcome::Filled { .. });
+        let filled = |order: &&Order| matches!(order.outcome, OrderOutcome::Filled { .. });
         let traded = self.run.orders.iter().filter(filled);
         let volume = |security: usize| {
             let prices = self.prices.get(security);
@@ -431,7 +437,7 @@ impl Simulation<'_> {
     }
 }
 
-/// What a fill costs: so much a share, at most a part of its value, at least a dollar.
+/// The fee of a fill, in US dollars: per share, at most a part of its value, at least a dollar.
 fn fee(quantity: f64, price: f64) -> f64 {
     let shares = quantity.abs();
     (shares * FEE_PER_SHARE)

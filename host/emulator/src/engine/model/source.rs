@@ -1,6 +1,6 @@
 //! Parses a project's Python files and finds its algorithm class.
 //!
-//! Invariant: no source makes the parser or anything that walks its tree overflow the stack. The
+//! Invariant: no source makes the parser or a walk of its tree overflow the stack. The
 //! tree's depth is bounded before it is built, from the tokens, because a syntax tree that is too
 //! deep could not even be dropped.
 

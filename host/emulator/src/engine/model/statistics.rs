@@ -7,9 +7,12 @@
 //! Invariant: every number comes from the closes, trades and orders of the one run, so a reader of
 //! those can compute it again.
 
+use serde::Serialize;
+use serde_json::Value;
+
 use super::numbers::{
-    DAYS_PER_YEAR, count, covariance, deviation, finite, kurtosis, mean, normal_cdf, ratio,
-    rounded, skewness, variance,
+    DAYS_PER_YEAR, count, covariance, deviation, finite, kurtosis, mean, money, normal_cdf, number,
+    ratio, rounded, skewness, variance,
 };
 use super::record::Run;
 
@@ -18,7 +21,8 @@ const QUANTILE_1: f64 = -2.326_347_874_040_840_8;
 const QUANTILE_5: f64 = -1.644_853_626_951_472_2;
 
 /// The statistics of a portfolio. Rates and returns are fractions.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct PortfolioStatistics {
     pub(super) average_win_rate: f64,
     pub(super) average_loss_rate: f64,
@@ -47,7 +51,7 @@ pub(super) struct PortfolioStatistics {
 }
 
 impl PortfolioStatistics {
-    /// Of a run that started with so much cash.
+    /// The statistics of a run that started with `cash` US dollars.
     pub(super) fn new(run: &Run, cash: f64) -> Self {
         let equity: Vec<f64> = run.closes.iter().map(|close| close.equity).collect();
         let benchmark: Vec<f64> = run.closes.iter().map(|close| close.benchmark).collect();
@@ -69,6 +73,20 @@ impl PortfolioStatistics {
         statistics.wins_and_losses(run, cash);
         statistics.risk(&returns(&equity), &returns(&benchmark));
         statistics
+    }
+
+    /// `PortfolioStatistics` of the API, rounded.
+    pub(super) fn json(&self) -> Value {
+        let mut json = serde_json::to_value(self).unwrap_or_default();
+        for (name, value) in json.as_object_mut().into_iter().flatten() {
+            let exact = value.as_f64().unwrap_or_default();
+            *value = if name.ends_with("Equity") {
+                money(exact).into()
+            } else {
+                number(exact).into()
+            };
+        }
+        json
     }
 
     /// A trade counts with its result after fees, relative to the capital before it.

@@ -9,7 +9,7 @@ use super::portfolio::Trade;
 use crate::text::seconds_text;
 
 /// One trade with its times.
-pub(super) struct Timed<'t> {
+pub(super) struct TimedTrade<'t> {
     /// The trade.
     pub(super) trade: &'t Trade,
     /// Unix seconds of the entry.
@@ -18,7 +18,7 @@ pub(super) struct Timed<'t> {
     pub(super) exit: i64,
 }
 
-impl Timed<'_> {
+impl TimedTrade<'_> {
     /// Seconds that it was held.
     pub(super) fn duration(&self) -> f64 {
         seconds(self.exit - self.entry)
@@ -27,7 +27,7 @@ impl Timed<'_> {
 
 /// What runs through the trades one after the other.
 #[derive(Default)]
-struct Course {
+struct RunningTotals {
     total: f64,
     peak: f64,
     peak_with_favorable: f64,
@@ -42,8 +42,8 @@ struct Course {
     longest_drawdown: i64,
 }
 
-impl Course {
-    fn step(&mut self, timed: &Timed<'_>) {
+impl RunningTotals {
+    fn step(&mut self, timed: &TimedTrade<'_>) {
         let trade = timed.trade;
         let peak_time = *self.peak_time.get_or_insert(timed.entry);
         self.peak_with_favorable = self.peak_with_favorable.max(self.total + trade.favorable);
@@ -74,10 +74,10 @@ impl Course {
 }
 
 /// `TradeStatistics`. Where a ratio's divisor is zero and its dividend is not, LEAN writes 10.
-pub(super) fn trade_statistics(trades: &[Timed<'_>]) -> Value {
-    let mut course = Course::default();
+pub(super) fn trade_statistics(trades: &[TimedTrade<'_>]) -> Value {
+    let mut totals = RunningTotals::default();
     for timed in trades {
-        course.step(timed);
+        totals.step(timed);
     }
     let results = |keep: fn(f64) -> bool| -> Vec<f64> {
         let results = trades.iter().map(|timed| timed.trade.profit_loss);
@@ -85,7 +85,7 @@ pub(super) fn trade_statistics(trades: &[Timed<'_>]) -> Value {
     };
     let durations = |keep: fn(f64) -> bool| -> Vec<f64> {
         let kept = trades.iter().filter(|timed| keep(timed.trade.profit_loss));
-        kept.map(Timed::duration).collect()
+        kept.map(TimedTrade::duration).collect()
     };
     let all = results(|_| true);
     let (wins, losses) = (results(|r| r > 0.0), results(|r| r <= 0.0));
@@ -129,8 +129,8 @@ pub(super) fn trade_statistics(trades: &[Timed<'_>]) -> Value {
         "medianTradeDuration": span(median(&durations(|_| true))),
         "medianWinningTradeDuration": span(median(&durations(|r| r > 0.0))),
         "medianLosingTradeDuration": span(median(&durations(|r| r <= 0.0))),
-        "maxConsecutiveWinningTrades": course.most_wins,
-        "maxConsecutiveLosingTrades": course.most_losses,
+        "maxConsecutiveWinningTrades": totals.most_wins,
+        "maxConsecutiveLosingTrades": totals.most_losses,
         "profitLossRatio": number(ratio(mean(&wins), mean(&losses).abs())),
         "winLossRatio": number(or_ten(count(wins.len()), count(losses.len()))),
         "winRate": number(win_rate),
@@ -139,17 +139,17 @@ pub(super) fn trade_statistics(trades: &[Timed<'_>]) -> Value {
         "averageMFE": money(mean(&favorable)),
         "largestMAE": money(least(&adverse)),
         "largestMFE": money(greatest(&favorable)),
-        "maximumClosedTradeDrawdown": money(course.closed_drawdown),
-        "maximumIntraTradeDrawdown": money(course.intra_drawdown),
+        "maximumClosedTradeDrawdown": money(totals.closed_drawdown),
+        "maximumIntraTradeDrawdown": money(totals.intra_drawdown),
         "profitLossStandardDeviation": money(deviation(&all)),
         "profitLossDownsideDeviation": money(deviation(&losses)),
         "profitFactor": number(or_ten(profit, loss)),
         "sharpeRatio": number(ratio(mean(&all), deviation(&all))),
         "sortinoRatio": number(ratio(mean(&all), deviation(&losses))),
-        "profitToMaxDrawdownRatio": number(or_ten(total, course.closed_drawdown)),
+        "profitToMaxDrawdownRatio": number(or_ten(total, totals.closed_drawdown)),
         "maximumEndTradeDrawdown": money(greatest(&given_back)),
         "averageEndTradeDrawdown": money(mean(&given_back)),
-        "maximumDrawdownDuration": span(seconds(course.longest_drawdown)),
+        "maximumDrawdownDuration": span(seconds(totals.longest_drawdown)),
         "totalFees": money(of(|trade| trade.fees).iter().sum()),
     })
 }

@@ -93,16 +93,16 @@ const ADVICE: [(&str, &str); 8] = [
     ),
 ];
 
-/// What a page is.
+/// The category of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum PageKind {
     Stubs,
     Forum,
     Docs,
     Examples,
 }
 
-impl Kind {
+impl PageKind {
     pub(super) fn named(name: &str) -> Option<Self> {
         match name {
             "Stubs" => Some(Self::Stubs),
@@ -113,7 +113,7 @@ impl Kind {
         }
     }
 
-    /// The number that the API has for it.
+    /// The number in the API.
     fn number(self) -> u8 {
         match self {
             Self::Stubs => 0,
@@ -222,7 +222,7 @@ pub(super) fn advice(message: &str) -> &'static str {
 }
 
 /// The pages that share most words with the question, best first.
-pub(super) fn search(language: Language, input: &str, kind: Kind, count: usize) -> Vec<Value> {
+pub(super) fn search(language: Language, input: &str, kind: PageKind, count: usize) -> Vec<Value> {
     let words: Vec<String> = input
         .to_lowercase()
         .split(|character: char| !character.is_alphanumeric())
@@ -278,7 +278,7 @@ mod tests {
         let found = search(
             Language::Python,
             "How to create an Alpha model",
-            Kind::Examples,
+            PageKind::Examples,
             3,
         );
         assert_eq!(found.len(), 3);

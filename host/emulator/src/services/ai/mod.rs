@@ -1,6 +1,6 @@
 //! `/ai/tools/…`: the tools that the cloud answers with a language model.
 //!
-//! Two of them really check: `syntax-check` parses the sources and `backtest-init` runs them
+//! Two of them check the sources: `syntax-check` parses the sources and `backtest-init` runs them
 //! with the engine. The others answer from a small built-in [`corpus`] and by plain rules; the
 //! same question always gets the same answer, and no language model is involved.
 
@@ -56,7 +56,7 @@ pub(crate) fn syntax_check(cloud: Arc<Cloud>, arguments: Arguments) -> LaterAnsw
     })
 }
 
-/// Runs the algorithm; an error outside `initialize` is none of this tool's business.
+/// Runs the algorithm; only an error in `initialize` is reported.
 pub(crate) fn backtest_init(cloud: Arc<Cloud>, arguments: Arguments) -> LaterAnswer {
     Box::pin(async move {
         let language = arguments.language()?;
@@ -138,9 +138,11 @@ pub(crate) fn search(_: &Arc<Cloud>, arguments: &Arguments) -> Answer {
 fn search_one(language: Language, item: &Value) -> Result<Vec<Value>, Refusal> {
     let text = |field: &str| item.get(field).and_then(Value::as_str);
     let input = text("input").ok_or_else(|| Refusal::missing("criteria.input"))?;
-    let kind = text("type").and_then(corpus::Kind::named).ok_or_else(|| {
-        Refusal::invalid("criteria.type", "'Stubs', 'Forum', 'Docs' or 'Examples'")
-    })?;
+    let kind = text("type")
+        .and_then(corpus::PageKind::named)
+        .ok_or_else(|| {
+            Refusal::invalid("criteria.type", "'Stubs', 'Forum', 'Docs' or 'Examples'")
+        })?;
     let count = item
         .get("count")
         .and_then(count_of)

@@ -11,7 +11,7 @@ use crate::engine::Report;
 use crate::services::answer::{Answer, Reply};
 use crate::services::arguments::Arguments;
 use crate::services::cloud::Cloud;
-use crate::services::pages::{BACKTEST_ENTRIES, BACKTEST_LINES, ChartRequest, Window};
+use crate::services::pages::{ChartRequest, MAX_BACKTEST_ENTRIES, MAX_BACKTEST_LINES, Window};
 use crate::store::backtest::Backtest;
 
 pub(crate) fn chart(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
@@ -41,7 +41,7 @@ fn entries(
 ) -> Answer {
     let state = cloud.state();
     let backtest = state.backtest(arguments)?;
-    let window = Window::read(arguments, ("start", "end"), false, BACKTEST_ENTRIES)?;
+    let window = Window::read(arguments, ("start", "end"), false, MAX_BACKTEST_ENTRIES)?;
     if let Some(loading) = loading(backtest) {
         return loading;
     }
@@ -52,7 +52,7 @@ fn entries(
 pub(crate) fn log(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     let state = cloud.state();
     let backtest = state.backtest(arguments)?;
-    let window = Window::read(arguments, ("start", "end"), false, BACKTEST_LINES)?;
+    let window = Window::read(arguments, ("start", "end"), false, MAX_BACKTEST_LINES)?;
     if let Some(loading) = loading(backtest) {
         return loading;
     }

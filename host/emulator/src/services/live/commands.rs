@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::view::View;
+use super::view::LiveView;
 use crate::services::answer::{Answer, Refusal, Reply};
 use crate::services::arguments::Arguments;
 use crate::services::cloud::Cloud;
@@ -15,7 +15,7 @@ use crate::store::deployment::Deployment;
 use crate::store::limits;
 
 /// Longest command, in bytes of JSON.
-const LENGTH: usize = 16 << 10;
+const MAX_COMMAND_BYTES: usize = 16 << 10;
 
 pub(crate) fn command(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     let mut state = cloud.state();
@@ -46,7 +46,7 @@ pub(crate) fn broadcast(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
 }
 
 fn record(cloud: &Cloud, deployment: &mut Deployment, text: &str) -> Result<(), Refusal> {
-    let after = View::of(cloud, deployment).log_length();
+    let after = LiveView::of(cloud, deployment).log_length();
     if deployment.record(after, text) {
         return Ok(());
     }
@@ -58,7 +58,7 @@ fn record(cloud: &Cloud, deployment: &mut Deployment, text: &str) -> Result<(), 
 
 fn command_text(arguments: &Arguments) -> Result<String, Refusal> {
     let text = Value::Object(arguments.object("command")?.clone()).to_string();
-    if text.len() > LENGTH {
+    if text.len() > MAX_COMMAND_BYTES {
         return Err(Refusal::invalid("command", "at most 16 KB of JSON"));
     }
     Ok(text)

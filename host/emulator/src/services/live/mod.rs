@@ -15,7 +15,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use self::view::View;
+use self::view::LiveView;
 use super::answer::{Answer, Refusal, Reply};
 use super::arguments::{Arguments, number_of};
 use super::cloud::Cloud;
@@ -24,7 +24,7 @@ use super::organizations::version_of;
 use super::pages::summary;
 use crate::engine::{Job, SourceFile};
 use crate::store::deployment::{Brokerage, Deployment, End, Holding};
-use crate::store::node::Kind;
+use crate::store::node::NodeKind;
 use crate::store::{State, limits};
 use crate::text::instant_text;
 
@@ -39,7 +39,10 @@ pub(crate) fn create(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     let job = job_of(compile, project);
     let version = version_of(arguments, "versionId")?;
     let node = arguments.text("nodeId")?;
-    let mut live_nodes = state.nodes.iter().filter(|node| node.kind == Kind::Live);
+    let mut live_nodes = state
+        .nodes
+        .iter()
+        .filter(|node| node.kind == NodeKind::Live);
     if !live_nodes.any(|known| known.id == node) {
         return Err(Refusal::not_found("Live node", node));
     }
@@ -264,7 +267,7 @@ fn deployment_json(cloud: &Cloud, state: &State, deployment: &Deployment) -> Val
         "isPublicStreaming": false,
         "public": false,
         "files": files,
-        "runtimeStatistics": View::of(cloud, deployment).runtime_statistics(),
+        "runtimeStatistics": LiveView::of(cloud, deployment).runtime_statistics(),
         "charts": report.map(|report| summary(&report.charts)),
     })
 }
@@ -281,7 +284,7 @@ fn summary_json(cloud: &Cloud, state: &State, deployment: &Deployment) -> Value 
         "stopped": stop.map(|stop| instant_text(stop.time)),
         "brokerage": deployment.brokerage.name,
         "subscription": "Strategy Equity",
-        "equity": View::of(cloud, deployment).equity(),
+        "equity": LiveView::of(cloud, deployment).equity(),
         "environment": "paper",
         "description": project.map(|project| &project.description),
         "error": failed.map(|stop| &stop.message),

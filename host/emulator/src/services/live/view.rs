@@ -18,14 +18,14 @@ const REST_OF_DAY: i64 = 86_399;
 
 /// A moment of a deployment.
 #[derive(Debug)]
-pub(super) struct View<'d> {
+pub(super) struct LiveView<'d> {
     deployment: &'d Deployment,
     /// The report and the day that is shown; `None` before the algorithm runs.
     now: Option<(&'d Report, &'d Day)>,
     liquidated: bool,
 }
 
-impl<'d> View<'d> {
+impl<'d> LiveView<'d> {
     /// What is shown now, or was shown at the end.
     pub(super) fn of(cloud: &Cloud, deployment: &'d Deployment) -> Self {
         let stop = deployment.stopped.as_ref();

@@ -23,7 +23,7 @@ use super::pages::thinned;
 use crate::engine::Report;
 use crate::store::backtest::Backtest;
 use crate::store::optimization::{
-    Axis, Constraint, Optimization, Plan, SECONDS_PER_BACKTEST, Status,
+    Axis, Constraint, Optimization, SECONDS_PER_BACKTEST, SearchPlan, Status,
 };
 use crate::store::{State, limits};
 use crate::text::{clock_text, instant_text, seconds_text};
@@ -231,7 +231,7 @@ fn runtime_statistics(optimization: &Optimization, children: &[&Backtest]) -> Va
     })
 }
 
-fn criterion_json(plan: &Plan) -> Value {
+fn criterion_json(plan: &SearchPlan) -> Value {
     json!({
         "target": plan.target.path,
         "extremum": if plan.maximize { "max" } else { "min" },
@@ -239,7 +239,7 @@ fn criterion_json(plan: &Plan) -> Value {
     })
 }
 
-fn axes_json(plan: &Plan) -> Vec<Value> {
+fn axes_json(plan: &SearchPlan) -> Vec<Value> {
     let axis = |axis: &Axis| {
         json!({
             "name": axis.name,

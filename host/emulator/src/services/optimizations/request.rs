@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::services::answer::Refusal;
 use crate::services::arguments::{Arguments, number_of};
 use crate::store::limits;
-use crate::store::optimization::{Axis, Constraint, NodeType, Plan, Target};
+use crate::store::optimization::{Axis, Constraint, NodeType, SearchPlan, Target};
 
 /// The only strategy that the API documents.
 pub(super) const STRATEGY: &str =
@@ -18,7 +18,7 @@ pub(super) const STRATEGY: &str =
 
 /// Reads the fields that an estimate and a creation share; `complete` asks for those of a
 /// creation as well.
-pub(super) fn plan_of(arguments: &Arguments, complete: bool) -> Result<Plan, Refusal> {
+pub(super) fn plan_of(arguments: &Arguments, complete: bool) -> Result<SearchPlan, Refusal> {
     arguments.filled_text("name")?;
     let target = target_of(arguments.text("target")?, "target")?;
     let maximize = match arguments.text("targetTo")? {
@@ -57,7 +57,7 @@ pub(super) fn plan_of(arguments: &Arguments, complete: bool) -> Result<Plan, Ref
     } else {
         (NodeType::Small, 1, 0.0)
     };
-    Ok(Plan {
+    Ok(SearchPlan {
         target,
         maximize,
         target_value,

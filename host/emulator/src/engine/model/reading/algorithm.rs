@@ -9,7 +9,7 @@ use std::rc::Rc;
 use jiff::civil::Date;
 use ruff_python_ast::ExprCall;
 
-use super::arguments::Arguments;
+use super::arguments::CallArguments;
 use super::builtins::{date, parameter_text};
 use super::reader::{Mode, Raise, Reader};
 use super::value::{Refused, Value};
@@ -52,7 +52,7 @@ impl<'a> Reader<'a> {
         &mut self,
         path: &str,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
+        arguments: &CallArguments<'a>,
     ) -> Result<Value<'a>, Raise> {
         let file = self.file();
         if self.mode == Mode::Run {
@@ -112,7 +112,7 @@ impl<'a> Reader<'a> {
     fn get_parameter(
         &mut self,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
+        arguments: &CallArguments<'a>,
     ) -> Result<Value<'a>, Raise> {
         let name = arguments.value(0, "name");
         let Value::Text(name) = name else {
@@ -163,7 +163,7 @@ impl<'a> Reader<'a> {
         &mut self,
         path: &str,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
+        arguments: &CallArguments<'a>,
     ) -> Result<Value<'a>, Raise> {
         let parts = [
             arguments.value(0, "year"),
@@ -207,7 +207,7 @@ impl<'a> Reader<'a> {
     fn set_cash(
         &mut self,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
+        arguments: &CallArguments<'a>,
     ) -> Result<Value<'a>, Raise> {
         let first = arguments.value(0, "starting_cash");
         let amount = match &first {
@@ -244,7 +244,7 @@ impl<'a> Reader<'a> {
     fn add_by_type(
         &mut self,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
+        arguments: &CallArguments<'a>,
     ) -> Result<Value<'a>, Raise> {
         let kind = match arguments.value(0, "security_type") {
             Value::Path(path) => {
@@ -268,7 +268,7 @@ impl<'a> Reader<'a> {
         kind: SecurityKind,
         ticker: &Value<'a>,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
+        arguments: &CallArguments<'a>,
     ) -> Result<Value<'a>, Raise> {
         let ticker = match ticker {
             Value::Text(ticker) => ticker.trim().to_uppercase(),
@@ -304,11 +304,7 @@ impl<'a> Reader<'a> {
             let message = format!("the model has prices for at most {MAX_SECURITIES} securities");
             return self.refuse("ArgumentException", message);
         }
-        let resolutions = arguments
-            .positional
-            .iter()
-            .chain(arguments.keywords.iter().map(|(_, value)| value));
-        let stated = resolutions.into_iter().find(|value| is_resolution(value));
+        let stated = arguments.all().find(|value| is_resolution(value));
         let daily = stated.map_or(self.default_resolution_daily, is_daily);
         if !daily {
             self.note("resolutions other than daily: all prices are daily");
@@ -317,7 +313,7 @@ impl<'a> Reader<'a> {
         Ok(Value::Security(self.securities.len() - 1))
     }
 
-    fn set_benchmark(&mut self, call: &'a ExprCall, arguments: &Arguments<'a>) {
+    fn set_benchmark(&mut self, call: &'a ExprCall, arguments: &CallArguments<'a>) {
         let first = arguments.value(0, "symbol");
         let named = match (&first, arguments.get(1, "symbol")) {
             (Value::Path(_), Some(second)) => second.clone(),
@@ -335,7 +331,7 @@ impl<'a> Reader<'a> {
     fn set_warm_up(
         &mut self,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
+        arguments: &CallArguments<'a>,
     ) -> Result<Value<'a>, Raise> {
         let given = arguments.value(0, "period");
         let given = match given {

@@ -1,16 +1,16 @@
 //! Calls of the project's own functions, methods and classes.
 //!
-//! Invariant: whatever a call leads to, the frames are as before when it is over.
+//! Invariant: a call that returns leaves the frames as it found them.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use ruff_python_ast::{ExprCall, StmtFunctionDef};
 
-use super::arguments::Arguments;
+use super::arguments::CallArguments;
 use super::reader::{Frame, MAX_FRAMES, Mode, Object, Raise, Reader};
 use super::statements::Flow;
-use super::value::{Bound, Value};
+use super::value::{BoundMethod, Value};
 
 impl<'a> Reader<'a> {
     /// Evaluates a call.
@@ -42,7 +42,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn instantiate(&mut self, class: usize, arguments: Arguments<'a>) -> Result<Value<'a>, Raise> {
+    fn instantiate(
+        &mut self,
+        class: usize,
+        arguments: CallArguments<'a>,
+    ) -> Result<Value<'a>, Raise> {
         self.step(1)?;
         let object = self.objects.len();
         self.objects.push(Object {
@@ -59,8 +63,8 @@ impl<'a> Reader<'a> {
     pub(super) fn call_method(
         &mut self,
         object: usize,
-        method: Bound<'a>,
-        arguments: Arguments<'a>,
+        method: BoundMethod<'a>,
+        arguments: CallArguments<'a>,
     ) -> Result<Value<'a>, Raise> {
         self.call_function(
             method.file,
@@ -75,7 +79,7 @@ impl<'a> Reader<'a> {
         &mut self,
         file: usize,
         def: &'a StmtFunctionDef,
-        arguments: Arguments<'a>,
+        arguments: CallArguments<'a>,
         this: Option<Value<'a>>,
         method: Option<(usize, usize)>,
     ) -> Result<Value<'a>, Raise> {
@@ -105,7 +109,7 @@ impl<'a> Reader<'a> {
     fn parameters_of(
         &mut self,
         def: &'a StmtFunctionDef,
-        arguments: Arguments<'a>,
+        arguments: CallArguments<'a>,
         this: Option<Value<'a>>,
     ) -> Result<BTreeMap<Rc<str>, Value<'a>>, Raise> {
         let incomplete = arguments.incomplete;

@@ -9,7 +9,7 @@ use ruff_python_ast::{
     self as ast, BoolOp, CmpOp, Expr, InterpolatedStringElement, Number, Operator, UnaryOp,
 };
 
-use super::arguments::Arguments;
+use super::arguments::CallArguments;
 use super::reader::{Body, Deferred, Frame, MAX_DEPTH, MAX_ELEMENTS, Mode, Raise, Reader};
 use super::value::{self, Refused, Value};
 use crate::text::snake;
@@ -185,7 +185,7 @@ impl<'a> Reader<'a> {
                 Ok(Value::Function(method.file, method.def))
             }
             Some(name) if name.id.as_str() == "property" => {
-                self.call_method(object, method, Arguments::default())
+                self.call_method(object, method, CallArguments::default())
             }
             Some(_) => Ok(Value::Unknown),
         }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use ruff_python_ast::CmpOp;
 
-use super::arguments::Arguments;
+use super::arguments::CallArguments;
 use super::reader::{MAX_ELEMENTS, Mode, Raise, Reader};
 use super::value::{self, Value};
 
@@ -105,35 +105,17 @@ impl<'a> Reader<'a> {
         &mut self,
         of: &Value<'a>,
         name: &str,
-        arguments: &Arguments<'a>,
+        arguments: &CallArguments<'a>,
     ) -> Result<Value<'a>, Raise> {
         let first = arguments.positional.first();
         match (of, name, first) {
             (Value::Text(text), name, first) => self.text_method(text, name, first, arguments),
             (Value::List(list), "append" | "add", Some(element)) => {
-                if self.mode == Mode::Run {
-                    let elements = self.lists.get_mut(*list);
-                    if elements.is_some_and(|elements| {
-                        elements.push(element.clone());
-                        elements.len() > MAX_ELEMENTS
-                    }) {
-                        return Err(self.too_many_elements());
-                    }
-                }
-                Ok(Value::None)
+                self.extend_list(*list, vec![element.clone()])
             }
             (Value::List(list), "extend" | "update", Some(more)) => {
                 let more = self.elements(more)?.unwrap_or_default();
-                if self.mode == Mode::Run {
-                    let elements = self.lists.get_mut(*list);
-                    if elements.is_some_and(|elements| {
-                        elements.extend(more);
-                        elements.len() > MAX_ELEMENTS
-                    }) {
-                        return Err(self.too_many_elements());
-                    }
-                }
-                Ok(Value::None)
+                self.extend_list(*list, more)
             }
             (Value::List(list), "copy", None) => {
                 let elements = self.lists.get(*list).cloned().unwrap_or_default();
@@ -165,12 +147,25 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Adds elements to the end of a list.
+    fn extend_list(&mut self, list: usize, more: Vec<Value<'a>>) -> Result<Value<'a>, Raise> {
+        if self.mode == Mode::Run
+            && let Some(elements) = self.lists.get_mut(list)
+        {
+            elements.extend(more);
+            if elements.len() > MAX_ELEMENTS {
+                return Err(self.too_many_elements());
+            }
+        }
+        Ok(Value::None)
+    }
+
     fn text_method(
         &mut self,
         text: &Rc<str>,
         name: &str,
         first: Option<&Value<'a>>,
-        arguments: &Arguments<'a>,
+        arguments: &CallArguments<'a>,
     ) -> Result<Value<'a>, Raise> {
         self.step(text.len() / 16)?;
         Ok(match (name, first) {

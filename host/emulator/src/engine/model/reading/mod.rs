@@ -7,7 +7,7 @@
 //! that `initialize` left, to find the calls that trade. Nothing else of Python is needed to know
 //! a [`Plan`].
 //!
-//! Invariant: reading is bounded in steps, depth and memory whatever the source, and what could
+//! Invariant: reading is bounded in steps, depth and memory for every source, and what could
 //! not be read is in the logs of the plan.
 
 mod algorithm;
@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 
 use ruff_python_ast::StmtClassDef;
 
-use self::arguments::Arguments;
+use self::arguments::CallArguments;
 use self::reader::{Object, Raise, Reader};
 use super::plan::Plan;
 use super::source::PythonFile;
@@ -68,7 +68,7 @@ impl<'a> Reader<'a> {
         });
         for name in ["__init__", "initialize", "Initialize"] {
             if let Some(method) = self.find_method(class, name) {
-                self.call_method(0, method, Arguments::default())?;
+                self.call_method(0, method, CallArguments::default())?;
             }
         }
         self.check_dates()?;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use ruff_python_ast::{Stmt, StmtClassDef, StmtImport, StmtImportFrom};
 
 use super::reader::{Class, Frame, Raise, Reader};
-use super::value::{Bound, Value};
+use super::value::{BoundMethod, Value};
 
 /// Inheritance deeper than this is not followed; it could be circular.
 const MAX_INHERITANCE: usize = 16;
@@ -157,7 +157,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A method by its exact name.
-    pub(super) fn find_method(&self, class: usize, name: &str) -> Option<Bound<'a>> {
+    pub(super) fn find_method(&self, class: usize, name: &str) -> Option<BoundMethod<'a>> {
         self.ancestry(class).into_iter().find_map(|index| {
             let class = self.classes.get(index)?;
             class
@@ -166,7 +166,7 @@ impl<'a> Reader<'a> {
                 .iter()
                 .filter_map(Stmt::as_function_def_stmt)
                 .find(|def| def.name.as_str() == name)
-                .map(|def| Bound {
+                .map(|def| BoundMethod {
                     class: index,
                     file: class.file,
                     def,

@@ -22,27 +22,27 @@ use crate::engine::model::source::PythonFile;
 const MAX_STEPS: usize = 300_000;
 /// How many expressions and calls may nest while they are evaluated.
 pub(super) const MAX_DEPTH: usize = 2_000;
-/// How many functions may have called one another.
+/// How many calls of functions may nest.
 pub(super) const MAX_FRAMES: usize = 32;
 /// How many elements a list and how many bytes a text may have.
 pub(super) const MAX_ELEMENTS: usize = 100_000;
 /// How many lines the algorithm and the reader may log while reading.
 const MAX_LOGS: usize = 1_000;
 
-/// Which of the two ways of reading is on.
+/// How statements are read: executed, or walked once on every branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Run,
     Survey,
 }
 
-/// An exception on its way up.
+/// An exception that propagates to a handler or out of the algorithm.
 #[derive(Debug)]
 pub(super) struct Raise {
     pub(super) refused: Refused,
     /// File, line and function, outermost first.
     pub(super) trace: Vec<(usize, u32, String)>,
-    /// Not an exception of Python's but a bound of the reader's: no `except` stops it.
+    /// Whether it is a bound of the reader rather than an exception of Python: no `except` catches it.
     pub(super) fatal: bool,
 }
 
@@ -80,7 +80,7 @@ pub(super) struct Module<'a> {
     pub(super) names: BTreeMap<Rc<str>, Value<'a>>,
 }
 
-/// A function that runs later, with what it sees of its surroundings.
+/// A function that runs later, with the names that it can see.
 pub(super) struct Deferred<'a> {
     pub(super) locals: BTreeMap<Rc<str>, Value<'a>>,
     pub(super) file: usize,
@@ -112,7 +112,7 @@ pub(super) struct Reader<'a> {
     /// Calls of the algorithm's interface that were run: the survey need not report them again.
     pub(super) ran: BTreeSet<(usize, TextSize)>,
     pub(super) noted: BTreeSet<String>,
-    /// Where the dates were last set, for the error when they are the wrong way round.
+    /// The frames at which a date was last set, for the error if the end is before the start.
     pub(super) dates_set: Option<Vec<(usize, u32, String)>>,
     pub(super) default_resolution_daily: bool,
     /// Whether there may be securities that the reader does not know of.
@@ -211,7 +211,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Counts steps; the end of the budget is an error that no source can catch.
+    /// Counts steps. Exceeding the budget is an error that no source can catch.
     pub(super) fn step(&mut self, count: usize) -> Result<(), Raise> {
         self.steps = self.steps.saturating_add(count);
         if self.steps <= MAX_STEPS {
@@ -283,7 +283,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Says once that something of the source has no part in the plan.
+    /// Logs, once, that a part of the source does not enter the plan.
     pub(super) fn note(&mut self, what: &str) {
         if self.noted.insert(what.to_owned()) {
             self.log(format!("not read by the model: {what}"));

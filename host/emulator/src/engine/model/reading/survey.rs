@@ -1,4 +1,4 @@
-//! Looks through the methods that LEAN would call while the algorithm runs.
+//! Walks the methods that LEAN would call while the algorithm runs.
 //!
 //! Invariant: a survey never fails an algorithm. Where it comes to the end of its budget it says
 //! so and leaves out the rest.
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use ruff_python_ast::visitor::source_order::{self, SourceOrderVisitor};
 use ruff_python_ast::{Expr, Stmt};
 
-use super::arguments::Arguments;
+use super::arguments::CallArguments;
 use super::reader::{Body, Frame, Mode, Reader};
 
 /// What LEAN calls before anything trades, and was run.
@@ -44,7 +44,7 @@ impl<'a> Reader<'a> {
             else {
                 continue;
             };
-            let result = self.call_method(0, method, Arguments::default());
+            let result = self.call_method(0, method, CallArguments::default());
             if result.is_err() {
                 self.give_up(name);
             }

@@ -6,7 +6,7 @@
 use ruff_python_ast::ExprCall;
 
 use super::algorithm::{is_daily, is_resolution};
-use super::arguments::Arguments;
+use super::arguments::CallArguments;
 use super::reader::{MAX_ELEMENTS, Mode, Raise, Reader};
 use super::value::Value;
 use crate::engine::model::constants::{MAX_PERIOD, MAX_SHARES};
@@ -18,7 +18,7 @@ impl<'a> Reader<'a> {
         &mut self,
         path: &str,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
+        arguments: &CallArguments<'a>,
     ) -> Result<Value<'a>, Raise> {
         let kind = if path == "sma" {
             AverageKind::Simple
@@ -30,16 +30,8 @@ impl<'a> Reader<'a> {
             Ok(security) => security,
             Err(ticker) => return self.not_subscribed(&ticker, path, call),
         };
-        if security.is_none() {
-            self.note_at(
-                &format!("the symbol of {path}, taken for every security,"),
-                call,
-            );
-        }
-        let mut all = arguments
-            .positional
-            .iter()
-            .chain(arguments.keywords.iter().map(|(_, value)| value));
+        self.note_if_every_security(security, path, call);
+        let mut all = arguments.all();
         if all.any(|value| is_resolution(value) && !is_daily(value)) {
             self.note("resolutions other than daily: all prices are daily");
         }
@@ -52,7 +44,7 @@ impl<'a> Reader<'a> {
         &mut self,
         kind: AverageKind,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
+        arguments: &CallArguments<'a>,
     ) -> Result<Value<'a>, Raise> {
         let first = arguments.value(0, "period");
         let period = match first {
@@ -91,7 +83,7 @@ impl<'a> Reader<'a> {
             period,
             security,
         };
-        // A survey may come by the same call twice; looking for it is not free.
+        // A survey may evaluate the same call twice; the search costs steps.
         self.step(self.averages.len() / 16)?;
         if self.mode == Mode::Survey
             && let Some(known) = self.averages.iter().position(|known| *known == average)
@@ -106,7 +98,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `self.register_indicator(symbol, indicator, …)` says whose prices an average sees.
-    pub(super) fn register_indicator(&mut self, arguments: &Arguments<'a>) {
+    pub(super) fn register_indicator(&mut self, arguments: &CallArguments<'a>) {
         let security = self.security_of(&arguments.value(0, "symbol"));
         if let (Ok(Some(security)), Value::Average(average)) =
             (security, arguments.value(1, "indicator"))
@@ -121,7 +113,7 @@ impl<'a> Reader<'a> {
     pub(super) fn set_holdings(
         &mut self,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
+        arguments: &CallArguments<'a>,
     ) -> Result<Value<'a>, Raise> {
         let targets = matches!(
             arguments.value(0, "symbol"),
@@ -138,7 +130,7 @@ impl<'a> Reader<'a> {
         &mut self,
         path: &str,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
+        arguments: &CallArguments<'a>,
     ) -> Result<Value<'a>, Raise> {
         let name = match path {
             "set_holdings" => "percentage",
@@ -155,7 +147,7 @@ impl<'a> Reader<'a> {
     pub(super) fn trade_shares(
         &mut self,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
+        arguments: &CallArguments<'a>,
         sign: f64,
     ) -> Result<Value<'a>, Raise> {
         match self.amount("the order", call, &arguments.value(1, "quantity"))? {
@@ -212,11 +204,19 @@ impl<'a> Reader<'a> {
         Ok(Value::Unknown)
     }
 
+    /// Reports a symbol that could not be read and stands for every security.
+    fn note_if_every_security(&mut self, security: Option<usize>, path: &str, call: &'a ExprCall) {
+        if security.is_none() {
+            let what = format!("the symbol of {path}, taken for every security,");
+            self.note_at(&what, call);
+        }
+    }
+
     fn enter(
         &mut self,
         path: &str,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
+        arguments: &CallArguments<'a>,
         size: Size,
     ) -> Result<Value<'a>, Raise> {
         let security = match self.security_of(&arguments.value(0, "symbol")) {
@@ -233,12 +233,7 @@ impl<'a> Reader<'a> {
                 return Ok(Value::Unknown);
             }
         };
-        if security.is_none() {
-            self.note_at(
-                &format!("the symbol of {path}, taken for every security,"),
-                call,
-            );
-        }
+        self.note_if_every_security(security, path, call);
         let entry = Entry { security, size };
         if !self.entries.contains(&entry) && self.entries.len() < MAX_ELEMENTS {
             self.step(self.entries.len() / 16)?;
