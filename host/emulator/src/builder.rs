@@ -1,4 +1,4 @@
-//! Setting an emulator up, and the handle on one that runs.
+//! The builder of an emulator, and the handle of a running one.
 //!
 //! Invariant: when the handle is shut down or dropped, the listener closes and jobs that still
 //! wait end without effect; nothing of the emulator outlives its handle but the requests that
@@ -36,9 +36,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Why an emulator did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address cannot be listened at.
+    /// Listening on the address failed.
     #[error(
-        "the emulator cannot listen at {address}: {source}; choose another address or end the \
+        "the emulator cannot listen on {address}: {source}; choose another address or end the \
          process that uses it"
     )]
     Bind {
@@ -49,7 +49,7 @@ pub enum StartError {
     },
 }
 
-/// The settings of an emulator that is not running yet.
+/// The settings of a new emulator.
 #[must_use]
 pub struct Builder {
     address: SocketAddr,
@@ -96,14 +96,14 @@ impl Builder {
         }
     }
 
-    /// Where to listen; [`DEFAULT_ADDRESS`] unless set. Port 0 lets the system choose. Nothing
-    /// but the loopback interface is advisable: there is no transport encryption.
+    /// The address to listen on; [`DEFAULT_ADDRESS`] unless set. Port 0 lets the system choose. Use
+    /// the loopback interface only: there is no transport encryption.
     pub fn address(mut self, address: SocketAddr) -> Self {
         self.address = address;
         self
     }
 
-    /// Listens at the loopback interface on a port that the system chooses, as tests want it.
+    /// Listens on the loopback interface, at a port that the system chooses.
     pub fn any_port(self) -> Self {
         self.address(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
     }
@@ -137,31 +137,31 @@ impl Builder {
         self
     }
 
-    /// How long things take.
+    /// The durations of asynchronous work.
     pub fn timing(mut self, timing: Timing) -> Self {
         self.settings.timing = timing;
         self
     }
 
-    /// How many backtests run at a time; 4 unless set.
+    /// The number of backtests that run at a time; 4 unless set.
     pub fn backtest_nodes(mut self, count: u32) -> Self {
         self.backtest_nodes = count;
         self
     }
 
-    /// How many algorithms run live at a time; 2 unless set.
+    /// The number of algorithms that run live at a time; 2 unless set.
     pub fn live_nodes(mut self, count: u32) -> Self {
         self.live_nodes = count;
         self
     }
 
-    /// Bytes that the object store holds; 50 MiB unless set.
+    /// Size limit of the object store, in bytes; 50 MiB unless set.
     pub fn object_store_quota(mut self, bytes: usize) -> Self {
         self.settings.object_store_quota = bytes;
         self
     }
 
-    /// How long a request's body may take to come; 30 s unless set.
+    /// Time limit for receiving a request's body; 30 s unless set.
     pub fn body_timeout(mut self, timeout: Duration) -> Self {
         self.body_timeout = timeout;
         self
@@ -173,7 +173,7 @@ impl Builder {
         self
     }
 
-    /// How many requests the log keeps; 10,000 unless set.
+    /// The number of requests that the log keeps; 10,000 unless set.
     pub fn log_capacity(mut self, capacity: usize) -> Self {
         self.log_capacity = capacity;
         self
@@ -206,7 +206,7 @@ impl Builder {
             router(Arc::clone(&service)).into_make_service_with_connect_info::<CutHandle>();
         let listener = CuttableListener(listener);
         let server = axum::serve(listener, routes).with_graceful_shutdown(async move {
-            // An error means that the handle was dropped: a reason to stop as well.
+            // The sender is only ever dropped, by `shutdown` or with the handle.
             let _ = stopped.await;
         });
         let task = tokio::spawn(async move {
@@ -253,7 +253,7 @@ impl Emulator {
         self.service.cloud.base_url()
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -282,7 +282,7 @@ impl Emulator {
         paths()
     }
 
-    /// The requests so far, the oldest first, as far as the log reaches back.
+    /// The logged requests, the oldest first.
     #[must_use]
     pub fn requests(&self) -> Vec<LoggedRequest> {
         self.service.log.entries()
@@ -296,7 +296,7 @@ impl Emulator {
         requests
     }
 
-    /// Forgets the requests so far.
+    /// Empties the request log.
     pub fn clear_requests(&self) {
         self.service.log.clear();
     }

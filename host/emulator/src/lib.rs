@@ -12,7 +12,7 @@
 //! (`datacenter` of a live algorithm). The AI tools check syntax and initialisation for real
 //! and answer everything else from a few built-in lines.
 //!
-//! All state is in memory and ends with the process. What a client can add to is bounded.
+//! All state is in memory and ends with the process. Everything that clients can add to is bounded.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), qchost_emulator::StartError> {

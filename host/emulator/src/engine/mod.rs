@@ -39,7 +39,7 @@ impl Language {
     }
 }
 
-/// Something the compiler has to say about a line.
+/// An error or warning about a source line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     /// The file's name inside the project.
@@ -77,7 +77,7 @@ pub struct DetectedParameter {
     pub default: Option<String>,
 }
 
-/// What compiling a project found.
+/// The result of compiling a project.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Compilation {
     /// Errors; empty means that the project builds.
@@ -142,7 +142,7 @@ pub struct Chart {
     pub series: Vec<Series>,
 }
 
-/// What one run of an algorithm gave. Records whose only use is to be answered are JSON in
+/// The result of one run of an algorithm. Records that are only passed on to clients are JSON in
 /// QuantConnect's own form (`outputSchema` of the official tools); all of them are computed
 /// from one simulated run and agree with each other.
 #[derive(Debug, Clone, PartialEq)]
@@ -192,7 +192,7 @@ pub struct Day {
     pub cash: f64,
     /// Holdings with a quantity other than zero.
     pub holdings: Vec<DayHolding>,
-    /// How many entries of [`Report::orders`] have come to their end (filled or invalid) by then.
+    /// How many entries of [`Report::orders`] are final (filled or invalid) by then.
     pub orders: usize,
     /// How many entries of [`Report::insights`] exist by then.
     pub insights: usize,
@@ -224,6 +224,6 @@ pub trait Engine: Send + Sync + 'static {
     /// Runs a backtest to its end.
     ///
     /// # Errors
-    /// What the algorithm itself did wrong.
+    /// A failure of the algorithm itself.
     fn run(&self, job: &Job) -> Result<Report, RuntimeError>;
 }

@@ -23,7 +23,7 @@ use crate::services::answer::Refusal;
 use crate::store::settings::Credentials;
 use crate::text::{hex, shorten};
 
-/// How far a timestamp may be from the emulator's clock, in seconds.
+/// Allowed distance of a timestamp from the emulator's clock, in seconds.
 const TIMESTAMP_TOLERANCE: u64 = 7_200;
 
 /// Whether the headers authenticate the emulator's user at Unix time `now`.

@@ -1,8 +1,7 @@
 //! A connection that can be closed before an answer is sent.
 //!
 //! Invariant: once [`CutHandle::cut`] was called, not one more byte reaches the client; hyper sees
-//! the write fail and closes the connection. Nothing else can make an answer disappear without
-//! leaving a half-sent one behind.
+//! the write fail and closes the connection. Any later point could leave a half-sent answer.
 
 use std::io;
 use std::pin::Pin;

@@ -49,7 +49,7 @@ pub(crate) fn paths() -> impl Iterator<Item = &'static str> {
     ENDPOINTS.iter().map(|endpoint| endpoint.path)
 }
 
-/// One row an endpoint, which keeps the table readable.
+/// Keeps the table at one line an endpoint.
 macro_rules! endpoints {
     ($($access:ident $handler:ident $path:literal => $service:path,)*) => {
         const ENDPOINTS: &[Endpoint] = &[$(Endpoint {

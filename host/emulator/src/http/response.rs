@@ -41,7 +41,7 @@ pub(super) fn json_response(status: StatusCode, body: Map<String, Value>) -> Log
     )
 }
 
-/// What a fault sends instead of carrying the request out, if it does.
+/// The response of a fault that replaces the answer; `None` for other faults.
 pub(super) fn instead_of_answer(fault: FaultKind) -> Option<Logged> {
     let refused = |status, error: &str| json_response(status, Refusal::because(error).into_body());
     Some(match fault {

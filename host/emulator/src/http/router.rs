@@ -1,7 +1,7 @@
-//! The way of a request through authentication, faults and log to its service.
+//! Takes a request through authentication, log and faults to its service.
 //!
 //! Invariant: every request gets a JSON answer, also one to an unknown path, with an unknown
-//! method, a body too large or no sense at all; only a [`crate::Fault`] makes it otherwise.
+//! method, a body that is too large or malformed; only a [`crate::Fault`] changes that.
 //! Every request is in the log before its service runs. No byte of a body is read before the
 //! request is authenticated.
 
@@ -38,7 +38,7 @@ pub(crate) struct Service {
     pub(crate) cloud: Arc<Cloud>,
     pub(crate) faults: Faults,
     pub(crate) log: RequestLog,
-    /// How long a request's body may take to come.
+    /// Time limit for receiving a request's body.
     pub(crate) body_timeout: Duration,
 }
 

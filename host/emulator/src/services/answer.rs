@@ -1,7 +1,7 @@
 //! How the cloud answers: an object with `success` and `errors`.
 //!
 //! Invariant: an endpoint can only end in an [`Answer`]. Every fault of a request becomes a
-//! [`Refusal`] with the reason in words; no request leads to a 5xx.
+//! [`Refusal`] with the reasons; no request leads to a 5xx.
 
 use std::pin::Pin;
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::text::shorten;
 
-/// What an endpoint gives: the reply, or why the request is refused.
+/// What an endpoint returns: a reply, or the reasons why the request is refused.
 pub(crate) type Answer = Result<Reply, Refusal>;
 
 /// The answer of an endpoint that waits for something.

@@ -1,9 +1,9 @@
-//! The fields of one request, read with a type.
+//! The fields of one request, with typed access.
 //!
 //! Invariant: reading a field never fails in silence. A missing required field, a wrong type
 //! and a number out of range are each a [`Refusal`] that names the field. `null` counts as
-//! missing. Forms and query strings carry only text, so a number or a flag may be text that
-//! reads as one.
+//! missing. Forms and query strings carry only text, so a number or a flag may be a string
+//! that parses as one.
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -40,17 +40,17 @@ impl Arguments {
         self.get(name).map(|_| read(self, name)).transpose()
     }
 
-    /// A text.
+    /// A string.
     pub(crate) fn text(&self, name: &str) -> Result<&str, Refusal> {
         let text = self.required(name)?.as_str();
         text.ok_or_else(|| Refusal::invalid(name, "a string"))
     }
 
-    /// A text with something other than white space in it.
+    /// A string that is not blank.
     pub(crate) fn filled_text(&self, name: &str) -> Result<&str, Refusal> {
         let text = self.text(name)?;
         if text.trim().is_empty() {
-            return Err(Refusal::invalid(name, "a text that is not blank"));
+            return Err(Refusal::invalid(name, "a string that is not blank"));
         }
         Ok(text)
     }
@@ -92,7 +92,7 @@ impl Arguments {
         }
     }
 
-    /// A list. Empty text counts as an empty list: a form has no other way to write one.
+    /// A list. An empty string counts as an empty list: a form has no other way to write one.
     pub(crate) fn list(&self, name: &str) -> Result<&[Value], Refusal> {
         match self.required(name)? {
             Value::Array(items) => Ok(items),
@@ -138,7 +138,7 @@ impl Arguments {
     }
 }
 
-/// Refuses a text of more than `limit` characters.
+/// Refuses a string of more than `limit` characters.
 pub(crate) fn at_most<'t>(limit: usize, field: &str, text: &'t str) -> Result<&'t str, Refusal> {
     if text.chars().count() > limit {
         return Err(Refusal::invalid(
@@ -165,7 +165,7 @@ pub(crate) fn check_path(field: &str, path: &str) -> Result<(), Refusal> {
     ))
 }
 
-/// Whether a text is a relative path of at most `limit` characters that does not lead out.
+/// Whether a string is a relative path of at most `limit` characters that does not lead out.
 pub(crate) fn is_relative_path(path: &str, limit: usize) -> bool {
     path.chars().count() <= limit
         && !path.chars().any(|it| it.is_control() || it == '\\')
@@ -174,7 +174,7 @@ pub(crate) fn is_relative_path(path: &str, limit: usize) -> bool {
             .all(|part| !part.trim().is_empty() && part != "." && part != "..")
 }
 
-/// A whole number, from a number without a fraction or from text.
+/// A whole number, from a number without a fraction or from a string.
 pub(crate) fn integer_of(value: &Value) -> Option<i64> {
     match value {
         Value::Number(number) => number.as_i64(),
@@ -183,7 +183,7 @@ pub(crate) fn integer_of(value: &Value) -> Option<i64> {
     }
 }
 
-/// A finite number, from a number or from text.
+/// A finite number, from a number or from a string.
 pub(crate) fn number_of(value: &Value) -> Option<f64> {
     let number = match value {
         Value::Number(number) => number.as_f64(),
@@ -193,7 +193,7 @@ pub(crate) fn number_of(value: &Value) -> Option<f64> {
     number.filter(|number| number.is_finite())
 }
 
-/// A number or a text as text, as algorithm parameters are given.
+/// A number or a string as a string, the form of algorithm parameters.
 pub(crate) fn scalar_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

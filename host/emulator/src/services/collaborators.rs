@@ -116,7 +116,7 @@ pub(super) fn all_json(cloud: &Cloud, project: &Project) -> Vec<Value> {
     all
 }
 
-/// A public user id.
+/// The public user id in a field.
 fn user_id<'a>(arguments: &'a Arguments, field: &str) -> Result<&'a str, Refusal> {
     let id = arguments.filled_text(field)?;
     let plain = id

@@ -1,7 +1,7 @@
 //! `/compile/…`: compiling a project.
 //!
 //! The engine looks at the sources at once, because the answer to `/compile/create` already
-//! lists the parameters; the result is shown when the clock says that the job is done.
+//! lists the parameters; the result is shown once [`crate::Timing::compile`] has passed.
 
 use std::sync::Arc;
 use std::time::Instant;

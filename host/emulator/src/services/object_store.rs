@@ -2,7 +2,7 @@
 //!
 //! Getting objects is a job: `/object/get` with `keys` gives a job id, `/object/get` with `jobId` gives an
 //! address once the job is done, and the address serves a zip archive with the objects under
-//! their keys, as the cloud and QuantConnect's clients have it.
+//! their keys, as in the cloud.
 //!
 //! Invariant: a key never begins with a slash and has no empty part, no `.` and no `..`, so the
 //! archive can be unpacked anywhere.
@@ -107,8 +107,8 @@ pub(crate) fn properties(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     }))
 }
 
-/// With `keys` begins a download, with `jobId` says where to find it. The address is there
-/// when the clock says so; until then it is `null`.
+/// With `keys` begins a download, with `jobId` returns its address, which is `null` until
+/// [`crate::Timing::object_download`] has passed.
 pub(crate) fn get(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     cloud.check_organization(arguments)?;
     let mut state = cloud.state();
@@ -285,7 +285,7 @@ fn mime_of(key: &str, bytes: &[u8]) -> String {
     mime_guess::from_path(key).first_or(fallback).to_string()
 }
 
-/// A size for people, in steps of 1024.
+/// A size in bytes with a unit, in steps of 1024.
 fn human(bytes: usize) -> String {
     const UNITS: [&str; 4] = ["B", "KB", "MB", "GB"];
     let mut size = u32::try_from(bytes).map_or(f64::from(u32::MAX), f64::from);

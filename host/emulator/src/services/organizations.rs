@@ -1,5 +1,5 @@
 //! The account and its organisation: `/account`, `/organizations`, `/user`,
-//! `/lean/versions`, and the lists that the `lean` command line asks for and that are empty
+//! `/lean/versions`, and lists that the `lean` command line requests and that are empty
 //! here (modules, data sets, news, encryption keys).
 //!
 //! The emulator has one user in one organisation.

@@ -157,7 +157,7 @@ fn points(series: &Series, start: i64, end: i64) -> Vec<Value> {
         .collect()
 }
 
-/// At most `count` of the points, evenly spaced, with the last one among them.
+/// At most `count` of the points, evenly spaced, including the last one.
 pub(super) fn thinned(points: Vec<Value>, count: usize) -> Vec<Value> {
     let total = points.len();
     if total <= count || count == 0 {

@@ -1,13 +1,13 @@
 //! Limits of what a client can make the emulator keep.
 //!
 //! Invariant: everything that a request can add to is bounded here; at the bound a request is
-//! refused with the bound in the message, or the oldest entry goes.
+//! refused with the bound in the message, or the oldest entry is dropped.
 
 use std::time::Duration;
 
 /// Largest request body, in bytes.
 pub(crate) const BODY: usize = 64 << 20;
-/// How long a request's body may take to come.
+/// Time limit for receiving a request's body.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Projects.
 pub(crate) const PROJECTS: usize = 2_000;

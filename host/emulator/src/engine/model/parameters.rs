@@ -1,7 +1,7 @@
 //! Finds the calls of `get_parameter` that a compile answer lists.
 //!
-//! Invariant: this looks at the text of the calls only; which of them a backtest reaches, and with
-//! which value, is for the reader to say.
+//! Invariant: this looks at the text of the calls only; the reader decides which of them a
+//! backtest reaches, and with which value.
 
 use ruff_python_ast::visitor::source_order::{self, SourceOrderVisitor};
 use ruff_python_ast::{Expr, ExprCall};

@@ -1,7 +1,7 @@
 //! What the model read from a source: everything that a simulation depends on.
 //!
-//! Invariant: two sources that give the same plan give the same run. Nothing of a source reaches
-//! the simulation but through here.
+//! Invariant: two sources that give the same plan give the same run. The simulation
+//! sees nothing else of a source.
 
 use std::collections::BTreeMap;
 
@@ -100,7 +100,7 @@ pub(super) struct Plan {
     pub(super) cash: f64,
     /// In the order of subscription.
     pub(super) securities: Vec<Security>,
-    /// The benchmark's ticker.
+    /// A ticker.
     pub(super) benchmark: String,
     /// In source order.
     pub(super) averages: Vec<Average>,

@@ -1,12 +1,12 @@
 //! Cash, positions and closed trades of one run.
 //!
-//! Invariant: value is conserved. After any fills, cash is the starting cash less what was paid
-//! for shares plus what was got for them less fees, and the shares of a position are the sum of its
+//! Invariant: value is conserved. After any fills, cash is the starting cash less purchases
+//! plus sales less fees, and the shares of a position are the sum of its
 //! lots.
 
 use std::collections::VecDeque;
 
-/// Shares bought (or sold short) at one price that are still held.
+/// An open purchase (or short sale) at one price.
 #[derive(Debug, Clone)]
 struct Lot {
     /// Negative for a short one.
@@ -60,11 +60,11 @@ pub(super) struct Trade {
     pub(super) quantity: f64,
     /// Trading day (index) of the entry.
     pub(super) entry_day: usize,
-    /// Price paid or got at the entry.
+    /// Price at the entry.
     pub(super) entry_price: f64,
     /// Trading day (index) of the exit.
     pub(super) exit_day: usize,
-    /// Price got or paid at the exit.
+    /// Price at the exit.
     pub(super) exit_price: f64,
     /// Before fees.
     pub(super) profit_loss: f64,

@@ -1,7 +1,7 @@
 //! The record of a simulation, from which reports and statistics are computed.
 //!
 //! Invariant: days are counted from the first simulated day, securities by their place in the plan,
-//! and every list is in the order in which things happened.
+//! and every list is in chronological order.
 
 use jiff::civil::Date;
 
@@ -65,7 +65,6 @@ pub(super) struct SignalChange {
 pub(super) struct DailyClose {
     /// Cash and positions at the close.
     pub(super) equity: f64,
-    /// Cash.
     pub(super) cash: f64,
     /// Value of long positions less that of short ones, and their sizes added up.
     pub(super) net_exposure: f64,
@@ -96,9 +95,9 @@ pub(super) struct Run {
     pub(super) orders: Vec<Order>,
     /// In the order in which they came.
     pub(super) changes: Vec<SignalChange>,
-    /// Closed trades, in the order of their exits.
+    /// In the order of their exits.
     pub(super) trades: Vec<Trade>,
-    /// All fees.
+    /// Of all fills, in US dollars.
     pub(super) fees: f64,
     /// Value of all fills.
     pub(super) volume: f64,

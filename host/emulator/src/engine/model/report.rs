@@ -1,7 +1,6 @@
 //! Turns a run into a [`Report`], in QuantConnect's JSON forms.
 //!
-//! Invariant: this computes nothing but texts and roundings; where two places show the same number
-//! they show the same rounded one.
+//! Invariant: this only formats and rounds; a number that is shown twice is rounded the same way.
 
 use std::collections::BTreeMap;
 
@@ -21,18 +20,21 @@ impl Security {
     /// QuantConnect's security identifier: ticker and, in base 36, market, type and (for equities)
     /// the first day of their data.
     fn identifier(&self) -> String {
-        let (market, kind, date) = match self.kind {
-            // 35,797 days from 1899-12-30 are 1998-01-02.
-            SecurityKind::Equity => (1, 1, 35_797),
-            SecurityKind::Forex => (3, 4, 0),
-            SecurityKind::Future => (23, 5, 0),
-            SecurityKind::Cfd => (3, 6, 0),
-            SecurityKind::Crypto => (38, 7, 0),
-            SecurityKind::Index => (1, 9, 0),
-            SecurityKind::CryptoFuture => (16, 11, 0),
+        let market = match self.kind {
+            SecurityKind::Equity | SecurityKind::Index => 1,
+            SecurityKind::Forex | SecurityKind::Cfd => 3,
+            SecurityKind::CryptoFuture => 16,
+            SecurityKind::Future => 23,
+            SecurityKind::Crypto => 38,
         };
-        let properties: u64 = date * 100_000_000_000_000 + market * 100 + kind;
-        format!("{} {}", self.ticker, base36(properties))
+        // 35,797 days from 1899-12-30 are 1998-01-02.
+        let date = u64::from(self.kind == SecurityKind::Equity) * 35_797;
+        let kind = u64::from(self.type_number());
+        format!(
+            "{} {}",
+            self.ticker,
+            base36(date * 100_000_000_000_000 + market * 100 + kind)
+        )
     }
 
     /// LEAN's number for the type.

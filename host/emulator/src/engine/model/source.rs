@@ -14,7 +14,7 @@ use crate::engine::{Diagnostic, SourceFile};
 
 /// The largest file that is read, in bytes.
 const MAX_FILE_BYTES: usize = 1 << 20;
-/// The most that all Python files of a project may have together, in bytes.
+/// Limit for all Python files of a project together, in bytes.
 const MAX_PROJECT_BYTES: usize = 4 << 20;
 /// How many tokens may nest in one another: those since the last comma, counted on every level of
 /// brackets that is open, plus the levels of indentation. The depth of a syntax tree is below it.
@@ -148,8 +148,8 @@ struct Level {
     lambdas: usize,
 }
 
-/// The line on which a text that nests too deeply comes to do so: the lexer does not tell where its
-/// tokens are, but the lines before that one do not nest too deeply by themselves.
+/// The first line at which a text nests too deeply. The lexer does not report positions, so this is
+/// the first line whose preceding lines nest too deeply together with it.
 fn first_too_deep_line(text: &str, lines: &LineIndex) -> TextSize {
     let ends = lines.line_starts().get(1..).unwrap_or_default();
     let index = ends.partition_point(|end| {
@@ -159,7 +159,7 @@ fn first_too_deep_line(text: &str, lines: &LineIndex) -> TextSize {
     lines.line_starts().get(index).copied().unwrap_or_default()
 }
 
-/// Whether the syntax tree of a text could become too deep.
+/// Whether the syntax tree of a text could exceed [`MAX_NESTING`].
 fn nests_too_deeply(text: &str) -> bool {
     let mut lexer = lexer::lex(text, Mode::Module);
     let mut levels = vec![Level::default()];

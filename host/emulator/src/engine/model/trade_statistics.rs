@@ -10,7 +10,6 @@ use crate::text::seconds_text;
 
 /// One trade with its times.
 pub(super) struct TimedTrade<'t> {
-    /// The trade.
     pub(super) trade: &'t Trade,
     /// Unix seconds of the entry.
     pub(super) entry: i64,
@@ -19,13 +18,13 @@ pub(super) struct TimedTrade<'t> {
 }
 
 impl TimedTrade<'_> {
-    /// Seconds that it was held.
+    /// Seconds between entry and exit.
     pub(super) fn duration(&self) -> f64 {
         seconds(self.exit - self.entry)
     }
 }
 
-/// What runs through the trades one after the other.
+/// Totals that are updated trade by trade.
 #[derive(Default)]
 struct RunningTotals {
     total: f64,

@@ -1,4 +1,4 @@
-//! What a backtest made: its charts, orders, insights and log.
+//! The results of a backtest: its charts, orders, insights and log.
 //!
 //! While a backtest has no result, its charts, orders, insights and log are still loading; of
 //! one that failed, the charts, orders and insights are empty.

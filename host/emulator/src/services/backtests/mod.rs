@@ -1,5 +1,5 @@
 //! `/backtests/…`: create, read, list, change and delete backtests. [`run`] moves one from the
-//! queue to its result, [`data`] serves what it made.
+//! queue to its result, [`data`] serves its charts, orders, insights and log.
 //!
 //! Every result says in `nodeName` that it comes from the emulator's model and not from LEAN.
 
@@ -21,7 +21,7 @@ use crate::store::{State, limits};
 use crate::text::{instant_text, seconds_text};
 
 pub(crate) use data::{chart, insights, log, orders};
-pub(super) use run::{dispatch, run};
+pub(super) use run::{dispatch, run_backtest};
 
 /// Refuses `count` more backtests where the store has no room for them.
 pub(super) fn check_room(state: &State, count: usize) -> Result<(), Refusal> {
@@ -127,7 +127,7 @@ fn tags_of(arguments: &Arguments, field: &str) -> Result<Vec<String>, Refusal> {
         .ok_or_else(|| Refusal::invalid(field, "at most 50 short strings"))
 }
 
-/// A map of names to texts or numbers; an empty list is an empty map.
+/// A map of names to strings or numbers; an empty list is an empty map.
 fn parameters_of(arguments: &Arguments, field: &str) -> Result<Map<String, Value>, Refusal> {
     match arguments.get(field) {
         Some(Value::Array(items)) if items.is_empty() => Ok(Map::new()),
@@ -139,7 +139,7 @@ fn parameters_of(arguments: &Arguments, field: &str) -> Result<Map<String, Value
         }
         _ => Err(Refusal::invalid(
             field,
-            "at most 100 names with a text or a number",
+            "at most 100 names with a string or a number",
         )),
     }
 }

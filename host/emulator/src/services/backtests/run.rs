@@ -1,8 +1,8 @@
-//! From the queue to a node to a result.
+//! Runs backtests: from the queue to a node to a result.
 //!
 //! Invariant: a node runs one backtest at a time, and backtests get nodes in the order of
 //! their creation, a project that has chosen busy nodes excepted. The engine runs on a thread
-//! of its own; what it gives for a backtest that was deleted meanwhile is dropped.
+//! of its own; the result of a backtest that was deleted meanwhile is dropped.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ pub(super) fn queue(cloud: &Arc<Cloud>, id: String) {
     });
 }
 
-/// Starts due backtests on idle nodes. To be called whenever a node may have become idle.
+/// Starts due backtests on idle nodes. Callers call it whenever a node may have become idle.
 pub(crate) fn dispatch(cloud: &Arc<Cloud>, state: &mut State) {
     for index in 0..state.backtests.len() {
         let Some(backtest) = state.backtests.get(index) else {
@@ -56,7 +56,7 @@ pub(crate) fn dispatch(cloud: &Arc<Cloud>, state: &mut State) {
         let id = backtest.id.clone();
         let cloud = Arc::downgrade(cloud);
         tokio::spawn(async move {
-            run(&cloud, &id, lasts).await;
+            run_backtest(&cloud, &id, lasts).await;
             if let Some(cloud) = cloud.upgrade() {
                 dispatch(&cloud, &mut cloud.state());
             }
@@ -64,9 +64,13 @@ pub(crate) fn dispatch(cloud: &Arc<Cloud>, state: &mut State) {
     }
 }
 
-/// Runs a stored backtest for at least the time given and keeps its outcome. Gives how long it
-/// took; `None` if the backtest or the cloud was gone before it started.
-pub(crate) async fn run(cloud: &Weak<Cloud>, id: &str, lasts: Duration) -> Option<Duration> {
+/// Runs a stored backtest for at least `lasts` and stores its outcome. Returns how long it took, or
+/// `None` if the backtest was deleted or the cloud dropped before it started.
+pub(crate) async fn run_backtest(
+    cloud: &Weak<Cloud>,
+    id: &str,
+    lasts: Duration,
+) -> Option<Duration> {
     let since = Instant::now();
     let job = {
         let cloud = cloud.upgrade()?;

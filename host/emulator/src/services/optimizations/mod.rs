@@ -1,5 +1,5 @@
 //! `/optimizations/…`: estimate, create, read, list, rename, abort and delete grid searches.
-//! [`request`] reads what a client asks for, [`run`] carries it out.
+//! [`request`] reads what a client asks for, [`run`] runs it.
 //!
 //! The estimated time is that of the whole search on one node. Estimate, charge and the account's
 //! balance agree with each other, not with what the cloud would need.
@@ -114,7 +114,7 @@ pub(crate) fn update(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     Reply::done()
 }
 
-/// Starts no further backtest; those that run come to their end.
+/// Starts no further backtest; running ones finish.
 pub(crate) fn abort(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     let mut state = cloud.state();
     let optimization = state.optimization_mut(arguments)?;

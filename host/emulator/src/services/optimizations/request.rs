@@ -1,4 +1,4 @@
-//! What an optimization is asked to do: the grid, the target, the constraints and the nodes.
+//! Reads a request for an optimization: the grid, the target, the constraints and the nodes.
 //!
 //! Both encodings of the cloud's clients are read: JSON, and the form of the `lean` command
 //! line, whose names differ (`key` for `name`, `target-value` for `targetValue`).
@@ -16,8 +16,8 @@ use crate::store::optimization::{Axis, Constraint, NodeType, SearchPlan, Target}
 pub(super) const STRATEGY: &str =
     "QuantConnect.Optimizer.Strategies.GridSearchOptimizationStrategy";
 
-/// Reads the fields that an estimate and a creation share; `complete` asks for those of a
-/// creation as well.
+/// Reads the fields that an estimate and a creation share; `complete` also requires
+/// those of a creation.
 pub(super) fn plan_of(arguments: &Arguments, complete: bool) -> Result<SearchPlan, Refusal> {
     arguments.filled_text("name")?;
     let target = target_of(arguments.text("target")?, "target")?;
@@ -26,7 +26,7 @@ pub(super) fn plan_of(arguments: &Arguments, complete: bool) -> Result<SearchPla
         "min" => false,
         _ => return Err(Refusal::invalid("targetTo", "'max' or 'min'")),
     };
-    // The command line sends an empty text for no value.
+    // The command line sends an empty string for no value.
     let target_value = match arguments.get("targetValue") {
         None => None,
         Some(Value::String(text)) if text.is_empty() => None,

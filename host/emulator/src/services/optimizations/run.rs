@@ -1,4 +1,4 @@
-//! Carries an optimization out: waits, then runs every combination as a backtest, as many at a
+//! Runs an optimization: waits, then runs every combination as a backtest, as many at a
 //! time as it has nodes.
 //!
 //! Invariant: its nodes are its own; they take none of the organisation's backtest nodes. After
@@ -21,7 +21,7 @@ use crate::store::State;
 use crate::store::backtest::{Backtest, Phase};
 use crate::store::optimization::{Optimization, Status};
 
-/// What the backtests of one optimization share.
+/// Shared by the backtests of one optimization.
 struct Context {
     cloud: Weak<Cloud>,
     id: String,
@@ -78,7 +78,7 @@ async fn work(context: Arc<Context>, grid: Vec<BTreeMap<String, String>>, parall
             context.run(&backtest).await;
             drop(node);
         });
-        // Finished tasks need not be kept until the end.
+        // Frees finished tasks early; a grid may have a thousand.
         while running.try_join_next().is_some() {}
     }
     while running.join_next().await.is_some() {}
@@ -104,7 +104,7 @@ impl Context {
         Some(change(optimization, spent))
     }
 
-    /// Adds a running backtest to the project and gives its id; `None` if the optimization is not
+    /// Adds a running backtest to the project and returns its id; `None` if the optimization is not
     /// running.
     fn begin(&self, point: BTreeMap<String, String>) -> Option<String> {
         let cloud = self.cloud.upgrade()?;
@@ -148,7 +148,8 @@ impl Context {
     async fn run(&self, backtest: &str) {
         let timing = self.cloud.upgrade().map(|cloud| cloud.settings.timing);
         let Some(timing) = timing else { return };
-        let worked = backtests::run(&self.cloud, backtest, timing.optimization_backtest).await;
+        let worked =
+            backtests::run_backtest(&self.cloud, backtest, timing.optimization_backtest).await;
         if let Some(worked) = worked {
             self.change(|optimization, spent| {
                 optimization.worked += worked;

@@ -11,7 +11,7 @@ use ruff_python_ast::ExprCall;
 
 use super::arguments::CallArguments;
 use super::builtins::{date, parameter_text};
-use super::reader::{Mode, Raise, Reader};
+use super::reader::{Evaluated, Mode, Reader};
 use super::value::{Refused, Value};
 use crate::engine::model::constants::{FIRST_DAY, LAST_DAY, MAX_CASH, MAX_SECURITIES, MAX_WARM_UP};
 use crate::engine::model::numbers::whole;
@@ -30,7 +30,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `self.settings.x = value` and the like. Whether the plan depends on it.
+    /// `self.settings.x = value` and similar. Returns whether the plan depends on it.
     pub(super) fn set_api_attribute(&mut self, path: &str, value: &Value<'a>) -> bool {
         match snake(path).as_str() {
             "settings.automatic_indicator_warm_up" | "enable_automatic_indicator_warm_up" => {
@@ -53,7 +53,7 @@ impl<'a> Reader<'a> {
         path: &str,
         call: &'a ExprCall,
         arguments: &CallArguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+    ) -> Evaluated<'a> {
         let file = self.file();
         if self.mode == Mode::Run {
             self.ran.insert((file, call.range_start));
@@ -67,7 +67,7 @@ impl<'a> Reader<'a> {
                 return self.trade_shares(call, arguments, 1.0);
             }
             "sell" => return self.trade_shares(call, arguments, -1.0),
-            // Leaving a position is what the rule does anyway.
+            // The rule decides when a position is left.
             "liquidate" => return Ok(Value::Unknown),
             "sma" | "ema" => return self.average(path, call, arguments),
             _ => {}
@@ -113,7 +113,7 @@ impl<'a> Reader<'a> {
         &mut self,
         call: &'a ExprCall,
         arguments: &CallArguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+    ) -> Evaluated<'a> {
         let name = arguments.value(0, "name");
         let Value::Text(name) = name else {
             if !name.is_unknown() {
@@ -164,7 +164,7 @@ impl<'a> Reader<'a> {
         path: &str,
         call: &'a ExprCall,
         arguments: &CallArguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+    ) -> Evaluated<'a> {
         let parts = [
             arguments.value(0, "year"),
             arguments.value(1, "month"),
@@ -204,11 +204,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `set_cash(amount)`, `set_cash("USD", amount)`
-    fn set_cash(
-        &mut self,
-        call: &'a ExprCall,
-        arguments: &CallArguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+    fn set_cash(&mut self, call: &'a ExprCall, arguments: &CallArguments<'a>) -> Evaluated<'a> {
         let first = arguments.value(0, "starting_cash");
         let amount = match &first {
             Value::Text(currency) if currency.eq_ignore_ascii_case("USD") => {
@@ -241,11 +237,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `add_security(SecurityType.EQUITY, "SPY", …)`
-    fn add_by_type(
-        &mut self,
-        call: &'a ExprCall,
-        arguments: &CallArguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+    fn add_by_type(&mut self, call: &'a ExprCall, arguments: &CallArguments<'a>) -> Evaluated<'a> {
         let kind = match arguments.value(0, "security_type") {
             Value::Path(path) => {
                 let name = path.rsplit('.').next().unwrap_or_default();
@@ -269,7 +261,7 @@ impl<'a> Reader<'a> {
         ticker: &Value<'a>,
         call: &'a ExprCall,
         arguments: &CallArguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+    ) -> Evaluated<'a> {
         let ticker = match ticker {
             Value::Text(ticker) => ticker.trim().to_uppercase(),
             Value::Path(path) if kind == SecurityKind::Future => {
@@ -328,11 +320,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `set_warm_up(bars)`, `set_warm_up(timedelta(…))`
-    fn set_warm_up(
-        &mut self,
-        call: &'a ExprCall,
-        arguments: &CallArguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+    fn set_warm_up(&mut self, call: &'a ExprCall, arguments: &CallArguments<'a>) -> Evaluated<'a> {
         let given = arguments.value(0, "period");
         let given = match given {
             // `set_warm_up(time_span=…)`, `set_warm_up(bar_count=…)`

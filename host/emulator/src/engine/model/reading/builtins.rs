@@ -5,7 +5,7 @@ use jiff::civil::{Date, DateTime, Time};
 use ruff_python_ast::{CmpOp, ExprCall};
 
 use super::arguments::CallArguments;
-use super::reader::{MAX_ELEMENTS, Raise, Reader};
+use super::reader::{Evaluated, MAX_ELEMENTS, Reader};
 use super::value::{self, Refused, Value};
 use crate::engine::model::numbers::{display_float, whole};
 use crate::engine::model::plan::AverageKind;
@@ -17,7 +17,7 @@ impl<'a> Reader<'a> {
         path: &str,
         call: &'a ExprCall,
         arguments: &CallArguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+    ) -> Evaluated<'a> {
         let first = arguments.value(0, "");
         let plain = arguments.len() == 1 && !arguments.incomplete;
         // `datetime.datetime(…)` and `dt.datetime(…)` are the `datetime(…)` of `from datetime
@@ -85,7 +85,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn length(&mut self, of: &Value<'a>) -> Result<Value<'a>, Raise> {
+    fn length(&mut self, of: &Value<'a>) -> Evaluated<'a> {
         let length = match of {
             Value::List(list) => self.lists.get(*list).map(Vec::len),
             Value::Dict(dict) => self.dicts.get(*dict).map(Vec::len),
@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
             .map_or(Value::Unknown, Value::Int))
     }
 
-    fn range(&mut self, arguments: &CallArguments<'a>) -> Result<Value<'a>, Raise> {
+    fn range(&mut self, arguments: &CallArguments<'a>) -> Evaluated<'a> {
         let bounds: Option<Vec<i64>> = arguments.positional.iter().map(Value::integer).collect();
         let (from, to, by) = match bounds.as_deref() {
             Some([to]) => (0, *to, 1),
@@ -124,7 +124,7 @@ impl<'a> Reader<'a> {
         self.new_list(elements)
     }
 
-    fn enumerate(&mut self, arguments: &CallArguments<'a>) -> Result<Value<'a>, Raise> {
+    fn enumerate(&mut self, arguments: &CallArguments<'a>) -> Evaluated<'a> {
         let of = arguments.value(0, "iterable");
         let Some(elements) = self.elements(&of)? else {
             return Ok(Value::Unknown);
@@ -140,7 +140,7 @@ impl<'a> Reader<'a> {
         self.new_list(pairs)
     }
 
-    fn zip(&mut self, arguments: &CallArguments<'a>) -> Result<Value<'a>, Raise> {
+    fn zip(&mut self, arguments: &CallArguments<'a>) -> Evaluated<'a> {
         let mut columns = Vec::new();
         for argument in &arguments.positional {
             match self.elements(argument)? {
@@ -160,7 +160,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `min(…)` and `max(…)`: the first element that none beats.
-    fn extreme(&mut self, arguments: &CallArguments<'a>, beats: CmpOp) -> Result<Value<'a>, Raise> {
+    fn extreme(&mut self, arguments: &CallArguments<'a>, beats: CmpOp) -> Evaluated<'a> {
         let candidates = match arguments.positional.as_slice() {
             [only] => self.elements(only)?,
             many => Some(many.to_vec()),
@@ -182,7 +182,7 @@ impl<'a> Reader<'a> {
         Ok(best)
     }
 
-    fn sorted(&mut self, of: &Value<'a>) -> Result<Value<'a>, Raise> {
+    fn sorted(&mut self, of: &Value<'a>) -> Evaluated<'a> {
         let Some(mut elements) = self.elements(of)? else {
             return Ok(Value::Unknown);
         };
@@ -204,7 +204,7 @@ impl<'a> Reader<'a> {
         self.new_list(elements)
     }
 
-    fn sum(&mut self, of: &Value<'a>) -> Result<Value<'a>, Raise> {
+    fn sum(&mut self, of: &Value<'a>) -> Evaluated<'a> {
         let Some(elements) = self.elements(of)? else {
             return Ok(Value::Unknown);
         };

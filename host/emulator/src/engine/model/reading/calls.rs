@@ -8,13 +8,13 @@ use std::rc::Rc;
 use ruff_python_ast::{ExprCall, StmtFunctionDef};
 
 use super::arguments::CallArguments;
-use super::reader::{Frame, MAX_FRAMES, Mode, Object, Raise, Reader};
+use super::reader::{Evaluated, Frame, MAX_FRAMES, Mode, Object, Raise, Reader};
 use super::statements::Flow;
 use super::value::{BoundMethod, Value};
 
 impl<'a> Reader<'a> {
     /// Evaluates a call.
-    pub(super) fn call(&mut self, call: &'a ExprCall) -> Result<Value<'a>, Raise> {
+    pub(super) fn call(&mut self, call: &'a ExprCall) -> Evaluated<'a> {
         let function = self.evaluate(&call.func)?;
         let arguments = self.arguments(&call.arguments)?;
         match function {
@@ -42,11 +42,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn instantiate(
-        &mut self,
-        class: usize,
-        arguments: CallArguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+    fn instantiate(&mut self, class: usize, arguments: CallArguments<'a>) -> Evaluated<'a> {
         self.step(1)?;
         let object = self.objects.len();
         self.objects.push(Object {
@@ -65,7 +61,7 @@ impl<'a> Reader<'a> {
         object: usize,
         method: BoundMethod<'a>,
         arguments: CallArguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+    ) -> Evaluated<'a> {
         self.call_function(
             method.file,
             method.def,
@@ -82,7 +78,7 @@ impl<'a> Reader<'a> {
         arguments: CallArguments<'a>,
         this: Option<Value<'a>>,
         method: Option<(usize, usize)>,
-    ) -> Result<Value<'a>, Raise> {
+    ) -> Evaluated<'a> {
         if self.frames.len() >= MAX_FRAMES {
             let message = format!("the model follows at most {MAX_FRAMES} nested calls");
             return self.refuse("RecursionError", message);

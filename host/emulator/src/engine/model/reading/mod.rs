@@ -1,11 +1,10 @@
-//! Reads what an algorithm asks for out of its source.
+//! Reads a [`Plan`] from the source of an algorithm.
 //!
 //! `initialize` is *run*: its statements are evaluated in order, with the parameters of the
 //! backtest, following loops over known values, decided conditions, the project's own functions
 //! and classes; what Python would refuse there (`int(None)`) fails the algorithm with a stack
 //! trace. The other methods are only *surveyed*: every branch is walked once, with the attributes
-//! that `initialize` left, to find the calls that trade. Nothing else of Python is needed to know
-//! a [`Plan`].
+//! that `initialize` left, to find the calls that trade. A plan depends on nothing else.
 //!
 //! Invariant: reading is bounded in steps, depth and memory for every source, and what could
 //! not be read is in the logs of the plan.

@@ -1,4 +1,4 @@
-//! What the reader keeps while it reads, and the errors and notes that every part of it makes.
+//! The state of the reader, its errors and its log.
 //!
 //! Invariant: every step is counted against one budget, and an exception carries the frames at
 //! which it was raised.
@@ -46,6 +46,9 @@ pub(super) struct Raise {
     pub(super) fatal: bool,
 }
 
+/// The value of an expression, or the exception that it raises.
+pub(super) type Evaluated<'a> = Result<Value<'a>, Raise>;
+
 /// One function that is being evaluated.
 pub(super) struct Frame<'a> {
     pub(super) locals: BTreeMap<Rc<str>, Value<'a>>,
@@ -73,7 +76,7 @@ pub(super) struct Object<'a> {
     pub(super) attributes: BTreeMap<Rc<str>, Value<'a>>,
 }
 
-/// A file's names, once it was imported.
+/// The names of a file, once it is imported.
 #[derive(Default)]
 pub(super) struct Module<'a> {
     pub(super) imported: bool,
@@ -220,7 +223,7 @@ impl<'a> Reader<'a> {
         Err(self.fatal(format!("the model reads at most {MAX_STEPS} steps")))
     }
 
-    /// An exception where the reader stands now.
+    /// An exception at the current statement.
     pub(super) fn raise(&self, refused: Refused) -> Raise {
         Raise {
             refused,
@@ -238,18 +241,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Raises in a run; in a survey, where values are missing anyway, the result is unknown.
-    pub(super) fn refuse(
-        &self,
-        kind: &'static str,
-        message: impl Into<String>,
-    ) -> Result<Value<'a>, Raise> {
+    pub(super) fn refuse(&self, kind: &'static str, message: impl Into<String>) -> Evaluated<'a> {
         match self.mode {
             Mode::Run => Err(self.raise(Refused::new(kind, message))),
             Mode::Survey => Ok(Value::Unknown),
         }
     }
 
-    pub(super) fn refused(&self, result: Result<Value<'a>, Refused>) -> Result<Value<'a>, Raise> {
+    pub(super) fn refused(&self, result: Result<Value<'a>, Refused>) -> Evaluated<'a> {
         result.or_else(|refused| self.refuse(refused.kind, refused.message))
     }
 

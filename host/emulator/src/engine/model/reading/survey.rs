@@ -11,7 +11,7 @@ use ruff_python_ast::{Expr, Stmt};
 use super::arguments::CallArguments;
 use super::reader::{Body, Frame, Mode, Reader};
 
-/// What LEAN calls before anything trades, and was run.
+/// The methods that were run; all others are surveyed.
 const SET_UP: [&str; 3] = ["__init__", "initialize", "Initialize"];
 
 impl<'a> Reader<'a> {

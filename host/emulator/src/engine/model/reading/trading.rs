@@ -7,7 +7,7 @@ use ruff_python_ast::ExprCall;
 
 use super::algorithm::{is_daily, is_resolution};
 use super::arguments::CallArguments;
-use super::reader::{MAX_ELEMENTS, Mode, Raise, Reader};
+use super::reader::{Evaluated, MAX_ELEMENTS, Mode, Raise, Reader};
 use super::value::Value;
 use crate::engine::model::constants::{MAX_PERIOD, MAX_SHARES};
 use crate::engine::model::plan::{Average, AverageKind, Entry, Size};
@@ -19,7 +19,7 @@ impl<'a> Reader<'a> {
         path: &str,
         call: &'a ExprCall,
         arguments: &CallArguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+    ) -> Evaluated<'a> {
         let kind = if path == "sma" {
             AverageKind::Simple
         } else {
@@ -45,7 +45,7 @@ impl<'a> Reader<'a> {
         kind: AverageKind,
         call: &'a ExprCall,
         arguments: &CallArguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+    ) -> Evaluated<'a> {
         let first = arguments.value(0, "period");
         let period = match first {
             Value::Text(_) => arguments.value(1, "period"),
@@ -60,7 +60,7 @@ impl<'a> Reader<'a> {
         period: &Value<'a>,
         security: Option<usize>,
         call: &'a ExprCall,
-    ) -> Result<Value<'a>, Raise> {
+    ) -> Evaluated<'a> {
         if period.is_unknown() {
             self.note_at("a moving average of unknown period", call);
             return Ok(Value::Unknown);
@@ -97,7 +97,7 @@ impl<'a> Reader<'a> {
         Ok(Value::Average(self.averages.len() - 1))
     }
 
-    /// `self.register_indicator(symbol, indicator, …)` says whose prices an average sees.
+    /// `self.register_indicator(symbol, indicator, …)` sets the security of an average.
     pub(super) fn register_indicator(&mut self, arguments: &CallArguments<'a>) {
         let security = self.security_of(&arguments.value(0, "symbol"));
         if let (Ok(Some(security)), Value::Average(average)) =
@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
         &mut self,
         call: &'a ExprCall,
         arguments: &CallArguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+    ) -> Evaluated<'a> {
         let targets = matches!(
             arguments.value(0, "symbol"),
             Value::List(_) | Value::Unknown
@@ -131,7 +131,7 @@ impl<'a> Reader<'a> {
         path: &str,
         call: &'a ExprCall,
         arguments: &CallArguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+    ) -> Evaluated<'a> {
         let name = match path {
             "set_holdings" => "percentage",
             "PortfolioTarget" => "percent",
@@ -149,7 +149,7 @@ impl<'a> Reader<'a> {
         call: &'a ExprCall,
         arguments: &CallArguments<'a>,
         sign: f64,
-    ) -> Result<Value<'a>, Raise> {
+    ) -> Evaluated<'a> {
         match self.amount("the order", call, &arguments.value(1, "quantity"))? {
             Some(shares) => {
                 let shares = libm::trunc(shares * sign);
@@ -185,14 +185,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// LEAN refuses a ticker that was not subscribed to. Where there may be subscriptions that the
-    /// reader missed, and in a survey, it cannot be said to be one.
-    fn not_subscribed(
-        &mut self,
-        ticker: &str,
-        path: &str,
-        call: &'a ExprCall,
-    ) -> Result<Value<'a>, Raise> {
+    /// LEAN refuses a ticker that was not subscribed to. If the reader may have missed
+    /// subscriptions, and in a survey, it only reports the ticker.
+    fn not_subscribed(&mut self, ticker: &str, path: &str, call: &'a ExprCall) -> Evaluated<'a> {
         if self.mode == Mode::Run && !self.missed_subscription {
             let message = format!("{ticker} is not subscribed to; add it before {path}");
             return self.refuse("ArgumentException", message);
@@ -218,7 +213,7 @@ impl<'a> Reader<'a> {
         call: &'a ExprCall,
         arguments: &CallArguments<'a>,
         size: Size,
-    ) -> Result<Value<'a>, Raise> {
+    ) -> Evaluated<'a> {
         let security = match self.security_of(&arguments.value(0, "symbol")) {
             Ok(security) => security,
             Err(ticker) if self.mode == Mode::Run => {

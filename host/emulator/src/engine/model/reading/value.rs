@@ -14,19 +14,14 @@ use crate::engine::model::numbers::display_float;
 /// changed as in Python; here is only their number.
 #[derive(Debug, Clone)]
 pub(super) enum Value<'a> {
-    /// `None`
     None,
-    /// `True` or `False`
     Bool(bool),
     /// An integer; one beyond 64 bits is unknown.
     Int(i64),
-    /// A float.
     Float(f64),
-    /// A text.
     Text(Rc<str>),
     /// A list, tuple or set.
     List(usize),
-    /// A dictionary.
     Dict(usize),
     /// An instance of a class of the project.
     Object(usize),
@@ -40,7 +35,6 @@ pub(super) enum Value<'a> {
     Method(usize, BoundMethod<'a>),
     /// `super()` of an object in a method of a class.
     Super {
-        /// The object.
         object: usize,
         /// The class whose bases are meant.
         class: usize,
@@ -91,7 +85,6 @@ impl Refused {
 }
 
 impl Value<'_> {
-    /// A text.
     pub(super) fn text(text: &str) -> Self {
         Self::Text(Rc::from(text))
     }
