@@ -18,7 +18,7 @@ use crate::http::connection::{CutHandle, CuttableListener};
 use crate::http::endpoints::{BASE, paths};
 use crate::http::faults::{Fault, Faults};
 use crate::http::request_log::{LoggedRequest, RequestLog};
-use crate::http::router::{Service, router};
+use crate::http::router::{ServerState, router};
 use crate::services::cloud::Cloud;
 use crate::store::limits;
 use crate::store::node::fleet;
@@ -191,19 +191,18 @@ impl Builder {
         let listener = TcpListener::bind(self.address).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let nodes = fleet(self.backtest_nodes, self.live_nodes);
-        let service = Arc::new(Service {
+        let state = Arc::new(ServerState {
             cloud: Arc::new(Cloud::new(self.engine, self.settings, nodes)),
             faults: Faults::default(),
             log: RequestLog::new(self.log_capacity),
             body_timeout: self.body_timeout,
         });
-        service.faults.set(self.faults);
+        state.faults.set(self.faults);
         let base_url = format!("http://{address}{BASE}");
         tracing::info!(base_url, "the emulator listens");
-        service.cloud.base_url.get_or_init(|| base_url);
+        state.cloud.base_url.get_or_init(|| base_url);
         let (stop, stopped) = oneshot::channel::<()>();
-        let routes =
-            router(Arc::clone(&service)).into_make_service_with_connect_info::<CutHandle>();
+        let routes = router(Arc::clone(&state)).into_make_service_with_connect_info::<CutHandle>();
         let listener = CuttableListener(listener);
         let server = axum::serve(listener, routes).with_graceful_shutdown(async move {
             // The sender is only ever dropped, by `shutdown` or with the handle.
@@ -216,7 +215,7 @@ impl Builder {
         });
         Ok(Emulator {
             address,
-            service,
+            state,
             stop,
             task,
         })
@@ -226,7 +225,7 @@ impl Builder {
 /// An emulator that runs. Dropping the handle stops it.
 pub struct Emulator {
     address: SocketAddr,
-    service: Arc<Service>,
+    state: Arc<ServerState>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -250,7 +249,7 @@ impl Emulator {
     /// `http://127.0.0.1:5612/api/v2`.
     #[must_use]
     pub fn base_url(&self) -> &str {
-        self.service.cloud.base_url()
+        self.state.cloud.base_url()
     }
 
     /// The address that it listens on.
@@ -262,19 +261,19 @@ impl Emulator {
     /// The id of the one user.
     #[must_use]
     pub fn user_id(&self) -> u64 {
-        self.service.cloud.settings.credentials.user_id
+        self.state.cloud.settings.credentials.user_id
     }
 
     /// The API token of the one user.
     #[must_use]
     pub fn token(&self) -> &str {
-        &self.service.cloud.settings.credentials.token
+        &self.state.cloud.settings.credentials.token
     }
 
     /// The id of the one organisation.
     #[must_use]
     pub fn organization_id(&self) -> &str {
-        &self.service.cloud.settings.organization_id
+        &self.state.cloud.settings.organization_id
     }
 
     /// Every path that is served, such as `/projects/read`.
@@ -285,7 +284,7 @@ impl Emulator {
     /// The logged requests, the oldest first.
     #[must_use]
     pub fn requests(&self) -> Vec<LoggedRequest> {
-        self.service.log.entries()
+        self.state.log.entries()
     }
 
     /// Those to one endpoint, such as `/backtests/create`.
@@ -298,12 +297,12 @@ impl Emulator {
 
     /// Empties the request log.
     pub fn clear_requests(&self) {
-        self.service.log.clear();
+        self.state.log.clear();
     }
 
     /// Replaces the faults; an empty list disables all. Counting starts over.
     pub fn set_faults(&self, faults: Vec<Fault>) {
-        self.service.faults.set(faults);
+        self.state.faults.set(faults);
     }
 
     /// Closes the listener, waits a few seconds for requests that are being served, and stops.

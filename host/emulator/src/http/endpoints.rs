@@ -1,4 +1,4 @@
-//! The table of endpoints: each path of the API with its access and the service that answers it.
+//! The table of endpoints: each path of the API with its access and its handler.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::services::{
 /// The path below which the API is served.
 pub(crate) const BASE: &str = "/api/v2";
 
-/// The service of an endpoint.
+/// The function that answers an endpoint.
 pub(super) enum Handler {
     /// Answers at once.
     Now(fn(&Arc<Cloud>, &Arguments) -> Answer),

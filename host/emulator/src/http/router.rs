@@ -1,8 +1,8 @@
-//! Takes a request through authentication, log and faults to its service.
+//! Takes a request through authentication, log and faults to its handler.
 //!
 //! Invariant: every request gets a JSON answer, also one to an unknown path, with an unknown
 //! method, a body that is too large or malformed; only a [`crate::Fault`] changes that.
-//! Every request is in the log before its service runs. No byte of a body is read before the
+//! Every request is in the log before its handler runs. No byte of a body is read before the
 //! request is authenticated.
 
 use std::net::IpAddr;
@@ -33,8 +33,8 @@ use crate::services::cloud::Cloud;
 use crate::store::limits;
 use crate::text::shorten;
 
-/// The cloud, and what a request passes before it gets there.
-pub(crate) struct Service {
+/// The cloud, and what every request passes before its handler.
+pub(crate) struct ServerState {
     pub(crate) cloud: Arc<Cloud>,
     pub(crate) faults: Faults,
     pub(crate) log: RequestLog,
@@ -42,20 +42,20 @@ pub(crate) struct Service {
     pub(crate) body_timeout: Duration,
 }
 
-/// The routes of a service.
-pub(crate) fn router(service: Arc<Service>) -> Router {
+/// The routes of a server.
+pub(crate) fn router(server: Arc<ServerState>) -> Router {
     Router::new()
         .fallback(serve)
         // The limit is applied in `serve`, which answers in JSON.
         .layer(DefaultBodyLimit::disable())
-        .with_state(service)
+        .with_state(server)
 }
 
 /// A request that may be carried out, with its fields.
 type Call = Result<(&'static Endpoint, Arguments), Failure>;
 
 async fn serve(
-    State(service): State<Arc<Service>>,
+    State(server): State<Arc<ServerState>>,
     ConnectInfo(cut): ConnectInfo<CutHandle>,
     request: Request,
 ) -> Response {
@@ -63,20 +63,20 @@ async fn serve(
     let whole = parts.uri.path().trim_end_matches('/');
     let below = whole.strip_prefix(BASE);
     let path = below.unwrap_or(whole).to_owned();
-    let call: Call = match admit(&service.cloud, &parts, below.and_then(endpoint)) {
+    let call: Call = match admit(&server.cloud, &parts, below.and_then(endpoint)) {
         Ok(endpoint) => {
-            let arguments = read_body(&parts, body, service.body_timeout).await;
+            let arguments = read_body(&parts, body, server.body_timeout).await;
             arguments.map(|arguments| (endpoint, arguments))
         }
         Err(failure) => Err(failure),
     };
     let fields = call.as_ref().ok();
     let fields = fields.map_or(Value::Null, |(_, arguments)| redacted(arguments));
-    let number = service.log.arrived(parts.method.as_str(), &path, fields);
+    let number = server.log.arrived(parts.method.as_str(), &path, fields);
 
     let mut lose = false;
     let mut instead = None;
-    for fault in service.faults.strike(&path) {
+    for fault in server.faults.strike(&path) {
         match fault {
             FaultKind::Latency(wait) => tokio::time::sleep(wait).await,
             FaultKind::LoseAnswer => lose = true,
@@ -85,20 +85,20 @@ async fn serve(
     }
     let (response, success) = match instead {
         Some(instead) => instead,
-        None => match carry_out(&service.cloud, call).await {
+        None => match carry_out(&server.cloud, call).await {
             Ok(reply) => respond(reply),
             Err(failure) => json_response(failure.status, failure.refusal.into_body()),
         },
     };
     let status = response.status().as_u16();
-    service.log.answered(number, status, success);
+    server.log.answered(number, status, success);
     if lose {
         cut.cut();
     }
     response
 }
 
-/// A refusal with its HTTP status; 200 for those of services and of authentication, as in the
+/// A refusal with its HTTP status; 200 for those of handlers and of authentication, as in the
 /// cloud.
 struct Failure {
     status: StatusCode,

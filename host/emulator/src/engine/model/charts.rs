@@ -6,6 +6,7 @@
 use super::calendar;
 use super::numbers::{ratio, rounded};
 use super::record::{DailyClose, Run};
+use super::statistics::drawdowns;
 use crate::engine::{Chart, Sample, Series};
 
 /// LEAN's limit for the points of a series.
@@ -32,6 +33,7 @@ pub(super) fn charts(run: &Run) -> Vec<Chart> {
     };
     let of = |value: fn(&DailyClose) -> f64| -> Vec<f64> { run.closes.iter().map(value).collect() };
     let equity = of(|close| close.equity);
+    let drawdown: Vec<f64> = drawdowns(&equity).map(|fall| 100.0 * fall).collect();
     let chart = |name: &str, series: Vec<Series>| Chart {
         name: name.to_owned(),
         series,
@@ -46,7 +48,7 @@ pub(super) fn charts(run: &Run) -> Vec<Chart> {
         ),
         chart(
             "Drawdown",
-            vec![series("Equity Drawdown", "%", LINE, &drawdowns(&equity))],
+            vec![series("Equity Drawdown", "%", LINE, &drawdown)],
         ),
         chart(
             "Benchmark",
@@ -91,18 +93,6 @@ fn gains(equity: &[f64], shown: &[usize]) -> Vec<f64> {
         }
     }
     gains
-}
-
-/// For each day how far below the highest equity so far it is, in percent, zero or negative.
-fn drawdowns(equity: &[f64]) -> Vec<f64> {
-    let mut peak = f64::MIN_POSITIVE;
-    equity
-        .iter()
-        .map(|value| {
-            peak = peak.max(*value);
-            100.0 * (value / peak - 1.0)
-        })
-        .collect()
 }
 
 /// The long (1) or short (-1) positions as a share of equity.

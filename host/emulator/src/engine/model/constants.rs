@@ -36,3 +36,5 @@ pub(super) const MAX_LEVERAGE: f64 = 2.0;
 pub(super) const MAINTENANCE_MARGIN: f64 = 0.25;
 /// The part of a security's daily volume that a strategy could trade.
 pub(super) const CAPACITY_SHARE: f64 = 0.01;
+/// Classes; deeper inheritance is not followed, since it could be circular.
+pub(super) const MAX_INHERITANCE: usize = 16;

@@ -32,18 +32,14 @@ struct Visitor<'f> {
 
 impl Visitor<'_> {
     fn call(&mut self, call: &ExprCall) {
-        let named = |wanted: [&str; 2]| {
+        let named = |wanted: &[&str]| {
             let keyword = call.arguments.keywords.iter().find(|keyword| {
                 let name = keyword.arg.as_ref();
                 name.is_some_and(|name| wanted.contains(&name.as_str()))
             });
             keyword.map(|keyword| &keyword.value)
         };
-        let name = call
-            .arguments
-            .args
-            .first()
-            .or_else(|| named(["name", "name"]));
+        let name = call.arguments.args.first().or_else(|| named(&["name"]));
         let Some(Expr::StringLiteral(name)) = name else {
             return;
         };
@@ -51,7 +47,7 @@ impl Visitor<'_> {
             .arguments
             .args
             .get(1)
-            .or_else(|| named(["default_value", "defaultValue"]));
+            .or_else(|| named(&["default_value", "defaultValue"]));
         self.found.push(DetectedParameter {
             file: self.file.name.to_owned(),
             line: self.file.line(call.range_start),

@@ -2,8 +2,6 @@
 //!
 //! Invariant: this only formats and rounds; a number that is shown twice is rounded the same way.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use super::constants::{CAPACITY_SHARE, NAME};
@@ -343,9 +341,9 @@ impl Writer<'_> {
 
     fn days(&self) -> Vec<Day> {
         let read = self.plan.logs.len() + 1;
-        let identifiers: BTreeMap<usize, (String, String)> = (0..)
-            .zip(&self.plan.securities)
-            .map(|(index, security)| (index, (security.ticker.clone(), security.identifier())))
+        let securities = self.plan.securities.iter();
+        let names: Vec<(String, String)> = securities
+            .map(|security| (security.ticker.clone(), security.identifier()))
             .collect();
         self.run
             .days
@@ -359,8 +357,7 @@ impl Writer<'_> {
                     .holdings
                     .iter()
                     .map(|(security, quantity, average, price)| {
-                        let (ticker, symbol_id) =
-                            identifiers.get(security).cloned().unwrap_or_default();
+                        let (ticker, symbol_id) = names.get(*security).cloned().unwrap_or_default();
                         DayHolding {
                             ticker,
                             symbol_id,

@@ -10,6 +10,7 @@ use ruff_python_parser::{Mode, ParseOptions, lexer, parse_unchecked};
 use ruff_source_file::LineIndex;
 use ruff_text_size::{TextRange, TextSize};
 
+use super::constants::MAX_INHERITANCE;
 use crate::engine::{Diagnostic, SourceFile};
 
 /// The largest file that is read, in bytes.
@@ -241,10 +242,10 @@ fn classes(body: &[Stmt]) -> impl Iterator<Item = &StmtClassDef> {
     body.iter().filter_map(Stmt::as_class_def_stmt)
 }
 
-/// Whether a class is a `QCAlgorithm`. Inheritance deeper than 16 classes is not followed, nor
-/// could it be if it were circular.
-fn derives(class: &StmtClassDef, files: &[PythonFile<'_>], depth: u32) -> bool {
-    depth < 16
+/// Whether a class is a `QCAlgorithm`. Inheritance deeper than [`MAX_INHERITANCE`] is not
+/// followed.
+fn derives(class: &StmtClassDef, files: &[PythonFile<'_>], depth: usize) -> bool {
+    depth < MAX_INHERITANCE
         && class.bases().iter().any(|base| {
             let Some(name) = base_name(base) else {
                 return false;

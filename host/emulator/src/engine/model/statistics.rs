@@ -66,7 +66,7 @@ impl PortfolioStatistics {
             end_equity,
             total_net_profit: end_equity / cash - 1.0,
             portfolio_turnover: mean(&turnover),
-            drawdown: rounded(deepest_drawdown(&equity), 3),
+            drawdown: rounded(-drawdowns(&equity).fold(0.0, f64::min), 3),
             compounding_annual_return: compounded(run, end_equity / cash),
             ..Self::default()
         };
@@ -141,7 +141,7 @@ impl PortfolioStatistics {
 }
 
 /// The relative changes from each value to the next.
-pub(super) fn returns(values: &[f64]) -> Vec<f64> {
+fn returns(values: &[f64]) -> Vec<f64> {
     values
         .windows(2)
         .map(|pair| match pair {
@@ -169,15 +169,14 @@ fn compounded(run: &Run, growth: f64) -> f64 {
     }
 }
 
-/// The deepest fall from a peak, as a positive fraction of the peak.
-fn deepest_drawdown(equity: &[f64]) -> f64 {
+/// For each day how far the equity is below its highest so far, as a fraction of that, zero or
+/// negative.
+pub(super) fn drawdowns(equity: &[f64]) -> impl Iterator<Item = f64> {
     let mut peak = f64::MIN_POSITIVE;
-    let mut deepest: f64 = 0.0;
-    for value in equity {
+    equity.iter().map(move |value| {
         peak = peak.max(*value);
-        deepest = deepest.max(1.0 - value / peak);
-    }
-    deepest
+        value / peak - 1.0
+    })
 }
 
 /// The probability that the true Sharpe ratio is above 1 a year, given the observed one

@@ -29,6 +29,7 @@ use ruff_python_ast::StmtClassDef;
 
 use self::arguments::CallArguments;
 use self::reader::{Object, Raise, Reader};
+use self::survey::SET_UP;
 use super::plan::Plan;
 use super::source::PythonFile;
 use crate::engine::RuntimeError;
@@ -65,7 +66,7 @@ impl<'a> Reader<'a> {
             class,
             attributes: BTreeMap::new(),
         });
-        for name in ["__init__", "initialize", "Initialize"] {
+        for name in SET_UP {
             if let Some(method) = self.find_method(class, name) {
                 self.call_method(0, method, CallArguments::default())?;
             }

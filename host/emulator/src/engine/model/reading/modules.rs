@@ -10,9 +10,7 @@ use ruff_python_ast::{Stmt, StmtClassDef, StmtImport, StmtImportFrom};
 
 use super::reader::{Class, Frame, Raise, Reader};
 use super::value::{BoundMethod, Value};
-
-/// Inheritance deeper than this is not followed; it could be circular.
-const MAX_INHERITANCE: usize = 16;
+use crate::engine::model::constants::MAX_INHERITANCE;
 
 impl<'a> Reader<'a> {
     /// Evaluates a file's top level, unless that was done.

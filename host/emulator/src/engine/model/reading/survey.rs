@@ -11,8 +11,8 @@ use ruff_python_ast::{Expr, Stmt};
 use super::arguments::CallArguments;
 use super::reader::{Body, Frame, Mode, Reader};
 
-/// The methods that were run; all others are surveyed.
-const SET_UP: [&str; 3] = ["__init__", "initialize", "Initialize"];
+/// The methods that LEAN calls before anything trades; all others are surveyed.
+pub(super) const SET_UP: [&str; 3] = ["__init__", "initialize", "Initialize"];
 
 impl<'a> Reader<'a> {
     /// Surveys the methods of the algorithm's class that no other method calls (those are followed
