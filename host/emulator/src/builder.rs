@@ -1,8 +1,8 @@
-//! Setting an emulator up, and the handle on one that runs.
+//! The builder of an emulator, and the handle of a running one.
 //!
 //! Invariant: when the handle is shut down or dropped, the listener closes and jobs that still
-//! wait find their cloud gone; nothing of the emulator outlives its handle by more than the
-//! requests and the engine's runs that are in work.
+//! wait end without effect; nothing of the emulator outlives its handle but the requests that
+//! are being served and the engine's current runs.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,30 +12,33 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::auth::Credentials;
 use crate::engine::Engine;
-use crate::faults::Fault;
-use crate::limits;
-use crate::line::{Cut, Lines};
-use crate::nodes::fleet;
-use crate::request_log::{LoggedRequest, RequestLog};
-use crate::router::{BASE, paths, router};
-use crate::state::{Cloud, Settings, digest_id};
-use crate::timing::Timing;
+use crate::engine::model::Model;
+use crate::http::connection::{CutHandle, CuttableListener};
+use crate::http::endpoints::{BASE, paths};
+use crate::http::faults::{Fault, Faults};
+use crate::http::request_log::{LoggedRequest, RequestLog};
+use crate::http::router::{ServerState, router};
+use crate::services::cloud::Cloud;
+use crate::store::limits;
+use crate::store::node::fleet;
+use crate::store::settings::{Credentials, Settings};
+use crate::store::timing::Timing;
+use crate::text::digest_id;
 
 /// Where the `lean` command line looks for the API under `QC_API=local`.
 pub const DEFAULT_ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5612);
 
-/// How long [`Emulator::shutdown`] waits for requests that are in work.
-const DRAIN: Duration = Duration::from_secs(5);
+/// How long [`Emulator::shutdown`] waits for requests that are being served.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why an emulator did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address cannot be listened at.
+    /// Listening on the address failed.
     #[error(
-        "the emulator cannot listen at {address}: {source}; choose another address or end the \
+        "the emulator cannot listen on {address}: {source}; choose another address or end the \
          process that uses it"
     )]
     Bind {
@@ -46,7 +49,7 @@ pub enum StartError {
     },
 }
 
-/// The settings of an emulator that is not running yet.
+/// The settings of a new emulator.
 #[must_use]
 pub struct Builder {
     address: SocketAddr,
@@ -54,6 +57,7 @@ pub struct Builder {
     settings: Settings,
     backtest_nodes: u32,
     live_nodes: u32,
+    body_timeout: Duration,
     faults: Vec<Fault>,
     log_capacity: usize,
 }
@@ -83,8 +87,8 @@ impl Builder {
                 credit: 10_000.0,
                 timing: Timing::default(),
                 object_store_quota: 50 << 20,
-                body_timeout: limits::BODY_TIMEOUT,
             },
+            body_timeout: limits::BODY_TIMEOUT,
             backtest_nodes: 4,
             live_nodes: 2,
             faults: Vec::new(),
@@ -92,14 +96,14 @@ impl Builder {
         }
     }
 
-    /// Where to listen; [`DEFAULT_ADDRESS`] unless set. Port 0 lets the system choose. Nothing
-    /// but the loopback interface is advisable: there is no transport encryption.
+    /// The address to listen on; [`DEFAULT_ADDRESS`] unless set. Port 0 lets the system choose. Use
+    /// the loopback interface only: there is no transport encryption.
     pub fn address(mut self, address: SocketAddr) -> Self {
         self.address = address;
         self
     }
 
-    /// Listens at the loopback interface on a port that the system chooses, as tests want it.
+    /// Listens on the loopback interface, at a port that the system chooses.
     pub fn any_port(self) -> Self {
         self.address(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
     }
@@ -133,33 +137,33 @@ impl Builder {
         self
     }
 
-    /// How long things take.
+    /// The durations of asynchronous work.
     pub fn timing(mut self, timing: Timing) -> Self {
         self.settings.timing = timing;
         self
     }
 
-    /// How many backtests run at a time; 4 unless set.
+    /// The number of backtests that run at a time; 4 unless set.
     pub fn backtest_nodes(mut self, count: u32) -> Self {
         self.backtest_nodes = count;
         self
     }
 
-    /// How many algorithms run live at a time; 2 unless set.
+    /// The number of algorithms that run live at a time; 2 unless set.
     pub fn live_nodes(mut self, count: u32) -> Self {
         self.live_nodes = count;
         self
     }
 
-    /// Bytes that the object store holds; 50 MiB unless set.
+    /// Size limit of the object store, in bytes; 50 MiB unless set.
     pub fn object_store_quota(mut self, bytes: usize) -> Self {
         self.settings.object_store_quota = bytes;
         self
     }
 
-    /// How long a request's body may take to come; 30 s unless set.
+    /// Time limit for receiving a request's body; 30 s unless set.
     pub fn body_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.body_timeout = timeout;
+        self.body_timeout = timeout;
         self
     }
 
@@ -169,7 +173,7 @@ impl Builder {
         self
     }
 
-    /// How many requests the log keeps; 10,000 unless set.
+    /// The number of requests that the log keeps; 10,000 unless set.
     pub fn log_capacity(mut self, capacity: usize) -> Self {
         self.log_capacity = capacity;
         self
@@ -186,21 +190,22 @@ impl Builder {
         };
         let listener = TcpListener::bind(self.address).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
-        let cloud = Arc::new(Cloud::new(
-            self.engine,
-            self.settings,
-            fleet(self.backtest_nodes, self.live_nodes),
-            RequestLog::new(self.log_capacity),
-        ));
-        cloud.faults.set(self.faults);
-        let base_url = cloud
-            .base_url
-            .get_or_init(|| format!("http://{address}{BASE}"));
-        tracing::info!(%base_url, "the emulator listens");
+        let nodes = fleet(self.backtest_nodes, self.live_nodes);
+        let state = Arc::new(ServerState {
+            cloud: Arc::new(Cloud::new(self.engine, self.settings, nodes)),
+            faults: Faults::default(),
+            log: RequestLog::new(self.log_capacity),
+            body_timeout: self.body_timeout,
+        });
+        state.faults.set(self.faults);
+        let base_url = format!("http://{address}{BASE}");
+        tracing::info!(base_url, "the emulator listens");
+        state.cloud.base_url.get_or_init(|| base_url);
         let (stop, stopped) = oneshot::channel::<()>();
-        let service = router(Arc::clone(&cloud)).into_make_service_with_connect_info::<Cut>();
-        let server = axum::serve(Lines(listener), service).with_graceful_shutdown(async move {
-            // An error means that the handle was dropped: a reason to stop as well.
+        let routes = router(Arc::clone(&state)).into_make_service_with_connect_info::<CutHandle>();
+        let listener = CuttableListener(listener);
+        let server = axum::serve(listener, routes).with_graceful_shutdown(async move {
+            // The sender is only ever dropped, by `shutdown` or with the handle.
             let _ = stopped.await;
         });
         let task = tokio::spawn(async move {
@@ -210,17 +215,17 @@ impl Builder {
         });
         Ok(Emulator {
             address,
-            cloud,
+            state,
             stop,
             task,
         })
     }
 }
 
-/// An emulator that runs. Dropping it stops it.
+/// An emulator that runs. Dropping the handle stops it.
 pub struct Emulator {
     address: SocketAddr,
-    cloud: Arc<Cloud>,
+    state: Arc<ServerState>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -237,17 +242,17 @@ impl std::fmt::Debug for Emulator {
 impl Emulator {
     /// The settings of a new emulator, with the documented model as its engine.
     pub fn builder() -> Builder {
-        Builder::new(Arc::new(crate::engine::model::Model))
+        Builder::new(Arc::new(Model))
     }
 
     /// The address of the API without a slash at its end, such as
     /// `http://127.0.0.1:5612/api/v2`.
     #[must_use]
     pub fn base_url(&self) -> &str {
-        self.cloud.base_url()
+        self.state.cloud.base_url()
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -256,19 +261,19 @@ impl Emulator {
     /// The id of the one user.
     #[must_use]
     pub fn user_id(&self) -> u64 {
-        self.cloud.settings.credentials.user_id
+        self.state.cloud.settings.credentials.user_id
     }
 
     /// The API token of the one user.
     #[must_use]
     pub fn token(&self) -> &str {
-        &self.cloud.settings.credentials.token
+        &self.state.cloud.settings.credentials.token
     }
 
     /// The id of the one organisation.
     #[must_use]
     pub fn organization_id(&self) -> &str {
-        &self.cloud.settings.organization_id
+        &self.state.cloud.settings.organization_id
     }
 
     /// Every path that is served, such as `/projects/read`.
@@ -276,10 +281,10 @@ impl Emulator {
         paths()
     }
 
-    /// The requests so far, the oldest first, as far as the log reaches back.
+    /// The logged requests, the oldest first.
     #[must_use]
     pub fn requests(&self) -> Vec<LoggedRequest> {
-        self.cloud.log.entries()
+        self.state.log.entries()
     }
 
     /// Those to one endpoint, such as `/backtests/create`.
@@ -290,22 +295,24 @@ impl Emulator {
         requests
     }
 
-    /// Forgets the requests so far.
+    /// Empties the request log.
     pub fn clear_requests(&self) {
-        self.cloud.log.clear();
+        self.state.log.clear();
     }
 
-    /// Replaces the faults; an empty list turns all off. Their counts start anew.
+    /// Replaces the faults; an empty list disables all. Counting starts over.
     pub fn set_faults(&self, faults: Vec<Fault>) {
-        self.cloud.faults.set(faults);
+        self.state.faults.set(faults);
     }
 
-    /// Closes the listener, lets requests in work come to their end for a few seconds, and
-    /// stops.
+    /// Closes the listener, waits a few seconds for requests that are being served, and stops.
     pub async fn shutdown(self) {
         let Self { stop, mut task, .. } = self;
         drop(stop);
-        if tokio::time::timeout(DRAIN, &mut task).await.is_err() {
+        if tokio::time::timeout(DRAIN_TIMEOUT, &mut task)
+            .await
+            .is_err()
+        {
             task.abort();
         }
     }

@@ -1,18 +1,18 @@
 //! QuantConnect's REST API v2 on this machine: an emulator of the cloud for tests and for
-//! trying things out without an account.
+//! trying it without an account.
 //!
 //! It answers every endpoint that the official tools use and those of QuantConnect's `lean`
 //! command line, in the cloud's own form, and it is asynchronous as the cloud is: a compile is
 //! queued before it is built, a backtest waits for a node and shows progress, an optimization
 //! runs its backtests, a live deployment logs in, initialises, runs and is stopped. All of
-//! that moves with the clock ([`Timing`]).
+//! that follows the clock ([`Timing`]).
 //!
 //! What it is not: LEAN. Backtests, optimizations and deployments get their numbers from
 //! [`engine`]'s documented model of synthetic prices; results say so in `nodeName`
 //! (`datacenter` of a live algorithm). The AI tools check syntax and initialisation for real
 //! and answer everything else from a few built-in lines.
 //!
-//! All state is in memory and ends with the process. What a client can add to is bounded.
+//! All state is in memory and ends with the process. Everything that clients can add to is bounded.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), qchost_emulator::StartError> {
@@ -30,36 +30,15 @@
 //! ```
 
 pub mod engine;
-pub mod patch;
 
-mod ai;
-mod answer;
-mod arguments;
-mod auth;
-mod backtests;
-mod body;
 mod builder;
-mod collaborators;
-mod compile;
-mod connections;
-mod faults;
-mod files;
-mod limits;
-mod line;
-mod live;
-mod nodes;
-mod object_store;
-mod optimizations;
-mod organizations;
-mod pages;
-mod project;
-mod projects;
-mod request_log;
-mod router;
-mod state;
-mod timing;
+mod http;
+mod services;
+mod store;
+mod text;
 
 pub use builder::{Builder, DEFAULT_ADDRESS, Emulator, StartError};
-pub use faults::{Fault, FaultKind};
-pub use request_log::{LoggedRequest, REDACTED};
-pub use timing::Timing;
+pub use http::faults::{Fault, FaultKind};
+pub use http::request_log::{LoggedRequest, REDACTED};
+pub use store::patch;
+pub use store::timing::Timing;

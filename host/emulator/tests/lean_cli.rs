@@ -2,8 +2,8 @@
 //! a project, runs backtests and an optimization, and keeps objects.
 //!
 //! The command is `.venv/lean/bin/lean` of the repository, or what `QCHOST_TEST_LEAN` names.
-//! Under `QC_API=local` it talks to port 5612 and to no other, so the tests of this file take
-//! turns and need that port.
+//! Under `QC_API=local` it talks to port 5612 and to no other, so the tests of this file run one
+//! at a time and need that port.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -22,8 +22,8 @@ use tokio::sync::{Mutex, MutexGuard};
 /// The port is one, and tests run on many threads.
 static PORT: Mutex<()> = Mutex::const_new(());
 
-/// No command takes longer.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Of one command.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
 
 const ALGORITHM: &str = "from AlgorithmImports import *
 
@@ -62,12 +62,12 @@ fn lean() -> PathBuf {
 struct Desk {
     emulator: Emulator,
     home: TempDir,
-    _turn: MutexGuard<'static, ()>,
+    _port: MutexGuard<'static, ()>,
 }
 
 impl Desk {
     async fn new() -> Self {
-        let turn = PORT.lock().await;
+        let port = PORT.lock().await;
         let emulator = Emulator::builder()
             .credentials(77, "lean-test")
             .timing(Timing::default().faster(5))
@@ -97,7 +97,7 @@ impl Desk {
         Self {
             emulator,
             home,
-            _turn: turn,
+            _port: port,
         }
     }
 
@@ -122,7 +122,7 @@ impl Desk {
             .env("NO_PROXY", "localhost")
             .kill_on_drop(true)
             .output();
-        let output = tokio::time::timeout(PATIENCE, output)
+        let output = tokio::time::timeout(COMMAND_TIMEOUT, output)
             .await
             .unwrap_or_else(|_| panic!("lean {arguments:?} does not come to its end"))
             .unwrap();

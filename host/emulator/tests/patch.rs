@@ -93,7 +93,7 @@ fn a_missing_newline_at_the_end_is_kept_and_changed() {
 }
 
 #[test]
-fn carriage_returns_survive_whichever_way_the_patch_writes_them() {
+fn carriage_returns_survive_in_every_way_of_writing_the_patch() {
     let files = project(&[("main.py", "a\r\nb\r\nc\r\n")]);
     let body = "@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n";
     let headers = "--- a/main.py\n+++ b/main.py\n";

@@ -1,8 +1,8 @@
-//! The seam between the emulator's cloud and whatever runs an algorithm.
+//! What compiles and runs algorithms.
 //!
-//! The REST side knows projects, jobs and clocks; an [`Engine`] knows source code, prices and
-//! statistics. The only engine today is the documented model in this folder; a real one will
-//! replace it behind the same trait.
+//! The emulated cloud knows projects, jobs and clocks; an [`Engine`] knows source code, prices and
+//! statistics, and nothing of requests. The emulator's own engine is the documented model in
+//! [`model`]; tests supply others.
 //!
 //! Invariant: an engine is a pure function of its [`Job`]. The same job gives the same
 //! [`Report`], and nothing in it depends on a clock, a random source or earlier jobs.
@@ -29,7 +29,17 @@ pub enum Language {
     CSharp,
 }
 
-/// Something the compiler has to say about a line.
+impl Language {
+    /// The name in the API.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Python => "Py",
+            Self::CSharp => "C#",
+        }
+    }
+}
+
+/// An error or warning about a source line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     /// The file's name inside the project.
@@ -40,6 +50,18 @@ pub struct Diagnostic {
     pub column: u32,
     /// One sentence.
     pub message: String,
+}
+
+impl Diagnostic {
+    /// About a whole file: at its first character.
+    pub(crate) fn new(file: &str, message: impl Into<String>) -> Self {
+        Self {
+            file: file.to_owned(),
+            line: 1,
+            column: 1,
+            message: message.into(),
+        }
+    }
 }
 
 /// A call of `get_parameter` that was found in the source.
@@ -55,7 +77,7 @@ pub struct DetectedParameter {
     pub default: Option<String>,
 }
 
-/// What compiling a project found.
+/// The result of compiling a project.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Compilation {
     /// Errors; empty means that the project builds.
@@ -120,7 +142,7 @@ pub struct Chart {
     pub series: Vec<Series>,
 }
 
-/// What one run of an algorithm gave. Records whose only use is to be answered are JSON in
+/// The result of one run of an algorithm. Records that are only passed on to clients are JSON in
 /// QuantConnect's own form (`outputSchema` of the official tools); all of them are computed
 /// from one simulated run and agree with each other.
 #[derive(Debug, Clone, PartialEq)]
@@ -151,6 +173,14 @@ pub struct Report {
     pub days: Vec<Day>,
 }
 
+impl Report {
+    /// One of the `portfolioStatistics` in [`Self::total_performance`].
+    pub(crate) fn portfolio_statistic(&self, name: &str) -> Option<&serde_json::Value> {
+        let statistics = self.total_performance.get("portfolioStatistics")?;
+        statistics.get(name)
+    }
+}
+
 /// The portfolio at the close of one simulated day.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Day {
@@ -162,7 +192,7 @@ pub struct Day {
     pub cash: f64,
     /// Holdings with a quantity other than zero.
     pub holdings: Vec<DayHolding>,
-    /// How many entries of [`Report::orders`] have come to their end (filled or invalid) by then.
+    /// How many entries of [`Report::orders`] are final (filled or invalid) by then.
     pub orders: usize,
     /// How many entries of [`Report::insights`] exist by then.
     pub insights: usize,
@@ -194,6 +224,6 @@ pub trait Engine: Send + Sync + 'static {
     /// Runs a backtest to its end.
     ///
     /// # Errors
-    /// What the algorithm itself did wrong.
+    /// A failure of the algorithm itself.
     fn run(&self, job: &Job) -> Result<Report, RuntimeError>;
 }

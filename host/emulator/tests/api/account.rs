@@ -74,7 +74,7 @@ async fn a_connection_is_authorized_by_opening_the_page() {
     let other = json!({"brokerage": "tastytrade"});
     cloud.refused("/live/auth0/read", other).await;
 
-    // Asking anew takes the authorisation back.
+    // Asking again takes the authorisation back.
     cloud.send("/live/auth0/authorize", &body).await;
     cloud.refused("/live/auth0/read", body).await;
 }

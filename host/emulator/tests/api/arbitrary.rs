@@ -1,4 +1,4 @@
-//! Whatever is sent to whichever endpoint, the answer is the cloud's kind of answer, and the
+//! For every request to every endpoint, the answer is the cloud's kind of answer, and the
 //! emulator goes on.
 
 use proptest::prelude::*;

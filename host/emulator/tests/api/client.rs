@@ -1,4 +1,4 @@
-//! A client of the cloud as anybody would write one, and the steps that many tests begin with.
+//! A client of the cloud, and the steps that many tests begin with.
 
 use std::time::{Duration, Instant};
 

@@ -93,7 +93,7 @@ async fn edits_of_another_code_source_wait_for_the_lock() {
             "codeSourceId": source,
         })
     };
-    cloud.ok("/files/update", edit("anybody")).await;
+    cloud.ok("/files/update", edit("another")).await;
     let lock = |source: &str| json!({"projectId": id, "codeSourceId": source});
     cloud
         .ok("/projects/collaboration/lock/acquire", lock("mine"))

@@ -113,7 +113,7 @@ async fn requests_are_logged_without_their_secrets() {
     let body = json!({
         "projectId": project,
         "brokerage": {"id": "XBrokerage", "x-password": "not-to-be-seen"},
-        "dataProviders": {"Y": {"id": "Y", "y-user": "somebody"}},
+        "dataProviders": {"Y": {"id": "Y", "y-user": "a-user"}},
     });
     cloud.refused("/live/create", body).await;
     cloud.send("/nowhere", &json!({"a": 1})).await;

@@ -186,7 +186,7 @@ async fn a_taken_address_is_named() {
 }
 
 #[tokio::test]
-async fn after_shutdown_nobody_answers() {
+async fn after_shutdown_no_request_is_answered() {
     let cloud = cloud().await;
     let id = cloud.project("code").await;
     let compile = cloud.built(id).await;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use jiff::ToSpan as _;
 use jiff::civil::{Date, Weekday, date};
 
-use super::FIRST_DAY;
+use super::constants::FIRST_DAY;
 
 /// Days without trading that no rule gives: after 2001-09-11, mourning for four presidents, a
 /// hurricane.

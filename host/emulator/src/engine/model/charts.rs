@@ -5,7 +5,8 @@
 
 use super::calendar;
 use super::numbers::{ratio, rounded};
-use super::record::{Close, Run};
+use super::record::{DailyClose, Run};
+use super::statistics::drawdowns;
 use crate::engine::{Chart, Sample, Series};
 
 /// LEAN's limit for the points of a series.
@@ -13,7 +14,7 @@ const MAX_POINTS: usize = 4_000;
 const LINE: u8 = 0;
 const BAR: u8 = 3;
 
-/// All charts.
+/// Draws the charts of a run.
 pub(super) fn charts(run: &Run) -> Vec<Chart> {
     let shown = shown_days(run.days.len());
     let series = |name: &str, unit: &str, kind: u8, values: &[f64]| Series {
@@ -30,8 +31,9 @@ pub(super) fn charts(run: &Run) -> Vec<Chart> {
             })
             .collect(),
     };
-    let of = |value: fn(&Close) -> f64| -> Vec<f64> { run.closes.iter().map(value).collect() };
+    let of = |value: fn(&DailyClose) -> f64| -> Vec<f64> { run.closes.iter().map(value).collect() };
     let equity = of(|close| close.equity);
+    let drawdown: Vec<f64> = drawdowns(&equity).map(|fall| 100.0 * fall).collect();
     let chart = |name: &str, series: Vec<Series>| Chart {
         name: name.to_owned(),
         series,
@@ -46,7 +48,7 @@ pub(super) fn charts(run: &Run) -> Vec<Chart> {
         ),
         chart(
             "Drawdown",
-            vec![series("Equity Drawdown", "%", LINE, &drawdowns(&equity))],
+            vec![series("Equity Drawdown", "%", LINE, &drawdown)],
         ),
         chart(
             "Benchmark",
@@ -71,7 +73,7 @@ pub(super) fn charts(run: &Run) -> Vec<Chart> {
     ]
 }
 
-/// Every so many days, counted back from the last.
+/// The indices of evenly spaced days, counted back from the last, at most [`MAX_POINTS`].
 fn shown_days(days: usize) -> Vec<usize> {
     let stride = days.div_ceil(MAX_POINTS).max(1);
     let mut shown: Vec<usize> = (0..days).rev().step_by(stride).collect();
@@ -93,20 +95,8 @@ fn gains(equity: &[f64], shown: &[usize]) -> Vec<f64> {
     gains
 }
 
-/// For each day how far below the highest equity so far it is, in percent, zero or negative.
-fn drawdowns(equity: &[f64]) -> Vec<f64> {
-    let mut peak = f64::MIN_POSITIVE;
-    equity
-        .iter()
-        .map(|value| {
-            peak = peak.max(*value);
-            100.0 * (value / peak - 1.0)
-        })
-        .collect()
-}
-
 /// The long (1) or short (-1) positions as a share of equity.
-fn exposure(close: &Close, side: f64) -> f64 {
+fn exposure(close: &DailyClose, side: f64) -> f64 {
     ratio(
         side * (close.gross_exposure + side * close.net_exposure) / 2.0,
         close.equity,

@@ -1,7 +1,7 @@
 //! Synthetic daily prices, one series a ticker.
 //!
-//! A series is a function of its ticker alone. It begins on 1998-01-02 and is walked from there
-//! whatever window is asked for, so windows agree where they overlap. The daily return is
+//! A series is a function of its ticker alone. Every window is computed from 1998-01-02 on, so
+//! windows agree where they overlap. The daily return is
 //!
 //! ```text
 //! return = drift + regime + beta · market + volatility · z
@@ -44,7 +44,7 @@ pub(super) struct Market {
 }
 
 impl Market {
-    /// For so many trading days from 1998-01-02.
+    /// The returns of the first `days` trading days from 1998-01-02.
     pub(super) fn new(days: usize) -> Self {
         let mut random = Random::seeded("the market");
         let mut regime = Regime::new(MARKET_REGIME);
@@ -56,7 +56,7 @@ impl Market {
         Self { returns }
     }
 
-    /// The prices of a ticker.
+    /// Computes the prices of a ticker.
     pub(super) fn prices(&self, ticker: &str) -> Prices {
         let mut random = Random::seeded(ticker);
         let mut previous = 20.0 + 180.0 * random.uniform();

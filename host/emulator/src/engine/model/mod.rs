@@ -85,11 +85,12 @@
 //! steps to read, runs of more than 500 000 security-days or 10 000 orders: each is an error that
 //! says so.
 //!
-//! C# is not read: compiling checks that brackets close and says so, and a backtest fails.
+//! C# is not read: a project compiles without a check and with a warning that says so, and its
+//! backtests fail with the same sentence.
 
 mod calendar;
 mod charts;
-mod csharp;
+mod constants;
 mod market;
 mod numbers;
 mod parameters;
@@ -104,51 +105,20 @@ mod source;
 mod statistics;
 mod trade_statistics;
 
-use jiff::civil::{Date, date};
-
+use self::constants::NAME;
 use crate::engine::{
     Compilation, Diagnostic, Engine, Job, Language, Report, RuntimeError, SourceFile,
 };
 
-/// The name in answers and logs.
-const NAME: &str = "qchost emulator model";
-/// First day that a backtest may start on; LEAN's data begin then, too.
-const FIRST_DAY: Date = date(1998, 1, 1);
-/// Last day of prices.
-const LAST_DAY: Date = date(2035, 12, 31);
-const DEFAULT_START: Date = FIRST_DAY;
-const DEFAULT_END: Date = date(2025, 12, 31);
-const DEFAULT_CASH: f64 = 100_000.0;
-const DEFAULT_BENCHMARK: &str = "SPY";
-const MAX_CASH: f64 = 1e12;
-const MAX_SECURITIES: usize = 500;
-/// In days or bars.
-const MAX_WARM_UP: u32 = 20_000;
-/// Of a moving average, in days.
-const MAX_PERIOD: u32 = 10_000;
-/// Of one order, and the greatest weight.
-const MAX_SHARES: f64 = 1e9;
-/// Securities times trading days of one run.
-const MAX_POSITION_DAYS: usize = 500_000;
-const MAX_ORDERS: usize = 10_000;
-/// The part of the portfolio that a weight leaves in cash.
-const CASH_BUFFER: f64 = 0.002_5;
-const FEE_PER_SHARE: f64 = 0.005;
-/// Of the value.
-const FEE_MOST: f64 = 0.005;
-/// In US dollars.
-const FEE_LEAST: f64 = 1.0;
-/// The most that all positions may be worth, in equity.
-const LEVERAGE: f64 = 2.0;
-/// The least equity in the positions.
-const MAINTENANCE: f64 = 0.25;
-/// The part of a security's daily volume that a strategy could trade.
-const CAPACITY_SHARE: f64 = 0.01;
+/// What a C# project is told when it is compiled, as a warning, and when it is run, as the error.
+const CSHARP: &str = "the emulator cannot run C#: the project compiles without a check, and its \
+                      backtests cannot run here";
+
 /// Reading recurses as deep as sources nest; this is enough for the deepest that is read, in a
-/// build without optimisation, whatever the calling thread has left. It is reserved, not used.
+/// build without optimisation, regardless of what the calling thread has left. It is reserved, not used.
 const STACK_BYTES: usize = 64 << 20;
 
-/// The model, as an engine. It holds nothing.
+/// The model as an engine. It has no state.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Model;
 
@@ -159,16 +129,14 @@ impl Engine for Model {
 
     fn compile(&self, language: Language, files: &[SourceFile]) -> Compilation {
         match language {
-            Language::CSharp => csharp::compile(files),
+            Language::CSharp => compile_csharp(),
             Language::Python => stacker::grow(STACK_BYTES, || compile_python(files)),
         }
     }
 
     fn run(&self, job: &Job) -> Result<Report, RuntimeError> {
         if job.language == Language::CSharp {
-            return Err(failed(
-                "the emulator's model reads Python only; it cannot run C#".to_owned(),
-            ));
+            return Err(failed(CSHARP.to_owned()));
         }
         let plan = stacker::grow(STACK_BYTES, || {
             let (files, errors) = source::parse(&job.files);
@@ -180,6 +148,13 @@ impl Engine for Model {
         })?;
         let run = simulation::run(&plan).map_err(|error| failed(error.0))?;
         Ok(report::report(&plan, &run))
+    }
+}
+
+fn compile_csharp() -> Compilation {
+    Compilation {
+        warnings: vec![Diagnostic::new("Main.cs", CSHARP)],
+        ..Compilation::default()
     }
 }
 

@@ -2,25 +2,26 @@
 //!
 //! Invariant: every function gives a finite number, 0 where there is too little to estimate.
 
+use crate::text::{clock_text, grouped};
+
 /// Trading days a year.
 pub(super) const DAYS_PER_YEAR: f64 = 252.0;
 
-/// How many, as a float.
+/// A length as a float.
 pub(super) fn count(length: usize) -> f64 {
     u32::try_from(length).map_or(f64::from(u32::MAX), f64::from)
 }
 
-/// 0 in place of what is not a finite number.
+/// The value, or 0 if it is not finite.
 pub(super) fn finite(value: f64) -> f64 {
     if value.is_finite() { value } else { 0.0 }
 }
 
-/// `a / b`, 0 where that is not a number.
+/// `a / b`, or 0 if that is not finite.
 pub(super) fn ratio(a: f64, b: f64) -> f64 {
     finite(a / b)
 }
 
-/// The mean.
 pub(super) fn mean(values: &[f64]) -> f64 {
     ratio(values.iter().sum(), count(values.len()))
 }
@@ -94,7 +95,7 @@ pub(super) fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// Rounded to so many decimals, without a negative zero.
+/// Rounded to a number of decimals, without a negative zero.
 pub(super) fn rounded(value: f64, decimals: i32) -> f64 {
     let unit = libm::pow(10.0, f64::from(decimals));
     finite(libm::round(value * unit) / unit) + 0.0
@@ -114,20 +115,38 @@ pub(super) fn percent(fraction: f64, decimals: usize) -> String {
 /// US dollars with cents and thousands separators, such as `$112,300.00` or `-$4.20`.
 pub(super) fn dollars(amount: f64) -> String {
     let amount = rounded(amount, 2);
-    let text = format!("{:.2}", amount.abs());
-    let (whole, cents) = text.split_once('.').unwrap_or((&text, "00"));
-    let mut grouped = String::new();
-    for (index, digit) in whole.chars().enumerate() {
-        if index > 0 && (whole.len() - index) % 3 == 0 {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
     let sign = if amount < 0.0 { "-" } else { "" };
-    format!("{sign}${grouped}.{cents}")
+    format!("{sign}${}", grouped(amount))
 }
 
-/// A float as Python prints it, as far as the difference matters: a whole one has `.0`.
+/// A ratio in JSON: six decimals.
+pub(super) fn number(value: f64) -> f64 {
+    rounded(value, 6)
+}
+
+/// An amount of money in JSON: four decimals.
+pub(super) fn money(value: f64) -> f64 {
+    rounded(value, 4)
+}
+
+/// Whole seconds as a float.
+pub(super) fn seconds(seconds: i64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "decades have 1e9 seconds")]
+    let seconds = seconds as f64;
+    seconds
+}
+
+/// Seconds as .NET writes a time span: `12.06:30:00`, `06:30:00`.
+pub(super) fn span(seconds: f64) -> String {
+    let total = whole(libm::round(seconds)).and_then(|total| u64::try_from(total).ok());
+    let total = total.unwrap_or(0);
+    match total / 86_400 {
+        0 => clock_text(total),
+        days => format!("{days}.{}", clock_text(total)),
+    }
+}
+
+/// A float as Python prints it; a whole one has `.0`. Exponents differ from Python's.
 pub(super) fn display_float(value: f64) -> String {
     if value.is_nan() {
         "nan".to_owned()

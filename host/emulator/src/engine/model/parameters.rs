@@ -1,7 +1,7 @@
 //! Finds the calls of `get_parameter` that a compile answer lists.
 //!
-//! Invariant: this looks at the text of the calls only; which of them a backtest reaches, and with
-//! which value, is for the reader to say.
+//! Invariant: this looks at the text of the calls only; the reader decides which of them a
+//! backtest reaches, and with which value.
 
 use ruff_python_ast::visitor::source_order::{self, SourceOrderVisitor};
 use ruff_python_ast::{Expr, ExprCall};
@@ -32,18 +32,14 @@ struct Visitor<'f> {
 
 impl Visitor<'_> {
     fn call(&mut self, call: &ExprCall) {
-        let named = |wanted: [&str; 2]| {
+        let named = |wanted: &[&str]| {
             let keyword = call.arguments.keywords.iter().find(|keyword| {
                 let name = keyword.arg.as_ref();
                 name.is_some_and(|name| wanted.contains(&name.as_str()))
             });
             keyword.map(|keyword| &keyword.value)
         };
-        let name = call
-            .arguments
-            .args
-            .first()
-            .or_else(|| named(["name", "name"]));
+        let name = call.arguments.args.first().or_else(|| named(&["name"]));
         let Some(Expr::StringLiteral(name)) = name else {
             return;
         };
@@ -51,7 +47,7 @@ impl Visitor<'_> {
             .arguments
             .args
             .get(1)
-            .or_else(|| named(["default_value", "defaultValue"]));
+            .or_else(|| named(&["default_value", "defaultValue"]));
         self.found.push(DetectedParameter {
             file: self.file.name.to_owned(),
             line: self.file.line(call.range_start),

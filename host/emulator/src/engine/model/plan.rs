@@ -1,7 +1,7 @@
 //! What the model read from a source: everything that a simulation depends on.
 //!
-//! Invariant: two sources that give the same plan give the same run. Nothing of a source reaches
-//! the simulation but through here.
+//! Invariant: two sources that give the same plan give the same run. The simulation
+//! sees nothing else of a source.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,6 @@ use jiff::civil::Date;
 pub(super) struct Security {
     /// In capitals.
     pub(super) ticker: String,
-    /// What it is.
     pub(super) kind: SecurityKind,
 }
 
@@ -47,7 +46,6 @@ pub(super) enum AverageKind {
 /// A moving average that the source creates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Average {
-    /// Which formula.
     pub(super) kind: AverageKind,
     /// In trading days.
     pub(super) period: u32,
@@ -65,7 +63,6 @@ pub(super) enum Size {
 }
 
 impl Size {
-    /// The number in it.
     pub(super) fn amount(self) -> f64 {
         match self {
             Self::Weight(amount) | Self::Shares(amount) => amount,
@@ -78,11 +75,10 @@ impl Size {
 pub(super) struct Entry {
     /// The index of its security; `None` is every security.
     pub(super) security: Option<usize>,
-    /// How much.
     pub(super) size: Size,
 }
 
-/// How much history the averages have seen when the backtest starts.
+/// The history that the averages include when the backtest starts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum WarmUp {
     /// As many trading days.
@@ -104,13 +100,12 @@ pub(super) struct Plan {
     pub(super) cash: f64,
     /// In the order of subscription.
     pub(super) securities: Vec<Security>,
-    /// The benchmark's ticker.
+    /// A ticker.
     pub(super) benchmark: String,
     /// In source order.
     pub(super) averages: Vec<Average>,
     /// In source order.
     pub(super) entries: Vec<Entry>,
-    /// See [`WarmUp`].
     pub(super) warm_up: WarmUp,
     /// Parameters that the source reads, with the values used.
     pub(super) parameters: BTreeMap<String, String>,

@@ -1,12 +1,12 @@
-//! Cash, positions and closed trades: the books of one run.
+//! Cash, positions and closed trades of one run.
 //!
-//! Invariant: value is conserved. After any fills, cash is the starting cash less what was paid
-//! for shares plus what was got for them less fees, and the shares of a position are the sum of its
+//! Invariant: value is conserved. After any fills, cash is the starting cash less purchases
+//! plus sales less fees, and the shares of a position are the sum of its
 //! lots.
 
 use std::collections::VecDeque;
 
-/// Shares bought (or sold short) at one price that are still held.
+/// An open purchase (or short sale) at one price.
 #[derive(Debug, Clone)]
 struct Lot {
     /// Negative for a short one.
@@ -18,7 +18,7 @@ struct Lot {
     lowest: f64,
 }
 
-/// What is held of one security.
+/// The lots of one security.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Position {
     lots: VecDeque<Lot>,
@@ -30,7 +30,7 @@ impl Position {
         self.lots.iter().map(|lot| lot.quantity).sum()
     }
 
-    /// What the held shares cost on average.
+    /// Average price of the shares, 0 without shares.
     pub(super) fn average_price(&self) -> f64 {
         let quantity = self.quantity();
         if quantity == 0.0 {
@@ -40,7 +40,7 @@ impl Position {
         cost / quantity
     }
 
-    /// Notes a price that the market reached while the position was held.
+    /// Updates the highest and lowest price since each lot was opened.
     pub(super) fn see(&mut self, price: f64) {
         for lot in &mut self.lots {
             lot.highest = lot.highest.max(price);
@@ -60,19 +60,19 @@ pub(super) struct Trade {
     pub(super) quantity: f64,
     /// Trading day (index) of the entry.
     pub(super) entry_day: usize,
-    /// Price paid or got at the entry.
+    /// Price at the entry.
     pub(super) entry_price: f64,
     /// Trading day (index) of the exit.
     pub(super) exit_day: usize,
-    /// Price got or paid at the exit.
+    /// Price at the exit.
     pub(super) exit_price: f64,
     /// Before fees.
     pub(super) profit_loss: f64,
     /// Of both sides.
     pub(super) fees: f64,
-    /// The worst that the trade stood at, zero or negative.
+    /// The greatest unrealised loss, zero or negative.
     pub(super) adverse: f64,
-    /// The best that the trade stood at, zero or positive.
+    /// The greatest unrealised profit, zero or positive.
     pub(super) favorable: f64,
 }
 
@@ -83,7 +83,7 @@ impl Trade {
     }
 }
 
-/// The books.
+/// The portfolio of one run.
 #[derive(Debug, Clone)]
 pub(super) struct Portfolio {
     /// US dollars; negative is borrowed, without interest.
@@ -99,7 +99,7 @@ pub(super) struct Portfolio {
 }
 
 impl Portfolio {
-    /// Nothing but cash.
+    /// A portfolio without positions.
     pub(super) fn new(cash: f64, securities: usize) -> Self {
         Self {
             cash,
@@ -110,7 +110,7 @@ impl Portfolio {
         }
     }
 
-    /// Shares held of a security.
+    /// Shares of a security; negative is short.
     pub(super) fn quantity(&self, security: usize) -> f64 {
         self.positions.get(security).map_or(0.0, Position::quantity)
     }

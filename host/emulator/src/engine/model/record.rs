@@ -1,13 +1,13 @@
-//! What a simulation leaves behind, and all that reports and statistics are made from.
+//! The record of a simulation, from which reports and statistics are computed.
 //!
 //! Invariant: days are counted from the first simulated day, securities by their place in the plan,
-//! and every list is in the order in which things happened.
+//! and every list is in chronological order.
 
 use jiff::civil::Date;
 
 use super::portfolio::Trade;
 
-/// An order and what became of it.
+/// An order and its outcome.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Order {
     /// The security's index in the plan.
@@ -18,15 +18,14 @@ pub(super) struct Order {
     pub(super) quantity: f64,
     /// Close of the day on which it was sent.
     pub(super) submitted_at: f64,
-    /// What became of it.
-    pub(super) outcome: Outcome,
+    pub(super) outcome: OrderOutcome,
     /// Why it was sent, or why it is invalid.
     pub(super) reason: String,
 }
 
-/// What became of an order.
+/// The outcome of an order.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Outcome {
+pub(super) enum OrderOutcome {
     /// It waits for the next open.
     Sent,
     /// It was filled as a whole at the next day's open.
@@ -42,7 +41,7 @@ pub(super) enum Outcome {
 
 /// A signal that changed.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Change {
+pub(super) struct SignalChange {
     /// The security's index in the plan.
     pub(super) security: usize,
     /// Trading day (index).
@@ -63,10 +62,9 @@ pub(super) struct Change {
 
 /// The portfolio after the close of a day.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Close {
+pub(super) struct DailyClose {
     /// Cash and positions at the close.
     pub(super) equity: f64,
-    /// Cash.
     pub(super) cash: f64,
     /// Value of long positions less that of short ones, and their sizes added up.
     pub(super) net_exposure: f64,
@@ -86,20 +84,20 @@ pub(super) struct Close {
     pub(super) logs: usize,
 }
 
-/// One whole run.
+/// One run.
 #[derive(Debug)]
 pub(super) struct Run {
     /// The trading days that were simulated; the indices of everything else count from here.
     pub(super) days: Vec<Date>,
     /// One for each day.
-    pub(super) closes: Vec<Close>,
+    pub(super) closes: Vec<DailyClose>,
     /// In the order in which they were sent.
     pub(super) orders: Vec<Order>,
     /// In the order in which they came.
-    pub(super) changes: Vec<Change>,
-    /// Closed trades, in the order of their exits.
+    pub(super) changes: Vec<SignalChange>,
+    /// In the order of their exits.
     pub(super) trades: Vec<Trade>,
-    /// All fees.
+    /// Of all fills, in US dollars.
     pub(super) fees: f64,
     /// Value of all fills.
     pub(super) volume: f64,

@@ -1,71 +1,38 @@
-//! Writes a run down as a [`Report`], in QuantConnect's JSON forms.
+//! Turns a run into a [`Report`], in QuantConnect's JSON forms.
 //!
-//! Invariant: this computes nothing but texts and roundings; where two places show the same number
-//! they show the same rounded one.
-
-use std::collections::BTreeMap;
+//! Invariant: this only formats and rounds; a number that is shown twice is rounded the same way.
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
-use super::numbers::{dollars, percent, plain, ratio, rounded, whole};
+use super::constants::{CAPACITY_SHARE, NAME};
+use super::numbers::{dollars, money, percent, plain, ratio, rounded, span};
 use super::plan::{Plan, Security, SecurityKind};
-use super::record::{Change, Order, Outcome, Run};
+use super::record::{Order, OrderOutcome, Run, SignalChange};
 use super::statistics::PortfolioStatistics;
-use super::trade_statistics::{Timed, trade_statistics};
+use super::trade_statistics::{TimedTrade, trade_statistics};
 use super::{calendar, charts};
 use crate::engine::{Day, DayHolding, Report};
-
-/// A ratio in JSON.
-pub(super) fn number(value: f64) -> f64 {
-    rounded(value, 6)
-}
-
-/// An amount of money in JSON.
-pub(super) fn money(value: f64) -> f64 {
-    rounded(value, 4)
-}
-
-/// Unix seconds as `2024-03-08T14:30:00Z`.
-pub(super) fn iso(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds)
-        .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
-        .to_string()
-}
-
-/// Seconds as .NET writes a time span: `12.06:30:00`, `06:30:00`.
-pub(super) fn span(seconds: f64) -> String {
-    let total = whole(libm::round(seconds)).unwrap_or(0).max(0);
-    let (days, rest) = (total / 86_400, total % 86_400);
-    let clock = format!(
-        "{:02}:{:02}:{:02}",
-        rest / 3_600,
-        rest % 3_600 / 60,
-        rest % 60
-    );
-    if days > 0 {
-        format!("{days}.{clock}")
-    } else {
-        clock
-    }
-}
+use crate::text::{digest_id, seconds_text};
 
 impl Security {
     /// QuantConnect's security identifier: ticker and, in base 36, market, type and (for equities)
     /// the first day of their data.
     fn identifier(&self) -> String {
-        let (market, kind, date) = match self.kind {
-            // 35,797 days from 1899-12-30 are 1998-01-02.
-            SecurityKind::Equity => (1, 1, 35_797),
-            SecurityKind::Forex => (3, 4, 0),
-            SecurityKind::Future => (23, 5, 0),
-            SecurityKind::Cfd => (3, 6, 0),
-            SecurityKind::Crypto => (38, 7, 0),
-            SecurityKind::Index => (1, 9, 0),
-            SecurityKind::CryptoFuture => (16, 11, 0),
+        let market = match self.kind {
+            SecurityKind::Equity | SecurityKind::Index => 1,
+            SecurityKind::Forex | SecurityKind::Cfd => 3,
+            SecurityKind::CryptoFuture => 16,
+            SecurityKind::Future => 23,
+            SecurityKind::Crypto => 38,
         };
-        let properties: u64 = date * 100_000_000_000_000 + market * 100 + kind;
-        format!("{} {}", self.ticker, base36(properties))
+        // 35,797 days from 1899-12-30 are 1998-01-02.
+        let date = u64::from(self.kind == SecurityKind::Equity) * 35_797;
+        let kind = u64::from(self.type_number());
+        format!(
+            "{} {}",
+            self.ticker,
+            base36(date * 100_000_000_000_000 + market * 100 + kind)
+        )
     }
 
     /// LEAN's number for the type.
@@ -98,7 +65,7 @@ fn base36(mut number: u64) -> String {
     }
 }
 
-/// The whole report.
+/// The report of a run.
 pub(super) fn report(plan: &Plan, run: &Run) -> Report {
     let writer = Writer { plan, run };
     let statistics = PortfolioStatistics::new(run, plan.cash);
@@ -139,9 +106,7 @@ impl Writer<'_> {
 
     fn statistics(&self, s: &PortfolioStatistics) -> Value {
         let lowest = self.run.least_liquid;
-        let capacity = lowest.map_or(0.0, |(_, volume)| {
-            two_digits(volume * super::CAPACITY_SHARE)
-        });
+        let capacity = lowest.map_or(0.0, |(_, volume)| two_digits(volume * CAPACITY_SHARE));
         let lowest = lowest.and_then(|(security, _)| self.security(security));
         json!({
             "Total Orders": self.run.orders.len().to_string(),
@@ -194,11 +159,11 @@ impl Writer<'_> {
     }
 
     fn performance(&self, s: &PortfolioStatistics) -> Value {
-        let timed: Vec<Timed<'_>> = self
+        let timed: Vec<TimedTrade<'_>> = self
             .run
             .trades
             .iter()
-            .map(|trade| Timed {
+            .map(|trade| TimedTrade {
                 trade,
                 entry: calendar::open(self.day(trade.entry_day)),
                 exit: calendar::open(self.day(trade.exit_day)),
@@ -206,53 +171,26 @@ impl Writer<'_> {
             .collect();
         json!({
             "tradeStatistics": trade_statistics(&timed),
-            "portfolioStatistics": {
-                "averageWinRate": number(s.average_win_rate),
-                "averageLossRate": number(s.average_loss_rate),
-                "profitLossRatio": number(s.profit_loss_ratio),
-                "winRate": number(s.win_rate),
-                "lossRate": number(s.loss_rate),
-                "expectancy": number(s.expectancy),
-                "startEquity": money(s.start_equity),
-                "endEquity": money(s.end_equity),
-                "compoundingAnnualReturn": number(s.compounding_annual_return),
-                "drawdown": number(s.drawdown),
-                "totalNetProfit": number(s.total_net_profit),
-                "sharpeRatio": number(s.sharpe_ratio),
-                "probabilisticSharpeRatio": number(s.probabilistic_sharpe_ratio),
-                "sortinoRatio": number(s.sortino_ratio),
-                "alpha": number(s.alpha),
-                "beta": number(s.beta),
-                "annualStandardDeviation": number(s.annual_standard_deviation),
-                "annualVariance": number(s.annual_variance),
-                "informationRatio": number(s.information_ratio),
-                "trackingError": number(s.tracking_error),
-                "treynorRatio": number(s.treynor_ratio),
-                "portfolioTurnover": number(s.portfolio_turnover),
-                "valueAtRisk99": number(s.value_at_risk_99),
-                "valueAtRisk95": number(s.value_at_risk_95),
-            },
+            "portfolioStatistics": s.json(),
             "closedTrades": timed.iter().map(|timed| self.trade(timed)).collect::<Vec<_>>(),
         })
     }
 
-    fn trade(&self, timed: &Timed<'_>) -> Value {
+    fn trade(&self, timed: &TimedTrade<'_>) -> Value {
         let trade = timed.trade;
-        #[expect(clippy::cast_precision_loss, reason = "decades have 1e9 seconds")]
-        let seconds = (timed.exit - timed.entry) as f64;
         json!({
             "symbol": self.security(trade.security).map(Security::json),
-            "entryTime": iso(timed.entry),
+            "entryTime": seconds_text(timed.entry),
             "entryPrice": trade.entry_price,
             "direction": u8::from(!trade.long),
             "quantity": trade.quantity,
-            "exitTime": iso(timed.exit),
+            "exitTime": seconds_text(timed.exit),
             "exitPrice": trade.exit_price,
             "profitLoss": money(trade.profit_loss),
             "totalFees": money(trade.fees),
             "mae": money(trade.adverse),
             "mfe": money(trade.favorable),
-            "duration": span(seconds),
+            "duration": span(timed.duration()),
             "endTradeDrawdown": money(trade.favorable - trade.profit_loss),
         })
     }
@@ -266,12 +204,12 @@ impl Writer<'_> {
         let security = self.security(order.security);
         let sent = calendar::close(self.day(order.day));
         let (status, price, last, filled) = match order.outcome {
-            Outcome::Filled { price, .. } => {
+            OrderOutcome::Filled { price, .. } => {
                 let open = calendar::open(self.day(order.day + 1));
                 (3, price, open, Some(open))
             }
-            Outcome::Sent => (1, 0.0, sent, None),
-            Outcome::Invalid => (7, 0.0, sent, None),
+            OrderOutcome::Sent => (1, 0.0, sent, None),
+            OrderOutcome::Invalid => (7, 0.0, sent, None),
         };
         json!({
             "id": id,
@@ -280,10 +218,10 @@ impl Writer<'_> {
             "symbol": security.map(Security::json),
             "price": price,
             "priceCurrency": "USD",
-            "time": iso(sent),
-            "createdTime": iso(sent),
-            "lastFillTime": filled.map(iso),
-            "lastUpdateTime": iso(last),
+            "time": seconds_text(sent),
+            "createdTime": seconds_text(sent),
+            "lastFillTime": filled.map(seconds_text),
+            "lastUpdateTime": seconds_text(last),
             "canceledTime": null,
             "quantity": order.quantity,
             "type": 4,
@@ -331,9 +269,9 @@ impl Writer<'_> {
         };
         let sent = calendar::close(self.day(order.day));
         match order.outcome {
-            Outcome::Invalid => vec![event(1, "invalid", sent, None)],
-            Outcome::Sent => vec![event(1, "submitted", sent, None)],
-            Outcome::Filled { price, fee } => {
+            OrderOutcome::Invalid => vec![event(1, "invalid", sent, None)],
+            OrderOutcome::Sent => vec![event(1, "submitted", sent, None)],
+            OrderOutcome::Filled { price, fee } => {
                 let open = calendar::open(self.day(order.day + 1));
                 vec![
                     event(1, "submitted", sent, None),
@@ -343,7 +281,7 @@ impl Writer<'_> {
         }
     }
 
-    fn insight(&self, change: &Change) -> Value {
+    fn insight(&self, change: &SignalChange) -> Value {
         let security = self.security(change.security);
         let generated = calendar::close(self.day(change.day));
         let closed = calendar::close(self.day(change.until));
@@ -354,12 +292,10 @@ impl Writer<'_> {
             _ => moved <= 0.0,
         };
         let ticker = security.map_or("", |security| security.ticker.as_str());
-        let digest = Sha256::digest(format!("insight {ticker} {generated}"));
-        let id = digest.iter().take(16).map(|byte| format!("{byte:02x}"));
         json!({
-            "id": id.collect::<String>(),
+            "id": digest_id(&format!("insight {ticker} {generated}")),
             "groupId": null,
-            "sourceModel": "qchost emulator model",
+            "sourceModel": NAME,
             "generatedTime": generated,
             "closeTime": closed,
             "symbol": security.map(Security::identifier),
@@ -390,7 +326,7 @@ impl Writer<'_> {
         let start = self.day(0);
         let head = format!(
             "{}: a model, not LEAN: synthetic prices, one trading rule (see the documentation)",
-            super::NAME
+            NAME
         );
         let read = std::iter::once(&head)
             .chain(&self.plan.logs)
@@ -405,9 +341,9 @@ impl Writer<'_> {
 
     fn days(&self) -> Vec<Day> {
         let read = self.plan.logs.len() + 1;
-        let identifiers: BTreeMap<usize, (String, String)> = (0..)
-            .zip(&self.plan.securities)
-            .map(|(index, security)| (index, (security.ticker.clone(), security.identifier())))
+        let securities = self.plan.securities.iter();
+        let names: Vec<(String, String)> = securities
+            .map(|security| (security.ticker.clone(), security.identifier()))
             .collect();
         self.run
             .days
@@ -421,8 +357,7 @@ impl Writer<'_> {
                     .holdings
                     .iter()
                     .map(|(security, quantity, average, price)| {
-                        let (ticker, symbol_id) =
-                            identifiers.get(security).cloned().unwrap_or_default();
+                        let (ticker, symbol_id) = names.get(*security).cloned().unwrap_or_default();
                         DayHolding {
                             ticker,
                             symbol_id,

@@ -1,7 +1,7 @@
-//! The trading rule that a plan comes down to, and the moving averages that it follows.
+//! The trading rules that follow from a plan, and the moving averages in them.
 //!
 //! Invariant: a rule for a security exists only if the source has a call that opens a position in
-//! it. What the rule is made of is in [`Rule::describe`], word for word.
+//! it. [`Rule::describe`] states all that the rule depends on.
 
 use super::numbers::display_float;
 use super::plan::{Average, AverageKind, Plan, Size};
@@ -63,7 +63,7 @@ pub(super) enum Signal {
     Always,
     /// While `fast` is above `slow` the upper position, otherwise the lower one.
     Cross {
-        /// Whose closes the lines are of.
+        /// The security whose closes the lines follow.
         security: usize,
         /// The line with the shorter period.
         fast: Line,
@@ -75,9 +75,7 @@ pub(super) enum Signal {
 /// The rule for one security.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Rule {
-    /// The security that is traded.
     pub(super) security: usize,
-    /// When.
     pub(super) signal: Signal,
     /// The position while the signal is up; `None` is none.
     pub(super) up: Option<Size>,

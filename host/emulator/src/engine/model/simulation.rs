@@ -2,35 +2,36 @@
 //!
 //! On each trading day, in this order: the orders of the evening before are filled at the open;
 //! the portfolio is valued at the close; each rule looks at its signal after the close and, where
-//! it changed, sends an order for the next open. On the last day no order is sent, as nothing could
-//! fill it.
+//! it changed, sends an order for the next open. On the last day no order is sent, since
+//! no open follows.
 //!
 //! Invariant: what was decided on a day depends on that day's close and earlier, never on a later
 //! price, and every order is filled on the next trading day or invalid at once.
 
 use jiff::civil::Date;
 
+use super::calendar;
+use super::constants::{
+    CASH_BUFFER, FEE_PER_SHARE, MAINTENANCE_MARGIN, MAX_FEE_FRACTION, MAX_LEVERAGE, MAX_ORDERS,
+    MAX_POSITION_DAYS, MIN_FEE,
+};
 use super::market::{Market, Prices};
 use super::plan::{Plan, Size, WarmUp};
 use super::portfolio::Portfolio;
-use super::record::{Change, Close, Order, Outcome, Run};
+use super::record::{DailyClose, Order, OrderOutcome, Run, SignalChange};
 use super::rule::{Rule, Signal, rules};
-use super::{
-    CASH_BUFFER, FEE_LEAST, FEE_MOST, FEE_PER_SHARE, LEVERAGE, MAINTENANCE, MAX_ORDERS,
-    MAX_POSITION_DAYS, calendar,
-};
 
-/// The run would be larger than the model's bounds.
+/// The run exceeds the model's bounds.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooLarge(pub(super) String);
 
-/// One rule at work.
+/// A rule with the state of its signal.
 struct Trader {
     rule: Rule,
     signals: Vec<Option<bool>>,
-    /// The signal that it acted on last.
-    side: Option<bool>,
-    /// Its change in the run's list that is still open.
+    /// The signal that the last order followed; `None` before the first.
+    up: Option<bool>,
+    /// The index of the signal change that is in effect, in [`Run::changes`].
     open_change: Option<usize>,
 }
 
@@ -122,7 +123,7 @@ fn trader(plan: &Plan, rule: Rule, prices: &[Prices], all_days: &[Date], first: 
     Trader {
         rule,
         signals,
-        side: None,
+        up: None,
         open_change: None,
     }
 }
@@ -183,7 +184,7 @@ impl Simulation<'_> {
         let gross = close.gross_exposure;
         self.run.closes.push(close);
         if !last {
-            if gross > 0.0 && equity < MAINTENANCE * gross {
+            if gross > 0.0 && equity < MAINTENANCE_MARGIN * gross {
                 self.margin_call(day);
             } else if equity > 0.0 {
                 self.signals(day, equity);
@@ -205,30 +206,28 @@ impl Simulation<'_> {
         let Some(yesterday) = day.checked_sub(1) else {
             return;
         };
-        let from = self
-            .run
-            .orders
-            .partition_point(|order| order.day < yesterday);
-        for index in from..self.run.orders.len() {
-            let Some((security, quantity, Outcome::Sent)) = self
-                .run
-                .orders
-                .get(index)
-                .map(|order| (order.security, order.quantity, order.outcome))
-            else {
-                continue;
-            };
-            let price = self.price(security, day, true);
-            let fee = fee(quantity, price);
-            self.portfolio.fill(security, day, quantity, price, fee);
-            if let Some(order) = self.run.orders.get_mut(index) {
-                order.outcome = Outcome::Filled { price, fee };
+        let mut orders = std::mem::take(&mut self.run.orders);
+        let from = orders.partition_point(|order| order.day < yesterday);
+        for order in orders.iter_mut().skip(from) {
+            if order.outcome == OrderOutcome::Sent {
+                let price = self.price(order.security, day, true);
+                let fee = fee(order.quantity, price);
+                self.portfolio
+                    .fill(order.security, day, order.quantity, price, fee);
+                order.outcome = OrderOutcome::Filled { price, fee };
             }
         }
+        self.run.orders = orders;
     }
 
-    /// The books at the close.
-    fn value(&mut self, day: usize, benchmark: f64, volume_before: f64, orders: usize) -> Close {
+    /// Values the portfolio at the close.
+    fn value(
+        &mut self,
+        day: usize,
+        benchmark: f64,
+        volume_before: f64,
+        orders: usize,
+    ) -> DailyClose {
         let mut holdings = Vec::new();
         let (mut net, mut gross) = (0.0, 0.0);
         for security in 0..self.portfolio.positions.len() {
@@ -249,7 +248,7 @@ impl Simulation<'_> {
             gross += quantity.abs() * close;
             holdings.push((security, quantity, position.average_price(), close));
         }
-        Close {
+        DailyClose {
             equity: self.portfolio.cash + net,
             cash: self.portfolio.cash,
             net_exposure: net,
@@ -270,12 +269,12 @@ impl Simulation<'_> {
             if quantity != 0.0 {
                 let line = format!("{}: margin call", self.ticker(security));
                 self.run.logs.push((day, line));
-                self.send(day, security, -quantity, "Margin call".to_owned(), true);
+                self.send(day, security, -quantity, "Margin call", true);
             }
         }
     }
 
-    /// Lets each rule act on its signal.
+    /// Sends an order for each rule whose signal changed.
     fn signals(&mut self, day: usize, equity: f64) {
         // What the positions will be at the next open, for the limit on their total.
         let mut gross: f64 = (0..self.plan.securities.len())
@@ -283,31 +282,19 @@ impl Simulation<'_> {
                 self.portfolio.quantity(security).abs() * self.price(security, day, false)
             })
             .sum();
-        for index in 0..self.traders.len() {
-            let Some(trader) = self.traders.get(index) else {
+        let mut traders = std::mem::take(&mut self.traders);
+        for trader in &mut traders {
+            let Some(Some(up)) = trader.signals.get(day).copied() else {
                 continue;
             };
-            let Some(Some(side)) = trader.signals.get(day).copied() else {
-                continue;
-            };
-            let (security, was) = (trader.rule.security, trader.side);
-            let size = if side {
-                trader.rule.up
-            } else {
-                trader.rule.down
-            };
-            let always = trader.rule.signal == Signal::Always;
-            let first_and_flat = was.is_none() && size.is_none();
-            if was == Some(side) {
+            let was = trader.up.replace(up);
+            let Rule { security, .. } = trader.rule;
+            let size = if up { trader.rule.up } else { trader.rule.down };
+            // A first signal to hold nothing changes nothing either.
+            if was == Some(up) || (was.is_none() && size.is_none()) {
                 continue;
             }
-            if let Some(trader) = self.traders.get_mut(index) {
-                trader.side = Some(side);
-            }
-            if first_and_flat {
-                continue;
-            }
-            self.change(day, index, size);
+            self.change(day, trader, size);
             let price = self.price(security, day, false);
             let held = self.portfolio.quantity(security);
             let wanted = match size {
@@ -318,7 +305,7 @@ impl Simulation<'_> {
                 }
             };
             let after = gross + (wanted.abs() - held.abs()) * price;
-            let affordable = wanted.abs() <= held.abs() || after <= LEVERAGE * equity;
+            let affordable = wanted.abs() <= held.abs() || after <= MAX_LEVERAGE * equity;
             if wanted == held {
                 let line = format!(
                     "{}: the signal changed, but the position stays at {held} shares",
@@ -327,30 +314,27 @@ impl Simulation<'_> {
                 self.run.logs.push((day, line));
                 continue;
             }
-            let reason = match (always, side) {
-                (true, _) => "Buy and hold".to_owned(),
-                (false, true) => "Fast above slow".to_owned(),
-                (false, false) => "Fast below slow".to_owned(),
+            let reason = match (&trader.rule.signal, up) {
+                (Signal::Always, _) => "Buy and hold",
+                (Signal::Cross { .. }, true) => "Fast above slow",
+                (Signal::Cross { .. }, false) => "Fast below slow",
             };
             if affordable {
                 gross = after;
             }
             self.send(day, security, wanted - held, reason, affordable);
         }
+        self.traders = traders;
     }
 
-    fn change(&mut self, day: usize, trader: usize, size: Option<Size>) {
-        let index = self.run.changes.len();
-        let security = self.traders.get(trader).map_or(0, |t| t.rule.security);
+    fn change(&mut self, day: usize, trader: &mut Trader, size: Option<Size>) {
+        let security = trader.rule.security;
         let reference = self.price(security, day, false);
-        let Some(trader) = self.traders.get_mut(trader) else {
-            return;
-        };
-        let before = trader.open_change.replace(index);
+        let before = trader.open_change.replace(self.run.changes.len());
         if let Some(before) = before.and_then(|before| self.run.changes.get_mut(before)) {
             before.until = day;
         }
-        self.run.changes.push(Change {
+        self.run.changes.push(SignalChange {
             security,
             day,
             direction: match size.map_or(0.0, Size::amount) {
@@ -370,16 +354,19 @@ impl Simulation<'_> {
         });
     }
 
-    fn send(&mut self, day: usize, security: usize, quantity: f64, reason: String, valid: bool) {
-        let submitted_at = self.price(security, day, false);
+    fn send(&mut self, day: usize, security: usize, quantity: f64, reason: &str, valid: bool) {
         let verb = if quantity > 0.0 { "buy" } else { "sell" };
-        let outcome = if valid {
-            "at the next open"
+        let (outcome, shown, tag) = if valid {
+            (OrderOutcome::Sent, "at the next open", reason)
         } else {
-            "refused: the positions would be worth more than the account may hold"
+            (
+                OrderOutcome::Invalid,
+                "refused: the positions would be worth more than the account may hold",
+                "Insufficient buying power",
+            )
         };
         let line = format!(
-            "{}: {reason}: {verb} {} {outcome}",
+            "{}: {reason}: {verb} {} {shown}",
             self.ticker(security),
             quantity.abs()
         );
@@ -388,33 +375,21 @@ impl Simulation<'_> {
             security,
             day,
             quantity,
-            submitted_at,
-            outcome: if valid {
-                Outcome::Sent
-            } else {
-                Outcome::Invalid
-            },
-            reason: if valid {
-                reason
-            } else {
-                "Insufficient buying power".to_owned()
-            },
+            submitted_at: self.price(security, day, false),
+            outcome,
+            reason: tag.to_owned(),
         });
     }
 
     fn finish(mut self) -> Run {
         let last = self.run.days.len().saturating_sub(1);
-        for index in 0..self.run.changes.len() {
-            let Some(change) = self.run.changes.get(index) else {
-                continue;
-            };
-            let price = self.price(change.security, change.until, false);
-            if let Some(change) = self.run.changes.get_mut(index) {
-                change.reference_final = price;
-                change.is_over = change.until < last;
-            }
+        let mut changes = std::mem::take(&mut self.run.changes);
+        for change in &mut changes {
+            change.reference_final = self.price(change.security, change.until, false);
+            change.is_over = change.until < last;
         }
-        let filled = |order: &&Order| matches!(order.outcome, Outcome::Filled { .. });
+        self.run.changes = changes;
+        let filled = |order: &&Order| matches!(order.outcome, OrderOutcome::Filled { .. });
         let traded = self.run.orders.iter().filter(filled);
         let volume = |security: usize| {
             let prices = self.prices.get(security);
@@ -430,10 +405,10 @@ impl Simulation<'_> {
     }
 }
 
-/// What a fill costs: so much a share, at most a part of its value, at least a dollar.
+/// The fee of a fill, in US dollars: per share, at most a part of its value, at least a dollar.
 fn fee(quantity: f64, price: f64) -> f64 {
     let shares = quantity.abs();
     (shares * FEE_PER_SHARE)
-        .min(shares * price * FEE_MOST)
-        .max(FEE_LEAST)
+        .min(shares * price * MAX_FEE_FRACTION)
+        .max(MIN_FEE)
 }

@@ -1,6 +1,6 @@
 //! Parses a project's Python files and finds its algorithm class.
 //!
-//! Invariant: no source makes the parser or anything that walks its tree overflow the stack. The
+//! Invariant: no source makes the parser or a walk of its tree overflow the stack. The
 //! tree's depth is bounded before it is built, from the tokens, because a syntax tree that is too
 //! deep could not even be dropped.
 
@@ -10,15 +10,16 @@ use ruff_python_parser::{Mode, ParseOptions, lexer, parse_unchecked};
 use ruff_source_file::LineIndex;
 use ruff_text_size::{TextRange, TextSize};
 
+use super::constants::MAX_INHERITANCE;
 use crate::engine::{Diagnostic, SourceFile};
 
 /// The largest file that is read, in bytes.
-pub(super) const MAX_FILE_BYTES: usize = 1 << 20;
-/// The most that all Python files of a project may have together, in bytes.
-pub(super) const MAX_PROJECT_BYTES: usize = 4 << 20;
+const MAX_FILE_BYTES: usize = 1 << 20;
+/// Limit for all Python files of a project together, in bytes.
+const MAX_PROJECT_BYTES: usize = 4 << 20;
 /// How many tokens may nest in one another: those since the last comma, counted on every level of
 /// brackets that is open, plus the levels of indentation. The depth of a syntax tree is below it.
-pub(super) const MAX_NESTING: usize = 1_000;
+const MAX_NESTING: usize = 1_000;
 /// The version of Python that LEAN runs.
 const PYTHON: PythonVersion = PythonVersion::PY311;
 
@@ -67,15 +68,11 @@ pub(super) fn parse(files: &[SourceFile]) -> (Vec<PythonFile<'_>>, Vec<Diagnosti
     for file in files.iter().filter(|file| is_python(&file.name)) {
         total = total.saturating_add(file.content.len());
         if file.content.len() > MAX_FILE_BYTES || total > MAX_PROJECT_BYTES {
-            errors.push(Diagnostic {
-                file: file.name.clone(),
-                line: 1,
-                column: 1,
-                message: format!(
-                    "too large: the emulator reads files of up to {MAX_FILE_BYTES} bytes and \
-                     projects of up to {MAX_PROJECT_BYTES} bytes"
-                ),
-            });
+            let message = format!(
+                "too large: the emulator reads files of up to {MAX_FILE_BYTES} bytes and \
+                 projects of up to {MAX_PROJECT_BYTES} bytes"
+            );
+            errors.push(Diagnostic::new(&file.name, message));
             continue;
         }
         match parse_file(file) {
@@ -152,8 +149,8 @@ struct Level {
     lambdas: usize,
 }
 
-/// The line on which a text that nests too deeply comes to do so: the lexer does not tell where its
-/// tokens are, but the lines before that one do not nest too deeply by themselves.
+/// The first line at which a text nests too deeply. The lexer does not report positions, so this is
+/// the first line whose preceding lines nest too deeply together with it.
 fn first_too_deep_line(text: &str, lines: &LineIndex) -> TextSize {
     let ends = lines.line_starts().get(1..).unwrap_or_default();
     let index = ends.partition_point(|end| {
@@ -163,7 +160,7 @@ fn first_too_deep_line(text: &str, lines: &LineIndex) -> TextSize {
     lines.line_starts().get(index).copied().unwrap_or_default()
 }
 
-/// Whether the syntax tree of a text could become too deep.
+/// Whether the syntax tree of a text could exceed [`MAX_NESTING`].
 fn nests_too_deeply(text: &str) -> bool {
     let mut lexer = lexer::lex(text, Mode::Module);
     let mut levels = vec![Level::default()];
@@ -228,12 +225,7 @@ fn nests_too_deeply(text: &str) -> bool {
 pub(super) fn algorithm<'a>(
     files: &'a [PythonFile<'_>],
 ) -> Result<(usize, &'a StmtClassDef), Diagnostic> {
-    let missing = |message: &str| Diagnostic {
-        file: "main.py".to_owned(),
-        line: 1,
-        column: 1,
-        message: message.to_owned(),
-    };
+    let missing = |message: &str| Diagnostic::new("main.py", message);
     let (index, main) = files
         .iter()
         .enumerate()
@@ -250,10 +242,10 @@ fn classes(body: &[Stmt]) -> impl Iterator<Item = &StmtClassDef> {
     body.iter().filter_map(Stmt::as_class_def_stmt)
 }
 
-/// Whether a class is a `QCAlgorithm`. Inheritance deeper than 16 classes is not followed, nor
-/// could it be if it were circular.
-fn derives(class: &StmtClassDef, files: &[PythonFile<'_>], depth: u32) -> bool {
-    depth < 16
+/// Whether a class is a `QCAlgorithm`. Inheritance deeper than [`MAX_INHERITANCE`] is not
+/// followed.
+fn derives(class: &StmtClassDef, files: &[PythonFile<'_>], depth: usize) -> bool {
+    depth < MAX_INHERITANCE
         && class.bases().iter().any(|base| {
             let Some(name) = base_name(base) else {
                 return false;

@@ -7,9 +7,12 @@
 //! Invariant: every number comes from the closes, trades and orders of the one run, so a reader of
 //! those can compute it again.
 
+use serde::Serialize;
+use serde_json::Value;
+
 use super::numbers::{
-    DAYS_PER_YEAR, count, covariance, deviation, finite, kurtosis, mean, normal_cdf, ratio,
-    rounded, skewness, variance,
+    DAYS_PER_YEAR, count, covariance, deviation, finite, kurtosis, mean, money, normal_cdf, number,
+    ratio, rounded, skewness, variance,
 };
 use super::record::Run;
 
@@ -18,7 +21,8 @@ const QUANTILE_1: f64 = -2.326_347_874_040_840_8;
 const QUANTILE_5: f64 = -1.644_853_626_951_472_2;
 
 /// The statistics of a portfolio. Rates and returns are fractions.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct PortfolioStatistics {
     pub(super) average_win_rate: f64,
     pub(super) average_loss_rate: f64,
@@ -47,7 +51,7 @@ pub(super) struct PortfolioStatistics {
 }
 
 impl PortfolioStatistics {
-    /// Of a run that started with so much cash.
+    /// The statistics of a run that started with `cash` US dollars.
     pub(super) fn new(run: &Run, cash: f64) -> Self {
         let equity: Vec<f64> = run.closes.iter().map(|close| close.equity).collect();
         let benchmark: Vec<f64> = run.closes.iter().map(|close| close.benchmark).collect();
@@ -62,13 +66,27 @@ impl PortfolioStatistics {
             end_equity,
             total_net_profit: end_equity / cash - 1.0,
             portfolio_turnover: mean(&turnover),
-            drawdown: rounded(deepest_drawdown(&equity), 3),
+            drawdown: rounded(-drawdowns(&equity).fold(0.0, f64::min), 3),
             compounding_annual_return: compounded(run, end_equity / cash),
             ..Self::default()
         };
         statistics.wins_and_losses(run, cash);
         statistics.risk(&returns(&equity), &returns(&benchmark));
         statistics
+    }
+
+    /// `PortfolioStatistics` of the API, rounded.
+    pub(super) fn json(&self) -> Value {
+        let mut json = serde_json::to_value(self).unwrap_or_default();
+        for (name, value) in json.as_object_mut().into_iter().flatten() {
+            let exact = value.as_f64().unwrap_or_default();
+            *value = if name.ends_with("Equity") {
+                money(exact).into()
+            } else {
+                number(exact).into()
+            };
+        }
+        json
     }
 
     /// A trade counts with its result after fees, relative to the capital before it.
@@ -123,7 +141,7 @@ impl PortfolioStatistics {
 }
 
 /// The relative changes from each value to the next.
-pub(super) fn returns(values: &[f64]) -> Vec<f64> {
+fn returns(values: &[f64]) -> Vec<f64> {
     values
         .windows(2)
         .map(|pair| match pair {
@@ -151,15 +169,14 @@ fn compounded(run: &Run, growth: f64) -> f64 {
     }
 }
 
-/// The deepest fall from a peak, as a positive fraction of the peak.
-fn deepest_drawdown(equity: &[f64]) -> f64 {
+/// For each day how far the equity is below its highest so far, as a fraction of that, zero or
+/// negative.
+pub(super) fn drawdowns(equity: &[f64]) -> impl Iterator<Item = f64> {
     let mut peak = f64::MIN_POSITIVE;
-    let mut deepest: f64 = 0.0;
-    for value in equity {
+    equity.iter().map(move |value| {
         peak = peak.max(*value);
-        deepest = deepest.max(1.0 - value / peak);
-    }
-    deepest
+        value / peak - 1.0
+    })
 }
 
 /// The probability that the true Sharpe ratio is above 1 a year, given the observed one

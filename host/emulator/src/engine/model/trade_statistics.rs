@@ -4,13 +4,12 @@
 
 use serde_json::{Value, json};
 
-use super::numbers::{count, deviation, mean, median, ratio, rounded};
+use super::numbers::{count, deviation, mean, median, money, number, ratio, seconds, span};
 use super::portfolio::Trade;
-use super::report::{iso, money, number, span};
+use crate::text::seconds_text;
 
 /// One trade with its times.
-pub(super) struct Timed<'t> {
-    /// The trade.
+pub(super) struct TimedTrade<'t> {
     pub(super) trade: &'t Trade,
     /// Unix seconds of the entry.
     pub(super) entry: i64,
@@ -18,18 +17,16 @@ pub(super) struct Timed<'t> {
     pub(super) exit: i64,
 }
 
-impl Timed<'_> {
-    /// Seconds that it was held.
-    fn duration(&self) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "decades have 1e9 seconds")]
-        let seconds = (self.exit - self.entry) as f64;
-        seconds
+impl TimedTrade<'_> {
+    /// Seconds between entry and exit.
+    pub(super) fn duration(&self) -> f64 {
+        seconds(self.exit - self.entry)
     }
 }
 
-/// What runs through the trades one after the other.
+/// Totals that are updated trade by trade.
 #[derive(Default)]
-struct Course {
+struct RunningTotals {
     total: f64,
     peak: f64,
     peak_with_favorable: f64,
@@ -44,8 +41,8 @@ struct Course {
     longest_drawdown: i64,
 }
 
-impl Course {
-    fn step(&mut self, timed: &Timed<'_>) {
+impl RunningTotals {
+    fn step(&mut self, timed: &TimedTrade<'_>) {
         let trade = timed.trade;
         let peak_time = *self.peak_time.get_or_insert(timed.entry);
         self.peak_with_favorable = self.peak_with_favorable.max(self.total + trade.favorable);
@@ -76,10 +73,10 @@ impl Course {
 }
 
 /// `TradeStatistics`. Where a ratio's divisor is zero and its dividend is not, LEAN writes 10.
-pub(super) fn trade_statistics(trades: &[Timed<'_>]) -> Value {
-    let mut course = Course::default();
+pub(super) fn trade_statistics(trades: &[TimedTrade<'_>]) -> Value {
+    let mut totals = RunningTotals::default();
     for timed in trades {
-        course.step(timed);
+        totals.step(timed);
     }
     let results = |keep: fn(f64) -> bool| -> Vec<f64> {
         let results = trades.iter().map(|timed| timed.trade.profit_loss);
@@ -87,7 +84,7 @@ pub(super) fn trade_statistics(trades: &[Timed<'_>]) -> Value {
     };
     let durations = |keep: fn(f64) -> bool| -> Vec<f64> {
         let kept = trades.iter().filter(|timed| keep(timed.trade.profit_loss));
-        kept.map(Timed::duration).collect()
+        kept.map(TimedTrade::duration).collect()
     };
     let all = results(|_| true);
     let (wins, losses) = (results(|r| r > 0.0), results(|r| r <= 0.0));
@@ -112,8 +109,8 @@ pub(super) fn trade_statistics(trades: &[Timed<'_>]) -> Value {
     let win_rate = ratio(count(wins.len()), count(all.len()));
     let loss_rate = if all.is_empty() { 0.0 } else { 1.0 - win_rate };
     json!({
-        "startDateTime": trades.iter().map(|timed| timed.entry).min().map(iso),
-        "endDateTime": trades.iter().map(|timed| timed.exit).max().map(iso),
+        "startDateTime": trades.iter().map(|timed| timed.entry).min().map(seconds_text),
+        "endDateTime": trades.iter().map(|timed| timed.exit).max().map(seconds_text),
         "totalNumberOfTrades": all.len(),
         "numberOfWinningTrades": wins.len(),
         "numberOfLosingTrades": losses.len(),
@@ -131,8 +128,8 @@ pub(super) fn trade_statistics(trades: &[Timed<'_>]) -> Value {
         "medianTradeDuration": span(median(&durations(|_| true))),
         "medianWinningTradeDuration": span(median(&durations(|r| r > 0.0))),
         "medianLosingTradeDuration": span(median(&durations(|r| r <= 0.0))),
-        "maxConsecutiveWinningTrades": course.most_wins,
-        "maxConsecutiveLosingTrades": course.most_losses,
+        "maxConsecutiveWinningTrades": totals.most_wins,
+        "maxConsecutiveLosingTrades": totals.most_losses,
         "profitLossRatio": number(ratio(mean(&wins), mean(&losses).abs())),
         "winLossRatio": number(or_ten(count(wins.len()), count(losses.len()))),
         "winRate": number(win_rate),
@@ -141,21 +138,17 @@ pub(super) fn trade_statistics(trades: &[Timed<'_>]) -> Value {
         "averageMFE": money(mean(&favorable)),
         "largestMAE": money(least(&adverse)),
         "largestMFE": money(greatest(&favorable)),
-        "maximumClosedTradeDrawdown": money(course.closed_drawdown),
-        "maximumIntraTradeDrawdown": money(course.intra_drawdown),
+        "maximumClosedTradeDrawdown": money(totals.closed_drawdown),
+        "maximumIntraTradeDrawdown": money(totals.intra_drawdown),
         "profitLossStandardDeviation": money(deviation(&all)),
         "profitLossDownsideDeviation": money(deviation(&losses)),
         "profitFactor": number(or_ten(profit, loss)),
         "sharpeRatio": number(ratio(mean(&all), deviation(&all))),
         "sortinoRatio": number(ratio(mean(&all), deviation(&losses))),
-        "profitToMaxDrawdownRatio": number(or_ten(total, course.closed_drawdown)),
+        "profitToMaxDrawdownRatio": number(or_ten(total, totals.closed_drawdown)),
         "maximumEndTradeDrawdown": money(greatest(&given_back)),
         "averageEndTradeDrawdown": money(mean(&given_back)),
-        "maximumDrawdownDuration": span(rounded(
-            // Whole seconds, as those of trades are.
-            f64::from(u32::try_from(course.longest_drawdown).unwrap_or(u32::MAX)),
-            0,
-        )),
+        "maximumDrawdownDuration": span(seconds(totals.longest_drawdown)),
         "totalFees": money(of(|trade| trade.fees).iter().sum()),
     })
 }

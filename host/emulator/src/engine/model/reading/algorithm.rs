@@ -9,13 +9,14 @@ use std::rc::Rc;
 use jiff::civil::Date;
 use ruff_python_ast::ExprCall;
 
-use super::arguments::Arguments;
+use super::arguments::CallArguments;
 use super::builtins::{date, parameter_text};
+use super::reader::{Evaluated, Mode, Reader};
 use super::value::{Refused, Value};
-use super::{Mode, Raise, Reader, snake};
+use crate::engine::model::constants::{FIRST_DAY, LAST_DAY, MAX_CASH, MAX_SECURITIES, MAX_WARM_UP};
 use crate::engine::model::numbers::whole;
 use crate::engine::model::plan::{Security, SecurityKind, WarmUp};
-use crate::engine::model::{FIRST_DAY, LAST_DAY, MAX_CASH, MAX_SECURITIES, MAX_WARM_UP};
+use crate::text::snake;
 
 impl<'a> Reader<'a> {
     /// `self.name` that the project does not define.
@@ -29,7 +30,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `self.settings.x = value` and the like. Whether the plan depends on it.
+    /// `self.settings.x = value` and similar. Returns whether the plan depends on it.
     pub(super) fn set_api_attribute(&mut self, path: &str, value: &Value<'a>) -> bool {
         match snake(path).as_str() {
             "settings.automatic_indicator_warm_up" | "enable_automatic_indicator_warm_up" => {
@@ -51,8 +52,8 @@ impl<'a> Reader<'a> {
         &mut self,
         path: &str,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+        arguments: &CallArguments<'a>,
+    ) -> Evaluated<'a> {
         let file = self.file();
         if self.mode == Mode::Run {
             self.ran.insert((file, call.range_start));
@@ -66,7 +67,7 @@ impl<'a> Reader<'a> {
                 return self.trade_shares(call, arguments, 1.0);
             }
             "sell" => return self.trade_shares(call, arguments, -1.0),
-            // Leaving a position is what the rule does anyway.
+            // The rule decides when a position is left.
             "liquidate" => return Ok(Value::Unknown),
             "sma" | "ema" => return self.average(path, call, arguments),
             _ => {}
@@ -111,8 +112,8 @@ impl<'a> Reader<'a> {
     fn get_parameter(
         &mut self,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+        arguments: &CallArguments<'a>,
+    ) -> Evaluated<'a> {
         let name = arguments.value(0, "name");
         let Value::Text(name) = name else {
             if !name.is_unknown() {
@@ -162,8 +163,8 @@ impl<'a> Reader<'a> {
         &mut self,
         path: &str,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+        arguments: &CallArguments<'a>,
+    ) -> Evaluated<'a> {
         let parts = [
             arguments.value(0, "year"),
             arguments.value(1, "month"),
@@ -203,11 +204,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `set_cash(amount)`, `set_cash("USD", amount)`
-    fn set_cash(
-        &mut self,
-        call: &'a ExprCall,
-        arguments: &Arguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+    fn set_cash(&mut self, call: &'a ExprCall, arguments: &CallArguments<'a>) -> Evaluated<'a> {
         let first = arguments.value(0, "starting_cash");
         let amount = match &first {
             Value::Text(currency) if currency.eq_ignore_ascii_case("USD") => {
@@ -240,11 +237,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `add_security(SecurityType.EQUITY, "SPY", …)`
-    fn add_by_type(
-        &mut self,
-        call: &'a ExprCall,
-        arguments: &Arguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+    fn add_by_type(&mut self, call: &'a ExprCall, arguments: &CallArguments<'a>) -> Evaluated<'a> {
         let kind = match arguments.value(0, "security_type") {
             Value::Path(path) => {
                 let name = path.rsplit('.').next().unwrap_or_default();
@@ -267,8 +260,8 @@ impl<'a> Reader<'a> {
         kind: SecurityKind,
         ticker: &Value<'a>,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+        arguments: &CallArguments<'a>,
+    ) -> Evaluated<'a> {
         let ticker = match ticker {
             Value::Text(ticker) => ticker.trim().to_uppercase(),
             Value::Path(path) if kind == SecurityKind::Future => {
@@ -303,11 +296,7 @@ impl<'a> Reader<'a> {
             let message = format!("the model has prices for at most {MAX_SECURITIES} securities");
             return self.refuse("ArgumentException", message);
         }
-        let resolutions = arguments
-            .positional
-            .iter()
-            .chain(arguments.keywords.iter().map(|(_, value)| value));
-        let stated = resolutions.into_iter().find(|value| is_resolution(value));
+        let stated = arguments.all().find(|value| is_resolution(value));
         let daily = stated.map_or(self.default_resolution_daily, is_daily);
         if !daily {
             self.note("resolutions other than daily: all prices are daily");
@@ -316,7 +305,7 @@ impl<'a> Reader<'a> {
         Ok(Value::Security(self.securities.len() - 1))
     }
 
-    fn set_benchmark(&mut self, call: &'a ExprCall, arguments: &Arguments<'a>) {
+    fn set_benchmark(&mut self, call: &'a ExprCall, arguments: &CallArguments<'a>) {
         let first = arguments.value(0, "symbol");
         let named = match (&first, arguments.get(1, "symbol")) {
             (Value::Path(_), Some(second)) => second.clone(),
@@ -331,11 +320,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `set_warm_up(bars)`, `set_warm_up(timedelta(…))`
-    fn set_warm_up(
-        &mut self,
-        call: &'a ExprCall,
-        arguments: &Arguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+    fn set_warm_up(&mut self, call: &'a ExprCall, arguments: &CallArguments<'a>) -> Evaluated<'a> {
         let given = arguments.value(0, "period");
         let given = match given {
             // `set_warm_up(time_span=…)`, `set_warm_up(bar_count=…)`

@@ -2,19 +2,20 @@
 
 use ruff_python_ast::{self as ast, Expr};
 
+use super::reader::{Raise, Reader};
 use super::value::Value;
-use super::{Raise, Reader, snake};
+use crate::text::snake;
 
 /// Positional and keyword arguments.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Arguments<'a> {
+pub(super) struct CallArguments<'a> {
     pub(super) positional: Vec<Value<'a>>,
     pub(super) keywords: Vec<(String, Value<'a>)>,
     /// Whether there are more that the reader does not know (`*unknown`).
     pub(super) incomplete: bool,
 }
 
-impl<'a> Arguments<'a> {
+impl<'a> CallArguments<'a> {
     /// The argument at a position or under a name, in today's spelling or the former one.
     pub(super) fn get(&self, position: usize, name: &str) -> Option<&Value<'a>> {
         self.positional.get(position).or_else(|| {
@@ -35,6 +36,12 @@ impl<'a> Arguments<'a> {
         }
     }
 
+    /// All values, in source order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Value<'a>> {
+        let named = self.keywords.iter().map(|(_, value)| value);
+        self.positional.iter().chain(named)
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.positional.len() + self.keywords.len()
@@ -46,8 +53,8 @@ impl<'a> Reader<'a> {
     pub(super) fn arguments(
         &mut self,
         arguments: &'a ast::Arguments,
-    ) -> Result<Arguments<'a>, Raise> {
-        let mut result = Arguments::default();
+    ) -> Result<CallArguments<'a>, Raise> {
+        let mut result = CallArguments::default();
         for argument in &arguments.args {
             if let Expr::Starred(starred) = argument {
                 let value = self.evaluate(&starred.value)?;

@@ -4,9 +4,9 @@
 use jiff::civil::{Date, DateTime, Time};
 use ruff_python_ast::{CmpOp, ExprCall};
 
-use super::arguments::Arguments;
+use super::arguments::CallArguments;
+use super::reader::{Evaluated, MAX_ELEMENTS, Reader};
 use super::value::{self, Refused, Value};
-use super::{MAX_ELEMENTS, Raise, Reader};
 use crate::engine::model::numbers::{display_float, whole};
 use crate::engine::model::plan::AverageKind;
 
@@ -16,8 +16,8 @@ impl<'a> Reader<'a> {
         &mut self,
         path: &str,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+        arguments: &CallArguments<'a>,
+    ) -> Evaluated<'a> {
         let first = arguments.value(0, "");
         let plain = arguments.len() == 1 && !arguments.incomplete;
         // `datetime.datetime(…)` and `dt.datetime(…)` are the `datetime(…)` of `from datetime
@@ -39,18 +39,9 @@ impl<'a> Reader<'a> {
                 (None, Some(float)) => Value::Float(float.abs()),
                 _ => Value::Unknown,
             }),
-            "round" if plain => Ok(first
-                .number()
-                .and_then(|number| whole(libm::rint(number)))
-                .map_or(Value::Unknown, Value::Int)),
-            "math.floor" if plain => Ok(first
-                .number()
-                .and_then(|number| whole(libm::floor(number)))
-                .map_or(Value::Unknown, Value::Int)),
-            "math.ceil" if plain => Ok(first
-                .number()
-                .and_then(|number| whole(libm::ceil(number)))
-                .map_or(Value::Unknown, Value::Int)),
+            "round" if plain => Ok(whole_number(&first, libm::rint)),
+            "math.floor" if plain => Ok(whole_number(&first, libm::floor)),
+            "math.ceil" if plain => Ok(whole_number(&first, libm::ceil)),
             "len" if plain => self.length(&first),
             "list" | "tuple" | "set" if arguments.len() <= 1 => {
                 if arguments.len() == 0 {
@@ -94,7 +85,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn length(&mut self, of: &Value<'a>) -> Result<Value<'a>, Raise> {
+    fn length(&mut self, of: &Value<'a>) -> Evaluated<'a> {
         let length = match of {
             Value::List(list) => self.lists.get(*list).map(Vec::len),
             Value::Dict(dict) => self.dicts.get(*dict).map(Vec::len),
@@ -110,7 +101,7 @@ impl<'a> Reader<'a> {
             .map_or(Value::Unknown, Value::Int))
     }
 
-    fn range(&mut self, arguments: &Arguments<'a>) -> Result<Value<'a>, Raise> {
+    fn range(&mut self, arguments: &CallArguments<'a>) -> Evaluated<'a> {
         let bounds: Option<Vec<i64>> = arguments.positional.iter().map(Value::integer).collect();
         let (from, to, by) = match bounds.as_deref() {
             Some([to]) => (0, *to, 1),
@@ -133,7 +124,7 @@ impl<'a> Reader<'a> {
         self.new_list(elements)
     }
 
-    fn enumerate(&mut self, arguments: &Arguments<'a>) -> Result<Value<'a>, Raise> {
+    fn enumerate(&mut self, arguments: &CallArguments<'a>) -> Evaluated<'a> {
         let of = arguments.value(0, "iterable");
         let Some(elements) = self.elements(&of)? else {
             return Ok(Value::Unknown);
@@ -149,7 +140,7 @@ impl<'a> Reader<'a> {
         self.new_list(pairs)
     }
 
-    fn zip(&mut self, arguments: &Arguments<'a>) -> Result<Value<'a>, Raise> {
+    fn zip(&mut self, arguments: &CallArguments<'a>) -> Evaluated<'a> {
         let mut columns = Vec::new();
         for argument in &arguments.positional {
             match self.elements(argument)? {
@@ -169,7 +160,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `min(…)` and `max(…)`: the first element that none beats.
-    fn extreme(&mut self, arguments: &Arguments<'a>, beats: CmpOp) -> Result<Value<'a>, Raise> {
+    fn extreme(&mut self, arguments: &CallArguments<'a>, beats: CmpOp) -> Evaluated<'a> {
         let candidates = match arguments.positional.as_slice() {
             [only] => self.elements(only)?,
             many => Some(many.to_vec()),
@@ -191,7 +182,7 @@ impl<'a> Reader<'a> {
         Ok(best)
     }
 
-    fn sorted(&mut self, of: &Value<'a>) -> Result<Value<'a>, Raise> {
+    fn sorted(&mut self, of: &Value<'a>) -> Evaluated<'a> {
         let Some(mut elements) = self.elements(of)? else {
             return Ok(Value::Unknown);
         };
@@ -213,7 +204,7 @@ impl<'a> Reader<'a> {
         self.new_list(elements)
     }
 
-    fn sum(&mut self, of: &Value<'a>) -> Result<Value<'a>, Raise> {
+    fn sum(&mut self, of: &Value<'a>) -> Evaluated<'a> {
         let Some(elements) = self.elements(of)? else {
             return Ok(Value::Unknown);
         };
@@ -225,8 +216,13 @@ impl<'a> Reader<'a> {
     }
 }
 
+fn whole_number<'a>(value: &Value<'_>, round: fn(f64) -> f64) -> Value<'a> {
+    let number = value.number().and_then(|number| whole(round(number)));
+    number.map_or(Value::Unknown, Value::Int)
+}
+
 /// `int(value)`
-pub(super) fn to_int<'a>(value: &Value<'_>) -> Result<Value<'a>, Refused> {
+fn to_int<'a>(value: &Value<'_>) -> Result<Value<'a>, Refused> {
     match value {
         Value::Text(text) => text
             .trim()
@@ -234,10 +230,8 @@ pub(super) fn to_int<'a>(value: &Value<'_>) -> Result<Value<'a>, Refused> {
             .parse()
             .map(Value::Int)
             .map_err(|_| {
-                Refused::new(
-                    "ValueError",
-                    format!("invalid literal for int() with base 10: '{text}'"),
-                )
+                let message = format!("invalid literal for int() with base 10: '{text}'");
+                Refused::new("ValueError", message)
             }),
         Value::Float(float) if float.is_nan() => Err(Refused::new(
             "ValueError",
@@ -250,17 +244,11 @@ pub(super) fn to_int<'a>(value: &Value<'_>) -> Result<Value<'a>, Refused> {
         Value::Float(float) => Ok(whole(*float).map_or(Value::Unknown, Value::Int)),
         value => match value.integer() {
             Some(int) => Ok(Value::Int(int)),
-            None if matches!(value, Value::None | Value::List(_) | Value::Dict(_)) => {
-                Err(Refused::new(
-                    "TypeError",
-                    format!(
-                        "int() argument must be a string, a bytes-like object or a real number, \
-                         not '{}'",
-                        value.type_name()
-                    ),
-                ))
+            None => {
+                let accepted =
+                    "int() argument must be a string, a bytes-like object or a real number";
+                not_a_number(value, accepted)
             }
-            None => Ok(Value::Unknown),
         },
     }
 }
@@ -274,24 +262,24 @@ fn to_float<'a>(value: &Value<'_>) -> Result<Value<'a>, Refused> {
             .parse()
             .map(Value::Float)
             .map_err(|_| {
-                Refused::new(
-                    "ValueError",
-                    format!("could not convert string to float: '{text}'"),
-                )
+                let message = format!("could not convert string to float: '{text}'");
+                Refused::new("ValueError", message)
             }),
         value => match value.number() {
             Some(number) => Ok(Value::Float(number)),
-            None if matches!(value, Value::None | Value::List(_) | Value::Dict(_)) => {
-                Err(Refused::new(
-                    "TypeError",
-                    format!(
-                        "float() argument must be a string or a real number, not '{}'",
-                        value.type_name()
-                    ),
-                ))
-            }
-            None => Ok(Value::Unknown),
+            None => not_a_number(value, "float() argument must be a string or a real number"),
         },
+    }
+}
+
+/// What a conversion to a number gives for a value that is neither text nor number.
+fn not_a_number<'a>(value: &Value<'_>, accepted: &str) -> Result<Value<'a>, Refused> {
+    match value {
+        Value::None | Value::List(_) | Value::Dict(_) => Err(Refused::new(
+            "TypeError",
+            format!("{accepted}, not '{}'", value.type_name()),
+        )),
+        _ => Ok(Value::Unknown),
     }
 }
 
@@ -313,7 +301,7 @@ pub(super) fn date(year: i64, month: i64, day: i64) -> Result<Date, Refused> {
 }
 
 /// `datetime(y, m, d, …)`, `date(y, m, d)`
-fn moment<'a>(arguments: &Arguments<'_>) -> Result<Value<'a>, Refused> {
+fn moment<'a>(arguments: &CallArguments<'_>) -> Result<Value<'a>, Refused> {
     let part = |index, name| arguments.value(index, name).integer();
     let (Some(year), Some(month), Some(day)) = (part(0, "year"), part(1, "month"), part(2, "day"))
     else {
@@ -332,7 +320,7 @@ fn moment<'a>(arguments: &Arguments<'_>) -> Result<Value<'a>, Refused> {
 }
 
 /// `timedelta(days, seconds, microseconds, milliseconds, minutes, hours, weeks)`
-fn span<'a>(arguments: &Arguments<'_>) -> Value<'a> {
+fn span<'a>(arguments: &CallArguments<'_>) -> Value<'a> {
     const PARTS: [(&str, f64); 7] = [
         ("days", 86_400.0),
         ("seconds", 1.0),
@@ -355,7 +343,7 @@ fn span<'a>(arguments: &Arguments<'_>) -> Value<'a> {
     Value::Span(seconds)
 }
 
-fn parse_moment<'a>(arguments: &Arguments<'_>) -> Value<'a> {
+fn parse_moment<'a>(arguments: &CallArguments<'_>) -> Value<'a> {
     let (Value::Text(text), Value::Text(format)) = (arguments.value(0, ""), arguments.value(1, ""))
     else {
         return Value::Unknown;

@@ -1,20 +1,20 @@
 //! Calls of the project's own functions, methods and classes.
 //!
-//! Invariant: whatever a call leads to, the frames are as before when it is over.
+//! Invariant: a call that returns leaves the frames as it found them.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use ruff_python_ast::{ExprCall, StmtFunctionDef};
 
-use super::arguments::Arguments;
+use super::arguments::CallArguments;
+use super::reader::{Evaluated, Frame, MAX_FRAMES, Mode, Object, Raise, Reader};
 use super::statements::Flow;
-use super::value::{Bound, Value};
-use super::{Frame, MAX_FRAMES, Mode, Object, Raise, Reader};
+use super::value::{BoundMethod, Value};
 
 impl<'a> Reader<'a> {
     /// Evaluates a call.
-    pub(super) fn call(&mut self, call: &'a ExprCall) -> Result<Value<'a>, Raise> {
+    pub(super) fn call(&mut self, call: &'a ExprCall) -> Evaluated<'a> {
         let function = self.evaluate(&call.func)?;
         let arguments = self.arguments(&call.arguments)?;
         match function {
@@ -42,7 +42,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn instantiate(&mut self, class: usize, arguments: Arguments<'a>) -> Result<Value<'a>, Raise> {
+    fn instantiate(&mut self, class: usize, arguments: CallArguments<'a>) -> Evaluated<'a> {
         self.step(1)?;
         let object = self.objects.len();
         self.objects.push(Object {
@@ -59,9 +59,9 @@ impl<'a> Reader<'a> {
     pub(super) fn call_method(
         &mut self,
         object: usize,
-        method: Bound<'a>,
-        arguments: Arguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+        method: BoundMethod<'a>,
+        arguments: CallArguments<'a>,
+    ) -> Evaluated<'a> {
         self.call_function(
             method.file,
             method.def,
@@ -75,10 +75,10 @@ impl<'a> Reader<'a> {
         &mut self,
         file: usize,
         def: &'a StmtFunctionDef,
-        arguments: Arguments<'a>,
+        arguments: CallArguments<'a>,
         this: Option<Value<'a>>,
         method: Option<(usize, usize)>,
-    ) -> Result<Value<'a>, Raise> {
+    ) -> Evaluated<'a> {
         if self.frames.len() >= MAX_FRAMES {
             let message = format!("the model follows at most {MAX_FRAMES} nested calls");
             return self.refuse("RecursionError", message);
@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
     fn parameters_of(
         &mut self,
         def: &'a StmtFunctionDef,
-        arguments: Arguments<'a>,
+        arguments: CallArguments<'a>,
         this: Option<Value<'a>>,
     ) -> Result<BTreeMap<Rc<str>, Value<'a>>, Raise> {
         let incomplete = arguments.incomplete;

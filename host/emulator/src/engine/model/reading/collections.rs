@@ -4,8 +4,8 @@
 
 use ruff_python_ast::{self as ast, Expr};
 
+use super::reader::{Evaluated, MAX_ELEMENTS, Mode, Raise, Reader};
 use super::value::Value;
-use super::{MAX_ELEMENTS, Mode, Raise, Reader};
 
 impl<'a> Reader<'a> {
     /// A list, dictionary or text beyond the bound.
@@ -16,7 +16,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A new list; its elements count as steps.
-    pub(super) fn new_list(&mut self, elements: Vec<Value<'a>>) -> Result<Value<'a>, Raise> {
+    pub(super) fn new_list(&mut self, elements: Vec<Value<'a>>) -> Evaluated<'a> {
         if elements.len() > MAX_ELEMENTS {
             return Err(self.too_many_elements());
         }
@@ -26,7 +26,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `[…]`, `(…)`, `{…}`
-    pub(super) fn list(&mut self, elements: &'a [Expr]) -> Result<Value<'a>, Raise> {
+    pub(super) fn list(&mut self, elements: &'a [Expr]) -> Evaluated<'a> {
         let mut values = Vec::with_capacity(elements.len());
         for element in elements {
             if let Expr::Starred(starred) = element {
@@ -43,7 +43,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `{key: value, …}`
-    pub(super) fn dict(&mut self, dict: &'a ast::ExprDict) -> Result<Value<'a>, Raise> {
+    pub(super) fn dict(&mut self, dict: &'a ast::ExprDict) -> Evaluated<'a> {
         let mut items = Vec::new();
         for item in &dict.items {
             let value = self.evaluate(&item.value)?;
@@ -69,7 +69,7 @@ impl<'a> Reader<'a> {
         generators: &'a [ast::Comprehension],
         key: Option<&'a Expr>,
         value: &'a Expr,
-    ) -> Result<Value<'a>, Raise> {
+    ) -> Evaluated<'a> {
         let mut keys = Vec::new();
         let mut values = Vec::new();
         let complete = self.generate(generators, &mut |reader| {

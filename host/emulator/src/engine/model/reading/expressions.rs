@@ -9,12 +9,16 @@ use ruff_python_ast::{
     self as ast, BoolOp, CmpOp, Expr, InterpolatedStringElement, Number, Operator, UnaryOp,
 };
 
+use super::arguments::CallArguments;
+use super::reader::{
+    Body, Deferred, Evaluated, Frame, MAX_DEPTH, MAX_ELEMENTS, Mode, Raise, Reader,
+};
 use super::value::{self, Refused, Value};
-use super::{Body, Deferred, Frame, MAX_DEPTH, MAX_ELEMENTS, Mode, Raise, Reader, snake};
+use crate::text::snake;
 
 impl<'a> Reader<'a> {
     /// The value of an expression.
-    pub(super) fn evaluate(&mut self, expression: &'a Expr) -> Result<Value<'a>, Raise> {
+    pub(super) fn evaluate(&mut self, expression: &'a Expr) -> Evaluated<'a> {
         self.step(1)?;
         if self.depth >= MAX_DEPTH {
             return Err(self.fatal("the model does not read expressions this deep".to_owned()));
@@ -29,7 +33,7 @@ impl<'a> Reader<'a> {
         value
     }
 
-    fn evaluate_node(&mut self, expression: &'a Expr) -> Result<Value<'a>, Raise> {
+    fn evaluate_node(&mut self, expression: &'a Expr) -> Evaluated<'a> {
         Ok(match expression {
             Expr::NumberLiteral(literal) => match &literal.value {
                 Number::Int(int) => int
@@ -112,7 +116,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `value.name`
-    pub(super) fn attribute(&mut self, of: &Value<'a>, name: &str) -> Result<Value<'a>, Raise> {
+    pub(super) fn attribute(&mut self, of: &Value<'a>, name: &str) -> Evaluated<'a> {
         Ok(match of {
             Value::Object(object) => return self.object_attribute(*object, name),
             Value::Class(class) => self.class_attribute(*class, name).unwrap_or_else(|| {
@@ -158,7 +162,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn object_attribute(&mut self, object: usize, name: &str) -> Result<Value<'a>, Raise> {
+    fn object_attribute(&mut self, object: usize, name: &str) -> Evaluated<'a> {
         let Some(found) = self.objects.get(object) else {
             return Ok(Value::Unknown);
         };
@@ -183,13 +187,13 @@ impl<'a> Reader<'a> {
                 Ok(Value::Function(method.file, method.def))
             }
             Some(name) if name.id.as_str() == "property" => {
-                self.call_method(object, method, super::arguments::Arguments::default())
+                self.call_method(object, method, CallArguments::default())
             }
             Some(_) => Ok(Value::Unknown),
         }
     }
 
-    fn subscript(&mut self, subscript: &'a ast::ExprSubscript) -> Result<Value<'a>, Raise> {
+    fn subscript(&mut self, subscript: &'a ast::ExprSubscript) -> Evaluated<'a> {
         let of = self.evaluate(&subscript.value)?;
         let index = match subscript.slice.as_ref() {
             Expr::Slice(_) => Value::Unknown,
@@ -239,7 +243,7 @@ impl<'a> Reader<'a> {
         op: Operator,
         left: &Value<'a>,
         right: &Value<'a>,
-    ) -> Result<Value<'a>, Raise> {
+    ) -> Evaluated<'a> {
         match (op, left, right) {
             (Operator::Add, Value::List(a), Value::List(b)) => {
                 let mut elements = self.lists.get(*a).cloned().unwrap_or_default();
@@ -278,7 +282,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn unary(&mut self, operation: &'a ast::ExprUnaryOp) -> Result<Value<'a>, Raise> {
+    fn unary(&mut self, operation: &'a ast::ExprUnaryOp) -> Evaluated<'a> {
         let operand = self.evaluate(&operation.operand)?;
         Ok(match (operation.op, &operand) {
             (UnaryOp::Not, operand) => self
@@ -300,7 +304,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn boolean(&mut self, operation: &'a ast::ExprBoolOp) -> Result<Value<'a>, Raise> {
+    fn boolean(&mut self, operation: &'a ast::ExprBoolOp) -> Evaluated<'a> {
         let mut last = Value::Unknown;
         let mut decided = true;
         for operand in &operation.values {
@@ -320,7 +324,7 @@ impl<'a> Reader<'a> {
         Ok(if decided { last } else { Value::Unknown })
     }
 
-    fn comparison(&mut self, comparison: &'a ast::ExprCompare) -> Result<Value<'a>, Raise> {
+    fn comparison(&mut self, comparison: &'a ast::ExprCompare) -> Evaluated<'a> {
         let mut left = self.evaluate(&comparison.left)?;
         let mut holds = Some(true);
         for (op, right) in comparison.ops.iter().zip(&comparison.comparators) {
@@ -357,7 +361,7 @@ impl<'a> Reader<'a> {
         Ok(holds.map_or(Value::Unknown, Value::Bool))
     }
 
-    fn choice(&mut self, choice: &'a ast::ExprIf) -> Result<Value<'a>, Raise> {
+    fn choice(&mut self, choice: &'a ast::ExprIf) -> Evaluated<'a> {
         let test = self.evaluate(&choice.test)?;
         match (self.mode, self.truth(&test)) {
             (Mode::Run, Some(true)) => self.evaluate(&choice.body),
@@ -371,7 +375,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn f_string(&mut self, literal: &'a ast::ExprFString) -> Result<Value<'a>, Raise> {
+    fn f_string(&mut self, literal: &'a ast::ExprFString) -> Evaluated<'a> {
         let mut text = String::new();
         let mut known = true;
         for part in &literal.value {

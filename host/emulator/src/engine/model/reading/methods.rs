@@ -1,15 +1,15 @@
-//! Methods of texts, lists and dictionaries, and what they hold.
+//! Methods and elements of strings, lists and dictionaries.
 
 use std::rc::Rc;
 
 use ruff_python_ast::CmpOp;
 
-use super::arguments::Arguments;
+use super::arguments::CallArguments;
+use super::reader::{Evaluated, MAX_ELEMENTS, Mode, Raise, Reader};
 use super::value::{self, Value};
-use super::{MAX_ELEMENTS, Mode, Raise, Reader};
 
 impl<'a> Reader<'a> {
-    /// The elements of something that a loop can go through; `None` where they are not known.
+    /// The elements of an iterable; `None` if they are not known.
     pub(super) fn elements(&mut self, of: &Value<'a>) -> Result<Option<Vec<Value<'a>>>, Raise> {
         let elements: Vec<Value<'a>> = match of {
             Value::List(list) => self.lists.get(*list).cloned().unwrap_or_default(),
@@ -82,15 +82,12 @@ impl<'a> Reader<'a> {
             None if length >= MAX_ELEMENTS => return Err(self.too_many_elements()),
             None => items.push((key, value)),
         }
-        // Looking for the key took a step for each one that was there.
+        // The search for the key compared it with each entry.
         self.step(length / 16)
     }
 
     /// A new dictionary; a key that comes twice keeps its place and its last value.
-    pub(super) fn new_dict(
-        &mut self,
-        items: Vec<(Value<'a>, Value<'a>)>,
-    ) -> Result<Value<'a>, Raise> {
+    pub(super) fn new_dict(&mut self, items: Vec<(Value<'a>, Value<'a>)>) -> Evaluated<'a> {
         let dict = self.dicts.len();
         self.dicts.push(Vec::new());
         for (key, value) in items {
@@ -105,35 +102,17 @@ impl<'a> Reader<'a> {
         &mut self,
         of: &Value<'a>,
         name: &str,
-        arguments: &Arguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+        arguments: &CallArguments<'a>,
+    ) -> Evaluated<'a> {
         let first = arguments.positional.first();
         match (of, name, first) {
             (Value::Text(text), name, first) => self.text_method(text, name, first, arguments),
             (Value::List(list), "append" | "add", Some(element)) => {
-                if self.mode == Mode::Run {
-                    let elements = self.lists.get_mut(*list);
-                    if elements.is_some_and(|elements| {
-                        elements.push(element.clone());
-                        elements.len() > MAX_ELEMENTS
-                    }) {
-                        return Err(self.too_many_elements());
-                    }
-                }
-                Ok(Value::None)
+                self.extend_list(*list, vec![element.clone()])
             }
             (Value::List(list), "extend" | "update", Some(more)) => {
                 let more = self.elements(more)?.unwrap_or_default();
-                if self.mode == Mode::Run {
-                    let elements = self.lists.get_mut(*list);
-                    if elements.is_some_and(|elements| {
-                        elements.extend(more);
-                        elements.len() > MAX_ELEMENTS
-                    }) {
-                        return Err(self.too_many_elements());
-                    }
-                }
-                Ok(Value::None)
+                self.extend_list(*list, more)
             }
             (Value::List(list), "copy", None) => {
                 let elements = self.lists.get(*list).cloned().unwrap_or_default();
@@ -165,13 +144,26 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Adds elements to the end of a list.
+    fn extend_list(&mut self, list: usize, more: Vec<Value<'a>>) -> Evaluated<'a> {
+        if self.mode == Mode::Run
+            && let Some(elements) = self.lists.get_mut(list)
+        {
+            elements.extend(more);
+            if elements.len() > MAX_ELEMENTS {
+                return Err(self.too_many_elements());
+            }
+        }
+        Ok(Value::None)
+    }
+
     fn text_method(
         &mut self,
         text: &Rc<str>,
         name: &str,
         first: Option<&Value<'a>>,
-        arguments: &Arguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+        arguments: &CallArguments<'a>,
+    ) -> Evaluated<'a> {
         self.step(text.len() / 16)?;
         Ok(match (name, first) {
             ("upper", None) => Value::text(&text.to_uppercase()),

@@ -8,11 +8,9 @@ use std::rc::Rc;
 
 use ruff_python_ast::{Stmt, StmtClassDef, StmtImport, StmtImportFrom};
 
-use super::value::{Bound, Value};
-use super::{Class, Frame, Raise, Reader};
-
-/// Inheritance deeper than this is not followed; it could be circular.
-const MAX_INHERITANCE: usize = 16;
+use super::reader::{Class, Frame, Raise, Reader};
+use super::value::{BoundMethod, Value};
+use crate::engine::model::constants::MAX_INHERITANCE;
 
 impl<'a> Reader<'a> {
     /// Evaluates a file's top level, unless that was done.
@@ -157,7 +155,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A method by its exact name.
-    pub(super) fn find_method(&self, class: usize, name: &str) -> Option<Bound<'a>> {
+    pub(super) fn find_method(&self, class: usize, name: &str) -> Option<BoundMethod<'a>> {
         self.ancestry(class).into_iter().find_map(|index| {
             let class = self.classes.get(index)?;
             class
@@ -166,7 +164,7 @@ impl<'a> Reader<'a> {
                 .iter()
                 .filter_map(Stmt::as_function_def_stmt)
                 .find(|def| def.name.as_str() == name)
-                .map(|def| Bound {
+                .map(|def| BoundMethod {
                     class: index,
                     file: class.file,
                     def,

@@ -9,8 +9,9 @@ use ruff_python_ast::visitor::source_order::{self, SourceOrderVisitor};
 use ruff_python_ast::{self as ast, AnyNodeRef, ExceptHandler, Expr, Stmt};
 use ruff_text_size::Ranged;
 
+use super::reader::{Body, MAX_ELEMENTS, Mode, Raise, Reader};
 use super::value::{Refused, Value};
-use super::{Body, MAX_ELEMENTS, Mode, Raise, Reader};
+use crate::text::snake;
 
 /// How a block was left.
 #[derive(Debug)]
@@ -104,7 +105,7 @@ impl<'a> Reader<'a> {
             Stmt::FunctionDef(function) => {
                 let value = Value::Function(self.file(), function);
                 self.bind(function.name.as_str(), value);
-                // Nested in a method it is most often a callback.
+                // A function nested in a method is most often a callback.
                 if self.frames.last().is_some_and(|frame| !frame.is_module) {
                     self.defer(Body::Statements(&function.body))?;
                 }
@@ -119,8 +120,8 @@ impl<'a> Reader<'a> {
         Ok(Flow::Next)
     }
 
-    /// Leaves out a statement that cannot be followed. What it may have changed is unknown then,
-    /// and which securities there are.
+    /// Skips a statement that cannot be evaluated. The names that it assigns become unknown, and so
+    /// does the set of securities.
     fn skip<'n, N>(&mut self, what: &str, statement: &'n N)
     where
         N: Ranged,
@@ -302,7 +303,7 @@ impl<'a> Reader<'a> {
                     Value::Api(path) if self.mode == Mode::Run => {
                         let path = format!("{path}.{name}");
                         if !self.set_api_attribute(&path, &value) {
-                            self.note_at(&super::snake(&path), attribute);
+                            self.note_at(&snake(&path), attribute);
                         }
                     }
                     _ => {}

@@ -1,4 +1,4 @@
-//! Looks through the methods that LEAN would call while the algorithm runs.
+//! Walks the methods that LEAN would call while the algorithm runs.
 //!
 //! Invariant: a survey never fails an algorithm. Where it comes to the end of its budget it says
 //! so and leaves out the rest.
@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use ruff_python_ast::visitor::source_order::{self, SourceOrderVisitor};
 use ruff_python_ast::{Expr, Stmt};
 
-use super::arguments::Arguments;
-use super::{Body, Frame, Mode, Reader};
+use super::arguments::CallArguments;
+use super::reader::{Body, Frame, Mode, Reader};
 
-/// What LEAN calls before anything trades, and was run.
-const SET_UP: [&str; 3] = ["__init__", "initialize", "Initialize"];
+/// The methods that LEAN calls before anything trades; all others are surveyed.
+pub(super) const SET_UP: [&str; 3] = ["__init__", "initialize", "Initialize"];
 
 impl<'a> Reader<'a> {
     /// Surveys the methods of the algorithm's class that no other method calls (those are followed
@@ -44,7 +44,7 @@ impl<'a> Reader<'a> {
             else {
                 continue;
             };
-            let result = self.call_method(0, method, Arguments::default());
+            let result = self.call_method(0, method, CallArguments::default());
             if result.is_err() {
                 self.give_up(name);
             }

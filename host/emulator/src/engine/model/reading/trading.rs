@@ -6,11 +6,11 @@
 use ruff_python_ast::ExprCall;
 
 use super::algorithm::{is_daily, is_resolution};
-use super::arguments::Arguments;
+use super::arguments::CallArguments;
+use super::reader::{Evaluated, MAX_ELEMENTS, Mode, Raise, Reader};
 use super::value::Value;
-use super::{MAX_ELEMENTS, Mode, Raise, Reader};
+use crate::engine::model::constants::{MAX_PERIOD, MAX_SHARES};
 use crate::engine::model::plan::{Average, AverageKind, Entry, Size};
-use crate::engine::model::{MAX_PERIOD, MAX_SHARES};
 
 impl<'a> Reader<'a> {
     /// `self.sma(symbol, period, …)`, `self.ema(symbol, period, …)`
@@ -18,8 +18,8 @@ impl<'a> Reader<'a> {
         &mut self,
         path: &str,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+        arguments: &CallArguments<'a>,
+    ) -> Evaluated<'a> {
         let kind = if path == "sma" {
             AverageKind::Simple
         } else {
@@ -30,16 +30,8 @@ impl<'a> Reader<'a> {
             Ok(security) => security,
             Err(ticker) => return self.not_subscribed(&ticker, path, call),
         };
-        if security.is_none() {
-            self.note_at(
-                &format!("the symbol of {path}, taken for every security,"),
-                call,
-            );
-        }
-        let mut all = arguments
-            .positional
-            .iter()
-            .chain(arguments.keywords.iter().map(|(_, value)| value));
+        self.note_if_every_security(security, path, call);
+        let mut all = arguments.all();
         if all.any(|value| is_resolution(value) && !is_daily(value)) {
             self.note("resolutions other than daily: all prices are daily");
         }
@@ -52,8 +44,8 @@ impl<'a> Reader<'a> {
         &mut self,
         kind: AverageKind,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+        arguments: &CallArguments<'a>,
+    ) -> Evaluated<'a> {
         let first = arguments.value(0, "period");
         let period = match first {
             Value::Text(_) => arguments.value(1, "period"),
@@ -68,7 +60,7 @@ impl<'a> Reader<'a> {
         period: &Value<'a>,
         security: Option<usize>,
         call: &'a ExprCall,
-    ) -> Result<Value<'a>, Raise> {
+    ) -> Evaluated<'a> {
         if period.is_unknown() {
             self.note_at("a moving average of unknown period", call);
             return Ok(Value::Unknown);
@@ -91,7 +83,7 @@ impl<'a> Reader<'a> {
             period,
             security,
         };
-        // A survey may come by the same call twice; looking for it is not free.
+        // A survey may evaluate the same call twice; the search costs steps.
         self.step(self.averages.len() / 16)?;
         if self.mode == Mode::Survey
             && let Some(known) = self.averages.iter().position(|known| *known == average)
@@ -105,8 +97,8 @@ impl<'a> Reader<'a> {
         Ok(Value::Average(self.averages.len() - 1))
     }
 
-    /// `self.register_indicator(symbol, indicator, …)` says whose prices an average sees.
-    pub(super) fn register_indicator(&mut self, arguments: &Arguments<'a>) {
+    /// `self.register_indicator(symbol, indicator, …)` sets the security of an average.
+    pub(super) fn register_indicator(&mut self, arguments: &CallArguments<'a>) {
         let security = self.security_of(&arguments.value(0, "symbol"));
         if let (Ok(Some(security)), Value::Average(average)) =
             (security, arguments.value(1, "indicator"))
@@ -121,8 +113,8 @@ impl<'a> Reader<'a> {
     pub(super) fn set_holdings(
         &mut self,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+        arguments: &CallArguments<'a>,
+    ) -> Evaluated<'a> {
         let targets = matches!(
             arguments.value(0, "symbol"),
             Value::List(_) | Value::Unknown
@@ -138,8 +130,8 @@ impl<'a> Reader<'a> {
         &mut self,
         path: &str,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
-    ) -> Result<Value<'a>, Raise> {
+        arguments: &CallArguments<'a>,
+    ) -> Evaluated<'a> {
         let name = match path {
             "set_holdings" => "percentage",
             "PortfolioTarget" => "percent",
@@ -155,9 +147,9 @@ impl<'a> Reader<'a> {
     pub(super) fn trade_shares(
         &mut self,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
+        arguments: &CallArguments<'a>,
         sign: f64,
-    ) -> Result<Value<'a>, Raise> {
+    ) -> Evaluated<'a> {
         match self.amount("the order", call, &arguments.value(1, "quantity"))? {
             Some(shares) => {
                 let shares = libm::trunc(shares * sign);
@@ -193,14 +185,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// LEAN refuses a ticker that was not subscribed to. Where there may be subscriptions that the
-    /// reader missed, and in a survey, it cannot be said to be one.
-    fn not_subscribed(
-        &mut self,
-        ticker: &str,
-        path: &str,
-        call: &'a ExprCall,
-    ) -> Result<Value<'a>, Raise> {
+    /// LEAN refuses a ticker that was not subscribed to. If the reader may have missed
+    /// subscriptions, and in a survey, it only reports the ticker.
+    fn not_subscribed(&mut self, ticker: &str, path: &str, call: &'a ExprCall) -> Evaluated<'a> {
         if self.mode == Mode::Run && !self.missed_subscription {
             let message = format!("{ticker} is not subscribed to; add it before {path}");
             return self.refuse("ArgumentException", message);
@@ -212,13 +199,21 @@ impl<'a> Reader<'a> {
         Ok(Value::Unknown)
     }
 
+    /// Reports a symbol that could not be read and stands for every security.
+    fn note_if_every_security(&mut self, security: Option<usize>, path: &str, call: &'a ExprCall) {
+        if security.is_none() {
+            let what = format!("the symbol of {path}, taken for every security,");
+            self.note_at(&what, call);
+        }
+    }
+
     fn enter(
         &mut self,
         path: &str,
         call: &'a ExprCall,
-        arguments: &Arguments<'a>,
+        arguments: &CallArguments<'a>,
         size: Size,
-    ) -> Result<Value<'a>, Raise> {
+    ) -> Evaluated<'a> {
         let security = match self.security_of(&arguments.value(0, "symbol")) {
             Ok(security) => security,
             Err(ticker) if self.mode == Mode::Run => {
@@ -233,12 +228,7 @@ impl<'a> Reader<'a> {
                 return Ok(Value::Unknown);
             }
         };
-        if security.is_none() {
-            self.note_at(
-                &format!("the symbol of {path}, taken for every security,"),
-                call,
-            );
-        }
+        self.note_if_every_security(security, path, call);
         let entry = Entry { security, size };
         if !self.entries.contains(&entry) && self.entries.len() < MAX_ELEMENTS {
             self.step(self.entries.len() / 16)?;

@@ -1,7 +1,7 @@
 //! The values that the reader computes with, and Python's operators on them.
 //!
 //! Invariant: what the reader cannot know is [`Value::Unknown`], and an operation on something
-//! unknown is unknown: it never turns into a number that was guessed.
+//! unknown is unknown: the reader never guesses a number.
 
 use std::rc::Rc;
 
@@ -14,19 +14,14 @@ use crate::engine::model::numbers::display_float;
 /// changed as in Python; here is only their number.
 #[derive(Debug, Clone)]
 pub(super) enum Value<'a> {
-    /// `None`
     None,
-    /// `True` or `False`
     Bool(bool),
     /// An integer; one beyond 64 bits is unknown.
     Int(i64),
-    /// A float.
     Float(f64),
-    /// A text.
     Text(Rc<str>),
     /// A list, tuple or set.
     List(usize),
-    /// A dictionary.
     Dict(usize),
     /// An instance of a class of the project.
     Object(usize),
@@ -37,10 +32,9 @@ pub(super) enum Value<'a> {
     /// A function of the project, and the file that it stands in.
     Function(usize, &'a StmtFunctionDef),
     /// A method together with its object.
-    Method(usize, Bound<'a>),
+    Method(usize, BoundMethod<'a>),
     /// `super()` of an object in a method of a class.
     Super {
-        /// The object.
         object: usize,
         /// The class whose bases are meant.
         class: usize,
@@ -57,18 +51,18 @@ pub(super) enum Value<'a> {
     Security(usize),
     /// A moving average of the plan.
     Average(usize),
-    /// Something of the algorithm's interface, such as `portfolio.invested`, under its name in
+    /// A member of the algorithm's interface, such as `portfolio.invested`, under its name in
     /// lower case with underscores.
     Api(Rc<str>),
     /// A name that is not the project's, such as `Resolution.DAILY` or `timedelta`.
     Path(Rc<str>),
-    /// What the reader cannot know.
+    /// A value that depends on something that the reader does not compute.
     Unknown,
 }
 
 /// A method: the class and file that it stands in, and its definition.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bound<'a> {
+pub(super) struct BoundMethod<'a> {
     pub(super) class: usize,
     pub(super) file: usize,
     pub(super) def: &'a StmtFunctionDef,
@@ -91,7 +85,6 @@ impl Refused {
 }
 
 impl Value<'_> {
-    /// A text.
     pub(super) fn text(text: &str) -> Self {
         Self::Text(Rc::from(text))
     }

@@ -1,0 +1,214 @@
+//! The requests that the emulator received, for tests to read.
+//!
+//! Invariant: no credential is kept. The authentication headers are never recorded, every
+//! setting of a brokerage or a data provider but its `id` is replaced, and so is every field
+//! whose name says that it is a secret. The log is a ring: the oldest entry is dropped.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::services::arguments::Arguments;
+use crate::store::limits;
+use crate::text::shorten;
+
+/// Replaces a secret.
+pub const REDACTED: &str = "[redacted]";
+
+/// One request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoggedRequest {
+    /// Counts from 1 since the emulator was started.
+    pub number: u64,
+    /// When it arrived.
+    pub time: Timestamp,
+    /// Such as `POST`.
+    pub method: String,
+    /// The path below the base, such as `/backtests/create`; for what is not below the base,
+    /// the whole path.
+    pub path: String,
+    /// The fields that were sent, secrets replaced by [`REDACTED`], long texts cut.
+    pub body: Value,
+    /// The HTTP status of the answer; `None` until it is answered.
+    pub status: Option<u16>,
+    /// `success` as it stands in the answer, where the answer is JSON.
+    pub success: Option<bool>,
+}
+
+/// The latest requests, up to a capacity.
+#[derive(Debug)]
+pub(crate) struct RequestLog {
+    capacity: usize,
+    ring: Mutex<Ring>,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    count: u64,
+    entries: VecDeque<LoggedRequest>,
+}
+
+impl RequestLog {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            ring: Mutex::new(Ring::default()),
+        }
+    }
+
+    /// Records an arrival and gives its number.
+    pub(crate) fn arrived(&self, method: &str, path: &str, body: Value) -> u64 {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.count += 1;
+        let number = ring.count;
+        if ring.entries.len() >= self.capacity {
+            ring.entries.pop_front();
+        }
+        if self.capacity > 0 {
+            ring.entries.push_back(LoggedRequest {
+                number,
+                time: Timestamp::now(),
+                method: shorten(method, 16),
+                path: shorten(path, limits::NAME_LENGTH),
+                body,
+                status: None,
+                success: None,
+            });
+        }
+        number
+    }
+
+    /// Records the answer to a request that is still in the ring.
+    pub(crate) fn answered(&self, number: u64, status: u16, success: Option<bool>) {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = ring
+            .entries
+            .iter_mut()
+            .rev()
+            .find(|entry| entry.number == number);
+        if let Some(entry) = entry {
+            entry.status = Some(status);
+            entry.success = success;
+        }
+    }
+
+    pub(crate) fn entries(&self) -> Vec<LoggedRequest> {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.entries.iter().cloned().collect()
+    }
+
+    pub(crate) fn clear(&self) {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.entries.clear();
+    }
+}
+
+/// The fields of a request as the log keeps them.
+pub(crate) fn redacted(arguments: &Arguments) -> Value {
+    let mut fields: Map<String, Value> = arguments
+        .fields
+        .iter()
+        .map(|(name, value)| (shorten(name, limits::NAME_LENGTH), redact(name, value)))
+        .collect();
+    if let Some(data) = &arguments.object_data {
+        let size = format!("[{} bytes]", data.len());
+        fields.insert("objectData".to_owned(), Value::String(size));
+    }
+    Value::Object(fields)
+}
+
+fn redact(name: &str, value: &Value) -> Value {
+    if matches!(name, "brokerage" | "dataProviders") && value.is_object() {
+        return redact_settings(value);
+    }
+    if names_a_secret(name) {
+        return Value::String(REDACTED.to_owned());
+    }
+    match value {
+        Value::String(text) => Value::String(shorten(text, limits::LOGGED_TEXT)),
+        Value::Array(items) => items.iter().map(|item| redact("", item)).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| (name.clone(), redact(name, value)))
+            .collect::<Map<_, _>>()
+            .into(),
+        other => other.clone(),
+    }
+}
+
+/// Settings of a brokerage: names stay, values go, `id` excepted.
+fn redact_settings(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| {
+                let kept = if name == "id" {
+                    redact("", value)
+                } else {
+                    redact_settings(value)
+                };
+                (name.clone(), kept)
+            })
+            .collect::<Map<_, _>>()
+            .into(),
+        _ => Value::String(REDACTED.to_owned()),
+    }
+}
+
+fn names_a_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    [
+        "password",
+        "secret",
+        "token",
+        "api-key",
+        "apikey",
+        "encryptionkey",
+    ]
+    .iter()
+    .any(|word| name.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn settings_keep_their_names_and_lose_their_values() {
+        let arguments = Arguments {
+            fields: json!({
+                "projectId": 7,
+                "brokerage": {"id": "X", "x-user": "u", "x-password": "p"},
+                "dataProviders": {"Y": {"id": "Y", "y-api-key": "k"}},
+                "nested": {"api-token": {"deep": "t"}},
+            })
+            .as_object()
+            .unwrap()
+            .clone(),
+            object_data: None,
+        };
+        assert_eq!(
+            redacted(&arguments),
+            json!({
+                "projectId": 7,
+                "brokerage": {"id": "X", "x-user": REDACTED, "x-password": REDACTED},
+                "dataProviders": {"Y": {"id": "Y", "y-api-key": REDACTED}},
+                "nested": {"api-token": REDACTED},
+            })
+        );
+    }
+
+    #[test]
+    fn the_oldest_entry_goes() {
+        let log = RequestLog::new(2);
+        for _ in 0..3 {
+            log.arrived("POST", "/projects/read", Value::Null);
+        }
+        let numbers: Vec<u64> = log.entries().iter().map(|entry| entry.number).collect();
+        assert_eq!(numbers, [2, 3]);
+    }
+}

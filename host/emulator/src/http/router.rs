@@ -1,0 +1,197 @@
+//! Takes a request through authentication, log and faults to its handler.
+//!
+//! Invariant: every request gets a JSON answer, also one to an unknown path, with an unknown
+//! method, a body that is too large or malformed; only a [`crate::Fault`] changes that.
+//! Every request is in the log before its handler runs. No byte of a body is read before the
+//! request is authenticated.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::http::header::HOST;
+use axum::http::request::Parts;
+use axum::http::uri::Authority;
+use axum::http::{Method, StatusCode};
+use axum::response::Response;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::auth::authenticate;
+use super::body;
+use super::connection::CutHandle;
+use super::endpoints::{Access, BASE, Endpoint, Handler, endpoint};
+use super::faults::{FaultKind, Faults};
+use super::request_log::{RequestLog, redacted};
+use super::response::{instead_of_answer, json_response, respond};
+use crate::services::answer::{Refusal, Reply};
+use crate::services::arguments::Arguments;
+use crate::services::cloud::Cloud;
+use crate::store::limits;
+use crate::text::shorten;
+
+/// The cloud, and what every request passes before its handler.
+pub(crate) struct ServerState {
+    pub(crate) cloud: Arc<Cloud>,
+    pub(crate) faults: Faults,
+    pub(crate) log: RequestLog,
+    /// Time limit for receiving a request's body.
+    pub(crate) body_timeout: Duration,
+}
+
+/// The routes of a server.
+pub(crate) fn router(server: Arc<ServerState>) -> Router {
+    Router::new()
+        .fallback(serve)
+        // The limit is applied in `serve`, which answers in JSON.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(server)
+}
+
+/// A request that may be carried out, with its fields.
+type Call = Result<(&'static Endpoint, Arguments), Failure>;
+
+async fn serve(
+    State(server): State<Arc<ServerState>>,
+    ConnectInfo(cut): ConnectInfo<CutHandle>,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let whole = parts.uri.path().trim_end_matches('/');
+    let below = whole.strip_prefix(BASE);
+    let path = below.unwrap_or(whole).to_owned();
+    let call: Call = match admit(&server.cloud, &parts, below.and_then(endpoint)) {
+        Ok(endpoint) => {
+            let arguments = read_body(&parts, body, server.body_timeout).await;
+            arguments.map(|arguments| (endpoint, arguments))
+        }
+        Err(failure) => Err(failure),
+    };
+    let fields = call.as_ref().ok();
+    let fields = fields.map_or(Value::Null, |(_, arguments)| redacted(arguments));
+    let number = server.log.arrived(parts.method.as_str(), &path, fields);
+
+    let mut lose = false;
+    let mut instead = None;
+    for fault in server.faults.strike(&path) {
+        match fault {
+            FaultKind::Latency(wait) => tokio::time::sleep(wait).await,
+            FaultKind::LoseAnswer => lose = true,
+            _ => instead = instead.or_else(|| instead_of_answer(fault)),
+        }
+    }
+    let (response, success) = match instead {
+        Some(instead) => instead,
+        None => match carry_out(&server.cloud, call).await {
+            Ok(reply) => respond(reply),
+            Err(failure) => json_response(failure.status, failure.refusal.into_body()),
+        },
+    };
+    let status = response.status().as_u16();
+    server.log.answered(number, status, success);
+    if lose {
+        cut.cut();
+    }
+    response
+}
+
+/// A refusal with its HTTP status; 200 for those of handlers and of authentication, as in the
+/// cloud.
+struct Failure {
+    status: StatusCode,
+    refusal: Refusal,
+}
+
+impl Failure {
+    fn new(status: StatusCode, reason: impl Into<String>) -> Self {
+        Self {
+            status,
+            refusal: Refusal::because(reason),
+        }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            status: StatusCode::OK,
+            refusal,
+        }
+    }
+}
+
+async fn carry_out(cloud: &Arc<Cloud>, call: Call) -> Result<Reply, Failure> {
+    let (endpoint, arguments) = call?;
+    let answer = match endpoint.handler {
+        Handler::Now(handler) => handler(cloud, &arguments),
+        Handler::Later(handler) => handler(Arc::clone(cloud), arguments).await,
+    };
+    Ok(answer?)
+}
+
+/// Reads a request's fields.
+async fn read_body(parts: &Parts, body: Body, limit: Duration) -> Result<Arguments, Failure> {
+    match tokio::time::timeout(limit, to_bytes(body, limits::BODY)).await {
+        Ok(Ok(bytes)) => Ok(body::parse(parts, bytes).await?),
+        Ok(Err(_)) => Err(Failure::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!(
+                "The request body is broken or larger than {} bytes",
+                limits::BODY
+            ),
+        )),
+        Err(_) => Err(Failure::new(
+            StatusCode::REQUEST_TIMEOUT,
+            format!("The request body did not come within {limit:?}"),
+        )),
+    }
+}
+
+/// Whether a request was sent to this machine by its own name. A web page may lead a browser here
+/// under the name of its own server, and could read the answers then.
+fn is_for_this_machine(parts: &Parts) -> bool {
+    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let Some(authority) = host.and_then(|host| host.parse::<Authority>().ok()) else {
+        return false;
+    };
+    let host = authority.host();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+/// Decides from a request's head alone whether it may be carried out.
+fn admit(
+    cloud: &Cloud,
+    parts: &Parts,
+    endpoint: Option<&'static Endpoint>,
+) -> Result<&'static Endpoint, Failure> {
+    if !is_for_this_machine(parts) {
+        return Err(Failure::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "The emulator answers only under the name of this machine: localhost or a loopback \
+             address",
+        ));
+    }
+    let Some(endpoint) = endpoint else {
+        let path = shorten(parts.uri.path(), limits::NAME_LENGTH);
+        let reason = format!("Endpoint not found: {path}");
+        return Err(Failure::new(StatusCode::NOT_FOUND, reason));
+    };
+    let get = parts.method == Method::GET;
+    if !(parts.method == Method::POST || get && endpoint.access != Access::Write) {
+        let method = shorten(parts.method.as_str(), 16);
+        let reason = format!("{method} is not allowed for {}", endpoint.path);
+        return Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, reason));
+    }
+    if !(get && endpoint.access == Access::Browser) {
+        let now = Timestamp::now().as_second();
+        authenticate(&cloud.settings.credentials, &parts.headers, now)?;
+    }
+    Ok(endpoint)
+}

@@ -1,0 +1,149 @@
+//! LEAN's Python interface has two spellings: `self.AddEquity` and `self.add_equity`. This
+//! rewrites the first into the second.
+//!
+//! Rule: a name in camel case that follows a dot and is called, or that follows `def`, becomes
+//! snake case. Names that follow a dot and stand for a value (`Resolution.Daily`) become upper
+//! case if they follow one of LEAN's enumerations. Comments and strings stay as they are, and
+//! everything else does too: this is no formatter.
+
+use crate::text::{is_word, snake};
+
+/// Enumerations whose members PEP 8 writes in upper case.
+const ENUMERATIONS: [&str; 6] = [
+    "Resolution",
+    "Market",
+    "DataNormalizationMode",
+    "InsightDirection",
+    "OrderStatus",
+    "SecurityType",
+];
+
+/// The source with its names rewritten.
+pub(super) fn convert(source: &str) -> String {
+    let tokens = tokens(source);
+    let mut converted = String::with_capacity(source.len());
+    for (index, token) in tokens.iter().enumerate() {
+        let name = match token {
+            Token::Other(text) => {
+                converted.push_str(text);
+                continue;
+            }
+            Token::Name(name) => *name,
+        };
+        let before = |steps: usize| index.checked_sub(steps).and_then(|at| tokens.get(at));
+        let follows_dot = matches!(before(1), Some(Token::Other(".")));
+        let called = matches!(tokens.get(index + 1), Some(Token::Other("(")));
+        let defined = matches!(before(1), Some(Token::Other(" ")))
+            && matches!(before(2), Some(Token::Name("def")));
+        let member = follows_dot
+            && matches!(before(2), Some(Token::Name(owner)) if ENUMERATIONS.contains(owner));
+        if member {
+            converted.push_str(&snake(name).to_uppercase());
+        } else if defined || (follows_dot && called) {
+            converted.push_str(&snake(name));
+        } else {
+            converted.push_str(name);
+        }
+    }
+    converted
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Token<'s> {
+    /// A word.
+    Name(&'s str),
+    /// A single other character, or a whole string or comment.
+    Other(&'s str),
+}
+
+fn tokens(source: &str) -> Vec<Token<'_>> {
+    let mut tokens = Vec::new();
+    let mut rest = source;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '#' => rest.find('\n').unwrap_or(rest.len()),
+            '"' | '\'' => string_length(rest, first),
+            _ if is_word(first) => rest.find(|it| !is_word(it)).unwrap_or(rest.len()),
+            _ => first.len_utf8(),
+        };
+        // The length always ends at a character's boundary.
+        let Some((token, tail)) = rest.split_at_checked(length) else {
+            tokens.push(Token::Other(rest));
+            break;
+        };
+        tokens.push(if is_word(first) {
+            Token::Name(token)
+        } else {
+            Token::Other(token)
+        });
+        rest = tail;
+    }
+    tokens
+}
+
+/// The length in bytes of the string literal at the start of `text`, quotes included; all of
+/// it if the literal does not end.
+fn string_length(text: &str, quote: char) -> usize {
+    let triple: String = std::iter::repeat_n(quote, 3).collect();
+    let (opening, end) = if text.starts_with(&triple) {
+        (3, triple)
+    } else {
+        (1, quote.to_string())
+    };
+    let mut escaped = false;
+    for (at, character) in text.char_indices().skip(opening) {
+        if escaped {
+            escaped = false;
+        } else if character == '\\' {
+            escaped = true;
+        } else if text.get(at..).is_some_and(|rest| rest.starts_with(&end)) {
+            return at + end.len();
+        } else if character == '\n' && opening == 1 {
+            return at;
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn calls_definitions_and_enumerations_change() {
+        let source = "class A(QCAlgorithm):\n    def Initialize(self):\n        \
+                      self.AddEquity(\"SPY\", Resolution.Daily)  # self.AddEquity(\n        \
+                      self.rsi = self.RSI('SPY', 14)\n        x = Thing(1)\n";
+        let converted = "class A(QCAlgorithm):\n    def initialize(self):\n        \
+                         self.add_equity(\"SPY\", Resolution.DAILY)  # self.AddEquity(\n        \
+                         self.rsi = self.rsi('SPY', 14)\n        x = Thing(1)\n";
+        assert_eq!(convert(source), converted);
+    }
+
+    #[test]
+    fn strings_stay() {
+        let source = "a = \"x.AddEquity(\" + '''\n.SetCash(\n''' + 'don\\'t.Do('\n";
+        assert_eq!(convert(source), source);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_converted_once_and_for_all(source in ".{0,200}") {
+            let once = convert(&source);
+            prop_assert_eq!(convert(&once), once);
+        }
+
+        #[test]
+        fn tokens_are_the_text(source in "[a-zA-Z_.()'\"#\\\\\n ]{0,200}") {
+            let text: String = tokens(&source)
+                .iter()
+                .map(|token| match token {
+                    Token::Name(text) | Token::Other(text) => *text,
+                })
+                .collect();
+            prop_assert_eq!(text, source);
+        }
+    }
+}

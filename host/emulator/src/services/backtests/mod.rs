@@ -1,0 +1,221 @@
+//! `/backtests/…`: create, read, list, change and delete backtests. [`run`] moves one from the
+//! queue to its result, [`data`] serves its charts, orders, insights and log.
+//!
+//! Every result says in `nodeName` that it comes from the emulator's model and not from LEAN.
+
+mod data;
+mod run;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::answer::{Answer, Refusal, Reply, php_map};
+use super::arguments::{Arguments, scalar_text};
+use super::cloud::Cloud;
+use super::engine_work::job_of;
+use super::pages::summary;
+use crate::store::backtest::{Backtest, Phase};
+use crate::store::{State, limits};
+use crate::text::{instant_text, seconds_text};
+
+pub(crate) use data::{chart, insights, log, orders};
+pub(super) use run::{dispatch, run_backtest};
+
+/// Refuses `count` more backtests where the store has no room for them.
+pub(super) fn check_room(state: &State, count: usize) -> Result<(), Refusal> {
+    if state.backtests.len() + count > limits::BACKTESTS {
+        return Err(Refusal::full(limits::BACKTESTS, "backtests"));
+    }
+    Ok(())
+}
+
+pub(crate) fn create(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let mut state = cloud.state();
+    let compile = state.built(arguments, cloud.settings.timing.compile)?;
+    let name = arguments.name("backtestName")?.to_owned();
+    let parameters = arguments
+        .optional("parameters", parameters_of)?
+        .unwrap_or_default();
+    check_room(&state, 1)?;
+    let project = state.project(arguments)?;
+    let mut job = job_of(compile, project);
+    for (name, value) in &parameters {
+        let text = scalar_text(value).map(|text| (name.clone(), text));
+        job.parameters.extend(text);
+    }
+    let (project_id, detected_parameters) = (project.id, compile.parameter_count());
+    let backtest = Backtest {
+        id: state.next_id(),
+        project_id,
+        name,
+        note: None,
+        tags: Vec::new(),
+        created: Timestamp::now(),
+        snapshot: state.next_number(),
+        optimization: None,
+        parameters,
+        detected_parameters,
+        job: Arc::new(job),
+        phase: Phase::Queued { due: false },
+    };
+    let id = backtest.id.clone();
+    state.backtests.push(backtest);
+    run::queue(cloud, id);
+    let created = state.backtests.last();
+    let created = created.map(|backtest| backtest_json(cloud, &state, backtest));
+    Reply::success(json!({"backtest": created, "debugging": false}))
+}
+
+pub(crate) fn read(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let state = cloud.state();
+    let backtest = backtest_json(cloud, &state, state.backtest(arguments)?);
+    Reply::success(json!({"backtest": backtest, "debugging": false}))
+}
+
+/// The most recent first.
+pub(crate) fn list(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let state = cloud.state();
+    let project = state.project(arguments)?.id;
+    let with_statistics = arguments.optional("includeStatistics", Arguments::flag)?;
+    let recent = state.backtests.iter().rev();
+    let backtests: Vec<Value> = recent
+        .filter(|backtest| backtest.project_id == project)
+        .map(|backtest| summary_json(backtest, with_statistics.unwrap_or(true)))
+        .collect();
+    Reply::success(json!({"count": backtests.len(), "backtests": backtests}))
+}
+
+pub(crate) fn update(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let mut state = cloud.state();
+    let id = state.backtest(arguments)?.id.clone();
+    let name = arguments.optional("name", Arguments::name)?;
+    let note = arguments.optional("note", Arguments::note)?;
+    let tags = arguments.optional("tags", tags_of)?;
+    if let Some(backtest) = state.backtest_mut(&id) {
+        if let Some(name) = name {
+            backtest.name = name.to_owned();
+        }
+        if let Some(note) = note {
+            backtest.note = Some(note.to_owned());
+        }
+        if let Some(tags) = tags {
+            backtest.tags = tags;
+        }
+    }
+    Reply::done()
+}
+
+/// Deletes a backtest; one that is queued or running is cancelled by it.
+pub(crate) fn delete(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let mut state = cloud.state();
+    let id = state.backtest(arguments)?.id.clone();
+    state.backtests.retain(|backtest| backtest.id != id);
+    dispatch(cloud, &mut state);
+    Reply::done()
+}
+
+fn tags_of(arguments: &Arguments, field: &str) -> Result<Vec<String>, Refusal> {
+    let tag = |item: &Value| {
+        let tag = item.as_str()?;
+        (tag.chars().count() <= limits::NAME_LENGTH).then(|| tag.to_owned())
+    };
+    Some(arguments.list(field)?)
+        .filter(|items| items.len() <= 50)
+        .and_then(|items| items.iter().map(tag).collect())
+        .ok_or_else(|| Refusal::invalid(field, "at most 50 short strings"))
+}
+
+/// A map of names to strings or numbers; an empty list is an empty map.
+fn parameters_of(arguments: &Arguments, field: &str) -> Result<Map<String, Value>, Refusal> {
+    match arguments.get(field) {
+        Some(Value::Array(items)) if items.is_empty() => Ok(Map::new()),
+        Some(Value::Object(fields))
+            if fields.len() <= limits::PARAMETERS
+                && fields.values().all(|value| scalar_text(value).is_some()) =>
+        {
+            Ok(fields.clone())
+        }
+        _ => Err(Refusal::invalid(
+            field,
+            "at most 100 names with a string or a number",
+        )),
+    }
+}
+
+fn backtest_json(cloud: &Cloud, state: &State, backtest: &Backtest) -> Value {
+    let report = backtest.report();
+    let error = backtest.error();
+    let all = state.backtests.iter();
+    let siblings = all.filter(|other| other.project_id == backtest.project_id);
+    json!({
+        "backtestId": backtest.id,
+        "projectId": backtest.project_id,
+        "organizationId": cloud.settings.organization_id,
+        "name": backtest.name,
+        "note": backtest.note,
+        "status": backtest.status(),
+        "completed": backtest.finished(),
+        "progress": backtest.progress(),
+        "created": instant_text(backtest.created),
+        "optimizationId": backtest.optimization,
+        "snapshotId": backtest.snapshot,
+        "nodeName": cloud.model_name(),
+        "parameterSet": php_map(&backtest.parameters),
+        "tradeableDates": report.map(|report| report.tradeable_dates),
+        "backtestStart": report.map(|report| seconds_text(report.start)),
+        "backtestEnd": report.map(|report| seconds_text(report.end)),
+        "researchGuide": {
+            "minutes": 0,
+            "backtestCount": siblings.count(),
+            "parameters": backtest.detected_parameters,
+        },
+        "error": error.map(|error| &error.message),
+        "stacktrace": error.map(|error| &error.stacktrace),
+        "hasInitializeError": error.is_some_and(|error| error.in_initialize),
+        "charts": report.map(|report| summary(&report.charts)),
+        "statistics": report.map(|report| &report.statistics),
+        "runtimeStatistics": report.map(|report| &report.runtime_statistics),
+        "totalPerformance": report.map(|report| &report.total_performance),
+        "rollingWindow": {},
+        "outOfSampleMaxEndDate": null,
+        "outOfSampleDays": null,
+    })
+}
+
+fn summary_json(backtest: &Backtest, with_statistics: bool) -> Value {
+    let report = backtest.report();
+    let shown = report.filter(|_| with_statistics);
+    let statistic = |name: &str| shown.and_then(|report| report.portfolio_statistic(name));
+    let trades = shown
+        .and_then(|report| report.total_performance.get("closedTrades"))
+        .and_then(Value::as_array)
+        .map(Vec::len);
+    json!({
+        "backtestId": backtest.id,
+        "name": backtest.name,
+        "status": backtest.status(),
+        "created": instant_text(backtest.created),
+        "progress": backtest.progress(),
+        "optimizationId": backtest.optimization,
+        "tradeableDates": report.map(|report| report.tradeable_dates),
+        "parameterSet": php_map(&backtest.parameters),
+        "snapshotId": backtest.snapshot,
+        "tags": backtest.tags,
+        "sharpeRatio": statistic("sharpeRatio"),
+        "alpha": statistic("alpha"),
+        "beta": statistic("beta"),
+        "compoundingAnnualReturn": statistic("compoundingAnnualReturn"),
+        "drawdown": statistic("drawdown"),
+        "lossRate": statistic("lossRate"),
+        "netProfit": statistic("totalNetProfit"),
+        "parameters": backtest.parameters.len(),
+        "psr": statistic("probabilisticSharpeRatio"),
+        "securityTypes": null,
+        "sortinoRatio": statistic("sortinoRatio"),
+        "trades": trades,
+        "treynorRatio": statistic("treynorRatio"),
+        "winRate": statistic("winRate"),
+    })
+}

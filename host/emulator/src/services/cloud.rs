@@ -1,0 +1,73 @@
+//! The emulated cloud: its settings, its engine and its state.
+//!
+//! Invariant: the state is behind one lock that is never held over an await, so every request
+//! sees and leaves a consistent whole.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::answer::Refusal;
+use super::arguments::Arguments;
+use crate::engine::Engine;
+use crate::store::State;
+use crate::store::node::Node;
+use crate::store::settings::Settings;
+
+/// The emulated cloud.
+pub(crate) struct Cloud {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) settings: Settings,
+    /// Known once the listener is bound.
+    pub(crate) base_url: OnceLock<String>,
+    state: Mutex<State>,
+}
+
+impl Cloud {
+    pub(crate) fn new(engine: Arc<dyn Engine>, settings: Settings, nodes: Vec<Node>) -> Self {
+        Self {
+            engine,
+            settings,
+            base_url: OnceLock::new(),
+            state: Mutex::new(State::new(nodes)),
+        }
+    }
+
+    /// Locks the state. A thread that panicked while holding the lock does not take the
+    /// emulator down with it.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The address under which clients reach the API, without a slash at its end.
+    pub(crate) fn base_url(&self) -> &str {
+        self.base_url.get().map_or("", String::as_str)
+    }
+
+    /// The name under which results are shown: they are a model's, not LEAN's.
+    pub(crate) fn model_name(&self) -> String {
+        format!("{}, not LEAN", self.engine.name())
+    }
+
+    /// QuantConnect Credit that is left, to the cent.
+    pub(crate) fn balance(&self) -> f64 {
+        let left = self.settings.credit - self.state().spent;
+        (left * 100.0).round() / 100.0
+    }
+
+    /// Refuses a request whose `organizationId` is missing or not the emulator's.
+    pub(crate) fn check_organization(&self, arguments: &Arguments) -> Result<(), Refusal> {
+        let id = arguments.text("organizationId")?;
+        if id == self.settings.organization_id {
+            Ok(())
+        } else {
+            Err(Refusal::not_found("Organization", id))
+        }
+    }
+
+    /// The same for a request that may leave the field out.
+    pub(crate) fn check_optional_organization(&self, arguments: &Arguments) -> Result<(), Refusal> {
+        match arguments.get("organizationId") {
+            Some(_) => self.check_organization(arguments),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! `/projects/collaboration/…`: who else works on a project, and the lock for editing it.
+//!
+//! The emulator has one user and knows no others: every user id that is added as a collaborator
+//! counts as an existing user. Acquiring the lock takes it from the code source that held it, since
+//! all code sources belong to the same user.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::answer::{Answer, Refusal, Reply};
+use super::arguments::{Arguments, at_most};
+use super::cloud::Cloud;
+use super::organizations::USER_NAME;
+use crate::store::limits;
+use crate::store::project::{Collaborator, Project};
+
+pub(crate) fn create(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let mut state = cloud.state();
+    let project = state.project_mut(arguments)?;
+    let id = user_id(arguments, "collaboratorUserId")?;
+    let collaborator = Collaborator {
+        id: id.to_owned(),
+        live_control: arguments.flag("collaborationLiveControl")?,
+        write: arguments.flag("collaborationWrite")?,
+    };
+    if project.collaborators.iter().any(|known| known.id == id) {
+        return Err(Refusal::because(format!(
+            "'{id}' is a collaborator already"
+        )));
+    }
+    if project.collaborators.len() >= limits::COLLABORATORS {
+        return Err(Refusal::because("A project has at most 50 collaborators"));
+    }
+    project.collaborators.push(collaborator);
+    Reply::success(json!({"collaborators": all_json(cloud, project)}))
+}
+
+pub(crate) fn read(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let state = cloud.state();
+    let project = state.project(arguments)?;
+    Reply::success(json!({
+        "collaborators": all_json(cloud, project),
+        "userLiveControl": true,
+        "userPermissions": "write",
+    }))
+}
+
+pub(crate) fn update(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let mut state = cloud.state();
+    let project = state.project_mut(arguments)?;
+    let id = user_id(arguments, "collaboratorUserId")?;
+    let live_control = arguments.flag("liveControl")?;
+    let write = arguments.flag("write")?;
+    let collaborator = project
+        .collaborators
+        .iter_mut()
+        .find(|collaborator| collaborator.id == id)
+        .ok_or_else(|| Refusal::not_found("Collaborator", id))?;
+    collaborator.live_control = live_control;
+    collaborator.write = write;
+    Reply::success(json!({"collaborators": all_json(cloud, project)}))
+}
+
+pub(crate) fn delete(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let mut state = cloud.state();
+    let project = state.project_mut(arguments)?;
+    let id = user_id(arguments, "collaboratorId")?;
+    let before = project.collaborators.len();
+    project
+        .collaborators
+        .retain(|collaborator| collaborator.id != id);
+    if project.collaborators.len() == before {
+        return Err(Refusal::not_found("Collaborator", id));
+    }
+    Reply::success(json!({"collaborators": all_json(cloud, project)}))
+}
+
+pub(crate) fn lock(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let mut state = cloud.state();
+    let project = state.project_mut(arguments)?;
+    let source = arguments.text("codeSourceId")?;
+    let source = at_most(limits::NAME_LENGTH, "codeSourceId", source)?;
+    project.lock = Some(source.to_owned());
+    Reply::done()
+}
+
+/// The owner first, then the others in the order in which they were added.
+pub(super) fn all_json(cloud: &Cloud, project: &Project) -> Vec<Value> {
+    let owner = cloud.settings.credentials.user_id;
+    let mut all = vec![json!({
+        "uid": owner,
+        "publicId": owner.to_string(),
+        "liveControl": true,
+        "permission": "write",
+        "profileImage": "",
+        "email": "",
+        "name": USER_NAME,
+        "bio": "",
+        "owner": true,
+    })];
+    all.extend(project.collaborators.iter().map(|collaborator| {
+        json!({
+            "uid": numeric_id(&collaborator.id),
+            "publicId": collaborator.id,
+            "liveControl": collaborator.live_control,
+            "permission": if collaborator.write { "write" } else { "read" },
+            "profileImage": "",
+            "email": "",
+            "name": collaborator.id,
+            "bio": "",
+            "owner": false,
+        })
+    }));
+    all
+}
+
+/// The public user id in a field.
+fn user_id<'a>(arguments: &'a Arguments, field: &str) -> Result<&'a str, Refusal> {
+    let id = arguments.filled_text(field)?;
+    let plain = id
+        .chars()
+        .all(|character| character.is_ascii_alphanumeric() || "-_".contains(character));
+    if plain && id.len() <= 64 {
+        Ok(id)
+    } else {
+        Err(Refusal::not_found("User", id))
+    }
+}
+
+/// The numeric id that goes with a public one.
+fn numeric_id(id: &str) -> u64 {
+    id.parse().unwrap_or_else(|_| {
+        let digest = Sha256::digest(id);
+        digest
+            .iter()
+            .take(4)
+            .fold(0, |number, byte| number << 8 | u64::from(*byte))
+    })
+}

@@ -1,0 +1,293 @@
+//! `/live/…`: create, read, list, stop and liquidate deployments. [`view`] says what one shows at a
+//! moment, [`data`] serves that, [`commands`] takes commands from outside.
+//!
+//! A deployment runs the engine once over the algorithm's own dates and then shows one simulated
+//! day after the other, as fast as [`crate::Timing::live_day`] says; after the last day it goes on
+//! running and the market stands still.
+
+mod commands;
+mod data;
+mod view;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use self::view::LiveView;
+use super::answer::{Answer, Refusal, Reply};
+use super::arguments::{Arguments, number_of};
+use super::cloud::Cloud;
+use super::engine_work::{execute, job_of};
+use super::organizations::version_of;
+use super::pages::summary;
+use crate::engine::{Job, SourceFile};
+use crate::store::deployment::{Brokerage, Deployment, End, Holding};
+use crate::store::node::NodeKind;
+use crate::store::{State, limits};
+use crate::text::instant_text;
+
+pub(crate) use commands::{broadcast, command};
+pub(crate) use data::{chart, insights, logs, orders, portfolio};
+
+pub(crate) fn create(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let mut state = cloud.state();
+    let compile = state.built(arguments, cloud.settings.timing.compile)?;
+    let project = state.project(arguments)?;
+    let project_id = project.id;
+    let job = job_of(compile, project);
+    let version = version_of(arguments, "versionId")?;
+    let node = arguments.text("nodeId")?;
+    let mut live_nodes = state
+        .nodes
+        .iter()
+        .filter(|node| node.kind == NodeKind::Live);
+    if !live_nodes.any(|known| known.id == node) {
+        return Err(Refusal::not_found("Live node", node));
+    }
+    let brokerage = brokerage_of(arguments)?;
+    check_providers(arguments)?;
+    if state.user_of(node).is_some() {
+        return Err(Refusal::because(format!("The node {node} is busy")));
+    }
+    if state.trades_live(project_id) {
+        return Err(Refusal::because(
+            "The project has a running live algorithm already: stop it first",
+        ));
+    }
+    if state.deployments.len() >= limits::DEPLOYMENTS {
+        // Never a running one: there are fewer nodes than deployments.
+        let old = state.deployments.iter().position(|it| it.stopped.is_some());
+        if let Some(old) = old {
+            state.deployments.remove(old);
+        }
+    }
+    let deployment = Deployment {
+        id: format!("L-{}", state.next_id()),
+        project_id,
+        node: node.to_owned(),
+        brokerage,
+        launched: Timestamp::now(),
+        requested: Instant::now(),
+        files: job.files.clone(),
+        running: None,
+        stopped: None,
+        commands: Vec::new(),
+    };
+    start(cloud, &deployment, job);
+    let answer = Reply::success(json!({
+        "responseCode": "0",
+        "source": "api-v2",
+        "deployId": deployment.id,
+        "versionId": version.unwrap_or(-1),
+        "projectId": project_id,
+        "live": deployment_json(cloud, &state, &deployment),
+    }));
+    state.deployments.push(deployment);
+    answer
+}
+
+/// Runs the engine while the deployment logs in and initialises.
+fn start(cloud: &Arc<Cloud>, deployment: &Deployment, job: Job) {
+    let timing = cloud.settings.timing;
+    let earliest = deployment.requested + timing.live_login + timing.live_initialize;
+    let id = deployment.id.clone();
+    let cloud = Arc::downgrade(cloud);
+    tokio::spawn(async move {
+        let outcome = execute(&cloud, Arc::new(job), earliest).await;
+        let (Some(cloud), Some(outcome)) = (cloud.upgrade(), outcome) else {
+            return;
+        };
+        let mut state = cloud.state();
+        let mut unstopped = state
+            .deployments
+            .iter_mut()
+            .filter(|it| it.stopped.is_none());
+        match (unstopped.find(|it| it.id == id), outcome) {
+            (Some(deployment), Ok(report)) => deployment.running = Some((report, Instant::now())),
+            (Some(deployment), Err(error)) => deployment.stop(End::RuntimeError, error.message),
+            (None, _) => {}
+        }
+    });
+}
+
+pub(crate) fn read(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let state = cloud.state();
+    let deployment = state.deployment(arguments)?;
+    Reply::success(deployment_json(cloud, &state, deployment))
+}
+
+/// All deployments, the most recent first.
+pub(crate) fn list(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    const FILTERS: [&str; 4] = ["Running", "Stopped", "RuntimeError", "Liquidated"];
+    let state = cloud.state();
+    let project = arguments.optional("projectId", |arguments, _| state.project(arguments))?;
+    let wanted = arguments.optional("status", Arguments::text)?;
+    if wanted.is_some_and(|status| !FILTERS.contains(&status)) {
+        return Err(Refusal::invalid(
+            "status",
+            "'Running', 'Stopped', 'RuntimeError' or 'Liquidated'",
+        ));
+    }
+    let login = cloud.settings.timing.live_login;
+    let recent = state.deployments.iter().rev();
+    let live: Vec<Value> = recent
+        .filter(|it| project.is_none_or(|project| it.project_id == project.id))
+        .filter(|it| wanted.is_none_or(|wanted| it.status(login) == wanted))
+        .map(|deployment| summary_json(cloud, &state, deployment))
+        .collect();
+    Reply::success(json!({"live": live}))
+}
+
+/// Stops trading and keeps the positions. Stopping what has stopped is a success.
+pub(crate) fn stop(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let mut state = cloud.state();
+    let deployment = state.deployment_mut(arguments)?;
+    if deployment.stopped.is_none() {
+        deployment.stop(End::Stopped, String::new());
+    }
+    Reply::done()
+}
+
+/// Closes all positions and stops. What was stopped without being liquidated has no running
+/// algorithm that could close a position.
+pub(crate) fn liquidate(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let mut state = cloud.state();
+    let deployment = state.deployment_mut(arguments)?;
+    match deployment.stopped.as_ref().map(|stop| stop.end) {
+        None => deployment.stop(End::Liquidated, String::new()),
+        Some(End::Liquidated) => {}
+        Some(_) => {
+            return Err(Refusal::because(
+                "The live algorithm is not running: nothing can be liquidated",
+            ));
+        }
+    }
+    Reply::done()
+}
+
+/// The brokerage's name and, for the paper brokerage, what it starts with.
+fn brokerage_of(arguments: &Arguments) -> Result<Brokerage, Refusal> {
+    let settings = arguments.object("brokerage")?;
+    let id = settings.get("id").and_then(Value::as_str);
+    let id = id.unwrap_or_default();
+    if id.is_empty() || id.chars().count() > limits::NAME_LENGTH {
+        return Err(Refusal::missing("brokerage.id"));
+    }
+    if id != "QuantConnectBrokerage" {
+        return Ok(Brokerage {
+            name: id.to_owned(),
+            cash: Vec::new(),
+            holdings: Vec::new(),
+        });
+    }
+    let cash = |item: &Value| {
+        let currency = item.get("currency")?.as_str()?;
+        let amount = number_of(item.get("amount")?)?;
+        (currency.len() <= 16).then(|| (currency.to_owned(), amount))
+    };
+    let cash = items(settings, "cash")?.iter().map(cash);
+    let holding = |item: &Value| {
+        let symbol = item
+            .get("symbolId")
+            .or_else(|| item.get("symbol"))?
+            .as_str()?;
+        let holding = Holding {
+            symbol_id: symbol.to_owned(),
+            quantity: number_of(item.get("quantity")?)?,
+            average_price: number_of(item.get("averagePrice")?)?,
+        };
+        (symbol.len() <= 64).then_some(holding)
+    };
+    let cash: Option<Vec<_>> = cash.collect();
+    let cash =
+        cash.ok_or_else(|| Refusal::invalid("brokerage.cash", "an amount and a currency each"))?;
+    let holdings: Option<Vec<_>> = items(settings, "holdings")?.iter().map(holding).collect();
+    let holdings = holdings.ok_or_else(|| {
+        let expected = "a symbolId, a quantity and an averagePrice each";
+        Refusal::invalid("brokerage.holdings", expected)
+    })?;
+    Ok(Brokerage {
+        name: "PaperBrokerage".to_owned(),
+        cash,
+        holdings,
+    })
+}
+
+fn items<'a>(settings: &'a Map<String, Value>, field: &str) -> Result<&'a [Value], Refusal> {
+    match settings.get(field) {
+        None | Some(Value::Null) => Ok(&[]),
+        Some(Value::Array(items)) if items.len() <= 100 => Ok(items),
+        Some(_) => Err(Refusal::invalid(field, "a list of at most 100 entries")),
+    }
+}
+
+/// Data providers: each names itself in its settings.
+fn check_providers(arguments: &Arguments) -> Result<(), Refusal> {
+    let providers = arguments.optional("dataProviders", Arguments::object)?;
+    let named = |settings: &Value| settings.get("id").is_some_and(Value::is_string);
+    let mut providers = providers.iter().flat_map(|providers| providers.values());
+    if providers.all(|settings| settings.is_null() || named(settings)) {
+        Ok(())
+    } else {
+        Err(Refusal::invalid("dataProviders", "an id for each provider"))
+    }
+}
+
+fn deployment_json(cloud: &Cloud, state: &State, deployment: &Deployment) -> Value {
+    let project = state.projects.get(&deployment.project_id);
+    let launched = instant_text(deployment.launched);
+    let file = |file: &SourceFile| {
+        json!({
+            "id": null,
+            "projectId": deployment.project_id,
+            "name": file.name,
+            "content": file.content,
+            "modified": launched,
+            "open": false,
+            "isLibrary": false,
+        })
+    };
+    let files: Vec<Value> = deployment.files.iter().map(file).collect();
+    let report = deployment.running.as_ref().map(|(report, _)| report);
+    let stop = deployment.stopped.as_ref();
+    json!({
+        "message": stop.map_or("", |stop| stop.message.as_str()),
+        "deployId": deployment.id,
+        "projectId": deployment.project_id,
+        "projectName": project.map(|project| &project.name),
+        "status": deployment.status(cloud.settings.timing.live_login),
+        "cloneId": deployment.project_id,
+        "launched": launched,
+        "stopped": stop.map(|stop| instant_text(stop.time)),
+        "brokerage": deployment.brokerage.name,
+        "securityTypes": "Equity",
+        "datacenter": cloud.model_name(),
+        "isPublicStreaming": false,
+        "public": false,
+        "files": files,
+        "runtimeStatistics": LiveView::of(cloud, deployment).runtime_statistics(),
+        "charts": report.map(|report| summary(&report.charts)),
+    })
+}
+
+fn summary_json(cloud: &Cloud, state: &State, deployment: &Deployment) -> Value {
+    let stop = deployment.stopped.as_ref();
+    let failed = stop.filter(|stop| stop.end == End::RuntimeError);
+    let project = state.projects.get(&deployment.project_id);
+    json!({
+        "projectId": deployment.project_id,
+        "deployId": deployment.id,
+        "status": deployment.status(cloud.settings.timing.live_login),
+        "launched": instant_text(deployment.launched),
+        "stopped": stop.map(|stop| instant_text(stop.time)),
+        "brokerage": deployment.brokerage.name,
+        "subscription": "Strategy Equity",
+        "equity": LiveView::of(cloud, deployment).equity(),
+        "environment": "paper",
+        "description": project.map(|project| &project.description),
+        "error": failed.map(|stop| &stop.message),
+        "leagues": [],
+    })
+}

@@ -1,0 +1,333 @@
+//! `/optimizations/…`: estimate, create, read, list, rename, abort and delete grid searches.
+//! [`request`] reads what a client asks for, [`run`] runs it.
+//!
+//! The estimated time is that of the whole search on one node. Estimate, charge and the account's
+//! balance agree with each other, not with what the cloud would need.
+
+mod request;
+mod run;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use self::request::{STRATEGY, plan_of};
+use super::answer::{Answer, Refusal, Reply};
+use super::arguments::Arguments;
+use super::backtests::check_room;
+use super::cloud::Cloud;
+use super::engine_work::job_of;
+use super::pages::thinned;
+use crate::engine::Report;
+use crate::store::backtest::Backtest;
+use crate::store::optimization::{
+    Axis, Constraint, Optimization, SECONDS_PER_BACKTEST, SearchPlan, Status,
+};
+use crate::store::{State, limits};
+use crate::text::{clock_text, instant_text, seconds_text};
+
+pub(crate) fn estimate(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let estimate_id = {
+        let mut state = cloud.state();
+        state.project(arguments)?;
+        let compile = arguments.optional("compileId", Arguments::text)?;
+        if compile.is_some_and(|id| !id.is_empty()) {
+            state.built(arguments, cloud.settings.timing.compile)?;
+        }
+        state.next_id()
+    };
+    let plan = plan_of(arguments, false)?;
+    let count = u32::try_from(plan.combinations.len()).unwrap_or(u32::MAX);
+    // A whole number, as the published schema has it.
+    let balance = format!("{:.0}", cloud.balance().floor());
+    let balance: i64 = balance.parse().unwrap_or_default();
+    Reply::success(json!({
+        "estimate": {
+            "estimateId": estimate_id,
+            "time": count.saturating_mul(SECONDS_PER_BACKTEST).div_ceil(plan.parallel),
+            "balance": balance,
+        },
+    }))
+}
+
+pub(crate) fn create(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let balance = cloud.balance();
+    let mut state = cloud.state();
+    let compile = state.built(arguments, cloud.settings.timing.compile)?;
+    let project_id = compile.project_id;
+    let detected = compile.parameter_count();
+    let plan = plan_of(arguments, true)?;
+    let name = arguments.name("name")?.to_owned();
+    let job = job_of(compile, state.project(arguments)?);
+    if plan.estimated_cost > balance {
+        return Err(Refusal::because(format!(
+            "Insufficient QuantConnect Credit: the estimated cost is {:.2}, the balance {balance:.2}",
+            plan.estimated_cost
+        )));
+    }
+    if state.optimizations.len() >= limits::OPTIMIZATIONS {
+        return Err(Refusal::full(limits::OPTIMIZATIONS, "optimizations"));
+    }
+    check_room(&state, plan.combinations.len())?;
+    let optimization = Optimization {
+        id: state.next_id(),
+        project_id,
+        name,
+        plan,
+        created: Timestamp::now(),
+        snapshot: state.next_number(),
+        status: Status::New,
+        started: None,
+        finished: None,
+        backtests: Vec::new(),
+        worked: Duration::ZERO,
+    };
+    let summary = summary_json(&state, &optimization);
+    run::start(cloud, &optimization, job, detected);
+    state.optimizations.push(optimization);
+    Reply::success(json!({"optimizations": [summary]}))
+}
+
+pub(crate) fn read(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let state = cloud.state();
+    let optimization = optimization_json(&state, state.optimization(arguments)?);
+    Reply::success(json!({"optimization": optimization}))
+}
+
+/// The most recent first.
+pub(crate) fn list(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let state = cloud.state();
+    let project = state.project(arguments)?.id;
+    let recent = state.optimizations.iter().rev();
+    let optimizations: Vec<Value> = recent
+        .filter(|optimization| optimization.project_id == project)
+        .map(|optimization| summary_json(&state, optimization))
+        .collect();
+    Reply::success(json!({"optimizations": optimizations}))
+}
+
+pub(crate) fn update(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let name = arguments.name("name")?.to_owned();
+    cloud.state().optimization_mut(arguments)?.name = name;
+    Reply::done()
+}
+
+/// Starts no further backtest; running ones finish.
+pub(crate) fn abort(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let mut state = cloud.state();
+    let optimization = state.optimization_mut(arguments)?;
+    if optimization.over() {
+        return Err(Refusal::because(format!(
+            "The optimization is {} already",
+            optimization.status.name()
+        )));
+    }
+    optimization.status = Status::Aborted;
+    optimization.finished = Some(Instant::now());
+    Reply::done()
+}
+
+/// Deletes an optimization with its backtests; one that runs is aborted by it.
+pub(crate) fn delete(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+    let mut state = cloud.state();
+    let id = state.optimization(arguments)?.id.clone();
+    state.optimizations.retain(|it| it.id != id);
+    state
+        .backtests
+        .retain(|backtest| backtest.optimization.as_deref() != Some(&id));
+    Reply::done()
+}
+
+fn summary_json(state: &State, optimization: &Optimization) -> Value {
+    let plan = &optimization.plan;
+    let best = optimization.best(&state.backtests);
+    let statistic = |name: &str| best.and_then(|report| report.portfolio_statistic(name));
+    json!({
+        "optimizationId": optimization.id,
+        "projectId": optimization.project_id,
+        "name": optimization.name,
+        "status": optimization.status.name(),
+        "nodeType": plan.node.name(),
+        "criterion": criterion_json(plan),
+        "created": instant_text(optimization.created),
+        "psr": statistic("probabilisticSharpeRatio"),
+        "sharpeRatio": statistic("sharpeRatio"),
+        "trades": best.map(|report| report.orders.len()),
+        "cloneId": null,
+        "outOfSampleDays": 0,
+        "outOfSampleMaxEndDate": null,
+        "parameters": axes_json(plan),
+    })
+}
+
+fn optimization_json(state: &State, optimization: &Optimization) -> Value {
+    let plan = &optimization.plan;
+    let children: Vec<&Backtest> = optimization.children(&state.backtests).collect();
+    let backtests: Map<String, Value> = children
+        .iter()
+        .map(|backtest| (backtest.id.clone(), child_json(backtest)))
+        .collect();
+    let constraint = |it: &Constraint| {
+        json!({
+            "target": it.target.path,
+            "operator": it.operator,
+            "targetValue": it.value,
+        })
+    };
+    let constraints: Vec<Value> = plan.constraints.iter().map(constraint).collect();
+    json!({
+        "optimizationId": optimization.id,
+        "snapshotId": optimization.snapshot,
+        "projectId": optimization.project_id,
+        "name": optimization.name,
+        "status": optimization.status.name(),
+        "nodeType": plan.node.name(),
+        "parallelNodes": plan.parallel,
+        "criterion": criterion_json(plan),
+        "runtimeStatistics": runtime_statistics(optimization, &children),
+        "constraints": constraints,
+        "parameters": axes_json(plan),
+        "backtests": backtests,
+        "strategy": STRATEGY,
+        "requested": instant_text(optimization.created),
+        "optimizationTarget": plan.target.path,
+        "targetValue": plan.target_value,
+        "gridLayout": [],
+        "outOfSampleMaxEndDate": null,
+        "outOfSampleDays": 0,
+    })
+}
+
+fn runtime_statistics(optimization: &Optimization, children: &[&Backtest]) -> Value {
+    let count =
+        |of: &dyn Fn(&Backtest) -> bool| children.iter().filter(|backtest| of(backtest)).count();
+    let completed = count(&|backtest| backtest.report().is_some());
+    let failed = count(&|backtest| backtest.error().is_some());
+    let running = count(&|backtest| !backtest.finished());
+    let plan = &optimization.plan;
+    let total = plan.combinations.len();
+    let waiting = match optimization.status {
+        Status::New | Status::Running => total.saturating_sub(optimization.backtests.len()),
+        Status::Completed | Status::Aborted => 0,
+    };
+    let ended = u32::try_from(completed + failed).unwrap_or(u32::MAX);
+    let average = optimization.worked.checked_div(ended).unwrap_or_default();
+    let runtime = match (optimization.started, optimization.finished) {
+        (Some(started), Some(finished)) => finished - started,
+        (Some(started), None) => started.elapsed(),
+        (None, _) => Duration::ZERO,
+    };
+    json!({
+        "Completed": completed.to_string(),
+        "Failed": failed.to_string(),
+        "Running": running.to_string(),
+        "In Queue": waiting.to_string(),
+        "Average Length": clock_text(average.as_secs()),
+        "Total Runtime": clock_text(runtime.as_secs()),
+        "Total": total.to_string(),
+        "Consumed": format!("{:.2}", plan.node.cost(ended)),
+    })
+}
+
+fn criterion_json(plan: &SearchPlan) -> Value {
+    json!({
+        "target": plan.target.path,
+        "extremum": if plan.maximize { "max" } else { "min" },
+        "targetValue": plan.target_value,
+    })
+}
+
+fn axes_json(plan: &SearchPlan) -> Vec<Value> {
+    let axis = |axis: &Axis| {
+        json!({
+            "name": axis.name,
+            "min": axis.min,
+            "max": axis.max,
+            "step": axis.step,
+            "minStep": axis.min_step,
+        })
+    };
+    plan.axes.iter().map(axis).collect()
+}
+
+fn child_json(backtest: &Backtest) -> Value {
+    let report = backtest.report();
+    let mut charts = report.iter().flat_map(|report| &report.charts);
+    let equity = charts
+        .find(|chart| chart.name == "Strategy Equity")
+        .and_then(|chart| chart.series.first())
+        .map(|series| {
+            let points = series.samples.iter();
+            thinned(points.map(|it| json!([it.time, it.value])).collect(), 100)
+        });
+    json!({
+        "id": backtest.id,
+        "name": backtest.name,
+        "progress": backtest.progress(),
+        "exitCode": i32::from(backtest.error().is_some()),
+        "statistics": report.map(statistics).unwrap_or_default(),
+        "parameterSet": backtest.parameters,
+        "equity": equity.unwrap_or_default(),
+        "startDate": report.map(|report| seconds_text(report.start)),
+        "endDate": report.map(|report| seconds_text(report.end)),
+        "outOfSampleDays": 0,
+        "outOfSampleMaxEndDate": null,
+    })
+}
+
+/// The statistics of a backtest in the order in which the API documents them.
+fn statistics(report: &Report) -> Vec<f64> {
+    const ORDER: [&str; 21] = [
+        "Alpha",
+        "Annual Standard Deviation",
+        "Annual Variance",
+        "Average Loss",
+        "Average Win",
+        "Beta",
+        "Compounding Annual Return",
+        "Drawdown",
+        "Estimated Strategy Capacity",
+        "Expectancy",
+        "Information Ratio",
+        "Loss Rate",
+        "Net Profit",
+        "Probabilistic Sharpe Ratio",
+        "Profit-Loss Ratio",
+        "Sharpe Ratio",
+        "Total Fees",
+        "Total Orders",
+        "Tracking Error",
+        "Treynor Ratio",
+        "Win Rate",
+    ];
+    ORDER
+        .into_iter()
+        .map(|name| {
+            let text = report.statistics.get(name).and_then(Value::as_str);
+            text.map_or(0.0, plain_number)
+        })
+        .collect()
+}
+
+/// The number in a statistic such as `$1,234.50` or `12.3%`; 0 if there is none.
+fn plain_number(text: &str) -> f64 {
+    let digits: String = text
+        .chars()
+        .filter(|character| character.is_ascii_digit() || "+-.eE".contains(*character))
+        .collect();
+    digits.parse().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics_lose_their_signs() {
+        assert_eq!(plain_number("$1,234.50"), 1234.5);
+        assert_eq!(plain_number("-12.3%"), -12.3);
+        assert_eq!(plain_number("no number"), 0.0);
+    }
+}

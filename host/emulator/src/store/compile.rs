@@ -1,0 +1,79 @@
+//! A compile job and what it found.
+//!
+//! A log line about a source line has the form
+//! `Build Error: File: main.py Line:3 Column:5 - message`.
+
+use std::time::{Duration, Instant};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::engine::{Compilation, Diagnostic, Language, SourceFile};
+use crate::text::hex;
+
+/// One compile job with the sources as they were.
+#[derive(Debug)]
+pub(crate) struct CompileJob {
+    pub(crate) id: String,
+    pub(crate) project_id: u32,
+    pub(crate) language: Language,
+    pub(crate) files: Vec<SourceFile>,
+    pub(crate) compilation: Compilation,
+    pub(crate) requested: Instant,
+}
+
+impl CompileJob {
+    pub(crate) fn state(&self, duration: Duration) -> &'static str {
+        if self.requested.elapsed() < duration {
+            "InQueue"
+        } else if self.compilation.errors.is_empty() {
+            "BuildSuccess"
+        } else {
+            "BuildError"
+        }
+    }
+
+    pub(crate) fn logs(&self, duration: Duration) -> Vec<String> {
+        let line = |kind: &str, diagnostic: &Diagnostic| {
+            let Diagnostic {
+                file,
+                line,
+                column,
+                message,
+            } = diagnostic;
+            format!("{kind}: File: {file} Line:{line} Column:{column} - {message}")
+        };
+        let warnings = self.compilation.warnings.iter();
+        let mut logs: Vec<String> = warnings.map(|it| line("Build Warning", it)).collect();
+        match self.state(duration) {
+            "InQueue" => return Vec::new(),
+            "BuildSuccess" => logs.push(format!(
+                "Build Request Successful for Project ID: {}, with CompileID: {}",
+                self.project_id, self.id
+            )),
+            _ => {
+                let errors = self.compilation.errors.iter();
+                logs.extend(errors.map(|it| line("Build Error", it)));
+            }
+        }
+        logs
+    }
+
+    /// How many parameters the sources read.
+    pub(crate) fn parameter_count(&self) -> usize {
+        self.compilation.parameters.len()
+    }
+
+    /// A hash of the sources, by name and content in order.
+    pub(crate) fn signature(&self) -> String {
+        let mut digest = Sha256::new();
+        for part in self
+            .files
+            .iter()
+            .flat_map(|file| [&file.name, &file.content])
+        {
+            digest.update(part.len().to_le_bytes());
+            digest.update(part.as_bytes());
+        }
+        hex(&digest.finalize())
+    }
+}

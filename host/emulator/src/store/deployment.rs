@@ -1,0 +1,112 @@
+//! A live deployment: what was asked for, how far it is, and the commands that it was sent.
+//!
+//! Invariant: no setting of a brokerage or data provider but its id, and for the paper brokerage
+//! its cash and holdings, is kept.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::limits;
+use crate::engine::{Report, SourceFile};
+
+/// How a deployment came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Stopped,
+    Liquidated,
+    RuntimeError,
+}
+
+/// The end of a deployment.
+#[derive(Debug, Clone)]
+pub(crate) struct Stop {
+    pub(crate) at: Instant,
+    pub(crate) time: Timestamp,
+    pub(crate) end: End,
+    /// Why, if the algorithm failed.
+    pub(crate) message: String,
+}
+
+/// A position that the paper brokerage is given at the start.
+#[derive(Debug, Clone)]
+pub(crate) struct Holding {
+    pub(crate) symbol_id: String,
+    pub(crate) quantity: f64,
+    pub(crate) average_price: f64,
+}
+
+/// The brokerage of a deployment and, for the paper brokerage, what it starts with.
+#[derive(Debug, Clone)]
+pub(crate) struct Brokerage {
+    pub(crate) name: String,
+    /// Currencies and amounts.
+    pub(crate) cash: Vec<(String, f64)>,
+    pub(crate) holdings: Vec<Holding>,
+}
+
+/// A command in the log of a deployment.
+#[derive(Debug)]
+pub(crate) struct Command {
+    /// How many lines of the algorithm's own log come before it.
+    pub(crate) after: usize,
+    pub(crate) line: String,
+}
+
+/// One deployment.
+#[derive(Debug)]
+pub(crate) struct Deployment {
+    pub(crate) id: String,
+    pub(crate) project_id: u32,
+    pub(crate) node: String,
+    pub(crate) brokerage: Brokerage,
+    pub(crate) launched: Timestamp,
+    pub(crate) requested: Instant,
+    pub(crate) files: Vec<SourceFile>,
+    /// The engine's report, and since when its days are shown one after the other.
+    pub(crate) running: Option<(Report, Instant)>,
+    pub(crate) stopped: Option<Stop>,
+    pub(crate) commands: Vec<Command>,
+}
+
+impl Deployment {
+    /// The status; a deployment logs in for the time given and then initialises.
+    pub(crate) fn status(&self, login: Duration) -> &'static str {
+        match (&self.stopped, &self.running) {
+            (Some(stop), _) => match stop.end {
+                End::Stopped => "Stopped",
+                End::Liquidated => "Liquidated",
+                End::RuntimeError => "RuntimeError",
+            },
+            (None, Some(_)) => "Running",
+            (None, None) if self.requested.elapsed() < login => "LoggingIn",
+            (None, None) => "Initializing",
+        }
+    }
+
+    /// Stops now.
+    pub(crate) fn stop(&mut self, end: End, message: String) {
+        self.stopped = Some(Stop {
+            at: Instant::now(),
+            time: Timestamp::now(),
+            end,
+            message,
+        });
+    }
+
+    /// Whether the algorithm is running, so that it takes commands.
+    pub(crate) fn is_running(&self) -> bool {
+        self.stopped.is_none() && self.running.is_some()
+    }
+
+    /// Adds a command to the log, after `after` lines of the algorithm's own. Whether there was
+    /// room for it.
+    pub(crate) fn record(&mut self, after: usize, command: &str) -> bool {
+        let room = self.commands.len() < limits::COMMANDS;
+        if room {
+            let line = format!("Command received: {command}");
+            self.commands.push(Command { after, line });
+        }
+        room
+    }
+}

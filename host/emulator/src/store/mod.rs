@@ -1,0 +1,160 @@
+//! The data of the emulated cloud and the operations on it that need nothing else.
+//!
+//! Layers of the crate, each of which uses only those before it:
+//!
+//! 1. [`crate::text`] and [`crate::engine`]: text forms; compiling and running algorithms.
+//! 2. `store`: everything that the cloud remembers.
+//! 3. [`crate::services`]: the endpoints, as functions of a request's arguments.
+//! 4. [`crate::http`]: authentication, encodings, faults, request log and the endpoint table.
+//!
+//! All of it is in memory; a new process starts empty.
+//!
+//! Invariant: nothing here waits, spawns a task or knows HTTP. Identifiers are counted and hashed,
+//! not drawn, so the same requests in the same order get the same identifiers.
+
+pub(crate) mod backtest;
+pub(crate) mod compile;
+pub(crate) mod connection;
+pub(crate) mod deployment;
+pub(crate) mod limits;
+pub(crate) mod node;
+pub(crate) mod object;
+pub(crate) mod optimization;
+pub mod patch;
+pub(crate) mod project;
+pub(crate) mod settings;
+pub(crate) mod timing;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use self::backtest::Backtest;
+use self::compile::CompileJob;
+use self::connection::Connection;
+use self::deployment::Deployment;
+use self::node::{Node, NodeKind};
+use self::object::ObjectStore;
+use self::optimization::Optimization;
+use self::project::Project;
+use crate::text::digest_id;
+
+/// The first project's identifier.
+const FIRST_PROJECT: u32 = 20_000_001;
+
+/// Everything that requests change.
+#[derive(Debug)]
+pub(crate) struct State {
+    count: u64,
+    next_project: u32,
+    pub(crate) projects: BTreeMap<u32, Project>,
+    /// Oldest first.
+    pub(crate) compiles: VecDeque<CompileJob>,
+    /// Oldest first.
+    pub(crate) backtests: Vec<Backtest>,
+    /// Oldest first.
+    pub(crate) optimizations: Vec<Optimization>,
+    /// Oldest first.
+    pub(crate) deployments: Vec<Deployment>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) objects: ObjectStore,
+    /// By the brokerage's name.
+    pub(crate) connections: BTreeMap<String, Connection>,
+    /// QuantConnect Credit spent so far.
+    pub(crate) spent: f64,
+}
+
+impl State {
+    /// An empty cloud with its nodes.
+    pub(crate) fn new(nodes: Vec<Node>) -> Self {
+        Self {
+            count: 0,
+            next_project: FIRST_PROJECT,
+            projects: BTreeMap::new(),
+            compiles: VecDeque::new(),
+            backtests: Vec::new(),
+            optimizations: Vec::new(),
+            deployments: Vec::new(),
+            nodes,
+            objects: ObjectStore::default(),
+            connections: BTreeMap::new(),
+            spent: 0.0,
+        }
+    }
+
+    /// A number that was never given before.
+    pub(crate) fn next_number(&mut self) -> u64 {
+        self.count += 1;
+        self.count
+    }
+
+    /// 32 hexadecimal digits that were never given before.
+    pub(crate) fn next_id(&mut self) -> String {
+        let number = self.next_number();
+        digest_id(&format!("emulator/{number}"))
+    }
+
+    /// The next project's identifier.
+    pub(crate) fn next_project_id(&mut self) -> u32 {
+        let id = self.next_project;
+        self.next_project = id.saturating_add(1);
+        id
+    }
+
+    /// Removes a project with its jobs, and from the libraries of others.
+    pub(crate) fn remove_project(&mut self, id: u32) {
+        self.projects.remove(&id);
+        self.compiles.retain(|it| it.project_id != id);
+        self.backtests.retain(|it| it.project_id != id);
+        self.optimizations.retain(|it| it.project_id != id);
+        self.deployments.retain(|it| it.project_id != id);
+        for project in self.projects.values_mut() {
+            project.libraries.remove(&id);
+        }
+    }
+
+    /// A backtest by its id alone; `None` once it is deleted.
+    pub(crate) fn backtest_mut(&mut self, id: &str) -> Option<&mut Backtest> {
+        self.backtests.iter_mut().find(|backtest| backtest.id == id)
+    }
+
+    /// Whether a deployment of the project has not stopped.
+    pub(crate) fn trades_live(&self, project: u32) -> bool {
+        let mut of_project = self
+            .deployments
+            .iter()
+            .filter(|it| it.project_id == project);
+        of_project.any(|deployment| deployment.stopped.is_none())
+    }
+
+    /// The project whose backtest or deployment runs on a node.
+    ///
+    /// Whether a node is busy is never stored; it follows from what runs on it.
+    pub(crate) fn user_of(&self, node: &str) -> Option<&Project> {
+        let backtest = self
+            .backtests
+            .iter()
+            .find(|backtest| backtest.running_on() == Some(node))
+            .map(|backtest| backtest.project_id);
+        let deployment = || {
+            self.deployments
+                .iter()
+                .find(|deployment| deployment.stopped.is_none() && deployment.node == node)
+                .map(|deployment| deployment.project_id)
+        };
+        self.projects.get(&backtest.or_else(deployment)?)
+    }
+
+    /// A backtest node that is idle and that the project may use. A choice that names no
+    /// backtest node restricts nothing.
+    pub(crate) fn idle_backtest_node(&self, project: &Project) -> Option<Node> {
+        let of_kind = || {
+            self.nodes
+                .iter()
+                .filter(|node| node.kind == NodeKind::Backtest)
+        };
+        let chosen = of_kind().any(|node| project.nodes.contains(&node.id));
+        of_kind()
+            .filter(|node| !chosen || project.nodes.contains(&node.id))
+            .find(|node| self.user_of(&node.id).is_none())
+            .cloned()
+    }
+}

@@ -1,0 +1,282 @@
+//! An optimization: a grid search over the parameters of a project.
+//!
+//! Every backtest is charged as six seconds of node time, in QuantConnect Credit; the price by
+//! node type is the one that the `lean` command line shows.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::backtest::Backtest;
+use super::limits;
+use crate::engine::Report;
+
+/// Node time that one backtest is charged, in seconds.
+pub(crate) const SECONDS_PER_BACKTEST: u32 = 6;
+
+/// A statistic that can be optimised or constrained.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target {
+    /// Its name in requests.
+    pub(crate) path: &'static str,
+    /// Its name in a report's portfolio statistics.
+    field: &'static str,
+}
+
+const TARGETS: [Target; 4] = [
+    Target {
+        path: "TotalPerformance.PortfolioStatistics.SharpeRatio",
+        field: "sharpeRatio",
+    },
+    Target {
+        path: "TotalPerformance.PortfolioStatistics.CompoundingAnnualReturn",
+        field: "compoundingAnnualReturn",
+    },
+    Target {
+        path: "TotalPerformance.PortfolioStatistics.ProbabilisticSharpeRatio",
+        field: "probabilisticSharpeRatio",
+    },
+    Target {
+        path: "TotalPerformance.PortfolioStatistics.Drawdown",
+        field: "drawdown",
+    },
+];
+
+impl Target {
+    /// The statistic with a name.
+    pub(crate) fn named(path: &str) -> Option<Self> {
+        TARGETS.into_iter().find(|target| target.path == path)
+    }
+
+    /// Its value in a report.
+    pub(crate) fn of(self, report: &Report) -> Option<f64> {
+        report.portfolio_statistic(self.field)?.as_f64()
+    }
+}
+
+/// A condition on a result.
+#[derive(Debug, Clone)]
+pub(crate) struct Constraint {
+    pub(crate) target: Target,
+    /// Such as `LessOrEqual`.
+    pub(crate) operator: String,
+    pub(crate) value: f64,
+}
+
+impl Constraint {
+    /// Whether the API documents an operator of this name.
+    pub(crate) fn is_operator(name: &str) -> bool {
+        compare(name, 0.0, 0.0).is_some()
+    }
+
+    pub(crate) fn holds(&self, report: &Report) -> bool {
+        self.target
+            .of(report)
+            .and_then(|actual| compare(&self.operator, actual, self.value))
+            .unwrap_or(false)
+    }
+}
+
+fn compare(operator: &str, actual: f64, value: f64) -> Option<bool> {
+    let same = (actual - value).abs() < f64::EPSILON;
+    Some(match operator {
+        "LessOrEqual" => actual <= value,
+        "Less" => actual < value,
+        "GreaterOrEqual" => actual >= value,
+        "Greater" => actual > value,
+        "Equals" => same,
+        "NotEqual" => !same,
+        _ => return None,
+    })
+}
+
+/// The node types for optimizations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NodeType {
+    Small,
+    Medium,
+    Large,
+}
+
+impl NodeType {
+    /// The node type with a name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [Self::Small, Self::Medium, Self::Large]
+            .into_iter()
+            .find(|node| node.name() == name)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Small => "O2-8",
+            Self::Medium => "O4-12",
+            Self::Large => "O8-16",
+        }
+    }
+
+    /// The limit for one optimization, as the `lean` command line has it.
+    pub(crate) fn max_parallel(self) -> u32 {
+        match self {
+            Self::Small => 24,
+            Self::Medium => 12,
+            Self::Large => 6,
+        }
+    }
+
+    /// In QuantConnect Credit for an hour of one node, as the `lean` command line has it.
+    fn price(self) -> f64 {
+        match self {
+            Self::Small => 15.0,
+            Self::Medium => 30.0,
+            Self::Large => 60.0,
+        }
+    }
+
+    /// What a number of backtests costs, in QuantConnect Credit.
+    pub(crate) fn cost(self, backtests: u32) -> f64 {
+        self.price() * f64::from(backtests) * f64::from(SECONDS_PER_BACKTEST) / 3600.0
+    }
+}
+
+/// One parameter of the grid.
+#[derive(Debug, Clone)]
+pub(crate) struct Axis {
+    pub(crate) name: String,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+    pub(crate) step: f64,
+    pub(crate) min_step: Option<f64>,
+}
+
+impl Axis {
+    /// The values of the grid as text, `max` included where the steps meet it. Nothing if
+    /// there are more than an optimization may have.
+    pub(crate) fn values(&self) -> Option<Vec<String>> {
+        // Steps such as 0.1 do not add up exactly.
+        let slack = self.step * 1e-9;
+        let values: Vec<String> = (0..=limits::COMBINATIONS)
+            .map(|index| self.min + self.step * f64::from(u32::try_from(index).unwrap_or(u32::MAX)))
+            .take_while(|value| *value <= self.max + slack)
+            .map(decimal)
+            .collect();
+        (values.len() <= limits::COMBINATIONS).then_some(values)
+    }
+}
+
+/// A number without the noise of binary fractions and without trailing zeros.
+fn decimal(value: f64) -> String {
+    let text = format!("{value:.8}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text == "-0" {
+        "0".to_owned()
+    } else {
+        text.to_owned()
+    }
+}
+
+/// What an optimization is asked to do.
+#[derive(Debug, Clone)]
+pub(crate) struct SearchPlan {
+    pub(crate) target: Target,
+    pub(crate) maximize: bool,
+    pub(crate) target_value: Option<f64>,
+    pub(crate) constraints: Vec<Constraint>,
+    pub(crate) axes: Vec<Axis>,
+    /// Every point of the grid: parameter names with their values.
+    pub(crate) combinations: Vec<BTreeMap<String, String>>,
+    pub(crate) node: NodeType,
+    pub(crate) parallel: u32,
+    pub(crate) estimated_cost: f64,
+}
+
+/// How far an optimization is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    New,
+    Running,
+    Completed,
+    Aborted,
+}
+
+impl Status {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+/// One optimization.
+#[derive(Debug)]
+pub(crate) struct Optimization {
+    pub(crate) id: String,
+    pub(crate) project_id: u32,
+    pub(crate) name: String,
+    pub(crate) plan: SearchPlan,
+    pub(crate) created: Timestamp,
+    pub(crate) snapshot: u64,
+    pub(crate) status: Status,
+    pub(crate) started: Option<Instant>,
+    pub(crate) finished: Option<Instant>,
+    /// Backtests that were started, in order.
+    pub(crate) backtests: Vec<String>,
+    /// Wall time of the backtests that have a result.
+    pub(crate) worked: Duration,
+}
+
+impl Optimization {
+    /// Whether it starts no further backtest.
+    pub(crate) fn over(&self) -> bool {
+        matches!(self.status, Status::Completed | Status::Aborted)
+    }
+
+    /// Its own among all backtests.
+    pub(crate) fn children<'s>(&self, all: &'s [Backtest]) -> impl Iterator<Item = &'s Backtest> {
+        all.iter()
+            .filter(|backtest| backtest.optimization.as_deref() == Some(&self.id))
+    }
+
+    /// The best result by the criterion, among those that meet the constraints.
+    pub(crate) fn best<'s>(&self, all: &'s [Backtest]) -> Option<&'s Report> {
+        let value = |report: &Report| self.plan.target.of(report).unwrap_or(f64::NEG_INFINITY);
+        self.children(all)
+            .filter_map(Backtest::report)
+            .filter(|report| self.plan.constraints.iter().all(|it| it.holds(report)))
+            .max_by(|one, other| {
+                let order = value(one).total_cmp(&value(other));
+                if self.plan.maximize {
+                    order
+                } else {
+                    order.reverse()
+                }
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(min: f64, max: f64, step: f64) -> Option<Vec<String>> {
+        let axis = Axis {
+            name: "p".to_owned(),
+            min,
+            max,
+            step,
+            min_step: None,
+        };
+        axis.values()
+    }
+
+    #[test]
+    fn the_grid_meets_its_end() {
+        assert_eq!(values(10.0, 30.0, 10.0).unwrap(), ["10", "20", "30"]);
+        assert_eq!(values(0.1, 0.3, 0.1).unwrap(), ["0.1", "0.2", "0.3"]);
+        assert_eq!(values(1.0, 2.0, 3.0).unwrap(), ["1"]);
+        assert_eq!(values(0.0, 1e9, 1.0), None);
+    }
+}
