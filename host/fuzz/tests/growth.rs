@@ -20,6 +20,9 @@ use serde_json::{Value, json};
 
 type Made = fn(usize) -> String;
 
+/// What was there before, and what is there now.
+type Pair = fn(usize) -> (String, String);
+
 /// What made an earlier scanner of patches take a time that grew with the square of its input, and its like.
 const PATCHES: [(&str, Made); 11] = [
     ("line feeds", |n| "\n".repeat(n)),
@@ -367,7 +370,7 @@ fn the_difference_of_two_manifests() {
 
 #[test]
 fn the_difference_that_an_approver_is_shown() {
-    let shapes: [(&str, fn(usize) -> (String, String)); 6] = [
+    let shapes: [(&str, Pair); 6] = [
         ("the same", |n| ("a\n".repeat(n / 2), "a\n".repeat(n / 2))),
         ("nothing in common", |n| {
             ("a\n".repeat(n / 2), "b\n".repeat(n / 2))
