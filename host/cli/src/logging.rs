@@ -40,7 +40,7 @@ static REDACTOR: OnceLock<Redactor> = OnceLock::new();
 static QUEUE: OnceLock<LogQueue> = OnceLock::new();
 
 /// How long the end of the process waits for the log to be read.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Begins to log.
 pub fn start(filter: &str, json: bool) -> Result<()> {
@@ -64,10 +64,10 @@ pub fn clean_with(redactor: &Redactor) {
     drop(REDACTOR.set(redactor.clone()));
 }
 
-/// Waits until what was logged is written, unless it is not read.
-pub fn flush() {
+/// Ends the log: waits until what was logged is written, unless it is not read, and takes nothing more.
+pub fn close() {
     if let Some(queue) = QUEUE.get() {
-        LogQueue::flush(queue, FLUSH_TIMEOUT);
+        queue.close(CLOSE_TIMEOUT);
     }
 }
 

@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         json: cli.global.json,
     };
     let done = begin(cli, output);
-    logging::flush();
+    logging::close();
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

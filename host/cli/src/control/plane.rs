@@ -303,7 +303,7 @@ async fn end_in_time(shared: Arc<Shared>, limit: Duration) {
         } => {}
     }
     tracing::error!(target: "host", "the host was told to end and did not: calls that were sent may be done or not");
-    crate::logging::flush();
+    crate::logging::close();
     #[expect(
         clippy::exit,
         reason = "the threads that would return from `main` are the ones that do not end"

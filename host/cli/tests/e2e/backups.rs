@@ -253,8 +253,12 @@ fn an_older_record_in_the_place_of_the_record_is_found() {
         ran.stdout.contains("an older record was put in its place"),
         "{ran:?}"
     );
-    let ran = place.run(&["halt"]);
+    let ran = place.run(&["plugin", "list"]);
     assert!(ran.error().contains("cannot be opened"), "{ran:?}");
+    // To halt is possible all the same, and says why it is by the file.
+    let ran = place.run(&["halt"]);
+    assert!(ran.good().stderr.contains("cannot be opened"), "{ran:?}");
+    assert!(data.join("halt").exists());
 }
 
 #[test]
@@ -276,6 +280,9 @@ fn a_database_of_another_data_folder_is_refused() {
             fs::copy(theirs.join(name), ours.join(name)).unwrap();
         }
     }
-    let ran = one.run(&["halt"]);
+    let ran = one.run(&["plugin", "list"]);
     assert!(ran.error().contains("another host.key"), "{ran:?}");
+    let ran = one.run(&["halt"]);
+    assert!(ran.good().stderr.contains("another host.key"), "{ran:?}");
+    assert!(ours.join("halt").exists());
 }

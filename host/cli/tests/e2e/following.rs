@@ -193,7 +193,7 @@ fn of_two_manifests_for_one_plugin_each_is_told_of_the_other_and_what_serves_goe
 fn a_reload_without_a_host_that_runs_is_an_error() {
     let folder = Folder::embedded("emulator");
     let ran = folder.run(&["reload"]);
-    assert!(ran.error().contains("no host runs here"), "{ran:?}");
+    assert!(ran.error().contains("no running host was found"), "{ran:?}");
 }
 
 #[test]
