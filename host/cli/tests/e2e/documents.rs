@@ -1,6 +1,6 @@
 //! The documents: every file of the repository that they name exists.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use crate::common::repository;
 
@@ -89,8 +89,7 @@ fn every_file_that_a_document_names_exists() {
     let root = repository(".");
     let mut all = Vec::new();
     for document in DOCUMENTS {
-        let path: PathBuf = root.join(document);
-        let text = std::fs::read_to_string(&path).unwrap();
+        let text = std::fs::read_to_string(root.join(document)).unwrap();
         let folder = Path::new(document).parent().unwrap();
         let missing = missing(&root, folder, &text);
         all.extend(missing.iter().map(|what| format!("{document}, {what}")));
