@@ -13,8 +13,8 @@ SETUP := host/cli/tests/setup
 QCHOST := $(CARGO_TARGET_DIR)/debug/qchost
 
 # The bundled plugins, and the ones that exist only for the end-to-end tests. Each directory is one plugin.
-PLUGINS := $(sort $(wildcard plugins/*))
-TEST_PLUGINS := $(sort $(wildcard host/cli/tests/plugins/*))
+PLUGINS := $(sort $(dir $(wildcard plugins/*/Cargo.toml)))
+TEST_PLUGINS := $(sort $(dir $(wildcard host/cli/tests/plugins/*/Cargo.toml)))
 
 .PHONY: help
 help: ## list the targets

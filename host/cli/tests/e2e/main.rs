@@ -27,6 +27,7 @@ mod demo;
 mod denied;
 mod desk;
 mod discovery;
+mod documents;
 mod following;
 mod gate;
 #[path = "../../../runtime/tests/common/guest.rs"]
