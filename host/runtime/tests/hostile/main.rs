@@ -166,7 +166,9 @@ fn expect(trick: &Trick, error: &str) -> Result<(), String> {
         return Err(format!("its error has {} bytes: {error}", error.len()));
     }
     // Line breaks only before the lines for a manifest.
-    let (error, _lines) = error.split_once(":\n[[").unwrap_or((error, ""));
+    let (error, _lines) = error
+        .split_once(" add to the manifest:\n")
+        .unwrap_or((error, ""));
     if error.chars().any(char::is_control) {
         return Err(format!("its error has control characters: {error:?}"));
     }
