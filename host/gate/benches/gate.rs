@@ -59,7 +59,7 @@ fn setup() -> Setup {
     setup
 }
 
-/// So many guardrails against projects of a name.
+/// [`GUARDRAILS`] guardrails against projects of a name.
 fn guardrails(name: &str) -> Guardrails {
     let mut rules = String::new();
     for number in 0..GUARDRAILS {
@@ -96,7 +96,7 @@ async fn reads() {
         with.push(begun.elapsed());
         let begun = Instant::now();
         let connection = Arc::clone(&floor);
-        // In a task of its own like the gate's: whoever sends must not be cut off by whoever waits.
+        // In a task of its own like the gate's, so that cancelling the caller does not abort the send.
         let sending = tokio::spawn(async move {
             let call = Call {
                 account: "a",

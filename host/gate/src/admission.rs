@@ -1,9 +1,9 @@
-//! Letting a call in: decided about, at the pace that its grants and its account allow, and under terms
-//! that are still in force when it goes on its way.
+//! Admission of a call: deciding it, charging the rates and queues of its grants and its account, and
+//! confirming that the terms it was decided under are still in force when it is sent.
 //!
-//! Invariant: whoever sends a call looks right before each sending whether the terms that it was decided
-//! under are still in force ([`Gate::still`]). If not, it is decided about again; what it was given for its
-//! obligations (places, its turn) stays its own as long as they are the same.
+//! Invariant: before each send, the sender checks that the terms of the decision are still in force
+//! ([`Gate::still`]). If they are not, the call is decided again; what it already holds for its obligations
+//! stays valid as long as those are unchanged.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,24 +21,24 @@ use crate::sending::Held;
 use crate::sources::HeldSource;
 use crate::terms::Terms;
 
-/// A call that was let in.
+/// A call that was admitted.
 pub(crate) struct Admitted {
     pub verdict: Verdict,
     pub held: Held,
-    /// What it holds of the sources of projects.
+    /// The locks it holds on project sources.
     pub source: HeldSource,
-    /// Whether it was let in before, for the same obligations: what it took then is still taken.
+    /// Whether it was admitted before with the same obligations, so what it acquired then is kept.
     pub again: bool,
 }
 
 impl Gate {
-    /// Decides about a call and waits for its turn; a refusal is recorded.
+    /// Decides a call and waits until it may be sent; a refusal is recorded.
     pub(crate) async fn admit_call(&self, ask: &mut Ask) -> Result<Admitted, Refusal> {
         let verdict = self.decide(ask).await?;
         self.let_in(ask, verdict, None).await
     }
 
-    /// Lets a call in that was let in before, and not sent: its terms have changed.
+    /// Admits again a call that was admitted but not sent because its terms changed.
     pub(crate) async fn admit_again(
         &self,
         ask: &mut Ask,
@@ -64,9 +64,11 @@ impl Gate {
             if entered.is_none() {
                 again = false;
                 let entering = async {
-                    // First, so that a call that waits for a source counts among those of its plugin.
+                    // First, so that a call waiting for a source counts against its plugin's concurrency
+                    // limits.
                     let slots = self.slots(ask, &verdict.matched).await?;
-                    // Before its turn: a turn is for one call, and not for waiting.
+                    // Before the account's rate limit, so that a call does not occupy it while it waits for
+                    // a source.
                     let Some(source) = self.hold_source(ask, &verdict).await? else {
                         return Ok(None);
                     };
@@ -127,9 +129,9 @@ impl Gate {
         self.0.terms.hold(&ask.caller.plugin, &ask.terms)
     }
 
-    /// Decides again about a call whose terms have changed while it is under way, as far as that can be
-    /// done without waiting: whether it is still allowed on the same account, and by nobody's leave but the
-    /// one that it had.
+    /// Decides again a call whose terms changed while it is under way, as far as this needs no waiting:
+    /// whether it is still allowed on the same account, and without an approval that it does not already
+    /// have.
     pub(crate) fn recheck(&self, ask: &Ask, verdict: &Verdict) -> Result<(), Refusal> {
         if self.still(ask) {
             return Ok(());
@@ -152,7 +154,7 @@ impl Gate {
         }))
     }
 
-    /// The terms that a plugin's calls are decided by now.
+    /// The terms that a plugin's calls are decided under now.
     pub(crate) fn terms(&self, caller: &Caller) -> Result<Arc<Terms>, Refusal> {
         self.0.terms.of(&caller.plugin).ok_or_else(|| {
             if caller.may_be_logged() {
@@ -167,7 +169,8 @@ impl Gate {
     }
 }
 
-/// What a call owes to the grants that match it, in whatever order they are written, and on which account.
+/// The obligations of the grants that match a call, independent of the order in which they are written, and
+/// the account.
 fn owed<'a>(
     terms: &'a Terms,
     ask: &'a Ask,

@@ -1,11 +1,11 @@
-//! What must be true of an answer, whatever the operation is.
+//! Checks and redaction that apply to the answer of any operation.
 
 use qchost_catalog::Operation;
 use qchost_catalog::shape::Type;
 use serde_json::{Map, Value};
 
-/// An answer that holds a secret, without what the contract does not name: beside the address to
-/// log in at stand, after the log-in, the tokens of the brokerage.
+/// An answer that holds a secret, without the fields that the contract does not name: next to the
+/// log-in address, the server returns the brokerage's tokens once the log-in is done.
 pub(crate) fn without_secrets(operation: &Operation, mut body: Value) -> Value {
     if !operation.secret_answer {
         return body;

@@ -1,9 +1,9 @@
-//! Approvals: a call that needs a person's yes gets none of it stored for later; it gets a request,
-//! and once that is approved, the plugin's next call like it finds a permit.
+//! Approvals. A call that needs a person's approval is not stored for later: it creates a request, and once that
+//! is approved, the plugin's next identical call finds a permit.
 //!
-//! Invariant: a permit is bound to what the person was shown. The operation, the code that calls,
-//! the brokerage's settings and the resolved arguments are in its binding; change one of them, and
-//! it is another call, which needs another yes.
+//! Invariant: a permit is bound to what the approver was shown. Its binding covers the operation, the calling
+//! code, the brokerage settings and the resolved arguments; a call that differs in any of them needs another
+//! approval.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,40 +25,40 @@ use crate::record::{redacted_object, text_hash};
 use crate::refusal::Refusal;
 use crate::trade::unusable;
 
-/// How often a decision is looked for that another process may have made.
+/// How often to look for decisions made by another process.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// The most bytes of a call's arguments that its view holds.
+/// Maximum bytes of a call's arguments in its view.
 const MAX_VIEWED: usize = 16 << 10;
 
 /// Why an approval was not decided.
 #[derive(Debug, thiserror::Error)]
 pub enum DecideError {
-    /// The ledger's reason.
+    /// The approval is not in a state that allows the decision.
     #[error(transparent)]
     Approval(#[from] ApprovalError),
-    /// What changes the rules takes more than the right to approve calls.
+    /// Changing the rules needs a stronger role than approving calls.
     #[error(
         "{0} may not decide about a change of the files: that needs the role admin in the configuration in force"
     )]
     NotAdmin(
-        /// The person.
+        /// The name of the person.
         String,
     ),
     /// The host itself failed.
     #[error("the host failed in the middle of it; look at the approval before you try again")]
     Failed,
-    /// What would run with real money is not known.
+    /// It is unknown what code would run with real money.
     #[error(
         "what this deployment would run is not known, since its files are not kept any more, and real money is at stake: refuse it, and have the project compiled again"
     )]
     UnknownSource,
-    /// It cannot be recorded, so it was not done.
+    /// The decision cannot be recorded, so it was not made.
     #[error("the decision cannot be recorded, so it was not made: {0}")]
     Audit(#[from] qchost_audit::AuditError),
 }
 
 impl Gate {
-    /// Finds the permit of a call that needs one; nothing where none is needed.
+    /// Finds the permit of a call that needs one; `None` if it needs none.
     pub(crate) async fn check_approval(
         &self,
         ask: &Ask,
@@ -136,7 +136,7 @@ impl Gate {
         });
     }
 
-    /// Records that an approval was asked for, and by which call.
+    /// Records that an approval was requested, and by which call.
     pub(crate) fn note_request(&self, approval: &Approval, ask: Option<&Ask>) {
         let mut body = about(approval);
         body.insert("what".to_owned(), "request".into());
@@ -161,8 +161,8 @@ impl Gate {
         });
     }
 
-    /// Whether it was others who said yes than the person whose invocation would use it: whoever asked
-    /// first may have been somebody else.
+    /// Checks that the approvers are not the person whose invocation would use the permit; the request may have
+    /// been made by another invocation of a different person.
     async fn check_deciders(&self, ask: &Ask, permit: &Permit) -> Result<(), Refusal> {
         let ledger = &self.0.ledger;
         let approval = ledger
@@ -188,7 +188,7 @@ impl Gate {
         Ok(())
     }
 
-    /// What a deployment would run, as far as the host knows it.
+    /// The source that a deployment would run, as far as the host knows it.
     async fn deployed_source(
         &self,
         ask: &Ask,
@@ -236,7 +236,7 @@ impl Gate {
         }
     }
 
-    /// What a person is shown; none of it is the plugin's own words about the call.
+    /// What the approver is shown; nothing in it is the plugin's own description of the call.
     fn view(&self, ask: &Ask, touched: &Touched, source: Option<DeployedSource>) -> Value {
         let mut view = Map::new();
         let mut put = |name: &str, value: Value| {
@@ -273,10 +273,10 @@ impl Gate {
         Value::Object(view)
     }
 
-    /// Waits until a person decided about an approval that one of this plugin's calls needs.
+    /// Waits until an approval that one of this plugin's calls needs is decided.
     ///
     /// # Errors
-    /// When it was refused, has expired, or is none of this plugin's.
+    /// When it was refused, has expired, or belongs to another plugin.
     pub async fn wait_approval(&self, caller: &Caller, id: &str) -> Result<(), Refusal> {
         let mut changes = self.0.decided.subscribe();
         let mut noted = false;
@@ -307,12 +307,13 @@ impl Gate {
                     "waiting for approval; look at it with: qchost approvals show {}", own.id
                 );
             }
-            // Told at once of what this process decides, and looks again for what expires.
+            // Wakes at once for decisions of this process, and polls for expiry and for those of other
+            // processes.
             drop(tokio::time::timeout(LOOK_AGAIN, changes.changed()).await);
         }
     }
 
-    /// The approvals that wait for a person, or all of them, a page at a time.
+    /// A page of the approvals that are pending, or of all approvals.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -320,7 +321,7 @@ impl Gate {
         self.0.ledger.approvals(filter, now()).await
     }
 
-    /// The components that wait for a person: the plugin and the approval of each.
+    /// The components that await approval, as pairs of plugin and approval id.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -336,14 +337,14 @@ impl Gate {
         self.0.ledger.approval(id, now()).await
     }
 
-    /// Takes back the permit that an approval gave, or the yes to a change that is not in force yet. `id` is the
-    /// approval's or the permit's.
+    /// Revokes the permit that an approval gave, or the approval of a change that is not in force yet. `id` is
+    /// that of the approval or of the permit.
     ///
     /// # Errors
-    /// When there is nothing to take back.
+    /// When there is nothing to revoke.
     pub async fn revoke(&self, id: &str, by: &Person) -> Result<Approval, DecideError> {
         let (gate, id, by) = (self.clone(), id.to_owned(), by.clone());
-        // Runs detached, as a decision does.
+        // Detached, like a decision.
         let revoking = self.spawn(async move {
             let detail = json!({ "approval": id });
             gate.record_decision(&by, "revoke", &id, detail).await?;
@@ -357,10 +358,10 @@ impl Gate {
         revoking.await.unwrap_or(Err(DecideError::Failed))
     }
 
-    /// A person's yes: for the one call, or, with `standing`, for calls like it.
+    /// Approves a request: for the one call, or, with `standing`, for calls like it.
     ///
     /// # Errors
-    /// When it does not wait, or this person may not be the one who decides.
+    /// When it is not pending, or this person may not decide it.
     pub async fn approve(
         &self,
         id: &str,
@@ -368,7 +369,7 @@ impl Gate {
         standing: Option<Standing>,
     ) -> Result<Approval, DecideError> {
         let (gate, id, by) = (self.clone(), id.to_owned(), by.clone());
-        // Whoever asked may leave: what comes with the decision is done all the same.
+        // Runs detached: cancelling the caller does not abort what comes with the decision.
         let deciding = self.spawn(async move { gate.decide_yes(&id, &by, standing).await });
         deciding.await.unwrap_or(Err(DecideError::Failed))
     }
@@ -416,7 +417,8 @@ impl Gate {
         Ok(approval)
     }
 
-    /// Whether what a deployment with real money would run can be shown: nobody approves what cannot.
+    /// Checks that the source which a deployment would run with real money can be shown; without that it cannot
+    /// be approved.
     async fn check_source(&self, id: &str) -> Result<(), DecideError> {
         let ledger = &self.0.ledger;
         let approval = ledger.approval(id, now()).await;
@@ -434,7 +436,7 @@ impl Gate {
         }
     }
 
-    /// Records that a decision was not taken: the record of the attempt alone would read as if it were.
+    /// Records that a decision was not made; otherwise the record of the attempt would read as if it were.
     async fn noted(
         &self,
         by: &Person,
@@ -449,7 +451,7 @@ impl Gate {
         Ok(decided?)
     }
 
-    /// Records what a person decided about an approval, with what that is of.
+    /// Records a person's decision about an approval and what the approval is for.
     async fn record_decision(
         &self,
         by: &Person,
@@ -459,14 +461,14 @@ impl Gate {
     ) -> Result<(), DecideError> {
         let approval = self.0.ledger.approval(id, now()).await;
         let approval = approval.map_err(ApprovalError::Ledger)?;
-        // What is not an approval of this host is recorded as it was named.
+        // An id that is not an approval of this host is recorded as it was given.
         let named = || Map::from_iter([("approval".to_owned(), id.into())]);
         let mut body = approval.as_ref().map_or_else(named, about);
         body.insert("detail".to_owned(), detail);
         Ok(self.record_approval(by, what, body).await?)
     }
 
-    /// What an approval brings with it: an adopted component, an approved source.
+    /// Applies what an approval implies: adopts a component, approves a source.
     async fn follow_approval(&self, approval: &Approval, by: &Person) -> Result<(), LedgerError> {
         let Approval {
             kind,
@@ -476,7 +478,7 @@ impl Gate {
             ..
         } = approval;
         match kind {
-            // It comes into force with the next look at the files, if they still say so.
+            // Comes into force at the next reload, if the files still ask for it.
             ApprovalKind::Change => Ok(()),
             ApprovalKind::Component => {
                 let imports = scope.get("imports").and_then(Value::as_array);
@@ -512,10 +514,10 @@ impl Gate {
         }
     }
 
-    /// A person's no.
+    /// Refuses a request.
     ///
     /// # Errors
-    /// When it does not wait.
+    /// When it is not pending.
     pub async fn refuse(
         &self,
         id: &str,
@@ -538,7 +540,7 @@ impl Gate {
     }
 }
 
-/// What ties a record about an approval to the other records of it.
+/// The fields that link the records of one approval.
 fn about(approval: &Approval) -> Map<String, Value> {
     let binding = &approval.binding;
     let fields = [
@@ -554,12 +556,12 @@ fn about(approval: &Approval) -> Map<String, Value> {
         .collect()
 }
 
-/// Whether two people have to say yes.
+/// Whether two people have to approve.
 pub(crate) fn takes_two(ask: &Ask, live: bool) -> bool {
     ask.settings().two_person && ask.access == Access::Trade && live
 }
 
-/// A plugin that asked for too much is told to wait for what it asked for.
+/// The refusal of a plugin that has too many open requests.
 pub(crate) fn not_asked(error: RequestError) -> Refusal {
     match error {
         RequestError::Ledger(error) => unusable(error),
@@ -583,7 +585,7 @@ pub(crate) fn not_asked(error: RequestError) -> Refusal {
 /// What a deployment would run.
 struct DeployedSource {
     compile: String,
-    /// Nothing if the host does not know what the compile was made of.
+    /// `None` if the host does not know what the compile was built from.
     hash: Option<String>,
 }
 
@@ -600,7 +602,7 @@ impl DeployedSource {
     }
 }
 
-/// Arguments as they are in a view: long texts, or all of them where there are too many, as digest and length.
+/// Arguments as shown in a view: long texts, or all texts if there are too many, as digest and length.
 fn viewed(arguments: &Map<String, Value>) -> Value {
     let redacted = redacted_object(arguments);
     let text = redacted.to_string();
@@ -610,14 +612,15 @@ fn viewed(arguments: &Map<String, Value>) -> Value {
     json!({ "digest": text_hash(&text), "bytes": text.len() })
 }
 
-/// The arguments, whole, where a view does not hold all of them.
+/// The complete arguments, if a view does not show all of them.
 fn contents(arguments: &Map<String, Value>) -> Option<String> {
     let whole = Value::Object(arguments.clone());
     (viewed(arguments) != whole).then(|| whole.to_string())
 }
 
-/// What a standing permit is for besides the operation: the project, and whose money. One that was
-/// given for paper is none for a live brokerage, and one person's is none where it takes two.
+/// What a standing permit is limited to besides the operation: the project and the kind of account. One given
+/// for paper trading is not valid for a live brokerage, and one person's is not valid where two approvals are
+/// required.
 fn standing_scope(touched: &Touched, binding: &Binding, two: bool) -> Value {
     let mut brokerages = BTreeSet::new();
     let mut providers = BTreeSet::new();
@@ -651,11 +654,11 @@ fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Why an approval leads to no call.
+/// Why an approval does not permit the call.
 fn reason(approval: &Approval) -> String {
     let last = approval.decisions.last();
     match approval.status {
-        Status::Expired => "nobody decided in time".to_owned(),
+        Status::Expired => "no decision was made in time".to_owned(),
         Status::Revoked => "the permit was revoked".to_owned(),
         Status::Closed => approval.closed.clone().unwrap_or_default(),
         _ => last

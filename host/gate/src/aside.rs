@@ -1,7 +1,7 @@
-//! Reading what plugins and servers wrote, where it may take a while: off the threads that serve.
+//! Reading long texts of plugins and servers off the serving threads.
 //!
-//! Invariant: of each plugin one text at a time is read aside, over all its invocations, and its invocation is charged
-//! for it. A serving thread reads no text longer than [`AT_ONCE`].
+//! Invariant: each plugin has at most one text read aside at a time, across all its invocations, and its invocation is
+//! charged for the time. A serving thread reads no text longer than [`AT_ONCE`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,10 +13,11 @@ use crate::ask::Caller;
 use crate::gate::Gate;
 use crate::refusal::Refusal;
 
-/// Bytes that are read at once: that takes a millisecond at most, whatever stands in them.
+/// Texts up to this many bytes are read on the serving thread: that takes a millisecond at most, whatever they
+/// contain.
 const AT_ONCE: usize = 16 << 10;
 
-/// The plugins that ever had something read aside. One entry per plugin seen.
+/// Never pruned; one entry per plugin that had something read aside.
 #[derive(Default)]
 pub(crate) struct Aside(Mutex<HashMap<Arc<str>, Arc<Semaphore>>>);
 
@@ -29,9 +30,9 @@ impl Aside {
 }
 
 impl Gate {
-    /// Reads so many bytes that are the plugin's own or were caused by it: at once where they are few, and aside
-    /// otherwise. What was begun runs to its end when the future is dropped, and holds the plugin's place until then,
-    /// so `read` has to take a bounded time.
+    /// Runs `read` over `bytes` bytes that the plugin wrote or caused: inline if they are few, otherwise on a thread
+    /// that may block. The work is not cancelled when the future is dropped, and occupies the plugin's permit until it
+    /// ends, so `read` has to take a bounded time.
     ///
     /// # Errors
     /// When the host itself failed.
@@ -44,7 +45,7 @@ impl Gate {
         if bytes <= AT_ONCE {
             return Ok(read());
         }
-        // It is never closed.
+        // The semaphore is never closed.
         let place = self.0.aside.of(&caller.plugin).acquire_owned().await;
         let effort = caller.effort.clone();
         let reading = tokio::task::spawn_blocking(move || {

@@ -1,4 +1,4 @@
-//! A call as it was asked for, before anything is decided.
+//! A call as it was requested, before anything is decided.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::toll::Toll;
 
 /// What a request to another host than QuantConnect's is called in guardrails and records.
 pub(crate) const HTTP: &str = "http/request";
-/// With what the name of an operator begins who calls a tool by hand; no plugin can be called so.
+/// Prefix of an operator's name who calls a tool directly; a plugin cannot have such a name.
 const OPERATOR: &str = "operator@";
 
-/// Who calls: a plugin, by its name, its code and its invocation. Cheap to clone.
+/// The caller: a plugin, by its name, its code and its invocation. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// The plugin's name, by which its manifest is found.
@@ -31,35 +31,34 @@ pub struct Caller {
     pub invocation: Arc<str>,
     /// The user id of the person who asked for the invocation, if a person did.
     pub person: Option<u32>,
-    /// What deciding about its calls has taken so far.
+    /// Processor time spent on deciding its calls.
     pub effort: Effort,
-    /// How fast lines about it go to the log.
+    /// Rate limit of its log lines.
     pub pace: Arc<Pace>,
 }
 
 impl Caller {
-    /// Whether a person calls by hand, and no plugin.
+    /// Whether the caller is a person rather than a plugin.
     pub(crate) fn is_operator(&self) -> bool {
         self.plugin.starts_with(OPERATOR)
     }
 
-    /// Whether one more line about it may go to the log. To be asked before each line that it can bring about as
-    /// often as it likes.
+    /// Whether one more line about it may be logged. Check it before each line that the plugin can provoke at will.
     pub fn may_be_logged(&self) -> bool {
         self.pace.admits(&self.plugin, 1)
     }
 }
 
-/// Whether the intent of a write was handed to the audit, so that it may have been sent. Clones are of the same call.
+/// Whether the intent of a write was handed to the audit, so that it may have been sent. Clones share the state.
 #[derive(Debug, Clone, Default)]
 pub struct Intended(Arc<AtomicBool>);
 
 impl Intended {
-    /// Whether the call may have been sent. To be asked when its answer is not waited for any more: what is not intended
-    /// by then never is.
+    /// Whether the call may have been sent. Check it after you stop waiting for the answer: a call without an intent by
+    /// then is never sent.
     #[must_use]
     pub fn get(&self) -> bool {
-        // The gate marks and then looks whether somebody waits; the other way round here.
+        // The gate sets the mark, then checks whether the receiver still waits; this side does it in the opposite order.
         fence(Ordering::SeqCst);
         self.0.load(Ordering::SeqCst)
     }
@@ -70,26 +69,26 @@ impl Intended {
     }
 }
 
-/// A call that a plugin asked for.
+/// A call that a plugin requested.
 pub(crate) struct Ask {
-    /// Identifies the call in the audit and in the ledger; never given twice.
+    /// Identifies the call in the audit and in the ledger; unique.
     pub call: String,
     pub caller: Caller,
-    /// What it is decided by: the plugin's terms at the instant of the decision.
+    /// The plugin's terms at the instant of the decision.
     pub terms: Arc<Terms>,
-    /// Nothing for a tool that the catalog does not know.
+    /// `None` for a tool that the catalog does not know.
     pub operation: Option<&'static Operation>,
-    /// What it is called in grants: `backtests/create-backtest`, `raw/some_tool`.
+    /// Its name in grants: `backtests/create-backtest`, `raw/some_tool`.
     pub name: Cow<'static, str>,
-    /// What the server calls it.
+    /// Its name at the server.
     pub tool: Cow<'static, str>,
     pub access: Access,
     /// Flat, under their JSON names, and without what the host fills in.
     pub arguments: Map<String, Value>,
     pub begun: Instant,
-    /// Says to whoever waits whether it may have been sent.
+    /// Tells the caller whether the call may have been sent.
     pub intended: Intended,
-    /// What it has paid for the reads that the host makes to decide about it.
+    /// What it was charged for the host's own reads that decide it.
     pub toll: Toll,
 }
 

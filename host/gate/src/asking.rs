@@ -1,9 +1,10 @@
-//! Which approvals running invocations have asked for.
+//! Which running invocations have requested which approvals.
 //!
-//! Who invoked a plugin is told of an approval when the invocation ends, and comes back when it is decided. An invocation
-//! that is cut off tells nobody: its approvals are closed, so that no person says yes to what nobody waits for.
+//! The client that invoked a plugin learns of pending approvals when the invocation ends, and retries once they are
+//! decided. The client of an invocation that is cut off never learns of them, so they are closed: no approver is asked
+//! about a call that will not be retried.
 //!
-//! Invariant: an approval is closed only if no other invocation asks for it, and nobody was told of it.
+//! Invariant: an approval is closed only if no other invocation has requested it and no client was told of it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,24 +15,24 @@ use serde_json::{Value, json};
 use crate::ask::Caller;
 use crate::gate::{Gate, now};
 
-/// Why an approval is closed whose invocation was cut off.
-const CUT_OFF: &str = "the invocation that asked for it was cut off before anybody decided";
-/// Why an approval of a former run is closed.
+/// Reason for closing an approval whose invocation was cut off.
+const CUT_OFF: &str = "the invocation that asked for it was cut off before a decision was made";
+/// Reason for closing an approval of a former run.
 const HOST_ENDED: &str = "the host ended while the invocation that asked for it was running";
 
-/// The approvals by the invocations that ask for them.
+/// Requested approvals by invocation.
 #[derive(Debug, Default)]
 pub(crate) struct Asking(Mutex<HashMap<Arc<str>, BTreeSet<String>>>);
 
 impl Asking {
-    /// Notes that an invocation asks for an approval.
+    /// Notes that an invocation has requested an approval.
     pub(crate) fn note(&self, invocation: &Arc<str>, approval: &str) {
         let mut asking = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let approvals = asking.entry(Arc::clone(invocation)).or_default();
         approvals.insert(approval.to_owned());
     }
 
-    /// Takes out what an invocation asked for: all of it, and what no other one asks for.
+    /// Removes an invocation. Returns all its approvals, and those of them that no other invocation has requested.
     fn take(&self, invocation: &str) -> (Vec<String>, Vec<String>) {
         let mut asking = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(own) = asking.remove(invocation) else {
@@ -46,7 +47,7 @@ impl Asking {
 }
 
 impl Gate {
-    /// An invocation ended: in order, so that who invoked it is told what it waits for, or it was cut off.
+    /// Called when an invocation ends: in order, so that its client learns of its pending approvals, or cut off.
     pub fn invocation_ended(&self, caller: &Caller, in_order: bool) {
         let (all, alone) = self.0.asking.take(&caller.invocation);
         if all.is_empty() || tokio::runtime::Handle::try_current().is_err() {
@@ -64,7 +65,7 @@ impl Gate {
         });
     }
 
-    /// Closes what invocations of former runs asked for.
+    /// Closes the approvals that invocations of former runs requested.
     pub(crate) async fn close_former_orphans(&self) {
         self.close_orphans(None, HOST_ENDED).await;
     }
@@ -73,14 +74,14 @@ impl Gate {
         let closed = match self.0.ledger.close_approvals(ids, why, now()).await {
             Ok(closed) => closed,
             Err(error) => {
-                tracing::error!(target: "gate", %error, "approvals that nobody waits for cannot be closed");
+                tracing::error!(target: "gate", %error, "approvals without a waiting invocation cannot be closed");
                 return;
             }
         };
         self.note_closed(closed, why);
     }
 
-    /// Records that the host closed approvals, and tells those who wait for them.
+    /// Records that the host closed approvals, and wakes the calls that wait for them.
     pub(crate) fn note_closed(&self, closed: Vec<String>, why: &str) {
         if closed.is_empty() {
             return;

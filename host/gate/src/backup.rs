@@ -1,7 +1,7 @@
-//! A backup: ledger, audit and the texts that its records name, as one set that fits together.
+//! Backup of ledger, audit and the texts that its records name, as one consistent set.
 //!
-//! Invariant: the ledger is copied before the audit. So every call that the copied ledger knows has
-//! its records in the copied audit, and the head that the ledger keeps lies on the copied chain.
+//! Invariant: the ledger is copied before the audit. So every call in the copied ledger has its records in the copied audit,
+//! and the head that the ledger holds lies on the copied chain.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use qchost_ledger::LedgerError;
 
 use crate::gate::{Gate, Inner};
 
-/// Why a backup was not made.
+/// Why a backup failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// The ledger cannot be copied.
@@ -30,11 +30,11 @@ pub enum BackupError {
 }
 
 impl Gate {
-    /// Copies the ledger (`state.db`), the audit (`audit/`) and the kept texts (`texts/`) into a folder that is there and empty, while
-    /// calls go on.
+    /// Copies the ledger (`state.db`), the audit (`audit/`) and the kept texts (`texts/`) into an existing empty folder
+    /// while calls go on.
     ///
     /// # Errors
-    /// When something cannot be read or written; what was written until then stays.
+    /// When something cannot be read or written; the incomplete copy stays.
     pub async fn backup(&self, folder: &Path) -> Result<(), BackupError> {
         let Inner { ledger, audit, .. } = &*self.0;
         let head = {

@@ -1,10 +1,10 @@
-//! The record of every change of what is in force: what changed, by whom, from which text to which, and the difference.
+//! Records every change of what is in force: what changed, by whom, the texts before and after, and their difference.
 //!
-//! A change is noted in the audit before any call can be decided under it, and the note cannot be dropped for lack of
-//! room. Which digests were recorded last is kept in the ledger, so that a start records what changed while no host ran,
-//! and what a crash kept from the disk.
+//! A change is noted in the audit before any call can be decided under it, and its record is essential, so it is not
+//! dropped for lack of space. The digests recorded last are kept in the ledger, so that a start records what changed
+//! while no host ran or what a crash kept from the disk.
 //!
-//! Invariant: no line of a difference holds a value that may be a secret; lines come from kept texts only.
+//! Invariant: no line of a difference holds a value that may be a secret; lines come from redacted texts only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -26,7 +26,7 @@ use crate::settings::Waits;
 use crate::terms::{Rules, Terms};
 use crate::texts::Texts;
 
-/// What a change is of.
+/// What a change concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Subject {
@@ -36,15 +36,15 @@ pub enum Subject {
     Guardrails,
     /// The configuration, without people and profiles.
     Configuration,
-    /// Who may tell the host something.
+    /// The people and their roles.
     People,
     /// Brokerage and data-provider profiles.
     Profiles,
     /// The component that serves a plugin.
     Component,
-    /// The component that may trade for a plugin.
+    /// The component that is adopted to trade for a plugin.
     Adoption,
-    /// Whether a plugin is left alone because it keeps failing.
+    /// Whether a plugin is quarantined.
     Quarantine,
 }
 
@@ -70,7 +70,7 @@ pub struct Change {
     /// What it is of.
     #[serde(rename = "what")]
     pub subject: Subject,
-    /// The plugin, where it is of one.
+    /// The plugin, if it concerns one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plugin: Option<String>,
     /// The account of the plugin.
@@ -82,32 +82,32 @@ pub struct Change {
     /// The user ids of the owners of the files.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub owners: BTreeSet<u32>,
-    /// The user ids of those who asked for the reload that found it; none if the host found it by itself.
+    /// The user ids of the people who asked for the reload that found it; empty if the host found it by itself.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub asked_by: BTreeSet<u32>,
-    /// Who decided it, where a person did.
+    /// Who approved it, if it needed approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    /// The approval that it came into force by, or waits for.
+    /// The approval that brought it into force, or that it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<String>,
-    /// The digest of what was in force before; none if nothing was.
+    /// The digest of the text that was in force before; `None` if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest_before: Option<String>,
-    /// The digest of what is in force now; none if it was taken away.
+    /// The digest of the text that is in force now; `None` if it was removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest_after: Option<String>,
-    /// What was added, widened, changed and taken away, a line each.
+    /// What was added, widened, changed and removed, one line each.
     #[serde(default)]
     pub difference: Vec<String>,
-    /// Whether it was found at a start: it happened while no host ran.
+    /// Whether it was found at a start, so that it happened while no host ran.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub at_start: bool,
-    /// Whether it is about a changed manifest or configuration that only restricts, since its component does not serve
-    /// yet or it waits for a person.
+    /// Whether it concerns a changed manifest or configuration that so far only restricts, because its component does
+    /// not serve yet or it awaits approval.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pending: bool,
-    /// What else is to be said, such as that the new manifest only restricts until its component serves.
+    /// Additional remarks, such as that the new manifest only restricts until its component serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -141,7 +141,7 @@ impl Change {
         }
     }
 
-    /// What it is of, as it is remembered; nothing where no file says what is in force.
+    /// The key that its digest is remembered under; `None` where no file defines what is in force.
     fn key(&self) -> Option<String> {
         match self.subject {
             Subject::Manifest => self.plugin.as_deref().map(manifest_of),
@@ -153,16 +153,16 @@ impl Change {
         }
     }
 
-    /// What the audit is given of it.
+    /// Its audit entry.
     pub(crate) fn entry(&self) -> Entry {
         let body = match serde_json::to_value(self) {
             Ok(Value::Object(body)) => body,
-            // It is a struct of texts.
+            // Not reached: a struct of texts serializes to an object.
             _ => Map::new(),
         };
         Entry {
             kind: Kind::Change,
-            // A full disk must not keep what takes rights away from being recorded.
+            // A full disk must not keep the removal of rights from being recorded.
             essential: true,
             body,
         }
@@ -184,18 +184,18 @@ fn component_of(plugin: &str) -> String {
     format!("component {plugin}")
 }
 
-/// What people decided to bring into force.
+/// A change that was approved.
 #[derive(Debug, Clone)]
 pub(crate) struct Decided {
-    /// Their names.
+    /// The names of the approvers.
     pub by: String,
     /// The approval.
     pub approval: String,
-    /// What it changes.
+    /// The changes, one line each.
     pub lines: Vec<String>,
 }
 
-/// Records changes, and knows what was recorded last.
+/// Records changes, and remembers what was recorded last.
 pub(crate) struct Changes {
     audit: Audit,
     ledger: Ledger,
@@ -209,28 +209,28 @@ pub(crate) struct Changes {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The digest that was recorded last, by what it is of.
+    /// The digest recorded last, by key.
     last: BTreeMap<String, String>,
-    /// The digests of changed manifests and configurations that only restrict, by what they are of.
+    /// The digests of changed manifests and configurations that only restrict, by key.
     pending: BTreeMap<String, String>,
-    /// Who decided what is to be recorded as in force next, by what it is of.
+    /// The approval of what comes into force next, by key.
     decided: BTreeMap<String, Decided>,
-    /// What is of a former run, and was not seen in this one yet.
+    /// Keys of a former run that were not seen in this one yet.
     former: BTreeSet<String>,
-    /// What the ledger is to be told.
+    /// What is still to be stored in the ledger.
     unstored: BTreeMap<String, Option<String>>,
-    /// Who waits for a reload.
+    /// User ids of the people who wait for a reload.
     asking: Vec<u32>,
 }
 
-/// Changes that are to be recorded, with the digests that are in force then.
+/// Changes to be recorded, with the digests that are in force from then on.
 #[derive(Debug, Default)]
 pub(crate) struct Noted {
     pub changes: Vec<Change>,
     digests: BTreeMap<String, Option<String>>,
-    /// The digests of what only restricts, if anything does.
+    /// The digests of what only restricts; `None` removes one.
     pending: BTreeMap<String, Option<String>>,
-    /// That of which nothing waits, so that what people decided is in force with it.
+    /// Keys of which nothing awaits approval, so that what was approved is in force.
     settled: BTreeSet<String>,
 }
 
@@ -291,8 +291,8 @@ impl Changes {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finds the difference to what was recorded last of a plugin's manifest: that takes long where manifests are long,
-    /// and bringing one into force must not. Blocks.
+    /// Computes the difference to the text of the plugin's manifest that was recorded last, ahead of time: it takes long
+    /// for long manifests, and bringing one into force must not. Blocks.
     pub fn prepare(&self, plugin: &str, text: &Kept) {
         let last = self.state().last.get(&manifest_of(plugin)).cloned();
         if text.file.as_os_str().is_empty() || last.as_deref() == Some(&*text.digest) {
@@ -302,16 +302,16 @@ impl Changes {
         let former = match former {
             None => None,
             Some(Ok(Some(former))) => Some(former),
-            // What is missing is said when the change is recorded.
+            // A missing text is reported when the change is recorded.
             Some(Ok(None) | Err(_)) => return,
         };
         let lines = differences(text.form, former.as_deref(), Some(&text.text));
-        // There is one for each text, the first.
+        // Set once per text; a later value is dropped.
         drop(text.prepared.set((last, lines)));
     }
 
-    /// The text of what is in force of a manifest that waits for a person: the one that was recorded last, or the file's
-    /// without what waits. Where neither says what is in force, all that is known of it.
+    /// The text in force of a manifest that awaits approval: the one recorded last, or the file's without the parts that
+    /// wait. If neither is available, everything that is known of it.
     pub fn text_in_force(&self, base: &Manifest, of: &Manifest) -> Kept {
         let file = Kept::manifest(of, &self.prints);
         let last = self.last(&manifest_of(&base.plugin));
@@ -325,14 +325,14 @@ impl Changes {
         file.with_text(text)
     }
 
-    /// The text of the configuration in force, while the file's waits for a person: the one that was recorded last.
+    /// The text of the configuration in force while that of the file awaits approval: the one recorded last.
     pub fn configuration_in_force(&self, file: &Kept) -> Kept {
         let Some(digest) = self.last(CONFIGURATION) else {
             return file.with_text(String::new());
         };
         match self.texts.read(&digest) {
             Ok(Some(text)) => file.with_text(text),
-            // Which one it is stays known.
+            // The digest is known, even if the text is missing.
             Ok(None) | Err(_) => file.with_digest(&digest),
         }
     }
@@ -352,8 +352,8 @@ impl Changes {
         digests.cloned().collect()
     }
 
-    /// Keeps a text. One that cannot be kept is in force all the same: a full disk must not keep what narrows from being
-    /// taken over.
+    /// Keeps a text. It comes into force even if it cannot be kept: a full disk must not block a change that narrows
+    /// rights.
     pub fn keep(&self, kept: &Kept) {
         if let Err(error) = self.texts.keep(kept) {
             tracing::error!(
@@ -364,7 +364,7 @@ impl Changes {
         }
     }
 
-    /// Notes who decided what comes into force next of a subject; nothing where it needs no decision.
+    /// Notes the approval of what comes into force next for a subject; `None` if it needed none.
     pub fn decided(&self, subject: qchost_ledger::Subject, name: &str, decided: Option<Decided>) {
         let key = match subject {
             qchost_ledger::Subject::Manifest => manifest_of(name),
@@ -378,12 +378,12 @@ impl Changes {
         }
     }
 
-    /// Those who ask for a reload now.
+    /// User ids of the people who are asking for a reload now.
     pub fn askers(&self) -> Vec<u32> {
         self.state().asking.clone()
     }
 
-    /// Who asks for a reload is named in the changes that are found until the guard is dropped.
+    /// Names a person as requester of the changes that are found until the guard is dropped.
     pub fn asked(self: &Arc<Self>, uid: u32) -> Asked {
         self.state().asking.push(uid);
         Asked {
@@ -392,8 +392,8 @@ impl Changes {
         }
     }
 
-    /// The change from what was recorded last of a text, with its whole difference; none if it is the same.
-    /// `settled`: whether nothing of it waits, so that what people decided is in force with it.
+    /// The change from the text recorded last, with its whole difference; `None` if they are equal. `settled`: nothing
+    /// of it awaits approval, so what was approved is in force with it.
     fn since(
         &self,
         key: &str,
@@ -413,7 +413,7 @@ impl Changes {
             Form::Guardrails => Subject::Guardrails,
         };
         if before.as_deref() == Some(&*text.digest) {
-            // What people decided may be about what the text only names, such as a secret in a file.
+            // An approval may concern what the text only refers to, such as a secret in a file.
             return decided.filter(|_| settled).map(|decided| Change {
                 digest_before: before,
                 difference: decided.lines,
@@ -446,7 +446,7 @@ impl Changes {
     pub fn of_terms(&self, former: Option<&Terms>, new: &Terms) -> Noted {
         let mut noted = Noted::default();
         let (manifest, text) = (new.authority.manifest(), &new.authority.text);
-        // What comes with the host changes with the host alone.
+        // Built-in texts change with the host only.
         if text.file.as_os_str().is_empty() {
             return noted;
         }
@@ -479,7 +479,7 @@ impl Changes {
         noted
     }
 
-    /// What it changes that a plugin has no terms any more.
+    /// The change when a plugin loses its terms.
     pub fn of_removal(&self, former: &Terms) -> Noted {
         let (manifest, text) = (former.authority.manifest(), &former.authority.text);
         if text.file.as_os_str().is_empty() {
@@ -528,7 +528,7 @@ impl Changes {
         let (was, is) = (former.and_then(pending), pending(new));
         let digest = is.as_ref().map(|(text, _)| text.digest.to_string());
         noted.pending.insert(CONFIGURATION.to_owned(), digest);
-        // Right after a start it is not known yet which approval it waits for; it is recorded when it is.
+        // Right after a start the approval that it waits for is not known yet; it is recorded once it is.
         let is_known = |(_, waits): &&(Arc<Kept>, Option<Waits>)| {
             let approval = waits.as_ref().map(|waits| waits.approval.is_some());
             approval.unwrap_or(true)
@@ -547,7 +547,7 @@ impl Changes {
         noted
     }
 
-    /// A component that serves a plugin now.
+    /// The change when a component starts to serve a plugin.
     pub fn of_component(&self, change: Change, plugin: &str, digest: &str) -> Noted {
         let key = component_of(plugin);
         let (before, at_start) = {
@@ -568,7 +568,7 @@ impl Changes {
         noted
     }
 
-    /// What was in force in a former run and is not in this one, now that everything was loaded that there is.
+    /// What was in force in a former run and is not in this one, once everything has been loaded.
     pub fn of_former_runs(&self) -> Noted {
         let mut noted = Noted::default();
         let gone: Vec<(String, String)> = {
@@ -595,14 +595,14 @@ impl Changes {
         noted
     }
 
-    /// Takes the changes out that are to be recorded before they are made, with who asked for them.
+    /// Takes out the changes that must be recorded before they are made, with their requesters.
     pub fn attributed(&self, noted: &mut Noted) -> Vec<Change> {
         let mut changes = std::mem::take(&mut noted.changes);
         let state = self.state();
         for change in &mut changes {
             change.asked_by.extend(&state.asking);
             let decided = change.key().and_then(|key| state.decided.get(&key));
-            // What waits is not decided yet, and what is gone needs no decision.
+            // Pending changes are not approved yet, and removals need no approval.
             if let Some(decided) = decided
                 && !change.pending
                 && change.digest_after.is_some()
@@ -614,7 +614,7 @@ impl Changes {
         changes
     }
 
-    /// Notes changes in the audit. Never waits, so it may be called where the change is made.
+    /// Notes changes in the audit. Never waits, so it can be called where the change is made.
     pub fn note(&self, noted: Noted) {
         let mut noted = noted;
         let changes = self.attributed(&mut noted);
@@ -646,12 +646,12 @@ impl Changes {
         }
     }
 
-    /// Stores in the ledger what was noted, once the note is on the disk.
+    /// Stores noted digests in the ledger once the note is on disk.
     pub fn store_soon(self: &Arc<Self>) {
         if self.state().unstored.is_empty() {
             return;
         }
-        // Without a runtime nothing is stored; the next start records the change once more.
+        // Without a runtime nothing is stored; the next start records the change again.
         if let Ok(runtime) = Handle::try_current() {
             let changes = Arc::clone(self);
             self.tasks
@@ -682,7 +682,7 @@ impl Changes {
     }
 }
 
-/// While it lives, changes name who asked for the reload.
+/// While it lives, changes name the person who asked for the reload.
 #[derive(Debug)]
 pub struct Asked {
     changes: Arc<Changes>,
@@ -705,7 +705,8 @@ fn short(change: Change) -> Change {
     }
 }
 
-/// The change of what only restricts, beside the text in force; none if it is what it was and waits for the same.
+/// The change of a text that only restricts, beside the one in force; `None` if it is unchanged and waits for the same
+/// approval.
 fn of_pending(
     subject: Subject,
     in_force: &Kept,
@@ -746,7 +747,7 @@ fn of_pending(
     })
 }
 
-/// A change of the configuration as one record for people, one for profiles and one for all else.
+/// Splits a change of the configuration into one record each for people, profiles and the rest.
 fn split(change: Change) -> Vec<Change> {
     let of = |subject: Subject, table: &str| {
         let prefixes = ["+ ", "~ ", "- "].map(|sign| format!("{sign}{table}."));

@@ -1,12 +1,12 @@
-//! Closing positions: liquidating what runs live, and reading back that nothing runs and nothing is held.
+//! Closing positions: liquidates live deployments, and reads back that none runs and none holds positions.
 //!
-//! Accounts and deployments are liquidated side by side, with a short deadline for each step, past the queues and limits
-//! of ordinary calls. What is still open then is tried again in the background, also after a restart, until it is closed
-//! or the halt that asked for it ends. Of a deployment without a project nothing can be asked: its account is listed
-//! again, until the list says its project or does not have it any more.
+//! Accounts and deployments are liquidated concurrently, with a short deadline for each step, bypassing the queues and
+//! limits of ordinary calls. What is still open afterwards is retried in the background, also after a restart, until it
+//! is closed or the halt that asked for it ends. A deployment without a known project cannot be addressed: its account is
+//! listed again until the list names its project or no longer has it.
 //!
-//! Invariant: a deployment counts as closed only when QuantConnect was read to say that it has ended and holds
-//! nothing. What cannot be read counts as open.
+//! Invariant: a deployment counts as closed only when QuantConnect was read to say that it has ended and holds nothing.
+//! What cannot be read counts as open.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,24 +23,24 @@ use serde_json::{Map, Value, json};
 use crate::gate::{Gate, known, now};
 use crate::halts::HaltScope;
 
-/// The principal of what the host does by itself.
+/// The principal of the host's own calls.
 const HOST: &str = "qchost";
-/// How many steps fit into the time that a call of a plugin may take: 120 s make steps of 5 s.
+/// Divides the time-out of a plugin's call into steps: 120 s make steps of 5 s.
 const STEPS: u32 = 24;
-/// How often a liquidation is sent before the deployment is stopped instead.
+/// Liquidations sent before the deployment is stopped instead.
 const ATTEMPTS: u32 = 2;
-/// How often an account is listed again before what still runs there counts as running.
+/// Listings of an account before what still runs there is reported as running.
 const LISTINGS: u32 = 3;
-/// How long after a first answer the background begins, and the longest pause between its rounds.
+/// Delay of the first background round, and the longest pause between rounds.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// The most characters of a text and the most positions that are kept of what QuantConnect says.
+/// Maximum characters of a text, and maximum number of positions, kept of what QuantConnect says.
 const LONGEST_TEXT: usize = 300;
 const MOST_POSITIONS: usize = 100;
-/// What is said of a deployment of which nothing can be asked.
+/// Message for a deployment that cannot be addressed.
 const NAMELESS: &str = "the list does not say of which project it is, so it cannot be stopped from here; the account is \
     listed again until it does";
-/// How a deployment's status says that it has ended. Any other one is taken to run.
+/// Statuses of a deployment that has ended. Any other status counts as running.
 const ENDED: [&str; 5] = [
     "Stopped",
     "Liquidated",
@@ -49,31 +49,31 @@ const ENDED: [&str; 5] = [
     "Completed",
 ];
 
-/// What is held of one symbol.
+/// A position in one symbol.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// The symbol, as QuantConnect names it.
     pub symbol: String,
-    /// How much, as QuantConnect says it.
+    /// The quantity as QuantConnect reports it.
     pub quantity: String,
-    /// What it is worth, if QuantConnect says it.
+    /// The value, if QuantConnect reports it.
     pub value: Option<String>,
 }
 
-/// What became of a live deployment.
+/// The state of a live deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stopped {
     /// The account.
     pub account: String,
-    /// The project, by id; nothing if the account's deployments cannot be listed, or do not name theirs.
+    /// The project id; `None` if the account's deployments cannot be listed, or the list does not name it.
     pub project: Option<u32>,
     /// Its name, or what is known of it.
     pub name: String,
-    /// `liquidated` or `stopped`; otherwise `running` or `stopped` or `not known`, with whether positions are open.
+    /// `liquidated` or `stopped`; otherwise `running` or `stopped` or `not known`, and whether positions are open.
     pub result: String,
-    /// Whether it runs or holds something, or may.
+    /// Whether it runs or holds positions, or may.
     pub open: bool,
-    /// What it holds; nothing if that is not known.
+    /// Its positions; `None` if unknown.
     pub positions: Option<Vec<Position>>,
     /// The last failure.
     pub message: Option<String>,
@@ -87,32 +87,32 @@ pub struct OpenLiquidation {
     pub state: Stopped,
     /// The halt that asked for it.
     pub scope: HaltScope,
-    /// Who halted.
+    /// The name of the person who halted.
     pub by: String,
     /// Their user id.
     pub uid: u32,
-    /// Since when. Unix time in milliseconds.
+    /// When it began. Unix time in milliseconds.
     pub since: i64,
-    /// When it was looked at last. Unix time in milliseconds.
+    /// When it was last checked. Unix time in milliseconds.
     pub looked: i64,
 }
 
-/// The account and the project, 0 for all of an account.
+/// Account and project id; 0 stands for the whole account.
 type Key = (String, u32);
 
 /// What is being liquidated.
 #[derive(Default)]
 pub(crate) struct Closing {
     open: Mutex<BTreeMap<Key, OpenLiquidation>>,
-    /// What was open when its halt ended: not gone on with, and looked at by the next halt that liquidates. Nothing lists
-    /// a deployment that was stopped with positions.
+    /// Liquidations that were open when their halt ended: not continued, but checked by the next halt that liquidates,
+    /// because no list shows a deployment that was stopped while holding positions.
     left: Mutex<BTreeMap<Key, OpenLiquidation>>,
-    /// Whether a task is at it in the background.
+    /// Whether a background task is running.
     working: Mutex<bool>,
 }
 
 impl Closing {
-    /// Those of a former run.
+    /// Restores the liquidations of a former run.
     pub(crate) async fn restore(
         ledger: &Ledger,
         is_halted: impl Fn(&HaltScope) -> bool,
@@ -149,7 +149,7 @@ impl Closing {
     }
 }
 
-/// A deployment at one instant. What is not known is nothing.
+/// The state of a deployment at one instant. `None` means unknown.
 #[derive(Debug, Default)]
 struct State {
     runs: Option<bool>,
@@ -163,7 +163,7 @@ impl State {
     }
 }
 
-/// A deployment that an account lists, and that has not ended.
+/// A listed deployment that has not ended.
 #[derive(Debug, Clone)]
 struct Deployment {
     project: Option<u32>,
@@ -171,18 +171,18 @@ struct Deployment {
 }
 
 impl Gate {
-    /// The liquidations that are not finished.
+    /// The unfinished liquidations.
     #[must_use]
     pub fn liquidations(&self) -> Vec<OpenLiquidation> {
         self.0.closing.list()
     }
 
-    /// How long one step may take: a call, or the wait for its effect.
+    /// Time limit of one step: a call, or the wait for its effect.
     fn step(&self) -> Duration {
         self.0.call_timeout / STEPS
     }
 
-    /// Liquidates what runs live on some accounts, and what of them is open already. Says of each what became of it.
+    /// Liquidates what runs live on some accounts, and what is already open there. Returns the result of each.
     pub(crate) async fn close_accounts(
         &self,
         by: &Person,
@@ -248,7 +248,7 @@ impl Gate {
         for deployment in named {
             self.keep_open(entry(deployment, None)).await;
         }
-        // One entry for all of them: without a project they cannot be told apart for long.
+        // A single entry for all of them: without a project they cannot be told apart reliably.
         match nameless.len() {
             0 => self.settle_open(&account, 0).await,
             many => {
@@ -295,7 +295,7 @@ impl Gate {
         stopped
     }
 
-    /// Looks whether the account lists anything as running after all was closed.
+    /// Checks whether the account still lists running deployments after all were closed.
     async fn list_again(
         &self,
         account: &str,
@@ -307,7 +307,7 @@ impl Gate {
                 Ok(running) => running,
                 Err(_) if listing < LISTINGS => continue,
                 Err(failure) => {
-                    // That nothing else runs is not known.
+                    // It is unknown whether anything else runs.
                     let unknown = Deployment {
                         project: None,
                         name: "its deployments cannot be listed again".to_owned(),
@@ -345,7 +345,7 @@ impl Gate {
         closed
     }
 
-    /// What is open of an account.
+    /// The open liquidations of an account.
     fn open_of(&self, account: &str) -> Vec<Stopped> {
         let open = self.0.closing.list().into_iter();
         open.filter(|one| one.state.account == account)
@@ -362,7 +362,7 @@ impl Gate {
         let mut liquidated = false;
         let mut state = State::default();
         let mut refusal = None;
-        // What runs is liquidated before it is looked at: each read is time in which it trades.
+        // A running deployment is liquidated before it is inspected: it keeps trading during each read.
         if !runs || entry.state.result.starts_with("stopped") {
             state = self.look(&account, project).await;
         }
@@ -384,7 +384,7 @@ impl Gate {
                     state = self.await_closed(&account, project).await;
                 }
                 Err(failure) => {
-                    // An answer that was lost may have had its effect.
+                    // A call whose answer was lost may have taken effect.
                     refusal = Some(self.clean(&failure));
                     state = self.look(&account, project).await;
                     liquidated |= matches!(failure, Failure::UnknownOutcome(_));
@@ -429,18 +429,18 @@ impl Gate {
         if closed {
             self.settle_open(&account, project).await;
         } else if self.is_open(&account, project) {
-            // Unless the halt has ended meanwhile.
+            // Unless the halt ended in the meantime.
             self.keep_open(entry).await;
         }
         stopped
     }
 
-    /// Looks until a deployment is closed, for at most one step.
+    /// Polls until a deployment is closed, for at most one step.
     async fn await_closed(&self, account: &str, project: u32) -> State {
         self.look_until(account, project, State::is_closed).await
     }
 
-    /// Looks until it does not run, for at most one step.
+    /// Polls until it no longer runs, for at most one step.
     async fn await_stopped(&self, account: &str, project: u32) -> State {
         let stopped = |state: &State| state.runs == Some(false) && state.held.is_some();
         self.look_until(account, project, stopped).await
@@ -473,7 +473,7 @@ impl Gate {
         match status {
             Ok(body) => {
                 let status = body.get("status").and_then(Value::as_str);
-                // A status that is missing or new says nothing about an end.
+                // A missing or unknown status is no evidence that it ended.
                 state.runs = status.map(|status| !ENDED.contains(&status));
             }
             Err(failure) => state.failure = Some(self.clean(&failure)),
@@ -485,7 +485,6 @@ impl Gate {
         state
     }
 
-    /// The deployments of an account that have not ended.
     /// How many deployments run live on an account.
     ///
     /// # Errors
@@ -523,7 +522,7 @@ impl Gate {
         Ok(running)
     }
 
-    /// Makes one read of the host's own, past the queues of ordinary calls.
+    /// Makes one read of the host's own, bypassing the queues of ordinary calls.
     async fn read_now(
         &self,
         account: &str,
@@ -536,7 +535,7 @@ impl Gate {
         answered.unwrap_or_else(|after| Err(Failure::TimedOut { after }))
     }
 
-    /// Sends a call past the queues of ordinary calls. How long it was waited for, if it was not answered.
+    /// Sends a call, bypassing the queues of ordinary calls. If it was not answered in time: how long it waited.
     async fn send_now(
         &self,
         account: &str,
@@ -556,8 +555,8 @@ impl Gate {
         answered.map_err(|_| step * 2)
     }
 
-    /// Makes one call of the host's own that makes an account safer, recorded like any other. It is sent
-    /// even if it cannot be recorded: money may be at stake.
+    /// Makes one risk-reducing call of the host's own and records it like any other. It is sent even if it cannot be
+    /// recorded, because money may be at stake.
     async fn reduce(&self, uid: u32, account: &str, project: u32, name: &str) -> Outcome {
         let operation = known(name)?;
         let call = format!("{HOST}-{project}-{}", self.next_call());
@@ -577,7 +576,7 @@ impl Gate {
                 body,
             };
             async {
-                // A disk that does not answer must not keep money at risk.
+                // A disk that hangs must not keep money at risk.
                 let recorded = tokio::time::timeout(self.step(), self.0.audit.record(entry)).await;
                 let error = match recorded {
                     Ok(Ok(_)) => return,
@@ -606,7 +605,7 @@ impl Gate {
         outcome
     }
 
-    /// A failure for people, without secrets.
+    /// The text of a failure for people, without secrets.
     fn clean(&self, failure: &Failure) -> String {
         let settings = self.settings();
         short(&settings.secrets.redactor().clean(&failure.to_string()))
@@ -639,7 +638,7 @@ impl Gate {
         }
     }
 
-    /// Ends one that is closed.
+    /// Removes the entry of a closed liquidation.
     async fn settle_open(&self, account: &str, project: u32) {
         let key = (account.to_owned(), project);
         if self.0.closing.open().remove(&key).is_some() {
@@ -648,8 +647,8 @@ impl Gate {
         }
     }
 
-    /// Does not go on with those that a halt asked for that has ended, and says which they were. They stay known, so that
-    /// the next halt that liquidates looks at what they hold.
+    /// Abandons the liquidations of a halt that has ended, and returns them. They stay known, so that the next halt that
+    /// liquidates checks their positions.
     pub(crate) async fn give_up_closing(&self, scope: &HaltScope) -> Vec<Stopped> {
         let open = self.0.closing.list().into_iter();
         let ended: Vec<_> = open.filter(|one| one.scope == *scope).collect();
@@ -666,7 +665,7 @@ impl Gate {
         ended.into_iter().map(|one| one.state).collect()
     }
 
-    /// Goes on with what is open, until nothing is.
+    /// Continues with open liquidations in the background until none is left.
     pub(crate) fn close_in_background(&self) {
         let is_at_it = {
             let mut working = self
@@ -682,7 +681,7 @@ impl Gate {
         }
         let weak = Arc::downgrade(&self.0);
         let first = FIRST_PAUSE.min(self.step());
-        // Not among what the gate waits for when it ends; each of its rounds is.
+        // Not among the tasks that the gate waits for when it closes; each of its rounds is.
         tokio::spawn(async move {
             let mut pause = first;
             loop {
@@ -691,7 +690,7 @@ impl Gate {
                 let Some(inner) = weak.upgrade() else { return };
                 let gate = Self(inner);
                 let round = gate.clone();
-                // A round that failed is followed by another one.
+                // A failed round is followed by another one.
                 drop(gate.spawn(async move { round.close_again().await }).await);
                 let open = gate.0.closing.open();
                 let mut working = gate
@@ -708,7 +707,7 @@ impl Gate {
         });
     }
 
-    /// One round of the background.
+    /// One background round.
     async fn close_again(&self) {
         let open = self.0.closing.list();
         let accounts = open.iter().filter(|one| one.state.project.is_none());
@@ -735,7 +734,7 @@ impl Gate {
     }
 }
 
-/// Remembers what it can: a ledger that does not take it must not hold up a liquidation.
+/// Stores what it can: a failing ledger must not hold up a liquidation.
 async fn forgiving(limit: Duration, work: impl Future<Output = Result<(), LedgerError>>) {
     match tokio::time::timeout(limit, work).await {
         Ok(Ok(())) => {}
@@ -748,11 +747,11 @@ async fn forgiving(limit: Duration, work: impl Future<Output = Result<(), Ledger
     }
 }
 
-/// What a portfolio holds; nothing if it does not say.
+/// The positions in a portfolio; `None` if it does not list any.
 fn positions(body: &Value) -> Option<Vec<Position>> {
     let holdings = match body.get("portfolio")?.get("holdings")? {
         Value::Object(holdings) => holdings,
-        // An empty map comes as an empty list.
+        // An empty map is sent as an empty list.
         Value::Array(items) if items.is_empty() => return Some(Vec::new()),
         _ => return None,
     };

@@ -1,10 +1,11 @@
-//! What the components import that were admitted, for as long as somebody has their code.
+//! Imports of the admitted components, for as long as their code is referenced.
 //!
-//! Invariant: of code that is gone nothing is left after the next one is admitted, however often a plugin is reloaded.
+//! Invariant: entries of code that is gone are removed when the next component is admitted, however often a plugin is
+//! reloaded.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// Components by their digests. Whoever has a component's code, or calls for it, holds its digest.
+/// Components by digest. Loaded code and its callers hold the digest, which keeps the entry alive.
 #[derive(Debug, Default)]
 pub(crate) struct Components(Mutex<Vec<(Weak<str>, Vec<String>)>>);
 
@@ -40,13 +41,13 @@ mod tests {
         for number in 0..1000 {
             let digest: Arc<str> = format!("sha256:{number}").into();
             components.admit(&digest, &["raw".to_owned()]);
-            // Of one code that many manifests have there is one entry.
+            // A single entry for code that many manifests use.
             components.admit(&digest, &["raw".to_owned()]);
             assert_eq!(components.imports(&digest), Some(vec!["raw".to_owned()]));
         }
         assert!(components.0.lock().unwrap().len() <= 2);
         assert_eq!(components.imports("sha256:0"), None);
-        // What still runs is known, however many came after it.
+        // A running component stays known, however many were admitted later.
         assert_eq!(components.imports(&former), Some(vec!["live".to_owned()]));
     }
 }

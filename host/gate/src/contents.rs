@@ -1,9 +1,9 @@
-//! What a person is shown of an approval besides its view: the contents of the call, and what a deployment would run.
+//! What an approver is shown besides the view: the contents of the call, and what a deployment would run.
 //!
-//! It is made when somebody looks, not when a plugin asks: off the threads that serve, with a deadline, and a few at a
-//! time.
+//! It is produced on request of the approver rather than when the plugin calls: off the serving threads, with a
+//! deadline, and a few at a time.
 //!
-//! Invariant: what cannot be shown is said to be unknown, and what is left out is counted.
+//! Invariant: what cannot be shown is reported as unknown, and what is left out is counted.
 
 use std::time::{Duration, Instant};
 
@@ -19,30 +19,30 @@ use crate::gate::{Gate, known, now};
 use crate::judge::HostReads;
 use crate::sources::Files;
 
-/// The most that is shown of one approval at once, in bytes.
+/// Maximum bytes shown of one approval at once.
 const MAX_SHOWN: usize = 64 << 10;
-/// The most bytes of all pages of a changed file.
+/// Maximum bytes of all pages of a changed file.
 const MAX_PAGED: usize = 32 << 20;
-/// How long it may take to make it.
+/// Time limit for producing it.
 const SHOW_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the current file may take to be read.
+/// Time limit for reading the current file.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most arguments that are shown one by one.
+/// Maximum number of arguments shown individually.
 const MAX_ARGUMENTS: usize = 50;
-/// The most bytes of an argument's name that are shown.
+/// Maximum bytes shown of an argument's name.
 const MAX_NAME: usize = 200;
-/// What stands for the name of a changed file in its difference.
+/// Stands for the name of a changed file in its difference.
 const CHANGED: &str = "what is in force (-), what the files say (+)";
-/// The principal of what the host reads by itself.
+/// The principal of the host's own reads.
 const HOST: &str = "qchost";
-/// A file is shown as a difference to what is there now.
+/// Its file is shown as a difference to the current one.
 const REPLACES_FILE: &str = "files/update-file-contents";
-/// A file is shown as a difference to nothing.
+/// Its file is shown as a difference to an empty one.
 const CREATES_FILE: &str = "files/create-file";
 
 impl Gate {
-    /// An approval with what a person is shown of the call's contents. Of a changed file all can be seen, a page at a
-    /// time; the first is 1.
+    /// An approval, with the contents of its call. A changed file can be seen completely, one page at a time; pages
+    /// count from 1.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -51,7 +51,7 @@ impl Gate {
         id: &str,
         page: u32,
     ) -> Result<Option<(Approval, Value)>, LedgerError> {
-        // Closed never: the gate has it for as long as it lives.
+        // Never closed: the gate owns it.
         let _look = self.0.looks.acquire().await.ok();
         let ledger = &self.0.ledger;
         let Some(approval) = ledger.approval(id, now()).await? else {
@@ -120,7 +120,7 @@ impl Gate {
         }))
     }
 
-    /// The arguments of which the view has only a digest.
+    /// The arguments that the view shows only as a digest.
     async fn show_arguments(&self, approval: &Approval, arguments: String) -> Value {
         let parsed: Map<String, Value> = serde_json::from_str(&arguments).unwrap_or_default();
         let operation = approval.binding.operation.as_str();
@@ -197,20 +197,20 @@ impl Gate {
     }
 }
 
-/// What is kept of a changed file for those who decide about it.
+/// What is kept of a changed file for its approvers.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Changed {
-    /// All that it gains, a line each, where the view does not have all of it.
+    /// All it gains, one line each, if the view does not show everything.
     pub gains: Vec<String>,
-    /// All that changes, where the view does not have all of it.
+    /// All changes, if the view does not show everything.
     pub changes: Vec<String>,
     /// What is in force, without secrets.
     pub former: String,
-    /// What the files say, without secrets.
+    /// The text of the files, without secrets.
     pub now: String,
 }
 
-/// A page of all that changes in a file.
+/// One page of all changes in a file.
 async fn show_change(contents: String, page: u32) -> Value {
     let made = aside(move |bounds| {
         let changed: Changed = serde_json::from_str(&contents).unwrap_or_default();
@@ -245,7 +245,7 @@ async fn show_change(contents: String, page: u32) -> Value {
     })
 }
 
-/// A text in parts of bounded length, each of whole lines where no line is longer than that.
+/// Splits a text into parts of bounded length, at line ends unless a line is longer than that.
 fn pages(mut text: &str) -> Vec<&str> {
     let mut pages = Vec::new();
     while !text.is_empty() {
@@ -261,7 +261,7 @@ fn pages(mut text: &str) -> Vec<&str> {
     pages
 }
 
-/// Makes something to be shown on a thread that may block.
+/// Produces something to be shown on a thread that may block.
 async fn aside(make: impl FnOnce(Bounds) -> Shown + Send + 'static) -> Shown {
     let bounds = Bounds {
         bytes: MAX_SHOWN,
@@ -275,7 +275,7 @@ async fn aside(make: impl FnOnce(Bounds) -> Shown + Send + 'static) -> Shown {
     })
 }
 
-/// Arguments one by one, long texts as they are.
+/// Lists arguments individually, long texts verbatim.
 fn listed(arguments: &Map<String, Value>, bounds: Bounds) -> Shown {
     let mut all = Shown::default();
     let mut left_out = Vec::new();

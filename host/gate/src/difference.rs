@@ -1,7 +1,7 @@
-//! Differences between texts that others wrote, as a person is shown them.
+//! Differences between untrusted texts, for an approver to read.
 //!
-//! Invariant: it takes no longer than its deadline, gives no more than its limit, and says how much it leaves out. What
-//! is left out is said to be, never taken as equal.
+//! Invariant: a difference takes no longer than its deadline, is no larger than its limit, and says how much it leaves
+//! out. Omitted parts are reported as omitted, never taken as equal.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -10,11 +10,11 @@ use similar::{ChangeTag, DiffOp, DiffTag, TextDiff, udiff::UnifiedHunkHeader};
 
 /// Lines around a change.
 const CONTEXT_LINES: usize = 3;
-/// The most bytes of one line that are shown, unless said otherwise.
+/// Maximum bytes shown of one line, unless the bounds say otherwise.
 pub(crate) const MAX_LINE: usize = 1_000;
-/// The most lines that two versions of a file have together if they are compared: each takes memory.
+/// Maximum lines of both versions of a file together for a comparison: each takes memory.
 const MAX_COMPARED: usize = 200_000;
-/// The most files that are named which are not shown.
+/// Maximum number of omitted files that are named.
 const MAX_NAMED: usize = 20;
 
 /// A text that is built up to a limit.
@@ -22,15 +22,15 @@ const MAX_NAMED: usize = 20;
 pub(crate) struct Shown {
     /// What is shown.
     pub text: String,
-    /// What is not, in words; nothing if all of it is shown.
+    /// What is omitted, in words; `None` if everything is shown.
     pub left_out: Option<String>,
 }
 
-/// How much is shown, and how long it may take to make.
+/// Limits on size and time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     pub bytes: usize,
-    /// Of one line.
+    /// Maximum bytes of one line.
     pub line: usize,
     pub deadline: Instant,
 }
@@ -58,7 +58,7 @@ pub(crate) fn difference(
     writer.end()
 }
 
-/// A text as it is, line by line.
+/// A text shown line by line.
 pub(crate) fn excerpt(text: &str, bounds: Bounds) -> Shown {
     let mut writer = Writer::new(bounds);
     let mut lines = text.lines();
@@ -83,9 +83,9 @@ pub(crate) fn excerpt(text: &str, bounds: Bounds) -> Shown {
 struct Writer {
     bounds: Bounds,
     text: String,
-    /// Lines that are cut.
+    /// Number of truncated lines.
     cut: usize,
-    /// Lines of a text that are not shown.
+    /// Number of lines that are not shown.
     hidden: usize,
     added: usize,
     removed: usize,
@@ -108,7 +108,7 @@ impl Writer {
         }
     }
 
-    /// Whether there was room for it.
+    /// Adds a line. Returns whether there was room for it.
     fn line(&mut self, sign: &str, line: &str) -> bool {
         let line = line.trim_end_matches(['\n', '\r']);
         let mut end = line.len().min(self.bounds.line);
@@ -172,7 +172,7 @@ impl Writer {
         }
     }
 
-    /// Shows a file that is too long to be compared as one that takes the place of another one.
+    /// Shows a file that is too long to be compared as a replacement of the other.
     fn replaced(&mut self, old: &str, new: &str) {
         self.removed += old.lines().count();
         let mut lines = new.lines();
@@ -185,8 +185,8 @@ impl Writer {
         self.added += lines.count();
     }
 
-    /// Shows an operation of a difference as far as there is room, and counts the lines that are shown. Whether all
-    /// of it had room.
+    /// Shows an operation of a difference as far as there is room, and counts the lines shown. Returns whether all of
+    /// it had room.
     fn op(
         &mut self,
         diff: &TextDiff<'_, '_, str>,
@@ -305,7 +305,7 @@ mod tests {
         let shown = difference(&[], &now, late);
         assert_eq!(shown.text, "");
         assert!(shown.left_out.unwrap().contains("a.py"));
-        // Nothing but line feeds: as many lines as there are bytes.
+        // Nothing but line feeds: as many lines as bytes.
         let (old, new) = ("\n".repeat(4 << 20), "\n".repeat(3 << 20));
         let shown = difference(
             &files(&[("a.py", &old)]),
@@ -319,7 +319,7 @@ mod tests {
                 .unwrap()
                 .contains("and 4194304 removed lines")
         );
-        // Lines that are all different, and in another order: the worst for a difference.
+        // Distinct lines in another order: the worst case for a difference.
         let lines = |step: usize| -> String {
             (0..60_000_usize)
                 .map(|line| format!("{}\n", line.wrapping_mul(step) % 60_013))

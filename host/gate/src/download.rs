@@ -1,11 +1,11 @@
-//! Reading an object's bytes: ask for a download, wait until it is ready, fetch it, unpack it.
+//! Reads an object's bytes: requests a download, waits until it is ready, fetches and unpacks it.
 //!
-//! QuantConnect serves objects as a zip archive under an address that anybody can read from; so
+//! QuantConnect serves objects as a zip archive under an address that is readable without credentials; so
 //! neither the address nor the archive leaves this module. The whole flow is one decision and one record;
 //! each step is a read of the host's own.
 //!
-//! Invariant: no step is sent, and none sent again, once the plugin may not make the download any more;
-//! a step that waits for its turn ends then, and so does the transfer of the bytes.
+//! Invariant: no step is sent or retried once the plugin may no longer make the download; a queued step
+//! ends then, and so does the transfer of the bytes.
 
 use std::io::{Cursor, Read as _};
 use std::sync::OnceLock;
@@ -31,12 +31,12 @@ pub(crate) struct Download {
     pub ask: Ask,
     pub verdict: Verdict,
     pub _held: Held,
-    /// The most bytes that the object may have.
+    /// Maximum size of the object in bytes.
     pub limit: u64,
 }
 
 impl Download {
-    /// Runs it to its end, and records that.
+    /// Runs the download to completion and records it.
     pub(crate) async fn run(self) -> Result<Vec<u8>, Refusal> {
         if let Err(refusal) = self.gate.take_read(&self.ask, &self.verdict).await {
             let known = self.verdict.known(None);
@@ -103,7 +103,7 @@ impl Download {
                 .call("object-store/read-object-store-file-download-url", poll)
                 .await?;
         };
-        // The archive may be a little larger than what is in it.
+        // Slack, since the archive may be a little larger than its content.
         let most = self.limit.saturating_add(64 << 10);
         self.check()?;
         let account = self.ask.account();
@@ -122,7 +122,7 @@ impl Download {
         Ok(unpacked?)
     }
 
-    /// Whether it may go on: each step of it is sent by itself.
+    /// Whether the download may continue; each of its steps is sent separately.
     fn check(&self) -> Result<(), Refusal> {
         self.gate.recheck(&self.ask, &self.verdict)
     }
@@ -152,7 +152,7 @@ impl Download {
     }
 }
 
-/// Takes the one object out of the archive. What the archive says of its size is not believed.
+/// Extracts the single object of the archive. The size that the archive claims is not trusted.
 fn unpack(archive: Vec<u8>, key: &str, limit: u64) -> Result<Vec<u8>, Failure> {
     let broken =
         |what: &str| Failure::UnexpectedResponse(format!("the download of `{key}` {what}"));
@@ -167,7 +167,7 @@ fn unpack(archive: Vec<u8>, key: &str, limit: u64) -> Result<Vec<u8>, Failure> {
     let entry = archive
         .by_index(*only)
         .map_err(|_| broken("cannot be unpacked"))?;
-    // A key may be a folder's too, and what is in that was not decided about.
+    // A key may also be that of a folder, whose contents were not decided about.
     let name = entry
         .name()
         .map_err(|_| broken("holds an unnamed object"))?;

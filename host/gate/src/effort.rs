@@ -1,11 +1,11 @@
-//! What deciding about somebody's calls costs.
+//! Accounting of the processor time spent on deciding a caller's calls.
 //!
-//! To ask the kernel for a thread's processor time takes a microsecond, twice a poll: a tenth of a small decision. So
-//! the clock on the wall is read, without the kernel, until a poll takes a millisecond: from then on everything is
-//! measured.
+//! Asking the kernel for a thread's processor time takes a microsecond, twice per poll: a tenth of a small decision.
+//! So the wall clock, which needs no system call, is read until a poll takes a millisecond; from then on processor
+//! time is measured.
 //!
-//! Invariant: whoever has the gate decide without end, or about something large again and again, is charged for it,
-//! though the gate does so in tasks of its own.
+//! Invariant: a caller that makes the gate decide without end, or repeatedly about something large, is charged for
+//! it, although the gate decides in tasks of its own.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -15,17 +15,17 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The most that is charged by the clock on the wall at a time: it goes on when the system lets somebody else run.
+/// Maximum charged by wall clock at a time: that clock goes on while the thread is descheduled.
 const MOST: Duration = Duration::from_millis(1);
 
-/// Time on the processor that deciding about somebody's calls has taken. Clones are the same.
+/// Processor time spent on deciding a caller's calls. Clones share the counter.
 #[derive(Debug, Clone, Default)]
 pub struct Effort(Arc<Reading>);
 
 #[derive(Debug, Default)]
 struct Reading {
     nanoseconds: AtomicU64,
-    /// Whether processor time is asked for.
+    /// Whether processor time is measured rather than wall-clock time.
     exact: AtomicBool,
 }
 
@@ -52,7 +52,7 @@ impl Effort {
         .await
     }
 
-    /// Does some work on this thread, and charges it.
+    /// Runs a closure on this thread and charges its time.
     pub(crate) fn charge_work<T>(&self, work: impl FnOnce() -> T) -> T {
         let before = processor_time();
         let done = work();

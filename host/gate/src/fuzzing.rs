@@ -1,17 +1,17 @@
-//! What the growth tests call.
+//! Entry points for the growth tests.
 
 use std::time::{Duration, Instant};
 
 use crate::difference::{Bounds, MAX_LINE, difference, excerpt};
 
-/// The difference that an approver is shown, of one file, with all the time that it takes and all of it shown.
+/// The difference of one file as an approver is shown it, without time or size limit.
 #[must_use]
 pub fn shown_difference(former: &str, now: &str) -> String {
     let file = |text: &str| [("main.py".to_owned(), text.to_owned())];
     difference(&file(former), &file(now), bounds()).text
 }
 
-/// The text that an approver is shown, all of it.
+/// The text as an approver is shown it, without size limit.
 #[must_use]
 pub fn shown_text(text: &str) -> String {
     excerpt(text, bounds()).text

@@ -1,7 +1,7 @@
-//! The gate itself: decides, sends, and learns the outcome.
+//! The gate itself: decides calls, sends them, and learns their outcome.
 //!
-//! Invariant: a call runs in a task of the gate's. Dropping the future of [`Gate::call`] ends one that is not on
-//! its way yet; of any other it loses the answer for the plugin and nothing else.
+//! Invariant: a call runs in a task of the gate's. Dropping the future of [`Gate::call`] ends a call that has not been
+//! sent yet; for any other it only discards the plugin's answer.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -46,26 +46,26 @@ use crate::terms::{Enforceable, InForce, Rules};
 use crate::toll::{Toll, UsedUp};
 use qchost_policy::{DOWNLOAD, RAW, WORKFLOW, is_tool_name};
 
-/// How many approvals have their contents made to be shown at a time.
+/// How many approvals may have their contents produced at a time.
 const LOOKS: usize = 2;
 
-/// What the gate needs besides the connection.
+/// What the gate needs besides the upstream connection.
 #[derive(Debug)]
 pub struct Options {
-    /// What calls are decided by, as it is at first.
+    /// The initial settings that calls are decided by.
     pub settings: Settings,
-    /// What must not be forgotten.
+    /// The durable state.
     pub ledger: Ledger,
-    /// What was done.
+    /// The record of what was done.
     pub audit: Audit,
     /// What the audit found when it was opened.
     pub opening: Opening,
     /// The key under which arguments are fingerprinted.
     pub key: Zeroizing<Vec<u8>>,
-    /// How long one call may take, whatever the plugin's own limits are: a write must be
-    /// given the time to be answered even when its plugin is gone.
+    /// Time limit of one call, independent of the plugin's own limits: a write must be given the time to be answered even
+    /// when its plugin is gone.
     pub call_timeout: Duration,
-    /// How many bytes a day the records of one plugin's calls may have.
+    /// Maximum bytes of records that one plugin's calls may add to the audit per day.
     pub audit_share: u64,
 }
 
@@ -81,15 +81,15 @@ pub enum GateError {
     /// A manifest cannot be enforced together with the guardrails.
     #[error(transparent)]
     Policy(#[from] PolicyError),
-    /// The data folder cannot be looked at.
+    /// The data folder is not accessible.
     #[error("cannot look for the file `halt` in the data folder {}: {source}", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The host itself failed.
+    /// An internal error.
     #[error("the host failed while it compiled the policies; nothing has changed")]
     Failed,
 }
@@ -108,7 +108,7 @@ pub(crate) struct Inner {
     /// Held while the settings are changed.
     pub reconfiguring: tokio::sync::Mutex<()>,
     pub prints: Arc<Fingerprints>,
-    /// Where changes of what is in force are recorded.
+    /// Records changes of what is in force.
     pub changes: Arc<Changes>,
     pub scope: Scope,
     pub halts: Arc<Halts>,
@@ -118,29 +118,29 @@ pub(crate) struct Inner {
     pub used_up: UsedUp,
     pub concurrency: Concurrency,
     pub lanes: Lanes,
-    /// Who changes the sources of projects now, and who relies on them.
+    /// Locks on project sources, for calls that change them or rely on them.
     pub sources: SourceLocks,
     pub aside: Aside,
     pub refusals: Refusals,
-    /// Counts the decisions of persons about approvals.
+    /// Incremented with every decision about an approval.
     pub decided: watch::Sender<u64>,
-    /// The approvals that running invocations have asked for.
+    /// The approvals that running invocations have requested.
     pub asking: Asking,
-    /// One for each approval whose contents are made to be shown.
+    /// Limits how many approvals have their contents produced at a time.
     pub looks: tokio::sync::Semaphore,
     /// The components that were admitted.
     pub components: Components,
-    /// The plugins whose manifests were taken away in this run: the ledger may not have it yet.
+    /// The plugins whose manifests were removed in this run; the ledger may not have stored it yet.
     pub gone: Mutex<BTreeSet<String>>,
-    /// Whether the data folder is new, so that what is found is adopted.
+    /// Whether the data folder is new, so that the files found are adopted.
     pub adopting: AtomicBool,
-    /// Held by each write from its reservation to its intent, and by a backup: so that none is in one
-    /// of the two stores and not in the other.
+    /// Held by each write from its reservation to its intent, and by a backup, so that no write is in only one of the two
+    /// stores in a backup.
     pub writing: tokio::sync::RwLock<()>,
-    /// Writes of former runs whose outcome is not known.
+    /// Writes of former runs with unknown outcome.
     pub unsettled: Mutex<Vec<Map<String, Value>>>,
     sent: TaskTracker,
-    /// What makes the names of calls differ from those of other runs.
+    /// Makes the ids of calls unique across runs.
     run: String,
     calls: AtomicU64,
 }
@@ -154,7 +154,7 @@ impl std::fmt::Debug for Gate {
 }
 
 impl Inner {
-    /// Writes down what was only counted.
+    /// Writes the record of refusals that were only counted.
     fn write_counted(&self, counted: Option<Counted>) {
         if let Some(counted) = counted {
             let Counted {
@@ -179,8 +179,8 @@ pub(crate) fn now() -> i64 {
 }
 
 impl Gate {
-    /// A gate before a connection, with what was done before it was opened settled as far as
-    /// ledger and audit agree on it. No plugin may do anything yet.
+    /// Opens a gate in front of an upstream connection, and settles the calls of former runs as far as ledger and audit
+    /// agree on them. No plugin has any authority yet.
     ///
     /// # Errors
     /// When ledger or audit cannot be used.
@@ -260,12 +260,12 @@ impl Gate {
         Ok(gate)
     }
 
-    /// Makes a manifest the current authority of its plugin, from the next call on, and the only one.
-    /// One that is in force already, or that the plugin was restricted to, is not compiled again; any other
-    /// is, on this thread: who serves calls as well [prepares](Self::prepare) it first.
+    /// Makes a manifest the only authority of its plugin, from the next call on. A manifest that is in force already, or
+    /// that the plugin was restricted to, is not compiled again; any other is compiled on this thread, so callers that
+    /// also serve calls [prepare](Self::prepare) it first.
     ///
     /// # Errors
-    /// When it cannot be compiled together with the guardrails; the former one stays then.
+    /// When it cannot be compiled together with the guardrails; the former manifest stays in force then.
     pub fn install(&self, manifest: Manifest) -> Result<(), PolicyError> {
         loop {
             let known = self.0.terms.known(&manifest);
@@ -278,7 +278,7 @@ impl Gate {
         }
     }
 
-    /// Compiles a manifest on a thread that may block, unless that is done already. It changes nothing;
+    /// Compiles a manifest on a thread that may block, unless it is compiled already. It changes nothing;
     /// [`enforce`](Self::enforce) does.
     ///
     /// # Errors
@@ -293,7 +293,7 @@ impl Gate {
         }
     }
 
-    /// Compiles a manifest of which a part waits for a person, with the base that holds until then.
+    /// Compiles a manifest of which a part awaits approval, with the base that applies until then.
     ///
     /// # Errors
     /// When one of them cannot be compiled together with the guardrails.
@@ -323,18 +323,17 @@ impl Gate {
         }
     }
 
-    /// Does at once what [`install`](Self::install) does. Returns whether it did: where the settings changed
-    /// since it was prepared, nothing has changed, and it has to be prepared again.
+    /// Does without blocking what [`install`](Self::install) does. Returns `false` if the settings changed since `new`
+    /// was prepared: nothing has changed then, and it has to be prepared again.
     #[must_use]
     pub fn enforce(&self, new: &Enforceable) -> bool {
         self.0.terms.install(new)
     }
 
-    /// Restricts a plugin to what this manifest allows as well, until the next [`install`](Self::install):
-    /// of a manifest that changed while its component does not serve yet, what it takes away is taken
-    /// away, and what it adds is not yet given. The obligations of both manifests apply. A
-    /// manifest that serves takes the restriction away. Nothing happens where none is installed. It is
-    /// compiled on a thread that may block; when the future is dropped, nothing changes any more.
+    /// Restricts a plugin to what this manifest allows as well, until the next [`install`](Self::install). It is used for
+    /// a changed manifest whose component does not serve yet: removals apply at once, additions do not. The obligations
+    /// of both manifests apply. Installing a manifest lifts the restriction. Without an installed manifest this does
+    /// nothing. Compiles on a thread that may block; once the future is dropped, nothing changes.
     ///
     /// # Errors
     /// When it cannot be compiled together with the guardrails; nothing has changed then.
@@ -348,7 +347,7 @@ impl Gate {
         Ok(())
     }
 
-    /// Takes a plugin's authority away, from the next call on. The same manifest is a new one when it comes again.
+    /// Removes a plugin's authority, from the next call on. The same manifest counts as a new one when it reappears.
     pub fn remove(&self, plugin: &str) {
         self.0.terms.remove(plugin);
         self.gone().insert(plugin.to_owned());
@@ -360,7 +359,7 @@ impl Gate {
         });
     }
 
-    /// Takes the manifests away that are in force and that no file stands for any more.
+    /// Removes the manifests in force for which no file exists any more.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -374,7 +373,7 @@ impl Gate {
         Ok(())
     }
 
-    /// The plugins whose manifests were taken away in this run.
+    /// The plugins whose manifests were removed in this run.
     pub(crate) fn gone(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.0.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -386,15 +385,15 @@ impl Gate {
         Some(Arc::clone(terms.authority.manifest()))
     }
 
-    /// Says that everything was loaded that the files ask for: what was in force when the last run ended, and is not now,
-    /// is recorded as taken away.
+    /// Called once everything that the files ask for is loaded: what was in force when the last run ended, and is not
+    /// now, is recorded as removed.
     pub fn loaded(&self) {
         let changes = &self.0.changes;
         changes.note(changes.of_former_runs());
         changes.store_soon();
     }
 
-    /// Who asks for a reload is named in the changes that are recorded while the guard lives.
+    /// Names a person as requester of the changes that are recorded while the guard lives.
     #[must_use]
     pub fn reload_asked_by(&self, uid: u32) -> Asked {
         self.0.changes.asked(uid)
@@ -413,8 +412,8 @@ impl Gate {
         changes.store_soon();
     }
 
-    /// Records that a plugin is left alone from now on because it keeps failing, and why; or, without a reason, that it
-    /// is not any more.
+    /// Records that a plugin is quarantined because it keeps failing, with the reason; or, without a reason, that the
+    /// quarantine ended.
     pub fn note_quarantine(&self, plugin: &str, digest: &str, reason: Option<String>) {
         let reason = reason.map(|reason| one_line(&reason));
         let (before, after) = match reason {
@@ -429,7 +428,7 @@ impl Gate {
             ..Change::of(Subject::Quarantine)
         };
         let entry = Entry {
-            // The plugin brings it about itself.
+            // The plugin can cause it at will.
             essential: false,
             ..change.entry()
         };
@@ -440,7 +439,7 @@ impl Gate {
         self.0.terms.settings()
     }
 
-    /// What plugins remember.
+    /// The key-value state of plugins.
     #[must_use]
     pub fn state(&self) -> &StateStore {
         self.0.ledger.state()
@@ -452,7 +451,7 @@ impl Gate {
         &self.0.audit
     }
 
-    /// Waits until every call is refused or has its outcome, and the record of it is on disk.
+    /// Waits until every call is refused or has an outcome that is recorded on disk.
     pub async fn idle(&self) {
         self.0.sent.close();
         self.0.sent.wait().await;
@@ -465,7 +464,7 @@ impl Gate {
         }
     }
 
-    /// Ends: waits for what was sent, gives back what was reserved ahead, and closes the audit. The host
+    /// Shuts the gate down: waits for calls that were sent, returns budget reserved ahead, and closes the audit. The host
     /// calls it last.
     pub async fn close(&self) {
         self.idle().await;
@@ -475,11 +474,11 @@ impl Gate {
         self.0.audit.close().await;
     }
 
-    /// Makes a call. `arguments` are flat, under their JSON names. Returns the whole body.
+    /// Makes a call. `arguments` are flat, under their JSON names. Returns the whole response body.
     ///
     /// # Errors
-    /// When it is not allowed, has nothing left to use, waits for a person or is halted (nothing was
-    /// sent then), or the connection gave no usable answer.
+    /// When it is not allowed, its budget is exhausted, it awaits approval or is halted (nothing was sent in these
+    /// cases), or the connection gave no usable answer.
     pub async fn call(
         &self,
         caller: &Caller,
@@ -491,7 +490,8 @@ impl Gate {
             .await
     }
 
-    /// Makes a call, and marks when it may have been sent: for whoever stops waiting for its answer.
+    /// Like [`call`](Self::call), and marks when the call may have been sent, for callers that stop waiting for the
+    /// answer.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -514,11 +514,11 @@ impl Gate {
         self.pass(ask).await
     }
 
-    /// Makes a call of a tool by its name. A tool that the catalog knows is that operation.
+    /// Calls a tool by its name. A tool that the catalog knows is treated as that operation.
     ///
     /// # Errors
-    /// As [`call`](Self::call); a tool that the catalog does not know counts as trade, so it must
-    /// be granted by its exact name.
+    /// As [`call`](Self::call). A tool that the catalog does not know counts as trade, so it must be granted by its exact
+    /// name.
     pub async fn call_raw(
         &self,
         caller: &Caller,
@@ -539,7 +539,7 @@ impl Gate {
             Access::Trade,
             arguments,
         )?;
-        // A denial would come with lines that grant it, and nothing would be gained by them.
+        // A denial would suggest lines that grant it, and granting would not help.
         if self.0.upstream.has_tool(ask.account(), tool) == Some(false) {
             let near = qchost_policy::nearest(tool, OPERATIONS.iter().map(|known| known.tool));
             let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
@@ -553,7 +553,7 @@ impl Gate {
         self.pass(ask).await
     }
 
-    /// Refuses a call of what no tool can be called. The record and the error have a short form of the name.
+    /// Refuses a call with a name that no tool can have. The record and the error contain a shortened name.
     fn refuse_name(
         &self,
         caller: &Caller,
@@ -576,8 +576,8 @@ impl Gate {
         Ok(refusal)
     }
 
-    /// Reads an object's bytes, at most `limit` of them: prepares the download, waits for it and
-    /// fetches it. One decision, one record.
+    /// Reads an object's bytes, at most `limit` of them: prepares the download, waits for it and fetches it. One
+    /// decision, one record.
     ///
     /// # Errors
     /// As [`call`](Self::call); and when there is no such object, or it is larger than the limit.
@@ -602,7 +602,7 @@ impl Gate {
         let Admitted {
             verdict, mut held, ..
         } = self.admit_call(&mut ask).await?;
-        // Each step of it takes a turn.
+        // Each of its steps waits for the rate limit by itself.
         held.ticket = None;
         let downloading = download::Download {
             gate: self.clone(),
@@ -618,7 +618,7 @@ impl Gate {
         })
     }
 
-    /// Whether the plugin may have the host run batches for it.
+    /// Checks that the plugin may have the host run batches for it.
     ///
     /// # Errors
     /// When its manifest does not allow it.
@@ -642,7 +642,7 @@ impl Gate {
         Ok(())
     }
 
-    /// A call as it is asked for, under the terms that its plugin has now.
+    /// A call as requested, under the terms that its plugin has now.
     pub(crate) fn ask(
         &self,
         caller: &Caller,
@@ -667,15 +667,15 @@ impl Gate {
         })
     }
 
-    /// A name for a call that no other has.
+    /// A unique id for a call.
     pub(crate) fn next_call(&self) -> String {
         let number = self.0.calls.fetch_add(1, Ordering::Relaxed);
         format!("{}-{number}", self.0.run)
     }
 
-    /// Decides about a call and sends it, in a task of the gate's: who asks is a guest on a small stack,
-    /// which would keep every page that deciding takes for as long as it waits. A download and a batch are
-    /// decided about where they are asked for: few are under way at a time.
+    /// Decides a call and sends it, in a task of the gate's: the caller is a guest on a small stack, which would keep
+    /// every page that deciding touches for as long as it waits. Downloads and batches are decided in the caller's task,
+    /// since few of them run at a time.
     fn pass(&self, ask: Ask) -> impl Future<Output = Result<Value, Refusal>> + use<> {
         let (answer, waiter) = oneshot::channel();
         let intended = ask.intended.clone();
@@ -691,7 +691,7 @@ impl Gate {
         }
     }
 
-    /// Writes down that a call was refused, or counts it to the others where the plugin is refused often.
+    /// Records a refusal, or adds it to a count if the plugin is refused often.
     pub(crate) fn note_refusal(&self, ask: &Ask, known: &Known<'_>, refusal: &Refusal) {
         let entry = || record::refused(ask, known, refusal, &self.0.prints);
         let series = Series::new(ask, refusal);
@@ -722,7 +722,7 @@ impl Gate {
         }
     }
 
-    /// Runs something of the host's own to its end, whoever waits for it.
+    /// Runs work of the host's own detached: cancelling the caller does not abort it.
     pub(crate) fn spawn<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -731,7 +731,7 @@ impl Gate {
     }
 }
 
-/// Tells a scope what the ledger remembers of accounts: who made which project, and what compiles are of.
+/// Loads into a scope what the ledger remembers of accounts: the creators of projects, and the projects of compiles.
 pub(crate) async fn recall(
     scope: &Scope,
     ledger: &Ledger,
@@ -748,7 +748,7 @@ pub(crate) async fn recall(
     Ok(())
 }
 
-/// The operation by its name in the catalog; those that the host uses for itself.
+/// The catalog's operation of this name, for those that the host itself calls.
 pub(crate) fn known(name: &str) -> Result<&'static Operation, Failure> {
     by_name(name)
         .ok_or_else(|| Failure::Unavailable(format!("the catalog has no operation `{name}`")))

@@ -1,6 +1,7 @@
-//! The file `halt` in the data folder: a halt of everything for an operator who has no binary at hand.
+//! The file `halt` in the data folder: halts everything, for an operator who cannot run the binary.
 //!
-//! Invariant: only a name that is certainly not there counts as absent. A file of any kind, and a look that fails, halts.
+//! Invariant: only a name that is certainly absent counts as absent. A file of any kind halts, and so does a failed
+//! look-up.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,22 +16,22 @@ pub const HALT_FILE: &str = "halt";
 /// The file of one data folder.
 #[derive(Debug)]
 pub(crate) struct HaltFile {
-    /// Held open, so that the folder that is looked at is the host's own, whatever becomes of its path.
+    /// Held open, so that the host's own folder is checked whatever happens to its path.
     folder: OwnedFd,
     path: PathBuf,
 }
 
-/// That the file is there.
+/// The file is present.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Present {
-    /// The user that owns it; nothing if that cannot be read.
+    /// The user that owns it; `None` if that cannot be read.
     pub uid: Option<u32>,
 }
 
 impl HaltFile {
     /// The file of a folder that exists.
     pub fn new(folder: &Path) -> io::Result<Self> {
-        // The folder of a relative path without one.
+        // A relative path without a folder part.
         let folder = match folder.as_os_str().is_empty() {
             true => Path::new("."),
             false => folder,
@@ -46,7 +47,7 @@ impl HaltFile {
         &self.path
     }
 
-    /// Whether it is there. One system call, which does not open the file: a FIFO or a device cannot block it.
+    /// Checks for it with one system call that does not open the file, so a FIFO or a device cannot block it.
     pub fn look(&self) -> Option<Present> {
         match statat(&self.folder, HALT_FILE, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) => Some(Present {
@@ -57,7 +58,7 @@ impl HaltFile {
         }
     }
 
-    /// Removes it, whatever it is; an empty folder too. It is no error if it is not there.
+    /// Removes it, whatever its type, including an empty folder. A missing file is no error.
     pub fn remove(&self) -> io::Result<()> {
         let unlinked = match unlinkat(&self.folder, HALT_FILE, AtFlags::empty()) {
             Err(Errno::ISDIR | Errno::PERM) => {
@@ -72,10 +73,10 @@ impl HaltFile {
     }
 }
 
-/// Makes the file in a data folder, so that the host there halts everything. One that is there already does too.
+/// Creates the file in a data folder, so that its host halts everything. An existing file has the same effect.
 ///
 /// # Errors
-/// When it cannot be made.
+/// When it cannot be created.
 pub fn make_halt_file(folder: &Path) -> io::Result<PathBuf> {
     let path = folder.join(HALT_FILE);
     let made = std::fs::OpenOptions::new()

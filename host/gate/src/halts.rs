@@ -1,8 +1,8 @@
-//! Halts: what an operator stopped, where each is kept, and which calls were already past the point of no return.
+//! Halts: what an operator stopped, where each halt is kept, and which calls were already past the point of no return.
 //!
-//! Invariant: a call departs under the same lock under which a halt is set. So each call either
-//! departed before the halt, and the halt lists it, or its bytes never reach the transport. The file `halt` of the data
-//! folder is looked at under that lock too, before each departure.
+//! Invariant: a call departs under the same lock under which a halt is set. So each call either departed before the
+//! halt, and the halt lists it, or its bytes never reach the transport. The file `halt` of the data folder is checked
+//! under that lock too, before each departure.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use crate::ask::Ask;
 use crate::gate::now;
 use crate::halt_file::HaltFile;
 
-/// What a halt is for. Both left out: everything.
+/// The scope of a halt. Without account and plugin: everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct HaltScope {
     /// One account.
@@ -36,19 +36,19 @@ fn same_scope(halt: &Halt, scope: &HaltScope) -> bool {
     halt.account == scope.account && halt.plugin == scope.plugin
 }
 
-/// Where a halt is kept, from the best place on.
+/// Where a halt is kept, from the most to the least durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kept {
     /// In the database.
     Database,
-    /// In the reserve beside it, since the database does not take it; it is tried again.
+    /// In the reserve file, since the database does not accept it; storing it is retried.
     Reserve,
-    /// In the audit only, from which the next start takes it.
+    /// In the audit only; the next start restores it from there.
     Audit,
-    /// By the file `halt` only, from which each start takes it.
+    /// By the file `halt` only; each start reads it.
     File,
-    /// In this process only: it ends with it.
+    /// In this process only: the halt ends with it.
     Memory,
 }
 
@@ -60,28 +60,28 @@ pub struct StandingHalt {
     pub halt: Halt,
     /// Where it is kept.
     pub kept: Kept,
-    /// Whether the file `halt` is in the data folder, and halts everything by itself.
+    /// Whether the file `halt` is in the data folder and halts everything as well.
     pub file: bool,
-    /// What went wrong when it was written down.
+    /// What failed when it was stored.
     pub trouble: Option<String>,
 }
 
-/// A halt that is in force, and what is known of where it is kept.
+/// A halt in force, with its storage state.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub halt: Halt,
-    /// Tells it from a later halt of the same scope.
+    /// Distinguishes it from a later halt of the same scope.
     pub generation: u64,
     pub in_database: bool,
     pub in_reserve: bool,
     pub in_audit: bool,
-    /// What the audit says of it, until it is recorded.
+    /// Its audit record, until it is written.
     pub record: Option<Map<String, Value>>,
-    /// A task sees to it that it is kept.
+    /// Whether a task is storing it.
     pub tended: bool,
-    /// It is about to be ended, and is in force until it has been.
+    /// Whether it is being ended; it stays in force until that is complete.
     pub lifting: bool,
-    /// It was tried to keep it everywhere, with these failures.
+    /// Whether storing it was attempted everywhere; the failures are kept here.
     pub tried: bool,
     pub database_error: Option<String>,
     pub reserve_error: Option<String>,
@@ -102,7 +102,7 @@ impl Entry {
         }
     }
 
-    /// Whether database and audit have it.
+    /// Whether both database and audit have it.
     pub fn is_settled(&self) -> bool {
         self.in_database && self.record.is_none()
     }
@@ -118,10 +118,10 @@ fn covers(named: Option<&str>, actual: &str) -> bool {
     named.is_none_or(|named| named == actual)
 }
 
-/// A write that was past the point of no return when the halt came, and how it ended.
+/// A write that was past the point of no return when the halt was set, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Departed {
-    /// The call, as the audit names it.
+    /// The call's id in the audit.
     pub call: String,
     /// The account.
     pub account: String,
@@ -129,41 +129,41 @@ pub struct Departed {
     pub plugin: String,
     /// The operation.
     pub operation: String,
-    /// `answered`, the word of a failure, or `still under way`.
+    /// `answered`, the name of a failure, or `still under way`.
     pub ended: String,
 }
 
-/// Of a call that has departed and not ended.
+/// The outcome of a departed call that has not ended.
 const UNDER_WAY: &str = "still under way";
 
 #[derive(Default)]
 struct State {
     halts: Vec<Entry>,
     generations: u64,
-    /// The last record of the audit about halts.
+    /// Sequence number of the last audit record about halts.
     last_record: u64,
     departed: HashMap<String, Departed>,
-    /// How calls ended that halts wait for, with how many do.
+    /// Outcomes of calls that halts wait for, with the number of halts that wait.
     endings: HashMap<String, (usize, String)>,
 }
 
-/// The halts of a host, and its writes that are under way.
+/// The halts of a host, and its writes under way.
 pub(crate) struct Halts {
     state: Mutex<State>,
-    /// Nothing where the state is in memory.
+    /// `None` if the state is in memory.
     file: Option<HaltFile>,
-    /// Counts changes: of the halts, and of what is under way.
+    /// Incremented when halts or writes under way change.
     changed: watch::Sender<u64>,
 }
 
-/// A write that may have departed; forgotten when dropped.
+/// A write that may have departed; removed when dropped.
 pub(crate) struct Departure<'a> {
     halts: &'a Halts,
     ask: &'a Ask,
 }
 
 impl State {
-    /// Puts a halt in force, in place of one of the same scope.
+    /// Puts a halt in force, replacing one of the same scope.
     fn put(&mut self, halt: Halt, record: Option<Map<String, Value>>) -> &mut Entry {
         let scope = HaltScope {
             account: halt.account.clone(),
@@ -197,7 +197,7 @@ impl State {
         &mut self.halts[place]
     }
 
-    /// Halts everything if the file is there, unless that is halted already. Says whether it did.
+    /// Halts everything if the file is there, unless everything is halted already. Returns whether it did.
     fn see(&mut self, file: Option<&HaltFile>) -> bool {
         let Some(file) = file else { return false };
         let everything = HaltScope::default();
@@ -248,12 +248,12 @@ impl Halts {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a halt in force that was found at the start; `mark` says where it is kept.
+    /// Puts a halt in force that was restored at start; `mark` notes where it is kept.
     pub(crate) fn restore(&self, halt: Halt, mark: impl FnOnce(&mut Entry)) {
         mark(self.state().put(halt, None));
     }
 
-    /// Why a write of this plugin may not be sent now, if it may not.
+    /// Why a write of this plugin may not be sent now; `None` if it may.
     pub(crate) fn reason(&self, account: &str, plugin: &str) -> Option<String> {
         let mut state = self.state();
         let found = state.reason(self.file.as_ref(), account, plugin);
@@ -266,7 +266,7 @@ impl Halts {
         })
     }
 
-    /// The same for whoever only lists them.
+    /// Accounts for the file in listings.
     pub(crate) fn count_file(&self) {
         self.state().see(self.file.as_ref());
     }
@@ -279,12 +279,12 @@ impl Halts {
         }
     }
 
-    /// The file, where there can be one.
+    /// The halt file; `None` if the state is in memory.
     pub(crate) fn file(&self) -> Option<&HaltFile> {
         self.file.as_ref()
     }
 
-    /// The halts, with where each is kept.
+    /// The halts in force, each with where it is kept.
     pub(crate) fn list(&self) -> Vec<StandingHalt> {
         let file = self.file.as_ref().is_some_and(|file| file.look().is_some());
         let state = self.state();
@@ -303,7 +303,7 @@ impl Halts {
         state.halts.iter().map(standing).collect()
     }
 
-    /// Halts, and returns what of the scope had departed before, and which halt it is.
+    /// Sets a halt. Returns the calls in its scope that had departed, and the generation of the halt.
     pub(crate) fn halt(
         &self,
         halt: Halt,
@@ -331,14 +331,14 @@ impl Halts {
         (generation, departed)
     }
 
-    /// Which halts the database is said to have.
+    /// Generations of the halts that the database should have.
     pub(crate) fn in_database(&self) -> Vec<u64> {
         let state = self.state();
         let stored = state.halts.iter().filter(|one| one.in_database);
         stored.map(|one| one.generation).collect()
     }
 
-    /// Compares what the database is said to have with what was read from it.
+    /// Compares the halts that the database should have with those read from it.
     pub(crate) fn read_back(&self, said: &[u64], stored: &[Halt]) {
         let mut state = self.state();
         for entry in &mut state.halts {
@@ -351,7 +351,7 @@ impl Halts {
         }
     }
 
-    /// The halt, if it is in force and not being ended.
+    /// The halt of a generation, if it is in force and not being ended.
     pub(crate) fn entry(&self, generation: u64) -> Option<Entry> {
         let state = self.state();
         let mut entries = state.halts.iter();
@@ -359,7 +359,7 @@ impl Halts {
         entry.cloned()
     }
 
-    /// Notes something about a halt that is in force.
+    /// Updates the entry of a halt in force.
     pub(crate) fn note(&self, generation: u64, note: impl FnOnce(&mut Entry)) {
         let mut state = self.state();
         let mut entries = state.halts.iter_mut();
@@ -370,13 +370,13 @@ impl Halts {
         self.notify();
     }
 
-    /// Notes the sequence of a record about halts.
+    /// Notes the sequence number of a record about halts.
     pub(crate) fn recorded(&self, sequence: u64) {
         let mut state = self.state();
         state.last_record = state.last_record.max(sequence);
     }
 
-    /// The last record about halts, if the database has all that it and those before it say.
+    /// Sequence number of the last record about halts, if the database reflects it and all before it.
     pub(crate) fn settled(&self) -> Option<u64> {
         let state = self.state();
         state
@@ -387,7 +387,7 @@ impl Halts {
             .filter(|last| *last > 0)
     }
 
-    /// The halts for the reserve: those that the database does not have, with which they are.
+    /// The halts to keep in the reserve: those that the database does not have, with their generations.
     pub(crate) fn for_reserve(&self) -> Vec<(u64, Halt)> {
         let state = self.state();
         let kept = state.halts.iter();
@@ -396,7 +396,7 @@ impl Halts {
             .collect()
     }
 
-    /// Notes that the reserve holds these and no others.
+    /// Notes that the reserve holds exactly these.
     pub(crate) fn reserved(&self, held: &[(u64, Halt)]) {
         let mut state = self.state();
         for entry in &mut state.halts {
@@ -406,7 +406,7 @@ impl Halts {
         self.notify();
     }
 
-    /// The halts that nothing tends yet and that are not where they should be; something does from now on.
+    /// The halts that are not stored everywhere and that no task is storing; marks them as being stored.
     pub(crate) fn untended(&self) -> Vec<u64> {
         let mut state = self.state();
         let untended = state.halts.iter_mut();
@@ -425,7 +425,7 @@ impl Halts {
         state.halts.iter().any(|one| same_scope(&one.halt, scope))
     }
 
-    /// Begins to end the halt of exactly this scope, which stays in force meanwhile.
+    /// Begins to end the halt of exactly this scope. It stays in force meanwhile.
     pub(crate) fn begin_lifting(&self, scope: &HaltScope) -> Option<Entry> {
         let mut state = self.state();
         let mut entries = state.halts.iter_mut();
@@ -434,7 +434,7 @@ impl Halts {
         Some(entry.clone())
     }
 
-    /// Ends a halt. One of the same scope that came meanwhile holds.
+    /// Ends a halt. A newer halt of the same scope stays in force.
     pub(crate) fn lift(&self, generation: u64) {
         self.state()
             .halts
@@ -447,7 +447,7 @@ impl Halts {
             .send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Told of every change.
+    /// Notifies of every change.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
@@ -457,7 +457,7 @@ impl Halts {
         self.state().departed.contains_key(call)
     }
 
-    /// How a call ended that a halt waited for. To be asked once by each halt that was told of it.
+    /// How a call ended that a halt waited for. Each halt that listed the call takes it once.
     pub(crate) fn ending(&self, call: &str) -> String {
         let mut state = self.state();
         let Some((waiting, ending)) = state.endings.get_mut(call) else {
@@ -471,14 +471,14 @@ impl Halts {
         ending
     }
 
-    /// Waits until writes of this plugin are halted, and says why.
+    /// Waits until writes of this plugin are halted, and returns why.
     pub(crate) async fn halted(&self, account: &str, plugin: &str) -> String {
         let mut changes = self.changes();
         loop {
             if let Some(reason) = self.reason(account, plugin) {
                 return reason;
             }
-            // The sender lives as long as this.
+            // The sender lives as long as `self`.
             if changes.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -492,7 +492,7 @@ impl Halts {
 }
 
 impl Departure<'_> {
-    /// Lets the call go, unless it is halted. Asked right before each sending.
+    /// Marks the call as departed, unless it is halted. Called right before each send.
     pub(crate) fn clear(&self) -> Result<(), Failure> {
         let (account, plugin) = (self.ask.account(), &*self.ask.caller.plugin);
         let mut state = self.halts.state();
@@ -516,7 +516,7 @@ impl Departure<'_> {
         Ok(())
     }
 
-    /// Says how the call ended, to halts that wait for it or will.
+    /// Records how the call ended, for halts that wait for it.
     pub(crate) fn ended(&self, how: &str) {
         let mut state = self.halts.state();
         if let Some(departed) = state.departed.get_mut(&self.ask.call) {
@@ -538,7 +538,7 @@ impl Drop for Departure<'_> {
 }
 
 impl State {
-    /// Why a write of this plugin may not be sent, and whether the file just halted everything.
+    /// Why a write of this plugin may not be sent, and whether the halt file has just halted everything.
     fn reason(
         &mut self,
         file: Option<&HaltFile>,

@@ -1,12 +1,13 @@
-//! What comes into force, and what of it waits for a person.
+//! What comes into force, and which parts of it await approval.
 //!
-//! Files are proposals. In production, what gains trade or destroy, sends a secret of the host somewhere, takes a
-//! guardrail away, or gives people or modes more is compared with what the ledger keeps as in force, and waits there for an admin: under `two-person` for two
-//! of them, neither the owner of the file nor a person who asked for the reload. Until then both must allow a call.
-//! Everything else comes into force at once, and so does everything in development and in a new data folder.
+//! Files are proposals. In production, a change that gains trade or destroy, sends a secret of the host elsewhere, removes a
+//! guardrail, or gives people or modes more rights is compared with what the ledger keeps as in force, and waits there for
+//! an admin: under `two-person` for two of them, neither of them the owner of the file nor a person who asked for the
+//! reload. Until then both versions must allow a call. Everything else comes into force at once; in development and in a new
+//! data folder, everything does.
 //!
-//! Invariant: nothing that waits becomes the authority of a plugin, whatever file it stands in and however often the
-//! host starts.
+//! Invariant: a change that awaits approval never becomes the authority of a plugin, whichever file it is in and however
+//! often the host starts.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
@@ -32,54 +33,53 @@ use crate::record::Fingerprints;
 use crate::settings::Waits;
 use crate::trade::AdmitError;
 
-/// Lines of a difference that a person is shown.
+/// Maximum lines of a difference in an approver's view.
 const MAX_SHOWN: usize = 100;
-/// Milliseconds of a day.
-/// Who brings into force what waits for nobody.
+/// Recorded as the origin of what comes into force without approval.
 const FILES: &str = "the operator's files";
-/// Why approvals of changes are closed when the files are as they were.
+/// Reason for closing approvals of changes when the files were reverted.
 const AS_IN_FORCE: &str = "the files say again what is in force";
-/// Why approvals of changes are closed when another change waits.
+/// Reason for closing approvals of changes when the files changed again.
 const OTHER_CHANGE: &str = "the files ask for another change by now";
-/// Why approvals of changes are closed when a text came into force.
+/// Reason for closing approvals of changes when another text came into force.
 const OTHER_IN_FORCE: &str = "something else came into force since it was asked for";
 
-/// Something that is to come into force.
+/// A change proposed by the files.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Proposal {
-    /// What it is about.
+    /// What it concerns.
     pub subject: Subject,
-    /// The plugin, of a manifest; empty otherwise.
+    /// The plugin of a manifest; empty otherwise.
     pub name: String,
-    /// The plugin's account, of a manifest; empty otherwise.
+    /// The account of a manifest; empty otherwise.
     pub account: String,
-    /// What is kept of it, without secrets.
+    /// The text that is kept, without secrets.
     pub text: Value,
-    /// What else is kept with it, which does not make it another text.
+    /// Kept with the text, but not part of its identity.
     pub remembered: Remembered,
-    /// What it gives that was not given: it waits for a person if there is any of it.
+    /// The rights it adds; if there are any, it awaits approval.
     pub gains: Vec<String>,
-    /// What changes, for the person.
+    /// The changes, for the approver.
     pub changes: Vec<Change>,
     /// The files that it comes from.
     pub files: Vec<PathBuf>,
-    /// The uids of their owners when they were read: the files may be gone by now.
+    /// The uids of the files' owners when they were read; the files may be gone by now.
     pub owners: BTreeSet<u32>,
-    /// Which counters take over what others have counted.
+    /// Which counters continue the counts of others.
     pub heirs: Vec<Heir>,
 }
 
-/// Makes keyed digests of values that may be secrets, which a data folder keeps in their place.
+/// Makes keyed digests of values that may be secrets; a data folder keeps these instead of the values.
 pub struct Sealer(Fingerprints);
 
 impl Sealer {
-    /// A sealer by the gate's key.
+    /// Creates a sealer with the gate's key.
     #[must_use]
     pub fn new(key: Zeroizing<Vec<u8>>) -> Self {
         Self(Fingerprints::new(key))
     }
 
-    /// The keyed digest of a value; `place` says where it stands.
+    /// The keyed digest of a value; `place` is the value's location.
     #[must_use]
     pub fn seal(&self, place: &str, value: &Value) -> String {
         sealed(&self.0, place, value)
@@ -91,14 +91,14 @@ pub(crate) fn sealed(prints: &Fingerprints, place: &str, value: &Value) -> Strin
     format!("hmac-sha256:{print}")
 }
 
-/// A change that waits for a person, while what was in force stays so.
+/// A change that awaits approval, while the former version stays in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldBack {
-    /// The approval that it waits for.
+    /// The approval it waits for.
     pub approval: String,
     /// What is denied until then: operations, people, guardrails that stay.
     pub gains: Vec<String>,
-    /// Whether somebody said no to it.
+    /// Whether it was refused.
     pub refused: bool,
 }
 
@@ -111,29 +111,28 @@ impl From<&HeldBack> for Waits {
     }
 }
 
-/// What may come into force of a manifest.
+/// How much of a manifest comes into force.
 #[derive(Debug)]
 pub enum Admitted {
     /// All of it.
     Whole,
-    /// What both this base and the manifest allow, until a person says yes to the rest.
+    /// What both this base and the manifest allow, until the rest is approved.
     Held {
-        /// What is in force: the manifest that was adopted last, or what of the new one needs no adoption.
+        /// The manifest in force: the one adopted last, or the parts of the new one that need no adoption.
         base: Box<Manifest>,
-        /// What is waited for.
+        /// The change that awaits approval.
         held: HeldBack,
     },
 }
 
 impl Gate {
-    /// Whether the data folder is new, so that whatever is found is adopted. [`end_adopting`](Self::end_adopting)
-    /// ends that.
+    /// Whether the data folder is new, so that everything found is adopted. [`end_adopting`](Self::end_adopting) ends this.
     #[must_use]
     pub fn is_adopting(&self) -> bool {
         self.0.adopting.load(Ordering::Acquire)
     }
 
-    /// From now on, and after each restart, nothing is adopted because the data folder is new.
+    /// From now on, also after restarts, nothing is adopted because the data folder is new.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -157,13 +156,13 @@ impl Gate {
         self.0.ledger.in_force(subject, name).await
     }
 
-    /// Brings a proposal into force, or says what it waits for.
+    /// Brings a proposal into force, or returns what it waits for.
     ///
-    /// A yes is to the change from what is in force to what the files say. Whatever else comes into force, and files
-    /// that say again what is in force, end it.
+    /// An approval covers the change from what is in force to what the files say. If anything else comes into force, or the
+    /// files are reverted, it is void.
     ///
     /// # Errors
-    /// When it cannot be asked for, or the ledger cannot be used. Nothing came into force then.
+    /// When approval cannot be requested, or the ledger cannot be used. Nothing came into force then.
     pub async fn propose(&self, proposal: Proposal) -> Result<Option<HeldBack>, AdmitError> {
         let (subject, name) = (proposal.subject, proposal.name.as_str());
         let digest = self.digest(&proposal);
@@ -227,7 +226,7 @@ impl Gate {
                 tracing::info!(target: "gate", subject = subject.word(), name, %digest, approval, "in force, by {by}");
                 return Ok(None);
             }
-            // A person took the yes back in this moment, or it expired: it is asked for again.
+            // The approval was revoked or expired at this moment: it is requested again.
         }
     }
 
@@ -249,7 +248,7 @@ impl Gate {
         format!("hmac-sha256:{print}")
     }
 
-    /// The approval of a change of what is in force, asked for if it was not before.
+    /// The approval of a change, requested if it was not before.
     async fn request_change(
         &self,
         proposal: &Proposal,
@@ -260,7 +259,7 @@ impl Gate {
         owners.extend(&proposal.owners);
         let askers: BTreeSet<u32> = self.0.changes.askers().into_iter().collect();
         let (subject, name) = (proposal.subject, proposal.name.as_str());
-        // What people are shown is the difference to this.
+        // The difference that approvers see is relative to this.
         let base = former.map(|former| json!([former.digest, former.confirmed]));
         let requested = NewApproval {
             kind: ApprovalKind::Change,
@@ -305,7 +304,7 @@ impl Gate {
         }
     }
 
-    /// What of a manifest may be the authority of its plugin. What needs nobody's yes is in force from then on, also
+    /// How much of a manifest may become the authority of its plugin. What needs no approval is in force from then on, also
     /// after a restart.
     pub(crate) async fn admit_manifest(&self, manifest: &Manifest) -> Result<Admitted, AdmitError> {
         let seal = |place: &str, value: &Value| sealed(&self.0.prints, place, value);
@@ -314,14 +313,14 @@ impl Gate {
         let gone = row.as_ref().is_some_and(|row| row.taken_away)
             || self.gone().contains(&manifest.plugin);
         let adopted = row.filter(|row| row.confirmed);
-        // A text that this version cannot read says nothing about what was allowed.
+        // A text that this version cannot read is no evidence of what was allowed.
         let kept =
             adopted.and_then(|row| serde_json::from_str::<KeptText<Manifest>>(&row.text).ok());
         let (former, so_far) = match kept {
             Some(kept) => (Some(kept.text), kept.remembered),
             None => (None, Remembered::default()),
         };
-        // One that was taken away gives nothing, but what it counted is counted still.
+        // A removed manifest grants nothing, but its counters continue.
         let given = former.as_ref().filter(|_| !gone);
         let difference = Difference::between(given, Some(&sealed));
         let same = given.filter(|former| former.account == manifest.account);
@@ -363,7 +362,7 @@ impl Gate {
         })
     }
 
-    /// Has the rates of grants begin with what is used of those whose calls they allow from now on.
+    /// Makes the rates of grants start with what was used of the grants whose calls they now allow.
     async fn hand_over_rates(&self, of: &Manifest, heirs: &[Heir]) -> Result<(), LedgerError> {
         let key = |grant: &String| GrantKey::new(&of.account, &of.plugin, grant);
         for heir in heirs {
@@ -377,8 +376,8 @@ impl Gate {
         Ok(())
     }
 
-    /// The operations that the manifest in force allows a plugin and that are denied to it, or limited more, since its
-    /// files say so: by a changed manifest that is not in force yet. `digest` is that of the code that serves.
+    /// The operations that the manifest in force allows a plugin and that are nevertheless denied or limited more, because a
+    /// changed manifest that is not in force yet says so. `digest` is that of the serving code.
     #[must_use]
     pub fn denied(&self, plugin: &str, digest: &str) -> BTreeSet<String> {
         let Some(terms) = self.0.terms.of(plugin) else {
@@ -392,7 +391,7 @@ impl Gate {
         let mut denied: BTreeSet<_> = places
             .flat_map(|place| base.not_allowed_by(place, pending))
             .collect();
-        // A pin is asked about trade alone.
+        // A pin only affects trade.
         if pending.digest.as_deref().is_some_and(|pin| pin != digest) {
             let trades = |name: &String| {
                 by_name(name).is_none_or(|operation| operation.access == Access::Trade)
@@ -402,7 +401,7 @@ impl Gate {
         denied
     }
 
-    /// What of a plugin's manifest waits for a person, if any of it does.
+    /// The part of a plugin's manifest that awaits approval, if any.
     #[must_use]
     pub fn held_back(&self, plugin: &str) -> Option<HeldBack> {
         let terms = self.0.terms.of(plugin)?;
@@ -411,7 +410,7 @@ impl Gate {
 }
 
 impl HeldBack {
-    /// What is waited for, and what to do, as the rest of a sentence.
+    /// What it waits for and what to do, as the end of a sentence.
     #[must_use]
     pub fn words(&self) -> String {
         let shown: Vec<_> = self.gains.iter().take(5).map(String::as_str).collect();
@@ -432,12 +431,12 @@ impl HeldBack {
     }
 }
 
-/// A text in force as the ledger keeps it.
+/// A text in force, as the ledger keeps it.
 #[derive(Deserialize)]
 pub struct KeptText<T> {
     /// The text.
     pub text: T,
-    /// What counters may have to take over.
+    /// What counters may have to continue.
     #[serde(default)]
     pub remembered: Remembered,
     /// The owners of its files when it came into force.
@@ -454,13 +453,13 @@ fn heir(successor: Successor) -> Heir {
     }
 }
 
-/// Those who said yes.
+/// The names of the approvers.
 fn names(approval: &Approval) -> String {
     let names: Vec<_> = approval.yes().map(|one| one.name.as_str()).collect();
     names.join(", ")
 }
 
-/// What a person is shown of a change before its texts: what widens first.
+/// What an approver is shown of a change before its texts: gains first.
 fn view(proposal: &Proposal, owners: &BTreeSet<u32>, askers: &BTreeSet<u32>) -> Value {
     let lines = |lines: Vec<String>| {
         let lines = lines.into_iter().take(MAX_SHOWN);
@@ -482,7 +481,7 @@ fn view(proposal: &Proposal, owners: &BTreeSet<u32>, askers: &BTreeSet<u32>) -> 
     })
 }
 
-/// The changes, a line each, and first those that give something.
+/// The changes, one line each, gains first.
 fn ordered(proposal: &Proposal) -> Vec<String> {
     let mut changes: Vec<_> = proposal.changes.iter().collect();
     changes.sort_by_key(|change| match change.kind {
@@ -497,9 +496,9 @@ fn ordered(proposal: &Proposal) -> Vec<String> {
         .collect()
 }
 
-/// What a person can look at besides the view: all of it, and the texts.
+/// What an approver can look at besides the view: the complete difference and the texts.
 fn contents(proposal: &Proposal, former: Option<&InForce>) -> Changed {
-    // An unconfirmed manifest allows nothing, so all of the new one is gained.
+    // An unconfirmed manifest allows nothing, so everything in the new one is a gain.
     let former = former.filter(|former| former.confirmed || proposal.subject != Subject::Manifest);
     let former = former.map(|former| serde_json::from_str::<KeptText<Value>>(&former.text));
     let former = match former {
@@ -519,7 +518,7 @@ fn contents(proposal: &Proposal, former: Option<&InForce>) -> Changed {
     }
 }
 
-/// What is kept of a subject, to be read: an entry of a list on a line of its own.
+/// The kept text of a subject in readable form, one list entry per line.
 fn text_of(subject: Subject, kept: &Value) -> String {
     if subject == Subject::Guardrails
         && let Ok(rules) = Vec::<(String, String)>::deserialize(kept)
@@ -533,7 +532,7 @@ fn text_of(subject: Subject, kept: &Value) -> String {
     format!("{text}\n")
 }
 
-/// The owners of files, and of the links that lead there, those of folders on the way included.
+/// The owners of files, and of the links on their paths, including those of folders.
 pub(crate) async fn owners(files: Vec<PathBuf>) -> BTreeSet<u32> {
     let of = |path: &Path| {
         let link = |step: &Path| step.symlink_metadata().ok().filter(|it| it.is_symlink());
@@ -560,7 +559,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("plugins");
         symlink("/etc", &link).unwrap();
-        // Not possible for every user, and not needed where the link is another's than the file already.
+        // Not permitted to every user, and not needed if the link already has another owner than the file.
         drop(lchown(&link, Some(7), None));
         let maker = link.symlink_metadata().unwrap().uid();
         let owners = owners(vec![link.join("passwd")]).await;

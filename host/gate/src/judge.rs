@@ -1,7 +1,7 @@
 //! The decision about a call: halt, grants and guardrails, the rules of trade, approval.
 //!
-//! Invariant: nothing here sends the call. What is read to decide (a project's name, a cost) is read
-//! only when some grant covers the operation, so a call that no grant covers sends nothing at all.
+//! Invariant: nothing here sends the call. Reads needed for the decision (a project's name, a cost) are made only if
+//! some grant covers the operation, so a call that no grant covers causes no traffic.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -26,9 +26,9 @@ use crate::terms::Terms;
 /// The outcome of a decision that allows a call.
 pub(crate) struct Verdict {
     pub touched: Touched,
-    /// All grants that matched; each one's obligations apply.
+    /// All grants that matched; the obligations of each apply.
     pub matched: Matched,
-    /// The permit that a person gave, where one is needed.
+    /// The permit of the approval, if one is needed.
     pub permit: Option<Permit>,
 }
 
@@ -46,10 +46,10 @@ impl Verdict {
     }
 }
 
-/// A refusal, with what was known by then.
+/// A refusal, with what was known at that point.
 pub(crate) struct Refused {
     pub refusal: Refusal,
-    /// What the plugin is told instead, where the refusal names what it may not see.
+    /// What the plugin is told instead, if the refusal names something that it may not see.
     pub told: Option<Refusal>,
     pub guardrails: Vec<String>,
     pub project: Option<(u32, String)>,
@@ -72,7 +72,7 @@ impl From<Box<Refused>> for Refused {
     }
 }
 
-/// The host's own reads, made for a call and in the lane of its plugin.
+/// The host's own reads, made for a call and in its plugin's queue.
 pub(crate) struct HostReads<'a> {
     pub inner: &'a Inner,
     pub account: &'a str,
@@ -81,7 +81,7 @@ pub(crate) struct HostReads<'a> {
     pub deadline: Instant,
     /// Whether they may still be sent.
     pub clearance: Clearance<'a>,
-    /// The call that they are charged to, where a plugin's call causes them.
+    /// The call they are charged to, if a plugin's call causes them.
     pub cause: Option<&'a Ask>,
 }
 
@@ -123,14 +123,14 @@ impl Reader for HostReads<'_> {
 }
 
 impl HostReads<'_> {
-    /// Waits until they may not be sent any more, by what changes in the terms.
+    /// Waits until a change of the terms forbids them.
     async fn refused(&self) -> Failure {
         let mut changes = self.inner.terms.changes();
         loop {
             if let Err(refusal) = (self.clearance)() {
                 return refusal;
             }
-            // The sender lives as long as this.
+            // The sender lives as long as `self`.
             if changes.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -139,7 +139,7 @@ impl HostReads<'_> {
 }
 
 impl Gate {
-    /// Decides about a call.
+    /// Decides a call.
     pub(crate) async fn judge(&self, ask: &Ask) -> Result<Verdict, Refused> {
         if ask.halted()
             && let Some(reason) = self.0.halts.reason(ask.account(), &ask.caller.plugin)
@@ -177,12 +177,12 @@ impl Gate {
         })
     }
 
-    /// The refusal of a call of which it cannot be said what it touches.
+    /// The refusal of a call whose targets cannot be resolved.
     fn unresolved_call(&self, ask: &Ask, refused: Refused) -> Refused {
         if let Some(unpaid) = ask.toll.take_refusal() {
             return unpaid.into();
         }
-        // Nothing is hidden from a person who calls by hand, nor from a plugin that is granted every project.
+        // Nothing is hidden from an operator, nor from a plugin that is granted every project.
         let mut authorities = ask.terms.authorities();
         if ask.caller.is_operator()
             || authorities.all(|authority| authority.sees_all(&ask.name, ask.access))
@@ -208,7 +208,7 @@ impl Gate {
         }
     }
 
-    /// What a call touches. What a plugin wrote at length is read only where some grant is for the rest of the call.
+    /// What a call touches. Long texts of the plugin are read only if some grant covers the rest of the call.
     async fn touched(&self, ask: &Ask) -> Result<Touched, Refused> {
         let resolved = self.resolved(ask).await?;
         let Some(bytes) = resolved.unread() else {
@@ -226,7 +226,7 @@ impl Gate {
         })
     }
 
-    /// What a call touches, as far as it takes no time to read.
+    /// What a call touches, as far as it can be read without delay.
     async fn resolved(&self, ask: &Ask) -> Result<Resolved, Refusal> {
         let scope = &self.0.scope;
         let Some(operation) = ask.operation else {
@@ -250,7 +250,7 @@ impl Gate {
             .map_err(unresolved)
     }
 
-    /// What is touched by what is no operation of the catalog's.
+    /// What a call touches that is no operation of the catalog.
     pub(crate) fn untold(&self, ask: &Ask) -> Result<Touched, ScopeError> {
         let scope = &self.0.scope;
         let text = |name: &str| {
@@ -264,7 +264,7 @@ impl Gate {
         }
     }
 
-    /// The host's reads for a call, to decide about it or to check its answer.
+    /// The host's reads for a call, to decide it or to check its answer.
     pub(crate) fn reads<'a>(&'a self, ask: &'a Ask) -> HostReads<'a> {
         HostReads {
             inner: &self.0,
@@ -278,7 +278,7 @@ impl Gate {
     }
 }
 
-/// Which calls go first: what makes the account safer.
+/// Risk-reducing calls have priority.
 pub(crate) fn priority(access: Access) -> Priority {
     if access == Access::Reduce {
         Priority::Safety
@@ -287,7 +287,7 @@ pub(crate) fn priority(access: Access) -> Priority {
     }
 }
 
-/// To one from whom nothing is hidden, what cannot be resolved is not there.
+/// For a principal from whom nothing is hidden, a target that cannot be resolved does not exist.
 fn not_there(refused: Refused) -> Refused {
     match refused.refusal {
         Refusal::Denied(denial) => Refused {
@@ -298,7 +298,7 @@ fn not_there(refused: Refused) -> Refused {
     }
 }
 
-/// What a call is about as far as it says so itself: nothing is decided by that.
+/// What a call claims to be about; not used for decisions.
 pub(crate) fn named(ask: &Ask) -> Resource {
     let id = ask.arguments.get("projectId").and_then(Value::as_u64);
     match id.and_then(|id| u32::try_from(id).ok()) {
@@ -311,13 +311,13 @@ pub(crate) fn named(ask: &Ask) -> Resource {
     }
 }
 
-/// The grants that matched, by their places: in the manifest, and in the changed one that has to agree.
+/// The grants that matched, by index: in the manifest, and in the changed one that must agree.
 pub(crate) struct Matched {
     pub grants: Vec<usize>,
     pub pending: Vec<usize>,
 }
 
-/// Whether the account is in force for a call.
+/// Checks that the account is in force for a call.
 pub(crate) fn check_account(terms: &Terms, ask: &Ask) -> Result<(), Refusal> {
     let account = ask.account();
     let safe = matches!(ask.access, Access::Read | Access::Reduce);
@@ -329,7 +329,7 @@ pub(crate) fn check_account(terms: &Terms, ask: &Ask) -> Result<(), Refusal> {
     ))))
 }
 
-/// Whether grants are for the operation at all, in every manifest that has a say.
+/// Checks that some grant covers the operation, in every manifest that must agree.
 pub(crate) fn check_covered(ask: &Ask, facts: &Facts) -> Result<(), Refusal> {
     let Terms {
         authority, pending, ..
@@ -347,8 +347,7 @@ fn with_project(mut refused: Refused, touched: &Touched) -> Refused {
     refused
 }
 
-/// Decides about everything that a call touches; all of it must be allowed, by every manifest that has a
-/// say.
+/// Decides about everything that a call touches; every manifest that must agree has to allow all of it.
 pub(crate) fn decide_all(
     terms: &Terms,
     ask: &Ask,
@@ -357,8 +356,8 @@ pub(crate) fn decide_all(
     decide_each(terms, ask, facts, |decision| decision.allowed)
 }
 
-/// Whether some grant of every manifest that has a say is for what is known of a call. Guardrails are not asked: one of
-/// them may be about what is not known yet.
+/// Checks that some grant of every manifest that must agree covers what is known of a call. Guardrails are not
+/// evaluated: one of them may depend on what is not known yet.
 fn check_granted(terms: &Terms, ask: &Ask, known: &[Facts]) -> Result<(), Box<Refused>> {
     decide_each(terms, ask, known, |decision| !decision.grants.is_empty()).map(drop)
 }
@@ -421,7 +420,7 @@ fn decide_by(
     if facts.is_empty() {
         return Err(Box::new(Refusal::Denied(plain(ask)).into()));
     }
-    // A person whose role allows it makes an account safer whatever the guardrails say.
+    // A person whose role permits it may reduce risk whatever the guardrails say.
     if ask.caller.is_operator() && ask.access == Access::Reduce {
         return Ok((0..authority.manifest().grants.len()).collect());
     }
@@ -442,8 +441,8 @@ fn decide_by(
     Ok(grants.into_iter().collect())
 }
 
-/// A manifest that pins a component lends its grants of trade to no other: not to the code before a
-/// change, whose invocations still run.
+/// A manifest that pins a component gives its grants of trade to no other code, including the former code whose
+/// invocations still run.
 fn check_pin(manifest: &Manifest, ask: &Ask) -> Result<(), Denial> {
     match &manifest.digest {
         Some(pin) if ask.access == Access::Trade && **pin != *ask.caller.digest => Err(Denial {
@@ -457,7 +456,7 @@ fn check_pin(manifest: &Manifest, ask: &Ask) -> Result<(), Denial> {
     }
 }
 
-/// A denial that says no more than that it is one.
+/// A denial without details.
 fn plain(ask: &Ask) -> Denial {
     Denial {
         reason: format!("`{}` is not allowed here", ask.name),
@@ -466,8 +465,8 @@ fn plain(ask: &Ask) -> Denial {
     }
 }
 
-/// What a plugin is told of a denial about a project that none of its grants for the operation covers: the same as of
-/// one that is not there, so that it learns neither names nor ids by counting.
+/// What a plugin is told of a denial about a project that none of its grants for the operation covers: the same as for
+/// a project that does not exist, so that it cannot enumerate names or ids.
 fn told(authority: &Authority, ask: &Ask, facts: &Facts, guardrails: &[String]) -> Option<Refusal> {
     let Resource::Project(project @ Project { id: Some(_), .. }) = &facts.resource else {
         return None;
@@ -475,7 +474,7 @@ fn told(authority: &Authority, ask: &Ask, facts: &Facts, guardrails: &[String]) 
     if !authority.sees(&ask.name, ask.access, project) {
         return Some(out_of_sight(authority, ask));
     }
-    // What forbids it may do so by the name.
+    // A guardrail may forbid it by the project's name.
     (!guardrails.is_empty()).then(|| {
         Refusal::Denied(Denial {
             reason: format!("the guardrail `{}` forbids it", guardrails.join("`, `")),
@@ -484,7 +483,7 @@ fn told(authority: &Authority, ask: &Ask, facts: &Facts, guardrails: &[String]) 
     })
 }
 
-/// The denial of what a plugin may not see, or what is not there: by what the call itself says.
+/// The denial for a target that the plugin may not see or that does not exist, based on the call's own arguments only.
 fn out_of_sight(authority: &Authority, ask: &Ask) -> Refusal {
     Refusal::Denied(match named(ask) {
         named @ Resource::Project(_) => {
@@ -500,7 +499,7 @@ fn out_of_sight(authority: &Authority, ask: &Ask) -> Refusal {
     })
 }
 
-/// Whether a call names what belongs to a project.
+/// Whether a call names a child object of a project.
 fn names_child(ask: &Ask) -> bool {
     let selectors = ask
         .operation
@@ -516,7 +515,7 @@ fn names_child(ask: &Ask) -> bool {
     })
 }
 
-/// Whether a person has to say yes: the strictest of all matching grants decides.
+/// Whether approval is needed: the strictest of all matching grants decides.
 pub(crate) fn wants_approval(terms: &Terms, matched: &Matched) -> bool {
     let asks = |authority: &Authority, places: &[usize]| {
         let grants = &authority.manifest().grants;

@@ -1,10 +1,10 @@
-//! Keeping halts: in the reserve, in the audit and in the database, until each has them.
+//! Stores halts in the reserve, in the audit and in the database, until each has them.
 //!
-//! A thread of its own writes the reserve and looks at the file `halt`, so that both go on while every thread that
-//! serves is held.
+//! A dedicated thread writes the reserve and polls the file `halt`, so that both continue while every serving thread is
+//! blocked.
 //!
-//! Invariant: a halt is in force before it is written anywhere, and until its end is written everywhere. What of that fails is
-//! tried again, and [`StandingHalt`] says where a halt is kept meanwhile.
+//! Invariant: a halt is in force before it is written anywhere, and until its end is written everywhere. Failed writes are
+//! retried, and [`StandingHalt`] reports meanwhile where a halt is kept.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,37 +25,37 @@ use crate::halt_file::HaltFile;
 use crate::halts::{HaltScope, Halts, StandingHalt};
 use crate::liquidation::{HaltError, admin_body};
 
-/// How often the file `halt` is looked at when nothing is sent.
+/// Polling interval of the file `halt` while nothing is sent.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
-/// How long a halt waits to learn where it is kept before it is answered for.
+/// How long a halt waits to learn where it is stored before it is reported.
 const KEEP_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long reading the database back may take.
+/// Time limit for reading the database back.
 const READ_BACK_TIMEOUT: Duration = Duration::from_millis(300);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
-/// The name that stands for the host itself.
+/// The host itself as a person in records.
 const HOST: &str = "qchost";
 
-/// Asks for the reserve to be written; answered when it is.
+/// Requests a write of the reserve; answered once it is written.
 type Request = oneshot::Sender<Result<(), String>>;
 
-/// The way to what keeps halts.
+/// Access to the stores of halts.
 pub(crate) struct Keeping {
-    /// Nothing where the state is in memory.
+    /// `None` if the state is in memory.
     reserve: Option<Sender<Request>>,
     /// Held while a halt, or its end, is written to the database.
     storing: Mutex<()>,
-    /// Held while it is written to the audit. A resume takes it first.
+    /// Held while a halt is written to the audit. A resume takes it first.
     recording: Mutex<()>,
 }
 
-/// What is started when the gate is there.
+/// The part that starts once the gate exists.
 pub(crate) struct Keeper {
     requests: Receiver<Request>,
     reserve: Option<HaltReserve>,
 }
 
-/// The halts of former runs: those of the database, of the reserve, and those of which only the audit knows.
+/// The halts of former runs: those of the database, of the reserve, and those that only the audit has.
 pub(crate) async fn restore(
     ledger: &Ledger,
     audit: &Audit,
@@ -103,7 +103,7 @@ pub(crate) async fn restore(
         }
         Ok(None) => None,
         Err(error) => {
-            // What it held is not known, so it may have been everything.
+            // Its content is unknown, so it may have been a halt of everything.
             tracing::error!(target: "gate", %error, "everything is halted");
             let halt = Halt {
                 account: None,
@@ -129,19 +129,19 @@ pub(crate) async fn restore(
     Ok((halts, keeping, Some(Keeper { requests, reserve })))
 }
 
-/// What the files of a data folder that no host uses say of halts.
+/// Halts as stored in a data folder that no host uses.
 #[derive(Debug)]
 pub struct StoredHalts {
-    /// The halts that a host that starts there finds.
+    /// The halts that a host would restore there.
     pub halts: Vec<StandingHalt>,
-    /// What they are liquidating, and the next host goes on with.
+    /// The unfinished liquidations that the next host continues.
     pub liquidations: Vec<OpenLiquidation>,
-    /// What could not be read: halts that stand there are missing.
+    /// What could not be read; halts stored there are missing.
     pub problems: Vec<String>,
 }
 
-/// The halts of a data folder that no host uses, from wherever a start takes them: database, reserve, audit and the file
-/// `halt`. Nothing is changed, and no room on the disk is needed. Blocks on the disk.
+/// Reads the halts of a data folder that no host uses from all sources of a start: database, reserve, audit and the file
+/// `halt`. Changes nothing and needs no disk space. Blocks on the disk.
 #[must_use]
 pub fn stored_halts(folder: &Path, database: &Path, audit: &Path) -> StoredHalts {
     let mut problems = Vec::new();
@@ -189,7 +189,7 @@ pub fn stored_halts(folder: &Path, database: &Path, audit: &Path) -> StoredHalts
     }
 }
 
-/// The halts that records leave standing.
+/// The halts that are in force after these records.
 fn standing(records: &[Record]) -> Vec<Halt> {
     let mut standing = BTreeMap::new();
     for record in records {
@@ -237,7 +237,7 @@ impl Keeper {
                     if written.is_ok() {
                         halts.reserved(&held);
                     }
-                    // Who asked may have stopped waiting.
+                    // The requester may have stopped waiting.
                     drop(reply.send(written));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -262,7 +262,7 @@ impl Keeper {
 }
 
 impl Gate {
-    /// Has a halt kept everywhere, and tries again what fails.
+    /// Has a halt stored everywhere, and retries what fails.
     pub(crate) fn tend(&self, generation: u64) {
         let gate = self.clone();
         self.spawn(async move {
@@ -271,7 +271,8 @@ impl Gate {
             }
             let weak = Arc::downgrade(&gate.0);
             drop(gate);
-            // Not among what the gate waits for when it ends: the reserve or the audit has it, or nothing takes it.
+            // Not among the tasks that the gate waits for when it closes: either the reserve or the audit has the halt, or
+            // no store accepts it.
             tokio::spawn(async move {
                 let mut pause = FIRST_RETRY;
                 loop {
@@ -286,10 +287,10 @@ impl Gate {
         });
     }
 
-    /// Writes a halt down wherever it is not yet. Returns whether nothing is left to be done.
+    /// Stores a halt wherever it is missing. Returns whether nothing is left to do.
     async fn keep(&self, generation: u64) -> bool {
         let durably = async {
-            // First, since it takes no room and waits for no other process.
+            // First, since it needs no space and waits for no other process.
             self.keep_in_reserve(generation).await;
             self.keep_in_database(generation).await;
         };
@@ -316,7 +317,7 @@ impl Gate {
         halts.note(generation, |entry| entry.reserve_error = error);
     }
 
-    /// Has the reserve hold what it should. Fine where there is none to hold anything.
+    /// Writes the current halts to the reserve. Succeeds if there is no reserve.
     async fn write_reserve(&self) -> Result<(), String> {
         let Some(sender) = &self.0.keeping.reserve else {
             return Ok(());
@@ -368,12 +369,12 @@ impl Gate {
             Err(error) => entry.database_error = Some(error.to_string()),
         });
         if stored.is_ok() && entry.in_reserve {
-            // It may stay there: who ends the halt ends it there too.
+            // It may stay in the reserve: ending the halt removes it there too.
             drop(self.write_reserve().await);
         }
     }
 
-    /// Waits until a halt is kept everywhere, or all was tried, or for a short while.
+    /// Waits until a halt is stored everywhere, or every store was tried, or for a short time.
     pub(crate) async fn kept(&self, generation: u64) {
         let halts = &self.0.halts;
         let mut changes = halts.changes();
@@ -390,7 +391,7 @@ impl Gate {
         drop(tokio::time::timeout(KEEP_TIMEOUT, done).await);
     }
 
-    /// The halts that are in force, each with where it is kept, read back from there.
+    /// The halts in force, each with where it is kept, verified by reading them back.
     pub async fn standing_halts(&self) -> Vec<StandingHalt> {
         let halts = &self.0.halts;
         halts.look_at_file();
@@ -402,8 +403,8 @@ impl Gate {
         halts.list()
     }
 
-    /// Ends the halt of exactly this scope, everywhere where it is kept; with that of everything, removes the file
-    /// `halt` first. Returns whether there was such a halt.
+    /// Ends the halt of exactly this scope in every store; for a halt of everything, removes the file `halt` first. Returns
+    /// whether there was such a halt.
     pub(crate) async fn lift(&self, by: &Person, scope: &HaltScope) -> Result<bool, HaltError> {
         let halts = &self.0.halts;
         let _recording = self.0.keeping.recording.lock().await;
@@ -411,7 +412,7 @@ impl Gate {
         if *scope == HaltScope::default()
             && let Some(file) = halts.file()
         {
-            // So that what the file halted is on record as a halt too.
+            // So that a halt by the file is recorded as a halt too.
             halts.look_at_file();
             file.remove().map_err(|source| HaltError::File {
                 path: file.path().to_owned(),
@@ -426,13 +427,13 @@ impl Gate {
             Ok(()) => {
                 halts.lift(entry.generation);
                 if let Some(last) = halts.settled() {
-                    // If not, the next start reads more of the audit.
+                    // On failure, the next start reads more of the audit.
                     drop(self.0.ledger.set_halts_recorded(last).await);
                 }
                 Ok(true)
             }
             Err(error) => {
-                // It may be ended in some of its places: it is put back there.
+                // It may have been removed from some stores already; it is written to them again.
                 halts.note(entry.generation, |entry| {
                     entry.lifting = false;
                     entry.in_database = false;

@@ -1,8 +1,8 @@
-//! Texts of manifests, guardrails and configurations in the form that may be kept, and what changed from one to the next.
+//! Texts of manifests, guardrails and configurations in the redacted form that is kept, and their differences.
 //!
 //! Invariant: no value that may be a secret is in a kept text or in a difference. Values under `[config]`, headers,
 //! variables and arguments of an account, and settings of a profile are replaced by keyed digests, so that a changed
-//! value shows as changed and cannot be guessed; comments, which may hold anything, are left out. A source of a secret
+//! value shows as changed and cannot be guessed; comments, which may contain anything, are removed. A source of a secret
 //! (`{ env = "NAME" }`) is a name, and stays.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,14 +20,14 @@ use toml_parser::lexer::TokenKind;
 use crate::record::{Fingerprints, text_hash};
 use crate::settings::Settings;
 
-/// The most lines of a difference; a last line says how many more there are.
+/// Maximum lines of a difference; a last line gives the number of omitted lines.
 const MAX_LINES: usize = 200;
-/// The most bytes of one line of a difference.
+/// Maximum bytes of one line of a difference.
 const MAX_LINE: usize = 500;
-/// What stands before each guardrail in the kept text.
+/// Precedes each guardrail in the kept text.
 const GUARDRAIL: &str = "// guardrail ";
 
-/// What a text is.
+/// The kind of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     Manifest,
@@ -35,18 +35,18 @@ pub(crate) enum Form {
     Guardrails,
 }
 
-/// A text that decides about calls, as it is kept.
+/// A text that decides calls, in its kept form.
 #[derive(Debug)]
 pub(crate) struct Kept {
     pub form: Form,
     /// The SHA-256 of `text`: `sha256:…`.
     pub digest: Arc<str>,
     pub text: String,
-    /// The file or folder that it is from; empty for what comes with the host.
+    /// The file or folder it comes from; empty for built-in texts.
     pub file: PathBuf,
     /// The user ids of the owners of the files.
     pub owners: BTreeSet<u32>,
-    /// All lines of the difference to the text of a digest, where they were found before they are needed.
+    /// The complete difference to the text with this digest, if it was computed ahead of time.
     pub prepared: OnceLock<(Option<String>, Vec<String>)>,
 }
 
@@ -62,7 +62,7 @@ impl Kept {
         }
     }
 
-    /// All lines of the difference to a text, by its digest; the text is only asked for where they were not prepared.
+    /// The complete difference to a text given by its digest; the text is loaded only if the difference was not prepared.
     pub fn differences_to(
         &self,
         digest: Option<&str>,
@@ -74,13 +74,13 @@ impl Kept {
         }
     }
 
-    /// A text of no file.
+    /// A text without a file.
     #[cfg(test)]
     pub fn plain(form: Form, text: &str) -> Self {
         Self::new(form, text.to_owned(), PathBuf::new(), BTreeSet::new())
     }
 
-    /// Another text of the same file, which another person may have written.
+    /// Another text of the same file, possibly with another owner.
     pub fn with_text(&self, text: String) -> Self {
         Self::new(self.form, text, self.file.clone(), BTreeSet::new())
     }
@@ -129,7 +129,7 @@ fn guardrails_text(guardrails: &Guardrails) -> String {
     text
 }
 
-/// The texts of the guardrails in a kept text, by their ids.
+/// The guardrails in a kept text, by id.
 pub(crate) fn guardrails_in(text: &str) -> BTreeMap<&str, &str> {
     let mut found = BTreeMap::new();
     let sections = text.strip_prefix(GUARDRAIL).unwrap_or_default();
@@ -154,7 +154,7 @@ fn in_manifest(path: &[&str], value: &DeValue<'_>) -> bool {
 
 fn in_configuration(path: &[&str], value: &DeValue<'_>) -> bool {
     match path {
-        // The module says whether real money is traded; it is no secret.
+        // The id names the brokerage module and thus whether real money is traded; it is no secret.
         ["brokerage", _, "id"] => false,
         ["account", _, "headers" | "env", _] | ["brokerage", _, _] | ["vault", "auth", _] => {
             !matches!(value, DeValue::Table(_))
@@ -167,8 +167,8 @@ fn in_configuration(path: &[&str], value: &DeValue<'_>) -> bool {
     }
 }
 
-/// A TOML text without comments, with keyed digests in place of the values that may be secrets. One that is no TOML is
-/// not kept at all: it is in force nowhere.
+/// A TOML text without comments, with keyed digests in place of values that may be secrets. Invalid TOML is not kept at
+/// all, since it is never in force.
 fn redacted(text: &str, is_secret: IsSecret, prints: &Fingerprints) -> String {
     let Ok(document) = DeTable::parse(text) else {
         return String::new();
@@ -195,7 +195,7 @@ fn redacted(text: &str, is_secret: IsSecret, prints: &Fingerprints) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut from = 0;
     for (span, instead) in cuts {
-        // A comment inside of a value that is cut is gone with it.
+        // A comment inside of a removed value is gone with it.
         if span.start >= from {
             kept.push_str(text.get(from..span.start).unwrap_or_default());
             kept.push_str(&instead);
@@ -228,7 +228,7 @@ fn find_in<'a>(
 ) {
     match value {
         DeValue::Table(table) => find_secrets(table, path, is_secret, found),
-        // The span of an array of tables is that of its first header, so its tables are looked through one by one.
+        // The span of an array of tables is that of its first header, so its tables are visited individually.
         DeValue::Array(items) if of_tables(items) || !is_secret(path, value) => {
             for item in items {
                 find_in(item.get_ref(), item.span(), path, is_secret, found);
@@ -243,7 +243,7 @@ fn of_tables(items: &DeArray<'_>) -> bool {
     !items.is_empty() && items.iter().all(|item| item.get_ref().is_table())
 }
 
-/// The texts of the grants in a kept manifest, as they are written there, by the names that records have for them.
+/// The texts of the grants in a kept manifest, by their names in records.
 pub(crate) fn grants_in(text: &str) -> BTreeMap<String, String> {
     let Ok(document) = DeTable::parse(text) else {
         return BTreeMap::new();
@@ -261,7 +261,7 @@ pub(crate) fn grants_in(text: &str) -> BTreeMap<String, String> {
         }
     }
     if let Some(tables) = tables("http") {
-        // One for other hosts may leave its name out; then the manifest names it by its address.
+        // A grant for other hosts may have no name; the manifest then derives one from its address.
         let manifest = Manifest::parse(text, Path::new("")).ok();
         let grants = manifest.into_iter().flat_map(|manifest| manifest.http);
         for (grant, table) in grants.zip(tables) {
@@ -272,14 +272,14 @@ pub(crate) fn grants_in(text: &str) -> BTreeMap<String, String> {
     found
 }
 
-/// A table as it is written; `headers` are where all headers of the text begin, in order.
+/// A table as written; `headers` are the offsets of all headers of the text, in order.
 fn written(table: &Spanned<DeValue<'_>>, text: &str, headers: &[usize]) -> String {
     let span = table.span();
     let source = text.get(span.clone()).unwrap_or_default();
     if !source.starts_with('[') {
         return source.to_owned();
     }
-    // A header: its table goes on until the next header that is not of a table in it.
+    // A header: its table extends to the next header that is not of a table inside it.
     let mut own = Vec::new();
     if let Some(table) = table.get_ref().as_table() {
         headers_in(table, text, &mut own);
@@ -293,7 +293,7 @@ fn written(table: &Spanned<DeValue<'_>>, text: &str, headers: &[usize]) -> Strin
     written.trim_end().to_owned()
 }
 
-/// A kept manifest whose grants allow only what those of another one allow.
+/// A kept manifest whose grants are limited to what those of another one allow.
 pub(crate) fn narrowed(text: &str, to: &Manifest) -> Option<String> {
     let document = DeTable::parse(text).ok()?;
     let grants = document.get_ref().get("grant")?.get_ref().as_array()?;
@@ -318,7 +318,7 @@ pub(crate) fn narrowed(text: &str, to: &Manifest) -> Option<String> {
     Some(narrowed)
 }
 
-/// Whether a kept text grants what a manifest does.
+/// Whether a kept text grants the same as a manifest.
 pub(crate) fn grants_as(text: &str, manifest: &Manifest) -> bool {
     let Ok(kept) = Manifest::parse(text, &manifest.path) else {
         return false;
@@ -339,7 +339,7 @@ pub(crate) fn grants_as(text: &str, manifest: &Manifest) -> bool {
         && http(&kept) == http(manifest)
 }
 
-/// Where the headers of tables begin.
+/// Collects the offsets of table headers.
 fn headers_in(table: &DeTable<'_>, text: &str, found: &mut Vec<usize>) {
     for (_, value) in table {
         header_of(value.get_ref(), value.span().start, text, found);
@@ -396,7 +396,7 @@ pub(crate) fn differences(form: Form, before: Option<&str>, after: Option<&str>)
     lines
 }
 
-/// A difference as it is recorded: at most so many lines of at most so many bytes.
+/// Limits a difference to [`MAX_LINES`] lines of [`MAX_LINE`] bytes, as it is recorded.
 pub(crate) fn bounded(mut lines: Vec<String>) -> Vec<String> {
     let more = lines.len().saturating_sub(MAX_LINES);
     lines.truncate(MAX_LINES);
@@ -411,7 +411,7 @@ pub(crate) fn one_line(text: &str) -> String {
     cut(&text.replace(char::is_control, " "), MAX_LINE)
 }
 
-/// What one manifest allows that the other does not; nothing if one of them is none that this version reads.
+/// What one manifest allows that the other does not; `None` if this version cannot read one of them.
 fn of_manifests(before: Option<&str>, after: Option<&str>) -> Option<Vec<String>> {
     let parse = |text: Option<&str>| {
         let parsed = text.map(|text| Manifest::parse(text, Path::new("")));
@@ -446,7 +446,7 @@ fn cut(text: &str, bytes: usize) -> String {
     format!("{}…", text.get(..end).unwrap_or_default())
 }
 
-/// What a text says, by what it says it of.
+/// The statements of a text, by key.
 fn statements(form: Form, text: &str) -> BTreeMap<String, String> {
     if form == Form::Guardrails {
         let found = guardrails_in(text).into_iter();
@@ -546,7 +546,7 @@ hunter2"""
         ] {
             assert!(kept.contains(stays), "{kept}");
         }
-        // It is still a manifest, of the same grants.
+        // It is still a manifest with the same grants.
         let path = std::path::Path::new("lab.toml");
         let (kept, whole) = (
             Manifest::parse(&kept, path).unwrap(),

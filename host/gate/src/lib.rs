@@ -1,24 +1,23 @@
-//! The gate: every call of every plugin passes here, and nothing else reaches QuantConnect.
+//! The gate: the policy enforcement point between plugins and QuantConnect. Every call of every plugin passes it; there
+//! is no other connection.
 //!
-//! A plugin's authority is its manifest as it stands at the instant of the call, under the settings of
-//! that instant (`terms`). The gate owns the connection, so there is no way round it; and from the moment
-//! a call is sent, it runs in a task of the gate's own, so that no time-out, trap or reload of the plugin
-//! can lose its outcome.
+//! A plugin's authority is its manifest at the instant of the call, under the settings of that instant (`terms`). The
+//! gate owns the connection, so it cannot be bypassed; and once a call is sent, it runs in a task of the gate's own, so
+//! that no time-out, trap or reload of the plugin can lose its outcome.
 //!
-//! A call goes through these rooms, in this order: `ask` (what is asked for), `judge` (halts, grants
-//! and guardrails by `qchost-policy` on what `qchost-scope` found that it touches), `trade` and
-//! `approvals` (what money at stake asks for besides), `obligations` (rates, calls at a time, the
-//! account's turn by `qchost-traffic`), `sources` (what is compiled or deployed stays as it is, under the
-//! locks of `pins`), `reservations` and `sending` (reserve in `qchost-ledger`, record in `qchost-audit`,
-//! send, record the outcome). `admission` sees to it that a call whose terms changed
-//! on the way goes through them again.
+//! A call passes these modules in this order: `ask` (the request), `judge` (halts, grants and guardrails by
+//! `qchost-policy` on what `qchost-scope` found that it touches), `trade` and `approvals` (additional rules where money
+//! is at stake), `obligations` (rates, concurrency, the account's rate limit by `qchost-traffic`), `sources` (keeps what
+//! is compiled or deployed unchanged, under the locks of `pins`), `reservations` and `sending` (reserve in
+//! `qchost-ledger`, record in `qchost-audit`, send, record the outcome). `admission` repeats these steps for a call whose
+//! terms changed on the way.
 //!
-//! What decides is on record as well: `kept` takes out of a text what may be a secret, `texts` keeps it by its digest,
-//! `changes` records each change of what is in force before a call can be decided by it, `retention` drops what no record
-//! names any more, and `why` joins all of this for one call.
+//! The texts behind decisions are recorded as well: `kept` redacts values that may be secrets, `texts` stores a text by
+//! its digest, `changes` records each change of what is in force before a call can be decided by it, `retention` drops
+//! texts that no record names any more, and `why` joins all of this for one call.
 //!
-//! Invariant: no byte reaches [`Upstream`](qchost_catalog::Upstream) before the decision about it is
-//! made, and no byte of a write before the record of it is on disk.
+//! Invariant: no byte reaches [`Upstream`](qchost_catalog::Upstream) before the decision about it is made, and no byte of
+//! a write before its record is on disk.
 
 mod admission;
 mod answer;

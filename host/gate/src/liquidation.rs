@@ -1,7 +1,7 @@
-//! Halting and resuming, and stopping what runs with an account's money.
+//! Halting and resuming, and liquidating what runs live.
 //!
-//! Invariant: a halt is in force before it is written down, and its answer says where it is written down: if nowhere,
-//! it holds all the same until the host ends.
+//! Invariant: a halt is in force before it is stored, and its answer says where it is stored: if nowhere, it still holds
+//! until the host ends.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -17,15 +17,15 @@ use crate::closing::Stopped;
 use crate::gate::{Gate, now};
 use crate::halts::{Departed, HaltScope, Kept, StandingHalt};
 
-/// How long a halt waits to learn how the calls end that had departed.
+/// How long a halt waits to learn how departed calls end.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The ending of a call that the halt itself stopped.
+/// The outcome of a call that the halt itself stopped.
 const HALTED: &str = "halted";
 
-/// Why a halt could not be reported on, or does not end.
+/// Why a halt or a resume failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HaltError {
-    /// The host itself failed.
+    /// An internal error.
     #[error("the host failed in the middle of it; look at `qchost halt --list`, and try again")]
     Failed,
     /// The file `halt` cannot be removed.
@@ -35,7 +35,7 @@ pub enum HaltError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The cause.
         source: std::io::Error,
     },
     /// The end of a halt cannot be stored.
@@ -49,38 +49,38 @@ pub enum HaltError {
     Unrecorded(AuditError),
 }
 
-/// What a halt did.
+/// The result of a halt.
 #[derive(Debug, Clone, Serialize)]
 pub struct HaltReport {
     /// The writes that had departed before, and how each ended.
     pub departed: Vec<Departed>,
     /// The live deployments that were liquidated or stopped.
     pub stopped: Vec<Stopped>,
-    /// The halts that are in force afterwards, this one among them.
+    /// The halts in force afterwards, including this one.
     pub halts: Vec<StandingHalt>,
-    /// What was asked for and is not so. The halt is in force all the same.
+    /// What was requested and could not be done. The halt is in force regardless.
     pub problems: Vec<String>,
 }
 
-/// What a resume did.
+/// The result of a resume.
 #[derive(Debug, Clone, Serialize)]
 pub struct ResumeReport {
-    /// How many halts ended: those of exactly the scope that was asked for.
+    /// How many halts ended: those of exactly the requested scope.
     pub ended: usize,
-    /// The halts that are in force afterwards.
+    /// The halts in force afterwards.
     pub halts: Vec<StandingHalt>,
-    /// What the halt had begun to liquidate and is open still. The host does not go on with it.
+    /// Liquidations of the halt that are still open. The host does not continue them.
     pub open: Vec<Stopped>,
 }
 
 impl Gate {
-    /// Stops every write, destroy and trade of a scope at once; reads and what makes the account safer go
-    /// on. With `liquidate`, liquidates the live deployments of the scope's accounts. It is in force when this
-    /// returns, before the future is polled. The future gives the answer when the calls that had departed have ended, or
-    /// after 30 seconds; dropping it undoes nothing.
+    /// Stops every write, destroy and trade of a scope at once; reads and risk-reducing calls go on. With `liquidate`,
+    /// liquidates the live deployments of the scope's accounts. The halt is in force when this function returns, before
+    /// the future is polled. The future resolves when the calls that had departed have ended, or after 30 seconds;
+    /// dropping it undoes nothing.
     ///
     /// # Errors
-    /// When the host itself failed. What else is not as it should be, the report says.
+    /// On an internal error. All other problems are in the report.
     pub fn halt(
         &self,
         by: &Person,
@@ -127,7 +127,7 @@ impl Gate {
         async { halting.await.map_err(|_| HaltError::Failed) }
     }
 
-    /// What of a halt is not as it should be.
+    /// The problems of storing a halt.
     fn unkept(&self, scope: &HaltScope, halts: &[StandingHalt]) -> Vec<String> {
         let own = halts
             .iter()
@@ -145,7 +145,7 @@ impl Gate {
         problems
     }
 
-    /// Waits until calls that had departed have ended, for at most 30 seconds, and says how.
+    /// Waits until departed calls have ended, for at most 30 seconds, and returns how.
     async fn endings(
         &self,
         departed: Vec<Departed>,
@@ -162,7 +162,7 @@ impl Gate {
                 _ => break,
             }
         }
-        // A call that was only waiting for its connection was cleared too, and then stopped: it never left.
+        // A call that was only waiting for its connection had been cleared too, and was then stopped: it never left.
         departed
             .into_iter()
             .map(|one| Departed {
@@ -176,10 +176,11 @@ impl Gate {
     /// Ends halts: those of exactly this scope.
     ///
     /// # Errors
-    /// When the end of the halt cannot be recorded or stored, or the file `halt` not be removed: it goes on then.
+    /// When the end of the halt cannot be recorded or stored, or the file `halt` cannot be removed: it stays in force
+    /// then.
     pub async fn resume(&self, by: &Person, scope: HaltScope) -> Result<ResumeReport, HaltError> {
         let (gate, by) = (self.clone(), by.clone());
-        // Dropping the caller must not leave the halt ended in some of its places.
+        // Detached: cancelling the caller must not leave the halt ended in only some stores.
         let resuming = self.spawn(async move {
             let ended = usize::from(gate.lift(&by, &scope).await?);
             let open = match ended {
@@ -192,16 +193,16 @@ impl Gate {
         resuming.await.unwrap_or(Err(HaltError::Failed))
     }
 
-    /// The halts that are in force.
+    /// The halts in force.
     #[must_use]
     pub fn halts(&self) -> Vec<StandingHalt> {
         self.0.halts.list()
     }
 
-    /// Records what a person did with the host itself, durably.
+    /// Records an administrative action of a person, durably.
     ///
     /// # Errors
-    /// When it cannot be recorded; it should not be done then.
+    /// When it cannot be recorded; the action should not be taken then.
     pub async fn note_admin(
         &self,
         by: &Person,
@@ -231,14 +232,14 @@ impl Gate {
         self.0.audit.record(entry).await.map(drop)
     }
 
-    /// Liquidates every live deployment of the scope's accounts, stops what cannot be liquidated, and goes on in the
-    /// background with what is open then.
+    /// Liquidates every live deployment of the scope's accounts, stops what cannot be liquidated, and continues in the
+    /// background with what is still open.
     ///
     /// # Errors
-    /// When the accounts are not known, with the reason.
+    /// When the accounts are unknown, with the reason.
     async fn liquidate(&self, by: &Person, scope: &HaltScope) -> Result<Vec<Stopped>, String> {
         let settings = self.settings();
-        // What runs live does not end with the account's place in the configuration.
+        // A deployment keeps running when its account is removed from the configuration.
         let all = settings.accounts.keys().chain(&settings.dormant);
         let accounts: Vec<String> = match &scope.account {
             Some(account)
@@ -266,7 +267,7 @@ impl Gate {
     }
 }
 
-/// What the audit says of what a person did.
+/// The audit body of an administrative action.
 pub(crate) fn admin_body(by: &Person, body: Value) -> Map<String, Value> {
     let mut fields = match body {
         Value::Object(fields) => fields,

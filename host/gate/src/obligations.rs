@@ -1,7 +1,7 @@
-//! What the grants that allow a call ask for in return: rates, calls at a time, counts, costs.
+//! The obligations of the grants that allow a call: rates, concurrency, counts, costs.
 //!
-//! Invariant: the obligations of all grants that matched apply, so no grant can be used to get
-//! round the limits of another. Those of a changed manifest that does not serve yet apply as well.
+//! Invariant: the obligations of all matching grants apply, so no grant can be used to evade the limits of another.
+//! Those of a changed manifest that does not serve yet apply as well.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -18,8 +18,8 @@ use crate::terms::Terms;
 use crate::toll::rates_of;
 use crate::trade::unusable;
 
-/// What each grant that matched is called in records and counters, with its limits. A grant that both manifests have has
-/// the smaller of both, whichever it matched in; those of the changed manifest come on top.
+/// The names of the matching grants in records and counters, with their limits. A grant that both manifests have gets
+/// the smaller limits of both, whichever it matched in; grants of the changed manifest are added.
 pub(crate) fn obligations<'a>(
     ask: &'a Ask,
     matched: &'a Matched,
@@ -27,7 +27,7 @@ pub(crate) fn obligations<'a>(
     obligations_under(&ask.terms, ask.is_http(), matched)
 }
 
-/// The same under these terms: of grants for other hosts, or of those for QuantConnect.
+/// The same under these terms: for grants to other hosts, or for those to QuantConnect.
 pub(crate) fn obligations_under<'a>(
     terms: &'a Terms,
     http: bool,
@@ -61,7 +61,7 @@ pub(crate) fn obligations_under<'a>(
     })
 }
 
-/// What the grants of one manifest are called in records, by their places.
+/// The names in records of the grants of one manifest, by index.
 pub(crate) fn names(authority: &Authority, http: bool, places: &[usize]) -> Vec<String> {
     let found = places
         .iter()
@@ -77,7 +77,7 @@ pub(crate) fn names(authority: &Authority, http: bool, places: &[usize]) -> Vec<
         .collect()
 }
 
-/// The name and the limits of a grant for other hosts, or of one for QuantConnect, by its place in a manifest.
+/// The name and the limits of a grant to other hosts, or of one to QuantConnect, by its index in a manifest.
 fn limits_at(authority: &Authority, http: bool, place: usize) -> Option<(&str, GrantLimits)> {
     let manifest = authority.manifest();
     if http {
@@ -90,8 +90,8 @@ fn limits_at(authority: &Authority, http: bool, place: usize) -> Option<(&str, G
 }
 
 impl Gate {
-    /// Lets a call in at the pace that its account allows, with the places that its grants gave it. Nothing if it is not
-    /// allowed any more before its turn comes.
+    /// Waits for the account's rate limit, holding the concurrency guards of the grants. `None` if the call is no longer
+    /// allowed before it is admitted.
     pub(crate) async fn enter(
         &self,
         ask: &Ask,
@@ -120,21 +120,21 @@ impl Gate {
         }))
     }
 
-    /// Waits until the terms of a plugin do not allow a call of it any more that waits.
+    /// Waits until the plugin's terms no longer allow a waiting call.
     pub(crate) async fn revoked(&self, ask: &Ask, verdict: &Verdict) -> Refusal {
         let mut changes = self.0.terms.changes();
         loop {
             if let Err(refusal) = self.recheck(ask, verdict) {
                 return refusal;
             }
-            // The sender lives as long as this.
+            // The sender lives as long as `self`.
             if changes.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         }
     }
 
-    /// Takes a call's places among those that its grants allow at a time, and its turn in their rates.
+    /// Acquires a call's concurrency guards of its grants, and charges their rates.
     pub(crate) async fn slots(&self, ask: &Ask, matched: &Matched) -> Result<Vec<Slot>, Refusal> {
         let key = |grant: &str| GrantKey::new(ask.account(), &ask.caller.plugin, grant);
         let mut paid = ask.toll.settle().await;
@@ -163,7 +163,7 @@ impl Gate {
             })?;
         }
         ask.toll.set_payers(payers);
-        // Of grants that cover the operation and not what it touches.
+        // Paid by grants that cover the operation but not what it touches.
         for (key, limits) in paid {
             self.0.rates.put_back(&key, limits);
         }

@@ -1,9 +1,9 @@
-//! Requests of plugins to other hosts than QuantConnect's: each one is a decision, like a call.
+//! Requests of plugins to hosts other than QuantConnect's; each one is decided like a call.
 //!
-//! Whoever asks dials and sends; here is decided whether it may, what it may use, and which secrets
+//! The caller dials and sends; this module decides whether it may, within which bounds, and which secrets
 //! go into its headers.
 //!
-//! Invariant: a request that may change something is on disk before its passage is given.
+//! Invariant: a request that may change something is recorded on disk before its passage is returned.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -38,27 +38,27 @@ pub struct Outgoing {
     pub method: String,
     /// `http` or `https`.
     pub scheme: String,
-    /// The host's name or address, as it is in the address.
+    /// The host name or address as in the URL.
     pub host: String,
-    /// The port, also where it is the scheme's own.
+    /// The port, even if it is the scheme's default.
     pub port: u16,
-    /// The path, from its slash on, without the query.
+    /// The path with its leading slash, without the query.
     pub path: String,
 }
 
-/// A request that may be made, and within which bounds. One that is dropped unfinished is recorded as
+/// Permission for one request, with its bounds. A passage that is dropped unfinished is recorded as
 /// abandoned.
 #[derive(Debug)]
 pub struct Passage {
-    /// Headers to set, in place of the plugin's own of the same names.
+    /// Headers to set, replacing the plugin's own of the same names.
     pub headers: Vec<(String, SecretString)>,
-    /// Addresses that may be dialled although they are private.
+    /// Private addresses that may be dialled.
     pub addresses: Vec<IpAddr>,
-    /// The most bytes of the request's body.
+    /// Maximum bytes of the request body.
     pub request: u64,
-    /// The most bytes of the answer's body.
+    /// Maximum bytes of the response body.
     pub response: u64,
-    /// How long all of it may take.
+    /// Time limit of the whole request.
     pub timeout: Duration,
     record: Option<Record>,
     _slots: Vec<Slot>,
@@ -68,7 +68,7 @@ struct Record {
     gate: Gate,
     ask: Arc<Ask>,
     facts: Facts,
-    /// The grants that it was let out by.
+    /// The grants that allowed it.
     matched: Matched,
     body: Map<String, Value>,
     reservation: Option<i64>,
@@ -83,16 +83,16 @@ impl std::fmt::Debug for Record {
 }
 
 impl Passage {
-    /// Whether it may still be sent: a halt or another manifest may have come since, while the host looked
-    /// up the name and connected. To be asked right before the bytes go out.
+    /// Checks that the request may still be sent: a halt or another manifest may have come into force
+    /// while the host resolved the name and connected. Call it right before the bytes go out.
     ///
     /// # Errors
-    /// When it is halted, or not allowed any more. Nothing may be sent then.
+    /// When it is halted, or no longer allowed. Nothing may be sent then.
     pub fn clear(&self) -> Result<(), Refusal> {
         self.record.as_ref().map_or(Ok(()), Record::clear)
     }
 
-    /// Records how the request ended: a status, or why there is none; with the bytes of both bodies.
+    /// Records how the request ended: a status, or why there is none, and the bytes of both bodies.
     pub fn finish(mut self, status: Result<u16, String>, sent: u64, received: u64) {
         if let Some(record) = self.record.take() {
             record.end(Some(status), sent, received);
@@ -164,7 +164,7 @@ impl Record {
             return;
         }
         self.gate.spawn(async move {
-            // What was let out counts, however it ended.
+            // A request that was let out counts, however it ended.
             gate.settle(&call, reservation, Settle::Commit).await;
             if let Err(error) = gate.audit().record(entry).await {
                 tracing::error!(target: "gate", %error, "the outcome of a request is not recorded");
@@ -173,7 +173,7 @@ impl Record {
     }
 }
 
-/// Grants of one manifest for other hosts, by their places.
+/// The grants of one manifest for other hosts, by index.
 fn http_grants<'a>(
     authority: &'a Authority,
     places: &'a [usize],
@@ -182,7 +182,7 @@ fn http_grants<'a>(
     places.iter().filter_map(|at| grants.get(*at))
 }
 
-/// All grants that a request goes out by.
+/// All grants that a request uses.
 fn out_by<'a>(terms: &'a Terms, matched: &'a Matched) -> impl Iterator<Item = &'a HttpGrant> {
     let serving = http_grants(&terms.authority, &matched.grants);
     let pending = terms.pending.iter();
@@ -190,10 +190,10 @@ fn out_by<'a>(terms: &'a Terms, matched: &'a Matched) -> impl Iterator<Item = &'
 }
 
 impl Gate {
-    /// Decides about a request of a plugin's to another host, at its cost.
+    /// Decides about a plugin's request to another host, charged to the plugin.
     ///
     /// # Errors
-    /// As for a call; nothing was looked up and nothing sent then.
+    /// As for a call; nothing was resolved and nothing sent then.
     pub async fn outgoing(&self, caller: &Caller, request: Outgoing) -> Result<Passage, Refusal> {
         let deciding = pin!(self.decide_out(caller, request));
         caller.effort.charge(deciding).await
@@ -278,8 +278,8 @@ impl Gate {
         Ok(passage)
     }
 
-    /// What the request may use: of each bound the narrowest of all grants that matched, and no address
-    /// and header that a changed manifest does not give it too.
+    /// The bounds of a request: of each bound the narrowest of all matching grants, and only those
+    /// addresses and headers that a changed manifest gives as well.
     async fn bounds(&self, terms: &Terms, matched: &Matched) -> Result<Passage, Refusal> {
         let changed: Option<Vec<&HttpGrant>> = terms
             .pending

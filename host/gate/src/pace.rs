@@ -1,39 +1,38 @@
-//! How fast lines about a plugin may be written to the log: its own, and those that the host writes of what it
-//! tries.
+//! Rate limit of log lines about a plugin: its own, and those that the host writes about its calls.
 //!
-//! Lines are counted for the plugin, over all its invocations: a plugin that runs sixteen times at a time has no
-//! more than one that runs once; and for all plugins together. What is left out is said, and said seldom enough that
-//! saying it is no flood either.
+//! Lines are counted per plugin over all its invocations, so that a plugin with sixteen concurrent invocations gets
+//! no more than one with a single invocation; and for all plugins together. Omitted lines are reported, seldom enough
+//! that the reports are no flood either.
 //!
-//! Invariant: whatever a plugin does, and however often it is refused, no more than [`RATE`] lines a second are
-//! written about it, and one that says how many were left out; about all of them together no more than [`HOST_RATE`].
+//! Invariant: whatever a plugin does, and however often it is refused, at most [`RATE`] lines a second are written
+//! about it, plus one with the number of omitted lines; about all of them together at most [`HOST_RATE`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The most lines about a plugin in a second, and at once.
+/// Maximum log lines about one plugin per second, and burst size.
 pub const RATE: u32 = 100;
-/// The most lines about all plugins of a host in a second, and at once.
+/// Maximum log lines about all plugins of a host per second, and burst size.
 pub const HOST_RATE: u32 = 1000;
-/// How often it is said that lines were left out.
+/// How often omitted lines are reported.
 const NOTICE: Duration = Duration::from_secs(1);
 
-/// How fast lines about a plugin are written.
+/// Rate limit of log lines about one plugin.
 #[derive(Debug)]
 pub struct Pace {
     own: Mutex<Flow>,
-    /// That of all plugins together.
+    /// The limit shared by all plugins.
     host: Arc<Mutex<Flow>>,
 }
 
-/// One by itself, of no host with others.
+/// A limit of its own, not shared with a host.
 impl Default for Pace {
     fn default() -> Self {
         HostPace::default().plugin()
     }
 }
 
-/// How fast lines about all plugins of a host are written.
+/// Rate limit of log lines about all plugins of a host.
 #[derive(Debug)]
 pub struct HostPace(Arc<Mutex<Flow>>);
 
@@ -44,7 +43,7 @@ impl Default for HostPace {
 }
 
 impl HostPace {
-    /// That of one of them.
+    /// The limit for one of the plugins.
     #[must_use]
     pub fn plugin(&self) -> Pace {
         Pace {
@@ -55,7 +54,8 @@ impl HostPace {
 }
 
 impl Pace {
-    /// Whether so many lines about this plugin may be written now. Says how many were left out, when it is time to.
+    /// Whether `lines` lines about this plugin may be written now. Logs the number of omitted lines when a report is
+    /// due.
     pub fn admits(&self, plugin: &str, lines: u32) -> bool {
         let (admitted, left_out) = {
             let now = Instant::now();
@@ -71,7 +71,7 @@ impl Pace {
         admitted
     }
 
-    /// Says how many lines were left out, if any were and it is time to.
+    /// Logs the number of omitted lines, if there are any and a report is due.
     pub fn say(&self, plugin: &str) {
         let left_out = {
             let mut flow = locked(&self.own);
@@ -96,12 +96,12 @@ fn report(plugin: &str, left_out: Option<u64>) {
 
 #[derive(Debug)]
 struct Flow {
-    /// Lines a second, and at once.
+    /// Lines per second, and burst size.
     rate: u32,
-    /// When what was written by now would be due, were it written evenly.
+    /// When the lines written so far would be due at an even rate.
     due: Option<Instant>,
     left_out: u64,
-    /// When it was last said that lines were left out.
+    /// When omitted lines were last reported.
     said: Option<Instant>,
 }
 
@@ -115,7 +115,7 @@ impl Flow {
         }
     }
 
-    /// Whether so many lines may be written now.
+    /// Whether `lines` lines may be written now.
     fn admits(&mut self, lines: u32, now: Instant) -> bool {
         let interval = Duration::from_secs(1) / self.rate;
         let due = self.due.map_or(now, |due| due.max(now));
@@ -127,7 +127,7 @@ impl Flow {
         true
     }
 
-    /// How many lines were left out, if it is time to say so.
+    /// The number of omitted lines, if a report is due.
     fn notice(&mut self, now: Instant) -> Option<u64> {
         let lately = |said: Instant| now.duration_since(said) < NOTICE;
         if self.left_out == 0 || self.said.is_some_and(lately) {

@@ -1,25 +1,24 @@
-//! Who may change the source of a project now, and who relies on it not to change.
+//! Locks on the sources of projects: calls that change a source exclude calls that rely on it.
 //!
 //! While the host reads a project's files, has them compiled or deployed, and reads them again, the project and its
 //! libraries are pinned: no write to them leaves the host. Project ids are the cloud's own, so a pin holds for every
-//! plugin, client and operator, whatever account of the configuration they use.
+//! plugin, client and operator, whichever configured account they use.
 //!
-//! Invariant: no project is pinned while a write to it is under way. Those that conflict go in the order in which they
-//! came, so neither side can keep the other one out; and each takes all of its projects at once, so no two can wait for
-//! each other.
+//! Invariant: no project is pinned while a write to it is under way. Conflicting requests are served in order of
+//! arrival, so neither side can starve the other; and each takes all of its projects at once, so there is no deadlock.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-/// The most calls of one plugin that hold a project's source or wait for it.
+/// Maximum calls of one plugin that hold a project's source or wait for it.
 const MAX_PER_PLUGIN: usize = 256;
 
-/// The projects whose source a call changes or relies on; nothing stands for every project.
+/// The projects whose source a call changes or relies on; `None` stands for every project.
 pub(crate) type Projects = Option<BTreeSet<u32>>;
 
-/// What all calls ask before they change a source or rely on it.
+/// The locks of all calls that change a source or rely on it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SourceLocks(Arc<Inner>);
 
@@ -31,7 +30,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// In the order in which they came.
+    /// In order of arrival.
     requests: Vec<Request>,
     next: u64,
 }
@@ -44,7 +43,7 @@ struct Request {
     projects: Projects,
 }
 
-/// What a call does with a source.
+/// How a call uses a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SourceAccess {
     /// It relies on the source not to change.
@@ -54,7 +53,7 @@ pub(crate) enum SourceAccess {
 }
 
 impl Request {
-    /// Whether one of the two has to wait for the other one: several can pin a project, and several can change it.
+    /// Whether one of the two has to wait for the other: several can pin a project, and several can change it.
     fn conflicts(&self, other: &Self) -> bool {
         let overlap = match (&self.projects, &other.projects) {
             (Some(own), Some(others)) => !own.is_disjoint(others),
@@ -64,11 +63,11 @@ impl Request {
     }
 }
 
-/// The plugin has too many calls that wait for a source.
+/// Too many calls of the plugin wait for a source.
 #[derive(Debug)]
 pub(crate) struct Crowded;
 
-/// A place among those that use a source; given back when it is dropped.
+/// A lock on sources; released when dropped.
 #[derive(Debug)]
 pub(crate) struct SourceLock {
     locks: SourceLocks,
@@ -83,7 +82,7 @@ impl Drop for SourceLock {
 }
 
 impl SourceLocks {
-    /// Waits until the call may do that with these projects. Cancel safe.
+    /// Waits until the call may use these projects in this way. Cancel safe.
     pub(crate) async fn lock(
         &self,
         plugin: &Arc<str>,
@@ -93,7 +92,7 @@ impl SourceLocks {
         let mut changes = self.0.changes.subscribe();
         let lock = self.join(plugin, access, projects)?;
         while !self.is_first(lock.id) {
-            // The sender lives as long as this.
+            // The sender lives as long as `self`.
             if changes.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -126,7 +125,7 @@ impl SourceLocks {
         })
     }
 
-    /// Whether nothing that came earlier conflicts with it.
+    /// Whether no earlier request conflicts with it.
     fn is_first(&self, id: u64) -> bool {
         let queue = self.queue();
         let mut earlier = queue.requests.iter().take_while(|one| one.id != id);
@@ -152,7 +151,7 @@ mod tests {
         Some(projects.iter().copied().collect())
     }
 
-    /// Whether it would have to wait.
+    /// Whether the request would have to wait.
     fn waits(locks: &SourceLocks, access: SourceAccess, projects: Projects) -> bool {
         let plugin = "other".into();
         let lock = locks.lock(&plugin, access, projects);
@@ -184,7 +183,7 @@ mod tests {
         let first = locks.lock(&plugin, Pin, of(&[1])).await.unwrap();
         let mut change = Box::pin(locks.lock(&plugin, Change, of(&[1])));
         assert!((&mut change).now_or_never().is_none());
-        // It came after the change, which would otherwise wait for as long as pins follow each other.
+        // It came after the change, which would otherwise starve while pins follow each other.
         let mut second = Box::pin(locks.lock(&plugin, Pin, of(&[1, 5])));
         assert!((&mut second).now_or_never().is_none());
         drop(first);

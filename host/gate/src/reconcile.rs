@@ -1,8 +1,8 @@
-//! What became of writes whose outcome nobody learned: settled from the two stores at start, and by
-//! reading QuantConnect when an operator asks.
+//! Settles writes with unknown outcome: from the two stores at start, and by reading QuantConnect when an operator
+//! asks.
 //!
-//! Invariant: a guess is never recorded. What cannot be told from what QuantConnect shows stays open,
-//! with a word on what to look at.
+//! Invariant: a guess is never recorded. What cannot be told from what QuantConnect shows stays open, with a hint on
+//! what to look at.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
@@ -26,12 +26,12 @@ use crate::refusal::Refusal;
 
 /// The principal of the host's own reads.
 const HOST: &str = "qchost";
-/// The most writes that a start warns of one by one.
+/// Maximum number of writes that a start warns of individually.
 const MOST_WARNED: usize = 20;
-/// How much earlier than the intent a thing may seem to have been made: clocks differ.
+/// Tolerance in seconds for an effect that seems older than its intent, because clocks differ.
 const CLOCKS_DIFFER: i64 = 5;
 
-/// What was learned of a write.
+/// What was learned about a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Finding {
@@ -39,19 +39,19 @@ pub enum Finding {
     Done,
     /// It did not.
     NotDone,
-    /// It cannot be told, and a person said that it may be sent again.
+    /// Unknown, and a person accepted that it may be sent again.
     Accepted,
-    /// It cannot be told.
+    /// Unknown.
     Open,
 }
 
-/// Why nothing is reconciled.
+/// Why reconciliation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
     /// The audit cannot be written.
     #[error(transparent)]
     Audit(#[from] AuditError),
-    /// There is no such call whose outcome is unknown.
+    /// No such call with an unknown outcome.
     #[error("there is no call {0} whose outcome is unknown; `qchost audit reconcile` lists them")]
     NotOpen(String),
 }
@@ -59,7 +59,7 @@ pub enum ReconcileError {
 /// A write whose outcome was unknown, and what is known of it now.
 #[derive(Debug, Clone, Serialize)]
 pub struct Reconciled {
-    /// The call, as the audit names it.
+    /// The call's id in the audit.
     pub call: String,
     /// The account.
     pub account: String,
@@ -67,17 +67,17 @@ pub struct Reconciled {
     pub plugin: String,
     /// The operation.
     pub operation: String,
-    /// The project, by id and name, if it is of one.
+    /// The project, by id and name, if there is one.
     pub project: Option<Value>,
     /// What was learned.
     pub finding: Finding,
-    /// From what, or what to look at.
+    /// The evidence, or what to look at.
     pub message: String,
 }
 
 impl Gate {
-    /// Makes ledger and audit agree on the calls of former runs. A reservation whose intent was never
-    /// written down is given back, since nothing is sent before its intent; every other one counts.
+    /// Makes ledger and audit agree on the calls of former runs. A reservation without a recorded intent is given back,
+    /// since nothing is sent before its intent; every other one counts.
     pub(crate) async fn settle_former_runs(&self) -> Result<(), GateError> {
         let ledger = &self.0.ledger;
         let open = ledger.open_reservations().await?;
@@ -99,7 +99,7 @@ impl Gate {
         Ok(())
     }
 
-    /// What is recorded of some calls that began no earlier than an instant.
+    /// The records of some calls that began no earlier than an instant.
     async fn traces(
         &self,
         calls: HashSet<String>,
@@ -113,10 +113,10 @@ impl Gate {
         Ok(found.unwrap_or(Err(AuditError::Closed))?)
     }
 
-    /// Refuses to do again what may have been done: a write whose repetition does more, with the arguments of one whose
-    /// outcome is unknown.
+    /// Refuses to repeat what may have been done: a non-idempotent write with the arguments of one whose outcome is
+    /// unknown.
     pub(crate) fn check_unsettled(&self, ask: &Ask) -> Result<(), Refusal> {
-        // A second compile leaves a second job and nothing else.
+        // A second compile only leaves a second job.
         let repeats = ask
             .operation
             .is_none_or(|operation| !operation.idempotent && operation.interface() != "compile");
@@ -153,7 +153,7 @@ impl Gate {
         }))
     }
 
-    /// Says at start which writes of former runs have no outcome.
+    /// Warns at start of the writes of former runs without an outcome.
     pub(crate) fn warn_of_unsettled(&self) {
         let unsettled = self.0.unsettled.lock();
         let unsettled = unsettled.unwrap_or_else(PoisonError::into_inner);
@@ -181,11 +181,11 @@ impl Gate {
         unsettled.push(intent);
     }
 
-    /// Reads QuantConnect to learn how the writes ended whose outcome is unknown, and records what is
-    /// learned. Of those in `accepted`, a person takes it on that they may be sent again whatever became of them.
+    /// Reads QuantConnect to learn how the writes with unknown outcome ended, and records what is learned. Those in
+    /// `accepted` may be sent again whatever became of them; a person takes responsibility for that.
     ///
     /// # Errors
-    /// When it cannot be recorded, or nothing is open of a call in `accepted`.
+    /// When it cannot be recorded, or a call in `accepted` has no unknown outcome.
     pub async fn reconcile(
         &self,
         by: &Person,
@@ -266,7 +266,7 @@ impl Gate {
         Ok(all)
     }
 
-    /// Looks at QuantConnect for the effect of a write.
+    /// Looks for the effect of a write at QuantConnect.
     async fn probe(&self, intent: &Map<String, Value>) -> Result<(Finding, String), Failure> {
         let intent = Intent(intent);
         let read = |name: &'static str, arguments: Value| self.read_for(&intent, name, arguments);
@@ -381,13 +381,13 @@ impl Intent<'_> {
         value.cloned().unwrap_or_default()
     }
 
-    /// When it was written down, in seconds since 1970.
+    /// When the intent was recorded, in seconds since 1970.
     fn time(&self) -> Option<i64> {
         let time: Timestamp = self.text("time").parse().ok()?;
         Some(time.as_second() - CLOCKS_DIFFER)
     }
 
-    /// Whether a list has a thing of the name that was given, made since.
+    /// Whether a list contains an item with the given name, created since.
     fn made_since(
         &self,
         body: &Value,
@@ -460,7 +460,7 @@ impl Intent<'_> {
     }
 }
 
-/// Whether a thing that was to be deleted is gone.
+/// Whether the deleted item is gone.
 fn gone(outcome: Result<Value, Failure>) -> Result<(Finding, String), Failure> {
     match outcome {
         Ok(_) => Ok((Finding::NotDone, "it is still there".to_owned())),
@@ -470,7 +470,7 @@ fn gone(outcome: Result<Value, Failure>) -> Result<(Finding, String), Failure> {
     }
 }
 
-/// An instant as QuantConnect writes it, in UTC: `2024-01-31 09:30:00` or `2024-01-31T14:30:00Z`.
+/// An instant in QuantConnect's formats, in UTC: `2024-01-31 09:30:00` or `2024-01-31T14:30:00Z`.
 fn instant(value: &Value) -> Option<i64> {
     let text = value.as_str()?;
     if let Ok(timestamp) = text.parse::<Timestamp>() {

@@ -1,4 +1,4 @@
-//! A changed configuration, taken over by a gate that runs.
+//! Applies a changed configuration to a running gate.
 //!
 //! Invariant: all or nothing. Nothing changes before every manifest is compiled under the new guardrails
 //! and the change is on disk.
@@ -13,19 +13,19 @@ use crate::gate::{Gate, GateError, recall};
 use crate::settings::Settings;
 use crate::terms::Rules;
 
-/// What the audit says of a change that was recorded and not made.
+/// Recorded for a change that was recorded but not made.
 const NOT_CHANGED: &str = "settings not changed";
 
 impl Gate {
-    /// Takes new settings. They apply from the next decision on, also to calls that wait or are about to
-    /// be sent again: those are decided about anew.
+    /// Applies new settings. They hold from the next decision on, also for calls that wait or are about
+    /// to be retried: those are decided again.
     ///
     /// # Errors
     /// When a manifest cannot be enforced under the new guardrails, or ledger or audit cannot be used.
     /// Nothing has changed then.
     pub async fn reconfigure(&self, settings: Settings) -> Result<(), GateError> {
         let gate = self.clone();
-        // Whoever asked may leave: what was begun is done as a whole.
+        // Runs detached: cancelling the caller does not abort the change half-way.
         let changing = self.spawn(async move { gate.take_over(settings).await });
         changing.await.unwrap_or(Err(GateError::Failed))
     }
@@ -36,7 +36,7 @@ impl Gate {
         let new = settings.accounts.keys();
         let new = new.filter(|account| !former.accounts.contains_key(*account));
         recall(&self.0.scope, &self.0.ledger, new).await?;
-        // What was read before must not leave by an answer that comes later.
+        // Secrets read before must not leak in an answer that arrives later.
         let redactor = settings.secrets.redactor().clone();
         redactor.adopt(former.secrets.redactor());
 
@@ -58,7 +58,7 @@ impl Gate {
                 .await?;
             return Err(error);
         }
-        // And what was read for calls that left under the former settings since then.
+        // Likewise those read since then for calls that were sent under the former settings.
         redactor.adopt(former.secrets.redactor());
         self.0.lanes.update(settings.accounts.clone());
         Ok(())
@@ -71,7 +71,7 @@ impl Gate {
     ) -> Result<(), AuditError> {
         let entry = Entry {
             kind: Kind::Admin,
-            // A full disk must not keep what takes rights away from being taken over.
+            // A full disk must not keep the removal of rights from taking effect.
             essential: true,
             body: Map::from_iter([
                 ("what".to_owned(), what.into()),
@@ -82,7 +82,7 @@ impl Gate {
     }
 }
 
-/// Policies take long to compile: not on the threads that serve.
+/// Policies take long to compile, so not on the serving threads.
 pub(crate) async fn blocking<T: Send + 'static>(
     compile: impl FnOnce() -> Result<T, PolicyError> + Send + 'static,
 ) -> Result<T, GateError> {

@@ -1,9 +1,7 @@
-//! What the audit says of a call: arguments in a form that may be kept, fingerprints, and the
-//! fields that every record of a call has.
+//! Audit records of a call: redacted arguments, fingerprints, and the fields common to all records of a call.
 //!
-//! Invariant: nothing is written here that was not there before the profiles were filled in, so no
-//! record holds a setting of a brokerage; and an argument that is long (source code, an object) is
-//! kept as its digest and length.
+//! Invariant: records are made before profiles are filled in, so none holds a setting of a brokerage; and a long argument
+//! (source code, an object) is kept as its digest and length.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
@@ -23,18 +21,17 @@ use crate::refusal::Refusal;
 
 /// Texts of more bytes than this are kept as digest and length.
 const LONGEST_TEXT: usize = 256;
-/// Arguments of a read that take more bytes than this, when their long texts are left out, are kept as digest and length.
+/// Arguments of a read larger than this many bytes, without their long texts, are kept as digest and length.
 const MAX_ARGUMENTS: usize = 16 << 10;
-/// The same of a call that is refused, which costs a plugin nothing.
+/// The same limit for a refused call, which costs a plugin nothing.
 const MAX_REFUSED_ARGUMENTS: usize = 1 << 10;
-/// Bytes of the reason of a refusal or a failure.
+/// Maximum bytes of the reason of a refusal or a failure.
 const MAX_REASON: usize = 1 << 10;
 
-/// How much of an answer is collected before it is hashed, in bytes.
+/// Buffer size in bytes for hashing an answer.
 const PIECES: usize = 4096;
 
-/// The key under which arguments are fingerprinted: without it, a short argument could be found by
-/// trying all of them.
+/// The key for fingerprints of arguments: without a key, a short argument could be found by brute force.
 pub(crate) struct Fingerprints(Zeroizing<Vec<u8>>);
 
 impl Fingerprints {
@@ -42,20 +39,20 @@ impl Fingerprints {
         Self(key)
     }
 
-    /// The HMAC-SHA-256 of a value's canonical form, in hexadecimal. `label` says what is
-    /// fingerprinted, so that no fingerprint of one thing is one of another.
+    /// The HMAC-SHA-256 of a value's canonical form, in hexadecimal. `label` separates domains, so that fingerprints of
+    /// different kinds never coincide.
     pub(crate) fn of(&self, label: &str, value: &Value) -> String {
         self.of_text(label, &qchost_audit::canonical(value))
     }
 
-    /// That of a call's arguments.
+    /// The fingerprint of a call's arguments.
     pub(crate) fn of_arguments(&self, arguments: &Map<String, Value>) -> String {
         self.of_text("arguments", &qchost_audit::canonical_object(arguments))
     }
 
-    /// The same of a text.
+    /// The fingerprint of a text.
     pub(crate) fn of_text(&self, label: &str, canonical: &str) -> String {
-        // HMAC takes keys of every length.
+        // HMAC accepts keys of any length.
         let Ok(mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
             return String::new();
         };
@@ -65,7 +62,7 @@ impl Fingerprints {
     }
 }
 
-/// A hash that takes what is written to it.
+/// A writer that hashes its input.
 struct Hashed(Sha256);
 
 impl Write for Hashed {
@@ -79,12 +76,12 @@ impl Write for Hashed {
     }
 }
 
-/// The SHA-256 of an answer as it came.
+/// The SHA-256 of an answer as received.
 fn answer_hash(body: &Value) -> String {
     let mut hash = Hashed(Sha256::new());
-    // A value is written in pieces of a few bytes.
+    // The serializer writes in pieces of a few bytes.
     let mut pieces = BufWriter::with_capacity(PIECES, &mut hash);
-    // A value is always JSON, and a hash takes all of it.
+    // A value is always valid JSON, and the hash accepts all of it.
     drop(serde_json::to_writer(&mut pieces, body));
     drop(pieces);
     format!("sha256:{}", hex(&hash.0.finalize()))
@@ -122,7 +119,7 @@ fn redacted(value: &Value) -> Value {
     }
 }
 
-/// The same of arguments, or of an object in them.
+/// The same for the fields of an object.
 pub(crate) fn redacted_object(fields: &Map<String, Value>) -> Value {
     let fields = fields.iter();
     Value::Object(
@@ -132,7 +129,7 @@ pub(crate) fn redacted_object(fields: &Map<String, Value>) -> Value {
     )
 }
 
-/// What becomes known of a call besides what was asked.
+/// What is known of a call besides the request.
 #[derive(Default)]
 pub(crate) struct Known<'a> {
     /// Its project, by id and name.
@@ -151,7 +148,7 @@ pub(crate) struct Known<'a> {
     pub sends: Option<u32>,
 }
 
-/// The record of a call that is refused.
+/// The record of a refused call.
 pub(crate) fn refused(
     ask: &Ask,
     known: &Known<'_>,
@@ -166,7 +163,7 @@ pub(crate) fn refused(
     body.insert("reason".to_owned(), reason(refusal).into());
     Entry {
         kind: Kind::Denied,
-        // Nothing was made safer, and a plugin can have as many calls refused as it likes.
+        // Nothing was made safer, and a plugin can cause refusals at will.
         essential: false,
         body,
     }
@@ -183,7 +180,7 @@ pub(crate) fn intent(ask: &Ask, known: &Known<'_>, prints: &Fingerprints) -> Ent
 
 /// The record of how a write ended.
 ///
-/// One whose answer was lost keeps its intent open, for `qchost audit reconcile` to settle.
+/// If its answer was lost, its intent stays open, for `qchost audit reconcile` to settle.
 pub(crate) fn outcome(ask: &Ask, known: &Known<'_>, outcome: &Outcome) -> Entry {
     let kind = match outcome {
         Err(Failure::UnknownOutcome(_)) => Kind::Lost,
@@ -195,7 +192,7 @@ pub(crate) fn outcome(ask: &Ask, known: &Known<'_>, outcome: &Outcome) -> Entry 
     entry(kind, ask.access, body)
 }
 
-/// The record of a read, whole: it is made once, when its answer is there.
+/// The complete record of a read, made once its answer is there.
 pub(crate) fn read(
     ask: &Ask,
     known: &Known<'_>,
@@ -208,9 +205,8 @@ pub(crate) fn read(
     entry(Kind::Read, ask.access, body)
 }
 
-/// Keeps arguments of many short texts as digest and length: nobody is to keep a call that was refused out of the
-/// audit by padding it. (The arguments of a write are kept whole, for the sake of `reconcile`; one whose record does
-/// not fit is not sent.)
+/// Keeps arguments of many short texts as digest and length, so that a refused call cannot be kept out of the audit by
+/// padding it. (The arguments of a write are kept whole, for `reconcile`; a write whose record does not fit is not sent.)
 fn shorten(body: &mut Map<String, Value>, most: usize) {
     if let Some(arguments) = body.get_mut("arguments") {
         let text = arguments.to_string();
@@ -220,7 +216,7 @@ fn shorten(body: &mut Map<String, Value>, most: usize) {
     }
 }
 
-/// What is said of a refusal or a failure: others' words may be in it.
+/// The text of a refusal or a failure; it may contain untrusted words.
 fn reason(error: &impl ToString) -> String {
     let mut reason = error.to_string();
     if reason.len() > MAX_REASON {
@@ -287,7 +283,7 @@ fn common(
     if let Some(matched) = known.matched {
         let names: Vec<Cow<'_, str>> = obligations(ask, matched).map(|(name, _)| name).collect();
         body.insert("grants".to_owned(), json!(names));
-        // A name may stand for another grant in each of two manifests.
+        // The same name may denote different grants in the two manifests.
         if let Some(pending) = &ask.terms.pending {
             let named = |authority, places| json!(names_of(authority, ask.is_http(), places));
             let serving = named(&ask.terms.authority, &matched.grants);
@@ -302,7 +298,7 @@ fn common(
     body
 }
 
-/// What ties the records of a call to each other and to what else is recorded.
+/// Adds the fields that link the records of a call to each other and to other records.
 fn links(body: &mut Map<String, Value>, known: &Known<'_>) {
     let mut put = |name: &str, value: Option<Value>| {
         if let Some(value) = value {

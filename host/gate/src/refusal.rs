@@ -14,13 +14,13 @@ pub enum Refusal {
     /// A budget has nothing left. Nothing was sent.
     #[error("{message}")]
     Exhausted {
-        /// The grant whose budget it is.
+        /// The grant whose budget is exhausted.
         grant: String,
-        /// Which: `per-day`, `cost-per-day`, `concurrent`.
+        /// The budget: `per-day`, `cost-per-day`, `concurrent`.
         budget: &'static str,
         /// One sentence.
         message: String,
-        /// How long until there is some again, where time refills it.
+        /// Time until the budget is refilled, if it is refilled by time.
         resets_in: Option<Duration>,
     },
     /// Too many calls in too short a time. Nothing was sent.
@@ -48,7 +48,7 @@ pub enum Refusal {
     Failed(Failure),
 }
 
-/// What a record may say was decided: `allowed`, or the word of a refusal.
+/// Possible decisions in a record: `allowed`, or the name of a refusal.
 pub const DECISIONS: [&str; 15] = [
     "allowed",
     "denied",
@@ -67,7 +67,7 @@ pub const DECISIONS: [&str; 15] = [
     "unexpected-response",
 ];
 
-/// What a record may say became of what was sent: the word of a failure, or one of these.
+/// Possible outcomes in a record: the name of a failure, or one of these.
 pub const OUTCOMES: [&str; 16] = [
     "answered",
     "failed",
@@ -97,7 +97,7 @@ impl From<Failure> for Refusal {
 }
 
 impl Refusal {
-    /// The approval that it is about.
+    /// The approval that it refers to.
     pub(crate) fn approval(&self) -> Option<&str> {
         match self {
             Self::ApprovalRequired { id } | Self::ApprovalRefused { id, .. } => Some(id),
@@ -105,7 +105,7 @@ impl Refusal {
         }
     }
 
-    /// The word for it that the contract's error and the audit use.
+    /// Its name in the contract's error and in the audit.
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {

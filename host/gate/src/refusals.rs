@@ -1,10 +1,10 @@
-//! Refused calls: a plugin can bring about as many as it likes, and each wants to be in the audit.
+//! Audit records of refused calls: a plugin can cause any number of them, and all must be in the audit.
 //!
-//! The first ones are written down one by one, and then as many as come evenly. What is more is counted, and the count
-//! written with the first of them as a sample. Calls that are allowed are never counted together.
+//! The first ones are recorded individually, and later ones at an even rate. The excess is counted, and the count is
+//! written with the first of them as a sample. Allowed calls are never aggregated.
 //!
-//! Invariant: every refused call is in the audit, by itself or in a count; and of one plugin and one kind of refusal no
-//! more than [`AT_ONCE`] records are made at once, one every [`INTERVAL`] after that, and a count every
+//! Invariant: every refused call is in the audit, individually or in a count; and for one plugin and one kind of
+//! refusal at most [`AT_ONCE`] records are made at once, one every [`INTERVAL`] after that, and a count every
 //! [`SUMMARY_INTERVAL`].
 
 use std::collections::HashMap;
@@ -18,16 +18,16 @@ use serde_json::json;
 use crate::ask::Ask;
 use crate::refusal::Refusal;
 
-/// Records of a series that may be made at once.
+/// Records of a series that may be made in a burst.
 const AT_ONCE: u32 = 100;
 /// How often one more record of a series may be made.
 const INTERVAL: Duration = Duration::from_secs(3);
 /// How long calls are counted before the count is written.
 pub(crate) const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
-/// Characters of a text of a plugin's that are shown.
+/// Maximum characters shown of a plugin's text.
 const MAX_SHOWN: usize = 64;
 
-/// A text of a plugin's, short, on one line and with its length where it is cut.
+/// A plugin's text on one line, truncated with its length if it is long.
 pub(crate) fn shown(text: &str) -> String {
     let short: String = text.chars().take(MAX_SHOWN).collect();
     let escaped = short.escape_default();
@@ -38,7 +38,7 @@ pub(crate) fn shown(text: &str) -> String {
     }
 }
 
-/// What is counted together: refusals of one kind of one plugin's calls.
+/// The key of a count: refusals of one kind of one plugin's calls.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Series {
     plugin: Arc<str>,
@@ -54,24 +54,24 @@ impl Series {
     }
 }
 
-/// What became of a refused call.
+/// How a refused call was noted.
 #[derive(Debug)]
 pub(crate) enum Noted {
-    /// It is written down by itself.
+    /// It gets its own record.
     Whole(Entry),
-    /// It is the first of those that are counted: somebody has to [take](Refusals::take) the count in time.
+    /// It is the first one counted: the caller has to [take](Refusals::take) the count in time.
     FirstCounted,
-    /// It is counted to others.
+    /// It was added to a count.
     Counted,
 }
 
-/// Calls that were counted.
+/// A finished count.
 #[derive(Debug)]
 pub(crate) struct Counted {
     pub plugin: Arc<str>,
     pub word: &'static str,
     pub calls: u64,
-    /// The record of the first.
+    /// The record of the first call counted.
     sample: Entry,
     first: Timestamp,
     last: Timestamp,
@@ -94,13 +94,13 @@ impl Counted {
     }
 }
 
-/// One entry per plugin and kind of refusal seen.
+/// Never pruned; one entry per plugin and kind of refusal seen.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals(Mutex<HashMap<Series, State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// When what was written by now would be due, were it written evenly.
+    /// When the records written so far would be due at an even rate.
     due: Option<Instant>,
     counted: Option<Counted>,
 }
@@ -121,8 +121,8 @@ impl Refusals {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has a refused call written down or counted. The record is made where it is needed: for a sample, or to be
-    /// written.
+    /// Notes a refused call, individually or in a count. `entry` is called only if the record is needed: as a sample,
+    /// or to be written.
     pub(crate) fn note(
         &self,
         series: &Series,
@@ -153,12 +153,12 @@ impl Refusals {
         Noted::Whole(entry())
     }
 
-    /// Ends a count.
+    /// Ends a count and returns it.
     pub(crate) fn take(&self, series: &Series) -> Option<Counted> {
         self.lock().get_mut(series)?.counted.take()
     }
 
-    /// Ends all counts.
+    /// Ends all counts and returns them.
     pub(crate) fn take_all(&self) -> Vec<Counted> {
         let mut all = self.lock();
         all.values_mut()

@@ -1,5 +1,5 @@
-//! What an operator is told of a plugin's authority: its grants with what is used of them, and what
-//! would be decided about a call, without sending anything.
+//! Reports on a plugin's authority for operators: its grants and what is used of them, and what would be decided
+//! about a call without sending anything.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,50 +28,50 @@ pub struct GrantsReport {
     pub plugin: String,
     /// Its account.
     pub account: String,
-    /// Why nothing may be written now, if that is so.
+    /// Why its writes are halted, if they are.
     pub halted: Option<String>,
     /// Whether a changed manifest whose component does not serve yet must allow each call as well.
     pub restricted: bool,
-    /// The grants, in the order of the manifest; those for other hosts at the end.
+    /// The grants, in the order of the manifest, followed by those for other hosts.
     pub grants: Vec<GrantReport>,
 }
 
-/// A grant, and what is used of it.
+/// A grant and its use.
 #[derive(Debug, Clone, Serialize)]
 pub struct GrantReport {
-    /// Its name in counters: `http:` before that of a grant for another host.
+    /// Its name in counters; that of a grant for another host starts with `http:`.
     pub name: String,
     /// What it allows.
     pub allow: Vec<String>,
-    /// On what, and under which conditions.
+    /// The resources and conditions it applies to.
     pub scope: BTreeMap<&'static str, Value>,
-    /// What it asks for in return, with what is used: `per-day` → `{ "limit": 500, "used": 12 }`.
+    /// Its obligations with their use: `per-day` → `{ "limit": 500, "used": 12 }`.
     pub obligations: BTreeMap<&'static str, Value>,
-    /// What of it a changed manifest that is not in force yet does not allow, or limits more: denied already.
+    /// Operations that a changed manifest, not in force yet, does not allow or limits more: denied already.
     pub denied: BTreeSet<String>,
 }
 
-/// What would be decided about a call.
+/// The decision that a call would get.
 #[derive(Debug, Clone, Serialize)]
 pub struct Explanation {
-    /// `allowed`, or the word of the refusal.
+    /// `allowed`, or the name of the refusal.
     pub decision: &'static str,
-    /// Why not, and what would allow it.
+    /// Why it would be refused, and what would allow it.
     pub reason: Option<String>,
     /// The grants that match.
     pub grants: Vec<String>,
     /// The guardrails that forbid it.
     pub guardrails: Vec<String>,
-    /// What it would have to keep to: of every matching grant.
+    /// The obligations of every matching grant.
     pub obligations: Vec<Value>,
-    /// Whether a person has to approve it.
+    /// Whether it needs approval.
     pub approval: bool,
-    /// What was taken for granted, since only QuantConnect can say it.
+    /// What was assumed, since only QuantConnect knows it.
     pub assumed: Vec<String>,
 }
 
 impl Gate {
-    /// The grants of a plugin, with what is used of them today; nothing if it has no manifest.
+    /// The grants of a plugin, with today's use; `None` if it has no manifest.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -176,8 +176,8 @@ impl Gate {
         }))
     }
 
-    /// What would be decided about a call of a plugin's. Nothing is sent: a project is known by its name
-    /// only if the host has read it lately, or if it is given here.
+    /// What would be decided about a plugin's call. Nothing is sent: a project's name is known only if the host has
+    /// read it recently, or if it is given here.
     ///
     /// # Errors
     /// When there is no such operation, or the plugin has no manifest.
@@ -202,7 +202,7 @@ impl Gate {
         };
         let caller = Caller {
             plugin: plugin.into(),
-            // Of a component that may not trade none is adopted, and no digest decides about it.
+            // Without an adopted component the digest does not affect the decision.
             digest: digest.map_or("sha256:".into(), |digest| digest.into()),
             invocation: "explain".into(),
             person: None,
@@ -254,7 +254,7 @@ impl Gate {
         }
         let touched = match known {
             Some(operation) => {
-                // What is only given or assumed here is not to be believed anywhere else.
+                // What is only given or assumed here must not be used for decisions.
                 let known = self.apart(ask.account()).await.map_err(unusable)?;
                 let nobody = Unasked {
                     project_name,
@@ -305,7 +305,7 @@ impl Gate {
 }
 
 impl Gate {
-    /// A scope of its own, with what the ledger remembers of an account.
+    /// A separate scope with what the ledger remembers of an account.
     async fn apart(&self, account: &str) -> Result<Scope, LedgerError> {
         let scope = Scope::new();
         let account = account.to_owned();
@@ -314,8 +314,8 @@ impl Gate {
     }
 }
 
-/// Answers only what it was told and what the host knows: nothing is read to explain. What the caller says of a child
-/// and its project is taken for granted, since a call in which it is not so is denied.
+/// Answers from what it was given and what the host knows; explaining reads nothing. A child and its project are
+/// taken from the caller unchecked, since a call for which they are wrong is denied.
 struct Unasked<'a> {
     project_name: Option<String>,
     scope: &'a Scope,

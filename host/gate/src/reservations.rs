@@ -1,7 +1,7 @@
-//! What a call takes of budgets and permits, in the ledger.
+//! Reserving budgets and permits of a call in the ledger.
 //!
-//! Invariant: a permit is used up by whatever was let through with it, be it a write, a read or a
-//! service of the host's.
+//! Invariant: any call that was let through with a permit uses it up, be it a write, a read or a
+//! service of the host.
 
 use qchost_ledger::{Begin, BeginError, Charge, PermitUse, Settle};
 use qchost_policy::Denial;
@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
 use crate::trade::unusable;
 
 impl Gate {
-    /// Takes what a read takes: a unit of each day's count, and its permit if it needs one.
+    /// Charges a read: one unit of each daily count, and its permit if it needs one.
     pub(crate) async fn take_read(&self, ask: &Ask, verdict: &Verdict) -> Result<(), Refusal> {
         if verdict.permit.is_none() {
             return self.count_read(ask, verdict).await;
@@ -24,7 +24,7 @@ impl Gate {
         Ok(())
     }
 
-    /// Counts a read where a grant counts them by the day.
+    /// Counts a read for grants with a daily count.
     async fn count_read(&self, ask: &Ask, verdict: &Verdict) -> Result<(), Refusal> {
         let named: Vec<_> = obligations(ask, &verdict.matched)
             .filter_map(|(grant, limits)| Some((grant, limits.per_day?)))
@@ -40,7 +40,7 @@ impl Gate {
             .map_err(exhausted)
     }
 
-    /// Reserves what the call takes of every matching grant, and its permit.
+    /// Reserves the call's share of every matching grant's budget, and its permit.
     pub(crate) async fn reserve(
         &self,
         ask: &Ask,
@@ -60,7 +60,7 @@ impl Gate {
             permit: permit.id.clone(),
             cost,
         });
-        // What makes the account safer goes on when the ledger's disk is full.
+        // A risk-reducing call goes on when the ledger's disk is full.
         if charges.is_empty() && permit.is_none() {
             return Ok(None);
         }

@@ -1,4 +1,4 @@
-//! Kept texts go when the audit's retention has removed the last record that names them.
+//! Drops kept texts once the audit's retention has removed the last record that names them.
 //!
 //! Invariant: a text that a record names, or that is in force, is never dropped.
 
@@ -10,10 +10,10 @@ use qchost_audit::{Audit, AuditError, DIGESTS, Filter, oldest, query};
 
 use crate::changes::Changes;
 
-/// How often it is looked whether records were removed.
+/// How often to check whether records were removed.
 const INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Drops texts for as long as there is somebody who records changes.
+/// Drops texts for as long as `changes` is in use.
 pub(crate) fn start(changes: &Arc<Changes>) {
     let changes = Arc::downgrade(changes);
     tokio::spawn(run(changes));
@@ -44,7 +44,7 @@ impl Changes {
     pub(crate) fn drop_unnamed(&self, seen: Option<u64>) -> Result<Option<u64>, AuditError> {
         let audit = self.audit();
         let first = oldest(&**audit.files(), audit.folder())?;
-        // Nothing was ever removed from an audit that begins with its first record.
+        // Nothing was ever removed from an audit that still begins with its first record.
         if first == seen || first.is_none_or(|first| first <= 1) {
             return Ok(first);
         }

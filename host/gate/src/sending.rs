@@ -1,8 +1,8 @@
-//! A call on its way: let in, reserved, written down, sent, and its outcome kept.
+//! A call on its way: admitted, reserved, recorded, sent, and its outcome kept.
 //!
-//! Invariant: whoever asked may go away at any time. Until a read is sent, or a write's intent is handed to the
-//! audit, that ends the call and gives back what was reserved; from then on the call runs to its end here, and
-//! its outcome is recorded. Nothing is sent, and nothing sent again, under terms that are not in force any more.
+//! Invariant: the caller may go away at any time. Until a read is sent, or a write's intent is handed to the audit, that
+//! ends the call and releases its reservation; from then on the call runs to completion here, and its outcome is recorded.
+//! Nothing is sent or retried under terms that are no longer in force.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -26,13 +26,13 @@ use crate::record::{self, Known};
 use crate::refusal::Refusal;
 use crate::sources::Evidence;
 
-/// What a call holds while it is under way.
+/// The resources of a call under way.
 pub(crate) struct Held {
-    /// Its places among the calls that may be under way at a time: given back before the caller has the answer, so that
-    /// the next call of one who makes them one by one finds its place free.
+    /// Its concurrency guards. Released before the caller has the answer, so that a client that makes calls one by one
+    /// finds its guard free for the next.
     pub slots: Vec<Slot>,
-    /// Its turn on the account: given back as soon as the answer is there, since what the host reads to
-    /// check the answer takes turns of its own.
+    /// Its admission by the account's rate limit. Released as soon as the answer is there, since the reads that check the
+    /// answer need admissions of their own.
     pub ticket: Option<Ticket>,
 }
 
@@ -45,8 +45,8 @@ pub(crate) struct Sending {
 type Answer = oneshot::Sender<Result<Value, Refusal>>;
 
 impl Sending {
-    /// Lets a call in, unless nobody waits for it any more, and runs it to its end. The future is made on
-    /// the small stack of a guest, so what is large in it is allocated when it runs.
+    /// Admits a call, unless its caller stopped waiting, and runs it to completion. The future is created on the small
+    /// stack of a guest, so its large parts are allocated when it runs.
     pub(crate) async fn admit(gate: Gate, mut ask: Ask, mut answer: Answer) {
         let admission = let_in(
             &mut answer,
@@ -68,7 +68,7 @@ impl Sending {
         }
     }
 
-    /// Runs the call to its end.
+    /// Runs the call to completion.
     async fn run(mut self: Box<Self>, mut answer: Answer) {
         loop {
             let unsent = if self.ask.access == Access::Read {
@@ -76,7 +76,7 @@ impl Sending {
             } else {
                 Box::pin(self.write(answer)).await
             };
-            // Not sent, since its terms had changed by then: it is another call from here on.
+            // Not sent because its terms had changed: from here on it is a new call.
             answer = match unsent {
                 Some(answer) if !answer.is_closed() => answer,
                 _ => return,
@@ -97,8 +97,8 @@ impl Sending {
         }
     }
 
-    /// A read changes nothing, so one record at its end is enough, and need not be on disk yet. Gives the
-    /// asker back if it was not sent.
+    /// Sends a read and records it. A read changes nothing, so a single record after its end is enough, and it need not be
+    /// on disk yet. Returns the reply channel if the read was not sent.
     async fn read(&mut self, answer: Answer) -> Option<Answer> {
         let Admitted { verdict, again, .. } = &self.admitted;
         if !again && let Err(refusal) = self.gate.take_read(&self.ask, verdict).await {
@@ -135,14 +135,15 @@ impl Sending {
         None
     }
 
-    /// Gives the answer to the caller.
+    /// Replies to the caller.
     fn answer(&mut self, answer: Answer, result: Result<Value, Refusal>) {
         self.log(&result, answer.is_closed());
         self.admitted.held.slots.clear();
         drop(answer.send(result));
     }
 
-    /// Everything else is reserved and written down first. Gives the asker back if it was not sent.
+    /// Sends any other call, after its budget is reserved and its intent recorded. Returns the reply channel if it was not
+    /// sent.
     async fn write(&mut self, answer: Answer) -> Option<Answer> {
         let inner = Arc::clone(&self.gate.0);
         let verdict = &self.admitted.verdict;
@@ -158,7 +159,7 @@ impl Sending {
         };
         let known = verdict.known(reservation);
         self.ask.intended.set(true);
-        // Nobody waits any more, and nothing says that it will be sent.
+        // The caller stopped waiting, and no intent is recorded yet.
         if answer.is_closed() {
             self.ask.intended.set(false);
             self.gate
@@ -180,8 +181,8 @@ impl Sending {
             return None;
         }
         drop(writing);
-        // The ledger knows by it that this was recorded, should an older audit be put in its place. What makes the account
-        // safer waits for no disk but the audit's reserve.
+        // Lets the ledger detect if an older copy of the audit is put in place. Risk-reducing calls wait for no disk but
+        // the audit's reserve.
         let ledger = inner.ledger.clone();
         let call = self.ask.call.clone();
         self.gate.spawn(async move {
@@ -216,7 +217,7 @@ impl Sending {
         let done = is_done(&outcome);
         let lost = matches!(outcome, Err(Failure::UnknownOutcome(_)));
         if !done {
-            // Before the answer: whoever tries again at once finds its budget whole, but for the attempt.
+            // Before the reply, so that a caller that retries at once finds its budget restored, except for the attempt.
             let how = if is_answered(&outcome) {
                 Settle::Refused
             } else {
@@ -266,10 +267,9 @@ impl Sending {
         }
     }
 
-    /// Sends the call, if `leave` lets it go and its terms still hold at that instant: fills in what the
-    /// host keeps from plugins at the last moment, and takes it out of what comes back. Nothing if it was
-    /// not sent because its terms had changed. One that was sent before, with its effect unknown, is not
-    /// sent again then, and has an unknown outcome.
+    /// Sends the call, if `leave` clears it and its terms still hold at that instant. Fills in what the host keeps from
+    /// plugins at the last moment, and removes it from the answer. Returns `None` if it was not sent because its terms had
+    /// changed. A call that was sent before with unknown effect is not retried then; its outcome is unknown.
     ///
     /// `sends` counts how often it was sent.
     async fn send(&self, leave: Clearance<'_>, sends: &AtomicU32) -> Option<Outcome> {
@@ -311,7 +311,7 @@ impl Sending {
         }
     }
 
-    /// Withholds what of an answer is out of scope.
+    /// Withholds the parts of an answer that are out of scope.
     async fn checked(&self, body: Value) -> Result<(Value, Learned), Refusal> {
         let Some(operation) = self.ask.operation else {
             return Ok((body, Learned::default()));
@@ -332,12 +332,12 @@ impl Sending {
         Ok((without_secrets(operation, body), learned))
     }
 
-    /// Reads a deployment back, where what it runs was checked before it was sent, and stops it if it runs something
-    /// else. What is said about it then.
+    /// Reads a deployment back, if what it runs was checked before, and stops it if it runs something else. Returns a
+    /// message about that.
     async fn check_deployment(&self, outcome: &Outcome) -> Option<String> {
         let before = self.admitted.source.before.as_ref()?;
         let (project, _) = self.admitted.verdict.touched.project.as_ref()?;
-        // Of one whose answer was lost nobody knows whether it is there: what is stopped might be another one.
+        // If the answer was lost, it is unknown whether the deployment exists: stopping might hit another one.
         let answer = outcome.as_ref().ok()?;
         if self.ask.access != Access::Trade {
             return None;
@@ -347,7 +347,7 @@ impl Sending {
         Some(gate.stop_deployment(ask, *project, &why).await)
     }
 
-    /// Keeps what an answer taught.
+    /// Stores what was learned from an answer.
     async fn keep(&self, learned: Learned, evidence: Evidence) {
         let (account, plugin) = (self.ask.account(), &*self.ask.caller.plugin);
         if let Some(project) = learned.created {
@@ -390,8 +390,8 @@ impl Sending {
     }
 }
 
-/// Lets a call in, at the cost of whoever asks, or nothing if nobody does any more. That is asked first: a read that
-/// has its turn is sent.
+/// Admits a call, charged to its caller, or returns `None` if the caller has stopped waiting. That is checked first, since
+/// an admitted read is sent.
 async fn let_in(
     answer: &mut Answer,
     effort: Effort,
@@ -422,7 +422,7 @@ fn is_done(outcome: &Outcome) -> bool {
     }
 }
 
-/// Whether QuantConnect has answered a call that did nothing: it refused it.
+/// Whether QuantConnect rejected the call, so that nothing was done.
 fn is_answered(outcome: &Outcome) -> bool {
     matches!(
         outcome,
@@ -433,10 +433,10 @@ fn is_answered(outcome: &Outcome) -> bool {
     )
 }
 
-/// How a call ended that is decided about again.
+/// The outcome of a call that is decided again.
 const SUPERSEDED: &str = "superseded";
 
-/// What is said of a call whose terms changed before it was sent.
+/// The failure of a call whose terms changed before it was sent.
 fn superseded() -> Failure {
     Failure::Unavailable(
         "what the plugin may do changed before it was sent, so it is decided about again; nothing was sent"
@@ -444,7 +444,7 @@ fn superseded() -> Failure {
     )
 }
 
-/// What is not written down is not sent.
+/// A call that cannot be recorded is not sent.
 pub(crate) fn unrecorded(error: &AuditError) -> Refusal {
     Refusal::Failed(Failure::Unavailable(format!(
         "the host cannot write its audit, so nothing was sent: {error}"

@@ -1,7 +1,7 @@
-//! What of the host's configuration calls are decided by.
+//! The part of the host's configuration that decides calls.
 //!
-//! Invariant: settings never change. A changed configuration gives new ones, which take the place of the
-//! old ones as a whole.
+//! Invariant: settings are immutable. A changed configuration produces new settings, which replace the old ones as a
+//! whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -16,48 +16,48 @@ use qchost_traffic::LaneLimits;
 pub struct Settings {
     /// Brokerage and data-provider profiles.
     pub profiles: Profiles,
-    /// Where secrets are read, and taken out of whatever leaves the process.
+    /// Where secrets are read from, and how they are redacted from everything that leaves the process.
     pub secrets: Secrets,
-    /// What no grant can allow.
+    /// Rules that no grant can override.
     pub guardrails: Guardrails,
-    /// The accounts, with how fast each may be used by all plugins together.
+    /// The accounts, each with the rate limits of all plugins together.
     pub accounts: BTreeMap<String, LaneLimits>,
-    /// Accounts that are not in force, though something may run live on them: they wait for an admin, or the
-    /// configuration does not have them any more. Persons read them and make them safer; nothing else is done on them.
+    /// Accounts that are not in force although something may run live on them: they await an admin, or were removed
+    /// from the configuration. People may read them and reduce their risk; nothing else is done on them.
     pub dormant: BTreeSet<String>,
-    /// Prices of node types, in dollars per node and hour.
+    /// Prices by node type, in dollars per node and hour.
     pub node_prices: BTreeMap<String, Usd>,
-    /// Whether real money may be traded with at all.
+    /// Whether trading with real money is enabled.
     pub live_trading: bool,
-    /// Whether trade with real money takes the yes of two people.
+    /// Whether trading with real money takes two approvals.
     pub two_person: bool,
-    /// Whether a changed component waits for an operator before it may trade.
+    /// Whether a changed component needs an operator's approval before it may trade.
     pub production: bool,
-    /// How long an approval waits for a person.
+    /// How long a request for approval stays open.
     pub approval_ttl: Duration,
-    /// How long the permit of one call can be used.
+    /// How long the permit of one call is valid.
     pub permit_ttl: Duration,
-    /// The files that all of this is from.
+    /// The files these settings come from.
     pub sources: Sources,
 }
 
 /// What a changed configuration waits for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Waits {
-    /// The approval; `None` right after a start, before it is looked for.
+    /// The approval; `None` right after a start, before it is found.
     pub approval: Option<String>,
-    /// Whether a person said no to it.
+    /// Whether the approval was refused.
     pub refused: bool,
 }
 
-/// The files that settings are from, for the record of what changed.
+/// The files of settings, for the record of changes.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     /// The configuration's file.
     pub file: PathBuf,
     /// The configuration's text.
     pub configuration: Origin,
-    /// Whether what that text gives more than the one in force waits for a person: both must allow it until then.
+    /// Set while additions in that text await approval: until then both texts must allow a call.
     pub waits: Option<Waits>,
     /// The folder of the guardrails.
     pub policies: PathBuf,

@@ -1,7 +1,7 @@
-//! How much of the audit the calls of one plugin may fill in a day.
+//! Limits how much of the audit the calls of one plugin may fill per day.
 //!
-//! Invariant: a plugin that has used up its share makes no more calls until the day ends, except those that make the
-//! account safer. The count is of this process: a restart begins it anew.
+//! Invariant: a plugin that has used up its share makes no more calls until the day ends, except risk-reducing ones.
+//! The count is kept in memory: a restart resets it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +15,7 @@ use crate::ask::Ask;
 use crate::gate::now;
 use crate::refusal::Refusal;
 
-/// What the plugins have used of their shares on a day.
+/// The shares that plugins have used on a day.
 pub(crate) struct Shares {
     limit: u64,
     used: Mutex<HashMap<String, Used>>,
@@ -29,7 +29,7 @@ struct Used {
 }
 
 impl Shares {
-    /// `limit`: bytes a day for each plugin.
+    /// `limit`: bytes per day and plugin.
     pub(crate) fn new(limit: u64) -> Self {
         Self {
             limit,

@@ -1,13 +1,14 @@
 //! The source behind a compile: what the host saw of it, and whether that is what runs.
 //!
 //! A source is the project's files, those of its libraries, and the settings that a deployment takes over. The host
-//! reads it before and after the compile, and nothing leaves this host that would change it in between: a plugin that
-//! swaps two versions between the reads waits. What somebody changes elsewhere shows in the time at which the cloud
-//! says that a file was changed, and in the cloud's signature of the compile. What shows in neither stays hidden: a
-//! change and its undoing within one second of each other and of the file's former change.
+//! reads it before and after the compile, and lets no write to it leave in between: a plugin that swaps two versions
+//! between the reads has to wait. Changes made elsewhere show in the modification times that the cloud reports, and in
+//! the cloud's signature of the compile. One case shows in neither: a change and its reversal within one second of
+//! each other and of the file's former change.
 //!
-//! Invariant: a compile has the source that is shown for it, or it is of unknown code. Before real money, and wherever
-//! a person approved the deployment, the project is still what was compiled; what was deployed is read back.
+//! Invariant: a compile has the source that is shown for it, or it is treated as unknown code. Before real money is
+//! used, and wherever the deployment was approved, the project is checked to be still what was compiled; what was
+//! deployed is read back.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,48 +35,48 @@ use crate::trade::unusable;
 const DEPLOY: &str = "live/create-live-algorithm";
 /// The operation that compiles a project.
 const COMPILE: &str = "compile/create-compile";
-/// How long a call waits for a source that others use.
+/// How long a call waits for a source that other calls use.
 const SOURCE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often the libraries of a project may turn out to be others than those that are pinned.
+/// Attempts to pin a project whose libraries change meanwhile.
 const PIN_TRIES: usize = 3;
-/// The most projects that one source consists of: the project and its libraries.
+/// Maximum projects in one source: the project and its libraries.
 const MAX_PROJECTS: usize = 50;
-/// The largest source, in bytes of names and contents.
+/// Maximum size of a source, in bytes of names and contents.
 const MAX_SOURCE: usize = 8 << 20;
-/// How often a deployment is told to stop, and how long each time may take.
+/// Attempts to stop a deployment, and the time limit of each in `STOP_TIMEOUT`.
 const STOP_TRIES: usize = 3;
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
-/// Where the settings stand among the files; no file of a project begins like that.
+/// Name of the settings among the files; no file of a project begins like that.
 const SETTINGS: &str = "settings:";
-/// What the name of a library's file begins with.
+/// Prefix of the names of library files.
 const LIBRARY: &str = "library:";
 
 /// Files as name and content, in order.
 pub(crate) type Files = Vec<(String, String)>;
 
-/// What the host read of a project's source at one instant.
+/// A project's source as the host read it at one instant.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Source {
     /// The project and its libraries.
     projects: BTreeSet<u32>,
     /// The settings, the project's files, and those of its libraries.
     files: Files,
-    /// Which file it was and when it was changed, as the cloud says.
+    /// Ids and modification times of the files, as the cloud reports them.
     stamps: Vec<Value>,
     /// How many of the files are the project's own: they come first, after the settings.
     own: usize,
 }
 
-/// What a call does about sources, for as long as it is under way.
+/// What a call holds of sources while it is under way.
 #[derive(Debug, Default)]
 pub(crate) struct HeldSource {
-    /// Keeps others from changing it, or from relying on it.
+    /// Keeps other calls from changing it, or from relying on it.
     _lock: Option<SourceLock>,
     /// What was read before the call.
     pub before: Option<Source>,
 }
 
-/// What a call does about the sources of projects.
+/// How a call uses the sources of projects.
 enum Use {
     Nothing,
     Changes(Projects),
@@ -84,11 +85,11 @@ enum Use {
     Deploys(u32, String),
 }
 
-/// What the answer to a compile says of what was compiled.
+/// What the answer to a compile says about the compiled source.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
     signature: Option<String>,
-    /// The files that were compiled, by name.
+    /// The names of the compiled files.
     files: Vec<String>,
 }
 
@@ -105,12 +106,12 @@ impl Evidence {
 }
 
 impl Source {
-    /// One hash for all files: of their names and contents, each with its length before it.
+    /// A single hash over names and contents of all files, each prefixed with its length.
     pub(crate) fn hash(&self) -> String {
         hash(&self.files)
     }
 
-    /// A digest of the contents of the project's own files, whatever their names are.
+    /// A digest of the contents of the project's own files, independent of their names.
     fn contents(&self) -> String {
         let own = self.files.iter().skip(1).take(self.own);
         let mut contents: Vec<_> = own.map(|(_, content)| text_hash(content)).collect();
@@ -118,7 +119,7 @@ impl Source {
         text_hash(&contents.concat())
     }
 
-    /// A compiled file that it does not have, whatever folders the files are in.
+    /// A compiled file that is missing here, ignoring folders.
     fn lacks<'a>(&self, evidence: &'a Evidence) -> Option<&'a str> {
         let names = self.files.iter().map(|(name, _)| file_name(name));
         let names: BTreeSet<_> = names.collect();
@@ -126,7 +127,7 @@ impl Source {
         compiled.find(|name| !names.contains(file_name(name)))
     }
 
-    /// Why these deployed files are not this source, if they are not.
+    /// Why these deployed files are not this source; `None` if they are.
     fn differs(&self, deployed: &[Value]) -> Option<String> {
         let mut by_name: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (name, content) in &self.files {
@@ -144,7 +145,7 @@ impl Source {
             }
             found.insert(file_name(name));
         }
-        // Notebooks are no part of what runs.
+        // Notebooks are not executed.
         let is_code = |name: &str| name.ends_with(".py") || name.ends_with(".cs");
         let own = self.files.iter().skip(1).take(self.own);
         let mut names = own.map(|(name, _)| file_name(name));
@@ -155,7 +156,7 @@ impl Source {
 }
 
 impl Inner {
-    /// Whether anybody of the account may deploy, so that sources are worth reading.
+    /// Whether any plugin or person of the account may deploy, so that sources are worth reading.
     pub(crate) fn is_deployed_from(&self, account: &str) -> bool {
         self.terms.any(|manifest| {
             let mut patterns = manifest.grants.iter().flat_map(|grant| &grant.allow);
@@ -166,11 +167,11 @@ impl Inner {
 }
 
 impl Gate {
-    /// Takes what a call needs of sources before it is sent: keeps what it relies on from being changed, and reads it;
-    /// or waits until nobody relies on what it changes. Nothing if the call is not allowed any more.
+    /// Acquires what a call needs of sources before it is sent: locks what it relies on against changes and reads it,
+    /// or waits until no call relies on what it changes. `None` if the call is no longer allowed.
     ///
     /// # Errors
-    /// When others use the source for too long, or what would be deployed is not what was compiled.
+    /// When other calls use the source for too long, or what would be deployed is not what was compiled.
     pub(crate) async fn hold_source(
         &self,
         ask: &Ask,
@@ -226,7 +227,7 @@ impl Gate {
 
     async fn use_of(&self, ask: &Ask, verdict: &Verdict) -> Result<Use, Refusal> {
         let Some(operation) = ask.operation else {
-            // Nobody knows what an unknown tool changes.
+            // It is unknown what an unknown tool changes.
             return Ok(match ask.access {
                 Access::Read => Use::Nothing,
                 _ => Use::Changes(None),
@@ -242,7 +243,7 @@ impl Gate {
                 let source = self
                     .source_of(ask.account(), compile.unwrap_or_default())
                     .await?;
-                // Where real money is at stake, code that is not known was denied before.
+                // With real money, unknown code has been denied before.
                 Ok(source.map_or(Use::Nothing, |hash| Use::Deploys(*project, hash)))
             }
             _ if changes_source(operation) => Ok(Use::Changes(Some([*project].into()))),
@@ -268,7 +269,7 @@ impl Gate {
         }
     }
 
-    /// Keeps the source of a project from being changed through this host, and reads it.
+    /// Locks the source of a project against changes through this host, and reads it.
     async fn pin(&self, ask: &Ask, project: u32) -> Result<HeldSource, Failure> {
         let mut projects = BTreeSet::from([project]);
         for _ in 0..PIN_TRIES {
@@ -292,8 +293,8 @@ impl Gate {
         ))
     }
 
-    /// Remembers which project a compile is of, and what it was made of, if that is known: the source was read before
-    /// it, could not be changed through this host meanwhile, and is still the same.
+    /// Remembers the project of a compile and its source, if that is known: the source was read before, could not be
+    /// changed through this host meanwhile, and is still the same.
     pub(crate) async fn remember_compile(
         &self,
         ask: &Ask,
@@ -347,7 +348,7 @@ impl Gate {
         }
     }
 
-    /// Whether all that there is to see says that a compile was made of this source; why not otherwise.
+    /// Checks that all evidence confirms that a compile was made from this source; returns why not otherwise.
     async fn unchanged(
         &self,
         ask: &Ask,
@@ -370,7 +371,7 @@ impl Gate {
         }
     }
 
-    /// The project and its libraries, and theirs, each with what `projects/read-project` says of it.
+    /// The project and its libraries, transitively, each with its answer of `projects/read-project`.
     async fn linked(&self, ask: &Ask, project: u32) -> Result<BTreeMap<u32, Value>, Failure> {
         let operation: &'static Operation = known("projects/read-project")?;
         let mut found = BTreeMap::new();
@@ -471,7 +472,7 @@ impl Gate {
                 })?;
             let name = match under {
                 Some(under) => format!("{under}{name}"),
-                // So that it is taken for nothing else.
+                // So that it cannot pass for one of ours.
                 None if name.starts_with(SETTINGS) || name.starts_with(LIBRARY) => {
                     format!("./{name}")
                 }
@@ -488,7 +489,7 @@ impl Gate {
         Ok(())
     }
 
-    /// Looks at what a deployment runs, after it was made. Why it is not what was compiled, if it is not.
+    /// Reads a new deployment back. Returns why it does not run what was compiled; `None` if it does.
     pub(crate) async fn check_deployed(
         &self,
         ask: &Ask,
@@ -506,7 +507,7 @@ impl Gate {
                     Ok(operation) => self.reads(ask).read(operation, arguments).await,
                     Err(failure) => Err(failure),
                 };
-                // Reads are sent again before they fail. Real money does not run on what cannot be looked at.
+                // Reads are retried before they fail. Real money must not run on code that cannot be checked.
                 let read = match read {
                     Ok(read) => read,
                     Err(failure) => return Some(format!("what it runs cannot be read: {failure}")),
@@ -521,7 +522,7 @@ impl Gate {
                 files(&read).filter(|_| made.is_some() && id(&read) == made)
             }
         };
-        // An empty list says nothing: there is no deployment without code.
+        // An empty list is no evidence: there is no deployment without code.
         if let Some(deployed) = deployed.filter(|deployed| !deployed.is_empty())
             && let Some(why) = before.differs(&deployed)
         {
@@ -534,7 +535,7 @@ impl Gate {
         })
     }
 
-    /// Stops a deployment that is not known to run what was checked. What is said about it.
+    /// Stops a deployment that is not known to run what was checked. Returns a message about it.
     pub(crate) async fn stop_deployment(&self, ask: &Ask, project: u32, why: &str) -> String {
         let mut failed = String::new();
         for _ in 0..STOP_TRIES {
@@ -592,8 +593,7 @@ impl Gate {
         outcome
     }
 
-    /// The hash of the source that a compile was made of; nothing if the host did not see it, or does not have it any
-    /// more.
+    /// The hash of the source of a compile; `None` if the host did not see it, or no longer has it.
     pub(crate) async fn source_of(
         &self,
         account: &str,
@@ -616,7 +616,7 @@ fn changes_source(operation: &Operation) -> bool {
         && !matches!(operation.access, Access::Read | Access::Reduce)
 }
 
-/// The libraries of a project. That none are listed is not known where the list is missing.
+/// The libraries of a project. A missing list is an error rather than an empty one.
 fn libraries(project: &Value) -> Result<Vec<u32>, Failure> {
     let listed = project.get("libraries").and_then(Value::as_array);
     let listed = listed.ok_or_else(|| {
@@ -631,7 +631,7 @@ fn libraries(project: &Value) -> Result<Vec<u32>, Failure> {
     listed.iter().map(id).collect()
 }
 
-/// What of a project's settings a compile and its deployment take over.
+/// The project's settings that a compile and its deployment take over.
 fn settings(project: &Value) -> String {
     let get = |field: &str| project.get(field).cloned().unwrap_or_default();
     let libraries = project.get("libraries").and_then(Value::as_array);
@@ -648,7 +648,7 @@ fn settings(project: &Value) -> String {
         "lean-environment": get("leanEnvironment"),
         "encrypted": get("encrypted"),
     });
-    // What follows the newest version changes by itself.
+    // A version that follows the newest one changes by itself.
     if get("leanPinnedToMaster") != Value::Bool(true)
         && let Value::Object(fields) = &mut settings
     {

@@ -1,13 +1,12 @@
-//! The terms that calls are decided by: the settings, and for each plugin its manifest's authority and
-//! that of a changed manifest which does not serve yet.
+//! The terms that calls are decided by: the settings, and for each plugin the authority of its manifest and that of
+//! a changed manifest which does not serve yet.
 //!
-//! A call holds the terms of its decision, so that all of the decision sees one state; right before it
-//! is sent, it is looked whether they are still in force.
+//! A call holds the terms of its decision, so that the whole decision sees one state; right before it is sent, the
+//! gate checks whether they are still in force.
 //!
-//! Invariant: terms never change. Whatever changes an authority or the settings puts new terms in the
-//! place of the old ones, for all plugins in one step. No lock is held while policies are compiled: that is
-//! done before ([`Enforceable`]), and no terms come into force that were compiled under other settings than
-//! those that are in force by then.
+//! Invariant: terms are immutable. A change of an authority or of the settings replaces the terms of all plugins in
+//! one step. No lock is held while policies are compiled: that is done before ([`Enforceable`]), and terms that were
+//! compiled under other settings than those in force are rejected.
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -21,14 +20,14 @@ use crate::in_force::HeldBack;
 use crate::kept::Kept;
 use crate::settings::Settings;
 
-/// The settings, with the texts that they come from.
+/// The settings, with the texts they come from.
 #[derive(Debug)]
 pub(crate) struct Rules {
     settings: Settings,
     pub guardrails_text: Arc<Kept>,
-    /// The text in force. Where the file's waits for a person, the one before.
+    /// The text in force. While the file's text awaits approval, the former one.
     pub configuration_text: Arc<Kept>,
-    /// The file's text, where it waits for a person.
+    /// The file's text, while it awaits approval.
     pub configuration_pending: Option<Arc<Kept>>,
 }
 
@@ -61,7 +60,7 @@ impl Deref for Rules {
     }
 }
 
-/// What a manifest grants under the guardrails, with the text that it comes from.
+/// What a manifest grants under the guardrails, with its text.
 #[derive(Debug)]
 pub(crate) struct Granted {
     authority: Authority,
@@ -76,26 +75,26 @@ impl Deref for Granted {
     }
 }
 
-/// What the calls of one plugin are decided by.
+/// The terms of one plugin's calls.
 #[derive(Debug)]
 pub(crate) struct Terms {
     pub settings: Arc<Rules>,
-    /// What the manifest grants whose component serves.
+    /// The authority of the manifest whose component serves.
     pub authority: Arc<Granted>,
-    /// What a changed manifest grants whose component does not serve yet, or which waits for a person: it must allow
-    /// a call too.
+    /// The authority of a changed manifest whose component does not serve yet, or which awaits approval: it must
+    /// allow a call too.
     pub pending: Option<Arc<Granted>>,
-    /// What the changed manifest waits for, if it waits for a person.
+    /// The approval that the changed manifest waits for, if it does.
     pub held: Option<Arc<HeldBack>>,
 }
 
 impl Terms {
-    /// All that must allow a call.
+    /// All authorities that must allow a call.
     pub fn authorities(&self) -> impl Iterator<Item = &Arc<Granted>> {
         std::iter::once(&self.authority).chain(&self.pending)
     }
 
-    /// The authority of a manifest, if it is one of these: by what it says and by its text.
+    /// The authority of this manifest, if it is one of these: compared by content and by text.
     fn of(&self, manifest: &Manifest) -> Option<&Arc<Granted>> {
         self.authorities().find(|authority| {
             let known = authority.manifest();
@@ -104,16 +103,16 @@ impl Terms {
     }
 }
 
-/// The terms that are in force.
+/// The terms in force.
 pub(crate) struct InForce {
-    /// Where every change of it is recorded.
+    /// Records every change of the terms.
     changes: Arc<Changes>,
     state: RwLock<State>,
-    /// Counts changes.
+    /// Incremented with every change.
     changed: watch::Sender<u64>,
 }
 
-/// What is to serve, what must allow a call too, and what that waits for.
+/// The authority that is to serve, the one that must agree, and what that waits for.
 type Next = (Arc<Granted>, Option<Arc<Granted>>, Option<Arc<HeldBack>>);
 
 struct State {
@@ -121,25 +120,24 @@ struct State {
     plugins: HashMap<String, Arc<Terms>>,
 }
 
-/// A manifest, compiled together with the guardrails: what takes long is done, and it can come into force.
+/// A manifest compiled together with the guardrails, ready to come into force.
 #[derive(Debug)]
 pub struct Enforceable {
-    /// The settings of then, whose guardrails they are.
+    /// The settings it was compiled under.
     settings: Arc<Rules>,
     authority: Arc<Granted>,
-    /// What must allow a call too, and what it waits for.
+    /// The authority that must agree, and what it waits for.
     held: Option<(Arc<Granted>, Arc<HeldBack>)>,
 }
 
-/// New settings, with the terms that every plugin will have under them and those that it had when they
-/// were compiled.
+/// New settings, with the terms that every plugin gets under them and those it had when they were compiled.
 pub(crate) struct Prepared {
     settings: Arc<Rules>,
     plugins: HashMap<String, (Arc<Terms>, Arc<Terms>)>,
 }
 
 impl InForce {
-    /// Nothing is granted yet. What the settings change is recorded.
+    /// Nothing is granted yet. The change of the settings is recorded.
     pub fn new(rules: Rules, changes: Arc<Changes>) -> Self {
         changes.note(changes.of_rules(None, &rules));
         changes.store_soon();
@@ -234,7 +232,7 @@ impl InForce {
         })
     }
 
-    /// Changes the authorities of a manifest's plugin; not where nothing is given.
+    /// Replaces the authorities of a manifest's plugin, unless `None` is given.
     fn change(
         &self,
         new: &Enforceable,
@@ -243,7 +241,7 @@ impl InForce {
         let plugin = new.authority.manifest().plugin.as_str();
         loop {
             let former = self.of(plugin);
-            // The same manifest may have been compiled twice; what is in force stays.
+            // The same manifest may have been compiled twice; the one in force stays.
             let compiled = former
                 .as_ref()
                 .and_then(|former| former.of(new.authority.manifest()));
@@ -266,7 +264,7 @@ impl InForce {
                 })
             };
             let changed = terms.filter(|terms| !same(terms));
-            // The difference takes long to find, so it is found before anybody has to wait for the lock.
+            // Computing the difference takes long, so it is done before the lock is taken.
             let noted = changed
                 .as_ref()
                 .map(|terms| self.changes.of_terms(former.as_deref(), terms));
@@ -290,7 +288,7 @@ impl InForce {
         }
     }
 
-    /// Takes all authority away from a plugin.
+    /// Removes all authority of a plugin.
     pub fn remove(&self, plugin: &str) {
         while let Some(former) = self.of(plugin) {
             let noted = self.changes.of_removal(&former);
@@ -315,7 +313,7 @@ impl InForce {
         Ok(prepared)
     }
 
-    /// Compiles what changed since.
+    /// Compiles what changed in the meantime.
     fn catch_up(&self, prepared: &mut Prepared) -> Result<(), PolicyError> {
         let (former, stale) = {
             let state = self.state();
@@ -349,16 +347,17 @@ impl InForce {
         Ok(())
     }
 
-    /// What new settings change, for the record of it.
+    /// The changes that new settings make, for their record.
     pub fn differences(&self, new: &Rules) -> Noted {
         self.changes.of_rules(Some(&self.settings()), new)
     }
 
-    /// Brings new settings into force; what they change was recorded before, and is `noted` from then on.
+    /// Brings new settings into force; their changes were recorded before, and `noted` is remembered as the last
+    /// record.
     ///
     /// # Errors
-    /// When a manifest that was installed since they were prepared cannot be compiled under them;
-    /// nothing has changed then.
+    /// When a manifest that was installed since they were prepared cannot be compiled under them; nothing has
+    /// changed then.
     pub fn commit(&self, mut prepared: Prepared, noted: Noted) -> Result<(), PolicyError> {
         loop {
             let mut state = self.state_mut();
@@ -383,7 +382,7 @@ impl InForce {
 }
 
 impl Enforceable {
-    /// Compiles a manifest and keeps its text. This takes long.
+    /// Compiles a manifest and keeps its text. Slow.
     pub(crate) fn compile(
         manifest: Manifest,
         settings: Arc<Rules>,
@@ -393,7 +392,7 @@ impl Enforceable {
         Self::of_text(manifest, text, settings, changes)
     }
 
-    /// Compiles what is in force of a manifest that waits for a person, and keeps its text.
+    /// Compiles what is in force of a manifest that awaits approval, and keeps its text.
     pub(crate) fn compile_base(
         base: Manifest,
         of: &Manifest,
@@ -421,7 +420,7 @@ impl Enforceable {
         })
     }
 
-    /// This as the base of a manifest that waits for a person; nothing where the two were compiled under different
+    /// Uses this as the base of a manifest that awaits approval; `None` if the two were compiled under different
     /// settings.
     pub(crate) fn held_to(self, manifest: &Self, held: &HeldBack) -> Option<Self> {
         if !Arc::ptr_eq(&self.settings, &manifest.settings) {
@@ -435,7 +434,7 @@ impl Enforceable {
     }
 }
 
-/// Whether the terms of a plugin are the ones that they were.
+/// Whether the terms of a plugin are unchanged.
 fn is_still(current: Option<&Arc<Terms>>, former: Option<&Arc<Terms>>) -> bool {
     match (current, former) {
         (Some(current), Some(former)) => Arc::ptr_eq(current, former),

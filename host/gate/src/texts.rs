@@ -1,7 +1,7 @@
-//! The texts that decided about calls, kept by their digests: `DATA/texts/sha256-…`.
+//! The texts that decided calls, stored by digest: `DATA/texts/sha256-…`.
 //!
-//! Invariant: a file has its name only when it is whole and on the disk, nobody but the host's user can read it, and
-//! its content has the digest that its name says. What is kept was redacted before ([`Kept`]).
+//! Invariant: a file gets its final name only when it is complete and on disk, is readable by the host's user only,
+//! and its content has the digest in its name. Texts are redacted before they get here ([`Kept`]).
 
 use std::collections::HashSet;
 use std::fs::{DirBuilder, File};
@@ -15,23 +15,24 @@ use std::time::{Duration, SystemTime};
 use crate::kept::Kept;
 use crate::record::text_hash;
 
-/// The folder in a data folder.
+/// The folder's name in a data folder.
 const FOLDER: &str = "texts";
-/// What stands before the digest in the name of a draft.
+/// Precedes the digest in the name of a draft.
 const DRAFT: &str = ".new-";
-/// How long a text stays that no record names: the record may be on its way.
+/// How long a text stays without a record that names it: the record may be about to be written.
 const GRACE: Duration = Duration::from_secs(3600);
 
-/// The folder of kept texts. Clones are the same folder.
+/// The folder of kept texts. Clones use the same folder.
 #[derive(Debug, Clone)]
 pub struct Texts {
     folder: PathBuf,
-    /// Held while a text is kept and while old ones are dropped: none is dropped that is just used again.
+    /// Held while a text is stored and while old ones are dropped, so that a text that has just been reused is not
+    /// dropped.
     changing: Arc<Mutex<()>>,
 }
 
 impl Texts {
-    /// The texts of the data folder that an audit's folder lies in.
+    /// The texts of the data folder that contains an audit's folder.
     #[must_use]
     pub fn beside(audit: &Path) -> Self {
         Self {
@@ -40,13 +41,13 @@ impl Texts {
         }
     }
 
-    /// The folder; it is made with the first text.
+    /// The folder; created with the first text.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Keeps a text. Durable when it returns. Blocks.
+    /// Stores a text durably. Blocks.
     pub(crate) fn keep(&self, kept: &Kept) -> io::Result<()> {
         static DRAFTS: AtomicU64 = AtomicU64::new(0);
         let Some(path) = self.path(&kept.digest) else {
@@ -54,7 +55,7 @@ impl Texts {
         };
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Ok(Some(_)) = self.read(&kept.digest) {
-            // Used again: its age counts from now on.
+            // Reused: its grace period starts again.
             return File::open(&path)?.set_modified(SystemTime::now());
         }
         DirBuilder::new()
@@ -83,10 +84,10 @@ impl Texts {
         written
     }
 
-    /// A text by its digest, `sha256:…`; nothing if it is not kept. Blocks.
+    /// Reads a text by its digest, `sha256:…`; `None` if it is not kept. Blocks.
     ///
     /// # Errors
-    /// When it cannot be read, or is not what was kept.
+    /// When it cannot be read, or its content does not have the digest.
     pub fn read(&self, digest: &str) -> io::Result<Option<String>> {
         let Some(path) = self.path(digest) else {
             return Ok(None);
@@ -105,7 +106,7 @@ impl Texts {
         Ok(Some(text))
     }
 
-    /// Drops the texts that are not among these digests, and drafts that a crash left. Returns how many. Blocks.
+    /// Drops the texts whose digests are not among these, and drafts left by a crash. Returns how many. Blocks.
     pub(crate) fn retain(&self, named: &HashSet<String>) -> io::Result<usize> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let entries = match std::fs::read_dir(&self.folder) {
@@ -129,7 +130,7 @@ impl Texts {
         Ok(dropped)
     }
 
-    /// Copies all texts into a folder that is made for them. Blocks.
+    /// Copies all texts into a folder that it creates. Blocks.
     pub(crate) fn copy_to(&self, to: &Path) -> io::Result<()> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         DirBuilder::new().mode(0o700).create(to)?;

@@ -1,11 +1,11 @@
-//! What a call pays before the host reads QuantConnect to decide about it.
+//! Charges a call for the reads that the host makes at QuantConnect to decide it.
 //!
-//! Which grants match is known only after the host has read what the call touches, so the first such read takes a
-//! unit of the rates of every grant that covers the operation and has one left. When the call is let in, the units of
-//! grants that matched are the ones that it owes, and the others are given back; a call that is refused keeps them.
-//! A unit pays for [`READS_PER_UNIT`] reads. A call that needs more, such as a compilation with many libraries, is not
-//! stopped half-way: each further unit is charged when it is due, and the plugin's next calls wait for it.
-//! Where a grant counts calls by the day, a call that is denied after the host has read for it is an attempt.
+//! Which grants match is known only after the host has read what the call touches, so the first such read takes a unit
+//! of the rates of every grant that covers the operation and has one left. When the call is admitted, the units of
+//! matching grants become the ones that it owes, and the others are returned; a refused call keeps them all charged. A
+//! unit pays for [`READS_PER_UNIT`] reads. A call that needs more, such as a compile with many libraries, is not
+//! stopped half-way: each further unit is charged when it is due, and the plugin's next calls wait for it. Where a
+//! grant counts calls per day, a call that is denied after the host has read for it counts as an attempt.
 //!
 //! Invariant: nothing is read for a call unless some grant that covers it has a unit of its rates and attempts left.
 
@@ -26,15 +26,15 @@ use crate::obligations::obligations;
 use crate::refusal::Refusal;
 use crate::trade::unusable;
 
-/// How many of the host's reads a unit of a rate pays for. A call on a project without libraries needs fewer.
+/// How many of the host's reads one unit of a rate pays for. A call on a project without libraries needs fewer.
 pub(crate) const READS_PER_UNIT: u32 = 10;
 
-/// What one call has paid so far.
+/// What one call has been charged so far.
 #[derive(Default)]
 pub(crate) struct Toll {
-    /// Reads of the host's that were sent for the call.
+    /// Reads that the host made for the call.
     reads: AtomicU32,
-    /// The rates that pay: those that gave a unit, and of a call that was let in those of the grants that matched.
+    /// The rates that are charged: those that gave a unit, and once the call is admitted those of the matching grants.
     payers: Mutex<Vec<(GrantKey, RateLimits)>>,
     state: tokio::sync::Mutex<State>,
     /// Why a read was not sent.
@@ -43,38 +43,38 @@ pub(crate) struct Toll {
 
 #[derive(Default)]
 enum State {
-    /// Nothing was read so far.
+    /// Nothing has been read so far.
     #[default]
     Due,
-    /// The rates of these grants gave a unit.
+    /// The rates of these grants were charged one unit.
     Paid(Vec<(GrantKey, RateLimits)>),
-    /// The call was let in.
+    /// The call was admitted.
     Settled,
 }
 
 impl Toll {
-    /// How many reads of the host's were sent for the call.
+    /// How many reads the host made for the call.
     pub(crate) fn reads(&self) -> u32 {
         self.reads.load(Ordering::Relaxed)
     }
 
-    /// Says from now on which rates pay for further reads.
+    /// Sets the rates that further reads are charged to.
     pub(crate) fn set_payers(&self, payers: Vec<(GrantKey, RateLimits)>) {
         *self.payers.lock().unwrap_or_else(PoisonError::into_inner) = payers;
     }
 
-    /// Keeps why a read was not sent: a failed read cannot say it.
+    /// Stores why a read was not sent, since a failed read cannot carry it.
     pub(crate) fn refuse(&self, refusal: Refusal) {
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
     }
 
-    /// Why a read was not sent, once.
+    /// Takes why a read was not sent.
     pub(crate) fn take_refusal(&self) -> Option<Refusal> {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         refused.take()
     }
 
-    /// The units that were taken from rates; none is taken for a read from here on.
+    /// Returns the units that were charged; no unit is charged for a read from here on.
     pub(crate) async fn settle(&self) -> Vec<(GrantKey, RateLimits)> {
         match std::mem::replace(&mut *self.state.lock().await, State::Settled) {
             State::Paid(paid) => paid,
@@ -83,12 +83,12 @@ impl Toll {
     }
 }
 
-/// The grants whose attempts of the day are used up: the calls a day that they allow, and until when.
+/// The grants whose attempts of the day are used up, with their daily limit and when the day ends.
 #[derive(Default)]
 pub(crate) struct UsedUp(Mutex<HashMap<GrantKey, (u32, Instant)>>);
 
 impl UsedUp {
-    /// How long until the grant may be tried again, if its attempts are used up.
+    /// Time until the grant may be tried again, if its attempts are used up.
     fn wait(&self, key: &GrantKey, per_day: u32) -> Option<Duration> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (most, until) = *all.get(key)?;
@@ -124,7 +124,7 @@ fn covering(ask: &Ask) -> Vec<(GrantKey, String, GrantLimits)> {
         .collect()
 }
 
-/// The rates of a grant; nothing if it has none.
+/// The rates of a grant; `None` if it has none.
 pub(crate) fn rates_of(limits: &GrantLimits) -> Option<RateLimits> {
     (limits.per_second.is_some() || limits.per_minute.is_some()).then_some(RateLimits {
         per_second: limits.per_second,
@@ -132,13 +132,13 @@ pub(crate) fn rates_of(limits: &GrantLimits) -> Option<RateLimits> {
     })
 }
 
-/// What makes the account safer is not held up by attempts that failed.
+/// Risk-reducing calls are not held up by failed attempts.
 fn counts_attempts(ask: &Ask) -> bool {
     ask.access != Access::Reduce
 }
 
 impl Inner {
-    /// Takes what a read of the host's for a call costs, and counts it.
+    /// Charges a call for one read, and counts it.
     pub(crate) async fn pay_read(&self, ask: &Ask) -> Result<(), Refusal> {
         self.pay_toll(ask).await?;
         let before = ask.toll.reads.fetch_add(1, Ordering::Relaxed);
@@ -151,7 +151,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Takes what the first read for a call costs.
+    /// Charges the first read for a call.
     async fn pay_toll(&self, ask: &Ask) -> Result<(), Refusal> {
         let mut state = ask.toll.state.lock().await;
         if !matches!(*state, State::Due) {

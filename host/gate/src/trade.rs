@@ -1,8 +1,7 @@
-//! The rules of trade: the host's own flag, code that an operator has adopted, and sources that
-//! the host saw compiled.
+//! The rules of trade: the host's own flag, adopted code, and sources that the host saw compiled.
 //!
-//! Invariant: real money is reached only by a grant *and* the host's configuration *and*, in
-//! production, a component that a person adopted.
+//! Invariant: real money is reached only by a grant *and* the host's configuration *and*, in production, a component that a
+//! person adopted.
 
 use std::sync::Arc;
 
@@ -22,7 +21,7 @@ use crate::in_force::{Admitted, owners};
 use crate::kept::bounded;
 use crate::refusal::Refusal;
 
-/// The operation that an approval of a component stands for.
+/// The operation of an approval of a component.
 const ADOPTION: &str = "component";
 
 /// A component that may not serve before an operator has adopted it.
@@ -33,35 +32,34 @@ const ADOPTION: &str = "component";
 pub struct Waiting {
     /// The plugin.
     pub plugin: String,
-    /// The approval that it waits for.
+    /// The approval it waits for.
     pub approval: String,
 }
 
 /// Why a component was not admitted.
 #[derive(Debug, thiserror::Error)]
 pub enum AdmitError {
-    /// It waits for an operator.
+    /// It awaits an operator.
     #[error(transparent)]
     Waiting(#[from] Waiting),
     /// The ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// It cannot be asked for.
+    /// Approval cannot be requested.
     #[error(transparent)]
     Request(#[from] RequestError),
 }
 
 impl Gate {
-    /// Whether a component may serve with this manifest. `replaces` is the digest of what serves now. Its
-    /// imports are remembered for as long as somebody holds its `digest`.
+    /// Whether a component may serve with this manifest. `replaces` is the digest of the serving component. Its imports are
+    /// remembered for as long as a clone of its `digest` exists.
     ///
-    /// The first component of a plugin that may trade is adopted as the operator brought it. From then
-    /// on, a component with another digest, or with imports that it did not have, or any after a backup was
-    /// restored, does not get the trade grants by itself: in production it waits, and until then the old one goes on serving;
-    /// where none serves, it serves, and its trades ask for the approval. In development it is adopted
-    /// with a warning.
+    /// The first component of a plugin that may trade is adopted as the operator installed it. From then on, a component
+    /// with another digest, or with new imports, or any component after a backup was restored, does not get the trade grants
+    /// automatically: in production it waits, and the old one keeps serving; if none serves, it serves, and its trades
+    /// request the approval. In development it is adopted with a warning.
     ///
-    /// A manifest that gains what waits for a person is admitted for as much as was in force before.
+    /// A manifest that gains rights that await approval is admitted with what was in force before.
     ///
     /// # Errors
     /// When it has to wait, or the ledger cannot be used.
@@ -78,7 +76,8 @@ impl Gate {
             Admitted::Whole => manifest,
             Admitted::Held { base, .. } => base,
         };
-        // What may not trade yet is adopted when it may: until then its digest is a part of what waits.
+        // A component that may not trade yet is adopted once it may: until then its digest is a part of what awaits
+        // approval.
         if in_force.trades().is_some() {
             self.admit_component(manifest, digest, imports, replaces)
                 .await?;
@@ -230,7 +229,7 @@ impl Gate {
         Ok(approval.id)
     }
 
-    /// The rules that hold for trade whatever is granted.
+    /// The rules for trade, independent of grants.
     pub(crate) async fn check_trade(&self, ask: &Ask, touched: &Touched) -> Result<(), Refusal> {
         let live = touched.facts.iter().any(|facts| facts.context.live);
         if ask.access != Access::Trade {
@@ -243,7 +242,7 @@ impl Gate {
         Ok(())
     }
 
-    /// What real money asks for, whoever calls.
+    /// The requirements for real money, for any caller.
     pub(crate) async fn check_live(&self, ask: &Ask, live: bool) -> Result<(), Refusal> {
         if live && !ask.settings().live_trading {
             return Err(denied(
@@ -281,7 +280,7 @@ impl Gate {
             return Ok(());
         }
         let imports = self.0.components.imports(&ask.caller.digest);
-        // What was never admitted runs nowhere but in tests of the gate alone.
+        // A component that was never admitted runs only in tests of the gate alone.
         let imports = imports.unwrap_or_default();
         let id = self
             .request_adoption(manifest, &ask.caller.digest, &imports, adopted.as_ref())
@@ -299,7 +298,7 @@ fn denied(reason: &str) -> Refusal {
     })
 }
 
-/// The ledger cannot be used: nothing that needs it is sent.
+/// The ledger cannot be used, so calls that need it are not sent.
 pub(crate) fn unusable(error: LedgerError) -> Refusal {
     Refusal::Failed(qchost_catalog::Failure::Unavailable(format!(
         "the host cannot use its ledger, so nothing was sent: {error}"

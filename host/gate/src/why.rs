@@ -1,8 +1,8 @@
-//! Why a call was decided as it was: its records, joined with the texts that decided as they were then, the people who
-//! agreed, and what became of it.
+//! Why a call was decided as it was: joins its records with the texts that decided it at that time, the approvers, and
+//! the outcome.
 //!
-//! Invariant: nothing is taken from what is in force now. A text is the one that the record names by its digest, or it
-//! is said to be missing.
+//! Invariant: nothing is taken from what is in force now. A text is the one whose digest the record names, or it is
+//! reported as missing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,23 +15,23 @@ use crate::changes::{Change, Subject};
 use crate::kept::{grants_in, guardrails_in};
 use crate::texts::Texts;
 
-/// What is known of a call.
+/// Everything known about a call.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Why {
-    /// The call.
+    /// The call's id.
     pub call: String,
     /// When it was decided.
     pub time: Option<String>,
-    /// `allowed`, or the word of the refusal.
+    /// `allowed`, or the name of the refusal.
     pub decision: Option<String>,
     /// Why it was refused, or how it failed.
     pub reason: Option<String>,
-    /// Who called.
+    /// The plugin that called.
     pub plugin: Option<String>,
-    /// On which account.
+    /// The account.
     pub account: Option<String>,
-    /// What.
+    /// The operation.
     pub operation: Option<String>,
     /// The class of the operation.
     pub access: Option<String>,
@@ -39,38 +39,38 @@ pub struct Why {
     pub project: Option<Value>,
     /// The arguments as they were recorded.
     pub arguments: Option<Value>,
-    /// The invocation that it was made in.
+    /// The invocation that made it.
     pub invocation: Option<String>,
-    /// The user id of who asked for the invocation.
+    /// The user id of the person who asked for the invocation.
     pub person: Option<u64>,
-    /// The manifest that it was decided under.
+    /// The manifest it was decided under.
     pub manifest: Option<TextWhy>,
-    /// The changed manifest that had to allow it too, which did not serve yet or waited for a person.
+    /// The changed manifest that had to allow it too, because it did not serve yet or awaited approval.
     pub manifest_pending: Option<TextWhy>,
-    /// The grants that allowed it, as they were: where a changed manifest had to allow it too, those of both.
+    /// The grants that allowed it, as they were at the time; of both manifests if a changed one had to allow it too.
     pub grants: Vec<PartWhy>,
     /// The guardrails that were in force.
     pub guardrails: Option<TextWhy>,
-    /// The guardrails that forbade it, as they were.
+    /// The guardrails that forbade it, as they were at the time.
     pub forbidden_by: Vec<PartWhy>,
     /// The configuration that was in force.
     pub configuration: Option<TextWhy>,
-    /// The changed configuration that waited for a person, and had to allow it too.
+    /// The changed configuration that awaited approval and had to allow it too.
     #[serde(default)]
     pub configuration_pending: Option<TextWhy>,
     /// The component that called.
     pub component: Option<TextWhy>,
-    /// The approval that it needed.
+    /// The approval it needed.
     pub approval: Option<ApprovalWhy>,
-    /// The permit that it used.
+    /// The permit it used.
     pub permit: Option<String>,
-    /// What was reserved for it, as the ledger numbers it.
+    /// The id of its reservation in the ledger.
     pub reservation: Option<i64>,
     /// How often it was sent.
     pub sends: Option<u64>,
-    /// How it ended; none if that is not known.
+    /// How it ended; `None` if unknown.
     pub outcome: Option<OutcomeWhy>,
-    /// The numbers of its records.
+    /// The sequence numbers of its records.
     pub records: Vec<u64>,
 }
 
@@ -80,13 +80,13 @@ pub struct Why {
 pub struct TextWhy {
     /// Its digest.
     pub digest: String,
-    /// When it came into force, as far as that is recorded.
+    /// When it came into force, if recorded.
     pub since: Option<String>,
     /// The change that brought it into force.
     pub change: Option<Change>,
-    /// The text; left out for those who may see differences only.
+    /// The text; omitted for roles that may see differences only.
     pub text: Option<String>,
-    /// Why there is no text.
+    /// Why the text is missing.
     pub missing: Option<String>,
 }
 
@@ -94,21 +94,21 @@ pub struct TextWhy {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct PartWhy {
-    /// The name of the grant, the id of the guardrail.
+    /// The name of the grant, or the id of the guardrail.
     pub name: String,
-    /// The digest of the text that it stands in.
+    /// The digest of the text it is in.
     pub digest: Option<String>,
-    /// Its text; left out for those who may see differences only, and where it is missing.
+    /// Its text; omitted for roles that may see differences only, and if it is missing.
     pub text: Option<String>,
 }
 
-/// An approval, with its people.
+/// An approval and the people involved.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ApprovalWhy {
     /// Its id.
     pub id: String,
-    /// What is recorded of it, oldest first.
+    /// Its records, oldest first.
     pub steps: Vec<StepWhy>,
 }
 
@@ -118,17 +118,17 @@ pub struct ApprovalWhy {
 pub struct StepWhy {
     /// `request`, `approve`, `refuse`, `permit` …
     pub what: String,
-    /// When.
+    /// When it happened.
     pub time: Option<String>,
-    /// The user id of who did it; of a request, of who asked for the invocation.
+    /// The user id of the person who did it; for a request, of the person who asked for the invocation.
     pub person: Option<u64>,
-    /// Their name.
+    /// The person's name.
     pub person_name: Option<String>,
     /// The call that asked for it.
     pub asked_by_call: Option<String>,
     /// The permit that it gave.
     pub permit: Option<String>,
-    /// What else was said.
+    /// Further details.
     pub detail: Option<Value>,
 }
 
@@ -136,23 +136,23 @@ pub struct StepWhy {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct OutcomeWhy {
-    /// `answered`, or the word of the failure.
+    /// `answered`, or the name of the failure.
     pub outcome: String,
-    /// When.
+    /// When it ended.
     pub time: Option<String>,
     /// Why it failed.
     pub reason: Option<String>,
-    /// How long it took, in microseconds.
+    /// Latency in microseconds.
     pub latency_us: Option<u64>,
     /// The digest of the answer.
     pub response_hash: Option<String>,
 }
 
-/// Finds out why a call was decided as it was; nothing if the record has no such call. With `texts`, what decided is
-/// shown as text, and otherwise by its differences only. Reads the audit from its end: not for an async thread.
+/// Finds out why a call was decided as it was; `None` if it is not in the audit. With `texts`, the deciding texts are
+/// included, otherwise only their differences. Reads the audit backwards: not for an async thread.
 ///
 /// # Errors
-/// The audit cannot be read.
+/// When the audit cannot be read.
 pub fn why(
     files: &Arc<dyn Files>,
     audit: &Path,
@@ -248,7 +248,7 @@ impl Why {
     }
 
     fn take_outcome(&mut self, record: &Record) {
-        // What `audit reconcile` learned comes after the loss, and is read first.
+        // The result of `audit reconcile` comes after the loss, and is read first.
         if self.outcome.is_some() {
             return;
         }
@@ -310,7 +310,7 @@ impl Why {
     }
 }
 
-/// What a text was to the decision.
+/// The role of a text in the decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     Manifest,
@@ -349,7 +349,7 @@ impl Role {
     }
 }
 
-/// A text that is looked for.
+/// A text to be found.
 #[derive(Debug)]
 struct Sought {
     role: Role,
@@ -388,7 +388,7 @@ impl Sought {
     }
 }
 
-/// What is looked for in the rest of the audit.
+/// What is still to be found in the rest of the audit.
 struct Wanted {
     plugin: Option<String>,
     texts: Vec<Sought>,

@@ -1,9 +1,8 @@
-//! Ends the host at random points with `kill -9`, in the midst of a mix of writes, and looks at what is
-//! left: no budget refilled, no permit used twice, an audit that verifies, and every write that was sent
-//! recorded.
+//! Kills the host at random points with `kill -9` during a mix of writes, and checks what is left: no budget
+//! refilled, no permit used twice, an audit that verifies, and every sent write recorded.
 //!
-//! Not under the test harness, since it runs itself again as the host that is killed. `QCHOST_RUNS` says how
-//! often.
+//! Not under the test harness, since it starts itself again as the host that is killed. `QCHOST_RUNS` sets
+//! the number of runs.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -32,7 +31,7 @@ const FOLDER: &str = "QCHOST_CRASH_FOLDER";
 const RUN: &str = "QCHOST_CRASH_RUN";
 const RUNS: &str = "QCHOST_RUNS";
 const PER_DAY: u32 = 100_000;
-/// A host that is killed has at most so long.
+/// Milliseconds after which a host is killed at the latest.
 const LONGEST_LIFE: u64 = 120;
 
 fn setup() -> Setup {
@@ -73,7 +72,7 @@ fn main() {
     }
 }
 
-/// What earlier runs left.
+/// What earlier runs left behind.
 #[derive(Default)]
 struct Seen {
     files: u64,
@@ -98,14 +97,14 @@ async fn host(folder: &Path) {
             "create_live_command" => arguments["command"]["order"].as_str().unwrap(),
             _ => return None,
         };
-        // One write, so that a line is whole or not there.
+        // A single write, so that a line is either complete or absent.
         (&log)
             .write_all(format!("{tool} {what}\n").as_bytes())
             .unwrap();
         Some(Ok(json!({ "success": true })))
     });
     let gate = setup().open_in(folder, &cloud).await;
-    // What earlier runs asked for and nobody decided: a plugin may not have too many of them.
+    // Pending approvals of earlier runs: a plugin may not have too many of them.
     let waiting = qchost_ledger::ApprovalFilter {
         all: false,
         after: None,
@@ -143,7 +142,7 @@ async fn write_files(gate: Gate, name: String) {
     }
 }
 
-/// Asks, has itself approved, and tries to use the permit three times.
+/// Requests an approval, approves it, and tries to use the permit three times.
 async fn command(gate: Gate, name: String) {
     for number in 0.. {
         let command = json!({ "projectId": 1, "command": { "$type": "Order", "order": format!("o{name}-{number}") } });
@@ -163,7 +162,7 @@ async fn command(gate: Gate, name: String) {
         gate.approve(&id, &person(7, "ann"), None).await.unwrap();
         let answers = tokio::join!(send(), send(), send());
         let answers = [answers.0, answers.1, answers.2];
-        // A refusal of the cloud's gives the permit back, so that another of the three may use it.
+        // A refusal by the cloud releases the permit, so that another of the three may use it.
         let used = answers.iter().filter(|answer| {
             matches!(
                 answer,
@@ -178,7 +177,7 @@ async fn command(gate: Gate, name: String) {
     }
 }
 
-/// Starts a host, and kills it a little after it is ready.
+/// Starts a host, and kills it shortly after it is ready.
 fn crash(folder: &Path, run: u32, shim: Option<&Path>) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
@@ -203,7 +202,7 @@ fn crash(folder: &Path, run: u32, shim: Option<&Path>) {
     }
     let mut child = command.spawn().unwrap();
     wait_ready(&mut child);
-    // Each run lives for another time; what the points have in common with the host's work is chance.
+    // Each run lives for a different time, so that the kill hits a random point of the host's work.
     std::thread::sleep(Duration::from_millis(u64::from(run) * 37 % LONGEST_LIFE));
     child.kill().unwrap();
     child.wait().unwrap();
@@ -219,13 +218,13 @@ fn wait_ready(child: &mut Child) {
     assert_eq!(line, "ready\n");
 }
 
-/// Puts in place of the data what of it had been synced.
+/// Replaces the data by the part of it that had been synced.
 fn lose_power(data: &Path, shadow: &Path) {
     std::fs::remove_dir_all(data).unwrap();
     copy(shadow, data);
 }
 
-/// Keeps the bytes of files by inode, as the shim looks for them.
+/// Stores the bytes of files by inode, as the shim expects them.
 fn keep_by_inode(folder: &Path, inodes: &Path) {
     use std::os::unix::fs::MetadataExt as _;
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -252,7 +251,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Builds the library that keeps apart what is synced.
+/// Builds the library that tracks what is synced.
 fn power_loss_shim() -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/power_loss.c");
     let shim = Path::new(env!("CARGO_TARGET_TMPDIR")).join("power_loss.so");
@@ -267,7 +266,7 @@ fn power_loss_shim() -> PathBuf {
     shim
 }
 
-/// Opens what the killed host left and looks at it.
+/// Opens what the killed host left and checks it.
 async fn check(folder: &Path, seen: &mut Seen) {
     let data = folder.join("data");
     let cloud = Cloud::new();
@@ -288,7 +287,7 @@ async fn check(folder: &Path, seen: &mut Seen) {
     let used = report.grants[0].obligations["per-day"]["used"]
         .as_u64()
         .unwrap();
-    // Each day has a budget of its own, so a run across midnight says nothing of it.
+    // Each day has its own budget, so a run across midnight is inconclusive.
     let day = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() / 86_400;
     let same_day = *seen.day.get_or_insert(day) == day;
     if same_day {

@@ -72,7 +72,7 @@ async fn a_yes_is_for_one_call_and_for_no_other() {
         .approve(&id, &person(7, "ann"), None)
         .await
         .unwrap();
-    // Another project, other arguments, other code: none of them was approved.
+    // Another project, other arguments, other code: none of them is approved.
     required(deploy(&world, deployment(2, "paper")).await);
     let mut changed = deployment(1, "paper");
     changed["nodeId"] = json!("n2");
@@ -339,7 +339,7 @@ async fn changed_code_does_not_inherit_the_right_to_trade() {
         .await
         .unwrap();
     let arguments = compiled(&world).await;
-    // The old version goes on serving; the new one waits.
+    // The old version keeps serving; the new one waits.
     let waiting = world
         .gate
         .admit(&manifest, &second, &imports(&["live"]), Some("sha256:0"))
@@ -392,7 +392,7 @@ async fn changed_code_does_not_inherit_the_right_to_trade() {
     assert!(grown.is_err());
 }
 
-/// Paper and real money are different things, also to a permit for many calls.
+/// Permits distinguish paper trading and real money, also standing ones.
 #[tokio::test]
 async fn a_standing_permit_for_paper_is_none_for_real_money() {
     let grants = DEPLOY
@@ -422,7 +422,8 @@ async fn a_standing_permit_for_paper_is_none_for_real_money() {
     assert_eq!(deployed(&world), 1);
 }
 
-/// Somebody else asked first; whoever uses the permit is a requester all the same.
+/// The first request came from another person; the one who uses the permit counts as a requester
+/// too.
 #[tokio::test]
 async fn who_gave_one_of_two_yeses_cannot_use_them() {
     let mut world = live(true).open().await;
@@ -446,7 +447,7 @@ async fn who_gave_one_of_two_yeses_cannot_use_them() {
     assert_eq!(deployed(&world), 1);
 }
 
-/// A yes is for one use, whatever it is that was approved.
+/// An approval is valid for one use, whatever it is for.
 #[tokio::test]
 async fn a_read_and_a_service_use_their_permit_up_as_well() {
     let grants = "[[grant]]\nname = \"asks\"\nallow = [\"workflow\", \"files/read-file\"]\nprojects = [\"Lab/*\"]\napproval = \"operator\"\nlimits = { per-day = 2 }\n";

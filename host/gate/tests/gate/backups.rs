@@ -1,4 +1,4 @@
-//! A backup that is taken while calls go on, opened elsewhere.
+//! A backup taken while calls go on, opened elsewhere.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -84,7 +84,7 @@ async fn a_backup_under_load_loses_and_doubles_no_budget_and_brings_no_permit_ba
         let report = gate.grants("lab").await.unwrap().unwrap();
         let used = &report.grants[0].obligations["per-day"]["used"];
         assert_eq!(used, &json!(of("files/create-file")));
-        // No permit can be used in the copy: what was sent since the copy was made is not known there.
+        // No permit can be used in the copy, which does not know what was sent after it was made.
         let all = qchost_ledger::ApprovalFilter {
             all: true,
             after: None,

@@ -1,5 +1,5 @@
-//! Budgets and rates as a plugin meets them: the typed error, nothing sent, and no refill by an edit, a
-//! failure or a restart.
+//! Budgets and rates from a plugin's view: the typed error, nothing sent, and no refill by an edit, a failure or a
+//! restart.
 
 use crate::support::{Cloud, Setup, call, caller, parse};
 use qchost_catalog::Failure;
@@ -82,7 +82,7 @@ async fn what_was_not_done_is_given_back() {
         let refused = world.call("backtests/create-backtest", backtest("x")).await;
         assert_eq!(refused.unwrap_err(), Refusal::Failed(failure));
     }
-    // An answer that was lost may stand for something that was done.
+    // A call whose answer was lost may have taken effect.
     world.cloud.hook(|tool, _| {
         (tool == "create_backtest").then(|| Err(Failure::UnknownOutcome("lost".to_owned())))
     });
@@ -133,7 +133,7 @@ async fn a_plugin_that_filled_its_share_of_the_audit_makes_no_more_calls() {
         panic!("{refused:?}")
     };
     assert_eq!(*budget, "audit");
-    // Nothing of it is sent: no write, no read, and none of the host's own.
+    // Nothing of it is sent: no write, no read, and no read of the host's own.
     let sent = world.cloud.sent();
     let read = world.call("files/read-file", json!({ "projectId": 1 }));
     assert!(read.await.is_err());
@@ -144,7 +144,7 @@ async fn a_plugin_that_filled_its_share_of_the_audit_makes_no_more_calls() {
     assert!(bytes < 60_000, "{bytes}");
 }
 
-/// A plugin that makes calls one by one has its place again with each answer, whatever the host has still to write down.
+/// A plugin that makes calls one by one finds its guard free after each answer, whatever the host still has to record.
 #[tokio::test]
 async fn calls_made_one_by_one_never_find_their_place_taken() {
     let setup = Setup::grants(&format!("{FILES}limits = {{ concurrent = 1 }}\n"));
@@ -289,7 +289,7 @@ async fn calls_that_are_denied_have_a_day_too() {
     let setup = Setup::grants(&format!("{FILES}limits = {{ per-day = 2 }}\n"));
     let (folder, cloud) = (tempfile::tempdir().unwrap(), Cloud::new());
     let mut last = None;
-    // A restart refills nothing: it costs the one read by which that is found.
+    // A restart refills nothing; finding that out costs one read.
     for _ in 0..2 {
         let gate = setup.open_in(folder.path(), &cloud).await;
         for project in 1_000..1_100 {

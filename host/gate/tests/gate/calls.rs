@@ -1,4 +1,4 @@
-//! What a plugin can make happen through the gate, and what not.
+//! What a plugin can and cannot do through the gate.
 
 use std::time::Duration;
 
@@ -241,7 +241,7 @@ async fn a_known_tool_by_its_name_needs_the_grant_of_its_operation() {
     assert_eq!(exact.cloud.sent(), ["brand_new_tool"]);
 }
 
-/// A server takes a wrapper off in which the gate would find neither a profile nor a project.
+/// A server unwraps an argument in which the gate would find neither a profile nor a project.
 #[tokio::test]
 async fn nothing_is_smuggled_past_the_gate_in_an_argument_that_does_not_exist() {
     let world = grant("\"raw/*\", \"live/create-live-algorithm\", \"compile/read-compile\"")
@@ -365,7 +365,7 @@ async fn a_write_that_was_sent_ends_even_if_nobody_waits() {
     assert_eq!(outcome["outcome"], "answered");
 }
 
-/// What the host reads to decide and to check takes turns on the account as well.
+/// The host's own reads for decisions and checks also count against the account's limits.
 #[tokio::test]
 async fn one_call_at_a_time_is_enough_for_every_call() {
     let mut setup = grant(
@@ -392,7 +392,8 @@ async fn one_call_at_a_time_is_enough_for_every_call() {
         .unwrap();
 }
 
-/// Who waits for its turn holds a place of its grant, and has used nothing of the day yet.
+/// A call that waits for the account holds its grant's guard, but has used nothing of the daily
+/// count yet.
 #[tokio::test]
 async fn a_call_that_waits_for_its_turn_is_not_sent_once_nobody_waits_for_it() {
     let mut setup = grant("\"projects/create-project\"");
@@ -403,7 +404,7 @@ async fn a_call_that_waits_for_its_turn_is_not_sent_once_nobody_waits_for_it() {
     let world = setup.open().await;
     world.cloud.may_answer.forget_permits(1_000_000);
     let arguments = json!({ "name": "x", "language": "Py" });
-    // Has the only turn of the account, and one of the two places.
+    // Takes the account's only admission, and one of the two guards.
     let first = tokio::spawn({
         let (gate, caller) = (world.gate.clone(), world.caller.clone());
         let arguments = arguments.clone();
@@ -417,7 +418,7 @@ async fn a_call_that_waits_for_its_turn_is_not_sent_once_nobody_waits_for_it() {
     tokio::time::timeout(Duration::from_secs(5), sent)
         .await
         .unwrap();
-    // Each takes the other place and gives it back, or the next would be refused instead of waiting.
+    // Each takes the other guard and releases it, or the next would be refused instead of waiting.
     for _ in 0..3 {
         cut_off(&world).await;
     }
@@ -463,7 +464,7 @@ async fn a_call_is_not_sent_once_nobody_waits_for_the_decision() {
     assert!(records.iter().all(|record| record["kind"] != "intent"));
 }
 
-/// A call begins in a task of its own; who asked may be gone by then.
+/// A call begins in a task of its own; its caller may be gone by then.
 #[tokio::test]
 async fn a_call_is_not_sent_if_nobody_waits_when_it_begins() {
     let world = grant("\"projects/*\"").open().await;
@@ -611,7 +612,7 @@ async fn a_foreign_project_and_one_that_is_not_there_are_denied_in_the_same_word
             denial.reason, denial.nearest_grant, denial.remedy
         )
     };
-    // Project 9 is of others, and there is no project 8.
+    // Project 9 belongs to others, and there is no project 8.
     for (name, more) in [
         ("files/read-file", json!({})),
         (
@@ -662,7 +663,7 @@ async fn a_foreign_project_and_one_that_is_not_there_are_denied_in_the_same_word
             .iter()
             .any(|record| record["project"]["name"] == "Prod/main")
     );
-    // A file that is not granted, in a project that is, is said to be that.
+    // A file that is not granted, in a granted project, is named in the denial.
     let told = told(
         "files/create-file",
         json!({ "projectId": 1, "name": "secret.py", "content": "" }),

@@ -1,5 +1,5 @@
-//! Manifests that change while plugins run: what is taken away is taken away at once, what is added is
-//! given when its component serves.
+//! Manifests that change while plugins run: removals apply at once, additions once the component
+//! serves.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -64,7 +64,7 @@ async fn a_changed_manifest_takes_away_at_once_and_gives_only_when_it_serves() {
     read_backtest(&world).await.unwrap();
     let reason = denial(compile(&world).await);
     assert!(!reason.contains("changed manifest"), "{reason}");
-    // What serves is still what is shown and counted, and that it is narrowed is shown as well.
+    // The serving manifest is still the one that is shown and counted, with the narrowing.
     assert_eq!(world.gate.manifest("lab").unwrap().grants.len(), 2);
     let shown = async || world.gate.grants("lab").await.unwrap().unwrap();
     assert!(shown().await.restricted);
@@ -137,7 +137,8 @@ async fn a_changed_manifest_can_ask_for_a_person_already() {
     );
 }
 
-/// The code before a change runs on; what the changed manifest pins is not that code.
+/// The code before a change keeps running; the component that the changed manifest pins is another
+/// one.
 #[tokio::test]
 async fn a_pinned_manifest_lends_trade_to_no_other_code() {
     let (old, new) = ("0".repeat(64), "1".repeat(64));
@@ -148,7 +149,7 @@ async fn a_pinned_manifest_lends_trade_to_no_other_code() {
     };
     let mut setup = Setup::grants(PAPER);
     setup.profiles = profiles();
-    // Of a tool that nobody knows the worst is believed.
+    // An unknown tool is treated as the most dangerous class.
     setup.live_trading = true;
     let world = setup.open().await;
     let running = |digest: &str| {
@@ -174,7 +175,8 @@ async fn a_pinned_manifest_lends_trade_to_no_other_code() {
     deploy(&old_code).await.unwrap();
     unknown(&old_code).await.unwrap();
     denial(deploy(&new_code).await);
-    // Changed, and not serving yet: already no trade by the old code, and none by the new.
+    // Changed, and not serving yet: trade is denied to the old code already, and to the new code
+    // still.
     world.gate.restrict(pinned(&new)).await.unwrap();
     let reason = denial(deploy(&old_code).await);
     assert!(
@@ -212,7 +214,7 @@ pub async fn ask_hooks(world: &World) -> Result<Passage, Refusal> {
     world.gate.outgoing(&world.caller, to_hooks()).await
 }
 
-/// A world where one call is on its way and another one waits for its turn.
+/// A world with one call on its way and another one waiting for the account.
 pub async fn queued(
     grants: &str,
 ) -> (
@@ -271,11 +273,11 @@ async fn a_call_that_waits_for_its_turn_is_denied_when_its_grant_goes() {
         } else {
             world.gate.install(manifest(TESTS)).unwrap();
         }
-        // At once: the call before it still has no answer.
+        // At once: the first call still has no answer.
         let answer = tokio::time::timeout(Duration::from_secs(10), second).await;
         denial(answer.unwrap().unwrap());
         assert!(!first.is_finished());
-        // What had left ends as it would have.
+        // The call that had been sent ends normally.
         world.cloud.may_answer.add_permits(1_000_000);
         first.await.unwrap().unwrap();
         assert_eq!(created(&world), ["a.py"]);
@@ -317,7 +319,7 @@ async fn a_request_elsewhere_leaves_by_the_grants_of_then() {
         .install(manifest(&format!("{with_header}{FILES}")))
         .unwrap();
     passage.clear().unwrap();
-    // Its own changes: it was prepared by what is no more.
+    // Its own grant changes: it was prepared by one that no longer exists.
     world.gate.install(manifest(HOOKS)).unwrap();
     let changed = passage.clear().unwrap_err().to_string();
     assert!(changed.contains("make it again"), "{changed}");
@@ -328,7 +330,7 @@ async fn a_request_elsewhere_leaves_by_the_grants_of_then() {
     let narrow = ask().await.unwrap();
     assert!(narrow.headers.is_empty());
     narrow.clear().unwrap();
-    // Its grant goes.
+    // Its grant is removed.
     world.gate.restrict(manifest(FILES)).await.unwrap();
     assert!(matches!(narrow.clear(), Err(Refusal::Denied(_))));
     assert!(matches!(ask().await, Err(Refusal::Denied(_))));
@@ -336,7 +338,7 @@ async fn a_request_elsewhere_leaves_by_the_grants_of_then() {
     assert!(matches!(narrow.clear(), Err(Refusal::Denied(_))));
 }
 
-/// A download is several calls of the host's, and each is sent by itself.
+/// A download consists of several calls of the host, each of which is checked.
 #[tokio::test]
 async fn a_download_ends_at_the_step_before_which_its_grant_went() {
     for revoked in [false, true] {
@@ -374,7 +376,7 @@ fn download(world: &World) -> Download {
     tokio::spawn(async move { gate.download(&caller, "o", "k", 10).await })
 }
 
-/// Asserts that it is denied, and at once.
+/// Asserts that it is denied without delay.
 async fn ends(download: Download) {
     let answer = tokio::time::timeout(Duration::from_secs(10), download).await;
     let answer = answer.expect("it goes on").unwrap();
@@ -437,7 +439,7 @@ async fn a_transfer_of_bytes_ends_when_the_grant_goes() {
     ends(download).await;
 }
 
-/// A host with one thread to serve on.
+/// A runtime with a single worker thread.
 #[tokio::test]
 async fn a_call_is_answered_while_policies_are_compiled() {
     let world = Setup::grants(FILES).open().await;
@@ -460,7 +462,7 @@ async fn a_call_is_answered_while_policies_are_compiled() {
         _ = world.gate.restrict(large.clone()) => panic!("it was compiled before anything else"),
         file = read_file(&world) => drop(file.unwrap()),
     }
-    // Nobody waited for it: it changes nothing, also when it is compiled.
+    // The future was dropped: it changes nothing, even once it is compiled.
     let compiled = world.gate.prepare(large.clone()).await.unwrap();
     read_file(&world).await.unwrap();
     assert!(world.gate.enforce(&compiled));

@@ -1,4 +1,4 @@
-//! Halts as operators and plugins meet them.
+//! Halts from the view of operators and plugins.
 
 use std::time::Duration;
 
@@ -124,7 +124,7 @@ async fn a_halt_names_what_had_left_and_how_it_ended() {
                 .await
         })
     };
-    // In force at once, while it waits for what had left.
+    // In force at once, while it still waits for departed calls.
     let file = json!({ "projectId": 1, "name": "b.py", "content": "" });
     let stopped = async || {
         while !halted(world.call("files/create-file", file.clone()).await) {
@@ -142,7 +142,7 @@ async fn a_halt_names_what_had_left_and_how_it_ended() {
     assert_eq!(report.departed[0].ended, "answered");
 }
 
-/// Between the decision and the bytes lie the look-up of a name and a connection.
+/// Resolving a name and connecting happen between the decision and the first byte.
 #[tokio::test]
 async fn a_request_elsewhere_is_halted_until_its_bytes_go_out() {
     let http = "[[http]]\nname = \"hooks\"\nallow = \"https://hooks.example/\"\n";
@@ -194,7 +194,8 @@ async fn halts_that_come_together_all_hold() {
     two.unwrap();
     ended.unwrap();
     assert_eq!(world.gate.halts().len(), 2);
-    // The account of a plugin that is not loaded is not known, and all accounts were not meant.
+    // The account of a plugin that is not loaded is unknown, and the halt does not cover all
+    // accounts.
     let unknown = world.gate.halt(&ann, of("other"), "y", true).await;
     let problems = unknown.unwrap().problems;
     assert!(problems[0].contains("name the account"), "{problems:?}");
@@ -206,7 +207,7 @@ async fn halts_that_come_together_all_hold() {
     );
 }
 
-/// An operator who calls by hand, beside a plugin that is granted the same.
+/// An operator who calls directly, beside a plugin with the same grants.
 #[tokio::test]
 async fn no_guardrail_keeps_an_operator_from_making_an_account_safer() {
     let rule = "forbid (principal, action, resource);";

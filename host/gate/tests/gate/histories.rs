@@ -1,5 +1,5 @@
-//! Why a call was decided as it was, after random histories of manifests, guardrails, configurations, reloads, restarts,
-//! approvals and calls, compared with a model that knows nothing of the gate.
+//! Why calls were decided as they were, for random histories of manifests, guardrails, configurations, reloads,
+//! restarts, approvals and calls, compared with an independent model.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::support::{Cloud, Setup, call, caller, parse, person, records};
 const PLUGINS: [&str; 2] = ["lab", "desk"];
 const APPROVER: u32 = 7;
 
-/// A grant: its name, the operations that it covers, the projects, whether a person has to agree, and its text.
+/// A grant: its name, the operations that it covers, the projects, whether it needs approval, and its text.
 struct Block {
     name: &'static str,
     operations: &'static [&'static str],
@@ -342,7 +342,7 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
             Step::Restart(edit) => {
                 gate.close().await;
-                // Nobody waits any more for what an invocation of the former run asked for.
+                // Requests of invocations of the former run are closed.
                 model.approvals.retain(|_, (_, given)| *given);
                 if let Some((plugin, blocks)) = edit {
                     model.files.insert(plugin, blocks);

@@ -1,4 +1,4 @@
-//! Where halts are kept when the database, the reserve or the audit fails; and the file that halts everything.
+//! Where halts are kept when the database, the reserve or the audit fails; and the halt file.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ fn is_halted(answer: &Result<serde_json::Value, Refusal>) -> bool {
     matches!(answer, Err(Refusal::Halted(_)))
 }
 
-/// Has the database refuse every change of its halts, as a full disk does.
+/// Makes the database refuse every change of its halts, like a full disk.
 fn refuse(folder: &Path) {
     let other = rusqlite::Connection::open(folder.join("state.db")).unwrap();
     for (name, when) in [("full_in", "INSERT"), ("full_out", "DELETE")] {
@@ -72,7 +72,7 @@ async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Ends a gate as a host that is killed does: what it has in memory is gone.
+/// Ends a gate like a killed host: its memory is lost.
 async fn restarted(
     setup: &Setup,
     gate: Gate,
@@ -156,7 +156,7 @@ async fn a_resume_that_cannot_be_stored_fails_and_the_halt_stays() {
     );
     assert!(is_halted(&write(&gate).await));
     assert_eq!(gate.standing_halts().await.len(), 1);
-    // Nothing says that it ended.
+    // There is no record that it ended.
     let gate = restarted(&setup, gate, folder, &cloud).await;
     assert!(is_halted(&write(&gate).await));
     gate.idle().await;
@@ -177,7 +177,7 @@ async fn a_resume_that_cannot_be_stored_fails_and_the_halt_stays() {
     write(&gate).await.unwrap();
 }
 
-/// A halt and a resume while the database takes neither: what is answered is what holds.
+/// A halt and a resume while the database accepts neither: what is reported is what holds.
 #[tokio::test]
 async fn a_halt_that_was_never_stored_ends_only_where_its_end_can_be_stored() {
     let (setup, folder, cloud) = (
@@ -276,7 +276,7 @@ async fn halts_that_only_the_audit_knows_are_in_force_after_a_start_and_ended_on
     })
     .await;
     assert_eq!(cloud.sent(), Vec::<String>::new());
-    // What ended since is not brought back by the audit of before.
+    // What ended since is not restored from the former audit.
     for scope in [of(None, None), of(None, Some("lab"))] {
         gate.resume(&person(7, "ann"), scope).await.unwrap();
     }
@@ -295,7 +295,7 @@ async fn a_halt_that_nothing_takes_holds_and_says_so() {
     setup.files = std::sync::Arc::new(drive.clone());
     let (folder, cloud) = (tempfile::tempdir().unwrap(), Cloud::new());
     let folder = folder.path();
-    // No reserve can be made in place of a folder, no record be written to a drive without room.
+    // A folder blocks the reserve file, and the audit's drive is full.
     std::fs::create_dir(folder.join("halts.reserve")).unwrap();
     let gate = setup.open_in(folder, &cloud).await;
     gate.resume(&person(7, "ann"), HaltScope::default())
@@ -368,7 +368,7 @@ async fn the_file_halts_before_the_next_write_and_durably_and_removing_it_lifts_
     let sent = cloud.sent().len();
     let file = folder.join("halt");
     std::fs::write(&file, "").unwrap();
-    // Not within a second but before the next write, whatever looks at the file in between.
+    // At the latest before the next write, whatever checks the file in between.
     let refused = write(&gate).await.unwrap_err();
     let Refusal::Halted(reason) = refused else {
         panic!("{refused:?}")
@@ -384,7 +384,7 @@ async fn the_file_halts_before_the_next_write_and_durably_and_removing_it_lifts_
     let gate = restarted(&setup, gate, folder, &cloud).await;
     assert!(is_halted(&write(&gate).await));
     assert_eq!(cloud.sent().len(), sent);
-    // What reads or makes safer goes on.
+    // Reads and risk-reducing calls go on.
     let project = json!({ "projectId": 1 });
     call(&gate, &caller("lab"), "live/stop-live-algorithm", project)
         .await
@@ -481,7 +481,7 @@ async fn a_resume_removes_the_file_first_and_fails_if_it_cannot() {
     assert_eq!((report.ended, report.halts.len()), (1, 0));
     assert!(!folder.join("halt").exists());
     write(&gate).await.unwrap();
-    // One that comes again halts again; the end of a narrower halt leaves it alone.
+    // A file that reappears halts again; ending a narrower halt does not affect it.
     std::fs::write(folder.join("halt"), "").unwrap();
     halt(&gate, of(Some("a"), None)).await;
     let report = gate.resume(&ann, of(Some("a"), None)).await.unwrap();

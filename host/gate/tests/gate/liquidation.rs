@@ -1,4 +1,4 @@
-//! Halts that liquidate: side by side, read back, and gone on with until nothing is open.
+//! Halts that liquidate: concurrently, verified by reads, and continued until nothing is open.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,7 +71,7 @@ async fn what_runs_is_liquidated_and_read_back() {
         .iter()
         .filter(|record| record["operation"] == "live/liquidate-live-algorithm");
     assert_eq!(reduced.count(), 2, "an intent and its outcome");
-    // What has ended is not liquidated again.
+    // A deployment that has ended is not liquidated again.
     assert_eq!(liquidate(&world.gate).await, Vec::new());
 }
 
@@ -96,7 +96,8 @@ async fn a_refused_liquidation_that_was_stopped_instead_leaves_positions_open() 
         ("SPY", "10", Some("5000.5"))
     );
     assert!(one.message.as_deref().unwrap().contains("market closed"));
-    // Nothing is listed as running any more, and that is no answer to what is held: also not after the halt has ended.
+    // Nothing is listed as running any more, which is no evidence that nothing is held: also not after the halt has
+    // ended.
     let again = liquidate(&world.gate).await;
     assert_eq!(again[0].result, "stopped, positions open");
     let resumed = world
@@ -110,7 +111,7 @@ async fn a_refused_liquidation_that_was_stopped_instead_leaves_positions_open() 
     assert_eq!(again[0].result, "stopped, positions open");
     assert!(again[0].open);
     assert_eq!(world.gate.liquidations().len(), 1);
-    // Somebody closes them by hand: it is seen.
+    // The positions are closed elsewhere, and the host notices.
     let key = ("a".to_owned(), 1);
     world
         .cloud
@@ -156,7 +157,7 @@ async fn what_cannot_be_read_back_is_open() {
     );
 }
 
-/// Nothing can be asked of it, so the account is listed again.
+/// It cannot be addressed, so the account is listed again.
 #[tokio::test]
 async fn a_deployment_without_a_project_is_gone_on_with_until_the_list_names_it() {
     let world = hasty().open().await;
@@ -196,7 +197,7 @@ async fn a_deployment_without_a_project_is_gone_on_with_until_the_list_names_it(
     assert!(count(&world.cloud, "liquidate_live_algorithm") > 0);
 }
 
-/// One of four hangs in every call; an account cannot even be listed.
+/// One of four hangs in every call; one account cannot even be listed.
 #[tokio::test]
 async fn accounts_and_deployments_are_liquidated_side_by_side() {
     let mut setup = hasty();

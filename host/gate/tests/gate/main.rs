@@ -1,4 +1,4 @@
-//! The gate as plugins and operators meet it, on a cloud in memory.
+//! The gate from the view of plugins and operators, on a cloud in memory.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

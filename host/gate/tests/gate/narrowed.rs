@@ -1,5 +1,5 @@
-//! Budgets and rates of a changed manifest whose component does not serve yet: they bind already, and what was used of
-//! them is used.
+//! Budgets and rates of a changed manifest whose component does not serve yet: they apply already, and keep their
+//! counts.
 
 use crate::changes::{FILES, HOOKS, TESTS, ask_hooks, manifest, queued, read_backtest, read_file};
 use crate::support::Setup;
@@ -83,7 +83,7 @@ async fn a_smaller_number_of_calls_at_a_time_counts_those_that_began_without_one
     assert_eq!(exhausted(read_file(&world).await), "files");
     world.cloud.may_answer.add_permits(1_000_000);
     first.await.unwrap().unwrap();
-    // It has to be let in anew, and may come before the place of the first one is free.
+    // It has to be admitted again, possibly before the guard of the first one is free.
     if let Err(refusal) = second.await.unwrap() {
         assert_eq!(exhausted(Err(refusal)), "files");
     }
@@ -93,7 +93,7 @@ async fn a_smaller_number_of_calls_at_a_time_counts_those_that_began_without_one
 
 #[tokio::test]
 async fn a_call_that_waits_keeps_what_it_paid_when_only_the_order_of_its_grants_changes() {
-    // One has read, one is on its way, and one waits: all that the minute has.
+    // One has read, one is on its way, and one waits: together the limit of the minute.
     let paid = format!("{FILES}limits = {{ per-minute = 3 }}\n");
     let other = FILES.replace("\"files\"", "\"more\"");
     let (world, first, second) = queued(&format!("{paid}{TESTS}")).await;

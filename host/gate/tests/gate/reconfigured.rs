@@ -36,7 +36,7 @@ fn denied(answer: &Result<Value, Refusal>) -> bool {
     matches!(answer, Err(Refusal::Denied(_)))
 }
 
-/// A world with the settings that it has.
+/// Opens a world, and returns the settings it has.
 async fn open(setup: Setup) -> (World, Settings) {
     let settings = setup.settings();
     (setup.open().await, settings)
@@ -282,7 +282,7 @@ async fn permits_last_as_long_as_the_settings_say_when_they_are_given() {
     deploy(&world).await.unwrap();
 }
 
-/// Manifests are installed while the guardrails change: none stays under those of before.
+/// Manifests are installed while the guardrails change: none keeps the former guardrails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_manifest_slips_past_guardrails_that_change_meanwhile() {
     let (world, settings) = open(Setup::grants(FILES)).await;

@@ -1,4 +1,4 @@
-//! Calls that are refused: what is read of them, and what is written down.
+//! Refused calls: what is read of them, and what is recorded.
 
 use std::fmt::Write as _;
 
@@ -39,7 +39,7 @@ async fn a_patch_is_read_only_where_a_grant_is_for_its_project() {
     assert_eq!(world.cloud.sent(), ["patch_file"]);
 }
 
-/// It is charged to whoever brought it, also where it is read aside.
+/// The plugin that sent the text is charged, also where it is read aside.
 #[tokio::test]
 async fn reading_a_patch_is_charged() {
     let world = Setup::grants(PATCHES).open().await;
@@ -122,7 +122,7 @@ async fn a_name_that_no_tool_can_have_is_refused_and_recorded_in_short() {
     assert!(operation.ends_with("(2097152 bytes)"), "{operation}");
 }
 
-/// A plugin can have any number of calls refused; it can neither fill the audit by that nor hide a call in it.
+/// A plugin can cause any number of refusals; it can neither fill the audit nor hide a call among them.
 #[tokio::test]
 async fn refused_calls_are_counted_together_and_none_is_lost() {
     let world = Setup::grants(PATCHES).open().await;
@@ -136,7 +136,7 @@ async fn refused_calls_are_counted_together_and_none_is_lost() {
         let refused = world.call("files/create-file", arguments).await;
         assert!(matches!(refused, Err(Refusal::Denied(_))), "{refused:?}");
     }
-    // Another plugin's are written down as they are, and so are the plugin's own that are allowed.
+    // Other plugins' refusals are recorded individually, and so are the plugin's own allowed calls.
     let other = crate::support::caller("other");
     world
         .gate

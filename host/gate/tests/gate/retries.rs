@@ -1,5 +1,5 @@
-//! Calls that are about to be sent again when their terms change: nothing more of them is sent under what
-//! is in force no more.
+//! Calls whose terms change while they are about to be retried: nothing is retried under terms that are
+//! no longer in force.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,10 +19,10 @@ const TESTS: &str =
 const KEYS: &str = "[[grant]]\nname = \"keys\"\nallow = [\"object-store/*\"]\norganizations = [\"o\"]\nkeys = [\"k\"]\n";
 const DEPLOY: &str = "[[grant]]\nname = \"paper\"\nallow = [\"live/create-live-algorithm\"]\nprojects = [\"Lab/*\"]\nbrokerages = [\"paper\"]\napproval = \"operator\"\n";
 
-/// A connection that has each call sent once in vain, and waits before it sends it again.
+/// A connection whose first send of each call fails, and which waits before it retries.
 struct Twice {
     cloud: Handle,
-    /// Whether it is not known what became of the first sending.
+    /// Whether the outcome of the first send is unknown.
     lost: bool,
     sent: AtomicU32,
     first: AtomicU32,
@@ -203,7 +203,7 @@ async fn a_call_is_sent_again_when_something_else_changed() {
         answer.unwrap();
         assert_eq!(world.sent(), 2, "{name}");
         assert!(world.records("denied").await.is_empty(), "{name}");
-        // The try that was held back has an end of its own.
+        // The attempt that was held back has its own outcome.
         let intents = world.records("intent").await;
         let outcomes = world.records("outcome").await;
         assert_eq!(intents.len(), outcomes.len(), "{name}");
@@ -215,7 +215,7 @@ async fn a_call_is_sent_again_when_something_else_changed() {
     }
 }
 
-/// A download is several calls of the host's: each is the plugin's as well.
+/// A download consists of several calls of the host, each of which needs the plugin's grant.
 #[tokio::test]
 async fn a_step_of_a_download_is_not_sent_again_once_its_grant_is_gone() {
     for other in [TESTS.to_owned(), format!("{TESTS}{KEYS}")] {
@@ -247,14 +247,14 @@ async fn a_step_of_a_download_is_not_sent_again_once_its_grant_is_gone() {
 async fn a_call_keeps_to_the_limits_of_then() {
     let world = Retrying::open(FILES, false).await;
     let (name, arguments) = write();
-    // Another limit: it takes its turn in the minute anew, and there is none left.
+    // Another limit: the rate is charged again, and the minute has no unit left.
     let other = FILES.replace("concurrent = 1", "concurrent = 2");
     let answer = world
         .change_under(name, arguments, async || world.install(&other))
         .await;
     assert!(matches!(answer, Err(Refusal::RateLimited(_))), "{answer:?}");
     assert_eq!(world.sent(), 1);
-    // Its place among those at a time and its unit of the day are given back, and taken anew.
+    // Its guard and its unit of the daily count are released, and acquired again.
     let unhurried = FILES.replace("per-minute = 1, ", "");
     let world = Retrying::open(&unhurried, false).await;
     let (name, arguments) = write();
@@ -266,7 +266,7 @@ async fn a_call_keeps_to_the_limits_of_then() {
     assert_eq!(world.sent(), 2);
 }
 
-/// It may have been done: what is said of it is that nobody knows, whatever it was denied later.
+/// It may have taken effect, so the outcome is unknown, whatever it was denied later.
 #[tokio::test]
 async fn a_write_that_may_have_been_done_is_not_called_denied() {
     let world = Retrying::open(FILES, true).await;
@@ -304,7 +304,7 @@ async fn a_permit_is_given_back_with_a_try_that_was_held_back() {
     assert!(matches!(again, Err(Refusal::ApprovalRequired { .. })));
 }
 
-/// The settings of a brokerage are filled in for each sending, from the profiles of that instant.
+/// A brokerage's settings are filled in for each send, from the profiles of that instant.
 #[tokio::test]
 async fn a_deployment_is_not_sent_with_settings_that_nobody_approved() {
     let world = Retrying::open(DEPLOY, false).await;

@@ -1,4 +1,4 @@
-//! What a compile was made of, what a person is shown of it, and what is deployed: the same.
+//! The source of a compile, what an approver is shown of it, and what is deployed are the same.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use crate::support::{Setup, World, call, caller, parse, person};
 const GRANTS: &str = "[[grant]]\nname = \"real\"\nallow = [\"live/create-live-algorithm\"]\nprojects = [\"Lab/*\"]\nbrokerages = [\"ib\", \"paper\"]\n\
     [[grant]]\nname = \"work\"\nallow = [\"compile/*\", \"files/*\"]\nprojects = [\"Lab/*\"]\n";
 
-/// What somebody else does to projects.
+/// A change of projects made elsewhere.
 type Change = fn(&mut Projects);
 
 /// The files of projects, one each, and what was compiled and deployed of them.
@@ -28,7 +28,7 @@ struct Projects {
     /// By compile, what it was made of.
     compiled: BTreeMap<String, Vec<String>>,
     next: u32,
-    /// What happens before a compile takes the files, and after: somebody else's changes.
+    /// Changes made elsewhere before a compile takes the files, and after.
     meddle: Option<Change>,
     mend: Option<Change>,
     /// What the cloud says that it deployed, in place of what it did.
@@ -175,7 +175,7 @@ impl Cloud {
         Some(files.map(|(_, content)| content).collect())
     }
 
-    /// Compiles while others swap two versions of a project's file, through the host and as fast as they can.
+    /// Compiles while other tasks swap two versions of a project's file through the host as fast as they can.
     async fn compile_under_swaps(&self, swapped: u32, compiles: usize) -> Vec<String> {
         let swappers: Vec<_> = ["lab", "second"]
             .into_iter()
@@ -285,7 +285,7 @@ async fn what_somebody_else_changes_and_puts_back_makes_the_compile_unknown() {
         let reason = denied(&cloud.deploy(&compile, "ib").await);
         assert!(reason.contains("not known"), "{reason}");
         assert_eq!(cloud.sent("create_live_algorithm"), 0);
-        // The twin: nobody meddles.
+        // The control: no changes elsewhere.
         cloud.projects().meddle = None;
         cloud.projects().mend = None;
         let compile = cloud.compile().await;
@@ -352,7 +352,7 @@ async fn a_deployment_that_runs_something_else_is_stopped() {
     }
 }
 
-/// Real money does not run on what cannot be looked at.
+/// Real money does not run on code that cannot be checked.
 #[tokio::test]
 async fn a_deployment_that_cannot_be_read_back_is_stopped() {
     let cloud = open(setup(GRANTS)).await;
@@ -393,7 +393,7 @@ async fn a_source_that_is_not_kept_is_unknown_and_refused_for_real_money() {
     assert_eq!(cloud.sent("create_live_algorithm"), 1);
 }
 
-/// As after a loss of data: what would run cannot be shown any more, so it is not taken as unchanged, and not approved.
+/// As after a loss of data: what would run can no longer be shown, so it is neither taken as unchanged nor approved.
 #[tokio::test]
 async fn nobody_approves_real_money_for_what_cannot_be_shown() {
     let grants = GRANTS.replacen("\nprojects", "\napproval = \"operator\"\nprojects", 1);
@@ -472,12 +472,12 @@ async fn what_runs_after_the_yes_is_what_was_shown() {
             .contains("nothing of this project was approved")
     );
     yes(&id).await;
-    // The library is changed after the yes: what was shown is not what would run.
+    // The library is changed after the approval: what was shown is not what would run.
     cloud.write(2, "b").await;
     let reason = denied(&cloud.deploy(&first, "paper").await);
     assert!(reason.contains("not those that were compiled"), "{reason}");
     assert_eq!(cloud.sent("create_live_algorithm"), 0);
-    // Compiled again it is another source, which needs another yes, and only the change is shown.
+    // Compiled again it is another source, which needs another approval, and only the change is shown.
     let second = cloud.compile().await;
     let id = ask(&second).await;
     let source = shown(&id).await;
@@ -523,7 +523,7 @@ async fn a_write_to_a_project_that_is_compiled_waits() {
     assert_eq!(cloud.on_record(&compile).await, Some(vec!["a".to_owned()]));
 }
 
-/// A write that waits takes its place among the calls that its grant allows at a time, as any call does that waits.
+/// A write that waits counts against the concurrency limit of its grant, like any waiting call.
 #[tokio::test]
 async fn a_write_that_waits_counts_among_its_plugins_calls() {
     let grants = GRANTS.replace(", \"files/*\"", "")
@@ -678,7 +678,7 @@ async fn what_a_cut_off_invocation_asked_for_is_closed() {
         gate.idle().await;
         gate.approval(id).await.unwrap().unwrap().status.to_string()
     };
-    // Two ask for the same: only when both are gone does nobody wait for it.
+    // Two invocations request the same: it is closed only when both are gone.
     let orphan = ask("one").await;
     assert_eq!(ask("two").await, orphan);
     gate.invocation_ended(&by("one"), false);
@@ -687,7 +687,7 @@ async fn what_a_cut_off_invocation_asked_for_is_closed() {
     assert_eq!(status(&orphan).await, "closed");
     let late = gate.approve(&orphan, &person(7, "ann"), None).await;
     assert!(late.unwrap_err().to_string().contains("closed"));
-    // Who was told comes back, whatever becomes of others that asked.
+    // A client that was told comes back, whatever becomes of other invocations.
     let told = ask("three").await;
     assert_ne!(told, orphan);
     gate.invocation_ended(&by("three"), true);
@@ -700,7 +700,7 @@ async fn what_a_cut_off_invocation_asked_for_is_closed() {
     assert_eq!(cloud.sent("create_live_algorithm"), 1);
 }
 
-/// Names of arguments are no way round the bounds.
+/// Names of arguments do not evade the limits.
 #[tokio::test]
 async fn large_requests_do_not_keep_people_from_the_list() {
     let grants = "[[grant]]\nname = \"command\"\nallow = [\"live-commands/create-live-command\"]\nprojects = [\"Lab/*\"]\ncommands = [\"*\"]\napproval = \"operator\"\n";

@@ -1,5 +1,5 @@
-//! A gate on a cloud in memory: projects by id, whatever else is asked for answered alike, and every
-//! call that reaches it written down.
+//! A gate on a cloud in memory: projects by id, one answer to all other calls, and a record of
+//! every call that reaches it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -35,7 +35,7 @@ pub struct Cloud {
     next: AtomicU32,
     /// A call takes one before it is answered.
     pub may_answer: Semaphore,
-    /// Answers instead of the cloud where it gives something.
+    /// Answers instead of the cloud where it returns something.
     pub hook: Mutex<Option<Hook>>,
     /// The live deployments, by account and project.
     pub live: Mutex<BTreeMap<(String, u32), Live>>,
@@ -279,7 +279,7 @@ pub struct World {
     pub folder: TempDir,
 }
 
-/// What differs from test to test.
+/// The parameters that differ between tests.
 pub struct Setup {
     pub manifest: String,
     pub guardrails: Guardrails,

@@ -1,4 +1,4 @@
-//! What comes into force: at once where nothing is gained, and after the yes of those who may say it where something is.
+//! What comes into force: at once if nothing is gained, otherwise once it is approved.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -113,14 +113,14 @@ async fn what_is_gained_waits_for_two_admins_other_than_who_asked_and_is_used_up
     assert!(load(&world.gate, &wide).await.is_some());
     assert!(delete(&world.gate).await.is_err());
     yes(&person(9, "bob")).await.unwrap();
-    // The yes alone changes nothing: the files have to say so still.
+    // The approval alone changes nothing: the files must still say so.
     assert!(delete(&world.gate).await.is_err());
     assert_eq!(deleted(&world), 0);
     assert_eq!(load(&world.gate, &wide).await, None);
     delete(&world.gate).await.unwrap();
     assert_eq!(deleted(&world), 1);
 
-    // Taken back at once; and to give it again is another change.
+    // Taken back at once; giving it again is another change.
     assert_eq!(load(&world.gate, &manifest(READ)).await, None);
     assert!(delete(&world.gate).await.is_err());
     let again = load(&world.gate, &wide).await.unwrap();
@@ -168,7 +168,7 @@ async fn a_secret_of_the_host_goes_nowhere_before_a_person_says_yes() {
     let passage = world.gate.outgoing(&caller("fresh"), to_hooks()).await;
     assert!(matches!(passage, Err(Refusal::Denied(_))), "{passage:?}");
     assert!(matches!(sent().await, Err(Refusal::Denied(_))));
-    // One without needs nobody.
+    // A header without a secret needs no approval.
     assert_eq!(load(&world.gate, &hooks("X-Key = \"own\"")).await, None);
     assert_eq!(sent().await.unwrap(), ["own"]);
 
@@ -192,7 +192,7 @@ async fn a_secret_of_the_host_goes_nowhere_before_a_person_says_yes() {
     }
     assert_eq!(load(&world.gate, &with_a_secret).await, None);
     assert_eq!(sent().await.unwrap(), ["first"]);
-    // Less of it needs nobody.
+    // Removing it needs no approval.
     assert_eq!(load(&world.gate, &manifest(READ)).await, None);
     assert!(matches!(sent().await, Err(Refusal::Denied(_))));
 }
@@ -292,7 +292,8 @@ async fn approval(gate: &Gate, id: &str) -> Approval {
     gate.approval(id).await.unwrap().unwrap()
 }
 
-/// Who has the host look again at what waits already has not brought it about: with two admins it could never be decided.
+/// A person who only triggers another look at what is already pending did not cause it: otherwise two admins could never
+/// approve it.
 #[tokio::test]
 async fn a_yes_of_a_person_who_asks_for_the_reload_of_what_waits_already_counts() {
     let (_, world) = production(true).await;
@@ -312,7 +313,7 @@ async fn a_yes_of_a_person_who_asks_for_the_reload_of_what_waits_already_counts(
     assert_eq!(load(&world.gate, &wide).await, None);
     drop(asked);
     delete(&world.gate).await.unwrap();
-    // The twin: one who was there when it was found is none of the two.
+    // The control: a person who triggered the reload that found it is not an approver.
     let asked = world.gate.reload_asked_by(8);
     assert_eq!(load(&world.gate, &manifest(READ)).await, None);
     let held = load(&world.gate, &wide).await.unwrap();
@@ -350,7 +351,7 @@ async fn a_yes_to_a_change_can_be_taken_back_until_it_is_in_force() {
     assert_ne!(next.approval, held.approval);
     assert!(delete(&world.gate).await.is_err());
     assert_eq!(deleted(&world), 0);
-    // One that is in force is nothing to take back: the file is.
+    // A change in force cannot be revoked: only the file can be changed.
     world
         .gate
         .approve(&next.approval, &ann, None)
@@ -571,7 +572,7 @@ async fn the_record_names_what_is_in_force_while_a_manifest_waits_and_who_brough
             "ann, bob"
         );
         assert!(why.manifest_pending.is_none());
-        // The people who decided are not named for what an editor does later.
+        // The approvers are not named for what an editor changes later.
         let again = parse(&text(READ));
         assert_eq!(load(gate, &again).await, None);
         let last = of_plugin(&world.records().await).pop().unwrap();
@@ -681,7 +682,7 @@ async fn the_record_names_what_is_in_force_while_a_configuration_waits_also_over
             drop(gate);
             gate = open(configured(&setup, wide, None)).await;
         } else {
-            // Something else that is taken over meanwhile was not decided by them.
+            // Another change that is applied meanwhile was not approved by them.
             let waits = Some(Waits::default());
             gate.reconfigure(configured(&setup, wide, waits))
                 .await
