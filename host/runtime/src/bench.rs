@@ -1,5 +1,5 @@
-//! What the benchmarks measure by itself: the engine as invocations have it, and the adapter without
-//! a gate before it. Nothing else may use it, and nothing of it is a promise.
+//! Entry points for benchmarks: the engine as configured for invocations, and the adapter without a
+//! gate. Not a stable interface.
 
 pub use crate::contract::quantconnect::api::backtests::{Backtest, Chart};
 pub use crate::contract::quantconnect::api::types::Error;
@@ -10,7 +10,7 @@ use crate::adapter::{self, LeftOut};
 use crate::capabilities::operation;
 use crate::engine::Machine;
 
-/// An engine with the runtime's own settings, whose epoch moves for as long as this lives.
+/// An engine with the runtime's own settings, whose epoch advances while this lives.
 pub struct Engine {
     machine: Machine,
 }
@@ -22,13 +22,13 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// An engine with room for so many invocations at a time.
+    /// An engine with room for `invocations` concurrent invocations.
     ///
     /// # Errors
     /// When the engine does not start.
     pub fn new(invocations: u32) -> wasmtime::Result<Self> {
         let machine = Machine::new(invocations, false)?;
-        // It is never to stop.
+        // It never stops.
         std::mem::forget(machine.tick());
         Ok(Self { machine })
     }
@@ -40,10 +40,10 @@ impl Engine {
     }
 }
 
-/// Makes what `read-backtest` returns from the body of an answer.
+/// Decodes what `read-backtest` returns from the body of an answer.
 ///
 /// # Errors
-/// When the body does not fit.
+/// When the body does not match.
 pub fn backtest(body: Value) -> Result<Backtest, String> {
     adapter::decode_answer(
         const { operation("read_backtest") },
@@ -53,10 +53,10 @@ pub fn backtest(body: Value) -> Result<Backtest, String> {
     .map_err(|misfit| misfit.to_string())
 }
 
-/// Makes what `read-backtest-chart` returns from the body of an answer.
+/// Decodes what `read-backtest-chart` returns from the body of an answer.
 ///
 /// # Errors
-/// When the body does not fit.
+/// When the body does not match.
 pub fn chart(body: Value) -> Result<Chart, String> {
     adapter::decode_answer(
         const { operation("read_backtest_chart") },

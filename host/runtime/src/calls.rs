@@ -1,8 +1,8 @@
-//! An agent's calls of QuantConnect: the one function through which all of them go.
+//! The single function through which all of an agent's calls to QuantConnect go.
 //!
-//! Arguments become JSON, the [gate](qchost_gate::Gate) decides and sends, the answer becomes a
-//! typed value again, and what went wrong becomes the contract's one error type. The interfaces in
-//! [`capabilities`](crate::capabilities) are bindings to this function and add nothing to it.
+//! It encodes the arguments as JSON, the [gate](qchost_gate::Gate) decides and sends, and the answer becomes
+//! a typed value, a failure the contract's one error type. The interfaces in
+//! [`capabilities`](crate::capabilities) bind to this function and add nothing to it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -17,11 +17,11 @@ use crate::adapter::{LeftOut, Misfit, decode_answer};
 use crate::contract::quantconnect::api::types::{Denial, Error, Exhaustion, Readiness};
 use crate::surroundings::Surroundings;
 
-/// How long an agent should wait where the server does not say, in seconds.
+/// Seconds an agent should wait if the server does not say.
 const RETRY_AFTER: f64 = 1.0;
 
-/// The calls of one invocation. Clones are the same caller: what it shares with the invocations of other
-/// threads is taken once, not once for each of its services.
+/// The calls of one invocation. Clones are the same caller. The state shared with invocations on other
+/// threads is referenced once, not once for each service.
 #[derive(Debug, Clone)]
 pub(crate) struct Calls(Arc<Parties>, Option<Intended>);
 
@@ -31,24 +31,24 @@ struct Parties {
     surroundings: Arc<Surroundings>,
     /// Identifies the invocation.
     invocation: Arc<str>,
-    /// The uid of who asked for it.
+    /// The uid of the person who asked for the invocation.
     person: Option<u32>,
-    /// What the gate calls all that, made when it is first asked for.
+    /// The gate's representation of the caller, created on first use.
     caller: OnceLock<Caller>,
     waits: Mutex<Waits>,
-    /// Rows that were left out of answers since the agent last asked.
+    /// Rows left out of answers since the agent last asked.
     left_out: AtomicU32,
 }
 
-/// What an invocation waits for that is not up to it: answers, decisions, exchanges.
+/// External events that an invocation waits for: answers, decisions, exchanges.
 #[derive(Debug, Default)]
 struct Waits {
     open: usize,
-    /// When the last one was over.
+    /// When the last wait ended.
     ended: Option<Instant>,
 }
 
-/// Somebody else is waited for as long as this is there.
+/// While it lives, the invocation is waiting for an external event.
 #[derive(Debug)]
 pub(crate) struct Wait(Calls);
 
@@ -77,18 +77,18 @@ impl Calls {
         Self(Arc::new(parties), None)
     }
 
-    /// The same caller, whose next call is marked when it may have been sent.
+    /// The same caller, with a marker that tells whether its next call may have been sent.
     pub(crate) fn marking(&self, intended: Intended) -> Self {
         Self(Arc::clone(&self.0), Some(intended))
     }
 
-    /// Says that it waits for somebody else.
+    /// Notes that the invocation waits for an external event.
     pub(crate) fn wait(&self) -> Wait {
         self.waits().open += 1;
         Wait(self.clone())
     }
 
-    /// Whether it waits for somebody else, or did a moment ago.
+    /// Whether it waits for an external event, or did within the last `moment`.
     pub(crate) fn waited(&self, moment: Duration) -> bool {
         let waits = self.waits();
         waits.open > 0 || waits.ended.is_some_and(|ended| ended.elapsed() <= moment)
@@ -98,7 +98,7 @@ impl Calls {
         self.0.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who calls.
+    /// The caller as the gate knows it.
     pub(crate) fn caller(&self) -> &Caller {
         let Parties {
             surroundings,
@@ -117,13 +117,13 @@ impl Calls {
         })
     }
 
-    /// How long the gate has been deciding about its calls.
+    /// Processor time that the gate has spent on deciding its calls.
     pub(crate) fn effort(&self) -> Duration {
         let caller = self.0.caller.get();
         caller.map_or(Duration::ZERO, |caller| caller.effort.spent())
     }
 
-    /// What it has in common with the other invocations of its version.
+    /// State shared with the other invocations of its version.
     pub(crate) fn surroundings(&self) -> &Surroundings {
         &self.0.surroundings
     }
@@ -133,12 +133,12 @@ impl Calls {
         &self.0.invocation
     }
 
-    /// How many rows were left out of answers since this was last asked.
+    /// Returns and resets the number of rows left out of answers.
     pub(crate) fn take_left_out(&self) -> u32 {
         self.0.left_out.swap(0, Ordering::Relaxed)
     }
 
-    /// The gate, for what is not an operation of the catalog.
+    /// The gate, for services that are not operations of the catalog.
     pub(crate) fn gate(&self) -> Result<&Gate, Error> {
         self.surroundings().gate.as_ref().ok_or_else(|| {
             Error::Denied(Denial {
@@ -158,8 +158,7 @@ impl Calls {
         self.call_and_trim(operation, arguments, |_| ()).await
     }
 
-    /// Makes a call, and takes out of the answer what nobody asked for before it is decoded at the
-    /// agent's expense.
+    /// Makes a call, and trims the answer before it is decoded at the agent's expense.
     pub(crate) async fn call_and_trim<T: DeserializeOwned>(
         &self,
         operation: &'static Operation,
@@ -184,7 +183,7 @@ impl Calls {
             Error::UnexpectedResponse(format!("{}: {misfit}", operation.tool))
         })?;
         if let Some((rows, first)) = left_out.finish() {
-            // Saturating is not worth a loop: nobody reads four thousand million rows.
+            // Saturating would need a loop, and four thousand million rows do not occur.
             self.0.left_out.fetch_add(rows, Ordering::Relaxed);
             let caller = self.caller();
             if caller.may_be_logged() {
@@ -195,7 +194,8 @@ impl Calls {
     }
 }
 
-/// Tells the gate when the invocation ends, also where it is dropped: nobody is told then what it asked for.
+/// Tells the gate when the invocation ends, also when it is dropped and its client learns nothing of its
+/// approvals.
 #[derive(Debug)]
 pub(crate) struct Ending {
     calls: Calls,
@@ -214,14 +214,14 @@ impl Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        // One that never called anything has asked for nothing.
+        // An invocation without calls has no approvals.
         if let (Some(caller), Ok(gate)) = (self.calls.0.caller.get(), self.calls.gate()) {
             gate.invocation_ended(caller, self.in_order);
         }
     }
 }
 
-/// Arguments that cannot be sent.
+/// The error for arguments that cannot be sent.
 pub(crate) fn invalid(operation: &'static Operation, misfit: &Misfit) -> Error {
     Error::InvalidArgument(format!("{}: {misfit}", operation.tool))
 }
@@ -272,7 +272,7 @@ fn failed(failure: Failure) -> Error {
     }
 }
 
-/// The kind of an error and what it says, for whoever reads it outside of Wasm.
+/// The kind and the message of an error, for use outside of Wasm.
 pub(crate) fn words(error: Error) -> (&'static str, String) {
     match error {
         Error::Denied(denial) => (
@@ -302,7 +302,7 @@ pub(crate) fn words(error: Error) -> (&'static str, String) {
 }
 
 impl Calls {
-    /// A caller of tests: nobody special.
+    /// A caller for tests.
     #[cfg(test)]
     pub(crate) fn of_test(gate: Gate, plugin: &str) -> Self {
         Self::new(
@@ -312,7 +312,7 @@ impl Calls {
         )
     }
 
-    /// A component of tests that describes itself.
+    /// A component that describes itself, for tests.
     #[cfg(test)]
     pub(crate) fn describing_of_test() -> Self {
         Self::new(Surroundings::of_test(None, "lab"), "describe".into(), None)

@@ -1,7 +1,7 @@
-//! A component: the bytes of a file, what they are, and code that fits the host.
+//! A component: the bytes of a file, their kind, and code that matches the host.
 //!
-//! Invariant: a component that gets through has the right shape and imports nothing that the host does
-//! not have. Each refusal is one line that says what is wrong with the file.
+//! Invariant: an accepted component has the right shape and imports nothing that the host does not provide.
+//! Each error is one line about the file.
 
 use std::fs::File;
 use std::io;
@@ -24,12 +24,12 @@ use crate::instance::Instance;
 use crate::load_error::LoadError;
 use crate::text;
 
-/// What a component must export.
+/// The interface a component must export.
 pub(crate) const GUEST: &str = "qchost:agent/guest@0.1.0";
-/// The longest reason that is repeated from the engine, in bytes.
+/// Maximum bytes of an engine error that a message repeats.
 pub(crate) const REASON: usize = 300;
 
-/// A component's file as it was read, once: what is checked is what is compiled.
+/// A component's file, read once: the checked bytes are the compiled ones.
 pub(crate) struct Source {
     pub(crate) path: PathBuf,
     /// Its hash, as manifests write it.
@@ -37,7 +37,7 @@ pub(crate) struct Source {
     pub(crate) bytes: Bytes,
 }
 
-/// What is known of a component before it is run.
+/// What is known of a component before it runs.
 pub(crate) struct Parsed {
     pub(crate) component: Component,
     pub(crate) imports: Vec<Import>,
@@ -56,22 +56,22 @@ pub(crate) struct Code {
     pub(crate) inputs: Inputs,
 }
 
-/// A component with everything that it imports.
+/// A component linked with everything it imports.
 pub(crate) struct Agent {
     pub(crate) pre: InstancePre<Instance>,
-    /// Where its `invoke` is: an invocation has nothing else looked up and compared with the contract, which
-    /// takes a tenth of a small one.
+    /// Index of its `invoke`: an invocation looks up only this export, since resolving all of them takes a
+    /// tenth of a small invocation.
     pub(crate) invoke: ComponentExportIndex,
 }
 
 impl Source {
-    /// Reads a file, at most so much of it, which must be the one that is pinned. Blocks.
+    /// Reads a file of at most `limit` bytes, and checks its pinned hash. Blocks.
     pub(crate) fn read(path: &Path, limit: u64, pin: Option<&str>) -> Result<Self, LoadError> {
         let failed = |source| LoadError::Read {
             path: path.to_owned(),
             source,
         };
-        // To open a pipe would be to wait for somebody who writes into it.
+        // Opening a pipe would block until a writer opens it.
         let opened = File::options()
             .read(true)
             .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
@@ -92,7 +92,7 @@ impl Source {
                 limit,
             });
         }
-        // One more than it had shows whether it grows.
+        // One byte more than its size, to notice that it grows.
         let room = usize::try_from(size.saturating_add(1)).unwrap_or(usize::MAX);
         let bytes = content::read(&file, room).map_err(failed)?;
         if bytes.len() == room {
@@ -120,7 +120,7 @@ impl Source {
         u64::try_from(self.bytes.len()).unwrap_or(u64::MAX)
     }
 
-    /// Tells a component from what people mistake for one.
+    /// Distinguishes a component from files that are commonly mistaken for one.
     pub(crate) fn recognise(&self) -> Result<(), LoadError> {
         let refused = |why: &str| {
             Err(LoadError::NotAComponent {
@@ -161,7 +161,7 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 impl Parsed {
-    /// Maps compiled code, and looks at what it imports and exports.
+    /// Maps compiled code, and reads its imports and exports.
     pub(crate) fn map(engine: &Engine, compiled: &Compiled) -> wasmtime::Result<Self> {
         let component = deserialize(engine, compiled)?;
         let ty = component.component_type();
@@ -180,8 +180,8 @@ impl Parsed {
         })
     }
 
-    /// Checks that the host has everything that a component imports and that it exports what an agent
-    /// exports.
+    /// Checks that the host provides everything a component imports, and that it exports what an agent must
+    /// export.
     pub(crate) fn link(&self, linker: &Linker<Instance>, path: &Path) -> Result<Agent, LoadError> {
         let unknown = self
             .imports
@@ -201,7 +201,7 @@ impl Parsed {
             });
         }
         let linked = linker.instantiate_pre(&self.component).and_then(|pre| {
-            // It names the function that is not there.
+            // The error names the missing function.
             AgentPre::new(pre.clone())?;
             let guest = self.component.get_export_index(None, GUEST);
             let invoke = self
@@ -224,11 +224,12 @@ fn incompatible(path: &Path, error: &wasmtime::Error) -> LoadError {
 
 #[allow(unsafe_code)]
 fn deserialize(engine: &Engine, compiled: &Compiled) -> wasmtime::Result<Component> {
-    // SAFETY: `deserialize` runs what it is given as native code, so the bytes must come from a compatible
-    // engine's `precompile_component`, unchanged. They do, since nothing else becomes a `Compiled`: they
-    // come over a pipe from a process that this host started from its own program for it, or from the
-    // cache, which has checked their MAC in memory (not over the file, which somebody could change after
-    // the check), under a key that this host alone can read and with which it signs nothing but what came
+    // SAFETY: `deserialize` runs its input as native code, so the bytes must come from a compatible engine's
+    // `precompile_component`, unchanged. They do, since a `Compiled` has only two sources: a pipe from a
+    // process that this host started from its own executable for this purpose, and the cache, which has
+    // verified their MAC in memory (not over the file, which could change after the check), under a key that
+    // only this host can read and with which it signs only what came over that pipe. wasmtime itself checks
+    // that version and settings match.
     // over that pipe. wasmtime checks by itself that the version and the settings are its own.
     unsafe { Component::deserialize(engine, compiled.bytes()) }
 }

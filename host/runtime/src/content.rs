@@ -1,14 +1,14 @@
-//! The content of a file that is read at once and soon done with, such as a component or its compiled code.
+//! The content of a file that is read once and soon dropped, such as a component or its compiled code.
 //!
-//! Invariant: its memory goes back to the system when it is dropped. The allocator would keep these megabytes for
-//! the next that asks, and in an idle host nobody does.
+//! Invariant: its memory is returned to the system when it is dropped. The allocator would keep these megabytes
+//! for later allocations, which an idle host does not make.
 
 use std::io::{self, ErrorKind, Read};
 
 use bytes::Bytes;
 use memmap2::MmapMut;
 
-/// Reads to the end, but at most so many bytes. Blocks.
+/// Reads to the end, at most `most` bytes. Blocks.
 pub(crate) fn read(mut from: impl Read, most: usize) -> io::Result<Bytes> {
     let mut memory = MmapMut::map_anon(most)?;
     let mut length = 0;
@@ -36,7 +36,7 @@ mod tests {
             (10_000, 10_000),
             (10_001, 10_000),
         ] {
-            // In pieces, as a file system may give it.
+            // In several reads, since a file system may return fewer bytes than requested.
             let pieces = file
                 .chunks(3_000)
                 .fold(Box::new(io::empty()) as Box<dyn Read>, |before, piece| {

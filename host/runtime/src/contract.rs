@@ -1,4 +1,4 @@
-//! The contract as Rust: what `wit/` says, generated.
+//! Rust types generated from the contract in `wit/`.
 //!
 //! Every record and variant derives serde's traits, so that the [adapter](crate::adapter) can carry
 //! it to and from JSON without code of its own.
@@ -9,7 +9,7 @@ wasmtime::component::bindgen!({
     path: "../../wit",
     world: "qchost:agent/agent",
     imports: {
-        // What never waits is a plain call: no future, no poll.
+        // Functions that never wait are plain calls: no future, no poll.
         "qchost:agent/answers.left-out": exact,
         "qchost:agent/clock.now": exact,
         "qchost:agent/clock.remaining": exact,

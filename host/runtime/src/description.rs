@@ -1,7 +1,7 @@
-//! What a component says of itself: checked before anybody believes it.
+//! A component's description of itself, checked before it is used.
 //!
-//! Invariant: a description grants nothing and names nothing twice; its schemas are bounded
-//! and ready for use.
+//! Invariant: a description grants nothing and has no duplicate names; its schemas are bounded and
+//! ready for use.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,54 +14,54 @@ use crate::contract::exports::qchost::agent::guest;
 use crate::schema::Schema;
 use crate::text;
 
-/// The most actions of a plugin.
+/// Maximum actions of a plugin.
 const ACTIONS: usize = 256;
-/// The longest text in a description, in bytes.
+/// Maximum bytes of a text in a description.
 const TEXT: usize = 4096;
 
-/// What a plugin is.
+/// A plugin's description of itself.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Description {
-    /// Its name for itself: `[a-z0-9-]{1,64}`. The manifest's name is the one that counts.
+    /// Its own name: `[a-z0-9-]{1,64}`. The manifest's name takes precedence.
     pub name: String,
     /// Its version, as in `1.2.3`.
     pub version: String,
-    /// What it is for.
+    /// Its purpose.
     pub summary: String,
-    /// What it can be asked to do.
+    /// Its actions.
     pub actions: Vec<Action>,
 }
 
-/// Something that a plugin can be asked to do.
+/// An action of a plugin.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Action {
     /// Its name: `[a-z0-9-]{1,64}`.
     pub name: String,
     /// What it does.
     pub description: String,
-    /// JSON Schema of its input, against which the host checks every input.
+    /// JSON Schema of its input; the host checks every input against it.
     pub input_schema: Value,
     /// JSON Schema of its output.
     pub output_schema: Value,
-    /// The plugin's own word for what it does.
+    /// The plugin's own claims about its effects.
     pub hints: Hints,
 }
 
-/// What an action does, in the plugin's own word. It grants nothing.
+/// A plugin's own claims about an action. They grant nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Hints {
     /// It changes nothing at QuantConnect.
     pub read_only: bool,
     /// It may delete something or put money at stake.
     pub destructive: bool,
-    /// Calling it twice is the same as calling it once.
+    /// Repeating it has no further effect.
     pub idempotent: bool,
 }
 
 /// The schemas of the inputs, by action.
 pub(crate) type Inputs = HashMap<String, Arc<Schema>>;
 
-/// Checks a description. The error says what is wrong with it.
+/// Checks a description; the error says what is wrong with it.
 pub(crate) fn check(description: guest::Description) -> Result<(Description, Inputs), String> {
     named("the plugin", &description.name)?;
     if description.actions.len() > ACTIONS {
@@ -117,7 +117,7 @@ fn named(what: &str, name: &str) -> Result<(), String> {
     ))
 }
 
-/// A text of more than one line, cut. Line breaks stay, other control characters do not.
+/// A multi-line text, truncated. Line breaks stay, other control characters are removed.
 fn bounded(words: &str) -> String {
     let lines: Vec<_> = words.lines().map(|line| text::line(line, TEXT)).collect();
     let mut words = lines.join("\n");

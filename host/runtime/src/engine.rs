@@ -1,8 +1,8 @@
-//! The engine: how components are compiled, and where their instances live.
+//! The engine: compiles components and holds their instances.
 //!
-//! Every invocation has a fresh instance, so instances come from a pool of address space that was
-//! reserved once. An epoch that a thread of its own moves on each millisecond makes every guest
-//! yield: two guests that loop for ever share the processors with everybody else.
+//! Every invocation has a fresh instance, so instances come from a pool of address space that is reserved once.
+//! A dedicated thread advances the epoch every millisecond, which makes every guest yield: guests in endless
+//! loops share the processors with all others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,55 +16,55 @@ use wasmtime::{
 
 use crate::host::StartError;
 
-/// The tick of the epoch.
+/// Interval of the epoch.
 const TICK: Duration = Duration::from_millis(1);
-/// Ticks after the last invocation, before it sleeps until the next one.
+/// Ticks after the last invocation before the thread sleeps until the next one.
 const IDLE: u32 = 50;
 /// Stack of a guest. Deeper recursion is a trap.
 const STACK: usize = 1 << 20;
-/// Stack of its fibre: the guest's, and what the host needs on top of it.
+/// Stack of its fibre: the guest's, plus what the host needs.
 const FIBRE: usize = 2 << 20;
-/// Bytes of a memory, table or stack that stay mapped between two instances: less work for the kernel. The
-/// rest is given back as soon as an instance ends, not many at a time: what waits for that is in memory and
-/// in nobody's budget, and six plugins with 192 MiB each had left more than a gigabyte.
+/// Bytes of a memory, table or stack that stay mapped between two instances, which saves work in the kernel. The
+/// rest is released as soon as an instance ends rather than in batches: memory that waits for release is in no
+/// budget, and six plugins with 192 MiB each had left more than a gigabyte.
 const RESIDENT: usize = 128 << 10;
-/// Bytes that all of them may keep so when nothing runs any more.
+/// Maximum bytes that stay mapped this way when nothing runs.
 const ALL_RESIDENT: usize = 256 << 20;
-/// Core instances of one component. Python's toolchain makes at least 14.
+/// Maximum core instances of one component. Python's toolchain makes at least 14.
 const CORE_INSTANCES: u32 = 64;
-/// Memories of one component. QuickJS has two.
+/// Maximum memories of one component. QuickJS has two.
 const MEMORIES: u32 = 8;
-/// Memories for which there is address space: 4 GiB and a guard each, below the 85 TiB where the kernel
-/// puts the program itself, and above the 6 TiB below which the allocator puts what it has.
+/// Maximum memories in the address space: 4 GiB and a guard each, below the 85 TiB where the kernel puts the
+/// program itself, and above the 6 TiB below which the allocator works.
 const ALL_MEMORIES: u32 = 20_016;
-/// Memories of each component if that is not enough for the most of all.
+/// Memories per component if there is not enough address space for the maximum of all.
 const FEWER_MEMORIES: u32 = 2;
-/// Tables of one component.
+/// Maximum tables of one component.
 const TABLES: u32 = 32;
-/// Elements of one table.
+/// Maximum elements of one table.
 const ELEMENTS: usize = 100_000;
-/// Components that may describe themselves while every invocation runs.
+/// Components that may describe themselves while the maximum number of invocations runs.
 const DESCRIBING: u32 = 8;
-/// Bytes that the host keeps for an instance besides its memories.
+/// Maximum bytes that the host keeps for an instance besides its memories.
 const INSTANCE: usize = 4 << 20;
 
-/// The engine and the thread that ticks for it.
+/// The engine and the thread that advances its epoch.
 pub(crate) struct Machine {
     pub(crate) engine: Engine,
     ticker: Ticker,
 }
 
 impl Machine {
-    /// An engine with room for so many invocations at a time, for code of the baseline compiler or of the
-    /// other one.
+    /// An engine with room for `invocations` concurrent invocations, for code of the baseline compiler or of the
+    /// optimising one.
     ///
     /// # Errors
-    /// When there is not the room, or when the engine does not know the processor.
+    /// When there is not enough room, or the engine does not support the processor.
     pub(crate) fn new(invocations: u32, baseline: bool) -> Result<Self, StartError> {
         let mut config = settings(baseline);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(invocations)));
         let engine = Engine::new(&config).map_err(|error| match compiling(baseline) {
-            // It is the pool, then.
+            // The settings are valid without a pool, so the pool is the problem.
             Ok(_) => StartError::Room {
                 invocations,
                 why: format!("{error:#}"),
@@ -76,10 +76,10 @@ impl Machine {
         Ok(Self { engine, ticker })
     }
 
-    /// Ticks while the guard is alive.
+    /// Keeps the epoch advancing while the guard lives.
     pub(crate) fn tick(&self) -> Ticking<'_> {
         let shared = &self.ticker.shared;
-        // Both sides first say what they do and then look at the other, so neither misses it.
+        // Each side first stores its own state and then reads the other's, so neither misses a change.
         shared.running.fetch_add(1, Ordering::SeqCst);
         if shared.parked.load(Ordering::SeqCst) {
             self.ticker.thread.unpark();
@@ -88,13 +88,13 @@ impl Machine {
     }
 }
 
-/// An engine that compiles for the host's, and runs nothing: it has no pool, which would not fit into the
-/// memory that a compiler may take.
+/// An engine that compiles for the host's engine but runs nothing: it has no pool, which would exceed the memory
+/// limit of a compiler.
 pub(crate) fn compiling(baseline: bool) -> wasmtime::Result<Engine> {
     Engine::new(&settings(baseline))
 }
 
-/// Everything that compiled code depends on, or that is the same for all engines.
+/// Settings that compiled code depends on, or that all engines share.
 fn settings(baseline: bool) -> Config {
     let mut config = Config::new();
     config
@@ -107,8 +107,8 @@ fn settings(baseline: bool) -> Config {
         .cranelift_opt_level(OptLevel::Speed)
         .memory_init_cow(true)
         .epoch_interruption(true)
-        // A trap names its function, for which none of these is needed. They would be a seventh of the
-        // code, and the first of them by default depends on the environment, which a compiler has not.
+        // A trap names its function, which needs none of these. They would add a seventh to the code, and the
+        // default of the first depends on the environment, which a compiler does not have.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .generate_address_map(false)
         .native_unwind_info(false)
@@ -117,12 +117,12 @@ fn settings(baseline: bool) -> Config {
     config
 }
 
-/// Where instances live, with room for so many invocations.
+/// Pool of instances, with room for `invocations` concurrent invocations.
 ///
-/// Each may have all that one may have, so that none takes the room of others; but for memories, when
-/// there are thousands. What is here is address space: it costs memory when it is used. One that waits in a
-/// call of the host takes up to six of the kernel's mappings (two for its stack, four for its memory), of
-/// which a process has 65,530 by default (`vm.max_map_count`).
+/// Each may reach every limit of a component, so that none takes room from others; only memories are scarcer
+/// with thousands of invocations. The pool is address space: it costs memory only when used. An invocation that
+/// waits in a call of the host takes up to six of the kernel's mappings (two for its stack, four for its
+/// memory), of which a process has 65,530 by default (`vm.max_map_count`).
 fn pool(invocations: u32) -> PoolingAllocationConfig {
     let components = invocations.saturating_add(DESCRIBING);
     let each = ALL_RESIDENT / 3 / usize::try_from(components).unwrap_or(usize::MAX);
@@ -146,9 +146,9 @@ fn pool(invocations: u32) -> PoolingAllocationConfig {
         .table_elements(ELEMENTS)
         .max_core_instance_size(INSTANCE)
         .max_component_instance_size(INSTANCE)
-        // Only pages that were written are reset, where the kernel (6.7 and later) tells which: a Rust guest
-        // writes a few in the middle of its memory. Without that its pages are unmapped and faulted in again for
-        // each invocation, and every processor is interrupted for it.
+        // Resets only written pages, if the kernel (6.7 and later) can report them: a Rust guest writes a few in
+        // the middle of its memory. Otherwise its pages are unmapped and faulted in again for each invocation,
+        // which interrupts every processor.
         .pagemap_scan(Enabled::Auto)
         .linear_memory_keep_resident(resident)
         .table_keep_resident(resident)
@@ -156,7 +156,7 @@ fn pool(invocations: u32) -> PoolingAllocationConfig {
     pool
 }
 
-/// The thread that moves the epoch on.
+/// The thread that advances the epoch.
 struct Ticker {
     shared: Arc<Shared>,
     thread: Thread,
@@ -165,15 +165,15 @@ struct Ticker {
 
 #[derive(Default)]
 struct Shared {
-    /// How many invocations run.
+    /// Number of running invocations.
     running: AtomicUsize,
-    /// Whether the thread waits to be woken.
+    /// Whether the thread is parked.
     parked: AtomicBool,
     ended: AtomicBool,
 }
 
 impl Shared {
-    /// Ticks until it ends. Waking a thread costs as much as a small invocation, so it goes on for a
+    /// Ticks until the engine ends. Waking a thread costs as much as a small invocation, so it continues for a
     /// while when nothing runs.
     fn run(&self, engine: &Engine) {
         let mut idle = 0;
@@ -217,13 +217,13 @@ impl Drop for Ticker {
         self.shared.ended.store(true, Ordering::SeqCst);
         self.thread.unpark();
         if let Some(handle) = self.handle.take() {
-            // It cannot panic, and there would be nobody to tell.
+            // It cannot panic, and there is no one to report to.
             drop(handle.join());
         }
     }
 }
 
-/// Keeps the epoch moving.
+/// Keeps the epoch advancing.
 pub(crate) struct Ticking<'a>(&'a Shared);
 
 impl Drop for Ticking<'_> {

@@ -1,7 +1,7 @@
-//! One run of a component: a fresh instance, metered in every way, and dropped at its end.
+//! One run of a component: a fresh instance, fully metered, and dropped at the end.
 //!
-//! Invariant: whatever the guest does, this returns: after its time on the processor, after its
-//! time in all, at a trap. Its store is dropped then, with everything in it.
+//! Invariant: whatever the guest does, this returns: when its processor time is used up, when its wall-clock time is, or at
+//! a trap. Its store is dropped then, with everything in it.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::limits::Refused;
 use crate::meter::{CpuExceeded, Meter};
 use crate::text;
 
-/// The longest message of a trap, in bytes.
+/// Maximum bytes of a trap's message.
 const MESSAGE: usize = 600;
 
 /// Why a run was stopped.
@@ -26,55 +26,54 @@ pub enum Stopped {
     /// The guest failed: a panic, an unreachable instruction, a stack that is used up.
     #[error("it failed: {0}")]
     Trap(String),
-    /// It wanted more memory than its manifest allows.
+    /// It requested more memory than its manifest allows.
     #[error("it wanted more memory than the {limit} bytes of `limits.memory`")]
     OutOfMemory {
         /// The limit, in bytes.
         limit: u64,
     },
-    /// All plugins together wanted more memory than the host allows, or this one more than is to be
-    /// left to the others.
+    /// All plugins together requested more memory than the host allows, or this one more than its share of what is free.
     #[error(
         "what the host has for plugins is used up, or this plugin has as much of it as there is free for others; try again, or allow the host more"
     )]
     HostOutOfMemory,
-    /// It used up its time on the processor.
+    /// It used up its processor time.
     #[error("it used up the {} s on the processor of `limits.cpu`", limit.as_secs_f64())]
     Cpu {
         /// The limit.
         limit: Duration,
     },
-    /// It took too long.
+    /// It used up its wall-clock time.
     #[error("it was not done after the {} s of `limits.wall`; calls that it had sent go on, and their outcomes are in the log", limit.as_secs_f64())]
     Wall {
         /// The limit.
         limit: Duration,
-        /// Whether that was its own doing: it had most of the time to itself, and did not wait for
-        /// somebody else in the last tenth of it.
+        /// Whether the guest itself is to blame: it was not queued for most of the time, and did not wait for an external
+        /// event in the last tenth of it.
         hung: bool,
     },
-    /// It handed the host too much at a time.
+    /// It passed too much data to the host at a time.
     #[error("it handed the host more than {limit} bytes at a time")]
     TooLarge {
         /// The limit, in bytes.
         limit: u64,
     },
-    /// The host runs as many plugins as it can.
+    /// The host runs the maximum number of plugins.
     #[error("the host runs as many plugins as it can; try again")]
     NoRoom,
 }
 
-/// What a run may use.
+/// The limits of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Allowance {
     pub(crate) memory: u64,
     pub(crate) cpu: Duration,
     pub(crate) wall: Duration,
-    /// Bytes that the guest may hand to the host at a time.
+    /// Bytes that the guest may pass to the host at a time.
     pub(crate) transfer: u64,
 }
 
-/// Makes an instance, calls it and drops it.
+/// Creates an instance, calls it and drops it.
 pub(crate) async fn run<T>(
     machine: &Machine,
     code: &InstancePre<Instance>,
@@ -98,7 +97,7 @@ pub(crate) async fn run<T>(
 
     let ticking = machine.tick();
     let begun = Instant::now();
-    // Epochs do not reach a guest that waits inside a call of the host; this does.
+    // Epochs do not reach a guest that waits inside a call of the host; this time-out does.
     let ended = {
         let mut work = pin!(async {
             let instance = code.instantiate_async(&mut store).await?;
@@ -106,7 +105,7 @@ pub(crate) async fn run<T>(
         });
         let mut measured = pin!(meter.measure(work.as_mut()));
         let ended = tokio::time::timeout_at(deadline.into(), measured.as_mut()).await;
-        // To be asked before what it waits in is dropped.
+        // Checked before the future that it waits in is dropped.
         ended.map_err(|_| {
             let Allowance { wall, .. } = allowance;
             let had = deadline.saturating_duration_since(begun);
@@ -134,7 +133,7 @@ pub(crate) async fn run<T>(
     outcome
 }
 
-/// What an error of the engine means.
+/// Classifies an error of the engine.
 fn stopped(error: &wasmtime::Error, instance: &Instance, allowance: Allowance) -> Stopped {
     if error.downcast_ref::<CpuExceeded>().is_some() {
         return Stopped::Cpu {
@@ -150,14 +149,14 @@ fn stopped(error: &wasmtime::Error, instance: &Instance, allowance: Allowance) -
         Some(Refused::Host) => return Stopped::HostOutOfMemory,
         None => {}
     }
-    // No slot in the pool, or no mapping of the kernel's left for what is in it.
+    // No slot in the pool, or no kernel mapping left for its content.
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some()
         || error.downcast_ref() == Some(&Errno::NOMEM)
     {
         return Stopped::NoRoom;
     }
     let root = error.root_cause().to_string();
-    // The engine's error for this has no type of its own that can be named.
+    // The engine's error for this has no public type.
     if root.contains("fuel allocated for hostcalls") {
         return Stopped::TooLarge {
             limit: allowance.transfer,

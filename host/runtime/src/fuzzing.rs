@@ -1,5 +1,5 @@
-//! Doors for the fuzz targets of `host/fuzz`: the adapter, the loader and the check of a description,
-//! each as the host uses it, and without a host around it.
+//! Entry points for the fuzz targets of `host/fuzz`: the adapter, the loader and the check of
+//! descriptions, each as the host uses it but without a host.
 
 use std::sync::LazyLock;
 
@@ -27,16 +27,16 @@ fn bound(operation: &Operation) -> Option<&'static Bound> {
         .find(|bound| bound.operation.tool == operation.tool)
 }
 
-/// A body that was understood.
+/// A decoded body.
 #[derive(Debug)]
 pub struct Answer {
-    /// What the plugin gets, as `{:?}` writes it.
+    /// The value that the plugin gets, formatted with `{:?}`.
     pub shown: String,
-    /// The body that this stands for, in the contract's own form.
+    /// The body encoded from the value, in the contract's form.
     pub body: Result<Value, String>,
 }
 
-/// What a plugin gets of a body. `None` if nothing is bound to the operation.
+/// What a plugin gets of a body. `None` if the operation is not bound.
 #[must_use]
 pub fn answer(operation: &Operation, body: Value) -> Option<Result<Answer, String>> {
     let answer = (bound(operation)?.answer)(body)
@@ -48,8 +48,8 @@ pub fn answer(operation: &Operation, body: Value) -> Option<Result<Answer, Strin
     Some(answer)
 }
 
-/// Arguments made into the values that a plugin would hand over, and those into arguments. `None`
-/// if nothing is bound to the operation.
+/// Arguments decoded into the values that a plugin would pass, and encoded again. `None` if the
+/// operation is not bound.
 #[must_use]
 pub fn arguments(
     operation: &Operation,
@@ -58,8 +58,8 @@ pub fn arguments(
     Some((bound(operation)?.there_and_back)(arguments).map_err(|misfit| misfit.to_string()))
 }
 
-/// Checks a description with one action whose schemas are both this one, and then an input of it.
-/// `None` where no input was checked.
+/// Checks a description with one action that has this schema for both input and output, and then an
+/// input. `None` if no input was checked.
 ///
 /// # Errors
 /// When the description is refused.
@@ -100,7 +100,7 @@ pub struct Loaded {
     pub imports: Vec<Import>,
     /// What it exports.
     pub exports: Vec<String>,
-    /// What it says of itself, or why that does not do.
+    /// Its description, or why it is not accepted.
     pub description: Result<Description, String>,
 }
 
@@ -141,10 +141,10 @@ impl Loader {
         })
     }
 
-    /// Takes a file through every step of loading but the manifest's.
+    /// Takes a file through every step of loading that does not involve a manifest.
     ///
     /// # Errors
-    /// When it would not be loaded; a description that cannot be had is none of them.
+    /// When it would not be loaded; a missing description is no error.
     pub fn load(&self, bytes: &[u8]) -> Result<Loaded, LoadError> {
         let source = Source {
             path: "fuzzed.wasm".into(),

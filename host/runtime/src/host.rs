@@ -1,7 +1,7 @@
-//! The runtime: what all plugins share, and how it begins, is asked and ends.
+//! The runtime: state shared by all plugins, start, requests and shutdown.
 //!
-//! Invariant: an invocation that was accepted ends with an output or an error, whatever is loaded,
-//! unloaded or shut down meanwhile.
+//! Invariant: an accepted invocation ends with an output or an error, whatever is loaded, unloaded or shut down
+//! meanwhile.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -32,28 +32,28 @@ use crate::tenants::Tenants;
 use crate::turns::Turns;
 use crate::{capabilities, outgoing, services, wasi};
 
-/// How many inputs are checked aside at a time, of different plugins.
+/// Inputs of different plugins that are checked aside at a time.
 const CHECKING: usize = 2;
-/// How long what was cut off may take to go. It goes as soon as its caller lets it run on.
+/// Time limit for cancelled invocations to end. They end as soon as their caller polls them.
 const GOING: Duration = Duration::from_secs(5);
 
-/// Why there is no runtime.
+/// Why a runtime cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The cache of compiled components.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// There is too little address space for so many invocations at a time.
+    /// Not enough address space for this many concurrent invocations.
     #[error(
         "this machine has no room for {invocations} invocations at a time ({why}); lower `engine.invocations`, or raise the limits on address space (`ulimit -v`) and on mappings (`vm.max_map_count`)"
     )]
     Room {
-        /// How many.
+        /// The configured number.
         invocations: u32,
-        /// What was refused.
+        /// The cause.
         why: String,
     },
-    /// The engine: a processor that it does not know.
+    /// The engine does not support the processor.
     #[error("the WebAssembly engine cannot start: {0}")]
     Engine(wasmtime::Error),
 }
@@ -68,22 +68,22 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     pub(crate) options: Options,
     pub(crate) tenants: Tenants,
-    /// Held while it changes what serves, together with its authority.
+    /// Held while the serving version and its authority change together.
     pub(crate) changing: Mutex<()>,
     turns: Turns,
-    /// Nothing new begins.
+    /// No new invocations begin.
     ended: AtomicBool,
-    /// What still runs is cut off.
+    /// Cancels what still runs.
     pub(crate) cut: CancellationToken,
     pub(crate) loader: Arc<Loader>,
     pub(crate) connector: Connector,
-    /// Places to check inputs aside.
+    /// Limits inputs checked aside.
     pub(crate) checking: Arc<Semaphore>,
     plugins: RwLock<BTreeMap<String, Arc<Plugin>>>,
 }
 
 impl Shared {
-    /// Whether nothing new begins.
+    /// Whether no new invocations begin.
     pub(crate) fn ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
@@ -94,22 +94,22 @@ impl Shared {
         plugins.get(name).cloned()
     }
 
-    /// The loaded plugins, for who holds `changing`.
+    /// The loaded plugins, for the holder of `changing`.
     pub(crate) fn plugins_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<String, Arc<Plugin>>> {
         self.plugins.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How a plugin stands.
+/// The state of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
-    /// Invocations that run on the version that serves.
+    /// Invocations running on the serving version.
     pub running: usize,
-    /// Invocations that wait for their turn.
+    /// Invocations waiting to be admitted.
     pub waiting: usize,
-    /// Invocations that still run on former versions.
+    /// Invocations still running on former versions.
     pub draining: usize,
-    /// Whether it keeps failing.
+    /// Set if it keeps failing.
     pub quarantine: Option<Quarantine>,
 }
 
@@ -181,19 +181,19 @@ impl Runtime {
         self.0.plugin(name)
     }
 
-    /// Whether nothing new begins any more.
+    /// Whether no new invocations begin any more.
     #[must_use]
     pub fn is_ending(&self) -> bool {
         self.0.ended()
     }
 
-    /// The component that is being compiled, by its file.
+    /// The file of the component being compiled.
     #[must_use]
     pub fn compiling(&self) -> Option<PathBuf> {
         self.0.loader.compiles()
     }
 
-    /// How a plugin stands; none if it is not loaded.
+    /// The state of a plugin; `None` if it is not loaded.
     #[must_use]
     pub fn standing(&self, plugin: &str) -> Option<Standing> {
         let plugin = self.plugin(plugin)?;
@@ -207,13 +207,12 @@ impl Runtime {
         })
     }
 
-    /// Has a plugin do something, for the person with the uid `person` if one asked. Reports of how
-    /// far it is go to `progress`. When the future is
-    /// dropped, the plugin is cut off; calls that it sent go on in the gate.
+    /// Invokes an action of a plugin, on behalf of the person with the uid `person` if one asked. Progress reports go
+    /// to `progress`. Dropping the future cancels the invocation; calls that it sent continue in the gate.
     ///
     /// # Errors
-    /// When there is no such plugin or action, the input does not fit, too many wait already, the
-    /// plugin is in quarantine, fails or is stopped, or the output does not do.
+    /// When there is no such plugin or action, the input does not match, too many invocations wait already, the plugin
+    /// is in quarantine, fails or is stopped, or the output is invalid.
     pub async fn invoke(
         &self,
         plugin: &str,
@@ -244,8 +243,7 @@ impl Runtime {
         invocation.run(plugin, input).await
     }
 
-    /// Looks at a component without a manifest: what it is, imports, exports, says of itself, and
-    /// would need.
+    /// Inspects a component without a manifest: what it is, imports, exports, says of itself, and what it would need.
     ///
     /// # Errors
     /// When the file cannot be read or is no component.
@@ -253,9 +251,9 @@ impl Runtime {
         self.0.loader.inspect(component).await
     }
 
-    /// Ends: nothing new begins, what runs has so much time, and is cut off then. Returns how many
-    /// were cut off. Calls that they sent are the gate's; wait for them with [`Gate::idle`]. Whoever asked for one and
-    /// does not poll it any more is not waited for.
+    /// Shuts down: nothing new begins, running invocations are cancelled after `patience`. Returns how many were
+    /// cancelled. Calls that they sent belong to the gate; wait for them with [`Gate::idle`]. Invocations whose future
+    /// is no longer polled are not awaited.
     pub async fn shutdown(&self, patience: Duration) -> usize {
         self.0.ended.store(true, Ordering::Release);
         let turns = &self.0.turns;

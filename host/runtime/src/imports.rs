@@ -1,7 +1,7 @@
-//! What a component imports, and whether its manifest lets it.
+//! A component's imports, and whether its manifest grants them.
 //!
-//! Invariant: nothing that a component could call is of a kind that it was not checked for: what is
-//! no known interface is [`Kind::Unknown`], and a component with one does not load.
+//! Invariant: every function that a component can call belongs to a kind that was checked: an
+//! unknown interface is [`Kind::Unknown`], and a component with one does not load.
 
 use qchost_policy::Manifest;
 use serde::Serialize;
@@ -9,11 +9,11 @@ use wasmtime::component::types::ComponentItem;
 
 use crate::load_error::LoadError;
 
-/// Where QuantConnect's interfaces are.
+/// Package of QuantConnect's interfaces.
 const QUANTCONNECT: &str = "quantconnect:api/";
-/// The version of them.
+/// Their version.
 const VERSION: &str = "@0.1.0";
-/// The host's services, and whether they need a grant.
+/// The host's services, each with whether it needs a grant.
 const SERVICES: [(&str, bool); 8] = [
     ("answers", false),
     ("approvals", false),
@@ -24,7 +24,7 @@ const SERVICES: [(&str, bool); 8] = [
     ("progress", false),
     ("workflow", true),
 ];
-/// The parts of WASI that are there, without power.
+/// The provided parts of WASI that grant no access.
 const WASI: [&str; 6] = [
     "wasi:io/",
     "wasi:cli/",
@@ -33,15 +33,15 @@ const WASI: [&str; 6] = [
     "wasi:filesystem/",
     "wasi:sockets/",
 ];
-/// The parts of WASI that must be granted by an `[[http]]` in the manifest.
+/// The parts of WASI that need an `[[http]]` grant in the manifest.
 const HTTP: [&str; 2] = ["wasi:http/types@0.2.", "wasi:http/outgoing-handler@0.2."];
-/// What a manifest needs for them.
+/// The manifest lines that grant them.
 pub(crate) const HTTP_GRANT: &str = "[[http]]\nname    = \"example\"\nallow   = \"https://example.com/path/\"\nmethods = [\"GET\"]\n";
-/// What an import is for.
+/// The kind of an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// Types alone: there is nothing to call.
+    /// Types only: there is nothing to call.
     Types,
     /// A service of the host that every plugin gets.
     Service,
@@ -49,11 +49,11 @@ pub enum Kind {
     GrantedService,
     /// An interface of QuantConnect, which must be granted.
     Quantconnect,
-    /// A part of WASI, without power.
+    /// A part of WASI that grants no access.
     Wasi,
     /// Outgoing HTTP, which must be granted.
     Http,
-    /// Nothing that this host has.
+    /// Not provided by this host.
     Unknown,
 }
 
@@ -62,9 +62,9 @@ pub enum Kind {
 pub struct Import {
     /// Its full name: `quantconnect:api/backtests@0.1.0`.
     pub name: String,
-    /// What it is for.
+    /// Its kind.
     pub kind: Kind,
-    /// The functions of it that the component uses.
+    /// The functions that the component uses.
     pub functions: Vec<String>,
 }
 
@@ -96,8 +96,7 @@ impl Import {
         }
     }
 
-    /// The name by which a manifest grants it: `backtests`, `workflow`; nothing if it needs no
-    /// grant.
+    /// Its name in grants: `backtests`, `workflow`; `None` if it needs no grant.
     #[must_use]
     pub fn granted_as(&self) -> Option<&str> {
         let name = match self.kind {
@@ -109,7 +108,7 @@ impl Import {
     }
 }
 
-/// What an interface is for, by its name.
+/// The kind of an interface, by its name.
 fn kind(name: &str) -> Kind {
     let bare = name.strip_suffix(VERSION);
     if let Some(interface) = bare.and_then(|bare| bare.strip_prefix(QUANTCONNECT)) {
@@ -155,7 +154,7 @@ pub(crate) fn check(manifest: &Manifest, imports: &[Import]) -> Result<(), LoadE
     }
 }
 
-/// What else is to be said of an import that the host does not have.
+/// A hint for an import that the host does not provide.
 pub(crate) fn hint(import: &str) -> &'static str {
     if import.starts_with("wasi:http/") {
         "; of HTTP there are `types` and `outgoing-handler` of version 0.2, for requests that a plugin sends"

@@ -10,7 +10,7 @@ use crate::description::Inputs;
 use crate::imports::{Import, Kind};
 use crate::load_error::LoadError;
 
-/// A component, looked at.
+/// The result of an inspection.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Inspection {
     /// Its hash, as a manifest pins it: `sha256:…`.
@@ -23,12 +23,12 @@ pub struct Inspection {
     pub imports: Vec<Import>,
     /// What it exports.
     pub exports: Vec<String>,
-    /// What it says of itself; nothing if it would not load.
+    /// Its description; `None` if it would not load.
     pub description: Option<Description>,
     /// Why it would not load, whatever its manifest grants.
     pub problem: Option<String>,
-    /// What a manifest would have to grant for every call that it can make:
-    /// `backtests/read-backtest`, `workflow`. Which tools it calls by `raw` cannot be seen.
+    /// What a manifest would have to grant for every call that it can make: `backtests/read-backtest`, `workflow`.
+    /// Which tools it calls by `raw` is not visible.
     pub needs: Vec<String>,
 }
 
@@ -64,7 +64,7 @@ impl Inspection {
     }
 }
 
-/// The entries of `allow` that an import needs; a batch's calls are decided on one by one, so they need grants too.
+/// The entries of `allow` that an import needs; a batch's calls are decided individually, so they need grants too.
 fn needs(import: &Import) -> Vec<String> {
     match (import.granted_as(), import.kind) {
         (Some("raw"), _) => vec!["raw/*".to_owned()],

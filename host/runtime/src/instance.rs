@@ -1,4 +1,5 @@
-//! What one running component has: its calls, its services, an empty WASI and its share of memory.
+//! The state of one running component: its calls, its services, an empty WASI and its share of
+//! memory.
 //!
 //! Invariant: it lives exactly as long as its store, which is dropped with the invocation.
 
@@ -22,7 +23,7 @@ use crate::services::workflow::Workflow;
 use crate::surroundings::Surroundings;
 use crate::wasi;
 
-/// The most handles (streams, pollables) that a guest may hold at a time.
+/// Maximum handles (streams, pollables) that a guest may hold at a time.
 pub(crate) const HANDLES: usize = 1000;
 
 /// The data of a store.
@@ -37,21 +38,21 @@ pub(crate) struct Instance {
     pub(crate) workflow: Workflow,
     pub(crate) memory: Allocation,
     http: Http,
-    /// Made when the guest first asks for it: most never do, and it takes random numbers.
+    /// Created on first use: most guests never use it, and it takes random numbers.
     wasi: Option<WasiCtx>,
     table: ResourceTable,
 }
 
-/// What an instance is made with.
+/// The parameters of an instance.
 pub(crate) struct Parts {
     pub(crate) surroundings: Arc<Surroundings>,
     /// Identifies the invocation.
     pub(crate) invocation: Arc<str>,
-    /// The uid of who asked for it.
+    /// The uid of the person who asked for the invocation.
     pub(crate) person: Option<u32>,
     pub(crate) deadline: Instant,
     pub(crate) progress: Reporter,
-    /// Bytes of memory that it may have.
+    /// Memory limit in bytes.
     pub(crate) memory: u64,
 }
 

@@ -1,14 +1,14 @@
-//! One invocation of an action: check the input, wait for a turn, run, check the output.
+//! One invocation of an action: check the input, wait for admission, run, check the output.
 //!
-//! Who has to wait lets go of the version that it came for, and gets the one that serves when its
-//! turn comes, against whose schema its input is checked again.
+//! A queued invocation does not hold a plugin version; it resolves the serving one when it is
+//! admitted, and its input is checked again against that version's schema.
 //!
-//! An input of which much is to be checked is checked aside, when it has its turn: the threads that
-//! serve everybody are never kept busy by it, and each plugin has one such check at a time.
+//! An input that takes long to check is checked aside, once it is admitted, so that the serving
+//! threads are never blocked by it; each plugin has one such check at a time.
 //!
-//! Invariant: an answer is that of one version, of its code and its manifest. An input that does not
-//! fit the plugin's schema never reaches the plugin, and an output that is too large or is not JSON
-//! never reaches the caller.
+//! Invariant: an answer comes from one version, with one code and one manifest. An input that does
+//! not match the plugin's schema never reaches the plugin, and an output that is too large or is
+//! not JSON never reaches the caller.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,17 +34,17 @@ use crate::tenants::Tenant;
 use crate::text;
 use crate::turns::{Asked, NoTurn, Turn};
 
-/// Bytes that a guest may hand to the host at a time, unless it may not even have so much memory
-/// itself, or its output may be larger: files go to QuantConnect this way.
+/// Bytes that a guest may pass to the host at a time, unless its own memory limit is smaller or its
+/// output limit larger: files are sent to QuantConnect this way.
 const TRANSFER: u64 = 32 << 20;
 
-/// `invoke` of the contract: an action and its input in; an output or a failure out.
+/// `invoke` of the contract: takes an action and its input, returns an output or a failure.
 type Invoke<'a> = TypedFunc<(&'a str, &'a str), (Result<String, guest::Failure>,)>;
 
-/// An input as its plugin gets it.
+/// An input in serialized form.
 struct Written {
     text: String,
-    /// What it is still to be checked against, if that takes long.
+    /// The schema still to be checked, if that takes long.
     unchecked: Option<Arc<Schema>>,
 }
 
@@ -52,13 +52,13 @@ struct Written {
 pub(crate) struct Invocation<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) action: &'a str,
-    /// The uid of who asked for it.
+    /// The uid of the person who asked for the invocation.
     pub(crate) person: Option<u32>,
     pub(crate) progress: Option<watch::Sender<Progress>>,
 }
 
 impl Invocation<'_> {
-    /// Runs it on a plugin that serves, or on the one that serves when its turn comes.
+    /// Runs it on the serving version, or on the one that serves when it is admitted.
     pub(crate) async fn run(self, plugin: Arc<Plugin>, input: Value) -> Result<Value, InvokeError> {
         let begun = Instant::now();
         if let Some(quarantine) = plugin.record().refuses(begun) {
@@ -71,12 +71,12 @@ impl Invocation<'_> {
                 return self.run_now(&plugin, written, input, begun, &turn).await;
             }
         }
-        // Not kept while it waits.
+        // Not held while it waits.
         drop(written);
         Box::pin(self.wait_and_run(plugin, input, begun)).await
     }
 
-    /// Runs it when its turn comes, on the version that serves then.
+    /// Waits for admission, then runs on the version that serves then.
     async fn wait_and_run(
         &self,
         plugin: Arc<Plugin>,
@@ -85,7 +85,7 @@ impl Invocation<'_> {
     ) -> Result<Value, InvokeError> {
         let tenant = Arc::clone(plugin.tenant());
         let longest = plugin.manifest().limits.wall;
-        // Its code is not kept for the sake of those who wait.
+        // Waiting invocations do not keep code in memory.
         drop(plugin);
         let asked = tenant.lane.ask(self.shared.options.queue);
         let turn = match asked.map_err(|why| no_turn(&tenant, why))? {
@@ -102,7 +102,7 @@ impl Invocation<'_> {
         self.run_now(&serving, written, input, begun, &turn).await
     }
 
-    /// Runs it on this version, for as long as there is the turn.
+    /// Runs it on this version.
     async fn run_now(
         &self,
         plugin: &Plugin,
@@ -197,7 +197,7 @@ impl Invocation<'_> {
         }
     }
 
-    /// Checks the input against the action's schema, unless that takes long, and writes it down for
+    /// Checks the input against the action's schema, unless that takes long, and serializes it for
     /// the plugin.
     fn check(&self, plugin: &Plugin, input: &Value) -> Result<Written, InvokeError> {
         let code = plugin.code();
@@ -271,7 +271,7 @@ impl Invocation<'_> {
         })
     }
 
-    /// Its time was over before it ran. That was not its doing.
+    /// Its time was over before it ran, which is not the plugin's fault.
     fn late(&self, plugin: &Plugin) -> InvokeError {
         InvokeError::Stopped {
             plugin: plugin.name().to_owned(),
@@ -283,7 +283,7 @@ impl Invocation<'_> {
         }
     }
 
-    /// Why it was cut off: with its version, or with the host.
+    /// Why it was cancelled: with its version, or with the host.
     fn cut(&self, plugin: &Plugin) -> InvokeError {
         let (plugin, action) = (plugin.name().to_owned(), self.action.to_owned());
         if self.shared.cut.is_cancelled() {
@@ -311,10 +311,10 @@ fn quarantined(plugin: &Plugin, quarantine: Quarantine) -> InvokeError {
     }
 }
 
-/// What a result says of the plugin.
+/// What a result says about the health of the plugin.
 fn verdict(result: &Result<Value, InvokeError>) -> Verdict {
     let error = match result {
-        // What a plugin calls a failure itself is an answer.
+        // A failure that the plugin itself reports is a regular answer.
         Ok(_) | Err(InvokeError::Failure { .. }) => return Verdict::Well,
         Err(error) => error,
     };
@@ -334,7 +334,7 @@ fn verdict(result: &Result<Value, InvokeError>) -> Verdict {
     }
 }
 
-/// A name for an invocation that no other one has, not even of a host that ran before.
+/// A unique id for an invocation, also across runs of the host.
 fn identifier() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     static STARTED: std::sync::LazyLock<u128> = std::sync::LazyLock::new(|| {

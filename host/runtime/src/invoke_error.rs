@@ -1,6 +1,6 @@
 //! Why an invocation has no output.
 //!
-//! Invariant: what a plugin said is bounded and has no control characters here.
+//! Invariant: a plugin's texts are bounded and free of control characters here.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::contract::exports::qchost::agent::guest;
 use crate::execution::Stopped;
 use crate::text;
 
-/// The longest message of a plugin's that is repeated, in bytes.
+/// Maximum bytes of a plugin's message that an error repeats.
 pub(crate) const MESSAGE: usize = 4096;
 
 /// Why an invocation has no output.
@@ -18,9 +18,9 @@ pub enum InvokeError {
     /// No such plugin is loaded.
     #[error("there is no plugin `{plugin}`; loaded are: {}", known(.loaded))]
     UnknownPlugin {
-        /// What was asked for.
+        /// The requested name.
         plugin: String,
-        /// What there is.
+        /// The loaded plugins.
         loaded: Vec<String>,
     },
     /// The plugin has no such action.
@@ -28,9 +28,9 @@ pub enum InvokeError {
     UnknownAction {
         /// The plugin.
         plugin: String,
-        /// What was asked for.
+        /// The requested action.
         action: String,
-        /// What it has.
+        /// The available actions.
         actions: Vec<String>,
     },
     /// The input does not fit the action's schema. The plugin was not run.
@@ -40,36 +40,36 @@ pub enum InvokeError {
         plugin: String,
         /// The action.
         action: String,
-        /// The place in the input, as a JSON pointer; empty for the whole.
+        /// The location in the input, as a JSON pointer; empty for the whole.
         path: String,
-        /// What is wrong there.
+        /// The problem.
         message: String,
     },
-    /// Too many invocations wait for their turn already.
+    /// Too many invocations are queued already.
     #[error("`{plugin}` has {waiting} invocations waiting; try again later")]
     Busy {
         /// The plugin.
         plugin: String,
-        /// How many wait.
+        /// The number of queued invocations.
         waiting: usize,
     },
-    /// The plugin keeps failing and is left alone for a while. The plugin was not run.
+    /// The plugin keeps failing and is in quarantine. The plugin was not run.
     #[error("`{plugin}` keeps failing and is not run {}; the last time: {reason}", pause(*.retry_after))]
     Quarantined {
         /// The plugin.
         plugin: String,
-        /// For how long.
+        /// Remaining time of the quarantine.
         retry_after: Duration,
         /// Its last failure.
         reason: String,
     },
-    /// The plugin was unloaded before it was its turn. The plugin was not run.
+    /// The plugin was unloaded while the invocation was queued. The plugin was not run.
     #[error("`{plugin}` was unloaded")]
     Unloaded {
         /// The plugin.
         plugin: String,
     },
-    /// It ran on a version that was replaced or removed, and took longer than such a one may.
+    /// It ran on a version that was replaced or removed, and exceeded the drain time.
     #[error(
         "`{plugin}.{action}`: it was cut off, since its version was replaced or removed; calls that it had sent go on, so read the state before you try again"
     )]
@@ -82,7 +82,7 @@ pub enum InvokeError {
     /// The host shuts down.
     #[error("the host shuts down")]
     ShuttingDown,
-    /// The host shut down before it was done.
+    /// The host shut down before it ended.
     #[error(
         "`{plugin}.{action}`: it was cut off, since the host shuts down; calls that it had sent go on, so read the state before you try again"
     )]
@@ -99,7 +99,7 @@ pub enum InvokeError {
         plugin: String,
         /// The action.
         action: String,
-        /// Why.
+        /// The cause.
         stopped: Stopped,
     },
     /// Its output is larger than its manifest allows.
@@ -123,36 +123,36 @@ pub enum InvokeError {
         plugin: String,
         /// The action.
         action: String,
-        /// Why.
+        /// The cause.
         why: String,
     },
-    /// The plugin itself says that it failed.
+    /// The plugin itself reports a failure.
     #[error("`{plugin}.{action}`: {failure}")]
     Failure {
         /// The plugin.
         plugin: String,
         /// The action.
         action: String,
-        /// Why.
+        /// The failure.
         failure: Failure,
     },
 }
 
-/// Why an action failed, in the plugin's own word.
+/// A failure as the plugin reports it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// The input is wrong.
     #[error("invalid input: {}", said(.0))]
     InvalidInput(String),
-    /// It does not do that.
+    /// The plugin does not support it.
     #[error("unsupported: {}", said(.0))]
     Unsupported(String),
     /// A call of QuantConnect failed.
     #[error("{kind}: {}", said(.message))]
     Capability {
-        /// Which case of the contract's `error`: `denied`, `rejected` …
+        /// The case of the contract's `error`: `denied`, `rejected` …
         kind: &'static str,
-        /// What it says.
+        /// The message.
         message: String,
     },
     /// Anything else.
@@ -178,7 +178,7 @@ impl From<guest::Failure> for Failure {
     }
 }
 
-/// For how long, or until when, a plugin is not run.
+/// The duration or the end of a quarantine, in words.
 fn pause(retry_after: Duration) -> String {
     match retry_after.is_zero() {
         true => "while one invocation tries whether it works again".to_owned(),
@@ -186,7 +186,7 @@ fn pause(retry_after: Duration) -> String {
     }
 }
 
-/// A plugin's words, or that there are none.
+/// A plugin's message, or a placeholder for an empty one.
 fn said(message: &str) -> &str {
     match message.trim() {
         "" => "it failed, and the plugin does not say why",

@@ -1,11 +1,10 @@
-//! JSON that a guest wrote, as values of the host's.
+//! JSON written by a guest, as values of the host's.
 //!
-//! A value takes some seventy bytes in the host, and two bytes of text are one: text that a guest may hand over would
-//! become gigabytes that are in nobody's budget. So values are counted while they are made.
+//! A value takes some seventy bytes in the host but as little as two bytes of text, so text within a guest's limits could
+//! become gigabytes outside of any budget. Values are therefore counted while they are parsed.
 //!
-//! Invariant: what a guest wrote becomes no more than so many values, nested no deeper than the parser allows (127), or than
-//! a server reads (64) in a call; no
-//! name of an object is there twice; and of a call's arguments no number is rounded.
+//! Invariant: JSON of a guest has a bounded number of values, and is nested no deeper than the parser allows (127), or, in a
+//! call, than a server reads (64); no object has duplicate names; and no number in a call's arguments is rounded.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,24 +14,24 @@ use serde_json::error::Category;
 use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
-/// The most values in the arguments of a call.
+/// Maximum values in the arguments of a call.
 pub(crate) const ARGUMENTS: usize = 20_000;
-/// For so many bytes that an output may have, it may have a value.
+/// An output may have one value per this many bytes of its limit.
 pub(crate) const BYTES: u64 = 16;
 
-/// A number of no more characters, none of them an exponent's, is exact as a double.
+/// A number of at most this many characters without an exponent is exact as a double.
 const FEW_DIGITS: usize = 15;
-/// How much of a name an error repeats, in characters.
+/// Maximum characters of a name that an error repeats.
 const NAME: usize = 100;
 
-/// How deep values may be nested: as deep as the parser takes them.
+/// Maximum nesting of values: the parser's own limit.
 pub(crate) const DEPTH: usize = 127;
 
-/// How deep the arguments of a call may be nested. A server parses them inside of a message, and gives the whole message
-/// up where that is nested deeper than its parser allows.
+/// Maximum nesting of a call's arguments. A server parses them inside of a message, and rejects the whole message if it is
+/// nested deeper than its parser allows.
 const ARGUMENTS_DEPTH: usize = 64;
 
-/// Whether a value is nested deeper than that. It looks no further, so its stack is bounded.
+/// Whether a value is nested deeper than `depth`. It descends no further, so its stack is bounded.
 pub(crate) fn is_deeper(value: &Value, depth: usize) -> bool {
     let left = depth.checked_sub(1);
     let too_deep = |value: &Value| left.is_none_or(|left| is_deeper(value, left));
@@ -43,11 +42,11 @@ pub(crate) fn is_deeper(value: &Value, depth: usize) -> bool {
     }
 }
 
-/// Makes a value of a text, if it has no more than `most` values and names no member of an object twice: of two, one
-/// reader takes the first and another the last.
+/// Parses a text with at most `most` values and without duplicate names in an object, for which readers disagree about which
+/// one counts.
 ///
 /// # Errors
-/// When it is not JSON, has more values, or has a name twice.
+/// When it is not JSON, has more values, or has a duplicate name.
 pub(crate) fn parse(text: &str, most: usize) -> serde_json::Result<Value> {
     let mut parser = serde_json::Deserializer::from_str(text);
     let value = Make { seen: &mut 0, most }.deserialize(&mut parser)?;
@@ -55,11 +54,11 @@ pub(crate) fn parse(text: &str, most: usize) -> serde_json::Result<Value> {
     Ok(value)
 }
 
-/// The arguments of a call, as a plugin or a person wrote them. A number that the host cannot hold exactly travels as
-/// its text: a whole one beyond 2^53, or one with more digits than a double has.
+/// The arguments of a call, as a plugin or a person wrote them. A number that the host cannot represent exactly keeps its
+/// text: an integer beyond 2^53, or one with more digits than a double has.
 ///
 /// # Errors
-/// When it is not JSON or no object, is nested deeper than 64, or an object of it has a name twice.
+/// When it is not a JSON object, is nested deeper than 64, or an object in it has a duplicate name.
 pub fn arguments(text: &str) -> serde_json::Result<Map<String, Value>> {
     match argument(text)? {
         Value::Object(members) => Ok(members),
@@ -70,10 +69,10 @@ pub fn arguments(text: &str) -> serde_json::Result<Map<String, Value>> {
     }
 }
 
-/// What a person hands to a plugin.
+/// The input of an action, as a person wrote it.
 ///
 /// # Errors
-/// When it is not JSON, or an object of it has a name twice.
+/// When it is not JSON, or an object in it has a duplicate name.
 pub fn input(text: &str) -> serde_json::Result<Value> {
     parse(text, usize::MAX)
 }
@@ -92,14 +91,13 @@ pub(crate) fn argument(text: &str) -> serde_json::Result<Value> {
     Ok(value)
 }
 
-/// What is wrong with a text that [`arguments`], [`input`] or [`parse`] refuses. Of what is JSON it is not said that it is
-/// none.
+/// The problem with a text that [`arguments`], [`input`] or [`parse`] refuse. Valid JSON is not reported as invalid.
 #[must_use]
 pub fn problem(error: &serde_json::Error) -> String {
     const OUT_OF_RANGE: &str = "number out of range";
     match error.classify() {
         Category::Data => error.to_string(),
-        // The parser takes this for a fault of the grammar.
+        // The parser reports this as a syntax error.
         _ if error.to_string().starts_with(OUT_OF_RANGE) => {
             format!("a {error}: no double is that large; write it as a text")
         }
@@ -118,7 +116,7 @@ fn kind(value: &Value) -> Unexpected<'_> {
     }
 }
 
-/// The text with each number that would be rounded in quotation marks.
+/// The text with each number that would be rounded put in quotation marks.
 fn exact(text: &str) -> Cow<'_, str> {
     let digit =
         |byte: u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E');
@@ -147,7 +145,7 @@ fn exact(text: &str) -> Cow<'_, str> {
         else {
             continue;
         };
-        // Only where a value may end: a name of a member is no number.
+        // Only where a value may end: a member's name is not a number.
         let ends = matches!(
             rest.trim_start().bytes().next(),
             None | Some(b',' | b']' | b'}')
@@ -167,7 +165,7 @@ fn exact(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether a number of JSON would lose digits as a double.
+/// Whether a JSON number would lose digits as a double.
 fn is_rounded(number: &str) -> bool {
     const EXACT: u64 = 1 << 53;
     let has_exponent = number.contains(['e', 'E']);
@@ -189,7 +187,7 @@ fn is_rounded(number: &str) -> bool {
     decimal(number) != decimal(&format!("{double:e}"))
 }
 
-/// The digits of a number without zeros at the ends, and the power of ten that they are multiplied by.
+/// The digits of a number without leading and trailing zeros, and their power of ten.
 fn decimal(number: &str) -> (String, i64) {
     let number = number.trim_start_matches('-');
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
@@ -206,7 +204,7 @@ fn decimal(number: &str) -> (String, i64) {
     (kept.to_owned(), exponent.saturating_add(zeros))
 }
 
-/// Makes a value and counts; a name of an object's counts as one.
+/// Builds a value and counts; each name in an object counts as one.
 struct Make<'a> {
     seen: &'a mut usize,
     most: usize,

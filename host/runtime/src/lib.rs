@@ -1,14 +1,13 @@
-//! The runtime: runs agents, each invocation in a fresh instance that can do nothing but what it is
-//! given.
+//! The runtime: runs agents, each invocation in a fresh sandboxed instance.
 //!
-//! A component is read and checked (`loader`, `component`), compiled once (`compiler`, `cache`), and
-//! run (`execution`) under limits of memory, of time on the processor and of time in all. What it
-//! imports of QuantConnect is bound (`capabilities`) to the catalog by one line an operation, and
-//! every call goes to the [gate](qchost_gate::Gate). Values cross between Wasm and JSON through one
+//! A component is read and checked (`loader`, `component`), compiled once (`compiler`, `cache`),
+//! and run (`execution`) under limits on memory, processor time and wall-clock time. Its imports
+//! from QuantConnect are bound (`capabilities`) to the catalog by one line per operation, and every
+//! call goes to the [gate](qchost_gate::Gate). Values cross between Wasm and JSON through one
 //! `adapter`.
 //!
-//! Invariant: a plugin can do nothing to the host. No trap, loop, allocation, output or timing of
-//! one takes another or the host down.
+//! Invariant: a plugin cannot harm the host. No trap, loop, allocation, output or timing of a
+//! plugin takes another plugin or the host down.
 
 mod adapter;
 #[cfg(feature = "bench")]

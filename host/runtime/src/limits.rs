@@ -1,22 +1,20 @@
-//! Memory: what one invocation may have, what all of a plugin's together may have, and what all
-//! plugins together may have.
+//! Memory limits: of one invocation, of all invocations of a plugin, and of all plugins.
 //!
-//! A plugin's sum is bounded by its manifest (its limit times its concurrency), and besides by what
-//! it leaves to others: it never has more than is free. So a plugin that takes all it can get leaves
-//! half of the host's memory, a second one half of that, and their neighbours go on.
+//! A plugin's sum is bounded by its manifest (its limit times its concurrency), and also by what it
+//! leaves to others: it never has more than is free. So a plugin that takes all it can get leaves
+//! half of the host's memory, a second one half of that, and the others keep running.
 //!
-//! Invariant: the host-wide sum is never above its limit, and every byte that an invocation was
-//! charged is given back when the invocation ends, however it ends. Not before: growth that the
-//! engine was allowed and then failed to provide stays charged until then, since the engine reports
-//! it no differently from growth that it never asked for, and a guest could have itself refunded
-//! what it kept.
+//! Invariant: the host-wide sum is never above its limit, and every byte charged to an invocation
+//! is returned when the invocation ends, and not before: growth that was allowed and that the
+//! engine then failed to provide stays charged, since the engine reports it the same way as growth
+//! that it never requested, and a guest could otherwise get a refund for memory that it keeps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use wasmtime::ResourceLimiter;
 
-/// Bytes that a table element takes in the host.
+/// Bytes of a table element in the host.
 const ELEMENT: u64 = 16;
 
 /// The memory of all guests together. Clones are the same budget.
@@ -37,12 +35,12 @@ impl Budget {
         }))
     }
 
-    /// How much of it is used.
+    /// Bytes in use.
     pub(crate) fn used(&self) -> u64 {
         self.0.used.load(Ordering::Acquire)
     }
 
-    /// What one plugin has of it: nothing yet.
+    /// A new share of it for one plugin.
     pub(crate) fn share(&self) -> Share {
         Share(Arc::new(Part {
             used: AtomicU64::new(0),
@@ -89,7 +87,7 @@ impl Share {
     }
 }
 
-/// What one invocation has, of its own limit and of the host's.
+/// The memory of one invocation, within its own limit and the host's.
 #[derive(Debug)]
 pub(crate) struct Allocation {
     share: Share,
@@ -98,12 +96,12 @@ pub(crate) struct Allocation {
     refused: Option<Refused>,
 }
 
-/// Whose limit a growth would have passed.
+/// The limit that a growth would have exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// The invocation's.
     Own,
-    /// The host's, or what it leaves to other plugins.
+    /// The host's, or the part of it that is left to other plugins.
     Host,
 }
 
@@ -117,7 +115,7 @@ impl Allocation {
         }
     }
 
-    /// Whether it was ever refused memory: a trap after that is for want of it.
+    /// Whether it was ever refused memory: a trap after that is attributed to it.
     pub(crate) fn refused(&self) -> Option<Refused> {
         self.refused
     }
@@ -154,7 +152,7 @@ impl ResourceLimiter for Allocation {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        // What the module itself forbids fails without being charged.
+        // Growth beyond the module's own maximum fails without being charged.
         let allowed = maximum.is_none_or(|maximum| desired <= maximum);
         Ok(allowed && self.grow(growth(current, desired)))
     }
@@ -194,7 +192,7 @@ mod tests {
         let mut greedy = Vec::new();
         for _ in 0..5 {
             let share = budget.share();
-            // What one invocation may not have, several of the plugin may not have either.
+            // What one invocation may not have, several of the plugin may not have together.
             for _ in 0..2 {
                 let mut one = Allocation::new(share.clone(), u64::MAX);
                 while one.grow(1) {}

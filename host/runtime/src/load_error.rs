@@ -1,5 +1,4 @@
-//! Why a plugin is not loaded: each reason in one line that says what is wrong, with which file, and
-//! what to do.
+//! Why a plugin is not loaded: one line per reason, with the problem, the file and the remedy.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use crate::component::{GUEST, REASON};
 use crate::imports;
 use crate::text;
 
-/// Why a plugin was not loaded. What ran before goes on.
+/// Why a plugin was not loaded. The version that served keeps serving.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
@@ -19,7 +18,7 @@ pub enum LoadError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// The file is larger than the host allows.
@@ -45,7 +44,7 @@ pub enum LoadError {
     Truncated {
         /// The file.
         path: PathBuf,
-        /// Where.
+        /// The location.
         why: String,
     },
     /// It is a component, but not a valid one.
@@ -53,7 +52,7 @@ pub enum LoadError {
     Invalid {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         why: String,
     },
     /// It is a component of another world.
@@ -64,22 +63,22 @@ pub enum LoadError {
         /// What it exports instead.
         exports: Vec<String>,
     },
-    /// It imports what no plugin gets.
+    /// It imports an interface that is not provided.
     #[error("{}: the component imports `{import}`, which this host does not have{}", path.display(), .hint)]
     UnknownImport {
         /// The file.
         path: PathBuf,
         /// The import.
         import: String,
-        /// What else is to be said of it, or nothing.
+        /// A hint about the import, or empty.
         hint: &'static str,
     },
-    /// Its imports or exports have other types than the contract's.
+    /// The types of its imports or exports differ from the contract's.
     #[error("{}: the component does not fit this host's contract: {why}", path.display())]
     Incompatible {
         /// The file.
         path: PathBuf,
-        /// What does not fit.
+        /// The mismatch.
         why: String,
     },
     /// It is not the component that the manifest pins.
@@ -87,9 +86,9 @@ pub enum LoadError {
     Digest {
         /// The file.
         path: PathBuf,
-        /// What the manifest says.
+        /// The hash in the manifest.
         expected: String,
-        /// What the file has.
+        /// The hash of the file.
         found: String,
     },
     /// It imports what its manifest does not grant.
@@ -106,14 +105,13 @@ pub enum LoadError {
         /// The import.
         import: String,
     },
-    /// Its manifest cannot be turned into policies.
+    /// Its manifest cannot be compiled to policies.
     #[error(transparent)]
     Policy(#[from] GateError),
-    /// Whether it may take the place of what serves cannot be found out.
+    /// It cannot be determined whether it may replace what serves.
     #[error(transparent)]
     NotAdmitted(AdmitError),
-    /// It would replace a plugin that trades, and nobody has adopted it yet. What serves goes on
-    /// serving.
+    /// It would replace a plugin that trades, and has not been adopted yet. The former one keeps serving.
     #[error(
         "`{plugin}`: {digest} is not what serves now, and its manifest lets it trade; what serves goes on serving without its trade until the new one is approved: qchost approvals show {approval}"
     )]
@@ -122,10 +120,10 @@ pub enum LoadError {
         plugin: String,
         /// The hash of the new component.
         digest: String,
-        /// The approval that it waits for.
+        /// The approval it waits for.
         approval: String,
     },
-    /// What it says of itself is wrong, or it could not say it.
+    /// Its description is invalid, or it could not describe itself.
     #[error("{}: the component's description: {why}", path.display())]
     Description {
         /// The file.
@@ -133,7 +131,7 @@ pub enum LoadError {
         /// What is wrong.
         why: String,
     },
-    /// Compiling it took too long. It may have been made to.
+    /// Compiling took too long; the component may be malicious.
     #[error("{}: it took more than {} s of processor time to compile (`engine.compile-cpu`)", path.display(), limit.as_secs_f64())]
     CompileTime {
         /// The file.
@@ -141,7 +139,7 @@ pub enum LoadError {
         /// The limit.
         limit: Duration,
     },
-    /// Compiling it took too much memory. It may have been made to.
+    /// Compiling took too much memory; the component may be malicious.
     #[error("{}: it took more than {limit} bytes of memory to compile (`engine.compile-memory`)", path.display())]
     CompileMemory {
         /// The file.
@@ -149,24 +147,24 @@ pub enum LoadError {
         /// The limit, in bytes.
         limit: u64,
     },
-    /// The compiler does not work, or not on this component.
+    /// The compiler failed, possibly on this component only.
     #[error("{}: the compiler failed: {why}", path.display())]
     Compiler {
         /// The file.
         path: PathBuf,
-        /// How.
+        /// The failure.
         why: String,
     },
-    /// It calls itself something else than what serves.
+    /// Its name for itself differs from that of what serves.
     #[error(
         "`{plugin}`: the component calls itself `{new}`, and what serves calls itself `{former}`; if it is meant to take its place, take the manifest away and put it back"
     )]
     Renamed {
         /// The plugin.
         plugin: String,
-        /// What the one that serves calls itself.
+        /// The name of what serves.
         former: String,
-        /// What the new one calls itself.
+        /// The name of the new component.
         new: String,
     },
     /// It was unloaded before it was ready.

@@ -1,12 +1,11 @@
-//! From a file to code that may run: what it is, what it imports, what it says of itself.
+//! From a file to code that may run: its kind, its imports, its description.
 //!
-//! Reading, hashing, linking and compiling are kept off the threads that serve: files are read, mapped and
-//! linked on threads that may block, a few at a time, and compiled in another process, one at a time. So a
-//! hundred plugins that change at once take no more memory than a few. One that waits for the compiler has nothing in
-//! memory, and keeps none waiting that is compiled already.
+//! Files are read, mapped and linked on threads that may block, a few at a time, and compiled in another process, one at a
+//! time, so the serving threads are not blocked and a hundred plugins that change at once take no more memory than a few. A
+//! component that waits for the compiler has nothing in memory, and does not delay those that are compiled already.
 //!
-//! Invariant: a component that gets through has described itself while it could do nothing else, now or
-//! when this host met it first. The bytes that were hashed are the bytes that run.
+//! Invariant: an accepted component has described itself while every capability was denied, now or when this host first saw
+//! it. The bytes that were hashed are the bytes that run.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -35,7 +34,7 @@ use crate::services::progress::Reporter;
 use crate::surroundings::Surroundings;
 use crate::text;
 
-/// What a component may use while it describes itself.
+/// Limits of a component that describes itself.
 const DESCRIBE: Allowance = Allowance {
     memory: 256 << 20,
     cpu: Duration::from_millis(100),
@@ -44,7 +43,7 @@ const DESCRIBE: Allowance = Allowance {
 };
 /// Components whose bytes are in memory at a time.
 const LOADING: usize = 4;
-/// The form of the descriptions in the cache. Changes with `description` in the contract.
+/// The format of the descriptions in the cache. Changes with `description` in the contract.
 const CONTRACT: &str = "agent-0.1.0";
 
 /// Loads components.
@@ -55,13 +54,13 @@ pub(crate) struct Loader {
     cache: Cache,
     compilers: Compilers,
     options: Options,
-    /// One for each component whose bytes may be in memory.
+    /// One permit for each component whose bytes may be in memory.
     loading: Semaphore,
     /// One compiler at a time, which uses all processors by itself.
     compiling: Semaphore,
-    /// What is being compiled.
+    /// The file being compiled.
     compiles: Mutex<Option<PathBuf>>,
-    /// Components that described themselves, by digest.
+    /// Described components, by digest.
     codes: RwLock<HashMap<Arc<str>, Weak<Code>>>,
 }
 
@@ -87,7 +86,7 @@ impl Loader {
         }
     }
 
-    /// The code in a file, described; shared with other plugins of the same digest.
+    /// The described code of a file; shared with other plugins of the same digest.
     pub(crate) async fn code(
         self: &Arc<Self>,
         path: &Path,
@@ -121,9 +120,9 @@ impl Loader {
         Ok(code)
     }
 
-    /// Looks at a component without a manifest.
+    /// Inspects a component without a manifest.
     pub(crate) async fn inspect(self: &Arc<Self>, path: &Path) -> Result<Inspection, LoadError> {
-        // Also one that is loaded is looked at anew.
+        // A loaded component is read again too.
         let Opened {
             digest,
             size,
@@ -141,7 +140,7 @@ impl Loader {
         Ok(Inspection::new(digest.to_string(), size, parsed, described))
     }
 
-    /// The code of a component: what is `known` of it by its digest, what is cached, or what is compiled now.
+    /// The code of a component: already `known` by its digest, cached, or compiled now.
     async fn open<K>(
         self: &Arc<Self>,
         path: &Path,
@@ -151,8 +150,8 @@ impl Loader {
         if let Ok(found) = self.look(path, pin, &known).await? {
             return Ok(found);
         }
-        // Neither semaphore is ever closed. Its bytes are let go while it waits: it may be another one when its turn comes,
-        // or be compiled for another plugin by then.
+        // Neither semaphore is ever closed. Its bytes are released while it waits: when it is admitted, the file may have
+        // changed, or may have been compiled for another plugin.
         let _compiling = self.compiling.acquire().await;
         let (source, permit) = match self.look(path, pin, &known).await? {
             Ok(found) => return Ok(found),
@@ -169,7 +168,7 @@ impl Loader {
         }))
     }
 
-    /// The code of a component that needs no compiler; of one that does, its bytes.
+    /// The code of a component that needs no compiler; otherwise its bytes.
     async fn look<K>(
         self: &Arc<Self>,
         path: &Path,
@@ -201,7 +200,7 @@ impl Loader {
         self.compiles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many components' code there is.
+    /// Number of components whose code is in memory.
     pub(crate) fn codes(&self) -> usize {
         let codes = self.codes.read().unwrap_or_else(PoisonError::into_inner);
         codes
@@ -221,7 +220,7 @@ impl Loader {
         blocking(path, move || Source::read(&file, limit, pin.as_deref())).await?
     }
 
-    /// Compiles a component, and keeps what comes of it.
+    /// Compiles a component, and caches the result.
     async fn compile(self: &Arc<Self>, source: Source) -> Result<Parsed, LoadError> {
         let Source {
             path,
@@ -265,7 +264,7 @@ impl Loader {
             match Parsed::map(engine, &compiled) {
                 Ok(parsed) => Some(parsed),
                 Err(error) => {
-                    tracing::warn!(entry = entry.name(), %error, "compiled code cannot be used; compiling it anew");
+                    tracing::warn!(entry = entry.name(), %error, "compiled code cannot be used; compiling it again");
                     None
                 }
             }
@@ -273,7 +272,7 @@ impl Loader {
         .await
     }
 
-    /// The code, joined with what the host provides; each of its imports is compared with that.
+    /// Links the code with what the host provides; each of its imports is compared with that.
     async fn link(
         self: &Arc<Self>,
         path: &Path,
@@ -303,8 +302,8 @@ impl Loader {
         }
     }
 
-    /// What a component says of itself: what it said when this host met it, or what it says now, with
-    /// every capability denied.
+    /// A component's description: the one from when this host first saw it, or a new one, made with every capability
+    /// denied.
     async fn describe(
         self: &Arc<Self>,
         path: &Path,
@@ -339,7 +338,7 @@ impl Loader {
     }
 }
 
-/// What the engine says of a component that it does not take.
+/// The error for a component that the engine rejects.
 pub(crate) fn invalid(path: PathBuf, why: &str) -> LoadError {
     let why = text::line(why, REASON);
     if why.contains("unexpected end") {
@@ -383,7 +382,7 @@ pub(crate) async fn ask(
         instance,
         DESCRIBE,
         async |instance, store| {
-            // Everything that it exports is compared with the contract, this once.
+            // The only time that all of its exports are compared with the contract.
             let agent = contract::Agent::new(&mut *store, instance)?;
             agent.qchost_agent_guest().call_describe(store).await
         },
@@ -392,7 +391,7 @@ pub(crate) async fn ask(
     .map_err(|stopped| undescribed(&stopped))
 }
 
-/// Why a component did not describe itself; the limits are the host's, none of a manifest's.
+/// Why a component did not describe itself; the limits are the host's rather than a manifest's.
 fn undescribed(stopped: &Stopped) -> String {
     let much = match stopped {
         Stopped::Cpu { limit } => format!("{} s on the processor", limit.as_secs_f64()),
@@ -403,11 +402,11 @@ fn undescribed(stopped: &Stopped) -> String {
     format!("it takes more than the {much} that a description may")
 }
 
-/// What a file turned out to be.
+/// What a file contains.
 enum Found<'a, K> {
-    /// What is known of it already.
+    /// Code that is known already.
     Known(K),
-    /// Code that has yet to describe itself.
+    /// Code that has not described itself yet.
     New(Opened<'a>),
 }
 
@@ -419,10 +418,10 @@ struct Opened<'a> {
     permit: Option<SemaphorePermit<'a>>,
 }
 
-/// The bytes of a component that has to be compiled, which are in memory by this permit.
+/// The bytes of a component that needs compiling, with the permit to keep them in memory.
 type Uncompiled<'a> = (Source, Option<SemaphorePermit<'a>>);
 
-/// A compile that goes on.
+/// A compile in progress.
 struct Compiles<'a>(&'a Loader);
 
 impl<'a> Compiles<'a> {
@@ -438,7 +437,7 @@ impl Drop for Compiles<'_> {
     }
 }
 
-/// Does work for a file on a thread that may block.
+/// Runs work for a file on a thread that may block.
 async fn blocking<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> T + Send + 'static,

@@ -1,17 +1,16 @@
-//! Time on the processor, measured: epochs interrupt a guest but say nothing about how long it ran.
+//! Metering of processor time: epochs interrupt a guest but do not tell how long it ran.
 //!
-//! An invocation is a future that is polled again and again, on whatever thread is free. The meter
-//! adds up the thread's processor time over those polls, so that waiting costs nothing and two
-//! guests that share a core are each charged their own part. Work that the host does inside a poll,
-//! such as decoding an answer, is charged too: it is done for the guest. What the gate does in tasks of its own
-//! to decide about the guest's calls is charged by the gate, and counts when the limit is asked for; what it
-//! takes to send a call and to read its answer is the connection's.
+//! An invocation is a future that is polled repeatedly, on any thread. The meter adds up the thread's processor
+//! time over those polls, so that waiting costs nothing and guests that share a core are each charged their own
+//! part. Work that the host does inside a poll, such as decoding an answer, is charged too: it is done for the
+//! guest. The time that the gate spends in its own tasks on deciding the guest's calls is counted by the gate,
+//! and added when the limit is checked; sending a call and reading its answer is not charged.
 //!
-//! Asking the kernel for a thread's processor time takes about a microsecond, twice a poll: a tenth of a
-//! whole small invocation. So its first millisecond is charged by the clock on the wall, which is read
-//! without the kernel, and each poll of it as a millisecond at most. From the first tick of the epoch, or
-//! the first millisecond, on, everything is measured. So whoever computes for long is charged to within
-//! a millisecond, and no guest gains more than what the host does for it in one poll.
+//! Asking the kernel for a thread's processor time takes about a microsecond, twice per poll: a tenth of a
+//! small invocation. So its first millisecond is charged by wall clock, which needs no system call, and each
+//! poll of it as a millisecond at most. From the first tick of the epoch, or the first millisecond, processor
+//! time is measured. A long computation is therefore charged to within a millisecond, and no guest gains more
+//! than the host's work in one poll.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -23,20 +22,20 @@ use qchost_gate::processor_time;
 
 /// No poll is running.
 const IDLE: u64 = u64::MAX;
-/// Nanoseconds that are charged by the clock on the wall.
+/// Nanoseconds that are charged by wall clock.
 const COARSE: u64 = 1_000_000;
 
-/// What an invocation has used and what it may use. Clones are the same meter.
+/// Used and allowed processor time of an invocation. Clones are the same meter.
 #[derive(Debug, Clone)]
 pub(crate) struct Meter(Arc<Reading>);
 
 #[derive(Debug)]
 struct Reading {
-    /// Nanoseconds of the polls that ended.
+    /// Nanoseconds of finished polls.
     spent: AtomicU64,
-    /// When the running poll began, by whichever clock it is charged.
+    /// When the running poll began, on the clock it is charged by.
     began: AtomicU64,
-    /// Whether that clock is the thread's processor time, and not the one on the wall.
+    /// Whether that is the thread's processor time rather than the wall clock.
     exact: AtomicBool,
     limit: u64,
     made: Instant,
@@ -51,13 +50,13 @@ impl Reading {
         }
     }
 
-    /// Begins to charge by one of the clocks.
+    /// Starts charging by one of the clocks.
     fn begin(&self, exact: bool) {
         self.exact.store(exact, Ordering::Relaxed);
         self.began.store(self.now(exact), Ordering::Relaxed);
     }
 
-    /// What the running poll has used so far.
+    /// Nanoseconds of the running poll so far.
     fn running(&self) -> u64 {
         let began = self.began.load(Ordering::Relaxed);
         let exact = self.exact.load(Ordering::Relaxed);
@@ -75,7 +74,7 @@ impl Reading {
     }
 }
 
-/// The error with which a guest is stopped.
+/// The error that stops a guest.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("it used up its time on the processor")]
 pub(crate) struct CpuExceeded;
@@ -91,14 +90,14 @@ impl Meter {
         }))
     }
 
-    /// Time used so far. To be asked on the thread that polls, or between polls.
+    /// Time used so far. Call it on the polling thread, or between polls.
     pub(crate) fn spent(&self) -> Duration {
         let spent = self.0.spent.load(Ordering::Relaxed);
         Duration::from_nanos(spent.saturating_add(self.0.running()))
     }
 
-    /// Whether the limit is passed, with what else was done for the guest; asked at every tick of the epoch, on
-    /// the thread that polls.
+    /// Whether the limit is exceeded, including `besides`, the other work done for the guest. Called at every
+    /// tick of the epoch, on the polling thread.
     pub(crate) fn check(&self, besides: Duration) -> Result<(), CpuExceeded> {
         if !self.0.exact.load(Ordering::Relaxed) {
             self.0.charge();
@@ -111,8 +110,8 @@ impl Meter {
         }
     }
 
-    /// Runs a future and charges its polls. It stays where it is: a future that were taken in would be
-    /// twice in this one.
+    /// Runs a future and charges its polls. It is borrowed: a future passed by value would be stored twice in
+    /// this one.
     pub(crate) async fn measure<F: Future>(&self, mut future: Pin<&mut F>) -> F::Output {
         poll_fn(|context| {
             let spent = self.0.spent.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What the operator sets for all plugins together; what one plugin may use stands in its manifest.
+//! Settings of the operator for all plugins together; the limits of one plugin are in its manifest.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -7,39 +7,39 @@ use std::time::Duration;
 /// Settings of a runtime.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The folder of compiled components. Made if it is not there, and closed to everybody else.
+    /// The folder of compiled components. Created if missing, and closed to other users.
     pub cache: PathBuf,
-    /// The file with the host's key, which vouches for what is in the cache. Made if it is not
-    /// there. It belongs outside of the cache's folder.
+    /// The file with the host's key, which authenticates the cache. Created if missing. It should
+    /// be outside of the cache's folder.
     pub key: PathBuf,
-    /// What compiles components, in a process of its own.
+    /// The program that compiles components, in a process of its own.
     pub compiler: Compiler,
-    /// Time on the processor that compiling one component may take; whole seconds, rounded up.
+    /// Limit on processor time for compiling one component; whole seconds, rounded up.
     pub compile_cpu: Duration,
-    /// Bytes of memory (address space) that compiling one component may take. What comes of it may
-    /// have a quarter of that.
+    /// Limit on memory (address space) in bytes for compiling one component. The compiled code may
+    /// have a quarter of it.
     pub compile_memory: u64,
-    /// Compiles four times faster code that runs slower (Winch instead of Cranelift), for development
-    /// alone: it is younger, and had more holes in its sandbox.
+    /// Compiles four times faster to slower code (Winch instead of Cranelift). For development
+    /// only: it is less mature, and has had more sandbox escapes.
     pub baseline: bool,
-    /// Invocations at a time, of all plugins together.
+    /// Maximum concurrent invocations of all plugins together.
     pub invocations: u32,
-    /// Bytes of memory of all running plugins together.
+    /// Maximum bytes of memory of all running plugins together.
     pub memory: u64,
-    /// Invocations of one plugin that may wait for their turn.
+    /// Maximum queued invocations of one plugin.
     pub queue: usize,
-    /// How long invocations of a plugin that was replaced or removed may go on.
+    /// How long invocations of a replaced or removed plugin may continue.
     pub drain: Duration,
-    /// The most backtests of one batch at a time.
+    /// Maximum concurrent backtests of one batch.
     pub parallel: u32,
-    /// Bytes of the largest component that is loaded.
+    /// Maximum size of a component in bytes.
     pub component: u64,
-    /// Bytes of the largest input of an action.
+    /// Maximum size of an action's input in bytes.
     pub input: u64,
 }
 
 impl Options {
-    /// The defaults, with what has none.
+    /// The defaults, with the settings that have none.
     #[must_use]
     pub fn new(cache: PathBuf, key: PathBuf, compiler: Compiler) -> Self {
         Self {
@@ -61,7 +61,7 @@ impl Options {
 }
 
 /// A program that runs [`compile_child`](crate::compile_child). It must be of the same build as the
-/// host: what another one compiles does not run here.
+/// host: code from another build does not run here.
 #[derive(Debug, Clone)]
 pub struct Compiler {
     /// The program.

@@ -1,7 +1,7 @@
-//! A loaded plugin: its code, and its manifest as it was then.
+//! A loaded plugin: its code, and its manifest at load time.
 //!
-//! Invariant: an invocation runs with the code and the manifest of one of these from its beginning
-//! to its end. The code is freed with the last that refers to it.
+//! Invariant: an invocation runs with the code and the manifest of one of these from beginning to
+//! end. The code is freed with its last reference.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,8 +18,8 @@ use crate::quarantine::Record;
 use crate::surroundings::Surroundings;
 use crate::tenants::Tenant;
 
-/// A loaded plugin. An invocation that runs keeps the one that it began with, whatever is loaded
-/// meanwhile; whoever else keeps one keeps its code in memory.
+/// A loaded plugin. A running invocation keeps the one it began with, whatever is loaded meanwhile;
+/// any other holder keeps its code in memory.
 pub struct Plugin {
     manifest: Arc<Manifest>,
     surroundings: Arc<Surroundings>,
@@ -74,20 +74,20 @@ impl Plugin {
         self.code.size
     }
 
-    /// Its manifest, as it was when it was loaded.
+    /// Its manifest at load time.
     #[must_use]
     pub fn manifest(&self) -> &Arc<Manifest> {
         &self.manifest
     }
 
-    /// What the component calls itself, where that is not the name in its manifest.
+    /// The component's own name, if it differs from the manifest's.
     #[must_use]
     pub fn other_name(&self) -> Option<&str> {
         let own = self.description().name.as_str();
         (own != self.name()).then_some(own)
     }
 
-    /// What it says of itself.
+    /// Its description.
     #[must_use]
     pub fn description(&self) -> &Description {
         &self.code.description
@@ -126,19 +126,19 @@ impl Plugin {
     }
 }
 
-/// How long invocations of one code may run. Manifests of the same code share it: who runs is not
-/// cut off because only the manifest changed.
+/// Lifetime of one code. Manifests of the same code share it, so that invocations are not cancelled
+/// if only the manifest changed.
 #[derive(Debug)]
 pub(crate) struct Life {
     cut: CancellationToken,
     retired: AtomicBool,
     running: AtomicUsize,
-    /// Where its end is waited for.
+    /// The runtime on which the end of the drain time is awaited.
     runtime: Handle,
 }
 
 impl Life {
-    /// A life that ends with the host at the latest. To be called within a tokio runtime.
+    /// A life that ends with the host at the latest. Must be called within a tokio runtime.
     pub(crate) fn new(host: &CancellationToken) -> Self {
         Self {
             cut: host.child_token(),
@@ -148,28 +148,28 @@ impl Life {
         }
     }
 
-    /// Whether another code serves by now, or none.
+    /// Whether other code serves by now, or none.
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Acquire)
     }
 
-    /// How many run.
+    /// Number of running invocations.
     pub(crate) fn running(&self) -> usize {
         self.running.load(Ordering::Acquire)
     }
 
-    /// Counts an invocation as long as the guard is there.
+    /// Counts an invocation while the guard lives.
     pub(crate) fn run(&self) -> Running<'_> {
         self.running.fetch_add(1, Ordering::AcqRel);
         Running(self)
     }
 
-    /// Waits until what still runs is to be cut off.
+    /// Waits until the running invocations are to be cancelled.
     pub(crate) async fn cut(&self) {
         self.cut.cancelled().await;
     }
 
-    /// Lets what runs go on so long, and no longer.
+    /// Cancels running invocations after `drain`.
     pub(crate) fn retire(self: &Arc<Self>, plugin: Arc<str>, drain: Duration) {
         self.retired.store(true, Ordering::Release);
         let life = Arc::clone(self);
@@ -188,7 +188,7 @@ impl Life {
     }
 }
 
-/// An invocation that runs.
+/// A running invocation.
 #[derive(Debug)]
 pub(crate) struct Running<'a>(&'a Life);
 

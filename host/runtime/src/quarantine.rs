@@ -1,62 +1,62 @@
-//! Quarantine: a plugin that keeps failing is left alone for a while, and longer each time.
+//! Quarantine: a plugin that keeps failing is not invoked for a while, and longer each time.
 //!
-//! After five failures in a row that the host judged (a trap, a limit that was passed, an output
-//! that is none) invocations are refused for a second. Then one is let in as a probe; each further
-//! failure doubles the time, up to five minutes, and a success ends it all. What a plugin itself
-//! calls a failure is an answer like any other. Of the limits, the host's own memory is nobody's
-//! failure, and the time in all is the plugin's only if it hung by itself: if it waited for somebody
-//! else (an answer, an approval, an exchange) at the end or a moment before, or for its turn for most
-//! of that time, it says nothing of the plugin.
+//! After five consecutive failures in the host's judgement (a trap, an exceeded limit, an invalid
+//! output), invocations are refused for a second. Then one is admitted as a probe; each further
+//! failure doubles the time, up to five minutes, and a success ends the quarantine. A failure that
+//! a plugin itself reports is a regular answer. Exhausting the host's own memory is not counted as
+//! a failure, and exceeding the wall-clock limit only if the plugin hung by itself: if it waited
+//! for an external event (an answer, an approval, an exchange) at the end or shortly before, or was
+//! queued for most of the time, the time-out is no evidence against it.
 //!
-//! The record is of one version with one manifest: a new one begins with a clean slate, and what
-//! still runs on the old one cannot spoil it.
+//! The record belongs to one version with one manifest: a new one starts with a clean record, which
+//! invocations still running on the old one cannot affect.
 //!
-//! Invariant: while it lasts, at most one invocation that began after it did runs at a time.
+//! Invariant: during a quarantine, at most one invocation admitted after its start runs at a time.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Failures in a row with which it begins.
+/// Consecutive failures that start a quarantine.
 const FAILURES: u32 = 5;
-/// How long it lasts at first.
+/// Initial duration.
 const FIRST: Duration = Duration::from_secs(1);
-/// How long it lasts at most.
+/// Maximum duration.
 const LONGEST: Duration = Duration::from_secs(5 * 60);
 
-/// A plugin that keeps failing.
+/// The quarantine of a plugin that keeps failing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantine {
-    /// Failures in a row.
+    /// Consecutive failures.
     pub failures: u32,
-    /// How long it is still left alone; nothing if the next invocation is the probe.
+    /// Remaining duration; zero if the next invocation is the probe.
     pub remaining: Duration,
     /// The last failure.
     pub reason: String,
 }
 
-/// How an invocation went, as the host judges it.
+/// The host's judgement of an invocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Well,
     Failed(String),
-    /// It was not the plugin's doing.
+    /// The plugin is not to blame.
     Neither,
 }
 
-/// What follows from an invocation's end.
+/// The effect of an invocation's end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Turned {
-    /// The plugin is left alone, or longer, and why.
+    /// A quarantine began or was extended, with the reason.
     Quarantined(String),
-    /// It is not any more.
+    /// The quarantine ended.
     Released,
 }
 
-/// How the invocations of a version went.
+/// The record of a version's invocations.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
-    /// In a row. A healthy plugin's invocation looks at these two and at nothing else.
+    /// Consecutive failures. An invocation of a healthy plugin reads only these two fields.
     failures: AtomicU32,
     quarantined: AtomicBool,
     state: Mutex<State>,
@@ -64,7 +64,7 @@ pub(crate) struct Record {
 
 #[derive(Debug, Default)]
 struct State {
-    /// None as long as there is no quarantine.
+    /// `None` while there is no quarantine.
     until: Option<Instant>,
     lasts: Duration,
     probing: bool,
@@ -72,7 +72,7 @@ struct State {
 }
 
 impl Record {
-    /// How it stands; none if nothing is wrong.
+    /// The current quarantine, if any.
     pub(crate) fn quarantine(&self, now: Instant) -> Option<Quarantine> {
         if !self.quarantined.load(Ordering::Acquire) {
             return None;
@@ -80,7 +80,7 @@ impl Record {
         self.describe(&self.state(), now)
     }
 
-    /// Whether an invocation would be refused.
+    /// The quarantine, if it would refuse an invocation.
     pub(crate) fn refuses(&self, now: Instant) -> Option<Quarantine> {
         if !self.quarantined.load(Ordering::Acquire) {
             return None;
@@ -88,7 +88,7 @@ impl Record {
         self.refusal(&self.state(), now)
     }
 
-    /// Lets an invocation in, unless it is refused.
+    /// Admits an invocation, unless it is refused.
     pub(crate) fn admit(&self, now: Instant) -> Result<Trial<'_>, Quarantine> {
         let mut probe = false;
         if self.quarantined.load(Ordering::Acquire) {
@@ -120,16 +120,16 @@ impl Record {
     fn refusal(&self, state: &State, now: Instant) -> Option<Quarantine> {
         let mut refusal = self.describe(state, now)?;
         if state.probing {
-            // Nobody knows how long the probe takes.
+            // It is unknown how long the probe takes.
             refusal.remaining = refusal.remaining.max(FIRST);
         }
         (refusal.remaining > Duration::ZERO).then_some(refusal)
     }
 
-    /// Counts a failure. Returns how long the plugin is left alone now, if that changed.
+    /// Counts a failure. Returns the new duration of the quarantine, if it changed.
     fn failed(&self, probe: bool, reason: String, now: Instant) -> Option<Duration> {
         let mut state = self.state();
-        // What began before the quarantine and fails in it says nothing new.
+        // A failure of an invocation that began before the quarantine does not extend it.
         if state.until.is_some() && !probe {
             return None;
         }
@@ -162,7 +162,7 @@ impl Record {
     }
 }
 
-/// One invocation, on whose outcome it depends.
+/// One admitted invocation, whose outcome is recorded.
 #[derive(Debug)]
 pub(crate) struct Trial<'a> {
     record: &'a Record,
@@ -170,7 +170,7 @@ pub(crate) struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    /// Takes note of how it went, and says in the log what follows. Returns that, if something does.
+    /// Records how it went, and logs the effect. Returns the effect, if there is one.
     pub(crate) fn ended(self, plugin: &str, verdict: Verdict, now: Instant) -> Option<Turned> {
         match verdict {
             Verdict::Neither => {}
@@ -253,7 +253,7 @@ mod tests {
         probe.ended(PLUGIN, Verdict::Well, later);
         assert_eq!(record.quarantine(later), None);
         fail(&record, later);
-        assert_eq!(record.quarantine(later), None, "it begins anew");
+        assert_eq!(record.quarantine(later), None, "it begins again");
     }
 
     #[test]
@@ -288,7 +288,7 @@ mod tests {
             Some(Duration::ZERO)
         );
         assert!(record.admit(later).is_err());
-        // Its caller went away.
+        // Its caller cancelled it.
         drop(probe);
         let probe = record.admit(later).unwrap();
         probe.ended(PLUGIN, Verdict::Neither, later);

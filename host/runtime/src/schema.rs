@@ -1,10 +1,10 @@
 //! A plugin's JSON Schemas: untrusted programs that the host runs over untrusted inputs.
 //!
-//! Invariant: how long a check takes at most is known before it begins, from the size of the value
-//! and that of the schema, and it is never more than a second or two. So a schema is bounded once its
-//! references are followed; references go only within it and never in a circle; patterns are of the
-//! kind that takes time in proportion to their program and to the text; and the more a schema stands
-//! for, the fewer values it is checked against, and the less text the larger its patterns are.
+//! Invariant: the maximum duration of a check is known before it begins, from the sizes of value
+//! and schema, and is never more than a second or two. So a schema's size is bounded with its
+//! references followed; references stay within it and never form a cycle; patterns must be matched
+//! in time proportional to their program and to the text; and the larger a schema is, the fewer
+//! values it is checked against, and the less text its patterns are matched against.
 
 mod survey;
 
@@ -17,29 +17,29 @@ use tokio::sync::Semaphore;
 use self::survey::{Survey, Weight};
 use crate::{json, text};
 
-/// The largest schema, in bytes.
+/// Maximum bytes of a schema.
 const SIZE: usize = 64 << 10;
-/// How many schemas may be tried on how many values, the one times the other.
+/// Maximum product of schemas and values.
 const WORK: u64 = 1 << 24;
 /// Bytes of a pattern's program, times bytes of text, that take as long as one schema on one value.
-/// In the worst case each state of a program is looked at for each byte (measured: 15 ns a state).
+/// In the worst case each state of a program is visited for each byte (measured: 15 ns per state).
 const STEP: u64 = 128;
-/// Work that takes a few milliseconds at most, and mostly some microseconds.
+/// Work that takes a few milliseconds at most, and usually some microseconds.
 const LITTLE: u64 = 1 << 16;
-/// The largest program of a pattern, in bytes; what is remembered of its matching has as much again.
+/// Maximum bytes of a pattern's program; its matching cache has the same limit.
 const PATTERN: usize = 64 << 10;
-/// The longest message about a value that does not fit, in bytes.
+/// Maximum bytes of a message about a value that does not match.
 const MESSAGE: usize = 300;
 
-/// The place in a value, and what is wrong there.
+/// The location in a value, and the problem there.
 pub(crate) type Misfit = (String, String);
 
-/// How much there is to check.
+/// The amount of work of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Work {
-    /// So little that it can be done on the spot.
+    /// It can be checked inline.
     Little,
-    /// So much that it takes a thread which may be busy for a second or two.
+    /// It may take a second or two, so it needs a thread that may block.
     Much,
 }
 
@@ -53,7 +53,8 @@ pub(crate) struct Schema {
 }
 
 impl Schema {
-    /// Reads a schema; the error says what is wrong with it. Patterns may take a second to compile.
+    /// Parses a schema; the error says what is wrong with it. Patterns may take a second to
+    /// compile.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if text.len() > SIZE {
             return Err(format!(
@@ -88,7 +89,7 @@ impl Schema {
         })
     }
 
-    /// How much there is to check in a value; the error is that it is too much.
+    /// The amount of work to check a value, or an error if it is too much.
     pub(crate) fn work(&self, value: &Value) -> Result<Work, Misfit> {
         let Weight { schemas, programs } = self.weight;
         let mut size = Size::default();
@@ -127,8 +128,8 @@ impl Schema {
         })
     }
 
-    /// Checks a value on a thread that may be busy, once each of these has a place. What was begun
-    /// goes on and keeps its places when the future is dropped.
+    /// Checks a value on a thread that may block, once it has a permit of each semaphore. Dropping
+    /// the future does not stop the check, which keeps its permits until it ends.
     pub(crate) async fn validate_aside(
         self: Arc<Self>,
         value: Value,
@@ -149,7 +150,7 @@ impl Schema {
     }
 }
 
-/// How schemas are read, with programs of patterns up to a size.
+/// Options of the library, with a limit on the program size of patterns.
 fn options(program: usize) -> ValidationOptions<'static> {
     jsonschema::options().with_pattern_options(
         PatternOptions::regex()
@@ -158,12 +159,12 @@ fn options(program: usize) -> ValidationOptions<'static> {
     )
 }
 
-/// How large a value is.
+/// The size of a value.
 #[derive(Debug, Default)]
 struct Size {
-    /// The values in it, itself included.
+    /// Number of values, including itself.
     values: u64,
-    /// Bytes of its texts and keys, each with one more.
+    /// Bytes of its texts and keys, plus one for each.
     text: u64,
 }
 
@@ -309,7 +310,7 @@ mod tests {
         schema.check(&json!([1, 1999])).unwrap();
     }
 
-    /// A pattern of which so many states stay possible as long as a text is printable.
+    /// A pattern with `count` states that stay active while a text is printable.
     fn states(count: usize) -> String {
         format!("([!-~][ -~]{{{count}}}[^ -~]|[ -~]{{{count}}}[^ -~][!-~])")
     }
@@ -337,7 +338,7 @@ mod tests {
                 }
             }
             assert!(fits > 10_000, "{pattern}: {fits}");
-            // A part of it says how long it takes: without optimisation, all takes a minute.
+            // A part is enough to extrapolate: without optimisation, the whole takes a minute.
             let part = fits / 32;
             let begun = std::time::Instant::now();
             let (place, _) = schema.check(&input(part)).unwrap_err();

@@ -1,8 +1,8 @@
-//! What the invocations of one version of a plugin have in common.
+//! State shared by the invocations of one version of a plugin.
 //!
-//! Invariant: it does not change. An invocation refers to it by one count, not by one for each of its
-//! parts: a count that two threads change is a cache line that goes to and fro between them, and ten
-//! of those were a tenth of a small invocation.
+//! Invariant: it is immutable. An invocation refers to it by a single reference count rather than
+//! one for each of its parts: a count that two threads change is a cache line that bounces between
+//! them, and ten of those were a tenth of a small invocation.
 
 use std::sync::Arc;
 
@@ -13,31 +13,31 @@ use crate::limits::Share;
 use crate::outgoing::Connector;
 use crate::services::state::Throttle;
 
-/// What the invocations of one version have in common.
+/// State shared by the invocations of one version.
 #[derive(Debug)]
 pub(crate) struct Surroundings {
-    /// None for a component that describes itself: every capability is denied then.
+    /// `None` for a component that describes itself: every capability is denied then.
     pub(crate) gate: Option<Gate>,
-    /// Its name.
+    /// The plugin's name.
     pub(crate) plugin: Arc<str>,
     /// The hash of its component: `sha256:…`.
     pub(crate) digest: Arc<str>,
-    /// None for a component that describes itself.
+    /// `None` for a component that describes itself.
     pub(crate) manifest: Option<Arc<Manifest>>,
-    /// The memory of all invocations of the plugin.
+    /// The memory of all the plugin's invocations.
     pub(crate) memory: Share,
-    /// How fast lines about the plugin go to the log.
+    /// Rate limit of log lines about the plugin.
     pub(crate) pace: Arc<Pace>,
-    /// How much the plugin has the store of its state do.
+    /// Limit on the plugin's use of the state store.
     pub(crate) state: Arc<Throttle>,
     pub(crate) connector: Connector,
-    /// The most backtests of one batch at a time.
+    /// Maximum concurrent backtests of one batch.
     pub(crate) parallel: u32,
 }
 
 #[cfg(test)]
 impl Surroundings {
-    /// Those of a plugin without a manifest.
+    /// The surroundings of a plugin without a manifest.
     pub(crate) fn of_test(gate: Option<Gate>, plugin: &str) -> Arc<Self> {
         Arc::new(Self {
             gate,

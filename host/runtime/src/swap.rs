@@ -1,13 +1,13 @@
-//! How one version of a plugin takes the place of another, and how a plugin goes.
+//! Replacing one version of a plugin by another, and unloading a plugin.
 //!
-//! Everything that can fail or takes long is done before anything changes. Then the manifest becomes
-//! the authority and the code serves, in one step: who asks from then on gets the new version, and who
-//! runs on the former one goes on under the new authority, until it is done or the drain time is over.
-//! A new version's manifest restricts the former one from the moment that the load begins: what an
-//! operator takes away is gone at once, also if the rest of the change turns out to be impossible.
+//! Everything that can fail or takes long is done before anything changes. Then the manifest becomes the
+//! authority and the code serves, in one step: requests from then on get the new version, and invocations
+//! on the former one continue under the new authority, until they end or the drain time is over. A new
+//! version's manifest restricts the former one from the beginning of the load: rights that an operator
+//! removes are gone at once, even if the rest of the change turns out to be impossible.
 //!
-//! Invariant: a load that fails leaves what served serving, with its own manifest; and what was
-//! unloaded does not come back by a load that began before.
+//! Invariant: a load that fails leaves the serving version and its manifest in place; and a load that began
+//! before an unload does not bring the plugin back.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -24,15 +24,15 @@ use crate::surroundings::Surroundings;
 use crate::tenants::Tenant;
 
 impl Runtime {
-    /// Loads a plugin, or replaces it. Its manifest becomes its authority. Loads of one name are
-    /// done one after the other, those of different names side by side. If neither component nor
-    /// manifest changed, what serves goes on serving.
+    /// Loads or replaces a plugin. Its manifest becomes its authority. Loads of one name are sequential,
+    /// those of different names concurrent. If neither component nor manifest changed, the serving version
+    /// stays.
     ///
     /// # Errors
-    /// When the component cannot be read, is none, does not fit, calls itself something else than
-    /// before, or imports what the manifest does not grant; when an operator has to adopt it first;
-    /// or when it is unloaded meanwhile. What was loaded before under the name goes on then, and may
-    /// do what both manifests allow.
+    /// When the component cannot be read, is invalid, does not match the contract, changes its own name, or
+    /// imports what the manifest does not grant; when an operator has to adopt it first; or when it is
+    /// unloaded meanwhile. The version loaded before under the name stays in these cases, and may do what
+    /// both manifests allow.
     pub async fn load(&self, manifest: Manifest) -> Result<Arc<Plugin>, LoadError> {
         let tenant = self.0.tenants.of(&manifest.plugin);
         let unloads = tenant.unloads();
@@ -56,7 +56,7 @@ impl Runtime {
         let admitted = self.admit(&manifest, &code, former.as_deref()).await?;
         drop(former);
         loop {
-            // Before anything changes: whoever unloads a plugin does not wait for policies to be compiled.
+            // Before anything changes, so that an unload does not wait for policies to be compiled.
             let authority = match &admitted {
                 Admitted::Whole => self.0.gate.prepare(manifest.clone()).await?,
                 Admitted::Held { base, held } => {
@@ -70,7 +70,7 @@ impl Runtime {
         }
     }
 
-    /// Asks whether a component may take the place of the one that serves.
+    /// Checks whether a component may replace the serving one.
     async fn admit(
         &self,
         manifest: &Manifest,
@@ -99,8 +99,8 @@ impl Runtime {
         })
     }
 
-    /// Puts a version in its place, with its authority. Nothing changes, and nothing is returned, where the
-    /// authority is of other guardrails than are in force by now.
+    /// Puts a version in place, with its authority. Changes nothing and returns `None` if the authority was
+    /// compiled under guardrails that are no longer in force.
     fn swap(
         &self,
         manifest: &Manifest,
@@ -155,7 +155,7 @@ impl Runtime {
             Arc::clone(tenant),
             life,
         ));
-        // Before anybody can find the plugin and be told that its lane is closed.
+        // Before the plugin can be found while its lane is still closed.
         tenant.lane.open(limit);
         self.0
             .plugins_mut()
@@ -187,9 +187,8 @@ impl Runtime {
         Ok(Some(plugin))
     }
 
-    /// Takes a plugin and its authority away. Who waits for a turn is refused; invocations that run
-    /// have every further call denied, and are cut off when the drain time is over. Returns whether
-    /// there was one.
+    /// Removes a plugin and its authority. Queued invocations are refused; running ones have every further
+    /// call denied, and are cancelled when the drain time is over. Returns whether the plugin was loaded.
     pub fn unload(&self, plugin: &str) -> bool {
         let changing = self.0.changing();
         self.0.gate.remove(plugin);
@@ -210,14 +209,14 @@ impl Shared {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets what runs on a former version go on for the drain time.
+    /// Lets invocations on a former version continue for the drain time.
     fn retire(&self, former: &Plugin) {
         let name = Arc::clone(&former.tenant().name);
         former.life().retire(name, self.options.drain);
     }
 }
 
-/// A component keeps the name by which it calls itself.
+/// Checks that a component keeps its own name.
 fn same_name(former: &Plugin, code: &Code) -> Result<(), LoadError> {
     let plugin = former.name();
     let (former, new) = (&former.description().name, &code.description.name);

@@ -1,7 +1,7 @@
-//! Tenants: what belongs to a plugin's name, whichever version of it serves.
+//! Tenants: the state of a plugin's name, across its versions.
 //!
-//! Invariant: while anything of a name is loaded, runs, waits or is being loaded, there is one
-//! tenant of it and no second one: what its versions use adds up.
+//! Invariant: while anything of a name is loaded, running, queued or being loaded, there is exactly
+//! one tenant for it, so that the use of all its versions adds up.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,38 +14,38 @@ use crate::limits::{Budget, Share};
 use crate::services::state::Throttle;
 use crate::turns::{Lane, Turns};
 
-/// What belongs to a name.
+/// The state of a name.
 #[derive(Debug)]
 pub(crate) struct Tenant {
     pub(crate) name: Arc<str>,
     pub(crate) lane: Lane,
     /// The memory of all its invocations.
     pub(crate) memory: Share,
-    /// The lines about all its invocations.
+    /// Rate limit of the log lines about all its invocations.
     pub(crate) pace: Arc<Pace>,
-    /// What all its invocations have the store of its state do.
+    /// Limit on the use of the state store by all its invocations.
     pub(crate) state: Arc<Throttle>,
-    /// Held by whoever loads a version, so that two do not cross.
+    /// Held while a version is loaded, so that loads are sequential.
     pub(crate) loading: tokio::sync::Mutex<()>,
-    /// Held by the one of its inputs that is checked aside.
+    /// Limits the inputs of the plugin checked aside to one at a time.
     pub(crate) checking: Arc<Semaphore>,
     unloads: AtomicU64,
 }
 
 impl Tenant {
-    /// How often it was unloaded: what began to load before the last time must not serve.
+    /// Number of unloads: a load that began before the last one must not serve.
     pub(crate) fn unloads(&self) -> u64 {
         self.unloads.load(Ordering::Acquire)
     }
 
-    /// Refuses everybody, and what is being loaded.
+    /// Refuses queued invocations and loads in progress.
     pub(crate) fn unload(&self) {
         self.unloads.fetch_add(1, Ordering::AcqRel);
         self.lane.close();
     }
 }
 
-/// All of them.
+/// The tenants of all names.
 #[derive(Debug)]
 pub(crate) struct Tenants {
     turns: Turns,
@@ -64,12 +64,12 @@ impl Tenants {
         }
     }
 
-    /// The tenant of a name, if anything of it is there.
+    /// The tenant of a name, if it exists.
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Tenant>> {
         self.known().get(name)?.upgrade()
     }
 
-    /// The tenant of a name.
+    /// The tenant of a name; created if it does not exist.
     pub(crate) fn of(&self, name: &str) -> Arc<Tenant> {
         let mut known = self.known();
         if let Some(tenant) = known.get(name).and_then(Weak::upgrade) {
@@ -90,14 +90,14 @@ impl Tenants {
         tenant
     }
 
-    /// How many there are.
+    /// Number of tenants.
     pub(crate) fn count(&self) -> usize {
         let known = self.known();
         let alive = known.values().filter(|tenant| tenant.strong_count() > 0);
         alive.count()
     }
 
-    /// Bytes of memory that all of them have together.
+    /// Bytes of memory of all tenants together.
     pub(crate) fn memory(&self) -> u64 {
         self.budget.used()
     }

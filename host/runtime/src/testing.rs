@@ -1,5 +1,5 @@
-//! What unit tests share with the tests in `tests/`: a connection that a test scripts, and a gate
-//! before it.
+//! Helpers shared by unit tests and the tests in `tests/`: a scripted connection, and a gate in
+//! front of it.
 
 #[path = "../tests/common/gate.rs"]
 mod gate;
@@ -9,7 +9,7 @@ mod upstream;
 pub(crate) use gate::Gated;
 pub(crate) use upstream::{COMPILED, Scripted, Sent};
 
-/// A connection that nobody should use.
+/// A connection that is never called.
 pub(crate) fn nobody() -> Scripted {
     Scripted::new(|sent| panic!("{sent:?} was sent"))
 }

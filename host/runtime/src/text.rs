@@ -1,13 +1,11 @@
-//! Text from plugins on its way into logs, errors and terminals: data, bounded and never
-//! interpreted.
+//! Untrusted text of plugins in logs, errors and terminals: bounded and never interpreted.
 
-/// One line of at most `limit` bytes: control characters are written out, and what is too long is
-/// cut.
+/// One line of at most `limit` bytes: control characters are escaped, and the rest is truncated.
 pub(crate) fn line(text: &str, limit: usize) -> String {
     bounded(text, limit, |letter| !letter.is_control())
 }
 
-/// The same with its line breaks: a message for a person, such as one with lines for a manifest in it.
+/// The same with line breaks, for messages such as suggested lines for a manifest.
 pub(crate) fn lines(text: &str, limit: usize) -> String {
     bounded(text.trim_end(), limit, |letter| {
         letter == '\n' || !letter.is_control()

@@ -1,18 +1,18 @@
-//! Turns: which invocation runs, which one waits, and which one is refused.
+//! Turns: admission of invocations, which run, wait or are refused.
 //!
-//! A turn is a slot of its plugin's and a slot of the host's in one, so that nobody sits on the one
-//! while it waits for the other. Turns belong to a plugin's name, in its *lane*, and not to a
-//! version of its code: what still runs on a former version counts, and who waits stays in line when
-//! a new one is loaded.
+//! A turn combines a slot of its plugin and a slot of the host, so that no invocation holds one
+//! while it waits for the other. Turns belong to a plugin's name, in its *lane*, rather than to a
+//! version of its code: invocations on a former version count, and queued ones keep their position
+//! when a new version is loaded.
 //!
-//! The host's slots are shared out fairly. A free one goes to the plugin that runs the fewest, and
-//! of several to whoever waits the longest. For each loaded plugin that runs nothing one slot is
-//! kept free, though never more than half of all: a plugin whose invocations are all parked in long
-//! calls takes nobody else's first.
+//! The host's slots are shared fairly. A free one goes to the plugin that runs the fewest
+//! invocations, and among several to the one that has waited longest. For each loaded plugin that
+//! runs nothing one slot is kept free, up to half of all: a plugin whose invocations are all
+//! blocked in long calls cannot take the first slot of another plugin.
 //!
-//! Invariant: there are never more turns than the host has slots, nor more of a lane than its limit,
-//! except while a lowered limit waits for those that run; each turn is given back once, whenever and
-//! however its holder goes; and nobody waits for a turn that is free for it.
+//! Invariant: there are never more turns than the host has slots, nor more in a lane than its
+//! limit, except while a lowered limit waits for running invocations; each turn is returned exactly
+//! once, however its holder ends; and no invocation waits for a turn that is free for it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
@@ -20,45 +20,45 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
-/// Why there is no turn.
+/// Why an invocation gets no turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoTurn {
-    /// So many wait already.
+    /// The queue is full, with its length.
     Busy(usize),
-    /// The plugin is not loaded (any more).
+    /// The plugin is not loaded, or not any more.
     Closed,
-    /// The host ends.
+    /// The host shuts down.
     Ended,
 }
 
-/// The turns of a host. Clones are the same.
+/// The turns of a host. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Turns(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     state: Mutex<State>,
-    /// Told when the last turn is given back after the end.
+    /// Notified when the last turn is returned after shutdown.
     over: Notify,
 }
 
 #[derive(Debug)]
 struct State {
-    /// Slots of the host in all.
+    /// The host's slots in total.
     slots: usize,
-    /// How many of them are free.
+    /// Free slots.
     free: usize,
     /// Open lanes in which nothing runs.
     idle: usize,
-    /// Who waits, in all lanes together.
+    /// Queued invocations in all lanes together.
     waiting: usize,
     ended: bool,
-    /// The next number of a lane or of an arrival.
+    /// The next id of a lane or of an arrival.
     next: u64,
     lanes: BTreeMap<u64, Traffic>,
 }
 
-/// What goes on in a lane.
+/// The state of a lane.
 #[derive(Debug)]
 struct Traffic {
     open: bool,
@@ -96,17 +96,17 @@ impl Turns {
         }))
     }
 
-    /// How many there are in all lanes.
+    /// Turns in use in all lanes.
     pub(crate) fn taken(&self) -> usize {
         let state = self.state();
         state.slots - state.free
     }
 
-    /// Waits until there are none, after the end.
+    /// Waits until no turn is in use, after shutdown.
     pub(crate) async fn idle(&self) {
         loop {
             let mut told = pin!(self.0.over.notified());
-            // Before the look, so that nothing is missed in between.
+            // Registered before the check, so that no notification is missed in between.
             told.as_mut().enable();
             if self.taken() == 0 {
                 return;
@@ -115,7 +115,7 @@ impl Turns {
         }
     }
 
-    /// A lane, closed at first.
+    /// A new lane, closed at first.
     pub(crate) fn lane(&self) -> Lane {
         let mut state = self.state();
         let id = state.number();
@@ -132,7 +132,7 @@ impl Turns {
         }
     }
 
-    /// Refuses everybody who waits, and whoever comes from now on.
+    /// Refuses all queued and future invocations.
     pub(crate) fn end(&self) {
         let mut state = self.state();
         state.ended = true;
@@ -156,7 +156,7 @@ impl Turns {
 
 fn refuse(queue: &mut VecDeque<Waiter>, why: NoTurn) {
     for waiter in queue.drain(..) {
-        // Who went away meanwhile needs no answer.
+        // A waiter that has left needs no answer.
         waiter.told.send(Err(why)).ok();
     }
 }
@@ -167,7 +167,7 @@ impl State {
         self.next
     }
 
-    /// Whether the host has a slot for a lane in which so many run.
+    /// Whether the host has a slot for a lane with `running` running invocations.
     fn has_room(&self, running: usize) -> bool {
         let kept = if running == 0 {
             0
@@ -177,7 +177,7 @@ impl State {
         self.free > kept
     }
 
-    /// Takes a slot for a lane, if it may have one. Who waits is asked elsewhere.
+    /// Takes a slot for a lane, if it may have one. The queue is not considered here.
     fn take(&mut self, id: u64) -> bool {
         let Some(traffic) = self.lanes.get(&id) else {
             return false;
@@ -198,7 +198,7 @@ impl State {
         self.serve();
     }
 
-    /// Changes a lane and keeps count of the idle ones.
+    /// Changes a lane and updates the count of idle ones.
     fn change(&mut self, id: u64, change: impl FnOnce(&mut Traffic)) {
         if let Some(traffic) = self.lanes.get_mut(&id) {
             self.idle -= usize::from(traffic.idle());
@@ -207,7 +207,7 @@ impl State {
         }
     }
 
-    /// Gives free slots to those who wait.
+    /// Gives free slots to queued invocations.
     fn serve(&mut self) {
         while self.waiting > 0 && self.free > 0 {
             let next = self
@@ -226,7 +226,7 @@ impl State {
             let Some(first) = first else { return };
             self.waiting -= 1;
             if self.take(id) && first.told.send(Ok(())).is_err() {
-                // It went away without leaving the queue; the next round finds somebody else.
+                // It was dropped without leaving the queue; the next round finds another waiter.
                 self.free += 1;
                 self.change(id, |traffic| traffic.running -= 1);
             }
@@ -241,14 +241,14 @@ pub(crate) struct Lane {
     id: u64,
 }
 
-/// What came of asking for a turn.
+/// The result of asking for a turn.
 pub(crate) enum Asked<'a> {
     Turn(Turn<'a>),
     Waits(Waiting<'a>),
 }
 
 impl Lane {
-    /// Lets invocations in, so many at a time.
+    /// Admits up to `limit` concurrent invocations.
     pub(crate) fn open(&self, limit: usize) {
         let mut state = self.turns.state();
         state.change(self.id, |traffic| {
@@ -258,7 +258,7 @@ impl Lane {
         state.serve();
     }
 
-    /// Lets nobody in any more and refuses those who wait. Who runs is let run.
+    /// Admits no more invocations and refuses the queued ones. Running ones continue.
     pub(crate) fn close(&self) {
         let mut state = self.turns.state();
         let mut refused = 0;
@@ -268,11 +268,11 @@ impl Lane {
             refuse(&mut traffic.queue, NoTurn::Closed);
         });
         state.waiting -= refused;
-        // It keeps no slot free any more.
+        // It no longer reserves a slot.
         state.serve();
     }
 
-    /// A turn, if one is free and nobody waits for it.
+    /// A turn, if one is free and the queue is empty.
     pub(crate) fn turn(&self) -> Option<Turn<'_>> {
         match self.ask(0) {
             Ok(Asked::Turn(turn)) => Some(turn),
@@ -280,7 +280,7 @@ impl Lane {
         }
     }
 
-    /// A turn if one is free, or a place among those who wait, of whom there may be so many.
+    /// A turn if one is free, otherwise a position in the queue, which holds at most `longest`.
     pub(crate) fn ask(&self, longest: usize) -> Result<Asked<'_>, NoTurn> {
         let mut state = self.turns.state();
         if state.ended {
@@ -309,7 +309,7 @@ impl Lane {
         }))
     }
 
-    /// How many run, and how many wait.
+    /// The numbers of running and queued invocations.
     pub(crate) fn counts(&self) -> (usize, usize) {
         let state = self.turns.state();
         let traffic = state.lanes.get(&self.id);
@@ -327,7 +327,7 @@ impl Drop for Lane {
     }
 }
 
-/// Leave to run, until it is dropped.
+/// The right to run; returned when dropped.
 #[derive(Debug)]
 pub(crate) struct Turn<'a>(&'a Lane);
 
@@ -338,7 +338,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// A place among those who wait, until it is dropped.
+/// A position in the queue; left when dropped.
 #[derive(Debug)]
 pub(crate) struct Waiting<'a> {
     lane: &'a Lane,
@@ -347,12 +347,12 @@ pub(crate) struct Waiting<'a> {
 }
 
 impl<'a> Waiting<'a> {
-    /// Waits for the turn. Cancel safe: the place is kept until `self` is dropped.
+    /// Waits for the turn. Cancel safe: the position is kept until `self` is dropped.
     pub(crate) async fn turn(&mut self) -> Result<Turn<'a>, NoTurn> {
         match (&mut self.answer).await {
             Ok(Ok(())) => Ok(Turn(self.lane)),
             Ok(Err(why)) => Err(why),
-            // Nobody drops a waiter without a word.
+            // A waiter is always answered before it is dropped.
             Err(_) => Err(NoTurn::Ended),
         }
     }
@@ -370,7 +370,7 @@ impl Drop for Waiting<'_> {
             left = before - traffic.queue.len();
         });
         state.waiting -= left;
-        // It was given a turn that it never saw.
+        // It was given a turn that it never received.
         if let Ok(Ok(())) = self.answer.try_recv() {
             self.lane.turns.give_back(&mut state, self.lane.id);
         }

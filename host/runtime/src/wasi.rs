@@ -1,8 +1,8 @@
-//! WASI with nothing in it.
+//! An empty WASI.
 //!
-//! Toolchains import WASI whether a program needs it or not, so its interfaces are there; but there
-//! is no file, no argument, no variable of the environment and no standard input; every address is
-//! refused, and every name. What a guest prints becomes lines of the log.
+//! Toolchains import WASI whether a program needs it or not, so its interfaces are provided; but
+//! there is no file, no argument, no environment variable and no standard input; every address and
+//! every name is refused. A guest's output becomes lines of the log.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 use crate::instance::Instance;
 use crate::services::log::{Lines, Source};
 
-/// The longest line that is put together from what a guest prints, in bytes.
+/// Maximum bytes of a line assembled from a guest's output.
 const LINE: usize = 4096;
-/// How much a guest may write at a time.
+/// Maximum bytes that a guest may write at a time.
 const PERMIT: usize = 64 << 10;
-/// The most random bytes that a guest gets at a time.
+/// Maximum random bytes that a guest gets at a time.
 const RANDOM: u64 = 1 << 20;
 
-/// Puts the interfaces of WASI into a linker.
+/// Adds the WASI interfaces to a linker.
 pub(crate) fn link(linker: &mut Linker<Instance>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)
 }
 
-/// The world as a guest sees it: empty.
+/// The environment of a guest: empty.
 pub(crate) fn nothing(lines: &Arc<Lines>) -> WasiCtx {
     WasiCtxBuilder::new()
         .allow_tcp(false)
@@ -41,7 +41,7 @@ pub(crate) fn nothing(lines: &Arc<Lines>) -> WasiCtx {
         .build()
 }
 
-/// One of the two standard outputs.
+/// Standard output or standard error.
 struct Printed {
     lines: Arc<Lines>,
     source: Source,
@@ -80,7 +80,7 @@ impl StdoutStream for Printed {
     }
 }
 
-/// Puts lines together. A line that is too long is handed on in parts.
+/// Assembles lines. A line that is too long is passed on in parts.
 struct Stream {
     lines: Arc<Lines>,
     source: Source,

@@ -1,4 +1,4 @@
-//! From JSON to the contract: a deserializer that is led by the shape, not by the value.
+//! From JSON to the contract: a deserializer driven by the shape rather than by the value.
 
 use std::borrow::Cow;
 
@@ -18,16 +18,16 @@ use super::{lists, plain, scalar};
 const U32: &str = "a whole number from 0 to 4294967295";
 const S32: &str = "a whole number of 32 bits";
 
-/// One value and the type that it is to have.
+/// A value and the type it should have.
 pub(super) struct Decoder<'a> {
     pub(super) ty: &'static Type,
-    /// Nothing where the value is absent or null, which the contract does not tell apart.
+    /// `None` if the value is absent or null, which the contract does not distinguish.
     pub(super) value: Option<&'a mut Value>,
-    /// The key under which it was found, in an object that stands for a list.
+    /// The key it was found under, in an object that represents a list.
     pub(super) key: Option<&'a str>,
-    /// Names of statistics that come as bare numbers.
+    /// Names of statistics that are sent as bare numbers.
     pub(super) positions: &'static [&'static str],
-    /// Counts the rows of lists that cannot be read.
+    /// Counts list rows that cannot be read.
     pub(super) left_out: &'a LeftOut,
 }
 
@@ -55,8 +55,8 @@ impl<'a> Decoder<'a> {
         self.value.ok_or_else(Misfit::missing)
     }
 
-    /// Whether an optional value is absent: it says "nothing" in one of the server's ways, as an empty list for an
-    /// object that is not there, or it cannot be read.
+    /// Whether an optional value is absent: the server expresses that in several ways, such as an empty list instead of
+    /// an object, or the value cannot be read.
     fn is_nothing(&self, inner: &'static Type) -> bool {
         match (inner, self.value.as_deref()) {
             (_, None) => true,
@@ -66,8 +66,8 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// Whether a value has what the contract promises of it. What is optional is not looked at, since it is absent where it
-/// cannot be read. `keyed`: it was found under a key, in an object that stands for a list.
+/// Checks that a value has what the contract requires. Optional values are skipped, since they are absent if they
+/// cannot be read. `keyed`: it was found under a key, in an object that represents a list.
 pub(super) fn check(ty: &'static Type, value: Option<&Value>, keyed: bool) -> Result<(), Misfit> {
     let value = value.filter(|value| !value.is_null());
     match ty {
@@ -113,7 +113,7 @@ pub(super) fn check(ty: &'static Type, value: Option<&Value>, keyed: bool) -> Re
     }
 }
 
-/// An entry has no key of its own and bytes are never answered, so there is nothing to make of a value.
+/// Not reached for valid answers: an entry has no key of its own, and bytes are never answered.
 fn unanswered(value: &Value) -> Misfit {
     Misfit::found("nothing, since no answer has this type", value)
 }
@@ -166,7 +166,7 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
 /// The fields of a record, in the order of the contract.
 struct Fields<'a> {
     fields: std::slice::Iter<'static, Field>,
-    /// What the object has for each of them; nothing at all where there is no object.
+    /// The object's value for each field; empty if there is no object.
     values: std::vec::IntoIter<Option<&'a mut Value>>,
     key: Option<&'a str>,
     left_out: &'a LeftOut,
@@ -177,7 +177,7 @@ impl<'a> Fields<'a> {
         let (key, left_out) = (decoder.key, decoder.left_out);
         let values = match decoder.present()? {
             Value::Object(object) => by_field(record.fields, object, key.is_some()),
-            // An empty object, as PHP writes it.
+            // PHP writes an empty object as an empty array.
             Value::Array(items) if items.is_empty() => Vec::new(),
             other => return Err(Misfit::found("an object", other)),
         };
@@ -190,8 +190,9 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The values of an object in the order of the fields; of one found under a key, without what the key stands for. The
-/// object is gone through once, and each name is first compared with the field after the last one found, since servers
+/// The values of an object in the order of the fields; for one found under a key, without the value that the key
+/// represents. The object is traversed once, and each name is first compared with the field after the last one found,
+/// since servers mostly use the contract's order; looking up each field would hash every name.
 /// mostly write in the contract's order: looking each field up would hash its name every time.
 fn by_field<'a>(
     fields: &'static [Field],
@@ -249,10 +250,10 @@ impl<'de> SeqAccess<'de> for Fields<'_> {
     }
 }
 
-/// A case of a variant, chosen.
+/// The selected case of a variant.
 struct Choice {
     index: u32,
-    /// What the open case carries.
+    /// The payload of the open case.
     text: Option<String>,
 }
 
@@ -274,7 +275,7 @@ impl Choice {
         })
     }
 
-    /// The text of a value that stands for a case.
+    /// The text that identifies a case.
     fn words(value: &Value) -> Cow<'_, str> {
         match value {
             Value::String(text) => Cow::Borrowed(text),
@@ -283,7 +284,7 @@ impl Choice {
         }
     }
 
-    /// The place of the case that a text means.
+    /// The index of the case that a text identifies.
     fn case(variant: &Variant, text: &str) -> Option<usize> {
         let known = |case: &Case| !case.open && case.means(text);
         variant.cases.iter().position(known)

@@ -13,7 +13,7 @@ use super::misfit::Misfit;
 use super::plain;
 use crate::json;
 
-/// The arguments of one call, put together in the order of its function's parameters.
+/// The arguments of one call, collected in the order of its function's parameters.
 pub struct Arguments {
     exceptions: &'static [Exception],
     parameters: &'static [Field],
@@ -21,7 +21,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Begins with none.
+    /// Creates an empty set of arguments.
     #[must_use]
     pub fn of(operation: &'static Operation) -> Self {
         Self {
@@ -33,12 +33,12 @@ impl Arguments {
         }
     }
 
-    /// Adds the value of the next parameter. A record called `request` stands for its fields;
-    /// `none` is left out.
+    /// Adds the value of the next parameter. A record named `request` is flattened into its fields;
+    /// `none` is omitted.
     ///
     /// # Errors
-    /// When the value cannot be sent: text that is to be JSON and is not, a number that is none, a
-    /// name twice.
+    /// When the value cannot be sent: text that should be JSON and is not, a number that is not
+    /// finite, or a duplicate name.
     pub fn push<T: Serialize>(&mut self, value: &T) -> Result<(), Misfit> {
         let Some((field, rest)) = self.parameters.split_first() else {
             return Err(Misfit::new("more parameters than the contract has"));
@@ -63,7 +63,7 @@ impl Arguments {
         Ok(())
     }
 
-    /// Bytes that are text go as text, others under the name that the catalog has for them.
+    /// UTF-8 bytes are sent as text, others under the name that the catalog has for them.
     fn push_bytes(&mut self, field: &'static Field, bytes: Vec<u8>) -> Result<(), Misfit> {
         let base64 = self
             .exceptions
@@ -88,9 +88,9 @@ impl Arguments {
     }
 }
 
-/// What became of a value.
+/// An encoded value.
 pub(super) enum Encoded {
-    /// Nothing: it is left out.
+    /// It is omitted.
     Absent,
     Value(Value),
     Bytes(Vec<u8>),
@@ -99,7 +99,7 @@ pub(super) enum Encoded {
 }
 
 impl Encoded {
-    /// The value, where only a value will do; nothing is null there.
+    /// The value where one is required; an absent one becomes null.
     pub(super) fn value(self) -> Result<Value, Misfit> {
         match self {
             Self::Absent => Ok(Value::Null),
@@ -113,7 +113,7 @@ fn misplaced() -> Misfit {
     Misfit::new("of a type that the contract does not have here")
 }
 
-/// Turns one value into JSON, led by its type in the contract.
+/// Encodes one value as JSON, driven by its type in the contract.
 pub(super) struct Encoder {
     pub(super) ty: &'static Type,
 }
@@ -242,7 +242,7 @@ impl Serializer for Encoder {
         }
     }
 
-    // The contract has none of the following (`build.rs` of the catalog refuses them).
+    // The contract has none of the following (the catalog's `build.rs` rejects them).
 
     fn serialize_i8(self, _: i8) -> Result<Encoded, Misfit> {
         Err(misplaced())
@@ -321,7 +321,7 @@ impl Serializer for Encoder {
     }
 }
 
-/// A list on its way to an array, an object or bytes.
+/// A list being encoded as an array, an object or bytes.
 pub(super) struct List {
     inner: &'static Type,
     items: Items,
@@ -410,7 +410,7 @@ impl SerializeTuple for Pair {
     }
 }
 
-/// A record on its way to an object.
+/// A record being encoded as an object.
 pub(super) struct Object {
     fields: &'static [Field],
     object: Map<String, Value>,

@@ -13,8 +13,8 @@ use super::left_out::LeftOut;
 use super::misfit::Misfit;
 use super::scalar;
 
-/// Feeds the elements of a list to the visitor. Rows that cannot be read are left out and counted, nulls too; a figure or
-/// an entry by name that is null is one that is not set, and says nothing.
+/// Feeds the elements of a list to the visitor. Rows that cannot be read are left out and counted, including nulls; a
+/// null figure or keyed entry is unset and skipped silently.
 pub(super) fn visit<'de, V: Visitor<'de>>(
     inner: &'static Type,
     value: Option<&mut Value>,
@@ -44,11 +44,11 @@ pub(super) fn visit<'de, V: Visitor<'de>>(
     }
 }
 
-/// Whether a value is a list of this: an empty one, or one of which some row can be read. Where none can, the list is
-/// not what the contract says, and an empty list would say that there is nothing.
+/// Whether a value is a list of this type: empty, or with at least one readable row. If no row can be read, the list
+/// violates the contract, and an empty list would wrongly say that there are no rows.
 pub(super) fn check(inner: &'static Type, value: Option<&Value>) -> Result<(), Misfit> {
     let form = Form::of(inner, &[]);
-    // What is wrong with another row says more than that one is null.
+    // A problem other than null is more informative.
     let (mut first, mut null): (Option<Misfit>, Option<Misfit>) = (None, None);
     let readable = match (value, form) {
         (None, _) => true,
@@ -96,7 +96,7 @@ pub(super) fn check(inner: &'static Type, value: Option<&Value>) -> Result<(), M
     }
 }
 
-/// What the elements are.
+/// The form of the elements.
 #[derive(Clone, Copy)]
 enum Form {
     Plain(&'static Type),
@@ -117,7 +117,7 @@ impl Form {
         }
     }
 
-    /// Whether an element is a figure, or an entry by name, that is not set: no row of a list that is missing.
+    /// Whether an element is an unset figure or keyed entry, which is not counted as a missing row.
     fn is_unset(self, value: &Value) -> bool {
         value.is_null() && matches!(self, Self::Statistics(..) | Self::Entries(_))
     }
@@ -274,7 +274,7 @@ impl<'de> SeqAccess<'de> for Pair<'_> {
     }
 }
 
-/// A figure from its name and what was found under it.
+/// A statistic from its name and the text under it.
 fn statistic(record: &'static Record, name: String, text: String) -> Built<'static> {
     let value = scalar::figure(&text);
     Built {
@@ -283,7 +283,7 @@ fn statistic(record: &'static Record, name: String, text: String) -> Built<'stat
     }
 }
 
-/// A sample of a chart: `[time, value…]`, `{x, y}`, or a candle by names, long or short.
+/// A sample of a chart: `[time, value…]`, `{x, y}`, or a candle with long or short names.
 fn point<'a>(record: &'static Record, value: &'a Value) -> Result<Built<'a>, Misfit> {
     let (time, values) = match value {
         Value::Array(items) => {
@@ -307,7 +307,7 @@ fn point<'a>(record: &'static Record, value: &'a Value) -> Result<Built<'a>, Mis
     })
 }
 
-/// The values of a point that has names for them.
+/// The values of a point with named fields.
 fn named(object: &Map<String, Value>) -> Samples<'_> {
     const CANDLES: [[&str; 4]; 2] = [["open", "high", "low", "close"], ["o", "h", "l", "c"]];
     if let Some(value) = first(object, &["y", "value", "v"]) {
@@ -328,7 +328,7 @@ fn first<'v>(object: &'v Map<String, Value>, names: &[&str]) -> Option<&'v Value
     names.iter().find_map(|name| object.get(*name))
 }
 
-/// A value of a series, or a gap in it: also where it is no figure, such as `"NaN"`.
+/// A value of a series, or a gap in it, also for non-numbers such as `"NaN"`.
 fn gap(value: &Value) -> Maybe {
     Maybe(scalar::number(value).ok())
 }
@@ -353,10 +353,9 @@ impl<'de> Deserializer<'de> for Maybe {
     }
 }
 
-/// The values of a point, where they stand in the answer: charts have thousands of points, and none
-/// takes memory of its own on the way.
+/// The values of a point, borrowed from the answer: charts have thousands of points, so none allocates.
 enum Samples<'a> {
-    /// One beside the other.
+    /// A sequence of values.
     List(std::slice::Iter<'a, Value>),
     /// Under four names, of which some may be missing.
     Candle(std::array::IntoIter<Option<&'a Value>, 4>),
@@ -399,7 +398,7 @@ impl<'de> SeqAccess<'de> for Samples<'_> {
     }
 }
 
-/// A statistic or a point whose parts were found in other places than a record's.
+/// A statistic or a point, built from parts that are not laid out like a record.
 struct Built<'a> {
     fields: std::slice::Iter<'static, Field>,
     parts: Parts<'a>,

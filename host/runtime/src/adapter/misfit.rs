@@ -1,16 +1,16 @@
-//! Why a value does not fit the contract: where, and what was found.
+//! Why a value does not match the contract: where, and what was found.
 
 use std::fmt::{self, Write};
 
 use serde_json::Value;
 
-/// How much of a value an error repeats, in bytes.
+/// Maximum bytes of a value that an error repeats.
 const EXCERPT: usize = 200;
 
-/// A value that does not fit.
+/// A value that does not match the contract.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Misfit {
-    /// The steps to it, the innermost first.
+    /// The path to it, innermost step first.
     path: Vec<String>,
     message: String,
 }
@@ -33,20 +33,20 @@ impl Misfit {
         Self::new("missing")
     }
 
-    /// The same, one step further out.
+    /// Adds an outer step to the path.
     #[must_use]
     pub(super) fn inside(mut self, step: &str) -> Self {
         self.path.push(bounded(step));
         self
     }
 
-    /// The same, in an element of a list.
+    /// Adds an index as outer step to the path.
     #[must_use]
     pub(super) fn at(self, index: usize) -> Self {
         self.inside(&format!("[{index}]"))
     }
 
-    /// The path of what does not fit: `backtest.charts[0].name`; empty for the whole value.
+    /// The path of the mismatch: `backtest.charts[0].name`; empty for the whole value.
     #[must_use]
     pub fn path(&self) -> String {
         let mut path = String::new();
@@ -82,7 +82,7 @@ impl serde::ser::Error for Misfit {
     }
 }
 
-/// A value as JSON text, cut.
+/// A value as JSON text, truncated.
 pub(super) fn excerpt(value: &Value) -> String {
     let mut out = Bounded(String::new());
     // The only error is that the text is full.
@@ -100,8 +100,9 @@ fn bounded(text: &str) -> String {
     out.0
 }
 
-/// Text that takes no more than [`EXCERPT`] bytes and then fails, so that a huge value is not
-/// written out only to be cut. Control characters are escaped: a key of the server's may have some.
+/// A writer that accepts [`EXCERPT`] bytes and then fails, so that a huge value is not serialized
+/// completely only to be truncated. Control characters are escaped: a key of the server's may have
+/// some.
 struct Bounded(String);
 
 impl Write for Bounded {
@@ -124,7 +125,7 @@ impl Write for Bounded {
 
 impl std::io::Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        // serde_json writes whole characters, and escapes what is none.
+        // serde_json writes complete characters and escapes invalid ones.
         let text = String::from_utf8_lossy(bytes);
         self.write_str(&text)
             .map(|()| bytes.len())

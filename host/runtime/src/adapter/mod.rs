@@ -1,18 +1,17 @@
 //! The one serde adapter between QuantConnect's JSON and the types of the contract.
 //!
-//! The generated types derive serde's traits, and the catalog's [shapes](qchost_catalog::shape) say
-//! what each field is called in JSON and what forms it may come in. The two meet here, so that no
-//! type and no operation has code of its own. Fields are carried by position: a record's shape and
-//! its Rust type come from the same WIT, so no name is looked up on the Rust side.
+//! The generated types derive serde's traits, and the catalog's [shapes](qchost_catalog::shape) define the JSON name of
+//! each field and the forms it may have. The adapter combines the two, so that no type and no operation needs code of its
+//! own. Fields are passed by position: a record's shape and its Rust type come from the same WIT, so no name is looked up
+//! on the Rust side.
 //!
-//! What QuantConnect may send and the contract forgives: an absent or null field is `none` or an
-//! empty list; a map may come as an array when it is empty, and a list as an object when it has
-//! gaps; numbers may be text and text may be numbers. An optional field that cannot be read is absent; a row
-//! of a list that cannot be read is left out and [counted](LeftOut). What it does not forgive is an answer that
-//! lacks what the contract promises, and a list of which no row can be read.
+//! Deviations of QuantConnect that are tolerated: an absent or null field is `none` or an empty list; a map may be sent as
+//! an array when it is empty, and a list as an object when it has gaps; numbers may be text and text may be numbers. An
+//! optional field that cannot be read is absent; a list row that cannot be read is left out and [counted](LeftOut). Not
+//! tolerated are an answer without what the contract requires, and a list without a readable row.
 //!
-//! Invariant: any JSON value gives a typed value or a [`Misfit`] with the path of what does not
-//! fit; nothing panics, and nothing of the server's is repeated in an error beyond 200 characters.
+//! Invariant: any JSON value gives a typed value or a [`Misfit`] with the path of the mismatch; nothing panics, and an
+//! error repeats at most 200 characters of the server's text.
 
 mod decode;
 mod encode;
@@ -35,12 +34,12 @@ pub(crate) use encode::Arguments;
 pub(crate) use left_out::LeftOut;
 pub(crate) use misfit::Misfit;
 
-/// Makes what an operation's function returns from the whole body of its answer.
+/// Decodes what an operation's function returns from the whole body of its answer.
 ///
-/// The answer is taken apart: its texts move.
+/// Consumes the answer: its texts are moved.
 ///
 /// # Errors
-/// When the answer does not have it or it does not fit.
+/// When the answer does not contain the value or it does not match.
 pub(crate) fn decode_answer<T: DeserializeOwned>(
     operation: &'static Operation,
     body: Value,
@@ -54,18 +53,18 @@ pub(crate) fn decode_answer<T: DeserializeOwned>(
     };
     let mut selected = operation.select(body);
     let misplaced = |misfit| operation.answer_path().rev().fold(misfit, Misfit::inside);
-    // Inside of what is returned, a list that is not there is empty. One that is all of the answer has to be there: who is
-    // told that there is nothing may make it a second time.
+    // Inside of the returned value, a missing list is empty. A list that is the whole answer must be present: an agent
+    // that is wrongly told that there are no items may create them a second time.
     if selected.is_none() && matches!(ty, Type::List(_)) {
         return Err(misplaced(Misfit::missing()));
     }
     T::deserialize(decode::Decoder::new(ty, selected.as_mut(), left_out)).map_err(misplaced)
 }
 
-/// The whole body of an answer whose value this is: [`decode_answer`] of it gives the value again.
+/// The whole body of an answer with this value: [`decode_answer`] of the body returns the value.
 ///
 /// # Errors
-/// When it has no form in JSON.
+/// When it cannot be represented in JSON.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn encode_answer<T: Serialize>(
     operation: &'static Operation,
@@ -87,10 +86,10 @@ pub(crate) fn encode_answer<T: Serialize>(
         }))
 }
 
-/// Makes a value of this type from JSON.
+/// Decodes a value of this type from JSON.
 ///
 /// # Errors
-/// When the JSON does not fit the type.
+/// When the JSON does not match the type.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn decode<T: DeserializeOwned>(
     ty: &'static qchost_catalog::shape::Type,
@@ -103,7 +102,7 @@ pub(crate) fn decode<T: DeserializeOwned>(
     ))
 }
 
-/// The JSON name that the rule gives a field whose own name stands for its key.
+/// The JSON name by rule of a field whose own name stands for its key.
 fn plain(field: &Field) -> String {
     let mut words = field.name.split('-');
     let mut name = words.next().unwrap_or_default().to_owned();

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::misfit::Misfit;
 
-/// A truth value: JSON's own, 0 and 1, or the words.
+/// A boolean: JSON's own, 0 and 1, or the words.
 pub(super) fn boolean(value: &Value) -> Result<bool, Misfit> {
     match value {
         Value::Bool(is) => Ok(*is),
@@ -31,7 +31,7 @@ pub(super) fn integer<T: TryFrom<i64>>(value: &Value, expected: &str) -> Result<
         .ok_or_else(|| Misfit::found(expected, value))
 }
 
-/// The number if it has no fraction and is exact as a double.
+/// The number as an integer, if it has no fraction and is exact as a double.
 fn whole(number: f64) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     (number.fract() == 0.0 && number.abs() <= EXACT)
@@ -39,7 +39,7 @@ fn whole(number: f64) -> Option<i64> {
         .flatten()
 }
 
-/// A number, whether it is written `0.5` or `"0.5"`. Infinities and NaN are no figures.
+/// A finite number, written as `0.5` or `"0.5"`.
 pub(super) fn number(value: &Value) -> Result<f64, Misfit> {
     let number = match value {
         Value::Number(number) => number.as_f64(),
@@ -51,7 +51,7 @@ pub(super) fn number(value: &Value) -> Result<f64, Misfit> {
         .ok_or_else(|| Misfit::found("a number", value))
 }
 
-/// A text; numbers and truth values as JSON writes them. A text is moved out.
+/// A text; numbers and booleans in their JSON form. Moves the text.
 pub(super) fn text(value: &mut Value) -> Result<String, Misfit> {
     match value {
         Value::String(text) => Ok(std::mem::take(text)),
@@ -61,7 +61,7 @@ pub(super) fn text(value: &mut Value) -> Result<String, Misfit> {
     }
 }
 
-/// Whether [`text`] makes one of it.
+/// Whether [`text`] accepts the value.
 pub(super) fn check_text(value: &Value) -> Result<(), Misfit> {
     match value {
         Value::String(_) | Value::Number(_) | Value::Bool(_) => Ok(()),
@@ -69,15 +69,15 @@ pub(super) fn check_text(value: &Value) -> Result<(), Misfit> {
     }
 }
 
-/// The number in a figure: `12.3%` is 0.123, `-$1,234.50` is -1234.5; a dash, a date or a
-/// length of time is none.
+/// The number in a figure: `12.3%` is 0.123, `-$1,234.50` is -1234.5; `None` for a dash, a date or
+/// a duration.
 pub(super) fn figure(text: &str) -> Option<f64> {
     let text = text.trim();
     let (text, percent) = match text.strip_suffix('%') {
         Some(rest) => (rest.trim_end(), true),
         None => (text, false),
     };
-    // Most figures need no copy to be read.
+    // Most figures can be parsed without a copy.
     let bare = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
     if !percent
         && text.bytes().all(bare)
@@ -93,7 +93,7 @@ pub(super) fn figure(text: &str) -> Option<f64> {
             '0'..='9' | '.' | 'e' | 'E' => digits.push(letter),
             '+' | '-' if digits.is_empty() || digits.ends_with(['e', 'E']) => digits.push(letter),
             ',' | ' ' => {}
-            // One sign of a currency, before the digits.
+            // A single currency sign before the digits.
             sign if !currency
                 && !sign.is_alphanumeric()
                 && !digits.contains(|c: char| c.is_ascii_digit()) =>
@@ -110,7 +110,7 @@ pub(super) fn figure(text: &str) -> Option<f64> {
         if digits.contains(['e', 'E']) {
             return None;
         }
-        // Shifted in text: divided by 100, 12.3 would not be the nearest double to 0.123.
+        // Scaled in the text: divided by 100, 12.3 would not be the double nearest to 0.123.
         digits.push_str("e-2");
     }
     digits

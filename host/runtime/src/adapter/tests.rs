@@ -1,4 +1,4 @@
-//! What becomes of QuantConnect's answers, form by form, and of an agent's arguments.
+//! Decoding of QuantConnect's answers in all their forms, and encoding of an agent's arguments.
 
 use qchost_catalog::{Operation, by_tool};
 use serde::de::DeserializeOwned;
@@ -25,7 +25,7 @@ fn decode_answer<T: DeserializeOwned>(
     super::decode_answer(operation, body, &LeftOut::default())
 }
 
-/// A typed answer, with the rows that were left out and why the first of them was.
+/// A typed answer, with the number of rows left out and the reason for the first.
 fn partly<T: DeserializeOwned>(tool: &str, body: Value) -> (T, Option<(u32, String)>) {
     let left_out = LeftOut::default();
     let answer = super::decode_answer(operation(tool), body, &left_out);
@@ -225,7 +225,7 @@ fn what_does_not_fit_is_named_with_its_place() {
         "`projects[1].projectId`: expected a whole number from 0 to 4294967295, found -1",
         "of none of them nothing is known"
     );
-    // That there is nothing is only said by a list.
+    // Only a list can say that there are no items.
     assert_eq!(
         misfit::<Vec<Project>>("list_projects", json!({ "success": true })),
         "`projects`: missing"
@@ -269,7 +269,7 @@ fn a_row_that_cannot_be_read_is_left_out_and_counted() {
     assert_eq!(ids, [1, 2]);
     let first = "`[1].projectId`: expected a whole number from 0 to 4294967295, found 4294967296";
     assert_eq!(left_out, Some((4, first.to_owned())));
-    // A null is a row that is missing, and a list of nulls does not say that there is nothing.
+    // A null is a missing row, and a list of nulls is not an empty list.
     let nulls = json!({ "projects": [{ "projectId": 1, "name": "a" }, null, null] });
     let (projects, left_out) = partly::<Vec<Project>>("read_project", nulls);
     assert_eq!(projects.len(), 1);
@@ -436,7 +436,7 @@ fn arguments_that_cannot_be_sent_say_why() {
             "{error}"
         );
     }
-    // What a double would round travels as it was written.
+    // A number that a double would round keeps its text.
     assert_eq!(
         Value::Object(command(r#"{"a": 1e-400, "b": 1e5, "c": 0.5}"#).unwrap()),
         json!({ "projectId": 7, "command": { "a": "1e-400", "b": 1e5, "c": 0.5 } })

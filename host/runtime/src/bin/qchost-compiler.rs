@@ -1,5 +1,5 @@
-//! The compiler's process by itself, for the tests and benchmarks of this crate. A host starts its own
-//! program as one.
+//! The compiler process as a separate program, for the tests and benchmarks of this crate. A host
+//! runs its own executable instead.
 
 fn main() -> std::process::ExitCode {
     qchost_runtime::compile_child()

@@ -1,11 +1,12 @@
-//! What an entry is called: by the component, and by everything else that its content depends on.
+//! Names of cache entries: derived from the component and everything else that the content depends
+//! on.
 
 use std::hash::{Hash, Hasher};
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 
-/// What a component's hash begins with.
+/// Prefix of a component's hash.
 const ALGORITHM: &str = "sha256:";
 
 /// An entry's name.
@@ -20,7 +21,7 @@ impl Entry {
         Self(format!("{}-{:016x}.cwasm", bare(digest), hasher.finish()))
     }
 
-    /// What a component says of itself: it depends on the contract.
+    /// A component's description: it depends on the contract.
     pub(crate) fn description(contract: &str, digest: &str) -> Self {
         Self(format!("{}-{contract}.json", bare(digest)))
     }
@@ -29,7 +30,7 @@ impl Entry {
         &self.0
     }
 
-    /// The hash of the component that an entry of this name is about.
+    /// The hash of the component in an entry's name.
     pub(super) fn digest_in(name: &str) -> Option<String> {
         let (digest, _) = name.split_once('-')?;
         let hash = digest.len() == 64 && digest.bytes().all(|it| it.is_ascii_hexdigit());
@@ -41,7 +42,7 @@ fn bare(digest: &str) -> &str {
     digest.trim_start_matches(ALGORITHM)
 }
 
-/// A hasher that does not change from one build of the host to the next.
+/// A hasher that is stable across builds of the host.
 struct Fingerprint(Sha256);
 
 impl Hasher for Fingerprint {

@@ -1,4 +1,4 @@
-//! The host's key: 32 bytes in a file that is this user's alone to read.
+//! The host's key: 32 bytes in a file that only this user can read.
 
 use std::fs::{OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -9,7 +9,7 @@ use rustix::process::geteuid;
 
 use super::{CacheError, LENGTH, OTHERS};
 
-/// Reads the host's key, or makes one.
+/// Reads the host's key, or creates it.
 pub(super) fn read(path: &Path) -> Result<[u8; LENGTH], CacheError> {
     let failed = |source| CacheError::Io {
         path: path.to_owned(),
@@ -48,7 +48,7 @@ pub(super) fn read(path: &Path) -> Result<[u8; LENGTH], CacheError> {
     })
 }
 
-/// Makes a key. If two hosts do so at once, both use the one that was there first.
+/// Creates a key. If two hosts do so at once, both use the first one written.
 fn make(path: &Path) -> io::Result<()> {
     let mut key = [0; LENGTH];
     getrandom::fill(&mut key).map_err(io::Error::other)?;

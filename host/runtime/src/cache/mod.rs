@@ -1,15 +1,14 @@
-//! What was found out about components, on disk: their compiled code and their descriptions. Compiling
-//! takes a second for each megabyte, reading takes none.
+//! On-disk cache of compiled code and descriptions of components. Compiling takes a second per megabyte, reading takes
+//! almost no time.
 //!
-//! Compiled code is native code that the host will run, so whoever can write an entry owns the host. The
-//! folder is closed to others, an entry counts only if it is a file of this user's that nobody else can
-//! touch, and each begins with a MAC under a key that only the host can read; the MAC covers the entry's
-//! name too, so that no entry passes for another.
+//! Compiled code is native code that the host will run, so an attacker who can write an entry controls the host. The folder
+//! is not accessible to other users, an entry counts only if it is a file owned by this user that no other user can access,
+//! and each begins with a MAC under a key that only the host can read; the MAC covers the entry's name too, so that one
+//! entry cannot pass for another.
 //!
-//! Invariant: no byte is used that was not written by this host: the MAC is checked over the very bytes,
-//! in memory, that are then used. An entry that does not pass is made anew and replaced; it is never an
-//! error. An entry has its name only when it is complete; what a host that was killed left half done has
-//! none, and goes later.
+//! Invariant: only bytes written by this host are used: the MAC is verified over the very bytes in memory that are then
+//! used. An entry that fails verification is rebuilt and replaced; it is never an error. An entry gets its name only when it
+//! is complete; a draft left by a killed host has another name and is removed later.
 
 mod entry;
 mod key;
@@ -32,20 +31,20 @@ use crate::content;
 
 pub(crate) use entry::Entry;
 
-/// What an entry begins with, before its MAC. Changes with the layout of an entry.
+/// Magic bytes before the MAC. Changes with the layout of an entry.
 const MAGIC: [u8; 8] = *b"qchost1\n";
-/// Bytes of a MAC and of the key.
+/// Length in bytes of a MAC and of the key.
 const LENGTH: usize = 32;
-/// Bytes that are kept on disk besides what is in use; what was used the longest time ago goes first.
+/// Bytes kept on disk besides entries in use; the least recently used are removed first.
 const BYTES: u64 = 4 << 30;
-/// What the name of an entry begins with that is being written.
+/// Name prefix of an entry being written.
 const DRAFT: &str = ".draft-";
-/// How old a draft is that nobody writes any more.
+/// Age after which a draft counts as abandoned.
 const STALE: Duration = Duration::from_secs(3600);
-/// What others may do with a file: the bits that must not be set.
+/// Permission bits of group and others, which must not be set.
 const OTHERS: u32 = 0o077;
 
-/// Why there is no cache.
+/// Why the cache cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// The folder or the key cannot be used.
@@ -53,18 +52,18 @@ pub enum CacheError {
     Io {
         /// The folder or file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The folder is another user's.
+    /// The folder belongs to another user.
     #[error("{}: the folder of compiled components belongs to the user with the uid {owner}, who could have this host run anything; set `cache` to a folder of this user's", path.display())]
     Owner {
         /// The folder.
         path: PathBuf,
-        /// Whose it is.
+        /// The owner's uid.
         owner: u32,
     },
-    /// The key is not as it should be.
+    /// The key file is invalid or not private.
     #[error("{}: {why}; delete it, and the host makes another", path.display())]
     Key {
         /// The file.
@@ -83,7 +82,7 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// Opens the folder and reads the key; makes both if they are not there.
+    /// Opens the folder and reads the key; creates both if they are missing.
     pub(crate) fn open(folder: &Path, key: &Path) -> Result<Self, CacheError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
@@ -117,13 +116,13 @@ impl Cache {
         Ok(cache)
     }
 
-    /// The verified bytes of an entry; nothing if there is none or it does not pass. Blocks.
+    /// The verified bytes of an entry; `None` if it is missing or fails verification. Blocks.
     pub(crate) fn read(&self, entry: &Entry) -> Option<Bytes> {
         match self.verified(entry) {
             Ok(bytes) => Some(bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                tracing::warn!(entry = entry.name(), %error, "an entry of the cache is not used; it is made anew");
+                tracing::warn!(entry = entry.name(), %error, "an entry of the cache is not used; it is made again");
                 None
             }
         }
@@ -131,7 +130,7 @@ impl Cache {
 
     fn verified(&self, entry: &Entry) -> io::Result<Bytes> {
         let refused = |why: &'static str| Err(io::Error::new(io::ErrorKind::InvalidData, why));
-        // A link is not followed, and something that is no file does not make the host wait.
+        // Links are not followed, and something that is not a file cannot block the host.
         let mut file = OpenOptions::new()
             .read(true)
             .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
@@ -153,19 +152,19 @@ impl Cache {
             return refused("it begins as no entry does");
         }
         let size = usize::try_from(found.len()).map_err(io::Error::other)?;
-        // What is added meanwhile is not waited for.
+        // Bytes appended meanwhile are not awaited.
         let bytes = content::read(&file, size.saturating_sub(head.len()))?;
         if self.mac(entry, &bytes)?.verify_slice(mac).is_err() {
             return refused("it is torn or was tampered with");
         }
-        // For those that clean up. A file system that does not take it keeps entries in another order.
+        // Marks it as used for `prune`. A file system that rejects this keeps entries in another order.
         drop(file.set_modified(SystemTime::now()));
         Ok(bytes)
     }
 
-    /// Keeps an entry. That it cannot be kept is only logged. Blocks.
+    /// Stores an entry. A failure is only logged. Blocks.
     ///
-    /// It is not flushed to the disk: one that a power failure tears does not pass.
+    /// It is not flushed to disk: an entry torn by a power failure fails verification.
     pub(crate) fn keep(&self, entry: &Entry, bytes: &[u8]) {
         if let Err(error) = self.write(entry, bytes) {
             tracing::warn!(entry = entry.name(), %error, "an entry of the cache cannot be kept");
@@ -185,9 +184,8 @@ impl Cache {
         Ok(())
     }
 
-    /// Deletes what was used the longest time ago, above what is kept, but nothing of the components for
-    /// which `in_use` is true: a host with more of them than fit would compile them again and again.
-    /// Blocks.
+    /// Removes the least recently used entries above the limit, except those of components for which `in_use` is true: a
+    /// host with more components than fit would otherwise compile them again and again. Blocks.
     pub(crate) fn prune(&self, in_use: impl Fn(&str) -> bool) {
         if let Err(error) = self.remove_oldest(in_use) {
             tracing::warn!(%error, "the cache cannot be cleaned up");
@@ -226,7 +224,7 @@ impl Cache {
         Ok(())
     }
 
-    /// The files of the folder; one that somebody removes meanwhile is none.
+    /// The files of the folder, skipping those removed meanwhile.
     fn files(
         &self,
     ) -> io::Result<impl Iterator<Item = io::Result<(String, PathBuf, fs::Metadata)>>> {
@@ -309,10 +307,10 @@ mod tests {
             "it was replaced"
         );
 
-        // An entry under another's name does not pass for it.
+        // An entry renamed to another fails verification.
         fs::copy(&path, folder.join(entry(2).name())).unwrap();
         assert_eq!(cache.read(&entry(2)), None);
-        // Nor does one of another host.
+        // So does one of another host.
         let other = Cache::open(&folder, &home.path().join("other-key")).unwrap();
         assert_eq!(other.read(&entry(1)), None);
     }

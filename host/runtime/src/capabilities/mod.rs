@@ -1,9 +1,9 @@
-//! The interfaces of `quantconnect:api`: one file an interface, one line an operation.
+//! The interfaces of `quantconnect:api`: one file per interface, one line per operation.
 //!
-//! A line names the function, its parameters and its result, as the generated trait wants them.
-//! Everything else follows by rule: a function is called like its tool, so the operation is found
-//! in the catalog by that name while the host is compiled, and arguments, answers and errors go
-//! through [`Calls::call`](crate::calls::Calls::call).
+//! A line names the function, its parameters and its result, as the generated trait requires.
+//! Everything else follows by rule: a function is named like its tool, so the operation is found in
+//! the catalog by that name at compile time, and arguments, answers and errors go through
+//! [`Calls::call`](crate::calls::Calls::call).
 //!
 //! Invariant: every operation of the catalog is bound here, and nothing else is. A line without an
 //! operation does not compile; an operation without a line fails a test.
@@ -15,8 +15,8 @@ use crate::calls::Calls;
 use crate::contract::quantconnect::api::types;
 use crate::instance::Instance;
 
-/// Binds the functions of one interface to the operations of the same name, and, in braces,
-/// whatever function is more than one operation.
+/// Binds the functions of one interface to the operations of the same name, and, in braces, any
+/// function that consists of more than one operation.
 macro_rules! capability {
     (
         $( $function:ident($($parameter:ident: $ty:ty),*) -> $answer:ty; )*
@@ -24,7 +24,7 @@ macro_rules! capability {
     ) => {
         impl Host for $crate::calls::Calls {
             $(
-                // A function without parameters has no argument to add.
+                // A function without parameters adds no argument.
                 #[allow(unused_mut)]
                 async fn $function(&mut self, $($parameter: $ty),*) -> Result<$answer, Error> {
                     const OPERATION: &qchost_catalog::Operation =
@@ -41,7 +41,7 @@ macro_rules! capability {
             $($($more)*)?
         }
 
-        /// Puts the interface into a linker.
+        /// Adds the interface to a linker.
         pub(super) fn link(
             linker: &mut wasmtime::component::Linker<$crate::instance::Instance>,
         ) -> wasmtime::Result<()> {
@@ -52,7 +52,7 @@ macro_rules! capability {
             )
         }
 
-        /// What was bound, for the tests and the fuzz targets.
+        /// The bindings, for tests and fuzz targets.
         #[cfg(any(test, feature = "fuzzing"))]
         pub(super) fn bound() -> Vec<$crate::capabilities::bound::Bound> {
             vec![$({
@@ -102,7 +102,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-/// The operation of a tool, found while the host is compiled.
+/// The operation of a tool, looked up at compile time.
 #[allow(clippy::panic)] // At compile time: a line of a capability that names no operation.
 pub(crate) const fn operation(tool: &str) -> &'static Operation {
     let mut rest: &'static [Operation] = OPERATIONS;
@@ -126,7 +126,7 @@ const fn same(mut one: &[u8], mut two: &[u8]) -> bool {
     one.is_empty() && two.is_empty()
 }
 
-/// Puts every interface into a linker.
+/// Adds every interface to a linker.
 pub(crate) fn link(linker: &mut Linker<Instance>) -> wasmtime::Result<()> {
     types::add_to_linker::<_, HasSelf<Calls>>(linker, |instance: &mut Instance| {
         &mut instance.calls

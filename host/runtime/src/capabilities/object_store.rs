@@ -5,7 +5,8 @@ use crate::contract::quantconnect::api::object_store::{
     DownloadJob, Error, Host, Listing, ObjectProperties, OrganizationId, add_to_linker,
 };
 
-/// The largest object that is downloaded for an agent, in bytes: it has to fit into its memory.
+/// Maximum bytes of an object that is downloaded for an agent: it has to fit into the agent's
+/// memory.
 const DOWNLOAD: u64 = 32 << 20;
 
 capability! {

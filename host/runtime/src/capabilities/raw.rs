@@ -7,7 +7,7 @@ use crate::calls::refused;
 use crate::contract::quantconnect::api::raw::{Error, Host, Json, add_to_linker};
 use crate::{json, text};
 
-/// How much of a tool's name is said back, in bytes.
+/// Maximum bytes of a tool's name that an error repeats.
 const TOOL: usize = 128;
 
 capability! {

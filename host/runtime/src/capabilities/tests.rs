@@ -1,4 +1,4 @@
-//! Every operation is bound, and the bindings carry every value of every type.
+//! Every operation is bound, and the bindings round-trip every value of every type.
 
 use proptest::prelude::*;
 use proptest::test_runner::Config;
@@ -44,7 +44,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// JSON that the shape asks for, as an agent's arguments are sent.
+/// JSON that matches the shape, like an agent's arguments.
 fn sent(ty: &'static Type) -> BoxedStrategy<Value> {
     match ty {
         Type::Bool => any::<bool>().prop_map(Value::from).boxed(),
@@ -104,7 +104,7 @@ fn fields(fields: &'static [Field]) -> BoxedStrategy<Value> {
     )
 }
 
-/// An answer that is right here and there: JSON of the shape in which some values are anything.
+/// A partly valid answer: JSON of the shape with some values replaced by arbitrary ones.
 fn answered(ty: &'static Type) -> BoxedStrategy<Value> {
     let shaped = match ty {
         Type::Option(inner) => answered(inner),
@@ -162,7 +162,7 @@ fn arguments_come_back_as_they_went() {
 fn no_answer_panics_and_no_error_repeats_it_whole() {
     for bound in all() {
         let body = |value: Value| {
-            // Put back where the operation will look for it.
+            // Restored where the operation looks for it.
             bound
                 .operation
                 .answer_path()

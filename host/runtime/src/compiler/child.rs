@@ -14,24 +14,24 @@ use super::segments;
 use super::wire::{Answer, LINE, Request};
 use crate::engine;
 
-/// How much lower its priority is than the host's.
+/// Difference of its nice value to the host's.
 const NICE: i32 = 10;
 /// Open files: the three pipes, and what the standard library opens to count the processors.
 const FILES: u64 = 32;
-/// How readily the kernel ends it when the machine is out of memory: before everything else.
+/// OOM score adjustment: the kernel kills it first when the machine runs out of memory.
 const EXPENDABLE: &str = "1000";
-/// Seconds on the processor between the signal that can be told from others and the one that cannot be
-/// survived.
+/// Seconds of processor time between the signal that identifies the limit and the one that cannot be
+/// caught.
 const GRACE: u64 = 1;
 
-/// What a process that a host starts as its compiler does: reads one request from standard input, answers
-/// on standard output, and is done. It limits itself first, to what the request says.
+/// Entry point of the compiler process: reads one request from standard input, writes the answer to
+/// standard output, and exits. It first applies the limits of the request to itself.
 #[must_use]
 pub fn compile_child() -> ExitCode {
     match work() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody else would hear of it.
+            // There is no other channel to report it.
             drop(writeln!(io::stderr(), "{error}"));
             ExitCode::FAILURE
         }
@@ -39,7 +39,7 @@ pub fn compile_child() -> ExitCode {
 }
 
 fn work() -> io::Result<()> {
-    // Where there is no `/proc`, the kernel chooses as it sees fit, and that is no reason not to compile.
+    // Without `/proc` the default score stays, which is no reason not to compile.
     drop(fs::write("/proc/self/oom_score_adj", EXPENDABLE));
     limit(Resource::Core, 0, 0)?;
     limit(Resource::Fsize, 0, 0)?;
@@ -49,8 +49,8 @@ fn work() -> io::Result<()> {
     let mut line = Vec::new();
     input.by_ref().take(LINE).read_until(b'\n', &mut line)?;
     let request: Request = serde_json::from_slice(&line)?;
-    // There is none on the number of threads: the kernel counts all of the user's processes for that, and
-    // the memory bounds them.
+    // There is no limit on threads: the kernel would count all processes of the user for it, and the
+    // memory limit bounds them.
     limit(
         Resource::Cpu,
         request.cpu,
@@ -95,7 +95,7 @@ fn work() -> io::Result<()> {
     output.flush()
 }
 
-/// Sets a limit, unless there is a lower one already.
+/// Sets a limit, unless a lower one is set already.
 fn limit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
     let highest = getrlimit(resource).maximum.unwrap_or(u64::MAX);
     let limit = Rlimit {
@@ -105,8 +105,8 @@ fn limit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
     Ok(setrlimit(resource, limit)?)
 }
 
-/// Ends the process when the host is gone: it holds the other end of standard input for as long as it
-/// waits. (The kernel's signal for this comes when the *thread* ends that started the process.)
+/// Exits when the host is gone, which holds the other end of standard input while it waits. (The kernel's
+/// parent-death signal is sent when the *thread* ends that started the process.)
 fn end_with_the_host() {
     if !matches!(io::stdin().read(&mut [0]), Ok(1..)) {
         std::process::exit(1);

@@ -1,12 +1,12 @@
-//! Components are compiled in a process of their own, since a compiler cannot be stopped from inside.
+//! Components are compiled in a separate process, since a compiler cannot be interrupted from inside.
 //!
-//! A component of a few kilobytes can keep a compiler busy for hours or have it take all memory. So the
-//! host starts a compiler for each component, which runs under the kernel's limits on time and memory,
-//! below the host's priority, with an empty environment and three pipes. What is wrong with a component is
-//! found out there as well.
+//! A component of a few kilobytes can keep a compiler busy for hours or make it use all memory. So the
+//! host starts a compiler for each component, under the kernel's limits on time and memory, with lower
+//! priority than the host, an empty environment and three pipes. Invalid components are detected there as
+//! well.
 //!
-//! Invariant: whatever a component does to its compiler, the host gets code or the reason why there is
-//! none, in bounded time, and nothing of the compiler is left.
+//! Invariant: whatever a component does to its compiler, the host gets code or an error in bounded time,
+//! and nothing of the compiler remains.
 
 mod child;
 mod segments;
@@ -31,28 +31,29 @@ use crate::options::{Compiler, Options};
 use crate::text;
 use wire::{Answer, LINE, Request};
 
-/// The most threads of a compiler.
+/// Maximum threads of a compiler.
 const THREADS: usize = 8;
-/// How many threads it starts: a setting of the library that does it.
+/// Sets the number of its threads, by the library that starts them.
 const THREADS_SETTING: &str = "RAYON_NUM_THREADS";
-/// How many times its limit on processor time a compiler may take in all: the machine may be busy, and
-/// others go before it.
+/// Time limit of a compiler as a multiple of its processor time: the machine may be busy with processes of
+/// higher priority.
 const PATIENCE: u32 = 10;
-/// What it may take in all at the least. This ends one that hangs, which none should.
+/// Minimum time limit of a compiler. It only ends a compiler that hangs, which should not happen.
 const LEAST: Duration = Duration::from_secs(120);
-/// How much of what a compiler complains of is read, in bytes.
+/// Maximum bytes read of a compiler's error output.
 const COMPLAINT: u64 = 4096;
-/// How much of that is repeated, in bytes.
+/// Maximum bytes of it that an error repeats.
 const WHY: usize = 300;
-/// How many bytes of memory a byte of compiled code stands for: both its parts and the whole are in memory
-/// at the end.
+/// Bytes of memory that the compiler needs per byte of compiled code: at the end, both its parts and the
+/// whole are in memory.
 const COPIES: u64 = 4;
 
-/// Code that a compiler of this host made, or that this host's key vouches for. Nothing else can be one.
+/// Code made by a compiler of this host, or verified by this host's key. It cannot be constructed
+/// otherwise.
 pub(crate) struct Compiled(Bytes);
 
 impl Compiled {
-    /// The caller has checked that this host once compiled these bytes.
+    /// The caller has verified that this host compiled these bytes.
     pub(crate) fn vouched_for(bytes: Bytes) -> Self {
         Self(bytes)
     }
@@ -82,7 +83,7 @@ pub(crate) struct Compilers {
     baseline: bool,
     cpu: Duration,
     memory: u64,
-    /// How long one may take in all.
+    /// Time limit of one compiler.
     longest: Duration,
 }
 
@@ -97,7 +98,7 @@ impl Compilers {
         }
     }
 
-    /// Compiles a component. When the future is dropped, the compiler is killed.
+    /// Compiles a component. Dropping the future kills the compiler.
     pub(crate) async fn compile(&self, component: &[u8]) -> Result<Compiled, CompileError> {
         let mut child = self.spawn().map_err(|error| {
             CompileError::Failed(format!(
@@ -125,7 +126,7 @@ impl Compilers {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A Ctrl-C is the host's to answer: what is being compiled may still be waited for.
+            // Ctrl-C is handled by the host: the compile may still be awaited.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -151,10 +152,10 @@ impl Compilers {
             input.flush().await
         };
         let largest = self.memory / COPIES;
-        // That it took no more of the component is told better by how it ended.
+        // How it ended says more than a write error does.
         let (_sent, answer, complaint) =
             tokio::join!(send, read_answer(output, largest), read_complaint(errors));
-        // It ends when this end is closed.
+        // It exits when this end is closed.
         drop(input);
         Ok(Ended {
             status: child.wait().await?,
@@ -164,7 +165,7 @@ impl Compilers {
     }
 }
 
-/// What a compiler said.
+/// The answer of a compiler.
 enum Said {
     Answer(Answer, Vec<u8>),
     TooMuch,
@@ -195,7 +196,7 @@ async fn read_answer(output: impl AsyncRead + Unpin, largest: u64) -> io::Result
     Ok(Said::Answer(answer, bytes))
 }
 
-/// Reads the beginning, and lets the rest pass.
+/// Reads the beginning, and discards the rest.
 async fn read_complaint(mut errors: impl AsyncRead + Unpin) -> io::Result<String> {
     let mut bytes = Vec::new();
     (&mut errors)
@@ -245,7 +246,7 @@ impl Ended {
     }
 }
 
-/// What Rust's allocator, its threads and the kernel say when there is no memory left.
+/// Messages of Rust's allocator, its threads and the kernel when memory is exhausted.
 fn out_of_memory(complaint: &str) -> bool {
     [
         "memory allocation of",
@@ -273,7 +274,7 @@ mod tests {
             memory: 1 << 20,
             longest: Duration::from_millis(200),
         };
-        // More than fits into a pipe that nobody reads.
+        // More than fits into a pipe without a reader.
         let component = vec![0; 1 << 20];
         let error = compilers.compile(&component).await.map(drop).unwrap_err();
         assert_eq!(error.to_string(), "it was not done after 0.2 s");

@@ -1,16 +1,16 @@
-//! What the engine makes for each instance besides its memories and tables, and tells nobody of.
+//! Limits passive element segments, which the engine allocates per instance outside of memories and tables.
 //!
-//! A passive element segment is kept as values of sixteen bytes each, for every instance of its module, and no limiter
-//! of memory is asked. No toolchain of today makes large ones: they are for `table.init`.
+//! A passive element segment is kept as values of sixteen bytes each for every instance of its module, and the memory
+//! limiter is not consulted. Current toolchains make no large ones: they are for `table.init`.
 //!
-//! Invariant: the segments of one component, in as many instances as it may have, are a few megabytes.
+//! Invariant: the segments of one component, in the maximum number of instances, take a few megabytes.
 
 use wasmparser::{ElementItems, ElementKind, Parser, Payload};
 
-/// The most elements in the passive segments of a component's modules together.
+/// Maximum elements in the passive segments of all modules of a component.
 const ELEMENTS: u64 = 4096;
 
-/// What is wrong with a component's segments, if anything is. What is no component is for the engine to refuse.
+/// What is wrong with a component's segments, if anything. Invalid components are left to the engine to refuse.
 pub(super) fn excess(component: &[u8]) -> Option<String> {
     let mut passive = 0u64;
     for payload in Parser::new(0).parse_all(component) {

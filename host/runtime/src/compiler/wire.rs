@@ -1,23 +1,23 @@
-//! What host and compiler say to each other: a line of JSON each way, and bytes behind it.
+//! The protocol between host and compiler: a line of JSON in each direction, followed by bytes.
 //!
-//! Both ends are the same program, so there is one version of this.
+//! Both ends are the same executable, so there is only one version of it.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest line, in bytes.
+/// Maximum length of a line in bytes.
 pub(super) const LINE: u64 = 64 << 10;
 
-/// What is to be compiled; the component's bytes follow.
+/// A request to compile; the component's bytes follow.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
     pub(super) baseline: bool,
-    /// Seconds on the processor.
+    /// Limit on processor time in seconds.
     pub(super) cpu: u64,
-    /// Bytes of address space.
+    /// Limit on address space in bytes.
     pub(super) memory: u64,
-    /// How many bytes follow.
+    /// Number of bytes that follow.
     pub(super) size: u64,
 }
 
@@ -25,15 +25,15 @@ pub(super) struct Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Answer {
-    /// So many bytes of compiled code follow.
+    /// `size` bytes of compiled code follow.
     Compiled { size: u64 },
     /// The component is not valid.
     Invalid { why: String },
-    /// The memory did not suffice.
+    /// Memory was exhausted.
     OutOfMemory,
 }
 
-/// The whole seconds of a limit, at least one: the kernel counts no others.
+/// A limit in whole seconds, at least one, as the kernel counts them.
 pub(super) fn seconds(limit: Duration) -> u64 {
     let whole = limit.as_secs();
     whole

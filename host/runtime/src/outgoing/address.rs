@@ -1,29 +1,28 @@
 //! Which addresses a plugin's request may go to: those of the public internet, and those that the
-//! manifest lists one by one.
+//! manifest lists individually.
 //!
-//! A name is under the control of whoever owns its zone, so a granted name says nothing about where
-//! a request ends up: it may be given the address of the host itself, of a machine beside it, or of
-//! the service at which a cloud hands out credentials. What is not globally reachable is therefore
-//! refused, by the registries of IANA:
+//! The owner of a DNS zone controls its names, so a granted name says nothing about where a request
+//! ends up: it may resolve to the host itself, to a machine next to it, or to a cloud's metadata
+//! service with credentials. Addresses that are not globally reachable are therefore refused,
+//! according to IANA's registries:
 //!
 //! - <https://www.iana.org/assignments/iana-ipv4-special-registry>
 //! - <https://www.iana.org/assignments/iana-ipv6-special-registry>
 //! - <https://www.iana.org/assignments/ipv6-address-space> (only `2000::/3` is global unicast)
 //!
-//! Invariant: an address that carries an IPv4 address inside is never a way round the rule for
-//! that one.
+//! Invariant: an address that embeds an IPv4 address cannot be used to evade the rule for that one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-/// IPv4 that is not the public internet, and what it is instead.
+/// IPv4 ranges outside of the public internet, and their purpose.
 const V4: [(Ipv4Net, &str); 17] = [
     (v4([0, 0, 0, 0], 8), "unspecified"),
     (v4([10, 0, 0, 0], 8), "private"),
     (v4([100, 64, 0, 0], 10), "behind a carrier's translation"),
     (v4([127, 0, 0, 0], 8), "loopback"),
-    // Not in the registry: Azure's platform service, which answers inside of its machines alone.
+    // Not in the registry: Azure's platform service, reachable inside of its machines only.
     (v4([168, 63, 129, 16], 32), "a cloud's metadata service"),
     (v4([169, 254, 169, 254], 32), "a cloud's metadata service"),
     (v4([169, 254, 0, 0], 16), "link-local"),
@@ -39,7 +38,7 @@ const V4: [(Ipv4Net, &str); 17] = [
     (v4([240, 0, 0, 0], 4), "reserved or broadcast"),
 ];
 
-/// IPv6 that is something particular. What is in none of these is looked up in [`GLOBAL`].
+/// IPv6 ranges with a special purpose. Other addresses are checked against [`GLOBAL`].
 const V6: [(Ipv6Net, &str); 14] = [
     (v6([0, 0, 0, 0, 0, 0, 0, 0], 128), "unspecified"),
     (v6([0, 0, 0, 0, 0, 0, 0, 1], 128), "loopback"),
@@ -74,8 +73,8 @@ const V6: [(Ipv6Net, &str); 14] = [
 
 /// Global unicast.
 const GLOBAL: Ipv6Net = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
-/// The well-known prefix of NAT64 (RFC 6052), by which a network without IPv4 reaches the rest of
-/// the internet: as public as the IPv4 address in its last four bytes.
+/// The well-known prefix of NAT64 (RFC 6052), by which a network without IPv4 reaches IPv4 hosts:
+/// as public as the IPv4 address in its last four bytes.
 const NAT64: Ipv6Net = v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96);
 
 const fn v4(octets: [u8; 4], prefix: u8) -> Ipv4Net {
@@ -88,8 +87,8 @@ const fn v6(segments: [u16; 8], prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), prefix)
 }
 
-/// Why a request may not go to an address; nothing if it may. `listed` are the addresses that the
-/// manifest grants, which have to be the very same: one that maps to a listed one is not.
+/// Why a request may not go to an address; `None` if it may. `listed` are the addresses that the
+/// manifest grants; an address must be equal to one of them, mapping to it is not enough.
 pub(super) fn refused(address: IpAddr, listed: &[IpAddr]) -> Option<&'static str> {
     if listed.contains(&address) {
         return None;

@@ -1,7 +1,7 @@
-//! Bodies, counted as they pass: what goes out, what comes in, and until when.
+//! Request and response bodies, counted as they pass, with a size limit and a deadline.
 //!
-//! Nothing is collected: a body is as large in the host's memory as the piece that is under way, and
-//! one that passes its limit ends with an error at that piece.
+//! Nothing is buffered: a body takes as much of the host's memory as the chunk in transit, and one
+//! that exceeds its limit fails at that chunk.
 
 use std::error::Error as _;
 use std::io;
@@ -20,7 +20,7 @@ use wasmtime_wasi_io::bytes::Bytes;
 use super::headers::Granted;
 use super::record::Record;
 
-/// Bytes that passed in one direction. Clones are the same count.
+/// Bytes passed in one direction. Clones share the count.
 #[derive(Debug, Clone)]
 pub(super) struct Count {
     passed: Arc<AtomicU64>,
@@ -35,17 +35,17 @@ impl Count {
         }
     }
 
-    /// How many passed so far; at most one piece more than the limit.
+    /// Bytes passed so far; at most one chunk above the limit.
     pub(super) fn passed(&self) -> u64 {
         self.passed.load(Ordering::Acquire)
     }
 
-    /// How many are allowed.
+    /// The limit in bytes.
     pub(super) fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// Whether more passed than are allowed.
+    /// Whether the limit is exceeded.
     pub(super) fn exceeded(&self) -> bool {
         self.passed() > self.limit
     }
@@ -91,14 +91,14 @@ impl Body for Upload {
     }
 }
 
-/// The body of a response. When it is dropped, read or not, the exchange is over and recorded.
+/// The body of a response. Dropping it, whether read or not, ends the exchange and records it.
 pub(super) struct Answer {
     body: Incoming,
     count: Count,
     granted: Granted,
-    /// The whole exchange ends then.
+    /// When the whole exchange ends.
     deadline: Pin<Box<Sleep>>,
-    /// The guest's patience between two pieces.
+    /// The guest's time-out between two chunks.
     patience: Option<(Duration, Pin<Box<Sleep>>)>,
     record: Record,
 }
@@ -181,7 +181,7 @@ impl Body for Answer {
     }
 }
 
-/// Whether the other side left in the middle.
+/// Whether the peer closed the connection before the end.
 fn ended_early(error: &hyper::Error) -> bool {
     let cause = error
         .source()

@@ -1,12 +1,11 @@
 //! A connection to exactly the address that was checked.
 //!
-//! The host looks a name up, checks every address of the answer and dials one of those that it
-//! checked: nothing looks the name up again on the way, so an answer that changes between the check
-//! and the connection changes nothing. Every request has a connection of its own, which no other
-//! plugin and no other request ever uses; proxies of the environment are not asked.
+//! The host resolves a name, checks every address of the answer and dials one of those: the name is not
+//! resolved again, so an answer that changes between check and connection has no effect. Every request has a
+//! connection of its own, which is never reused; proxy settings of the environment are ignored.
 //!
-//! Invariant: [`Connector::connect`] is reached only by requests that the gate let through, and it
-//! is the only place where a name is looked up.
+//! Invariant: [`Connector::connect`] is reached only by requests that the gate allowed, and it is the only
+//! place where a name is resolved.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -28,18 +27,18 @@ use wasmtime_wasi_http::Error;
 use super::address;
 use super::target::Target;
 
-/// Look-ups at a time, of all plugins: each keeps a thread until the system's resolver gives up.
+/// Concurrent look-ups of all plugins: each occupies a thread until the system's resolver gives up.
 const LOOKUPS: usize = 16;
-/// How long one look-up may take.
+/// Time limit of one look-up.
 const LOOKUP: Duration = Duration::from_secs(5);
-/// How long one address may take before the next is tried.
+/// Time limit of one address before the next is tried.
 const DIAL: Duration = Duration::from_secs(10);
 
 /// A stream of bytes both ways.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Makes connections. Clones share the certificates and the places for look-ups.
+/// Makes connections. Clones share the certificates and the limit on look-ups.
 #[derive(Clone)]
 pub(crate) struct Connector(Arc<Shared>);
 
@@ -51,7 +50,7 @@ impl std::fmt::Debug for Connector {
 
 struct Shared {
     lookups: Arc<Semaphore>,
-    /// The system's certificates are read when they are first needed.
+    /// The system's certificates, read on first use.
     tls: OnceLock<TlsConnector>,
 }
 
@@ -107,8 +106,8 @@ impl Connector {
         let lookups = Arc::clone(&self.0.lookups);
         let looking = async move {
             let place = lookups.acquire_owned().await;
-            // In a task of its own: a look-up that is given up goes on in its thread, and keeps its
-            // place for as long.
+            // In a task of its own: an abandoned look-up continues in its thread, and holds its permit until
+            // it ends.
             let looking = tokio::spawn(async move {
                 let found = tokio::net::lookup_host((name, port)).await;
                 drop(place);
@@ -142,7 +141,7 @@ impl Connector {
         Ok(self.0.tls.get_or_init(|| tls))
     }
 
-    /// One that trusts a certificate of a test.
+    /// A connector that trusts a test's certificate.
     #[cfg(test)]
     pub(super) fn trusting(roots: rustls::RootCertStore) -> Self {
         let connector = Self::new();
@@ -187,7 +186,7 @@ async fn dial(addresses: &[IpAddr], port: u16, deadline: Instant) -> Result<TcpS
         let dialling = TcpStream::connect(SocketAddr::new(*address, port));
         last = match timeout(left.min(DIAL), dialling).await {
             Ok(Ok(stream)) => {
-                // A request is one write; waiting for more only delays it.
+                // A request is a single write; delaying it to coalesce more has no benefit.
                 drop(stream.set_nodelay(true));
                 return Ok(stream);
             }

@@ -1,8 +1,8 @@
-//! The headers of a request as it is sent, and of an answer as a plugin sees it.
+//! Headers of a request as sent, and of a response as a plugin sees it.
 //!
-//! Invariant: a granted header is there once, with the granted value; and what came back of that
-//! value in a header is taken out. An answer's body is the server's own: an operator who grants a
-//! secret to a server trusts it not to hand it back.
+//! Invariant: a granted header is present once, with the granted value; and that value is redacted
+//! from response headers. A response body is not redacted: an operator who grants a secret to a
+//! server trusts it not to echo it.
 
 use std::sync::Arc;
 
@@ -12,19 +12,19 @@ use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error};
 
 use super::target::Target;
 
-/// Headers of the connection, which is the host's, and of what the host does itself.
+/// Headers that the host controls: they concern the connection or what the host itself does.
 const OWN: [HeaderName; 3] = [header::TE, header::TRAILER, header::EXPECT];
-/// What stands where a secret came back.
+/// Replaces a header value that contains a secret.
 const REDACTED: HeaderValue = HeaderValue::from_static("[redacted]");
-/// A part of a secret as short as this is a word, not a secret.
+/// Parts of a secret up to this length are common words, not redacted.
 const WORD: usize = 8;
 
-/// Whether a header is none of a plugin's business, in a request or in an answer.
+/// Whether a header is not allowed for a plugin, in a request or in a response.
 pub(super) fn forbidden(name: &HeaderName) -> bool {
     DEFAULT_FORBIDDEN_HEADERS.contains(name) || OWN.contains(name)
 }
 
-/// What a manifest puts into the requests of a grant. Clones are the same.
+/// Headers that a manifest adds to the requests of a grant. Clones share them.
 #[derive(Clone)]
 pub(super) struct Granted(Arc<[(String, SecretString)]>);
 
@@ -33,7 +33,7 @@ impl Granted {
         Self(headers.into())
     }
 
-    /// Makes a plugin's headers those of the request that is sent.
+    /// Turns a plugin's headers into those of the request that is sent.
     pub(super) fn complete(&self, headers: &mut HeaderMap, target: &Target) -> Result<(), Error> {
         let named: Vec<HeaderName> = headers
             .get_all(header::CONNECTION)
@@ -69,7 +69,7 @@ impl Granted {
         Ok(())
     }
 
-    /// Takes granted values out of what a server sent back.
+    /// Redacts granted values from response headers.
     pub(super) fn clean(&self, headers: &mut HeaderMap) {
         for value in headers.values_mut() {
             if self.0.iter().any(|(_, secret)| echoes(value, secret)) {
@@ -79,7 +79,7 @@ impl Granted {
     }
 }
 
-/// Whether a value has a secret in it, or, of `Bearer abc…`, the part that is one.
+/// Whether a value contains a secret or, for `Bearer abc…`, its secret part.
 fn echoes(value: &HeaderValue, secret: &SecretString) -> bool {
     let value = value.as_bytes();
     let secret = secret.expose_secret();

@@ -1,11 +1,11 @@
-//! `wasi:http`: the requests that a plugin may send, and nothing that it may receive.
+//! `wasi:http`: outgoing requests of plugins; incoming ones are not supported.
 //!
-//! Each request is a decision of the gate's, about its method, scheme, host, port and path; a guest
-//! that follows a redirect asks for another one. What the gate lets through goes out by a connector
-//! of the host's own, to an address that was checked, with the headers that the manifest grants,
-//! and within its limits of size and time. All of it runs in tasks that end with the instance.
+//! The gate decides each request by its method, scheme, host, port and path; a guest that follows a
+//! redirect makes another request. Allowed requests go out by the host's own connector, to a
+//! checked address, with the headers that the manifest grants, and within its limits of size and
+//! time. Everything runs in tasks that end with the instance.
 //!
-//! Invariant: before the gate decided, no name is looked up and no byte is sent.
+//! Invariant: no name is resolved and no byte is sent before the gate has decided.
 
 mod address;
 mod body;
@@ -42,27 +42,27 @@ use self::target::Target;
 use crate::calls::Calls;
 use crate::instance::Instance;
 
-/// Requests that one invocation may have open at a time.
+/// Maximum open requests of one invocation.
 const OPEN: usize = 16;
-/// How much a guest may write to a body at a time: what the host holds of it.
+/// Maximum bytes of a body that a guest may write at a time, which the host buffers.
 const PIECE: usize = 64 << 10;
-/// The largest head of an answer.
+/// Maximum bytes of a response head.
 const HEAD: usize = 128 << 10;
-/// The largest set of headers that a guest may hold, in memory.
+/// Maximum bytes in memory of a set of headers that a guest holds.
 const FIELDS: usize = 32 << 10;
 
-/// What the connection's end is told by: the answer, and the work that goes on while it is read.
+/// The response and the task that drives the connection while it is read.
 type Exchanged = (
     Response<WasiBody>,
     Box<dyn Future<Output = Result<(), Error>> + Send>,
 );
 
-/// Puts the interfaces into a linker. A component gets them only if its manifest has an `[[http]]`.
+/// Adds the interfaces to a linker. A component gets them only if its manifest has an `[[http]]`.
 pub(crate) fn link(linker: &mut Linker<Instance>) -> wasmtime::Result<()> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
 }
 
-/// What an instance has of HTTP.
+/// An instance's HTTP state.
 pub(crate) struct Http {
     context: WasiHttpCtx,
     requests: Requests,
@@ -130,7 +130,7 @@ impl WasiHttpHooks for Requests {
 }
 
 impl Requests {
-    /// Has a request decided on, and sends it.
+    /// Has the gate decide a request, and sends it.
     async fn send(
         self,
         request: Request<WasiBody>,
@@ -146,7 +146,7 @@ impl Requests {
                 tracing::warn!(target: "http", plugin = %caller.plugin, invocation = %caller.invocation, %error, "refused: the address of the request");
             }
         })?;
-        // The one opens a tunnel; the other has the server repeat the granted headers.
+        // CONNECT opens a tunnel; TRACE makes the server echo the granted headers.
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             return Err(Error::HttpRequestMethodInvalid);
         }
@@ -182,8 +182,8 @@ impl Requests {
         };
         let gate = self.calls.gate().map_err(|_| Error::HttpRequestDenied)?;
         let (gate, caller) = (gate.clone(), self.calls.caller().clone());
-        // In a task of its own: a decision that was begun is recorded to its end, also when the
-        // plugin goes away in the middle of it.
+        // In a task of its own: a decision in progress is recorded even if the plugin ends
+        // meanwhile.
         let deciding = tokio::spawn(async move { gate.outgoing(&caller, asked).await });
         let Ok(decided) = deciding.await else {
             let words = "the host failed while it decided; nothing was sent";
@@ -193,11 +193,11 @@ impl Requests {
     }
 }
 
-/// The code of `wasi:http` for a refusal. None of them carries a text; the reason is in the log.
+/// The `wasi:http` error code of a refusal. The codes carry no text; the reason is in the log.
 fn refused(refusal: &Refusal) -> Error {
     match refusal {
         Refusal::Exhausted { .. } | Refusal::RateLimited(_) => Error::ConnectionLimitReached,
-        // A secret that cannot be read, a full disk.
+        // For example a secret that cannot be read, or a full disk.
         Refusal::Failed(_) => Error::ConfigurationError,
         Refusal::Denied(_)
         | Refusal::ApprovalRequired { .. }
@@ -206,7 +206,7 @@ fn refused(refusal: &Refusal) -> Error {
     }
 }
 
-/// One request that was let through.
+/// One allowed request.
 struct Exchange<'a> {
     calls: &'a Calls,
     target: Target,
@@ -232,7 +232,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// Sends the request and waits for the head of its answer.
+    /// Sends the request and waits for the head of its response.
     async fn answer(
         &self,
         request: Request<WasiBody>,
@@ -301,7 +301,7 @@ impl Exchange<'_> {
             );
             body.boxed_unsync()
         });
-        // The connection is closed at the deadline even if nobody reads the answer.
+        // The connection is closed at the deadline even if the response is not read.
         let work = async move {
             match timeout_at(deadline, driver).await {
                 Ok(ended) => ended.map_err(Error::from),
@@ -311,7 +311,7 @@ impl Exchange<'_> {
         (response, Box::new(work))
     }
 
-    /// When the guest's patience ends, or the exchange.
+    /// When the guest's time-out ends, or the exchange.
     fn until(&self, patience: Option<Duration>) -> Instant {
         patience
             .and_then(|patience| Instant::now().checked_add(patience))
@@ -331,10 +331,10 @@ impl Exchange<'_> {
     }
 }
 
-/// The task that moves the bytes of a connection; it ends with its handle.
+/// The task that drives a connection; it ends with its handle.
 type Driver = wasmtime_wasi::runtime::AbortOnDropJoinHandle<Result<(), hyper::Error>>;
 
-/// The size that a guest announces.
+/// The content length that a guest announces.
 fn announced(headers: &http::HeaderMap) -> u64 {
     headers
         .get(http::header::CONTENT_LENGTH)

@@ -1,7 +1,7 @@
-//! What is written down of a request when it is over, however it ends.
+//! Records how a request ended.
 //!
-//! Invariant: a request that the gate let through is finished exactly once: when its answer is read
-//! or left, when it fails, and when the plugin goes away in between.
+//! Invariant: an allowed request is recorded exactly once: when its response is read or dropped,
+//! when it fails, or when the plugin ends in between.
 
 use qchost_gate::{Passage, Refusal};
 use tokio::sync::OwnedSemaphorePermit;
@@ -16,7 +16,7 @@ pub(super) struct Record {
     status: Result<u16, String>,
     sent: Count,
     received: Count,
-    /// Its place among those that the plugin may have open, and waits for.
+    /// Its permit among the plugin's open requests, and the mark that the plugin waits.
     _place: (OwnedSemaphorePermit, Wait),
 }
 
@@ -41,12 +41,12 @@ impl Record {
         self.passage.as_ref().map_or(Ok(()), Passage::clear)
     }
 
-    /// An answer began.
+    /// The response began.
     pub(super) fn answered(&mut self, status: u16) {
         self.status = Ok(status);
     }
 
-    /// It failed, before the answer or in the middle of it.
+    /// It failed, before or during the response.
     pub(super) fn failed(&mut self, error: &Error) {
         self.status = Err(error.to_string());
     }

@@ -1,43 +1,43 @@
-//! What a request is for, in the one form in which it is decided on and sent.
+//! The target of a request, in the one form in which it is decided and sent.
 //!
-//! A grant names a scheme, a host, a port and the beginning of a path. It means something only if
-//! the server understands the address as the gate did, so whatever two programs may read
-//! differently is refused here: user names before the host, ports that are none, and every spelling
-//! of `..` that a server might resolve after the gate saw something else. Nothing is rewritten
-//! except the host, whose letters have no case.
+//! A grant names a scheme, a host, a port and a path prefix. It is meaningful only if the server
+//! interprets the URL as the gate did, so everything that two programs may interpret differently is
+//! refused here: user names before the host, invalid ports, and every spelling of `..` that a
+//! server might resolve to another path. Nothing is rewritten except the host, which is
+//! lower-cased.
 //!
-//! Invariant: no reading of [`Target::path`] leaves the folder that its beginning names.
+//! Invariant: no interpretation of [`Target::path`] leaves the folder of its prefix.
 
 use http::uri::{Authority, Scheme, Uri};
 use percent_encoding::percent_decode_str;
 use url::Host;
 use wasmtime_wasi_http::Error;
 
-/// The longest path with its query, in bytes.
+/// Maximum bytes of a path with its query.
 const LONGEST: usize = 8 << 10;
-/// How often an escape may be escaped again; who does it more often hides something.
+/// Maximum levels of nested percent-encoding; more is treated as obfuscation.
 const DEPTH: usize = 4;
 
-/// Where a request goes.
+/// The target of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
-    /// Whether by TLS.
+    /// Whether it uses TLS.
     pub(super) secure: bool,
-    /// A name in lower case without a dot at its end, or an address.
+    /// A name in lower case without a trailing dot, or an address.
     pub(super) host: Host<String>,
-    /// The port, the scheme's if none was given.
+    /// The port; the scheme's default if none was given.
     pub(super) port: u16,
-    /// The path, from its slash on, without the query.
+    /// The path with its leading slash, without the query.
     pub(super) path: String,
-    /// What is sent as the request's target: the path with its query.
+    /// The request target as sent: the path with its query.
     pub(super) path_and_query: String,
 }
 
 impl Target {
-    /// Reads the address of a request.
+    /// Parses the URL of a request.
     ///
     /// # Errors
-    /// [`Error::HttpRequestUriInvalid`] and its neighbours: nothing was looked up or sent.
+    /// [`Error::HttpRequestUriInvalid`] and similar; nothing was resolved or sent.
     pub(super) fn of(uri: &Uri) -> Result<Self, Error> {
         let secure = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => true,
@@ -74,7 +74,7 @@ impl Target {
         if self.secure { "https" } else { "http" }
     }
 
-    /// The value of the header `Host`.
+    /// The value of the `Host` header.
     pub(super) fn host_header(&self) -> String {
         match (self.secure, self.port) {
             (true, 443) | (false, 80) => self.host.to_string(),
@@ -83,12 +83,12 @@ impl Target {
     }
 }
 
-/// The host and the port of an authority, and nothing else.
+/// Splits an authority that has only a host and a port.
 fn place(authority: &Authority) -> Result<(Host<String>, Option<u16>), Error> {
     let text = authority.as_str();
     let invalid = || Error::HttpRequestUriInvalid;
     let (host, port) = match text.rsplit_once(':') {
-        // The last colon of an address in brackets is not before a port.
+        // The last colon of a bracketed address without a port does not separate one.
         Some((host, port)) if !port.ends_with(']') => {
             let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
             let port: u16 = port.parse().map_err(|_| invalid())?;
@@ -99,7 +99,7 @@ fn place(authority: &Authority) -> Result<(Host<String>, Option<u16>), Error> {
         }
         _ => (text, None),
     };
-    // Escapes in a host, and a user's name before it, are ways to write another one.
+    // Percent-encoding in a host, and user info before it, can disguise another host.
     if host.contains(['@', '%', '\\']) {
         return Err(invalid());
     }
@@ -123,8 +123,8 @@ fn is_name(name: &str) -> bool {
             .all(|label| (1..=63).contains(&label.len()) && label.bytes().all(letter))
 }
 
-/// Whether a server might find a step upwards in a path, however it decodes it: `..` between slashes
-/// of either kind, with or without a parameter behind it, escaped once or many times.
+/// Whether a server might find a parent step in a path, however it decodes it: `..` between slashes
+/// of either kind, with or without a parameter, percent-encoded once or several times.
 fn climbs(path: &str) -> bool {
     let mut text = path.to_owned();
     for _ in 0..DEPTH {
@@ -256,7 +256,7 @@ mod tests {
         ));
     }
 
-    /// What a server makes of a path that decodes it `times` and then resolves its dots.
+    /// The path as a server sees it that decodes it `times` and then resolves its dots.
     fn resolved(path: &str, times: usize) -> String {
         let mut text = path.to_owned();
         for _ in 0..times {

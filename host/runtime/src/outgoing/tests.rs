@@ -1,5 +1,5 @@
-//! Connections to real servers on this machine. What the gate and a guest have to do with them is
-//! tested from inside Wasm, in `tests/outgoing.rs`.
+//! Connections to real servers on this machine. The interaction with the gate and a guest is tested
+//! from inside Wasm, in `tests/outgoing/main.rs`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use super::connect::Connector;
 use super::target::Target;
 use crate::calls::Calls;
 
-/// Who asks for the connections.
+/// The caller of the connections.
 fn nobody() -> Caller {
     Calls::describing_of_test().caller().clone()
 }
 
-/// A server that says a word to whoever connects.
+/// A server that greets every client.
 struct Server {
     port: u16,
     accepted: Arc<AtomicUsize>,
@@ -32,7 +32,7 @@ struct Server {
 }
 
 impl Server {
-    /// One with a certificate for a name; it speaks TLS only if told to.
+    /// Starts one with a certificate for a name; it uses TLS only if `tls`.
     async fn start(name: &str, tls: bool) -> Self {
         let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
         let certificate = made.cert.der().clone();
@@ -170,7 +170,7 @@ async fn what_is_not_there_is_told_apart() {
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    // Nobody accepts, so no handshake is ever answered.
+    // The listener never accepts, so no handshake is answered.
     let target = target(&format!("https://127.0.0.1:{port}/"));
     let begun = Instant::now();
     let deadline = begun + Duration::from_millis(300);

@@ -1,7 +1,7 @@
-//! What a schema weighs: found out before the library sees it.
+//! Measures a schema before the library sees it.
 //!
-//! Invariant: what is let in is finite, of a known size once its references are followed, and so are
-//! the programs of its patterns.
+//! Invariant: an accepted schema is finite and of known size with its references followed, and so
+//! are the programs of its patterns.
 
 use std::collections::HashMap;
 
@@ -10,35 +10,35 @@ use serde_json::{Value, json};
 use super::{PATTERN, options};
 use crate::text;
 
-/// How deep it may be nested, references followed.
+/// Maximum nesting, with references followed.
 const DEPTH: usize = 64;
-/// How many schemas it may stand for, references followed.
+/// Maximum number of schemas, with references followed.
 const WEIGHT: u64 = 20_000;
-/// By how much the schemas below `unevaluatedProperties` or `unevaluatedItems` count more: what was
-/// evaluated is found out by evaluating it again, at each level once more (measured: 2.7 times).
+/// Factor for schemas below `unevaluatedProperties` or `unevaluatedItems`: the library evaluates
+/// them again to find out what was evaluated, once more at each level (measured: 2.7 times).
 const AGAIN: u64 = 4;
-/// The most patterns.
+/// Maximum number of patterns.
 const PATTERNS: usize = 64;
-/// Bytes of the programs of all patterns together.
+/// Maximum bytes of the programs of all patterns together.
 const PROGRAMS: u64 = 128 << 10;
-/// The size from which on programs are told apart, in bytes.
+/// Smallest program size in bytes that is distinguished.
 const SMALLEST: usize = 256;
-/// How often a pattern may have `\c`: for each the library reads the whole pattern again.
+/// Maximum number of `\c` in a pattern: for each the library reads the whole pattern again.
 const CONTROLS: usize = 16;
 
-/// The dialects that are understood.
+/// The supported dialects.
 const DRAFTS: [&str; 3] = [
     "https://json-schema.org/draft/2020-12/schema",
     "https://json-schema.org/draft/2019-09/schema",
     "http://json-schema.org/draft-07/schema#",
 ];
 
-/// What a schema has a value go through, references followed.
+/// The cost of a schema for a value, with references followed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Weight {
-    /// How many schemas it stands for, at least one.
+    /// Number of schemas, at least one.
     pub(super) schemas: u64,
-    /// Bytes of the patterns' programs that each text may be run through.
+    /// Bytes of the patterns' programs that each text may be matched against.
     pub(super) programs: u64,
 }
 
@@ -59,8 +59,9 @@ impl Weight {
     }
 }
 
-/// Bytes of a pattern's program, to within a factor of two; none if it has no program of a size that
-/// is allowed. As a group, so that it is compiled also where a look at its text would do.
+/// Bytes of a pattern's program, to within a factor of two; `None` if it has no program of an
+/// allowed size. Wrapped in a group, so that it is compiled even if the library could match it
+/// literally.
 fn program(pattern: &str) -> Option<usize> {
     let schema = json!({ "pattern": format!("(?:{pattern})") });
     let mut size = SMALLEST;
@@ -80,16 +81,16 @@ pub(super) struct Survey<'a> {
     patterns: usize,
     /// Bytes of their programs.
     programs: u64,
-    /// Whether one of them has no program that is allowed.
+    /// Whether a pattern has no program of an allowed size.
     pub(super) unmeasured: bool,
-    /// What each reference stands for, once it is known.
+    /// The weight of each resolved reference.
     known: HashMap<&'a str, Weight>,
     /// The references that are being followed.
     open: Vec<&'a str>,
 }
 
 impl<'a> Survey<'a> {
-    /// Reads a schema; the error says what it may not have.
+    /// Surveys a schema; the error says which part of it is not allowed.
     pub(super) fn of(root: &'a Value) -> Result<Self, String> {
         let mut survey = Self {
             root,
@@ -104,7 +105,7 @@ impl<'a> Survey<'a> {
         Ok(survey)
     }
 
-    /// What a part of the schema weighs.
+    /// The weight of a part of the schema.
     fn weigh(&mut self, part: &'a Value, depth: usize) -> Result<Weight, String> {
         if depth > DEPTH {
             return Err(format!("it is nested deeper than {DEPTH}"));
@@ -123,7 +124,7 @@ impl<'a> Survey<'a> {
                         ("$dynamicRef" | "$recursiveRef", _) => {
                             return Err(format!("`{name}` is not allowed; use `$ref`"));
                         }
-                        // It would change what the references below it mean.
+                        // It would change the meaning of the references below it.
                         ("$id", Value::String(_)) => {
                             return Err("`$id` is not allowed".to_owned());
                         }
@@ -158,7 +159,7 @@ impl<'a> Survey<'a> {
         Ok(weight)
     }
 
-    /// What a pattern weighs.
+    /// The weight of a pattern.
     fn pattern(&mut self, pattern: &str) -> Result<Weight, String> {
         self.patterns += 1;
         if self.patterns > PATTERNS {
@@ -170,8 +171,8 @@ impl<'a> Survey<'a> {
                 "the pattern `{shown}` has `\\c` more than {CONTROLS} times"
             ));
         }
-        // One without a program is counted like the largest, and refused by the library, unless that
-        // knows how to do without.
+        // A pattern without a program is counted like the largest one, and refused by the library
+        // unless that can match it without a program.
         let program = program(pattern);
         self.unmeasured |= program.is_none();
         let programs = u64::try_from(program.unwrap_or(PATTERN)).unwrap_or(u64::MAX);
@@ -187,7 +188,7 @@ impl<'a> Survey<'a> {
         })
     }
 
-    /// What a reference stands for.
+    /// The weight of a reference's target.
     fn follow(&mut self, target: &'a str, depth: usize) -> Result<Weight, String> {
         if let Some(weight) = self.known.get(target) {
             return Ok(*weight);

@@ -1,4 +1,4 @@
-//! `answers`: what was left out of them.
+//! `answers`: the number of rows left out of answers.
 
 use crate::calls::Calls;
 use crate::contract::qchost::agent::answers::Host;

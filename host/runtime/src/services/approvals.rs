@@ -1,8 +1,8 @@
 //! `approvals`: waiting for a person's decision.
 //!
-//! The gate knows when it is made; here is only the limit of the wait. It ends a little before the
-//! invocation does, so that the agent hears of it and can leave in order. Until then, who invoked the
-//! plugin is told in the progress what it waits for.
+//! The gate knows when it is made; this service limits the wait. It ends shortly before the
+//! invocation does, so that the agent gets an error and can end in order. Meanwhile, the progress
+//! tells the client what the invocation waits for.
 
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,9 @@ use crate::calls::{Calls, refused};
 use crate::contract::qchost::agent::approvals::{Error, Host};
 use crate::services::progress::Reporter;
 
-/// How often the progress says what is waited for: who shows it may leave a report out.
+/// How often the progress reports what is waited for: a client may skip reports.
 const TELL_INTERVAL: Duration = Duration::from_secs(2);
-/// What is left to the agent when waiting ends.
+/// Time left to the agent when waiting ends.
 const REST: Duration = Duration::from_secs(1);
 
 /// The approvals of one invocation.
@@ -21,18 +21,18 @@ pub(crate) struct Approvals {
     pub(crate) calls: Calls,
     /// When the invocation is cut off.
     pub(crate) deadline: Instant,
-    /// Where the progress goes.
+    /// Receives the progress.
     pub(crate) progress: Reporter,
 }
 
 impl Approvals {
-    /// How long a wait may last: a tenth of what is left, and at most a second, is kept.
+    /// Maximum duration of a wait: a tenth of the remaining time, at most a second, is reserved.
     fn longest(&self) -> Duration {
         let left = self.deadline.saturating_duration_since(Instant::now());
         left.saturating_sub(REST.min(left / 10))
     }
 
-    /// Says in the progress what is waited for, again and again.
+    /// Reports repeatedly in the progress what is waited for.
     async fn tell(&self, id: &str) {
         let id = crate::text::line(id, 64);
         let message = format!("waiting for approval {id} (qchost approvals show {id})");
@@ -59,7 +59,7 @@ impl Host for Approvals {
         match tokio::time::timeout(self.longest(), decided).await {
             Ok(decided) => decided.map_err(refused),
             Err(_) => Err(Error::TimedOut(format!(
-                "nobody decided on approval {} while this invocation could wait",
+                "no decision was made on approval {} while this invocation could wait",
                 crate::text::line(&id, 64)
             ))),
         }
@@ -125,7 +125,7 @@ mod tests {
         lab.progress.send(0.25, "compiled");
         seen.mark_unchanged();
         let (waited, decided) = tokio::join!(lab.wait(yes.clone()), async {
-            // Who invoked the plugin is told what it waits for, and how far it is stays.
+            // The client is told what the invocation waits for, and the fraction stays.
             seen.changed().await.unwrap();
             let told = seen.borrow_and_update().clone();
             assert_eq!(

@@ -1,4 +1,4 @@
-//! `clock`: what time it is, and how much is left.
+//! `clock`: the current time, and the time left.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

@@ -1,11 +1,10 @@
-//! `log`: lines of an agent in the host's log, under the target `plugin`.
+//! `log`: an agent's lines in the host's log, under the target `plugin`.
 //!
-//! Lines are counted for the plugin, over all its invocations, with those that the host writes of its refusals
-//! ([`Pace`](qchost_gate::Pace)). A long line counts as several.
+//! Lines are counted for the plugin, over all its invocations, together with those that the host writes about
+//! its refusals ([`Pace`](qchost_gate::Pace)). A long line counts as several.
 //!
-//! Invariant: a plugin can neither fill the log nor write into it as somebody else: lines are cut,
-//! counted by the second and stripped of control characters, and each carries the plugin's name and
-//! the invocation.
+//! Invariant: a plugin can neither flood the log nor impersonate others in it: lines are truncated,
+//! rate-limited and stripped of control characters, and each carries the plugin's name and the invocation.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,20 +15,20 @@ use crate::calls::Calls;
 use crate::contract::qchost::agent::log::{Host, Level};
 use crate::text;
 
-/// The longest message, in bytes.
+/// Maximum bytes of a message.
 const MESSAGE: usize = 4096;
-/// The longest name or value of a field, in bytes.
+/// Maximum bytes of a field's name or value.
 const FIELD: usize = 256;
-/// The most fields of a line.
+/// Maximum fields of a line.
 const FIELDS: usize = 16;
 /// Bytes that count as one line.
 const LINE: usize = 1024;
-/// The most lines of an invocation.
+/// Maximum lines of an invocation.
 const LINES: u32 = 10_000;
-/// How much of what a guest said last is kept for the error when it traps, in bytes.
+/// Bytes of a guest's last output that are kept for the error when it traps.
 const LAST_WORDS: usize = 300;
 
-/// Where something was printed.
+/// The origin of printed text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     Stdout,
@@ -40,7 +39,7 @@ pub(crate) enum Source {
 #[derive(Debug)]
 pub(crate) struct Lines {
     calls: Calls,
-    /// Whether it ever wrote: if not, its end is of no interest to the pace, which other threads use.
+    /// Whether it ever logged: otherwise its end need not touch the rate limit, which other threads use.
     wrote: AtomicBool,
     written: AtomicU32,
     last_words: Mutex<String>,
@@ -63,7 +62,7 @@ impl Lines {
                 .last_words
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            // A panic comes in several lines, of which the first say what happened.
+            // A panic takes several lines, and the first ones are the most informative.
             if last_words.len() < LAST_WORDS {
                 let separator = if last_words.is_empty() { "" } else { "; " };
                 let words = format!("{last_words}{separator}{}", line.trim());
@@ -76,7 +75,7 @@ impl Lines {
         }
     }
 
-    /// What the guest printed on standard error: a panic's message, more often than not.
+    /// The guest's output on standard error: usually a panic's message.
     pub(crate) fn last_words(&self) -> String {
         self.last_words
             .lock()
@@ -84,7 +83,7 @@ impl Lines {
             .clone()
     }
 
-    /// Writes a line with fields of so many bytes, unless it is one too many.
+    /// Writes a line whose fields have `extra` bytes, unless a limit is reached.
     fn line(&self, level: Level, message: &str, extra: usize, fields: impl FnOnce() -> String) {
         let bytes = message.len().min(MESSAGE).saturating_add(extra);
         if !self.admit(1 + u32::try_from(bytes / LINE).unwrap_or(RATE)) {
@@ -112,7 +111,7 @@ impl Lines {
         }
     }
 
-    /// Whether so many more lines may be written.
+    /// Whether `lines` more lines may be written.
     fn admit(&self, lines: u32) -> bool {
         self.wrote.store(true, Ordering::Relaxed);
         let written = self.written.load(Ordering::Relaxed);

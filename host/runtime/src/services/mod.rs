@@ -1,7 +1,7 @@
 //! The host's own services to an agent: `qchost:agent/*`.
 //!
-//! Invariant: none of them reaches QuantConnect except `workflow`, and that one only through the
-//! same [`Calls`](crate::calls::Calls) that the agent itself has.
+//! Invariant: none of them reaches QuantConnect except `workflow`, which uses the same
+//! [`Calls`](crate::calls::Calls) as the agent itself.
 
 mod answers;
 pub(crate) mod approvals;
@@ -17,7 +17,7 @@ use wasmtime::component::{HasSelf, Linker};
 use crate::contract::qchost::agent;
 use crate::instance::Instance;
 
-/// Puts the services into a linker.
+/// Adds the services to a linker.
 pub(crate) fn link(linker: &mut Linker<Instance>) -> wasmtime::Result<()> {
     agent::answers::add_to_linker::<_, HasSelf<_>>(linker, |instance: &mut Instance| {
         &mut instance.calls

@@ -1,25 +1,25 @@
-//! `progress`: how far an invocation is, for whoever waits for it.
+//! `progress`: how far an invocation is, for its client.
 //!
-//! Only the newest report is kept: a watcher that is slow misses steps and holds up nobody.
+//! Only the newest report is kept: a slow watcher misses steps but blocks no one else.
 
 use tokio::sync::watch;
 
 use crate::contract::qchost::agent::progress::Host;
 use crate::text;
 
-/// The longest message, in bytes.
+/// Maximum bytes of a message.
 const MESSAGE: usize = 200;
 
-/// How far an invocation is.
+/// The progress of an invocation.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Progress {
     /// From 0 to 1.
     pub fraction: f64,
-    /// What is being done: one line.
+    /// The current step: one line.
     pub message: String,
 }
 
-/// Where reports go.
+/// Where reports are sent.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reporter(pub(crate) Option<watch::Sender<Progress>>);
 
@@ -36,7 +36,7 @@ impl Reporter {
 }
 
 impl Reporter {
-    /// Says what is being done, without getting further by it.
+    /// Reports the current step without changing the fraction.
     pub(crate) fn say(&self, message: &str) {
         let fraction = self.0.as_ref().map(|watcher| watcher.borrow().fraction);
         self.send(fraction.unwrap_or_default(), message);

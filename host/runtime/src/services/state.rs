@@ -1,8 +1,8 @@
-//! `state`: what an agent remembers. The store is the gate's and blocks on the disk, so it is asked
-//! on a thread of its own.
+//! `state`: an agent's key-value state. The gate owns the store, which blocks on the disk, so it is called on a
+//! blocking thread.
 //!
-//! Invariant: what others wait for is never much of one plugin's: it has few requests at the store at a time, whose
-//! writes share transactions with everybody's reservations, and no more than so many bytes go to the disk in a second.
+//! Invariant: one plugin never delays others for long: it has few concurrent requests at the store, whose writes share
+//! transactions with reservations of all plugins, and the bytes it writes per second are limited.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,18 +14,18 @@ use tokio::time::Instant;
 use crate::calls::Calls;
 use crate::contract::qchost::agent::state::{Entry, Host, StateError};
 
-/// The most requests of one plugin's at a time, over all its invocations.
+/// Maximum concurrent requests of one plugin, over all its invocations.
 const PLACES: usize = 4;
-/// Bytes of one plugin's that are written in a second.
+/// Bytes per second that one plugin may write.
 const RATE: u32 = 4 << 20;
-/// How much of that may be written at once, if nothing was for so long: its whole quota.
+/// Maximum burst as a duration of that rate, after an equally long pause: its whole quota.
 const BURST: Duration = Duration::from_secs(4);
 
-/// How much one plugin has the store do, over all its invocations. Who wants more waits.
+/// Limits one plugin's use of the store, over all its invocations. Requests above the limit wait.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     places: Semaphore,
-    /// When what was written by now would be due, were it written evenly.
+    /// When the bytes written so far would be due at an even rate.
     due: Mutex<Option<Instant>>,
 }
 
@@ -39,7 +39,7 @@ impl Default for Throttle {
 }
 
 impl Throttle {
-    /// Until when a write of so many bytes has to wait.
+    /// Until when a write of `bytes` bytes has to wait.
     fn until(&self, bytes: usize, now: Instant) -> Instant {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         let begin = due.map_or(now, |due| due.max(now));
@@ -49,12 +49,12 @@ impl Throttle {
     }
 }
 
-/// The state of the plugin that calls; none while a component describes itself.
+/// The state of the calling plugin; none while a component describes itself.
 #[derive(Debug, Clone)]
 pub(crate) struct State(pub(crate) Calls);
 
 impl State {
-    /// Asks the store, with so many bytes to write.
+    /// Runs a request at the store that writes `bytes` bytes.
     async fn ask<T: Send + 'static>(
         &self,
         bytes: usize,

@@ -5,12 +5,12 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A turn at once, or none.
+/// A turn, if one is free.
 fn turn(lane: &Lane) -> Option<Turn<'_>> {
     if let Some(turn) = lane.turn() {
         return Some(turn);
     }
-    // Who asks for a turn or a place gets no turn then either.
+    // The other way to ask gets no turn either.
     match lane.ask(0) {
         Ok(_) => panic!("there was none a moment ago"),
         Err(why) => {
@@ -32,7 +32,7 @@ fn come<'a>(waiting: &mut Waiting<'a>) -> Option<Turn<'a>> {
     waiting.turn().now_or_never().map(|turn| turn.unwrap())
 }
 
-/// As many turns as there are for a lane.
+/// As many turns as a lane can have.
 fn fill(lane: &Lane) -> Vec<Turn<'_>> {
     std::iter::from_fn(|| turn(lane)).collect()
 }
@@ -87,7 +87,7 @@ fn a_plugin_that_is_not_loaded_keeps_no_slot_free() {
 fn a_free_slot_goes_to_who_runs_the_fewest_and_of_those_to_who_waits_longest() {
     let turns = Turns::new(4);
     let [busy, first, second] = lanes(&turns, 16);
-    // Three for the busy one: the lanes beside it were not there yet, so to say.
+    // Three for the busy lane, as if the other lanes did not exist yet.
     first.close();
     second.close();
     let mut running = fill(&busy);
@@ -203,13 +203,13 @@ fn who_waits_is_told_when_the_plugin_or_the_host_goes() {
     assert_eq!((one.counts(), two.counts()), ((0, 0), (0, 0)));
 }
 
-/// Something that happens to a lane.
+/// An event in a lane.
 #[derive(Debug, Clone)]
 enum Event {
     Ask,
-    /// One that runs ends.
+    /// A running one ends.
     End(usize),
-    /// One that waits goes away.
+    /// A queued one leaves.
     Leave(usize),
     Open(usize),
     Close,

@@ -1,15 +1,15 @@
-//! Tells when files that matter may have changed.
+//! Tells when relevant files may have changed.
 //!
-//! A file is replaced by a rename over it, written in place, or reached through a link that somebody
-//! turns: the one of a release (`current -> releases/2`), or the two of a Kubernetes mount
-//! (`manifest.toml -> ..data/manifest.toml`, `..data -> ..2026_01_31`). So what is watched is every
-//! folder on the way to it, for the one name in it that leads on (`way`), and never what lies below.
-//! A path that is not there yet has a way too: it ends where the next folder is missing.
+//! A file is replaced by a rename, written in place, or reached through a link that is redirected:
+//! the one of a release (`current -> releases/2`), or the two of a Kubernetes mount (`manifest.toml
+//! -> ..data/manifest.toml`, `..data -> ..2026_01_31`). So every folder on the way to it is watched
+//! for the one name that leads on (`way`), and never what lies below. A path that does not exist
+//! yet has a way too: it ends where the next folder is missing.
 //!
-//! Invariants: names that nobody asked for are no change, so that a component can lie in a folder
-//! where a build writes. What changes while the watch is being set is not lost: the way is walked
-//! again until no folder on it is new. Nothing is said about *what* changed: whoever waits looks at
-//! everything, since events can be lost and files cannot.
+//! Invariants: changes of other names are ignored, so that a component can lie in a build's output
+//! folder. A change while the watch is being set is not lost: the way is walked again until it
+//! contains no new folder. The watch does not say *what* changed: the receiver checks everything,
+//! since events can be lost.
 
 mod quiet;
 mod way;
@@ -27,18 +27,18 @@ use tokio::sync::Notify;
 use quiet::{Quiet, Step};
 use way::{Folder, Ways};
 
-/// How often a way is walked again because it changed meanwhile.
+/// Maximum number of walks of a way that changes meanwhile.
 const WALKS: usize = 8;
 
 /// Why files are not watched.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
-    /// The system gives no watch at all.
+    /// The system provides no watch at all.
     #[error(
         "changes of files cannot be watched: {0}; the limit is in /proc/sys/fs/inotify/max_user_instances"
     )]
     Start(notify::Error),
-    /// It does not watch this folder. The others are watched.
+    /// This folder cannot be watched. The others are.
     #[error(
         "{}: changes in this folder cannot be watched: {source}; it has to be readable, and the number of watches is limited by \
          /proc/sys/fs/inotify/max_user_watches",
@@ -47,7 +47,7 @@ pub enum WatchError {
     Folder {
         /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: notify::Error,
     },
 }
@@ -57,11 +57,11 @@ pub enum WatchError {
 pub struct Watch {
     watcher: RecommendedWatcher,
     shared: Arc<Shared>,
-    /// The folders that are watched, with device and inode: another folder in the same place is not.
+    /// The watched folders, with device and inode: another folder at the same path is not watched.
     watched: HashMap<PathBuf, (u64, u64)>,
 }
 
-/// What the thread that reads the events and the one that waits share.
+/// State shared by the thread that reads events and the task that waits.
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
@@ -70,9 +70,9 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The folders that are watched, and what matters in them.
+    /// The watched folders, and the relevant names in them.
     folders: HashMap<PathBuf, Folder>,
-    /// What was removed or moved away: what was watched there is not any more.
+    /// Paths that were removed or moved away; watches there are gone.
     gone: Vec<PathBuf>,
     quiet: Quiet,
 }
@@ -96,13 +96,13 @@ impl Watch {
         })
     }
 
-    /// What matters from now on, whether it is there or not. Of a file it is every change; of a folder
-    /// it is which entries it has, and which of them were written.
+    /// Sets the relevant paths, whether they exist or not. For a file every change is relevant; for
+    /// a folder, which entries it has and which of them were written.
     ///
-    /// Set it before you look at the files, or what changes in between is missed.
+    /// Call it before reading the files, or a change in between is missed.
     ///
     /// # Errors
-    /// When a folder cannot be watched: the system's limit is reached, or it is closed to this user.
+    /// When a folder cannot be watched: the system's limit is reached, or this user cannot read it.
     /// Everything else is watched then.
     pub fn set(&mut self, paths: impl IntoIterator<Item = PathBuf>) -> Result<(), WatchError> {
         let paths: Vec<PathBuf> = paths.into_iter().collect();
@@ -118,9 +118,8 @@ impl Watch {
         placed
     }
 
-    /// Waits for a change and then until it is quiet: 10 ms after the last rename or closed write,
-    /// and up to 100 ms while a file is being written in place. It can be dropped and called again
-    /// without missing a change.
+    /// Waits for a change and then for the end of the burst: 10 ms after the last rename or closed
+    /// write, and up to 100 ms while a file is being written in place. Cancel safe.
     pub async fn changed(&mut self) {
         loop {
             let news = self.shared.news.notified();
@@ -133,21 +132,21 @@ impl Watch {
                     return;
                 }
                 Some(due) => {
-                    // Either the time is over, or there is more to wait for.
+                    // Either the burst is over, or there is another event.
                     drop(tokio::time::timeout_at(due.into(), news).await);
                 }
             }
         }
     }
 
-    /// Watches these folders and no others; says whether one of them is new.
+    /// Watches exactly these folders; returns whether one of them is new.
     fn place(&mut self, folders: Ways) -> (bool, Result<(), WatchError>) {
         {
             let mut state = self.shared.lock();
             for gone in state.gone.drain(..) {
                 self.watched.retain(|folder, _| !folder.starts_with(&gone));
             }
-            // Before the watches: an event of a new one must find what matters in it.
+            // Before the watches, so that an event of a new one finds its relevant names.
             state.folders.clone_from(&folders);
         }
         let former: Vec<PathBuf> = self
@@ -175,10 +174,10 @@ impl Watch {
                     self.watched.insert(path, identity);
                     fresh = true;
                 }
-                // Somebody took it away just now: the next walk ends before it.
+                // It was removed just now: the next walk ends before it.
                 Err(error) if vanished(&error) => fresh = true,
                 Err(source) if folder.near => placed = Err(WatchError::Folder { path, source }),
-                // A folder further up is hardly ever renamed; one that is closed to us is let be.
+                // A folder further up is rarely renamed; one that this user cannot read is skipped.
                 Err(_) => {}
             }
         }
@@ -187,7 +186,7 @@ impl Watch {
 
     fn unwatch(&mut self, folder: &Path) {
         if self.watched.remove(folder).is_some() {
-            // It may have gone by itself, with the folder.
+            // The watch may have ended with the folder.
             drop(self.watcher.unwatch(folder));
         }
     }
@@ -206,7 +205,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes an event in; none stands for events that were lost.
+    /// Handles an event; `None` stands for lost events.
     fn take_in(&self, event: Option<Event>) {
         if self.lock().take_in(event.as_ref(), Instant::now()) {
             self.news.notify_one();
@@ -215,7 +214,7 @@ impl Shared {
 }
 
 impl State {
-    /// Takes an event in; says whether it matters.
+    /// Handles an event; returns whether it is relevant.
     fn take_in(&mut self, event: Option<&Event>, now: Instant) -> bool {
         let Some(event) = event.filter(|event| !event.need_rescan()) else {
             self.quiet.step(Step::Done, Path::new(""), now);
@@ -223,7 +222,7 @@ impl State {
         };
         let step = match event.kind {
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => Step::Done,
-            // Whoever reads changes nothing; it may be us.
+            // Reads change nothing, and may be the host's own.
             EventKind::Access(_) => return false,
             EventKind::Modify(ModifyKind::Data(_)) => Step::Writing,
             _ => Step::Done,
@@ -262,7 +261,7 @@ mod tests {
 
     use super::*;
 
-    /// `/etc/host.toml` matters, and what is in `/etc/plugins`.
+    /// `/etc/host.toml` is relevant, and the entries of `/etc/plugins`.
     fn state() -> State {
         let file = Folder {
             names: ["host.toml".into(), "plugins".into()].into(),
@@ -301,7 +300,8 @@ mod tests {
             (made, "/etc/plugins", true),
             (made, "/etc/plugins/b.toml", true),
             (closed, "/etc/plugins/b.toml", true),
-            // Half of an entry that nobody asked for is of no interest, and half of a file is.
+            // An incomplete write of an irrelevant entry is ignored, that of a relevant file is
+            // not.
             (written, "/etc/plugins/b.toml", false),
             (written, "/etc/plugins/a.toml", true),
             (made, "/etc/plugins/deeper/c.toml", false),

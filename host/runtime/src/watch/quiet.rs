@@ -1,15 +1,15 @@
-//! When it is quiet: the end of a burst of events.
+//! Detects the end of a burst of events.
 //!
-//! Invariant: whatever goes on, a burst ends 100 ms after its first event; a manifest that was removed
-//! does not wait for a file that is being written for ever.
+//! Invariant: a burst ends at most 100 ms after its first event, so that a removed manifest does
+//! not wait for a file that is written continuously.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long it has to be quiet after a change that is complete by itself.
+/// Required pause after a change that is complete by itself.
 const SETTLED: Duration = Duration::from_millis(10);
-/// How long a burst may last: what is being written in place gets so much time to be closed.
+/// Maximum duration of a burst, within which a file written in place should be closed.
 const LONGEST: Duration = Duration::from_millis(100);
 
 /// What an event says about a file.
@@ -17,11 +17,11 @@ const LONGEST: Duration = Duration::from_millis(100);
 pub(super) enum Step {
     /// It is being written.
     Writing,
-    /// It was made, renamed, removed, or closed after writing.
+    /// It was created, renamed, removed, or closed after writing.
     Done,
 }
 
-/// A burst of events, if there is one.
+/// The current burst of events, if any.
 #[derive(Debug, Default)]
 pub(super) struct Quiet {
     first: Option<Instant>,
@@ -30,7 +30,7 @@ pub(super) struct Quiet {
 }
 
 impl Quiet {
-    /// Takes an event in.
+    /// Handles an event.
     pub(super) fn step(&mut self, step: Step, path: &Path, now: Instant) {
         match step {
             Step::Writing => drop(self.writing.insert(path.to_owned())),
@@ -45,12 +45,12 @@ impl Quiet {
         self.due = Some((now + wait).min(first + LONGEST));
     }
 
-    /// When the burst is over, unless more happens.
+    /// When the burst ends, unless there are further events.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// The burst is over.
+    /// Ends the burst.
     pub(super) fn end(&mut self) {
         *self = Self::default();
     }

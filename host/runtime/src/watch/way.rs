@@ -1,30 +1,30 @@
 //! The way to a path: the folders that are passed, and in each the one name that leads on.
 //!
-//! Links are followed one by one, as the kernel does it, so that every folder on the way is known by
-//! the only name it has, and the link itself is a name like any other.
+//! Links are followed one by one, as the kernel does, so that every folder on the way is known by
+//! its canonical path, and the link itself is a name like any other.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-/// How many links may be followed: as many as the kernel follows.
+/// Maximum links that are followed, as in the kernel.
 const LINKS: usize = 40;
 
-/// What matters in a folder.
+/// The relevant entries of a folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Folder {
-    /// The entries that lead on, or are what matters.
+    /// The entries that lead on, or are themselves relevant.
     pub(super) names: HashSet<OsString>,
-    /// Whether the way ends here, or turns at a link: without this folder a change is missed.
+    /// Whether the way ends here or follows a link: without this folder a change is missed.
     pub(super) near: bool,
-    /// Whether every entry matters.
+    /// Whether every entry is relevant.
     pub(super) entries: bool,
 }
 
-/// Folders, by their paths without links.
+/// Folders by canonical path.
 pub(super) type Ways = HashMap<PathBuf, Folder>;
 
-/// The ways to all of these.
+/// The ways to all of these paths.
 pub(super) fn walk(paths: &[PathBuf]) -> Ways {
     let mut ways = Ways::new();
     for path in paths {
@@ -72,7 +72,7 @@ fn follow(path: &Path, ways: &mut Ways) {
                 }
                 at = next;
             }
-            // A file: nothing leads on from it. Or nothing is there: it would come into this folder.
+            // A file does not lead on. A missing entry would appear in this folder.
             _ => {
                 folder.near = true;
                 return;
@@ -98,7 +98,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder of its own, by its path without links.
+    /// A temporary folder, by its canonical path.
     fn place() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().canonicalize().unwrap();

@@ -1,11 +1,10 @@
-//! `workflow`: work that the host does for an agent, many calls at a time.
+//! `workflow`: batches of calls that the host makes concurrently for an agent.
 //!
-//! Each call inside is the very function that the agent itself could have called, so the gate
-//! decides on it as on any other. Everything runs inside the invocation's own future: when that is
-//! dropped, what was not sent yet never is, and what was sent is the gate's, which learns its
-//! outcome.
+//! Each of these calls goes through the same function as the agent's own calls, so the gate decides
+//! it like any other. Everything runs inside the invocation's own future: when that is dropped,
+//! calls not sent yet never are, and the gate learns the outcome of those that were.
 //!
-//! Invariant: one backtest of a batch never decides over another: each has its own result.
+//! Invariant: backtests of a batch are independent: each has its own result.
 
 mod wait;
 
@@ -29,16 +28,15 @@ use crate::contract::qchost::agent::workflow::{
 use crate::contract::quantconnect::api::backtests::{BacktestStatus, Host as Backtests};
 use crate::contract::quantconnect::api::compile::{Host as Compile, State};
 
-/// The most backtests of one batch.
+/// Maximum backtests of one batch.
 const BATCH: usize = 1000;
 
-/// How much of a backtest is wanted.
+/// How much of a backtest is returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Detail {
     /// All of it.
     Whole,
-    /// Its figures. What is left out is most of a real backtest's megabyte, and a batch has
-    /// hundreds.
+    /// Its figures only. The rest is most of a real backtest's megabyte, and a batch has hundreds.
     Figures,
 }
 
@@ -48,7 +46,7 @@ pub(crate) struct Workflow {
     calls: Calls,
     progress: Reporter,
     patience: Patience,
-    /// The most backtests at a time, whatever the agent asks for.
+    /// Maximum concurrent backtests, whatever the agent requests.
     parallel: u32,
 }
 
@@ -62,7 +60,7 @@ impl Workflow {
         }
     }
 
-    /// Whether the manifest grants batches; the calls inside are decided on one by one.
+    /// Checks that the manifest grants batches; the calls inside are decided individually.
     async fn granted(&self) -> Result<(), Error> {
         self.calls
             .gate()?
@@ -72,7 +70,7 @@ impl Workflow {
     }
 
     async fn compile(&self, project: ProjectId) -> Result<Outcome, Error> {
-        // Between two questions as well.
+        // Also between two polls.
         let _wait = self.calls.wait();
         let job = self
             .patience
@@ -154,7 +152,7 @@ impl Workflow {
     }
 }
 
-/// Takes out of the answer of `read-backtest` what is not a figure.
+/// Removes everything from an answer of `read-backtest` that is not a figure.
 fn trim(body: &mut Value) {
     let Some(backtest) = body.get_mut("backtest").and_then(Value::as_object_mut) else {
         return;
@@ -166,7 +164,7 @@ fn trim(body: &mut Value) {
     }
 }
 
-/// Whether a backtest is over, well or not.
+/// Whether a backtest has ended, successfully or not.
 fn ended(backtest: &Backtest) -> bool {
     matches!(
         backtest.status,

@@ -58,7 +58,7 @@ fn batch(names: &[&str], concurrency: u32) -> Batch {
     }
 }
 
-/// A cloud in which a backtest is over at its second reading, and its name says how.
+/// A cloud in which a backtest ends at its second read, and its name determines how.
 fn cloud() -> Scripted {
     let readings = Mutex::new(HashMap::<String, usize>::new());
     Scripted::new(move |sent: &Sent| {
@@ -210,7 +210,7 @@ async fn what_was_not_sent_is_not_sent_when_the_invocation_ends() {
     let (mut workflow, _) = workflow(&gated.gate, 60);
     let names = vec!["x"; 10];
     let run = workflow.run_backtests(batch(&names, 2));
-    // Cut off while the first two are under way.
+    // Cancelled while the first two are under way.
     tokio::time::timeout(Duration::from_millis(100), run)
         .await
         .unwrap_err();
@@ -294,7 +294,7 @@ async fn a_batch_that_makes_no_sense_is_refused() {
 
 #[tokio::test]
 async fn what_was_cut_off_while_the_host_decides_was_not_sent() {
-    // To decide, the host reads which project the compile is of, and is not answered in time.
+    // The host reads the project of the compile to decide, and is not answered in time.
     let upstream = Scripted::new(|_| (Duration::from_secs(30), Ok(json!({}))));
     let gated = gate(&upstream, ALL).await;
     let (mut workflow, _) = workflow(&gated.gate, 1);

@@ -1,6 +1,6 @@
-//! Waiting for QuantConnect: how often to ask, what to put up with, and when to give up.
+//! Waiting for QuantConnect: polling intervals, tolerated failures, and when to give up.
 //!
-//! Invariant: nothing is sent twice unless it is certain that the first time nothing was done, and
+//! Invariant: nothing is sent twice unless it is certain that the first attempt had no effect, and
 //! nothing is sent when the invocation is about to end.
 
 use std::future::Future;
@@ -11,28 +11,28 @@ use tokio::time::{sleep, timeout_at};
 
 use crate::contract::quantconnect::api::types::Error;
 
-/// The first wait between two questions.
+/// The first polling interval.
 const FIRST: Duration = Duration::from_millis(100);
-/// The longest one.
+/// The longest polling interval.
 const LONGEST: Duration = Duration::from_secs(5);
-/// By how much each is longer than the one before.
+/// Growth factor of the interval.
 const GROWTH: f64 = 1.5;
-/// How many questions in a row may be lost before that is the answer.
+/// How many consecutive polls may fail before the failure is returned.
 const LOST: u32 = 5;
-/// What is left to the agent to do something with the answer.
+/// Time left to the agent to use the answer.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// How long there is.
+/// The available time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
-    /// After this, nothing is sent.
+    /// Nothing is sent after this.
     deadline: Instant,
-    /// After this, nothing is waited for.
+    /// Waiting ends at this instant.
     last: Instant,
 }
 
 impl Patience {
-    /// Until shortly before the invocation is cut off.
+    /// Ends shortly before the invocation is cancelled.
     pub(super) fn until(deadline: Instant) -> Self {
         let left = deadline.saturating_duration_since(Instant::now());
         let grace = GRACE.min(left / 10);
@@ -43,8 +43,8 @@ impl Patience {
         }
     }
 
-    /// Sends a call that must not be sent twice. Only "too many calls" is waited out: nothing
-    /// was done then.
+    /// Sends a call that must not be sent twice. It is retried only when it was rate limited, which
+    /// means that nothing was done.
     pub(super) async fn send<T, F>(&self, mut call: impl FnMut(Intended) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
@@ -66,7 +66,7 @@ impl Patience {
                     sleep(wait).await;
                 }
                 Ok(answer) => return answer,
-                // The call was given up by now, so that what was not intended never will be.
+                // The call has been cancelled here, so if it has no intent yet it never will.
                 Err(_) if intended.get() => {
                     return Err(Error::UnknownOutcome(
                         "sent, but not answered when the time of the invocation was up".to_owned(),
@@ -82,7 +82,7 @@ impl Patience {
         }
     }
 
-    /// Asks until the answer is the last one.
+    /// Polls until the answer is final.
     pub(super) async fn poll<T, F>(
         &self,
         what: &str,
@@ -113,7 +113,7 @@ impl Patience {
                 Ok(answer) if ended(&answer) => return Ok(answer),
                 Ok(_) | Err(Error::NotReady(_)) => lost = 0,
                 Err(Error::RateLimited(seconds)) => wait = longer(wait).max(length(seconds)),
-                // A read changes nothing, and the connection may come back.
+                // A read changes nothing, and the connection may recover.
                 Err(Error::Unavailable(_) | Error::TimedOut(_)) if lost < LOST => lost += 1,
                 Err(error) => return Err(error),
             }
@@ -129,7 +129,7 @@ fn longer(wait: Duration) -> Duration {
     wait.mul_f64(GROWTH).min(LONGEST)
 }
 
-/// A length of time as the contract has it; nonsense is none.
+/// The contract's duration; zero if it is invalid.
 fn length(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
