@@ -1,4 +1,4 @@
-//! Accounts of the configuration as connections: the one place that knows all three kinds.
+//! Connections of the configured accounts: the one module that knows all three kinds.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,43 +23,43 @@ use crate::host::supervisor;
 use crate::output::words;
 use crate::reload::Stamp;
 
-/// The pipe to the embedded server, in bytes each way: a large answer in one piece.
+/// Buffer size in bytes, in each direction, of the pipe to the embedded server: a large answer in one piece.
 const PIPE: usize = 1 << 20;
 
-/// How often a running host looks whether an account is due to be checked.
+/// How often a running host checks whether an account is due for a check.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
-/// How old the last news of a good account may be.
+/// Maximum age of the last success of a connected account before it is checked again.
 const GOOD_NEWS_LIMIT: Duration = Duration::from_secs(300);
-/// How old the last news of a good account may be where a person asks how it stands.
+/// The same limit when a person asks for the state of accounts.
 const FRESH_NEWS_LIMIT: Duration = Duration::from_secs(1);
-/// How long a check may take.
+/// Time limit of a check.
 pub const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The connections, with the emulators that some of them lead to.
+/// The connections, and the emulators that some of them use.
 pub struct Connections {
     pub accounts: Accounts,
-    /// An emulator runs as long as its handle is held.
+    /// An emulator runs while its handle is held.
     emulators: Mutex<BTreeMap<String, Emulator>>,
     /// The REST API behind each embedded account, for `doctor`.
     pub rest: BTreeMap<String, RestClient>,
-    /// Accounts that cannot be used, and why.
+    /// Accounts that cannot be used, with the reason.
     pub problems: BTreeMap<String, anyhow::Error>,
-    /// What each account in effect was prepared from.
+    /// What each account in use was prepared from.
     sources: Mutex<BTreeMap<String, Sources>>,
-    /// Accounts were put in place that nothing is known of.
+    /// Notified when accounts with unknown state were put in place.
     renewed: Notify,
 }
 
-/// The files that an account's secrets were read from, as they were just before.
+/// Fingerprints of the files that an account's secrets were read from, taken just before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
     files: Vec<(PathBuf, Option<Stamp>)>,
-    /// Why the account in effect cannot be used.
+    /// Why the account in use cannot be used.
     unusable: Option<String>,
 }
 
 impl Sources {
-    /// The files as they are now. Blocks.
+    /// The current fingerprints. Blocks.
     pub fn of(account: &Account) -> Self {
         let files: Vec<PathBuf> = match account {
             Account::Embedded {
@@ -89,12 +89,12 @@ impl Sources {
         }
     }
 
-    /// Where the files are.
+    /// The paths of the files.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(|(path, _)| path.as_path())
     }
 
-    /// Whether one of them was touched just now, or is not there.
+    /// Whether one of them was modified just now, or is missing.
     pub fn are_moving(&self) -> bool {
         let mut stamps = self.files.iter().map(|(_, stamp)| *stamp);
         stamps.any(|stamp| stamp.is_some_and(|stamp| stamp.is_young()))
@@ -111,22 +111,22 @@ pub struct Prepared {
     accounts: Vec<Connected>,
     emulators: BTreeMap<String, Emulator>,
     rest: BTreeMap<String, RestClient>,
-    /// Those that cannot be used, and why.
+    /// Accounts that cannot be used, with the reason.
     pub problems: BTreeMap<String, anyhow::Error>,
     /// What each was prepared from.
     sources: BTreeMap<String, Sources>,
 }
 
 impl Prepared {
-    /// Whether a file that it was prepared from may not have been written to its end.
+    /// Whether a file that it was prepared from may have been incomplete.
     pub fn is_moving(&self) -> bool {
         self.sources.values().any(Sources::are_moving)
     }
 }
 
 impl Connections {
-    /// The accounts whose secrets are in files that changed since they were prepared. Those that cannot be used count
-    /// too if `retry`: what is missing may be there now, in a vault.
+    /// The accounts whose secret files changed since they were prepared. With `retry`, accounts that cannot be used
+    /// count too: a secret that was missing may have been added to the vault.
     pub fn outdated(&self, accounts: &BTreeMap<String, Account>, retry: bool) -> Vec<String> {
         let sources = self.sources();
         let outdated = accounts.iter().filter(|(name, account)| {
@@ -138,7 +138,7 @@ impl Connections {
         outdated.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Where secrets of accounts are kept in files.
+    /// The secret files of all accounts.
     pub fn secret_files(&self) -> Vec<PathBuf> {
         let sources = self.sources();
         let paths = sources.values().flat_map(Sources::paths);
@@ -150,7 +150,7 @@ impl Connections {
         self.sources().get(account)?.unusable.clone()
     }
 
-    /// Takes note of what was tried and cannot be used: the former connection stays.
+    /// Notes that changed accounts cannot be used: their former connections stay.
     pub fn keep(&self, prepared: Prepared) {
         for (name, tried) in prepared.sources {
             let mut sources = self.sources();
@@ -159,7 +159,7 @@ impl Connections {
         }
     }
 
-    /// What is to be said of an account in trouble: its state, the cause, and what to do.
+    /// The problem of an account: its state, the cause, and the remedy.
     pub fn trouble(&self, health: &AccountHealth) -> Option<String> {
         health.state.is_trouble().then(|| {
             let cause = health.last_error.as_deref().unwrap_or("no cause is known");
@@ -167,10 +167,10 @@ impl Connections {
         })
     }
 
-    /// What to do about an account in trouble.
+    /// The remedy for an account with a problem.
     pub fn remedy(&self, health: &AccountHealth) -> &'static str {
         match self.unusable(&health.account) {
-            // It was not even tried. The cause says what is wrong with what it was prepared from.
+            // No connection was attempted. The cause says what is wrong with its configuration.
             Some(_) => {
                 "mend what it names: files are read again by themselves, variables when the host starts again"
             }
@@ -178,14 +178,14 @@ impl Connections {
         }
     }
 
-    /// How every account stands, by name.
+    /// The state of every account, by name.
     pub fn health(&self) -> Vec<AccountHealth> {
         let names = self.accounts.names();
         let found = names.iter().filter_map(|name| self.accounts.health(name));
         found.collect()
     }
 
-    /// Checks the accounts that are not known to be connected, side by side.
+    /// Checks the accounts that are not known to be connected, concurrently.
     pub async fn check(&self, timeout: Duration) {
         let health = self.health().into_iter();
         let doubtful = health.filter(|health| health.state != AccountState::Connected);
@@ -193,7 +193,7 @@ impl Connections {
         self.check_these(&names, timeout).await;
     }
 
-    /// Checks the accounts of which there is no good news from just now, side by side.
+    /// Checks the accounts without a very recent success, concurrently.
     pub async fn check_now(&self, timeout: Duration) {
         let old = |health: &AccountHealth| {
             health.state != AccountState::Connected
@@ -210,8 +210,8 @@ impl Connections {
         futures::future::join_all(checks).await;
     }
 
-    /// Checks accounts for as long as it is awaited: new ones at once, bad ones again and again, and good ones of which
-    /// there was no news.
+    /// Checks accounts while it is polled: new ones at once, failing ones repeatedly, and connected ones after a time
+    /// without traffic.
     pub async fn keep_checking(&self) {
         let start = tokio::time::Instant::now() + CHECK_INTERVAL;
         let mut due = tokio::time::interval_at(start, CHECK_INTERVAL);
@@ -242,8 +242,7 @@ impl Connections {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts accounts in the place of those of the same names, and takes some away. Calls that are under
-    /// way end on the connection that they have.
+    /// Replaces accounts of the same names, and removes some. Calls under way end on their former connection.
     pub fn update(&self, prepared: Prepared, removed: &[String]) {
         let mut emulators = self
             .emulators
@@ -267,19 +266,19 @@ impl Connections {
         self.renewed.notify_one();
         let retired = self.accounts.update(prepared.accounts, removed);
         tokio::spawn(async move {
-            // A call that is under way still needs its emulator. How the task ended does not matter.
+            // A call under way still needs its emulator. How the task ended does not matter.
             drop(retired.await);
             drop(former);
         });
     }
 }
 
-/// The connection of an account that cannot be used: a variable that is not set, a malformed address.
+/// The connection of an account that cannot be used, for example because of a missing variable or a malformed address.
 struct Unusable(ConnectError);
 
 impl Unusable {
     fn new(error: &anyhow::Error) -> Self {
-        // Whoever shows it names the account.
+        // The account is named where the error is shown.
         let words = words(error);
         Self(match lacks_credentials(error) {
             true => ConnectError::Unauthorized(words),
@@ -302,12 +301,12 @@ impl Connector for Unusable {
     }
 }
 
-/// Whether an account cannot be prepared since its credentials are not where they should be.
+/// Whether an account cannot be prepared because its credentials are missing.
 pub fn lacks_credentials(problem: &anyhow::Error) -> bool {
     problem.is::<CredentialsError>() || problem.is::<SecretError>()
 }
 
-/// What to do about an account that is in this state.
+/// The remedy for an account in this state.
 pub fn remedy(state: AccountState) -> &'static str {
     match state {
         AccountState::Unauthorized => {
@@ -323,7 +322,7 @@ pub fn remedy(state: AccountState) -> &'static str {
     }
 }
 
-/// What to do about an account that cannot be prepared.
+/// The remedy for an account that cannot be prepared.
 pub fn mend(problem: &anyhow::Error) -> String {
     let credentials = problem.downcast_ref::<CredentialsError>();
     let exposed = match (credentials, problem.downcast_ref::<SecretError>()) {
@@ -333,7 +332,7 @@ pub fn mend(problem: &anyhow::Error) -> String {
     };
     match exposed {
         Some(path) => format!(
-            "chmod 600 {}; a secret that others may have read is better made anew",
+            "chmod 600 {}; a secret that others may have read should be replaced",
             path.display()
         ),
         None if lacks_credentials(problem) => remedy(AccountState::Unauthorized).to_owned(),
@@ -341,8 +340,8 @@ pub fn mend(problem: &anyhow::Error) -> String {
     }
 }
 
-/// Prepares the connection of every account. Nothing is connected yet, but emulators run. An account
-/// that cannot be used takes no other one down: its calls fail, and say why.
+/// Prepares the connection of every account. Nothing is connected yet, but emulators run. An account that cannot be
+/// used does not affect others: its calls fail with the reason.
 pub async fn prepare<'a>(
     accounts: impl IntoIterator<Item = (&'a str, &'a Account)>,
     secrets: &Secrets,
@@ -365,7 +364,7 @@ pub async fn connectors<'a>(
 ) -> Prepared {
     let mut prepared = Prepared::default();
     for (name, account) in accounts {
-        // As they are before they are read: what changes meanwhile is noticed.
+        // Taken before they are read, so that a change meanwhile is noticed.
         let mut sources = Sources::of(account);
         let (connector, options) = connector(name, account, secrets, &mut prepared)
             .await
@@ -425,7 +424,7 @@ async fn connector(
                 let (ours, theirs) = tokio::io::duplex(PIPE);
                 let server = server.clone();
                 tokio::spawn(async move {
-                    // Ends when our end of the pipe is dropped; how is of no interest then.
+                    // Ends when our end of the pipe is dropped; the result is irrelevant then.
                     drop(server.serve_pipe(theirs, CancellationToken::new()).await);
                 });
                 Ok(tokio::io::split(ours))
@@ -471,7 +470,7 @@ async fn connector(
     Ok((connector, options))
 }
 
-/// The user id and the token of an account; what knows the secrets knows the token from then on.
+/// The user id and the token of an account; the token is registered with `secrets` for redaction.
 fn load(file: Option<&Path>, secrets: &Secrets) -> Result<qchost_upstream::Credentials> {
     let credentials = qchost_upstream::Credentials::load(file)?;
     secrets.redactor().remember(credentials.api_token.clone());

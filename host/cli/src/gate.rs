@@ -1,4 +1,4 @@
-//! The gate as the configuration has it: database, record and keys in a folder, before a connection.
+//! Builds the gate from the configuration: database, audit and keys in a folder, in front of a connection.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use qchost_traffic::LaneLimits;
 use crate::config::{Anchor, Config, Mode};
 use crate::keys::{self, Key};
 
-/// How long one call to QuantConnect may take, whoever still waits for it.
+/// Time limit of one call to QuantConnect, even if its caller is gone.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(120);
-/// How many bytes a day the records of one plugin's calls may have: some 50 calls a second without a pause.
+/// Maximum bytes of audit records per day and plugin: some 50 calls a second around the clock.
 const AUDIT_SHARE: u64 = 4 << 30;
 
 /// Opens a gate on a data folder.
@@ -44,7 +44,7 @@ pub async fn open(
     Ok(Gate::open(upstream, options).await?)
 }
 
-/// What the configuration has calls decided by.
+/// The settings that decide calls.
 ///
 /// # Errors
 /// When the vault's options cannot be used.
@@ -83,8 +83,7 @@ pub fn settings(config: &Config, guardrails: Guardrails) -> Result<Settings> {
     })
 }
 
-/// A gate that leads nowhere, in a folder that is thrown away: for looking at a component, and for trying
-/// policies.
+/// A gate without a connection, in a temporary folder: for inspecting a component and testing policies.
 pub async fn scratch(config: &Config, folder: &Path) -> Result<Gate> {
     let key = Key::open(&keys::path(folder))?;
     open(
@@ -98,7 +97,7 @@ pub async fn scratch(config: &Config, folder: &Path) -> Result<Gate> {
     .await
 }
 
-/// Opens the record of what was done, and ties database and record to each other.
+/// Opens the audit, and links database and audit to each other.
 async fn open_audit(
     config: &Config,
     data: &Path,

@@ -1,7 +1,6 @@
-//! Everything plugged together: connections, ledger, audit, gate, runtime, plugins, people.
+//! The host: connections, ledger, audit, gate, runtime, plugins and people wired together.
 //!
-//! Invariant: a manifest or component that cannot be used takes nothing else down; it is listed
-//! with the reason.
+//! Invariant: an unusable manifest or component affects nothing else; it is listed with the reason.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +26,7 @@ use crate::lock::Lock;
 use crate::manifests;
 use crate::reload::{Asks, Table};
 
-/// The verb that makes this program a compiler.
+/// The hidden verb that runs this executable as compiler.
 const COMPILE: &str = "compile-component";
 /// The hidden verb that runs the command of an account.
 const SUPERVISE: &str = "supervise-server";
@@ -40,44 +39,43 @@ pub struct Host {
     pub gate: Gate,
     pub runtime: Runtime,
     pub connections: Arc<Connections>,
-    /// What its other keys are derived from.
+    /// The key that its other keys are derived from.
     pub key: Key,
-    /// What makes digests of values that may be secrets.
+    /// Makes digests of values that may be secrets.
     pub sealer: Sealer,
     /// The folder for its state.
     pub data: PathBuf,
-    /// What its configuration said when it started.
+    /// The configuration it started with.
     pub started: Config,
-    /// What became of each file.
+    /// The state of each file.
     pub table: Table,
     current: RwLock<Arc<Current>>,
-    /// What follows the files, if something does.
+    /// The reconciler that follows the files, if there is one.
     follower: OnceLock<Asks>,
     /// Whether the plugins are being loaded for the first time.
     starting: AtomicBool,
     secrets: Secrets,
-    /// Given back when the host is dropped, and whoever else has it.
+    /// Released when the host and all other holders are dropped.
     _lock: Arc<Lock>,
 }
 
-/// What the configuration says, and what follows from it.
+/// The configuration in effect, and what follows from it.
 pub struct Current {
     pub config: Config,
-    /// Who may tell the host something.
+    /// The people with roles.
     pub people: People,
-    /// What no grant can allow.
+    /// Rules that no grant can override.
     pub guardrails: Guardrails,
 }
 
 impl Host {
-    /// Prepares connections, gate and runtime on the data folder that the lock is for. No plugin is
-    /// loaded yet.
+    /// Opens connections, gate and runtime on the data folder of the lock. No plugin is loaded yet.
     pub async fn open(config: &Config, lock: impl Into<Arc<Lock>>) -> Result<Self> {
         Self::open_under(config, lock, in_force::guardrails_at_start).await
     }
 
-    /// Prepares what a halt needs, whatever the files of guardrails say and however many there are: no guardrail can deny
-    /// it. Plugins may do nothing.
+    /// Opens what a halt needs, independent of the guardrails' files and their number: no guardrail can deny a halt.
+    /// Plugins may do nothing.
     pub async fn open_to_halt(config: &Config, lock: impl Into<Arc<Lock>>) -> Result<Self> {
         Self::open_under(config, lock, |_, _| in_force::guardrails_to_halt()).await
     }
@@ -93,7 +91,7 @@ impl Host {
         let key = Key::open(&keys::path(&data))?;
         let ledger = Ledger::open(&data.join(DATABASE))
             .with_context(|| format!("the state in {} cannot be opened", data.display()))?;
-        // Before anything is decided by it: what of the files holds.
+        // Before any decision: which parts of the files are in force.
         let known = Known::read(&ledger).await?;
         let sealer = Sealer::new(key.gate()?);
         let row = known.configuration.as_ref();
@@ -137,35 +135,35 @@ impl Host {
         })
     }
 
-    /// What its configuration says now.
+    /// The configuration in effect.
     pub fn current(&self) -> Arc<Current> {
         let current = self.current.read();
         Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Makes this what its configuration says.
+    /// Replaces the configuration in effect.
     pub fn set_current(&self, current: Current) {
         let mut held = self.current.write().unwrap_or_else(PoisonError::into_inner);
         *held = Arc::new(current);
     }
 
-    /// Whom to ask for a look at the files from now on.
+    /// Sets the reconciler that handles reloads from now on.
     pub fn follow(&self, asks: Asks) {
-        // There is one reconciler a host.
+        // There is one reconciler per host.
         drop(self.follower.set(asks));
     }
 
-    /// What looks at its files, if something does.
+    /// The reconciler that follows its files, if there is one.
     pub fn follower(&self) -> Option<&Asks> {
         self.follower.get()
     }
 
-    /// Says whether the plugins are being loaded for the first time.
+    /// Sets whether the plugins are being loaded for the first time.
     pub fn set_starting(&self, starting: bool) {
         self.starting.store(starting, Ordering::Release);
     }
 
-    /// What it is at while it starts.
+    /// The step of its start, if it is starting.
     pub fn stage(&self) -> Option<String> {
         if !self.starting.load(Ordering::Acquire) {
             return None;
@@ -196,9 +194,9 @@ impl Host {
         rows.iter().any(|row| row.claims(plugin) && row.is_new()) || (starting && rows.is_empty())
     }
 
-    /// Checks that what is meant for the accounts of a configuration is not done with those of another.
+    /// Checks that a request for the accounts of a configuration is not carried out with those of another.
     pub async fn check_configuration(&self, config: &Path) -> Result<()> {
-        // A mount of Kubernetes leads to another file after each update, for the client as for us.
+        // A Kubernetes mount leads to another file after each update, for the client as well as for the host.
         let current = self.current();
         let ours = tokio::fs::canonicalize(&current.config.file).await;
         let ours = ours.unwrap_or_else(|_| current.config.path.clone());
@@ -206,7 +204,7 @@ impl Host {
             return Ok(());
         }
         let (ours, theirs) = (ours.display(), config.display());
-        // The client's working directory may just be another one than usual.
+        // The client may simply run in another working directory.
         let is_there = tokio::fs::try_exists(config).await;
         ensure!(
             is_there.unwrap_or(true),
@@ -230,8 +228,7 @@ impl Host {
         Ok(())
     }
 
-    /// Says what is wrong with a plugin that is there and not loaded. One that is not there at all is
-    /// another matter.
+    /// The problem of a plugin that exists and is not loaded. For one that does not exist, this succeeds.
     pub fn check_plugin(&self, plugin: &str) -> Result<()> {
         if self.gate.manifest(plugin).is_some() {
             return Ok(());
@@ -245,7 +242,7 @@ impl Host {
         Ok(())
     }
 
-    /// Checks that there is such an account: to halt one that was misspelt halts nothing.
+    /// Checks that an account exists: a halt of a misspelt name would halt nothing.
     pub fn check_account(&self, account: &str) -> Result<()> {
         let current = self.current();
         let known: Vec<_> = current.config.account.keys().map(String::as_str).collect();
@@ -257,7 +254,7 @@ impl Host {
         Ok(())
     }
 
-    /// Checks that there is such a plugin, loaded or not.
+    /// Checks that a plugin exists, loaded or not.
     pub fn check_plugin_name(&self, plugin: &str) -> Result<()> {
         if self.gate.manifest(plugin).is_some() {
             return Ok(());
@@ -276,7 +273,7 @@ impl Host {
         )
     }
 
-    /// The person behind a uid. A stranger's attempt is recorded.
+    /// The person with a uid. The attempt of an unknown user is recorded.
     pub async fn person(&self, uid: u32) -> Result<Person> {
         if let Some(person) = self.current().people.by_uid(uid) {
             return Ok(person.clone());
@@ -286,7 +283,7 @@ impl Host {
         bail!(self.stranger(uid))
     }
 
-    /// Why a uid is not listened to.
+    /// Why a uid has no role.
     pub fn stranger(&self, uid: u32) -> String {
         let files = self.table.files();
         let held = files.configuration.held.as_ref();
@@ -296,7 +293,7 @@ impl Host {
         stranger(uid, &self.data, waits.map(|held| held.approval.as_str()))
     }
 
-    /// The name of the person behind a uid.
+    /// The name of the person with a uid.
     pub fn name_of(&self, uid: u32) -> String {
         match self.current().people.by_uid(uid) {
             Some(person) => person.name.clone(),
@@ -304,12 +301,12 @@ impl Host {
         }
     }
 
-    /// What takes secrets out of what leaves the process.
+    /// Redacts secrets from what leaves the process.
     pub fn redactor(&self) -> &Redactor {
         self.secrets.redactor()
     }
 
-    /// Ends: no new invocation, running ones get so long, then what was sent is waited for.
+    /// Shuts down: no new invocations, running ones are cancelled after `drain`, then it waits for calls that were sent.
     /// Returns how many invocations did not end in time.
     pub async fn close(&self, drain: Duration) -> usize {
         let left = self.runtime.shutdown(drain).await;
@@ -323,7 +320,7 @@ impl Host {
         left
     }
 
-    /// Invokes an action for a person; reports of how far it is go to `report`, in order, until it ends.
+    /// Invokes an action for a person; progress goes to `report`, in order, until it ends.
     pub async fn invoke(
         &self,
         person: u32,
@@ -347,10 +344,10 @@ impl Host {
     }
 }
 
-/// This program, as the compiler of components.
+/// This executable, as the compiler of components.
 ///
-/// The link in `/proc` leads to the program that runs, also when an upgrade has replaced it on the disk since:
-/// the path that it had would lead to the new one, whose code the old one cannot run.
+/// The link in `/proc` leads to the running executable, even if an upgrade has replaced its file: the path would lead to
+/// the new one, whose code the old one cannot run.
 pub fn compiler() -> Compiler {
     Compiler {
         program: "/proc/self/exe".into(),
@@ -358,7 +355,7 @@ pub fn compiler() -> Compiler {
     }
 }
 
-/// This program, as the supervisor of the servers that run as its children.
+/// This executable, as the supervisor of the servers that run as its children.
 pub fn supervisor() -> Supervisor {
     Supervisor {
         program: "/proc/self/exe".into(),
@@ -366,7 +363,7 @@ pub fn supervisor() -> Supervisor {
     }
 }
 
-/// A user who is not a person of this host.
+/// A user without a role.
 pub fn nobody(uid: u32) -> Person {
     Person {
         uid,
@@ -375,13 +372,13 @@ pub fn nobody(uid: u32) -> Person {
     }
 }
 
-/// The file `halt` of a data folder, from the root on, for whoever is to make it.
+/// The absolute path of the file `halt` in a data folder, for messages.
 pub fn halt_file(data: &Path) -> String {
     let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
     data.join(HALT_FILE).display().to_string()
 }
 
-/// Why a uid is not listened to. `waits` is the approval that they wait for where the configuration names them.
+/// Why a uid has no role. `waits` is the pending approval if the configuration names the user.
 pub fn stranger(uid: u32, data: &Path, waits: Option<&str>) -> String {
     let halt = format!(
         "to halt at once, the user that the host runs as makes the file: touch {}",
@@ -400,7 +397,7 @@ pub fn stranger(uid: u32, data: &Path, waits: Option<&str>) -> String {
     }
 }
 
-/// Makes a folder that only this user can read, or sees to it that it is one.
+/// Creates a folder that only this user can read, or checks that an existing one is.
 pub fn private_folder(folder: &Path) -> Result<()> {
     use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
     std::fs::DirBuilder::new()

@@ -47,36 +47,37 @@ pub enum Approvals {
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
         page: u32,
     },
-    /// Say yes: to the one call that was asked for, or with --uses and --for to several of its kind.
+    /// Approve the one call that was requested, or with --uses and --for several of its kind.
     #[command(after_help = "Examples:\n  qchost approvals approve ap-abcdefghij\n  \
         qchost approvals approve ap-abcdefghij --uses 10 --for 8h --max-cost 50")]
     Approve {
         /// The approval.
         id: String,
-        /// So many calls of the operation on the same project.
+        /// The number of calls of the operation on the same project.
         #[arg(long, requires = "for", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         uses: Option<u32>,
-        /// For so long: `8h`.
+        /// How long the permit is valid: `8h`.
         #[arg(long, requires = "uses", value_name = "TIME")]
         r#for: Option<Period>,
-        /// For at most so many dollars together.
+        /// The most dollars that they may cost together.
         #[arg(long, requires = "uses", value_name = "DOLLARS")]
         max_cost: Option<f64>,
     },
-    /// Take back a permit that a yes gave, so that no further call can use it, or a yes to a change that is not in force yet.
+    /// Revoke a permit that an approval gave, so that no further call can use it, or the approval of a change that is not in
+    /// force yet.
     #[command(after_help = "Example:\n  qchost approvals revoke ap-abcdefghij")]
     Revoke {
         /// The approval, or its permit.
         id: String,
     },
-    /// Say no.
+    /// Refuse a request.
     #[command(
         after_help = "Example:\n  qchost approvals refuse ap-abcdefghij --reason \"not before the review\""
     )]
     Refuse {
         /// The approval.
         id: String,
-        /// Why; the plugin is told.
+        /// The reason; the plugin is told.
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
@@ -94,7 +95,7 @@ pub enum Audit {
         #[arg(long, value_name = "HEAD")]
         since: Option<String>,
     },
-    /// Print the signed head, to be kept where nobody who can write the record can write.
+    /// Print the signed head, to be kept where it cannot be changed together with the record.
     #[command(after_help = "Example:\n  qchost audit head > /mnt/elsewhere/head")]
     Head,
     /// Print the last records.

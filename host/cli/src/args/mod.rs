@@ -1,6 +1,6 @@
 //! The command line: verbs, their options and their help.
 //!
-//! Exit status: 0 when what was asked for was done, 1 when it was not, 2 when the command line is wrong.
+//! Exit status: 0 on success, 1 on failure, 2 when the command line is wrong.
 
 mod gate;
 

@@ -18,12 +18,12 @@ use serde_json::Value;
     rename_all_fields = "kebab-case"
 )]
 pub enum Account {
-    /// Our own server, in this process.
+    /// The embedded MCP server, in this process.
     Embedded {
         /// `quantconnect`, `emulator`, or the address of a REST API.
         #[serde(default = "default_cloud")]
         cloud: String,
-        /// A file with credentials, where the environment has none.
+        /// A file with credentials, used if the environment has none.
         credentials_file: Option<PathBuf>,
     },
     /// A command that speaks MCP on its standard input and output.
@@ -41,7 +41,7 @@ pub enum Account {
         /// Whether to pass QuantConnect's credentials in its environment.
         #[serde(default = "yes")]
         credentials: bool,
-        /// A file with credentials, where the environment has none.
+        /// A file with credentials, used if the environment has none.
         credentials_file: Option<PathBuf>,
     },
     /// A server that speaks MCP over streamable HTTP.
@@ -89,7 +89,7 @@ impl Account {
         }
     }
 
-    /// The paths that it names.
+    /// The paths in it.
     pub fn paths(&self) -> Vec<&Path> {
         match self {
             Self::Embedded {
@@ -109,10 +109,10 @@ impl Account {
     }
 }
 
-/// The text of a variable or a header, and whether it is a secret.
+/// The value of a variable or a header, and whether it is a secret.
 ///
 /// # Errors
-/// When the secret is not where the setting says, or the value is no text.
+/// When the secret is missing where the setting refers to, or the value is not text.
 pub async fn text(setting: &Setting, secrets: &Secrets) -> Result<(SecretString, bool)> {
     match setting {
         Setting::Secret(source) => Ok((secrets.read(source).await?, true)),

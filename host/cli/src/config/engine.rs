@@ -1,5 +1,5 @@
-//! `[engine]`: how components are compiled, and what all plugins together may use. What one plugin may
-//! use stands in its manifest.
+//! `[engine]`: how components are compiled, and limits for all plugins together. The limits of one
+//! plugin are in its manifest.
 
 use std::num::NonZeroU32;
 
@@ -9,30 +9,30 @@ use serde::Deserialize;
 
 use super::{Mode, Period, Size};
 
-/// How components are compiled and run. What is not given is what the runtime holds to be right.
+/// How components are compiled and run. Missing settings have the runtime's defaults.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Engine {
-    /// Compile faster to code that runs slower, for development.
+    /// Compile faster to slower code, for development.
     pub baseline: bool,
-    /// Invocations at a time.
+    /// Maximum concurrent invocations.
     pub invocations: Option<NonZeroU32>,
-    /// Memory of all running plugins together.
+    /// Maximum memory of all running plugins together.
     pub memory: Option<Size>,
-    /// Invocations of one plugin that may wait for their turn.
+    /// Maximum queued invocations of one plugin.
     pub queue: Option<usize>,
-    /// The largest component.
+    /// Maximum size of a component.
     pub component: Option<Size>,
-    /// Time on the processor that compiling a component may take.
+    /// Limit on processor time for compiling a component.
     pub compile_cpu: Option<Period>,
-    /// Memory that compiling a component may take.
+    /// Limit on memory for compiling a component.
     pub compile_memory: Option<Size>,
-    /// How long invocations of a plugin that was replaced or removed may go on.
+    /// How long invocations of a replaced or removed plugin may continue.
     pub drain: Option<Period>,
 }
 
 impl Engine {
-    /// The baseline compiler had holes that no plugin with money at stake should find.
+    /// The baseline compiler had sandbox escapes, so it must not run plugins with money at stake.
     pub fn check(&self, mode: Mode) -> Result<()> {
         ensure!(
             !self.baseline || mode == Mode::Development,
@@ -41,7 +41,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Sets what is given.
+    /// Applies the settings that are present.
     pub fn apply(&self, options: &mut Options) {
         let Self {
             baseline,

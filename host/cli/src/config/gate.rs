@@ -1,4 +1,4 @@
-//! What the gate is set to: `[limits.ACCOUNT]`, `[approvals]`, `[audit]`.
+//! Settings of the gate: `[limits.ACCOUNT]`, `[approvals]`, `[audit]`.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -10,23 +10,23 @@ use serde::Deserialize;
 
 use super::{Account, Period, Size};
 
-/// What all plugins of an account may do together, so that QuantConnect's own limit is not met.
+/// Limits on all plugins of an account together, so that QuantConnect's own limit is not reached.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Limits {
-    /// Calls a minute.
+    /// Maximum calls per minute.
     pub per_minute: Option<NonZeroU32>,
-    /// Calls at a time.
+    /// Maximum concurrent calls.
     pub in_flight: Option<NonZeroU32>,
 }
 
-/// How long approvals last.
+/// Time limits of approvals.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Approvals {
-    /// How long a request waits for a decision.
+    /// How long a request stays open.
     pub expire: Period,
-    /// How long the permit of an approved call can be used.
+    /// How long the permit of an approved call is valid.
     pub permit: Period,
 }
 
@@ -40,17 +40,17 @@ impl Default for Approvals {
     }
 }
 
-/// The record of what was done.
+/// Settings of the audit.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Audit {
-    /// How large a segment grows before the next one is begun.
+    /// Size of a segment at which the next one is begun.
     pub segment: Size,
-    /// How long segments are kept; for ever if not given.
+    /// How long segments are kept; without limit if not given.
     pub keep: Option<Period>,
-    /// What is set aside, so that halting is recorded on a full disk too.
+    /// Disk space reserved so that a halt is recorded on a full disk too.
     pub reserve: Size,
-    /// Where else the signed head goes.
+    /// Where else the signed head is written.
     pub anchor: Option<Anchor>,
 }
 
@@ -65,11 +65,11 @@ impl Default for Audit {
     }
 }
 
-/// A place for the head that whoever can write the data folder cannot write.
+/// A destination for the head that should be out of reach for users who can write the data folder.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "AnchorTable")]
 pub enum Anchor {
-    /// A file that lines are added to.
+    /// A file that lines are appended to.
     File(PathBuf),
     /// The system's log.
     Syslog,
@@ -103,7 +103,7 @@ impl Audit {
     }
 }
 
-/// Checks that limits are for accounts that there are.
+/// Checks that limits are for existing accounts.
 pub(super) fn check(
     limits: &BTreeMap<String, Limits>,
     accounts: &BTreeMap<String, Account>,

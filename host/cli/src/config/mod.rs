@@ -1,8 +1,8 @@
-//! `qchost.toml`: accounts and their connections, people, folders, mode, brokerage profiles, and what the
-//! gate is set to.
+//! `qchost.toml`: accounts and their connections, people, folders, mode, brokerage profiles, and settings of the
+//! gate.
 //!
-//! Invariant: an unknown key is an error, and no secret stands in the file: it names an environment
-//! variable, a file or a place in a vault.
+//! Invariant: an unknown key is an error, and the file contains no secrets: it refers to an environment variable, a
+//! file or a vault.
 
 mod account;
 mod engine;
@@ -39,62 +39,62 @@ pub const SOCKET: &str = "control.sock";
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// What is allowed of conveniences.
+    /// How strict the host is.
     pub mode: Mode,
     /// The folder of manifests: `*.toml` and `*/manifest.toml` in it.
     pub plugins: PathBuf,
-    /// The folder of guardrails: `*.cedar` in it. If not given, `policies` beside this file, where there is one.
+    /// The folder of guardrails: `*.cedar` in it. If not given, `policies` next to this file, if it exists.
     pub policies: Option<PathBuf>,
     /// Where state is kept.
     pub data: Option<PathBuf>,
     /// Where compiled components are kept.
     pub cache: Option<PathBuf>,
-    /// Whether any plugin may trade with real money at all, whatever it is granted.
+    /// Whether any plugin may trade with real money at all, whatever its grants.
     pub live_trading: bool,
-    /// Whether it takes two people to approve what trades with real money.
+    /// Whether trading with real money takes two approvals.
     pub two_person: bool,
     /// Accounts by name.
     pub account: BTreeMap<String, Account>,
-    /// What all plugins of an account may do together, by the account.
+    /// Limits on all plugins of an account together, by account.
     pub limits: BTreeMap<String, Limits>,
     /// Brokerage and data-provider profiles by name.
     pub brokerage: BTreeMap<String, Profile>,
-    /// What an hour of a node costs in dollars, by the type of the node.
+    /// The price of a node's hour in dollars, by node type.
     pub node_prices: BTreeMap<String, Price>,
-    /// Who may tell the host something, by name.
+    /// The people who may use the host, by name.
     pub people: BTreeMap<String, PersonTable>,
-    /// Where it listens to them.
+    /// Where it listens for them.
     pub control: Control,
-    /// How long approvals last.
+    /// Time limits of approvals.
     pub approvals: Approvals,
-    /// The record of what was done.
+    /// Settings of the audit.
     pub audit: Audit,
     /// The vault that secrets come from.
     pub vault: Option<VaultOptions>,
     /// How components are compiled and run.
     pub engine: Engine,
-    /// The file it was read from, as it was named; empty if there is none.
+    /// The file it was read from, as given; empty if there is none.
     #[serde(skip)]
     pub file: PathBuf,
-    /// The same with every link followed.
+    /// The same with all links resolved.
     #[serde(skip)]
     pub path: PathBuf,
-    /// What stands in the file.
+    /// The content of the file.
     #[serde(skip)]
     pub table: toml::Table,
-    /// Its text, and who owns it.
+    /// Its text and owner.
     #[serde(skip)]
     pub origin: Origin,
-    /// Whether only these people are obeyed, also where there are none: what the file gives more waits for an admin.
+    /// Whether only these people have roles, even if there are none: additions in the file await an admin.
     #[serde(skip)]
     pub closed: bool,
-    /// What it waits for, where it gives more than what is in force.
+    /// The approval it waits for, if it adds to what is in force.
     #[serde(skip)]
     pub waits: Option<Waits>,
-    /// Accounts that are not in force, though something may run live on them: see [`qchost_gate::Settings`].
+    /// Accounts that are not in force although something may run live on them: see [`qchost_gate::Settings`].
     #[serde(skip)]
     pub dormant: BTreeSet<String>,
-    /// What reads its secrets, once it was asked for: see [`Config::secrets`].
+    /// Reads its secrets, created on first use: see [`Config::secrets`].
     #[serde(skip)]
     pub reader: OnceLock<Secrets>,
 }
@@ -106,8 +106,8 @@ pub enum Mode {
     /// For a developer's machine.
     #[default]
     Development,
-    /// With money at stake: a plugin that may trade must be pinned by its digest, other code of it
-    /// waits for an operator, and the host obeys configured people only.
+    /// For use with money at stake: a plugin that may trade must be pinned by its digest, other code of it needs an
+    /// operator's approval, and only configured people have roles.
     Production,
 }
 
@@ -144,10 +144,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the file. Relative folders are resolved against where it is.
+    /// Reads the file. Relative folders are resolved against its location.
     pub fn load(path: &Path) -> Result<Self> {
         let (text, owner) = read_owned_text(path).with_context(|| {
-            // One that is there is not written anew.
+            // An existing file is not overwritten by `init`.
             let hint = match path.symlink_metadata() {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     "; write one with: qchost init"
@@ -161,7 +161,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads a text; `path` is the file that it comes from.
+    /// Parses a text; `path` is the file it comes from.
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
         let mut config: Self = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| {
@@ -186,7 +186,7 @@ impl Config {
         Ok(config)
     }
 
-    /// The persons whom the host knows. Where nobody is configured, it is the user that runs the host.
+    /// The people with roles. Without any configured, it is the user that runs the host.
     pub fn persons(&self) -> Vec<Person> {
         if self.closed && self.people.is_empty() {
             return Vec::new();
@@ -194,8 +194,8 @@ impl Config {
         persons(&self.people)
     }
 
-    /// As much of a file that cannot be used as it takes to find the host that was started with it: who
-    /// halts should not have to mend a file first. Of what is no TOML, the lines before the fault count.
+    /// As much of an invalid file as is needed to find the host that was started with it, so that halting does not
+    /// require fixing a file first. If it is not valid TOML, the lines before the error count.
     pub fn to_reach(path: &Path) -> Option<Self> {
         let table = before_fault(&read_text(path).ok()?);
         let kept: toml::Table = table
@@ -209,7 +209,7 @@ impl Config {
         Some(config)
     }
 
-    /// Checks what no single key shows.
+    /// Checks that involve several keys.
     fn check(&self) -> Result<()> {
         let names = self.account.keys().chain(self.brokerage.keys());
         for name in names.chain(self.people.keys()) {
@@ -255,9 +255,9 @@ impl Config {
         }
     }
 
-    /// The folder for compiled components: the configured one, or one beside configured state,
-    /// or `$XDG_CACHE_HOME/qchost`. Two hosts with state of their own have keys of their own, so
-    /// neither would believe what the other one keeps.
+    /// The folder for compiled components: the configured one, or one next to configured state, or
+    /// `$XDG_CACHE_HOME/qchost`. Hosts with separate state have different keys, so neither would accept the other's
+    /// entries.
     pub fn cache(&self) -> Result<PathBuf> {
         match (&self.cache, &self.data) {
             (Some(cache), _) => Ok(cache.clone()),
@@ -266,7 +266,7 @@ impl Config {
         }
     }
 
-    /// Where the control socket is.
+    /// The path of the control socket.
     pub fn socket(&self) -> Result<PathBuf> {
         match &self.control.socket {
             Some(socket) => Ok(socket.clone()),
@@ -274,7 +274,7 @@ impl Config {
         }
     }
 
-    /// The folder of guardrails: the configured one, or the one beside the file, if there is a file.
+    /// The folder of guardrails: the configured one, or the one next to the file, if there is a file.
     pub fn policies(&self) -> Option<PathBuf> {
         match &self.policies {
             Some(folder) => Some(folder.clone()),
@@ -282,7 +282,7 @@ impl Config {
         }
     }
 
-    /// What no grant can allow. A folder that is named must be there; the usual one may be missing.
+    /// The guardrails. A configured folder must exist; the default one may be missing.
     pub fn guardrails(&self) -> Result<Guardrails> {
         let Some(folder) = self.policies() else {
             return Ok(Guardrails::none());
@@ -305,7 +305,7 @@ impl Config {
             .collect()
     }
 
-    /// What reads its secrets; the same one each time. What it reads never shows in the log.
+    /// The reader of its secrets; always the same one. Secrets that it reads are redacted from the log.
     pub fn secrets(&self) -> Result<Secrets> {
         if let Some(secrets) = self.reader.get() {
             return Ok(secrets.clone());
@@ -316,8 +316,7 @@ impl Config {
         Ok(secrets.clone())
     }
 
-    /// Has it read its secrets by what reads them already: the vault of a host stays the one that it
-    /// started with.
+    /// Makes it read its secrets with an existing reader: the vault of a host stays the one it started with.
     pub fn reading_by(self, secrets: Secrets) -> Self {
         Self {
             reader: OnceLock::from(secrets),
@@ -325,7 +324,7 @@ impl Config {
         }
     }
 
-    /// The account to use where none is named: the only one.
+    /// The default account: the only one.
     pub fn only_account(&self) -> Result<&str> {
         let mut names = self.account.keys().map(String::as_str);
         match (names.next(), names.next()) {
@@ -342,14 +341,14 @@ impl Config {
     }
 }
 
-/// What stands in a text before the first line that is no TOML.
+/// The lines of a text before the first TOML error.
 fn before_fault(mut text: &str) -> toml::Table {
     loop {
         let fault = match text.parse::<toml::Table>() {
             Ok(table) => return table,
             Err(error) => error.span().map_or(0, |span| span.start),
         };
-        // The whole lines before it, and always less than there was: nothing at all is a table.
+        // Only complete lines, and always fewer than before; an empty text is a valid table.
         let before = text.get(..fault).filter(|before| before.len() < text.len());
         let before = before.unwrap_or(text.strip_suffix('\n').unwrap_or(text));
         let end = before.rfind('\n').map_or(0, |end| end + 1);
@@ -357,7 +356,7 @@ fn before_fault(mut text: &str) -> toml::Table {
     }
 }
 
-/// The data folders of hosts whose configuration names none, and of a service.
+/// The data folders of hosts whose configuration does not name one, and of a service.
 pub fn usual_data() -> Vec<PathBuf> {
     let own = xdg("XDG_STATE_HOME", ".local/state").ok();
     own.into_iter()
@@ -365,7 +364,7 @@ pub fn usual_data() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Where the hosts of this user are found by configuration, whatever data folder it names by now.
+/// Where the hosts of this user are registered by configuration, whatever their current data folder.
 pub fn own_hosts() -> Option<PathBuf> {
     let state = xdg("XDG_STATE_HOME", ".local/state").ok()?;
     Some(state.join("running"))

@@ -1,6 +1,6 @@
-//! Who may tell the host something, and where it listens: `[people.NAME]` and `[control]`.
+//! People with roles, and the control socket: `[people.NAME]` and `[control]`.
 //!
-//! Invariant: one uid is one person. In production nobody is a person who is not in the file.
+//! Invariant: one uid is one person. In production only people in the file have roles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -11,20 +11,20 @@ use serde::{Deserialize, Serialize};
 
 use super::Mode;
 
-/// The name of whoever runs a host for which nobody is configured.
+/// The name of the user that runs a host without configured people.
 const DEVELOPER: &str = "developer";
 
-/// A person, under their name.
+/// A person; the key is the name.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PersonTable {
-    /// The user on this machine.
+    /// The uid of the user on this machine.
     pub uid: u32,
-    /// What they may do.
+    /// The person's roles.
     pub roles: BTreeSet<RoleName>,
 }
 
-/// A role, as it is written in the file.
+/// A role as written in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RoleName {
@@ -39,17 +39,17 @@ pub enum RoleName {
 }
 
 impl RoleName {
-    /// The word for it.
+    /// The role's name.
     pub fn word(self) -> &'static str {
         Role::from(self).word()
     }
 }
 
-/// Where the control socket is and whose.
+/// Path and group of the control socket.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Control {
-    /// The socket; in the data folder, and for the host's own user alone, if not given.
+    /// The socket; if not given, in the data folder and accessible to the host's own user only.
     pub socket: Option<PathBuf>,
     /// The group that may open it; `qchost` if not given.
     pub group: Option<String>,
@@ -67,7 +67,7 @@ impl From<RoleName> for Role {
 }
 
 impl Control {
-    /// Where the host listens in its own folder, no group can reach it.
+    /// A socket in the host's own folder is not reachable for a group.
     pub(super) fn check(&self) -> Result<()> {
         ensure!(
             self.group.is_none() || self.socket.is_some(),
@@ -78,7 +78,7 @@ impl Control {
     }
 }
 
-/// Checks what no single person shows: that uids are distinct, and that enough people can decide.
+/// Checks that involve several people: that uids are distinct, and that enough people can decide.
 pub(super) fn check(
     people: &BTreeMap<String, PersonTable>,
     mode: Mode,
@@ -122,7 +122,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// The persons whom the host knows. Where nobody is configured, it is the user that runs the host.
+/// The people with roles. Without any configured, it is the user that runs the host.
 pub fn persons(people: &BTreeMap<String, PersonTable>) -> Vec<Person> {
     if people.is_empty() {
         return vec![Person {

@@ -1,7 +1,7 @@
-//! Amounts as an operator writes them: `"64MiB"`, `"365d"`, `0.06`.
+//! Quantities as an operator writes them: `"64MiB"`, `"365d"`, `0.06`.
 //!
-//! Invariant: an amount without a unit, with an unknown one, of nothing, or too large to be meant is an
-//! error; none is rounded or cut to fit.
+//! Invariant: a quantity without a unit, with an unknown unit, of zero, or implausibly large is an
+//! error; none is rounded or clamped.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,22 +11,22 @@ use serde::Deserialize;
 
 const SECOND: u64 = 1000;
 const DAY: u64 = 24 * 3600 * SECOND;
-/// The longest time that can be meant: a hundred years.
+/// Maximum duration in seconds: a hundred years.
 const LONGEST: u64 = 36_525 * DAY;
-/// The most bytes that can be meant: a pebibyte.
+/// Maximum size in bytes: a pebibyte.
 const LARGEST: u64 = 1 << 50;
 
-/// So many bytes: `"64MiB"`.
+/// A number of bytes: `"64MiB"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Size(pub u64);
 
-/// So long: `"24h"`.
+/// A duration: `"24h"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Period(pub Duration);
 
-/// What an hour of a node costs, in dollars: `0.06`.
+/// The price of a node's hour in dollars: `0.06`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "f64")]
 pub struct Price(pub Usd);
@@ -90,12 +90,12 @@ impl TryFrom<f64> for Price {
     }
 }
 
-/// Dollars that were given as a number, if they are finite and more than nothing.
+/// An amount of dollars, if it is finite and positive.
 pub fn dollars_of(dollars: f64) -> Option<Usd> {
     Usd::from_f64(dollars).filter(|usd| usd.0 > 0)
 }
 
-/// A whole number and a unit, multiplied; `None` for nothing and for more than `most`.
+/// A whole number times a unit; `None` for zero and for more than `most`.
 fn amount(text: &str, units: &[(&str, u64)], most: u64) -> Option<u64> {
     let text = text.trim();
     let at = text.find(|c: char| !c.is_ascii_digit())?;

@@ -1,4 +1,4 @@
-//! What a configuration says and what is wrong with one.
+//! Valid and invalid configurations.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! Who may ask for what, by the people in force when it is done.
+//! Who may request what, by the people in force when it is carried out.
 //!
-//! Invariant: before the state is open, what is in force of the configuration is not known. Until then the people whom the
-//! file names may halt and see how the host does; everything else waits for the host, and is decided again by the people
-//! whom it obeys.
+//! Invariant: before the state is open, it is unknown what is in force of the configuration. Until then the people in the
+//! file may halt and see the host's status; everything else waits for the host, and is decided again by the people it has
+//! in force.
 
 use std::sync::Arc;
 
@@ -14,21 +14,21 @@ use super::plane::Shared;
 use super::request::RequestKind;
 use crate::host::{Current, Host, nobody, stranger};
 
-/// A person who may ask for something.
+/// A person who may make a request.
 pub(super) struct Asked {
     pub person: Person,
     pub verb: RequestKind,
-    /// For which plugin or account.
+    /// The plugin or account it concerns.
     about: Option<String>,
-    /// The people who count; nothing where those of the file do, for want of a host.
+    /// The people it was decided by; `None` if those of the file, because there is no host yet.
     by: Option<Arc<Current>>,
 }
 
 impl Asked {
-    /// Whether the user behind a uid may ask for this, as far as that is known now.
+    /// Checks that the user with a uid may make this request, as far as that is known now.
     ///
     /// # Errors
-    /// When they may not; that is recorded.
+    /// When they may not; the attempt is recorded.
     pub async fn decide(
         uid: u32,
         verb: RequestKind,
@@ -36,7 +36,7 @@ impl Asked {
         shared: &Shared,
     ) -> Result<Self> {
         let by = shared.opened().map(|host| host.current());
-        // One reading of who counts: what a person may do is decided by the same people who say what they are.
+        // Read once: the person's name and rights must come from the same people.
         let people = by
             .as_ref()
             .map_or(&shared.people, |current| &current.people);
@@ -53,7 +53,7 @@ impl Asked {
         })
     }
 
-    /// The host, as soon as there is one, and the person as it knows them, if they may ask for this now.
+    /// Waits for the host, and returns it with the person as the host knows them, if they may make this request now.
     ///
     /// # Errors
     /// When they may not any more, and when there is no host.
@@ -71,15 +71,15 @@ impl Asked {
     }
 }
 
-/// Why a user may not ask for something.
+/// Why a user may not make a request.
 struct Denied {
     person: Person,
-    /// Nothing where the host does not know them at all.
+    /// `None` if the host does not know the user at all.
     reason: Option<String>,
 }
 
 impl Denied {
-    /// Records the attempt; returns what the client is told.
+    /// Records the attempt; returns the error for the client.
     async fn record(self, verb: RequestKind, about: Option<&str>, shared: &Shared) -> Error {
         let Self { person, reason } = self;
         let Some(reason) = reason else {
@@ -116,7 +116,7 @@ fn may(
     Err(Denied { person, reason })
 }
 
-/// Records the attempt of a user who is not a person of the host; returns why it is refused.
+/// Records the attempt of a user without a role; returns why it is refused.
 pub(super) async fn refuse_stranger(uid: u32, shared: &Shared) -> Error {
     let Some(host) = shared.opened() else {
         return anyhow!(stranger(uid, &shared.data, None));

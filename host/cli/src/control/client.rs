@@ -1,4 +1,4 @@
-//! The client's end of the control socket; and what it does itself where no host runs.
+//! The client's end of the control socket; and what it does itself if no host runs.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -30,23 +30,24 @@ use crate::signals;
 /// How long to wait for a data folder that another process uses.
 const PATIENCE: Duration = Duration::from_secs(10);
 const BETWEEN_TRIES: Duration = Duration::from_millis(100);
-/// How long a host may take to say which one it is.
+/// How long a host may take to identify itself.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a host may say nothing before that is said.
+/// How long a host may be silent before the user is told.
 const SILENCE: Duration = Duration::from_secs(2);
-/// How much longer what only looks waits for it.
+/// How much longer a request without effects waits for it.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long a host may say nothing at all to what acts. One that is at it says so every [`BEAT_INTERVAL`].
+/// How long a host may be silent on a request with effects. A host that works on it sends a sign of life every
+/// [`BEAT_INTERVAL`].
 const ACT_TIMEOUT: Duration = Duration::from_secs(30);
 const _: () = assert!(ACT_TIMEOUT.as_secs() >= 6 * BEAT_INTERVAL.as_secs());
-/// How long a host that was started just before may take to show that it is there.
+/// How long a host that was just started may take to appear.
 const APPEARING: Duration = Duration::from_secs(1);
 
-/// What becomes of a line of a long result.
+/// Receives each line of a long result.
 pub type OnLine<'a> = &'a mut (dyn FnMut(&str) -> Result<()> + Send);
 
-/// Has something done that has no lines: by the host that runs, or by one in this process, which is
-/// then alone with the data folder as every host is.
+/// Carries out a request without lines: by the running host, or by one in this process, which then has the data folder to
+/// itself like any host.
 pub async fn perform(route: &Route, request: Request, output: Output) -> Result<Value> {
     let mut display = output.progress();
     let performing = async {
@@ -58,7 +59,7 @@ pub async fn perform(route: &Route, request: Request, output: Output) -> Result<
     result
 }
 
-/// Has something done by the host that runs; `None` if none does.
+/// Carries out a request by the running host; `None` if there is none.
 pub async fn ask_running(
     route: &Route,
     request: Request,
@@ -79,7 +80,7 @@ pub async fn ask_running(
     result
 }
 
-/// Has something done by the host that runs, or by one that is just starting, as soon as it listens; `None` if there is
+/// Carries out a request by the running host, or by one that is just starting, as soon as it listens; `None` if there is
 /// none.
 pub async fn ask_starting(
     route: &Route,
@@ -109,8 +110,8 @@ pub async fn ask_starting(
     }
 }
 
-/// Takes the data folder for a host, as soon as the command that is at work in it, or the host that ends there, has ended.
-/// A host that runs there is not waited for.
+/// Takes the data folder for a host, once the command or the ending host that uses it is done. Does not wait for a running
+/// host.
 pub async fn take_lock(config: &Config) -> Result<Lock> {
     let (data, socket) = (config.data()?, config.socket()?);
     let begun = Instant::now();
@@ -129,7 +130,7 @@ pub async fn take_lock(config: &Config) -> Result<Lock> {
     }
 }
 
-/// What a host says of itself.
+/// A host's status.
 #[derive(Debug, Deserialize)]
 struct Status {
     pid: u32,
@@ -144,7 +145,7 @@ impl Status {
     }
 }
 
-/// Which host runs in a data folder, if it says so.
+/// The host running in a data folder, if it answers.
 async fn status(data: &Path, socket: &Path) -> Option<Status> {
     let announced = Presence::read(&Presence::in_data(data)).map(|(it, _)| it.socket);
     for socket in announced.iter().map(PathBuf::as_path).chain([socket]) {
@@ -175,7 +176,7 @@ async fn status(data: &Path, socket: &Path) -> Option<Status> {
     None
 }
 
-/// Why a data folder cannot be taken, by a command that waits for no other process.
+/// Why a data folder cannot be taken by a command that does not wait.
 pub fn refused(data: &Path, refused: Refused) -> Error {
     match refused {
         Refused::Held(holder) => held(data, holder, None),
@@ -183,22 +184,22 @@ pub fn refused(data: &Path, refused: Refused) -> Error {
     }
 }
 
-/// Whether a host has a data folder, or may have it: the process that says that it is the host there runs, and no other one
-/// has the lock.
+/// Whether a host has a data folder, or may have it: the process registered as its host runs, and no other process holds the
+/// lock.
 pub fn has_host(data: &Path) -> bool {
     let announced = Presence::read(&Presence::in_data(data)).map(|(host, _)| host.pid);
     match Lock::take(data) {
         Err(Refused::Held(holder)) => {
             announced.is_some_and(|host| holder.is_none_or(|it| it == host))
         }
-        // It cannot be told.
+        // Unknown, so assume it.
         Err(Refused::Failed(_)) => true,
-        // The lock of a host can be taken when somebody removed its file.
+        // The lock of a host can be taken if its file was removed.
         Ok(_) => announced.is_some_and(|host| Path::new(&format!("/proc/{host}")).exists()),
     }
 }
 
-/// Which process has a data folder, where that is no host.
+/// Which process has a data folder, if it is not a host.
 pub fn holder(data: &Path) -> Error {
     match Lock::take(data) {
         Err(refused) => self::refused(data, refused),
@@ -206,7 +207,7 @@ pub fn holder(data: &Path) -> Error {
     }
 }
 
-/// Which process has a data folder, and what to do about it.
+/// Which process has a data folder, and the remedy.
 fn held(data: &Path, holder: Option<u32>, host: Option<Status>) -> Error {
     let data_is = data.display();
     if let Some(Status {
@@ -247,8 +248,7 @@ fn held(data: &Path, holder: Option<u32>, host: Option<Status>) -> Error {
     }
 }
 
-/// That a command found no host and cannot do without one, since the data folder or what is in it cannot be opened.
-/// Nothing was done.
+/// A command needs the data folder, found no host, and cannot open the folder or its content. Nothing was done.
 #[derive(Debug)]
 pub struct Unopened(String);
 
@@ -266,11 +266,11 @@ impl std::fmt::Display for Unopened {
 
 impl std::error::Error for Unopened {}
 
-/// How a command does what it is for.
+/// How a command works.
 pub enum Approach<'a> {
-    /// By the host that runs.
+    /// Through the running host.
     Host(Found),
-    /// By itself: no host runs in the data folder, and none can begin to.
+    /// By itself: no host runs in the data folder, and none can start.
     Alone {
         config: &'a Config,
         lock: Lock,
@@ -279,7 +279,7 @@ pub enum Approach<'a> {
     },
 }
 
-/// Finds the host that runs, or takes the data folder where none does.
+/// Finds the running host, or takes the data folder if there is none.
 pub async fn approach(route: &Route) -> Result<Approach<'_>> {
     let begun = Instant::now();
     loop {
@@ -306,14 +306,14 @@ pub async fn approach(route: &Route) -> Result<Approach<'_>> {
             Err(Refused::Held(holder)) if begun.elapsed() >= PATIENCE => {
                 return Err(held(&data, holder, None));
             }
-            // A host that starts will have its socket soon; what another process does may end.
+            // A starting host will have its socket soon; another process may end.
             Err(Refused::Held(_)) => tokio::time::sleep(BETWEEN_TRIES).await,
         }
     }
 }
 
 impl Approach<'_> {
-    /// Has something done, as [`perform`], on a display of the caller's.
+    /// Like [`perform`], on a display of the caller's.
     pub async fn perform(
         self,
         route: &Route,
@@ -331,7 +331,7 @@ impl Approach<'_> {
     }
 }
 
-/// Has something done by a host in this process.
+/// Carries out a request by a host in this process.
 async fn alone(
     config: &Config,
     lock: Lock,
@@ -353,9 +353,9 @@ async fn alone(
     let told = signals::ended();
     let result = tokio::select! {
         result = here(&host, config, request, display) => result,
-        () = told => Err(anyhow!("told to end before it was done; what was sent is not undone: read the state before you try again")),
+        () = told => Err(anyhow!("interrupted before it was done; what was sent is not undone: read the state before you try again")),
     };
-    // Told once more, it ends at once.
+    // A second signal ends it at once.
     let told = signals::ended();
     tokio::select! {
         _ = host.close(Duration::ZERO) => {}
@@ -370,7 +370,7 @@ async fn alone(
     }
 }
 
-/// Does what is asked for in this process, for whoever runs it.
+/// Carries out a request in this process, for the user that runs it.
 async fn here(
     host: &Arc<Host>,
     config: &Config,
@@ -382,7 +382,7 @@ async fn here(
     let (reports, mut reported) = Reports::new(host.redactor().clone());
     let work = request.carry_out_here(host, &person, &reports);
     tokio::pin!(work);
-    // What comes in lines is read from the files where no host runs, and not by one in this process.
+    // Results with lines are read from the files if no host runs, rather than by a host in this process.
     let mut show = |report| match report {
         Report::Progress(progress) => display.report(&progress),
         Report::Halted(message) => display.halted(message),
@@ -400,7 +400,8 @@ async fn here(
     result
 }
 
-/// Sees to it that the data folder is there and this user's. That of another user may have a host that this one does not see.
+/// Checks that the data folder exists and belongs to this user. Another user's folder may have a host that this user cannot
+/// see.
 fn own(route: &Route, data: &Path) -> Result<()> {
     if let Ok(found) = std::fs::metadata(data) {
         let (owner, user) = (found.uid(), geteuid());
@@ -414,17 +415,17 @@ fn own(route: &Route, data: &Path) -> Result<()> {
     private_folder(data)
 }
 
-/// A host that is asked for something.
+/// A host that received a request.
 struct Asked {
-    /// How it is named to people.
+    /// Its description for messages.
     host: String,
     kind: RequestKind,
     output: Output,
 }
 
 impl Asked {
-    /// Waits for the first words of the host, which it says as soon as it has read what is asked for. Where it keeps silent,
-    /// that is said. What only looks is given up soon; what is to be done may have been read, so it gets longer.
+    /// Waits for the host's first reply, which it sends as soon as it has read the request, and warns if it stays silent. A
+    /// request without effects is given up soon; one with effects may have been read already, so it waits longer.
     async fn hear<T>(&self, first: impl Future<Output = T>) -> Result<T> {
         let Self { host, kind, output } = self;
         let mut first = pin!(first);
@@ -443,8 +444,8 @@ impl Asked {
         heard.map_err(|_| self.silent())
     }
 
-    /// Waits for further words. A host says that it lives as often as it promised; one that promised nothing is of an older
-    /// version, and is waited for.
+    /// Waits for further replies. The host sends signs of life at the promised interval; one that promised none is of an
+    /// older version, and is waited for without limit.
     async fn go_on<T>(&self, next: impl Future<Output = T>, beats: bool) -> Result<T> {
         if !beats {
             return Ok(next.await);
@@ -467,7 +468,7 @@ impl Asked {
     }
 }
 
-/// Asks the host that listens at the other end.
+/// Sends a request to a connected host.
 async fn ask(
     stream: UnixStream,
     route: &Route,
@@ -498,7 +499,7 @@ async fn ask(
     };
     let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
     let first = async {
-        // A host that denies it answers before it reads it, and closes.
+        // A host that denies a request replies before reading it, and closes the connection.
         let sent = lines
             .get_mut()
             .write_all(format!("{head}\n{body}").as_bytes())

@@ -1,7 +1,7 @@
-//! What people were denied at the control socket, recorded without letting them fill the record.
+//! Records denials at the control socket, without letting them fill the audit.
 //!
-//! Invariant: each denial is in the record: the first ones of a minute by themselves, the others of it by their number, with
-//! the first, the last and a sample.
+//! Invariant: each denial is in the audit: the first ones of a minute individually, the others as a count with the first,
+//! the last and a sample.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 
 use crate::host::Host;
 
-/// Denials of a user that are recorded one by one in each window.
+/// Denials of a user that are recorded individually in each window.
 const SINGLY: u32 = 8;
-/// How long a window lasts.
+/// Duration of a window.
 const WINDOW: Duration = Duration::from_secs(60);
-/// How long a denial waits for its record. It changes nothing, so it need not be on the disk before it is told.
+/// How long a denial waits for its record. It changes nothing, so it need not be on disk before the client is told.
 const RECORD_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The denials of a host, by user. Clones share them.
@@ -46,7 +46,7 @@ impl Denials {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a denial; whether it is to be recorded by itself.
+    /// Counts a denial; returns whether to record it individually.
     fn count(&self, person: &Person, what: &str, detail: &Value) -> bool {
         let mut windows = self.windows();
         let window = windows.entry(person.uid).or_insert_with(|| Window {
@@ -71,7 +71,7 @@ impl Denials {
         false
     }
 
-    /// Takes the windows that are over, or all of them.
+    /// Takes the windows that have ended, or all of them.
     fn over(&self, all: bool) -> Vec<Window> {
         let mut windows = self.windows();
         let over: Vec<u32> = windows
@@ -89,7 +89,7 @@ impl Denials {
         }
     }
 
-    /// Records what was counted in windows that are over, or in all of them.
+    /// Records the counts of windows that have ended, or of all.
     pub(super) async fn flush(&self, host: &Host, all: bool) {
         for window in self.over(all) {
             let Some(more) = window.more else {
@@ -109,7 +109,7 @@ impl Denials {
 async fn record(host: &Host, person: &Person, what: &str, detail: Value) {
     let recorded = host.gate.note_admin(person, what, detail);
     match tokio::time::timeout(RECORD_TIMEOUT, recorded).await {
-        // It is on its way.
+        // It is being written.
         Err(_) | Ok(Ok(())) => {}
         Ok(Err(error)) => {
             tracing::warn!(target: "host", uid = person.uid, "a denial is not recorded: {error}");

@@ -1,9 +1,9 @@
-//! What each user of the control socket may hold of the host at a time: connections, requests at work, and bytes.
+//! Limits per user of the control socket: connections, requests in progress, and bytes.
 //!
-//! Invariants: what one user holds or asks keeps no other user out. Those who may not halt ask one by one and at intervals,
-//! since what they ask takes time of the thread that halts. A connection that has not asked for anything is closed to make
-//! room for the next one of the same user, so half-open connections exhaust nothing. What stops the host, or says how it
-//! is, has places of its own that no other request takes.
+//! Invariants: no user can lock out others. Users who may not halt make requests one at a time and at intervals, since each
+//! takes time of the thread that halts. An idle connection is closed to make room for the next one of the same user, so
+//! half-open connections exhaust nothing. Requests that stop the host or ask for its status have a separate limit that no
+//! other request uses up.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,23 +13,24 @@ use nix::sys::resource::{Resource, getrlimit};
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
-/// Requests of a user that look or decide.
+/// Maximum requests of a user that read or decide.
 const MAX_OTHER: usize = 32;
-/// Requests of a user that read the audit: each may hold a thread for as long as it is read.
+/// Maximum requests of a user that read the audit: each may occupy a thread for as long as it reads.
 const MAX_READS: usize = 8;
-/// How far apart the requests are of a user who may not halt.
+/// Minimum interval between requests of a user who may not halt.
 const PACE: Duration = Duration::from_millis(10);
-/// Connections of a user that have not asked yet and stay when no file descriptor is left: fewer than are in the reserve.
+/// Idle connections of a user that are kept when no file descriptor is left: fewer than are in the reserve.
 const KEPT_SILENT: usize = 4;
-/// Bytes of requests that are being received or are at work, by a user.
+/// Maximum bytes of a user's requests being received or in progress.
 const MAX_USER_BYTES: u64 = 64 << 20;
-/// And by all users. What stops the host is small and not counted, so there is always room for it.
+/// Maximum bytes of all users' requests. Requests that stop the host are small and not counted, so there is always room for
+/// them.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// What requests are counted as.
+/// Classes of requests with separate limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
-    /// Halts, resumes, and says how the host is.
+    /// Halts, resumes, and asks for the status.
     Control,
     /// Invokes and calls.
     Invocation,
@@ -43,7 +44,7 @@ pub(super) enum Class {
 #[derive(Debug, Clone)]
 pub(super) struct Limits(Arc<Inner>);
 
-/// A number for each class.
+/// A count per class.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct ByClass {
     control: usize,
@@ -77,12 +78,12 @@ struct Held {
     connections: u64,
 }
 
-/// What a user holds.
+/// The counts of a user.
 #[derive(Debug, Default)]
 struct User {
-    /// Connections that have not asked yet, oldest first.
+    /// Idle connections, oldest first.
     silent: VecDeque<(u64, CancellationToken)>,
-    /// Held by the one connection that asks, of a user who may not halt.
+    /// Held by the one connection that makes a request, for a user who may not halt.
     asking: Arc<tokio::sync::Mutex<()>>,
     requests: ByClass,
     bytes: u64,
@@ -94,18 +95,18 @@ impl User {
     }
 }
 
-/// A connection that has not asked yet.
+/// A connection without a request yet.
 #[derive(Debug)]
 pub(super) struct Silent {
     limits: Limits,
     uid: u32,
     number: u64,
-    /// Told when its place goes to another connection.
+    /// Cancelled when it has to make room for another connection.
     pub(super) evicted: CancellationToken,
     asking: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// A request that is at work.
+/// A request in progress.
 #[derive(Debug)]
 pub(super) struct AtWork {
     limits: Limits,
@@ -115,7 +116,7 @@ pub(super) struct AtWork {
 }
 
 impl Limits {
-    /// Limits for this process: by how many files it may open.
+    /// Limits derived from how many files this process may open.
     pub(super) fn new() -> Self {
         let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(files, _)| files);
         let files = usize::try_from(files).unwrap_or(usize::MAX);
@@ -125,7 +126,7 @@ impl Limits {
     fn with_files(files: usize) -> Self {
         Self(Arc::new(Inner {
             most: ByClass {
-                // A halt is not refused for the sake of other halts.
+                // A halt is not refused because of other halts.
                 control: (files / 16).clamp(64, 1024),
                 invocation: (files / 8).clamp(32, 4096),
                 read: MAX_READS,
@@ -145,7 +146,7 @@ impl Limits {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a connection in. The oldest one of the same user that has not asked yet makes room for it.
+    /// Adds a connection. The oldest idle one of the same user is closed for it if necessary.
     pub(super) fn connected(&self, uid: u32) -> Silent {
         let mut held = self.held();
         held.connections = held.connections.wrapping_add(1);
@@ -167,8 +168,8 @@ impl Limits {
         }
     }
 
-    /// Closes the oldest connection of the user who has most of those that have not asked; false if that user has but a few,
-    /// which may be about to ask. For a process without a file descriptor left.
+    /// Closes the oldest idle connection of the user who has most of them; `false` if that user has only a few, which may be
+    /// about to make requests. For a process without a free file descriptor.
     pub(super) fn evict(&self) -> bool {
         let mut held = self.held();
         let most = held.users.values_mut().max_by_key(|user| user.silent.len());
@@ -184,8 +185,8 @@ impl Limits {
 }
 
 impl Silent {
-    /// Waits until it may ask, where its user may not halt; nothing if it had to make room meanwhile. No other connection of
-    /// the user asks while the guard is held.
+    /// Waits until it may make its request, if its user may not halt; `None` if it had to make room meanwhile. While the
+    /// guard is held, no other connection of the user makes a request.
     pub(super) async fn wait(&self) -> Option<OwnedMutexGuard<()>> {
         let waited = async {
             let guard = Arc::clone(&self.asking).lock_owned().await;
@@ -198,10 +199,10 @@ impl Silent {
         }
     }
 
-    /// It asks for something of this class, with so many bytes.
+    /// Admits a request of this class and of `bytes` bytes.
     ///
     /// # Errors
-    /// Why it has to wait, in words.
+    /// Why it is refused, in words.
     pub(super) fn asks(&self, class: Class, bytes: u64) -> Result<AtWork, String> {
         let uid = self.uid;
         let most = self.limits.most(class);
@@ -216,7 +217,7 @@ impl Silent {
                 "uid {uid} has {most} requests of this kind at work, and may have no more; wait until one ends, or end its command"
             ));
         }
-        // What stops the host is never refused for want of room.
+        // A request that stops the host is never refused for lack of room.
         let counted = if class == Class::Control { 0 } else { bytes };
         if user.bytes.saturating_add(counted) > MAX_USER_BYTES {
             return Err(format!(
@@ -284,11 +285,11 @@ mod tests {
         assert!(!first.evicted.is_cancelled());
         let next = limits.connected(1);
         assert!(first.evicted.is_cancelled() && !other.evicted.is_cancelled());
-        // One that asked is not in the way any more.
+        // A connection that made a request is no longer idle.
         let asked = others[0].asks(Class::Other, 10).unwrap();
         let one_more = limits.connected(1);
         assert!(others.iter().all(|it| !it.evicted.is_cancelled()));
-        // Without descriptors the user who has most of them makes room.
+        // Without descriptors the user with the most idle connections makes room.
         assert!(limits.evict());
         assert!(others[1].evicted.is_cancelled() && !other.evicted.is_cancelled());
         drop((first, others, other, next, one_more, asked));
@@ -313,7 +314,7 @@ mod tests {
         let large = silent.asks(Class::Invocation, MAX_USER_BYTES).unwrap();
         assert!(silent.asks(Class::Invocation, 1).is_err());
         drop(silent.asks(Class::Control, 1 << 10).unwrap());
-        // The host as a whole has a limit too, whose rest is left to what stops it.
+        // The host as a whole has a limit too, and the rest is left to requests that stop it.
         let users: Vec<_> = (2..=4)
             .map(|uid| {
                 let silent = limits.connected(uid);

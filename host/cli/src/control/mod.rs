@@ -1,13 +1,12 @@
-//! The control socket: how the command line reaches a host that runs.
+//! The control socket: how the command line reaches a running host.
 //!
-//! A client connects, sends one short JSON line that says what it asks for, then the request itself in as many bytes as
-//! the line says, and reads JSON lines until the last one, which is the answer. Who the client is, the kernel says; what
-//! they may do is decided by the first line, and by the same engine that decides about plugins. Without a host that runs
-//! the same is done in the client's own process, by the same rules.
+//! A client connects, sends one short JSON line that describes its request, then the request itself in as many bytes as the
+//! line announces, and reads JSON lines until the last one, which is the result. The kernel identifies the client's user;
+//! the first line decides whether the request is allowed, by the same engine that decides about plugins. Without a running
+//! host the request is carried out in the client's own process, by the same rules.
 //!
-//! Invariants: of a user who is not a person of this host nothing is read, and of a request that is denied no more than its
-//! first line; a client that goes away ends its invocation, and nothing else; what the host replies holds no secret that it
-//! read.
+//! Invariants: nothing is read from a user without a role, and of a denied request only the first line is read; a client
+//! that disconnects ends its invocation, and nothing else; replies contain no secret that the host has read.
 
 mod authority;
 mod client;
@@ -41,78 +40,78 @@ pub use request::{AuditRequest, ExportFormat, Query, Request, RequestKind, Stand
 pub use route::Route;
 pub use socket::listen;
 
-/// The longest line of an answer, in bytes: an action's output.
+/// Maximum bytes of a line of a reply: an action's output.
 const MAX_LINE: usize = 64 << 20;
-/// The longest first line of a request, in bytes.
+/// Maximum bytes of a request's first line.
 const MAX_HEAD: u64 = 4 << 10;
-/// How often a client that waits for its answer hears of the host at least.
+/// Maximum interval between signs of life to a waiting client.
 const BEAT_INTERVAL: Duration = Duration::from_secs(5);
-/// How many reports may wait for a client that is slow to read them. A line of the audit can have a megabyte.
+/// Reports buffered for a slow client. A line of the audit can have a megabyte.
 const REPORTS: usize = 16;
 
-/// The first line of a request: what it is decided by.
+/// The first line of a request, by which it is decided.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Head {
-    /// The client's configuration. Two of them can share a data folder, and what is meant for
-    /// the accounts of one must not be done with those of the other.
+    /// The client's configuration. Two configurations can share a data folder, and a request for the accounts of one must
+    /// not be carried out with those of the other.
     config: PathBuf,
-    /// What is asked for.
+    /// The kind of request.
     verb: RequestKind,
-    /// For which plugin or account.
+    /// The plugin or account it concerns.
     about: Option<String>,
-    /// How long the request is that follows, in bytes.
+    /// The size of the request that follows, in bytes.
     bytes: u64,
 }
 
-/// A line of the answer.
+/// A line of the reply.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Reply {
-    /// Which host answers.
+    /// The host that answers.
     Host {
-        /// Its process.
+        /// Its process id.
         pid: u32,
-        /// The configuration that it was started with, with every link followed.
+        /// The configuration it was started with, with all links resolved.
         configuration: PathBuf,
-        /// What it is at, if it does not just serve.
+        /// What it is doing, unless it just serves.
         stage: Option<String>,
-        /// Whether it says every [`BEAT_INTERVAL`] that it lives, until it has answered.
+        /// Whether it sends a sign of life every [`BEAT_INTERVAL`] until the result.
         #[serde(default)]
         beats: bool,
     },
-    /// It lives, and is at it.
+    /// A sign of life.
     Beat,
-    /// How far it is.
+    /// The progress.
     Progress {
         /// From 0 to 1.
         fraction: f64,
-        /// What is being done.
+        /// The current step.
         message: String,
     },
-    /// A halt is in force, and the answer is still to come.
+    /// A halt is in force; the result follows.
     Halted(String),
     /// A line of a long result.
     Line(String),
-    /// The result; of one that came in lines, its end.
+    /// The result; for a result in lines, its end.
     Done(Value),
-    /// Why there is none.
+    /// Why there is no result.
     Failed(String),
 }
 
-/// What is known before the answer.
+/// A report before the result.
 #[derive(Debug)]
 pub enum Report {
-    /// How far it is.
+    /// The progress.
     Progress(Progress),
-    /// A halt is in force, and the answer is still to come.
+    /// A halt is in force; the result follows.
     Halted(String),
     /// A line of a long result.
     Line(String),
 }
 
 impl Report {
-    /// What the host is at.
+    /// The host's current step.
     fn stage(message: String) -> Self {
         let fraction = 0.0;
         Self::Progress(Progress { fraction, message })
@@ -131,7 +130,7 @@ impl From<Report> for Reply {
     }
 }
 
-/// Where reports go, without the secrets that the host read. Progress that finds no room is left out; lines wait for room.
+/// Receives reports, and redacts the secrets that the host has read. Progress is dropped if the buffer is full; lines wait.
 #[derive(Debug, Clone)]
 pub struct Reports {
     sender: mpsc::Sender<Report>,
@@ -148,35 +147,35 @@ impl Reports {
         self.redactor.clean(text).into_owned()
     }
 
-    /// Tells how far it is.
+    /// Reports progress.
     pub fn progress(&self, progress: &Progress) {
         let report = Report::Progress(Progress {
             fraction: progress.fraction,
             message: self.clean(&progress.message),
         });
-        // A client that is gone, or that reads slowly, misses nothing that matters.
+        // A client that is gone or slow misses nothing important.
         drop(self.sender.try_send(report));
     }
 
-    /// Tells that a halt is in force, and what is waited for.
+    /// Reports that a halt is in force, and what it waits for.
     pub fn halted(&self, message: &str) {
         let report = Report::Halted(self.clean(message));
-        // Of a client that reads slowly the answer says it too.
+        // For a slow client, the result says it too.
         drop(self.sender.try_send(report));
     }
 
-    /// Waits until the client reads no more.
+    /// Waits until the client stops reading.
     pub async fn gone(&self) {
         self.sender.closed().await;
     }
 
-    /// Hands over a line; false when the client reads no more.
+    /// Sends a line; `false` when the client has stopped reading.
     pub async fn line(&self, line: String) -> bool {
         let line = self.clean(&line);
         self.sender.send(Report::Line(line)).await.is_ok()
     }
 
-    /// Hands over a line from a thread that may wait; false when the client reads no more.
+    /// Sends a line from a thread that may block; `false` when the client has stopped reading.
     pub fn line_blocking(&self, line: String) -> bool {
         let line = self.clean(&line);
         self.sender.blocking_send(Report::Line(line)).is_ok()

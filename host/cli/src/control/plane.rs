@@ -1,9 +1,9 @@
-//! The control plane: a thread and a runtime of its own, on which the control socket is served from the moment on at which
-//! the data folder is the host's, before anything else is opened.
+//! The control plane: a thread and a runtime of its own that serve the control socket from the moment the host has the data
+//! folder, before anything else is opened.
 //!
-//! Invariants: a halt needs no thread, no runtime and no file descriptor that others can use up. Until the state is open, a
-//! halt is kept here, and is in force before anything can be sent. Told to end, the process ends in bounded time, however
-//! its other threads are kept busy.
+//! Invariants: a halt needs no thread, runtime or file descriptor that other work can exhaust. Until the state is open, a
+//! halt is kept here, and is in force before anything can be sent. After a shutdown request, the process ends in bounded
+//! time, however busy its other threads are.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,24 +28,24 @@ use crate::config::Config;
 use crate::host::Host;
 use crate::signals;
 
-/// Threads for what blocks: reading the audit, and large requests. They are not those of the plugins.
+/// Threads for blocking work: reading the audit, and large requests. Separate from those of the plugins.
 const BLOCKING_THREADS: usize = 128;
-/// How often it is said at most that no file is left.
+/// Minimum interval between warnings about exhausted file descriptors.
 const SAY_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a process that was told to end twice may go on.
+/// How long a process may run on after a second shutdown request.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// Serves the control socket while it exists.
 pub struct Plane {
     shared: Arc<Shared>,
     end: CancellationToken,
-    /// Ends with the thread.
+    /// Resolves when the thread ends.
     served: Option<oneshot::Receiver<Result<()>>>,
 }
 
-/// What each connection needs.
+/// State shared by all connections.
 pub(super) struct Shared {
-    /// Where the work of the plugins is done.
+    /// The runtime of the plugins.
     pub main: Handle,
     pub limits: Limits,
     pub reserve: Reserve,
@@ -53,28 +53,28 @@ pub(super) struct Shared {
     /// The configuration that the host was started with.
     pub configuration: PathBuf,
     pub data: PathBuf,
-    /// The people whom the file names. Until the state is open they keep others out, and may halt.
+    /// The people in the file. Until the state is open, they keep others out, and may halt.
     pub people: People,
     redactor: Redactor,
     opened: watch::Sender<Opened>,
-    /// The halts that were asked for before there was a host to halt; nothing once there is one.
+    /// Halts requested before there was a host; `None` once there is one.
     early: Mutex<Option<Vec<Early>>>,
     ending: AtomicBool,
-    /// When it was last said that no file is left.
+    /// When exhausted file descriptors were last reported.
     said_crowded: Mutex<Option<Instant>>,
 }
 
-/// Whether there is a host.
+/// The state of the host's start.
 #[derive(Clone)]
 pub(super) enum Opened {
-    /// Its state is being opened.
+    /// The state is being opened.
     Opening,
     Host(Arc<Host>),
-    /// There will be none.
+    /// The start failed.
     Failed(String),
 }
 
-/// A halt that was asked for before there was a host to halt.
+/// A halt requested before there was a host.
 pub(super) struct Early {
     pub person: Person,
     pub scope: HaltScope,
@@ -82,7 +82,7 @@ pub(super) struct Early {
 }
 
 impl Plane {
-    /// Begins to serve. `limit` is how long the host may take to end once it is told to; nothing of it is left after that.
+    /// Starts serving. `limit` is how long the host may take to shut down; after that the process exits.
     pub fn start(config: &Config, listener: UnixListener, limit: Duration) -> Result<Self> {
         let listener = listener.into_std()?;
         let shared = Arc::new(Shared {
@@ -120,7 +120,7 @@ impl Plane {
                 };
                 let served = runtime.block_on(serving);
                 runtime.shutdown_background();
-                // The host ended already, and does not wait for it.
+                // The host has ended already, and does not wait for it.
                 drop(ended.send(served));
             })
             .context("the thread of the control socket does not start")?;
@@ -131,7 +131,7 @@ impl Plane {
         })
     }
 
-    /// There is a host: what was asked for meanwhile is done by it. It is halted already as far as that was asked for.
+    /// The host exists: it carries out what was requested meanwhile. Early halts are in force already.
     pub fn open(&self, host: &Arc<Host>) {
         let mut early = self.shared.early.lock();
         let early = early
@@ -143,7 +143,7 @@ impl Plane {
             reason,
         } in early.unwrap_or_default()
         {
-            // In force at once; stored while the host goes on to start.
+            // In force at once; stored while the host continues to start.
             let halting = host.gate.halt(&person, scope, &reason, false);
             tokio::spawn(async move {
                 match halting.await {
@@ -160,17 +160,17 @@ impl Plane {
         self.shared.opened.send_replace(Opened::Host(host));
     }
 
-    /// There will be no host, for this reason.
+    /// The start failed, for this reason.
     pub fn failed(&self, reason: String) {
         self.shared.opened.send_replace(Opened::Failed(reason));
     }
 
-    /// The host ends.
+    /// The host shuts down.
     pub fn ending(&self) {
         self.shared.ending.store(true, Ordering::Release);
     }
 
-    /// Waits until the socket is served no longer, which it should be until [`Self::close`].
+    /// Waits until the socket is no longer served, which should not happen before [`Self::close`].
     pub async fn served(&mut self) -> Result<()> {
         match &mut self.served {
             Some(served) => {
@@ -182,7 +182,7 @@ impl Plane {
         }
     }
 
-    /// Answers those who have connected, and ends.
+    /// Replies to the connected clients, and ends.
     pub async fn close(mut self) -> Result<()> {
         self.end.cancel();
         self.served().await
@@ -196,7 +196,7 @@ impl Drop for Plane {
 }
 
 impl Shared {
-    /// The host, as soon as there is one.
+    /// Waits for the host.
     pub(super) async fn host(&self) -> Result<Arc<Host>> {
         let mut opened = self.opened.subscribe();
         let found = opened
@@ -211,7 +211,7 @@ impl Shared {
         }
     }
 
-    /// The host, if there is one by now.
+    /// The host, if it exists.
     pub(super) fn opened(&self) -> Option<Arc<Host>> {
         match &*self.opened.borrow() {
             Opened::Host(host) => Some(Arc::clone(host)),
@@ -219,7 +219,7 @@ impl Shared {
         }
     }
 
-    /// What the host is at, if it does not just serve.
+    /// What the host is doing, unless it just serves.
     pub(super) fn stage(&self) -> Option<String> {
         if self.ending.load(Ordering::Acquire) {
             return Some(
@@ -232,7 +232,7 @@ impl Shared {
         }
     }
 
-    /// The configuration that the host has.
+    /// The host's configuration.
     pub(super) fn configuration(&self) -> PathBuf {
         match self.opened() {
             Some(host) => host.current().config.path.clone(),
@@ -240,12 +240,12 @@ impl Shared {
         }
     }
 
-    /// Whether the host knows a user, as far as that is known now.
+    /// Whether a user has a role, as far as that is known now.
     pub(super) fn knows(&self, uid: u32) -> bool {
         self.person(uid, |_| true)
     }
 
-    /// Whether a user has a role to halt the host, as far as that is known now.
+    /// Whether a user's role may halt the host, as far as that is known now.
     pub(super) fn operates(&self, uid: u32) -> bool {
         self.person(uid, Person::operates)
     }
@@ -258,7 +258,7 @@ impl Shared {
         }
     }
 
-    /// What takes secrets out of what leaves the process.
+    /// Redacts secrets from what leaves the process.
     pub(super) fn redactor(&self) -> Redactor {
         match self.opened() {
             Some(host) => host.redactor().clone(),
@@ -266,7 +266,7 @@ impl Shared {
         }
     }
 
-    /// Whether it is time to say again that no file is left.
+    /// Whether to report exhausted file descriptors again.
     pub(super) fn may_say_crowded(&self) -> bool {
         let said = self.said_crowded.lock();
         let mut said = said.unwrap_or_else(PoisonError::into_inner);
@@ -277,7 +277,7 @@ impl Shared {
         may
     }
 
-    /// Keeps a halt for the host that there will be; false where there is one.
+    /// Keeps a halt for the host that is starting; `false` if there is one already.
     pub(super) fn halt_early(&self, halt: Early) -> bool {
         let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
         match early.as_mut() {
@@ -290,7 +290,7 @@ impl Shared {
     }
 }
 
-/// Ends a process that was told to end and does not: one whose other threads are all kept busy does not even notice.
+/// Exits a process that does not shut down in time: with all other threads busy it would not even notice the request.
 async fn end_in_time(shared: Arc<Shared>, limit: Duration) {
     signals::ended().await;
     let again = signals::ended();
@@ -302,7 +302,7 @@ async fn end_in_time(shared: Arc<Shared>, limit: Duration) {
             tokio::time::sleep(AT_ONCE).await;
         } => {}
     }
-    tracing::error!(target: "host", "the host was told to end and did not: calls that were sent may be done or not");
+    tracing::error!(target: "host", "the host did not shut down in time: calls that were sent may be done or not");
     crate::logging::close();
     #[expect(
         clippy::exit,

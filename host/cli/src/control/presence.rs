@@ -1,9 +1,8 @@
-//! `host.json`: what a running host leaves for commands that look for it, in its data folder, beside a socket that is
-//! open to a group, and among the hosts of its user.
+//! `host.json`: announces a running host to commands, in its data folder, next to a socket that is open to a group, and
+//! among the hosts of its user.
 //!
-//! Invariants: a file is believed only where nobody but its owner and root could have put it, and the process that
-//! listens at the socket that it names has to be that owner's or root's. A file that was left by a host that was killed
-//! harms nothing: nobody listens at the socket that it names.
+//! Invariants: a file is trusted only where no user but its owner and root could have put it, and the process that listens
+//! at its socket must be that owner's or root's. A file left by a killed host is harmless: no process listens at its socket.
 
 use std::fs::{File, Permissions};
 use std::io::{Read as _, Write as _};
@@ -22,18 +21,18 @@ use crate::host::private_folder;
 
 /// The file's name in a data folder.
 const FILE: &str = "host.json";
-/// The largest file that is read, in bytes.
+/// Maximum bytes of a file.
 const MAX_BYTES: u64 = 64 << 10;
 
-/// What is known of a host that runs.
+/// Announcement of a running host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Presence {
-    /// Its process.
+    /// Its process id.
     pub pid: u32,
-    /// Where it listens; absolute.
+    /// Its control socket; absolute.
     pub socket: PathBuf,
-    /// The configuration that it was started with, with every link followed.
+    /// The configuration it was started with, with all links resolved.
     pub configuration: PathBuf,
     /// Its data folder; absolute.
     pub data: PathBuf,
@@ -41,12 +40,12 @@ pub struct Presence {
     pub version: String,
 }
 
-/// The files of a host that runs; taken away when this is dropped.
+/// The files of a running host; removed when dropped.
 #[derive(Debug)]
 pub struct Announced(Vec<PathBuf>);
 
 impl Presence {
-    /// What is to be said of this process as the host of a configuration.
+    /// The announcement of this process as the host of a configuration.
     pub fn of(config: &Config) -> Result<Self> {
         Ok(Self {
             pid: std::process::id(),
@@ -62,12 +61,12 @@ impl Presence {
         data.join(FILE)
     }
 
-    /// The file beside a socket that is open to a group.
+    /// The file next to a socket that is open to a group.
     pub fn beside(socket: &Path) -> PathBuf {
         socket.with_extension("json")
     }
 
-    /// The file among the hosts of a user: one for each data folder, so that those of hosts that were killed do not pile up.
+    /// The file among the hosts of a user: one per data folder, so that those of killed hosts do not pile up.
     fn among(&self, hosts: &Path) -> PathBuf {
         let digest = Sha256::digest(self.data.as_os_str().as_bytes());
         let short: String = digest
@@ -78,9 +77,9 @@ impl Presence {
         hosts.join(format!("{short}.json"))
     }
 
-    /// Writes the files; that one beside the socket belongs to the group of the socket, if it has one. A host whose files
-    /// cannot be written (a full disk) serves all the same, and is found by its configuration. `hosts` is the folder for
-    /// the hosts of this user.
+    /// Writes the files; the one next to the socket gets the group of the socket, if it has one. A host whose files cannot
+    /// be written (a full disk) serves nevertheless, and is found by its configuration. `hosts` is the folder for the hosts
+    /// of this user.
     pub fn announce(&self, group: Option<u32>, hosts: Option<&Path>) -> Announced {
         let mut places = vec![(Self::in_data(&self.data), None)];
         if let Some(group) = group {
@@ -97,7 +96,7 @@ impl Presence {
                 ),
             }
         }
-        // A service may have no folder of its user's that can be written to.
+        // A service may have no writable folder of its user.
         if let Some(hosts) = hosts
             && private_folder(hosts).is_ok()
         {
@@ -123,9 +122,9 @@ impl Presence {
         Ok(())
     }
 
-    /// Reads a file, and returns the user that it is of; nothing where there is none that can be read and believed.
+    /// Reads a file, and returns its owner; `None` if it cannot be read or trusted.
     pub fn read(path: &Path) -> Option<(Self, u32)> {
-        // A FIFO is not waited for, and a link leads somewhere else than where it was written.
+        // Does not block on a FIFO, and does not follow a link to another place.
         let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let file = File::options()
             .read(true)
@@ -186,7 +185,7 @@ mod tests {
         assert_eq!(mode, 0o600);
         let (read, owner) = Presence::read(&path).unwrap();
         assert_eq!((read, owner), (written.clone(), geteuid().as_raw()));
-        // One that another host wrote meanwhile stays.
+        // A file that another host wrote meanwhile stays.
         let other = Presence { pid: 1, ..written };
         other.write(&path, None).unwrap();
         drop(announced);
@@ -207,7 +206,7 @@ mod tests {
         for data in [&one, &other] {
             std::fs::create_dir(data).unwrap();
         }
-        // As a host that is killed leaves it.
+        // As a killed host leaves it.
         std::mem::forget(presence(&one).announce(None, Some(&hosts)));
         let first = presence(&one).announce(None, Some(&hosts));
         let second = presence(&other).announce(None, Some(&hosts));

@@ -1,4 +1,4 @@
-//! What can be asked for, who may ask for it, and who does it.
+//! The requests, who may make them, and what carries them out.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::host::Host;
 use crate::reload::Reconciler;
 use crate::verbs::{approvals, audit, backup, call, grants, halt, invoke, plugin, policy, reload};
 
-/// What a client asks for.
+/// A request of a client.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "kebab-case")]
 pub enum Request {
-    /// Which host this is.
+    /// Asks for the host's status.
     Host,
     /// An action of a plugin.
     Invoke {
@@ -30,7 +30,7 @@ pub enum Request {
         /// The input.
         input: Value,
     },
-    /// A tool of QuantConnect's.
+    /// A QuantConnect tool.
     Call {
         /// The account.
         account: String,
@@ -39,16 +39,16 @@ pub enum Request {
         /// Its arguments.
         arguments: Value,
     },
-    /// The plugins, with what is wrong with them.
+    /// The plugins with their problems.
     Plugins,
-    /// The other files that the host follows, with what is wrong with them.
+    /// The other files that the host follows, with their problems.
     Files,
     /// What a plugin may do, and how much of it is used.
     Grants {
         /// The plugin.
         plugin: String,
     },
-    /// What the gate would say to a call.
+    /// What the gate would decide about a call.
     Explain {
         /// The plugin.
         plugin: String,
@@ -56,100 +56,100 @@ pub enum Request {
         operation: String,
         /// Its arguments.
         arguments: Value,
-        /// The name that the project is taken to have.
+        /// The name that the project is assumed to have.
         project: Option<String>,
     },
-    /// The approvals that wait, or all.
+    /// The pending approvals, or all of them.
     Approvals {
-        /// Those too that are decided.
+        /// Whether to include decided ones.
         all: bool,
-        /// Those that were asked for later than this one.
+        /// Only those requested later than this one.
         after: Option<String>,
-        /// The most at once.
+        /// Page size.
         limit: u32,
     },
     /// One approval.
     Approval {
         /// Its id.
         id: String,
-        /// Which page of a changed file, from 1 on.
+        /// The page of a changed file, from 1.
         page: u32,
     },
-    /// Says yes.
+    /// Approves a request.
     Approve {
-        /// To which approval.
+        /// The approval's id.
         id: String,
-        /// Not to one call but to several.
+        /// Set to permit several calls instead of one.
         standing: Option<StandingRequest>,
     },
-    /// Takes a permit back, or a yes to a change.
+    /// Revokes a permit, or the approval of a change.
     Revoke {
         /// The approval's or the permit's id.
         id: String,
     },
-    /// Says no.
+    /// Refuses a request.
     Refuse {
-        /// To which approval.
+        /// The approval's id.
         id: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Refuses writes and trades from now on.
+    /// Halts writes and trades.
     Halt {
         /// Of this account only.
         account: Option<String>,
         /// Of this plugin only.
         plugin: Option<String>,
-        /// Why.
+        /// The reason.
         reason: String,
-        /// Whether to stop what trades.
+        /// Whether to liquidate what runs live.
         liquidate: bool,
     },
-    /// Ends halts.
+    /// Ends a halt.
     Resume {
-        /// That of this account.
+        /// The account of the halt.
         account: Option<String>,
-        /// That of this plugin.
+        /// The plugin of the halt.
         plugin: Option<String>,
     },
-    /// What is halted.
+    /// The halts in force.
     Halts,
     /// The record of what was done.
     Audit(AuditRequest),
-    /// Learns what became of calls whose outcome is unknown.
+    /// Settles calls with unknown outcome.
     Reconcile {
         /// Calls that may be sent again although their outcome stays unknown.
         accept: Vec<String>,
     },
-    /// Looks at the files.
+    /// Reloads the files.
     Reload,
-    /// Copies what the host knows.
+    /// Makes a backup.
     Backup {
-        /// Where to; absolute.
+        /// The target; absolute.
         folder: PathBuf,
     },
 }
 
-/// How far a yes goes that is for more than one call.
+/// The scope of a standing permit.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct StandingRequest {
-    /// So many calls.
+    /// Maximum number of calls.
     pub uses: u32,
-    /// For so long, in milliseconds.
+    /// Validity in milliseconds.
     pub for_ms: u64,
-    /// Together for at most so much, in 1/10000 dollar.
+    /// Maximum total cost in 1/10000 dollar.
     pub max_cost: Option<u64>,
 }
 
-/// A question to the record.
+/// A query of the audit.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "kebab-case")]
 pub enum AuditRequest {
     /// Its signed head.
     Head,
-    /// Whether it is whole.
+    /// Verifies it.
     Verify {
-        /// A head that it must go back to.
+        /// A head that it must reach back to.
         since: Option<String>,
     },
     /// Records.
@@ -159,18 +159,18 @@ pub enum AuditRequest {
         /// The call.
         call: String,
     },
-    /// Its last records, and those to come.
+    /// Its last records, and optionally new ones.
     Tail {
-        /// How many.
+        /// The number of records.
         lines: usize,
-        /// Whether to wait for more.
+        /// Whether to wait for new ones.
         follow: bool,
     },
     /// Records for other programs.
     Export {
-        /// As what.
+        /// The format.
         format: ExportFormat,
-        /// Which.
+        /// The filter.
         query: Box<Query>,
     },
 }
@@ -238,7 +238,7 @@ pub struct Query {
     /// Before; as --from.
     #[arg(long, value_name = "TIME")]
     pub to: Option<String>,
-    /// At most so many: the newest, or with --oldest-first the oldest.
+    /// At most this many: the newest, or with --oldest-first the oldest.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// The oldest first; an export always is.
@@ -257,7 +257,7 @@ pub enum ExportFormat {
     Json,
 }
 
-/// Which of the requests one is: all that is said of it in its first line.
+/// The kind of a request, which is all that its first line says of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RequestKind {
@@ -285,7 +285,7 @@ pub enum RequestKind {
 }
 
 impl RequestKind {
-    /// What it is to the rules about people.
+    /// The verb in the rules about people.
     pub(super) fn verb(self) -> Verb {
         match self {
             Self::Invoke => Verb::Invoke,
@@ -296,7 +296,7 @@ impl RequestKind {
             Self::Explain => Verb::Explain,
             Self::Approvals | Self::Approval => Verb::ListApprovals,
             Self::Approve => Verb::Approve,
-            // Who may say no may also take a yes back.
+            // The right to refuse includes the right to revoke.
             Self::Refuse | Self::Revoke => Verb::Refuse,
             Self::Halt => Verb::Halt,
             Self::Resume => Verb::Resume,
@@ -307,7 +307,7 @@ impl RequestKind {
         }
     }
 
-    /// What it is counted as.
+    /// The class it is counted in.
     pub(super) fn class(self) -> Class {
         match self {
             Self::Host | Self::Halt | Self::Resume | Self::Halts => Class::Control,
@@ -317,7 +317,7 @@ impl RequestKind {
         }
     }
 
-    /// How large it may be, in bytes.
+    /// Maximum size in bytes.
     pub(super) fn max_bytes(self) -> u64 {
         match self {
             Self::Invoke | Self::Call | Self::Reduce | Self::Explain => 32 << 20,
@@ -325,17 +325,17 @@ impl RequestKind {
         }
     }
 
-    /// Whether it is meant for the accounts of one configuration, and must not be done with those of another.
+    /// Whether it concerns the accounts of one configuration, and must not be carried out with those of another.
     pub(super) fn is_for_accounts(self) -> bool {
         matches!(self, Self::Invoke | Self::Call | Self::Reduce)
     }
 
-    /// Whether nothing is done by it, so that it can be given up at any time.
+    /// Whether it has no effects, so that it can be given up at any time.
     pub(super) fn only_looks(self) -> bool {
         self.read_back().is_none()
     }
 
-    /// The command that shows whether it was done; nothing where nothing is.
+    /// The command that shows whether it took effect; `None` if it has no effects.
     pub(super) fn read_back(self) -> Option<&'static str> {
         Some(match self {
             Self::Halt | Self::Resume => "qchost halt --list",
@@ -363,7 +363,7 @@ impl RequestKind {
 }
 
 impl Request {
-    /// Which it is.
+    /// The kind of the request.
     pub(super) fn kind(&self) -> RequestKind {
         match self {
             Self::Host => RequestKind::Host,
@@ -394,7 +394,7 @@ impl Request {
         }
     }
 
-    /// For which plugin or account it is.
+    /// The plugin or account it concerns.
     pub(super) fn about(&self) -> Option<&str> {
         match self {
             Self::Invoke { action, .. } => action.split_once('.').map(|(plugin, _)| plugin),
@@ -408,12 +408,12 @@ impl Request {
         }
     }
 
-    /// Whether what it does is for hosts that run later, too.
+    /// Whether its effect outlasts the host.
     pub(super) fn outlasts(&self) -> bool {
         matches!(self, Self::Halt { .. } | Self::Resume { .. })
     }
 
-    /// Gives a host that was opened for this request alone what it needs for it.
+    /// Prepares a host that was opened for this request only.
     pub(super) async fn prepare(&self, host: &Arc<Host>, config: &Config) -> Result<()> {
         match self {
             Self::Invoke { .. } | Self::Plugins => {
@@ -425,7 +425,7 @@ impl Request {
         }
     }
 
-    /// Does it in this process, if the person may ask for it.
+    /// Carries it out in this process, if the person may request it.
     pub(super) async fn carry_out_here(
         self,
         host: &Host,
@@ -448,7 +448,7 @@ impl Request {
         self.carry_out(host, person, reports).await
     }
 
-    /// Does it. That the person may ask for it was decided before.
+    /// Carries it out. The caller has checked that the person may request it.
     pub(super) async fn carry_out(
         self,
         host: &Host,

@@ -1,16 +1,16 @@
-//! File descriptors that are kept for those who stop the host, when every other one is taken.
+//! File descriptors reserved for requests that stop the host, when all others are in use.
 
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How many.
+/// Number of reserved descriptors.
 const RESERVED: usize = 16;
 
 /// The reserve. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Reserve(Arc<Mutex<Vec<File>>>);
 
-/// A descriptor that was given out for one connection; it comes back when this is dropped.
+/// A descriptor released for one connection; reserved again when this is dropped.
 #[derive(Debug)]
 pub(super) struct Spare(Reserve);
 
@@ -22,7 +22,7 @@ impl Reserve {
         reserve
     }
 
-    /// Opens what is missing, as far as there is room; whether it is all there.
+    /// Reserves what is missing, as far as possible; returns whether the reserve is full.
     pub(super) fn fill(&self) -> bool {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while kept.len() < RESERVED {
@@ -34,7 +34,7 @@ impl Reserve {
         true
     }
 
-    /// Lets one descriptor go, for a connection that is accepted next.
+    /// Releases one descriptor, for the connection that is accepted next.
     pub(super) fn give(&self) -> Option<Spare> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.pop().map(|_| Spare(self.clone()))
@@ -43,7 +43,7 @@ impl Reserve {
 
 impl Drop for Spare {
     fn drop(&mut self) {
-        // The connection was closed before, so there is room for it again, unless another thread was quicker.
+        // The connection was closed before, so a descriptor is free, unless another thread was quicker.
         self.0.fill();
     }
 }

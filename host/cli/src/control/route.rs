@@ -1,14 +1,14 @@
-//! How a command finds the host that it is for.
+//! How a command finds its host.
 //!
-//! The places are tried in this order: the socket that was named, the data folder that was named, what the configuration
-//! names, every `*.json` beside the configured socket, `/run/qchost`, the hosts of this user, and the usual data folders. A
-//! configuration that is broken, changed, missing or unreadable keeps no operator from a host that runs: what can be read of
-//! it counts, and a host elsewhere is taken if it has the data folder that was named, or was started with the same
-//! configuration, or if the configuration says nothing and it is the only one. A place that this user cannot look at is none
-//! that is empty: the next one is tried, and where no host is found, it is named.
+//! The places are tried in this order: the socket given, the data folder given, what the configuration names, every `*.json`
+//! next to the configured socket, `/run/qchost`, the hosts of this user, and the usual data folders. A configuration that is
+//! broken, changed, missing or unreadable does not keep an operator from a running host: its readable parts count, and a
+//! host elsewhere is accepted if it has the given data folder, was started with the same configuration, or is the only one
+//! while the configuration says nothing. A place that this user cannot read does not count as empty: the next one is tried,
+//! and if no host is found, it is reported.
 //!
-//! Invariants: a host that was named is the only one that is asked. Nothing is asked of a process that is not the user's
-//! who owns the socket, or root's.
+//! Invariants: a host given by an option is the only one that gets the request. Nothing is requested from a process that
+//! does not belong to the owner of the socket or to root.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -27,29 +27,29 @@ use super::presence::Presence;
 use crate::config::{self, Config};
 use crate::output::words;
 
-/// Where hosts whose socket is open to a group are found.
+/// Where hosts with a socket for a group are announced.
 const RUN: &str = "/run/qchost";
-/// How many files of hosts are looked at in one folder.
+/// Maximum announcements read in one folder.
 const MAX_FILES: usize = 1_000;
 
-/// How long a command waits in line to connect to a host to which too many others do.
+/// How long a command waits to connect to a host whose backlog is full.
 const CROWDED_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a command was told of the host that it is for.
+/// What a command knows of its host.
 pub struct Route {
-    /// The configuration, or why it cannot be used.
+    /// The configuration, or why it is invalid.
     config: Result<Config>,
-    /// Its file, as it was named.
+    /// Its file, as given.
     file: PathBuf,
-    /// Its file from the root on, with links followed as far as it is there.
+    /// Its absolute path, with links resolved as far as it exists.
     path: PathBuf,
-    /// The socket, if it was named.
+    /// The socket, if given.
     socket: Option<PathBuf>,
-    /// The data folder, if it was named.
+    /// The data folder, if given.
     data: Option<PathBuf>,
-    /// The data folder that stands in the configuration.
+    /// The data folder in the configuration.
     file_data: Option<PathBuf>,
-    /// Where a host may be that this user cannot see, each with why.
+    /// Places where a host may be that this user cannot see, with the reason.
     unseen: Mutex<BTreeSet<String>>,
 }
 
@@ -57,23 +57,23 @@ pub struct Route {
 #[derive(Debug, Clone)]
 struct Place {
     socket: PathBuf,
-    /// The user that a file names it for; if none does, the socket's owner.
+    /// The owner according to an announcement; otherwise the socket's owner.
     owner: Option<u32>,
-    /// The configuration of the host, if a file says it.
+    /// The configuration of the host, if announced.
     configuration: Option<PathBuf>,
     data: Option<PathBuf>,
-    /// The same as a file says it, whoever owns that folder.
+    /// The data folder as announced, whatever its owner.
     said: Option<PathBuf>,
 }
 
-/// A host that runs.
+/// A running host.
 pub struct Found {
     pub stream: UnixStream,
-    /// Its data folder, as far as that is known.
+    /// Its data folder, if known.
     pub data: Option<PathBuf>,
 }
 
-/// What trying a place came to.
+/// The result of trying a place.
 enum Tried {
     Connected(UnixStream),
     Nobody,
@@ -81,7 +81,7 @@ enum Tried {
 }
 
 impl Route {
-    /// A route by the command line's options.
+    /// A route from the command line's options.
     pub fn new(file: &Path, data: Option<PathBuf>, socket: Option<PathBuf>) -> Self {
         let mut config = Config::load(file);
         let file_data = config.as_ref().ok().and_then(|config| config.data.clone());
@@ -103,7 +103,7 @@ impl Route {
         }
     }
 
-    /// The same configuration for a host that has another folder for all that it makes, where none runs.
+    /// The same configuration with another folder for everything a host creates, if none runs.
     pub fn apart(&self, folder: &Path) -> Self {
         let config = self.config().map(|config| {
             let mut config = config.clone();
@@ -123,25 +123,25 @@ impl Route {
         }
     }
 
-    /// The configuration, or why it cannot be used.
+    /// The configuration, or why it is invalid.
     pub fn config(&self) -> Result<&Config> {
         self.config
             .as_ref()
             .map_err(|error| anyhow!("{}", words(error)))
     }
 
-    /// Where the configuration is, from the root on.
+    /// The absolute path of the configuration.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether a socket was named, so that no host in this process stands in for the one that listens there.
+    /// The given socket, if any; then no host in this process substitutes for the one there.
     pub fn names_socket(&self) -> Option<&Path> {
         self.socket.as_deref()
     }
 
-    /// The data folder of the host, as far as it is known without asking: that of the host whose socket was named, the one
-    /// that was named, or the configured one.
+    /// The host's data folder, as far as it is known without a request: that of the host at the given socket, the given one,
+    /// or the configured one.
     pub fn data(&self) -> Option<PathBuf> {
         if let Some(socket) = &self.socket {
             return Place::named(socket).data;
@@ -158,7 +158,7 @@ impl Route {
     /// Connects to the host, if one is found.
     ///
     /// # Errors
-    /// When none is, and one may run at a place that this user cannot look at.
+    /// When none is found, and one may run at a place that this user cannot read.
     pub async fn connect(&self) -> Result<Option<Found>> {
         self.unseen().clear();
         let (mut closed, mut failed) = (None, None);
@@ -200,7 +200,7 @@ impl Route {
         self.unseen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// That no host was found, where one may be all the same, and what to do then.
+    /// The message that no host was found although one may run, and the remedy.
     pub fn none_found(&self) -> String {
         let unseen = self.unseen();
         let mut words = match (&self.socket, &self.data) {
@@ -218,7 +218,7 @@ impl Route {
         }
     }
 
-    /// What is to be said of the host that answered: its configuration, where that is not the one that was given.
+    /// A note about the host that answered, if its configuration is not the one given.
     pub fn note(&self, pid: u32, configuration: &Path) -> Option<String> {
         let why = match &self.config {
             Ok(_) if configuration == self.path => return None,
@@ -231,7 +231,7 @@ impl Route {
         ))
     }
 
-    /// Why there is no host, and no way to do without one.
+    /// The error that no host runs, and that the command cannot do without.
     pub fn none_runs(&self, error: &Error) -> Error {
         let asked = match (&self.socket, &self.data) {
             (Some(socket), _) => format!("no host listens at {}", socket.display()),
@@ -241,7 +241,7 @@ impl Route {
         anyhow!("{}; {asked}", words(error))
     }
 
-    /// Where the host listens that the options or the configuration name.
+    /// The places named by the options or the configuration.
     fn named(&self) -> Vec<Place> {
         if let Some(socket) = &self.socket {
             return vec![Place::named(socket)];
@@ -255,7 +255,7 @@ impl Route {
         };
         if let Some(config) = self.reached() {
             let its_data = config.data().ok();
-            // With another data folder, only a host that says that it has the one that was named is meant.
+            // With another data folder, only a host that announces the given one is accepted.
             let is_meant = |data: Option<&Path>| match &self.data {
                 Some(named) => data.is_some_and(|data| same(named, data)),
                 None => true,
@@ -280,7 +280,7 @@ impl Route {
         places
     }
 
-    /// The configuration as its file has it, or what of that can be read.
+    /// The configuration in its file, or the readable parts of it.
     fn reached(&self) -> Option<Config> {
         match &self.config {
             Ok(config) => Some(Config {
@@ -291,16 +291,16 @@ impl Route {
         }
     }
 
-    /// Remembers a file of a host that this user cannot look at.
+    /// Remembers an announcement that this user cannot read.
     fn look(&self, file: &Path) {
-        // Not opened: that waits where it is a pipe.
+        // Not opened, which would block on a pipe.
         if matches!(access(file, Access::READ_OK), Err(Errno::ACCESS)) {
             self.unseen()
                 .insert(format!("{} cannot be read by this user", file.display()));
         }
     }
 
-    /// Where hosts are that no option and no configuration names, each once.
+    /// The places that no option and no configuration names, without duplicates.
     fn usual(&self) -> Vec<Place> {
         let beside = self.reached().and_then(|config| config.control.socket);
         let beside = beside.and_then(|socket| Some(socket.parent()?.to_owned()));
@@ -335,8 +335,7 @@ impl Route {
         places
     }
 
-    /// The host that nothing names: one that was started with this configuration, or the only one where the
-    /// configuration cannot be used.
+    /// A host that nothing names: one started with this configuration, or the only one if the configuration is invalid.
     async fn elsewhere(&self) -> Result<Option<Found>> {
         let mut running = Vec::new();
         for place in self.usual() {
@@ -345,7 +344,7 @@ impl Route {
             if named.is_some_and(|named| has.is_none_or(|has| !same(named, has))) {
                 continue;
             }
-            // What is closed to this user, or not as it should be, is another one's host.
+            // A socket that is not accessible or not trusted belongs to another user's host.
             match place.connect().await {
                 Ok(Tried::Connected(stream)) => running.push((place, stream)),
                 Ok(Tried::Closed) => {
@@ -361,7 +360,7 @@ impl Route {
             data: place.data,
         };
         if self.data.is_some() {
-            // One data folder has one host.
+            // A data folder has one host.
             return Ok(running.pop().map(found));
         }
         let is_ours =
@@ -385,7 +384,7 @@ impl Route {
 }
 
 impl Place {
-    /// A socket of which nothing else is known.
+    /// A socket without an announcement.
     fn bare(socket: &Path) -> Self {
         Self {
             socket: socket.to_owned(),
@@ -396,7 +395,7 @@ impl Place {
         }
     }
 
-    /// A socket that was named. Its data folder is what the host's file says, which is beside the socket or in that folder.
+    /// A socket given by an option. Its data folder comes from the announcement next to it or in the same folder.
     fn named(socket: &Path) -> Self {
         let at = std::path::absolute(socket).ok();
         let files = [
@@ -414,10 +413,10 @@ impl Place {
         }
     }
 
-    /// The socket that a host's file names.
+    /// The socket in an announcement.
     fn announced(file: &Path) -> Option<Self> {
         let (presence, owner) = Presence::read(file)?;
-        // Nothing is put into a folder that is not its own. One that cannot be looked at is still named to people.
+        // Nothing is put into a folder that is not its own. An unreadable folder is still named in messages.
         let found = std::fs::metadata(&presence.data);
         let owns = found.map_or(true, |found| found.uid() == owner);
         Some(Self {
@@ -438,7 +437,7 @@ impl Place {
 
     async fn connect(&self) -> Result<Tried> {
         let mut connected = UnixStream::connect(&self.socket).await;
-        // So many clients come at once that the queue of the socket is full: this one waits in line.
+        // The backlog of the socket is full, so wait for a place in it.
         if matches!(&connected, Err(error) if error.kind() == ErrorKind::WouldBlock) {
             let socket = self.socket.clone();
             let waiting = tokio::task::spawn_blocking(move || {
@@ -506,12 +505,12 @@ fn each_once(places: &mut Vec<Place>) {
     places.retain(|place| seen.insert(place.socket.clone()));
 }
 
-/// Whether two paths lead to one folder, also one that this user cannot look into.
+/// Whether two paths lead to the same folder, even if this user cannot read it.
 fn same(one: &Path, other: &Path) -> bool {
     leads_to(one) == leads_to(other)
 }
 
-/// A file from the root on, with the links of its folder followed, whether it is there or not.
+/// The absolute path of a file, with the links of its folder resolved, whether it exists or not.
 fn leads_to(file: &Path) -> PathBuf {
     if let Ok(path) = file.canonicalize() {
         return path;

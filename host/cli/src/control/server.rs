@@ -1,9 +1,8 @@
 //! The host's end of the control socket, on the control plane.
 //!
-//! Invariants: who may ask, and for what, is decided before the request itself is read, and again where other people count
-//! by the time at which it is done. What a client asked for goes on whether or not the client reads what it is told. So
-//! limits, and the end of the host, reach it in any case. What stops the host is done on this thread; everything else is
-//! done where it can be kept busy.
+//! Invariants: whether a request is allowed is decided before the request itself is read, and again if other people are in
+//! force by the time it is carried out. A request continues whether or not the client reads the reports, so limits and
+//! shutdown always reach it. What stops the host is done on this thread; everything else is done where it may block.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,35 +25,35 @@ use super::reserve::Spare;
 use super::{BEAT_INTERVAL, Head, MAX_HEAD, Reply, Report, Reports, Request, RequestKind, urgent};
 use crate::output::words;
 
-/// How long no client may have come, for those who came before the end to be all answered.
+/// Time without a new client after which all that connected before shutdown have been accepted.
 const QUIET: Duration = Duration::from_millis(20);
-/// How long the clients of what ended get to take the answer.
+/// How long clients have to read the reply at shutdown.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// How long a client may take to ask, and between two pieces of what it asks.
+/// Time limit for the first line of a request, and between two chunks of the request.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
-/// The same for one that was let in by the last file descriptors.
+/// The same limit for a connection that uses a reserved file descriptor.
 const SPARE_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long all of a request may take to come, once its first line is there.
+/// Time limit for the whole request after its first line.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long no client is let in when there is no room for one more file.
+/// Pause of accepting when no file descriptor is free.
 const CROWDED: Duration = Duration::from_millis(20);
-/// How long a client may read nothing of progress before it is told of none any more.
+/// How long a client may not read progress before it gets no more of it.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may read nothing of its answer.
+/// How long a client may not read its reply.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a client gets to take what is as well said later.
+/// How long to wait for a client to read what can be sent later as well.
 const AT_ONCE: Duration = Duration::from_millis(1);
-/// How often a client learns how far the host is with starting or ending.
+/// Interval of reports while the host starts or shuts down.
 const STAGE_INTERVAL: Duration = Duration::from_millis(500);
-/// How often denials that were counted are looked at.
+/// How often counted denials are checked.
 const DENIALS_INTERVAL: Duration = Duration::from_secs(5);
-/// Bytes of a request that are read by this thread; larger ones are by another one.
+/// Requests up to this many bytes are parsed on this thread, larger ones on another.
 const MAX_INLINE: usize = 64 << 10;
-/// Values in a request. Each takes memory of its own, however short it is written.
+/// Maximum values in a request. Each takes memory of its own, however short its text is.
 const MAX_VALUES: usize = 1_000_000;
 
-/// Serves until it is told to end. Each client has a task of its own. Who had connected
-/// by then is answered too: take the socket's file away before, so that no other client comes.
+/// Serves until shutdown. Each client has a task of its own. Clients that had connected by then get a reply too: remove the
+/// socket's file before, so that no other client connects.
 pub(super) async fn serve(
     listener: UnixListener,
     shared: Arc<Shared>,
@@ -77,11 +76,12 @@ pub(super) async fn serve(
                 tracing::debug!(target: "host", "a client of the control socket left: {error:#}");
             }
         });
-        // Each is heard before the next one is let in, so that a flood of connections does not push out those that ask.
+        // Each is read before the next one is accepted, so that a flood of connections does not push out those with
+        // requests.
         tokio::task::yield_now().await;
     }
     clients.close();
-    // A client that never asked anything is not waited for.
+    // Idle clients are not waited for.
     drop(tokio::time::timeout(LAST_WORDS, clients.wait()).await);
     drop(denials);
     Ok(())
@@ -96,20 +96,20 @@ async fn flush_denials(shared: Arc<Shared>) {
     }
 }
 
-/// The next client. A host that has no room for one more file lets one in by its reserve, for what stops it, and when that is
-/// used up, closes connections that ask nothing. Cancel safe.
+/// The next client. Without a free file descriptor, it accepts one by the reserve, for requests that stop the host, and when
+/// that is used up, closes idle connections. Cancel safe.
 async fn accept(
     listener: &UnixListener,
     shared: &Shared,
 ) -> std::io::Result<(UnixStream, Option<Spare>)> {
-    // Another thread may be quicker to take what one leaves free.
+    // Another thread may be quicker to take the descriptor that was released.
     let mut spares = Vec::new();
     loop {
         let error = match listener.accept().await {
             Ok((stream, _)) => {
                 let spare = spares.pop();
                 drop(spares);
-                // Others may have been closed meanwhile, and then this client is one like any other.
+                // Others may have been closed meanwhile, which makes this an ordinary client.
                 return Ok((stream, spare.filter(|_| !shared.reserve.fill())));
             }
             Err(error) => error,
@@ -126,7 +126,7 @@ async fn accept(
                 }
                 match shared.reserve.give() {
                     Some(given) => spares.push(given),
-                    // The one that has to go is told, and goes when its task is next.
+                    // The evicted connection is closed when its task runs next.
                     None if shared.limits.evict() => tokio::task::yield_now().await,
                     None => tokio::time::sleep(CROWDED).await,
                 }
@@ -169,17 +169,17 @@ async fn answer(stream: UnixStream, shared: &Arc<Shared>, spare: Option<&Spare>)
     }
 }
 
-/// Who was let in, and with what.
+/// The result of reading a request.
 enum Admitted {
-    /// A person who may ask for this.
+    /// A person with an allowed request.
     Asks(Asked, Head, Box<Request>, AtWork),
-    /// Who only wants to know which host this is: a person, the user who runs it, or root.
+    /// A request for the status only: by a person, the user who runs the host, or root.
     Host(Value),
-    /// It went, or had to make room.
+    /// It disconnected, or had to make room.
     Left,
 }
 
-/// Reads what a client asks for, as far as it may ask.
+/// Reads a client's request, as far as it is allowed.
 async fn admit(
     uid: u32,
     source: &mut BufReader<OwnedReadHalf>,
@@ -189,7 +189,7 @@ async fn admit(
     let silent = shared.limits.connected(uid);
     let owns = uid == 0 || uid == geteuid().as_raw();
     if !shared.knows(uid) && !owns {
-        // Not even read.
+        // Nothing is read.
         return Err(refuse_stranger(uid, shared).await);
     }
     let patience = spare.map_or(ASK_TIMEOUT, |_| SPARE_TIMEOUT);
@@ -229,7 +229,7 @@ async fn admit(
         .asks(class, head.bytes)
         .map_err(|why| anyhow!("{why}"))?;
     drop(silent);
-    // After the limits: a flood of requests costs less to count than to decide.
+    // After the limits, since a flood of requests costs less to count than to decide.
     let about = head.about.as_deref();
     let asked = Asked::decide(uid, head.verb, about, shared).await?;
     drop(asking);
@@ -255,7 +255,7 @@ async fn admit(
     Ok(Admitted::Asks(asked, head, Box::new(request), at_work))
 }
 
-/// Which host this is, and what it is at.
+/// The host's identity and state.
 fn status(shared: &Shared) -> Value {
     json!({
         "pid": std::process::id(),
@@ -266,7 +266,7 @@ fn status(shared: &Shared) -> Value {
     })
 }
 
-/// The first line; nothing where the client went without one.
+/// The first line; `None` if the client disconnected without one.
 async fn read_head(source: &mut BufReader<OwnedReadHalf>) -> Result<Option<Head>> {
     let mut line = Vec::new();
     let mut bounded = source.take(MAX_HEAD);
@@ -285,7 +285,7 @@ async fn read_head(source: &mut BufReader<OwnedReadHalf>) -> Result<Option<Head>
 
 async fn read_body(source: &mut BufReader<OwnedReadHalf>, bytes: u64) -> Result<Vec<u8>> {
     let bytes = usize::try_from(bytes)?;
-    // It grows as it comes: what is only promised takes no memory.
+    // The buffer grows with the data received: the announced size takes no memory.
     let mut body = Vec::new();
     let mut piece = vec![0; MAX_INLINE.min(bytes)];
     while body.len() < bytes {
@@ -312,7 +312,7 @@ fn parse(body: &[u8]) -> Result<Request> {
     serde_json::from_slice(body).context("the request cannot be read")
 }
 
-/// Has it done, and tells the client how far it is and what came of it.
+/// Carries out a request, and sends the client progress and result.
 async fn work(
     asked: &Asked,
     head: &Head,
@@ -329,7 +329,7 @@ async fn work(
         let shares = Arc::clone(shared);
         match class {
             Class::Control => urgent::carry_out(&shares, asked, request, &reports).await,
-            // A thread that blocks beside this one reads it; a record that is not read to its end keeps that thread.
+            // Done by a blocking thread next to this one, which stays occupied until the audit is read completely.
             Class::Read => {
                 let (host, person) = asked.confirm(&shares).await?;
                 let mut value = request.carry_out(&host, &person, &reports).await?;
@@ -355,7 +355,7 @@ async fn work(
     };
     let mut doing = std::pin::pin!(doing);
     let mut gone = std::pin::pin!(async {
-        // A byte more or the end: either way the client is not waiting for us.
+        // A further byte or the end: either way the client does not wait for us.
         let _ = source.read_u8().await;
     });
     let mut staging = tokio::time::interval(STAGE_INTERVAL);
@@ -366,9 +366,9 @@ async fn work(
     let result = loop {
         let report = tokio::select! {
             biased;
-            // Before what may come without a pause.
+            // Before branches that may always be ready.
             _ = beat.tick() => {
-                // One that reads again is told again.
+                // A client that reads again gets progress again.
                 muted = muted && !sink.is_read().await;
                 if !muted {
                     muted = !sink.send(&Reply::Beat, AT_ONCE).await.unwrap_or(false);
@@ -377,7 +377,7 @@ async fn work(
             }
             Some(report) = reported.recv() => report,
             result = &mut doing => break result,
-            // A halt goes on without the one who asked for it.
+            // A halt continues without its client.
             () = &mut gone, if class != Class::Control => bail!("it left before the answer"),
             _ = staging.tick(), if waits || shared.opened().is_none() => {
                 let now = shared.stage();
@@ -392,7 +392,7 @@ async fn work(
         if muted && !line {
             continue;
         }
-        // What is at work goes on meanwhile: the lines of a record wait, and so does nothing else.
+        // The work continues meanwhile: only lines of a record wait.
         let patience = if line {
             WRITE_TIMEOUT
         } else {
@@ -420,10 +420,10 @@ async fn work(
     Ok(())
 }
 
-/// What a client is told by.
+/// The connection to a client.
 struct Sink {
     write: OwnedWriteHalf,
-    /// What it has not read yet.
+    /// Bytes that it has not read yet.
     pending: Vec<u8>,
 }
 
@@ -435,14 +435,14 @@ impl Sink {
         }
     }
 
-    /// Sends a line, after what is left of the former one; false where the client read nothing for too long.
+    /// Sends a line, after the rest of the former one; `false` if the client did not read for too long.
     async fn send(&mut self, reply: &Reply, patience: Duration) -> Result<bool> {
         serde_json::to_writer(&mut self.pending, reply)?;
         self.pending.push(b'\n');
         self.flush(patience).await
     }
 
-    /// Whether the client has read all that it was told.
+    /// Whether the client has read everything.
     async fn is_read(&mut self) -> bool {
         self.flush(AT_ONCE).await.unwrap_or(false)
     }

@@ -1,7 +1,7 @@
-//! The socket's file: where it is, and who can open it.
+//! The socket's file: its location and permissions.
 //!
-//! Invariant: nobody but the host's own user and root can put another socket in its place, or clients
-//! would tell a stranger what they meant to tell the host.
+//! Invariant: only the host's own user and root can replace the socket; otherwise clients would
+//! send their requests to a stranger.
 
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -13,14 +13,15 @@ use tokio::net::UnixListener;
 use super::presence::{Announced, Presence};
 use crate::config::{self, Config};
 
-/// The group of a socket outside of the data folder, unless another one is configured.
+/// The group of a socket outside of the data folder, unless another is configured.
 const GROUP: &str = "qchost";
 
-/// Makes the socket, and says where it is. From then on a client is heard, if not yet answered.
+/// Creates the socket, and announces it. From then on clients can connect, even if they get no
+/// reply yet.
 pub async fn listen(config: &Config) -> Result<(UnixListener, Announced)> {
     let path = config.socket()?;
     let group = match &config.control.socket {
-        // The lock on the data folder says that no other host uses this socket.
+        // The lock on the data folder ensures that no other host uses this socket.
         None => None,
         Some(_) => {
             check_folder(path.parent().unwrap_or(Path::new("/")))?;
@@ -94,7 +95,7 @@ fn find_group(name: &str) -> Result<Group> {
         })
 }
 
-/// Takes away what a host that was killed left. Anything but a socket is not ours to take away.
+/// Removes the socket of a killed host. Anything else is not ours to remove.
 fn remove_former(path: &Path) -> Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => {

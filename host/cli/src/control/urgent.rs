@@ -1,6 +1,6 @@
-//! Halting, resuming and saying what is halted: done on the control plane itself, and answered at once.
+//! Halting, resuming and listing halts: done on the control plane itself, and answered at once.
 //!
-//! Invariant: a halt is answered for when it is in force, whatever it still waits for: the disk, a database that another
+//! Invariant: a halt is answered once it is in force, whatever it still waits for: the disk, a database that another
 //! process has locked, or calls that had been sent.
 
 use std::path::{Path, PathBuf};
@@ -20,15 +20,15 @@ use super::{Reports, Request};
 use crate::host::Host;
 use crate::verbs::halt;
 
-/// How long a halt may take before it is answered for as it is.
+/// How long a halt may take before it is answered with its current state.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long the file may take to be on the disk before a halt is answered for without it.
+/// How long the file may take to reach the disk before a halt is answered without it.
 const FILE_TIMEOUT: Duration = Duration::from_millis(200);
-/// How long it may take to find out that there is such a plugin. A halt of one that is misspelt halts nothing; one that
-/// cannot be looked for is halted.
+/// Time limit for checking that the plugin exists. A halt of a misspelt name would halt nothing; if the check fails, the
+/// halt is set.
 const NAME_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Does it.
+/// Carries out the request.
 pub(super) async fn carry_out(
     shared: &Arc<Shared>,
     asked: &Asked,
@@ -73,7 +73,7 @@ pub(super) async fn carry_out(
                     shared.host().await.context(failed)?
                 }
             };
-            // To halt is safe, and those whom the file names may do it; to liquidate is not.
+            // Halting is safe, so people in the file may do it; liquidating is not.
             let denied = match liquidate {
                 true => asked.confirm(shared).await.err(),
                 false => None,
@@ -94,13 +94,13 @@ pub(super) async fn carry_out(
     }
 }
 
-/// Has the next host halt everything too if this one does not start; returns the file by which it does.
+/// Makes the next host halt everything too if this one does not start; returns the halt file.
 async fn keep_by_file(shared: &Shared, scope: &HaltScope) -> Option<PathBuf> {
     if *scope != HaltScope::default() {
         return None;
     }
     let (data, (done, made)) = (shared.data.clone(), oneshot::channel());
-    // The disk may hang, and those who read the audit may have all other threads beside this one.
+    // The disk may hang, and audit queries may occupy all other blocking threads.
     let making = move || drop(done.send(make_halt_file(&data)));
     let thread = thread::Builder::new().name("qchost-halt".to_owned());
     thread.spawn(making).ok()?;
@@ -108,7 +108,7 @@ async fn keep_by_file(shared: &Shared, scope: &HaltScope) -> Option<PathBuf> {
     made.ok()?.ok()?.ok()
 }
 
-/// What is to be said of a halt before there is a host: nothing can be sent until it is in force.
+/// The message for a halt before there is a host: nothing can be sent until the halt is in force.
 fn early_words(kept: Option<&Path>) -> String {
     let durable = match kept {
         Some(path) => format!("{} keeps it until then", path.display()),
@@ -143,7 +143,7 @@ async fn halt(
     let result = match tokio::time::timeout(ANSWER_TIMEOUT, &mut halting).await {
         Ok(result) => result,
         Err(_) if liquidate => halting.await,
-        // It goes on by itself.
+        // It continues in the background.
         Err(_) => Ok(json!({
             "departed": [],
             "stopped": [],
@@ -158,7 +158,7 @@ async fn halt(
     Ok(value)
 }
 
-/// Checks that there is what is to be halted, unless to find out takes too long.
+/// Checks that the scope exists, unless that takes too long.
 async fn check(host: &Arc<Host>, scope: &HaltScope) -> Result<()> {
     if let Some(account) = &scope.account {
         host.check_account(account)?;
