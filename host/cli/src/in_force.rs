@@ -1,13 +1,13 @@
-//! What of the configuration and the guardrails is in force, and what waits for an admin.
+//! What of the configuration and the guardrails is in force, and what awaits an admin.
 //!
-//! In production the files alone widen nothing: a new person or role, `mode`, `two-person`, `live-trading`, a
-//! changed profile, another account or vault (what the host runs, and where it sends credentials), a guardrail that is
-//! gone or another one. What the ledger keeps as in force and what the files say
-//! must both allow until an admin has said yes; see `qchost_gate::Proposal`.
+//! In production the files alone cannot widen anything: a new person or role, `mode`, `two-person`, `live-trading`, a
+//! changed profile, another account or vault (what the host runs, and where it sends credentials), or a removed or changed
+//! guardrail. Until an admin approves, what the ledger keeps as in force and what the files say must both allow; see
+//! `qchost_gate::Proposal`.
 //!
-//! Invariant: of the two, the stricter one holds, also right after a start, whatever file the configuration comes from.
-//! What a restored backup has as in force gives nothing by itself: until an admin has said yes again, there are the
-//! admins whom backup and file both name, the accounts that both have, and nothing else of what may have to wait.
+//! Invariant: of the two, the stricter one applies, also right after a start, whichever file the configuration comes from.
+//! What a restored backup has as in force grants nothing by itself: until an admin approves again, only the admins that
+//! both backup and file name and the accounts that both have are in force, and nothing else that may need approval.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ use tokio::task::block_in_place;
 use crate::config::{Config, Mode, RoleName};
 use crate::output::words;
 
-/// What of a configuration an editor alone may not widen.
+/// The parts of a configuration that need approval to be widened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Guarded {
@@ -35,15 +35,15 @@ pub struct Guarded {
     people: BTreeMap<String, KeptPerson>,
     /// The profiles, each as a keyed digest.
     profiles: BTreeMap<String, String>,
-    /// The accounts, and the vault, each as a keyed digest. A ledger of an earlier version does not have them.
+    /// The accounts and the vault, each as a keyed digest. `None` in a ledger of an earlier version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     connections: Option<BTreeMap<String, String>>,
-    /// Accounts that were taken away before it was known that nothing runs live on them.
+    /// Accounts that were removed before it was known that nothing runs live on them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     dormant: BTreeSet<String>,
 }
 
-/// How the vault is called among the connections; no account is called so.
+/// The key of the vault among the connections; no account can have this name.
 const VAULT: &str = "[vault]";
 
 /// A person.
@@ -55,7 +55,7 @@ struct KeptPerson {
 }
 
 impl Guarded {
-    /// What a configuration says.
+    /// The guarded parts of a configuration.
     pub fn of(config: &Config, sealer: &Sealer) -> Result<Self> {
         let profiles = Profiles::new(config.brokerage.clone(), config.secrets()?);
         let sealed = profiles.names().map(|name| {
@@ -77,7 +77,7 @@ impl Guarded {
         })
     }
 
-    /// The accounts of which something may run live: those that are in force, and those that were.
+    /// The accounts on which something may run live: those in force, and those that were.
     fn known_accounts(&self) -> impl Iterator<Item = &String> {
         let accounts = self.connections().keys().filter(|name| *name != VAULT);
         accounts.chain(&self.dormant)
@@ -115,9 +115,9 @@ impl Guarded {
         }
     }
 
-    /// The most of a configuration that may hold when all that is known of it comes from a restored backup. An admin
-    /// has to be left, who can say yes. A backup that cannot be read or names no people says nothing of them. The
-    /// accounts that backup and file both have stay: what runs live is stopped through them.
+    /// The most that may be in force of a configuration when all that is known of it comes from a restored backup. An
+    /// admin has to remain who can approve. A backup that cannot be read or names no people has no influence on the
+    /// people. Accounts that both backup and file have stay, since what runs live is stopped through them.
     fn most_after_restore(kept: Option<&Self>, now: &Self) -> Self {
         let people = kept.map(|kept| &kept.people).filter(|it| !it.is_empty());
         let admins = people.unwrap_or(&now.people).iter();
@@ -140,7 +140,7 @@ impl Guarded {
         }
     }
 
-    /// The strictest one: it names no person and allows nothing that may have to wait.
+    /// The strictest one: no people, and nothing that may need approval.
     fn nothing() -> Self {
         Self {
             mode: Mode::Production,
@@ -153,7 +153,7 @@ impl Guarded {
         }
     }
 
-    /// What is other in a configuration that comes after this one: what it gives that was not given, and all of it.
+    /// The differences to a later configuration: what it adds, and all changes.
     fn changes(&self, now: &Self) -> (Vec<String>, Vec<Change>) {
         let mut changes = Vec::new();
         let mut say = |kind, line: String| changes.push(Change { kind, line });
@@ -247,7 +247,7 @@ impl Guarded {
     }
 }
 
-/// What is other among settings that are kept as digests.
+/// The differences among settings that are kept as digests.
 fn sealed_changes(
     word: &str,
     former: &BTreeMap<String, String>,
@@ -275,13 +275,13 @@ fn sealed_changes(
     }
 }
 
-/// The accounts and the vault of a configuration, as keyed digests of what stands in the file and of where its paths
-/// lead: the same words in another folder may name another server and other credentials.
+/// The accounts and the vault of a configuration, as keyed digests of their settings and of the targets of their paths:
+/// the same text in another folder may refer to another server and other credentials.
 fn connections(config: &Config, sealer: &Sealer) -> Result<BTreeMap<String, String>> {
     let table = |key: &str| config.table.get(key).cloned();
     let (folder, real) = (config.file.parent(), config.path.parent());
     let seal = |value: Option<toml::Value>, paths: Vec<&Path>| -> Result<String> {
-        // Links behind the folder of the configuration are not followed: to turn one is how secrets are rotated.
+        // Links below the configuration's folder are not resolved: redirecting one is how secrets are rotated.
         let leads = |path: &Path| match (folder.map(|folder| path.strip_prefix(folder)), real) {
             (Some(Ok(inside)), Some(real)) => real.join(inside),
             _ => path.to_owned(),
@@ -301,22 +301,22 @@ fn connections(config: &Config, sealer: &Sealer) -> Result<BTreeMap<String, Stri
     Ok(all)
 }
 
-/// What waits for a yes after a restore, whatever the files say.
+/// What awaits approval after a restore, whatever the files say.
 const AFTER_RESTORE: &str = "every role but that of the admins whom the backup names too";
-/// The same of guardrails.
+/// The same for guardrails.
 const GUARDRAILS_AFTER_RESTORE: &str =
     "what trades or destroys, since guardrails that came after the backup are not known,";
 
-/// A configuration with what holds of it now.
+/// A configuration with what is in force of it.
 pub struct Held {
     /// The configuration, with the stricter of what is in force and what the file says.
     pub config: Config,
-    /// What is to come into force.
+    /// What is proposed to come into force.
     pub proposal: Proposal,
 }
 
 /// Compares a configuration with what is in force. `adopted`: whether the data folder has adopted anything yet. `cleared`:
-/// accounts of which it is known by now that nothing runs live on them.
+/// accounts that are known to have nothing running live.
 pub fn hold(
     mut config: Config,
     in_force: Option<&InForce>,
@@ -326,7 +326,7 @@ pub fn hold(
 ) -> Result<Held> {
     let mut now = Guarded::of(&config, sealer)?;
     let kept = in_force.map(|row| serde_json::from_str::<KeptText<Guarded>>(&row.text));
-    // In development, and in a new data folder, what the files say is in force.
+    // In development, and in a new data folder, the files are in force as they are.
     let (most, gains, changes) = match (in_force, kept) {
         _ if !adopted => (None, Vec::new(), Vec::new()),
         (Some(row), Some(kept)) if !row.confirmed => {
@@ -373,7 +373,7 @@ pub fn hold(
             .brokerage
             .retain(|name, _| both.profiles.contains_key(name));
         let connects = |name: &str| both.connections().contains_key(name);
-        // Those that wait, and those that were there when a host ran last.
+        // Those that await approval, and those of the last run of a host.
         let known = config.account.keys().chain(most.known_accounts());
         let known = known.filter(|name| !cleared.contains(name));
         let dormant: BTreeSet<String> = known.filter(|name| !connects(name)).cloned().collect();
@@ -403,8 +403,8 @@ pub fn hold(
     Ok(Held { config, proposal })
 }
 
-/// Checks that the people who hold from now on can still decide what waits, if those before could: whom the file adds
-/// counts only when that is approved.
+/// Checks that the people in force from now on can still decide pending approvals, if the former ones could: people added
+/// in the file count only once they are approved.
 pub fn check_deciders(former: &Config, now: &Config) -> Result<()> {
     let may = |it: &Config, role: &[RoleName]| {
         let people = it.people.values();
@@ -424,7 +424,7 @@ pub fn check_deciders(former: &Config, now: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Whether the same of two configurations holds, of what may have to wait.
+/// Whether two configurations agree in everything that may need approval.
 pub fn holds_as(one: &Config, other: &Config) -> bool {
     let names = |config: &Config| config.brokerage.keys().cloned().collect::<Vec<_>>();
     one.mode == other.mode
@@ -437,11 +437,11 @@ pub fn holds_as(one: &Config, other: &Config) -> bool {
         && one.vault.is_some() == other.vault.is_some()
 }
 
-/// Guardrails with what holds of them now.
+/// Guardrails with what is in force of them.
 pub struct HeldGuardrails {
-    /// Those of the files, and those in force that the files do not have any more.
+    /// Those of the files, and those in force that are missing in the files.
     pub guardrails: Guardrails,
-    /// What is to come into force.
+    /// What is proposed to come into force.
     pub proposal: Proposal,
 }
 
@@ -459,7 +459,7 @@ pub fn hold_guardrails(
         && let Some(row) = in_force
         && let Ok(kept) = serde_json::from_str::<KeptText<serde::de::IgnoredAny>>(&row.text)
     {
-        // Those of a file that went while no host ran are known from the time it came into force.
+        // The owners of a file that was removed while no host ran are known from when it came into force.
         owners.extend(kept.owners);
     }
     let line = |kind: ChangeKind, id: &str| Change {
@@ -514,7 +514,7 @@ pub fn hold_guardrails(
     })
 }
 
-/// The guardrails that hold when a host starts. A folder that is gone is not an empty one.
+/// The guardrails in force when a host starts. A missing folder is not treated as an empty one.
 pub fn guardrails_at_start(config: &Config, known: &Known) -> Result<Guardrails> {
     let kept = kept_guardrails(known.guardrails.as_ref())?;
     let is_there = config.policies().is_some_and(|folder| folder.is_dir());
@@ -539,7 +539,7 @@ pub fn guardrails_at_start(config: &Config, known: &Known) -> Result<Guardrails>
     Ok(held.guardrails)
 }
 
-/// The guardrails that are in force.
+/// The guardrails in force.
 fn kept_guardrails(in_force: Option<&InForce>) -> Result<Guardrails> {
     let Some(row) = in_force else {
         return Ok(Guardrails::none());
@@ -549,7 +549,7 @@ fn kept_guardrails(in_force: Option<&InForce>) -> Result<Guardrails> {
         Ok(apart(|| Guardrails::from_kept(&kept.text))?)
     };
     match read() {
-        // What a backup has and cannot be read says nothing.
+        // An unreadable text of a backup has no influence.
         Err(_) if !row.confirmed => Ok(Guardrails::none()),
         Err(error) => {
             tracing::error!(
@@ -563,7 +563,7 @@ fn kept_guardrails(in_force: Option<&InForce>) -> Result<Guardrails> {
     }
 }
 
-/// The guardrail in place of those in force, where they cannot be read: what they forbid is not known.
+/// The guardrail used if those in force cannot be read, so that it is unknown what they forbid.
 const UNREADABLE: &str = "guardrails-in-force-cannot-be-read";
 
 /// Guardrails that deny plugins everything.
@@ -572,12 +572,12 @@ fn closed(id: &str) -> Result<Guardrails> {
     Ok(Guardrails::from_kept(&[(id.to_owned(), text)])?)
 }
 
-/// The guardrails of a process that halts and does nothing else: whatever they say, they cannot deny that.
+/// The guardrails of a process that only halts: they cannot deny that.
 pub fn guardrails_to_halt() -> Result<Guardrails> {
     closed("only-halts")
 }
 
-/// Reads guardrails where no call waits for it: many of them take seconds.
+/// Parses guardrails off the serving threads: many of them take seconds.
 fn apart<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current() {
         Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
@@ -587,13 +587,13 @@ fn apart<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Whether a folder of guardrails was in effect: what holds only until a yes after a restore does not count.
+/// Whether guardrails were in effect; those that only apply until the approval after a restore do not count.
 pub fn has_guardrails(guardrails: &Guardrails) -> Result<bool> {
     let own = guardrails.without(&after_restore()?);
     Ok(own.ids().next().is_some())
 }
 
-/// What forbids until an admin has said yes to the guardrails after a restore.
+/// Forbids everything until an admin has approved the guardrails after a restore.
 fn after_restore() -> Result<Guardrails> {
     let text = "forbid (principal is Plugin, action in [Action::\"trade\", Action::\"destroy\"], resource);";
     let kept = ("until-guardrails-are-approved".to_owned(), text.to_owned());
@@ -602,7 +602,7 @@ fn after_restore() -> Result<Guardrails> {
 
 /// What a ledger keeps of the configuration and the guardrails.
 pub struct Known {
-    /// Whether the data folder has adopted what was there when it was new.
+    /// Whether the data folder has adopted what it found when it was new.
     pub adopted: bool,
     /// The configuration.
     pub configuration: Option<InForce>,
@@ -611,7 +611,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// Reads it.
+    /// Reads it from a ledger.
     pub async fn read(ledger: &Ledger) -> Result<Self, LedgerError> {
         Ok(Self {
             adopted: ledger.has_adopted().await?,
@@ -664,7 +664,7 @@ mod tests {
                 kept => in_force(&[("a.cedar:1", kept)]),
             };
             assert_eq!(ids(&kept_guardrails(Some(&row)).unwrap()), [UNREADABLE]);
-            // An admin has to say yes to those that take their place.
+            // An admin has to approve those that replace them.
             let production = hold_found(&found, &row, true);
             assert_eq!(ids(&production.guardrails), ["calm", UNREADABLE]);
             assert!(production.proposal.gains[0].contains(UNREADABLE));
@@ -717,7 +717,7 @@ mod tests {
         Config::parse(&text, std::path::Path::new("/dev/null")).unwrap()
     }
 
-    /// What a configuration is after it was compared with one that is in force, or that a backup has.
+    /// A configuration after comparison with one that is in force, or that a backup has.
     fn held(file: &str, kept: Option<&str>, confirmed: bool) -> Held {
         let sealer = Sealer::new(vec![7; 32].into());
         let text = kept.map_or(String::new(), |kept| {
@@ -752,7 +752,7 @@ mod tests {
             check_deciders(&config(&three), &held.config).is_ok()
         };
         assert!(!left(&format!("{head}{ann}{eve}")));
-        // The twins: who is left can decide; and a person is added.
+        // The controls: the remaining people can decide; and a person is added.
         assert!(left(&format!("{head}{ann}{bob}")));
         assert!(left(&format!("{three}{eve}")));
     }
@@ -782,7 +782,7 @@ mod tests {
     #[test]
     fn of_a_restored_configuration_nothing_holds_but_the_admins_of_backup_and_file() {
         let production = format!("mode = \"production\"\nlive-trading = true\n{PEOPLE}{IB}");
-        // The twin: what is in force by a yes needs none.
+        // The control: what is in force by an approval needs none.
         let same = held(&production, Some(&production), true);
         assert!(same.proposal.gains.is_empty() && same.config.live_trading);
 
@@ -796,14 +796,14 @@ mod tests {
             people.collect::<Vec<(&str, Vec<&RoleName>)>>() == [("me", vec![&RoleName::Admin])]
         };
         assert!(strict(&held(&production, Some(&production), false)));
-        // Either names one more: the backup a former admin, or the file a new one.
+        // Each names one more person: the backup a former admin, or the file a new one.
         assert!(strict(&held(&production, Some(&eve), false)));
         assert!(strict(&held(&eve, Some(&production), false)));
-        // The backup is of another mode than the file.
+        // The backup has another mode than the file.
         let development = production.replace("production", "development");
         assert!(strict(&held(&development, Some(&production), false)));
         assert!(strict(&held(&production, Some(&development), false)));
-        // An account holds as far as both have the same one.
+        // An account is in force only if both have the same one.
         let with = |url: &str| {
             format!("{production}[account.a]\nconnection = \"http\"\nurl = \"{url}\"\n")
         };
@@ -811,13 +811,13 @@ mod tests {
         let accounts = |kept| held(&one, kept, false).config.account.len();
         let all = [Some(one.as_str()), Some(other.as_str()), None];
         assert_eq!(all.map(accounts), [1, 0, 0]);
-        // The backup says nothing.
+        // The backup is unreadable.
         assert!(strict(&held(&production, None, false)));
         assert!(!strict(&held(&eve, None, false)));
         let two = format!("two-person = true\n{eve}");
         assert!(held(&eve, Some(&two), false).config.two_person);
         assert!(held(&two, Some(&eve), false).config.two_person);
-        // In development nothing waits.
+        // In development nothing needs approval.
         let free = held(&development, Some(&development), false);
         assert!(free.proposal.gains.is_empty() && free.config.live_trading);
     }

@@ -1,10 +1,10 @@
-//! The host's key, and the keys that are derived from it.
+//! The host's key, and the keys derived from it.
 //!
-//! The key in `host.key` vouches for compiled components (the runtime uses it as it is) and, by keys
-//! derived from it under a label each, for the audit's chain, for the hashes of arguments and for backups. It belongs to
-//! the data: the record of what was done cannot be verified without it, and the database is tied to it.
+//! The key in `host.key` authenticates compiled components (the runtime uses it directly) and, through derived keys with
+//! separate labels, the audit's chain, the hashes of arguments and backups. It belongs to the data: the audit cannot be
+//! verified without it, and the database is linked to it.
 //!
-//! Invariants: it is this user's alone to read, and a folder that holds what a key vouches for gets no other one.
+//! Invariants: only this user can read it, and a folder with data that depends on a key never gets another one.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -35,20 +35,20 @@ pub fn path(data: &Path) -> PathBuf {
     data.join("host.key")
 }
 
-/// Whether other users may open the key.
+/// Whether other users can open the key.
 pub fn is_open_to_others(path: &Path) -> bool {
     let found = path.metadata();
     found.is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
 }
 
-/// Whether there is something in a data folder that its key vouches for, or that is tied to it.
+/// Whether a data folder contains anything that depends on its key.
 pub fn is_used(data: &Path) -> bool {
     let there = |name: &str| data.join(name).symlink_metadata().is_ok();
     there(DATABASE) || there(RECORD)
 }
 
 impl Key {
-    /// Reads the key, or makes one for a data folder that is new.
+    /// Reads the key, or creates one for a new data folder.
     pub fn open(path: &Path) -> Result<Self> {
         let data = path.parent().unwrap_or(Path::new("."));
         if is_used(data) {
@@ -112,7 +112,7 @@ impl Key {
         self.derive(BACKUP)
     }
 
-    /// The id of the data folder, and the fingerprint of the key: it says nothing of the key, and no other key gives it.
+    /// The id of the data folder, a fingerprint of the key: it does not reveal the key, and is unique to it.
     pub fn folder_id(&self) -> Result<String> {
         let id = self.derive(FOLDER)?;
         Ok(id.iter().map(|byte| format!("{byte:02x}")).collect())
@@ -125,8 +125,8 @@ impl Key {
     }
 }
 
-/// Makes a key where there is none. It is complete before it has its name, and the name is never given
-/// twice: whoever finds the file finds the one key.
+/// Creates a key if there is none. The file is complete before it gets its name, and the name is assigned only once, so
+/// all readers see the same key.
 fn make(path: &Path) -> io::Result<()> {
     if path.exists() {
         return Ok(());

@@ -8,20 +8,20 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Error};
 
-/// As much of the file as can hold a process's number, in bytes.
+/// Maximum bytes read of the file, enough for a process id.
 const MAX_BYTES: u64 = 32;
-/// How long whoever only looks at the lock may hold it.
+/// How long a check of the lock may hold it.
 const GLANCE: Duration = Duration::from_millis(10);
 
 /// Why a data folder cannot be taken.
 #[derive(Debug)]
 pub enum Refused {
-    /// Another process has it: the one that wrote its number into the lock's file, if it is that one.
+    /// Another process has it: the one whose id is in the lock's file, if that is still right.
     Held(Option<u32>),
     Failed(Error),
 }
 
-/// The lock; given back when dropped, and when the process ends, however it ends.
+/// The lock; released when dropped or when the process ends in any way.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "the open file is the lock")] File);
 
@@ -31,7 +31,7 @@ impl Lock {
         data.join("host.lock")
     }
 
-    /// Takes the data folder, or says which process has it.
+    /// Takes the data folder, or returns which process has it.
     pub fn take(data: &Path) -> Result<Self, Refused> {
         let path = Self::path(data);
         let mut file = OpenOptions::new()
@@ -53,7 +53,7 @@ impl Lock {
                 let mut holder = String::new();
                 drop(file.take(MAX_BYTES).read_to_string(&mut holder));
                 let holder = holder.trim().parse().ok();
-                // A number that a process left which ended says nothing of the one that has the lock.
+                // The id of a process that has ended does not identify the current holder.
                 let runs = |process: &u32| Path::new(&format!("/proc/{process}")).exists();
                 return Err(Refused::Held(holder.filter(runs)));
             }
@@ -67,17 +67,17 @@ impl Lock {
             .set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()));
-        // On a full disk the lock holds all the same.
+        // On a full disk the lock is held nevertheless.
         if let Err(error) = written {
             tracing::warn!(target: "host", "{} does not name this process: {error}", path.display());
         }
         Ok(Self(file))
     }
 
-    /// Whether another process has the data folder. Nothing changes by it.
+    /// Whether another process has the data folder. Has no effect.
     pub fn is_taken(data: &Path) -> bool {
         let file = File::open(Self::path(data));
-        // Those who look do not shut each other out, and whoever takes it tries again.
+        // A shared lock, so that checks do not exclude each other; taking the lock is retried.
         let looked = file.map(|file| file.try_lock_shared());
         matches!(looked, Ok(Err(TryLockError::WouldBlock)))
     }
@@ -95,7 +95,7 @@ mod tests {
         assert!(Lock::is_taken(folder.path()));
         drop(lock);
         assert!(!Lock::is_taken(folder.path()));
-        // A look leaves it as it was.
+        // A check leaves it unchanged.
         drop(Lock::take(folder.path()).unwrap());
     }
 }

@@ -1,7 +1,7 @@
-//! Lines of the log on their way to standard error, by a thread of their own.
+//! Writes log lines to standard error on a thread of its own.
 //!
-//! Invariant: no thread that logs waits for the one who reads the log. What is not read in time is dropped, and how many
-//! lines that were is said as soon as it is read again.
+//! Invariant: no logging thread waits for the reader of the log. Lines that are not read in time are dropped, and their
+//! number is logged once the reader continues.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Bytes that wait at most.
+/// Maximum bytes queued.
 const MAX_BYTES: usize = 4 << 20;
 
 /// The queue. Clones are the same one.
@@ -27,14 +27,14 @@ struct Waiting {
     pieces: VecDeque<Vec<u8>>,
     bytes: usize,
     lost: u64,
-    /// Whether a piece is being written.
+    /// Whether a chunk is being written.
     writing: bool,
-    /// Whether the process ends: what comes now would stand behind its last words.
+    /// Whether the process ends: later lines would follow its last message.
     closed: bool,
 }
 
 impl LogQueue {
-    /// A queue whose pieces are written to `out`.
+    /// A queue whose chunks are written to `out`.
     pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let queue = Self::default();
         let written = queue.clone();
@@ -70,7 +70,7 @@ impl LogQueue {
                 waiting.writing = true;
                 (piece, std::mem::take(&mut waiting.lost))
             };
-            // Where the log goes nowhere any more, the host goes on.
+            // If the log cannot be written any more, the host continues.
             drop(out.write_all(&piece));
             if lost > 0 {
                 drop(writeln!(
@@ -81,7 +81,7 @@ impl LogQueue {
         }
     }
 
-    /// Takes nothing more, and waits until all is written, but not longer than this.
+    /// Accepts no more lines, and waits until everything is written, at most for `limit`.
     pub fn close(&self, limit: Duration) {
         let end = Instant::now() + limit;
         let mut waiting = self.waiting();

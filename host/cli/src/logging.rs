@@ -1,8 +1,8 @@
-//! The log: to standard error, filtered by the operator, with the libraries that would write down what
-//! they carry kept quiet whatever the filter says, and with every secret that was read taken out.
+//! The log: written to standard error, filtered by the operator. Libraries that would log what they transport are
+//! silenced whatever the filter says, and all secrets that were read are redacted.
 //!
-//! Invariant: an event is one line of at most about [`MAX_FIELD`] bytes for each of its fields, whatever stands in them:
-//! secrets are taken out of each field before it is cut, and what a terminal would act on is escaped. Of spans only the
+//! Invariant: an event is one line of at most about [`MAX_FIELD`] bytes for each of its fields, whatever they contain:
+//! secrets are redacted in each field before it is truncated, and control characters are escaped. Of spans only the
 //! names are written, which are the host's own.
 
 use std::borrow::Cow;
@@ -27,22 +27,22 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::log_queue::LogQueue;
 use crate::terminal;
 
-/// Bytes of a field's value that are written: a plugin's line has up to 4 KiB, and as many of fields.
+/// Maximum bytes of a field's value: a plugin's line has up to 4 KiB, and as many of fields.
 const MAX_FIELD: usize = 8 << 10;
-/// Bytes at the end of a value that was cut which may hold the beginning of a secret, and are left out.
+/// Bytes at the end of a truncated value that may contain the beginning of a secret, and are omitted.
 const MARGIN: usize = 8 << 10;
 
-/// What knows the secrets of this process. The log begins before the configuration is read, and no secret
-/// is read before that.
+/// Knows the secrets of this process. Logging starts before the configuration is read, and no secret is read before
+/// that.
 static REDACTOR: OnceLock<Redactor> = OnceLock::new();
 
-/// The lines that are on their way.
+/// The queue of lines.
 static QUEUE: OnceLock<LogQueue> = OnceLock::new();
 
-/// How long the end of the process waits for the log to be read.
+/// How long the exit of the process waits for the log to be read.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Begins to log.
+/// Starts logging.
 pub fn start(filter: &str, json: bool) -> Result<()> {
     let queue = LogQueue::start(stderr()).context("the thread of the log does not start")?;
     drop(QUEUE.set(queue));
@@ -58,26 +58,25 @@ pub fn start(filter: &str, json: bool) -> Result<()> {
         .context("the log was already started")
 }
 
-/// Takes what this redactor knows out of every line from now on. A process has one configuration, and so
-/// one redactor.
+/// Redacts what this redactor knows in every line from now on. A process has one configuration, and so one redactor.
 pub fn clean_with(redactor: &Redactor) {
     drop(REDACTOR.set(redactor.clone()));
 }
 
-/// Ends the log: waits until what was logged is written, unless it is not read, and takes nothing more.
+/// Closes the log: waits until it is written, unless it is not read, and accepts no more lines.
 pub fn close() {
     if let Some(queue) = QUEUE.get() {
         queue.close(CLOSE_TIMEOUT);
     }
 }
 
-/// A second net, for what is no field.
+/// A second safeguard, for text outside of fields.
 fn writer() -> RedactingWriter<LogQueue> {
     let redactor = REDACTOR.get().cloned().unwrap_or_default();
     redactor.writer(QUEUE.get().cloned().unwrap_or_default())
 }
 
-/// Events as lines of text, or of JSON.
+/// Formats events as lines of text, or of JSON.
 struct Lines {
     json: bool,
 }
@@ -128,7 +127,7 @@ where
     }
 }
 
-/// The fields of one event, each bounded and without secrets.
+/// The fields of one event, each bounded and redacted.
 #[derive(Default)]
 struct Fields(Vec<(&'static str, Shown)>);
 
@@ -137,7 +136,7 @@ enum Shown {
     Plain(Value),
     /// A text, as it is.
     Text(String),
-    /// What `%` and `?` made of a value: words rather than one text.
+    /// Output of `%` and `?`: words rather than a single string.
     Words(String),
 }
 
@@ -153,8 +152,8 @@ impl Fields {
         Value::Object(fields.collect())
     }
 
-    /// ` message name=value name="text"`. The message is what the rest is about, so it comes first; only what could be
-    /// taken for another field is in quotation marks.
+    /// ` message name=value name="text"`. The message comes first, since it gives the context; a value is quoted only if
+    /// it could be taken for another field.
     fn write_text(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let message = |field: &&(&str, Shown)| field.0 == "message";
         for (_, shown) in self.0.iter().filter(message) {
@@ -204,7 +203,7 @@ impl Visit for Fields {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let mut words = Collected::default();
-        // It ends with an error where it is full.
+        // It fails once the buffer is full.
         let _ = write!(words, "{value:?}");
         self.0.push((
             field.name(),
@@ -213,7 +212,7 @@ impl Visit for Fields {
     }
 }
 
-/// A value as it is written: without secrets first, and then cut, so that no part of one is left.
+/// A value as it is written: first redacted, then truncated, so that no part of a secret remains.
 fn bounded(text: &str, redactor: Option<&Redactor>) -> String {
     let start = text.floor_char_boundary(MAX_FIELD + MARGIN);
     let start = text.get(..start).unwrap_or_default();
@@ -231,7 +230,7 @@ fn bounded(text: &str, redactor: Option<&Redactor>) -> String {
     format!("{kept}…")
 }
 
-/// Takes what is written to it until it is full.
+/// Collects what is written to it until it is full.
 #[derive(Default)]
 struct Collected(String);
 
@@ -240,7 +239,7 @@ impl fmt::Write for Collected {
         if self.0.len() > MAX_FIELD + MARGIN {
             return Err(fmt::Error);
         }
-        // One more than fits, so that it shows that there is more.
+        // One byte more than fits, to show that there is more.
         let left = (MAX_FIELD + MARGIN + 1).saturating_sub(self.0.len());
         let taken = text.get(..text.ceil_char_boundary(left)).unwrap_or(text);
         self.0.push_str(taken);
@@ -255,7 +254,7 @@ mod tests {
 
     use super::*;
 
-    /// What is logged while this runs, with the formatter of the host.
+    /// What is logged while `log` runs, with the host's formatter.
     fn logged(json: bool, log: impl FnOnce()) -> String {
         #[derive(Clone, Default)]
         struct Kept(Arc<Mutex<Vec<u8>>>);

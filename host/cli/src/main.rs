@@ -1,5 +1,4 @@
-//! `qchost`: the binary. It reads the command line and plugs the crates together; what the crates can
-//! do is theirs.
+//! `qchost`: the binary. It parses the command line and wires the crates together; the work is done in the crates.
 
 mod accounts;
 mod args;
@@ -30,7 +29,7 @@ use args::{Cli, Global, Plugin, Verb};
 use control::Route;
 use output::Output;
 
-/// Answers become thousands of small values, and go again: that is most of what the adapter takes.
+/// Answers become thousands of small values that are freed again, which is most of the adapter's time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -39,7 +38,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return output::usage(error, Cli::try_parse_from),
     };
-    // Before anything else has begun: it has a process to itself.
+    // Before anything else starts: it needs a process to itself.
     match &cli.verb {
         Verb::CompileComponent => return qchost_runtime::compile_child(),
         Verb::SuperviseServer { host, command } => {
@@ -65,7 +64,7 @@ fn main() -> ExitCode {
 fn begin(cli: Cli, output: Output) -> Result<()> {
     logging::start(&cli.global.log, cli.global.log_json)?;
     let mut builder = match cli.verb {
-        // For one client: a call that is not handed from thread to thread is answered sooner, and takes less memory.
+        // For a single client: a call that does not move between threads is answered sooner, and takes less memory.
         Verb::Mcp { .. } => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
@@ -74,7 +73,7 @@ fn begin(cli: Cli, output: Output) -> Result<()> {
         .build()
         .context("the asynchronous runtime does not start")?;
     let done = runtime.block_on(dispatch(cli, output));
-    // A task that still runs has been waited for where it matters.
+    // Tasks that matter have been waited for already.
     runtime.shutdown_timeout(Duration::from_secs(1));
     done
 }
@@ -86,7 +85,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<()> {
         socket,
         ..
     } = cli.global;
-    // Where a host is to run, or a doctor is asked what is wrong, it may be made later. Others need none.
+    // `run`, `restore` and `doctor` may come before the folder is created; the other verbs do not use it.
     let may_come = matches!(
         cli.verb,
         Verb::Run { .. }

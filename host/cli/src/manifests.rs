@@ -1,4 +1,4 @@
-//! Manifests as files: where they are, whose they are, and whether the configuration lets them in.
+//! Manifest files: their location, their owners, and whether the configuration accepts them.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,17 @@ use qchost_policy::{Manifest, read_text};
 
 use crate::config::{Config, Mode};
 
-/// What a folder of manifests holds.
+/// The content of a folder of manifests.
 #[derive(Debug, Default)]
 pub struct Listing {
     /// The manifests: `*.toml` and `*/manifest.toml`, in order.
     pub manifests: Vec<PathBuf>,
-    /// The folder, and where in folders of it a manifest is or would be.
+    /// The folder, and the places in its subfolders where a manifest is or would be.
     pub places: Vec<PathBuf>,
 }
 
-/// Looks into a folder of manifests. Names that begin with a dot are passed over: they are drafts of
-/// editors, and what Kubernetes keeps its versions in. A folder that is not there holds nothing yet.
+/// Lists a folder of manifests. Names that begin with a dot are skipped: editors use them for
+/// drafts, and Kubernetes for versions. A missing folder is empty.
 pub fn list(folder: &Path) -> Result<Listing> {
     let failed = || format!("cannot read the folder of manifests {}", folder.display());
     let mut listing = Listing {
@@ -50,7 +50,7 @@ pub fn list(folder: &Path) -> Result<Listing> {
     Ok(listing)
 }
 
-/// Whether a folder lists it: a link that leads nowhere is there, as a file that cannot be read is.
+/// Whether a folder lists the path: a dangling link counts, as does a file that cannot be read.
 fn is_listed(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
@@ -90,7 +90,7 @@ pub fn fits(manifest: &Manifest, config: &Config) -> Result<()> {
     may_serve(manifest, config)
 }
 
-/// Checks what the mode asks of a manifest, also of one that serves already.
+/// Checks what the mode requires of a manifest, also of one that serves already.
 pub fn may_serve(manifest: &Manifest, config: &Config) -> Result<()> {
     if config.mode == Mode::Production
         && manifest.digest.is_none()
@@ -106,7 +106,7 @@ pub fn may_serve(manifest: &Manifest, config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// The manifest of a plugin, by the plugin's name.
+/// The manifest of a plugin, by its name.
 pub fn find(config: &Config, plugin: &str) -> Result<Manifest> {
     let mut known = Vec::new();
     for path in list(&config.plugins)?.manifests {
@@ -123,18 +123,18 @@ pub fn find(config: &Config, plugin: &str) -> Result<Manifest> {
     )
 }
 
-/// The plugin that a manifest is for, even if nothing else in it is right.
+/// The plugin named in a manifest, even if nothing else in it is valid.
 pub fn named(text: &str) -> Option<String> {
     let table: toml::Table = text.parse().ok()?;
     Some(table.get("plugin")?.as_str()?.to_owned())
 }
 
-/// The plugin that the manifest in a file is for, as far as it can be read.
+/// The plugin named in a manifest file, as far as the file can be read.
 pub fn name_in(path: &Path) -> Option<String> {
     named(&read_text(path).ok()?)
 }
 
-/// Whether a manifest is for a plugin; if it does not say, by the name of its file (of its
+/// Whether a manifest is for a plugin; if it does not name one, by the name of its file (of its
 /// folder for `*/manifest.toml`).
 pub fn claims(path: &Path, named: Option<&str>, plugin: &str) -> bool {
     if let Some(name) = named {

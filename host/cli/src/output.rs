@@ -1,6 +1,6 @@
-//! What a person or a machine sees: results on standard output, progress and errors on standard error.
+//! Output for people and machines: results on standard output, progress and errors on standard error.
 //!
-//! Invariant: nothing is written but what [`terminal`] has cleaned, whoever it came from.
+//! Invariant: everything written has been cleaned by [`terminal`], whatever its origin.
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
@@ -18,10 +18,10 @@ use serde_json::{Value, json};
 
 use crate::terminal;
 
-/// How often a line of progress with the same message is printed at most.
+/// Minimum interval between progress lines with the same message.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How to show things.
+/// The output format.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
     /// As JSON, for machines.
@@ -29,7 +29,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Prints a result: as JSON for machines, as `text` makes it for people.
+    /// Prints a result: as JSON for machines, formatted by `text` for people.
     pub fn result<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
         if self.json {
             let text = serde_json::to_string(value);
@@ -39,7 +39,7 @@ impl Output {
         }
     }
 
-    /// Prints an error where errors go.
+    /// Prints an error to standard error.
     pub fn error(self, error: &anyhow::Error) {
         let text = words(error);
         if self.json {
@@ -49,18 +49,18 @@ impl Output {
         }
     }
 
-    /// Prints a warning where errors go.
+    /// Prints a warning to standard error.
     pub fn warning(self, text: &str) {
         let line = if self.json {
             json!({ "warning": text }).to_string()
         } else {
             format!("warning: {text}")
         };
-        // Nothing is left to be told when standard error is gone.
+        // There is no way to report that standard error is gone.
         drop(writeln!(std::io::stderr(), "{line}"));
     }
 
-    /// Prints what a person should know beside the result, where errors go; what was said already is not said again.
+    /// Prints a note beside the result to standard error, unless it was printed before.
     pub fn note(self, text: &str) {
         static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
         let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,7 +75,7 @@ impl Output {
         drop(writeln!(std::io::stderr(), "{line}"));
     }
 
-    /// A display of how far something is.
+    /// Creates a progress display.
     pub fn progress(self) -> Display {
         let kind = if self.json {
             Kind::Json
@@ -99,7 +99,7 @@ impl Output {
     }
 }
 
-/// An error that ends the program with an exit status of its own.
+/// An error with its own exit status.
 #[derive(Debug)]
 pub struct ExitWith {
     pub status: u8,
@@ -114,21 +114,21 @@ impl std::fmt::Display for ExitWith {
 
 impl std::error::Error for ExitWith {}
 
-/// A display of how far something is: a bar on a terminal, lines elsewhere.
+/// A progress display: a bar on a terminal, lines elsewhere.
 pub struct Display {
     kind: Kind,
     last: Option<Said>,
     heard: Arc<AtomicBool>,
 }
 
-/// The line that was printed last.
+/// The last line printed.
 struct Said {
     at: Instant,
     message: String,
     line: String,
 }
 
-/// Whether progress is printed: a line a second is enough for a log file, and a new message is always worth one.
+/// Whether to print progress: one line a second is enough for a log file, but a new message is always printed.
 fn is_worth_a_line(last: Option<&Said>, now: Instant, message: &str, line: &str) -> bool {
     last.is_none_or(|last| {
         let due = now.duration_since(last.at) >= LINE_INTERVAL;
@@ -143,21 +143,21 @@ enum Kind {
 }
 
 impl Display {
-    /// Becomes true when a host said that a halt is in force.
+    /// Set once a host has reported that a halt is in force.
     pub fn heard(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.heard)
     }
 
-    /// Shows that a halt is in force, and what is waited for.
+    /// Shows that a halt is in force, and what it waits for.
     pub fn halted(&mut self, message: String) {
         self.heard.store(true, Ordering::Relaxed);
         let fraction = 0.0;
-        // Never left out for what was shown a moment before.
+        // Never suppressed because of a line shown just before.
         self.last = None;
         self.report(&Progress { fraction, message });
     }
 
-    /// Shows it.
+    /// Shows the progress.
     pub fn report(&mut self, progress: &Progress) {
         let fraction = &progress.fraction;
         let message = terminal::line(&progress.message);
@@ -188,7 +188,7 @@ impl Display {
         }
     }
 
-    /// Takes it away.
+    /// Removes the display.
     pub fn done(self) {
         if let Kind::Bar(bar) = self.kind {
             bar.finish_and_clear();
@@ -196,8 +196,8 @@ impl Display {
     }
 }
 
-/// What clap says of the command line. Help is shown as it is. An error repeats arguments among lines of its own, so it is
-/// asked for again with clean ones: `parse` reads a command line.
+/// Formats clap's message about the command line. Help is shown unchanged. An error repeats arguments among its own lines,
+/// so it is generated again from cleaned ones: `parse` parses a command line.
 pub fn usage<T>(
     error: clap::Error,
     parse: impl FnOnce(Vec<String>) -> Result<T, clap::Error>,
@@ -224,20 +224,20 @@ pub fn print_json(text: &str) -> Result<()> {
     write(&terminal::json(text))
 }
 
-/// Writes a line that is clean to standard error. Nothing is left to be told when that is gone.
+/// Writes a clean line to standard error. There is no way to report that it is gone.
 fn tell(line: &str) {
     drop(writeln!(std::io::stderr(), "{line}"));
 }
 
 fn write(text: &str) -> Result<()> {
     match writeln!(std::io::stdout(), "{text}") {
-        // Whoever read it has seen enough: `qchost … | head`.
+        // The reader has closed the pipe: `qchost … | head`.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to standard output"),
     }
 }
 
-/// A table without lines. Columns of numbers are aligned to the right.
+/// A table without rules. Columns of numbers are aligned to the right.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
@@ -267,14 +267,13 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         .join("\n")
 }
 
-/// A count of something, in words: `1 plugin`, `2 plugins`.
+/// A count with its noun: `1 plugin`, `2 plugins`.
 pub fn counted(number: usize, one: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {one}{plural}")
 }
 
-/// A line about something, which may go on in lines of its own: those are set in, so that none of them is taken for a line
-/// about something else.
+/// A line about something; further lines are indented, so that none of them is taken for a line about something else.
 pub fn remark(what: &str, said: &str) -> String {
     let what = terminal::line(what);
     let said = terminal::block(said.trim_end()).replace('\n', "\n    ");
@@ -284,7 +283,7 @@ pub fn remark(what: &str, said: &str) -> String {
     }
 }
 
-/// An error in one line: what happened, and each cause that the words before it do not have already.
+/// An error in one line: what happened, and each cause that is not already contained in the text before it.
 pub fn words(error: &anyhow::Error) -> String {
     let mut words = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -294,7 +293,7 @@ pub fn words(error: &anyhow::Error) -> String {
             words = format!("{words}: {cause}");
         }
     }
-    // A remedy that is a block of TOML ends its last line.
+    // A remedy in the form of TOML ends its last line.
     words.truncate(words.trim_end().len());
     words
 }
@@ -321,7 +320,7 @@ mod tests {
             is_worth_a_line(Some(&said), now, message, line)
         };
         assert!(is_worth_a_line(None, begun, "compiling", "  0% compiling"));
-        // The same message, further on, is not dropped for ever, and not a line for each percent.
+        // The same message with more progress is not dropped forever, and not printed for each percent.
         assert!(!after(900, "compiling", " 40% compiling"));
         assert!(after(1_000, "compiling", " 50% compiling"));
         assert!(!after(5_000, "compiling", "  0% compiling"));

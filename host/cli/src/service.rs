@@ -1,19 +1,18 @@
-//! What a service manager is told (`sd_notify`): that the host is ready, reloads, and ends.
+//! Notifies the service manager (`sd_notify`) that the host is ready, reloads, or stops.
 //!
-//! Invariant: as long as the host starts or ends in good order, it asks for more time before its time is up.
-//! Where no service manager asked for it (`NOTIFY_SOCKET`), nobody is told anything. One that cannot be
-//! told is no reason not to serve.
+//! Invariant: while the host starts or stops normally, it extends the service manager's time-out before it
+//! expires. Without `NOTIFY_SOCKET` nothing is sent. A failing notification does not stop the host.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use sd_notify::{NotifyState, notify};
 
-/// How often a service manager is told that the host still starts, or still ends.
+/// Interval of notifications that the host still starts or stops.
 const PULSE: Duration = Duration::from_secs(15);
 
-/// The host loads its plugins, which may take long to compile, or waits for what runs and for answers to what was
-/// sent: it is still at it.
+/// The host loads its plugins, which may take long to compile, or waits for running invocations and for answers
+/// to calls that were sent: it is still working.
 pub async fn busy() -> Infallible {
     loop {
         let patience = u32::try_from((2 * PULSE).as_micros()).unwrap_or(u32::MAX);
@@ -27,14 +26,14 @@ pub fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-/// The host looks at its files.
+/// The host reloads its files.
 pub fn reloading() {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         tell(&[NotifyState::Reloading, now]);
     }
 }
 
-/// The host drains and ends.
+/// The host drains and stops.
 pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }

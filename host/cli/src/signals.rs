@@ -1,10 +1,10 @@
-//! The ways a process is told to end, and to look at its files.
+//! Signals that shut a process down, and that make it reload its files.
 
 use std::future::Future;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Listens for SIGTERM and SIGINT from now on; what it returns ends with the first of them. Where a handler cannot be
+/// Listens for SIGTERM and SIGINT from now on; the future resolves with the first of them. If a handler cannot be
 /// installed, the default one ends the process.
 pub fn ended() -> impl Future<Output = ()> {
     let (terminated, interrupted) = (

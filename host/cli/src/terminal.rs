@@ -1,20 +1,21 @@
-//! Text that others wrote, made safe to show on a terminal. Everything that this program prints or logs goes through
-//! here: [`output`](crate::output) and [`logging`](crate::logging) see to it.
+//! Makes untrusted text safe to show on a terminal. Everything that this program prints or logs passes through here,
+//! by way of [`output`](crate::output) and [`logging`](crate::logging).
 //!
-//! Invariant: what was escaped can neither move the cursor, nor colour, hide or reorder what stands
-//! beside it: an approval that is read on a terminal is the one that is approved.
+//! Invariant: escaped text can neither move the cursor nor colour, hide or reorder the text around it: an approval
+//! that is read on a terminal is the one that is approved.
 
 /// The text in one line.
 pub fn line(text: &str) -> String {
     escape(text, false)
 }
 
-/// The text with its line breaks and tabs, and with nothing else that is not printed.
+/// The text with its line breaks and tabs, and without other non-printing characters.
 pub fn block(text: &str) -> String {
     escape(text, true)
 }
 
-/// JSON, or lines of it, that reads as the same values: what acts can only stand in texts, where it is escaped.
+/// JSON, or lines of it, with the same values: characters that a terminal acts on occur only in strings, where they
+/// are escaped.
 pub fn json(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -46,8 +47,8 @@ fn escape(text: &str, lines: bool) -> String {
     escaped
 }
 
-/// Whether a terminal acts on a character instead of printing it: controls, the marks that change the
-/// direction of text, and what has no width at all.
+/// Whether a terminal acts on a character instead of printing it: controls, characters that change the direction of
+/// text, and those without width.
 fn acts(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -85,7 +86,7 @@ mod tests {
         assert_eq!(line("Größe 日本 ₿"), "Größe 日本 ₿");
     }
 
-    /// Each class that the module's invariant is about, by its own words.
+    /// Each class of characters in the module's invariant, by its own definition.
     #[test]
     fn every_character_that_acts_is_escaped() {
         let (c0, c1) = ('\u{0}'..='\u{1f}', '\u{7f}'..='\u{9f}');

@@ -293,7 +293,7 @@ async fn read_body(source: &mut BufReader<OwnedReadHalf>, bytes: u64) -> Result<
         let room = piece.get_mut(..most).unwrap_or_default();
         let read = tokio::time::timeout(ASK_TIMEOUT, source.read(room))
             .await
-            .context("the request did not come to its end")??;
+            .context("the request was not sent completely")??;
         ensure!(read > 0, "the request is cut off");
         body.extend_from_slice(piece.get(..read).unwrap_or_default());
     }

@@ -1,8 +1,8 @@
-//! `qchost.toml`, the guardrails, and the files with secrets of accounts, followed like the manifests.
+//! Follows `qchost.toml`, the guardrails, and the secret files of accounts, like the manifests.
 //!
-//! Invariants: each is taken over as a whole or not at all: where one cannot be, the former one stays in
-//! effect and the reason is shown. The one does not wait for the other to be right. What a configuration
-//! needs from elsewhere (a vault) is fetched beside the looks, which do not wait for it.
+//! Invariants: each is applied as a whole or not at all: if one cannot be applied, the former one stays in effect and
+//! the reason is shown. They do not depend on each other being valid. What a configuration needs from elsewhere (a
+//! vault) is fetched in the background, and looks do not wait for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -28,71 +28,71 @@ use crate::host::{Current, Host};
 use crate::in_force;
 use crate::output::words;
 
-/// Tables and keys of which a host takes notice only when it starts.
+/// Tables and keys that take effect only when the host starts.
 const AT_START: [&str; 6] = ["data", "cache", "control", "audit", "vault", "engine"];
 
-/// How often it is looked whether something runs live on accounts that were taken away.
+/// How often removed accounts are checked for something running live.
 const CLEARING_INTERVAL: Duration = Duration::from_secs(25);
 
-/// How long a look waits for what most configurations have at once.
+/// How long a look waits for preparations that are usually done at once.
 const AT_ONCE: Duration = Duration::from_millis(50);
 
 /// Follows the configuration and the guardrails.
 #[derive(Default)]
 pub struct Configuration {
-    /// The text that was tried last, and where the file's links led.
+    /// The text that was tried last, and the target of the file's links.
     tried: Option<(PathBuf, String)>,
-    /// What becomes of that.
+    /// Its preparation.
     next: Option<Next>,
-    /// What of it waits for a person.
+    /// The part of it that awaits approval.
     held: Option<HeldBack>,
     /// The guardrails that were tried last.
     guardrails: Option<Shelf>,
-    /// The accounts that are being prepared anew, since files with their secrets changed.
+    /// The accounts being prepared again because their secret files changed.
     renewing: Option<Renewing>,
-    /// Whether accounts that cannot be used are to be tried again although no file changed.
+    /// Whether to retry accounts that cannot be used although no file changed.
     retry_accounts: bool,
-    /// What is wrong with files of accounts that keep their former connection.
+    /// Problems with files of accounts that keep their former connection.
     kept: BTreeMap<String, String>,
-    /// The accounts that were taken away, while it is looked whether something runs live on them.
+    /// The removed accounts being checked for something running live.
     clearing: Option<Clearing>,
-    /// When that was looked at last, and on which something ran.
+    /// When that was checked last, and the accounts on which something ran.
     cleared: Option<(Instant, BTreeSet<String>)>,
 }
 
-/// Accounts that were taken away and are looked at.
+/// A check of removed accounts.
 enum Clearing {
     Looking(AbortOnDropHandle<Vec<(String, bool)>>),
-    /// Of each, whether nothing runs live on it.
+    /// For each, whether nothing runs live on it.
     Ready(Vec<(String, bool)>),
 }
 
-/// Accounts that are prepared anew.
+/// Accounts being prepared again.
 enum Renewing {
     Preparing(AbortOnDropHandle<Vec<(String, Prepared)>>),
     Ready(Result<Vec<(String, Prepared)>, JoinError>),
 }
 
-/// A configuration that is to be the current one.
+/// A configuration that is to take effect.
 enum Next {
     /// Its accounts are being prepared.
     Preparing(AbortOnDropHandle<Changed>),
-    /// They were.
+    /// Its accounts are prepared.
     Ready(Result<Changed, JoinError>),
 }
 
 /// A configuration, with the accounts that it changes.
 type Changed = Box<(Config, Prepared)>;
 
-/// The folder of guardrails, as it is without reading them.
+/// The folder of guardrails, by the fingerprints of its files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Shelf {
-    /// If it is there.
+    /// Its fingerprint, if it exists.
     folder: Option<PathBuf>,
     files: Vec<(PathBuf, Option<Stamp>)>,
 }
 
-/// What a look found.
+/// The result of a look.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Looked {
     /// Whether something else is in effect now.
@@ -101,23 +101,23 @@ pub struct Looked {
     pub moving: bool,
 }
 
-/// What was found of one of the two.
+/// The result for the configuration or the guardrails.
 enum Found {
-    /// What was tried already.
+    /// Nothing changed since the last try.
     Same,
-    /// Something that is being written.
+    /// A file is being written.
     Moving,
-    /// What is in effect now, whether it is something else or not, and what of it waits for a person.
+    /// What is in effect now, whether it changed, and the part that awaits approval.
     Taken {
         changed: bool,
         held: Option<HeldBack>,
     },
-    /// What cannot be taken over.
+    /// It cannot be applied.
     Wrong(Error),
 }
 
 impl Configuration {
-    /// Where the files are: the configuration, and the folder of guardrails with what is in it.
+    /// The files to watch: the configuration, and the folder of guardrails with its content.
     pub fn places(&self, host: &Host) -> Vec<PathBuf> {
         let current = host.current();
         let files = self.guardrails.iter().flat_map(|shelf| &shelf.files);
@@ -129,14 +129,14 @@ impl Configuration {
             .collect()
     }
 
-    /// Whether a configuration, or an account of it, is being prepared.
+    /// Whether a configuration or an account is being prepared.
     pub fn is_preparing(&self) -> bool {
         matches!(self.next, Some(Next::Preparing(_)))
             || matches!(self.renewing, Some(Renewing::Preparing(_)))
     }
 
-    /// Waits until the configuration or the accounts that are being prepared can be taken over, which the next look
-    /// does; for ever where there is none.
+    /// Waits until the configuration or the accounts being prepared can be applied, which the next look does; forever
+    /// if there are none.
     pub async fn prepared(&mut self) {
         let (next, renewing) = (&mut self.next, &mut self.renewing);
         tokio::select! {
@@ -146,7 +146,7 @@ impl Configuration {
         }
     }
 
-    /// Has tried again what could not be taken over.
+    /// Retries what could not be applied.
     pub fn retry(&mut self, host: &Host) {
         let files = host.table.files();
         let waits = |health: &Health| health.problem.is_some() || health.held.is_some();
@@ -159,14 +159,14 @@ impl Configuration {
         self.retry_accounts = true;
     }
 
-    /// Takes over what changed. With `patience` a file that is wrong and was touched just now is let be.
+    /// Applies what changed. With `patience`, an invalid file that was modified just now is skipped.
     pub async fn look(&mut self, host: &Host, patience: bool) -> Looked {
         let mut looked = Looked::default();
         if let Some(file) = named(&host.current().config) {
             let found = self.file(host, file, patience).await;
             looked.take_in(&mut host.table.files().configuration, found);
         }
-        // Those that the configuration names now.
+        // The ones that the configuration names now.
         let found = self.guardrails(host, patience).await;
         looked.take_in(&mut host.table.files().guardrails, found);
         let found = self.secrets(host, patience).await;
@@ -177,7 +177,7 @@ impl Configuration {
         looked
     }
 
-    /// Closes the connections of accounts that were taken away, once nothing runs live on them.
+    /// Closes the connections of removed accounts once nothing runs live on them.
     async fn clear(&mut self, host: &Host) -> Result<()> {
         let current = host.current();
         if let Some(Clearing::Ready(found)) = self
@@ -196,7 +196,8 @@ impl Configuration {
                 let settings = gate::settings(&config, current.guardrails.clone())?;
                 host.gate.reconfigure(settings).await?;
                 host.connections.update(Prepared::default(), &clear);
-                // So that the next start does not ask for them. Of what waits, the approval would be another one.
+                // So that the next start does not check them. While something awaits approval, this would change that
+                // approval.
                 if config.waits.is_none() {
                     let file = Config::parse(&config.origin.text, &config.file)?;
                     drop(admit(host, file, &clear).await?);
@@ -241,7 +242,7 @@ impl Configuration {
         Ok(())
     }
 
-    /// Says once of each account that it stays connected.
+    /// Logs once for each account that it stays connected.
     fn say_busy(&mut self, busy: BTreeSet<String>) {
         let said = self.cleared.take().map(|(_, said)| said);
         for name in busy.difference(&said.unwrap_or_default()) {
@@ -250,7 +251,7 @@ impl Configuration {
         self.cleared = Some((Instant::now(), busy));
     }
 
-    /// Prepares the accounts anew whose secrets are in files that changed.
+    /// Prepares the accounts again whose secret files changed.
     async fn secrets(&mut self, host: &Host, patience: bool) -> Found {
         if self.renewing.is_none() {
             let outdated = outdated(host, mem::take(&mut self.retry_accounts)).await;
@@ -273,7 +274,7 @@ impl Configuration {
         };
         let mut changed = false;
         for (name, prepared) in prepared {
-            // A configuration that was taken over meanwhile may have put another account there.
+            // A configuration applied meanwhile may have replaced the account.
             if !host.current().config.account.contains_key(&name) {
                 continue;
             }
@@ -325,7 +326,7 @@ impl Configuration {
             return self.commit(host).await;
         }
         let parsed = if content.1.trim().is_empty() {
-            // Whoever writes a file in place empties it first. It would take every account away.
+            // Writing a file in place truncates it first. Applying that would remove every account.
             Err(anyhow!("{}: the file is empty", file.display()))
         } else {
             Config::parse(&content.1, file).map(|mut config| {
@@ -352,16 +353,17 @@ impl Configuration {
                 return Found::of(taken.map(|_| false), self.held.clone());
             }
         };
-        // Whether it is ready by then is seen by what stands there.
+        // Whether it is ready by then shows in the state.
         drop(timeout(AT_ONCE, self.prepared()).await);
         self.commit(host).await
     }
 
-    /// Takes over what is ready.
+    /// Applies what is ready.
     async fn commit(&mut self, host: &Host) -> Found {
         match self.next.take_if(|next| matches!(next, Next::Ready(_))) {
             Some(Next::Ready(Ok(changed))) => {
-                // Accounts of the former one. What is still outdated is found by the same look.
+                // These accounts belong to the former configuration. The same look finds those that are still
+                // outdated.
                 self.renewing = None;
                 self.kept.clear();
                 Found::of(take_over(host, *changed).await, self.held.clone())
@@ -403,7 +405,7 @@ impl Configuration {
     }
 }
 
-/// What of a configuration holds, and what of it waits for a person.
+/// Which parts of a configuration are in force, and which await approval.
 async fn admit(
     host: &Host,
     config: Config,
@@ -416,7 +418,7 @@ async fn admit(
     let gains = !held.proposal.gains.is_empty();
     let waiting = host.gate.propose(held.proposal).await?;
     if gains && waiting.is_none() {
-        // It was approved.
+        // It has been approved.
         return Ok((whole, None));
     }
     let mut config = held.config;
@@ -425,8 +427,8 @@ async fn admit(
     Ok((config, waiting))
 }
 
-/// Puts up the guardrails that were found, and those that nobody may take down alone. Returns whether there are others
-/// now, and what waits for a person.
+/// Applies the guardrails that were found, and those whose removal needs approval. Returns whether they changed, and
+/// what awaits approval.
 async fn take_guardrails(
     host: &Host,
     shelf: &Shelf,
@@ -447,7 +449,7 @@ async fn take_guardrails(
     let row = host.gate.in_force(Subject::Guardrails, "").await?;
     let files = shelf.files.iter().map(|(path, _)| path.clone());
     let files = files.chain(shelf.folder.clone()).collect();
-    // Of a file that is gone, only the former look knows the owner.
+    // The owner of a removed file is known from the former look only.
     let owners = before.into_iter().chain([shelf]).flat_map(Shelf::owners);
     let owners = owners.collect();
     let held = in_force::hold_guardrails(found.clone(), row.as_ref(), production, files, owners)?;
@@ -469,7 +471,7 @@ impl Found {
 }
 
 impl Looked {
-    /// Takes in what was found of one; what is newly wrong is counted, and said.
+    /// Stores the result for one of the two; a new problem is counted and logged.
     fn take_in(&mut self, health: &mut Health, found: Found) {
         match found {
             Found::Same => {}
@@ -497,7 +499,7 @@ impl Looked {
     }
 }
 
-/// Waits for a configuration that is being prepared.
+/// Waits for a configuration being prepared.
 async fn configured(next: &mut Option<Next>) {
     match next {
         Some(Next::Preparing(task)) => {
@@ -508,11 +510,11 @@ async fn configured(next: &mut Option<Next>) {
     }
 }
 
-/// Waits until it is known what runs on accounts that were taken away.
+/// Waits until it is known what runs on removed accounts.
 async fn cleared(clearing: &mut Option<Clearing>) {
     match clearing {
         Some(Clearing::Looking(task)) => {
-            // A look that was stopped is made again.
+            // An aborted check is repeated.
             let found = task.await.unwrap_or_default();
             *clearing = Some(Clearing::Ready(found));
         }
@@ -520,7 +522,7 @@ async fn cleared(clearing: &mut Option<Clearing>) {
     }
 }
 
-/// Waits for accounts that are being prepared anew.
+/// Waits for accounts being prepared again.
 async fn renewed(renewing: &mut Option<Renewing>) {
     match renewing {
         Some(Renewing::Preparing(task)) => {
@@ -537,11 +539,11 @@ async fn outdated(host: &Host, retry: bool) -> Vec<String> {
     let connections = Arc::clone(&host.connections);
     let looking =
         tokio::task::spawn_blocking(move || connections.outdated(&current.config.account, retry));
-    // A look that was stopped is made again.
+    // An aborted check is repeated.
     looking.await.unwrap_or_default()
 }
 
-/// Begins to prepare accounts as their files are now, each by itself.
+/// Starts preparing accounts from the current files, each separately.
 fn renew(host: &Host, names: Vec<String>) -> Result<AbortOnDropHandle<Vec<(String, Prepared)>>> {
     let current = host.current();
     let secrets = current.config.secrets()?;
@@ -590,20 +592,20 @@ impl Shelf {
         }
     }
 
-    /// The owners of the files, as they were looked at.
+    /// The owners of the files at the time of the look.
     fn owners(&self) -> impl Iterator<Item = u32> {
         let stamps = self.files.iter().filter_map(|(_, stamp)| *stamp);
         stamps.map(|stamp| stamp.owner)
     }
 
-    /// Whether a file in it was touched just now.
+    /// Whether a file in it was modified just now.
     fn is_young(&self) -> bool {
         let mut stamps = self.files.iter().filter_map(|(_, stamp)| *stamp);
         stamps.any(|stamp| stamp.is_young())
     }
 }
 
-/// Begins to prepare the accounts that a configuration changes, if it is another one than the current.
+/// Starts preparing the accounts that a configuration changes, if it differs from the current one.
 fn prepare(host: &Host, config: Config) -> Result<Option<AbortOnDropHandle<Changed>>> {
     let current = host.current();
     let same = config.table == current.config.table && config.path == current.config.path;
@@ -630,7 +632,7 @@ fn prepare(host: &Host, config: Config) -> Result<Option<AbortOnDropHandle<Chang
     Ok(Some(AbortOnDropHandle::new(task)))
 }
 
-/// Makes a configuration the current one.
+/// Puts a configuration into effect.
 async fn take_over(host: &Host, (config, prepared): (Config, Prepared)) -> Result<bool> {
     let current = host.current();
     let restart = at_start(&host.started, &config);
@@ -660,7 +662,7 @@ async fn take_over(host: &Host, (config, prepared): (Config, Prepared)) -> Resul
     Ok(true)
 }
 
-/// The accounts that a configuration does not bring into force, and that are connected or wait.
+/// The accounts that a configuration does not bring into force, and that are connected or await approval.
 fn dormant(host: &Host, former: &Config, config: &Config) -> BTreeSet<String> {
     let connected = host.connections.accounts.names();
     let file = config.table.get("account");
@@ -672,7 +674,7 @@ fn dormant(host: &Host, former: &Config, config: &Config) -> BTreeSet<String> {
     known.cloned().collect()
 }
 
-/// Puts guardrails up in the place of the former ones, if they are others.
+/// Replaces the guardrails, if they changed.
 async fn put_up(host: &Host, guardrails: Guardrails) -> Result<bool> {
     let current = host.current();
     if guardrails.revision() == current.guardrails.revision() {
@@ -692,21 +694,21 @@ async fn put_up(host: &Host, guardrails: Guardrails) -> Result<bool> {
     Ok(true)
 }
 
-/// The accounts that are new or others now.
+/// The accounts that are new or changed.
 fn accounts_changed(former: &Config, config: &Config) -> Vec<String> {
     let table = |config: &Config, name: &str| {
         let accounts = config.table.get("account")?;
         accounts.get(name).cloned()
     };
     let put = config.account.keys();
-    // One that waited for an admin stands in the file already.
+    // An account that awaited an admin is in the file already.
     let put = put.filter(|name| {
         table(former, name) != table(config, name) || !former.account.contains_key(*name)
     });
     put.cloned().collect()
 }
 
-/// What of a configuration takes effect only when the host starts.
+/// The changes of a configuration that take effect only when the host starts.
 fn at_start(started: &Config, config: &Config) -> Vec<String> {
     AT_START
         .iter()

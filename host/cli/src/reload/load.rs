@@ -1,6 +1,6 @@
-//! One load of a manifest, beside others.
+//! One load of a manifest, concurrent with others.
 //!
-//! Invariant: that a load has ended is told, however it ended: whoever waits for all of them waits for no other sign.
+//! Invariant: the end of a load is always reported, however it ended; waiting for all of them relies on nothing else.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,8 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::stamp::{SETTLING, Stamp};
 
-/// Manifests that are compiled to policies at a time, so that many which change at once leave the processors to who
-/// is served.
+/// Manifests compiled to policies at a time, so that many changes at once leave processors to the clients being served.
 static COMPILING: Semaphore = Semaphore::const_new(2);
 
 /// How a load ended.
@@ -22,36 +21,36 @@ static COMPILING: Semaphore = Semaphore::const_new(2);
 pub enum Outcome {
     /// It serves.
     Loaded(Arc<Plugin>),
-    /// It serves, and what it gains waits for a person.
+    /// It serves, and its gains await approval.
     Held(Arc<Plugin>, HeldBack),
-    /// It does not, and what served before serves on.
+    /// It does not serve, and what served before keeps serving.
     Failed(LoadError),
-    /// It does not, and the component is another one by now.
+    /// It does not serve, and the component has changed meanwhile.
     Moving,
-    /// It does not, since the host ends; what its manifest does not allow is denied.
+    /// It does not serve, since the host shuts down; what its manifest does not allow is denied.
     Ending,
 }
 
-/// A load that has ended.
+/// A load that ended.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ended {
     pub path: PathBuf,
     pub attempt: u64,
 }
 
-/// Tells that a load has ended when it is dropped, which a panic does as well.
+/// Reports the end of a load when dropped, also by a panic.
 struct Telling(mpsc::UnboundedSender<Ended>, Option<Ended>);
 
 impl Drop for Telling {
     fn drop(&mut self) {
         if let Some(ended) = self.1.take() {
-            // Where the reconciler is gone, nobody wants to know.
+            // If the reconciler is gone, the report is not needed.
             drop(self.0.send(ended));
         }
     }
 }
 
-/// Begins a load, whose end is told to `end`.
+/// Starts a load that reports its end to `end`.
 pub fn spawn(
     work: impl Future<Output = Outcome> + Send + 'static,
     end: mpsc::UnboundedSender<Ended>,
@@ -64,9 +63,9 @@ pub fn spawn(
     }))
 }
 
-/// Loads a manifest when it is its turn, of which there is none any more when `turns` is closed; what it does not allow
-/// is denied before that. With `patience` a component that cannot be used and was touched just now is not judged yet: it
-/// gets a while to become whole.
+/// Loads a manifest once it gets a permit of `turns`, which has none any more when it is closed; what the manifest does
+/// not allow is denied before that. With `patience`, an unusable component that was modified just now is not judged yet:
+/// it gets time to become complete.
 pub async fn load(
     runtime: Runtime,
     gate: Gate,
@@ -109,20 +108,20 @@ pub async fn load(
     }
 }
 
-/// The stamp of a file, if it has one. Its file system may be slow.
+/// The fingerprint of a file, if it exists. Its file system may be slow.
 async fn stamp(path: &Path) -> Option<Stamp> {
     let path = path.to_owned();
     let looking = tokio::task::spawn_blocking(move || Stamp::of(&path).ok());
     looking.await.unwrap_or_default()
 }
 
-/// When a load that failed may succeed without a change of the files.
+/// When a failed load may succeed without a change of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passes {
     Never,
-    /// At any time, and it costs little to find out.
+    /// At any time, and a retry is cheap.
     Soon,
-    /// Hardly, and to find out takes what the load took: a compiler that crashed, or hung.
+    /// Unlikely, and a retry takes as long as the load: a compiler that crashed, or hung.
     Late,
 }
 

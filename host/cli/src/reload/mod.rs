@@ -1,15 +1,15 @@
 //! Hot reload: the running host follows its files.
 //!
-//! A *reconciler* compares what the files say with what serves, whenever they may have changed: told by
-//! the watch, by SIGHUP, by `qchost reload`, by an approval, and every 30 seconds in case nobody tells.
-//! It does not care what the change was. A look reads what is new (`scan`), decides what follows from
-//! it (`plan`), takes away what no manifest stands for, and has the rest loaded, four at a time of which
-//! one is being compiled, beside the invocations (`load`). What became of each file stands in one table,
-//! which every verb reads.
+//! A *reconciler* compares the files with what serves whenever they may have changed: triggered by the
+//! watch, by SIGHUP, by `qchost reload`, by an approval, and every 30 seconds in case there was no
+//! trigger. It does not depend on what the change was. A look reads what is new (`scan`), decides what
+//! to do (`plan`), unloads what has no manifest any more, and has the rest loaded concurrently with
+//! invocations (`load`), with one compile at a time. The state of each file is in one table, which every
+//! verb reads.
 //!
-//! Invariants: a manifest that is gone takes its plugin's authority with it before anything else is
-//! done. A file that is wrong changes nothing that runs. What is wrong is said once for each content,
-//! and shown until it is right.
+//! Invariants: a removed manifest takes its plugin's authority with it before anything else is done. An
+//! invalid file changes nothing that runs. A problem is logged once for each content, and shown until it
+//! is fixed.
 
 mod configuration;
 mod load;
@@ -27,11 +27,11 @@ pub use reconciler::Reconciler;
 pub use stamp::Stamp;
 pub use table::{Health, Problem, Row, Table};
 
-/// What has the reconciler look at the files.
+/// Triggers looks of the reconciler.
 #[derive(Debug, Clone)]
 pub struct Asks(mpsc::UnboundedSender<Ask>);
 
-/// A question to the reconciler: the answer comes when everything it started has ended.
+/// A request to the reconciler: it is answered when everything that it started has ended.
 type Ask = Option<oneshot::Sender<()>>;
 
 impl Asks {
@@ -40,13 +40,13 @@ impl Asks {
         (Self(sender), receiver)
     }
 
-    /// Has it look soon.
+    /// Triggers a look.
     pub fn look(&self) {
-        // Where no reconciler runs any more, nothing is loaded any more.
+        // Without a reconciler nothing is loaded any more.
         drop(self.0.send(None));
     }
 
-    /// Has it look, and waits until what it found is done. False where no reconciler runs.
+    /// Triggers a look, and waits until its changes are done. `false` if no reconciler runs.
     pub async fn reload(&self) -> bool {
         let (answer, answered) = oneshot::channel();
         self.0.send(Some(answer)).is_ok() && answered.await.is_ok()

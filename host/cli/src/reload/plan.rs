@@ -1,8 +1,8 @@
-//! What follows from the manifests that there are: the decision alone, without doing any of it.
+//! Decides what to do about the manifests found, without doing any of it.
 //!
-//! Invariants: a plugin serves on only while a manifest stands for it. A manifest that is wrong stands
-//! for what it stood for before, and one that could not be loaded for nothing new. Of two for one plugin neither is loaded, since nobody knows which was
-//! meant, and the one that serves stands.
+//! Invariants: a plugin keeps serving only while there is a manifest for it. An invalid manifest keeps what it stood for
+//! before, and one that could not be loaded stands for nothing new. If two manifests name the same plugin, neither is
+//! loaded, since it is unknown which one is meant, and the one that serves stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,22 +11,22 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate<'a> {
     pub path: &'a Path,
-    /// The plugin that it is for; none if it is wrong.
+    /// The plugin it is for; `None` if it is invalid.
     pub plugin: Option<&'a str>,
     /// The plugin that serves because of it, and may.
     pub holds: Option<&'a str>,
-    /// Whether it was tried as it is, and cannot be loaded.
+    /// Whether it was tried in its current form, and cannot be loaded.
     pub failed: bool,
 }
 
 /// What is to be done.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Plugins for which no manifest stands any more: unloaded at once.
+    /// Plugins without a manifest: unloaded at once.
     pub unload: BTreeSet<String>,
-    /// Manifests that are to be loaded, if they are not, and may be for all that is known.
+    /// Manifests to be loaded, unless they are loaded already.
     pub load: BTreeSet<PathBuf>,
-    /// Manifests that have to share a plugin, with one that they share it with.
+    /// Manifests that name the same plugin as another, with that other one.
     pub contested: BTreeMap<PathBuf, PathBuf>,
 }
 
@@ -127,7 +127,7 @@ mod tests {
             decide(&[("a", "y", "x")], &["x"]),
             expected(&["x"], &["a"], &[])
         );
-        // Two that change their names with each other are swapped, and neither is unloaded.
+        // Two manifests that exchange their names are swapped, and neither plugin is unloaded.
         assert_eq!(
             decide(&[("a", "y", "x"), ("b", "x", "y")], &["x", "y"]),
             expected(&[], &["a", "b"], &[])
@@ -145,7 +145,7 @@ mod tests {
             decide(&[("a", "x", "-"), ("b", "x", "-")], &[]),
             expected(&[], &[], &both)
         );
-        // The one that served is gone, and nobody knows which of the others was meant.
+        // The one that served is gone, and it is unknown which of the others is meant.
         assert_eq!(
             decide(&[("b", "x", "-"), ("c", "x", "-")], &["x"]),
             expected(&["x"], &[], &[("b", "c"), ("c", "b")])
@@ -174,7 +174,7 @@ mod tests {
             decide(&[("b", "!x", "-")], &["x"]),
             expected(&["x"], &[], &[])
         );
-        // What it is of itself already goes on.
+        // Its own plugin keeps serving.
         assert_eq!(decide(&[("b", "!x", "x")], &["x"]), expected(&[], &[], &[]));
     }
 
@@ -225,7 +225,7 @@ mod tests {
                         None => holds,
                     }
                 });
-                prop_assert!(stands, "{} serves for nobody", plugin);
+                prop_assert!(stands, "{} serves without a manifest", plugin);
             }
         }
     }

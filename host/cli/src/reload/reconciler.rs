@@ -1,8 +1,8 @@
-//! The reconciler itself: looks, unloads, has loaded, and writes down what became of it.
+//! The reconciler itself: looks, unloads, loads, and writes the table.
 //!
-//! Invariants: one look comes after the other, so that none is overtaken by what was found before it. While one waits
-//! for something that takes long, what is removed is unloaded all the same. While the host ends, nothing is loaded any
-//! more, and what the files take away is still taken away from what runs.
+//! Invariants: looks are sequential, so that none is overtaken by older findings. While one waits for something slow,
+//! removed plugins are unloaded nevertheless. During shutdown nothing is loaded any more, and rights that the files remove
+//! are still removed from what runs.
 
 mod loads;
 
@@ -30,13 +30,13 @@ use crate::host::Host;
 use crate::manifests;
 use crate::output::words;
 
-/// Loads at a time. The runtime has a few components in memory at a time, and compiles one after the other; those that wait
-/// for the compiler are not in the way of those that need none.
+/// Maximum concurrent loads. The runtime keeps a few components in memory at a time, and compiles one after the other;
+/// those that wait for the compiler do not delay those that need none.
 const TURNS: usize = 256;
-/// Looks in a row, while each finds places that have to be watched first.
+/// Maximum consecutive looks while each finds places that must be watched first.
 const LOOKS: usize = 4;
 
-/// Keeps what serves in line with the files.
+/// Keeps what serves consistent with the files.
 pub struct Reconciler {
     host: Arc<Host>,
     configuration: Configuration,
@@ -46,18 +46,18 @@ pub struct Reconciler {
     end: mpsc::UnboundedSender<Ended>,
     ended: mpsc::UnboundedReceiver<Ended>,
     asks: mpsc::UnboundedReceiver<Ask>,
-    /// Who waits until everything that was found is done.
+    /// Clients that wait until all changes found are done.
     asked: Vec<oneshot::Sender<()>>,
     watching: Watching,
-    /// Where files are, or may come.
+    /// Where files are, or may appear.
     places: Vec<PathBuf>,
-    /// Told when the first look is done; what is wrong with that is said by who waits for it.
+    /// Notified when the first look is done; the receiver reports its problems.
     started: Option<oneshot::Sender<()>>,
-    /// Whether a file that is wrong gets a while to be written to its end.
+    /// Whether an invalid file gets time to be completed.
     patience: bool,
     /// Whether a file is being written.
     moving: bool,
-    /// Whether something changed during the last look, which saw only what was removed.
+    /// Whether something changed during the last look, which then handled removals only.
     again: bool,
 }
 
@@ -65,16 +65,16 @@ pub struct Reconciler {
 enum Wake {
     Changed,
     Due,
-    /// A configuration can be taken over.
+    /// A configuration can be applied.
     Prepared,
     Asked(Ask),
     Ended(Ended),
-    /// The host ends.
+    /// The host shuts down.
     Ending,
 }
 
 impl Reconciler {
-    /// A reconciler of this host. Whoever asks the host for a reload asks it from now on.
+    /// Creates the reconciler of this host, which sends its reload requests here from now on.
     pub fn new(host: Arc<Host>) -> Self {
         let (asks, asked) = Asks::new();
         host.follow(asks);
@@ -98,7 +98,7 @@ impl Reconciler {
         }
     }
 
-    /// Brings what serves in line with the files as they are, once.
+    /// Makes what serves consistent with the files once.
     pub async fn once(&mut self) {
         self.look(Instant::now()).await;
         while self.manifests.values().any(|it| it.loading.is_some()) {
@@ -110,10 +110,10 @@ impl Reconciler {
         self.end_adopting().await;
     }
 
-    /// Everything was loaded that the files ask for.
+    /// Everything that the files ask for is loaded.
     async fn note_loaded(&self) {
         let rows = self.host.table.rows();
-        // Of a folder that cannot be read, it is not known what is gone.
+        // If the folder cannot be read, it is unknown which manifests were removed.
         let known = self.host.table.files().folder.problem.is_none();
         let stands = |plugin: &str| !known || rows.iter().any(|row| row.claims(plugin));
         if let Err(error) = self.host.gate.remove_missing(stands).await {
@@ -122,22 +122,22 @@ impl Reconciler {
         self.host.gate.loaded();
     }
 
-    /// What is found from now on is no part of a new data folder any more.
+    /// What is found from now on is no longer part of a new data folder.
     async fn end_adopting(&self) {
         if let Err(error) = self.host.gate.end_adopting().await {
             tracing::error!(target: "host", %error, "what this data folder adopted cannot be written down");
         }
     }
 
-    /// Brings what serves in line with the files, tells `started`, and follows the files until it is dropped; from `ending`
-    /// on it loads nothing any more, and a client that asks for a reload is left without an answer.
+    /// Makes what serves consistent with the files, notifies `started`, and follows the files until it is dropped; from
+    /// `ending` on it loads nothing any more, and requests for a reload get no answer.
     pub async fn run(mut self, started: oneshot::Sender<()>, ending: CancellationToken) {
         self.started = Some(started);
-        // Files that are wrong at the start are not being written.
+        // Files that are invalid at the start are not being written.
         self.look(Instant::now()).await;
         self.watching = Watching::start();
         self.patience = true;
-        // What changed since the first look was not watched.
+        // Changes since the first look were not watched.
         self.look(Instant::now()).await;
         let mut due = tokio::time::interval_at(tokio::time::Instant::now() + INTERVAL, INTERVAL);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -176,7 +176,7 @@ impl Reconciler {
         }
     }
 
-    /// Tells those who wait for it that everything that was found is done, if it is.
+    /// Notifies the waiting clients if all changes found are done.
     async fn tell_settled(&mut self) {
         let loading = self.manifests.values().any(|it| it.loading.is_some());
         let settled = !loading && !self.moving && !self.again;
@@ -193,8 +193,8 @@ impl Reconciler {
         }
     }
 
-    /// Has tried again what may have become possible without a change of a file; if somebody `asked` for it, also what
-    /// would not be tried yet.
+    /// Retries what may have become possible without a change of a file; if a client `asked` for it, also what would not be
+    /// retried yet.
     fn retry(&mut self, asked: bool) {
         self.configuration.retry(&self.host);
         let now = Instant::now();
@@ -203,14 +203,14 @@ impl Reconciler {
         }
     }
 
-    /// Looks at everything, and begins what follows.
+    /// Looks at everything, and starts the resulting work.
     async fn look(&mut self, noticed: Instant) {
         for _ in 0..LOOKS {
             self.again = false;
             self.watching.set(&self.places).await;
             let mut found = self.scan().await;
             let mut places = mem::take(&mut found.places);
-            // What is gone is gone before anything else is looked at.
+            // Removals are applied before anything else is examined.
             self.take_in(found).await;
             let looked = self.configure().await;
             self.moving |= looked.moving;
@@ -223,12 +223,12 @@ impl Reconciler {
             self.places = places;
         }
         self.begin(noticed).await;
-        // A load that was ended may have been done just before.
+        // A cancelled load may have completed just before.
         self.unload(&self.plan().unload);
         self.write_down();
     }
 
-    /// Looks at the configuration and the guardrails. To take them over takes long where there are many plugins.
+    /// Looks at the configuration and the guardrails. Applying them takes long with many plugins.
     async fn configure(&mut self) -> Looked {
         let (host, patience) = (Arc::clone(&self.host), self.patience);
         let mut configuration = mem::take(&mut self.configuration);
@@ -241,8 +241,7 @@ impl Reconciler {
         looked
     }
 
-    /// Waits for what takes long. What is removed in the meantime is gone at once, and everything else that changes is
-    /// looked at afterwards.
+    /// Waits for something slow. Meanwhile, removals are applied at once, and all other changes are examined afterwards.
     async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         loop {
@@ -276,7 +275,7 @@ impl Reconciler {
             })
     }
 
-    /// Takes in what was found, and unloads at once what no manifest stands for any more.
+    /// Stores the findings, and unloads at once what has no manifest any more.
     async fn take_in(&mut self, found: Scan) {
         self.moving = found.moving;
         self.say_folder(found.problem.as_ref());
@@ -302,7 +301,7 @@ impl Reconciler {
         for loading in gone.chain(renamed).collect::<Vec<_>>() {
             loading.stop().await;
         }
-        // A load of one that is gone may have ended just before.
+        // A load of a removed one may have completed just before.
         self.unload(&self.plan().unload);
     }
 
@@ -344,7 +343,7 @@ impl Reconciler {
         plan(&candidates, served.iter().map(|plugin| plugin.name()))
     }
 
-    /// Begins the loads that are due, and ends those that are not any more.
+    /// Starts the loads that are due, and cancels those that are obsolete.
     async fn begin(&mut self, noticed: Instant) {
         let plan = self.plan();
         let current = self.host.current();
@@ -374,8 +373,8 @@ impl Reconciler {
                 },
             };
             let former = mem::replace(&mut tracked.obstacle, obstacle);
-            // What it does not allow is denied already, though it cannot be loaded; and allowed again when it
-            // is what serves.
+            // What it does not allow is denied already, although it cannot be loaded; and allowed again if it is what
+            // serves.
             if let Ok(manifest) = &seen.file.manifest
                 && tracked.holds.as_ref() == Some(&manifest.plugin)
                 && (former.is_some() || tracked.obstacle.is_some())
@@ -388,7 +387,7 @@ impl Reconciler {
                     tracked.obstacle = Some(words(&error.into()));
                 }
             }
-            // It may be gone by now, or another one, which the next look is for.
+            // It may be removed or changed by now, which the next look handles.
             let tracked = self.manifests.get_mut(&path);
             let Some(tracked) = tracked.filter(|it| it.seen.is(&seen)) else {
                 continue;
@@ -406,7 +405,7 @@ impl Reconciler {
         }
     }
 
-    /// Brings the table up to date, and says what is newly wrong.
+    /// Updates the table, and logs new problems.
     fn write_down(&mut self) {
         let mut rows = BTreeMap::new();
         let aloud = self.patience && self.started.is_none();
@@ -424,7 +423,7 @@ impl Reconciler {
             && files.folder.problem != problem
         {
             files.folder.failures += 1;
-            tracing::error!(target: "host", "{reason}; what was loaded from it serves on");
+            tracing::error!(target: "host", "{reason}; what was loaded from it keeps serving");
         }
         files.folder.problem = problem;
     }

@@ -1,7 +1,7 @@
-//! A look at the folder of manifests: which there are, and what is in those that changed.
+//! Scans the folder of manifests: which exist, and the content of those that changed.
 //!
-//! Invariant: a manifest that cannot be read is there, and so is one that is not a manifest; only what
-//! the folder does not list any more was removed.
+//! Invariant: an unreadable or invalid manifest still exists; only a file that the folder no longer lists
+//! was removed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,18 +14,18 @@ use super::stamp::{Stamp, Text, leads_nowhere_yet, read};
 use crate::manifests::{self, Listing};
 use crate::output::words;
 
-/// A manifest's file, as it was read.
+/// A manifest's file as it was read.
 #[derive(Debug)]
 pub struct File {
     stamp: Option<Stamp>,
     text: String,
-    /// What it says, or what is wrong with it.
+    /// Its content, or what is wrong with it.
     pub manifest: Result<Manifest, String>,
-    /// The plugin that it is for, as far as it can be read.
+    /// The plugin it is for, as far as it can be read.
     pub name: Option<String>,
 }
 
-/// A manifest, with the state of its component.
+/// A manifest, with the fingerprint of its component.
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub file: Arc<File>,
@@ -33,26 +33,26 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Whether it is still the same text, and still the same file of a component.
+    /// Whether both text and component file are unchanged.
     pub fn is(&self, other: &Self) -> bool {
         self.file.text == other.file.text && self.component == other.component
     }
 }
 
-/// What a look found.
+/// The result of a scan.
 #[derive(Debug, Default)]
 pub struct Scan {
     pub seen: BTreeMap<PathBuf, Seen>,
-    /// Where manifests can come, and the components.
+    /// Where manifests may appear, and the components.
     pub places: Vec<PathBuf>,
-    /// Why the folder cannot be read; what is in it is as it was then.
+    /// Why the folder cannot be read; its manifests are as before then.
     pub problem: Option<Error>,
-    /// Whether something is being written, and a look has to follow soon.
+    /// Whether something is being written, so that another scan has to follow soon.
     pub moving: bool,
 }
 
-/// Looks at a folder of manifests; what did not change since `known` is not read again. With `patience` a
-/// file that is wrong and was touched just now is left as it was. Blocks.
+/// Scans a folder of manifests; files unchanged since `known` are not read again. With `patience`, an
+/// invalid file that was modified just now is left as it was. Blocks.
 pub fn scan(folder: &Path, known: &BTreeMap<PathBuf, Seen>, patience: bool) -> Scan {
     let Listing { manifests, places } = match manifests::list(folder) {
         Ok(listing) => listing,
@@ -89,7 +89,7 @@ pub fn scan(folder: &Path, known: &BTreeMap<PathBuf, Seen>, patience: bool) -> S
     scan
 }
 
-/// A manifest as it is now; none while it is being written.
+/// The current manifest; `None` while it is being written.
 fn look(path: &Path, former: Option<&Arc<File>>, patience: bool) -> Option<Arc<File>> {
     if let Some(former) = former
         && former.stamp.is_some()
@@ -163,7 +163,7 @@ mod tests {
             &lab.file
         ));
 
-        // Written again, it is the same one; with a component, it is not.
+        // A rewritten manifest with equal text is unchanged; with a new component it is not.
         std::fs::write(&path, GOOD).unwrap();
         let third = scan(folder.path(), &first.seen, true);
         assert!(third.seen.get(&path).unwrap().is(lab));
@@ -187,7 +187,7 @@ mod tests {
         assert!(half.moving);
         assert!(half.seen.get(&path).unwrap().file.manifest.is_ok());
 
-        // At the start nobody waits.
+        // At the start there is no delay for incomplete files.
         let start = scan(folder.path(), &BTreeMap::new(), false);
         assert!(!start.moving && start.seen.get(&path).unwrap().file.manifest.is_err());
 

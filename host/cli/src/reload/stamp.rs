@@ -1,8 +1,8 @@
-//! How a file is recognised without reading it, and how it is read so that no half of it is taken for
-//! the whole.
+//! Detects changes of a file without reading it, and reads files without mistaking an incomplete write
+//! for the whole.
 //!
-//! Invariant: a text that is handed out is one that the file held at a moment when nobody wrote it, as
-//! far as its times and size tell.
+//! Invariant: a text that is returned is one that the file had at a moment when it was not being
+//! written, as far as its times and size tell.
 
 use std::fs::Metadata;
 use std::io;
@@ -12,16 +12,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use qchost_policy::read_text;
 
-/// What is wrong with a file is not said before it is so old: whoever writes it may not be done.
+/// Minimum age of a file before problems with it are reported, since it may still be written.
 pub const SETTLING: Duration = Duration::from_millis(250);
 
-/// What the file system says of a file, through links. Another content under the same stamp would take
-/// a clock that was set back.
+/// The metadata of a file, through links. Different contents with the same stamp would require a clock
+/// that was set back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     device: u64,
     inode: u64,
-    /// The user id of its owner.
+    /// The uid of its owner.
     pub owner: u32,
     size: u64,
     modified: (i64, i64),
@@ -45,7 +45,7 @@ impl Stamp {
         }
     }
 
-    /// Whether the file was touched just now.
+    /// Whether the file was modified just now.
     pub fn is_young(&self) -> bool {
         let (Ok(seconds), Ok(nanoseconds)) =
             (u64::try_from(self.changed.0), u32::try_from(self.changed.1))
@@ -53,15 +53,15 @@ impl Stamp {
             return false;
         };
         let changed = UNIX_EPOCH + Duration::new(seconds, nanoseconds);
-        // A time that is yet to come says nothing about now.
+        // A time in the future does not count as recent.
         SystemTime::now()
             .duration_since(changed)
             .is_ok_and(|age| age < SETTLING)
     }
 }
 
-/// Whether a path that leads nowhere may do so for a moment only: its link, or the folder that lists it,
-/// was touched just now.
+/// Whether a path may be dangling for a moment only: its link, or the folder that lists it, was modified
+/// just now.
 pub fn leads_nowhere_yet(path: &Path) -> bool {
     let link = path.symlink_metadata().ok();
     let folder = path.parent().and_then(|folder| folder.metadata().ok());
@@ -72,7 +72,7 @@ pub fn leads_nowhere_yet(path: &Path) -> bool {
 /// A text file, read.
 #[derive(Debug)]
 pub enum Text {
-    /// The whole of it.
+    /// All of it.
     Whole(Stamp, String),
     /// It cannot be read.
     Unreadable(Option<Stamp>, io::Error),

@@ -1,4 +1,4 @@
-//! What became of each file: shared by the reconciler, who writes it, and by whoever is asked.
+//! The state of each file: written by the reconciler, read by every verb.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,23 +8,23 @@ use qchost_gate::HeldBack;
 
 use crate::manifests;
 
-/// What is wrong with a file.
+/// A problem with a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub reason: String,
-    /// The approval that would end it.
+    /// The approval that would resolve it.
     pub approval: Option<String>,
 }
 
-/// What became of a manifest.
+/// The state of a manifest.
 #[derive(Debug, Clone, Default)]
 pub struct Row {
     pub path: PathBuf,
-    /// The plugin that it is for, as far as it can be read.
+    /// The plugin it is for, as far as it can be read.
     pub name: Option<String>,
     /// Its component, as far as it can be read.
     pub component: Option<PathBuf>,
-    /// The plugin that serves because of it, or of what it was before.
+    /// The plugin that serves because of it, or of its former content.
     pub holds: Option<String>,
     /// Whether its component is being checked and compiled.
     pub loading: bool,
@@ -32,9 +32,9 @@ pub struct Row {
     pub problem: Option<Problem>,
     /// When what serves was loaded: milliseconds since 1970.
     pub loaded: Option<i64>,
-    /// How often it was loaded.
+    /// Number of loads.
     pub loads: u64,
-    /// How many contents of it could not be used.
+    /// Number of its contents that could not be used.
     pub failures: u64,
 }
 
@@ -50,21 +50,21 @@ impl Row {
     }
 }
 
-/// What became of a file that is no manifest.
+/// The state of a file that is not a manifest.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
     /// Why an older content of it is in effect.
     pub problem: Option<String>,
-    /// What of it waits for a person.
+    /// The part of it that awaits approval.
     pub held: Option<HeldBack>,
-    /// What of it waits for the host to start again.
+    /// The settings that take effect after a restart.
     pub restart: Vec<String>,
-    /// How many contents of it could not be used.
+    /// Number of its contents that could not be used.
     pub failures: u64,
 }
 
 impl Health {
-    /// What waits for the host to start again, in words.
+    /// The settings that take effect after a restart, in words.
     pub fn until_restart(&self) -> Option<String> {
         (!self.restart.is_empty()).then(|| {
             format!(
@@ -75,7 +75,7 @@ impl Health {
     }
 }
 
-/// What became of everything.
+/// The state of all files.
 #[derive(Debug, Default)]
 pub struct Table(Mutex<Files>);
 
@@ -88,17 +88,17 @@ pub struct Files {
     pub folder: Health,
     pub configuration: Health,
     pub guardrails: Health,
-    /// The files with secrets of accounts.
+    /// The secret files of accounts.
     pub credentials: Health,
 }
 
 impl Table {
-    /// The files, as they are now.
+    /// The current state.
     pub fn files(&self) -> MutexGuard<'_, Files> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What became of the manifests, in the order of their paths.
+    /// The rows of the manifests, in the order of their paths.
     pub fn rows(&self) -> Vec<Row> {
         self.files().manifests.values().cloned().collect()
     }

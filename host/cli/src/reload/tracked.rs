@@ -1,7 +1,7 @@
-//! One manifest, as the reconciler follows it: what was seen, what was tried, and what is to be said.
+//! One manifest as the reconciler follows it: what was seen, what was tried, and what is reported.
 //!
-//! Invariants: a reason is said and counted once, until there is another one or none. What takes long to fail is not
-//! tried again and again as it is, unless somebody asks for it.
+//! Invariants: a problem is logged and counted once, until it changes or is resolved. A load that fails slowly is not
+//! retried unchanged again and again, unless a client asks for a reload.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,13 +16,12 @@ use super::scan::Seen;
 use super::table::{Problem, Row};
 use crate::output::words;
 
-/// How long what [passes late](Passes::Late) is let be when it failed for the first time. Each time it fails as it is,
-/// that is twice as long.
+/// The first pause before a retry of what [passes late](Passes::Late). It doubles with each failure of the same content.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
-/// And how long at the most.
+/// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
-/// A manifest that is followed.
+/// A manifest being followed.
 pub struct Tracked {
     pub seen: Seen,
     /// The plugin that serves because of it.
@@ -31,14 +30,14 @@ pub struct Tracked {
     pub tried: Option<Seen>,
     /// Why that failed.
     pub failure: Option<Failure>,
-    /// What failed last of that which passes late, and how long it was let be then.
+    /// The last content that failed in a way that passes late, and its pause.
     paused: Option<(Seen, Duration)>,
     /// Why it is not tried.
     pub obstacle: Option<String>,
-    /// Whether a configuration that is being prepared may let it in.
+    /// Whether a configuration being prepared may accept it.
     pub waits: bool,
     pub loading: Option<Loading>,
-    /// The reason that was said last.
+    /// The problem that was logged last.
     told: Option<String>,
     pub row: Row,
 }
@@ -46,11 +45,11 @@ pub struct Tracked {
 /// Why a load failed.
 pub struct Failure {
     problem: Problem,
-    /// From when on it is tried again without a change; never if none.
+    /// When it is retried without a change; never if `None`.
     again: Option<Instant>,
 }
 
-/// A load that goes on.
+/// A load in progress.
 pub struct Loading {
     pub attempt: u64,
     pub begun: Instant,
@@ -61,7 +60,7 @@ pub struct Loading {
 }
 
 impl Loading {
-    /// Cuts it off. It may have ended just before; then this is how.
+    /// Cancels it. If it had ended just before, returns its outcome.
     pub async fn stop(self) -> Option<Outcome> {
         self.task.abort();
         self.task.await.ok()
@@ -87,22 +86,22 @@ impl Tracked {
         }
     }
 
-    /// Whether it was tried as it is.
+    /// Whether its current form was tried.
     pub fn is_tried(&self) -> bool {
         self.tried
             .as_ref()
             .is_some_and(|tried| tried.is(&self.seen))
     }
 
-    /// Takes its load, which is to be cut off: that may not have come to what the manifest takes away, so it begins anew
-    /// when it is wanted again.
+    /// Takes its load to be cancelled: the load may not have got to the rights that the manifest removes, so it starts
+    /// over when it is needed again.
     pub fn interrupt(&mut self) -> Option<Loading> {
         let loading = self.loading.take()?;
         self.tried = None;
         Some(loading)
     }
 
-    /// What was tried failed.
+    /// The last try failed.
     pub fn fail(&mut self, problem: Problem, passes: Passes, now: Instant) {
         let again = match passes {
             Passes::Never => None,
@@ -123,7 +122,7 @@ impl Tracked {
         self.failure = Some(Failure { problem, again });
     }
 
-    /// Has it tried again, if what it failed for may have passed by now; if somebody `asked`, whenever it may.
+    /// Allows a retry, if the cause of the failure may have passed by now; if a client `asked`, whenever it can pass.
     pub fn retry(&mut self, asked: bool, now: Instant) {
         let again = self.failure.as_ref().and_then(|failure| failure.again);
         if again.is_some_and(|again| asked || again <= now) {
@@ -131,13 +130,13 @@ impl Tracked {
         }
     }
 
-    /// It serves no longer.
+    /// It no longer serves.
     pub fn release(&mut self) {
         self.holds = None;
         self.row.loaded = None;
     }
 
-    /// Brings its row up to date; what is newly wrong is counted, and said if `aloud`.
+    /// Updates its row; a new problem is counted, and logged if `aloud`.
     pub fn say(&mut self, aloud: bool) {
         let obstacle = self.obstacle.clone().map(|reason| Problem {
             reason,
@@ -153,7 +152,7 @@ impl Tracked {
         if self.waits {
             return;
         }
-        // While it is tried again, what was wrong before is what is known.
+        // During a retry, the former problem is what is known.
         if problem.is_some() || self.loading.is_none() {
             row.problem = problem;
         }
@@ -167,7 +166,7 @@ impl Tracked {
                 tracing::warn!(target: "host", "{reason}");
             } else if aloud {
                 let serves = match &row.holds {
-                    Some(_) => "; what was loaded before serves on",
+                    Some(_) => "; what was loaded before keeps serving",
                     None => "",
                 };
                 tracing::error!(target: "host", "{reason}{serves}");
@@ -177,7 +176,7 @@ impl Tracked {
     }
 }
 
-/// A failure, as it is shown.
+/// A failure as it is shown.
 pub fn problem(path: &Path, error: LoadError) -> Problem {
     let approval = match &error {
         LoadError::AwaitsOperator { approval, .. } => Some(approval.clone()),
@@ -197,13 +196,13 @@ mod tests {
     use super::*;
     use crate::reload::scan::scan;
 
-    /// A manifest, as it is in a folder.
+    /// A manifest in a folder.
     fn seen(folder: &Path) -> Seen {
         let found = scan(folder, &BTreeMap::new(), false).seen;
         found.into_values().next().unwrap()
     }
 
-    /// Fails as it is, and returns after how many seconds it is tried again.
+    /// Fails in its current form, and returns the pause in seconds before the retry.
     fn pause(tracked: &mut Tracked, passes: Passes) -> Option<u64> {
         let now = Instant::now();
         let failed = Problem {
@@ -229,15 +228,15 @@ mod tests {
         for expected in [30, 60, 120, 240, 480, 960, 1920, 3600, 3600] {
             assert_eq!(pause(&mut tracked, Passes::Late), Some(expected));
         }
-        // Whoever asks does not wait.
+        // A client that asks does not wait for the pause.
         tracked.tried = Some(tracked.seen.clone());
         tracked.retry(true, Instant::now());
         assert!(!tracked.is_tried());
-        // Another content has its own patience.
+        // Another content has its own pause.
         std::fs::write(folder.path().join("lab.wasm"), "another").unwrap();
         tracked.seen = seen(folder.path());
         assert_eq!(pause(&mut tracked, Passes::Late), Some(30));
-        // What costs nothing to find out is tried each time, and what cannot pass never.
+        // What is cheap to retry is retried each time, and what cannot pass never.
         assert_eq!(pause(&mut tracked, Passes::Soon), Some(0));
         assert_eq!(pause(&mut tracked, Passes::Never), None);
         tracked.retry(true, Instant::now());

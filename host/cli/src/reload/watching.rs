@@ -1,25 +1,25 @@
-//! The watch, as the reconciler uses it: it is set on a thread that may block, and done without where there is none.
+//! The reconciler's use of the watch: it is set on a thread that may block, and the host works without one.
 //!
-//! Invariant: what is not watched is said once, until it is something else.
+//! Invariant: a path that cannot be watched is logged once, until the problem changes.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use qchost_runtime::Watch;
 
-/// How long it takes until a change is seen of which nobody told.
+/// How long it takes at most until a change is found without a watch.
 pub const INTERVAL: Duration = Duration::from_secs(30);
 
 /// A watch, if there is one.
 #[derive(Debug, Default)]
 pub struct Watching {
     watch: Option<Watch>,
-    /// What was said to be wrong with it.
+    /// The problem with it that was logged.
     said: Option<String>,
 }
 
 impl Watching {
-    /// Begins, with nothing that is watched yet.
+    /// Starts without watching anything yet.
     pub fn start() -> Self {
         let mut watching = Self::default();
         match Watch::new() {
@@ -29,7 +29,7 @@ impl Watching {
         watching
     }
 
-    /// Watches these places. Before every look, or what changes after it could be missed.
+    /// Watches these places. Called before every look, since a change after the look could be missed otherwise.
     pub async fn set(&mut self, places: &[PathBuf]) {
         let Some(mut watch) = self.watch.take() else {
             return;
@@ -49,7 +49,7 @@ impl Watching {
         self.say(problem);
     }
 
-    /// Waits for a change; for ever where there is no watch.
+    /// Waits for a change; forever if there is no watch.
     pub async fn changed(&mut self) {
         match &mut self.watch {
             Some(watch) => watch.changed().await,

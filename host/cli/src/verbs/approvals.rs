@@ -1,8 +1,8 @@
-//! `qchost approvals`: what plugins ask people for.
+//! `qchost approvals`: requests of plugins that people decide.
 //!
-//! What is shown was rendered by the host from what it resolved itself: the project by name, the cost, the
-//! hash of the source that it compiled, how that differs from what was approved before, and the contents of
-//! files and objects. Names and code in it were written by others, so nothing of it is printed raw.
+//! The host renders what is shown from what it resolved itself: the project by name, the cost, the hash of
+//! the source that it compiled, how that differs from what was approved before, and the contents of files
+//! and objects. Names and code in it are untrusted, so nothing of it is printed raw.
 
 use std::time::SystemTime;
 
@@ -19,7 +19,7 @@ use crate::output::{Output, counted, table};
 use crate::terminal;
 use crate::verbs::{cell, instant};
 
-/// Does what was asked for.
+/// Carries out the verb.
 pub async fn run(route: &Route, verb: Approvals, output: Output) -> Result<()> {
     match verb {
         Approvals::List { all, after, limit } => {
@@ -83,7 +83,7 @@ fn standing(
     }))
 }
 
-/// The approvals of this host, a page at a time.
+/// The approvals of this host, one page at a time.
 pub async fn list_by_host(
     host: &Host,
     all: bool,
@@ -104,7 +104,7 @@ pub async fn list_by_host(
     Ok(json!({ "approvals": listed, "more": page.more }))
 }
 
-/// One of them, with the contents of what would be done.
+/// One approval, with the contents of its call.
 pub async fn show_by_host(host: &Host, id: &str, page: u32) -> Result<Value> {
     let shown = host.gate.show_approval(id, page).await?;
     let (approval, contents) = shown.with_context(|| {
@@ -117,13 +117,13 @@ pub async fn show_by_host(host: &Host, id: &str, page: u32) -> Result<Value> {
     Ok(described)
 }
 
-/// Takes back a permit, or a yes to a change.
+/// Revokes a permit, or the approval of a change.
 pub async fn revoke_by_host(host: &Host, person: &Person, id: &str) -> Result<Value> {
     let approval = host.gate.revoke(id, person).await?;
     Ok(describe(host, &approval))
 }
 
-/// Says yes.
+/// Approves a request.
 pub async fn approve_by_host(
     host: &Host,
     person: &Person,
@@ -143,14 +143,14 @@ pub async fn approve_by_host(
         })
         .transpose()?;
     let approval = host.gate.approve(id, person, standing).await?;
-    // It may be a component that waited for it.
+    // It may be a component that awaited it.
     if let Some(follower) = host.follower() {
         follower.look();
     }
     Ok(describe(host, &approval))
 }
 
-/// Says no.
+/// Refuses a request.
 pub async fn refuse_by_host(host: &Host, person: &Person, id: &str, reason: &str) -> Result<Value> {
     let approval = host.gate.refuse(id, person, reason).await?;
     Ok(describe(host, &approval))
@@ -279,7 +279,7 @@ fn overview(listed: &Value, all: bool, is_first: bool, more: u64) -> String {
     text
 }
 
-/// The whole of it, for reading before the decision.
+/// All of it, for reading before the decision.
 fn show(approval: &Value) -> String {
     let mut text = String::new();
     for key in [
@@ -367,7 +367,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// A value for reading: a line a field, a block for what has several lines.
+/// A value for reading: one line per field, a block for several lines.
 fn render(value: &Value, depth: usize, text: &mut String) {
     let indent = "  ".repeat(depth);
     match value {
@@ -405,7 +405,7 @@ fn render(value: &Value, depth: usize, text: &mut String) {
     }
 }
 
-/// A value that fits into a line.
+/// A value that fits into one line.
 fn inline(value: &Value) -> Option<String> {
     match value {
         Value::String(text) if text.contains('\n') => None,

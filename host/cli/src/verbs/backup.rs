@@ -1,10 +1,9 @@
-//! `qchost backup`: what a host knows, as one consistent set in a folder.
+//! `qchost backup`: the host's data as one consistent set in a folder.
 //!
-//! The database, the record and the texts that it names are copied by the gate, in the order in which either may be ahead of the other
-//! at a crash too. The key follows, since the record cannot be verified without it, and then what was
-//! written is verified.
+//! The gate copies the database, the audit and the texts that it names, in the order in which one may be ahead of the other
+//! after a crash too. The key follows, since the audit cannot be verified without it, and then the copy is verified.
 //!
-//! Invariant: the list of files comes last. A folder without it is no backup, whatever else is in it.
+//! Invariant: the list of files is written last. A folder without it is not a backup, whatever else it contains.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -26,26 +25,26 @@ use crate::host::Host;
 use crate::keys::{self, Key};
 use crate::output::Output;
 
-/// The file that says what a backup holds.
+/// The file that lists the content of a backup.
 pub const LIST: &str = "backup.json";
-/// The form of it that this version writes and reads.
+/// The version of its format that this program reads and writes.
 pub const VERSION: u32 = 2;
 
-/// What a backup holds.
+/// The content of a backup.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct List {
-    /// The form of this list.
+    /// The version of this format.
     pub version: u32,
     /// When it was taken.
     pub taken: jiff::Timestamp,
-    /// Which version took it.
+    /// The program version that made it.
     pub by: String,
     /// The SHA-256 of each file, by its path in the folder.
     pub files: BTreeMap<String, String>,
-    /// The HMAC-SHA-256 of the list without this field, by a key that is derived from the host's. It finds damage, and
-    /// changes by those who cannot read the host's key, which is in the backup; all others are found by the digest of
-    /// this file, kept elsewhere.
+    /// The HMAC-SHA-256 of the list without this field, under a key derived from the host's. It detects damage, and changes
+    /// by an attacker who cannot read the host's key, which is in the backup; all other changes are detected by the digest
+    /// of this file, kept elsewhere.
     pub signature: String,
 }
 
@@ -63,7 +62,7 @@ impl List {
         Ok(())
     }
 
-    /// Whether the list was made with this key. The key is in the backup: a reader of the backup can sign as well.
+    /// Whether the list was signed with this key. The key is in the backup, so a reader of the backup can sign as well.
     pub fn is_signed_by(&self, key: &Key) -> Result<bool> {
         let bytes: Option<Vec<u8>> = (0..self.signature.len())
             .step_by(2)
@@ -76,7 +75,7 @@ impl List {
     }
 }
 
-/// Has it copied.
+/// Requests a backup.
 pub async fn run(route: &Route, folder: &Path, output: Output) -> Result<()> {
     let folder = std::path::absolute(folder)?;
     let request = Request::Backup {
@@ -99,7 +98,7 @@ pub async fn run(route: &Route, folder: &Path, output: Output) -> Result<()> {
     })
 }
 
-/// Copies what this host knows, and verifies the copy.
+/// Backs up this host, and verifies the copy.
 pub async fn by_host(host: &Host, person: &Person, folder: &Path) -> Result<Value> {
     ensure!(
         folder.is_absolute(),
@@ -119,13 +118,13 @@ pub async fn by_host(host: &Host, person: &Person, folder: &Path) -> Result<Valu
     }))
 }
 
-/// What was copied.
+/// The result of a backup.
 struct Made {
     files: usize,
     records: u64,
     /// The fingerprint of the host's key.
     key: String,
-    /// The digest of the list, and so of everything that is in the backup.
+    /// The digest of the list, which covers everything in the backup.
     digest: String,
 }
 
@@ -157,12 +156,12 @@ fn finish(key: &Path, folder: &Path) -> Result<Made> {
     })
 }
 
-/// The SHA-256 of a text, as it is written in a list and on the command line.
+/// The SHA-256 of a text, as in a list and on the command line.
 pub fn digest(text: &[u8]) -> String {
     format!("sha256:{}", hex(&Sha256::digest(text)))
 }
 
-/// Verifies the record in a folder by the key in it; returns how many records it has.
+/// Verifies the audit in a folder with the key there; returns its number of records.
 pub fn verify(folder: &Path) -> Result<u64> {
     let key = Key::read(&keys::path(folder))?.audit()?;
     let audit = folder.join("audit");
@@ -178,7 +177,7 @@ pub fn verify(folder: &Path) -> Result<u64> {
     Ok(report.records)
 }
 
-/// Every file of a folder with its hash, but for the list.
+/// Every file of a folder with its hash, except the list.
 pub fn inventory(folder: &Path) -> Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -220,7 +219,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Opens a file that is one: a pipe would never end, and a device may do anything.
+/// Opens a regular file: a pipe would block, and a device may do anything.
 pub fn open_regular(path: &Path) -> Result<File> {
     let doing = || format!("cannot read {}", path.display());
     let file = File::options()
@@ -236,7 +235,7 @@ pub fn open_regular(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Copies a file so that only its owner can read it, and sees to it that it is on the disk.
+/// Copies a file durably, readable for its owner only.
 pub fn copy_private(from: &Path, to: &Path) -> Result<()> {
     let doing = || format!("cannot copy {} to {}", from.display(), to.display());
     let mut source = open_regular(from)?;
@@ -250,7 +249,7 @@ pub fn copy_private(from: &Path, to: &Path) -> Result<()> {
     target.sync_all().with_context(doing)
 }
 
-/// Makes a folder that only this user can read, or sees to it that one is empty.
+/// Creates a folder that only this user can read, or checks that an existing one is empty.
 fn empty_folder(folder: &Path) -> Result<()> {
     fs::DirBuilder::new()
         .recursive(true)

@@ -1,8 +1,8 @@
-//! `qchost plugin build`: a plugin's sources as a component.
+//! `qchost plugin build`: builds a component from a plugin's sources.
 //!
-//! Rust has three ways to a component, tried in this order: the `wasm32-wasip2` target that is
-//! installed; Debian's packages, which compile the standard library along; the target that rustup can
-//! still fetch. Which one it was changes nothing of what comes out.
+//! There are three ways to build Rust, tried in this order: the installed `wasm32-wasip2` target; Debian's
+//! packages, with the standard library compiled on the spot; the target fetched by rustup. The result is the
+//! same.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -22,7 +22,7 @@ const DEBIAN: [&str; 6] = [
     "wasi-libc",
 ];
 
-/// What was built.
+/// The result of a build.
 #[derive(Debug, Serialize)]
 struct Built {
     component: PathBuf,
@@ -58,7 +58,7 @@ enum Toolchain {
 
 /// Builds the plugin in a folder.
 pub fn run(folder: &Path, to: Option<&Path>, output: Output) -> Result<()> {
-    // The component takes the place of what is there, and nobody wants that of a device such as `/dev/null`.
+    // The component replaces an existing file, which must not be a device such as `/dev/null`.
     if let Some(to) = to {
         ensure!(
             to.is_file() || !to.exists(),
@@ -160,7 +160,7 @@ fn toolchain() -> Result<Toolchain> {
         .stdout(std::io::stderr())
         .status()
         .is_ok_and(|status| status.success());
-    // It may say so and not have the files.
+    // rustup may report success without having the files.
     if added && target_is_there() {
         return Ok(Toolchain::Installed);
     }
@@ -174,7 +174,7 @@ fn debian_line() -> String {
     format!("run: apt-get install -y {}", DEBIAN.join(" "))
 }
 
-/// rustc prints the folder whether it is there or not.
+/// rustc prints the folder whether it exists or not.
 fn target_is_there() -> bool {
     let printed = Command::new("rustc")
         .args(["--print", "target-libdir", "--target", TARGET])
@@ -198,7 +198,7 @@ fn debian_is_there() -> bool {
     })
 }
 
-/// Compiles, and returns the target directory that it went to.
+/// Compiles, and returns the target directory used.
 fn compile(
     folder: &Path,
     package: &Package,
@@ -220,7 +220,7 @@ fn compile(
     let target = match toolchain {
         Toolchain::Installed => target.to_owned(),
         Toolchain::Debian => {
-            // Two compilers in one directory would rebuild each other's work.
+            // Two compilers in one directory would invalidate each other's work.
             let target = target.join("debian");
             command
                 .arg("-Zbuild-std=std,panic_abort")
@@ -246,7 +246,7 @@ fn compile(
     Ok(target)
 }
 
-/// Puts the component where it belongs, in one step: a running host may be reading the old one.
+/// Moves the component into place atomically: a running host may be reading the old one.
 fn place(built: &Path, component: &Path) -> Result<u64> {
     let folder = component
         .parent()

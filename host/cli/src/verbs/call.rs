@@ -1,7 +1,6 @@
-//! `qchost call`: one of QuantConnect's tools, called by the operator.
+//! `qchost call`: a QuantConnect tool, called by the operator.
 //!
-//! It passes the gate as every call does, as a caller that has every grant and whose name no plugin
-//! can have.
+//! It passes the gate like every call, as a caller that has every grant and a name that no plugin can have.
 
 use anyhow::{Result, anyhow, bail};
 use qchost_gate::{Caller, Effort};
@@ -13,7 +12,7 @@ use crate::host::Host;
 use crate::output::{Output, pretty};
 use crate::verbs::{reload, tool_arguments};
 
-/// Calls by the running host, or in this process.
+/// Calls through the running host, or in this process.
 pub async fn run(
     route: &Route,
     account: Option<&str>,
@@ -30,9 +29,9 @@ pub async fn run(
     output.result(&result, pretty)
 }
 
-/// The account that a call is for. Where the configuration cannot be used, the host that runs knows those that it had.
+/// The account of a call. If the configuration is invalid, the running host knows the accounts it had.
 async fn account_for(route: &Route, account: Option<&str>, output: Output) -> Result<String> {
-    // One that the configuration does not have any more may still be the host's, for what makes it safer.
+    // An account removed from the configuration may still be the host's, for risk-reducing calls.
     if let Some(account) = account {
         return Ok(account.to_owned());
     }
@@ -56,7 +55,7 @@ async fn account_for(route: &Route, account: Option<&str>, output: Output) -> Re
     }
 }
 
-/// Calls by this host, for a person.
+/// Calls through this host, for a person.
 pub async fn by_host(
     host: &Host,
     person: &Person,
@@ -68,7 +67,7 @@ pub async fn by_host(
         bail!("the arguments of a tool are a JSON object");
     };
     if qchost_catalog::by_tool(tool).is_none() {
-        // Manifests and components know the same operations by another name.
+        // Manifests and components use other names for the same operations.
         let near = qchost_catalog::by_name(tool)
             .map(|operation| operation.tool)
             .or_else(|| {

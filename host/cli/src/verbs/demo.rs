@@ -1,4 +1,4 @@
-//! `qchost demo`: the whole path once, on a QuantConnect in this process.
+//! `qchost demo`: everything once, on an emulated QuantConnect in this process.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,7 +1,7 @@
-//! `qchost doctor`: what works, and for what does not the cause and the fix.
+//! `qchost doctor`: what works, and for every problem its cause and remedy.
 //!
-//! Invariants: each check is about one thing, and fails for that alone; what cannot be told, since something else is
-//! wrong, is unknown and never ok. The exit status is 1 if a check failed.
+//! Invariants: each check concerns one thing, and fails for that alone; what cannot be determined because of another
+//! problem is unknown and never ok. The exit status is 1 if a check failed.
 
 mod beside;
 mod certificate;
@@ -32,24 +32,24 @@ use crate::control::{self, Request, Route};
 use crate::output::{Output, counted, table, words};
 use crate::verbs::{cell, plugin, reload};
 
-/// A clock that is so far off deserves a word, and is the likely cause where credentials are refused, in seconds.
+/// Clock difference in seconds that is worth a warning, and the likely cause if credentials are rejected.
 const NOTABLE_SKEW: f64 = 30.0;
-/// QuantConnect refuses a time stamp that is further off than this, in seconds.
+/// Clock difference in seconds above which QuantConnect rejects a time stamp.
 const REFUSED_SKEW: f64 = 7_200.0;
-/// What ends sooner than this is said.
+/// Validity below this is reported.
 const SOON: SignedDuration = SignedDuration::from_hours(24);
-/// How many approvals are looked at: so many pages of so many.
+/// Maximum pages of approvals that are checked.
 const MAX_PAGES: usize = 100;
 const PAGE: u32 = 100;
 
-/// How a check ended.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Mark {
     Ok,
     Warning,
     Failed,
-    /// It could not be told.
+    /// It could not be determined.
     Unknown,
 }
 
@@ -96,7 +96,7 @@ impl Report {
     }
 }
 
-/// Checks everything, prints the findings, and fails if one of them is bad.
+/// Runs all checks, prints the results, and fails if one of them failed.
 pub async fn run(route: &Route, output: Output) -> Result<()> {
     let mut report = Report::default();
     report.ok(
@@ -121,7 +121,7 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
             guardrails(config, &mut report);
             vault(config, &mut report).await;
             if found.is_new && !found.running && !report.failed("guardrails") {
-                // A host in the configured folder would make it.
+                // A host in the configured folder would create it.
                 match tempfile::tempdir() {
                     Ok(folder) => {
                         let apart = route.apart(&folder.path().join("data"));
@@ -144,7 +144,7 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
         Err(error) => {
             unusable(route.path(), &words(&error), &mut report);
             data_disk(route, &mut report);
-            // The host that runs goes on with what it had.
+            // A running host keeps its former configuration.
             if matches!(route.connect().await, Ok(Some(_))) {
                 plugins(route, &mut report, output).await;
                 followed(route, &mut report, output).await;
@@ -181,10 +181,10 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
     Ok(())
 }
 
-/// Why the configuration cannot be used. One that another user may read is not known to be wrong.
+/// Why the configuration cannot be used. If only another user can read it, it is not known to be invalid.
 fn unusable(file: &Path, why: &str, report: &mut Report) {
     let what = "configuration";
-    // Not opened: that waits where it is a pipe.
+    // Not opened, which would block on a pipe.
     let looked = access(file, Access::READ_OK).map_err(std::io::Error::from);
     let kind = looked.err().map(|error| error.kind());
     let owner = file.metadata().ok().map(|found| found.uid());
@@ -212,7 +212,7 @@ fn unusable(file: &Path, why: &str, report: &mut Report) {
     }
 }
 
-/// The disk of the data folder, as far as a configuration that cannot be used says where that is.
+/// The disk of the data folder, if an invalid configuration tells where that is.
 fn data_disk(route: &Route, report: &mut Report) {
     match route.data() {
         Some(folder) if folder.is_dir() => machine::disk(report, "data", &folder),
@@ -252,7 +252,7 @@ fn cache(config: &Config, report: &mut Report) {
     }
 }
 
-/// Whether the guardrails can be used: without them no host starts.
+/// Whether the guardrails are valid: without them no host starts.
 fn guardrails(config: &Config, report: &mut Report) {
     match config.guardrails() {
         Ok(_) => report.ok(
@@ -273,7 +273,7 @@ fn guardrails(config: &Config, report: &mut Report) {
     }
 }
 
-/// What to do about a folder of guardrails that is gone.
+/// The remedy for a missing folder of guardrails.
 fn bring_back(folder: &Path) -> String {
     format!(
         "bring the folder {} back: a host that runs holds on to the guardrails that it had until then, and one that starts \
@@ -282,7 +282,7 @@ fn bring_back(folder: &Path) -> String {
     )
 }
 
-/// Whether the vault lets this host in, if one is configured.
+/// Whether the vault accepts this host, if one is configured.
 async fn vault(config: &Config, report: &mut Report) {
     if config.vault.is_none() {
         return;
@@ -302,7 +302,7 @@ async fn vault(config: &Config, report: &mut Report) {
     }
 }
 
-/// Whether the plugins load, or are loaded by the host that runs.
+/// Whether the plugins load, or are loaded by the running host.
 async fn plugins(route: &Route, report: &mut Report, output: Output) {
     let listed = control::perform(route, Request::Plugins, output).await;
     let rows = listed.and_then(|listed| Ok(serde_json::from_value::<Vec<Value>>(listed)?));
@@ -371,7 +371,7 @@ async fn plugins(route: &Route, report: &mut Report, output: Output) {
     }
 }
 
-/// Whether a yes that stands for several calls ends soon.
+/// Whether a standing permit expires soon.
 async fn permits(route: &Route, report: &mut Report, output: Output) {
     let now = Timestamp::now();
     let (mut soon, mut after) = (Vec::new(), None);
@@ -417,7 +417,7 @@ async fn permits(route: &Route, report: &mut Report, output: Output) {
     }
 }
 
-/// Whether a permit stands for further calls.
+/// Whether a permit allows further calls.
 fn is_in_use(permit: &Value) -> bool {
     let field = |key: &str| permit.get(key).unwrap_or(&Value::Null);
     field("standing") == &Value::Bool(true)
@@ -425,10 +425,10 @@ fn is_in_use(permit: &Value) -> bool {
         && field("uses left").as_u64().is_some_and(|left| left > 0)
 }
 
-/// What is halted, and whether a halt left positions open.
+/// Halts, and whether a halt left positions open.
 async fn halts(route: &Route, report: &mut Report, output: Output) {
     let listed = control::perform(route, Request::Halts, output).await;
-    // Who may not see it, or cannot reach the host, is told so by the check of plugins.
+    // The check of plugins reports missing rights and an unreachable host.
     for halt in listed
         .as_ref()
         .ok()
@@ -466,7 +466,7 @@ async fn halts(route: &Route, report: &mut Report, output: Output) {
     }
 }
 
-/// Whether the host that runs goes by its files as they are.
+/// Whether the running host has applied its files as they are.
 async fn followed(route: &Route, report: &mut Report, output: Output) {
     let files = reload::of_running_host(route, output).await;
     for row in files.ok().flatten().unwrap_or_default() {
@@ -504,19 +504,19 @@ async fn followed(route: &Route, report: &mut Report, output: Output) {
     }
 }
 
-/// The folder of guardrails of a row of a host, where it is not there any more.
+/// The missing folder of guardrails in a row of a host.
 fn gone(row: &Value) -> Option<PathBuf> {
     let guardrails = row.get("guardrails") == Some(&Value::Bool(true));
     let folder = PathBuf::from(row.get("file")?.as_str()?);
     (guardrails && !folder.exists()).then_some(folder)
 }
 
-/// What to do about an account that cannot be prepared.
+/// The remedy for an account that cannot be prepared.
 fn mend(problem: &anyhow::Error) -> String {
     match problem.downcast_ref::<CredentialsError>() {
         Some(CredentialsError::Malformed { origin, problem }) if problem.contains("JSON") => {
             format!(
-                "write {origin} anew, as `lean login` does: {{\"user-id\": \"1\", \"api-token\": \"…\"}}; both are on the account page of \
+                "write {origin} again, as `lean login` does: {{\"user-id\": \"1\", \"api-token\": \"…\"}}; both are on the account page of \
              QuantConnect, and a host that runs reads the file again by itself"
             )
         }
@@ -526,7 +526,7 @@ fn mend(problem: &anyhow::Error) -> String {
                 path.display()
             ),
             _ => format!(
-                "let the user that the host runs as read {0}, and nobody else: ls -l {0}",
+                "let the user that the host runs as read {0}, and no other user: ls -l {0}",
                 path.display()
             ),
         },
@@ -543,7 +543,7 @@ async fn all_accounts(config: &Config, report: &mut Report) {
             Some("add [account.NAME] to the configuration".to_owned()),
         );
     }
-    // One by one, so that an account that cannot even be prepared hides no other.
+    // Individually, so that an account that cannot be prepared does not hide others.
     for (name, account) in &config.account {
         let only = [(name.clone(), account)];
         let prepared = match config.secrets() {
@@ -561,7 +561,7 @@ async fn all_accounts(config: &Config, report: &mut Report) {
                     let reached = connection(name, &connections, report).await;
                     match connections.rest.get(name) {
                         Some(rest) => cloud(name, rest, report).await,
-                        // The cloud is behind another server: only through it can be asked.
+                        // The cloud is behind another server, so it is checked through that.
                         None if reached => through_server(name, &connections, report).await,
                         None => {}
                     }
@@ -582,8 +582,8 @@ async fn all_accounts(config: &Config, report: &mut Report) {
     }
 }
 
-/// Reachability, authentication, clock and rate limit, as far as the REST API can be asked directly. Each is judged
-/// by itself; what an answer would be needed for is unknown without one.
+/// Reachability, authentication, clock and rate limit, as far as the REST API can be checked directly. Each is
+/// judged separately; without an answer, what depends on it is unknown.
 async fn cloud(name: &str, rest: &RestClient, report: &mut Report) {
     let Probe {
         outcome,
@@ -696,8 +696,8 @@ fn limit(what: String, limit: RateLimit, answered: bool, report: &mut Report) {
     }
 }
 
-/// Authentication and rate limit, as far as a call through the account's own MCP server tells. Its
-/// machine's clock cannot be seen from here.
+/// Authentication and rate limit, as far as a call through the account's own MCP server tells. The clock of its
+/// machine is not visible from here.
 async fn through_server(name: &str, connections: &Connections, report: &mut Report) {
     let what = format!("account {name}: authentication");
     let deadline = Instant::now() + CHECK_TIMEOUT;
@@ -717,7 +717,7 @@ async fn through_server(name: &str, connections: &Connections, report: &mut Repo
     }
 }
 
-/// Whether a token of an HTTP account that says when it ends, ends soon.
+/// Whether the token of an HTTP account expires soon, if it says so.
 async fn expiry(name: &str, account: &Account, secrets: &Option<Secrets>, report: &mut Report) {
     let (Account::Http { headers, .. }, Some(secrets)) = (account, secrets) else {
         return;
@@ -742,7 +742,7 @@ async fn expiry(name: &str, account: &Account, secrets: &Option<Secrets>, report
     }
 }
 
-/// When a bearer token ends that is a JSON Web Token. Its signature is the server's matter.
+/// The expiry of a bearer token that is a JSON Web Token. Checking its signature is up to the server.
 fn token_end(header: &str) -> Option<Timestamp> {
     let token = header.split_whitespace().last()?;
     let claims = token.split('.').nth(1)?;
@@ -752,11 +752,11 @@ fn token_end(header: &str) -> Option<Timestamp> {
 }
 
 fn config_secrets(config: &Config) -> Option<Secrets> {
-    // Where there are none, the accounts that need them say why.
+    // If it fails, the accounts that need secrets report why.
     config.secrets().ok()
 }
 
-/// Whether the MCP server can be reached and has the tools.
+/// Whether the MCP server is reachable and has the tools.
 async fn connection(name: &str, connections: &Connections, report: &mut Report) -> bool {
     let what = format!("account {name}: connection");
     match connections

@@ -9,11 +9,11 @@ use serde_json::json;
 use crate::output::{Output, pretty};
 use crate::signals;
 
-/// Serves until the process is told to end.
+/// Serves until SIGTERM or Ctrl-C.
 pub async fn run(listen: SocketAddr, user_id: u64, faster: u32, output: Output) -> Result<()> {
     ensure!(
         listen.ip().is_loopback(),
-        "the emulator listens at a loopback address only, not at {listen}: it does not encrypt, and anybody could use it"
+        "the emulator listens at a loopback address only, not at {listen}: it does not encrypt, and every machine that reaches it could use it"
     );
     let token = std::env::var("QCHOST_EMULATOR_TOKEN").unwrap_or_else(|_| "emulator".to_owned());
     let emulator = Emulator::builder()

@@ -1,4 +1,5 @@
-//! `qchost plugin grants`: what a plugin may do, under which conditions, and how much of it is used.
+//! `qchost plugin grants`: what a plugin may do, under which conditions, and how much of it is
+//! used.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use crate::output::Output;
 use crate::terminal;
 use crate::verbs::cell;
 
-/// Shows them.
+/// Shows the grants.
 pub async fn run(route: &Route, plugin: &str, output: Output) -> Result<()> {
     let request = Request::Grants {
         plugin: plugin.to_owned(),
@@ -31,7 +32,7 @@ pub async fn by_host(host: &Host, plugin: &str) -> Result<Value> {
     Ok(serde_json::to_value(report)?)
 }
 
-/// A block for each grant: what, on what, and what it is bound to.
+/// A block for each grant: its operations, its resources, and its obligations.
 fn text(report: &Value) -> String {
     let mut text = format!(
         "{} on account {}\n",
@@ -72,7 +73,7 @@ fn text(report: &Value) -> String {
     text.trim_end().to_owned()
 }
 
-/// A value of a condition; of one that is used up, how much of it.
+/// The value of a condition; for a budget, how much of it is used.
 fn amount(value: &Value) -> String {
     match (value.get("limit"), value.get("used")) {
         (Some(_), Some(_)) => format!("{} of {} used", cell(value, "used"), cell(value, "limit")),

@@ -1,4 +1,4 @@
-//! `qchost halt` and `qchost resume`: no more writes and trades, until they are allowed again.
+//! `qchost halt` and `qchost resume`: stops writes and trades, and allows them again.
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -19,19 +19,19 @@ use crate::output::{self, ExitWith, Output, table};
 use crate::terminal;
 use crate::verbs::{cell, instant};
 
-/// How long a host may say nothing to a halt.
+/// How long a host may be silent on a halt.
 const UNANSWERED: Duration = Duration::from_millis(800);
-/// How long its answer is waited for once the file `halt` is there.
+/// How long to wait for its reply once the file `halt` exists.
 const LAST_CHANCE: Duration = Duration::from_millis(50);
-/// How long its answer is waited for where the file cannot be made.
+/// How long to wait for its reply if the file cannot be created.
 const LATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The exit status of a halt that left positions open.
 const POSITIONS_OPEN: u8 = 3;
 
-/// What is shown of a halt.
+/// The columns of a halt.
 const HALT_COLUMNS: [&str; 6] = ["account", "plugin", "since", "by", "reason", "holds"];
 
-/// Halts, and shows what was on its way.
+/// Halts, and shows which calls were under way.
 pub async fn run(
     route: &Route,
     target: Target,
@@ -61,11 +61,11 @@ pub async fn run(
     let silent = async {
         tokio::time::sleep(UNANSWERED).await;
         match reached.get() {
-            // A host that said that it halts may wait long for what had been sent.
+            // A host that has confirmed the halt may wait long for calls that had been sent.
             _ if heard.load(Ordering::Relaxed) => std::future::pending().await,
             Some(Reached::Alone { .. }) => std::future::pending().await,
             Some(Reached::Host(data)) => data.clone(),
-            // It is too busy to connect to, or only its lock is there.
+            // It is too busy to accept a connection, or only its lock is visible.
             None => route.data(),
         }
     };
@@ -84,7 +84,7 @@ pub async fn run(
         },
         data = silent => data,
     };
-    // What has the folder may be a command, or none of ours: then no host is there that could answer.
+    // The folder may be held by a command or be inaccessible: then there is no host that could reply.
     if reached.get().is_none()
         && let Some(data) = data.as_deref().filter(|data| !control::has_host(data))
     {
@@ -94,7 +94,7 @@ pub async fn run(
     let file = match make_file(data.as_deref()) {
         Ok(file) => file,
         Err(why) => {
-            // Said at once, since the operator can do it at once; the answer may still come.
+            // Shown at once, since the operator can act on it; the reply may still arrive.
             output.warning(&output::words(&why));
             return match tokio::time::timeout(LATE_ANSWER_TIMEOUT, asking).await {
                 Ok(report) => show(&report?, &target, liquidate, output),
@@ -117,7 +117,7 @@ pub async fn run(
     Ok(())
 }
 
-/// Halts by the file where no host was found and the halt cannot be stored.
+/// Halts by the file if no host was found and the halt cannot be stored.
 fn by_file_alone(data: Option<&Path>, why: &Error, liquidate: bool, output: Output) -> Result<()> {
     let why = output::words(why);
     let Some(data) = data else {
@@ -147,7 +147,7 @@ fn by_file_alone(data: Option<&Path>, why: &Error, liquidate: bool, output: Outp
     Ok(())
 }
 
-/// Says that a host cannot be asked, and what halts one without asking.
+/// Adds to an error how to halt without a reply from the host.
 fn or_by_file(why: Error, data: Option<&Path>) -> Error {
     let Some(data) = data else { return why };
     anyhow!(
@@ -164,11 +164,11 @@ fn show_file(file: &Path, whom: &str, output: Output) -> Result<()> {
     })
 }
 
-/// What a halt was asked of.
+/// The target of a halt.
 enum Reached {
-    /// A host, with its data folder as far as that is known.
+    /// A host, with its data folder if known.
     Host(Option<PathBuf>),
-    /// None: what is halted is the next host in this folder.
+    /// No host: the next host in this folder will be halted.
     Alone { data: PathBuf },
 }
 
@@ -183,7 +183,7 @@ impl Reached {
     }
 }
 
-/// Makes the file `halt` for a host that does not answer.
+/// Creates the file `halt` for a host that does not answer.
 fn make_file(data: Option<&Path>) -> Result<PathBuf> {
     let Some(data) = data else {
         bail!(
@@ -200,8 +200,8 @@ fn make_file(data: Option<&Path>) -> Result<PathBuf> {
     })
 }
 
-/// Why a halt is none where no host has ever run: one that was started before the configuration named this folder would go
-/// on. What can be halted is the first host there.
+/// Why a halt is rejected where no host has ever run: a host that was started before the configuration named this folder
+/// would go on. Only the first host there can be halted.
 fn never_ran(data: &Path, target: &Target) -> Error {
     let everything = target.account.is_none() && target.plugin.is_none();
     let made = everything.then(|| make_halt_file(data).ok()).flatten();
@@ -215,7 +215,7 @@ fn never_ran(data: &Path, target: &Target) -> Error {
     )
 }
 
-/// Shows a halt of which no host that runs has heard.
+/// Shows a halt that no running host knows of.
 fn show_alone(
     mut report: Value,
     target: &Target,
@@ -224,7 +224,7 @@ fn show_alone(
     output: Output,
 ) -> Result<()> {
     let what = words(target.account.as_deref(), target.plugin.as_deref());
-    // What only this process knows ends with it.
+    // A halt kept only in this process ends with it.
     let lost = rows(&report, "halts").iter().find(|halt| {
         let is = |key: &str, name: &Option<String>| halt.get(key) == Some(&json!(name));
         let own = is("account", &target.account) && is("plugin", &target.plugin);
@@ -264,7 +264,7 @@ fn show(report: &Value, target: &Target, liquidate: bool, output: Output) -> Res
     )
 }
 
-/// Shows a halt, with these words first.
+/// Shows a halt, preceded by this text.
 fn show_as(
     begins: &str,
     report: &Value,
@@ -324,7 +324,7 @@ fn show_as(
     }))
 }
 
-/// Shows what is halted.
+/// Lists the halts.
 pub async fn list(route: &Route, output: Output) -> Result<()> {
     let mut display = output.progress();
     let (halts, problems) = match control::approach(route).await? {
@@ -371,8 +371,8 @@ pub async fn list(route: &Route, output: Output) -> Result<()> {
     Ok(())
 }
 
-/// What the files of a data folder say that no host uses, and what of them cannot be read. Nothing is opened for writing:
-/// that would take room on the disk.
+/// The halts in the files of a data folder that no host uses, and what cannot be read. Nothing is opened for writing,
+/// which would need disk space.
 async fn stored(data: PathBuf) -> Result<(Value, Vec<String>)> {
     let reading = tokio::task::spawn_blocking(move || {
         qchost_gate::stored_halts(&data, &data.join(DATABASE), &data.join("audit"))
@@ -418,7 +418,7 @@ pub async fn resume(route: &Route, target: Target, output: Output) -> Result<()>
     Ok(())
 }
 
-/// Checks what a halt is for.
+/// Checks the scope of a halt.
 pub fn scope(host: &Host, account: Option<String>, plugin: Option<String>) -> Result<HaltScope> {
     if let Some(account) = &account {
         host.check_account(account)?;
@@ -429,7 +429,7 @@ pub fn scope(host: &Host, account: Option<String>, plugin: Option<String>) -> Re
     Ok(HaltScope { account, plugin })
 }
 
-/// Halts, and says so before it waits for anything.
+/// Halts, and reports that before it waits for anything.
 pub async fn by_host(
     host: &Host,
     person: &Person,
@@ -449,7 +449,7 @@ pub async fn by_host(
     Ok(value)
 }
 
-/// Ends halts. What is not configured any more can still be halted, so the names are not checked.
+/// Ends halts. Names are not checked, since a halt may outlast its account or plugin in the configuration.
 pub async fn resume_by_host(host: &Host, person: &Person, scope: HaltScope) -> Result<Value> {
     let report = host.gate.resume(person, scope).await?;
     let mut value = json!({ "ended": report.ended, "open": report.open });
@@ -457,7 +457,7 @@ pub async fn resume_by_host(host: &Host, person: &Person, scope: HaltScope) -> R
     Ok(value)
 }
 
-/// What is halted.
+/// The halts in force.
 pub async fn list_by_host(host: &Host) -> Value {
     let halts = host.gate.standing_halts().await;
     shown(host, &halts)
@@ -542,7 +542,7 @@ fn section(report: &Value, key: &str, title: &str, columns: &[&str]) -> String {
     format!("\n\n{title}\n{}", table(columns, &rows))
 }
 
-/// What a deployment holds, for people.
+/// The positions of a deployment, for people.
 fn held(row: &Value) -> String {
     let Some(positions) = row.get("positions").and_then(Value::as_array) else {
         return "not known".to_owned();

@@ -1,4 +1,4 @@
-//! `qchost init`: a configuration and an example manifest to begin with.
+//! `qchost init`: writes a configuration and an example manifest.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::output::Output;
 const CONFIG: &str = include_str!("../../templates/qchost.toml");
 const MANIFEST: &str = include_str!("../../../../plugins/strategy-lab/manifest.toml");
 
-/// Writes the files; never over one that is there.
+/// Writes the files; never overwrites an existing one.
 pub fn run(folder: &Path, output: Output) -> Result<()> {
     let files = [
         (folder.join("qchost.toml"), CONFIG),

@@ -11,10 +11,10 @@ use crate::host::Host;
 use crate::output::{Output, pretty};
 use crate::verbs::json_argument;
 
-/// How often a plugin that is being loaded is looked for.
+/// Polling interval for a plugin that is being loaded.
 const LOADING_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Invokes by the running host, or in this process.
+/// Invokes through the running host, or in this process.
 pub async fn run(route: &Route, action: &str, input: &str, output: Output) -> Result<()> {
     let request = Request::Invoke {
         action: action.to_owned(),
@@ -24,7 +24,7 @@ pub async fn run(route: &Route, action: &str, input: &str, output: Output) -> Re
     output.result(&result, pretty)
 }
 
-/// Invokes by this host, for a person.
+/// Invokes through this host, for a person.
 pub async fn by_host(
     host: &Host,
     person: &Person,
@@ -38,7 +38,7 @@ pub async fn by_host(
     while host.awaits(name) {
         tokio::time::sleep(LOADING_INTERVAL).await;
     }
-    // A plugin that is there and broken is worth another message than one that is not there.
+    // A broken plugin gets another message than a missing one.
     if host.runtime.plugin(name).is_none() {
         host.check_plugin(name)?;
     }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accounts::client;
 use crate::signals;
 
-/// Serves until the client leaves or the process is told to end.
+/// Serves until the client disconnects or the process is interrupted.
 pub async fn run(base_url: &str, credentials: Option<&Path>) -> Result<()> {
     let credentials = qchost_upstream::Credentials::load(credentials)?;
     let rest = client(base_url, &credentials.user_id, credentials.api_token)?;

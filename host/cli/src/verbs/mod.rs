@@ -1,4 +1,4 @@
-//! One file a verb.
+//! One file per verb.
 
 pub mod approvals;
 pub mod audit;
@@ -58,7 +58,7 @@ fn read_argument(text: &str) -> Result<String> {
     })
 }
 
-/// A field of a row, for people: in one line, and `-` where there is nothing.
+/// A field of a row, for people: in one line, `-` if it is missing.
 pub fn cell(row: &Value, key: &str) -> String {
     match row.get(key) {
         None | Some(Value::Null) => "-".to_owned(),
@@ -76,7 +76,7 @@ pub fn cell(row: &Value, key: &str) -> String {
     }
 }
 
-/// A Unix time in milliseconds, as RFC 3339; nothing for what is no time.
+/// A Unix time in milliseconds, as RFC 3339; `None` if it is out of range.
 pub fn instant(ms: i64) -> Option<String> {
     Timestamp::from_millisecond(ms)
         .ok()

@@ -16,7 +16,7 @@ use crate::reload::{Problem, Row};
 use crate::terminal;
 use crate::verbs::{cell, instant, reload};
 
-/// Looks into a component without granting it anything.
+/// Inspects a component without granting it anything.
 pub async fn examine(path: &Path) -> Result<Inspection> {
     let folder = tempfile::tempdir().context("cannot make a folder for the look")?;
     let gate = gate::scratch(&Config::default(), folder.path()).await?;
@@ -26,7 +26,7 @@ pub async fn examine(path: &Path) -> Result<Inspection> {
     Ok(found)
 }
 
-/// Shows what a component is.
+/// Shows a component.
 pub async fn inspect(path: &Path, output: Output) -> Result<()> {
     let found = examine(path).await?;
     output.result(&found, text)?;
@@ -88,7 +88,7 @@ fn text(found: &Inspection) -> String {
     text
 }
 
-/// The names of an input's fields; those that can be left out carry a question mark.
+/// The names of an input's fields; optional ones have a question mark.
 fn fields(schema: &Value) -> String {
     let required = schema.get("required").and_then(Value::as_array);
     let needed = |name: &str| required.is_some_and(|names| names.iter().any(|it| it == name));
@@ -106,9 +106,9 @@ fn fields(schema: &Value) -> String {
     marked.join(" ")
 }
 
-/// The plugins of a host, with what is wrong with them.
+/// The plugins of a host, with their problems.
 pub async fn by_host(host: &Host) -> Result<Value> {
-    // A changed component may run; what trades waits for the one who says yes to it.
+    // A changed component may run; its trades await approval.
     let approvals = host.gate.waiting_components().await?;
     let waits = |plugin: &str| {
         let mut waiting = approvals.iter();
@@ -190,7 +190,7 @@ pub async fn by_host(host: &Host) -> Result<Value> {
     Ok(host.table.rows().iter().map(described).collect())
 }
 
-/// Why a plugin is not invoked for a while.
+/// Why a plugin is in quarantine.
 fn refused(quarantine: &Quarantine) -> String {
     let Quarantine {
         failures,
@@ -204,7 +204,7 @@ fn refused(quarantine: &Quarantine) -> String {
     format!("it failed {failures} times in a row, and {again}: {reason}")
 }
 
-/// What is wrong with a plugin. What is wrong with its file comes first: that is what the operator can mend.
+/// The problem of a plugin. A problem with its file comes first, since the operator can fix it.
 fn wrong(problem: Option<&Problem>, quarantine: Option<&Quarantine>) -> Option<String> {
     match (problem, quarantine) {
         (Some(problem), Some(quarantine)) => Some(format!(
@@ -217,7 +217,7 @@ fn wrong(problem: Option<&Problem>, quarantine: Option<&Quarantine>) -> Option<S
     }
 }
 
-/// How a plugin stands, in a word; a quarantine hides nothing that is wrong with its file.
+/// The state of a plugin in a word; a quarantine does not hide a problem with its file.
 fn status(row: &Row, quarantine: Option<&Quarantine>, serves: bool, awaits: bool) -> &'static str {
     match (&row.problem, serves) {
         (None, _) if quarantine.is_some() => "quarantined",
@@ -230,7 +230,7 @@ fn status(row: &Row, quarantine: Option<&Quarantine>, serves: bool, awaits: bool
     }
 }
 
-/// What serves of a plugin and what of it is denied, where that is not what its files say.
+/// What serves of a plugin and what of it is denied, if that differs from its files.
 pub fn standing(row: &Value) -> Option<String> {
     let text = |key: &str| row.get(key).and_then(Value::as_str);
     let names = |key: &str| {
@@ -259,7 +259,7 @@ pub fn standing(row: &Value) -> Option<String> {
     Some(words.join("; "))
 }
 
-/// The same of all of them, a line each.
+/// The same for all plugins, one line each.
 fn standings(rows: &[Value]) -> String {
     let lines = rows
         .iter()
@@ -267,7 +267,7 @@ fn standings(rows: &[Value]) -> String {
     lines.collect()
 }
 
-/// What is to be said of plugins or files, a remark each.
+/// The remarks on plugins or files.
 fn remarks(rows: &[Value], key: &str) -> String {
     let lines = rows.iter().filter_map(|row| {
         let said = row.get(key)?.as_str()?;
@@ -279,8 +279,8 @@ fn remarks(rows: &[Value], key: &str) -> String {
     lines.collect()
 }
 
-/// Whether the file or the plugin that a row is about is in effect as its file says, or is about to be, and whether an
-/// account can be used as far as is known.
+/// Whether the file or the plugin of a row is in effect as its file says, or is about to be, and whether an account is
+/// usable as far as is known.
 pub fn in_effect(row: &Value) -> bool {
     let status = row.get("status").cloned().unwrap_or_default();
     let state: Option<AccountState> = serde_json::from_value(status.clone()).ok();
@@ -291,7 +291,7 @@ pub fn in_effect(row: &Value) -> bool {
     !wrong && !state.is_some_and(AccountState::is_trouble)
 }
 
-/// Which components call themselves otherwise than their manifests.
+/// Which components have another name than their manifests.
 fn otherwise(rows: &[Value]) -> String {
     let lines = rows.iter().filter_map(|row| {
         row.get("calls-itself").filter(|it| it.is_string())?;
@@ -373,7 +373,7 @@ mod tests {
         assert_eq!(status(&broken), "degraded");
         assert!(!in_effect(&json!({ "status": status(&broken) })));
         assert_eq!(status(&Row::default()), "quarantined");
-        // The time is up, and no call has come.
+        // The quarantine has expired, and no call has come.
         let said = wrong(None, Some(&quarantine(0))).unwrap();
         assert!(
             !said.contains("0 s") && said.contains("next invocation"),

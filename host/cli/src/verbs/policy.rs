@@ -1,4 +1,4 @@
-//! `qchost policy`: what the gate would say, without sending anything.
+//! `qchost policy`: what the gate would decide, without sending anything.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::output::{Output, table};
 use crate::terminal;
 use crate::verbs::{cell, json_argument};
 
-/// Does what was asked for.
+/// Carries out the verb.
 pub async fn run(route: &Route, verb: Policy, output: Output) -> Result<()> {
     match verb {
         Policy::Explain {
@@ -117,7 +117,7 @@ fn text(said: &Value) -> String {
     text.trim_end().to_owned()
 }
 
-/// What the guardrails can touch, for people.
+/// What the guardrails can affect, for people.
 fn coverage(all: &[Coverage]) -> String {
     if all.is_empty() {
         return "there are no guardrails".to_owned();
@@ -136,7 +136,7 @@ fn coverage(all: &[Coverage]) -> String {
     table(&["guardrail", "at", "count", "can forbid"], &rows)
 }
 
-/// What became of a case.
+/// The result of a case.
 #[derive(Debug, Serialize)]
 struct Verdict {
     case: String,
@@ -145,8 +145,8 @@ struct Verdict {
 }
 
 /// Checks the expectations against the manifests that the file names and the guardrails of the
-/// configuration as they are in their files, whatever a running host has loaded: so that a change can
-/// be tested before it is made.
+/// configuration as they are in their files, independent of a running host, so that a change can be
+/// tested before it is made.
 fn test(config: &Config, file: &Path, output: Output) -> Result<()> {
     let guardrails = config.guardrails()?;
     for warning in guardrails.warnings() {

@@ -1,4 +1,4 @@
-//! `qchost reload`: the running host looks at its files now, and says what became of each.
+//! `qchost reload`: makes the running host reload its files now, and shows the state of each.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::output::{Output, table};
 use crate::reload::Health;
 use crate::verbs::{cell, plugin};
 
-/// How long an account may take to show how it stands.
+/// How long an account may take to report its state.
 const ACCOUNT_CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Asks for it, and shows it.
+/// Requests a reload, and shows the result.
 pub async fn run(route: &Route, output: Output) -> Result<()> {
     let Some(report) = control::ask_starting(route, Request::Reload, output).await? else {
         return Err(route.none_runs(&anyhow!(
@@ -47,7 +47,7 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
     Ok(())
 }
 
-/// How many of the files are not in effect, and which accounts cannot be used: each that is the case, in words.
+/// The number of files not in effect, and the accounts that cannot be used, in words.
 pub fn trouble(rows: &[Value]) -> Vec<String> {
     let bad = |row: &&&Value| !plugin::in_effect(row);
     let (accounts, files): (Vec<_>, Vec<_>) =
@@ -74,13 +74,13 @@ pub fn trouble(rows: &[Value]) -> Vec<String> {
     words
 }
 
-/// Has this host look, and waits until what it found is done.
+/// Makes this host look, and waits until the changes are done.
 pub async fn by_host(host: &Host, person: &Person) -> Result<Value> {
     let Some(follower) = host.follower() else {
         bail!("this process does not follow its files");
     };
     host.gate.note_admin(person, "reload", json!({})).await?;
-    // What is found now that waits for two people does not wait for this one.
+    // This person triggered the reload, so cannot be one of two approvers of what it finds.
     let asked = host.gate.reload_asked_by(person.uid);
     let done = follower.reload().await;
     ensure!(
@@ -113,7 +113,7 @@ pub async fn by_host(host: &Host, person: &Person) -> Result<Value> {
     Ok(rows.into())
 }
 
-/// The files that are no manifests, and the accounts, with what is wrong with them.
+/// The files that are not manifests, and the accounts, with their problems.
 pub fn files(host: &Host) -> Vec<Value> {
     let config = host.current();
     let config = &config.config;
@@ -175,7 +175,7 @@ fn row(file: &Path, health: &Health) -> Value {
     json!({ "approval": approval, "file": file, "status": status, "detail": detail, "failures": health.failures })
 }
 
-/// The files and accounts of the host that runs, as [`files`] has them; `None` if none does.
+/// The files and accounts of the running host, like [`files`]; `None` if there is no host.
 pub async fn of_running_host(route: &Route, output: Output) -> Result<Option<Vec<Value>>> {
     let asked = control::ask_running(route, Request::Files, output, &mut |_| Ok(())).await?;
     Ok(asked.map(serde_json::from_value).transpose()?)

@@ -1,9 +1,9 @@
-//! `qchost restore`: a data folder from a backup.
+//! `qchost restore`: creates a data folder from a backup.
 //!
-//! Invariant: the data folder holds either all of the backup or nothing that a host would run on. What was
-//! copied is verified before it gets its place; the record, without which a host refuses the
-//! database, gets it last. Nothing in it stands for a yes of a person: the copied database is made so here, whatever mark
-//! it bears.
+//! Invariant: the data folder contains either all of the backup or nothing that a host would start with. The copy is
+//! verified before it is moved into place; the audit, without which a host refuses the database, is moved last. No
+//! approval in the backup is valid in the data folder: the copied database is changed accordingly here, whatever its mark
+//! says.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::Read as _;
@@ -23,16 +23,16 @@ use crate::keys::{self, Key};
 use crate::lock::Lock;
 use crate::output::Output;
 
-/// What becomes of what was copied, in this order.
+/// The copied files, in the order they are moved into place.
 const PLACES: [&str; 4] = ["host.key", "state.db", TEXTS, "audit"];
-/// The folder of kept texts; a backup that an earlier version took has none.
+/// The folder of kept texts; a backup of an earlier version has none.
 const TEXTS: &str = "texts";
-/// The most bytes of a list: it has a line for each segment of the record.
+/// Maximum bytes of a list: it has a line for each segment of the audit.
 const LONGEST_LIST: u64 = 16 << 20;
-/// What an empty data folder may hold.
+/// The only file that an empty data folder may contain.
 const LOCK: &str = "host.lock";
 
-/// Brings a backup back.
+/// Restores a backup.
 pub fn run(
     config: &Path,
     folder: &Path,
@@ -147,7 +147,7 @@ fn read(folder: &Path, expected: &Expected) -> Result<List> {
     Ok(list)
 }
 
-/// Whether what was copied is what was backed up.
+/// Checks that the copy equals the backup.
 fn check_copy(list: &List, copied: &Path, folder: &Path) -> Result<()> {
     let found = inventory(copied)?;
     for (name, hash) in &list.files {

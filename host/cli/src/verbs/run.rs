@@ -1,6 +1,7 @@
 //! `qchost run`: the host as a service.
 //!
-//! Invariant: whenever it is told to end, it does, in bounded time; and a service manager knows that it is at it.
+//! Invariant: after a shutdown request it ends in bounded time, and the service manager is told that it is still
+//! working.
 
 use std::path::Path;
 use std::pin::pin;
@@ -24,15 +25,15 @@ use crate::output::{Output, counted, words};
 use crate::reload::Reconciler;
 use crate::{control, service, signals};
 
-/// How much longer than what runs, and the calls that were sent, ending may take.
+/// Time allowed for shutdown in addition to the drain time and the calls that were sent.
 const LIMIT_MARGIN: Duration = Duration::from_secs(30);
 
-/// How long the first news of the accounts may hold up a host that is ready otherwise.
+/// How long the first check of the accounts may delay a host that is ready otherwise.
 const FIRST_NEWS: Duration = Duration::from_secs(1);
 
-/// Runs until the process is told to end, then drains.
+/// Runs until SIGTERM or Ctrl-C, then drains.
 pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()> {
-    // Whoever started the host may tell it to end at once, and to reload before it is ready.
+    // Signals may arrive at once, also to reload before it is ready.
     let (mut ended, hangups) = (pin!(signals::ended()), signals::hangups());
     allow_files();
     let data = config.data()?;
@@ -54,18 +55,18 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     let host = match opened {
         Some(Ok(host)) => Arc::new(host),
         Some(Err(error)) => {
-            // Who asked meanwhile learns why there is no host.
+            // Clients that connected meanwhile learn why there is no host.
             drop(std::fs::remove_file(&socket));
             plane.failed(words(&error));
             plane.close().await?;
             return Err(error);
         }
         None => {
-            tracing::info!(target: "host", "told to end before anything was loaded");
+            tracing::info!(target: "host", "shutdown requested before anything was loaded");
             drop(std::fs::remove_file(&socket));
-            plane.failed("it was told to end".to_owned());
+            plane.failed("it was asked to shut down".to_owned());
             plane.close().await?;
-            // A thread that opens the record may still write. Until it is gone with this process, no other host begins.
+            // A thread that opens the audit may still write. Until it ends with this process, no other host may start.
             std::mem::forget(lock);
             return Ok(());
         }
@@ -102,15 +103,15 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
             served = plane.served() => served?,
         }
     } else {
-        tracing::info!(target: "host", "told to end before the plugins were loaded");
+        tracing::info!(target: "host", "shutdown requested before the plugins were loaded");
     }
-    // Nothing is loaded any more. What the files take away is taken away from what still runs.
+    // Nothing is loaded any more. Rights that the files remove are still removed from what runs.
     plane.ending();
     ending.cancel();
     drop((hanging, first_news, checking));
     service::stopping();
-    tracing::info!(target: "host", "told to end: no new invocations, running ones have {} s", drain.as_secs());
-    // Told once more, it ends at once.
+    tracing::info!(target: "host", "shutdown requested: no new invocations, running ones have {} s", drain.as_secs());
+    // A second signal ends it at once.
     let told = signals::ended();
     let left = tokio::select! {
         left = host.close(drain) => left,
@@ -118,7 +119,7 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
         () = told => bail!("told twice to end: running invocations were cut off, and calls that were sent may be done or not"),
     };
     drop(following);
-    // Whoever connected before this is answered, and whoever comes after it finds no host.
+    // Clients that connected before this get a reply, later ones find no host.
     drop(std::fs::remove_file(&socket));
     drop(announced);
     plane.close().await?;
@@ -132,7 +133,8 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     Ok(())
 }
 
-/// Says that every plugin was tried: to the service manager, and on standard output; and of each that is broken why.
+/// Announces that every plugin was tried: to the service manager, and on standard output, with the problem of each
+/// broken one.
 fn say_ready(host: &Host, socket: &Path, output: Output) -> Result<()> {
     let (mut ready, mut broken) = (0, 0);
     for row in host.table.rows() {
@@ -166,8 +168,8 @@ fn say_ready(host: &Host, socket: &Path, output: Output) -> Result<()> {
     })
 }
 
-/// Lets the process open as many files as it may: each client, each call of another host and each child takes
-/// some, and the usual limit is there for programs that know of no more than a thousand.
+/// Raises the limit on open files to the maximum: each client, each call to another host and each child takes some, and
+/// the default is made for programs that expect no more than a thousand.
 fn allow_files() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
@@ -176,7 +178,7 @@ fn allow_files() {
     }
 }
 
-/// Has the files looked at whenever the process is told to by SIGHUP.
+/// Reloads the files on every SIGHUP.
 async fn reload(host: Arc<Host>, hangups: Option<Signal>) {
     let (Some(mut hangups), Some(follower)) = (hangups, host.follower()) else {
         return;

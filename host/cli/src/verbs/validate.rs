@@ -1,4 +1,4 @@
-//! `qchost validate`: configurations, manifests, guardrails and components, without running any of them.
+//! `qchost validate`: checks configurations, manifests, guardrails and components without running any of them.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::verbs::plugin;
 struct Verdict {
     file: String,
     kind: &'static str,
-    /// How many guardrails the file holds.
+    /// Number of guardrails in the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     rules: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -24,8 +24,8 @@ struct Verdict {
     warnings: Vec<String>,
 }
 
-/// Checks every file, prints a line each, and fails if one of them is bad. Manifests are checked against
-/// the configuration too, if there is one that can be read.
+/// Checks every file, prints one line each, and fails if one of them is invalid. Manifests are checked against the
+/// configuration too, if there is a readable one.
 pub async fn run(files: &[PathBuf], config: &Path, output: Output) -> Result<()> {
     let config = Config::load(config).ok();
     let mut verdicts = Vec::new();
@@ -73,14 +73,14 @@ pub async fn run(files: &[PathBuf], config: &Path, output: Output) -> Result<()>
     Ok(())
 }
 
-/// What is worth knowing of a good file.
+/// Facts about a valid file.
 #[derive(Default)]
 struct Found {
     rules: Option<usize>,
     warnings: Vec<String>,
 }
 
-/// What kind of file it is, and what is worth knowing of it if it is good.
+/// The kind of a file, and facts about it if it is valid.
 async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<Found>) {
     if path
         .extension()
@@ -107,7 +107,7 @@ async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<Fo
         };
         return ("manifest", checked.map(|()| Found::default()));
     }
-    // What cannot be read may be either.
+    // An unreadable file may be either.
     match text {
         Err(error) => ("file", Err(Error::from(error).context("cannot read it"))),
         Ok(text) if text.trim().is_empty() => ("file", Err(anyhow!("it is empty"))),
@@ -124,7 +124,7 @@ async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<Fo
     }
 }
 
-/// Whether a file is a manifest rather than a configuration, by its place or by its keys, also where it is broken.
+/// Whether a file is a manifest rather than a configuration, by its place or by its keys, even if it is invalid.
 fn is_manifest(path: &Path, text: &str, config: Option<&Config>) -> bool {
     let folder = |path: &Path| path.canonicalize().ok();
     let among = config.and_then(|config| folder(&config.plugins));
@@ -141,7 +141,7 @@ fn is_manifest(path: &Path, text: &str, config: Option<&Config>) -> bool {
     has_place || has_keys
 }
 
-/// Checks one file of guardrails by itself.
+/// Checks one file of guardrails separately.
 fn guardrails(path: &Path) -> Result<Found> {
     let text = read_text(path).context("cannot read it")?;
     let guardrails = Guardrails::read(&[(path.to_owned(), text)])?;

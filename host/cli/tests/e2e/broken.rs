@@ -396,7 +396,7 @@ fn draining(name: &str) {
     });
     running.host.terminate();
     wait_until("it drains", || {
-        running.host.stderr().contains("told to end").then_some(())
+        running.host.stderr().contains("shutdown requested").then_some(())
     });
     halts(name, &running, &[]);
     is_listed(name, &running.folder);

@@ -126,7 +126,7 @@ fn what_is_taken_away_while_the_host_ends_is_denied_to_what_still_runs() {
 fn end(running: &mut Running) {
     running.host.terminate();
     running.host.until("the host drains", |host| {
-        host.stderr().contains("told to end").then_some(())
+        host.stderr().contains("shutdown requested").then_some(())
     });
 }
 

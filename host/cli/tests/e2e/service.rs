@@ -171,7 +171,7 @@ fn no_new_invocation_is_taken_while_the_host_drains() {
     });
     host.terminate();
     host.until("the host drains", |host| {
-        host.stderr().contains("told to end").then_some(())
+        host.stderr().contains("shutdown requested").then_some(())
     });
     let ran = folder.run(&["invoke", "strategy-lab.compile", "{\"source\": \"x = 1\"}"]);
     assert!(

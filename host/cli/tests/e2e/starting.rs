@@ -242,7 +242,7 @@ fn a_host_that_ends_says_so_to_those_who_come() {
     });
     host.terminate();
     host.until("the host drains", |host| {
-        host.stderr().contains("told to end").then_some(())
+        host.stderr().contains("shutdown requested").then_some(())
     });
     let listed = folder.run(&["halt", "--list"]);
     assert!(listed.good().stderr.contains("is ending: "), "{listed:?}");

@@ -1,6 +1,7 @@
-//! The loads of the reconciler: begun, taken in when they have ended, and cut off.
+//! The loads of the reconciler: started, completed, and cancelled.
 //!
-//! Invariant: a load that was done just before it was cut off counts as done: what serves is always known.
+//! Invariant: a load that completed just before it was cancelled counts as completed, so it is always known what
+//! serves.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::reload::table::Problem;
 use crate::reload::tracked::{Loading, Tracked, problem};
 
 impl Reconciler {
-    /// Loads a manifest, unless it is loaded or being loaded, or failed as it is.
+    /// Loads a manifest, unless it is loaded or being loaded, or has failed in its current form.
     pub(super) fn load(&mut self, path: &Path, seen: &Seen, manifest: &Manifest, noticed: Instant) {
         let Some(tracked) = self.manifests.get_mut(path) else {
             return;
@@ -55,7 +56,7 @@ impl Reconciler {
         });
     }
 
-    /// Takes the outcome of a load in.
+    /// Handles the outcome of a load.
     pub(super) async fn settle(&mut self, Ended { path, attempt }: &Ended) {
         let Some(tracked) = self.manifests.get_mut(path) else {
             return;
@@ -89,12 +90,12 @@ impl Reconciler {
                 tracked.fail(Problem { reason, approval }, Passes::Late, Instant::now());
             }
         }
-        // A manifest was to take over, and could not.
+        // A manifest was to replace it, and could not.
         self.unload(&self.plan().unload);
         self.write_down();
     }
 
-    /// Notes that a part of a manifest waits for a person; an approval has it tried again.
+    /// Notes that a part of a manifest awaits approval; an approval triggers a retry.
     fn hold(&mut self, path: &Path, plugin: &Plugin, held: HeldBack) {
         let reason = format!(
             "{}: serves {}; {}",
@@ -147,7 +148,7 @@ impl Reconciler {
         }
     }
 
-    /// Ends the loads that go on, and has no other go beyond what its manifest takes away.
+    /// Cancels the running loads, and limits later ones to the removal of rights.
     pub(super) async fn stop_loading(&mut self) {
         self.turns.close();
         let paths: Vec<PathBuf> = self.manifests.keys().cloned().collect();
@@ -156,7 +157,7 @@ impl Reconciler {
         }
     }
 
-    /// Ends the load of a manifest, with the compiler that it may have running. It may have been done just before.
+    /// Cancels the load of a manifest, including a running compiler. It may have completed just before.
     pub(super) async fn cut_off(&mut self, path: &Path) {
         let tracked = self.manifests.get_mut(path);
         let Some(loading) = tracked.and_then(Tracked::interrupt) else {

@@ -1,4 +1,4 @@
-//! The record's files, read without the host that writes them.
+//! Reads the audit's files without the host that writes them.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -17,18 +17,18 @@ use serde_json::{Value, json};
 use crate::config::Period;
 use crate::control::{AuditRequest, ExportFormat, Query};
 
-/// Where the record is, and the key that its heads are signed with.
+/// The location of the audit, and the key that its heads are signed with.
 pub struct Source {
     pub folder: PathBuf,
     pub key: SecretSlice<u8>,
-    /// Whether who asks may read the texts that decided.
+    /// Whether the client may read the texts that decided calls.
     pub texts: bool,
-    /// The newest head that is known elsewhere, or why it cannot be read: the record has to reach up to it.
+    /// The newest head that the ledger has, or why it cannot be read: the audit must reach up to it.
     pub recorded: Result<Option<String>, String>,
 }
 
 impl Source {
-    /// Answers; records go to `on_line` one by one, in their order. Reads files: not for an async thread.
+    /// Answers a query; records go to `on_line` one by one, in order. Reads files: not for an async thread.
     pub fn answer(
         &self,
         request: &AuditRequest,
@@ -51,7 +51,7 @@ impl Source {
                 let report = qchost_audit::verify(&Disk, &self.folder, &self.key, since)?;
                 let mut value = serde_json::to_value(&report)?;
                 let (mut sound, mut text) = (report.sound(), report.to_string());
-                // A record that is damaged says nothing of whether it is the newest.
+                // If a record is damaged, it is unknown whether it is the newest.
                 if let Some(why) = sound.then(|| self.reaches_recorded().err()).flatten() {
                     sound = false;
                     text.push('\n');
@@ -109,7 +109,7 @@ impl Source {
 }
 
 impl Source {
-    /// How many records there were, and which names that were asked for stand in no record at all.
+    /// The number of records, and the names in the query that occur in no record at all.
     fn finding(&self, query: &Query, found: u64) -> Result<Value> {
         let mut unnamed = Vec::new();
         if found == 0 {
@@ -122,7 +122,7 @@ impl Source {
         Ok(json!({ "found": found, "unnamed": unnamed }))
     }
 
-    /// Whether there is a record that this fits.
+    /// Whether any record matches.
     fn holds(&self, filter: Filter) -> Result<bool> {
         let limit = Some(1);
         let filter = Filter { limit, ..filter };
@@ -130,7 +130,7 @@ impl Source {
         Ok(records.next().transpose()?.is_some())
     }
 
-    /// Checks a word that the host chose: one that it never chooses finds nothing, and would be taken for an answer.
+    /// Checks a word that only the host chooses: an unknown one would find nothing, and look like an answer.
     fn check(&self, option: &str, word: &str, words: &[&str], only: Filter) -> Result<()> {
         // Records of another version may have others.
         if words.contains(&word) || word.ends_with(" (denied)") || self.holds(only)? {
@@ -169,8 +169,8 @@ impl Source {
         Ok(())
     }
 
-    /// Which records are asked for. A project that is named is found by its id too, since records of calls that the host
-    /// makes in a hurry have nothing else.
+    /// The records of a query. A project given by name is also found by its id, since urgent calls of the host record
+    /// nothing else.
     fn filter(&self, query: &Query) -> Result<Filter> {
         let mut filter = filter(query)?;
         self.check_words(query)?;
@@ -193,8 +193,8 @@ impl Source {
         Ok(filter)
     }
 
-    /// Whether the record reaches up to the head that is known elsewhere: an older one that was put in its place is
-    /// whole by itself.
+    /// Checks that the audit reaches up to the head in the ledger: an older copy put in its place would verify by
+    /// itself.
     fn reaches_recorded(&self) -> Result<(), String> {
         let recorded = match &self.recorded {
             Ok(Some(recorded)) => recorded,
@@ -219,13 +219,13 @@ impl Source {
     }
 }
 
-/// The number of a record, read from its line.
+/// The sequence number of a record, read from its line.
 pub fn sequence(line: &str) -> Option<u64> {
     let record: Value = serde_json::from_str(line).ok()?;
     record.get("seq")?.as_u64()
 }
 
-/// The names that a query asks for and that anybody can choose, each with what it is of and what finds its records.
+/// The freely chosen names in a query, each with what it names and the filter that finds its records.
 fn names(query: &Query) -> Vec<(&'static str, &str, Filter)> {
     let none = Filter::default;
     let mut names = Vec::new();
@@ -244,7 +244,7 @@ fn names(query: &Query) -> Vec<(&'static str, &str, Filter)> {
     names
 }
 
-/// What a person does, what becomes of an approval, and what changes: the words of `--what`.
+/// The words of `--what`: actions of people, steps of approvals, and subjects of changes.
 const DEEDS: [&str; 24] = [
     "approve",
     "refuse",
@@ -272,7 +272,7 @@ const DEEDS: [&str; 24] = [
     "quarantine",
 ];
 
-/// A word that has to be one of these: an unknown one would find nothing, and be taken for an answer.
+/// Checks for one of these words: an unknown one would find nothing, and look like an answer.
 fn known<'a>(option: &str, word: Option<&String>, words: &[&'a str]) -> Result<Option<&'a str>> {
     let Some(word) = word else { return Ok(None) };
     let found = words.iter().find(|one| *one == word);
@@ -328,7 +328,7 @@ fn filter(query: &Query) -> Result<Filter> {
     })
 }
 
-/// An instant, the beginning of a day in UTC, or so long ago.
+/// An instant, the beginning of a day in UTC, or a time before now.
 fn time(option: &str, text: &str) -> Result<Timestamp> {
     if let Ok(at) = text.parse::<Timestamp>() {
         return Ok(at);
@@ -344,7 +344,7 @@ fn time(option: &str, text: &str) -> Result<Timestamp> {
     )
 }
 
-/// Hands over what is written line by line.
+/// Passes on what is written, line by line.
 struct Lines<'a> {
     on_line: &'a mut dyn FnMut(&str) -> Result<()>,
     kept: Vec<u8>,
@@ -360,7 +360,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// Hands over what no line break ended; tells why a line was not taken.
+    /// Passes on an unterminated line; returns why a line was rejected.
     fn end(mut self) -> Result<()> {
         if !self.kept.is_empty() {
             let rest = std::mem::take(&mut self.kept);

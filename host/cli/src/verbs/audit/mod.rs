@@ -1,7 +1,7 @@
 //! `qchost audit`: the record of what was done.
 //!
-//! A host that runs answers from what it has written; without one the files themselves are read, and
-//! nothing is opened, repaired or added: what cannot be started can still be verified.
+//! A running host answers from what it has written; without one the files themselves are read, and nothing is opened,
+//! repaired or added: an audit that a host cannot start with can still be verified.
 
 mod files;
 mod show;
@@ -24,7 +24,7 @@ use crate::host::{Host, stranger};
 use crate::keys::{self, Key};
 use crate::output::{Output, words};
 
-/// Does what was asked for.
+/// Carries out the verb.
 pub async fn run(route: &Route, verb: Audit, output: Output) -> Result<()> {
     let request = match verb {
         Audit::Reconcile { accept } => return reconcile(route, accept, output).await,
@@ -73,7 +73,7 @@ pub async fn run(route: &Route, verb: Audit, output: Output) -> Result<()> {
     }
 }
 
-/// Answers from the files, where no host runs.
+/// Answers from the files, if no host runs.
 fn from_files(
     config: &Config,
     request: AuditRequest,
@@ -109,7 +109,7 @@ fn from_files(
     source.answer(&request, on_line)
 }
 
-/// Answers from a host's own record.
+/// Answers from the audit of a host.
 pub async fn by_host(
     host: &Host,
     person: &Person,
@@ -124,7 +124,7 @@ pub async fn by_host(
         AuditRequest::Tail { follow: true, .. } => Some(host.gate.audit().follow()),
         _ => None,
     };
-    // What is asked for may have been done a moment ago.
+    // A call of a moment ago may not be written yet.
     host.gate.audit().flush().await?;
     let source = files::Source {
         folder: host.data.join("audit"),
@@ -134,7 +134,7 @@ pub async fn by_host(
     };
     let (reports, to) = (reports.clone(), request);
     let runtime = Handle::current();
-    // Reading a record, and taking secrets out of it, is not for the thread that halts; that goes for those that come too.
+    // Reading the audit and redacting it must not block the thread that halts; neither must new records.
     let reading = tokio::task::spawn_blocking(move || {
         let mut last = 0;
         let answer = source.answer(&to, &mut |line| {
@@ -153,7 +153,7 @@ pub async fn by_host(
     reading.await.context("reading the record failed")?
 }
 
-/// Hands over the records that come after the last one that was read, until the client goes or the host ends.
+/// Passes on the records after the last one that was read, until the client disconnects or the host shuts down.
 async fn follow(mut coming: Receiver<Arc<str>>, last: u64, reports: &Reports) -> Result<()> {
     let mut caught_up = false;
     loop {
@@ -162,7 +162,7 @@ async fn follow(mut coming: Receiver<Arc<str>>, last: u64, reports: &Reports) ->
             () = reports.gone() => return Ok(()),
         };
         match came {
-            // What came between asking and reading is in both.
+            // Records between subscribing and reading are in both.
             Ok(line) if !caught_up && files::sequence(&line).is_some_and(|one| one <= last) => {}
             Ok(line) => {
                 caught_up = true;
@@ -179,7 +179,7 @@ async fn follow(mut coming: Receiver<Arc<str>>, last: u64, reports: &Reports) ->
     }
 }
 
-/// Asks QuantConnect what became of calls whose outcome is unknown.
+/// Settles calls with unknown outcome by reading QuantConnect.
 pub async fn reconcile_by_host(host: &Host, person: &Person, accept: &[String]) -> Result<Value> {
     let found = host.gate.reconcile(person, accept).await?;
     Ok(serde_json::to_value(found)?)

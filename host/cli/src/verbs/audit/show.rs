@@ -1,4 +1,4 @@
-//! Records for people.
+//! Formats records for people.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::output::{Output, print, print_json, table};
 use crate::terminal;
 use crate::verbs::cell;
 
-/// What a record is shown by.
+/// The columns of a record.
 const COLUMNS: [&str; 8] = [
     "time",
     "kind",
@@ -22,19 +22,19 @@ const COLUMNS: [&str; 8] = [
     "outcome",
     "details",
 ];
-/// The widths of all columns but the last, where rows are shown before all of them are known.
+/// The widths of all columns but the last, for rows that are shown before all are known.
 const WIDTHS: [usize; 7] = [27, 9, 20, 32, 20, 10, 12];
 
-/// Shows records as they come: as they are for machines, in columns for people.
+/// Shows records as they arrive: raw for machines, in columns for people.
 pub struct Shown {
     form: Form,
     rows: Vec<Vec<String>>,
 }
 
 enum Form {
-    /// Line by line, as they are.
+    /// Line by line, unchanged.
     Raw,
-    /// Line by line, in columns of a fixed width.
+    /// Line by line, in columns of fixed width.
     Columns,
     /// All at once, in a table.
     Table,
@@ -86,7 +86,7 @@ fn row(line: &str) -> Vec<String> {
                 Some(Value::String(name)) => terminal::line(name),
                 _ => cell(project, "id"),
             },
-            // What a person did stands in place of an operation.
+            // A person's action is shown in the column of the operation.
             ("operation", _) if record.get("operation").is_none() => cell(&record, "what"),
             ("details", _) => details(&record).join("\n"),
             (column, _) => cell(&record, column),
@@ -94,7 +94,7 @@ fn row(line: &str) -> Vec<String> {
         .collect()
 }
 
-/// What else a record says that a person reads it for, a line each: whose it was, what it is about, and why.
+/// Further details of a record, one per line: its principal, its subject, and the reason.
 fn details(record: &Value) -> Vec<String> {
     let text = |key: &str| record.get(key).and_then(Value::as_str);
     let kind = text("kind").unwrap_or_default();
@@ -102,7 +102,7 @@ fn details(record: &Value) -> Vec<String> {
     if matches!(kind, "approval" | "admin" | "halt") {
         let ids = ["approval", "permit"].map(text).into_iter().flatten();
         let ids = ids.collect::<Vec<_>>().join(", ");
-        // Where the operation stands, what a person did has no column.
+        // If there is an operation, the action has no column.
         let what = text("what").filter(|_| record.get("operation").is_some());
         let mut line = match (what, ids.is_empty()) {
             (Some(what), false) => format!("{what}: {ids}"),
@@ -128,7 +128,7 @@ fn details(record: &Value) -> Vec<String> {
     }
     let detail = |key: &str| record.get("detail")?.get(key)?.as_str();
     let reason = text("reason").or_else(|| detail("reason"));
-    // The record of an attempt comes before it is known whether it can be done.
+    // The record of an attempt is written before the result is known.
     lines.extend(reason.map(|reason| match detail("attempt") {
         Some(attempt) => format!("{attempt}: {reason}"),
         None => reason.to_owned(),
@@ -140,7 +140,8 @@ fn details(record: &Value) -> Vec<String> {
     lines.iter().map(|line| terminal::line(line)).collect()
 }
 
-/// What came into force or went: the file, whose it was and who asked for it, the digests, and the difference.
+/// A change of what is in force: the file, its owner, who asked for the reload, the digests, and the
+/// difference.
 fn of_change(record: &Value) -> Vec<String> {
     let text = |key: &str| record.get(key).and_then(Value::as_str);
     let uids = |key: &str| {
@@ -188,7 +189,8 @@ fn columns(row: &[String]) -> String {
     cells.join("  ").trim_end().to_owned()
 }
 
-/// That a query found nothing, and what of it stands in no record; nothing where it found something.
+/// A message that a query found nothing, and which of its names occur in no record; `None` if it found
+/// something.
 pub fn nothing_found(answer: &Value) -> Option<String> {
     if answer.get("found").and_then(Value::as_u64)? > 0 {
         return None;
@@ -199,7 +201,7 @@ pub fn nothing_found(answer: &Value) -> Option<String> {
     Some(format!("no record matches{}", lines.collect::<String>()))
 }
 
-/// What verifying found.
+/// The result of verifying.
 pub fn report(report: &Value) -> String {
     let text = report
         .get("text")
@@ -349,7 +351,7 @@ fn indented(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// What became of calls whose outcome was unknown.
+/// The results of `audit reconcile`.
 pub fn reconciled(found: &Value) -> String {
     let columns = [
         "call",

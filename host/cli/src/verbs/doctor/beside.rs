@@ -1,7 +1,6 @@
-//! What a user sees of a host that runs as another one.
+//! What a user sees of a host that runs as another user.
 //!
-//! Invariant: what only the host's user can look at is not known, and neither right nor wrong; what the host can be asked is
-//! asked.
+//! Invariant: what only the host's user can check is reported as unknown; what the host can report is requested from it.
 
 use std::os::unix::fs::MetadataExt as _;
 
@@ -15,17 +14,17 @@ use crate::control::{self, Request, Route};
 use crate::output::{Output, words};
 use crate::verbs::{cell, reload};
 
-/// The user whose data folder it is, if that is not this one.
+/// The owner of the data folder, if that is another user.
 pub fn owner(config: &Config) -> Option<u32> {
     let folder = config.data().ok()?;
-    // Above a folder that this user cannot even see, the owner of the socket is the host's user.
+    // If this user cannot even see the folder, the owner of the socket is the host's user.
     let found = std::fs::metadata(folder).ok();
     let found = found.or_else(|| std::fs::metadata(config.socket().ok()?).ok());
     let uid = found?.uid();
     (uid != geteuid().as_raw()).then_some(uid)
 }
 
-/// Checks what there is to be seen from here.
+/// Checks what is visible from here.
 pub async fn check(route: &Route, config: &Config, report: &mut Report, output: Output) {
     let Some(owner) = owner(config) else { return };
     let unknown = |report: &mut Report, what: &str, why: &str| {
@@ -95,7 +94,7 @@ pub async fn check(route: &Route, config: &Config, report: &mut Report, output: 
     }
 }
 
-/// How the accounts stand that the host can use; [`followed`] shows the others.
+/// The state of the accounts that the host can use; [`followed`] shows the others.
 async fn accounts(route: &Route, report: &mut Report, output: Output) {
     let rows = reload::of_running_host(route, output).await.ok().flatten();
     for row in rows.unwrap_or_default() {

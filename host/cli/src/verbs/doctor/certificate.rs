@@ -1,4 +1,4 @@
-//! When the certificates of the servers that accounts are reached by end.
+//! Expiry of the certificates of accounts' servers.
 
 use jiff::Timestamp;
 use qchost_quantconnect::CLOUD;
@@ -10,9 +10,9 @@ use super::{Mark, Report, SOON};
 use crate::accounts::CHECK_TIMEOUT;
 use crate::config::Account;
 
-/// Says when the certificate of an account's server ends, if it is reached by HTTPS.
+/// Reports when the certificate of an account's server expires, if it is reached by HTTPS.
 ///
-/// A server that shows none that is trusted, or none at all, fails the account's check of its connection.
+/// A server without a trusted certificate fails the account's check of its connection.
 pub(super) async fn check(name: &str, account: &Account, report: &mut Report) {
     let url = match account {
         Account::Http { url, .. } => url,

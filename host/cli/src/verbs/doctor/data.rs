@@ -1,7 +1,6 @@
-//! The data folder: whether it can be used, who uses it, and whether what is in it is whole.
+//! The data folder: whether it is usable, who uses it, and whether its content is intact.
 //!
-//! Invariant: nothing is made or repaired. What is checked while no host runs is checked under the lock, so that none starts
-//! meanwhile.
+//! Invariant: nothing is created or repaired. Checks while no host runs hold the lock, so that none starts meanwhile.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -19,13 +18,13 @@ use crate::keys::{self, Key};
 use crate::lock::Lock;
 use crate::output::{Output, words};
 
-/// What is known of the data folder for the other checks.
+/// What the other checks need to know of the data folder.
 pub struct Found {
-    /// Whether plugins and accounts can be asked about in it.
+    /// Whether plugins and accounts can be checked in it.
     pub usable: bool,
     /// Whether a host runs there and answers.
     pub running: bool,
-    /// Whether there is no folder yet.
+    /// Whether the folder does not exist yet.
     pub is_new: bool,
 }
 
@@ -79,7 +78,7 @@ pub async fn check(route: &Route, config: &Config, report: &mut Report, output: 
     }
 }
 
-/// The folder, or the one above it if it can be made there; or why it cannot be used, and what to do.
+/// The folder, or its parent if it can be created there; or why it is unusable, and the remedy.
 fn usable(folder: &Path) -> Result<PathBuf, (String, String)> {
     let shown = folder.display();
     match std::fs::metadata(folder) {
@@ -127,7 +126,7 @@ fn usable(folder: &Path) -> Result<PathBuf, (String, String)> {
     }
     match tempfile::NamedTempFile::new_in(folder) {
         Ok(_) => Ok(folder.to_owned()),
-        // That is the disk's matter, which has a check of its own.
+        // The disk has a check of its own.
         Err(error)
             if matches!(
                 error.kind(),
@@ -151,7 +150,7 @@ fn usable(folder: &Path) -> Result<PathBuf, (String, String)> {
 enum Host {
     Running,
     None,
-    /// Another process has it and gives no answer.
+    /// Another process has it and does not answer.
     Unknown,
 }
 
@@ -232,7 +231,7 @@ async fn host(
     }
 }
 
-/// Says which host answered, and where it is if that is elsewhere than the configuration says.
+/// Reports which host answered, and where it is if that differs from the configuration.
 fn found(status: &Value, folder: &Path, socket: &Path, report: &mut Report) {
     let what = "running host";
     let pid = status.get("pid").and_then(Value::as_u64);
@@ -253,7 +252,7 @@ fn found(status: &Value, folder: &Path, socket: &Path, report: &mut Report) {
             );
         }
         Some(host) => format!("{}, and not at {}", host.socket.display(), socket.display()),
-        // Its folder names no host where the disk was full when it started.
+        // The folder announces no host if the disk was full when it started.
         None if socket.exists() => {
             return report.ok(
                 what,
@@ -277,7 +276,7 @@ fn found(status: &Value, folder: &Path, socket: &Path, report: &mut Report) {
     );
 }
 
-/// Whether the database of a host that runs takes writes.
+/// Whether the database of a running host accepts writes.
 async fn unlocked(folder: &Path, report: &mut Report) {
     let state = folder.join("state.db");
     if !state.exists() {
@@ -286,7 +285,7 @@ async fn unlocked(folder: &Path, report: &mut Report) {
     let path = state.clone();
     let looking = tokio::task::spawn_blocking(move || Ledger::check_unlocked(&path));
     match looking.await {
-        // A transaction that begins needs no room; one that ends does.
+        // Beginning a transaction needs no disk space; committing does.
         Ok(Ok(())) if report.failed("data: writing") => report.add(
             "state",
             Mark::Failed,
@@ -302,7 +301,7 @@ async fn unlocked(folder: &Path, report: &mut Report) {
     }
 }
 
-/// What to do about a database that cannot be used, by the cause.
+/// The remedy for an unusable database, by cause.
 fn state_fix(error: &LedgerError, state: &Path) -> String {
     let shown = state.display();
     match error {
@@ -325,7 +324,7 @@ fn state_fix(error: &LedgerError, state: &Path) -> String {
     }
 }
 
-/// Whether the record of a host that runs is whole, as that host says.
+/// Whether the audit of a running host is intact, according to that host.
 pub async fn record_of_host(route: &Route, report: &mut Report, output: Output) -> bool {
     let verify = Request::Audit(AuditRequest::Verify { since: None });
     let asked = control::ask_running(route, verify, output, &mut |_| Ok(())).await;
@@ -363,7 +362,7 @@ fn damaged(report: &mut Report, text: &str) {
     );
 }
 
-/// Whether key, state and record of a folder without a host are whole.
+/// Whether key, state and audit of a folder without a host are intact.
 async fn contents(folder: &Path, report: &mut Report) -> bool {
     let _lock = match Lock::take(folder) {
         Ok(lock) => lock,
@@ -376,7 +375,7 @@ async fn contents(folder: &Path, report: &mut Report) -> bool {
     let (audit, state) = (folder.join("audit"), folder.join("state.db"));
     let used = audit.exists() || state.exists();
     let key = match key_file.exists() {
-        // A new folder, in which a host makes one.
+        // A new folder, in which a host creates one.
         false if !used => return true,
         false => Err(anyhow::anyhow!("{} is gone", key_file.display())),
         true => Key::read(&key_file),
@@ -405,7 +404,7 @@ async fn contents(folder: &Path, report: &mut Report) -> bool {
             report.ok("state", "it opens");
             record
         }
-        // Each check fails for its own cause alone.
+        // Each check fails for its own cause only.
         Err(LedgerError::Full) if report.0.iter().any(is_full_disk) => {
             report.unknown(
                 "state",

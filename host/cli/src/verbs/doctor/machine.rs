@@ -1,4 +1,4 @@
-//! What the machine gives a host: room on its disks, open files, and the right time.
+//! Resources of the machine: disk space, open files, and the clock.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -7,20 +7,20 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use super::{Mark, Report};
 
-/// Below this many free bytes a host cannot be relied on to record what it does.
+/// Free bytes below which a host cannot reliably record what it does.
 const FEW_BYTES: u64 = 32 << 20;
-/// Below this many it is time to make room.
+/// Free bytes below which a warning is due.
 const SOON_FEW_BYTES: u64 = 256 << 20;
-/// The same of files that can still be made.
+/// The lower limit for free inodes.
 const FEW_INODES: u64 = 200;
 const SOON_FEW_INODES: u64 = 5_000;
-/// What is written to see whether there is room.
+/// Bytes written to test for space.
 const TRIAL: usize = 64 * 1024;
-/// Open files with which a host cannot serve, and with which it serves few clients.
+/// Open files below which a host cannot serve, and below which it serves few clients.
 const FEW_FILES: u64 = 256;
 const SOON_FEW_FILES: u64 = 4_096;
 
-/// What is left on a file system. A total of 0 is none that is known.
+/// Free space of a file system. A total of 0 means unknown.
 #[derive(Debug, Clone, Copy)]
 struct Room {
     free: u64,
@@ -28,8 +28,7 @@ struct Room {
     inodes: u64,
 }
 
-/// Finds out whether a folder that is not there can be made, and returns the one above it that is there. Nothing is left
-/// behind.
+/// Checks whether a missing folder can be created, and returns its closest existing parent. Leaves nothing behind.
 pub fn can_be_made(folder: &Path) -> io::Result<PathBuf> {
     let folder = std::path::absolute(folder)?;
     let mut above = folder.ancestors().skip(1);
@@ -37,7 +36,7 @@ pub fn can_be_made(folder: &Path) -> io::Result<PathBuf> {
         .find(|above| above.symlink_metadata().is_ok())
         .unwrap_or(Path::new("/"));
     match tempfile::NamedTempFile::new_in(above) {
-        // That is the disk's matter, which has a check of its own.
+        // The disk has a check of its own.
         Err(error) if error.kind() != io::ErrorKind::StorageFull => Err(error),
         _ => Ok(above.to_owned()),
     }
@@ -67,7 +66,7 @@ pub fn disk(report: &mut Report, what: &str, folder: &Path) {
             format!("the file system of {shown} does not tell: {error}"),
         ),
     }
-    // What is free by the numbers may be another user's, or beyond a quota.
+    // Free space may be reserved for another user, or beyond a quota.
     let mut written = tempfile::NamedTempFile::new_in(folder);
     let written = written
         .as_mut()
@@ -115,7 +114,7 @@ fn inodes(room: Room) -> (Mark, String) {
     }
 }
 
-/// Whether a host may open as many files as it needs.
+/// Whether a host may open enough files.
 pub fn files(report: &mut Report) {
     let what = "open files";
     let most = match getrlimit(Resource::RLIMIT_NOFILE) {
@@ -136,7 +135,7 @@ pub fn files(report: &mut Report) {
     report.add(what, mark, format!("{most} at a time"), fix);
 }
 
-/// Whether something keeps this machine's clock right. `root` is `/`.
+/// Whether the machine's clock is synchronised. `root` is `/`.
 pub fn time_source(report: &mut Report, root: &Path) {
     let what = "time source";
     let has = |path: &str| root.join(path).exists();
