@@ -1,17 +1,17 @@
-//! What an approval is: what was asked for, who decided, and where it stands.
+//! The types of approvals: what was requested, who decided, and the current status.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{LedgerError, from_sqlite};
 
-/// What a permit is bound to: another value of any of these is another call.
+/// What a permit is bound to: a call that differs in any of these needs another permit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Binding {
     /// The account.
     pub account: String,
-    /// Who calls.
+    /// The plugin that calls.
     pub plugin: String,
     /// The hash of its component, `sha256:…`.
     pub digest: String,
@@ -23,99 +23,98 @@ pub struct Binding {
     pub arguments_hmac: String,
 }
 
-/// What is to be approved.
+/// The kind of an approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ApprovalKind {
-    /// A call. To approve it gives a permit.
+    /// A call. Approving it creates a permit.
     Call,
-    /// A component that is to serve from now on. To approve it gives no permit: its status says it.
+    /// A component that is to serve from now on. Approving it creates no permit; its status is the result.
     Component,
-    /// A changed manifest, configuration or set of guardrails that is to come into force. To approve it gives no
-    /// permit; it is used up when the text comes into force.
+    /// A changed manifest, configuration or set of guardrails that is to come into force. Approving it creates no permit;
+    /// it is used up when the text comes into force.
     Change,
 }
 
 /// A request for an approval.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewApproval {
-    /// What is to be approved.
+    /// The kind.
     pub kind: ApprovalKind,
-    /// What exactly.
+    /// The exact subject.
     pub binding: Binding,
-    /// What the person is shown, rendered by the host.
+    /// What the approver is shown, rendered by the host.
     pub view: Value,
-    /// The call's arguments as JSON, where the view does not hold all of them.
+    /// The call's arguments as JSON, if the view does not contain all of them.
     pub contents: Option<String>,
-    /// Whether a running invocation asks for it, and who invoked the plugin was not told of it yet.
+    /// Whether a running invocation requests it, and its client was not told of it yet.
     pub untold: bool,
-    /// How many persons must say yes: 1 or 2.
+    /// The number of approvals needed: 1 or 2.
     pub needs: u8,
-    /// The uid of who asked for the invocation, if a person did.
+    /// The uid of the person who asked for the invocation, if any.
     pub requester: Option<u32>,
-    /// The uids of others who may not be one of the two where two must say yes. Those who come with a later request
-    /// for the same are added.
+    /// The uids of others who may not be one of two approvers. Those of later requests for the same are added.
     pub interested: Vec<u32>,
-    /// The same of those who asked for what it was found by, if it is not asked for already.
+    /// The same for people who asked for the reload that found it, unless it was requested before.
     pub askers: Vec<u32>,
-    /// The scope that a standing permit would have.
+    /// The scope of a standing permit for it.
     pub scope: Value,
-    /// What it costs, in 1/10000 dollar: a permit for the one call covers no more.
+    /// Its cost, in 1/10000 dollar; a permit for the single call covers no more.
     pub cost: u64,
-    /// The hash of the source that it would run, where it deploys one that is known.
+    /// The hash of the source that it would run, if it deploys a known one.
     pub source: Option<String>,
     /// Unix time in milliseconds.
     pub now: i64,
-    /// Until when it can be decided, and a refusal holds. Unix time in milliseconds.
+    /// The deadline for a decision, and the end of a refusal. Unix time in milliseconds.
     pub expires: i64,
 }
 
-/// An approval that was asked for.
+/// A requested approval.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Approval {
     /// Its id, `ap-` and ten characters.
     pub id: String,
-    /// What is to be approved.
+    /// The kind.
     pub kind: ApprovalKind,
-    /// What exactly.
+    /// The exact subject.
     pub binding: Binding,
-    /// What the person is shown; null in lists.
+    /// What the approver is shown; null in lists.
     pub view: Value,
-    /// How many persons must say yes.
+    /// The number of approvals needed.
     pub needs: u8,
-    /// The uid of who asked for the invocation, if a person did.
+    /// The uid of the person who asked for the invocation, if any.
     pub requester: Option<u32>,
-    /// The scope that a standing permit would have.
+    /// The scope of a standing permit for it.
     pub scope: Value,
-    /// What it costs, in 1/10000 dollar.
+    /// Its cost, in 1/10000 dollar.
     pub cost: u64,
-    /// The hash of the source that it would run, where it deploys one that is known.
+    /// The hash of the source that it would run, if it deploys a known one.
     pub source: Option<String>,
-    /// When it was asked for. Unix time in milliseconds.
+    /// When it was requested. Unix time in milliseconds.
     pub requested: i64,
-    /// Until when it can be decided, and a refusal holds. Unix time in milliseconds.
+    /// The deadline for a decision, and the end of a refusal. Unix time in milliseconds.
     pub expires: i64,
-    /// Where it stands.
+    /// The status.
     pub status: Status,
     /// Why the host closed it, if it did.
     pub closed: Option<String>,
-    /// Who decided what, in the order of time.
+    /// The decisions in order of time.
     pub decisions: Vec<DecisionBy>,
-    /// The uids of those who may not be one of the two where two must say yes, besides the requester.
+    /// The uids of those who may not be one of two approvers, besides the requester.
     pub interested: Vec<u32>,
-    /// The permit that it gave.
+    /// The permit it created.
     pub permit: Option<PermitState>,
 }
 
 impl Approval {
-    /// Those who said yes and count: where two must say it, the yes of a person who has an interest in it by now does not.
+    /// The approvals that count: if two are needed, that of a person who is involved by now does not.
     pub fn yes(&self) -> impl Iterator<Item = &DecisionBy> {
         let said = self.decisions.iter();
         said.filter(|one| one.verdict == Verdict::Approved && !self.is_void(one))
     }
 
-    /// The first yes that does not count, since two must say it and that person has an interest in it by now.
+    /// The first approval that does not count because two are needed and its person is involved by now.
     #[must_use]
     pub fn void(&self) -> Option<&DecisionBy> {
         let mut said = self.decisions.iter();
@@ -126,7 +125,7 @@ impl Approval {
         self.needs >= 2 && self.interested.contains(&decision.uid)
     }
 
-    /// When what it stands for ends: the permit, where it gave one, or else the time to decide.
+    /// When its effect ends: the expiry of the permit, if there is one, otherwise the deadline.
     #[must_use]
     pub fn ends(&self) -> i64 {
         self.permit
@@ -135,32 +134,32 @@ impl Approval {
     }
 }
 
-/// What is left of an approval's permit.
+/// The state of an approval's permit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct PermitState {
     /// Its id, `pm-…`.
     pub id: String,
-    /// Whether it is for any call of its operation and scope, or for one call only.
+    /// Whether it covers any call of its operation and scope, or a single call only.
     pub standing: bool,
-    /// How often it may still be used.
+    /// The remaining number of uses.
     pub uses_left: u32,
-    /// What its calls may still cost, in 1/10000 dollar; no limit if absent.
+    /// The remaining cost of its calls, in 1/10000 dollar; no limit if absent.
     pub cost_left: Option<u64>,
-    /// Until when, Unix time in milliseconds.
+    /// Its expiry. Unix time in milliseconds.
     pub expires: i64,
-    /// Who took it back, if it was.
+    /// The person who revoked it, if it was revoked.
     pub revoked_by: Option<String>,
 }
 
-/// Which approvals are listed.
+/// Filter and paging of a list of approvals.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ApprovalFilter {
-    /// Those too that do not wait for a decision.
+    /// Whether to include approvals that are not pending.
     pub all: bool,
-    /// Those that were asked for later than this one.
+    /// Only approvals requested later than this one.
     pub after: Option<String>,
-    /// The most that are listed at once.
+    /// Page size.
     pub limit: u32,
 }
 
@@ -169,27 +168,27 @@ pub struct ApprovalFilter {
 pub struct ApprovalPage {
     /// The approvals.
     pub approvals: Vec<Approval>,
-    /// How many more there are after these.
+    /// The number of approvals after these.
     pub more: u64,
 }
 
-/// Where an approval stands.
+/// The status of an approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// Nobody, or not everybody who must, has decided.
+    /// Not enough people have decided yet.
     Pending,
-    /// Approved, and its permit can be used.
+    /// Approved, and its permit is valid.
     Approved,
     /// Refused.
     Refused,
     /// Not decided in time, or its permit has expired.
     Expired,
-    /// Approved, and its permit is used up; of a change, that it came into force.
+    /// Approved, and its permit is used up; for a change: it came into force.
     Used,
-    /// Approved, and a person took the permit, or the yes to a change, back.
+    /// Approved, and a person revoked the permit, or the approval of the change.
     Revoked,
-    /// Closed by the host before it was decided or used: what asked for it is gone.
+    /// Closed by the host before it was decided or used, because it is no longer needed.
     Closed,
 }
 
@@ -207,7 +206,7 @@ impl std::fmt::Display for Status {
     }
 }
 
-/// What a person decided.
+/// A person's decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct DecisionBy {
@@ -215,23 +214,23 @@ pub struct DecisionBy {
     pub uid: u32,
     /// The person's name.
     pub name: String,
-    /// When. Unix time in milliseconds.
+    /// When it was made. Unix time in milliseconds.
     pub at: i64,
-    /// Yes or no.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Why; empty for a yes.
+    /// The reason; empty for an approval.
     pub reason: String,
-    /// The standing permit that this person would give; a permit for the one call if absent.
+    /// The standing permit that this person grants; a permit for the single call if absent.
     pub standing: Option<Standing>,
 }
 
-/// Yes or no.
+/// The verdict of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Yes.
+    /// Approved.
     Approved,
-    /// No.
+    /// Refused.
     Refused,
 }
 
@@ -239,16 +238,16 @@ pub enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Standing {
-    /// How many calls.
+    /// Maximum number of calls.
     pub uses: u32,
-    /// Until when. Unix time in milliseconds.
+    /// Its expiry. Unix time in milliseconds.
     pub until_ms: i64,
-    /// What all of them may cost together, in 1/10000 dollar; no limit if absent.
+    /// Maximum total cost, in 1/10000 dollar; no limit if absent.
     pub max_cost: Option<u64>,
 }
 
 impl Standing {
-    /// What two persons agree on: the smaller of each.
+    /// The terms that two people agree on: the smaller of each.
     pub(crate) fn narrowest(self, other: Self) -> Self {
         Self {
             uses: self.uses.min(other.uses),
@@ -261,31 +260,31 @@ impl Standing {
     }
 }
 
-/// Why an approval could not be asked for.
+/// Why an approval could not be requested.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RequestError {
-    /// The plugin has too many that nobody decided.
+    /// The plugin has too many pending ones.
     #[error(
         "{plugin} has {limit} approvals that wait for a decision, and may not ask for more: decide some with `qchost approvals`"
     )]
     TooManyPending {
         /// The plugin.
         plugin: String,
-        /// How many it may have.
+        /// The maximum number.
         limit: u32,
     },
-    /// What the plugin wants approved is too much for its quota.
+    /// The requested data exceeds the plugin's quota.
     #[error(
         "what {plugin} wants approved has {bytes} bytes, and with {waiting} bytes that wait for a decision that is more than {limit}: decide some with `qchost approvals`, or have it ask for less at once"
     )]
     TooLarge {
         /// The plugin.
         plugin: String,
-        /// What this one has.
+        /// The size of this request in bytes.
         bytes: u64,
-        /// What waits already.
+        /// The size of the pending requests in bytes.
         waiting: u64,
-        /// How much may wait.
+        /// The quota in bytes.
         limit: u64,
     },
     /// The ledger could not be used.
@@ -304,31 +303,31 @@ pub enum ApprovalError {
         /// The id.
         String,
     ),
-    /// It was decided already, or too late.
+    /// It was decided already, or the deadline has passed.
     #[error("this approval waits for no decision any more: it is {0}")]
     NotPending(
-        /// Where it stands.
+        /// Its status.
         Status,
     ),
-    /// There is no permit, and no yes to a change, that could be taken back.
+    /// There is no permit, and no approval of a change, that could be revoked.
     #[error(
         "this approval gives nothing that could still be used, so there is nothing to revoke: it is {0}"
     )]
     NothingToRevoke(
-        /// Where it stands.
+        /// Its status.
         Status,
     ),
-    /// Who asked for it may not be one of the two who say yes.
+    /// The person who requested it may not be one of two approvers.
     #[error(
         "this approval needs two persons other than the one who asked for it, and that was you"
     )]
     Requester,
-    /// Who owns what changed, or asked for it to be taken over, may not be one of the two who say yes.
+    /// An owner of the changed file, or a person who asked for the reload, may not be one of two approvers.
     #[error(
         "this approval needs two persons other than the owners of the changed files and those who asked for the reload, and you are one of them"
     )]
     Interested,
-    /// One person cannot be two.
+    /// One person cannot approve twice.
     #[error("you have approved this already; it needs a second person")]
     SamePerson,
     /// The ledger could not be used.

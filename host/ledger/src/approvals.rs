@@ -1,7 +1,7 @@
-//! Approvals: asked for by a call, decided by people, and turned into permits.
+//! Approvals: requested by calls, decided by people, and turned into permits.
 //!
-//! Invariant: a permit comes from exactly one approval, which as many distinct people as it needs have approved before it
-//! expired, and which nobody refused.
+//! Invariant: a permit comes from exactly one approval, which the required number of distinct people approved before it
+//! expired, and which was not refused.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::Value;
@@ -17,21 +17,21 @@ use crate::in_force::Subject;
 use crate::ledger::Ledger;
 use crate::permits::{self, canonical};
 
-/// The most approvals of one plugin that wait for a decision.
+/// Maximum pending approvals of one plugin.
 const MAX_PENDING: u32 = 100;
-/// The most bytes of what one plugin asks for that wait for a decision.
+/// Maximum bytes of one plugin's pending requests.
 const MAX_PENDING_BYTES: u64 = 8 << 20;
-/// The most approvals of one plugin that are kept though nobody decided them in time.
+/// Maximum approvals of one plugin that are kept although they were not decided in time.
 const MAX_UNDECIDED: u32 = 1_000;
 /// How long approvals are kept after they have expired, in milliseconds: 90 days. The audit keeps them longer.
 const KEPT_MS: i64 = 90 * 86_400_000;
 
 impl Ledger {
-    /// Asks for an approval.
+    /// Requests an approval.
     ///
-    /// If the same was asked for before and still stands, that one is returned: pending, approved and not used, or
-    /// refused not long ago, so that a plugin that repeats a call sees what became of it. "The same" has the same
-    /// binding and scope, costs no more and needs no more people.
+    /// If an equivalent request exists that is pending, approved and unused, or recently refused, that one is returned, so
+    /// that a plugin that repeats a call sees its status. An equivalent request has the same binding and scope, costs no
+    /// less and needs no fewer people.
     ///
     /// # Errors
     /// When the plugin has too many pending, or the ledger cannot be used.
@@ -48,7 +48,7 @@ impl Ledger {
         self.connections().read(move |it| load(it, &id, now)).await
     }
 
-    /// The call's arguments as JSON, where the approval's view does not hold all of them.
+    /// The call's arguments as JSON, if the approval's view does not contain all of them.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -64,7 +64,7 @@ impl Ledger {
             .await
     }
 
-    /// The approvals that wait for a decision, or all that are kept, a page at a time.
+    /// The pending approvals, or all that are kept, one page at a time.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -78,7 +78,7 @@ impl Ledger {
             .await
     }
 
-    /// The components that wait for a decision: the plugin and the approval of each.
+    /// The components that await approval, as pairs of plugin and approval id.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -95,7 +95,7 @@ impl Ledger {
             .await
     }
 
-    /// Notes that who invoked the plugin was told of these approvals, so that somebody can come back to them.
+    /// Notes that the client was told of these approvals, so that it can come back to them.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -111,8 +111,8 @@ impl Ledger {
             .await
     }
 
-    /// Closes those of these approvals that wait and that nobody was told of; of all approvals, if none are named.
-    /// Returns which were closed.
+    /// Closes those of these approvals that are pending and that no client was told of; of all approvals, if `ids` is
+    /// `None`. Returns which were closed.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -152,11 +152,11 @@ impl Ledger {
             .await
     }
 
-    /// Takes the permit of an approval back, so that no further call can use it, or the yes to a change that has not come
-    /// into force. `id` is the approval's or the permit's.
+    /// Revokes the permit of an approval, so that no further call can use it, or the approval of a change that has not come
+    /// into force. `id` is that of the approval or of the permit.
     ///
     /// # Errors
-    /// When there is no such approval, it gives nothing that could be used, or the ledger cannot be used.
+    /// When there is no such approval, it has nothing to revoke, or the ledger cannot be used.
     pub async fn revoke(&self, id: &str, name: &str, now: i64) -> Result<Approval, ApprovalError> {
         let (id, name) = (id.to_owned(), name.to_owned());
         self.connections()
@@ -188,9 +188,9 @@ impl Ledger {
             .await
     }
 
-    /// Closes the approvals of changes of a subject that wait or that were approved and not used, but for `except`:
-    /// no caller may use a yes to something that the files do not ask for any more. `name` is the plugin of a manifest, and
-    /// empty otherwise. Returns which were closed.
+    /// Closes the approvals of changes of a subject that are pending or approved but unused, except `except`: an approval
+    /// must not be used for something that the files no longer ask for. `name` is the plugin of a manifest, and empty
+    /// otherwise. Returns which were closed.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -208,11 +208,11 @@ impl Ledger {
             .await
     }
 
-    /// One person's yes. The last one that is needed gives the permit: for the one call, until `permit_expires_ms`, or a
-    /// standing one. If two persons offer different terms, the narrower ones hold.
+    /// Adds one person's approval. The last one needed creates the permit: for the single call, valid until
+    /// `permit_expires_ms`, or a standing one. If two people offer different terms, the narrower ones apply.
     ///
     /// # Errors
-    /// When there is no such approval, it waits for no decision, this person may not decide, or the ledger cannot be used.
+    /// When there is no such approval, it is not pending, this person may not decide, or the ledger cannot be used.
     pub async fn approve(
         &self,
         id: &str,
@@ -236,10 +236,10 @@ impl Ledger {
             .await
     }
 
-    /// One person's no, which is enough.
+    /// Adds one person's refusal, which is final.
     ///
     /// # Errors
-    /// When there is no such approval, it waits for no decision, or the ledger cannot be used.
+    /// When there is no such approval, it is not pending, or the ledger cannot be used.
     pub async fn refuse(
         &self,
         id: &str,
@@ -319,14 +319,14 @@ fn request(connection: &Connection, new: &NewApproval) -> Result<Approval, Reque
     })?)
 }
 
-/// How many bytes the request takes of its plugin's quota; an error if that is more than is left.
+/// The bytes that the request takes of its plugin's quota; an error if there are fewer left.
 fn check_quota(connection: &Connection, new: &NewApproval) -> Result<u64, RequestError> {
     let of = &new.binding;
     let length = |text: &str| u64::try_from(text.len()).unwrap_or(u64::MAX);
     let bytes = length(&new.view.to_string())
         .saturating_add(length(&canonical(&new.scope)))
         .saturating_add(new.contents.as_deref().map_or(0, length));
-    // What the host itself asks for must not wait for what the plugin asks for.
+    // A request of the host must not wait for those of the plugin.
     if new.kind != ApprovalKind::Call {
         return Ok(bytes);
     }
@@ -363,7 +363,7 @@ pub(crate) fn close_changes(
     except: Option<&str>,
     why: &str,
 ) -> Result<Vec<String>, LedgerError> {
-    // Whatever account a manifest is for: one text is in force under a name.
+    // For any account of the manifest: a name has only one text in force.
     let mut close = connection.prepare_cached(
         "UPDATE approvals SET status = 'closed', closed = ?4
          WHERE kind = 'change' AND status IN ('pending', 'approved') AND operation = ?1 AND plugin = ?2
@@ -383,10 +383,10 @@ fn add_interested(connection: &Connection, id: &str, uids: &[u32]) -> Result<(),
     Ok(())
 }
 
-/// The approval that already answers this request, if one does.
+/// The existing approval that answers this request, if there is one.
 fn same(connection: &Connection, new: &NewApproval) -> Result<Option<Approval>, LedgerError> {
     let of = &new.binding;
-    // One whose permit is used up or has expired answers nothing: of those there may be many.
+    // One with a used or expired permit answers nothing, and there may be many of those.
     let mut query = connection.prepare_cached(
         "SELECT a.id FROM approvals AS a LEFT JOIN permits AS p ON p.approval = a.id
          WHERE a.account = ?1 AND a.plugin = ?2 AND a.digest = ?3 AND a.operation = ?4 AND a.profile_revision = ?5
@@ -463,7 +463,7 @@ fn page(
     })
 }
 
-/// Whether the approval's permit has so much money left.
+/// Whether the approval's permit has at least `cost` left.
 fn covers(connection: &Connection, approval: &str, cost: u64) -> Result<bool, LedgerError> {
     Ok(connection
         .prepare_cached(
@@ -495,7 +495,7 @@ fn say_yes(
     if said_yes >= usize::from(approval.needs) {
         set_status(connection, id, "approved")?;
         if approval.kind == ApprovalKind::Call {
-            // Standing only if each of them meant it to be.
+            // Standing only if each approver granted a standing one.
             let standing = approval
                 .decisions
                 .iter()
@@ -535,7 +535,7 @@ fn record(connection: &Connection, id: &str, decision: &DecisionBy) -> Result<()
         Verdict::Approved => "approved",
         Verdict::Refused => "refused",
     };
-    // A person may refuse what that person has approved, as long as it waits for another one.
+    // An approver may still refuse while it waits for the other approver.
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO decisions (approval, uid, name, at_ms, verdict, reason, standing)
@@ -560,7 +560,7 @@ fn set_status(connection: &Connection, id: &str, status: &str) -> Result<(), Led
     Ok(())
 }
 
-/// Forgets what expired long ago, and what a plugin asked for that nobody decided.
+/// Removes approvals that expired long ago, and undecided ones of the plugin above the limit.
 fn prune(connection: &Connection, new: &NewApproval) -> Result<(), LedgerError> {
     let (of, now) = (&new.binding, new.now);
     connection
@@ -577,7 +577,7 @@ fn prune(connection: &Connection, new: &NewApproval) -> Result<(), LedgerError> 
                  ORDER BY requested_ms DESC, id LIMIT -1 OFFSET ?4)",
         )?
         .execute(params![of.account, of.plugin, now, MAX_UNDECIDED])?;
-    // Nobody can be shown it before a decision any more.
+    // They can no longer be shown before a decision.
     connection
         .prepare_cached(
             "DELETE FROM approval_contents WHERE approval IN (

@@ -1,7 +1,7 @@
-//! A copy of the database while it is in use, and what of a copy holds when it is brought back.
+//! Copies the database while it is in use, and invalidates approvals in a restored copy.
 //!
-//! Invariants: the copy is the database as it was at one instant; under its name there is a whole copy or nothing.
-//! Of a copy that is brought back, nothing stands for a yes of a person.
+//! Invariants: the copy is the database at one instant; a file with the final name is a complete copy. In a restored
+//! copy, no approval of a person is valid.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -15,7 +15,7 @@ use crate::file;
 use crate::ledger::Ledger;
 
 impl Ledger {
-    /// Copies the database into a new file, while others write. When the copy is opened as a ledger it is checked first.
+    /// Copies the database into a new file while it is in use. The copy is checked when it is first opened as a ledger.
     ///
     /// # Errors
     /// When the file exists, cannot be written, or the database cannot be read or is in memory.
@@ -24,7 +24,7 @@ impl Ledger {
         let Some(source) = self.path().map(Path::to_owned) else {
             return Err(cannot(&target, &"it is in memory only"));
         };
-        // A thread and a connection of its own: it takes as long as the disk does, and nobody else waits for it.
+        // A thread and a connection of its own: it takes as long as the disk does, and must not delay other requests.
         let (reply, answer) = tokio::sync::oneshot::channel();
         std::thread::Builder::new()
             .name("ledger-backup".to_owned())
@@ -38,22 +38,22 @@ impl Ledger {
 }
 
 impl Ledger {
-    /// Checks a database of a backup thoroughly, brings it to the newest layout, and takes from it what stands for a
-    /// person's yes, whatever mark it bears. Blocks on the disk.
+    /// Checks the database of a backup thoroughly, migrates it to the newest layout, and invalidates the approvals in
+    /// it, whatever its mark says. Blocks on the disk.
     ///
     /// # Errors
-    /// When the file cannot be written, is damaged, not ours or of a newer version.
+    /// When the file cannot be written, is damaged, is not one of ours or is of a newer version.
     pub fn restore(path: &Path) -> Result<(), LedgerError> {
         let closed = file::open_restored(path)?.close();
         Ok(closed.map_err(|(_, error)| error)?)
     }
 }
 
-/// What people said yes to since the backup was taken, or took back, is not known: permits and approvals are void,
-/// and what is in force and adopted is to be confirmed. Halts stay, and so do refusals. The data folder is not a new
-/// one, so that nothing is adopted because it was found there.
+/// Approvals and revocations since the backup was taken are unknown, so permits and approvals become void, and what is
+/// in force and adopted has to be confirmed. Halts and refusals stay. The data folder is not treated as new, so that
+/// nothing is adopted automatically.
 pub(crate) fn withdraw_consent(connection: &Connection) -> Result<(), LedgerError> {
-    // A permit whose last call is under way may get its use back.
+    // A call under way may release the last use of a permit.
     connection.execute_batch(
         "BEGIN IMMEDIATE;
          UPDATE permits SET revoked_ms = unixepoch() * 1000, revoked_by = 'the restore of a backup'
@@ -86,7 +86,7 @@ fn copy(source: &Connection, target: &Path) -> Result<(), LedgerError> {
         .and_then(|()| fs::rename(&partial, target).map_err(|error| cannot(target, &error)))
         .and_then(|()| sync_folder(target));
     if copied.is_err() {
-        // Best effort: it may never have been made.
+        // Best effort: it may not exist.
         fs::remove_file(&partial).ok();
     }
     copied
@@ -102,7 +102,8 @@ fn write(source: &Connection, partial: &Path) -> Result<(), LedgerError> {
         .open(partial)
         .map_err(|error| cannot(partial, &error))?;
     let mut copy = Connection::open(partial).map_err(failed)?;
-    // All pages in one step, which reads one snapshot; in several, each write in between would begin it anew.
+    // All pages in one step, which reads a single snapshot; with several steps, each write in between would restart the
+    // backup.
     let step = Backup::new(source, &mut copy)
         .and_then(|backup| backup.step(-1))
         .map_err(failed)?;
@@ -112,7 +113,7 @@ fn write(source: &Connection, partial: &Path) -> Result<(), LedgerError> {
             &"another process keeps the database locked; try again",
         ));
     }
-    // One file without a log beside it, and a mark that it is to be checked when it is opened.
+    // A single file without a write-ahead log, marked to be checked when it is opened.
     copy.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()))
         .map_err(failed)?;
     copy.execute("INSERT OR REPLACE INTO meta VALUES ('restored', '')", [])
@@ -124,7 +125,7 @@ fn write(source: &Connection, partial: &Path) -> Result<(), LedgerError> {
         .map_err(|error| cannot(partial, &error))
 }
 
-/// So that the new name is on the disk too.
+/// Makes the new name durable.
 fn sync_folder(target: &Path) -> Result<(), LedgerError> {
     let folder = match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

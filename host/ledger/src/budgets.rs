@@ -1,7 +1,7 @@
-//! Budgets: how much of each grant was used on which day, and the reservations that are open on it.
+//! Budgets: the daily use of each grant, and the open reservations.
 //!
-//! Invariant: a counter never goes past its limit, and falls only when a reservation is released or a lease given back.
-//! The day that counts is the later of today and the last day of that counter: a clock that goes back refills nothing.
+//! Invariant: a counter never exceeds its limit, and falls only when a reservation is released or a lease returned. The
+//! effective day is the later of today and the last day of the counter: a clock that goes back refills nothing.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,43 +15,43 @@ use crate::permits::{self, PermitUse};
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
-/// Days of a counter that are kept, up to its last one.
+/// Days that a counter is kept, up to its last one.
 const DAYS_KEPT: i64 = 31;
 
-/// What a call needs before it may be sent.
+/// What a call reserves before it may be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Begin {
     /// Identifies the call, here and in the audit.
     pub call: String,
-    /// The account it goes to.
+    /// The account.
     pub account: String,
-    /// Who calls.
+    /// The plugin that calls.
     pub plugin: String,
     /// Unix time in milliseconds.
     pub now: i64,
-    /// What it takes from each grant that matches.
+    /// Its charges to each matching grant.
     pub charges: Vec<Charge>,
-    /// The permit that it uses up, where one is needed.
+    /// The permit it uses, if it needs one.
     pub permit: Option<PermitUse>,
 }
 
-/// One call's share of a grant's budgets.
+/// A call's charge to a grant's budgets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
     /// The grant's name.
     pub grant: String,
-    /// How many calls it allows in a day (UTC).
+    /// Maximum calls per day (UTC).
     pub per_day: Option<u32>,
-    /// What the call costs, in 1/10000 dollar.
+    /// The call's cost, in 1/10000 dollar.
     pub cost: u64,
-    /// What all calls of a day may cost together, in 1/10000 dollar.
+    /// Maximum total cost per day, in 1/10000 dollar.
     pub cost_per_day: Option<u64>,
 }
 
-/// Why a call may not begin. Nothing was taken.
+/// Why a call may not begin. Nothing was charged.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum BeginError {
-    /// A budget of a grant is used up.
+    /// A grant's budget is used up.
     #[error(
         "grant `{grant}`: `{budget}` allows {limit} in a day and {used} of it is used; it is full again in {} min",
         .resets_in_ms.saturating_add(59_999) / 60_000
@@ -61,19 +61,19 @@ pub enum BeginError {
         grant: String,
         /// `per-day`, `cost-per-day` or `attempts-per-day`.
         budget: &'static str,
-        /// What it allows: a number, or dollars.
+        /// The limit: a number, or dollars.
         limit: String,
-        /// What is used of it.
+        /// The amount used.
         used: String,
-        /// Until the end of the day that counts, in milliseconds.
+        /// Time until the end of the effective day, in milliseconds.
         resets_in_ms: i64,
     },
-    /// The permit cannot be used any more.
+    /// The permit is no longer valid.
     #[error("permit {permit} {why}; ask for another approval")]
     PermitGone {
         /// The permit's id.
         permit: String,
-        /// Why, as the rest of a sentence.
+        /// The reason, as the end of a sentence.
         why: String,
     },
     /// The ledger could not be used.
@@ -86,11 +86,11 @@ from_sqlite!(BeginError);
 /// How a reservation ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settle {
-    /// The call was sent: what it took stays taken.
+    /// The call was sent: its charges stay.
     Commit,
-    /// Nothing was done: count, cost, attempt and permit are given back.
+    /// Nothing was done: count, cost, attempt and permit are returned.
     Release,
-    /// The server refused it: count, cost and the permit's use are given back, and the attempts stay.
+    /// The server refused it: count, cost and the permit's use are returned, the attempts stay.
     Refused,
 }
 
@@ -98,21 +98,21 @@ pub enum Settle {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct OpenReservation {
-    /// Its number; none is ever given twice.
+    /// Its id; never reused.
     pub id: i64,
     /// The call it was made for.
     pub call: String,
     /// The account.
     pub account: String,
-    /// Who called.
+    /// The plugin that called.
     pub plugin: String,
-    /// Unix time in milliseconds.
+    /// When it was made. Unix time in milliseconds.
     pub begun_ms: i64,
-    /// The permit that it uses.
+    /// The permit it uses.
     pub permit: Option<String>,
 }
 
-/// What of a grant is used on the day that counts.
+/// The use of a grant on its effective day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Usage {
@@ -120,33 +120,33 @@ pub struct Usage {
     pub grant: String,
     /// The day, `2026-01-31`.
     pub day: String,
-    /// Calls.
+    /// Number of calls.
     pub count: u32,
     /// Cost, in 1/10000 dollar.
     pub cost: u64,
 }
 
-/// A counter that takes over what other counters of the same plugin have counted.
+/// A counter that continues the counts of other counters of the same plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heir {
-    /// The grant that takes over, by its name in counters.
+    /// The grant that continues them, by its name in counters.
     pub to: String,
-    /// Whether what it takes over comes on top of its own count. A new one may have counted calls already that the
-    /// others counted as well, while both manifests had to allow them: it takes the larger of both.
+    /// Whether their counts are added to its own. A new grant may already have counted calls that the others counted as
+    /// well, while both manifests had to allow them: it gets the larger of both counts.
     pub adds: bool,
-    /// The counters that it takes over; all of the plugin's if it is not known which.
+    /// The counters that it continues; all of the plugin's if unknown.
     pub of: Option<Vec<String>>,
-    /// It has counted no less than each of these.
+    /// Its count is at least that of each of these.
     pub at_least: Vec<String>,
 }
 
 impl Ledger {
-    /// Takes a call's charges and its permit, all or nothing, durably.
+    /// Reserves a call's charges and its permit, all or nothing, durably.
     ///
-    /// It happens even if the future is dropped: then the reservation stays open.
+    /// The reservation is made even if the future is dropped, and then stays open.
     ///
     /// # Errors
-    /// When a budget is used up, the permit is gone, or the ledger cannot be used.
+    /// When a budget is used up, the permit is not valid, or the ledger cannot be used.
     pub async fn begin(&self, begin: Begin) -> Result<i64, BeginError> {
         let begin = Arc::new(begin);
         let attempt = Arc::clone(&begin);
@@ -157,7 +157,7 @@ impl Ledger {
         if !matches!(&outcome, Err(BeginError::Exhausted { budget, .. }) if *budget == PER_DAY) {
             return outcome;
         }
-        // Part of what is used may only be leased for reads.
+        // A part of what is used may only be leased for reads.
         let Some(returned) = self.return_leases(&begin).await? else {
             return outcome;
         };
@@ -169,7 +169,7 @@ impl Ledger {
         outcome
     }
 
-    /// Ends a reservation. One that has ended already stays as it ended.
+    /// Ends a reservation. One that has ended already is left unchanged.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -179,8 +179,8 @@ impl Ledger {
             .await
     }
 
-    /// Counts an attempt against the day of each grant: `grants` are names with the calls a day that each allows.
-    /// Returns the grants whose attempts are used up by now, with the milliseconds until the end of their day.
+    /// Counts an attempt for each grant: `grants` are names with their calls per day. Returns the grants whose attempts
+    /// are used up now, with the milliseconds until the end of their day.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -208,7 +208,7 @@ impl Ledger {
             .await
     }
 
-    /// The reservations that are open, oldest first.
+    /// The open reservations, oldest first.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -233,7 +233,7 @@ impl Ledger {
             .await
     }
 
-    /// What a plugin has used of its grants on the day that counts. A grant of which nothing was used is not listed.
+    /// What a plugin has used of its grants on their effective day. Unused grants are omitted.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -281,8 +281,8 @@ const PER_DAY: &str = "per-day";
 const COST_PER_DAY: &str = "cost-per-day";
 const ATTEMPTS_PER_DAY: &str = "attempts-per-day";
 
-/// How many attempts each call of `per-day`, and each use of a permit, stands for: what the server refuses gives its
-/// call back, and may not be tried for ever.
+/// Attempts allowed per call of `per-day`, and per use of a permit: a call that the server refuses is returned to the
+/// budget, but must not be retried without limit.
 pub const ATTEMPTS_PER_CALL: u32 = 10;
 
 fn most_attempts(per_day: u32) -> i64 {
@@ -296,14 +296,14 @@ pub fn until_end(day: i64, now: i64) -> i64 {
     end.saturating_sub(now).max(0)
 }
 
-/// The attempts of a grant on the day that counts.
+/// The attempts of a grant on its effective day.
 struct Attempts {
     day: i64,
     count: i64,
 }
 
 impl Attempts {
-    /// Hands over attempts as [`Counter::hand_over`] does calls.
+    /// Passes attempts on like [`Counter::hand_over`] does calls.
     fn hand_over(
         connection: &Connection,
         of: [&str; 2],
@@ -383,7 +383,7 @@ impl Attempts {
     }
 }
 
-/// Takes an attempt of a grant for a call that is about to be sent.
+/// Charges an attempt of a grant for a call that is about to be sent.
 fn attempt(
     connection: &Connection,
     begin: &Begin,
@@ -407,7 +407,7 @@ fn attempt(
     Ok(())
 }
 
-/// A counter as it stands on the day that counts.
+/// A counter on its effective day.
 #[derive(Clone, Copy)]
 pub(crate) struct Counter {
     pub(crate) day: i64,
@@ -474,7 +474,7 @@ impl Counter {
         Ok(())
     }
 
-    /// Hands over what was counted to those who count it from now on. `of`: account and plugin.
+    /// Passes counts on to the counters that continue them. `of`: account and plugin.
     pub(crate) fn hand_over(
         connection: &Connection,
         of: [&str; 2],
@@ -483,7 +483,7 @@ impl Counter {
     ) -> Result<(), LedgerError> {
         let [account, plugin] = of;
         let load = |grant: &str| Self::load(connection, account, plugin, grant, now);
-        // All are read before one is written: two may change their names with each other.
+        // All are read before any is written: two grants may exchange their names.
         let mut written = Vec::new();
         for heir in heirs {
             let own = load(&heir.to)?;
@@ -516,7 +516,7 @@ impl Counter {
         Attempts::hand_over(connection, of, heirs, now)
     }
 
-    /// What all counters of a plugin have counted together on the latest day of them.
+    /// The sum of all counters of a plugin on their latest day.
     fn sum(connection: &Connection, of: [&str; 2], now: i64) -> Result<Self, LedgerError> {
         let mut query = connection.prepare_cached(
             "SELECT day, sum(count), sum(cost) FROM counters WHERE account = ?1 AND plugin = ?2 AND day >= ?3
@@ -539,7 +539,7 @@ impl Counter {
         }))
     }
 
-    /// Adds what another one counted on the same day, or on a later one: the later day counts.
+    /// Adds another count; the later day of both is kept.
     fn add(&mut self, other: &Self) {
         self.turn_to(other.day);
         if other.day == self.day {
@@ -548,7 +548,7 @@ impl Counter {
         }
     }
 
-    /// Has counted no less than another one has, on the later of their days.
+    /// Raises the count to at least that of another one, on the later day of both.
     fn raise(&mut self, other: &Self) {
         self.turn_to(other.day);
         if other.day == self.day {
@@ -557,7 +557,7 @@ impl Counter {
         }
     }
 
-    /// Goes on to a later day.
+    /// Moves on to a later day.
     fn turn_to(&mut self, day: i64) {
         if day > self.day {
             *self = Self {
@@ -568,7 +568,7 @@ impl Counter {
         }
     }
 
-    /// The error for a budget of this counter that has no more.
+    /// The error for a budget of this counter that is used up.
     pub(crate) fn exhausted(&self, grant: &str, limit: u32, now: i64) -> BeginError {
         self.refuse(
             grant,
@@ -603,7 +603,7 @@ impl Counter {
         {
             return Err(self.exhausted(grant, limit, now));
         }
-        // Without a limit of its own a sum ends where SQLite's numbers do.
+        // Without a limit a sum is bounded by SQLite's integers.
         let limit = charge.cost_per_day.map_or(i64::MAX, stored);
         let cost = self.cost.checked_add(stored(charge.cost));
         let Some(cost) = cost.filter(|cost| charge.cost == 0 || *cost <= limit) else {
@@ -691,8 +691,8 @@ fn end(connection: &Connection, reservation: i64, how: Settle) -> Result<(), Led
     Ok(())
 }
 
-/// Takes from the counter of that day what was put on it; a day that is no longer kept has nothing to give back to.
-/// `key`: account, plugin, grant.
+/// Returns a charge to the counter of the day it was charged on; a day that is no longer kept is ignored. `key`:
+/// account, plugin, grant.
 pub(crate) fn give_back(
     connection: &Connection,
     key: [&str; 3],
@@ -723,7 +723,7 @@ pub fn day_of(now: i64) -> i64 {
     now.div_euclid(DAY_MS)
 }
 
-/// An amount as SQLite holds it; one that is too large for it becomes the largest.
+/// An amount as an SQLite integer, saturating.
 pub(crate) fn stored(amount: u64) -> i64 {
     i64::try_from(amount).unwrap_or(i64::MAX)
 }

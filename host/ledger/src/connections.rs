@@ -1,9 +1,9 @@
-//! The threads that own the database's connections: one that writes, and several that read, so that nobody's read waits
-//! for somebody's long one.
+//! The threads that own the database's connections: one writer, and several readers, so that a slow read does not block
+//! others.
 //!
-//! Invariant: an answer to a write leaves only after the COMMIT that holds its changes, and a request that was refused
-//! has changed nothing, though it shared its transaction with others. While one COMMIT waits for the disk, requests
-//! gather for the next: that is where the speed comes from.
+//! Invariant: a write is answered only after the COMMIT with its changes, and a refused request has changed nothing,
+//! even if it shared its transaction with others. While one COMMIT waits for the disk, requests are collected for the
+//! next one, which gives the throughput.
 
 use std::fmt;
 use std::path::Path;
@@ -17,20 +17,20 @@ use tokio::sync::oneshot;
 use crate::error::LedgerError;
 use crate::file;
 
-/// The most requests in one transaction.
+/// Maximum requests in one transaction.
 const BATCH: usize = 512;
-/// How many requests read at a time.
+/// Number of reader threads.
 const READERS: usize = 4;
 
-/// Gives the audit's head, to be stored with each transaction.
+/// Provides the audit's head, which is stored with each transaction.
 pub type Head = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
-/// All threads. Clones share them; the last one to go ends them and closes the file.
+/// All threads. Clones share them; dropping the last one ends them and closes the file.
 #[derive(Clone)]
 pub(crate) struct Connections(Arc<Inner>);
 
 struct Inner {
-    /// Nothing only while being dropped.
+    /// `None` only while being dropped.
     queues: Option<Queues>,
     threads: Vec<JoinHandle<()>>,
     head: Arc<Mutex<Option<Head>>>,
@@ -55,7 +55,7 @@ impl Connections {
         Self::start(writer, readers?)
     }
 
-    /// In memory there is one connection, which reads too.
+    /// An in-memory database has one connection, which reads too.
     pub(crate) fn in_memory() -> Result<Self, LedgerError> {
         Self::start(file::in_memory()?, Vec::new())
     }
@@ -94,8 +94,8 @@ impl Connections {
         *self.0.head.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
     }
 
-    /// Runs `work` in the next transaction and answers after its COMMIT. An error undoes what `work` did.
-    /// Once asked for it happens, even if nobody waits for the answer.
+    /// Runs `work` in the next transaction and answers after its COMMIT. An error undoes what `work` did. Once sent, it
+    /// is carried out even if the future is dropped.
     pub(crate) async fn write<T, E>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
@@ -107,7 +107,7 @@ impl Connections {
         self.ask(|queues| &queues.writer, work).await
     }
 
-    /// Runs `work` on what was committed before.
+    /// Runs `work` on the committed state.
     pub(crate) async fn read<T, E>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
@@ -154,7 +154,7 @@ impl Connections {
     {
         let (reply, answer) = oneshot::channel();
         self.send(queue, work, move |result| {
-            // Nobody waits any more: what was asked for is done all the same.
+            // The caller has gone, but the work is done.
             reply.send(result).ok();
         });
         answer
@@ -180,7 +180,7 @@ impl Connections {
             .unwrap_or_else(|_| Err(LedgerError::Closed.into()))
     }
 
-    /// A request that cannot be sent drops its reply, and that says `Closed` to who waits.
+    /// A request that cannot be sent drops its reply channel, which the receiver sees as `Closed`.
     fn send<T, E>(
         &self,
         queue: impl FnOnce(&Queues) -> &Sender<Box<dyn Job>>,
@@ -204,7 +204,7 @@ impl Connections {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // The threads end when their queues do, after what is in them.
+        // The threads end once their queues are closed and empty.
         self.queues = None;
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
@@ -221,11 +221,11 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
         .map_err(|error| LedgerError::Thread(error.to_string()))
 }
 
-/// A request, whatever it asks for.
+/// A request of any type.
 trait Job: Send {
-    /// Does the work; an error, in words, when it is to be undone.
+    /// Does the work; returns an error text if it has to be undone.
     fn run(&mut self, connection: &Connection) -> Result<(), String>;
-    /// Says how it ended, if the transaction did hold.
+    /// Answers the request, given the result of the transaction.
     fn answer(self: Box<Self>, transaction: Result<(), LedgerError>);
 }
 
@@ -254,7 +254,7 @@ where
 
     fn answer(self: Box<Self>, transaction: Result<(), LedgerError>) {
         let Self { result, reply, .. } = *self;
-        // A refusal may rest on what another request of a failed transaction did, so it does not count either.
+        // A refusal may be based on changes of another request in a failed transaction, so it is void too.
         reply(match transaction {
             Ok(()) => result.unwrap_or_else(|| Err(LedgerError::Closed.into())),
             Err(error) => Err(error.into()),
@@ -286,7 +286,7 @@ fn write_all(
 }
 
 fn read_all(connection: &Connection, requests: &Mutex<Receiver<Box<dyn Job>>>) {
-    // The lock is held while a reader waits for a request, and given back before it reads.
+    // The lock is held while a reader waits for a request, and released before it reads.
     let next = || {
         requests
             .lock()
@@ -294,7 +294,7 @@ fn read_all(connection: &Connection, requests: &Mutex<Receiver<Box<dyn Job>>>) {
             .recv()
     };
     while let Ok(mut job) = next() {
-        // One transaction, so that all that a request reads is of one instant.
+        // A single transaction, so that all reads of a request see the same instant.
         let outcome = execute(connection, "BEGIN").and_then(|()| {
             job.run(connection).ok();
             execute(connection, "COMMIT")
@@ -306,7 +306,7 @@ fn read_all(connection: &Connection, requests: &Mutex<Receiver<Box<dyn Job>>>) {
     }
 }
 
-/// All of the batch in one transaction. An error means that nothing of it was kept.
+/// Runs the whole batch in one transaction. After an error nothing of it is kept.
 fn transact(
     connection: &Connection,
     batch: &mut [Box<dyn Job>],
@@ -322,7 +322,7 @@ fn transact(
             Ok(())
         }
         Err(error) => {
-            // After some errors SQLite has rolled back by itself.
+            // After some errors SQLite has rolled back already.
             if !connection.is_autocommit() {
                 execute(connection, "ROLLBACK")?;
             }
@@ -331,7 +331,7 @@ fn transact(
     }
 }
 
-/// The head that it stored, if there was a new one.
+/// Returns the head that was stored, if there was a new one.
 fn run_all(
     connection: &Connection,
     batch: &mut [Box<dyn Job>],
@@ -368,8 +368,7 @@ fn run_all(
     Ok(new_head)
 }
 
-/// The audit's head as last stored.
-/// Changes nothing that lasts, in a transaction that counts as one that does: so that the head is stored with it.
+/// A transaction without changes that nevertheless counts as a write, so that the head is stored with it.
 pub(crate) fn touch(connection: &Connection) -> Result<(), LedgerError> {
     connection
         .prepare_cached("INSERT INTO meta (name, value) VALUES ('touched', '') ON CONFLICT DO UPDATE SET value = ''")?
@@ -377,7 +376,7 @@ pub(crate) fn touch(connection: &Connection) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// The id of the data folder that the file belongs to: this one, where it belonged to none.
+/// The id of the data folder that the file belongs to; an unbound file is bound to this one.
 pub(crate) fn bind(connection: &Connection, folder: &str) -> Result<String, LedgerError> {
     connection
         .prepare_cached(
@@ -423,7 +422,7 @@ mod tests {
 
     type Work = fn(&Connection) -> Result<(), LedgerError>;
 
-    /// Runs all of them in one transaction: they gather while the one before them is held up.
+    /// Runs all of them in one transaction: they are collected while the one before them is blocked.
     fn together(connections: &Connections, works: &[Work]) -> Vec<Result<(), LedgerError>> {
         let (begun, has_begun) = mpsc::channel();
         let (go, wait) = mpsc::channel::<()>();
@@ -464,7 +463,7 @@ mod tests {
         assert_eq!(notes(&connections).await, ["a", "c"]);
     }
 
-    /// As SQLite does by itself when the disk fails.
+    /// As SQLite does when the disk fails.
     #[tokio::test]
     async fn a_transaction_that_is_rolled_back_is_acknowledged_to_nobody() {
         let connections = Connections::in_memory().unwrap();
@@ -485,7 +484,7 @@ mod tests {
         assert_eq!(notes(&connections).await, ["later"]);
     }
 
-    /// A read that takes long holds up none of another plugin.
+    /// A slow read does not delay those of another plugin.
     #[tokio::test]
     async fn reads_do_not_wait_for_each_other() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Why the ledger cannot be used, and what to do about it.
+//! Why the ledger cannot be used, and the remedy.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
-/// Why the ledger could not be opened, read or written. Whatever was asked for was not done.
+/// Why the ledger could not be opened, read or written. The requested operation was not done.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LedgerError {
-    /// The file cannot be opened, made or written.
+    /// The file cannot be opened, created or written.
     #[error(
         "cannot open the database {} for writing: {why}; the file and its folder must exist and be writable by this user, on a local disk",
         path.display()
@@ -17,10 +17,10 @@ pub enum LedgerError {
     Open {
         /// The file.
         path: PathBuf,
-        /// What the system or SQLite said.
+        /// The cause, from the system or SQLite.
         why: String,
     },
-    /// The file is none of ours.
+    /// The file is not one of ours.
     #[error(
         "{} is not a database of qchost: {why}; restore a backup with `qchost restore`, or name another data folder",
         path.display()
@@ -55,7 +55,7 @@ pub enum LedgerError {
         /// What SQLite's check found.
         why: String,
     },
-    /// A value in the database is not what this version writes there.
+    /// A value in the database is not one that this version writes.
     #[error(
         "the database holds something unreadable in {place}: {why}; restore the newest backup with `qchost restore`"
     )]
@@ -76,26 +76,26 @@ pub enum LedgerError {
          folder), end it, and try again"
     )]
     Locked,
-    /// The transaction that held this request was given up, because of another request in it.
+    /// The transaction of this request was rolled back because of another request in it.
     #[error(
         "the database gave up a transaction and changed nothing ({0}); try again, and check the disk if it stays so"
     )]
     RolledBack(
-        /// What the other request met.
+        /// The error of the other request.
         String,
     ),
-    /// SQLite met another error.
+    /// Another SQLite error.
     #[error("the database cannot be used: {0}")]
     Failed(
         /// SQLite's error.
         Arc<rusqlite::Error>,
     ),
-    /// The system gives no thread.
+    /// The system cannot start a thread.
     #[error(
         "the operating system gives no thread for the database: {0}; check the limits of the service"
     )]
     Thread(
-        /// What the system said.
+        /// The cause.
         String,
     ),
     /// The thread that owns the database is gone.
@@ -104,19 +104,19 @@ pub enum LedgerError {
     /// A backup could not be made.
     #[error("cannot back up the database to {}: {why}; what was written of it was removed", path.display())]
     Backup {
-        /// Where it should have gone.
+        /// Its target.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         why: String,
     },
-    /// The system gives no random numbers.
+    /// The system provides no random numbers.
     #[error("the operating system gives no random numbers for an identifier: {0}")]
     Random(#[from] getrandom::Error),
 }
 
 impl From<rusqlite::Error> for LedgerError {
     fn from(error: rusqlite::Error) -> Self {
-        // The index of the write-ahead log needs room too, and SQLite has a code of its own for it.
+        // The index of the write-ahead log needs space too, and SQLite has a separate code for it.
         let index = error
             .sqlite_error()
             .is_some_and(|it| it.extended_code == SQLITE_IOERR_SHMSIZE);
@@ -129,7 +129,7 @@ impl From<rusqlite::Error> for LedgerError {
     }
 }
 
-/// Lets `?` turn SQLite's errors into an error that has a variant for [`LedgerError`].
+/// Lets `?` convert SQLite errors into an error type with a variant for [`LedgerError`].
 macro_rules! from_sqlite {
     ($error:ty) => {
         impl From<rusqlite::Error> for $error {

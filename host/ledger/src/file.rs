@@ -1,7 +1,7 @@
-//! The database file: opened, checked and brought to the newest layout.
+//! The database file: opened, checked and migrated to the newest layout.
 //!
-//! Invariant: a connection that leaves here is to a file of ours, whole, of the newest layout, in WAL mode, and
-//! each COMMIT on it is on the disk when it returns.
+//! Invariant: every connection returned here is to a valid file of ours, with the newest layout, in WAL mode, and each
+//! COMMIT on it is durable when it returns.
 
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
@@ -15,7 +15,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::backup;
 use crate::error::LedgerError;
 
-/// The steps from an empty file to the newest layout, each with the layout that it leads to.
+/// The migrations from an empty file to the newest layout, each with the layout that it produces.
 const MIGRATIONS: &[(i64, &str)] = &[
     (1, include_str!("migrations/0001_state.sql")),
     (2, include_str!("migrations/0002_ledger.sql")),
@@ -36,28 +36,28 @@ const NEWEST: i64 = match MIGRATIONS {
     [.., (newest, _)] => *newest,
     [] => 0,
 };
-/// The mark that `0002_ledger.sql` puts into the file: "qchd".
+/// The application id that `0002_ledger.sql` sets in the file: "qchd".
 const MARK: i64 = 1_902_340_196;
 
-/// How long another process may hold the file, in a short call of the command line's for instance.
+/// How long to wait for another process that has locked the file, such as a short command.
 const BUSY: Duration = Duration::from_secs(5);
-/// How long it may do so where that is only looked at: a host's own transactions take milliseconds.
+/// The same for reads only: a host's own transactions take milliseconds.
 const LOOK_BUSY: Duration = Duration::from_secs(2);
-/// Statements kept prepared; more than there are.
+/// Size of the statement cache; larger than the number of statements.
 const STATEMENTS: usize = 128;
-/// To what the write-ahead log is cut after it had to grow during a long backup, in bytes.
+/// Size in bytes that the write-ahead log is truncated to after it had to grow during a long backup.
 const LOG_LIMIT: i64 = 64 << 20;
-/// Pages of the log after which they are moved to the database.
+/// Pages of the log that trigger a checkpoint.
 const CHECKPOINT_PAGES: i64 = 4000;
 
-/// Opens the file for writing, makes it if it is not there, and migrates it.
+/// Opens the file for writing, creating it if necessary, and migrates it.
 ///
-/// A file that came from a backup is checked thoroughly before its first use, any other one quickly.
+/// A file from a backup is checked thoroughly before its first use, any other one quickly.
 pub(crate) fn open(path: &Path) -> Result<Connection, LedgerError> {
     open_as(path, false)
 }
 
-/// Opens a file as one that came from a backup, whatever it says of itself.
+/// Opens a file as one from a backup, whatever its mark.
 pub(crate) fn open_restored(path: &Path) -> Result<Connection, LedgerError> {
     open_as(path, true)
 }
@@ -67,7 +67,8 @@ fn open_as(path: &Path, restored: bool) -> Result<Connection, LedgerError> {
         path: path.to_owned(),
         why,
     };
-    // SQLite would quietly open a file that it may not write for reading, and make a new one readable by everyone.
+    // SQLite would silently open a file without write permission for reading, and create a new one readable by
+    // everyone.
     OpenOptions::new()
         .read(true)
         .write(true)
@@ -107,7 +108,7 @@ pub(crate) fn in_memory() -> Result<Connection, LedgerError> {
     Ok(connection)
 }
 
-/// A second connection to a file that [`open`] has prepared; it only reads.
+/// A second, read-only connection to a file that [`open`] has prepared.
 pub(crate) fn reader(path: &Path) -> Result<Connection, LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -117,14 +118,15 @@ pub(crate) fn reader(path: &Path) -> Result<Connection, LedgerError> {
     Ok(connection)
 }
 
-/// A connection that reads a file that no host uses. It takes no room on the disk, where [`reader`] needs some for the
-/// index of the write-ahead log, and it leaves file and log as they are. Nobody else can use the file meanwhile.
+/// A connection that reads a file which no host uses. It needs no disk space, unlike [`reader`], which needs some for
+/// the index of the write-ahead log, and it leaves file and log unchanged. No other process can use the file
+/// meanwhile.
 pub(crate) fn inspector(path: &Path) -> Result<Connection, LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(LOOK_BUSY)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    // Before the first read: the index is kept in memory then.
+    // Before the first read, so that the index is kept in memory.
     connection.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(()))?;
     connection.pragma_update(None, "query_only", true)?;
     check_layout(&connection, path)?;
@@ -176,17 +178,17 @@ fn prepare(connection: &Connection, path: &Path, restored: bool) -> Result<(), L
     Ok(())
 }
 
-/// The layout of the file, 0 for an empty one. Refuses what is not ours and what is newer.
+/// The layout of the file, 0 for an empty one. Rejects files that are not ours or newer.
 fn check_layout(connection: &Connection, path: &Path) -> Result<i64, LedgerError> {
     let layout: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    // The first layout bore no mark, but it had this one table.
+    // The first layout had no application id, but this single table.
     let tables: String = connection.query_row(
         "SELECT coalesce(group_concat(name), '') FROM sqlite_schema WHERE type = 'table'",
         [],
         |row| row.get(0),
     )?;
     let mark: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    // Who writes a later layout keeps the mark.
+    // Later layouts keep the application id.
     let ours = match layout {
         0 => tables.is_empty(),
         1 => tables == "state",
@@ -211,7 +213,7 @@ fn check_layout(connection: &Connection, path: &Path) -> Result<i64, LedgerError
 fn migrate(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
     connection.execute_batch("BEGIN IMMEDIATE")?;
     let migrated = (|| {
-        // Asked again: another process may have been faster.
+        // Checked again inside of the transaction: another process may have been faster.
         let layout = check_layout(connection, path)?;
         for (_, step) in MIGRATIONS.iter().filter(|(leads_to, _)| *leads_to > layout) {
             connection.execute_batch(step)?;
@@ -247,7 +249,7 @@ pub(crate) fn check_integrity(
 mod tests {
     use super::*;
 
-    /// Without these two, what a COMMIT said would not outlive a power failure.
+    /// Without these two settings, a COMMIT would not survive a power failure.
     #[test]
     fn a_commit_waits_for_the_disk() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Halts: who may change nothing until somebody says otherwise.
+//! Halts: accounts and plugins whose writes are stopped until an operator resumes them.
 
 use std::path::Path;
 
@@ -10,36 +10,36 @@ use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use crate::{file, liquidations};
 
-/// A halt. Without account it is for every account, without plugin for every plugin.
+/// A halt. Without an account it applies to all accounts, without a plugin to all plugins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Halt {
-    /// The account, or all.
+    /// The account; `None` for all.
     pub account: Option<String>,
-    /// The plugin, or all.
+    /// The plugin; `None` for all.
     pub plugin: Option<String>,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// Who halted.
+    /// The person who halted.
     pub by: String,
-    /// When. Unix time in milliseconds.
+    /// When it was set. Unix time in milliseconds.
     pub at: i64,
 }
 
-/// What a database that no host uses says of halts.
+/// The halts in a database that no host uses.
 #[derive(Debug, Clone, Default)]
 pub struct StoredHalts {
-    /// The halts that hold, oldest first.
+    /// The halts in force, oldest first.
     pub halts: Vec<Halt>,
-    /// Up to which record of the audit these are all; see [`Ledger::halts_recorded`].
+    /// The audit record up to which these are complete; see [`Ledger::halts_recorded`].
     pub recorded: Option<u64>,
-    /// What they are liquidating; see [`Ledger::liquidations`].
+    /// Their unfinished liquidations; see [`Ledger::liquidations`].
     pub liquidations: Vec<(String, u32, Value)>,
 }
 
 impl Ledger {
-    /// What the file of a ledger that no host uses says of halts; nothing where there is no such file. Nothing is changed in
-    /// it, and it takes no room on the disk. Blocks on the disk.
+    /// Reads the halts from the file of a ledger that no host uses; empty if there is no such file. Changes nothing in it,
+    /// and needs no disk space. Blocks on the disk.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -55,7 +55,7 @@ impl Ledger {
                 |row| row.get::<_, bool>(0),
             )
         };
-        // A file of an older layout has not all of them, and a host that opens it finds none in those that it makes.
+        // An older layout lacks some tables, and a host that opens the file creates them empty.
         Ok(StoredHalts {
             halts: match has("halts")? {
                 true => halts(&it)?,
@@ -72,7 +72,7 @@ impl Ledger {
         })
     }
 
-    /// Halts. A halt of the same account and plugin is replaced.
+    /// Stores a halt. One of the same account and plugin is replaced.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -92,7 +92,7 @@ impl Ledger {
             .await
     }
 
-    /// Ends the halt of just this account and plugin, and no wider or narrower one. How many ended: 0 or 1.
+    /// Ends the halt of exactly this account and plugin. Returns how many ended: 0 or 1.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -112,7 +112,7 @@ impl Ledger {
             .await
     }
 
-    /// The halts that hold, oldest first.
+    /// The halts in force, oldest first.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -120,8 +120,7 @@ impl Ledger {
         self.connections().read(|it| Ok(halts(it)?)).await
     }
 
-    /// Up to which record of the audit every halt, and every end of one, is in the database; nothing if that was never
-    /// said.
+    /// The audit record up to which the database has every halt and every end of one; `None` if that was never stored.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -129,7 +128,7 @@ impl Ledger {
         self.connections().read(|it| Ok(recorded(it)?)).await
     }
 
-    /// Says that it is so up to this record.
+    /// Stores the audit record up to which the halts are complete.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -166,6 +165,6 @@ fn recorded(it: &Connection) -> rusqlite::Result<Option<u64>> {
         .prepare_cached("SELECT value FROM meta WHERE name = 'halts-recorded'")?
         .query_row([], |row| row.get(0))
         .optional()?;
-    // What cannot be read says nothing: the audit is read from its beginning then.
+    // An unreadable value is ignored: the audit is read from its beginning then.
     Ok(found.and_then(|text| text.parse().ok()))
 }

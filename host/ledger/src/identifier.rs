@@ -1,8 +1,8 @@
-//! Identifiers that people read and type, and that cannot be guessed.
+//! Identifiers that people can read and type, and that cannot be guessed.
 
 use crate::error::LedgerError;
 
-/// Crockford's base 32, in which no two characters look alike. Its length divides 256, so each is equally likely.
+/// Crockford's base 32, without characters that look alike. Its length divides 256, so each is equally likely.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// `kind`, a dash, and ten characters from the system's source of randomness.

@@ -1,10 +1,10 @@
-//! What is in force: the manifest of each plugin, the guardrails and the configuration, as they were last adopted.
+//! What is in force: the manifest of each plugin, the guardrails and the configuration, as last adopted.
 //!
-//! Files on disk are proposals. What is kept here is what they are compared with, so that a restart, another file
-//! name, another configuration or a restored backup is no way to bring something into force that waits for a person.
+//! Files on disk are proposals that are compared with what is stored here, so that a restart, another file name,
+//! another configuration or a restored backup cannot bring into force what needs approval.
 //!
-//! Invariant: what comes into force, what its counters take over and the approval that it uses up are one
-//! transaction.
+//! Invariant: a text coming into force, the counts that its counters continue and the approval that it uses up are
+//! one transaction.
 
 use std::collections::BTreeMap;
 
@@ -15,24 +15,24 @@ use crate::budgets::{Counter, Heir};
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 
-/// Why approvals of other changes are closed when a text comes into force.
+/// Reason for closing approvals of other changes when a text comes into force.
 const OTHER_IN_FORCE: &str = "something else came into force since it was asked for";
-/// The value in `meta` that says that a data folder has adopted what was there when it was new.
+/// The key in `meta` that marks a data folder whose initial content was adopted.
 const ADOPTED: &str = "adopted";
 
-/// What a text in force is about.
+/// The subject of a text in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {
-    /// The manifest of a plugin, by the plugin's name.
+    /// The manifest of a plugin, identified by the plugin's name.
     Manifest,
     /// All guardrails.
     Guardrails,
-    /// What the configuration says of people, modes and profiles.
+    /// The people, modes and profiles of the configuration.
     Configuration,
 }
 
 impl Subject {
-    /// The word for it in approvals, messages and records.
+    /// Its name in approvals, messages and records.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -43,55 +43,55 @@ impl Subject {
     }
 }
 
-/// A text that is in force.
+/// A text in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InForce {
     /// Identifies the text.
     pub digest: String,
     /// The text, without secrets.
     pub text: String,
-    /// Who brought it into force.
+    /// The people who brought it into force.
     pub by: String,
-    /// The approval that it came into force by, if it needed one.
+    /// The approval that brought it into force, if it needed one.
     pub approval: Option<String>,
-    /// When. Unix time in milliseconds.
+    /// When it came into force. Unix time in milliseconds.
     pub at: i64,
-    /// Whether it came into force in this data folder. One of a backup did not: what it gives waits for a yes again,
-    /// and its text may be empty where the backup has none.
+    /// Whether it came into force in this data folder. A text from a backup did not: its rights need approval again,
+    /// and the text may be empty if the backup lacks it.
     pub confirmed: bool,
-    /// Whether the file that it stands in is gone since: then it gives nothing any more.
+    /// Whether its file was removed since: then it grants nothing any more.
     pub taken_away: bool,
 }
 
-/// What is to be in force from now on.
+/// A text that is to come into force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adopt {
-    /// What it is about.
+    /// Its subject.
     pub subject: Subject,
-    /// The plugin, of a manifest; empty otherwise.
+    /// The plugin of a manifest; empty otherwise.
     pub name: String,
     /// Identifies the text.
     pub digest: String,
     /// The text, without secrets.
     pub text: String,
-    /// Who brings it into force.
+    /// The people who bring it into force.
     pub by: String,
     /// Unix time in milliseconds.
     pub now: i64,
-    /// The approval that it uses up.
+    /// The approval it uses up.
     pub approval: Option<String>,
     /// The account of the counters.
     pub account: String,
-    /// Which counters take over what others have counted.
+    /// Which counters continue the counts of others.
     pub heirs: Vec<Heir>,
 }
 
-/// What became of a text that was to come into force.
+/// The result of bringing a text into force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Brought {
-    /// It is in force. Every other approval of a change of the subject was closed: these.
+    /// It is in force. The other approvals of changes of the subject were closed: these.
     InForce(Vec<String>),
-    /// Its approval cannot be used any more: it was revoked, closed, or has expired. Nothing has changed.
+    /// Its approval is no longer valid: it was revoked, closed, or has expired. Nothing has changed.
     NotApproved,
 }
 
@@ -129,8 +129,8 @@ impl Ledger {
             .await
     }
 
-    /// What came into force by an approval after it was recorded last: who decided it and by which approval, by the
-    /// subject's name in the record of what is in force.
+    /// What came into force by an approval and was not recorded yet: the people and the approval, by the subject's
+    /// key in the record of what is in force.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -149,13 +149,13 @@ impl Ledger {
             .await
     }
 
-    /// Brings a text into force, in place of the one before. What people said to changes of the one before counts no
-    /// more.
+    /// Brings a text into force, replacing the former one. Approvals of changes relative to the former one become
+    /// void.
     ///
     /// # Errors
     /// When the ledger cannot be used; nothing has changed then.
     pub async fn bring_into_force(&self, adopt: Adopt) -> Result<Brought, LedgerError> {
-        // What is leased of a counter that another one takes over is not used.
+        // Return leases on counters that another one continues.
         let from = adopt
             .heirs
             .iter()
@@ -169,7 +169,7 @@ impl Ledger {
         brought
     }
 
-    /// The plugins whose manifests are in force and were not taken away.
+    /// The plugins whose manifests are in force and were not removed.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -185,7 +185,7 @@ impl Ledger {
             .await
     }
 
-    /// The file of a plugin's manifest is gone: it gives nothing any more. What its counters have counted stays.
+    /// Marks a plugin's manifest as removed: it grants nothing any more. Its counts stay.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -202,7 +202,7 @@ impl Ledger {
             .await
     }
 
-    /// Whether this data folder has adopted what was there when it was new.
+    /// Whether this data folder has adopted its initial content.
     ///
     /// # Errors
     /// When the ledger cannot be used.

@@ -1,7 +1,7 @@
-//! Leases: reads that a day allows only so many of are counted in blocks, so that most of them wait for no disk.
+//! Leases: reads with a daily limit are counted in blocks, so that most of them do not wait for the disk.
 //!
-//! Invariant: a read is counted only against units that are already used up durably. So a crash may lose
-//! the rest of a block, and never lets a read through twice.
+//! Invariant: a read is counted only against units that are already used up durably. So a crash may lose the rest of a
+//! block, but never lets a read through twice.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,15 +13,16 @@ use crate::budgets::{Begin, BeginError, Counter, day_of, give_back};
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 
-/// The most units in a block: the most that a crash loses of one grant.
+/// Maximum units in a block, which bounds what a crash loses of one grant.
 const BLOCK: i64 = 64;
-/// A block is at most this part of what is left, so that the last units of a day are not lost to a crash or to writes.
+/// A block is at most this fraction of what is left, so that the last units of a day are not lost to a crash or to
+/// writes.
 const PART: i64 = 8;
 
 /// Account, plugin and grant.
 type Key = (String, String, String);
 
-/// All leases, by their counter.
+/// All leases, by counter.
 #[derive(Debug, Default)]
 pub(crate) struct Leases(Mutex<BTreeMap<Key, Arc<Slot>>>);
 
@@ -36,7 +37,7 @@ struct Slot {
 struct Lease {
     day: i64,
     left: i64,
-    /// The limit of a day under which it was taken: another one needs another lease.
+    /// The daily limit when it was taken: another limit needs another lease.
     limit: u32,
 }
 
@@ -47,7 +48,7 @@ impl Lease {
 }
 
 impl Slot {
-    /// Takes a unit, if there is one, and says of which lease.
+    /// Takes a unit, if there is one, and returns the lease it came from.
     fn take(&self, limit: u32, today: i64) -> Option<Lease> {
         let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
         if !lease.serves(limit, today) {
@@ -57,7 +58,7 @@ impl Slot {
         Some(*lease)
     }
 
-    /// Undoes a [`take`](Self::take), unless the lease has become another one since: then the unit counts as used.
+    /// Undoes a [`take`](Self::take), unless the lease has changed since: then the unit counts as used.
     fn put_back(&self, taken: Lease) {
         let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
         if (lease.day, lease.limit) == (taken.day, taken.limit) {
@@ -65,7 +66,7 @@ impl Slot {
         }
     }
 
-    /// Empties it; what it held is for the caller to give back.
+    /// Empties it; the caller has to return its content.
     fn empty(&self) -> Lease {
         let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
         let held = *lease;
@@ -98,19 +99,19 @@ impl Leases {
     }
 }
 
-/// Keeps leases from being taken again until it is dropped.
+/// Prevents new leases until it is dropped.
 pub(crate) struct Returned {
     _turns: Vec<OwnedMutexGuard<()>>,
 }
 
 impl Ledger {
-    /// Counts one read against the day of each grant: `grants` are names with the calls a day that each allows.
-    /// All or nothing. It waits for the disk once in a block of up to 64 reads; otherwise it is a few memory accesses.
+    /// Counts one read for each grant: `grants` are names with their calls per day. All or nothing. It waits for the
+    /// disk once per block of up to 64 reads; otherwise it is a few memory accesses.
     ///
-    /// What a crash leaves of a block counts as used; [`close`](Self::close) gives it back.
+    /// The rest of a block counts as used after a crash; [`close`](Self::close) returns it.
     ///
     /// # Errors
-    /// [`BeginError::Exhausted`] when one of them has no more; or the ledger cannot be used.
+    /// [`BeginError::Exhausted`] when one of them is used up; or the ledger cannot be used.
     pub async fn count_reads(
         &self,
         account: &str,
@@ -119,7 +120,7 @@ impl Ledger {
         now: i64,
     ) -> Result<(), BeginError> {
         let today = day_of(now);
-        // Each grant once, or a read could wait for a second unit that its own first one keeps away.
+        // Each grant once, or a read could wait for a second unit that its own first one holds.
         let grants: BTreeMap<&str, u32> = grants.iter().copied().collect();
         let slots: Vec<(Key, u32, Arc<Slot>)> = grants
             .into_iter()
@@ -143,10 +144,10 @@ impl Ledger {
         }
     }
 
-    /// Gives back what is leased and not used. For a clean end: reads that come later lease again.
+    /// Returns unused leases. For a clean shutdown: later reads lease again.
     ///
     /// # Errors
-    /// When the ledger cannot be used; then it counts as used.
+    /// When the ledger cannot be used; the units count as used then.
     pub async fn close(&self) -> Result<(), LedgerError> {
         for (key, slot) in self.leases().all() {
             let _turn = slot.turn.lock().await;
@@ -155,7 +156,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Units of the counter's day that are leased and not used.
+    /// Leased but unused units of the counter's day.
     pub(crate) fn leased(&self, account: &str, plugin: &str, grant: &str, day: i64) -> i64 {
         let key = (account.to_owned(), plugin.to_owned(), grant.to_owned());
         let held = self.leases().existing(&key).map(|slot| slot.held());
@@ -163,7 +164,7 @@ impl Ledger {
             .map_or(0, |lease| lease.left)
     }
 
-    /// Gives back what is leased of the grants that a call needs; nothing if nothing is.
+    /// Returns the leases on the grants that a call needs; `None` if there are none.
     pub(crate) async fn return_leases(
         &self,
         begin: &Begin,
@@ -173,7 +174,7 @@ impl Ledger {
             .await
     }
 
-    /// The same of these grants of a plugin.
+    /// The same for these grants of a plugin.
     pub(crate) async fn return_leases_of(
         &self,
         account: &str,
@@ -182,7 +183,7 @@ impl Ledger {
     ) -> Result<Option<Returned>, LedgerError> {
         let key = |grant| (account.to_owned(), plugin.to_owned(), grant);
         let mut keys: Vec<Key> = grants.into_iter().map(key).collect();
-        // In one order everywhere, and each once: two calls must not wait for each other.
+        // In a fixed order and each once, so that two calls cannot deadlock.
         keys.sort();
         keys.dedup();
         let mut turns = Vec::new();
@@ -214,7 +215,7 @@ impl Ledger {
         if slot.held().serves(limit, day_of(now)) {
             return Ok(());
         }
-        // What is left of another day or another limit.
+        // The rest of another day or another limit.
         self.give_back(key.clone(), slot.empty()).await?;
         let key = key.clone();
         let taken = self

@@ -1,4 +1,4 @@
-//! The ledger itself: one file, and all that is done with it.
+//! The ledger itself: one file with all its operations.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use crate::error::LedgerError;
 use crate::leases::Leases;
 use crate::state::StateStore;
 
-/// The ledger. Clones are the same ledger; the file is closed when the last one is gone.
+/// The ledger. Clones are the same ledger; the file is closed when the last one is dropped.
 ///
-/// What its `async` calls change is on the disk when they return. What was asked for happens even if the future is
-/// dropped. Amounts are in 1/10000 dollar, times in milliseconds of Unix time.
+/// Changes of `async` calls are on disk when they return. A request is carried out even if the future is dropped.
+/// Amounts are in 1/10000 dollar, times in milliseconds of Unix time.
 #[derive(Clone)]
 pub struct Ledger(Arc<Inner>);
 
@@ -20,7 +20,7 @@ struct Inner {
     connections: Connections,
     leases: Leases,
     state: StateStore,
-    /// Nothing in memory.
+    /// `None` in memory.
     path: Option<PathBuf>,
 }
 
@@ -33,16 +33,16 @@ impl fmt::Debug for Ledger {
 }
 
 impl Ledger {
-    /// Opens the file, makes it if it is not there, brings an older one to the newest layout and checks it; one that
-    /// was restored from a backup is checked thoroughly. Blocks on the disk.
+    /// Opens the file, creating it if necessary, migrates an older one to the newest layout and checks it; a file
+    /// restored from a backup is checked thoroughly. Blocks on the disk.
     ///
     /// # Errors
-    /// When the file cannot be written, is damaged, not ours or of a newer version.
+    /// When the file cannot be written, is damaged, is not one of ours or is of a newer version.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
         Ok(Self::new(Connections::open(path)?, Some(path.to_owned())))
     }
 
-    /// A ledger in memory, for one process: it forgets everything.
+    /// An in-memory ledger, for one process.
     ///
     /// # Errors
     /// When SQLite cannot be used.
@@ -59,13 +59,13 @@ impl Ledger {
         }))
     }
 
-    /// What plugins keep.
+    /// The key-value state of plugins.
     #[must_use]
     pub fn state(&self) -> &StateStore {
         &self.0.state
     }
 
-    /// From now on each transaction that changes something stores the audit's head too. `head` is called between a
+    /// From now on each transaction with changes stores the audit's head too. `head` is called between a
     /// transaction's last change and its COMMIT: it must not wait, nor hold this ledger.
     pub fn set_head(&self, head: Head) {
         self.0.connections.set_head(head);
@@ -80,10 +80,10 @@ impl Ledger {
         stored.await
     }
 
-    /// Ties the file to a data folder, by the folder's id; a file that is tied to another one is refused.
+    /// Binds the file to a data folder, by the folder's id.
     ///
     /// # Errors
-    /// When it is of another data folder, or the ledger cannot be used.
+    /// When it is bound to another data folder, or the ledger cannot be used.
     pub async fn bind(&self, folder: &str) -> Result<(), LedgerError> {
         let id = folder.to_owned();
         let bind = move |it: &rusqlite::Connection| connections::bind(it, &id);
@@ -98,8 +98,7 @@ impl Ledger {
         })
     }
 
-    /// The audit's head as it is stored in a file that no host uses; nothing where there is no such file. Nothing is
-    /// changed in it.
+    /// The audit's head stored in a file that no host uses; `None` if there is no such file. Changes nothing in it.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -109,14 +108,14 @@ impl Ledger {
         }
         let read = crate::file::reader(path).and_then(|it| connections::audit_head(&it));
         match read {
-            // What can be read without room is read on a full disk too.
+            // Can be read without disk space, so also on a full disk.
             Err(LedgerError::Full) => connections::audit_head(&crate::file::inspector(path)?),
             read => read,
         }
     }
 
-    /// Checks that the database of a host that runs takes writes, and is not locked by a third process. Nothing is
-    /// changed. Blocks for seconds where it is.
+    /// Checks that the database of a running host accepts writes, and is not locked by a third process. Changes
+    /// nothing. Blocks for seconds if it is locked.
     ///
     /// # Errors
     /// [`LedgerError::Locked`] if it is locked, or another one when it cannot be opened.

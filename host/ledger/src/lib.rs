@@ -1,6 +1,6 @@
-//! What the host must not forget: budgets, permits, halts and what plugins keep, in one SQLite file.
+//! The host's durable state: budgets, permits, halts and the state of plugins, in one SQLite file.
 //!
-//! Invariant: what a call returned is on the disk before it returns, and nothing that limits a plugin is refilled by a
+//! Invariant: the effect of a call is on disk before it returns, and nothing that limits a plugin is refilled by a
 //! restart, a crash or a clock.
 
 mod approval;

@@ -1,4 +1,4 @@
-//! Live deployments that a halt is liquidating: what is not finished goes on after a restart.
+//! Live deployments that a halt is liquidating: unfinished liquidations continue after a restart.
 
 use rusqlite::{Connection, params};
 use serde_json::Value;
@@ -7,8 +7,8 @@ use crate::error::LedgerError;
 use crate::ledger::Ledger;
 
 impl Ledger {
-    /// Remembers a liquidation that is not finished, in place of what was remembered of it. `project` is 0 for an account
-    /// whose deployments cannot be listed.
+    /// Stores an unfinished liquidation, replacing its former state. `project` is 0 for an account whose deployments
+    /// cannot be listed.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -28,7 +28,7 @@ impl Ledger {
             .await
     }
 
-    /// Forgets one that is finished, or that is not to go on.
+    /// Removes one that is finished, or is not to continue.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -43,7 +43,7 @@ impl Ledger {
             .await
     }
 
-    /// Those that are not finished, with account and project.
+    /// The unfinished liquidations, with account and project.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -58,7 +58,7 @@ pub(crate) fn all(it: &Connection) -> rusqlite::Result<Vec<(String, u32, Value)>
     )?;
     let rows = query.query_map([], |row| {
         let entry: String = row.get(2)?;
-        // What cannot be read is still a liquidation that is not finished.
+        // An unreadable entry is still an unfinished liquidation.
         let entry = serde_json::from_str(&entry).unwrap_or(Value::Null);
         Ok((row.get(0)?, row.get(1)?, entry))
     })?;

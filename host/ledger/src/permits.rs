@@ -1,7 +1,7 @@
 //! Permits: what an approval allows, and how often.
 //!
 //! Invariant: a permit is spent in the transaction that reserves the call, and never more often, for more money, later or
-//! by anybody else than was approved.
+//! by another caller than was approved.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::Serialize;
@@ -13,38 +13,38 @@ use crate::error::LedgerError;
 use crate::identifier;
 use crate::ledger::Ledger;
 
-/// The permit that a call uses up.
+/// The permit that a call uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PermitUse {
     /// Its id.
     pub permit: String,
-    /// What the call costs, in 1/10000 dollar.
+    /// The call's cost, in 1/10000 dollar.
     pub cost: u64,
 }
 
-/// A permit that may be used now.
+/// A valid permit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Permit {
     /// Its id, `pm-…`.
     pub id: String,
-    /// The approval that gave it.
+    /// The approval that created it.
     pub approval: String,
-    /// Whether it is for any call of its operation and scope, or for one call only.
+    /// Whether it covers any call of its operation and scope, or a single call only.
     pub standing: bool,
-    /// How often it may still be used.
+    /// The remaining number of uses.
     pub uses_left: u32,
-    /// What its calls may still cost, in 1/10000 dollar; no limit if absent.
+    /// The remaining cost of its calls, in 1/10000 dollar; no limit if absent.
     pub cost_left: Option<u64>,
-    /// Until when, Unix time in milliseconds.
+    /// Its expiry. Unix time in milliseconds.
     pub expires: i64,
 }
 
 impl Ledger {
-    /// The permit for a call, if there is one: first one that was given for just this call, then the standing one that
-    /// ends first. `scope` is what a standing permit must have been given for, `cost` in 1/10000 dollar.
+    /// The permit for a call, if there is one: preferably one for exactly this call, otherwise the standing one that
+    /// expires first. `scope` is the scope that a standing permit must have, `cost` in 1/10000 dollar.
     ///
-    /// That it was found takes nothing of it: [`begin`](Self::begin) does, and checks again.
+    /// Finding a permit does not use it: [`begin`](Self::begin) does, and checks again.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -63,7 +63,7 @@ impl Ledger {
 }
 
 impl Ledger {
-    /// The permit that an approval gave, used up or not.
+    /// The permit that an approval created, used up or not.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -80,7 +80,7 @@ impl Ledger {
     }
 }
 
-/// JSON text that is the same for the same value, whatever the order of its keys.
+/// Canonical JSON text: equal for equal values, whatever the order of their keys.
 pub(crate) fn canonical(value: &Value) -> String {
     let mut value = value.clone();
     value.sort_all_objects();
@@ -128,7 +128,7 @@ fn read(row: &Row<'_>) -> Result<Permit, rusqlite::Error> {
     })
 }
 
-/// Takes one use and its cost from the permit, or says why it cannot be used.
+/// Takes one use and its cost from the permit, or returns why it cannot be used.
 pub(crate) fn spend(
     connection: &Connection,
     what: &PermitUse,
@@ -187,7 +187,7 @@ pub(crate) fn spend(
     })
 }
 
-/// Gives one use and its cost back, and the attempt too unless the server saw it.
+/// Returns one use and its cost, and the attempt too unless the server saw the call.
 pub(crate) fn give_back(
     connection: &Connection,
     permit: &str,
@@ -203,7 +203,8 @@ pub(crate) fn give_back(
     Ok(())
 }
 
-/// Makes the permit of an approval: standing as all who approved it agreed, or for its one call until `expires`.
+/// Creates the permit of an approval: standing if all approvers granted that, otherwise for its single call until
+/// `expires`.
 pub(crate) fn give(
     connection: &Connection,
     approval: &Approval,
@@ -211,7 +212,7 @@ pub(crate) fn give(
     expires: i64,
 ) -> Result<(), LedgerError> {
     let of = &approval.binding;
-    // A single call was shown with its cost: should it come to cost more, it needs another approval.
+    // The approver saw the cost of a single call: if it gets more expensive, it needs another approval.
     let (uses, cost, expires) = match &standing {
         Some(it) => (it.uses, it.max_cost, it.until_ms),
         None => (1, Some(approval.cost), expires),

@@ -1,4 +1,4 @@
-//! What is remembered of each plugin: which code was adopted, which projects it made, how fast it went.
+//! State of each plugin: the adopted code, the projects it created, and marks of rate limiters.
 
 use rusqlite::{OptionalExtension as _, params};
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 
-/// The code that an operator has accepted for a plugin.
+/// The code that an operator has adopted for a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Adoption {
@@ -14,11 +14,12 @@ pub struct Adoption {
     pub digest: String,
     /// The interfaces that it imports.
     pub imports: Vec<String>,
-    /// Who accepted it.
+    /// The person who adopted it.
     pub by: String,
-    /// When. Unix time in milliseconds.
+    /// When it was adopted. Unix time in milliseconds.
     pub at: i64,
-    /// Whether it was adopted in this data folder, and not in the one whose backup this is.
+    /// Whether it was adopted in this data folder, rather than in the one that a restored backup
+    /// came from.
     pub confirmed: bool,
 }
 
@@ -27,14 +28,14 @@ pub struct Adoption {
 pub struct RateMark {
     /// The account.
     pub account: String,
-    /// The bucket, in the words of who marked it.
+    /// The bucket's key, chosen by the rate limiter.
     pub key: String,
     /// The latest mark. Unix time in milliseconds.
     pub at_ms: i64,
 }
 
 impl Ledger {
-    /// The code that was adopted last for a plugin.
+    /// The code adopted last for a plugin.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -76,7 +77,7 @@ impl Ledger {
             .await
     }
 
-    /// Adopts code for a plugin, in place of what was adopted before.
+    /// Adopts code for a plugin, replacing what was adopted before.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -108,7 +109,7 @@ impl Ledger {
             .await
     }
 
-    /// Remembers that a plugin made a project.
+    /// Stores that a plugin created a project.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -128,7 +129,7 @@ impl Ledger {
             .await
     }
 
-    /// The projects of an account that plugins made: who made which.
+    /// The projects of an account that plugins created, with their creators.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -145,7 +146,7 @@ impl Ledger {
             .await
     }
 
-    /// Remembers that a rate limiter's bucket was used; a mark never goes back.
+    /// Stores that a rate limiter's bucket was used; a mark never goes back.
     ///
     /// # Errors
     /// When the ledger cannot be used.

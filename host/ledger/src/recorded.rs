@@ -1,4 +1,4 @@
-//! What the audit says is in force, so that a start finds what changed while no host ran.
+//! What the audit has recorded as in force, so that a start finds what changed while no host ran.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::error::LedgerError;
 use crate::ledger::Ledger;
 
 impl Ledger {
-    /// The digests of what was in force, by what it is of.
+    /// The digests of what was in force, by subject.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -22,7 +22,7 @@ impl Ledger {
             .await
     }
 
-    /// Remembers what is in force now; `None` stands for what is not in force any more.
+    /// Stores what is in force now; `None` stands for what is no longer in force.
     ///
     /// # Errors
     /// When the ledger cannot be used.

@@ -1,9 +1,10 @@
-//! Room on the disk for halts that the database does not take: the disk is full, or another process holds the database.
+//! Disk space reserved for halts that the database does not accept: the disk is full, or another process holds the
+//! database.
 //!
-//! It is a file beside the database whose blocks are allocated before they are needed, and then only overwritten.
+//! It is a file next to the database whose blocks are allocated in advance, and then only overwritten.
 //!
-//! Invariant: the file holds two copies that are written in turn, each with a sequence and a hash. So a write that is
-//! cut off leaves the copy before it, and a file that holds no whole copy is an error, never an empty list.
+//! Invariant: the file holds two copies that are written alternately, each with a sequence number and a hash. So an
+//! interrupted write leaves the copy before it, and a file without a valid copy is an error, never an empty list.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -16,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use crate::halts::Halt;
 use crate::ledger::Ledger;
 
-/// The file's name, beside the database.
+/// The file's name, next to the database.
 const NAME: &str = "halts.reserve";
 /// Bytes of one copy.
 const COPY: usize = 32 << 10;
@@ -29,15 +30,15 @@ const HEADER: usize = 8 + 8 + 4 + 32;
 /// Why the reserve cannot be used.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReserveError {
-    /// The file cannot be made, read or written.
+    /// The file cannot be created, read or written.
     #[error("cannot use the reserve for halts, {}: {source}", path.display())]
     Files {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The cause.
         source: Arc<io::Error>,
     },
-    /// Neither copy is whole.
+    /// Neither copy is valid.
     #[error(
         "the reserve for halts, {}, is damaged, so halts that it held are not known; check the disk, and remove the file once you know what is to be halted",
         path.display()
@@ -46,10 +47,10 @@ pub enum ReserveError {
         /// The file.
         path: PathBuf,
     },
-    /// The halts are more than the reserve takes.
+    /// More halts than the reserve can hold.
     #[error("{0} halts do not fit into the reserve for halts")]
     Full(
-        /// How many halts there are.
+        /// The number of halts.
         usize,
     ),
 }
@@ -58,19 +59,19 @@ pub enum ReserveError {
 #[derive(Debug)]
 pub struct HaltReserve {
     path: PathBuf,
-    /// Nothing until there is room for it.
+    /// `None` until there is space for it.
     file: Option<File>,
-    /// Of the newest copy.
+    /// Sequence number of the newest copy.
     sequence: u64,
 }
 
 impl Ledger {
-    /// The reserve of this ledger, with the halts that it holds; nothing for a ledger in memory. Blocks on the disk.
+    /// The reserve of this ledger, with the halts in it; `None` for a ledger in memory. Blocks on the disk.
     ///
-    /// A disk without room for a new reserve is no error: [`HaltReserve::write`] tries again.
+    /// A disk without space for a new reserve is no error: [`HaltReserve::write`] tries again.
     ///
     /// # Errors
-    /// When there is a reserve, and what it holds is not known.
+    /// When there is a reserve whose content cannot be determined.
     pub fn halt_reserve(&self) -> Result<Option<(HaltReserve, Vec<Halt>)>, ReserveError> {
         let folder = self.path().and_then(Path::parent);
         folder
@@ -78,23 +79,23 @@ impl Ledger {
             .transpose()
     }
 
-    /// The folder of the database; nothing for a ledger in memory.
+    /// The folder of the database; `None` for a ledger in memory.
     #[must_use]
     pub fn folder(&self) -> Option<&Path> {
         self.path().and_then(Path::parent)
     }
 }
 
-/// What a copy holds.
+/// The content of a copy.
 enum Found {
-    /// It was never written.
+    /// Never written.
     Nothing,
     Whole(u64, Vec<Halt>),
     Torn,
 }
 
 impl HaltReserve {
-    /// A reserve without halts. Where the disk has no room for it, it is allocated later.
+    /// A reserve without halts. If the disk has no space for it, it is allocated later.
     fn empty(path: PathBuf) -> Self {
         let mut new = Self {
             path,
@@ -107,10 +108,10 @@ impl HaltReserve {
         new
     }
 
-    /// The halts that the reserve in a data folder holds, which no host uses. Nothing is made.
+    /// The halts in the reserve of a data folder that no host uses. Creates nothing.
     ///
     /// # Errors
-    /// When there is a reserve, and what it holds is not known.
+    /// When there is a reserve whose content cannot be determined.
     pub fn read(folder: &Path) -> Result<Vec<Halt>, ReserveError> {
         let held = Self::find(&folder.join(NAME))?;
         Ok(held.map_or_else(Vec::new, |(_, _, halts)| halts))
@@ -128,7 +129,7 @@ impl HaltReserve {
         Ok((reserve, halts))
     }
 
-    /// The file, the sequence of its newest copy and what that holds; nothing where there is no whole file yet.
+    /// The file, the sequence number of its newest copy and its halts; `None` if there is no complete file yet.
     fn find(path: &Path) -> Result<Option<(File, u64, Vec<Halt>)>, ReserveError> {
         let path = path.to_owned();
         let failed = |source| ReserveError::Files {
@@ -138,7 +139,7 @@ impl HaltReserve {
         match std::fs::symlink_metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
-            // Anything else is not ours, and opening it may wait for ever.
+            // Not one of ours, and opening it might block forever.
             Ok(found) if !found.is_file() => return Err(ReserveError::Damaged { path }),
             Ok(_) => {}
         }
@@ -150,7 +151,7 @@ impl HaltReserve {
         let mut bytes = vec![0; BYTES];
         let read = read_all(&file, &mut bytes).map_err(failed)?;
         if read < BYTES {
-            // The process ended while it made the file.
+            // The process ended while it created the file.
             if bytes.iter().any(|byte| *byte != 0) {
                 return Err(ReserveError::Damaged { path });
             }
@@ -171,10 +172,10 @@ impl HaltReserve {
         }
     }
 
-    /// Holds these halts and no others. They are on the disk when it returns.
+    /// Replaces the halts in the reserve. They are on disk when it returns.
     ///
     /// # Errors
-    /// When they cannot be written: what it held before may hold, or these.
+    /// When they cannot be written: the reserve then holds either the former halts or these.
     pub fn write(&mut self, halts: &[Halt]) -> Result<(), ReserveError> {
         let text = serde_json::to_vec(halts).unwrap_or_default();
         let too_many = || ReserveError::Full(halts.len());
@@ -208,7 +209,7 @@ impl HaltReserve {
         Ok(())
     }
 
-    /// Makes the file, with blocks for all of it.
+    /// Creates the file, with all blocks allocated.
     fn allocate(&mut self) -> Result<(), ReserveError> {
         let make = || {
             let file = OpenOptions::new()
@@ -218,7 +219,7 @@ impl HaltReserve {
                 .truncate(true)
                 .mode(0o600)
                 .open(&self.path)?;
-            // Zeros that were written take blocks; a length that was set takes none.
+            // Written zeros allocate blocks; setting the length would not.
             file.write_all_at(&[0; BYTES], 0)?;
             file.sync_all()?;
             if let Some(folder) = self.path.parent() {
@@ -232,7 +233,7 @@ impl HaltReserve {
                 Ok(())
             }
             Err(source) => {
-                // Best effort: an empty file would be no reserve.
+                // Best effort: an empty file would not be a reserve.
                 std::fs::remove_file(&self.path).ok();
                 Err(ReserveError::Files {
                     path: self.path.clone(),
@@ -319,7 +320,7 @@ mod tests {
         assert_eq!(reopen(&path).unwrap().len(), 2, "what was there stays");
     }
 
-    /// Whatever part of a write reaches the disk.
+    /// Whichever part of a write reaches the disk.
     #[test]
     fn a_write_that_is_cut_off_leaves_the_copy_before_it() {
         let folder = tempfile::tempdir().unwrap();
@@ -354,7 +355,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         assert!(matches!(reopen(&path), Err(ReserveError::Damaged { .. })));
-        // One that was being made when the process ended held nothing.
+        // A file that was being created when the process ended held nothing.
         std::fs::remove_dir(&path).unwrap();
         std::fs::write(&path, [0; 100]).unwrap();
         assert_eq!(reopen(&path).unwrap(), []);

@@ -1,42 +1,42 @@
-//! Sources of compiles, so that a person who approves a deployment sees what changed since the last approval.
+//! Sources of compiles, so that an approver of a deployment sees what changed since the last approval.
 //!
-//! Invariant: a compile that is known has its source here. A source is dropped only when no known compile, no approved
-//! project and no approval that can still lead to a call names it. Each plugin fills its own quota: what one plugin
-//! compiles never takes the place of what another one compiled. A compile becomes unknown by another plugin's in one
-//! case: the server signs both alike, and the host read different contents of the project, so that one of them is wrong.
+//! Invariant: a known compile has its source here. A source is dropped only when no known compile, no approved project
+//! and no approval that can still lead to a call refers to it. Each plugin fills its own quota: one plugin's compiles
+//! never displace those of another. A compile becomes unknown because of another plugin's in one case: the server's
+//! signatures of both are equal, but the host read different contents of the project, so that one of them is wrong.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 
-/// The most that the sources of one plugin's compiles take together, in bytes.
+/// Maximum bytes of the sources of one plugin's compiles.
 const MAX_BYTES: i64 = 64 << 20;
-/// The most compiles of one plugin that are remembered.
+/// Maximum compiles stored for one plugin.
 const MAX_COMPILES: i64 = 5_000;
 
-/// Whether an approval that waits, or one whose permit can still be used, names the source `hash` at the instant `?1`.
+/// Whether a pending approval, or one with a valid permit, refers to the source `hash` at the instant `?1`.
 const AWAITED: &str =
     "EXISTS (SELECT 1 FROM approvals AS a LEFT JOIN permits AS p ON p.approval = a.id
     WHERE a.source = hash AND ((a.status = 'pending' AND a.expires_ms > ?1)
         OR (a.status = 'approved' AND p.uses_left > 0 AND p.expires_ms > ?1)))";
 
-/// A compile and what it was made of.
+/// A compile and its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewCompile {
     /// The account.
     pub account: String,
-    /// Who compiled: its quota holds the source.
+    /// The plugin that compiled: the source counts against its quota.
     pub plugin: String,
-    /// The id that the server gave it.
+    /// The id assigned by the server.
     pub compile: String,
     /// The project.
     pub project: u32,
-    /// Names the files: equal ones are kept once.
+    /// Identifies the files: equal sources are stored once.
     pub source: String,
     /// The files as name and content.
     pub files: Vec<(String, String)>,
-    /// The server's signature of what it compiled, if it gave one.
+    /// The server's signature of what it compiled, if any.
     pub signature: Option<String>,
     /// A digest of the contents of the project's own files.
     pub contents: String,
@@ -44,20 +44,20 @@ pub struct NewCompile {
     pub now: i64,
 }
 
-/// What became of a compile that was to be remembered with its source.
+/// The result of storing a compile with its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remembered {
-    /// It is known by its source.
+    /// Its source is known.
     Known,
-    /// Approvals that wait fill the plugin's quota: it is of unknown code.
+    /// Pending approvals fill the plugin's quota: its code is unknown.
     OverQuota,
-    /// The server gave the same signature to a compile of the project that was made of other contents. One of the two
-    /// was not made of what the host read, so both are of unknown code.
+    /// The server gave the same signature to a compile of the project with other contents. One of the two was not made
+    /// from what the host read, so the code of both is unknown.
     Contradicted,
 }
 
 impl Ledger {
-    /// Remembers a compile with its source. The plugin's oldest compiles become unknown where its quota is full.
+    /// Stores a compile with its source. If the plugin's quota is full, its oldest compiles become unknown.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -68,7 +68,7 @@ impl Ledger {
             .await
     }
 
-    /// Remembers which project a compile is of, where its source is not known.
+    /// Stores the project of a compile whose source is unknown.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -91,7 +91,7 @@ impl Ledger {
             .await
     }
 
-    /// The compiles of an account with their projects, as far back as they are remembered.
+    /// The stored compiles of an account with their projects.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -108,7 +108,7 @@ impl Ledger {
             .await
     }
 
-    /// The hash of a compile's source and its project, if the source is known and kept.
+    /// The hash of a compile's source and its project, if the source is known and stored.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -153,7 +153,7 @@ impl Ledger {
             .transpose()
     }
 
-    /// The hash of the source that was last approved for a project.
+    /// The hash of the source last approved for a project.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -175,7 +175,7 @@ impl Ledger {
             .await
     }
 
-    /// Remembers which source was approved for a project.
+    /// Stores which source was approved for a project.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -232,9 +232,9 @@ fn put(connection: &Connection, new: &NewCompile, files: &str) -> Result<Remembe
     Ok(outcome)
 }
 
-/// Whether the server's signature says that this compile and a former one are the same, and the contents that were
-/// read say that they are not. The former ones are of unknown code then too, whichever plugin compiled them: the evidence
-/// is about the project, and which of the two readings is wrong is not known.
+/// Whether the server's signature says that this compile and a former one are the same, but the contents read differ. The
+/// code of the former ones is then unknown too, whichever plugin compiled them: the evidence is about the project, and it
+/// is unclear which reading is wrong.
 fn contradicts(connection: &Connection, new: &NewCompile) -> Result<bool, LedgerError> {
     let Some(signature) = &new.signature else {
         return Ok(false);
@@ -256,7 +256,7 @@ fn contradicts(connection: &Connection, new: &NewCompile) -> Result<bool, Ledger
     Ok(contradicted)
 }
 
-/// Sees to it that the plugin's quota holds the source too: its oldest compiles become unknown. Whether it does.
+/// Makes room for the source in the plugin's quota: its oldest compiles become unknown. Returns whether there is room.
 fn make_room(connection: &Connection, new: &NewCompile, bytes: i64) -> Result<bool, LedgerError> {
     // The newest compile first, and each source once.
     let mut query = connection.prepare_cached(&format!(
@@ -303,7 +303,7 @@ fn forget_old(connection: &Connection, account: &str, plugin: &str) -> Result<()
     Ok(())
 }
 
-/// Drops the sources that nothing names.
+/// Drops the sources that are no longer referenced.
 fn drop_unnamed(connection: &Connection, now: i64) -> Result<(), LedgerError> {
     connection
         .prepare_cached(&format!(

@@ -1,51 +1,50 @@
-//! What plugins remember: bytes under keys, each plugin its own.
+//! Key-value state of plugins: bytes under keys, separate for each plugin.
 //!
-//! Invariant: a write that returned is on disk, and a version of a key is never given twice, not
-//! even after the key was deleted.
+//! Invariant: a completed write is on disk, and a version of a key is never reused, even after the key was deleted.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::connections::Connections;
 use crate::error::{LedgerError, from_sqlite};
 
-/// The longest key, in bytes.
+/// Maximum length of a key in bytes.
 pub const MAX_KEY: usize = 256;
-/// The largest value, in bytes.
+/// Maximum size of a value in bytes.
 pub const MAX_VALUE: usize = 1 << 20;
-/// The most that one plugin may keep, keys and values together, in bytes.
+/// Maximum bytes of one plugin's keys and values together.
 pub const MAX_TOTAL: i64 = 16 << 20;
-/// The most keys that one listing returns.
+/// Maximum keys returned by one listing.
 pub const MAX_LISTED: u32 = 1000;
 
-/// The index is named so that deleted keys are never walked over, whatever the planner thinks of it.
+/// The index is named so that deleted keys are never visited, whatever the planner estimates.
 const LIST_KEYS: &str = "SELECT key FROM state INDEXED BY state_kept
      WHERE plugin = ?1 AND key >= ?2 AND key < ?3 AND value IS NOT NULL ORDER BY key LIMIT ?4";
 
-/// The first text that is behind every key with this prefix.
+/// The first text that sorts after every key with this prefix.
 fn behind(prefix: &str) -> String {
     let mut text = prefix.to_owned();
     while let Some(last) = text.pop() {
-        // Behind the last character there is no other, and behind U+D7FF comes U+E000.
+        // There is no character after the last one, and U+E000 follows U+D7FF.
         let mut following = (last..=char::MAX).skip(1);
         if let Some(next) = following.next() {
             text.push(next);
             return text;
         }
     }
-    // Longer than a key may be, so none is behind it.
+    // Longer than any key, so it sorts after all of them.
     char::MAX.to_string().repeat(MAX_KEY / 4 + 1)
 }
 
 /// Why the state could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// Somebody else wrote the key first.
-    #[error("the key was changed by somebody else{}", .0.map(|v| format!("; it is at version {v} now")).unwrap_or_default())]
+    /// Another writer changed the key first.
+    #[error("the key was changed by another writer{}", .0.map(|v| format!("; it is at version {v} now")).unwrap_or_default())]
     Conflict(
-        /// Its version now; nothing if it does not exist.
+        /// Its current version; `None` if it does not exist.
         Option<u32>,
     ),
-    /// It would be more than the quota.
+    /// It would exceed the quota.
     #[error("{0}")]
     QuotaExceeded(String),
     /// The key is empty or too long.
@@ -79,7 +78,7 @@ impl StateStore {
     /// Reads a key.
     ///
     /// # Errors
-    /// When the key is no key or the store cannot be used.
+    /// When the key is invalid or the store cannot be used.
     pub fn get(&self, plugin: &str, key: &str) -> Result<Option<Entry>, StateError> {
         check_key(key)?;
         let row = [plugin.to_owned(), key.to_owned()];
@@ -98,18 +97,18 @@ impl StateStore {
         })
     }
 
-    /// Writes a key, whatever it holds.
+    /// Writes a key unconditionally.
     ///
     /// # Errors
-    /// When it would be more than the quota, the key is no key or the store cannot be used.
+    /// When it would exceed the quota, the key is invalid or the store cannot be used.
     pub fn set(&self, plugin: &str, key: &str, value: &[u8]) -> Result<u32, StateError> {
         self.write(plugin, key, Some(value), None)
     }
 
-    /// Writes a key only if its version is the expected one.
+    /// Writes a key only if it has the expected version.
     ///
     /// # Errors
-    /// [`StateError::Conflict`] if it is not; otherwise as [`set`](Self::set).
+    /// [`StateError::Conflict`] if it has another version; otherwise as [`set`](Self::set).
     pub fn compare_and_swap(
         &self,
         plugin: &str,
@@ -120,16 +119,16 @@ impl StateStore {
         self.write(plugin, key, Some(value), Some(expected))
     }
 
-    /// Deletes a key. Its version is remembered, so that it is not given again.
+    /// Deletes a key. Its version is kept, so that it is not reused.
     ///
     /// # Errors
-    /// When the key is no key or the store cannot be used.
+    /// When the key is invalid or the store cannot be used.
     pub fn delete(&self, plugin: &str, key: &str) -> Result<(), StateError> {
         self.write(plugin, key, None, None).map(drop)
     }
 
-    /// Lists the keys that begin with a prefix, in order, at most 1,000 of them. Takes a time that depends on what it
-    /// returns and not on what else there is, or was.
+    /// Lists the keys with a prefix, in order, at most 1,000 of them. The time depends on the result only, not on other or
+    /// deleted keys.
     ///
     /// # Errors
     /// When the store cannot be used.
@@ -194,7 +193,7 @@ fn put(
              ON CONFLICT (plugin, key) DO UPDATE SET version = ?3, value = ?4",
         )?
         .execute(params![plugin, key, version, value])?;
-    // Deleted keys count with their names: otherwise they would grow without end.
+    // Names of deleted keys count too: otherwise they would grow without limit.
     let before = former.map_or(0, |(_, length)| {
         size(key.len()).saturating_add(length.unwrap_or(0))
     });
@@ -271,7 +270,7 @@ mod tests {
         assert_eq!(store.list_keys("b", "").unwrap(), Vec::<String>::new());
     }
 
-    /// What SQLite does for a listing, in steps of its machine, when so many other keys are there or were.
+    /// Virtual machine steps of a listing when there are `others` other keys, existing or deleted.
     fn steps(others: u32, prefix: &str) -> i32 {
         let ledger = Ledger::in_memory().unwrap();
         let prefix = prefix.to_owned();
