@@ -1,9 +1,9 @@
-//! The life of a call: sent, judged, and sent again where that is safe (DESIGN §5.5).
+//! The life of a call: sent, classified, and retried where that is safe.
 //!
-//! Invariants: an operation that must not be sent twice is sent again only after a failure that
-//! proves that nothing was done. Nothing is sent without clearance, and no wait outlives a
-//! refusal by more than [`ASK_AGAIN`]. No call outlives its deadline by more than the moment that
-//! a dying server's last words are waited for. No argument is logged.
+//! Invariants: a non-idempotent operation is retried only after a failure that proves that nothing was done.
+//! Nothing is sent without clearance, and no wait outlives a refusal by more than [`ASK_AGAIN`]. No call
+//! outlives its deadline by more than the time that a dying server's last words are waited for. No argument is
+//! logged.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -29,37 +29,37 @@ use crate::pool::{NoSession, Pool};
 use crate::standing::Standing;
 use crate::text::Redactor;
 
-/// The tool that an account is checked by: every server has it, and it is free.
+/// The tool used to check an account: every server has it, and it is free.
 const CHECK: &str = "read_account";
 
-/// How often a call that waits asks whether it may still be sent.
+/// How often a waiting call checks whether it may still be sent.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
-/// One account: where its MCP server is and how it is used.
+/// One account: the location of its MCP server and how it is used.
 pub struct Account {
     name: String,
     pub(crate) pool: Arc<Pool>,
-    /// The calls that are under way.
+    /// The calls under way.
     pub(crate) calls: TaskTracker,
     cache: Cache,
-    /// What its calls have shown of it.
+    /// What its calls have shown about it.
     pub(crate) standing: Standing,
     begun: Instant,
 }
 
-/// What follows from one sending.
+/// What to do after a send.
 enum Step {
     Done(Outcome),
     /// Its clearance refused.
     Withheld(Failure),
-    /// Nothing was done; a new session may do better.
+    /// Nothing was done; a new session may succeed.
     Reconnect(Failure),
-    /// Safe to send again after a wait: the server's own, or ours.
+    /// Safe to retry after a wait: the server's own, or ours.
     Again(Failure, Option<Duration>),
 }
 
 impl Account {
-    /// An account by the name that manifests use. Connects when the first call comes.
+    /// An account with its name in manifests. Connects on the first call.
     #[must_use]
     pub fn new(
         name: impl Into<String>,
@@ -77,16 +77,16 @@ impl Account {
         }
     }
 
-    /// How it stands: what its calls have shown, and what its connection shows.
+    /// Its health: what its calls have shown, and the state of its connection.
     pub(crate) fn health(&self) -> AccountHealth {
         let mut health = self.pool.health(&self.name);
         health.seconds_since_news = self.begun.elapsed().as_secs_f64();
-        // A connection that is down is down for every call; one that is open says nothing of what is behind it.
+        // A closed connection fails every call; an open one tells nothing about the server behind it.
         if health.state.is_trouble() {
             return health;
         }
         let known = self.standing.now();
-        // An answer of a connection that is closed says nothing of the next one.
+        // An answer on a closed connection tells nothing about the next one.
         let closed = health.sessions == 0;
         if let Some(known) = known.filter(|known| known.trouble.is_some() || !closed) {
             health.state = AccountState::of(known.trouble);
@@ -97,7 +97,7 @@ impl Account {
         health
     }
 
-    /// Makes a read to find out how it stands.
+    /// Makes a read to determine its health.
     pub(crate) async fn check(&self, deadline: Instant) {
         let Some(operation) = by_tool(CHECK) else {
             return;
@@ -117,7 +117,7 @@ impl Account {
         }
     }
 
-    /// Waits for its calls, and closes its connection. No other call may come.
+    /// Waits for its calls, and closes its connection. There must be no further calls.
     pub(crate) async fn retire(&self) {
         self.calls.close();
         self.calls.wait().await;
@@ -160,8 +160,8 @@ impl Account {
         outcome
     }
 
-    /// Sends the call until it is answered. A write of which a sending may have taken effect is never
-    /// said to have merely failed: whoever hears of a failure may rely on it that nothing was done.
+    /// Sends the call until it is answered. A write that may have taken effect is never reported as merely
+    /// failed: a caller that gets a failure may rely on it that nothing was done.
     async fn send(&self, call: &Call<'_>, started: Instant) -> Outcome {
         let mut lost = None;
         let outcome = self.try_to_send(call, started, &mut lost).await;
@@ -181,7 +181,7 @@ impl Account {
         }
     }
 
-    /// `lost` says what is known of a sending that may have taken effect.
+    /// `lost` describes a send that may have taken effect.
     async fn try_to_send(
         &self,
         call: &Call<'_>,
@@ -214,7 +214,7 @@ impl Account {
                 }
                 Ok(Err(NoSession::Late)) => return Err(timed_out(started)),
             };
-            // A place may have been had at the last moment, or for a call that came too late.
+            // The permit may have come at the last moment, or for a call that was too late already.
             if Instant::now() >= call.deadline {
                 return Err(timed_out(started));
             }
@@ -240,13 +240,13 @@ impl Account {
             let (failure, wait) = match self.judge(decoder, delivery, started) {
                 Step::Done(outcome) => return outcome,
                 Step::Withheld(refusal) => return Err(refusal),
-                // The pool waits before it connects again, and longer each time.
+                // The pool waits before it reconnects, longer each time.
                 Step::Reconnect(failure) => (failure, Duration::ZERO),
                 Step::Again(failure, wait) => {
                     if changes && matches!(failure, Failure::Unavailable(_)) {
                         *lost = Some(failure.to_string());
                     }
-                    // A server may ask for more patience than ours, never for less.
+                    // A server may ask for a longer wait than ours, never for a shorter one.
                     let ours = options.backoff.delay(sent);
                     (failure, wait.map_or(ours, |wait| wait.max(ours)))
                 }
@@ -264,7 +264,7 @@ impl Account {
         }
     }
 
-    /// The connection's secrets and those among the arguments: a server may quote what it got.
+    /// Redacts the connection's secrets and those among the arguments, since a server may quote its input.
     fn redactor_for(
         &self,
         operation: Option<&Operation>,
@@ -293,7 +293,7 @@ impl Account {
         }
     }
 
-    /// What follows from a delivery, and what it shows of the account.
+    /// What to do after a delivery, and what it shows about the account.
     fn judge(&self, decoder: Decoder<'_>, delivery: Delivery, started: Instant) -> Step {
         let line = |told: &str| decoder.redactor.line(told);
         let unreachable = |told: &str| {
@@ -343,7 +343,7 @@ impl Account {
         }
     }
 
-    /// What follows from a failure that the server told.
+    /// What to do after a failure that the server reported.
     fn fault(&self, Fault { failure, trouble }: Fault) -> Step {
         let wait = match failure {
             Failure::RateLimited { retry_after } => {
@@ -356,14 +356,14 @@ impl Account {
             None => self.standing.answered(),
         }
         match trouble {
-            // The same credentials are refused again.
+            // Retrying with the same credentials would fail again.
             Some(Trouble::Unauthorized | Trouble::Clock) => Step::Done(Err(failure)),
             _ => retry(failure),
         }
     }
 }
 
-/// A failure's own words.
+/// The text of a failure.
 fn cause(failure: &Failure) -> String {
     match failure {
         Failure::Unavailable(words) => words.clone(),
@@ -377,7 +377,7 @@ fn length(result: &CallToolResult) -> usize {
     texts.map(|block| block.text.len()).sum()
 }
 
-/// Of the failures that a decoder gives, these two say that sending again is safe.
+/// Of the decoder's failures, these two prove that a retry is safe.
 fn retry(failure: Failure) -> Step {
     match failure {
         Failure::RateLimited { retry_after } => Step::Again(failure, retry_after),
@@ -386,7 +386,7 @@ fn retry(failure: Failure) -> Step {
     }
 }
 
-/// Waits for something, but not past a refusal.
+/// Waits for a future, unless the clearance is refused meanwhile.
 async fn while_cleared<T>(
     clearance: Clearance<'_>,
     what: impl Future<Output = T>,

@@ -1,10 +1,10 @@
 //! All accounts of a host, as the one [`Upstream`] that the gate owns.
 //!
-//! Accounts may be put and removed while calls are under way. A call stays with the account that it
-//! found: it ends on that connection, which is closed when the last of its calls has ended.
+//! Accounts may be added and removed while calls are under way. A call stays with the account that it found: it
+//! ends on that connection, which is closed when the last of its calls has ended.
 //!
-//! Invariant: a call is counted by its account before another can take the account's place, so no
-//! connection is closed under a call, and none is opened by a call that comes after the closing.
+//! Invariant: a call is counted by its account before another one can replace the account, so no connection is
+//! closed under a call, and no call opens one after the closing.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
@@ -20,14 +20,14 @@ use crate::download::{Downloader, Reach};
 use crate::health::AccountHealth;
 use crate::pool::NoSession;
 
-/// The accounts by name. Each has connections of its own; none can slow another one down.
+/// The accounts by name. Each has its own connections; none can slow another one down.
 ///
-/// Cloning gives another handle to the same accounts: one goes to the gate, one stays with
-/// whoever changes them and reports their health.
+/// Cloning gives another handle to the same accounts: one goes to the gate, another stays with the host, which
+/// updates them and reports their health.
 #[derive(Clone)]
 pub struct Accounts {
     by_name: Arc<RwLock<BTreeMap<String, Arc<Account>>>>,
-    /// Those that were replaced or removed and still carry calls.
+    /// Replaced or removed accounts that still carry calls.
     former: Arc<Mutex<Vec<Arc<Account>>>>,
     downloader: Arc<Downloader>,
 }
@@ -59,12 +59,12 @@ impl Accounts {
         self.by_name().keys().cloned().collect()
     }
 
-    /// Puts accounts, new ones and others in the place of those of the same names, and removes accounts.
-    /// The next call takes the new connection, and has none where the account was removed; calls that are
-    /// under way end on their old one. All others are as they were. In a tokio runtime.
+    /// Adds or replaces accounts, and removes some. The next call uses the new connection, or fails if the
+    /// account was removed; calls under way end on their former one. All others are unchanged. Must be called in
+    /// a tokio runtime.
     ///
-    /// The task that is returned ends when every old connection is closed and its server is gone. It
-    /// need not be waited for.
+    /// The returned task ends when every former connection is closed and its server is gone. It need not be
+    /// awaited.
     pub fn update(&self, put: Vec<Account>, remove: &[String]) -> JoinHandle<()> {
         let mut replaced = Vec::new();
         {
@@ -95,7 +95,7 @@ impl Accounts {
         Some(found.health())
     }
 
-    /// Opens a session of an account unless one is open, and says what it found.
+    /// Opens a session of an account unless one is open, and returns what it found.
     ///
     /// # Errors
     ///
@@ -123,16 +123,15 @@ impl Accounts {
         Ok(found.health())
     }
 
-    /// Finds out how an account stands, by one read that changes nothing and costs nothing; `None` if there is no
-    /// such account.
+    /// Determines an account's health by one read without effect or cost; `None` if there is no such account.
     pub async fn check(&self, account: &str, deadline: Instant) -> Option<AccountHealth> {
         let InUse { account: found, .. } = &self.find(account).ok()?;
         found.check(deadline).await;
         Some(found.health())
     }
 
-    /// Closes all sessions and waits for their servers to leave; also those of former connections, whose
-    /// calls are lost. A call that comes later opens a new one.
+    /// Closes all sessions and waits for their servers to exit, including those of former connections, whose
+    /// calls are lost. A later call opens a new session.
     pub async fn close(&self) {
         let mut all: Vec<Arc<Account>> = self.by_name().values().cloned().collect();
         all.extend(self.former().iter().cloned());

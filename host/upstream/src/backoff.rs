@@ -1,7 +1,7 @@
-//! How long to wait before the next try.
+//! Exponential back-off.
 //!
-//! Invariant: the wait grows from `initial` to `max` and never beyond; without jitter it is a
-//! function of the number of failures alone.
+//! Invariant: the wait grows from `initial` to `max` and never beyond; without jitter it depends
+//! only on the number of failures.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub struct Backoff {
     pub initial: Duration,
     /// The longest wait.
     pub max: Duration,
-    /// From 0 to 1: up to this part of a wait is taken off at random, so that the clients of a
+    /// From 0 to 1: up to this fraction of a wait is subtracted at random, so that the clients of a
     /// server that comes back do not all return at once. 0 makes the waits predictable.
     pub jitter: f64,
 }
@@ -29,7 +29,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The wait after this many failures in a row; none after zero.
+    /// The wait after this many consecutive failures; zero after none.
     #[must_use]
     pub fn delay(&self, failures: u32) -> Duration {
         self.delay_at(failures, fastrand::f64())

@@ -1,6 +1,6 @@
-//! Answers that stay true for a while: the few operations that the catalog calls cacheable.
+//! Cache of answers to the operations that the catalog calls cacheable.
 //!
-//! Invariant: only successes are kept, at most [`CAPACITY`] of them, and none past its time.
+//! Invariant: only successes are kept, at most [`CAPACITY`] of them, and none past its expiry.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-/// The cacheable operations take next to no arguments, so few answers differ.
+/// The cacheable operations have hardly any arguments, so there are few different answers.
 const CAPACITY: usize = 32;
 
 pub(crate) struct Cache {

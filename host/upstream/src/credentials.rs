@@ -1,7 +1,7 @@
-//! Where the user id and API token of an account come from.
+//! Sources of an account's user id and API token.
 //!
-//! Invariants: the token is shown by nothing (`Debug` included), and it is not taken from a
-//! file that others on the machine can read.
+//! Invariants: the token is never shown (not even by `Debug`), and it is not read from a file that
+//! other users on the machine can read.
 
 use std::fmt;
 use std::fs::File;
@@ -12,19 +12,19 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 use serde::Deserialize;
 
-/// The pairs of environment variables, in the order in which they are tried: those of
-/// QuantConnect's own MCP server, then those of its image's documentation.
+/// Pairs of environment variables, in the order they are tried: those of QuantConnect's own MCP
+/// server, then those of its image's documentation.
 const VARIABLES: [(&str, &str); 2] = [
     ("QUANTCONNECT_USER_ID", "QUANTCONNECT_API_TOKEN"),
     ("QC_MCP_USER_ID", "QC_MCP_API_TOKEN"),
 ];
 
-/// Whether a variable is one of those that hold a user id.
+/// Whether a variable holds a user id.
 pub(crate) fn is_user_id(variable: &str) -> bool {
     VARIABLES.iter().any(|(user_id, _)| *user_id == variable)
 }
 
-/// More than any such file holds.
+/// Larger than any such file.
 const FILE_LIMIT: u64 = 64 * 1024;
 
 /// A user id and its API token.
@@ -54,7 +54,7 @@ pub enum CredentialsError {
          (or QC_MCP_USER_ID and QC_MCP_API_TOKEN), or name a credentials file"
     )]
     Missing,
-    /// One of a pair of variables is set, the other is not.
+    /// Only one of a pair of variables is set.
     #[error("{present} is set but {absent} is not; set both")]
     Half {
         /// The variable that is set.
@@ -62,12 +62,12 @@ pub enum CredentialsError {
         /// The variable that is not.
         absent: &'static str,
     },
-    /// A value is not what it should be.
+    /// A value is malformed.
     #[error("{origin}: {problem}")]
     Malformed {
         /// The variable or the file.
         origin: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: &'static str,
     },
     /// The file cannot be read.
@@ -75,10 +75,10 @@ pub enum CredentialsError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The file can be read by others.
+    /// Other users can read the file.
     #[error(
         "the credentials file {0} can be read by other users (mode {mode:03o}); run: chmod 600 {0}",
         path.display()
@@ -92,27 +92,27 @@ pub enum CredentialsError {
 }
 
 impl Credentials {
-    /// From the environment, or else from `file` if one is given.
+    /// From the environment, or else from `file` if given.
     ///
     /// # Errors
     ///
-    /// [`CredentialsError`] if there are none, or what is there cannot be used.
+    /// [`CredentialsError`] if there are none, or they cannot be used.
     pub fn load(file: Option<&Path>) -> Result<Self, CredentialsError> {
         Self::load_with(|name| std::env::var(name).ok(), file)
     }
 
-    /// From a file of the form `{"user-id": "1", "api-token": "…"}`, which is what
-    /// QuantConnect's `lean login` writes to `~/.lean/credentials`.
+    /// From a file of the form `{"user-id": "1", "api-token": "…"}`, as QuantConnect's `lean login`
+    /// writes it to `~/.lean/credentials`.
     ///
     /// # Errors
     ///
-    /// [`CredentialsError`] if it cannot be read, can be read by others, or has another form.
+    /// [`CredentialsError`] if it cannot be read, other users can read it, or it has another form.
     pub fn from_file(path: &Path) -> Result<Self, CredentialsError> {
         let unreadable = |source| CredentialsError::Unreadable {
             path: path.to_owned(),
             source,
         };
-        // Mode and content of the same open file: a swap in between cannot fool the check.
+        // Mode and content of the same open file, so that a swap in between cannot evade the check.
         let file = File::open(path).map_err(unreadable)?;
         let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
@@ -126,7 +126,7 @@ impl Credentials {
             .read_to_string(&mut text)
             .map_err(unreadable)?;
         let origin = || path.display().to_string();
-        // The parser's own words could quote the token.
+        // The parser's own message could quote the token.
         let stored: Stored =
             serde_json::from_str(&text).map_err(|_| CredentialsError::Malformed {
                 origin: origin(),
@@ -156,7 +156,7 @@ impl Credentials {
         variable: impl Fn(&'static str) -> Option<String>,
         file: Option<&Path>,
     ) -> Result<Self, CredentialsError> {
-        // An empty variable is how a container's configuration says "unset".
+        // In a container's configuration, an empty variable means "unset".
         let set = |name| variable(name).filter(|value| !value.trim().is_empty());
         for (user_id, api_token) in VARIABLES {
             return match (set(user_id), set(api_token)) {
@@ -202,7 +202,7 @@ impl Credentials {
     }
 }
 
-/// The file's form. It carries the token, so it has no `Debug`.
+/// The file's format. It contains the token, so it has no `Debug`.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Stored {

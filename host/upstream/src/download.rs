@@ -1,13 +1,13 @@
-//! Fetching what a download address serves: the bytes of an object.
+//! Fetches the bytes of an object from a download address.
 //!
-//! The address comes out of an answer of the server's, so it is not trusted: only `https` is
-//! followed, to this machine's own network not at all, and an address on this machine only for an
-//! account whose cloud is on this machine. Otherwise an answer could have the host read from
-//! services that only it can reach. A name counts by what it resolves to; where the operator set a
-//! proxy, the proxy resolves it, and what it may reach is for the proxy to say.
+//! The address comes from an answer of the server, so it is not trusted: only `https` is used,
+//! never to this machine's own network, and to this machine only for an account whose cloud is on
+//! this machine. Otherwise an answer could make the host read from services that only it can reach.
+//! A name is judged by the addresses it resolves to; if the operator configured a proxy, the proxy
+//! resolves it and decides what it may reach.
 //!
-//! Invariants: the address is a secret and appears in no error and no log; what is read is
-//! bounded by size and time.
+//! Invariants: the address is a secret and appears in no error and no log; what is read is bounded
+//! by size and time.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -26,16 +26,16 @@ use crate::fault::words;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REDIRECTS: usize = 4;
 
-/// The variables by which an operator sets a proxy for `https`.
+/// The variables that set a proxy for `https`.
 const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
-/// Reading is safe to repeat; addresses live for minutes, so not for long.
+/// Reading is safe to repeat; addresses are valid for minutes, so there are few attempts.
 const ATTEMPTS: u32 = 4;
 
-/// Where a download may go.
+/// Allowed targets of a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// `https` anywhere but on this machine and its network.
+    /// `https` to anywhere but this machine and its network.
     Outside,
     /// This machine as well.
     ThisMachine,
@@ -47,7 +47,7 @@ pub(crate) struct Downloader {
     local: Client,
 }
 
-/// One request's end without a body.
+/// Why a request ended without a body.
 enum Fault {
     Again(Failure),
     Final(Failure),
@@ -64,7 +64,7 @@ impl Downloader {
         let mut outside = builder()
             .https_only(true)
             .redirect(Policy::custom(stay_outside));
-        // The proxy's own name is looked up too, and it may well be on this network.
+        // The proxy's own name is resolved too, and may well be on this network.
         let proxied = |name: &&str| std::env::var_os(name).is_some_and(|proxy| !proxy.is_empty());
         if !PROXIES.iter().any(proxied) {
             outside = outside.dns_resolver(Arc::new(OutsideOnly));
@@ -75,7 +75,7 @@ impl Downloader {
         })
     }
 
-    /// At most `limit` bytes; an object that is larger is an error.
+    /// At most `limit` bytes; a larger object is an error.
     pub(crate) async fn fetch(
         &self,
         url: &str,
@@ -178,7 +178,7 @@ fn stay_outside(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     attempt.follow()
 }
 
-/// Whether a URL names an address, rather than a host, that is not out on the internet.
+/// Whether a URL contains an address, rather than a host name, that is not on the internet.
 fn is_inside(url: &Url) -> bool {
     url.host_str().is_some_and(|host| {
         host.trim_matches(['[', ']'])
@@ -187,8 +187,8 @@ fn is_inside(url: &Url) -> bool {
     })
 }
 
-/// Whether an address is out on the internet: not this machine's, not of a private or a
-/// provider's network, and not one that stands for several.
+/// Whether an address is on the internet: not this machine's, not of a private or a provider's
+/// network, and no multicast or broadcast address.
 fn is_outside(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => {
@@ -212,7 +212,7 @@ fn is_outside(address: IpAddr) -> bool {
     }
 }
 
-/// Looks names up and keeps the addresses that are out on the internet.
+/// Resolves names and keeps the addresses that are on the internet.
 struct OutsideOnly;
 
 impl Resolve for OutsideOnly {

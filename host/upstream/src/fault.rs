@@ -1,7 +1,7 @@
-//! What became of a call that the transport did not answer.
+//! Classifies a call that the transport did not answer.
 //!
-//! Invariant: "not sent" is only said where the server cannot have acted. Whatever is unclear
-//! counts as lost, and the caller's rules for lost answers apply.
+//! Invariant: "not sent" is only reported if the server cannot have acted. Anything unclear counts
+//! as lost, and the rules for lost answers apply.
 
 use std::error::Error;
 use std::io;
@@ -13,30 +13,30 @@ use rmcp::service::ServiceError;
 use rmcp::transport::DynamicTransportError;
 use rmcp::transport::streamable_http_client::{HttpStatusError, StreamableHttpError};
 
-/// What a failure begins with that is the credentials'.
+/// Prefix of a failure caused by the credentials.
 pub(crate) const UNAUTHORIZED: &str = "the server refuses the credentials";
 
-/// What a failure begins with that is the clock's.
+/// Prefix of a failure caused by the clock.
 pub(crate) const CLOCK: &str = "the server refuses the credentials' time stamp";
 
-/// What is wrong with an account, as one call shows it.
+/// The problem of an account, as one call shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trouble {
     /// The credentials are refused.
     Unauthorized,
     /// The credentials are refused because of this machine's clock.
     Clock,
-    /// There is no connection, or nothing usable at its end.
+    /// There is no connection, or nothing usable at its other end.
     Unreachable,
     /// There were too many requests.
     RateLimited,
 }
 
-/// A failed call, with what it shows of the account.
+/// A failed call, with what it shows about the account.
 #[derive(Debug)]
 pub(crate) struct Fault {
     pub(crate) failure: Failure,
-    /// Set where the failure is the account's and not the call's.
+    /// Set if the account rather than the call caused the failure.
     pub(crate) trouble: Option<Trouble>,
 }
 
@@ -51,35 +51,35 @@ impl From<Failure> for Fault {
     }
 }
 
-/// How one sending of a call ended.
+/// The result of one send of a call.
 #[derive(Debug)]
 pub(crate) enum Delivery {
     /// The server answered.
     Answer(CallToolResult),
-    /// The server refused by a JSON-RPC error.
+    /// The server refused with a JSON-RPC error.
     Refused(ErrorData),
-    /// Its clearance refused: nothing was handed to the transport.
+    /// Its clearance refused: nothing was passed to the transport.
     Withheld(Failure),
-    /// The server did not get it: the session is of no use any more.
+    /// The server did not get it: the session is unusable.
     NotSent(String),
-    /// The server wants fewer requests and did nothing.
+    /// The server is rate limiting and did nothing.
     RateLimited(Option<Duration>),
-    /// The server will not do it whatever is sent.
+    /// The server refuses it permanently.
     Barred(String),
     /// The server refuses the credentials: nothing was done.
     Unauthorized(String),
-    /// It was sent, and the answer will never come.
+    /// It was sent, and there will be no answer.
     Lost(String),
-    /// It was sent, and something came that is no answer.
+    /// It was sent, and the response is not a valid answer.
     Garbled(String),
     /// The deadline passed.
     Late {
-        /// Whether the server may have got it.
+        /// Whether the server may have received it.
         sent: bool,
     },
 }
 
-/// The delivery that an error of the session means.
+/// The delivery for an error of the session.
 pub(crate) fn delivery(error: ServiceError) -> Delivery {
     match error {
         ServiceError::McpError(error) => Delivery::Refused(error),
@@ -98,7 +98,7 @@ fn send_error(error: DynamicTransportError) -> Delivery {
         .downcast::<StreamableHttpError<reqwest::Error>>()
     {
         Ok(error) => http_error(*error),
-        // A pipe that did not take the whole line: a server acts on whole lines only.
+        // A pipe that did not accept the whole line: a server acts on complete lines only.
         Err(error) if error.is::<io::Error>() => Delivery::NotSent(words(error.as_ref())),
         Err(error) => Delivery::Lost(words(error.as_ref())),
     }
@@ -127,7 +127,7 @@ fn http_error(error: StreamableHttpError<reqwest::Error>) -> Delivery {
         StreamableHttpError::UnexpectedServerResponse(text) if refuses_credentials(&text) => {
             Delivery::Unauthorized(told)
         }
-        // 429 and 5xx have a variant of their own: this is another 4xx, a refusal to act.
+        // 429 and 5xx have their own variants: this is another 4xx, a refusal to act.
         StreamableHttpError::UnexpectedServerResponse(text) if text.starts_with("HTTP 4") => {
             Delivery::Barred(format!("the server refuses the request: {told}"))
         }
@@ -139,23 +139,23 @@ fn http_error(error: StreamableHttpError<reqwest::Error>) -> Delivery {
     }
 }
 
-/// Whether the words of an HTTP error begin with a status that is about credentials.
+/// Whether the text of an HTTP error begins with a status about credentials.
 pub(crate) fn refuses_credentials(words: &str) -> bool {
     ["HTTP 401 ", "HTTP 403 "]
         .iter()
         .any(|status| words.starts_with(status))
 }
 
-/// An error with its causes, none of them twice.
+/// An error with its causes, without repetitions.
 pub(crate) fn words(error: &(dyn Error + 'static)) -> String {
     if let Some(error) = error.downcast_ref::<DynamicTransportError>() {
-        // Its own words are the name of a type.
+        // Its own text is the name of a type.
         return words(error.error.as_ref());
     }
     if let Some(StreamableHttpError::Client(error)) =
         error.downcast_ref::<StreamableHttpError<reqwest::Error>>()
     {
-        // It does not tell its cause as one.
+        // It does not report its cause as a source.
         return words(error);
     }
     let mut told = error.to_string();

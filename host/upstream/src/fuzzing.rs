@@ -1,4 +1,5 @@
-//! A door for the fuzz targets of `host/fuzz`: the decoder of answers, as a connection uses it.
+//! Entry points for the fuzz targets of `host/fuzz`: the decoder of answers, as a connection uses
+//! it.
 
 use qchost_catalog::{Failure, Operation, Outcome};
 use rmcp::model::{CallToolResult, ErrorData};
@@ -8,7 +9,7 @@ use serde_json::Map;
 use crate::decode::Decoder;
 use crate::text::Redactor;
 
-/// What an answer to this operation means, on a connection that knows these secrets.
+/// The decoded answer to this operation, on a connection with these secrets.
 pub fn answer(
     operation: Option<&'static Operation>,
     result: CallToolResult,
@@ -23,7 +24,7 @@ pub fn answer(
     .map_err(|fault| fault.failure)
 }
 
-/// What a refusal by the protocol means, on a connection that knows these secrets.
+/// The decoded protocol error, on a connection with these secrets.
 #[must_use]
 pub fn refusal(
     operation: Option<&'static Operation>,

@@ -1,4 +1,4 @@
-//! What is to be said of an account's connection, for people and for `--json`.
+//! The health of an account's connection, for people and for `--json`.
 
 use std::fmt;
 
@@ -11,24 +11,24 @@ use crate::session::ServerInfo;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AccountState {
-    /// Nothing asked for it yet.
+    /// Not used yet.
     Idle,
     /// The first session is being opened.
     Connecting,
-    /// The last call was answered; or a session is open, and no call was made yet.
+    /// The last call was answered; or a session is open without a call yet.
     Connected,
     /// The server refuses the credentials.
     Unauthorized,
-    /// No session is open, or there is no usable answer at its end.
+    /// No session is open, or its server gives no usable answer.
     Unreachable,
-    /// The server wants fewer requests.
+    /// The server is rate limiting.
     RateLimited,
-    /// The server refuses the credentials since this machine's clock differs from its own.
+    /// The server refuses the credentials because this machine's clock differs from its own.
     Clock,
 }
 
 impl AccountState {
-    /// The state of an account with this trouble, or with none.
+    /// The state of an account with or without this trouble.
     pub(crate) fn of(trouble: Option<Trouble>) -> Self {
         match trouble {
             None => Self::Connected,
@@ -39,7 +39,7 @@ impl AccountState {
         }
     }
 
-    /// Whether something is known to be wrong.
+    /// Whether a problem is known.
     #[must_use]
     pub fn is_trouble(self) -> bool {
         !matches!(self, Self::Idle | Self::Connecting | Self::Connected)
@@ -66,21 +66,21 @@ impl fmt::Display for AccountState {
 pub struct AccountHealth {
     /// The account's name.
     pub account: String,
-    /// What it connects to: a command, an address.
+    /// The target of the connection: a command, an address.
     pub connection: String,
-    /// Whether it can be used.
+    /// The state.
     pub state: AccountState,
-    /// How long it has been in that state, in seconds.
+    /// Seconds since the state changed.
     pub seconds_in_state: f64,
-    /// How long ago a call last showed something of it, in seconds; since the start where none did.
+    /// Seconds since a call last showed anything about it; since the start if none did.
     pub seconds_since_news: f64,
-    /// What went wrong last, if nothing has gone well since.
+    /// The last error, if nothing succeeded since.
     pub last_error: Option<String>,
-    /// Sessions that were opened in place of a lost one, since the start.
+    /// Sessions opened to replace a lost one, since the start.
     pub restarts: u64,
-    /// Sessions that are open.
+    /// Open sessions.
     pub sessions: usize,
-    /// Calls that are under way or wait for a session.
+    /// Calls under way or waiting for a session.
     pub calls: usize,
     /// The server behind the first open session.
     pub server: Option<ServerInfo>,

@@ -1,13 +1,13 @@
 //! Connections to QuantConnect: accounts, their MCP client sessions, retries, cache and health.
 //!
 //! [`Accounts`] implements [`qchost_catalog::Upstream`]. A call is routed to its [`Account`],
-//! takes a place in one of the account's sessions, is sent in the form that the server's
-//! schema asks for, and its answer is decoded into an outcome. A [`Connector`] says how a
-//! session is opened: by a child process, by HTTP, or over a pipe in this process.
+//! assigned to one of the account's sessions, sent in the form that the server's schema requires,
+//! and its answer is decoded into an outcome. A [`Connector`] opens a session: as a child process,
+//! over HTTP, or over a pipe in this process.
 //!
-//! Invariants: only what is safe to send twice is sent twice; a lost answer of anything else is
-//! `UnknownOutcome`. No secret (token, header, address's query, brokerage setting) is in a log
-//! line, an error or a process's arguments. Nothing here knows of policy or Wasm.
+//! Invariants: only what is safe to repeat is sent twice; a lost answer of anything else is
+//! `UnknownOutcome`. No secret (token, header, URL query, brokerage setting) is in a log line, an
+//! error or a process's arguments. Nothing here depends on policy or Wasm.
 
 mod account;
 mod accounts;
@@ -45,5 +45,5 @@ pub use options::AccountOptions;
 pub use quiet::{QUIET_TARGETS, permits};
 pub use session::ServerInfo;
 
-/// The largest message that is taken from a server, in bytes.
+/// Maximum bytes of a message from a server.
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;

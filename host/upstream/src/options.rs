@@ -1,4 +1,4 @@
-//! How an account's connection behaves, where the operator may choose.
+//! Settings of an account's connection.
 
 use std::time::Duration;
 
@@ -7,22 +7,21 @@ use crate::backoff::Backoff;
 /// The behaviour of one account's connection.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AccountOptions {
-    /// The most sessions that are open at a time; at least one. A further one is opened when
-    /// those that are open carry [`Self::calls_per_connection`] calls each.
+    /// Maximum open sessions; at least one. A further one is opened when the open ones carry
+    /// [`Self::calls_per_connection`] calls each.
     pub connections: usize,
-    /// The most calls under way on one session; at least one. A session gains nothing beyond
-    /// about 16.
+    /// Maximum concurrent calls on one session; at least one. A session gains nothing beyond about 16.
     pub calls_per_connection: usize,
-    /// How long a session may take to open, from starting the command to the list of tools.
+    /// Time limit for opening a session, from starting the command to the list of tools.
     pub connect_timeout: Duration,
-    /// How often a call is sent at most, where sending it again is safe; at least once.
+    /// Maximum number of sends of a call that is safe to retry; at least one.
     pub attempts: u32,
-    /// The wait between two tries, of a connection and of a call.
+    /// The wait between two attempts, of a connection and of a call.
     pub backoff: Backoff,
-    /// How long the answer of a cacheable operation is given again.
+    /// How long the answer of a cacheable operation is cached.
     pub cache_for: Duration,
-    /// Whether a download address may be on this machine: only where the cloud itself is, that
-    /// is with an emulator.
+    /// Whether a download address may be on this machine: only if the cloud itself is, as with an
+    /// emulator.
     pub local_downloads: bool,
 }
 

@@ -1,13 +1,12 @@
 //! The sessions of one account: opened when needed, replaced when lost, shared by the calls.
 //!
-//! A slot is a place for one session. A call takes a place in a slot (at most
-//! `calls_per_connection` in each) and then waits for the slot's session; a slot without one is
-//! filled by a task of its own, so that a caller that gives up does not undo the work of those
-//! that wait beside it. The task tries again with back-off while anybody waits, and stops when
-//! nobody does: an idle account costs nothing.
+//! A slot holds one session. A call takes a place in a slot (at most `calls_per_connection` in each) and then
+//! waits for the slot's session; a slot without one is filled by a separate task, so that a caller that gives
+//! up does not undo the work for others that wait. The task retries with back-off while any call waits, and
+//! stops otherwise: an idle account costs nothing.
 //!
-//! Invariant: a session is in use by at most `calls_per_connection` calls, and there are never
-//! more than `connections` of them in service.
+//! Invariant: a session is used by at most `calls_per_connection` calls, and there are never more than
+//! `connections` of them in service.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,7 +21,7 @@ use crate::options::AccountOptions;
 use crate::session::Session;
 use crate::text::Redactor;
 
-/// How long a call waits for a server that could not be reached when it was last tried.
+/// How long a call waits for a server that could not be reached at the last attempt.
 const DOWN: Duration = Duration::from_secs(30);
 
 /// Why a call got no session.
@@ -30,7 +29,7 @@ const DOWN: Duration = Duration::from_secs(30);
 pub(crate) enum NoSession {
     /// Connecting fails, and waiting would not help or did not.
     Down(Trouble, String),
-    /// The deadline passed and nothing is known to be wrong.
+    /// The deadline passed without a known problem.
     Late,
 }
 
@@ -40,7 +39,7 @@ pub(crate) struct Pool {
     options: AccountOptions,
     places: Arc<Semaphore>,
     slots: Mutex<Vec<Slot>>,
-    /// Touched whenever a slot changes.
+    /// Notified whenever a slot changes.
     changed: watch::Sender<()>,
 }
 
@@ -48,9 +47,9 @@ struct Slot {
     state: State,
     /// Calls that use its session or wait for it.
     calls: usize,
-    /// Sessions in a row that did not open or never answered.
+    /// Consecutive sessions that did not open or never answered.
     failures: u32,
-    /// Not to be tried before.
+    /// No attempt before this instant.
     pause: Option<Instant>,
     last_error: Option<(Trouble, String)>,
     since: Instant,
@@ -61,11 +60,11 @@ enum State {
     Empty,
     Opening,
     Open(Arc<Session>),
-    /// Useless to try again as things are; tried once more after the pause.
+    /// Retrying is useless without a change; it is retried once after the pause.
     Refused,
 }
 
-/// A place in a session; held for as long as the call is under way.
+/// A place in a session; held while the call is under way.
 pub(crate) struct Lease {
     pub(crate) session: Arc<Session>,
     _place: Place,
@@ -124,7 +123,7 @@ impl Pool {
         &self.options
     }
 
-    /// A session to send one call over, waited for until the deadline; for a server that does not come back, no
+    /// Returns a session for one call, waiting until the deadline; for a server that does not come back, no
     /// longer than [`DOWN`].
     pub(crate) async fn lease(self: &Arc<Self>, deadline: Instant) -> Result<Lease, NoSession> {
         let permit = match timeout_at(deadline.into(), self.places.clone().acquire_owned()).await {
@@ -133,7 +132,7 @@ impl Pool {
             Ok(Err(_)) | Err(_) => return Err(NoSession::Late),
         };
         let mut place = self.take_place(permit);
-        // Subscribed before the first look, so that no change is missed in between.
+        // Subscribed before the first check, so that no change is missed in between.
         let mut changed = self.changed.subscribe();
         let patience = Instant::now() + DOWN;
         loop {
@@ -174,8 +173,8 @@ impl Pool {
         }
     }
 
-    /// The same for good, once nobody asks for a session any more: of a session that is just being opened,
-    /// the end is waited for.
+    /// Closes the pool permanently, once no call needs a session any more; waits for the end of a session that
+    /// is just being opened.
     pub(crate) async fn retire(&self) {
         let mut changed = self.changed.subscribe();
         loop {
@@ -184,14 +183,14 @@ impl Pool {
             if !self.slots().iter().any(opening) {
                 return;
             }
-            // The sender lives as long as this.
+            // The sender lives as long as `self`.
             if changed.changed().await.is_err() {
                 return;
             }
         }
     }
 
-    /// Whether a server has a tool of this name, as those say that are connected.
+    /// Whether a server has a tool of this name, according to connected sessions.
     pub(crate) fn has_tool(&self, tool: &str) -> Option<bool> {
         let slots = self.slots();
         let mut open = slots.iter().filter_map(Slot::session).peekable();
@@ -237,7 +236,7 @@ impl Pool {
         }
     }
 
-    /// The first open session with room; else the first slot with room.
+    /// A place in the first open session with room; otherwise in the first slot with room.
     fn take_place(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Place {
         let mut slots = self.slots();
         let most = self.options.calls_per_connection;
@@ -258,8 +257,8 @@ impl Pool {
         }
     }
 
-    /// The session of the call's place, or of another one with room, if there is one by now.
-    /// Otherwise sees to it that one is being opened.
+    /// The session of the call's place, or of another one with room, if there is one. Otherwise makes sure that
+    /// one is being opened.
     fn session_for(self: &Arc<Self>, place: &mut Place) -> Result<Option<Arc<Session>>, NoSession> {
         let mut slots = self.slots();
         for slot in slots.iter_mut() {
@@ -303,7 +302,7 @@ impl Pool {
         Ok(None)
     }
 
-    /// Opens the slot's session, trying again while somebody waits for it.
+    /// Opens the slot's session, retrying while a call waits for it.
     async fn fill(self: Arc<Self>, index: usize) {
         loop {
             let pause = self.slots().get(index).and_then(|slot| slot.pause);
@@ -361,8 +360,8 @@ impl Slot {
         }
     }
 
-    /// Empties the slot if its session is dead. One that never answered counts as a failure,
-    /// or a server that dies at its first call would be restarted without pause.
+    /// Empties the slot if its session is dead. One that never answered counts as a failure, or a server that
+    /// dies at its first call would be restarted without pause.
     fn notice_loss(&mut self, options: &AccountOptions) {
         let State::Open(session) = &self.state else {
             return;
@@ -370,7 +369,7 @@ impl Slot {
         if session.is_alive() {
             return;
         }
-        // One that sends without end does so again, whatever it answers meanwhile.
+        // A server that sends without limit would do so again, whatever it answered.
         let useful = session.has_answered() && !session.is_endless();
         let told = session
             .end()
@@ -386,7 +385,7 @@ impl Slot {
         }
     }
 
-    /// Takes in what became of an attempt; `true` if no other is to follow.
+    /// Handles the result of an attempt; `true` if there is to be no other.
     fn settle(&mut self, opened: Result<Session, ConnectError>, options: &AccountOptions) -> bool {
         match opened {
             Ok(session) => {

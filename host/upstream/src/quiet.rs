@@ -1,14 +1,14 @@
-//! Which log targets must be kept quiet, because the libraries behind them log what they carry.
+//! Log targets that must be silenced, because their libraries log what they transport.
 //!
-//! Invariant: a subscriber that asks [`permits`] about every event never prints the arguments
-//! of a call, a header's value or an answer, whatever the operator's own filter says.
+//! Invariant: a subscriber that checks [`permits`] for every event never logs the arguments of a
+//! call, a header's value or an answer, whatever the operator's own filter says.
 
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 
-/// The targets and the most that each may log. A target covers the modules below it.
+/// The targets and the maximum level of each. A target includes the modules below it.
 pub const QUIET_TARGETS: &[(&str, LevelFilter)] = &[
-    // Whole messages at every level; what is worth saying of a connection, this crate says.
+    // It logs whole messages at every level; this crate logs what matters about a connection.
     ("rmcp", LevelFilter::OFF),
     ("hyper", LevelFilter::WARN),
     ("hyper_util", LevelFilter::WARN),
@@ -19,8 +19,8 @@ pub const QUIET_TARGETS: &[(&str, LevelFilter)] = &[
     ("tower_http", LevelFilter::WARN),
 ];
 
-/// Whether an event or a span may be recorded. To be used as a filter of its own, beside the
-/// operator's: merged into one, a more specific directive of theirs would win.
+/// Whether an event or a span may be recorded. Must be a separate filter beside the operator's:
+/// merged into one, a more specific directive of the operator would win.
 #[must_use]
 pub fn permits(metadata: &Metadata<'_>) -> bool {
     QUIET_TARGETS

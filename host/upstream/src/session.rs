@@ -1,8 +1,8 @@
 //! One MCP session: the handshake's result, the server's tools, and calls over it.
 //!
-//! Invariants: nothing here cancels a call. A caller that stops waiting leaves the request with
-//! the server (`notifications/cancelled` is never sent), since a write that was sent must not
-//! be called back half-way.
+//! Invariants: nothing here cancels a call. A caller that stops waiting leaves the request with the
+//! server (`notifications/cancelled` is never sent), since a write that was sent must not be called back
+//! half-way.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -23,23 +23,23 @@ use crate::shape::Shape;
 use crate::text::{Redactor, excerpt};
 use crate::tools::{self, ListError};
 
-/// How many calls in a row may go unanswered before the session is given up.
+/// Consecutive unanswered calls after which the session is given up.
 const MAX_UNANSWERED_CALLS: u32 = 16;
 
-/// When a call is given up, for what carries it: nothing that belongs to it outlives that.
+/// The deadline of a call, for the transport: nothing that belongs to the call outlives it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallDeadline(pub(crate) Instant);
 
-/// Who answered the handshake.
+/// The server's identification in the handshake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ServerInfo {
-    /// The server's name for itself.
+    /// The server's own name.
     pub name: String,
     /// Its version.
     pub version: String,
-    /// The version of MCP that both sides speak.
+    /// The MCP version used.
     pub protocol: String,
-    /// How many tools it lists.
+    /// The number of its tools.
     pub tools: usize,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Session {
     connection: Connection,
     tools: HashMap<String, Shape>,
     info: ServerInfo,
-    /// Set when the session proved useless although its transport is still there.
+    /// Set when the session proved unusable although its transport still exists.
     broken: AtomicBool,
     answered: AtomicBool,
     /// Calls since the last answer whose deadline passed.
@@ -55,7 +55,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Connects, shakes hands and lists the tools.
+    /// Connects, completes the handshake and lists the tools.
     pub(crate) async fn open(
         connector: &dyn Connector,
         redactor: &Redactor,
@@ -63,7 +63,7 @@ impl Session {
         let connection = connector.connect().await?;
         let tools = match tools::list(connection.peer()).await {
             Ok(tools) => tools,
-            // Asked again at once, it would answer the same.
+            // Retried at once, it would answer the same.
             Err(ListError::Endless(told)) => {
                 let error = ListError::Endless(redactor.line(&told));
                 return Err(ConnectError::Permanent(error.to_string()));
@@ -104,7 +104,7 @@ impl Session {
         &self.info
     }
 
-    /// The form of a tool's arguments, if the server has the tool.
+    /// The shape of a tool's arguments, if the server has the tool.
     pub(crate) fn shape(&self, target: &Target<'_>) -> Option<Shape> {
         self.tools.get(target.tool()).copied()
     }
@@ -114,35 +114,34 @@ impl Session {
         self.tools.contains_key(tool)
     }
 
-    /// Whether calls may be given to it.
+    /// Whether it accepts calls.
     pub(crate) fn is_alive(&self) -> bool {
         !self.broken.load(Ordering::Relaxed)
             && !self.connection.is_endless()
             && !self.connection.peer().is_transport_closed()
     }
 
-    /// Whether it ever answered a call, that is: whether it is worth connecting to.
+    /// Whether it ever answered a call, and so is worth reconnecting to.
     pub(crate) fn has_answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Whether it ended because its server sent without end.
+    /// Whether it was ended because its server sent without limit.
     pub(crate) fn is_endless(&self) -> bool {
         self.connection.is_endless()
     }
 
-    /// Why it ended, as far as that is known yet.
+    /// Why it ended, as far as known.
     pub(crate) fn end(&self) -> Option<String> {
         self.connection.end()
     }
 
-    /// Takes it out of service; calls that are under way on it still get their answers.
+    /// Takes it out of service; calls under way on it still get their answers.
     pub(crate) fn give_up(&self) {
         self.broken.store(true, Ordering::Relaxed);
     }
 
-    /// Sends a call, unless its clearance refuses, and waits for what becomes of it, at most
-    /// until the deadline.
+    /// Sends a call, unless its clearance refuses, and waits for the result, at most until the deadline.
     pub(crate) async fn call(
         &self,
         tool: &str,
@@ -154,15 +153,15 @@ impl Session {
         let mut request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
         request.extensions_mut().insert(CallDeadline(deadline));
         let peer = self.connection.peer();
-        // The last instant at which it is ours to hold back: the queue behind this has room for
-        // more calls than a session ever carries, and who takes from it writes at once.
+        // The last instant at which it can be held back: the queue behind this has room for more calls
+        // than a session ever carries, and its consumer writes at once.
         if let Err(refusal) = clearance() {
             return Delivery::Withheld(refusal);
         }
         let queued = peer.send_request_with_option(request, PeerRequestOptions::no_options());
         let handle = match timeout_at(deadline.into(), queued).await {
             Err(_) => return Delivery::Late { sent: false },
-            // Refused at the entrance of the session, so it never reached the wire.
+            // Rejected by the session itself, so it never reached the wire.
             Ok(Err(error)) => return Delivery::NotSent(fault::words(&error)),
             Ok(Ok(handle)) => handle,
         };
@@ -179,7 +178,7 @@ impl Session {
                 self.connection.note_answer();
             }
             Delivery::NotSent(_) => self.give_up(),
-            // A server that answers nothing any more is replaced; what is under way on it is waited for.
+            // A server that stopped answering is replaced; calls under way on it are waited for.
             Delivery::Late { sent: true } => {
                 let earlier = self.unanswered.fetch_add(1, Ordering::Relaxed);
                 if earlier.saturating_add(1) >= MAX_UNANSWERED_CALLS {
@@ -191,13 +190,13 @@ impl Session {
         self.explain(delivery).await
     }
 
-    /// Ends the session and waits until its server is gone. What is under way on it is lost.
+    /// Ends the session and waits until its server is gone. Calls under way on it are lost.
     pub(crate) async fn close(&self) {
         self.give_up();
         self.connection.close().await;
     }
 
-    /// Adds why the other side is gone, where the transport knows.
+    /// Adds why the peer is gone, if the transport knows.
     async fn explain(&self, delivery: Delivery) -> Delivery {
         let (Delivery::NotSent(told) | Delivery::Lost(told)) = &delivery else {
             return delivery;

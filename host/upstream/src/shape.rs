@@ -1,14 +1,14 @@
-//! Whether a tool takes its arguments flat or wrapped in one `model` object.
+//! Whether a tool takes its arguments flat or wrapped in a `model` object.
 //!
-//! Invariant: the server's `inputSchema` decides, never its name; and arguments that already
-//! have the form the schema asks for are sent as they are.
+//! Invariant: the server's `inputSchema` decides, never its name; and arguments that already have
+//! the required form are sent unchanged.
 
 use serde_json::{Map, Value};
 
-/// The one property that holds everything where a server wraps its arguments.
+/// The single property that holds everything if a server wraps its arguments.
 const WRAPPER: &str = "model";
 
-/// The form of a tool's arguments.
+/// The shape of a tool's arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// `{"projectId": 1}`
@@ -35,7 +35,7 @@ impl Shape {
         }
     }
 
-    /// The arguments in this form.
+    /// The arguments in this shape.
     pub(crate) fn apply(self, arguments: Map<String, Value>) -> Map<String, Value> {
         match self {
             Self::Wrapped if !is_wrapped(&arguments) => {
@@ -46,12 +46,12 @@ impl Shape {
     }
 }
 
-/// A caller of a tool that the catalog does not know may well have read its schema.
+/// A caller of a tool unknown to the catalog may have read its schema.
 fn is_wrapped(arguments: &Map<String, Value>) -> bool {
     arguments.len() == 1 && arguments.get(WRAPPER).is_some_and(Value::is_object)
 }
 
-/// Whether a property's schema is an object's, by itself or through one local `$ref`.
+/// Whether a property's schema is an object's, directly or through one local `$ref`.
 fn is_object(root: &Map<String, Value>, property: &Value) -> bool {
     let target = match property.get("$ref").and_then(Value::as_str) {
         Some(reference) => reference

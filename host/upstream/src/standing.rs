@@ -1,7 +1,7 @@
-//! What the calls of an account have shown of it.
+//! What the calls of an account have shown about it.
 //!
-//! Invariant: the state is what the last call that says something says; a change is logged once, when it is
-//! noticed.
+//! Invariant: the state is that of the last call with a conclusive result; a change is logged once, when it
+//! is noticed.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,22 +15,22 @@ pub(crate) struct Standing {
     known: Mutex<Option<Known>>,
 }
 
-/// What the last call showed.
+/// The state that the last call showed.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
     pub(crate) trouble: Option<Trouble>,
-    /// The server's words, if there is trouble.
+    /// The server's text, if there is a problem.
     pub(crate) cause: Option<String>,
-    /// When it began.
+    /// When the state began.
     pub(crate) since: Instant,
-    /// When the last call showed it.
+    /// When a call last confirmed it.
     pub(crate) noted: Instant,
     /// Until when the server wants no requests.
     retry_at: Option<Instant>,
 }
 
 impl Standing {
-    /// Of an account of which nothing is known yet.
+    /// An account in unknown state.
     pub(crate) fn new(account: &str) -> Self {
         Self {
             account: account.to_owned(),
@@ -38,12 +38,12 @@ impl Standing {
         }
     }
 
-    /// A call was answered, whatever the answer is.
+    /// A call was answered, with any answer.
     pub(crate) fn answered(&self) {
         self.note(None, None, None);
     }
 
-    /// A call failed for a reason that is the account's.
+    /// A call failed for a reason that lies with the account.
     pub(crate) fn failed(&self, trouble: Trouble, cause: String, wait: Option<Duration>) {
         self.note(Some(trouble), Some(cause), wait);
     }
@@ -80,7 +80,7 @@ impl Standing {
         });
     }
 
-    /// What is known now. A rate limit is over when the server's wait is.
+    /// The current state. A rate limit ends when the server's wait is over.
     pub(crate) fn now(&self) -> Option<Known> {
         let known = self.known().clone()?;
         let over = known.retry_at.is_some_and(|until| until <= Instant::now());

@@ -1,24 +1,24 @@
-//! Foreign words on their way into an error or a log line.
+//! Untrusted text in errors and log lines.
 //!
-//! Invariants: what leaves here is bounded, on one line, free of the secrets that the
-//! connection knows, and no URL in it keeps its query (a download URL's query is its key).
+//! Invariants: text returned here is bounded, on one line, without the secrets that the connection
+//! knows, and no URL in it has its query (the query of a download URL is its key).
 
 use qchost_catalog::SHORTEST_SECRET;
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// How much of an unexpected answer an error quotes, in characters.
+/// Maximum characters of an unexpected answer that an error quotes.
 pub(crate) const EXCERPT: usize = 300;
 
-/// How much of one error of the cloud's is kept, in characters.
+/// Maximum characters of one error of the cloud.
 const WORDS: usize = 2_000;
 
-/// How many errors of one answer are kept.
+/// Maximum errors of one answer.
 const ERRORS: usize = 32;
 
-/// What stands where a secret stood.
+/// Replaces a secret.
 const REDACTED: &str = "[redacted]";
 
-/// The secrets of one connection, to be taken out of whatever is shown.
+/// The secrets of one connection, to be redacted from all output.
 #[derive(Clone, Default)]
 pub(crate) struct Redactor {
     secrets: Vec<SecretString>,
@@ -31,13 +31,13 @@ impl std::fmt::Debug for Redactor {
 }
 
 impl Redactor {
-    /// Takes out each of these that is long enough to be a secret.
+    /// Redacts each of these that is long enough to be a secret.
     pub(crate) fn new(secrets: impl IntoIterator<Item = SecretString>) -> Self {
         let mut secrets: Vec<_> = secrets
             .into_iter()
             .filter(|secret| secret.expose_secret().len() >= SHORTEST_SECRET)
             .collect();
-        // A secret that holds another one has to go first.
+        // Longer secrets first, since they may contain others.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
         Self { secrets }
     }
@@ -47,7 +47,7 @@ impl Redactor {
         excerpt(&self.hide(text.to_owned()), EXCERPT)
     }
 
-    /// The errors of an answer: the cloud's own words, each and all of them bounded.
+    /// The errors of an answer in the cloud's words, each and all of them bounded.
     pub(crate) fn words(&self, errors: Vec<String>) -> Vec<String> {
         errors
             .into_iter()
@@ -72,9 +72,9 @@ impl Redactor {
     }
 }
 
-/// At most `limit` characters on one line, URLs without user, query and fragment.
+/// At most `limit` characters on one line, with URLs stripped of user, query and fragment.
 pub(crate) fn excerpt(text: &str, limit: usize) -> String {
-    // Four times the limit is enough to fill it, whatever is taken out of a URL.
+    // Four times the limit is enough to fill it, whatever is stripped from a URL.
     let start: String = text.trim().chars().take(limit.saturating_mul(4)).collect();
     let plain: String = without_queries(&start)
         .chars()

@@ -1,11 +1,11 @@
-//! The threads that connections live on.
+//! The threads for connections.
 //!
 //! The MCP library reads and parses a message inside its own task, and a message may have 64 MiB. On the threads that
-//! serve plugins, a server that sends such messages would hold those up; so every connection, with all tasks that belong
-//! to it, lives on a runtime of its own. It belongs to the process and not to an account: its threads are as many as the
-//! machine has processors, however many accounts there are.
+//! serve plugins, such messages would delay other work; so every connection, with all its tasks, lives on a separate
+//! runtime. It belongs to the process rather than to an account: it has as many threads as the machine has processors,
+//! independent of the number of accounts.
 //!
-//! That the threads last as long as the process matters to child processes too: their parent-death signal is that of the
+//! That the threads last as long as the process matters to child processes too: their parent-death signal is tied to the
 //! thread that started them.
 //!
 //! Invariant: no message of a server is parsed on a thread that serves plugins or control.
@@ -22,11 +22,11 @@ static RUNTIME: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
         .build()
 });
 
-/// The runtime of the connections; started at the first use.
+/// The runtime of the connections; started on first use.
 ///
 /// # Errors
 ///
-/// Why it did not start, in words. It is not tried again in this process.
+/// Why it did not start, in words. It is not retried in this process.
 pub(crate) fn connections() -> Result<&'static Handle, String> {
     match &*RUNTIME {
         Ok(runtime) => Ok(runtime.handle()),

@@ -1,8 +1,8 @@
 //! The tools that a server lists.
 //!
-//! Invariant: a list ends. It is read up to [`MAX_TOOLS`] tools, [`MAX_PAGES`] pages and [`MAX_BYTES`], each
-//! page that names another one brings a tool that was not there before, and no cursor comes twice. A server
-//! that breaks one of these has no usable list, and is not asked for it again at once.
+//! Invariant: reading a list ends. It is limited to [`MAX_TOOLS`] tools, [`MAX_PAGES`] pages and
+//! [`MAX_BYTES`], each page that refers to another one must bring a new tool, and no cursor may repeat. A
+//! server that violates one of these has no usable list, and is not asked again at once.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
@@ -12,30 +12,30 @@ use rmcp::service::{Peer, RoleClient, ServiceError};
 
 use crate::shape::Shape;
 
-/// The most tools of one server. QuantConnect's has 64.
+/// Maximum tools of one server. QuantConnect's has 64.
 const MAX_TOOLS: usize = 4_096;
 
-/// The most pages of one list.
+/// Maximum pages of one list.
 const MAX_PAGES: usize = 256;
 
-/// The most bytes of one list, as JSON.
+/// Maximum bytes of one list, as JSON.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// The longest cursor, in bytes: it is sent back with each request.
+/// Maximum bytes of a cursor, which is sent back with each request.
 const MAX_CURSOR: usize = 4 * 1024;
 
 /// Why a list cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListError {
-    /// The server was asked, and did not answer with a list.
+    /// The server did not answer with a list.
     #[error(transparent)]
     Asked(#[from] ServiceError),
-    /// The list has no end, or is larger than any list of tools.
+    /// The list does not end, or is larger than any list of tools.
     #[error("the server's list of tools does not end: {0}")]
     Endless(String),
 }
 
-/// A list as far as it was read.
+/// The part of a list read so far.
 #[derive(Default)]
 struct Listed {
     tools: HashMap<String, Shape>,
@@ -59,7 +59,7 @@ pub(crate) async fn list(peer: &Peer<RoleClient>) -> Result<HashMap<String, Shap
 }
 
 impl Listed {
-    /// Takes in a page, and says where the next one is.
+    /// Adds a page, and returns the cursor of the next one.
     fn take(&mut self, page: ListToolsResult) -> Result<Option<String>, String> {
         self.pages += 1;
         self.bytes = self.bytes.saturating_add(size(&page));
@@ -74,7 +74,7 @@ impl Listed {
         if self.tools.len() > MAX_TOOLS {
             return Err(format!("it has more than {MAX_TOOLS} tools"));
         }
-        // Some servers write an empty cursor where there is no other page.
+        // Some servers send an empty cursor on the last page.
         let Some(cursor) = page.next_cursor.filter(|cursor| !cursor.is_empty()) else {
             return Ok(None);
         };
@@ -151,7 +151,7 @@ mod tests {
         // No further tool.
         listed.take(page(&["a"], Some("3"))).unwrap_err();
         listed.take(page(&[], Some("4"))).unwrap_err();
-        // The same cursor again, and one that grows.
+        // A repeated cursor, and one that grows.
         listed.take(page(&["b"], Some("2"))).unwrap_err();
         let long = "x".repeat(MAX_CURSOR + 1);
         listed.take(page(&["c"], Some(&long))).unwrap_err();

@@ -1,9 +1,8 @@
 //! An MCP server behind streamable HTTP.
 //!
-//! Invariants: a header's value is secret, and so is the address's query; both go to the
-//! configured address only, since redirects are not followed. The library's own recovery of a
-//! lost session is off: it would answer for calls whose outcome only we can judge. Every request ends, see
-//! [`LimitedClient`].
+//! Invariants: header values are secret, and so is the query of the URL; both are sent to the configured
+//! address only, since redirects are not followed. The library's own recovery of a lost session is off: it
+//! would retry calls whose outcome only we can classify. Every request ends, see [`LimitedClient`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,14 +25,14 @@ use crate::text::{EXCERPT, Redactor, excerpt};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Shorter than the idle time-outs of servers (uvicorn's is 5 s), so that a call is not written
-/// into a connection that is just being closed: for a write that is an unknown outcome.
+/// Shorter than the idle time-outs of servers (uvicorn's is 5 s), so that a call is not written into a
+/// connection that is just being closed, which for a write would be an unknown outcome.
 const POOL_IDLE: Duration = Duration::from_secs(4);
 
-/// How often a response stream that broke is taken up again where the server offers that.
+/// How often a broken response stream is resumed if the server supports it.
 const RESUMPTIONS: usize = 3;
 
-/// Opens sessions by streamable HTTP.
+/// Opens sessions over streamable HTTP.
 pub struct HttpConnector {
     url: Url,
     client: Client,
@@ -43,11 +42,11 @@ pub struct HttpConnector {
 }
 
 impl HttpConnector {
-    /// `headers` go with every request; their values are kept secret.
+    /// `headers` are sent with every request; their values are kept secret.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if the address or a header is malformed, or no HTTP client can be made.
+    /// [`ConfigError`] if the address or a header is malformed, or no HTTP client can be created.
     pub fn new(
         url: &str,
         headers: impl IntoIterator<Item = (String, SecretString)>,
@@ -97,9 +96,9 @@ impl HttpConnector {
             .pool_idle_timeout(POOL_IDLE)
             .redirect(Policy::none());
         if is_loopback(&url) {
-            // Many servers write an answer's first event and its result apart, and leave Nagle's
-            // algorithm on: on a connection that was used before, the result then waits 40 ms for
-            // our delayed acknowledgement. A new connection to this machine costs some 50 µs.
+            // Many servers write an answer's first event and its result separately, with Nagle's algorithm
+            // enabled: on a reused connection, the result then waits 40 ms for our delayed
+            // acknowledgement. A new connection to this machine costs some 50 µs.
             builder = builder.no_proxy().pool_max_idle_per_host(0);
         }
         let client = builder
@@ -122,7 +121,7 @@ impl Connector for HttpConnector {
                 .custom_headers(self.headers.clone())
                 .max_json_response_size(MAX_MESSAGE)
                 .max_sse_event_size(MAX_MESSAGE)
-                // One session carries as many calls as the pool gives it.
+                // One session carries as many calls as the pool assigns to it.
                 .max_concurrent_requests(usize::MAX)
                 .reinit_on_expired_session(false);
             let mut resumption = ExponentialBackoff::default();

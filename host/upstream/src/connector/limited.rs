@@ -1,13 +1,12 @@
-//! The HTTP client under an MCP session, with an end to everything that a server can draw out.
+//! The HTTP client under an MCP session, which bounds everything that a server can prolong.
 //!
-//! The library's transport follows a server for as long as the server likes: a request without an answer keeps
-//! its connection, an event stream that ends is asked for again without end, and so is one that nobody waits for.
-//! This client stands between the transport and the network and bounds each of these.
+//! The library's transport follows a server without limit: a request without an answer keeps its connection, an
+//! event stream that ends is requested again and again, even if no call waits for it. This client is between the
+//! transport and the network and bounds each of these.
 //!
-//! Invariants: no request, stream or resumption outlives the deadline of the call that it serves or the
-//! connection that it belongs to. A response stream is resumed at most [`MAX_RESUMPTIONS`] times in a row
-//! without a message, with growing waits. The stand-alone stream of server messages is never opened: the host
-//! uses nothing that comes on it.
+//! Invariants: no request, stream or resumption outlives the deadline of its call or its connection. A response
+//! stream is resumed at most [`MAX_RESUMPTIONS`] times in a row without a message, with growing waits. The
+//! stand-alone stream of server messages is never opened: the host uses nothing from it.
 
 use std::collections::HashMap;
 use std::io;
@@ -31,25 +30,25 @@ use crate::backoff::Backoff;
 use crate::connector::Received;
 use crate::session::CallDeadline;
 
-/// How long a request may take that belongs to no call: of the handshake, or a notification.
+/// Time limit of a request that belongs to no call: of the handshake, or a notification.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often in a row a response stream is resumed without a message having come.
+/// Maximum consecutive resumptions of a response stream without a message.
 const MAX_RESUMPTIONS: u32 = 6;
 
-/// How often one response stream is resumed at all.
+/// Maximum resumptions of one response stream.
 const MAX_RESUMPTIONS_IN_ALL: u32 = 64;
 
-/// The most events of one response, over all its resumptions.
+/// Maximum events of one response, over all its resumptions.
 const MAX_EVENTS: usize = 100_000;
 
-/// The most bytes of one response: the largest answer, and as much again of other messages.
+/// Maximum bytes of one response: the largest answer, and as much again for other messages.
 const MAX_RESPONSE: usize = 2 * MAX_MESSAGE;
 
-/// The longest event id that a stream is resumed by.
+/// Maximum length of an event id used to resume a stream.
 const MAX_EVENT_ID: usize = 1024;
 
-/// The longest wait before a resumption that a server may ask for.
+/// Maximum wait before a resumption that a server may request.
 const MAX_SERVER_WAIT: Duration = Duration::from_secs(30);
 
 type Events = BoxStream<'static, Result<Sse, SseError>>;
@@ -68,7 +67,7 @@ pub(super) struct LimitedClient {
     interrupted: Arc<Mutex<HashMap<String, Vec<Response>>>>,
 }
 
-/// How far one response has come.
+/// The progress of one response.
 #[derive(Debug, Clone, Copy)]
 struct Response {
     deadline: Instant,
@@ -91,7 +90,7 @@ impl Response {
         }
     }
 
-    /// Counts an event; what it says is kept to the limits.
+    /// Counts an event, and limits the retry time and id in it.
     fn take(&mut self, event: &mut Sse) -> Result<(), io::Error> {
         let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let size = length(&event.data) + length(&event.event) + length(&event.id);
@@ -142,7 +141,7 @@ impl LimitedClient {
         }
     }
 
-    /// Waits for a part of an exchange, but neither past the deadline nor past the connection's end.
+    /// Waits for a part of an exchange, at most until the deadline or the connection's end.
     async fn within<T>(&self, deadline: Instant, part: impl Future<Output = T>) -> io::Result<T> {
         tokio::select! {
             biased;
@@ -180,7 +179,7 @@ impl LimitedClient {
             .interrupted
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // A stream whose caller gave up is never asked for again.
+        // A stream whose call was given up is not requested again.
         let now = Instant::now();
         interrupted.retain(|_, responses| {
             responses.retain(|response| response.deadline > now);
@@ -214,7 +213,7 @@ impl Attempt {
             .await;
         let failed = |error: io::Error| Some(Err(SseError::Body(Box::new(error))));
         match next {
-            // Out of time: not to be resumed.
+            // Out of time: not resumed.
             Err(error) => {
                 self.ended = true;
                 failed(error)
@@ -340,7 +339,7 @@ impl StreamableHttpClient for LimitedClient {
         .await
     }
 
-    /// Resumes a response. To the transport, "no event streams" is the one error after which it asks no more.
+    /// Resumes a response. "No event streams" is the one error after which the transport does not retry.
     async fn get_stream_with_max_sse_event_size(
         &self,
         uri: Arc<str>,

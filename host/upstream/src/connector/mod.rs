@@ -1,9 +1,9 @@
 //! How an MCP session is opened: a child process, streamable HTTP, or a pipe in this process.
 //!
-//! A [`Connector`] is a recipe and is used again after each loss; a [`Connection`] is one
-//! opened session. Neither retries anything: that is the pool's business.
+//! A [`Connector`] is used again after each loss; a [`Connection`] is one open session. Neither retries anything:
+//! the pool does.
 //!
-//! Invariant: a connection that is dropped leaves nothing behind, neither a task nor a process.
+//! Invariant: a dropped connection leaves neither a task nor a process behind.
 
 mod http;
 mod limited;
@@ -35,25 +35,25 @@ pub use supervise::supervise;
 use crate::fault::UNAUTHORIZED;
 use crate::text::Redactor;
 
-/// How long the words of a dying server are waited for before its loss is reported without them.
+/// How long to wait for the last words of a dying server before its loss is reported without them.
 const LAST_WORDS: Duration = Duration::from_millis(1_000);
 
 /// Opens MCP sessions to one server.
 pub trait Connector: Send + Sync {
-    /// Opens one session and shakes hands.
+    /// Opens one session and completes the handshake.
     fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>>;
 
-    /// What it connects to, for people: a command, an address. Holds no secret.
+    /// The target, for people: a command, an address. Contains no secret.
     fn describe(&self) -> String;
 
-    /// What must never be shown although the server may repeat it.
+    /// Secrets that must be redacted, since the server may repeat them.
     fn secrets(&self) -> Vec<SecretString>;
 }
 
 /// Why a connector cannot be made from its configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A secret would be seen in the list of processes.
+    /// A secret would be visible in the list of processes.
     #[error(
         "the value of the environment variable {variable} also appears in the arguments of `{command}`, where every user of this machine can read it; pass it by the environment only"
     )]
@@ -63,12 +63,12 @@ pub enum ConfigError {
         /// The variable that holds the secret.
         variable: String,
     },
-    /// The address is no HTTP address.
+    /// The address is not an HTTP URL.
     #[error("`{url}` is not an http or https address: {problem}")]
     Url {
-        /// The address, without what may be secret in it.
+        /// The address, without parts that may be secret.
         url: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// A header cannot be sent. Its value is not shown.
@@ -76,7 +76,7 @@ pub enum ConfigError {
     Header {
         /// The header's name.
         name: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: &'static str,
     },
     /// The HTTP client cannot start, for instance because the system's certificates cannot be read.
@@ -87,13 +87,13 @@ pub enum ConfigError {
 /// Why a session did not open.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
-    /// Trying again without changing something is useless: a command that does not exist.
+    /// Retrying without a change is useless, for example if the command does not exist.
     #[error("{0}")]
     Permanent(String),
-    /// The server refuses the credentials, or there are none. Trying again with the same is useless.
+    /// The server refuses the credentials, or there are none. Retrying with the same ones is useless.
     #[error("{0}")]
     Unauthorized(String),
-    /// The next try may succeed.
+    /// A retry may succeed.
     #[error("{0}")]
     Transient(String),
 }
@@ -105,14 +105,13 @@ pub struct Connection {
     received: Received,
 }
 
-/// How a transport learns that it is to end, and tells why it did.
+/// Signals a transport to end, and receives the reason why it ended.
 pub(crate) struct Ending {
-    /// Set once, with the cause, when the other side is gone. Closed unset by transports that
-    /// have nothing to tell.
+    /// Set once, with the cause, when the peer is gone. Closed without a value by transports that cannot tell.
     cause: watch::Receiver<Option<String>>,
-    /// The sign to tear down what the transport left running.
+    /// Tells the transport to clean up.
     stop: CancellationToken,
-    /// Gives the sign when the connection is dropped.
+    /// Cancels `stop` when the connection is dropped.
     _guard: DropGuard,
 }
 
@@ -126,19 +125,19 @@ impl Ending {
         }
     }
 
-    /// For a transport whose end has no story.
+    /// For a transport that cannot tell why it ended.
     pub(crate) fn silent(stop: CancellationToken) -> Self {
         let (_, cause) = watch::channel(None);
         Self::new(cause, stop)
     }
 
-    /// Ends the transport and waits for the other side's end.
+    /// Ends the transport and waits for the peer to end.
     async fn bring_about(&self) {
         self.stop.cancel();
         let _ = self.cause.clone().wait_for(Option::is_some).await;
     }
 
-    /// The cause, waited for shortly.
+    /// The cause, waited for briefly.
     async fn cause(&self) -> Option<String> {
         let mut cause = self.cause.clone();
         let told = tokio::time::timeout(LAST_WORDS, cause.wait_for(Option::is_some)).await;
@@ -147,7 +146,7 @@ impl Ending {
 }
 
 impl Connection {
-    /// Shakes hands over a transport.
+    /// Performs the handshake over a transport.
     pub(crate) async fn open<T, E, A>(
         transport: T,
         ending: Ending,
@@ -183,35 +182,35 @@ impl Connection {
         }
     }
 
-    /// The other side of the session.
+    /// The peer of the session.
     pub(crate) fn peer(&self) -> &Peer<RoleClient> {
         self.service.peer()
     }
 
-    /// Ends the session and waits until the other side is gone, if its transport can tell.
+    /// Ends the session and waits until the peer is gone, if its transport can tell.
     pub(crate) async fn close(&self) {
         self.service.cancellation_token().cancel();
         self.ending.bring_about().await;
     }
 
-    /// Takes note that the server answered what it was asked.
+    /// Notes that the server answered a request.
     pub(crate) fn note_answer(&self) {
         self.received.note_answer();
     }
 
-    /// Whether it ended because its server sent without end.
+    /// Whether it was ended because its server sent without limit.
     pub(crate) fn is_endless(&self) -> bool {
         self.received.excess().is_some()
     }
 
-    /// Why the session ended, as far as that is known yet.
+    /// Why the session ended, as far as known.
     pub(crate) fn end(&self) -> Option<String> {
         self.received
             .excess()
             .or_else(|| self.ending.cause.borrow().clone())
     }
 
-    /// Why the session ended, if its transport can tell; call it only once it has.
+    /// Why the session ended, if its transport can tell; call it only after the end.
     pub(crate) async fn cause(&self) -> Option<String> {
         match self.received.excess() {
             Some(excess) => Some(excess),
@@ -227,7 +226,7 @@ fn client() -> ClientConfig {
     )
 }
 
-/// The library's words, without the debug form of whole messages that some of them hold.
+/// The library's message, without the debug output of whole messages that some errors contain.
 fn handshake_error(error: &ClientInitializeError) -> String {
     match error {
         ClientInitializeError::ExpectedInitResponse(_)
@@ -239,7 +238,7 @@ fn handshake_error(error: &ClientInitializeError) -> String {
     }
 }
 
-/// Whether the handshake was refused by an HTTP status that is about credentials. What a body says is no evidence.
+/// Whether the handshake failed with an HTTP status about credentials. The body is no evidence.
 fn refuses_credentials(error: &ClientInitializeError) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = match error {
         ClientInitializeError::TransportError { error, .. } => Some(error.error.as_ref()),
@@ -256,7 +255,7 @@ fn refuses_credentials(error: &ClientInitializeError) -> bool {
     false
 }
 
-/// Whether an address is on this machine: such a one is not reached through a proxy.
+/// Whether a URL is on this machine: proxies are not used then.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     url.host_str().is_some_and(|host| {
         let host = host.trim_end_matches('.');
@@ -272,7 +271,7 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     })
 }
 
-/// A place where the last line of something is kept.
+/// Keeps the last line of an output.
 #[derive(Default)]
 pub(crate) struct LastLine(Mutex<String>);
 

@@ -12,14 +12,14 @@ use super::{ConnectError, Connection, Connector, Ending, Received};
 use crate::MAX_MESSAGE;
 use crate::text::Redactor;
 
-/// Opens sessions over what a closure gives: our end of a pipe whose other end a server reads.
+/// Opens sessions over the result of a closure: our end of a pipe whose other end a server reads.
 pub struct PipeConnector<F> {
     name: String,
     open: F,
 }
 
 impl<F> PipeConnector<F> {
-    /// `open` is called once per session and starts (or reaches) a server; `name` says which.
+    /// `open` is called once per session and starts (or reaches) a server; `name` identifies it.
     pub fn new(name: impl Into<String>, open: F) -> Self {
         Self {
             name: name.into(),
@@ -51,7 +51,7 @@ where
         self.name.clone()
     }
 
-    /// None: the server holds them, and it is ours.
+    /// Empty: the server has the secrets, and it is ours.
     fn secrets(&self) -> Vec<SecretString> {
         Vec::new()
     }

@@ -1,10 +1,10 @@
-//! How much a server sent that is no answer, and how much of ours it has not taken.
+//! Limits on what a server sends besides answers, and on replies that it does not read.
 //!
-//! Invariants: a connection ends once its server has sent [`MAX_UNANSWERED`] bytes without answering anything that it was
-//! asked, whatever else those bytes say; or once it sends more messages than [`MAX_BURST`] at once and
-//! [`MESSAGES_PER_SECOND`] on and on. While [`MAX_UNTAKEN`] replies to the server's own requests are not written, nothing
-//! more is read, and a server that takes none of them for [`TAKE_TIMEOUT`] is left. So what a server can make the host
-//! keep is bounded, and so is the time that the host spends on it.
+//! Invariants: a connection ends once its server has sent [`MAX_UNANSWERED`] bytes without answering a request, whatever
+//! their content; or once it sends more than [`MAX_BURST`] messages in a burst and more than [`MESSAGES_PER_SECOND`]
+//! continuously. While [`MAX_UNTAKEN`] replies to the server's own requests are not written, nothing more is read, and a
+//! server that reads none of them for [`TAKE_TIMEOUT`] is disconnected. This bounds the memory and the time that a server
+//! can make the host spend.
 
 use std::future::Future;
 use std::io::{self, BufRead as _};
@@ -23,26 +23,26 @@ use tokio_util::sync::CancellationToken;
 
 use crate::MAX_MESSAGE;
 
-/// The largest answer, and as much again of what is no answer.
+/// The largest answer, and as much again for other messages.
 const MAX_UNANSWERED: usize = 2 * MAX_MESSAGE;
 
-/// How many messages a server may send at once, beside those of the rate.
+/// Messages that a server may send in a burst, in addition to the rate.
 const MAX_BURST: f64 = 10_000.0;
 
-/// How many messages a second a server may send on and on. A session carries 16 calls, and a server that reports each of
-/// them ten times a second is far below.
+/// Messages per second that a server may send continuously. A session carries 16 calls, and a server that reports on each
+/// of them ten times a second is far below.
 const MESSAGES_PER_SECOND: f64 = 500.0;
 
-/// How many messages an answer makes up for: its own, and those that came before it about the call.
+/// Messages that an answer pays for: its own, and the earlier ones about the call.
 const MESSAGES_PER_ANSWER: f64 = 100.0;
 
-/// How many replies to a server's own requests may wait to be written.
+/// Maximum replies to a server's own requests that may wait to be written.
 const MAX_UNTAKEN: usize = 64;
 
-/// How long a server may take none of the replies that it asked for.
+/// How long a server may read none of the replies it requested.
 const TAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What one connection received. Clones count together.
+/// What one connection received. Clones share the counts.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Received(Arc<Counts>);
 
@@ -51,13 +51,13 @@ struct Counts {
     /// Bytes since the last answer.
     bytes: AtomicUsize,
     messages: Mutex<Messages>,
-    /// Why the connection has to end. Never changed once it is set.
+    /// Why the connection has to end. Set at most once.
     excess: OnceLock<String>,
     /// Cancelled when `excess` is set.
     over: CancellationToken,
 }
 
-/// The messages that a server sent beyond its rate, as of an instant.
+/// Messages beyond the rate, as of an instant.
 #[derive(Debug)]
 struct Messages {
     beyond: f64,
@@ -74,7 +74,7 @@ impl Default for Messages {
 }
 
 impl Messages {
-    /// Counts messages; `false` if they are too many.
+    /// Counts messages; `false` if there are too many.
     fn add(&mut self, messages: u32, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = now;
@@ -96,7 +96,7 @@ impl Received {
         }
     }
 
-    /// Counts messages, whatever they say.
+    /// Counts messages of any content.
     pub(crate) fn note_messages(&self, messages: u32) {
         let is_fine = self.messages().add(messages, Instant::now());
         if !is_fine {
@@ -128,7 +128,7 @@ impl Received {
     }
 
     fn end(&self, why: String) {
-        // The first reason is the one.
+        // Only the first reason is kept.
         let _ = self.0.excess.set(why);
         self.0.over.cancel();
     }
@@ -164,7 +164,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
     }
 }
 
-/// How many lines end here.
+/// The number of line ends.
 fn lines(mut bytes: &[u8]) -> u32 {
     let mut lines = 0_u32;
     loop {
@@ -187,7 +187,7 @@ pub(crate) struct Bounded<T> {
     transport: T,
     received: Received,
     untaken: Arc<Untaken>,
-    /// Since when too many replies are not written.
+    /// Since when too many replies are waiting to be written.
     stuck_since: Option<Instant>,
 }
 
@@ -198,7 +198,7 @@ struct Untaken {
     taken: Notify,
 }
 
-/// One of them.
+/// One such reply.
 struct Reply(Arc<Untaken>);
 
 impl Reply {
@@ -225,7 +225,7 @@ impl<T> Bounded<T> {
         }
     }
 
-    /// Waits until replies can be added; `false` if the server takes none. Called anew after each interruption.
+    /// Waits until replies can be added; `false` if the server reads none. Called again after each interruption.
     async fn has_room(&mut self) -> bool {
         while self.untaken.replies.load(Ordering::Relaxed) >= MAX_UNTAKEN {
             let since = *self.stuck_since.get_or_insert_with(Instant::now);
@@ -264,7 +264,7 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for Bounded<T> {
             let Some(_reply) = reply else {
                 return sent.await;
             };
-            // A connection that ends does not wait for its server to take what it asked for.
+            // A connection being closed does not wait for its server to read replies.
             tokio::select! {
                 biased;
                 () = over.cancelled() => Ok(()),
@@ -323,11 +323,11 @@ mod tests {
         let mut flood = Messages::default();
         let taken = (0..).take_while(|_| flood.add(1, start)).count();
         assert_eq!(taken, 10_000);
-        // Slower, and still without end.
+        // Slower, but without end.
         let mut stream = Messages::default();
         let ended = (0..3_600).find(|second| !stream.add(1_000, after(*second, start)));
         assert!(ended.is_some_and(|second| second < 30), "{ended:?}");
-        // As many as a busy session has answers, each with what belongs to it.
+        // As many as a busy session has answers, each with its messages.
         let mut busy = Messages::default();
         for _ in 0..100_000 {
             assert!(busy.add(50, start));

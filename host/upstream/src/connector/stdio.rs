@@ -1,9 +1,9 @@
-//! An MCP server as a child process, spoken to over its standard input and output.
+//! An MCP server as a child process, connected by standard input and output.
 //!
-//! Invariants: the child gets a minimal environment plus what is configured, and a secret only
-//! by the environment, never by an argument. It leads a process group of its own; when the
-//! connection is dropped, or the host's runtime ends, the whole group is gone; with a [`Supervisor`], also when
-//! the host is killed. Its standard error becomes log lines without secrets.
+//! Invariants: the child gets a minimal environment plus what is configured, and secrets only by the environment,
+//! never by an argument. It leads a process group of its own; when the connection is dropped, or the host's runtime
+//! ends, the whole group is killed; with a [`Supervisor`], also when the host is killed. Its standard error becomes
+//! log lines without secrets.
 
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -24,7 +24,7 @@ use crate::MAX_MESSAGE;
 use crate::credentials::is_user_id;
 use crate::text::Redactor;
 
-/// What a child inherits of our environment: where programs, files and languages are.
+/// Variables that a child inherits: the locations of programs and files, and the language.
 const INHERITED: [&str; 8] = [
     "PATH",
     "HOME",
@@ -36,13 +36,13 @@ const INHERITED: [&str; 8] = [
     "XDG_RUNTIME_DIR",
 ];
 
-/// How long a child may take to leave: once after its input ended, once after being asked.
+/// How long a child may take to exit: once after its input ended, once after SIGTERM.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long the end of its standard error is waited for after a child's death.
+/// How long to wait for the end of its standard error after a child's exit.
 const LAST_OUTPUT: Duration = Duration::from_millis(200);
 
-/// The longest line of standard error that is kept in one piece, in bytes.
+/// Maximum bytes of a line of standard error that is kept in one piece.
 const MAX_LINE: u64 = 4 * 1024;
 
 /// A program that runs a command and ends it when the host is gone: [`crate::supervise`] in a process of its own.
@@ -50,17 +50,17 @@ const MAX_LINE: u64 = 4 * 1024;
 pub struct Supervisor {
     /// The program.
     pub program: PathBuf,
-    /// Its first arguments; the host's process id, the command and the command's arguments follow.
+    /// Its first arguments, followed by the host's process id, the command and the command's arguments.
     pub arguments: Vec<String>,
 }
 
-/// A value of so many bytes is found in an argument wherever it stands.
+/// Secrets of at least this many bytes are found anywhere in an argument.
 const LONG_SECRET: usize = 8;
 
-/// The length in bytes from which a variable that is no declared secret may be one all the same.
+/// Length in bytes from which a variable that is not declared secret is treated as a secret.
 const LITERAL_SECRET: usize = 16;
 
-/// Whether an argument gives a secret away: a long one anywhere in it, a short one as the whole of it or of its value.
+/// Whether an argument reveals a secret: a long one anywhere in it, a short one as the whole argument or its value.
 fn exposes(arg: &str, secret: &str) -> bool {
     match secret.len() {
         ..SHORTEST_SECRET => false,
@@ -106,9 +106,8 @@ pub struct StdioConnector {
 }
 
 impl StdioConnector {
-    /// `command` is looked up in `PATH`; `env` and `secrets` are added to the child's
-    /// environment, and the values of `secrets` are kept out of everything that is shown, as
-    /// those of `env` are that are long enough for a token.
+    /// `command` is looked up in `PATH`; `env` and `secrets` are added to the child's environment. The values of
+    /// `secrets` are redacted from all output, and so are values of `env` that are long enough for a token.
     ///
     /// # Errors
     ///
@@ -144,7 +143,7 @@ impl StdioConnector {
         Ok(connector)
     }
 
-    /// Has the command run under a supervisor, so that it does not outlive a host that is killed.
+    /// Runs the command under a supervisor, so that it does not outlive a killed host.
     #[must_use]
     pub fn supervised(mut self, supervisor: Supervisor) -> Self {
         self.supervisor = Some(supervisor);
@@ -155,7 +154,7 @@ impl StdioConnector {
         let mut command = match &self.supervisor {
             None => Command::new(&self.command),
             Some(supervisor) => {
-                // The supervisor always starts; what it cannot run has to be known here.
+                // The supervisor itself always starts, so a missing command must be detected here.
                 if !self.is_there() {
                     return Err(ConnectError::Permanent(self.cannot_run("no such program")));
                 }
@@ -185,7 +184,7 @@ impl StdioConnector {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
-            // A supervisor that is killed ends no server that has left the group.
+            // Killing the supervisor would not end a server that has left the group.
             .kill_on_drop(self.supervisor.is_none());
         if let Some(cwd) = &self.cwd {
             command.current_dir(cwd);
@@ -207,7 +206,7 @@ impl StdioConnector {
         }
     }
 
-    /// Whether the command is a file, where the child will look for it.
+    /// Whether the command is a file that the child can find.
     fn is_there(&self) -> bool {
         let folder = self.cwd.clone().unwrap_or_default();
         if self.command.contains('/') {
@@ -243,7 +242,7 @@ impl Connector for StdioConnector {
             let stopped = stop.clone();
             tokio::spawn(async move {
                 let status = attend(child, group, stopped).await;
-                // What it wrote at the end is often the reason.
+                // Its last output is often the reason.
                 let _ = tokio::time::timeout(LAST_OUTPUT, stderr).await;
                 tell.send_replace(Some(obituary(&name, &status, &last.get())));
             });
@@ -265,10 +264,10 @@ impl Connector for StdioConnector {
     }
 
     fn secrets(&self) -> Vec<SecretString> {
-        // A user's number goes with the token, and is not secret: it stands in numbers by chance.
+        // A user id is sent along with the token but is not secret, and may occur in other numbers by chance.
         let secrets = self.secrets.iter().filter(|(name, _)| !is_user_id(name));
         let secrets = secrets.map(|(_, secret)| secret.clone());
-        // A token that is written into the configuration as it is would be shown by a child that prints it.
+        // A token written literally into the configuration would be revealed by a child that prints it.
         let literals = self.env.iter().map(|(_, value)| value);
         let literals = literals.filter(|value| value.len() >= LITERAL_SECRET);
         secrets
@@ -280,7 +279,7 @@ impl Connector for StdioConnector {
 /// A child's process group; ended when this is dropped.
 struct Group {
     id: Option<Pid>,
-    /// By what it is ended: a supervisor that leads it and that is there is asked, and ends the server and the group.
+    /// The signal that ends it: a supervisor that leads the group is asked to, and ends the server and the group.
     by: Signal,
 }
 
@@ -299,7 +298,7 @@ impl Group {
 
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.id {
-            // An empty group is what we want, and the only error there is.
+            // An empty group is the only possible error, and the desired state.
             let _ = kill_process_group(group, signal);
         }
     }
@@ -311,15 +310,15 @@ impl Drop for Group {
     }
 }
 
-/// Waits for the child's end, and from `stop` on brings it about: first its input has ended
-/// (the transport is gone), then it is asked, then it is killed.
+/// Waits for the child's exit, and from `stop` on causes it: first its input has ended (the transport is gone), then
+/// it gets SIGTERM, then it is killed.
 async fn attend(
     mut child: Child,
     mut group: Group,
     stop: CancellationToken,
 ) -> std::io::Result<ExitStatus> {
     let ended = end(&mut child, &group, stop).await;
-    // What it left behind.
+    // Processes that it left behind.
     group.by = Signal::KILL;
     ended
 }

@@ -1,13 +1,13 @@
 //! The process between the host and a server that runs as its child.
 //!
-//! A host that is killed (`kill -9`, out of memory) can end nothing any more, and a server that ignores the end
-//! of its input and SIGTERM would live on with the account's credentials. The supervisor waits for both: for the
-//! server, to end with it, and for the host, to end the server.
+//! A killed host (`kill -9`, out of memory) cannot end anything any more, and a server that ignores the end of its
+//! input and SIGTERM would live on with the account's credentials. The supervisor waits for both: for the server, to
+//! exit with it, and for the host, to end the server.
 //!
-//! Invariants: the server is started only while the host lives. The supervisor leads the process group that the
-//! server is started in, and the server's input and output are the host's own pipes. The supervisor does not end before
-//! the server, unless it is killed itself. The server is ended by its own number, as it may have left the group; what
-//! else is in the group is killed after it. What a server starts and moves out of the group is not found.
+//! Invariants: the server is started only while the host lives. The supervisor leads the process group that the server
+//! is started in, and the server's input and output are the host's own pipes. The supervisor does not exit before the
+//! server, unless it is killed itself. The server is ended by its own process id, as it may have left the group; the
+//! rest of the group is killed after it. Processes that a server moves out of the group are not found.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -26,15 +26,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// How long a server may take to leave: once its host is gone after its input ended, and after SIGTERM. The host
-/// gives a whole group longer.
+/// How long a server may take to exit: once its host is gone after its input ended, and after SIGTERM. The host gives a
+/// whole group longer.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What shells answer where a command cannot be run.
+/// The exit status of shells for a command that cannot be run.
 const CANNOT_RUN: u8 = 126;
 
-/// Runs `command` for the host with the process id `host`, and ends with it, or with the host. To be called in a
-/// process of its own that leads its process group.
+/// Runs `command` for the host with the process id `host`, and ends with either of them. Must be called in a process of
+/// its own that leads its process group.
 #[must_use]
 pub fn supervise(host: i32, command: &[OsString]) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -62,11 +62,11 @@ async fn run(host: i32, command: &[OsString]) -> Result<u8, String> {
     }
     let watched = pidfd_open(host, PidfdFlags::empty())
         .map_err(|error| format!("cannot watch the host (process {host:?}): {error}"))?;
-    // The number may have been another process's by the time it was opened.
+    // The id may have been reused by the time it was opened.
     if getppid() != Some(host) {
         return Err("the host is gone".to_owned());
     }
-    // The host ends the group by SIGTERM first. That is for the server too, if it is still in the group.
+    // The host ends the group by SIGTERM first. That reaches the server too, if it is still in the group.
     let mut asked = signal(SignalKind::terminate()).map_err(words)?;
     let mut gone = watch(watched).map_err(words)?;
     let mut child = Command::new(program)
@@ -82,7 +82,7 @@ async fn run(host: i32, command: &[OsString]) -> Result<u8, String> {
             }
             "the host is gone"
         }
-        // The host learns of this process's end, and kills what is left of the group.
+        // The host notices this process's exit, and kills the rest of the group.
         ended = child.wait() => return Ok(ended.map_or(CANNOT_RUN, code)),
         _ = asked.recv() => {
             let is_apart = number(&child).is_some_and(|pid| getpgid(Some(pid)) != Ok(getpgrp()));
@@ -90,12 +90,12 @@ async fn run(host: i32, command: &[OsString]) -> Result<u8, String> {
             "the host ended the server"
         }
     };
-    // With what the server started and left behind, and with this process: the host may be gone by now.
+    // Including processes that the server left behind, and this one: the host may be gone by now.
     let _ = kill_process_group(getpgrp(), Signal::KILL);
     Err(why.to_owned())
 }
 
-/// Tells when a process is gone. A thread waits for it, and is not waited for.
+/// Notifies when a process is gone. The thread that waits for it is never joined.
 fn watch(process: OwnedFd) -> std::io::Result<oneshot::Receiver<()>> {
     let (tell, told) = oneshot::channel();
     std::thread::Builder::new().spawn(move || {
@@ -107,10 +107,10 @@ fn watch(process: OwnedFd) -> std::io::Result<oneshot::Receiver<()>> {
     Ok(told)
 }
 
-/// Waits for the end of a server, asks for it first if that was not done, and kills it in the end.
+/// Waits for a server to exit, sends SIGTERM first if `ask`, and kills it in the end.
 async fn end(child: &mut Child, ask: bool) {
     if let (true, Some(pid)) = (ask, number(child)) {
-        // It may be gone by now, which is what is wanted.
+        // It may be gone already.
         let _ = kill_process(pid, Signal::TERM);
     }
     if timeout(GRACE, child.wait()).await.is_err() {
@@ -124,7 +124,7 @@ fn number(child: &Child) -> Option<Pid> {
     id.and_then(Pid::from_raw)
 }
 
-/// An exit status as shells write it.
+/// An exit status as shells report it.
 fn code(status: ExitStatus) -> u8 {
     let signal = || status.signal().map(|signal| signal.saturating_add(128));
     status

@@ -1,9 +1,9 @@
-//! The failures that a server tells in a form for machines, and the cloud's own refusals.
+//! Failures that a server reports in machine-readable form, and the cloud's own refusals.
 //!
-//! Invariant: a refusal keeps the cloud's words. It becomes something else than `Rejected` only by words that leave no
-//! doubt ("is loading", "too many requests", "not found", "hash doesn't match") at the place where the cloud says them;
-//! words within what it repeats of the call are no evidence. By words alone no write is said to be rate-limited, which
-//! would have it sent again.
+//! Invariant: a refusal keeps the cloud's text. It is classified as something other than `Rejected` only by unambiguous
+//! phrases ("is loading", "too many requests", "not found", "hash doesn't match") at the position where the cloud uses
+//! them; text that it repeats from the call is no evidence. A write is never classified as rate-limited by text alone,
+//! since it would be retried.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use super::text::{loading_progress, says_loading, says_not_found, says_rate_limi
 use super::{Decoder, progress_value};
 use crate::fault::{CLOCK, Fault, Trouble, UNAUTHORIZED};
 
-/// How our server says that the clocks differ.
+/// How our server reports that the clocks differ.
 const CLOCKS_DIFFER: &str = "this machine's clock is ";
 
-/// What stands in for words that are not there.
+/// Used if there is no text.
 const NO_REASON: &str = "refused without a reason";
 
 impl Decoder<'_> {
-    /// `{"kind": "rate-limited", "retryAfter": 3}` and its likes, with the words of `errors`.
+    /// Decodes `{"kind": "rate-limited", "retryAfter": 3}` and the like, with the texts of `errors`.
     pub(super) fn told_failure(&self, failure: &Map<String, Value>, errors: Vec<String>) -> Fault {
         let words = match errors.is_empty() {
             true => NO_REASON.to_owned(),
@@ -49,7 +49,7 @@ impl Decoder<'_> {
             "rate-limited" => Failure::RateLimited {
                 retry_after: failure.get("retryAfter").and_then(seconds),
             },
-            // Ours says this only if the request never reached the cloud or may be repeated.
+            // Our server reports this only if the request never reached the cloud or may be repeated.
             "unavailable" => Failure::Unavailable(words),
             "timed-out" | "unknown-outcome" => self.lost(&words),
             "unexpected-response" => Failure::UnexpectedResponse(words),
@@ -58,7 +58,7 @@ impl Decoder<'_> {
         failure.into()
     }
 
-    /// `success: false` and its `errors`.
+    /// Decodes `success: false` and its `errors`.
     pub(super) fn refusal(&self, errors: Vec<String>) -> Fault {
         match self.told_trouble(&errors) {
             Some(trouble) => self.refused_credentials(trouble, &errors),
@@ -66,7 +66,7 @@ impl Decoder<'_> {
         }
     }
 
-    /// A refusal that is the account's.
+    /// A refusal caused by the account.
     pub(super) fn refused_credentials(&self, trouble: Trouble, errors: &[String]) -> Fault {
         let words = self.redactor.line(&errors.join("; "));
         Fault {
@@ -78,7 +78,7 @@ impl Decoder<'_> {
         }
     }
 
-    /// Whether the errors are about the credentials, all of them and nothing else, and whether about their time stamp.
+    /// Whether all errors are about the credentials, and whether about their time stamp.
     fn told_trouble(&self, errors: &[String]) -> Option<Trouble> {
         let mut trouble = None;
         let mut clocks_differ = false;
@@ -92,7 +92,7 @@ impl Decoder<'_> {
                 Some(CredentialsRefusal::Credentials) => {
                     trouble = trouble.or(Some(Trouble::Unauthorized));
                 }
-                // Said beside a refusal, never alone.
+                // Reported beside a refusal, never alone.
                 None if judged.starts_with(CLOCKS_DIFFER) => clocks_differ = true,
                 None => return None,
             }
@@ -115,8 +115,7 @@ impl Decoder<'_> {
         if errors.is_empty() {
             return Failure::Rejected(vec![NO_REASON.to_owned()]);
         }
-        // Of several errors one may be about something else; of an unknown tool nothing is
-        // known that could be missing.
+        // Of several errors one may be about something else; for an unknown tool it is unknown what could be missing.
         let missing = self.operation.is_some() && judged.iter().all(|error| says_not_found(error));
         let errors = self.redactor.words(errors);
         if missing {

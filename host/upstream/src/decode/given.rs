@@ -1,23 +1,24 @@
-//! The words of a refusal that are the server's own.
+//! Finds the words of a refusal that are the server's own.
 //!
-//! A refusal repeats what it is about: "The file 'too many requests.py' already exists". Those words are a plugin's, and a
-//! plugin must not decide by them what a failure is: whether it is the account's, or whether a write is sent again.
+//! A refusal repeats its subject: "The file 'too many requests.py' already exists". A plugin chooses those words, and must
+//! not use them to influence how a failure is classified: whether it is caused by the account, or whether a write is
+//! retried.
 //!
-//! Invariant: of every text of a call's arguments that a refusal repeats, nothing is left in what is judged.
+//! Invariant: texts from a call's arguments that a refusal repeats are masked before it is classified.
 
 use serde_json::{Map, Value};
 
-/// What stands where the call's own words stood. It is part of no phrase that is looked for.
+/// Replaces the call's own words. It is part of no phrase that is searched for.
 pub(super) const MASK: char = '\u{fffc}';
 
-/// The shortest argument that is taken out, in bytes. A shorter one says nothing and stands everywhere by chance.
+/// Minimum length in bytes of an argument that is masked. A shorter one has no meaning and occurs everywhere by chance.
 const SHORTEST: usize = 3;
 
-/// The longest refusal whose words are looked at, in bytes. Those that say what they are are short.
+/// Maximum length in bytes of a refusal that is classified. The known ones are short.
 const LONGEST: usize = 4_000;
 
-/// A refusal in lower case, with [`MASK`] for what it repeats of the call's arguments; empty, and so about nothing that
-/// is known, if it is too long to be judged.
+/// A refusal in lower case, with [`MASK`] for what it repeats of the call's arguments; empty, and so unclassifiable, if it
+/// is too long.
 pub(super) fn judged(words: &str, arguments: &Map<String, Value>) -> String {
     let words = words.trim();
     if words.len() > LONGEST {
@@ -27,7 +28,7 @@ pub(super) fn judged(words: &str, arguments: &Map<String, Value>) -> String {
     for (key, value) in arguments {
         collect(key, value, &mut given);
     }
-    // One that holds another has to go first.
+    // Longer texts first, since they may contain others.
     given.sort_by_key(|text| std::cmp::Reverse(text.len()));
     let mut judged = words.to_ascii_lowercase();
     let mask = String::from(MASK);
@@ -36,7 +37,7 @@ pub(super) fn judged(words: &str, arguments: &Map<String, Value>) -> String {
         if judged.contains(&text) {
             judged = judged.replace(&text, &mask);
         }
-        // As Python and JSON write it.
+        // As Python and JSON escape it.
         let escaped = text.escape_debug().to_string();
         if escaped != text && judged.contains(&escaped) {
             judged = judged.replace(&escaped, &mask);
@@ -45,7 +46,7 @@ pub(super) fn judged(words: &str, arguments: &Map<String, Value>) -> String {
     judged
 }
 
-/// The texts of a value that a refusal may repeat. A name of a field is one only if it is no usual name.
+/// Collects the texts of a value that a refusal may repeat. A field's name is included only if it is not a usual one.
 fn collect<'a>(key: &'a str, value: &'a Value, into: &mut Vec<&'a str>) {
     let is_usual = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !key.chars().all(is_usual) {
@@ -94,7 +95,7 @@ mod tests {
                 json!({ "command": { "a\nb": 1 } }),
                 "bad: {\"_\": 1}",
             ),
-            // Neither short ones nor the names of fields.
+            // Neither short texts nor names of fields.
             ("No name", json!({ "name": "No" }), "no name"),
         ] {
             assert_eq!(judged(words, arguments), left, "{words}");

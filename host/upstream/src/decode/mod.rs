@@ -1,16 +1,13 @@
-//! What an answer of an MCP server means: a `CallToolResult` becomes an [`Outcome`].
+//! Decodes an MCP server's answer: a `CallToolResult` becomes an [`Outcome`].
 //!
-//! Two kinds of server are read alike: those that hand on the REST API's bodies (QuantConnect's
-//! own, whose tools answer `success: false` as a successful call, and raise HTTP faults as
-//! text), and ours, which marks `success: false` as an error and adds
-//! `"failure": {"kind": …, "retryAfter": seconds}` to the body where the fault is not the
-//! cloud's own word.
+//! Two kinds of server are supported: those that pass on the REST API's bodies (QuantConnect's own, whose tools
+//! return `success: false` as a successful call, and HTTP errors as text), and ours, which marks `success: false` as
+//! an error and adds `"failure": {"kind": …, "retryAfter": seconds}` to the body if the fault is not the cloud's own.
 //!
-//! Invariants: what a failure is, and whether it is the account's, is decided by structure (a status, a code, a
-//! `failure` object) or by words at a fixed place of what the server itself says, never by words that a plugin chose.
-//! `Ok` is only what QuantConnect called a success. For an operation that must not
-//! be sent twice, `Unavailable` and `RateLimited` mean that nothing was done; a fault after
-//! which it may have been done is `UnknownOutcome`.
+//! Invariants: the kind of a failure, and whether the account caused it, is decided by structure (a status, a code, a
+//! `failure` object) or by words at a fixed position of the server's own text, never by words that a plugin chose.
+//! `Ok` is only what QuantConnect called a success. For a non-idempotent operation, `Unavailable` and `RateLimited`
+//! mean that nothing was done; a fault after which it may have been done is `UnknownOutcome`.
 
 mod failure;
 mod given;
@@ -29,32 +26,32 @@ use self::text::says_not_found;
 use crate::fault::Fault;
 use crate::text::Redactor;
 
-/// Keys of a "still loading" answer; with anything else beside them there is content.
+/// Keys of a "still loading" answer; any other key is content.
 const LOADING_KEYS: [&str; 5] = ["success", "errors", "progress", "status", "message"];
 
-/// Reads the answers to one call.
+/// Decodes the answers to one call.
 #[derive(Clone, Copy)]
 pub(crate) struct Decoder<'a> {
     /// The operation, if the catalog knows it.
     pub operation: Option<&'static Operation>,
-    /// What must not be shown.
+    /// Redacts secrets.
     pub redactor: &'a Redactor,
-    /// What the call was made with: a refusal may repeat it.
+    /// The arguments of the call, which a refusal may repeat.
     pub arguments: &'a Map<String, Value>,
 }
 
-/// The one usable part of a result.
+/// The usable part of a result.
 enum Content {
     Object(Map<String, Value>),
-    /// JSON, but no object.
+    /// JSON that is not an object.
     Other(Value),
-    /// No JSON.
+    /// Not JSON.
     Text(String),
     Nothing,
 }
 
 impl Decoder<'_> {
-    /// The outcome of a call that was answered.
+    /// The outcome of an answered call.
     pub(crate) fn answer(&self, result: CallToolResult) -> Result<Value, Fault> {
         let is_error = result.is_error == Some(true);
         match content(result) {
@@ -64,7 +61,7 @@ impl Decoder<'_> {
             Content::Nothing if is_error => Err(self
                 .lost("the server answered an error without a word")
                 .into()),
-            // Nothing is known of such a tool's answers, so any is one.
+            // Nothing is known about such a tool's answers, so any value is accepted.
             Content::Other(value) if self.operation.is_none() => Ok(value),
             Content::Text(text) if self.operation.is_none() => Ok(Value::String(text)),
             Content::Nothing if self.operation.is_none() => Ok(Value::Null),
@@ -81,7 +78,7 @@ impl Decoder<'_> {
         }
     }
 
-    /// The outcome of a call that the server refused by a JSON-RPC error.
+    /// The failure of a call that the server refused with a JSON-RPC error.
     pub(crate) fn protocol_error(&self, error: &ErrorData) -> Failure {
         let message = self.redactor.line(&error.message);
         match error.code {
@@ -99,8 +96,7 @@ impl Decoder<'_> {
         }
     }
 
-    /// The failure of a call whose answer is lost although it may have been carried out.
-    /// `reason` is shown as it is.
+    /// The failure of a call whose answer is lost although it may have been carried out. `reason` is shown unchanged.
     pub(crate) fn lost(&self, reason: &str) -> Failure {
         if self.idempotent() {
             Failure::Unavailable(reason.to_owned())
@@ -109,7 +105,7 @@ impl Decoder<'_> {
         }
     }
 
-    /// Whether the call may be sent again after its answer was lost.
+    /// Whether the call may be retried after its answer was lost.
     pub(crate) fn idempotent(&self) -> bool {
         self.operation.is_some_and(|operation| operation.idempotent)
     }
@@ -119,7 +115,7 @@ impl Decoder<'_> {
         given::judged(words, self.arguments)
     }
 
-    /// Only a read can be "not ready"; what is not known may be one.
+    /// Only a read can be "not ready"; an unknown tool may be a read.
     fn may_be_loading(&self) -> bool {
         self.operation
             .is_none_or(|operation| operation.access == Access::Read)
@@ -182,9 +178,8 @@ impl Decoder<'_> {
     }
 }
 
-/// The text copy if it holds JSON: parsing it once is cheaper than what the transport did for
-/// `structuredContent`, and it is the REST API's own body where the structured one was filtered
-/// through a schema.
+/// Prefers the text copy if it holds JSON: parsing it once is cheaper than what the transport did for
+/// `structuredContent`, and it is the REST API's own body where the structured one was filtered through a schema.
 fn content(result: CallToolResult) -> Content {
     let text = result
         .content
@@ -204,7 +199,7 @@ fn content(result: CallToolResult) -> Content {
     }
 }
 
-/// Whether the body says nothing but how far the server has come.
+/// Whether the body contains nothing but the progress of loading.
 fn is_loading_body(body: &Map<String, Value>) -> bool {
     let empty = |value: &Value| match value {
         Value::Null => true,
@@ -223,7 +218,7 @@ fn is_loading_body(body: &Map<String, Value>) -> bool {
             .all(|(key, value)| LOADING_KEYS.contains(&key.as_str()) || empty(value))
 }
 
-/// A part of 1, or of 100.
+/// A progress as a fraction of 1, or of 100.
 fn progress_value(value: Option<&Value>) -> Option<f64> {
     let progress = value?.as_f64()?;
     let progress = if progress > 1.0 {
@@ -234,7 +229,7 @@ fn progress_value(value: Option<&Value>) -> Option<f64> {
     (0.0..=1.0).contains(&progress).then_some(progress)
 }
 
-/// The strings of an `errors` value, whatever form it has.
+/// The strings in an `errors` value of any form.
 fn strings(errors: Option<&Value>) -> Vec<String> {
     let word = |value: &Value| match value {
         Value::String(text) => text.clone(),
@@ -247,7 +242,7 @@ fn strings(errors: Option<&Value>) -> Vec<String> {
     }
 }
 
-/// Whether a refusal, as it is judged, says that the server lacks the tool.
+/// Whether a refusal, as classified, says that the server lacks the tool.
 fn names_unknown_tool(judged: &str) -> bool {
     let of_tool = ["unknown tool", "tool not found"];
     of_tool.iter().any(|phrase| begins(judged, phrase))

@@ -1,4 +1,4 @@
-//! Any answer at all is survived, and none breaks the rules of the module.
+//! No answer makes the decoder panic or violate the invariants of the module.
 
 use proptest::prelude::*;
 use qchost_catalog::{Failure, OPERATIONS};

@@ -1,4 +1,4 @@
-//! The whole table of what a server may answer.
+//! The complete table of possible answers.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -13,7 +13,7 @@ use super::Decoder;
 use crate::fault::Trouble;
 use crate::text::Redactor;
 
-/// A read, a write that may be repeated, and one that must not be.
+/// A read, an idempotent write, and a non-idempotent one.
 const READ: &str = "read_backtest_chart";
 const REPEATABLE: &str = "update_backtest";
 const ONCE: &str = "create_backtest";
@@ -41,12 +41,12 @@ pub(super) fn text(text: impl Into<String>, is_error: bool) -> CallToolResult {
     }
 }
 
-/// A successful call with this body, as QuantConnect's own server gives it.
+/// A successful call with this body, as QuantConnect's own server returns it.
 fn body(tool: &str, value: &Value) -> Outcome {
     decode(op(tool), text(value.to_string(), false))
 }
 
-/// A call that failed with these words.
+/// A call that failed with this text.
 fn error(tool: &str, words: &str) -> Failure {
     decode(op(tool), text(words, true)).unwrap_err()
 }
@@ -95,14 +95,14 @@ fn a_refusal_of_the_credentials_is_the_accounts_and_not_the_calls() {
             assert_eq!(trouble_of(tool, refused(errors)), Some(Trouble::Clock));
         }
     }
-    // Words of a call are not the account's.
+    // Words of a call do not count as the account's.
     let body =
         json!({ "success": false, "errors": ["Invalid order: timestamp, hash doesn't match"] });
     let answer = decode(op(ONCE), text(body.to_string(), true));
     assert!(matches!(answer, Err(Failure::Rejected(_))));
 }
 
-/// What a plugin may call its files, each a word of one kind of failure.
+/// Names that a plugin may choose for its files, each a phrase of one kind of failure.
 const FOREIGN: [&str; 16] = [
     "HTTP 401",
     "HTTP 429",
@@ -159,7 +159,7 @@ fn words_that_a_plugin_chose_decide_nothing() {
                     let fault = told(tool, &refusal, &name, false);
                     assert_eq!(fault.trouble, None, "{tool}: {refusal}");
                     assert_eq!(fault.failure, rejected(&refusal), "{tool}: {refusal}");
-                    // As text it may be anything that went wrong on the way, but nothing to be sent again.
+                    // As text it may be any error on the way, but never one that is retried.
                     let fault = told(tool, &refusal, &name, true);
                     assert_eq!(fault.trouble, None, "{tool}: {refusal}");
                     let is_plain = matches!(
@@ -169,7 +169,7 @@ fn words_that_a_plugin_chose_decide_nothing() {
                     assert!(is_plain, "{tool}: {refusal}: {}", fault.failure);
                 }
             }
-            // What is stored under such a name is repeated to calls that do not name it.
+            // An item stored under such a name is repeated to calls that do not name it.
             let stored = format!("The project '{name}' is in use");
             for by_text in [false, true] {
                 let fault = told(ONCE, &stored, "other", by_text);
@@ -182,7 +182,7 @@ fn words_that_a_plugin_chose_decide_nothing() {
             }
         }
     }
-    // The server's own words beside those of the call are still read.
+    // The server's own words beside those of the call still count.
     let fault = told(
         READ,
         "File not found: too many requests",
@@ -225,13 +225,13 @@ fn a_success_is_the_body_as_it_was_sent() {
             json!({ "backtest": { "backtestId": "b" }, "success": true, "errors": [] }),
         ),
         (REPEATABLE, json!({ "success": true })),
-        // Some endpoints say neither.
+        // Some endpoints return neither.
         ("read_backtest_orders", json!({ "orders": [], "length": 0 })),
         (
             "read_account",
             json!({ "organizationId": "o", "creditBalance": null, "card": null }),
         ),
-        // Words beside a success are for the reader, not a refusal.
+        // Text beside a success is for the reader, not a refusal.
         (
             READ,
             json!({ "chart": {}, "success": true, "errors": ["slow"] }),
@@ -265,7 +265,7 @@ fn the_text_copy_is_preferred_and_the_structured_one_serves_where_it_is_no_json(
         decode(op("read_mcp_server_version"), version),
         Ok(json!({ "result": "1.0" }))
     );
-    // An older server gives the text alone.
+    // An older server returns the text only.
     let version = text("1.0", false);
     assert_eq!(
         decode(op("read_mcp_server_version"), version),
@@ -278,7 +278,7 @@ fn success_false_is_never_a_success() {
     let refusal = json!({ "success": false, "errors": ["No more nodes"] });
     for tool in [READ, REPEATABLE, ONCE] {
         assert_eq!(body(tool, &refusal), Err(rejected("No more nodes")));
-        // Ours marks it as an error.
+        // Our server marks it as an error.
         assert_eq!(error(tool, &refusal.to_string()), rejected("No more nodes"));
     }
     for (value, reason) in [
@@ -341,7 +341,7 @@ fn still_loading_is_told_apart_from_a_refusal() {
             other => panic!("{value}: {other:?}"),
         }
     }
-    // With the content beside it, a progress is only a number.
+    // With content beside it, a progress is only a number.
     let loaded = json!({ "chart": { "name": "x" }, "progress": 1.0, "success": true });
     assert_eq!(body(READ, &loaded), Ok(loaded));
     // A write is done or refused.
@@ -361,7 +361,7 @@ fn what_is_not_there_is_not_found_only_where_all_words_say_so() {
     ] {
         let value = json!({ "success": false, "errors": [words] });
         assert_eq!(body(READ, &value), Err(Failure::NotFound(words.to_owned())));
-        // Nothing is known of an unknown tool.
+        // Nothing is known about an unknown tool.
         let unknown = decode(None, text(value.to_string(), false));
         assert_eq!(unknown, Err(rejected(words)));
     }
@@ -380,7 +380,7 @@ fn http_faults_raised_as_text_are_judged_by_status_and_operation() {
                 tool,
                 &json!({ "success": false, "errors": ["Too many requests, slow down"] })
             ),
-            // By words alone no write is sent again.
+            // A write is never retried because of text alone.
             match tool {
                 ONCE => Err(rejected("Too many requests, slow down")),
                 _ => Err(limited.clone()),
@@ -400,7 +400,7 @@ fn http_faults_raised_as_text_are_judged_by_status_and_operation() {
             ),
             Failure::UnexpectedResponse(_)
         ));
-        // Nobody took the request.
+        // The request was never accepted.
         for words in [
             "All connection attempts failed",
             "[Errno -2] Name or service not known",
@@ -457,7 +457,7 @@ fn validation_of_arguments_and_of_answers_are_told_apart_and_quote_no_input() {
         ),
         Failure::InvalidArgument(_)
     ));
-    // The answer did not fit the server's own model: QuantConnect did act.
+    // The answer did not match the server's own model: QuantConnect did act.
     let answer = "2 validation errors for BacktestResponse\nbacktest.name\n  Input should be a valid string [type=string_type, input_value=1, input_type=int]";
     assert!(matches!(
         official(ONCE, answer),
@@ -500,7 +500,7 @@ fn a_failure_told_for_machines_is_taken_at_its_word() {
             retry_after: Some(Duration::from_millis(1_500))
         }
     );
-    // What is longer than a day is a day.
+    // A wait longer than a day is cut to a day.
     for long in [json!(99_999_999_999_u64), json!(86_401)] {
         let failure = told(ONCE, json!({ "kind": "rate-limited", "retryAfter": long }));
         let retry_after = Some(Duration::from_secs(86_400));

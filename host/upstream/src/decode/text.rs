@@ -1,12 +1,12 @@
-//! Errors that come as plain text: how QuantConnect's own server, and others built like it,
-//! report what went wrong between them and the REST API.
+//! Errors sent as plain text: how QuantConnect's own server, and similar ones, report errors between them and the REST
+//! API.
 //!
-//! The forms are those of FastMCP (`Error executing tool NAME: …`), of the validation library
-//! behind it, and of its HTTP client, whose time-outs have no words at all.
+//! The forms are those of FastMCP (`Error executing tool NAME: …`), of its validation library, and of its HTTP client,
+//! whose time-outs have no text at all.
 //!
-//! Invariants: a form is recognised by words at a fixed place, as the start or the whole of what is said, and after what
-//! the text repeats of the call's arguments was taken out ([`super::given`]). Text that is not recognised never becomes a
-//! failure that is retried, and for an operation that must not be sent twice it becomes `UnknownOutcome`.
+//! Invariants: a form is recognised by words at a fixed position, as the start or the whole of the text, after everything
+//! that repeats the call's arguments was masked ([`super::given`]). Unrecognised text never becomes a failure that is
+//! retried, and for a non-idempotent operation it becomes `UnknownOutcome`.
 
 use qchost_catalog::{Failure, begins};
 
@@ -17,7 +17,7 @@ use crate::fault::{Fault, Trouble};
 /// How the official server's HTTP client introduces a status: `Client error '404 Not Found' for url 'https://…'`.
 const STATUS_MARKS: [&str; 3] = ["client error '", "server error '", "redirect response '"];
 
-/// The request never left, or nobody was there to take it: the whole of what is said, but for an error's number.
+/// The request was not sent, or not accepted: the whole text, except for an error number.
 const NOT_SENT: [&str; 7] = [
     "all connection attempts failed",
     "connection refused",
@@ -28,7 +28,7 @@ const NOT_SENT: [&str; 7] = [
     "nodename nor servname provided",
 ];
 
-/// How QuantConnect begins when there were too many requests.
+/// Beginnings of QuantConnect's text for too many requests.
 const RATE_LIMITED: [&str; 4] = [
     "too many requests",
     "rate limit exceeded",
@@ -36,13 +36,13 @@ const RATE_LIMITED: [&str; 4] = [
     "rate limited",
 ];
 
-/// How it ends what it says of something that is not there.
+/// Endings of its text for something that does not exist.
 const NOT_FOUND: [&str; 3] = ["not found", "does not exist", "do not exist"];
 
-/// How many words what is loading may have, with its verb.
+/// Maximum words of the subject that is loading, with its verb.
 const MAX_SUBJECT: usize = 5;
 
-/// The request may have been carried out: how it begins.
+/// Beginnings of errors after which the request may have been carried out.
 const LOST: [&str; 11] = [
     "the read operation timed out",
     "the write operation timed out",
@@ -58,7 +58,7 @@ const LOST: [&str; 11] = [
 ];
 
 impl Decoder<'_> {
-    /// What an error means that has no JSON body.
+    /// Classifies an error without a JSON body.
     pub(super) fn error_text(&self, text: &str) -> Fault {
         let message = without_inputs(message(text));
         let shown = self.redactor.line(&message);
@@ -95,7 +95,7 @@ impl Decoder<'_> {
         if LOST.iter().any(|phrase| begins(cause, phrase)) {
             return self.lost(&shown).into();
         }
-        // The words of a JSON parser: QuantConnect answered, but not in JSON.
+        // The message of a JSON parser: QuantConnect answered, but not in JSON.
         if judged.starts_with("expecting value: line ") {
             return Failure::UnexpectedResponse(format!(
                 "QuantConnect's answer is no JSON: {shown}"
@@ -112,14 +112,14 @@ impl Decoder<'_> {
     }
 }
 
-/// What did not validate.
+/// What failed to validate.
 enum Validation {
     OfArguments,
     OfAnswer,
 }
 
 impl Validation {
-    /// The arguments of a tool `f` are validated as a model `fArguments`; anything else that fails to validate is the
+    /// The arguments of a tool `f` are validated as a model `fArguments`; any other validation failure concerns the
     /// answer. `judged` is in lower case.
     fn parse(judged: &str) -> Option<Self> {
         let first = judged.lines().next()?.trim_end();
@@ -139,7 +139,7 @@ impl Validation {
     }
 }
 
-/// The words after `Error executing tool NAME:`, which says nothing new.
+/// The text after `Error executing tool NAME:`, which is redundant.
 fn message(text: &str) -> &str {
     text.trim()
         .strip_prefix("Error executing tool ")
@@ -147,8 +147,8 @@ fn message(text: &str) -> &str {
         .map_or(text.trim(), |(_, message)| message.trim())
 }
 
-/// The same without the inputs that a validation error quotes: they are the call's arguments,
-/// and an argument may be a password.
+/// The same without the inputs that a validation error quotes: they are the call's arguments, and an argument may be a
+/// password.
 fn without_inputs(message: &str) -> String {
     message
         .lines()
@@ -158,7 +158,7 @@ fn without_inputs(message: &str) -> String {
         .join("\n")
 }
 
-/// A message without the number of the operating system's error that it begins with: `[Errno 111] Connection refused`.
+/// A message without its leading error number of the operating system: `[Errno 111] Connection refused`.
 fn without_number(judged: &str) -> &str {
     judged
         .strip_prefix("[errno ")
@@ -182,7 +182,7 @@ fn http_status(judged: &str) -> Option<u16> {
     is_status.then(|| digits.parse().ok())?
 }
 
-/// "Chart is loading. Progress: 0.5": the first words are all that is said, but for the progress.
+/// "Chart is loading. Progress: 0.5": there is no other text, except for the progress.
 pub(super) fn says_loading(judged: &str) -> bool {
     let end = judged.find(['.', ',', ':', ';', '!', '…', '(']);
     let (first, rest) = judged
@@ -206,7 +206,7 @@ pub(super) fn says_loading(judged: &str) -> bool {
         && (rest.is_empty() || rest.starts_with("progress") || rest.starts_with("please"))
 }
 
-/// The number after "Progress:", as a part of 1.
+/// The number after "Progress:", as a fraction of 1.
 pub(super) fn loading_progress(judged: &str) -> Option<f64> {
     let (_, rest) = judged.split_once("progress")?;
     let rest = rest.trim_start_matches([':', ' ', '=']);
@@ -238,7 +238,7 @@ pub(super) fn says_not_found(judged: &str) -> bool {
     let clause = judged
         .get(..end.unwrap_or(judged.len()))
         .unwrap_or_default();
-    // A name that the clause ends within says nothing.
+    // A clause that ends inside of a quoted name is no evidence.
     let is_whole = ['\'', '"', '`']
         .iter()
         .all(|quote| clause.matches(*quote).count().is_multiple_of(2));
