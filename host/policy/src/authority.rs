@@ -1,12 +1,12 @@
-//! The authority of one plugin: its manifest and the guardrails, sliced, and the decision.
+//! The authority of one plugin: its manifest and the guardrails, compiled into slices, and the decision.
 //!
-//! A slice holds what concerns one action on one kind of resource: the grants that mention the action,
-//! grants of the same conditions as one policy, and the guardrails that may apply. It is made when
-//! the manifest is loaded. A decision rules out what is certainly not about the thing at hand and
-//! asks Cedar about the rest; no decision is remembered.
+//! A slice holds what concerns one action on one kind of resource: the grants that mention the action, with grants of
+//! equal conditions as one policy, and the guardrails that may apply. Slices are compiled when the manifest is loaded.
+//! A decision first rules out policies that certainly do not apply and asks Cedar about the rest; decisions are not
+//! cached.
 //!
-//! Invariant: a grant counts when Cedar finds that it applies. A guardrail is passed when Cedar finds
-//! that it does not, or when that is certain without asking. Whatever cannot be asked is denied.
+//! Invariant: a grant counts when Cedar finds that it applies. A guardrail is passed when Cedar finds that it does not
+//! apply, or when that is certain without asking. Whatever cannot be evaluated is denied.
 
 pub(crate) mod explain;
 
@@ -27,12 +27,12 @@ use crate::grantable::{HTTP, Pattern, RAW};
 use crate::guardrails::{Guardrail, Guardrails};
 use crate::manifest::{Grant, Manifest};
 
-/// How much of a stack Cedar wants to be left, with room to spare, in bytes.
+/// Bytes of stack that Cedar needs, with a margin.
 const STACK_NEEDED: usize = 256 << 10;
-/// How much it is given where there is less.
+/// Bytes of stack that are provided if there are fewer.
 const STACK_GIVEN: usize = 1 << 20;
 
-/// What a plugin may do. Made anew when its manifest or a guardrail changes.
+/// What a plugin may do. Compiled again when its manifest or a guardrail changes.
 #[derive(Debug)]
 pub struct Authority {
     manifest: Arc<Manifest>,
@@ -40,13 +40,13 @@ pub struct Authority {
     slices: HashMap<(usize, Kind), Slice>,
 }
 
-/// The answer to one question.
+/// The result of a decision.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Decision {
     /// Whether it is allowed.
     pub allowed: bool,
-    /// All grants that cover it, as indices into the manifest's `grants`; of an outgoing request into
-    /// its `http`. The obligations of all of them apply.
+    /// All grants that cover it, as indices into the manifest's `grants`; for an outgoing request into its `http`. The
+    /// obligations of all of them apply.
     pub grants: Vec<usize>,
     /// The ids of the guardrails that deny it.
     pub guardrails: Vec<String>,
@@ -64,7 +64,7 @@ struct Slice {
 
 #[derive(Debug)]
 struct Permit {
-    /// The grants that have these conditions.
+    /// The grants with these conditions.
     grants: Vec<usize>,
     compiled: Arc<Compiled>,
 }
@@ -76,12 +76,12 @@ struct Forbid {
 }
 
 impl Authority {
-    /// The authority that a manifest gives under guardrails.
+    /// Compiles the authority of a manifest under guardrails.
     ///
     /// # Errors
-    /// When Cedar does not take a policy; a manifest that was read always compiles.
+    /// When Cedar rejects a policy; a manifest that was parsed always compiles.
     pub fn new(manifest: Arc<Manifest>, guardrails: &Guardrails) -> Result<Self, PolicyError> {
-        // To compile a grant goes deeper than a thread that is not optimised has room for.
+        // Compiling a grant recurses deeper than the stack of a thread allows in a build without optimisation.
         let slices = with_room(|| Self::slices(&manifest, guardrails))?;
         Ok(Self { manifest, slices })
     }
@@ -120,9 +120,9 @@ impl Authority {
         &self.manifest
     }
 
-    /// Whether the plugin, running the code of this digest, may do this: `operation` is its name in the
-    /// catalog (`backtests/create-backtest`) or one of the host's own (`raw/some_tool`,
-    /// `object-store/download`, `workflow`, `http/request`), `access` its class.
+    /// Decides whether the plugin, running the code of this digest, may do this: `operation` is its name in the
+    /// catalog (`backtests/create-backtest`) or one of the host's own (`raw/some_tool`, `object-store/download`,
+    /// `workflow`, `http/request`), `access` its class.
     #[must_use]
     pub fn decide(&self, digest: &str, operation: &str, access: Access, facts: &Facts) -> Decision {
         let question = explain::Call {
@@ -160,8 +160,7 @@ impl Authority {
             place,
             question: None,
         };
-        // A plugin's call is made on the stack of its instance, where Cedar would see none left and
-        // deny everything.
+        // A plugin's call is made on the stack of its instance, where Cedar would find no space and deny everything.
         let decide = || slice.decide(&mut asking, &question, action);
         match slice.is_deep {
             true => with_room(decide),
@@ -169,7 +168,7 @@ impl Authority {
         }
     }
 
-    /// Whether a project is in the scope of some grant that is for this operation.
+    /// Whether a project is in the scope of some grant for this operation.
     #[must_use]
     pub fn sees(&self, operation: &str, access: Access, project: &Project) -> bool {
         let grants = &self.manifest.grants;
@@ -178,7 +177,7 @@ impl Authority {
             .any(|grant| explain::covers_project(&grant.projects, project))
     }
 
-    /// Whether some grant that is for this operation covers every project, so that none is hidden from the plugin.
+    /// Whether some grant for this operation covers every project, so that none is hidden from the plugin.
     #[must_use]
     pub fn sees_all(&self, operation: &str, access: Access) -> bool {
         let grants = &self.manifest.grants;
@@ -187,7 +186,7 @@ impl Authority {
             .any(|grant| explain::covers_every_project(&grant.projects))
     }
 
-    /// The grants that are for this operation, whatever it is done to, as indices into the manifest's `grants`.
+    /// The grants for this operation, on any resource, as indices into the manifest's `grants`.
     pub fn covering(&self, operation: &str, access: Access) -> impl Iterator<Item = usize> {
         let grants = self.manifest.grants.iter().enumerate();
         grants.filter_map(move |(at, grant)| {
@@ -198,11 +197,11 @@ impl Authority {
         })
     }
 
-    /// Whether any grant is for this operation at all, whatever it is done to. `facts` are what is known
-    /// before anything is read: the lines of the denial name them.
+    /// Checks that there is a grant for this operation at all, on any resource. `facts` are what is known before
+    /// anything is read, for the suggested lines of the denial.
     ///
     /// # Errors
-    /// When no grant is.
+    /// When there is none.
     pub fn check_covered(
         &self,
         operation: &str,
@@ -215,7 +214,7 @@ impl Authority {
         Err(self.uncovered(operation, access, facts))
     }
 
-    /// The denial of what no grant covers, with the lines that would, as far as no guardrail forbids it all the same.
+    /// The denial of an uncovered operation, with lines that would allow it unless a guardrail forbids it anyway.
     #[must_use]
     pub fn uncovered(&self, operation: &str, access: Access, facts: &Facts) -> Denial {
         let question = explain::Call {
@@ -234,7 +233,7 @@ impl Authority {
                 .iter()
                 .filter_map(|kind| self.slices.get(&(place, *kind)))
         };
-        // Of the resource hardly anything is known here, so only what forbids all of them is certain.
+        // Hardly anything is known of the resource here, so only guardrails that forbid all resources are certain.
         let certain = |kind| {
             let slice = self.slices.get(&(place, kind))?;
             slice
@@ -268,11 +267,11 @@ impl Forbid {
         &self.guardrail.id
     }
 
-    /// Whether it forbids whatever it is asked about, on whatever resource.
+    /// Whether it forbids every question, on any resource.
     fn is_unconditional(&self) -> bool {
         let mut policies = self.compiled.policy.policies();
         *self.compiled.quick == Quick::Known(true)
-            // A slice is of one kind.
+            // A slice has a single kind.
             && policies.all(|policy| {
                 let resource = policy.resource_constraint();
                 matches!(resource, ResourceConstraint::Any | ResourceConstraint::Is(_))
@@ -300,7 +299,7 @@ impl Slice {
             decision.guardrails.push(forbid.id().to_owned());
         }
         for permit in &self.permits {
-            // Of a grant, a failure is no permission.
+            // A grant that fails to evaluate is no permission.
             if asking.ask(&permit.compiled) == Asked::Applies {
                 decision.grants.extend(&permit.grants);
             }
@@ -320,7 +319,7 @@ impl Slice {
     }
 }
 
-/// A decision under way. Cedar's form of the question is made when it is first needed.
+/// A decision in progress. Cedar's form of the question is created when it is first needed.
 struct Asking<'a> {
     view: View<'a>,
     digest: &'a str,
@@ -344,12 +343,12 @@ impl Asking<'_> {
     }
 }
 
-/// Compiles each set of conditions once, however many operations a grant mentions, and makes those of a grant once for
-/// all actions of a form: so to compile a manifest takes time in proportion to its patterns.
+/// Compiles each set of conditions once, however many operations a grant mentions, and shares them among all actions
+/// of the same form, so that compiling a manifest takes time in proportion to its patterns.
 #[derive(Default)]
 struct Compiler {
     compiled: HashMap<(Kind, String), Arc<Compiled>>,
-    /// By the grant's place in the manifest; nothing where it never allows such an action.
+    /// By the grant's index in the manifest; `None` where it never allows such an action.
     grants: HashMap<(usize, Kind, Form), Option<Arc<Compiled>>>,
 }
 
@@ -418,7 +417,7 @@ impl Compiler {
     }
 }
 
-/// Puts a grant to those of the same conditions. There are at most [`MAX_GRANTS`](crate::MAX_GRANTS) of them.
+/// Adds a grant to those with equal conditions. There are at most [`MAX_GRANTS`](crate::MAX_GRANTS) of them.
 fn add(permits: &mut Vec<Permit>, grant: usize, compiled: &Arc<Compiled>) {
     let same = permits
         .iter_mut()
@@ -446,7 +445,7 @@ fn covered<'a>(grant: &'a Grant, action: &Action) -> Vec<Option<&'a str>> {
     }
 }
 
-/// What makes a path not what it seems: a server would find something else than what was decided on.
+/// Why a path is ambiguous: a server might resolve it to something else than what was decided.
 fn devious(facts: &Facts) -> Option<&'static str> {
     let Resource::Url { path, .. } = &facts.resource else {
         return None;

@@ -1,7 +1,7 @@
-//! What a guardrail can be about: the form of the names in it, and the operations that it can touch.
+//! What a guardrail can affect: the form of the names in it, and the operations that it can forbid.
 //!
-//! Cedar checks types, and every text is a name of an entity to it: `Project::"Lab/a"` is well formed and is no project
-//! that there will ever be. So the names are checked here.
+//! Cedar checks types only, and accepts any text as an entity's name: `Project::"Lab/a"` is well formed but can never
+//! exist. So the names are checked here.
 
 use std::str::FromStr as _;
 
@@ -14,20 +14,20 @@ use crate::guardrails::{Guardrail, Guardrails, names, parts, validator};
 use crate::manifest::is_name;
 use crate::people::Verb;
 
-/// What one guardrail can touch.
+/// What one guardrail can affect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Coverage {
     /// Its id.
     pub guardrail: String,
     /// Where it begins: `trading.cedar:12`.
     pub at: String,
-    /// The operations that it can forbid, by their names: of plugins, and `person/…` of people, but for those that no
+    /// The operations that it can forbid, by name: of plugins, and `person/…` of people, without those that no
     /// guardrail can deny.
     pub operations: Vec<String>,
 }
 
 impl Guardrails {
-    /// What each guardrail can touch, in the order of the files. It asks Cedar about every operation, which takes a
+    /// What each guardrail can affect, in the order of the files. It asks Cedar about every operation, which takes a
     /// millisecond or more for each guardrail and operation.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ impl Guardrail {
     }
 }
 
-/// Checks the form of every entity that a policy names, in Cedar's JSON. The error says how it is written.
+/// Checks the form of every entity in a policy, given in Cedar's JSON. The error explains the correct form.
 pub(crate) fn check_ids(policy: &Value) -> Result<(), String> {
     match policy {
         Value::Array(items) => items.iter().try_for_each(check_ids),
@@ -146,7 +146,7 @@ fn check_id(of: &str, id: &str) -> Result<(), String> {
                 .to_owned(),
         ),
         "Account" | "Person" => (!id.is_empty(), "it is empty".to_owned()),
-        // Cedar knows all of the others.
+        // Cedar itself checks all others.
         _ => return Ok(()),
     };
     if fits {

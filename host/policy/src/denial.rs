@@ -1,4 +1,4 @@
-//! Why something is not allowed, in words that an operator can act on.
+//! Why something is not allowed, with a remedy for the operator.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use std::fmt;
 pub struct Denial {
     /// One sentence.
     pub reason: String,
-    /// The name of the grant that came nearest, if any did.
+    /// The name of the closest grant, if there is one.
     pub nearest_grant: Option<String>,
-    /// What an operator would add to the manifest to allow it, as TOML.
+    /// The TOML that an operator would add to the manifest to allow it.
     pub remedy: Option<String>,
 }
 
@@ -23,7 +23,7 @@ impl fmt::Display for Denial {
     }
 }
 
-/// A component that imports more than its manifest mentions. It is not loaded.
+/// A component imports more than its manifest mentions. It is not loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{plugin}` imports {}, which no grant mentions; to allow it, add to the manifest:\n{}",
     interfaces.join(", "),

@@ -1,11 +1,12 @@
-//! The difference of two manifests: what one allows that the other does not, and a readable line for each change.
+//! The difference between two manifests: what one allows that the other does not, and a readable line for each change.
 //!
-//! Two answers of different precision. The lines compare grants of the same name field by field, for people.
-//! [`Difference::widens`] and [`Difference::gains`] compare authority: every operation that a grant allows now must
-//! have been allowed by one former grant on at least the same scope, and every limit and approval that applied to it
-//! must still apply, counted together where it was counted together.
+//! There are two comparisons of different precision. The lines compare grants of the same name field by field, for
+//! people. [`Difference::widens`] and [`Difference::gains`] compare authority: every operation that a grant allows now
+//! must have been allowed by one former grant on at least the same scope, and every limit and approval that applied to
+//! it must still apply, counted together where it was counted together.
 //!
-//! Invariant: what cannot be proven to be no wider is wider. A comparison that would take too long proves nothing.
+//! Invariant: what cannot be proven to be no wider counts as wider. A comparison that would take too long proves
+//! nothing.
 
 mod grants;
 mod lines;
@@ -20,22 +21,22 @@ pub(crate) use secrets::sends as sends_secret;
 
 use crate::manifest::{Grant, Manifest};
 
-/// What a change does to authority, as far as the line alone shows it.
+/// The effect of a change on authority, as far as the line alone shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChangeKind {
-    /// Something new is there.
+    /// Something was added.
     Added,
-    /// Something that was there allows more, or is limited less.
+    /// Something allows more, or is limited less.
     Widened,
-    /// Something is gone, or allows less.
+    /// Something was removed, or allows less.
     TakenAway,
-    /// Neither of these.
+    /// None of these.
     Changed,
 }
 
 impl ChangeKind {
-    /// The word for it in messages and records.
+    /// Its name in messages and records.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -51,13 +52,13 @@ impl ChangeKind {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Change {
-    /// What it does.
+    /// Its effect.
     pub kind: ChangeKind,
-    /// Which grant or key, and what of it: one line, control characters escaped.
+    /// Which grant or key changed and how: one line, control characters escaped.
     pub line: String,
 }
 
-/// What changed from one manifest to the next.
+/// The changes from one manifest to the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Difference {
     changes: Vec<Change>,
@@ -66,8 +67,8 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// The difference between the manifest that a plugin had and the one that it has now; `None` stands for no
-    /// manifest, which allows nothing.
+    /// The difference between a plugin's former manifest and its current one; `None` stands for no manifest, which
+    /// allows nothing.
     #[must_use]
     pub fn between(former: Option<&Manifest>, now: Option<&Manifest>) -> Self {
         let mut lines = lines::changes(former, now);
@@ -83,7 +84,7 @@ impl Difference {
         let wider = wider.unwrap_or_default();
         let told = |change: &Change| matches!(change.kind, ChangeKind::Added | ChangeKind::Widened);
         if !wider.is_empty() && !lines.iter().any(told) {
-            // A grant that is gone may have limited what another one still allows.
+            // A removed grant may have limited what another one still allows.
             let names: Vec<_> = wider.iter().cloned().collect();
             lines.push(Change {
                 kind: ChangeKind::Widened,
@@ -113,14 +114,13 @@ impl Difference {
         self.changes.is_empty() && !self.widens
     }
 
-    /// Whether anything is allowed now that was not, or is limited less, or could be for all that is known.
+    /// Whether anything is newly allowed or limited less, or this cannot be ruled out.
     #[must_use]
     pub fn widens(&self) -> bool {
         self.widens
     }
 
-    /// The operations of class trade or destroy that are allowed now and were not, on more than they were, or
-    /// limited less.
+    /// The operations of class trade or destroy that are newly allowed, on more resources, or limited less.
     #[must_use]
     pub fn gains(&self) -> &BTreeSet<String> {
         &self.gains
@@ -128,16 +128,16 @@ impl Difference {
 }
 
 impl Manifest {
-    /// The operations that one of its grants allows, by its place, and that another manifest does not allow on as
-    /// much and under the same obligations.
+    /// The operations that one of its grants, by index, allows and that another manifest does not allow on the same
+    /// resources and under the same obligations.
     #[must_use]
     pub fn not_allowed_by(&self, grant: usize, other: &Self) -> BTreeSet<String> {
         let one = self.grants.get(grant).map(std::slice::from_ref);
         grants::wider(&other.grants, one.unwrap_or_default())
     }
 
-    /// A line for each `[[http]]` of it that sends a secret of the host to where a former manifest did not send it.
-    /// `sealed` is the same manifest with its values as those of the former one are.
+    /// A line for each of its `[[http]]` that sends a secret of the host to a place where a former manifest did not
+    /// send it. `sealed` is this manifest with its values sealed like those of the former one.
     #[must_use]
     pub fn sends_beyond(&self, former: Option<&Self>, sealed: &Self) -> BTreeSet<String> {
         let former = former.map_or(&[][..], |former| &former.http);
@@ -155,43 +155,43 @@ impl Manifest {
     }
 }
 
-/// A grant as it was, whose counter may still hold calls of today: calls that a grant of now allows as well.
+/// A former grant whose counter may still hold calls of today that a current grant allows as well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retired {
     /// The grant.
     pub grant: Grant,
     /// The last day on which it counted: days since 1970, UTC.
     pub day: i64,
-    /// The grants that have taken its count over since.
+    /// The grants that have continued its count since.
     pub handed: Vec<String>,
 }
 
-/// What is remembered of the grants of a plugin for the rest of a day, so that each counter that takes over from others
-/// takes all of it.
+/// What is kept of a plugin's grants for the rest of a day, so that each counter that continues others gets all of
+/// their counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remembered {
-    /// Grants that are gone, or smaller, by now.
+    /// Grants that were removed or made smaller.
     pub retired: Vec<Retired>,
-    /// Grants that are new or others since this day: they have not counted all of it.
+    /// Grants that are new or changed since this day, and so have not counted all of it.
     pub since: BTreeMap<String, i64>,
 }
 
-/// A grant whose counter takes over from those of other grants, since it allows calls that those have counted and do
-/// not count any more. Names are those of counters: `http:` before that of a grant for another host.
+/// A grant whose counter continues those of other grants, since it allows calls that those have counted and no longer
+/// count. Names are those of counters: `http:` before that of a grant for another host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Successor {
     /// The grant.
     pub name: String,
-    /// Whether what it takes over comes on top of its own count; otherwise the larger of both counts.
+    /// Whether their counts are added to its own; otherwise it gets the larger of both.
     pub adds: bool,
-    /// The counters that it takes over; `None` if it may be any of the plugin's.
+    /// The counters that it continues; `None` if it may be any of the plugin's.
     pub of: Option<Vec<String>>,
-    /// Counters that are contained in others of these: it has counted no less than each.
+    /// Counters that are contained in others of these: its count is at least that of each.
     pub at_least: Vec<String>,
 }
 
-/// Which counters take over from which when a manifest takes the place of another one on a day, and what is then to be
-/// remembered of the grants that are gone or smaller. `so_far`: what was remembered before.
+/// Which counters continue which when one manifest replaces another on a day, and what is then to be kept of removed or
+/// smaller grants. `so_far`: what was kept before.
 #[must_use]
 pub fn successors(
     former: &Manifest,
@@ -205,7 +205,7 @@ pub fn successors(
     grants::successors(former, so_far, now, day)
 }
 
-/// Whether an operation deletes or trades. A tool that the catalog does not know counts as trade.
+/// Whether an operation is of class destroy or trade. A tool unknown to the catalog counts as trade.
 pub(crate) fn is_guarded(name: &str) -> bool {
     match by_name(name) {
         Some(operation) => matches!(operation.access, Access::Trade | Access::Destroy),

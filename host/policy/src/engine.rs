@@ -1,8 +1,8 @@
-//! What the rest of the crate knows of Cedar: the schema, how a grant is put into Cedar's JSON, and
-//! how a question is asked.
+//! The crate's interface to Cedar: the schema, the conversion of a grant to Cedar's JSON, and the
+//! evaluation of a question.
 //!
-//! Invariant: policies are made as JSON, never by pasting texts together, so no name in a manifest can
-//! become syntax; and whatever applies to a question is decided by Cedar itself.
+//! Invariant: policies are built as JSON, never by concatenating texts, so a name in a manifest cannot
+//! become syntax; and Cedar itself decides which policies apply to a question.
 
 mod actions;
 mod conditions;
@@ -33,42 +33,42 @@ pub enum PolicyError {
     Read {
         /// The folder or file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A guardrail that is no policy, does not fit the schema, or permits.
+    /// A guardrail is not a policy, violates the schema, or permits.
     #[error("{}:{line}: {message}", path.display())]
     Guardrail {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What is wrong and what to do.
+        /// The problem and the remedy.
         message: String,
     },
-    /// A grant that Cedar does not take. A defect of the host's: a manifest that was read compiles.
+    /// Cedar rejects a grant. This is a defect of the host: a manifest that was parsed compiles.
     #[error("{what} cannot be compiled: {message}")]
     Compile {
         /// The grant.
         what: String,
-        /// Cedar's words.
+        /// Cedar's message.
         message: String,
     },
 }
 
-/// One policy on its own, ready to be asked. The scope of a grant is decided by the slice that it is in.
+/// A single policy, ready to be evaluated. The slice that it is in implies the scope of a grant.
 #[derive(Debug)]
 pub(crate) struct Compiled {
-    /// Rules out, without Cedar, what certainly does not apply.
+    /// Rules out, without Cedar, policies that certainly do not apply.
     pub(crate) quick: Deep<Quick>,
-    /// The policy, for Cedar. It is the same one for all kinds of resources.
+    /// The policy, for Cedar; shared by all kinds of resources.
     pub(crate) policy: Arc<Deep<PolicySet>>,
 }
 
 impl Compiled {
-    /// Compiles a policy of this effect and these conditions, as Cedar's JSON has them, for
-    /// resources of a kind. Cedar takes time by the cube of its depth for that, so it is for
-    /// what the host makes, which is flat.
+    /// Compiles a policy of this effect and these conditions, given as Cedar's JSON, for resources of a
+    /// kind. Cedar takes time cubic in the depth for that, so it is used for the host's own policies, which
+    /// are flat.
     pub(crate) fn new(
         effect: &str,
         resource: Value,
@@ -94,7 +94,7 @@ impl Compiled {
         })
     }
 
-    /// A policy as it is, with its scope, of these conditions and at most so deep, for resources of a kind.
+    /// Wraps a parsed policy with its scope and conditions, at most `depth` deep, for resources of a kind.
     pub(crate) fn of(
         policy: &Arc<Deep<PolicySet>>,
         conditions: &Value,
@@ -107,7 +107,7 @@ impl Compiled {
         }
     }
 
-    /// Whether it is to be asked with room on the stack only.
+    /// Whether evaluating it needs extra stack.
     pub(crate) fn is_deep(&self) -> bool {
         self.quick.is_deep()
     }

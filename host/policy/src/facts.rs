@@ -1,14 +1,14 @@
-//! What a call touches, as the policy sees it: one resource, and what else there is to know.
+//! What a call touches, as the policy sees it: one resource and its context.
 //!
-//! Invariant: facts are about what the host found out, not about what a caller claims. What is
-//! unknown is absent here, and what is absent is never taken for covered.
+//! Invariant: facts are what the host found out, not what a caller claims. What is unknown is
+//! absent here, and what is absent never counts as covered.
 
 use crate::usd::Usd;
 
-/// The thing that a call acts on.
+/// The resource that a call acts on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resource {
-    /// The account itself: whatever belongs to no smaller thing, and listings.
+    /// The account itself: everything that belongs to no smaller resource, and listings.
     Account,
     /// An organisation, by its id.
     Organization(String),
@@ -16,12 +16,12 @@ pub enum Resource {
     Project(Project),
     /// An object of the Object Store.
     Object {
-        /// The organisation whose store it is.
+        /// The id of the organisation whose store it is in.
         organization: String,
         /// Its key.
         key: String,
     },
-    /// What an outgoing request is for.
+    /// The target of an outgoing request.
     Url {
         /// `https` or `http`.
         scheme: String,
@@ -39,8 +39,8 @@ pub enum Resource {
 /// A project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Project {
-    /// Its id. `None` for a name that is yet to be given, as by `create-project` or by a rename;
-    /// a scope by id, or by who created it, never covers that.
+    /// Its id. `None` for a name not yet in use, as in `create-project` or a rename; a scope by id,
+    /// or by creator, never covers that.
     pub id: Option<u32>,
     /// Its name.
     pub name: String,
@@ -49,7 +49,7 @@ pub struct Project {
 }
 
 impl Project {
-    /// Whether there is a project, and this plugin created it.
+    /// Whether the project exists, and this plugin created it.
     pub(crate) fn is_created(&self) -> bool {
         self.created && self.id.is_some()
     }
@@ -64,7 +64,7 @@ pub struct Brokerage {
     pub live: bool,
 }
 
-/// What there is to know about a call besides its resource.
+/// The context of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Context {
     /// The organisation's id.
@@ -79,34 +79,34 @@ pub struct Context {
     pub node: Option<String>,
     /// A node type.
     pub node_type: Option<String>,
-    /// How many nodes at a time.
+    /// Maximum number of concurrent nodes.
     pub parallel_nodes: Option<u32>,
     /// The type of a live command.
     pub command: Option<String>,
-    /// The user who is given rights or loses them.
+    /// The user whose rights change.
     pub collaborator: Option<String>,
-    /// What it costs at most.
+    /// The maximum cost.
     pub cost: Option<Usd>,
     /// The number of parameters.
     pub parameters: Option<u32>,
     /// Whether real money, or rights over it, may be at stake.
     pub live: bool,
-    /// The tool, of a raw call that the catalog does not know.
+    /// The tool of a raw call that the catalog does not know.
     pub tool: Option<String>,
 }
 
-/// What one decision is made of. A call that touches several things is several of these, and all of
-/// them must be allowed.
+/// The input of one decision. A call that touches several resources has several of these, and all
+/// of them must be allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// The thing that is acted on.
+    /// The resource.
     pub resource: Resource,
-    /// The rest.
+    /// The context.
     pub context: Context,
 }
 
 impl Facts {
-    /// Facts of which only the resource is to be known.
+    /// Facts without context.
     #[must_use]
     pub fn of(resource: Resource) -> Self {
         Self {

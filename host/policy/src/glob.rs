@@ -1,28 +1,29 @@
 //! Globs over names, paths and keys.
 //!
-//! Invariant: `*` stands for any characters, the slash among them, and nothing else is special. What
-//! Rust matches here and what Cedar matches with the pattern made from it are the same texts.
+//! Invariant: `*` matches any characters, including slashes, and nothing else is special. Matching
+//! here and by the pattern in Cedar is equivalent.
 
 use std::fmt;
 
 use serde_json::{Value, json};
 
-/// A glob, as it stands in a manifest.
+/// A glob as written in a manifest.
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
 pub struct Glob {
     text: String,
-    /// Whether it also covers what has to be named in full: the operator's own, never a manifest's.
+    /// Whether it also covers what must otherwise be named in full; used for operators, never for
+    /// manifests.
     #[serde(skip)]
     unbound: bool,
 }
 
-/// The longest glob that a manifest may hold, in bytes.
+/// Maximum bytes of a glob in a manifest.
 pub const MAX_GLOB: usize = 1024;
 
 impl Glob {
-    /// A glob. `None` when it is empty or longer than [`MAX_GLOB`].
+    /// Parses a glob. `None` when it is empty or longer than [`MAX_GLOB`].
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         (1..=MAX_GLOB).contains(&text.len()).then(|| Self {
@@ -31,7 +32,7 @@ impl Glob {
         })
     }
 
-    /// Everything, and also what a star of a manifest would not cover.
+    /// Matches everything, including what a star in a manifest does not cover.
     pub(crate) fn everything() -> Self {
         Self {
             text: "*".to_owned(),
@@ -39,7 +40,7 @@ impl Glob {
         }
     }
 
-    /// The text as it stands in the manifest.
+    /// The text as written in the manifest.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -51,14 +52,14 @@ impl Glob {
         matches(&self.text, text)
     }
 
-    /// Whether it names what it covers in full, so that it covers one thing only.
+    /// Whether it has no star, so that it covers one thing only.
     #[must_use]
     pub fn names_in_full(&self) -> bool {
         self.unbound || !self.text.contains('*')
     }
 
-    /// The pattern of a Cedar `like`, in the form of Cedar's JSON: the stars apart from the
-    /// characters, so that nothing has to be escaped.
+    /// The pattern of a Cedar `like`, in Cedar's JSON, where stars are separate from characters, so
+    /// that nothing needs escaping.
     pub(crate) fn pattern(&self) -> Value {
         let mut elements = Vec::new();
         for (at, literal) in self.text.split('*').enumerate() {

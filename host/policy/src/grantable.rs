@@ -1,10 +1,10 @@
-//! What a manifest can allow, by name, and the patterns that cover it.
+//! What a manifest can allow by name, and the patterns that cover it.
 //!
-//! Besides the 64 operations there are three names that stand for something the host does itself:
-//! `object-store/download`, `workflow`, and `raw/<tool>` for a tool that the catalog does not know.
+//! Besides the 64 operations there are three names for the host's own services: `object-store/download`, `workflow`, and
+//! `raw/<tool>` for a tool that the catalog does not know.
 //!
-//! Invariant: a pattern with a star never covers an operation of class `destroy` or `trade`;
-//! those are named in full, or not granted.
+//! Invariant: a pattern with a star never covers an operation of class `destroy` or `trade`; those are named in full, or not
+//! granted.
 
 use std::fmt;
 
@@ -15,39 +15,39 @@ use crate::authority::explain::{every, everything};
 use crate::engine::{Action, actions};
 use crate::glob::matches;
 
-/// Reading an object's bytes, a flow of several calls that the host makes.
+/// Reads an object's bytes, in several calls made by the host.
 pub const DOWNLOAD: &str = "object-store/download";
-/// An outgoing request, by `[[http]]` and not by a grant.
+/// An outgoing request, granted by `[[http]]`.
 pub const HTTP: &str = "http/request";
-/// Host-run batches.
+/// Batches run by the host.
 pub const WORKFLOW: &str = "workflow";
-/// The interface by which any tool can be called.
+/// The interface for calling any tool.
 pub const RAW: &str = "raw";
 
 /// One entry of an `allow` list.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Pattern(String);
 
-/// Why an entry of an `allow` list is no pattern.
+/// Why an entry of an `allow` list is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// Nothing is called that.
+    /// There is no such name.
     #[error("`{entry}` names no operation{}", nearest.as_deref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
     Unknown {
         /// The entry.
         entry: String,
-        /// The name most like it.
+        /// The most similar name.
         nearest: Option<String>,
     },
-    /// It covers nothing, since whatever it would cover has to be named.
+    /// It covers nothing, since everything it would match has to be named in full.
     #[error("`{entry}` covers nothing: {} must be named in full, since no pattern covers operations of class destroy or trade", names.join(", "))]
     OnlyNamed {
         /// The entry.
         entry: String,
-        /// What it would have covered.
+        /// The names that it would match.
         names: Vec<String>,
     },
-    /// A tool's name that no MCP server could have.
+    /// A tool name that no MCP server can have.
     #[error("`{0}` is no tool's name: letters, digits, `_`, `-`, `.` and at most 128 of them")]
     Tool(String),
 }
@@ -59,10 +59,10 @@ impl fmt::Display for Pattern {
 }
 
 impl Pattern {
-    /// Reads an entry.
+    /// Parses an entry.
     ///
     /// # Errors
-    /// When it covers nothing: a misspelling would otherwise be a grant that silently is none.
+    /// When it covers nothing: a misspelt entry must not silently grant nothing.
     pub fn parse(entry: &str) -> Result<Self, PatternError> {
         let pattern = Self(entry.to_owned());
         if let Some(tool) = entry.strip_prefix("raw/") {
@@ -109,8 +109,7 @@ impl Pattern {
         }
     }
 
-    /// Whether it allows anything of an interface (or host service), so that a component
-    /// may import it.
+    /// Whether it allows anything of an interface (or host service), so that a component may import it.
     #[must_use]
     pub fn mentions(&self, interface: &str) -> bool {
         if interface == RAW {
@@ -121,19 +120,19 @@ impl Pattern {
         })
     }
 
-    /// The tool that it names, of a call that the catalog does not know: the `x` of `raw/x`.
+    /// The tool that it names, for a call that the catalog does not know: the `x` of `raw/x`.
     pub(crate) fn tool(&self) -> Option<&str> {
         self.0.strip_prefix("raw/").filter(|tool| *tool != "*")
     }
 
-    /// The entry as it stands in the manifest.
+    /// The entry as written in the manifest.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Whether a tool may be called so: `[A-Za-z0-9_.-]{1,128}`, as MCP has it.
+/// Whether a text is a valid tool name: `[A-Za-z0-9_.-]{1,128}`, as in MCP.
 #[must_use]
 pub fn is_tool_name(text: &str) -> bool {
     (1..=128).contains(&text.len())
@@ -150,8 +149,8 @@ pub fn grantable() -> impl Iterator<Item = (&'static str, Access)> {
         .chain([(DOWNLOAD, Access::Read), (WORKFLOW, Access::Read)])
 }
 
-/// The lines of a manifest that allow what a component that imports an interface may call, as far as that can be known:
-/// on everything, with how to narrow it, and without what trades or deletes, which is for the operator to name.
+/// Manifest lines that allow what a component with an import of this interface may call, as far as that can be known: on
+/// everything, with hints to narrow it, and without trade and destroy, which the operator has to name.
 pub(crate) fn remedy(interface: &str) -> String {
     let of_interface = |name: &str| name.split('/').next() == Some(interface);
     let own: Vec<_> = actions()
@@ -171,7 +170,7 @@ pub(crate) fn remedy(interface: &str) -> String {
         _ => None,
     };
     let mut text = String::new();
-    // Nothing of it may be covered by a pattern: the component wants one of these.
+    // A pattern cannot cover any of them: the component needs one of these.
     let named = match &entry {
         Some(_) if interface != RAW && !guarded.is_empty() => {
             text.push_str(
@@ -222,10 +221,10 @@ pub(crate) fn remedy(interface: &str) -> String {
     text
 }
 
-/// Characters of a word that another one is looked for that is like it: no name that this host knows is longer.
+/// Maximum characters of a word that similar ones are searched for: no name of this host is longer.
 const MAX_WORD: usize = 128;
 
-/// The candidate that is most like a word, if one is like it at all.
+/// The candidate most similar to a word, if any is similar.
 pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > MAX_WORD {
         return None;

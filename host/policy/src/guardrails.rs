@@ -1,9 +1,8 @@
 //! What no plugin may do, whatever its manifest grants: the operator's `*.cedar` files.
 //!
-//! Invariants: a guardrail that was loaded can apply. It fits the schema, it forbids (grants are for
-//! manifests), and there is a call that it could be about; anything else is refused with its file and
-//! line, so that nobody relies on a misspelling. Cedar reads no text that [`bounds`] does not let in, and
-//! none without room on the stack.
+//! Invariants: a loaded guardrail can apply. It matches the schema, it forbids (only manifests grant), and there is a call
+//! that it could concern; anything else is rejected with file and line, so that a misspelt rule does not pass unnoticed.
+//! Cedar parses no text that exceeds [`bounds`], and none without enough stack.
 
 mod bounds;
 mod valid;
@@ -31,37 +30,37 @@ use crate::grantable::nearest;
 use crate::people::{self, Verb};
 use crate::text_file::read_text;
 
-/// Characters of what is said of a guardrail.
+/// Maximum characters of a message about a guardrail.
 const MAX_MESSAGE: usize = 1000;
 
 /// The guardrails of a host. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Guardrails(Arc<Vec<Arc<Guardrail>>>);
 
-/// One policy that forbids.
+/// A single forbidding policy.
 #[derive(Debug, Clone)]
 pub(crate) struct Guardrail {
     /// Its `@id`, or its file and line: `trading.cedar:12`.
     pub(crate) id: String,
     /// Where it begins: `trading.cedar:12`.
     pub(crate) at: String,
-    /// The policy, alone in a set.
+    /// The policy, in a set of its own.
     policy: Arc<Deep<PolicySet>>,
-    /// The policy as it was written.
+    /// Its original text.
     pub(crate) text: String,
-    /// What it says, whatever it is called and however it is laid out.
+    /// Its meaning, independent of its id and layout.
     shape: String,
-    /// The plugins that it is about.
+    /// The plugins it concerns.
     plugins: Plugins,
-    /// Whether it says that it is about persons.
+    /// Whether it explicitly concerns people.
     pub(crate) is_about_persons: bool,
-    /// What it covers in vain, in words.
+    /// What it covers without effect, in words.
     in_vain: Option<String>,
-    /// For each action and kind of resource that it may apply to, what is left to be asked.
+    /// The remaining conditions, for each action and kind of resource that it may apply to.
     slices: HashMap<(usize, Kind), Arc<Compiled>>,
 }
 
-/// The plugins that the scope of a guardrail names.
+/// The plugins named in the scope of a guardrail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Plugins {
     All,
@@ -76,8 +75,7 @@ impl Guardrails {
         Self::default()
     }
 
-    /// Reads every `*.cedar` file of a folder, in the order of their names. A folder that is not there
-    /// holds none.
+    /// Reads every `*.cedar` file of a folder, in the order of their names. A missing folder has none.
     ///
     /// # Errors
     /// When a file cannot be read, or one of its policies cannot be enforced.
@@ -110,8 +108,8 @@ impl Guardrails {
         Self::read(&texts)
     }
 
-    /// Reads guardrails from texts; the paths are where they would be. One of a new form takes some milliseconds, so
-    /// this is no work for a thread that serves.
+    /// Parses guardrails from texts; the paths are used for messages. One of a new form takes some milliseconds, so do not
+    /// call this on a serving thread.
     ///
     /// # Errors
     /// When a policy cannot be enforced.
@@ -146,7 +144,7 @@ impl Guardrails {
         })
     }
 
-    /// Each with its id and its text, from which [`from_kept`](Self::from_kept) makes them again.
+    /// The id and text of each, to be restored by [`from_kept`](Self::from_kept).
     #[must_use]
     pub fn kept(&self) -> Vec<(String, String)> {
         let kept = self.iter();
@@ -154,7 +152,7 @@ impl Guardrails {
             .collect()
     }
 
-    /// Guardrails from their ids and texts.
+    /// Restores guardrails from their ids and texts.
     ///
     /// # Errors
     /// When one of them cannot be enforced.
@@ -179,7 +177,7 @@ impl Guardrails {
         })
     }
 
-    /// Those that the others do not have, whatever they are called and however they are laid out there.
+    /// Those that the others do not have, independent of id and layout.
     #[must_use]
     pub fn without(&self, others: &Self) -> Self {
         let shapes: BTreeSet<_> = others.iter().map(|other| other.shape.as_str()).collect();
@@ -189,7 +187,7 @@ impl Guardrails {
         Self(Arc::new(own.cloned().collect()))
     }
 
-    /// These and the others. Where ids are the same, those of the others get a mark.
+    /// These and the others. If ids are equal, those of the others get a mark.
     #[must_use]
     pub fn and(&self, others: &Self) -> Self {
         let mut all: Vec<_> = self.iter().cloned().collect();
@@ -212,7 +210,7 @@ impl Guardrails {
         self.0.iter().map(|guardrail| guardrail.id.as_str())
     }
 
-    /// What is worth knowing about guardrails that can be enforced, by their ids.
+    /// Remarks on valid guardrails, by id.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let about = |one: &Arc<Guardrail>| {
@@ -222,7 +220,7 @@ impl Guardrails {
         self.iter().filter_map(about).collect()
     }
 
-    /// The guardrails with their ids, each as it was written, in the order of the files.
+    /// The guardrails with their ids and original texts, in the order of the files.
     pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
         self.iter()
             .map(|guardrail| (guardrail.id.as_str(), guardrail.text.as_str()))
@@ -233,7 +231,7 @@ impl Guardrails {
     pub fn revision(&self) -> String {
         let mut hash = Sha256::new();
         for guardrail in self.iter() {
-            // Each part with its length, so that no two sets have the same bytes.
+            // Each part with its length, so that different sets never have the same bytes.
             for part in [&guardrail.id, &guardrail.text] {
                 hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
                 hash.update(part);
@@ -250,7 +248,7 @@ impl Guardrails {
 }
 
 impl Guardrail {
-    /// What is to be asked when a plugin of this name does this on a resource of this kind.
+    /// The conditions to evaluate when a plugin of this name does this on a resource of this kind.
     pub(crate) fn applies(
         &self,
         plugin: &str,
@@ -265,17 +263,17 @@ impl Guardrail {
         concerns.then(|| self.slices.get(&(action, kind))).flatten()
     }
 
-    /// The policy. It is looked into with room on the stack.
+    /// The policy. Use it with enough stack.
     pub(crate) fn policy(&self) -> Option<&Policy> {
         self.policy.policies().next()
     }
 
-    /// Whether it is deep, and so is whatever it is put into.
+    /// Whether it is deep, and with it every policy set that contains it.
     pub(crate) fn is_deep(&self) -> bool {
         self.policy.is_deep()
     }
 
-    /// Whether there is anything that it can forbid, where its scope leaves that open.
+    /// Whether it can forbid anything, if its scope leaves that open.
     fn can_forbid(&self) -> Result<bool, PolicyError> {
         let of_plugins = self.plugins != Plugins::None && !self.slices.is_empty();
         if self.in_vain.is_none() || of_plugins {
@@ -321,13 +319,13 @@ impl File<'_> {
         }
     }
 
-    /// Checks the text before anything else reads it. Returns how deep each of its policies may be.
+    /// Checks the text before it is parsed. Returns the maximum depth of each of its policies.
     fn check(&self, total: &mut Total) -> Result<Vec<usize>, PolicyError> {
         let failed = |Excess { at, message }| self.error(at, message);
         total.add(self.text).map_err(failed)
     }
 
-    /// The policies, each with the place where it begins and how deep it may be.
+    /// The policies, each with its offset and maximum depth.
     fn policies(&self, depths: &[usize]) -> Result<Vec<(Policy, usize, usize)>, PolicyError> {
         let set = PolicySet::from_str(self.text).map_err(|error| {
             self.error(place(&error), format!("is no policy: {}", words(&error)))
@@ -338,12 +336,12 @@ impl File<'_> {
             return Err(self.error(at, message));
         }
         let mut policies: Vec<_> = set.policies().cloned().collect();
-        // They are called policy0, policy1 … as they come.
+        // Cedar names them policy0, policy1 … in order.
         policies.sort_by_key(|policy| {
             let id = policy.id().to_string();
             (id.len(), id)
         });
-        // What was not counted would be taken for shallow.
+        // An uncounted policy would be treated as shallow.
         if policies.len() != depths.len() {
             return Err(self.error(0, "is no policy: its policies cannot be counted".to_owned()));
         }
@@ -466,7 +464,7 @@ impl File<'_> {
     }
 }
 
-/// What is said of an action that there is none of this name: with one of the same interface that is like it, if there is.
+/// The message for an unknown action, with a similar one of the same interface, if there is one.
 fn unknown_action(error: &ValidationError) -> Option<String> {
     let ValidationError::UnrecognizedActionId(_) = error else {
         return None;
@@ -499,7 +497,7 @@ fn covers(constraint: &ActionConstraint, action: &Action) -> bool {
     names(constraint, action.name, &action.groups)
 }
 
-/// Whether the scope of a policy names an action of this name, which is in these groups.
+/// Whether the scope of a policy includes an action of this name and these groups.
 pub(crate) fn names(constraint: &ActionConstraint, name: &str, groups: &[&str]) -> bool {
     let names = |uid: &EntityUid| {
         let id: &str = uid.id().as_ref();
@@ -515,7 +513,7 @@ pub(crate) fn names(constraint: &ActionConstraint, name: &str, groups: &[&str]) 
     }
 }
 
-/// A message of bounded length: Cedar writes out types, and a type may be as deep as an expression.
+/// A message of bounded length: Cedar prints types, and a type may be as deep as an expression.
 fn shortened(message: &str) -> String {
     let mut short: String = message.chars().take(MAX_MESSAGE).collect();
     if short.len() < message.len() {
@@ -524,7 +522,7 @@ fn shortened(message: &str) -> String {
     short
 }
 
-/// Where a complaint of Cedar's is about, in bytes.
+/// The offset of Cedar's error, in bytes.
 fn place(error: &dyn Diagnostic) -> usize {
     let labels = error.labels().into_iter().flatten();
     let own = labels.map(|label| label.offset()).min();
@@ -532,7 +530,7 @@ fn place(error: &dyn Diagnostic) -> usize {
     own.or_else(|| related.map(place).min()).unwrap_or(0)
 }
 
-/// A complaint of Cedar's, with its hint.
+/// Cedar's error, with its hint.
 fn words(error: &dyn Diagnostic) -> String {
     match error.help() {
         Some(help) => format!("{error}; {help}"),

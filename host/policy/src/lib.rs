@@ -1,11 +1,11 @@
 //! What a plugin may do: the manifest and the guardrails, compiled to Cedar, and the decision.
 //!
-//! A [`Manifest`] is what an operator wrote for one plugin, [`Guardrails`] what holds for all of them.
-//! Together they are an [`Authority`], which is asked about [`Facts`]: one thing that a call touches,
-//! and what is known of the call. [`People`] asks the same engine about persons.
+//! A [`Manifest`] is what an operator wrote for one plugin, [`Guardrails`] apply to all of them.
+//! Together they form an [`Authority`], which decides about [`Facts`]: one resource that a call
+//! touches, and its context. [`People`] uses the same engine for people.
 //!
-//! Invariant: the default is nothing. A call is allowed when a grant covers it, and denied when a
-//! guardrail forbids it or cannot be evaluated, whatever grants there are.
+//! Invariant: nothing is allowed by default. A call is allowed when a grant covers it, and denied
+//! when a guardrail forbids it or cannot be evaluated, whatever grants there are.
 
 mod authority;
 mod coverage;

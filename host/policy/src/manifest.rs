@@ -1,8 +1,7 @@
-//! The operator's file: which component, for which account, and what it may do.
+//! The operator's file for one plugin: its component, its account, and what it may do.
 //!
-//! Invariant: a manifest that was parsed is enforced to the letter. A key that nobody knows is an
-//! error, and so is one that this version knows of and does not enforce: an operator never believes in
-//! a limit that is not there.
+//! Invariant: a parsed manifest is enforced completely. An unknown key is an error, and so is one that this version
+//! knows but does not enforce, so that an operator never relies on a limit that is not enforced.
 
 mod grant;
 mod http;
@@ -32,7 +31,7 @@ use reader::{Fields, Item, Problem};
 
 /// A manifest.
 ///
-/// It can be kept as JSON and read again; where it stands is not part of that.
+/// It can be serialized as JSON and restored; its path is not part of that.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -44,35 +43,35 @@ pub struct Manifest {
     pub digest: Option<String>,
     /// The account whose connection the plugin uses.
     pub account: String,
-    /// What it may do.
+    /// Its grants.
     pub grants: Vec<Grant>,
-    /// What an invocation may use.
+    /// Limits of an invocation.
     pub limits: Limits,
     /// The `[config]` table, as the plugin sees it.
     pub config: Map<String, Value>,
-    /// Where it may send requests.
+    /// Its permissions to send requests.
     pub http: Vec<HttpGrant>,
-    /// The file that it was read from.
+    /// The file it was read from.
     #[serde(skip)]
     pub path: PathBuf,
-    /// The text that it was parsed from.
+    /// The text it was parsed from.
     #[serde(skip)]
     pub origin: Origin,
 }
 
-/// What one invocation may use, unless said otherwise.
+/// Limits of one invocation, with defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Bytes of all its memories and tables together.
     pub memory: u64,
-    /// Time on the processor.
+    /// Processor time.
     pub cpu: Duration,
-    /// Time in all, waiting included.
+    /// Wall-clock time, including waiting.
     pub wall: Duration,
-    /// Invocations of the plugin at one time.
+    /// Maximum concurrent invocations of the plugin.
     pub concurrency: usize,
-    /// Bytes of its answer.
+    /// Bytes of its output.
     pub output: u64,
 }
 
@@ -96,7 +95,7 @@ pub enum ManifestError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// It is not TOML.
@@ -106,7 +105,7 @@ pub enum ManifestError {
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What is wrong.
+        /// The problem.
         message: String,
     },
     /// A key that this version knows of but does not enforce.
@@ -118,10 +117,10 @@ pub enum ManifestError {
         line: usize,
         /// The key, with its table.
         key: String,
-        /// What to do.
+        /// The remedy.
         message: String,
     },
-    /// A key that is unknown or missing, or a value that does not do.
+    /// An unknown or missing key, or an invalid value.
     #[error("{}:{line}: {key}: {message}", path.display())]
     Invalid {
         /// The file.
@@ -130,16 +129,16 @@ pub enum ManifestError {
         line: usize,
         /// The key, with its table.
         key: String,
-        /// What is wrong and what is allowed.
+        /// The problem, and what is allowed.
         message: String,
     },
 }
 
-/// The most `[[grant]]`s, and the most `[[http]]`s, of a manifest.
+/// Maximum number of `[[grant]]`s, and of `[[http]]`s, of a manifest.
 pub const MAX_GRANTS: usize = 256;
-/// The most operations, names, ids and patterns in all lists of all grants of a manifest.
+/// Maximum operations, names, ids and patterns in all lists of all grants of a manifest.
 pub const MAX_PATTERNS: usize = 4096;
-/// Characters of a message about a manifest: what is quoted in it may be as long as the file.
+/// Maximum characters of a message about a manifest: quoted text may be as long as the file.
 const MAX_MESSAGE: usize = 2000;
 
 /// The keys of the document.
@@ -154,10 +153,10 @@ const KEYS: &[&str] = &[
     "http",
 ];
 
-/// Keys of the design that a later version enforces (DESIGN §4).
+/// Keys reserved for a later version, which will enforce them.
 const LATER: &[&str] = &["schedule", "on"];
 
-/// What [`Manifest::operator`] grants, for the record: `*` stands for every operation, of every class.
+/// The grants of [`Manifest::operator`], for the record: `*` stands for every operation, of every class.
 const OPERATOR: &str = "\
 [[grant]]
 name           = \"everything\"
@@ -175,7 +174,7 @@ impl Manifest {
     /// Reads a manifest from its file.
     ///
     /// # Errors
-    /// When the file cannot be read, is not a manifest, or asks for what is not enforced.
+    /// When the file cannot be read, is not a manifest, or uses keys that are not enforced.
     pub fn load(path: &Path) -> Result<Self, ManifestError> {
         let (text, owner) = read_owned_text(path).map_err(|source| ManifestError::Read {
             path: path.to_owned(),
@@ -186,18 +185,18 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Reads a manifest from text; `path` is where it would be.
+    /// Parses a manifest; `path` is used for messages.
     ///
     /// # Errors
-    /// When it is not a manifest, or asks for what is not enforced.
+    /// When it is not a manifest, or uses keys that are not enforced.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ManifestError> {
         let mut manifest = parsed(text, path, |root| read(root, path))?;
         manifest.origin.text = text.into();
         Ok(manifest)
     }
 
-    /// What the operator may do who calls a tool by hand: everything, of every class and on
-    /// everything. No plugin can have its name.
+    /// What an operator may do when calling a tool directly: every operation, of every class and on everything. No
+    /// plugin can have its name.
     #[must_use]
     pub fn operator(account: &str) -> Self {
         let all = || vec![Glob::everything()];
@@ -231,8 +230,8 @@ impl Manifest {
         }
     }
 
-    /// The same with each value that may be a secret (headers, `[config]`) replaced by what `seal` makes of where it
-    /// stands and what it is: a form that can be kept and compared.
+    /// The same with each value that may be a secret (headers, `[config]`) replaced by the result of `seal` for its
+    /// location and value: a form that can be stored and compared.
     #[must_use]
     pub fn sealed(&self, seal: impl Fn(&str, &Value) -> String) -> Self {
         let mut sealed = self.clone();
@@ -247,9 +246,9 @@ impl Manifest {
         sealed
     }
 
-    /// A sealed manifest with the values of another one, for as far as they are those that were sealed: a header whose
-    /// value is another one now is left out. What runs is what the other one says: component, configuration, limits of
-    /// an invocation.
+    /// Restores the values of a sealed manifest from another one, if they are the ones that were sealed: a header
+    /// whose value has changed is dropped. Component, configuration and limits of an invocation come from the other
+    /// manifest.
     #[must_use]
     pub fn unsealed(mut self, now: &Self, seal: impl Fn(&str, &Value) -> String) -> Self {
         for grant in &mut self.http {
@@ -276,8 +275,8 @@ impl Manifest {
         }
     }
 
-    /// The same without the operations of class trade or destroy, without tools that the catalog does not know, and
-    /// without the `[[http]]`s that send a secret of the host.
+    /// The same without operations of class trade or destroy, without tools that the catalog does not know, and
+    /// without `[[http]]`s that send a secret of the host.
     #[must_use]
     pub fn without_guarded(&self) -> Self {
         let mut without = self.clone();
@@ -293,8 +292,8 @@ impl Manifest {
         without
     }
 
-    /// Whether a component may import these interfaces of `quantconnect:api` (`backtests`,
-    /// `raw`) and host services (`workflow`).
+    /// Checks that a component may import these interfaces of `quantconnect:api` (`backtests`, `raw`) and host
+    /// services (`workflow`).
     ///
     /// # Errors
     /// When no grant mentions one of them.
@@ -326,13 +325,13 @@ impl Manifest {
             .map(Pattern::as_str)
             .find(|name| match by_name(name) {
                 Some(operation) => operation.access == Access::Trade,
-                // Of a tool that the catalog does not know, the worst is believed.
+                // A tool unknown to the catalog is treated as the most dangerous class.
                 None => name.starts_with("raw/") && !name.contains('*'),
             })
     }
 }
 
-/// Reads a document of ours. Every complaint has the file, the line and the key.
+/// Parses one of our documents. Every error has the file, the line and the key.
 pub(crate) fn parsed<T>(
     text: &str,
     path: &Path,
@@ -418,7 +417,7 @@ fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {
     })
 }
 
-/// What the `grant` and `http` tables of a table give.
+/// Parses the `grant` and `http` tables of a table.
 pub(crate) fn granted(root: &Fields<'_>) -> Result<(Vec<Grant>, Vec<HttpGrant>), Problem> {
     let mut names = BTreeSet::new();
     let mut grants = Vec::new();
@@ -445,7 +444,7 @@ pub(crate) fn granted(root: &Fields<'_>) -> Result<(Vec<Grant>, Vec<HttpGrant>),
     Ok((grants, http))
 }
 
-/// To compile a manifest, and each decision by it, takes time in proportion to its patterns.
+/// Compiling a manifest, and each decision by it, takes time in proportion to its patterns.
 fn few(patterns: usize, item: Option<&Item<'_>>) -> Result<(), Problem> {
     match item {
         Some(item) if patterns > MAX_PATTERNS => Err(item.wrong(&format!(
@@ -455,7 +454,7 @@ fn few(patterns: usize, item: Option<&Item<'_>>) -> Result<(), Problem> {
     }
 }
 
-/// Counters and audit records refer to a grant by its name, so there is one of each.
+/// Counters and audit records refer to a grant by its name, so names are unique.
 fn unique(names: &mut BTreeSet<String>, name: &str, item: Option<Item<'_>>) -> Result<(), Problem> {
     match item {
         Some(item) if !names.insert(name.to_owned()) => Err(item.wrong(&format!(
@@ -500,7 +499,7 @@ fn digest(item: &Item<'_>) -> Result<String, Problem> {
     }
 }
 
-/// The text of an item that has to be a name.
+/// The text of an item that must be a name.
 fn name<'a>(item: &Item<'a>) -> Result<&'a str, Problem> {
     let text = item.text()?;
     if is_name(text) {
@@ -512,7 +511,7 @@ fn name<'a>(item: &Item<'a>) -> Result<&'a str, Problem> {
     }
 }
 
-/// Whether a text may name a plugin, an account or a grant.
+/// Whether a text is a valid name of a plugin, an account or a grant.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())

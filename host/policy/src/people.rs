@@ -1,10 +1,10 @@
-//! What persons may do at the control socket, decided by the same engine.
+//! What people may do at the control socket, decided by the same engine.
 //!
-//! Roles are Cedar policies that come with the host. A guardrail may forbid persons too, if it says that it is about
-//! them: by its principal, its action, its resource, or in a condition. One that names none of these is about plugins.
+//! Roles are built-in Cedar policies. A guardrail may forbid people too, if it refers to them explicitly: by its
+//! principal, its action, its resource, or in a condition. One without such a reference concerns plugins.
 //!
-//! Invariants: a person without a role may do nothing. No guardrail keeps a person whose role allows it from what
-//! [`Verb::is_always_allowed`]: seeing how the host does, halting, saying no, and making an account safer.
+//! Invariants: a person without a role may do nothing. No guardrail can deny a person with the necessary role what
+//! [`Verb::is_always_allowed`]: seeing the host's status, halting, refusing, and reducing risk.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::str::FromStr as _;
@@ -20,34 +20,34 @@ use crate::denial::Denial;
 use crate::engine::{Deep, PolicyError, uid, with_room};
 use crate::guardrails::Guardrails;
 
-/// What a person may want to do.
+/// An action of a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verb {
-    /// See what runs and how it does.
+    /// See the host's status.
     Status,
-    /// See what a plugin is granted and what it used of it.
+    /// See the grants of a plugin and their use.
     Grants,
-    /// See approvals, those that wait and those that were decided.
+    /// See approvals, pending and decided.
     ListApprovals,
     /// Read and verify the audit.
     ReadAudit,
     /// Invoke an action of a plugin.
     Invoke,
-    /// Call a tool by hand.
+    /// Call a tool directly.
     Call,
-    /// Call by hand a tool that makes an account safer: it stops, liquidates or aborts.
+    /// Call a risk-reducing tool directly: it stops, liquidates or aborts.
     Reduce,
-    /// Ask what a call would be decided as.
+    /// Ask how a call would be decided.
     Explain,
     /// Halt a plugin, an account or everything.
     Halt,
     /// End a halt.
     Resume,
-    /// Say yes to a call or a component.
+    /// Approve a call or a component.
     Approve,
-    /// Say no to it.
+    /// Refuse it.
     Refuse,
-    /// Find out what became of calls whose outcome is not known.
+    /// Settle calls with unknown outcome.
     Reconcile,
     /// Have the host read its files again.
     Reload,
@@ -56,7 +56,7 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// All of them.
+    /// All verbs.
     pub const ALL: [Self; 15] = [
         Self::Status,
         Self::Grants,
@@ -75,7 +75,7 @@ impl Verb {
         Self::Backup,
     ];
 
-    /// Whether the role alone decides about it, and no guardrail can deny it.
+    /// Whether only the role decides about it, so that no guardrail can deny it.
     #[must_use]
     pub fn is_always_allowed(self) -> bool {
         matches!(
@@ -84,7 +84,7 @@ impl Verb {
         )
     }
 
-    /// The word for it in messages and audit records.
+    /// Its name in messages and audit records.
     #[must_use]
     pub fn word(self) -> &'static str {
         self.action().trim_start_matches("person/")
@@ -112,24 +112,24 @@ impl Verb {
     }
 }
 
-/// What a person is trusted with.
+/// The role of a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
-    /// Sees what there is to see.
+    /// May see everything that is not secret.
     Viewer,
-    /// Runs things and stops them, and sees what a viewer sees.
+    /// May run and stop things, and see what a viewer sees.
     Operator,
-    /// Says yes or no, and sees what a viewer sees.
+    /// May approve and refuse, and see what a viewer sees.
     Approver,
     /// May do everything.
     Admin,
 }
 
 impl Role {
-    /// All of them.
+    /// All roles.
     pub const ALL: [Self; 4] = [Self::Viewer, Self::Operator, Self::Approver, Self::Admin];
 
-    /// The word for it in `qchost.toml`.
+    /// Its name in `qchost.toml`.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -140,14 +140,14 @@ impl Role {
         }
     }
 
-    /// The role of this word.
+    /// The role with this name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.word() == word)
     }
 }
 
-/// What each role may do.
+/// The policies of the roles.
 const ROLES: &str = r#"
 @id("role-viewer")
 permit (
@@ -183,44 +183,44 @@ permit (principal in Role::"admin", action in Action::"person", resource);
 /// A person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Person {
-    /// The user id by which the person is known at the control socket.
+    /// The uid that identifies the person at the control socket.
     pub uid: u32,
     /// The name.
     pub name: String,
-    /// What they are trusted with.
+    /// The person's roles.
     pub roles: BTreeSet<Role>,
 }
 
 impl Person {
-    /// Whether one of their roles is to halt and to resume.
+    /// Whether a role allows halting and resuming.
     #[must_use]
     pub fn operates(&self) -> bool {
         let operating = [Role::Operator, Role::Admin];
         operating.iter().any(|role| self.roles.contains(role))
     }
 
-    /// Whether they may read manifests, guardrails and the configuration as the record keeps them. Who only views sees
-    /// what changed in them.
+    /// Whether the person may read manifests, guardrails and the configuration as kept in the audit. A viewer sees
+    /// only their changes.
     #[must_use]
     pub fn reads_texts(&self) -> bool {
         self.roles.iter().any(|role| *role != Role::Viewer)
     }
 }
 
-/// The persons of a host.
+/// The people of a host.
 #[derive(Debug, Clone)]
 pub struct People {
     persons: BTreeMap<u32, Person>,
-    /// The roles and the guardrails about persons.
+    /// The roles and the guardrails about people.
     policies: Deep<PolicySet>,
-    /// The roles alone: what decides where no guardrail has a say.
+    /// The roles alone, which decide where no guardrail can deny.
     roles: PolicySet,
-    /// The ids of the guardrails about persons, since a failure of one denies.
+    /// The ids of the guardrails about people, since an evaluation failure of one denies.
     guardrails: BTreeSet<String>,
 }
 
 impl People {
-    /// Persons under guardrails.
+    /// People under guardrails.
     ///
     /// # Errors
     /// When two have the same user id or the same name.
@@ -273,19 +273,19 @@ impl People {
         })
     }
 
-    /// The person behind a user id.
+    /// The person with a uid.
     #[must_use]
     pub fn by_uid(&self, uid: u32) -> Option<&Person> {
         self.persons.get(&uid)
     }
 
-    /// Everybody, by user id.
+    /// All people, by uid.
     pub fn iter(&self) -> impl Iterator<Item = &Person> {
         self.persons.values()
     }
 
-    /// Whether a person may do this; `target` is the plugin or the account that it is done to, if it is
-    /// one. The decision's `grants` are empty: persons have roles.
+    /// Decides whether a person may do this; `target` is the plugin or account concerned, if any. The decision's
+    /// `grants` are empty: people have roles.
     #[must_use]
     pub fn decide(&self, person: &Person, verb: Verb, target: Option<&str>) -> Decision {
         let denied = |guardrails: Vec<String>, why: &str| Decision {
@@ -342,7 +342,7 @@ impl People {
         )
     }
 
-    /// The roles that may do this, in words.
+    /// The roles that allow this, in words.
     fn needed(&self, verb: Verb) -> String {
         let may = Role::ALL.into_iter().filter(|role| {
             let somebody = Person {
@@ -361,10 +361,10 @@ impl People {
     }
 }
 
-/// The group of all that persons do.
+/// The group of all people's actions.
 const GROUP: &str = "person";
 
-/// Whether a guardrail says that it is about persons.
+/// Whether a guardrail explicitly concerns people.
 pub(crate) fn about_persons(policy: &Policy, conditions: &Value) -> bool {
     let of_person = |name: &str| matches!(name, "Person" | "Role");
     let principal = match policy.principal_constraint() {
@@ -394,7 +394,7 @@ fn is_of_persons(action: &EntityUid) -> bool {
     id == GROUP || id.starts_with("person/")
 }
 
-/// Whether a condition speaks of what only persons are or have.
+/// Whether a condition refers to attributes or entities of people.
 fn mentions_persons(json: &Value) -> bool {
     match json {
         Value::Array(items) => items.iter().any(mentions_persons),
@@ -410,7 +410,7 @@ fn mentions_persons(json: &Value) -> bool {
     }
 }
 
-/// What a guardrail about persons covers in vain, by its actions and in words; nothing if that is nothing.
+/// What a guardrail about people covers without effect, by its actions and in words; `None` if nothing.
 pub(crate) fn in_vain(actions: &ActionConstraint) -> Option<String> {
     let covers = |verb: &Verb| match actions {
         ActionConstraint::Any => true,

@@ -40,22 +40,22 @@ use crate::manifest::{self, Limits, Manifest, ManifestError};
 use crate::text_file::{Origin, read_text};
 use crate::usd::Usd;
 
-/// The most cases of a file.
+/// Maximum cases of a file.
 const MAX_CASES: usize = 10_000;
 
-/// What came of one case.
+/// The result of one case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaseResult {
     /// The case's name.
     pub name: String,
-    /// What was decided.
+    /// The decision.
     pub decision: Decision,
-    /// What was expected and is not so; nothing if the case passed.
+    /// The unmet expectations; empty if the case passed.
     pub problems: Vec<String>,
 }
 
 impl CaseResult {
-    /// Whether everything is as expected.
+    /// Whether all expectations are met.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.problems.is_empty()
@@ -65,7 +65,7 @@ impl CaseResult {
 /// Why a test file cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyTestError {
-    /// The file, or a manifest that it names, cannot be read or is wrong.
+    /// The file, or a manifest that it names, cannot be read or is invalid.
     #[error(transparent)]
     File(#[from] ManifestError),
     /// A manifest cannot be enforced.
@@ -110,7 +110,7 @@ const KEYS: &[&str] = &[
 /// Runs a test file under guardrails.
 ///
 /// # Errors
-/// When the file, or a manifest that it names, cannot be read or is wrong. A case that fails is no error.
+/// When the file, or a manifest that it names, cannot be read or is invalid. A failing case is no error.
 pub fn run_policy_tests(
     path: &Path,
     guardrails: &Guardrails,
@@ -402,7 +402,7 @@ fn context(table: &Fields<'_>) -> Result<Context, Problem> {
     })
 }
 
-/// The key `live`, which is no unless it is there.
+/// The key `live`; `false` if absent.
 fn flag(table: &Fields<'_>) -> Result<bool, Problem> {
     let live = table.get("live").map(|item| item.flag()).transpose()?;
     Ok(live.unwrap_or(false))

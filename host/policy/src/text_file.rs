@@ -1,7 +1,7 @@
-//! How a text file of the operator's is read: a manifest, guardrails, the configuration.
+//! Reads a text file of the operator: a manifest, guardrails, the configuration.
 //!
-//! Invariant: reading ends, and takes no more memory than such a file may have, whatever stands in the
-//! file's place: a pipe that nobody writes into, a device that never ends.
+//! Invariant: reading ends, and takes no more memory than such a file may have, whatever is in its place, such
+//! as a pipe without a writer or an endless device.
 
 use std::fmt;
 use std::fs::File;
@@ -12,17 +12,18 @@ use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
-/// The largest file, in bytes.
+/// Maximum bytes of a file.
 const LIMIT: u64 = 1 << 20;
 
 /// The text that a manifest or a configuration was parsed from, and the owner of its file.
 ///
-/// All origins are equal: two manifests that say the same are the same manifest, whatever they were parsed from.
+/// All origins compare equal: two manifests with the same content are the same manifest, whatever they were
+/// parsed from.
 #[derive(Clone, Default)]
 pub struct Origin {
-    /// The text as it stands in the file. It may hold secrets, so it is never shown or kept as it is.
+    /// The text of the file. It may contain secrets, so it is never shown or stored unredacted.
     pub text: Arc<str>,
-    /// The user id of the file's owner; `None` if it was not read from a file.
+    /// The uid of the file's owner; `None` if it was not read from a file.
     pub owner: Option<u32>,
 }
 
@@ -44,17 +45,17 @@ impl fmt::Debug for Origin {
 /// Reads a regular file of at most 1 MiB as UTF-8. Links are followed.
 ///
 /// # Errors
-/// When it cannot be opened or read, is no regular file, is larger, or is not UTF-8.
+/// When it cannot be opened or read, is not a regular file, is larger, or is not UTF-8.
 pub fn read_text(path: &Path) -> io::Result<String> {
     read_owned_text(path).map(|(text, _)| text)
 }
 
-/// Reads a file as [`read_text`] does; returns the user id of its owner with its text.
+/// Reads a file like [`read_text`], and returns the uid of its owner with the text.
 ///
 /// # Errors
 /// As [`read_text`].
 pub fn read_owned_text(path: &Path) -> io::Result<(String, u32)> {
-    // To open a pipe would be to wait for somebody who writes into it.
+    // Opening a pipe would block until a writer opens it.
     let file = File::options()
         .read(true)
         .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
@@ -67,7 +68,7 @@ pub fn read_owned_text(path: &Path) -> io::Result<(String, u32)> {
         ));
     }
     let mut bytes = Vec::new();
-    // One more shows that there is more. The size that the system gives is that of another moment.
+    // One byte more shows that there is more. The size reported by the system may be outdated.
     file.take(LIMIT.saturating_add(1)).read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LIMIT {
         return Err(io::Error::new(
@@ -91,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    /// Reads in a thread of its own, since what is tested is that it ends.
+    /// Reads in a thread, since the test checks that reading ends.
     fn read(path: &Path) -> Result<String, String> {
         let (sender, receiver) = mpsc::channel();
         let path = path.to_owned();
@@ -129,7 +130,7 @@ mod tests {
         let file = File::create(&path).unwrap();
         file.set_len(LIMIT).unwrap();
         assert_eq!(read(&path).unwrap().len(), 1 << 20);
-        // It holds nothing, and reading it all would take all the memory there is.
+        // It is sparse, and reading all of it would take all memory.
         file.set_len(1 << 40).unwrap();
         assert_eq!(read(&path), Err("it has more than 1 MiB".to_owned()));
     }

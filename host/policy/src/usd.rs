@@ -1,7 +1,7 @@
-//! Money, in ten-thousandths of a dollar: what Cedar's decimal can hold.
+//! Money in ten-thousandths of a dollar, the precision of Cedar's decimal.
 //!
-//! Invariant: an amount never gets smaller on its way in. What has more than four digits is rounded
-//! up, so that a cost cannot slip under a limit by rounding.
+//! Invariant: parsing never makes an amount smaller. More than four digits are rounded up, so that
+//! a cost cannot get below a limit by rounding.
 
 use std::fmt;
 
@@ -21,19 +21,20 @@ use std::fmt;
 )]
 pub struct Usd(pub u64);
 
-/// The largest whole number of dollars that Cedar's decimal can hold.
+/// The largest whole number of dollars in Cedar's decimal.
 const MOST: f64 = 922_337_203_685_477.0;
 
 impl Usd {
-    /// An amount of dollars, rounded up. `None` for what is no amount: not a number, infinite,
-    /// negative, or more than Cedar's decimal can hold.
+    /// An amount of dollars, rounded up. `None` for values that are not finite, negative, or more
+    /// than Cedar's decimal can hold.
     #[must_use]
     pub fn from_f64(dollars: f64) -> Option<Self> {
         if !(0.0..=MOST).contains(&dollars) {
             return None;
         }
-        // The shortest text of the number is what was written; its binary form is a little above
-        // or below, and rounding that up would make $1.1001 of $1.1. (Minus zero loses its sign.)
+        // Rounds the shortest decimal representation, which is what was written; the binary value
+        // is slightly above or below, and rounding that up would turn $1.1 into $1.1001. (Minus
+        // zero loses its sign.)
         let text = dollars.abs().to_string();
         let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
         let mut digits = fraction.bytes();
@@ -46,7 +47,7 @@ impl Usd {
         Some(Self(units.checked_add(u64::from(more))?))
     }
 
-    /// The amount as Cedar's `decimal` reads it: `5.0000`.
+    /// The amount in the form of Cedar's `decimal`: `5.0000`.
     pub(crate) fn decimal(self) -> String {
         format!("{}.{:04}", self.0 / 10_000, self.0 % 10_000)
     }

@@ -1,7 +1,7 @@
-//! A denial in words: what came nearest, what it lacks, and the lines that would allow it.
+//! Explains a denial: the closest grant, what it lacks, and the lines that would allow the call.
 //!
-//! This is not what decides. It looks at the same scopes and conditions as the policies do, after
-//! Cedar said no, and a test holds the two against each other.
+//! This code does not decide. It evaluates the same scopes and conditions as the policies, after
+//! Cedar has denied, and a test compares the two.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ use crate::glob::Glob;
 use crate::grantable::{HTTP, RAW};
 use crate::manifest::{Grant, METHODS, Manifest, ProjectScope};
 
-/// What was asked about.
+/// The call that was denied.
 pub(super) struct Call<'a> {
     pub(super) manifest: &'a Manifest,
     pub(super) operation: &'a str,
@@ -23,7 +23,7 @@ pub(super) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// A denial that no line of a manifest changes.
+    /// A denial that no line in a manifest can change.
     pub(super) fn plainly(&self, why: &str) -> Denial {
         Denial {
             reason: format!(
@@ -37,7 +37,7 @@ impl Call<'_> {
         }
     }
 
-    /// A denial for want of a grant.
+    /// A denial because no grant covers the call.
     pub(super) fn uncovered(&self, action: &Action) -> Denial {
         if action.name == HTTP {
             return self.no_http();
@@ -50,7 +50,7 @@ impl Call<'_> {
             .map(|grant| (grant, self.unmet(grant, action)))
             .min_by_key(|(_, unmet)| unmet.len());
         let (reason, nearest) = match covering {
-            // The grant is for it, and it was not found: no other grant would find it.
+            // The grant covers it, and yet was not found: no other grant would be found either.
             Some((grant, unmet)) if unmet.is_empty() => {
                 let what = match &self.facts.resource {
                     Resource::Project(project) => named(project),
@@ -220,7 +220,7 @@ impl Call<'_> {
                 organizations = vec![organization];
                 lines.push(("keys", list(&[key])));
             }
-            // Nothing is known of it yet: the call does not say it, or was not looked into.
+            // Nothing is known of it yet: the call does not name it, or was not resolved.
             Resource::Account if !action.kinds.contains(&kind) => {
                 lines.extend(every(action.kinds.iter().copied()));
             }
@@ -308,7 +308,7 @@ impl Call<'_> {
         );
         if let Some(near) = near {
             let methods = near.methods.join(", ");
-            // Writing to a text cannot fail.
+            // Writing to a string cannot fail.
             let _ = write!(reason, "; `{}` covers {methods} of {}", near.name, near.url);
         }
         let lines = [
@@ -325,7 +325,7 @@ impl Call<'_> {
         }
     }
 
-    /// A name for a new grant that no other has.
+    /// A name for a new grant that is not used yet.
     fn free_name(&self) -> String {
         let name: String = self
             .operation
@@ -379,8 +379,8 @@ fn named(project: &Project) -> String {
     }
 }
 
-/// The entry of `projects` for one project: its name, which says more than its id; but a name with a
-/// star in it would cover others too.
+/// The entry of `projects` for one project: its name, which is more readable than its id; but a
+/// name that contains a star would cover others too.
 fn project_line(project: &Project) -> String {
     match project.id {
         Some(id) if project.name.contains('*') || project.name.is_empty() => format!("[{id}]"),
@@ -388,7 +388,7 @@ fn project_line(project: &Project) -> String {
     }
 }
 
-/// The lines of a grant for all things of these kinds, each to be narrowed by the operator.
+/// The lines of a grant for all resources of these kinds, each to be narrowed by the operator.
 pub(crate) fn every(kinds: impl Iterator<Item = Kind>) -> Vec<(&'static str, String)> {
     let mut lines: Vec<(&str, String)> = Vec::new();
     for key in kinds.flat_map(|kind| match kind {
@@ -419,7 +419,7 @@ fn block(table: &str, lines: &[(&str, String)]) -> String {
     let width = lines.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
     let mut text = format!("[[{table}]]\n");
     for (key, value) in lines {
-        // Writing to a text cannot fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(text, "{key:width$} = {value}");
     }
     text
@@ -434,7 +434,7 @@ fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-/// A text of somebody else's, short and on one line.
+/// An untrusted text, short and on one line.
 pub(super) fn shown(text: &str) -> String {
     const MOST: usize = 120;
     let mut shown: String = text

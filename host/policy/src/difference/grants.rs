@@ -1,7 +1,7 @@
-//! Which operations some grants allow on more, or limit less, than others do.
+//! Which operations some grants allow on more resources, or limit less, than others do.
 //!
-//! Invariant: each step errs towards wider. An operation that is not named in the result is allowed on no more than
-//! it was, by at least the approvals that it took, and under limits that are no larger and no less shared.
+//! Invariant: each step errs towards wider. An operation that is missing in the result is allowed on no more resources
+//! than before, needs at least the same approvals, and has limits that are no larger and no less shared.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,10 +14,10 @@ use crate::manifest::{Approval, Grant, GrantLimits, HttpGrant, Manifest, Project
 use super::lines::is_beside;
 use super::{Remembered, Retired, Successor};
 
-/// Comparisons of globs and operations after which everything that is left counts as wider: tens of milliseconds.
+/// Number of comparisons of globs and operations after which everything left counts as wider: tens of milliseconds.
 const MAX_COMPARISONS: u64 = 200_000;
 
-/// The names of all operations that grants allow.
+/// The names of all operations in grants.
 pub(super) fn operations(grants: &[Grant]) -> BTreeSet<&str> {
     grants.iter().flat_map(covered).collect()
 }
@@ -49,7 +49,7 @@ pub(super) fn wider(former: &[Grant], now: &[Grant]) -> BTreeSet<String> {
     wider
 }
 
-/// Grants that are remembered after they are gone; beyond that a new one takes over from every counter.
+/// Maximum removed grants that are kept; beyond that a new grant continues every counter.
 const MAX_RETIRED: usize = 256;
 
 /// See [`super::successors`].
@@ -87,7 +87,7 @@ pub(super) fn successors(
     for one in after.iter() {
         let name = one.grant.name.as_str();
         let is_other = !unchanged(one, &by_name_before);
-        // One that is as it was since before this day has counted all of it.
+        // A grant unchanged since before this day has counted all of it.
         let is_young = is_other || since.contains_key(name);
         if !is_young {
             continue;
@@ -99,7 +99,7 @@ pub(super) fn successors(
                 .get(at)
                 .is_some_and(|it| it.handed.iter().any(|to| to == name));
             let same = source.grant.name == name;
-            // An heir of the same name that was there all along has it already.
+            // A successor of the same name that existed all along has it already.
             if same || (handed && own.is_some()) || !steps.take(1) {
                 continue;
             }
@@ -121,7 +121,7 @@ pub(super) fn successors(
             .iter()
             .filter_map(|at| Some((sources.all.get(*at)?, remembered.get(*at)?)))
         {
-            // What this one has counted since it came, a former one that covered all of it has counted as well.
+            // What this one has counted since it exists, a former one that covered all of it has counted as well.
             let both = own.is_some() && !is_other && steps.within(one, source);
             let contained = both || retired.handed.iter().any(|to| names.contains(to.as_str()));
             let place = if contained { &mut at_least } else { &mut of };
@@ -146,7 +146,7 @@ pub(super) fn successors(
             });
         }
     }
-    // What is in force again as it was is not remembered any more.
+    // A grant that is in force again unchanged is not kept any more.
     remembered.retain(|it| {
         let again = by_name_after.get(it.grant.name.as_str());
         !again.is_some_and(|again| is_same(again.grant, &it.grant))
@@ -159,8 +159,8 @@ pub(super) fn successors(
     (found, remembered)
 }
 
-/// Whether a grant of now allows calls that a former one has counted, and that the former one's counter does not go on
-/// counting. `rest`: what there is now under the former one's name.
+/// Whether a current grant allows calls that a former one has counted and whose counter does not continue. `rest`: the
+/// current grant under the former one's name.
 fn takes_over(steps: &Steps, one: &Side<'_>, source: &Side<'_>, rest: Option<&Side<'_>>) -> bool {
     let common: BTreeSet<&str> = one
         .operations
@@ -199,20 +199,20 @@ fn http_successors(former: &[HttpGrant], now: &[HttpGrant]) -> Vec<Successor> {
     found
 }
 
-/// Whether the other grant's counters hold what this one's limits are about: only what is limited is counted.
+/// Whether the other grant's counters hold what this one's limits concern: only limited quantities are counted.
 fn counts(one: &Side<'_>, other: &Side<'_>) -> bool {
     let (one, other) = (one.grant.limits, other.grant.limits);
     other.per_day.is_some() || (one.per_day.is_none() && other.cost_per_day.is_some())
 }
 
-/// A grant, with the operations that it covers.
+/// A grant with the operations that it covers.
 struct Side<'a> {
     grant: &'a Grant,
     operations: BTreeSet<&'a str>,
 }
 
 impl Side<'_> {
-    /// Whether the same grant is among these, under whatever name.
+    /// Whether an equal grant is among these, under any name.
     fn stands_in(&self, others: &Sides<'_>) -> bool {
         let same = others.by_shape.get(&shape(self.grant));
         same.is_some_and(|places| {
@@ -253,14 +253,14 @@ fn sides(grants: &[Grant]) -> Sides<'_> {
     Sides { all, by_shape }
 }
 
-/// Equal for equal grants, whatever their names.
+/// Equal for grants that differ in their names only.
 fn shape(grant: &Grant) -> String {
     format!("{:?} {:?} {:?}", grant.allow, grant.projects, grant.limits)
 }
 
 /// Whether two grants are the same but for their names.
 pub(super) fn is_same(one: &Grant, other: &Grant) -> bool {
-    // Every field: a new one is a question to this comparison and to `within`.
+    // Lists every field, so that a new one has to be considered here and in `within`.
     let Grant {
         name: _,
         allow,
@@ -304,7 +304,7 @@ fn covered(grant: &Grant) -> impl Iterator<Item = &str> {
     known.map(|(name, _)| name).chain(tools)
 }
 
-/// Of what a former grant limited or had approved, the operations for which that is not so any more.
+/// The operations that a former grant limited or required approval for, and that are no longer under that obligation.
 fn released<'a>(steps: &Steps, former: &Side<'a>, now: &Sides<'a>) -> BTreeSet<&'a str> {
     let mut released = BTreeSet::new();
     let asks = former.grant.approval > Approval::None;
@@ -315,10 +315,10 @@ fn released<'a>(steps: &Steps, former: &Side<'a>, now: &Sides<'a>) -> BTreeSet<&
     if !asks && limits.is_empty() {
         return released;
     }
-    // What is allowed now and was, for all that is known, under this grant's obligations.
+    // What is allowed now and may have been allowed under this grant's obligations.
     let mut touched: Vec<(&Side<'a>, BTreeSet<&'a str>)> = Vec::new();
     for one in now.iter() {
-        // What is left out then is not missed: everything counts as wider.
+        // An incomplete result does not matter: everything counts as wider then.
         if !steps.take(1) {
             return released;
         }
@@ -333,7 +333,7 @@ fn released<'a>(steps: &Steps, former: &Side<'a>, now: &Sides<'a>) -> BTreeSet<&
             touched.push((one, common));
         }
     }
-    // Whether a grant of now applies to all calls that are under both of the others.
+    // Whether a current grant applies to all calls that both others cover.
     let holds =
         |heir: &Side<'_>, one: &Side<'_>| steps.within(one, heir) || steps.within(former, heir);
     if asks {
@@ -353,7 +353,7 @@ fn released<'a>(steps: &Steps, former: &Side<'a>, now: &Sides<'a>) -> BTreeSet<&
     }
     for limit in limits {
         let most = limit(&former.grant.limits);
-        // One counter for all of it: two counters of the same limit would allow twice as much.
+        // A single counter for all of it: two counters of the same limit would allow twice as much.
         let kept = touched.is_empty()
             || now.iter().any(|heir| {
                 let smaller = limit(&heir.grant.limits)
@@ -374,7 +374,7 @@ fn released<'a>(steps: &Steps, former: &Side<'a>, now: &Sides<'a>) -> BTreeSet<&
     released
 }
 
-/// One of the limits of a grant, as a number.
+/// One of a grant's limits, as a number.
 type Limit = fn(&GrantLimits) -> Option<u64>;
 
 const LIMITS: [Limit; 5] = [
@@ -385,16 +385,16 @@ const LIMITS: [Limit; 5] = [
     |limits| limits.cost_per_day.map(|cost| cost.0),
 ];
 
-/// Whether an operation is decided on a project alone, so that grants of other projects are about other calls.
+/// Whether an operation is decided by its project only, so that grants for other projects concern other calls.
 fn acts_on_projects_only(name: &str) -> bool {
     action_by_name(name).is_some_and(|(_, action)| action.kinds == [Kind::Project])
 }
 
-/// Counts comparisons.
+/// A budget of comparisons.
 struct Steps(Cell<u64>);
 
 impl Steps {
-    /// Whether so many more may be made.
+    /// Whether `count` more comparisons may be made.
     fn take(&self, count: usize) -> bool {
         let left = self
             .0
@@ -408,7 +408,7 @@ impl Steps {
         self.0.get() == 0
     }
 
-    /// Whether everything that the one grant covers of an operation, the other would cover too.
+    /// Whether the other grant covers everything that the one covers of an operation.
     fn within(&self, one: &Side<'_>, other: &Side<'_>) -> bool {
         let (a, b) = (one.grant, other.grant);
         if !self.take(1) {
@@ -450,7 +450,7 @@ impl Steps {
     }
 }
 
-/// Whether the one bound is no larger; none is no bound.
+/// Whether one bound is no larger; `None` means unbounded.
 pub(super) fn at_most<T: Ord>(one: Option<T>, other: Option<T>) -> bool {
     match (one, other) {
         (_, None) => true,
@@ -459,7 +459,7 @@ pub(super) fn at_most<T: Ord>(one: Option<T>, other: Option<T>) -> bool {
     }
 }
 
-/// Whether the other glob covers whatever the one does: its stars stand for the one's stars as for any character.
+/// Whether the other glob covers everything that the one does: a star matches a star like any character.
 pub(super) fn glob_within(one: &Glob, other: &Glob) -> bool {
     one == other || other.matches(one.as_str())
 }
@@ -488,7 +488,7 @@ fn projects_apart(one: &ProjectScope, other: &ProjectScope) -> bool {
     }
 }
 
-/// What every text begins with that a glob covers.
+/// The literal prefix of every text that a glob covers.
 fn start(glob: &str) -> &str {
     glob.split('*').next().unwrap_or_default()
 }

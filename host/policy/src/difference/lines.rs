@@ -1,6 +1,6 @@
-//! The changes of a manifest in words, a line each.
+//! The changes of a manifest in words, one line each.
 //!
-//! Values that may be secrets (headers, `[config]`) are named and never shown.
+//! Values that may be secrets (headers, `[config]`) are named but never shown.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -13,15 +13,15 @@ use crate::glob::Glob;
 use crate::grantable::{Pattern, grantable};
 use crate::manifest::{Approval, Grant, GrantLimits, HttpGrant, Limits, Manifest, Prefix};
 
-/// Entries of a list that a line shows.
+/// Maximum entries of a list shown in a line.
 const SHOWN: usize = 12;
-/// Characters of an entry that a line shows.
+/// Maximum characters of an entry shown in a line.
 const ENTRY: usize = 120;
-/// Characters of a line.
+/// Maximum characters of a line.
 const LINE: usize = 1000;
-/// Grants that are gone, up to which one of them is looked for that is only called otherwise now.
+/// Maximum removed grants for which renamed grants are looked for.
 const MAX_RENAMED: usize = 64;
-/// Comparisons of entries of lists after which a list is only said to have changed.
+/// Number of comparisons of list entries after which a list is only reported as changed.
 const MAX_COMPARISONS: usize = 200_000;
 
 /// The changes between two manifests, in the order of the file.
@@ -43,7 +43,7 @@ pub(super) fn changes(former: Option<&Manifest>, now: Option<&Manifest>) -> Vec<
     lines.changes
 }
 
-/// The entries of a list, as one line shows them.
+/// The entries of a list in one line.
 pub(super) fn list(entries: &[impl Display]) -> String {
     let mut shown: Vec<_> = entries.iter().take(SHOWN).map(entry).collect();
     if let Some(more) = entries.len().checked_sub(SHOWN).filter(|more| *more > 0) {
@@ -52,7 +52,7 @@ pub(super) fn list(entries: &[impl Display]) -> String {
     shown.join(", ")
 }
 
-/// What somebody wrote, so that it cannot end the line nor act on a terminal.
+/// An untrusted text, escaped so that it can neither end the line nor act on a terminal.
 pub(super) fn entry(text: &impl Display) -> String {
     let text = text.to_string();
     let mut shown: String = text
@@ -68,7 +68,7 @@ pub(super) fn entry(text: &impl Display) -> String {
 
 struct Lines {
     changes: Vec<Change>,
-    /// Comparisons that may still be made.
+    /// Remaining comparisons.
     left: usize,
 }
 
@@ -108,7 +108,7 @@ impl Lines {
     }
 
     fn changes(&mut self, former: &Manifest, now: &Manifest) {
-        // A new key of a manifest is a question to this comparison.
+        // Lists every field, so that a new one has to be considered here.
         let Manifest {
             plugin: _,
             component,
@@ -122,7 +122,7 @@ impl Lines {
             origin: _,
         } = now;
         if *account != former.account {
-            // Whatever is allowed is allowed on other projects and other money.
+            // Everything is now allowed on other projects and with other money.
             self.push(
                 ChangeKind::Widened,
                 format!("account: from `{}` to `{account}`", former.account),
@@ -289,7 +289,7 @@ impl Lines {
             .iter()
             .filter(|grant| !now.iter().any(|other| other.name == grant.name))
         {
-            // The limits of all that match apply, so one that goes may have limited another.
+            // The limits of all matching grants apply, so a removed one may have limited another.
             let limited = now
                 .iter()
                 .any(|other| is_beside(other, grant) && limits(grant, other));
@@ -302,7 +302,7 @@ impl Lines {
         }
     }
 
-    /// `limited`: another grant is left that is for some of what the former one was for.
+    /// `limited`: another grant remains that covers some of what the former one covered.
     fn one_http(&mut self, former: &HttpGrant, now: &HttpGrant, limited: bool) {
         let mut about = About {
             lines: self,
@@ -394,7 +394,7 @@ impl About<'_> {
         self.lines.push(kind, line);
     }
 
-    /// What a list gains and loses. What another entry covers as well is neither.
+    /// The gains and losses of a list, ignoring entries that another one covers as well.
     fn list<T: Display + PartialEq>(
         &mut self,
         key: &str,
@@ -582,7 +582,7 @@ fn prefix_within(one: &Prefix, other: &Prefix) -> bool {
     (&one.scheme, &one.host, one.port) == (&other.scheme, &other.host, other.port) && below
 }
 
-/// Whether a request that both cover is limited by the one in a way that the other does not limit it.
+/// Whether the one limits a request that both cover in a way that the other does not.
 fn limits(one: &HttpGrant, other: &HttpGrant) -> bool {
     one.limits != GrantLimits::default()
         || one.request < other.request

@@ -1,7 +1,7 @@
 //! Secrets of the host that an `[[http]]` sends out.
 //!
-//! A header may be a secret that the host reads from its environment, a file or a vault, and the plugin chooses what goes
-//! with it. So where a secret may go is as much a matter for a person as an operation of class trade is.
+//! A header may be a secret that the host reads from its environment, a file or a vault, and the plugin chooses what is
+//! sent with it. So the target of a secret needs approval like an operation of class trade.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::lines::entry;
 use crate::manifest::HttpGrant;
 
-/// The headers of a grant that are secrets, with where each is kept.
+/// The headers of a grant that are secrets, with their sources.
 fn of(grant: &HttpGrant) -> impl Iterator<Item = (&String, &Value)> {
     grant.headers.iter().filter(|(_, value)| value.is_object())
 }
@@ -20,8 +20,8 @@ pub(crate) fn sends(grant: &HttpGrant) -> bool {
     of(grant).next().is_some()
 }
 
-/// A line for each grant that sends a secret to where no former one sent it, or by a method or to an address that the
-/// former did not have. The former ones are sealed, and so are those of `sealed`: otherwise the same as those of `now`.
+/// A line for each grant that sends a secret to a place where no former one sent it, or by a method or to an address that
+/// the former did not have. The former grants and those of `sealed` are sealed; `sealed` is otherwise equal to `now`.
 pub(crate) fn gained(
     former: &[HttpGrant],
     now: &[HttpGrant],

@@ -1,8 +1,8 @@
-//! What can be decided about: the operations of the catalog and what the host does itself, each with
-//! the kinds of things it acts on and the scopes it needs.
+//! The actions that can be decided about: the operations of the catalog and the host's own, each with the kinds of
+//! resources it acts on and the scopes it needs.
 //!
-//! Invariant: an operation that acts on a project or an object is decided on that, never on the
-//! account alone, unless it is a listing, whose answer is then decided on item by item.
+//! Invariant: an operation on a project or an object is decided by that resource, never by the account alone, unless it
+//! is a listing, whose answer is then decided item by item.
 
 use std::sync::LazyLock;
 
@@ -52,7 +52,7 @@ impl Kind {
         }
     }
 
-    /// What it is called in a sentence.
+    /// Its name in a sentence.
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Account => "the account as a whole",
@@ -64,24 +64,24 @@ impl Kind {
     }
 }
 
-/// Something that can be decided about.
+/// An action that can be decided about.
 #[derive(Debug)]
 pub(crate) struct Action {
     /// `backtests/create-backtest`, `raw`, `http/request` …
     pub(crate) name: &'static str,
-    /// The interface, and the word of the access class.
+    /// The interface, and the name of the access class.
     pub(crate) groups: Vec<&'static str>,
     pub(crate) access: Access,
-    /// What it acts on.
+    /// The kinds of resources it acts on.
     pub(crate) kinds: Vec<Kind>,
-    /// What a listing lists: it needs a scope of that kind which is not empty.
+    /// What a listing lists: it needs a non-empty scope of that kind.
     pub(crate) lists: Option<Kind>,
     pub(crate) needs: Needs,
-    /// What else its context may have, under the names of the schema: no grant has to name it.
+    /// Additional context attributes, by their names in the schema; no grant has to name them.
     pub(crate) extras: Vec<&'static str>,
 }
 
-/// All that the conditions of a grant depend on in an action: those of two actions that have it in common are the same.
+/// Everything in an action that the conditions of a grant depend on: actions with equal forms share their conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Form {
     raw: bool,
@@ -98,7 +98,7 @@ impl Action {
         }
     }
 }
-/// What the context of a call may have besides its [`Needs`].
+/// Additional context attributes of calls, besides their [`Needs`].
 const EXTRAS: [&str; 6] = [
     "file",
     "node",
@@ -108,7 +108,7 @@ const EXTRAS: [&str; 6] = [
     "tool",
 ];
 
-/// The scopes of a call's context that an action needs, where the call has such a thing.
+/// The scopes that an action needs for attributes of a call's context, if the call has them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Needs {
     pub(crate) organization: bool,
@@ -116,7 +116,7 @@ pub(crate) struct Needs {
     pub(crate) data_provider: bool,
     pub(crate) command: bool,
     pub(crate) collaborator: bool,
-    /// Whether it costs: under a `max-cost`, an unknown cost is too much.
+    /// Whether it has a cost: under a `max-cost`, an unknown cost is too much.
     pub(crate) cost: bool,
 }
 
@@ -130,7 +130,7 @@ impl Needs {
         cost: true,
     };
 
-    /// A thing that the call has and no grant is asked about. It would go unchecked.
+    /// An attribute of the call that no grant is checked against, so that it would go unchecked.
     pub(crate) fn stray(self, context: &Context) -> Option<&'static str> {
         [
             (
@@ -191,7 +191,7 @@ static ACTIONS: LazyLock<Vec<Action>> = LazyLock::new(|| {
                 vec![Kind::Account],
                 Needs::default(),
             ),
-            // Of a tool that the catalog does not know, the worst is believed.
+            // A tool unknown to the catalog is treated as the most dangerous class.
             own(
                 RAW,
                 vec!["trade"],
@@ -220,7 +220,7 @@ pub(crate) fn actions() -> &'static [Action] {
     &ACTIONS
 }
 
-/// The action behind an operation's name, with its place among all: `raw/some_tool` is `raw`.
+/// The action of an operation's name, with its index: `raw/some_tool` is `raw`.
 pub(crate) fn by_name(operation: &str) -> Option<(usize, &'static Action)> {
     let name = if operation.starts_with("raw/") {
         RAW
@@ -236,7 +236,7 @@ pub(crate) fn by_name(operation: &str) -> Option<(usize, &'static Action)> {
 fn of_catalog(operation: &'static Operation) -> Action {
     let has = |test: fn(&Selector) -> bool| operation.selectors.iter().any(test);
     let organization = has(|s| matches!(s, Selector::Organization(_)));
-    // What is downloaded was asked for by key, in this call or in the one that began it.
+    // The downloaded objects were requested by key, in this call or in the one that began the download.
     let object =
         has(|s| matches!(s, Selector::ObjectKey(_))) || operation.endpoint == "/object/get";
     let folder = has(|s| matches!(s, Selector::ObjectPath(_)));
@@ -295,7 +295,7 @@ fn of_catalog(operation: &'static Operation) -> Action {
         extras: EXTRAS
             .into_iter()
             .filter(|name| match *name {
-                // Files come with deployments too, and are decided about one by one.
+                // Deployments return files too, and each is decided separately.
                 "file" => matches!(operation.interface(), "files" | "live"),
                 "node" => has(|s| matches!(s, Selector::Node(_))),
                 "node_type" => has(|s| matches!(s, Selector::NodeType(_))),
@@ -307,7 +307,7 @@ fn of_catalog(operation: &'static Operation) -> Action {
     }
 }
 
-/// Whether the operation takes a project's id and does without it: it then is about all of them.
+/// Whether the project id of the operation is optional: without it, it concerns all projects.
 fn optional_project(operation: &Operation) -> bool {
     let required = operation.input_schema().get("required");
     operation.selectors.iter().any(|selector| match selector {

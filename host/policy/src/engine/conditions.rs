@@ -1,7 +1,7 @@
-//! A grant as the conditions of a Cedar policy, in Cedar's JSON.
+//! Converts a grant to the conditions of a Cedar policy, in Cedar's JSON.
 //!
-//! Invariant: a scope that is empty covers nothing. Where it is the scope of the resource, there is
-//! no policy; where it is one of the context, the policy holds only for calls that have no such thing.
+//! Invariant: an empty scope covers nothing. If it is the scope of the resource, there is no
+//! policy; if it is one of the context, the policy applies only to calls without such an attribute.
 
 use serde_json::{Value, json};
 
@@ -11,8 +11,8 @@ use crate::grantable::RAW;
 use crate::manifest::{Grant, HttpGrant, ProjectScope};
 
 /// The conditions under which a grant allows an action on resources of a kind, or `None` if it
-/// never does. Whether the grant's patterns cover the action is not asked here; `tools` are those that
-/// a raw call may be for.
+/// never does. The caller checks that the grant's patterns cover the action; `tools` are those that
+/// a raw call may use.
 pub(crate) fn grant_conditions(
     grant: &Grant,
     action: &Action,
@@ -88,7 +88,7 @@ pub(crate) fn http_conditions(grant: &HttpGrant) -> Option<Value> {
     let mut below = vec![json!({ "Literal": prefix.path }), json!("Wildcard")];
     let mut paths = Vec::new();
     if !prefix.path.ends_with('/') {
-        // `/qc` is covered itself, and whatever is below it.
+        // `/qc` itself is covered, and everything below it.
         paths.push(equals(path.clone(), &prefix.path));
         below.insert(1, json!({ "Literal": "/" }));
     }
@@ -114,7 +114,7 @@ fn projects(scopes: &[ProjectScope]) -> Option<Value> {
     }))
 }
 
-/// A star covers paper profiles only: whoever puts real money at stake names where.
+/// A star covers paper profiles only: real money has to be granted by name.
 fn brokerages(globs: &[Glob]) -> Option<Value> {
     let part = |attr: &str| json!({ ".": { "left": context("brokerage"), "attr": attr } });
     any(globs.iter().map(|glob| {
@@ -151,7 +151,7 @@ fn and(left: Value, right: Value) -> Value {
     json!({ "&&": { "left": left, "right": right } })
 }
 
-/// Any of these, as a tree that is as flat as it can be: Cedar evaluates by recursion.
+/// A disjunction as a tree that is as flat as possible, since Cedar evaluates by recursion.
 fn any(conditions: impl IntoIterator<Item = Value>) -> Option<Value> {
     let mut row: Vec<Value> = conditions.into_iter().collect();
     while row.len() > 1 {

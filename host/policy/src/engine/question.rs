@@ -1,8 +1,7 @@
-//! One question to Cedar: who does what, on what, under which circumstances.
+//! One question to Cedar: principal, action, resource and context.
 //!
-//! What does not change from call to call is made once: the action with its groups. The rest, the
-//! plugin, the resource and the context, is made when the first policy has to be asked, and serves
-//! all others of the decision.
+//! The constant part is created once: the action with its groups. The plugin, the resource and the context are
+//! created when the first policy has to be evaluated, and reused for all others of the decision.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
@@ -23,18 +22,18 @@ pub(crate) struct Question {
     entities: Entities,
 }
 
-/// What Cedar says of one policy.
+/// Cedar's verdict on one policy.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     /// It applies.
     Applies,
-    /// It does not.
+    /// It does not apply.
     DoesNot,
-    /// It cannot be evaluated, and why.
+    /// It cannot be evaluated, with the reason.
     Failed(String),
 }
 
-/// The entity types, by name. A name that Cedar does not take is missing, and no question about it can be put.
+/// The entity types by name. A name that Cedar rejects is missing, so that no question about it can be asked.
 static TYPES: LazyLock<HashMap<&'static str, EntityTypeName>> = LazyLock::new(|| {
     let kinds = Kind::ALL.map(Kind::entity);
     kinds
@@ -74,7 +73,7 @@ pub(crate) fn uid(of: &str, id: &str) -> Result<EntityUid, String> {
 }
 
 impl Question {
-    /// A question about a plugin's call of the action in this place.
+    /// A question about a plugin's call of the action with this index.
     pub(crate) fn new(action: usize, principal: &Entity, view: &View<'_>) -> Result<Self, String> {
         let actions = ACTIONS.as_ref().map_err(Clone::clone)?;
         let (action, entities) = actions.get(action).ok_or("there is no such action")?;
@@ -108,7 +107,7 @@ impl Question {
     }
 }
 
-/// The entity of a plugin that runs this code.
+/// The entity of a plugin running this code.
 pub(crate) fn principal(plugin: &str, account: &str, digest: &str) -> Result<Entity, String> {
     entity(
         "Plugin",
@@ -136,7 +135,7 @@ fn resource(view: &View<'_>) -> Result<Entity, String> {
                     let number = ("id", RestrictedExpression::new_long(id.into()));
                     entity("Project", &id.to_string(), [name, created, number])
                 }
-                // No number, so that it is never taken for a project that exists.
+                // Not a number, so that it is never taken for an existing project.
                 None => entity("Project", "new", [name, created]),
             }
         }

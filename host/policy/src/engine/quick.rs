@@ -1,26 +1,26 @@
 //! Rules out policies that certainly do not apply, without asking Cedar.
 //!
-//! Cedar's evaluator takes a microsecond a policy, and of a hundred grants and fifty guardrails that
-//! mention an operation hardly any is about the project at hand. So the conditions of each are also
-//! kept in a form that compares texts and nothing else.
+//! Cedar's evaluator takes a microsecond per policy, and of a hundred grants and fifty guardrails
+//! that mention an operation hardly any concerns the project at hand. So the conditions of each are
+//! also kept in a form that only compares texts.
 //!
-//! Invariant: the answer is one of three, and only a certain no is acted on. Whatever is not
-//! understood here, or would be an error in Cedar, is unknown, and then Cedar is asked. It never says
-//! no where Cedar says yes or fails.
+//! Invariant: the answer is yes, no or unknown, and only a no is acted on. Whatever is not
+//! supported here, or would be an error in Cedar, is unknown, and then Cedar is asked. It never
+//! says no where Cedar says yes or fails.
 
 use serde_json::Value;
 
 use super::actions::Kind;
 use crate::facts::{Facts, Resource};
 
-/// What conditions are compared with.
+/// The values that conditions are compared with.
 pub(crate) struct View<'a> {
     pub(crate) plugin: &'a str,
     pub(crate) account: &'a str,
     pub(crate) facts: &'a Facts,
 }
 
-/// A condition, as far as it is understood.
+/// A condition, as far as it is supported.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) enum Quick {
     #[default]
@@ -36,7 +36,7 @@ pub(crate) enum Quick {
     Or(Box<Quick>, Box<Quick>),
 }
 
-/// A pattern: the texts between its stars. Without a star there is only the first.
+/// A pattern: the texts between its stars. Without a star there is a single one.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Like {
     first: String,
@@ -141,7 +141,7 @@ impl View<'_> {
 }
 
 impl Quick {
-    /// Understands the conditions of a policy, as Cedar's JSON has them.
+    /// Compiles the conditions of a policy, given as Cedar's JSON.
     pub(crate) fn compile(conditions: &Value, kind: Kind) -> Self {
         let clauses = conditions.as_array().map(Vec::as_slice).unwrap_or_default();
         clauses
@@ -160,7 +160,7 @@ impl Quick {
             .unwrap_or(Self::Known(true))
     }
 
-    /// Whether it holds, where that is certain.
+    /// Whether it holds; `None` if unknown.
     pub(crate) fn holds(&self, view: &View<'_>) -> Option<bool> {
         match self {
             Self::Unknown => None,
@@ -183,7 +183,7 @@ impl Quick {
                 _ => None,
             },
             Self::Not(inner) => inner.holds(view).map(|value| !value),
-            // Cedar looks at the right side only if the left one does not decide, so an unknown
+            // Cedar evaluates the right side only if the left one does not decide, so an unknown
             // left side, which may be an error, makes the whole unknown.
             Self::And(left, right) => match left.holds(view)? {
                 false => Some(false),
@@ -277,7 +277,7 @@ fn expression(json: &Value, kind: Kind) -> Quick {
     }
 }
 
-/// The attribute that an access is to: `{".": {"left": {"Var": "resource"}, "attr": "name"}}`.
+/// The attribute of an access: `{".": {"left": {"Var": "resource"}, "attr": "name"}}`.
 fn field(json: &Value, kind: Kind) -> Option<Field> {
     let access = json.get(".")?;
     let attr = access.get("attr")?.as_str()?;

@@ -1,28 +1,28 @@
-//! Room on the stack for what goes down into a policy.
+//! Stack space for recursion into a policy.
 //!
-//! Cedar parses, checks, evaluates, prints and frees an expression by recursion, and checks the room for some of that only.
-//! Threads of the host have 2 MiB or less.
+//! Cedar parses, checks, evaluates, prints and frees an expression by recursion, and checks the remaining stack for some of
+//! these only. Threads of the host have 2 MiB or less.
 //!
-//! Invariant: a policy that an operator wrote is touched inside of [`with_room`], and freed there too, as a [`Deep`].
+//! Invariant: a policy that an operator wrote is used only inside of [`with_room`], and freed there too, as a [`Deep`].
 
 use std::fmt;
 use std::mem;
 use std::ops::Deref;
 
-/// How much of a stack the deepest guardrail may take, in bytes. `host/policy/tests/depth.rs` holds them against each other.
+/// Stack bytes for the deepest guardrail. `host/policy/tests/depth.rs` verifies this.
 const NEEDED: usize = 96 << 20;
-/// How much is given where less is left. What is not used takes no memory.
+/// Stack bytes provided if less is left. Unused stack takes no memory.
 const GIVEN: usize = 128 << 20;
 
-/// Does something with policies of any depth that the bounds let in.
+/// Runs `work` with enough stack for policies of any depth within the bounds.
 pub(crate) fn with_room<T>(work: impl FnOnce() -> T) -> T {
     stacker::maybe_grow(NEEDED, GIVEN, work)
 }
 
-/// The depth from which on a policy is given room: below, what Cedar asks for and a thread has is enough.
+/// Depth from which a policy needs extra stack: below, what Cedar checks for and a thread has is enough.
 const DEEP: usize = 24;
 
-/// A policy that is freed and printed where there is room for it.
+/// A policy that is freed and printed with enough stack.
 #[derive(Clone, Default)]
 pub(crate) struct Deep<T: Default> {
     value: T,
@@ -30,7 +30,7 @@ pub(crate) struct Deep<T: Default> {
 }
 
 impl<T: Default> Deep<T> {
-    /// What is at most so deep: the brackets and operators of its text.
+    /// `depth` is an upper bound: the brackets and operators of its text.
     pub(crate) fn new(value: T, depth: usize) -> Self {
         Self::with(value, depth >= DEEP)
     }
@@ -39,7 +39,7 @@ impl<T: Default> Deep<T> {
         Self { value, is_deep }
     }
 
-    /// Whether it is to be touched [`with_room`] only.
+    /// Whether it may only be used [`with_room`].
     pub(crate) fn is_deep(&self) -> bool {
         self.is_deep
     }

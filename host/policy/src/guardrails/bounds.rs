@@ -1,35 +1,35 @@
-//! How large and how deep a guardrail may be, checked on its text before Cedar reads it.
+//! Limits on the size and depth of a guardrail, checked on its text before Cedar parses it.
 //!
-//! Cedar goes down into an expression by recursion, and a chain of `&&` or `||` is as deep for it as it is long. So what
-//! makes an expression deep is counted here in one pass over the text, which holds nothing but a line of numbers.
+//! Cedar recurses into an expression, and a chain of `&&` or `||` is as deep for it as it is long. So everything that
+//! makes an expression deep is counted here in one pass over the text, which needs only a few counters.
 //!
-//! Invariant: the tree of a policy that passes is not deeper than [`MAX_OPERATORS`] and a few levels for each bracket, so
+//! Invariant: the tree of an accepted policy is not deeper than [`MAX_OPERATORS`] plus a few levels per bracket, so
 //! [`with_room`](crate::engine::with_room) has the stack for it.
 
-/// The largest file of guardrails, in bytes.
+/// Maximum bytes of a file of guardrails.
 pub(super) const MAX_FILE: usize = 256 << 10;
-/// The largest files of guardrails together, in bytes.
+/// Maximum bytes of all files of guardrails together.
 const MAX_FILES: usize = 512 << 10;
-/// The most guardrails of a host, in all of its files.
+/// Maximum guardrails of a host, in all of its files.
 const MAX_GUARDRAILS: usize = 500;
-/// The most operators of all guardrails together: Cedar looks at each once for every operation that there is.
+/// Maximum operators of all guardrails together: Cedar evaluates each once for every operation.
 const MAX_ALL_OPERATORS: usize = 5000;
-/// The most brackets within brackets.
+/// Maximum nesting of brackets.
 const MAX_NESTING: usize = 100;
-/// The most operators of a policy, of those that make an expression deeper.
+/// Maximum operators of a policy that make an expression deeper.
 const MAX_OPERATORS: usize = 500;
-/// How many attributes of attributes: `a.b.c`. Cedar makes a condition of each part of `a has b.c`.
+/// Maximum chained attributes: `a.b.c`. Cedar turns each part of `a has b.c` into a condition.
 const MAX_ATTRIBUTES: usize = 16;
 
-/// Why a text is not read.
+/// Why a text is rejected.
 #[derive(Debug)]
 pub(super) struct Excess {
-    /// The byte that is one too many.
+    /// The offset of the first excess byte.
     pub(super) at: usize,
     pub(super) message: String,
 }
 
-/// What was counted of all files so far.
+/// The totals of all files so far.
 #[derive(Debug, Default)]
 pub(super) struct Total {
     bytes: usize,
@@ -38,7 +38,7 @@ pub(super) struct Total {
 }
 
 impl Total {
-    /// Checks another text and counts it. Returns for each of its policies, as far as it ends, how deep it may be.
+    /// Checks another text and counts it. Returns the maximum depth of each of its complete policies.
     pub(super) fn add(&mut self, text: &str) -> Result<Vec<usize>, Excess> {
         let policies = check(text)?;
         self.bytes += text.len();
@@ -73,7 +73,7 @@ impl Total {
     }
 }
 
-/// Checks each policy of a text. Returns what was counted of each, as far as it ends.
+/// Checks each policy of a text. Returns the counts of each complete policy.
 fn check(text: &str) -> Result<Vec<Scan>, Excess> {
     if text.len() > MAX_FILE {
         return Err(Excess {
@@ -120,7 +120,7 @@ fn check(text: &str) -> Result<Vec<Scan>, Excess> {
                 scan.attributes += 1;
                 at + 1
             }
-            // Nothing inside of an expression has a semicolon.
+            // There is no semicolon inside of an expression.
             (b';', _) => {
                 scan.end = at;
                 policies.push(std::mem::take(&mut scan));
@@ -149,14 +149,14 @@ fn check(text: &str) -> Result<Vec<Scan>, Excess> {
     Ok(policies)
 }
 
-/// What was seen of the policy at hand.
+/// The counts of the current policy.
 #[derive(Debug, Default)]
 struct Scan {
     nesting: usize,
     deepest: usize,
     operators: usize,
     attributes: usize,
-    /// Where it ends.
+    /// Its end.
     end: usize,
 }
 
@@ -202,7 +202,7 @@ fn skip(bytes: &[u8], from: usize, is_part: fn(u8) -> bool) -> usize {
     from + length.unwrap_or(rest.len())
 }
 
-/// The end of a text in quotes. Cedar reads nothing behind one that has none.
+/// The end of a quoted text. Cedar parses nothing after an unterminated one.
 fn text_end(bytes: &[u8], from: usize) -> usize {
     let mut at = from + 1;
     while let Some(byte) = bytes.get(at) {
@@ -215,26 +215,26 @@ fn text_end(bytes: &[u8], from: usize) -> usize {
     bytes.len()
 }
 
-/// The parts of a policy that was read.
+/// The parts of a parsed policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Parts<'a> {
     pub(crate) principal: &'a str,
     pub(crate) resource: &'a str,
-    /// All that comes after the scope, with the semicolon.
+    /// Everything after the scope, with the semicolon.
     pub(crate) conditions: &'a str,
 }
 
-/// Takes a policy that Cedar has read apart.
+/// Splits a policy that Cedar has parsed.
 pub(crate) fn parts(policy: &str) -> Option<Parts<'_>> {
     let bytes = policy.as_bytes();
     let (mut at, mut depth, mut is_forbid) = (0, 0_usize, false);
-    // Where the parts of the scope begin and end.
+    // The boundaries of the parts of the scope.
     let mut marks = Vec::new();
     while let Some(byte) = bytes.get(at) {
         let end = match (byte, bytes.get(at + 1)) {
             (b'/', Some(b'/')) => skip(bytes, at, |byte| byte != b'\n'),
             (b'"', _) => text_end(bytes, at),
-            // An annotation may be called `forbid` too.
+            // An annotation may be named `forbid` too.
             (b'@', _) => skip(bytes, at + 1, is_word),
             (first, _) if is_word(*first) => {
                 let end = skip(bytes, at, is_word);

@@ -1,9 +1,9 @@
-//! Whether a policy fits the schema, asked of Cedar once for all policies of a form.
+//! Validates policies against the schema, asking Cedar once for all policies of the same form.
 //!
-//! Cedar's types have no texts in them: of two policies that differ in nothing but names of projects, the one fits if the
-//! other does. To ask takes ten milliseconds, and an operator's rules are often of one form.
+//! Cedar's types contain no texts: of two policies that differ only in names of projects, either both are valid or neither
+//! is. Validating takes ten milliseconds, and an operator's rules are often of one form.
 //!
-//! Invariant: what is not asked is a policy of the form of one that fits.
+//! Invariant: a policy is accepted without validation only if one of the same form is valid.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -16,10 +16,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::engine::{PolicyError, schema};
 
-/// The most forms that are remembered, so that those who change guardrails all day take no more memory.
+/// Maximum number of remembered forms, which bounds memory when guardrails change often.
 const MAX_FORMS: usize = 4096;
 
-/// The forms that fit, by their digests.
+/// Digests of the valid forms.
 static FORMS: LazyLock<Mutex<HashSet<[u8; 32]>>> = LazyLock::new(Mutex::default);
 
 static VALIDATOR: LazyLock<Result<Validator, String>> = LazyLock::new(|| {
@@ -27,7 +27,7 @@ static VALIDATOR: LazyLock<Result<Validator, String>> = LazyLock::new(|| {
     Ok(Validator::new(schema.clone()))
 });
 
-/// What validates policies.
+/// The validator.
 pub(crate) fn validator() -> Result<&'static Validator, PolicyError> {
     VALIDATOR.as_ref().map_err(|message| PolicyError::Compile {
         what: "the schema of guardrails".to_owned(),
@@ -42,7 +42,8 @@ pub(super) enum Wrong {
     Never(Box<ValidationWarning>),
 }
 
-/// Checks one policy, which is this in JSON: to make that takes Cedar as long as to parse it. One by one: what the validator takes for a set grows with the square of its policies.
+/// Checks one policy, given with its JSON: converting it takes Cedar as long as parsing. Policies are checked individually,
+/// since the validator's time grows with the square of their number.
 pub(super) fn check(policy: &Policy, json: &Value) -> Result<Result<(), Wrong>, PolicyError> {
     let validator = validator()?;
     let form = form(json.clone());
@@ -71,7 +72,7 @@ fn one(validator: &Validator, policy: &Policy) -> Result<(), Wrong> {
     if let Some(error) = checked.validation_errors().next() {
         return Err(Wrong::Error(Box::new(error.clone())));
     }
-    // Names in several alphabets are the operator's business.
+    // Names in several alphabets are the operator's choice.
     let never = |warning: &&ValidationWarning| {
         matches!(
             warning,
@@ -87,7 +88,7 @@ fn one(validator: &Validator, policy: &Policy) -> Result<(), Wrong> {
     }
 }
 
-/// What Cedar's verdict on a policy depends on, of the policy's JSON.
+/// A digest of everything in the policy's JSON that Cedar's verdict depends on.
 fn form(mut policy: Value) -> [u8; 32] {
     if let Some(fields) = policy.as_object_mut() {
         fields.remove("annotations");
@@ -96,12 +97,12 @@ fn form(mut policy: Value) -> [u8; 32] {
     Sha256::digest(policy.to_string()).into()
 }
 
-/// Numbers the texts, so that those that are the same still are: Cedar knows that `"a" == "a"`.
+/// Numbers the texts, so that equal texts stay equal: Cedar knows that `"a" == "a"`.
 fn blank(json: &mut Value, texts: &mut HashMap<String, usize>) {
     let Value::Object(fields) = json else {
         return;
     };
-    // The actions and the roles are in the schema, by their names.
+    // Actions and roles are in the schema, by name.
     let is_free = |of: &Value| !matches!(of.as_str(), Some("Action" | "Role") | None);
     if fields.get("type").is_some_and(is_free)
         && let Some(id) = fields.get_mut("id")
@@ -116,7 +117,7 @@ fn blank(json: &mut Value, texts: &mut HashMap<String, usize>) {
                 items.iter_mut().for_each(|item| blank(item, texts));
             }
             ("pattern", pattern @ Value::Array(_)) if is_ascii(pattern) => *pattern = Value::Null,
-            // What a function is given: whether `decimal("x")` is a number depends on the text.
+            // Arguments of functions: whether `decimal("x")` is a number depends on the text.
             (_, Value::Array(_)) => {}
             (_, value) => blank(value, texts),
         }
@@ -127,7 +128,7 @@ fn number(value: &mut Value, texts: &mut HashMap<String, usize>) {
     let Value::String(text) = value else {
         return;
     };
-    // What other alphabets have in them may be warned about.
+    // Texts with other alphabets may cause warnings.
     if text.is_ascii() {
         let next = texts.len();
         *value = json!({ "text": *texts.entry(std::mem::take(text)).or_insert(next) });

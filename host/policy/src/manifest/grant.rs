@@ -1,9 +1,9 @@
-//! One `[[grant]]`: what it allows, on what, how much of it, and whether a person has to agree.
+//! One `[[grant]]`: its operations, resources, limits and approval.
 //!
-//! Two kinds of lists. *Scopes* (projects, organizations, keys, brokerages, data-providers, commands,
-//! collaborators) are needed: an operation that touches such a thing is allowed only where the scope
-//! covers it, and an omitted scope covers nothing. *Conditions* (files, nodes, max-cost,
-//! max-parameters) narrow what is allowed, and only when they are written.
+//! There are two kinds of lists. *Scopes* (projects, organizations, keys, brokerages,
+//! data-providers, commands, collaborators) are required: an operation that touches such a resource
+//! is allowed only if the scope covers it, and an omitted scope covers nothing. *Conditions*
+//! (files, nodes, max-cost, max-parameters) narrow what is allowed, and only if present.
 
 use std::fmt;
 
@@ -35,30 +35,30 @@ pub struct Grant {
     pub data_providers: Vec<Glob>,
     /// Scope: the types of live commands.
     pub commands: Vec<Glob>,
-    /// Scope: the users who may be given rights or lose them.
+    /// Scope: the users whose rights may be changed.
     pub collaborators: Vec<Glob>,
     /// Condition: the paths of files.
     pub files: Option<Vec<Glob>>,
     /// Condition: the node types, or the ids of nodes.
     pub nodes: Option<Vec<Glob>>,
-    /// Condition: what one operation may cost. An operation whose cost is not known is not covered.
+    /// Condition: the maximum cost of one operation. An operation of unknown cost is not covered.
     pub max_cost: Option<Usd>,
-    /// Condition: how many parameters there may be.
+    /// Condition: the maximum number of parameters.
     pub max_parameters: Option<u32>,
-    /// How much of it.
+    /// Its limits.
     pub limits: GrantLimits,
-    /// Whether a person has to agree to each use.
+    /// Whether each use needs approval.
     pub approval: Approval,
 }
 
-/// Which projects.
+/// A scope of projects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProjectScope {
     /// The project of this id: `12345`.
     Id(u32),
     /// The projects of these names: `"Lab/*"`.
     Name(Glob),
-    /// Those that the plugin itself created: `{ created = true }`.
+    /// Projects that the plugin itself created: `{ created = true }`.
     Created,
 }
 
@@ -72,24 +72,24 @@ impl fmt::Display for ProjectScope {
     }
 }
 
-/// How much of a grant may be used; what is `None` is not limited by it.
+/// Limits on the use of a grant; `None` means unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct GrantLimits {
-    /// Operations at one time.
+    /// Maximum concurrent operations.
     pub concurrent: Option<u32>,
-    /// Operations in a second.
+    /// Maximum operations per second.
     pub per_second: Option<u32>,
-    /// Operations in a minute.
+    /// Maximum operations per minute.
     pub per_minute: Option<u32>,
-    /// Operations in a day (UTC).
+    /// Maximum operations per day (UTC).
     pub per_day: Option<u32>,
-    /// What the operations of a day (UTC) may cost together.
+    /// Maximum total cost per day (UTC).
     pub cost_per_day: Option<Usd>,
 }
 
 impl GrantLimits {
-    /// Of each limit the smaller one.
+    /// The smaller of each limit.
     #[must_use]
     pub fn smaller(self, other: Self) -> Self {
         Self {
@@ -102,22 +102,22 @@ impl GrantLimits {
     }
 }
 
-/// The smaller limit; `None` is none.
+/// The smaller limit; `None` means unlimited.
 fn smaller<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
     one.into_iter().chain(other).min()
 }
 
-/// Who has to agree before an operation is sent.
+/// Who has to approve before an operation is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub enum Approval {
-    /// Nobody.
+    /// No approval needed.
     #[default]
     None,
     /// An operator.
     Operator,
 }
 
-/// The keys of a grant, as a manifest writes them.
+/// The keys of a grant in a manifest.
 pub(crate) const KEYS: &[&str] = &[
     "name",
     "allow",
@@ -159,7 +159,7 @@ impl Grant {
         }
     }
 
-    /// How many entries all its lists have.
+    /// Total number of entries in its lists.
     pub(crate) fn patterns(&self) -> usize {
         let scopes = [
             &self.organizations,
@@ -243,7 +243,7 @@ impl Grant {
     }
 }
 
-/// The limits that do not count money, out of a `limits` table.
+/// The limits of a `limits` table that do not involve money.
 pub(crate) fn rates(table: &Fields<'_>) -> Result<GrantLimits, Problem> {
     let count = |key: &str| {
         table

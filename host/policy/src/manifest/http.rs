@@ -1,7 +1,7 @@
-//! One `[[http]]`: a prefix of addresses that the plugin may send requests to.
+//! One `[[http]]`: a URL prefix that the plugin may send requests to.
 //!
-//! Invariant: a prefix ends where a segment of the path ends, so that `/qc` covers `/qc/x` and not
-//! `/qcx`; and it has no user, no query and no fragment, so that nothing of it is silently ignored.
+//! Invariant: a prefix ends at the end of a path segment, so that `/qc` covers `/qc/x` and not
+//! `/qcx`; and it has no user, no query and no fragment, so that no part of it is silently ignored.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,29 +20,28 @@ use super::units::{duration, size};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpGrant {
-    /// Its name, unique in the manifest, among the grants too.
+    /// Its name, unique in the manifest, also among the grants.
     pub name: String,
-    /// What addresses begin with.
+    /// The URL prefix.
     pub url: Prefix,
     /// The methods, in upper case.
     pub methods: Vec<String>,
-    /// Headers that the host puts in: a text, or a table that says where a secret is read
-    /// (`{ env = "NAME" }`, `{ file = "path" }`, `{ vault = "mount/path#field" }`). Names are in
-    /// lower case.
+    /// Headers that the host adds: a text, or a table with the source of a secret (`{ env = "NAME"
+    /// }`, `{ file = "path" }`, `{ vault = "mount/path#field" }`). Names are in lower case.
     pub headers: BTreeMap<String, Value>,
-    /// Addresses of hosts that may be dialled although they are not public.
+    /// Addresses that may be dialled although they are not public.
     pub addresses: Vec<IpAddr>,
-    /// How much of it.
+    /// Its limits.
     pub limits: GrantLimits,
-    /// Bytes of a request's body.
+    /// Maximum bytes of a request body.
     pub request: u64,
-    /// Bytes of an answer's body.
+    /// Maximum bytes of a response body.
     pub response: u64,
-    /// Time for one request, from the look-up of the name to the last byte.
+    /// Time limit of one request, from resolving the name to the last byte.
     pub timeout: Duration,
 }
 
-/// What an address begins with.
+/// A URL prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prefix {
@@ -52,7 +51,7 @@ pub struct Prefix {
     pub host: String,
     /// The port.
     pub port: u16,
-    /// The path, from its slash on.
+    /// The path with its leading slash.
     pub path: String,
 }
 
@@ -85,7 +84,7 @@ pub(crate) const KEYS: &[&str] = &[
 /// Methods that may be granted.
 pub(crate) const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// Headers that belong to the connection, which is the host's.
+/// Headers that belong to the connection, which the host controls.
 const RESERVED: &[&str] = &[
     "connection",
     "content-length",
@@ -200,7 +199,7 @@ fn prefix(item: &Item<'_>) -> Result<Prefix, Problem> {
     }
 }
 
-/// A name made of the host and the path: `hooks-example-com-qc`.
+/// A name derived from host and path: `hooks-example-com-qc`.
 fn slug(url: &Prefix) -> String {
     let mut slug = String::new();
     for c in format!("{}{}", url.host, url.path).chars() {

@@ -1,7 +1,6 @@
-//! Reads TOML so that every complaint has its place.
+//! Parses TOML so that every error has its location.
 //!
-//! Invariant: whatever is wrong with a value is said with the line it stands in, the key with its
-//! table, and what would be right. A key that nobody knows is an error.
+//! Invariant: every error has the line, the key with its table, and what is allowed. An unknown key is an error.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -12,8 +11,8 @@ use toml::de::{DeTable, DeValue};
 
 use crate::grantable::nearest;
 
-/// Characters of a key that are kept for messages. Keys are put together at each table, so what grows with them grows
-/// with the square of the document.
+/// Maximum characters of a key in messages. Keys are concatenated at each table, so without a limit they would take
+/// time quadratic in the size of the document.
 const MAX_KEY: usize = 200;
 
 /// The end of a key that is too long for a message.
@@ -24,16 +23,16 @@ fn short(key: &str) -> Cow<'_, str> {
     }
 }
 
-/// What is wrong, and where.
+/// An error and its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
-    /// Bytes into the text.
+    /// Offset into the text in bytes.
     pub(crate) at: usize,
     /// The key with its table.
     pub(crate) key: String,
-    /// What is wrong and what is allowed.
+    /// The problem, and what is allowed.
     pub(crate) message: String,
-    /// Whether it is a key that this version knows of and does not enforce.
+    /// Whether it is a key that this version knows but does not enforce.
     pub(crate) later: bool,
 }
 
@@ -44,7 +43,7 @@ pub(crate) struct Fields<'a> {
     table: &'a DeTable<'a>,
 }
 
-/// A value and how it is called.
+/// A value with its key.
 #[derive(Clone)]
 pub(crate) struct Item<'a> {
     key: String,
@@ -52,7 +51,7 @@ pub(crate) struct Item<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The document's own table.
+    /// The document's root table.
     pub(crate) fn root(document: &'a Spanned<DeTable<'a>>) -> Self {
         Self {
             key: String::new(),
@@ -61,13 +60,13 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The same table, called by a name that tells it from its siblings.
+    /// The same table, with a name that distinguishes it from its siblings.
     pub(crate) fn called(mut self, key: String) -> Self {
         self.key = key;
         self
     }
 
-    /// Refuses every key but these; those of `later` with a message of their own.
+    /// Rejects every key but these; those of `later` with a message of their own.
     pub(crate) fn only(&self, known: &[&str], later: &[&str]) -> Result<(), Problem> {
         let unknown = self
             .table
@@ -96,7 +95,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// A value, if it is there.
+    /// A value, if present.
     pub(crate) fn get(&self, name: &str) -> Option<Item<'a>> {
         let value = self.table.get(name)?;
         Some(Item {
@@ -105,7 +104,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// A value that must be there; `like` is what one could look like.
+    /// A required value; `like` is an example for the message.
     pub(crate) fn need(&self, name: &str, like: &str) -> Result<Item<'a>, Problem> {
         self.get(name).ok_or_else(|| Problem {
             at: self.at,
@@ -115,7 +114,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// The tables of an array of tables, at most `max`; none if it is not there.
+    /// The tables of an array of tables, at most `max`; empty if absent.
     pub(crate) fn tables(&self, name: &str, max: usize) -> Result<Vec<Fields<'a>>, Problem> {
         let Some(item) = self.get(name) else {
             return Ok(Vec::new());
@@ -153,7 +152,7 @@ impl<'a> Fields<'a> {
 }
 
 impl<'a> Item<'a> {
-    /// A complaint about this value.
+    /// An error about this value.
     pub(crate) fn wrong(&self, message: &str) -> Problem {
         Problem {
             at: self.value.span().start,
@@ -189,7 +188,7 @@ impl<'a> Item<'a> {
         self.text().ok()
     }
 
-    /// A whole number, if it is one that fits.
+    /// A whole number, if it is one and in range.
     pub(crate) fn as_integer(&self) -> Option<i64> {
         match self.value.get_ref() {
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok(),
@@ -197,7 +196,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// A whole number in a range.
+    /// A whole number within a range.
     pub(crate) fn count(&self, range: RangeInclusive<u32>) -> Result<u32, Problem> {
         let DeValue::Integer(number) = self.value.get_ref() else {
             return Err(self.mistyped("a whole number"));
@@ -222,7 +221,7 @@ impl<'a> Item<'a> {
             .map_err(|_| self.wrong("is a number that cannot be read"))
     }
 
-    /// The entries of a list; `of` says what of.
+    /// The entries of a list; `of` says of what.
     pub(crate) fn list(&self, of: &str) -> Result<Vec<Item<'a>>, Problem> {
         match self.value.get_ref() {
             DeValue::Array(items) => Ok(items

@@ -1,7 +1,7 @@
-//! The JSON Schema of the manifest, by which editors complete and check it.
+//! The JSON Schema of the manifest, for completion and validation in editors.
 //!
-//! Invariant: what it refuses, the parser refuses too. The parser refuses more: names that are there
-//! twice, patterns that cover nothing.
+//! Invariant: what it rejects, the parser rejects too. The parser rejects more: duplicate names,
+//! and patterns that cover nothing.
 
 use serde_json::{Value, json};
 

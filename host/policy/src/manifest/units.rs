@@ -1,4 +1,4 @@
-//! Sizes and times as a manifest writes them: `"64MiB"`, `"5s"`.
+//! Sizes and durations in a manifest: `"64MiB"`, `"5s"`.
 
 use std::time::Duration;
 
