@@ -1,7 +1,8 @@
-//! Anchors: signed heads put where whoever can write to the audit's folder may not reach.
+//! Anchors: signed heads stored where an attacker with write access to the audit's folder may not
+//! reach.
 //!
-//! An anchor never holds the audit up: a thread of its own writes the newest head now and then,
-//! and a failing anchor is reported in the log, once until it works again.
+//! An anchor never delays the audit: a separate thread writes the newest head from time to time,
+//! and a failing anchor is logged once until it works again.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -12,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Where heads are anchored besides the head's own file.
+/// Where heads are written besides the head's own file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Anchor {
     /// A file to which a line is appended, best on another machine's disk.
@@ -24,7 +25,7 @@ pub enum Anchor {
 const SYSLOG: &str = "/dev/log";
 /// Facility `authpriv`, severity `notice` (RFC 3164 §4.1.1).
 const PRIORITY: u8 = 10 * 8 + 5;
-/// At most one head in this time.
+/// Minimum interval between heads.
 const EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
@@ -33,7 +34,7 @@ struct Newest {
     closed: bool,
 }
 
-/// The thread that writes heads to an anchor. Dropping it writes the newest and waits for it.
+/// The thread that writes heads to an anchor. Dropping it writes the newest head and waits for it.
 #[derive(Debug)]
 pub(crate) struct Anchoring {
     newest: Arc<(Mutex<Newest>, Condvar)>,
@@ -53,7 +54,7 @@ impl Anchoring {
         })
     }
 
-    /// Has a head written soon, if no newer one comes.
+    /// Schedules a head to be written soon, unless a newer one arrives.
     pub fn offer(&self, head: &str) {
         let (newest, changed) = &*self.newest;
         newest.lock().unwrap_or_else(PoisonError::into_inner).head = Some(head.to_owned());
@@ -124,7 +125,7 @@ impl Anchor {
     }
 }
 
-/// One datagram to the system's log; it puts the time in itself.
+/// Sends one datagram to the system's log, which adds the time.
 fn log(socket: &Path, head: &str) -> io::Result<()> {
     let sender = UnixDatagram::unbound()?;
     sender.set_write_timeout(Some(Duration::from_secs(1)))?;

@@ -1,7 +1,7 @@
-//! The audit as the rest of the host sees it.
+//! The interface of the audit for the rest of the host.
 //!
-//! Invariant: when [`Audit::record`] answers with a sequence, the record and the signed head
-//! that covers it are on the disk.
+//! Invariant: when [`Audit::record`] returns a sequence number, the record and the signed head that covers it are on
+//! disk.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -23,26 +23,26 @@ use crate::queue::{Pending, Queue};
 use crate::record::{Draft, Entry, LARGEST_BODY};
 use crate::writer::{Parts, Writer};
 
-/// How many lines a follower may be behind before it loses some.
+/// Lines that a follower may be behind before it loses some.
 const FOLLOWED: usize = 4096;
-/// The most KiB of records that wait for the disk; further callers wait to hand theirs in.
+/// Maximum KiB of records waiting for the disk; further callers wait before they can queue theirs.
 const ROOM: usize = 32 * 1024;
 
 /// How an audit is kept.
 pub struct Options {
-    /// The folder; made if it is not there. One audit at a time: the host's own lock sees to it.
+    /// The folder; created if missing. Only one audit may use it at a time, which the host's lock ensures.
     pub folder: PathBuf,
     /// The host's key, at least 16 bytes. Heads are signed with it.
     pub key: SecretSlice<u8>,
-    /// About how many bytes a segment has before the next one is begun.
+    /// Approximate size of a segment in bytes before the next one is begun.
     pub segment_bytes: u64,
-    /// How long records are kept at least; for good if it is not said.
+    /// Minimum retention of records; unlimited if `None`.
     pub keep: Option<Duration>,
-    /// How much space is kept back for essential entries on a full disk, in bytes.
+    /// Bytes reserved for essential entries on a full disk.
     pub reserve_bytes: u64,
-    /// Where heads are put besides.
+    /// Where else heads are written.
     pub anchor: Option<Anchor>,
-    /// The files: [`Disk`](crate::Disk), but for tests.
+    /// The files: [`Disk`](crate::Disk), except in tests.
     pub files: Arc<dyn Files>,
 }
 
@@ -62,18 +62,18 @@ impl fmt::Debug for Options {
 /// What was found when an audit was opened.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Opening {
-    /// How many records the last run left past its head: one group, now signed again.
+    /// Records that the last run left past its head: one group, now signed.
     pub recovered: u64,
-    /// How many bytes of an unfinished line the last run left; they were cut.
+    /// Bytes of an incomplete line that the last run left; they were cut off.
     pub cut: u64,
     /// The intents without an outcome, oldest first: their fields, with `seq` and `time`.
     pub unsettled: Vec<Map<String, Value>>,
 }
 
-/// What callers and writer share.
+/// State shared by callers and writer.
 pub(crate) struct Shared {
     pub queue: Queue,
-    /// Why nothing more is recorded.
+    /// Why nothing more is recorded, if so.
     pub poison: OnceLock<AuditError>,
     pub followers: broadcast::Sender<Arc<str>>,
     head: Mutex<String>,
@@ -92,8 +92,7 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// An open audit. Clones are the same audit; when the last is dropped, what was noted is written
-/// and the files are left in order.
+/// An open audit. Clones are the same audit; dropping the last one writes pending entries and closes the files.
 #[derive(Clone)]
 pub struct Audit(Arc<Inner>);
 
@@ -113,14 +112,13 @@ impl fmt::Debug for Audit {
 }
 
 impl Audit {
-    /// Opens the audit of a folder and puts in order what a crash left. `recorded_head` is the
-    /// head that is kept elsewhere, if there is one; it may be older than the folder's own and
-    /// must lie on its chain.
+    /// Opens the audit of a folder and repairs what a crash left. `recorded_head` is the head kept elsewhere, if there
+    /// is one; it may be older than the folder's own and must lie on its chain.
     ///
     /// Reads files: not for an async thread.
     ///
     /// # Errors
-    /// The folder cannot be used, or it is in a state that no crash of the host leaves.
+    /// The folder cannot be used, or is in a state that a crash of the host cannot cause.
     pub fn open(
         options: Options,
         recorded_head: Option<&str>,
@@ -181,9 +179,9 @@ impl Audit {
         Ok((audit, opening))
     }
 
-    /// Has something recorded soon: with the next group, or within about a second. Never waits.
-    /// What is too long or nested too deeply is recorded without the members that make it so. What does not fit into the
-    /// buffer, or onto the disk, is counted, and the count recorded.
+    /// Records an entry soon: with the next group, or within about a second. Never waits. An entry that is too long or
+    /// nested too deeply is recorded without the members that make it so. Entries that do not fit into the buffer, or
+    /// onto the disk, are counted, and the count is recorded.
     pub fn note(&self, entry: Entry) {
         let drafted = draft(&entry).or_else(|_| draft(&entry.shortened()));
         match drafted {
@@ -195,11 +193,10 @@ impl Audit {
         }
     }
 
-    /// Records something durably. Returns its sequence. Dropping the future does not take the
-    /// entry back.
+    /// Records an entry durably. Returns its sequence number. Dropping the future does not withdraw the entry.
     ///
     /// # Errors
-    /// It was not recorded, and why.
+    /// Why it was not recorded.
     pub async fn record(&self, entry: Entry) -> Result<u64, AuditError> {
         let shared = &self.0.shared;
         let draft = draft(&entry)?;
@@ -226,7 +223,7 @@ impl Audit {
         answer.await.map_err(|_| AuditError::Closed)?
     }
 
-    /// The signed head, as last made durable.
+    /// The newest durable signed head.
     #[must_use]
     pub fn head(&self) -> String {
         let head = &self.0.shared.head;
@@ -239,7 +236,7 @@ impl Audit {
         &self.0.folder
     }
 
-    /// The files that it is kept in.
+    /// The file system it uses.
     #[must_use]
     pub fn files(&self) -> &Arc<dyn Files> {
         &self.0.files
@@ -251,9 +248,9 @@ impl Audit {
         self.0.shared.followers.subscribe()
     }
 
-    /// Writes what was noted, and takes nothing more.
+    /// Writes pending entries, and accepts no more.
     pub async fn close(&self) {
-        // An error was logged, and its callers have it.
+        // An error was logged, and the callers have received it.
         let _ = self.flush().await;
         let inner = Arc::clone(&self.0);
         let _ = tokio::task::spawn_blocking(move || inner.end()).await;
@@ -280,7 +277,7 @@ impl Drop for Inner {
     }
 }
 
-/// However the writer's thread ends, nobody waits for it any more.
+/// However the writer thread ends, waiting callers are released.
 struct Ending(Arc<Shared>);
 
 impl Drop for Ending {

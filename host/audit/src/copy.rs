@@ -1,7 +1,7 @@
-//! A copy of an audit that goes on: everything up to one signed head, and nothing past it.
+//! A copy of an audit in use: everything up to one signed head, and nothing beyond.
 //!
-//! Invariant: the head is taken before the segments are read. So each record that it covers is in the
-//! copy, and the copy opens like an audit that was closed at that head.
+//! Invariant: the head is taken before the segments are read. So each record that it covers is in
+//! the copy, and the copy opens like an audit that was closed at that head.
 
 use std::path::Path;
 
@@ -21,10 +21,10 @@ impl Audit {
         Ok(self.head())
     }
 
-    /// Copies what a head of this audit covers into a folder, which is made.
+    /// Copies what a head of this audit covers into a folder, which it creates.
     ///
     /// # Errors
-    /// When something cannot be read or written, or it is no head.
+    /// When something cannot be read or written, or `head` is not a valid head.
     pub async fn copy_to(&self, folder: &Path, head: &str) -> Result<(), AuditError> {
         let (audit, folder, head) = (self.clone(), folder.to_owned(), head.to_owned());
         let copying = tokio::task::spawn_blocking(move || {
@@ -69,8 +69,8 @@ fn copy_segment(
     let writing = |error| AuditError::files("write", &target)(error);
     let mut lines = segment::Lines::open(files, from, first).map_err(reading)?;
     let mut copy: Box<dyn File> = files.open(&target, Mode::Create).map_err(writing)?;
-    // Sequences have no gaps: the line's number says which record it is.
-    // Before the first record the head is at 0, and there is nothing to copy.
+    // Sequence numbers have no gaps, so the line number identifies the record. Before the first
+    // record the head is at 0, and there is nothing to copy.
     let count = last.saturating_add(1).saturating_sub(first);
     while lines.number < count && lines.advance().map_err(reading)? == Some(segment::Ending::Whole)
     {

@@ -1,4 +1,4 @@
-//! What can go wrong with the audit, said so that an operator knows what to do.
+//! Errors of the audit, with a remedy for the operator.
 //!
 //! One fault fails every caller of a group, so errors can be cloned.
 
@@ -9,10 +9,10 @@ use std::sync::Arc;
 /// Why something was not recorded, or why the audit does not open.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AuditError {
-    /// The entry can never be recorded, however the disk is.
+    /// The entry can never be recorded, whatever the state of the disk.
     #[error("this entry cannot be recorded: {0}")]
     Unfit(String),
-    /// No space: nothing of the group was recorded. Reads go on, and what is essential is still
+    /// No space: nothing of the group was recorded. Reads go on, and essential entries are still
     /// recorded in the reserve.
     #[error(
         "the disk of the audit folder {} is full, so writes and trades are refused: free some space there, and they go on by themselves ({source})",
@@ -21,7 +21,7 @@ pub enum AuditError {
     DiskFull {
         /// The audit's folder.
         folder: PathBuf,
-        /// What the system said.
+        /// The cause.
         source: Arc<io::Error>,
     },
     /// Writing or syncing failed; nothing of the group was recorded, and the audit goes on.
@@ -32,10 +32,10 @@ pub enum AuditError {
     Write {
         /// The audit's folder.
         folder: PathBuf,
-        /// What the system said.
+        /// The cause.
         source: Arc<io::Error>,
     },
-    /// The files are in a state that is not known, so nothing more is recorded.
+    /// The state of the files is unknown, so nothing more is recorded.
     #[error(
         "the audit in {} refuses every further entry, because {why}; check that disk, run `qchost audit verify`, then start the host again",
         .folder.display()
@@ -43,29 +43,29 @@ pub enum AuditError {
     Poisoned {
         /// The audit's folder.
         folder: PathBuf,
-        /// What happened.
+        /// The cause.
         why: Arc<str>,
     },
     /// The audit was closed.
     #[error("the audit is closed: the host is ending")]
     Closed,
-    /// A file or folder cannot be used at all.
+    /// A file or folder cannot be used.
     #[error("could not {doing} {}: {source}", .path.display())]
     Files {
-        /// What was being done, such as `read`.
+        /// The operation, such as `read`.
         doing: &'static str,
-        /// To what.
+        /// Its target.
         path: PathBuf,
-        /// What the system said.
+        /// The cause.
         source: Arc<io::Error>,
     },
     /// The key is too short to sign with.
     #[error("the audit's key has {bytes} bytes, and at least 16 are needed: make a new one")]
     ShortKey {
-        /// How many it has.
+        /// Its length in bytes.
         bytes: usize,
     },
-    /// There are records, and no head that says which is the last.
+    /// There are records, but no head that identifies the last one.
     #[error(
         "{} has audit records and no signed head: restore the file `head` from a backup; if it is lost for good, move the folder away and start a new one",
         .folder.display()
@@ -82,7 +82,7 @@ pub enum AuditError {
     HeadForged {
         /// The head's file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         why: String,
     },
     /// Records are missing at the end.
@@ -93,14 +93,14 @@ pub enum AuditError {
     TailCut {
         /// The audit's folder.
         folder: PathBuf,
-        /// Who says so: the head file or the database.
+        /// The source of the head: the head file or the database.
         witness: &'static str,
         /// The sequence of the head.
         head: u64,
-        /// The sequence of the last record that is there.
+        /// The sequence number of the last record found.
         last: u64,
     },
-    /// A record is not the one that was signed.
+    /// A record differs from the one that was signed.
     #[error(
         "the audit was changed: {segment} line {line} (record {sequence}): {what}; run `qchost audit verify`, and restore the folder from a backup"
     )]
@@ -111,12 +111,12 @@ pub enum AuditError {
         line: u64,
         /// The record's sequence.
         sequence: u64,
-        /// What is wrong.
+        /// The problem.
         what: String,
     },
     /// There are more records past the head than a crash can leave.
     #[error(
-        "the audit in {} has records past its signed head ({head}) that no crash of the host leaves ({what}): somebody added them, or the head is an old one; restore the folder from a backup",
+        "the audit in {} has records past its signed head ({head}) that no crash of the host leaves ({what}): they were added by another program, or the head is an old one; restore the folder from a backup",
         .folder.display()
     )]
     Unsigned {
@@ -127,7 +127,7 @@ pub enum AuditError {
         /// What was found.
         what: String,
     },
-    /// The head that the database keeps does not belong to this audit.
+    /// The head in the database does not belong to this audit.
     #[error(
         "the audit head in the database does not belong to the audit in {}: {why}; database and audit are not of one set: restore both from the same backup",
         .folder.display()
@@ -135,19 +135,19 @@ pub enum AuditError {
     Recorded {
         /// The audit's folder.
         folder: PathBuf,
-        /// What does not fit.
+        /// The mismatch.
         why: String,
     },
     /// An export could not be written.
     #[error("the export could not be written: {0}; what was written is not complete")]
     Export(Arc<io::Error>),
-    /// A head that was given to compare with cannot be used.
+    /// The head given for comparison cannot be used.
     #[error("this is not a head of this audit: {0}")]
     Since(String),
 }
 
 impl AuditError {
-    /// An error of the system's, with what was being done to what.
+    /// Converts a system error, given the operation and its target.
     pub(crate) fn files(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Files {
@@ -158,7 +158,7 @@ impl AuditError {
     }
 }
 
-/// Whether an error says that there is no room, and not that something is broken.
+/// Whether an error means that there is no space, rather than a fault.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),

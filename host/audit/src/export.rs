@@ -1,4 +1,4 @@
-//! Records as a table or as one JSON document, for those who keep them elsewhere.
+//! Exports records as a table or as one JSON document.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use crate::query::Record;
 /// The form of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// A table with a heading (RFC 4180). What has no column of its own is in `other`, as JSON.
-    /// A text that a spreadsheet would take for a formula has an apostrophe before it.
+    /// A table with a header (RFC 4180). Fields without a column of their own are in `other`, as
+    /// JSON. A text that a spreadsheet would interpret as a formula is prefixed with an apostrophe.
     Csv,
-    /// An array with a record a line, each exactly as it is recorded.
+    /// An array with one record per line, each exactly as recorded.
     Json,
 }
 
-/// The columns of the table; the last is for all else.
+/// The columns of the table; the last one holds all other fields.
 const COLUMNS: [&str; 24] = [
     "seq",
     "time",
@@ -46,10 +46,10 @@ const COLUMNS: [&str; 24] = [
     "other",
 ];
 
-/// Writes records out. Returns how many.
+/// Writes records. Returns how many.
 ///
 /// # Errors
-/// A record could not be read, or `to` not be written: what was written until then is not a
+/// A record could not be read, or `to` could not be written: the output so far is then not a
 /// complete export.
 pub fn export(
     records: impl Iterator<Item = Result<Record, AuditError>>,

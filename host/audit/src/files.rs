@@ -1,8 +1,8 @@
-//! The files that the audit is kept in: [`Files`] is the layer, [`Disk`] the real one.
+//! File access of the audit: [`Files`] is the abstraction, [`Disk`] the real implementation.
 //!
-//! The layer exists so that tests can put a drive below the audit that loses power, fills up or
-//! fails to sync. It is as small as the audit's needs, and each operation says what is durable
-//! when it returns: nothing is, unless it says so.
+//! The abstraction allows tests to use a drive that loses power, fills up or fails to sync. It has
+//! only what the audit needs, and each operation states what is durable when it returns: nothing,
+//! unless it says so.
 
 use std::fmt;
 use std::fs::{DirBuilder, File as StdFile, OpenOptions};
@@ -19,47 +19,46 @@ pub enum Mode {
     Read,
     /// To read and write; it must exist.
     Write,
-    /// To read and write; made if it is not there, emptied if it is.
+    /// To read and write; created if missing, truncated otherwise.
     Create,
 }
 
 /// Where the audit keeps its files.
 pub trait Files: Send + Sync + fmt::Debug {
-    /// Makes a folder and those above it, for the owner alone. Durable when it returns.
+    /// Creates a folder and its parents, accessible to the owner only. Durable when it returns.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// Any system error.
     fn create_folder(&self, folder: &Path) -> io::Result<()>;
     /// Opens a file.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// Any system error.
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn File>>;
-    /// Gives a file another name, in place of a file that may have it.
+    /// Renames a file, replacing an existing one.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// Any system error.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// Any system error.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Makes durable which names a folder has.
+    /// Makes the names in a folder durable.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// Any system error.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
-    /// The names in a folder, in any order. Names that are not UTF-8 are left out.
+    /// The names in a folder, in any order. Names that are not UTF-8 are omitted.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// Any system error.
     fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
-    /// Makes a file of `bytes` bytes that occupy space on the disk.
+    /// Creates a file of `bytes` bytes with allocated disk space.
     ///
     /// # Errors
-    /// Whatever the system says, and that there is not so much space; a part of the file may
-    /// then be left.
+    /// Any system error, including a lack of space; a partial file may then be left.
     fn preallocate(&self, path: &Path, bytes: u64) -> io::Result<()>;
 }
 
@@ -68,37 +67,37 @@ pub trait File: Send + fmt::Debug {
     /// Reads at an offset; 0 at the end of the file.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// Any system error.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Writes at an offset, perhaps a part only.
+    /// Writes at an offset, possibly only a part.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// Any system error.
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize>;
     /// The length in bytes.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// Any system error.
     fn size(&self) -> io::Result<u64>;
-    /// Cuts the file off.
+    /// Truncates the file.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// Any system error.
     fn cut(&mut self, size: u64) -> io::Result<()>;
     /// Makes content and length durable (`fdatasync`).
     ///
     /// # Errors
-    /// Whatever the system says. What was written since the last success is then in an unknown
-    /// state, and a later success says nothing of it.
+    /// Any system error. What was written since the last success is then in an unknown state, and a
+    /// later success proves nothing about it.
     fn sync(&mut self) -> io::Result<()>;
-    /// Drops what the system remembers of the file, so that the next read is one of the disk.
+    /// Drops cached content of the file, so that the next read comes from the disk.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// Any system error.
     fn forget(&mut self) -> io::Result<()>;
 }
 
-/// Writes all of it.
+/// Writes all bytes.
 ///
 /// # Errors
 /// The first error; a part may have been written.
@@ -117,7 +116,7 @@ pub(crate) fn write_all(file: &mut dyn File, mut bytes: &[u8], mut offset: u64) 
     Ok(())
 }
 
-/// An empty file that its owner alone can read.
+/// An empty file that only its owner can read.
 fn create(path: &Path) -> io::Result<StdFile> {
     OpenOptions::new()
         .read(true)
@@ -128,7 +127,7 @@ fn create(path: &Path) -> io::Result<StdFile> {
         .open(path)
 }
 
-/// The machine's own files.
+/// The real file system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Disk;
 
@@ -178,7 +177,7 @@ impl Files for Disk {
         let mut file = create(path)?;
         match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
             Ok(()) => file.sync_data(),
-            // Not every file system can: there, zeros occupy the space.
+            // Not supported by every file system: otherwise zeros are written.
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
                 let zeros = [0; 64 * 1024];
                 let mut offset = 0;

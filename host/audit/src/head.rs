@@ -1,12 +1,12 @@
-//! The head: a signed sentence that says which record is the last, and where the chain begins.
+//! The head: a signed text that identifies the last record and the beginning of the chain.
 //!
-//! `qchost-head-1:SEQUENCE:HASH:SEGMENT:BASE:BASEHASH:MAC`. SEGMENT is the sequence of the first
-//! record of the last segment. BASE and BASEHASH are sequence and hash of the last record that
-//! retention removed (0 and zeros if none was): the chain that is kept begins right after it.
-//! MAC is HMAC-SHA256 by the host's key over all before it.
+//! `qchost-head-1:SEQUENCE:HASH:SEGMENT:BASE:BASEHASH:MAC`. SEGMENT is the sequence number of the
+//! first record of the last segment. BASE and BASEHASH are sequence number and hash of the last
+//! record that retention removed (0 and zeros if none was): the kept chain begins right after it.
+//! MAC is HMAC-SHA256 with the host's key over everything before it.
 //!
-//! Invariant: the head's file has two slots in different pages that are written by turns, each
-//! synced before the next: whatever a crash does to the one, the other is whole.
+//! Invariant: the head's file has two slots in different pages that are written alternately, each
+//! synced before the next: whatever a crash does to one, the other is intact.
 
 use std::fmt::Write as _;
 use std::io;
@@ -22,13 +22,13 @@ use crate::record::{GENESIS, hex};
 
 /// The name of the head's file.
 pub(crate) const HEAD: &str = "head";
-/// The name under which a whole new file of the head is made.
+/// The name of a new head file while it is being written.
 pub(crate) const NEW_HEAD: &str = "head.new";
 
 const PREFIX: &str = "qchost-head-1";
-/// Bytes of a slot: a page, so that no write of one slot touches the other.
+/// Bytes of a slot: a page, so that a write to one slot never touches the other.
 const SLOT: u64 = 4096;
-/// Bytes that are written of a slot.
+/// Bytes of a slot that are written.
 const WRITTEN: usize = 512;
 const SHORTEST_KEY: usize = 16;
 
@@ -49,19 +49,19 @@ impl Point {
     }
 }
 
-/// What a head says.
+/// The content of a head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Head {
     /// The last record.
     pub last: Point,
-    /// The first sequence of the segment that it is in.
+    /// The sequence number of the first record in its segment.
     pub segment: u64,
     /// The last record that retention removed.
     pub base: Point,
 }
 
 impl Head {
-    /// Of an audit in which nothing was recorded yet.
+    /// The head of an audit without records.
     pub fn origin() -> Self {
         Self {
             last: Point::origin(),
@@ -103,12 +103,12 @@ impl Signer {
         let mut mac = self.0.clone();
         mac.update(text.as_bytes());
         let mac = hex(&mac.finalize().into_bytes());
-        // Writing into a string cannot fail.
+        // Writing to a string cannot fail.
         let _ = write!(text, ":{mac}");
         text
     }
 
-    /// What a head says, if it was signed with this key. Else why it is none.
+    /// The content of a head, if it was signed with this key; otherwise why it is invalid.
     pub fn open(&self, text: &str) -> Result<Head, String> {
         let text = text.trim();
         let fields: Vec<&str> = text.split(':').collect();
@@ -139,7 +139,7 @@ impl Signer {
     }
 }
 
-/// Bytes from hexadecimal; nothing where it is none, which then matches no signature.
+/// Decodes hexadecimal; empty if invalid, which then matches no signature.
 fn unhex(text: &str) -> Vec<u8> {
     let digits: Option<Vec<u8>> = text
         .chars()
@@ -155,16 +155,16 @@ fn unhex(text: &str) -> Vec<u8> {
         .collect()
 }
 
-/// What a slot holds.
+/// The content of a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Slot {
     /// A head that was signed with the key.
     Signed(Head),
-    /// Something else.
+    /// Anything else.
     Forged(String),
 }
 
-/// Reads both slots. None if there is no file.
+/// Reads both slots. `None` if there is no file.
 pub(crate) fn read_slots(
     files: &dyn Files,
     folder: &Path,
@@ -210,13 +210,13 @@ pub(crate) fn newest(slots: &[Slot; 2]) -> Option<(usize, &Head)> {
 #[derive(Debug)]
 pub(crate) struct HeadFile {
     file: Box<dyn File>,
-    /// The slot that is written next: not the one that holds the newest head.
+    /// The slot to write next: not the one with the newest head.
     next: usize,
 }
 
 impl HeadFile {
-    /// Opens it, where `newest` is the slot that must not be touched. What was read of it is
-    /// durable when it returns: a host that was killed may have written it and not synced it.
+    /// Opens it; `newest` is the slot that must not be overwritten. Makes what was read of it
+    /// durable: a killed host may have written it without syncing.
     pub fn open(files: &dyn Files, folder: &Path, newest: usize) -> io::Result<Self> {
         let mut file = files.open(&folder.join(HEAD), Mode::Write)?;
         file.sync()?;
@@ -226,8 +226,8 @@ impl HeadFile {
         })
     }
 
-    /// Makes a new file with this head in both slots and puts it in the place of the old one.
-    /// Durable when it returns.
+    /// Creates a new file with this head in both slots and replaces the old one. Durable when it
+    /// returns.
     pub fn create(files: &dyn Files, folder: &Path, text: &str) -> io::Result<Self> {
         let path = folder.join(NEW_HEAD);
         let mut file = files.open(&path, Mode::Create)?;
@@ -240,8 +240,8 @@ impl HeadFile {
         Ok(Self { file, next: 1 })
     }
 
-    /// Writes a head in place of the older of the two. Durable when it returns; after an error
-    /// it is not known which one is there, and the file must be made anew.
+    /// Overwrites the older head. Durable when it returns; after an error it is unknown which one
+    /// is there, and the file must be created again.
     pub fn write(&mut self, text: &str) -> io::Result<()> {
         let offset = if self.next == 0 { 0 } else { SLOT };
         write_all(&mut *self.file, &padded(text, WRITTEN), offset)?;

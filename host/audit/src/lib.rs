@@ -1,15 +1,15 @@
-//! What was done: an append-only, hash-chained record of every decision and its outcome.
+//! The audit: an append-only, hash-chained record of every decision and its outcome.
 //!
-//! Records are lines of canonical JSON in segment files; each holds the hash of the one before,
-//! and a head signed with the host's key says which is the last. So a record that is changed,
-//! dropped or moved afterwards is found ([`verify`]) by whoever has the key. Who has the key can
-//! forge; who can put back an old state of the whole folder is found out only by a head that was
-//! kept elsewhere ([`Anchor`], or the copy in the database).
+//! Records are lines of canonical JSON in segment files; each contains the hash of the one before,
+//! and a head signed with the host's key identifies the last one. So records that are changed,
+//! dropped or moved afterwards are detected ([`verify`]) with the key. An attacker with the key can
+//! forge records; one who restores an old state of the whole folder is detected only by a head that
+//! was kept elsewhere ([`Anchor`], or the copy in the database).
 //!
 //! Files of the folder: `00000000000000000001.jsonl` and so on, `head`, `reserve`.
 //!
-//! Invariant: when [`Audit::record`] returns, the record and the head that signs it are on the
-//! disk, and nothing that was acknowledged is ever taken back.
+//! Invariant: when [`Audit::record`] returns, the record and the head that signs it are on disk,
+//! and nothing that was acknowledged is ever withdrawn.
 
 mod anchor;
 mod audit;

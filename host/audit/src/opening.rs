@@ -1,9 +1,9 @@
-//! What is there when the audit opens: where it ends, whether that is where the head says, and
-//! what a crash left behind.
+//! Examines the files when the audit opens: where it ends, whether the head agrees, and what a
+//! crash left behind.
 //!
-//! The order of writing (a group is synced, then the head, then the next group begins) leaves a
-//! crash three marks: a torn line past the head, whole records of one group past the head, or a
-//! torn slot of the head. Anything else was not done by a crash, and is refused.
+//! The order of writing (a group is synced, then the head, then the next group begins) allows a
+//! crash to leave three traces: a torn line past the head, complete records of one group past the
+//! head, or a torn slot of the head. Anything else was not caused by a crash, and is refused.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,15 +16,15 @@ use crate::head::{self, Head, HeadFile, NEW_HEAD, Point, Signer};
 use crate::record::Parsed;
 use crate::segment::{self, Ending, Lines};
 
-/// More bytes than these no group has.
+/// Maximum bytes of a group.
 const LARGEST_GROUP: u64 = 32 * 1024 * 1024;
 
-/// The calls whose intent was recorded and whose outcome was not, with the intent's sequence.
+/// Calls with a recorded intent and no outcome, with the intent's sequence number.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct OpenCalls(pub HashMap<String, u64>);
 
 impl OpenCalls {
-    /// Takes note of a record.
+    /// Takes a record into account.
     pub fn see(&mut self, kind: &str, call: Option<&str>, sequence: u64) {
         match (kind, call) {
             ("intent", Some(call)) => {
@@ -37,7 +37,7 @@ impl OpenCalls {
         }
     }
 
-    /// The body of the record that carries them into the next segment.
+    /// The body of the record that carries them over into the next segment.
     pub fn body(&self) -> Map<String, Value> {
         let open = self
             .0
@@ -66,27 +66,27 @@ impl OpenCalls {
 /// What was found.
 #[derive(Debug)]
 pub(crate) struct Found {
-    /// The newest head that is signed.
+    /// The newest signed head.
     pub head: Head,
-    /// The slot that it is in.
+    /// Its slot.
     pub slot: usize,
-    /// All segments; none if nothing was ever recorded.
+    /// All segments; empty if nothing was ever recorded.
     pub segments: Vec<u64>,
-    /// The segment that is written on, and its length up to its last good record.
+    /// The current segment, and its length up to its last good record.
     pub segment: u64,
     pub size: u64,
     /// The last good record.
     pub last: Point,
-    /// How many good records are past the head.
+    /// Number of good records past the head.
     pub recovered: u64,
-    /// How many bytes past the last good record are to be cut.
+    /// Number of bytes past the last good record to be cut off.
     pub cut: u64,
-    /// Why a slot of the head is to be written again.
+    /// Why a slot of the head must be rewritten.
     pub torn_head: Option<String>,
     pub open: OpenCalls,
 }
 
-/// Looks at a folder, and makes it one with a head if it is new.
+/// Examines a folder, and creates a head if it is new.
 pub(crate) fn inspect(
     files: &dyn Files,
     folder: &Path,
@@ -151,7 +151,7 @@ pub(crate) fn inspect(
     {
         files.remove(&folder.join(NEW_HEAD)).map_err(reading)?;
     }
-    // Retention signs first and removes then: a crash in between leaves these.
+    // Retention signs first and removes then, so a crash in between leaves these.
     let kept = segments.partition_point(|first| *first <= head.base.sequence);
     for first in segments.drain(..kept) {
         let path = segment::path(folder, first);
@@ -186,7 +186,7 @@ impl Found {
         }
     }
 
-    /// Reads from the beginning of the head's segment to the end of the last.
+    /// Reads from the beginning of the head's segment to the end of the last one.
     fn scan(&mut self, files: &dyn Files, folder: &Path) -> Result<(), AuditError> {
         let head = self.head.clone();
         let tail: Vec<u64> = self
@@ -216,7 +216,7 @@ impl Found {
                 });
             }
         }
-        // What comes before the segment is known if that is where the chain begins.
+        // The record before the segment is known if the chain begins there.
         let begins = head.base.sequence + 1 == head.segment;
         let mut chain = Chain {
             next: head.segment,
@@ -250,8 +250,8 @@ impl Found {
     ) -> Result<(), AuditError> {
         let path = segment::path(folder, self.segment);
         let reading = |error| AuditError::files("read", &path)(error);
-        // What a process that was killed wrote may be in memory alone, or, after a failed sync,
-        // in memory for good. What counts is what the disk has.
+        // Data written by a killed process may be in memory only, or, after a failed sync, never
+        // reach the disk. Only what is on disk counts.
         let mut file = files.open(&path, Mode::Write).map_err(reading)?;
         file.sync().and_then(|()| file.forget()).map_err(reading)?;
         let mut lines = Lines::new(file);
@@ -323,8 +323,8 @@ impl Found {
         Ok(())
     }
 
-    /// Whether the head that the database keeps lies on this chain. One older than what
-    /// retention left cannot be looked up, and its signature must do.
+    /// Checks that the head in the database lies on this chain. If it is older than what retention
+    /// left, it cannot be looked up, and only its signature is checked.
     fn compare(&self, files: &dyn Files, folder: &Path, recorded: &Head) -> Result<(), AuditError> {
         let wanted = &recorded.last;
         if wanted.sequence > self.head.last.sequence {
@@ -373,17 +373,17 @@ impl Found {
     }
 }
 
-/// What the next record must be.
+/// The expected next record.
 #[derive(Debug)]
 pub(crate) struct Chain {
     /// Its sequence.
     pub next: u64,
-    /// Its `prev`, if that is known.
+    /// Its `prev`, if known.
     pub prev: Option<String>,
 }
 
 impl Chain {
-    /// Goes on to the next record, or says why this is not it.
+    /// Advances past the next record, or returns why it is not the expected one.
     pub fn follow(&mut self, record: &Parsed) -> Result<(), String> {
         if !record.intact() {
             return Err("its content does not have its hash".to_owned());

@@ -1,11 +1,11 @@
-//! Entries that the audit itself makes, and what they are made from.
+//! Entries that the audit itself creates.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::record::{Draft, Entry, Kind};
 
-/// What was not recorded, until a record can say so.
+/// Entries that were not recorded, until a record can report them.
 #[derive(Debug, Default)]
 pub(crate) struct Gap {
     notes: u64,
@@ -15,7 +15,7 @@ pub(crate) struct Gap {
 }
 
 impl Gap {
-    /// Counts what was lost; the first reason stands for all.
+    /// Counts lost entries; the first reason is kept for all.
     pub fn add(&mut self, notes: u64, refused: u64, why: &str) {
         if notes + refused == 0 {
             return;
@@ -28,7 +28,7 @@ impl Gap {
         }
     }
 
-    /// The record that says so, if anything was lost.
+    /// The record that reports them, if there are any.
     pub fn draft(&self) -> Option<Draft> {
         let since = self.since?;
         let body = [
@@ -41,7 +41,7 @@ impl Gap {
     }
 }
 
-/// An entry that the audit itself makes; none of its names is one of the audit's own.
+/// An entry created by the audit; its names must not be among the audit's own.
 pub(crate) fn own<const N: usize>(kind: Kind, body: [(&str, Value); N]) -> Option<Draft> {
     let body = body
         .into_iter()
@@ -50,7 +50,7 @@ pub(crate) fn own<const N: usize>(kind: Kind, body: [(&str, Value); N]) -> Optio
     own_body(kind, body)
 }
 
-/// The same, of any members.
+/// The same with arbitrary members.
 pub(crate) fn own_body(kind: Kind, body: Map<String, Value>) -> Option<Draft> {
     let entry = Entry {
         kind,

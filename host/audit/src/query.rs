@@ -1,7 +1,7 @@
-//! Reading the audit: by filter, from the end, by call. Nothing loads more than it gives back.
+//! Reading the audit: by filter, from the end, by call. Memory is bounded by the result.
 //!
-//! Reading does not verify; [`verify`](crate::verify) does. A line that cannot be read is an
-//! error in its place, so that nobody takes an answer for complete that is not.
+//! Reading does not verify; [`verify`](crate::verify) does. An unreadable line is returned as an error in its place,
+//! so that an incomplete result is never mistaken for a complete one.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -15,10 +15,10 @@ use crate::files::Files;
 use crate::record::Kind;
 use crate::segment::{self, Ending, Lines};
 
-/// The most lines that [`tail`] gives.
+/// Maximum lines of [`tail`].
 const LONGEST_TAIL: usize = 10_000;
 
-/// Which records are wanted: those that fit all that is said.
+/// Selects records that match all given criteria.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     /// The plugin's name.
@@ -27,7 +27,7 @@ pub struct Filter {
     pub operation: Option<String>,
     /// The project, by its id in digits or by its name.
     pub project: Option<String>,
-    /// The ids of that project, for records that have no name of theirs.
+    /// The ids of that project, for records without a project name.
     pub project_ids: BTreeSet<u64>,
     /// The decision, such as `denied`.
     pub decision: Option<String>,
@@ -37,11 +37,11 @@ pub struct Filter {
     pub access: Option<String>,
     /// The account.
     pub account: Option<String>,
-    /// The call: its own records, and the request for the approval that it asked for.
+    /// The call: its own records, and the request for the approval that it needed.
     pub call: Option<String>,
-    /// The approval that was asked for, decided or used.
+    /// The approval, requested, decided or used.
     pub approval: Option<String>,
-    /// The permit that was given or used.
+    /// The permit, given or used.
     pub permit: Option<String>,
     /// The invocation.
     pub invocation: Option<String>,
@@ -52,9 +52,9 @@ pub struct Filter {
     /// A guardrail that forbade it.
     pub guardrail: Option<String>,
     /// The digest of the component, the manifest, the guardrails or the configuration that it was decided under, or of
-    /// one that came or went.
+    /// one that was added or removed.
     pub digest: Option<String>,
-    /// How it ended, such as `answered`.
+    /// The outcome, such as `answered`.
     pub outcome: Option<String>,
     /// What a person did or what changed, such as `reload` or `manifest`.
     pub what: Option<String>,
@@ -62,13 +62,13 @@ pub struct Filter {
     pub from: Option<Timestamp>,
     /// Before this instant.
     pub to: Option<Timestamp>,
-    /// At most so many: the newest, or with the oldest first the oldest.
+    /// Maximum number: the newest ones, or with oldest first the oldest.
     pub limit: Option<usize>,
-    /// Whether the newest record comes first.
+    /// Whether the newest records come first.
     pub newest_first: bool,
 }
 
-/// The fields in which records name what decided by its digest.
+/// The fields with digests of what decided a call.
 pub const DIGESTS: [&str; 8] = [
     "digest",
     "manifest",
@@ -142,7 +142,7 @@ impl Filter {
     }
 }
 
-/// A record as it was read.
+/// A record as read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     /// The line without its newline.
@@ -152,13 +152,13 @@ pub struct Record {
 }
 
 impl Record {
-    /// A field that is text.
+    /// A text field.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         self.fields.get(name).and_then(Value::as_str)
     }
 
-    /// The sequence.
+    /// The sequence number.
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.fields
@@ -167,15 +167,14 @@ impl Record {
             .unwrap_or_default()
     }
 
-    /// When it was handed in.
+    /// When it was submitted.
     #[must_use]
     pub fn time(&self) -> Option<Timestamp> {
         self.text("time")?.parse().ok()
     }
 }
 
-/// The records of a folder that fit a filter, read as they are asked for: oldest first, or newest first, segment by
-/// segment.
+/// The records of a folder that match a filter, read lazily: oldest first, or newest first, segment by segment.
 #[derive(Debug)]
 pub struct Query {
     files: Arc<dyn Files>,
@@ -186,11 +185,11 @@ pub struct Query {
     newest: u64,
     lines: Option<(u64, Lines)>,
     left: usize,
-    /// With the newest first: those of the segment that was read last, the newest at the end.
+    /// With newest first: the matching records of the segment read last, the newest at the end.
     held: VecDeque<Result<Record, AuditError>>,
 }
 
-/// Begins a query.
+/// Starts a query.
 ///
 /// # Errors
 /// The folder cannot be read.
@@ -210,7 +209,7 @@ pub fn query(files: Arc<dyn Files>, folder: &Path, filter: Filter) -> Result<Que
 }
 
 impl Query {
-    /// The next record, whatever the filter says.
+    /// The next record, matching or not.
     fn read(&mut self) -> Result<Option<Record>, AuditError> {
         loop {
             let Some((first, lines)) = &mut self.lines else {
@@ -219,7 +218,7 @@ impl Query {
                 };
                 match Lines::open(&*self.files, &self.folder, first) {
                     Ok(lines) => self.lines = Some((first, lines)),
-                    // Retention may have removed it since.
+                    // Retention may have removed it meanwhile.
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                     Err(error) => {
                         let path = segment::path(&self.folder, first);
@@ -240,7 +239,7 @@ impl Query {
 }
 
 impl Query {
-    /// Reads the newest segment that is left, and holds the newest records of it that fit.
+    /// Reads the newest remaining segment, and keeps its newest matching records.
     fn hold_segment(&mut self) -> bool {
         let Some(first) = self.segments.pop_back() else {
             return false;
@@ -274,7 +273,7 @@ impl Query {
                 match &record {
                     Ok(_) => self.left -= 1,
                     Err(AuditError::Broken { .. }) => {}
-                    // A file that cannot be read at all would fail for ever.
+                    // A file that cannot be read at all would fail forever.
                     Err(_) => self.left = 0,
                 }
                 return Some(record);
@@ -315,7 +314,7 @@ impl Iterator for Query {
                     return Some(Ok(record));
                 }
                 Err(error) => {
-                    // A file that cannot be read at all would fail for ever.
+                    // A file that cannot be read at all would fail forever.
                     if !matches!(error, AuditError::Broken { .. }) {
                         self.left = 0;
                     }
@@ -327,7 +326,7 @@ impl Iterator for Query {
     }
 }
 
-/// The sequence of the oldest record that is kept, by the name of its segment; nothing where there is none.
+/// The sequence number of the oldest kept record, by the name of its segment; `None` if there is none.
 ///
 /// # Errors
 /// The folder cannot be read.
@@ -368,9 +367,9 @@ pub fn tail(
     Ok(tail.into())
 }
 
-/// The records of one kind after a sequence, oldest first, and the sequence of the last record of any kind: for
-/// comparing with another store. A line that cannot be read is left out with a warning: opening the audit, or
-/// verifying it, says what is wrong there.
+/// The records of one kind after a sequence number, oldest first, and the sequence number of the last record of any
+/// kind, for comparison with another store. An unreadable line is skipped with a warning: opening or verifying the
+/// audit reports the problem.
 ///
 /// # Errors
 /// The folder cannot be read.
@@ -392,7 +391,7 @@ pub fn since(
         let path = segment::path(folder, first);
         let mut lines = match Lines::open(&**files, folder, first) {
             Ok(lines) => lines,
-            // Retention may have removed it since.
+            // Retention may have removed it meanwhile.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => return Err(AuditError::files("read", &path)(error)),
         };
@@ -402,7 +401,7 @@ pub fn since(
                 continue;
             }
             last = sequence;
-            // Most records are of other kinds, and are not worth a parse.
+            // Most records are of other kinds, and need no parsing.
             let wanted = std::str::from_utf8(lines.text()).is_ok_and(|text| text.contains(&marker));
             if !wanted {
                 continue;
@@ -417,7 +416,7 @@ pub fn since(
     Ok((records, last))
 }
 
-/// What is recorded of a call.
+/// The records of a call.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Trace {
     /// The fields of its intent.
@@ -426,8 +425,8 @@ pub struct Trace {
     pub outcome: Option<Map<String, Value>>,
 }
 
-/// What is recorded of some calls, none of which began before `since`: for comparing with
-/// another store. A call of which nothing is recorded is left out.
+/// The records of some calls, none of which began before `since`, for comparison with another store. A call without
+/// records is omitted.
 ///
 /// # Errors
 /// The folder cannot be read, or a line in the segments that it reads.

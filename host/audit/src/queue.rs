@@ -1,8 +1,8 @@
-//! What waits for the writer. Callers put entries in and never wait for a disk while they do;
-//! the writer takes out a batch at a time.
+//! The queue of the writer. Callers add entries without waiting for a disk; the writer takes one
+//! batch at a time.
 //!
-//! Everything here is bounded: notes by [`MOST_NOTES`], beyond which they are dropped and
-//! counted, and records by the room that their callers acquired before.
+//! Everything is bounded: notes by [`MOST_NOTES`], beyond which they are dropped and counted, and
+//! records by the permits that their callers acquired before.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,16 +13,16 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use crate::error::AuditError;
 use crate::record::Draft;
 
-/// The most bytes of notes that wait.
+/// Maximum bytes of queued notes.
 const MOST_NOTES: usize = 4 * 1024 * 1024;
-/// The same where an essential one is to be put in, so that others never take the room of it.
+/// The same limit for essential notes, so that others never take their room.
 const MOST_ESSENTIAL_NOTES: usize = 4 * MOST_NOTES;
-/// The most bytes and records of callers in one batch.
+/// Maximum bytes of callers' records in one batch.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 const MOST_RECORDS: usize = 1024;
-/// How long a note waits for company.
+/// How long a note waits for others.
 const NOTE_WAITS: Duration = Duration::from_secs(1);
-/// How often the writer looks after itself when nothing happens.
+/// How often the writer does maintenance when idle.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// A record whose caller waits until it is durable.
@@ -30,7 +30,7 @@ const IDLE: Duration = Duration::from_secs(1);
 pub(crate) struct Pending {
     pub draft: Draft,
     pub reply: oneshot::Sender<Result<u64, AuditError>>,
-    /// The caller's share of the queue, given back when this is dropped.
+    /// The caller's share of the queue, released when this is dropped.
     _room: OwnedSemaphorePermit,
 }
 
@@ -51,13 +51,13 @@ impl Pending {
 
 pub(crate) type Flushed = oneshot::Sender<Result<(), AuditError>>;
 
-/// What the writer takes at once.
+/// One batch for the writer.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub notes: Vec<Draft>,
     pub records: Vec<Pending>,
     pub flushes: Vec<Flushed>,
-    /// How many notes there was no room for.
+    /// Number of notes dropped for lack of room.
     pub dropped: u64,
     /// Nothing will follow.
     pub last: bool,
@@ -72,7 +72,7 @@ struct Waiting {
     records: VecDeque<Pending>,
     flushes: Vec<Flushed>,
     closed: bool,
-    /// How many records the writer waits for.
+    /// Number of records the writer waits for.
     wanted: usize,
 }
 
@@ -87,7 +87,7 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a note in, or counts it as dropped. An essential one has room where others have none.
+    /// Adds a note, or counts it as dropped. Essential notes have room reserved.
     pub fn note(&self, draft: Draft) {
         let mut waiting = self.lock();
         let bytes = draft.bytes();
@@ -111,12 +111,12 @@ impl Queue {
         }
     }
 
-    /// Counts a note that could not even be put into words.
+    /// Counts a note that could not be serialized.
     pub fn drop_note(&self) {
         self.lock().dropped += 1;
     }
 
-    /// Puts a record in.
+    /// Adds a record.
     pub fn record(&self, pending: Pending) -> Result<(), AuditError> {
         let mut waiting = self.lock();
         if waiting.closed {
@@ -129,7 +129,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Asks for an answer when all that was put in before is durable.
+    /// Requests a reply when everything added before is durable.
     pub fn flush(&self, flushed: Flushed) -> Result<(), AuditError> {
         let mut waiting = self.lock();
         if waiting.closed {
@@ -140,13 +140,13 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes nothing more.
+    /// Accepts no more entries.
     pub fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_one();
     }
 
-    /// Ends for good: what still waits learns that it was not recorded.
+    /// Ends permanently: waiting callers learn that their entries were not recorded.
     pub fn abandon(&self) {
         let mut waiting = self.lock();
         waiting.closed = true;
@@ -154,9 +154,9 @@ impl Queue {
         waiting.flushes.clear();
     }
 
-    /// Waits for something to write, at most a moment. Where the last batch had many records,
-    /// the same callers are about to come again: it waits for `expected` of them, up to
-    /// `gather`, so that they share one sync instead of taking turns in two halves.
+    /// Waits briefly for something to write. If the last batch had many records, the same callers
+    /// are likely to return at once: it waits for `expected` of them, up to `gather`, so that they
+    /// share one sync instead of alternating in two halves.
     pub fn next(&self, expected: usize, gather: Duration) -> Batch {
         let mut waiting = self.lock();
         let idle = Instant::now() + IDLE;
@@ -219,7 +219,7 @@ impl Waiting {
             bytes += pending.draft.bytes();
             batch.records.push(pending);
         }
-        // A flush covers the records that were put in before it, so it waits for all of them.
+        // A flush covers the records that were added before it, so it waits for all of them.
         if self.records.is_empty() {
             batch.flushes = std::mem::take(&mut self.flushes);
             batch.last = self.closed;
@@ -228,14 +228,14 @@ impl Waiting {
     }
 }
 
-/// Tells the callers of records that share a fate.
+/// Replies to the callers of records with a common result.
 pub(crate) fn answer(records: Vec<Pending>, result: &Result<u64, AuditError>) {
     for pending in records {
         let _ = pending.reply.send(result.clone());
     }
 }
 
-/// Tells those who wait for a flush.
+/// Replies to the callers of a flush.
 pub(crate) fn flushed(flushes: Vec<Flushed>, result: &Result<(), AuditError>) {
     for flush in flushes {
         let _ = flush.send(result.clone());

@@ -1,13 +1,13 @@
-//! A record: one line of canonical JSON, tied to the one before it by a hash.
+//! A record: one line of canonical JSON, linked to the one before it by a hash.
 //!
-//! Invariant: the hash of a record is the SHA-256 of its line without the `hash` member, and
-//! that line holds the hash of the record before as `prev`. So whoever changes a byte of a
-//! record changes its hash, and then every record after it must change too, up to the signed
-//! head. Canonical means: members sorted by name, no white space, each name once.
+//! Invariant: the hash of a record is the SHA-256 of its line without the `hash` member, and that line contains
+//! the hash of the record before as `prev`. So changing a byte of a record changes its hash, and then every record
+//! after it must change too, up to the signed head. Canonical means: members sorted by name, no white space, no
+//! duplicate names.
 //!
-//! The names `group`, `hash`, `kind`, `prev`, `seq` and `time` are the audit's own; a body that
-//! has one of them is refused. `group` is the sequence of the first record that was written and
-//! synced together with this one: recovery needs it to tell one group from two.
+//! The names `group`, `hash`, `kind`, `prev`, `seq` and `time` are the audit's own; a body that has one of them is
+//! rejected. `group` is the sequence number of the first record that was written and synced together with this
+//! one: recovery needs it to distinguish one group from two.
 
 use std::fmt::Write as _;
 
@@ -23,51 +23,51 @@ use crate::error::AuditError;
 /// The `prev` of the very first record.
 pub(crate) const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// The most bytes that the body of an entry may have as JSON.
+/// Maximum bytes of an entry's body as JSON.
 pub const LARGEST_BODY: usize = 1024 * 1024;
 
-/// The deepest nesting of a body: readers of JSON stop at 128.
+/// Maximum nesting of a body: JSON parsers stop at 128.
 const DEEPEST: usize = 100;
 
 /// The audit's own members, sorted.
 const OWN: [&str; 6] = ["group", "hash", "kind", "prev", "seq", "time"];
 
-/// What an entry is about.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// A read and its outcome.
     Read,
-    /// A call that was refused.
+    /// A refused call.
     Denied,
     /// A write that is about to be sent.
     Intent,
-    /// What became of an intent; both have the same `call`.
+    /// The outcome of an intent; both have the same `call`.
     Outcome,
-    /// The answer to a write was lost: whether it was done is not known, and its intent stays open.
+    /// The answer to a write was lost: it is unknown whether it was done, and its intent stays open.
     Lost,
-    /// An approval that was asked for, given or refused.
+    /// An approval that was requested, approved or refused.
     Approval,
     /// A halt, its end, and what it stopped.
     Halt,
-    /// What a person did with the host itself, or was denied.
+    /// An administrative action of a person, or a denied one.
     Admin,
     /// A change of what is in force: a manifest, guardrails, the configuration, a component.
     Change,
     /// A plugin's own HTTP request.
     Http,
-    /// Written by the audit: what the last run left past its head was signed again.
+    /// Written by the audit: records that the last run left past its head were signed.
     Recovered,
-    /// Written by the audit: so many entries were not recorded.
+    /// Written by the audit: some entries were not recorded.
     Gap,
-    /// Written by the audit at the start of a segment: which intents are open.
+    /// Written by the audit at the start of a segment: the open intents.
     Rotated,
     /// Written by the audit: old segments were removed.
     Retention,
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 14] = [
         Self::Read,
         Self::Denied,
@@ -85,7 +85,7 @@ impl Kind {
         Self::Retention,
     ];
 
-    /// The word in the record.
+    /// Its name in the record.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -107,22 +107,22 @@ impl Kind {
     }
 }
 
-/// Something to be recorded.
+/// An entry to be recorded.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// What it is about.
+    /// Its kind.
     pub kind: Kind,
-    /// Whether it may use the reserve when the disk is full: halts, and what makes things safer.
+    /// Whether it may use the reserve when the disk is full: halts, and risk-reducing calls.
     pub essential: bool,
     /// Its fields, without secrets; the audit adds sequence, time and hashes.
     pub body: Map<String, Value>,
 }
 
-/// Bytes that a member of an entry may have as JSON where the whole entry does not fit.
+/// Maximum bytes of a member as JSON if the whole entry is too large.
 const SHORT_MEMBER: usize = 4096;
 
 impl Entry {
-    /// The same, with what is long or nested as its digest and length.
+    /// The same, with long or nested members replaced by digest and length.
     pub(crate) fn shortened(&self) -> Self {
         let shorten = |value: &Value| {
             let text = canonical(value);
@@ -143,8 +143,8 @@ impl Entry {
     }
 }
 
-/// JSON in which nothing stands that a terminal would act on: what such a character is in a text is written as its
-/// escape, so the values are the same.
+/// JSON without characters that a terminal would act on: they are replaced by escapes, so the values are
+/// unchanged.
 fn without_controls(json: String) -> String {
     let acts = |c: char| c == '\u{7f}' || (!c.is_ascii() && c.escape_debug().len() > 1);
     if !json.chars().any(acts) {
@@ -154,7 +154,7 @@ fn without_controls(json: String) -> String {
     for character in json.chars() {
         if acts(character) {
             for unit in character.encode_utf16(&mut [0; 2]) {
-                // Writing into a string cannot fail.
+                // Writing to a string cannot fail.
                 let _ = write!(escaped, "\\u{unit:04x}");
             }
         } else {
@@ -208,7 +208,7 @@ fn write_canonical(value: &Value, text: &mut String) {
         }
         Value::String(string) => write_text(string, text),
         scalar => {
-            // Writing into a string cannot fail.
+            // Writing to a string cannot fail.
             let _ = write!(text, "{scalar}");
         }
     }
@@ -220,7 +220,7 @@ fn write_member(name: &str, value: &Value, text: &mut String) {
     write_canonical(value, text);
 }
 
-/// Most texts have nothing that JSON wants escaped, and are copied.
+/// Most texts need no escaping, and are copied.
 fn write_text(string: &str, text: &mut String) {
     let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
     if string.bytes().all(plain) {
@@ -228,7 +228,7 @@ fn write_text(string: &str, text: &mut String) {
         text.push_str(string);
         text.push('"');
     } else {
-        // Writing into a string cannot fail.
+        // Writing to a string cannot fail.
         let _ = write!(text, "{}", Value::from(string));
     }
 }
@@ -243,12 +243,12 @@ fn too_deep(value: &Value, left: usize) -> bool {
     }
 }
 
-/// An entry as text, waiting for its place in the chain.
+/// A serialized entry, without its position in the chain.
 #[derive(Debug)]
 pub(crate) struct Draft {
     pub kind: Kind,
     pub essential: bool,
-    /// The `call` of the body: what ties an outcome to its intent.
+    /// The `call` of the body, which links an outcome to its intent.
     pub call: Option<String>,
     time: String,
     /// The body's members between the audit's own: before `group`, before `hash`, and so on.
@@ -256,7 +256,7 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Makes the text, where the caller runs: the writer has enough to do.
+    /// Serializes an entry, on the caller's thread to relieve the writer.
     pub fn new(entry: &Entry, now: Timestamp) -> Result<Self, AuditError> {
         let mut sorted: Vec<_> = entry.body.iter().collect();
         sorted.sort_unstable_by_key(|(name, _)| *name);
@@ -293,7 +293,7 @@ impl Draft {
         })
     }
 
-    /// About how many bytes the line will have.
+    /// Approximate length of the line in bytes.
     pub fn bytes(&self) -> usize {
         self.parts.iter().map(String::len).sum::<usize>() + 300
     }
@@ -324,7 +324,7 @@ impl Draft {
             ],
         );
         let hash = hash(&[b"{", front.as_bytes(), b",", back.as_bytes(), b"}"]);
-        // Writing into a string cannot fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(lines, "{{{front},\"hash\":\"{hash}\",{back}}}");
         hash
     }
@@ -339,14 +339,14 @@ fn join(text: &mut String, parts: &[&str]) {
     }
 }
 
-/// RFC 3339 with six digits of a second, so that texts sort as times do.
+/// RFC 3339 with six fractional digits, so that texts sort like times.
 fn instant(now: Timestamp) -> String {
     DateTimePrinter::new()
         .precision(Some(6))
         .timestamp_to_string(&now)
 }
 
-/// SHA-256 of the parts put together, in hexadecimal.
+/// SHA-256 of the concatenated parts, in hexadecimal.
 fn hash(parts: &[&[u8]]) -> String {
     let mut hasher = Sha256::new();
     for part in parts {
@@ -359,13 +359,13 @@ fn hash(parts: &[&[u8]]) -> String {
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
-        // Writing into a string cannot fail.
+        // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
     }
     text
 }
 
-/// What the audit itself reads in a line.
+/// The parts of a line that the audit itself reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Parsed {
     pub sequence: u64,
@@ -375,7 +375,7 @@ pub(crate) struct Parsed {
     pub hash: String,
     pub time: String,
     pub call: Option<String>,
-    /// What the hash is, computed from the line.
+    /// The hash computed from the line.
     pub computed: String,
 }
 
@@ -383,7 +383,7 @@ impl Parsed {
     /// Reads a line without its newline.
     ///
     /// # Errors
-    /// In words: what keeps it from being a record.
+    /// Why it is not a record, in words.
     pub fn read(line: &[u8]) -> Result<Self, String> {
         let line = std::str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())?;
         let Members(members) =
@@ -431,13 +431,13 @@ impl Parsed {
         })
     }
 
-    /// Whether the record is what it was when it was hashed.
+    /// Whether the record matches its hash.
     pub fn intact(&self) -> bool {
         self.hash == self.computed
     }
 }
 
-/// The members of an object in their order, with their values as they are written.
+/// The members of an object in their order, with their raw values.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {

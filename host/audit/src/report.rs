@@ -1,33 +1,33 @@
-//! What [`verify`](crate::verify) found, for people and for machines.
+//! The result of [`verify`](crate::verify), for people and for machines.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// The most problems that are named; the rest is counted.
+/// Maximum number of problems that are listed; the rest is counted.
 const MOST_NAMED: usize = 1000;
 
 /// The result of a verification.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
-    /// How many records were checked and found to be what was signed.
+    /// Number of records that match what was signed.
     pub records: u64,
-    /// How many segments were read.
+    /// Number of segments read.
     pub segments: u64,
     /// The newest signed head, if there is one.
     pub head: Option<String>,
-    /// The sequence of that head.
+    /// The sequence number of that head.
     pub sequence: u64,
-    /// How many records retention removed before the first.
+    /// Number of records that retention removed before the first.
     pub removed: u64,
-    /// What is wrong, in the order of the files.
+    /// The problems, in the order of the files.
     pub problems: Vec<Problem>,
-    /// How many further problems there are.
+    /// Number of further problems.
     pub unnamed: u64,
 }
 
 impl Report {
-    /// Whether nothing is wrong.
+    /// Whether there are no problems.
     #[must_use]
     pub fn sound(&self) -> bool {
         self.problems.is_empty()
@@ -42,38 +42,38 @@ impl Report {
     }
 }
 
-/// One thing that is wrong.
+/// A problem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The file's name in the audit's folder.
     pub segment: String,
-    /// The line, from 1; 0 where none can be named.
+    /// The line, from 1; 0 if unknown.
     pub line: u64,
-    /// The sequence of the record.
+    /// The sequence number of the record.
     pub sequence: u64,
     /// The kind of fault.
     pub fault: Fault,
-    /// What is wrong, in words.
+    /// Description of the problem.
     pub what: String,
 }
 
-/// The kinds of faults.
+/// The kinds of problems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {
-    /// A record is not what it was when it was recorded.
+    /// A record differs from what was recorded.
     Changed,
-    /// A record is not there.
+    /// A record is missing.
     Missing,
-    /// A record is at another place than it was.
+    /// A record is in another place.
     Moved,
-    /// The records at the end, which the head signs, are not there.
+    /// Records at the end, which the head signs, are missing.
     Truncated,
-    /// Records that no head signs: of a host that was killed, or added by somebody.
+    /// Records that no head signs: left by a killed host, or added by another program.
     Unsigned,
     /// The head is not signed with this key, or it is missing.
     Head,
-    /// The older head that was given does not lie on this chain.
+    /// The given older head does not lie on this chain.
     Since,
 }
 

@@ -1,8 +1,8 @@
-//! Space kept back for what must be recorded when the disk is full.
+//! Disk space reserved for entries that must be recorded when the disk is full.
 //!
-//! Invariant: entries that are not essential are written only while the reserve is there. So
-//! once it was given up for an essential one, nothing else takes its space until it was made
-//! again, and that succeeds only when the disk has room.
+//! Invariant: entries that are not essential are written only while the reserve exists. So once it
+//! was released for an essential one, nothing else takes its space until it is created again, which
+//! succeeds only when the disk has room.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub(crate) struct Reserve {
 }
 
 impl Reserve {
-    /// The reserve of a folder, as it is there.
+    /// The reserve of a folder in its current state.
     pub fn find(files: &dyn Files, folder: &Path, bytes: u64) -> Self {
         let path = folder.join(RESERVE);
         let size = files.open(&path, Mode::Read).and_then(|file| file.size());
@@ -30,10 +30,10 @@ impl Reserve {
         }
     }
 
-    /// Sees to it that it is there.
+    /// Makes sure that it exists.
     ///
     /// # Errors
-    /// There is no space for it; then what was made of it is removed again.
+    /// There is no space for it; a partial file is removed again.
     pub fn make(&mut self, files: &dyn Files) -> io::Result<()> {
         if self.held {
             return Ok(());
@@ -46,13 +46,13 @@ impl Reserve {
         Ok(())
     }
 
-    /// Gives its space up.
+    /// Releases its space.
     pub fn release(&mut self, files: &dyn Files) {
         if self.bytes == 0 || !self.held {
             return;
         }
         self.held = false;
-        // Emptied first: that frees the space even while somebody else has the file open.
+        // Truncated first: that frees the space even if another process has the file open.
         let emptied = files.open(&self.path, Mode::Create).map(drop);
         if let Err(error) = emptied.and_then(|()| files.remove(&self.path)) {
             tracing::error!(%error, path = %self.path.display(), "could not release the audit's reserve");

@@ -1,8 +1,8 @@
-//! Retention: old segments go, and the chain still verifies.
+//! Retention: old segments are removed, and the chain still verifies.
 //!
-//! Invariant: before a segment is removed, the head that says the chain begins after it is
-//! signed and durable. Whole segments go, oldest first; never the current one, and none with an
-//! intent whose outcome is not known yet.
+//! Invariant: before a segment is removed, a head that begins the chain after it is signed and
+//! durable. Whole segments are removed, oldest first; never the current one, and none with an
+//! intent whose outcome is unknown.
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,8 @@ use crate::segment::{self, Lines};
 use crate::writer::{Fault, RETENTION_LOOKS, Writer};
 
 impl Writer {
-    /// Removes what is old enough. A failure is logged and tried again later: keeping too much
-    /// harms nobody.
+    /// Removes segments that are old enough. A failure is logged and retried later: keeping too
+    /// much is harmless.
     pub fn retain(&mut self) {
         self.retention_due = Instant::now() + RETENTION_LOOKS;
         let Some(keep) = self.keep else {
@@ -90,8 +90,8 @@ impl Writer {
             .map_err(AuditError::files("sync the audit folder", &self.folder))
     }
 
-    /// The last record of a segment, if the next segment follows it: what does not fit together
-    /// is evidence, and evidence is kept.
+    /// The last record of a segment, if the next segment continues it: inconsistent segments are
+    /// evidence, and are kept.
     fn removable(&self, first: u64, next: u64) -> Result<Option<Parsed>, AuditError> {
         let path = segment::path(&self.folder, first);
         let last = segment::last(&*self.files, &self.folder, first)

@@ -1,8 +1,8 @@
 //! Segments: the files that hold the records, and reading them line by line.
 //!
-//! A segment is named by the sequence of its first record, in twenty digits, so that names sort
-//! as records do. Reading holds one line at a time, and a line has a longest length, whatever
-//! the file is.
+//! A segment is named by the sequence number of its first record, in twenty digits, so that names
+//! sort like records. Reading keeps one line in memory at a time, and the length of a line is
+//! limited.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead as _, BufReader, Read};
@@ -14,7 +14,7 @@ use crate::error::AuditError;
 use crate::files::{File, Files, Mode};
 use crate::record::Parsed;
 
-/// The most bytes of a line. The audit's own longest is a `rotated` record.
+/// Maximum bytes of a line. The audit's own longest is a `rotated` record.
 pub(crate) const LONGEST_LINE: u64 = 8 * 1024 * 1024;
 
 const ENDING: &str = ".jsonl";
@@ -28,7 +28,7 @@ pub(crate) fn path(folder: &Path, first: u64) -> PathBuf {
     folder.join(name(first))
 }
 
-/// The segments of a folder, by the sequence of their first record, in order.
+/// The segments of a folder, by the sequence number of their first record, in order.
 pub(crate) fn list(files: &dyn Files, folder: &Path) -> io::Result<Vec<u64>> {
     let mut segments: Vec<u64> = files
         .list(folder)?
@@ -42,7 +42,7 @@ pub(crate) fn list(files: &dyn Files, folder: &Path) -> io::Result<Vec<u64>> {
     Ok(segments)
 }
 
-/// The segment that a record is in, if it is in one.
+/// The segment with a record, if there is one.
 pub(crate) fn holding(segments: &[u64], sequence: u64) -> Option<u64> {
     let after = segments.partition_point(|first| *first <= sequence);
     segments.get(after.checked_sub(1)?).copied()
@@ -55,7 +55,7 @@ pub(crate) enum Ending {
     Whole,
     /// With the file.
     Torn,
-    /// It was longer than a line can be, and its text was dropped.
+    /// It was too long, and its text was dropped.
     Long,
 }
 
@@ -64,11 +64,11 @@ pub(crate) enum Ending {
 pub(crate) struct Lines {
     reader: BufReader<FromStart>,
     text: Vec<u8>,
-    /// Where the line begins, in bytes.
+    /// Offset of the line in bytes.
     pub start: u64,
-    /// Where it ends, its newline included.
+    /// Offset of its end, including the newline.
     pub end: u64,
-    /// Which line it is, from 1.
+    /// The line number, from 1.
     pub number: u64,
 }
 
@@ -87,7 +87,7 @@ impl Lines {
         Ok(Self::new(files.open(&path(folder, first), Mode::Read)?))
     }
 
-    /// Goes to the next line; `None` at the end of the file.
+    /// Advances to the next line; `None` at the end of the file.
     pub fn advance(&mut self) -> io::Result<Option<Ending>> {
         self.text.clear();
         self.start = self.end;
@@ -140,7 +140,7 @@ impl Read for FromStart {
     }
 }
 
-/// The last whole record of a segment, without reading the rest. None if there is none.
+/// The last complete record of a segment, without reading the rest. `None` if there is none.
 pub(crate) fn last(
     files: &dyn Files,
     folder: &Path,
@@ -181,7 +181,7 @@ pub(crate) struct Record {
     pub fields: Map<String, Value>,
 }
 
-/// Reads single records, each segment once. Those that are not there are left out.
+/// Reads individual records, each segment once. Missing ones are omitted.
 pub(crate) fn look_up(
     files: &dyn Files,
     folder: &Path,

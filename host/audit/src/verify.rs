@@ -1,11 +1,11 @@
-//! Whether the audit is what was recorded, and if not, which record is not.
+//! Verifies that the audit is what was recorded, and otherwise finds the records that are not.
 //!
-//! It reads the files alone and holds one line at a time, so it also runs beside a host that is
-//! writing: what comes after the head that it began with is then the next verification's.
+//! It only reads the files and keeps one line in memory at a time, so it can run beside a writing
+//! host: records after the head that it started with are left to the next verification.
 //!
-//! What it proves: no record up to the head was changed, dropped, moved or added by anybody
-//! without the key. What it does not: that the folder as a whole is not an older state of
-//! itself. Against that, compare with a head kept elsewhere (`since`).
+//! What it proves: no record up to the head was changed, dropped, moved or added without the key.
+//! What it does not prove: that the folder as a whole is not an older state of itself. For that,
+//! compare with a head kept elsewhere (`since`).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,23 +20,23 @@ use crate::record::Parsed;
 use crate::report::{Fault, Problem, Report};
 use crate::segment::{self, Ending, Lines};
 
-/// How long a host that writes is given to sign what it wrote.
+/// How long a writing host may take to sign what it wrote.
 const SIGNING: Duration = Duration::from_secs(2);
-/// The time between two looks at the head.
+/// Polling interval of the head.
 const LOOKS: Duration = Duration::from_millis(5);
-/// How often a torn head is looked at again.
+/// How often a torn head is read again.
 const LOOKS_AT_HEAD: usize = 3;
-/// How often it begins again when retention removes what is being read.
+/// How often verification restarts when retention removes segments being read.
 const RESTARTS: usize = 3;
-/// The most separate ranges of missing records that are remembered.
+/// Maximum number of separate ranges of missing records that are kept.
 const MOST_RANGES: usize = 10_000;
 
-/// Checks every record of a folder against the chain and the signed head. `since` is the text of
-/// an older head: it must lie on the chain.
+/// Checks every record of a folder against the chain and the signed head. `since` is the text of an
+/// older head that must lie on the chain.
 ///
 /// # Errors
-/// The files cannot be read, or `since` is no head by this key. Whatever is wrong with the
-/// records themselves is in the report.
+/// The files cannot be read, or `since` is not a head signed with this key. Problems with the
+/// records themselves are in the report.
 pub fn verify(
     files: &dyn Files,
     folder: &Path,
@@ -72,7 +72,7 @@ fn run(
     since: Option<&Head>,
 ) -> Result<Report, AuditError> {
     let mut slots = read_head(files, folder, signer)?;
-    // A slot that is being written right now may read as torn; looking again tells.
+    // A slot that is being written may look torn; reading again tells.
     for _ in 0..LOOKS_AT_HEAD {
         if !slots
             .iter()
@@ -99,8 +99,8 @@ fn run(
     }
     let signed = head.map(|head| head.last.sequence);
     check.end(signed);
-    // What nobody signed yet may be what the host is writing. Where something else is wrong,
-    // that is told without waiting for it.
+    // Unsigned records may be what the host is writing. If there are other problems, they are
+    // reported without waiting.
     if let Some(signed) = signed
         && let Some(past) = check.past.take()
         && check.report.sound()
@@ -111,7 +111,7 @@ fn run(
     Ok(check.report)
 }
 
-/// Whether the host signs more than it had, within the time that it needs for a group.
+/// Whether the host signs further records, within the time it needs for a group.
 fn signs_more(
     files: &dyn Files,
     folder: &Path,
@@ -132,7 +132,7 @@ fn signs_more(
     }
 }
 
-/// A record that some head names.
+/// A record that a head refers to.
 struct Mark {
     point: Point,
     /// Which head, for the message.
@@ -142,16 +142,16 @@ struct Mark {
 
 struct Check {
     report: Report,
-    /// The sequence that comes next in the files.
+    /// The expected next sequence number.
     next: u64,
-    /// The hash of the record before, if that was a good one.
+    /// The hash of the record before, if that was valid.
     prev: Option<String>,
-    /// The unreadable lines since the last good record, by their index in the problems.
+    /// Unreadable lines since the last valid record.
     damaged: Vec<Problem>,
-    /// Sequences that were skipped, by the first of each range.
+    /// Skipped sequence numbers, by the first of each range.
     missing: BTreeMap<u64, Range>,
     marks: Vec<Mark>,
-    /// The last record that must be there.
+    /// The last record that must exist.
     signed: u64,
     /// The first line after it.
     past: Option<Problem>,
@@ -159,7 +159,7 @@ struct Check {
     line: u64,
 }
 
-/// Records that were skipped, and where that was noticed.
+/// Skipped records, and where the gap was noticed.
 struct Range {
     last: u64,
     segment: String,
@@ -192,7 +192,7 @@ impl Check {
         }
     }
 
-    /// Looks at the heads by themselves, and notes which records they name.
+    /// Checks the heads, and notes which records they refer to.
     fn heads(&mut self, signer: &Signer, slots: Option<&[Slot; 2]>, since: Option<&Head>) {
         let Some(slots) = slots else {
             self.head_problem("there is no head: nothing says which record is the last".to_owned());
@@ -304,7 +304,7 @@ impl Check {
         Ok(())
     }
 
-    /// A line that is no record, or not what it was.
+    /// A line that is not a record, or was changed.
     fn bad(&mut self, what: String) {
         let sequence = self.next.saturating_add(self.damaged.len() as u64);
         if sequence > self.signed {
@@ -324,11 +324,11 @@ impl Check {
         }
     }
 
-    /// A record that is what it was; perhaps not where it was.
+    /// An unchanged record; perhaps in another place.
     fn good(&mut self, record: &Parsed) {
         let sequence = record.sequence;
         if sequence > self.signed && self.next > self.signed {
-            let what = "no head signs it: the host was killed while it wrote (it signs it when it next starts), or somebody added it";
+            let what = "no head signs it: the host was killed while it wrote (it signs it when it next starts), or another program added it";
             self.past_head(sequence, what.to_owned());
             return;
         }
@@ -377,7 +377,7 @@ impl Check {
         }
     }
 
-    /// A record that comes after its successors: moved if it was missed, else a copy.
+    /// A record that comes after its successors: moved if it was missing, otherwise a copy.
     fn late(&mut self, sequence: u64) {
         self.damaged
             .drain(..)
@@ -409,7 +409,7 @@ impl Check {
         self.report.add(problem);
     }
 
-    /// After the last line: what is still missing.
+    /// After the last line: reports what is still missing.
     fn end(&mut self, signed: Option<u64>) {
         let present = self.next.saturating_add(self.damaged.len() as u64);
         self.damaged

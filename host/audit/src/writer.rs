@@ -1,11 +1,11 @@
-//! The writer: one thread that puts records into the segment, a group at a time.
+//! The writer: one thread that writes records to the segment, a group at a time.
 //!
-//! Invariant: a group is written and synced, then the head that signs it is written and synced,
-//! and only then do its callers get their answer and may the next group begin. So what a caller
-//! was told is on the disk, and a crash leaves at most one group past the head.
+//! Invariant: a group is written and synced, then the head that signs it is written and synced, and
+//! only then do its callers get their reply and the next group begins. So acknowledged records are
+//! on disk, and a crash leaves at most one group past the head.
 //!
-//! When a step fails, the writer goes back to the state before the group, and proves that it is
-//! there; where it cannot, it refuses everything from then on ([`AuditError::Poisoned`]).
+//! When a step fails, the writer returns to the state before the group, and verifies that; if it
+//! cannot, it refuses everything from then on ([`AuditError::Poisoned`]).
 
 use std::io;
 use std::path::PathBuf;
@@ -26,23 +26,23 @@ use crate::record::{Draft, Kind, Parsed};
 use crate::reserve::Reserve;
 use crate::segment::{self, Ending, Lines};
 
-/// With more open intents than these, a segment grows rather than carry them to the next.
+/// With more open intents than this, a segment grows instead of carrying them over to the next.
 const MOST_CARRIED: usize = 50_000;
-/// The longest wait for callers that are about to come again.
+/// Maximum wait for callers that are likely to return.
 const LONGEST_GATHER: Duration = Duration::from_millis(2);
-/// How often retention looks for segments that are old enough.
+/// How often retention looks for old segments.
 pub(crate) const RETENTION_LOOKS: Duration = Duration::from_secs(3600);
 
 /// Why a group was not recorded.
 #[derive(Debug)]
 pub(crate) enum Fault {
-    /// The disk did not take it. The state is the one before the group.
+    /// The disk rejected it. The state is that before the group.
     Refused(AuditError),
-    /// The state is not known.
+    /// The state is unknown.
     Unknown(String),
 }
 
-/// The segment that is written on.
+/// The segment being written.
 #[derive(Debug)]
 pub(crate) struct Current {
     pub first: u64,
@@ -66,12 +66,12 @@ pub(crate) struct Writer {
     reserve: Reserve,
     gap: Gap,
     anchoring: Option<Anchoring>,
-    /// What retention removed and no record says yet.
+    /// What retention removed and no record reports yet.
     pub removed: Option<Draft>,
     pub retention_due: Instant,
 }
 
-/// What a writer is made from besides the files that were found.
+/// The parts of a writer besides the files that were found.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub files: Arc<dyn Files>,
@@ -85,8 +85,8 @@ pub(crate) struct Parts {
 }
 
 impl Writer {
-    /// Goes on where the last run ended: cuts what it left unfinished, signs again what it left
-    /// unsigned, and records that.
+    /// Continues where the last run ended: cuts off incomplete data, signs unsigned records, and
+    /// records that.
     pub fn resume(parts: Parts, found: &Found) -> Result<Self, AuditError> {
         let Parts {
             files,
@@ -149,8 +149,8 @@ impl Writer {
         Ok(writer)
     }
 
-    /// The record belongs to the group that it reports, so that a crash before the head signs
-    /// them leaves one group again.
+    /// The record belongs to the group that it reports, so that a crash before the head signs them
+    /// leaves a single group again.
     fn mark_recovered(&mut self, found: &Found, signed: u64) -> Result<(), AuditError> {
         let draft = own(
             Kind::Recovered,
@@ -196,7 +196,7 @@ impl Writer {
         }
     }
 
-    /// Records a batch, or tells everybody why not.
+    /// Records a batch, or tells all callers why not.
     fn commit(&mut self, batch: Batch) {
         self.gap
             .add(batch.dropped, 0, "more reads at once than the buffer holds");
@@ -264,7 +264,7 @@ impl Writer {
         Err(error)
     }
 
-    /// Records what must be recorded, in the space of the reserve.
+    /// Records essential entries, in the space of the reserve.
     fn commit_essential(&mut self, notes: &[Draft], records: Vec<Pending>) {
         if notes.is_empty() && records.is_empty() {
             return;
@@ -296,11 +296,11 @@ impl Writer {
         }
     }
 
-    /// Makes a group durable, and the head that signs it. Returns the last sequence.
+    /// Makes a group and the head that signs it durable. Returns the last sequence number.
     fn write(&mut self, drafts: &[&Draft], group: u64) -> Result<u64, Fault> {
         let bytes: usize = drafts.iter().map(|draft| draft.bytes()).sum();
         let full = self.current.size + bytes as u64 > self.segment_bytes;
-        // A group that is gone on with, in recovery, stays in its segment.
+        // During recovery, a continued group stays in its segment.
         let whole = group == self.head.last.sequence + 1;
         if full && whole && self.current.size > 0 && self.open.0.len() <= MOST_CARRIED {
             self.rotate()?;
@@ -347,7 +347,7 @@ impl Writer {
             Ok(size) if size == current.size => {}
             Ok(size) => {
                 return Err(Fault::Unknown(format!(
-                    "somebody else wrote to {name}: it has {size} bytes, and this host wrote {}",
+                    "another program wrote to {name}: it has {size} bytes, and this host wrote {}",
                     current.size
                 )));
             }
@@ -364,7 +364,7 @@ impl Writer {
         let Err(error) = current.file.sync() else {
             return Ok(());
         };
-        // The system may now take for written what is not. Back to what was durable before.
+        // The system may now consider unwritten data as written. Return to what was durable before.
         self.repair().map_err(|repair| {
             Fault::Unknown(format!(
                 "syncing {name} failed ({error}), and its records up to {} could not be read back ({repair})",
@@ -374,8 +374,8 @@ impl Writer {
         Err(Fault::Refused(self.refusal(error)))
     }
 
-    /// Opens the segment anew, cuts it to its last durable record, and reads all of it back from
-    /// the disk.
+    /// Opens the segment again, truncates it to its last durable record, and reads all of it back
+    /// from the disk.
     fn repair(&mut self) -> Result<(), String> {
         let words = |error: io::Error| error.to_string();
         let path = segment::path(&self.folder, self.current.first);
@@ -412,7 +412,7 @@ impl Writer {
         let Err(error) = self.head_file.write(&text) else {
             return Ok(());
         };
-        // Which head is on the disk is not known now; a new file settles it.
+        // It is unknown which head is on disk; a new file resolves that.
         let mut made = HeadFile::create(&*self.files, &self.folder, &text);
         if made.as_ref().is_err_and(is_full) {
             self.reserve.release(&*self.files);
@@ -426,9 +426,10 @@ impl Writer {
         Ok(())
     }
 
-    /// Goes on in a new segment.
+    /// Continues in a new segment.
     fn rotate(&mut self) -> Result<(), Fault> {
-        // A cut that undid a failed write must be durable before anything follows it elsewhere.
+        // A truncation that undid a failed write must be durable before anything follows it in
+        // another file.
         if let Err(error) = self.current.file.sync() {
             return Err(Fault::Unknown(format!(
                 "syncing {} failed ({error})",
@@ -452,7 +453,7 @@ impl Writer {
                 Ok(())
             }
             Err(error) => {
-                // An empty segment that stays is written on after the next start.
+                // If an empty segment stays, it is continued after the next start.
                 let _ = self.files.remove(&path);
                 Err(Fault::Refused(self.refusal(error)))
             }
@@ -483,7 +484,7 @@ impl Writer {
         self.shared.poison.get_or_init(|| error).clone()
     }
 
-    /// Tells everybody the newest head.
+    /// Publishes the newest head.
     pub fn publish(&self) {
         let text = self.signer.sign(&self.head);
         if let Some(anchoring) = &self.anchoring {

@@ -16,20 +16,20 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use crate::files::{File, Files, Mode};
 use content::{Change, Inode, Names, Random};
 
-/// What of the unsynced is on the disk after the power was lost.
+/// How much of the unsynced data is on disk after a power loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Torn {
     /// Nothing.
     Nothing,
-    /// Some of it, chosen by a seed: names or not, the first of the writes, the last of them cut
-    /// off, sometimes with a hole.
+    /// A part of it, chosen by a seed: names or not, the first writes, the last of them torn,
+    /// sometimes with a hole.
     Some(u64),
 }
 
-/// Something that happened to a drive, for asserting the order of things.
+/// An event on a drive, for asserting their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// So many bytes were written to a file at an offset.
+    /// Bytes were written to a file at an offset.
     Written {
         /// The file's name when it was opened.
         name: String,
@@ -42,7 +42,7 @@ pub enum Event {
     Synced(String),
     /// The names of a folder reached the disk.
     FolderSynced,
-    /// What a test put in itself with [`Drive::mark`].
+    /// A mark set by a test with [`Drive::mark`].
     Mark(String),
 }
 
@@ -83,19 +83,18 @@ impl Drive {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the power fail instead of the n-th operation that changes something, counted from the
-    /// beginning.
+    /// Makes the power fail instead of the n-th modifying operation, counted from the beginning.
     pub fn lose_power_at(&self, operation: u64) {
         self.lock().power_fails_at = Some(operation);
     }
 
-    /// How many operations changed something so far.
+    /// Number of modifying operations so far.
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.lock().operations
     }
 
-    /// The drive as it is found when the power is back. This one stays off.
+    /// The drive after the power is back. This one stays off.
     #[must_use]
     pub fn restart(&self, torn: Torn) -> Self {
         let mut state = self.lock();
@@ -125,8 +124,8 @@ impl Drive {
         }))
     }
 
-    /// The drive as it is found by the next process when this one was killed and the power stayed
-    /// on: all that was written can be read, and what was not synced is still not on the disk.
+    /// The drive as the next process finds it when this one was killed and the power stayed on: all
+    /// written data can be read, and unsynced data is still not on disk.
     #[must_use]
     pub fn after_kill(&self) -> Self {
         let mut state = self.lock();
@@ -145,7 +144,7 @@ impl Drive {
         }))
     }
 
-    /// Limits the space: files may have so many bytes together. `None` takes the limit away.
+    /// Limits the total size of all files in bytes. `None` removes the limit.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.lock().capacity = bytes;
     }
@@ -156,18 +155,18 @@ impl Drive {
         self.lock().used()
     }
 
-    /// Has the next sync of a file fail whose name begins so. As with a real disk, the data stays
-    /// readable and never reaches the disk, and the sync after that succeeds.
+    /// Makes the next sync fail of a file whose name begins with `name`. As with a real disk, the
+    /// data stays readable and never reaches the disk, and a later sync succeeds.
     pub fn fail_next_sync(&self, name: &str) {
         self.lock().failing_syncs.push(name.to_owned());
     }
 
-    /// Has the next write to a file fail whose name begins so, after a part of it.
+    /// Makes the next write fail, after a part of it, to a file whose name begins with `name`.
     pub fn fail_next_write(&self, name: &str) {
         self.lock().failing_writes.push(name.to_owned());
     }
 
-    /// Has every sync wait until [`Drive::let_syncs_go`].
+    /// Makes every sync wait until [`Drive::let_syncs_go`].
     pub fn hold_syncs(&self) {
         self.lock().held = true;
     }
@@ -178,13 +177,13 @@ impl Drive {
         self.0.changed.notify_all();
     }
 
-    /// How many syncs wait.
+    /// Number of waiting syncs.
     #[must_use]
     pub fn waiting_syncs(&self) -> usize {
         self.lock().waiting
     }
 
-    /// Begins to remember what happens.
+    /// Starts recording events.
     pub fn remember(&self) {
         self.lock().events = Some(Vec::new());
     }
@@ -200,7 +199,7 @@ impl Drive {
         self.lock().events.clone().unwrap_or_default()
     }
 
-    /// Changes a file's content behind the back of whoever has it open, on the disk as well.
+    /// Changes a file's content on disk as well, unnoticed by a process that has it open.
     ///
     /// # Errors
     /// There is no such file.
@@ -216,7 +215,7 @@ impl Drive {
 }
 
 impl State {
-    /// Counts an operation that changes something, and fails it if the power is lost.
+    /// Counts a modifying operation, and fails it if the power is lost.
     fn operate(&mut self) -> io::Result<()> {
         if !self.off
             && self
@@ -279,7 +278,7 @@ impl State {
             .map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used()))
     }
 
-    /// Forgets the files that have no name.
+    /// Removes files without a name.
     fn collect(&mut self) {
         let folders = &self.folders;
         self.inodes.retain(|number, _| {
@@ -293,7 +292,7 @@ impl State {
         });
     }
 
-    /// Takes a fault off a list, if one of them is for this file.
+    /// Takes a fault for this file off a list, if there is one.
     fn fault(faults: &mut Vec<String>, name: &str) -> bool {
         let found = faults
             .iter()

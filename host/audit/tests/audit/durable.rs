@@ -232,7 +232,7 @@ async fn somebody_elses_line_poisons() {
         .tamper(&path, |bytes| bytes.extend_from_slice(b"{}\n"))
         .unwrap();
     let error = audit.record(intent("b")).await.unwrap_err();
-    assert!(error.to_string().contains("somebody else wrote"), "{error}");
+    assert!(error.to_string().contains("another program wrote"), "{error}");
 }
 
 #[tokio::test]
