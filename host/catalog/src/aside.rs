@@ -1,20 +1,20 @@
-//! Long texts, on threads that also serve others.
+//! Reading long texts on threads that also serve other work.
 //!
-//! A call may bring 32 MiB of a guest's and an answer 64 MiB of a server's. To read those is linear and takes a tenth of
-//! a second nevertheless, in which a thread would serve nobody else. So what else runs on the thread is handed to another
-//! one first; the reader itself stays where it is, and is measured and charged as everything is.
+//! A call may bring 32 MiB from a guest and an answer 64 MiB from a server. Parsing them is linear but takes a tenth of a
+//! second, during which the thread would block its other tasks. So those are first moved to another thread; the reader
+//! itself stays, and is measured and charged as usual.
 //!
-//! Invariant: what is longer than [`AT_ONCE`] is read while other threads serve, wherever there are any.
+//! Invariant: texts longer than [`AT_ONCE`] are read while other threads serve, if there are any.
 
 use serde_json::{Map, Value};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// Bytes that take a millisecond or two to read.
 const AT_ONCE: usize = 256 << 10;
-/// What a value of JSON takes besides its text, in bytes.
+/// Overhead of a JSON value besides its text, in bytes.
 const VALUE: usize = 16;
 
-/// Does some work that reads so many bytes, and has others served meanwhile if they are many.
+/// Runs `work`, which reads `bytes` bytes, and lets other tasks of the thread move on if they are many.
 pub fn aside<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     let others = Handle::try_current()
         .is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
@@ -25,7 +25,7 @@ pub fn aside<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// About how many bytes a value is, as far as it matters to [`aside`]: to find out takes no time for what is behind that.
+/// The approximate size of a value, as far as it matters to [`aside`]: computing it stops beyond that size.
 #[must_use]
 pub fn length(value: &Value) -> usize {
     let mut left = AT_ONCE;
@@ -35,7 +35,7 @@ pub fn length(value: &Value) -> usize {
     }
 }
 
-/// The same of an object's members.
+/// The same for an object's members.
 #[must_use]
 pub fn length_of_members(members: &Map<String, Value>) -> usize {
     let mut left = AT_ONCE;
@@ -45,7 +45,7 @@ pub fn length_of_members(members: &Map<String, Value>) -> usize {
     }
 }
 
-/// Whether a value is no longer than what is left; takes no time for what is behind that.
+/// Whether a value is no larger than what is left; stops as soon as it is not.
 fn fits(value: &Value, left: &mut usize) -> bool {
     let mut take = |bytes: usize| {
         let taken = left.checked_sub(bytes.saturating_add(VALUE));
@@ -88,7 +88,7 @@ mod tests {
         }
     }
 
-    /// One thread serves; it reads something long, and serves nevertheless.
+    /// A single thread reads something long, and serves meanwhile.
     #[test]
     fn others_are_served_while_something_long_is_read() {
         let serving = tokio::runtime::Builder::new_multi_thread()
@@ -103,7 +103,7 @@ mod tests {
             })
         });
         let read = serving.block_on(reading).unwrap();
-        assert_eq!(read, Ok(()), "nobody was served");
+        assert_eq!(read, Ok(()), "no other task was served");
     }
 
     #[tokio::test]

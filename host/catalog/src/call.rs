@@ -34,7 +34,7 @@ impl Target<'_> {
         }
     }
 
-    /// The access class. Of an unknown tool the worst is believed.
+    /// The access class. An unknown tool is treated as the most dangerous class.
     #[must_use]
     pub fn access(&self) -> Access {
         match self {
@@ -43,8 +43,8 @@ impl Target<'_> {
         }
     }
 
-    /// Whether a lost answer may be asked for again (DESIGN §5.5). Of an unknown tool nothing
-    /// is known, so it is not.
+    /// Whether the call may be repeated after its answer was lost. Nothing is known about an unknown tool, so it
+    /// may not.
     #[must_use]
     pub fn idempotent(&self) -> bool {
         match self {
@@ -54,39 +54,38 @@ impl Target<'_> {
     }
 }
 
-/// Whether a call may still be sent, said by whoever decided about it.
+/// Whether a call may still be sent, as judged by the component that decided it.
 ///
-/// A connection asks at the instant before the call's bytes are handed to the transport, each
-/// time (before a retry too), and sends them only on an `Ok`. It also asks now and then while
-/// the call waits for a connection or for its next try, so that a refusal ends the wait: an `Ok`
-/// alone does not say that anything was sent. It must answer at once, without blocking.
+/// A connection asks right before the call's bytes are handed to the transport, each time (also before a retry),
+/// and sends them only on an `Ok`. It also asks from time to time while the call waits for a connection or for its
+/// next attempt, so that a refusal ends the wait: an `Ok` alone does not mean that anything was sent. It must
+/// answer at once, without blocking.
 pub type Clearance<'a> = &'a (dyn Fn() -> Result<(), Failure> + Send + Sync);
 
-/// The clearance of what nobody can halt, such as the reads that the host makes for itself.
+/// The clearance of calls that cannot be halted, such as the host's own reads.
 pub fn always() -> Clearance<'static> {
     &|| Ok(())
 }
 
-/// One call on its way to QuantConnect, after every decision was made.
+/// One call on its way to QuantConnect, after all decisions.
 #[derive(Clone)]
 pub struct Call<'a> {
     /// The account whose connection carries it.
     pub account: &'a str,
     /// The operation.
     pub target: Target<'a>,
-    /// Flat arguments under their JSON names (`projectId`); the connection wraps them if the
-    /// server wants that.
+    /// Flat arguments under their JSON names (`projectId`); the connection wraps them if the server requires it.
     pub arguments: Map<String, Value>,
-    /// The instant after which nobody waits for the answer.
+    /// The instant after which the caller stops waiting for the answer.
     pub deadline: Instant,
     /// Whether it may still be sent.
     pub clearance: Clearance<'a>,
-    /// Counts how often it is sent, where somebody wants to know.
+    /// Counts the sends, if set.
     pub sends: Option<&'a AtomicU32>,
 }
 
 impl fmt::Debug for Call<'_> {
-    /// Of the arguments only the names: a brokerage's secrets are among the values.
+    /// Only the names of arguments: their values include secrets of brokerages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
             .field("account", &self.account)
@@ -101,16 +100,16 @@ impl fmt::Debug for Call<'_> {
 /// connection can cause; the gate's own refusals are added by the gate.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Failure {
-    /// The arguments do not fit the operation; nothing was sent or nothing was done.
+    /// The arguments do not match the operation; nothing was sent or nothing was done.
     #[error("invalid argument: {0}")]
     InvalidArgument(String),
-    /// QuantConnect does not know the thing that was asked for.
+    /// QuantConnect does not know the requested item.
     #[error("not found: {0}")]
     NotFound(String),
-    /// The server is still computing the answer; ask again later.
+    /// The server is still computing the answer; retry later.
     #[error("not ready yet: {message}")]
     NotReady {
-        /// From 0 to 1 where the server says it.
+        /// From 0 to 1, if the server reports it.
         progress: Option<f64>,
         /// The server's words.
         message: String,
@@ -125,7 +124,7 @@ pub enum Failure {
         None => String::new(),
     })]
     RateLimited {
-        /// How long to wait, where the server says it.
+        /// How long to wait, if the server says so.
         retry_after: Option<Duration>,
     },
     /// No connection, or the server could not serve; nothing is known to have been done.
@@ -134,25 +133,24 @@ pub enum Failure {
     /// No answer before the deadline to a call that changes nothing or was never sent.
     #[error("timed out after {} s", .after.as_secs_f64())]
     TimedOut {
-        /// How long was waited.
+        /// How long it waited.
         after: Duration,
     },
     /// A write was sent and its answer was lost: it may or may not have taken effect. It is
     /// never sent again.
     #[error("unknown outcome: {0}")]
     UnknownOutcome(String),
-    /// An answer came that does not fit the operation.
+    /// An answer arrived that does not match the operation.
     #[error("unexpected response: {0}")]
     UnexpectedResponse(String),
-    /// An operator halted the account or the plugin, for this reason. Nothing of the call was
-    /// sent that could have been done: where an earlier try may have been, it is an
-    /// [`UnknownOutcome`](Self::UnknownOutcome).
+    /// An operator halted the account or the plugin, for this reason. Nothing was sent that could have been done:
+    /// if an earlier attempt may have been, the failure is an [`UnknownOutcome`](Self::UnknownOutcome).
     #[error("halted: {0}")]
     Halted(String),
 }
 
 impl Failure {
-    /// The word for it that the contract's error and the audit use.
+    /// Its name in the contract's error and in the audit.
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
@@ -169,7 +167,7 @@ impl Failure {
         }
     }
 
-    /// The same failure with its texts changed, such as by whoever takes secrets out of them.
+    /// The same failure with its texts changed, for example redacted.
     #[must_use]
     pub fn map_text(self, change: impl Fn(String) -> String) -> Self {
         match self {
@@ -192,25 +190,24 @@ impl Failure {
 /// The body of a successful answer, or why there is none.
 pub type Outcome = Result<Value, Failure>;
 
-/// A future that borrows what it was made from.
+/// A future that borrows its inputs.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Whatever can carry calls to QuantConnect.
+/// A connection that carries calls to QuantConnect.
 ///
-/// An implementation never cancels a call that it has begun to send because its future was
-/// dropped; the gate in turn never drops one (DESIGN §5.2).
+/// An implementation never cancels a call that it has begun to send because its future was dropped, and the gate
+/// never drops the future of such a call.
 pub trait Upstream: Send + Sync {
-    /// Sends the call, if its clearance lets it, and waits for its outcome, at most until its
-    /// deadline.
+    /// Sends the call, if its clearance permits, and waits for its outcome, at most until its deadline.
     fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome>;
 
-    /// Whether a server of the account has a tool of this name; nothing where that is not known without asking one.
+    /// Whether a server of the account has a tool of this name; `None` if that is unknown without asking one.
     fn has_tool(&self, _account: &str, _tool: &str) -> Option<bool> {
         None
     }
 
-    /// Fetches what a download address of QuantConnect's serves, at most `limit` bytes of it.
-    /// The address is a secret: it appears in no error and no log.
+    /// Fetches at most `limit` bytes from a download address of QuantConnect's. The address is a secret: it appears
+    /// in no error and no log.
     fn download<'a>(
         &'a self,
         account: &'a str,

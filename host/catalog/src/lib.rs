@@ -24,8 +24,7 @@ pub use operation::{Access, Exception, Operation, Selector};
 pub use refusal::{CredentialsRefusal, MAX_RETRY_AFTER, begins, retry_after};
 pub use table::OPERATIONS;
 
-/// The shortest text that is taken out of what is shown since it is a secret, in bytes. A shorter one stands in too many
-/// innocent words.
+/// Minimum length in bytes of a secret that is redacted from output. A shorter one is part of too many innocent words.
 pub const SHORTEST_SECRET: usize = 4;
 
 /// The operation behind an MCP tool: `read_compile`.

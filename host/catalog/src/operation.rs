@@ -1,7 +1,7 @@
-//! What is true of an operation besides its types.
+//! The properties of an operation besides its types.
 //!
-//! Invariant: a row is complete at compile time and never changes; whoever wants to know what an
-//! operation touches asks its selectors, not its name.
+//! Invariant: a row is complete at compile time and never changes. To find out what an operation
+//! touches, use its selectors, not its name.
 
 use serde_json::{Map, Value};
 
@@ -19,13 +19,13 @@ pub enum Access {
     Write,
     /// Deletes.
     Destroy,
-    /// Puts money at stake, or gives somebody else the power to: deploys, commands,
-    /// broadcasts, grants of live control.
+    /// Puts money at stake, or gives another user the power to: deploys, commands, broadcasts,
+    /// grants of live control.
     Trade,
 }
 
 impl Access {
-    /// All of them, from harmless to harmful.
+    /// All classes, from harmless to harmful.
     pub const ALL: [Self; 5] = [
         Self::Read,
         Self::Reduce,
@@ -34,7 +34,7 @@ impl Access {
         Self::Trade,
     ];
 
-    /// The word that manifests, audit records and messages use.
+    /// Its name in manifests, audit records and messages.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -46,7 +46,8 @@ impl Access {
         }
     }
 
-    /// Whether a glob in a manifest may cover operations of this class (DESIGN §4).
+    /// Whether a glob in a manifest may cover operations of this class; the others have to be
+    /// granted by name.
     #[must_use]
     pub fn globbed(self) -> bool {
         !matches!(self, Self::Destroy | Self::Trade)
@@ -137,26 +138,26 @@ pub struct Operation {
     pub endpoint: &'static str,
     /// The access class.
     pub access: Access,
-    /// Whether a second sending leaves the same state *and* an answer that reads as success
-    /// (DESIGN §5.5).
+    /// Whether a second send leaves the same state *and* returns an answer that reads as success.
     pub idempotent: bool,
-    /// Whether a write only adds: nothing that was there before is changed or gone after it.
+    /// Whether a write only adds: nothing that existed before is changed or removed.
     pub additive: bool,
-    /// Whether the same answer may be given again for a while, to anybody of the account.
+    /// Whether the answer may be cached for a while, for all users of the account.
     pub cacheable: bool,
-    /// Whether the answer holds a secret, such as an address that anybody can download from.
+    /// Whether the answer contains a secret, such as a download address that works without
+    /// credentials.
     pub secret_answer: bool,
-    /// What it touches.
+    /// The arguments that select what it touches.
     pub selectors: &'static [Selector],
     /// Where its function differs from its tool.
     pub exceptions: &'static [Exception],
-    /// The path in the answer of what the function returns: `projects.0`, or empty for the
-    /// whole body.
+    /// The path in the answer to what the function returns: `projects.0`, or empty for the whole
+    /// body.
     pub answer: &'static str,
 }
 
 impl Operation {
-    /// Begins a row: a write that must not be sent twice.
+    /// A new row: a write that must not be sent twice.
     pub(crate) const fn new(
         name: &'static str,
         tool: &'static str,
@@ -245,7 +246,7 @@ impl Operation {
         self.function().map_or("", |function| function.doc)
     }
 
-    /// Puts in what the host gives and the plugin cannot: constants.
+    /// Adds the constants that the host supplies instead of the plugin.
     pub fn complete(&self, arguments: &mut Map<String, Value>) {
         for exception in self.exceptions {
             if let Exception::Constant(field, value) = exception {
@@ -259,8 +260,8 @@ impl Operation {
         self.answer.split('.').filter(|step| !step.is_empty())
     }
 
-    /// What the function returns, taken out of a whole answer. `None` if the answer does not
-    /// have it.
+    /// Extracts what the function returns from a whole answer. `None` if the answer does not
+    /// contain it.
     #[must_use]
     pub fn select(&self, mut body: Value) -> Option<Value> {
         for step in self.answer_path() {

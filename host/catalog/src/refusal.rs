@@ -1,18 +1,18 @@
-//! What a refusal says that is not about the call: the credentials, and how long to wait.
+//! The parts of a refusal that do not concern the call: credentials, and how long to wait.
 //!
-//! Invariant: a refusal is the credentials' only by the words that it begins with. What a refusal repeats of a call's
-//! own arguments is no evidence, so whoever knows the arguments takes them out first.
+//! Invariant: a refusal concerns the credentials only if it begins with known words. Arguments of the call that a
+//! refusal repeats are no evidence, so a caller that knows the arguments masks them first.
 
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
-/// The longest wait that a server may ask for. A longer one is a mistake of the server's or an attempt to stop the
-/// host, and would outlast whoever waits for it.
+/// The longest wait that a server may request. A longer one is a mistake of the server or an attempt to stop the
+/// host, and would outlast any caller.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How QuantConnect begins when it refuses the credentials.
+/// Beginnings of QuantConnect's refusals of the credentials.
 const CREDENTIALS: [&str; 4] = [
     "hash doesn't match",
     "hash does not match",
@@ -20,7 +20,7 @@ const CREDENTIALS: [&str; 4] = [
     "user id not valid",
 ];
 
-/// How it begins when it refuses their time stamp.
+/// Beginnings of its refusals of their time stamp.
 const CLOCK: [&str; 2] = ["invalid timestamp", "timestamp not valid"];
 
 /// What is refused of the credentials of a request.
@@ -46,7 +46,7 @@ impl CredentialsRefusal {
     }
 }
 
-/// Whether a text begins with a phrase that ends there: `hash doesn't match.py` begins with another word.
+/// Whether a text begins with a phrase that ends at a word boundary, unlike `hash doesn't match.py`.
 #[must_use]
 pub fn begins(text: &str, phrase: &str) -> bool {
     let Some(rest) = text.strip_prefix(phrase) else {
@@ -66,7 +66,7 @@ pub fn begins(text: &str, phrase: &str) -> bool {
 pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than a number has are a very long wait.
+        // More digits than a number holds mean a very long wait.
         value.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs)
     } else {
         let then = SystemTime::from(Timestamp::from(&rfc2822::parse(value).ok()?));

@@ -1,8 +1,8 @@
 //! JSON Schemas of every operation's input and answer, from the shapes.
 //!
-//! An input schema is strict: unknown fields are refused. An answer's is as open as the
-//! server: every field may be absent or null, more may come, and an empty object may come as an
-//! empty array (DESIGN §7).
+//! An input schema is strict: unknown fields are rejected. An answer's schema is as lenient as the server:
+//! every field may be absent or null, additional fields are allowed, and an empty object may be sent as an
+//! empty array.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -31,8 +31,8 @@ impl Operation {
         INPUTS.get(self.tool).unwrap_or(&EMPTY)
     }
 
-    /// JSON Schema (draft 2020-12) of the whole answer, with `success` and `errors`. Made for each caller:
-    /// only a client that lists the tools wants it, and all of them take a megabyte.
+    /// JSON Schema (draft 2020-12) of the whole answer, with `success` and `errors`. Built for each
+    /// caller: only a client that lists the tools needs it, and all of them take a megabyte.
     #[must_use]
     pub fn output_schema(&self) -> Schema {
         output(self)

@@ -1,8 +1,9 @@
 //! The table: 64 operations, one row each.
 //!
-//! What can be sent twice is decided by DESIGN §5.5: the state after it is the same, *and* the
-//! second answer reads as success. So deleting is not idempotent here, nor renaming a file, nor
-//! stopping. Handing somebody rights on a project counts as trade, since live control is one of them.
+//! An operation is idempotent only if sending it twice leaves the same state *and* the second
+//! answer reads as success. So deleting is not idempotent here, nor is renaming a file, nor
+//! stopping. Giving another user rights on a project counts as trade, since live control is one of
+//! them.
 
 use crate::operation::Access::{Destroy, Reduce, Trade};
 use crate::operation::{Exception, Operation, Selector};
