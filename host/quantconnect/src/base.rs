@@ -1,7 +1,7 @@
-//! Where the REST API is: the base URL, checked once.
+//! The base URL of the REST API, validated once.
 //!
-//! Invariant: a [`BaseUrl`] is `https`, or `http` on a loopback address. Everything else
-//! would show the hash of the token, and with it the account, to the network.
+//! Invariant: a [`BaseUrl`] is `https`, or `http` on a loopback address. Anything else would expose
+//! the hash of the token, and with it the account, to the network.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -10,15 +10,15 @@ use reqwest::Url;
 /// QuantConnect's cloud.
 pub const CLOUD: &str = "https://www.quantconnect.com/api/v2";
 
-/// Why a base URL is refused.
+/// Why a base URL is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BaseUrlError {
     /// Not a URL at all.
     #[error("{text:?} is not a URL: {reason}")]
     Malformed {
-        /// What was given.
+        /// The given text.
         text: String,
-        /// What the parser says.
+        /// The parser's message.
         reason: String,
     },
     /// Plain `http` to another machine, or another scheme.
@@ -46,7 +46,7 @@ pub(crate) struct BaseUrl {
 impl BaseUrl {
     /// Checks the rule of this module.
     pub(crate) fn parse(text: &str) -> Result<Self, BaseUrlError> {
-        // A password in the text must not come back in the error, so look before quoting.
+        // A password in the text must not appear in the error, so check before quoting.
         let url = Url::parse(text).map_err(|reason| BaseUrlError::Malformed {
             text: if text.contains('@') {
                 "the base URL".to_owned()
@@ -98,7 +98,7 @@ impl BaseUrl {
         self.loopback
     }
 
-    /// Whether it is plain `http`, so that no certificate is ever looked at.
+    /// Whether it is plain `http`, so that certificates are not needed.
     pub(crate) fn is_plain(&self) -> bool {
         self.url.scheme() == "http"
     }
@@ -109,7 +109,7 @@ impl BaseUrl {
     }
 }
 
-/// What `localhost` means here, whatever the machine's resolver says.
+/// The addresses of `localhost`, independent of the machine's resolver.
 pub(crate) fn localhost() -> [SocketAddr; 2] {
     // Port 0 stands for the port of the URL.
     [

@@ -2,13 +2,13 @@
 //! machine.
 //!
 //! The cloud expects a browser at `/live/auth0/authorize`, which it redirects to the provider's
-//! log-in page; afterwards `/live/auth0/read` has the authorisation. A headless host cannot open a
-//! browser and must not wait minutes, so one call does one step: it answers the authorisation
-//! if there is one, or else the URL that a person has to open, under
-//! `{"authorization": {"url": …}}`. Calling again is polling.
+//! log-in page; afterwards `/live/auth0/read` returns the authorisation. A headless host cannot
+//! open a browser and must not wait for minutes, so one call does one step: it returns the
+//! authorisation if there is one, otherwise the URL that a person has to open, under
+//! `{"authorization": {"url": …}}`. The client polls by calling again.
 //!
-//! Invariant: while a person may be logging in, polling does not begin another log-in, which could
-//! void theirs: the same URL is answered until it is old.
+//! Invariant: while a person may be logging in, polling does not start another log-in, which could
+//! invalidate theirs: the same URL is returned until it expires.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,14 +23,14 @@ use crate::rest::{Effect, Reply, RestClient};
 
 const READ: &str = "/live/auth0/read";
 
-/// How long the cloud may think about whether there is an authorisation. It has been described as
-/// waiting until there is one.
+/// Time limit for asking the cloud whether there is an authorisation. It reportedly waits until
+/// there is one.
 const READ_PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long a person may take; QuantConnect's own command line gives them as long.
+/// How long a person may take to log in; as in QuantConnect's own command line.
 const LOGIN_PATIENCE: Duration = Duration::from_secs(15 * 60);
 
-/// The URLs that were given out, by request.
+/// The URLs that were returned, by request.
 #[derive(Debug, Default)]
 pub(crate) struct Logins(Mutex<HashMap<String, (String, Instant)>>);
 
@@ -43,7 +43,7 @@ impl Logins {
 }
 
 impl RestClient {
-    /// One step of authorising the connection that `body` names; `endpoint` is the catalog's.
+    /// One step of authorising the connection in `body`; `endpoint` is the catalog's.
     ///
     /// # Errors
     ///
@@ -62,7 +62,7 @@ impl RestClient {
             Ok(Err(failure)) if !matches!(failure, Failure::TimedOut { .. }) => {
                 return Err(failure);
             }
-            // Refused, empty or kept waiting: there is none yet.
+            // A refusal, an empty answer or a time-out: there is none yet.
             Ok(_) | Err(_) => {}
         }
         let begun = self.logins().open().get(&key).map(|(url, _)| url.clone());
@@ -89,7 +89,7 @@ fn to_open(url: &str) -> Answer {
     Answer::of(&json!({ "authorization": { "url": url }, "success": true }))
 }
 
-/// Whether the answer holds an authorisation. An empty one comes as `null`, `{}` or `[]`.
+/// Whether the answer contains an authorisation. An empty one is sent as `null`, `{}` or `[]`.
 fn is_authorized(answer: &Answer) -> bool {
     if answer.is_rejected() {
         return false;

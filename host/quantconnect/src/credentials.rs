@@ -1,7 +1,7 @@
-//! The credentials of a QuantConnect account, and the headers that they turn into.
+//! The credentials of a QuantConnect account, and the headers made from them.
 //!
-//! Invariant: the token leaves this module only as the hash that the REST API asks for, in a
-//! header marked sensitive. `Debug` shows neither.
+//! Invariant: the token leaves this module only as the hash that the REST API requires, in a header
+//! marked sensitive. `Debug` shows neither.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +9,7 @@ use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
-/// Why a user id or a token cannot be used. The token itself is never part of the message.
+/// Why a user id or a token is invalid. The token itself is never part of the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialsError {
     /// The user id is not a number.
@@ -20,7 +20,7 @@ pub enum CredentialsError {
     /// The token is empty.
     #[error("the QuantConnect API token is empty; create one on the account page")]
     EmptyToken,
-    /// The token holds a character that no token has, most often a line break from a file.
+    /// The token contains an invalid character, usually a line break from a file.
     #[error("the QuantConnect API token holds a space, a line break or a control character")]
     MalformedToken,
 }
@@ -33,7 +33,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Checks the form of both; whether they are right only the cloud knows.
+    /// Checks the form of both; only the cloud knows whether they are right.
     ///
     /// # Errors
     ///
@@ -62,8 +62,8 @@ impl Credentials {
         &self.user_id
     }
 
-    /// What goes with `Timestamp: {unix_time}`: Basic authentication of
-    /// `user-id : sha256-hex("token:unix-time")`.
+    /// The header that goes with `Timestamp: {unix_time}`: Basic authentication with `user-id :
+    /// sha256-hex("token:unix-time")`.
     pub(crate) fn authorization(&self, unix_time: u64) -> Option<Authorization> {
         let mut hasher = Sha256::new();
         hasher.update(self.token.expose_secret().as_bytes());
@@ -82,15 +82,15 @@ impl Credentials {
     }
 }
 
-/// The value of one request's `Authorization` header. It opens the account for as long as the cloud
-/// accepts its timestamp.
+/// The value of one request's `Authorization` header. It grants access to the account as long as
+/// the cloud accepts its timestamp.
 pub(crate) struct Authorization {
     pub(crate) header: HeaderValue,
     secrets: [String; 2],
 }
 
 impl Authorization {
-    /// The text without this authorisation, which a server may echo in an error.
+    /// The text without this header's value, which a server may echo in an error.
     pub(crate) fn redact(&self, text: String) -> String {
         self.secrets.iter().fold(text, |text, secret| {
             if text.contains(secret) {

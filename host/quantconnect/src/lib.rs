@@ -11,8 +11,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Invariant: it is a translation and nothing more. It decides nothing about what may be called, sends each
-//! call once, and hands the cloud's body on unchanged.
+//! Invariant: it only translates. It does not decide which calls are allowed, sends each call once, and
+//! passes on the cloud's body unchanged.
 
 mod answer;
 mod base;

@@ -1,6 +1,6 @@
-//! What one call to `/authenticate` tells about the way to the cloud: whether the credentials
-//! are accepted, how long an answer takes, what the rate limit is, and how far this machine's
-//! clock is off, since the authentication depends on it.
+//! What one call to `/authenticate` reveals about the connection to the cloud: whether the
+//! credentials are accepted, the latency, the rate limit, and how far this machine's clock is off,
+//! since the authentication depends on it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,15 +19,15 @@ pub struct Probe {
     /// failure if the cloud could not be asked.
     pub outcome: Result<(), Failure>,
     /// The server's clock minus this machine's, in seconds, from an answer's `Date` header (which
-    /// counts whole seconds).
+    /// has whole seconds).
     pub skew: Option<f64>,
     /// The time from sending to the whole answer.
     pub latency: Duration,
-    /// The rate limit, as far as the answer's headers tell.
+    /// The rate limit, as far as the answer's headers contain it.
     pub rate_limit: RateLimit,
 }
 
-/// What the headers of an answer say about the rate limit.
+/// The rate limit in the headers of an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RateLimit {
     /// Requests in a period (`X-RateLimit-Limit` or `RateLimit-Limit`).
@@ -54,7 +54,7 @@ impl RateLimit {
 }
 
 impl RestClient {
-    /// Asks the cloud whether the credentials are good.
+    /// Asks the cloud whether the credentials are valid.
     pub async fn probe(&self) -> Probe {
         let exchange = self
             .exchange("/authenticate", &Map::new(), Effect::Repeatable)
@@ -80,7 +80,7 @@ impl RestClient {
     }
 }
 
-/// `Retry-After`, as long as the host waits at most.
+/// `Retry-After`, limited to the host's maximum wait.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     qchost_catalog::retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, now)
 }
@@ -88,7 +88,7 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 /// The server's clock minus ours, in seconds.
 pub(crate) fn skew(headers: &HeaderMap, now: SystemTime) -> Option<f64> {
     let server = http_date(headers.get(DATE)?.to_str().ok()?)?;
-    // `Date` is cut to the second: half of one is the unbiased guess.
+    // `Date` is truncated to the second: adding half a second removes the bias.
     Some(server + 0.5 - unix_seconds(now)?)
 }
 

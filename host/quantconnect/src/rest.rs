@@ -1,9 +1,9 @@
 //! The client of QuantConnect's REST API v2: one POST, one answer.
 //!
-//! Invariants: a request carries a fresh time-stamped hash and goes to the base URL's origin
-//! only (redirects are never followed, loopback never goes through a proxy); an answer is read
-//! up to a size and a time; and what a lost answer means is decided here, where it is known
-//! whether the request was sent. Nothing is ever sent twice: that is for the caller to decide.
+//! Invariants: a request has a fresh time-stamped hash and goes to the base URL's origin only
+//! (redirects are never followed, loopback never uses a proxy); an answer is limited in size and
+//! time; and a lost answer is classified here, where it is known whether the request was sent.
+//! Nothing is ever retried: the caller decides about that.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -21,30 +21,31 @@ use crate::connect::Logins;
 use crate::credentials::{Authorization, Credentials};
 use crate::probe::{RateLimit, retry_after, skew};
 
-/// A clock that is this far off deserves a word when the cloud refuses the credentials.
+/// Clock difference in seconds that is worth mentioning when the cloud refuses the credentials.
 const NOTABLE_SKEW_SECONDS: f64 = 30.0;
 
-/// Shorter than the idle time-outs of the servers in front of the cloud, so that a request is
-/// not written into a connection that is just being closed.
+/// Shorter than the idle time-outs of the servers in front of the cloud, so that a request is not
+/// written into a connection that is just being closed.
 const POOL_IDLE: Duration = Duration::from_secs(15);
 
-/// Where the client connects to and how long it waits.
+/// Address and time limits of the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestOptions {
     /// The base URL: `https`, or `http` on a loopback address.
     pub base_url: String,
-    /// How long a connection may take to open.
+    /// Time limit for opening a connection.
     pub connect_timeout: Duration,
-    /// The longest silence while an answer is awaited or read.
+    /// Maximum silence while an answer is awaited or read.
     pub read_timeout: Duration,
-    /// The longest time from sending to the last byte of the answer.
+    /// Maximum time from sending to the last byte of the answer.
     pub total_timeout: Duration,
-    /// The largest body that is read, in bytes, after decompression.
+    /// Maximum bytes of a body after decompression.
     pub max_response_bytes: usize,
 }
 
 impl Default for RestOptions {
-    /// The cloud; 10 s to connect, 60 s of silence, 5 min in all, 30 MiB: as text in an MCP message a
+    /// The cloud; 10 s to connect, 60 s of silence, 5 min in all, 30 MiB: as text in an MCP message
+    /// a body may double, and clients limit messages (the host's limit is 64 MiB).
     /// body may double, and clients read messages up to a limit (the host's is 64 MiB).
     fn default() -> Self {
         Self {
@@ -57,7 +58,7 @@ impl Default for RestOptions {
     }
 }
 
-/// Why a client cannot be made.
+/// Why a client cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum RestError {
     /// The base URL is refused.
@@ -68,10 +69,10 @@ pub enum RestError {
     Client(String),
 }
 
-/// What a second sending of the same request would do, and so what a lost answer means.
+/// The effect of sending the same request again, and so the meaning of a lost answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// Nothing more than the first: a lost answer may be asked for again.
+    /// No further effect: a lost answer may be requested again.
     Repeatable,
     /// It acts each time: a lost answer leaves the outcome unknown.
     Once,
@@ -92,22 +93,22 @@ struct Inner {
     logins: Logins,
 }
 
-/// All that one exchange tells.
+/// Everything that one exchange reveals.
 pub(crate) struct Exchange {
     pub(crate) reply: Result<Reply, Failure>,
-    /// The server's clock minus ours, in seconds, where the server says its time.
+    /// The server's clock minus ours, in seconds, if the server sends its time.
     pub(crate) skew: Option<f64>,
     pub(crate) rate_limit: RateLimit,
     pub(crate) latency: Duration,
 }
 
-/// An answer, or the place that the server points to instead.
+/// An answer, or the target of a redirect.
 pub(crate) enum Reply {
     Answer(Answer),
     Redirect(Url),
 }
 
-/// What is known of a request when its answer goes wrong.
+/// What is known of a request when its answer fails.
 struct Sent<'a> {
     endpoint: &'a str,
     effect: Effect,
@@ -115,7 +116,7 @@ struct Sent<'a> {
 }
 
 impl RestClient {
-    /// Makes a client; connects to nothing yet.
+    /// Creates a client; connects to nothing yet.
     ///
     /// # Errors
     ///
@@ -135,7 +136,7 @@ impl RestClient {
                 .resolve_to_addrs("localhost", &localhost());
         }
         if base.is_plain() {
-            // Reading the system's certificates takes time, and a bare machine has none.
+            // Reading the system's certificates takes time, and a minimal machine has none.
             builder = builder.tls_certs_only([]);
         }
         let http = builder
@@ -158,7 +159,7 @@ impl RestClient {
         self.inner.base.origin()
     }
 
-    /// The log-ins that a person was asked for.
+    /// The pending log-ins.
     pub(crate) fn logins(&self) -> &Logins {
         &self.inner.logins
     }
@@ -167,7 +168,7 @@ impl RestClient {
     ///
     /// # Errors
     ///
-    /// A [`Failure`] if there is no answer to hand on. `success: false` is an answer.
+    /// A [`Failure`] if there is no answer to pass on. `success: false` is an answer.
     pub async fn post(
         &self,
         endpoint: &str,
@@ -204,7 +205,7 @@ impl RestClient {
         )
     }
 
-    /// One exchange, with all that it tells besides the answer.
+    /// One exchange, with everything it reveals besides the answer.
     pub(crate) async fn exchange(
         &self,
         endpoint: &str,
@@ -215,7 +216,7 @@ impl RestClient {
             .await
     }
 
-    /// Turns an exchange into its answer.
+    /// The answer of an exchange.
     fn answer(&self, exchange: Exchange) -> Result<Answer, Failure> {
         match exchange.reply? {
             Reply::Answer(answer) => Ok(answer),
@@ -286,7 +287,7 @@ impl RestClient {
         self.read(sent, response, &authorization, told.skew).await
     }
 
-    /// Reads an answer and says what it is.
+    /// Reads and classifies an answer.
     async fn read(
         &self,
         sent: &Sent<'_>,
@@ -312,7 +313,7 @@ impl RestClient {
             Ok(answer) if answer.refuses_credentials() => {
                 Ok(Reply::Answer(mention_skew(answer, skew)))
             }
-            // 401 is about the credentials, whatever the words are.
+            // 401 is about the credentials, whatever the text is.
             Ok(answer)
                 if status.is_success()
                     || (status.is_client_error()
@@ -349,7 +350,7 @@ impl RestClient {
         String::from_utf8(bytes).map_err(|_| sent.unreadable("not UTF-8".to_owned()))
     }
 
-    /// An HTTP status that is no answer.
+    /// An HTTP status without an answer.
     fn refused(&self, sent: &Sent<'_>, status: StatusCode, detail: &str) -> Result<Reply, Failure> {
         let mut message = format!(
             "{} answered HTTP {status} to {}",
@@ -373,7 +374,7 @@ impl RestClient {
         })
     }
 
-    /// A request or an answer that did not get through.
+    /// A request or an answer that was not transmitted completely.
     fn lost(&self, sent: &Sent<'_>, error: reqwest::Error) -> Failure {
         let origin = self.origin();
         let after = sent.start.elapsed();
@@ -397,7 +398,7 @@ impl RestClient {
 }
 
 impl Sent<'_> {
-    /// The server took the request, but nobody can tell what it says about it.
+    /// The server received the request, but its answer cannot be read.
     fn unreadable(&self, reason: String) -> Failure {
         match self.effect {
             Effect::Repeatable => {
@@ -411,7 +412,7 @@ impl Sent<'_> {
     }
 }
 
-/// Says so where a wrong clock is the likely cause of a refusal.
+/// Adds a note if a wrong clock is the likely cause of a refusal.
 fn mention_skew(answer: Answer, skew: Option<f64>) -> Answer {
     match skew {
         Some(skew) if skew.abs() >= NOTABLE_SKEW_SECONDS => {

@@ -1,9 +1,8 @@
 //! The MCP side: `tools/list` and `tools/call` over any pair of streams.
 //!
-//! Invariants: calls run side by side; a write that was sent is neither cancelled by its client
-//! nor by the end of the connection, and [`Server::serve`] returns only when all of them have
-//! ended; a tool answers the cloud's body unchanged, and whatever is no success is marked
-//! `isError`.
+//! Invariants: calls run concurrently; a write that was sent is cancelled neither by its client nor
+//! by the end of the connection, and [`Server::serve`] returns only when all of them have ended; a
+//! tool returns the cloud's body unchanged, and anything that is not a success is marked `isError`.
 
 use std::sync::Arc;
 
@@ -27,29 +26,29 @@ use crate::answer::{Answer, failure_body};
 use crate::rest::{Effect, RestClient};
 use crate::tools::Tools;
 
-/// The longest message that is read, in bytes. rmcp's own limit would drop the upload of an object
-/// that QuantConnect accepts, and leave its sender without an answer.
+/// Maximum bytes of a message. rmcp's own limit would drop the upload of an object that
+/// QuantConnect accepts, and leave its sender without an answer.
 const MAX_MESSAGE_BYTES: usize = 128 * 1024 * 1024;
 
-/// What a client is told about the server as a whole.
+/// The instructions for clients of this server.
 const INSTRUCTIONS: &str = "Tools of QuantConnect's REST API, named as in QuantConnect's own MCP \
 server. Compiles, backtests, optimizations and deployments run in the cloud: create one, then \
 read it until it is done. An error that carries a `failure` tells by its `kind` what may be done: \
 `rate-limited`, `unavailable` and `timed-out` may be tried again; after `unknown-outcome` the \
 write may have taken effect, so read the state first.";
 
-/// How the server speaks.
+/// Options of the server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Answer with the body as text only, and advertise no output schemas.
+    /// Return the body as text only, and advertise no output schemas.
     ///
-    /// By default both the text and `structuredContent` are sent, as MCP asks of a tool that
-    /// has an output schema. A client that parses the text anyway, such as the host itself, saves
-    /// the second copy.
+    /// By default both the text and `structuredContent` are sent, as MCP requires of a tool with an
+    /// output schema. A client that parses the text anyway, such as the host itself, saves the
+    /// second copy.
     pub text_only: bool,
 }
 
-/// Why serving ended other than by the client's leaving.
+/// Why serving ended other than by the client disconnecting.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The client did not complete MCP's handshake.
@@ -81,7 +80,7 @@ impl Server {
         }
     }
 
-    /// Serves one client on standard input and output, until it leaves or `shutdown` is
+    /// Serves one client on standard input and output, until it disconnects or `shutdown` is
     /// cancelled, and then waits for the writes that were sent.
     ///
     /// # Errors
@@ -144,7 +143,7 @@ impl Server {
         served
     }
 
-    /// Runs a checked call. A read ends with its client's interest; a write does not.
+    /// Runs a checked call. A read is cancelled with its client; a write is not.
     async fn run(
         &self,
         operation: &'static Operation,
@@ -183,7 +182,7 @@ impl Server {
         })
     }
 
-    /// What a client gets to see of an outcome.
+    /// The result that a client gets.
     fn result(&self, outcome: Result<Answer, Failure>) -> CallToolResult {
         let failed =
             |body: &Value| CallToolResult::error(vec![ContentBlock::text(body.to_string())]);
@@ -248,7 +247,7 @@ impl ServerHandler for Server {
     }
 }
 
-/// Sends a call the way its endpoint wants it.
+/// Sends a call in the form that its endpoint requires.
 async fn send(
     rest: &RestClient,
     operation: &Operation,
@@ -260,8 +259,8 @@ async fn send(
         Effect::Once
     };
     match operation.endpoint {
-        // Only the two version tools have no endpoint. This server is built with its host, so
-        // there is no list of newer ones to ask.
+        // Only the two version tools have no endpoint. This server is built with its host, so there
+        // is no list of newer versions to ask.
         "" => Ok(Answer::of(&json!({ "result": env!("CARGO_PKG_VERSION") }))),
         "/live/auth0/authorize" => {
             rest.authorize_connection(operation.endpoint, &arguments)
@@ -282,7 +281,7 @@ async fn send(
     }
 }
 
-/// The bytes of an object: text, or base64 under a name of our own for what is not text.
+/// The bytes of an object: text, or base64 under a name of our own for other data.
 fn object_data(arguments: &Map<String, Value>) -> Result<Vec<u8>, Failure> {
     let text = |name| arguments.get(name).and_then(Value::as_str);
     match (text("objectData"), text("objectDataBase64")) {

@@ -1,9 +1,10 @@
-//! The tools as MCP clients see them: one entry an operation of the catalog, with its validator. A validator is
-//! compiled when its tool is first called and a description made when it is listed: most of both are never wanted.
+//! The tools as MCP clients see them: one entry per operation of the catalog, with its validator. A validator is
+//! compiled when its tool is first called and a description built when it is listed: most of both are never
+//! needed.
 //!
-//! Invariants: nothing here lists operations a second time; the annotations follow from the catalog's access
-//! class; arguments that an entry lets through fit its input schema; and no message repeats an
-//! argument's value, which may be a brokerage's password.
+//! Invariants: operations are not listed a second time here; the annotations follow from the catalog's access
+//! class; arguments that an entry accepts match its input schema; and no message repeats an argument's value,
+//! which may be a brokerage's password.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,14 +13,14 @@ use qchost_catalog::{Access, Failure, Operation};
 use rmcp::model::{Tool, ToolAnnotations};
 use serde_json::{Map, Value};
 
-/// The key under which the official server takes the arguments of most of its tools.
+/// The key under which the official server expects the arguments of most of its tools.
 const WRAPPER: &str = "model";
 
-/// What the contract cannot know of the two tools that ask nobody.
+/// What the contract cannot know about the two tools that make no request.
 const OWN_VERSION: &str = "This server is part of qchost and comes with it: both version tools \
 answer that version, and no registry is asked for a newer one.";
 
-/// How many faults of one call are told.
+/// Maximum number of errors reported for one call.
 const FAULTS_TOLD: usize = 5;
 
 /// All tools, in the catalog's order.
@@ -51,7 +52,7 @@ impl Tools {
             .find(|entry| entry.operation.tool == name)
     }
 
-    /// What `tools/list` answers.
+    /// The answer to `tools/list`.
     pub(crate) fn list(&self, output_schemas: bool) -> Vec<Tool> {
         self.entries
             .iter()
@@ -61,8 +62,7 @@ impl Tools {
 }
 
 impl Entry {
-    /// Takes the official wrapper off and checks the arguments. A `null` at the top is the same
-    /// as an argument that is not there.
+    /// Unwraps and checks the arguments. A `null` at the top level is the same as a missing argument.
     pub(crate) fn arguments(
         &self,
         arguments: Map<String, Value>,
@@ -128,7 +128,7 @@ impl Entry {
         Err(self.invalid(&format!("unknown argument {unknown:?}; it takes {takes}")))
     }
 
-    /// The names of the arguments that exist.
+    /// The names of the valid arguments.
     fn names(&self) -> impl Iterator<Item = &str> {
         self.operation
             .input_schema()
@@ -143,7 +143,7 @@ impl Entry {
     }
 }
 
-/// A tool as MCP describes it.
+/// The MCP description of a tool.
 fn description(operation: &Operation, output_schema: bool) -> Tool {
     let mut description = operation.description().to_owned();
     if operation.endpoint.is_empty() {
@@ -171,9 +171,8 @@ fn title(tool: &str) -> String {
         .unwrap_or_default()
 }
 
-/// What the catalog says in MCP's words, which call a tool destructive unless all it does is to add. A
-/// tool that ends things is destructive even where it makes the account safer: a client should ask before
-/// it stops an algorithm.
+/// The catalog's properties in MCP's terms, where a tool is destructive unless it only adds. A tool that ends
+/// something is destructive even if it reduces risk: a client should ask before it stops an algorithm.
 fn annotations(operation: &Operation) -> ToolAnnotations {
     let reads = operation.access == Access::Read;
     let destructive = match operation.access {

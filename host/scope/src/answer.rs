@@ -1,8 +1,7 @@
-//! Answers, reduced to what the caller may see.
+//! Reduces answers to what the caller may see.
 //!
-//! An answer is untrusted in one respect: that it is about what was asked for. A part that carries
-//! another project's id is not shown, whatever the server thought; of what lists things, each item
-//! is decided about by itself.
+//! An answer is untrusted in one respect: that it is about what was requested. A part with another project's id is not
+//! shown, whatever the server intended; of a listing, each item is decided separately.
 
 use std::collections::BTreeSet;
 
@@ -17,33 +16,31 @@ use crate::reads::{Carried, project_in, read};
 use crate::scope::{Caller, Scope, Touched, object};
 use crate::unlisted;
 
-/// Lists whose items may be of several projects or name what is of one.
+/// Lists whose items may belong to several projects or refer to one.
 const LISTS: [&str; 5] = ["backtests", "live", "optimizations", "projects", "files"];
-/// Fields that count the items beside them.
+/// Fields with the number of items beside them.
 const COUNTS: [&str; 3] = ["count", "length", "total"];
-/// So many names are read one by one; more at once.
+/// Up to this many names are read individually; more with one listing.
 const FEW: usize = 3;
 
-/// Decides about one thing.
+/// Decides about one item.
 type Allowed<'a> = &'a (dyn Fn(&Facts) -> bool + Send + Sync);
 
-/// What an answer taught, for the ledger.
+/// What an answer revealed, for the ledger.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Learned {
-    /// A project that the plugin made.
+    /// A project that the plugin created.
     pub created: Option<u32>,
-    /// A compile job that the plugin began: its project and its id.
+    /// A compile job that the plugin started: its project and its id.
     pub compile: Option<(u32, String)>,
 }
 
 impl Scope {
-    /// Checks and filters the body of a successful answer. `allowed` decides as it did about
-    /// [`Touched::facts`].
+    /// Checks and filters the body of a successful answer. `allowed` decides as it did about [`Touched::facts`].
     ///
     /// # Errors
-    /// When the answer is about another project than the call, or does not say what it is about
-    /// where only it can: it is withheld. When a read gave no answer that is needed to decide about
-    /// an item.
+    /// When the answer is about another project than the call, or does not say which although only it can: it is
+    /// withheld. When a read that is needed to decide about an item gave no answer.
     #[allow(clippy::too_many_arguments)]
     pub async fn answer(
         &self,
@@ -82,8 +79,8 @@ impl Scope {
         Ok((body, learned))
     }
 
-    /// The refusal of a call that the server refused, where the server's own words would tell an id that does not exist
-    /// from the id of another project's.
+    /// The denial for a call that the server refused, if the server's own text would distinguish an id that does not
+    /// exist from one of another project.
     #[must_use]
     pub fn refused(&self, account: &str, touched: &Touched) -> Option<ScopeError> {
         let (child, id) = touched.check.unverified.as_ref()?;
@@ -92,7 +89,7 @@ impl Scope {
         (known != Some(*project)).then(|| elsewhere(*child, id, *project))
     }
 
-    /// Leaves the files that the caller may see. They come with deployments too.
+    /// Keeps the files that the caller may see. Deployments return files too.
     fn keep_allowed_files(
         &self,
         project: &Project,
@@ -135,7 +132,7 @@ impl Scope {
         Ok(())
     }
 
-    /// The nodes of an organisation say which project keeps them busy.
+    /// The nodes of an organisation reveal which project uses them.
     fn blank_other_projects(
         &self,
         caller: Caller<'_>,
@@ -168,7 +165,7 @@ impl Scope {
         }
     }
 
-    /// The project that an item names: its id, and its name in a field.
+    /// The project of an item: its id, and its name in a field.
     fn named_project(&self, caller: Caller<'_>, item: &Value, field: &str) -> Option<Project> {
         let Carried::Project(id) = project_in(item) else {
             return None;
@@ -180,7 +177,7 @@ impl Scope {
         })
     }
 
-    /// Remembers what the answer says of names, and of what belongs to which project.
+    /// Remembers the names and project relations in an answer.
     fn learn(
         &self,
         caller: Caller<'_>,
@@ -228,8 +225,7 @@ impl Scope {
         learned
     }
 
-    /// What a part of an answer says of itself. Where it does not say its project, it is the one
-    /// that was asked about.
+    /// Remembers the project of a part of an answer. If it does not name one, it is the requested one.
     fn learn_children(&self, account: &str, part: &Value, asked: Option<u32>) {
         let project = match project_in(part) {
             Carried::Project(project) => Some(project),
@@ -246,7 +242,7 @@ impl Scope {
         }
     }
 
-    /// Leaves the items of a listing that the caller may see.
+    /// Keeps the items of a listing that the caller may see.
     async fn filter(
         &self,
         caller: Caller<'_>,
@@ -293,7 +289,7 @@ impl Scope {
         Ok(())
     }
 
-    /// The projects that the items of a list are of, as far as they can be resolved.
+    /// The projects of the items of a list, as far as they can be resolved.
     async fn projects_of(
         &self,
         caller: Caller<'_>,
@@ -350,7 +346,7 @@ fn of_one_project(
     body: &mut Value,
 ) -> Result<(), ScopeError> {
     let withheld = || match &touched.check.unverified {
-        // In the words for one that does not exist: an answer about another project's would say that it does.
+        // The same text as for one that does not exist: the answer would otherwise reveal that it exists elsewhere.
         Some((child, id)) => elsewhere(*child, id, project),
         None => ScopeError::Denied(format!(
             "the answer of `{}` is not about project {project} as far as can be seen; it is withheld",
@@ -395,7 +391,7 @@ fn selected<'a>(operation: &Operation, body: &'a Value) -> Option<&'a Value> {
     })
 }
 
-/// An answer about another download than the one that was asked about is withheld.
+/// Withholds an answer about another download than the requested one.
 fn check_job(touched: &Touched, operation: &Operation, body: &Value) -> Result<(), ScopeError> {
     let Some(asked) = &touched.check.job else {
         return Ok(());
@@ -410,21 +406,21 @@ fn check_job(touched: &Touched, operation: &Operation, body: &Value) -> Result<(
     }
 }
 
-/// What is left of a list.
+/// The result of filtering a list.
 #[derive(Debug, PartialEq, Eq)]
 enum Kept {
     All,
     Some,
-    /// There was something, and nothing is left.
+    /// There were items, and none is left.
     NoneOfSome,
 }
 
-/// Whether an item may be seen.
+/// Whether an item may be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sight {
     Seen,
     Hidden,
-    /// It does not say what it is.
+    /// It is unclear what it is.
     Unreadable,
 }
 
@@ -434,9 +430,9 @@ impl From<bool> for Sight {
     }
 }
 
-/// Leaves the items that may be seen. What should be a list and is none becomes `false`: that shows nothing
-/// of it, and reads as an answer that does not fit. An empty list would say that there is nothing. The same becomes of an
-/// item of which it cannot be told what it is, so that it is counted as one that could not be read.
+/// Keeps the items that may be shown. A value that should be a list and is not becomes `false`: that reveals nothing, and
+/// is reported as an answer that does not match. An empty list would wrongly say that there are no items. The same is
+/// done to an item whose identity is unclear, so that it is counted as unreadable.
 fn keep(list: &mut Value, sight: &dyn Fn(&Value) -> Sight) -> Kept {
     let Value::Array(items) = list else {
         if !list.is_null() {
@@ -481,9 +477,8 @@ fn keep_in(body: &mut Value, list: &str, sight: &dyn Fn(&Value) -> Sight) -> Kep
     kept
 }
 
-/// Leaves the entries of a folder that may be seen; a folder counts as `KEY/`. Keys lose the slash
-/// that some answers begin them with, so that they are keys that can be asked for. How full the
-/// whole store is, only who may see all of it learns.
+/// Keeps the entries of a folder that may be shown; a folder counts as `KEY/`. A leading slash is removed from keys, so
+/// that they can be used in requests. The size of the whole store is only shown to a caller that may see all of it.
 fn filter_objects(body: &mut Value, may_see: &dyn Fn(&str) -> bool) {
     let entries = body.get_mut("objects").and_then(Value::as_array_mut);
     for entry in entries.into_iter().flatten() {

@@ -1,6 +1,6 @@
-//! Reads arguments with the one type that each has.
+//! Reads arguments strictly, each with its single type.
 //!
-//! Servers read leniently; here `"12"`, `12.0` and `true` are no project id. An argument that is
+//! Servers parse leniently; here `"12"`, `12.0` and `true` are not project ids. An argument that is
 //! `null` counts as missing, as it does for QuantConnect's own server.
 
 use qchost_catalog::Operation;
@@ -8,18 +8,18 @@ use serde_json::{Map, Value};
 
 use crate::error::{ScopeError, shown};
 
-/// Entries of a list that says what is touched.
+/// Maximum entries of a list of touched items.
 const LIST_LENGTH: usize = 100;
 
-/// The arguments of a call, of which each is one that the operation has.
+/// The arguments of a call, all of which the operation has.
 pub(crate) struct Arguments<'a> {
     operation: &'static Operation,
     given: &'a Map<String, Value>,
 }
 
 impl<'a> Arguments<'a> {
-    /// Refuses arguments that the operation does not have: in a wrapper, or under a name that only
-    /// some servers know, nothing would be found.
+    /// Rejects arguments that the operation does not have: inside of a wrapper, or under a name
+    /// that only some servers know, they would go unchecked.
     pub(crate) fn of(
         operation: &'static Operation,
         given: &'a Map<String, Value>,
@@ -48,20 +48,20 @@ impl<'a> Arguments<'a> {
         )))
     }
 
-    /// Whether the contract lets the argument be left out.
+    /// Whether the argument is optional in the contract.
     pub(crate) fn optional(&self, name: &str) -> bool {
         let required = self.operation.input_schema().get("required");
         let mut required = required.and_then(Value::as_array).into_iter().flatten();
         !required.any(|required| required == name)
     }
 
-    /// Whether the contract has a list (or, `false`, a single thing) under this name.
+    /// Whether the contract has a list (or, if `false`, a single item) under this name.
     pub(crate) fn is_list(&self, name: &str) -> bool {
         property(self.operation, name).and_then(|schema| schema.get("type"))
             == Some(&Value::from("array"))
     }
 
-    /// The argument, or nothing where it may be left out and is.
+    /// The argument; `None` if it is optional and missing.
     pub(crate) fn get(&self, name: &str) -> Result<Option<&'a Value>, ScopeError> {
         match self.given.get(name) {
             Some(value) if !value.is_null() => Ok(Some(value)),
@@ -132,7 +132,7 @@ impl<'a> Arguments<'a> {
             .ok_or_else(|| wrong(name, "an object"))
     }
 
-    /// Those that another operation takes as well.
+    /// The arguments that another operation takes as well.
     pub(crate) fn shared_with(&self, other: &Operation) -> Map<String, Value> {
         let shared = self.given.iter();
         let shared = shared.filter(|(name, _)| property(other, name).is_some());
@@ -146,7 +146,7 @@ fn property(operation: &Operation, name: &str) -> Option<&'static Value> {
     operation.input_schema().get("properties")?.get(name)
 }
 
-/// The refusal of an argument of the wrong type.
+/// The error for an argument of the wrong type.
 pub(crate) fn wrong(name: &str, expected: &str) -> ScopeError {
     ScopeError::Invalid(format!("`{name}` must be {expected}"))
 }

@@ -1,4 +1,4 @@
-//! A bounded memory for each account: the least recently used entry makes room for a new one.
+//! A bounded cache per account: the least recently used entry is evicted for a new one.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,14 +7,14 @@ use std::sync::{Mutex, PoisonError};
 
 use lru::LruCache;
 
-/// Entries by account and key. Accounts are the operator's, so there are few.
+/// Entries by account and key. Accounts are configured by the operator, so there are few.
 pub(crate) struct PerAccount<K: Hash + Eq, V> {
     most: NonZeroUsize,
     accounts: Mutex<HashMap<String, LruCache<K, V>>>,
 }
 
 impl<K: Hash + Eq, V> PerAccount<K, V> {
-    /// Keeps at most so many entries for each account.
+    /// Keeps at most `most` entries for each account.
     pub(crate) fn new(most: usize) -> Self {
         Self {
             most: NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN),
@@ -22,13 +22,13 @@ impl<K: Hash + Eq, V> PerAccount<K, V> {
         }
     }
 
-    /// Looks at or changes the entries of an account. Nothing may wait in here.
+    /// Accesses the entries of an account. `work` must not block.
     pub(crate) fn with<R>(&self, account: &str, work: impl FnOnce(&mut LruCache<K, V>) -> R) -> R {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entries) = accounts.get_mut(account) {
             return work(entries);
         }
-        // It grows as it is used: most accounts have few entries.
+        // It grows on demand: most accounts have few entries.
         let mut entries = LruCache::unbounded();
         entries.resize(self.most);
         work(accounts.entry(account.to_owned()).or_insert(entries))

@@ -1,7 +1,7 @@
-//! Which project a backtest, an optimisation, a compile job or a deployment belongs to.
+//! The project of a backtest, an optimisation, a compile job or a deployment.
 //!
-//! That never changes, so what is known is kept until it has to make room. It comes from answers
-//! that carry the id of the project, and from answers to calls that could only be about one.
+//! It never changes, so a known one is kept until it is evicted. It is learned from answers that contain the project's
+//! id, and from answers to calls that could only concern one project.
 
 use qchost_catalog::Selector;
 use serde_json::{Map, Value};
@@ -12,7 +12,7 @@ use crate::reads::{Carried, Reader, project_in, read, unavailable, unresolved};
 
 const MOST: usize = 50_000;
 
-/// What belongs to a project.
+/// The kinds of objects that belong to a project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Child {
     /// A backtest.
@@ -33,7 +33,7 @@ impl Child {
         Self::Deployment,
     ];
 
-    /// The child that a selector is about, and its argument.
+    /// The child of a selector, and its argument.
     pub(crate) fn selected(selector: &Selector) -> Option<(Self, &'static str)> {
         match selector {
             Selector::Backtest(name) => Some((Self::Backtest, name)),
@@ -44,7 +44,7 @@ impl Child {
         }
     }
 
-    /// The field in answers that holds its id.
+    /// The field with its id in answers.
     pub(crate) fn field(self) -> &'static str {
         match self {
             Self::Backtest => "backtestId",
@@ -63,7 +63,7 @@ impl Child {
         }
     }
 
-    /// The read whose answer says what project it belongs to, and the part of the answer.
+    /// The read whose answer reveals its project, and the part of the answer.
     fn read(self) -> (&'static str, &'static str) {
         match self {
             Self::Backtest => ("backtests/read-backtest", "backtest"),
@@ -92,7 +92,7 @@ impl Children {
             .with(account, |known| known.get(&(child, id.to_owned())).copied())
     }
 
-    /// The project that a child belongs to. `project` is the one that the caller says.
+    /// The project of a child. `project` is the one that the caller claims.
     pub(crate) async fn project(
         &self,
         reader: &dyn Reader,
@@ -143,7 +143,8 @@ async fn read_project(
     }
 }
 
-/// The denial of a child under another project's id. It is the same whether the child is in another project or nowhere.
+/// The denial of a child under another project's id. It is the same whether the child is in another project or does not
+/// exist.
 pub(crate) fn elsewhere(child: Child, id: &str, project: u32) -> ScopeError {
     ScopeError::Denied(format!(
         "{} {} does not belong to project {project}",

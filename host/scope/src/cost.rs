@@ -1,8 +1,8 @@
-//! What an optimisation costs: the larger of what the caller says and what the host works out.
+//! The cost of an optimisation: the larger of what the caller claims and what the host calculates.
 //!
 //! The host asks QuantConnect how long it would take and multiplies by the price that the operator
-//! configured for the node type and by the number of nodes. Where no price is configured the cost
-//! is unknown, whatever the caller says.
+//! configured for the node type and by the number of nodes. Without a configured price the cost is
+//! unknown, whatever the caller claims.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use crate::error::ScopeError;
 use crate::reads::{Reader, known};
 
 const ESTIMATE: &str = "optimizations/estimate-optimization-time";
-/// The largest amount that a decision can be about.
+/// The largest amount that a decision can handle.
 const MOST: u64 = 9_223_372_036_854_770_000;
 
-/// The caller's number, an amount of US dollars.
+/// The caller's claim, an amount of US dollars.
 pub(crate) fn claimed(name: &str, value: &Value) -> Result<Usd, ScopeError> {
     value
         .as_f64()
@@ -26,7 +26,7 @@ pub(crate) fn claimed(name: &str, value: &Value) -> Result<Usd, ScopeError> {
         .ok_or_else(|| wrong(name, "an amount of US dollars, not below 0"))
 }
 
-/// The cost, or nothing where it is not known.
+/// The cost; `None` if it is unknown.
 pub(crate) async fn cost(
     reader: &dyn Reader,
     prices: &BTreeMap<String, Usd>,

@@ -1,5 +1,5 @@
-//! Which projects a plugin made itself. It outlives the process in the ledger; what is here is what
-//! the gate read from there, and what was made since.
+//! The projects that a plugin created. The ledger keeps them durably; this holds what the gate read
+//! from there, and what was created since.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{PoisonError, RwLock};

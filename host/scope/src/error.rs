@@ -1,16 +1,16 @@
-//! Why a call cannot be said to touch anything, or its answer may not be seen.
+//! Why a call cannot be resolved, or its answer may not be shown.
 
 use qchost_catalog::Failure;
 
-/// Why there is nothing to decide about, or nothing to show.
+/// Why there is nothing to decide or to show.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ScopeError {
-    /// An argument is missing, of the wrong type, or could be read in two ways; names it. Nothing
-    /// was sent.
+    /// An argument is missing, of the wrong type, or ambiguous; the text names it. Nothing was
+    /// sent.
     #[error("invalid argument: {0}")]
     Invalid(String),
     /// Something does not exist, cannot be resolved or belongs to another project than the call
-    /// says. Nothing was sent, or the answer is withheld.
+    /// claims. Nothing was sent, or the answer is withheld.
     #[error("denied: {0}")]
     Denied(String),
     /// A read that the host needed gave no answer; the call itself was not sent.
@@ -18,7 +18,7 @@ pub enum ScopeError {
     Failed(Failure),
 }
 
-/// A plugin's own text, short enough and quoted, for a message.
+/// A plugin's own text, short and quoted, for a message.
 pub(crate) fn shown(text: &str) -> String {
     let mut short: String = text.chars().take(64).collect();
     if short.len() < text.len() {

@@ -1,6 +1,6 @@
-//! Downloads of objects that a plugin began: which objects a job's id stands for.
+//! Downloads of objects that a plugin started: the objects of a job id.
 //!
-//! Invariant: a job counts only for the plugin that began it, with the keys that were decided about
+//! Invariant: a job is valid only for the plugin that started it, for the keys that were decided
 //! then, and for an hour.
 
 use std::time::Duration;
@@ -34,7 +34,7 @@ impl Jobs {
             .with(account, |jobs| jobs.put(key, (objects, Instant::now())));
     }
 
-    /// What the job stands for.
+    /// The objects of the job.
     pub(crate) fn objects(
         &self,
         account: &str,

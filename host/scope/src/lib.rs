@@ -1,17 +1,16 @@
-//! What a call touches: its arguments, resolved to the projects, objects, profiles and commands
-//! that a decision is about; and its answer, reduced to what the caller may see.
+//! What a call touches: resolves its arguments to the projects, objects, profiles and commands that a decision is
+//! about, and reduces its answer to what the caller may see.
 //!
-//! Three readings of one call have to agree: the plugin's, the host's and the server's. The
-//! server's is the loosest: it takes `"12"` for 12, finds a backtest by its id whatever project
-//! stands beside it, and tidies paths. So nothing is taken from what a plugin claims: an argument
-//! that could be read in two ways is refused, the name of a project is read from the account, and
-//! the id of a backtest, an optimisation, a compile job or a deployment counts for the project that
-//! the account says it belongs to.
+//! The plugin, the host and the server must interpret a call in the same way. The server is the most lenient: it
+//! accepts `"12"` for 12, finds a backtest by its id whatever project is given, and normalises paths. So no claim
+//! of a plugin is trusted: an ambiguous argument is rejected, the name of a project is read from the account, and
+//! a backtest, an optimisation, a compile job or a deployment counts for the project that it belongs to according
+//! to the account.
 //!
-//! What would take long to read is not read before it is known that some grant is for the rest: see [`Resolved`].
+//! Long texts are read only once it is known that some grant covers the rest: see [`Resolved`].
 //!
-//! Invariant: a call whose [`Touched::facts`] are all allowed, and whose answer went through
-//! [`Scope::answer`], reaches and shows nothing that the facts do not name.
+//! Invariant: a call whose [`Touched::facts`] are all allowed, and whose answer passed [`Scope::answer`], reaches
+//! and shows nothing that the facts do not name.
 
 mod answer;
 mod arguments;

@@ -1,20 +1,20 @@
 //! Whether real money, or rights over it, may be at stake.
 //!
-//! Invariant: it may, unless something that the host itself knows or read says otherwise.
+//! Invariant: it may, unless something that the host itself knows or has read proves otherwise.
 
 use serde_json::{Map, Value};
 
 use crate::error::{ScopeError, shown};
 use crate::reads::{Carried, Reader, project_in, read};
 
-/// The names that a deployment's answer has for a brokerage without real money.
+/// The names in a deployment's answer for a brokerage without real money.
 const PAPER: [&str; 2] = ["PaperBrokerage", "QuantConnectBrokerage"];
 
-/// Says of a brokerage or data-provider profile whether it is live, and nothing of one that is not
+/// Tells whether a brokerage or data-provider profile is live; `None` for one that is not
 /// configured.
 pub type LiveProfile<'a> = &'a (dyn Fn(&str) -> Option<bool> + Send + Sync);
 
-/// Whether the profile is live; refused if the operator configured none of this name.
+/// Whether the profile is live; an error if no profile of this name is configured.
 pub(crate) fn is_live(profiles: LiveProfile<'_>, name: &str) -> Result<bool, ScopeError> {
     profiles(name).ok_or_else(|| {
         ScopeError::Invalid(format!(
@@ -25,7 +25,7 @@ pub(crate) fn is_live(profiles: LiveProfile<'_>, name: &str) -> Result<bool, Sco
 }
 
 /// The kind of a command: its `$type`, or an empty text. A second spelling of the key, which a
-/// reader that ignores case would take for it, is refused.
+/// case-insensitive parser would accept, is rejected.
 pub(crate) fn command(argument: &str, command: &Map<String, Value>) -> Result<String, ScopeError> {
     let invalid = |why: &str| ScopeError::Invalid(format!("`{argument}`: {why}"));
     let spelt = |key: &&String| *key != "$type" && key.trim().eq_ignore_ascii_case("$type");
@@ -39,7 +39,7 @@ pub(crate) fn command(argument: &str, command: &Map<String, Value>) -> Result<St
     }
 }
 
-/// Whether the project's deployment is one without real money.
+/// Whether the project's deployment trades without real money.
 pub(crate) async fn on_paper(reader: &dyn Reader, project: u32) -> Result<bool, ScopeError> {
     let arguments = Map::from_iter([("projectId".to_owned(), Value::from(project))]);
     let what = format!("the deployment of project {project}");
@@ -52,7 +52,7 @@ pub(crate) async fn on_paper(reader: &dyn Reader, project: u32) -> Result<bool, 
             };
             Ok(of_this && brokerage.is_some_and(|brokerage| PAPER.contains(&brokerage)))
         }
-        // Nothing is deployed as far as is known: nothing is proven.
+        // No known deployment proves nothing.
         Err(ScopeError::Denied(_)) => Ok(false),
         Err(error) => Err(error),
     }

@@ -1,18 +1,18 @@
-//! Names that a plugin gives: paths of files, keys of objects, names of projects, identifiers.
+//! Names given by a plugin: paths of files, keys of objects, names of projects, identifiers.
 //!
-//! Invariant: a name that passes is what every server makes of it. What one server would tidy and
-//! another would take as it is (`a/../b`, `/a`, `a//b`, ` a`) does not pass, so that the name which
-//! was decided about is the name that is used.
+//! Invariant: every server interprets an accepted name in the same way. A name that some servers
+//! would normalise and others not (`a/../b`, `/a`, `a//b`, ` a`) is rejected, so that the name that
+//! was decided is the name that is used.
 
 use crate::error::{ScopeError, shown};
 
-/// Characters of a path, a key or a project's name.
+/// Maximum characters of a path, a key or a project's name.
 const PATH_LENGTH: usize = 1_000;
-/// Characters of an identifier or of a name without structure.
+/// Maximum characters of an identifier or of a name without structure.
 const WORD_LENGTH: usize = 200;
 
-/// A file's path in its project, an object's key, or a project's name, which is a path too: its
-/// folders are parts of it.
+/// A file's path in its project, an object's key, or a project's name, which is also a path with
+/// folders.
 pub(crate) fn path(argument: &str, text: &str) -> Result<(), ScopeError> {
     let fault = if text.is_empty() {
         "it is empty"
@@ -43,7 +43,7 @@ pub(crate) fn folder(argument: &str, text: &str) -> Result<(), ScopeError> {
     path(argument, inner.strip_suffix('/').unwrap_or(inner))
 }
 
-/// An identifier that QuantConnect gave: letters, digits, `-`, `_`, `.` and `:`.
+/// An identifier assigned by QuantConnect: letters, digits, `-`, `_`, `.` and `:`.
 pub(crate) fn identifier(argument: &str, text: &str) -> Result<(), ScopeError> {
     let plain = |character: char| character.is_ascii_alphanumeric() || "-_.:".contains(character);
     if text.is_empty() || text.len() > WORD_LENGTH || !text.chars().all(plain) {
@@ -69,7 +69,7 @@ pub(crate) fn word(argument: &str, text: &str) -> Result<(), ScopeError> {
     Err(invalid(argument, text, fault))
 }
 
-/// What some server or other strips from the ends of a text.
+/// Characters that some server strips from the ends of a text.
 fn blank(character: char) -> bool {
     character.is_whitespace() || character == '\u{feff}'
 }
@@ -151,7 +151,7 @@ mod tests {
     }
 
     proptest! {
-        /// What passes is left alone by a server that resolves, trims and collapses.
+        /// A server that resolves, trims and collapses leaves accepted names unchanged.
         #[test]
         fn no_server_tidies_a_path_that_passes(text in "[a./\\\\ \u{feff}\t]{0,12}") {
             if path("name", &text).is_ok() {

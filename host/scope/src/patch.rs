@@ -1,22 +1,21 @@
-//! Which files a patch touches.
+//! The files that a patch touches.
 //!
-//! How the cloud reads a patch is not published, and tools differ: in what ends a line, where a
-//! name with white space ends, whether the counts of a hunk are believed. So this finds every file
-//! that any of them would find, and may find more than there are; a patch of which that cannot be
-//! said is refused.
+//! It is not published how the cloud parses a patch, and tools differ: in what ends a line, where a name with
+//! white space ends, whether the counts of a hunk are trusted. So this finds every file that any of them would
+//! find, and possibly more; a patch for which that cannot be determined is rejected.
 
 use std::collections::BTreeSet;
 
 use crate::error::{ScopeError, shown};
 use crate::names;
 
-/// Files in one patch.
+/// Maximum files in one patch.
 const MAX_FILES: usize = 500;
-/// Bytes of one patch. Scanning takes a few tens of milliseconds at this size, whatever stands in it.
+/// Maximum bytes of one patch. Scanning takes a few tens of milliseconds at this size, whatever its content.
 const MAX_PATCH: usize = 1 << 20;
 const NOTHING: &str = "/dev/null";
 
-/// A patch that nothing was read of.
+/// An unread patch.
 #[derive(Debug)]
 pub(crate) struct Patch {
     argument: &'static str,
@@ -47,8 +46,8 @@ impl Patch {
 
 /// The files that `patch` names; at least one. `argument` is the argument that holds the patch.
 ///
-/// Takes time and memory linear in the patch: the lines are never collected, and the names are refused as soon as
-/// there are too many or one is invalid.
+/// Takes time and memory linear in the patch: lines are never collected, and names are rejected as soon as there
+/// are too many or one is invalid.
 fn files(argument: &str, patch: &str) -> Result<BTreeSet<String>, ScopeError> {
     let invalid = |why: &str| ScopeError::Invalid(format!("`{argument}`: {why}"));
     let mut found = Found {
@@ -75,7 +74,7 @@ fn lines(patch: &str) -> impl Iterator<Item = &str> + Clone {
     })
 }
 
-/// What ends a line for some languages, besides the line feed.
+/// Characters other than a line feed that end a line in some languages.
 fn other_break(character: char) -> bool {
     matches!(
         character,
@@ -100,7 +99,7 @@ impl Found<'_> {
         let mut hunk = Hunk::default();
         let mut paired = false;
         while let Some(line) = lines.next() {
-            // No line of a hunk begins with a letter or a star: these are headers wherever they are.
+            // No line of a hunk begins with a letter or a star: these are headers anywhere.
             if let Some(names) = line.strip_prefix("diff --git ") {
                 self.git_header(names)?;
             } else if let Some(name) = moved(line) {
@@ -110,12 +109,12 @@ impl Found<'_> {
             }
             let old = line.strip_prefix("--- ");
             let new = line.strip_prefix("+++ ");
-            // Looked for behind `---` lines only: between two of them, empty lines are passed once.
+            // Only after `---` lines, so that empty lines between two of them are skipped once.
             let next = old.and_then(|_| lines.clone().find(|line| !line.is_empty()));
             let follows = next.and_then(|line| line.strip_prefix("+++ "));
             let inside = hunk.takes(line);
             match (old, new) {
-                // A pair is a header even where a hunk says that it goes on.
+                // A pair is a header even if a hunk should continue according to its counts.
                 (Some(old), _) if follows.is_some() => {
                     self.pair(old, follows.unwrap_or_default())?;
                     paired = true;
@@ -133,7 +132,7 @@ impl Found<'_> {
         Ok(())
     }
 
-    /// The names before and after, without the `a/` and `b/` of git.
+    /// The names before and after, without git's `a/` and `b/`.
     fn pair(&mut self, old: &str, new: &str) -> Result<(), ScopeError> {
         let (old, new) = (until_tab(old), until_tab(new));
         let stripped = |name: &str, prefix: &str| name.strip_prefix(prefix).map(str::to_owned);
@@ -161,7 +160,7 @@ impl Found<'_> {
         }
     }
 
-    /// `a/NAME b/NAME`. Names with spaces are told apart by being the same, so they part in the middle.
+    /// `a/NAME b/NAME`. Names with spaces are recognised by being equal, so they split in the middle.
     fn git_header(&mut self, names: &str) -> Result<(), ScopeError> {
         let parted = |at: usize| {
             let (old, new) = names.split_at_checked(at)?;
@@ -182,7 +181,7 @@ impl Found<'_> {
         self.pair(old, new)
     }
 
-    /// A name as it is and, since some tools end it there, up to its first white space.
+    /// A name as given and, since some tools end it there, up to its first white space.
     fn readings(&mut self, name: &str) -> Result<(), ScopeError> {
         if name.starts_with('"') {
             return Err(self.invalid("it has a name in quotation marks; only plain names are read"));
@@ -216,12 +215,12 @@ fn moved(line: &str) -> Option<&str> {
         .find_map(|start| line.strip_prefix(start))
 }
 
-/// What follows a tab is a time.
+/// A time follows after a tab.
 fn until_tab(name: &str) -> &str {
     name.split('\t').next().unwrap_or(name)
 }
 
-/// How many lines of a hunk are still to come, by its header.
+/// The remaining lines of a hunk, according to its header.
 #[derive(Default)]
 struct Hunk {
     old: u64,
@@ -250,7 +249,7 @@ impl Hunk {
         true
     }
 
-    /// Reads `@@ -1,3 +1,4 @@`; a count that is left out is 1.
+    /// Parses `@@ -1,3 +1,4 @@`; a missing count is 1.
     fn begin(&mut self, line: &str) {
         let Some(ranges) = line.strip_prefix("@@ -") else {
             return;
@@ -327,7 +326,7 @@ mod tests {
                 "diff --git x x\ndeleted file mode 100644\n".to_owned(),
                 vec!["x"],
             ),
-            // Only one has git's prefix: it may be a folder.
+            // Only one has git's prefix, which may be a folder.
             (
                 "--- a/x\n+++ x\n@@ -1 +1 @@\n-a\n+b\n".to_owned(),
                 vec!["a/x", "x"],
@@ -337,7 +336,7 @@ mod tests {
                 "--- a/main.py x.md\n+++ b/main.py x.md\n@@ -1 +1 @@\n-a\n+b\n".to_owned(),
                 vec!["main.py", "main.py x.md"],
             ),
-            // Half a header.
+            // An incomplete header.
             (
                 "+++ b/x\n@@ -1 +1 @@\n-a\n+b\n".to_owned(),
                 vec!["b/x", "x"],
@@ -372,7 +371,7 @@ mod tests {
     #[test]
     fn what_a_hunk_changes_is_no_file() {
         let patch = "--- a/x.sql\n+++ b/x.sql\n@@ -1,2 +1,2 @@\n --- kept\n--- dropped comment\n+++ counter\n@@ -9 +9 @@\n-a\n+b\n";
-        // A dropped line next to an added one looks like a header to a tool that counts nothing.
+        // A removed line next to an added one looks like a header to a tool that ignores counts.
         assert!(named(patch).contains(&"x.sql".to_owned()));
         let patch = "--- a/x.sql\n+++ b/x.sql\n@@ -1,2 +1,1 @@\n a\n--- dropped comment\n";
         assert_eq!(named(patch), ["x.sql"]);
@@ -411,7 +410,7 @@ mod tests {
             }
         }
 
-        /// Whatever stands around it, the file that a well-formed part changes is found.
+        /// Whatever surrounds it, the file of a well-formed part is found.
         #[test]
         fn a_part_is_found_in_any_company(before in "[-+ @a-z\n]{0,60}", name in "[a-z]{1,8}\\.py") {
             let patch = format!("{before}\n--- a/{name}\n+++ b/{name}\n@@ -1 +1 @@\n-a\n+b\n");

@@ -1,8 +1,8 @@
-//! What projects are called, by what the account says.
+//! The names of projects, according to the account.
 //!
-//! Invariant: a name is believed for at most 60 seconds from the moment it was asked for, and not
-//! at all after this host changed the project. Callers that want the same name at the same time
-//! share one read.
+//! Invariant: a name is used for at most 60 seconds from the moment it was requested, and not at
+//! all after this host changed the project. Concurrent callers that need the same name share one
+//! read.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,15 +24,15 @@ pub(crate) struct Projects(PerAccount<u32, Arc<Entry>>);
 #[derive(Default)]
 struct Entry {
     known: Mutex<Known>,
-    /// Held by whoever reads the name.
+    /// Held while the name is being read.
     flight: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct Known {
-    /// The name, and when it was asked for.
+    /// The name, and when it was requested.
     name: Option<(String, Instant)>,
-    /// Why there was none, and when that was learned: for those that waited meanwhile.
+    /// Why there was none, and when that was learned, for callers that waited meanwhile.
     failure: Option<(ScopeError, Instant)>,
 }
 
@@ -63,7 +63,7 @@ impl Entry {
     }
 
     fn fail(&self, failure: &ScopeError) {
-        // That one caller reads too much says nothing to the others, who ask by themselves.
+        // A rate limit of one caller does not concern the others, which read by themselves.
         if matches!(failure, ScopeError::Failed(Failure::RateLimited { .. })) {
             return;
         }
@@ -83,7 +83,7 @@ impl Projects {
         })
     }
 
-    /// The name if it is known and still believed.
+    /// The name if it is known and still fresh.
     pub(crate) fn cached(&self, account: &str, project: u32) -> Option<String> {
         let entry = self
             .0
@@ -119,8 +119,8 @@ impl Projects {
         name
     }
 
-    /// The name as it is now: for what cannot be undone, a minute is long and so is somebody
-    /// else's read.
+    /// The current name: for an irreversible call, neither a name of up to a minute nor another
+    /// caller's read is recent enough.
     pub(crate) async fn name_now(
         &self,
         reader: &dyn Reader,
@@ -133,12 +133,13 @@ impl Projects {
         Ok(name)
     }
 
-    /// Takes over a name from an answer to a call that began at `asked`.
+    /// Stores a name from an answer to a call that began at `asked`.
     pub(crate) fn learn(&self, account: &str, project: u32, name: &str, asked: Instant) {
         self.entry(account, project).learn(name, asked);
     }
 
-    /// The project changes or is gone. A read that is under way ends in what is forgotten here.
+    /// The project changed or was deleted. Reads in progress write to the entry that is dropped
+    /// here.
     pub(crate) fn forget(&self, account: &str, project: u32) {
         self.0.with(account, |entries| entries.pop(&project));
     }

@@ -1,7 +1,7 @@
-//! The reads that the host makes for itself, to learn what a call is about.
+//! The host's own reads, to resolve a call.
 //!
-//! Invariant: what such a read says of a thing that does not exist and of one that may not be read
-//! is the same for a plugin, so it learns nothing by asking.
+//! Invariant: for a plugin, such a read gives the same result for an item that does not exist and one that it may not
+//! read, so it learns nothing by trying.
 
 use qchost_catalog::{BoxFuture, Failure, Operation, Outcome, by_name};
 use serde_json::{Map, Value};
@@ -27,8 +27,8 @@ pub(crate) fn known(name: &str) -> Result<&'static Operation, ScopeError> {
     })
 }
 
-/// Makes a read. An answer that says that there is no `what` is a denial. Where there is no usable answer, or a refusal
-/// for another reason, nothing is known of it: the call is unavailable for that reason, and may be tried again.
+/// Makes a read. An answer that there is no such `what` is a denial. Without a usable answer, or after a refusal for
+/// another reason, nothing is known: the call is unavailable for that reason, and may be retried.
 pub(crate) async fn read(
     reader: &dyn Reader,
     name: &str,
@@ -41,14 +41,14 @@ pub(crate) async fn read(
         .map_err(|failure| refused(failure, what))
 }
 
-/// What a failed read means for the call that needed it.
+/// The error of a failed read for the call that needed it.
 pub(crate) fn refused(failure: Failure, what: &str) -> ScopeError {
     match failure {
         Failure::NotFound(_) => {
             tracing::debug!(target: "scope", what, %failure, "cannot be resolved");
             unresolved(what)
         }
-        // Whether there was a server at all, the cause says: without credentials none is started.
+        // The cause tells whether there was a server at all: without credentials none is started.
         Failure::Unavailable(cause) => ScopeError::Failed(Failure::Unavailable(format!(
             "{what} cannot be resolved, so the call was not sent: {cause}"
         ))),
@@ -63,21 +63,21 @@ pub(crate) fn refused(failure: Failure, what: &str) -> ScopeError {
     }
 }
 
-/// What to say where the server gave no usable answer.
+/// The error if the server gave no usable answer.
 pub(crate) fn unavailable(what: &str, cause: &str) -> ScopeError {
     ScopeError::Failed(Failure::Unavailable(format!(
         "{what} cannot be resolved because the server gave no usable answer, so the call was not sent: {cause}"
     )))
 }
 
-/// The denial of what cannot be resolved.
+/// The denial of an item that cannot be resolved.
 pub(crate) fn unresolved(what: &str) -> ScopeError {
     ScopeError::Denied(format!(
         "{what} cannot be resolved: the account has none such, or it cannot be read; nothing was sent"
     ))
 }
 
-/// The project id that a part of an answer carries: a whole number, or its text.
+/// The project id in a part of an answer: a whole number, or its text.
 pub(crate) fn project_in(value: &Value) -> Carried {
     match value.get("projectId") {
         None | Some(Value::Null) => Carried::Nothing,
@@ -87,14 +87,14 @@ pub(crate) fn project_in(value: &Value) -> Carried {
     }
 }
 
-/// What a part of an answer says of its project.
+/// The project in a part of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Carried {
     /// Nothing.
     Nothing,
     /// This one.
     Project(u32),
-    /// Something that is no project id.
+    /// Not a project id.
     Other,
 }
 

@@ -1,9 +1,8 @@
 //! The resolver: from a call's arguments to what it touches.
 //!
-//! What is said here of an operation is said by its selectors. The reads that it takes are the
-//! name of the project (cached), the project of a backtest and its like (cached), and where the
-//! price of being wrong is high, more: the deployment that a command goes to, the host's own
-//! estimate of an optimisation, whether a key of the Object Store is a folder.
+//! It uses only the selectors of an operation. It reads the name of the project (cached), the project of a backtest
+//! and the like (cached), and where an error would be costly, more: the deployment that a command goes to, the host's
+//! own estimate of an optimisation, whether a key of the Object Store is a folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,25 +24,25 @@ use crate::reads::{Reader, known, refused};
 use crate::selection::Selection;
 use crate::{cost, names, unlisted};
 
-/// The most folders of the Object Store that are listed to decide about one call.
+/// Maximum folders of the Object Store that are listed to decide one call.
 const MAX_LISTINGS: usize = 16;
 
-/// What a call touches: what has to be decided, and what its answer is checked for.
+/// What a call touches: what has to be decided, and what its answer is checked against.
 #[derive(Debug, Clone)]
 pub struct Touched {
-    /// What has to be allowed, all of it; at least one.
+    /// Facts that all have to be allowed; at least one.
     pub facts: Vec<Facts>,
     /// The project, by id and name.
     pub project: Option<(u32, String)>,
-    /// What it costs, as far as that is known.
+    /// The cost, if known.
     pub cost: Option<Usd>,
-    /// Whether it asks for everything of a kind: then each item of the answer is decided about.
+    /// Whether it requests everything of a kind: then each item of the answer is decided.
     pub listing: bool,
     pub(crate) check: Check,
 }
 
-/// What a call touches, but for the files that a patch of it names: those are not read yet. There is nothing to allow
-/// before they are.
+/// What a call touches, except the files of a patch in it, which has not been read yet. Nothing can be allowed before
+/// that.
 #[derive(Debug)]
 pub struct Resolved {
     touched: Touched,
@@ -51,22 +50,23 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// What is known without reading further. What no grant covers even so is refused; nothing is allowed by it.
+    /// What is known without reading further. If no grant covers this, the call is refused; it is not enough to allow
+    /// it.
     #[must_use]
     pub fn known(&self) -> &Touched {
         &self.touched
     }
 
-    /// How many bytes are to be read, if any are.
+    /// The number of bytes to be read, if any.
     #[must_use]
     pub fn unread(&self) -> Option<usize> {
         self.patch.as_ref().map(Patch::len)
     }
 
-    /// Reads the rest, in a time that is linear in it.
+    /// Reads the rest, in linear time.
     ///
     /// # Errors
-    /// When a patch names no file, too many, or one by an ambiguous name.
+    /// When a patch names no file, too many, or one with an ambiguous name.
     pub fn read(self) -> Result<Touched, ScopeError> {
         let Self { mut touched, patch } = self;
         if let Some(patch) = patch {
@@ -94,22 +94,22 @@ impl From<Touched> for Resolved {
     }
 }
 
-/// What an answer is checked for.
+/// What an answer is checked against.
 #[derive(Debug, Clone)]
 pub(crate) struct Check {
-    /// When the call was looked at: no earlier than this, the answer was true.
+    /// When the call was resolved: the answer is at least as recent.
     pub(crate) begun: Instant,
-    /// The context without what differs between the facts.
+    /// The context common to all facts.
     pub(crate) context: Context,
-    /// What nobody knows the project of until the answer says it.
+    /// A child whose project is unknown until the answer names it.
     pub(crate) unverified: Option<(Child, String)>,
     /// The objects of a download.
     pub(crate) objects: Option<Objects>,
-    /// The download that is asked about.
+    /// The download that is requested.
     pub(crate) job: Option<String>,
 }
 
-/// Resolves calls, and remembers what it learned by it.
+/// Resolves calls, and remembers what it learned.
 pub struct Scope {
     pub(crate) projects: Projects,
     pub(crate) children: Children,
@@ -129,7 +129,7 @@ impl Default for Scope {
     }
 }
 
-/// What the operator configured that calls are resolved by. It may change from call to call.
+/// The parts of the operator's configuration that are used for resolving. They may change between calls.
 #[derive(Clone, Copy)]
 pub struct Configured<'a> {
     /// The profiles.
@@ -138,7 +138,7 @@ pub struct Configured<'a> {
     pub node_prices: &'a BTreeMap<String, Usd>,
 }
 
-/// On whose behalf something is resolved.
+/// The plugin for which a call is resolved.
 #[derive(Clone, Copy)]
 pub(crate) struct Caller<'a> {
     pub(crate) reader: &'a dyn Reader,
@@ -146,17 +146,17 @@ pub(crate) struct Caller<'a> {
     pub(crate) plugin: &'a str,
 }
 
-/// Checks the form of the project's id, where a call has one: no grant makes a number of a text. Nothing is read, and
-/// nothing is learned of what there is.
+/// Checks the form of the project's id, if a call has one: no grant makes a text a number. Reads nothing, and reveals
+/// nothing about existing projects.
 ///
 /// # Errors
-/// When it is no whole number, or none that an id can be.
+/// When it is not a whole number, or not a possible id.
 pub fn check_project_id(
     operation: &'static Operation,
     arguments: &Map<String, Value>,
 ) -> Result<(), ScopeError> {
     let Ok(given) = Arguments::of(operation, arguments) else {
-        // Arguments that it does not have are told of when the rest is known to be granted.
+        // Unknown arguments are reported once the rest is known to be granted.
         return Ok(());
     };
     for selector in operation.selectors {
@@ -181,24 +181,23 @@ impl Scope {
         }
     }
 
-    /// Takes over that a plugin made a project, as the ledger remembers it.
+    /// Adds a project created by a plugin, as stored in the ledger.
     pub fn remember_created(&self, account: &str, plugin: &str, project: u32) {
         self.created.remember(account, plugin, project);
     }
 
-    /// Takes over which project something belongs to, as the ledger remembers it of compile jobs:
-    /// what is known need not be read.
+    /// Adds the project of a child, as stored in the ledger for compile jobs, so that it need not be read.
     pub fn remember_child(&self, account: &str, child: Child, id: &str, project: u32) {
         self.children.learn(account, child, id, project);
     }
 
-    /// What a project is called, if that is known and no older than a minute.
+    /// The name of a project, if it is known and no older than a minute.
     #[must_use]
     pub fn project_name_cached(&self, account: &str, project: u32) -> Option<String> {
         self.projects.cached(account, project)
     }
 
-    /// A project as far as it is known without a read, of a plugin that may have made it.
+    /// A project as far as it is known without a read, for a plugin that may have created it.
     #[must_use]
     pub fn known_project(&self, account: &str, plugin: &str, project: u32) -> Option<Project> {
         Some(Project {
@@ -208,7 +207,7 @@ impl Scope {
         })
     }
 
-    /// A tool that the catalog does not know: nothing is known of what it touches.
+    /// A tool that the catalog does not know: it is unknown what it touches.
     #[must_use]
     pub fn unknown_tool(&self, tool: &str) -> Touched {
         let context = Context {
@@ -219,7 +218,7 @@ impl Scope {
         Touched::one(Resource::Account, context)
     }
 
-    /// A service of the host's that touches nothing by itself.
+    /// A service of the host that touches nothing by itself.
     #[must_use]
     pub fn service(&self) -> Touched {
         Touched::one(Resource::Account, Context::default())
@@ -228,7 +227,7 @@ impl Scope {
     /// The bytes of one object.
     ///
     /// # Errors
-    /// When organisation or key could be read in two ways.
+    /// When organisation or key are ambiguous.
     pub fn download(&self, organization: &str, key: &str) -> Result<Touched, ScopeError> {
         names::identifier("organization-id", organization)?;
         names::path("key", key)?;
@@ -239,7 +238,7 @@ impl Scope {
         Ok(Touched::one(object(organization, key), context))
     }
 
-    /// Resolves what a call touches, and reads all of it at once.
+    /// Resolves what a call touches, including long texts.
     ///
     /// # Errors
     /// As [`resolve_known`](Self::resolve_known) and [`Resolved::read`].
@@ -257,13 +256,12 @@ impl Scope {
             .read()
     }
 
-    /// Resolves what a call touches, as far as it takes no time to read. `arguments` are flat, under their JSON
-    /// names, with profiles still by name.
+    /// Resolves what a call touches, except long texts. `arguments` are flat, under their JSON names, with profiles
+    /// still by name.
     ///
     /// # Errors
-    /// When an argument is missing, of the wrong type or ambiguous; when what it names does not
-    /// exist or belongs to another project; when a read that this takes gave no answer. Nothing was
-    /// sent then but reads of the host's own.
+    /// When an argument is missing, of the wrong type or ambiguous; when it names something that does not exist or
+    /// belongs to another project; when a necessary read gave no answer. Only reads of the host's own were sent then.
     pub async fn resolve_known(
         &self,
         reader: &dyn Reader,
@@ -322,8 +320,8 @@ impl Scope {
         Ok(Resolved { touched, patch })
     }
 
-    /// The project, with its name from the account: as it is now for what cannot be undone, or for
-    /// what is about the name.
+    /// The project, with its name from the account: the current one for irreversible calls and for those about the
+    /// name.
     async fn project(
         &self,
         caller: Caller<'_>,
@@ -360,8 +358,8 @@ impl Scope {
         }))
     }
 
-    /// Holds what belongs to a project against the project that the call says. What is left to the
-    /// answer is returned.
+    /// Checks that children belong to the project that the call claims. Returns the one that has to be checked in the
+    /// answer.
     async fn check_children(
         &self,
         caller: Caller<'_>,
@@ -382,7 +380,7 @@ impl Scope {
             let found = children
                 .project(caller.reader, caller.account, *child, id, Some(project))
                 .await;
-            // In the same words, so that nobody learns what there is elsewhere.
+            // The same text, so that the plugin does not learn what exists elsewhere.
             match found {
                 Ok(found) if found == project => {}
                 Ok(_) | Err(ScopeError::Denied(_)) => {
@@ -394,7 +392,7 @@ impl Scope {
         Ok(unverified)
     }
 
-    /// The objects, with `KEY/` beside `KEY` where the server would take what is below it too.
+    /// The objects, with `KEY/` beside `KEY` if the server would include what is below it.
     async fn objects(
         &self,
         caller: Caller<'_>,
@@ -425,7 +423,7 @@ impl Scope {
 }
 
 impl Touched {
-    /// A single thing, whose answer there is nothing to check in.
+    /// A single resource, whose answer needs no check.
     fn one(resource: Resource, context: Context) -> Self {
         Self {
             project: None,
@@ -450,7 +448,7 @@ pub(crate) fn object(organization: &str, key: &str) -> Resource {
     }
 }
 
-/// Whether the contract's answer says which project a child is of, and that it is this child.
+/// Whether the contract's answer names the project of a child, and the child itself.
 fn carries(operation: &Operation, child: Child) -> bool {
     let Some(Type::Record(record)) = operation.function().and_then(|function| function.result)
     else {
@@ -462,8 +460,8 @@ fn carries(operation: &Operation, child: Child) -> bool {
 
 /// The keys that are, or may be, folders.
 ///
-/// The keys of one folder share one listing of it, so a call with many keys costs as many reads as it names folders,
-/// and at most [`MAX_LISTINGS`].
+/// The keys of one folder share one listing, so a call with many keys costs as many reads as it names folders, at
+/// most [`MAX_LISTINGS`].
 async fn folders<'a>(
     reader: &dyn Reader,
     organization: &str,
@@ -484,7 +482,7 @@ async fn folders<'a>(
     for (parent, keys) in by_parent {
         if let (1, Some(only)) = (keys.len(), keys.first()) {
             let listed = listing(reader, organization, only).await?;
-            // A key of which the server says nothing is no folder.
+            // A key unknown to the server is not a folder.
             let folder = |entries: &[Value]| !entries.iter().all(|entry| is_object(entry, only));
             if listed.is_some_and(|entries| folder(&entries)) {
                 folders.push(*only);
@@ -505,7 +503,7 @@ async fn folders<'a>(
                 (at == Some(key) && !is_object(entry, key))
                     || at.is_some_and(|at| at.starts_with(&below(key)))
             });
-            // A key that the listing does not show may be a folder: the listing may be of a part only.
+            // A key missing in the listing may be a folder: the listing may be partial.
             is_folder || !objects.contains(key)
         };
         folders.extend(keys.iter().copied().filter(|key| may_be_folder(key)));
@@ -513,7 +511,7 @@ async fn folders<'a>(
     Ok(folders)
 }
 
-/// The entries of a folder, or the object itself; nothing where the server has none such.
+/// The entries of a folder, or the object itself; empty if the server has neither.
 async fn listing(
     reader: &dyn Reader,
     organization: &str,
@@ -526,7 +524,7 @@ async fn listing(
     let list = known("object-store/list-object-store-files")?;
     let mut answer = match reader.read(list, arguments).await {
         Ok(answer) => answer,
-        // Servers refuse to list what is no folder in words of their own.
+        // Servers have their own errors for listing something that is not a folder.
         Err(Failure::NotFound(_) | Failure::Rejected(_) | Failure::InvalidArgument(_)) => {
             return Ok(None);
         }
@@ -538,13 +536,13 @@ async fn listing(
     })
 }
 
-/// The key of an entry, without the slashes that some answers put around it.
+/// The key of an entry, without surrounding slashes in some answers.
 fn key_in(entry: &Value) -> Option<&str> {
     let key = entry.get("key").and_then(Value::as_str)?;
     Some(key.trim_matches('/'))
 }
 
-/// Whether an entry of a listing is the object of this key, and no folder.
+/// Whether an entry of a listing is the object of this key rather than a folder.
 fn is_object(entry: &Value, key: &str) -> bool {
     key_in(entry) == Some(key) && entry.get("folder").and_then(Value::as_bool) != Some(true)
 }
@@ -569,7 +567,7 @@ async fn live_at_stake(
     }
 }
 
-/// One context for each combination of what is touched in several.
+/// One context for each combination of touched items.
 fn contexts(asked: &Selection, base: &Context) -> Vec<Context> {
     let mut contexts = vec![base.clone()];
     let mut each = |several: &[String], set: fn(&mut Context, String)| {
@@ -595,7 +593,7 @@ fn contexts(asked: &Selection, base: &Context) -> Vec<Context> {
     contexts
 }
 
-/// What is touched, of which there is always something.
+/// The touched resources; at least one.
 fn resources(
     asked: &Selection,
     project: Option<&Project>,

@@ -1,5 +1,5 @@
-//! What the arguments of one call select, read strictly and not yet believed: whether a backtest
-//! is of the project beside it, and what the project is called, only the account can say.
+//! What the arguments of one call select, parsed strictly but not verified: only the account knows
+//! whether a backtest belongs to the given project, and the project's name.
 
 use qchost_catalog::{Access, Exception, Operation, Selector};
 use qchost_policy::{Brokerage, Context, Usd};
@@ -17,13 +17,13 @@ use crate::{cost, names, unlisted};
 pub(crate) struct Selection {
     /// The project.
     pub(crate) project: Option<u32>,
-    /// Whether everything of a kind is asked for.
+    /// Whether everything of a kind is requested.
     pub(crate) listing: bool,
-    /// The name that a project is to have.
+    /// The name that a project is to get.
     pub(crate) name: Option<String>,
     pub(crate) organization: Option<String>,
     pub(crate) files: Vec<String>,
-    /// What names more files, not read yet.
+    /// A patch that names more files, not read yet.
     pub(crate) patch: Option<Patch>,
     pub(crate) keys: Vec<String>,
     /// A download of objects.
@@ -37,7 +37,7 @@ pub(crate) struct Selection {
     /// A command's kind.
     pub(crate) command: Option<String>,
     pub(crate) collaborator: Option<String>,
-    /// Whether somebody may trade after it.
+    /// Whether it gives or takes the right to trade.
     pub(crate) live_control: Option<bool>,
     /// What the caller says it costs.
     pub(crate) claimed: Option<Usd>,

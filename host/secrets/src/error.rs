@@ -1,13 +1,14 @@
-//! Why a secret cannot be had.
+//! Why a secret is not available.
 //!
-//! Invariant: a message says which secret, by its place, and what to do; no value is in it.
+//! Invariant: a message identifies the secret by its source, and says what to do; it never contains
+//! a value.
 
 use std::path::PathBuf;
 
 /// Why a secret cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// There is no such variable.
+    /// The variable is not set.
     #[error("the environment variable {env} is not set; set it where the host is started")]
     Unset {
         /// The variable.
@@ -18,10 +19,10 @@ pub enum SecretError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// Others can read the file too.
+    /// Other users can read the file too.
     #[error("{0} can be read by others (mode {mode:o}); run: chmod 600 {0}", path.display())]
     Exposed {
         /// The file.
@@ -32,7 +33,7 @@ pub enum SecretError {
     /// It is a folder, a device or a pipe.
     #[error("{} is no file; put the secret into one", path.display())]
     NoFile {
-        /// What is there.
+        /// What it is instead.
         path: PathBuf,
     },
     /// It is longer than any secret.
@@ -40,7 +41,7 @@ pub enum SecretError {
     TooLong {
         /// Where it is kept.
         place: String,
-        /// How long a secret may be.
+        /// The maximum length in bytes.
         limit: usize,
     },
     /// It is not UTF-8.
@@ -55,7 +56,7 @@ pub enum SecretError {
         /// Where it is kept.
         place: String,
     },
-    /// A secret is in Vault, and the host knows no Vault.
+    /// A secret is in Vault, and no Vault is configured.
     #[error(
         "{path} is in Vault, but no Vault is configured; add a [vault] table with `address` and `auth`"
     )]
@@ -63,20 +64,20 @@ pub enum SecretError {
         /// `mount/path#field`.
         path: String,
     },
-    /// The `[vault]` table cannot be used.
+    /// The `[vault]` table is invalid.
     #[error("[vault] {key}: {why}")]
     VaultOptions {
         /// The key in the table.
         key: &'static str,
-        /// What is wrong and what would be right.
+        /// The problem, and what is allowed.
         why: String,
     },
-    /// Vault does not give it.
+    /// Vault does not provide it.
     #[error(transparent)]
     Vault(#[from] VaultError),
 }
 
-/// Why Vault does not give a secret. Paths are `mount/path#field`.
+/// Why Vault does not provide a secret. Paths are `mount/path#field`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VaultError {
     /// No connection, or no answer in time.
@@ -86,7 +87,7 @@ pub enum VaultError {
     Unreachable {
         /// Vault's address.
         address: String,
-        /// Why.
+        /// The cause.
         why: String,
     },
     /// It is sealed.
@@ -104,10 +105,10 @@ pub enum VaultError {
         address: String,
         /// The HTTP status.
         status: u16,
-        /// Its own words.
+        /// Vault's message.
         words: String,
     },
-    /// It points elsewhere. A token is not sent to where an answer points.
+    /// It redirects. A token is never sent to the target of a redirect.
     #[error(
         "Vault at {address} redirects to another address (status {status}), which is not followed; set [vault] address to the active node or to a load balancer"
     )]
@@ -127,12 +128,12 @@ pub enum VaultError {
         /// The path as a policy writes it: `mount/data/path`.
         rule: String,
     },
-    /// The token is no longer good.
+    /// The token is no longer valid.
     #[error(
         "Vault does not accept the host's token from {place}: it expired, was revoked, or may neither read the secret nor look itself up; put a new one there"
     )]
     TokenExpired {
-        /// Where the token comes from.
+        /// The source of the token.
         place: String,
     },
     /// The login was refused.
@@ -144,16 +145,16 @@ pub enum VaultError {
         mount: String,
         /// The HTTP status.
         status: u16,
-        /// Vault's own words.
+        /// Vault's message.
         words: String,
     },
-    /// What the host would log in with cannot be read.
+    /// The credentials for the login cannot be read.
     #[error("cannot log in to Vault: {why}")]
     Credentials {
-        /// Which and why.
+        /// Which one and why.
         why: String,
     },
-    /// No such secret, or no such engine.
+    /// There is no such secret, or no such engine.
     #[error(
         "Vault has no secret {path}; check the mount, the path, the namespace, and that the engine is a key-value engine of version 2"
     )]
@@ -187,16 +188,16 @@ pub enum VaultError {
         /// `deleted at …` or `destroyed`.
         what: String,
     },
-    /// An answer that is none of Vault's.
+    /// The answer is not one of Vault's.
     #[error(
         "the answer of Vault at {address} to {request} is not understood: {why}; is that address Vault's?"
     )]
     Answer {
         /// Vault's address.
         address: String,
-        /// What was asked.
+        /// The request.
         request: String,
-        /// What is wrong with the answer.
+        /// The problem.
         why: String,
     },
 }

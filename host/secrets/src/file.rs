@@ -1,7 +1,7 @@
 //! Secrets in files and environment variables.
 //!
-//! Invariant: the permissions that are checked are those of the file that is read, not of a name
-//! that may mean another file a moment later.
+//! Invariant: permissions are checked on the open file that is read, not on a path that may refer
+//! to another file a moment later.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -13,13 +13,14 @@ use zeroize::Zeroizing;
 
 use crate::error::SecretError;
 
-/// The longest secret, in bytes. A private key has a few thousand.
+/// Maximum bytes of a secret. A private key has a few thousand.
 const LIMIT: usize = 64 * 1024;
 
-/// Reads a secret from a file that only this user can read. A line break at its end is not part of it.
+/// Reads a secret from a file that only this user can read. A trailing line break is not part of
+/// it.
 ///
 /// # Errors
-/// When it cannot be read, others can read it, or it holds no text of up to 64 KiB.
+/// When it cannot be read, other users can read it, or it contains no text of up to 64 KiB.
 pub fn read_secret(path: &Path) -> Result<SecretString, SecretError> {
     let failed = |source| SecretError::Read {
         path: path.to_owned(),
@@ -45,8 +46,8 @@ pub fn read_secret(path: &Path) -> Result<SecretString, SecretError> {
             mode,
         });
     }
-    // One byte more than may be there, so that the buffer neither grows, which would leave a copy
-    // behind, nor hides that there is more.
+    // One byte more than allowed, so that the buffer neither grows, which would leave a copy in
+    // memory, nor hides an excess.
     let mut bytes = Zeroizing::new(vec![0; LIMIT + 1]);
     let mut length = 0;
     while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {

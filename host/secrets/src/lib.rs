@@ -1,12 +1,12 @@
-//! Secrets: where they are kept, how they are read late, and that they never leave the process.
+//! Secrets: their sources, reading them late, and keeping them inside of the process.
 //!
-//! A [`Source`] names a place (an environment variable, a file, a field in HashiCorp Vault), and
-//! [`Secrets`] reads it at each use, so that a changed secret needs no restart. [`Profiles`] puts
-//! such values into the arguments of a call that is about to be sent.
+//! A [`Source`] refers to an environment variable, a file, or a field in HashiCorp Vault, and
+//! [`Secrets`] reads it at each use, so that a changed secret needs no restart. [`Profiles`] adds
+//! such values to the arguments of a call that is about to be sent.
 //!
-//! Invariants: a value is held in a type that clears its memory; whatever was read is known to the
-//! [`Redactor`], through which every text has to go that leaves the process; an error names the
-//! place of a secret, never its value.
+//! Invariants: a value is held in a type that clears its memory; every value read is known to the
+//! [`Redactor`], which all text that leaves the process must pass; an error names the source of a
+//! secret, never its value.
 
 mod error;
 mod file;

@@ -1,7 +1,8 @@
-//! Brokerage and data-provider profiles: what a plugin names and what the host fills in.
+//! Brokerage and data-provider profiles: plugins refer to them by name, and the host fills in their
+//! settings.
 //!
 //! Invariant: a secret exists in clear only inside the arguments of a call that is about to be
-//! sent. It is read at that moment, and the redactor knows it by then.
+//! sent. It is read at that moment, when the redactor already knows it.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +14,11 @@ use sha2::{Digest as _, Sha256};
 use crate::secrets::Secrets;
 use crate::source::{Setting, Source};
 
-/// The modules that trade on paper.
+/// The brokerage modules for paper trading.
 const PAPER: [&str; 2] = ["QuantConnectBrokerage", "PaperBrokerage"];
 
-/// The settings of one brokerage or data provider, under the names that QuantConnect's API has
-/// for them; `id` is the module: `QuantConnectBrokerage`, `InteractiveBrokersBrokerage` …
+/// The settings of one brokerage or data provider, under their names in QuantConnect's API; `id` is
+/// the module: `QuantConnectBrokerage`, `InteractiveBrokersBrokerage` …
 pub type Profile = BTreeMap<String, Setting>;
 
 /// All profiles by name.
@@ -28,7 +29,7 @@ pub struct Profiles {
 }
 
 impl Profiles {
-    /// Profiles by name, and what reads their secrets.
+    /// Profiles by name, and the reader of their secrets.
     #[must_use]
     pub fn new(profiles: BTreeMap<String, Profile>, secrets: Secrets) -> Self {
         Self { profiles, secrets }
@@ -39,21 +40,21 @@ impl Profiles {
         self.profiles.keys().map(String::as_str)
     }
 
-    /// Whether a profile trades with real money: everything does but QuantConnect's own paper
+    /// Whether a profile trades with real money: every module does except QuantConnect's own paper
     /// trading. `None` if there is no such profile.
     #[must_use]
     pub fn brokerage(&self, name: &str) -> Option<bool> {
         let module = match self.profiles.get(name)?.get("id") {
             Some(Setting::Plain(Value::String(module))) => module.as_str(),
-            // A module that is not written down may be any.
+            // A module that is read from elsewhere may be any.
             _ => return Some(true),
         };
         Some(!PAPER.contains(&module))
     }
 
-    /// Changes whenever what the operator wrote for a profile changes: `sha256:…` of its settings
-    /// and of the places of its secrets. A secret's value is not part of it. `None` if there is no
-    /// such profile.
+    /// Changes whenever the operator's settings of a profile change: `sha256:…` of its settings and
+    /// of the sources of its secrets, without the secrets' values. `None` if there is no such
+    /// profile.
     #[must_use]
     pub fn revision(&self, name: &str) -> Option<String> {
         let mut hash = Sha256::new();
@@ -68,7 +69,7 @@ impl Profiles {
                     ("vault", vault.to_string().into_bytes())
                 }
             };
-            // Each part with its length, so that no two profiles have the same bytes.
+            // Each part with its length, so that different profiles never have the same bytes.
             for part in [key.as_bytes(), kind.as_bytes(), &place] {
                 hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
                 hash.update(part);
@@ -82,12 +83,11 @@ impl Profiles {
         Some(format!("sha256:{hex}"))
     }
 
-    /// Puts the settings in place of the profiles' names. If it fails, the arguments are as they
-    /// were.
+    /// Replaces the profiles' names with their settings. On failure, the arguments are unchanged.
     ///
     /// # Errors
-    /// [`Failure::InvalidArgument`] for what is no name of a profile, [`Failure::Unavailable`] for
-    /// a secret that cannot be had.
+    /// [`Failure::InvalidArgument`] for an unknown profile, [`Failure::Unavailable`] for a secret
+    /// that is not available.
     pub async fn fill(
         &self,
         operation: &Operation,
@@ -116,7 +116,7 @@ impl Profiles {
         Ok(())
     }
 
-    /// The settings of several profiles by their modules.
+    /// The settings of several profiles, by module.
     async fn providers(&self, field: &str, names: &Value) -> Result<Map<String, Value>, Failure> {
         let Value::Array(names) = names else {
             return Err(not_names(field));

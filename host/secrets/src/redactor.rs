@@ -1,11 +1,11 @@
-//! What takes secrets out of whatever leaves the process.
+//! Redacts secrets from everything that leaves the process.
 //!
-//! Invariants: after cleaning, no text holds a remembered value of four bytes or more, nor its
-//! JSON, percent or base64 form. Values are held in memory that is cleared; their number and size
-//! are bounded, the least recently read going first.
+//! Invariants: redacted text contains no known value of four bytes or more, nor its JSON, percent
+//! or base64 form. Values are held in memory that is cleared; their number and size are bounded,
+//! and the least recently read are dropped first.
 //!
-//! A shorter value is not replaced: it stands in too many innocent words. What is certain of such a
-//! value is that the host itself never prints it.
+//! A shorter value is not replaced: it is part of too many innocent words. The host itself never
+//! prints such a value.
 
 mod forms;
 mod matcher;
@@ -24,17 +24,17 @@ use forms::{Form, forms};
 use matcher::Matcher;
 pub use writer::RedactingWriter;
 
-/// How many values are known at most: those in use, and older ones that were rotated away and may
-/// still be on their way out.
+/// Maximum number of known values: those in use, and older ones that were rotated and may still be
+/// on their way out.
 const REMEMBERED: usize = 512;
 
-/// How many bytes all of them have at most.
+/// Maximum bytes of all known values.
 const REMEMBERED_BYTES: usize = 1024 * 1024;
 
-/// The shortest value that is taken out of text, in bytes.
+/// Minimum length in bytes of a value that is redacted.
 pub(crate) const SHORTEST: usize = qchost_catalog::SHORTEST_SECRET;
 
-/// Takes the values of secrets out of text. Clones know the same values.
+/// Redacts the values of secrets. Clones know the same values.
 #[derive(Clone, Default)]
 pub struct Redactor(Arc<Inner>);
 
@@ -52,7 +52,7 @@ impl fmt::Debug for Redactor {
 }
 
 impl Redactor {
-    /// Takes this value out of every text from now on.
+    /// Redacts this value from every text from now on.
     pub fn remember(&self, secret: SecretString) {
         if secret.expose_secret().len() < SHORTEST {
             return;
@@ -76,13 +76,13 @@ impl Redactor {
         self.0.values.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets what is too much, and looks for what is left.
+    /// Drops excess values, and builds the matcher for the rest.
     fn renew(&self, values: &mut VecDeque<Vec<Form>>) {
         let mut bytes: usize = values.iter().map(|forms| length(forms)).sum();
         while values.len() > 1 && (values.len() > REMEMBERED || bytes > REMEMBERED_BYTES) {
             bytes -= values.pop_front().as_deref().map_or(0, length);
         }
-        // Still under the lock: of two matchers the one that knows more has to be the last.
+        // Still under the lock: of two matchers the one that knows more has to be stored last.
         let matcher = Arc::new(Matcher::new(values.iter().flatten().cloned().collect()));
         *self
             .0
@@ -91,8 +91,7 @@ impl Redactor {
             .unwrap_or_else(PoisonError::into_inner) = matcher;
     }
 
-    /// Takes out of every text from now on what another one knows by now, too: for the secrets of a
-    /// configuration that this one's takes the place of.
+    /// Redacts what another redactor knows now as well: for the secrets of a former configuration.
     pub fn adopt(&self, other: &Self) {
         if Arc::ptr_eq(&self.0, &other.0) {
             return;
@@ -101,20 +100,20 @@ impl Redactor {
         let mut values = self.values();
         for forms in theirs.into_iter().rev() {
             if !values.iter().any(|known| known.first() == forms.first()) {
-                // Read longer ago than what this one has read itself.
+                // Read longer ago than the values of this one.
                 values.push_front(forms);
             }
         }
         self.renew(&mut values);
     }
 
-    /// The text without secrets; itself if there are none in it.
+    /// The redacted text; unchanged if it contains no secrets.
     #[must_use]
     pub fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
         self.matcher().clean(text)
     }
 
-    /// Takes the secrets out of every string and every key of a value. Numbers stay as they are.
+    /// Redacts every string and every key of a value. Numbers are unchanged.
     pub fn clean_value(&self, value: &mut Value) {
         let matcher = self.matcher();
         if !matcher.is_empty() {
@@ -122,7 +121,7 @@ impl Redactor {
         }
     }
 
-    /// A writer that takes secrets out of what passes through it, line by line.
+    /// A writer that redacts line by line.
     pub fn writer<W: io::Write>(&self, inner: W) -> RedactingWriter<W> {
         RedactingWriter::new(self.clone(), inner)
     }
@@ -138,7 +137,7 @@ impl Redactor {
     }
 }
 
-/// How long a value itself is.
+/// The length of the value itself.
 fn length(forms: &[Form]) -> usize {
     forms.first().map_or(0, |form| form.len())
 }
@@ -161,7 +160,7 @@ fn clean_value(matcher: &Matcher, value: &mut Value) {
             {
                 let mut clean = Map::new();
                 for (key, field) in std::mem::take(fields) {
-                    // Two keys may become the same; neither value is lost.
+                    // Two keys may become equal; neither value is lost.
                     let mut key = matcher.clean(&key).into_owned();
                     while clean.contains_key(&key) {
                         key.push('\'');

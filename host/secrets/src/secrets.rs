@@ -1,6 +1,6 @@
-//! Reading secrets, wherever they are.
+//! Reads secrets from all kinds of sources.
 //!
-//! Invariant: a value that is handed out is known to the redactor before anybody has it.
+//! Invariant: the redactor knows a value before it is returned.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::redactor::Redactor;
 use crate::source::Source;
 use crate::vault::{Vault, VaultOptions};
 
-/// The length in bytes from which a word in a value that is written down as it is may be a secret.
+/// Minimum length in bytes of a word in a literal value that may be a secret.
 const SHORTEST_LITERAL: usize = 16;
 
 /// Reads secrets at each use. Clones share the connection to Vault and the redactor.
@@ -23,11 +23,10 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// Secrets in the environment, in files and, if one is configured, in Vault. Nothing is
-    /// read or sent yet.
+    /// Secrets in the environment, in files and, if configured, in Vault. Nothing is read or sent yet.
     ///
     /// # Errors
-    /// When the options for Vault cannot be used: [`SecretError::VaultOptions`].
+    /// When the options for Vault are invalid: [`SecretError::VaultOptions`].
     pub fn new(vault: Option<VaultOptions>) -> Result<Self, SecretError> {
         let redactor = Redactor::default();
         let vault = vault
@@ -36,11 +35,10 @@ impl Secrets {
         Ok(Self { redactor, vault })
     }
 
-    /// The secret as it is at this moment; one in Vault may be some seconds old
-    /// ([`VaultOptions::cache_seconds`]).
+    /// The current value of a secret; one in Vault may be some seconds old ([`VaultOptions::cache_seconds`]).
     ///
     /// # Errors
-    /// When it cannot be had: which secret, and what to do.
+    /// When it is not available: which secret, and what to do.
     pub async fn read(&self, source: &Source) -> Result<SecretString, SecretError> {
         let secret = match source {
             Source::Env { env } => read_variable(env)?,
@@ -58,8 +56,8 @@ impl Secrets {
         Ok(secret)
     }
 
-    /// Logs in to Vault, if one is configured. From then on the login is renewed before it ends,
-    /// whether secrets are read or not. Without this it begins with the first secret.
+    /// Logs in to Vault, if one is configured. From then on the login is renewed before it expires, whether secrets are
+    /// read or not. Otherwise the login happens with the first secret.
     ///
     /// # Errors
     /// When Vault cannot be reached, is sealed, or refuses the login.
@@ -70,8 +68,8 @@ impl Secrets {
         }
     }
 
-    /// A value that stands in a file as it is, where a secret may stand: it is taken out of text too, by each word that is
-    /// long enough for a token. Shorter words are names and numbers, which others have as well.
+    /// A literal value where a secret is allowed: each word in it that is long enough for a token is redacted too. Shorter
+    /// words are common names and numbers.
     #[must_use]
     pub fn literal(&self, text: &str) -> SecretString {
         for word in text.split_whitespace() {
@@ -82,14 +80,14 @@ impl Secrets {
         text.into()
     }
 
-    /// What takes every value that was read out of text.
+    /// Redacts every value that was read.
     #[must_use]
     pub fn redactor(&self) -> &Redactor {
         &self.redactor
     }
 }
 
-/// Reads a file where it may block: it may be on a network.
+/// Reads a file on a thread that may block: it may be on a network.
 pub(crate) async fn read_file(path: std::path::PathBuf) -> Result<SecretString, SecretError> {
     let shown = path.clone();
     match tokio::task::spawn_blocking(move || read_secret(&path)).await {

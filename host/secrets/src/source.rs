@@ -1,6 +1,7 @@
-//! Where a secret is kept, as configuration files write it.
+//! The source of a secret in configuration files.
 //!
-//! Invariant: a source is a name. No value of a secret is in it, so it may be shown and logged.
+//! Invariant: a source is only a reference without the secret's value, so it may be shown and
+//! logged.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,11 +10,11 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What a source looks like, for messages.
+/// The forms of a source, for messages.
 const FORMS: &str = "{ env = \"NAME\" }, { file = \"path\" } or { vault = \"mount/path#field\" }";
 
-/// Where a secret is kept: `{ env = "NAME" }`, `{ file = "path" }` or
-/// `{ vault = "mount/path#field" }`.
+/// The source of a secret: `{ env = "NAME" }`, `{ file = "path" }` or `{ vault = "mount/path#field"
+/// }`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Value")]
 pub enum Source {
@@ -24,20 +25,20 @@ pub enum Source {
     },
     /// In a file that only the host can read.
     File {
-        /// The file; a line break at its end is not part of the secret.
+        /// The file; a trailing line break is not part of the secret.
         file: PathBuf,
     },
     /// In a key-value engine (version 2) of HashiCorp Vault.
     Vault {
-        /// The field and where it is.
+        /// The field and its location.
         vault: VaultPath,
     },
 }
 
 /// A field of a secret in a key-value engine of Vault: `mount/path#field`.
 ///
-/// The mount is what stands before the first slash. An engine that is mounted at a path with
-/// slashes of its own is set apart by two: `team/kv//path#field`.
+/// The mount is the part before the first slash. An engine mounted at a path that itself contains
+/// slashes is separated by two: `team/kv//path#field`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct VaultPath {
     /// Where the engine is mounted.
@@ -48,25 +49,25 @@ pub struct VaultPath {
     pub field: String,
 }
 
-/// A setting: in the file, or where its secret value is.
+/// A setting: a literal value, or the source of a secret.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "Value")]
 pub enum Setting {
     /// A secret.
     Secret(Source),
-    /// A value that is no secret: anything but a table.
+    /// A value that is not secret: anything but a table.
     Plain(Value),
 }
 
 impl Source {
-    /// Makes a relative file one of this folder.
+    /// Resolves a relative file against this folder.
     pub fn resolve(&mut self, folder: &Path) {
         if let Self::File { file } = self {
             *file = folder.join(&file);
         }
     }
 
-    /// The file that it names, if it is one.
+    /// The file, if it is one.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         match self {
@@ -77,14 +78,14 @@ impl Source {
 }
 
 impl Setting {
-    /// Makes a relative file one of this folder.
+    /// Resolves a relative file against this folder.
     pub fn resolve(&mut self, folder: &Path) {
         if let Self::Secret(source) = self {
             source.resolve(folder);
         }
     }
 
-    /// The file that its secret is in, if there is one.
+    /// The file with its secret, if there is one.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         match self {
@@ -166,7 +167,7 @@ impl FromStr for VaultPath {
             return Err(wrong("its field is empty or has control characters"));
         }
         for segment in mount.split('/').chain(path.split('/')) {
-            // Vault answers 404 to a path that ends in a period, and a URL has no `..` in it.
+            // Vault answers 404 to a path that ends in a period, and a URL cannot contain `..`.
             if segment.is_empty() || segment.ends_with('.') || segment.chars().any(char::is_control)
             {
                 return Err(wrong(

@@ -1,9 +1,9 @@
 //! Secrets in HashiCorp Vault: the key-value engine, version 2.
 //!
-//! Invariants: of each secret at most one request is under way, and its answer, good or bad, serves
-//! everybody who waits for it and whoever asks within some seconds, so that a burst of calls is one
-//! request; an answer older than that is never used, so that a secret that was withdrawn stays
-//! withdrawn even while Vault is away.
+//! Invariants: for each secret at most one request is in progress, and its answer, good or bad, is
+//! shared by all waiting callers and by those within the next seconds, so that a burst of calls is
+//! one request; an older answer is never used, so that a revoked secret stays revoked even while
+//! Vault is unreachable.
 
 mod answer;
 mod http;
@@ -26,10 +26,10 @@ use http::Http;
 pub use options::{VaultAuth, VaultOptions};
 use session::{Login, Session};
 
-/// How long a failure serves those who ask again.
+/// How long a failure is cached.
 const FAILURE_KEPT: Duration = Duration::from_secs(1);
 
-/// What Vault said of one secret, and when. Whoever asks Vault holds the lock.
+/// The last answer for one secret, and when it arrived. The lock is held during a request.
 type Kept = Arc<tokio::sync::Mutex<Option<(Instant, Result<Arc<Fields>, VaultError>)>>>;
 
 /// The connection to one Vault.
@@ -37,7 +37,7 @@ pub(crate) struct Vault {
     http: Arc<Http>,
     login: Arc<Login>,
     kept_for: Duration,
-    /// By mount and path. Only what the configuration names is ever in it.
+    /// By mount and path. Contains only what the configuration refers to.
     secrets: Mutex<HashMap<(String, String), Kept>>,
 }
 
@@ -99,7 +99,7 @@ impl Vault {
                 Ok(_) => self.kept_for,
                 Err(_) => FAILURE_KEPT,
             };
-            // What was learned while this one waited is as good as what it would learn itself.
+            // An answer that arrived while this caller waited is as good as a new one.
             if *at >= asked || at.elapsed() < age {
                 return known.clone();
             }
@@ -109,7 +109,7 @@ impl Vault {
         read
     }
 
-    /// Asks Vault; once more after another login if the token is refused.
+    /// Asks Vault; once more after another login if the token is rejected.
     async fn fetch(&self, path: &VaultPath) -> Result<Fields, VaultError> {
         let session = self.login.session().await?;
         if let Some(fields) = self.ask(path, &session).await? {
@@ -126,7 +126,7 @@ impl Vault {
         })
     }
 
-    /// The secret's fields; none if the token may not read them.
+    /// The secret's fields; `None` if the token may not read them.
     async fn ask(&self, path: &VaultPath, session: &Session) -> Result<Option<Fields>, VaultError> {
         let request = ReadSecretRequest {
             mount: path.mount.clone(),
@@ -142,8 +142,8 @@ impl Vault {
         let missing = || VaultError::NoSecret {
             path: path.to_string(),
         };
-        // To a secret that never was, and to a mount that is none, Vault answers `errors`; to one
-        // whose newest version was deleted, what is left of it (both with 404).
+        // For a secret that never existed, and for an unknown mount, Vault returns `errors`; for
+        // one whose newest version was deleted, its metadata (both with 404).
         let stored: Stored = match answer.parse() {
             Ok(stored) => stored,
             Err(_) if answer.status() == 404 => return Err(missing()),

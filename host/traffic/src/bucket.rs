@@ -1,12 +1,11 @@
-//! One token bucket, by the generic cell rate algorithm of `governor`.
+//! A token bucket, using the generic cell rate algorithm of `governor`.
 //!
-//! The library keeps a bucket's fill as one number, the instant at which it will be full again.
-//! Here that number is the caller's, so that a call can be tried against several buckets and
-//! taken from all of them or from none, and so that a bucket outlives a change of its limit: the
-//! part of it that is used stays used, whatever the new size is.
+//! The library represents a bucket's fill as one number, the instant at which it will be full again. Here the caller
+//! keeps that number, so that a call can be tried against several buckets and charged to all of them or none, and so
+//! that a bucket outlives a change of its limit: the used fraction stays used, whatever the new size is.
 //!
-//! Invariant: from a bucket of `burst` that refills one in `interval`, at most
-//! `burst + d / interval` are taken within any time `d`.
+//! Invariant: from a bucket of `burst` that refills one per `interval`, at most `burst + d / interval` are taken
+//! within any time `d`.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -18,27 +17,26 @@ use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{NotKeyed, StateStore};
 
-/// When the bucket will be full, in nanoseconds from an origin that is the caller's. Zero is full.
+/// When the bucket will be full, in nanoseconds from the caller's origin. Zero is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Bucket {
     full_at: u64,
 }
 
 impl Bucket {
-    /// A bucket that was empty at some instant before or at the origin and has refilled since:
-    /// it takes `missing` from the origin on until it is full.
+    /// A bucket that was empty at or before the origin and has been refilling since: it is full `missing` after the
+    /// origin.
     pub(crate) fn full_after(missing: Duration) -> Self {
         Self {
             full_at: nanoseconds(missing),
         }
     }
 
-    /// The bucket after one was taken from it at `now` (since the origin), or how long to wait
-    /// until one can be.
+    /// The bucket after one was taken at `now` (since the origin), or how long to wait until that is possible.
     pub(crate) fn take(self, quota: Quota, now: Duration) -> Result<Self, Duration> {
         let now = Nanos::from(nanoseconds(now));
         let limiter = Limiter::new(quota, Level(Cell::new(self)), Time::default());
-        // The library counts from the instant at which the limiter is made, which is the origin.
+        // The library counts from the limiter's creation, which is the origin here.
         limiter.clock().0.set(now);
         match limiter.check() {
             Ok(()) => Ok(limiter.into_state_store().0.get()),
@@ -46,8 +44,7 @@ impl Bucket {
         }
     }
 
-    /// The bucket after one was taken at `now` (since the origin), whether or not there was one: what is missing then
-    /// refills first.
+    /// The bucket after one was taken at `now` (since the origin), even if it was empty: the deficit refills first.
     pub(crate) fn overdraw(self, quota: Quota, now: Duration) -> Self {
         let one = nanoseconds(quota.replenish_interval());
         Self {
@@ -55,7 +52,7 @@ impl Bucket {
         }
     }
 
-    /// The bucket with one put back that was taken and not used.
+    /// The bucket after an unused one was returned.
     pub(crate) fn put_back(self, quota: Quota) -> Self {
         let one = nanoseconds(quota.replenish_interval());
         Self {
@@ -63,7 +60,7 @@ impl Bucket {
         }
     }
 
-    /// The bucket under another quota: the part of it that is used stays used.
+    /// The bucket under another quota: the used fraction stays used.
     pub(crate) fn rescaled(self, from: Quota, to: Quota, now: Duration) -> Self {
         let now = nanoseconds(now);
         let span = |quota: Quota| {

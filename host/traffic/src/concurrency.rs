@@ -1,18 +1,18 @@
-//! How many calls of a grant are under way at a time.
+//! Limits the concurrent calls of a grant.
 //!
-//! Invariant: a slot is taken until it is dropped, however the call ends, and calls that have no
-//! limit are counted too: a limit that comes with a reload holds for what already runs.
+//! Invariant: a slot is held until it is dropped, however the call ends. Calls without a limit are
+//! counted too, so that a limit added by a reload includes running calls.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::GrantKey;
 
-/// The calls under way, by grant. Clones are the same count.
+/// The running calls, by grant. Clones share the counts.
 #[derive(Debug, Clone, Default)]
 pub struct Concurrency(Arc<Mutex<HashMap<GrantKey, u32>>>);
 
-/// A place among the calls of a grant; dropping it frees the place.
+/// A slot among the running calls of a grant; released when dropped.
 #[derive(Debug)]
 #[must_use = "the place is free again as soon as this is dropped"]
 pub struct Slot {
@@ -21,8 +21,8 @@ pub struct Slot {
 }
 
 impl Concurrency {
-    /// A place, if fewer than `limit` calls of the grant are under way; `None` if not. The limit is
-    /// the one of now: where it was lowered, what is above it ends by itself.
+    /// Acquires a slot, if fewer than `limit` calls of the grant are running; `None` if not.
+    /// `limit` is the current limit: if it was lowered, excess calls end by themselves.
     pub fn try_acquire(&self, key: &GrantKey, limit: Option<u32>) -> Option<Slot> {
         let mut counts = self.counts();
         let running = counts.get(key).copied().unwrap_or_default();
@@ -36,7 +36,7 @@ impl Concurrency {
         })
     }
 
-    /// How many calls of a grant are under way.
+    /// Number of running calls of a grant.
     #[must_use]
     pub fn running(&self, key: &GrantKey) -> u32 {
         self.counts().get(key).copied().unwrap_or_default()

@@ -1,13 +1,14 @@
-//! The way of one account's calls: so many a minute, so many at a time, shared fairly.
+//! The lane of one account: limits its calls per minute and its concurrent calls, and shares them
+//! fairly.
 //!
-//! A call that can go at once and overtakes nobody does; else it waits in a [`Queue`], and a task
-//! that lives for as long as somebody waits gives out the turns. Calls that make things safer
-//! have a queue of their own, which goes first, and they do not wait for the end of other calls:
-//! a lane full of slow ones must not hold up a liquidation. They are counted all the same.
+//! A call that can be sent at once without overtaking a queued one is sent; otherwise it waits in a
+//! [`Queue`], and a task that lives while any call waits gives out the turns. Risk-reducing calls
+//! have a queue of their own with priority, and do not wait for other calls to end: a lane full of
+//! slow calls must not delay a liquidation. They are counted nevertheless.
 //!
-//! Invariants: a turn is given to one call, which then counts as in flight until its [`Ticket`]
-//! is dropped. A call that is given up while it waits leaves nothing behind; one that is given up
-//! between its turn and its going gives the turn back, to its plugin first.
+//! Invariants: a turn is given to one call, which then counts as in flight until its [`Ticket`] is
+//! dropped. A call that is cancelled while it waits leaves nothing behind; one that is cancelled
+//! between its turn and its start returns the turn, to its own plugin first.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -20,22 +21,22 @@ use tokio::time::{Instant, timeout};
 use crate::bucket::{Bucket, Quota};
 use crate::queue::{Queue, Waiter};
 
-/// How many calls of one plugin may wait, in each priority. More would only grow old.
+/// Maximum queued calls of one plugin, per priority. More would only become stale.
 pub(crate) const MAX_WAITING: usize = 1_000;
 
-/// The least time after which a plugin whose queue is full may ask again.
+/// Minimum time after which a plugin whose queue is full should retry.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Which queue a call waits in.
+/// The queue that a call waits in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Priority {
-    /// Takes turns with the other plugins.
+    /// Shares turns with the other plugins.
     Normal,
-    /// Makes things safer (stop, liquidate, abort): goes before all that is normal.
+    /// Risk-reducing calls (stop, liquidate, abort): before all normal ones.
     Safety,
 }
 
-/// Too many calls of a plugin wait already.
+/// Too many calls of a plugin are queued already.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{waiting} calls of plugin `{plugin}` already wait for account `{account}`; retry after {} s",
@@ -46,13 +47,13 @@ pub struct QueueFull {
     pub account: String,
     /// The plugin.
     pub plugin: String,
-    /// How many of its calls wait.
+    /// The number of its queued calls.
     pub waiting: usize,
-    /// After this time the first of them will be gone.
+    /// Time until the first of them should be gone.
     pub retry_after: Duration,
 }
 
-/// A call that goes; dropping it says that the call has ended.
+/// A call in flight; dropping it ends the call.
 #[derive(Debug)]
 #[must_use = "the call counts as ended as soon as this is dropped"]
 pub struct Ticket(Option<Arc<Lane>>);
@@ -61,11 +62,11 @@ pub(crate) struct Lane {
     account: String,
     origin: Instant,
     state: Mutex<State>,
-    /// Rouses the task that gives out the turns.
+    /// Wakes the task that gives out turns.
     changed: Notify,
 }
 
-/// What a lane may let go. Without any, calls are counted all the same: limits may come.
+/// The limits of a lane. Calls are counted even without any, since limits may be added.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Limits {
     pub(crate) rate: Option<Quota>,
@@ -79,16 +80,16 @@ struct State {
     in_flight: u32,
     safety: Queue,
     normal: Queue,
-    /// Whether the task runs that gives out the turns.
+    /// Whether the task that gives out turns is running.
     served: bool,
     ids: u64,
 }
 
-/// Why no call can go now.
+/// Why no call can be sent now.
 enum Held {
-    /// So many are in flight; one must end.
+    /// Too many calls are in flight; one must end.
     Full,
-    /// Until the rate lets one go.
+    /// The rate allows one after this time.
     For(Duration),
 }
 
@@ -105,8 +106,8 @@ impl Lane {
         })
     }
 
-    /// Changes the limits. Of the rate, the part that is used stays used; of calls in flight, what is
-    /// above the new limit ends by itself.
+    /// Changes the limits. The used fraction of the rate stays used; calls in flight above the new
+    /// limit end by themselves.
     pub(crate) fn limit(&self, limits: Limits) {
         let mut state = self.state();
         if let (Some(old), Some(new)) = (state.limits.rate, limits.rate) {
@@ -145,7 +146,7 @@ impl Lane {
         Ok(Ticket(Some(self.clone())))
     }
 
-    /// Puts a call into its queue and sees to it that the queue is served.
+    /// Adds a call to its queue and makes sure that the queue is served.
     fn line_up(
         self: &Arc<Self>,
         state: &mut State,
@@ -172,7 +173,7 @@ impl Lane {
         queue.push(plugin, waiter.clone());
         state.ids += 1;
         if state.served {
-            // What makes things safer may go where the others cannot.
+            // A risk-reducing call may be sent where others cannot.
             self.changed.notify_one();
         } else {
             state.served = true;
@@ -185,7 +186,7 @@ impl Lane {
         Ok(waiter)
     }
 
-    /// Counts a call in, if the limits let it.
+    /// Counts a call as in flight, if the limits allow it.
     fn admit(&self, state: &mut State, priority: Priority) -> Result<(), Held> {
         let Limits { rate, in_flight } = state.limits;
         let full = in_flight.is_some_and(|most| state.in_flight >= most.get());
@@ -200,7 +201,7 @@ impl Lane {
         Ok(())
     }
 
-    /// Gives out the turns that there are; says why no more, or `None` if nobody waits.
+    /// Gives out the available turns; returns why there are no more, or `None` if no call waits.
     fn serve(&self) -> Option<Held> {
         let mut state = self.state();
         loop {
@@ -227,7 +228,7 @@ impl Lane {
 }
 
 impl fmt::Debug for Lane {
-    /// Whose it is; who waits in it is much and of no use.
+    /// Only the account and the plugin: the list of waiters is long and not useful.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lane")
             .field("account", &self.account)
@@ -243,13 +244,13 @@ impl State {
         }
     }
 
-    /// Counts a call out.
+    /// Counts a call as ended.
     fn leave(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 }
 
-/// The task that gives out the turns, for as long as somebody waits.
+/// The task that gives out turns while any call waits.
 struct Server {
     lane: Arc<Lane>,
     done: bool,
@@ -261,7 +262,7 @@ impl Server {
             let changed = self.lane.changed.notified();
             match held {
                 Held::Full => changed.await,
-                // Woken earlier, it looks again.
+                // If it is woken earlier, it checks again.
                 Held::For(wait) => timeout(wait, changed).await.unwrap_or_default(),
             }
         }
@@ -270,7 +271,7 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// If its runtime ends before its work does, the next call that comes starts another.
+    /// If its runtime ends before its work does, the next call starts another one.
     fn drop(&mut self) {
         if !self.done {
             self.lane.state().served = false;
@@ -278,7 +279,7 @@ impl Drop for Server {
     }
 }
 
-/// A call that waits for its turn, or has had it and is not yet gone.
+/// A call that waits for its turn, or got it and has not started yet.
 struct Waiting<'a> {
     lane: &'a Arc<Lane>,
     plugin: &'a str,
@@ -306,7 +307,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Ticket {
-    /// Of an account that is not known.
+    /// The lane of an unknown account.
     pub(crate) fn free() -> Self {
         Self(None)
     }

@@ -1,8 +1,8 @@
 //! The lanes of all accounts.
 //!
-//! QuantConnect counts the calls of an account, whoever makes them. So its limit is one for all
-//! plugins of the account, and is shared so that one which asks as fast as it can takes nothing
-//! from another that asks for less than its share.
+//! QuantConnect counts the calls of an account whichever plugin makes them. So an account has one
+//! limit for all its plugins, shared so that a plugin with unlimited demand takes nothing from
+//! another that needs less than its share.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
@@ -11,14 +11,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::bucket::Quota;
 use crate::lane::{Lane, Limits, Priority, QueueFull, Ticket};
 
-/// What an account may send.
+/// The limits of an account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LaneLimits {
-    /// Calls per minute, evenly spread. After a pause, one second's worth of them (at least one)
-    /// may go at once; so within any minute it is at most this and that much more. `None` is no
-    /// limit.
+    /// Maximum calls per minute, evenly spread. After a pause, one second's worth of them (at least
+    /// one) may be sent at once; so any minute has at most this many plus that burst. `None` is
+    /// unlimited.
     pub per_minute: Option<NonZeroU32>,
-    /// Calls under way at a time; `None` is no limit.
+    /// Maximum concurrent calls; `None` is unlimited.
     pub in_flight: Option<NonZeroU32>,
 }
 
@@ -27,19 +27,19 @@ pub struct LaneLimits {
 pub struct Lanes(RwLock<HashMap<String, Arc<Lane>>>);
 
 impl Lanes {
-    /// The accounts. A restart begins with a full second's worth.
+    /// Creates the lanes. A restart begins with a full second's worth.
     pub fn new(accounts: impl IntoIterator<Item = (String, LaneLimits)>) -> Self {
         let lanes = Self::default();
         lanes.update(accounts.into_iter().collect());
         lanes
     }
 
-    /// Gives these limits to the accounts, and none to all others. Who waits goes on waiting, under
-    /// the new limits; what is under way and what was used stays counted.
+    /// Sets these limits for the accounts, and none for all others. Queued calls continue to wait
+    /// under the new limits; calls in flight and used rates stay counted.
     pub fn update(&self, mut accounts: BTreeMap<String, LaneLimits>) {
         let mut lanes = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for (account, lane) in lanes.iter() {
-            // The lane of an account that is gone stays: it may come back.
+            // The lane of a removed account stays: the account may come back.
             let limits = accounts.remove(account).unwrap_or_default();
             lane.limit(limits.into());
         }
@@ -50,12 +50,12 @@ impl Lanes {
         lanes.extend(new);
     }
 
-    /// Waits until a call of this plugin's may go, in a tokio runtime with timers. Dropping the
-    /// future gives up the place.
+    /// Waits until a call of this plugin may be sent, in a tokio runtime with timers. Dropping the
+    /// future leaves the queue.
     ///
     /// # Errors
     ///
-    /// [`QueueFull`] at once if too many calls of the plugin wait already.
+    /// [`QueueFull`] at once if too many calls of the plugin are queued already.
     pub async fn enter(
         &self,
         account: &str,

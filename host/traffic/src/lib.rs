@@ -1,11 +1,11 @@
-//! How fast a plugin may go: rates, calls at a time, and a fair share of the account.
+//! Rate limits: rates and concurrency of grants, and fair shares of an account's limit.
 //!
-//! [`Rates`] and [`Concurrency`] hold a plugin to the limits of its grants and refuse at once;
-//! [`Lanes`] spread what an account may send over the plugins that share it, and let calls wait
-//! their turn. What each of them lets through is an upper bound by itself; a call passes all.
+//! [`Rates`] and [`Concurrency`] enforce the limits of a plugin's grants and refuse at once;
+//! [`Lanes`] share an account's limit among its plugins, and let calls wait for their turn. Each of
+//! them is an upper bound by itself; a call passes all of them.
 //!
-//! Invariant: everything is counted by account, plugin and grant *name*, so that a manifest that
-//! is edited, reordered or loaded again refills nothing, and neither does a restart.
+//! Invariant: everything is counted by account, plugin and grant *name*, so that editing,
+//! reordering or reloading a manifest refills nothing, and neither does a restart.
 
 mod bucket;
 mod concurrency;
@@ -21,7 +21,7 @@ pub use lane::{Priority, QueueFull, Ticket};
 pub use lanes::{LaneLimits, Lanes};
 pub use rates::{Moment, RateError, RateLimits, Rates};
 
-/// What a limit of a grant is counted by.
+/// The key that a grant's limits are counted under.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GrantKey {
     /// The account, by its name in the host's configuration.

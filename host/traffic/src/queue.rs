@@ -1,46 +1,46 @@
-//! Who goes next among the plugins that wait.
+//! Chooses the next call among the plugins that wait.
 //!
-//! Turns are counted, and the plugin with the fewest goes first, so plugins that wait all the
-//! time take turns one by one. A plugin that comes, or comes back, starts level with the one that
-//! was served last: it neither catches up on turns that it did not ask for, nor waits behind
-//! those who have been there all along. (Start-time fair queuing, Goyal, Vin and Cheng 1996,
-//! where every call has the same length.) Within a plugin the order is that of arrival.
+//! Turns are counted, and the plugin with the fewest goes first, so plugins that wait all the time
+//! alternate. A plugin that is new, or returns, starts level with the one that was served last: it
+//! neither catches up on turns that it did not request, nor waits behind those that have been there
+//! all along. (Start-time fair queuing, Goyal, Vin and Cheng 1996, with all calls of equal length.)
+//! Within a plugin the order is that of arrival.
 //!
-//! Invariant: a call is in the queue exactly from [`Queue::push`] until [`Queue::pop`] gives it
-//! its turn or [`Queue::remove`] takes it away; so whoever holds the lane's lock knows which.
+//! Invariant: a call is in the queue exactly from [`Queue::push`] until [`Queue::pop`] gives it its
+//! turn or [`Queue::remove`] removes it; so the holder of the lane's lock knows which.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-/// The calls of one priority that wait.
+/// The queued calls of one priority.
 #[derive(Default)]
 pub(crate) struct Queue {
-    /// Of every plugin that ever came: a number and a name each.
+    /// Never pruned; one entry per plugin seen.
     flows: HashMap<Arc<str>, Flow>,
     waiting: usize,
-    /// The turns that the plugin had which went last: where a newcomer starts.
+    /// The turn count of the plugin served last, where a newcomer starts.
     level: u64,
-    /// Counts turns and arrivals, to tell which came first.
+    /// Counts turns and arrivals, to order them.
     events: u64,
 }
 
 #[derive(Default)]
 struct Flow {
     waiting: VecDeque<Waiter>,
-    /// How many turns it had, as it were: what it did not ask for counts as had.
+    /// Its virtual number of turns: those that it did not request count as taken.
     had: u64,
-    /// Since which event it waits: its last turn, or its coming. Of equals, the one that waits
-    /// longest goes first.
+    /// The event since which it waits: its last turn, or its arrival. Ties go to the plugin that
+    /// waits longest.
     since: u64,
 }
 
-/// A call that waits.
+/// A queued call.
 #[derive(Clone)]
 pub(crate) struct Waiter {
     pub(crate) id: u64,
-    /// Told when it has its turn.
+    /// Notified when it gets its turn.
     pub(crate) turn: Arc<Notify>,
 }
 
@@ -49,12 +49,12 @@ impl Queue {
         self.waiting == 0
     }
 
-    /// How many calls of a plugin wait.
+    /// Number of queued calls of a plugin.
     pub(crate) fn waiting(&self, plugin: &str) -> usize {
         self.flows.get(plugin).map_or(0, |flow| flow.waiting.len())
     }
 
-    /// How many plugins have a call that waits.
+    /// Number of plugins with queued calls.
     pub(crate) fn plugins(&self) -> usize {
         let flows = self.flows.values();
         flows.filter(|flow| !flow.waiting.is_empty()).count()
@@ -66,7 +66,7 @@ impl Queue {
         self.waiting += 1;
     }
 
-    /// The call whose turn it is.
+    /// Removes the call whose turn it is.
     pub(crate) fn pop(&mut self) -> Option<Waiter> {
         let next = self
             .flows
@@ -79,14 +79,14 @@ impl Queue {
         Some(waiter)
     }
 
-    /// A turn of a plugin that need not wait.
+    /// Counts a turn of a plugin that need not wait.
     pub(crate) fn pass(&mut self, plugin: &str) {
         let mut events = self.events;
         let level = self.flow(plugin).take_turn(&mut events);
         (self.events, self.level) = (events, self.level.max(level));
     }
 
-    /// Takes a call out that does not wait any more; `false` if it had its turn.
+    /// Removes a call that no longer waits; `false` if it already got its turn.
     pub(crate) fn remove(&mut self, plugin: &str, id: u64) -> bool {
         let Some(flow) = self.flows.get_mut(plugin) else {
             return false;
@@ -99,7 +99,7 @@ impl Queue {
         removed.is_some()
     }
 
-    /// Gives a plugin back a turn that it had and did not use; it goes before its equals.
+    /// Returns an unused turn to a plugin; it goes before its equals.
     pub(crate) fn give_back(&mut self, plugin: &str) {
         if let Some(flow) = self.flows.get_mut(plugin) {
             flow.had = flow.had.saturating_sub(1);
@@ -120,7 +120,7 @@ impl Queue {
 }
 
 impl Flow {
-    /// Counts a turn; says how many it had before.
+    /// Counts a turn; returns the number of turns before.
     fn take_turn(&mut self, events: &mut u64) -> u64 {
         *events += 1;
         self.since = *events;

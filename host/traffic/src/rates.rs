@@ -1,20 +1,18 @@
 //! Calls per second and per minute of a grant.
 //!
-//! A limit of `n` is a bucket of `n` that refills evenly: `n` calls may be made at once, and from
-//! then on one in each `n`th part of the period. So a period that begins with a full bucket can
-//! see up to `2n - 1` calls, and any number of periods in a row at most one bucket more than the
-//! limit times that number.
+//! A limit of `n` is a bucket of `n` that refills evenly: `n` calls may be made at once, and from then on one in each
+//! `n`th part of the period. So a period that begins with a full bucket can see up to `2n - 1` calls, and any number of
+//! consecutive periods at most one bucket more than the limit times that number.
 //!
-//! The buckets are in memory, and what is durable is only that a bucket was used: before the
-//! first call in each second of the clock, a mark is stored that names the end of that second.
-//! After a restart a marked bucket begins empty as of its mark. That takes at most one small
-//! transaction a second and grant, where the exact fill would take one a call, and it errs on the
-//! side of the limit.
+//! The buckets are in memory, and only the fact that a bucket was used is durable: before the first call in each second
+//! of the clock, a mark is stored that names the end of that second. After a restart a marked bucket begins empty as of
+//! its mark. That takes at most one small transaction per second and grant, where the exact fill would take one per
+//! call, and it errs on the side of the limit.
 //!
-//! Invariants: no call is let through under a second that is not durably marked. While the host
-//! runs, time is the steady clock's, and from one run to the next a mark in the future counts as
-//! of now: setting the clock back refills nothing. A refusal takes nothing from any bucket. What is charged afterwards
-//! ([`Rates::charge`]) delays the next call and never lets one through.
+//! Invariants: no call is let through in a second that is not durably marked. While the host runs, time is the
+//! monotonic clock's, and across runs a mark in the future counts as of now: setting the clock back refills nothing. A
+//! refusal takes nothing from any bucket. Later charges ([`Rates::charge`]) delay the next call and never let one
+//! through.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -29,10 +27,10 @@ use crate::bucket::{Bucket, Quota};
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Between the plugin and the grant in a mark's key; no name of a plugin holds it.
+/// Separates plugin and grant in a mark's key; no plugin name contains it.
 const SEPARATOR: char = '/';
 
-/// The rates of a grant, as its manifest gives them now.
+/// The current rates of a grant.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RateLimits {
     /// Calls per second; `None` is no limit.
@@ -41,12 +39,12 @@ pub struct RateLimits {
     pub per_minute: Option<u32>,
 }
 
-/// An instant, by both clocks.
+/// An instant on both clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
-    /// Milliseconds since 1970 by the machine's clock, which may be set: what marks are kept by.
+    /// Milliseconds since 1970 by the machine's clock, which may be set; used for marks.
     pub unix_ms: i64,
-    /// The clock that only goes forward: what buckets refill by.
+    /// The monotonic clock; used for refilling.
     pub steady: Instant,
 }
 
@@ -64,10 +62,10 @@ impl Moment {
     }
 }
 
-/// Why a call may not be made now.
+/// Why a call is refused now.
 #[derive(Debug, thiserror::Error)]
 pub enum RateError {
-    /// The grant's calls for this second or minute are used up; nothing was taken.
+    /// The grant's calls for this second or minute are used up; nothing was charged.
     #[error(
         "grant `{grant}` of plugin `{plugin}` allows {limit} per {period}; retry after {} s",
         .retry_after.as_secs_f64()
@@ -77,11 +75,11 @@ pub enum RateError {
         plugin: Arc<str>,
         /// The grant.
         grant: Arc<str>,
-        /// Its limit.
+        /// The limit.
         limit: u32,
-        /// What the limit is counted in: `second` or `minute`.
+        /// The period of the limit: `second` or `minute`.
         period: &'static str,
-        /// When a call may pass, if no other takes its place.
+        /// Time until a call may pass, if no other one is made first.
         retry_after: Duration,
     },
     /// The use of the rate could not be stored, so the call must not be made.
@@ -97,7 +95,7 @@ pub struct Rates {
     grants: Mutex<HashMap<GrantKey, Usage>>,
 }
 
-/// Held by the call that stores a grant's mark; the others of that second wait for it.
+/// Held by the call that stores a grant's mark; other calls of that second wait for it.
 type Marking = tokio::sync::Mutex<()>;
 
 /// How much of a grant's rates is used.
@@ -111,7 +109,7 @@ struct Usage {
 }
 
 impl Rates {
-    /// The rates as the last run left them.
+    /// Restores the rates of the last run.
     ///
     /// # Errors
     ///
@@ -140,13 +138,12 @@ impl Rates {
         })
     }
 
-    /// Takes one call from the rates of all these grants, or from none of them. Each grant is
-    /// given once, with its limits of now.
+    /// Charges one call to the rates of all these grants, or to none of them. Each grant is given once, with its
+    /// current limits.
     ///
     /// # Errors
     ///
-    /// [`RateError::Exceeded`] by the rate that makes the call wait longest;
-    /// [`RateError::Unmarked`] if the ledger fails.
+    /// [`RateError::Exceeded`] for the rate with the longest wait; [`RateError::Unmarked`] if the ledger fails.
     pub async fn check(
         &self,
         wanted: &[(&GrantKey, RateLimits)],
@@ -158,7 +155,7 @@ impl Rates {
         Ok(())
     }
 
-    /// Gives back one call to the rates of a grant that was taken from them and not made.
+    /// Returns one charged call that was not made to the rates of a grant.
     pub fn put_back(&self, key: &GrantKey, limits: RateLimits) {
         if let Some(usage) = self.grants().get_mut(key) {
             if let Some(limit) = limits.per_second.and_then(NonZeroU32::new) {
@@ -170,8 +167,8 @@ impl Rates {
         }
     }
 
-    /// Takes one from the rates of a grant for what was done already, also where none is left: the calls that come next
-    /// wait for it too. A restart forgets what was taken beyond an empty bucket.
+    /// Charges the rates of a grant for something done already, even if they are used up: later calls wait for it too.
+    /// A restart forgets charges beyond an empty bucket.
     pub fn charge(&self, key: &GrantKey, limits: RateLimits, now: Moment) {
         let at = now.steady.saturating_duration_since(self.origin);
         if let Some(usage) = self.grants().get_mut(key) {
@@ -184,7 +181,7 @@ impl Rates {
         }
     }
 
-    /// Has a grant begin with what is used of the rates of others: of those, or of all grants of its plugin.
+    /// Makes a grant start with the used rates of other grants: of those, or of all grants of its plugin.
     ///
     /// # Errors
     ///
@@ -217,7 +214,7 @@ impl Rates {
         Ok(())
     }
 
-    /// Takes from the buckets, and says which grants are to be marked before the call is made.
+    /// Charges the buckets, and returns which grants have to be marked before the call is made.
     fn take(
         &self,
         wanted: &[(&GrantKey, RateLimits)],
@@ -299,7 +296,7 @@ fn take_one(
     period: Duration,
     at: Duration,
 ) -> Result<(), Duration> {
-    // A limit of none is never met; its bucket stays as it is.
+    // A limit of zero always refuses; its bucket is unchanged.
     let limit = NonZeroU32::new(limit).ok_or(period)?;
     let quota = match period {
         SECOND => Quota::per_second(limit),

@@ -79,7 +79,7 @@ async fn order(mut waiting: Vec<(&'static str, Entering)>, first: Ticket) -> Vec
                 next = Some((index, ticket));
             }
         }
-        let (index, ticket) = next.expect("nobody goes");
+        let (index, ticket) = next.expect("no call goes");
         went.push(waiting.remove(index).0);
         drop(ticket);
     }
@@ -283,7 +283,7 @@ async fn a_queue_has_an_end_for_each_plugin_apart() {
     sleep(Duration::from_millis(2_010)).await;
     assert!(gone(&mut other).await.is_some());
     assert!(gone(&mut safety).await.is_some());
-    // Whoever gives up makes room.
+    // A call that gives up makes room.
     waiting.pop();
     waiting.push(normal(&lanes, "flood").await);
 }
@@ -307,12 +307,12 @@ fn waiting_calls_outlive_the_runtime_that_served_them() {
         };
         timeout(Duration::from_secs(10), both)
             .await
-            .expect("nobody serves them");
+            .expect("the queue is not served");
     });
 }
 
-/// What each is given of a capacity if nobody gets more than it asks for, and nobody who gets
-/// less than that gets less than another.
+/// The max-min fair shares of a capacity: none gets more than it asks for, and one that gets less
+/// than that gets no less than another.
 fn max_min(capacity: f64, demands: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..demands.len()).collect();
     order.sort_by(|a, b| demands[*a].total_cmp(&demands[*b]));
@@ -428,7 +428,7 @@ proptest! {
                 let normal = tickets.iter().filter(|(safety, _)| !safety).count();
                 prop_assert!(normal <= usize::try_from(in_flight).unwrap());
             }
-            // Whoever still waits goes when the others end, and in the end all places are free.
+            // A call that still waits goes when the others end, and in the end all places are free.
             drop(tickets);
             let rest: Vec<_> = waiting
                 .into_iter()
@@ -438,7 +438,7 @@ proptest! {
                 })
                 .collect();
             for went in rest {
-                prop_assert!(went.await.unwrap(), "it waits for ever");
+                prop_assert!(went.await.unwrap(), "it waits forever");
             }
             let mut all = Vec::new();
             for _ in 0..in_flight {

@@ -137,7 +137,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     /// However often the limits change, no more go than the largest of them would have let go, and
-    /// everybody goes in the end.
+    /// all calls go in the end.
     #[test]
     fn changes_let_nobody_through_that_no_limit_would(
         changes in prop::collection::vec((1_u32..240, 1_u32..4, 0_u64..3_000), 1..12),

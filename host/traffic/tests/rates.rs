@@ -48,7 +48,7 @@ impl Clock {
         self.unix_ms += i64::from(millis);
     }
 
-    /// Somebody sets the machine's clock.
+    /// The machine's clock is set.
     fn set(&mut self, millis: i64) {
         self.unix_ms += millis;
     }
@@ -367,8 +367,8 @@ async fn many_at_once_share_one_mark_and_one_limit() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Whoever asks however: within any time `d`, one bucket and what refills in `d`; and who
-    /// waits as long as it was told passes.
+    /// Whatever the order of calls: within any time `d`, one bucket and what refills in `d`; and a
+    /// call that waits as long as it was told passes.
     #[test]
     fn no_window_sees_more_than_the_bucket_and_its_refill(
         limit in 1_u32..40,

@@ -154,7 +154,7 @@ async fn calls_given_up_at_random_lose_no_place() {
     };
     timeout(Duration::from_secs(60), all)
         .await
-        .expect("a call waits for ever");
+        .expect("a call waits forever");
     let (went, given_up) = (went.load(Ordering::SeqCst), given_up.load(Ordering::SeqCst));
     assert!(
         went > 100 && given_up > 100,

@@ -1,5 +1,5 @@
-//! The forms in which a secret may stand in a text: itself, escaped for JSON, percent-encoded, in
-//! base64, and the lines of one that has several.
+//! The forms in which a secret may occur in a text: itself, escaped for JSON, percent-encoded, in
+//! base64, and the lines of a multi-line secret.
 
 use std::sync::Arc;
 use std::{iter, mem};
@@ -12,28 +12,28 @@ use zeroize::Zeroizing;
 
 use super::SHORTEST;
 
-/// What a URL leaves as it is (RFC 3986, section 2.3, "unreserved").
+/// Characters that a URL leaves unchanged (RFC 3986, section 2.3, "unreserved").
 const UNRESERVED: AsciiSet = NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// The shortest piece of base64 that is looked for when it is not all of a secret, in characters.
-/// A shorter one would be found in texts that have nothing to do with it.
+/// Minimum length in characters of a base64 fragment that is searched for. A shorter one would
+/// occur in unrelated texts.
 const PIECE: usize = 8;
 
-/// The shortest line of a secret with several that is looked for on its own, in bytes.
+/// Minimum length in bytes of a single line of a multi-line secret that is searched for.
 const LINE: usize = 16;
 
 /// One form of a secret.
 pub(super) type Form = Arc<Zeroizing<Vec<u8>>>;
 
-/// Every form of a secret, each once and itself first.
+/// Every form of a secret without duplicates, itself first.
 pub(super) fn forms(secret: &str) -> Vec<Form> {
     let itself = Zeroizing::new(secret.to_owned());
-    // A log writes a key that has several lines as several lines. The first and the last line of
-    // such a key are no secret.
+    // A log writes a multi-line key as several lines. The first and the last line of such a key are
+    // not secret.
     let lines = secret
         .lines()
         .filter(|line| {
@@ -58,13 +58,13 @@ pub(super) fn forms(secret: &str) -> Vec<Form> {
     forms
 }
 
-/// As JSON strings have it: with what must be escaped, with slashes escaped too, and all in ASCII;
-/// each with both spellings of its hexadecimal digits.
+/// As in JSON strings: with the required escapes, with slashes escaped too, and all in ASCII; each
+/// with both spellings of its hexadecimal digits.
 fn escaped(secret: &str) -> Vec<Zeroizing<String>> {
     let mut forms = Vec::new();
     for slash in ["/", "\\/"] {
         for (ascii, upper) in [(false, false), (false, true), (true, false), (true, true)] {
-            // Never longer, so that it does not grow and leave a copy behind.
+            // The maximum length, so that it does not grow and leave a copy in memory.
             let mut form = Zeroizing::new(String::with_capacity(secret.len() * 6));
             for c in secret.chars() {
                 match c {
@@ -94,7 +94,7 @@ fn escaped(secret: &str) -> Vec<Zeroizing<String>> {
     forms
 }
 
-/// As a URL and as a form have it, with both spellings of the hexadecimal digits.
+/// As in a URL and a form, with both spellings of the hexadecimal digits.
 fn percent_encoded(secret: &str) -> Vec<Zeroizing<String>> {
     let mut forms = Vec::new();
     for (set, space) in [
@@ -118,8 +118,8 @@ fn percent_encoded(secret: &str) -> Vec<Zeroizing<String>> {
     forms
 }
 
-/// As base64 has it: on its own, and within something longer, such as `user:secret`. In the latter
-/// case three spellings are possible, and the characters at both ends depend on the neighbours.
+/// As in base64: by itself, and within a longer text such as `user:secret`. In the latter case
+/// there are three encodings, and the characters at both ends depend on the neighbours.
 fn base64(secret: &[u8]) -> Vec<Zeroizing<String>> {
     let mut forms = Vec::new();
     for alphabet in [&STANDARD, &URL_SAFE] {

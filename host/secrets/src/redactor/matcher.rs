@@ -1,8 +1,9 @@
-//! Finds every one of a set of secrets in a text, in one pass.
+//! Finds all of a set of secrets in a text, in one pass.
 //!
-//! Invariants: what is replaced is the union of all occurrences, also of those that overlap; the
-//! text that takes their place overlaps with no pattern, so that none can arise anew from it; and
-//! everything that was made of secrets is cleared with the matcher. The last is why this is not one
+//! Invariants: the union of all occurrences is replaced, including overlapping ones; the
+//! replacement overlaps with no pattern, so that it cannot form a new one; and everything derived
+//! from secrets is cleared with the matcher. The last is why this is not one of the usual automata,
+//! which copy their patterns into tables that stay in memory.
 //! of the usual automata, which copy their patterns into tables that stay behind in memory.
 
 use std::borrow::Cow;
@@ -13,22 +14,22 @@ use zeroize::Zeroizing;
 use super::SHORTEST;
 use super::forms::Form;
 
-/// What stands where a secret stood, unless a secret looks like that itself.
+/// Replaces a secret, unless a secret looks like that itself.
 const REDACTED: &str = "[redacted]";
 
-/// How many bits say which first four bytes a pattern may have.
+/// Size in bits of the filter for the first four bytes of patterns.
 const FILTER_BITS: usize = 1 << 16;
 
 /// A set of secrets in all their forms.
 #[derive(Default)]
 pub(super) struct Matcher {
-    /// Sorted, each once, each of at least four bytes.
+    /// Sorted, without duplicates, each of at least four bytes.
     patterns: Vec<Form>,
     /// A bit for the hash of the first four bytes of each pattern.
     filter: Zeroizing<Vec<u64>>,
-    /// What takes the place of a secret.
+    /// The replacement of a secret.
     replacement: String,
-    /// Whether a pattern goes over the end of a line.
+    /// Whether a pattern contains a line break.
     lines: bool,
     /// The length of the longest pattern.
     longest: usize,
@@ -74,7 +75,8 @@ impl Matcher {
         let mut clean = String::with_capacity(text.len());
         let mut from = 0;
         for Range { start, end } in found {
-            // A pattern is whole characters, so it begins and ends where characters do.
+            // A pattern consists of whole characters, so it begins and ends at character
+            // boundaries.
             clean.push_str(text.get(from..start).unwrap_or_default());
             clean.push_str(&self.replacement);
             from = end;
@@ -83,7 +85,7 @@ impl Matcher {
         Cow::Owned(clean)
     }
 
-    /// The bytes with every secret replaced, whatever else is in them.
+    /// The bytes with every secret replaced; they need not be text.
     pub(super) fn clean_bytes(&self, bytes: &[u8]) -> Vec<u8> {
         let mut clean = Vec::with_capacity(bytes.len());
         let mut from = 0;
@@ -96,8 +98,8 @@ impl Matcher {
         clean
     }
 
-    /// Where the bytes have to be cut so that what is before the cut can be cleaned on its own: a
-    /// secret that may have begun and is not complete is after it, and none goes across it.
+    /// Where to cut the bytes so that the part before can be redacted separately: an incomplete
+    /// occurrence of a secret is after the cut, and none crosses it.
     pub(super) fn cut(&self, bytes: &[u8]) -> usize {
         if bytes.ends_with(b"\n") && !self.lines {
             return bytes.len();
@@ -112,7 +114,7 @@ impl Matcher {
             .map_or(cut, |found| found.end)
     }
 
-    /// Where the secrets are: ranges in order that neither overlap nor touch.
+    /// The positions of secrets: ordered ranges that neither overlap nor touch.
     fn find(&self, bytes: &[u8]) -> Vec<Range<usize>> {
         let mut found: Vec<Range<usize>> = Vec::new();
         if self.patterns.is_empty() {
@@ -135,7 +137,7 @@ impl Matcher {
         found
     }
 
-    /// Whether a pattern may begin with these bytes; false if none does.
+    /// Whether a pattern may begin with these bytes; `false` is certain.
     fn may_begin(&self, first: &[u8; SHORTEST]) -> bool {
         let (word, bit) = slot(first);
         self.filter.get(word).is_some_and(|word| word & bit != 0)
@@ -156,7 +158,7 @@ impl Matcher {
             .max()
     }
 
-    /// Whether a pattern begins with these bytes and goes on.
+    /// Whether a pattern begins with these bytes and continues.
     fn begins(&self, bytes: &[u8]) -> bool {
         let next = self
             .patterns
@@ -167,7 +169,7 @@ impl Matcher {
     }
 }
 
-/// Which word of the filter, and which bit of it, stands for these bytes.
+/// The word and the bit of the filter for these bytes.
 fn slot(first: &[u8; SHORTEST]) -> (usize, u64) {
     // Multiplicative hashing (Knuth, TAOCP volume 3, 6.4): the upper bits are the well mixed ones.
     let hash = u32::from_le_bytes(*first).wrapping_mul(0x9E37_79B1) >> 16;
@@ -181,7 +183,7 @@ fn replacement(patterns: &[Form]) -> String {
     if !patterns.iter().any(|pattern| overlap(pattern, usual)) {
         return REDACTED.to_owned();
     }
-    // Blocks, arrows, dingbats: no secret has all of them.
+    // Blocks, arrows, dingbats: no secret contains all of them.
     ('\u{2580}'..='\u{2fff}')
         .find(|c| {
             let mut buffer = [0; 4];
@@ -194,7 +196,7 @@ fn replacement(patterns: &[Form]) -> String {
         .unwrap_or_default()
 }
 
-/// Whether the two can share bytes in a text: one is in the other, or begins as the other ends.
+/// Whether the two can share bytes in a text: one contains the other, or begins with its end.
 fn overlap(pattern: &[u8], shown: &[u8]) -> bool {
     let within = |long: &[u8], short: &[u8]| {
         long.len() >= short.len() && long.windows(short.len()).any(|window| window == short)

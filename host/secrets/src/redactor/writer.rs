@@ -1,7 +1,7 @@
-//! A writer that takes secrets out of what passes through it.
+//! A writer that redacts what passes through it.
 //!
 //! Invariants: nothing is passed on before its line is complete (or [`LINE`] bytes long), so a
-//! secret is found however it is split over writes; what is kept back is bounded by that and by the
+//! secret is found however it is split over writes; the buffer is bounded by that and by the
 //! longest secret.
 
 use std::fmt;
@@ -11,11 +11,11 @@ use zeroize::Zeroizing;
 
 use super::Redactor;
 
-/// How much of an unfinished line is kept back, in bytes.
+/// Maximum bytes of an incomplete line that are buffered.
 const LINE: usize = 64 * 1024;
 
-/// Passes on what is written to it, line by line and without secrets. What is left of an unfinished
-/// line is passed on when it is dropped; [`Write::flush`] passes on no part of a line.
+/// Passes on what is written to it, line by line and redacted. An incomplete line is passed on when
+/// it is dropped; [`Write::flush`] does not pass on incomplete lines.
 pub struct RedactingWriter<W: Write> {
     redactor: Redactor,
     inner: W,
@@ -37,7 +37,7 @@ impl<W: Write> RedactingWriter<W> {
         }
     }
 
-    /// Passes on what can be judged already.
+    /// Passes on what can be redacted already.
     fn pass(&mut self) -> io::Result<()> {
         let matcher = self.redactor.matcher();
         let lines = match self.kept.iter().rposition(|byte| *byte == b'\n') {
@@ -48,7 +48,7 @@ impl<W: Write> RedactingWriter<W> {
         let whole = self.kept.get(..lines).unwrap_or_default();
         let cut = matcher.cut(whole);
         let clean = matcher.clean_bytes(self.kept.get(..cut).unwrap_or_default());
-        // Whatever becomes of it: what failed to be written once must not come a second time.
+        // Even on failure: data whose write failed must not be written twice.
         self.kept.drain(..cut);
         self.inner.write_all(&clean)
     }
@@ -56,7 +56,7 @@ impl<W: Write> RedactingWriter<W> {
 
 impl<W: Write> Write for RedactingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // In pieces, so that a huge write is not kept as a whole.
+        // In chunks, so that a huge write is not buffered as a whole.
         let piece = bytes.get(..LINE).unwrap_or(bytes);
         self.kept.extend_from_slice(piece);
         self.pass()?;
@@ -71,7 +71,7 @@ impl<W: Write> Write for RedactingWriter<W> {
 impl<W: Write> Drop for RedactingWriter<W> {
     fn drop(&mut self) {
         let clean = self.redactor.matcher().clean_bytes(&self.kept);
-        // Nobody is left to tell.
+        // There is no way to report an error.
         let _ = self
             .inner
             .write_all(&clean)

@@ -1,7 +1,7 @@
-//! What Vault answers, as its HTTP API documents it.
+//! Vault's answers, as documented in its HTTP API.
 //!
-//! Invariant: of an answer only what is needed is required and looked at; the documented examples
-//! leave out much of what a server sends.
+//! Invariant: only the necessary parts of an answer are required and read; the documented examples
+//! omit much of what a server sends.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -44,11 +44,11 @@ struct Metadata {
 }
 
 impl Stored {
-    /// The fields; or, if there are none, the version that had some and what became of it.
+    /// The fields; or, if there are none, the last version and what happened to it.
     pub(super) fn fields(self) -> Result<Fields, Option<(u64, String)>> {
         let version = self.data.ok_or(None)?;
         match (version.data, version.metadata) {
-            // A deletion time that is yet to come does not matter.
+            // A deletion time in the future does not matter.
             (Some(fields), Some(_)) => Ok(fields),
             (None, Some(metadata)) if metadata.destroyed => {
                 Err(Some((metadata.version, "destroyed".to_owned())))
@@ -78,7 +78,7 @@ pub(super) struct Auth {
     /// Empty in some answers to a renewal.
     #[serde(default, deserialize_with = "text_or_nothing")]
     pub(super) client_token: SecretString,
-    /// In seconds; 0 if it does not end.
+    /// In seconds; 0 if it does not expire.
     pub(super) lease_duration: u64,
     #[serde(default)]
     pub(super) renewable: bool,
@@ -92,9 +92,9 @@ pub(super) struct LookedUp {
 
 #[derive(Deserialize)]
 pub(super) struct Token {
-    /// In seconds from now; 0 if it does not end.
+    /// In seconds from now; 0 if it does not expire.
     pub(super) ttl: u64,
-    /// Not there for a token that cannot be renewed, such as a root token's.
+    /// Missing for a token that cannot be renewed, such as a root token.
     #[serde(default)]
     pub(super) renewable: bool,
 }
@@ -105,7 +105,7 @@ pub(super) struct Health {
     pub(super) sealed: bool,
 }
 
-/// Whatever answers with a status of 400 or more.
+/// Any answer with a status of 400 or more.
 #[derive(Deserialize)]
 pub(super) struct Errors {
     pub(super) errors: Vec<String>,
@@ -124,7 +124,7 @@ impl<'de> Deserialize<'de> for Field {
     }
 }
 
-/// Copies a text straight into memory that is cleared.
+/// Copies a text directly into memory that is cleared.
 struct FieldVisitor;
 
 impl<'de> Visitor<'de> for FieldVisitor {

@@ -1,11 +1,11 @@
 //! One request to Vault, and its answer.
 //!
-//! `vaultrs` knows Vault's endpoints and makes the requests. They are sent from here, because its
+//! `vaultrs` knows Vault's endpoints and builds the requests. They are sent from here, because its
 //! own client follows redirects with the token, reads answers of any length, and keeps the token
 //! and the answers in ordinary memory.
 //!
-//! Invariants: a token goes to the configured address and nowhere else; an answer is bounded, in
-//! length and in time; its body is in memory that is cleared. (The HTTP library's own buffers are
+//! Invariants: a token is sent to the configured address and nowhere else; an answer is bounded in
+//! length and time; its body is in memory that is cleared. (The HTTP library's own buffers are
 //! not.)
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -29,10 +29,10 @@ use crate::redactor::Redactor;
 /// The header that carries the token.
 const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
 
-/// The longest answer, in bytes. A secret in Vault has at most 1 MiB, and its JSON a little more.
+/// Maximum bytes of an answer. A secret in Vault has at most 1 MiB, and its JSON a little more.
 const LIMIT: usize = 2 * 1024 * 1024;
 
-/// How much of Vault's own words an error quotes, in characters.
+/// Maximum characters of Vault's message that an error quotes.
 const WORDS: usize = 300;
 
 /// The connection to the configured address.
@@ -43,7 +43,7 @@ pub(super) struct Http {
     redactor: Redactor,
 }
 
-/// An answer of whatever status, except redirects and what says that Vault does not serve.
+/// An answer of any status, except redirects and those that say that Vault does not serve.
 pub(super) struct Answer {
     status: u16,
     request: String,
@@ -55,10 +55,10 @@ impl Answer {
         self.status
     }
 
-    /// The body; or why it is not what was expected.
+    /// The parsed body; or why it is not as expected.
     pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, String> {
         serde_json::from_slice(&self.body).map_err(|error| {
-            // Its own words may quote the body.
+            // The parser's own message may quote the body.
             let (line, column) = (error.line(), error.column());
             match error.classify() {
                 serde_json::error::Category::Data => {
@@ -102,8 +102,7 @@ impl Http {
             .connect_timeout(timeout)
             .timeout(timeout);
         if url.scheme() == "http" {
-            // To this machine only: past any proxy, and whatever the resolver says; and no
-            // certificate is needed.
+            // To this machine only: bypasses proxies and the resolver, and needs no certificate.
             let here = [
                 SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
                 SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),
@@ -164,13 +163,13 @@ impl Http {
         }
     }
 
-    /// What an answer means that has a status it should not have.
+    /// The error for an answer with an unexpected status.
     pub(super) fn unexpected(&self, answer: &Answer) -> VaultError {
         let words = self.words(answer);
         self.answer(answer, format!("status {}: {words}", answer.status))
     }
 
-    /// What an answer means that is not understood.
+    /// The error for an answer that cannot be parsed.
     pub(super) fn answer(&self, answer: &Answer, why: String) -> VaultError {
         VaultError::Answer {
             address: self.base.clone(),
@@ -179,7 +178,7 @@ impl Http {
         }
     }
 
-    /// The errors that Vault gives, on one bounded line.
+    /// Vault's errors, on one bounded line.
     pub(super) fn words(&self, answer: &Answer) -> String {
         let Ok(Errors { errors }) = answer.parse() else {
             return "without a reason".to_owned();
@@ -201,9 +200,9 @@ impl Http {
         words
     }
 
-    /// Whether Vault says of itself that it is sealed. A status of 503 may mean other things too.
+    /// Whether Vault reports that it is sealed. A status of 503 may mean other things too.
     async fn sealed(&self) -> bool {
-        // Not within a namespace: those are sealed together with the whole.
+        // Without a namespace, since Vault is sealed as a whole.
         let health = self
             .exchange(ReadHealthRequest::default(), None, None)
             .await;
@@ -260,7 +259,7 @@ impl Http {
     }
 }
 
-/// The body, if it is not too long.
+/// The body, unless it is too long.
 async fn read(mut response: Response) -> Result<Option<Zeroizing<Vec<u8>>>, reqwest::Error> {
     let expected = response
         .content_length()
@@ -273,7 +272,7 @@ async fn read(mut response: Response) -> Result<Option<Zeroizing<Vec<u8>>>, reqw
             return Ok(None);
         }
         if length > body.capacity() {
-            // Growing in place would leave a copy behind.
+            // Growing in place would leave a copy in memory.
             let mut larger = Zeroizing::new(Vec::with_capacity((2 * length).min(LIMIT)));
             larger.extend_from_slice(&body);
             body = larger;
@@ -290,7 +289,7 @@ fn address(text: &str) -> Result<Url, String> {
     let (Some(host), "http" | "https") = (url.host_str(), url.scheme()) else {
         return Err(format!("`{text}` is no address; write https://host:8200"));
     };
-    // Not repeated: there may be a password in it.
+    // Not quoted: it may contain a password.
     if !url.username().is_empty()
         || url.password().is_some()
         || url.query().is_some()

@@ -1,7 +1,7 @@
 //! The `[vault]` table of the host's configuration.
 //!
-//! Invariant: what the host logs in with is not in the table, only where it is, and it is not in
-//! the Vault that it opens.
+//! Invariant: the table contains only the source of the login credentials, and that source is not
+//! the Vault itself.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::source::{Setting, Source};
 
-/// How Vault is reached. In TOML:
+/// The connection to Vault. In TOML:
 ///
 /// ```toml
 /// address = "https://vault.example.com:8200"
@@ -32,16 +32,16 @@ pub struct VaultOptions {
     pub auth: VaultAuth,
     /// PEM certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// How long one request may take, in seconds (1 to 60).
+    /// Time limit of one request, in seconds (1 to 60).
     #[serde(default = "default_timeout")]
     pub timeout_seconds: u64,
-    /// How old a secret may be when it is used, in seconds (0 to 60).
+    /// Maximum age of a secret when it is used, in seconds (0 to 60).
     #[serde(default = "default_cache")]
     pub cache_seconds: u64,
 }
 
 impl VaultOptions {
-    /// The paths that it names.
+    /// The paths in it.
     #[must_use]
     pub fn paths(&self) -> Vec<&Path> {
         let auth = match &self.auth {
@@ -59,20 +59,20 @@ impl VaultOptions {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "Auth")]
 pub enum VaultAuth {
-    /// With a token; it is renewed as long as Vault lets it be.
+    /// With a token; it is renewed as long as Vault allows it.
     Token(Source),
     /// With a role's id and a secret id, as often as necessary.
     AppRole {
-        /// The role's id. By itself it opens nothing, so it may stand in the configuration.
+        /// The role's id. It is useless without the secret id, so it may be in the configuration.
         role_id: Setting,
         /// The secret id.
         secret_id: Source,
-        /// Where the auth method is mounted: `approle`, unless said otherwise.
+        /// The mount of the auth method; `approle` by default.
         mount: String,
     },
 }
 
-/// `auth` as it is written.
+/// `auth` as written in the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Auth {
@@ -91,7 +91,7 @@ fn default_cache() -> u64 {
 }
 
 impl VaultOptions {
-    /// Makes relative files those of this folder.
+    /// Resolves relative files against this folder.
     pub fn resolve(&mut self, folder: &Path) {
         self.ca_file = self.ca_file.take().map(|file| folder.join(file));
         match &mut self.auth {

@@ -1,9 +1,8 @@
-//! Being logged in to Vault.
+//! The login to Vault.
 //!
-//! Invariants: a token that can be renewed is renewed before it ends, whether secrets are read or
-//! not; what ends is replaced by another login where there is one to be had (AppRole), and by what
-//! the token's source says then where not; a read that is refused for its policy does not make the
-//! host log in again and again.
+//! Invariants: a renewable token is renewed before it expires, whether secrets are read or not; an
+//! expired one is replaced by another login if possible (AppRole), otherwise by the token that the
+//! source has then; a read that is denied by policy does not cause repeated logins.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
