@@ -1,5 +1,6 @@
-//! What the selectors of the catalog do not say. Everything else in this crate asks the selectors;
-//! an operation is known by its name or endpoint here and nowhere else.
+//! Properties of operations that the selectors of the catalog do not express. The rest of this
+//! crate uses only the selectors; operations are identified by name or endpoint here and nowhere
+//! else.
 
 use qchost_catalog::{Access, Operation, Selector};
 
@@ -19,7 +20,7 @@ pub(crate) fn downloads(operation: &Operation) -> bool {
     operation.endpoint == "/object/get"
 }
 
-/// The argument that gives somebody the right to trade with a project.
+/// The argument that gives another user the right to trade with a project.
 pub(crate) fn live_control(operation: &Operation) -> Option<&'static str> {
     match operation.tool {
         "create_project_collaborator" => Some("collaborationLiveControl"),

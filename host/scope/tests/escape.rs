@@ -235,7 +235,7 @@ fn run(calls: &[(&'static Operation, Map<String, Value>)]) -> Result<(), TestCas
                 SENT.fetch_add(1, Ordering::Relaxed);
                 let reads = operation.access == Access::Read;
                 for effect in &effects {
-                    // A read may look where it should not, if nobody gets to see it.
+                    // A read may look where it should not, if its result is never shown.
                     let fine = reads && answer.is_err()
                         || in_scope(effect, &|id| before.get(&id).cloned());
                     prop_assert!(fine, "{shown} reached {effect:?}");
