@@ -319,7 +319,7 @@ impl Login {
     }
 }
 
-/// Renews a session, for as long as somebody has it and Vault lets it be renewed.
+/// Renews a session, as long as it is in use and Vault allows it.
 async fn renew(login: Weak<Login>, session: Weak<Session>) {
     let mut share = 2;
     loop {
