@@ -19,7 +19,7 @@ fn now() -> i64 {
     Timestamp::now().as_second()
 }
 
-/// The `Date` header of a server whose clock is off by so many seconds.
+/// The `Date` header of a server whose clock is off by this many seconds.
 fn date(offset: i64) -> String {
     let time = Timestamp::from_second(now() + offset).unwrap();
     DateTimePrinter::new()

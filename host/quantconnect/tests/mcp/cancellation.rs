@@ -1,4 +1,4 @@
-//! What happens to calls that nobody waits for any more: a read ends, a write does not.
+//! Calls whose client stops waiting: a read ends, a write does not.
 
 use std::sync::Arc;
 use std::time::Duration;
