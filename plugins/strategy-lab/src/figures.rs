@@ -52,7 +52,7 @@ pub(crate) fn parameters(set: &ParameterSet) -> BTreeMap<String, String> {
     set.iter().cloned().collect()
 }
 
-/// Why a backtest is no result; nothing if it ran well to its end.
+/// Why a backtest is no result; `None` if it completed well.
 pub(crate) fn reason_of_failure(backtest: &Backtest) -> Option<String> {
     if let Some(error) = &backtest.error {
         let error = error.trim();

@@ -20,7 +20,7 @@ use crate::Error;
 ///
 /// # Errors
 /// Any other error of the call; [`Error::ApprovalRefused`] if the person says no;
-/// [`Error::TimedOut`] if nobody decides before the agent would be cut off.
+/// [`Error::TimedOut`] if no decision is made before the agent would be cut off.
 pub fn when_approved<T>(call: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     approved(call, wait)
 }

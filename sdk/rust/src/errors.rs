@@ -103,8 +103,8 @@ fn rejected(errors: &[String]) -> String {
 /// Why the agent's state could not be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
-    /// Somebody else wrote the key first: its version now, nothing if it was deleted.
-    #[error("somebody else wrote the key first ({})", match .0 {
+    /// Another invocation wrote the key first: its version now, `None` if it was deleted.
+    #[error("another invocation wrote the key first ({})", match .0 {
         Some(version) => format!("its version is now {version}"),
         None => "it was deleted".into(),
     })]

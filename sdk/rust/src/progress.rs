@@ -1,4 +1,4 @@
-//! How far an invocation is, for whoever waits for it.
+//! How far an invocation is, for its client.
 
 pub use crate::bindings::qchost::agent::progress::report;
 

@@ -12,7 +12,7 @@ pub use crate::bindings::qchost::agent::state::{
 
 use crate::{Failure, StateError};
 
-/// How often [`update`] begins anew before it gives up.
+/// How often [`update`] starts over before it gives up.
 const ATTEMPTS: u32 = 100;
 
 /// The JSON under a key as a `T`; nothing if there is none.
@@ -32,9 +32,9 @@ pub fn write<T: Serialize>(key: &str, value: &T) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Changes the JSON under a key, and returns what is there now. When somebody else writes the
-/// key in between, the change is made again on what they wrote: `change` may be called more
-/// than once.
+/// Changes the JSON under a key, and returns what is there now. When another invocation writes the
+/// key in between, the change is applied again to the new value: `change` may be called more than
+/// once.
 ///
 /// ```no_run
 /// # use qchost_sdk::prelude::*;
