@@ -1,8 +1,8 @@
 //! JSON to the contract and back: the adapter of `qchost_runtime`, for every operation.
 //!
 //! Any body gives a value or one bounded line of why not. What a plugin gets of a body, put back
-//! into a body, gives the plugin the same again. A body that is right is understood, and no status
-//! that nobody knows is lost from it. Arguments come out as they went in.
+//! into a body, gives the plugin the same again. A body that is right is understood, and no unknown
+//! status is lost from it. Arguments come out as they went in.
 //!
 //! The first byte says what the rest is, the second one of which operation.
 

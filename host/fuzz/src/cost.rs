@@ -22,7 +22,7 @@ pub fn least(tries: u32, mut work: impl FnMut()) -> Duration {
 /// Fails where the time of some work grows faster than its size: for four times the size it may take eight times as long,
 /// where twice four would be sixteen, and what a cache or a page fault costs.
 ///
-/// `made` makes an input of about so many bytes, `work` reads it.
+/// `made` makes an input of about the given number of bytes, `work` reads it.
 ///
 /// # Panics
 /// When it grows faster.

@@ -107,7 +107,7 @@ fn expect(before: &Files, patch: &str, after: &Files) {
     assert_eq!(&applied(before, changes), after, "{patch:?}\n{before:?}");
 }
 
-/// Fails where a file changes that nobody would have decided about.
+/// Fails where a file changes that would not have been decided about.
 fn assert_decided(patch: &str, changes: &Changes) {
     match patched_files(patch) {
         Ok(files) => {

@@ -1,5 +1,4 @@
-//! Fuzz targets: whatever reads bytes that somebody else wrote, each with what must be true of it
-//! for every input, not only that it does not panic.
+//! Fuzz targets: the parsers of untrusted bytes, each with what must hold for every input, beyond not panicking.
 //!
 //! A [`Target`] is a function of bytes that panics where a rule is broken; and an input that takes longer than its target
 //! allows breaks one too. `make fuzz` runs it under

@@ -223,7 +223,7 @@ impl<'b, 'a> Shaper<'b, 'a> {
         values[self.below(values.len())].clone()
     }
 
-    /// Once in so many times; never when the bytes are used up.
+    /// Once in `many` times; never when the bytes are used up.
     fn chance(&mut self, times: usize) -> bool {
         !self.bytes.is_empty() && self.below(times) == 0
     }

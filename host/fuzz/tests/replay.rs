@@ -47,7 +47,7 @@ fn replay(name: &str) {
         try_out(target, &file, &input);
         let mut mutated = input.clone();
         for number in 0..target.mutations {
-            // A chain of mutations gets far from the seed, so it begins anew now and then.
+            // A chain of mutations gets far from the seed, so it is restarted from time to time.
             if number % 8 == 0 {
                 mutated.clone_from(&input);
             }

@@ -26,7 +26,7 @@ fn people(guardrails: &str) -> People {
         person(3, "ada", &[Role::Approver]),
         person(4, "root", &[Role::Admin]),
         person(5, "both", &[Role::Operator, Role::Approver]),
-        person(6, "nobody", &[]),
+        person(6, "guest", &[]),
     ];
     People::new(persons, &Guardrails::read(&files).unwrap()).unwrap()
 }
@@ -85,7 +85,7 @@ fn a_denial_says_which_role_it_takes() {
     );
     assert_eq!(
         reason(6, Verb::Status),
-        "nobody may not do `status`: that needs viewer or operator or approver or admin, and they have no role"
+        "guest may not do `status`: that needs viewer or operator or approver or admin, and they have no role"
     );
     assert!(people.by_uid(7).is_none());
 }

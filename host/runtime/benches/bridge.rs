@@ -151,7 +151,7 @@ fn main() {
         bench::chart,
     );
     let side = std::env::args().nth(1).unwrap_or_default();
-    // `cargo bench -- adapter` runs one side for ever, for a profiler.
+    // `cargo bench -- adapter` runs one side forever, for a profiler.
     while let "adapter" | "made" = side.as_str() {
         if side == "adapter" {
             backtest.adapter();

@@ -79,7 +79,7 @@ impl Pair {
 }
 
 fn main() {
-    // `cargo bench -- --ours GUEST` runs one side for ever, for a profiler; on two threads with `--two`.
+    // `cargo bench -- --ours GUEST` runs one side forever, for a profiler; on two threads with `--two`.
     let arguments: Vec<String> = std::env::args().collect();
     let one = threads(1);
     let pairs = one.block_on(pairs());

@@ -32,7 +32,7 @@ use support::{Report, Target};
 /// The most invocations of one plugin at a time that a manifest may ask for.
 const MOST: u32 = 1000;
 
-/// A connection whose answers take longer than anybody waits.
+/// A connection whose answers take longer than any caller waits.
 #[derive(Clone, Default)]
 struct Silent(Arc<AtomicU32>);
 
@@ -114,7 +114,7 @@ impl Taken {
     }
 }
 
-/// Prints by how much this process grew for so many parked invocations.
+/// Prints by how much this process grew for the given number of parked invocations.
 #[tokio::main(worker_threads = 2)]
 async fn park(guest: &str, count: u32) {
     let silent = Silent::default();
@@ -168,7 +168,7 @@ async fn park(guest: &str, count: u32) {
 
 type Parked = tokio::task::JoinHandle<Result<serde_json::Value, qchost_runtime::InvokeError>>;
 
-/// Waits until so many calls wait for their answers.
+/// Waits until this many calls wait for their answers.
 async fn reached(silent: &Silent, count: u32, parked: &mut [Parked]) {
     let begun = Instant::now();
     while silent.0.load(Ordering::Relaxed) < count {

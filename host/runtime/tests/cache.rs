@@ -1,5 +1,5 @@
-//! What is on disk between two runs of a host: it is used if this host wrote it and nobody touched it, and
-//! made anew otherwise.
+//! The cache between two runs of a host: entries are used if this host wrote them and they are unchanged,
+//! and rebuilt otherwise.
 
 #![allow(
     clippy::unwrap_used,
@@ -102,7 +102,7 @@ async fn a_host_that_starts_again_compiles_nothing_and_asks_nobody() {
     let plugin = load(&host, &again, "lab").await.unwrap();
     assert_eq!(plugin.description().version, "9.9.9");
 
-    // Unless somebody else wrote it down, or it is not to be understood: then it is asked.
+    // Unless another program wrote it, or it cannot be parsed: then the component is asked.
     let good = fs::read(&said).unwrap();
     let mut bent = good.clone();
     *bent.last_mut().unwrap() ^= 1;
@@ -135,7 +135,7 @@ async fn many_plugins_come_from_the_cache_at_once() {
     }
 }
 
-/// Spoils the one entry of code, and asserts that a host that starts then compiles anew and mends it.
+/// Damages the only entry of code, and asserts that a host that starts then compiles again and repairs it.
 async fn mended(host: &Host, what: &str, spoil: impl FnOnce(&Path)) {
     let entry = only(entries(host, "cwasm"));
     spoil(&entry);
@@ -209,7 +209,7 @@ async fn only_a_file_that_nobody_else_can_touch_is_an_entry() {
         symlink(&elsewhere, entry).unwrap();
     })
     .await;
-    // Whoever opens one waits for somebody to write into it.
+    // Opening one blocks until a writer opens it.
     mended(&host, "a pipe", |entry| {
         fs::remove_file(entry).unwrap();
         let made = Command::new("mkfifo").arg(entry).status().unwrap();
@@ -315,7 +315,7 @@ async fn code_of_another_engine_is_kept_apart() {
     assert_ne!(
         fs::read(&other).unwrap()[40..],
         code,
-        "it was compiled anew"
+        "it was compiled again"
     );
     let again = restart(&host, without_compiler);
     load(&host, &again, "lab").await.unwrap();

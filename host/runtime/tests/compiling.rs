@@ -40,7 +40,7 @@ fn sized(content: &[u8]) -> Vec<u8> {
     [leb(content.len()), content.to_vec()].concat()
 }
 
-/// A component with one core module: so many functions, each with this body.
+/// A component with one core module: `count` functions, each with this body.
 fn functions(count: usize, body: &[u8]) -> Vec<u8> {
     let section = |id: u8, content: &[u8]| [vec![id], sized(content)].concat();
     let body = sized(&[&[0], body, &[0x0b]].concat());
@@ -227,7 +227,7 @@ async fn a_load_that_is_given_up_leaves_no_compiler() {
     let process = std::fs::read_to_string(marked).unwrap();
     until("the compiler is gone", || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.trim()));
-        // One that ended and that nobody has asked yet how is none any more.
+        // A child that has exited but was not waited for does not count.
         stat.map_or(true, |stat| stat.contains(") Z "))
     });
 }
@@ -284,7 +284,7 @@ fn a_compiler_limits_itself_and_ends_with_its_host() {
 
     let begun = Instant::now();
     input.write_all(&bomb[bomb.len() / 2..]).unwrap();
-    // What is left of a host that was killed is a pipe that nobody holds.
+    // What is left of a killed host is a pipe without another end.
     drop(input);
     assert_eq!(child.wait().unwrap().code(), Some(1));
     assert!(begun.elapsed() < Duration::from_secs(40));

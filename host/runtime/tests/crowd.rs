@@ -63,7 +63,7 @@ async fn ten_thousand_that_wait_have_mappings_enough() {
     tokio::pin!(crowd, parked);
     let during = tokio::select! {
         during = &mut parked => during,
-        answers = &mut crowd => panic!("nobody waited: {:?}", answers.first()),
+        answers = &mut crowd => panic!("no invocation waited: {:?}", answers.first()),
     };
     let each = (during - before).div_ceil(CROWD);
     let all = before + each * usize::try_from(ALL).unwrap();

@@ -26,7 +26,7 @@ const TURNS: u32 = 16;
 /// Longer than any of them takes to begin, on a slow machine too.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Answers 7, once somebody has set `go`.
+/// Answers 7, once `go` is set.
 fn waits() -> Guest {
     Guest::waiting("(call $seven)")
 }

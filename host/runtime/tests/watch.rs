@@ -201,7 +201,7 @@ async fn a_mount_of_kubernetes_that_is_updated_is_noticed_as_one_change() {
     assert_eq!(fs::read_to_string(place.path("mount/a.toml")).unwrap(), "2");
     watch.set([place.path("mount/a.toml")]).unwrap();
 
-    // The folder of before is taken away, which is nobody's concern any more.
+    // The former folder is removed, which is irrelevant now.
     let mut witness = place.watch(&["mount/..2026_01_30"]);
     fs::remove_dir_all(place.path("mount/..2026_01_30")).unwrap();
     noticed(&mut witness, "the removal").await;
@@ -272,7 +272,7 @@ async fn what_a_build_writes_beside_the_component_is_not_noticed() {
     for file in [".cargo-lock", "a.d", "b.wasm", "deps/a.wasm", "deps/new/x"] {
         place.write(&format!("target/release/{file}"), "2");
     }
-    // Whoever reads changes nothing.
+    // Reading changes nothing.
     fs::read(place.path("target/release/a.wasm")).unwrap();
     place.write("target/release/last", "");
     noticed(&mut witness, "the last file").await;

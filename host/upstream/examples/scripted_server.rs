@@ -75,7 +75,7 @@ async fn server(words: &[String]) {
         std::process::exit(7);
     }
     if has("child") {
-        // Left running when this is dropped: whoever ends the server has to end it too.
+        // Left running when this is dropped: the test that ends the server has to end it too.
         let child = tokio::process::Command::new("sleep")
             .arg("600")
             .spawn()

@@ -213,7 +213,7 @@ async fn what_a_status_means_for_a_write() {
     assert!(started.elapsed() >= Duration::from_millis(1_000));
     assert_eq!(seen.calls(), 2);
 
-    // Longer than anybody waits, up to what no clock could count to.
+    // Longer than any caller waits, up to values that no clock can represent.
     for seconds in [90, u64::MAX] {
         let limited = wait(&seconds.to_string());
         let (seen, web) = by_hand(move |_, _| limited.clone());

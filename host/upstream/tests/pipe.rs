@@ -164,7 +164,7 @@ async fn garbage_on_the_wire_is_survived() {
             "[]".to_owned(),
             String::new(),
             good(request),
-            // Answered twice: the second answer is nobody's.
+            // Answered twice: the second answer belongs to no call.
             good(request),
         ],
         "not a result" => vec![

@@ -301,7 +301,7 @@ async fn a_server_that_cannot_start_is_tried_with_pauses_until_the_deadline() {
     let health = accounts.health(ACCOUNT).unwrap();
     assert_eq!(health.state, AccountState::Unreachable);
     assert!(health.last_error.unwrap().contains("exit status: 7"));
-    // Nobody waits any more, so nobody starts it any more.
+    // No call waits any more, so it is not started any more.
     wait_until("the last start", || {
         accounts.health(ACCOUNT).unwrap().calls == 0
     })

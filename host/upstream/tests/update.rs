@@ -41,7 +41,7 @@ async fn call(accounts: &Accounts, account: &str, tool: &str, arguments: Value) 
         .await
 }
 
-/// A write that takes so many milliseconds, once it is under way.
+/// A write that takes this many milliseconds, once it is under way.
 async fn under_way(
     accounts: &Accounts,
     log: &Log,

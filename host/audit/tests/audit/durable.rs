@@ -232,7 +232,10 @@ async fn somebody_elses_line_poisons() {
         .tamper(&path, |bytes| bytes.extend_from_slice(b"{}\n"))
         .unwrap();
     let error = audit.record(intent("b")).await.unwrap_err();
-    assert!(error.to_string().contains("another program wrote"), "{error}");
+    assert!(
+        error.to_string().contains("another program wrote"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -273,7 +276,7 @@ async fn an_entry_that_never_fits_is_refused_by_itself() {
     let records = all(&drive);
     assert_eq!(kinds(&records), ["intent", "gap", "read", "intent"]);
     assert_eq!(records[1].fields["notes"], json!(2));
-    // What is only too long is noted without its length: nobody is to keep a note out by padding it.
+    // An entry that is only too long is shortened and noted, so that padding does not keep it out.
     let bytes = qchost_audit::LARGEST_BODY + 2;
     assert_eq!(records[2].fields["big"]["bytes"], json!(bytes));
 }

@@ -181,7 +181,7 @@ async fn a_forged_head_is_found_in_every_byte() {
     let drive = sample(8).await;
     let whole = Copy::of(&drive);
     for byte in 0..whole.head.len() {
-        // The rest of a slot is blank, and nobody reads it.
+        // The rest of a slot is blank, and is never read.
         if byte % 4096 >= 512 || whole.head[byte] == b' ' || whole.head[byte] == b'\n' {
             continue;
         }
@@ -217,7 +217,7 @@ async fn a_head_by_another_key_is_no_head() {
     assert!(!report.sound());
 }
 
-/// Records are rewritten with good hashes from one on, as somebody without the key would.
+/// Records are rewritten from one on with correct hashes, which is possible without the key.
 #[tokio::test]
 async fn records_that_were_made_anew_do_not_fit_the_head() {
     let drive = sample(10).await;

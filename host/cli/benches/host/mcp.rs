@@ -175,7 +175,7 @@ impl Server {
         assert!(text.contains("Lab/small"), "{text}");
     }
 
-    /// So many calls one after the other, and as many with several in flight.
+    /// `calls` calls one after the other, and as many with several in flight.
     async fn turn(&mut self) {
         let begun = Instant::now();
         for _ in 0..self.calls {

@@ -20,7 +20,7 @@ pub fn built(folder: &str) -> Vec<u8> {
         .unwrap_or_else(|_| panic!("{name}.wasm is missing; run: make bench"))
 }
 
-/// A plugin whose action `act` answers `version`, from 0 to 99, of about so many bytes: with as many copies of a module
+/// A plugin whose action `act` answers `version`, from 0 to 99, of about `bytes` bytes: with as many copies of a module
 /// inside as there is room for, and one of which only the first functions are left. No two calls give the same bytes if
 /// `mark` differs.
 pub fn version(version: u32, bytes: usize, mark: u32) -> Vec<u8> {

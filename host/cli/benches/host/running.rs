@@ -32,7 +32,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// For a host of which no call arrives: nobody listens where the cloud would be.
+    /// For a host that makes no calls: there is no server in place of the cloud.
     pub fn new(more: &str) -> Self {
         Self::before("http://127.0.0.1:9/api/v2", "1", "of-a-benchmark", more)
     }

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 const BASE: &str = "/api/v2";
 
 struct Front {
-    /// Where the truth is; nobody is asked if it is not set.
+    /// The address of the real API; no request is made if it is not set.
     behind: Option<String>,
     /// The endpoints that lie.
     lies: Vec<&'static str>,

@@ -225,7 +225,7 @@ fn a_permit_that_was_not_used_in_time_is_void() {
     host.wait().good();
 }
 
-/// Who invoked the plugin is told what it waits for. Where that is cut off, nobody is left who would use a yes.
+/// The client is told what the invocation waits for. If it is cut off, no client is left to use an approval.
 #[test]
 fn an_approval_that_a_killed_client_or_host_waited_for_is_closed() {
     let cloud = Cloud::start();
@@ -403,7 +403,7 @@ fn a_component_that_changed_waits_for_a_yes_before_it_may_trade() {
     assert_eq!(listed()[0]["status"], "ready", "{}", listed());
 }
 
-/// The whole way, by the command line and the embedded server, to the emulator: what somebody else changes after the
+/// The whole way, by the command line and the embedded server, to the emulator: a change made elsewhere after the
 /// compile is not deployed, and what the cloud says it runs instead is stopped.
 #[test]
 fn real_money_runs_what_was_compiled_or_nothing() {

@@ -396,7 +396,11 @@ fn draining(name: &str) {
     });
     running.host.terminate();
     wait_until("it drains", || {
-        running.host.stderr().contains("shutdown requested").then_some(())
+        running
+            .host
+            .stderr()
+            .contains("shutdown requested")
+            .then_some(())
     });
     halts(name, &running, &[]);
     is_listed(name, &running.folder);
@@ -689,7 +693,7 @@ fn database_locked(name: &str) {
     is_halted(name, &running);
 }
 
-/// A file system of so many MiB, as long as this exists.
+/// A file system of a given size in MiB, as long as this exists.
 pub struct Mounted<'a>(&'a Path);
 
 impl<'a> Mounted<'a> {
@@ -848,7 +852,7 @@ fn clock(name: &str, jump: i64) {
     is_halted(name, &running);
 }
 
-/// What a viewer does, as another process of another user. It says when it is at it.
+/// What a viewer does, as another process of another user. It says when it has started.
 const VIEWER_SCRIPT: &str = r#"
 import json, resource, socket, sys, threading, time
 path, kind = sys.argv[1:]
@@ -922,7 +926,7 @@ fn viewed(name: &str, kind: &str, also: impl FnOnce(&Desk, &Process)) {
         .uid(VIEWER)
         .gid(group);
     let mut viewer = Process::start(command, desk.folder.path());
-    viewer.until("the viewer is at it", |it| {
+    viewer.until("the viewer has started", |it| {
         it.stdout().contains("ready").then_some(())
     });
     let begun = Instant::now();

@@ -133,7 +133,7 @@ fn shared(name: &str) -> PathBuf {
     folder
 }
 
-/// Writes a file that nobody else can read.
+/// Writes a file that only its owner can read.
 pub fn private_file(path: &Path, content: impl AsRef<[u8]>) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::write(path, content).unwrap();

@@ -20,7 +20,7 @@ pub const OPERATOR: u32 = 64_002;
 pub const APPROVER: u32 = 64_003;
 pub const SECOND: u32 = 64_004;
 pub const ADMIN: u32 = 64_005;
-/// In the group, but nobody whom the host knows.
+/// In the group, but unknown to the host.
 pub const STRANGER: u32 = 64_006;
 
 const PEOPLE: &str = r#"
@@ -102,7 +102,7 @@ impl Desk {
         Process::start(command, self.folder.path())
     }
 
-    /// A project with a compile, made before anybody has to be asked.
+    /// A project with a compile, made before approvals are required.
     pub fn prepare(&self, by: u32) -> Value {
         self.run_as(by, &["--json", "invoke", "every-category.prepare"])
             .json()

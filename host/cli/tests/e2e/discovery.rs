@@ -268,7 +268,7 @@ fn a_person_who_cannot_read_the_configuration_finds_the_host_by_the_file_beside_
     let host = desk.serve();
     let file = socket.replace(".sock", ".json");
     assert!(Path::new(&file).exists());
-    // Unreadable to everybody but root, and then gone.
+    // Unreadable to every user but root, and then gone.
     use std::os::unix::fs::PermissionsExt as _;
     let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode));
     mode(0o600).unwrap();

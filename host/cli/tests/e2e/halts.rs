@@ -286,7 +286,7 @@ fn a_halt_that_cannot_be_stored_holds_and_a_resume_that_cannot_be_fails() {
         halted.stdout
     );
     database.execute_batch("DROP TRIGGER full_in").unwrap();
-    // It is written to the database when there is room, whoever asks.
+    // It is written to the database when there is room, whichever user asks.
     crate::process::wait_until("the halt is in the database", || {
         let halts = folder.run(&["--json", "halt", "--list"]).json();
         (halts[0]["kept"] == "database").then_some(())

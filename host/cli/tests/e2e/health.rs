@@ -338,7 +338,7 @@ fn a_server_that_is_down_is_unreachable_and_no_denial() {
     assert_eq!(denied.good().stdout.trim(), "", "{denied:?}");
 }
 
-/// A server that gives every request the same answer, with a date so many seconds ahead of this machine's.
+/// A server that gives every request the same answer, with a date `offset` seconds after this machine's.
 fn answering(status: &'static str, offset: i64, body: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -483,7 +483,7 @@ fn doctor_names_what_is_wrong_with_the_data_folder_and_gives_no_advice_about_plu
     std::fs::write(&segment, bytes).unwrap();
     assert_eq!(failed(&doctor(&folder)), [""; 0], "all is well again");
 
-    // A folder that cannot be made, whoever asks.
+    // A folder that no user can create.
     let file = folder.path().join("qchost.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(

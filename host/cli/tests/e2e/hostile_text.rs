@@ -1,4 +1,4 @@
-//! Text that a plugin chose, through the real host: it keeps nobody waiting, forges no line, acts on no terminal and
+//! Text that a plugin chose, through the real host: it delays no other request, forges no line, acts on no terminal and
 //! fills neither log nor audit.
 
 use std::path::PathBuf;
@@ -82,7 +82,7 @@ impl Scene {
     }
 }
 
-/// Two of these once kept both threads of a host busy for ten minutes: it had no answer for anybody.
+/// Two of these once kept both threads of a host busy for ten minutes: it answered no request.
 #[test]
 fn patches_of_line_feeds_keep_nobody_waiting() {
     let scene = Scene::new();

@@ -15,7 +15,7 @@ use crate::steady::{CLIENTS, Sample, Steady, latencies, resident};
 
 /// So long a version serves before the next one comes.
 const SERVES: Duration = Duration::from_millis(120);
-/// And so many invocations are answered meanwhile, however slow the machine is.
+/// At least this many invocations are answered meanwhile, however slow the machine is.
 const ALONE: usize = 20;
 /// How long a call of the slow action takes: longer than a version serves.
 const SLOW: Duration = Duration::from_millis(300);

@@ -33,7 +33,7 @@ fn prepared(cloud: &Cloud) -> (Folder, Value) {
     (folder, prepared)
 }
 
-/// The outcome of the write is in the log, though nobody waited for it.
+/// The outcome of the write is in the log, although its caller had gone.
 fn learned(log: &str) {
     let lines = logged(log, "create_backtest");
     assert_eq!(lines.len(), 1, "{log}");

@@ -42,7 +42,7 @@ fn every_role_may_what_it_is_for_and_nothing_else() {
             }
             let ran = desk.run_as(uid, arguments);
             if may.contains(&uid) {
-                // Nobody asked for that approval; to be told so is more than those learn who may not ask.
+                // There is no such approval; learning that is more than users without the right learn.
                 let done = ran.status.success() || ran.stderr.contains("there is no approval");
                 assert!(done, "{uid} {arguments:?}: {ran:?}");
             } else {
@@ -102,13 +102,13 @@ fn a_stranger_is_not_heard_and_root_is_one_unless_configured() {
     assert_eq!(desk.cloud.requests_to("/lean/versions/read").len(), 1);
     host.terminate();
     host.wait().good();
-    // Without the host it is the same: whoever owns the data is still not a person.
+    // Without the host it is the same: owning the data does not make a user a person of the host.
     let ran = desk.folder.run(&["call", "read_lean_versions"]);
     assert!(
         ran.stderr.contains("uid 0 is not a person of this host"),
         "{ran:?}"
     );
-    // And somebody who is one is told that none was found; whether one runs, they cannot see.
+    // A user with a role is told that no host was found; whether one runs, they cannot see.
     let ran = desk.run_as(OPERATOR, &["call", "read_lean_versions"]);
     let error = ran.error();
     assert!(
@@ -118,7 +118,7 @@ fn a_stranger_is_not_heard_and_root_is_one_unless_configured() {
             && !error.contains("qchost run"),
         "{error}"
     );
-    // A halt that they cannot set, and whose file they cannot make, is asked of whoever can.
+    // A halt that they cannot set, and whose file they cannot make, has to be made by a user who can.
     let ran = desk.run_as(OPERATOR, &["halt"]);
     let touch = format!("touch {}/data/halt", desk.folder.path().display());
     let error = ran.error();

@@ -1,5 +1,5 @@
 //! A configuration that changes under a host that runs: what has to be fetched for it holds nothing else up, and what it
-//! bars from serving does not serve on.
+//! bars from serving does not keep serving.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -77,7 +77,7 @@ impl Shared {
             r#"{"data":{"data":{"authorization":"Bearer of-the-vault"},"metadata":{"version":1}}}"#
         };
         let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
-        // Whoever asked may have left.
+        // The client may have left.
         let mut stream = stream;
         drop(write!(
             stream,
@@ -148,7 +148,7 @@ fn what_is_removed_is_gone_while_a_vault_does_not_answer() {
 #[test]
 fn what_is_removed_while_guardrails_are_taken_over_is_gone_before_that_is_done() {
     const PLUGINS: usize = 100;
-    // Each of them has many policies, which are all compiled anew.
+    // Each of them has many policies, which are all compiled again.
     let grants: Vec<_> = (0..20)
         .map(|number| format!("[[grant]]\nname = \"g{number}\"\nallow = [\"account/*\"]\n"))
         .collect();
@@ -162,7 +162,7 @@ fn what_is_removed_while_guardrails_are_taken_over_is_gone_before_that_is_done()
     let guardrail = "@id(\"none\")\nforbid (principal, action == Action::\"account/read-account\", resource);\n";
     let (begun, told) = (Instant::now(), "the guardrails changed");
     replace(&running.path("policies/none.cedar"), guardrail);
-    // The host is at it by now.
+    // The host is applying it by now.
     std::thread::sleep(Duration::from_millis(50));
     fs::remove_file(running.path("plugins/p7.toml")).unwrap();
     let gone = running.until("p7", |answer| matches!(answer, Answer::Failed(_)));

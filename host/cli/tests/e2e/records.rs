@@ -157,7 +157,7 @@ fn the_record_is_asked_by_what_was_done() {
     assert!(ran.error().contains("qchost run"), "{ran:?}");
 }
 
-/// A word that the host chooses and never chooses is an error; a name that anybody can choose and that stands nowhere is said.
+/// An unknown word of the host's own is an error; an unknown name that users choose freely is reported.
 #[test]
 fn what_cannot_be_found_is_told_from_what_is_not_there() {
     let (_cloud, folder, _prepared) = used();

@@ -132,7 +132,7 @@ fn what_did_not_change_is_not_loaded_again() {
         fs::write(path, same).unwrap();
         replace(path, same);
     }
-    // Whoever has every file looked at is told that nothing came of it.
+    // A client that requests a reload is told that nothing came of it.
     running.reload().good();
     // A change after them is there: so they were noticed.
     plugin(&running.folder, "other", &version(2), "");
@@ -198,7 +198,7 @@ fn what_nobody_tells_of_is_seen_within_half_a_minute() {
     let text = manifest("bench", "../builds/lab.wasm", "");
     fs::write(apart.join("lab.toml"), text).unwrap();
     let waited = running.until("lab", |answer| matches!(answer, Answer::Failed(_)));
-    // Somebody told of it otherwise, and this shows nothing.
+    // The reload was triggered otherwise, and this shows nothing.
     assert!(waited > Duration::from_secs(5), "it took only {waited:?}");
     assert!(waited <= BOUND, "it took {waited:?}");
     running.until_version("bench", 2);
@@ -229,7 +229,7 @@ fn manifests_come_go_and_change_their_names() {
     let gone =
         |answer: &Answer| matches!(answer, Answer::Failed(why) if why.contains("no plugin `lab`"));
     running.until("lab", gone);
-    // Two for one plugin: nobody knows which one is meant, and what serves goes on.
+    // Two for one plugin: it is unknown which one is meant, and the serving one stays.
     let twin = manifests.join("twin.toml");
     fs::copy(manifests.join("laboratory.toml"), &twin).unwrap();
     wait_until("both are named", || {
@@ -390,7 +390,7 @@ fn a_bad_policy_or_configuration_leaves_the_former_in_force() {
     ] {
         let before = complaints();
         replace(&configuration, &broken);
-        // The command line cannot read that file either; whoever speaks to the socket reaches the host.
+        // The command line cannot read that file either; a client of the socket reaches the host.
         wait_until("it is logged", || (complaints() > before).then_some(()));
         running.is_version("lab", 1);
         replace(&configuration, &good);
@@ -441,7 +441,7 @@ fn a_hangup_has_every_file_looked_at_and_ends_nothing() {
     running.until_version("lab", 2);
     assert!(running.host.runs());
     running.until_loads("lab", 2);
-    // Whoever asks is told of every file, in words and for machines.
+    // A client gets the state of every file, in words and for machines.
     let told = running.reload();
     assert!(told.good().stdout.contains("lab"), "{told:?}");
     let told = running.folder.run(&["--json", "reload"]).json();

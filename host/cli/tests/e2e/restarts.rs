@@ -21,7 +21,7 @@ use crate::steady::Steady;
 
 const ACCOUNT: (&str, Option<&str>) = ("read_account", Some("{}"));
 
-/// Kills the host as nothing can refuse, and starts it anew.
+/// Kills the host with SIGKILL, and starts it again.
 fn killed(running: Running) -> Running {
     let Running {
         host,
@@ -33,7 +33,7 @@ fn killed(running: Running) -> Running {
     again(folder, cloud)
 }
 
-/// Ends the host as it should be ended, does something to its folder, and starts it anew.
+/// Shuts the host down, does something to its folder, and starts it again.
 fn restarted(running: Running, between: impl FnOnce(&Folder)) -> Running {
     let Running {
         host,
@@ -104,7 +104,7 @@ fn a_host_that_is_told_to_end_under_load_answers_everybody() {
             Answer::Lost(why) => panic!("{why}: {sample:?}"),
         }
     }
-    eprintln!("{took:?} to drain; {done} answered, {late} refused, {nobody} found nobody");
+    eprintln!("{took:?} to drain; {done} answered, {late} refused, {nobody} found no host");
     let ran_on = samples
         .iter()
         .filter(|sample| sample.sent < told && sample.answered > told);
@@ -203,7 +203,7 @@ fn a_host_that_is_killed_while_it_writes_forgets_nothing_that_it_answered() {
         }
         let answers = writing.stop().0;
         assert!(answers.iter().any(|it| it.answer == Answer::Done(json!(1))));
-        // No number is given twice, and none is lost that somebody was told.
+        // No number is reused, and none that a client was given is lost.
         let Answer::Done(next) = running.act("counter") else {
             panic!("{:?}", running.act("counter"));
         };
@@ -302,7 +302,7 @@ fn a_cached_component_that_is_not_as_the_host_wrote_it_is_not_run() {
             fs::remove_file(one).unwrap();
             symlink(two, one).unwrap();
         }),
-        ("it is somebody else's", |one, _| {
+        ("it belongs to another user", |one, _| {
             std::os::unix::fs::chown(one, Some(64_009), None).unwrap();
         }),
         ("others can write it", |one, _| {
@@ -358,7 +358,7 @@ fn a_cache_that_is_open_to_others_or_theirs_is_not_left_so() {
     running.is_version("lab", 1);
     let mode = fs::metadata(&cache).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o700);
-    // Somebody else's: the host says so, and does not start on it.
+    // Owned by another user: the host says so, and does not start on it.
     running = restarted(running, |folder| {
         let own = rustix::process::geteuid().as_raw();
         std::os::unix::fs::chown(&cache, Some(64_009), None).unwrap();
@@ -387,7 +387,7 @@ fn a_host_without_room_for_one_more_file_goes_on() {
     let silent: Vec<_> = (0..100)
         .map(|_| UnixStream::connect(&socket).unwrap())
         .collect();
-    wait_until("nobody more is let in", || {
+    wait_until("no further client is let in", || {
         running
             .host
             .stderr()

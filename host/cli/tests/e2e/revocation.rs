@@ -122,7 +122,7 @@ fn what_is_taken_away_while_the_host_ends_is_denied_to_what_still_runs() {
     }
 }
 
-/// Tells a host to end, and waits until it is at it.
+/// Sends a host SIGTERM, and waits until it shuts down.
 fn end(running: &mut Running) {
     running.host.terminate();
     running.host.until("the host drains", |host| {

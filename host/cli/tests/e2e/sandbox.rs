@@ -108,7 +108,7 @@ fn files_environment_sockets_and_names_are_out_of_reach() {
         assert_eq!(attempt["succeeded"], false, "{name}: {attempt}");
     }
 
-    // Somebody listens there: the emulator. And it is not asked.
+    // The emulator listens there, and gets no request.
     let address = hosted.cloud.emulator().address().to_string();
     assert!(std::net::TcpStream::connect(&address).is_ok());
     let port = hosted.cloud.emulator().address().port();

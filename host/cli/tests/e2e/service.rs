@@ -42,7 +42,7 @@ fn a_running_host_answers_invoke_and_call_and_keeps_its_emulator() {
     let read = folder.call("read_project", &json!({ "projectId": project }));
     assert_eq!(read["projects"][0]["name"], "Lab/kept");
 
-    // What goes wrong in the running host is an error of whoever asked, and of nobody else.
+    // A failure in the running host is an error for the client that asked, and for no other.
     let ran = folder.run(&[
         "invoke",
         "strategy-lab.compile",
@@ -153,7 +153,7 @@ fn an_invocation_that_outlasts_the_drain_is_cut_off_and_counted() {
             .contains("1 invocations did not end within 1 s and were cut off"),
         "{ran:?}"
     );
-    // Whoever waited is told, and is not left hanging.
+    // The waiting client gets an error, and is not left hanging.
     let ran = invocation.wait_for(Duration::from_secs(10));
     assert_eq!(ran.status.code(), Some(1), "{ran:?}");
     assert!(ran.stderr.contains("error: "), "{ran:?}");
@@ -215,7 +215,7 @@ fn a_client_that_reads_nothing_stops_neither_its_invocation_nor_the_end_of_the_h
     let host = folder.serve(&["--log", "warn,gate=error", "run", "--drain", "1"]);
     let invoke = json!({ "verb": "invoke", "action": "lab.act", "input": {} });
     let stuck = Control::of(&folder).begin(&invoke);
-    wait_until("it goes on though nobody reads what it reports", || {
+    wait_until("it goes on although its reports are not read", || {
         (cloud.requests_to("/account/read").len() > REPORTS).then_some(())
     });
     let told = Instant::now();

@@ -22,7 +22,7 @@ pub enum Answer {
     Done(Value),
     /// The host's own words.
     Failed(String),
-    /// Nobody listened: the question was not asked.
+    /// There was no listener: the question was not asked.
     Nobody,
     /// It was asked, and the connection ended without an answer.
     Lost(String),

@@ -1,4 +1,4 @@
-//! A steady load on a host: so many invocations a second, whether it keeps up or not.
+//! A steady load on a host: a fixed number of invocations a second, whether it keeps up or not.
 //!
 //! Each invocation has a time at which it is due. A host that answers slowly is not spared the next ones, as it would
 //! be by clients that wait for each other; what they wait beyond their time counts.
@@ -34,7 +34,7 @@ pub struct Steady {
 }
 
 impl Steady {
-    /// `plugin.act` so often a second; of every so many, one is `plugin.slow` (none if 0).
+    /// `plugin.act` at `rate` a second; of every `slow_every` of them, one is `plugin.slow` (none if 0).
     pub fn start(control: &Control, plugin: &str, rate: u64, slow_every: u64) -> Self {
         let begun = Instant::now();
         let stop = Arc::new(AtomicBool::new(false));

@@ -222,7 +222,7 @@ fn doctor_finds_what_works_and_for_what_does_not_cause_and_fix() {
         ran.stdout
     );
 
-    // Nobody listens: bound, and let go again.
+    // No listener: bound, and closed again.
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

@@ -133,7 +133,7 @@ fn a_new_file_name_and_a_new_plugin_name_adopt_nothing() {
     running.end();
 }
 
-/// What was taken away is given anew, by whatever name its file comes again.
+/// Rights that were removed count as new ones, whatever the name of the file they come back in.
 #[test]
 fn a_manifest_that_was_taken_away_waits_when_it_comes_again() {
     let running = Running::start(&production(), |folder| lab(folder, &wide()));
@@ -544,7 +544,7 @@ fn what_runs_on_an_account_that_waits_or_is_gone_is_liquidated() {
         let account = embedded(running.cloud.url());
         replace(&file, text.replace(&account, changed));
         drop(running.reload());
-        // Nobody writes there, by hand either.
+        // There is no further writer.
         let created = sent(&running, "/projects/create");
         let arguments = "{\"name\":\"x\",\"language\":\"Py\"}";
         let create = ["call", "--account", "research", "create_project", arguments];

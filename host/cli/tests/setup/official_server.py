@@ -11,7 +11,7 @@ provides the second. Credentials come from QUANTCONNECT_USER_ID and QUANTCONNECT
 
 Over stdio it ends with its standard input. Over streamable HTTP it serves http://127.0.0.1:PORT/mcp until it is
 killed; with port 0 the system chooses, and the line "Uvicorn running on http://127.0.0.1:PORT" on standard error,
-printed once it accepts connections, says which; standard output then carries a line for each request, so whoever
+printed once it accepts connections, says which; standard output then carries a line for each request, so the process that
 starts it drains or discards both. It opens no browser: it refuses the one tool that would.
 """
 

@@ -221,7 +221,7 @@ pub trait Engine: Send + Sync + 'static {
     fn name(&self) -> &'static str;
     /// Checks a project's sources.
     fn compile(&self, language: Language, files: &[SourceFile]) -> Compilation;
-    /// Runs a backtest to its end.
+    /// Runs a backtest until it ends.
     ///
     /// # Errors
     /// A failure of the algorithm itself.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::limits;
 use crate::engine::{Report, SourceFile};
 
-/// How a deployment came to its end.
+/// How a deployment ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     Stopped,

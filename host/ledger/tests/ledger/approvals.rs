@@ -55,7 +55,7 @@ async fn a_request_waits_until_somebody_approves_it() {
     assert_eq!(approved.decisions[0].verdict, Verdict::Approved);
     assert!(permitted(&ledger, NOW).await);
     assert!(listed(&ledger, false, NOW).await.is_empty());
-    // A call that asks between the decision and its use is told of it, and does not ask anew.
+    // A call between the decision and its use gets the approval, and does not request another one.
     assert_eq!(ledger.request_approval(request()).await.unwrap(), approved);
 
     let permit = ledger
@@ -530,7 +530,7 @@ async fn what_nobody_was_told_of_can_be_closed_and_nothing_else() {
         Err(ApprovalError::NotPending(Status::Closed))
     ));
     assert!(!permitted(&ledger, NOW).await);
-    // After a crash nobody knows of what was asked for.
+    // After a crash no client knows of the requests.
     let closed = ledger.close_approvals(None, "it ended", NOW).await.unwrap();
     assert_eq!(closed, [crashed.as_str()]);
     assert_eq!(listed(&ledger, false, NOW).await, [told.as_str()]);

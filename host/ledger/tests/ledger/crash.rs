@@ -136,7 +136,7 @@ async fn check(path: &Path, said: &Acknowledged) {
         USES - permit.uses_left,
         "budget and permit differ"
     );
-    // What is used and not open was committed; of those that were asked for and not acknowledged nobody knows.
+    // What is used and not open was committed; for requests without an acknowledgement either is possible.
     let committed = count("runs") as usize - open.len();
     let least = said.ended.iter().filter(|it| it.1).count();
     let most = said.ending.iter().filter(|it| it.1).count();

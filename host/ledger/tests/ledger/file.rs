@@ -173,7 +173,7 @@ fn a_folder_that_is_not_there_is_said_to_be() {
     refusal(folder.path());
 }
 
-/// The superuser may write everywhere, so the files belong to somebody else, and so does the process that tries.
+/// The superuser may write everywhere, so both the files and the process that tries belong to another user.
 #[test]
 fn what_may_not_be_written_is_said_to_be_so() {
     let folder = tempfile::tempdir().unwrap();

@@ -144,7 +144,7 @@ async fn those_who_are_interested_are_none_of_two_and_a_change_that_came_into_fo
         ..request()
     };
     let asked = ledger.request_approval(change(vec![7], 2)).await.unwrap();
-    // Asked for again, by somebody else too.
+    // Requested again, by another person too.
     let again = ledger.request_approval(change(vec![8], 2)).await.unwrap();
     assert_eq!(asked.id, again.id);
     let yes = async |uid: u32| {

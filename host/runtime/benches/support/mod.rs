@@ -53,7 +53,7 @@ pub async fn in_turns<One: Future<Output = ()>, Two: Future<Output = ()>>(
     let room = turns * runs;
     let mut times = (Vec::with_capacity(room), Vec::with_capacity(room));
     for turn in 0..turns {
-        // Whoever comes first finds the other's leavings.
+        // The first one finds what the other left behind.
         if turn % 2 == 0 {
             timed(runs, &one, &mut times.0).await;
             timed(runs, &two, &mut times.1).await;

@@ -1,4 +1,4 @@
-//! What was measured, for whoever waits for it and for the table of all of it. Tests that measure use it as well.
+//! Reports measurements, on the terminal and for the table of all of them. Tests that measure use it as well.
 //!
 //! Each row goes as a line of JSON to a file in the target directory; the benchmark `report` makes the table of them.
 
@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 /// What a figure should be.
 #[derive(Debug, Clone, Copy)]
 pub enum Target {
-    /// At most so many times its floor.
+    /// At most this multiple of its floor.
     Ratio(f64),
-    /// At least so many times its floor.
+    /// At least this multiple of its floor.
     AtLeast(f64),
-    /// At most so much, in the row's unit.
+    /// At most this value, in the row's unit.
     Most(f64),
     /// For comparison.
     None,

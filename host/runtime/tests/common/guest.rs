@@ -55,8 +55,8 @@ impl Guest {
         Self::new("(call $ok (local.get $input) (local.get $input_len))")
     }
 
-    /// Makes a call so many times, which leaves its result at 2048 and anything longer where the last one left
-    /// it, and returns 1. A result that is an error traps.
+    /// Makes a call `times` times, which leaves its result at 2048 and anything longer where the last one left it,
+    /// and returns 1. A result that is an error traps.
     pub fn often(times: u32, call: &str) -> Self {
         Self::new(&format!(
             "(local.set $m (global.get $heap))
@@ -72,8 +72,8 @@ impl Guest {
         ))
     }
 
-    /// Reports that it runs and waits, with all that it has, until somebody has set `go` in its state; then it does
-    /// what `then` says.
+    /// Reports that it runs and waits, with all that it has, until `go` is set in its state; then it does what
+    /// `then` says.
     pub fn waiting(then: &str) -> Self {
         Self::new(&format!(
             "(call $report (f64.const 1) (i32.const 0) (i32.const 0))

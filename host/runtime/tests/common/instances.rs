@@ -1,11 +1,11 @@
 //! Components with more core instances than an agent's own: toolchains of other languages make one of each
-//! library, and whoever means harm makes many.
+//! library, and a malicious component makes many.
 
 /// The kinds of a component's sections.
 const CORE_MODULE: u8 = 1;
 const CORE_INSTANCE: u8 = 2;
 
-/// Adds a core module to a component, and so many instances of it, which import nothing.
+/// Adds a core module to a component, and this many instances of it, which import nothing.
 pub fn add(component: &mut Vec<u8>, module: &[u8], instances: u32) {
     let number = modules(component);
     section(component, CORE_MODULE, module);

@@ -98,7 +98,7 @@ pub fn options(home: &Path) -> Options {
     options
 }
 
-/// A connection that nobody should use.
+/// A connection that must not be called.
 pub fn nobody() -> Scripted {
     Scripted::new(|sent| panic!("{sent:?} was sent"))
 }

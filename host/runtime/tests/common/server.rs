@@ -119,12 +119,12 @@ impl Server {
         self.seen.lock().unwrap().clone()
     }
 
-    /// How often somebody connected.
+    /// Number of connections accepted.
     pub fn accepted(&self) -> usize {
         *self.accepted.borrow()
     }
 
-    /// Waits until so many connections are over.
+    /// Waits until this many connections are over.
     pub async fn closed(&self, count: usize) {
         let mut closed = self.closed.clone();
         let waiting = closed.wait_for(|closed| *closed >= count);
@@ -134,7 +134,7 @@ impl Server {
             .unwrap();
     }
 
-    /// Waits until so many requests came.
+    /// Waits until this many requests came.
     pub async fn asked(&self, count: usize) {
         let end = tokio::time::Instant::now() + Duration::from_secs(20);
         while self.seen().len() < count {

@@ -1,6 +1,6 @@
-//! How many bytes are allocated, and how many at the most since somebody asked. Unlike what a process has
-//! in memory, this depends neither on what the allocator keeps nor on which thread asked: where nothing
-//! leaks it comes back to what it was. The memories of plugins are not in it.
+//! The bytes allocated now, and the maximum since the last reset. Unlike a process's resident memory,
+//! this depends neither on what the allocator keeps nor on which thread allocated: without leaks it
+//! returns to its former value. The memories of plugins are not included.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,5 @@
-//! Hostile plugins: what each file of `tricks/` tries does not work, whoever is beside it does not
-//! notice, and the host is afterwards as it was before.
+//! Hostile plugins: what each file of `tricks/` tries does not work, plugins beside it do not notice, and the
+//! host is afterwards as it was before.
 //!
 //! How a file is read stands in `trick.rs`. All of them run one after the other in one host, in
 //! rounds: the first ones fill what is filled once (pools, caches, what the allocator keeps for each
@@ -148,7 +148,7 @@ async fn attempt(host: &Arc<Host>, trick: &Trick, names: &[String]) -> Result<()
     let loaded = host.load(&again, &trick.component, &trick.manifest).await;
     let loaded = loaded.map_err(|error| format!("it does not load again: {error}"))?;
     if loaded.description() != plugins[0].description() {
-        return Err("it describes itself anew".to_owned());
+        return Err("it describes itself differently".to_owned());
     }
     host.runtime.unload(&again);
     for name in names {
@@ -386,7 +386,7 @@ async fn a_host_with_hostile_plugins_is_as_good_as_one_without() {
     let host = Arc::new(Host::behind(gated.await, |options| {
         options.invocations = INVOCATIONS;
         options.memory = MEMORY;
-        // So much that what takes memory is ended by that first, on a slow machine too.
+        // Enough that a trick that takes memory is ended by that first, on a slow machine too.
         options.compile_cpu = Duration::from_secs(5);
         options.compile_memory = 400 << 20;
     }));

@@ -18,15 +18,15 @@
 //! | `wit` | a line of a WIT package besides the contract and `wasi.wit` |
 //! | `http` | a line of its one `[[http]]` |
 //! | `size` | bytes that the component has, most of them in a custom section |
-//! | `beside` | a number and a core module: so many instances of it are in the component too |
+//! | `beside` | a number and a core module: that many instances of it are in the component too |
 //!
 //! Other lines of comment are for the reader. A line that is given again is one more line. The rest
 //! is a component, or fields of a core module; what an agent needs besides is added (see `Guest`),
 //! and what the module imports its world imports as well. `<<N text>>`, anywhere, is the text N
 //! times, with its number in the place of each `%`.
 //!
-//! Invariant: a file without an expectation, or with a key that nobody knows, is no trick; nor is one
-//! that expects what stands in its own name, which every error repeats.
+//! Invariant: a file without an expectation, or with an unknown key, is no trick; nor is one that expects
+//! what stands in its own name, which every error repeats.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -248,7 +248,7 @@ fn action(line: &str) -> (String, String) {
     (name.to_owned(), schema.trim_start().to_owned())
 }
 
-/// The component with a custom section at its end that makes so many bytes of it.
+/// The component with a custom section at its end that brings it to this many bytes.
 fn sized(mut component: Vec<u8>, bytes: Option<usize>) -> Vec<u8> {
     let Some(bytes) = bytes else {
         return component;

@@ -117,7 +117,7 @@ async fn code_is_freed_with_its_last_invocation() {
         runs.push(run(&host, "lab", json!({})));
         upstream.parked(runs.len()).await;
     }
-    // Whoever waits in line keeps no version.
+    // A queued invocation holds no version.
     host.load("lab", &answers(4).build(), "[limits]\nconcurrency = 1")
         .await
         .unwrap();

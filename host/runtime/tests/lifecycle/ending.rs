@@ -1,4 +1,4 @@
-//! How a host ends: what runs finishes or is cut off, and nobody is left without an answer.
+//! How a host ends: running invocations finish or are cut off, and every client gets an answer.
 
 use qchost_runtime::LoadError;
 use tokio::task::JoinSet;

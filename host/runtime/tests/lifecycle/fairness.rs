@@ -1,4 +1,4 @@
-//! Who runs when not everybody can: bounds, queues, and a turn for everybody.
+//! Who runs when not all invocations can: bounds, queues, and a turn for each plugin.
 
 use super::*;
 use crate::common::nobody;

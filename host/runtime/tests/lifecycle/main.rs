@@ -52,12 +52,12 @@ impl Parking {
         }
     }
 
-    /// Lets so many calls go, of those that are parked and those that come.
+    /// Releases this many calls, of those that are parked and those that come.
     fn release(&self, calls: usize) {
         self.free.add_permits(calls);
     }
 
-    /// Waits until so many calls were parked in all.
+    /// Waits until this many calls were parked in all.
     async fn parked(&self, calls: usize) {
         until(|| self.parked.load(Ordering::Acquire) >= calls).await;
     }

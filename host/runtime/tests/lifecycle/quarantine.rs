@@ -190,7 +190,7 @@ async fn a_plugin_that_hangs_by_itself_is_quarantined() {
     let wall = Duration::from_millis(1500);
     let lines = format!("{GRANT}[limits]\nwall = \"1500ms\"");
     let at_once = sleeper(Guest::new("(call $sleep) unreachable"));
-    // Its call is answered, and then it waits for nobody.
+    // Its call is answered, and then it waits for no external event.
     let after = sleeper(calls("(call $sleep) unreachable"));
     upstream.release(5);
     for (name, guest) in [("at-once", at_once), ("after", after)] {

@@ -229,7 +229,7 @@ async fn loads_of_one_name_do_not_mix() {
     assert_eq!(host.gate.manifest("lab").unwrap(), *serving.manifest());
 }
 
-/// A host with one thread to serve on.
+/// A runtime with a single worker thread.
 #[tokio::test]
 async fn who_is_served_does_not_wait_for_the_policies_of_another_plugin() {
     let host = Host::new(&nobody()).await;

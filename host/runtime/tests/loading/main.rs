@@ -80,7 +80,7 @@ async fn what_is_no_regular_file_is_not_waited_for() {
     let host = Host::new(&nobody()).await;
     let folder = host.home.path();
     std::fs::create_dir(folder.join("folder.wasm")).unwrap();
-    // Nobody ever writes into it.
+    // There is never a writer.
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
     rustix::fs::mkfifoat(rustix::fs::CWD, folder.join("pipe.wasm"), mode).unwrap();
     for name in ["folder", "pipe"] {

@@ -37,7 +37,7 @@ pub fn accounts(connector: impl Connector + 'static, options: AccountOptions) ->
     Accounts::new([Account::new(ACCOUNT, Arc::new(connector), options)]).unwrap()
 }
 
-/// Calls a tool with these arguments and so many milliseconds of time.
+/// Calls a tool with these arguments and a time limit in milliseconds.
 pub async fn call(accounts: &Accounts, tool: &str, arguments: Value, millis: u64) -> Outcome {
     call_if(accounts, tool, arguments, millis, always()).await
 }
@@ -88,7 +88,7 @@ impl Log {
             .collect()
     }
 
-    /// Waits, with a bound, until there are so many events of a kind.
+    /// Waits, with a bound, until there are this many events of a kind.
     pub async fn wait_for(&self, kind: &str, count: usize) -> Vec<Value> {
         wait_until(&format!("{count} times `{kind}`"), || {
             self.events(kind).len() >= count

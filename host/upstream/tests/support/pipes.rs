@@ -91,7 +91,7 @@ async fn serve(stream: DuplexStream, list: List, reply: Reply) -> io::Result<()>
     Ok(())
 }
 
-/// A connector that fails until it has been tried so many times.
+/// A connector that fails until it has been tried this many times.
 pub fn flaky(log: PathBuf, failures: usize) -> (Arc<AtomicUsize>, impl Connector) {
     let tried = Arc::new(AtomicUsize::new(0));
     let counter = tried.clone();

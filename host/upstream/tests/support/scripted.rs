@@ -47,7 +47,7 @@ impl Scripted {
         }
     }
 
-    /// Appends one line; each write is whole, whoever else writes.
+    /// Appends one line; each write is complete, also with concurrent writers.
     pub fn note(&self, line: &Value) {
         let mut file = std::fs::OpenOptions::new()
             .create(true)

@@ -7,7 +7,7 @@ use crate::bench::{Bench, ORGANIZATION};
 use crate::body::{Body as _, Check, ensure};
 use crate::setup::UNKNOWN;
 
-/// A user who is nobody yet.
+/// A user without access.
 const USER: &str = "1234";
 
 async fn collaborate(b: &Bench, project: &Value) -> Check<Value> {

@@ -35,7 +35,7 @@ struct Trader {
     open_change: Option<usize>,
 }
 
-/// Runs the plan to its end.
+/// Runs the whole plan.
 pub(super) fn run(plan: &Plan) -> Result<Run, TooLarge> {
     let all_days = calendar::trading_days(plan.end);
     let first = all_days.partition_point(|day| *day < plan.start);

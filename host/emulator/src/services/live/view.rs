@@ -13,7 +13,7 @@ use crate::services::cloud::Cloud;
 use crate::store::deployment::{Deployment, End};
 use crate::text::{grouped, seconds_text};
 
-/// Seconds from the midnight that names a simulated day to its end.
+/// Seconds from the midnight that names a simulated day to the end of that day.
 const REST_OF_DAY: i64 = 86_399;
 
 /// A moment of a deployment.

@@ -2,7 +2,7 @@
 //! time as it has nodes.
 //!
 //! Invariant: its nodes are its own; they take none of the organisation's backtest nodes. After
-//! an abort no backtest is started. A charge is booked for each backtest that ran to its end.
+//! an abort no backtest is started. A charge is booked for each backtest that completed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};

@@ -1,4 +1,4 @@
-;; trick: an allocator that begins the action anew, and again when that allocates
+;; trick: an allocator that invokes the action again, and once more when that allocates
 ;; at: invoke
 ;; expect: it recurses too deeply
 

@@ -9,7 +9,7 @@
 (import "wasi:io/poll@0.2.0" "[resource-drop]pollable" (func $drop (param i32)))
 (data (i32.const 4096) "lock")
 (func (export "qchost:agent/guest@0.1.0#invoke") (param i32 i32 i32 i32) (result i32) (local $pollable i32)
-  ;; Whoever makes the key has the lock, and nobody ever takes it away.
+  ;; Whichever invocation makes the key has the lock, and it is never released.
   (loop $locked
     (call $swap (i32.const 4096) (i32.const 4) (i32.const 0) (i32.const 0) (i32.const 4096) (i32.const 4) (i32.const 2048))
     (local.set $pollable (call $subscribe (i64.const 10000000)))

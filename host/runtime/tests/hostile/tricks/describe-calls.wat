@@ -1,4 +1,4 @@
-;; trick: a call of QuantConnect before anybody asked for anything; every capability is denied then, and it fails over that
+;; trick: a call of QuantConnect before the first invocation; every capability is denied then, and it fails over that
 ;; at: load
 ;; expect: wasm `unreachable` instruction executed
 ;; grant: allow = ["compile/*"]

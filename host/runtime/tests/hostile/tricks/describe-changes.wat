@@ -1,4 +1,4 @@
-;; trick: a name that is another one each time; it is asked once, so everybody hears the same
+;; trick: a name that is another one each time; it is asked once, so all clients see the same
 ;; at: fine
 ;; expect: {}
 

@@ -1,4 +1,4 @@
-;; trick: exports that nobody asked for; they are never called
+;; trick: exports that are not part of the contract; they are never called
 ;; at: fine
 ;; expect: {}
 ;; world: export init: func();

@@ -1,4 +1,4 @@
-;; trick: a handle that nobody gave it
+;; trick: a handle that the host never gave it
 ;; at: invoke
 ;; expect: unknown handle index
 

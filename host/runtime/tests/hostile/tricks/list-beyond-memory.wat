@@ -1,4 +1,4 @@
-;; trick: a list of so many elements that their bytes overflow a number
+;; trick: a list whose elements are so numerous that their bytes overflow a number
 ;; at: invoke
 ;; expect: out of bounds
 

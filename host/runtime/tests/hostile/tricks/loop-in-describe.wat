@@ -1,4 +1,4 @@
-;; trick: a loop without end before anybody asked for anything
+;; trick: a loop without end before the first invocation
 ;; at: load
 ;; expect: it takes more than the 0.1 s on the processor that a description may
 

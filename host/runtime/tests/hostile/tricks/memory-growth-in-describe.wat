@@ -1,4 +1,4 @@
-;; trick: memory without end before anybody asked for anything
+;; trick: memory without end before the first invocation
 ;; at: load
 ;; expect: it takes more than the 268435456 bytes of memory that a description may
 

@@ -1,4 +1,4 @@
-;; trick: an output for the terminal of whoever reads it
+;; trick: an output that acts on the reader's terminal
 ;; at: invoke
 ;; expect: the output is not usable JSON
 

@@ -1,4 +1,4 @@
-;; trick: a function that calls itself without end before anybody asked for anything
+;; trick: a function that calls itself without end before the first invocation
 ;; at: load
 ;; expect: its stack is used up: it recurses too deeply
 

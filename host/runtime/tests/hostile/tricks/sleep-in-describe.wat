@@ -1,4 +1,4 @@
-;; trick: a wait that never ends before anybody asked for anything
+;; trick: a wait that never ends before the first invocation
 ;; at: load
 ;; expect: it takes more than the 5 s in all that a description may
 

@@ -1,4 +1,4 @@
-;; trick: a printed line, a byte at a time with pauses, so as to hold what it has for ever
+;; trick: a printed line, a byte at a time with pauses, so as to hold what it has forever
 ;; at: invoke
 ;; expect: it was not done after the 0.4 s of `limits.wall`
 ;; limits: wall = "400ms"

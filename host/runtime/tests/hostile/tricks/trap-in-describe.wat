@@ -1,4 +1,4 @@
-;; trick: a failure before anybody asked for anything
+;; trick: a failure before the first invocation
 ;; at: load
 ;; expect: the component's description: it failed: wasm trap: wasm `unreachable`
 

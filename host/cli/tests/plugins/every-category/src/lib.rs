@@ -269,7 +269,7 @@ mod agent {
         Ok(input)
     }
 
-    /// Return so many bytes.
+    /// Return this many bytes.
     #[action(read_only)]
     fn output(input: Amount) -> Result<Anything, Failure> {
         Ok(Anything {
@@ -307,7 +307,7 @@ mod agent {
         Ok(sandbox::look_up_name(&input.target))
     }
 
-    /// Loop for ever.
+    /// Loop forever.
     #[action(read_only)]
     fn loop_for_ever() -> Result<Anything, Failure> {
         Ok(Anything {

@@ -45,7 +45,7 @@ pub(crate) fn state(checks: &mut Checks) -> Option<()> {
     let late = state::compare_and_swap("every/one", Some(version), b"3");
     checks.refusal(
         "compare-and-swap",
-        "sees that somebody was first",
+        "sees that another writer was first",
         late,
         |it| matches!(it, StateError::Conflict(Some(now)) if *now > version),
     );

@@ -57,7 +57,7 @@ pub(crate) fn built(name: &str) -> Result<(ProjectId, CompileId), Error> {
     }
 }
 
-/// A live node that nobody uses.
+/// A free live node.
 pub(crate) fn idle_node(project: ProjectId) -> Result<NodeId, Error> {
     until("no live node became idle", || {
         let live = nodes::read_project_nodes(project)?.nodes.live;

@@ -1,4 +1,4 @@
-//! `backtests`: run to its end, read in every way, renamed, deleted.
+//! `backtests`: run until it ends, read in every way, renamed, deleted.
 
 use qchost_sdk::backtests::{BacktestChartRequest, BacktestStatus};
 use qchost_sdk::prelude::*;

@@ -1,4 +1,4 @@
-//! `optimizations`: estimated, run to its end, renamed, aborted, deleted.
+//! `optimizations`: estimated, run until it ends, renamed, aborted, deleted.
 
 use qchost_sdk::optimizations::{
     EstimateRequest, Extremum, NodeType, OptimizationParameter, OptimizationRequest,
