@@ -50,7 +50,9 @@ test: setup-test ## build everything and run every test
 	cargo test --locked --workspace
 
 .PHONY: lint
-lint: setup-lint ## check formatting, lints and documentation
+lint: setup-lint ## check formatting, lints, documentation and the words in it
+	$(SETUP)/words.sh --self-test
+	$(SETUP)/words.sh
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --features qchost-runtime/bench -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
