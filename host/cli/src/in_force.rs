@@ -741,7 +741,7 @@ mod tests {
     const IB: &str = "[brokerage.ib]\nid = \"InteractiveBrokersBrokerage\"\n";
 
     #[test]
-    fn people_are_not_replaced_by_some_of_whom_nobody_has_approved() {
+    fn people_are_not_replaced_by_some_of_whom_none_was_approved() {
         let head = "mode = \"production\"\ntwo-person = true\n";
         let person =
             |name: &str, uid: u32| format!("[people.{name}]\nuid = {uid}\nroles = [\"admin\"]\n");

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_look_at_the_lock_says_whether_it_is_taken_and_takes_it_from_nobody() {
+    fn a_look_at_the_lock_says_whether_it_is_taken_and_blocks_no_other_process() {
         let folder = tempfile::tempdir().unwrap();
         assert!(!Lock::is_taken(folder.path()));
         let lock = Lock::take(folder.path()).unwrap();

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_stops_waiting_keeps_nobody_waiting() {
+    async fn a_call_that_stops_waiting_keeps_no_other_waiting() {
         let locks = SourceLocks::default();
         let plugin: Arc<str> = "lab".into();
         let pinned = locks.lock(&plugin, Pin, of(&[1])).await.unwrap();

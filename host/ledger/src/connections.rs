@@ -465,7 +465,7 @@ mod tests {
 
     /// As SQLite does when the disk fails.
     #[tokio::test]
-    async fn a_transaction_that_is_rolled_back_is_acknowledged_to_nobody() {
+    async fn a_transaction_that_is_rolled_back_is_acknowledged_to_no_caller() {
         let connections = Connections::in_memory().unwrap();
         let rolled_back: Work = |it| {
             it.execute_batch("ROLLBACK")?;

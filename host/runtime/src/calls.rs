@@ -324,7 +324,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_waited_for_somebody_else_until_a_moment_after() {
+    async fn it_waited_for_an_external_event_until_a_moment_after() {
         let gated = crate::testing::Gated::new(crate::testing::nobody()).await;
         let calls = Calls::of_test(gated.gate.clone(), "lab");
         let long = Duration::from_secs(60);

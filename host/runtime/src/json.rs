@@ -341,7 +341,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn so_many_values_are_made_and_not_one_more(value in any_json()) {
+        fn values_are_made_up_to_the_limit_and_not_one_more(value in any_json()) {
             let (text, count) = (value.to_string(), values(&value));
             let plain: Value = serde_json::from_str(&text).unwrap();
             prop_assert_eq!(parse(&text, count).unwrap(), plain);

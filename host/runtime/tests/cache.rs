@@ -84,7 +84,7 @@ fn signed(host: &Host, name: &Path, content: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_host_that_starts_again_compiles_nothing_and_asks_nobody() {
+async fn a_host_that_starts_again_compiles_nothing_and_asks_no_component() {
     let host = Host::new(&nobody()).await;
     host.load("lab", &numbered(1), "").await.unwrap();
     let said = only(entries(&host, "json"));
@@ -194,7 +194,7 @@ async fn an_entry_that_was_tampered_with_is_not_executed() {
 }
 
 #[tokio::test]
-async fn only_a_file_that_nobody_else_can_touch_is_an_entry() {
+async fn only_a_file_that_no_other_user_can_touch_is_an_entry() {
     let host = Host::new(&nobody()).await;
     host.load("lab", &numbered(1), "").await.unwrap();
     for mode in [0o644, 0o620, 0o606] {

@@ -191,7 +191,7 @@ async fn a_loop_without_end_is_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn loops_on_every_processor_hold_up_nobody() {
+async fn loops_on_every_processor_hold_up_no_other_plugin() {
     let host = Arc::new(Host::new(&nobody()).await);
     host.load("neighbour", &Guest::echo().build(), "")
         .await

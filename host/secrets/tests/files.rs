@@ -27,7 +27,7 @@ async fn read(secrets: &Secrets, source: Source) -> Result<String, SecretError> 
 }
 
 #[tokio::test]
-async fn a_file_is_read_if_nobody_else_can_read_it() {
+async fn a_file_is_read_if_no_other_user_can_read_it() {
     let folder = tempfile::tempdir().unwrap();
     let secrets = Secrets::default();
     for mode in [0o600, 0o400, 0o700] {

@@ -139,7 +139,7 @@ proptest! {
     /// However often the limits change, no more go than the largest of them would have let go, and
     /// all calls go in the end.
     #[test]
-    fn changes_let_nobody_through_that_no_limit_would(
+    fn changes_let_no_call_through_that_no_limit_would(
         changes in prop::collection::vec((1_u32..240, 1_u32..4, 0_u64..3_000), 1..12),
         calls in 1_usize..60,
     ) {

@@ -61,7 +61,7 @@ async fn a_read_whose_server_dies_is_asked_again_and_answered() {
 }
 
 #[tokio::test]
-async fn a_read_is_not_asked_for_ever() {
+async fn a_read_is_not_retried_forever() {
     let log = Log::new();
     let options = AccountOptions {
         attempts: 3,
@@ -160,7 +160,7 @@ async fn killing_the_server_fails_each_call_by_its_own_rule() {
 }
 
 #[tokio::test]
-async fn a_server_that_dies_while_nobody_calls_is_reported_down_and_restarted_by_the_next_call() {
+async fn a_server_that_dies_between_calls_is_reported_down_and_restarted_by_the_next_call() {
     let log = Log::new();
     let accounts = accounts(stdio(&log, &[], &[]), options());
     call(&accounts, "create_backtest", json!({ "id": 1 }), LONG)

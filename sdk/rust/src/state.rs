@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_builds_on_what_somebody_else_wrote_in_between() {
+    fn an_update_builds_on_what_another_invocation_wrote_in_between() {
         let cell = RefCell::new(entry("1", 1));
         let mut disturbances = 3;
         let result = swap(

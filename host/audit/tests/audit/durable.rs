@@ -191,7 +191,7 @@ async fn a_failed_sync_and_a_kill_leave_nothing_to_believe() {
 }
 
 #[tokio::test]
-async fn a_head_whose_sync_failed_is_made_anew() {
+async fn a_head_whose_sync_failed_is_made_again() {
     let drive = Drive::new();
     let (audit, _) = open(&drive).unwrap();
     audit.record(intent("a")).await.unwrap();
@@ -223,7 +223,7 @@ async fn a_head_that_cannot_be_written_at_all_poisons_and_the_next_start_recover
 }
 
 #[tokio::test]
-async fn somebody_elses_line_poisons() {
+async fn a_line_of_another_program_poisons() {
     let drive = Drive::new();
     let (audit, _) = open(&drive).unwrap();
     audit.record(intent("a")).await.unwrap();

@@ -67,7 +67,7 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 #[tokio::test]
-async fn what_nobody_touched_verifies() {
+async fn what_was_not_touched_verifies() {
     let drive = sample(RECORDS).await;
     let report = checked(&drive);
     assert!(report.sound(), "{report}");
@@ -219,7 +219,7 @@ async fn a_head_by_another_key_is_no_head() {
 
 /// Records are rewritten from one on with correct hashes, which is possible without the key.
 #[tokio::test]
-async fn records_that_were_made_anew_do_not_fit_the_head() {
+async fn records_that_were_made_again_do_not_fit_the_head() {
     let drive = sample(10).await;
     let whole = Copy::of(&drive);
     let other = Drive::new();

@@ -166,7 +166,7 @@ fn everything_can_be_said_at_once() {
 }
 
 #[test]
-fn where_nobody_is_configured_it_is_whoever_runs_the_host() {
+fn without_configured_people_it_is_the_user_that_runs_the_host() {
     let config = load(ACCOUNT).unwrap();
     let persons = persons(&config.people);
     assert_eq!(persons.len(), 1);

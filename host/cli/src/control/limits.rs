@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn each_user_has_so_many_requests_and_bytes_at_work_and_a_halt_is_none_of_them() {
+    fn each_user_has_a_limit_of_requests_and_bytes_at_work_and_a_halt_is_none_of_them() {
         let limits = Limits::with_files(256);
         let silent = limits.connected(1);
         let mut at_work = Vec::new();

@@ -503,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_has_so_many_values_at_most() {
+    fn a_request_has_a_limited_number_of_values() {
         let body = |values: usize| {
             let input = "0,".repeat(values);
             format!("{{\"verb\":\"invoke\",\"action\":\"a.b\",\"input\":[{input}0]}}")

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_for_one_plugin_neither_is_loaded_and_what_serves_serves_on() {
+    fn of_two_for_one_plugin_neither_is_loaded_and_what_serves_keeps_serving() {
         let both = [("a", "b"), ("b", "a")];
         assert_eq!(
             decide(&[("a", "x", "x"), ("b", "x", "-")], &["x"]),

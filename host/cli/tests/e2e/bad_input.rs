@@ -386,7 +386,7 @@ fn an_answer_that_does_not_fit_is_an_unexpected_response() {
 }
 
 #[test]
-fn a_status_that_nobody_knows_reaches_the_plugin_as_it_is() {
+fn an_unknown_status_reaches_the_plugin_as_it_is() {
     let cloud = Cloud::start();
     let paused = cloud.altered(|path, mut body| {
         if path == "/backtests/read" && body["backtest"]["completed"] == true {

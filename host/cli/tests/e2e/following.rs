@@ -212,7 +212,7 @@ fn a_reload_right_after_the_start_waits_until_the_host_is_there() {
 }
 
 #[test]
-fn a_host_that_is_told_to_end_while_it_loads_ends_cleanly() {
+fn a_shutdown_requested_while_the_host_loads_ends_it_cleanly() {
     // Nothing is cached, so that it takes a while.
     let folder = Folder::apart(&embedded("emulator"));
     folder.manifest("lab", &strategy_lab());

@@ -84,7 +84,7 @@ impl Scene {
 
 /// Two of these once kept both threads of a host busy for ten minutes: it answered no request.
 #[test]
-fn patches_of_line_feeds_keep_nobody_waiting() {
+fn patches_of_line_feeds_keep_no_other_request_waiting() {
     let scene = Scene::new();
     let host = scene.folder.serve(&["run"]);
     let patch = json!({ "projectId": scene.lab, "patch": "\n".repeat(300_000) });

@@ -103,7 +103,7 @@ fn the_outcome_is_learned_by_a_running_host() {
 }
 
 #[test]
-fn a_host_that_is_told_to_end_waits_for_what_was_sent() {
+fn a_shutdown_waits_for_what_was_sent() {
     let cloud = Cloud::start();
     let (folder, prepared) = prepared(&cloud);
     cloud.emulator().set_faults(vec![Fault::at(

@@ -49,7 +49,7 @@ fn fill(folder: &Path) -> [(&'static str, &'static str); 5] {
 }
 
 #[test]
-fn a_manifest_that_is_no_text_file_keeps_nobody_from_being_followed() {
+fn a_manifest_that_is_no_text_file_keeps_no_other_from_being_followed() {
     let running = Running::with_lab(&version(1), "");
     let odd = fill(&running.path("plugins"));
     fs::remove_file(running.path("plugins/lab.toml")).unwrap();

@@ -157,7 +157,7 @@ fn a_person_whom_the_configuration_names_and_who_waits_is_told_for_what() {
 }
 
 #[test]
-fn the_socket_is_the_groups_and_nobody_elses() {
+fn the_socket_is_open_to_the_group_only() {
     let desk = Desk::new("", str::to_owned);
     let host = desk.serve();
     let socket = desk.folder.path().join("run/control.sock");

@@ -178,7 +178,7 @@ fn what_is_removed_while_guardrails_are_taken_over_is_gone_before_that_is_done()
 }
 
 #[test]
-fn a_host_that_is_told_to_end_before_a_vault_has_answered_ends() {
+fn a_shutdown_requested_before_a_vault_has_answered_ends_the_host() {
     let vault = Vault::start();
     let folder = Folder::apart(&format!(
         "vault = {{ address = \"{}\", timeout-seconds = 60, auth = {{ token = {{ file = \"token\" }} }} }}\n{}",

@@ -178,7 +178,7 @@ fn processor_time(process: u32) -> Duration {
 
 /// A write by another name of the same file is nothing that the system tells of: as on a file system that never tells.
 #[test]
-fn what_nobody_tells_of_is_seen_within_half_a_minute() {
+fn what_no_event_tells_of_is_seen_within_half_a_minute() {
     /// With what it takes to load it, on a slow machine.
     const BOUND: Duration = Duration::from_secs(40);
     let running = Running::with_lab(&version(1), "");
@@ -335,7 +335,7 @@ fn a_manifest_that_cannot_be_loaded_takes_nothing_over() {
 
 /// Of two manifests for one plugin neither is loaded, and what is being loaded by then is not either.
 #[test]
-fn a_load_that_was_cut_off_begins_anew_when_nothing_is_in_its_way_any_more() {
+fn a_load_that_was_cut_off_begins_again_when_nothing_is_in_its_way_any_more() {
     let running = Running::with_lab(&version(1), "");
     let processes = || tree(running.host.id()).len();
     replace(&running.path("builds/lab.wasm"), long(2));

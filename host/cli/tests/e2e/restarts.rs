@@ -57,7 +57,7 @@ fn again(folder: Folder, cloud: Cloud) -> Running {
 }
 
 #[test]
-fn a_host_that_is_told_to_end_under_load_answers_everybody() {
+fn a_shutdown_requested_under_load_answers_every_client() {
     const DRAIN: Duration = Duration::from_secs(10);
     let lines = format!("{GRANT}[limits]\nconcurrency = 64\n");
     let running = Running::start(

@@ -345,7 +345,7 @@ fn every_verb_has_an_example_in_its_help() {
 }
 
 #[test]
-fn the_emulator_serves_until_it_is_told_to_end() {
+fn the_emulator_serves_until_sigterm() {
     let folder = Folder::new("");
     let mut command = folder.command(&[
         "--json",

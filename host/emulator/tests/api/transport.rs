@@ -227,7 +227,7 @@ async fn raw(cloud: &Cloud, bytes: &str) -> String {
 }
 
 #[tokio::test]
-async fn no_body_is_waited_for_before_authentication_nor_for_ever_after_it() {
+async fn no_body_is_waited_for_before_authentication_nor_forever_after_it() {
     let cloud = start(|builder| builder.body_timeout(Duration::from_millis(200))).await;
     let head = "POST /api/v2/projects/create HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 60000000\r\n";
     let answer = raw(&cloud, &format!("{head}\r\n")).await;

@@ -158,7 +158,7 @@ async fn calls_made_one_by_one_never_find_their_place_taken() {
 }
 
 #[tokio::test]
-async fn only_so_many_at_a_time() {
+async fn only_a_limited_number_at_a_time() {
     let setup = Setup::grants(&format!("{FILES}limits = {{ concurrent = 1 }}\n"));
     let world = setup.open().await;
     world

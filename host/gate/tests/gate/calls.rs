@@ -348,7 +348,7 @@ async fn cut_off(world: &World) {
 }
 
 #[tokio::test]
-async fn a_write_that_was_sent_ends_even_if_nobody_waits() {
+async fn a_write_that_was_sent_ends_even_if_its_caller_left() {
     let world = grant("\"projects/create-project\"").open().await;
     world.cloud.may_answer.forget_permits(1_000_000);
     cut_off(&world).await;
@@ -395,7 +395,7 @@ async fn one_call_at_a_time_is_enough_for_every_call() {
 /// A call that waits for the account holds its grant's guard, but has used nothing of the daily
 /// count yet.
 #[tokio::test]
-async fn a_call_that_waits_for_its_turn_is_not_sent_once_nobody_waits_for_it() {
+async fn a_call_that_waits_for_its_turn_is_not_sent_once_its_caller_left() {
     let mut setup = grant("\"projects/create-project\"");
     setup
         .manifest
@@ -442,7 +442,7 @@ async fn a_call_that_waits_for_its_turn_is_not_sent_once_nobody_waits_for_it() {
 }
 
 #[tokio::test]
-async fn a_call_is_not_sent_once_nobody_waits_for_the_decision() {
+async fn a_call_is_not_sent_once_its_caller_left_during_the_decision() {
     let world = grant("\"files/*\"").open().await;
     world.cloud.may_answer.forget_permits(1_000_000);
     for (name, arguments) in [
@@ -466,7 +466,7 @@ async fn a_call_is_not_sent_once_nobody_waits_for_the_decision() {
 
 /// A call begins in a task of its own; its caller may be gone by then.
 #[tokio::test]
-async fn a_call_is_not_sent_if_nobody_waits_when_it_begins() {
+async fn a_call_is_not_sent_if_its_caller_left_before_it_begins() {
     let world = grant("\"projects/*\"").open().await;
     for (name, arguments) in [
         ("projects/list-projects", json!({})),
@@ -514,7 +514,7 @@ async fn an_id_of_a_wrong_form_is_an_invalid_argument_whatever_is_granted() {
 }
 
 #[tokio::test]
-async fn a_tool_that_nobody_has_is_not_there_and_not_denied() {
+async fn a_tool_that_no_server_has_is_not_there_and_not_denied() {
     let world = grant("\"files/*\"").open().await;
     let call = |tool: &'static str| world.gate.call_raw(&world.caller, tool, Map::new());
     let nowhere = call(crate::support::NOWHERE).await.unwrap_err();

@@ -206,7 +206,7 @@ fn backtest(name: &str) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn what_may_have_been_done_is_not_done_again_before_somebody_knows() {
+async fn what_may_have_been_done_is_not_done_again_before_it_is_known() {
     let mut setup = Setup::grants(REPEATED);
     setup.live_trading = true;
     let (folder, cloud) = (tempfile::tempdir().unwrap(), crate::support::Cloud::new());

@@ -306,7 +306,7 @@ async fn a_permit_is_given_back_with_a_try_that_was_held_back() {
 
 /// A brokerage's settings are filled in for each send, from the profiles of that instant.
 #[tokio::test]
-async fn a_deployment_is_not_sent_with_settings_that_nobody_approved() {
+async fn a_deployment_is_not_sent_with_settings_that_were_not_approved() {
     let world = Retrying::open(DEPLOY, false).await;
     let deploy = ("live/create-live-algorithm", deployment(1, "paper"));
     let asked = call(&world.gate, &caller("lab"), deploy.0, deploy.1.clone()).await;

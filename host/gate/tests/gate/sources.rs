@@ -267,7 +267,7 @@ async fn a_compile_with_many_libraries_costs_more_of_a_rate_than_one_without() {
 }
 
 #[tokio::test]
-async fn what_somebody_else_changes_and_puts_back_makes_the_compile_unknown() {
+async fn what_is_changed_elsewhere_and_put_back_makes_the_compile_unknown() {
     for library in [false, true] {
         let cloud = open(setup(GRANTS)).await;
         let (meddle, mend): (Change, Change) = if library {
@@ -395,7 +395,7 @@ async fn a_source_that_is_not_kept_is_unknown_and_refused_for_real_money() {
 
 /// As after a loss of data: what would run can no longer be shown, so it is neither taken as unchanged nor approved.
 #[tokio::test]
-async fn nobody_approves_real_money_for_what_cannot_be_shown() {
+async fn real_money_is_not_approved_for_what_cannot_be_shown() {
     let grants = GRANTS.replacen("\nprojects", "\napproval = \"operator\"\nprojects", 1);
     let cloud = open(setup(&grants)).await;
     let compile = cloud.compile().await;

@@ -35,7 +35,7 @@ async fn listed(ledger: &Ledger, all: bool, now: i64) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_request_waits_until_somebody_approves_it() {
+async fn a_request_waits_until_a_person_approves_it() {
     let ledger = Ledger::in_memory().unwrap();
     let asked = ledger.request_approval(request()).await.unwrap();
     assert_eq!(asked.status, Status::Pending);
@@ -107,7 +107,7 @@ async fn what_was_refused_stays_refused_until_it_expires() {
 }
 
 #[tokio::test]
-async fn nobody_can_decide_too_late() {
+async fn a_decision_cannot_be_made_too_late() {
     let ledger = Ledger::in_memory().unwrap();
     let asked = ledger.request_approval(request()).await.unwrap();
     let late = NOW + HOUR;
@@ -143,7 +143,7 @@ async fn nobody_can_decide_too_late() {
 }
 
 #[tokio::test]
-async fn an_approved_call_that_nobody_made_expires() {
+async fn an_approved_call_that_was_not_made_expires() {
     let ledger = Ledger::in_memory().unwrap();
     let asked = ledger.request_approval(request()).await.unwrap();
     ledger
@@ -501,7 +501,7 @@ async fn a_permit_that_was_revoked_lets_nothing_through() {
 }
 
 #[tokio::test]
-async fn what_nobody_was_told_of_can_be_closed_and_nothing_else() {
+async fn what_no_client_was_told_of_can_be_closed_and_nothing_else() {
     let ledger = Ledger::in_memory().unwrap();
     let ask = async |number: usize| {
         let mut new = request();

@@ -167,7 +167,7 @@ fn every_guardrail_that_forbids_is_named() {
 }
 
 #[test]
-fn what_the_call_has_and_nobody_is_asked_about_is_denied() {
+fn what_the_call_has_and_no_grant_is_asked_about_is_denied() {
     let stray = |change: fn(&mut Context)| with(project(1, "Lab/x"), change);
     check(
         WIDE,

@@ -34,7 +34,7 @@ async fn expect(base_url: &str, repeatable: &str, once: &str, says: &str) {
 }
 
 #[tokio::test]
-async fn nothing_was_sent_if_nobody_listens() {
+async fn nothing_was_sent_if_no_server_listens() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/api/v2", listener.local_addr().unwrap());
     drop(listener);

@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_invocation_writes_so_many_lines_and_no_more() {
+    fn an_invocation_writes_a_limited_number_of_lines() {
         let calls = Calls::describing_of_test();
         let lines = Lines::new(calls.clone());
         lines.written.store(LINES - 2, Ordering::Relaxed);

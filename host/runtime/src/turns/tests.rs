@@ -46,7 +46,7 @@ fn lanes<const N: usize>(turns: &Turns, limit: usize) -> [Lane; N] {
 }
 
 #[test]
-fn a_plugin_that_parks_all_its_invocations_takes_nobody_elses_first() {
+fn a_plugin_that_parks_all_its_invocations_takes_no_other_plugins_first() {
     let turns = Turns::new(16);
     let [greedy, one, two] = lanes(&turns, 16);
     let parked = fill(&greedy);
@@ -62,7 +62,7 @@ fn a_plugin_that_parks_all_its_invocations_takes_nobody_elses_first() {
 }
 
 #[test]
-fn with_more_plugins_than_slots_half_of_the_slots_are_for_whoever_comes() {
+fn with_more_plugins_than_slots_half_of_the_slots_are_for_any_plugin() {
     let lanes: [Lane; 20] = lanes(&Turns::new(8), 16);
     let parked = fill(&lanes[0]);
     assert_eq!(parked.len(), 4);
@@ -152,7 +152,7 @@ fn a_limit_follows_the_manifest_while_invocations_run_and_wait() {
 }
 
 #[test]
-fn nobody_passes_those_who_wait() {
+fn no_invocation_passes_those_that_wait() {
     let turns = Turns::new(2);
     let [lane] = lanes(&turns, 2);
     let (one, two) = (turn(&lane), turn(&lane));
@@ -227,7 +227,7 @@ fn event() -> impl Strategy<Value = Event> {
 
 proptest! {
     #[test]
-    fn every_turn_is_counted_and_nobody_waits_for_a_free_one(
+    fn every_turn_is_counted_and_no_invocation_waits_for_a_free_one(
         slots in 1..7_usize,
         events in prop::collection::vec((0..3_usize, event()), 0..200),
     ) {

@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_nobody_asked_for_do_not_matter() {
+    fn names_that_are_not_watched_do_not_matter() {
         let written = EventKind::Modify(ModifyKind::Data(DataChange::Any));
         let closed = EventKind::Access(AccessKind::Close(AccessMode::Write));
         let read = EventKind::Access(AccessKind::Open(AccessMode::Any));
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_watched_below_something_that_went_is_watched_anew() {
+    fn what_was_watched_below_something_that_went_is_watched_again() {
         let away = EventKind::Modify(ModifyKind::Name(RenameMode::From));
         for (kind, path) in [
             (away, "/etc"),

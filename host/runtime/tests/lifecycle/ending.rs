@@ -45,7 +45,7 @@ async fn a_host_that_ends_cuts_off_what_takes_too_long() {
 }
 
 #[tokio::test]
-async fn a_host_that_ends_does_not_wait_for_ever_for_an_invocation_that_nobody_polls() {
+async fn a_host_that_ends_does_not_wait_forever_for_an_invocation_that_is_not_polled() {
     let upstream = Parking::new();
     let host = upstream.host(|_| {}).await;
     host.load("lab", &parks(1).build(), GRANT).await.unwrap();

@@ -67,7 +67,7 @@ fn grows() -> Guest {
 }
 
 #[tokio::test]
-async fn whoever_ends_in_whatever_way_gives_everything_back() {
+async fn an_invocation_gives_everything_back_however_it_ends() {
     let upstream = Parking::new();
     // Room for one of them.
     let host = upstream.host(|options| options.memory = 5 << 20).await;

@@ -111,7 +111,7 @@ async fn what_did_not_change_is_no_new_version() {
 }
 
 #[tokio::test]
-async fn nobody_is_cut_off_because_only_the_manifest_changed() {
+async fn no_invocation_is_cut_off_because_only_the_manifest_changed() {
     let upstream = Parking::new();
     let host = upstream
         .host(|options| options.drain = Duration::ZERO)

@@ -132,7 +132,7 @@ async fn a_request_ends_with_its_invocation() {
 }
 
 #[tokio::test]
-async fn one_invocation_has_so_many_requests_open() {
+async fn one_invocation_has_a_limited_number_of_requests_open() {
     let server = Server::start(|_| {
         Reply::default().then(
             Duration::from_millis(300),

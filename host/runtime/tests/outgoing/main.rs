@@ -222,7 +222,7 @@ async fn nothing_of_what_is_not_granted_arrives_or_is_looked_up() {
 }
 
 #[tokio::test]
-async fn a_granted_name_that_nobody_knows_is_looked_up() {
+async fn a_granted_name_that_does_not_resolve_is_looked_up() {
     let client = Client::new("[[http]]\nallow = \"http://no-such-name.invalid/\"").await;
     let report = client.get("no-such-name.invalid", "/").await;
     assert!(

@@ -31,7 +31,7 @@ async fn a_lease_is_renewed_before_it_ends_whether_secrets_are_read_or_not() {
 }
 
 #[tokio::test]
-async fn nothing_is_renewed_once_nobody_reads_secrets_any_more() {
+async fn nothing_is_renewed_once_no_secrets_are_read_any_more() {
     let setup = Setup::new().await;
     setup.vault.set_role(Token {
         ttl: Duration::from_secs(1),

@@ -470,7 +470,7 @@ fn validation_of_arguments_and_of_answers_are_told_apart_and_quote_no_input() {
 }
 
 #[test]
-fn words_that_nobody_knows_are_no_reason_to_send_again() {
+fn unknown_words_are_no_reason_to_send_again() {
     let words = "list index out of range";
     assert_eq!(official(READ, words), rejected(words));
     assert_eq!(
