@@ -37,11 +37,11 @@ pub(crate) struct Selection {
     /// A command's kind.
     pub(crate) command: Option<String>,
     pub(crate) collaborator: Option<String>,
-    /// Whether it gives or takes the right to trade.
+    /// Whether the collaborator may trade afterwards.
     pub(crate) live_control: Option<bool>,
-    /// What the caller says it costs.
+    /// The cost that the caller claims.
     pub(crate) claimed: Option<Usd>,
-    /// How many parameters.
+    /// Number of parameters.
     pub(crate) parameters: Option<u32>,
 }
 
@@ -122,7 +122,7 @@ impl Selection {
                     self.brokerage = Some(Brokerage { profile, live });
                 }
             }
-            // It is authorised by name, and what it is authorised for is real money.
+            // It is authorised by name, and the authorisation is for real money.
             Selector::Brokerage(argument) => {
                 let name = text(given, argument, names::word)?;
                 self.brokerage = name.map(|profile| Brokerage {
@@ -157,7 +157,7 @@ impl Selection {
         Ok(())
     }
 
-    /// The part of the context that is the same for everything that is touched.
+    /// The context common to everything that is touched.
     pub(crate) fn context(&self) -> Context {
         Context {
             organization: self.organization.clone(),
@@ -172,7 +172,7 @@ impl Selection {
     }
 }
 
-/// Looks at a name that is given under an argument.
+/// Checks a name in an argument.
 type Check = fn(&str, &str) -> Result<(), ScopeError>;
 
 fn text(given: &Arguments<'_>, argument: &str, check: Check) -> Result<Option<String>, ScopeError> {
@@ -183,7 +183,7 @@ fn text(given: &Arguments<'_>, argument: &str, check: Check) -> Result<Option<St
     Ok(Some(text.to_owned()))
 }
 
-/// One or several, as the contract has it.
+/// One or several texts, depending on the contract.
 fn texts(given: &Arguments<'_>, argument: &str, check: Check) -> Result<Vec<String>, ScopeError> {
     if !given.is_list(argument) {
         return Ok(text(given, argument, check)?.into_iter().collect());
@@ -202,7 +202,7 @@ fn several(operation: &Operation, argument: &str) -> bool {
         .any(|exception| matches!(exception, Exception::Profiles(field) if *field == argument))
 }
 
-/// How many parameters: a grid is a list of them, values are an object.
+/// Number of parameters: a grid is a list of them, values are an object.
 fn count(given: &Arguments<'_>, argument: &str) -> Result<u32, ScopeError> {
     let count = if given.is_list(argument) {
         let list = given.get(argument)?.map(|value| {

@@ -15,7 +15,7 @@ pub(crate) fn download_job(operation: &Operation) -> Option<&'static str> {
     (downloads(operation) && !operation.selectors.iter().any(by_key)).then_some("jobId")
 }
 
-/// Whether the operation begins a download or says where to find it.
+/// Whether the operation starts a download or returns its address.
 pub(crate) fn downloads(operation: &Operation) -> bool {
     operation.endpoint == "/object/get"
 }
@@ -34,12 +34,12 @@ pub(crate) fn lists_projects(operation: &Operation) -> bool {
     operation.endpoint == "/projects/read"
 }
 
-/// Whether a project may have another name, or be gone, after it.
+/// Whether it may rename or delete a project.
 pub(crate) fn changes_project(operation: &Operation) -> bool {
     operation.interface() == "projects" && operation.access != Access::Read
 }
 
-/// Whether the server takes a key for everything below it too, if it is a folder.
+/// Whether the server applies a key to everything below it too, if it is a folder.
 pub(crate) fn takes_folders(operation: &Operation) -> bool {
     operation.access == Access::Destroy || downloads(operation)
 }

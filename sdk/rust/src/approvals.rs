@@ -1,10 +1,10 @@
-//! A person's decision, waited for.
+//! Waiting for a person's decision.
 
 pub use crate::bindings::qchost::agent::approvals::wait;
 
 use crate::Error;
 
-/// Makes a call, and if a person has to approve it first, waits for that and makes it again.
+/// Makes a call, and if it needs approval, waits for that and makes it again.
 ///
 /// An approval is for the very arguments of the call, so `call` has to make it with the same ones.
 /// The invocation waits within its `wall` limit. To leave instead, and let a later invocation make
@@ -32,7 +32,7 @@ fn approved<T>(
     let mut given: Option<String> = None;
     loop {
         match call() {
-            // The same approval again is not one that waiting would help.
+            // Waiting for the same approval again would not help.
             Err(Error::ApprovalRequired(id)) if given.as_deref() != Some(&id) => {
                 wait(&id)?;
                 given = Some(id);

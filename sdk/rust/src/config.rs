@@ -6,7 +6,7 @@ pub use crate::bindings::qchost::agent::config::{all, get};
 
 use crate::Failure;
 
-/// One setting as a `T`; nothing if the manifest does not have it.
+/// One setting as a `T`; `None` if the manifest does not have it.
 ///
 /// ```no_run
 /// # use qchost_sdk::prelude::*;

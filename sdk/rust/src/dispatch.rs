@@ -1,5 +1,5 @@
-//! What `#[agent]` expands to: the three functions of the contract's `guest`, made of typed
-//! functions. Not for use by hand.
+//! What `#[agent]` expands to: the three functions of the contract's `guest`, built from typed
+//! functions. Not for direct use.
 //!
 //! Invariant: an action runs only with an input that its type accepts, and every answer is JSON.
 

@@ -14,7 +14,7 @@ pub enum Error {
     /// A budget of a grant is used up. Nothing was sent.
     #[error("budget exhausted: {}", exhausted(.0))]
     BudgetExhausted(Exhaustion),
-    /// Too many calls, the host's limit or QuantConnect's. Nothing was done; try again after so
+    /// Too many calls, by the host's limit or QuantConnect's. Nothing was done; retry after this
     /// many seconds.
     #[error("rate limited: try again in {0} s")]
     RateLimited(f64),
@@ -32,10 +32,11 @@ pub enum Error {
     /// The arguments do not fit: what and why.
     #[error("invalid argument: {0}")]
     InvalidArgument(String),
-    /// QuantConnect does not know the thing.
+    /// QuantConnect does not know the requested item.
     #[error("not found: {0}")]
     NotFound(String),
-    /// QuantConnect is still computing the answer; ask again later
+    /// QuantConnect is still computing the answer; retry later
+    /// ([`wait::until_ready`](crate::wait::until_ready) does).
     /// ([`wait::until_ready`](crate::wait::until_ready) does).
     #[error("not ready yet: {}", ready(.0))]
     NotReady(Readiness),
@@ -54,7 +55,7 @@ pub enum Error {
         "unknown outcome: {0}; it may have taken effect, so read the state before trying again"
     )]
     UnknownOutcome(String),
-    /// An answer came that does not fit the contract.
+    /// An answer arrived that does not match the contract.
     #[error("unexpected response: {0}")]
     UnexpectedResponse(String),
 }
@@ -109,7 +110,7 @@ pub enum StateError {
         None => "it was deleted".into(),
     })]
     Conflict(Option<u32>),
-    /// It would be more than the quota: what, and how much is allowed.
+    /// It would exceed the quota: what, and how much is allowed.
     #[error("the agent's state is full: {0}")]
     QuotaExceeded(String),
     /// The key is empty or longer than 256 bytes.

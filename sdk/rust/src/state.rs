@@ -1,5 +1,4 @@
-//! What the agent remembers from one invocation to the next: bytes under keys, and helpers that
-//! keep JSON in them.
+//! State that the agent keeps across invocations: bytes under keys, and helpers for JSON values.
 //!
 //! Invariant: [`update`] never loses a change that another invocation made in between.
 
@@ -15,7 +14,7 @@ use crate::{Failure, StateError};
 /// How often [`update`] starts over before it gives up.
 const ATTEMPTS: u32 = 100;
 
-/// The JSON under a key as a `T`; nothing if there is none.
+/// The JSON under a key as a `T`; `None` if there is none.
 ///
 /// # Errors
 /// If the state cannot be read, or holds something else.
@@ -23,7 +22,7 @@ pub fn read<T: DeserializeOwned>(key: &str) -> Result<Option<T>, Failure> {
     get(key)?.map(|entry| parse(key, &entry.value)).transpose()
 }
 
-/// Puts a value as JSON under a key, whatever is there.
+/// Stores a value as JSON under a key, unconditionally.
 ///
 /// # Errors
 /// If the state cannot be written, or the value has no JSON form.
@@ -45,8 +44,8 @@ pub fn write<T: Serialize>(key: &str, value: &T) -> Result<(), Failure> {
 /// ```
 ///
 /// # Errors
-/// The one that `change` returns; or if the state cannot be read or written, holds something
-/// else, or others write the key all the time.
+/// The error that `change` returns; or if the state cannot be read or written, holds something
+/// else, or other invocations keep changing the key.
 pub fn update<T, F>(key: &str, change: F) -> Result<T, Failure>
 where
     T: Serialize + DeserializeOwned,

@@ -3,7 +3,7 @@
 use crate::types::Statistic;
 
 /// The number of the figure called `name`, such as `Sharpe Ratio`: a percentage as a fraction.
-/// Nothing if there is no such figure or it is not a number.
+/// `None` if there is no such figure or it is not a number.
 #[must_use]
 pub fn find(statistics: &[Statistic], name: &str) -> Option<f64> {
     let statistic = statistics.iter().find(|it| it.name == name)?;

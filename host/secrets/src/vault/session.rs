@@ -22,31 +22,31 @@ use crate::redactor::Redactor;
 use crate::secrets::read_file;
 use crate::source::{Setting, Source};
 
-/// How old a session is at least before a refused read alone makes the host log in again: each
-/// login leaves a token behind in Vault until that one ends.
+/// Minimum age of a session before a refused read alone causes another login: each login leaves a
+/// token in Vault until that token expires.
 const LOGIN_AGAIN: Duration = Duration::from_secs(60);
 
-/// How old it is at least before the host believes that its token, of which Vault says nothing, was
-/// revoked, rather than that the token may not look itself up.
+/// Minimum age before the host assumes that its token, which Vault does not describe, was revoked,
+/// rather than that the token may not look itself up.
 const YOUNG: Duration = Duration::from_secs(5);
 
-/// What is left of a lease when a refusal may as well mean that it ended on the way.
+/// Remaining lease below which a refusal may mean that it expired in transit.
 const NEARLY: Duration = Duration::from_secs(1);
 
-/// The longest wait between two attempts to renew.
+/// Maximum wait between two attempts to renew.
 const RENEW_AGAIN: Duration = Duration::from_secs(30);
 
-/// The shortest wait before a renewal.
+/// Minimum wait before a renewal.
 const RENEW_PAUSE: Duration = Duration::from_millis(200);
 
-/// A token and how long it is good for.
+/// A token and its lifetime.
 pub(super) struct Session {
     token: SecretString,
     since: Instant,
     ends: Mutex<Option<Instant>>,
 }
 
-/// How the host logs in, and the session that it has.
+/// The login credentials, and the current session.
 pub(super) struct Login {
     auth: VaultAuth,
     http: Arc<Http>,
@@ -57,11 +57,11 @@ pub(super) struct Login {
 #[derive(Default)]
 struct State {
     session: Option<Arc<Session>>,
-    /// The last login, if it failed: it counts for all who waited for it.
+    /// The last login, if it failed; shared by all callers that waited for it.
     failed: Option<(Instant, VaultError)>,
 }
 
-/// How long a token is good for, and whether that can be changed.
+/// The lifetime of a token, and whether it can be renewed.
 struct Lease {
     ends_in: Option<Duration>,
     renewable: bool,
@@ -70,7 +70,7 @@ struct Lease {
 impl Lease {
     fn new(seconds: u64, renewable: bool) -> Self {
         Self {
-            // Vault's way to say that it does not end.
+            // Vault reports 0 for a token that does not expire.
             ends_in: (seconds > 0).then(|| Duration::from_secs(seconds)),
             renewable,
         }
@@ -84,7 +84,8 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    /// A session whose lease was asked for at that instant, so it ends in Vault no sooner than here.
+    /// A session whose lease was requested at that instant, so that Vault does not end it earlier
+    /// than computed here.
     fn new(token: SecretString, asked: Instant, lease: &Lease) -> Arc<Self> {
         Arc::new(Self {
             token,
@@ -97,7 +98,7 @@ impl Session {
         &self.token
     }
 
-    /// How long it is still good for; `None` if it does not end.
+    /// The remaining lifetime; `None` if it does not expire.
     fn left(&self) -> Option<Duration> {
         let ends = *self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         ends.map(|ends| ends.saturating_duration_since(Instant::now()))
@@ -109,7 +110,7 @@ impl Session {
 }
 
 fn end(asked: Instant, lease: &Lease) -> Option<Instant> {
-    // A lease of centuries does not end either.
+    // A lease of centuries counts as unlimited.
     lease.ends_in.and_then(|length| asked.checked_add(length))
 }
 
@@ -123,7 +124,7 @@ impl Login {
         }
     }
 
-    /// The session, or a new one if there is none that is good.
+    /// The session, or a new one if there is no valid one.
     pub(super) async fn session(self: &Arc<Self>) -> Result<Arc<Session>, VaultError> {
         let asked = Instant::now();
         let mut state = self.state.lock().await;
@@ -140,8 +141,8 @@ impl Login {
         }
     }
 
-    /// Another session after Vault refused one; `None` if that one is good and another would be no
-    /// better, so that it is the policy that refuses.
+    /// Another session after Vault refused one; `None` if that one is valid and another would not
+    /// help, because the policy refuses.
     pub(super) async fn another(
         self: &Arc<Self>,
         refused: &Arc<Session>,
@@ -176,7 +177,7 @@ impl Login {
         }
     }
 
-    /// Logs in, and renews from then on.
+    /// Logs in, and starts the renewal.
     async fn begin(self: &Arc<Self>, state: &mut State) -> Result<Arc<Session>, VaultError> {
         *state = State::default();
         let (session, lease) = match self.log_in().await {
@@ -199,7 +200,7 @@ impl Login {
             VaultAuth::Token(source) => {
                 let token = self.credential("token", source).await?;
                 let lease = self.look_up(&token).await?.unwrap_or_else(|| {
-                    // It may still be good for reading.
+                    // It may still be valid for reading.
                     tracing::warn!(
                         "Vault says nothing of the host's token from {source}: it expired, was revoked, or may not look itself up"
                     );
@@ -263,7 +264,7 @@ impl Login {
         Ok(auth)
     }
 
-    /// How long a token is good for; `None` if Vault does not know it, or does not tell it.
+    /// The lifetime of a token; `None` if Vault does not know it, or does not reveal it.
     async fn look_up(&self, token: &SecretString) -> Result<Option<Lease>, VaultError> {
         let answer = self
             .http
@@ -280,7 +281,7 @@ impl Login {
         Ok(Some(Lease::new(data.ttl, data.renewable)))
     }
 
-    /// Prolongs a session; `false` if Vault no longer does that.
+    /// Renews a session; `false` if Vault no longer does that.
     async fn prolong(&self, session: &Session) -> Result<bool, VaultError> {
         let asked = Instant::now();
         let request = RenewTokenSelfRequest { increment: None };
@@ -294,7 +295,8 @@ impl Login {
             .parse()
             .map_err(|why| self.http.answer(&answer, why))?;
         if auth.lease_duration == 0 {
-            // Less than a second before its last end. What ends does not become endless.
+            // Less than a second before its final expiry. A limited token does not become
+            // unlimited.
             return Ok(false);
         }
         let lease = Lease::new(auth.lease_duration, auth.renewable);
@@ -302,7 +304,7 @@ impl Login {
         Ok(lease.renewable)
     }
 
-    /// Reads what the host logs in with.
+    /// Reads a login credential.
     async fn credential(&self, what: &str, source: &Source) -> Result<SecretString, VaultError> {
         let read = match source {
             Source::Env { env } => read_variable(env),
@@ -329,7 +331,7 @@ async fn renew(login: Weak<Login>, session: Weak<Session>) {
         if left.is_zero() {
             return;
         }
-        // After two thirds of what is left; after a failure sooner.
+        // After two thirds of the remaining lifetime; sooner after a failure.
         let pause = left * share / 3;
         let pause = if share == 1 {
             pause.min(RENEW_AGAIN)
