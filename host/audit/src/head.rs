@@ -18,7 +18,7 @@ use sha2::Sha256;
 
 use crate::error::AuditError;
 use crate::files::{File, Files, Mode, write_all};
-use crate::record::{GENESIS, hex};
+use crate::record::GENESIS;
 
 /// The name of the head's file.
 pub(crate) const HEAD: &str = "head";
@@ -102,7 +102,7 @@ impl Signer {
         );
         let mut mac = self.0.clone();
         mac.update(text.as_bytes());
-        let mac = hex(&mac.finalize().into_bytes());
+        let mac = hex::encode(mac.finalize().into_bytes());
         // Writing to a string cannot fail.
         let _ = write!(text, ":{mac}");
         text
@@ -141,18 +141,11 @@ impl Signer {
 
 /// Decodes hexadecimal; empty if invalid, which then matches no signature.
 fn unhex(text: &str) -> Vec<u8> {
-    let digits: Option<Vec<u8>> = text
-        .chars()
-        .map(|digit| {
-            let value = digit.to_digit(16)?;
-            (!digit.is_ascii_uppercase()).then_some(u8::try_from(value).ok()?)
-        })
-        .collect();
-    let digits = digits.unwrap_or_default();
-    digits
-        .chunks_exact(2)
-        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
-        .collect()
+    // Upper-case digits would be a second form of the same signature.
+    let bytes = hex::decode(text).ok();
+    bytes
+        .filter(|bytes| hex::encode(bytes) == text)
+        .unwrap_or_default()
 }
 
 /// The content of a slot.

@@ -114,8 +114,7 @@ impl Key {
 
     /// The id of the data folder, a fingerprint of the key: it does not reveal the key, and is unique to it.
     pub fn folder_id(&self) -> Result<String> {
-        let id = self.derive(FOLDER)?;
-        Ok(id.iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex::encode(&*self.derive(FOLDER)?))
     }
 
     fn derive(&self, label: &str) -> Result<Zeroizing<Vec<u8>>> {

@@ -3,14 +3,10 @@
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-/// Lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// 32 hexadecimal digits that depend on `seed` alone.
 pub(crate) fn digest_id(seed: &str) -> String {
-    hex(&Sha256::digest(seed)).chars().take(32).collect()
+    let digits = hex::encode(Sha256::digest(seed));
+    digits.chars().take(32).collect()
 }
 
 /// An instant as the API writes it: UTC, to the second.

@@ -58,7 +58,7 @@ impl Fingerprints {
         };
         let mac = mac.chain_update(label).chain_update([0]);
         let mac = mac.chain_update(canonical);
-        hex(&mac.finalize().into_bytes())
+        hex::encode(mac.finalize().into_bytes())
     }
 }
 
@@ -84,27 +84,12 @@ fn answer_hash(body: &Value) -> String {
     // A value is always valid JSON, and the hash accepts all of it.
     drop(serde_json::to_writer(&mut pieces, body));
     drop(pieces);
-    format!("sha256:{}", hex(&hash.0.finalize()))
+    format!("sha256:{}", hex::encode(hash.0.finalize()))
 }
 
 /// The SHA-256 of a text, as `sha256:…`.
 pub(crate) fn text_hash(text: &str) -> String {
-    format!("sha256:{}", hex(&Sha256::digest(text)))
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| {
-        DIGITS
-            .get(usize::from(nibble))
-            .map_or('0', |digit| char::from(*digit))
-    };
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(digit(byte >> 4));
-        text.push(digit(byte & 15));
-    }
-    text
+    format!("sha256:{}", hex::encode(Sha256::digest(text)))
 }
 
 /// Arguments in the form that is kept and shown.

@@ -237,9 +237,7 @@ impl Guardrails {
                 hash.update(part);
             }
         }
-        let bytes = hash.finalize();
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("sha256:{hex}")
+        format!("sha256:{}", hex::encode(hash.finalize()))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Guardrail>> {

@@ -68,10 +68,7 @@ impl Credentials {
         let mut hasher = Sha256::new();
         hasher.update(self.token.expose_secret().as_bytes());
         hasher.update(format!(":{unix_time}").as_bytes());
-        let hash = hasher
-            .finalize()
-            .iter()
-            .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        let hash = hex::encode(hasher.finalize());
         let encoded = STANDARD.encode(format!("{}:{hash}", self.user_id));
         let mut header = HeaderValue::try_from(format!("Basic {encoded}")).ok()?;
         header.set_sensitive(true);

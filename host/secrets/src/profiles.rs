@@ -75,12 +75,7 @@ impl Profiles {
                 hash.update(part);
             }
         }
-        let hex: String = hash
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        Some(format!("sha256:{hex}"))
+        Some(format!("sha256:{}", hex::encode(hash.finalize())))
     }
 
     /// Replaces the profiles' names with their settings. On failure, the arguments are unchanged.

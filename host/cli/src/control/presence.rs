@@ -69,11 +69,8 @@ impl Presence {
     /// The file among the hosts of a user: one per data folder, so that those of killed hosts do not pile up.
     fn among(&self, hosts: &Path) -> PathBuf {
         let digest = Sha256::digest(self.data.as_os_str().as_bytes());
-        let short: String = digest
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digits = hex::encode(digest);
+        let short: String = digits.chars().take(16).collect();
         hosts.join(format!("{short}.json"))
     }
 

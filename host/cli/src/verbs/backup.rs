@@ -58,19 +58,15 @@ impl List {
     }
 
     fn sign(&mut self, key: &Key) -> Result<()> {
-        self.signature = hex(&self.mac(key)?.finalize().into_bytes());
+        self.signature = hex::encode(self.mac(key)?.finalize().into_bytes());
         Ok(())
     }
 
     /// Whether the list was signed with this key. The key is in the backup, so a reader of the backup can sign as well.
     pub fn is_signed_by(&self, key: &Key) -> Result<bool> {
-        let bytes: Option<Vec<u8>> = (0..self.signature.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(self.signature.get(at..at + 2)?, 16).ok())
-            .collect();
-        Ok(match bytes {
-            Some(bytes) => self.mac(key)?.verify_slice(&bytes).is_ok(),
-            None => false,
+        Ok(match hex::decode(&self.signature) {
+            Ok(bytes) => self.mac(key)?.verify_slice(&bytes).is_ok(),
+            Err(_) => false,
         })
     }
 }
@@ -158,7 +154,7 @@ fn finish(key: &Path, folder: &Path) -> Result<Made> {
 
 /// The SHA-256 of a text, as in a list and on the command line.
 pub fn digest(text: &[u8]) -> String {
-    format!("sha256:{}", hex(&Sha256::digest(text)))
+    format!("sha256:{}", hex::encode(Sha256::digest(text)))
 }
 
 /// Verifies the audit in a folder with the key there; returns its number of records.
@@ -212,11 +208,7 @@ fn hash(path: &Path) -> Result<String> {
             Some(bytes) => hasher.update(bytes),
         }
     }
-    Ok(format!("sha256:{}", hex(&hasher.finalize())))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(format!("sha256:{}", hex::encode(hasher.finalize())))
 }
 
 /// Opens a regular file: a pipe would block, and a device may do anything.

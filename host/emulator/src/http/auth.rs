@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::services::answer::Refusal;
 use crate::store::settings::Credentials;
-use crate::text::{hex, shorten};
+use crate::text::shorten;
 
 /// Allowed distance of a timestamp from the emulator's clock, in seconds.
 const TIMESTAMP_TOLERANCE: u64 = 7_200;
@@ -71,7 +71,7 @@ fn basic(headers: &HeaderMap) -> Option<(String, String)> {
 }
 
 fn hash_of(token: &str, timestamp: &str) -> String {
-    hex(&Sha256::digest(format!("{token}:{timestamp}")))
+    hex::encode(Sha256::digest(format!("{token}:{timestamp}")))
 }
 
 #[cfg(test)]

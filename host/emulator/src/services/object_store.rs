@@ -24,7 +24,7 @@ use super::arguments::{Arguments, is_relative_path};
 use super::cloud::Cloud;
 use crate::store::limits;
 use crate::store::object::{Download, Object};
-use crate::text::{digest_id, hex, instant_text};
+use crate::text::{digest_id, instant_text};
 
 /// Length of the preview in `properties`, in characters.
 const PREVIEW_LENGTH: usize = 1_000;
@@ -100,7 +100,7 @@ pub(crate) fn properties(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
             "created": instant_text(object.created),
             "modified": instant_text(object.modified),
             "size": object.bytes.len(),
-            "md5": hex(&Md5::digest(&object.bytes)),
+            "md5": hex::encode(Md5::digest(&object.bytes)),
             "mime": mime_of(key, &object.bytes),
             "preview": preview.unwrap_or_default(),
         },

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use sha2::{Digest as _, Sha256};
 
 use crate::engine::{Compilation, Diagnostic, Language, SourceFile};
-use crate::text::hex;
 
 /// One compile job with the sources as they were.
 #[derive(Debug)]
@@ -74,6 +73,6 @@ impl CompileJob {
             digest.update(part.len().to_le_bytes());
             digest.update(part.as_bytes());
         }
-        hex(&digest.finalize())
+        hex::encode(digest.finalize())
     }
 }
