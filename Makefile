@@ -57,6 +57,11 @@ lint: setup-lint ## check formatting, lints, documentation and the words in it
 	cargo clippy --locked --workspace --all-targets --features qchost-runtime/bench -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
+.PHONY: audit
+audit: ## check licences, versions, sources and known vulnerabilities of the dependencies; needs cargo-deny and a network
+	@command -v cargo-deny >/dev/null || { echo "audit: cargo install --locked cargo-deny" >&2; exit 1; }
+	cargo deny --locked check
+
 # One after the other: each wants the machine for itself. The host and the runtime are named together, so that their
 # dependencies are built once. What is measured of the host as a process is measured of a release, which is put aside
 # since both profiles write to one place. The rows of a former run are removed first, so that none stands for what was not

@@ -25,6 +25,7 @@ mod common;
 mod crowd;
 mod demo;
 mod denied;
+mod dependencies;
 mod desk;
 mod discovery;
 mod documents;
