@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
+use strum::{EnumDiscriminants, EnumString, IntoStaticStr, VariantNames};
 
 use crate::{Access, Operation};
 
@@ -98,7 +99,14 @@ impl fmt::Debug for Call<'_> {
 
 /// Why a call gave no usable answer. The variants mirror those of the WIT `error` that a
 /// connection can cause; the gate's own refusals are added by the gate.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error, EnumDiscriminants)]
+#[strum_discriminants(
+    name(FailureKind),
+    derive(EnumString, IntoStaticStr, VariantNames),
+    strum(serialize_all = "kebab-case"),
+    doc = "The kind of a [`Failure`]. Its name in kebab-case is the one definition of the word that the contract's error, \
+           the audit and our own MCP server use; it is parsed with `str::parse`."
+)]
 pub enum Failure {
     /// The arguments do not match the operation; nothing was sent or nothing was done.
     #[error("invalid argument: {0}")]
@@ -153,18 +161,7 @@ impl Failure {
     /// Its name in the contract's error and in the audit.
     #[must_use]
     pub fn word(&self) -> &'static str {
-        match self {
-            Self::InvalidArgument(_) => "invalid-argument",
-            Self::NotFound(_) => "not-found",
-            Self::NotReady { .. } => "not-ready",
-            Self::Rejected(_) => "rejected",
-            Self::RateLimited { .. } => "rate-limited",
-            Self::Unavailable(_) => "unavailable",
-            Self::TimedOut { .. } => "timed-out",
-            Self::UnknownOutcome(_) => "unknown-outcome",
-            Self::UnexpectedResponse(_) => "unexpected-response",
-            Self::Halted(_) => "halted",
-        }
+        FailureKind::from(self).into()
     }
 
     /// The same failure with its texts changed, for example redacted.

@@ -18,7 +18,9 @@ pub mod shape;
 mod table;
 
 pub use aside::{aside, length, length_of_members};
-pub use call::{BoxFuture, Call, Clearance, Failure, Outcome, Target, Upstream, always};
+pub use call::{
+    BoxFuture, Call, Clearance, Failure, FailureKind, Outcome, Target, Upstream, always,
+};
 use names::KEY;
 pub use operation::{Access, Exception, Operation, Selector};
 pub use refusal::{CredentialsRefusal, MAX_RETRY_AFTER, begins, retry_after};

@@ -81,7 +81,7 @@ pub use liquidation::{HaltError, HaltReport, ResumeReport};
 pub use outgoing::{Outgoing, Passage};
 pub use pace::{HostPace, Pace, RATE};
 pub use reconcile::{Finding, ReconcileError, Reconciled};
-pub use refusal::{DECISIONS, OUTCOMES, Refusal};
+pub use refusal::{Refusal, decisions, outcomes};
 pub use report::{Explanation, GrantReport, GrantsReport};
 pub use settings::{Settings, Sources, Waits};
 pub use terms::Enforceable;

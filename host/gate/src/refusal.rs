@@ -1,18 +1,27 @@
 //! Why a call was not answered: the gate's own reasons, or the connection's.
 
+use std::iter;
 use std::time::Duration;
 
-use qchost_catalog::Failure;
+use qchost_catalog::{Failure, FailureKind};
 use qchost_policy::Denial;
+use strum::{EnumDiscriminants, EnumIter, IntoEnumIterator as _, IntoStaticStr, VariantNames as _};
 
 /// Why a call has no answer.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error, EnumDiscriminants)]
+#[strum_discriminants(
+    name(RefusalKind),
+    vis(pub(self)),
+    derive(EnumIter, IntoStaticStr),
+    strum(serialize_all = "kebab-case")
+)]
 pub enum Refusal {
     /// No grant allows it, or a guardrail forbids it. Nothing was sent.
     #[error(transparent)]
     Denied(#[from] Denial),
     /// A budget has nothing left. Nothing was sent.
     #[error("{message}")]
+    #[strum_discriminants(strum(serialize = "budget-exhausted"))]
     Exhausted {
         /// The grant whose budget is exhausted.
         grant: String,
@@ -48,44 +57,36 @@ pub enum Refusal {
     Failed(Failure),
 }
 
-/// Possible decisions in a record: `allowed`, or the name of a refusal.
-pub const DECISIONS: [&str; 15] = [
-    "allowed",
-    "denied",
-    "budget-exhausted",
-    "rate-limited",
-    "approval-required",
-    "approval-refused",
-    "halted",
-    "invalid-argument",
-    "not-found",
-    "not-ready",
-    "rejected",
-    "unavailable",
-    "timed-out",
-    "unknown-outcome",
-    "unexpected-response",
-];
-
-/// Possible outcomes in a record: the name of a failure, or one of these.
-pub const OUTCOMES: [&str; 16] = [
+/// The outcomes in a record besides the kinds of failures.
+const OTHER_OUTCOMES: [&str; 6] = [
     "answered",
     "failed",
     "abandoned",
     "reconciled: done",
     "reconciled: not done",
     "reconciled: accepted",
-    "invalid-argument",
-    "not-found",
-    "not-ready",
-    "rejected",
-    "rate-limited",
-    "unavailable",
-    "timed-out",
-    "unknown-outcome",
-    "unexpected-response",
-    "halted",
 ];
+
+/// Possible decisions in a record: `allowed`, or the name of a refusal.
+#[must_use]
+pub fn decisions() -> Vec<&'static str> {
+    let own = RefusalKind::iter().filter(|kind| *kind != RefusalKind::Failed);
+    let mut words: Vec<&str> = iter::once("allowed").chain(own.map(Into::into)).collect();
+    // Some kinds of failures are refusals of the gate too.
+    let failures = FailureKind::VARIANTS.iter();
+    let failures: Vec<&str> = failures
+        .filter(|word| !words.contains(word))
+        .copied()
+        .collect();
+    words.extend(failures);
+    words
+}
+
+/// Possible outcomes in a record: the name of a failure, or one of the others.
+#[must_use]
+pub fn outcomes() -> Vec<&'static str> {
+    [&OTHER_OUTCOMES, FailureKind::VARIANTS].concat()
+}
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
@@ -109,13 +110,8 @@ impl Refusal {
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
-            Self::Denied(_) => "denied",
-            Self::Exhausted { .. } => "budget-exhausted",
-            Self::RateLimited(_) => "rate-limited",
-            Self::ApprovalRequired { .. } => "approval-required",
-            Self::ApprovalRefused { .. } => "approval-refused",
-            Self::Halted(_) => "halted",
             Self::Failed(failure) => failure.word(),
+            own => RefusalKind::from(own).into(),
         }
     }
 }

@@ -143,34 +143,32 @@ pub(crate) fn excerpt(text: &str) -> String {
 }
 
 /// The body that reports a failure to an MCP client, in the form of the cloud's own refusals: `{"success": false,
-/// "errors": [..], "failure": {"kind": .., "retryAfter": seconds?}}`. A refusal of the credentials by HTTP status has
-/// this form too, see [`Answer::unauthorized`].
+/// "errors": [..], "failure": {"kind": .., "retryAfter": seconds?, "progress": 0 to 1?}}`. A refusal of the credentials
+/// by HTTP status has this form too, see [`Answer::unauthorized`].
 pub(crate) fn failure_body(failure: &Failure) -> Value {
-    let (kind, message) = match failure {
-        Failure::InvalidArgument(message) => ("invalid-argument", message.clone()),
-        Failure::NotFound(message) => ("not-found", message.clone()),
-        Failure::NotReady { message, .. } => ("not-ready", message.clone()),
+    let message = match failure {
         Failure::Rejected(errors) => return json!({ "success": false, "errors": errors }),
-        Failure::RateLimited { .. } => ("rate-limited", failure.to_string()),
-        Failure::Unavailable(message) => ("unavailable", message.clone()),
-        Failure::TimedOut { .. } => ("timed-out", failure.to_string()),
-        Failure::UnknownOutcome(message) => ("unknown-outcome", message.clone()),
-        Failure::UnexpectedResponse(message) => ("unexpected-response", message.clone()),
-        Failure::Halted(message) => ("halted", message.clone()),
+        Failure::RateLimited { .. } | Failure::TimedOut { .. } => &failure.to_string(),
+        Failure::NotReady { message, .. }
+        | Failure::InvalidArgument(message)
+        | Failure::NotFound(message)
+        | Failure::Unavailable(message)
+        | Failure::UnknownOutcome(message)
+        | Failure::UnexpectedResponse(message)
+        | Failure::Halted(message) => message,
     };
-    let mut body = json!({
-        "success": false,
-        "errors": [message],
-        "failure": { "kind": kind },
-    });
-    if let Failure::RateLimited {
-        retry_after: Some(wait),
-    } = failure
-        && let Some(failure) = body.get_mut("failure").and_then(Value::as_object_mut)
-    {
-        failure.insert("retryAfter".to_owned(), json!(whole_seconds(*wait)));
+    let mut told = json!({ "kind": failure.word() });
+    match failure {
+        Failure::RateLimited {
+            retry_after: Some(wait),
+        } => told["retryAfter"] = json!(whole_seconds(*wait)),
+        Failure::NotReady {
+            progress: Some(progress),
+            ..
+        } => told["progress"] = json!(progress),
+        _ => {}
     }
-    body
+    json!({ "success": false, "errors": [message], "failure": told })
 }
 
 /// Rounded up: an early retry would be refused again.

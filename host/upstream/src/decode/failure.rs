@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use qchost_catalog::{CredentialsRefusal, Failure, MAX_RETRY_AFTER};
+use qchost_catalog::{CredentialsRefusal, Failure, FailureKind, MAX_RETRY_AFTER};
 use serde_json::{Map, Value};
 
 use super::given::MASK;
@@ -32,28 +32,31 @@ impl Decoder<'_> {
             .get("kind")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        let failure = match kind {
-            "unauthorized" => {
-                let trouble = match self.told_trouble(&errors) {
-                    Some(Trouble::Clock) => Trouble::Clock,
-                    _ => Trouble::Unauthorized,
-                };
-                return self.refused_credentials(trouble, &errors);
-            }
-            "invalid-argument" => Failure::InvalidArgument(words),
-            "not-found" => Failure::NotFound(words),
-            "not-ready" => Failure::NotReady {
+        if kind == "unauthorized" {
+            let trouble = match self.told_trouble(&errors) {
+                Some(Trouble::Clock) => Trouble::Clock,
+                _ => Trouble::Unauthorized,
+            };
+            return self.refused_credentials(trouble, &errors);
+        }
+        let failure = match kind.parse() {
+            Ok(FailureKind::InvalidArgument) => Failure::InvalidArgument(words),
+            Ok(FailureKind::NotFound) => Failure::NotFound(words),
+            Ok(FailureKind::NotReady) => Failure::NotReady {
                 progress: progress_value(failure.get("progress")),
                 message: words,
             },
-            "rate-limited" => Failure::RateLimited {
+            Ok(FailureKind::RateLimited) => Failure::RateLimited {
                 retry_after: failure.get("retryAfter").and_then(seconds),
             },
             // Our server reports this only if the request never reached the cloud or may be repeated.
-            "unavailable" => Failure::Unavailable(words),
-            "timed-out" | "unknown-outcome" => self.lost(&words),
-            "unexpected-response" => Failure::UnexpectedResponse(words),
-            other => self.unexpected("a known kind of failure", other),
+            Ok(FailureKind::Unavailable) => Failure::Unavailable(words),
+            Ok(FailureKind::TimedOut | FailureKind::UnknownOutcome) => self.lost(&words),
+            Ok(FailureKind::UnexpectedResponse) => Failure::UnexpectedResponse(words),
+            // A rejection has no kind, and only the host halts: a server that says so proves nothing.
+            Ok(FailureKind::Rejected | FailureKind::Halted) | Err(_) => {
+                self.unexpected("a known kind of failure", kind)
+            }
         };
         failure.into()
     }

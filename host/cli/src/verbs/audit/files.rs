@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use qchost_audit::{Disk, Files, Filter, Format, Kind};
 use qchost_catalog::{Access, OPERATIONS};
-use qchost_gate::{DECISIONS, OUTCOMES};
+use qchost_gate::{decisions, outcomes};
 use secrecy::SecretSlice;
 use serde_json::{Value, json};
 
@@ -292,8 +292,8 @@ fn filter(query: &Query) -> Result<Filter> {
     let kind = Kind::ALL.into_iter().find(|one| Some(one.word()) == kind);
     let accesses = Access::ALL.map(Access::word);
     let access = known("--access", query.access.as_ref(), &accesses)?;
-    let decision = known("--decision", query.decision.as_ref(), &DECISIONS)?;
-    let outcome = known("--outcome", query.outcome.as_ref(), &OUTCOMES)?;
+    let decision = known("--decision", query.decision.as_ref(), &decisions())?;
+    let outcome = known("--outcome", query.outcome.as_ref(), &outcomes())?;
     Ok(Filter {
         plugin: query.plugin.clone(),
         operation: query.operation.clone(),
