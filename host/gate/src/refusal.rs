@@ -115,3 +115,31 @@ impl Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_for_decisions_and_outcomes_are_those_of_the_record() {
+        for words in [decisions(), outcomes()] {
+            let different: std::collections::BTreeSet<_> = words.iter().collect();
+            assert_eq!(different.len(), words.len(), "{words:?}");
+            for refusal in [
+                Refusal::Halted(String::new()),
+                Refusal::Failed(Failure::Rejected(Vec::new())),
+            ] {
+                assert!(words.contains(&refusal.word()), "{refusal:?}");
+            }
+        }
+        let exhausted = Refusal::Exhausted {
+            grant: String::new(),
+            budget: "per-day",
+            message: String::new(),
+            resets_in: None,
+        };
+        assert_eq!(exhausted.word(), "budget-exhausted");
+        assert!(decisions().contains(&exhausted.word()));
+        assert!(!decisions().contains(&"failed"));
+    }
+}

@@ -246,6 +246,18 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_progress_of_what_is_not_ready_is_told() {
+        let body = failure_body(&Failure::NotReady {
+            progress: Some(0.5),
+            message: "running".to_owned(),
+        });
+        assert_eq!(
+            body.pointer("/failure"),
+            Some(&json!({ "kind": "not-ready", "progress": 0.5 }))
+        );
+    }
+
     proptest! {
         #[test]
         fn any_text_is_read_or_refused(text in ".*") {

@@ -551,6 +551,8 @@ fn a_failure_told_for_machines_is_taken_at_its_word() {
         json!({}),
         json!({ "kind": 3 }),
         json!({ "kind": "sunspots" }),
+        // What only the host can say: it would prove that nothing was done.
+        json!({ "kind": "halted" }),
     ] {
         assert!(matches!(told(READ, odd), Failure::UnexpectedResponse(_)));
     }
