@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use qchost_catalog::{CredentialsRefusal, Failure};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Maximum characters of the cloud's text in a message.
 const EXCERPT_CHARS: usize = 300;
@@ -157,15 +157,15 @@ pub(crate) fn failure_body(failure: &Failure) -> Value {
         | Failure::UnexpectedResponse(message)
         | Failure::Halted(message) => message,
     };
-    let mut told = json!({ "kind": failure.word() });
+    let mut told = Map::from_iter([("kind".to_owned(), failure.word().into())]);
     match failure {
         Failure::RateLimited {
             retry_after: Some(wait),
-        } => told["retryAfter"] = json!(whole_seconds(*wait)),
+        } => drop(told.insert("retryAfter".to_owned(), whole_seconds(*wait).into())),
         Failure::NotReady {
             progress: Some(progress),
             ..
-        } => told["progress"] = json!(progress),
+        } => drop(told.insert("progress".to_owned(), json!(progress))),
         _ => {}
     }
     json!({ "success": false, "errors": [message], "failure": told })
