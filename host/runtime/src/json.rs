@@ -91,7 +91,7 @@ pub(crate) fn argument(text: &str) -> serde_json::Result<Value> {
     Ok(value)
 }
 
-/// The problem with a text that [`arguments`], [`input`] or [`parse`] refuse. Valid JSON is not reported as invalid.
+/// The problem with a text that [`arguments`] or [`input`] refuse. Valid JSON is not reported as invalid.
 #[must_use]
 pub fn problem(error: &serde_json::Error) -> String {
     const OUT_OF_RANGE: &str = "number out of range";
