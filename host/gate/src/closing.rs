@@ -230,10 +230,8 @@ impl Gate {
                     name: "its deployments cannot be listed".to_owned(),
                 };
                 let mut why = self.clean(&failure);
-                if self.settings().dormant.contains(&account) {
-                    why = format!(
-                        "the account is not in force: it waits for an admin (qchost approvals list), or the configuration does not have it any more; {why}"
-                    );
+                if let Some(cause) = self.settings().not_in_force(&account) {
+                    why = format!("{cause}; {why}");
                 }
                 let mut entry = entry(unknown, Some(why));
                 "not known".clone_into(&mut entry.state.result);

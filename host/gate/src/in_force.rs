@@ -153,7 +153,12 @@ impl Gate {
         subject: Subject,
         name: &str,
     ) -> Result<Option<InForce>, LedgerError> {
-        self.0.ledger.in_force(subject, name).await
+        let mut row = self.0.ledger.in_force(subject, name).await?;
+        // The ledger may not have it yet.
+        if let Some(row) = row.as_mut().filter(|_| subject == Subject::Manifest) {
+            row.taken_away |= self.gone().contains(name);
+        }
+        Ok(row)
     }
 
     /// Brings a proposal into force, or returns what it waits for.
@@ -168,9 +173,8 @@ impl Gate {
         let digest = self.digest(&proposal);
         loop {
             let former = self.in_force(subject, name).await?;
-            let gone = subject == Subject::Manifest && self.gone().contains(name);
             let known = |former: &InForce| {
-                former.confirmed && former.digest == digest && !former.taken_away && !gone
+                former.confirmed && former.digest == digest && !former.taken_away
             };
             if former.as_ref().is_some_and(known) {
                 self.close_changes(subject, name, None, AS_IN_FORCE).await?;
@@ -310,8 +314,7 @@ impl Gate {
         let seal = |place: &str, value: &Value| sealed(&self.0.prints, place, value);
         let sealed = manifest.sealed(seal);
         let row = self.in_force(Subject::Manifest, &manifest.plugin).await?;
-        let gone = row.as_ref().is_some_and(|row| row.taken_away)
-            || self.gone().contains(&manifest.plugin);
+        let gone = row.as_ref().is_some_and(|row| row.taken_away);
         let adopted = row.filter(|row| row.confirmed);
         // A text that this version cannot read is no evidence of what was allowed.
         let kept =

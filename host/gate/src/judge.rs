@@ -319,14 +319,13 @@ pub(crate) struct Matched {
 
 /// Checks that the account is in force for a call.
 pub(crate) fn check_account(terms: &Terms, ask: &Ask) -> Result<(), Refusal> {
-    let account = ask.account();
     let safe = matches!(ask.access, Access::Read | Access::Reduce);
-    if !terms.settings.dormant.contains(account) || (ask.caller.is_operator() && safe) {
-        return Ok(());
+    match terms.settings.not_in_force(ask.account()) {
+        Some(why) if !(ask.caller.is_operator() && safe) => {
+            Err(Refusal::Failed(Failure::Unavailable(why)))
+        }
+        _ => Ok(()),
     }
-    Err(Refusal::Failed(Failure::Unavailable(format!(
-        "the account `{account}` is not in force: it waits for an admin (qchost approvals list), or the configuration does not have it any more"
-    ))))
 }
 
 /// Checks that some grant covers the operation, in every manifest that must agree.

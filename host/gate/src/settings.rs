@@ -41,6 +41,18 @@ pub struct Settings {
     pub sources: Sources,
 }
 
+impl Settings {
+    /// Why an account is not in force, if it is dormant.
+    pub(crate) fn not_in_force(&self, account: &str) -> Option<String> {
+        self.dormant.contains(account).then(|| {
+            format!(
+                "the account `{account}` is not in force: it waits for an admin (qchost approvals list), or the configuration does \
+                 not have it any more"
+            )
+        })
+    }
+}
+
 /// What a changed configuration waits for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Waits {

@@ -196,18 +196,18 @@ impl Configuration {
                 let settings = gate::settings(&config, current.guardrails.clone())?;
                 host.gate.reconfigure(settings).await?;
                 host.connections.update(Prepared::default(), &clear);
+                tracing::info!(target: "host", accounts = clear.join(", "), "taken away: nothing runs live there");
+                host.set_current(Current {
+                    config: config.clone(),
+                    people: current.people.clone(),
+                    guardrails: current.guardrails.clone(),
+                });
                 // So that the next start does not check them. While something awaits approval, this would change that
                 // approval.
                 if config.waits.is_none() {
                     let file = Config::parse(&config.origin.text, &config.file)?;
                     drop(admit(host, file, &clear).await?);
                 }
-                tracing::info!(target: "host", accounts = clear.join(", "), "taken away: nothing runs live there");
-                host.set_current(Current {
-                    config,
-                    people: current.people.clone(),
-                    guardrails: current.guardrails.clone(),
-                });
             }
             return Ok(());
         }
