@@ -125,7 +125,7 @@ pub fn served(cloud: &str) -> String {
 }
 
 /// A folder that outlives the test: in the target directory.
-fn shared(name: &str) -> PathBuf {
+pub fn shared(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join("e2e")
         .join(name);

@@ -40,6 +40,13 @@ pub const HARMS: [(&str, Harm); 6] = [
     }),
 ];
 
+/// Keeps the tests apart that look for a host anywhere on the machine, or announce one where every user looks.
+fn machine() -> std::fs::File {
+    let lock = std::fs::File::create(crate::common::shared("machine").join("lock")).unwrap();
+    lock.lock().unwrap();
+    lock
+}
+
 /// Puts the configuration back as it was.
 pub fn mend(path: &Path, good: &str) {
     if path.is_dir() {
@@ -232,6 +239,7 @@ fn a_changed_data_folder_is_told_from_that_of_the_host_and_only_invocations_comp
 
 #[test]
 fn a_host_in_the_usual_data_folder_is_found_without_a_configuration() {
+    let _machine = machine();
     let cloud = Cloud::start();
     let folder = folder(&embedded(cloud.url()));
     let usual = folder.path().join(".local/state/qchost");
@@ -257,6 +265,7 @@ fn a_host_in_the_usual_data_folder_is_found_without_a_configuration() {
 
 #[test]
 fn a_person_who_cannot_read_the_configuration_finds_the_host_by_the_file_beside_its_socket() {
+    let _machine = machine();
     let desk = Desk::new("", str::to_owned);
     let path = desk.folder.path().join("qchost.toml");
     let name = desk.folder.path().file_name().unwrap().to_str().unwrap();
@@ -285,6 +294,7 @@ fn a_person_who_cannot_read_the_configuration_finds_the_host_by_the_file_beside_
 /// A desk whose socket is at a place of its own, and whose data folder is closed to its people.
 #[test]
 fn a_person_of_the_group_finds_the_host_wherever_the_files_lead_and_is_never_told_that_none_runs() {
+    let _machine = machine();
     use std::os::unix::fs::PermissionsExt as _;
     let desk = Desk::new("", str::to_owned);
     let path = desk.folder.path().join("qchost.toml");
@@ -394,6 +404,7 @@ fn nothing_is_asked_of_a_socket_at_which_another_user_listens() {
 
 #[test]
 fn without_a_host_that_is_said_and_a_folder_that_is_not_there_is_none_of_a_host() {
+    let _machine = machine();
     let cloud = Cloud::start();
     let folder = folder(&embedded(cloud.url()));
     let ran = folder.run(&["plugin", "list"]);
