@@ -4,9 +4,10 @@ use std::path::{Component, Path};
 
 use crate::common::repository;
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "host/README.md",
+    "host/OPERATING.md",
     "host/CONTRIBUTING.md",
     "host/SECURITY.md",
     "host/CHANGELOG.md",
