@@ -1,4 +1,5 @@
-//! Guardrails as large and as deep as they may be, read, asked, printed and freed on the threads that a host has.
+//! The largest and deepest guardrails that are accepted, parsed, evaluated, printed and freed on threads with
+//! the stack of a host's.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,9 +16,9 @@ use qchost_policy::{
     Authority, Facts, Guardrails, Manifest, People, Person, Project, Resource, Role, Verb,
 };
 
-/// What a thread of a runtime has.
+/// Stack of a thread of the Tokio runtime, in bytes.
 const WORKER: usize = 2 << 20;
-/// What a program's first thread has.
+/// Stack of the main thread, in bytes.
 const MAIN: usize = 8 << 20;
 
 fn read(text: &str) -> Result<Guardrails, String> {
@@ -35,7 +36,7 @@ fn of_projects(condition: &str) -> String {
     format!("forbid (principal, action, resource is Project) when {{ {condition} }};")
 }
 
-/// The deepest conditions that are let in, each of a form of its own.
+/// The deepest conditions that are accepted, one for each form of expression.
 fn deepest() -> Vec<(&'static str, String)> {
     let names = |count: usize, operator: &str| {
         let names = (0..count).map(|at| format!("resource.name == \"Lab/{at}\""));
@@ -94,7 +95,7 @@ fn deepest() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Does what a host does with guardrails, on a thread of its own with this much of a stack.
+/// Does what a host does with guardrails, on a separate thread with this stack size.
 fn on_a_thread(stack: usize, text: &str) -> Result<bool, String> {
     let text = text.to_owned();
     let thread = std::thread::Builder::new().stack_size(stack);
@@ -124,7 +125,7 @@ fn on_a_thread(stack: usize, text: &str) -> Result<bool, String> {
             .map(|denial| denial.reason)
             .unwrap_or_default();
         assert!(!why.contains("could not be evaluated"), "{why}");
-        // The last that has it frees it.
+        // The last owner frees it.
         drop((authority, people));
         assert!(printed > 0);
         Ok(decision.allowed)
@@ -137,7 +138,7 @@ fn the_deepest_guardrails_overflow_no_stack() {
     for (what, text) in deepest() {
         for stack in [WORKER, MAIN] {
             if let Err(error) = on_a_thread(stack, &text) {
-                // The types of what is compared differ.
+                // The compared values have different types.
                 assert!(error.contains("does not fit the schema"), "{what}: {error}");
             }
         }
@@ -170,13 +171,13 @@ fn a_long_guardrail_forbids_what_it_says() {
         let is = on_a_thread(WORKER, &names(last)).unwrap();
         assert_eq!(is, allowed, "{last}");
     }
-    // Without the shortcut, by Cedar alone.
+    // By Cedar alone, without the shortcut.
     let lengthy = "resource.name.length() == 5";
     assert!(
         read(&of_projects(lengthy)).is_err(),
         "a text has a length now: ask it here"
     );
-    // By Cedar alone: a set is nothing that is ruled out without it.
+    // By Cedar alone: the shortcut does not rule out sets.
     let all = format!(
         "[{}\"a\"].contains(resource.name)",
         "\"Lab/x\", ".repeat(100)

@@ -1,4 +1,4 @@
-//! What a difference says of two manifests, checked against what their authorities decide.
+//! The differences of two manifests, checked against the decisions of their authorities.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -89,7 +89,7 @@ fn each_way_to_widen_a_grant_of_trade_gains_it_and_says_how() {
             "{says} is not in {lines:?}"
         );
         assert!(difference.widens(), "{to}");
-        // Under another name and a condition more, it is the same authority.
+        // The same authority under another name and with an additional condition.
         let gains = !to.contains("max-parameters");
         assert_eq!(
             !difference.gains().is_empty(),
@@ -97,7 +97,7 @@ fn each_way_to_widen_a_grant_of_trade_gains_it_and_says_how() {
             "{to}: {:?}",
             difference.gains()
         );
-        // And back again it is none.
+        // Reverting the change leaves no difference.
         let back = between(&now, DEPLOY);
         assert!(
             back.gains().is_empty() || !gains,
@@ -159,7 +159,7 @@ fn a_first_manifest_and_one_of_another_account_gain_all_they_grant() {
     );
     let gone = Difference::between(Some(&manifest(DEPLOY)), None);
     assert!(!gone.widens() && !gone.is_empty());
-    // What reads and writes gains neither trade nor destroy.
+    // A grant to read and write gains neither trade nor destroy.
     let write = manifest("[[grant]]\nname = \"write\"\nallow = [\"*\"]\nprojects = [\"*\"]\n");
     let write = Difference::between(None, Some(&write));
     assert!(write.widens() && write.gains().is_empty());
@@ -204,7 +204,7 @@ fn requests_to_other_hosts_are_compared_too_and_values_of_headers_are_not_shown(
                 .all(|line| !line.contains("secret-"))
         );
     }
-    // The limits of all that match apply: one that goes may have limited another.
+    // Limits of all matching grants apply, so a grant that is removed may have limited another.
     let all = "[[http]]\nname = \"all\"\nallow = \"https://hooks.example.com/\"\n";
     assert!(between(&format!("{hook}{all}"), all).widens());
     assert!(
@@ -243,10 +243,10 @@ fn a_manifest_that_is_too_large_to_compare_is_wider_and_does_not_take_long() {
     let (former, now) = (many("a"), many("b"));
     let begun = std::time::Instant::now();
     let difference = Difference::between(Some(&former), Some(&now));
-    // Without a bound it is minutes.
+    // Without a bound, this takes minutes.
     assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
     assert!(difference.widens() && !difference.gains().is_empty());
-    // All of them: the code that shows or records them counts what it leaves out.
+    // All lines: the code that shows or records them counts the lines that it leaves out.
     let lines = difference.changes().len();
     assert!((256..10 * 256).contains(&lines), "{lines}");
 }

@@ -1,4 +1,4 @@
-//! Guardrails as files: what is taken, and what is refused with its file and line.
+//! Guardrail files: which are accepted, and which are refused with file and line.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

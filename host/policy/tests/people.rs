@@ -1,4 +1,4 @@
-//! What persons may do, by their roles and under guardrails.
+//! What people may do, by their roles and under guardrails.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -31,7 +31,7 @@ fn people(guardrails: &str) -> People {
     People::new(persons, &Guardrails::read(&files).unwrap()).unwrap()
 }
 
-/// Who may do what, by the words of the design.
+/// Which role may do what, from the specification.
 const MAY: &[(Verb, &[&str])] = &[
     (Verb::Status, &["vera", "otto", "ada", "root", "both"]),
     (Verb::Grants, &["vera", "otto", "ada", "root", "both"]),
@@ -152,7 +152,7 @@ fn an_error_in_a_guardrail_denies_persons() {
     );
 }
 
-/// What a person has to be able to do when things go wrong, if their role has it.
+/// What a person with the right role must always be able to do in an emergency.
 const ALWAYS: [Verb; 4] = [Verb::Status, Verb::Halt, Verb::Refuse, Verb::Reduce];
 
 fn may(people: &People, verb: Verb) -> Vec<&str> {
@@ -180,7 +180,7 @@ fn a_guardrail_without_a_scope_is_about_plugins() {
     }
 }
 
-/// Whichever way a rule says that it is about persons.
+/// Every way in which a rule can refer to people.
 #[test]
 fn no_rule_denies_halting_status_and_what_makes_safer_and_roles_still_apply() {
     for rule in [
@@ -242,7 +242,7 @@ fn a_rule_that_covers_what_cannot_be_denied_is_warned_about() {
              person whose role allows it: it limits persons in the other verbs only"
         ]
     );
-    // What covers nothing else is refused, not warned about.
+    // A rule that covers nothing else is refused and not only warned about.
     for rule in [
         "forbid (principal in Role::\"operator\", action == Action::\"person/halt\", resource);",
         "forbid (principal, action in [Action::\"person/halt\", Action::\"person/status\"], resource);",
@@ -250,7 +250,7 @@ fn a_rule_that_covers_what_cannot_be_denied_is_warned_about() {
         let files = [(PathBuf::from("a.cedar"), rule.to_owned())];
         let error = Guardrails::read(&files).unwrap_err().to_string();
         assert!(error.contains("can never forbid anything"), "{error}");
-        // What a host took before it knew better holds on.
+        // A rule that an earlier host accepted stays in force.
         let kept = [("a".to_owned(), rule.to_owned())];
         Guardrails::from_kept(&kept).unwrap();
     }

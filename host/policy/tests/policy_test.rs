@@ -1,4 +1,4 @@
-//! An operator's own tests of manifests and guardrails, from their file.
+//! Files with which operators test their own manifests and guardrails.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

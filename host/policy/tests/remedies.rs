@@ -1,4 +1,4 @@
-//! The lines that a denial prints: pasted, they allow what was denied; where nothing would help, there are none.
+//! The manifest lines that a denial proposes allow the call, and none are proposed if no line would.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -32,7 +32,7 @@ fn project(id: u32, name: &str) -> Resource {
     })
 }
 
-/// What an operation may be decided on.
+/// The facts that an operation can be decided on.
 fn resources() -> Vec<Resource> {
     vec![
         Resource::Account,
@@ -45,7 +45,7 @@ fn resources() -> Vec<Resource> {
     ]
 }
 
-/// Whether everything that an operation may be decided on is allowed.
+/// Whether all facts that an operation can be decided on are allowed.
 fn allows(authority: &Authority, operation: &str, access: Access, context: &Context) -> bool {
     let mut decided = 0;
     let all = resources().into_iter().all(|resource| {
@@ -185,7 +185,7 @@ fn of_a_project_that_is_granted_and_not_there_it_is_said_so_and_no_line_is_print
         (missing.remedy, missing.nearest_grant.as_deref()),
         (None, Some("w"))
     );
-    // One that no grant covers is the same whether it is there or not.
+    // A project that no grant covers looks the same whether it exists or not.
     let other = denial(20_000_002);
     assert!(
         other.reason.contains("but not the project 20000002"),

@@ -1,4 +1,5 @@
-//! Backtests, optimisations, compile jobs and deployments: whose they are, and what it costs to know.
+//! Backtests, optimisations, compile jobs and deployments: to which project they belong, and what it costs to
+//! find out.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,7 +14,7 @@ use qchost_catalog::Failure;
 use qchost_scope::{Child, ScopeError};
 use serde_json::{Value, json};
 
-/// Operations with a child of a project, and what else they take.
+/// Operations on a child of a project, with their other arguments.
 fn with_child() -> Vec<(&'static str, &'static str, Value)> {
     let grid = json!({
         "name": "g", "target": "t", "targetTo": "max", "strategy": "s", "parameters": [{"name": "p"}],
@@ -89,7 +90,8 @@ async fn a_child_of_another_project_is_denied_before_anything_is_sent() {
             let ScopeError::Denied(why) = &error else {
                 panic!("{name}: {error}");
             };
-            // A strict server has no such child of that project, a lenient one says whose it is.
+            // A strict server refuses a child of another project; a lenient one answers with its real
+            // project.
             assert!(
                 why.contains("does not belong to project") || why.contains("cannot be resolved"),
                 "{name}: {why}"
@@ -132,7 +134,7 @@ async fn the_answer_of_a_read_that_says_whose_it_is_is_enough() {
         "{error}"
     );
 
-    // Where only the answer can say it, it must.
+    // If only the answer can name the project, it has to.
     let arguments = common::object(json!({"projectId": MINE, "backtestId": "bt-12"}));
     let touched = common::resolve(&scope, &world, operation(read), &arguments)
         .await

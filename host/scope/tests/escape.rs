@@ -1,6 +1,6 @@
-//! No argument reaches what is out of scope: random calls, with arguments of wrong types, swapped
-//! ids, other spellings and crooked paths, through the resolver and the decisions of a manifest to a
-//! server that takes everything.
+//! No argument reaches what is out of scope: random calls, with arguments of wrong types, swapped ids, other
+//! spellings and unusual paths, pass the resolver and the decisions of a manifest on their way to a server
+//! that accepts everything.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,7 +20,7 @@ use qchost_catalog::{Access, OPERATIONS, Operation};
 use qchost_policy::{Authority, Facts, Guardrails, Manifest};
 use serde_json::{Map, Value, json};
 
-/// A value that fits the argument, mostly in scope.
+/// A valid value for the argument, mostly in scope.
 fn fitting(operation: &'static Operation, name: &'static str) -> BoxedStrategy<Value> {
     let schema = &operation.input_schema()["properties"][name];
     let list = schema["type"] == "array";
@@ -78,7 +78,7 @@ fn fitting(operation: &'static Operation, name: &'static str) -> BoxedStrategy<V
     }
 }
 
-/// A value that no contract has, but some server takes.
+/// A value that the contract does not allow and some server accepts.
 fn crooked() -> BoxedStrategy<Value> {
     prop::sample::select(vec![
         json!("22"),
@@ -118,7 +118,7 @@ fn crooked() -> BoxedStrategy<Value> {
     .boxed()
 }
 
-/// Arguments for an operation: mostly fitting, some crooked, some left out, some too many.
+/// Arguments for an operation: most are valid, some malformed, some missing, some superfluous.
 fn arguments(operation: &'static Operation) -> BoxedStrategy<Map<String, Value>> {
     let properties = operation.input_schema().get("properties");
     let names = properties.and_then(Value::as_object).into_iter().flatten();
@@ -172,7 +172,7 @@ fn calls() -> BoxedStrategy<Vec<(&'static Operation, Map<String, Value>)>> {
     prop::collection::vec(one, 1..12).boxed()
 }
 
-/// Whether what was touched was in scope, by the names before the call.
+/// Whether everything touched was in scope, by the names before the call.
 fn in_scope(effect: &Effect, names: &impl Fn(u32) -> Option<String>) -> bool {
     let mine = |id: u32| names(id).is_some_and(|name| name.starts_with("Lab/"));
     match effect {
@@ -184,8 +184,8 @@ fn in_scope(effect: &Effect, names: &impl Fn(u32) -> Option<String>) -> bool {
     }
 }
 
-/// Grants every operation on the projects `Lab/*`, the files `notes/*` and the keys `lab/*` and
-/// `shared`; but for a broadcast, which is about no project.
+/// Grants every operation on the projects `Lab/*`, the files `notes/*` and the keys `lab/*` and `shared`,
+/// except broadcasts, which concern no project.
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
     let named: Vec<_> = OPERATIONS
         .iter()
@@ -235,7 +235,7 @@ fn run(calls: &[(&'static Operation, Map<String, Value>)]) -> Result<(), TestCas
                 SENT.fetch_add(1, Ordering::Relaxed);
                 let reads = operation.access == Access::Read;
                 for effect in &effects {
-                    // A read may look where it should not, if its result is never shown.
+                    // A read out of scope is accepted if its result is never shown.
                     let fine = reads && answer.is_err()
                         || in_scope(effect, &|id| before.get(&id).cloned());
                     prop_assert!(fine, "{shown} reached {effect:?}");
@@ -267,7 +267,7 @@ fn no_argument_reaches_what_is_out_of_scope() {
         SENT.load(Ordering::Relaxed),
         REFUSED.load(Ordering::Relaxed),
     );
-    // The test would prove nothing if everything were refused, or nothing.
+    // The test would prove nothing if all calls were refused, or none.
     assert!(
         sent > 2_000 && refused > 2_000,
         "{sent} sent, {refused} refused"

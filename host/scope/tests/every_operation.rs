@@ -13,7 +13,7 @@ use qchost_catalog::{Access, OPERATIONS, Operation, Selector};
 use qchost_policy::{Facts, Project, Resource};
 use serde_json::{Map, Value, json};
 
-/// Sensible arguments, all of those that there are.
+/// Valid values for all arguments.
 fn sensible(operation: &Operation) -> Map<String, Value> {
     let properties = operation.input_schema()["properties"].as_object().unwrap();
     let value = |name: &str, schema: &Value| match name {

@@ -1,4 +1,4 @@
-//! Files of a project and objects of the store: names strictly read, and answers filtered.
+//! Files of a project and objects of the store: names are read strictly, and answers are filtered.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -154,7 +154,7 @@ async fn without_a_name_only_the_allowed_files_are_shown() {
         .unwrap();
     assert_eq!(body["files"].as_array().unwrap().len(), 1);
     assert_eq!(body["files"][0]["name"], "notes/a.md");
-    // A deployment shows its files too.
+    // Deployments include files, too.
     let (body, _) = answered(
         &scope,
         &world,

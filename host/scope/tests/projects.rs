@@ -1,4 +1,4 @@
-//! Projects: ids strictly read, names from the account, and for how long they are believed.
+//! Projects: ids are read strictly, names come from the account and are cached for a limited time.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -120,10 +120,10 @@ async fn what_does_not_exist_is_denied_and_what_cannot_be_asked_failed() {
             .await
             .unwrap_err()
     };
-    // Without a usable answer nothing is known, so nothing is denied, and the cause is told.
+    // Without a usable answer nothing is known: the call is not denied, and the error names the cause.
     for (failure, cause) in [
         (Failure::UnexpectedResponse("a page".to_owned()), "a page"),
-        // A refusal in other words than that it is not there may be for any reason.
+        // A refusal that does not say that the project is missing may have any reason.
         (
             Failure::Rejected(vec!["Internal server error.".to_owned()]),
             "Internal server error.",
@@ -137,7 +137,7 @@ async fn what_does_not_exist_is_denied_and_what_cannot_be_asked_failed() {
             panic!("{cause}")
         };
         assert!(why.starts_with("project 99 cannot be resolved"), "{why}");
-        // Nothing is said of an answer where there may have been no server.
+        // If no server may have answered, the error does not mention an answer.
         let is_answer = why.contains("because the server gave no usable answer");
         assert_eq!(is_answer, cause != "refuses the credentials", "{why}");
         assert!(why.contains(cause), "{why}");
@@ -308,7 +308,7 @@ async fn a_new_project_is_judged_by_its_name() {
     let found = touched(&scope, &world, "files/read-file", json!({"projectId": id})).await;
     assert!(project(&found.facts[0]).created);
     assert_eq!(world.count(), 0, "its name is known from the answer");
-    // For another plugin it is a project like any other.
+    // To another plugin it is a project like any other.
     let other = scope
         .resolve(
             &world,
@@ -443,7 +443,7 @@ async fn a_listing_shows_what_is_allowed_and_counts_no_more() {
     );
 }
 
-/// A row of which it cannot be told what it is shows nothing of itself, and is there to be counted.
+/// A row that cannot be identified is hidden and counted.
 #[tokio::test]
 async fn a_row_that_cannot_be_told_is_shown_as_one_that_cannot_be_read() {
     let (scope, world) = (scope(), World::default());

@@ -1,4 +1,4 @@
-//! What puts money at stake: deployments, commands, rights, and what an optimisation costs.
+//! Operations that put money at risk: deployments, commands, rights, and the cost of optimisations.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! A call that may no longer be sent: it ends at once, wherever it waits, and nothing is sent.
+//! A call that may no longer be sent ends at once, wherever it waits, and nothing is sent.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,7 +26,7 @@ const LONG: u64 = 20_000;
 /// How soon a refusal must end a wait; the waits of these tests are several times as long.
 const SOON: Duration = Duration::from_secs(2);
 
-/// Something that can be halted, and how often it was asked.
+/// A clearance that can be withdrawn, and how often it was asked.
 #[derive(Default)]
 struct Switch {
     halted: AtomicBool,
@@ -75,7 +75,7 @@ async fn only_what_is_cleared_is_sent() {
     assert_eq!(log.events("call").len(), 1);
 }
 
-/// Halts while the call waits, and says how long the call went on.
+/// Halts while the call waits, and returns how long the call continued.
 async fn halt_while_waiting(
     accounts: &Accounts,
     switch: &Switch,
@@ -107,7 +107,7 @@ async fn a_wait_for_a_server_that_is_down_ends_with_the_halt() {
     let (outcome, after) = halt_while_waiting(&accounts, &switch, arguments, waiting).await;
     assert_eq!(failure(outcome), halted());
     assert!(after < SOON, "{after:?}");
-    // The server comes up, and what was refused does not come with it.
+    // The server starts, and the refused call does not reach it.
     let _web = Web::scripted(log.path.clone(), port);
     let allowed = Switch::default();
     let answer = call(&accounts, &allowed, "create_backtest", json!({ "id": 2 })).await;
@@ -119,7 +119,7 @@ async fn a_wait_for_a_server_that_is_down_ends_with_the_halt() {
 
 #[tokio::test]
 async fn a_call_that_waited_for_its_server_is_asked_about_when_it_is_sent() {
-    // The server is up at the third try; the halt comes in between, or does not.
+    // The server is up at the third attempt; the halt comes before it, or not at all.
     for halt in [false, true] {
         let log = Log::new();
         let (tried, connector) = flaky(log.path.clone(), 2);
@@ -159,7 +159,7 @@ async fn a_wait_before_a_retry_ends_with_the_halt_and_nothing_is_sent_again() {
     assert_eq!(failure(outcome), halted());
     assert!(after < SOON, "{after:?}");
     assert_eq!(log.events("call").len(), 1);
-    // Not halted, it is sent again.
+    // Without a halt, it is sent again.
     let allowed = Switch::default();
     let arguments = json!({ "id": 2, "script": [told(0.1), "echo"] });
     let answer = call(&accounts, &allowed, "create_backtest", arguments).await;
@@ -187,7 +187,7 @@ async fn a_wait_for_a_place_ends_with_the_halt() {
     let (busy, (outcome, _)) = tokio::join!(busy, waiting);
     assert_eq!(failure(outcome), halted());
     assert_eq!(log.events("call").len(), 1);
-    // What was sent before keeps its answer, and its place is free again.
+    // A call that was sent before gets its answer, and frees its place.
     assert_eq!(busy.unwrap()["success"], json!(true));
     let answer = call(&accounts, &first, "create_backtest", json!({ "id": 3 })).await;
     assert_eq!(answer.unwrap()["success"], json!(true));
@@ -198,7 +198,7 @@ async fn a_halt_does_not_hide_that_an_earlier_try_may_have_been_done() {
     for (tool, write) in [("read_backtest", false), ("update_backtest", true)] {
         let log = Log::new();
         let accounts = accounts(scripted(log.path.clone()), options());
-        // The first sending fails in a way that leaves open what was done; then comes the halt.
+        // The first attempt fails in a way that leaves the outcome open; then comes the halt.
         let clearance = || match log.events("call").len() {
             0 => Ok(()),
             _ => Err(halted()),
@@ -212,7 +212,7 @@ async fn a_halt_does_not_hide_that_an_earlier_try_may_have_been_done() {
             other => assert!(!write && other == halted(), "{tool}: {other:?}"),
         }
         assert_eq!(log.events("call").len(), 1);
-        // Not halted, both are sent again.
+        // Without a halt, both are sent again.
         let arguments = json!({ "id": 2, "script": [{ "code": -32603 }, "echo"] });
         let outcome = call_if(&accounts, tool, arguments, LONG, &|| Ok(())).await;
         assert_eq!(outcome.unwrap()["success"], json!(true));

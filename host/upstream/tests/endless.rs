@@ -1,4 +1,4 @@
-//! Servers that never end: lists without a last page, streams that are empty, requests that hang.
+//! Servers that never finish: lists without a last page, empty streams, requests that hang.
 
 #![allow(
     clippy::unwrap_used,
@@ -107,10 +107,10 @@ async fn a_list_that_ends_with_an_empty_cursor_is_a_list() {
     assert_eq!(health.server.unwrap().tools, 1);
 }
 
-/// What a server behind HTTP does with a call, and with a request for an event stream.
+/// How a server behind HTTP reacts to a call, and to a request for an event stream.
 type Act = Arc<dyn Fn(&Method, &HeaderMap, &Value) -> Option<Response<Body>> + Send + Sync>;
 
-/// Requests that are being handled. One is dropped with its connection.
+/// Number of requests in progress. A request is dropped with its connection.
 #[derive(Clone, Default)]
 struct Open(Arc<AtomicUsize>);
 
@@ -133,8 +133,8 @@ impl Drop for Handled {
     }
 }
 
-/// A server that shakes hands and lists a tool, and otherwise does as `act` says; where that says nothing, the
-/// request hangs.
+/// A server that completes the handshake and lists a tool, and otherwise acts as `act` says. If `act` says
+/// nothing, the request hangs.
 fn web(open: Open, hangs_at: Option<&'static str>, act: Act) -> Web {
     let handler = move |method: Method, headers: HeaderMap, body: Bytes| {
         let (open, act) = (open.clone(), act.clone());
@@ -207,13 +207,13 @@ async fn an_event_stream_without_an_answer_is_asked_for_a_few_times_and_never_af
         }),
     );
     let accounts = reach(&web, options());
-    // The deadline comes before the last resumption would.
+    // The deadline passes before the last resumption.
     let outcome = call(&accounts, "create_backtest", json!({}), 1_500).await;
     assert!(matches!(failure(outcome), Failure::UnknownOutcome(_)));
     let (resumed, alone) = *asked.lock().unwrap();
     assert!((1..=6).contains(&resumed), "{resumed}");
     assert_eq!(alone, 0, "no use is made of such a stream");
-    // Ten a second before.
+    // Ten a second until then.
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(asked.lock().unwrap().0, resumed, "after the call failed");
 }
@@ -252,7 +252,7 @@ async fn a_stream_that_is_resumed_with_an_answer_is_an_answer() {
 
 #[tokio::test]
 async fn a_request_that_hangs_is_closed_at_the_deadline_of_its_call() {
-    // Hanging before the answer, and within its stream.
+    // Hangs before the answer, and within its stream.
     let hanging: [Act; 2] = [
         Arc::new(|method, _, _| (*method == Method::DELETE).then(|| events(""))),
         Arc::new(|method, _, _| {
@@ -270,7 +270,7 @@ async fn a_request_that_hangs_is_closed_at_the_deadline_of_its_call() {
             assert!(matches!(failure(outcome), Failure::UnknownOutcome(_)));
         }
         wait_until("the end of the requests", || open.count() == 0).await;
-        // The session itself goes on.
+        // The session continues.
         assert_eq!(accounts.health(ACCOUNT).unwrap().sessions, 1);
     }
 }
@@ -302,7 +302,7 @@ async fn a_handshake_that_hangs_is_closed_when_it_is_given_up() {
 async fn a_server_that_stops_answering_is_replaced() {
     let opened = Arc::new(AtomicUsize::new(0));
     let list = Arc::new(|_: &Value| json!({ "tools": [tool("read_backtest")] }));
-    // A line that is no answer keeps the connection.
+    // A line that is no answer does not end the connection.
     let silent =
         Arc::new(|_: &Value| vec![r#"{"jsonrpc":"2.0","method":"notifications/x"}"#.to_owned()]);
     let accounts = accounts(listing(opened.clone(), list, silent), options());
@@ -358,7 +358,7 @@ async fn a_server_whose_host_is_killed_ends_although_it_ignores_sigterm() {
     let server = log.wait_for("start", 1).await[0]["pid"].clone();
     let child = log.wait_for("child", 1).await[0]["pid"].clone();
     assert!(is_running(&server) && is_running(&child));
-    // SIGKILL: nothing of the host's own runs any more.
+    // After SIGKILL, none of the host's code runs any more.
     host.kill().unwrap();
     host.wait().unwrap();
     wait_until("the end of the server and of its child", || {
@@ -367,7 +367,7 @@ async fn a_server_whose_host_is_killed_ends_although_it_ignores_sigterm() {
     .await;
 }
 
-/// It is in no group then that the host or the supervisor could kill.
+/// It has left the process group that the host and the supervisor could kill.
 #[tokio::test]
 async fn a_server_in_a_session_of_its_own_that_ignores_sigterm_ends_with_its_host() {
     let ends = async |log: &Log| {
@@ -456,7 +456,7 @@ async fn a_supervised_server_is_closed_and_reported_like_any_other() {
     assert!(reason.contains("cannot run `no-such-command`"), "{reason}");
 }
 
-/// What an endless server writes again and again.
+/// The message that an endless server repeats.
 fn ping(id: usize) -> Value {
     json!({ "jsonrpc": "2.0", "id": id, "method": "ping" })
 }
@@ -465,8 +465,9 @@ fn changed(_: usize) -> Value {
     json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed" })
 }
 
-/// A server that shakes hands and, from the first call on, writes messages without end: as fast as it can and reading
-/// on, or with pauses and without reading. Counts the connections and the lines that were taken from it.
+/// A server that completes the handshake and, from the first call on, writes messages without end: either as
+/// fast as it can while reading, or with pauses and without reading. Counts the connections and the lines
+/// that were read from it.
 fn chatty(
     line: fn(usize) -> Value,
     pause: Option<Duration>,
@@ -531,7 +532,7 @@ fn chatty(
     (opened, taken, connector)
 }
 
-/// Longer than a test takes.
+/// Longer than any test.
 fn patient() -> AccountOptions {
     AccountOptions {
         backoff: qchost_upstream::Backoff {
@@ -563,10 +564,10 @@ async fn a_server_that_writes_without_end_is_left_before_it_fills_the_memory() {
             panic!()
         };
         assert!(reason.contains("messages without end"), "{reason}");
-        // The burst, and what the pipe holds.
+        // The burst, plus what the pipe buffers.
         let lines = taken.load(Ordering::SeqCst);
         assert!(lines < 11_000, "{lines}");
-        // It is tried again with back-off, although it had shaken hands.
+        // The next attempt uses back-off, although the handshake succeeded.
         let outcome = call(&accounts, "read_backtest", json!({}), 300).await;
         assert!(matches!(failure(outcome), Failure::Unavailable(_)));
         assert_eq!(opened.load(Ordering::SeqCst), 1);
@@ -585,7 +586,7 @@ async fn a_server_that_asks_without_end_and_takes_no_reply_is_not_read() {
     let Failure::UnknownOutcome(reason) = failure(outcome) else {
         panic!()
     };
-    // Its replies fill the pipe, and then nothing more of it is read.
+    // Its replies fill the pipe, and then no more of them is read.
     assert!(reason.contains("takes none of the replies"), "{reason}");
     let lines = taken.load(Ordering::SeqCst);
     assert!(lines < 1_000, "{lines}");
@@ -605,7 +606,8 @@ async fn an_event_stream_of_pings_without_end_ends_the_connection() {
             let counted = counted.clone();
             let pings = futures::stream::repeat_with(move || {
                 counted.fetch_add(1, Ordering::SeqCst);
-                // Many at once: one by one they would be as slow as an honest server's on a busy machine.
+                // Many at once: one by one they would take as long as those of an honest server on a busy
+                // machine.
                 let events = format!("data: {}\n\n", changed(0)).repeat(1_000);
                 Ok::<_, std::io::Error>(Bytes::from(events))
             });

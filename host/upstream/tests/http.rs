@@ -1,4 +1,4 @@
-//! Real HTTP: sessions that are forgotten, servers that come and go, and what a status means.
+//! Real HTTP: sessions that the server forgets, servers that restart, and the meaning of each status.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,7 +27,7 @@ fn reach(web: &Web) -> Accounts {
     accounts(HttpConnector::new(&web.url(), []).unwrap(), options())
 }
 
-/// QuantConnect's refusal in these words.
+/// A refusal by QuantConnect with this message.
 fn refused(request: &serde_json::Value, words: &str) -> (u16, Vec<(&'static str, String)>, String) {
     let body = json!({ "success": false, "errors": [words] }).to_string();
     let content = json!([{ "type": "text", "text": body }]);
@@ -38,8 +38,8 @@ fn refused(request: &serde_json::Value, words: &str) -> (u16, Vec<(&'static str,
     (200, json, answer.to_string())
 }
 
-/// Lets the client's own tasks run, so that they see the connections that were closed. A call
-/// written into one of those would rightly have an unknown outcome.
+/// Lets the client's own tasks notice that connections were closed. A call that is written into a closed one
+/// would rightly have an unknown outcome.
 async fn notice() {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
@@ -63,7 +63,7 @@ async fn calls_go_over_streamable_http_wrapped_and_in_parallel() {
     let calls = log.events("call");
     assert_eq!(calls.len(), 64);
     assert!(calls.iter().all(|call| call["wrapped"] == json!(true)));
-    // More than one at a time on each session.
+    // More than one call at a time in each session.
     assert!(
         calls
             .iter()
@@ -83,7 +83,7 @@ async fn a_restarted_server_gets_a_new_session_and_the_call_is_carried_once() {
     let port = web.kill();
     notice().await;
     let _web = Web::scripted(log.path.clone(), port);
-    // The new server does not know the old session: nothing was done, so a write goes again.
+    // The new server does not know the old session: nothing was done, so a write is sent again.
     call(&accounts, "create_backtest", json!({ "id": 2 }), LONG)
         .await
         .unwrap();
@@ -221,14 +221,14 @@ async fn what_a_status_means_for_a_write() {
         assert_eq!(
             failure(outcome),
             Failure::RateLimited {
-                // A day is the longest wait that is believed.
+                // Waits of more than a day are cut to a day.
                 retry_after: Some(Duration::from_secs(seconds.min(86_400)))
             }
         );
         assert_eq!(seen.calls(), 1);
     }
 
-    // A gateway's error, a broken connection, a page instead of an answer: who knows.
+    // A gateway's error, a broken connection, a page instead of an answer: the outcome is unknown.
     for status in [500, 502, 503, 0, 200] {
         let (seen, web) = by_hand(move |_, _| {
             if status == 0 {
@@ -244,7 +244,7 @@ async fn what_a_status_means_for_a_write() {
         );
         assert_eq!(seen.calls(), 1, "{status}");
     }
-    // A refusal to act at all.
+    // A refusal before anything was done.
     for status in [400, 401, 403] {
         let (seen, web) = by_hand(move |_, _| page(status));
         let outcome = call(&reach(&web), "create_backtest", json!({}), LONG).await;
@@ -279,7 +279,7 @@ async fn words_that_a_plugin_chose_neither_send_a_write_again_nor_say_how_the_ac
             assert_eq!(health.state, AccountState::Connected, "{words}");
         }
     }
-    // A gateway's page that has such words says nothing of the credentials.
+    // A gateway's page that contains such words proves nothing about the credentials.
     let gateway = files(|_| {
         (
             502,
@@ -412,7 +412,7 @@ async fn the_last_call_says_how_the_account_stands() {
         (2, AccountState::Clock),
         (3, AccountState::Unauthorized),
         (4, AccountState::RateLimited),
-        // A refusal of the call is no trouble of the account's.
+        // A refused call is not a problem of the account.
         (5, AccountState::Connected),
         (6, AccountState::Connected),
     ] {

@@ -1,4 +1,4 @@
-//! A server in this process: how answers, refusals and nonsense become outcomes.
+//! A server in this process: how answers, refusals and malformed messages become outcomes.
 
 #![allow(
     clippy::unwrap_used,
@@ -104,7 +104,7 @@ async fn too_many_requests_are_waited_out_for_writes_as_well() {
         started.elapsed()
     );
     assert_eq!(log.events("call").len(), 3);
-    // A wait that ends after the deadline is not begun.
+    // A wait that would end after the deadline is not started.
     let started = Instant::now();
     let arguments = json!({ "id": 2, "script": [told(60.0)] });
     let outcome = call(&accounts, "create_backtest", arguments, 5_000).await;
@@ -126,7 +126,7 @@ async fn a_huge_answer_arrives_and_a_monstrous_one_loses_nothing_else() {
         .await
         .unwrap();
     assert_eq!(answer["text"].as_str().unwrap().len(), 20_000_000);
-    // Beyond the limit the answer is dropped unread; the session and its other calls live on.
+    // An answer beyond the limit is dropped unread; the session and its other calls continue.
     let monstrous = call(
         &accounts,
         "read_backtest",
@@ -208,7 +208,7 @@ async fn garbage_on_the_wire_is_survived() {
         Failure::UnexpectedResponse(_)
     ));
     assert_eq!(opened.load(Ordering::SeqCst), 1);
-    // A connection that is closed instead of an answer.
+    // The connection is closed in place of an answer.
     assert!(matches!(
         failure(ask("create_backtest", "close").await),
         Failure::UnknownOutcome(_)
@@ -242,7 +242,7 @@ async fn a_tool_that_the_server_lacks_is_named_and_nothing_is_sent() {
     };
     assert!(reason.contains("no_such_tool"), "{reason}");
     assert_eq!(log.events("call").len(), 0);
-    // A tool that only the server knows can be called.
+    // A tool that is not in the catalog can be called.
     let answer = call(
         &accounts,
         "tool_of_tomorrow",
@@ -291,7 +291,7 @@ async fn a_server_that_is_refused_at_first_is_reached_later() {
     let calls = async |id| call(&accounts, "create_backtest", json!({ "id": id }), LONG).await;
     let (one, two) = tokio::join!(calls(1), calls(2));
     assert!(one.is_ok() && two.is_ok());
-    // 50 + 100 + 200 + 400 ms: the back-off was kept, and shared by both calls.
+    // 50 + 100 + 200 + 400 ms: the back-off was respected and shared by both calls.
     assert!(
         started.elapsed() >= Duration::from_millis(740),
         "{:?}",
@@ -330,7 +330,7 @@ async fn only_cacheable_answers_are_given_again_and_only_for_a_while() {
     tokio::time::sleep(Duration::from_millis(450)).await;
     ask("read_lean_versions").await;
     assert_eq!(log.events("call").len(), 4);
-    // A failure is not kept.
+    // A failure is not cached.
     let refused = json!({ "id": 2, "script": [{ "text": "<html>" }, "echo"] });
     call(&accounts, "read_lean_versions", refused.clone(), LONG)
         .await
@@ -373,13 +373,13 @@ async fn one_account_does_not_hold_up_another() {
     };
     let (first, second, elapsed) = tokio::join!(hang(), hang(), quick);
     assert!(elapsed < Duration::from_millis(500), "{elapsed:?}");
-    // The second waited for a place until its deadline and was never sent.
+    // The second waited in the queue until its deadline and was never sent.
     assert!(matches!(failure(first), Failure::TimedOut { .. }));
     assert!(matches!(failure(second), Failure::TimedOut { .. }));
     assert_eq!(slow.events("call").len(), 1);
 }
 
-/// What this thread, and all threads of this process, have worked so far.
+/// CPU time of this thread, and of all threads of the process.
 fn worked() -> (Duration, Duration) {
     let time = |clock| {
         let time = rustix::time::clock_gettime(clock);

@@ -1,4 +1,4 @@
-//! With every log at `trace`, no secret is in a line of it, nor in an error.
+//! With every log target at `trace`, no secret appears in a log line or an error.
 
 #![allow(
     clippy::unwrap_used,
@@ -53,7 +53,7 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// Writes everything at every level, with the cap or without it.
+/// Logs everything at every level, with or without the cap.
 fn print<S>(lines: &Lines, capped: bool) -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -66,8 +66,8 @@ where
         .with_filter(filter_fn(move |metadata| !capped || permits(metadata)))
 }
 
-/// All that is logged while `work` runs, with the cap and without it, and what it told. Connections have threads of their
-/// own, so the log is that of the whole process.
+/// Everything that is logged while `work` runs, with or without the cap, and the result of `work`.
+/// Connections have their own threads, so the log is that of the whole process.
 fn logged(work: impl Future<Output = String>) -> (String, String, String) {
     let (capped, open) = (Lines::default(), Lines::default());
     let subscriber = tracing_subscriber::registry()
@@ -93,13 +93,13 @@ fn deployment(id: u64, step: &str) -> serde_json::Value {
     })
 }
 
-/// Calls over standard streams and HTTP, well and badly; gives all errors.
+/// Makes calls over standard streams and HTTP that succeed and fail; returns all errors.
 async fn use_everything() -> String {
     let log = Log::new();
     let mut told = Vec::new();
 
     let child = accounts(stdio(&log, &["child"], &[("TEST_TOKEN", TOKEN)]), options());
-    // A server that quotes what it got, and what it was started with.
+    // A server that quotes its input and its command line.
     let quote = format!(
         "Error executing tool create_live_algorithm: cannot log in with {PASSWORD} and {TOKEN}"
     );
@@ -188,7 +188,7 @@ fn no_secret_and_no_argument_is_logged_or_told() {
             "this test could not fail for {secret}"
         );
     }
-    // It was a log of everything else.
+    // Everything else was logged.
     for part in [
         "DEBUG",
         "WARN",

@@ -1,4 +1,4 @@
-//! A real child process: restarts, lost answers, deadlines, and what it leaves behind.
+//! A real child process: restarts, lost answers, deadlines, and leftover processes.
 
 #![allow(
     clippy::unwrap_used,
@@ -109,7 +109,7 @@ async fn a_write_whose_server_dies_has_an_unknown_outcome_and_is_sent_once() {
             "{reason}"
         );
         assert_eq!(log.events("call").len(), 1, "{tool}");
-        // The account itself is fine again.
+        // The account has recovered.
         let next = call(&accounts, tool, json!({ "id": 2 }), LONG).await;
         assert_eq!(next.unwrap()["success"], json!(true));
     }
@@ -216,10 +216,10 @@ async fn the_deadline_ends_the_wait_but_never_the_call() {
         matches!(failure(read), Failure::TimedOut { after } if after >= Duration::from_millis(300))
     );
     assert!(matches!(failure(write), Failure::UnknownOutcome(_)));
-    // Both were carried out to the end: nothing told the server to stop.
+    // Both were carried out completely: the server was not told to stop.
     log.wait_for("slept", 2).await;
     assert_eq!(log.events("cancelled"), Vec::<Value>::new());
-    // A deadline that has passed sends nothing.
+    // A call whose deadline has passed is not sent.
     let late = call(&accounts, "create_backtest", json!({ "id": 3 }), 0).await;
     assert!(matches!(failure(late), Failure::TimedOut { .. }));
     assert_eq!(log.events("call").len(), 2);
@@ -268,7 +268,7 @@ async fn many_calls_share_a_bounded_number_of_sessions() {
             .all(|call| call["running"].as_u64().unwrap() <= 16)
     );
     assert_eq!(accounts.health(ACCOUNT).unwrap().sessions, 3);
-    // One call more needs no more than the first session.
+    // One more call needs only the first session.
     let answer = call(&accounts, "read_backtest", json!({ "id": 99 }), LONG)
         .await
         .unwrap();
@@ -301,7 +301,7 @@ async fn a_server_that_cannot_start_is_tried_with_pauses_until_the_deadline() {
     let health = accounts.health(ACCOUNT).unwrap();
     assert_eq!(health.state, AccountState::Unreachable);
     assert!(health.last_error.unwrap().contains("exit status: 7"));
-    // No call waits any more, so it is not started any more.
+    // No call waits any more, so the server is not started again.
     wait_until("the last start", || {
         accounts.health(ACCOUNT).unwrap().calls == 0
     })
@@ -362,7 +362,7 @@ async fn the_child_sees_only_what_is_configured_and_its_command_line_shows_no_se
         (Some("tok-4711"), Some("kept"))
     );
     assert_eq!(value("PATH"), std::env::var("PATH").ok().as_deref());
-    // Cargo sets this one for the test; the child has no business with it.
+    // Cargo sets this variable for the test; the child must not inherit it.
     assert!(std::env::var("CARGO_PKG_NAME").is_ok());
     assert_eq!(value("CARGO_PKG_NAME"), None);
     let pid = &log.events("call")[0]["pid"];
@@ -389,7 +389,7 @@ async fn closing_leaves_no_process_behind() {
         let health = accounts.health(ACCOUNT).unwrap();
         assert_eq!((health.state, health.sessions), (AccountState::Idle, 0));
         wait_until("the child's end", || !is_running(&child)).await;
-        // And it opens again.
+        // It can be opened again.
         call(&accounts, "read_account", json!({ "id": 2 }), LONG)
             .await
             .unwrap();

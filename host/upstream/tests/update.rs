@@ -1,4 +1,4 @@
-//! Accounts that are put, replaced and removed while calls are under way.
+//! Accounts that are added, replaced and removed during calls.
 
 #![allow(
     clippy::unwrap_used,
@@ -41,7 +41,7 @@ async fn call(accounts: &Accounts, account: &str, tool: &str, arguments: Value) 
         .await
 }
 
-/// A write that takes this many milliseconds, once it is under way.
+/// A write that takes this many milliseconds after it was sent.
 async fn under_way(
     accounts: &Accounts,
     log: &Log,
@@ -70,7 +70,7 @@ async fn calls_end_on_the_old_process_and_new_ones_go_to_the_new() {
     let closed = accounts.update(vec![account("a", stdio(&new, &[], &[]))], &[]);
     let answer = call(&accounts, "a", "read_backtest", json!({ "id": 2 })).await;
     let new_pid = answer.unwrap()["pid"].clone();
-    // The old one is still needed.
+    // The old connection is still in use.
     assert!(!slow.is_finished() && !closed.is_finished());
     let answer = slow.await.unwrap().unwrap();
     let old_pid = answer["pid"].clone();
@@ -80,7 +80,7 @@ async fn calls_end_on_the_old_process_and_new_ones_go_to_the_new() {
     assert!(is_running(&new_pid));
     assert_eq!(old.events("call").len(), 1);
     assert_eq!(new.events("call").len(), 1);
-    // The one beside it was not touched.
+    // The other account was not affected.
     let again = call(&accounts, "b", "read_backtest", json!({ "id": 10 })).await;
     assert_eq!(again.unwrap()["pid"], beside);
     let health = accounts.health("b").unwrap();
@@ -116,7 +116,7 @@ async fn a_removed_account_has_no_new_calls_and_loses_none() {
     closed.await.unwrap();
     assert!(!is_running(&answer["pid"]));
     assert_eq!(log.events("call").len(), 1);
-    // It comes back.
+    // The account is added again.
     accounts.update(vec![account("a", stdio(&log, &[], &[]))], &[]);
     call(&accounts, "a", "create_backtest", json!({ "id": 3 }))
         .await

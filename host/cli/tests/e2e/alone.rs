@@ -1,4 +1,4 @@
-//! What an operator can do where no host answers: none runs, or the one that runs is stopped.
+//! What an operator can do if no host answers: none is running, or the one that is running is stopped.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -14,7 +14,7 @@ use crate::cloud::Cloud;
 use crate::common::{Folder, embedded, private_file};
 use crate::process::{BOUND, signal, wait_until};
 
-/// Takes all the room that is left in the data folder.
+/// Uses up all free space in the data folder.
 fn fill(folder: &Folder) {
     let mut ballast = File::create(folder.path().join("data/ballast")).unwrap();
     let piece = vec![0_u8; 1 << 12];
@@ -40,7 +40,7 @@ fn a_full_disk_without_a_host_keeps_no_operator_from_halting_and_from_seeing_wha
     let prepared = folder.invoke("every-category.prepare", &json!({}));
     folder.run(&["halt", "--account", "research"]).good();
     fill(&folder);
-    // The database does not take this one any more, and the host is killed before it does.
+    // The database does not store this halt, and the host is killed before it can.
     let halted = folder.run(&["halt", "--plugin", "every-category"]);
     assert!(
         halted.good().stdout.contains("in the reserve"),
@@ -67,7 +67,7 @@ fn a_full_disk_without_a_host_keeps_no_operator_from_halting_and_from_seeing_wha
         "{ran:?}"
     );
     assert_eq!(std::fs::metadata(data.join("halt")).unwrap().len(), 0);
-    // Nothing is known to be liquidated, which is no success.
+    // Nothing is known to be liquidated, so the exit status is no success.
     let ran = folder.run(&["halt", "--liquidate"]);
     assert!(ran.error().contains("nothing is liquidated"), "{ran:?}");
     let halts = folder.run(&["--json", "halt", "--list"]).json();
@@ -87,7 +87,7 @@ fn a_full_disk_without_a_host_keeps_no_operator_from_halting_and_from_seeing_wha
     );
     assert!(data.join("halt").exists());
 
-    // A halt of less is one of everything then: what there is cannot be looked up.
+    // A narrower halt becomes one of everything, since accounts and plugins cannot be looked up.
     std::fs::remove_file(data.join("halt")).unwrap();
     let ran = folder.run(&["halt", "--plugin", "nosuch"]);
     ran.good();
@@ -102,7 +102,7 @@ fn a_full_disk_without_a_host_keeps_no_operator_from_halting_and_from_seeing_wha
     host.wait().good();
 }
 
-/// Verbs that act, with what shows whether they were carried out.
+/// Verbs with an effect, each with a way to see whether it was carried out.
 const ACTING: [(&[&str], &str); 9] = [
     (&["resume"], "qchost halt --list"),
     (
@@ -135,10 +135,10 @@ fn what_acts_is_given_up_where_the_host_is_stopped_and_not_where_it_takes_long()
         let latency = FaultKind::Latency(std::time::Duration::from_secs(seconds));
         cloud.emulator().set_faults(vec![Fault::at(path, latency)]);
     };
-    // The twin: longer than a host that says nothing is waited for.
+    // The twin: takes longer than a silent host is waited for.
     takes(&slow, "/lean/versions/read", 40);
     let long = busy.start(&["call", "read_lean_versions"]);
-    // One that was heard, and is stopped in the middle.
+    // A host that received the request, and is stopped in the middle.
     takes(&cloud, "/lean/versions/read", 60);
     let heard = stopped.start(&["call", "read_lean_versions"]);
     wait_until("it is sent", || {
@@ -168,7 +168,7 @@ fn what_acts_is_given_up_where_the_host_is_stopped_and_not_where_it_takes_long()
     assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
     signal(host.id(), Signal::CONT);
     long.wait().good();
-    // What was asked for can be read back.
+    // The effect can be read back.
     stopped.run(&["halt", "--list"]).good();
     drop((host, other));
 }
@@ -200,7 +200,7 @@ fn a_missing_key_is_named_by_every_verb_and_replaced_by_none() {
         );
         assert!(!key.exists(), "{verb:?}");
     }
-    // What is halted needs no key, and to halt neither.
+    // Neither halting nor reading halts needs a key.
     let listed = folder.run(&["halt", "--list"]);
     assert!(
         listed.good().stdout.contains("nothing is halted"),
@@ -225,7 +225,7 @@ fn a_missing_key_is_named_by_every_verb_and_replaced_by_none() {
     folder.run(&["resume"]).good();
 }
 
-/// What has the lock is no host, so none is waited for, and none is said not to answer.
+/// The process that holds the lock is no host, so it is not waited for and not reported as silent.
 #[test]
 fn a_lock_that_no_host_has_is_not_taken_for_a_host_that_does_not_answer() {
     let cloud = Cloud::start();

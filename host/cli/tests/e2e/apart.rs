@@ -1,5 +1,5 @@
-//! What keeps things apart that must not meet: two configurations on one data folder, an account that
-//! cannot be used and its neighbours, a data folder and other users.
+//! Separation: two configurations on one data folder, an unusable account beside usable ones, a data folder
+//! and other users.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -22,7 +22,7 @@ fn a_command_is_not_carried_out_by_the_host_of_another_configuration() {
     for expected in ["another configuration", "qchost.toml", "other.toml"] {
         assert!(error.contains(expected), "{error}");
     }
-    // The twin: its own configuration is heard, and sees that nothing was made.
+    // The twin: the folder's own configuration is accepted, and nothing was created.
     let listed = folder.call("list_projects", &json!({}));
     assert_eq!(listed["projects"], json!([]), "{listed}");
     host.terminate();

@@ -1,4 +1,4 @@
-//! Approvals by the command line: what is asked for, who may say yes, and what a yes is good for.
+//! Approvals on the command line: what is requested, who may decide, and what an approval permits.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::desk::{ADMIN, APPROVER, Desk, OPERATOR, SECOND, approval};
 use crate::guests;
 use crate::process::{Ran, wait_until};
 
-/// Backtests have to be asked for.
+/// Backtests need an approval.
 const ASKS: &str = "[[grant]]\nname = \"asks\"\nallow = [\"backtests/create-backtest\"]\nprojects = [\"*\"]\napproval = \"operator\"\n";
 
 fn asking(manifest: &str) -> String {
@@ -32,7 +32,7 @@ fn a_call_waits_for_a_yes_and_one_yes_is_one_call() {
     let error = ran.error();
     assert!(error.contains("approval"), "{error}");
     let id = approval(error);
-    // Asked for again it is the same request, and nothing was sent.
+    // A repeated call gets the same request, and nothing was sent.
     assert_eq!(approval(write(&desk, OPERATOR, &prepared).error()), id);
     assert_eq!(desk.cloud.created_backtests(), Vec::<String>::new());
 
@@ -65,7 +65,7 @@ fn a_call_waits_for_a_yes_and_one_yes_is_one_call() {
         );
     }
 
-    // Who operates does not decide; who approves does.
+    // An operator cannot decide; an approver can.
     let ran = desk.run_as(OPERATOR, &["approvals", "approve", &id]);
     assert!(ran.error().contains("approver"), "{ran:?}");
     let decided = desk
@@ -84,7 +84,7 @@ fn a_call_waits_for_a_yes_and_one_yes_is_one_call() {
         .json();
     assert_eq!(shown["status"], "used");
 
-    // A no is told to the plugin, with its reason, and cannot be turned.
+    // The plugin gets the refusal with its reason, and it cannot be reversed.
     desk.run_as(
         APPROVER,
         &[
@@ -104,7 +104,7 @@ fn a_call_waits_for_a_yes_and_one_yes_is_one_call() {
     assert!(ran.error().contains("there is no approval"), "{ran:?}");
     assert_eq!(desk.cloud.created_backtests(), ["slow write"]);
 
-    // All of it is on record.
+    // All of it is recorded.
     let query = ["--json", "audit", "query", "--kind", "approval"];
     let lines = desk.run_as(ADMIN, &query);
     for expected in [id.as_str(), next.as_str(), "not before the review"] {
@@ -157,7 +157,7 @@ fn a_standing_yes_has_its_uses_and_its_bounds() {
     )
     .good();
     write(&desk, OPERATOR, &prepared).good();
-    // What is left of it is shown, and until when: not until when it could have been decided.
+    // Shows the remaining uses and the permit's expiry, not that of the request.
     let shown = |arguments: &[&str]| desk.run_as(APPROVER, arguments).json();
     let left = shown(&["--json", "approvals", "show", &id]);
     assert_eq!(left["permit"]["standing"], true, "{left}");
@@ -177,10 +177,10 @@ fn a_standing_yes_has_its_uses_and_its_bounds() {
     let next = approval(ran.error());
     assert_ne!(next, id);
     assert_eq!(desk.cloud.created_backtests().len(), 2);
-    // The log says which approval a call waits for.
+    // The log names the approval that a call waits for.
     assert!(host.stderr().contains(&next), "{}", host.stderr());
 
-    // A yes that was taken back is worth nothing; who may not decide may not take it back.
+    // A revoked approval permits nothing, and only those who may decide may revoke it.
     let standing = ["--uses", "9", "--for", "8h"];
     let arguments = [&["approvals", "approve", &next][..], &standing].concat();
     desk.run_as(APPROVER, &arguments).good();
@@ -196,7 +196,7 @@ fn a_standing_yes_has_its_uses_and_its_bounds() {
     let ran = desk.run_as(APPROVER, &revoke);
     assert!(ran.error().contains("nothing to revoke"), "{ran:?}");
 
-    // Lists come in pages.
+    // Lists are split into pages.
     let first = desk.run_as(APPROVER, &["approvals", "list", "--all", "--limit", "1"]);
     let more = format!("2 more: qchost approvals list --all --after {id}");
     assert!(first.good().stdout.contains(&more), "{first:?}");
@@ -225,7 +225,8 @@ fn a_permit_that_was_not_used_in_time_is_void() {
     host.wait().good();
 }
 
-/// The client is told what the invocation waits for. If it is cut off, no client is left to use an approval.
+/// The client learns what the invocation waits for. If the invocation is cut off, the approval is of no use
+/// to it.
 #[test]
 fn an_approval_that_a_killed_client_or_host_waited_for_is_closed() {
     let cloud = Cloud::start();
@@ -286,7 +287,7 @@ fn an_approval_that_a_killed_client_or_host_waited_for_is_closed() {
     assert_eq!(compiles(), 1);
 }
 
-/// Deploying with real money, which two people have to agree on.
+/// A deployment with real money, which needs two approvals.
 #[test]
 fn two_people_other_than_the_requester_say_yes_to_a_live_deployment() {
     let live = |manifest: &str| {
@@ -310,7 +311,7 @@ fn two_people_other_than_the_requester_say_yes_to_a_live_deployment() {
             ],
         )
     };
-    // The second person is an operator too, and asks.
+    // The second person is also an operator, and is the requester.
     let ran = deploy(SECOND);
     let id = approval(ran.error());
     let shown = desk
@@ -334,7 +335,7 @@ fn two_people_other_than_the_requester_say_yes_to_a_live_deployment() {
     host.wait().good();
 }
 
-/// In production other code than an operator adopted does not inherit the right to trade.
+/// In production, a component other than the adopted one does not inherit the right to trade.
 #[test]
 fn a_component_that_changed_waits_for_a_yes_before_it_may_trade() {
     let me = rustix::process::geteuid().as_raw();
@@ -361,7 +362,7 @@ fn a_component_that_changed_waits_for_a_yes_before_it_may_trade() {
     let listed = || -> serde_json::Value {
         let ran = folder.run(&["--json", "plugin", "list"]);
         let rows: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
-        // What waits is not in effect, which is an exit status.
+        // A pending change is not in effect, which shows in the exit status.
         assert_eq!(
             ran.status.success(),
             rows[0]["status"] == "ready",
@@ -373,7 +374,7 @@ fn a_component_that_changed_waits_for_a_yes_before_it_may_trade() {
     install(&bytes);
     assert_eq!(listed()[0]["status"], "ready", "{}", listed());
 
-    // A custom section more: other code, as far as its digest tells.
+    // One more custom section makes it another component by its digest.
     bytes.extend([0, 5, 4, b'm', b'o', b'r', b'e']);
     install(&bytes);
     let waits = listed();
@@ -403,8 +404,8 @@ fn a_component_that_changed_waits_for_a_yes_before_it_may_trade() {
     assert_eq!(listed()[0]["status"], "ready", "{}", listed());
 }
 
-/// The whole way, by the command line and the embedded server, to the emulator: a change made elsewhere after the
-/// compile is not deployed, and what the cloud says it runs instead is stopped.
+/// From the command line through the embedded server to the emulator: a change that was made elsewhere after
+/// the compile is not deployed, and if the cloud runs something else, it is stopped.
 #[test]
 fn real_money_runs_what_was_compiled_or_nothing() {
     let cloud = Cloud::start();

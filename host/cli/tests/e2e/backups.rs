@@ -1,4 +1,4 @@
-//! `qchost backup` and `qchost restore`: all of it or nothing.
+//! `qchost backup` and `qchost restore` copy everything or nothing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -27,7 +27,7 @@ fn what_a_host_knew_is_there_after_it_was_restored_elsewhere() {
         fs::metadata(&backup).unwrap().permissions().mode() & 0o077,
         0
     );
-    // A folder is one backup's.
+    // A folder holds one backup.
     assert!(
         first
             .run(&["backup", name])
@@ -37,7 +37,7 @@ fn what_a_host_knew_is_there_after_it_was_restored_elsewhere() {
     host.terminate();
     host.wait().good();
 
-    // Not over what is there.
+    // Existing files are not overwritten.
     let ran = first.run(&["restore", name]);
     assert!(ran.error().contains("is not empty"), "{ran:?}");
 
@@ -46,7 +46,7 @@ fn what_a_host_knew_is_there_after_it_was_restored_elsewhere() {
     let restored = second.run(&["--json", "restore", name]).json();
     assert_eq!(restored["records"], made["records"], "{restored}");
     second.run(&["audit", "verify"]).good();
-    // The texts that decided are part of it.
+    // The texts that decisions were based on are included.
     let texts = |folder: &std::path::Path| {
         let entries = fs::read_dir(folder.join("data/texts")).unwrap();
         let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
@@ -55,7 +55,7 @@ fn what_a_host_knew_is_there_after_it_was_restored_elsewhere() {
     };
     assert!(texts(first.path()).len() >= 3);
     assert_eq!(texts(second.path()), texts(first.path()));
-    // It is halted as it was, and knows why.
+    // The halt is in force as before, with its reason.
     let ran = second.run(&["invoke", "every-category.slow-write", &prepared.to_string()]);
     assert!(ran.error().contains("for the night"), "{ran:?}");
     assert_eq!(cloud.created_backtests(), Vec::<String>::new());
@@ -106,7 +106,8 @@ fn a_backup_that_is_not_whole_is_not_restored() {
         fs::write(&file, good).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     }
-    // A list that fits what was changed needs a signature. (Of a writer who can read the key as well, see below.)
+    // A list that matches the changed files needs a signature. A writer who can also read the key is tested
+    // below.
     let (list, database) = (backup.join("backup.json"), backup.join("state.db"));
     let (good_list, good_database) = (fs::read(&list).unwrap(), fs::read(&database).unwrap());
     fs::write(&database, [&good_database[..], &[0]].concat()).unwrap();
@@ -120,7 +121,7 @@ fn a_backup_that_is_not_whole_is_not_restored() {
     );
     fs::write(&list, good_list).unwrap();
     fs::write(&database, good_database).unwrap();
-    // A pipe has no end that could be waited for.
+    // Reading a pipe would never end.
     for name in ["backup.json", "state.db"] {
         let file = backup.join(name);
         let kept = backup.join("kept");
@@ -138,7 +139,7 @@ fn a_backup_that_is_not_whole_is_not_restored() {
         assert!(!kept.exists() && !data.join("state.db").exists());
         fs::rename(place.path().join("kept"), &file).unwrap();
     }
-    // The twin: as it was, it is restored.
+    // The twin: unchanged, it is restored.
     restore().good();
     for file in ["state.db", "host.key", "audit"] {
         assert!(data.join(file).exists(), "{file}");
@@ -158,7 +159,7 @@ fn mac(key: &[u8], text: &[u8]) -> Vec<u8> {
     mac.chain_update(text).finalize().into_bytes().to_vec()
 }
 
-/// Makes a list that fits what is in a backup now, and signs it with the key that is in it.
+/// Makes a list that matches the present files of a backup, and signs it with the key in the backup.
 pub fn sign_again(backup: &Path) {
     let path = backup.join("backup.json");
     let mut list: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
@@ -214,16 +215,16 @@ fn a_backup_that_was_signed_again_is_found_by_what_was_printed() {
     let ran = restore(&one, &["--key", &key]);
     assert!(ran.good().stdout.contains("not checked"), "{ran:?}");
     fs::remove_dir_all(&data).unwrap();
-    // Signed with another key by a writer who cannot read this one.
+    // Signed with another key by a writer who cannot read the host's.
     fs::write(one.join("host.key"), [9; 32]).unwrap();
     sign_again(&one);
     refused(&one, &["--key", &key], "signed with another key");
-    // The twin: the one that was taken.
+    // The twin: the original backup.
     let ran = restore(&two, &["--key", &key, "--digest", &other_digest]);
     assert!(!ran.good().stdout.contains("not checked"), "{ran:?}");
 }
 
-/// Copies a folder as it is.
+/// Copies a folder unchanged.
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     let done = std::process::Command::new("cp")
         .arg("-a")
@@ -240,7 +241,7 @@ fn an_older_record_in_the_place_of_the_record_is_found() {
     let prepared = place.invoke("every-category.prepare", &json!({}));
     let (data, older) = (place.path().join("data"), place.path().join("older"));
     copy(&data.join("audit"), &older);
-    // Its grant has no budget, so that nothing of it is in the ledger but the head.
+    // The grant has no budget, so that the ledger knows only the head.
     place
         .run(&["invoke", "every-category.slow-write", &prepared.to_string()])
         .good();
@@ -255,7 +256,7 @@ fn an_older_record_in_the_place_of_the_record_is_found() {
     );
     let ran = place.run(&["plugin", "list"]);
     assert!(ran.error().contains("cannot be opened"), "{ran:?}");
-    // To halt is possible all the same, and says why it is by the file.
+    // Halting is still possible, and explains why it uses the file.
     let ran = place.run(&["halt"]);
     assert!(ran.good().stderr.contains("cannot be opened"), "{ran:?}");
     assert!(data.join("halt").exists());
@@ -268,7 +269,7 @@ fn a_database_of_another_data_folder_is_refused() {
         folder(&embedded(cloud.url())),
         folder(&embedded(cloud.url())),
     );
-    // The folders of tests have one key in common, so that they share compiled components.
+    // The folders of tests share one key, so that they can share compiled components.
     fs::write(other.path().join("data/host.key"), [8; 32]).unwrap();
     for place in [&one, &other] {
         place.run(&["plugin", "list"]).good();

@@ -1,4 +1,4 @@
-//! Bad input of every kind: one line that says what and where, exit status 1, and nothing else is harmed.
+//! Every kind of bad input: one line with the problem and its place, exit status 1, and no other effect.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::cloud::Cloud;
 use crate::common::{Folder, component, embedded, strategy_lab};
 
-/// Files that are no plugin's component, each with words of the error.
+/// Files that are no component of a plugin, each with a part of the error.
 fn no_components() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let good = std::fs::read(component("plugins/strategy-lab")).unwrap();
     let wat = |text: &str| wat::parse_str(text).unwrap();
@@ -80,7 +80,7 @@ fn what_is_no_component_is_refused_with_its_name_and_the_reason() {
             "{name}: {verdicts}"
         );
 
-        // As a plugin's component it is refused as well, by name of the manifest.
+        // As a plugin's component it is refused as well, with the name of the manifest.
         let manifest = folder.manifest(
             "lab",
             &format!("plugin = \"lab\"\ncomponent = \"{file}\"\naccount = \"research\"\n"),
@@ -183,7 +183,7 @@ fn a_manifest_that_is_wrong_is_refused_with_file_and_key() {
     ] {
         let path = folder.manifest("lab", &text);
         let ran = folder.run(&["invoke", "strategy-lab.compile"]);
-        // A plugin whose manifest cannot be read may not even be known by its name.
+        // A plugin whose manifest cannot be read may have no known name.
         let listed = folder.run(&["--json", "plugin", "list"]);
         let rows: Value = serde_json::from_str(&listed.stdout).unwrap();
         let error = rows[0]["error"]
@@ -356,7 +356,7 @@ fn an_answer_that_does_not_fit_is_an_unexpected_response() {
             },
             "compileId",
         ),
-        // A write of which nothing can be read has an unknown outcome; a read has none.
+        // A write whose answer cannot be read has an unknown outcome; a read has not.
         (
             "/projects/read",
             |_| json!(["success"]).to_string(),

@@ -1,7 +1,6 @@
-//! `qchost halt` in broken situations: each ends with a halt that is set and was answered for within a second.
-//!
-//! `QCHOST_STRICT=1` holds it to the second. Otherwise a machine that is busy is given as much more as the same binary takes
-//! there, at that moment, to do nothing.
+//! `qchost halt` in broken situations: each time the halt is in force and answered within a second. Unless
+//! `QCHOST_STRICT=1` demands that second, the limit grows by the time that the same binary takes to start and
+//! end on the busy machine.
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt as _;
@@ -26,7 +25,7 @@ use crate::socket::{Answer, Control};
 use crate::starting::lock_database;
 use crate::steady::resident;
 
-/// Something that is wrong, by its name, and what is tried then.
+/// A broken situation: its name, and what is tried in it.
 type Situation = (&'static str, fn(&str));
 
 const FILES: [Situation; 9] = [
@@ -151,7 +150,7 @@ fn bound() -> Duration {
     }
 }
 
-/// How long the binary takes now to start, to print a text and to end.
+/// How long the binary takes at present to start, print a text and end.
 pub fn nothing_takes() -> Duration {
     let once = || {
         let begun = Instant::now();
@@ -171,7 +170,7 @@ fn in_time(name: &str, begun: Instant) {
     assert!(took < bound, "{name}: it took {took:?} of {bound:?}");
 }
 
-/// Halts, in time.
+/// Halts within the limit.
 fn halts(name: &str, running: &Running, arguments: &[&str]) {
     halt_in(name, &running.folder, arguments);
 }
@@ -184,7 +183,7 @@ fn halt_in(name: &str, folder: &Folder, arguments: &[&str]) {
     assert!(ran.stdout.contains("halted: everything"), "{name}: {ran:?}");
 }
 
-/// No write is sent any more.
+/// Checks that no write is sent any more.
 fn is_halted(name: &str, running: &Running) {
     let before = running.cloud.requests_to("/projects/create").len();
     let answer = running.act("writer");
@@ -196,10 +195,10 @@ fn is_halted(name: &str, running: &Running) {
     assert_eq!(before, after, "{name}");
 }
 
-/// Whether it is listed, where no write can be tried.
+/// Whether the halt is listed, for cases in which no write can be tried.
 fn is_listed(name: &str, folder: &Folder) {
     let listed = folder.run(&["halt", "--list"]);
-    // One that a host is too busy to take by its socket is made by the file `halt`.
+    // A halt that the host is too busy to accept on its socket is made by the file `halt`.
     let stands = [name, "by the file `halt`"].map(|words| listed.good().stdout.contains(words));
     assert!(stands.contains(&true), "{name}: {listed:?}");
 }
@@ -224,7 +223,7 @@ fn guardrail_broken(name: &str) {
     is_halted(name, &running);
 }
 
-/// Rules that are few and plain, and deep enough for a stack that is not meant for them; then more and deeper ones.
+/// A few simple rules, deep enough for a stack that was not sized for them; then more and deeper ones.
 fn guardrails_many(name: &str) {
     let running = host("");
     let policies = running.path("policies");
@@ -283,7 +282,7 @@ fn guardrails_many_and_no_host(name: &str) {
         many_and_deep(&policies);
         halt_in(name, &folder, arguments);
         is_listed(name, &folder);
-        // Neither is the host that cannot start killed, nor a command that reads them.
+        // Neither the host that cannot start nor a command that reads them crashes.
         for arguments in [
             &["run"][..],
             &["validate", "policies/brackets.cedar"],
@@ -460,7 +459,7 @@ fn slept(name: &str) {
     is_halted(name, &running);
 }
 
-/// Lets this process hold as many connections as a test needs.
+/// Raises this process's limit of open files for the connections of the test.
 fn allow_files() {
     let limit = getrlimit(Resource::Nofile);
     let most = Rlimit {
@@ -470,13 +469,13 @@ fn allow_files() {
     setrlimit(Resource::Nofile, most).unwrap();
 }
 
-/// Operators who have as many invocations as they may, together.
+/// Operators who together have as many invocations as the host allows.
 const CALLERS: std::ops::Range<u32> = 64_010..64_015;
-/// How many each has: a few more than a fifth, for those that end meanwhile.
+/// Invocations of each: slightly more than a fifth, since some end meanwhile.
 const CALLS: usize = 2_050;
 const OUTSTANDING: u64 = 10_000;
 
-/// What each of them runs: it asks for invocations, and reads nothing.
+/// The program that each of them runs: it requests invocations and reads no answers.
 const CALLER_SCRIPT: &str = r#"
 import json, resource, socket, sys, time
 path, config, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -563,7 +562,7 @@ fn invocations(name: &str) {
     is_halted(name, &running);
 }
 
-/// Time that each thread of a process has had on the processor, in ticks, of those of this name.
+/// CPU time of a process's threads with this name, in ticks.
 fn ticks(process: u32, name: &str) -> std::collections::BTreeMap<String, u64> {
     let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
     let stats = threads.filter_map(|thread| {
@@ -581,7 +580,7 @@ fn ticks(process: u32, name: &str) -> std::collections::BTreeMap<String, u64> {
     stats.collect()
 }
 
-/// A plugin has as many invocations as it may, which hand over hostile text or count, over and over.
+/// A plugin has as many invocations as it may, which repeatedly pass hostile text or count.
 fn hostile_text(name: &str) {
     const WORKER: &str = "tokio-rt-worker";
     let (folder, cloud) = prepared("limits = { research = { per-minute = 100000 } }");
@@ -613,7 +612,7 @@ fn hostile_text(name: &str) {
     assert!(!before.is_empty(), "{name}: no thread is a {WORKER}");
     wait_until("every worker is busy", || {
         let now = ticks(host, WORKER);
-        // A quarter of a second, each.
+        // Each takes a quarter of a second.
         before
             .iter()
             .all(|(thread, ticks)| now.get(thread).is_some_and(|now| now - ticks >= 25))
@@ -664,7 +663,7 @@ fn descriptors(name: &str) {
     };
     let pid = Pid::from_raw(process.try_into().unwrap());
     let before = prlimit(pid, Resource::Nofile, limit).unwrap();
-    // Clients that asked for something, and so make room for no other.
+    // Clients that have made a request, so they are not dropped to make room.
     latency(&running.cloud, "/account/read", Duration::from_secs(30));
     let invoke = json!({ "verb": "invoke", "action": "slow.slow", "input": {} });
     let held: Vec<_> = (0..40).map(|_| running.control.connect(&invoke)).collect();
@@ -676,7 +675,7 @@ fn descriptors(name: &str) {
     is_listed(name, &running.folder);
     drop(held);
     prlimit(pid, Resource::Nofile, before).unwrap();
-    // Those who came while none was left have been sent away by then.
+    // Clients that connected when the host was full have been dropped by then.
     running.until(
         "writer",
         |answer| matches!(answer, Answer::Failed(why) if why.contains("halted")),
@@ -693,7 +692,7 @@ fn database_locked(name: &str) {
     is_halted(name, &running);
 }
 
-/// A file system of a given size in MiB, as long as this exists.
+/// A file system of a given size in MiB, unmounted when this is dropped.
 pub struct Mounted<'a>(&'a Path);
 
 impl<'a> Mounted<'a> {
@@ -768,7 +767,7 @@ fn log_blocked(name: &str) {
         out.contains("ready").then_some(())
     });
     let control = Control::of(&folder);
-    // More than the pipe takes.
+    // More than the pipe can buffer.
     for _ in 0..100 {
         assert_eq!(
             control.invoke("slow.act", &json!({})),
@@ -779,7 +778,7 @@ fn log_blocked(name: &str) {
     is_listed(name, &folder);
 }
 
-/// What has a process see another time of day, by as many seconds as a file says.
+/// Shifts the clock that a process sees by the number of seconds in a file.
 const CLOCK: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -839,12 +838,12 @@ fn clock(name: &str, jump: i64) {
         folder,
         cloud,
     };
-    // In place, since the process has mapped it.
+    // Written in place, since the process has mapped the file.
     let file = File::options().write(true).open(&offset).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &jump.to_ne_bytes(), 0).unwrap();
     halts(name, &running, &[]);
     is_listed(name, &running.folder);
-    // The host saw it: by its clock the halt is a year away.
+    // The host noticed: by its clock the halt is a year away.
     let halts = running.folder.run(&["--json", "halt", "--list"]).json();
     let since: jiff::Timestamp = halts[0]["since"].as_str().unwrap().parse().unwrap();
     let away = since.duration_since(jiff::Timestamp::now()).as_secs();
@@ -852,7 +851,7 @@ fn clock(name: &str, jump: i64) {
     is_halted(name, &running);
 }
 
-/// What a viewer does, as another process of another user. It says when it has started.
+/// What a viewer does, in another process under another user. It reports when it has started.
 const VIEWER_SCRIPT: &str = r#"
 import json, resource, socket, sys, threading, time
 path, kind = sys.argv[1:]
@@ -908,7 +907,7 @@ else:
 time.sleep(600)
 "#;
 
-/// A desk, at which a viewer does this.
+/// A desk with a viewer who does this.
 fn viewed(name: &str, kind: &str, also: impl FnOnce(&Desk, &Process)) {
     let desk = Desk::new("", str::to_owned);
     let host = desk.serve();
@@ -936,7 +935,7 @@ fn viewed(name: &str, kind: &str, also: impl FnOnce(&Desk, &Process)) {
         ran.good().stdout.contains("halted: everything"),
         "{name}: {ran:?}"
     );
-    // What others ask for is answered, too.
+    // Requests of others are answered, too.
     for verb in [
         &["audit", "tail"][..],
         &["plugin", "list"],
@@ -957,7 +956,7 @@ fn viewed(name: &str, kind: &str, also: impl FnOnce(&Desk, &Process)) {
 
 fn viewer_denied(name: &str) {
     viewed(name, "denied", |desk, _| {
-        // More than 500 denials are a few records.
+        // More than 500 denials become a few records.
         let query = ["--json", "audit", "query", "--kind", "admin"];
         let records = desk.run_as(OPERATOR, &query);
         let denied = records.good().stdout.lines();
@@ -971,7 +970,7 @@ fn viewer_denied(name: &str) {
 
 fn viewer_large(name: &str) {
     viewed(name, "large", |_, host| {
-        // Read, 58 MB of brackets are gigabytes.
+        // Parsed, 58 MB of brackets would take gigabytes.
         let kib = resident(host.id());
         assert!(kib < 600 << 10, "{kib} KiB");
     });

@@ -1,4 +1,4 @@
-//! Every category from inside Wasm: a test agent calls each function of the contract over the real host.
+//! Every category from inside Wasm: a test agent calls each function of the contract through the real host.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ pub const EVERY: &str = "host/cli/tests/plugins/every-category";
 /// A brokerage profile that needs no secret.
 pub const PAPER: &str = "[brokerage.paper]\nid = \"QuantConnectBrokerage\"\n";
 
-/// A folder with the test agent in it. It gives commands and rights, which may be about real money.
+/// A folder with the test agent. Its manifest grants commands and rights, which may concern real money.
 pub fn folder(account: &str) -> Folder {
     let folder = Folder::new(&format!("live-trading = true\n{account}{PAPER}"));
     folder.manifest("every-category", &bundled(EVERY));
@@ -28,8 +28,8 @@ fn all_functions_of_the_contract_answer_as_they_should() {
 #[test]
 fn all_functions_answer_over_a_server_that_is_a_child() {
     let cloud = Cloud::start();
-    // What the object store serves for download is on this machine, and only an account that leads to an emulator by
-    // itself is believed that: for any other server it may be an attack.
+    // Downloads from the object store are served on this machine. Only an account that is configured for an
+    // emulator may be redirected here; for any other server it may be an attack.
     check(&folder(&served(cloud.url())), |interface| {
         interface != "object-store"
     });
@@ -42,7 +42,7 @@ fn check(folder: &Folder, wanted: impl Fn(&str) -> bool) {
         .map(|operation| operation.interface())
         .collect();
     assert_eq!(interfaces.len(), 14);
-    // What is no operation of the catalog has actions as well: `raw` and the host's services.
+    // Actions for what is no operation of the catalog: `raw` and the host's services.
     let services = ["raw", "state", "config", "signals", "workflow"];
 
     let (mut called, mut failed) = (BTreeSet::new(), Vec::new());

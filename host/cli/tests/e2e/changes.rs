@@ -1,4 +1,4 @@
-//! Every change of what is in force is on record: by whom, from which text to which, and what it changed.
+//! Every change of what is in force is recorded: by whom, from which text to which, and with which effect.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,10 +10,10 @@ use crate::categories::EVERY;
 use crate::common::bundled;
 use crate::desk::{ADMIN, Desk, OPERATOR, VIEWER};
 
-/// The secret that a manifest must not hold, and may all the same.
+/// A secret that an operator put into the manifest against the rules.
 const SECRET: &str = "hunter2-in-a-manifest";
 
-/// The recorded changes of something, the oldest first.
+/// The recorded changes of one subject, oldest first.
 fn changes(desk: &Desk, what: &str) -> Vec<Value> {
     let query = [
         "--json",
@@ -89,7 +89,7 @@ fn a_widened_manifest_and_a_new_admin_are_on_record_with_what_they_gain() {
     );
     assert_ne!(eve["digest-before"], eve["digest-after"]);
 
-    // People read it in a table: whose files, from what to what, and what that gives.
+    // The table for people shows who owns the file, both versions, and the effect.
     let shown = desk.run_as(ADMIN, &["audit", "query", "--kind", "change"]);
     let shown = &shown.good().stdout;
     for words in [
@@ -100,7 +100,7 @@ fn a_widened_manifest_and_a_new_admin_are_on_record_with_what_they_gain() {
         assert!(shown.contains(words), "{words}: {shown}");
     }
 
-    // The texts are kept for the host's user alone, by digest, and without the secret.
+    // The texts are stored by digest, readable only for the host's user, and without the secret.
     let texts = desk.folder.path().join("data/texts");
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&texts), 0o700);
@@ -115,7 +115,7 @@ fn a_widened_manifest_and_a_new_admin_are_on_record_with_what_they_gain() {
         assert!(!text.contains(SECRET), "{text}");
     }
 
-    // What is taken away is a change too.
+    // Removing a file is also a change.
     fs::remove_file(desk.folder.path().join("plugins/every-category.toml")).unwrap();
     reload(&desk);
     let gone = changes(&desk, "manifest");
@@ -125,7 +125,7 @@ fn a_widened_manifest_and_a_new_admin_are_on_record_with_what_they_gain() {
     host.terminate();
     host.wait().good();
 
-    // And so is what changes while no host runs.
+    // So is a change while no host runs.
     desk.folder.manifest("every-category", &bundled(EVERY));
     fs::write(&path, text).unwrap();
     let host = desk.serve();
@@ -135,7 +135,7 @@ fn a_widened_manifest_and_a_new_admin_are_on_record_with_what_they_gain() {
     assert!(difference(eve).contains("- people.eve.roles"), "{eve:#}");
     host.terminate();
     host.wait().good();
-    // What is the same at the next start is no change.
+    // A file that is unchanged at the next start is no change.
     let before = changes_now(&desk);
     let host = desk.serve();
     assert_eq!(changes_now(&desk), before);
@@ -144,7 +144,7 @@ fn a_widened_manifest_and_a_new_admin_are_on_record_with_what_they_gain() {
     host.wait().good();
 }
 
-/// How many changes are on record, read from the files.
+/// The number of recorded changes, read from the files.
 fn changes_now(desk: &Desk) -> usize {
     let mut count = 0;
     for entry in fs::read_dir(desk.folder.path().join("data/audit")).unwrap() {
@@ -169,7 +169,7 @@ fn why_a_call_was_made_is_told_with_the_grant_as_it_was_and_to_viewers_by_differ
         serde_json::from_str(desk.run_as(ADMIN, &query).good().stdout.trim()).unwrap();
     let call = intent["call"].as_str().unwrap();
     let grant = intent["grants"][0].as_str().unwrap();
-    // What decided stays what is shown, also when it is not in force any more.
+    // The text that a decision was based on can be shown even when it is no longer in force.
     fs::remove_file(desk.folder.path().join("plugins/every-category.toml")).unwrap();
     reload(&desk);
 

@@ -1,4 +1,4 @@
-//! The cloud of a test: an emulator behind real HTTP, and a proxy that alters what it answers.
+//! The cloud of a test: an emulator behind real HTTP, and a proxy that can alter its answers.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 
 use crate::common::{TOKEN, USER};
 
-/// An emulator with a runtime of its own, so that tests are plain functions. It ends with the test.
+/// An emulator with its own runtime, so that tests are plain functions. It is stopped when this is dropped.
 pub struct Cloud {
     runtime: Runtime,
     emulator: Emulator,
@@ -51,10 +51,10 @@ impl Cloud {
         self.emulator.requests_to(path)
     }
 
-    /// The names of the backtests whose creation was asked for, sorted, as often as it was asked for.
+    /// The names of the backtests that clients requested, sorted, once for each request.
     pub fn created_backtests(&self) -> Vec<String> {
         let requests = self.requests_to("/backtests/create");
-        // A request whose sender was killed before its body was there asked for nothing.
+        // A request whose sender was killed before its body arrived does not count.
         let name =
             |request: &LoggedRequest| Some(request.body["backtestName"].as_str()?.to_owned());
         let mut names: Vec<_> = requests.iter().filter_map(name).collect();

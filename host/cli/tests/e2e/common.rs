@@ -1,4 +1,4 @@
-//! What the tests share: a host's folder, the binary run in it, and the plugins that it loads.
+//! Shared by the tests: a host's folder, the binary run in it, and the plugins that it loads.
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -16,21 +16,21 @@ pub const USER: u64 = 4711;
 /// The emulator's API token: a word that nothing else contains.
 pub const TOKEN: &str = "end-to-end-api-token";
 
-/// A host's folder: configuration, manifests, state. It ends with the test.
+/// A host's folder: configuration, manifests, state. It is removed when this is dropped.
 pub struct Folder {
     folder: TempDir,
 }
 
 impl Folder {
-    /// A folder with a configuration; the plugins' and the state's places are added to it.
+    /// A folder with a configuration, to which the paths of plugins and state are added.
     pub fn new(configuration: &str) -> Self {
-        // Compiled components are shared by the tests, and so is the key that vouches for them: compiling is most of
-        // what a short run costs.
+        // Tests share compiled components and the key that authenticates them, since compiling takes most of
+        // the time of a short run.
         Self::with_cache(configuration, &shared("cache"))
     }
 
-    /// One whose compiled components are its own, in `data/cache`: what a test does to them, or how many it makes,
-    /// costs no other test anything.
+    /// A folder with its own cache of compiled components, in `data/cache`, for tests that damage or count
+    /// them.
     pub fn apart(configuration: &str) -> Self {
         Self::with_cache(configuration, Path::new("data/cache"))
     }
@@ -51,7 +51,7 @@ impl Folder {
         Self { folder }
     }
 
-    /// A folder whose one account leads to a REST API by the host's own server.
+    /// A folder whose account connects to a REST API through the embedded server.
     pub fn embedded(cloud: &str) -> Self {
         Self::new(&embedded(cloud))
     }
@@ -67,7 +67,7 @@ impl Folder {
         path
     }
 
-    /// The binary with arguments, in this folder and with nothing of the tests' own environment.
+    /// The binary with arguments, in this folder and without the environment of the tests.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
         command
@@ -112,19 +112,19 @@ impl Folder {
     }
 }
 
-/// The lines of an account that leads to a REST API by the host's own server.
+/// Configuration of an account that connects to a REST API through the embedded server.
 pub fn embedded(cloud: &str) -> String {
     format!("[account.research]\nconnection = \"embedded\"\ncloud = \"{cloud}\"\n")
 }
 
-/// The lines of an account that leads to a REST API by the binary's own MCP server as a child.
+/// Configuration of an account that connects to a REST API through `qchost mcp` as a child process.
 pub fn served(cloud: &str) -> String {
     format!(
         "[account.research]\nconnection = \"stdio\"\ncommand = \"{BINARY}\"\nargs = [\"mcp\", \"--base-url\", \"{cloud}\"]\n"
     )
 }
 
-/// A folder that outlives the test: in the target directory.
+/// A folder in the target directory, kept after the test.
 pub fn shared(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join("e2e")
@@ -168,7 +168,7 @@ pub fn component(folder: &str) -> PathBuf {
     path
 }
 
-/// The manifest of a plugin in the repository, with its component where it is.
+/// The manifest of a plugin in the repository, with the path of its component.
 pub fn bundled(folder: &str) -> String {
     let component = component(folder);
     let text = std::fs::read_to_string(repository(folder).join("manifest.toml")).unwrap();
@@ -184,7 +184,7 @@ pub fn strategy_lab() -> String {
     bundled("plugins/strategy-lab")
 }
 
-/// Waits until a file is there.
+/// Waits until a file exists.
 pub fn wait_for_file(path: &Path) {
     wait_until(&format!("{} is there", path.display()), || {
         path.exists().then_some(())

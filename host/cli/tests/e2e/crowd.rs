@@ -1,4 +1,4 @@
-//! What one client of the control socket may take of the host, and what is refused before it is read.
+//! Limits of what one client of the control socket may use, and what is refused before it is read.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
@@ -9,11 +9,11 @@ use crate::common::Folder;
 use crate::process::BOUND;
 use crate::socket::{Answer, Control};
 
-/// Sends these bytes, and returns the words of the refusal.
+/// Sends these bytes, and returns the message of the refusal.
 fn refused(folder: &Folder, bytes: &[u8]) -> String {
     let mut stream = UnixStream::connect(folder.path().join("data/control.sock")).unwrap();
     stream.set_read_timeout(Some(BOUND)).unwrap();
-    // The host answers before all of it has come.
+    // The host answers before it has read everything.
     drop(stream.write_all(bytes));
     let mut line = String::new();
     let mut lines = BufReader::new(&stream);
@@ -38,7 +38,7 @@ fn what_is_too_large_is_refused_before_it_is_read() {
     let folder = Folder::embedded("emulator");
     let host = folder.serve(&["run"]);
     let cases = [
-        // Promised, and never sent.
+        // Announced, and never sent.
         (
             head(&folder, "invoke", Some("lab"), 33 << 20),
             "takes at most 33554432",
@@ -58,7 +58,7 @@ fn what_is_too_large_is_refused_before_it_is_read() {
         let why = refused(&folder, bytes.as_bytes());
         assert!(why.contains(words), "{words}: {why}");
     }
-    // What was decided by the first line is what is done.
+    // The request that the first line announced is the one that is carried out.
     let body = json!({ "verb": "backup", "folder": "/nowhere" }).to_string();
     let bytes = head(&folder, "halts", None, body.len()) + &body;
     let why = refused(&folder, bytes.as_bytes());
@@ -66,7 +66,7 @@ fn what_is_too_large_is_refused_before_it_is_read() {
         why.contains("not the one that its first line says"),
         "{why}"
     );
-    // Short to write, and each of them takes memory.
+    // Short texts, each of which takes memory.
     let values = format!("[{}0]", "0,".repeat(1_000_000));
     let body = format!("{{\"verb\":\"invoke\",\"action\":\"lab.act\",\"input\":{values}}}");
     let bytes = head(&folder, "invoke", Some("lab"), body.len()) + &body;
@@ -84,7 +84,7 @@ fn readers_of_the_audit_take_places_of_their_own_and_no_more() {
     let control = Control::of(&folder);
     let follow = json!({ "verb": "audit", "what": "tail", "lines": 1, "follow": true });
     let begun: Vec<_> = (0..READERS).map(|_| control.begin(&follow)).collect();
-    // Each is at work when it has said which host it is.
+    // Each is in progress once the host has identified itself.
     let readers: Vec<_> = begun
         .into_iter()
         .map(|stream| {
@@ -107,7 +107,7 @@ fn readers_of_the_audit_take_places_of_their_own_and_no_more() {
         let answer = control.ask(&json!({ "verb": "audit", "what": "head" }));
         matches!(answer, Answer::Done(_)).then_some(())
     });
-    // Nothing is recorded meanwhile, so the end of the client is what ends its thread.
+    // Nothing is recorded meanwhile, so its thread ends because the client ends.
     crate::process::wait_until("their threads have ended", || {
         let threads = std::fs::read_dir(format!("/proc/{}/task", host.id())).unwrap();
         let mut names =

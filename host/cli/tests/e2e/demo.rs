@@ -1,4 +1,4 @@
-//! `qchost demo`: the whole path with one command.
+//! `qchost demo`: everything in one command.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ fn folder() -> (Folder, String) {
     (Folder::new(""), manifest.display().to_string())
 }
 
-/// What must be the same each time: everything of the ranking but the ids that the cloud gives.
+/// What must be the same each time: the ranking without the ids from the cloud.
 fn numbers(result: &Value) -> Vec<Value> {
     let mut rows = result["ranking"]["ranking"].as_array().unwrap().clone();
     for row in &mut rows {
@@ -78,7 +78,7 @@ fn prints_a_table_with_aligned_columns_and_the_time_it_took() {
     }
     let rows: Vec<&str> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
     assert!(rows.len() >= 9, "{text}");
-    // Every column is of numbers and ends where its title ends.
+    // Every column has numbers, right-aligned with its title.
     for column in [
         "RANK",
         "FAST",

@@ -1,11 +1,12 @@
-//! The denied twin: what a manifest does not grant is not loaded, or not sent.
+//! The denied twin: a component that imports what its manifest does not grant is not loaded, a call that is
+//! not granted is not sent.
 
 use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
 use crate::common::{Folder, component};
 
-/// What strategy-lab needs besides the backtests.
+/// What strategy-lab needs in addition to backtests.
 const OTHERS: &str = r#"
 [[grant]]
 name  = "projects"
@@ -44,7 +45,7 @@ fn a_component_that_imports_what_no_grant_mentions_does_not_load_until_the_print
         "{}",
         ran.stderr
     );
-    // The lines that are missing are TOML as it stands.
+    // The proposed lines are valid TOML.
     let (_, lines) = ran
         .stderr
         .split_once("add to the manifest:\n")
@@ -58,7 +59,7 @@ fn a_component_that_imports_what_no_grant_mentions_does_not_load_until_the_print
     );
     assert_eq!(cloud.emulator().requests(), [], "something was sent");
 
-    // `plugin list` says the same, and counts.
+    // `plugin list` shows the same, with a count.
     let listed = folder.run(&["--json", "plugin", "list"]);
     assert!(
         listed.json_error().contains("1 of 1 plugins are broken"),
@@ -73,7 +74,7 @@ fn a_component_that_imports_what_no_grant_mentions_does_not_load_until_the_print
         "{rows}"
     );
 
-    // For people too the lines can be pasted as they are shown.
+    // People can paste the lines as they are shown, too.
     for verb in [&["plugin", "list"][..], &["reload"]] {
         let host = (verb == ["reload"]).then(|| folder.serve(&["run"]));
         let ran = folder.run(verb);
@@ -92,7 +93,7 @@ fn a_component_that_imports_what_no_grant_mentions_does_not_load_until_the_print
         }
     }
 
-    // They are for every project, which the operator narrows.
+    // They cover every project; the operator narrows them.
     let scoped = |projects: &str| {
         let scoped = lines.replace(
             "projects = [\"*\"]",
@@ -114,7 +115,7 @@ fn a_component_that_imports_what_no_grant_mentions_does_not_load_until_the_print
     let summary = folder.invoke("strategy-lab.backtest", &backtest());
     assert!(summary["sharpe_ratio"].is_f64(), "{summary}");
     assert_eq!(cloud.created_backtests(), ["twin"]);
-    // Pasted as they are, they allow it as well.
+    // Pasted unchanged, they allow the call as well.
     folder.manifest("strategy-lab", &manifest(lines));
     folder.invoke("strategy-lab.backtest", &backtest());
     assert_eq!(cloud.created_backtests(), ["twin", "twin"]);
@@ -145,7 +146,7 @@ fn with_reading_alone_creating_is_denied_and_nothing_is_sent() {
         "{error}"
     );
     assert_eq!(cloud.created_backtests(), Vec::<String>::new());
-    // It did get that far: what is granted was done.
+    // The calls before it were granted and made.
     assert_eq!(cloud.requests_to("/compile/create").len(), 1);
 
     // The allowed twin differs in one entry.

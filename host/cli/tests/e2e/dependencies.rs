@@ -1,5 +1,5 @@
-//! The crates that the workspace depends on: their licences, where they come from, and how many versions there are.
-//! The rules are those of `.deny.toml`.
+//! The crates that the workspace depends on: their licences, sources and numbers of versions, by the rules of
+//! `.deny.toml`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -68,7 +68,7 @@ fn licences_and_versions_are_as_the_rules_say() {
         .unwrap()
         .parse()
         .unwrap();
-    // Only what is built here: the crates of other systems may not have been fetched.
+    // Only what is built on this system: the crates of others may not have been fetched.
     let compiler = printed("rustc", &["-vV"], &root);
     let mut lines = compiler.lines();
     let target = lines.find_map(|line| line.strip_prefix("host: ")).unwrap();

@@ -1,7 +1,5 @@
-//! A desk: a host that runs as one user, and people who reach it as others.
-//!
-//! Other users than one's own are root's to be. A test that is run without that fails and says how to run it; it is
-//! not left out.
+//! A desk: a host that runs as one user, and people who reach it as other users. Only root can become other
+//! users: without that, a test fails and says how to run it, instead of being skipped.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -76,7 +74,7 @@ impl Desk {
         }
     }
 
-    /// The host, as root.
+    /// Starts the host, as root.
     pub fn serve(&self) -> Process {
         self.folder.serve(&["run"])
     }
@@ -86,7 +84,7 @@ impl Desk {
         self.run_in(uid, self.group, arguments)
     }
 
-    /// The same, without waiting for its end.
+    /// Starts the same without waiting for it to end.
     pub fn start_as(&self, uid: u32, arguments: &[&str]) -> Process {
         self.start_in(uid, self.group, arguments)
     }

@@ -1,4 +1,4 @@
-//! How a command finds the host that runs, whatever became of the configuration.
+//! How a command finds the running host although the configuration was changed or broken.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::common::{Folder, embedded};
 use crate::desk::{ADMIN, Desk, OPERATOR};
 use crate::process::{Process, Ran};
 
-/// What makes a configuration unusable, or another one.
+/// Ways to make a configuration unusable, or another one.
 pub type Harm = fn(&Path);
 
 pub const HARMS: [(&str, Harm); 6] = [
@@ -40,14 +40,14 @@ pub const HARMS: [(&str, Harm); 6] = [
     }),
 ];
 
-/// Keeps the tests apart that look for a host anywhere on the machine, or announce one where every user looks.
+/// Serialises tests that look for a host anywhere on the machine, or announce one where every user looks.
 fn machine() -> std::fs::File {
     let lock = std::fs::File::create(crate::common::shared("machine").join("lock")).unwrap();
     lock.lock().unwrap();
     lock
 }
 
-/// Puts the configuration back as it was.
+/// Restores the configuration.
 pub fn mend(path: &Path, good: &str) {
     if path.is_dir() {
         std::fs::remove_dir(path).unwrap();
@@ -57,7 +57,7 @@ pub fn mend(path: &Path, good: &str) {
     std::fs::write(path, good).unwrap();
 }
 
-/// The verbs of an operator, with what shows in the answer of a running host.
+/// The verbs of an operator, each with a text that only a running host's answer contains.
 fn verbs(backup: &str) -> Vec<(Vec<String>, &'static str)> {
     let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
     vec![
@@ -95,11 +95,11 @@ fn every_verb_of_an_operator_reaches_the_host_whatever_became_of_the_configurati
         for (verb, shown) in verbs(backup.to_str().unwrap()) {
             let arguments: Vec<&str> = verb.iter().map(String::as_str).collect();
             let ran = folder.run(&[&["--data", "data"], &arguments[..]].concat());
-            // What of the files is not in effect is an exit status of this one, once it is noticed.
+            // Files that are not in effect give this one its exit status, once the host has noticed them.
             let is_list = arguments == ["plugin", "list"];
             assert!(ran.status.success() || is_list, "{harm}: {verb:?}: {ran:?}");
             assert!(ran.stdout.contains(shown), "{harm}: {verb:?}: {ran:?}");
-            // Where the configuration is another one or none, that of the host is named.
+            // If the configuration is another one or missing, the answer names the host's.
             let named = ran.stderr.contains(&format!(
                 "the running host (process {}) was started with the configuration {}",
                 host.id(),
@@ -109,7 +109,7 @@ fn every_verb_of_an_operator_reaches_the_host_whatever_became_of_the_configurati
             ));
             assert_eq!(named, harm != "another socket", "{harm}: {verb:?}: {ran:?}");
         }
-        // It reports that its file cannot be used, instead of not answering.
+        // It reports that its file cannot be used, and still answers.
         let ran = folder.run(&["--json", "--data", "data", "reload"]);
         let rows: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
         let first = &rows[0]["status"];
@@ -122,10 +122,10 @@ fn every_verb_of_an_operator_reaches_the_host_whatever_became_of_the_configurati
         let listed = folder.run(&["--data", "data", "plugin", "list"]);
         let in_effect = expected == "ready";
         assert_eq!(listed.status.success(), in_effect, "{harm}: {listed:?}");
-        // `doctor` shows what the host that runs has, beside what is wrong with the file.
+        // `doctor` shows the state of the running host, beside the error in the file.
         let ran = folder.run(&["--data", "data", "doctor"]);
         assert!(ran.stdout.contains("every-category"), "{harm}: {ran:?}");
-        // Where it listens, and not where the file says since.
+        // At the address where it listens, not the one that the file names now.
         let elsewhere = format!(
             "process {} serves with data/control.sock, and not at elsewhere.sock",
             host.id()
@@ -138,12 +138,12 @@ fn every_verb_of_an_operator_reaches_the_host_whatever_became_of_the_configurati
             harm == "another socket",
             "{said}"
         );
-        // A call works like the other verbs: the host goes on with the accounts that it had.
+        // A call works like the other verbs: the host keeps its accounts.
         let ran = folder.run(&["--data", "data", "call", "read_account"]);
         assert!(ran.status.success(), "{harm}: {ran:?}");
         mend(&path, &good);
     }
-    // By the file alone, where what is left of it names the folder.
+    // By the configuration's file alone, if what is left of it names the data folder.
     for (harm, make) in &HARMS[1..3] {
         make(&path);
         let ran = folder.run(&["halt", "--list"]);
@@ -173,7 +173,7 @@ fn a_changed_data_folder_is_told_from_that_of_the_host_and_only_invocations_comp
         folder.run(&["--data", "data", "resume"]).good();
     }
     assert!(!folder.path().join("other").exists());
-    // Another user does not find it. None that runs is halted, and that is no success however often it is tried.
+    // Another user does not find it. As no host is halted, this is no success, however often it is repeated.
     for halt in [&["halt"][..], &["halt"], &["halt", "--account", "research"]] {
         let mut command = folder.command(halt);
         command.env("HOME", folder.path().join("elsewhere"));
@@ -224,7 +224,7 @@ fn a_changed_data_folder_is_told_from_that_of_the_host_and_only_invocations_comp
     folder.run(&create).good();
     assert_eq!(cloud.requests_to("/projects/create").len(), 1);
 
-    // A socket that is named is the only one that is asked.
+    // A socket that is named is the only one that is tried.
     let named =
         |path: &str| folder.run(&["--config", "none.toml", "--socket", path, "halt", "--list"]);
     named("data/control.sock").good();
@@ -254,7 +254,7 @@ fn a_host_in_the_usual_data_folder_is_found_without_a_configuration() {
     );
     host.terminate();
     host.wait().good();
-    // Where no host runs, the configuration is what is wrong.
+    // If no host runs, the error is about the configuration.
     let ran = folder.run(&["--config", "none.toml", "halt", "--list"]);
     let error = ran.error();
     assert!(
@@ -277,7 +277,7 @@ fn a_person_who_cannot_read_the_configuration_finds_the_host_by_the_file_beside_
     let host = desk.serve();
     let file = socket.replace(".sock", ".json");
     assert!(Path::new(&file).exists());
-    // Unreadable to every user but root, and then gone.
+    // Unreadable to every user but root, and then removed.
     use std::os::unix::fs::PermissionsExt as _;
     let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode));
     mode(0o600).unwrap();
@@ -291,7 +291,7 @@ fn a_person_who_cannot_read_the_configuration_finds_the_host_by_the_file_beside_
     assert!(!Path::new(&file).exists());
 }
 
-/// A desk whose socket is at a place of its own, and whose data folder is closed to its people.
+/// A desk with the socket at another path, and with a data folder that its people cannot read.
 #[test]
 fn a_person_of_the_group_finds_the_host_wherever_the_files_lead_and_is_never_told_that_none_runs() {
     let _machine = machine();
@@ -316,11 +316,11 @@ fn a_person_of_the_group_finds_the_host_wherever_the_files_lead_and_is_never_tol
     let data = desk.folder.path().join("data");
     let named = ["--data", data.to_str().unwrap()];
     halts(&named);
-    // The host listens where it did when it was started.
+    // The host listens at the address with which it was started.
     std::fs::write(&path, good.replace("run/control.sock", "run/other.sock")).unwrap();
     halts(&[]);
     halts(&named);
-    // Without a configuration that can be read, nothing says where; that is said, and what to do.
+    // Without a readable configuration the address is unknown; the error says so, and what to do.
     let harms: [(&str, Harm); 2] = [
         ("unreadable", |path| {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -350,7 +350,7 @@ fn a_person_of_the_group_finds_the_host_wherever_the_files_lead_and_is_never_tol
                 assert_eq!(wrong.count(), 0, "{harm}: {arguments:?} {verb:?}: {error}");
             }
         }
-        // The folder is closed to them, and that is named.
+        // The error names the folder that they cannot read.
         let ran = desk.run_as(OPERATOR, &[&named[..], &["halt", "--list"]].concat());
         assert!(
             ran.error().contains("by this user") || ran.error().contains("to this user"),
@@ -363,7 +363,7 @@ fn a_person_of_the_group_finds_the_host_wherever_the_files_lead_and_is_never_tol
     host.wait().good();
 }
 
-/// A process of another user that listens where the host does not.
+/// A process of another user that listens at the path of a control socket.
 #[test]
 fn nothing_is_asked_of_a_socket_at_which_another_user_listens() {
     const OTHER: u32 = 64_009;
@@ -387,7 +387,7 @@ fn nothing_is_asked_of_a_socket_at_which_another_user_listens() {
     let mut listener = Process::start(command, folder.path());
     crate::common::wait_for_file(&socket);
     let ask = || -> Ran { folder.run(&["--socket", socket.to_str().unwrap(), "halt"]) };
-    // As long as it is theirs it is theirs to answer; put in the place of another's, it is not asked.
+    // A socket at which its own user listens may be asked; one that was given to another user is not.
     std::os::unix::fs::chown(&socket, Some(0), None).unwrap();
     let ran = ask();
     let error = ran.error();

@@ -24,7 +24,7 @@ const EXTENSIONS: [&str; 3] = [".rs", ".wit", ".md"];
 fn missing(root: &Path, folder: &Path, text: &str) -> Vec<String> {
     let mut missing = Vec::new();
     let mut fenced = false;
-    // What short names are relative to: the folder that the heading above them names.
+    // The folder that short names are relative to, from the heading above them.
     let mut base = root.join(folder);
     for (number, line) in text.lines().enumerate() {
         if line.starts_with("```") {
@@ -54,7 +54,7 @@ fn missing(root: &Path, folder: &Path, text: &str) -> Vec<String> {
     missing
 }
 
-/// What stands in backticks.
+/// The texts in backticks.
 fn spans(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }

@@ -1,5 +1,5 @@
-//! A host that follows its files as the one who runs it sees it: service manager, configuration, and what
-//! is said of what is not in effect.
+//! A host that follows changes of its files, as seen by the operator: in the service manager, the
+//! configuration, and the reports of what is not in effect.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -69,7 +69,7 @@ fn a_service_manager_is_told_of_the_start_each_reload_and_the_end() {
     }
     host.terminate();
     assert_eq!(told().trim(), "STOPPING=1");
-    // So may what runs.
+    // Ending invocations may, too.
     more_time(&told());
     host.wait().good();
 }
@@ -138,7 +138,7 @@ fn accounts_come_change_and_go_while_the_host_runs() {
     call("second").good();
     call("research").good();
 
-    // One that cannot be used is not taken over, and the others are none the worse.
+    // An unusable configuration is not adopted, and the accounts keep working.
     let unusable = "[account.third]\nconnection = \"http\"\nurl = \"https://mcp.example.com\"\n\
                     headers = { Authorization = { env = \"NOT_SET_BY_ANYBODY\" } }\n";
     replace(&file, &format!("{text}{unusable}"));
@@ -177,7 +177,7 @@ fn of_two_manifests_for_one_plugin_each_is_told_of_the_other_and_what_serves_goe
         "strategy-lab.compile",
         &serde_json::json!({ "source": crate::common::ALGORITHM }),
     );
-    // The one that served is taken away: the other one is meant.
+    // The serving manifest is removed, so the other one counts.
     std::fs::remove_file(folder.path().join("plugins/lab.toml")).unwrap();
     let rows = reload(&folder);
     assert_eq!(of(&rows, "twin.toml")["status"], "ready", "{rows:?}");
@@ -198,7 +198,7 @@ fn a_reload_without_a_host_that_runs_is_an_error() {
 
 #[test]
 fn a_reload_right_after_the_start_waits_until_the_host_is_there() {
-    // Nothing is cached, so that it takes a while.
+    // Nothing is cached, so loading takes a while.
     let folder = Folder::apart(&embedded("emulator"));
     folder.manifest("lab", &strategy_lab());
     let mut host = folder.start(&["run"]);
@@ -213,7 +213,7 @@ fn a_reload_right_after_the_start_waits_until_the_host_is_there() {
 
 #[test]
 fn a_shutdown_requested_while_the_host_loads_ends_it_cleanly() {
-    // Nothing is cached, so that it takes a while.
+    // Nothing is cached, so loading takes a while.
     let folder = Folder::apart(&embedded("emulator"));
     folder.manifest("lab", &strategy_lab());
     let mut host = folder.start(&["run"]);

@@ -1,5 +1,5 @@
-//! The gate from inside Wasm, through the real host: each refusal is the right typed error, and the
-//! cloud's request log shows that nothing of it was sent. Each has its twin that passes.
+//! The gate seen from inside Wasm, through the real host: each refusal is the right typed error, and the
+//! cloud's request log shows that nothing was sent. Each has a twin that is allowed.
 
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ impl Scene {
         }
     }
 
-    /// Has the agent make calls, and returns what came of each.
+    /// Has the agent make calls, and returns their results.
     fn calls(&self, calls: &[(&str, Value)]) -> Vec<Value> {
         let calls: Vec<Value> = calls
             .iter()
@@ -57,7 +57,7 @@ impl Scene {
         self.calls(&[(tool, arguments)]).remove(0)
     }
 
-    /// Compiles a project by hand and waits until it is built.
+    /// Compiles a project as the operator and waits until it is built.
     fn compiled(&self, project: u64) -> String {
         let compile = self
             .folder
@@ -213,7 +213,7 @@ fn a_budget_and_a_rate_hold_from_one_invocation_to_the_next() {
     for report in scene.calls(&[file("a.py"), file("b.py")]) {
         refused(&report, "answered");
     }
-    // Each invocation here is a host of its own: nothing is refilled by a restart.
+    // Each invocation here starts a host: a restart refills nothing.
     let reports = scene.calls(&[file("c.py"), file("d.py"), file("e.py")]);
     refused(&reports[0], "answered");
     refused(&reports[1], "budget-exhausted");
@@ -281,13 +281,13 @@ fn what_a_person_did_not_approve_is_not_deployed() {
     let id = approval(unapproved["error"].as_str().unwrap());
     assert_eq!(scene.sent("/live/create"), 0);
 
-    // Approved, but other arguments: not what was approved.
+    // Approved, but with other arguments: not the call that was approved.
     scene.folder.run(&["approvals", "approve", &id]).good();
     let mut changed = arguments.clone();
     changed["versionId"] = json!("16000");
     refused(&ask(&changed), "approval-required");
     assert_eq!(scene.sent("/live/create"), 0);
-    // Nor is it worth anything once it has expired.
+    // An expired approval permits nothing either.
     std::thread::sleep(std::time::Duration::from_millis(2100));
     let expired = ask(&arguments);
     refused(&expired, "approval-required");
@@ -306,7 +306,7 @@ fn a_component_that_changed_does_not_inherit_what_was_approved_nor_the_right_to_
     let first = scene.call("create_live_algorithm", arguments.clone());
     let id = approval(first["error"].as_str().unwrap());
     scene.folder.run(&["approvals", "approve", &id]).good();
-    // The same code with one custom section more is another component.
+    // The same code with one more custom section is another component.
     let mut bytes = std::fs::read(component(PROBE)).unwrap();
     bytes.extend([0, 2, 1, b'x']);
     std::fs::write(scene.folder.path().join("plugins/changed.wasm"), bytes).unwrap();

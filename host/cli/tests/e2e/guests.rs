@@ -1,21 +1,20 @@
-//! Small plugins, built from text: they say which version they are, and make the calls that they are told to.
-//!
-//! No two tests need the same one, and none of them takes a compiler to build.
+//! Small plugins, generated as text: they return their version, or make given calls. Each test gets its own,
+//! and none needs a compiler.
 
 use crate::guest::Guest;
 
-/// Where the result of a call goes; past what the contract's own result takes.
+/// Where the result of a call is stored, behind the contract's own result.
 const RESULT: u32 = 3072;
 
-/// A call that a plugin makes: a tool, and its arguments, which are the action's input if they are not given.
+/// A call that a plugin makes: a tool and its arguments; absent arguments are the action's input.
 pub type Call<'a> = (&'a str, Option<&'a str>);
 
-/// A plugin whose `act` answers a number from 0 to 99.
+/// A plugin whose `act` returns a number from 0 to 99.
 pub fn version(number: u32) -> Vec<u8> {
     answering(number).build()
 }
 
-/// The same, in bytes that no other name gives.
+/// The same, with bytes that depend on the name.
 pub fn marked(number: u32, mark: &str) -> Vec<u8> {
     answering(number)
         .more(&format!("(data (i32.const 4096) \"{mark}\")"))
@@ -30,15 +29,15 @@ fn answer(number: u32) -> String {
     format!("(call $digit (i32.const {number}))")
 }
 
-/// A plugin whose `act` makes calls, one after the other, and answers a number if all went well; if one did not, its
-/// error is the action's.
+/// A plugin whose `act` makes calls one after the other and returns a number if all succeed; otherwise the
+/// action fails with the first error.
 pub fn caller(number: u32, calls: &[Call<'_>]) -> Vec<u8> {
     let mut caller = Caller::default();
     let body = caller.calls(calls);
     caller.build(Guest::new(&(body + &answer(number))))
 }
 
-/// A plugin whose `act` makes a call over and over, until it fails.
+/// A plugin whose `act` repeats a call until it fails.
 pub fn restless(call: Call<'_>) -> Vec<u8> {
     let mut caller = Caller::default();
     let body = caller.calls(&[call]);
@@ -47,7 +46,8 @@ pub fn restless(call: Call<'_>) -> Vec<u8> {
     )))
 }
 
-/// A plugin whose `act` hands its input to a tool over and over, whatever comes of it, and whose `count` only counts.
+/// A plugin whose `act` passes its input to a tool again and again, ignoring the results, and whose `count`
+/// only counts.
 pub fn insistent(tool: &str) -> Vec<u8> {
     let mut caller = Caller::default();
     let (tool, count) = (caller.text(tool), "count".len());
@@ -63,7 +63,7 @@ pub fn insistent(tool: &str) -> Vec<u8> {
     caller.build(Guest::new(&body).actions(&[("act", "{}"), ("count", "{}")]))
 }
 
-/// A plugin whose `act` answers a number at once and whose `slow` answers it after a call.
+/// A plugin whose `act` returns a number at once and whose `slow` returns it after a call.
 pub fn worker(number: u32, call: Call<'_>) -> Vec<u8> {
     let mut caller = Caller::default();
     let body = caller.calls(&[call]);
@@ -75,7 +75,7 @@ pub fn worker(number: u32, call: Call<'_>) -> Vec<u8> {
     caller.build(Guest::new(&body).actions(&[("act", "{}"), ("slow", "{}")]))
 }
 
-/// A plugin whose `act` reports how far it is and makes a call, over and over, until it fails.
+/// A plugin whose `act` reports progress and makes a call, repeatedly, until it fails.
 pub fn reporter(call: Call<'_>) -> Vec<u8> {
     let mut caller = Caller::default();
     let body = caller.calls(&[call]);
@@ -91,7 +91,7 @@ pub fn reporter(call: Call<'_>) -> Vec<u8> {
     caller.build(guest)
 }
 
-/// A plugin whose `act` compiles a project. If a person has to approve that, it waits for the approval and compiles then.
+/// A plugin whose `act` compiles a project. If that needs an approval, it waits for it and tries again.
 pub fn asking(project: u64) -> Vec<u8> {
     // Of an error, its kind is at 3080 and the identifier of an approval at 3088; the fourth kind is `approval-required`.
     Guest::new(&format!(
@@ -121,7 +121,7 @@ pub fn long(number: u32) -> Vec<u8> {
     slow_to_compile(number).build()
 }
 
-/// The same, in bytes that no other name gives.
+/// The same, with bytes that depend on the name.
 pub fn long_marked(number: u32, mark: &str) -> Vec<u8> {
     slow_to_compile(number)
         .more(&format!("(data (i32.const 4096) \"{mark}\")"))
@@ -129,7 +129,7 @@ pub fn long_marked(number: u32, mark: &str) -> Vec<u8> {
 }
 
 fn slow_to_compile(number: u32) -> Guest {
-    // x * x + x, over and over
+    // Repeats x * x + x.
     let step = "(local.set $x (i32.add (i32.mul (local.get $x) (local.get $x)) (local.get $x)))";
     let function = format!(
         "(func (param $x i32) (result i32) {} (local.get $x))\n",
@@ -138,7 +138,7 @@ fn slow_to_compile(number: u32) -> Guest {
     answering(number).more(&function.repeat(20_000))
 }
 
-/// A plugin whose `act` writes a key of its state and answers the version that it got.
+/// A plugin whose `act` writes a key of its state and returns the new version.
 pub fn counter() -> Vec<u8> {
     Guest::new(
         "(call $set (i32.const 4096) (i32.const 1) (local.get $input) (local.get $input_len) (i32.const 3072))
@@ -160,7 +160,7 @@ pub fn counter() -> Vec<u8> {
     .build()
 }
 
-/// Files that are no new version of anything, each for a reason of its own, with a word of what the host says of it.
+/// Files that are no new version of a plugin, each for another reason, with a part of the host's message.
 pub fn bad() -> Vec<(&'static str, Vec<u8>)> {
     let whole = version(1);
     let half = whole.get(..whole.len() / 2).unwrap().to_vec();
@@ -195,7 +195,7 @@ pub fn bad() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// A plugin that calls, on its way to a component: its texts stand from 4096 on.
+/// Builds a plugin that makes calls. Its texts are stored from address 4096 on.
 #[derive(Default)]
 struct Caller {
     texts: String,
@@ -220,7 +220,7 @@ impl Caller {
             .collect()
     }
 
-    /// Keeps a text, and returns its address and length.
+    /// Stores a text, and returns its address and length.
     fn text(&mut self, text: &str) -> String {
         let at = 4096 + self.next;
         self.texts += &format!("(data (i32.const {at}) \"{}\")\n", text.escape_default());

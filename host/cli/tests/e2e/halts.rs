@@ -1,4 +1,4 @@
-//! Halts by the command line: nothing more is written or traded, what makes things safer goes on.
+//! Halts on the command line: no write or trade is sent any more, while operations that reduce risk continue.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -24,7 +24,7 @@ fn what_is_halted_stays_halted_until_it_is_resumed() {
     let cloud = Cloud::start();
     let folder = folder(&embedded(cloud.url()));
     let prepared = folder.invoke("every-category.prepare", &json!({}));
-    // Without a host it is halted as well, and the next host keeps to it.
+    // Halted without a host as well; the next host respects it.
     let halted = folder.run(&["halt", "--reason", "fills look wrong"]);
     assert!(
         halted.good().stdout.contains("halted: everything")
@@ -43,17 +43,17 @@ fn what_is_halted_stays_halted_until_it_is_resumed() {
         assert_eq!(cloud.created_backtests(), Vec::<String>::new());
     };
     refused(&folder);
-    // Reading goes on.
+    // Reads continue.
     folder.invoke("every-category.account", &json!({}));
     let halts = folder.run(&["--json", "halt", "--list"]).json();
     assert_eq!(halts.as_array().unwrap().len(), 1, "{halts}");
     assert_eq!(halts[0]["reason"], "fills look wrong");
-    // A host that is killed wakes up halted.
+    // A killed host is halted when it starts again.
     drop(host);
     let host = folder.serve(&["run"]);
     refused(&folder);
 
-    // Only the same halt is ended, and ending none is no success.
+    // Only the same halt is lifted, and lifting none is no success.
     let ran = folder.run(&["resume", "--plugin", "every-category"]);
     assert!(ran.error().contains("halt --list"), "{ran:?}");
     refused(&folder);
@@ -65,7 +65,7 @@ fn what_is_halted_stays_halted_until_it_is_resumed() {
         "nothing is halted"
     );
 
-    // A halt of something else stops nothing here; of a plugin or an account that is misspelt there is none.
+    // A halt of something else has no effect here; an unknown plugin or account cannot be halted.
     folder.run(&["halt", "--plugin", "every-category"]).good();
     let ran = write(&folder, &prepared);
     assert!(ran.error().contains("halted"), "{ran:?}");
@@ -98,7 +98,7 @@ fn liquidating_stops_what_runs_live_and_reports_each() {
     assert!(stopped[0]["project"].is_u64(), "{report}");
     assert_eq!(stopped[0]["result"], "liquidated", "{report}");
     assert_eq!(cloud.requests_to("/live/update/liquidate").len(), 1);
-    // The host's own calls are found by what the project is called.
+    // The host's own calls are recognised by the project's name.
     let query = |arguments: &[&str]| -> Vec<Value> {
         let ran = folder.run(&[&["--json", "audit", "query"], arguments].concat());
         let lines = ran.good().stdout.lines();
@@ -124,7 +124,7 @@ fn liquidating_stops_what_runs_live_and_reports_each() {
         query(&["--project", "another", "--access", "reduce"]),
         [Value::Null; 0]
     );
-    // What is stopped is not stopped again, and a deployment is refused.
+    // A stopped deployment is not stopped again, and a new one is refused.
     let report = folder
         .run(&["halt", "--account", "research", "--liquidate", "--json"])
         .json();
@@ -145,7 +145,7 @@ fn liquidating_stops_what_runs_live_and_reports_each() {
     host.wait().good();
 }
 
-/// Who halts does not have to mend a file first.
+/// Halting does not require a correct file.
 #[test]
 fn a_host_that_runs_is_halted_also_when_its_configuration_was_broken_since() {
     let cloud = Cloud::start();
@@ -153,7 +153,7 @@ fn a_host_that_runs_is_halted_also_when_its_configuration_was_broken_since() {
     let path = folder.path().join("qchost.toml");
     let good = std::fs::read_to_string(&path).unwrap();
     let broken = format!("modus = 1\n{good}");
-    // Where none runs there is nothing to halt, and the file is what is wrong.
+    // If no host runs there is nothing to halt, and the error is about the file.
     std::fs::write(&path, &broken).unwrap();
     let ran = folder.run(&["halt", "--reason", "x"]);
     assert!(ran.error().contains("unknown field `modus`"), "{ran:?}");
@@ -190,14 +190,14 @@ fn a_file_in_the_data_folder_halts_until_it_is_resumed() {
         assert_eq!(halts[0]["file"], true, "{halts}");
         (halts[0]["kept"] == "database").then_some(())
     });
-    // To remove it lifts nothing, also not over a restart.
+    // Removing the file lifts nothing, not even after a restart.
     std::fs::remove_file(&file).unwrap();
     drop(host);
     let host = folder.serve(&["run"]);
     let ran = write(&folder, &prepared);
     assert!(ran.error().contains("file DATA/halt"), "{ran:?}");
     assert_eq!(cloud.created_backtests(), Vec::<String>::new());
-    // What cannot be removed stays.
+    // A file that cannot be removed stays.
     std::fs::create_dir_all(file.join("notes")).unwrap();
     let ran = folder.run(&["resume"]);
     assert!(ran.error().contains("the halt stays"), "{ran:?}");
@@ -246,7 +246,7 @@ fn a_resume_says_what_still_stands() {
             && text.contains("every-category"),
         "{text}"
     );
-    // Asked again, it ends nothing, and says so.
+    // Repeated, it lifts nothing, and says so.
     let ran = folder.run(&["resume"]);
     assert!(ran.error().contains("no halt is for everything"), "{ran:?}");
     assert!(ran.stdout.contains("research"), "{ran:?}");
@@ -265,7 +265,7 @@ fn a_resume_says_what_still_stands() {
     host.wait().good();
 }
 
-/// The database refuses every change of its halts, as it does on a full disk.
+/// Makes the database refuse every change of its halts, as on a full disk.
 #[test]
 fn a_halt_that_cannot_be_stored_holds_and_a_resume_that_cannot_be_fails() {
     let cloud = Cloud::start();
@@ -286,7 +286,7 @@ fn a_halt_that_cannot_be_stored_holds_and_a_resume_that_cannot_be_fails() {
         halted.stdout
     );
     database.execute_batch("DROP TRIGGER full_in").unwrap();
-    // It is written to the database when there is room, whichever user asks.
+    // It is written to the database when there is room again, regardless of which user halts.
     crate::process::wait_until("the halt is in the database", || {
         let halts = folder.run(&["--json", "halt", "--list"]).json();
         (halts[0]["kept"] == "database").then_some(())
@@ -305,7 +305,7 @@ fn a_halt_that_cannot_be_stored_holds_and_a_resume_that_cannot_be_fails() {
     host.wait().good();
 }
 
-/// The status says it, the answer says what is held, and the host goes on.
+/// The exit status shows it, the answer lists the positions, and the host keeps running.
 #[test]
 fn positions_that_stay_open_are_no_success_and_are_gone_on_with() {
     let cloud = Cloud::start();
@@ -351,7 +351,7 @@ fn positions_that_stay_open_are_no_success_and_are_gone_on_with() {
     host.wait().good();
 }
 
-/// One that hangs, and one whose socket is gone.
+/// A host that hangs, and one whose socket is gone.
 #[test]
 fn a_host_that_does_not_answer_is_halted_by_the_file() {
     let cloud = Cloud::start();
@@ -369,11 +369,11 @@ fn a_host_that_does_not_answer_is_halted_by_the_file() {
     assert!(refused.error().contains("halted"), "{refused:?}");
     folder.run(&["resume"]).good();
     assert!(!file.exists());
-    // One that answers needs no file.
+    // A host that answers needs no file.
     folder.run(&["halt"]).good();
     assert!(!file.exists());
     folder.run(&["resume"]).good();
-    // What was asked besides is not known to be done.
+    // The other parts of the request are not known to be done.
     std::fs::remove_file(folder.path().join("data/control.sock")).unwrap();
     let ran = folder.run(&["halt", "--liquidate"]);
     assert!(
@@ -385,10 +385,10 @@ fn a_host_that_does_not_answer_is_halted_by_the_file() {
     host.wait().good();
 }
 
-/// How often a time is measured at most: a machine that is busy is slow at times, and not each time.
+/// Maximum number of measurements: a busy machine is slow sometimes, not every time.
 const TRIES: usize = 8;
 
-/// A host that says nothing for 0.8 s is halted by the file then, and not later.
+/// A host that is silent for 0.8 s is halted by the file at that time, not later.
 #[test]
 fn the_file_is_made_when_a_host_has_been_silent_for_as_long_as_is_said() {
     let cloud = Cloud::start();
@@ -409,7 +409,7 @@ fn the_file_is_made_when_a_host_has_been_silent_for_as_long_as_is_said() {
         drop(stopped);
         folder.run(&["resume"]).good();
         measured.push((took, nothing));
-        // It looks for the answer once more before it ends.
+        // It checks for the answer once more before it ends.
         took < said + Duration::from_millis(150) + 3 * nothing
     });
     assert!(in_time, "{measured:?}");
@@ -417,7 +417,7 @@ fn the_file_is_made_when_a_host_has_been_silent_for_as_long_as_is_said() {
     host.wait().good();
 }
 
-/// By the times of the file and of the host's log, which are of one clock.
+/// By the times of the file and of the host's log, which use the same clock.
 #[test]
 fn the_file_is_seen_within_a_second() {
     let cloud = Cloud::start();
@@ -448,7 +448,7 @@ fn the_file_is_seen_within_a_second() {
     host.wait().good();
 }
 
-/// Stopped as by a debugger until this is dropped: it listens, and answers nothing.
+/// Stops a host as a debugger does, until this is dropped: it listens, and answers nothing.
 struct Stopped<'a>(&'a Process);
 
 impl<'a> Stopped<'a> {
@@ -479,7 +479,7 @@ fn a_host_whose_socket_was_named_is_halted_and_no_other() {
     let stopped = Stopped::new(&theirs);
     let ran = named();
     assert!(ran.good().stdout.contains("there/halt"), "{ran:?}");
-    // Where it does not say which folder it has, none is taken for it.
+    // If it does not name its data folder, none is assumed.
     std::fs::remove_file(there.join("halt")).unwrap();
     std::fs::remove_file(there.join("host.json")).unwrap();
     let ran = named();
@@ -501,7 +501,7 @@ fn a_host_whose_socket_was_named_is_halted_and_no_other() {
     }
 }
 
-/// What its lock says of it does not matter.
+/// The content of its lock file does not matter.
 #[test]
 fn a_host_that_hangs_is_halted_by_the_file_also_without_its_number() {
     let cloud = Cloud::start();
@@ -536,7 +536,7 @@ fn an_operator_who_cannot_write_to_the_folder_is_told_how_to_halt_a_host_that_ha
     let touch = format!("touch {}/data/halt", desk.folder.path().display());
     assert!(ran.error().contains(&touch), "{touch}: {ran:?}");
     assert!(!ran.stdout.contains("halted"), "{ran:?}");
-    // It is said at once, and an answer that comes late is taken.
+    // Reported at once; a late answer is still accepted.
     let mut waiting = desk.start_as(OPERATOR, &["halt", "--reason", "late"]);
     waiting.until("it is told", |it| {
         it.stderr().contains(&touch).then_some(())
@@ -582,7 +582,7 @@ fn a_halt_that_is_to_liquidate_too_outlasts_a_host_that_does_not_start() {
     folder.run(&["resume"]).good();
     host.terminate();
     host.wait().good();
-    // The twin: one that starts does liquidate.
+    // The twin: a deployment that starts is liquidated.
     let (locker, mut host, halting) = opening();
     drop(locker);
     let ran = halting.wait();

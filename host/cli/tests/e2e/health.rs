@@ -1,4 +1,4 @@
-//! How accounts stand, and what `doctor` says, as an operator sees it: one thing is broken at a time.
+//! The state of accounts, and the findings of `doctor`, with one thing broken at a time.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -60,7 +60,7 @@ fn ready(host: &Process) -> Value {
     serde_json::from_str(line.unwrap()).unwrap()
 }
 
-/// The row of the plugin, as the running host has it.
+/// The plugin's row in the list of the running host.
 fn plugin(folder: &Folder) -> Value {
     let ran = start(folder, &["--json", "plugin", "list"]).wait();
     let rows: Value = serde_json::from_str(&ran.stdout).unwrap();
@@ -75,7 +75,7 @@ fn reload(folder: &Folder) -> (bool, Value) {
     (ran.status.success(), row.unwrap().clone())
 }
 
-/// Puts other credentials into the file, in one step.
+/// Replaces the credentials in the file in one step.
 fn put(folder: &Folder, token: &str) {
     let (fresh, file) = (
         folder.path().join("fresh"),
@@ -110,7 +110,7 @@ fn a_wrong_token_is_said_everywhere_is_no_denial_and_heals_with_its_file() {
         "{ran:?}"
     );
 
-    // A call that takes a read first is unavailable, for the cause, and recorded as that.
+    // A call that needs a read first is unavailable for the same cause, and recorded as that.
     let sweep = json!({ "grid": { "fast": [10], "slow": [100] } }).to_string();
     let ran = start(&folder, &["--json", "invoke", "strategy-lab.sweep", &sweep]).wait();
     assert_eq!(ran.status.code(), Some(1), "{ran:?}");
@@ -120,7 +120,7 @@ fn a_wrong_token_is_said_everywhere_is_no_denial_and_heals_with_its_file() {
     let denied = start(&folder, &["--json", "audit", "query", "--kind", "denied"]).wait();
     assert_eq!(denied.good().stdout.trim(), "", "{denied:?}");
 
-    // The file is followed, and the account heals without a restart and without a call.
+    // The file is watched, so the account recovers without a restart and without a call.
     put(&folder, TOKEN);
     wait_until("the account is connected", || {
         (plugin(&folder)["account-state"] == "connected").then_some(())
@@ -155,7 +155,7 @@ fn a_credential_that_becomes_wrong_or_unreadable_under_a_running_host_is_noticed
         (plugin(&folder)["account-state"] == "connected").then_some(())
     });
 
-    // What cannot be used changes nothing, and is said.
+    // An unusable file changes nothing, and is reported.
     std::fs::write(folder.path().join("token.json"), "no json").unwrap();
     wait_until("the file is named", || {
         let ran = start(&folder, &["plugin", "list"]).wait();
@@ -198,7 +198,7 @@ fn reload_asks_an_account_whose_server_died_since_its_last_call() {
     let _host = serve(&folder);
     assert!(reload(&folder).0);
     drop(cloud);
-    // News of less than a second ago is taken for what is.
+    // A result of less than a second ago is reused.
     wait_until("it is seen", || {
         let (good, row) = reload(&folder);
         (!good && row["status"] == "unreachable").then_some(())
@@ -245,7 +245,7 @@ fn what_is_not_in_effect_is_an_exit_status_and_has_a_fix_of_its_own() {
     wait_until("they are mended", || reload(&folder).0.then_some(()));
     start(&folder, &["plugin", "list"]).wait().good();
 
-    // A component that is broken, while the one before it keeps serving.
+    // A broken component, while the previous one keeps serving.
     let manifest = folder.path().join("plugins/strategy-lab.toml");
     std::fs::write(folder.path().join("plugins/bad.wasm"), "no component").unwrap();
     let good = std::fs::read_to_string(&manifest).unwrap();
@@ -389,7 +389,7 @@ fn a_clock_that_is_wrong_is_told_from_a_wrong_token() {
         clock["fix"].as_str().unwrap().contains("timedatectl"),
         "{clock}"
     );
-    // Whether the token is right cannot be told.
+    // Whether the token is right is unknown.
     assert_eq!(
         check(&checks, "account research: authentication")["mark"],
         "unknown"
@@ -444,7 +444,7 @@ fn doctor_names_what_is_wrong_with_the_data_folder_and_gives_no_advice_about_plu
     only("data folder", "chmod 700");
     open(0o700);
 
-    // Locked by a process that answers nothing.
+    // Locked by a process that does not answer.
     let lock = data.join("host.lock");
     let file = std::fs::File::options().write(true).open(&lock).unwrap();
     file.lock().unwrap();
@@ -471,7 +471,7 @@ fn doctor_names_what_is_wrong_with_the_data_folder_and_gives_no_advice_about_plu
     only("state", "backup");
     std::fs::write(&state, whole).unwrap();
 
-    // One byte of the record.
+    // Changes one byte of the record.
     start(&folder, &["call", TOOL]).wait().good();
     let segment = first_file(&data.join("audit"));
     let mut bytes = std::fs::read(&segment).unwrap();
@@ -497,7 +497,7 @@ fn doctor_names_what_is_wrong_with_the_data_folder_and_gives_no_advice_about_plu
     only("data folder", "move");
 }
 
-/// The machine and the disk are as they are whatever the configuration says.
+/// The state of the machine and the disk does not depend on the configuration.
 #[test]
 fn doctor_looks_at_the_machine_and_the_disk_also_with_a_broken_configuration() {
     let cloud = Cloud::start();
@@ -516,7 +516,7 @@ fn doctor_looks_at_the_machine_and_the_disk_also_with_a_broken_configuration() {
     assert_eq!(failed(&checks), ["configuration"], "{checks:#}");
     for what in looked_at {
         let (found, mark) = (check(&checks, what), check(&checks, what)["mark"].clone());
-        // Of this machine's time service nothing is known here.
+        // The state of this machine's time service is unknown in the test.
         assert!(mark == "ok" || what == "time source", "{found}");
     }
     // Whose data folder cannot be read.
@@ -591,7 +591,7 @@ fn doctor_sees_a_full_disk() {
             "{found}"
         );
     }
-    // The database is as it was, and the operator is not told to put an older one in its place.
+    // The database is unchanged, and the operator is not advised to replace it by an older one.
     let state = check(&full, "state");
     assert_eq!(state["mark"], "unknown", "{state}");
     assert!(!full.to_string().contains("qchost restore"), "{full:#}");
@@ -650,7 +650,7 @@ fn each_cause_of_unusable_credentials_and_guardrails_has_a_fix_of_its_own() {
         "{}",
         doctor(&folder)
     );
-    // What the host says of it has a fix too.
+    // The host's own findings have a fix as well.
     let checks = doctor(&folder);
     for check in checks.as_array().unwrap() {
         let fixed = check["fix"].as_str().is_some_and(|fix| fix.len() > 1);
@@ -722,7 +722,7 @@ fn doctor_asks_the_host_of_another_user_and_says_of_the_rest_that_it_is_not_know
                 .contains("not known to this user")
         );
     }
-    // Who may not ask the host is told what is not known, and that nothing is wrong.
+    // A user without access learns what is unknown, and that no problem was found.
     let checks = seen(STRANGER);
     assert_eq!(
         check(&checks, "running host")["mark"],
@@ -953,7 +953,7 @@ fn a_host_that_hangs_is_named_by_all_that_wait_for_it() {
         found.contains(&format!("process {}", host.id())) && found.contains("does not answer"),
         "{found}"
     );
-    // What is to be done is waited for longer, since it may have been read.
+    // A request with an effect is waited for longer, since the host may have read it.
     let mut resume = start(&folder, &["resume"]);
     resume.until("it says that it waits", |resume| {
         resume.stderr().contains(&silent).then_some(())

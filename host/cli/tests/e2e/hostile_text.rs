@@ -1,5 +1,5 @@
-//! Text that a plugin chose, through the real host: it delays no other request, forges no line, acts on no terminal and
-//! fills neither log nor audit.
+//! Text from a plugin, through the real host: it delays no other request, forges no log line, controls no
+//! terminal, and fills neither log nor audit.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::process::{Process, Ran};
 
 const PATCHES: &str = "[[grant]]\nname = \"lab\"\nallow = [\"raw/*\", \"files/patch-file\"]\nprojects = [\"Lab/*\"]\n[limits]\ncpu = \"60s\"\n";
 
-/// A host whose agent calls what it is told to, and a project in its scope.
+/// A host whose agent makes given calls, and a project in its scope.
 struct Scene {
     _cloud: Cloud,
     folder: Folder,
@@ -50,7 +50,7 @@ impl Scene {
         path
     }
 
-    /// Has the agent make calls. What they are is too long for a command line.
+    /// Has the agent make calls, which are too long for a command line.
     fn start(&self, arguments: &[&str], input: &str) -> Process {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("exec \"$0\" \"$@\" < {input}"), BINARY]);
@@ -82,7 +82,7 @@ impl Scene {
     }
 }
 
-/// Two of these once kept both threads of a host busy for ten minutes: it answered no request.
+/// Two of these once occupied both threads of a host for ten minutes, in which it answered no request.
 #[test]
 fn patches_of_line_feeds_keep_no_other_request_waiting() {
     let scene = Scene::new();
@@ -109,7 +109,7 @@ fn patches_of_line_feeds_keep_no_other_request_waiting() {
         let reports = reports.as_array().unwrap();
         assert_eq!(reports.len(), 6);
         for report in reports {
-            // Those that came after the halt.
+            // Invocations that were requested after the halt.
             let outcome = report["outcome"].as_str().unwrap();
             assert!(
                 ["invalid-argument", "halted"].contains(&outcome),
@@ -132,7 +132,7 @@ fn no_name_forges_a_line_of_the_log_or_acts_on_a_terminal() {
     for report in reports.as_array().unwrap() {
         assert_eq!(report["outcome"], "invalid-argument", "{report}");
     }
-    // What the agent repeats of it is its own answer.
+    // The agent quotes it only in its own answer.
     scene.input("forged", &[(forged, json!({}))]);
     let people = scene
         .start(&["invoke", "any-tool.call", "-"], "forged")

@@ -14,7 +14,7 @@ use crate::process::{Process, Ran, command_line, signal, tree};
 
 const SCRIPT: &str = "host/cli/tests/setup/official_server.py";
 
-/// The interpreter of the environment that the official server is installed in.
+/// The Python interpreter of the environment in which the official server is installed.
 fn python() -> String {
     let root = repository(".");
     let path = root.join(".venv/official/bin/python");
@@ -127,7 +127,7 @@ fn a_sweep_gives_the_same_ranking_over_every_connection() {
     assert_eq!(cloud.requests_to("/backtests/create").len(), 9);
 }
 
-/// Long enough to be killed in the middle.
+/// Takes long enough to be killed in the middle.
 fn slow_cloud() -> Cloud {
     Cloud::with(|builder| {
         builder.backtest_nodes(2).timing(Timing {
@@ -159,7 +159,7 @@ fn start_sweep(folder: &Folder) -> Process {
     ])
 }
 
-/// No finished result is lost, whatever is missing is named with the right error, and nothing was sent twice.
+/// No finished result is lost, each missing one has the right error, and nothing was sent twice.
 fn judge(ran: &Ran, ended_before: usize, cloud: &Cloud) {
     let result = ran.json();
     let (ranking, failures) = (

@@ -1,4 +1,5 @@
-//! No call is dropped while code changes, and a hundred plugins that change at once cost no more than two at a time.
+//! No call is dropped while code changes, and a hundred plugins that change at once are compiled two at a
+//! time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,9 +14,9 @@ use crate::running::{GRANT, Running, plugin, replace};
 use crate::socket::Answer;
 use crate::steady::{CLIENTS, Sample, Steady, latencies, resident};
 
-/// So long a version serves before the next one comes.
+/// How long a version serves before the next one is put in place.
 const SERVES: Duration = Duration::from_millis(120);
-/// At least this many invocations are answered meanwhile, however slow the machine is.
+/// Minimum number of invocations that are answered meanwhile, on any machine.
 const ALONE: usize = 20;
 /// How long a call of the slow action takes: longer than a version serves.
 const SLOW: Duration = Duration::from_millis(300);
@@ -66,8 +67,8 @@ fn no_call_is_dropped_while_versions_and_bad_files_alternate() {
         running.until_reason("lab", words);
     };
 
-    // What the first of each takes stays taken: of every bad file, of both versions, and of as many instances as the
-    // load can have under way.
+    // Memory that is taken once and kept: for every bad file, for both versions, and for the largest number
+    // of instances that the load can have at a time.
     bad.iter().for_each(|bad| refuse(bad));
     for number in [2, 1].repeat(WARM) {
         replace(&component, &versions[usize::from(number == 2)]);
@@ -121,9 +122,9 @@ fn no_call_is_dropped_while_versions_and_bad_files_alternate() {
         swaps.len() - 1
     );
     assert_eq!(refused, bads);
-    // Many were sent and answered while one version alone could answer.
+    // Many were sent and answered while only one version could answer.
     assert!(decided >= reloads * ALONE / 2, "{decided} of {made}");
-    // The load was what it should have been.
+    // The load had the intended rate.
     let due = lasted.as_secs() * rate;
     assert!(made * 100 >= due * share, "{made} of {due} were made");
     assert!(
@@ -133,7 +134,7 @@ fn no_call_is_dropped_while_versions_and_bad_files_alternate() {
     running.end();
 }
 
-/// Has more instances run at a time than the load ever has.
+/// Runs more instances at a time than the load ever does.
 fn burst(running: &Running) {
     let invocations = (0..CLIENTS * 3 / 2).map(|_| {
         let control = running.control.clone();
@@ -144,7 +145,8 @@ fn burst(running: &Running) {
     }
 }
 
-/// Checks that an answer is from a version that served between question and answer; whether there was but one.
+/// Checks that an answer is from a version that served between request and answer; returns whether there was
+/// only one.
 fn from_one(sample: &Sample, swaps: &[Swap]) -> bool {
     let possible: Vec<u32> = swaps
         .iter()
@@ -165,7 +167,7 @@ fn from_one(sample: &Sample, swaps: &[Swap]) -> bool {
     possible.len() == 1
 }
 
-/// Memory of a process, the least of a while: what an invocation takes is given back.
+/// Memory of a process, the minimum over a while: memory of invocations is released.
 fn settled(process: u32) -> u64 {
     let looks = (0..20).map(|_| {
         std::thread::sleep(Duration::from_millis(25));
@@ -174,11 +176,11 @@ fn settled(process: u32) -> u64 {
     looks.min().unwrap()
 }
 
-/// How many plugins change at once.
+/// Number of plugins that change at once.
 const MANY: usize = 100;
-/// The most compilers at a time.
+/// Maximum number of compilers at a time.
 const COMPILERS: usize = 2;
-/// What the host's memory may grow by, in KiB: code of a hundred small plugins, old and new, and the reading of it.
+/// Allowed growth of the host's memory, in KiB: old and new code of a hundred small plugins, and reading it.
 const GROWTH: u64 = 96 << 10;
 
 #[test]

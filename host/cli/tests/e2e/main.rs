@@ -1,8 +1,8 @@
 //! End-to-end tests: the real binary, real child processes, real HTTP to an emulator in the test's process.
 //!
-//! A module a subject. A test asserts what a user of `qchost` would notice, and looks into the emulator's request log
-//! for what must or must not have been sent. What a test needs and does not find, it names with the line that
-//! makes it.
+//! One module a subject. A test asserts what a user of `qchost` would notice, and reads the emulator's
+//! request log for what must or must not have been sent. If something that a test needs is missing, the
+//! failure names the command that makes it.
 #![allow(
     missing_docs,
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! Time-out in mid-write: the plugin is cut off between sending and answer, and the host still learns what became of it.
+//! Time-out during a write: the plugin is cut off between sending and answer, and the host still learns the
+//! outcome.
 
 use std::time::Duration;
 
@@ -10,10 +11,10 @@ use crate::cloud::Cloud;
 use crate::common::{Folder, bundled, embedded};
 use crate::process::wait_until;
 
-/// Longer than the plugin's wall limit, shorter than the host's own patience.
+/// Longer than the plugin's wall-clock limit, shorter than the host's time limit for a call.
 const LATENCY: Duration = Duration::from_secs(4);
 
-/// What the gate logged of a tool.
+/// The gate's log lines about a tool.
 fn logged(text: &str, tool: &str) -> Vec<Value> {
     let lines = text
         .lines()
@@ -23,7 +24,7 @@ fn logged(text: &str, tool: &str) -> Vec<Value> {
         .collect()
 }
 
-/// A folder whose test agent is cut off after a second and a half, and what it begins a backtest with.
+/// A folder whose test agent is cut off after 1.5 s, and the input with which it starts a backtest.
 fn prepared(cloud: &Cloud) -> (Folder, Value) {
     let folder = folder(&embedded(cloud.url()));
     let prepared = folder.invoke("every-category.prepare", &json!({}));
@@ -33,7 +34,7 @@ fn prepared(cloud: &Cloud) -> (Folder, Value) {
     (folder, prepared)
 }
 
-/// The outcome of the write is in the log, although its caller had gone.
+/// The outcome of the write is logged although its caller is gone.
 fn learned(log: &str) {
     let lines = logged(log, "create_backtest");
     assert_eq!(lines.len(), 1, "{log}");
@@ -87,7 +88,7 @@ fn the_outcome_is_learned_by_a_running_host() {
         "{}",
         ran.error()
     );
-    // The one who asked was told while the answer was still on its way.
+    // The caller got its error while the answer was still pending.
     assert!(
         logged(&host.stderr(), "create_backtest").is_empty(),
         "{}",

@@ -1,5 +1,5 @@
-//! What stands where a manifest, guardrails or the configuration should be, and is no text file: it is named, and the
-//! host goes on following the others.
+//! Special files in the place of a manifest, guardrails or the configuration: they are reported, and the host
+//! keeps following the other files.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -16,14 +16,14 @@ use crate::process::wait_until;
 use crate::running::{Running, plugin};
 use crate::socket::Answer;
 
-/// How long a look takes at most; a host that reads a pipe to its end never answers.
+/// Time limit for checking the files; a host that read a pipe to its end would never answer.
 const LOOK: Duration = Duration::from_secs(30);
 
 fn pipe(path: &Path) {
     rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
 
-/// Has the host look at every file, and returns what it says of each.
+/// Has the host check every file, and returns what it reports for each.
 fn told(running: &Running) -> Vec<Value> {
     let asked = running.folder.start(&["--json", "reload"]);
     let ran = asked.wait_for(LOOK);
@@ -31,7 +31,7 @@ fn told(running: &Running) -> Vec<Value> {
     serde_json::from_str(&ran.stdout).unwrap()
 }
 
-/// A folder with everything in it that may have been put there by mistake, and what is said of each.
+/// A folder with everything that may have been put there by mistake, and the report for each.
 fn fill(folder: &Path) -> [(&'static str, &'static str); 5] {
     pipe(&folder.join("pipe.toml"));
     symlink("/dev/zero", folder.join("endless.toml")).unwrap();
@@ -89,7 +89,7 @@ fn a_policy_or_configuration_that_is_no_text_file_leaves_the_former_in_force() {
         let former = fs::read(&file).ok();
         pipe(&beside);
         fs::rename(&beside, &file).unwrap();
-        // What is removed is gone, whatever else cannot be read.
+        // A removed manifest is removed even if other files cannot be read.
         fs::remove_file(running.path(&format!("plugins/{plugin}.toml"))).unwrap();
         let gone = running.until(plugin, |answer| matches!(answer, Answer::Failed(_)));
         assert!(gone < LOOK, "{name}: it took {gone:?}");

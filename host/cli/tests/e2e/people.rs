@@ -1,4 +1,4 @@
-//! People: who they are the kernel says, and what they may do their roles. Each may, beside the one who may not.
+//! People are identified by the kernel and authorised by their roles. Each allowed request has a denied twin.
 
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 
@@ -35,20 +35,20 @@ fn every_role_may_what_it_is_for_and_nothing_else() {
     ];
     for (arguments, may) in table {
         for uid in ALL {
-            // What is halted by the one who may is resumed by them: the next one finds it as it was.
+            // Those who may halt also resume, so that the next test finds the same state.
             if arguments[0] == "resume" {
                 desk.run_as(ADMIN, &["halt", "--plugin", "every-category"])
                     .good();
             }
             let ran = desk.run_as(uid, arguments);
             if may.contains(&uid) {
-                // There is no such approval; learning that is more than users without the right learn.
+                // No such approval exists; users without the right do not learn even that.
                 let done = ran.status.success() || ran.stderr.contains("there is no approval");
                 assert!(done, "{uid} {arguments:?}: {ran:?}");
             } else {
                 let error = ran.error();
                 assert!(error.contains("denied"), "{uid} {arguments:?}: {error}");
-                // A denial says who could.
+                // A denial names the roles that would be allowed.
                 let role = if may == [ADMIN] {
                     "admin"
                 } else if may == decide {
@@ -63,7 +63,7 @@ fn every_role_may_what_it_is_for_and_nothing_else() {
             }
         }
     }
-    // What was denied is on record, with the person.
+    // Denials are recorded, with the person.
     let denied = desk.run_as(ADMIN, &["--json", "audit", "query", "--kind", "admin"]);
     assert!(
         denied.good().stdout.lines().any(|line| {
@@ -102,13 +102,13 @@ fn a_stranger_is_not_heard_and_root_is_one_unless_configured() {
     assert_eq!(desk.cloud.requests_to("/lean/versions/read").len(), 1);
     host.terminate();
     host.wait().good();
-    // Without the host it is the same: owning the data does not make a user a person of the host.
+    // The same without a host: owning the data does not make a user one of the host's people.
     let ran = desk.folder.run(&["call", "read_lean_versions"]);
     assert!(
         ran.stderr.contains("uid 0 is not a person of this host"),
         "{ran:?}"
     );
-    // A user with a role is told that no host was found; whether one runs, they cannot see.
+    // A user with a role learns that no host was found, since they cannot see whether one is running.
     let ran = desk.run_as(OPERATOR, &["call", "read_lean_versions"]);
     let error = ran.error();
     assert!(
@@ -118,7 +118,7 @@ fn a_stranger_is_not_heard_and_root_is_one_unless_configured() {
             && !error.contains("qchost run"),
         "{error}"
     );
-    // A halt that they cannot set, and whose file they cannot make, has to be made by a user who can.
+    // If they can neither halt nor create the file, the error says that another user has to.
     let ran = desk.run_as(OPERATOR, &["halt"]);
     let touch = format!("touch {}/data/halt", desk.folder.path().display());
     let error = ran.error();
@@ -129,7 +129,7 @@ fn a_stranger_is_not_heard_and_root_is_one_unless_configured() {
     assert!(!desk.folder.path().join("data/halt").exists());
 }
 
-/// What they are told is what helps: who waits for a yes is not to be added once more.
+/// The error says what helps: a user whose entry awaits approval is not advised to add it again.
 #[test]
 fn a_person_whom_the_configuration_names_and_who_waits_is_told_for_what() {
     let desk = Desk::new("mode = \"production\"", str::to_owned);
@@ -165,7 +165,7 @@ fn the_socket_is_open_to_the_group_only() {
     assert!(found.file_type().is_socket());
     assert_eq!(found.permissions().mode() & 0o777, 0o660);
     assert_ne!(found.gid(), 0);
-    // A person who is not in the group is told what is missing; in the group the same person is heard.
+    // A person outside of the group learns what is missing; in the group, the same person is accepted.
     let ran = desk.run_in(OPERATOR, OPERATOR, &["plugin", "list"]);
     let error = ran.error();
     assert!(
@@ -202,7 +202,7 @@ fn a_socket_that_others_could_replace_is_not_made() {
             );
         }
     }
-    // Nor one in place of something that is no socket.
+    // Nor is a file replaced that is no socket.
     std::fs::write(run.join("control.sock"), "mine").unwrap();
     let ran = desk.folder.run(&["run"]);
     assert!(ran.error().contains("is no socket"), "{ran:?}");
@@ -226,7 +226,7 @@ fn a_group_that_is_missing_is_named_with_the_line_that_makes_it() {
     );
 }
 
-/// The rule that is written when everything is to stop must not stop those who stop it.
+/// A rule that forbids everything must not prevent people from stopping things.
 #[test]
 fn a_rule_without_a_scope_keeps_plugins_from_acting_and_operators_in_control() {
     let desk = Desk::new("", str::to_owned);
@@ -252,11 +252,11 @@ fn a_rule_without_a_scope_keeps_plugins_from_acting_and_operators_in_control() {
         desk.run_as(OPERATOR, arguments).good();
     }
     desk.run_as(ADMIN, &["reload"]).good();
-    // What makes an account safer is sent; that there is no such project, QuantConnect says.
+    // An operation that reduces risk is sent; it is QuantConnect that finds no such project.
     let stop = ["call", "stop_live_algorithm", "{\"projectId\": 1}"];
     let ran = desk.run_as(OPERATOR, &stop);
     assert!(!ran.stderr.contains("guardrail"), "{ran:?}");
-    // The role is asked for all the same.
+    // The role is still required.
     for arguments in [&["halt"][..], &stop] {
         let ran = desk.run_as(VIEWER, arguments);
         assert!(
@@ -264,7 +264,7 @@ fn a_rule_without_a_scope_keeps_plugins_from_acting_and_operators_in_control() {
             "{ran:?}"
         );
     }
-    // A rule about persons limits the other verbs, and is told of.
+    // A rule about people limits the other verbs, and is reported.
     let rule_text = "forbid (principal is Person, action, resource);";
     std::fs::write(&rule, rule_text).unwrap();
     let file = rule.to_str().unwrap();

@@ -1,4 +1,5 @@
-//! `qchost policy`, `schema`, `validate` of guardrails, `plugin grants`: what would be, without sending anything.
+//! `qchost policy`, `schema`, `validate` of guardrails, `plugin grants`: what would be decided, without
+//! sending anything.
 
 use serde_json::json;
 
@@ -43,7 +44,7 @@ fn explaining_says_what_would_be_and_sends_nothing() {
         "{}",
         text.stdout
     );
-    // A guardrail wins over the grant, and is named.
+    // A guardrail overrides the grant, and is named.
     std::fs::create_dir(folder.path().join("policies")).unwrap();
     std::fs::write(folder.path().join("policies/hours.cedar"), GUARDRAIL).unwrap();
     let forbidden = explain(&[&create[..], &["--project", "Lab/x"]].concat());
@@ -117,7 +118,7 @@ reason    = "no grant"
         assert_eq!(ran.status.code(), Some(1), "{to}: {ran:?}");
         assert!(ran.stderr.contains(words), "{to}: {}", ran.stderr);
     }
-    // A file that cannot be read is none of manifests.
+    // A file that cannot be read is not one of the manifests.
     let ran = folder.run(&["policy", "test", "nofile.toml"]);
     let error = ran.error();
     assert!(
@@ -125,7 +126,7 @@ reason    = "no grant"
             && !error.contains("manifest"),
         "{error}"
     );
-    // What a guardrail forbids, no expectation of the manifest alone holds.
+    // If a guardrail forbids it, no expectation based on the manifest alone holds.
     std::fs::write(&cases, text).unwrap();
     std::fs::create_dir(folder.path().join("policies")).unwrap();
     std::fs::write(folder.path().join("policies/hours.cedar"), GUARDRAIL).unwrap();
@@ -158,7 +159,7 @@ fn guardrails_are_checked_before_they_count() {
             "{wrong}: {ran:?}"
         );
         assert!(ran.error().contains("1 of 1 files"), "{ran:?}");
-        // A host does not start without the guardrails that it was given.
+        // A host does not start without its configured guardrails.
         let ran = folder.run(&["run"]);
         assert!(ran.error().contains("hours.cedar:1"), "{wrong}: {ran:?}");
     }

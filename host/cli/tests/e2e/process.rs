@@ -1,4 +1,4 @@
-//! A run of the binary (or another program): its output in files, its time bounded, its end certain.
+//! A run of a program: its output goes to files, its time is limited, and it always ends.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// How long anything may take that is not said to take longer. Generous: a slow machine is no failure.
+/// Default time limit. Generous, so that a slow machine does not fail a test.
 pub const BOUND: Duration = Duration::from_secs(90);
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -29,7 +29,7 @@ pub struct Ran {
 }
 
 impl Process {
-    /// Starts a command; what it prints goes into files of the folder.
+    /// Starts a command with its output in files of the folder.
     pub fn start(mut command: Command, folder: &Path) -> Self {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let (out, err) = (
@@ -97,7 +97,7 @@ impl Process {
         }
     }
 
-    /// Waits until `found` finds something in what the process shows, and fails if it ends before that.
+    /// Waits until `found` finds something in the output, and fails if the process ends before that.
     pub fn until<T>(&mut self, what: &str, mut found: impl FnMut(&Self) -> Option<T>) -> T {
         wait_until(what, || {
             let ended = !self.runs();
@@ -115,7 +115,7 @@ impl Process {
     }
 }
 
-/// Of a long output, the end is what says why.
+/// The reason of a failure is at the end of a long output.
 impl std::fmt::Debug for Ran {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
@@ -137,20 +137,20 @@ impl Drop for Process {
 }
 
 impl Ran {
-    /// Standard output as JSON, after checking that the run was good.
+    /// Standard output as JSON; the run must have succeeded.
     pub fn json(&self) -> Value {
         self.good();
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Checks that the run was good.
+    /// Checks that the run succeeded.
     pub fn good(&self) -> &Self {
         assert!(self.status.success(), "{self:?}");
         self
     }
 
-    /// The one line of the error, after checking that the exit status is 1 and that it is the last line and the only
-    /// one of its kind; reports of progress may come before it.
+    /// The error in one line; it must be the last line and the only error, and the exit status 1. Progress
+    /// may be reported before it.
     pub fn error(&self) -> &str {
         assert_eq!(self.status.code(), Some(1), "{self:?}");
         let line = self.stderr.lines().last().unwrap_or_default();
@@ -165,7 +165,7 @@ impl Ran {
         error
     }
 
-    /// The text of the error that `--json` prints last, after checking that the exit status is 1.
+    /// The text of the error that `--json` prints last; the exit status must be 1.
     pub fn json_error(&self) -> String {
         assert_eq!(self.status.code(), Some(1), "{self:?}");
         let line = self
@@ -211,7 +211,7 @@ pub fn signal(process: u32, signal: rustix::process::Signal) {
     rustix::process::kill_process(process, signal).unwrap();
 }
 
-/// A process and all that descend from it, by `/proc`.
+/// A process and all its descendants, from `/proc`.
 pub fn tree(root: u32) -> Vec<u32> {
     let mut parents = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap() {
@@ -223,7 +223,7 @@ pub fn tree(root: u32) -> Vec<u32> {
         let Ok(stat) = std::fs::read_to_string(format!("/proc/{process}/stat")) else {
             continue;
         };
-        // The name, in parentheses, may hold anything.
+        // The name, in parentheses, may contain any character.
         let after = stat.rsplit(") ").next().unwrap();
         let parent: u32 = after.split(' ').nth(1).unwrap().parse().unwrap();
         parents.push((process, parent));

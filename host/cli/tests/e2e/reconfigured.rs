@@ -1,5 +1,5 @@
-//! A configuration that changes under a host that runs: what has to be fetched for it holds nothing else up, and what it
-//! bars from serving does not keep serving.
+//! A configuration that changes while the host runs: fetching secrets for it delays nothing else, and a
+//! plugin that it forbids to serve stops serving.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -14,10 +14,10 @@ use crate::process::wait_until;
 use crate::running::{Running, edit, manifest, plugin, replace};
 use crate::socket::Answer;
 
-/// Within which a host does what needs no vault; the vault's own time is up after twice as long.
+/// Time in which a host does what needs no vault; the time limit for the vault is twice as long.
 const SOON: Duration = Duration::from_secs(30);
 
-/// A vault that takes every question, and answers them when it is told to.
+/// A vault that accepts every request, and answers when the test says so.
 struct Vault {
     address: String,
     shared: Arc<Shared>,
@@ -48,12 +48,12 @@ impl Vault {
         self.shared.answers.store(answers, Ordering::SeqCst);
     }
 
-    /// How many questions there were.
+    /// The number of requests so far.
     fn asked(&self) -> usize {
         self.shared.asked.load(Ordering::SeqCst)
     }
 
-    /// Waits until there were more questions than before.
+    /// Waits until there are more requests than before.
     fn until_asked(&self, before: usize) {
         wait_until("the vault is asked", || {
             (self.asked() > before).then_some(())
@@ -77,7 +77,7 @@ impl Shared {
             r#"{"data":{"data":{"authorization":"Bearer of-the-vault"},"metadata":{"version":1}}}"#
         };
         let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
-        // The client may have left.
+        // The client may have disconnected.
         let mut stream = stream;
         drop(write!(
             stream,
@@ -94,7 +94,7 @@ fn account(name: &str) -> String {
     )
 }
 
-/// Errors in the log.
+/// Number of errors in the log.
 fn errors(running: &Running) -> Vec<String> {
     let log = running.host.stderr();
     let lines = log.lines().filter(|line| line.contains("\"ERROR\""));
@@ -122,18 +122,18 @@ fn what_is_removed_is_gone_while_a_vault_does_not_answer() {
     assert!(gone < SOON, "it took {gone:?}");
     running.is_version("other", 2);
 
-    // A manifest for an account that is about to be there is not wrong.
+    // A manifest for an account that the pending configuration adds is not wrong.
     let text = manifest("late", "../builds/other.wasm", "").replace("research", "second");
     replace(&running.path("plugins/late.toml"), text);
     running.until_status("late", "loading");
     vault.answers(true);
     running.until_version("late", 2);
-    // All is in effect; that the server of the account is not there is said, and nothing else.
+    // All is in effect; the only problem reported is that the account's server is unreachable.
     let unreachable = "these accounts cannot be used: second (unreachable)";
     assert!(running.reload().error().contains(unreachable));
     assert_eq!(errors(&running), Vec::<String>::new());
 
-    // What hangs for a configuration that is corrected is not waited for.
+    // A corrected configuration does not wait for one that hangs.
     vault.answers(false);
     let (asked, taken) = (vault.asked(), fs::read_to_string(&file).unwrap());
     replace(&file, format!("{taken}{}", account("third")));
@@ -148,7 +148,7 @@ fn what_is_removed_is_gone_while_a_vault_does_not_answer() {
 #[test]
 fn what_is_removed_while_guardrails_are_taken_over_is_gone_before_that_is_done() {
     const PLUGINS: usize = 100;
-    // Each of them has many policies, which are all compiled again.
+    // Each has many policies, all of which are compiled again.
     let grants: Vec<_> = (0..20)
         .map(|number| format!("[[grant]]\nname = \"g{number}\"\nallow = [\"account/*\"]\n"))
         .collect();
@@ -162,7 +162,7 @@ fn what_is_removed_while_guardrails_are_taken_over_is_gone_before_that_is_done()
     let guardrail = "@id(\"none\")\nforbid (principal, action == Action::\"account/read-account\", resource);\n";
     let (begun, told) = (Instant::now(), "the guardrails changed");
     replace(&running.path("policies/none.cedar"), guardrail);
-    // The host is applying it by now.
+    // By now, the host is applying it.
     std::thread::sleep(Duration::from_millis(50));
     fs::remove_file(running.path("plugins/p7.toml")).unwrap();
     let gone = running.until("p7", |answer| matches!(answer, Answer::Failed(_)));
@@ -198,7 +198,7 @@ fn a_shutdown_requested_before_a_vault_has_answered_ends_the_host() {
     next.wait().good();
 }
 
-/// The same as at a start: see `in_production_a_plugin_that_may_trade_is_pinned`.
+/// The same rule as at a start: see `in_production_a_plugin_that_may_trade_is_pinned`.
 #[test]
 fn a_switch_to_production_ends_what_may_trade_and_is_not_pinned() {
     const TRADE: &str = "[[grant]]\nname = \"deploy\"\nallow = [\"live/create-live-algorithm\"]\n\
@@ -228,13 +228,13 @@ fn a_switch_to_production_ends_what_may_trade_and_is_not_pinned() {
         matches!(&gone, Answer::Failed(why) if why.contains("digest")),
         "{gone:?}"
     );
-    // The twins: pinned, or without the trade.
+    // The twins: pinned, or without the right to trade.
     running.is_version("pinned", 2);
     running.is_version("other", 3);
     running.end();
 }
 
-/// The same as at a start, and for the compiler that the host was started with.
+/// The same rule as at a start, with the compiler that the host was started with.
 #[test]
 fn a_host_with_the_baseline_compiler_does_not_become_a_production_host() {
     const BASELINE: &str = "[engine]\nbaseline = true\n";
@@ -257,7 +257,7 @@ fn a_host_with_the_baseline_compiler_does_not_become_a_production_host() {
     running.configure(BASELINE, "");
     refuses("this host was started with engine.baseline");
     running.is_version("lab", 1);
-    // The twin: of what the configuration says, that alone was wrong.
+    // The twin: nothing else in the configuration was wrong.
     running.configure("production", "development");
     running.reload().good();
     running.is_version("lab", 1);

@@ -1,4 +1,4 @@
-//! `qchost audit`: what was done is on record, and the record shows what was done to it.
+//! `qchost audit`: what was done is recorded, and changes of the record are detected.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use crate::categories::folder;
 use crate::cloud::Cloud;
 use crate::common::{Folder, embedded};
 
-/// The segments of the record, in order.
+/// The segment files of the audit, in order.
 fn segments(folder: &Folder) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder.path().join("data/audit")).unwrap();
     let mut paths: Vec<_> = entries
@@ -29,7 +29,7 @@ fn records(text: &str) -> Vec<Value> {
         .collect()
 }
 
-/// A host that did a few things: reads, writes, and what it refused.
+/// A host with a few records: of reads, writes and refusals.
 fn used() -> (Cloud, Folder, Value) {
     let cloud = Cloud::start();
     let folder = folder(&embedded(cloud.url()));
@@ -89,7 +89,7 @@ fn the_record_is_asked_by_what_was_done() {
     assert!(!query(&["--from", "1h"]).is_empty());
     assert!(query(&["--to", "1h"]).is_empty());
     assert!(!query(&["--project", "Every/prepared"]).is_empty());
-    // Outcomes are found by what the call touched, and by the call.
+    // Outcomes are found by what the call touched, and by the call's id.
     let ended = query(&["--project", "Every/prepared", "--kind", "outcome"]);
     assert!(
         ended.iter().any(|record| record["call"] == *call),
@@ -111,13 +111,13 @@ fn the_record_is_asked_by_what_was_done() {
         );
         assert_eq!(query(&[option, "another"]), Vec::<Value>::new());
     }
-    // The newest come first, unless it is said otherwise.
+    // The newest come first by default.
     let newest = folder.run(&["--json", "audit", "query", "--limit", "3"]);
     let mut newest = records(&newest.good().stdout);
     newest.reverse();
     let all = query(&[]);
     assert_eq!(newest, all[all.len() - 3..]);
-    // A word that no record can have is not taken for a question without an answer.
+    // A filter that no record can match is an error, not an empty result.
     for (option, known) in [
         ("--kind", "intent"),
         ("--decision", "allowed"),
@@ -134,7 +134,7 @@ fn the_record_is_asked_by_what_was_done() {
     let ran = folder.run(&["audit", "query", "--from", "yesterday"]);
     assert!(ran.error().contains("--from yesterday"), "{ran:?}");
 
-    // For people it is a table; records are lines of it.
+    // People get a table with one record a line.
     let text = folder.run(&["audit", "query", "--kind", "intent"]);
     let lines: Vec<&str> = text.good().stdout.lines().collect();
     assert!(
@@ -157,7 +157,7 @@ fn the_record_is_asked_by_what_was_done() {
     assert!(ran.error().contains("qchost run"), "{ran:?}");
 }
 
-/// An unknown word of the host's own is an error; an unknown name that users choose freely is reported.
+/// An unknown word of the host's own is an error; an unknown name that users choose freely gives a warning.
 #[test]
 fn what_cannot_be_found_is_told_from_what_is_not_there() {
     let (_cloud, folder, _prepared) = used();
@@ -203,7 +203,7 @@ fn what_cannot_be_found_is_told_from_what_is_not_there() {
             let said = format!("no record matches; no record names the {what} `{name}`");
             assert!(ran.good().stderr.contains(&said), "{option}: {ran:?}");
         }
-        // Machines read the answer itself.
+        // With `--json` the answer stands alone.
         let ran = folder.run(&["--json", "audit", "query", option, name]);
         assert_eq!(
             (ran.good().stdout.as_str(), ran.stderr.as_str()),
@@ -211,7 +211,7 @@ fn what_cannot_be_found_is_told_from_what_is_not_there() {
             "{ran:?}"
         );
     }
-    // What is valid and did not happen is no error, and names that there are are not said to be none.
+    // A valid filter without a match is no error, and known names give no warning.
     for arguments in [
         &["--what", "revoke"][..],
         &["--operation", "raw/some_tool"],
@@ -339,7 +339,7 @@ fn a_record_is_seen_as_it_is_made() {
         numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]),
         "{numbers:?}"
     );
-    // While a host runs, its record is verified by it.
+    // While a host runs, it verifies its own audit.
     folder.run(&["audit", "verify"]).good();
     host.terminate();
     host.wait().good();

@@ -1,5 +1,5 @@
-//! Files that change under a host that runs: whatever way they change in is noticed, what did not change is left alone,
-//! and what is broken takes nothing away.
+//! Files that change while the host runs: every kind of change is noticed, unchanged files are left alone,
+//! and broken ones take nothing away.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -19,7 +19,7 @@ fn a_component_is_replaced_whatever_way_its_file_changes() {
         for name in ["renamed", "written"] {
             plugin(folder, name, &marked(1, name), "");
         }
-        // A link to the file, a link to the folder, and both as Kubernetes mounts a file.
+        // A link to the file, a link to the folder, and both, as Kubernetes mounts a file.
         for name in ["file", "folder", "mounted"] {
             for number in [1, 2] {
                 let release = builds.join(format!("{name}-{number}"));
@@ -48,7 +48,7 @@ fn a_component_is_replaced_whatever_way_its_file_changes() {
     replace(&builds.join("renamed.wasm"), marked(2, "renamed"));
     running.until_version("renamed", 2);
 
-    // Written in place in two pieces, with a pause that is longer than most: what is half there is never served.
+    // Written in place in two parts, with a long pause between them: a half-written file is never served.
     let bytes = marked(2, "written");
     let (first, second) = bytes.split_at(bytes.len() / 2);
     let mut file = fs::File::create(builds.join("written.wasm")).unwrap();
@@ -68,7 +68,7 @@ fn a_component_is_replaced_whatever_way_its_file_changes() {
     relink(&builds.join("mount/..data"), "..2026_02");
     fs::remove_dir_all(builds.join("mount/..2026_01")).unwrap();
     running.until_version("mounted", 2);
-    // Where the links lead now is watched too.
+    // The present targets of links are watched, too.
     replace(
         &builds.join("mount/..2026_02/agent.wasm"),
         marked(3, "mounted"),
@@ -76,7 +76,7 @@ fn a_component_is_replaced_whatever_way_its_file_changes() {
     running.until_version("mounted", 3);
     replace(&builds.join("file-2/agent.wasm"), marked(3, "file"));
     running.until_version("file", 3);
-    // Nothing but what changed was loaded again.
+    // Only the changed plugin was loaded again.
     running.until_loads("renamed", 2);
     running.until_loads("folder", 2);
     running.end();
@@ -106,7 +106,7 @@ fn manifests_of_a_config_map_change_together() {
     relink(&running.path("mount/..data"), "..2");
     running.until_version("lab", 2);
     running.until_version("late", 2);
-    // Back again; the link to what is not there any more goes last, as the kubelet does it.
+    // Reverted; the dangling link is removed last, as the kubelet does it.
     relink(&running.path("mount/..data"), "..1");
     running.until_version("lab", 1);
     fs::remove_file(running.path("mount/late.toml")).unwrap();
@@ -125,16 +125,16 @@ fn what_did_not_change_is_not_loaded_again() {
     );
     let (bytes, words) = (fs::read(&component).unwrap(), fs::read(&text).unwrap());
     running.until_loads("lab", 1);
-    // Touched, written in place, and replaced by the same.
+    // Touched, written in place, and replaced, each time with the same content.
     for (path, same) in [(&component, &bytes), (&text, &words)] {
         let file = fs::File::options().write(true).open(path).unwrap();
         file.set_modified(std::time::SystemTime::now()).unwrap();
         fs::write(path, same).unwrap();
         replace(path, same);
     }
-    // A client that requests a reload is told that nothing came of it.
+    // A client that requests a reload learns that nothing changed.
     running.reload().good();
-    // A change after them is there: so they were noticed.
+    // A later change is in effect, so the host had noticed the earlier ones.
     plugin(&running.folder, "other", &version(2), "");
     running.until_version("other", 2);
     running.until_loads("other", 2);
@@ -159,7 +159,7 @@ fn what_a_build_writes_is_no_reload() {
     let cost = processor_time(running.host.id()).saturating_sub(cpu);
     running.reload().good();
     assert_eq!(running.loads("lab"), 1, "{}", tail(&running.host.stderr()));
-    // The last thing that a build writes is the component.
+    // A build writes the component last.
     replace(&running.path("builds/lab.wasm"), version(2));
     running.until_version("lab", 2);
     running.until_loads("lab", 2);
@@ -167,19 +167,19 @@ fn what_a_build_writes_is_no_reload() {
     running.end();
 }
 
-/// Processor time of a process so far.
+/// CPU time of a process so far.
 fn processor_time(process: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let after = stat.rsplit(") ").next().unwrap();
     let ticks = |at: usize| after.split(' ').nth(at).unwrap().parse::<u64>().unwrap();
-    // Of 10 ms each, on every Linux.
+    // Ticks of 10 ms, on every Linux.
     Duration::from_millis((ticks(11) + ticks(12)) * 10)
 }
 
-/// A write by another name of the same file is nothing that the system tells of: as on a file system that never tells.
+/// A write through another hard link, of which the kernel sends no event, as on a file system without events.
 #[test]
 fn what_no_event_tells_of_is_seen_within_half_a_minute() {
-    /// With what it takes to load it, on a slow machine.
+    /// Includes the time to load it on a slow machine.
     const BOUND: Duration = Duration::from_secs(40);
     let running = Running::with_lab(&version(1), "");
     let apart = running.path("apart");
@@ -198,7 +198,7 @@ fn what_no_event_tells_of_is_seen_within_half_a_minute() {
     let text = manifest("bench", "../builds/lab.wasm", "");
     fs::write(apart.join("lab.toml"), text).unwrap();
     let waited = running.until("lab", |answer| matches!(answer, Answer::Failed(_)));
-    // The reload was triggered otherwise, and this shows nothing.
+    // The reload had another cause, so this proves nothing.
     assert!(waited > Duration::from_secs(5), "it took only {waited:?}");
     assert!(waited <= BOUND, "it took {waited:?}");
     running.until_version("bench", 2);
@@ -209,12 +209,12 @@ fn what_no_event_tells_of_is_seen_within_half_a_minute() {
 fn manifests_come_go_and_change_their_names() {
     let running = Running::with_lab(&version(1), "");
     let manifests = running.path("plugins");
-    // One more, in a folder of its own.
+    // One more manifest, in another folder.
     fs::create_dir(manifests.join("added")).unwrap();
     let text = manifest("added", "../../builds/lab.wasm", "");
     fs::write(manifests.join("added/manifest.toml"), text).unwrap();
     running.until_version("added", 1);
-    // The file has another name, the plugin has not: it is served on.
+    // The file was renamed, the plugin was not: it keeps serving.
     fs::rename(
         manifests.join("lab.toml"),
         manifests.join("laboratory.toml"),
@@ -222,14 +222,14 @@ fn manifests_come_go_and_change_their_names() {
     .unwrap();
     running.reload().good();
     running.is_version("lab", 1);
-    // The plugin has another name: the former is gone.
+    // The plugin was renamed: the old one is removed.
     let text = manifest("workshop", "../builds/lab.wasm", "");
     replace(&manifests.join("laboratory.toml"), text);
     running.until_version("workshop", 1);
     let gone =
         |answer: &Answer| matches!(answer, Answer::Failed(why) if why.contains("no plugin `lab`"));
     running.until("lab", gone);
-    // Two for one plugin: it is unknown which one is meant, and the serving one stays.
+    // Two manifests for one plugin: it is ambiguous which one counts, and the serving one stays.
     let twin = manifests.join("twin.toml");
     fs::copy(manifests.join("laboratory.toml"), &twin).unwrap();
     wait_until("both are named", || {
@@ -320,7 +320,7 @@ fn a_manifest_that_cannot_be_loaded_takes_nothing_over() {
         reasons.any(|why| why.contains("none.wasm")).then_some(())
     });
     running.is_version("lab", 1);
-    // Nothing is left that it serves because of.
+    // No file is left because of which it could serve.
     fs::remove_file(&first).unwrap();
     running.reload();
     let gone = running.act("lab");
@@ -333,7 +333,7 @@ fn a_manifest_that_cannot_be_loaded_takes_nothing_over() {
     running.end();
 }
 
-/// Of two manifests for one plugin neither is loaded, and what is being loaded by then is not either.
+/// Of two manifests for one plugin neither is loaded, and a load in progress is dropped.
 #[test]
 fn a_load_that_was_cut_off_begins_again_when_nothing_is_in_its_way_any_more() {
     let running = Running::with_lab(&version(1), "");
@@ -411,12 +411,12 @@ fn a_folder_that_is_removed_and_made_again_is_noticed() {
     fs::create_dir(running.path("builds")).unwrap();
     fs::write(running.path("builds/lab.wasm"), version(2)).unwrap();
     running.until_version("lab", 2);
-    // And what happens in the new one.
+    // And changes in the new folder are noticed.
     replace(&running.path("builds/lab.wasm"), version(3));
     running.until_version("lab", 3);
     assert_eq!(running.until_status("lab", "ready"), "");
 
-    // The same of the folder of manifests: without it there is no plugin, and with it there is.
+    // The same for the folder of manifests: without it there is no plugin, with it there is.
     let text = fs::read(running.path("plugins/lab.toml")).unwrap();
     fs::remove_dir_all(running.path("plugins")).unwrap();
     running.until("lab", |answer| matches!(answer, Answer::Failed(_)));
@@ -441,7 +441,7 @@ fn a_hangup_has_every_file_looked_at_and_ends_nothing() {
     running.until_version("lab", 2);
     assert!(running.host.runs());
     running.until_loads("lab", 2);
-    // A client gets the state of every file, in words and for machines.
+    // A client gets the state of every file, for people and as JSON.
     let told = running.reload();
     assert!(told.good().stdout.contains("lab"), "{told:?}");
     let told = running.folder.run(&["--json", "reload"]).json();

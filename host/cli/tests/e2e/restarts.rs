@@ -1,4 +1,4 @@
-//! How a host ends under load, what the next one finds, and what it believes of what it finds.
+//! How a host ends under load, what the next one finds, and which of it the next one trusts.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,7 +33,7 @@ fn killed(running: Running) -> Running {
     again(folder, cloud)
 }
 
-/// Shuts the host down, does something to its folder, and starts it again.
+/// Shuts the host down, changes its folder, and starts it again.
 fn restarted(running: Running, between: impl FnOnce(&Folder)) -> Running {
     let Running {
         host,
@@ -80,7 +80,7 @@ fn a_shutdown_requested_under_load_answers_every_client() {
     let ran = running.host.wait_for(DRAIN * 2);
     let took = told.elapsed();
     let (samples, _) = load.stop();
-    // It ended well: everything that ran had the time to.
+    // A clean end: everything running had time to finish.
     assert!(ran.status.success(), "{ran:?}");
     assert!(took < DRAIN, "it took {took:?}");
 
@@ -91,7 +91,7 @@ fn a_shutdown_requested_under_load_answers_every_client() {
                 assert_eq!(*value, json!(1));
                 done += 1;
             }
-            // Asked for after it was told, and told so.
+            // Requested after the shutdown began, and refused for that reason.
             Answer::Failed(why) => {
                 assert!(why.contains("shuts down"), "{sample:?}");
                 assert!(sample.answered >= told, "{sample:?}");
@@ -111,7 +111,7 @@ fn a_shutdown_requested_under_load_answers_every_client() {
     assert!(ran_on.count() > 0, "nothing was under way");
 }
 
-/// The entries of the cache, each with the file that it is: one that is written again is another.
+/// The entries of the cache with their inodes: an entry that is written again has another one.
 fn entries(folder: &Folder) -> BTreeMap<PathBuf, u64> {
     let files = fs::read_dir(folder.path().join("data/cache/components")).unwrap();
     let paths = files.map(|file| file.unwrap().path());
@@ -203,7 +203,7 @@ fn a_host_that_is_killed_while_it_writes_forgets_nothing_that_it_answered() {
         }
         let answers = writing.stop().0;
         assert!(answers.iter().any(|it| it.answer == Answer::Done(json!(1))));
-        // No number is reused, and none that a client was given is lost.
+        // No id is used twice, and no id that a client got is lost.
         let Answer::Done(next) = running.act("counter") else {
             panic!("{:?}", running.act("counter"));
         };
@@ -217,7 +217,7 @@ fn a_host_that_is_killed_while_it_writes_forgets_nothing_that_it_answered() {
     assert_eq!(counted.len(), answered, "a number was given twice");
 
     running.folder.run(&["audit", "verify"]).good();
-    // Whatever reached QuantConnect had been written down before.
+    // Everything that reached QuantConnect had been recorded before.
     let operation = "projects/update-project";
     let query = [
         "--json",
@@ -262,7 +262,7 @@ fn a_host_that_is_killed_while_it_compiles_starts_again_with_what_is_there() {
     running.end();
 }
 
-/// What is about files of other users is root's to be tested.
+/// Only root can test files of other users.
 fn as_root() {
     assert!(
         rustix::process::geteuid().is_root(),
@@ -321,7 +321,7 @@ fn a_cached_component_that_is_not_as_the_host_wrote_it_is_not_run() {
             harm(&one, &two);
             name = one.file_name().unwrap().to_str().unwrap().to_owned();
         });
-        // Whatever was in the file, the right code answers.
+        // The right code answers, regardless of the file's content.
         running.is_version("one", 1);
         running.is_version("two", 2);
         let log = running.host.stderr();
@@ -335,7 +335,7 @@ fn a_cached_component_that_is_not_as_the_host_wrote_it_is_not_run() {
     running.end();
 }
 
-/// The entry of a component, by its name: the component's digest, and what it was compiled for.
+/// The cache entry of a component, named by the component's digest and the compiler's settings.
 fn entry(folder: &Folder, component: &Path) -> PathBuf {
     use sha2::Digest as _;
     let digest = sha2::Sha256::digest(fs::read(component).unwrap());
@@ -358,7 +358,7 @@ fn a_cache_that_is_open_to_others_or_theirs_is_not_left_so() {
     running.is_version("lab", 1);
     let mode = fs::metadata(&cache).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o700);
-    // Owned by another user: the host says so, and does not start on it.
+    // Owned by another user: the host reports it, and does not start.
     running = restarted(running, |folder| {
         let own = rustix::process::geteuid().as_raw();
         std::os::unix::fs::chown(&cache, Some(64_009), None).unwrap();

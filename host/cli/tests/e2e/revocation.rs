@@ -1,4 +1,5 @@
-//! What is taken away is gone at once, also for what runs: the cloud's request log says what was still sent.
+//! A permission that is removed ends at once, also for running invocations: the cloud's request log shows
+//! what was still sent.
 
 #[path = "../../../runtime/benches/support/report.rs"]
 mod report;
@@ -19,18 +20,18 @@ use crate::socket::Answer;
 const ACCOUNT: (&str, Option<&str>) = ("read_account", Some("{}"));
 const LIST: (&str, Option<&str>) = ("list_projects", Some("{}"));
 const FORBID: &str = "@id(\"no-lists\")\nforbid (principal, action == Action::\"projects/list-projects\", resource);\n";
-/// How long the first call of an invocation takes, so that something can be changed meanwhile.
+/// Duration of the first call of an invocation, during which the test changes something.
 const FIRST: Duration = Duration::from_secs(2);
-/// Within which what is removed is denied.
+/// Time within which a removed permission is denied.
 const BOUND: Duration = Duration::from_millis(250);
-/// The same where the machine is shared and the host not optimised.
+/// The same on a shared machine with an unoptimised host.
 const USUAL: Duration = Duration::from_secs(1);
 
 fn denied(answer: &Answer) -> bool {
     matches!(answer, Answer::Failed(why) if why.contains("denied"))
 }
 
-/// A host whose plugin reads the account, which takes a while, and then lists projects.
+/// A host whose plugin first reads the account, which takes a while, and then lists projects.
 fn two_calls() -> Running {
     let lines = format!("{GRANT}{PROJECTS}");
     let running = Running::with_lab(&caller(1, &[ACCOUNT, LIST]), &lines);
@@ -39,7 +40,7 @@ fn two_calls() -> Running {
     running
 }
 
-/// Begins an invocation, and waits until its first call is under way.
+/// Starts an invocation, and waits until its first call is in progress.
 fn begun(running: &Running) -> JoinHandle<Answer> {
     let before = running.cloud.requests_to("/account/read").len();
     let control = running.control.clone();
@@ -57,7 +58,7 @@ fn listed(running: &Running) -> usize {
 #[test]
 fn a_grant_that_is_removed_denies_the_next_call_of_what_runs() {
     let running = two_calls();
-    // The twin: nothing changes, and both are made.
+    // The twin: nothing changes, and both calls are made.
     assert_eq!(begun(&running).join().unwrap(), Answer::Done(json!(1)));
     assert_eq!(listed(&running), 1);
 
@@ -67,7 +68,7 @@ fn a_grant_that_is_removed_denies_the_next_call_of_what_runs() {
     assert!(denied(&answer), "{answer:?}");
     assert_eq!(listed(&running), 1, "it was sent");
 
-    // Granted again, it is allowed again, also for one that had begun without it.
+    // Granted again, it is allowed again, also for an invocation that started without it.
     let invocation = begun(&running);
     edit(
         &running.path("plugins/lab.toml"),
@@ -92,7 +93,7 @@ fn what_is_taken_away_while_the_host_ends_is_denied_to_what_still_runs() {
         let account = crate::common::embedded(running.cloud.url());
         running.configure(&account, &account.replace("research", "other"));
     };
-    // The twin: nothing is taken away, and what runs ends as it would have.
+    // The twin: nothing is removed, and the invocation ends normally.
     for change in [
         None,
         Some(grant),
@@ -132,7 +133,7 @@ fn end(running: &mut Running) {
 
 #[test]
 fn nothing_is_loaded_while_the_host_ends() {
-    /// As long as what is done meanwhile takes on a slow machine, and shorter than the host waits.
+    /// Long enough for the test's changes on a slow machine, and shorter than the host waits.
     const WHILE: Duration = Duration::from_secs(15);
     let mut running = two_calls();
     let slow = Fault::at("/account/read", FaultKind::Latency(WHILE));
@@ -161,7 +162,7 @@ fn nothing_is_loaded_while_the_host_ends() {
 #[test]
 fn a_manifest_whose_code_is_broken_takes_grants_away_and_gives_none() {
     let running = two_calls();
-    // Less, and code that does not load: the former code serves with less.
+    // Fewer grants, and code that does not load: the old code serves with fewer grants.
     let invocation = begun(&running);
     let text = running.path("plugins/lab.toml");
     fs::write(running.path("builds/broken.wasm"), "no component").unwrap();
@@ -172,7 +173,7 @@ fn a_manifest_whose_code_is_broken_takes_grants_away_and_gives_none() {
     running.until_status("lab", "degraded");
     assert!(denied(&running.act("lab")));
     assert_eq!(listed(&running), 0);
-    // More again, still with broken code, is what the serving manifest had: no more than that.
+    // More grants, still with broken code: only those of the serving manifest count.
     replace(&text, manifest("lab", "../builds/lab.wasm", GRANT));
     running.until_status("lab", "ready");
     let loads = running.loads("lab");
@@ -182,7 +183,7 @@ fn a_manifest_whose_code_is_broken_takes_grants_away_and_gives_none() {
     assert!(denied(&running.act("lab")));
     assert_eq!(listed(&running), 0);
     assert_eq!(running.loads("lab"), loads);
-    // With code that loads it counts.
+    // With code that loads, they count.
     replace(
         &text,
         manifest("lab", "../builds/lab.wasm", &format!("{GRANT}{PROJECTS}")),
@@ -213,7 +214,7 @@ fn a_removed_manifest_denies_at_once() {
         let text = fs::read(&manifest).unwrap();
         let removed = Instant::now();
         fs::remove_file(&manifest).unwrap();
-        // It calls without a pause: when it fails is when it was denied.
+        // It calls without a pause, so it fails at the moment of the denial.
         let answer = invocation.join().unwrap();
         worst = worst.max(removed.elapsed());
         assert!(denied(&answer), "{answer:?}");
@@ -229,7 +230,7 @@ fn a_removed_manifest_denies_at_once() {
         running.until_status("lab", "ready");
     }
     eprintln!("from the file's removal to the denial: at most {worst:?}");
-    // With the strict bound it is left for the report of the benchmarks, too.
+    // In strict mode the figure is also written for the report of the benchmarks.
     let bound = if std::env::var_os("QCHOST_STRICT").is_some() {
         let millis = |time: Duration| time.as_secs_f64() * 1e3;
         let what =
@@ -248,7 +249,7 @@ fn a_removed_manifest_denies_at_once() {
 fn a_guardrail_forbids_at_once_and_its_removal_allows() {
     let running = two_calls();
     let invocation = begun(&running);
-    // There was no such folder before.
+    // The folder did not exist before.
     fs::create_dir(running.path("policies")).unwrap();
     replace(&running.path("policies/desk.cedar"), FORBID);
     let answer = invocation.join().unwrap();
@@ -295,7 +296,7 @@ fn an_account_that_is_removed_is_used_no_more() {
     let other = account.replace("research", "other");
     running.configure(&account, &other);
     running.until("lab", |answer| matches!(answer, Answer::Failed(_)));
-    // The host looks at the new account by a read of its own, which is done when this is.
+    // The host probes the new account with a read, which is complete when this is.
     running.folder.run(&["reload"]);
     let after = running.cloud.emulator().requests().len();
     for _ in 0..3 {
@@ -310,7 +311,7 @@ fn an_account_that_is_removed_is_used_no_more() {
     );
     assert_eq!(running.cloud.emulator().requests().len(), after);
     assert!(after >= sent);
-    // The other one is there without a restart.
+    // The other account works without a restart.
     running
         .folder
         .run(&["call", "read_account", "--account", "other"])
@@ -320,7 +321,7 @@ fn an_account_that_is_removed_is_used_no_more() {
     running.end();
 }
 
-/// A host whose plugin deploys: with the input as the arguments of the deployment.
+/// A host whose plugin deploys, with its input as the arguments of the deployment.
 struct Desk {
     running: Running,
     arguments: Value,
@@ -364,7 +365,7 @@ impl Desk {
         self.running.control.invoke("lab.act", &self.arguments)
     }
 
-    /// The brokerages of the deployments that were asked for.
+    /// The brokerages of the requested deployments.
     fn deployed(&self) -> Vec<Value> {
         let requests = self.running.cloud.requests_to("/live/create");
         requests
@@ -386,7 +387,7 @@ fn a_changed_profile_is_used_by_the_next_call_and_without_live_trading_there_is_
     assert_eq!(desk.deployed(), ["QuantConnectBrokerage"]);
     desk.stop();
 
-    // Other money, and the plugin need not know.
+    // Other money is used without the plugin's knowledge.
     let real = PROFILE.replace("QuantConnectBrokerage", "TradierBrokerage");
     desk.running.configure(PROFILE, &real);
     desk.running.reload().good();
@@ -406,7 +407,7 @@ fn a_changed_profile_is_used_by_the_next_call_and_without_live_trading_there_is_
         "{answer:?}"
     );
     assert_eq!(desk.deployed().len(), 2, "it was sent");
-    // With a profile that is gone nothing is deployed either.
+    // With a removed profile nothing is deployed either.
     desk.running
         .configure("live-trading = false", "live-trading = true");
     desk.running.configure(&real, "");

@@ -1,4 +1,4 @@
-//! A host that runs while its files change: what a test does to them, and what it waits for.
+//! A host that runs while its files change: how tests change them, and what they wait for.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// `configuration` comes before the account's; `prepare` writes what is there at the start.
+    /// `configuration` is put before the account's, `prepare` writes further files before the start.
     pub fn start(configuration: &str, prepare: impl FnOnce(&Folder)) -> Self {
         let cloud = Cloud::start();
         let folder = Folder::apart(&format!("{configuration}\n{}", embedded(cloud.url())));
@@ -40,7 +40,7 @@ impl Running {
         }
     }
 
-    /// One with a plugin `lab`.
+    /// A host with a plugin `lab`.
     pub fn with_lab(component: &[u8], lines: &str) -> Self {
         Self::start("", |folder| plugin(folder, "lab", component, lines))
     }
@@ -53,7 +53,7 @@ impl Running {
         self.control.invoke(&format!("{plugin}.act"), &json!({}))
     }
 
-    /// Waits until a plugin's answer is so; returns how long that took.
+    /// Waits until a plugin's answer is as expected; returns how long that took.
     pub fn until(&self, plugin: &str, so: impl Fn(&Answer) -> bool) -> Duration {
         let begun = Instant::now();
         let mut last = None;
@@ -75,7 +75,7 @@ impl Running {
         self.until(plugin, |answer| *answer == Answer::Done(json!(number)))
     }
 
-    /// What a plugin answers now is this number.
+    /// Checks that a plugin answers this number now.
     pub fn is_version(&self, plugin: &str, number: u32) {
         let answer = self.act(plugin);
         assert_eq!(
@@ -86,7 +86,7 @@ impl Running {
         );
     }
 
-    /// Waits until a plugin stands so in the list, and returns why.
+    /// Waits until a plugin has this state in the list, and returns the reason.
     pub fn until_status(&self, plugin: &str, status: &str) -> String {
         wait_until(&format!("{plugin} is {status}"), || {
             let rows = self.control.plugins();
@@ -97,7 +97,7 @@ impl Running {
         })
     }
 
-    /// Waits until a plugin serves though its files are not as they should be, for a reason with these words in it.
+    /// Waits until a plugin serves while its files are not in effect, for a reason that contains this text.
     pub fn until_reason(&self, plugin: &str, words: &str) {
         let begun = Instant::now();
         loop {
@@ -110,7 +110,8 @@ impl Running {
         }
     }
 
-    /// Waits until the log says that a plugin was loaded so often. A version serves a little before it says so.
+    /// Waits until the log has this number of loads of a plugin. A version serves shortly before it is
+    /// logged.
     pub fn until_loads(&self, plugin: &str, times: usize) {
         wait_until(&format!("{plugin} was loaded {times} times"), || {
             (self.loads(plugin) >= times).then_some(())
@@ -118,7 +119,7 @@ impl Running {
         assert_eq!(self.loads(plugin), times, "{}", tail(&self.host.stderr()));
     }
 
-    /// How often a plugin was loaded, by the log.
+    /// The number of loads of a plugin in the log.
     pub fn loads(&self, plugin: &str) -> usize {
         let log = self.host.stderr();
         let lines = log
@@ -140,7 +141,7 @@ impl Running {
         edit(&self.path("qchost.toml"), from, to);
     }
 
-    /// `qchost reload`: every file was looked at when it returns.
+    /// `qchost reload`, after which every file was checked.
     pub fn reload(&self) -> crate::process::Ran {
         self.folder.run(&["reload"])
     }
@@ -151,7 +152,7 @@ impl Running {
     }
 }
 
-/// Starts a host that logs what it loads, and not each invocation.
+/// Starts a host that logs loads, but not invocations.
 pub fn serve(folder: &Folder) -> Process {
     const LOG: &str = "info,gate=warn,qchost_runtime::invoke=warn,qchost_runtime::execution=warn";
     folder.serve(&["--log", LOG, "--log-json", "run"])
@@ -173,21 +174,21 @@ pub fn manifest(name: &str, component: &str, lines: &str) -> String {
     format!("plugin = \"{name}\"\ncomponent = \"{component}\"\naccount = \"research\"\n{lines}")
 }
 
-/// Puts a file in the place of another in one step.
+/// Replaces a file in one step.
 pub fn replace(path: &Path, content: impl AsRef<[u8]>) {
     let draft = beside(path);
     std::fs::write(&draft, content).unwrap();
     std::fs::rename(&draft, path).unwrap();
 }
 
-/// Puts a link in the place of another in one step.
+/// Replaces a link in one step.
 pub fn relink(path: &Path, to: &str) {
     let draft = beside(path);
     std::os::unix::fs::symlink(to, &draft).unwrap();
     std::fs::rename(&draft, path).unwrap();
 }
 
-/// Replaces a piece of a file in one step.
+/// Replaces a part of a file in one step.
 pub fn edit(path: &Path, from: &str, to: &str) {
     let text = std::fs::read_to_string(path).unwrap();
     assert!(text.contains(from), "{from}: {text}");

@@ -1,4 +1,5 @@
-//! The sandbox: what a plugin may not do fails, what does not end is ended, and the host and a plugin beside it go on.
+//! The sandbox: forbidden actions fail, endless ones are ended, and the host and the other plugin keep
+//! working.
 
 use serde_json::{Value, json};
 
@@ -35,7 +36,7 @@ impl Hosted {
         }
     }
 
-    /// An attempt that reports what came of it.
+    /// An attempt that reports its result.
     fn attempt(&self, action: &str, target: &str) -> Value {
         self.folder.invoke(
             &format!("every-category.{action}"),
@@ -43,7 +44,7 @@ impl Hosted {
         )
     }
 
-    /// An invocation that must not end well.
+    /// An invocation that must fail.
     fn stopped(&self, action: &str, input: &Value) -> String {
         let ran = self.folder.run(&[
             "invoke",
@@ -53,7 +54,7 @@ impl Hosted {
         ran.error().to_owned()
     }
 
-    /// The host runs, the plugin beside it works, and so does the plugin itself.
+    /// Checks that the host, the other plugin and the plugin itself still work.
     fn goes_on(mut self) {
         let verdict = self
             .folder
@@ -73,7 +74,7 @@ impl Hosted {
 #[test]
 fn files_environment_sockets_and_names_are_out_of_reach() {
     let hosted = Hosted::start();
-    // Real files, which this process can read: absolute, above the working directory, in the host's own folder.
+    // Existing files that the test can read: absolute, above the working directory, in the host's own folder.
     let secret = hosted.folder.path().join("secret.txt");
     std::fs::write(&secret, "a secret of the operator").unwrap();
     for path in [
@@ -120,7 +121,7 @@ fn files_environment_sockets_and_names_are_out_of_reach() {
             "{target}: {attempt}"
         );
     }
-    // A name that every machine knows.
+    // A name that every machine resolves.
     for name in ["localhost", "example.com"] {
         let attempt = hosted.attempt("look-up-name", name);
         assert_eq!(attempt["succeeded"], false, "{name}: {attempt}");
@@ -156,7 +157,7 @@ fn a_hundred_megabytes_of_answer_are_refused_and_what_fits_is_not() {
     assert!(roomy.contains(most) && roomy.contains("1GiB"));
     let folder = folder(&embedded(hosted.cloud.url()));
     folder.manifest("every-category", &roomy);
-    // With memory enough for it, the size of the answer is what stops it.
+    // With enough memory, the limit on the answer's size is what stops it.
     let big = json!({ "bytes": 100 << 20 });
     let ran = folder.run(&["invoke", "every-category.output", &big.to_string()]);
     let error = ran.error();
@@ -165,7 +166,7 @@ fn a_hundred_megabytes_of_answer_are_refused_and_what_fits_is_not() {
             && (error.contains("`limits.output`") || error.contains("at a time")),
         "{error}"
     );
-    // Little more than what is allowed, and the limit is named; with little less, all of it comes.
+    // Slightly above the limit, the error names it; slightly below, everything is returned.
     let ran = folder.run(&[
         "invoke",
         "every-category.output",
@@ -180,7 +181,7 @@ fn a_hundred_megabytes_of_answer_are_refused_and_what_fits_is_not() {
     let fits = folder.invoke("every-category.output", &json!({ "bytes": 4_000_000 }));
     assert_eq!(fits["value"].as_str().unwrap().len(), 4_000_000);
 
-    // The running host refuses it as well, and goes on.
+    // The running host refuses it as well, and keeps running.
     let error = hosted.stopped("output", &big);
     assert!(error.contains("bytes"), "{error}");
     hosted.goes_on();
@@ -189,7 +190,7 @@ fn a_hundred_megabytes_of_answer_are_refused_and_what_fits_is_not() {
 #[test]
 fn a_plugin_beside_it_answers_while_others_loop() {
     let hosted = Hosted::start();
-    // As many as there are processors would stop everything, if they could.
+    // One for each processor would block everything, if they could.
     let count = std::thread::available_parallelism().map_or(2, usize::from) * 2;
     let looping: Vec<Process> = (0..count)
         .map(|_| {

@@ -1,4 +1,5 @@
-//! Secrets stay where they belong: with every log at `trace`, over every connection, whether the cloud accepts or not.
+//! Secrets stay in the process: with every log at `trace`, over every connection, whether the cloud accepts
+//! or refuses.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -13,7 +14,7 @@ use crate::process::{Process, Ran, command_line, tree};
 
 /// The brokerage's password: a word that nothing else contains.
 const PASSWORD: &str = "end-to-end-brokerage-password";
-/// One that is read from a file.
+/// A password that is read from a file.
 const FILED: &str = "end-to-end-filed-secret";
 
 const BROKERAGE: &str = r#"
@@ -70,7 +71,7 @@ impl Watched {
         command
     }
 
-    /// Runs the binary and looks at the list of processes all the while.
+    /// Runs the binary and keeps reading the list of processes.
     fn run(&mut self, arguments: &[&str]) -> Ran {
         let command = self.command(arguments);
         self.watch(arguments, command)
@@ -96,7 +97,7 @@ impl Watched {
         self.run(&["call", tool, &arguments.to_string()]).json()
     }
 
-    /// No secret anywhere: not printed, not in the list of processes, not in a file of the host's.
+    /// Checks that no secret was printed, is in the list of processes or in a file of the host.
     fn clean(&self, secrets: &[&str]) {
         assert!(!self.commands.is_empty(), "no process was seen");
         for secret in secrets {
@@ -130,7 +131,7 @@ impl Watched {
                 }
             }
         }
-        // The logs were really written.
+        // The logs were in fact written.
         let logged = |text: &str| {
             ["TRACE", "DEBUG", " INFO "]
                 .iter()
@@ -143,7 +144,7 @@ impl Watched {
     }
 }
 
-/// Deploys by the plugin and by hand, well and badly.
+/// Deploys through the plugin and directly, with success and with failure.
 fn deploy(watched: &mut Watched, cloud: &Cloud) {
     let deployed = watched
         .run(&[
@@ -155,7 +156,7 @@ fn deploy(watched: &mut Watched, cloud: &Cloud) {
     assert!(deployed["value"].is_string(), "{deployed}");
     let sent = cloud.requests_to("/live/create");
     assert_eq!(sent.len(), 1);
-    // The settings were filled in: what was sent has them all.
+    // The settings were filled in: the request has all of them.
     let settings: Vec<_> = sent[0].body["brokerage"]
         .as_object()
         .unwrap()
@@ -176,12 +177,12 @@ fn deploy(watched: &mut Watched, cloud: &Cloud) {
     let launched = watched.call("create_live_algorithm", &arguments);
     assert!(launched["deployId"].is_string(), "{launched}");
 
-    // What the cloud rejects comes back as an error, which is not to repeat what was sent.
+    // A refusal by the cloud is an error that must not quote the request.
     let mut wrong = arguments.clone();
     wrong["compileId"] = "none".into();
     let ran = watched.run(&["call", "create_live_algorithm", &wrong.to_string()]);
     assert_eq!(ran.status.code(), Some(1), "{ran:?}");
-    // Nor do settings instead of a profile's name get through.
+    // Settings in place of a profile's name are refused as well.
     let mut direct = arguments;
     direct["brokerage"] = json!({ "id": "InteractiveBrokersBrokerage" });
     let ran = watched.run(&["call", "create_live_algorithm", &direct.to_string()]);
@@ -234,7 +235,7 @@ fn over_http() {
     let (_server, port) = interop::http_server(cloud.url(), 0, outside.path());
     let header = "[account.research.headers]\nAuthorization = { env = \"MCP_AUTHORIZATION\" }\n";
     let mut watched = Watched::new(&(interop::http(&interop::address(port)) + header));
-    // The header's value is a secret of its own.
+    // The header's value is another secret.
     let bearer = "end-to-end-bearer";
     let arguments = ["doctor"];
     let mut command = watched.command(&arguments);
@@ -285,12 +286,12 @@ fn through_a_running_host() {
     watched.clean(&ALL);
 }
 
-/// A server that repeats what it was asked, secrets and all, in an error.
+/// A server that quotes the request, including secrets, in its error.
 fn echoing() -> u16 {
     use std::io::{Read as _, Write as _};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    // It ends with the test's process.
+    // Runs until the test's process ends.
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
@@ -311,7 +312,7 @@ fn echoing() -> u16 {
     port
 }
 
-/// A secret as it is and in the forms that something on its way may give it.
+/// A secret in plain text and in all encodings that it may get on its way.
 fn forms(secret: &str) -> Vec<(&'static str, Vec<u8>)> {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let bytes = secret.as_bytes();
@@ -333,7 +334,8 @@ fn forms(secret: &str) -> Vec<(&'static str, Vec<u8>)> {
             secret.encode_utf16().flat_map(u16::to_le_bytes).collect(),
         ),
     ];
-    // In base64 it depends on where in three bytes it begins; the digits at either end also hold bits of others.
+    // Base64 depends on the position in groups of three bytes; the first and last digits also hold bits of
+    // neighbours.
     for before in 0..3 {
         let padded = [&vec![0; before], bytes].concat();
         let whole = padded.len() * 8 / 6;
@@ -349,7 +351,7 @@ fn forms(secret: &str) -> Vec<(&'static str, Vec<u8>)> {
     forms
 }
 
-/// Every file of a folder, with what is in it.
+/// Every file of a folder, with its content.
 fn files(folder: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let (mut folders, mut found) = (vec![folder.to_owned()], Vec::new());
     while let Some(folder) = folders.pop() {
@@ -382,8 +384,8 @@ fn forms_of_a_secret_are_what_encoders_make_of_it() {
     }
 }
 
-/// Each place that takes a secret has one of its own; then all that can be done with them is done, well and badly, also
-/// what records a change of the files that hold them.
+/// Every place that takes a secret has a different one. Then everything is done with them, with success and
+/// failure, including what records changes of their files.
 #[test]
 fn no_literal_secret_is_in_a_file_of_the_host_or_of_a_backup() {
     const LITERAL: [&str; 13] = [
@@ -479,7 +481,7 @@ fn no_literal_secret_is_in_a_file_of_the_host_or_of_a_backup() {
     ] {
         did(verb);
     }
-    // Each of the files changes, once to what is taken over and once to what is not.
+    // Each file changes once to a usable and once to an unusable version.
     let changed = configuration
         .replace(account, header2)
         .replace(password, profile2);

@@ -31,7 +31,7 @@ fn a_running_host_answers_invoke_and_call_and_keeps_its_emulator() {
         0o600
     );
 
-    // A project made by one call is there for the next one, and for a plugin: all reach the same host.
+    // A project made by one call is visible to the next one and to a plugin: all reach the same host.
     let made = folder.call(
         "create_project",
         &json!({ "name": "Lab/kept", "language": "Py" }),
@@ -42,7 +42,7 @@ fn a_running_host_answers_invoke_and_call_and_keeps_its_emulator() {
     let read = folder.call("read_project", &json!({ "projectId": project }));
     assert_eq!(read["projects"][0]["name"], "Lab/kept");
 
-    // A failure in the running host is an error for the client that asked, and for no other.
+    // A failure in the running host is an error for the client that made the request, and for no other.
     let ran = folder.run(&[
         "invoke",
         "strategy-lab.compile",
@@ -60,7 +60,7 @@ fn a_running_host_answers_invoke_and_call_and_keeps_its_emulator() {
     assert!(ran.status.success(), "{ran:?}");
     assert!(!socket.exists());
 
-    // Without a host the same calls work in a process of their own, on an emulator of its own.
+    // Without a host, the same calls work in separate processes, each with its own emulator.
     let read = folder.run(&[
         "--json",
         "call",
@@ -95,13 +95,13 @@ fn a_second_host_on_the_same_data_names_the_first() {
         "{}",
         second.error()
     );
-    // The first one is none the worse, and its socket is still its own.
+    // The first host is unaffected, and the socket is still its own.
     assert!(first.runs());
     folder.call("read_account", &json!({}));
     first.terminate();
     first.wait().good();
 
-    // A host that was killed leaves nothing behind that stops the next one.
+    // A killed host leaves nothing that prevents the next one from starting.
     let killed = folder.serve(&["run"]);
     drop(killed);
     let next = folder.serve(&["run"]);
@@ -110,7 +110,7 @@ fn a_second_host_on_the_same_data_names_the_first() {
     next.wait().good();
 }
 
-/// A cloud where a backtest takes so long.
+/// A cloud with backtests of this duration.
 fn slow(backtest: Duration) -> Cloud {
     Cloud::with(|builder| {
         builder.timing(Timing {
@@ -153,7 +153,7 @@ fn an_invocation_that_outlasts_the_drain_is_cut_off_and_counted() {
             .contains("1 invocations did not end within 1 s and were cut off"),
         "{ran:?}"
     );
-    // The waiting client gets an error, and is not left hanging.
+    // The waiting client gets an error.
     let ran = invocation.wait_for(Duration::from_secs(10));
     assert_eq!(ran.status.code(), Some(1), "{ran:?}");
     assert!(ran.stderr.contains("error: "), "{ran:?}");
@@ -194,17 +194,17 @@ fn a_client_that_leaves_takes_nothing_with_it() {
         (!cloud.created_backtests().is_empty()).then_some(())
     });
     drop(invocation);
-    // The invocation ended with its client: nothing is left to be drained.
+    // The invocation ended with its client, so nothing is left to drain.
     assert!(host.runs());
     folder.call("read_account", &json!({}));
     host.terminate();
     host.wait().good();
 }
 
-/// One that was stopped, such as by Ctrl-Z, and whose socket is full.
+/// A client that is stopped, for example by Ctrl-Z, and whose socket is full.
 #[test]
 fn a_client_that_reads_nothing_stops_neither_its_invocation_nor_the_end_of_the_host() {
-    /// More than there is room for on the way to a client.
+    /// More than the buffers on the way to a client can hold.
     const REPORTS: usize = 1000;
     let cloud = Cloud::start();
     let limits = "limits = { research = { per-minute = 100000 } }";

@@ -1,4 +1,5 @@
-//! A client of the control socket that is not the binary: JSON lines over a connection, as any program could.
+//! A client of the control socket other than the binary: JSON lines over a connection, as any program could
+//! send.
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
@@ -9,22 +10,22 @@ use serde_json::{Value, json};
 use crate::common::Folder;
 use crate::process::BOUND;
 
-/// Reaches the host of a folder. Each question has a connection of its own.
+/// Connects to the host of a folder, once for each request.
 #[derive(Clone)]
 pub struct Control {
     socket: PathBuf,
     config: PathBuf,
 }
 
-/// What became of a question.
+/// The result of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
     Done(Value),
-    /// The host's own words.
+    /// The host's message.
     Failed(String),
-    /// There was no listener: the question was not asked.
+    /// Nothing listened, so the request was not sent.
     Nobody,
-    /// It was asked, and the connection ended without an answer.
+    /// The request was sent, and the connection ended without an answer.
     Lost(String),
 }
 
@@ -33,7 +34,7 @@ impl Control {
         Self::at(folder, "data/control.sock")
     }
 
-    /// By a socket at another place of the folder.
+    /// Uses a socket at another path of the folder.
     pub fn at(folder: &Folder, socket: &str) -> Self {
         Self {
             socket: folder.path().join(socket),
@@ -41,21 +42,21 @@ impl Control {
         }
     }
 
-    /// Asks, and reads nothing.
+    /// Sends a request without reading the answer.
     pub fn begin(&self, request: &Value) -> UnixStream {
         let stream = UnixStream::connect(&self.socket).unwrap();
         self.send(&stream, request).unwrap();
         stream
     }
 
-    /// Asks, and reads nothing; the host may refuse it before it is asked.
+    /// Sends a request without reading the answer; the host may refuse the connection before that.
     pub fn connect(&self, request: &Value) -> UnixStream {
         let stream = UnixStream::connect(&self.socket).unwrap();
         drop(self.send(&stream, request));
         stream
     }
 
-    /// The first line says what is asked for, and the request follows in as many bytes as that says.
+    /// The first line announces the request and its size, and the request follows.
     fn send(&self, mut stream: &UnixStream, request: &Value) -> std::io::Result<()> {
         let body = request.to_string();
         let about = match request["verb"].as_str() {
@@ -89,7 +90,7 @@ impl Control {
             Err(error) => return Answer::Lost(error.to_string()),
         };
         stream.set_read_timeout(Some(BOUND)).unwrap();
-        // A host that refuses a request does so before it reads it, and its words can still be read.
+        // A host that refuses a request does so before it reads it, and its message can still be read.
         let sent = self.send(&stream, request);
         for line in BufReader::new(&stream).lines() {
             let line = match line {
@@ -111,7 +112,7 @@ impl Control {
         self.ask(&json!({ "verb": "invoke", "action": action, "input": input }))
     }
 
-    /// What the host says of each manifest.
+    /// The host's report for each manifest.
     pub fn plugins(&self) -> Vec<Value> {
         match self.ask(&json!({ "verb": "plugins" })) {
             Answer::Done(Value::Array(rows)) => rows,

@@ -1,4 +1,4 @@
-//! A host that starts: it answers at once, and what is ready serves.
+//! A host that starts answers at once, and each plugin serves as soon as it is ready.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::process::{Process, command_line, tree, wait_until};
 use crate::running::{GRANT, PROJECTS, plugin};
 use crate::socket::{Answer, Control};
 
-/// Another process that does something to a database for as long as it is there.
+/// Another process that keeps a database busy until this is dropped.
 pub fn lock_database(path: &Path, folder: &Path) -> Process {
     let script = format!(
         "import sqlite3,time\nc=sqlite3.connect({:?},timeout=60,isolation_level=None)\nc.execute('BEGIN EXCLUSIVE')\nprint('locked',flush=True)\ntime.sleep(600)",
@@ -28,7 +28,7 @@ pub fn lock_database(path: &Path, folder: &Path) -> Process {
     locker
 }
 
-/// A host that has one plugin compiled, and is to compile five others, which come before it.
+/// A host with one compiled plugin, and five others to compile before it.
 fn cold(folder: &Folder) -> Process {
     plugin(folder, "quick", &version(1), "");
     let host = folder.serve(&["run"]);
@@ -53,7 +53,7 @@ fn what_is_ready_serves_while_others_compile_and_what_is_not_is_waited_for() {
     let folder = Folder::apart(&embedded("emulator"));
     let mut host = cold(&folder);
     let control = Control::of(&folder);
-    // The compiler is at the first of six, and the last one answers.
+    // The compiler is at the first of six plugins, and the last one already answers.
     assert_eq!(
         control.invoke("quick.act", &json!({})),
         Answer::Done(json!(1))
@@ -74,7 +74,7 @@ fn what_is_ready_serves_while_others_compile_and_what_is_not_is_waited_for() {
     assert!(halts.good().stdout.contains("not yet"), "{halts:?}");
     folder.run(&["resume"]).good();
     assert!(!host.stdout().contains("ready"), "{}", host.stdout());
-    // One that is not there is not waited for; one that will be is, and how far it is is shown.
+    // An unknown plugin is not waited for; one that is loading is, and its progress is shown.
     let ran = folder.run(&["invoke", "none.act"]);
     assert!(ran.error().contains("there is no plugin `none`"), "{ran:?}");
     let waited = folder.run(&["invoke", "a-slow.act"]);
@@ -167,7 +167,7 @@ fn a_second_host_is_told_in_one_sentence_what_the_first_is_at() {
     );
     drop(first);
 
-    // What a host leaves that was killed stops no other one, whatever process has its number now.
+    // The files of a killed host do not stop another one, even if another process has its pid now.
     let lock = folder.path().join("data/host.lock");
     std::fs::write(&lock, "1\n").unwrap();
     let host = folder.serve(&["run"]);
@@ -179,7 +179,7 @@ fn a_second_host_is_told_in_one_sentence_what_the_first_is_at() {
         )),
         "{error}"
     );
-    // Stopped as by Ctrl-Z, it does not answer, and that is said.
+    // Stopped as by Ctrl-Z, it does not answer, and the error says so.
     crate::process::signal(pid, rustix::process::Signal::STOP);
     let error = second();
     crate::process::signal(pid, rustix::process::Signal::CONT);
@@ -192,7 +192,7 @@ fn a_second_host_is_told_in_one_sentence_what_the_first_is_at() {
     host.terminate();
     host.wait().good();
 
-    // Neither a host nor a command: the lock is another program's.
+    // Neither a host nor a command: another program holds the lock.
     std::fs::write(&lock, "999999999\n").unwrap();
     let mut command = Command::new("flock");
     command
@@ -213,7 +213,7 @@ fn a_second_host_is_told_in_one_sentence_what_the_first_is_at() {
         error.contains("a process that is no host has locked"),
         "{error}"
     );
-    // A command of ours that is at work is called one.
+    // A command of `qchost` that holds the lock is named as one.
     std::fs::write(&lock, format!("{}\n", other.id())).unwrap();
     let error = second();
     assert!(

@@ -1,7 +1,7 @@
-//! A steady load on a host: a fixed number of invocations a second, whether it keeps up or not.
+//! A steady load on a host: a fixed number of invocations a second, even if it cannot keep up.
 //!
-//! Each invocation has a time at which it is due. A host that answers slowly is not spared the next ones, as it would
-//! be by clients that wait for each other; what they wait beyond their time counts.
+//! Each invocation is due at a fixed time. A slow answer does not delay the next invocations, as it would
+//! with clients that wait for each other; time that they wait counts.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::socket::{Answer, Control};
 
-/// How many may be under way at a time.
+/// Maximum number of invocations in progress.
 pub const CLIENTS: usize = 32;
 
 /// An invocation that was made.
@@ -72,12 +72,12 @@ impl Steady {
         }
     }
 
-    /// How many were answered so far.
+    /// The number of answers so far.
     pub fn answered(&self) -> usize {
         self.samples.lock().unwrap().len()
     }
 
-    /// Stops it, and returns what was made, in the order in which it was due, and for how long.
+    /// Stops the load; returns the invocations in the order in which they were due, and its duration.
     pub fn stop(self) -> (Vec<Sample>, Duration) {
         self.stop.store(true, Ordering::Relaxed);
         for client in self.clients {
@@ -90,7 +90,7 @@ impl Steady {
     }
 }
 
-/// Median, 99th percentile and largest of the time from when an invocation was due to its answer.
+/// Median, 99th percentile and maximum of the time from the due time of an invocation to its answer.
 pub fn latencies(samples: &[Sample]) -> [Duration; 3] {
     let mut all: Vec<_> = samples
         .iter()
@@ -101,7 +101,7 @@ pub fn latencies(samples: &[Sample]) -> [Duration; 3] {
     [at(50), at(99), at(100)]
 }
 
-/// Memory of a process that is in the machine's, in KiB.
+/// Resident memory of a process, in KiB.
 pub fn resident(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));

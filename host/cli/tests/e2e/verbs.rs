@@ -1,4 +1,4 @@
-//! The verbs around the host: what they show, with and without `--json`, and how they fail.
+//! The verbs besides `run`: what they show, with and without `--json`, and how they fail.
 
 use serde_json::{Value, json};
 
@@ -81,7 +81,7 @@ fn list_and_inspect_show_what_a_plugin_is() {
         imports.contains(&"quantconnect:api/backtests@0.1.0"),
         "{imports:?}"
     );
-    // The grants that it says it needs are enough to load it.
+    // The grants that it lists as needed are enough to load it.
     let needs = &found["needs"];
     assert!(
         needs.as_array().unwrap().contains(&json!("workflow")),
@@ -150,7 +150,7 @@ fn validate_checks_every_file_and_fails_for_one_bad() {
     );
 }
 
-/// The checks that `doctor` made, by their names' ends.
+/// The checks of `doctor`, by the ends of their names.
 fn check<'a>(checks: &'a Value, name: &str) -> &'a Value {
     let found = checks
         .as_array()
@@ -190,7 +190,7 @@ fn doctor_finds_what_works_and_for_what_does_not_cause_and_fix() {
         text.stdout
     );
 
-    // A wrong token: the cloud says so, and the fix is where the right one is.
+    // A wrong token: the cloud refuses it, and the fix names the page that has the right one.
     let mut command = folder.command(&["--json", "doctor"]);
     command.env("QUANTCONNECT_API_TOKEN", "another-token");
     let ran = Process::start(command, folder.path()).wait();
@@ -222,7 +222,7 @@ fn doctor_finds_what_works_and_for_what_does_not_cause_and_fix() {
         ran.stdout
     );
 
-    // No listener: bound, and closed again.
+    // No listener: the port was bound and closed again.
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -401,7 +401,7 @@ fn a_folder_that_is_no_plugin_is_not_built() {
 fn a_component_takes_the_place_of_a_file_alone() {
     let folder = Folder::new("");
     let plugin = repository("plugins/strategy-lab");
-    // As it does not that of a device, such as `/dev/null`.
+    // Nor does it change that of a device, such as `/dev/null`.
     let ran = folder.run(&["plugin", "build", plugin.to_str().unwrap(), "--output", "."]);
     let said = ran.error();
     assert!(said.contains("`.` is no regular file"), "{said}");

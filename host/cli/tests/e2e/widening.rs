@@ -1,5 +1,5 @@
-//! In production, one editor of the files alone brings no widening into force, by whatever route. The cloud's request
-//! log says what was sent.
+//! In production, a single editor of the files cannot bring a widening into force by any route. The cloud's
+//! request log shows what was sent.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,16 +22,17 @@ use crate::running::{GRANT, PROJECTS, Running, edit, manifest, plugin, replace, 
 use crate::socket::{Answer, Control};
 use crate::starting::lock_database;
 
-/// What the plugin tries to do: of class destroy, on nothing that has to be there.
+/// The call that the plugin tries: of class `destroy`, on an object that need not exist.
 const DELETE: (&str, Option<&str>) = (
     "delete_object",
     Some("{\"organizationId\":\"org\",\"key\":\"a\"}"),
 );
-/// What lets it.
+/// The grant that allows it.
 const OBJECTS: &str = "[[grant]]\nname = \"objects\"\nallow = [\"object-store/delete-object\"]\nkeys = [\"*\"]\norganizations = [\"*\"]\n";
 const FORBID: &str = "@id(\"no-deletes\")\nforbid (principal, action == Action::\"object-store/delete-object\", resource);\n";
 
-/// Production, in which two people other than the owner of the files (the user of the tests) have to say yes.
+/// A production configuration, in which two people other than the owner of the files (the user of the tests)
+/// have to approve.
 fn production() -> String {
     let me = rustix::process::geteuid().as_raw();
     format!(
@@ -61,7 +62,7 @@ fn denied(answer: &Answer) -> bool {
     matches!(answer, Answer::Failed(why) if why.contains("denied"))
 }
 
-/// The widened manifest waits, nothing of it is in force, and the editor's own yes does not count.
+/// The widened manifest is pending, nothing of it is in force, and the editor's own approval does not count.
 fn waits(running: &Running, plugin: &str) {
     let why = running.until_status(plugin, "waiting");
     assert!(why.contains("object-store/delete-object"), "{why}");
@@ -95,7 +96,7 @@ fn a_changed_manifest_waits_also_over_a_restart_and_what_reads_goes_on() {
     let mut running = narrow();
     edit(&running.path("plugins/lab.toml"), GRANT, &wide());
     waits(&running, "lab");
-    // What is not in effect is an exit status, and says what serves and what is waited for.
+    // A pending change shows in the exit status; the output says what serves, and what it waits for.
     let ran = running.reload();
     assert!(ran.error().contains("not in effect"), "{ran:?}");
     assert!(ran.stdout.contains("waiting"), "{ran:?}");
@@ -112,7 +113,7 @@ fn a_changed_manifest_waits_also_over_a_restart_and_what_reads_goes_on() {
     running.host.wait().good();
     running.host = serve(&running.folder);
     waits(&running, "lab");
-    // Taken back, everything is as it was.
+    // Reverted, everything is as before.
     edit(&running.path("plugins/lab.toml"), OBJECTS, "");
     running.until_status("lab", "ready");
     running.reload().good();
@@ -133,7 +134,7 @@ fn a_new_file_name_and_a_new_plugin_name_adopt_nothing() {
     running.end();
 }
 
-/// Rights that were removed count as new ones, whatever the name of the file they come back in.
+/// Rights that were removed count as new ones, regardless of the file's name.
 #[test]
 fn a_manifest_that_was_taken_away_waits_when_it_comes_again() {
     let running = Running::start(&production(), |folder| lab(folder, &wide()));
@@ -146,7 +147,7 @@ fn a_manifest_that_was_taken_away_waits_when_it_comes_again() {
     );
     replace(&running.path("plugins/other.toml"), text.clone());
     waits(&running, "lab");
-    // Nor while no host runs.
+    // Nor by an edit while no host runs.
     let mut running = {
         drop(running);
         Running::start(&production(), |folder| lab(folder, &wide()))
@@ -165,7 +166,7 @@ fn a_manifest_that_was_taken_away_waits_when_it_comes_again() {
 fn a_rename_and_a_link_adopt_nothing() {
     let running = narrow();
     let text = manifest("lab", "../builds/lab.wasm", &wide());
-    // Written beside it, and renamed over it.
+    // Written to another file and renamed over it.
     replace(&running.path("wide.toml"), text.as_str());
     fs::rename(running.path("wide.toml"), running.path("plugins/lab.toml")).unwrap();
     waits(&running, "lab");
@@ -189,7 +190,7 @@ fn a_second_configuration_on_the_same_data_folder_adopts_nothing() {
     host.terminate();
     host.wait().good();
     let path = |name: &str| folder.path().join(name);
-    // One that asks for less in everything, with the wide manifest in a folder of its own.
+    // A manifest with fewer rights, while the wide one is in another folder.
     let me = rustix::process::geteuid().as_raw();
     let other = format!(
         "data = \"data\"\ncache = \"data/cache\"\nplugins = \"others\"\nlive-trading = true\n\
@@ -203,7 +204,7 @@ fn a_second_configuration_on_the_same_data_folder_adopts_nothing() {
     let with = |arguments: &[&str]| -> Ran {
         folder.run(&[&["--config", "other.toml"], arguments].concat())
     };
-    // Without a host that runs.
+    // Without a running host.
     let ran = with(&["invoke", "lab.act", "{}"]);
     assert!(
         !ran.status.success() && ran.stderr.contains("denied"),
@@ -235,7 +236,7 @@ fn a_second_configuration_on_the_same_data_folder_adopts_nothing() {
     assert_eq!(deletes(&cloud), 0);
 }
 
-/// Brings a backup of a host back into an empty data folder, has `prepare` change what it has to, and starts the host.
+/// Restores a backup into an empty data folder, lets `prepare` change files, and starts the host.
 fn restored(running: Running, prepare: impl FnOnce(&Folder, &Path)) -> Running {
     let backup = running.path("backup");
     let name = backup.to_str().unwrap().to_owned();
@@ -259,7 +260,7 @@ fn restored(running: Running, prepare: impl FnOnce(&Folder, &Path)) -> Running {
     }
 }
 
-/// What waits, by what it is about: the id of each approval.
+/// The pending changes by subject: the id of each approval.
 fn waiting(running: &Running) -> BTreeMap<String, String> {
     let listed = running.folder.run(&["--json", "approvals", "list"]).json();
     let word = |one: &Value, name: &str| one[name].as_str().unwrap().to_owned();
@@ -277,7 +278,7 @@ fn a_restored_backup_adopts_nothing() {
     running.reload().good();
     edit(&running.path("plugins/lab.toml"), GRANT, &wide());
     running.until_status("lab", "waiting");
-    // The file still says it, and the backup is made to say that it was adopted, by a writer who can sign.
+    // The file still contains it, and a writer who can sign has marked it as adopted in the backup.
     let running = restored(running, |_, backup| {
         let forged = rusqlite::Connection::open(backup.join("state.db")).unwrap();
         forged
@@ -292,7 +293,7 @@ fn a_restored_backup_adopts_nothing() {
     running.end();
 }
 
-/// The configuration and the guardrails of a backup were in force once, and are not by that.
+/// The configuration and guardrails of a backup were in force once, which does not bring them into force.
 #[test]
 fn what_a_restored_backup_has_in_force_waits_for_a_new_yes() {
     let me = rustix::process::geteuid().as_raw();
@@ -363,7 +364,7 @@ fn a_guardrail_that_is_gone_in_production_holds_until_it_is_approved_also_over_a
         assert!(ran.error().contains("not in effect"), "{ran:?}");
         ran.stdout.clone()
     };
-    // Changed, gone, and the whole folder gone.
+    // Changed, removed, and the whole folder removed.
     let other = FORBID.replace(
         "resource)",
         "resource) when { principal.name == \"other\" }",
@@ -384,7 +385,7 @@ fn a_guardrail_that_is_gone_in_production_holds_until_it_is_approved_also_over_a
     assert!(forbidden(&running).contains("degraded"));
     fs::create_dir(running.path("policies")).unwrap();
     forbidden(&running);
-    // Laid out otherwise and under another name, it is the same guardrail.
+    // Formatted differently and renamed, it is the same guardrail.
     let moved = format!("// moved\n\n{}", FORBID.replace("no-deletes", "none"));
     replace(&running.path("policies/other.cedar"), moved);
     running.folder.run(&["reload"]).good();
@@ -393,7 +394,7 @@ fn a_guardrail_that_is_gone_in_production_holds_until_it_is_approved_also_over_a
 
 #[test]
 fn a_folder_of_guardrails_that_is_renamed_away_ends_none_of_them() {
-    // In development, where to take away a file is an editor's to decide.
+    // In development, an editor may remove a file.
     let running = Running::start("", |folder| {
         fs::create_dir(folder.path().join("policies")).unwrap();
         fs::write(folder.path().join("policies/desk.cedar"), FORBID).unwrap();
@@ -455,7 +456,7 @@ fn a_configuration_that_gives_more_waits_and_what_it_takes_away_is_gone() {
         ran.error().contains("owners of the changed files"),
         "{ran:?}"
     );
-    // The record says nowhere that it is in force, also after a restart.
+    // No record says that it is in force, not even after a restart.
     running.host.terminate();
     running.host.wait().good();
     running.host = serve(&running.folder);
@@ -478,10 +479,10 @@ fn a_configuration_that_gives_more_waits_and_what_it_takes_away_is_gone() {
         assert_eq!(change["pending"], true, "{change}");
         assert_eq!(change["approval"], one["id"], "{change}");
     }
-    // It is production still: a wide manifest waits.
+    // It is still production: a wide manifest waits for approval.
     edit(&running.path("plugins/lab.toml"), GRANT, &wide());
     waits(&running, "lab");
-    // No secret is kept, by value or plainly hashed.
+    // No secret is kept, neither in plain text nor as a plain hash.
     for entry in ["state.db", "state.db-wal"] {
         let kept = fs::read(running.path("data").join(entry)).unwrap_or_default();
         let found = |word: &str| kept.windows(word.len()).any(|part| part == word.as_bytes());
@@ -490,7 +491,7 @@ fn a_configuration_that_gives_more_waits_and_what_it_takes_away_is_gone() {
     running.end();
 }
 
-/// What the host runs, and where it sends credentials, is no editor's to say.
+/// An editor cannot decide what the host executes or where it sends credentials.
 #[test]
 fn another_account_is_not_connected_before_it_is_approved() {
     let running = narrow();
@@ -512,7 +513,7 @@ fn another_account_is_not_connected_before_it_is_approved() {
     assert!(shown.good().stdout.contains(words), "{shown:?}");
     running.host.terminate();
     running.host.wait().good();
-    // Nor after a restart, which connects to accounts as they stand in the file.
+    // Nor after a restart, when the host connects to accounts as the file has them.
     let mut host = running.folder.start(&["--log", "info", "run"]);
     host.until("the account is missed", |host| {
         host.stderr()
@@ -524,7 +525,7 @@ fn another_account_is_not_connected_before_it_is_approved() {
     assert!(!mark.exists(), "the command was run");
 }
 
-/// An edit of the files does not take the means away by which an operator makes an account safe.
+/// An edit of the files does not take away the means by which an operator makes an account safe.
 #[test]
 fn what_runs_on_an_account_that_waits_or_is_gone_is_liquidated() {
     let elsewhere = embedded("http://127.0.0.1:9/api/v2");
@@ -544,7 +545,7 @@ fn what_runs_on_an_account_that_waits_or_is_gone_is_liquidated() {
         let account = embedded(running.cloud.url());
         replace(&file, text.replace(&account, changed));
         drop(running.reload());
-        // There is no further writer.
+        // No other writer exists.
         let created = sent(&running, "/projects/create");
         let arguments = "{\"name\":\"x\",\"language\":\"Py\"}";
         let create = ["call", "--account", "research", "create_project", arguments];
@@ -563,7 +564,8 @@ fn what_runs_on_an_account_that_waits_or_is_gone_is_liquidated() {
         let ran = running.folder.run(&["--json", "halt", "--liquidate"]);
         let liquidated = sent(&running, "/live/update/liquidate");
         if restart {
-            // Without a connection from before, it is not known what runs: never that nothing does.
+            // Without an earlier connection the running deployments are unknown, which is not the same as
+            // none.
             assert_eq!(ran.status.code(), Some(3), "{changed}: {ran:?}");
             assert!(ran.stdout.contains("not known"), "{changed}: {ran:?}");
             assert_eq!(liquidated, 0);
@@ -579,7 +581,7 @@ fn what_runs_on_an_account_that_waits_or_is_gone_is_liquidated() {
     }
 }
 
-/// The digest of an account is of where its paths lead.
+/// The digest of an account covers the targets of its paths.
 #[test]
 fn the_same_words_in_another_folder_are_another_account() {
     for by_link in [false, true] {
@@ -638,7 +640,7 @@ fn the_same_words_in_another_folder_are_another_account() {
     }
 }
 
-/// Two admins, neither of whom owns the file, put a widening into force; one of them, twice, does not.
+/// Two admins who do not own the file bring a widening into force together; one of them, twice, does not.
 #[test]
 fn two_other_admins_put_a_widening_into_force() {
     const BOSS: u32 = 64_007;
@@ -655,7 +657,7 @@ fn two_other_admins_put_a_widening_into_force() {
     act();
     assert_eq!(deletes(), 0);
     edit(&desk.folder.path().join("plugins/lab.toml"), GRANT, &wide());
-    // The host sees it by itself: those who ask for a reload have no say in what it finds.
+    // The host notices the change itself: those who request a reload have no influence on what it finds.
     let id = wait_until("the widened manifest waits", || {
         let listed = desk.run_as(ADMIN, &["--json", "approvals", "list"]).json();
         listed[0]["id"].as_str().map(str::to_owned)
@@ -680,7 +682,7 @@ fn two_other_admins_put_a_widening_into_force() {
     let change = last_change("manifest");
     assert_eq!(change["by"], "admin, boss", "{change}");
     assert_eq!(change["approval"], id.as_str());
-    // The same with the configuration: until then the record says that it waits.
+    // The same with the configuration: until then the record says that it is pending.
     let file = desk.folder.path().join("qchost.toml");
     let text = fs::read_to_string(&file).unwrap();
     replace(
@@ -711,7 +713,8 @@ fn two_other_admins_put_a_widening_into_force() {
 #[test]
 fn what_a_restricted_manifest_does_not_grant_is_marked() {
     let running = Running::start("", |folder| lab(folder, &format!("{}{PROJECTS}", wide())));
-    // The component is broken, so what serves goes on, without what the manifest took away.
+    // The component is broken, so the previous one keeps serving, without the rights that the manifest
+    // removed.
     edit(&running.path("plugins/lab.toml"), PROJECTS, "");
     replace(&running.path("builds/lab.wasm"), "broken");
     edit(&running.path("plugins/lab.toml"), OBJECTS, "");
@@ -771,8 +774,8 @@ fn a_host_that_ends_says_that_what_the_files_take_away_is_denied() {
     running.host.wait().good();
 }
 
-/// Starts a host again and asks it while its state is not open yet; returns what each was told, and what a client was told
-/// that connected then and asked for an end of the halt only later.
+/// Restarts a host and sends requests before its state is open. Returns the answers, and that to a client
+/// which connected then and asked to lift the halt only later.
 fn asked_while_it_opens(
     running: Running,
     asks: &[&[&str]],
@@ -863,7 +866,7 @@ fn a_role_that_only_the_file_gives_counts_for_nothing_while_a_host_starts() {
         assert!(ran.error().contains("the role viewer"), "{ran:?}");
     }
     assert!(late.contains("the role viewer"), "{late}");
-    // What a viewer may ask for is answered, and shows that nothing was done.
+    // A viewer's permitted requests are answered, and show that nothing was done.
     assert!(listed.good().stdout.contains("DATA/halt"), "{listed:?}");
     let halts = running.folder.run(&["halt", "--list"]);
     assert!(halts.good().stdout.contains("DATA/halt"), "{halts:?}");

@@ -1,4 +1,4 @@
-//! Approvals: who may decide, what a decision leads to, and what a plugin that asks again is told.
+//! Approvals: who may decide, the effect of a decision, and the answer to a plugin that asks again.
 
 use qchost_ledger::{
     ApprovalError, ApprovalFilter, ApprovalKind, ApprovalPage, Ledger, RequestError, Standing,
@@ -9,7 +9,7 @@ use crate::{HOUR, NOW, binding, request, with_permit};
 
 const ANN: u32 = 1001;
 const BEN: u32 = 1002;
-/// As in `request`.
+/// The user id of the requester in `request`.
 const REQUESTER: u32 = 1000;
 
 async fn permitted(ledger: &Ledger, now: i64) -> bool {
@@ -28,7 +28,7 @@ async fn page(ledger: &Ledger, all: bool, after: Option<&str>, now: i64) -> Appr
     ledger.approvals(filter, now).await.unwrap()
 }
 
-/// The ids of what is listed.
+/// The ids of the listed approvals.
 async fn listed(ledger: &Ledger, all: bool, now: i64) -> Vec<String> {
     let page = page(ledger, all, None, now).await;
     page.approvals.into_iter().map(|one| one.id).collect()
@@ -42,7 +42,7 @@ async fn a_request_waits_until_a_person_approves_it() {
     let name = asked.id.strip_prefix("ap-").expect("the prefix");
     assert_eq!(name.len(), 10);
     assert!(!permitted(&ledger, NOW).await);
-    // Asked again, it is the same one.
+    // A repeated request gets the same approval.
     assert_eq!(ledger.request_approval(request()).await.unwrap(), asked);
     assert_eq!(listed(&ledger, false, NOW).await, [asked.id.as_str()]);
 
@@ -55,7 +55,7 @@ async fn a_request_waits_until_a_person_approves_it() {
     assert_eq!(approved.decisions[0].verdict, Verdict::Approved);
     assert!(permitted(&ledger, NOW).await);
     assert!(listed(&ledger, false, NOW).await.is_empty());
-    // A call between the decision and its use gets the approval, and does not request another one.
+    // A call between the decision and its use gets this approval and does not request another one.
     assert_eq!(ledger.request_approval(request()).await.unwrap(), approved);
 
     let permit = ledger
@@ -130,7 +130,7 @@ async fn a_decision_cannot_be_made_too_late() {
     assert!(listed(&ledger, false, late).await.is_empty());
     let shown = ledger.approval(&asked.id, late).await.unwrap().unwrap();
     assert_eq!(shown.status, Status::Expired);
-    // Just in time is in time.
+    // A decision in the last moment counts.
     ledger
         .approve(&asked.id, ANN, "ann", None, late + HOUR, late - 1)
         .await
@@ -191,7 +191,7 @@ async fn two_people_are_two_and_neither_is_the_requester() {
     );
     assert!(permitted(&ledger, NOW).await);
 
-    // Where one is enough the requester may be that one.
+    // If one decision is enough, it may be the requester's own.
     let mut alone = request();
     alone.binding.arguments_hmac = "h2".to_owned();
     let asked = ledger.request_approval(alone).await.unwrap();
@@ -227,7 +227,7 @@ async fn one_of_two_may_still_say_no() {
     assert!(!permitted(&ledger, NOW).await);
 }
 
-/// A permit is no wider than either of two people meant it.
+/// A permit of two people is no wider than the narrower of their decisions.
 #[tokio::test]
 async fn two_people_give_what_both_would_give() {
     let wide = Standing {
@@ -272,7 +272,7 @@ async fn two_people_give_what_both_would_give() {
     }
 }
 
-/// Who would have to say yes, what it costs and what it touches was another question.
+/// A change of the required people, the cost or the scope makes it another request.
 #[tokio::test]
 async fn a_weaker_approval_does_not_answer_a_stronger_request() {
     let ledger = Ledger::in_memory().unwrap();
@@ -327,7 +327,7 @@ async fn a_plugin_cannot_flood_the_list() {
         matches!(&error, RequestError::TooManyPending { limit: 100, .. }),
         "{error}"
     );
-    // What is there already is still answered; other plugins are not held up; and decisions make room.
+    // Existing requests are still answered, other plugins are not affected, and decisions make room.
     let there = ledger.request_approval(numbered(99)).await.unwrap();
     let mut other = numbered(100);
     other.binding.plugin = "risk".to_owned();
@@ -339,7 +339,7 @@ async fn a_plugin_cannot_flood_the_list() {
     ledger.request_approval(later).await.unwrap();
 }
 
-/// Nothing of it is lost with the process.
+/// Everything about it survives a restart of the process.
 #[tokio::test]
 async fn approvals_outlive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
@@ -424,7 +424,7 @@ async fn what_waits_is_bounded_in_bytes_for_each_plugin() {
     let error = ledger.request_approval(large("lab", 2)).await.unwrap_err();
     assert!(matches!(error, RequestError::TooLarge { .. }), "{error}");
     assert_eq!(listed(&ledger, false, NOW).await.len(), 2);
-    // Another plugin has its own, and a component of the same one does not wait for it.
+    // Another plugin has its own limit, and a component of the same plugin is not held up.
     let other = ledger.request_approval(large("other", 0)).await.unwrap();
     let contents = ledger.approval_contents(&other.id).await.unwrap();
     assert_eq!(contents.map(|text| text.len()), Some(3 << 20));
@@ -436,7 +436,7 @@ async fn what_waits_is_bounded_in_bytes_for_each_plugin() {
         [("lab".to_owned(), component.id)]
     );
     assert_eq!(ledger.waiting_components(NOW + HOUR).await.unwrap(), []);
-    // What has expired takes no room, and its contents are not kept.
+    // Expired requests do not count against the limit, and their contents are removed.
     let mut later = large("lab", 4);
     (later.now, later.expires) = (NOW + HOUR, NOW + 2 * HOUR);
     ledger.request_approval(later).await.unwrap();
@@ -464,7 +464,7 @@ async fn a_permit_that_was_revoked_lets_nothing_through() {
         .approve(&asked.id, ANN, "ann", Some(standing), NOW + HOUR, NOW)
         .await
         .unwrap();
-    // The permit's own end is shown, not that of the decision.
+    // Shows the expiry of the permit, not that of the request.
     assert_eq!(
         (asked.ends(), approved.ends()),
         (NOW + HOUR, NOW + 8 * HOUR)
@@ -485,7 +485,7 @@ async fn a_permit_that_was_revoked_lets_nothing_through() {
     let revoked = revoke(&permit.id).await.unwrap();
     assert_eq!(revoked.status, Status::Revoked);
     assert_eq!(revoked.permit.unwrap().revoked_by.as_deref(), Some("ben"));
-    // Neither is it found, nor is one that was found before.
+    // It is no longer found, and one that was found before cannot be used.
     assert!(!permitted(&ledger, NOW).await);
     let late = ledger.begin(with_permit(&permit.id, 20_000, NOW)).await;
     assert!(late.unwrap_err().to_string().contains("was revoked"));
@@ -493,7 +493,7 @@ async fn a_permit_that_was_revoked_lets_nothing_through() {
         revoke(&asked.id).await,
         Err(ApprovalError::NothingToRevoke(Status::Revoked))
     ));
-    // Asked for again, it is another request.
+    // Requested again, it is a new request.
     assert_ne!(
         ledger.request_approval(request()).await.unwrap().id,
         asked.id
@@ -530,7 +530,7 @@ async fn what_no_client_was_told_of_can_be_closed_and_nothing_else() {
         Err(ApprovalError::NotPending(Status::Closed))
     ));
     assert!(!permitted(&ledger, NOW).await);
-    // After a crash no client knows of the requests.
+    // After a crash, no client waits for the requests.
     let closed = ledger.close_approvals(None, "it ended", NOW).await.unwrap();
     assert_eq!(closed, [crashed.as_str()]);
     assert_eq!(listed(&ledger, false, NOW).await, [told.as_str()]);

@@ -1,4 +1,4 @@
-//! A backup under load is the ledger at one instant, and is checked before it is used.
+//! A backup made under load is a consistent snapshot of the ledger, and is checked before it is used.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use crate::{DAY, HOUR, NOW, begin, binding, counted, request, with_permit};
 
 const LIMIT: u32 = 100_000;
 
-/// What the ledger says was used: of the budget, of the approval's permit, and how many reservations are open.
+/// Usage according to the ledger: of the budget, of the approval's permit, and the number of open
+/// reservations.
 async fn used(ledger: &Ledger, approval: &str) -> (u32, u32, u32) {
     let count = ledger.usage("research", "lab", NOW).await.unwrap()[0].count;
     let permit = ledger.permit_of(approval).await.unwrap().unwrap();
@@ -30,7 +31,7 @@ async fn used(ledger: &Ledger, approval: &str) -> (u32, u32, u32) {
 async fn a_backup_under_load_is_the_ledger_at_one_instant() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(&folder.path().join("state.db")).unwrap();
-    // Something to copy, so that it takes its time.
+    // Enough data that copying takes a while.
     for part in 0..15_u8 {
         ledger
             .state()
@@ -96,7 +97,7 @@ async fn a_backup_under_load_is_the_ledger_at_one_instant() {
             restored.state().get("lab", "14").unwrap().unwrap().value,
             vec![14; 1 << 20]
         );
-        // It goes on from there, and no further than was allowed.
+        // It continues from there, and never exceeds what was allowed.
         let last = vec![counted("runs", count + 1)];
         restored
             .begin(begin("last", NOW, last.clone()))
@@ -111,7 +112,7 @@ async fn a_backup_under_load_is_the_ledger_at_one_instant() {
     assert_eq!(used(&ledger, &asked.id).await, (all, all, all));
 }
 
-/// Something that a person has said yes to, of each kind, and a halt.
+/// Records one approval of each kind, and a halt.
 async fn fill(ledger: &Ledger) -> [String; 4] {
     let standing = Standing {
         uses: 10,
@@ -192,7 +193,7 @@ async fn found(ledger: &Ledger) -> Option<Permit> {
     ledger.find_permit(&binding, &scope, 0, NOW).await.unwrap()
 }
 
-/// Whether the backup says of itself that it is one makes no difference.
+/// The result is the same whether or not the backup is marked as one.
 #[tokio::test]
 async fn what_a_person_had_said_yes_to_does_not_hold_in_a_restored_backup_and_halts_do() {
     let folder = tempfile::tempdir().unwrap();
@@ -227,7 +228,7 @@ async fn what_a_person_had_said_yes_to_does_not_hold_in_a_restored_backup_and_ha
         for (subject, plugin) in [
             (Subject::Manifest, "lab"),
             (Subject::Guardrails, "lab"),
-            // Of these the backup has nothing, which gives nothing either.
+            // The backup has nothing about these, and so grants nothing.
             (Subject::Guardrails, ""),
             (Subject::Configuration, ""),
         ] {
@@ -240,13 +241,13 @@ async fn what_a_person_had_said_yes_to_does_not_hold_in_a_restored_backup_and_ha
         assert_eq!((approved, compiled), (None, None), "{name}");
         assert_eq!(restored.halts().await.unwrap().len(), 1, "{name}");
     }
-    // The twin: nothing of that happened to the ledger itself.
+    // The twin: the original ledger is unchanged.
     assert!(found(&ledger).await.is_some());
     let adopted = ledger.adopted("research", "lab").await.unwrap().unwrap();
     assert!(adopted.confirmed);
 }
 
-/// A block that is leased for reads counts as used in a backup: there it can never be given back.
+/// A block that is leased for reads counts as used in a backup, where it can never be returned.
 #[tokio::test]
 async fn a_backup_lets_no_read_through_twice() {
     let folder = tempfile::tempdir().unwrap();
@@ -294,7 +295,7 @@ async fn a_backup_replaces_nothing_and_leaves_nothing_half() {
     assert_eq!(left, ["other.db"]);
 }
 
-/// Damage that only a thorough check finds: a row that an index has under another value.
+/// Damage that only a thorough check finds: an index holds another value than its row.
 fn falsify_an_index(path: &Path) {
     let index = "FROM sqlite_schema WHERE name = 'approvals_by_plugin'";
     let open = || {
@@ -332,7 +333,8 @@ async fn a_restored_file_is_checked_thoroughly_once() {
     let error = Ledger::open(&bad).unwrap_err();
     assert!(matches!(error, LedgerError::Damaged { .. }), "{error}");
     assert!(error.to_string().contains("approvals_by_plugin"), "{error}");
-    // It stays refused; and the good one was checked when it was opened first: from then on it is as any other.
+    // The damaged one stays refused. The good one was checked when it was first opened and is an ordinary
+    // ledger since.
     Ledger::open(&bad).unwrap_err();
     falsify_an_index(&good);
     Ledger::open(&good).unwrap();

@@ -1,4 +1,4 @@
-//! Budgets against a model of them, and the edges one by one.
+//! Budgets compared with a model of them, and their edge cases.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +12,11 @@ const COST_PER_DAY: u64 = 100;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// A call under these of the grants, at this cost.
+    /// A call under these grants, at this cost.
     Begin(Vec<usize>, u64),
-    /// The end of the n-th reservation that was ever made, also if it has ended.
+    /// Ends the n-th reservation that was made, even if it has ended before.
     Settle(usize, bool),
-    /// The clock goes on, or back.
+    /// Moves the clock forward or back.
     Clock(i64),
     Reopen,
 }
@@ -34,12 +34,12 @@ fn step() -> impl Strategy<Value = Step> {
 /// Grant, day and cost.
 type Taken = Vec<(usize, i64, u64)>;
 
-/// What the ledger should do, in the simplest words.
+/// A model of the ledger that is too simple to be wrong.
 #[derive(Default)]
 struct Model {
-    /// Grant and day to count and cost.
+    /// Count and cost by grant and day.
     counters: BTreeMap<(usize, i64), (u32, u64)>,
-    /// What each reservation took, until it ends.
+    /// What each open reservation has charged.
     made: Vec<(i64, Option<Taken>)>,
 }
 
@@ -53,7 +53,7 @@ impl Model {
         last.chain([now.div_euclid(DAY)]).max().unwrap()
     }
 
-    /// What a call takes, if there is enough.
+    /// What a call charges, if enough is left.
     fn take(&mut self, grants: &[usize], cost: u64, now: i64) -> Option<Taken> {
         let taken: Taken = grants
             .iter()
@@ -208,7 +208,7 @@ async fn a_budget_that_is_used_up_says_which_and_until_when() {
         "{refused}"
     );
     ledger.begin(begin("6", NOW, costly(19_999))).await.unwrap();
-    // What costs nothing may go on.
+    // A free call is still allowed.
     ledger.begin(begin("7", NOW, costly(0))).await.unwrap();
 }
 
@@ -227,7 +227,7 @@ async fn a_refused_call_takes_nothing_of_any_grant() {
     assert_eq!(used[0].day, "2023-11-14");
 }
 
-/// All of them wait for one transaction, and only those that are too many are refused.
+/// All of them share one transaction, and only those above the limit are refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_at_once_get_exactly_what_there_is() {
     let folder = tempfile::tempdir().unwrap();
@@ -262,7 +262,7 @@ async fn accounts_and_plugins_have_budgets_of_their_own() {
     ledger.begin(other).await.unwrap();
 }
 
-/// A release on the next day gives back to the day it was taken from.
+/// A release on the next day returns the charge to the day on which it was made.
 #[tokio::test]
 async fn a_release_does_not_reach_into_another_day() {
     let ledger = Ledger::in_memory().unwrap();

@@ -1,7 +1,8 @@
-//! `kill -9` in the midst of it: what was acknowledged is there, once, and nothing is refilled.
+//! After `kill -9` in the middle of work, everything acknowledged is there exactly once, and no budget is
+//! refilled.
 //!
-//! The test starts itself as a child process, which works on a ledger and says on its standard output what was
-//! acknowledged. `QCHOST_CRASHES` is the number of kills, 20 if it is not set.
+//! The test starts itself as a child process, which works on a ledger and prints what was acknowledged.
+//! `QCHOST_CRASHES` is the number of kills, 20 if it is not set.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -17,11 +18,11 @@ const FILE: &str = "QCHOST_CRASH_FILE";
 const RUN: &str = "QCHOST_CRASH_RUN";
 const USES: u32 = 1_000_000;
 
-/// What the child said, over all runs.
+/// What the child printed, over all runs.
 #[derive(Default)]
 struct Acknowledged {
     began: BTreeSet<i64>,
-    /// An end was asked for, and whether as a commit.
+    /// An end was requested; true for a commit.
     ending: BTreeSet<(i64, bool)>,
     ended: BTreeSet<(i64, bool)>,
     reads: u32,
@@ -77,7 +78,7 @@ fn work_and_kill(path: &Path, run: usize, permit: &str, said: &mut Acknowledged)
     let lines_until_kill = 1 + usize::try_from(random % 400).unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut seen = 0;
-    // To the end: what it said before it died counts too.
+    // Reads to the end: what it printed before it was killed counts too.
     for line in lines {
         let line = line.unwrap();
         let words: Vec<&str> = line.split(' ').collect();
@@ -136,7 +137,8 @@ async fn check(path: &Path, said: &Acknowledged) {
         USES - permit.uses_left,
         "budget and permit differ"
     );
-    // What is used and not open was committed; for requests without an acknowledgement either is possible.
+    // What is used and not open was committed. A request without an acknowledgement may have been carried out
+    // or not.
     let committed = count("runs") as usize - open.len();
     let least = said.ended.iter().filter(|it| it.1).count();
     let most = said.ending.iter().filter(|it| it.1).count();
@@ -175,7 +177,7 @@ fn child() {
     });
 }
 
-/// Until it is killed: reserves, and commits a third of it, releases a third and leaves a third open.
+/// Runs until it is killed: makes reservations, and commits, releases and leaves open a third of them each.
 async fn work(ledger: Ledger, name: String, permit: String) {
     for number in 0_u32.. {
         let mut call = with_permit(&permit, 1, NOW);
@@ -202,7 +204,7 @@ async fn work(ledger: Ledger, name: String, permit: String) {
     }
 }
 
-/// Says it at once, past the test harness.
+/// Prints at once, past the capture of the test harness.
 fn say(what: &str) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{what}").unwrap();

@@ -1,4 +1,4 @@
-//! The file: migrated if it is older, refused with a reason if it is anything but ours and whole.
+//! The database file: migrated if it is older, refused with a reason if it is damaged or not a ledger.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -11,7 +11,7 @@ use rusqlite::Connection;
 
 use crate::{NOW, begin, counted};
 
-/// As the first layout was made.
+/// The schema of the first version.
 const FIRST: &str = "BEGIN;
     CREATE TABLE state (
         plugin TEXT NOT NULL, key TEXT NOT NULL, version INTEGER NOT NULL,
@@ -46,7 +46,7 @@ async fn a_file_of_the_first_layout_is_migrated_in_place() {
     let ledger = Ledger::open(&path).unwrap();
     let kept = ledger.state().get("lab", "14").unwrap().unwrap();
     assert_eq!((kept.version, kept.value), (3, large.clone()));
-    // Versions of deleted keys and the quota's sum came along.
+    // Versions of deleted keys and the sum for the quota were migrated.
     assert_eq!(ledger.state().set("lab", "gone", b"x").unwrap(), 6);
     let refused = ledger.state().set("lab", "one more", &large);
     assert!(
@@ -169,11 +169,11 @@ fn a_folder_that_is_not_there_is_said_to_be() {
         error.to_string().contains("must exist and be writable"),
         "{error}"
     );
-    // The folder itself is no file.
+    // The path is a folder.
     refusal(folder.path());
 }
 
-/// The superuser may write everywhere, so both the files and the process that tries belong to another user.
+/// Root may write everywhere, so both the files and the process belong to another user.
 #[test]
 fn what_may_not_be_written_is_said_to_be_so() {
     let folder = tempfile::tempdir().unwrap();
@@ -192,7 +192,7 @@ fn what_may_not_be_written_is_said_to_be_so() {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    // Where another user can reach it.
+    // A folder that another user can reach.
     let program = folder.path().join("test");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     for path in [&readable, &sealed.join("inside.db"), &sealed.join("new.db")] {

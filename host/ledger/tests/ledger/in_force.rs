@@ -1,4 +1,4 @@
-//! What is in force, and the counters that go with it.
+//! What is in force, and the counters that belong to it.
 
 use qchost_ledger::{
     Adopt, ApprovalError, ApprovalKind, Brought, Heir, Ledger, NewApproval, Settle, Status, Subject,
@@ -29,7 +29,7 @@ fn heir(to: &str, of: &[&str]) -> Heir {
     }
 }
 
-/// How much each grant has counted.
+/// The count of each grant.
 async fn used(ledger: &Ledger, now: i64) -> Vec<(String, u32)> {
     let used = ledger.usage("research", "lab", now).await.unwrap();
     used.into_iter().map(|it| (it.grant, it.count)).collect()
@@ -61,7 +61,7 @@ async fn what_is_in_force_is_there_after_a_restart_and_to_be_confirmed_after_a_r
         .unwrap();
     assert!(row.confirmed && row.text == "one" && row.by == "ann");
     assert!(ledger.has_adopted().await.unwrap());
-    // Nothing of another subject or name.
+    // Other subjects and names are not affected.
     assert_eq!(
         ledger.in_force(Subject::Guardrails, "lab").await.unwrap(),
         None
@@ -129,7 +129,7 @@ async fn a_counter_takes_over_what_others_counted_and_keeps_its_own() {
         .map(|(name, count)| (name.to_owned(), count))
         .into();
     assert_eq!(used(&ledger, NOW).await, expected);
-    // Of the day, and of no other.
+    // Only that day is affected.
     assert_eq!(used(&ledger, NOW + DAY).await, Vec::new());
 }
 
@@ -144,7 +144,7 @@ async fn those_who_are_interested_are_none_of_two_and_a_change_that_came_into_fo
         ..request()
     };
     let asked = ledger.request_approval(change(vec![7], 2)).await.unwrap();
-    // Requested again, by another person too.
+    // Requested again, also by another person.
     let again = ledger.request_approval(change(vec![8], 2)).await.unwrap();
     assert_eq!(asked.id, again.id);
     let yes = async |uid: u32| {

@@ -1,4 +1,4 @@
-//! Reads that are counted in blocks: never more than allowed, none lost but by a crash.
+//! Reads that are counted in blocks: never more than allowed, and none lost except in a crash.
 
 use proptest::prelude::*;
 use qchost_ledger::{BeginError, Ledger};
@@ -12,7 +12,7 @@ enum Step {
     Reads(u32),
     Writes(u32),
     Clock(i64),
-    /// Reopened after a clean close, or after none.
+    /// Reopens the ledger after a clean close or a crash.
     Reopen(bool),
 }
 
@@ -40,7 +40,7 @@ async fn follow(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let mut ledger = Ledger::open(&path).unwrap();
     let mut now = NOW;
     let mut days = std::collections::BTreeSet::from([NOW.div_euclid(DAY)]);
-    // What was let through altogether, and on the last day while nothing made the account of it inexact.
+    // Reads allowed in total, and on the last day for as long as the count is known exactly.
     let (mut passed, mut today, mut exact) = (0_usize, 0, true);
     for step in steps {
         let calls = match step {
@@ -128,7 +128,7 @@ async fn reads_and_writes_at_once_get_exactly_what_there_is() {
     assert_eq!(used[0].count, 500);
 }
 
-/// Of several grants none is counted if one has no more; and the rest is not lost.
+/// If one of several grants is used up, none is charged, and what the others have left is not lost.
 #[tokio::test]
 async fn a_read_that_is_refused_counts_nowhere() {
     let ledger = Ledger::in_memory().unwrap();
@@ -157,7 +157,7 @@ async fn a_read_that_is_refused_counts_nowhere() {
     assert_eq!(used, [("few", 2), ("many", 2)]);
 }
 
-/// A grant named twice is one grant.
+/// A grant that is named twice is charged once.
 #[tokio::test]
 async fn a_read_counts_once_in_a_grant() {
     let ledger = Ledger::in_memory().unwrap();
@@ -171,7 +171,7 @@ async fn a_read_counts_once_in_a_grant() {
         .unwrap_err();
 }
 
-/// What a lower limit leaves no room for is not let through from a block that was leased under the higher one.
+/// A block that was leased under a higher limit allows no more than the lowered limit does.
 #[tokio::test]
 async fn a_lower_limit_holds_at_once() {
     let ledger = Ledger::in_memory().unwrap();
@@ -195,7 +195,7 @@ async fn a_lower_limit_holds_at_once() {
         .unwrap_err();
 }
 
-/// A crash may cost at most one block.
+/// A crash loses at most one block.
 #[tokio::test]
 async fn a_crash_loses_no_more_than_a_block() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The ledger as the gate uses it: real files, real crashes.
+//! The ledger as the gate uses it, with real files and real crashes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -24,7 +24,7 @@ const NOW: i64 = 1_700_000_000_000;
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
 
-/// A charge that costs nothing.
+/// A charge without a cost.
 fn counted(grant: &str, per_day: u32) -> Charge {
     Charge {
         grant: grant.to_owned(),
@@ -45,7 +45,7 @@ fn begin(call: &str, now: i64, charges: Vec<Charge>) -> Begin {
     }
 }
 
-/// A call that needs nothing but a permit.
+/// A call that needs only a permit.
 fn with_permit(permit: &str, cost: u64, now: i64) -> Begin {
     Begin {
         permit: Some(PermitUse {

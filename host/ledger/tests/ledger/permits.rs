@@ -1,4 +1,4 @@
-//! Permits: for what they were given, as often, as long, and no more.
+//! Permits: valid only for what was approved, as often and as long as was approved.
 
 use qchost_ledger::{BeginError, Binding, Ledger, Permit, Settle, Standing};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ fn scope() -> Value {
     request().scope
 }
 
-/// An approved request's permit.
+/// The permit of an approved request.
 async fn permit(ledger: &Ledger, standing: Option<Standing>) -> Permit {
     let asked = ledger.request_approval(request()).await.unwrap();
     ledger
@@ -56,12 +56,12 @@ async fn a_permit_for_one_call_is_for_one_call() {
     assert_eq!(why(again), "is used up");
 }
 
-/// A call that the server refuses gives its use back; it cannot be tried without end for all that.
+/// A call that the server refuses returns its use of the permit, but the number of attempts is limited.
 #[tokio::test]
 async fn a_permit_ends_after_ten_refused_attempts_for_each_use() {
     let ledger = Ledger::in_memory().unwrap();
     let permit = permit(&ledger, None).await;
-    // What was not sent is no attempt.
+    // A call that was not sent is no attempt.
     for how in [vec![Settle::Release; 15], vec![Settle::Refused; 10]].concat() {
         let begun = ledger.begin(with_permit(&permit.id, 20_000, NOW)).await;
         ledger.settle(begun.unwrap(), how).await.unwrap();
@@ -99,7 +99,7 @@ async fn any_other_call_finds_no_permit() {
             .unwrap();
         assert_eq!(found, None, "{other:?}");
     }
-    // It costs more than was shown, or it is too late.
+    // It costs more than was shown, or the permit has expired.
     assert_eq!(
         ledger
             .find_permit(&binding(), &scope(), 20_001, NOW)
@@ -121,7 +121,7 @@ async fn any_other_call_finds_no_permit() {
     assert!(at_last.is_some());
 }
 
-/// What was found is checked again when it is used.
+/// A permit that was found is checked again when it is used.
 #[tokio::test]
 async fn a_permit_is_checked_again_when_the_call_begins() {
     let ledger = Ledger::in_memory().unwrap();
@@ -175,7 +175,7 @@ async fn a_standing_permit_is_for_its_scope_its_uses_and_its_money() {
     other_arguments.arguments_hmac = "h2".to_owned();
     other_arguments.profile_revision = "r2".to_owned();
     let later = NOW + 7 * HOUR;
-    // The order of keys is not part of a scope, its values are.
+    // Two scopes are equal regardless of the order of their keys, but not of their values.
     let reordered = json!({"name": "Lab/Momentum", "project": 7});
     let found = ledger
         .find_permit(&other_arguments, &reordered, 20_000, later)
@@ -230,7 +230,7 @@ async fn a_standing_permit_is_for_its_scope_its_uses_and_its_money() {
     assert_eq!(why(again), "is used up");
 }
 
-/// Nothing was sent: the permit is whole again, once.
+/// Nothing was sent: the use is returned, once.
 #[tokio::test]
 async fn a_release_gives_the_permit_back_once() {
     let ledger = Ledger::in_memory().unwrap();
@@ -263,7 +263,7 @@ async fn a_release_gives_the_permit_back_once() {
     );
 }
 
-/// A budget that is used up leaves the permit alone.
+/// A call that is refused for its budget does not use the permit.
 #[tokio::test]
 async fn a_call_that_may_not_begin_keeps_its_permit() {
     let ledger = Ledger::in_memory().unwrap();

@@ -1,4 +1,4 @@
-//! Everything else that must outlive the process.
+//! Other data that has to survive the process.
 
 use std::sync::{Arc, Mutex};
 
@@ -123,7 +123,7 @@ async fn sources_are_kept_once_and_found_by_compile_and_hash() {
         assert_eq!(found, Some(("h1".to_owned(), 7)));
     }
     assert_eq!(ledger.source("h1").await.unwrap(), Some(files));
-    // A compile that is not the host's own is not known, nor one of another account.
+    // A compile of another client or another account is unknown.
     assert_eq!(ledger.compile_source("research", "c3").await.unwrap(), None);
     assert_eq!(ledger.compile_source("trading", "c1").await.unwrap(), None);
     assert_eq!(ledger.approved_source("research", 7).await.unwrap(), None);
@@ -142,7 +142,7 @@ async fn sources_are_kept_once_and_found_by_compile_and_hash() {
     assert_eq!(ledger.approved_source("trading", 7).await.unwrap(), None);
 }
 
-/// 4 MiB each: with the 17th, the bound of 64 MiB is passed.
+/// 4 MiB each: the 17th exceeds the limit of 64 MiB.
 #[tokio::test]
 async fn a_plugin_fills_its_own_quota_of_sources_and_no_other_one() {
     const LARGE: usize = 4 << 20;
@@ -186,9 +186,10 @@ async fn a_plugin_fills_its_own_quota_of_sources_and_no_other_one() {
     ] {
         assert_eq!(known(compile).await, expected, "{compile}");
     }
-    // What the next difference is taken from stays.
+    // The text that the next difference starts from is kept.
     assert!(ledger.source("approved").await.unwrap().is_some());
-    // What waits for a person is never dropped to make room: the plugin's own next compile is of unknown code.
+    // Sources that await a person's decision are never dropped to make room: instead the code of the plugin's
+    // next compile is unknown.
     for number in 6..20 {
         let mut waiting = request();
         waiting.binding.arguments_hmac = number.to_string();
@@ -202,7 +203,7 @@ async fn a_plugin_fills_its_own_quota_of_sources_and_no_other_one() {
     }
     assert!(known("c-theirs").await);
     assert_eq!(put("victim", "theirs too").await, Remembered::Known);
-    // Until nothing waits any more.
+    // Until no decision is pending any more.
     let mut later = compile("lab", "c-later", "later", LARGE);
     later.now = NOW + HOUR;
     assert_eq!(ledger.put_compile(later).await.unwrap(), Remembered::Known);
@@ -223,7 +224,7 @@ async fn a_signature_that_says_otherwise_makes_both_compiles_unknown() {
     assert_eq!(put(signed("c1", "h1", "s1")).await, Remembered::Known);
     assert_eq!(put(signed("c2", "h1", "s1")).await, Remembered::Known);
     assert_eq!(put(signed("c3", "h2", "s2")).await, Remembered::Known);
-    // The same contents may get another signature, as with another version of the compiler.
+    // The same contents may get another signature, for example from another version of the compiler.
     assert_eq!(put(signed("c4", "h2", "s3")).await, Remembered::Known);
     assert_eq!(
         put(signed("c5", "h2", "s1")).await,
@@ -240,7 +241,7 @@ async fn a_signature_that_says_otherwise_makes_both_compiles_unknown() {
     }
 }
 
-/// What is known is known of the project, so it makes no difference who compiled.
+/// Sources are known by project, so it makes no difference which plugin compiled.
 #[tokio::test]
 async fn a_signature_that_says_otherwise_makes_the_compiles_of_all_plugins_of_the_project_unknown()
 {
@@ -252,7 +253,7 @@ async fn a_signature_that_says_otherwise_makes_the_compiles_of_all_plugins_of_th
     };
     let put = async |new| ledger.put_compile(new).await.unwrap();
     assert_eq!(put(signed("lab", "c1", 7, "h1")).await, Remembered::Known);
-    // Of another project, the same signature says nothing.
+    // The same signature in another project proves nothing.
     assert_eq!(put(signed("desk", "c2", 8, "h2")).await, Remembered::Known);
     let contradicted = put(signed("desk", "c3", 7, "h2")).await;
     assert_eq!(contradicted, Remembered::Contradicted);
@@ -280,7 +281,7 @@ async fn each_change_stores_the_head_with_it() {
         Some("head 1")
     );
     *head.lock().unwrap() = Some("head 2".to_owned());
-    // What changes nothing stores nothing.
+    // A call without changes stores nothing.
     ledger
         .begin(begin("2", NOW, vec![counted("runs", 1)]))
         .await

@@ -1,4 +1,4 @@
-//! Each operation of the catalog, granted and denied in every way there is.
+//! Every operation of the catalog, granted and denied in each possible way.
 
 use qchost_catalog::{Access, OPERATIONS};
 use qchost_policy::{Brokerage, Facts, Resource};
@@ -82,7 +82,7 @@ const EVERY: &[(&str, Access, &str)] = &[
     ("server/read-latest-mcp-server-version", Access::Read, ""),
 ];
 
-/// A call of an operation that has a thing of each scope, all called `thing`.
+/// A call of an operation whose resource has a value `thing` for each scope.
 fn thing(scopes: &str) -> Facts {
     let has = |scope: &str| scopes.split(' ').any(|one| one == scope);
     let text = || Some("thing".to_owned());
@@ -116,17 +116,17 @@ fn every_operation_is_covered_by_its_scopes_and_by_no_fewer() {
         };
         let grant = |allow: &str, scopes: &str| format!("[[grant]]\nname = \"g\"\nallow = [{allow}]\n{scopes}");
         let quoted = format!("\"{name}\"");
-        // Named, with all scopes.
+        // Granted by name, with all scopes.
         let full = grant(&quoted, &scopes_of("thing", ""));
         check(&full, &[], &[allowed(name, thing(scopes), &["g"])]);
-        // Each scope left out, or for another thing.
+        // With each scope missing, or naming another resource.
         for scope in scopes.split(' ').filter(|scope| !scope.is_empty()) {
             let less = grant(&quoted, &scopes_of("thing", scope));
             check(&less, &[], &[denied(name, thing(scopes), "but not ")]);
             let other = format!("{less}{scope} = [\"another\"]\n");
             check(&other, &[], &[denied(name, thing(scopes), "but not ")]);
         }
-        // By a pattern: never what deletes or trades.
+        // Granted by a pattern, which never covers what deletes or trades.
         let (room, _) = name.split_once('/').unwrap();
         let wide = grant("\"*\"", &scopes_of("*", ""));
         let live = scopes.contains("brokerages");
@@ -139,18 +139,18 @@ fn every_operation_is_covered_by_its_scopes_and_by_no_fewer() {
                 _ => allowed(name, thing(scopes), &["g"]),
             }],
         );
-        // By the pattern of another interface.
+        // Granted by the pattern of another interface.
         let elsewhere = if room == "server" { "account/*" } else { "server/*" };
         let other = grant(&format!("\"{elsewhere}\""), &scopes_of("*", ""));
         check(&other, &[], &[denied(name, thing(scopes), "no grant of `plugin` allows")]);
-        // Under a guardrail of its class, and of another.
+        // Under a guardrail for its class, and under one for another class.
         let word = access.word();
         let forbid = format!("@id(\"class\") forbid (principal, action in Action::\"{word}\", resource);");
         check(&full, &[&forbid], &[forbidden(name, thing(scopes), &["class"])]);
         let another = if word == "read" { "write" } else { "read" };
         let forbid = format!("@id(\"class\") forbid (principal, action in Action::\"{another}\", resource);");
         check(&full, &[&forbid], &[allowed(name, thing(scopes), &["g"])]);
-        // Under a guardrail of its interface.
+        // Under a guardrail for its interface.
         let forbid = format!("@id(\"room\") forbid (principal, action in Action::\"{room}\", resource);");
         check(&full, &[&forbid], &[forbidden(name, thing(scopes), &["room"])]);
     }

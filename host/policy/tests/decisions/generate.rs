@@ -1,4 +1,4 @@
-//! Calls, grants and guardrails at random, out of a world that is small enough for them to meet.
+//! Random calls, grants and guardrails, over so few names that they often meet.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use proptest::sample::{select, subsequence};
 use qchost_catalog::by_name;
 use qchost_policy::{Brokerage, Context, Facts, Project, Resource, Usd};
 
-/// A grant, as its oracle sees it.
+/// A grant, as the oracle of the tests reads it.
 #[derive(Debug, Clone)]
 pub struct Grant {
     pub allow: Vec<String>,
@@ -33,7 +33,7 @@ pub struct Call {
     pub facts: Facts,
 }
 
-/// Operations that together touch everything there is.
+/// Operations that together touch every kind of resource.
 pub const OPERATIONS: &[&str] = &[
     "account/read-account",
     "backtests/create-backtest",
@@ -54,7 +54,7 @@ pub const OPERATIONS: &[&str] = &[
     "projects/list-projects",
 ];
 
-/// Names of things, some of them awkward.
+/// Names of resources, some of them unusual.
 pub fn thing() -> impl Strategy<Value = String> {
     prop_oneof![
         8 => select(vec!["Lab/a", "Lab/b", "Lab/a/b", "Prod/x", "Lab", "lab/a"]).prop_map(str::to_owned),
@@ -64,7 +64,7 @@ pub fn thing() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Globs, many of which cover some of the things.
+/// Globs, many of which cover some of the names.
 pub fn glob() -> impl Strategy<Value = String> {
     prop_oneof![
         6 => select(vec!["Lab/*", "*", "Prod/*", "*/a", "L*b/*", "*a*", "Lab/a", "**"]).prop_map(str::to_owned),
@@ -109,7 +109,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// A call that has what its operation may have, or less.
+    /// A call with some or all of the facts that its operation can have.
     pub fn call()(
         operation in select(OPERATIONS.to_vec()),
         project in project(),
@@ -197,7 +197,7 @@ fn list(texts: &[String]) -> String {
     format!("[{}]", texts.join(", "))
 }
 
-/// The grants as a manifest has them.
+/// The grants in the form of a manifest.
 pub fn text(grants: &[Grant]) -> String {
     let mut text = String::new();
     for (at, grant) in grants.iter().enumerate() {
@@ -233,7 +233,7 @@ pub fn text(grants: &[Grant]) -> String {
     text
 }
 
-/// Whether a glob covers a text, by the book: all ways to take the stars are tried.
+/// Whether a glob covers a text, by definition: tries every way to expand the stars.
 pub fn reference(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) =
         (pattern.chars().collect(), text.chars().collect());
@@ -253,7 +253,7 @@ pub fn reference(pattern: &str, text: &str) -> bool {
     row[text.len()]
 }
 
-/// Whether a grant covers a call, by the words of the design and not by those of the code.
+/// Whether a grant covers a call, computed from the specification and not from the code under test.
 pub fn oracle(grant: &Grant, call: &Call) -> bool {
     let any = |globs: &[String], text: &str| globs.iter().any(|glob| reference(glob, text));
     let scope = |key: &str| {

@@ -1,4 +1,4 @@
-//! What is forbidden whatever is granted, and what cannot be decided.
+//! Guardrails forbid regardless of grants, and a call that a guardrail cannot decide on is denied.
 
 use qchost_policy::{Context, Facts, Resource, Usd};
 

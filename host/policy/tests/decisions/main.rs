@@ -1,7 +1,6 @@
-//! What is allowed and what is not: every row is a call under a manifest and guardrails, and what must
-//! come of it, with the grants that cover it or the reason why none does. Each permission stands
-//! beside its denied twin; and of each denial that lines of a manifest would end, those lines are
-//! tried.
+//! What is allowed and what is denied. Every row is a call under a manifest and guardrails, with the expected
+//! decision: the grants that cover it, or the reason for the denial. Each allowed call has a denied twin, and
+//! the lines that a denial proposes are tried.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,7 +8,7 @@
     clippy::indexing_slicing
 )]
 
-// Tables, a row a line.
+// Tables with one row a line.
 #[rustfmt::skip]
 mod every;
 #[rustfmt::skip]

@@ -1,4 +1,4 @@
-//! Projects: by name, by id, by who made them; and what lists them.
+//! Projects by name, by id and by who created them, and the operations that list them.
 
 use qchost_policy::{Facts, Resource};
 
@@ -173,7 +173,7 @@ fn a_listing_needs_a_scope_and_its_items_are_asked_one_by_one() {
     );
     check(lab, &[], &[denied(call, folder("o"), "not any object")]);
     check(store, &[], &[denied("projects/list-projects", account(), "not any project")]);
-    // What is no listing is never decided on the account.
+    // An operation that is no listing is never decided on the account as a whole.
     for call in ["backtests/read-backtest", "files/read-file", "live/stop-live-algorithm", "optimizations/abort-optimization"] {
         check(lab, &[], &[denied(call, account(), "cannot be decided on the account as a whole")]);
     }

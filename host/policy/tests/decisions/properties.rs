@@ -1,4 +1,4 @@
-//! What holds for all manifests, guardrails and calls.
+//! Properties of all manifests, guardrails and calls.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -130,7 +130,7 @@ proptest! {
             prop_assert!(approval(&new) >= approval(&old), "{:?} takes no approval: {:?}", call, difference);
             held.push((call, old, new));
         }
-        // What one counter counted together, one counter counts together, up to no more.
+        // Calls that shared one counter still share one, and its limit has not grown.
         for (_, old, _) in &held {
             for grant in old.iter().filter(|grant| grant.limits.per_day.is_some()) {
                 let under = |grants: &[Grant]| grants.iter().any(|other| other.name == grant.name);
@@ -150,7 +150,7 @@ proptest! {
         let quoted = toml::Value::String(pattern.clone()).to_string();
         let manifest = format!("[[grant]]\nname = \"g\"\nallow = [\"files/read-file\"]\nprojects = [{quoted}]\n");
         let authority = authority(&manifest, &[]);
-        // The pattern itself is a name too: every star may stand for a star.
+        // The pattern itself is also a name, so every star may match a star.
         for name in [name, other, pattern.clone(), pattern.replace('*', "")] {
             let decision = authority.decide("", "files/read-file", access("files/read-file"), &project(1, &name));
             prop_assert_eq!(decision.allowed, reference(&pattern, &name), "{:?} on {:?}", pattern, name);
@@ -175,7 +175,7 @@ proptest! {
     }
 }
 
-/// A grant with its obligations, in the words of a manifest.
+/// A grant with its obligations, as the manifest writes it.
 type Bound = (crate::generate::Grant, bool, Option<u32>);
 
 fn bound_grant() -> impl Strategy<Value = Bound> {
@@ -185,7 +185,7 @@ fn bound_grant() -> impl Strategy<Value = Bound> {
 fn bound_text(grants: &[Bound]) -> String {
     let plain: Vec<_> = grants.iter().map(|(grant, ..)| grant.clone()).collect();
     let mut text = text(&plain);
-    // From the end, so that the places of the others stay.
+    // From the end, so that the positions of the others stay valid.
     for (at, (_, asks, per_day)) in grants.iter().enumerate().rev() {
         let head = format!("name = \"g{at}\"\n");
         let place = text.find(&head).unwrap() + head.len();
@@ -199,7 +199,7 @@ fn bound_text(grants: &[Bound]) -> String {
     text
 }
 
-/// What an operator may do to a manifest; most of it narrows, so that what is found to be narrower is often tried.
+/// Edits that an operator may make. Most of them narrow the manifest, so that narrowing is tested often.
 #[derive(Debug, Clone)]
 enum Edit {
     Remove(usize),
@@ -281,7 +281,7 @@ fn uid(of: &str, id: &str) -> EntityUid {
     EntityUid::from_type_name_and_id(of.parse().unwrap(), cedar_policy::EntityId::new(id))
 }
 
-/// The call without what the context of its operation cannot have.
+/// The call without the facts that the context of its operation cannot have.
 fn possible(mut call: Call) -> Call {
     let action = uid("Action", call.operation);
     let has = |name: &str, value: RestrictedExpression| {
@@ -315,7 +315,7 @@ fn possible(mut call: Call) -> Call {
     call
 }
 
-/// How many of these policies forbid the call, by Cedar's own authoriser, with nothing left out.
+/// The number of these policies that forbid the call by Cedar's own authoriser, evaluating all of them.
 fn cedar(rails: &[&str], call: &Call) -> usize {
     let forbids = rails.concat();
     let set: PolicySet = forbids.parse().unwrap();
@@ -467,7 +467,7 @@ fn condition() -> impl Strategy<Value = String> {
         13 => "resource.name == \"Lab/a\"".to_owned(),
         14 => "context has command".to_owned(),
         15 => "\"Lab/a\" == resource.name".to_owned(),
-        // Fails where the number is large enough.
+        // Evaluation fails if the number is large enough.
         16 => "context has parameters && context.parameters * 4611686018427387904 > 7".to_owned(),
         _ => format!("resource.organization like \"{pattern}\""),
     });

@@ -1,4 +1,4 @@
-//! Outgoing requests.
+//! Outgoing HTTP requests.
 
 use qchost_policy::{Facts, Resource};
 

@@ -8,7 +8,7 @@ use qchost_policy::{
     Authority, Brokerage, Context, Facts, Guardrails, Manifest, Project, Resource,
 };
 
-/// A call and what must come of it.
+/// A call and its expected decision.
 pub struct Row {
     operation: String,
     facts: Facts,
@@ -27,7 +27,7 @@ pub fn allowed(operation: &str, facts: Facts, grants: &[&str]) -> Row {
     Row::new(operation, facts, Expected::Allowed(grants))
 }
 
-/// Denied, for a reason that says this.
+/// Denied with a reason that contains this text.
 pub fn denied(operation: &str, facts: Facts, reason: &str) -> Row {
     Row::new(operation, facts, Expected::Denied(reason.to_owned()))
 }
@@ -74,7 +74,7 @@ pub fn authority(grants: &str, texts: &[&str]) -> Authority {
     Authority::new(Arc::new(manifest(grants)), &guardrails(texts)).unwrap()
 }
 
-/// The class of an operation, as the gate says it.
+/// The class of an operation, as the gate passes it.
 pub fn access(operation: &str) -> Access {
     match by_name(operation) {
         Some(known) => known.access,
@@ -83,7 +83,7 @@ pub fn access(operation: &str) -> Access {
     }
 }
 
-/// Checks every row, and of every denial that lines of a manifest would allow that they do.
+/// Checks every row. Also checks that the lines which a denial proposes allow the call.
 pub fn check(grants: &str, texts: &[&str], rows: &[Row]) {
     let authority = authority(grants, texts);
     for Row {
@@ -141,7 +141,7 @@ pub fn project(id: u32, name: &str) -> Facts {
     }))
 }
 
-/// A project's name that is yet to be given.
+/// The name of a project that does not exist yet.
 pub fn named(name: &str) -> Facts {
     Facts::of(Resource::Project(Project {
         id: None,
@@ -187,7 +187,7 @@ pub fn with(facts: Facts, change: impl FnOnce(&mut Context)) -> Facts {
     facts
 }
 
-/// A deployment of a project of the lab.
+/// A deployment of a project in the folder `Lab`.
 pub fn deploy(profile: &str, live: bool) -> Facts {
     with(project(12, "Lab/x"), |context| {
         context.live = live;

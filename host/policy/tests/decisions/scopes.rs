@@ -1,4 +1,4 @@
-//! The other scopes, and the conditions.
+//! The scopes other than projects, and the conditions.
 
 use qchost_policy::{Brokerage, Facts, Resource, Usd};
 
@@ -100,7 +100,7 @@ fn conditions_narrow_only_where_they_are_written() {
             denied(call, costs(Some(50_001)), "not a cost of $5.0001 (its max-cost is $5.00)"),
             allowed(call, costs(Some(0)), &["g"]),
             denied(call, costs(None), "not a cost that is not known"),
-            // What costs nothing is not asked for its price.
+            // The price of a free operation is not looked up.
             allowed("backtests/read-backtest", costs(None), &["g"]),
             denied("backtests/read-backtest", costs(Some(60_000)), "not a cost of $6.00"),
         ],

@@ -1,6 +1,6 @@
-//! What is wrong with a manifest, and what is said of it.
+//! Errors in manifests, and their messages.
 
-/// Each change of the good one, the line of the complaint, and what it has to say.
+/// Changes that break the good manifest, each with the line and the text of the error.
 pub const CHANGES: &[(&str, &str, usize, &str)] = &[
     ("plugin    =", "plugn     =", 2, "plugn: unknown key; did you mean `plugin`?"),
     ("allow          = [", "alow           = [", 9, "grant `lab`.alow: unknown key; did you mean `allow`?"),

@@ -1,5 +1,5 @@
-//! What an operator sees of a manifest: the good ones are read whole, the others say what is wrong
-//! and where; and the published schema says the same.
+//! Parsing of manifests: good ones are read completely, errors name the problem and its line, and the
+//! published schema agrees.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -214,7 +214,7 @@ fn as_json(text: &str) -> Option<Value> {
     serde_json::to_value(table).ok()
 }
 
-/// What only the parser can know: names that exist, names that are there twice, sizes in numbers.
+/// Errors that the schema cannot express: unknown names, duplicate names, and sizes as numbers.
 const BEYOND_A_SCHEMA: &[&str] = &[
     "names no operation",
     "must be named in full",
@@ -226,7 +226,7 @@ const BEYOND_A_SCHEMA: &[&str] = &[
     "belongs to the connection",
     "is no name of a header",
     "is no address such as",
-    // TOML has numbers that JSON has not.
+    // TOML has numbers that JSON does not have.
     "NaN",
     "must be finite",
 ];

@@ -1,8 +1,7 @@
-//! A server that is as lenient as a server can be: it coerces numbers, takes arguments in a wrapper
-//! or in another spelling, finds a backtest whatever project stands beside it, and tidies paths.
-//!
-//! What is out of scope carries `SECRET` in everything that is answered about it, and each call
-//! returns what it touched: a test compares both with what was allowed.
+//! A server that is as lenient as possible: it coerces numbers, accepts arguments in a wrapper or in another
+//! spelling, finds a backtest regardless of the project given, and normalises paths. Everything out of scope
+//! carries `SECRET` in all answers about it, and each call returns what it touched; tests compare both with
+//! what was allowed.
 #![allow(
     dead_code,
     clippy::unwrap_used,
@@ -26,11 +25,11 @@ pub use world::{Effect, ORGANIZATION, World};
 pub const ACCOUNT: &str = "research";
 pub const PLUGIN: &str = "lab";
 
-/// A project in scope, and one that is not.
+/// A project in scope, and one out of scope.
 pub const MINE: u32 = 11;
 pub const OTHER: u32 = 22;
 
-/// An operation by its tool.
+/// An operation by the name of its tool.
 pub fn operation(name: &str) -> &'static Operation {
     by_name(name).unwrap_or_else(|| panic!("no operation {name}"))
 }
@@ -75,7 +74,7 @@ pub fn allowed(facts: &Facts) -> bool {
     resource && file.is_none_or(|file| file.starts_with("notes/"))
 }
 
-/// What became of a call.
+/// The outcome of a call.
 #[derive(Debug)]
 pub enum Ended {
     Refused(ScopeError),
@@ -84,7 +83,7 @@ pub enum Ended {
     Sent(Vec<Effect>, Result<(Value, Learned), ScopeError>),
 }
 
-/// A call as the gate makes it: resolved, decided, sent, its answer checked.
+/// Makes a call as the gate does: resolves it, decides, sends it and checks the answer.
 pub async fn call(
     scope: &Scope,
     world: &World,
@@ -137,7 +136,7 @@ pub async fn touch(
     resolve(scope, world, operation(name), &object(arguments)).await
 }
 
-/// The answer to a call that is allowed.
+/// The answer to an allowed call.
 pub async fn answered(
     scope: &Scope,
     world: &World,

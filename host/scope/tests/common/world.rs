@@ -1,4 +1,4 @@
-//! The lenient server itself.
+//! The lenient server.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -16,13 +16,13 @@ pub const ORGANIZATION: &str = "0rg";
 pub enum Effect {
     /// A project.
     Project(u32),
-    /// A name that a project got.
+    /// A name that was given to a project.
     Named(String),
     /// A file of a project was changed.
     File(u32, String),
     /// An object of the store.
     Object(String),
-    /// Whatever runs in the organisation.
+    /// Everything that runs in the organisation.
     Everything,
 }
 
@@ -33,20 +33,20 @@ pub struct State {
     pub children: BTreeMap<String, u32>,
     pub objects: BTreeSet<String>,
     pub jobs: BTreeMap<String, Vec<String>>,
-    /// Brokerages of deployments by project.
+    /// Brokerages of the deployments, by project.
     pub brokerages: BTreeMap<u32, String>,
     next: u32,
 }
 
 pub struct World {
     pub state: Mutex<State>,
-    /// Every read that the host made for itself.
+    /// Every read that the host made on its own account.
     pub reads: Mutex<Vec<(&'static str, Map<String, Value>)>>,
-    /// Fails reads of this operation.
+    /// An operation whose reads fail.
     pub broken: Mutex<Option<(&'static str, Failure)>>,
-    /// Lets other tasks go on while a read is under way.
+    /// Yields to other tasks during each read.
     pub slow: bool,
-    /// Answers estimates with this.
+    /// The answer to estimates.
     pub estimate: Mutex<Value>,
 }
 
@@ -119,7 +119,7 @@ impl Reader for World {
     }
 }
 
-/// A number in whatever form.
+/// A number from a JSON number or text.
 fn coerced(value: &Value) -> Option<u32> {
     match value {
         Value::Number(number) => number
@@ -135,7 +135,7 @@ fn coerced(value: &Value) -> Option<u32> {
     }
 }
 
-/// A text in whatever form.
+/// A text from a JSON text or number.
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.trim().to_owned()),
@@ -145,7 +145,7 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// A path after `..`, doubled slashes and white space are gone.
+/// A path with `..`, doubled slashes and white space resolved.
 fn tidied(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     let path = path.replace('\\', "/");
@@ -159,7 +159,7 @@ fn tidied(path: &str) -> String {
     parts.join("/")
 }
 
-/// Arguments in any spelling, also in a wrapper.
+/// An argument under any spelling of its name, also inside a wrapper.
 struct Loose(Map<String, Value>);
 
 impl Loose {
@@ -198,7 +198,7 @@ impl World {
         self.reads.lock().unwrap().len()
     }
 
-    /// The names of the reads since the last time, in order.
+    /// Names of the reads since the last call of this, in order.
     pub fn drain(&self) -> Vec<&'static str> {
         let reads = std::mem::take(&mut *self.reads.lock().unwrap());
         reads.into_iter().map(|(name, _)| name).collect()
@@ -216,7 +216,7 @@ impl World {
         self.state.lock().unwrap().projects.get(&project).cloned()
     }
 
-    /// Does what it is told, and says what that was.
+    /// Carries a call out and returns what it touched.
     pub fn execute(
         &self,
         operation: &Operation,

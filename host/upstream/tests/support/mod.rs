@@ -1,4 +1,4 @@
-//! What the integration tests share.
+//! Helpers of the integration tests.
 
 #![allow(dead_code)]
 
@@ -42,7 +42,7 @@ pub async fn call(accounts: &Accounts, tool: &str, arguments: Value, millis: u64
     call_if(accounts, tool, arguments, millis, always()).await
 }
 
-/// The same, if its clearance lets it.
+/// Calls a tool if its clearance permits.
 pub async fn call_if(
     accounts: &Accounts,
     tool: &str,
@@ -88,7 +88,7 @@ impl Log {
             .collect()
     }
 
-    /// Waits, with a bound, until there are this many events of a kind.
+    /// Waits, with a time limit, until there are this many events of a kind.
     pub async fn wait_for(&self, kind: &str, count: usize) -> Vec<Value> {
         wait_until(&format!("{count} times `{kind}`"), || {
             self.events(kind).len() >= count
@@ -119,7 +119,7 @@ pub fn server() -> PathBuf {
     server
 }
 
-/// A connector that runs the scripted server with these further words.
+/// A connector that runs the scripted server with these additional arguments.
 pub fn stdio(log: &Log, words: &[&str], secrets: &[(&str, &str)]) -> StdioConnector {
     let mut args = vec![log.path.display().to_string()];
     args.extend(words.iter().map(|word| (*word).to_owned()));
@@ -138,7 +138,7 @@ pub fn stdio(log: &Log, words: &[&str], secrets: &[(&str, &str)]) -> StdioConnec
     .unwrap()
 }
 
-/// The scripted server as the supervisor of another one.
+/// The scripted server as the supervisor of another scripted server.
 pub fn supervisor() -> Supervisor {
     Supervisor {
         program: server(),

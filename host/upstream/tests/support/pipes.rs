@@ -30,11 +30,11 @@ pub fn scripted(log: PathBuf) -> impl Connector {
     })
 }
 
-/// What a raw server does when a tool is called.
+/// The reaction of a raw server to a call of a tool.
 pub type Reply = Arc<dyn Fn(&Value) -> Vec<String> + Send + Sync>;
 
-/// A server that shakes hands and lists `read_backtest` and `create_backtest`, and then writes
-/// whatever lines it is told to. An empty list of lines closes the connection.
+/// A server that completes the handshake, lists `read_backtest` and `create_backtest`, and then writes the
+/// given lines. An empty list of lines closes the connection.
 pub fn raw(opened: Arc<AtomicUsize>, reply: Reply) -> impl Connector {
     let two = |_: &Value| {
         let tool = |name: &str| json!({ "name": name, "inputSchema": { "type": "object" } });
@@ -43,10 +43,10 @@ pub fn raw(opened: Arc<AtomicUsize>, reply: Reply) -> impl Connector {
     listing(opened, Arc::new(two), reply)
 }
 
-/// What a raw server answers when it is asked for its tools.
+/// The answer of a raw server to a request for its tools.
 pub type List = Arc<dyn Fn(&Value) -> Value + Send + Sync>;
 
-/// A raw server that lists its tools by `list`.
+/// A raw server that lists its tools with `list`.
 pub fn listing(opened: Arc<AtomicUsize>, list: List, reply: Reply) -> impl Connector {
     PipeConnector::new("raw", move || {
         opened.fetch_add(1, Ordering::SeqCst);

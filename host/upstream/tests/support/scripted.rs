@@ -1,8 +1,8 @@
-//! An MCP server whose behaviour is told by the call itself: `script` lists what to do at the
-//! first, second, … sending of the call with this `id` (the last entry holds for all later ones).
+//! An MCP server that each call instructs: `script` lists the reactions to the first, second, … sending of
+//! the call with this `id`; the last entry holds for all later ones.
 //!
-//! Every sending is a line of a log file, so that a test can count what really arrived, also
-//! after the server was killed.
+//! Every sending is written to a log file, so that a test can count what arrived even if the server was
+//! killed.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use rmcp::model::{
 use rmcp::service::{NotificationContext, RequestContext, RoleServer};
 use serde_json::{Value, json};
 
-/// The tools it lists, the last one on a second page.
+/// The tools that it lists, the last one on a second page.
 const TOOLS: [&str; 7] = [
     "read_account",
     "read_backtest",
@@ -57,7 +57,7 @@ impl Scripted {
         file.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
-    /// How many sendings of this call there were.
+    /// The number of sendings of this call.
     fn earlier(&self, id: &Value) -> usize {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         log.lines()

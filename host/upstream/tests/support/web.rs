@@ -1,4 +1,4 @@
-//! Servers behind HTTP: the scripted one, and one whose every answer is written by hand.
+//! Servers behind HTTP: the scripted one, and one that answers with given responses.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::scripted::Scripted;
 
-/// An HTTP server that dies, connections and all, when it is killed.
+/// An HTTP server whose connections are closed when it is killed.
 pub struct Web {
     pub address: SocketAddr,
     task: JoinHandle<()>,
@@ -24,7 +24,7 @@ pub struct Web {
 }
 
 impl Web {
-    /// A runtime of its own: when that goes, so does every connection.
+    /// A separate runtime: dropping it closes every connection.
     pub fn serve(router: Router, port: u16) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -68,7 +68,7 @@ impl Web {
     fn stop(&mut self) {
         self.task.abort();
         if let Some(runtime) = self.runtime.take() {
-            // Every socket is closed when the thread is done; a runtime must not wait in another.
+            // Every socket is closed when the thread ends; a runtime must not be shut down from another one.
             let closing = std::thread::spawn(move || drop(runtime));
             closing.join().unwrap();
         }
@@ -97,7 +97,7 @@ pub fn free_port() -> u16 {
 /// One answer: status, headers, body.
 pub type Answer = (u16, Vec<(&'static str, String)>, String);
 
-/// The headers of every request and how often a tool was called.
+/// The headers of every request, and the number of tool calls.
 #[derive(Clone, Default)]
 pub struct Seen(Arc<Mutex<(Vec<HeaderMap>, usize)>>);
 
@@ -111,8 +111,8 @@ impl Seen {
     }
 }
 
-/// Shakes hands, and answers the calls of tools by `reply(how many came before, request)`.
-/// A status of 0 closes the connection without an answer.
+/// Completes the handshake, and answers calls of tools with `reply(number of earlier calls, request)`. A
+/// status of 0 closes the connection without an answer.
 pub fn by_hand(reply: impl Fn(usize, &Value) -> Answer + Send + Sync + 'static) -> (Seen, Web) {
     let seen = Seen::default();
     let notes = seen.clone();
@@ -167,13 +167,13 @@ pub fn by_hand(reply: impl Fn(usize, &Value) -> Answer + Send + Sync + 'static) 
     (seen, Web::serve(Router::new().fallback(any(handler)), 0))
 }
 
-/// A body that breaks off: the connection is cut after the headers.
+/// An incomplete body: the connection is closed after the headers.
 fn broken() -> Body {
     let cut = Err::<Bytes, _>(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
     Body::from_stream(futures::stream::iter([cut]))
 }
 
-/// What a tool answers when all is well.
+/// The successful answer of a tool.
 pub fn success(request: &Value) -> Answer {
     let content = json!([{ "type": "text", "text": r#"{"success": true}"# }]);
     let body = json!({ "jsonrpc": "2.0", "id": request["id"], "result": { "content": content } });
@@ -184,7 +184,7 @@ pub fn success(request: &Value) -> Answer {
     )
 }
 
-/// A page that is no answer.
+/// A web page in place of an answer.
 pub fn page(status: u16) -> Answer {
     (
         status,
@@ -193,7 +193,7 @@ pub fn page(status: u16) -> Answer {
     )
 }
 
-/// Serves one answer at every path.
+/// Serves the same answer at every path.
 pub fn files(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Web {
     let answer = Arc::new(answer);
     let handler = move |uri: axum::http::Uri| {
