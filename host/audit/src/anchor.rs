@@ -4,12 +4,13 @@
 //! An anchor never delays the audit: a separate thread writes the newest head from time to time,
 //! and a failing anchor is logged once until it works again.
 
+use parking_lot::{Condvar, Mutex};
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -57,7 +58,7 @@ impl Anchoring {
     /// Schedules a head to be written soon, unless a newer one arrives.
     pub fn offer(&self, head: &str) {
         let (newest, changed) = &*self.newest;
-        newest.lock().unwrap_or_else(PoisonError::into_inner).head = Some(head.to_owned());
+        newest.lock().head = Some(head.to_owned());
         changed.notify_one();
     }
 }
@@ -65,7 +66,7 @@ impl Anchoring {
 impl Drop for Anchoring {
     fn drop(&mut self) {
         let (newest, changed) = &*self.newest;
-        newest.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        newest.lock().closed = true;
         changed.notify_one();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -77,7 +78,7 @@ fn run(anchor: &Anchor, newest: &(Mutex<Newest>, Condvar)) {
     let (newest, changed) = newest;
     let mut working = true;
     let mut next = Instant::now();
-    let mut state = newest.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut state = newest.lock();
     loop {
         let wait = match (&state.head, state.closed) {
             (None, true) => return,
@@ -86,9 +87,7 @@ fn run(anchor: &Anchor, newest: &(Mutex<Newest>, Condvar)) {
             (Some(_), false) => next.saturating_duration_since(Instant::now()),
         };
         if state.head.is_none() || !wait.is_zero() {
-            (state, _) = changed
-                .wait_timeout(state, wait)
-                .unwrap_or_else(PoisonError::into_inner);
+            changed.wait_for(&mut state, wait);
             continue;
         }
         let Some(head) = state.head.take() else {
@@ -104,7 +103,7 @@ fn run(anchor: &Anchor, newest: &(Mutex<Newest>, Condvar)) {
             }
             Err(_) => {}
         }
-        state = newest.lock().unwrap_or_else(PoisonError::into_inner);
+        state = newest.lock();
     }
 }
 

@@ -3,9 +3,10 @@
 //! Invariant: when [`Audit::record`] returns a sequence number, the record and the signed head that covers it are on
 //! disk.
 
+use parking_lot::Mutex;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -82,7 +83,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub fn set_head(&self, head: String) {
-        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = head;
+        *self.head.lock() = head;
     }
 }
 
@@ -227,7 +228,7 @@ impl Audit {
     #[must_use]
     pub fn head(&self) -> String {
         let head = &self.0.shared.head;
-        head.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        head.lock().clone()
     }
 
     /// The folder.
@@ -260,11 +261,7 @@ impl Audit {
 impl Inner {
     fn end(&self) {
         self.shared.queue.close();
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let thread = self.thread.lock().take();
         if let Some(thread) = thread {
             let _ = thread.join();
         }

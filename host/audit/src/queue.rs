@@ -4,8 +4,8 @@
 //! Everything is bounded: notes by [`MOST_NOTES`], beyond which they are dropped and counted, and
 //! records by the permits that their callers acquired before.
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -84,7 +84,7 @@ pub(crate) struct Queue {
 
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 
     /// Adds a note, or counts it as dropped. Essential notes have room reserved.
@@ -174,7 +174,7 @@ impl Queue {
             }
             let left = due.min(idle) - now;
             waiting.wanted = 1;
-            waiting = self.wait(waiting, left);
+            self.changed.wait_for(&mut waiting, left);
         }
         let until = Instant::now() + gather;
         let expected = expected.min(MOST_RECORDS);
@@ -184,21 +184,9 @@ impl Queue {
                 break;
             }
             waiting.wanted = expected;
-            waiting = self.wait(waiting, left);
+            self.changed.wait_for(&mut waiting, left);
         }
         waiting.take()
-    }
-
-    fn wait<'a>(
-        &self,
-        waiting: MutexGuard<'a, Waiting>,
-        time: Duration,
-    ) -> MutexGuard<'a, Waiting> {
-        let (waiting, _) = self
-            .changed
-            .wait_timeout(waiting, time)
-            .unwrap_or_else(PoisonError::into_inner);
-        waiting
     }
 }
 

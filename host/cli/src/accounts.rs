@@ -1,8 +1,9 @@
 //! Connections of the configured accounts: the one module that knows all three kinds.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -239,15 +240,12 @@ impl Connections {
     }
 
     fn sources(&self) -> MutexGuard<'_, BTreeMap<String, Sources>> {
-        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sources.lock()
     }
 
     /// Replaces accounts of the same names, and removes some. Calls under way end on their former connection.
     pub fn update(&self, prepared: Prepared, removed: &[String]) {
-        let mut emulators = self
-            .emulators
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut emulators = self.emulators.lock();
         let mut former: Vec<Emulator> = removed
             .iter()
             .filter_map(|name| emulators.remove(name))

@@ -2,9 +2,10 @@
 //!
 //! Invariant: an unusable manifest or component affects nothing else; it is listed with the reason.
 
+use parking_lot::RwLock;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -138,12 +139,12 @@ impl Host {
     /// The configuration in effect.
     pub fn current(&self) -> Arc<Current> {
         let current = self.current.read();
-        Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&current)
     }
 
     /// Replaces the configuration in effect.
     pub fn set_current(&self, current: Current) {
-        let mut held = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.current.write();
         *held = Arc::new(current);
     }
 

@@ -3,9 +3,10 @@
 //! Invariant: no logging thread waits for the reader of the log. Lines that are not read in time are dropped, and their
 //! number is logged once the reader continues.
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -45,15 +46,7 @@ impl LogQueue {
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.0
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait<'a>(&self, waiting: MutexGuard<'a, Waiting>) -> MutexGuard<'a, Waiting> {
-        let waiting = self.0.changed.wait(waiting);
-        waiting.unwrap_or_else(PoisonError::into_inner)
+        self.0.waiting.lock()
     }
 
     fn write_all_to(&self, mut out: impl Write) {
@@ -63,7 +56,7 @@ impl LogQueue {
                 waiting.writing = false;
                 self.0.changed.notify_all();
                 while waiting.pieces.is_empty() {
-                    waiting = self.wait(waiting);
+                    self.0.changed.wait(&mut waiting);
                 }
                 let piece = waiting.pieces.pop_front().unwrap_or_default();
                 waiting.bytes = waiting.bytes.saturating_sub(piece.len());
@@ -91,8 +84,7 @@ impl LogQueue {
             if left.is_zero() {
                 return;
             }
-            let waited = self.0.changed.wait_timeout(waiting, left);
-            waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.0.changed.wait_for(&mut waiting, left);
         }
     }
 }
@@ -129,7 +121,7 @@ mod tests {
     impl Write for Slow {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.recv().map_err(|_| io::ErrorKind::BrokenPipe)?;
-            self.1.lock().unwrap().extend_from_slice(bytes);
+            self.1.lock().extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
@@ -153,7 +145,7 @@ mod tests {
             go.send(()).unwrap();
         }
         queue.close(Duration::from_secs(60));
-        let read = read.lock().unwrap();
+        let read = read.lock();
         let text = String::from_utf8_lossy(&read);
         assert!(
             text.contains(" pieces of the log were dropped"),

@@ -2,11 +2,12 @@
 //!
 //! Invariant: everything written has been cleaned by [`terminal`], whatever its origin.
 
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -63,7 +64,7 @@ impl Output {
     /// Prints a note beside the result to standard error, unless it was printed before.
     pub fn note(self, text: &str) {
         static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-        let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = SAID.lock();
         if !said.insert(text.to_owned()) {
             return;
         }

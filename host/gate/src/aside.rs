@@ -3,8 +3,9 @@
 //! Invariant: each plugin has at most one text read aside at a time, across all its invocations, and its invocation is
 //! charged for the time. A serving thread reads no text longer than [`AT_ONCE`].
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use qchost_catalog::Failure;
 use tokio::sync::Semaphore;
@@ -23,7 +24,7 @@ pub(crate) struct Aside(Mutex<HashMap<Arc<str>, Arc<Semaphore>>>);
 
 impl Aside {
     fn of(&self, plugin: &Arc<str>) -> Arc<Semaphore> {
-        let mut plugins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut plugins = self.0.lock();
         let limit = plugins.entry(Arc::clone(plugin));
         Arc::clone(limit.or_insert_with(|| Arc::new(Semaphore::new(1))))
     }

@@ -6,8 +6,9 @@
 //!
 //! Invariant: an approval is closed only if no other invocation has requested it and no client was told of it.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use qchost_audit::{Entry, Kind};
 use serde_json::{Value, json};
@@ -27,14 +28,14 @@ pub(crate) struct Asking(Mutex<HashMap<Arc<str>, BTreeSet<String>>>);
 impl Asking {
     /// Notes that an invocation has requested an approval.
     pub(crate) fn note(&self, invocation: &Arc<str>, approval: &str) {
-        let mut asking = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asking = self.0.lock();
         let approvals = asking.entry(Arc::clone(invocation)).or_default();
         approvals.insert(approval.to_owned());
     }
 
     /// Removes an invocation. Returns all its approvals, and those of them that no other invocation has requested.
     fn take(&self, invocation: &str) -> (Vec<String>, Vec<String>) {
-        let mut asking = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asking = self.0.lock();
         let Some(own) = asking.remove(invocation) else {
             return Default::default();
         };

@@ -6,9 +6,10 @@
 //!
 //! Invariant: no line of a difference holds a value that may be a secret; lines come from redacted texts only.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use qchost_audit::{Audit, Entry, Kind};
 use qchost_ledger::Ledger;
@@ -288,7 +289,7 @@ impl Changes {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Computes the difference to the text of the plugin's manifest that was recorded last, ahead of time: it takes long

@@ -8,8 +8,9 @@
 //! Invariant: a deployment counts as closed only when QuantConnect was read to say that it has ended and holds nothing.
 //! What cannot be read counts as open.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -137,11 +138,11 @@ impl Closing {
     }
 
     fn open(&self) -> MutexGuard<'_, BTreeMap<Key, OpenLiquidation>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 
     fn left(&self) -> MutexGuard<'_, BTreeMap<Key, OpenLiquidation>> {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+        self.left.lock()
     }
 
     fn list(&self) -> Vec<OpenLiquidation> {
@@ -666,12 +667,7 @@ impl Gate {
     /// Continues with open liquidations in the background until none is left.
     pub(crate) fn close_in_background(&self) {
         let is_at_it = {
-            let mut working = self
-                .0
-                .closing
-                .working
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut working = self.0.closing.working.lock();
             std::mem::replace(&mut *working, true)
         };
         if is_at_it {
@@ -691,12 +687,7 @@ impl Gate {
                 // A failed round is followed by another one.
                 drop(gate.spawn(async move { round.close_again().await }).await);
                 let open = gate.0.closing.open();
-                let mut working = gate
-                    .0
-                    .closing
-                    .working
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
+                let mut working = gate.0.closing.working.lock();
                 if open.is_empty() {
                     *working = false;
                     return;

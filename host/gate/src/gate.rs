@@ -3,11 +3,12 @@
 //! Invariant: a call runs in a task of the gate's. Dropping the future of [`Gate::call`] ends a call that has not been
 //! sent yet; for any other it only discards the plugin's answer.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
@@ -375,7 +376,7 @@ impl Gate {
 
     /// The plugins whose manifests were removed in this run.
     pub(crate) fn gone(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.0.gone.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.gone.lock()
     }
 
     /// The manifest of a plugin whose component serves.

@@ -4,8 +4,8 @@
 //! halt, and the halt lists it, or its bytes never reach the transport. The file `halt` of the data folder is checked
 //! under that lock too, before each departure.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use qchost_catalog::Failure;
 use qchost_ledger::Halt;
@@ -245,7 +245,7 @@ impl Halts {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Puts a halt in force that was restored at start; `mark` notes where it is kept.

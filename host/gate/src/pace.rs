@@ -7,7 +7,8 @@
 //! Invariant: whatever a plugin does, and however often it is refused, at most [`RATE`] lines a second are written
 //! about it, plus one with the number of omitted lines; about all of them together at most [`HOST_RATE`].
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Maximum log lines about one plugin per second, and burst size.
@@ -85,7 +86,7 @@ impl Pace {
 }
 
 fn locked(flow: &Mutex<Flow>) -> MutexGuard<'_, Flow> {
-    flow.lock().unwrap_or_else(PoisonError::into_inner)
+    flow.lock()
 }
 
 fn report(plugin: &str, left_out: Option<u64>) {

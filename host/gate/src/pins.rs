@@ -7,8 +7,9 @@
 //! Invariant: no project is pinned while a write to it is under way. Conflicting requests are served in order of
 //! arrival, so neither side can starve the other; and each takes all of its projects at once, so there is no deadlock.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
@@ -134,7 +135,7 @@ impl SourceLocks {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.queue.lock()
     }
 }
 

@@ -5,7 +5,7 @@
 //! what to look at.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::PoisonError;
+
 use std::time::Instant;
 
 use jiff::civil::DateTime;
@@ -124,7 +124,7 @@ impl Gate {
             return Ok(());
         }
         let unsettled = self.0.unsettled.lock();
-        let unsettled = unsettled.unwrap_or_else(PoisonError::into_inner);
+        let unsettled = unsettled;
         let same = |intent: &&Map<String, Value>| {
             let text = |name: &str| intent.get(name).and_then(Value::as_str);
             text("operation") == Some(&*ask.name) && text("account") == Some(ask.account())
@@ -156,7 +156,7 @@ impl Gate {
     /// Warns at start of the writes of former runs without an outcome.
     pub(crate) fn warn_of_unsettled(&self) {
         let unsettled = self.0.unsettled.lock();
-        let unsettled = unsettled.unwrap_or_else(PoisonError::into_inner);
+        let unsettled = unsettled;
         for intent in unsettled.iter().take(MOST_WARNED).map(Intent) {
             tracing::warn!(
                 target: "gate", call = intent.text("call"), plugin = intent.text("plugin"), account = intent.text("account"),
@@ -173,11 +173,7 @@ impl Gate {
     /// Remembers a write whose answer was lost.
     pub(crate) fn keep_unsettled(&self, mut intent: Map<String, Value>) {
         intent.insert("time".to_owned(), Timestamp::now().to_string().into());
-        let mut unsettled = self
-            .0
-            .unsettled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut unsettled = self.0.unsettled.lock();
         unsettled.push(intent);
     }
 
@@ -193,10 +189,7 @@ impl Gate {
     ) -> Result<Vec<Reconciled>, ReconcileError> {
         let intents = {
             let unsettled = &self.0.unsettled;
-            unsettled
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone()
+            unsettled.lock().clone()
         };
         let known = |call: &&String| {
             intents
@@ -250,7 +243,6 @@ impl Gate {
                 self.0
                     .unsettled
                     .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
                     .retain(|one| one.get("call").and_then(Value::as_str) != Some(call.as_str()));
             }
             all.push(Reconciled {

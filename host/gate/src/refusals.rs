@@ -7,8 +7,9 @@
 //! refusal at most [`AT_ONCE`] records are made at once, one every [`INTERVAL`] after that, and a count every
 //! [`SUMMARY_INTERVAL`].
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -118,7 +119,7 @@ impl State {
 
 impl Refusals {
     fn lock(&self) -> MutexGuard<'_, HashMap<Series, State>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Notes a refused call, individually or in a count. `entry` is called only if the record is needed: as a sample,

@@ -1,9 +1,9 @@
 //! Reports on a plugin's authority for operators: its grants and what is used of them, and what would be decided
 //! about a call without sending anything.
 
+use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
 
 use qchost_catalog::{Access, BoxFuture, Failure, Operation, Outcome, by_name, by_tool};
 use qchost_ledger::LedgerError;
@@ -230,7 +230,7 @@ impl Gate {
         };
         let ask = self.ask(&caller, known, name, tool, access, arguments)?;
         let assumed = Mutex::new(Vec::new());
-        let take = || std::mem::take(&mut *assumed.lock().unwrap_or_else(PoisonError::into_inner));
+        let take = || std::mem::take(&mut *assumed.lock());
         let refused = |refusal: Refusal, guardrails| Explanation {
             decision: refusal.word(),
             reason: Some(refusal.to_string()),
@@ -325,7 +325,7 @@ struct Unasked<'a> {
 
 impl Unasked<'_> {
     fn assume(&self, what: String) {
-        let mut assumed = self.assumed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut assumed = self.assumed.lock();
         assumed.push(what);
     }
 

@@ -3,8 +3,8 @@
 //! Invariant: a plugin that has used up its share makes no more calls until the day ends, except risk-reducing ones.
 //! The count is kept in memory: a restart resets it.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use qchost_audit::{Entry, LARGEST_BODY};
@@ -41,7 +41,7 @@ impl Shares {
     pub(crate) fn count(&self, plugin: &str, entry: &Entry) {
         let bytes = length_of_members(&entry.body).min(LARGEST_BODY);
         let day = day_of(now());
-        let mut all = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.used.lock();
         let used = match all.get_mut(plugin) {
             Some(used) => used,
             None => all.entry(plugin.to_owned()).or_default(),
@@ -58,7 +58,7 @@ impl Shares {
     pub(crate) fn check(&self, ask: &Ask) -> Result<(), Refusal> {
         let now = now();
         let day = day_of(now);
-        let all = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.used.lock();
         let is_full = all
             .get(&*ask.caller.plugin)
             .is_some_and(|used| used.day == day && used.bytes >= self.limit);

@@ -8,9 +8,10 @@
 //! one step. No lock is held while policies are compiled: that is done before ([`Enforceable`]), and terms that were
 //! compiled under other settings than those in force are rejected.
 
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use qchost_policy::{Authority, Manifest, PolicyError};
 use tokio::sync::watch;
@@ -152,11 +153,11 @@ impl InForce {
     }
 
     fn state(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        self.state.read()
     }
 
     fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+        self.state.write()
     }
 
     /// The settings.

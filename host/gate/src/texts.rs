@@ -3,13 +3,14 @@
 //! Invariant: a file gets its final name only when it is complete and on disk, is readable by the host's user only,
 //! and its content has the digest in its name. Texts are redacted before they get here ([`Kept`]).
 
+use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::kept::Kept;
@@ -53,7 +54,7 @@ impl Texts {
         let Some(path) = self.path(&kept.digest) else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changing.lock();
         if let Ok(Some(_)) = self.read(&kept.digest) {
             // Reused: its grace period starts again.
             return File::open(&path)?.set_modified(SystemTime::now());
@@ -108,7 +109,7 @@ impl Texts {
 
     /// Drops the texts whose digests are not among these, and drafts left by a crash. Returns how many. Blocks.
     pub(crate) fn retain(&self, named: &HashSet<String>) -> io::Result<usize> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changing.lock();
         let entries = match std::fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
@@ -132,7 +133,7 @@ impl Texts {
 
     /// Copies all texts into a folder that it creates. Blocks.
     pub(crate) fn copy_to(&self, to: &Path) -> io::Result<()> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changing.lock();
         DirBuilder::new().mode(0o700).create(to)?;
         let entries = match std::fs::read_dir(&self.folder) {
             Ok(entries) => entries,

@@ -9,9 +9,9 @@
 //!
 //! Invariant: nothing is read for a call unless some grant that covers it has a unit of its rates and attempts left.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use qchost_catalog::Access;
@@ -60,17 +60,17 @@ impl Toll {
 
     /// Sets the rates that further reads are charged to.
     pub(crate) fn set_payers(&self, payers: Vec<(GrantKey, RateLimits)>) {
-        *self.payers.lock().unwrap_or_else(PoisonError::into_inner) = payers;
+        *self.payers.lock() = payers;
     }
 
     /// Stores why a read was not sent, since a failed read cannot carry it.
     pub(crate) fn refuse(&self, refusal: Refusal) {
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+        *self.refused.lock() = Some(refusal);
     }
 
     /// Takes why a read was not sent.
     pub(crate) fn take_refusal(&self) -> Option<Refusal> {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = self.refused.lock();
         refused.take()
     }
 
@@ -90,7 +90,7 @@ pub(crate) struct UsedUp(Mutex<HashMap<GrantKey, (u32, Instant)>>);
 impl UsedUp {
     /// Time until the grant may be tried again, if its attempts are used up.
     fn wait(&self, key: &GrantKey, per_day: u32) -> Option<Duration> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let (most, until) = *all.get(key)?;
         let wait = until.saturating_duration_since(Instant::now());
         if wait.is_zero() || most != per_day {
@@ -101,7 +101,7 @@ impl UsedUp {
     }
 
     fn put(&self, key: GrantKey, per_day: u32, wait: Duration) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         all.insert(key, (per_day, Instant::now() + wait));
     }
 }
@@ -144,7 +144,7 @@ impl Inner {
         let before = ask.toll.reads.fetch_add(1, Ordering::Relaxed);
         if before > 0 && before.is_multiple_of(READS_PER_UNIT) {
             let payers = ask.toll.payers.lock();
-            for (key, limits) in payers.unwrap_or_else(PoisonError::into_inner).iter() {
+            for (key, limits) in payers.iter() {
                 self.rates.charge(key, *limits, Moment::now());
             }
         }

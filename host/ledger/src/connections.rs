@@ -5,10 +5,11 @@
 //! even if it shared its transaction with others. While one COMMIT waits for the disk, requests are collected for the
 //! next one, which gives the throughput.
 
+use parking_lot::Mutex;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -91,7 +92,7 @@ impl Connections {
     }
 
     pub(crate) fn set_head(&self, head: Head) {
-        *self.0.head.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
+        *self.0.head.lock() = Some(head);
     }
 
     /// Runs `work` in the next transaction and answers after its COMMIT. An error undoes what `work` did. Once sent, it
@@ -287,12 +288,7 @@ fn write_all(
 
 fn read_all(connection: &Connection, requests: &Mutex<Receiver<Box<dyn Job>>>) {
     // The lock is held while a reader waits for a request, and released before it reads.
-    let next = || {
-        requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .recv()
-    };
+    let next = || requests.lock().recv();
     while let Ok(mut job) = next() {
         // A single transaction, so that all reads of a request see the same instant.
         let outcome = execute(connection, "BEGIN").and_then(|()| {
@@ -356,7 +352,7 @@ fn run_all(
     if connection.total_changes() == changes {
         return Ok(None);
     }
-    let head = head.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let head = head.lock().clone();
     let new_head = head
         .and_then(|head| head())
         .filter(|head| Some(head) != stored_head.as_ref());

@@ -3,8 +3,9 @@
 //! Invariant: a read is counted only against units that are already used up durably. So a crash may lose the rest of a
 //! block, but never lets a read through twice.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rusqlite::Connection;
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
@@ -50,7 +51,7 @@ impl Lease {
 impl Slot {
     /// Takes a unit, if there is one, and returns the lease it came from.
     fn take(&self, limit: u32, today: i64) -> Option<Lease> {
-        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lease = self.lease.lock();
         if !lease.serves(limit, today) {
             return None;
         }
@@ -60,7 +61,7 @@ impl Slot {
 
     /// Undoes a [`take`](Self::take), unless the lease has changed since: then the unit counts as used.
     fn put_back(&self, taken: Lease) {
-        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lease = self.lease.lock();
         if (lease.day, lease.limit) == (taken.day, taken.limit) {
             lease.left += 1;
         }
@@ -68,30 +69,30 @@ impl Slot {
 
     /// Empties it; the caller has to return its content.
     fn empty(&self) -> Lease {
-        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lease = self.lease.lock();
         let held = *lease;
         lease.left = 0;
         held
     }
 
     fn held(&self) -> Lease {
-        *self.lease.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.lease.lock()
     }
 }
 
 impl Leases {
     fn slot(&self, key: Key) -> Arc<Slot> {
-        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.0.lock();
         Arc::clone(slots.entry(key).or_default())
     }
 
     fn existing(&self, key: &Key) -> Option<Arc<Slot>> {
-        let slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let slots = self.0.lock();
         slots.get(key).cloned()
     }
 
     fn all(&self) -> Vec<(Key, Arc<Slot>)> {
-        let slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let slots = self.0.lock();
         slots
             .iter()
             .map(|(key, slot)| (key.clone(), Arc::clone(slot)))
@@ -222,7 +223,7 @@ impl Ledger {
             .connections()
             .write(move |it| take_block(it, &key, limit, now))
             .await?;
-        *slot.lease.lock().unwrap_or_else(PoisonError::into_inner) = taken;
+        *slot.lease.lock() = taken;
         Ok(())
     }
 }

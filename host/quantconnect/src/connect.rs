@@ -10,8 +10,8 @@
 //! Invariant: while a person may be logging in, polling does not start another log-in, which could
 //! invalidate theirs: the same URL is returned until it expires.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use qchost_catalog::Failure;
@@ -36,7 +36,7 @@ pub(crate) struct Logins(Mutex<HashMap<String, (String, Instant)>>);
 
 impl Logins {
     fn open(&self) -> MutexGuard<'_, HashMap<String, (String, Instant)>> {
-        let mut logins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logins = self.0.lock();
         logins.retain(|_, (_, begun)| begun.elapsed() < LOGIN_PATIENCE);
         logins
     }

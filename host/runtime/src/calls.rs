@@ -4,8 +4,9 @@
 //! a typed value, a failure the contract's one error type. The interfaces in
 //! [`capabilities`](crate::capabilities) bind to this function and add nothing to it.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use qchost_catalog::{Failure, Operation, aside, length};
@@ -95,7 +96,7 @@ impl Calls {
     }
 
     fn waits(&self) -> MutexGuard<'_, Waits> {
-        self.0.waits.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.waits.lock()
     }
 
     /// The caller as the gate knows it.

@@ -3,10 +3,11 @@
 //! Invariant: an accepted invocation ends with an output or an error, whatever is loaded, unloaded or shut down
 //! meanwhile.
 
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use qchost_gate::Gate;
@@ -90,13 +91,13 @@ impl Shared {
 
     /// A loaded plugin.
     pub(crate) fn plugin(&self, name: &str) -> Option<Arc<Plugin>> {
-        let plugins = self.plugins.read().unwrap_or_else(PoisonError::into_inner);
+        let plugins = self.plugins.read();
         plugins.get(name).cloned()
     }
 
     /// The loaded plugins, for the holder of `changing`.
     pub(crate) fn plugins_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<String, Arc<Plugin>>> {
-        self.plugins.write().unwrap_or_else(PoisonError::into_inner)
+        self.plugins.write()
     }
 }
 
@@ -166,13 +167,7 @@ impl Runtime {
     /// The loaded plugins, by name.
     #[must_use]
     pub fn plugins(&self) -> Vec<Arc<Plugin>> {
-        self.0
-            .plugins
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
+        self.0.plugins.read().values().cloned().collect()
     }
 
     /// A loaded plugin.

@@ -7,10 +7,11 @@
 //! Invariant: an accepted component has described itself while every capability was denied, now or when this host first saw
 //! it. The bytes that were hashed are the bytes that run.
 
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -113,7 +114,7 @@ impl Loader {
             description,
             inputs,
         });
-        let mut codes = self.codes.write().unwrap_or_else(PoisonError::into_inner);
+        let mut codes = self.codes.write();
         codes.retain(|_, code| code.strong_count() > 0);
         codes.insert(digest, Arc::downgrade(&code));
         drop(permit);
@@ -197,12 +198,12 @@ impl Loader {
     }
 
     fn compiled(&self) -> MutexGuard<'_, Option<PathBuf>> {
-        self.compiles.lock().unwrap_or_else(PoisonError::into_inner)
+        self.compiles.lock()
     }
 
     /// Number of components whose code is in memory.
     pub(crate) fn codes(&self) -> usize {
-        let codes = self.codes.read().unwrap_or_else(PoisonError::into_inner);
+        let codes = self.codes.read();
         codes
             .values()
             .filter(|code| code.strong_count() > 0)
@@ -210,7 +211,7 @@ impl Loader {
     }
 
     fn known(&self, digest: &str) -> Option<Arc<Code>> {
-        let codes = self.codes.read().unwrap_or_else(PoisonError::into_inner);
+        let codes = self.codes.read();
         codes.get(digest).and_then(Weak::upgrade)
     }
 

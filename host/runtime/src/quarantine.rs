@@ -13,8 +13,8 @@
 //!
 //! Invariant: during a quarantine, at most one invocation admitted after its start runs at a time.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Consecutive failures that start a quarantine.
@@ -106,7 +106,7 @@ impl Record {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn describe(&self, state: &State, now: Instant) -> Option<Quarantine> {

@@ -9,8 +9,9 @@
 //! Invariant: a load that fails leaves the serving version and its manifest in place; and a load that began
 //! before an unload does not bring the plugin back.
 
+use parking_lot::MutexGuard;
 use std::os::unix::fs::MetadataExt as _;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use qchost_gate::{AdmitError, Admitted, Enforceable};
 use qchost_policy::Manifest;
@@ -206,7 +207,7 @@ impl Runtime {
 
 impl Shared {
     fn changing(&self) -> MutexGuard<'_, ()> {
-        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.changing.lock()
     }
 
     /// Lets invocations on a former version continue for the drain time.

@@ -3,9 +3,10 @@
 //! Invariant: while anything of a name is loaded, running, queued or being loaded, there is exactly
 //! one tenant for it, so that the use of all its versions adds up.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use qchost_gate::{HostPace, Pace};
 use tokio::sync::Semaphore;
@@ -103,6 +104,6 @@ impl Tenants {
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, Weak<Tenant>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 }

@@ -1,9 +1,9 @@
 //! A bounded cache per account: the least recently used entry is evicted for a new one.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, PoisonError};
 
 use lru::LruCache;
 
@@ -24,7 +24,7 @@ impl<K: Hash + Eq, V> PerAccount<K, V> {
 
     /// Accesses the entries of an account. `work` must not block.
     pub(crate) fn with<R>(&self, account: &str, work: impl FnOnce(&mut LruCache<K, V>) -> R) -> R {
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut accounts = self.accounts.lock();
         if let Some(entries) = accounts.get_mut(account) {
             return work(entries);
         }

@@ -1,8 +1,8 @@
 //! The projects that a plugin created. The ledger keeps them durably; this holds what the gate read
 //! from there, and what was created since.
 
+use parking_lot::RwLock;
 use std::collections::{HashMap, HashSet};
-use std::sync::{PoisonError, RwLock};
 
 type ByPlugin = HashMap<String, HashSet<u32>>;
 
@@ -12,14 +12,14 @@ pub(crate) struct Created(RwLock<HashMap<String, ByPlugin>>);
 
 impl Created {
     pub(crate) fn remember(&self, account: &str, plugin: &str, project: u32) {
-        let mut accounts = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut accounts = self.0.write();
         let plugins = accounts.entry(account.to_owned()).or_default();
         let projects = plugins.entry(plugin.to_owned()).or_default();
         projects.insert(project);
     }
 
     pub(crate) fn by(&self, account: &str, plugin: &str, project: u32) -> bool {
-        let accounts = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let accounts = self.0.read();
         accounts
             .get(account)
             .and_then(|plugins| plugins.get(plugin))

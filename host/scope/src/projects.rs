@@ -4,7 +4,8 @@
 //! all after this host changed the project. Concurrent callers that need the same name share one
 //! read.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use qchost_catalog::Failure;
@@ -38,7 +39,7 @@ struct Known {
 
 impl Entry {
     fn name(&self) -> Option<String> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock();
         let fresh = |(_, asked): &&(String, Instant)| asked.elapsed() <= BELIEVED;
         known
             .name
@@ -48,7 +49,7 @@ impl Entry {
     }
 
     fn failure_since(&self, begun: Instant) -> Option<ScopeError> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock();
         let failure = known.failure.as_ref();
         failure
             .filter(|(_, learned)| *learned >= begun)
@@ -56,7 +57,7 @@ impl Entry {
     }
 
     fn learn(&self, name: &str, asked: Instant) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         if known.name.as_ref().is_none_or(|(_, other)| *other <= asked) {
             known.name = Some((name.to_owned(), asked));
         }
@@ -67,7 +68,7 @@ impl Entry {
         if matches!(failure, ScopeError::Failed(Failure::RateLimited { .. })) {
             return;
         }
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         known.failure = Some((failure.clone(), Instant::now()));
     }
 }

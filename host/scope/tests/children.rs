@@ -262,7 +262,7 @@ async fn a_poll_loop_on_what_was_there_before_costs_at_most_one_read_more() {
 async fn what_the_ledger_remembers_need_not_be_read() {
     let (scope, world) = (scope(), World::default());
     let missing = Failure::NotFound("the server has forgotten it".to_owned());
-    *world.broken.lock().unwrap() = Some(("compile/read-compile", missing));
+    *world.broken.lock() = Some(("compile/read-compile", missing));
     let create = || json!({"projectId": MINE, "compileId": "co-old", "backtestName": "b"});
     let error = touch(&scope, &world, "backtests/create-backtest", create())
         .await

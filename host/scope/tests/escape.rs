@@ -224,7 +224,7 @@ fn run(calls: &[(&'static Operation, Map<String, Value>)]) -> Result<(), TestCas
         .unwrap();
     let (scope, world) = (scope(), World::default());
     for (operation, arguments) in calls {
-        let before = world.state.lock().unwrap().projects.clone();
+        let before = world.state.lock().projects.clone();
         let shown = format!("{} {}", operation.name, Value::Object(arguments.clone()));
         let allowed = |facts: &Facts| {
             let decision = AUTHORITY.decide("sha256:0", operation.name, operation.access, facts);

@@ -320,13 +320,12 @@ async fn one_listing_serves_all_keys_of_a_folder() {
     let begin = "object-store/read-object-store-file-job-id";
     let arguments = |keys: Vec<String>| json!({"organizationId": ORGANIZATION, "keys": keys});
     for key in 0..98 {
-        let mut state = world.state.lock().unwrap();
+        let mut state = world.state.lock();
         state.objects.insert(format!("lab/many/{key}"));
     }
     world
         .state
         .lock()
-        .unwrap()
         .objects
         .insert("lab/many/deep/x".to_owned());
     let mut asked: Vec<String> = (0..98).map(|key| format!("lab/many/{key}")).collect();

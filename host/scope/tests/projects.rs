@@ -115,7 +115,7 @@ async fn what_does_not_exist_is_denied_and_what_cannot_be_asked_failed() {
     assert!(why.starts_with("project 99 cannot be resolved"), "{why}");
 
     let asked = async |failure: Failure| {
-        *world.broken.lock().unwrap() = Some((NAME, failure));
+        *world.broken.lock() = Some((NAME, failure));
         touch(&scope, &world, "files/read-file", json!({"projectId": 99}))
             .await
             .unwrap_err()

@@ -103,7 +103,7 @@ async fn a_command_is_on_paper_only_if_the_account_says_so() {
     }
     let world = World::default();
     let status = "live/read-live-algorithm";
-    *world.broken.lock().unwrap() = Some((status, Failure::NotFound("none".to_owned())));
+    *world.broken.lock() = Some((status, Failure::NotFound("none".to_owned())));
     let touched = touch(&scope(), &world, send, command(MINE, order()))
         .await
         .unwrap();
@@ -111,7 +111,7 @@ async fn a_command_is_on_paper_only_if_the_account_says_so() {
         touched.facts[0].context.live,
         "nothing proves that it is paper"
     );
-    *world.broken.lock().unwrap() = Some((status, Failure::Unavailable("down".to_owned())));
+    *world.broken.lock() = Some((status, Failure::Unavailable("down".to_owned())));
     let failed = touch(&scope(), &world, send, command(MINE, order())).await;
     assert!(matches!(failed, Err(ScopeError::Failed(_))), "{failed:?}");
 
@@ -298,7 +298,7 @@ async fn the_cost_is_the_larger_of_two() {
 async fn the_estimate_is_asked_with_the_same_arguments() {
     let world = World::default();
     touch(&scope(), &world, OPTIMIZE, grid()).await.unwrap();
-    let reads = world.reads.lock().unwrap();
+    let reads = world.reads.lock();
     let (_, asked) = reads
         .iter()
         .find(|(name, _)| name.ends_with("estimate-optimization-time"))
@@ -355,7 +355,7 @@ async fn an_estimate_without_a_time_is_no_estimate() {
         json!({"time": "36"}),
     ] {
         let world = World::default();
-        *world.estimate.lock().unwrap() = estimate.clone();
+        *world.estimate.lock() = estimate.clone();
         let failed = touch(&scope(), &world, OPTIMIZE, grid()).await;
         assert!(
             matches!(

@@ -11,11 +11,12 @@ mod forms;
 mod matcher;
 mod writer;
 
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
@@ -73,7 +74,7 @@ impl Redactor {
     }
 
     fn values(&self) -> MutexGuard<'_, VecDeque<Vec<Form>>> {
-        self.0.values.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.values.lock()
     }
 
     /// Drops excess values, and builds the matcher for the rest.
@@ -84,11 +85,7 @@ impl Redactor {
         }
         // Still under the lock: of two matchers the one that knows more has to be stored last.
         let matcher = Arc::new(Matcher::new(values.iter().flatten().cloned().collect()));
-        *self
-            .0
-            .matcher
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = matcher;
+        *self.0.matcher.write() = matcher;
     }
 
     /// Redacts what another redactor knows now as well: for the secrets of a former configuration.
@@ -127,13 +124,7 @@ impl Redactor {
     }
 
     fn matcher(&self) -> Arc<Matcher> {
-        Arc::clone(
-            &self
-                .0
-                .matcher
-                .read()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        Arc::clone(&self.0.matcher.read())
     }
 }
 

@@ -10,9 +10,10 @@ mod http;
 mod options;
 mod session;
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -88,7 +89,6 @@ impl Vault {
         let kept = Arc::clone(
             self.secrets
                 .lock()
-                .unwrap_or_else(PoisonError::into_inner)
                 .entry((path.mount.clone(), path.path.clone()))
                 .or_default(),
         );

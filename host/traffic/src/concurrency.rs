@@ -3,8 +3,9 @@
 //! Invariant: a slot is held until it is dropped, however the call ends. Calls without a limit are
 //! counted too, so that a limit added by a reload includes running calls.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::GrantKey;
 
@@ -43,7 +44,7 @@ impl Concurrency {
     }
 
     fn counts(&self) -> MutexGuard<'_, HashMap<GrantKey, u32>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -10,9 +10,10 @@
 //! dropped. A call that is cancelled while it waits leaves nothing behind; one that is cancelled
 //! between its turn and its start returns the turn, to its own plugin first.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -223,7 +224,7 @@ impl Lane {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -4,9 +4,10 @@
 //! limit for all its plugins, shared so that a plugin with unlimited demand takes nothing from
 //! another that needs less than its share.
 
+use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use crate::bucket::Quota;
 use crate::lane::{Lane, Limits, Priority, QueueFull, Ticket};
@@ -37,7 +38,7 @@ impl Lanes {
     /// Sets these limits for the accounts, and none for all others. Queued calls continue to wait
     /// under the new limits; calls in flight and used rates stay counted.
     pub fn update(&self, mut accounts: BTreeMap<String, LaneLimits>) {
-        let mut lanes = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut lanes = self.0.write();
         for (account, lane) in lanes.iter() {
             // The lane of a removed account stays: the account may come back.
             let limits = accounts.remove(account).unwrap_or_default();
@@ -63,7 +64,7 @@ impl Lanes {
         priority: Priority,
     ) -> Result<Ticket, QueueFull> {
         let lane = {
-            let lanes = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            let lanes = self.0.read();
             lanes.get(account).cloned()
         };
         match lane {

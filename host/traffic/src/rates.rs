@@ -14,9 +14,10 @@
 //! refusal takes nothing from any bucket. Later charges ([`Rates::charge`]) delay the next call and never let one
 //! through.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use qchost_ledger::{Ledger, LedgerError};
@@ -286,7 +287,7 @@ impl Rates {
     }
 
     fn grants(&self) -> MutexGuard<'_, HashMap<GrantKey, Usage>> {
-        self.grants.lock().unwrap_or_else(PoisonError::into_inner)
+        self.grants.lock()
     }
 }
 

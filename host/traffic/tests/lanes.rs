@@ -8,10 +8,11 @@
     clippy::indexing_slicing
 )]
 
+use parking_lot::Mutex;
 use std::future::poll_fn;
 use std::num::NonZeroU32;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -107,13 +108,13 @@ async fn calls_are_spread_over_the_minute_after_a_second_s_worth() {
         let (lanes, times) = (lanes.clone(), times.clone());
         tasks.push(tokio::spawn(async move {
             let _ticket = lanes.enter(ACCOUNT, "a", Priority::Normal).await.unwrap();
-            times.lock().unwrap().push(begun.elapsed());
+            times.lock().push(begun.elapsed());
         }));
     }
     for task in tasks {
         task.await.unwrap();
     }
-    let times = times.lock().unwrap();
+    let times = times.lock();
     let within = |from: Duration, length: u64| {
         let until = from + Duration::from_secs(length);
         times
@@ -365,7 +366,7 @@ proptest! {
                         let (lanes, counts) = (lanes.clone(), counts.clone());
                         tokio::spawn(async move {
                             if lanes.enter(ACCOUNT, PLUGINS[index], Priority::Normal).await.is_ok() {
-                                counts.lock().unwrap()[index] += 1;
+                                counts.lock()[index] += 1;
                             }
                         });
                         sleep(Duration::from_millis(interval)).await;
@@ -373,7 +374,7 @@ proptest! {
                 });
             }
             sleep(Duration::from_secs(SECONDS)).await;
-            counts.lock().unwrap().clone()
+            counts.lock().clone()
         });
         let burst = f64::from(per_minute / 60).max(1.0);
         let demands: Vec<_> = intervals

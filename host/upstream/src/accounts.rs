@@ -6,8 +6,9 @@
 //! Invariant: a call is counted by its account before another one can replace the account, so no connection is
 //! closed under a call, and no call opens one after the closing.
 
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 use std::time::Instant;
 
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
@@ -68,7 +69,7 @@ impl Accounts {
     pub fn update(&self, put: Vec<Account>, remove: &[String]) -> JoinHandle<()> {
         let mut replaced = Vec::new();
         {
-            let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+            let mut by_name = self.by_name.write();
             replaced.extend(remove.iter().filter_map(|name| by_name.remove(name)));
             for account in put {
                 let name = account.name().to_owned();
@@ -141,11 +142,11 @@ impl Accounts {
     }
 
     fn by_name(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<Account>>> {
-        self.by_name.read().unwrap_or_else(PoisonError::into_inner)
+        self.by_name.read()
     }
 
     fn former(&self) -> MutexGuard<'_, Vec<Arc<Account>>> {
-        self.former.lock().unwrap_or_else(PoisonError::into_inner)
+        self.former.lock()
     }
 
     fn find(&self, account: &str) -> Result<InUse, Failure> {

@@ -2,8 +2,8 @@
 //!
 //! Invariant: only successes are kept, at most [`CAPACITY`] of them, and none past its expiry.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
@@ -46,7 +46,7 @@ impl Cache {
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<String, (Instant, Value)>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock()
     }
 }
 

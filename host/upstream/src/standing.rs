@@ -3,7 +3,7 @@
 //! Invariant: the state is that of the last call with a conclusive result; a change is logged once, when it
 //! is noticed.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::fault::Trouble;
@@ -91,7 +91,7 @@ impl Standing {
     }
 
     fn known(&self) -> MutexGuard<'_, Option<Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 }
 

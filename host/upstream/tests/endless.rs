@@ -11,8 +11,9 @@
 
 mod support;
 
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -195,7 +196,7 @@ async fn an_event_stream_without_an_answer_is_asked_for_a_few_times_and_never_af
         None,
         Arc::new(move |method, headers, _| match *method {
             Method::GET => {
-                let mut seen = seen.lock().unwrap();
+                let mut seen = seen.lock();
                 match headers.contains_key("last-event-id") {
                     true => seen.0 += 1,
                     false => seen.1 += 1,
@@ -210,12 +211,12 @@ async fn an_event_stream_without_an_answer_is_asked_for_a_few_times_and_never_af
     // The deadline passes before the last resumption.
     let outcome = call(&accounts, "create_backtest", json!({}), 1_500).await;
     assert!(matches!(failure(outcome), Failure::UnknownOutcome(_)));
-    let (resumed, alone) = *asked.lock().unwrap();
+    let (resumed, alone) = *asked.lock();
     assert!((1..=6).contains(&resumed), "{resumed}");
     assert_eq!(alone, 0, "no use is made of such a stream");
     // Ten a second until then.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(asked.lock().unwrap().0, resumed, "after the call failed");
+    assert_eq!(asked.lock().0, resumed, "after the call failed");
 }
 
 #[tokio::test]
@@ -229,7 +230,7 @@ async fn a_stream_that_is_resumed_with_an_answer_is_an_answer() {
                 assert_eq!(headers["last-event-id"], "7");
                 let content = json!([{ "type": "text", "text": r#"{"success": true}"# }]);
                 let answer = json!({
-                    "jsonrpc": "2.0", "id": *id.lock().unwrap(), "result": { "content": content },
+                    "jsonrpc": "2.0", "id": *id.lock(), "result": { "content": content },
                 });
                 let stream = format!("id: 8\ndata: {answer}\n\n");
                 Some(
@@ -240,7 +241,7 @@ async fn a_stream_that_is_resumed_with_an_answer_is_an_answer() {
                 )
             }
             Method::POST => {
-                *id.lock().unwrap() = request["id"].clone();
+                *id.lock() = request["id"].clone();
                 Some(events("id: 7\nretry: 10\ndata:\n\n"))
             }
             _ => Some(events("")),

@@ -11,8 +11,9 @@
 
 mod support;
 
+use parking_lot::Mutex;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use qchost_upstream::{HttpConnector, permits};
 use secrecy::SecretString;
@@ -37,7 +38,7 @@ struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        self.0.lock().write(bytes)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -79,7 +80,7 @@ fn logged(work: impl Future<Output = String>) -> (String, String, String) {
         .build()
         .unwrap();
     let told = runtime.block_on(work);
-    let read = |lines: Lines| String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let read = |lines: Lines| String::from_utf8(lines.0.lock().clone()).unwrap();
     (read(capped), read(open), told)
 }
 

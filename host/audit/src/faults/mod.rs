@@ -8,10 +8,11 @@
 
 mod content;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::files::{File, Files, Mode};
 use content::{Change, Inode, Names, Random};
@@ -80,7 +81,7 @@ impl Drive {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock()
     }
 
     /// Makes the power fail instead of the n-th modifying operation, counted from the beginning.
@@ -459,12 +460,7 @@ impl File for Handle {
         state.waiting += 1;
         self.drive.0.changed.notify_all();
         while state.held && !state.off {
-            state = self
-                .drive
-                .0
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            self.drive.0.changed.wait(&mut state);
         }
         state.waiting -= 1;
         state.operate()?;

@@ -1,9 +1,10 @@
 //! Power loss at every kind of moment: what was acknowledged is there, the chain verifies, and
 //! what was recovered is marked.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use qchost_audit::faults::{Drive, Torn};
@@ -36,7 +37,7 @@ async fn work(drive: &Drive, keep: Option<Duration>, told: &Told) -> Option<Stri
                         let Ok(sequence) = audit.record(entry).await else {
                             return;
                         };
-                        told.lock().unwrap().insert(sequence, (call.clone(), kind));
+                        told.lock().insert(sequence, (call.clone(), kind));
                     }
                 }
             })
@@ -52,7 +53,7 @@ async fn work(drive: &Drive, keep: Option<Duration>, told: &Told) -> Option<Stri
 
 /// Checks what is there against what was told. Returns how many records were recovered.
 async fn after(drive: &Drive, head: Option<&str>, told: &Told, what: &str) -> u64 {
-    let told = told.lock().unwrap().clone();
+    let told = told.lock().clone();
     let opened = Audit::open(options(drive.clone()), head);
     let (audit, opening) = opened.unwrap_or_else(|error| panic!("{what}: {error}"));
     let report = verify(drive, Path::new(FOLDER), &key(), head).unwrap();
@@ -144,7 +145,7 @@ async fn what_was_acknowledged_survives_power_loss_at_any_moment() {
             drive = drive.restart(Torn::Some(run + 1));
         }
         recovered += after(&drive, head.as_deref(), &told, &what).await;
-        acknowledged += told.lock().unwrap().len();
+        acknowledged += told.lock().len();
     }
     assert!(
         recovered > 0,

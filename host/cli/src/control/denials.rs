@@ -3,8 +3,9 @@
 //! Invariant: each denial is in the audit: the first ones of a minute individually, the others as a count with the first,
 //! the last and a sample.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -43,7 +44,7 @@ struct More {
 
 impl Denials {
     fn windows(&self) -> MutexGuard<'_, HashMap<u32, Window>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Counts a denial; returns whether to record it individually.

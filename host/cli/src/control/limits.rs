@@ -5,8 +5,9 @@
 //! half-open connections exhaust nothing. Requests that stop the host or ask for its status have a separate limit that no
 //! other request uses up.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
@@ -143,7 +144,7 @@ impl Limits {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.held.lock()
     }
 
     /// Adds a connection. The oldest idle one of the same user is closed for it if necessary.

@@ -5,9 +5,10 @@
 //! halt is kept here, and is in force before anything can be sent. After a shutdown request, the process ends in bounded
 //! time, however busy its other threads are.
 
+use parking_lot::Mutex;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -134,14 +135,11 @@ impl Plane {
     /// The host exists: it carries out what was requested meanwhile. Early halts are in force already.
     pub fn open(&self, host: &Arc<Host>) {
         let mut early = self.shared.early.lock();
-        let early = early
-            .as_mut()
-            .map_or_else(|poisoned| poisoned.get_mut().take(), |early| early.take());
         for Early {
             person,
             scope,
             reason,
-        } in early.unwrap_or_default()
+        } in early.take().unwrap_or_default()
         {
             // In force at once; stored while the host continues to start.
             let halting = host.gate.halt(&person, scope, &reason, false);
@@ -269,7 +267,7 @@ impl Shared {
     /// Whether to report exhausted file descriptors again.
     pub(super) fn may_say_crowded(&self) -> bool {
         let said = self.said_crowded.lock();
-        let mut said = said.unwrap_or_else(PoisonError::into_inner);
+        let mut said = said;
         let may = said.is_none_or(|at| at.elapsed() >= SAY_INTERVAL);
         if may {
             *said = Some(Instant::now());
@@ -279,7 +277,7 @@ impl Shared {
 
     /// Keeps a halt for the host that is starting; `false` if there is one already.
     pub(super) fn halt_early(&self, halt: Early) -> bool {
-        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut early = self.early.lock();
         match early.as_mut() {
             Some(early) => {
                 early.push(halt);

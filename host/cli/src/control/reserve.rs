@@ -1,7 +1,8 @@
 //! File descriptors reserved for requests that stop the host, when all others are in use.
 
+use parking_lot::Mutex;
 use std::fs::File;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Number of reserved descriptors.
 const RESERVED: usize = 16;
@@ -24,7 +25,7 @@ impl Reserve {
 
     /// Reserves what is missing, as far as possible; returns whether the reserve is full.
     pub(super) fn fill(&self) -> bool {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         while kept.len() < RESERVED {
             match File::open("/dev/null") {
                 Ok(file) => kept.push(file),
@@ -36,7 +37,7 @@ impl Reserve {
 
     /// Releases one descriptor, for the connection that is accepted next.
     pub(super) fn give(&self) -> Option<Spare> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         kept.pop().map(|_| Spare(self.clone()))
     }
 }

@@ -10,11 +10,11 @@
 //! Invariants: a host given by an option is the only one that gets the request. Nothing is requested from a process that
 //! does not belong to the owner of the socket or to root.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Error, Result, anyhow, bail, ensure};
@@ -197,7 +197,7 @@ impl Route {
     }
 
     fn unseen(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.unseen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.unseen.lock()
     }
 
     /// The message that no host was found although one may run, and the remedy.

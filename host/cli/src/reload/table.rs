@@ -1,8 +1,8 @@
 //! The state of each file: written by the reconciler, read by every verb.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use qchost_gate::HeldBack;
 
@@ -95,7 +95,7 @@ pub struct Files {
 impl Table {
     /// The current state.
     pub fn files(&self) -> MutexGuard<'_, Files> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// The rows of the manifests, in the order of their paths.

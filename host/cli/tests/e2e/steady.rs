@@ -3,8 +3,9 @@
 //! Each invocation is due at a fixed time. A slow answer does not delay the next invocations, as it would
 //! with clients that wait for each other; time that they wait counts.
 
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -53,7 +54,7 @@ impl Steady {
                     let sent = Instant::now();
                     let answer = control.invoke(&format!("{plugin}.{action}"), &json!({}));
                     let answered = Instant::now();
-                    samples.lock().unwrap().push(Sample {
+                    samples.lock().push(Sample {
                         slow,
                         due,
                         sent,
@@ -74,7 +75,7 @@ impl Steady {
 
     /// The number of answers so far.
     pub fn answered(&self) -> usize {
-        self.samples.lock().unwrap().len()
+        self.samples.lock().len()
     }
 
     /// Stops the load; returns the invocations in the order in which they were due, and its duration.
@@ -84,7 +85,7 @@ impl Steady {
             client.join().unwrap();
         }
         let lasted = self.begun.elapsed();
-        let mut samples = std::mem::take(&mut *self.samples.lock().unwrap());
+        let mut samples = std::mem::take(&mut *self.samples.lock());
         samples.sort_by_key(|sample| sample.due);
         (samples, lasted)
     }

@@ -3,7 +3,7 @@
 //! Invariant: no fault is random. Each [`Fault`] counts the requests that match its endpoint
 //! and strikes by that count, so a failing test fails again.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 use std::time::Duration;
 
 /// What goes wrong.
@@ -118,12 +118,12 @@ impl Faults {
             matched: 0,
             struck: 0,
         });
-        *self.active.lock().unwrap_or_else(PoisonError::into_inner) = active.collect();
+        *self.active.lock() = active.collect();
     }
 
     /// The faults that apply to a request to `endpoint`, in the order in which the faults were given.
     pub(crate) fn strike(&self, endpoint: &str) -> Vec<FaultKind> {
-        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut active = self.active.lock();
         active
             .iter_mut()
             .filter_map(|active| active.strike(endpoint))

@@ -4,8 +4,8 @@
 //! setting of a brokerage or a data provider but its `id` is replaced, and so is every field
 //! whose name says that it is a secret. The log is a ring: the oldest entry is dropped.
 
+use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -60,7 +60,7 @@ impl RequestLog {
 
     /// Records an arrival and gives its number.
     pub(crate) fn arrived(&self, method: &str, path: &str, body: Value) -> u64 {
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = self.ring.lock();
         ring.count += 1;
         let number = ring.count;
         if ring.entries.len() >= self.capacity {
@@ -82,7 +82,7 @@ impl RequestLog {
 
     /// Records the answer to a request that is still in the ring.
     pub(crate) fn answered(&self, number: u64, status: u16, success: Option<bool>) {
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = self.ring.lock();
         let entry = ring
             .entries
             .iter_mut()
@@ -95,12 +95,12 @@ impl RequestLog {
     }
 
     pub(crate) fn entries(&self) -> Vec<LoggedRequest> {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = self.ring.lock();
         ring.entries.iter().cloned().collect()
     }
 
     pub(crate) fn clear(&self) {
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = self.ring.lock();
         ring.entries.clear();
     }
 }

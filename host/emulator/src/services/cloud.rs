@@ -3,7 +3,8 @@
 //! Invariant: the state is behind one lock that is never held over an await, so every request
 //! sees and leaves a consistent whole.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::{Arc, OnceLock};
 
 use super::answer::Refusal;
 use super::arguments::Arguments;
@@ -34,7 +35,7 @@ impl Cloud {
     /// Locks the state. A thread that panicked while holding the lock does not take the
     /// emulator down with it.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// The address under which clients reach the API, without a slash at its end.

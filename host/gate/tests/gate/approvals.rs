@@ -110,7 +110,6 @@ async fn a_project_that_was_renamed_in_between_is_another_one() {
         .cloud
         .projects
         .lock()
-        .unwrap()
         .insert(1, "Lab/other".to_owned());
     required(deploy(&world, deployment(1, "paper")).await);
     assert_eq!(deployed(&world), 0);

@@ -113,14 +113,7 @@ async fn a_refused_liquidation_that_was_stopped_instead_leaves_positions_open() 
     assert_eq!(world.gate.liquidations().len(), 1);
     // The positions are closed elsewhere, and the host notices.
     let key = ("a".to_owned(), 1);
-    world
-        .cloud
-        .live
-        .lock()
-        .unwrap()
-        .get_mut(&key)
-        .unwrap()
-        .holdings = json!({});
+    world.cloud.live.lock().get_mut(&key).unwrap().holdings = json!({});
     until("it is seen", || world.gate.liquidations().is_empty()).await;
 }
 
@@ -136,9 +129,9 @@ async fn a_success_without_effect_is_seen_and_tried_again_in_the_background() {
     assert!(stopped[0].open);
     let open = world.gate.liquidations();
     assert_eq!((open[0].by.as_str(), open[0].uid), ("ann", 7));
-    *world.cloud.hook.lock().unwrap() = None;
+    *world.cloud.hook.lock() = None;
     until("it is closed", || world.gate.liquidations().is_empty()).await;
-    let live = world.cloud.live.lock().unwrap();
+    let live = world.cloud.live.lock();
     assert_eq!(live[&("a".to_owned(), 1)].status, "Liquidated");
 }
 
@@ -192,7 +185,7 @@ async fn a_deployment_without_a_project_is_gone_on_with_until_the_list_names_it(
     let since = open[0].since;
     assert_eq!(world.gate.liquidations()[0].since, since);
     // The list names it: it is liquidated, and nothing is open.
-    *world.cloud.hook.lock().unwrap() = None;
+    *world.cloud.hook.lock() = None;
     until("it is closed", || world.gate.liquidations().is_empty()).await;
     assert!(count(&world.cloud, "liquidate_live_algorithm") > 0);
 }
@@ -204,12 +197,12 @@ async fn accounts_and_deployments_are_liquidated_side_by_side() {
     setup.accounts = vec!["a", "b", "c"];
     let world = setup.open().await;
     {
-        let mut live = world.cloud.live.lock().unwrap();
+        let mut live = world.cloud.live.lock();
         for key in [("a", 2), ("b", 1), ("b", 2), ("c", 1)] {
             live.insert((key.0.to_owned(), key.1), Live::holding());
         }
     }
-    *world.cloud.hang.lock().unwrap() = Some(Box::new(|account, tool, project| {
+    *world.cloud.hang.lock() = Some(Box::new(|account, tool, project| {
         (account, project) == ("a", 1) || (account == "c" && tool == "list_live_algorithms")
     }));
     let stopped = liquidate(&world.gate).await;
@@ -224,7 +217,7 @@ async fn accounts_and_deployments_are_liquidated_side_by_side() {
         assert_eq!((one.result.as_str(), one.open), ("liquidated", false));
     }
     // Those of the accounts that answer were all sent before the one that hangs was given up.
-    let moments = world.cloud.moments.lock().unwrap();
+    let moments = world.cloud.moments.lock();
     let sent = |account: &str, project: u32| {
         let of_it = moments.iter().filter(|(_, of, tool, id)| {
             (of.as_str(), *id) == (account, project) && tool == "liquidate_live_algorithm"

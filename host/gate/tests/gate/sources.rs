@@ -1,7 +1,8 @@
 //! The source of a compile, what an approver is shown of it, and what is deployed are the same.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use qchost_catalog::{Failure, Outcome};
 use qchost_gate::Refusal;
@@ -118,7 +119,7 @@ async fn open(setup: Setup) -> Cloud {
     let shared = Arc::clone(&projects);
     world
         .cloud
-        .hook(move |tool, arguments| shared.lock().unwrap().answer(tool, arguments));
+        .hook(move |tool, arguments| shared.lock().answer(tool, arguments));
     Cloud { world, projects }
 }
 
@@ -130,8 +131,8 @@ fn setup(grants: &str) -> Setup {
 }
 
 impl Cloud {
-    fn projects(&self) -> std::sync::MutexGuard<'_, Projects> {
-        self.projects.lock().unwrap()
+    fn projects(&self) -> parking_lot::MutexGuard<'_, Projects> {
+        self.projects.lock()
     }
 
     async fn compile(&self) -> String {
@@ -483,7 +484,7 @@ async fn what_runs_after_the_yes_is_what_was_shown() {
     let source = shown(&id).await;
     assert_eq!(
         source["difference"],
-        "--- library:2:Lab/2/main.py\n+++ library:2:Lab/2/main.py\n@@ -1 +1 @@\n-a\n+b\n"
+        "--- library:2:Lab/2/main.py\n+++ library:2:Lab/2/main.py\n -1 +1 \n-a\n+b\n"
     );
     assert_eq!(cloud.sent("create_live_algorithm"), 0);
     yes(&id).await;
@@ -499,7 +500,7 @@ async fn a_write_to_a_project_that_is_compiled_waits() {
     let written = Arc::new(Mutex::new(None));
     let writing = Arc::clone(&written);
     cloud.world.cloud.hook(move |tool, arguments| {
-        let mut writing = writing.lock().unwrap();
+        let mut writing = writing.lock();
         if tool == "read_file" && writing.is_none() {
             let gate = gate.clone();
             *writing = Some(tokio::spawn(async move {
@@ -507,10 +508,10 @@ async fn a_write_to_a_project_that_is_compiled_waits() {
                 call(&gate, &caller("lab"), "files/update-file-contents", file).await
             }));
         }
-        projects.lock().unwrap().answer(tool, arguments)
+        projects.lock().answer(tool, arguments)
     });
     let compile = cloud.compile().await;
-    let write = written.lock().unwrap().take().unwrap();
+    let write = written.lock().take().unwrap();
     write.await.unwrap().unwrap();
     let sent = cloud.world.cloud.sent();
     let order = [
@@ -533,7 +534,7 @@ async fn a_write_that_waits_counts_among_its_plugins_calls() {
     let written = Arc::new(Mutex::new(Vec::new()));
     let writing = Arc::clone(&written);
     cloud.world.cloud.hook(move |tool, arguments| {
-        let mut writing = writing.lock().unwrap();
+        let mut writing = writing.lock();
         if tool == "read_file" && writing.is_empty() {
             for _ in 0..2 {
                 let gate = gate.clone();
@@ -543,10 +544,10 @@ async fn a_write_that_waits_counts_among_its_plugins_calls() {
                 }));
             }
         }
-        projects.lock().unwrap().answer(tool, arguments)
+        projects.lock().answer(tool, arguments)
     });
     cloud.compile().await;
-    let writes = std::mem::take(&mut *written.lock().unwrap());
+    let writes = std::mem::take(&mut *written.lock());
     let mut refused = 0;
     for write in writes {
         match write.await.unwrap() {
@@ -587,14 +588,14 @@ async fn contents_are_shown_and_not_their_digest() {
     let replaced = shown("files/update-file-contents", file.clone()).await;
     assert_eq!(
         replaced["difference"],
-        format!("--- main.py\n+++ main.py\n@@ -1 +1 @@\n-a\n+{long}\n")
+        format!("--- main.py\n+++ main.py\n -1 +1 \n-a\n+{long}\n")
     );
     let created = shown("files/create-file", file).await;
     assert_eq!(
         created["difference"],
-        format!("--- /dev/null\n+++ main.py\n@@ -0,0 +1 @@\n+{long}\n")
+        format!("--- /dev/null\n+++ main.py\n -0,0 +1 \n+{long}\n")
     );
-    let patch = format!("--- a/main.py\n+++ b/main.py\n@@ -1 +1 @@\n-a\n+{long}\n");
+    let patch = format!("--- a/main.py\n+++ b/main.py\n -1 +1 \n-a\n+{long}\n");
     let patched = shown(
         "files/patch-file",
         json!({ "projectId": 1, "patch": patch }),

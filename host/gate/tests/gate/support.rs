@@ -1,10 +1,11 @@
 //! A gate on a cloud in memory: projects by id, one answer to all other calls, and a record of
 //! every call that reaches it.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use qchost_audit::{Audit, Disk, Files, Options as AuditOptions};
@@ -84,24 +85,24 @@ impl Cloud {
         &self,
         hook: impl Fn(&str, &Map<String, Value>) -> Option<Outcome> + Send + Sync + 'static,
     ) {
-        *self.hook.lock().unwrap() = Some(Box::new(hook));
+        *self.hook.lock() = Some(Box::new(hook));
     }
 
     /// The tools that were called, without the host's own reads of projects.
     pub fn sent(&self) -> Vec<String> {
-        let sent = self.sent.lock().unwrap();
+        let sent = self.sent.lock();
         let tools = sent.iter().map(|(tool, _)| tool.clone());
         tools.filter(|tool| tool != "read_project").collect()
     }
 
     /// Everything that was called, with its arguments.
     pub fn calls(&self) -> Vec<(String, Map<String, Value>)> {
-        self.sent.lock().unwrap().clone()
+        self.sent.lock().clone()
     }
 
     /// Answers about live deployments that there are.
     fn live(&self, account: &str, tool: &str, project: u32) -> Option<Outcome> {
-        let mut all = self.live.lock().unwrap();
+        let mut all = self.live.lock();
         if tool == "list_live_algorithms" {
             let own = all.iter().filter(|((of, _), _)| of == account);
             let listed: Vec<_> = own
@@ -137,7 +138,7 @@ impl Cloud {
     }
 
     fn answer(&self, account: &str, tool: &str, arguments: &Map<String, Value>) -> Outcome {
-        if let Some(hook) = &*self.hook.lock().unwrap()
+        if let Some(hook) = &*self.hook.lock()
             && let Some(outcome) = hook(tool, arguments)
         {
             return outcome;
@@ -152,7 +153,7 @@ impl Cloud {
         if let Some(outcome) = self.live(account, tool, project) {
             return outcome;
         }
-        let mut projects = self.projects.lock().unwrap();
+        let mut projects = self.projects.lock();
         let one = |id: u32, name: &str| json!({ "projectId": id, "name": name, "created": "2020-01-01 00:00:00", "libraries": [] });
         let text = |name: &str| {
             arguments
@@ -231,15 +232,14 @@ impl Upstream for Handle {
             self.0
                 .sent
                 .lock()
-                .unwrap()
                 .push((tool.clone(), call.arguments.clone()));
             let project = call.arguments.get("projectId").and_then(Value::as_u64);
             let project = project.and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
             let account = call.account.to_owned();
             let moment = (Instant::now(), account, tool.clone(), project);
-            self.0.moments.lock().unwrap().push(moment);
+            self.0.moments.lock().push(moment);
             let hangs = |hang: &Hang| hang(call.account, &tool, project);
-            if self.0.hang.lock().unwrap().as_ref().is_some_and(hangs) {
+            if self.0.hang.lock().as_ref().is_some_and(hangs) {
                 tokio::time::sleep_until(call.deadline.into()).await;
                 return Err(Failure::UnknownOutcome("no answer".to_owned()));
             }

@@ -1,6 +1,7 @@
 //! Other data that has to survive the process.
 
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 use qchost_ledger::{Adoption, Halt, Ledger, NewCompile, Remembered};
 
@@ -271,7 +272,7 @@ async fn each_change_stores_the_head_with_it() {
     assert_eq!(ledger.audit_head().await.unwrap(), None);
     let head = Arc::new(Mutex::new(Some("head 1".to_owned())));
     let current = Arc::clone(&head);
-    ledger.set_head(Arc::new(move || current.lock().unwrap().clone()));
+    ledger.set_head(Arc::new(move || current.lock().clone()));
     ledger
         .begin(begin("1", NOW, vec![counted("runs", 1)]))
         .await
@@ -280,7 +281,7 @@ async fn each_change_stores_the_head_with_it() {
         ledger.audit_head().await.unwrap().as_deref(),
         Some("head 1")
     );
-    *head.lock().unwrap() = Some("head 2".to_owned());
+    *head.lock() = Some("head 2".to_owned());
     // A call without changes stores nothing.
     ledger
         .begin(begin("2", NOW, vec![counted("runs", 1)]))
@@ -291,7 +292,7 @@ async fn each_change_stores_the_head_with_it() {
         .mark_rate("research", "k".to_owned(), 1)
         .await
         .unwrap();
-    *head.lock().unwrap() = None;
+    *head.lock() = None;
     ledger
         .mark_rate("research", "k".to_owned(), 2)
         .await

@@ -5,8 +5,9 @@
 //!
 //! Invariant: a policy is accepted without validation only if one of the same form is valid.
 
+use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::LazyLock;
 
 use cedar_policy::{
     Policy, PolicySet, ValidationError, ValidationMode, ValidationWarning, Validator,
@@ -61,8 +62,8 @@ pub(super) fn check(policy: &Policy, json: &Value) -> Result<Result<(), Wrong>, 
     Ok(found)
 }
 
-fn forms() -> std::sync::MutexGuard<'static, HashSet<[u8; 32]>> {
-    FORMS.lock().unwrap_or_else(PoisonError::into_inner)
+fn forms() -> parking_lot::MutexGuard<'static, HashSet<[u8; 32]>> {
+    FORMS.lock()
 }
 
 fn one(validator: &Validator, policy: &Policy) -> Result<(), Wrong> {

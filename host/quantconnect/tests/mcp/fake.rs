@@ -1,6 +1,7 @@
 //! A REST API that answers what a test tells it to, and keeps what it was asked.
 
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -66,7 +67,7 @@ impl Fake {
 
     /// What it was asked so far.
     pub fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+        self.seen.lock().clone()
     }
 
     /// The one request it was asked.
@@ -88,7 +89,7 @@ async fn answer(
         headers,
         body,
     };
-    fake.seen.lock().unwrap().push(seen.clone());
+    fake.seen.lock().push(seen.clone());
     (fake.handler)(&seen)
 }
 

@@ -6,8 +6,9 @@
 //! Invariant: a plugin can neither flood the log nor impersonate others in it: lines are truncated,
 //! rate-limited and stripped of control characters, and each carries the plugin's name and the invocation.
 
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use qchost_gate::RATE;
 
@@ -58,10 +59,7 @@ impl Lines {
     /// A line that was printed rather than logged.
     pub(crate) fn printed(&self, source: Source, line: &str) {
         if source == Source::Stderr && !line.trim().is_empty() {
-            let mut last_words = self
-                .last_words
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut last_words = self.last_words.lock();
             // A panic takes several lines, and the first ones are the most informative.
             if last_words.len() < LAST_WORDS {
                 let separator = if last_words.is_empty() { "" } else { "; " };
@@ -77,10 +75,7 @@ impl Lines {
 
     /// The guest's output on standard error: usually a panic's message.
     pub(crate) fn last_words(&self) -> String {
-        self.last_words
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.last_words.lock().clone()
     }
 
     /// Writes a line whose fields have `extra` bytes, unless a limit is reached.

@@ -4,7 +4,8 @@
 //! Invariant: one plugin never delays others for long: it has few concurrent requests at the store, whose writes share
 //! transactions with reservations of all plugins, and the bytes it writes per second are limited.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use qchost_ledger::{StateError as Refused, StateStore};
@@ -41,7 +42,7 @@ impl Default for Throttle {
 impl Throttle {
     /// Until when a write of `bytes` bytes has to wait.
     fn until(&self, bytes: usize, now: Instant) -> Instant {
-        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut due = self.due.lock();
         let begin = due.map_or(now, |due| due.max(now));
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         *due = Some(begin + Duration::from_secs(1) * bytes / RATE);

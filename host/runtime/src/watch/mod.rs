@@ -14,10 +14,11 @@
 mod quiet;
 mod way;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
@@ -202,7 +203,7 @@ fn vanished(error: &notify::Error) -> bool {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Handles an event; `None` stands for lost events.

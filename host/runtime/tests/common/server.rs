@@ -1,6 +1,7 @@
 //! A server that a test scripts, byte by byte, and that remembers what reached it.
 
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -116,7 +117,7 @@ impl Server {
 
     /// What reached it.
     pub fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+        self.seen.lock().clone()
     }
 
     /// Number of connections accepted.
@@ -174,7 +175,7 @@ async fn serve(mut stream: TcpStream, script: &Script, log: &Mutex<Vec<Seen>>) {
             Ok(read) => seen.body += read,
         }
     }
-    log.lock().unwrap().push(seen.clone());
+    log.lock().push(seen.clone());
     let reply = script(&seen);
     for (pause, piece) in reply.pieces {
         tokio::time::sleep(pause).await;

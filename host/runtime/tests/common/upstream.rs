@@ -3,7 +3,8 @@
 //! What the gate asks for itself, to find out what a call touches, is answered here, at once, and is
 //! not among what was sent: every project is there, and one compile.
 
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
@@ -41,7 +42,7 @@ impl Scripted {
 
     /// What was sent so far, in order.
     pub fn sent(&self) -> Vec<Sent> {
-        self.sent.lock().unwrap().clone()
+        self.sent.lock().clone()
     }
 
     /// How often a tool was called.
@@ -51,7 +52,7 @@ impl Scripted {
 
     /// How many calls were answered.
     pub fn answered(&self) -> usize {
-        *self.answered.lock().unwrap()
+        *self.answered.lock()
     }
 }
 
@@ -64,11 +65,11 @@ impl Upstream for Scripted {
         if let Some(known) = known(&sent) {
             return Box::pin(async { Ok(known) });
         }
-        self.sent.lock().unwrap().push(sent.clone());
+        self.sent.lock().push(sent.clone());
         let (wait, outcome) = (self.answer)(&sent);
         Box::pin(async move {
             tokio::time::sleep(wait).await;
-            *self.answered.lock().unwrap() += 1;
+            *self.answered.lock() += 1;
             outcome
         })
     }

@@ -5,8 +5,9 @@
 //! is not spared the calls of that time, as it would be by one client that waits for its answer: each
 //! of them is late, and each is a latency.
 
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -116,7 +117,7 @@ impl Neighbour {
                     });
                     let output = workers.block_on(called).unwrap();
                     let answered = Instant::now();
-                    let mut calls = calls.lock().unwrap();
+                    let mut calls = calls.lock();
                     calls.calls.push(Call { due, answered });
                     if output != Ok(json!({ "number": number })) {
                         calls.wrong.push(format!("call {number}: {output:?}"));
@@ -138,6 +139,6 @@ impl Neighbour {
             client.join().unwrap();
         }
         // The clients, who had it too, have ended.
-        Arc::into_inner(self.calls).unwrap().into_inner().unwrap()
+        Arc::into_inner(self.calls).unwrap().into_inner()
     }
 }

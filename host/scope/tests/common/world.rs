@@ -1,7 +1,7 @@
 //! The lenient server.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 
 use qchost_catalog::{BoxFuture, Failure, Operation, Outcome};
 use qchost_scope::Reader;
@@ -102,14 +102,11 @@ impl Reader for World {
                 qchost_catalog::Access::Read,
                 "the host only reads"
             );
-            self.reads
-                .lock()
-                .unwrap()
-                .push((operation.name, arguments.clone()));
+            self.reads.lock().push((operation.name, arguments.clone()));
             if self.slow {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
-            if let Some((name, failure)) = &*self.broken.lock().unwrap()
+            if let Some((name, failure)) = &*self.broken.lock()
                 && *name == operation.name
             {
                 return Err(failure.clone());
@@ -195,25 +192,21 @@ fn marked(state: &State, project: u32) -> String {
 
 impl World {
     pub fn count(&self) -> usize {
-        self.reads.lock().unwrap().len()
+        self.reads.lock().len()
     }
 
     /// Names of the reads since the last call of this, in order.
     pub fn drain(&self) -> Vec<&'static str> {
-        let reads = std::mem::take(&mut *self.reads.lock().unwrap());
+        let reads = std::mem::take(&mut *self.reads.lock());
         reads.into_iter().map(|(name, _)| name).collect()
     }
 
     pub fn rename(&self, project: u32, name: &str) {
-        self.state
-            .lock()
-            .unwrap()
-            .projects
-            .insert(project, name.to_owned());
+        self.state.lock().projects.insert(project, name.to_owned());
     }
 
     pub fn name(&self, project: u32) -> Option<String> {
-        self.state.lock().unwrap().projects.get(&project).cloned()
+        self.state.lock().projects.get(&project).cloned()
     }
 
     /// Carries a call out and returns what it touched.
@@ -222,7 +215,7 @@ impl World {
         operation: &Operation,
         arguments: &Map<String, Value>,
     ) -> (Vec<Effect>, Outcome) {
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.state.lock();
         let given = Loose::of(arguments);
         if operation.interface() == "object-store" {
             return store(&mut state, operation, &given);
@@ -267,7 +260,7 @@ impl World {
             );
         }
         let id = child.map_or_else(|| "none".to_owned(), |(id, _)| id);
-        let estimate = self.estimate.lock().unwrap().clone();
+        let estimate = self.estimate.lock().clone();
         on_project(&mut state, operation, &given, project, &id, estimate)
     }
 }

@@ -4,8 +4,9 @@
 //! expired one is replaced by another login if possible (AppRole), otherwise by the token that the
 //! source has then; a read that is denied by policy does not cause repeated logins.
 
+use parking_lot::Mutex;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -100,12 +101,12 @@ impl Session {
 
     /// The remaining lifetime; `None` if it does not expire.
     fn left(&self) -> Option<Duration> {
-        let ends = *self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let ends = *self.ends.lock();
         ends.map(|ends| ends.saturating_duration_since(Instant::now()))
     }
 
     fn extend(&self, asked: Instant, lease: &Lease) {
-        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = end(asked, lease);
+        *self.ends.lock() = end(asked, lease);
     }
 }
 

@@ -68,7 +68,7 @@ pub(super) async fn arrive(
 ) -> Response {
     let health = request.uri().path() == "/v1/sys/health";
     let fault = {
-        let mut server = shared.lock().unwrap();
+        let mut server = shared.lock();
         let header = |name: &str| {
             let value = request.headers().get(name)?;
             Some(value.to_str().unwrap().to_owned())
@@ -117,7 +117,7 @@ pub(super) async fn arrive(
 /// `GET /v1/sys/health`: `/vault/api-docs/system/health#read-health-information`. 200 if
 /// initialized, unsealed and active, 503 if sealed. No token is needed.
 pub(super) async fn health(State(shared): State<Shared>) -> Response {
-    let sealed = shared.lock().unwrap().sealed;
+    let sealed = shared.lock().sealed;
     let status = if sealed { 503 } else { 200 };
     let body = json!({
         "initialized": true,
@@ -145,7 +145,7 @@ pub(super) async fn login(
     let Ok(body) = serde_json::from_slice::<Value>(&body) else {
         return errors(400, &["failed to parse JSON input"]);
     };
-    let mut server = shared.lock().unwrap();
+    let mut server = shared.lock();
     if mount != server.role.mount {
         return forbidden(true);
     }
@@ -172,7 +172,7 @@ pub(super) async fn login(
 /// `GET /v1/auth/token/lookup-self`: `/vault/api-docs/auth/token#lookup-a-token-self`. `ttl` is what
 /// is left, in seconds; 0 for a token that does not end.
 pub(super) async fn lookup_self(State(shared): State<Shared>, headers: HeaderMap) -> Response {
-    let mut server = shared.lock().unwrap();
+    let mut server = shared.lock();
     let id = token_of(&headers).unwrap_or_default();
     let Some(token) = server.valid(&id) else {
         return forbidden(false);
@@ -205,7 +205,7 @@ pub(super) async fn lookup_self(State(shared): State<Shared>, headers: HeaderMap
 /// `POST /v1/auth/token/renew-self`: `/vault/api-docs/auth/token#renew-a-token-self`. "Token renewal
 /// is possible only if there is a lease associated with it."
 pub(super) async fn renew_self(State(shared): State<Shared>, headers: HeaderMap) -> Response {
-    let mut server = shared.lock().unwrap();
+    let mut server = shared.lock();
     let id = token_of(&headers).unwrap_or_default();
     let Some(token) = server.valid(&id) else {
         return forbidden(false);
@@ -238,7 +238,7 @@ pub(super) async fn read(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let mut server = shared.lock().unwrap();
+    let mut server = shared.lock();
     let Some(token) = token_of(&headers).and_then(|id| server.valid(&id).cloned()) else {
         return forbidden(false);
     };

@@ -8,9 +8,10 @@
 
 mod endpoints;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -193,7 +194,7 @@ impl Vault {
     }
 
     fn server(&self) -> MutexGuard<'_, Server> {
-        self.shared.lock().unwrap()
+        self.shared.lock()
     }
 
     /// Its address: `http://127.0.0.1:…`.

@@ -8,9 +8,10 @@
 //! stream is resumed at most [`MAX_RESUMPTIONS`] times in a row without a message, with growing waits. The
 //! stand-alone stream of server messages is never opened: the host uses nothing from it.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -175,10 +176,7 @@ impl LimitedClient {
         if id.len() > MAX_EVENT_ID || !response.may_resume() {
             return;
         }
-        let mut interrupted = self
-            .interrupted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut interrupted = self.interrupted.lock();
         // A stream whose call was given up is not requested again.
         let now = Instant::now();
         interrupted.retain(|_, responses| {
@@ -189,10 +187,7 @@ impl LimitedClient {
     }
 
     fn recall(&self, id: &str) -> Option<Response> {
-        let mut interrupted = self
-            .interrupted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut interrupted = self.interrupted.lock();
         let responses = interrupted.get_mut(id)?;
         let response = responses.pop();
         if responses.is_empty() {

@@ -12,8 +12,8 @@ mod received;
 mod stdio;
 mod supervise;
 
+use parking_lot::Mutex;
 use std::net::IpAddr;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use qchost_catalog::BoxFuture;
@@ -277,17 +277,11 @@ pub(crate) struct LastLine(Mutex<String>);
 
 impl LastLine {
     pub(crate) fn set(&self, line: String) {
-        *self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = line;
+        *self.0.lock() = line;
     }
 
     pub(crate) fn get(&self) -> String {
-        self.0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone()
+        self.0.lock().clone()
     }
 }
 

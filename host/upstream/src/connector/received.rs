@@ -6,11 +6,12 @@
 //! server that reads none of them for [`TAKE_TIMEOUT`] is disconnected. This bounds the memory and the time that a server
 //! can make the host spend.
 
+use parking_lot::Mutex;
 use std::future::Future;
 use std::io::{self, BufRead as _};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -133,11 +134,8 @@ impl Received {
         self.0.over.cancel();
     }
 
-    fn messages(&self) -> std::sync::MutexGuard<'_, Messages> {
-        self.0
-            .messages
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn messages(&self) -> parking_lot::MutexGuard<'_, Messages> {
+        self.0.messages.lock()
     }
 }
 

@@ -1,8 +1,9 @@
 //! Servers behind HTTP: the scripted one, and one that answers with given responses.
 
+use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -103,11 +104,11 @@ pub struct Seen(Arc<Mutex<(Vec<HeaderMap>, usize)>>);
 
 impl Seen {
     pub fn calls(&self) -> usize {
-        self.0.lock().unwrap().1
+        self.0.lock().1
     }
 
     pub fn headers(&self) -> Vec<HeaderMap> {
-        self.0.lock().unwrap().0.clone()
+        self.0.lock().0.clone()
     }
 }
 
@@ -120,7 +121,7 @@ pub fn by_hand(reply: impl Fn(usize, &Value) -> Answer + Send + Sync + 'static) 
     let handler = move |headers: HeaderMap, body: Bytes| {
         let (notes, reply) = (notes.clone(), reply.clone());
         async move {
-            notes.0.lock().unwrap().0.push(headers);
+            notes.0.lock().0.push(headers);
             let request: Value = serde_json::from_slice(&body).unwrap_or_default();
             let json = |result: Value| {
                 let body = json!({ "jsonrpc": "2.0", "id": request["id"], "result": result });
@@ -142,7 +143,7 @@ pub fn by_hand(reply: impl Fn(usize, &Value) -> Answer + Send + Sync + 'static) 
                 }
                 Some("tools/call") => {
                     let before = {
-                        let mut notes = notes.0.lock().unwrap();
+                        let mut notes = notes.0.lock();
                         notes.1 += 1;
                         notes.1 - 1
                     };

@@ -1,8 +1,8 @@
 //! Batches against a scripted connection, through a real gate.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -72,7 +72,7 @@ fn cloud() -> Scripted {
             },
             "read_backtest" => {
                 let id = sent.arguments["backtestId"].as_str().unwrap().to_owned();
-                let mut readings = readings.lock().unwrap();
+                let mut readings = readings.lock();
                 let count = readings.entry(id.clone()).or_default();
                 *count += 1;
                 match (*count, id.as_str()) {
@@ -91,7 +91,7 @@ fn cloud() -> Scripted {
             }
             "create_compile" => Ok(json!({ "projectId": 1, "compileId": "c", "state": "InQueue" })),
             "read_compile" => {
-                let mut readings = readings.lock().unwrap();
+                let mut readings = readings.lock();
                 let count = readings.entry("compile".to_owned()).or_default();
                 *count += 1;
                 let state = if *count < 2 { "InQueue" } else { "BuildError" };
