@@ -5,14 +5,12 @@
 //! exports what an agent exports and calls nothing that the host does not have.
 //!
 //! An input that begins with `(` is WebAssembly text, as the seeds are written. One that is no
-//! WebAssembly at all is tried as it is, and as what wasm-smith makes a component of.
+//! WebAssembly at all is tried as it is, and under `make fuzz` also as what wasm-smith makes a component of.
 
 use std::sync::LazyLock;
 
-use arbitrary::Unstructured;
 use qchost_runtime::Kind;
 use qchost_runtime::fuzzing::Loader;
-use wasm_smith::{Component, Config};
 
 use crate::mutate::{Change, Random};
 
@@ -23,9 +21,6 @@ const MAGIC: &[u8] = b"\0asm";
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 /// Sections of a component that hold a module or a component.
 const NESTED: [u8; 2] = [1, 4];
-/// The largest component that is made, so that compiling it takes no time.
-const MOST: usize = 1 << 16;
-
 static LOADER: LazyLock<Loader> = LazyLock::new(|| Loader::new().expect("the engine starts"));
 
 pub(crate) fn run(data: &[u8]) {
@@ -39,19 +34,26 @@ pub(crate) fn run(data: &[u8]) {
         }
         return;
     }
-    let config = Config {
+    #[cfg(feature = "libfuzzer")]
+    if let Some(binary) = generated(data) {
+        load(&binary);
+    }
+}
+
+/// A component made from the bytes; too few bytes are none.
+#[cfg(feature = "libfuzzer")]
+fn generated(data: &[u8]) -> Option<Vec<u8>> {
+    /// Larger ones take too long to compile.
+    const MAX_BYTES: usize = 1 << 16;
+    let config = wasm_smith::Config {
         max_components: 3,
         max_modules: 3,
         max_instances: 5,
-        ..Config::default()
+        ..wasm_smith::Config::default()
     };
-    // Too few bytes are no component.
-    if let Ok(component) = Component::new(config, &mut Unstructured::new(data)) {
-        let binary = component.to_bytes();
-        if binary.len() <= MOST {
-            load(&binary);
-        }
-    }
+    let bytes = &mut arbitrary::Unstructured::new(data);
+    let binary = wasm_smith::Component::new(config, bytes).ok()?.to_bytes();
+    (binary.len() <= MAX_BYTES).then_some(binary)
 }
 
 fn load(bytes: &[u8]) {
