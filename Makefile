@@ -15,6 +15,8 @@ QCHOST := $(CARGO_TARGET_DIR)/debug/qchost
 # The bundled plugins, and the ones that exist only for the end-to-end tests. Each directory is one plugin.
 PLUGINS := $(sort $(dir $(wildcard plugins/*/Cargo.toml)))
 TEST_PLUGINS := $(sort $(dir $(wildcard host/cli/tests/plugins/*/Cargo.toml)))
+# Workspaces beside the main one.
+WORKSPACES := host/cli/tests/plugins host/fuzz
 
 .PHONY: help
 help: ## list the targets
@@ -42,19 +44,33 @@ run: setup ## build the host and the strategy-lab plugin, and run the demonstrat
 	$(QCHOST) demo
 
 # The tests are compiled first: that builds the host with the features of the whole workspace, and the same host then
-# builds the plugins that the tests load.
+# builds the plugins that the tests load. cargo-nextest does not run the examples in the documentation.
+LEFT_OUT := $(abspath $(CARGO_TARGET_DIR))/tmp/left-out
+
 .PHONY: test
-test: setup-test ## build everything and run every test
+test: export QCHOST_LEFT_OUT := $(LEFT_OUT)
+test: setup-test ## build everything and run every test, with cargo-nextest where it is installed
 	cargo test --locked --workspace --no-run
 	for plugin in $(PLUGINS) $(TEST_PLUGINS); do $(QCHOST) plugin build "$$plugin"; done
-	cargo test --locked --workspace
+	@rm -f $(LEFT_OUT)
+	if command -v cargo-nextest >/dev/null; then \
+		cargo nextest run --locked --workspace; cargo test --locked --workspace --doc; \
+	else \
+		cargo test --locked --workspace; \
+	fi
+	@if [ -s $(LEFT_OUT) ]; then \
+		sort -u $(LEFT_OUT); \
+		echo "$$(sort -u $(LEFT_OUT) | wc -l) tests need another user; run as root to include them"; \
+	fi
 
 .PHONY: lint
 lint: setup-lint ## check formatting, lints, documentation and the words in it
 	$(SETUP)/words.sh --self-test
 	$(SETUP)/words.sh
 	cargo fmt --all --check
+	for workspace in $(WORKSPACES); do cargo fmt --all --check --manifest-path "$$workspace/Cargo.toml"; done
 	cargo clippy --locked --workspace --all-targets --features qchost-runtime/bench -- -D warnings
+	cargo clippy --locked --workspace --manifest-path host/cli/tests/plugins/Cargo.toml -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
 .PHONY: audit

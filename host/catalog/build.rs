@@ -7,6 +7,7 @@
 // An arena of wit-parser is indexed by the ids that it gave out; it has no `get` for all of them.
 #![allow(clippy::indexing_slicing)]
 
+// A build script cannot depend on the crate that it builds for, and both need these names.
 #[path = "src/names.rs"]
 mod names;
 

@@ -8,6 +8,7 @@
 # <target directory>/fuzz/corpus, and the next run begins with it.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
+inputs=$here/../testing/targets
 triple=$(rustc -vV | sed -n 's/^host: //p')
 # A directory of its own: nothing that was built with counters may get among what the tests use.
 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$here/../../target}/fuzz
@@ -15,16 +16,16 @@ export CARGO_TARGET_DIR
 command -v c++ >/dev/null || { echo "fuzz: no c++ on PATH; libFuzzer is C++" >&2; exit 1; }
 
 # --target keeps the counters out of build scripts and macros.
-RUSTC_WRAPPER=$here/instrument.sh cargo build --locked --profile fuzz --target "$triple" -p qchost-fuzz --features libfuzzer --bin qchost-fuzz
+RUSTC_WRAPPER=$here/instrument.sh cargo build --locked --manifest-path "$here/Cargo.toml" --target "$triple"
 
 for target in ${FUZZ_TARGETS:-manifest adapter loader description decoder diff guardrails}; do
     corpus=$CARGO_TARGET_DIR/corpus/$target
     findings=$CARGO_TARGET_DIR/findings
-    known=$here/regressions/$target
+    known=$inputs/regressions/$target
     mkdir -p "$corpus" "$findings"
     [ -d "$known" ] || known=
     echo "fuzz: $target for ${FUZZ_SECONDS:-600} s"
     # Time in seconds and memory in MiB of one input, and its largest size in bytes.
-    QCHOST_FUZZ=$target "$CARGO_TARGET_DIR/$triple/fuzz/qchost-fuzz" -max_total_time="${FUZZ_SECONDS:-600}" -timeout=30 -rss_limit_mb=2048 \
-        -malloc_limit_mb=512 -max_len=65536 -print_final_stats=1 -artifact_prefix="$findings/$target-" "$corpus" "$here/seeds/$target" $known
+    QCHOST_FUZZ=$target "$CARGO_TARGET_DIR/$triple/debug/qchost-fuzz" -max_total_time="${FUZZ_SECONDS:-600}" -timeout=30 -rss_limit_mb=2048 \
+        -malloc_limit_mb=512 -max_len=65536 -print_final_stats=1 -artifact_prefix="$findings/$target-" "$corpus" "$inputs/seeds/$target" $known
 done

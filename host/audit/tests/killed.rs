@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use qchost_audit::{Audit, Disk, Entry, Filter, Kind, Options, query, verify};
+use qchost_testing::is_listing;
 use serde_json::json;
 
 const CHILD: &str = "QCHOST_AUDIT_CHILD";
@@ -68,6 +69,9 @@ async fn child(folder: &Path) {
 }
 
 fn main() {
+    if is_listing("killed") {
+        return;
+    }
     if let Some(folder) = std::env::var_os(CHILD) {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)

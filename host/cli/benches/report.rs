@@ -9,15 +9,12 @@
     missing_docs
 )]
 
-#[path = "../../runtime/benches/support/mod.rs"]
-mod support;
-
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use qchost_testing::report::figure;
 use serde_json::Value;
-use support::figure;
 
 /// The benchmarks, in the order of the table.
 const PARTS: [(&str, &str); 9] = [

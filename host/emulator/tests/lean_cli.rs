@@ -11,16 +11,13 @@
     clippy::indexing_slicing
 )]
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use qchost_emulator::{Emulator, Timing};
 use tempfile::TempDir;
 use tokio::process::Command;
-use tokio::sync::{Mutex, MutexGuard};
-
-/// The port is one, and tests run on many threads.
-static PORT: Mutex<()> = Mutex::const_new(());
 
 /// Of one command.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
@@ -62,12 +59,14 @@ fn lean() -> PathBuf {
 struct Desk {
     emulator: Emulator,
     home: TempDir,
-    _port: MutexGuard<'static, ()>,
+    _port: File,
 }
 
 impl Desk {
     async fn new() -> Self {
-        let port = PORT.lock().await;
+        // There is one such port, and tests run in many threads and processes.
+        let port = File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("port-5612")).unwrap();
+        port.lock().unwrap();
         let emulator = Emulator::builder()
             .credentials(77, "lean-test")
             .timing(Timing::default().faster(5))

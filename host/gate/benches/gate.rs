@@ -6,10 +6,6 @@
 //! Nothing is remembered between decisions: each call is resolved, decided and recorded by itself.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-#[allow(dead_code, reason = "shared with the tests, which use all of it")]
-#[path = "../tests/gate/support.rs"]
-mod support;
-
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -19,8 +15,8 @@ use std::time::{Duration, Instant};
 use qchost_catalog::{Call, Target, Upstream as _, always, by_name};
 use qchost_gate::Settings;
 use qchost_policy::Guardrails;
+use qchost_testing::cloud::{Cloud, Handle, Setup, parse};
 use serde_json::{Map, Value, json};
-use support::{Cloud, Handle, Setup, parse};
 
 const READS: usize = 20_000;
 const WRITES: usize = 20_000;

@@ -9,19 +9,20 @@
     missing_docs
 )]
 
-#[path = "../tests/common/mod.rs"]
-mod common;
-mod support;
-
 use std::time::{Duration, Instant};
 
-use common::Guest;
 use criterion::Criterion;
 use qchost_runtime::bench::{self, Backtest, Chart, Engine, Error};
+use qchost_testing::Guest;
+use qchost_testing::measure::{median, micros};
+use qchost_testing::report::{Report, Target};
 use serde_json::{Value, json};
-use support::{Report, Target, micros};
 use wasmtime::component::{Component, ComponentNamedList, Lift, Linker, Lower};
 use wasmtime::{Store, StoreContextMut};
+
+/// The host's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Calls of the host in one invocation, and invocations of each side.
 const CALLS: usize = 50;
@@ -117,7 +118,7 @@ impl<T: Lower + Clone + Send + Sync + 'static> Bridge<T> {
                 ours.push(micros(self.adapter()));
             }
         }
-        (support::median(ours), support::median(floor))
+        (median(ours), median(floor))
     }
 
     fn criterion(&self, criterion: &mut Criterion, name: &str) {
@@ -161,7 +162,7 @@ fn main() {
             chart.made();
         }
     }
-    let report = Report::new("bridge");
+    let report = Report::new(env!("CARGO_TARGET_TMPDIR"), "bridge");
     let (one, one_floor) = backtest.measure();
     let (two, two_floor) = chart.measure();
     let target = Target::Ratio(2.5);

@@ -10,9 +10,6 @@
 )]
 
 mod bare;
-#[path = "../tests/common/mod.rs"]
-mod common;
-mod support;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,11 +17,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bare::Floor;
-use common::{Guest, Host, nobody};
 use criterion::Criterion;
+use qchost_testing::measure::{Spread, in_turns, median, micros};
+use qchost_testing::report::{Report, Target};
+use qchost_testing::{Guest, Host, uncalled};
 use serde_json::{Value, json};
-use support::{Report, Spread, Target, in_turns, median, micros};
 use tokio::runtime::{Builder, Runtime};
+
+/// The host's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Turns of each side, and invocations in a turn.
 const TURNS: usize = 100;
@@ -52,7 +54,7 @@ impl Pair {
         action: &'static str,
         input: Value,
     ) -> Arc<Self> {
-        let host = Host::with(&nobody(), |options| options.invocations = 128).await;
+        let host = Host::with(&uncalled(), |options| options.invocations = 128).await;
         let grant = "[[grant]]\nname = \"all\"\nallow = [\"raw/*\"]\nprojects = [\"*\"]\n[limits]\nconcurrency = 64";
         host.load("guest", bytes, grant).await.unwrap();
         Arc::new(Self {
@@ -98,7 +100,7 @@ fn main() {
         let forever = forever(pair.unwrap(), side == "--ours", tasks);
         return threads(tasks).block_on(forever);
     }
-    let report = Report::new("invoke");
+    let report = Report::new(env!("CARGO_TARGET_TMPDIR"), "invoke");
     let two = threads(2);
     for pair in &pairs {
         let (ours, floor) = one.block_on(latency(Arc::clone(pair)));
@@ -253,7 +255,7 @@ fn asks(often: u32) -> Vec<u8> {
 
 /// A call that carries a number: the runtime's clock, and the same on the bare engine.
 async fn clock(report: &Report) {
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     host.load("often", &asks(CALLS), "").await.unwrap();
     host.load("never", &asks(0), "").await.unwrap();
     let bare = |often| {

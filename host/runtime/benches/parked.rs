@@ -12,22 +12,22 @@
     missing_docs
 )]
 
-#[path = "../tests/common/mod.rs"]
-mod common;
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use common::gate::Gated;
-use common::{Guest, Host};
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
+use qchost_testing::measure::{page_tables, proportional, resident};
+use qchost_testing::report::{Report, Target};
+use qchost_testing::{Gated, Guest, Host};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use support::{Report, Target};
+
+/// The host's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The most invocations of one plugin at a time that a manifest may ask for.
 const MOST: u32 = 1000;
@@ -58,7 +58,7 @@ fn main() {
     if let (Some(guest), Some(count)) = (arguments.next(), arguments.next()) {
         return park(&guest, count.parse().unwrap());
     }
-    let report = Report::new("parked");
+    let report = Report::new(env!("CARGO_TARGET_TMPDIR"), "parked");
     for (guest, name) in [("sdk", "a Rust guest"), ("text", "a guest of 2 pages")] {
         for (count, target) in [(1000, Target::None), (10_000, Target::Most(0.7))] {
             let child = Command::new(std::env::current_exe().unwrap())
@@ -99,9 +99,9 @@ impl Taken {
     fn now() -> Self {
         let process = std::process::id();
         Self {
-            resident: support::resident(process),
-            page_tables: support::page_tables(process),
-            proportional: support::proportional(process),
+            resident: resident(process),
+            page_tables: page_tables(process),
+            proportional: proportional(process),
         }
     }
 

@@ -326,7 +326,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_waited_for_an_external_event_until_a_moment_after() {
-        let gated = crate::testing::Gated::new(crate::testing::nobody()).await;
+        let gated = qchost_testing::Gated::new(qchost_testing::uncalled()).await;
         let calls = Calls::of_test(gated.gate.clone(), "lab");
         let long = Duration::from_secs(60);
         assert!(!calls.waited(long), "it never did");

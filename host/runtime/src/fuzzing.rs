@@ -1,4 +1,4 @@
-//! Entry points for the fuzz targets of `host/fuzz`: the adapter, the loader and the check of
+//! Entry points for the fuzz targets of `host/testing/targets`: the adapter, the loader and the check of
 //! descriptions, each as the host uses it but without a host.
 
 use std::sync::LazyLock;

@@ -46,8 +46,6 @@ mod services;
 mod surroundings;
 mod swap;
 mod tenants;
-#[cfg(test)]
-mod testing;
 mod text;
 mod turns;
 mod wasi;

@@ -8,14 +8,12 @@
     missing_docs
 )]
 
-mod common;
-
-use common::{Guest, Host, nobody};
 use qchost_runtime::{InvokeError, Stopped};
+use qchost_testing::{Guest, Host, uncalled};
 use serde_json::{Value, json};
 
 async fn host() -> Host {
-    Host::with(&nobody(), |options| options.baseline = true).await
+    Host::with(&uncalled(), |options| options.baseline = true).await
 }
 
 async fn act(host: &Host, guest: &Guest, lines: &str) -> Result<Value, InvokeError> {

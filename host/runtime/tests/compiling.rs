@@ -9,14 +9,13 @@
     missing_docs
 )]
 
-mod common;
-
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Guest, Host, manifest, nobody};
 use qchost_runtime::{Compiler, LoadError};
+use qchost_testing::runtime::manifest;
+use qchost_testing::{Guest, Host, uncalled};
 use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_qchost-compiler");
@@ -74,7 +73,7 @@ async fn refused(host: &Host, bytes: &[u8]) -> LoadError {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_takes_too_long_to_compile_is_refused_and_the_host_goes_on() {
-    let host = Host::with(&nobody(), |options| {
+    let host = Host::with(&uncalled(), |options| {
         options.compile_cpu = Duration::from_secs(1);
     })
     .await;
@@ -120,7 +119,7 @@ async fn one_that_takes_too_long_to_compile_is_refused_and_the_host_goes_on() {
 
 #[tokio::test]
 async fn one_that_takes_too_much_memory_to_compile_is_refused() {
-    let host = Host::with(&nobody(), |options| options.compile_memory = 400 << 20).await;
+    let host = Host::with(&uncalled(), |options| options.compile_memory = 400 << 20).await;
     let error = refused(&host, &long_function()).await;
     assert!(
         matches!(error, LoadError::CompileMemory { limit, .. } if limit == 400 << 20),
@@ -135,14 +134,14 @@ async fn one_that_takes_too_much_memory_to_compile_is_refused() {
 
 #[tokio::test]
 async fn a_compiler_without_memory_to_begin_with_is_told_apart_from_one_that_fails() {
-    let host = Host::with(&nobody(), |options| options.compile_memory = 16 << 20).await;
+    let host = Host::with(&uncalled(), |options| options.compile_memory = 16 << 20).await;
     let error = refused(&host, &Guest::echo().build()).await;
     assert!(matches!(error, LoadError::CompileMemory { .. }), "{error}");
 }
 
 /// A host whose compiler is a shell that runs this.
 async fn with_shell(script: &str) -> Host {
-    Host::with(&nobody(), |options| {
+    Host::with(&uncalled(), |options| {
         options.compiler = Compiler {
             program: "/bin/sh".into(),
             arguments: vec!["-c".into(), script.into()],
@@ -176,7 +175,7 @@ async fn however_a_compiler_ends_the_host_says_how() {
         assert!(error.to_string().contains(words), "{script}: {error}");
         assert_eq!(error.to_string().lines().count(), 1, "{script}: {error}");
     }
-    let host = Host::with(&nobody(), |options| {
+    let host = Host::with(&uncalled(), |options| {
         options.compiler.program = "/no/such/compiler".into();
     })
     .await;
@@ -329,7 +328,7 @@ async fn plugins_that_are_loaded_at_once_are_compiled_one_at_a_time_and_each_onc
         "echo + >> {0}; {COMPILER}; status=$?; echo - >> {0}; exit $status",
         log.path().display()
     );
-    let host = Host::with(&nobody(), |options| {
+    let host = Host::with(&uncalled(), |options| {
         options.compiler = Compiler {
             program: "/bin/sh".into(),
             arguments: vec!["-c".into(), script.into()],

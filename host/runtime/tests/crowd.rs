@@ -9,13 +9,10 @@
     missing_docs
 )]
 
-mod common;
-
 use std::time::Duration;
 
-use common::upstream::Scripted;
-use common::{Guest, Host};
 use futures::future::join_all;
+use qchost_testing::{Guest, Host, Scripted};
 use serde_json::json;
 
 /// What a host is to have room for.

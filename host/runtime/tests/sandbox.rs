@@ -9,15 +9,12 @@
     missing_docs
 )]
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::upstream::Scripted;
-use common::{Guest, Host, nobody};
 use qchost_runtime::{InvokeError, Stopped};
+use qchost_testing::{Guest, Host, Scripted, uncalled};
 use serde_json::{Value, json};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
@@ -81,7 +78,7 @@ async fn the_environment_is_empty() {
             )
     };
     assert!(std::env::vars().next().is_some(), "the host has one");
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     for function in ["get-environment", "get-arguments"] {
         assert_eq!(attack(&host, &count(function), "").await, Ok(json!(0)));
     }
@@ -100,7 +97,7 @@ async fn there_is_no_file_to_open() {
         "import wasi:filesystem/preopens@0.2.0;",
         r#"(import "wasi:filesystem/preopens@0.2.0" "get-directories" (func $get (param i32)))"#,
     );
-    let outcome = attack(&Host::new(&nobody()).await, &guest, "").await;
+    let outcome = attack(&Host::new(&uncalled()).await, &guest, "").await;
     assert_eq!(
         outcome,
         Ok(json!(0)),
@@ -146,7 +143,7 @@ const CODE: &str = "(if (result i32) (i32.load8_u (i32.const 2048))
 
 #[tokio::test]
 async fn sockets_and_names_are_refused() {
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     for kind in ["tcp", "udp"] {
         let guest = Guest::new(&format!("(call $create (i32.const 0) (i32.const 2048)) {CODE}"))
             .package(SOCKETS)
@@ -182,7 +179,7 @@ async fn sockets_and_names_are_refused() {
 
 #[tokio::test]
 async fn a_loop_without_end_is_stopped() {
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     let begun = Instant::now();
     let outcome = attack(&host, &Guest::new(FOR_EVER), "[limits]\ncpu = \"200ms\"").await;
     let limit = Duration::from_millis(200);
@@ -192,7 +189,7 @@ async fn a_loop_without_end_is_stopped() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn loops_on_every_processor_hold_up_no_other_plugin() {
-    let host = Arc::new(Host::new(&nobody()).await);
+    let host = Arc::new(Host::new(&uncalled()).await);
     host.load("neighbour", &Guest::echo().build(), "")
         .await
         .unwrap();
@@ -238,7 +235,7 @@ async fn loops_on_every_processor_hold_up_no_other_plugin() {
 async fn allocation_without_end_is_stopped() {
     let grow =
         "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     let outcome = attack(&host, &Guest::new(grow), "[limits]\nmemory = \"8MiB\"").await;
     assert_eq!(stopped(outcome), Stopped::OutOfMemory { limit: 8 << 20 });
 
@@ -254,7 +251,7 @@ async fn allocation_without_end_is_stopped() {
 async fn the_memory_of_all_plugins_together_is_bounded() {
     let grow =
         "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
-    let host = Host::with(&nobody(), |options| options.memory = 4 << 20).await;
+    let host = Host::with(&uncalled(), |options| options.memory = 4 << 20).await;
     let outcome = attack(&host, &Guest::new(grow), "[limits]\nmemory = \"1GiB\"").await;
     assert_eq!(stopped(outcome), Stopped::HostOutOfMemory);
 }
@@ -265,7 +262,7 @@ async fn recursion_without_end_is_stopped() {
         "(func $deeper (param i32) (result i32) \
          (i32.add (call $deeper (local.get 0)) (i32.const 1)))",
     );
-    let Stopped::Trap(message) = stopped(attack(&Host::new(&nobody()).await, &guest, "").await)
+    let Stopped::Trap(message) = stopped(attack(&Host::new(&uncalled()).await, &guest, "").await)
     else {
         panic!("not a trap");
     };
@@ -277,7 +274,7 @@ async fn an_answer_of_a_hundred_megabytes_does_not_reach_the_host() {
     let guest = Guest::new(
         "(drop (memory.grow (i32.const 1700))) (call $ok (i32.const 0) (i32.const 104857600))",
     );
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     let outcome = attack(&host, &guest, "[limits]\nmemory = \"256MiB\"").await;
     assert!(matches!(stopped(outcome), Stopped::TooLarge { .. }));
     // With the usual memory it does not even come to exist.
@@ -291,7 +288,7 @@ async fn an_input_that_is_nested_a_thousand_deep_is_refused() {
     for _ in 0..1000 {
         deep = json!([deep]);
     }
-    let host = Arc::new(Host::new(&nobody()).await);
+    let host = Arc::new(Host::new(&uncalled()).await);
     host.load("echo", &Guest::echo().build(), "").await.unwrap();
     // On a worker's stack, as in the host.
     let invoked = Arc::clone(&host);
@@ -325,7 +322,7 @@ async fn a_wait_without_end_is_cut_off() {
         "import wasi:io/poll@0.2.0;",
         r#"(import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))"#,
     );
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     let outcome = attack(&host, &guest, "[limits]\nwall = \"150ms\"").await;
     let limit = Duration::from_millis(150);
     assert_eq!(stopped(outcome), Stopped::Wall { limit, hung: true });
@@ -352,7 +349,7 @@ async fn an_exit_is_an_error_with_its_last_words() {
         r#"(import "wasi:io/streams@0.2.0" "[method]output-stream.blocking-write-and-flush" (func $write (param i32 i32 i32 i32)))"#,
     )
     .more(r#"(data (i32.const 4096) "out of\1b[31m luck\n")"#);
-    let Stopped::Trap(message) = stopped(attack(&Host::new(&nobody()).await, &guest, "").await)
+    let Stopped::Trap(message) = stopped(attack(&Host::new(&uncalled()).await, &guest, "").await)
     else {
         panic!("not a trap");
     };
@@ -391,7 +388,7 @@ async fn a_flood_of_lines_is_dammed() {
     .more(r#"(data (i32.const 4096) "again")"#);
     let begun = Instant::now();
     let outcome = attack(
-        &Host::new(&nobody()).await,
+        &Host::new(&uncalled()).await,
         &flood,
         "[limits]\ncpu = \"60s\"",
     )

@@ -9,15 +9,11 @@
     missing_docs
 )]
 
-mod common;
-#[path = "common/instances.rs"]
-mod instances;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Guest, Host, nobody};
 use qchost_runtime::Progress;
+use qchost_testing::{Guest, Host, instances, uncalled};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -33,7 +29,7 @@ fn waits() -> Guest {
 
 /// Loads a component, which has to describe itself for that, and has it answer as often at a time as there are turns.
 async fn answers(component: &[u8]) {
-    let host = Arc::new(Host::with(&nobody(), |options| options.invocations = TURNS).await);
+    let host = Arc::new(Host::with(&uncalled(), |options| options.invocations = TURNS).await);
     let lines = "[limits]\nconcurrency = 16\nmemory = \"16MiB\"\ncpu = \"60s\"";
     let plugin = host.load("waits", component, lines).await.unwrap();
     assert_eq!(plugin.description().name, "guest");

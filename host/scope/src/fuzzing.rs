@@ -1,4 +1,4 @@
-//! Entry point for the fuzz targets of `host/fuzz`: the files of a patch.
+//! Entry point for the fuzz targets of `host/testing/targets`: the files of a patch.
 
 use std::collections::BTreeSet;
 

@@ -14,9 +14,6 @@
     unreachable_pub
 )]
 
-#[path = "../tests/support/scripted.rs"]
-mod scripted;
-
 use rmcp::ServiceExt as _;
 use serde_json::json;
 
@@ -24,6 +21,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use qchost_testing::mcp::ScriptedServer;
 use qchost_upstream::{Account, AccountOptions, Accounts, StdioConnector, Supervisor};
 
 fn main() -> ExitCode {
@@ -62,7 +60,7 @@ async fn host(words: Vec<String>) {
 
 async fn server(words: &[String]) {
     let has = |word: &str| words.iter().any(|given| given == word);
-    let server = scripted::Scripted::new(words[1].clone().into(), has("wrapped"));
+    let server = ScriptedServer::new(words[1].clone().into(), has("wrapped"));
     if has("apart") {
         rustix::process::setsid().unwrap();
     }

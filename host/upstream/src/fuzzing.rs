@@ -1,4 +1,4 @@
-//! Entry points for the fuzz targets of `host/fuzz`: the decoder of answers, as a connection uses
+//! Entry points for the fuzz targets of `host/testing/targets`: the decoder of answers, as a connection uses
 //! it.
 
 use qchost_catalog::{Failure, Operation, Outcome};

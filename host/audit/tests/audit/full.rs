@@ -3,6 +3,7 @@
 
 use qchost_audit::faults::Drive;
 use qchost_audit::{Audit, AuditError, Disk, Entry, Kind, Options, verify};
+use qchost_testing::Mounted;
 use serde_json::json;
 
 use crate::support::{all, checked, entry, intent, key, kinds, open, options, outcome, read};
@@ -138,21 +139,9 @@ async fn a_start_on_a_full_disk_records_what_is_essential() {
 #[tokio::test]
 async fn a_real_full_disk() {
     let place = tempfile::tempdir().unwrap();
-    let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=4m", "qchost-audit-test"])
-        .arg(place.path())
-        .status();
-    if !mounted.is_ok_and(|status| status.success()) {
-        eprintln!("a_real_full_disk: no right to mount; the other tests fill a drive in memory");
+    let Some(_mounted) = Mounted::at(place.path(), "4m") else {
         return;
-    }
-    struct Unmount<'a>(&'a std::path::Path);
-    impl Drop for Unmount<'_> {
-        fn drop(&mut self) {
-            let _ = std::process::Command::new("umount").arg(self.0).status();
-        }
-    }
-    let unmount = Unmount(place.path());
+    };
     let folder = place.path().join("audit");
     let (audit, _) = Audit::open(
         Options {
@@ -200,5 +189,4 @@ async fn a_real_full_disk() {
         report.sound() && report.sequence >= recorded + 21,
         "{report}"
     );
-    drop(unmount);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::guest::Guest;
+use qchost_testing::Guest;
 
 /// Calls in one invocation, which is then left out of the figure.
 pub const CALLS: u32 = 100;

@@ -14,7 +14,8 @@ use serde_json::{Map, Value, json};
 use tokio::process::{Child, Command};
 
 use crate::running::program;
-use crate::support::{Report, Spread, Target, median, micros, resident};
+use qchost_testing::measure::{Spread, median, micros, resident};
+use qchost_testing::report::{Report, Target};
 
 /// Times that each server has its turn.
 const ROUNDS: usize = 8;
@@ -84,7 +85,7 @@ pub async fn run() {
         ours.turn().await;
         theirs.turn().await;
     }
-    let report = Report::new("mcp");
+    let report = Report::new(env!("CARGO_TARGET_TMPDIR"), "mcp");
     let row = |what: &str, unit: &str, ours: f64, theirs: f64, target: Target| {
         report.row(
             &format!("qchost mcp beside the official server: {what}"),

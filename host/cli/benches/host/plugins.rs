@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::guest::Guest;
+use qchost_testing::Guest;
 
 /// The bytes of a plugin in the repository.
 pub fn built(folder: &str) -> Vec<u8> {

@@ -7,13 +7,14 @@ use serde_json::json;
 
 use crate::plugins::version;
 use crate::running::{BOUND, Folder};
-use crate::support::{Report, Target, median};
+use qchost_testing::measure::median;
+use qchost_testing::report::{Report, Target};
 
 /// Between two questions which version it is.
 const PAUSE: Duration = Duration::from_millis(2);
 
 pub fn run() {
-    let report = Report::new("reload");
+    let report = Report::new(env!("CARGO_TARGET_TMPDIR"), "reload");
     for (compiler, more, small, large) in [
         ("Cranelift", "", 150.0, 2000.0),
         (

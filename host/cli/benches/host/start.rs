@@ -6,14 +6,15 @@ use serde_json::json;
 
 use crate::plugins::{built, version};
 use crate::running::{Folder, Running};
-use crate::support::{Report, Target, median, resident};
+use qchost_testing::measure::{median, resident};
+use qchost_testing::report::{Report, Target};
 
 const PLUGINS: u32 = 100;
 /// Invocations before a host idles again.
 const INVOCATIONS: u32 = 300;
 
 pub fn run() {
-    let report = Report::new("start");
+    let report = Report::new(env!("CARGO_TARGET_TMPDIR"), "start");
     let folder = Folder::new("");
     for number in 0..PLUGINS {
         folder.plugin(

@@ -158,7 +158,7 @@ fn guardrails(path: &Path) -> Result<Found> {
 
 #[cfg(test)]
 mod tests {
-    use qchost_fuzz::cost::assert_linear;
+    use qchost_testing::cost::assert_linear;
 
     use super::*;
 

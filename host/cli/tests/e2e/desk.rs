@@ -1,10 +1,12 @@
-//! A desk: a host that runs as one user, and people who reach it as other users. Only root can become other
-//! users: without that, a test fails and says how to run it, instead of being skipped.
+//! A desk: a host that runs as one user, and people who reach it as other users.
+//!
+//! Only root can act as other users, so without root these tests are left out (`qchost_testing::can_change_user`).
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
+use qchost_testing::can_change_user;
 use serde_json::Value;
 
 use crate::categories::{EVERY, PAPER};
@@ -47,13 +49,12 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// `configuration` comes before everything else, `manifest` sees the test agent's own.
-    pub fn new(configuration: &str, manifest: impl Fn(&str) -> String) -> Self {
-        assert!(
-            rustix::process::geteuid().is_root(),
-            "this test is about several users of the machine, so it must be run by root: \
-             sudo --preserve-env=PATH,HOME,CARGO_TARGET_DIR cargo test -p qchost --test e2e"
-        );
+    /// `configuration` comes before everything else, `manifest` sees the test agent's own. `None` without root: the
+    /// test is left out.
+    pub fn new(configuration: &str, manifest: impl Fn(&str) -> String) -> Option<Self> {
+        if !can_change_user() {
+            return None;
+        }
         let (group, gid) = some_group();
         let cloud = Cloud::start();
         let folder = Folder::new(&format!(
@@ -67,11 +68,11 @@ impl Desk {
         open(folder.path());
         open(&folder.path().join("run"));
         folder.manifest("every-category", &manifest(&bundled(EVERY)));
-        Self {
+        Some(Self {
             cloud,
             folder,
             group: gid,
-        }
+        })
     }
 
     /// Starts the host, as root.

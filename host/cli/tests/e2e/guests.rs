@@ -1,7 +1,7 @@
 //! Small plugins, generated as text: they return their version, or make given calls. Each test gets its own,
 //! and none needs a compiler.
 
-use crate::guest::Guest;
+use qchost_testing::Guest;
 
 /// Where the result of a call is stored, behind the contract's own result.
 const RESULT: u32 = 3072;

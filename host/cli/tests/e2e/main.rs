@@ -31,8 +31,6 @@ mod discovery;
 mod documents;
 mod following;
 mod gate;
-#[path = "../../../runtime/tests/common/guest.rs"]
-mod guest;
 mod guests;
 mod halts;
 mod health;

@@ -1,15 +1,12 @@
 //! A permission that is removed ends at once, also for running invocations: the cloud's request log shows
 //! what was still sent.
 
-#[path = "../../../runtime/benches/support/report.rs"]
-mod report;
-
 use std::fs;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use qchost_emulator::{Fault, FaultKind};
-use report::{Report, Target};
+use qchost_testing::report::{Report, Target};
 use serde_json::{Value, json};
 
 use crate::guests::{caller, long, restless, version};
@@ -236,7 +233,13 @@ fn a_removed_manifest_denies_at_once() {
         let what =
             "from the removal of a manifest to the denial of what runs, the longest of three";
         let target = Target::Most(millis(BOUND));
-        Report::new("revocation").row(what, "ms", millis(worst), None, target);
+        Report::new(env!("CARGO_TARGET_TMPDIR"), "revocation").row(
+            what,
+            "ms",
+            millis(worst),
+            None,
+            target,
+        );
         BOUND
     } else {
         USUAL

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{Setup, World, call, parse, person};
 use qchost_gate::{DecideError, Gate, Refusal};
 use qchost_ledger::{ApprovalError, Standing};
 use qchost_secrets::Setting;
+use qchost_testing::cloud::{Setup, World, call, parse, person};
 use serde_json::{Value, json};
 
 const DEPLOY: &str = "[[grant]]\nname = \"paper\"\nallow = [\"live/create-live-algorithm\", \"compile/*\"]\nprojects = [\"Lab/*\"]\nbrokerages = [\"paper\"]\napproval = \"operator\"\n";
@@ -213,7 +213,7 @@ async fn a_plugin_can_wait_for_the_person() {
         let (gate, caller, id) = (world.gate.clone(), world.caller.clone(), id.clone());
         tokio::spawn(async move { gate.wait_approval(&caller, &id).await })
     };
-    let other = crate::support::caller("another");
+    let other = qchost_testing::cloud::caller("another");
     assert!(world.gate.wait_approval(&other, &id).await.is_err());
     world
         .gate

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use qchost_gate::{Gate, Refusal};
 use serde_json::{Value, json};
 
-use crate::support::{Cloud, Setup, call, caller, parse, person, records};
+use qchost_testing::cloud::{Cloud, Setup, call, caller, parse, person, records};
 
 const GRANTS: &str = "[[grant]]\nname = \"files\"\nallow = [\"files/*\"]\nprojects = [\"Lab/*\"]\nlimits = { per-day = 1000000 }\n\
     [[grant]]\nname = \"orders\"\nallow = [\"live-commands/create-live-command\"]\nprojects = [\"Lab/*\"]\ncommands = [\"*\"]\napproval = \"operator\"\n";

@@ -1,9 +1,9 @@
 //! Budgets and rates from a plugin's view: the typed error, nothing sent, and no refill by an edit, a failure or a
 //! restart.
 
-use crate::support::{Cloud, Setup, call, caller, parse};
 use qchost_catalog::Failure;
 use qchost_gate::Refusal;
+use qchost_testing::cloud::{Cloud, Setup, call, caller, parse};
 use serde_json::json;
 
 const BACKTESTS: &str =

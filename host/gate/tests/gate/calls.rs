@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::support::{Setup, World, call, parse};
 use futures::FutureExt as _;
 use qchost_catalog::{Access, Failure, OPERATIONS};
 use qchost_gate::Refusal;
+use qchost_testing::cloud::{Setup, World, call, parse};
 use serde_json::{Map, Value, json};
 
 /// Every list a grant can have, each of it all.
@@ -517,7 +517,7 @@ async fn an_id_of_a_wrong_form_is_an_invalid_argument_whatever_is_granted() {
 async fn a_tool_that_no_server_has_is_not_there_and_not_denied() {
     let world = grant("\"files/*\"").open().await;
     let call = |tool: &'static str| world.gate.call_raw(&world.caller, tool, Map::new());
-    let nowhere = call(crate::support::NOWHERE).await.unwrap_err();
+    let nowhere = call(qchost_testing::cloud::NOWHERE).await.unwrap_err();
     let Refusal::Failed(Failure::NotFound(why)) = &nowhere else {
         panic!("{nowhere:?}")
     };

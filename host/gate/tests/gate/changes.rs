@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::approvals::{deployment, profiles};
-use crate::support::{Setup, World, call, parse};
 use qchost_gate::{Outgoing, Passage, Refusal};
+use qchost_testing::cloud::{Setup, World, call, parse};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Setup, call, caller, parse};
+use qchost_testing::cloud::{Setup, call, caller, parse};
 
 const PER_MINUTE: u32 = 2400;
 const SECONDS: u32 = 10;

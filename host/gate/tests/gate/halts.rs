@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::support::{Cloud, Setup, call, caller, person};
 use qchost_gate::{HaltScope, Refusal};
+use qchost_testing::cloud::{Cloud, Setup, call, caller, person};
 use serde_json::{Value, json};
 
 const LAB: &str = "[[grant]]\nname = \"lab\"\nallow = [\"projects/*\", \"files/*\", \"backtests/*\", \"live/*\", \"files/delete-file\"]\nprojects = [\"Lab/*\"]\n";

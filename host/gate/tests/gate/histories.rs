@@ -12,7 +12,7 @@ use qchost_gate::{Gate, Refusal, Settings, Sources, Why};
 use qchost_policy::{Guardrails, Origin};
 use serde_json::{Value, json};
 
-use crate::support::{Cloud, Setup, call, caller, parse, person, records};
+use qchost_testing::cloud::{Cloud, Setup, call, caller, parse, person, records};
 
 const PLUGINS: [&str; 2] = ["lab", "desk"];
 const APPROVER: u32 = 7;
@@ -284,7 +284,7 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let open = async |model: &Model| {
         let mut options = setup.options(folder.path()).await;
         options.settings = settings(&setup, model);
-        let handle = crate::support::Handle(Arc::clone(&cloud));
+        let handle = qchost_testing::cloud::Handle(Arc::clone(&cloud));
         let gate = Gate::open(Box::new(handle), options).await.unwrap();
         for (plugin, blocks) in &model.files {
             gate.install(parse_as(*plugin, blocks)).unwrap();
@@ -668,7 +668,7 @@ async fn run_held(steps: Vec<Held>) -> Result<(), TestCaseError> {
     let (folder, cloud) = (tempfile::tempdir().unwrap(), Cloud::new());
     let open = async || {
         let options = setup.options(folder.path()).await;
-        let handle = crate::support::Handle(Arc::clone(&cloud));
+        let handle = qchost_testing::cloud::Handle(Arc::clone(&cloud));
         let gate = Gate::open(Box::new(handle), options).await.unwrap();
         gate.end_adopting().await.unwrap();
         gate

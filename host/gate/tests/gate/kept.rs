@@ -7,7 +7,7 @@ use qchost_audit::faults::Drive;
 use qchost_gate::{Gate, HaltReport, HaltScope, Kept, Refusal, StandingHalt};
 use serde_json::json;
 
-use crate::support::{Cloud, Setup, call, caller, person, records};
+use qchost_testing::cloud::{Cloud, Setup, call, caller, person, records};
 
 const LAB: &str =
     "[[grant]]\nname = \"lab\"\nallow = [\"files/*\", \"live/*\"]\nprojects = [\"Lab/*\"]\n";

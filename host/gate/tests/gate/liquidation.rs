@@ -7,7 +7,7 @@ use qchost_catalog::Failure;
 use qchost_gate::{Gate, HaltScope, Stopped};
 use serde_json::json;
 
-use crate::support::{Cloud, Live, Setup, person, records};
+use qchost_testing::cloud::{Cloud, Live, Setup, person, records};
 
 const LAB: &str = "[[grant]]\nname = \"lab\"\nallow = [\"live/*\"]\nprojects = [\"Lab/*\"]\n";
 const BOUND: Duration = Duration::from_secs(60);

@@ -23,5 +23,4 @@ mod refused;
 mod retries;
 mod secrets;
 mod sources;
-mod support;
 mod widened;

@@ -2,8 +2,8 @@
 //! counts.
 
 use crate::changes::{FILES, HOOKS, TESTS, ask_hooks, manifest, queued, read_backtest, read_file};
-use crate::support::Setup;
 use qchost_gate::Refusal;
+use qchost_testing::cloud::Setup;
 use serde_json::{Value, json};
 
 fn exhausted(answer: Result<Value, Refusal>) -> String {

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::approvals::{deployment, profiles};
-use crate::support::{Setup, World, call, caller, parse, person};
 use qchost_gate::{Refusal, Settings};
 use qchost_policy::{Guardrails, Usd};
 use qchost_secrets::{Profiles, Secrets, Setting, Source};
+use qchost_testing::cloud::{Setup, World, call, caller, parse, person};
 use qchost_traffic::LaneLimits;
 use serde_json::{Value, json};
 

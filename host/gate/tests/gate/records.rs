@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::support::Setup;
 use qchost_audit::faults::{Drive, Event};
 use qchost_catalog::Failure;
 use qchost_gate::Refusal;
+use qchost_testing::cloud::Setup;
 use serde_json::{Value, json};
 
 const LAB: &str = "[[grant]]\nname = \"lab\"\nallow = [\"projects/*\", \"files/*\", \"live/*\"]\nprojects = [\"Lab/*\"]\nlimits = { per-day = 100 }\n";
@@ -174,7 +174,7 @@ async fn a_lost_answer_is_found_again_by_reading() {
     });
     let found = world
         .gate
-        .reconcile(&crate::support::person(7, "ann"), &[])
+        .reconcile(&qchost_testing::cloud::person(7, "ann"), &[])
         .await
         .unwrap();
     let findings: Vec<_> = found.iter().map(|one| one.finding).collect();
@@ -185,7 +185,7 @@ async fn a_lost_answer_is_found_again_by_reading() {
     assert!(
         world
             .gate
-            .reconcile(&crate::support::person(7, "ann"), &[])
+            .reconcile(&qchost_testing::cloud::person(7, "ann"), &[])
             .await
             .unwrap()
             .is_empty()
@@ -209,7 +209,10 @@ fn backtest(name: &str) -> serde_json::Value {
 async fn what_may_have_been_done_is_not_done_again_before_it_is_known() {
     let mut setup = Setup::grants(REPEATED);
     setup.live_trading = true;
-    let (folder, cloud) = (tempfile::tempdir().unwrap(), crate::support::Cloud::new());
+    let (folder, cloud) = (
+        tempfile::tempdir().unwrap(),
+        qchost_testing::cloud::Cloud::new(),
+    );
     let lost = [
         ("backtests/create-backtest", backtest("x")),
         (
@@ -221,9 +224,9 @@ async fn what_may_have_been_done_is_not_done_again_before_it_is_known() {
         let writes = ["create_backtest", "create_live_command", "create_compile"].contains(&tool);
         writes.then(|| Err(Failure::UnknownOutcome("lost".to_owned())))
     });
-    let caller = crate::support::caller("lab");
+    let caller = qchost_testing::cloud::caller("lab");
     let call = async |gate: &qchost_gate::Gate, name: &str, arguments: serde_json::Value| {
-        crate::support::call(gate, &caller, name, arguments).await
+        qchost_testing::cloud::call(gate, &caller, name, arguments).await
     };
     let gate = setup.open_in(folder.path(), &cloud).await;
     for (name, arguments) in &lost {
@@ -240,7 +243,7 @@ async fn what_may_have_been_done_is_not_done_again_before_it_is_known() {
 
     let gate = setup.open_in(folder.path(), &cloud).await;
     cloud.hook(|_, _| None);
-    let sent = |cloud: &crate::support::Cloud| {
+    let sent = |cloud: &qchost_testing::cloud::Cloud| {
         cloud
             .sent()
             .into_iter()
@@ -265,7 +268,7 @@ async fn what_may_have_been_done_is_not_done_again_before_it_is_known() {
         .await
         .unwrap();
 
-    let ann = crate::support::person(7, "ann");
+    let ann = qchost_testing::cloud::person(7, "ann");
     let unknown = gate
         .reconcile(&ann, &["no-such".to_owned()])
         .await
@@ -282,7 +285,7 @@ async fn what_may_have_been_done_is_not_done_again_before_it_is_known() {
     }
     gate.close().await;
     drop(gate);
-    let outcomes: Vec<_> = crate::support::records(folder.path())
+    let outcomes: Vec<_> = qchost_testing::cloud::records(folder.path())
         .into_iter()
         .filter_map(|record| Some(record["outcome"].as_str()?.to_owned()))
         .filter(|outcome| outcome.starts_with("reconciled"))

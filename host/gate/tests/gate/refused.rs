@@ -7,7 +7,7 @@ use qchost_gate::Refusal;
 use qchost_policy::Guardrails;
 use serde_json::{Map, Value, json};
 
-use crate::support::{Setup, World, call};
+use qchost_testing::cloud::{Setup, World, call};
 
 const PATCHES: &str =
     "[[grant]]\nname = \"p\"\nallow = [\"files/patch-file\"]\nprojects = [\"Lab/*\"]\n";
@@ -137,10 +137,10 @@ async fn refused_calls_are_counted_together_and_none_is_lost() {
         assert!(matches!(refused, Err(Refusal::Denied(_))), "{refused:?}");
     }
     // Other plugins' refusals are recorded individually, and so are the plugin's own allowed calls.
-    let other = crate::support::caller("other");
+    let other = qchost_testing::cloud::caller("other");
     world
         .gate
-        .install(crate::support::parse(
+        .install(qchost_testing::cloud::parse(
             "plugin = \"other\"\ncomponent = \"o.wasm\"\naccount = \"a\"\n",
         ))
         .unwrap();

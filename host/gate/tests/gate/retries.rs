@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::approvals::{deployment, profiles};
-use crate::support::{Cloud, Handle, Setup, call, caller, parse, person, records};
 use qchost_catalog::{Access, BoxFuture, Call, Failure, Outcome, Upstream};
 use qchost_gate::{Gate, Refusal};
+use qchost_testing::cloud::{Cloud, Handle, Setup, call, caller, parse, person, records};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;

@@ -10,7 +10,7 @@ use qchost_ledger::{Ledger, NewCompile, Standing};
 use serde_json::{Map, Value, json};
 
 use crate::approvals::{deployment, profiles};
-use crate::support::{Setup, World, call, caller, parse, person};
+use qchost_testing::cloud::{Setup, World, call, caller, parse, person};
 
 const GRANTS: &str = "[[grant]]\nname = \"real\"\nallow = [\"live/create-live-algorithm\"]\nprojects = [\"Lab/*\"]\nbrokerages = [\"ib\", \"paper\"]\n\
     [[grant]]\nname = \"work\"\nallow = [\"compile/*\", \"files/*\"]\nprojects = [\"Lab/*\"]\n";

@@ -17,7 +17,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::changes::{ask_hooks, to_hooks};
-use crate::support::{Cloud, Setup, World, call, caller, parse, person};
+use qchost_testing::cloud::{Cloud, Setup, World, call, caller, parse, person};
 
 const READ: &str = "[[grant]]\nname = \"read\"\nallow = [\"backtests/*\"]\nprojects = [\"Lab/*\"]\nlimits = { per-day = 9 }\n";
 const DELETE: &str = "[[grant]]\nname = \"delete\"\nallow = [\"backtests/delete-backtest\"]\nprojects = [\"Lab/*\"]\n";
@@ -646,7 +646,7 @@ async fn the_record_names_what_is_in_force_while_a_configuration_waits_also_over
         let check = async |gate: &Gate| {
             assert!(delete(gate).await.is_err());
             gate.idle().await;
-            let records = crate::support::records(folder.path());
+            let records = qchost_testing::cloud::records(folder.path());
             let why = why_last(&records, folder.path(), "lab");
             let in_force = why.configuration.unwrap();
             assert_eq!(in_force.text.unwrap(), configuration_of(narrow));
@@ -666,7 +666,7 @@ async fn the_record_names_what_is_in_force_while_a_configuration_waits_also_over
         let open = async |settings: Settings| {
             let mut options = setup.options(folder.path()).await;
             options.settings = settings;
-            let handle = crate::support::Handle(Arc::clone(&cloud));
+            let handle = qchost_testing::cloud::Handle(Arc::clone(&cloud));
             let gate = Gate::open(Box::new(handle), options).await.unwrap();
             assert_eq!(load(&gate, &manifest(READ)).await, None);
             gate
@@ -692,7 +692,7 @@ async fn the_record_names_what_is_in_force_while_a_configuration_waits_also_over
                 .unwrap();
         }
         gate.idle().await;
-        let records = crate::support::records(folder.path());
+        let records = qchost_testing::cloud::records(folder.path());
         let people = changes(&records, "people", false);
         let last = people.last().unwrap();
         assert!(last["difference"].to_string().contains("people.eve"));
@@ -712,7 +712,7 @@ async fn the_record_names_what_is_in_force_while_a_configuration_waits_also_over
         drop(gate);
         let gate = open(configured(&setup, wide, None)).await;
         gate.close().await;
-        let records = crate::support::records(folder.path());
+        let records = qchost_testing::cloud::records(folder.path());
         let decided = records.iter().filter(|one| one["by"] == "ann, bob");
         assert_eq!(decided.count(), 1, "recorded once");
     }
@@ -844,7 +844,7 @@ async fn what_a_waiting_manifest_takes_away_is_gone_and_a_restart_changes_nothin
     drop(gate);
 
     let options = setup.options(folder.path()).await;
-    let handle = crate::support::Handle(Arc::clone(&cloud));
+    let handle = qchost_testing::cloud::Handle(Arc::clone(&cloud));
     let gate = Gate::open(Box::new(handle), options).await.unwrap();
     assert_eq!(load(&gate, &manifest(&mixed)).await, Some(held));
     assert!(create(&gate).await.is_err());

@@ -74,7 +74,7 @@ mod tests {
 
     use super::*;
     use crate::services::progress::Progress;
-    use crate::testing::{Gated, nobody};
+    use qchost_testing::{Gated, uncalled};
 
     async fn asked(ledger: &Ledger, plugin: &str, arguments: &str) -> String {
         let approval = NewApproval {
@@ -106,7 +106,7 @@ mod tests {
     #[tokio::test]
     async fn a_wait_ends_with_the_decision_or_before_the_invocation() {
         let ledger = Ledger::in_memory().unwrap();
-        let gated = Gated::with(nobody(), |options| options.ledger = ledger.clone()).await;
+        let gated = Gated::with(uncalled(), |options| options.ledger = ledger.clone()).await;
         let (reports, mut seen) = tokio::sync::watch::channel(Progress::default());
         let approvals = |plugin: &str, left: Duration| Approvals {
             calls: Calls::of_test(gated.gate.clone(), plugin),

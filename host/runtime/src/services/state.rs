@@ -133,7 +133,7 @@ impl Host for State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Gated, nobody};
+    use qchost_testing::{Gated, uncalled};
 
     #[tokio::test]
     async fn a_plugin_writes_its_quota_at_once_and_then_so_much_a_second() {
@@ -155,7 +155,7 @@ mod tests {
         let Gated {
             gate,
             folder: _folder,
-        } = Gated::new(nobody()).await;
+        } = Gated::new(uncalled()).await;
         let [mut one, mut two] =
             ["one", "two"].map(|plugin| State(Calls::of_test(gate.clone(), plugin)));
         let key = || "best/fast".to_owned();

@@ -19,27 +19,19 @@
     missing_docs
 )]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod heap;
-#[path = "../common/instances.rs"]
-mod instances;
 mod neighbour;
-#[path = "../../benches/support/report.rs"]
-mod report;
 mod trick;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::gate::Gated;
-use common::upstream::Scripted;
-use common::{Guest, Host};
 use neighbour::{Calls, Neighbour};
 use qchost_ledger::Ledger;
 use qchost_runtime::Progress;
-use report::{Report, Target};
+use qchost_testing::report::{Report, Target};
+use qchost_testing::{Gated, Guest, Host, Scripted};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, watch};
 use trick::{At, Trick};
@@ -266,7 +258,7 @@ impl Bounds {
 
 /// Leaves what was measured for the report of the benchmarks.
 fn report(alone: &Calls, beside: &Calls) {
-    let report = Report::new("hostile");
+    let report = Report::new(env!("CARGO_TARGET_TMPDIR"), "hostile");
     let millis = |latency: Duration| latency.as_secs_f64() * 1e3;
     let what = format!("a well-behaved plugin, a call each {:?}", neighbour::PERIOD);
     let before = millis(alone.quantile(0.99));

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::runtime::Handle;
 
-use crate::common::Host;
+use qchost_testing::Host;
 
 /// Between two calls.
 pub const PERIOD: Duration = Duration::from_millis(4);

@@ -33,8 +33,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::common::Guest;
-use crate::instances;
+use qchost_testing::{Guest, instances};
 
 const WASI: &str = include_str!("wasi.wit");
 

@@ -6,7 +6,7 @@ use qchost_runtime::Plugin;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::common::nobody;
+use qchost_testing::uncalled;
 
 const SHORT: Duration = Duration::from_millis(100);
 
@@ -142,7 +142,7 @@ async fn code_is_freed_with_its_last_invocation() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_invocation_that_races_with_a_removal_has_an_answer_or_an_error_that_says_so() {
-    let host = Arc::new(Host::new(&nobody()).await);
+    let host = Arc::new(Host::new(&uncalled()).await);
     let code = answers(1).build();
     host.load("lab", &code, &version(1)).await.unwrap();
     let mut invokers = JoinSet::new();

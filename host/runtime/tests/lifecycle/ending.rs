@@ -4,7 +4,7 @@ use qchost_runtime::LoadError;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::common::nobody;
+use qchost_testing::uncalled;
 
 #[tokio::test]
 async fn a_host_that_ends_lets_finish_what_runs_and_refuses_who_waits() {
@@ -66,7 +66,7 @@ async fn a_host_that_ends_does_not_wait_forever_for_an_invocation_that_is_not_po
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_invocation_that_races_with_the_end_has_an_answer_or_is_told() {
-    let host = Arc::new(Host::new(&nobody()).await);
+    let host = Arc::new(Host::new(&uncalled()).await);
     host.load("lab", &Guest::echo().build(), "").await.unwrap();
     let mut invokers = JoinSet::new();
     for number in 0..4 {

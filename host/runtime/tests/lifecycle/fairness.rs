@@ -1,7 +1,7 @@
 //! Who runs when not all invocations can: bounds, queues, and a turn for each plugin.
 
 use super::*;
-use crate::common::nobody;
+use qchost_testing::uncalled;
 
 #[tokio::test]
 async fn a_plugin_runs_as_often_at_a_time_as_its_manifest_allows() {
@@ -72,7 +72,7 @@ async fn a_plugin_whose_invocations_are_all_parked_does_not_stop_the_others() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_plugins_that_loop_on_every_processor_do_not_stop_a_third() {
-    let host = Arc::new(Host::new(&nobody()).await);
+    let host = Arc::new(Host::new(&uncalled()).await);
     host.load("neighbour", &Guest::echo().build(), "")
         .await
         .unwrap();

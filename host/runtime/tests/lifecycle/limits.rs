@@ -4,7 +4,7 @@ use qchost_runtime::Stopped;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use super::*;
-use crate::common::nobody;
+use qchost_testing::uncalled;
 
 /// Counts the lines of plugins.
 struct Count(Arc<AtomicUsize>);
@@ -144,7 +144,7 @@ async fn a_plugin_hands_over_no_more_at_a_time_than_it_may_have() {
     )
     .import("import qchost:agent/log@0.1.0;", LOG)
     .build();
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     host.load("large", &guest, "").await.unwrap();
     assert_eq!(invoke(&host, "large", json!({})).await, Ok(json!(1)));
     host.load("small", &guest, "[limits]\nmemory = \"4MiB\"")

@@ -9,8 +9,6 @@
     missing_docs
 )]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod drain;
 mod ending;
 mod fairness;
@@ -22,12 +20,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::gate::Gated;
-use common::upstream::Scripted;
-use common::{Guest, Host};
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
 use qchost_policy::Manifest;
 use qchost_runtime::{InvokeError, Options, Standing};
+use qchost_testing::{Gated, Guest, Host, Scripted};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;

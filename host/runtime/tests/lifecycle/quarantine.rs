@@ -3,7 +3,7 @@
 use qchost_runtime::Stopped;
 
 use super::*;
-use crate::common::nobody;
+use qchost_testing::uncalled;
 
 /// Fails if its input has one character, and repeats it otherwise.
 fn moody() -> Guest {
@@ -42,7 +42,7 @@ async fn provoke(host: &Host, plugin: &str) {
 
 #[tokio::test]
 async fn it_is_refused_for_a_second_then_tried_and_heals_by_a_success() {
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     host.load("moody", &moody().build(), "").await.unwrap();
     host.load("neighbour", &Guest::echo().build(), "")
         .await
@@ -91,7 +91,7 @@ async fn it_is_refused_for_a_second_then_tried_and_heals_by_a_success() {
 
 #[tokio::test]
 async fn a_new_version_or_another_manifest_begins_with_a_clean_slate() {
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     host.load("moody", &moody().build(), "").await.unwrap();
     provoke(&host, "moody").await;
     host.load("moody", &moody().build(), "").await.unwrap();
@@ -116,7 +116,7 @@ async fn a_new_version_or_another_manifest_begins_with_a_clean_slate() {
 
 #[tokio::test]
 async fn every_failure_that_the_host_judges_counts() {
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     let grows =
         "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
     let cases = [

@@ -8,7 +8,7 @@ use qchost_runtime::LoadError;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::common::nobody;
+use qchost_testing::uncalled;
 
 #[tokio::test]
 async fn a_new_version_serves_at_once_and_who_runs_ends_on_the_former_one() {
@@ -29,7 +29,7 @@ async fn a_new_version_serves_at_once_and_who_runs_ends_on_the_former_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_is_dropped_and_none_mixes_versions_while_versions_alternate_with_bad_files() {
-    let host = Arc::new(Host::new(&nobody()).await);
+    let host = Arc::new(Host::new(&uncalled()).await);
     let versions = [answers(1).build(), answers(2).build()];
     host.load("lab", &versions[0], &version(1)).await.unwrap();
     let over = Arc::new(AtomicBool::new(false));
@@ -100,7 +100,7 @@ async fn who_waits_gets_what_serves_when_its_turn_comes() {
 
 #[tokio::test]
 async fn what_did_not_change_is_no_new_version() {
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     let code = answers(1).build();
     let first = host.load("lab", &code, &version(1)).await.unwrap();
     let again = host.load("lab", &code, &version(1)).await.unwrap();
@@ -132,7 +132,7 @@ async fn no_invocation_is_cut_off_because_only_the_manifest_changed() {
 
 #[tokio::test]
 async fn a_version_that_cannot_be_loaded_changes_nothing() {
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     let good = answers(1).build();
     let serving = host.load("lab", &good, &version(1)).await.unwrap();
     let mut renamed = answers(2);
@@ -184,7 +184,7 @@ async fn what_a_manifest_takes_away_is_gone_although_its_component_cannot_be_loa
 
 #[tokio::test]
 async fn a_plugin_keeps_the_name_by_which_it_calls_itself() {
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     host.load("lab", &answers(1).build(), "").await.unwrap();
     let mut renamed = answers(2);
     renamed.name = "somebody-else".to_owned();
@@ -207,7 +207,7 @@ async fn a_plugin_keeps_the_name_by_which_it_calls_itself() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn loads_of_one_name_do_not_mix() {
-    let host = Arc::new(Host::new(&nobody()).await);
+    let host = Arc::new(Host::new(&uncalled()).await);
     for number in 1..=3 {
         host.file(&format!("{number}.wasm"), &answers(number).build());
     }
@@ -232,7 +232,7 @@ async fn loads_of_one_name_do_not_mix() {
 /// A runtime with a single worker thread.
 #[tokio::test]
 async fn who_is_served_does_not_wait_for_the_policies_of_another_plugin() {
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     let code = answers(1).build();
     host.load("lab", &code, &version(1)).await.unwrap();
     host.file("new.wasm", &code);
@@ -281,7 +281,7 @@ async fn who_is_served_does_not_wait_for_the_policies_of_another_plugin() {
 
 #[tokio::test]
 async fn what_was_unloaded_does_not_come_back_by_a_load_that_began_before() {
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     let (code, new) = (answers(1).build(), answers(2).build());
     for serves in [false, true] {
         if serves {

@@ -7,15 +7,13 @@ use qchost_policy::{Person, Role};
 use qchost_runtime::{Kind, LoadError};
 use serde_json::json;
 
-use crate::common::gate::Gated;
-use crate::common::upstream::Scripted;
-use crate::common::{Guest, Host, nobody};
+use qchost_testing::{Gated, Guest, Host, Scripted, uncalled};
 
 #[tokio::test]
 async fn outgoing_http_is_imported_where_the_manifest_grants_some() {
     const HTTP: &str =
         "package wasi:http@0.2.0; interface types { resource fields { constructor(); } }";
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     let caller = Guest::echo().package(HTTP).import(
         "import wasi:http/types@0.2.0;",
         r#"(import "wasi:http/types@0.2.0" "[constructor]fields" (func (result i32)))"#,
@@ -41,7 +39,7 @@ async fn in_production_what_trades_is_replaced_by_an_operator() {
                   projects = [\"*\"]\nbrokerages = [\"paper\"]";
     let first = Guest::new("(call $digit (i32.const 1))").build();
     let second = Guest::new("(call $digit (i32.const 2))").build();
-    let gated = Gated::with(nobody(), |options| options.settings.production = true).await;
+    let gated = Gated::with(uncalled(), |options| options.settings.production = true).await;
     let host = Host::behind(gated, |_| {});
     let serves = async |expected: u32| {
         let output = host.runtime.invoke("lab", "act", json!({}), None, None);
@@ -155,7 +153,7 @@ async fn an_answer_that_does_not_fit_is_an_error_of_the_plugins() {
 
 #[tokio::test]
 async fn a_component_that_describes_itself_can_call_nothing() {
-    let upstream = nobody();
+    let upstream = uncalled();
     let host = Host::new(&upstream).await;
     let describe = "(call $create_compile (i32.const 7) (i32.const 2048)) \
                     (if (i32.eqz (i32.load8_u (i32.const 2048))) (then unreachable)) unreachable";

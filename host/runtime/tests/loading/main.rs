@@ -8,13 +8,12 @@
     missing_docs
 )]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod granted;
 
-use common::{Guest, Host, manifest, nobody, options};
 use granted::compiler;
 use qchost_runtime::{Failure, InvokeError, Kind, LoadError, Runtime};
+use qchost_testing::runtime::{manifest, options};
+use qchost_testing::{Guest, Host, uncalled};
 use serde_json::json;
 
 /// A component that exports something else.
@@ -31,7 +30,7 @@ fn other_world() -> Vec<u8> {
 
 #[tokio::test]
 async fn each_kind_of_wrong_file_is_told_apart() {
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     let good = Guest::echo().build();
     let core = wat::parse_str("(module)").unwrap();
     let mut bent = good.clone();
@@ -77,7 +76,7 @@ async fn each_kind_of_wrong_file_is_told_apart() {
 
 #[tokio::test]
 async fn what_is_no_regular_file_is_not_waited_for() {
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     let folder = host.home.path();
     std::fs::create_dir(folder.join("folder.wasm")).unwrap();
     // There is never a writer.
@@ -93,7 +92,7 @@ async fn what_is_no_regular_file_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_component_that_is_too_large_is_not_read() {
-    let host = Host::with(&nobody(), |options| options.component = 1000).await;
+    let host = Host::with(&uncalled(), |options| options.component = 1000).await;
     let error = host
         .load("big", &Guest::echo().build(), "")
         .await
@@ -107,7 +106,7 @@ async fn a_component_that_is_too_large_is_not_read() {
 #[tokio::test]
 async fn an_import_that_the_host_does_not_have_is_named() {
     const ELSEWHERE: &str = "package acme:tools@1.0.0; interface teleport { go: func(); }";
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     let stranger = Guest::echo().package(ELSEWHERE).import(
         "import acme:tools/teleport@1.0.0;",
         r#"(import "acme:tools/teleport@1.0.0" "go" (func))"#,
@@ -135,7 +134,7 @@ async fn an_import_that_the_host_does_not_have_is_named() {
 async fn an_import_of_another_type_does_not_fit() {
     const CLOCKS: &str =
         "package wasi:clocks@0.2.0; interface wall-clock { now: func() -> string; }";
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     let guest = Guest::echo().package(CLOCKS).import(
         "import wasi:clocks/wall-clock@0.2.0;",
         r#"(import "wasi:clocks/wall-clock@0.2.0" "now" (func (param i32)))"#,
@@ -147,7 +146,7 @@ async fn an_import_of_another_type_does_not_fit() {
 
 #[tokio::test]
 async fn stray_exports_and_interfaces_of_types_alone_do_no_harm() {
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     let guest = Guest::echo()
         .import("export init: func();", "")
         .more(r#"(func (export "init"))"#);
@@ -162,7 +161,7 @@ async fn stray_exports_and_interfaces_of_types_alone_do_no_harm() {
 
 #[tokio::test]
 async fn a_description_is_checked() {
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     let act = ("act", "{}");
     let named = |name: &str| {
         let mut guest = Guest::echo();
@@ -238,7 +237,7 @@ async fn a_description_is_checked() {
 
 #[tokio::test]
 async fn a_pinned_component_is_the_only_one_that_loads() {
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     let component = Guest::echo().build();
     let digest = host
         .load("free", &component, "")
@@ -261,7 +260,7 @@ async fn a_pinned_component_is_the_only_one_that_loads() {
 
 #[tokio::test]
 async fn a_load_that_fails_leaves_what_was_there() {
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     let config = "[config]\nversion = 1";
     host.load("lab", &Guest::echo().build(), config)
         .await
@@ -291,7 +290,7 @@ async fn a_load_that_fails_leaves_what_was_there() {
 
 #[tokio::test]
 async fn a_caller_is_told_what_is_wrong_with_the_call() {
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     let schema = r#"{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"]}"#;
     let guest = Guest::echo().actions(&[("count", schema)]);
     host.load("lab", &guest.build(), "").await.unwrap();
@@ -329,7 +328,7 @@ async fn a_caller_is_told_what_is_wrong_with_the_call() {
 
 #[tokio::test]
 async fn what_a_plugin_returns_is_checked() {
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     let text = r#"(data (i32.const 4096) "no json")"#;
     let garbled = Guest::new("(call $ok (i32.const 4096) (i32.const 7))").more(text);
     host.load("garbled", &garbled.build(), "").await.unwrap();
@@ -370,7 +369,7 @@ async fn what_a_plugin_returns_is_checked() {
 
 #[tokio::test]
 async fn a_component_can_be_looked_at_without_a_manifest() {
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     let path = host.file("lab.wasm", &compiler("").build());
     let seen = host.runtime.inspect(&path).await.unwrap();
     assert_eq!(seen.needs, ["compile/create-compile"]);
@@ -396,7 +395,7 @@ async fn a_component_can_be_looked_at_without_a_manifest() {
 
 #[tokio::test]
 async fn compiled_code_outlives_the_host() {
-    let first = Host::new(&nobody()).await;
+    let first = Host::new(&uncalled()).await;
     first.load("lab", &Guest::echo().build(), "").await.unwrap();
     let entries = || {
         std::fs::read_dir(first.home.path().join("cache"))

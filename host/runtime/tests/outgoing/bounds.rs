@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::server::{Reply, Server};
+use crate::server::{Reply, Server};
 use crate::{Client, error, request, with};
 
 #[tokio::test]

@@ -10,15 +10,15 @@
 )]
 
 mod bounds;
-#[path = "../common/mod.rs"]
-mod common;
+mod server;
 
 use std::path::Path;
 
-use common::server::{Reply, Server};
-use common::{Host, manifest, nobody};
 use qchost_runtime::LoadError;
+use qchost_testing::runtime::manifest;
+use qchost_testing::{Host, uncalled};
 use serde_json::{Value, json};
+use server::{Reply, Server};
 
 /// A host with the test agent in it.
 struct Client {
@@ -36,7 +36,7 @@ fn component() -> Vec<u8> {
 impl Client {
     /// One with these lines in its manifest.
     async fn new(lines: &str) -> Self {
-        let host = Host::new(&nobody()).await;
+        let host = Host::new(&uncalled()).await;
         host.load("http-client", &component(), lines).await.unwrap();
         Self { host }
     }
@@ -337,7 +337,7 @@ async fn each_redirect_is_a_decision() {
 
 #[tokio::test]
 async fn a_component_with_http_needs_an_http_grant() {
-    let host = Host::new(&nobody()).await;
+    let host = Host::new(&uncalled()).await;
     let refused = host
         .load("http-client", &component(), "")
         .await

@@ -9,9 +9,8 @@
 mod failures;
 mod leases;
 mod reading;
+mod server;
 mod tls;
-#[path = "../vault_server/mod.rs"]
-mod vault_server;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -21,8 +20,8 @@ use std::time::{Duration, Instant};
 use qchost_secrets::{SecretError, Secrets, Source, VaultError, VaultOptions};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
+use server::{Fault, Token, Vault};
 use tempfile::TempDir;
-use vault_server::{Fault, Token, Vault};
 
 const READ: &str = "GET /v1/secret/data/ib";
 const LOGIN: &str = "POST /v1/auth/approle/login";

@@ -3,7 +3,6 @@
 #![allow(dead_code)]
 
 pub mod pipes;
-pub mod scripted;
 pub mod web;
 
 use std::path::{Path, PathBuf};

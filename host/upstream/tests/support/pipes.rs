@@ -12,7 +12,7 @@ use tokio::io::{
     AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, ReadHalf, WriteHalf,
 };
 
-use super::scripted::Scripted;
+use qchost_testing::mcp::ScriptedServer;
 
 type Halves = (ReadHalf<DuplexStream>, WriteHalf<DuplexStream>);
 
@@ -20,7 +20,7 @@ type Halves = (ReadHalf<DuplexStream>, WriteHalf<DuplexStream>);
 pub fn scripted(log: PathBuf) -> impl Connector {
     PipeConnector::new("scripted", move || {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        let server = Scripted::new(log.clone(), false);
+        let server = ScriptedServer::new(log.clone(), false);
         tokio::spawn(async move {
             if let Ok(service) = server.serve(tokio::io::split(theirs)).await {
                 let _ = service.waiting().await;
@@ -100,7 +100,7 @@ pub fn flaky(log: PathBuf, failures: usize) -> (Arc<AtomicUsize>, impl Connector
             return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "not yet"));
         }
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        let server = Scripted::new(log.clone(), false);
+        let server = ScriptedServer::new(log.clone(), false);
         tokio::spawn(async move {
             if let Ok(service) = server.serve(tokio::io::split(theirs)).await {
                 let _ = service.waiting().await;

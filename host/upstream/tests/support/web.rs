@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
-use super::scripted::Scripted;
+use qchost_testing::mcp::ScriptedServer;
 
 /// An HTTP server whose connections are closed when it is killed.
 pub struct Web {
@@ -49,7 +49,7 @@ impl Web {
     /// The scripted server, on any port if `port` is 0.
     pub fn scripted(log: PathBuf, port: u16) -> Self {
         let service = StreamableHttpService::new(
-            move || Ok(Scripted::new(log.clone(), true)),
+            move || Ok(ScriptedServer::new(log.clone(), true)),
             Arc::new(LocalSessionManager::default()),
             StreamableHttpServerConfig::default(),
         );

@@ -18,7 +18,7 @@ use crate::contract::qchost::agent::workflow::{Batch, Error, Host as _, Item};
 use crate::contract::quantconnect::api::backtests::BacktestStatus;
 use crate::contract::quantconnect::api::compile::State;
 use crate::services::progress::{Progress, Reporter};
-use crate::testing::{COMPILED, Gated, Scripted, Sent};
+use qchost_testing::{COMPILED, Gated, Scripted, Sent};
 
 const ALL: &str = r#""workflow", "compile/*", "backtests/*""#;
 

@@ -13,14 +13,7 @@
     missing_docs
 )]
 
-#[path = "../../runtime/tests/common/gate.rs"]
-mod gate;
-#[path = "../../runtime/tests/common/guest.rs"]
-mod guest;
-#[path = "calls/reads.rs"]
 mod reads;
-#[path = "../../runtime/benches/support/mod.rs"]
-mod support;
 
 use std::path::Path;
 use std::process::Stdio;
@@ -28,7 +21,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
-use gate::Gated;
 use qchost_catalog::{
     BoxFuture, Call, Failure, Outcome, Target as Tool, Upstream, always, by_name,
 };
@@ -37,6 +29,9 @@ use qchost_gate::{Caller, Effort};
 use qchost_policy::Manifest;
 use qchost_quantconnect::{Credentials, Options, RestClient, RestOptions, Server};
 use qchost_runtime::Runtime;
+use qchost_testing::Gated;
+use qchost_testing::measure::{Spread, median, micros};
+use qchost_testing::report::{Report, Target};
 use qchost_upstream::{
     Account, AccountOptions, Accounts, Connector, HttpConnector, PipeConnector, StdioConnector,
 };
@@ -50,8 +45,11 @@ use rmcp::transport::streamable_http_server::session::local::LocalSessionManager
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
-use support::{Report, Spread, Target, median, micros};
 use tokio_util::sync::CancellationToken;
+
+/// The host's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ROUNDS: usize = 40;
 /// Calls through the gate alone.
@@ -76,7 +74,7 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
-    let report = Report::new("calls");
+    let report = Report::new(env!("CARGO_TARGET_TMPDIR"), "calls");
     let (cloud, sides) = tokio.block_on(async {
         let cloud = Cloud::start().await;
         let gate = tokio::spawn(gate_alone(
@@ -217,7 +215,7 @@ impl Cloud {
         )
         .await;
         let project = project["projects"][0]["projectId"].clone();
-        let source = include_str!("../../../plugins/strategy-lab/src/strategy.py");
+        let source = include_str!("../../../../plugins/strategy-lab/src/strategy.py");
         call(
             "update_file_contents",
             json!({ "projectId": project, "name": "main.py", "content": source }),

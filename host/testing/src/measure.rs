@@ -2,17 +2,7 @@
 //!
 //! A figure and its floor are measured in one run and in turns, so that a busy machine slows both.
 
-#![allow(dead_code, unused_imports, reason = "each benchmark uses a part of it")]
-
-mod report;
-
 use std::time::{Duration, Instant};
-
-pub use report::{Report, Target, figure};
-
-/// The host's own.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Percentiles of many measurements.
 #[derive(Debug, Clone, Copy)]

@@ -31,14 +31,14 @@ const TOOLS: [&str; 7] = [
 ];
 
 #[derive(Clone)]
-pub struct Scripted {
+pub struct ScriptedServer {
     pub log: PathBuf,
     /// Whether arguments are expected in a `model` object.
     pub wrapped: bool,
     running: Arc<AtomicUsize>,
 }
 
-impl Scripted {
+impl ScriptedServer {
     pub fn new(log: PathBuf, wrapped: bool) -> Self {
         Self {
             log,
@@ -108,7 +108,7 @@ impl Scripted {
     }
 }
 
-impl ServerHandler for Scripted {
+impl ServerHandler for ScriptedServer {
     fn get_info(&self) -> ServerConfig {
         ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
             .with_server_info(Implementation::new("scripted", "1.2.3"))

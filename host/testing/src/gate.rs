@@ -36,24 +36,9 @@ impl Gated {
             anchor: None,
             files: Arc::new(Disk),
         };
-        let secrets = Secrets::new(None).unwrap();
         let (audit, opening) = Audit::open(audit, None).unwrap();
-        let settings = Settings {
-            profiles: Profiles::new(BTreeMap::new(), secrets.clone()),
-            secrets,
-            guardrails: Guardrails::none(),
-            accounts: BTreeMap::new(),
-            dormant: BTreeSet::new(),
-            node_prices: BTreeMap::new(),
-            live_trading: false,
-            two_person: false,
-            production: false,
-            approval_ttl: Duration::from_secs(3600),
-            permit_ttl: Duration::from_secs(3600),
-            sources: Sources::default(),
-        };
         let mut options = Options {
-            settings,
+            settings: settings(),
             ledger: Ledger::in_memory().unwrap(),
             audit,
             opening,
@@ -64,5 +49,24 @@ impl Gated {
         set(&mut options);
         let gate = Gate::open(Box::new(upstream), options).await.unwrap();
         Self { gate, folder }
+    }
+}
+
+/// Settings of a gate without accounts, guardrails and profiles, which trades on paper.
+pub(crate) fn settings() -> Settings {
+    let secrets = Secrets::new(None).unwrap();
+    Settings {
+        profiles: Profiles::new(BTreeMap::new(), secrets.clone()),
+        secrets,
+        guardrails: Guardrails::none(),
+        accounts: BTreeMap::new(),
+        dormant: BTreeSet::new(),
+        node_prices: BTreeMap::new(),
+        live_trading: false,
+        two_person: false,
+        production: false,
+        approval_ttl: Duration::from_secs(3600),
+        permit_ttl: Duration::from_secs(3600),
+        sources: Sources::default(),
     }
 }

@@ -1,12 +1,5 @@
 //! A runtime with a scripted connection, and plugins written as WebAssembly text.
 
-#![allow(dead_code, unused_imports)] // Each test file uses a part of it.
-
-pub mod gate;
-pub mod guest;
-pub mod server;
-pub mod upstream;
-
 use std::path::{Path, PathBuf};
 
 use qchost_gate::Gate;
@@ -15,9 +8,7 @@ use qchost_runtime::{Compiler, LoadError, Options, Plugin, Runtime};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use gate::Gated;
-pub use guest::Guest;
-use upstream::Scripted;
+use crate::{Gated, Scripted};
 
 /// A host in a folder of its own.
 pub struct Host {
@@ -90,7 +81,7 @@ impl Host {
 /// The settings of a host with everything that it keeps in a folder.
 pub fn options(home: &Path) -> Options {
     let compiler = Compiler {
-        program: env!("CARGO_BIN_EXE_qchost-compiler").into(),
+        program: compiler(),
         arguments: Vec::new(),
     };
     let mut options = Options::new(home.join("cache"), home.join("key"), compiler);
@@ -98,9 +89,17 @@ pub fn options(home: &Path) -> Options {
     options
 }
 
-/// A connection that must not be called.
-pub fn nobody() -> Scripted {
-    Scripted::new(|sent| panic!("{sent:?} was sent"))
+/// The program `qchost-compiler`, which Cargo builds beside the folder of the test programs.
+fn compiler() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let folder = test.parent().and_then(Path::parent).unwrap();
+    let compiler = folder.join("qchost-compiler");
+    assert!(
+        compiler.exists(),
+        "{} is missing; run: cargo build -p qchost-runtime --bins",
+        compiler.display()
+    );
+    compiler
 }
 
 pub fn manifest(folder: &Path, name: &str, lines: &str) -> Manifest {

@@ -2,10 +2,8 @@
 //!
 //! Each row goes as a line of JSON to a file in the target directory; the benchmark `report` makes the table of them.
 
-#![allow(dead_code, reason = "each benchmark uses a part of it")]
-
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -28,9 +26,10 @@ pub struct Report {
 }
 
 impl Report {
-    /// A new file of rows; what a former run left under the name is gone.
-    pub fn new(name: &str) -> Self {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bench");
+    /// A new file of rows below `CARGO_TARGET_TMPDIR`, which only the measuring program is compiled with; what a former
+    /// run left under the name is gone.
+    pub fn new(target: &str, name: &str) -> Self {
+        let folder = Path::new(target).join("bench");
         std::fs::create_dir_all(&folder).unwrap();
         let file = folder.join(format!("{name}.jsonl"));
         std::fs::write(&file, "").unwrap();

@@ -85,6 +85,11 @@ impl Upstream for Scripted {
     }
 }
 
+/// A connection that must not be called.
+pub fn uncalled() -> Scripted {
+    Scripted::new(|sent| panic!("{sent:?} was sent"))
+}
+
 /// The answer to what the gate asks for itself.
 fn known(sent: &Sent) -> Option<Value> {
     let project = sent.arguments.get("projectId")?;

@@ -34,14 +34,14 @@ pub(crate) fn run(data: &[u8]) {
         }
         return;
     }
-    #[cfg(feature = "libfuzzer")]
+    #[cfg(feature = "generate")]
     if let Some(binary) = generated(data) {
         load(&binary);
     }
 }
 
 /// A component made from the bytes; too few bytes are none.
-#[cfg(feature = "libfuzzer")]
+#[cfg(feature = "generate")]
 fn generated(data: &[u8]) -> Option<Vec<u8>> {
     /// Larger ones take too long to compile.
     const MAX_BYTES: usize = 1 << 16;

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qchost_catalog::{Access, by_name};
-use qchost_fuzz::cost::{assert_linear, least};
 use qchost_gate::fuzzing::{shown_difference, shown_text};
 use qchost_policy::{
     Authority, Context, Difference, Facts, Glob, Guardrails, Manifest, Project, Resource, nearest,
 };
 use qchost_scope::fuzzing::patched_files;
 use qchost_secrets::Redactor;
+use qchost_testing::cost::{assert_linear, least};
 use serde_json::{Value, json};
 
 type Made = fn(usize) -> String;

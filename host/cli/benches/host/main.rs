@@ -9,21 +9,15 @@
     missing_docs
 )]
 
-#[path = "host/mcp.rs"]
 mod mcp;
-#[path = "host/plugins.rs"]
 mod plugins;
-#[path = "host/reload.rs"]
 mod reload;
-#[path = "host/running.rs"]
 mod running;
-#[path = "host/start.rs"]
 mod start;
-#[path = "../../runtime/benches/support/mod.rs"]
-mod support;
 
-#[path = "../../runtime/tests/common/guest.rs"]
-mod guest;
+/// The host's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// All parts, or those that are named: `cargo bench --bench host -- reload`.
 fn main() {

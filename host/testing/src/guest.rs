@@ -3,10 +3,7 @@
 //! A plugin is a core module in text form around the body of its `invoke`, turned into a component
 //! against the contract in `wit/`. The body finds the action and the input in its parameters and
 //! leaves the address of its result, for which there are `$ok`, `$digit` and `$fail`. Whatever else
-//! an agent exports is there too, unless the plugin has its own. The end-to-end tests of `host/cli`
-//! include this file as well: it needs nothing of the runtime.
-
-#![allow(dead_code)] // Each suite uses a part of it.
+//! an agent exports is there too, unless the plugin has its own.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,10 +1,9 @@
 //! Fuzz targets: the parsers of untrusted bytes, each with what must hold for every input, beyond not panicking.
 //!
 //! A [`Target`] is a function of bytes that panics where a rule is broken; and an input that takes longer than its target
-//! allows breaks one too. `make fuzz` runs it under
-//! libFuzzer, which keeps the inputs that reach code no other input reached (`bin/fuzz.rs`,
-//! `fuzz.sh`). `tests/replay.rs` runs it over the committed inputs and over a fixed number of
-//! mutations of them, in every `cargo test`.
+//! allows breaks one too. `make fuzz` runs it under libFuzzer, which keeps the inputs that reach code no other input
+//! reached (`host/fuzz`). `tests/replay.rs` runs it over the committed inputs and over a fixed number of mutations of
+//! them, in every `make test`.
 //!
 //! `seeds/<target>/` holds inputs that reach much, `regressions/<target>/` inputs that once broke a
 //! rule. A new finding is fixed, and its input goes there under a name that says what it was.
@@ -19,7 +18,6 @@
 pub mod mutate;
 
 mod adapter;
-pub mod cost;
 mod decoder;
 mod description;
 mod diff;
@@ -53,10 +51,10 @@ pub struct Target {
 impl Target {
     /// Tries one input, and how long it takes. Panics where a rule is broken.
     pub fn attempt(&self, input: &[u8]) {
-        let mut took = cost::once(|| (self.run)(input));
+        let mut took = qchost_testing::cost::once(|| (self.run)(input));
         // The first try may have made what the others find.
         if took > self.time {
-            took = cost::least(2, || (self.run)(input));
+            took = qchost_testing::cost::least(2, || (self.run)(input));
         }
         assert!(
             took <= self.time,

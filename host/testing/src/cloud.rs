@@ -2,7 +2,7 @@
 //! every call that reaches it.
 
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use qchost_audit::{Audit, Disk, Files, Options as AuditOptions};
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream, by_name};
-use qchost_gate::{Caller, Effort, Gate, Options, Refusal, Settings, Sources};
+use qchost_gate::{Caller, Effort, Gate, Options, Refusal, Settings};
 use qchost_ledger::Ledger;
 use qchost_policy::{Guardrails, Manifest, Person, Role, Usd};
-use qchost_secrets::{Profile, Profiles, Secrets};
+use qchost_secrets::{Profile, Profiles};
 use qchost_traffic::LaneLimits;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -365,24 +365,21 @@ impl Setup {
     }
 
     pub fn settings(&self) -> Settings {
-        let secrets = Secrets::new(None).unwrap();
+        let base = crate::gate::settings();
         Settings {
-            profiles: Profiles::new(self.profiles.clone(), secrets.clone()),
-            secrets,
+            profiles: Profiles::new(self.profiles.clone(), base.secrets.clone()),
             guardrails: self.guardrails.clone(),
             accounts: self
                 .accounts
                 .iter()
                 .map(|account| ((*account).to_owned(), self.limits))
                 .collect(),
-            dormant: BTreeSet::new(),
             node_prices: [("O2-8".to_owned(), Usd(600))].into(),
             live_trading: self.live_trading,
             two_person: self.two_person,
             production: self.production,
-            approval_ttl: Duration::from_secs(3600),
             permit_ttl: self.permit_ttl,
-            sources: Sources::default(),
+            ..base
         }
     }
 }

@@ -5,8 +5,8 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
-use qchost_fuzz::mutate::{Random, mutate};
-use qchost_fuzz::{Target, target};
+use qchost_targets::mutate::{Random, mutate};
+use qchost_targets::{Target, target};
 
 static TARGET: LazyLock<&'static Target> = LazyLock::new(|| {
     let name = std::env::var("QCHOST_FUZZ").expect("QCHOST_FUZZ names the target");

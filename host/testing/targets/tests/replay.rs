@@ -4,8 +4,8 @@
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
-use qchost_fuzz::mutate::{Random, mutate, plain};
-use qchost_fuzz::{TARGETS, Target, target};
+use qchost_targets::mutate::{Random, mutate, plain};
+use qchost_targets::{TARGETS, Target, target};
 
 /// The committed inputs of a folder, in the order of their names.
 fn inputs(folder: &str, target: &Target) -> Vec<(String, Vec<u8>)> {

@@ -1,0 +1,79 @@
+//! Tests that need what only root may: to act as another user, or to mount a file system.
+//!
+//! Without it such a test returns at once. It is then named on the terminal, past the harness, which keeps to itself
+//! what passing tests print, and `make test` counts it.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Set by the continuous integration: there, a test that cannot be run fails.
+const REQUIRED: &str = "QCHOST_REQUIRE_ROOT";
+/// Names a file to which each test that is left out adds a line.
+const LEFT_OUT: &str = "QCHOST_LEFT_OUT";
+
+/// Whether this process can act as other users and give files to them.
+///
+/// # Panics
+///
+/// Without root where `QCHOST_REQUIRE_ROOT` is set.
+#[must_use]
+pub fn can_change_user() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        leave_out("another user");
+    }
+    root
+}
+
+/// A small file system in memory, mounted until this is dropped.
+pub struct Mounted(PathBuf);
+
+impl Mounted {
+    /// Mounts one of a size, such as `16m`. `None` without the right to mount.
+    ///
+    /// # Panics
+    ///
+    /// Without that right where `QCHOST_REQUIRE_ROOT` is set.
+    #[must_use]
+    pub fn at(folder: &Path, size: &str) -> Option<Self> {
+        let ran = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size},mode=0700")])
+            .arg("qchost-test")
+            .arg(folder)
+            .output();
+        if ran.is_ok_and(|ran| ran.status.success()) {
+            return Some(Self(folder.to_owned()));
+        }
+        leave_out("the right to mount");
+        None
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("--lazy").arg(&self.0).status());
+    }
+}
+
+fn leave_out(needs: &str) {
+    // Each test is a thread under Cargo's harness; nextest runs one a process and says which.
+    let test = std::env::var("NEXTEST_TEST_NAME").unwrap_or_else(|_| {
+        let thread = std::thread::current();
+        thread.name().unwrap_or("a test").to_owned()
+    });
+    assert!(
+        std::env::var_os(REQUIRED).is_none(),
+        "{test} needs {needs}, and {REQUIRED} is set: run it as root"
+    );
+    let line = format!("{test} needs {needs}\n");
+    let mut terminal = std::io::stderr();
+    terminal
+        .write_all(format!("left out: {line}").as_bytes())
+        .unwrap();
+    if let Some(list) = std::env::var_os(LEFT_OUT) {
+        let mut options = std::fs::OpenOptions::new();
+        let mut list = options.create(true).append(true).open(list).unwrap();
+        list.write_all(line.as_bytes()).unwrap();
+    }
+}
