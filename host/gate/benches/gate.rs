@@ -86,7 +86,7 @@ async fn reads() {
         let arguments = arguments();
         world
             .gate
-            .call(&world.caller, operation, arguments)
+            .call(&world.principal, operation, arguments)
             .await
             .unwrap();
         with.push(begun.elapsed());
@@ -136,7 +136,7 @@ async fn writes() {
             for number in 0..WRITES / IN_FLIGHT {
                 let file = json!({ "projectId": 1, "name": format!("f{task}-{number}.py"), "content": "x" });
                 let file = file.as_object().unwrap().clone();
-                world.gate.call(&world.caller, operation, file).await.unwrap();
+                world.gate.call(&world.principal, operation, file).await.unwrap();
             }
         })
     }).collect();
@@ -198,7 +198,7 @@ async fn changes() {
     let mut reads = Vec::new();
     while !changing.is_finished() {
         let begun = Instant::now();
-        let answer = world.gate.call(&world.caller, operation, arguments());
+        let answer = world.gate.call(&world.principal, operation, arguments());
         answer.await.unwrap();
         reads.push(begun.elapsed());
     }

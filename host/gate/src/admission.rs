@@ -1,109 +1,141 @@
-//! Admission of a call: deciding it, charging the rates and queues of its grants and its account, and
-//! confirming that the terms it was decided under are still in force when it is sent.
+//! Admission of a call: decided, charged to the rates of its grants, and through the queue of its account.
 //!
-//! Invariant: before each send, the sender checks that the terms of the decision are still in force
-//! ([`Gate::still`]). If they are not, the call is decided again; what it already holds for its obligations
-//! stays valid as long as those are unchanged.
+//! Invariant: what is admitted was decided by the policy in force at that instant. If the policy changed while the call
+//! waited, the call is decided again; what it already holds for its obligations stays valid as long as those are
+//! unchanged.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use qchost_policy::{Denial, GrantLimits};
+use qchost_policy::GrantLimits;
 
-use crate::ask::{Ask, Caller};
-use crate::gate::Gate;
-use crate::judge::{Matched, Refused, Verdict, check_account, decide_all, wants_approval};
+use crate::approve::Approver;
+use crate::authorize::{Authorizer, decide_all};
+use crate::call::CallRequest;
+use crate::decision::{Decision, Matched, Refused};
 use crate::obligations::obligations_under;
-use crate::record::Known;
+use crate::policy::EffectivePolicy;
+use crate::read_limits::ReadLimits;
+use crate::record::AuditContext;
 use crate::refusal::Refusal;
-use crate::sending::Held;
-use crate::sources::HeldSource;
-use crate::terms::Terms;
+use crate::refusal_log::RefusalLog;
+use crate::resolve::Resolver;
+use crate::sources::{SourceGuard, SourceKeeper};
+use crate::throttle::{CallGuards, Throttle};
+use crate::trade::TradeRules;
 
 /// A call that was admitted.
-pub(crate) struct Admitted {
-    pub verdict: Verdict,
-    pub held: Held,
+pub(crate) struct Admission {
+    pub decision: Decision,
+    pub guards: CallGuards,
     /// The locks it holds on project sources.
-    pub source: HeldSource,
+    pub source: SourceGuard,
     /// Whether it was admitted before with the same obligations, so what it acquired then is kept.
-    pub again: bool,
+    pub is_retry: bool,
 }
 
-impl Gate {
+/// Runs the stages before a call is sent.
+pub(crate) struct Admitter {
+    pub authorizer: Arc<Authorizer>,
+    pub resolver: Resolver,
+    pub trade: Arc<TradeRules>,
+    pub approver: Arc<Approver>,
+    pub throttle: Arc<Throttle>,
+    pub sources: Arc<SourceKeeper>,
+    pub limits: Arc<ReadLimits>,
+    pub refusals: Arc<RefusalLog>,
+}
+
+impl Admitter {
     /// Decides a call and waits until it may be sent; a refusal is recorded.
-    pub(crate) async fn admit_call(&self, ask: &mut Ask) -> Result<Admitted, Refusal> {
-        let verdict = self.decide(ask).await?;
-        self.let_in(ask, verdict, None).await
+    pub(crate) async fn admit(&self, request: &mut CallRequest) -> Result<Admission, Refusal> {
+        let decision = self.decide(request).await?;
+        self.enter(request, decision, None).await
     }
 
-    /// Admits again a call that was admitted but not sent because its terms changed.
+    /// Admits again a call that was admitted but not sent because its policy changed.
     pub(crate) async fn admit_again(
         &self,
-        ask: &mut Ask,
-        admitted: Admitted,
-    ) -> Result<Admitted, Refusal> {
-        let Admitted {
-            verdict,
-            held,
+        request: &mut CallRequest,
+        admission: Admission,
+    ) -> Result<Admission, Refusal> {
+        let Admission {
+            decision,
+            guards,
             source,
             ..
-        } = admitted;
-        self.let_in(ask, verdict, Some((held, source))).await
+        } = admission;
+        self.enter(request, decision, Some((guards, source))).await
     }
 
-    async fn let_in(
+    async fn enter(
         &self,
-        ask: &mut Ask,
-        mut verdict: Verdict,
-        mut entered: Option<(Held, HeldSource)>,
-    ) -> Result<Admitted, Refusal> {
-        let mut again = entered.is_some();
+        request: &mut CallRequest,
+        mut decision: Decision,
+        mut entered: Option<(CallGuards, SourceGuard)>,
+    ) -> Result<Admission, Refusal> {
+        let mut is_retry = entered.is_some();
         loop {
             if entered.is_none() {
-                again = false;
-                let entering = async {
-                    // First, so that a call waiting for a source counts against its plugin's concurrency
-                    // limits.
-                    let slots = self.slots(ask, &verdict.matched).await?;
-                    // Before the account's rate limit, so that a call does not occupy it while it waits for
-                    // a source.
-                    let Some(source) = self.hold_source(ask, &verdict).await? else {
-                        return Ok(None);
-                    };
-                    let held = self.enter(ask, &verdict, slots).await?;
-                    Ok(held.map(|held| (held, source)))
-                };
-                entered = entering.await.inspect_err(|refusal| {
-                    self.note_refusal(ask, &verdict.known(None), refusal);
+                is_retry = false;
+                let entering = self.acquire(request, &decision).await;
+                entered = entering.inspect_err(|refusal| {
+                    let context = AuditContext::of(&decision, None);
+                    self.refusals.note(request, &context, refusal);
                 })?;
             }
-            if self.still(ask)
-                && let Some((held, source)) = entered
+            if self.authorizer.is_current(request)
+                && let Some((guards, source)) = entered
             {
-                return Ok(Admitted {
-                    verdict,
-                    held,
+                return Ok(Admission {
+                    decision,
+                    guards,
                     source,
-                    again,
+                    is_retry,
                 });
             }
-            let terms = self.terms(&ask.caller).inspect_err(|refusal| {
-                self.note_refusal(ask, &Known::default(), refusal);
+            let policy = self.authorizer.policy_of(&request.principal);
+            let policy = policy.inspect_err(|refusal| {
+                self.refusals
+                    .note(request, &AuditContext::default(), refusal);
             })?;
-            let former = std::mem::replace(&mut ask.terms, terms);
-            let anew = self.decide(ask).await?;
-            if owed(&former, ask, &verdict.matched) != owed(&ask.terms, ask, &anew.matched) {
+            let former = std::mem::replace(&mut request.policy, policy);
+            let anew = self.decide(request).await?;
+            if owed(&former, request, &decision.matched)
+                != owed(&request.policy, request, &anew.matched)
+            {
                 entered = None;
             }
-            verdict = anew;
+            decision = anew;
         }
     }
 
-    async fn decide(&self, ask: &Ask) -> Result<Verdict, Refusal> {
-        let refused = match self.judge(ask).await {
-            Ok(verdict) => return Ok(verdict),
+    /// Acquires what a call occupies while it is under way; `None` if its policy no longer allows it.
+    async fn acquire(
+        &self,
+        request: &CallRequest,
+        decision: &Decision,
+    ) -> Result<Option<(CallGuards, SourceGuard)>, Refusal> {
+        let authorizer = &self.authorizer;
+        // First, so that a call waiting for a source counts against its plugin's concurrency limits.
+        let slots = self.throttle.charge(request, &decision.matched).await?;
+        // Before the account's rate limit, so that a call does not occupy it while it waits for a source.
+        let source = self.sources.guard(request, decision);
+        let source = authorizer.while_allowed(request, decision, source).await?;
+        let Some(source) = source else {
+            return Ok(None);
+        };
+        let entering = self.throttle.enter(request, slots);
+        let guards = authorizer
+            .while_allowed(request, decision, entering)
+            .await?;
+        Ok(guards.map(|guards| (guards, source)))
+    }
+
+    async fn decide(&self, request: &CallRequest) -> Result<Decision, Refusal> {
+        let refused = match self.judge(request).await {
+            Ok(decision) => return Ok(decision),
             Err(refused) => refused,
         };
         let Refused {
@@ -112,59 +144,32 @@ impl Gate {
             guardrails,
             project,
         } = refused;
-        let known = Known {
+        let context = AuditContext {
             project: project.as_ref(),
             guardrails: &guardrails,
-            ..Known::default()
+            ..AuditContext::default()
         };
-        self.note_refusal(ask, &known, &refusal);
+        self.refusals.note(request, &context, &refusal);
         if matches!(refusal, Refusal::Denied(_)) {
-            self.count_attempt(ask).await;
+            self.limits.count_attempt(request).await;
         }
         Err(told.unwrap_or(refusal))
     }
 
-    /// Whether the terms that a call was decided under are still in force.
-    pub(crate) fn still(&self, ask: &Ask) -> bool {
-        self.0.terms.hold(&ask.caller.plugin, &ask.terms)
-    }
-
-    /// Decides again a call whose terms changed while it is under way, as far as this needs no waiting:
-    /// whether it is still allowed on the same account, and without an approval that it does not already
-    /// have.
-    pub(crate) fn recheck(&self, ask: &Ask, verdict: &Verdict) -> Result<(), Refusal> {
-        if self.still(ask) {
-            return Ok(());
-        }
-        let terms = self.terms(&ask.caller)?;
-        check_account(&terms, ask)?;
-        let matched = decide_all(&terms, ask, &verdict.touched.facts)
-            .map_err(|refused| refused.told.unwrap_or(refused.refusal))?;
-        let reason = if terms.authority.manifest().account != ask.account() {
-            "the manifest is for another account now"
-        } else if verdict.permit.is_none() && wants_approval(&terms, &matched) {
-            "a person has to approve it now; ask again"
-        } else {
-            return Ok(());
-        };
-        Err(Refusal::Denied(Denial {
-            reason: reason.to_owned(),
-            nearest_grant: None,
-            remedy: None,
-        }))
-    }
-
-    /// The terms that a plugin's calls are decided under now.
-    pub(crate) fn terms(&self, caller: &Caller) -> Result<Arc<Terms>, Refusal> {
-        self.0.terms.of(&caller.plugin).ok_or_else(|| {
-            if caller.may_be_logged() {
-                tracing::warn!(target: "gate", plugin = %caller.plugin, invocation = %caller.invocation, "denied: no manifest");
-            }
-            Refusal::Denied(Denial {
-                reason: format!("`{}` has no manifest (any more)", caller.plugin),
-                nearest_grant: None,
-                remedy: None,
-            })
+    async fn judge(&self, request: &CallRequest) -> Result<Decision, Refused> {
+        self.authorizer.check(request)?;
+        let touched = self.resolver.resolve(request).await?;
+        let about = |refused: Refused| refused.about(&touched);
+        let matched = decide_all(&request.policy, request, &touched.facts)
+            .map_err(|refused| about(*refused))?;
+        let allowed = self.trade.check(request, &touched).await;
+        allowed.map_err(Refused::from).map_err(about)?;
+        let permit = self.approver.check(request, &touched, &matched).await;
+        let permit = permit.map_err(Refused::from).map_err(about)?;
+        Ok(Decision {
+            touched,
+            matched,
+            permit,
         })
     }
 }
@@ -172,11 +177,11 @@ impl Gate {
 /// The obligations of the grants that match a call, independent of the order in which they are written, and
 /// the account.
 fn owed<'a>(
-    terms: &'a Terms,
-    ask: &'a Ask,
+    policy: &'a EffectivePolicy,
+    request: &'a CallRequest,
     matched: &'a Matched,
 ) -> (&'a str, BTreeMap<Cow<'a, str>, GrantLimits>) {
-    let limits = obligations_under(terms, ask.is_http(), matched);
+    let limits = obligations_under(policy, request.is_http(), matched);
     let limits = limits.filter(|(_, limits)| *limits != GrantLimits::default());
-    (&terms.authority.manifest().account, limits.collect())
+    (&policy.authority.manifest().account, limits.collect())
 }

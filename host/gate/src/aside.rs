@@ -1,24 +1,23 @@
 //! Reading long texts of plugins and servers off the serving threads.
 //!
 //! Invariant: each plugin has at most one text read aside at a time, across all its invocations, and its invocation is
-//! charged for the time. A serving thread reads no text longer than [`AT_ONCE`].
+//! charged for the time. A serving thread reads no text longer than [`MAX_INLINE`].
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use qchost_catalog::Failure;
 use tokio::sync::Semaphore;
 
-use crate::ask::Caller;
-use crate::gate::Gate;
+use crate::call::Principal;
 use crate::refusal::Refusal;
 
 /// Texts up to this many bytes are read on the serving thread: that takes a millisecond at most, whatever they
 /// contain.
-const AT_ONCE: usize = 16 << 10;
+const MAX_INLINE: usize = 16 << 10;
 
-/// Never pruned; one entry per plugin that had something read aside.
+/// Runs long reads. Never pruned; one entry per plugin that had something read aside.
 #[derive(Default)]
 pub(crate) struct Aside(Mutex<HashMap<Arc<str>, Arc<Semaphore>>>);
 
@@ -28,30 +27,28 @@ impl Aside {
         let limit = plugins.entry(Arc::clone(plugin));
         Arc::clone(limit.or_insert_with(|| Arc::new(Semaphore::new(1))))
     }
-}
 
-impl Gate {
     /// Runs `read` over `bytes` bytes that the plugin wrote or caused: inline if they are few, otherwise on a thread
     /// that may block. The work is not cancelled when the future is dropped, and occupies the plugin's permit until it
     /// ends, so `read` has to take a bounded time.
     ///
     /// # Errors
     /// When the host itself failed.
-    pub(crate) async fn aside<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
-        caller: &Caller,
+        principal: &Principal,
         bytes: usize,
         read: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Refusal> {
-        if bytes <= AT_ONCE {
+        if bytes <= MAX_INLINE {
             return Ok(read());
         }
         // The semaphore is never closed.
-        let place = self.0.aside.of(&caller.plugin).acquire_owned().await;
-        let effort = caller.effort.clone();
+        let place = self.of(&principal.plugin).acquire_owned().await;
+        let cpu = principal.cpu.clone();
         let reading = tokio::task::spawn_blocking(move || {
             let _place = place;
-            effort.charge_work(read)
+            cpu.charge_work(read)
         });
         reading.await.map_err(|_| {
             let failed = "the host failed while it read what was asked; nothing was sent";

@@ -4,11 +4,13 @@
 //! and the head that the ledger holds lies on the copied chain.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use qchost_audit::AuditError;
-use qchost_ledger::LedgerError;
+use qchost_audit::{Audit, AuditError};
+use qchost_ledger::{Ledger, LedgerError};
+use tokio::sync::RwLock;
 
-use crate::gate::{Gate, Inner};
+use crate::texts::Texts;
 
 /// Why a backup failed.
 #[derive(Debug, thiserror::Error)]
@@ -29,22 +31,30 @@ pub enum BackupError {
     },
 }
 
-impl Gate {
+/// Makes backups.
+pub(crate) struct Backups {
+    pub ledger: Ledger,
+    pub audit: Audit,
+    pub texts: Texts,
+    /// Held by each write from its reservation to its intent.
+    pub writing: Arc<RwLock<()>>,
+}
+
+impl Backups {
     /// Copies the ledger (`state.db`), the audit (`audit/`) and the kept texts (`texts/`) into an existing empty folder
     /// while calls go on.
     ///
     /// # Errors
     /// When something cannot be read or written; the incomplete copy stays.
-    pub async fn backup(&self, folder: &Path) -> Result<(), BackupError> {
-        let Inner { ledger, audit, .. } = &*self.0;
+    pub(crate) async fn backup(&self, folder: &Path) -> Result<(), BackupError> {
         let head = {
-            let _still = self.0.writing.write().await;
-            ledger.backup_to(&folder.join("state.db")).await?;
-            audit.mark().await?
+            let _still = self.writing.write().await;
+            self.ledger.backup_to(&folder.join("state.db")).await?;
+            self.audit.mark().await?
         };
-        audit.copy_to(&folder.join("audit"), &head).await?;
+        self.audit.copy_to(&folder.join("audit"), &head).await?;
         // Last: every text that the copied records name was kept before they were made.
-        let (texts, to) = (self.0.changes.texts.clone(), folder.join("texts"));
+        let (texts, to) = (self.texts.clone(), folder.join("texts"));
         let copying = tokio::task::spawn_blocking(move || {
             let copied = texts.copy_to(&to);
             copied.map_err(|source| BackupError::Write { path: to, source })

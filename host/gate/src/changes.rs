@@ -6,11 +6,11 @@
 //!
 //! Invariant: no line of a difference holds a value that may be a secret; lines come from redacted texts only.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use qchost_audit::{Audit, Entry, Kind};
 use qchost_ledger::Ledger;
 use qchost_policy::Manifest;
@@ -19,12 +19,11 @@ use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-use crate::gate::now;
-use crate::in_force::sealed;
+use crate::clock::now;
+use crate::fingerprint::{Fingerprints, sealed};
 use crate::kept::{Form, Kept, bounded, difference, differences, grants_as, narrowed};
-use crate::record::Fingerprints;
-use crate::settings::Waits;
-use crate::terms::{Rules, Terms};
+use crate::policy::{EffectivePolicy, EffectiveSettings};
+use crate::settings::{Settings, Waits};
 use crate::texts::Texts;
 
 /// What a change concerns.
@@ -326,8 +325,27 @@ impl Changes {
         file.with_text(text)
     }
 
+    /// Keeps the texts of settings. Blocks.
+    pub fn keep_settings(&self, settings: Settings) -> EffectiveSettings {
+        let guardrails_text = Arc::new(Kept::guardrails(&settings));
+        let file = Arc::new(Kept::configuration(&settings, &self.prints));
+        for text in [&guardrails_text, &file] {
+            self.keep(text);
+        }
+        let (configuration_text, configuration_pending) = match settings.sources.waits {
+            Some(_) => (Arc::new(self.configuration_in_force(&file)), Some(file)),
+            None => (file, None),
+        };
+        EffectiveSettings {
+            settings,
+            guardrails_text,
+            configuration_text,
+            configuration_pending,
+        }
+    }
+
     /// The text of the configuration in force while that of the file awaits approval: the one recorded last.
-    pub fn configuration_in_force(&self, file: &Kept) -> Kept {
+    fn configuration_in_force(&self, file: &Kept) -> Kept {
         let Some(digest) = self.last(CONFIGURATION) else {
             return file.with_text(String::new());
         };
@@ -443,8 +461,8 @@ impl Changes {
         })
     }
 
-    /// What new terms of a plugin change.
-    pub fn of_terms(&self, former: Option<&Terms>, new: &Terms) -> Noted {
+    /// What a new policy of a plugin changes.
+    pub fn of_policy(&self, former: Option<&EffectivePolicy>, new: &EffectivePolicy) -> Noted {
         let mut noted = Noted::default();
         let (manifest, text) = (new.authority.manifest(), &new.authority.text);
         // Built-in texts change with the host only.
@@ -466,9 +484,9 @@ impl Changes {
             noted.settled.insert(key.clone());
         }
         noted.digests.insert(key, Some(text.digest.to_string()));
-        let pending = |terms: &Terms| {
-            let waits = terms.held.as_deref().map(Waits::from);
-            let pending = terms.pending.as_ref();
+        let pending = |policy: &EffectivePolicy| {
+            let waits = policy.held.as_deref().map(Waits::from);
+            let pending = policy.pending.as_ref();
             pending.map(|pending| (Arc::clone(&pending.text), waits))
         };
         let (was, is) = (former.and_then(pending), pending(new));
@@ -480,8 +498,8 @@ impl Changes {
         noted
     }
 
-    /// The change when a plugin loses its terms.
-    pub fn of_removal(&self, former: &Terms) -> Noted {
+    /// The change when a plugin loses its policy.
+    pub fn of_removal(&self, former: &EffectivePolicy) -> Noted {
         let (manifest, text) = (former.authority.manifest(), &former.authority.text);
         if text.file.as_os_str().is_empty() {
             return Noted::default();
@@ -507,7 +525,7 @@ impl Changes {
     }
 
     /// What new rules change.
-    pub fn of_rules(&self, former: Option<&Rules>, new: &Rules) -> Noted {
+    pub fn of_rules(&self, former: Option<&EffectiveSettings>, new: &EffectiveSettings) -> Noted {
         let mut noted = Noted::default();
         let guardrails = &new.guardrails_text;
         let before = former.map(|former| &*former.guardrails_text);
@@ -522,7 +540,7 @@ impl Changes {
         if let Some(change) = self.since(CONFIGURATION, settled, before, configuration) {
             noted.changes.extend(split(change).into_iter().map(short));
         }
-        let pending = |rules: &Rules| {
+        let pending = |rules: &EffectiveSettings| {
             let pending = rules.configuration_pending.as_ref();
             pending.map(|pending| (Arc::clone(pending), rules.sources.waits.clone()))
         };

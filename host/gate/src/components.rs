@@ -3,8 +3,9 @@
 //! Invariant: entries of code that is gone are removed when the next component is admitted, however often a plugin is
 //! reloaded.
 
-use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
 
 /// Components by digest. Loaded code and its callers hold the digest, which keeps the entry alive.
 #[derive(Debug, Default)]

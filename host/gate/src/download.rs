@@ -8,29 +8,47 @@
 //! ends then, and so does the transfer of the bytes.
 
 use std::io::{Cursor, Read as _};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use qchost_catalog::Failure;
+use qchost_audit::Audit;
+use qchost_catalog::{Failure, Upstream};
 use qchost_scope::Reader as _;
 use serde_json::{Map, Value, json};
 
-use crate::ask::Ask;
-use crate::gate::{Gate, known};
-use crate::judge::{HostReads, Verdict};
-use crate::record;
+use crate::authorize::Authorizer;
+use crate::call::CallRequest;
+use crate::decision::Decision;
+use crate::fingerprint::Fingerprints;
+use crate::reads::{HostReader, operation_named};
+use crate::record::{self, AuditContext};
 use crate::refusal::Refusal;
-use crate::sending::Held;
+use crate::refusal_log::RefusalLog;
+use crate::reserve::Reserver;
+use crate::throttle::CallGuards;
 
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(3);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(3);
 
-/// One download.
+/// Downloads objects.
+pub(crate) struct Downloader {
+    pub upstream: Arc<dyn Upstream>,
+    /// Time limit of one download.
+    pub call_timeout: Duration,
+    pub audit: Audit,
+    pub prints: Arc<Fingerprints>,
+    pub authorizer: Arc<Authorizer>,
+    pub reserver: Reserver,
+    pub reads: Arc<HostReader>,
+    pub refusals: Arc<RefusalLog>,
+}
+
+/// One download that was admitted.
 pub(crate) struct Download {
-    pub gate: Gate,
-    pub ask: Ask,
-    pub verdict: Verdict,
-    pub _held: Held,
+    pub with: Arc<Downloader>,
+    pub request: CallRequest,
+    pub decision: Decision,
+    pub _guards: CallGuards,
     /// Maximum size of the object in bytes.
     pub limit: u64,
 }
@@ -38,44 +56,43 @@ pub(crate) struct Download {
 impl Download {
     /// Runs the download to completion and records it.
     pub(crate) async fn run(self) -> Result<Vec<u8>, Refusal> {
-        if let Err(refusal) = self.gate.take_read(&self.ask, &self.verdict).await {
-            let known = self.verdict.known(None);
-            self.gate.note_refusal(&self.ask, &known, &refusal);
+        let (with, request) = (&self.with, &self.request);
+        let context = AuditContext::of(&self.decision, None);
+        if let Err(refusal) = with.reserver.charge_read(request, &self.decision).await {
+            with.refusals.note(request, &context, &refusal);
             return Err(refusal);
         }
-        let inner = &self.gate.0;
-        let redactor = self.ask.settings().secrets.redactor();
+        let redactor = request.settings().secrets.redactor();
         let clean = |text: String| redactor.clean(&text).into_owned();
         let result = self.fetch().await.map_err(|refusal| match refusal {
             Refusal::Failed(failure) => failure.map_text(clean).into(),
             refusal => refusal,
         });
-        let known = self.verdict.known(None);
         let outcome = match &result {
             Ok(bytes) => Ok(bytes.len().into()),
             Err(Refusal::Failed(failure)) => Err(failure.clone()),
             Err(refusal) => {
-                self.gate.note_refusal(&self.ask, &known, refusal);
+                with.refusals.note(request, &context, refusal);
                 return result;
             }
         };
-        let entry = record::read(&self.ask, &known, &outcome, &inner.prints);
-        inner.audit.note(entry);
+        let entry = record::read(request, &context, &outcome, &with.prints);
+        with.audit.note(entry);
         result
     }
 
     async fn fetch(&self) -> Result<Vec<u8>, Refusal> {
         let text = |name: &str| {
-            let text = self.ask.arguments.get(name).and_then(Value::as_str);
+            let text = self.request.arguments.get(name).and_then(Value::as_str);
             text.unwrap_or_default().to_owned()
         };
         let (organization, key) = (text("organizationId"), text("key"));
-        let deadline = self.ask.begun + self.gate.0.call_timeout;
+        let deadline = self.request.begun + self.with.call_timeout;
         let job = json!({ "organizationId": organization, "keys": [key] });
         let mut answer = self
             .call("object-store/read-object-store-file-job-id", job)
             .await?;
-        let mut wait = FIRST_WAIT;
+        let mut wait = POLL_INTERVAL;
         let url = loop {
             if let Some(url) = answer
                 .get("url")
@@ -93,11 +110,11 @@ impl Download {
                 return Err(Failure::UnexpectedResponse(neither).into());
             };
             if Instant::now() + wait >= deadline {
-                let after = self.ask.begun.elapsed();
+                let after = self.request.begun.elapsed();
                 return Err(Failure::TimedOut { after }.into());
             }
             tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
+            wait = (wait * 2).min(MAX_POLL_INTERVAL);
             let poll = json!({ "organizationId": organization, "jobId": job });
             answer = self
                 .call("object-store/read-object-store-file-download-url", poll)
@@ -106,11 +123,11 @@ impl Download {
         // Slack, since the archive may be a little larger than its content.
         let most = self.limit.saturating_add(64 << 10);
         self.check()?;
-        let account = self.ask.account();
-        let archive = self.gate.0.upstream.download(account, &url, most, deadline);
+        let account = self.request.account();
+        let archive = self.with.upstream.download(account, &url, most, deadline);
         let archive = tokio::select! {
             archive = archive => archive?,
-            refusal = self.gate.revoked(&self.ask, &self.verdict) => return Err(refusal),
+            refusal = self.with.authorizer.revoked(&self.request, &self.decision) => return Err(refusal),
         };
         let limit = self.limit;
         let unpacked = tokio::task::spawn_blocking(move || unpack(archive, &key, limit)).await;
@@ -124,7 +141,7 @@ impl Download {
 
     /// Whether the download may continue; each of its steps is sent separately.
     fn check(&self) -> Result<(), Refusal> {
-        self.gate.recheck(&self.ask, &self.verdict)
+        self.with.authorizer.recheck(&self.request, &self.decision)
     }
 
     async fn call(&self, name: &str, arguments: Value) -> Result<Value, Refusal> {
@@ -140,11 +157,9 @@ impl Download {
                 failure
             })
         };
-        let reads = HostReads {
-            clearance: &clearance,
-            ..self.gate.reads(&self.ask)
-        };
-        let outcome = reads.read(known(name)?, arguments).await;
+        let mut reads = self.with.reads.for_call(&self.request);
+        reads.clearance = &clearance;
+        let outcome = reads.read(operation_named(name)?, arguments).await;
         match refused.into_inner() {
             Some(refusal) => Err(refusal),
             None => Ok(outcome?),

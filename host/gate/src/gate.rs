@@ -1,54 +1,76 @@
-//! The gate itself: decides calls, sends them, and learns their outcome.
+//! The gate: wires the stages that a call passes and the administration beside them.
 //!
 //! Invariant: a call runs in a task of the gate's. Dropping the future of [`Gate::call`] ends a call that has not been
 //! sent yet; for any other it only discards the plugin's answer.
 
-use parking_lot::{Mutex, MutexGuard};
-use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
-use jiff::Timestamp;
-use qchost_audit::{Audit, Entry, Opening};
-use qchost_catalog::{Access, Failure, OPERATIONS, Operation, Upstream, by_name, by_tool};
-use qchost_ledger::{Ledger, LedgerError, StateStore};
-use qchost_policy::{Manifest, PolicyError};
-use qchost_scope::{Child, Scope};
-use qchost_traffic::{Concurrency, Lanes, Moment, Rates};
+use parking_lot::Mutex;
+use qchost_audit::{Audit, AuditError, Entry, Kind, Opening};
+use qchost_catalog::{Access, BoxFuture, Failure, OPERATIONS, Operation, Upstream, by_tool};
+use qchost_ledger::{
+    Approval, ApprovalFilter, ApprovalPage, InForce, Ledger, LedgerError, Standing, StateStore,
+};
+use qchost_policy::{DOWNLOAD, Manifest, Person, PolicyError, WORKFLOW, is_tool_name};
+use qchost_scope::Scope;
+use qchost_traffic::{Lanes, Moment, Rates};
 use serde_json::{Map, Value};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
-use crate::admission::Admitted;
+use crate::admission::{Admission, Admitter};
+use crate::adoption::Adoptions;
+use crate::approval_contents::ApprovalViewer;
+use crate::approval_requests::ApprovalRequests;
+use crate::approvals::{Approvals, DecideError};
+use crate::approve::Approver;
 use crate::aside::Aside;
-use crate::ask::{Ask, Caller, Intended};
-use crate::asking::Asking;
+use crate::audit_quota::AuditQuotas;
+use crate::authorize::Authorizer;
+use crate::backup::{BackupError, Backups};
+use crate::call::{CallIds, CallRequest, Callee, HTTP, Intended, Principal};
 use crate::changes::{Asked, Change, Changes, Subject};
-use crate::closing::Closing;
+use crate::clock::now;
 use crate::components::Components;
-use crate::download;
-use crate::halts::Halts;
-use crate::in_force::HeldBack;
-use crate::keeping::{self, Keeping};
+use crate::cpu_meter::CpuMeter;
+use crate::dispatch::{Dispatch, Dispatcher, Reply};
+use crate::download::{Download, Downloader};
+use crate::error::GateError;
+use crate::fingerprint::Fingerprints;
+use crate::halt::{HaltControl, HaltReport, ResumeReport};
+use crate::halt_store::{HaltError, HaltStore};
+use crate::halts::{HaltScope, StandingHalt};
+use crate::invocation_approvals::InvocationApprovals;
 use crate::kept::one_line;
-use crate::pins::SourceLocks;
-use crate::reconfigure::blocking;
-use crate::record::{self, Fingerprints, Known};
-use crate::refusal::Refusal;
-use crate::refusals::{Counted, Noted, Refusals, SUMMARY_INTERVAL, Series, shown};
-use crate::sending::Sending;
+use crate::liquidation::{Liquidator, OpenLiquidation, Unfinished};
+use crate::outgoing::{Outgoing, OutgoingRequests, Passage};
+use crate::plugin_calls::PluginCalls;
+use crate::policy_store::{CompiledPolicy, PolicyStore, blocking};
+use crate::proposal::{AdmitError, Admitted, HeldBack, Proposal};
+use crate::proposals::Proposals;
+use crate::read_limits::ReadLimits;
+use crate::reads::HostReader;
+use crate::reconcile::{ReconcileError, Reconciled, Reconciler};
+use crate::reconfigure::{Reconfigurer, recall};
+use crate::record::{self, AuditContext};
+use crate::refusal::{Refusal, unusable};
+use crate::refusal_log::{RefusalLog, shown};
+use crate::report::{Explanation, GrantsReport, Reporter};
+use crate::reserve::Reserver;
+use crate::resolve::Resolver;
+use crate::retention;
 use crate::settings::Settings;
-use crate::share::Shares;
-use crate::terms::{Enforceable, InForce, Rules};
-use crate::toll::{Toll, UsedUp};
-use qchost_policy::{DOWNLOAD, RAW, WORKFLOW, is_tool_name};
-
-/// How many approvals may have their contents produced at a time.
-const LOOKS: usize = 2;
+use crate::source_locks::SourceLocks;
+use crate::sources::SourceKeeper;
+use crate::throttle::Throttle;
+use crate::trade::TradeRules;
+use crate::unsettled::UnsettledWrites;
 
 /// What the gate needs besides the upstream connection.
 #[derive(Debug)]
@@ -70,122 +92,53 @@ pub struct Options {
     pub audit_share: u64,
 }
 
-/// Why the gate cannot be opened or reconfigured.
-#[derive(Debug, thiserror::Error)]
-pub enum GateError {
-    /// The ledger cannot be used.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The audit cannot be written.
-    #[error(transparent)]
-    Audit(#[from] qchost_audit::AuditError),
-    /// A manifest cannot be enforced together with the guardrails.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// The data folder is not accessible.
-    #[error("cannot look for the file `halt` in the data folder {}: {source}", path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// An internal error.
-    #[error("the host failed while it compiled the policies; nothing has changed")]
-    Failed,
-}
-
 /// The gate. Clones are the same gate.
 #[derive(Clone)]
-pub struct Gate(pub(crate) Arc<Inner>);
+pub struct Gate(Arc<Stages>);
 
-pub(crate) struct Inner {
-    pub upstream: Box<dyn Upstream>,
-    pub ledger: Ledger,
-    pub audit: Audit,
-    pub call_timeout: Duration,
-    pub shares: Shares,
-    pub terms: InForce,
-    /// Held while the settings are changed.
-    pub reconfiguring: tokio::sync::Mutex<()>,
-    pub prints: Arc<Fingerprints>,
-    /// Records changes of what is in force.
-    pub changes: Arc<Changes>,
-    pub scope: Scope,
-    pub halts: Arc<Halts>,
-    pub keeping: Keeping,
-    pub closing: Closing,
-    pub rates: Rates,
-    pub used_up: UsedUp,
-    pub concurrency: Concurrency,
-    pub lanes: Lanes,
-    /// Locks on project sources, for calls that change them or rely on them.
-    pub sources: SourceLocks,
-    pub aside: Aside,
-    pub refusals: Refusals,
-    /// Incremented with every decision about an approval.
-    pub decided: watch::Sender<u64>,
-    /// The approvals that running invocations have requested.
-    pub asking: Asking,
-    /// Limits how many approvals have their contents produced at a time.
-    pub looks: tokio::sync::Semaphore,
-    /// The components that were admitted.
-    pub components: Components,
-    /// The plugins whose manifests were removed in this run; the ledger may not have stored it yet.
-    pub gone: Mutex<BTreeSet<String>>,
-    /// Whether the data folder is new, so that the files found are adopted.
-    pub adopting: AtomicBool,
-    /// Held by each write from its reservation to its intent, and by a backup, so that no write is in only one of the two
-    /// stores in a backup.
-    pub writing: tokio::sync::RwLock<()>,
-    /// Writes of former runs with unknown outcome.
-    pub unsettled: Mutex<Vec<Map<String, Value>>>,
-    sent: TaskTracker,
-    /// Makes the ids of calls unique across runs.
-    run: String,
-    calls: AtomicU64,
+/// All that a gate consists of.
+struct Stages {
+    upstream: Arc<dyn Upstream>,
+    ledger: Ledger,
+    audit: Audit,
+    prints: Arc<Fingerprints>,
+    policies: Arc<PolicyStore>,
+    changes: Arc<Changes>,
+    ids: Arc<CallIds>,
+    /// Calls under way, and the host's own work.
+    tasks: TaskTracker,
+
+    authorizer: Arc<Authorizer>,
+    admitter: Admitter,
+    approver: Arc<Approver>,
+    reserver: Reserver,
+    dispatcher: Arc<Dispatcher>,
+    downloader: Arc<Downloader>,
+    outgoing: Arc<OutgoingRequests>,
+    refusals: Arc<RefusalLog>,
+
+    proposals: Arc<Proposals>,
+    adoptions: Arc<Adoptions>,
+    approvals: Arc<Approvals>,
+    viewer: ApprovalViewer,
+    invocations: Arc<InvocationApprovals>,
+    halts: Arc<HaltControl>,
+    reconfigurer: Arc<Reconfigurer>,
+    reconciler: Reconciler,
+    reporter: Reporter,
+    backups: Backups,
 }
 
 impl std::fmt::Debug for Gate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gate")
-            .field("in_flight", &self.0.sent.len())
+            .field("in_flight", &self.0.tasks.len())
             .finish_non_exhaustive()
     }
 }
 
-impl Inner {
-    /// Writes the record of refusals that were only counted.
-    fn write_counted(&self, counted: Option<Counted>) {
-        if let Some(counted) = counted {
-            let Counted {
-                plugin,
-                word,
-                calls,
-                ..
-            } = &counted;
-            tracing::warn!(target: "gate", plugin = %plugin, refused = word, calls, "more calls were refused than are written down one by one");
-            self.audit.note(counted.entry());
-        }
-    }
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since
-        .ok()
-        .and_then(|since| i64::try_from(since.as_millis()).ok())
-        .unwrap_or_default()
-}
-
-impl Gate {
-    /// Opens a gate in front of an upstream connection, and settles the calls of former runs as far as ledger and audit
-    /// agree on them. No plugin has any authority yet.
-    ///
-    /// # Errors
-    /// When ledger or audit cannot be used.
-    pub async fn open(upstream: Box<dyn Upstream>, options: Options) -> Result<Self, GateError> {
+impl Stages {
+    async fn open(upstream: Arc<dyn Upstream>, options: Options) -> Result<Self, GateError> {
         let Options {
             settings,
             ledger,
@@ -197,70 +150,499 @@ impl Gate {
         } = options;
         let head = audit.clone();
         ledger.set_head(Arc::new(move || Some(head.head())));
-        let adopting = AtomicBool::new(!ledger.has_adopted().await?);
-        let (halts, keeping, keeper) = keeping::restore(&ledger, &audit).await?;
-        let closing = Closing::restore(&ledger, |scope| halts.is_set(scope)).await?;
-        let rates = Rates::open(ledger.clone(), Moment::now()).await?;
-        let scope = Scope::new();
+        let tasks = TaskTracker::new();
+        let ids = Arc::new(CallIds::new(now()));
+        let prints = Arc::new(Fingerprints::new(key));
+        let writing = Arc::default();
+        let rates = Arc::new(Rates::open(ledger.clone(), Moment::now()).await?);
+        let lanes = Arc::new(Lanes::new(settings.accounts.clone()));
+        let scope = Arc::new(Scope::new());
         recall(&scope, &ledger, settings.accounts.keys()).await?;
-        let lanes = Lanes::new(settings.accounts.clone());
-        let (sent, prints) = (TaskTracker::new(), Arc::new(Fingerprints::new(key)));
+        let halt_store = HaltStore::open(ledger.clone(), audit.clone(), tasks.clone()).await?;
+
         let changes = Arc::new(Changes::new(
             audit.clone(),
             ledger.clone(),
             Arc::clone(&prints),
-            sent.clone(),
+            tasks.clone(),
             ledger.recorded().await?,
             ledger.unrecorded().await?,
         ));
-        let under = Arc::clone(&changes);
-        let rules = blocking(move || Ok(Rules::new(settings, &under))).await?;
-        let gate = Self(Arc::new(Inner {
+        let keeper = Arc::clone(&changes);
+        let settings = blocking(move || Ok(keeper.keep_settings(settings))).await?;
+        let policies = Arc::new(PolicyStore::new(settings, Arc::clone(&changes)));
+
+        let unsettled = Arc::new(UnsettledWrites::new(opening.unsettled, Arc::clone(&prints)));
+        let audit_quotas = Arc::new(AuditQuotas::new(audit_share));
+        let authorizer = Arc::new(Authorizer {
+            policies: Arc::clone(&policies),
+            halts: Arc::clone(&halt_store.halts),
+            audit_quotas: Arc::clone(&audit_quotas),
+            unsettled: Arc::clone(&unsettled),
+        });
+        let refusals = Arc::new(RefusalLog::new(audit.clone(), Arc::clone(&prints)));
+        let limits = Arc::new(ReadLimits::new(Arc::clone(&rates), ledger.clone()));
+        let reads = Arc::new(HostReader {
+            upstream: Arc::clone(&upstream),
+            lanes: Arc::clone(&lanes),
+            policies: Arc::clone(&policies),
+            limits: Arc::clone(&limits),
+            call_timeout,
+        });
+        let sources = Arc::new(SourceKeeper {
+            locks: SourceLocks::default(),
+            reads: Arc::clone(&reads),
+            upstream: Arc::clone(&upstream),
+            policies: Arc::clone(&policies),
+            ledger: ledger.clone(),
+            audit: audit.clone(),
+            prints: Arc::clone(&prints),
+            ids: Arc::clone(&ids),
+        });
+
+        let requests = Arc::new(ApprovalRequests::new(
+            ledger.clone(),
+            audit.clone(),
+            Arc::clone(&policies),
+        ));
+        let invocations = Arc::new(InvocationApprovals::new(
+            ledger.clone(),
+            Arc::clone(&requests),
+            tasks.clone(),
+        ));
+        let approver = Arc::new(Approver {
+            ledger: ledger.clone(),
+            prints: Arc::clone(&prints),
+            requests: Arc::clone(&requests),
+            invocations: Arc::clone(&invocations),
+        });
+        let proposals = Arc::new(Proposals {
+            ledger: ledger.clone(),
+            policies: Arc::clone(&policies),
+            changes: Arc::clone(&changes),
+            prints: Arc::clone(&prints),
+            rates: Arc::clone(&rates),
+            requests: Arc::clone(&requests),
+            gone: Mutex::default(),
+            adopting: AtomicBool::new(!ledger.has_adopted().await?),
+            tasks: tasks.clone(),
+        });
+        let adoptions = Arc::new(Adoptions {
+            ledger: ledger.clone(),
+            policies: Arc::clone(&policies),
+            changes: Arc::clone(&changes),
+            prints: Arc::clone(&prints),
+            components: Components::default(),
+            requests: Arc::clone(&requests),
+            proposals: Arc::clone(&proposals),
+        });
+        let trade = Arc::new(TradeRules {
+            ledger: ledger.clone(),
+            adoptions: Arc::clone(&adoptions),
+        });
+        let throttle = Arc::new(Throttle::new(rates, Arc::clone(&lanes)));
+        let reserver = Reserver {
+            ledger: ledger.clone(),
+        };
+
+        let is_halted = |scope: &HaltScope| halt_store.halts.is_set(scope);
+        let liquidator = Arc::new(Liquidator {
+            upstream: Arc::clone(&upstream),
+            audit: audit.clone(),
+            scope: Arc::clone(&scope),
+            policies: Arc::clone(&policies),
+            ids: Arc::clone(&ids),
+            call_timeout,
+            tasks: tasks.clone(),
+            unfinished: Unfinished::restore(&ledger, is_halted).await?,
+            ledger: ledger.clone(),
+        });
+
+        Ok(Self {
+            admitter: Admitter {
+                authorizer: Arc::clone(&authorizer),
+                resolver: Resolver {
+                    scope: Arc::clone(&scope),
+                    reads: Arc::clone(&reads),
+                    aside: Aside::default(),
+                },
+                trade: Arc::clone(&trade),
+                approver: Arc::clone(&approver),
+                throttle: Arc::clone(&throttle),
+                sources: Arc::clone(&sources),
+                limits,
+                refusals: Arc::clone(&refusals),
+            },
+            dispatcher: Arc::new(Dispatcher {
+                upstream: Arc::clone(&upstream),
+                call_timeout,
+                ledger: ledger.clone(),
+                audit: audit.clone(),
+                prints: Arc::clone(&prints),
+                authorizer: Arc::clone(&authorizer),
+                reserver: reserver.clone(),
+                halts: Arc::clone(&halt_store.halts),
+                scope: Arc::clone(&scope),
+                reads: Arc::clone(&reads),
+                sources,
+                refusals: Arc::clone(&refusals),
+                audit_quotas,
+                unsettled: Arc::clone(&unsettled),
+                writing: Arc::clone(&writing),
+                tasks: tasks.clone(),
+            }),
+            downloader: Arc::new(Downloader {
+                upstream: Arc::clone(&upstream),
+                call_timeout,
+                audit: audit.clone(),
+                prints: Arc::clone(&prints),
+                authorizer: Arc::clone(&authorizer),
+                reserver: reserver.clone(),
+                reads: Arc::clone(&reads),
+                refusals: Arc::clone(&refusals),
+            }),
+            outgoing: Arc::new(OutgoingRequests {
+                audit: audit.clone(),
+                prints: Arc::clone(&prints),
+                authorizer: Arc::clone(&authorizer),
+                throttle,
+                reserver: reserver.clone(),
+                refusals: Arc::clone(&refusals),
+                writing: Arc::clone(&writing),
+                tasks: tasks.clone(),
+            }),
+            approvals: Arc::new(Approvals {
+                ledger: ledger.clone(),
+                audit: audit.clone(),
+                policies: Arc::clone(&policies),
+                requests,
+                adoptions: Arc::clone(&adoptions),
+                tasks: tasks.clone(),
+            }),
+            viewer: ApprovalViewer::new(ledger.clone(), Arc::clone(&reads)),
+            halts: Arc::new(HaltControl {
+                store: halt_store,
+                liquidator,
+                policies: Arc::clone(&policies),
+                tasks: tasks.clone(),
+            }),
+            reconfigurer: Arc::new(Reconfigurer {
+                ledger: ledger.clone(),
+                audit: audit.clone(),
+                policies: Arc::clone(&policies),
+                changes: Arc::clone(&changes),
+                scope: Arc::clone(&scope),
+                lanes,
+                tasks: tasks.clone(),
+                changing: tokio::sync::Mutex::default(),
+            }),
+            reconciler: Reconciler {
+                ledger: ledger.clone(),
+                audit: audit.clone(),
+                reads,
+                unsettled,
+            },
+            reporter: Reporter {
+                ledger: ledger.clone(),
+                authorizer: Arc::clone(&authorizer),
+                trade,
+                scope,
+            },
+            backups: Backups {
+                ledger: ledger.clone(),
+                audit: audit.clone(),
+                texts: changes.texts.clone(),
+                writing,
+            },
             upstream,
             ledger,
             audit,
-            call_timeout,
-            shares: Shares::new(audit_share),
-            terms: InForce::new(rules, Arc::clone(&changes)),
-            changes,
-            reconfiguring: tokio::sync::Mutex::default(),
             prints,
-            scope,
-            halts: Arc::new(halts),
-            keeping,
-            closing,
-            rates,
-            used_up: UsedUp::default(),
-            concurrency: Concurrency::default(),
-            lanes,
-            sources: SourceLocks::default(),
-            aside: Aside::default(),
-            refusals: Refusals::default(),
-            decided: watch::Sender::new(0),
-            asking: Asking::default(),
-            looks: tokio::sync::Semaphore::new(LOOKS),
-            components: Components::default(),
-            gone: Mutex::default(),
-            adopting,
-            writing: tokio::sync::RwLock::default(),
-            unsettled: Mutex::new(opening.unsettled),
-            sent,
-            run: format!("{:x}", now()),
-            calls: AtomicU64::new(0),
-        }));
-        if let Some(keeper) = keeper {
-            keeper.start(&gate)?;
-        }
-        if !gate.liquidations().is_empty() {
-            gate.close_in_background();
-        }
-        gate.settle_former_runs().await?;
-        gate.close_former_orphans().await;
-        crate::retention::start(&gate.0.changes);
-        gate.warn_of_unsettled();
-        Ok(gate)
+            policies,
+            changes,
+            ids,
+            tasks,
+            authorizer,
+            approver,
+            reserver,
+            refusals,
+            proposals,
+            adoptions,
+            invocations,
+        })
     }
 
+    /// Admits a call and sends it, unless its caller stops waiting before. The future is created on the small stack of a
+    /// guest, so its large parts are allocated when it runs.
+    async fn run(self: Arc<Self>, mut request: CallRequest, mut reply: Reply) {
+        let cpu = request.principal.cpu.clone();
+        let admitting = while_awaited(&mut reply, cpu, self.admitter.admit(&mut request));
+        match Box::pin(admitting).await {
+            None => {}
+            Some(Ok(admission)) => {
+                let dispatch = Box::new(Dispatch {
+                    with: Arc::clone(&self.dispatcher),
+                    request,
+                    admission,
+                });
+                Box::pin(self.dispatch(dispatch, reply)).await;
+            }
+            Some(Err(refusal)) => drop(reply.send(Err(refusal))),
+        }
+    }
+
+    /// Sends an admitted call. If its policy changed before it was sent, it is admitted again as a new call.
+    async fn dispatch(&self, mut dispatch: Box<Dispatch>, mut reply: Reply) {
+        loop {
+            reply = match dispatch.send_once(reply).await {
+                Some(reply) if !reply.is_closed() => reply,
+                _ => return,
+            };
+            dispatch.request.call = self.ids.next();
+            let cpu = dispatch.request.principal.cpu.clone();
+            let again = self
+                .admitter
+                .admit_again(&mut dispatch.request, dispatch.admission);
+            match Box::pin(while_awaited(&mut reply, cpu, again)).await {
+                None => return,
+                Some(Ok(admission)) => dispatch.admission = admission,
+                Some(Err(refusal)) => return drop(reply.send(Err(refusal))),
+            }
+        }
+    }
+}
+
+/// Admits a call, charged to its caller, or returns `None` if the caller has stopped waiting. That is checked first, since
+/// an admitted read is sent.
+async fn while_awaited(
+    reply: &mut Reply,
+    cpu: CpuMeter,
+    admission: impl Future<Output = Result<Admission, Refusal>>,
+) -> Option<Result<Admission, Refusal>> {
+    let admission = pin!(admission);
+    tokio::select! {
+        biased;
+        () = reply.closed() => None,
+        admitted = cpu.charge(admission) => Some(admitted),
+    }
+}
+
+/// Calls of plugins and operators.
+impl Gate {
+    /// Opens a gate in front of an upstream connection, and settles the calls of former runs as far as ledger and audit
+    /// agree on them. No plugin has any authority yet.
+    ///
+    /// # Errors
+    /// When ledger or audit cannot be used.
+    pub async fn open(upstream: Box<dyn Upstream>, options: Options) -> Result<Self, GateError> {
+        let stages = Stages::open(Arc::from(upstream), options).await?;
+        stages.halts.liquidator.resume();
+        stages.reconciler.settle_former_runs().await?;
+        stages.invocations.close_former().await;
+        retention::start(&stages.changes);
+        stages.dispatcher.unsettled.warn();
+        Ok(Self(Arc::new(stages)))
+    }
+
+    /// A call as requested, under the policy that its principal has now.
+    fn request(
+        &self,
+        principal: &Principal,
+        callee: Callee,
+        arguments: Map<String, Value>,
+    ) -> Result<CallRequest, Refusal> {
+        let policy = self.0.authorizer.policy_of(principal)?;
+        let call = self.0.ids.next();
+        Ok(CallRequest::new(
+            call,
+            principal.clone(),
+            policy,
+            callee,
+            arguments,
+        ))
+    }
+
+    /// Makes a call, like [`call_marked`](PluginCalls::call_marked).
+    ///
+    /// # Errors
+    /// As [`call_marked`](PluginCalls::call_marked).
+    pub async fn call(
+        &self,
+        principal: &Principal,
+        operation: &'static Operation,
+        arguments: Map<String, Value>,
+    ) -> Result<Value, Refusal> {
+        let intended = Intended::default();
+        self.call_marked(principal, operation, arguments, intended)
+            .await
+    }
+
+    /// Decides a call and sends it, in a task of the gate's: the caller is a guest on a small stack, which would keep
+    /// every page that deciding touches for as long as it waits. Downloads and batches are decided in the caller's task,
+    /// since few of them run at a time.
+    fn pass(&self, request: CallRequest) -> impl Future<Output = Result<Value, Refusal>> + use<> {
+        let (reply, answer) = oneshot::channel();
+        let intended = request.intended.clone();
+        let stages = Arc::clone(&self.0);
+        self.0.tasks.spawn(stages.run(request, reply));
+        async move {
+            answer.await.unwrap_or_else(|_| {
+                Err(Refusal::Failed(if intended.get() {
+                    Failure::UnknownOutcome("the host failed while it waited for the answer; read the state before you try again".to_owned())
+                } else {
+                    Failure::Unavailable("the host failed while it decided about the call; nothing was changed".to_owned())
+                }))
+            })
+        }
+    }
+}
+
+impl PluginCalls for Gate {
+    fn call_marked<'a>(
+        &'a self,
+        principal: &'a Principal,
+        operation: &'static Operation,
+        arguments: Map<String, Value>,
+        intended: Intended,
+    ) -> BoxFuture<'a, Result<Value, Refusal>> {
+        Box::pin(async move {
+            let mut request = self.request(principal, operation.into(), arguments)?;
+            request.intended = intended;
+            self.pass(request).await
+        })
+    }
+
+    fn call_raw<'a>(
+        &'a self,
+        principal: &'a Principal,
+        tool: &'a str,
+        arguments: Map<String, Value>,
+    ) -> BoxFuture<'a, Result<Value, Refusal>> {
+        Box::pin(async move {
+            if let Some(operation) = by_tool(tool) {
+                return self.call(principal, operation, arguments).await;
+            }
+            let refuse = |request: &CallRequest, failure: Failure| {
+                let refusal = Refusal::Failed(failure);
+                let context = AuditContext::default();
+                self.0.refusals.note(request, &context, &refusal);
+                refusal
+            };
+            if !is_tool_name(tool) {
+                // The record and the error contain a shortened name.
+                let shown = shown(tool);
+                let failure = Failure::InvalidArgument(format!(
+                    "`{shown}` is no tool's name: letters, digits, `_`, `-`, `.` and at most 128 of them"
+                ));
+                let request = self.request(principal, Callee::unknown_tool(shown), arguments)?;
+                return Err(refuse(&request, failure));
+            }
+            let callee = Callee::unknown_tool(tool.to_owned());
+            let request = self.request(principal, callee, arguments)?;
+            // A denial would suggest lines that grant it, and granting would not help.
+            if self.0.upstream.has_tool(request.account(), tool) == Some(false) {
+                let near = qchost_policy::nearest(tool, OPERATIONS.iter().map(|known| known.tool));
+                let near =
+                    near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+                let failure = Failure::NotFound(format!(
+                    "no server of the account `{}` has a tool of this name{near}",
+                    request.account()
+                ));
+                return Err(refuse(&request, failure));
+            }
+            self.pass(request).await
+        })
+    }
+
+    fn download<'a>(
+        &'a self,
+        principal: &'a Principal,
+        organization: &'a str,
+        key: &'a str,
+        limit: u64,
+    ) -> BoxFuture<'a, Result<Vec<u8>, Refusal>> {
+        Box::pin(async move {
+            let arguments = Map::from_iter([
+                ("organizationId".to_owned(), organization.into()),
+                ("key".to_owned(), key.into()),
+            ]);
+            let callee = Callee::service(DOWNLOAD, Access::Read);
+            let mut request = self.request(principal, callee, arguments)?;
+            let Admission {
+                decision,
+                mut guards,
+                ..
+            } = self.0.admitter.admit(&mut request).await?;
+            // Each of its steps waits for the rate limit by itself.
+            guards.ticket = None;
+            let download = Download {
+                with: Arc::clone(&self.0.downloader),
+                request,
+                decision,
+                _guards: guards,
+                limit,
+            };
+            let result = self.0.tasks.spawn(download.run()).await;
+            result.unwrap_or_else(|_| {
+                let failed = "the host failed while it fetched the object";
+                Err(Refusal::Failed(Failure::Unavailable(failed.to_owned())))
+            })
+        })
+    }
+
+    fn check_workflow<'a>(
+        &'a self,
+        principal: &'a Principal,
+    ) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(async move {
+            let callee = Callee::service(WORKFLOW, Access::Read);
+            let mut request = self.request(principal, callee, Map::new())?;
+            let decision = self.0.admitter.admit(&mut request).await?.decision;
+            let context = AuditContext::of(&decision, None);
+            if let Err(refusal) = self.0.reserver.charge_read(&request, &decision).await {
+                self.0.refusals.note(&request, &context, &refusal);
+                return Err(refusal);
+            }
+            let entry = record::read(&request, &context, &Ok(Value::Null), &self.0.prints);
+            self.0.audit.note(entry);
+            Ok(())
+        })
+    }
+
+    fn outgoing<'a>(
+        &'a self,
+        principal: &'a Principal,
+        outgoing: Outgoing,
+    ) -> BoxFuture<'a, Result<Passage, Refusal>> {
+        Box::pin(async move {
+            let deciding = async {
+                let callee = Callee::service(HTTP, outgoing.access());
+                let request = self.request(principal, callee, outgoing.arguments())?;
+                self.0.outgoing.decide(Arc::new(request), outgoing).await
+            };
+            principal.cpu.charge(pin!(deciding)).await
+        })
+    }
+
+    fn wait_approval<'a>(
+        &'a self,
+        principal: &'a Principal,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(self.0.approver.wait(principal, id))
+    }
+
+    fn invocation_ended(&self, principal: &Principal, in_order: bool) {
+        self.0.invocations.ended(principal, in_order);
+    }
+
+    fn state(&self) -> &StateStore {
+        self.0.ledger.state()
+    }
+}
+
+/// What is in force.
+impl Gate {
     /// Makes a manifest the only authority of its plugin, from the next call on. A manifest that is in force already, or
     /// that the plugin was restricted to, is not compiled again; any other is compiled on this thread, so callers that
     /// also serve calls [prepare](Self::prepare) it first.
@@ -268,15 +650,7 @@ impl Gate {
     /// # Errors
     /// When it cannot be compiled together with the guardrails; the former manifest stays in force then.
     pub fn install(&self, manifest: Manifest) -> Result<(), PolicyError> {
-        loop {
-            let known = self.0.terms.known(&manifest);
-            let changes = &self.0.changes;
-            let new =
-                known.or_else(|under| Enforceable::compile(manifest.clone(), under, changes))?;
-            if self.enforce(&new) {
-                return Ok(());
-            }
-        }
+        self.0.policies.install(manifest)
     }
 
     /// Compiles a manifest on a thread that may block, unless it is compiled already. It changes nothing;
@@ -284,14 +658,8 @@ impl Gate {
     ///
     /// # Errors
     /// When it cannot be compiled together with the guardrails.
-    pub async fn prepare(&self, manifest: Manifest) -> Result<Enforceable, GateError> {
-        match self.0.terms.known(&manifest) {
-            Ok(known) => Ok(known),
-            Err(under) => {
-                let changes = Arc::clone(&self.0.changes);
-                blocking(move || Enforceable::compile(manifest, under, &changes)).await
-            }
-        }
+    pub async fn prepare(&self, manifest: Manifest) -> Result<CompiledPolicy, GateError> {
+        self.0.policies.prepare(manifest).await
     }
 
     /// Compiles a manifest of which a part awaits approval, with the base that applies until then.
@@ -303,32 +671,15 @@ impl Gate {
         base: &Manifest,
         manifest: &Manifest,
         held: &HeldBack,
-    ) -> Result<Enforceable, GateError> {
-        loop {
-            let base = self.prepare_base(base, manifest).await?;
-            let whole = self.prepare(manifest.clone()).await?;
-            if let Some(new) = base.held_to(&whole, held) {
-                return Ok(new);
-            }
-        }
-    }
-
-    async fn prepare_base(&self, base: &Manifest, of: &Manifest) -> Result<Enforceable, GateError> {
-        match self.0.terms.known(base) {
-            Ok(known) => Ok(known),
-            Err(under) => {
-                let (base, of) = (base.clone(), of.clone());
-                let changes = Arc::clone(&self.0.changes);
-                blocking(move || Enforceable::compile_base(base, &of, under, &changes)).await
-            }
-        }
+    ) -> Result<CompiledPolicy, GateError> {
+        self.0.policies.prepare_held(base, manifest, held).await
     }
 
     /// Does without blocking what [`install`](Self::install) does. Returns `false` if the settings changed since `new`
     /// was prepared: nothing has changed then, and it has to be prepared again.
     #[must_use]
-    pub fn enforce(&self, new: &Enforceable) -> bool {
-        self.0.terms.install(new)
+    pub fn enforce(&self, new: &CompiledPolicy) -> bool {
+        self.0.policies.enforce(new)
     }
 
     /// Restricts a plugin to what this manifest allows as well, until the next [`install`](Self::install). It is used for
@@ -339,25 +690,12 @@ impl Gate {
     /// # Errors
     /// When it cannot be compiled together with the guardrails; nothing has changed then.
     pub async fn restrict(&self, manifest: Manifest) -> Result<(), GateError> {
-        while self.0.terms.of(&manifest.plugin).is_some() {
-            let new = self.prepare(manifest.clone()).await?;
-            if self.0.terms.restrict(&new) {
-                break;
-            }
-        }
-        Ok(())
+        self.0.policies.restrict(manifest).await
     }
 
     /// Removes a plugin's authority, from the next call on. The same manifest counts as a new one when it reappears.
     pub fn remove(&self, plugin: &str) {
-        self.0.terms.remove(plugin);
-        self.gone().insert(plugin.to_owned());
-        let (gate, plugin) = (self.clone(), plugin.to_owned());
-        self.spawn(async move {
-            if let Err(error) = gate.0.ledger.take_manifest_away(&plugin).await {
-                tracing::error!(target: "gate", plugin, %error, "that its manifest was taken away is not stored");
-            }
-        });
+        self.0.proposals.remove(plugin);
     }
 
     /// Removes the manifests in force for which no file exists any more.
@@ -365,25 +703,99 @@ impl Gate {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn remove_missing(&self, stands: impl Fn(&str) -> bool) -> Result<(), LedgerError> {
-        for plugin in self.0.ledger.manifests_in_force().await? {
-            if !stands(&plugin) {
-                self.gone().insert(plugin.clone());
-                self.0.ledger.take_manifest_away(&plugin).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The plugins whose manifests were removed in this run.
-    pub(crate) fn gone(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.0.gone.lock()
+        self.0.proposals.remove_missing(stands).await
     }
 
     /// The manifest of a plugin whose component serves.
     #[must_use]
     pub fn manifest(&self, plugin: &str) -> Option<Arc<Manifest>> {
-        let terms = self.0.terms.of(plugin)?;
-        Some(Arc::clone(terms.authority.manifest()))
+        let policy = self.0.policies.of(plugin)?;
+        Some(Arc::clone(policy.authority.manifest()))
+    }
+
+    /// Whether a component may serve with this manifest. `replaces` is the digest of the serving component. Its imports are
+    /// remembered for as long as a clone of its `digest` exists.
+    ///
+    /// The first component of a plugin that may trade is adopted as the operator installed it. From then on, a component
+    /// with another digest, or with new imports, or any component after a backup was restored, does not get the trade grants
+    /// automatically: in production it waits, and the old one keeps serving; if none serves, it serves, and its trades
+    /// request the approval. In development it is adopted with a warning.
+    ///
+    /// A manifest that gains rights that await approval is admitted with what was in force before.
+    ///
+    /// # Errors
+    /// When it has to wait, or the ledger cannot be used.
+    pub async fn admit(
+        &self,
+        manifest: &Manifest,
+        digest: &Arc<str>,
+        imports: &[String],
+        replaces: Option<&str>,
+    ) -> Result<Admitted, AdmitError> {
+        self.0
+            .adoptions
+            .admit(manifest, digest, imports, replaces)
+            .await
+    }
+
+    /// Whether the data folder is new, so that everything found is adopted. [`end_adopting`](Self::end_adopting) ends this.
+    #[must_use]
+    pub fn is_adopting(&self) -> bool {
+        self.0.proposals.is_adopting()
+    }
+
+    /// From now on, also after restarts, nothing is adopted because the data folder is new.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn end_adopting(&self) -> Result<(), LedgerError> {
+        self.0.proposals.end_adopting().await
+    }
+
+    /// What is in force of a subject, if it is known.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn in_force(
+        &self,
+        subject: qchost_ledger::Subject,
+        name: &str,
+    ) -> Result<Option<InForce>, LedgerError> {
+        self.0.proposals.in_force(subject, name).await
+    }
+
+    /// Brings a proposal into force, or returns what it waits for.
+    ///
+    /// An approval covers the change from what is in force to what the files say. If anything else comes into force, or the
+    /// files are reverted, it is void.
+    ///
+    /// # Errors
+    /// When approval cannot be requested, or the ledger cannot be used. Nothing came into force then.
+    pub async fn propose(&self, proposal: Proposal) -> Result<Option<HeldBack>, AdmitError> {
+        self.0.proposals.propose(proposal).await
+    }
+
+    /// The operations that the manifest in force allows a plugin and that are nevertheless denied or limited more, because a
+    /// changed manifest that is not in force yet says so. `digest` is that of the serving code.
+    #[must_use]
+    pub fn denied(&self, plugin: &str, digest: &str) -> BTreeSet<String> {
+        self.0.proposals.denied(plugin, digest)
+    }
+
+    /// The part of a plugin's manifest that awaits approval, if any.
+    #[must_use]
+    pub fn held_back(&self, plugin: &str) -> Option<HeldBack> {
+        self.0.proposals.held_back(plugin)
+    }
+
+    /// Applies new settings. They hold from the next decision on, also for calls that wait or are about
+    /// to be retried: those are decided again.
+    ///
+    /// # Errors
+    /// When a manifest cannot be enforced under the new guardrails, or ledger or audit cannot be used.
+    /// Nothing has changed then.
+    pub async fn reconfigure(&self, settings: Settings) -> Result<(), GateError> {
+        self.0.reconfigurer.reconfigure(settings).await
     }
 
     /// Called once everything that the files ask for is loaded: what was in force when the last run ended, and is not
@@ -435,15 +847,215 @@ impl Gate {
         };
         self.0.audit.note(entry);
     }
+}
 
-    pub(crate) fn settings(&self) -> Arc<Rules> {
-        self.0.terms.settings()
+/// Administration.
+impl Gate {
+    /// A page of the approvals that are pending, or of all approvals.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn approvals(&self, filter: ApprovalFilter) -> Result<ApprovalPage, LedgerError> {
+        self.0.approvals.list(filter).await
     }
 
-    /// The key-value state of plugins.
+    /// The components that await approval, as pairs of plugin and approval id.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn waiting_components(&self) -> Result<Vec<(String, String)>, LedgerError> {
+        self.0.approvals.waiting_components().await
+    }
+
+    /// One approval.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn approval(&self, id: &str) -> Result<Option<Approval>, LedgerError> {
+        self.0.approvals.get(id).await
+    }
+
+    /// An approval, with the contents of its call. A changed file can be seen completely, one page at a time; pages
+    /// count from 1.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn show_approval(
+        &self,
+        id: &str,
+        page: u32,
+    ) -> Result<Option<(Approval, Value)>, LedgerError> {
+        self.0.viewer.show(id, page).await
+    }
+
+    /// Approves a request: for the one call, or, with `standing`, for calls like it.
+    ///
+    /// # Errors
+    /// When it is not pending, or this person may not decide it.
+    pub async fn approve(
+        &self,
+        id: &str,
+        by: &Person,
+        standing: Option<Standing>,
+    ) -> Result<Approval, DecideError> {
+        self.0.approvals.approve(id, by, standing).await
+    }
+
+    /// Refuses a request.
+    ///
+    /// # Errors
+    /// When it is not pending.
+    pub async fn refuse(
+        &self,
+        id: &str,
+        by: &Person,
+        reason: &str,
+    ) -> Result<Approval, DecideError> {
+        self.0.approvals.refuse(id, by, reason).await
+    }
+
+    /// Revokes the permit that an approval gave, or the approval of a change that is not in force yet. `id` is
+    /// that of the approval or of the permit.
+    ///
+    /// # Errors
+    /// When there is nothing to revoke.
+    pub async fn revoke(&self, id: &str, by: &Person) -> Result<Approval, DecideError> {
+        self.0.approvals.revoke(id, by).await
+    }
+
+    /// Stops every write, destroy and trade of a scope at once; reads and risk-reducing calls go on. With `liquidate`,
+    /// liquidates the live deployments of the scope's accounts. The halt is in force when this function returns, before
+    /// the future is polled. The future resolves when the calls that had departed have ended, or after 30 seconds;
+    /// dropping it undoes nothing.
+    ///
+    /// # Errors
+    /// On an internal error. All other problems are in the report.
+    pub fn halt(
+        &self,
+        by: &Person,
+        scope: HaltScope,
+        reason: &str,
+        liquidate: bool,
+    ) -> impl Future<Output = Result<HaltReport, HaltError>> + Send + use<> {
+        self.0.halts.halt(by, scope, reason, liquidate)
+    }
+
+    /// Ends halts: those of exactly this scope.
+    ///
+    /// # Errors
+    /// When the end of the halt cannot be recorded or stored, or the file `halt` cannot be removed: it stays in force
+    /// then.
+    pub async fn resume(&self, by: &Person, scope: HaltScope) -> Result<ResumeReport, HaltError> {
+        self.0.halts.resume(by, scope).await
+    }
+
+    /// The halts in force.
     #[must_use]
-    pub fn state(&self) -> &StateStore {
-        self.0.ledger.state()
+    pub fn halts(&self) -> Vec<StandingHalt> {
+        self.0.halts.store.halts.list()
+    }
+
+    /// The halts in force, each with where it is kept, verified by reading them back.
+    pub async fn standing_halts(&self) -> Vec<StandingHalt> {
+        self.0.halts.store.standing_halts().await
+    }
+
+    /// The unfinished liquidations.
+    #[must_use]
+    pub fn liquidations(&self) -> Vec<OpenLiquidation> {
+        self.0.halts.liquidator.list()
+    }
+
+    /// How many deployments run live on an account.
+    ///
+    /// # Errors
+    /// When the account cannot be asked.
+    pub async fn running_on(&self, account: &str) -> Result<usize, Failure> {
+        self.0.halts.liquidator.running_on(account).await
+    }
+
+    /// Reads QuantConnect to learn how the writes with unknown outcome ended, and records what is learned. Those in
+    /// `accepted` may be sent again whatever became of them; a person takes responsibility for that.
+    ///
+    /// # Errors
+    /// When it cannot be recorded, or a call in `accepted` has no unknown outcome.
+    pub async fn reconcile(
+        &self,
+        by: &Person,
+        accepted: &[String],
+    ) -> Result<Vec<Reconciled>, ReconcileError> {
+        self.0.reconciler.reconcile(by, accepted).await
+    }
+
+    /// The grants of a plugin, with today's use; `None` if it has no manifest.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn grants(&self, plugin: &str) -> Result<Option<GrantsReport>, LedgerError> {
+        self.0.reporter.grants(plugin).await
+    }
+
+    /// What would be decided about a plugin's call. Nothing is sent: a project's name is known only if the host has
+    /// read it recently, or if it is given here.
+    ///
+    /// # Errors
+    /// When there is no such operation, or the plugin has no manifest.
+    pub async fn explain(
+        &self,
+        plugin: &str,
+        operation: &str,
+        arguments: Map<String, Value>,
+        project_name: Option<String>,
+    ) -> Result<Explanation, Refusal> {
+        let digest = match self.manifest(plugin) {
+            Some(manifest) => match &manifest.digest {
+                Some(pin) => Some(pin.clone()),
+                None => {
+                    let adopted = self.0.ledger.adopted(&manifest.account, plugin).await;
+                    adopted.map_err(unusable)?.map(|adopted| adopted.digest)
+                }
+            },
+            None => None,
+        };
+        let principal = Principal {
+            plugin: plugin.into(),
+            // Without an adopted component the digest does not affect the decision.
+            digest: digest.map_or("sha256:".into(), |digest| digest.into()),
+            invocation: "explain".into(),
+            person: None,
+            cpu: CpuMeter::default(),
+            log_limiter: Arc::default(),
+        };
+        let callee = Callee::named(operation).ok_or_else(|| {
+            Refusal::Failed(Failure::NotFound(format!(
+                "there is no operation `{operation}`"
+            )))
+        })?;
+        let request = self.request(&principal, callee, arguments)?;
+        self.0.reporter.explain(request, project_name).await
+    }
+
+    /// Copies the ledger (`state.db`), the audit (`audit/`) and the kept texts (`texts/`) into an existing empty folder
+    /// while calls go on.
+    ///
+    /// # Errors
+    /// When something cannot be read or written; the incomplete copy stays.
+    pub async fn backup(&self, folder: &Path) -> Result<(), BackupError> {
+        self.0.backups.backup(folder).await
+    }
+
+    /// Records an administrative action of a person, durably.
+    ///
+    /// # Errors
+    /// When it cannot be recorded; the action should not be taken then.
+    pub async fn note_admin(
+        &self,
+        by: &Person,
+        what: &str,
+        detail: Value,
+    ) -> Result<(), AuditError> {
+        let body = serde_json::json!({ "what": what, "detail": detail });
+        record::admin(&self.0.audit, Kind::Admin, by, body).await
     }
 
     /// The audit.
@@ -454,12 +1066,10 @@ impl Gate {
 
     /// Waits until every call is refused or has an outcome that is recorded on disk.
     pub async fn idle(&self) {
-        self.0.sent.close();
-        self.0.sent.wait().await;
-        self.0.sent.reopen();
-        for counted in self.0.refusals.take_all() {
-            self.0.write_counted(Some(counted));
-        }
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+        self.0.tasks.reopen();
+        self.0.refusals.write_counts();
         if let Err(error) = self.0.audit.flush().await {
             tracing::error!(target: "gate", %error, "the audit is not on disk");
         }
@@ -474,283 +1084,4 @@ impl Gate {
         }
         self.0.audit.close().await;
     }
-
-    /// Makes a call. `arguments` are flat, under their JSON names. Returns the whole response body.
-    ///
-    /// # Errors
-    /// When it is not allowed, its budget is exhausted, it awaits approval or is halted (nothing was sent in these
-    /// cases), or the connection gave no usable answer.
-    pub async fn call(
-        &self,
-        caller: &Caller,
-        operation: &'static Operation,
-        arguments: Map<String, Value>,
-    ) -> Result<Value, Refusal> {
-        let intended = Intended::default();
-        self.call_marked(caller, operation, arguments, intended)
-            .await
-    }
-
-    /// Like [`call`](Self::call), and marks when the call may have been sent, for callers that stop waiting for the
-    /// answer.
-    ///
-    /// # Errors
-    /// As [`call`](Self::call).
-    pub async fn call_marked(
-        &self,
-        caller: &Caller,
-        operation: &'static Operation,
-        arguments: Map<String, Value>,
-        intended: Intended,
-    ) -> Result<Value, Refusal> {
-        let mut ask = self.ask(
-            caller,
-            Some(operation),
-            Cow::Borrowed(operation.name),
-            Cow::Borrowed(operation.tool),
-            operation.access,
-            arguments,
-        )?;
-        ask.intended = intended;
-        self.pass(ask).await
-    }
-
-    /// Calls a tool by its name. A tool that the catalog knows is treated as that operation.
-    ///
-    /// # Errors
-    /// As [`call`](Self::call). A tool that the catalog does not know counts as trade, so it must be granted by its exact
-    /// name.
-    pub async fn call_raw(
-        &self,
-        caller: &Caller,
-        tool: &str,
-        arguments: Map<String, Value>,
-    ) -> Result<Value, Refusal> {
-        if let Some(operation) = by_tool(tool) {
-            return self.call(caller, operation, arguments).await;
-        }
-        if !is_tool_name(tool) {
-            return Err(self.refuse_name(caller, tool, arguments)?);
-        }
-        let ask = self.ask(
-            caller,
-            None,
-            Cow::Owned(format!("{RAW}/{tool}")),
-            Cow::Owned(tool.to_owned()),
-            Access::Trade,
-            arguments,
-        )?;
-        // A denial would suggest lines that grant it, and granting would not help.
-        if self.0.upstream.has_tool(ask.account(), tool) == Some(false) {
-            let near = qchost_policy::nearest(tool, OPERATIONS.iter().map(|known| known.tool));
-            let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-            let refusal = Refusal::Failed(Failure::NotFound(format!(
-                "no server of the account `{}` has a tool of this name{near}",
-                ask.account()
-            )));
-            self.note_refusal(&ask, &Known::default(), &refusal);
-            return Err(refusal);
-        }
-        self.pass(ask).await
-    }
-
-    /// Refuses a call with a name that no tool can have. The record and the error contain a shortened name.
-    fn refuse_name(
-        &self,
-        caller: &Caller,
-        tool: &str,
-        arguments: Map<String, Value>,
-    ) -> Result<Refusal, Refusal> {
-        let shown = shown(tool);
-        let refusal = Refusal::Failed(Failure::InvalidArgument(format!(
-            "`{shown}` is no tool's name: letters, digits, `_`, `-`, `.` and at most 128 of them"
-        )));
-        let ask = self.ask(
-            caller,
-            None,
-            Cow::Owned(format!("{RAW}/{shown}")),
-            Cow::Owned(shown),
-            Access::Trade,
-            arguments,
-        )?;
-        self.note_refusal(&ask, &Known::default(), &refusal);
-        Ok(refusal)
-    }
-
-    /// Reads an object's bytes, at most `limit` of them: prepares the download, waits for it and fetches it. One
-    /// decision, one record.
-    ///
-    /// # Errors
-    /// As [`call`](Self::call); and when there is no such object, or it is larger than the limit.
-    pub async fn download(
-        &self,
-        caller: &Caller,
-        organization: &str,
-        key: &str,
-        limit: u64,
-    ) -> Result<Vec<u8>, Refusal> {
-        let mut arguments = Map::new();
-        arguments.insert("organizationId".to_owned(), organization.into());
-        arguments.insert("key".to_owned(), key.into());
-        let mut ask = self.ask(
-            caller,
-            None,
-            Cow::Borrowed(DOWNLOAD),
-            Cow::Borrowed(DOWNLOAD),
-            Access::Read,
-            arguments,
-        )?;
-        let Admitted {
-            verdict, mut held, ..
-        } = self.admit_call(&mut ask).await?;
-        // Each of its steps waits for the rate limit by itself.
-        held.ticket = None;
-        let downloading = download::Download {
-            gate: self.clone(),
-            ask,
-            verdict,
-            _held: held,
-            limit,
-        };
-        let result = self.spawn(downloading.run()).await;
-        result.unwrap_or_else(|_| {
-            let failed = "the host failed while it fetched the object";
-            Err(Refusal::Failed(Failure::Unavailable(failed.to_owned())))
-        })
-    }
-
-    /// Checks that the plugin may have the host run batches for it.
-    ///
-    /// # Errors
-    /// When its manifest does not allow it.
-    pub async fn check_workflow(&self, caller: &Caller) -> Result<(), Refusal> {
-        let mut ask = self.ask(
-            caller,
-            None,
-            Cow::Borrowed(WORKFLOW),
-            Cow::Borrowed(WORKFLOW),
-            Access::Read,
-            Map::new(),
-        )?;
-        let verdict = self.admit_call(&mut ask).await?.verdict;
-        let known = verdict.known(None);
-        if let Err(refusal) = self.take_read(&ask, &verdict).await {
-            self.note_refusal(&ask, &known, &refusal);
-            return Err(refusal);
-        }
-        let entry = record::read(&ask, &known, &Ok(Value::Null), &self.0.prints);
-        self.0.audit.note(entry);
-        Ok(())
-    }
-
-    /// A call as requested, under the terms that its plugin has now.
-    pub(crate) fn ask(
-        &self,
-        caller: &Caller,
-        operation: Option<&'static Operation>,
-        name: Cow<'static, str>,
-        tool: Cow<'static, str>,
-        access: Access,
-        arguments: Map<String, Value>,
-    ) -> Result<Ask, Refusal> {
-        Ok(Ask {
-            call: self.next_call(),
-            caller: caller.clone(),
-            terms: self.terms(caller)?,
-            operation,
-            name,
-            tool,
-            access,
-            arguments,
-            begun: Instant::now(),
-            intended: Intended::default(),
-            toll: Toll::default(),
-        })
-    }
-
-    /// A unique id for a call.
-    pub(crate) fn next_call(&self) -> String {
-        let number = self.0.calls.fetch_add(1, Ordering::Relaxed);
-        format!("{}-{number}", self.0.run)
-    }
-
-    /// Decides a call and sends it, in a task of the gate's: the caller is a guest on a small stack, which would keep
-    /// every page that deciding touches for as long as it waits. Downloads and batches are decided in the caller's task,
-    /// since few of them run at a time.
-    fn pass(&self, ask: Ask) -> impl Future<Output = Result<Value, Refusal>> + use<> {
-        let (answer, waiter) = oneshot::channel();
-        let intended = ask.intended.clone();
-        self.0.sent.spawn(Sending::admit(self.clone(), ask, answer));
-        async move {
-            waiter.await.unwrap_or_else(|_| {
-                Err(Refusal::Failed(if intended.get() {
-                    Failure::UnknownOutcome("the host failed while it waited for the answer; read the state before you try again".to_owned())
-                } else {
-                    Failure::Unavailable("the host failed while it decided about the call; nothing was changed".to_owned())
-                }))
-            })
-        }
-    }
-
-    /// Records a refusal, or adds it to a count if the plugin is refused often.
-    pub(crate) fn note_refusal(&self, ask: &Ask, known: &Known<'_>, refusal: &Refusal) {
-        let entry = || record::refused(ask, known, refusal, &self.0.prints);
-        let series = Series::new(ask, refusal);
-        match self
-            .0
-            .refusals
-            .note(&series, entry, Instant::now(), Timestamp::now())
-        {
-            Noted::Whole(entry) => {
-                if ask.caller.may_be_logged() {
-                    tracing::warn!(
-                        target: "gate", plugin = %ask.caller.plugin, invocation = %ask.caller.invocation,
-                        operation = %ask.name, refused = refusal.word(), approval = refusal.approval(),
-                    );
-                }
-                self.0.audit.note(entry);
-            }
-            Noted::FirstCounted => {
-                let inner = Arc::downgrade(&self.0);
-                tokio::spawn(async move {
-                    tokio::time::sleep(SUMMARY_INTERVAL).await;
-                    if let Some(inner) = inner.upgrade() {
-                        inner.write_counted(inner.refusals.take(&series));
-                    }
-                });
-            }
-            Noted::Counted => {}
-        }
-    }
-
-    /// Runs work of the host's own detached: cancelling the caller does not abort it.
-    pub(crate) fn spawn<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> tokio::task::JoinHandle<T> {
-        self.0.sent.spawn(work)
-    }
-}
-
-/// Loads into a scope what the ledger remembers of accounts: the creators of projects, and the projects of compiles.
-pub(crate) async fn recall(
-    scope: &Scope,
-    ledger: &Ledger,
-    accounts: impl Iterator<Item = &String>,
-) -> Result<(), LedgerError> {
-    for account in accounts {
-        for (plugin, project) in ledger.created(account).await? {
-            scope.remember_created(account, &plugin, project);
-        }
-        for (compile, project) in ledger.compiles(account).await? {
-            scope.remember_child(account, Child::Compile, &compile, project);
-        }
-    }
-    Ok(())
-}
-
-/// The catalog's operation of this name, for those that the host itself calls.
-pub(crate) fn known(name: &str) -> Result<&'static Operation, Failure> {
-    by_name(name)
-        .ok_or_else(|| Failure::Unavailable(format!("the catalog has no operation `{name}`")))
 }

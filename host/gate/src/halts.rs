@@ -4,17 +4,17 @@
 //! halt, and the halt lists it, or its bytes never reach the transport. The file `halt` of the data folder is checked
 //! under that lock too, before each departure.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 
+use parking_lot::{Mutex, MutexGuard};
 use qchost_catalog::Failure;
 use qchost_ledger::Halt;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
-use crate::ask::Ask;
-use crate::gate::now;
+use crate::call::CallRequest;
+use crate::clock::now;
 use crate::halt_file::HaltFile;
 
 /// The scope of a halt. Without account and plugin: everything.
@@ -159,7 +159,7 @@ pub(crate) struct Halts {
 /// A write that may have departed; removed when dropped.
 pub(crate) struct Departure<'a> {
     halts: &'a Halts,
-    ask: &'a Ask,
+    request: &'a CallRequest,
 }
 
 impl State {
@@ -486,15 +486,18 @@ impl Halts {
     }
 
     /// Prepares the departure of a write.
-    pub(crate) fn departure<'a>(&'a self, ask: &'a Ask) -> Departure<'a> {
-        Departure { halts: self, ask }
+    pub(crate) fn departure<'a>(&'a self, request: &'a CallRequest) -> Departure<'a> {
+        Departure {
+            halts: self,
+            request,
+        }
     }
 }
 
 impl Departure<'_> {
     /// Marks the call as departed, unless it is halted. Called right before each send.
     pub(crate) fn clear(&self) -> Result<(), Failure> {
-        let (account, plugin) = (self.ask.account(), &*self.ask.caller.plugin);
+        let (account, plugin) = (self.request.account(), self.request.plugin());
         let mut state = self.halts.state();
         if let Some((reason, by_file)) = state.reason(self.halts.file.as_ref(), account, plugin) {
             drop(state);
@@ -505,12 +508,12 @@ impl Departure<'_> {
         }
         state
             .departed
-            .entry(self.ask.call.clone())
+            .entry(self.request.call.clone())
             .or_insert_with(|| Departed {
-                call: self.ask.call.clone(),
+                call: self.request.call.clone(),
                 account: account.to_owned(),
                 plugin: plugin.to_owned(),
-                operation: self.ask.name.to_string(),
+                operation: self.request.name.to_string(),
                 ended: UNDER_WAY.to_owned(),
             });
         Ok(())
@@ -519,10 +522,10 @@ impl Departure<'_> {
     /// Records how the call ended, for halts that wait for it.
     pub(crate) fn ended(&self, how: &str) {
         let mut state = self.halts.state();
-        if let Some(departed) = state.departed.get_mut(&self.ask.call) {
+        if let Some(departed) = state.departed.get_mut(&self.request.call) {
             how.clone_into(&mut departed.ended);
         }
-        if let Some((_, ending)) = state.endings.get_mut(&self.ask.call) {
+        if let Some((_, ending)) = state.endings.get_mut(&self.request.call) {
             how.clone_into(ending);
         }
     }
@@ -530,7 +533,7 @@ impl Departure<'_> {
 
 impl Drop for Departure<'_> {
     fn drop(&mut self) {
-        let was = self.halts.state().departed.remove(&self.ask.call);
+        let was = self.halts.state().departed.remove(&self.request.call);
         if was.is_some() {
             self.halts.notify();
         }

@@ -17,7 +17,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 use toml_parser::Source;
 use toml_parser::lexer::TokenKind;
 
-use crate::record::{Fingerprints, text_hash};
+use crate::fingerprint::{Fingerprints, text_hash};
 use crate::settings::Settings;
 
 /// Maximum lines of a difference; a last line gives the number of omitted lines.

@@ -1,90 +1,207 @@
 //! The gate: the policy enforcement point between plugins and QuantConnect. Every call of every plugin passes it; there
 //! is no other connection.
 //!
-//! A plugin's authority is its manifest at the instant of the call, under the settings of that instant (`terms`). The
-//! gate owns the connection, so it cannot be bypassed; and once a call is sent, it runs in a task of the gate's own, so
-//! that no time-out, trap or reload of the plugin can lose its outcome.
+//! A plugin's authority is its manifest at the instant of the call, under the settings of that instant (`policy_store`).
+//! The gate owns the connection, so it cannot be bypassed; and once a call is sent, it runs in a task of the gate's own,
+//! so that no time-out, trap or reload of the plugin can lose its outcome.
 //!
-//! A call passes these modules in this order: `ask` (the request), `judge` (halts, grants and guardrails by
-//! `qchost-policy` on what `qchost-scope` found that it touches), `trade` and `approvals` (additional rules where money
-//! is at stake), `obligations` (rates, concurrency, the account's rate limit by `qchost-traffic`), `sources` (keeps what
-//! is compiled or deployed unchanged, under the locks of `pins`), `reservations` and `sending` (reserve in
-//! `qchost-ledger`, record in `qchost-audit`, send, record the outcome). `admission` repeats these steps for a call whose
-//! terms changed on the way.
+//! A call passes one struct a stage, each with just the stores that it needs; `gate` wires them:
 //!
-//! The texts behind decisions are recorded as well: `kept` redacts values that may be secrets, `texts` stores a text by
-//! its digest, `changes` records each change of what is in force before a call can be decided by it, `retention` drops
-//! texts that no record names any more, and `why` joins all of this for one call.
+//! 1. `authorize`: halts, the account, and whether any grant covers the operation;
+//! 2. `resolve`: what the call touches, by the host's own reads (`reads`, charged by `read_limits`);
+//! 3. `authorize`: grants and guardrails, and `trade`: the rules where money is at stake;
+//! 4. `approve`: finds a permit, or requests one;
+//! 5. `throttle`: rates and concurrency of its grants, the account's queue; before that queue, `sources` keeps what is
+//!    compiled or deployed unchanged;
+//! 6. `reserve` charges budgets in the ledger, and `dispatch` records, sends, and records the outcome.
+//!
+//! `admission` runs the stages up to the fifth, and repeats them for a call whose policy changed on the way.
+//!
+//! Administration stands beside the stages: `halt`, `liquidation`, `approvals`, `adoption`, `proposals`, `reconfigure`,
+//! `reconcile`, `report` and `backup`. The texts behind decisions are recorded as well: `kept` redacts values that may be
+//! secrets, `texts` stores a text by its digest, `changes` records each change of what is in force before a call can be
+//! decided by it, `retention` drops texts that no record names any more, and `why` joins all of this for one call.
+//!
+//! A gate in front of a connection, and a plugin that may list backtests and nothing else:
+//!
+//! ```
+//! # use std::{collections::{BTreeMap, BTreeSet}, path::Path, sync::Arc, time::{Duration, Instant}};
+//! # use qchost_audit::{Audit, Disk};
+//! # use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream, by_name};
+//! # use qchost_gate::{Gate, Options, Principal, Refusal, Settings, Sources};
+//! # use qchost_ledger::Ledger;
+//! # use qchost_policy::{Guardrails, Manifest};
+//! # use qchost_secrets::{Profiles, Secrets};
+//! # use serde_json::{Map, json};
+//! struct Cloud;
+//!
+//! impl Upstream for Cloud {
+//!     fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
+//!         Box::pin(async move {
+//!             // Right before the bytes leave: the policy may have changed, or a halt may have come.
+//!             (call.clearance)()?;
+//!             Ok(json!({ "success": true, "projects": [{ "projectId": 1, "name": "Lab/one" }] }))
+//!         })
+//!     }
+//! #   fn download<'a>(&'a self, _: &'a str, _: &'a str, _: u64, _: Instant) -> BoxFuture<'a, Result<Vec<u8>, Failure>> {
+//! #       Box::pin(async { Err(Failure::NotFound("nothing here".to_owned())) })
+//! #   }
+//! }
+//!
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! # let folder = tempfile::tempdir()?;
+//! # let secrets = Secrets::new(None)?;
+//! # let settings = Settings {
+//! #     profiles: Profiles::new(BTreeMap::new(), secrets.clone()),
+//! #     secrets,
+//! #     guardrails: Guardrails::none(),
+//! #     accounts: [("paper".to_owned(), Default::default())].into(),
+//! #     dormant: BTreeSet::new(),
+//! #     node_prices: BTreeMap::new(),
+//! #     live_trading: false,
+//! #     two_person: false,
+//! #     production: false,
+//! #     approval_ttl: Duration::from_secs(3600),
+//! #     permit_ttl: Duration::from_secs(3600),
+//! #     sources: Sources::default(),
+//! # };
+//! # let options = qchost_audit::Options {
+//! #     folder: folder.path().join("audit"),
+//! #     key: vec![7; 32].into(),
+//! #     segment_bytes: 1 << 20,
+//! #     keep: None,
+//! #     reserve_bytes: 0,
+//! #     anchor: None,
+//! #     files: Arc::new(Disk),
+//! # };
+//! # let (audit, opening) = Audit::open(options, None)?;
+//! # let options = Options {
+//! #     settings,
+//! #     ledger: Ledger::in_memory()?,
+//! #     audit,
+//! #     opening,
+//! #     key: vec![7; 32].into(),
+//! #     call_timeout: Duration::from_secs(10),
+//! #     audit_share: u64::MAX,
+//! # };
+//! let gate = Gate::open(Box::new(Cloud), options).await?;
+//! let manifest = r#"
+//!     plugin = "lab"
+//!     component = "lab.wasm"
+//!     account = "paper"
+//!     [[grant]]
+//!     name = "backtests"
+//!     allow = ["backtests/list-backtests"]
+//!     projects = ["Lab/*"]
+//! "#;
+//! gate.install(Manifest::parse(manifest, Path::new("lab.toml"))?)?;
+//! let plugin = Principal {
+//!     plugin: "lab".into(),
+//!     digest: "sha256:0".into(),
+//!     invocation: "1".into(),
+//!     person: None,
+//!     cpu: Default::default(),
+//!     log_limiter: Default::default(),
+//! };
+//! let project = Map::from_iter([("projectId".to_owned(), json!(1))]);
+//! let listing = by_name("backtests/list-backtests").expect("it is in the catalog");
+//! gate.call(&plugin, listing, project.clone()).await?;
+//! let deletion = by_name("projects/delete-project").expect("it is in the catalog");
+//! let refusal = gate.call(&plugin, deletion, project).await.unwrap_err();
+//! assert!(matches!(refusal, Refusal::Denied(_)));
+//! # gate.close().await;
+//! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! Invariant: no byte reaches [`Upstream`](qchost_catalog::Upstream) before the decision about it is made, and no byte of
 //! a write before its record is on disk.
 
 mod admission;
+mod adoption;
 mod answer;
+mod approval_contents;
+mod approval_requests;
 mod approvals;
+mod approve;
 mod aside;
-mod ask;
-mod asking;
+mod audit_quota;
+mod authorize;
 mod backup;
+mod call;
 mod changes;
-mod closing;
+mod clock;
 mod components;
-mod contents;
+mod cpu_meter;
+mod decision;
 mod difference;
+mod dispatch;
 mod download;
-mod effort;
+mod error;
+mod fingerprint;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;
+mod halt;
 mod halt_file;
+mod halt_store;
 mod halts;
-mod in_force;
-mod judge;
-mod keeping;
+mod invocation_approvals;
 mod kept;
 mod liquidation;
+mod log_limiter;
 mod obligations;
 mod outgoing;
-mod pace;
-mod pins;
+mod plugin_calls;
+mod policy;
+mod policy_store;
+mod proposal;
+mod proposals;
+mod read_charges;
+mod read_limits;
+mod reads;
 mod reconcile;
 mod reconfigure;
 mod record;
 mod refusal;
-mod refusals;
+mod refusal_log;
 mod report;
-mod reservations;
+mod reserve;
+mod resolve;
 mod retention;
-mod sending;
 mod settings;
-mod share;
+mod source_locks;
 mod sources;
-mod terms;
+#[cfg(test)]
+mod testing;
 mod texts;
-mod toll;
+mod throttle;
 mod trade;
+mod unsettled;
 mod why;
 
 pub use approvals::DecideError;
-pub use ask::{Caller, Intended};
 pub use backup::BackupError;
+pub use call::{Intended, Principal};
 pub use changes::{Asked, Change, Subject};
-pub use closing::{OpenLiquidation, Position, Stopped};
-pub use effort::{Effort, processor_time};
-pub use gate::{Gate, GateError, Options};
+pub use cpu_meter::{CpuMeter, processor_time};
+pub use error::GateError;
+pub use fingerprint::Sealer;
+pub use gate::{Gate, Options};
+pub use halt::{HaltReport, ResumeReport};
 pub use halt_file::{HALT_FILE, make_halt_file};
+pub use halt_store::{HaltError, StoredHalts, stored_halts};
 pub use halts::{Departed, HaltScope, Kept, StandingHalt};
-pub use in_force::{Admitted, HeldBack, KeptText, Proposal, Sealer};
-pub use keeping::{StoredHalts, stored_halts};
-pub use liquidation::{HaltError, HaltReport, ResumeReport};
+pub use liquidation::{OpenLiquidation, Position, Stopped};
+pub use log_limiter::{HostLogLimiter, LogLimiter, MAX_LOG_LINES};
 pub use outgoing::{Outgoing, Passage};
-pub use pace::{HostPace, Pace, RATE};
+pub use plugin_calls::PluginCalls;
+pub use policy_store::CompiledPolicy;
+pub use proposal::{AdmitError, Admitted, HeldBack, KeptText, Proposal, Waiting};
 pub use reconcile::{Finding, ReconcileError, Reconciled};
 pub use refusal::{Refusal, decisions, outcomes};
 pub use report::{Explanation, GrantReport, GrantsReport};
 pub use settings::{Settings, Sources, Waits};
-pub use terms::Enforceable;
 pub use texts::Texts;
-pub use trade::{AdmitError, Waiting};
 pub use why::{ApprovalWhy, OutcomeWhy, PartWhy, StepWhy, TextWhy, Why, why};

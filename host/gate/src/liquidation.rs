@@ -1,279 +1,823 @@
-//! Halting and resuming, and liquidating what runs live.
+//! Closing positions: liquidates live deployments, and reads back that none runs and none holds positions.
 //!
-//! Invariant: a halt is in force before it is stored, and its answer says where it is stored: if nowhere, it still holds
-//! until the host ends.
+//! Accounts and deployments are liquidated concurrently, with a short deadline for each step, bypassing the queues and
+//! limits of ordinary calls. What is still open afterwards is retried in the background, also after a restart, until it
+//! is closed or the halt that asked for it ends. A deployment without a known project cannot be addressed: its account is
+//! listed again until the list names its project or no longer has it.
+//!
+//! Invariant: a deployment counts as closed only when QuantConnect was read to say that it has ended and holds nothing.
+//! What cannot be read counts as open.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use qchost_audit::{AuditError, Entry, Kind};
-use qchost_ledger::{Halt, LedgerError};
+use futures::future::join_all;
+use parking_lot::{Mutex, MutexGuard};
+use qchost_audit::{Audit, Entry, Kind};
+use qchost_catalog::{Access, Call, Failure, Operation, Outcome, Target, Upstream, always};
+use qchost_ledger::{Ledger, LedgerError};
 use qchost_policy::Person;
-use serde::Serialize;
+use qchost_scope::Scope;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
-use crate::closing::Stopped;
-use crate::gate::{Gate, now};
-use crate::halts::{Departed, HaltScope, Kept, StandingHalt};
+use crate::call::CallIds;
+use crate::clock::now;
+use crate::halts::HaltScope;
+use crate::policy_store::PolicyStore;
+use crate::reads::{HOST, operation_named};
 
-/// How long a halt waits to learn how departed calls end.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// The outcome of a call that the halt itself stopped.
-const HALTED: &str = "halted";
+/// Divides the time-out of a plugin's call into steps: 120 s make steps of 5 s.
+const STEPS: u32 = 24;
+/// Liquidations sent before the deployment is stopped instead.
+const MAX_ATTEMPTS: u32 = 2;
+/// Listings of an account before what still runs there is reported as running.
+const MAX_LISTINGS: u32 = 3;
+/// Delay of the first background round, and the longest pause between rounds.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(60);
+/// Maximum characters of a text, and maximum number of positions, kept of what QuantConnect says.
+const MAX_TEXT: usize = 300;
+const MAX_POSITIONS: usize = 100;
+/// Message for a deployment that cannot be addressed.
+const NAMELESS: &str = "the list does not say of which project it is, so it cannot be stopped from here; the account is \
+    listed again until it does";
+/// Statuses of a deployment that has ended. Any other status counts as running.
+const ENDED: [&str; 5] = [
+    "Stopped",
+    "Liquidated",
+    "RuntimeError",
+    "DeployError",
+    "Completed",
+];
 
-/// Why a halt or a resume failed.
-#[derive(Debug, thiserror::Error)]
-pub enum HaltError {
-    /// An internal error.
-    #[error("the host failed in the middle of it; look at `qchost halt --list`, and try again")]
-    Failed,
-    /// The file `halt` cannot be removed.
-    #[error(
-        "the halt stays: the file {} cannot be removed: {source}; remove it, then: qchost resume", path.display()
-    )]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// The end of a halt cannot be stored.
-    #[error("the halt stays, since its end cannot be stored: {0}")]
-    Stays(LedgerError),
-    /// The end of a halt cannot be written to the reserve.
-    #[error("the halt stays, since its end cannot be stored: {0}")]
-    Reserve(String),
-    /// The end of a halt cannot be recorded.
-    #[error("the halt stays, since its end cannot be recorded: {0}")]
-    Unrecorded(AuditError),
+/// A position in one symbol.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The symbol, as QuantConnect names it.
+    pub symbol: String,
+    /// The quantity as QuantConnect reports it.
+    pub quantity: String,
+    /// The value, if QuantConnect reports it.
+    pub value: Option<String>,
 }
 
-/// The result of a halt.
-#[derive(Debug, Clone, Serialize)]
-pub struct HaltReport {
-    /// The writes that had departed before, and how each ended.
-    pub departed: Vec<Departed>,
-    /// The live deployments that were liquidated or stopped.
-    pub stopped: Vec<Stopped>,
-    /// The halts in force afterwards, including this one.
-    pub halts: Vec<StandingHalt>,
-    /// What was requested and could not be done. The halt is in force regardless.
-    pub problems: Vec<String>,
+/// The state of a live deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// The account.
+    pub account: String,
+    /// The project id; `None` if the account's deployments cannot be listed, or the list does not name it.
+    pub project: Option<u32>,
+    /// Its name, or what is known of it.
+    pub name: String,
+    /// `liquidated` or `stopped`; otherwise `running` or `stopped` or `not known`, and whether positions are open.
+    pub result: String,
+    /// Whether it runs or holds positions, or may.
+    pub open: bool,
+    /// Its positions; `None` if unknown.
+    pub positions: Option<Vec<Position>>,
+    /// The last failure.
+    pub message: Option<String>,
 }
 
-/// The result of a resume.
-#[derive(Debug, Clone, Serialize)]
-pub struct ResumeReport {
-    /// How many halts ended: those of exactly the requested scope.
-    pub ended: usize,
-    /// The halts in force afterwards.
-    pub halts: Vec<StandingHalt>,
-    /// Liquidations of the halt that are still open. The host does not continue them.
-    pub open: Vec<Stopped>,
+/// A liquidation that is not finished.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OpenLiquidation {
+    /// What is known of it.
+    #[serde(flatten)]
+    pub state: Stopped,
+    /// The halt that asked for it.
+    pub scope: HaltScope,
+    /// The name of the person who halted.
+    pub by: String,
+    /// Their user id.
+    pub uid: u32,
+    /// When it began. Unix time in milliseconds.
+    pub since: i64,
+    /// When it was last checked. Unix time in milliseconds.
+    pub looked: i64,
 }
 
-impl Gate {
-    /// Stops every write, destroy and trade of a scope at once; reads and risk-reducing calls go on. With `liquidate`,
-    /// liquidates the live deployments of the scope's accounts. The halt is in force when this function returns, before
-    /// the future is polled. The future resolves when the calls that had departed have ended, or after 30 seconds;
-    /// dropping it undoes nothing.
-    ///
-    /// # Errors
-    /// On an internal error. All other problems are in the report.
-    pub fn halt(
-        &self,
+/// Account and project id; 0 stands for the whole account.
+type Key = (String, u32);
+
+/// Liquidates what runs live.
+pub(crate) struct Liquidator {
+    pub upstream: Arc<dyn Upstream>,
+    pub ledger: Ledger,
+    pub audit: Audit,
+    pub scope: Arc<Scope>,
+    pub policies: Arc<PolicyStore>,
+    pub ids: Arc<CallIds>,
+    /// Time limit of a plugin's call.
+    pub call_timeout: Duration,
+    pub tasks: TaskTracker,
+    pub unfinished: Unfinished,
+}
+
+/// The liquidations that are not finished.
+#[derive(Default)]
+pub(crate) struct Unfinished {
+    open: Mutex<BTreeMap<Key, OpenLiquidation>>,
+    /// Liquidations that were open when their halt ended: not continued, but checked by the next halt that liquidates,
+    /// because no list shows a deployment that was stopped while holding positions.
+    left: Mutex<BTreeMap<Key, OpenLiquidation>>,
+    /// Whether a background task is running.
+    working: Mutex<bool>,
+}
+
+impl Unfinished {
+    /// Restores the liquidations of a former run.
+    pub(crate) async fn restore(
+        ledger: &Ledger,
+        is_halted: impl Fn(&HaltScope) -> bool,
+    ) -> Result<Self, LedgerError> {
+        let (mut open, mut left) = (BTreeMap::new(), BTreeMap::new());
+        for (account, project, entry) in ledger.liquidations().await? {
+            match serde_json::from_value::<OpenLiquidation>(entry) {
+                Ok(entry) if is_halted(&entry.scope) => {
+                    open.insert((account, project), entry);
+                }
+                Ok(entry) if project != 0 => {
+                    left.insert((account, project), entry);
+                }
+                _ => ledger.forget_liquidation(&account, project).await?,
+            }
+        }
+        Ok(Self {
+            open: Mutex::new(open),
+            left: Mutex::new(left),
+            working: Mutex::default(),
+        })
+    }
+
+    fn open(&self) -> MutexGuard<'_, BTreeMap<Key, OpenLiquidation>> {
+        self.open.lock()
+    }
+
+    fn left(&self) -> MutexGuard<'_, BTreeMap<Key, OpenLiquidation>> {
+        self.left.lock()
+    }
+
+    fn working(&self) -> MutexGuard<'_, bool> {
+        self.working.lock()
+    }
+}
+
+/// The state of a deployment at one instant. `None` means unknown.
+#[derive(Debug, Default)]
+struct State {
+    runs: Option<bool>,
+    held: Option<Vec<Position>>,
+    failure: Option<String>,
+}
+
+impl State {
+    fn is_closed(&self) -> bool {
+        self.runs == Some(false) && self.held.as_ref().is_some_and(Vec::is_empty)
+    }
+}
+
+/// A listed deployment that has not ended.
+#[derive(Debug, Clone)]
+struct Deployment {
+    project: Option<u32>,
+    name: String,
+}
+
+impl Liquidator {
+    /// Time limit of one step: a call, or the wait for its effect.
+    fn step(&self) -> Duration {
+        self.call_timeout / STEPS
+    }
+
+    /// The unfinished liquidations.
+    pub(crate) fn list(&self) -> Vec<OpenLiquidation> {
+        self.unfinished.open().values().cloned().collect()
+    }
+
+    /// Liquidates what runs live on some accounts, and what is already open there. Returns the result of each.
+    pub(crate) async fn close(
+        self: &Arc<Self>,
         by: &Person,
-        scope: HaltScope,
-        reason: &str,
-        liquidate: bool,
-    ) -> impl Future<Output = Result<HaltReport, HaltError>> + Send + use<> {
-        let halt = Halt {
-            account: scope.account.clone(),
-            plugin: scope.plugin.clone(),
-            reason: reason.to_owned(),
+        scope: &HaltScope,
+        accounts: Vec<String>,
+    ) -> Vec<Stopped> {
+        let closed = accounts
+            .into_iter()
+            .map(|account| self.close_account(by, scope, account));
+        let closed: Vec<Stopped> = join_all(closed).await.into_iter().flatten().collect();
+        self.resume();
+        closed
+    }
+
+    async fn close_account(&self, by: &Person, scope: &HaltScope, account: String) -> Vec<Stopped> {
+        let entry = |deployment: Deployment, message: Option<String>| OpenLiquidation {
+            state: Stopped {
+                account: account.clone(),
+                project: deployment.project,
+                name: deployment.name,
+                result: "running".to_owned(),
+                open: true,
+                positions: None,
+                message,
+            },
+            scope: scope.clone(),
             by: by.name.clone(),
-            at: now(),
+            uid: by.uid,
+            since: now(),
+            looked: now(),
         };
-        let body = json!({ "what": "halt", "account": scope.account, "plugin": scope.plugin, "reason": reason, "liquidate": liquidate });
-        let changes = self.0.halts.changes();
-        let (generation, departed) = self.0.halts.halt(halt, &scope, admin_body(by, body));
-        self.tend(generation);
-        let (gate, by) = (self.clone(), by.clone());
-        let halting = self.spawn(async move {
-            let liquidated = async {
-                if liquidate {
-                    gate.liquidate(&by, &scope).await
-                } else {
-                    Ok(Vec::new())
+        let mut listed = self.running(&account).await;
+        for _ in 1..MAX_ATTEMPTS {
+            if listed.is_err() {
+                listed = self.running(&account).await;
+            }
+        }
+        let running = match listed {
+            Ok(running) => running,
+            Err(failure) => {
+                let unknown = Deployment {
+                    project: None,
+                    name: "its deployments cannot be listed".to_owned(),
+                };
+                let mut why = self.clean(&failure);
+                if let Some(cause) = self.policies.settings().not_in_force(&account) {
+                    why = format!("{cause}; {why}");
+                }
+                let mut entry = entry(unknown, Some(why));
+                "not known".clone_into(&mut entry.state.result);
+                self.keep_open(entry).await;
+                return self.open_of(&account);
+            }
+        };
+        let (named, nameless): (Vec<_>, Vec<_>) = running
+            .into_iter()
+            .partition(|deployment| deployment.project.is_some());
+        // First, so that the account does not look closed in between.
+        for deployment in named {
+            self.keep_open(entry(deployment, None)).await;
+        }
+        // A single entry for all of them: without a project they cannot be told apart reliably.
+        match nameless.len() {
+            0 => self.settle_open(&account, 0).await,
+            many => {
+                let unknown = Deployment {
+                    project: None,
+                    name: format!("{many} deployments without a project"),
+                };
+                self.keep_open(entry(unknown, Some(NAMELESS.to_owned())))
+                    .await;
+            }
+        }
+        let nameless: Vec<Stopped> = nameless
+            .into_iter()
+            .map(|deployment| entry(deployment, Some(NAMELESS.to_owned())).state)
+            .collect();
+        let left: Vec<OpenLiquidation> = {
+            let mut left = self.unfinished.left();
+            left.extract_if(.., |(of, _), _| *of == account)
+                .map(|(_, entry)| entry)
+                .collect()
+        };
+        for former in left {
+            let deployment = Deployment {
+                project: former.state.project,
+                name: former.state.name.clone(),
+            };
+            let mut entry = entry(deployment, None);
+            entry.state.result = former.state.result;
+            let key = (account.clone(), entry.state.project.unwrap_or(0));
+            if !self.unfinished.open().contains_key(&key) {
+                self.keep_open(entry).await;
+            }
+        }
+        let open: Vec<OpenLiquidation> = self
+            .list()
+            .into_iter()
+            .filter(|one| one.state.account == account && one.state.project.is_some())
+            .collect();
+        let closed = join_all(open.into_iter().map(|one| self.close_one(one, true))).await;
+        let mut stopped = self.list_again(&account, closed, &entry).await;
+        stopped.extend(nameless);
+        stopped
+    }
+
+    /// Checks whether the account still lists running deployments after all were closed.
+    async fn list_again(
+        &self,
+        account: &str,
+        mut closed: Vec<Stopped>,
+        entry: &(dyn Fn(Deployment, Option<String>) -> OpenLiquidation + Sync),
+    ) -> Vec<Stopped> {
+        for listing in 1..=MAX_LISTINGS {
+            let running = match self.running(account).await {
+                Ok(running) => running,
+                Err(_) if listing < MAX_LISTINGS => continue,
+                Err(failure) => {
+                    // It is unknown whether anything else runs.
+                    let unknown = Deployment {
+                        project: None,
+                        name: "its deployments cannot be listed again".to_owned(),
+                    };
+                    let mut entry = entry(unknown, Some(self.clean(&failure)));
+                    "not known".clone_into(&mut entry.state.result);
+                    closed.push(entry.state.clone());
+                    self.keep_open(entry).await;
+                    return closed;
                 }
             };
-            let (liquidated, ()) = tokio::join!(liquidated, gate.kept(generation));
-            let departed = gate.endings(departed, changes).await;
-            let (stopped, unliquidated) = match liquidated {
-                Ok(stopped) => (stopped, None),
-                Err(why) => (Vec::new(), Some(why)),
+            let known = |deployment: &Deployment| {
+                closed
+                    .iter()
+                    .any(|one| one.open && one.project == deployment.project)
             };
-            let halts = gate.standing_halts().await;
-            let mut problems = gate.unkept(&scope, &halts);
-            problems.extend(unliquidated);
-            HaltReport {
-                departed,
-                stopped,
-                halts,
-                problems,
+            let missed: Vec<Deployment> = running
+                .into_iter()
+                .filter(|one| one.project.is_some() && !known(one))
+                .collect();
+            if missed.is_empty() {
+                return closed;
             }
-        });
-        async { halting.await.map_err(|_| HaltError::Failed) }
-    }
-
-    /// The problems of storing a halt.
-    fn unkept(&self, scope: &HaltScope, halts: &[StandingHalt]) -> Vec<String> {
-        let own = halts
-            .iter()
-            .find(|one| one.halt.account == scope.account && one.halt.plugin == scope.plugin);
-        let Some(own) = own else {
-            return vec!["it was ended meanwhile; look at: qchost halt --list".to_owned()];
-        };
-        let trouble = own.trouble.as_deref().unwrap_or("nothing took it in time");
-        let mut problems = Vec::new();
-        if own.kept == Kept::Memory && self.0.halts.file().is_some() {
-            problems.push(format!(
-                "it is in force, but only until the host ends, since it cannot be stored: {trouble}"
-            ));
-        }
-        problems
-    }
-
-    /// Waits until departed calls have ended, for at most 30 seconds, and returns how.
-    async fn endings(
-        &self,
-        departed: Vec<Departed>,
-        mut changes: watch::Receiver<u64>,
-    ) -> Vec<Departed> {
-        let end = Instant::now() + PATIENCE;
-        while departed
-            .iter()
-            .any(|one| self.0.halts.is_under_way(&one.call))
-        {
-            let left = end.saturating_duration_since(Instant::now());
-            match tokio::time::timeout(left, changes.changed()).await {
-                Ok(Ok(())) => {}
-                _ => break,
+            if listing < MAX_LISTINGS {
+                tokio::time::sleep(self.step() / 4).await;
+                continue;
+            }
+            for deployment in missed {
+                let entry = entry(deployment, Some("it is listed as running".to_owned()));
+                closed.retain(|one| one.project != entry.state.project);
+                closed.push(entry.state.clone());
+                self.keep_open(entry).await;
             }
         }
-        // A call that was only waiting for its connection had been cleared too, and was then stopped: it never left.
-        departed
-            .into_iter()
-            .map(|one| Departed {
-                ended: self.0.halts.ending(&one.call),
-                ..one
-            })
-            .filter(|one| one.ended != HALTED)
+        closed
+    }
+
+    /// The open liquidations of an account.
+    fn open_of(&self, account: &str) -> Vec<Stopped> {
+        let open = self.list().into_iter();
+        open.filter(|one| one.state.account == account)
+            .map(|one| one.state)
             .collect()
     }
 
-    /// Ends halts: those of exactly this scope.
-    ///
-    /// # Errors
-    /// When the end of the halt cannot be recorded or stored, or the file `halt` cannot be removed: it stays in force
-    /// then.
-    pub async fn resume(&self, by: &Person, scope: HaltScope) -> Result<ResumeReport, HaltError> {
-        let (gate, by) = (self.clone(), by.clone());
-        // Detached: cancelling the caller must not leave the halt ended in only some stores.
-        let resuming = self.spawn(async move {
-            let ended = usize::from(gate.lift(&by, &scope).await?);
-            let open = match ended {
-                0 => Vec::new(),
-                _ => gate.give_up_closing(&scope).await,
-            };
-            let halts = gate.standing_halts().await;
-            Ok(ResumeReport { ended, halts, open })
-        });
-        resuming.await.unwrap_or(Err(HaltError::Failed))
-    }
-
-    /// The halts in force.
-    #[must_use]
-    pub fn halts(&self) -> Vec<StandingHalt> {
-        self.0.halts.list()
-    }
-
-    /// Records an administrative action of a person, durably.
-    ///
-    /// # Errors
-    /// When it cannot be recorded; the action should not be taken then.
-    pub async fn note_admin(
-        &self,
-        by: &Person,
-        what: &str,
-        detail: Value,
-    ) -> Result<(), AuditError> {
-        let body = json!({ "what": what, "detail": detail });
-        self.record_admin(Kind::Admin, by, body).await
-    }
-
-    pub(crate) async fn record_approval(
-        &self,
-        by: &Person,
-        what: &str,
-        mut body: Map<String, Value>,
-    ) -> Result<(), AuditError> {
-        body.insert("what".to_owned(), what.into());
-        self.record_admin(Kind::Approval, by, body.into()).await
-    }
-
-    async fn record_admin(&self, kind: Kind, by: &Person, body: Value) -> Result<(), AuditError> {
-        let entry = Entry {
-            kind,
-            essential: false,
-            body: admin_body(by, body),
+    /// Liquidates one deployment, stops it if that does not help, and reads back what it holds.
+    async fn close_one(&self, mut entry: OpenLiquidation, runs: bool) -> Stopped {
+        let (account, project) = (entry.state.account.clone(), entry.state.project);
+        let Some(project) = project else {
+            return entry.state;
         };
-        self.0.audit.record(entry).await.map(drop)
-    }
-
-    /// Liquidates every live deployment of the scope's accounts, stops what cannot be liquidated, and continues in the
-    /// background with what is still open.
-    ///
-    /// # Errors
-    /// When the accounts are unknown, with the reason.
-    async fn liquidate(&self, by: &Person, scope: &HaltScope) -> Result<Vec<Stopped>, String> {
-        let settings = self.settings();
-        // A deployment keeps running when its account is removed from the configuration.
-        let all = settings.accounts.keys().chain(&settings.dormant);
-        let accounts: Vec<String> = match &scope.account {
-            Some(account)
-                if !settings.accounts.contains_key(account)
-                    && !settings.dormant.contains(account) =>
-            {
-                return Err(format!(
-                    "nothing was liquidated: there is no account `{account}`"
-                ));
+        let mut liquidated = false;
+        let mut state = State::default();
+        let mut refusal = None;
+        // A running deployment is liquidated before it is inspected: it keeps trading during each read.
+        if !runs || entry.state.result.starts_with("stopped") {
+            state = self.look(&account, project).await;
+        }
+        for _ in 0..MAX_ATTEMPTS {
+            if state.is_closed() {
+                break;
             }
-            Some(account) => vec![account.clone()],
-            None => match scope.plugin.as_deref() {
-                Some(plugin) => match self.manifest(plugin) {
-                    Some(manifest) => vec![manifest.account.clone()],
-                    None => {
-                        return Err(format!(
-                            "nothing was liquidated: `{plugin}` is not loaded, so its account is not known; name the account"
-                        ));
+            let sent = self
+                .reduce(
+                    entry.uid,
+                    &account,
+                    project,
+                    "live/liquidate-live-algorithm",
+                )
+                .await;
+            match sent {
+                Ok(_) => {
+                    liquidated = true;
+                    state = self.await_closed(&account, project).await;
+                }
+                Err(failure) => {
+                    // A call whose answer was lost may have taken effect.
+                    refusal = Some(self.clean(&failure));
+                    state = self.look(&account, project).await;
+                    liquidated |= matches!(failure, Failure::UnknownOutcome(_));
+                    if state.runs == Some(false) {
+                        break;
                     }
-                },
-                None => all.cloned().collect(),
-            },
+                }
+            }
+        }
+        if !state.is_closed() && state.runs != Some(false) {
+            let stopped = self
+                .reduce(entry.uid, &account, project, "live/stop-live-algorithm")
+                .await;
+            match stopped {
+                Ok(_) => state = self.await_stopped(&account, project).await,
+                Err(failure) => {
+                    refusal = Some(self.clean(&failure));
+                    state = self.look(&account, project).await;
+                }
+            }
+        }
+        let closed = state.is_closed();
+        let is_held = match &state.held {
+            Some(held) if held.is_empty() => "",
+            Some(_) => ", positions open",
+            None => ", positions not known",
         };
-        Ok(self.close_accounts(by, scope, accounts).await)
+        entry.state = Stopped {
+            result: match state.runs {
+                Some(false) if closed && liquidated => "liquidated".to_owned(),
+                Some(false) => format!("stopped{is_held}"),
+                Some(true) => format!("running{is_held}"),
+                None => format!("not known{is_held}"),
+            },
+            open: !closed,
+            positions: state.held,
+            message: refusal.or(state.failure),
+            ..entry.state
+        };
+        entry.looked = now();
+        let stopped = entry.state.clone();
+        if closed {
+            self.settle_open(&account, project).await;
+        } else if self.is_open(&account, project) {
+            // Unless the halt ended in the meantime.
+            self.keep_open(entry).await;
+        }
+        stopped
+    }
+
+    /// Polls until a deployment is closed, for at most one step.
+    async fn await_closed(&self, account: &str, project: u32) -> State {
+        self.look_until(account, project, State::is_closed).await
+    }
+
+    /// Polls until it no longer runs, for at most one step.
+    async fn await_stopped(&self, account: &str, project: u32) -> State {
+        let stopped = |state: &State| state.runs == Some(false) && state.held.is_some();
+        self.look_until(account, project, stopped).await
+    }
+
+    async fn look_until(
+        &self,
+        account: &str,
+        project: u32,
+        enough: impl Fn(&State) -> bool,
+    ) -> State {
+        let end = Instant::now() + self.step();
+        loop {
+            let state = self.look(account, project).await;
+            if enough(&state) || Instant::now() >= end {
+                return state;
+            }
+            tokio::time::sleep(self.step() / 10).await;
+        }
+    }
+
+    /// Reads whether a deployment runs, and what it holds.
+    async fn look(&self, account: &str, project: u32) -> State {
+        let about = || Map::from_iter([("projectId".to_owned(), project.into())]);
+        let (status, portfolio) = tokio::join!(
+            self.read_now(account, "live/read-live-algorithm", about()),
+            self.read_now(account, "live/read-live-portfolio", about()),
+        );
+        let mut state = State::default();
+        match status {
+            Ok(body) => {
+                let status = body.get("status").and_then(Value::as_str);
+                // A missing or unknown status is no evidence that it ended.
+                state.runs = status.map(|status| !ENDED.contains(&status));
+            }
+            Err(failure) => state.failure = Some(self.clean(&failure)),
+        }
+        match portfolio {
+            Ok(body) => state.held = positions(&body),
+            Err(failure) => state.failure = Some(self.clean(&failure)),
+        }
+        state
+    }
+
+    /// How many deployments run live on an account.
+    ///
+    /// # Errors
+    /// When the account cannot be asked.
+    pub(crate) async fn running_on(&self, account: &str) -> Result<usize, Failure> {
+        self.running(account).await.map(|running| running.len())
+    }
+
+    async fn running(&self, account: &str) -> Result<Vec<Deployment>, Failure> {
+        let answer = self
+            .read_now(account, "live/list-live-algorithms", Map::new())
+            .await?;
+        let listed = answer.get("live").and_then(Value::as_array);
+        let listed = listed.ok_or_else(|| {
+            Failure::UnexpectedResponse("the answer has no list of deployments".to_owned())
+        })?;
+        let mut running: Vec<Deployment> = Vec::new();
+        for one in listed {
+            let status = one.get("status").and_then(Value::as_str);
+            if status.is_some_and(|status| ENDED.contains(&status)) {
+                continue;
+            }
+            let project = one.get("projectId").and_then(Value::as_u64);
+            let project = project.and_then(|project| u32::try_from(project).ok());
+            if project.is_some() && running.iter().any(|other| other.project == project) {
+                continue;
+            }
+            let name = one.get("name").and_then(Value::as_str).map(short);
+            let known = || self.scope.project_name_cached(account, project?);
+            running.push(Deployment {
+                project,
+                name: name.or_else(known).unwrap_or_default(),
+            });
+        }
+        Ok(running)
+    }
+
+    /// Makes one read of the host's own, bypassing the queues of ordinary calls.
+    async fn read_now(
+        &self,
+        account: &str,
+        name: &str,
+        mut arguments: Map<String, Value>,
+    ) -> Outcome {
+        let operation = operation_named(name)?;
+        operation.complete(&mut arguments);
+        let answered = self.send_now(account, operation, arguments).await;
+        answered.unwrap_or_else(|after| Err(Failure::TimedOut { after }))
+    }
+
+    /// Sends a call, bypassing the queues of ordinary calls. If it was not answered in time: how long it waited.
+    async fn send_now(
+        &self,
+        account: &str,
+        operation: &'static Operation,
+        arguments: Map<String, Value>,
+    ) -> Result<Outcome, Duration> {
+        let step = self.step();
+        let call = self.upstream.call(Call {
+            account,
+            target: Target::Known(operation),
+            arguments,
+            deadline: Instant::now() + step,
+            clearance: always(),
+            sends: None,
+        });
+        let answered = tokio::time::timeout(step * 2, call).await;
+        answered.map_err(|_| step * 2)
+    }
+
+    /// Makes one risk-reducing call of the host's own and records it like any other. It is sent even if it cannot be
+    /// recorded, because money may be at stake.
+    async fn reduce(&self, uid: u32, account: &str, project: u32, name: &str) -> Outcome {
+        let operation = operation_named(name)?;
+        let call = format!("{HOST}-{project}-{}", self.ids.next());
+        let record = |kind: Kind, outcome: Option<&str>| {
+            let body = json!({
+                "call": call, "account": account, "plugin": HOST, "person": uid, "operation": name,
+                "access": Access::Reduce.word(), "project": { "id": project }, "arguments": { "projectId": project },
+                "decision": "allowed", "outcome": outcome,
+            });
+            let body = match body {
+                Value::Object(body) => body,
+                _ => Map::new(),
+            };
+            let entry = Entry {
+                kind,
+                essential: true,
+                body,
+            };
+            async {
+                // A disk that hangs must not keep money at risk.
+                let recorded = tokio::time::timeout(self.step(), self.audit.record(entry)).await;
+                let error = match recorded {
+                    Ok(Ok(_)) => return,
+                    Ok(Err(error)) => error.to_string(),
+                    Err(_) => "the audit does not answer".to_owned(),
+                };
+                tracing::error!(target: "gate", project, error, "a deployment is stopped without a record of it");
+            }
+        };
+        record(Kind::Intent, None).await;
+        let mut arguments = Map::new();
+        arguments.insert("projectId".to_owned(), project.into());
+        let answered = self.send_now(account, operation, arguments).await;
+        let outcome = answered.unwrap_or_else(|after| {
+            Err(Failure::UnknownOutcome(format!(
+                "no answer within {} s",
+                after.as_secs_f64()
+            )))
+        });
+        let word = outcome.as_ref().map_or_else(Failure::word, |_| "answered");
+        let kind = match outcome {
+            Err(Failure::UnknownOutcome(_)) => Kind::Lost,
+            _ => Kind::Outcome,
+        };
+        record(kind, Some(word)).await;
+        outcome
+    }
+
+    /// The text of a failure for people, without secrets.
+    fn clean(&self, failure: &Failure) -> String {
+        let settings = self.policies.settings();
+        short(&settings.secrets.redactor().clean(&failure.to_string()))
+    }
+
+    fn is_open(&self, account: &str, project: u32) -> bool {
+        let key = (account.to_owned(), project);
+        self.unfinished.open().contains_key(&key)
+    }
+
+    async fn keep_open(&self, entry: OpenLiquidation) {
+        let (account, project) = (&entry.state.account, entry.state.project.unwrap_or(0));
+        let stored = serde_json::to_value(&entry).unwrap_or_default();
+        let former = {
+            let mut open = self.unfinished.open();
+            let key = (account.clone(), project);
+            let since = open.get(&key).map_or(entry.since, |former| former.since);
+            let entry = OpenLiquidation {
+                since,
+                ..entry.clone()
+            };
+            open.insert(key, entry)
+        };
+        let is_new = former.is_none_or(|former| {
+            former.state != entry.state || former.scope != entry.scope || former.uid != entry.uid
+        });
+        if is_new {
+            let keeping = self.ledger.keep_liquidation(account, project, &stored);
+            forgiving(self.step(), keeping).await;
+        }
+    }
+
+    /// Removes the entry of a closed liquidation.
+    async fn settle_open(&self, account: &str, project: u32) {
+        let key = (account.to_owned(), project);
+        if self.unfinished.open().remove(&key).is_some() {
+            let forgetting = self.ledger.forget_liquidation(account, project);
+            forgiving(self.step(), forgetting).await;
+        }
+    }
+
+    /// Abandons the liquidations of a halt that has ended, and returns them. They stay known, so that the next halt that
+    /// liquidates checks their positions.
+    pub(crate) async fn give_up(&self, scope: &HaltScope) -> Vec<Stopped> {
+        let open = self.list().into_iter();
+        let ended: Vec<_> = open.filter(|one| one.scope == *scope).collect();
+        for one in &ended {
+            let Some(project) = one.state.project else {
+                self.settle_open(&one.state.account, 0).await;
+                continue;
+            };
+            let key = (one.state.account.clone(), project);
+            if let Some(entry) = self.unfinished.open().remove(&key) {
+                self.unfinished.left().insert(key, entry);
+            }
+        }
+        ended.into_iter().map(|one| one.state).collect()
+    }
+
+    /// Continues with what a former run left open.
+    pub(crate) fn resume(self: &Arc<Self>) {
+        if !self.unfinished.open().is_empty() {
+            self.close_in_background();
+        }
+    }
+
+    /// Continues with open liquidations in the background until none is left.
+    fn close_in_background(self: &Arc<Self>) {
+        if std::mem::replace(&mut *self.unfinished.working(), true) {
+            return;
+        }
+        let weak = Arc::downgrade(self);
+        let first = RETRY_INTERVAL.min(self.step());
+        // Not among the tasks that the gate waits for when it closes; each of its rounds is.
+        tokio::spawn(async move {
+            let mut pause = first;
+            loop {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(MAX_RETRY_INTERVAL);
+                let Some(own) = weak.upgrade() else { return };
+                let round = Arc::clone(&own);
+                // A failed round is followed by another one.
+                drop(
+                    own.tasks
+                        .spawn(async move { round.close_again().await })
+                        .await,
+                );
+                let open = own.unfinished.open();
+                let mut working = own.unfinished.working();
+                if open.is_empty() {
+                    *working = false;
+                    return;
+                }
+            }
+        });
+    }
+
+    /// One background round.
+    async fn close_again(&self) {
+        let open = self.list();
+        let accounts = open.iter().filter(|one| one.state.project.is_none());
+        let accounts = accounts.map(|one| {
+            let by = Person {
+                uid: one.uid,
+                name: one.by.clone(),
+                roles: std::collections::BTreeSet::new(),
+            };
+            let (scope, account) = (one.scope.clone(), one.state.account.clone());
+            async move { drop(self.close_account(&by, &scope, account).await) }
+        });
+        let again: Vec<_> = accounts.collect();
+        let listed: Vec<&String> = open
+            .iter()
+            .filter(|one| one.state.project.is_none())
+            .map(|one| &one.state.account)
+            .collect();
+        let one_by_one = open
+            .iter()
+            .filter(|one| !listed.contains(&&one.state.account))
+            .map(|one| self.close_one(one.clone(), false));
+        tokio::join!(join_all(again), join_all(one_by_one));
     }
 }
 
-/// The audit body of an administrative action.
-pub(crate) fn admin_body(by: &Person, body: Value) -> Map<String, Value> {
-    let mut fields = match body {
-        Value::Object(fields) => fields,
-        other => Map::from_iter([("what".to_owned(), other)]),
+/// Stores what it can: a failing ledger must not hold up a liquidation.
+async fn forgiving(limit: Duration, work: impl Future<Output = Result<(), LedgerError>>) {
+    match tokio::time::timeout(limit, work).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(target: "gate", %error, "a liquidation is not remembered beyond this process");
+        }
+        Err(_) => {
+            tracing::warn!(target: "gate", "the database does not answer: a liquidation may not be remembered");
+        }
+    }
+}
+
+/// The positions in a portfolio; `None` if it does not list any.
+fn positions(body: &Value) -> Option<Vec<Position>> {
+    let holdings = match body.get("portfolio")?.get("holdings")? {
+        Value::Object(holdings) => holdings,
+        // An empty map is sent as an empty list.
+        Value::Array(items) if items.is_empty() => return Some(Vec::new()),
+        _ => return None,
     };
-    fields.insert("person".to_owned(), by.uid.into());
-    fields.insert("person-name".to_owned(), by.name.as_str().into());
-    fields
+    let amount = |holding: &Value, name: &str| match holding.get(name)? {
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) => Some(short(text)),
+        _ => None,
+    };
+    let is_zero = |quantity: &str| {
+        quantity
+            .parse::<f64>()
+            .is_ok_and(|quantity| quantity == 0.0)
+    };
+    let held = holdings.iter().map(|(symbol, holding)| Position {
+        symbol: short(symbol),
+        quantity: amount(holding, "q").unwrap_or_else(|| "not known".to_owned()),
+        value: amount(holding, "v"),
+    });
+    Some(
+        held.filter(|one| !is_zero(&one.quantity))
+            .take(MAX_POSITIONS)
+            .collect(),
+    )
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(MAX_TEXT).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_portfolio_does_not_say_is_not_known_and_never_nothing() {
+        let held = |body: Value| positions(&body);
+        assert_eq!(held(json!({})), None);
+        assert_eq!(held(json!({ "portfolio": {} })), None);
+        assert_eq!(held(json!({ "portfolio": { "holdings": null } })), None);
+        assert_eq!(held(json!({ "portfolio": { "holdings": "none" } })), None);
+        assert_eq!(
+            held(json!({ "portfolio": { "holdings": [] } })),
+            Some(Vec::new())
+        );
+        let holdings =
+            json!({ "SPY": { "q": 0.0, "v": 0 }, "QQQ": { "q": -3, "v": -900.5 }, "IWM": {} });
+        let found = held(json!({ "portfolio": { "holdings": holdings } })).unwrap();
+        let found: Vec<_> = found
+            .iter()
+            .map(|one| {
+                (
+                    one.symbol.as_str(),
+                    one.quantity.as_str(),
+                    one.value.as_deref(),
+                )
+            })
+            .collect();
+        assert!(found.contains(&("QQQ", "-3", Some("-900.5"))), "{found:?}");
+        assert!(found.contains(&("IWM", "not known", None)), "{found:?}");
+        assert_eq!(found.len(), 2);
+    }
 }

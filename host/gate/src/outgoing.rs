@@ -5,31 +5,32 @@
 //!
 //! Invariant: a request that may change something is recorded on disk before its passage is returned.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qchost_audit::{Entry, Kind};
+use qchost_audit::{Audit, Entry, Kind};
 use qchost_catalog::{Access, Failure};
-use qchost_ledger::{Begin, Charge, Settle};
+use qchost_ledger::Settle;
 use qchost_policy::{Authority, Facts, HttpGrant, Resource};
 use qchost_secrets::Setting;
 use qchost_traffic::Slot;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
+use tokio::sync::RwLock;
+use tokio_util::task::TaskTracker;
 
-use crate::ask::{Ask, Caller, HTTP};
-use crate::gate::{Gate, now};
-use crate::judge::{Matched, Refused, decide_all};
-use crate::obligations::obligations;
-use crate::record::{self, Known};
-use crate::refusal::Refusal;
-use crate::reservations::exhausted;
-use crate::sending::unrecorded;
+use crate::authorize::{Authorizer, decide_all};
+use crate::call::CallRequest;
+use crate::decision::{Matched, Refused};
+use crate::fingerprint::Fingerprints;
+use crate::policy::EffectivePolicy;
+use crate::record::{self, AuditContext};
+use crate::refusal::{Refusal, unrecorded};
+use crate::refusal_log::RefusalLog;
+use crate::reserve::Reserver;
 use crate::settings::Settings;
-use crate::terms::Terms;
+use crate::throttle::Throttle;
 
 /// A request that a plugin wants to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,8 +66,8 @@ pub struct Passage {
 }
 
 struct Record {
-    gate: Gate,
-    ask: Arc<Ask>,
+    with: Arc<OutgoingRequests>,
+    request: Arc<CallRequest>,
     facts: Facts,
     /// The grants that allowed it.
     matched: Matched,
@@ -77,7 +78,7 @@ struct Record {
 impl std::fmt::Debug for Record {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Record")
-            .field("call", &self.ask.call)
+            .field("call", &self.request.call)
             .finish_non_exhaustive()
     }
 }
@@ -108,22 +109,45 @@ impl Drop for Passage {
     }
 }
 
+impl Outgoing {
+    pub(crate) fn access(&self) -> Access {
+        match self.method.as_str() {
+            "GET" | "HEAD" | "OPTIONS" => Access::Read,
+            _ => Access::Write,
+        }
+    }
+
+    /// What is recorded of it.
+    pub(crate) fn arguments(&self) -> Map<String, Value> {
+        let Self {
+            method,
+            scheme,
+            host,
+            port,
+            path,
+        } = self;
+        Map::from_iter([
+            ("method".to_owned(), method.as_str().into()),
+            (
+                "url".to_owned(),
+                format!("{scheme}://{host}:{port}{path}").into(),
+            ),
+        ])
+    }
+}
+
 impl Record {
     fn clear(&self) -> Result<(), Refusal> {
-        let (gate, ask) = (&self.gate, &self.ask);
-        if ask.halted()
-            && let Some(reason) = gate.0.halts.reason(ask.account(), &ask.caller.plugin)
-        {
-            return Err(Refusal::Halted(reason));
-        }
-        if gate.still(ask) {
+        let (authorizer, request) = (&self.with.authorizer, &self.request);
+        authorizer.check_halt(request)?;
+        if authorizer.is_current(request) {
             return Ok(());
         }
-        let terms = gate.terms(&ask.caller)?;
-        let matched = decide_all(&terms, ask, std::slice::from_ref(&self.facts))
+        let policy = authorizer.policy_of(&request.principal)?;
+        let matched = decide_all(&policy, request, std::slice::from_ref(&self.facts))
             .map_err(|refused| refused.refusal)?;
         // Its bounds, addresses and headers are those of its grants.
-        if out_by(&terms, &matched).eq(out_by(&ask.terms, &self.matched)) {
+        if out_by(&policy, &matched).eq(out_by(&request.policy, &self.matched)) {
             Ok(())
         } else {
             Err(Refusal::Failed(Failure::Unavailable(
@@ -150,23 +174,28 @@ impl Record {
         }
         put("bytes-sent", sent.into());
         put("bytes-received", received.into());
-        let latency = u64::try_from(self.ask.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let latency = u64::try_from(self.request.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         put("latency-us", latency.into());
-        let (gate, reservation) = (self.gate.clone(), self.reservation);
-        let (call, writes) = (self.ask.call.clone(), self.ask.access != Access::Read);
+        let (with, reservation) = (Arc::clone(&self.with), self.reservation);
+        let (call, writes) = (
+            self.request.call.clone(),
+            self.request.access != Access::Read,
+        );
         let entry = Entry {
             kind: if writes { Kind::Outcome } else { Kind::Http },
             essential: false,
             body: self.body,
         };
         if !writes && reservation.is_none() {
-            gate.audit().note(entry);
+            with.audit.note(entry);
             return;
         }
-        self.gate.spawn(async move {
+        self.with.tasks.spawn(async move {
             // A request that was let out counts, however it ended.
-            gate.settle(&call, reservation, Settle::Commit).await;
-            if let Err(error) = gate.audit().record(entry).await {
+            with.reserver
+                .settle(&call, reservation, Settle::Commit)
+                .await;
+            if let Err(error) = with.audit.record(entry).await {
                 tracing::error!(target: "gate", %error, "the outcome of a request is not recorded");
             }
         });
@@ -183,93 +212,86 @@ fn http_grants<'a>(
 }
 
 /// All grants that a request uses.
-fn out_by<'a>(terms: &'a Terms, matched: &'a Matched) -> impl Iterator<Item = &'a HttpGrant> {
-    let serving = http_grants(&terms.authority, &matched.grants);
-    let pending = terms.pending.iter();
+fn out_by<'a>(
+    policy: &'a EffectivePolicy,
+    matched: &'a Matched,
+) -> impl Iterator<Item = &'a HttpGrant> {
+    let serving = http_grants(&policy.authority, &matched.grants);
+    let pending = policy.pending.iter();
     serving.chain(pending.flat_map(|pending| http_grants(pending, &matched.pending)))
 }
 
-impl Gate {
-    /// Decides about a plugin's request to another host, charged to the plugin.
+/// Decides about requests of plugins to other hosts.
+pub(crate) struct OutgoingRequests {
+    pub audit: Audit,
+    pub prints: Arc<Fingerprints>,
+    pub authorizer: Arc<Authorizer>,
+    pub throttle: Arc<Throttle>,
+    pub reserver: Reserver,
+    pub refusals: Arc<RefusalLog>,
+    /// Held by each request from its reservation to its intent, and by a backup.
+    pub writing: Arc<RwLock<()>>,
+    pub tasks: TaskTracker,
+}
+
+impl OutgoingRequests {
+    /// Decides about a request, and records a refusal.
     ///
     /// # Errors
     /// As for a call; nothing was resolved and nothing sent then.
-    pub async fn outgoing(&self, caller: &Caller, request: Outgoing) -> Result<Passage, Refusal> {
-        let deciding = pin!(self.decide_out(caller, request));
-        caller.effort.charge(deciding).await
+    pub(crate) async fn decide(
+        self: &Arc<Self>,
+        request: Arc<CallRequest>,
+        outgoing: Outgoing,
+    ) -> Result<Passage, Refusal> {
+        let decided = self.pass_out(&request, outgoing).await;
+        decided.map_err(|refused| {
+            let context = AuditContext {
+                guardrails: &refused.guardrails,
+                ..AuditContext::default()
+            };
+            self.refusals.note(&request, &context, &refused.refusal);
+            refused.refusal
+        })
     }
 
-    async fn decide_out(&self, caller: &Caller, request: Outgoing) -> Result<Passage, Refusal> {
-        let writes = !matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS");
-        let access = if writes { Access::Write } else { Access::Read };
-        let mut arguments = Map::new();
-        arguments.insert("method".to_owned(), request.method.as_str().into());
-        let url = format!(
-            "{}://{}:{}{}",
-            request.scheme, request.host, request.port, request.path
-        );
-        arguments.insert("url".to_owned(), url.into());
-        let ask = self.ask(
-            caller,
-            None,
-            Cow::Borrowed(HTTP),
-            Cow::Borrowed(HTTP),
-            access,
-            arguments,
-        )?;
-        let ask = Arc::new(ask);
-        match self.pass_out(&ask, request).await {
-            Ok(passage) => Ok(passage),
-            Err(Refused {
-                refusal,
-                guardrails,
-                ..
-            }) => {
-                let known = Known {
-                    guardrails: &guardrails,
-                    ..Known::default()
-                };
-                self.note_refusal(&ask, &known, &refusal);
-                Err(refusal)
-            }
-        }
-    }
-
-    async fn pass_out(&self, ask: &Arc<Ask>, request: Outgoing) -> Result<Passage, Refused> {
-        if ask.halted()
-            && let Some(reason) = self.0.halts.reason(ask.account(), &ask.caller.plugin)
-        {
-            return Err(Refusal::Halted(reason).into());
-        }
+    async fn pass_out(
+        self: &Arc<Self>,
+        request: &Arc<CallRequest>,
+        outgoing: Outgoing,
+    ) -> Result<Passage, Refused> {
+        self.authorizer.check_halt(request)?;
         let facts = Facts::of(Resource::Url {
-            scheme: request.scheme,
-            host: request.host,
-            port: request.port,
-            path: request.path,
-            method: request.method,
+            scheme: outgoing.scheme,
+            host: outgoing.host,
+            port: outgoing.port,
+            path: outgoing.path,
+            method: outgoing.method,
         });
-        let matched = decide_all(&ask.terms, ask, std::slice::from_ref(&facts))?;
-        let slots = self.slots(ask, &matched).await?;
-        let mut passage = self.bounds(&ask.terms, &matched).await?;
+        let matched = decide_all(&request.policy, request, std::slice::from_ref(&facts))?;
+        let slots = self.throttle.charge(request, &matched).await?;
+        let mut passage = bounds(&request.policy, &matched).await?;
         passage._slots = slots;
-        let writing = self.0.writing.read().await;
-        let reservation = self.reserve_request(ask, &matched).await?;
-        let known = Known {
+        let writing = self.writing.read().await;
+        let reservation = self.reserver.begin(request, &matched, 0, None).await?;
+        let context = AuditContext {
             matched: Some(&matched),
             reservation,
-            ..Known::default()
+            ..AuditContext::default()
         };
-        let intent = record::intent(ask, &known, &self.0.prints);
+        let intent = record::intent(request, &context, &self.prints);
         let body = intent.body.clone();
-        let writes = ask.access != Access::Read;
-        if writes && let Err(error) = self.0.audit.record(intent).await {
-            self.settle(&ask.call, reservation, Settle::Release).await;
+        let writes = request.access != Access::Read;
+        if writes && let Err(error) = self.audit.record(intent).await {
+            self.reserver
+                .settle(&request.call, reservation, Settle::Release)
+                .await;
             return Err(unrecorded(&error).into());
         }
         drop(writing);
         passage.record = Some(Record {
-            gate: self.clone(),
-            ask: Arc::clone(ask),
+            with: Arc::clone(self),
+            request: Arc::clone(request),
             facts,
             matched,
             body,
@@ -277,87 +299,62 @@ impl Gate {
         });
         Ok(passage)
     }
+}
 
-    /// The bounds of a request: of each bound the narrowest of all matching grants, and only those
-    /// addresses and headers that a changed manifest gives as well.
-    async fn bounds(&self, terms: &Terms, matched: &Matched) -> Result<Passage, Refusal> {
-        let changed: Option<Vec<&HttpGrant>> = terms
-            .pending
-            .as_ref()
-            .map(|pending| http_grants(pending, &matched.pending).collect());
-        let mut passage = Passage {
-            headers: Vec::new(),
-            addresses: Vec::new(),
-            request: u64::MAX,
-            response: u64::MAX,
-            timeout: Duration::MAX,
-            record: None,
-            _slots: Vec::new(),
-        };
-        let agreed = |has: &dyn Fn(&HttpGrant) -> bool| {
-            let changed = changed.as_ref();
-            changed.is_none_or(|grants| grants.iter().any(|grant| has(grant)))
-        };
-        let serving = http_grants(&terms.authority, &matched.grants);
-        let bounding = changed.iter().flatten().copied();
-        for grant in serving.clone().chain(bounding) {
-            passage.request = passage.request.min(grant.request);
-            passage.response = passage.response.min(grant.response);
-            passage.timeout = passage.timeout.min(grant.timeout);
-        }
-        for grant in serving {
-            let addresses = grant.addresses.iter().copied();
-            let addresses = addresses.filter(|one| agreed(&|grant| grant.addresses.contains(one)));
-            passage.addresses.extend(addresses);
-            for (name, value) in &grant.headers {
-                if !agreed(&|grant| grant.headers.get(name) == Some(value)) {
-                    continue;
-                }
-                let secret = self.header(&terms.settings, value).await.map_err(|why| {
-                    Refusal::Failed(Failure::Unavailable(format!(
-                        "the header `{name}` of the grant `{}` cannot be read: {why}",
-                        grant.name
-                    )))
-                })?;
-                passage.headers.push((name.clone(), secret));
-            }
-        }
-        Ok(passage)
+/// The bounds of a request: of each bound the narrowest of all matching grants, and only those
+/// addresses and headers that a changed manifest gives as well.
+async fn bounds(policy: &EffectivePolicy, matched: &Matched) -> Result<Passage, Refusal> {
+    let changed: Option<Vec<&HttpGrant>> = policy
+        .pending
+        .as_ref()
+        .map(|pending| http_grants(pending, &matched.pending).collect());
+    let mut passage = Passage {
+        headers: Vec::new(),
+        addresses: Vec::new(),
+        request: u64::MAX,
+        response: u64::MAX,
+        timeout: Duration::MAX,
+        record: None,
+        _slots: Vec::new(),
+    };
+    let agreed = |has: &dyn Fn(&HttpGrant) -> bool| {
+        let changed = changed.as_ref();
+        changed.is_none_or(|grants| grants.iter().any(|grant| has(grant)))
+    };
+    let serving = http_grants(&policy.authority, &matched.grants);
+    let bounding = changed.iter().flatten().copied();
+    for grant in serving.clone().chain(bounding) {
+        passage.request = passage.request.min(grant.request);
+        passage.response = passage.response.min(grant.response);
+        passage.timeout = passage.timeout.min(grant.timeout);
     }
-
-    async fn header(&self, settings: &Settings, value: &Value) -> Result<SecretString, String> {
-        match Setting::try_from(value.clone())? {
-            Setting::Plain(Value::String(text)) => Ok(settings.secrets.literal(&text)),
-            Setting::Plain(_) => Err("it is no text".to_owned()),
-            Setting::Secret(source) => {
-                let secret = settings.secrets.read(&source).await;
-                secret.map_err(|error| error.to_string())
+    for grant in serving {
+        let addresses = grant.addresses.iter().copied();
+        let addresses = addresses.filter(|one| agreed(&|grant| grant.addresses.contains(one)));
+        passage.addresses.extend(addresses);
+        for (name, value) in &grant.headers {
+            if !agreed(&|grant| grant.headers.get(name) == Some(value)) {
+                continue;
             }
+            let secret = header(&policy.settings, value).await.map_err(|why| {
+                Refusal::Failed(Failure::Unavailable(format!(
+                    "the header `{name}` of the grant `{}` cannot be read: {why}",
+                    grant.name
+                )))
+            })?;
+            passage.headers.push((name.clone(), secret));
         }
     }
+    Ok(passage)
+}
 
-    async fn reserve_request(&self, ask: &Ask, matched: &Matched) -> Result<Option<i64>, Refusal> {
-        let charges: Vec<Charge> = obligations(ask, matched)
-            .filter(|(_, limits)| limits.per_day.is_some())
-            .map(|(grant, limits)| Charge {
-                grant: grant.into_owned(),
-                per_day: limits.per_day,
-                cost: 0,
-                cost_per_day: None,
-            })
-            .collect();
-        if charges.is_empty() {
-            return Ok(None);
+async fn header(settings: &Settings, value: &Value) -> Result<SecretString, String> {
+    match Setting::try_from(value.clone())? {
+        Setting::Plain(Value::String(text)) => Ok(settings.secrets.literal(&text)),
+        Setting::Plain(_) => Err("it is no text".to_owned()),
+        Setting::Secret(source) => {
+            let secret = settings.secrets.read(&source).await;
+            secret.map_err(|error| error.to_string())
         }
-        let begin = Begin {
-            call: ask.call.clone(),
-            account: ask.account().to_owned(),
-            plugin: ask.caller.plugin.to_string(),
-            now: now(),
-            charges,
-            permit: None,
-        };
-        let ledger = &self.0.ledger;
-        ledger.begin(begin).await.map(Some).map_err(exhausted)
     }
 }

@@ -5,31 +5,24 @@
 //! what to look at.
 
 use std::collections::{HashMap, HashSet};
-
-use std::time::Instant;
+use std::sync::Arc;
 
 use jiff::civil::DateTime;
 use jiff::{Timestamp, tz::TimeZone};
-use qchost_audit::{AuditError, Entry, Kind, Trace};
-use qchost_catalog::{Access, Failure, always};
-use qchost_ledger::Settle;
-use qchost_policy::{Denial, Person};
+use qchost_audit::{Audit, AuditError, Entry, Kind, Trace};
+use qchost_catalog::Failure;
+use qchost_ledger::{Ledger, Settle};
+use qchost_policy::Person;
 use qchost_scope::Reader as _;
-use qchost_traffic::Priority;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::ask::Ask;
-use crate::gate::{Gate, GateError, known};
-use crate::judge::HostReads;
-use crate::refusal::Refusal;
+use crate::error::GateError;
+use crate::reads::{HostReader, operation_named};
+use crate::unsettled::UnsettledWrites;
 
-/// The principal of the host's own reads.
-const HOST: &str = "qchost";
-/// Maximum number of writes that a start warns of individually.
-const MOST_WARNED: usize = 20;
 /// Tolerance in seconds for an effect that seems older than its intent, because clocks differ.
-const CLOCKS_DIFFER: i64 = 5;
+const MAX_CLOCK_SKEW: i64 = 5;
 
 /// What was learned about a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -75,11 +68,19 @@ pub struct Reconciled {
     pub message: String,
 }
 
-impl Gate {
+/// Settles writes.
+pub(crate) struct Reconciler {
+    pub ledger: Ledger,
+    pub audit: Audit,
+    pub reads: Arc<HostReader>,
+    pub unsettled: Arc<UnsettledWrites>,
+}
+
+impl Reconciler {
     /// Makes ledger and audit agree on the calls of former runs. A reservation without a recorded intent is given back,
     /// since nothing is sent before its intent; every other one counts.
     pub(crate) async fn settle_former_runs(&self) -> Result<(), GateError> {
-        let ledger = &self.0.ledger;
+        let ledger = &self.ledger;
         let open = ledger.open_reservations().await?;
         let Some(first) = open.iter().map(|reservation| reservation.begun_ms).min() else {
             return Ok(());
@@ -105,76 +106,12 @@ impl Gate {
         calls: HashSet<String>,
         unix_ms: i64,
     ) -> Result<HashMap<String, Trace>, GateError> {
-        let audit = self.audit().clone();
-        let since = unix_ms.saturating_sub(CLOCKS_DIFFER * 1000);
+        let audit = self.audit.clone();
+        let since = unix_ms.saturating_sub(MAX_CLOCK_SKEW * 1000);
         let since = Timestamp::from_millisecond(since).unwrap_or(Timestamp::MIN);
         let find = move || qchost_audit::trace(audit.files(), audit.folder(), &calls, since);
         let found = tokio::task::spawn_blocking(find).await;
         Ok(found.unwrap_or(Err(AuditError::Closed))?)
-    }
-
-    /// Refuses to repeat what may have been done: a non-idempotent write with the arguments of one whose outcome is
-    /// unknown.
-    pub(crate) fn check_unsettled(&self, ask: &Ask) -> Result<(), Refusal> {
-        // A second compile only leaves a second job.
-        let repeats = ask
-            .operation
-            .is_none_or(|operation| !operation.idempotent && operation.interface() != "compile");
-        if !repeats || !matches!(ask.access, Access::Write | Access::Trade) {
-            return Ok(());
-        }
-        let unsettled = self.0.unsettled.lock();
-        let unsettled = unsettled;
-        let same = |intent: &&Map<String, Value>| {
-            let text = |name: &str| intent.get(name).and_then(Value::as_str);
-            text("operation") == Some(&*ask.name) && text("account") == Some(ask.account())
-        };
-        let mut same = unsettled.iter().filter(same).peekable();
-        if same.peek().is_none() {
-            return Ok(());
-        }
-        let print = self.0.prints.of_arguments(&ask.arguments);
-        let is_it = |intent: &&Map<String, Value>| {
-            intent.get("arguments-hmac").and_then(Value::as_str) == Some(&*print)
-        };
-        let Some(intent) = same.find(is_it) else {
-            return Ok(());
-        };
-        let intent = Intent(intent);
-        Err(Refusal::Denied(Denial {
-            reason: format!(
-                "the same call was sent at {} ({call}), and whether it took effect is unknown; an operator looks with: \
-                 qchost audit reconcile, and lets it be sent again with: qchost audit reconcile --accept {call}",
-                intent.text("time"),
-                call = intent.text("call"),
-            ),
-            nearest_grant: None,
-            remedy: None,
-        }))
-    }
-
-    /// Warns at start of the writes of former runs without an outcome.
-    pub(crate) fn warn_of_unsettled(&self) {
-        let unsettled = self.0.unsettled.lock();
-        let unsettled = unsettled;
-        for intent in unsettled.iter().take(MOST_WARNED).map(Intent) {
-            tracing::warn!(
-                target: "gate", call = intent.text("call"), plugin = intent.text("plugin"), account = intent.text("account"),
-                operation = intent.text("operation"), sent = intent.text("time"),
-                "the outcome of a write of a former run is unknown, and it is not sent again before it is known; see: qchost audit reconcile",
-            );
-        }
-        if unsettled.len() > MOST_WARNED {
-            let more = unsettled.len() - MOST_WARNED;
-            tracing::warn!(target: "gate", more, "there are more such writes");
-        }
-    }
-
-    /// Remembers a write whose answer was lost.
-    pub(crate) fn keep_unsettled(&self, mut intent: Map<String, Value>) {
-        intent.insert("time".to_owned(), Timestamp::now().to_string().into());
-        let mut unsettled = self.0.unsettled.lock();
-        unsettled.push(intent);
     }
 
     /// Reads QuantConnect to learn how the writes with unknown outcome ended, and records what is learned. Those in
@@ -182,15 +119,12 @@ impl Gate {
     ///
     /// # Errors
     /// When it cannot be recorded, or a call in `accepted` has no unknown outcome.
-    pub async fn reconcile(
+    pub(crate) async fn reconcile(
         &self,
         by: &Person,
         accepted: &[String],
     ) -> Result<Vec<Reconciled>, ReconcileError> {
-        let intents = {
-            let unsettled = &self.0.unsettled;
-            unsettled.lock().clone()
-        };
+        let intents = self.unsettled.list();
         let known = |call: &&String| {
             intents
                 .iter()
@@ -239,11 +173,8 @@ impl Gate {
                     essential: false,
                     body,
                 };
-                self.0.audit.record(entry).await?;
-                self.0
-                    .unsettled
-                    .lock()
-                    .retain(|one| one.get("call").and_then(Value::as_str) != Some(call.as_str()));
+                self.audit.record(entry).await?;
+                self.unsettled.remove(&call);
             }
             all.push(Reconciled {
                 account: text("account"),
@@ -343,20 +274,13 @@ impl Gate {
         name: &'static str,
         arguments: Value,
     ) -> Result<Value, Failure> {
-        let reads = HostReads {
-            inner: &self.0,
-            account: intent.text("account"),
-            plugin: HOST,
-            priority: Priority::Normal,
-            deadline: Instant::now() + self.0.call_timeout,
-            clearance: always(),
-            cause: None,
-        };
         let arguments = match arguments {
             Value::Object(arguments) => arguments,
             _ => Map::new(),
         };
-        reads.read(known(name)?, arguments).await
+        let account = intent.text("account");
+        let reads = self.reads.for_host(account, self.reads.call_timeout);
+        reads.read(operation_named(name)?, arguments).await
     }
 }
 
@@ -376,7 +300,7 @@ impl Intent<'_> {
     /// When the intent was recorded, in seconds since 1970.
     fn time(&self) -> Option<i64> {
         let time: Timestamp = self.text("time").parse().ok()?;
-        Some(time.as_second() - CLOCKS_DIFFER)
+        Some(time.as_second() - MAX_CLOCK_SKEW)
     }
 
     /// Whether a list contains an item with the given name, created since.

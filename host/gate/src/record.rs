@@ -6,21 +6,21 @@
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use qchost_audit::{Entry, Kind};
+use qchost_audit::{Audit, AuditError, Entry, Kind};
 use qchost_catalog::{Access, Failure, Outcome, aside, length, length_of_members};
+use qchost_policy::Person;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
-use zeroize::Zeroizing;
 
-use crate::ask::Ask;
-use crate::judge::Matched;
+use crate::call::CallRequest;
+use crate::decision::{Decision, Matched};
+use crate::fingerprint::{Fingerprints, text_hash};
 use crate::kept::Kept;
 use crate::obligations::{names as names_of, obligations};
 use crate::refusal::Refusal;
 
 /// Texts of more bytes than this are kept as digest and length.
-const LONGEST_TEXT: usize = 256;
+const MAX_TEXT: usize = 256;
 /// Arguments of a read larger than this many bytes, without their long texts, are kept as digest and length.
 const MAX_ARGUMENTS: usize = 16 << 10;
 /// The same limit for a refused call, which costs a plugin nothing.
@@ -29,38 +29,7 @@ const MAX_REFUSED_ARGUMENTS: usize = 1 << 10;
 const MAX_REASON: usize = 1 << 10;
 
 /// Buffer size in bytes for hashing an answer.
-const PIECES: usize = 4096;
-
-/// The key for fingerprints of arguments: without a key, a short argument could be found by brute force.
-pub(crate) struct Fingerprints(Zeroizing<Vec<u8>>);
-
-impl Fingerprints {
-    pub(crate) fn new(key: Zeroizing<Vec<u8>>) -> Self {
-        Self(key)
-    }
-
-    /// The HMAC-SHA-256 of a value's canonical form, in hexadecimal. `label` separates domains, so that fingerprints of
-    /// different kinds never coincide.
-    pub(crate) fn of(&self, label: &str, value: &Value) -> String {
-        self.of_text(label, &qchost_audit::canonical(value))
-    }
-
-    /// The fingerprint of a call's arguments.
-    pub(crate) fn of_arguments(&self, arguments: &Map<String, Value>) -> String {
-        self.of_text("arguments", &qchost_audit::canonical_object(arguments))
-    }
-
-    /// The fingerprint of a text.
-    pub(crate) fn of_text(&self, label: &str, canonical: &str) -> String {
-        // HMAC accepts keys of any length.
-        let Ok(mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
-            return String::new();
-        };
-        let mac = mac.chain_update(label).chain_update([0]);
-        let mac = mac.chain_update(canonical);
-        hex::encode(mac.finalize().into_bytes())
-    }
-}
+const HASH_BUFFER: usize = 4096;
 
 /// A writer that hashes its input.
 struct Hashed(Sha256);
@@ -80,22 +49,17 @@ impl Write for Hashed {
 fn answer_hash(body: &Value) -> String {
     let mut hash = Hashed(Sha256::new());
     // The serializer writes in pieces of a few bytes.
-    let mut pieces = BufWriter::with_capacity(PIECES, &mut hash);
+    let mut pieces = BufWriter::with_capacity(HASH_BUFFER, &mut hash);
     // A value is always valid JSON, and the hash accepts all of it.
     drop(serde_json::to_writer(&mut pieces, body));
     drop(pieces);
     format!("sha256:{}", hex::encode(hash.0.finalize()))
 }
 
-/// The SHA-256 of a text, as `sha256:…`.
-pub(crate) fn text_hash(text: &str) -> String {
-    format!("sha256:{}", hex::encode(Sha256::digest(text)))
-}
-
 /// Arguments in the form that is kept and shown.
 fn redacted(value: &Value) -> Value {
     match value {
-        Value::String(text) if text.len() > LONGEST_TEXT => {
+        Value::String(text) if text.len() > MAX_TEXT => {
             json!({ "digest": text_hash(text), "bytes": text.len() })
         }
         Value::Array(items) => Value::Array(items.iter().map(redacted).collect()),
@@ -116,7 +80,7 @@ pub(crate) fn redacted_object(fields: &Map<String, Value>) -> Value {
 
 /// What is known of a call besides the request.
 #[derive(Default)]
-pub(crate) struct Known<'a> {
+pub(crate) struct AuditContext<'a> {
     /// Its project, by id and name.
     pub project: Option<&'a (u32, String)>,
     /// The grants that allowed it.
@@ -133,14 +97,30 @@ pub(crate) struct Known<'a> {
     pub sends: Option<u32>,
 }
 
+impl<'a> AuditContext<'a> {
+    /// What is known of a call that was allowed.
+    pub(crate) fn of(decision: &'a Decision, reservation: Option<i64>) -> Self {
+        let permit = decision.permit.as_ref();
+        Self {
+            project: decision.touched.project.as_ref(),
+            matched: Some(&decision.matched),
+            guardrails: &[],
+            permit: permit.map(|permit| permit.id.as_str()),
+            approval: permit.map(|permit| permit.approval.as_str()),
+            reservation,
+            sends: None,
+        }
+    }
+}
+
 /// The record of a refused call.
 pub(crate) fn refused(
-    ask: &Ask,
-    known: &Known<'_>,
+    request: &CallRequest,
+    context: &AuditContext<'_>,
     refusal: &Refusal,
     prints: &Fingerprints,
 ) -> Entry {
-    let mut body = common(ask, known, refusal.word(), prints);
+    let mut body = common(request, context, refusal.word(), prints);
     shorten(&mut body, MAX_REFUSED_ARGUMENTS);
     if let Refusal::ApprovalRequired { id } | Refusal::ApprovalRefused { id, .. } = refusal {
         body.insert("approval".to_owned(), id.as_str().into());
@@ -155,39 +135,47 @@ pub(crate) fn refused(
 }
 
 /// The record of a write that is about to be sent.
-pub(crate) fn intent(ask: &Ask, known: &Known<'_>, prints: &Fingerprints) -> Entry {
+pub(crate) fn intent(
+    request: &CallRequest,
+    context: &AuditContext<'_>,
+    prints: &Fingerprints,
+) -> Entry {
     entry(
         Kind::Intent,
-        ask.access,
-        common(ask, known, "allowed", prints),
+        request.access,
+        common(request, context, "allowed", prints),
     )
 }
 
 /// The record of how a write ended.
 ///
 /// If its answer was lost, its intent stays open, for `qchost audit reconcile` to settle.
-pub(crate) fn outcome(ask: &Ask, known: &Known<'_>, outcome: &Outcome) -> Entry {
+pub(crate) fn outcome(
+    request: &CallRequest,
+    context: &AuditContext<'_>,
+    outcome: &Outcome,
+) -> Entry {
     let kind = match outcome {
         Err(Failure::UnknownOutcome(_)) => Kind::Lost,
         _ => Kind::Outcome,
     };
-    let mut body = identity(ask);
-    links(&mut body, known);
-    ending(&mut body, ask, outcome);
-    entry(kind, ask.access, body)
+    let mut body = identity(request);
+    links(&mut body, context);
+    ending(&mut body, request, outcome);
+    entry(kind, request.access, body)
 }
 
 /// The complete record of a read, made once its answer is there.
 pub(crate) fn read(
-    ask: &Ask,
-    known: &Known<'_>,
+    request: &CallRequest,
+    context: &AuditContext<'_>,
     outcome: &Outcome,
     prints: &Fingerprints,
 ) -> Entry {
-    let mut body = common(ask, known, "allowed", prints);
+    let mut body = common(request, context, "allowed", prints);
     shorten(&mut body, MAX_ARGUMENTS);
-    ending(&mut body, ask, outcome);
-    entry(Kind::Read, ask.access, body)
+    ending(&mut body, request, outcome);
+    entry(Kind::Read, request.access, body)
 }
 
 /// Keeps arguments of many short texts as digest and length, so that a refused call cannot be kept out of the audit by
@@ -211,7 +199,7 @@ fn reason(error: &impl ToString) -> String {
     reason
 }
 
-fn ending(body: &mut Map<String, Value>, ask: &Ask, outcome: &Outcome) {
+fn ending(body: &mut Map<String, Value>, request: &CallRequest, outcome: &Outcome) {
     match outcome {
         Ok(answer) => {
             body.insert("outcome".to_owned(), "answered".into());
@@ -223,7 +211,7 @@ fn ending(body: &mut Map<String, Value>, ask: &Ask, outcome: &Outcome) {
             body.insert("reason".to_owned(), reason(failure).into());
         }
     }
-    let latency = u64::try_from(ask.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let latency = u64::try_from(request.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
     body.insert("latency-us".to_owned(), latency.into());
 }
 
@@ -236,89 +224,119 @@ fn entry(kind: Kind, access: Access, body: Map<String, Value>) -> Entry {
 }
 
 fn common(
-    ask: &Ask,
-    known: &Known<'_>,
+    request: &CallRequest,
+    context: &AuditContext<'_>,
     decision: &str,
     prints: &Fingerprints,
 ) -> Map<String, Value> {
-    let mut body = identity(ask);
-    links(&mut body, known);
-    let terms = &ask.terms;
+    let mut body = identity(request);
+    links(&mut body, context);
+    let policy = &request.policy;
     let mut text = |name: &str, kept: &Kept| body.insert(name.to_owned(), (*kept.digest).into());
-    text("manifest", &terms.authority.text);
-    text("guardrails", &terms.settings.guardrails_text);
-    text("configuration", &terms.settings.configuration_text);
-    if let Some(pending) = &terms.pending {
+    text("manifest", &policy.authority.text);
+    text("guardrails", &policy.settings.guardrails_text);
+    text("configuration", &policy.settings.configuration_text);
+    if let Some(pending) = &policy.pending {
         text("manifest-pending", &pending.text);
     }
-    if let Some(pending) = &terms.settings.configuration_pending {
+    if let Some(pending) = &policy.settings.configuration_pending {
         text("configuration-pending", pending);
     }
-    let (arguments, print) = aside(length_of_members(&ask.arguments), || {
-        let arguments = redacted_object(&ask.arguments);
-        (arguments, prints.of_arguments(&ask.arguments))
+    let (arguments, print) = aside(length_of_members(&request.arguments), || {
+        let arguments = redacted_object(&request.arguments);
+        (arguments, prints.of_arguments(&request.arguments))
     });
     body.insert("arguments".to_owned(), arguments);
     body.insert("arguments-hmac".to_owned(), print.into());
     body.insert("decision".to_owned(), decision.into());
-    let reads = ask.toll.reads();
+    let reads = request.read_charges.reads();
     if reads > 0 {
         body.insert("host-reads".to_owned(), reads.into());
     }
-    if let Some(matched) = known.matched {
-        let names: Vec<Cow<'_, str>> = obligations(ask, matched).map(|(name, _)| name).collect();
+    if let Some(matched) = context.matched {
+        let names: Vec<Cow<'_, str>> = obligations(request, matched)
+            .map(|(name, _)| name)
+            .collect();
         body.insert("grants".to_owned(), json!(names));
         // The same name may denote different grants in the two manifests.
-        if let Some(pending) = &ask.terms.pending {
-            let named = |authority, places| json!(names_of(authority, ask.is_http(), places));
-            let serving = named(&ask.terms.authority, &matched.grants);
+        if let Some(pending) = &request.policy.pending {
+            let named = |authority, places| json!(names_of(authority, request.is_http(), places));
+            let serving = named(&request.policy.authority, &matched.grants);
             body.insert("grants-serving".to_owned(), serving);
             let pending = named(pending, &matched.pending);
             body.insert("grants-pending".to_owned(), pending);
         }
     }
-    if !known.guardrails.is_empty() {
-        body.insert("policies".to_owned(), json!(known.guardrails));
+    if !context.guardrails.is_empty() {
+        body.insert("policies".to_owned(), json!(context.guardrails));
     }
     body
 }
 
 /// Adds the fields that link the records of a call to each other and to other records.
-fn links(body: &mut Map<String, Value>, known: &Known<'_>) {
+fn links(body: &mut Map<String, Value>, context: &AuditContext<'_>) {
     let mut put = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
             body.insert(name.to_owned(), value);
         }
     };
-    let project = known.project;
+    let project = context.project;
     put(
         "project",
         project.map(|(id, name)| json!({ "id": id, "name": name })),
     );
-    put("permit", known.permit.map(Value::from));
-    put("approval", known.approval.map(Value::from));
-    put("reservation", known.reservation.map(Value::from));
-    put("sends", known.sends.map(Value::from));
+    put("permit", context.permit.map(Value::from));
+    put("approval", context.approval.map(Value::from));
+    put("reservation", context.reservation.map(Value::from));
+    put("sends", context.sends.map(Value::from));
 }
 
-fn identity(ask: &Ask) -> Map<String, Value> {
+fn identity(request: &CallRequest) -> Map<String, Value> {
     let mut body = Map::new();
     let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
-    put("call", ask.call.as_str().into());
-    put("account", ask.account().into());
-    put("plugin", (*ask.caller.plugin).into());
-    put("digest", (*ask.caller.digest).into());
-    put("invocation", (*ask.caller.invocation).into());
-    if let Some(person) = ask.caller.person {
+    put("call", request.call.as_str().into());
+    put("account", request.account().into());
+    put("plugin", request.plugin().into());
+    put("digest", (*request.principal.digest).into());
+    put("invocation", (*request.principal.invocation).into());
+    if let Some(person) = request.principal.person {
         put("person", person.into());
     }
-    put("operation", ask.name.as_ref().into());
-    put("access", ask.access.word().into());
+    put("operation", request.name.as_ref().into());
+    put("access", request.access.word().into());
     body
+}
+
+/// Records an action of a person, durably.
+pub(crate) async fn admin(
+    audit: &Audit,
+    kind: Kind,
+    by: &Person,
+    body: Value,
+) -> Result<(), AuditError> {
+    let entry = Entry {
+        kind,
+        essential: false,
+        body: admin_body(by, body),
+    };
+    audit.record(entry).await.map(drop)
+}
+
+/// The audit body of an administrative action.
+pub(crate) fn admin_body(by: &Person, body: Value) -> Map<String, Value> {
+    let mut fields = match body {
+        Value::Object(fields) => fields,
+        other => Map::from_iter([("what".to_owned(), other)]),
+    };
+    fields.insert("person".to_owned(), by.uid.into());
+    fields.insert("person-name".to_owned(), by.name.as_str().into());
+    fields
 }
 
 #[cfg(test)]
 mod tests {
+    use zeroize::Zeroizing;
+
     use super::*;
 
     #[test]

@@ -3,8 +3,11 @@
 use std::iter;
 use std::time::Duration;
 
+use qchost_audit::AuditError;
 use qchost_catalog::{Failure, FailureKind};
+use qchost_ledger::{BeginError, LedgerError, RequestError};
 use qchost_policy::Denial;
+use qchost_scope::ScopeError;
 use strum::{EnumDiscriminants, EnumIter, IntoEnumIterator as _, IntoStaticStr, VariantNames as _};
 
 /// Why a call has no answer.
@@ -98,6 +101,15 @@ impl From<Failure> for Refusal {
 }
 
 impl Refusal {
+    /// A denial that no line of a manifest would lift.
+    pub(crate) fn denied(reason: impl Into<String>) -> Self {
+        Self::Denied(Denial {
+            reason: reason.into(),
+            nearest_grant: None,
+            remedy: None,
+        })
+    }
+
     /// The approval that it refers to.
     pub(crate) fn approval(&self) -> Option<&str> {
         match self {
@@ -113,6 +125,72 @@ impl Refusal {
             Self::Failed(failure) => failure.word(),
             own => RefusalKind::from(own).into(),
         }
+    }
+}
+
+/// The ledger cannot be used, so calls that need it are not sent.
+pub(crate) fn unusable(error: LedgerError) -> Refusal {
+    Refusal::Failed(Failure::Unavailable(format!(
+        "the host cannot use its ledger, so nothing was sent: {error}"
+    )))
+}
+
+/// A call that cannot be recorded is not sent.
+pub(crate) fn unrecorded(error: &AuditError) -> Refusal {
+    Refusal::Failed(Failure::Unavailable(format!(
+        "the host cannot write its audit, so nothing was sent: {error}"
+    )))
+}
+
+/// A budget that cannot be charged, or a permit that cannot be used.
+pub(crate) fn exhausted(error: BeginError) -> Refusal {
+    match error {
+        BeginError::Exhausted {
+            grant,
+            budget,
+            limit,
+            used,
+            resets_in_ms,
+        } => Refusal::Exhausted {
+            message: format!("the grant `{grant}` allows {limit} ({budget}) and {used} are used"),
+            grant,
+            budget,
+            resets_in: u64::try_from(resets_in_ms).ok().map(Duration::from_millis),
+        },
+        BeginError::PermitGone { permit, why } => {
+            Refusal::denied(format!("the permit {permit} cannot be used: {why}"))
+        }
+        BeginError::Ledger(error) => unusable(error),
+    }
+}
+
+/// What a call touches cannot be told, so it is not sent.
+pub(crate) fn unresolved(error: ScopeError) -> Refusal {
+    match error {
+        ScopeError::Invalid(message) => Refusal::Failed(Failure::InvalidArgument(message)),
+        ScopeError::Denied(reason) => Refusal::denied(reason),
+        ScopeError::Failed(failure) => failure.into(),
+    }
+}
+
+/// The refusal of a plugin that has too many open requests.
+pub(crate) fn not_asked(error: RequestError) -> Refusal {
+    match error {
+        RequestError::Ledger(error) => unusable(error),
+        RequestError::TooManyPending { plugin, limit } => Refusal::Exhausted {
+            message: format!(
+                "`{plugin}` has {limit} approvals that wait for a person, and may not ask for more"
+            ),
+            grant: String::new(),
+            budget: "approvals",
+            resets_in: None,
+        },
+        error @ RequestError::TooLarge { .. } => Refusal::Exhausted {
+            message: error.to_string(),
+            grant: String::new(),
+            budget: "approvals",
+            resets_in: None,
+        },
     }
 }
 

@@ -1,25 +1,27 @@
 //! Reports on a plugin's authority for operators: its grants and what is used of them, and what would be decided
 //! about a call without sending anything.
 
-use parking_lot::Mutex;
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use qchost_catalog::{Access, BoxFuture, Failure, Operation, Outcome, by_name, by_tool};
-use qchost_ledger::LedgerError;
-use qchost_policy::{DOWNLOAD, Facts, Grant, GrantLimits, WORKFLOW};
+use parking_lot::Mutex;
+use qchost_catalog::{Access, BoxFuture, Failure, Operation, Outcome};
+use qchost_ledger::{Ledger, LedgerError};
+use qchost_policy::{Facts, Grant, GrantLimits};
 use qchost_scope::{Configured, Reader, Scope, check_project_id};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::approvals::takes_two;
-use crate::ask::Caller;
-use crate::effort::Effort;
-use crate::gate::{Gate, now, recall};
-use crate::judge::{Matched, check_covered, decide_all, named, unresolved, wants_approval};
+use crate::approve::takes_two;
+use crate::authorize::{Authorizer, check_covered, decide_all, named, wants_approval};
+use crate::call::CallRequest;
+use crate::clock::now;
+use crate::decision::{Matched, is_live};
 use crate::obligations::{obligations, obligations_under};
-use crate::refusal::Refusal;
-use crate::trade::unusable;
+use crate::reconfigure::recall;
+use crate::refusal::{Refusal, unresolved, unusable};
+use crate::resolve::untold;
+use crate::trade::TradeRules;
 
 /// The grants of a plugin.
 #[derive(Debug, Clone, Serialize)]
@@ -70,17 +72,25 @@ pub struct Explanation {
     pub assumed: Vec<String>,
 }
 
-impl Gate {
+/// Reports on authority.
+pub(crate) struct Reporter {
+    pub ledger: Ledger,
+    pub authorizer: Arc<Authorizer>,
+    pub trade: Arc<TradeRules>,
+    pub scope: Arc<Scope>,
+}
+
+impl Reporter {
     /// The grants of a plugin, with today's use; `None` if it has no manifest.
     ///
     /// # Errors
     /// When the ledger cannot be used.
-    pub async fn grants(&self, plugin: &str) -> Result<Option<GrantsReport>, LedgerError> {
-        let Some(terms) = self.0.terms.of(plugin) else {
+    pub(crate) async fn grants(&self, plugin: &str) -> Result<Option<GrantsReport>, LedgerError> {
+        let Some(policy) = self.authorizer.policies.of(plugin) else {
             return Ok(None);
         };
-        let manifest = terms.authority.manifest();
-        let ledger = &self.0.ledger;
+        let manifest = policy.authority.manifest();
+        let ledger = &self.ledger;
         let used = ledger.usage(&manifest.account, plugin, now()).await?;
         let report = |name: &str, limits: GrantLimits| {
             let used = used.iter().find(|used| used.grant == name);
@@ -122,11 +132,11 @@ impl Gate {
                 grants: (0..grants).collect(),
                 pending: Vec::new(),
             };
-            let limits = obligations_under(&terms, http, &all);
+            let limits = obligations_under(&policy, http, &all);
             let limits = limits.map(|(name, limits)| (name.into_owned(), limits));
             limits.collect::<Vec<_>>()
         };
-        let denied = |place| match &terms.pending {
+        let denied = |place| match &policy.pending {
             Some(pending) => manifest.not_allowed_by(place, pending.manifest()),
             None => BTreeSet::new(),
         };
@@ -170,8 +180,8 @@ impl Gate {
         Ok(Some(GrantsReport {
             plugin: plugin.to_owned(),
             account: manifest.account.clone(),
-            halted: self.0.halts.reason(&manifest.account, plugin),
-            restricted: terms.pending.is_some(),
+            halted: self.authorizer.halts.reason(&manifest.account, plugin),
+            restricted: policy.pending.is_some(),
             grants,
         }))
     }
@@ -181,54 +191,12 @@ impl Gate {
     ///
     /// # Errors
     /// When there is no such operation, or the plugin has no manifest.
-    pub async fn explain(
+    pub(crate) async fn explain(
         &self,
-        plugin: &str,
-        operation: &str,
-        arguments: Map<String, Value>,
+        request: CallRequest,
         project_name: Option<String>,
     ) -> Result<Explanation, Refusal> {
-        let ledger = &self.0.ledger;
-        let digest = match self.manifest(plugin) {
-            Some(manifest) => match &manifest.digest {
-                Some(pin) => Some(pin.clone()),
-                None => ledger
-                    .adopted(&manifest.account, plugin)
-                    .await
-                    .map_err(unusable)?
-                    .map(|adopted| adopted.digest),
-            },
-            None => None,
-        };
-        let caller = Caller {
-            plugin: plugin.into(),
-            // Without an adopted component the digest does not affect the decision.
-            digest: digest.map_or("sha256:".into(), |digest| digest.into()),
-            invocation: "explain".into(),
-            person: None,
-            effort: Effort::default(),
-            pace: std::sync::Arc::default(),
-        };
-        let (known, name, access) = match by_name(operation).or_else(|| by_tool(operation)) {
-            Some(known) => (Some(known), Cow::Borrowed(known.name), known.access),
-            None => match operation {
-                DOWNLOAD => (None, Cow::Borrowed(DOWNLOAD), Access::Read),
-                WORKFLOW => (None, Cow::Borrowed(WORKFLOW), Access::Read),
-                tool if tool.starts_with("raw/") => {
-                    (None, Cow::Owned(tool.to_owned()), Access::Trade)
-                }
-                other => {
-                    return Err(Refusal::Failed(Failure::NotFound(format!(
-                        "there is no operation `{other}`"
-                    ))));
-                }
-            },
-        };
-        let tool = match known {
-            Some(known) => Cow::Borrowed(known.tool),
-            None => Cow::Owned(name.trim_start_matches("raw/").to_owned()),
-        };
-        let ask = self.ask(&caller, known, name, tool, access, arguments)?;
+        let (known, plugin) = (request.operation, request.plugin());
         let assumed = Mutex::new(Vec::new());
         let take = || std::mem::take(&mut *assumed.lock());
         let refused = |refusal: Refusal, guardrails| Explanation {
@@ -240,76 +208,72 @@ impl Gate {
             approval: false,
             assumed: take(),
         };
-        if ask.halted()
-            && let Some(reason) = self.0.halts.reason(ask.account(), plugin)
-        {
-            return Ok(refused(Refusal::Halted(reason), Vec::new()));
+        if let Err(refusal) = self.authorizer.check_halt(&request) {
+            return Ok(refused(refusal, Vec::new()));
         }
-        if let Some(Err(error)) = known.map(|known| check_project_id(known, &ask.arguments)) {
+        if let Some(Err(error)) = known.map(|known| check_project_id(known, &request.arguments)) {
             return Ok(refused(unresolved(error), Vec::new()));
         }
-        let covered = Facts::of(named(&ask));
-        if let Err(refusal) = check_covered(&ask, &covered) {
+        let covered = Facts::of(named(&request));
+        if let Err(refusal) = check_covered(&request, &covered) {
             return Ok(refused(refusal, Vec::new()));
         }
         let touched = match known {
             Some(operation) => {
                 // What is only given or assumed here must not be used for decisions.
-                let known = self.apart(ask.account()).await.map_err(unusable)?;
+                let known = self.apart(request.account()).await.map_err(unusable)?;
                 let nobody = Unasked {
                     project_name,
-                    scope: &self.0.scope,
-                    account: ask.account(),
+                    scope: &self.scope,
+                    account: request.account(),
                     assumed: &assumed,
                 };
-                let settings = ask.settings();
+                let settings = request.settings();
                 let configured = Configured {
                     live_profile: &|profile| settings.profiles.brokerage(profile),
                     node_prices: &settings.node_prices,
                 };
-                let (account, arguments) = (ask.account(), &ask.arguments);
+                let (account, arguments) = (request.account(), &request.arguments);
                 known
                     .resolve(&nobody, configured, account, plugin, operation, arguments)
                     .await
             }
-            None => self.untold(&ask),
+            None => untold(&self.scope, &request),
         };
         let touched = match touched {
             Ok(touched) => touched,
             Err(error) => return Ok(refused(unresolved(error), Vec::new())),
         };
-        let matched = match decide_all(&ask.terms, &ask, &touched.facts) {
+        let matched = match decide_all(&request.policy, &request, &touched.facts) {
             Ok(matched) => matched,
             Err(error) => return Ok(refused(error.refusal, error.guardrails)),
         };
-        let live = touched.facts.iter().any(|facts| facts.context.live);
-        if ask.access == Access::Trade
-            && let Err(refusal) = self.check_live(&ask, live).await
+        let live = is_live(&touched);
+        if request.access == Access::Trade
+            && let Err(refusal) = self.trade.check_live(&request, live).await
         {
             return Ok(refused(refusal, Vec::new()));
         }
         Ok(Explanation {
             decision: "allowed",
             reason: None,
-            grants: obligations(&ask, &matched)
+            grants: obligations(&request, &matched)
                 .map(|(name, _)| name.into_owned())
                 .collect(),
             guardrails: Vec::new(),
-            obligations: obligations(&ask, &matched)
+            obligations: obligations(&request, &matched)
                 .map(|(grant, limits)| json!({ "grant": grant, "limits": limits }))
                 .collect(),
-            approval: wants_approval(&ask.terms, &matched) || takes_two(&ask, live),
+            approval: wants_approval(&request.policy, &matched) || takes_two(&request, live),
             assumed: take(),
         })
     }
-}
 
-impl Gate {
     /// A separate scope with what the ledger remembers of an account.
     async fn apart(&self, account: &str) -> Result<Scope, LedgerError> {
         let scope = Scope::new();
         let account = account.to_owned();
-        recall(&scope, &self.0.ledger, std::iter::once(&account)).await?;
+        recall(&scope, &self.ledger, std::iter::once(&account)).await?;
         Ok(scope)
     }
 }

@@ -92,8 +92,8 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
+    use crate::fingerprint::{Fingerprints, text_hash};
     use crate::kept::{Form, Kept};
-    use crate::record::{Fingerprints, text_hash};
 
     fn entry(digest: &str) -> Entry {
         Entry {

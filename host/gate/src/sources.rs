@@ -10,26 +10,25 @@
 //! used, and wherever the deployment was approved, the project is checked to be still what was compiled; what was
 //! deployed is read back.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use qchost_audit::Entry;
-use qchost_catalog::{Access, Call, Failure, Operation, Outcome, Target, always};
-use qchost_ledger::{NewCompile, Remembered};
-use qchost_policy::Denial;
-use qchost_scope::{Reader as _, Touched};
+use qchost_audit::{Audit, Entry};
+use qchost_catalog::{Access, Call, Failure, Operation, Outcome, Target, Upstream, always};
+use qchost_ledger::{Ledger, NewCompile, Remembered};
+use qchost_scope::Reader as _;
 use serde_json::{Map, Value, json};
 
-use crate::ask::{Ask, Intended};
-use crate::gate::{Gate, Inner, known, now};
-use crate::judge::Verdict;
-use crate::pins::{Projects, SourceAccess, SourceLock};
-use crate::record::{self, Known, text_hash};
-use crate::refusal::Refusal;
-use crate::toll::Toll;
-use crate::trade::unusable;
+use crate::call::{CallIds, CallRequest};
+use crate::clock::now;
+use crate::decision::{Decision, is_live};
+use crate::fingerprint::{Fingerprints, text_hash};
+use crate::policy_store::PolicyStore;
+use crate::reads::{HostReader, operation_named};
+use crate::record::{self, AuditContext};
+use crate::refusal::{Refusal, unusable};
+use crate::source_locks::{Projects, SourceAccess, SourceLock, SourceLocks};
 
 /// The operation that deploys a compile.
 const DEPLOY: &str = "live/create-live-algorithm";
@@ -38,13 +37,13 @@ const COMPILE: &str = "compile/create-compile";
 /// How long a call waits for a source that other calls use.
 const SOURCE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Attempts to pin a project whose libraries change meanwhile.
-const PIN_TRIES: usize = 3;
+const MAX_PIN_ATTEMPTS: usize = 3;
 /// Maximum projects in one source: the project and its libraries.
 const MAX_PROJECTS: usize = 50;
 /// Maximum size of a source, in bytes of names and contents.
 const MAX_SOURCE: usize = 8 << 20;
 /// Attempts to stop a deployment, and the time limit of each in `STOP_TIMEOUT`.
-const STOP_TRIES: usize = 3;
+const MAX_STOP_ATTEMPTS: usize = 3;
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Name of the settings among the files; no file of a project begins like that.
 const SETTINGS: &str = "settings:";
@@ -69,7 +68,7 @@ pub(crate) struct Source {
 
 /// What a call holds of sources while it is under way.
 #[derive(Debug, Default)]
-pub(crate) struct HeldSource {
+pub(crate) struct SourceGuard {
     /// Keeps other calls from changing it, or from relying on it.
     _lock: Option<SourceLock>,
     /// What was read before the call.
@@ -155,94 +154,84 @@ impl Source {
     }
 }
 
-impl Inner {
+/// Guards the sources of projects for calls that change them or rely on them.
+pub(crate) struct SourceKeeper {
+    pub locks: SourceLocks,
+    pub reads: Arc<HostReader>,
+    pub upstream: Arc<dyn Upstream>,
+    pub policies: Arc<PolicyStore>,
+    pub ledger: Ledger,
+    pub audit: Audit,
+    pub prints: Arc<Fingerprints>,
+    pub ids: Arc<CallIds>,
+}
+
+impl SourceKeeper {
+    /// Acquires what a call needs of sources before it is sent: locks what it relies on against changes and reads it,
+    /// or waits until no call relies on what it changes.
+    ///
+    /// # Errors
+    /// When other calls use the source for too long, or what would be deployed is not what was compiled.
+    pub(crate) async fn guard(
+        &self,
+        request: &CallRequest,
+        decision: &Decision,
+    ) -> Result<SourceGuard, Refusal> {
+        match self.use_of(request, decision).await? {
+            Use::Nothing => Ok(SourceGuard::default()),
+            Use::Changes(projects) => {
+                let lock = self.lock(request, SourceAccess::Change, projects).await?;
+                Ok(SourceGuard {
+                    _lock: Some(lock),
+                    before: None,
+                })
+            }
+            Use::Compiles(project) => Ok(match self.pin(request, project).await {
+                Ok(held) => held,
+                Err(failure) => {
+                    tracing::warn!(target: "gate", project, %failure, "the source cannot be read: its compile will be of unknown code");
+                    SourceGuard::default()
+                }
+            }),
+            Use::Deploys(project, hash) => {
+                let held = self.pin(request, project).await.map_err(Refusal::Failed)?;
+                match &held.before {
+                    Some(source) if source.hash() == hash => Ok(held),
+                    _ => Err(Refusal::denied(
+                        "the project's files, libraries or settings are not those that were compiled any \
+                                 more, so nothing was deployed; compile the project again and deploy that",
+                    )),
+                }
+            }
+        }
+    }
+
     /// Whether any plugin or person of the account may deploy, so that sources are worth reading.
-    pub(crate) fn is_deployed_from(&self, account: &str) -> bool {
-        self.terms.any(|manifest| {
+    fn is_deployed_from(&self, account: &str) -> bool {
+        self.policies.any(|manifest| {
             let mut patterns = manifest.grants.iter().flat_map(|grant| &grant.allow);
             manifest.account == account
                 && patterns.any(|pattern| pattern.covers(DEPLOY, Access::Trade))
         })
     }
-}
 
-impl Gate {
-    /// Acquires what a call needs of sources before it is sent: locks what it relies on against changes and reads it,
-    /// or waits until no call relies on what it changes. `None` if the call is no longer allowed.
-    ///
-    /// # Errors
-    /// When other calls use the source for too long, or what would be deployed is not what was compiled.
-    pub(crate) async fn hold_source(
-        &self,
-        ask: &Ask,
-        verdict: &Verdict,
-    ) -> Result<Option<HeldSource>, Refusal> {
-        let work = async {
-            match self.use_of(ask, verdict).await? {
-                Use::Nothing => Ok(HeldSource::default()),
-                Use::Changes(projects) => {
-                    let lock = self.lock(ask, SourceAccess::Change, projects).await?;
-                    Ok(HeldSource {
-                        _lock: Some(lock),
-                        before: None,
-                    })
-                }
-                Use::Compiles(project) => Ok(match self.pin(ask, project).await {
-                    Ok(held) => held,
-                    Err(failure) => {
-                        tracing::warn!(target: "gate", project, %failure, "the source cannot be read: its compile will be of unknown code");
-                        HeldSource::default()
-                    }
-                }),
-                Use::Deploys(project, hash) => {
-                    let held = self.pin(ask, project).await.map_err(Refusal::Failed)?;
-                    match &held.before {
-                        Some(source) if source.hash() == hash => Ok(held),
-                        _ => Err(Refusal::Denied(Denial {
-                            reason: "the project's files, libraries or settings are not those that were compiled any \
-                                     more, so nothing was deployed; compile the project again and deploy that"
-                                .to_owned(),
-                            nearest_grant: None,
-                            remedy: None,
-                        })),
-                    }
-                }
-            }
-        };
-        let halted = async {
-            if ask.halted() {
-                let (account, plugin) = (ask.account(), &*ask.caller.plugin);
-                self.0.halts.halted(account, plugin).await
-            } else {
-                std::future::pending().await
-            }
-        };
-        tokio::select! {
-            biased;
-            reason = halted => Err(Refusal::Halted(reason)),
-            held = work => held.map(Some),
-            _ = self.revoked(ask, verdict) => Ok(None),
-        }
-    }
-
-    async fn use_of(&self, ask: &Ask, verdict: &Verdict) -> Result<Use, Refusal> {
-        let Some(operation) = ask.operation else {
+    async fn use_of(&self, request: &CallRequest, decision: &Decision) -> Result<Use, Refusal> {
+        let Some(operation) = request.operation else {
             // It is unknown what an unknown tool changes.
-            return Ok(match ask.access {
+            return Ok(match request.access {
                 Access::Read => Use::Nothing,
                 _ => Use::Changes(None),
             });
         };
-        let Some((project, _)) = &verdict.touched.project else {
+        let Some((project, _)) = &decision.touched.project else {
             return Ok(Use::Nothing);
         };
         match operation.name {
-            COMPILE if self.0.is_deployed_from(ask.account()) => Ok(Use::Compiles(*project)),
-            DEPLOY if verdict.permit.is_some() || is_live(&verdict.touched) => {
-                let compile = ask.arguments.get("compileId").and_then(Value::as_str);
-                let source = self
-                    .source_of(ask.account(), compile.unwrap_or_default())
-                    .await?;
+            COMPILE if self.is_deployed_from(request.account()) => Ok(Use::Compiles(*project)),
+            DEPLOY if decision.permit.is_some() || is_live(&decision.touched) => {
+                let compile = request.arguments.get("compileId").and_then(Value::as_str);
+                let compile = compile.unwrap_or_default();
+                let source = compiled_source(&self.ledger, request.account(), compile).await?;
                 // With real money, unknown code has been denied before.
                 Ok(source.map_or(Use::Nothing, |hash| Use::Deploys(*project, hash)))
             }
@@ -253,11 +242,11 @@ impl Gate {
 
     async fn lock(
         &self,
-        ask: &Ask,
+        request: &CallRequest,
         access: SourceAccess,
         projects: Projects,
     ) -> Result<SourceLock, Refusal> {
-        let wait = self.0.sources.lock(&ask.caller.plugin, access, projects);
+        let wait = self.locks.lock(&request.principal.plugin, access, projects);
         match tokio::time::timeout(SOURCE_TIMEOUT, wait).await {
             Ok(Ok(lock)) => Ok(lock),
             Ok(Err(_)) => Err(Refusal::RateLimited(Duration::from_secs(1))),
@@ -270,18 +259,18 @@ impl Gate {
     }
 
     /// Locks the source of a project against changes through this host, and reads it.
-    async fn pin(&self, ask: &Ask, project: u32) -> Result<HeldSource, Failure> {
+    async fn pin(&self, request: &CallRequest, project: u32) -> Result<SourceGuard, Failure> {
         let mut projects = BTreeSet::from([project]);
-        for _ in 0..PIN_TRIES {
-            let lock = self.lock(ask, SourceAccess::Pin, Some(projects.clone()));
+        for _ in 0..MAX_PIN_ATTEMPTS {
+            let lock = self.lock(request, SourceAccess::Pin, Some(projects.clone()));
             let lock = lock.await.map_err(|refusal| match refusal {
                 Refusal::Failed(failure) => failure,
                 other => Failure::Unavailable(other.to_string()),
             })?;
-            let linked = self.linked(ask, project).await?;
+            let linked = self.linked(request, project).await?;
             if linked.keys().all(|one| projects.contains(one)) {
-                let before = Some(self.read_source(ask, project, &linked).await?);
-                return Ok(HeldSource {
+                let before = Some(self.read_source(request, project, &linked).await?);
+                return Ok(SourceGuard {
                     _lock: Some(lock),
                     before,
                 });
@@ -297,14 +286,14 @@ impl Gate {
     /// changed through this host meanwhile, and is still the same.
     pub(crate) async fn remember_compile(
         &self,
-        ask: &Ask,
+        request: &CallRequest,
         project: u32,
         compile: &str,
         before: Option<&Source>,
         evidence: Evidence,
     ) {
         let source = match before {
-            Some(before) => match self.unchanged(ask, project, before, &evidence).await {
+            Some(before) => match self.unchanged(request, project, before, &evidence).await {
                 Ok(()) => Some(before),
                 Err(why) => {
                     tracing::warn!(target: "gate", project, compile, why, "the compile is of unknown code");
@@ -313,7 +302,7 @@ impl Gate {
             },
             None => None,
         };
-        let (ledger, account, plugin) = (&self.0.ledger, ask.account(), &*ask.caller.plugin);
+        let (ledger, account, plugin) = (&self.ledger, request.account(), request.plugin());
         let kept = match source {
             Some(source) => {
                 let new = NewCompile {
@@ -351,14 +340,14 @@ impl Gate {
     /// Checks that all evidence confirms that a compile was made from this source; returns why not otherwise.
     async fn unchanged(
         &self,
-        ask: &Ask,
+        request: &CallRequest,
         project: u32,
         before: &Source,
         evidence: &Evidence,
     ) -> Result<(), String> {
-        let linked = self.linked(ask, project).await;
+        let linked = self.linked(request, project).await;
         let linked = linked.map_err(|failure| failure.to_string())?;
-        let after = self.read_source(ask, project, &linked).await;
+        let after = self.read_source(request, project, &linked).await;
         let after = after.map_err(|failure| failure.to_string())?;
         if after != *before {
             return Err("the source changed while it was compiled".to_owned());
@@ -372,8 +361,12 @@ impl Gate {
     }
 
     /// The project and its libraries, transitively, each with its answer of `projects/read-project`.
-    async fn linked(&self, ask: &Ask, project: u32) -> Result<BTreeMap<u32, Value>, Failure> {
-        let operation: &'static Operation = known("projects/read-project")?;
+    async fn linked(
+        &self,
+        request: &CallRequest,
+        project: u32,
+    ) -> Result<BTreeMap<u32, Value>, Failure> {
+        let operation: &'static Operation = operation_named("projects/read-project")?;
         let mut found = BTreeMap::new();
         let mut wanted = vec![project];
         while let Some(next) = wanted.pop() {
@@ -386,7 +379,11 @@ impl Gate {
                 )));
             }
             let arguments = Map::from_iter([("projectId".to_owned(), next.into())]);
-            let answer = self.reads(ask).read(operation, arguments).await?;
+            let answer = self
+                .reads
+                .for_call(request)
+                .read(operation, arguments)
+                .await?;
             let listed = operation.select(answer);
             let is_it =
                 |one: &&Value| one.get("projectId").and_then(Value::as_u64) == Some(next.into());
@@ -404,7 +401,7 @@ impl Gate {
     /// Reads the files of a project and of its libraries.
     async fn read_source(
         &self,
-        ask: &Ask,
+        request: &CallRequest,
         project: u32,
         linked: &BTreeMap<u32, Value>,
     ) -> Result<Source, Failure> {
@@ -412,7 +409,7 @@ impl Gate {
         let mut files = vec![(SETTINGS.to_owned(), settings)];
         let mut stamps = Vec::new();
         let mut left = MAX_SOURCE;
-        self.read_files(ask, project, None, &mut files, &mut stamps, &mut left)
+        self.read_files(request, project, None, &mut files, &mut stamps, &mut left)
             .await?;
         let own = files.len().saturating_sub(1);
         for library in linked.keys().filter(|library| **library != project) {
@@ -420,7 +417,7 @@ impl Gate {
             let name = name.and_then(Value::as_str).unwrap_or_default();
             let under = format!("{LIBRARY}{library}:{name}/");
             self.read_files(
-                ask,
+                request,
                 *library,
                 Some(&under),
                 &mut files,
@@ -439,16 +436,20 @@ impl Gate {
 
     async fn read_files(
         &self,
-        ask: &Ask,
+        request: &CallRequest,
         project: u32,
         under: Option<&str>,
         files: &mut Files,
         stamps: &mut Vec<Value>,
         left: &mut usize,
     ) -> Result<(), Failure> {
-        let operation: &'static Operation = known("files/read-file")?;
+        let operation: &'static Operation = operation_named("files/read-file")?;
         let arguments = Map::from_iter([("projectId".to_owned(), project.into())]);
-        let answer = self.reads(ask).read(operation, arguments).await?;
+        let answer = self
+            .reads
+            .for_call(request)
+            .read(operation, arguments)
+            .await?;
         let listed = operation.select(answer);
         let listed = listed
             .as_ref()
@@ -492,7 +493,7 @@ impl Gate {
     /// Reads a new deployment back. Returns why it does not run what was compiled; `None` if it does.
     pub(crate) async fn check_deployed(
         &self,
-        ask: &Ask,
+        request: &CallRequest,
         project: u32,
         before: &Source,
         answer: &Value,
@@ -503,8 +504,13 @@ impl Gate {
             Some(files) => Some(files),
             None => {
                 let arguments = Map::from_iter([("projectId".to_owned(), project.into())]);
-                let read = match known("live/read-live-algorithm") {
-                    Ok(operation) => self.reads(ask).read(operation, arguments).await,
+                let read = match operation_named("live/read-live-algorithm") {
+                    Ok(operation) => {
+                        self.reads
+                            .for_call(request)
+                            .read(operation, arguments)
+                            .await
+                    }
                     Err(failure) => Err(failure),
                 };
                 // Reads are retried before they fail. Real money must not run on code that cannot be checked.
@@ -529,19 +535,24 @@ impl Gate {
             return Some(why);
         }
         let evidence = Evidence::default();
-        let unchanged = self.unchanged(ask, project, before, &evidence).await;
+        let unchanged = self.unchanged(request, project, before, &evidence).await;
         unchanged.err().map(|why| {
             format!("whether the project is what was compiled cannot be told after it was deployed: {why}")
         })
     }
 
     /// Stops a deployment that is not known to run what was checked. Returns a message about it.
-    pub(crate) async fn stop_deployment(&self, ask: &Ask, project: u32, why: &str) -> String {
+    pub(crate) async fn stop_deployment(
+        &self,
+        request: &CallRequest,
+        project: u32,
+        why: &str,
+    ) -> String {
         let mut failed = String::new();
-        for _ in 0..STOP_TRIES {
-            match self.stop_once(ask, project, why).await {
+        for _ in 0..MAX_STOP_ATTEMPTS {
+            match self.stop_once(request, project, why).await {
                 Ok(_) => {
-                    tracing::error!(target: "gate", plugin = &*ask.caller.plugin, project, why, "a deployment was stopped: it is not known to run what was compiled");
+                    tracing::error!(target: "gate", plugin = request.plugin(), project, why, "a deployment was stopped: it is not known to run what was compiled");
                     return format!(
                         "the deployment was stopped, since it is not known to run what was compiled: {why}"
                     );
@@ -549,37 +560,26 @@ impl Gate {
                 Err(failure) => failed = failure.to_string(),
             }
         }
-        tracing::error!(target: "gate", plugin = &*ask.caller.plugin, project, why, failed, "a deployment is not known to run what was compiled, and could not be stopped");
+        tracing::error!(target: "gate", plugin = request.plugin(), project, why, failed, "a deployment is not known to run what was compiled, and could not be stopped");
         format!(
             "the deployment is not known to run what was compiled ({why}), and stopping it failed ({failed}): it may be trading; \
              an operator stops it with `qchost halt --liquidate`"
         )
     }
 
-    async fn stop_once(&self, ask: &Ask, project: u32, why: &str) -> Outcome {
-        let operation = known("live/stop-live-algorithm")?;
-        let stop = Ask {
-            call: self.next_call(),
-            caller: ask.caller.clone(),
-            terms: Arc::clone(&ask.terms),
-            operation: Some(operation),
-            name: Cow::Borrowed(operation.name),
-            tool: Cow::Borrowed(operation.tool),
-            access: operation.access,
-            arguments: Map::from_iter([("projectId".to_owned(), project.into())]),
-            begun: Instant::now(),
-            intended: Intended::default(),
-            toll: Toll::default(),
-        };
+    async fn stop_once(&self, request: &CallRequest, project: u32, why: &str) -> Outcome {
+        let operation = operation_named("live/stop-live-algorithm")?;
+        let arguments = Map::from_iter([("projectId".to_owned(), project.into())]);
+        let stop = request.followed_by(self.ids.next(), operation, arguments);
         let record = async |mut entry: Entry| {
-            let of = json!({ "call": ask.call, "why": why });
+            let of = json!({ "call": request.call, "why": why });
             entry.body.insert("stops-deployment".to_owned(), of);
-            if let Err(error) = self.0.audit.record(entry).await {
+            if let Err(error) = self.audit.record(entry).await {
                 tracing::error!(target: "gate", project, %error, "a deployment is stopped without a record of it");
             }
         };
-        let known = Known::default();
-        record(record::intent(&stop, &known, &self.0.prints)).await;
+        let context = AuditContext::default();
+        record(record::intent(&stop, &context, &self.prints)).await;
         let call = Call {
             account: stop.account(),
             target: Target::Known(operation),
@@ -588,26 +588,20 @@ impl Gate {
             clearance: always(),
             sends: None,
         };
-        let outcome = self.0.upstream.call(call).await;
-        record(record::outcome(&stop, &known, &outcome)).await;
+        let outcome = self.upstream.call(call).await;
+        record(record::outcome(&stop, &context, &outcome)).await;
         outcome
-    }
-
-    /// The hash of the source of a compile; `None` if the host did not see it, or no longer has it.
-    pub(crate) async fn source_of(
-        &self,
-        account: &str,
-        compile: &str,
-    ) -> Result<Option<String>, Refusal> {
-        let ledger = &self.0.ledger;
-        let source = ledger.compile_source(account, compile).await;
-        Ok(source.map_err(unusable)?.map(|(hash, _)| hash))
     }
 }
 
-/// Whether real money is at stake.
-pub(crate) fn is_live(touched: &Touched) -> bool {
-    touched.facts.iter().any(|facts| facts.context.live)
+/// The hash of the source of a compile; `None` if the host did not see it, or no longer has it.
+pub(crate) async fn compiled_source(
+    ledger: &Ledger,
+    account: &str,
+    compile: &str,
+) -> Result<Option<String>, Refusal> {
+    let source = ledger.compile_source(account, compile).await;
+    Ok(source.map_err(unusable)?.map(|(hash, _)| hash))
 }
 
 /// Whether an operation on a project changes its files, its libraries or its settings.

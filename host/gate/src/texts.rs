@@ -3,7 +3,6 @@
 //! Invariant: a file gets its final name only when it is complete and on disk, is readable by the host's user only,
 //! and its content has the digest in its name. Texts are redacted before they get here ([`Kept`]).
 
-use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write as _};
@@ -13,15 +12,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
+
+use crate::fingerprint::text_hash;
 use crate::kept::Kept;
-use crate::record::text_hash;
 
 /// The folder's name in a data folder.
 const FOLDER: &str = "texts";
 /// Precedes the digest in the name of a draft.
 const DRAFT: &str = ".new-";
 /// How long a text stays without a record that names it: the record may be about to be written.
-const GRACE: Duration = Duration::from_secs(3600);
+const UNNAMED_TTL: Duration = Duration::from_secs(3600);
 
 /// The folder of kept texts. Clones use the same folder.
 #[derive(Debug, Clone)]
@@ -123,7 +124,7 @@ impl Texts {
             let digest = name.replacen("sha256-", "sha256:", 1);
             let ours = name.starts_with(DRAFT) || self.path(&digest).is_some();
             let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
-            if ours && age >= GRACE && !named.contains(&digest) {
+            if ours && age >= UNNAMED_TTL && !named.contains(&digest) {
                 std::fs::remove_file(entry.path())?;
                 dropped += 1;
             }
@@ -208,7 +209,7 @@ mod tests {
         }
         for text in [&named, &unnamed] {
             let file = File::open(texts.path(&text.digest).unwrap()).unwrap();
-            file.set_modified(SystemTime::now() - GRACE).unwrap();
+            file.set_modified(SystemTime::now() - UNNAMED_TTL).unwrap();
         }
         let named_digests = HashSet::from([named.digest.to_string()]);
         assert_eq!(texts.retain(&named_digests).unwrap(), 1);

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use qchost_catalog::Failure;
 use qchost_gate::{Gate, Refusal};
-use qchost_testing::cloud::{Cloud, Setup, call, caller, person, records};
+use qchost_testing::cloud::{Cloud, Setup, call, person, principal, records};
 use qchost_testing::is_listing;
 use serde_json::{Value, json};
 
@@ -128,7 +128,7 @@ async fn host(folder: &Path) {
 async fn write_files(gate: Gate, name: String) {
     for number in 0.. {
         let file = json!({ "projectId": 1, "name": format!("f{name}-{number}"), "content": "" });
-        let answer = call(&gate, &caller("lab"), "files/create-file", file).await;
+        let answer = call(&gate, &principal("lab"), "files/create-file", file).await;
         assert!(
             matches!(
                 answer,
@@ -149,7 +149,7 @@ async fn command(gate: Gate, name: String) {
         let send = async || {
             call(
                 &gate,
-                &caller("lab"),
+                &principal("lab"),
                 "live-commands/create-live-command",
                 command.clone(),
             )

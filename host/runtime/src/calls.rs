@@ -1,6 +1,6 @@
 //! The single function through which all of an agent's calls to QuantConnect go.
 //!
-//! It encodes the arguments as JSON, the [gate](qchost_gate::Gate) decides and sends, and the answer becomes
+//! It encodes the arguments as JSON, the [gate](qchost_gate::PluginCalls) decides and sends, and the answer becomes
 //! a typed value, a failure the contract's one error type. The interfaces in
 //! [`capabilities`](crate::capabilities) bind to this function and add nothing to it.
 
@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use qchost_catalog::{Failure, Operation, aside, length};
-use qchost_gate::{Caller, Effort, Gate, Intended, Refusal};
+use qchost_gate::{CpuMeter, Intended, PluginCalls, Principal, Refusal};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -35,7 +35,7 @@ struct Parties {
     /// The uid of the person who asked for the invocation.
     person: Option<u32>,
     /// The gate's representation of the caller, created on first use.
-    caller: OnceLock<Caller>,
+    principal: OnceLock<Principal>,
     waits: Mutex<Waits>,
     /// Rows left out of answers since the agent last asked.
     left_out: AtomicU32,
@@ -71,7 +71,7 @@ impl Calls {
             surroundings,
             invocation,
             person,
-            caller: OnceLock::new(),
+            principal: OnceLock::new(),
             waits: Mutex::default(),
             left_out: AtomicU32::new(0),
         };
@@ -100,28 +100,28 @@ impl Calls {
     }
 
     /// The caller as the gate knows it.
-    pub(crate) fn caller(&self) -> &Caller {
+    pub(crate) fn principal(&self) -> &Principal {
         let Parties {
             surroundings,
             invocation,
             person,
-            caller,
+            principal,
             ..
         } = &*self.0;
-        caller.get_or_init(|| Caller {
+        principal.get_or_init(|| Principal {
             plugin: Arc::clone(&surroundings.plugin),
             digest: Arc::clone(&surroundings.digest),
             invocation: Arc::clone(invocation),
             person: *person,
-            effort: Effort::default(),
-            pace: Arc::clone(&surroundings.pace),
+            cpu: CpuMeter::default(),
+            log_limiter: Arc::clone(&surroundings.log_limiter),
         })
     }
 
     /// Processor time that the gate has spent on deciding its calls.
     pub(crate) fn effort(&self) -> Duration {
-        let caller = self.0.caller.get();
-        caller.map_or(Duration::ZERO, |caller| caller.effort.spent())
+        let principal = self.0.principal.get();
+        principal.map_or(Duration::ZERO, |principal| principal.cpu.spent())
     }
 
     /// State shared with the other invocations of its version.
@@ -140,7 +140,7 @@ impl Calls {
     }
 
     /// The gate, for services that are not operations of the catalog.
-    pub(crate) fn gate(&self) -> Result<&Gate, Error> {
+    pub(crate) fn gate(&self) -> Result<&Arc<dyn PluginCalls>, Error> {
         self.surroundings().gate.as_ref().ok_or_else(|| {
             Error::Denied(Denial {
                 reason: "a component that describes itself may call nothing".to_owned(),
@@ -170,25 +170,25 @@ impl Calls {
         let _wait = self.wait();
         let intended = self.1.clone().unwrap_or_default();
         let mut body = gate
-            .call_marked(self.caller(), operation, arguments, intended)
+            .call_marked(self.principal(), operation, arguments, intended)
             .await
             .map_err(refused)?;
         trim(&mut body);
         let left_out = LeftOut::default();
         let answer = aside(length(&body), || decode_answer(operation, body, &left_out));
         let answer = answer.map_err(|misfit| {
-            let caller = self.caller();
-            if caller.may_be_logged() {
-                tracing::warn!(plugin = &*caller.plugin, invocation = &*caller.invocation, tool = operation.tool, %misfit, "the answer does not fit the contract");
+            let principal = self.principal();
+            if principal.may_be_logged() {
+                tracing::warn!(plugin = &*principal.plugin, invocation = &*principal.invocation, tool = operation.tool, %misfit, "the answer does not fit the contract");
             }
             Error::UnexpectedResponse(format!("{}: {misfit}", operation.tool))
         })?;
         if let Some((rows, first)) = left_out.finish() {
             // Saturating would need a loop, and four thousand million rows do not occur.
             self.0.left_out.fetch_add(rows, Ordering::Relaxed);
-            let caller = self.caller();
-            if caller.may_be_logged() {
-                tracing::warn!(plugin = &*caller.plugin, invocation = &*caller.invocation, tool = operation.tool, rows, %first, "rows of the answer cannot be read and were left out");
+            let principal = self.principal();
+            if principal.may_be_logged() {
+                tracing::warn!(plugin = &*principal.plugin, invocation = &*principal.invocation, tool = operation.tool, rows, %first, "rows of the answer cannot be read and were left out");
             }
         }
         Ok(answer)
@@ -216,8 +216,8 @@ impl Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         // An invocation without calls has no approvals.
-        if let (Some(caller), Ok(gate)) = (self.calls.0.caller.get(), self.calls.gate()) {
-            gate.invocation_ended(caller, self.in_order);
+        if let (Some(principal), Ok(gate)) = (self.calls.0.principal.get(), self.calls.gate()) {
+            gate.invocation_ended(principal, self.in_order);
         }
     }
 }
@@ -305,9 +305,9 @@ pub(crate) fn words(error: Error) -> (&'static str, String) {
 impl Calls {
     /// A caller for tests.
     #[cfg(test)]
-    pub(crate) fn of_test(gate: Gate, plugin: &str) -> Self {
+    pub(crate) fn of_test(gate: impl PluginCalls + 'static, plugin: &str) -> Self {
         Self::new(
-            Surroundings::of_test(Some(gate), plugin),
+            Surroundings::of_test(Some(Arc::new(gate)), plugin),
             "test".into(),
             None,
         )

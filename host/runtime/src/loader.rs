@@ -364,7 +364,7 @@ pub(crate) async fn ask(
         digest: Arc::clone(digest),
         manifest: None,
         memory: budget.share(),
-        pace: Arc::default(),
+        log_limiter: Arc::default(),
         state: Arc::default(),
         connector: Connector::new(),
         parallel: 1,

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use qchost_gate::{Gate, Pace};
+use qchost_gate::{LogLimiter, PluginCalls};
 use qchost_policy::Manifest;
 
 use crate::limits::Share;
@@ -17,7 +17,7 @@ use crate::services::state::Throttle;
 #[derive(Debug)]
 pub(crate) struct Surroundings {
     /// `None` for a component that describes itself: every capability is denied then.
-    pub(crate) gate: Option<Gate>,
+    pub(crate) gate: Option<Arc<dyn PluginCalls>>,
     /// The plugin's name.
     pub(crate) plugin: Arc<str>,
     /// The hash of its component: `sha256:…`.
@@ -27,7 +27,7 @@ pub(crate) struct Surroundings {
     /// The memory of all the plugin's invocations.
     pub(crate) memory: Share,
     /// Rate limit of log lines about the plugin.
-    pub(crate) pace: Arc<Pace>,
+    pub(crate) log_limiter: Arc<LogLimiter>,
     /// Limit on the plugin's use of the state store.
     pub(crate) state: Arc<Throttle>,
     pub(crate) connector: Connector,
@@ -38,14 +38,14 @@ pub(crate) struct Surroundings {
 #[cfg(test)]
 impl Surroundings {
     /// The surroundings of a plugin without a manifest.
-    pub(crate) fn of_test(gate: Option<Gate>, plugin: &str) -> Arc<Self> {
+    pub(crate) fn of_test(gate: Option<Arc<dyn PluginCalls>>, plugin: &str) -> Arc<Self> {
         Arc::new(Self {
             gate,
             plugin: plugin.into(),
             digest: "sha256:0".into(),
             manifest: None,
             memory: crate::limits::Budget::new(0).share(),
-            pace: Arc::default(),
+            log_limiter: Arc::default(),
             state: Arc::default(),
             connector: Connector::new(),
             parallel: 1,

@@ -13,7 +13,7 @@ use parking_lot::MutexGuard;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
-use qchost_gate::{AdmitError, Admitted, Enforceable};
+use qchost_gate::{AdmitError, Admitted, CompiledPolicy};
 use qchost_policy::Manifest;
 
 use crate::component::Code;
@@ -108,7 +108,7 @@ impl Runtime {
         code: &Arc<Code>,
         tenant: &Arc<Tenant>,
         unloads: u64,
-        authority: &Enforceable,
+        authority: &CompiledPolicy,
     ) -> Result<Option<Arc<Plugin>>, LoadError> {
         let changing = self.0.changing();
         if self.0.ended() {
@@ -139,12 +139,12 @@ impl Runtime {
         let limit = manifest.limits.concurrency;
         let manifest = Arc::new(manifest.clone());
         let surroundings = Surroundings {
-            gate: Some(self.0.gate.clone()),
+            gate: Some(Arc::new(self.0.gate.clone())),
             plugin: Arc::clone(&tenant.name),
             digest: Arc::clone(&code.digest),
             manifest: Some(Arc::clone(&manifest)),
             memory: tenant.memory.clone(),
-            pace: Arc::clone(&tenant.pace),
+            log_limiter: Arc::clone(&tenant.log_limiter),
             state: Arc::clone(&tenant.state),
             connector: self.0.connector.clone(),
             parallel: self.0.options.parallel,

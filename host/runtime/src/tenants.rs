@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use qchost_gate::{HostPace, Pace};
+use qchost_gate::{HostLogLimiter, LogLimiter};
 use tokio::sync::Semaphore;
 
 use crate::limits::{Budget, Share};
@@ -23,7 +23,7 @@ pub(crate) struct Tenant {
     /// The memory of all its invocations.
     pub(crate) memory: Share,
     /// Rate limit of the log lines about all its invocations.
-    pub(crate) pace: Arc<Pace>,
+    pub(crate) log_limiter: Arc<LogLimiter>,
     /// Limit on the use of the state store by all its invocations.
     pub(crate) state: Arc<Throttle>,
     /// Held while a version is loaded, so that loads are sequential.
@@ -51,7 +51,7 @@ impl Tenant {
 pub(crate) struct Tenants {
     turns: Turns,
     budget: Budget,
-    pace: HostPace,
+    log_limiter: HostLogLimiter,
     known: Mutex<HashMap<String, Weak<Tenant>>>,
 }
 
@@ -60,7 +60,7 @@ impl Tenants {
         Self {
             turns,
             budget,
-            pace: HostPace::default(),
+            log_limiter: HostLogLimiter::default(),
             known: Mutex::default(),
         }
     }
@@ -80,7 +80,7 @@ impl Tenants {
             name: name.into(),
             lane: self.turns.lane(),
             memory: self.budget.share(),
-            pace: Arc::new(self.pace.plugin()),
+            log_limiter: Arc::new(self.log_limiter.plugin()),
             state: Arc::default(),
             loading: tokio::sync::Mutex::default(),
             checking: Arc::new(Semaphore::new(1)),

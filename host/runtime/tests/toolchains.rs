@@ -9,6 +9,7 @@
     missing_docs
 )]
 
+use qchost_gate::PluginCalls as _;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use qchost_audit::{Audit, Disk, Files, Options as AuditOptions};
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream, by_name};
-use qchost_gate::{Caller, Effort, Gate, Options, Refusal, Settings};
+use qchost_gate::{CpuMeter, Gate, Options, Principal, Refusal, Settings};
 use qchost_ledger::Ledger;
 use qchost_policy::{Guardrails, Manifest, Person, Role, Usd};
 use qchost_secrets::{Profile, Profiles};
@@ -275,7 +275,7 @@ impl Upstream for Handle {
 pub struct World {
     pub gate: Gate,
     pub cloud: Arc<Cloud>,
-    pub caller: Caller,
+    pub principal: Principal,
     pub folder: TempDir,
 }
 
@@ -323,7 +323,7 @@ impl Setup {
         World {
             gate,
             cloud,
-            caller: caller("lab"),
+            principal: principal("lab"),
             folder,
         }
     }
@@ -384,14 +384,14 @@ impl Setup {
     }
 }
 
-pub fn caller(plugin: &str) -> Caller {
-    Caller {
+pub fn principal(plugin: &str) -> Principal {
+    Principal {
         plugin: plugin.into(),
         digest: "sha256:0".into(),
         invocation: "1".into(),
         person: None,
-        effort: Effort::default(),
-        pace: std::sync::Arc::default(),
+        cpu: CpuMeter::default(),
+        log_limiter: std::sync::Arc::default(),
     }
 }
 
@@ -409,7 +409,7 @@ pub fn person(uid: u32, name: &str) -> Person {
 
 impl World {
     pub async fn call(&self, name: &str, arguments: Value) -> Result<Value, Refusal> {
-        call(&self.gate, &self.caller, name, arguments).await
+        call(&self.gate, &self.principal, name, arguments).await
     }
 
     /// The records of the audit, in order.
@@ -421,14 +421,15 @@ impl World {
 
 pub async fn call(
     gate: &Gate,
-    caller: &Caller,
+    principal: &Principal,
     name: &str,
     arguments: Value,
 ) -> Result<Value, Refusal> {
     let Value::Object(arguments) = arguments else {
         panic!("not an object")
     };
-    gate.call(caller, by_name(name).unwrap(), arguments).await
+    gate.call(principal, by_name(name).unwrap(), arguments)
+        .await
 }
 
 /// The records of an audit's segments, in order.

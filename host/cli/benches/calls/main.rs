@@ -25,7 +25,7 @@ use qchost_catalog::{
     BoxFuture, Call, Failure, Outcome, Target as Tool, Upstream, always, by_name,
 };
 use qchost_emulator::{Emulator, Timing};
-use qchost_gate::{Caller, Effort};
+use qchost_gate::{CpuMeter, Principal};
 use qchost_policy::Manifest;
 use qchost_quantconnect::{Credentials, Options, RestClient, RestOptions, Server};
 use qchost_runtime::Runtime;
@@ -437,13 +437,13 @@ async fn gate_alone(answer: Value, arguments: Map<String, Value>) -> f64 {
         .gate
         .install(manifest("often", Path::new("/")))
         .unwrap();
-    let caller = Caller {
+    let principal = Principal {
         plugin: "often".into(),
         digest: "sha256:0".into(),
         invocation: "1".into(),
         person: None,
-        effort: Effort::default(),
-        pace: Arc::default(),
+        cpu: CpuMeter::default(),
+        log_limiter: Arc::default(),
     };
     let operation = by_name("backtests/read-backtest").unwrap();
     let (mut with, mut without) = (Vec::new(), Vec::new());
@@ -451,7 +451,7 @@ async fn gate_alone(answer: Value, arguments: Map<String, Value>) -> f64 {
         let begun = Instant::now();
         gated
             .gate
-            .call(&caller, operation, arguments.clone())
+            .call(&principal, operation, arguments.clone())
             .await
             .unwrap();
         with.push(begun.elapsed());

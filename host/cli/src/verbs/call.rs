@@ -3,7 +3,7 @@
 //! It passes the gate like every call, as a caller that has every grant and a name that no plugin can have.
 
 use anyhow::{Result, anyhow, bail};
-use qchost_gate::{Caller, Effort};
+use qchost_gate::{CpuMeter, PluginCalls as _, Principal};
 use qchost_policy::{Manifest, Person};
 use serde_json::Value;
 
@@ -80,18 +80,18 @@ pub async fn by_host(
         });
     }
     let operator = Manifest::operator(account);
-    let caller = Caller {
+    let principal = Principal {
         plugin: operator.plugin.as_str().into(),
         digest: "".into(),
         invocation: "call".into(),
         person: Some(person.uid),
-        effort: Effort::default(),
-        pace: std::sync::Arc::default(),
+        cpu: CpuMeter::default(),
+        log_limiter: std::sync::Arc::default(),
     };
     // Until no other settings come into force meanwhile.
     while !host
         .gate
         .enforce(&host.gate.prepare(operator.clone()).await?)
     {}
-    Ok(host.gate.call_raw(&caller, tool, arguments).await?)
+    Ok(host.gate.call_raw(&principal, tool, arguments).await?)
 }

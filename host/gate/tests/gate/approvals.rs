@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qchost_gate::{DecideError, Gate, Refusal};
+use qchost_gate::{DecideError, Gate, PluginCalls as _, Refusal};
 use qchost_ledger::{ApprovalError, Standing};
 use qchost_secrets::Setting;
 use qchost_testing::cloud::{Setup, World, call, parse, person};
@@ -77,7 +77,7 @@ async fn a_yes_is_for_one_call_and_for_no_other() {
     let mut changed = deployment(1, "paper");
     changed["nodeId"] = json!("n2");
     required(deploy(&world, changed).await);
-    let mut other = world.caller.clone();
+    let mut other = world.principal.clone();
     other.digest = "sha256:1".into();
     required(
         call(
@@ -210,10 +210,10 @@ async fn a_plugin_can_wait_for_the_person() {
     let world = setup(DEPLOY).open().await;
     let id = required(deploy(&world, deployment(1, "paper")).await);
     let waiting = {
-        let (gate, caller, id) = (world.gate.clone(), world.caller.clone(), id.clone());
-        tokio::spawn(async move { gate.wait_approval(&caller, &id).await })
+        let (gate, principal, id) = (world.gate.clone(), world.principal.clone(), id.clone());
+        tokio::spawn(async move { gate.wait_approval(&principal, &id).await })
     };
-    let other = qchost_testing::cloud::caller("another");
+    let other = qchost_testing::cloud::principal("another");
     assert!(world.gate.wait_approval(&other, &id).await.is_err());
     world
         .gate
@@ -231,7 +231,13 @@ async fn a_plugin_can_wait_for_the_person() {
         .refuse(&id, &person(7, "ann"), "no")
         .await
         .unwrap();
-    assert!(world.gate.wait_approval(&world.caller, &id).await.is_err());
+    assert!(
+        world
+            .gate
+            .wait_approval(&world.principal, &id)
+            .await
+            .is_err()
+    );
 }
 
 fn live(two_person: bool) -> Setup {
@@ -295,7 +301,7 @@ async fn a_source_that_changed_while_it_was_compiled_is_unknown() {
 #[tokio::test]
 async fn real_money_can_take_two_people_and_neither_of_them_who_asked() {
     let mut world = live(true).open().await;
-    world.caller.person = Some(7);
+    world.principal.person = Some(7);
     let arguments = compiled(&world).await;
     let id = required(deploy(&world, arguments.clone()).await);
     let approve = async |gate: &Gate, uid: u32| {
@@ -346,7 +352,7 @@ async fn changed_code_does_not_inherit_the_right_to_trade() {
     let Err(qchost_gate::AdmitError::Waiting(waiting)) = waiting else {
         panic!("{waiting:?}")
     };
-    let mut changed = world.caller.clone();
+    let mut changed = world.principal.clone();
     changed.digest = Arc::clone(&second);
     let refused = call(
         &world.gate,
@@ -427,7 +433,7 @@ async fn a_standing_permit_for_paper_is_none_for_real_money() {
 async fn who_gave_one_of_two_yeses_cannot_use_them() {
     let mut world = live(true).open().await;
     let arguments = compiled(&world).await;
-    world.caller.person = Some(6);
+    world.principal.person = Some(6);
     let id = required(deploy(&world, arguments.clone()).await);
     for uid in [7, 8] {
         let name = format!("p{uid}");
@@ -437,11 +443,11 @@ async fn who_gave_one_of_two_yeses_cannot_use_them() {
             .await
             .unwrap();
     }
-    world.caller.person = Some(7);
+    world.principal.person = Some(7);
     let refused = deploy(&world, arguments.clone()).await;
     assert!(matches!(refused, Err(Refusal::Denied(_))), "{refused:?}");
     assert_eq!(deployed(&world), 0);
-    world.caller.person = Some(6);
+    world.principal.person = Some(6);
     deploy(&world, arguments).await.unwrap();
     assert_eq!(deployed(&world), 1);
 }
@@ -462,7 +468,7 @@ async fn a_read_and_a_service_use_their_permit_up_as_well() {
     read().await.unwrap();
     required(read().await);
 
-    let workflow = async || world.gate.check_workflow(&world.caller).await;
+    let workflow = async || world.gate.check_workflow(&world.principal).await;
     let Err(Refusal::ApprovalRequired { id }) = workflow().await else {
         panic!("not asked for")
     };

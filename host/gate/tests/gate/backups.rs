@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use qchost_gate::{Gate, Refusal};
 use serde_json::{Value, json};
 
-use qchost_testing::cloud::{Cloud, Setup, call, caller, parse, person, records};
+use qchost_testing::cloud::{Cloud, Setup, call, parse, person, principal, records};
 
 const GRANTS: &str = "[[grant]]\nname = \"files\"\nallow = [\"files/*\"]\nprojects = [\"Lab/*\"]\nlimits = { per-day = 1000000 }\n\
     [[grant]]\nname = \"orders\"\nallow = [\"live-commands/create-live-command\"]\nprojects = [\"Lab/*\"]\ncommands = [\"*\"]\napproval = \"operator\"\n";
@@ -21,14 +21,14 @@ async fn write(gate: Gate, task: u32, ended: Arc<AtomicBool>) {
             return;
         }
         let file = json!({ "projectId": 1, "name": format!("f{task}-{number}"), "content": "x" });
-        call(&gate, &caller("lab"), "files/create-file", file)
+        call(&gate, &principal("lab"), "files/create-file", file)
             .await
             .unwrap();
         let order = order(&format!("o{task}-{number}"));
         let send = async || {
             call(
                 &gate,
-                &caller("lab"),
+                &principal("lab"),
                 "live-commands/create-live-command",
                 order.clone(),
             )
@@ -94,10 +94,10 @@ async fn a_backup_under_load_loses_and_doubles_no_budget_and_brings_no_permit_ba
             let approval = gate.approval(&approval.id).await.unwrap().unwrap();
             let order = &approval.view["arguments"]["command"]["order"];
             let order = self::order(order.as_str().unwrap());
-            let caller = caller("lab");
+            let principal = principal("lab");
             let again = call(
                 &gate,
-                &caller,
+                &principal,
                 "live-commands/create-live-command",
                 order.clone(),
             )
@@ -129,8 +129,8 @@ async fn a_component_that_was_adopted_waits_for_a_new_yes_after_a_restore() {
         gate
     };
     let send = async |gate: &Gate| {
-        let (caller, order) = (caller("lab"), order("o"));
-        call(gate, &caller, "live-commands/create-live-command", order).await
+        let (principal, order) = (principal("lab"), order("o"));
+        call(gate, &principal, "live-commands/create-live-command", order).await
     };
     let gate = opened(folder.path(), &Cloud::new()).await;
     send(&gate).await.unwrap();

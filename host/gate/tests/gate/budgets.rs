@@ -3,7 +3,7 @@
 
 use qchost_catalog::Failure;
 use qchost_gate::Refusal;
-use qchost_testing::cloud::{Cloud, Setup, call, caller, parse};
+use qchost_testing::cloud::{Cloud, Setup, call, parse, principal};
 use serde_json::json;
 
 const BACKTESTS: &str =
@@ -27,7 +27,7 @@ async fn a_day_has_as_many_calls_as_the_grant_says_also_after_a_restart() {
     let create = async |gate: &qchost_gate::Gate| {
         call(
             gate,
-            &caller("lab"),
+            &principal("lab"),
             "backtests/create-backtest",
             backtest("x"),
         )
@@ -167,8 +167,8 @@ async fn only_a_limited_number_at_a_time() {
         .unwrap();
     world.cloud.may_answer.forget_permits(1_000_000);
     let first = tokio::spawn({
-        let (gate, caller) = (world.gate.clone(), world.caller.clone());
-        async move { call(&gate, &caller, "files/create-file", file("x")).await }
+        let (gate, principal) = (world.gate.clone(), world.principal.clone());
+        async move { call(&gate, &principal, "files/create-file", file("x")).await }
     });
     let sent = async || {
         while !world.cloud.sent().contains(&"create_file".to_owned()) {
@@ -294,7 +294,7 @@ async fn calls_that_are_denied_have_a_day_too() {
         let gate = setup.open_in(folder.path(), &cloud).await;
         for project in 1_000..1_100 {
             let arguments = json!({ "projectId": project });
-            last = Some(call(&gate, &caller("lab"), "files/read-file", arguments).await);
+            last = Some(call(&gate, &principal("lab"), "files/read-file", arguments).await);
         }
         gate.close().await;
     }
@@ -316,7 +316,7 @@ async fn a_write_that_is_refused_gives_its_call_back_and_not_its_attempt() {
     for _ in 0..2 {
         let gate = setup.open_in(folder.path(), &cloud).await;
         for _ in 0..20 {
-            let refused = call(&gate, &caller("lab"), "files/create-file", file("x")).await;
+            let refused = call(&gate, &principal("lab"), "files/create-file", file("x")).await;
             let refusal = refused.unwrap_err();
             if let Refusal::Exhausted { budget, .. } = &refusal {
                 assert_eq!(*budget, "attempts-per-day");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use qchost_catalog::{Access, Failure, OPERATIONS};
-use qchost_gate::Refusal;
+use qchost_gate::{PluginCalls as _, Refusal};
 use qchost_testing::cloud::{Setup, World, call, parse};
 use serde_json::{Map, Value, json};
 
@@ -70,11 +70,11 @@ async fn an_empty_manifest_allows_nothing() {
             operation.name
         );
     }
-    assert!(world.gate.check_workflow(&world.caller).await.is_err());
+    assert!(world.gate.check_workflow(&world.principal).await.is_err());
     assert!(
         world
             .gate
-            .download(&world.caller, "org", "key", 10)
+            .download(&world.principal, "org", "key", 10)
             .await
             .is_err()
     );
@@ -220,7 +220,7 @@ async fn a_known_tool_by_its_name_needs_the_grant_of_its_operation() {
     let raw = async |tool: &str| {
         world
             .gate
-            .call_raw(&world.caller, tool, arguments.clone())
+            .call_raw(&world.principal, tool, arguments.clone())
             .await
     };
     assert!(raw("read_compile").await.is_ok());
@@ -235,7 +235,12 @@ async fn a_known_tool_by_its_name_needs_the_grant_of_its_operation() {
     assert!(world.cloud.sent().iter().all(|tool| tool == "read_compile"));
 
     let exact = grant("\"raw/brand_new_tool\"").open().await;
-    let raw = async |tool: &str| exact.gate.call_raw(&exact.caller, tool, Map::new()).await;
+    let raw = async |tool: &str| {
+        exact
+            .gate
+            .call_raw(&exact.principal, tool, Map::new())
+            .await
+    };
     raw("brand_new_tool").await.unwrap();
     assert!(raw("other_tool").await.is_err());
     assert_eq!(exact.cloud.sent(), ["brand_new_tool"]);
@@ -249,7 +254,7 @@ async fn nothing_is_smuggled_past_the_gate_in_an_argument_that_does_not_exist() 
         .await;
     let raw = async |tool: &str, arguments: Value| {
         let arguments = arguments.as_object().unwrap().clone();
-        world.gate.call_raw(&world.caller, tool, arguments).await
+        world.gate.call_raw(&world.principal, tool, arguments).await
     };
     let settings = json!({ "brokerage": { "id": "InteractiveBrokersBrokerage" } });
     for (tool, arguments) in [
@@ -291,7 +296,7 @@ async fn a_plugin_learns_that_a_connection_is_authorised_and_not_its_tokens() {
             .clone();
         let raw = world
             .gate
-            .call_raw(&world.caller, "authorize_connection", arguments)
+            .call_raw(&world.principal, "authorize_connection", arguments)
             .await;
         assert_eq!(
             raw.unwrap(),
@@ -384,7 +389,10 @@ async fn one_call_at_a_time_is_enough_for_every_call() {
             .unwrap();
         let read = json!({ "projectId": 1, "compileId": compile["compileId"] });
         world.call("compile/read-compile", read).await.unwrap();
-        let download = world.gate.download(&world.caller, "org", "key", 10).await;
+        let download = world
+            .gate
+            .download(&world.principal, "org", "key", 10)
+            .await;
         assert!(download.is_err(), "the cloud of the tests has no objects");
     };
     tokio::time::timeout(Duration::from_secs(5), calls)
@@ -406,9 +414,9 @@ async fn a_call_that_waits_for_its_turn_is_not_sent_once_its_caller_left() {
     let arguments = json!({ "name": "x", "language": "Py" });
     // Takes the account's only admission, and one of the two guards.
     let first = tokio::spawn({
-        let (gate, caller) = (world.gate.clone(), world.caller.clone());
+        let (gate, principal) = (world.gate.clone(), world.principal.clone());
         let arguments = arguments.clone();
-        async move { call(&gate, &caller, "projects/create-project", arguments).await }
+        async move { call(&gate, &principal, "projects/create-project", arguments).await }
     });
     let sent = async {
         while world.cloud.sent().is_empty() {
@@ -497,7 +505,7 @@ async fn an_id_of_a_wrong_form_is_an_invalid_argument_whatever_is_granted() {
             arguments.insert("projectId".to_owned(), id.clone());
             let refused = world
                 .gate
-                .call_raw(&world.caller, "read_project", arguments.clone());
+                .call_raw(&world.principal, "read_project", arguments.clone());
             let refused = refused.await.unwrap_err();
             let Refusal::Failed(Failure::InvalidArgument(why)) = &refused else {
                 panic!("{grants} {id}: {refused:?}")
@@ -516,7 +524,7 @@ async fn an_id_of_a_wrong_form_is_an_invalid_argument_whatever_is_granted() {
 #[tokio::test]
 async fn a_tool_that_no_server_has_is_not_there_and_not_denied() {
     let world = grant("\"files/*\"").open().await;
-    let call = |tool: &'static str| world.gate.call_raw(&world.caller, tool, Map::new());
+    let call = |tool: &'static str| world.gate.call_raw(&world.principal, tool, Map::new());
     let nowhere = call(qchost_testing::cloud::NOWHERE).await.unwrap_err();
     let Refusal::Failed(Failure::NotFound(why)) = &nowhere else {
         panic!("{nowhere:?}")

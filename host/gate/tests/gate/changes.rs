@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::approvals::{deployment, profiles};
-use qchost_gate::{Outgoing, Passage, Refusal};
+use qchost_gate::{Outgoing, Passage, PluginCalls as _, Refusal};
 use qchost_testing::cloud::{Setup, World, call, parse};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -153,9 +153,9 @@ async fn a_pinned_manifest_lends_trade_to_no_other_code() {
     setup.live_trading = true;
     let world = setup.open().await;
     let running = |digest: &str| {
-        let mut caller = world.caller.clone();
-        caller.digest = format!("sha256:{digest}").into();
-        caller
+        let mut principal = world.principal.clone();
+        principal.digest = format!("sha256:{digest}").into();
+        principal
     };
     let (old_code, new_code) = (running(&old), running(&new));
     let deploy = async |by| {
@@ -211,7 +211,7 @@ pub fn to_hooks() -> Outgoing {
 
 /// Asks for a request to the other host.
 pub async fn ask_hooks(world: &World) -> Result<Passage, Refusal> {
-    world.gate.outgoing(&world.caller, to_hooks()).await
+    world.gate.outgoing(&world.principal, to_hooks()).await
 }
 
 /// A world with one call on its way and another one waiting for the account.
@@ -230,9 +230,9 @@ pub async fn queued(
     read_file(&world).await.unwrap();
     world.cloud.may_answer.forget_permits(1_000_000);
     let create = |name: &'static str| {
-        let (gate, caller) = (world.gate.clone(), world.caller.clone());
+        let (gate, principal) = (world.gate.clone(), world.principal.clone());
         let file = json!({ "projectId": 1, "name": name, "content": "x" });
-        tokio::spawn(async move { call(&gate, &caller, "files/create-file", file).await })
+        tokio::spawn(async move { call(&gate, &principal, "files/create-file", file).await })
     };
     let first = create("a.py");
     until(async || !created(&world).is_empty()).await;
@@ -356,7 +356,7 @@ async fn a_download_ends_at_the_step_before_which_its_grant_went() {
             )),
             _ => None,
         });
-        let answer = world.gate.download(&world.caller, "o", "k", 10).await;
+        let answer = world.gate.download(&world.principal, "o", "k", 10).await;
         let steps = world.cloud.sent().len();
         if revoked {
             assert!(matches!(answer, Err(Refusal::Denied(_))), "{answer:?}");
@@ -372,8 +372,8 @@ async fn a_download_ends_at_the_step_before_which_its_grant_went() {
 type Download = JoinHandle<Result<Vec<u8>, Refusal>>;
 
 fn download(world: &World) -> Download {
-    let (gate, caller) = (world.gate.clone(), world.caller.clone());
-    tokio::spawn(async move { gate.download(&caller, "o", "k", 10).await })
+    let (gate, principal) = (world.gate.clone(), world.principal.clone());
+    tokio::spawn(async move { gate.download(&principal, "o", "k", 10).await })
 }
 
 /// Asserts that it is denied without delay.

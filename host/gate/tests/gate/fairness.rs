@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use qchost_testing::cloud::{Setup, call, caller, parse};
+use qchost_testing::cloud::{Setup, call, parse, principal};
 
 const PER_MINUTE: u32 = 2400;
 const SECONDS: u32 = 10;
@@ -29,7 +29,7 @@ async fn a_busy_plugin_does_not_starve_another() {
             let mut next = Instant::now();
             while Instant::now() < end {
                 let read = json!({ "projectId": 1, "name": "main.py" });
-                call(&gate, &caller(plugin), "files/read-file", read)
+                call(&gate, &principal(plugin), "files/read-file", read)
                     .await
                     .unwrap();
                 answered.fetch_add(1, Ordering::Relaxed);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use qchost_gate::{HaltScope, Refusal};
-use qchost_testing::cloud::{Cloud, Setup, call, caller, person};
+use qchost_gate::{HaltScope, PluginCalls as _, Refusal};
+use qchost_testing::cloud::{Cloud, Setup, call, person, principal};
 use serde_json::{Value, json};
 
 const LAB: &str = "[[grant]]\nname = \"lab\"\nallow = [\"projects/*\", \"files/*\", \"backtests/*\", \"live/*\", \"files/delete-file\"]\nprojects = [\"Lab/*\"]\n";
@@ -79,7 +79,7 @@ async fn a_halt_is_for_its_scope_and_survives_a_restart() {
         .unwrap();
     let create = async |gate: &qchost_gate::Gate| {
         let file = json!({ "projectId": 1, "name": "a.py", "content": "" });
-        call(gate, &caller("lab"), "files/create-file", file).await
+        call(gate, &principal("lab"), "files/create-file", file).await
     };
     create(&gate).await.unwrap();
     gate.halt(&person(7, "ann"), this.clone(), "y", false)
@@ -105,9 +105,9 @@ async fn a_halt_names_what_had_left_and_how_it_ended() {
         .unwrap();
     world.cloud.may_answer.forget_permits(1_000_000);
     let create = {
-        let (gate, caller) = (world.gate.clone(), world.caller.clone());
+        let (gate, principal) = (world.gate.clone(), world.principal.clone());
         let file = json!({ "projectId": 1, "name": "a.py", "content": "" });
-        tokio::spawn(async move { call(&gate, &caller, "files/create-file", file).await })
+        tokio::spawn(async move { call(&gate, &principal, "files/create-file", file).await })
     };
     let left = async || {
         while !world.cloud.sent().contains(&"create_file".to_owned()) {
@@ -155,7 +155,7 @@ async fn a_request_elsewhere_is_halted_until_its_bytes_go_out() {
             port: 443,
             path: "/a".to_owned(),
         };
-        world.gate.outgoing(&world.caller, request).await
+        world.gate.outgoing(&world.principal, request).await
     };
     let (post, get) = (ask("POST").await.unwrap(), ask("GET").await.unwrap());
     post.clear().unwrap();
@@ -216,23 +216,23 @@ async fn no_guardrail_keeps_an_operator_from_making_an_account_safer() {
     setup.guardrails = qchost_policy::Guardrails::read(&files).unwrap();
     let world = setup.open().await;
     let operator = qchost_policy::Manifest::operator("a");
-    let hand = caller(&operator.plugin);
+    let hand = principal(&operator.plugin);
     world.gate.install(operator).unwrap();
     let project = json!({ "projectId": 1 });
-    for (caller, name, allowed) in [
+    for (principal, name, allowed) in [
         (&hand, "live/liquidate-live-algorithm", true),
         (&hand, "live/stop-live-algorithm", true),
         (&hand, "live/read-live-algorithm", false),
         (&hand, "files/delete-file", false),
-        (&world.caller, "live/stop-live-algorithm", false),
-        (&world.caller, "live/liquidate-live-algorithm", false),
+        (&world.principal, "live/stop-live-algorithm", false),
+        (&world.principal, "live/liquidate-live-algorithm", false),
     ] {
         let before = world.cloud.sent().len();
         let mut arguments = project.clone();
         if name == "files/delete-file" {
             arguments["name"] = "a.py".into();
         }
-        let answer = call(&world.gate, caller, name, arguments).await;
+        let answer = call(&world.gate, principal, name, arguments).await;
         assert_eq!(answer.is_ok(), allowed, "{name}: {answer:?}");
         let sent = usize::from(allowed);
         assert_eq!(world.cloud.sent().len() - before, sent, "{name}");
@@ -250,9 +250,9 @@ async fn a_call_that_waited_is_decided_about_by_the_authority_of_then() {
         .unwrap();
     world.cloud.may_answer.forget_permits(1_000_000);
     let create = |name: &'static str| {
-        let (gate, caller) = (world.gate.clone(), world.caller.clone());
+        let (gate, principal) = (world.gate.clone(), world.principal.clone());
         let file = json!({ "projectId": 1, "name": name, "content": "x" });
-        tokio::spawn(async move { call(&gate, &caller, "files/create-file", file).await })
+        tokio::spawn(async move { call(&gate, &principal, "files/create-file", file).await })
     };
     let first = create("a.py");
     let left = async || {

@@ -12,7 +12,7 @@ use qchost_gate::{Gate, Refusal, Settings, Sources, Why};
 use qchost_policy::{Guardrails, Origin};
 use serde_json::{Value, json};
 
-use qchost_testing::cloud::{Cloud, Setup, call, caller, parse, person, records};
+use qchost_testing::cloud::{Cloud, Setup, call, parse, person, principal, records};
 
 const PLUGINS: [&str; 2] = ["lab", "desk"];
 const APPROVER: u32 = 7;
@@ -382,7 +382,7 @@ async fn make_call(
         READ => json!({ "projectId": project, "name": "a.py" }),
         _ => json!({ "projectId": project, "name": "a.py", "content": "x" }),
     };
-    let mut who = caller(PLUGINS[plugin]);
+    let mut who = principal(PLUGINS[plugin]);
     who.invocation = format!("invocation-{}", model.calls.len()).into();
     let answer = call(gate, &who, operation, arguments).await;
     let Some(terms) = model.in_force.get(&plugin).cloned() else {
@@ -700,7 +700,7 @@ async fn run_held(steps: Vec<Held>) -> Result<(), TestCaseError> {
                     READ => json!({ "projectId": 1, "name": "a.py" }),
                     _ => json!({ "projectId": 1, "name": "a.py", "content": "x" }),
                 };
-                let mut who = caller(PLUGINS[0]);
+                let mut who = principal(PLUGINS[0]);
                 who.invocation = format!("invocation-{}", calls.len()).into();
                 let answer = call(&gate, &who, operation, arguments).await;
                 prop_assert!(answer.is_err() || operation != ORDER || texts.1.is_none());

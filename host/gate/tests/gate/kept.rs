@@ -7,7 +7,7 @@ use qchost_audit::faults::Drive;
 use qchost_gate::{Gate, HaltReport, HaltScope, Kept, Refusal, StandingHalt};
 use serde_json::json;
 
-use qchost_testing::cloud::{Cloud, Setup, call, caller, person, records};
+use qchost_testing::cloud::{Cloud, Setup, call, person, principal, records};
 
 const LAB: &str =
     "[[grant]]\nname = \"lab\"\nallow = [\"files/*\", \"live/*\"]\nprojects = [\"Lab/*\"]\n";
@@ -32,7 +32,7 @@ fn kept(halts: &[StandingHalt]) -> Vec<Kept> {
 
 async fn write(gate: &Gate) -> Result<serde_json::Value, Refusal> {
     let file = json!({ "projectId": 1, "name": "a.py", "content": "" });
-    call(gate, &caller("lab"), "files/create-file", file).await
+    call(gate, &principal("lab"), "files/create-file", file).await
 }
 
 fn is_halted(answer: &Result<serde_json::Value, Refusal>) -> bool {
@@ -386,9 +386,14 @@ async fn the_file_halts_before_the_next_write_and_durably_and_removing_it_lifts_
     assert_eq!(cloud.sent().len(), sent);
     // Reads and risk-reducing calls go on.
     let project = json!({ "projectId": 1 });
-    call(&gate, &caller("lab"), "live/stop-live-algorithm", project)
-        .await
-        .unwrap();
+    call(
+        &gate,
+        &principal("lab"),
+        "live/stop-live-algorithm",
+        project,
+    )
+    .await
+    .unwrap();
     gate.idle().await;
     let recorded = records(folder);
     let halts: Vec<_> = recorded

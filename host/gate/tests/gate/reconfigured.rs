@@ -9,7 +9,7 @@ use crate::approvals::{deployment, profiles};
 use qchost_gate::{Refusal, Settings};
 use qchost_policy::{Guardrails, Usd};
 use qchost_secrets::{Profiles, Secrets, Setting, Source};
-use qchost_testing::cloud::{Setup, World, call, caller, parse, person};
+use qchost_testing::cloud::{Setup, World, call, parse, person, principal};
 use qchost_traffic::LaneLimits;
 use serde_json::{Value, json};
 
@@ -61,7 +61,7 @@ async fn a_guardrail_holds_from_the_next_call_on_and_is_recorded_by_its_digest()
         ))
         .unwrap();
     let file = json!({ "projectId": 1, "name": "c.py", "content": "x" });
-    let new = call(&world.gate, &caller("new"), "files/create-file", file).await;
+    let new = call(&world.gate, &principal("new"), "files/create-file", file).await;
     assert!(denied(&new), "{new:?}");
 
     world.gate.reconfigure(settings).await.unwrap();
@@ -94,9 +94,9 @@ async fn a_call_that_waits_is_denied_by_a_guardrail_that_came_since() {
             .unwrap();
         world.cloud.may_answer.forget_permits(1_000_000);
         let task = |name: &'static str| {
-            let (gate, caller) = (world.gate.clone(), world.caller.clone());
+            let (gate, principal) = (world.gate.clone(), world.principal.clone());
             let file = json!({ "projectId": 1, "name": name, "content": "x" });
-            tokio::spawn(async move { call(&gate, &caller, "files/create-file", file).await })
+            tokio::spawn(async move { call(&gate, &principal, "files/create-file", file).await })
         };
         let sent = || {
             let sent = world.cloud.sent();
@@ -148,9 +148,9 @@ async fn who_waits_for_an_account_goes_by_its_new_limits() {
     world.cloud.may_answer.forget_permits(1_000_000);
     let reads: Vec<_> = (0..2)
         .map(|_| {
-            let (gate, caller) = (world.gate.clone(), world.caller.clone());
+            let (gate, principal) = (world.gate.clone(), world.principal.clone());
             let project = json!({ "projectId": 1 });
-            tokio::spawn(async move { call(&gate, &caller, "files/read-file", project).await })
+            tokio::spawn(async move { call(&gate, &principal, "files/read-file", project).await })
         })
         .collect();
     let sent = async |count: usize| {
@@ -313,7 +313,7 @@ async fn no_manifest_slips_past_guardrails_that_change_meanwhile() {
     installing.await.unwrap();
     for plugin in ["lab", "p0", "p1", "p2", "p3", "p4", "p5", "p6"] {
         let read = json!({ "projectId": 1 });
-        let answer = call(&world.gate, &caller(plugin), "files/read-file", read).await;
+        let answer = call(&world.gate, &principal(plugin), "files/read-file", read).await;
         assert!(denied(&answer), "{plugin}: {answer:?}");
     }
     assert!(world.cloud.sent().is_empty());

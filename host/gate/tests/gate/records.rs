@@ -224,9 +224,9 @@ async fn what_may_have_been_done_is_not_done_again_before_it_is_known() {
         let writes = ["create_backtest", "create_live_command", "create_compile"].contains(&tool);
         writes.then(|| Err(Failure::UnknownOutcome("lost".to_owned())))
     });
-    let caller = qchost_testing::cloud::caller("lab");
+    let principal = qchost_testing::cloud::principal("lab");
     let call = async |gate: &qchost_gate::Gate, name: &str, arguments: serde_json::Value| {
-        qchost_testing::cloud::call(gate, &caller, name, arguments).await
+        qchost_testing::cloud::call(gate, &principal, name, arguments).await
     };
     let gate = setup.open_in(folder.path(), &cloud).await;
     for (name, arguments) in &lost {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use qchost_catalog::Failure;
-use qchost_gate::Refusal;
+use qchost_gate::{PluginCalls as _, Refusal};
 use qchost_policy::Guardrails;
 use serde_json::{Map, Value, json};
 
@@ -43,7 +43,7 @@ async fn a_patch_is_read_only_where_a_grant_is_for_its_project() {
 #[tokio::test]
 async fn reading_a_patch_is_charged() {
     let world = Setup::grants(PATCHES).open().await;
-    let before = world.caller.effort.spent();
+    let before = world.principal.cpu.spent();
     let mut long = String::new();
     for at in 0..400 {
         write!(
@@ -54,7 +54,7 @@ async fn reading_a_patch_is_charged() {
         .unwrap();
     }
     patch(&world, 1, &long).await.unwrap();
-    let reading = world.caller.effort.spent() - before;
+    let reading = world.principal.cpu.spent() - before;
     assert!(reading.as_micros() > 500, "{reading:?}");
 }
 
@@ -88,7 +88,10 @@ async fn a_name_that_no_tool_can_have_is_refused_and_recorded_in_short() {
     let forged = "x\n2026-01-01T00:00:00Z  INFO gate: all is well \u{1b}[2J\u{202e}";
     let long = "x".repeat(2 << 20);
     for name in [forged, long.as_str(), "", "a/b", "é"] {
-        let refused = world.gate.call_raw(&world.caller, name, Map::new()).await;
+        let refused = world
+            .gate
+            .call_raw(&world.principal, name, Map::new())
+            .await;
         let Err(Refusal::Failed(Failure::InvalidArgument(why))) = &refused else {
             panic!("{refused:?}")
         };
@@ -96,7 +99,7 @@ async fn a_name_that_no_tool_can_have_is_refused_and_recorded_in_short() {
     }
     world
         .gate
-        .call_raw(&world.caller, "x", Map::new())
+        .call_raw(&world.principal, "x", Map::new())
         .await
         .unwrap();
     assert_eq!(world.cloud.sent(), ["x"]);
@@ -137,7 +140,7 @@ async fn refused_calls_are_counted_together_and_none_is_lost() {
         assert!(matches!(refused, Err(Refusal::Denied(_))), "{refused:?}");
     }
     // Other plugins' refusals are recorded individually, and so are the plugin's own allowed calls.
-    let other = qchost_testing::cloud::caller("other");
+    let other = qchost_testing::cloud::principal("other");
     world
         .gate
         .install(qchost_testing::cloud::parse(

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::approvals::{deployment, profiles};
 use qchost_catalog::{Access, BoxFuture, Call, Failure, Outcome, Upstream};
-use qchost_gate::{Gate, Refusal};
-use qchost_testing::cloud::{Cloud, Handle, Setup, call, caller, parse, person, records};
+use qchost_gate::{Gate, PluginCalls as _, Refusal};
+use qchost_testing::cloud::{Cloud, Handle, Setup, call, parse, person, principal, records};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
@@ -115,7 +115,7 @@ impl Retrying {
         change: impl AsyncFnOnce(),
     ) -> Result<Value, Refusal> {
         let gate = self.gate.clone();
-        let calling = async move { call(&gate, &caller("lab"), name, arguments).await };
+        let calling = async move { call(&gate, &principal("lab"), name, arguments).await };
         self.change_during(calling, change).await
     }
 
@@ -185,7 +185,7 @@ async fn a_call_is_not_sent_again_once_its_grant_is_gone() {
             assert!(reason.contains("decided about again"), "{reason}");
             // Nothing was done, so nothing of its day is used; its minute is.
             world.install(&FILES.replace("per-minute = 1, ", ""));
-            let twin = call(&world.gate, &caller("lab"), name, arguments).await;
+            let twin = call(&world.gate, &principal("lab"), name, arguments).await;
             twin.unwrap();
         }
     }
@@ -225,7 +225,7 @@ async fn a_step_of_a_download_is_not_sent_again_once_its_grant_is_gone() {
             (tool == "read_object_store_file_job_id").then_some(Ok(url))
         });
         let gate = world.gate.clone();
-        let download = async move { gate.download(&caller("lab"), "o", "k", 10).await };
+        let download = async move { gate.download(&principal("lab"), "o", "k", 10).await };
         let change = async || world.install(&other);
         let answer = world.change_during(download, change).await;
         if other == TESTS {
@@ -287,7 +287,7 @@ async fn a_write_that_may_have_been_done_is_not_called_denied() {
 async fn a_permit_is_given_back_with_a_try_that_was_held_back() {
     let world = Retrying::open(DEPLOY, false).await;
     let deploy = ("live/create-live-algorithm", deployment(1, "paper"));
-    let asked = call(&world.gate, &caller("lab"), deploy.0, deploy.1.clone()).await;
+    let asked = call(&world.gate, &principal("lab"), deploy.0, deploy.1.clone()).await;
     let Err(Refusal::ApprovalRequired { id }) = asked else {
         panic!("{asked:?}")
     };
@@ -300,7 +300,7 @@ async fn a_permit_is_given_back_with_a_try_that_was_held_back() {
     answer.unwrap();
     assert_eq!(world.sent(), 2);
     // It was for one call.
-    let again = call(&world.gate, &caller("lab"), deploy.0, deploy.1).await;
+    let again = call(&world.gate, &principal("lab"), deploy.0, deploy.1).await;
     assert!(matches!(again, Err(Refusal::ApprovalRequired { .. })));
 }
 
@@ -309,7 +309,7 @@ async fn a_permit_is_given_back_with_a_try_that_was_held_back() {
 async fn a_deployment_is_not_sent_with_settings_that_were_not_approved() {
     let world = Retrying::open(DEPLOY, false).await;
     let deploy = ("live/create-live-algorithm", deployment(1, "paper"));
-    let asked = call(&world.gate, &caller("lab"), deploy.0, deploy.1.clone()).await;
+    let asked = call(&world.gate, &principal("lab"), deploy.0, deploy.1.clone()).await;
     let Err(Refusal::ApprovalRequired { id }) = asked else {
         panic!("{asked:?}")
     };

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use qchost_catalog::{Failure, Outcome};
-use qchost_gate::Refusal;
+use qchost_gate::{PluginCalls as _, Refusal};
 use qchost_ledger::{Ledger, NewCompile, Standing};
 use serde_json::{Map, Value, json};
 
 use crate::approvals::{deployment, profiles};
-use qchost_testing::cloud::{Setup, World, call, caller, parse, person};
+use qchost_testing::cloud::{Setup, World, call, parse, person, principal};
 
 const GRANTS: &str = "[[grant]]\nname = \"real\"\nallow = [\"live/create-live-algorithm\"]\nprojects = [\"Lab/*\"]\nbrokerages = [\"ib\", \"paper\"]\n\
     [[grant]]\nname = \"work\"\nallow = [\"compile/*\", \"files/*\"]\nprojects = [\"Lab/*\"]\n";
@@ -181,12 +181,12 @@ impl Cloud {
         let swappers: Vec<_> = ["lab", "second"]
             .into_iter()
             .map(|plugin| {
-                let (gate, caller) = (self.world.gate.clone(), caller(plugin));
+                let (gate, principal) = (self.world.gate.clone(), principal(plugin));
                 tokio::spawn(async move {
                     loop {
                         for content in ["b", "a"] {
                             let file = json!({ "projectId": swapped, "name": "main.py", "content": content });
-                            let written = call(&gate, &caller, "files/update-file-contents", file);
+                            let written = call(&gate, &principal, "files/update-file-contents", file);
                             written.await.unwrap();
                         }
                     }
@@ -505,7 +505,7 @@ async fn a_write_to_a_project_that_is_compiled_waits() {
             let gate = gate.clone();
             *writing = Some(tokio::spawn(async move {
                 let file = json!({ "projectId": 1, "name": "main.py", "content": "b" });
-                call(&gate, &caller("lab"), "files/update-file-contents", file).await
+                call(&gate, &principal("lab"), "files/update-file-contents", file).await
             }));
         }
         projects.lock().answer(tool, arguments)
@@ -540,7 +540,7 @@ async fn a_write_that_waits_counts_among_its_plugins_calls() {
                 let gate = gate.clone();
                 writing.push(tokio::spawn(async move {
                     let file = json!({ "projectId": 1, "name": "main.py", "content": "b" });
-                    call(&gate, &caller("lab"), "files/update-file-contents", file).await
+                    call(&gate, &principal("lab"), "files/update-file-contents", file).await
                 }));
             }
         }
@@ -663,7 +663,7 @@ async fn what_a_cut_off_invocation_asked_for_is_closed() {
     let mut arguments = deployment(1, "paper");
     arguments["compileId"] = compile.as_str().into();
     let by = |invocation: &str| {
-        let mut by = caller("lab");
+        let mut by = principal("lab");
         by.invocation = invocation.into();
         by
     };

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use qchost_audit::{Disk, Files};
 use qchost_gate::{
-    AdmitError, Admitted, DecideError, Gate, HeldBack, KeptText, Proposal, Refusal, Settings,
-    Sources, Waits, Why,
+    AdmitError, Admitted, DecideError, Gate, HeldBack, KeptText, PluginCalls as _, Proposal,
+    Refusal, Settings, Sources, Waits, Why,
 };
 use qchost_ledger::{Approval, ApprovalError, Status, Subject};
 use qchost_policy::{Change, ChangeKind, Guardrails, Manifest, Origin, Person, Remembered, Role};
@@ -17,7 +17,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::changes::{ask_hooks, to_hooks};
-use qchost_testing::cloud::{Cloud, Setup, World, call, caller, parse, person};
+use qchost_testing::cloud::{Cloud, Setup, World, call, parse, person, principal};
 
 const READ: &str = "[[grant]]\nname = \"read\"\nallow = [\"backtests/*\"]\nprojects = [\"Lab/*\"]\nlimits = { per-day = 9 }\n";
 const DELETE: &str = "[[grant]]\nname = \"delete\"\nallow = [\"backtests/delete-backtest\"]\nprojects = [\"Lab/*\"]\n";
@@ -65,7 +65,13 @@ async fn production(two: bool) -> (Setup, World) {
 
 async fn delete(gate: &Gate) -> Result<serde_json::Value, Refusal> {
     let arguments = json!({ "projectId": 1, "backtestId": "b1" });
-    call(gate, &caller("lab"), "backtests/delete-backtest", arguments).await
+    call(
+        gate,
+        &principal("lab"),
+        "backtests/delete-backtest",
+        arguments,
+    )
+    .await
 }
 
 fn deleted(world: &World) -> usize {
@@ -165,7 +171,7 @@ async fn a_secret_of_the_host_goes_nowhere_before_a_person_says_yes() {
             "{held:?}"
         );
     }
-    let passage = world.gate.outgoing(&caller("fresh"), to_hooks()).await;
+    let passage = world.gate.outgoing(&principal("fresh"), to_hooks()).await;
     assert!(matches!(passage, Err(Refusal::Denied(_))), "{passage:?}");
     assert!(matches!(sent().await, Err(Refusal::Denied(_))));
     // A header without a secret needs no approval.
@@ -513,7 +519,7 @@ async fn the_record_names_what_is_in_force_while_a_manifest_waits_and_who_brough
         let arguments = json!({ "projectId": 1, "backtestId": "b1" });
         let delete = async || {
             let name = "backtests/delete-backtest";
-            call(gate, &caller(plugin), name, arguments.clone()).await
+            call(gate, &principal(plugin), name, arguments.clone()).await
         };
         assert!(delete().await.is_err());
 
@@ -819,11 +825,23 @@ async fn what_a_waiting_manifest_takes_away_is_gone_and_a_restart_changes_nothin
     let held = load(&world.gate, &manifest(&mixed)).await.unwrap();
     let create = async |gate: &Gate| {
         let arguments = json!({ "projectId": 1, "compileId": "c1", "backtestName": "x" });
-        call(gate, &caller("lab"), "backtests/create-backtest", arguments).await
+        call(
+            gate,
+            &principal("lab"),
+            "backtests/create-backtest",
+            arguments,
+        )
+        .await
     };
     let read = async |gate: &Gate| {
         let arguments = json!({ "projectId": 1, "backtestId": "b1" });
-        call(gate, &caller("lab"), "backtests/read-backtest", arguments).await
+        call(
+            gate,
+            &principal("lab"),
+            "backtests/read-backtest",
+            arguments,
+        )
+        .await
     };
     assert!(create(&world.gate).await.is_err());
     assert!(delete(&world.gate).await.is_err());
@@ -857,15 +875,20 @@ async fn what_a_waiting_manifest_takes_away_is_gone_and_a_restart_changes_nothin
     let arguments = json!({ "projectId": 1, "backtestId": "b1" });
     let refused = call(
         &gate,
-        &caller("new"),
+        &principal("new"),
         "backtests/delete-backtest",
         arguments.clone(),
     )
     .await;
     assert!(refused.is_err());
-    call(&gate, &caller("new"), "backtests/read-backtest", arguments)
-        .await
-        .unwrap();
+    call(
+        &gate,
+        &principal("new"),
+        "backtests/read-backtest",
+        arguments,
+    )
+    .await
+    .unwrap();
     assert!(
         cloud
             .sent()
@@ -886,7 +909,13 @@ fn named(grants: &[(&str, &str)]) -> Manifest {
 
 async fn created(gate: &Gate) -> usize {
     let arguments = json!({ "projectId": 1, "compileId": "c1", "backtestName": "x" });
-    let made = call(gate, &caller("lab"), "backtests/create-backtest", arguments).await;
+    let made = call(
+        gate,
+        &principal("lab"),
+        "backtests/create-backtest",
+        arguments,
+    )
+    .await;
     usize::from(made.is_ok())
 }
 

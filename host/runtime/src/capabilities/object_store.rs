@@ -20,7 +20,7 @@ capability! {
         async fn download(&mut self, organization_id: OrganizationId, key: String) -> Result<Vec<u8>, Error> {
             let gate = self.gate()?;
             let _wait = self.wait();
-            gate.download(self.caller(), &organization_id, &key, DOWNLOAD)
+            gate.download(self.principal(), &organization_id, &key, DOWNLOAD)
                 .await
                 .map_err(refused)
         }

@@ -21,7 +21,7 @@ capability! {
             let gate = self.gate()?;
             let _wait = self.wait();
             let body = gate
-                .call_raw(self.caller(), &tool, arguments)
+                .call_raw(self.principal(), &tool, arguments)
                 .await
                 .map_err(refused)?;
             Ok(aside(length(&body), || body.to_string()))

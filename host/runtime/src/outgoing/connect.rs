@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use qchost_gate::Caller;
+use qchost_gate::Principal;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, crypto};
 use rustls_platform_verifier::BuilderVerifierExt as _;
@@ -66,7 +66,7 @@ impl Connector {
     /// Connects for a caller, by TLS if the target says so. `listed` are the addresses that the grant names.
     pub(super) async fn connect(
         &self,
-        caller: &Caller,
+        principal: &Principal,
         target: &Target,
         listed: &[IpAddr],
         deadline: Instant,
@@ -74,9 +74,9 @@ impl Connector {
         let addresses = self.addresses(target, deadline).await?;
         for address in &addresses {
             if let Some(what) = address::refused(*address, listed) {
-                if caller.may_be_logged() {
+                if principal.may_be_logged() {
                     tracing::warn!(
-                        target: "http", plugin = %caller.plugin, invocation = %caller.invocation, host = %target.host, %address,
+                        target: "http", plugin = %principal.plugin, invocation = %principal.invocation, host = %target.host, %address,
                         "refused: the address is {what}; a manifest may list it in `addresses` of its [[http]]"
                     );
                 }

@@ -141,7 +141,7 @@ impl Requests {
             .map_err(|_| Error::ConnectionLimitReached)?;
         let wait = self.calls.wait();
         let target = Target::of(request.uri()).inspect_err(|error| {
-            let caller = self.calls.caller();
+            let caller = self.calls.principal();
             if caller.may_be_logged() {
                 tracing::warn!(target: "http", plugin = %caller.plugin, invocation = %caller.invocation, %error, "refused: the address of the request");
             }
@@ -181,7 +181,7 @@ impl Requests {
             path: target.path.clone(),
         };
         let gate = self.calls.gate().map_err(|_| Error::HttpRequestDenied)?;
-        let (gate, caller) = (gate.clone(), self.calls.caller().clone());
+        let (gate, caller) = (gate.clone(), self.calls.principal().clone());
         // In a task of its own: a decision in progress is recorded even if the plugin ends
         // meanwhile.
         let deciding = tokio::spawn(async move { gate.outgoing(&caller, asked).await });
@@ -255,7 +255,7 @@ impl Exchange<'_> {
         let until = self.until(self.options.connect_timeout);
         let connector = &self.calls.surroundings().connector;
         let stream = connector
-            .connect(self.calls.caller(), &self.target, &self.listed, until)
+            .connect(self.calls.principal(), &self.target, &self.listed, until)
             .await?;
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(HEAD)

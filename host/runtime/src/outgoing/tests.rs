@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use qchost_gate::Caller;
+use qchost_gate::Principal;
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -20,8 +20,8 @@ use super::target::Target;
 use crate::calls::Calls;
 
 /// The caller of the connections.
-fn nobody() -> Caller {
-    Calls::describing_of_test().caller().clone()
+fn nobody() -> Principal {
+    Calls::describing_of_test().principal().clone()
 }
 
 /// A server that greets every client.

@@ -46,7 +46,10 @@ impl Approvals {
 
 impl Host for Approvals {
     async fn wait(&mut self, id: String) -> Result<(), Error> {
-        let deciding = self.calls.gate()?.wait_approval(self.calls.caller(), &id);
+        let deciding = self
+            .calls
+            .gate()?
+            .wait_approval(self.calls.principal(), &id);
         let _wait = self.calls.wait();
         let telling = self.tell(&id);
         let decided = async {

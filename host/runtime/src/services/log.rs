@@ -1,7 +1,7 @@
 //! `log`: an agent's lines in the host's log, under the target `plugin`.
 //!
 //! Lines are counted for the plugin, over all its invocations, together with those that the host writes about
-//! its refusals ([`Pace`](qchost_gate::Pace)). A long line counts as several.
+//! its refusals ([`LogLimiter`](qchost_gate::LogLimiter)). A long line counts as several.
 //!
 //! Invariant: a plugin can neither flood the log nor impersonate others in it: lines are truncated,
 //! rate-limited and stripped of control characters, and each carries the plugin's name and the invocation.
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use qchost_gate::RATE;
+use qchost_gate::MAX_LOG_LINES;
 
 use crate::calls::Calls;
 use crate::contract::qchost::agent::log::{Host, Level};
@@ -81,10 +81,10 @@ impl Lines {
     /// Writes a line whose fields have `extra` bytes, unless a limit is reached.
     fn line(&self, level: Level, message: &str, extra: usize, fields: impl FnOnce() -> String) {
         let bytes = message.len().min(MESSAGE).saturating_add(extra);
-        if !self.admit(1 + u32::try_from(bytes / LINE).unwrap_or(RATE)) {
+        if !self.admit(1 + u32::try_from(bytes / LINE).unwrap_or(MAX_LOG_LINES)) {
             return;
         }
-        let caller = self.calls.caller();
+        let caller = self.calls.principal();
         let (plugin, invocation) = (&*caller.plugin, &*caller.invocation);
         let (message, fields) = (text::line(message, MESSAGE), fields());
         match level {
@@ -114,9 +114,9 @@ impl Lines {
             return false;
         }
         let surroundings = self.calls.surroundings();
-        let admitted = surroundings.pace.admits(&surroundings.plugin, lines);
+        let admitted = surroundings.log_limiter.admits(&surroundings.plugin, lines);
         if admitted && self.written.fetch_add(lines, Ordering::Relaxed) + lines >= LINES {
-            let caller = self.calls.caller();
+            let caller = self.calls.principal();
             let (plugin, invocation) = (&*caller.plugin, &*caller.invocation);
             tracing::warn!(target: "plugin", plugin, invocation, "{LINES} lines of one invocation; the rest of it are left out");
         }
@@ -130,7 +130,7 @@ impl Drop for Lines {
             return;
         }
         let surroundings = self.calls.surroundings();
-        surroundings.pace.say(&surroundings.plugin);
+        surroundings.log_limiter.say(&surroundings.plugin);
     }
 }
 

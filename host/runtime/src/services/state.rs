@@ -72,7 +72,7 @@ impl State {
         if bytes > 0 {
             tokio::time::sleep_until(throttle.until(bytes, Instant::now())).await;
         }
-        let plugin = Arc::clone(&self.0.caller().plugin);
+        let plugin = Arc::clone(&self.0.principal().plugin);
         tokio::task::spawn_blocking(move || question(gate.state(), &plugin))
             .await
             .map_err(|error| StateError::Unavailable(error.to_string()))?

@@ -23,6 +23,7 @@ mod heap;
 mod neighbour;
 mod trick;
 
+use qchost_gate::PluginCalls as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

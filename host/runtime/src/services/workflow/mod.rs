@@ -64,7 +64,7 @@ impl Workflow {
     async fn granted(&self) -> Result<(), Error> {
         self.calls
             .gate()?
-            .check_workflow(self.calls.caller())
+            .check_workflow(self.calls.principal())
             .await
             .map_err(refused)
     }

@@ -7,23 +7,26 @@
 //! retried, and [`StandingHalt`] reports meanwhile where a halt is kept.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use qchost_audit::{Audit, Disk, Entry, Files, Kind, Record};
+use qchost_audit::{Audit, AuditError, Disk, Entry, Files, Kind, Record};
 use qchost_ledger::{Halt, HaltReserve, Ledger, LedgerError};
 use qchost_policy::Person;
 use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, oneshot};
+use tokio_util::task::TaskTracker;
 
-use crate::closing::OpenLiquidation;
-use crate::gate::{Gate, GateError, Inner};
+use crate::clock::now;
+use crate::error::GateError;
 use crate::halt_file::HaltFile;
-use crate::halts::{HaltScope, Halts, StandingHalt};
-use crate::liquidation::{HaltError, admin_body};
+use crate::halts::{self, HaltScope, Halts, StandingHalt};
+use crate::liquidation::OpenLiquidation;
+use crate::reads::HOST;
+use crate::record::admin_body;
 
 /// Polling interval of the file `halt` while nothing is sent.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -31,16 +34,45 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 const KEEP_TIMEOUT: Duration = Duration::from_millis(500);
 /// Time limit for reading the database back.
 const READ_BACK_TIMEOUT: Duration = Duration::from_millis(300);
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-const LONGEST_RETRY: Duration = Duration::from_secs(30);
-/// The host itself as a person in records.
-const HOST: &str = "qchost";
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Requests a write of the reserve; answered once it is written.
 type Request = oneshot::Sender<Result<(), String>>;
 
-/// Access to the stores of halts.
-pub(crate) struct Keeping {
+/// Why a halt or a resume failed.
+#[derive(Debug, thiserror::Error)]
+pub enum HaltError {
+    /// An internal error.
+    #[error("the host failed in the middle of it; look at `qchost halt --list`, and try again")]
+    Failed,
+    /// The file `halt` cannot be removed.
+    #[error(
+        "the halt stays: the file {} cannot be removed: {source}; remove it, then: qchost resume", path.display()
+    )]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The end of a halt cannot be stored.
+    #[error("the halt stays, since its end cannot be stored: {0}")]
+    Stays(LedgerError),
+    /// The end of a halt cannot be written to the reserve.
+    #[error("the halt stays, since its end cannot be stored: {0}")]
+    Reserve(String),
+    /// The end of a halt cannot be recorded.
+    #[error("the halt stays, since its end cannot be recorded: {0}")]
+    Unrecorded(AuditError),
+}
+
+/// The halts in force, and where they are stored.
+pub(crate) struct HaltStore {
+    pub halts: Arc<Halts>,
+    ledger: Ledger,
+    audit: Audit,
+    tasks: TaskTracker,
     /// `None` if the state is in memory.
     reserve: Option<Sender<Request>>,
     /// Held while a halt, or its end, is written to the database.
@@ -49,25 +81,17 @@ pub(crate) struct Keeping {
     recording: Mutex<()>,
 }
 
-/// The part that starts once the gate exists.
-pub(crate) struct Keeper {
+/// Writes the reserve, on a thread of its own.
+struct ReserveWriter {
     requests: Receiver<Request>,
     reserve: Option<HaltReserve>,
 }
 
+/// The halts that are in force after a start, and their reserve.
+type Restored = (Halts, Option<HaltReserve>);
+
 /// The halts of former runs: those of the database, of the reserve, and those that only the audit has.
-pub(crate) async fn restore(
-    ledger: &Ledger,
-    audit: &Audit,
-) -> Result<(Halts, Keeping, Option<Keeper>), GateError> {
-    let mut keeping = Keeping {
-        reserve: None,
-        storing: Mutex::default(),
-        recording: Mutex::default(),
-    };
-    let Some(folder) = ledger.folder() else {
-        return Ok((Halts::new(None), keeping, None));
-    };
+async fn restore(ledger: &Ledger, audit: &Audit, folder: &Path) -> Result<Restored, GateError> {
     let file = HaltFile::new(folder).map_err(|source| GateError::Folder {
         path: folder.to_owned(),
         source,
@@ -110,7 +134,7 @@ pub(crate) async fn restore(
                 plugin: None,
                 reason: error.to_string(),
                 by: HOST.to_owned(),
-                at: crate::gate::now(),
+                at: now(),
             };
             halts.restore(halt, |_| {});
             None
@@ -124,9 +148,7 @@ pub(crate) async fn restore(
         tracing::warn!(target: "gate", %error, "how far the halts of the audit were read is not remembered");
     }
     halts.look_at_file();
-    let (sender, requests) = mpsc::channel();
-    keeping.reserve = Some(sender);
-    Ok((halts, keeping, Some(Keeper { requests, reserve })))
+    Ok((halts, reserve))
 }
 
 /// Halts as stored in a data folder that no host uses.
@@ -204,9 +226,7 @@ fn standing(records: &[Record]) -> Vec<Halt> {
                     plugin,
                     reason: text("reason").unwrap_or_default(),
                     by: text("person-name").unwrap_or_else(|| HOST.to_owned()),
-                    at: record
-                        .time()
-                        .map_or_else(crate::gate::now, |at| at.as_millisecond()),
+                    at: record.time().map_or_else(now, |at| at.as_millisecond()),
                 };
                 standing.insert(scope, halt);
             }
@@ -216,19 +236,8 @@ fn standing(records: &[Record]) -> Vec<Halt> {
     standing.into_values().collect()
 }
 
-impl Keeper {
-    /// Starts the thread, which ends with the gate.
-    pub(crate) fn start(self, gate: &Gate) -> Result<(), LedgerError> {
-        let halts = Arc::clone(&gate.0.halts);
-        let (weak, runtime) = (Arc::downgrade(&gate.0), Handle::current());
-        let thread = std::thread::Builder::new().name("qchost-halts".to_owned());
-        let started = thread.spawn(move || self.run(&halts, &weak, &runtime));
-        started
-            .map(drop)
-            .map_err(|error| LedgerError::Thread(error.to_string()))
-    }
-
-    fn run(mut self, halts: &Halts, gate: &Weak<Inner>, runtime: &Handle) {
+impl ReserveWriter {
+    fn run(mut self, halts: &Halts, store: &Weak<HaltStore>, runtime: &Handle) {
         loop {
             match self.requests.recv_timeout(LOOK_INTERVAL) {
                 Ok(reply) => {
@@ -245,9 +254,9 @@ impl Keeper {
             }
             halts.look_at_file();
             for generation in halts.untended() {
-                let Some(inner) = gate.upgrade() else { return };
+                let Some(store) = store.upgrade() else { return };
                 let _entered = runtime.enter();
-                Gate(inner).tend(generation);
+                store.tend(generation);
             }
         }
     }
@@ -261,27 +270,63 @@ impl Keeper {
     }
 }
 
-impl Gate {
+impl HaltStore {
+    /// Restores the halts of former runs, and starts the thread that writes the reserve; it ends with the store.
+    ///
+    /// # Errors
+    /// When ledger or audit cannot be used.
+    pub(crate) async fn open(
+        ledger: Ledger,
+        audit: Audit,
+        tasks: TaskTracker,
+    ) -> Result<Arc<Self>, GateError> {
+        let restored = match ledger.folder() {
+            Some(folder) => Some(restore(&ledger, &audit, folder).await?),
+            None => None,
+        };
+        let (sender, requests) = mpsc::channel();
+        let is_kept = restored.is_some();
+        let (halts, reserve) = restored.unwrap_or_else(|| (Halts::new(None), None));
+        let store = Arc::new(Self {
+            halts: Arc::new(halts),
+            ledger,
+            audit,
+            tasks,
+            reserve: is_kept.then_some(sender),
+            storing: Mutex::default(),
+            recording: Mutex::default(),
+        });
+        if is_kept {
+            let writer = ReserveWriter { requests, reserve };
+            let (halts, weak) = (Arc::clone(&store.halts), Arc::downgrade(&store));
+            let runtime = Handle::current();
+            let thread = std::thread::Builder::new().name("qchost-halts".to_owned());
+            let started = thread.spawn(move || writer.run(&halts, &weak, &runtime));
+            started.map_err(|error| LedgerError::Thread(error.to_string()))?;
+        }
+        Ok(store)
+    }
+
     /// Has a halt stored everywhere, and retries what fails.
-    pub(crate) fn tend(&self, generation: u64) {
-        let gate = self.clone();
-        self.spawn(async move {
-            if gate.keep(generation).await {
+    pub(crate) fn tend(self: &Arc<Self>, generation: u64) {
+        let store = Arc::clone(self);
+        self.tasks.spawn(async move {
+            if store.keep(generation).await {
                 return;
             }
-            let weak = Arc::downgrade(&gate.0);
-            drop(gate);
+            let weak = Arc::downgrade(&store);
+            drop(store);
             // Not among the tasks that the gate waits for when it closes: either the reserve or the audit has the halt, or
             // no store accepts it.
             tokio::spawn(async move {
-                let mut pause = FIRST_RETRY;
+                let mut pause = RETRY_INTERVAL;
                 loop {
                     tokio::time::sleep(pause).await;
-                    let Some(inner) = weak.upgrade() else { return };
-                    if Self(inner).keep(generation).await {
+                    let Some(store) = weak.upgrade() else { return };
+                    if store.keep(generation).await {
                         return;
                     }
-                    pause = (pause * 2).min(LONGEST_RETRY);
+                    pause = (pause * 2).min(MAX_RETRY_INTERVAL);
                 }
             });
         });
@@ -295,10 +340,10 @@ impl Gate {
             self.keep_in_database(generation).await;
         };
         tokio::join!(self.keep_in_audit(generation), durably);
-        let halts = &self.0.halts;
+        let halts = &self.halts;
         halts.note(generation, |entry| entry.tried = true);
         if let Some(last) = halts.settled()
-            && let Err(error) = self.0.ledger.set_halts_recorded(last).await
+            && let Err(error) = self.ledger.set_halts_recorded(last).await
         {
             tracing::warn!(target: "gate", %error, "how far the halts of the audit were read is not remembered");
         }
@@ -308,8 +353,8 @@ impl Gate {
     }
 
     async fn keep_in_reserve(&self, generation: u64) {
-        let halts = &self.0.halts;
-        let wanted = |entry: &crate::halts::Entry| !entry.in_database && !entry.in_reserve;
+        let halts = &self.halts;
+        let wanted = |entry: &halts::Entry| !entry.in_database && !entry.in_reserve;
         if !halts.entry(generation).as_ref().is_some_and(wanted) {
             return;
         }
@@ -319,7 +364,7 @@ impl Gate {
 
     /// Writes the current halts to the reserve. Succeeds if there is no reserve.
     async fn write_reserve(&self) -> Result<(), String> {
-        let Some(sender) = &self.0.keeping.reserve else {
+        let Some(sender) = &self.reserve else {
             return Ok(());
         };
         let (reply, answer) = oneshot::channel();
@@ -329,8 +374,8 @@ impl Gate {
     }
 
     async fn keep_in_audit(&self, generation: u64) {
-        let halts = &self.0.halts;
-        let _recording = self.0.keeping.recording.lock().await;
+        let halts = &self.halts;
+        let _recording = self.recording.lock().await;
         let Some(body) = halts.entry(generation).and_then(|entry| entry.record) else {
             return;
         };
@@ -339,7 +384,7 @@ impl Gate {
             essential: true,
             body,
         };
-        let recorded = self.0.audit.record(entry).await;
+        let recorded = self.audit.record(entry).await;
         if let Ok(sequence) = &recorded {
             halts.recorded(*sequence);
         }
@@ -354,12 +399,12 @@ impl Gate {
     }
 
     async fn keep_in_database(&self, generation: u64) {
-        let halts = &self.0.halts;
-        let _storing = self.0.keeping.storing.lock().await;
+        let halts = &self.halts;
+        let _storing = self.storing.lock().await;
         let Some(entry) = halts.entry(generation).filter(|entry| !entry.in_database) else {
             return;
         };
-        let stored = self.0.ledger.halt(entry.halt).await;
+        let stored = self.ledger.halt(entry.halt).await;
         halts.note(generation, |entry| match &stored {
             Ok(()) => {
                 entry.in_database = true;
@@ -376,7 +421,7 @@ impl Gate {
 
     /// Waits until a halt is stored everywhere, or every store was tried, or for a short time.
     pub(crate) async fn kept(&self, generation: u64) {
-        let halts = &self.0.halts;
+        let halts = &self.halts;
         let mut changes = halts.changes();
         let done = async {
             while halts
@@ -392,11 +437,11 @@ impl Gate {
     }
 
     /// The halts in force, each with where it is kept, verified by reading them back.
-    pub async fn standing_halts(&self) -> Vec<StandingHalt> {
-        let halts = &self.0.halts;
+    pub(crate) async fn standing_halts(&self) -> Vec<StandingHalt> {
+        let halts = &self.halts;
         halts.look_at_file();
         let said = halts.in_database();
-        let read = tokio::time::timeout(READ_BACK_TIMEOUT, self.0.ledger.halts()).await;
+        let read = tokio::time::timeout(READ_BACK_TIMEOUT, self.ledger.halts()).await;
         if let Ok(Ok(stored)) = read {
             halts.read_back(&said, &stored);
         }
@@ -405,10 +450,14 @@ impl Gate {
 
     /// Ends the halt of exactly this scope in every store; for a halt of everything, removes the file `halt` first. Returns
     /// whether there was such a halt.
-    pub(crate) async fn lift(&self, by: &Person, scope: &HaltScope) -> Result<bool, HaltError> {
-        let halts = &self.0.halts;
-        let _recording = self.0.keeping.recording.lock().await;
-        let _storing = self.0.keeping.storing.lock().await;
+    pub(crate) async fn lift(
+        self: &Arc<Self>,
+        by: &Person,
+        scope: &HaltScope,
+    ) -> Result<bool, HaltError> {
+        let halts = &self.halts;
+        let _recording = self.recording.lock().await;
+        let _storing = self.storing.lock().await;
         if *scope == HaltScope::default()
             && let Some(file) = halts.file()
         {
@@ -428,7 +477,7 @@ impl Gate {
                 halts.lift(entry.generation);
                 if let Some(last) = halts.settled() {
                     // On failure, the next start reads more of the audit.
-                    drop(self.0.ledger.set_halts_recorded(last).await);
+                    drop(self.ledger.set_halts_recorded(last).await);
                 }
                 Ok(true)
             }
@@ -449,9 +498,9 @@ impl Gate {
         &self,
         by: &Person,
         scope: &HaltScope,
-        entry: &crate::halts::Entry,
+        entry: &halts::Entry,
     ) -> Result<(), HaltError> {
-        let ledger = &self.0.ledger;
+        let ledger = &self.ledger;
         ledger
             .resume(scope.account.as_deref(), scope.plugin.as_deref())
             .await
@@ -467,9 +516,8 @@ impl Gate {
             essential: true,
             body: admin_body(by, body),
         };
-        let sequence = self.0.audit.record(record).await;
-        self.0
-            .halts
+        let sequence = self.audit.record(record).await;
+        self.halts
             .recorded(sequence.map_err(HaltError::Unrecorded)?);
         Ok(())
     }

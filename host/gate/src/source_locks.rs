@@ -7,10 +7,10 @@
 //! Invariant: no project is pinned while a write to it is under way. Conflicting requests are served in order of
 //! arrival, so neither side can starve the other; and each takes all of its projects at once, so there is no deadlock.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 /// Maximum calls of one plugin that hold a project's source or wait for it.

@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Maximum charged by wall clock at a time: that clock goes on while the thread is descheduled.
-const MOST: Duration = Duration::from_millis(1);
+const MAX_WALL_CLOCK: Duration = Duration::from_millis(1);
 
 /// Processor time spent on deciding a caller's calls. Clones share the counter.
 #[derive(Debug, Clone, Default)]
-pub struct Effort(Arc<Reading>);
+pub struct CpuMeter(Arc<Reading>);
 
 #[derive(Debug, Default)]
 struct Reading {
@@ -29,7 +29,7 @@ struct Reading {
     exact: AtomicBool,
 }
 
-impl Effort {
+impl CpuMeter {
     /// The time so far.
     #[must_use]
     pub fn spent(&self) -> Duration {
@@ -61,10 +61,14 @@ impl Effort {
     }
 
     fn add(&self, spent: Duration, exact: bool) {
-        let charged = if exact { spent } else { spent.min(MOST) };
+        let charged = if exact {
+            spent
+        } else {
+            spent.min(MAX_WALL_CLOCK)
+        };
         let nanoseconds = u64::try_from(charged.as_nanos()).unwrap_or(u64::MAX);
         self.0.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
-        if spent >= MOST {
+        if spent >= MAX_WALL_CLOCK {
             self.0.exact.store(true, Ordering::Relaxed);
         }
     }
@@ -87,31 +91,29 @@ mod tests {
 
     #[tokio::test]
     async fn a_long_poll_is_charged_little_once_and_in_full_from_then_on() {
-        let effort = Effort::default();
+        let cpu = CpuMeter::default();
         for charged in [
-            MOST..=MOST,
+            MAX_WALL_CLOCK..=MAX_WALL_CLOCK,
             Duration::from_millis(15)..=Duration::from_secs(20),
         ] {
-            let before = effort.spent();
-            effort
-                .charge(pin!(async {
-                    let begun = processor_time();
-                    while processor_time() - begun < Duration::from_millis(20) {
-                        std::hint::spin_loop();
-                    }
-                }))
-                .await;
-            let spent = effort.spent() - before;
+            let before = cpu.spent();
+            cpu.charge(pin!(async {
+                let begun = processor_time();
+                while processor_time() - begun < Duration::from_millis(20) {
+                    std::hint::spin_loop();
+                }
+            }))
+            .await;
+            let spent = cpu.spent() - before;
             assert!(charged.contains(&spent), "{spent:?}");
         }
     }
 
     #[tokio::test]
     async fn waiting_is_not_charged() {
-        let effort = Effort::default();
-        effort
-            .charge(pin!(tokio::time::sleep(Duration::from_millis(50))))
+        let cpu = CpuMeter::default();
+        cpu.charge(pin!(tokio::time::sleep(Duration::from_millis(50))))
             .await;
-        assert!(effort.spent() < Duration::from_millis(20));
+        assert!(cpu.spent() < Duration::from_millis(20));
     }
 }

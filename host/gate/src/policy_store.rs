@@ -1,112 +1,27 @@
-//! The terms that calls are decided by: the settings, and for each plugin the authority of its manifest and that of
-//! a changed manifest which does not serve yet.
+//! The policies in force: replaced as a whole when a manifest, the guardrails or the settings change.
 //!
-//! A call holds the terms of its decision, so that the whole decision sees one state; right before it is sent, the
-//! gate checks whether they are still in force.
+//! A call holds the policy of its decision; right before it is sent, the gate checks whether that is still in force.
 //!
-//! Invariant: terms are immutable. A change of an authority or of the settings replaces the terms of all plugins in
-//! one step. No lock is held while policies are compiled: that is done before ([`Enforceable`]), and terms that were
-//! compiled under other settings than those in force are rejected.
+//! Invariant: a change of an authority or of the settings replaces the policies that it concerns in one step. No lock is
+//! held while policies are compiled: that is done before ([`CompiledPolicy`]), and what was compiled under other settings
+//! than those in force is rejected.
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::collections::HashMap;
-use std::ops::Deref;
 use std::sync::Arc;
 
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use qchost_policy::{Authority, Manifest, PolicyError};
 use tokio::sync::watch;
 
 use crate::changes::{Changes, Noted};
-use crate::in_force::HeldBack;
+use crate::error::GateError;
 use crate::kept::Kept;
-use crate::settings::Settings;
+use crate::policy::{EffectivePolicy, EffectiveSettings, Granted};
+use crate::proposal::HeldBack;
 
-/// The settings, with the texts they come from.
-#[derive(Debug)]
-pub(crate) struct Rules {
-    settings: Settings,
-    pub guardrails_text: Arc<Kept>,
-    /// The text in force. While the file's text awaits approval, the former one.
-    pub configuration_text: Arc<Kept>,
-    /// The file's text, while it awaits approval.
-    pub configuration_pending: Option<Arc<Kept>>,
-}
-
-impl Rules {
-    /// Keeps the texts of settings. Blocks.
-    pub fn new(settings: Settings, changes: &Changes) -> Self {
-        let guardrails_text = Arc::new(Kept::guardrails(&settings));
-        let file = Arc::new(Kept::configuration(&settings, &changes.prints));
-        for text in [&guardrails_text, &file] {
-            changes.keep(text);
-        }
-        let (configuration_text, configuration_pending) = match settings.sources.waits {
-            Some(_) => (Arc::new(changes.configuration_in_force(&file)), Some(file)),
-            None => (file, None),
-        };
-        Self {
-            settings,
-            guardrails_text,
-            configuration_text,
-            configuration_pending,
-        }
-    }
-}
-
-impl Deref for Rules {
-    type Target = Settings;
-
-    fn deref(&self) -> &Settings {
-        &self.settings
-    }
-}
-
-/// What a manifest grants under the guardrails, with its text.
-#[derive(Debug)]
-pub(crate) struct Granted {
-    authority: Authority,
-    pub text: Arc<Kept>,
-}
-
-impl Deref for Granted {
-    type Target = Authority;
-
-    fn deref(&self) -> &Authority {
-        &self.authority
-    }
-}
-
-/// The terms of one plugin's calls.
-#[derive(Debug)]
-pub(crate) struct Terms {
-    pub settings: Arc<Rules>,
-    /// The authority of the manifest whose component serves.
-    pub authority: Arc<Granted>,
-    /// The authority of a changed manifest whose component does not serve yet, or which awaits approval: it must
-    /// allow a call too.
-    pub pending: Option<Arc<Granted>>,
-    /// The approval that the changed manifest waits for, if it does.
-    pub held: Option<Arc<HeldBack>>,
-}
-
-impl Terms {
-    /// All authorities that must allow a call.
-    pub fn authorities(&self) -> impl Iterator<Item = &Arc<Granted>> {
-        std::iter::once(&self.authority).chain(&self.pending)
-    }
-
-    /// The authority of this manifest, if it is one of these: compared by content and by text.
-    fn of(&self, manifest: &Manifest) -> Option<&Arc<Granted>> {
-        self.authorities().find(|authority| {
-            let known = authority.manifest();
-            **known == *manifest && known.origin.text == manifest.origin.text
-        })
-    }
-}
-
-/// The terms in force.
-pub(crate) struct InForce {
-    /// Records every change of the terms.
+/// The policies in force.
+pub(crate) struct PolicyStore {
+    /// Records every change of the policies.
     changes: Arc<Changes>,
     state: RwLock<State>,
     /// Incremented with every change.
@@ -117,29 +32,29 @@ pub(crate) struct InForce {
 type Next = (Arc<Granted>, Option<Arc<Granted>>, Option<Arc<HeldBack>>);
 
 struct State {
-    settings: Arc<Rules>,
-    plugins: HashMap<String, Arc<Terms>>,
+    settings: Arc<EffectiveSettings>,
+    plugins: HashMap<String, Arc<EffectivePolicy>>,
 }
 
 /// A manifest compiled together with the guardrails, ready to come into force.
 #[derive(Debug)]
-pub struct Enforceable {
+pub struct CompiledPolicy {
     /// The settings it was compiled under.
-    settings: Arc<Rules>,
+    settings: Arc<EffectiveSettings>,
     authority: Arc<Granted>,
     /// The authority that must agree, and what it waits for.
     held: Option<(Arc<Granted>, Arc<HeldBack>)>,
 }
 
-/// New settings, with the terms that every plugin gets under them and those it had when they were compiled.
+/// New settings, with the policies that every plugin gets under them and those it had when they were compiled.
 pub(crate) struct Prepared {
-    settings: Arc<Rules>,
-    plugins: HashMap<String, (Arc<Terms>, Arc<Terms>)>,
+    settings: Arc<EffectiveSettings>,
+    plugins: HashMap<String, (Arc<EffectivePolicy>, Arc<EffectivePolicy>)>,
 }
 
-impl InForce {
+impl PolicyStore {
     /// Nothing is granted yet. The change of the settings is recorded.
-    pub fn new(rules: Rules, changes: Arc<Changes>) -> Self {
+    pub fn new(rules: EffectiveSettings, changes: Arc<Changes>) -> Self {
         changes.note(changes.of_rules(None, &rules));
         changes.store_soon();
         Self {
@@ -161,30 +76,30 @@ impl InForce {
     }
 
     /// The settings.
-    pub fn settings(&self) -> Arc<Rules> {
+    pub fn settings(&self) -> Arc<EffectiveSettings> {
         Arc::clone(&self.state().settings)
     }
 
-    /// The terms of a plugin.
-    pub fn of(&self, plugin: &str) -> Option<Arc<Terms>> {
+    /// The policy of a plugin.
+    pub fn of(&self, plugin: &str) -> Option<Arc<EffectivePolicy>> {
         self.state().plugins.get(plugin).cloned()
     }
 
-    /// Whether these are still the terms of a plugin.
-    pub fn hold(&self, plugin: &str, terms: &Arc<Terms>) -> bool {
+    /// Whether this is still the policy of a plugin.
+    pub fn hold(&self, plugin: &str, policy: &Arc<EffectivePolicy>) -> bool {
         let state = self.state();
         let current = state.plugins.get(plugin);
-        current.is_some_and(|current| Arc::ptr_eq(current, terms))
+        current.is_some_and(|current| Arc::ptr_eq(current, policy))
     }
 
     /// Whether some plugin's manifest is so.
     pub fn any(&self, is: impl Fn(&Manifest) -> bool) -> bool {
         let state = self.state();
-        let mut terms = state.plugins.values();
-        terms.any(|terms| is(terms.authority.manifest()))
+        let mut policy = state.plugins.values();
+        policy.any(|policy| is(policy.authority.manifest()))
     }
 
-    /// Told of every change.
+    /// Notifies of every change.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
@@ -195,12 +110,12 @@ impl InForce {
     }
 
     /// A manifest that is in force already, compiled as it is; or else the settings to compile it under.
-    pub fn known(&self, manifest: &Manifest) -> Result<Enforceable, Arc<Rules>> {
+    pub fn known(&self, manifest: &Manifest) -> Result<CompiledPolicy, Arc<EffectiveSettings>> {
         let state = self.state();
         let settings = Arc::clone(&state.settings);
-        let terms = state.plugins.get(&manifest.plugin);
-        match terms.and_then(|terms| terms.of(manifest)) {
-            Some(authority) => Ok(Enforceable {
+        let policy = state.plugins.get(&manifest.plugin);
+        match policy.and_then(|policy| policy.of(manifest)) {
+            Some(authority) => Ok(CompiledPolicy {
                 settings,
                 authority: Arc::clone(authority),
                 held: None,
@@ -209,9 +124,93 @@ impl InForce {
         }
     }
 
+    /// Makes a manifest the only authority of its plugin, from the next call on. A manifest that is in force already, or
+    /// that the plugin was restricted to, is not compiled again; any other is compiled on this thread, so callers that
+    /// also serve calls [prepare](Self::prepare) it first.
+    ///
+    /// # Errors
+    /// When it cannot be compiled together with the guardrails; the former manifest stays in force then.
+    pub(crate) fn install(&self, manifest: Manifest) -> Result<(), PolicyError> {
+        loop {
+            let known = self.known(&manifest);
+            let changes = &self.changes;
+            let new =
+                known.or_else(|under| CompiledPolicy::compile(manifest.clone(), under, changes))?;
+            if self.enforce(&new) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Compiles a manifest on a thread that may block, unless it is compiled already. It changes nothing;
+    /// [`enforce`](Self::enforce) does.
+    ///
+    /// # Errors
+    /// When it cannot be compiled together with the guardrails.
+    pub(crate) async fn prepare(&self, manifest: Manifest) -> Result<CompiledPolicy, GateError> {
+        match self.known(&manifest) {
+            Ok(known) => Ok(known),
+            Err(under) => {
+                let changes = Arc::clone(&self.changes);
+                blocking(move || CompiledPolicy::compile(manifest, under, &changes)).await
+            }
+        }
+    }
+
+    /// Compiles a manifest of which a part awaits approval, with the base that applies until then.
+    ///
+    /// # Errors
+    /// When one of them cannot be compiled together with the guardrails.
+    pub(crate) async fn prepare_held(
+        &self,
+        base: &Manifest,
+        manifest: &Manifest,
+        held: &HeldBack,
+    ) -> Result<CompiledPolicy, GateError> {
+        loop {
+            let base = self.prepare_base(base, manifest).await?;
+            let whole = self.prepare(manifest.clone()).await?;
+            if let Some(new) = base.held_to(&whole, held) {
+                return Ok(new);
+            }
+        }
+    }
+
+    async fn prepare_base(
+        &self,
+        base: &Manifest,
+        of: &Manifest,
+    ) -> Result<CompiledPolicy, GateError> {
+        match self.known(base) {
+            Ok(known) => Ok(known),
+            Err(under) => {
+                let (base, of) = (base.clone(), of.clone());
+                let changes = Arc::clone(&self.changes);
+                blocking(move || CompiledPolicy::compile_base(base, &of, under, &changes)).await
+            }
+        }
+    }
+
+    /// Restricts a plugin to what this manifest allows as well, until the next [`install`](Self::install). It is used for
+    /// a changed manifest whose component does not serve yet: removals apply at once, additions do not. The obligations
+    /// of both manifests apply. Installing a manifest lifts the restriction. Without an installed manifest this does
+    /// nothing. Compiles on a thread that may block; once the future is dropped, nothing changes.
+    ///
+    /// # Errors
+    /// When it cannot be compiled together with the guardrails; nothing has changed then.
+    pub(crate) async fn restrict(&self, manifest: Manifest) -> Result<(), GateError> {
+        while self.of(&manifest.plugin).is_some() {
+            let new = self.prepare(manifest.clone()).await?;
+            if self.put_restriction(&new) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes a manifest the authority of its plugin, and the only one. Nothing changes, and `false` is
     /// said, where the settings are others by now than those that it was compiled under.
-    pub fn install(&self, new: &Enforceable) -> bool {
+    pub(crate) fn enforce(&self, new: &CompiledPolicy) -> bool {
         self.change(new, |_, authority| {
             let (pending, held) = new.held.clone().unzip();
             Some((authority, pending, held))
@@ -219,8 +218,8 @@ impl InForce {
     }
 
     /// Has a manifest agree to whatever its plugin does, until the next one is installed. One that is in
-    /// force already has nothing to add. `false` as for [`install`](Self::install).
-    pub fn restrict(&self, new: &Enforceable) -> bool {
+    /// force already has nothing to add. `false` as for [`enforce`](Self::enforce).
+    fn put_restriction(&self, new: &CompiledPolicy) -> bool {
         self.change(new, |former, authority| {
             let serving = Arc::clone(&former?.authority);
             let pending = (!Arc::ptr_eq(&serving, &authority)).then_some(authority);
@@ -236,8 +235,8 @@ impl InForce {
     /// Replaces the authorities of a manifest's plugin, unless `None` is given.
     fn change(
         &self,
-        new: &Enforceable,
-        to: impl Fn(Option<&Terms>, Arc<Granted>) -> Option<Next>,
+        new: &CompiledPolicy,
+        to: impl Fn(Option<&EffectivePolicy>, Arc<Granted>) -> Option<Next>,
     ) -> bool {
         let plugin = new.authority.manifest().plugin.as_str();
         loop {
@@ -247,28 +246,29 @@ impl InForce {
                 .as_ref()
                 .and_then(|former| former.of(new.authority.manifest()));
             let compiled = Arc::clone(compiled.unwrap_or(&new.authority));
-            let terms = to(former.as_deref(), compiled).map(|(authority, pending, held)| Terms {
-                settings: Arc::clone(&new.settings),
-                authority,
-                pending,
-                held,
-            });
-            let same = |terms: &Terms| {
+            let policy =
+                to(former.as_deref(), compiled).map(|(authority, pending, held)| EffectivePolicy {
+                    settings: Arc::clone(&new.settings),
+                    authority,
+                    pending,
+                    held,
+                });
+            let same = |policy: &EffectivePolicy| {
                 former.as_ref().is_some_and(|former| {
-                    Arc::ptr_eq(&former.authority, &terms.authority)
-                        && former.held == terms.held
-                        && match (&former.pending, &terms.pending) {
+                    Arc::ptr_eq(&former.authority, &policy.authority)
+                        && former.held == policy.held
+                        && match (&former.pending, &policy.pending) {
                             (Some(former), Some(pending)) => Arc::ptr_eq(former, pending),
                             (None, None) => true,
                             _ => false,
                         }
                 })
             };
-            let changed = terms.filter(|terms| !same(terms));
+            let changed = policy.filter(|policy| !same(policy));
             // Computing the difference takes long, so it is done before the lock is taken.
             let noted = changed
                 .as_ref()
-                .map(|terms| self.changes.of_terms(former.as_deref(), terms));
+                .map(|policy| self.changes.of_policy(former.as_deref(), policy));
             let mut state = self.state_mut();
             if !Arc::ptr_eq(&state.settings, &new.settings) {
                 return false;
@@ -276,10 +276,10 @@ impl InForce {
             if !is_still(state.plugins.get(plugin), former.as_ref()) {
                 continue;
             }
-            let Some(terms) = changed else {
+            let Some(policy) = changed else {
                 return true;
             };
-            state.plugins.insert(plugin.to_owned(), Arc::new(terms));
+            state.plugins.insert(plugin.to_owned(), Arc::new(policy));
             // Before any call can be decided by it.
             self.changes.note(noted.unwrap_or_default());
             drop(state);
@@ -305,7 +305,10 @@ impl InForce {
     }
 
     /// Compiles what is in force under new settings.
-    pub fn prepare(&self, settings: Arc<Rules>) -> Result<Prepared, PolicyError> {
+    pub fn prepare_settings(
+        &self,
+        settings: Arc<EffectiveSettings>,
+    ) -> Result<Prepared, PolicyError> {
         let mut prepared = Prepared {
             settings,
             plugins: HashMap::new(),
@@ -318,11 +321,11 @@ impl InForce {
     fn catch_up(&self, prepared: &mut Prepared) -> Result<(), PolicyError> {
         let (former, stale) = {
             let state = self.state();
-            let stale: Vec<(String, Arc<Terms>)> = state
+            let stale: Vec<(String, Arc<EffectivePolicy>)> = state
                 .plugins
                 .iter()
-                .filter(|(plugin, terms)| !prepared.is_for(plugin, terms))
-                .map(|(plugin, terms)| (plugin.clone(), Arc::clone(terms)))
+                .filter(|(plugin, policy)| !prepared.is_for(plugin, policy))
+                .map(|(plugin, policy)| (plugin.clone(), Arc::clone(policy)))
                 .collect();
             (Arc::clone(&state.settings), stale)
         };
@@ -337,19 +340,19 @@ impl InForce {
                 let text = Arc::clone(&granted.text);
                 Ok(Arc::new(Granted { authority, text }))
             };
-            let terms = Terms {
+            let policy = EffectivePolicy {
                 settings: Arc::clone(&prepared.settings),
                 authority: compiled(&former.authority)?,
                 pending: former.pending.as_ref().map(compiled).transpose()?,
                 held: former.held.clone(),
             };
-            prepared.plugins.insert(plugin, (former, Arc::new(terms)));
+            prepared.plugins.insert(plugin, (former, Arc::new(policy)));
         }
         Ok(())
     }
 
     /// The changes that new settings make, for their record.
-    pub fn differences(&self, new: &Rules) -> Noted {
+    pub fn differences(&self, new: &EffectiveSettings) -> Noted {
         self.changes.of_rules(Some(&self.settings()), new)
     }
 
@@ -363,10 +366,10 @@ impl InForce {
         loop {
             let mut state = self.state_mut();
             let mut all = state.plugins.iter();
-            if all.all(|(plugin, terms)| prepared.is_for(plugin, terms)) {
-                for (plugin, terms) in &mut state.plugins {
+            if all.all(|(plugin, policy)| prepared.is_for(plugin, policy)) {
+                for (plugin, policy) in &mut state.plugins {
                     if let Some((_, fresh)) = prepared.plugins.get(plugin) {
-                        *terms = Arc::clone(fresh);
+                        *policy = Arc::clone(fresh);
                     }
                 }
                 state.settings = prepared.settings;
@@ -382,11 +385,11 @@ impl InForce {
     }
 }
 
-impl Enforceable {
+impl CompiledPolicy {
     /// Compiles a manifest and keeps its text. Slow.
     pub(crate) fn compile(
         manifest: Manifest,
-        settings: Arc<Rules>,
+        settings: Arc<EffectiveSettings>,
         changes: &Changes,
     ) -> Result<Self, PolicyError> {
         let text = Kept::manifest(&manifest, &changes.prints);
@@ -397,7 +400,7 @@ impl Enforceable {
     pub(crate) fn compile_base(
         base: Manifest,
         of: &Manifest,
-        settings: Arc<Rules>,
+        settings: Arc<EffectiveSettings>,
         changes: &Changes,
     ) -> Result<Self, PolicyError> {
         let text = changes.text_in_force(&base, of);
@@ -407,7 +410,7 @@ impl Enforceable {
     fn of_text(
         manifest: Manifest,
         text: Kept,
-        settings: Arc<Rules>,
+        settings: Arc<EffectiveSettings>,
         changes: &Changes,
     ) -> Result<Self, PolicyError> {
         let text = Arc::new(text);
@@ -435,8 +438,8 @@ impl Enforceable {
     }
 }
 
-/// Whether the terms of a plugin are unchanged.
-fn is_still(current: Option<&Arc<Terms>>, former: Option<&Arc<Terms>>) -> bool {
+/// Whether the policy of a plugin is unchanged.
+fn is_still(current: Option<&Arc<EffectivePolicy>>, former: Option<&Arc<EffectivePolicy>>) -> bool {
     match (current, former) {
         (Some(current), Some(former)) => Arc::ptr_eq(current, former),
         (None, None) => true,
@@ -445,8 +448,18 @@ fn is_still(current: Option<&Arc<Terms>>, former: Option<&Arc<Terms>>) -> bool {
 }
 
 impl Prepared {
-    fn is_for(&self, plugin: &str, terms: &Arc<Terms>) -> bool {
+    fn is_for(&self, plugin: &str, policy: &Arc<EffectivePolicy>) -> bool {
         let prepared = self.plugins.get(plugin);
-        prepared.is_some_and(|(former, _)| Arc::ptr_eq(former, terms))
+        prepared.is_some_and(|(former, _)| Arc::ptr_eq(former, policy))
+    }
+}
+
+/// Policies take long to compile, so not on the serving threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    compile: impl FnOnce() -> Result<T, PolicyError> + Send + 'static,
+) -> Result<T, GateError> {
+    match tokio::task::spawn_blocking(compile).await {
+        Ok(compiled) => Ok(compiled?),
+        Err(_) => Err(GateError::Failed),
     }
 }

@@ -9,85 +9,32 @@
 //!
 //! Invariant: nothing is read for a call unless some grant that covers it has a unit of its rates and attempts left.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use qchost_catalog::Access;
-use qchost_ledger::ATTEMPTS_PER_CALL;
+use qchost_ledger::{ATTEMPTS_PER_CALL, Ledger};
 use qchost_policy::GrantLimits;
-use qchost_traffic::{GrantKey, Moment, RateError, RateLimits};
+use qchost_traffic::{GrantKey, Moment, RateError, Rates};
 
-use crate::ask::Ask;
-use crate::gate::{Gate, Inner, now};
-use crate::judge::Matched;
-use crate::obligations::obligations;
-use crate::refusal::Refusal;
-use crate::trade::unusable;
+use crate::call::CallRequest;
+use crate::clock::now;
+use crate::decision::Matched;
+use crate::obligations::{obligations, rates_of};
+use crate::read_charges::FirstRead;
+use crate::refusal::{Refusal, unusable};
 
 /// How many of the host's reads one unit of a rate pays for. A call on a project without libraries needs fewer.
 pub(crate) const READS_PER_UNIT: u32 = 10;
 
-/// What one call has been charged so far.
-#[derive(Default)]
-pub(crate) struct Toll {
-    /// Reads that the host made for the call.
-    reads: AtomicU32,
-    /// The rates that are charged: those that gave a unit, and once the call is admitted those of the matching grants.
-    payers: Mutex<Vec<(GrantKey, RateLimits)>>,
-    state: tokio::sync::Mutex<State>,
-    /// Why a read was not sent.
-    refused: Mutex<Option<Refusal>>,
-}
-
-#[derive(Default)]
-enum State {
-    /// Nothing has been read so far.
-    #[default]
-    Due,
-    /// The rates of these grants were charged one unit.
-    Paid(Vec<(GrantKey, RateLimits)>),
-    /// The call was admitted.
-    Settled,
-}
-
-impl Toll {
-    /// How many reads the host made for the call.
-    pub(crate) fn reads(&self) -> u32 {
-        self.reads.load(Ordering::Relaxed)
-    }
-
-    /// Sets the rates that further reads are charged to.
-    pub(crate) fn set_payers(&self, payers: Vec<(GrantKey, RateLimits)>) {
-        *self.payers.lock() = payers;
-    }
-
-    /// Stores why a read was not sent, since a failed read cannot carry it.
-    pub(crate) fn refuse(&self, refusal: Refusal) {
-        *self.refused.lock() = Some(refusal);
-    }
-
-    /// Takes why a read was not sent.
-    pub(crate) fn take_refusal(&self) -> Option<Refusal> {
-        let mut refused = self.refused.lock();
-        refused.take()
-    }
-
-    /// Returns the units that were charged; no unit is charged for a read from here on.
-    pub(crate) async fn settle(&self) -> Vec<(GrantKey, RateLimits)> {
-        match std::mem::replace(&mut *self.state.lock().await, State::Settled) {
-            State::Paid(paid) => paid,
-            State::Due | State::Settled => Vec::new(),
-        }
-    }
-}
-
 /// The grants whose attempts of the day are used up, with their daily limit and when the day ends.
 #[derive(Default)]
-pub(crate) struct UsedUp(Mutex<HashMap<GrantKey, (u32, Instant)>>);
+pub(crate) struct UsedUpAttempts(Mutex<HashMap<GrantKey, (u32, Instant)>>);
 
-impl UsedUp {
+impl UsedUpAttempts {
     /// Time until the grant may be tried again, if its attempts are used up.
     fn wait(&self, key: &GrantKey, per_day: u32) -> Option<Duration> {
         let mut all = self.0.lock();
@@ -107,43 +54,49 @@ impl UsedUp {
 }
 
 /// The grants that cover the operation of a call, with their limits.
-fn covering(ask: &Ask) -> Vec<(GrantKey, String, GrantLimits)> {
-    let mut authorities = ask.terms.authorities();
+fn covering(request: &CallRequest) -> Vec<(GrantKey, String, GrantLimits)> {
+    let mut authorities = request.policy.authorities();
     let mut next = || -> Vec<usize> {
         authorities.next().map_or_else(Vec::new, |authority| {
-            authority.covering(&ask.name, ask.access).collect()
+            authority.covering(&request.name, request.access).collect()
         })
     };
     let matched = Matched {
         grants: next(),
         pending: next(),
     };
-    let key = |grant: &str| GrantKey::new(ask.account(), &ask.caller.plugin, grant);
-    obligations(ask, &matched)
-        .map(|(grant, limits)| (key(&grant), grant.into_owned(), limits))
+    obligations(request, &matched)
+        .map(|(grant, limits)| (request.grant_key(&grant), grant.into_owned(), limits))
         .collect()
 }
 
-/// The rates of a grant; `None` if it has none.
-pub(crate) fn rates_of(limits: &GrantLimits) -> Option<RateLimits> {
-    (limits.per_second.is_some() || limits.per_minute.is_some()).then_some(RateLimits {
-        per_second: limits.per_second,
-        per_minute: limits.per_minute,
-    })
-}
-
 /// Risk-reducing calls are not held up by failed attempts.
-fn counts_attempts(ask: &Ask) -> bool {
-    ask.access != Access::Reduce
+fn counts_attempts(request: &CallRequest) -> bool {
+    request.access != Access::Reduce
 }
 
-impl Inner {
+/// Charges calls for the host's reads.
+pub(crate) struct ReadLimits {
+    rates: Arc<Rates>,
+    ledger: Ledger,
+    used_up: UsedUpAttempts,
+}
+
+impl ReadLimits {
+    pub(crate) fn new(rates: Arc<Rates>, ledger: Ledger) -> Self {
+        Self {
+            rates,
+            ledger,
+            used_up: UsedUpAttempts::default(),
+        }
+    }
+
     /// Charges a call for one read, and counts it.
-    pub(crate) async fn pay_read(&self, ask: &Ask) -> Result<(), Refusal> {
-        self.pay_toll(ask).await?;
-        let before = ask.toll.reads.fetch_add(1, Ordering::Relaxed);
+    pub(crate) async fn pay_read(&self, request: &CallRequest) -> Result<(), Refusal> {
+        self.pay_first_read(request).await?;
+        let before = request.read_charges.reads.fetch_add(1, Ordering::Relaxed);
         if before > 0 && before.is_multiple_of(READS_PER_UNIT) {
-            let payers = ask.toll.payers.lock();
+            let payers = request.read_charges.payers.lock();
             for (key, limits) in payers.iter() {
                 self.rates.charge(key, *limits, Moment::now());
             }
@@ -152,17 +105,17 @@ impl Inner {
     }
 
     /// Charges the first read for a call.
-    async fn pay_toll(&self, ask: &Ask) -> Result<(), Refusal> {
-        let mut state = ask.toll.state.lock().await;
-        if !matches!(*state, State::Due) {
+    async fn pay_first_read(&self, request: &CallRequest) -> Result<(), Refusal> {
+        let mut state = request.read_charges.first.lock().await;
+        if !matches!(*state, FirstRead::Due) {
             return Ok(());
         }
         let mut paid = Vec::new();
         let mut open = false;
         let mut refusal: Option<(Duration, Refusal)> = None;
-        for (key, grant, limits) in covering(ask) {
+        for (key, grant, limits) in covering(request) {
             let tried = match limits.per_day {
-                Some(per_day) if counts_attempts(ask) => self.used_up.wait(&key, per_day),
+                Some(per_day) if counts_attempts(request) => self.used_up.wait(&key, per_day),
                 _ => None,
             };
             let refused = match (tried, rates_of(&limits)) {
@@ -192,21 +145,19 @@ impl Inner {
         match refusal {
             Some((_, refusal)) if !open => Err(refusal),
             _ => {
-                ask.toll.set_payers(paid.clone());
-                *state = State::Paid(paid);
+                request.read_charges.set_payers(paid.clone());
+                *state = FirstRead::Paid(paid);
                 Ok(())
             }
         }
     }
-}
 
-impl Gate {
     /// Counts a call that was denied after the host read for it as an attempt of every grant that covers it.
-    pub(crate) async fn count_attempt(&self, ask: &Ask) {
-        if ask.toll.reads() == 0 || !counts_attempts(ask) {
+    pub(crate) async fn count_attempt(&self, request: &CallRequest) {
+        if request.read_charges.reads() == 0 || !counts_attempts(request) {
             return;
         }
-        let covering = covering(ask);
+        let covering = covering(request);
         let limited: Vec<(String, u32)> = covering
             .iter()
             .filter_map(|(_, grant, limits)| Some((grant.clone(), limits.per_day?)))
@@ -214,9 +165,12 @@ impl Gate {
         if limited.is_empty() {
             return;
         }
-        let ledger = &self.0.ledger;
-        let (account, plugin) = (ask.account(), &*ask.caller.plugin);
-        match ledger.count_attempts(account, plugin, limited, now()).await {
+        let (account, plugin) = (request.account(), request.plugin());
+        match self
+            .ledger
+            .count_attempts(account, plugin, limited, now())
+            .await
+        {
             Ok(used_up) => {
                 for (grant, ms) in used_up {
                     let found = covering.iter().find(|(_, name, _)| *name == grant);
@@ -230,7 +184,7 @@ impl Gate {
                     )) = found
                     {
                         let wait = Duration::from_millis(ms.unsigned_abs());
-                        self.0.used_up.put(key.clone(), *most, wait);
+                        self.used_up.put(key.clone(), *most, wait);
                     }
                 }
             }

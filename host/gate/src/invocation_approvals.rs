@@ -6,36 +6,54 @@
 //!
 //! Invariant: an approval is closed only if no other invocation has requested it and no client was told of it.
 
-use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use qchost_audit::{Entry, Kind};
-use serde_json::{Value, json};
+use parking_lot::{Mutex, MutexGuard};
+use qchost_ledger::Ledger;
+use tokio_util::task::TaskTracker;
 
-use crate::ask::Caller;
-use crate::gate::{Gate, now};
+use crate::approval_requests::ApprovalRequests;
+use crate::call::Principal;
+use crate::clock::now;
 
 /// Reason for closing an approval whose invocation was cut off.
 const CUT_OFF: &str = "the invocation that asked for it was cut off before a decision was made";
 /// Reason for closing an approval of a former run.
 const HOST_ENDED: &str = "the host ended while the invocation that asked for it was running";
 
-/// Requested approvals by invocation.
-#[derive(Debug, Default)]
-pub(crate) struct Asking(Mutex<HashMap<Arc<str>, BTreeSet<String>>>);
+/// The approvals that running invocations have requested.
+pub(crate) struct InvocationApprovals {
+    by_invocation: Mutex<HashMap<Arc<str>, BTreeSet<String>>>,
+    ledger: Ledger,
+    requests: Arc<ApprovalRequests>,
+    tasks: TaskTracker,
+}
 
-impl Asking {
+impl InvocationApprovals {
+    pub(crate) fn new(ledger: Ledger, requests: Arc<ApprovalRequests>, tasks: TaskTracker) -> Self {
+        Self {
+            by_invocation: Mutex::default(),
+            ledger,
+            requests,
+            tasks,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, BTreeSet<String>>> {
+        self.by_invocation.lock()
+    }
+
     /// Notes that an invocation has requested an approval.
     pub(crate) fn note(&self, invocation: &Arc<str>, approval: &str) {
-        let mut asking = self.0.lock();
+        let mut asking = self.lock();
         let approvals = asking.entry(Arc::clone(invocation)).or_default();
         approvals.insert(approval.to_owned());
     }
 
     /// Removes an invocation. Returns all its approvals, and those of them that no other invocation has requested.
     fn take(&self, invocation: &str) -> (Vec<String>, Vec<String>) {
-        let mut asking = self.0.lock();
+        let mut asking = self.lock();
         let Some(own) = asking.remove(invocation) else {
             return Default::default();
         };
@@ -45,61 +63,38 @@ impl Asking {
         let alone = alone.cloned().collect();
         (own.into_iter().collect(), alone)
     }
-}
 
-impl Gate {
     /// Called when an invocation ends: in order, so that its client learns of its pending approvals, or cut off.
-    pub fn invocation_ended(&self, caller: &Caller, in_order: bool) {
-        let (all, alone) = self.0.asking.take(&caller.invocation);
+    pub(crate) fn ended(self: &Arc<Self>, principal: &Principal, in_order: bool) {
+        let (all, alone) = self.take(&principal.invocation);
         if all.is_empty() || tokio::runtime::Handle::try_current().is_err() {
             return;
         }
-        let (gate, plugin) = (self.clone(), Arc::clone(&caller.plugin));
-        self.spawn(async move {
+        let (own, plugin) = (Arc::clone(self), Arc::clone(&principal.plugin));
+        self.tasks.spawn(async move {
             if in_order {
-                if let Err(error) = gate.0.ledger.told_of_approvals(all).await {
+                if let Err(error) = own.ledger.told_of_approvals(all).await {
                     tracing::warn!(target: "gate", %plugin, %error, "approvals will be closed when the host starts again");
                 }
             } else {
-                gate.close_orphans(Some(alone), CUT_OFF).await;
+                own.close_orphans(Some(alone), CUT_OFF).await;
             }
         });
     }
 
     /// Closes the approvals that invocations of former runs requested.
-    pub(crate) async fn close_former_orphans(&self) {
+    pub(crate) async fn close_former(&self) {
         self.close_orphans(None, HOST_ENDED).await;
     }
 
     async fn close_orphans(&self, ids: Option<Vec<String>>, why: &str) {
-        let closed = match self.0.ledger.close_approvals(ids, why, now()).await {
+        let closed = match self.ledger.close_approvals(ids, why, now()).await {
             Ok(closed) => closed,
             Err(error) => {
                 tracing::error!(target: "gate", %error, "approvals without a waiting invocation cannot be closed");
                 return;
             }
         };
-        self.note_closed(closed, why);
-    }
-
-    /// Records that the host closed approvals, and wakes the calls that wait for them.
-    pub(crate) fn note_closed(&self, closed: Vec<String>, why: &str) {
-        if closed.is_empty() {
-            return;
-        }
-        for id in closed {
-            tracing::info!(target: "gate", approval = id, why, "closed");
-            let body = json!({ "what": "close", "approval": id, "detail": { "approval": id, "reason": why } });
-            if let Value::Object(body) = body {
-                self.audit().note(Entry {
-                    kind: Kind::Approval,
-                    essential: false,
-                    body,
-                });
-            }
-        }
-        self.0
-            .decided
-            .send_modify(|count| *count = count.wrapping_add(1));
+        self.requests.note_closed(closed, why);
     }
 }

@@ -5,18 +5,19 @@
 //!
 //! Invariant: what cannot be shown is reported as unknown, and what is left out is counted.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use qchost_catalog::{Failure, always};
-use qchost_ledger::{Approval, ApprovalKind, LedgerError};
+use qchost_catalog::Failure;
+use qchost_ledger::{Approval, ApprovalKind, Ledger, LedgerError};
 use qchost_scope::Reader as _;
-use qchost_traffic::Priority;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
 
+use crate::clock::now;
 use crate::difference::{Bounds, MAX_LINE, Shown, difference, excerpt};
-use crate::gate::{Gate, known, now};
-use crate::judge::HostReads;
+use crate::proposal::Changed;
+use crate::reads::{HostReader, operation_named};
 use crate::sources::Files;
 
 /// Maximum bytes shown of one approval at once.
@@ -27,33 +28,49 @@ const MAX_PAGED: usize = 32 << 20;
 const SHOW_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time limit for reading the current file.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum number of approvals whose contents are produced at a time.
+const MAX_CONCURRENT: usize = 2;
 /// Maximum number of arguments shown individually.
 const MAX_ARGUMENTS: usize = 50;
 /// Maximum bytes shown of an argument's name.
 const MAX_NAME: usize = 200;
 /// Stands for the name of a changed file in its difference.
 const CHANGED: &str = "what is in force (-), what the files say (+)";
-/// The principal of the host's own reads.
-const HOST: &str = "qchost";
 /// Its file is shown as a difference to the current one.
 const REPLACES_FILE: &str = "files/update-file-contents";
 /// Its file is shown as a difference to an empty one.
 const CREATES_FILE: &str = "files/create-file";
 
-impl Gate {
+/// Shows approvals.
+pub(crate) struct ApprovalViewer {
+    ledger: Ledger,
+    reads: Arc<HostReader>,
+    /// Limits how many approvals have their contents produced at a time.
+    places: Semaphore,
+}
+
+impl ApprovalViewer {
+    pub(crate) fn new(ledger: Ledger, reads: Arc<HostReader>) -> Self {
+        Self {
+            ledger,
+            reads,
+            places: Semaphore::new(MAX_CONCURRENT),
+        }
+    }
+
     /// An approval, with the contents of its call. A changed file can be seen completely, one page at a time; pages
     /// count from 1.
     ///
     /// # Errors
     /// When the ledger cannot be used.
-    pub async fn show_approval(
+    pub(crate) async fn show(
         &self,
         id: &str,
         page: u32,
     ) -> Result<Option<(Approval, Value)>, LedgerError> {
-        // Never closed: the gate owns it.
-        let _look = self.0.looks.acquire().await.ok();
-        let ledger = &self.0.ledger;
+        // Never closed.
+        let _place = self.places.acquire().await.ok();
+        let ledger = &self.ledger;
         let Some(approval) = ledger.approval(id, now()).await? else {
             return Ok(None);
         };
@@ -76,7 +93,7 @@ impl Gate {
 
     /// What a deployment would run, as a difference to what was approved last.
     async fn show_source(&self, approval: &Approval, hash: &str) -> Result<Value, LedgerError> {
-        let ledger = &self.0.ledger;
+        let ledger = &self.ledger;
         let Some(files) = ledger.source(hash).await? else {
             return Ok(json!({
                 "hash": hash,
@@ -164,16 +181,9 @@ impl Gate {
         project: Option<&Value>,
         name: &str,
     ) -> Result<Option<String>, Failure> {
-        let reads = HostReads {
-            inner: &self.0,
-            account: &approval.binding.account,
-            plugin: HOST,
-            priority: Priority::Normal,
-            deadline: Instant::now() + READ_TIMEOUT,
-            clearance: always(),
-            cause: None,
-        };
-        let operation = known("files/read-file")?;
+        let account = &approval.binding.account;
+        let reads = self.reads.for_host(account, READ_TIMEOUT);
+        let operation = operation_named("files/read-file")?;
         let arguments = Map::from_iter([
             ("projectId".to_owned(), project.cloned().unwrap_or_default()),
             ("name".to_owned(), name.into()),
@@ -195,19 +205,6 @@ impl Gate {
                 )
             })
     }
-}
-
-/// What is kept of a changed file for its approvers.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Changed {
-    /// All it gains, one line each, if the view does not show everything.
-    pub gains: Vec<String>,
-    /// All changes, if the view does not show everything.
-    pub changes: Vec<String>,
-    /// What is in force, without secrets.
-    pub former: String,
-    /// The text of the files, without secrets.
-    pub now: String,
 }
 
 /// One page of all changes in a file.

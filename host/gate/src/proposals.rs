@@ -12,26 +12,28 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::{Mutex, MutexGuard};
 use qchost_catalog::{Access, by_name};
 use qchost_ledger::{
-    Adopt, Approval, ApprovalKind, Binding, Brought, Heir, InForce, LedgerError, NewApproval,
-    Status, Subject, day_of,
+    Adopt, Approval, ApprovalKind, Binding, Brought, Heir, InForce, Ledger, LedgerError,
+    NewApproval, Status, Subject, day_of,
 };
-use qchost_policy::{Change, ChangeKind, Difference, Manifest, Remembered, Successor, successors};
-use qchost_traffic::GrantKey;
+use qchost_policy::{ChangeKind, Difference, Manifest, Remembered, Successor, successors};
+use qchost_traffic::{GrantKey, Rates};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
+use tokio_util::task::TaskTracker;
 
-use crate::changes::Decided;
-use crate::contents::Changed;
-use crate::gate::{Gate, now};
+use crate::approval_requests::ApprovalRequests;
+use crate::changes::{Changes, Decided};
+use crate::clock::now;
+use crate::fingerprint::{Fingerprints, sealed};
 use crate::kept::{bounded, one_line};
-use crate::record::Fingerprints;
-use crate::settings::Waits;
-use crate::trade::AdmitError;
+use crate::policy_store::PolicyStore;
+use crate::proposal::{AdmitError, Admitted, Changed, HeldBack, KeptText, Proposal};
 
 /// Maximum lines of a difference in an approver's view.
 const MAX_SHOWN: usize = 100;
@@ -44,102 +46,35 @@ const OTHER_CHANGE: &str = "the files ask for another change by now";
 /// Reason for closing approvals of changes when another text came into force.
 const OTHER_IN_FORCE: &str = "something else came into force since it was asked for";
 
-/// A change proposed by the files.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Proposal {
-    /// What it concerns.
-    pub subject: Subject,
-    /// The plugin of a manifest; empty otherwise.
-    pub name: String,
-    /// The account of a manifest; empty otherwise.
-    pub account: String,
-    /// The text that is kept, without secrets.
-    pub text: Value,
-    /// Kept with the text, but not part of its identity.
-    pub remembered: Remembered,
-    /// The rights it adds; if there are any, it awaits approval.
-    pub gains: Vec<String>,
-    /// The changes, for the approver.
-    pub changes: Vec<Change>,
-    /// The files that it comes from.
-    pub files: Vec<PathBuf>,
-    /// The uids of the files' owners when they were read; the files may be gone by now.
-    pub owners: BTreeSet<u32>,
-    /// Which counters continue the counts of others.
-    pub heirs: Vec<Heir>,
+/// Brings proposals into force, or has them wait.
+pub(crate) struct Proposals {
+    pub ledger: Ledger,
+    pub policies: Arc<PolicyStore>,
+    pub changes: Arc<Changes>,
+    pub prints: Arc<Fingerprints>,
+    pub rates: Arc<Rates>,
+    pub requests: Arc<ApprovalRequests>,
+    /// The plugins whose manifests were removed in this run; the ledger may not have stored it yet.
+    pub gone: Mutex<BTreeSet<String>>,
+    /// Whether the data folder is new, so that the files found are adopted.
+    pub adopting: AtomicBool,
+    pub tasks: TaskTracker,
 }
 
-/// Makes keyed digests of values that may be secrets; a data folder keeps these instead of the values.
-pub struct Sealer(Fingerprints);
-
-impl Sealer {
-    /// Creates a sealer with the gate's key.
-    #[must_use]
-    pub fn new(key: Zeroizing<Vec<u8>>) -> Self {
-        Self(Fingerprints::new(key))
-    }
-
-    /// The keyed digest of a value; `place` is the value's location.
-    #[must_use]
-    pub fn seal(&self, place: &str, value: &Value) -> String {
-        sealed(&self.0, place, value)
-    }
-}
-
-pub(crate) fn sealed(prints: &Fingerprints, place: &str, value: &Value) -> String {
-    let print = prints.of("in force", &json!([place, value]));
-    format!("hmac-sha256:{print}")
-}
-
-/// A change that awaits approval, while the former version stays in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldBack {
-    /// The approval it waits for.
-    pub approval: String,
-    /// What is denied until then: operations, people, guardrails that stay.
-    pub gains: Vec<String>,
-    /// Whether it was refused.
-    pub refused: bool,
-}
-
-impl From<&HeldBack> for Waits {
-    fn from(held: &HeldBack) -> Self {
-        Self {
-            approval: Some(held.approval.clone()),
-            refused: held.refused,
-        }
-    }
-}
-
-/// How much of a manifest comes into force.
-#[derive(Debug)]
-pub enum Admitted {
-    /// All of it.
-    Whole,
-    /// What both this base and the manifest allow, until the rest is approved.
-    Held {
-        /// The manifest in force: the one adopted last, or the parts of the new one that need no adoption.
-        base: Box<Manifest>,
-        /// The change that awaits approval.
-        held: HeldBack,
-    },
-}
-
-impl Gate {
+impl Proposals {
     /// Whether the data folder is new, so that everything found is adopted. [`end_adopting`](Self::end_adopting) ends this.
-    #[must_use]
-    pub fn is_adopting(&self) -> bool {
-        self.0.adopting.load(Ordering::Acquire)
+    pub(crate) fn is_adopting(&self) -> bool {
+        self.adopting.load(Ordering::Acquire)
     }
 
     /// From now on, also after restarts, nothing is adopted because the data folder is new.
     ///
     /// # Errors
     /// When the ledger cannot be used.
-    pub async fn end_adopting(&self) -> Result<(), LedgerError> {
+    pub(crate) async fn end_adopting(&self) -> Result<(), LedgerError> {
         if self.is_adopting() {
-            self.0.ledger.set_adopted().await?;
-            self.0.adopting.store(false, Ordering::Release);
+            self.ledger.set_adopted().await?;
+            self.adopting.store(false, Ordering::Release);
         }
         Ok(())
     }
@@ -148,12 +83,12 @@ impl Gate {
     ///
     /// # Errors
     /// When the ledger cannot be used.
-    pub async fn in_force(
+    pub(crate) async fn in_force(
         &self,
         subject: Subject,
         name: &str,
     ) -> Result<Option<InForce>, LedgerError> {
-        let mut row = self.0.ledger.in_force(subject, name).await?;
+        let mut row = self.ledger.in_force(subject, name).await?;
         // The ledger may not have it yet.
         if let Some(row) = row.as_mut().filter(|_| subject == Subject::Manifest) {
             row.taken_away |= self.gone().contains(name);
@@ -168,7 +103,7 @@ impl Gate {
     ///
     /// # Errors
     /// When approval cannot be requested, or the ledger cannot be used. Nothing came into force then.
-    pub async fn propose(&self, proposal: Proposal) -> Result<Option<HeldBack>, AdmitError> {
+    pub(crate) async fn propose(&self, proposal: Proposal) -> Result<Option<HeldBack>, AdmitError> {
         let (subject, name) = (proposal.subject, proposal.name.as_str());
         let digest = self.digest(&proposal);
         loop {
@@ -180,8 +115,9 @@ impl Gate {
                 self.close_changes(subject, name, None, AS_IN_FORCE).await?;
                 return Ok(None);
             }
-            let waits =
-                self.settings().production && !self.is_adopting() && !proposal.gains.is_empty();
+            let waits = self.policies.settings().production
+                && !self.is_adopting()
+                && !proposal.gains.is_empty();
             let approval = match waits {
                 true => Some(
                     self.request_change(&proposal, &digest, former.as_ref())
@@ -215,18 +151,18 @@ impl Gate {
                 account: proposal.account.clone(),
                 heirs: proposal.heirs.clone(),
             };
-            if let Brought::InForce(closed) = self.0.ledger.bring_into_force(adopt).await? {
+            if let Brought::InForce(closed) = self.ledger.bring_into_force(adopt).await? {
                 if subject == Subject::Manifest {
                     self.gone().remove(name);
                 }
-                self.note_closed(closed, OTHER_IN_FORCE);
+                self.requests.note_closed(closed, OTHER_IN_FORCE);
                 let approval = approval.map(|approval| approval.id);
                 let decided = approval.clone().map(|approval| Decided {
                     by: by.clone(),
                     approval,
                     lines: bounded(ordered(&proposal)),
                 });
-                self.0.changes.decided(subject, name, decided);
+                self.changes.decided(subject, name, decided);
                 tracing::info!(target: "gate", subject = subject.word(), name, %digest, approval, "in force, by {by}");
                 return Ok(None);
             }
@@ -241,14 +177,14 @@ impl Gate {
         except: Option<&str>,
         why: &str,
     ) -> Result<(), LedgerError> {
-        let ledger = &self.0.ledger;
+        let ledger = &self.ledger;
         let closed = ledger.close_changes(subject, name, except, why).await?;
-        self.note_closed(closed, why);
+        self.requests.note_closed(closed, why);
         Ok(())
     }
 
     fn digest(&self, proposal: &Proposal) -> String {
-        let print = self.0.prints.of(proposal.subject.word(), &proposal.text);
+        let print = self.prints.of(proposal.subject.word(), &proposal.text);
         format!("hmac-sha256:{print}")
     }
 
@@ -261,7 +197,7 @@ impl Gate {
     ) -> Result<Approval, AdmitError> {
         let mut owners = owners(proposal.files.clone()).await;
         owners.extend(&proposal.owners);
-        let askers: BTreeSet<u32> = self.0.changes.askers().into_iter().collect();
+        let askers: BTreeSet<u32> = self.changes.askers().into_iter().collect();
         let (subject, name) = (proposal.subject, proposal.name.as_str());
         // The difference that approvers see is relative to this.
         let base = former.map(|former| json!([former.digest, former.confirmed]));
@@ -273,12 +209,12 @@ impl Gate {
                 digest: digest.to_owned(),
                 operation: subject.word().to_owned(),
                 profile_revision: String::new(),
-                arguments_hmac: self.0.prints.of("base of a change", &json!(base)),
+                arguments_hmac: self.prints.of("base of a change", &json!(base)),
             },
             view: view(proposal, &owners, &askers),
             contents: serde_json::to_string(&contents(proposal, former)).ok(),
             untold: false,
-            needs: if self.settings().two_person { 2 } else { 1 },
+            needs: self.requests.approvers(),
             requester: None,
             interested: owners.iter().copied().collect(),
             askers: askers.iter().copied().collect(),
@@ -286,12 +222,13 @@ impl Gate {
             cost: 0,
             source: None,
             now: now(),
-            expires: self.approval_end(),
+            expires: self.requests.expiry(),
         };
         loop {
-            let approval = self.0.ledger.request_approval(requested.clone()).await?;
+            let approval = self.ledger.request_approval(requested.clone()).await?;
             if approval.requested == requested.now {
-                self.note_change_request(&approval, bounded(ordered(proposal)));
+                self.requests
+                    .note_change_request(&approval, bounded(ordered(proposal)));
             }
             let except = Some(approval.id.as_str());
             self.close_changes(subject, name, except, OTHER_CHANGE)
@@ -308,10 +245,44 @@ impl Gate {
         }
     }
 
+    /// Removes a plugin's authority, from the next call on. The same manifest counts as a new one when it reappears.
+    pub(crate) fn remove(&self, plugin: &str) {
+        self.policies.remove(plugin);
+        self.gone().insert(plugin.to_owned());
+        let (ledger, plugin) = (self.ledger.clone(), plugin.to_owned());
+        self.tasks.spawn(async move {
+            if let Err(error) = ledger.take_manifest_away(&plugin).await {
+                tracing::error!(target: "gate", plugin, %error, "that its manifest was taken away is not stored");
+            }
+        });
+    }
+
+    /// Removes the manifests in force for which no file exists any more.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub(crate) async fn remove_missing(
+        &self,
+        stands: impl Fn(&str) -> bool,
+    ) -> Result<(), LedgerError> {
+        for plugin in self.ledger.manifests_in_force().await? {
+            if !stands(&plugin) {
+                self.gone().insert(plugin.clone());
+                self.ledger.take_manifest_away(&plugin).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The plugins whose manifests were removed in this run.
+    fn gone(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.gone.lock()
+    }
+
     /// How much of a manifest may become the authority of its plugin. What needs no approval is in force from then on, also
     /// after a restart.
-    pub(crate) async fn admit_manifest(&self, manifest: &Manifest) -> Result<Admitted, AdmitError> {
-        let seal = |place: &str, value: &Value| sealed(&self.0.prints, place, value);
+    pub(crate) async fn admit(&self, manifest: &Manifest) -> Result<Admitted, AdmitError> {
+        let seal = |place: &str, value: &Value| sealed(&self.prints, place, value);
         let sealed = manifest.sealed(seal);
         let row = self.in_force(Subject::Manifest, &manifest.plugin).await?;
         let gone = row.as_ref().is_some_and(|row| row.taken_away);
@@ -373,7 +344,7 @@ impl Gate {
                 let former = former.iter().chain(&heir.at_least);
                 former.map(key).collect::<Vec<_>>()
             });
-            let rates = &self.0.rates;
+            let rates = &self.rates;
             rates.hand_over(&key(&heir.to), former.as_deref()).await?;
         }
         Ok(())
@@ -381,15 +352,14 @@ impl Gate {
 
     /// The operations that the manifest in force allows a plugin and that are nevertheless denied or limited more, because a
     /// changed manifest that is not in force yet says so. `digest` is that of the serving code.
-    #[must_use]
-    pub fn denied(&self, plugin: &str, digest: &str) -> BTreeSet<String> {
-        let Some(terms) = self.0.terms.of(plugin) else {
+    pub(crate) fn denied(&self, plugin: &str, digest: &str) -> BTreeSet<String> {
+        let Some(policy) = self.policies.of(plugin) else {
             return BTreeSet::new();
         };
-        let Some(pending) = &terms.pending else {
+        let Some(pending) = &policy.pending else {
             return BTreeSet::new();
         };
-        let (base, pending) = (terms.authority.manifest(), pending.manifest());
+        let (base, pending) = (policy.authority.manifest(), pending.manifest());
         let places = 0..base.grants.len();
         let mut denied: BTreeSet<_> = places
             .flat_map(|place| base.not_allowed_by(place, pending))
@@ -405,46 +375,10 @@ impl Gate {
     }
 
     /// The part of a plugin's manifest that awaits approval, if any.
-    #[must_use]
-    pub fn held_back(&self, plugin: &str) -> Option<HeldBack> {
-        let terms = self.0.terms.of(plugin)?;
-        terms.held.as_deref().cloned()
+    pub(crate) fn held_back(&self, plugin: &str) -> Option<HeldBack> {
+        let policy = self.policies.of(plugin)?;
+        policy.held.as_deref().cloned()
     }
-}
-
-impl HeldBack {
-    /// What it waits for and what to do, as the end of a sentence.
-    #[must_use]
-    pub fn words(&self) -> String {
-        let shown: Vec<_> = self.gains.iter().take(5).map(String::as_str).collect();
-        let more = match self.gains.len().saturating_sub(shown.len()) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let (what, id) = (shown.join(", "), &self.approval);
-        if self.refused {
-            return format!(
-                "{what}{more} stays denied: a person said no; see: qchost approvals show {id}"
-            );
-        }
-        format!(
-            "{what}{more} is denied until it is approved by an admin, or by two with `two-person`; look at it with: qchost \
-             approvals show {id}"
-        )
-    }
-}
-
-/// A text in force, as the ledger keeps it.
-#[derive(Deserialize)]
-pub struct KeptText<T> {
-    /// The text.
-    pub text: T,
-    /// What counters may have to continue.
-    #[serde(default)]
-    pub remembered: Remembered,
-    /// The owners of its files when it came into force.
-    #[serde(default)]
-    pub owners: BTreeSet<u32>,
 }
 
 fn heir(successor: Successor) -> Heir {

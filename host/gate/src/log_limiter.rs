@@ -7,54 +7,55 @@
 //! Invariant: whatever a plugin does, and however often it is refused, at most [`RATE`] lines a second are written
 //! about it, plus one with the number of omitted lines; about all of them together at most [`HOST_RATE`].
 
-use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
+
 /// Maximum log lines about one plugin per second, and burst size.
-pub const RATE: u32 = 100;
+pub const MAX_LOG_LINES: u32 = 100;
 /// Maximum log lines about all plugins of a host per second, and burst size.
-pub const HOST_RATE: u32 = 1000;
+pub const MAX_HOST_LOG_LINES: u32 = 1000;
 /// How often omitted lines are reported.
-const NOTICE: Duration = Duration::from_secs(1);
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Rate limit of log lines about one plugin.
 #[derive(Debug)]
-pub struct Pace {
+pub struct LogLimiter {
     own: Mutex<Flow>,
     /// The limit shared by all plugins.
     host: Arc<Mutex<Flow>>,
 }
 
 /// A limit of its own, not shared with a host.
-impl Default for Pace {
+impl Default for LogLimiter {
     fn default() -> Self {
-        HostPace::default().plugin()
+        HostLogLimiter::default().plugin()
     }
 }
 
 /// Rate limit of log lines about all plugins of a host.
 #[derive(Debug)]
-pub struct HostPace(Arc<Mutex<Flow>>);
+pub struct HostLogLimiter(Arc<Mutex<Flow>>);
 
-impl Default for HostPace {
+impl Default for HostLogLimiter {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Flow::new(HOST_RATE))))
+        Self(Arc::new(Mutex::new(Flow::new(MAX_HOST_LOG_LINES))))
     }
 }
 
-impl HostPace {
+impl HostLogLimiter {
     /// The limit for one of the plugins.
     #[must_use]
-    pub fn plugin(&self) -> Pace {
-        Pace {
-            own: Mutex::new(Flow::new(RATE)),
+    pub fn plugin(&self) -> LogLimiter {
+        LogLimiter {
+            own: Mutex::new(Flow::new(MAX_LOG_LINES)),
             host: Arc::clone(&self.0),
         }
     }
 }
 
-impl Pace {
+impl LogLimiter {
     /// Whether `lines` lines about this plugin may be written now. Logs the number of omitted lines when a report is
     /// due.
     pub fn admits(&self, plugin: &str, lines: u32) -> bool {
@@ -91,7 +92,7 @@ fn locked(flow: &Mutex<Flow>) -> MutexGuard<'_, Flow> {
 
 fn report(plugin: &str, left_out: Option<u64>) {
     if let Some(left_out) = left_out {
-        tracing::warn!(target: "plugin", plugin, left_out, "more than {RATE} lines in a second, or {HOST_RATE} of all plugins; the rest are left out");
+        tracing::warn!(target: "plugin", plugin, left_out, "more than {MAX_LOG_LINES} lines in a second, or {MAX_HOST_LOG_LINES} of all plugins; the rest are left out");
     }
 }
 
@@ -130,7 +131,7 @@ impl Flow {
 
     /// The number of omitted lines, if a report is due.
     fn notice(&mut self, now: Instant) -> Option<u64> {
-        let lately = |said: Instant| now.duration_since(said) < NOTICE;
+        let lately = |said: Instant| now.duration_since(said) < REPORT_INTERVAL;
         if self.left_out == 0 || self.said.is_some_and(lately) {
             return None;
         }
@@ -145,12 +146,12 @@ mod tests {
 
     #[test]
     fn all_plugins_together_write_a_thousand_lines_at_once() {
-        let host = HostPace::default();
-        let plugins: Vec<Pace> = (0..20).map(|_| host.plugin()).collect();
+        let host = HostLogLimiter::default();
+        let plugins: Vec<LogLimiter> = (0..20).map(|_| host.plugin()).collect();
         let begun = Instant::now();
         let written = plugins
             .iter()
-            .map(|pace| (0..100).filter(|_| pace.admits("one", 1)).count());
+            .map(|log_limiter| (0..100).filter(|_| log_limiter.admits("one", 1)).count());
         let written: usize = written.sum();
         let later = usize::try_from(begun.elapsed().as_millis()).unwrap() + 1;
         assert!((1000..=1000 + later).contains(&written), "{written}");
@@ -158,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_plugin_writes_a_hundred_lines_at_once_and_then_one_every_ten_milliseconds() {
-        let (mut flow, begun) = (Flow::new(RATE), Instant::now());
+        let (mut flow, begun) = (Flow::new(MAX_LOG_LINES), Instant::now());
         let written = (0..1000).filter(|_| flow.admits(1, begun)).count();
         assert_eq!(written, 100);
         assert_eq!(flow.notice(begun), Some(900));
@@ -172,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_pause_fills_it_up_again_and_no_further() {
-        let (mut flow, begun) = (Flow::new(RATE), Instant::now());
+        let (mut flow, begun) = (Flow::new(MAX_LOG_LINES), Instant::now());
         while flow.admits(1, begun) {}
         let later = begun + Duration::from_secs(3600);
         let written = (0..1000).filter(|_| flow.admits(1, later)).count();
@@ -181,19 +182,19 @@ mod tests {
 
     #[test]
     fn long_lines_count_as_several() {
-        let (mut flow, begun) = (Flow::new(RATE), Instant::now());
+        let (mut flow, begun) = (Flow::new(MAX_LOG_LINES), Instant::now());
         let written = (0..1000).filter(|_| flow.admits(5, begun)).count();
         assert_eq!(written, 20);
     }
 
     #[test]
     fn what_is_left_out_is_said_once_a_second() {
-        let (mut flow, begun) = (Flow::new(RATE), Instant::now());
+        let (mut flow, begun) = (Flow::new(MAX_LOG_LINES), Instant::now());
         assert_eq!(flow.notice(begun), None);
         let mut notices = Vec::new();
         for millisecond in 0..3500 {
             let now = begun + Duration::from_millis(millisecond);
-            flow.admits(RATE, now);
+            flow.admits(MAX_LOG_LINES, now);
             notices.extend(flow.notice(now));
         }
         assert_eq!(notices.len(), 4);

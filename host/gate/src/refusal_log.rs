@@ -4,27 +4,29 @@
 //! written with the first of them as a sample. Allowed calls are never aggregated.
 //!
 //! Invariant: every refused call is in the audit, individually or in a count; and for one plugin and one kind of
-//! refusal at most [`AT_ONCE`] records are made at once, one every [`INTERVAL`] after that, and a count every
+//! refusal at most [`MAX_BURST`] records are made at once, one every [`RECORD_INTERVAL`] after that, and a count every
 //! [`SUMMARY_INTERVAL`].
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use qchost_audit::Entry;
+use parking_lot::{Mutex, MutexGuard};
+use qchost_audit::{Audit, Entry};
 use serde_json::json;
 
-use crate::ask::Ask;
+use crate::call::CallRequest;
+use crate::fingerprint::Fingerprints;
+use crate::record::{self, AuditContext};
 use crate::refusal::Refusal;
 
 /// Records of a series that may be made in a burst.
-const AT_ONCE: u32 = 100;
+const MAX_BURST: u32 = 100;
 /// How often one more record of a series may be made.
-const INTERVAL: Duration = Duration::from_secs(3);
+const RECORD_INTERVAL: Duration = Duration::from_secs(3);
 /// How long calls are counted before the count is written.
-pub(crate) const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
+const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 /// Maximum characters shown of a plugin's text.
 const MAX_SHOWN: usize = 64;
 
@@ -41,15 +43,15 @@ pub(crate) fn shown(text: &str) -> String {
 
 /// The key of a count: refusals of one kind of one plugin's calls.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Series {
+struct Series {
     plugin: Arc<str>,
     word: &'static str,
 }
 
 impl Series {
-    pub(crate) fn new(ask: &Ask, refusal: &Refusal) -> Self {
+    fn new(request: &CallRequest, refusal: &Refusal) -> Self {
         Self {
-            plugin: Arc::clone(&ask.caller.plugin),
+            plugin: Arc::clone(&request.principal.plugin),
             word: refusal.word(),
         }
     }
@@ -57,7 +59,7 @@ impl Series {
 
 /// How a refused call was noted.
 #[derive(Debug)]
-pub(crate) enum Noted {
+enum Noted {
     /// It gets its own record.
     Whole(Entry),
     /// It is the first one counted: the caller has to [take](Refusals::take) the count in time.
@@ -68,10 +70,10 @@ pub(crate) enum Noted {
 
 /// A finished count.
 #[derive(Debug)]
-pub(crate) struct Counted {
-    pub plugin: Arc<str>,
-    pub word: &'static str,
-    pub calls: u64,
+struct Counted {
+    plugin: Arc<str>,
+    word: &'static str,
+    calls: u64,
     /// The record of the first call counted.
     sample: Entry,
     first: Timestamp,
@@ -80,7 +82,7 @@ pub(crate) struct Counted {
 
 impl Counted {
     /// The record of all of them.
-    pub(crate) fn entry(self) -> Entry {
+    fn entry(self) -> Entry {
         let Self {
             calls,
             mut sample,
@@ -95,9 +97,74 @@ impl Counted {
     }
 }
 
+/// Records refused calls.
+pub(crate) struct RefusalLog {
+    audit: Audit,
+    prints: Arc<Fingerprints>,
+    counts: Refusals,
+}
+
+impl RefusalLog {
+    pub(crate) fn new(audit: Audit, prints: Arc<Fingerprints>) -> Self {
+        Self {
+            audit,
+            prints,
+            counts: Refusals::default(),
+        }
+    }
+
+    /// Records a refusal, or adds it to a count if the plugin is refused often.
+    pub(crate) fn note(
+        self: &Arc<Self>,
+        request: &CallRequest,
+        context: &AuditContext<'_>,
+        refusal: &Refusal,
+    ) {
+        let entry = || record::refused(request, context, refusal, &self.prints);
+        let series = Series::new(request, refusal);
+        match self
+            .counts
+            .note(&series, entry, Instant::now(), Timestamp::now())
+        {
+            Noted::Whole(entry) => {
+                if request.principal.may_be_logged() {
+                    tracing::warn!(
+                        target: "gate", plugin = %request.principal.plugin, invocation = %request.principal.invocation,
+                        operation = %request.name, refused = refusal.word(), approval = refusal.approval(),
+                    );
+                }
+                self.audit.note(entry);
+            }
+            Noted::FirstCounted => {
+                let log = Arc::downgrade(self);
+                tokio::spawn(async move {
+                    tokio::time::sleep(SUMMARY_INTERVAL).await;
+                    if let Some(log) = log.upgrade() {
+                        log.write(log.counts.take(&series));
+                    }
+                });
+            }
+            Noted::Counted => {}
+        }
+    }
+
+    /// Writes the counts of all refusals that were only counted.
+    pub(crate) fn write_counts(&self) {
+        self.write(self.counts.take_all());
+    }
+
+    fn write(&self, counts: impl IntoIterator<Item = Counted>) {
+        for counted in counts {
+            let (plugin, refused, calls) = (&counted.plugin, counted.word, counted.calls);
+            tracing::warn!(target: "gate", %plugin, refused, calls, "more calls were refused than are written down one by one");
+            self.audit.note(counted.entry());
+        }
+    }
+}
+
 /// Never pruned; one entry per plugin and kind of refusal seen.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals(Mutex<HashMap<Series, State>>);
+struct Refusals(Mutex<HashMap<Series, State>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -109,10 +176,10 @@ struct State {
 impl State {
     fn admits(&mut self, now: Instant) -> bool {
         let due = self.due.map_or(now, |due| due.max(now));
-        if due.duration_since(now) + INTERVAL > INTERVAL * AT_ONCE {
+        if due.duration_since(now) + RECORD_INTERVAL > RECORD_INTERVAL * MAX_BURST {
             return false;
         }
-        self.due = Some(due + INTERVAL);
+        self.due = Some(due + RECORD_INTERVAL);
         true
     }
 }
@@ -124,7 +191,7 @@ impl Refusals {
 
     /// Notes a refused call, individually or in a count. `entry` is called only if the record is needed: as a sample,
     /// or to be written.
-    pub(crate) fn note(
+    fn note(
         &self,
         series: &Series,
         entry: impl FnOnce() -> Entry,
@@ -155,12 +222,12 @@ impl Refusals {
     }
 
     /// Ends a count and returns it.
-    pub(crate) fn take(&self, series: &Series) -> Option<Counted> {
+    fn take(&self, series: &Series) -> Option<Counted> {
         self.lock().get_mut(series)?.counted.take()
     }
 
     /// Ends all counts and returns them.
-    pub(crate) fn take_all(&self) -> Vec<Counted> {
+    fn take_all(&self) -> Vec<Counted> {
         let mut all = self.lock();
         all.values_mut()
             .filter_map(|state| state.counted.take())

@@ -3,20 +3,20 @@
 //! Invariant: a plugin that has used up its share makes no more calls until the day ends, except risk-reducing ones.
 //! The count is kept in memory: a restart resets it.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use qchost_audit::{Entry, LARGEST_BODY};
 use qchost_catalog::{Access, length_of_members};
 use qchost_ledger::{day_of, until_end};
 
-use crate::ask::Ask;
-use crate::gate::now;
+use crate::call::CallRequest;
+use crate::clock::now;
 use crate::refusal::Refusal;
 
 /// The shares that plugins have used on a day.
-pub(crate) struct Shares {
+pub(crate) struct AuditQuotas {
     limit: u64,
     used: Mutex<HashMap<String, Used>>,
 }
@@ -28,7 +28,7 @@ struct Used {
     bytes: u64,
 }
 
-impl Shares {
+impl AuditQuotas {
     /// `limit`: bytes per day and plugin.
     pub(crate) fn new(limit: u64) -> Self {
         Self {
@@ -55,14 +55,14 @@ impl Shares {
     }
 
     /// Refuses a call of a plugin that has used up its share.
-    pub(crate) fn check(&self, ask: &Ask) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, request: &CallRequest) -> Result<(), Refusal> {
         let now = now();
         let day = day_of(now);
         let all = self.used.lock();
         let is_full = all
-            .get(&*ask.caller.plugin)
+            .get(request.plugin())
             .is_some_and(|used| used.day == day && used.bytes >= self.limit);
-        if !is_full || ask.access == Access::Reduce || ask.caller.is_operator() {
+        if !is_full || request.access == Access::Reduce || request.principal.is_operator() {
             return Ok(());
         }
         let left = until_end(day, now);

@@ -1,0 +1,542 @@
+//! Dispatch of an admitted call: reserved, recorded, sent, its outcome recorded and its answer checked.
+//!
+//! Invariant: the caller may go away at any time. Until a read is sent, or a write's intent is handed to the audit, that
+//! ends the call and releases its reservation; from then on the call runs to completion here, and its outcome is recorded.
+//! Nothing is sent or retried under a policy that is no longer in force.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use qchost_audit::{Audit, Entry};
+use qchost_catalog::{Access, Call, Clearance, Failure, Outcome, Upstream, always, aside, length};
+use qchost_ledger::{Ledger, Settle};
+use qchost_scope::{Learned, Scope};
+use serde_json::Value;
+use tokio::sync::{RwLock, oneshot};
+use tokio_util::task::TaskTracker;
+
+use crate::admission::Admission;
+use crate::answer::without_secrets;
+use crate::audit_quota::AuditQuotas;
+use crate::authorize::{Authorizer, decide_all};
+use crate::call::CallRequest;
+use crate::fingerprint::Fingerprints;
+use crate::halts::Halts;
+use crate::reads::HostReader;
+use crate::record::{self, AuditContext};
+use crate::refusal::{Refusal, unrecorded, unresolved};
+use crate::refusal_log::RefusalLog;
+use crate::reserve::Reserver;
+use crate::sources::{Evidence, SourceKeeper};
+use crate::unsettled::UnsettledWrites;
+
+/// Where the caller waits for the answer.
+pub(crate) type Reply = oneshot::Sender<Result<Value, Refusal>>;
+
+/// Sends calls.
+pub(crate) struct Dispatcher {
+    pub upstream: Arc<dyn Upstream>,
+    /// Time limit of one call.
+    pub call_timeout: Duration,
+    pub ledger: Ledger,
+    pub audit: Audit,
+    pub prints: Arc<Fingerprints>,
+    pub authorizer: Arc<Authorizer>,
+    pub reserver: Reserver,
+    pub halts: Arc<Halts>,
+    pub scope: Arc<Scope>,
+    pub reads: Arc<HostReader>,
+    pub sources: Arc<SourceKeeper>,
+    pub refusals: Arc<RefusalLog>,
+    pub audit_quotas: Arc<AuditQuotas>,
+    pub unsettled: Arc<UnsettledWrites>,
+    /// Held by each write from its reservation to its intent, and by a backup, so that no write is in only one of the two
+    /// stores in a backup.
+    pub writing: Arc<RwLock<()>>,
+    pub tasks: TaskTracker,
+}
+
+/// A call that was admitted, on its way.
+pub(crate) struct Dispatch {
+    pub with: Arc<Dispatcher>,
+    pub request: CallRequest,
+    pub admission: Admission,
+}
+
+impl Dispatch {
+    /// Sends the call and replies to its caller. Returns the reply channel if it was *not* sent because its policy
+    /// changed: from there on it is a new call, which has to be admitted again.
+    pub(crate) async fn send_once(&mut self, reply: Reply) -> Option<Reply> {
+        if self.request.access == Access::Read {
+            self.send_read(reply).await
+        } else {
+            Box::pin(self.send_write(reply)).await
+        }
+    }
+
+    /// Sends a read and records it. A read changes nothing, so a single record after its end is enough, and it need not be
+    /// on disk yet. Returns the reply channel if the read was not sent.
+    async fn send_read(&mut self, reply: Reply) -> Option<Reply> {
+        let Admission {
+            decision, is_retry, ..
+        } = &self.admission;
+        if !is_retry
+            && let Err(refusal) = self
+                .with
+                .reserver
+                .charge_read(&self.request, decision)
+                .await
+        {
+            let context = AuditContext::of(decision, None);
+            self.with.refusals.note(&self.request, &context, &refusal);
+            drop(reply.send(Err(refusal)));
+            return None;
+        }
+        let sends = AtomicU32::new(0);
+        let Some(outcome) = self.send(always(), &sends).await else {
+            return Some(reply);
+        };
+        drop(self.admission.guards.ticket.take());
+        let with = &self.with;
+        let context = AuditContext {
+            sends: Some(sends.into_inner()),
+            ..AuditContext::of(&self.admission.decision, None)
+        };
+        let entry = record::read(&self.request, &context, &outcome, &with.prints);
+        with.audit_quotas.count(self.request.plugin(), &entry);
+        with.audit.note(entry);
+        let result = match outcome {
+            Ok(body) => self.checked(body).await.map(|(body, _)| body),
+            Err(failure @ (Failure::NotFound(_) | Failure::Rejected(_))) => {
+                let touched = &self.admission.decision.touched;
+                Err(match with.scope.refused(self.request.account(), touched) {
+                    Some(error) => unresolved(error),
+                    None => failure.into(),
+                })
+            }
+            Err(failure) => Err(failure.into()),
+        };
+        self.reply(reply, result);
+        None
+    }
+
+    /// Sends any other call, after its budget is reserved and its intent recorded. Returns the reply channel if it was not
+    /// sent.
+    async fn send_write(&mut self, reply: Reply) -> Option<Reply> {
+        let with = Arc::clone(&self.with);
+        let decision = &self.admission.decision;
+        let writing = with.writing.read().await;
+        let reservation = match with.reserver.reserve(&self.request, decision).await {
+            Ok(reservation) => reservation,
+            Err(refusal) => {
+                let context = AuditContext::of(decision, None);
+                self.with.refusals.note(&self.request, &context, &refusal);
+                drop(reply.send(Err(refusal)));
+                return None;
+            }
+        };
+        let context = AuditContext::of(decision, reservation);
+        self.request.intended.set(true);
+        // The caller stopped waiting, and no intent is recorded yet.
+        if reply.is_closed() {
+            self.withdraw(reservation).await;
+            return None;
+        }
+        let intent = record::intent(&self.request, &context, &with.prints);
+        let intended = intent.body.clone();
+        with.audit_quotas.count(self.request.plugin(), &intent);
+        if let Err(error) = with.audit.record(intent).await {
+            self.withdraw(reservation).await;
+            let refusal = unrecorded(&error);
+            with.refusals.note(&self.request, &context, &refusal);
+            drop(reply.send(Err(refusal)));
+            return None;
+        }
+        drop(writing);
+        // Lets the ledger detect if an older copy of the audit is put in place. Risk-reducing calls wait for no disk but
+        // the audit's reserve.
+        let ledger = with.ledger.clone();
+        let call = self.request.call.clone();
+        with.tasks.spawn(async move {
+            if let Err(error) = ledger.store_head().await {
+                tracing::warn!(target: "gate", call, %error, "the head of the audit is not in the ledger");
+            }
+        });
+        let departure = with.halts.departure(&self.request);
+        let sends = AtomicU32::new(0);
+        let sent = if self.request.halted() {
+            self.send(&|| departure.clear(), &sends).await
+        } else {
+            self.send(always(), &sends).await
+        };
+        let context = AuditContext {
+            sends: Some(sends.into_inner()),
+            ..context
+        };
+        let Some(outcome) = sent else {
+            departure.ended(SUPERSEDED);
+            self.withdraw(reservation).await;
+            let entry = record::outcome(&self.request, &context, &Err(superseded()));
+            self.record_outcome(entry).await;
+            return Some(reply);
+        };
+        drop(self.admission.guards.ticket.take());
+        departure.ended(outcome.as_ref().map_or_else(Failure::word, |_| "answered"));
+        drop(departure);
+        let done = is_done(&outcome);
+        let lost = matches!(outcome, Err(Failure::UnknownOutcome(_)));
+        if !done {
+            // Before the reply, so that a caller that retries at once finds its budget restored, except for the attempt.
+            let how = if is_answered(&outcome) {
+                Settle::Refused
+            } else {
+                Settle::Release
+            };
+            with.reserver
+                .settle(&self.request.call, reservation, how)
+                .await;
+        }
+        if lost {
+            with.unsettled.keep(intended);
+        }
+        let mut entry = record::outcome(&self.request, &context, &outcome);
+        let stopped = self.check_deployment(&outcome).await;
+        let result = match (outcome, stopped) {
+            (_, Some(stopped)) => {
+                let refusal = Refusal::Failed(Failure::UnexpectedResponse(stopped));
+                entry
+                    .body
+                    .insert("reason".to_owned(), refusal.to_string().into());
+                Err(refusal)
+            }
+            (Ok(body), None) => {
+                let evidence = Evidence::of(&body);
+                match self.checked(body).await {
+                    Ok((body, learned)) => {
+                        self.keep(learned, evidence).await;
+                        Ok(body)
+                    }
+                    Err(refusal) => Err(refusal),
+                }
+            }
+            (Err(failure), None) => Err(failure.into()),
+        };
+        with.audit_quotas.count(self.request.plugin(), &entry);
+        self.reply(reply, result);
+        if done {
+            with.reserver
+                .settle(&self.request.call, reservation, Settle::Commit)
+                .await;
+        }
+        self.record_outcome(entry).await;
+        None
+    }
+
+    /// Gives back what was reserved for a write that is not sent.
+    async fn withdraw(&self, reservation: Option<i64>) {
+        self.request.intended.set(false);
+        let reserver = &self.with.reserver;
+        reserver
+            .settle(&self.request.call, reservation, Settle::Release)
+            .await;
+    }
+
+    async fn record_outcome(&self, entry: Entry) {
+        if let Err(error) = self.with.audit.record(entry).await {
+            tracing::error!(target: "gate", call = self.request.call, %error, "the outcome of a write is not recorded; qchost audit reconcile finds it");
+        }
+    }
+
+    /// Sends the call, if `leave` clears it and its policy is still in force at that instant. Fills in what the host
+    /// keeps from plugins at the last moment, and removes it from the answer. Returns `None` if it was not sent because
+    /// its policy had changed. A call that was sent before with unknown effect is not retried then; its outcome is unknown.
+    ///
+    /// `sends` counts how often it was sent.
+    async fn send(&self, leave: Clearance<'_>, sends: &AtomicU32) -> Option<Outcome> {
+        let (with, request, settings) = (&self.with, &self.request, self.request.settings());
+        let mut arguments = request.arguments.clone();
+        if let Some(operation) = request.operation {
+            operation.complete(&mut arguments);
+            let filled = settings.profiles.fill(operation, &mut arguments).await;
+            if let Err(failure) = filled {
+                return Some(Err(failure));
+            }
+        }
+        let changed = AtomicBool::new(false);
+        let clearance = || {
+            if !with.authorizer.is_current(request) {
+                changed.store(true, Ordering::Relaxed);
+                return Err(superseded());
+            }
+            leave()
+        };
+        let call = Call {
+            account: request.account(),
+            target: request.target(),
+            arguments,
+            deadline: request.begun + with.call_timeout,
+            clearance: &clearance,
+            sends: Some(sends),
+        };
+        let redactor = settings.secrets.redactor();
+        match with.upstream.call(call).await {
+            Ok(mut body) => {
+                aside(length(&body), || redactor.clean_value(&mut body));
+                Some(Ok(body))
+            }
+            Err(Failure::Unavailable(_)) if changed.load(Ordering::Relaxed) => None,
+            Err(failure) => Some(Err(
+                failure.map_text(|text| redactor.clean(&text).into_owned())
+            )),
+        }
+    }
+
+    /// Withholds the parts of an answer that are out of scope.
+    async fn checked(&self, body: Value) -> Result<(Value, Learned), Refusal> {
+        let Some(operation) = self.request.operation else {
+            return Ok((body, Learned::default()));
+        };
+        let allowed = |facts: &qchost_policy::Facts| {
+            decide_all(
+                &self.request.policy,
+                &self.request,
+                std::slice::from_ref(facts),
+            )
+            .is_ok()
+        };
+        let reads = self.with.reads.for_call(&self.request);
+        let (account, plugin) = (self.request.account(), self.request.plugin());
+        let touched = &self.admission.decision.touched;
+        let (body, learned) = self
+            .with
+            .scope
+            .answer(&reads, account, plugin, operation, touched, body, &allowed)
+            .await
+            .map_err(unresolved)?;
+        Ok((without_secrets(operation, body), learned))
+    }
+
+    /// Reads a deployment back, if what it runs was checked before, and stops it if it runs something else. Returns a
+    /// message about that.
+    async fn check_deployment(&self, outcome: &Outcome) -> Option<String> {
+        let before = self.admission.source.before.as_ref()?;
+        let (project, _) = self.admission.decision.touched.project.as_ref()?;
+        // If the answer was lost, it is unknown whether the deployment exists: stopping might hit another one.
+        let answer = outcome.as_ref().ok()?;
+        if self.request.access != Access::Trade {
+            return None;
+        }
+        let (sources, request) = (&self.with.sources, &self.request);
+        let why = sources
+            .check_deployed(request, *project, before, answer)
+            .await?;
+        Some(sources.stop_deployment(request, *project, &why).await)
+    }
+
+    /// Stores what was learned from an answer.
+    async fn keep(&self, learned: Learned, evidence: Evidence) {
+        let (account, plugin) = (self.request.account(), self.request.plugin());
+        if let Some(project) = learned.created {
+            let with = &self.with;
+            with.scope.remember_created(account, plugin, project);
+            let ledger = &with.ledger;
+            if let Err(error) = ledger.record_created(account, plugin, project).await {
+                tracing::warn!(target: "gate", plugin, project, %error, "who created a project is not remembered");
+            }
+        }
+        if let Some((project, compile)) = learned.compile {
+            self.with
+                .sources
+                .remember_compile(
+                    &self.request,
+                    project,
+                    &compile,
+                    self.admission.source.before.as_ref(),
+                    evidence,
+                )
+                .await;
+        }
+    }
+
+    /// Replies to the caller.
+    fn reply(&mut self, reply: Reply, result: Result<Value, Refusal>) {
+        self.log(&result, reply.is_closed());
+        self.admission.guards.slots.clear();
+        drop(reply.send(result));
+    }
+
+    fn log(&self, result: &Result<Value, Refusal>, alone: bool) {
+        let CallRequest {
+            principal,
+            tool,
+            access,
+            begun,
+            ..
+        } = &self.request;
+        let outcome = result.as_ref().map_or_else(Refusal::word, |_| "answered");
+        let (plugin, invocation) = (&*principal.plugin, &*principal.invocation);
+        let (ms, awaited) = (begun.elapsed().as_millis(), !alone);
+        if *access == Access::Read {
+            tracing::debug!(target: "gate", plugin, invocation, %tool, access = access.word(), awaited, %ms, outcome);
+        } else {
+            tracing::info!(target: "gate", plugin, invocation, %tool, access = access.word(), awaited, %ms, outcome);
+        }
+    }
+}
+
+/// Whether something was done, or may have been.
+fn is_done(outcome: &Outcome) -> bool {
+    match outcome {
+        Ok(_) | Err(Failure::UnknownOutcome(_) | Failure::UnexpectedResponse(_)) => true,
+        Err(
+            Failure::InvalidArgument(_)
+            | Failure::NotFound(_)
+            | Failure::NotReady { .. }
+            | Failure::Rejected(_)
+            | Failure::RateLimited { .. }
+            | Failure::Unavailable(_)
+            | Failure::TimedOut { .. }
+            | Failure::Halted(_),
+        ) => false,
+    }
+}
+
+/// Whether QuantConnect rejected the call, so that nothing was done.
+fn is_answered(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Err(Failure::InvalidArgument(_)
+            | Failure::NotFound(_)
+            | Failure::NotReady { .. }
+            | Failure::Rejected(_))
+    )
+}
+
+/// The outcome of a call that is decided again.
+const SUPERSEDED: &str = "superseded";
+
+/// The failure of a call whose policy changed before it was sent.
+fn superseded() -> Failure {
+    Failure::Unavailable(
+        "what the plugin may do changed before it was sent, so it is decided about again; nothing was sent"
+            .to_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use qchost_scope::Scope;
+    use serde_json::json;
+
+    use super::*;
+    use crate::call::CallIds;
+    use crate::source_locks::SourceLocks;
+    use crate::sources::SourceGuard;
+    use crate::testing::{Cloud, Stores, allowed};
+    use crate::throttle::CallGuards;
+
+    const GRANT: &str =
+        "[[grant]]\nname = \"one\"\nallow = [\"files/*\"]\nlimits = { per-day = 1 }\n";
+
+    fn dispatcher(stores: &Stores) -> Arc<Dispatcher> {
+        let upstream: Arc<dyn Upstream> = Arc::<Cloud>::clone(&stores.cloud);
+        let reads = stores.reads();
+        let sources = SourceKeeper {
+            locks: SourceLocks::default(),
+            reads: Arc::clone(&reads),
+            upstream: Arc::clone(&upstream),
+            policies: Arc::clone(&stores.policies),
+            ledger: stores.ledger.clone(),
+            audit: stores.audit.clone(),
+            prints: Arc::clone(&stores.prints),
+            ids: Arc::new(CallIds::new(1)),
+        };
+        Arc::new(Dispatcher {
+            upstream,
+            call_timeout: Duration::from_secs(10),
+            ledger: stores.ledger.clone(),
+            audit: stores.audit.clone(),
+            prints: Arc::clone(&stores.prints),
+            authorizer: stores.authorizer(),
+            reserver: Reserver {
+                ledger: stores.ledger.clone(),
+            },
+            halts: Arc::clone(&stores.halts),
+            scope: Arc::default(),
+            reads,
+            sources: Arc::new(sources),
+            refusals: stores.refusals(),
+            audit_quotas: Arc::new(AuditQuotas::new(u64::MAX)),
+            unsettled: stores.unsettled(),
+            writing: Arc::default(),
+            tasks: stores.tasks.clone(),
+        })
+    }
+
+    /// A write that was admitted.
+    fn write(stores: &Stores, with: &Arc<Dispatcher>) -> Dispatch {
+        let file = json!({ "projectId": 1, "name": "a.py", "content": "" });
+        Dispatch {
+            with: Arc::clone(with),
+            request: stores.request("files/create-file", file),
+            admission: Admission {
+                decision: allowed(Scope::new().service()),
+                guards: CallGuards {
+                    slots: Vec::new(),
+                    ticket: None,
+                },
+                source: SourceGuard::default(),
+                is_retry: false,
+            },
+        }
+    }
+
+    async fn kinds(stores: &Stores) -> Vec<String> {
+        let records = stores.records().await;
+        let kinds = records.iter().filter_map(|record| record["kind"].as_str());
+        kinds.map(str::to_owned).collect()
+    }
+
+    #[tokio::test]
+    async fn a_write_is_recorded_sent_and_its_outcome_recorded() {
+        let stores = Stores::new(GRANT).await;
+        let with = dispatcher(&stores);
+        let (reply, answer) = oneshot::channel();
+        assert!(write(&stores, &with).send_once(reply).await.is_none());
+        answer.await.unwrap().unwrap();
+        assert_eq!(stores.cloud.sent(), ["create_file"]);
+        assert_eq!(kinds(&stores).await, ["intent", "outcome"]);
+        // Its budget is used up.
+        let (reply, answer) = oneshot::channel();
+        assert!(write(&stores, &with).send_once(reply).await.is_none());
+        let refusal = answer.await.unwrap().unwrap_err();
+        assert!(matches!(refusal, Refusal::Exhausted { .. }), "{refusal:?}");
+        assert_eq!(stores.cloud.sent(), ["create_file"]);
+        assert_eq!(kinds(&stores).await, ["intent", "outcome", "denied"]);
+    }
+
+    #[tokio::test]
+    async fn a_write_whose_policy_changed_is_not_sent_and_gives_its_budget_back() {
+        let stores = Stores::new(GRANT).await;
+        let with = dispatcher(&stores);
+        let mut former = write(&stores, &with);
+        stores.install(&GRANT.replace("one", "two"));
+        let (reply, _answer) = oneshot::channel();
+        assert!(former.send_once(reply).await.is_some());
+        assert!(stores.cloud.sent().is_empty());
+        let used = stores.ledger.usage("a", "lab", crate::clock::now()).await;
+        assert!(used.unwrap().iter().all(|used| used.count == 0));
+    }
+
+    #[tokio::test]
+    async fn a_write_whose_caller_went_away_is_neither_recorded_nor_sent() {
+        let stores = Stores::new(GRANT).await;
+        let with = dispatcher(&stores);
+        let (reply, answer) = oneshot::channel();
+        drop(answer);
+        assert!(write(&stores, &with).send_once(reply).await.is_none());
+        assert!(stores.cloud.sent().is_empty());
+        assert!(kinds(&stores).await.is_empty());
+    }
+}

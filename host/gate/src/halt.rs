@@ -1,0 +1,221 @@
+//! Halting and resuming, and liquidating what runs live.
+//!
+//! Invariant: a halt is in force before it is stored, and its answer says where it is stored: if nowhere, it still holds
+//! until the host ends.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use qchost_ledger::Halt;
+use qchost_policy::Person;
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::now;
+use crate::halt_store::{HaltError, HaltStore};
+use crate::halts::{Departed, HaltScope, Halts, Kept, StandingHalt};
+use crate::liquidation::{Liquidator, Stopped};
+use crate::policy_store::PolicyStore;
+use crate::record::admin_body;
+
+/// How long a halt waits to learn how departed calls end.
+const DEPARTED_TIMEOUT: Duration = Duration::from_secs(30);
+/// The outcome of a call that the halt itself stopped.
+const HALTED: &str = "halted";
+
+/// The result of a halt.
+#[derive(Debug, Clone, Serialize)]
+pub struct HaltReport {
+    /// The writes that had departed before, and how each ended.
+    pub departed: Vec<Departed>,
+    /// The live deployments that were liquidated or stopped.
+    pub stopped: Vec<Stopped>,
+    /// The halts in force afterwards, including this one.
+    pub halts: Vec<StandingHalt>,
+    /// What was requested and could not be done. The halt is in force regardless.
+    pub problems: Vec<String>,
+}
+
+/// The result of a resume.
+#[derive(Debug, Clone, Serialize)]
+pub struct ResumeReport {
+    /// How many halts ended: those of exactly the requested scope.
+    pub ended: usize,
+    /// The halts in force afterwards.
+    pub halts: Vec<StandingHalt>,
+    /// Liquidations of the halt that are still open. The host does not continue them.
+    pub open: Vec<Stopped>,
+}
+
+/// Sets and ends halts.
+pub(crate) struct HaltControl {
+    pub store: Arc<HaltStore>,
+    pub liquidator: Arc<Liquidator>,
+    pub policies: Arc<PolicyStore>,
+    pub tasks: TaskTracker,
+}
+
+impl HaltControl {
+    fn halts(&self) -> &Halts {
+        &self.store.halts
+    }
+
+    /// Stops every write, destroy and trade of a scope at once; reads and risk-reducing calls go on. With `liquidate`,
+    /// liquidates the live deployments of the scope's accounts. The halt is in force when this function returns, before
+    /// the future is polled. The future resolves when the calls that had departed have ended, or after 30 seconds;
+    /// dropping it undoes nothing.
+    ///
+    /// # Errors
+    /// On an internal error. All other problems are in the report.
+    pub(crate) fn halt(
+        self: &Arc<Self>,
+        by: &Person,
+        scope: HaltScope,
+        reason: &str,
+        liquidate: bool,
+    ) -> impl Future<Output = Result<HaltReport, HaltError>> + Send + use<> {
+        let halt = Halt {
+            account: scope.account.clone(),
+            plugin: scope.plugin.clone(),
+            reason: reason.to_owned(),
+            by: by.name.clone(),
+            at: now(),
+        };
+        let body = json!({ "what": "halt", "account": scope.account, "plugin": scope.plugin, "reason": reason, "liquidate": liquidate });
+        let changes = self.halts().changes();
+        let (generation, departed) = self.halts().halt(halt, &scope, admin_body(by, body));
+        self.store.tend(generation);
+        let (own, by) = (Arc::clone(self), by.clone());
+        let halting = self.tasks.spawn(async move {
+            let liquidated = async {
+                if liquidate {
+                    own.liquidate(&by, &scope).await
+                } else {
+                    Ok(Vec::new())
+                }
+            };
+            let (liquidated, ()) = tokio::join!(liquidated, own.store.kept(generation));
+            let departed = own.endings(departed, changes).await;
+            let (stopped, unliquidated) = match liquidated {
+                Ok(stopped) => (stopped, None),
+                Err(why) => (Vec::new(), Some(why)),
+            };
+            let halts = own.store.standing_halts().await;
+            let mut problems = own.unkept(&scope, &halts);
+            problems.extend(unliquidated);
+            HaltReport {
+                departed,
+                stopped,
+                halts,
+                problems,
+            }
+        });
+        async { halting.await.map_err(|_| HaltError::Failed) }
+    }
+
+    /// The problems of storing a halt.
+    fn unkept(&self, scope: &HaltScope, halts: &[StandingHalt]) -> Vec<String> {
+        let own = halts
+            .iter()
+            .find(|one| one.halt.account == scope.account && one.halt.plugin == scope.plugin);
+        let Some(own) = own else {
+            return vec!["it was ended meanwhile; look at: qchost halt --list".to_owned()];
+        };
+        let trouble = own.trouble.as_deref().unwrap_or("nothing took it in time");
+        let mut problems = Vec::new();
+        if own.kept == Kept::Memory && self.halts().file().is_some() {
+            problems.push(format!(
+                "it is in force, but only until the host ends, since it cannot be stored: {trouble}"
+            ));
+        }
+        problems
+    }
+
+    /// Waits until departed calls have ended, for at most 30 seconds, and returns how.
+    async fn endings(
+        &self,
+        departed: Vec<Departed>,
+        mut changes: watch::Receiver<u64>,
+    ) -> Vec<Departed> {
+        let end = Instant::now() + DEPARTED_TIMEOUT;
+        while departed
+            .iter()
+            .any(|one| self.halts().is_under_way(&one.call))
+        {
+            let left = end.saturating_duration_since(Instant::now());
+            match tokio::time::timeout(left, changes.changed()).await {
+                Ok(Ok(())) => {}
+                _ => break,
+            }
+        }
+        // A call that was only waiting for its connection had been cleared too, and was then stopped: it never left.
+        departed
+            .into_iter()
+            .map(|one| Departed {
+                ended: self.halts().ending(&one.call),
+                ..one
+            })
+            .filter(|one| one.ended != HALTED)
+            .collect()
+    }
+
+    /// Ends halts: those of exactly this scope.
+    ///
+    /// # Errors
+    /// When the end of the halt cannot be recorded or stored, or the file `halt` cannot be removed: it stays in force
+    /// then.
+    pub(crate) async fn resume(
+        self: &Arc<Self>,
+        by: &Person,
+        scope: HaltScope,
+    ) -> Result<ResumeReport, HaltError> {
+        let (own, by) = (Arc::clone(self), by.clone());
+        // Detached: cancelling the caller must not leave the halt ended in only some stores.
+        let resuming = self.tasks.spawn(async move {
+            let ended = usize::from(own.store.lift(&by, &scope).await?);
+            let open = match ended {
+                0 => Vec::new(),
+                _ => own.liquidator.give_up(&scope).await,
+            };
+            let halts = own.store.standing_halts().await;
+            Ok(ResumeReport { ended, halts, open })
+        });
+        resuming.await.unwrap_or(Err(HaltError::Failed))
+    }
+
+    /// Liquidates every live deployment of the scope's accounts, stops what cannot be liquidated, and continues in the
+    /// background with what is still open.
+    ///
+    /// # Errors
+    /// When the accounts are unknown, with the reason.
+    async fn liquidate(&self, by: &Person, scope: &HaltScope) -> Result<Vec<Stopped>, String> {
+        let settings = self.policies.settings();
+        // A deployment keeps running when its account is removed from the configuration.
+        let all = settings.accounts.keys().chain(&settings.dormant);
+        let accounts: Vec<String> = match &scope.account {
+            Some(account)
+                if !settings.accounts.contains_key(account)
+                    && !settings.dormant.contains(account) =>
+            {
+                return Err(format!(
+                    "nothing was liquidated: there is no account `{account}`"
+                ));
+            }
+            Some(account) => vec![account.clone()],
+            None => match scope.plugin.as_deref() {
+                Some(plugin) => match self.policies.of(plugin) {
+                    Some(policy) => vec![policy.authority.manifest().account.clone()],
+                    None => {
+                        return Err(format!(
+                            "nothing was liquidated: `{plugin}` is not loaded, so its account is not known; name the account"
+                        ));
+                    }
+                },
+                None => all.cloned().collect(),
+            },
+        };
+        Ok(self.liquidator.close(by, scope, accounts).await)
+    }
+}

@@ -1,0 +1,63 @@
+//! What one call has been charged for the reads that the host makes to decide it.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parking_lot::Mutex;
+use qchost_traffic::{GrantKey, RateLimits};
+
+use crate::refusal::Refusal;
+
+/// What one call has been charged so far.
+#[derive(Default)]
+pub(crate) struct ReadCharges {
+    /// Reads that the host made for the call.
+    pub reads: AtomicU32,
+    /// The rates that are charged: those that gave a unit, and once the call is admitted those of the matching grants.
+    pub payers: Mutex<Vec<(GrantKey, RateLimits)>>,
+    pub first: tokio::sync::Mutex<FirstRead>,
+    /// Why a read was not sent.
+    refused: Mutex<Option<Refusal>>,
+}
+
+/// Who pays for the first read of a call.
+#[derive(Default)]
+pub(crate) enum FirstRead {
+    /// Nothing has been read so far.
+    #[default]
+    Due,
+    /// The rates of these grants were charged one unit.
+    Paid(Vec<(GrantKey, RateLimits)>),
+    /// The call was admitted.
+    Settled,
+}
+
+impl ReadCharges {
+    /// How many reads the host made for the call.
+    pub(crate) fn reads(&self) -> u32 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    /// Sets the rates that further reads are charged to.
+    pub(crate) fn set_payers(&self, payers: Vec<(GrantKey, RateLimits)>) {
+        *self.payers.lock() = payers;
+    }
+
+    /// Stores why a read was not sent, since a failed read cannot carry it.
+    pub(crate) fn refuse(&self, refusal: Refusal) {
+        *self.refused.lock() = Some(refusal);
+    }
+
+    /// Takes why a read was not sent.
+    pub(crate) fn take_refusal(&self) -> Option<Refusal> {
+        let mut refused = self.refused.lock();
+        refused.take()
+    }
+
+    /// Returns the units that were charged; no unit is charged for a read from here on.
+    pub(crate) async fn settle(&self) -> Vec<(GrantKey, RateLimits)> {
+        match std::mem::replace(&mut *self.first.lock().await, FirstRead::Settled) {
+            FirstRead::Paid(paid) => paid,
+            FirstRead::Due | FirstRead::Settled => Vec::new(),
+        }
+    }
+}

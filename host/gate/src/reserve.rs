@@ -1,0 +1,141 @@
+//! Reserving budgets and permits of a call in the ledger.
+//!
+//! Invariant: any call that was let through with a permit uses it up, whether a write, a read or a
+//! service of the host.
+
+use qchost_ledger::{Begin, Charge, Ledger, PermitUse, Settle};
+
+use crate::call::CallRequest;
+use crate::clock::now;
+use crate::decision::{Decision, Matched};
+use crate::obligations::obligations;
+use crate::refusal::{Refusal, exhausted};
+
+/// Charges budgets.
+#[derive(Clone)]
+pub(crate) struct Reserver {
+    pub ledger: Ledger,
+}
+
+impl Reserver {
+    /// Charges a read: one unit of each daily count, and its permit if it needs one.
+    pub(crate) async fn charge_read(
+        &self,
+        request: &CallRequest,
+        decision: &Decision,
+    ) -> Result<(), Refusal> {
+        if decision.permit.is_none() {
+            return self.count_read(request, decision).await;
+        }
+        let reservation = self.reserve(request, decision).await?;
+        self.settle(&request.call, reservation, Settle::Commit)
+            .await;
+        Ok(())
+    }
+
+    /// Counts a read for grants with a daily count.
+    async fn count_read(&self, request: &CallRequest, decision: &Decision) -> Result<(), Refusal> {
+        let named: Vec<_> = obligations(request, &decision.matched)
+            .filter_map(|(grant, limits)| Some((grant, limits.per_day?)))
+            .collect();
+        if named.is_empty() {
+            return Ok(());
+        }
+        let grants: Vec<(&str, u32)> = named.iter().map(|(name, most)| (&**name, *most)).collect();
+        self.ledger
+            .count_reads(request.account(), request.plugin(), &grants, now())
+            .await
+            .map_err(exhausted)
+    }
+
+    /// Reserves the call's share of every matching grant's budget, and its permit.
+    pub(crate) async fn reserve(
+        &self,
+        request: &CallRequest,
+        decision: &Decision,
+    ) -> Result<Option<i64>, Refusal> {
+        let cost = decision.touched.cost.map_or(0, |cost| cost.0);
+        let permit = decision.permit.as_ref().map(|permit| PermitUse {
+            permit: permit.id.clone(),
+            cost,
+        });
+        self.begin(request, &decision.matched, cost, permit).await
+    }
+
+    /// Reserves a cost of every matching grant's budget, and a permit.
+    pub(crate) async fn begin(
+        &self,
+        request: &CallRequest,
+        matched: &Matched,
+        cost: u64,
+        permit: Option<PermitUse>,
+    ) -> Result<Option<i64>, Refusal> {
+        let charges: Vec<Charge> = obligations(request, matched)
+            .filter(|(_, limits)| limits.per_day.is_some() || limits.cost_per_day.is_some())
+            .map(|(grant, limits)| Charge {
+                grant: grant.into_owned(),
+                per_day: limits.per_day,
+                cost,
+                cost_per_day: limits.cost_per_day.map(|most| most.0),
+            })
+            .collect();
+        // A risk-reducing call goes on when the ledger's disk is full.
+        if charges.is_empty() && permit.is_none() {
+            return Ok(None);
+        }
+        let begin = Begin {
+            call: request.call.clone(),
+            account: request.account().to_owned(),
+            plugin: request.plugin().to_owned(),
+            now: now(),
+            charges,
+            permit,
+        };
+        let begun = self.ledger.begin(begin).await;
+        begun.map(Some).map_err(exhausted)
+    }
+
+    /// Ends a reservation, if there is one.
+    pub(crate) async fn settle(&self, call: &str, reservation: Option<i64>, how: Settle) {
+        let Some(reservation) = reservation else {
+            return;
+        };
+        if let Err(error) = self.ledger.settle(reservation, how).await {
+            tracing::error!(target: "gate", call, %error, "a reservation stays open until the host starts again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::Stores;
+
+    #[tokio::test]
+    async fn what_was_not_done_gives_its_budget_back_and_what_was_keeps_it() {
+        let grant = "[[grant]]\nname = \"one\"\nallow = [\"files/*\"]\nlimits = { per-day = 1 }\n";
+        let stores = Stores::new(grant).await;
+        let reserver = Reserver {
+            ledger: stores.ledger.clone(),
+        };
+        let file = json!({ "projectId": 1, "name": "a.py" });
+        let request = stores.request("files/create-file", file);
+        let matched = Matched {
+            grants: vec![0],
+            pending: Vec::new(),
+        };
+        let begin = || reserver.begin(&request, &matched, 0, None);
+        let first = begin().await.unwrap();
+        assert!(first.is_some());
+        let refusal = begin().await.unwrap_err();
+        assert!(matches!(refusal, Refusal::Exhausted { .. }), "{refusal:?}");
+        reserver.settle("1-0", first, Settle::Release).await;
+        let second = begin().await.unwrap();
+        reserver.settle("1-0", second, Settle::Commit).await;
+        let refusal = begin().await.unwrap_err();
+        assert!(matches!(refusal, Refusal::Exhausted { .. }), "{refusal:?}");
+        assert!(stores.cloud.sent().is_empty());
+    }
+}

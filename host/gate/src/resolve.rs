@@ -1,0 +1,188 @@
+//! Resolution: what a call touches, as the host reads it for itself.
+//!
+//! Invariant: reads (a project's name, a cost) are made only for a call that some grant covers, so a call that no grant
+//! covers causes no traffic. A plugin is told the same of what it may not see as of what does not exist.
+
+use std::sync::Arc;
+
+use qchost_catalog::{Failure, Selector};
+use qchost_policy::{DOWNLOAD, Project, Resource, WORKFLOW};
+use qchost_scope::{Configured, Resolved, Scope, ScopeError, Touched};
+use serde_json::Value;
+
+use crate::aside::Aside;
+use crate::authorize::{check_granted, named, out_of_sight};
+use crate::call::CallRequest;
+use crate::decision::Refused;
+use crate::reads::HostReader;
+use crate::refusal::{Refusal, unresolved};
+
+/// Resolves calls.
+pub(crate) struct Resolver {
+    pub scope: Arc<Scope>,
+    pub reads: Arc<HostReader>,
+    pub aside: Aside,
+}
+
+impl Resolver {
+    /// What a call touches.
+    pub(crate) async fn resolve(&self, request: &CallRequest) -> Result<Touched, Refused> {
+        let touched = self.touched(request).await;
+        touched.map_err(|refused| self.refuse(request, refused))
+    }
+
+    /// The refusal of a call whose targets cannot be resolved.
+    fn refuse(&self, request: &CallRequest, refused: Refused) -> Refused {
+        if let Some(unpaid) = request.read_charges.take_refusal() {
+            return unpaid.into();
+        }
+        // Nothing is hidden from an operator, nor from a plugin that is granted every project.
+        let mut authorities = request.policy.authorities();
+        if request.principal.is_operator()
+            || authorities.all(|authority| authority.sees_all(&request.name, request.access))
+        {
+            return not_there(refused);
+        }
+        let told = match (&refused.refusal, named(request)) {
+            (Refusal::Denied(_), Resource::Project(Project { id: Some(id), .. })) => {
+                let scope = &self.scope;
+                let known = scope.known_project(request.account(), request.plugin(), id);
+                let authority = &request.policy.authority;
+                let sees = |project| authority.sees(&request.name, request.access, &project);
+                (!known.is_some_and(sees)).then(|| out_of_sight(authority, request))
+            }
+            (Refusal::Denied(_), _) if names_child(request) => {
+                Some(out_of_sight(&request.policy.authority, request))
+            }
+            _ => None,
+        };
+        Refused {
+            told: told.or(refused.told),
+            ..refused
+        }
+    }
+
+    /// What a call touches. Long texts of the plugin are read only if some grant covers the rest of the call.
+    async fn touched(&self, request: &CallRequest) -> Result<Touched, Refused> {
+        let resolved = self.resolved(request).await?;
+        let Some(bytes) = resolved.unread() else {
+            return Ok(resolved.read().map_err(unresolved)?);
+        };
+        check_granted(&request.policy, request, &resolved.known().facts)
+            .map_err(|refused| refused.about(resolved.known()))?;
+        let project = resolved.known().project.clone();
+        let read = self
+            .aside
+            .run(&request.principal, bytes, move || resolved.read())
+            .await?;
+        read.map_err(|error| Refused {
+            project,
+            ..unresolved(error).into()
+        })
+    }
+
+    /// What a call touches, as far as it can be read without delay.
+    async fn resolved(&self, request: &CallRequest) -> Result<Resolved, Refusal> {
+        let Some(operation) = request.operation else {
+            return untold(&self.scope, request)
+                .map(Into::into)
+                .map_err(unresolved);
+        };
+        let reads = self.reads.for_call(request);
+        let settings = request.settings();
+        self.scope
+            .resolve_known(
+                &reads,
+                Configured {
+                    live_profile: &|profile| settings.profiles.brokerage(profile),
+                    node_prices: &settings.node_prices,
+                },
+                request.account(),
+                request.plugin(),
+                operation,
+                &request.arguments,
+            )
+            .await
+            .map_err(unresolved)
+    }
+}
+
+/// What a call touches that is no operation of the catalog.
+pub(crate) fn untold(scope: &Scope, request: &CallRequest) -> Result<Touched, ScopeError> {
+    let text = |name: &str| {
+        let text = request.arguments.get(name).and_then(Value::as_str);
+        text.unwrap_or_default()
+    };
+    match &*request.name {
+        DOWNLOAD => scope.download(text("organizationId"), text("key")),
+        WORKFLOW => Ok(scope.service()),
+        _ => Ok(scope.unknown_tool(&request.tool)),
+    }
+}
+
+/// For a principal from whom nothing is hidden, a target that cannot be resolved does not exist.
+fn not_there(refused: Refused) -> Refused {
+    match refused.refusal {
+        Refusal::Denied(denial) => Refused {
+            refusal: Refusal::Failed(Failure::NotFound(denial.reason)),
+            ..refused
+        },
+        refusal => Refused { refusal, ..refused },
+    }
+}
+
+/// Whether a call names a child object of a project.
+fn names_child(request: &CallRequest) -> bool {
+    let selectors = request
+        .operation
+        .map_or(&[][..], |operation| operation.selectors);
+    selectors.iter().any(|selector| {
+        matches!(
+            selector,
+            Selector::Backtest(_)
+                | Selector::Optimization(_)
+                | Selector::Compile(_)
+                | Selector::Deployment(_)
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::Stores;
+
+    const GRANT: &str =
+        "[[grant]]\nname = \"lab\"\nallow = [\"backtests/*\"]\nprojects = [\"Lab/*\"]\n";
+
+    fn resolver(stores: &Stores) -> Resolver {
+        Resolver {
+            scope: Arc::default(),
+            reads: stores.reads(),
+            aside: Aside::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_project_is_named_by_the_host_s_own_read() {
+        let stores = Stores::new(GRANT).await;
+        let request = stores.request("backtests/list-backtests", json!({ "projectId": 1 }));
+        let resolved = resolver(&stores).resolve(&request).await;
+        let touched = resolved.unwrap_or_else(|refused| panic!("{:?}", refused.refusal));
+        assert_eq!(touched.project, Some((1, "Lab/one".to_owned())));
+        assert_eq!(stores.cloud.sent(), ["read_project"]);
+    }
+
+    #[tokio::test]
+    async fn of_a_project_that_is_not_there_a_plugin_learns_no_more_than_of_one_it_may_not_see() {
+        let stores = Stores::new(GRANT).await;
+        let request = stores.request("backtests/list-backtests", json!({ "projectId": 2 }));
+        let resolved = resolver(&stores).resolve(&request).await;
+        let refused = resolved.err().unwrap();
+        let told = refused.told.unwrap().to_string();
+        assert!(!told.contains("Lab/one"), "{told}");
+        assert!(matches!(refused.refusal, Refusal::Denied(_)));
+    }
+}

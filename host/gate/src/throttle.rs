@@ -1,0 +1,148 @@
+//! Throttling of a call: the rates and concurrency of its grants, and the queue of its account.
+//!
+//! Invariant: a call that is refused or dropped while it waits gives back its guards; rates stay charged.
+
+use std::sync::Arc;
+
+use qchost_traffic::{Concurrency, Lanes, Moment, RateError, Rates, Slot, Ticket};
+
+use crate::call::CallRequest;
+use crate::decision::Matched;
+use crate::obligations::{obligations, rates_of};
+use crate::refusal::{Refusal, unusable};
+
+/// What a call under way occupies.
+pub(crate) struct CallGuards {
+    /// Its concurrency guards. Released before the caller has the answer, so that a client that makes calls one by one
+    /// finds its guard free for the next.
+    pub slots: Vec<Slot>,
+    /// Its admission by the account's rate limit. Released as soon as the answer is there, since the reads that check the
+    /// answer need admissions of their own.
+    pub ticket: Option<Ticket>,
+}
+
+/// The limits of grants and accounts.
+pub(crate) struct Throttle {
+    rates: Arc<Rates>,
+    concurrency: Concurrency,
+    lanes: Arc<Lanes>,
+}
+
+impl Throttle {
+    pub(crate) fn new(rates: Arc<Rates>, lanes: Arc<Lanes>) -> Self {
+        Self {
+            rates,
+            concurrency: Concurrency::default(),
+            lanes,
+        }
+    }
+
+    /// Waits for the account's rate limit, holding the concurrency guards of the grants.
+    pub(crate) async fn enter(
+        &self,
+        request: &CallRequest,
+        slots: Vec<Slot>,
+    ) -> Result<CallGuards, Refusal> {
+        let (account, plugin) = (request.account(), request.plugin());
+        let entered = self.lanes.enter(account, plugin, request.priority()).await;
+        let ticket = entered.map_err(|busy| Refusal::RateLimited(busy.retry_after))?;
+        Ok(CallGuards {
+            slots,
+            ticket: Some(ticket),
+        })
+    }
+
+    /// Acquires a call's concurrency guards of its grants, and charges their rates.
+    pub(crate) async fn charge(
+        &self,
+        request: &CallRequest,
+        matched: &Matched,
+    ) -> Result<Vec<Slot>, Refusal> {
+        let mut paid = request.read_charges.settle().await;
+        let mut slots = Vec::new();
+        let mut rates = Vec::new();
+        let mut payers = Vec::new();
+        for (grant, limits) in obligations(request, matched) {
+            let slot = self
+                .concurrency
+                .try_acquire(&request.grant_key(&grant), limits.concurrent);
+            slots.push(slot.ok_or_else(|| busy(&grant, limits.concurrent))?);
+            if let Some(limits) = rates_of(&limits) {
+                let key = request.grant_key(&grant);
+                payers.push((key.clone(), limits));
+                match paid.iter().position(|(other, _)| *other == key) {
+                    Some(at) => drop(paid.swap_remove(at)),
+                    None => rates.push((key, limits)),
+                }
+            }
+        }
+        if !rates.is_empty() {
+            let wanted: Vec<_> = rates.iter().map(|(key, limits)| (key, *limits)).collect();
+            let passed = self.rates.check(&wanted, Moment::now()).await;
+            passed.map_err(|error| match error {
+                RateError::Exceeded { retry_after, .. } => Refusal::RateLimited(retry_after),
+                RateError::Unmarked(error) => unusable(error),
+            })?;
+        }
+        request.read_charges.set_payers(payers);
+        // Paid by grants that cover the operation but not what it touches.
+        for (key, limits) in paid {
+            self.rates.put_back(&key, limits);
+        }
+        Ok(slots)
+    }
+}
+
+fn busy(grant: &str, most: Option<u32>) -> Refusal {
+    let most = most.unwrap_or_default();
+    Refusal::Exhausted {
+        message: format!(
+            "the grant `{grant}` allows {most} calls at a time, and as many are under way"
+        ),
+        grant: grant.to_owned(),
+        budget: "concurrent",
+        resets_in: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::Stores;
+
+    fn first() -> Matched {
+        Matched {
+            grants: vec![0],
+            pending: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_beyond_the_concurrency_of_its_grant_is_refused_until_another_ends() {
+        let grant =
+            "[[grant]]\nname = \"one\"\nallow = [\"backtests/*\"]\nlimits = { concurrent = 1 }\n";
+        let stores = Stores::new(grant).await;
+        let throttle = Throttle::new(Arc::clone(&stores.rates), Arc::clone(&stores.lanes));
+        let request = stores.request("backtests/list-backtests", json!({ "projectId": 1 }));
+        let slots = throttle.charge(&request, &first()).await.unwrap();
+        let guards = throttle.enter(&request, slots).await.unwrap();
+        let refusal = throttle.charge(&request, &first()).await.unwrap_err();
+        assert!(matches!(refusal, Refusal::Exhausted { .. }), "{refusal:?}");
+        drop(guards);
+        throttle.charge(&request, &first()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_call_beyond_the_rate_of_its_grant_is_refused() {
+        let grant =
+            "[[grant]]\nname = \"one\"\nallow = [\"backtests/*\"]\nlimits = { per-minute = 1 }\n";
+        let stores = Stores::new(grant).await;
+        let throttle = Throttle::new(Arc::clone(&stores.rates), Arc::clone(&stores.lanes));
+        let call = || stores.request("backtests/list-backtests", json!({ "projectId": 1 }));
+        throttle.charge(&call(), &first()).await.unwrap();
+        let refusal = throttle.charge(&call(), &first()).await.unwrap_err();
+        assert!(matches!(refusal, Refusal::RateLimited(_)), "{refusal:?}");
+    }
+}
