@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::engine::Engine;
 use crate::engine::model::Model;
-use crate::http::connection::{CutHandle, CuttableListener};
+use crate::http::connection::CutHandle;
 use crate::http::endpoints::{BASE, paths};
 use crate::http::faults::{Fault, Faults};
 use crate::http::request_log::{LoggedRequest, RequestLog};
@@ -203,7 +203,6 @@ impl Builder {
         state.cloud.base_url.get_or_init(|| base_url);
         let (stop, stopped) = oneshot::channel::<()>();
         let routes = router(Arc::clone(&state)).into_make_service_with_connect_info::<CutHandle>();
-        let listener = CuttableListener(listener);
         let server = axum::serve(listener, routes).with_graceful_shutdown(async move {
             // The sender is only ever dropped, by `shutdown` or with the handle.
             let _ = stopped.await;
