@@ -28,25 +28,13 @@ const EXTRAORDINARY: [Date; 10] = [
 
 /// Every trading day from [`FIRST_DAY`] to `last`, inclusive.
 pub(super) fn trading_days(last: Date) -> Vec<Date> {
-    let mut days = Vec::new();
-    // The first day was a Thursday, the fourth day of its week.
-    let mut weekday = 4;
-    for year in FIRST_DAY.year()..=last.year() {
-        let closed = holidays(year);
-        for month in 1..=12 {
-            for number in 1..=31 {
-                let Ok(day) = Date::new(year, month, number) else {
-                    break;
-                };
-                let weekend = weekday >= 6;
-                weekday = weekday % 7 + 1;
-                if !weekend && (FIRST_DAY..=last).contains(&day) && !closed.contains(&day) {
-                    days.push(day);
-                }
-            }
-        }
-    }
-    days
+    let years = FIRST_DAY.year()..=last.year();
+    let closed: BTreeSet<Date> = years.flat_map(holidays).collect();
+    std::iter::successors(Some(FIRST_DAY), |day| day.tomorrow().ok())
+        .take_while(|day| *day <= last)
+        .filter(|day| !matches!(day.weekday(), Weekday::Saturday | Weekday::Sunday))
+        .filter(|day| !closed.contains(day))
+        .collect()
 }
 
 /// The exchange's holidays of a year, as observed.

@@ -124,11 +124,8 @@ impl Random {
             .chain_update(SEED_PREFIX)
             .chain_update(name)
             .finalize();
-        let seed = digest
-            .iter()
-            .take(8)
-            .fold(0, |seed, byte| (seed << 8) | u64::from(*byte));
-        Self(seed)
+        let seed = digest.first_chunk().copied().unwrap_or_default();
+        Self(u64::from_be_bytes(seed))
     }
 
     fn next(&mut self) -> u64 {

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 
+use super::constants::{DEFAULT_BENCHMARK, DEFAULT_CASH, DEFAULT_END, DEFAULT_START};
+
 /// A security that the algorithm subscribed to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Security {
@@ -89,7 +91,7 @@ pub(super) enum WarmUp {
     Full,
 }
 
-/// What a simulation depends on.
+/// What a simulation depends on; the default is that of an empty `initialize`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Plan {
     /// First day, inclusive.
@@ -111,4 +113,28 @@ pub(super) struct Plan {
     pub(super) parameters: BTreeMap<String, String>,
     /// What the algorithm logged in `initialize`, and what the model could not read.
     pub(super) logs: Vec<String>,
+}
+
+impl Plan {
+    pub(super) fn ticker(&self, security: usize) -> &str {
+        let security = self.securities.get(security);
+        security.map_or("?", |security| &security.ticker)
+    }
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            start: DEFAULT_START,
+            end: DEFAULT_END,
+            cash: DEFAULT_CASH,
+            securities: Vec::new(),
+            benchmark: DEFAULT_BENCHMARK.to_owned(),
+            averages: Vec::new(),
+            entries: Vec::new(),
+            warm_up: WarmUp::Bars(0),
+            parameters: BTreeMap::new(),
+            logs: Vec::new(),
+        }
+    }
 }

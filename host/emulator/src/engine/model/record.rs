@@ -85,7 +85,7 @@ pub(super) struct DailyClose {
 }
 
 /// One run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Run {
     /// The trading days that were simulated; the indices of everything else count from here.
     pub(super) days: Vec<Date>,

@@ -107,11 +107,6 @@ impl Rule {
 
     /// The rule in words, for the log.
     pub(super) fn describe(&self, plan: &Plan) -> String {
-        let ticker = |security: usize| {
-            plan.securities
-                .get(security)
-                .map_or("?", |security| security.ticker.as_str())
-        };
         let position = |size: Option<Size>| match size {
             None => "nothing".to_owned(),
             Some(Size::Weight(weight)) => {
@@ -119,7 +114,7 @@ impl Rule {
             }
             Some(Size::Shares(shares)) => format!("{shares} shares"),
         };
-        let traded = ticker(self.security);
+        let traded = plan.ticker(self.security);
         match &self.signal {
             Signal::Always => format!("{traded}: hold {} from the first day", position(self.up)),
             Signal::Cross {
@@ -130,7 +125,7 @@ impl Rule {
                 "{traded}: hold {} while {} of {} is above {}, else {}",
                 position(self.up),
                 fast.describe(),
-                ticker(*security),
+                plan.ticker(*security),
                 slow.describe(),
                 position(self.down)
             ),

@@ -75,14 +75,7 @@ pub(super) fn run(plan: &Plan) -> Result<Run, TooLarge> {
         portfolio: Portfolio::new(plan.cash, plan.securities.len()),
         run: Run {
             days,
-            closes: Vec::new(),
-            orders: Vec::new(),
-            changes: Vec::new(),
-            trades: Vec::new(),
-            fees: 0.0,
-            volume: 0.0,
-            logs: Vec::new(),
-            least_liquid: None,
+            ..Run::default()
         },
     };
     simulation.describe();
@@ -146,13 +139,6 @@ impl Simulation<'_> {
                 series.get(self.first + day).copied()
             })
             .unwrap_or(1.0)
-    }
-
-    fn ticker(&self, security: usize) -> &str {
-        self.plan
-            .securities
-            .get(security)
-            .map_or("?", |security| security.ticker.as_str())
     }
 
     /// The rules, as the first lines of the log.
@@ -267,7 +253,7 @@ impl Simulation<'_> {
         for security in 0..self.plan.securities.len() {
             let quantity = self.portfolio.quantity(security);
             if quantity != 0.0 {
-                let line = format!("{}: margin call", self.ticker(security));
+                let line = format!("{}: margin call", self.plan.ticker(security));
                 self.run.logs.push((day, line));
                 self.send(day, security, -quantity, "Margin call", true);
             }
@@ -309,7 +295,7 @@ impl Simulation<'_> {
             if wanted == held {
                 let line = format!(
                     "{}: the signal changed, but the position stays at {held} shares",
-                    self.ticker(security)
+                    self.plan.ticker(security)
                 );
                 self.run.logs.push((day, line));
                 continue;
@@ -367,7 +353,7 @@ impl Simulation<'_> {
         };
         let line = format!(
             "{}: {reason}: {verb} {} {shown}",
-            self.ticker(security),
+            self.plan.ticker(security),
             quantity.abs()
         );
         self.run.logs.push((day, line));

@@ -24,8 +24,8 @@ impl<'a> Reader<'a> {
         let moment = |date: Date| Value::Moment(date.to_datetime(jiff::civil::Time::midnight()));
         match snake(name).as_str() {
             "live_mode" => Value::Bool(false),
-            "start_date" => moment(self.start()),
-            "end_date" => moment(self.end()),
+            "start_date" => moment(self.plan.start),
+            "end_date" => moment(self.plan.end),
             name => Value::Api(Rc::from(name)),
         }
     }
@@ -35,7 +35,7 @@ impl<'a> Reader<'a> {
         match snake(path).as_str() {
             "settings.automatic_indicator_warm_up" | "enable_automatic_indicator_warm_up" => {
                 if value.truth() == Some(true) {
-                    self.warm_up = WarmUp::Full;
+                    self.plan.warm_up = WarmUp::Full;
                 }
                 true
             }
@@ -87,7 +87,7 @@ impl<'a> Reader<'a> {
             "add_security" => return self.add_by_type(call, arguments),
             "set_benchmark" => self.set_benchmark(call, arguments),
             "set_warm_up" | "set_warmup" => return self.set_warm_up(call, arguments),
-            "warm_up_indicator" => self.warm_up = WarmUp::Full,
+            "warm_up_indicator" => self.plan.warm_up = WarmUp::Full,
             "register_indicator" => self.register_indicator(arguments),
             "log" | "debug" | "error" => self.log_message(&arguments.value(0, "message")),
             _ => {
@@ -120,8 +120,7 @@ impl<'a> Reader<'a> {
                 let message = format!("a parameter's name is a str, not '{}'", name.type_name());
                 return self.refuse("TypeError", message);
             }
-            self.note_at("get_parameter with an unknown name", call);
-            return Ok(Value::Unknown);
+            return self.unread("get_parameter with an unknown name", call);
         };
         let default = arguments.value(1, "default_value");
         let value = match (self.overrides.get(&*name), &default) {
@@ -137,7 +136,7 @@ impl<'a> Reader<'a> {
             (Some(given), _) => Value::text(given),
         };
         if let Some(text) = parameter_text(&value) {
-            self.parameters.insert(name.to_string(), text);
+            self.plan.parameters.insert(name.to_string(), text);
         }
         Ok(value)
     }
@@ -181,10 +180,7 @@ impl<'a> Reader<'a> {
                     Ok(date) => date,
                     Err(Refused { kind, message }) => return self.refuse(kind, message),
                 },
-                _ if parts.iter().any(Value::is_unknown) => {
-                    self.note_at(path, call);
-                    return Ok(Value::Unknown);
-                }
+                _ if parts.iter().any(Value::is_unknown) => return self.unread(path, call),
                 _ => return self.refuse("TypeError", format!("{path} needs whole numbers")),
             },
         };
@@ -195,9 +191,10 @@ impl<'a> Reader<'a> {
             );
         }
         if path == "set_start_date" {
-            self.start = Some(day);
+            self.plan.start = day;
         } else {
-            self.end = Some(day);
+            self.plan.end = day;
+            self.end_is_set = true;
         }
         self.dates_set = Some(self.trace());
         Ok(Value::None)
@@ -217,12 +214,11 @@ impl<'a> Reader<'a> {
             _ => first,
         };
         if amount.is_unknown() {
-            self.note_at("set_cash", call);
-            return Ok(Value::Unknown);
+            return self.unread("set_cash", call);
         }
         match amount.number() {
             Some(cash) if cash > 0.0 && cash <= MAX_CASH => {
-                self.cash = cash;
+                self.plan.cash = cash;
                 Ok(Value::None)
             }
             Some(cash) => self.refuse(
@@ -249,8 +245,7 @@ impl<'a> Reader<'a> {
             Some(kind) => self.add_security(kind, &arguments.value(1, "ticker"), call, arguments),
             None => {
                 self.missed_subscription = true;
-                self.note_at("add_security of this type", call);
-                Ok(Value::Unknown)
+                self.unread("add_security of this type", call)
             }
         }
     }
@@ -272,8 +267,7 @@ impl<'a> Reader<'a> {
             }
             ticker if ticker.is_unknown() => {
                 self.missed_subscription = true;
-                self.note_at("a subscription with an unknown ticker", call);
-                return Ok(Value::Unknown);
+                return self.unread("a subscription with an unknown ticker", call);
             }
             ticker => {
                 let message = format!("a ticker is a str, not '{}'", ticker.type_name());
@@ -285,14 +279,10 @@ impl<'a> Reader<'a> {
             let message = format!("{ticker:?} is not a ticker of 1 to 32 characters");
             return self.refuse("ArgumentException", message);
         }
-        let known = self
-            .securities
-            .iter()
-            .position(|known| known.ticker == ticker);
-        if let Some(known) = known {
+        if let Some(known) = self.subscribed(&ticker) {
             return Ok(Value::Security(known));
         }
-        if self.securities.len() >= MAX_SECURITIES {
+        if self.plan.securities.len() >= MAX_SECURITIES {
             let message = format!("the model has prices for at most {MAX_SECURITIES} securities");
             return self.refuse("ArgumentException", message);
         }
@@ -301,8 +291,8 @@ impl<'a> Reader<'a> {
         if !daily {
             self.note("resolutions other than daily: all prices are daily");
         }
-        self.securities.push(Security { ticker, kind });
-        Ok(Value::Security(self.securities.len() - 1))
+        self.plan.securities.push(Security { ticker, kind });
+        Ok(Value::Security(self.plan.securities.len() - 1))
     }
 
     fn set_benchmark(&mut self, call: &'a ExprCall, arguments: &CallArguments<'a>) {
@@ -313,7 +303,7 @@ impl<'a> Reader<'a> {
         };
         match self.display(&named) {
             Some(ticker) if !ticker.is_empty() && ticker.len() <= 32 => {
-                self.benchmark = Some(ticker.to_uppercase());
+                self.plan.benchmark = ticker.to_uppercase();
             }
             _ => self.note_at("set_benchmark", call),
         }
@@ -335,15 +325,14 @@ impl<'a> Reader<'a> {
             value => (value.number(), "bars"),
         };
         let Some(number) = number else {
-            self.note_at("set_warm_up", call);
-            return Ok(Value::Unknown);
+            return self.unread("set_warm_up", call);
         };
         let whole = whole(number).and_then(|number| u32::try_from(number).ok());
         match whole {
             Some(days) if days <= MAX_WARM_UP && unit == "days" => {
-                self.warm_up = WarmUp::Days(days)
+                self.plan.warm_up = WarmUp::Days(days)
             }
-            Some(bars) if bars <= MAX_WARM_UP => self.warm_up = WarmUp::Bars(bars),
+            Some(bars) if bars <= MAX_WARM_UP => self.plan.warm_up = WarmUp::Bars(bars),
             _ => {
                 let message = format!("a warm-up has 0 to {MAX_WARM_UP} {unit}, not {number}");
                 return self.refuse("ArgumentException", message);
@@ -359,14 +348,15 @@ impl<'a> Reader<'a> {
             Value::Symbol(security) | Value::Security(security) => Ok(Some(*security)),
             Value::Text(ticker) => {
                 let ticker = ticker.trim().to_uppercase();
-                self.securities
-                    .iter()
-                    .position(|security| security.ticker == ticker)
-                    .map(Some)
-                    .ok_or(ticker)
+                self.subscribed(&ticker).map(Some).ok_or(ticker)
             }
             _ => Ok(None),
         }
+    }
+
+    fn subscribed(&self, ticker: &str) -> Option<usize> {
+        let mut securities = self.plan.securities.iter();
+        securities.position(|security| security.ticker == ticker)
     }
 }
 

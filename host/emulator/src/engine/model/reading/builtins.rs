@@ -1,6 +1,8 @@
 //! Functions that are not the project's: Python's own, `datetime`, and those classes of LEAN's
 //! that a plan depends on.
 
+use std::str::FromStr;
+
 use jiff::civil::{Date, DateTime, Time};
 use ruff_python_ast::{CmpOp, ExprCall};
 
@@ -224,15 +226,7 @@ fn whole_number<'a>(value: &Value<'_>, round: fn(f64) -> f64) -> Value<'a> {
 /// `int(value)`
 fn to_int<'a>(value: &Value<'_>) -> Result<Value<'a>, Refused> {
     match value {
-        Value::Text(text) => text
-            .trim()
-            .replace('_', "")
-            .parse()
-            .map(Value::Int)
-            .map_err(|_| {
-                let message = format!("invalid literal for int() with base 10: '{text}'");
-                Refused::new("ValueError", message)
-            }),
+        Value::Text(text) => number_in(text, Value::Int, "invalid literal for int() with base 10"),
         Value::Float(float) if float.is_nan() => Err(Refused::new(
             "ValueError",
             "cannot convert float NaN to integer",
@@ -256,20 +250,23 @@ fn to_int<'a>(value: &Value<'_>) -> Result<Value<'a>, Refused> {
 /// `float(value)`
 fn to_float<'a>(value: &Value<'_>) -> Result<Value<'a>, Refused> {
     match value {
-        Value::Text(text) => text
-            .trim()
-            .replace('_', "")
-            .parse()
-            .map(Value::Float)
-            .map_err(|_| {
-                let message = format!("could not convert string to float: '{text}'");
-                Refused::new("ValueError", message)
-            }),
+        Value::Text(text) => number_in(text, Value::Float, "could not convert string to float"),
         value => match value.number() {
             Some(number) => Ok(Value::Float(number)),
             None => not_a_number(value, "float() argument must be a string or a real number"),
         },
     }
+}
+
+/// The number that a text is, refused with `problem` if it is none.
+fn number_in<'a, T: FromStr>(
+    text: &str,
+    value: fn(T) -> Value<'a>,
+    problem: &str,
+) -> Result<Value<'a>, Refused> {
+    let number = text.trim().replace('_', "").parse();
+    let refused = |_| Refused::new("ValueError", format!("{problem}: '{text}'"));
+    number.map(value).map_err(refused)
 }
 
 /// What a conversion to a number gives for a value that is neither text nor number.

@@ -86,11 +86,8 @@ impl<'a> Reader<'a> {
         let locals = self.parameters_of(def, arguments, this)?;
         self.frames.push(Frame {
             locals,
-            file,
-            line: 0,
-            name: def.name.as_str(),
             method,
-            is_module: false,
+            ..Frame::new(file, def.name.as_str())
         });
         let flow = self.execute(&def.body)?;
         self.frames.pop();

@@ -142,6 +142,7 @@ impl<'a> Reader<'a> {
             Value::Path(path) => Value::Path(Rc::from(format!("{path}.{name}"))),
             Value::Security(security) if snake(name) == "symbol" => Value::Symbol(*security),
             Value::Symbol(security) if snake(name) == "value" => self
+                .plan
                 .securities
                 .get(*security)
                 .map_or(Value::Unknown, |security| Value::text(&security.ticker)),
@@ -415,6 +416,7 @@ impl<'a> Reader<'a> {
     pub(super) fn display(&self, value: &Value<'a>) -> Option<String> {
         match value {
             Value::Symbol(security) | Value::Security(security) => self
+                .plan
                 .securities
                 .get(*security)
                 .map(|security| security.ticker.clone()),

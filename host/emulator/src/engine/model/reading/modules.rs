@@ -3,10 +3,9 @@
 //! Invariant: a file is evaluated once, when it is first imported, and one that imports itself in a
 //! circle sees what is there so far, as in Python.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use ruff_python_ast::{Stmt, StmtClassDef, StmtImport, StmtImportFrom};
+use ruff_python_ast::{Alias, Stmt, StmtClassDef, StmtImport, StmtImportFrom};
 
 use super::reader::{Class, Frame, Raise, Reader};
 use super::value::{BoundMethod, Value};
@@ -26,12 +25,8 @@ impl<'a> Reader<'a> {
             return Ok(());
         };
         self.frames.push(Frame {
-            locals: BTreeMap::new(),
-            file,
-            line: 1,
-            name: "<module>",
-            method: None,
             is_module: true,
+            ..Frame::new(file, "<module>")
         });
         self.execute(&source.module.body)?;
         self.frames.pop();
@@ -49,7 +44,7 @@ impl<'a> Reader<'a> {
                 }
                 None => Value::Path(Rc::from(name)),
             };
-            let bound = alias.asname.as_ref().map_or(name, |asname| asname.as_str());
+            let bound = bound_name(alias);
             // `import a.b` binds `a`, through which the reader would have to look for `b`.
             if !bound.contains('.') {
                 self.bind(bound, value);
@@ -64,32 +59,28 @@ impl<'a> Reader<'a> {
             .module
             .as_ref()
             .map_or("", |module| module.as_str());
-        let Some(file) = self.module_named(module) else {
-            for alias in &statement.names {
-                let name = alias.name.as_str();
-                if name != "*" {
-                    let bound = alias.asname.as_ref().map_or(name, |asname| asname.as_str());
-                    // Only the last part counts: `from datetime import timedelta as days`.
-                    self.bind(bound, Value::Path(Rc::from(name)));
-                }
-            }
-            return Ok(());
-        };
-        self.import(file)?;
+        let file = self.module_named(module);
+        if let Some(file) = file {
+            self.import(file)?;
+        }
         for alias in &statement.names {
             let name = alias.name.as_str();
-            let names = self.modules.get(file).map(|module| &module.names);
+            let names = file.and_then(|file| self.modules.get(file));
+            let names = names.map(|module| &module.names);
             if name == "*" {
                 let names = names.cloned().unwrap_or_default();
                 self.step(names.len())?;
                 for (name, value) in names {
                     self.bind(&name, value);
                 }
-            } else {
-                let value = names.and_then(|names| names.get(name)).cloned();
-                let bound = alias.asname.as_ref().map_or(name, |asname| asname.as_str());
-                self.bind(bound, value.unwrap_or(Value::Unknown));
+                continue;
             }
+            let value = match names {
+                Some(names) => names.get(name).cloned().unwrap_or(Value::Unknown),
+                // Only the last part counts: `from datetime import timedelta as days`.
+                None => Value::Path(Rc::from(name)),
+            };
+            self.bind(bound_name(alias), value);
         }
         Ok(())
     }
@@ -110,14 +101,7 @@ impl<'a> Reader<'a> {
             }
         }
         let file = self.file();
-        self.frames.push(Frame {
-            locals: BTreeMap::new(),
-            file,
-            line: 1,
-            name: def.name.as_str(),
-            method: None,
-            is_module: false,
-        });
+        self.frames.push(Frame::new(file, def.name.as_str()));
         for statement in &def.body {
             if !matches!(statement, Stmt::FunctionDef(_)) {
                 self.execute(std::slice::from_ref(statement))?;
@@ -179,4 +163,9 @@ impl<'a> Reader<'a> {
             class.attributes.get(name).cloned()
         })
     }
+}
+
+/// The name that an import gives a value: that after `as`, where there is one.
+fn bound_name(alias: &Alias) -> &str {
+    alias.asname.as_ref().unwrap_or(&alias.name).as_str()
 }

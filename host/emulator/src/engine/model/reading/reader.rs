@@ -6,16 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use jiff::civil::Date;
-use ruff_python_ast::{Expr, Stmt, StmtClassDef};
+use ruff_python_ast::{Expr, ExprCall, Stmt, StmtClassDef};
 use ruff_text_size::{Ranged, TextSize};
 
 use super::value::{Refused, Value};
 use crate::engine::RuntimeError;
-use crate::engine::model::constants::{
-    DEFAULT_BENCHMARK, DEFAULT_CASH, DEFAULT_END, DEFAULT_START,
-};
-use crate::engine::model::plan::{Average, Entry, Plan, Security, WarmUp};
+use crate::engine::model::constants::DEFAULT_END;
+use crate::engine::model::plan::Plan;
 use crate::engine::model::source::PythonFile;
 
 /// How many steps (expressions, elements) `initialize` may take, and the survey again.
@@ -59,6 +56,20 @@ pub(super) struct Frame<'a> {
     pub(super) method: Option<(usize, usize)>,
     /// Whether its names are those of the file.
     pub(super) is_module: bool,
+}
+
+impl<'a> Frame<'a> {
+    /// A function's frame before its first statement, which sets the line.
+    pub(super) fn new(file: usize, name: &'a str) -> Self {
+        Self {
+            locals: BTreeMap::new(),
+            file,
+            line: 0,
+            name,
+            method: None,
+            is_module: false,
+        }
+    }
 }
 
 /// A class of the project.
@@ -120,16 +131,9 @@ pub(super) struct Reader<'a> {
     pub(super) default_resolution_daily: bool,
     /// Whether there may be securities that the reader does not know of.
     pub(super) missed_subscription: bool,
-    pub(super) start: Option<Date>,
-    pub(super) end: Option<Date>,
-    pub(super) cash: f64,
-    pub(super) securities: Vec<Security>,
-    pub(super) benchmark: Option<String>,
-    pub(super) averages: Vec<Average>,
-    pub(super) entries: Vec<Entry>,
-    pub(super) warm_up: WarmUp,
-    pub(super) parameters: BTreeMap<String, String>,
-    pub(super) logs: Vec<String>,
+    /// What was read so far.
+    pub(super) plan: Plan,
+    pub(super) end_is_set: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -156,22 +160,14 @@ impl<'a> Reader<'a> {
             dates_set: None,
             default_resolution_daily: false,
             missed_subscription: false,
-            start: None,
-            end: None,
-            cash: DEFAULT_CASH,
-            securities: Vec::new(),
-            benchmark: None,
-            averages: Vec::new(),
-            entries: Vec::new(),
-            warm_up: WarmUp::Bars(0),
-            parameters: BTreeMap::new(),
-            logs: Vec::new(),
+            plan: Plan::default(),
+            end_is_set: false,
         }
     }
 
     /// LEAN refuses an end before the start once both are known.
     pub(super) fn check_dates(&mut self) -> Result<(), Raise> {
-        let (start, end) = (self.start(), self.end());
+        let Plan { start, end, .. } = self.plan;
         if end >= start {
             return Ok(());
         }
@@ -183,35 +179,13 @@ impl<'a> Reader<'a> {
         Err(raise)
     }
 
-    pub(super) fn start(&self) -> Date {
-        self.start.unwrap_or(DEFAULT_START)
-    }
-
-    pub(super) fn end(&self) -> Date {
-        self.end.unwrap_or(DEFAULT_END)
-    }
-
     pub(super) fn into_plan(mut self) -> Plan {
-        let (start, end) = (self.start(), self.end());
-        if self.end.is_none() {
+        if !self.end_is_set {
             self.log(format!(
                 "no end date is set: the model ends on {DEFAULT_END} (LEAN: yesterday)"
             ));
         }
-        Plan {
-            start,
-            end,
-            cash: self.cash,
-            securities: self.securities,
-            benchmark: self
-                .benchmark
-                .unwrap_or_else(|| DEFAULT_BENCHMARK.to_owned()),
-            averages: self.averages,
-            entries: self.entries,
-            warm_up: self.warm_up,
-            parameters: self.parameters,
-            logs: self.logs,
-        }
+        self.plan
     }
 
     /// Counts steps. Exceeding the budget is an error that no source can catch.
@@ -295,9 +269,15 @@ impl<'a> Reader<'a> {
         self.note(&format!("{what} at {place}"));
     }
 
+    /// [`Self::note_at`] for a call, whose result is unknown then.
+    pub(super) fn unread(&mut self, what: &str, call: &'a ExprCall) -> Evaluated<'a> {
+        self.note_at(what, call);
+        Ok(Value::Unknown)
+    }
+
     pub(super) fn log(&mut self, line: String) {
-        if self.logs.len() < MAX_LOGS {
-            self.logs.push(line.chars().take(2_000).collect());
+        if self.plan.logs.len() < MAX_LOGS {
+            self.plan.logs.push(line.chars().take(2_000).collect());
         }
     }
 

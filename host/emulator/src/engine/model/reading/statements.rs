@@ -26,7 +26,6 @@ impl<'a> Reader<'a> {
     /// Executes a block.
     pub(super) fn execute(&mut self, body: &'a [Stmt]) -> Result<Flow<'a>, Raise> {
         for statement in body {
-            self.step(1)?;
             let line = self
                 .files
                 .get(self.file())
@@ -34,6 +33,7 @@ impl<'a> Reader<'a> {
             if let Some(frame) = self.frames.last_mut() {
                 frame.line = line;
             }
+            self.step(1)?;
             let flow = self.statement(statement)?;
             if !matches!(flow, Flow::Next) && self.mode == Mode::Run {
                 return Ok(flow);

@@ -52,11 +52,8 @@ impl<'a> Reader<'a> {
         for deferred in std::mem::take(&mut self.deferred) {
             self.frames.push(Frame {
                 locals: deferred.locals,
-                file: deferred.file,
-                line: 0,
-                name: "<lambda>",
                 method: deferred.method,
-                is_module: false,
+                ..Frame::new(deferred.file, "<lambda>")
             });
             let result = match deferred.body {
                 Body::Expression(expression) => self.evaluate(expression).map(|_| ()),

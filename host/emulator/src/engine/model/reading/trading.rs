@@ -62,8 +62,7 @@ impl<'a> Reader<'a> {
         call: &'a ExprCall,
     ) -> Evaluated<'a> {
         if period.is_unknown() {
-            self.note_at("a moving average of unknown period", call);
-            return Ok(Value::Unknown);
+            return self.unread("a moving average of unknown period", call);
         }
         let Some(number) = period.integer() else {
             let message = format!(
@@ -84,17 +83,21 @@ impl<'a> Reader<'a> {
             security,
         };
         // A survey may evaluate the same call twice; the search costs steps.
-        self.step(self.averages.len() / 16)?;
+        self.step(self.plan.averages.len() / 16)?;
         if self.mode == Mode::Survey
-            && let Some(known) = self.averages.iter().position(|known| *known == average)
+            && let Some(known) = self
+                .plan
+                .averages
+                .iter()
+                .position(|known| *known == average)
         {
             return Ok(Value::Average(known));
         }
-        if self.averages.len() >= MAX_ELEMENTS {
+        if self.plan.averages.len() >= MAX_ELEMENTS {
             return Err(self.too_many_elements());
         }
-        self.averages.push(average);
-        Ok(Value::Average(self.averages.len() - 1))
+        self.plan.averages.push(average);
+        Ok(Value::Average(self.plan.averages.len() - 1))
     }
 
     /// `self.register_indicator(symbol, indicator, …)` sets the security of an average.
@@ -102,7 +105,7 @@ impl<'a> Reader<'a> {
         let security = self.security_of(&arguments.value(0, "symbol"));
         if let (Ok(Some(security)), Value::Average(average)) =
             (security, arguments.value(1, "indicator"))
-            && let Some(average) = self.averages.get_mut(average)
+            && let Some(average) = self.plan.averages.get_mut(average)
         {
             average.security = Some(security);
         }
@@ -192,11 +195,8 @@ impl<'a> Reader<'a> {
             let message = format!("{ticker} is not subscribed to; add it before {path}");
             return self.refuse("ArgumentException", message);
         }
-        self.note_at(
-            &format!("{path} of {ticker}, whose subscription was not read,"),
-            call,
-        );
-        Ok(Value::Unknown)
+        let what = format!("{path} of {ticker}, whose subscription was not read,");
+        self.unread(&what, call)
     }
 
     /// Reports a symbol that could not be read and stands for every security.
@@ -221,18 +221,15 @@ impl<'a> Reader<'a> {
                 return self.refuse("ArgumentException", message);
             }
             Err(ticker) => {
-                self.note_at(
-                    &format!("{path} of {ticker}, which is not subscribed to,"),
-                    call,
-                );
-                return Ok(Value::Unknown);
+                let what = format!("{path} of {ticker}, which is not subscribed to,");
+                return self.unread(&what, call);
             }
         };
         self.note_if_every_security(security, path, call);
         let entry = Entry { security, size };
-        if !self.entries.contains(&entry) && self.entries.len() < MAX_ELEMENTS {
-            self.step(self.entries.len() / 16)?;
-            self.entries.push(entry);
+        if !self.plan.entries.contains(&entry) && self.plan.entries.len() < MAX_ELEMENTS {
+            self.step(self.plan.entries.len() / 16)?;
+            self.plan.entries.push(entry);
         }
         Ok(Value::Unknown)
     }
