@@ -21,22 +21,14 @@ pub struct SourceFile {
 }
 
 /// The language of a project.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString)]
 pub enum Language {
-    /// `Py`
+    /// `Py` in the API.
+    #[strum(serialize = "Py")]
     Python,
-    /// `C#`
+    /// `C#` in the API.
+    #[strum(serialize = "C#")]
     CSharp,
-}
-
-impl Language {
-    /// The name in the API.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Python => "Py",
-            Self::CSharp => "C#",
-        }
-    }
 }
 
 /// An error or warning about a source line.

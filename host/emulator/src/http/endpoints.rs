@@ -9,15 +9,16 @@ use crate::services::{
     ai, backtests, collaborators, compile, connections, files, live, nodes, object_store,
     optimizations, organizations, projects,
 };
+use crate::store::State;
 
 /// The path below which the API is served.
 pub(crate) const BASE: &str = "/api/v2";
 
 /// The function that answers an endpoint.
 pub(super) enum Handler {
-    /// Answers at once.
-    Now(fn(&Arc<Cloud>, &Arguments) -> Answer),
-    /// Waits for work on another thread.
+    /// Answers at once, with the state locked.
+    Now(fn(&Arc<Cloud>, &mut State, &Arguments) -> Answer),
+    /// Waits for work on another thread, and locks the state before and after.
     Later(fn(Arc<Cloud>, Arguments) -> LaterAnswer),
 }
 

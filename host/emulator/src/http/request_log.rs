@@ -129,11 +129,7 @@ fn redact(name: &str, value: &Value) -> Value {
     match value {
         Value::String(text) => Value::String(shorten(text, limits::LOGGED_TEXT)),
         Value::Array(items) => items.iter().map(|item| redact("", item)).collect(),
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(name, value)| (name.clone(), redact(name, value)))
-            .collect::<Map<_, _>>()
-            .into(),
+        Value::Object(fields) => map_values(fields, redact),
         other => other.clone(),
     }
 }
@@ -141,20 +137,22 @@ fn redact(name: &str, value: &Value) -> Value {
 /// Settings of a brokerage: names stay, values go, `id` excepted.
 fn redact_settings(value: &Value) -> Value {
     match value {
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(name, value)| {
-                let kept = if name == "id" {
-                    redact("", value)
-                } else {
-                    redact_settings(value)
-                };
-                (name.clone(), kept)
-            })
-            .collect::<Map<_, _>>()
-            .into(),
+        Value::Object(fields) => map_values(fields, |name, value| match name {
+            "id" => redact("", value),
+            _ => redact_settings(value),
+        }),
         _ => Value::String(REDACTED.to_owned()),
     }
+}
+
+/// An object with the same names and other values.
+fn map_values(fields: &Map<String, Value>, value: fn(&str, &Value) -> Value) -> Value {
+    let fields = fields.iter();
+    Value::Object(
+        fields
+            .map(|(name, old)| (name.clone(), value(name, old)))
+            .collect(),
+    )
 }
 
 fn names_a_secret(name: &str) -> bool {

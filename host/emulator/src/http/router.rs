@@ -126,7 +126,7 @@ impl From<Refusal> for Failure {
 async fn carry_out(cloud: &Arc<Cloud>, call: Call) -> Result<Reply, Failure> {
     let (endpoint, arguments) = call?;
     let answer = match endpoint.handler {
-        Handler::Now(handler) => handler(cloud, &arguments),
+        Handler::Now(handler) => handler(cloud, &mut cloud.state(), &arguments),
         Handler::Later(handler) => handler(Arc::clone(cloud), arguments).await,
     };
     Ok(answer?)

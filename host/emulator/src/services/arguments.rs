@@ -110,10 +110,8 @@ impl Arguments {
     /// The field `language`.
     pub(crate) fn language(&self) -> Result<Language, Refusal> {
         let name = self.text("language")?;
-        [Language::Python, Language::CSharp]
-            .into_iter()
-            .find(|language| language.name() == name)
-            .ok_or_else(|| Refusal::invalid("language", "'Py' or 'C#'"))
+        name.parse()
+            .map_err(|_| Refusal::invalid("language", "'Py' or 'C#'"))
     }
 
     /// Source files: a list of objects with `name` and `content`.

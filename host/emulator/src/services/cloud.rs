@@ -49,8 +49,8 @@ impl Cloud {
     }
 
     /// QuantConnect Credit that is left, to the cent.
-    pub(crate) fn balance(&self) -> f64 {
-        let left = self.settings.credit - self.state().spent;
+    pub(crate) fn balance(&self, state: &State) -> f64 {
+        let left = self.settings.credit - state.spent;
         (left * 100.0).round() / 100.0
     }
 

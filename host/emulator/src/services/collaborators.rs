@@ -13,11 +13,10 @@ use super::answer::{Answer, Refusal, Reply};
 use super::arguments::{Arguments, at_most};
 use super::cloud::Cloud;
 use super::organizations::USER_NAME;
-use crate::store::limits;
 use crate::store::project::{Collaborator, Project};
+use crate::store::{State, limits};
 
-pub(crate) fn create(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let mut state = cloud.state();
+pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let project = state.project_mut(arguments)?;
     let id = user_id(arguments, "collaboratorUserId")?;
     let collaborator = Collaborator {
@@ -37,8 +36,7 @@ pub(crate) fn create(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     Reply::success(json!({"collaborators": all_json(cloud, project)}))
 }
 
-pub(crate) fn read(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let state = cloud.state();
+pub(crate) fn read(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let project = state.project(arguments)?;
     Reply::success(json!({
         "collaborators": all_json(cloud, project),
@@ -47,8 +45,7 @@ pub(crate) fn read(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     }))
 }
 
-pub(crate) fn update(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let mut state = cloud.state();
+pub(crate) fn update(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let project = state.project_mut(arguments)?;
     let id = user_id(arguments, "collaboratorUserId")?;
     let live_control = arguments.flag("liveControl")?;
@@ -63,8 +60,7 @@ pub(crate) fn update(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     Reply::success(json!({"collaborators": all_json(cloud, project)}))
 }
 
-pub(crate) fn delete(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let mut state = cloud.state();
+pub(crate) fn delete(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let project = state.project_mut(arguments)?;
     let id = user_id(arguments, "collaboratorId")?;
     let before = project.collaborators.len();
@@ -77,8 +73,7 @@ pub(crate) fn delete(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     Reply::success(json!({"collaborators": all_json(cloud, project)}))
 }
 
-pub(crate) fn lock(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let mut state = cloud.state();
+pub(crate) fn lock(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let project = state.project_mut(arguments)?;
     let source = arguments.text("codeSourceId")?;
     let source = at_most(limits::NAME_LENGTH, "codeSourceId", source)?;
@@ -88,32 +83,29 @@ pub(crate) fn lock(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
 
 /// The owner first, then the others in the order in which they were added.
 pub(super) fn all_json(cloud: &Cloud, project: &Project) -> Vec<Value> {
-    let owner = cloud.settings.credentials.user_id;
-    let mut all = vec![json!({
-        "uid": owner,
-        "publicId": owner.to_string(),
-        "liveControl": true,
-        "permission": "write",
+    let owner = Collaborator {
+        id: cloud.settings.credentials.user_id.to_string(),
+        live_control: true,
+        write: true,
+    };
+    let others = project.collaborators.iter();
+    std::iter::once(user_json(&owner, true))
+        .chain(others.map(|other| user_json(other, false)))
+        .collect()
+}
+
+fn user_json(user: &Collaborator, owner: bool) -> Value {
+    json!({
+        "uid": numeric_id(&user.id),
+        "publicId": user.id,
+        "liveControl": user.live_control,
+        "permission": if user.write { "write" } else { "read" },
         "profileImage": "",
         "email": "",
-        "name": USER_NAME,
+        "name": if owner { USER_NAME } else { &user.id },
         "bio": "",
-        "owner": true,
-    })];
-    all.extend(project.collaborators.iter().map(|collaborator| {
-        json!({
-            "uid": numeric_id(&collaborator.id),
-            "publicId": collaborator.id,
-            "liveControl": collaborator.live_control,
-            "permission": if collaborator.write { "write" } else { "read" },
-            "profileImage": "",
-            "email": "",
-            "name": collaborator.id,
-            "bio": "",
-            "owner": false,
-        })
-    }));
-    all
+        "owner": owner,
+    })
 }
 
 /// The public user id in a field.
@@ -133,9 +125,6 @@ fn user_id<'a>(arguments: &'a Arguments, field: &str) -> Result<&'a str, Refusal
 fn numeric_id(id: &str) -> u64 {
     id.parse().unwrap_or_else(|_| {
         let digest = Sha256::digest(id);
-        digest
-            .iter()
-            .take(4)
-            .fold(0, |number, byte| number << 8 | u64::from(*byte))
+        u32::from_be_bytes(digest.first_chunk().copied().unwrap_or_default()).into()
     })
 }

@@ -14,7 +14,7 @@ use super::cloud::Cloud;
 use super::engine_work::check;
 use crate::engine::DetectedParameter;
 use crate::store::compile::CompileJob;
-use crate::store::limits;
+use crate::store::{State, limits};
 
 pub(crate) fn create(cloud: Arc<Cloud>, arguments: Arguments) -> LaterAnswer {
     Box::pin(async move {
@@ -50,8 +50,7 @@ pub(crate) fn create(cloud: Arc<Cloud>, arguments: Arguments) -> LaterAnswer {
     })
 }
 
-pub(crate) fn read(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let state = cloud.state();
+pub(crate) fn read(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let compile = state.compile(arguments)?;
     let duration = cloud.settings.timing.compile;
     Reply::success(json!({

@@ -14,6 +14,7 @@ use serde_json::json;
 use super::answer::{Answer, Refusal, Reply, fields};
 use super::arguments::Arguments;
 use super::cloud::Cloud;
+use crate::store::State;
 use crate::store::connection::Connection;
 use crate::text::{digest_id, instant_text};
 
@@ -32,9 +33,8 @@ fn brokerage_of(arguments: &Arguments) -> Result<&str, Refusal> {
 }
 
 /// Replaces an earlier authorisation of the brokerage.
-pub(crate) fn authorize(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn authorize(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let brokerage = brokerage_of(arguments)?.to_owned();
-    let mut state = cloud.state();
     let number = state.next_number();
     let token = &cloud.settings.credentials.token;
     let grant = digest_id(&format!("grant/{token}/{number}"));
@@ -47,9 +47,8 @@ pub(crate) fn authorize(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
 }
 
 /// The page that stands for the brokerage's own.
-pub(crate) fn consent(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn consent(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let grant = arguments.text("grant")?;
-    let mut state = cloud.state();
     let connection = state
         .connections
         .iter_mut()
@@ -63,9 +62,8 @@ pub(crate) fn consent(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     )))
 }
 
-pub(crate) fn read(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn read(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let brokerage = brokerage_of(arguments)?;
-    let state = cloud.state();
     let authorized = state
         .connections
         .get(brokerage)

@@ -12,13 +12,11 @@ use serde_json::{Value, json};
 use super::answer::{Answer, Refusal, Reply};
 use super::arguments::{Arguments, check_content, check_path};
 use super::cloud::Cloud;
-use crate::store::limits;
-use crate::store::patch;
 use crate::store::project::{File, Project};
+use crate::store::{State, limits, patch};
 use crate::text::{instant_text, shorten};
 
-pub(crate) fn create(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let mut state = cloud.state();
+pub(crate) fn create(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let number = state.next_number();
     let project = state.unlocked_project(arguments)?;
     let name = arguments.path("name")?;
@@ -31,22 +29,20 @@ pub(crate) fn create(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     one_file(project, name)
 }
 
-pub(crate) fn read(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let state = cloud.state();
+pub(crate) fn read(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let project = state.project(arguments)?;
     if let Some(name) = arguments.optional("name", Arguments::text)? {
         return one_file(project, name);
     }
     let files = project.files.iter();
     let files: Vec<Value> = files
-        .map(|(name, file)| file_json(project, name, file))
+        .map(|(name, file)| stored_json(project, name, file))
         .collect();
     Reply::success(json!({"files": files}))
 }
 
 /// Renames (`newName`), replaces the content (`content`), or both.
-pub(crate) fn update(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let mut state = cloud.state();
+pub(crate) fn update(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let project = state.unlocked_project(arguments)?;
     let mut name = arguments.text("name")?;
     let found = project.files.get(name);
@@ -76,8 +72,7 @@ pub(crate) fn update(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
 }
 
 /// Applies a unified diff: all of it or nothing.
-pub(crate) fn apply_patch(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let mut state = cloud.state();
+pub(crate) fn apply_patch(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let project = state.unlocked_project(arguments)?;
     let diff = arguments.filled_text("patch")?;
     let before: BTreeMap<String, String> = project
@@ -107,8 +102,7 @@ pub(crate) fn apply_patch(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     Reply::done()
 }
 
-pub(crate) fn delete(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let mut state = cloud.state();
+pub(crate) fn delete(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let project = state.unlocked_project(arguments)?;
     let name = arguments.text("name")?;
     if project.files.remove(name).is_none() {
@@ -147,16 +141,33 @@ fn check_room(project: &Project, added: usize) -> Result<(), Refusal> {
 fn one_file(project: &Project, name: &str) -> Answer {
     let file = project.files.get(name);
     let file = file.ok_or_else(|| Refusal::not_found("File", name))?;
-    Reply::success(json!({"files": [file_json(project, name, file)]}))
+    Reply::success(json!({"files": [stored_json(project, name, file)]}))
 }
 
-fn file_json(project: &Project, name: &str, file: &File) -> Value {
+fn stored_json(project: &Project, name: &str, file: &File) -> Value {
+    file_json(
+        Some(file.id),
+        project.id,
+        name,
+        &file.content,
+        file.modified,
+    )
+}
+
+/// A file as the API shows it; one of a deployment has no id.
+pub(super) fn file_json(
+    id: Option<u64>,
+    project: u32,
+    name: &str,
+    content: &str,
+    modified: Timestamp,
+) -> Value {
     json!({
-        "id": file.id,
-        "projectId": project.id,
+        "id": id,
+        "projectId": project,
         "name": name,
-        "content": file.content,
-        "modified": instant_text(file.modified),
+        "content": content,
+        "modified": instant_text(modified),
         "open": false,
         "isLibrary": false,
     })

@@ -14,24 +14,22 @@ use crate::store::optimization::Optimization;
 use crate::store::project::Project;
 
 impl State {
-    /// The id of an existing project.
-    pub(super) fn known_project(&self, id: i64) -> Result<u32, Refusal> {
+    /// The project with an id.
+    pub(super) fn project_with(&self, id: i64) -> Result<&Project, Refusal> {
         u32::try_from(id)
             .ok()
-            .filter(|id| self.projects.contains_key(id))
+            .and_then(|id| self.projects.get(&id))
             .ok_or_else(|| Refusal::not_found("Project", id))
     }
 
     /// The project that `projectId` names.
     pub(super) fn project(&self, arguments: &Arguments) -> Result<&Project, Refusal> {
-        let id = self.known_project(arguments.integer("projectId")?)?;
-        let project = self.projects.get(&id);
-        project.ok_or_else(|| Refusal::not_found("Project", id))
+        self.project_with(arguments.integer("projectId")?)
     }
 
     /// The same, to change it.
     pub(super) fn project_mut(&mut self, arguments: &Arguments) -> Result<&mut Project, Refusal> {
-        let id = self.known_project(arguments.integer("projectId")?)?;
+        let id = self.project(arguments)?.id;
         let project = self.projects.get_mut(&id);
         project.ok_or_else(|| Refusal::not_found("Project", id))
     }

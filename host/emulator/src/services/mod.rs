@@ -1,9 +1,9 @@
 //! The endpoints of the cloud, one file or folder a category of the API.
 //!
 //! An endpoint is a function from the [`arguments`] of a request to an [`answer`], over the
-//! [`cloud`]: it finds what the request names ([`lookup`]), changes the store, and shows the result
-//! as the cloud does. What an endpoint starts (a backtest, a deployment) runs the engine through
-//! [`engine_work`].
+//! [`cloud`] and its locked state: it finds what the request names ([`lookup`]), changes the store,
+//! and shows the result as the cloud does. What an endpoint starts (a backtest, a deployment) runs
+//! the engine through [`engine_work`].
 //!
 //! Invariant: services know nothing of HTTP beyond the answer's form; `crate::http` calls them.
 

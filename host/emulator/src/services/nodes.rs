@@ -15,14 +15,12 @@ use crate::store::State;
 use crate::store::node::{Node, NodeKind};
 use crate::store::project::Project;
 
-pub(crate) fn read(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let state = cloud.state();
-    project_nodes(&state, state.project(arguments)?)
+pub(crate) fn read(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    project_nodes(state, state.project(arguments)?)
 }
 
 /// Chooses the nodes of a project; no list or an empty one leaves the choice to the cloud.
-pub(crate) fn update(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let mut state = cloud.state();
+pub(crate) fn update(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     state.project(arguments)?;
     let mut chosen = BTreeSet::new();
     for item in arguments
@@ -38,15 +36,14 @@ pub(crate) fn update(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
         chosen.insert(node.to_owned());
     }
     state.project_mut(arguments)?.nodes = chosen;
-    dispatch(cloud, &mut state);
-    project_nodes(&state, state.project(arguments)?)
+    dispatch(cloud, state);
+    project_nodes(state, state.project(arguments)?)
 }
 
 /// All nodes of the organisation, in the form that the `lean` command line reads.
-pub(crate) fn organization(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn organization(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     cloud.check_organization(arguments)?;
-    let state = cloud.state();
-    Reply::success(by_kind(&state, &BTreeSet::new()))
+    Reply::success(by_kind(state, &BTreeSet::new()))
 }
 
 fn project_nodes(state: &State, project: &Project) -> Answer {

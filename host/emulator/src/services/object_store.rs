@@ -22,8 +22,8 @@ use zip::{CompressionMethod, ZipWriter};
 use super::answer::{Answer, LaterAnswer, Refusal, Reply};
 use super::arguments::{Arguments, is_relative_path};
 use super::cloud::Cloud;
-use crate::store::limits;
 use crate::store::object::{Download, Object};
+use crate::store::{State, limits};
 use crate::text::{digest_id, instant_text};
 
 /// Length of the preview in `properties`, in characters.
@@ -43,14 +43,13 @@ fn key_of(text: &str) -> Result<&str, Refusal> {
     ))
 }
 
-pub(crate) fn set(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn set(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     cloud.check_organization(arguments)?;
     let key = key_of(arguments.text("key")?)?;
     let bytes = arguments
         .object_data
         .clone()
         .ok_or_else(|| Refusal::missing("objectData"))?;
-    let mut state = cloud.state();
     let store = &mut state.objects;
     let now = Timestamp::now();
     let previous = store.objects.get(key);
@@ -81,11 +80,10 @@ pub(crate) fn set(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     Reply::done()
 }
 
-pub(crate) fn properties(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn properties(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     cloud.check_organization(arguments)?;
     let asked = arguments.text("key")?;
     let key = key_of(asked)?;
-    let state = cloud.state();
     let object = state
         .objects
         .objects
@@ -109,9 +107,8 @@ pub(crate) fn properties(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
 
 /// With `keys` begins a download, with `jobId` returns its address, which is `null` until
 /// [`crate::Timing::object_download`] has passed.
-pub(crate) fn get(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn get(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     cloud.check_organization(arguments)?;
-    let mut state = cloud.state();
     if let Some(job) = arguments.optional("jobId", Arguments::text)? {
         let download = state
             .objects
@@ -203,14 +200,13 @@ fn archive(objects: &[(String, Bytes)]) -> zip::result::ZipResult<Vec<u8>> {
 }
 
 /// The files and folders directly below `path`.
-pub(crate) fn list(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn list(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     cloud.check_organization(arguments)?;
     let asked = arguments.optional("path", Arguments::text)?.unwrap_or("/");
     let path = asked.trim_matches('/');
     let prefix = if path.is_empty() { "" } else { key_of(path)? };
     // Keys in the answer begin as the path did.
     let shown = asked.trim_end_matches('/');
-    let state = cloud.state();
     let mut entries: BTreeMap<&str, Value> = BTreeMap::new();
     for (key, object) in state.objects.below(prefix) {
         let rest = key
@@ -257,11 +253,10 @@ pub(crate) fn list(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
 }
 
 /// Deletes an object, or a folder with everything in it.
-pub(crate) fn delete(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn delete(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     cloud.check_organization(arguments)?;
     let asked = arguments.text("key")?;
     let key = key_of(asked)?;
-    let mut state = cloud.state();
     let found: Vec<String> = state
         .objects
         .below(key)

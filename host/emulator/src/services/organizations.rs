@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::answer::{Answer, Refusal, Reply};
 use super::arguments::Arguments;
 use super::cloud::Cloud;
+use crate::store::State;
 use crate::text::digest_id;
 
 /// The display name of the one user.
@@ -70,27 +71,27 @@ pub(super) fn versions_json() -> Vec<Value> {
     LEAN_VERSIONS.iter().map(version).collect()
 }
 
-pub(crate) fn authenticate(_: &Arc<Cloud>, _: &Arguments) -> Answer {
+pub(crate) fn authenticate(_: &Arc<Cloud>, _: &mut State, _: &Arguments) -> Answer {
     Reply::done()
 }
 
-pub(crate) fn account(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn account(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     cloud.check_optional_organization(arguments)?;
     Reply::success(json!({
         "organizationId": cloud.settings.organization_id,
-        "creditBalance": cloud.balance(),
+        "creditBalance": cloud.balance(state),
         "card": {"brand": "none", "expiration": "12/99", "last4": "0000"},
     }))
 }
 
-pub(crate) fn user(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn user(cloud: &Arc<Cloud>, _: &mut State, arguments: &Arguments) -> Answer {
     cloud.check_optional_organization(arguments)?;
     Reply::success(json!({
         "user": {"name": USER_NAME, "profile": "", "badge": null},
     }))
 }
 
-pub(crate) fn list(cloud: &Arc<Cloud>, _: &Arguments) -> Answer {
+pub(crate) fn list(cloud: &Arc<Cloud>, _: &mut State, _: &Arguments) -> Answer {
     Reply::success(json!({
         "organizations": [{
             "id": cloud.settings.organization_id,
@@ -104,7 +105,7 @@ pub(crate) fn list(cloud: &Arc<Cloud>, _: &Arguments) -> Answer {
     }))
 }
 
-pub(crate) fn read(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn read(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     cloud.check_optional_organization(arguments)?;
     Reply::success(json!({
         "organization": {
@@ -112,7 +113,7 @@ pub(crate) fn read(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
             "name": cloud.settings.organization_name,
             "seats": 1,
             "type": "Quant Researcher",
-            "credit": {"movements": [], "balance": cloud.balance()},
+            "credit": {"movements": [], "balance": cloud.balance(state)},
             "products": [],
             "data": {"signedTime": null, "current": false},
             "members": [{
@@ -125,11 +126,11 @@ pub(crate) fn read(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     }))
 }
 
-pub(crate) fn versions(_: &Arc<Cloud>, _: &Arguments) -> Answer {
+pub(crate) fn versions(_: &Arc<Cloud>, _: &mut State, _: &Arguments) -> Answer {
     Reply::success(json!({"versions": versions_json()}))
 }
 
-pub(crate) fn environments(_: &Arc<Cloud>, _: &Arguments) -> Answer {
+pub(crate) fn environments(_: &Arc<Cloud>, _: &mut State, _: &Arguments) -> Answer {
     Reply::success(json!({
         "environments": [{
             "id": 1,
@@ -141,36 +142,36 @@ pub(crate) fn environments(_: &Arc<Cloud>, _: &Arguments) -> Answer {
     }))
 }
 
-pub(crate) fn encryption_keys(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn encryption_keys(cloud: &Arc<Cloud>, _: &mut State, arguments: &Arguments) -> Answer {
     cloud.check_organization(arguments)?;
     Reply::success(json!({"keys": []}))
 }
 
-pub(crate) fn modules(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn modules(cloud: &Arc<Cloud>, _: &mut State, arguments: &Arguments) -> Answer {
     cloud.check_organization(arguments)?;
     Reply::success(json!({"files": []}))
 }
 
-pub(crate) fn news(_: &Arc<Cloud>, _: &Arguments) -> Answer {
+pub(crate) fn news(_: &Arc<Cloud>, _: &mut State, _: &Arguments) -> Answer {
     Reply::success(json!({"news": []}))
 }
 
-pub(crate) fn data_sets(_: &Arc<Cloud>, _: &Arguments) -> Answer {
+pub(crate) fn data_sets(_: &Arc<Cloud>, _: &mut State, _: &Arguments) -> Answer {
     Reply::success(json!({"list": []}))
 }
 
-pub(crate) fn data_files(_: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn data_files(_: &Arc<Cloud>, _: &mut State, arguments: &Arguments) -> Answer {
     arguments.text("filePath")?;
     Reply::success(json!({"objects": []}))
 }
 
-pub(crate) fn data_prices(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn data_prices(cloud: &Arc<Cloud>, _: &mut State, arguments: &Arguments) -> Answer {
     cloud.check_organization(arguments)?;
     Reply::success(json!({"datasources": {}, "prices": [], "agreement": ""}))
 }
 
 /// Market data and modules cannot be bought here.
-pub(crate) fn not_offered(_: &Arc<Cloud>, _: &Arguments) -> Answer {
+pub(crate) fn not_offered(_: &Arc<Cloud>, _: &mut State, _: &Arguments) -> Answer {
     Err(Refusal::because(
         "The emulator offers no market data and no modules",
     ))

@@ -3,9 +3,10 @@
 //! Invariant: a window that the cloud would not serve (negative, end before start, too wide) is
 //! refused; one that reaches past the end gives the entries that exist.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::answer::Refusal;
+use super::answer::{Answer, Refusal, Reply};
 use super::arguments::Arguments;
 use crate::engine::{Chart, Series};
 
@@ -60,13 +61,13 @@ impl Window {
     }
 
     /// The entries inside the window.
-    pub(super) fn of<T: Clone>(self, entries: &[T]) -> Vec<T> {
-        entries
-            .iter()
-            .skip(self.skip)
-            .take(self.take)
-            .cloned()
-            .collect()
+    pub(super) fn of<T>(self, entries: &[T]) -> Vec<&T> {
+        entries.iter().skip(self.skip).take(self.take).collect()
+    }
+
+    /// The entries inside the window under `name`, and how many there are in all.
+    pub(super) fn answer<T: Serialize>(self, name: &str, entries: &[T]) -> Answer {
+        Reply::success(json!({name: self.of(entries), "length": entries.len()}))
     }
 }
 

@@ -25,33 +25,31 @@ const PYTHON: &str = include_str!("templates/main.py");
 const CSHARP: &str = include_str!("templates/Main.cs");
 const NOTEBOOK: &str = include_str!("templates/research.ipynb");
 
-pub(crate) fn create(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     arguments.filled_text("name")?;
     let wanted = name_of(arguments, "name")?;
     let language = arguments.language()?;
     cloud.check_optional_organization(arguments)?;
-    let mut state = cloud.state();
     if state.projects.len() >= limits::PROJECTS {
         return Err(Refusal::full(limits::PROJECTS, "projects"));
     }
     let id = state.next_project_id();
-    let mut project = Project::new(id, free_name(&state, wanted), language);
+    let mut project = Project::new(id, free_name(state, wanted), language);
     let (code, content, notebook) = match language {
         Language::Python => ("main.py", PYTHON, "research.ipynb"),
         Language::CSharp => ("Main.cs", CSHARP, "Research.ipynb"),
     };
     project.put(code, content, state.next_number());
     project.put(notebook, NOTEBOOK, state.next_number());
-    let answer = project_json(cloud, &state, &project);
+    let answer = project_json(cloud, state, &project);
     state.projects.insert(id, project);
     Reply::success(json!({"projects": [answer], "versions": versions_json()}))
 }
 
-pub(crate) fn read(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn read(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     cloud.check_optional_organization(arguments)?;
-    let state = cloud.state();
     let projects: Vec<Value> = if arguments.get("projectId").is_some() {
-        vec![project_json(cloud, &state, state.project(arguments)?)]
+        vec![project_json(cloud, state, state.project(arguments)?)]
     } else {
         // The most recent first, as in the cloud.
         let start = arguments
@@ -67,7 +65,7 @@ pub(crate) fn read(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
         };
         let recent = state.projects.values().rev().skip(skip).take(take);
         recent
-            .map(|project| project_json(cloud, &state, project))
+            .map(|project| project_json(cloud, state, project))
             .collect()
     };
     Reply::success(json!({"projects": projects, "versions": versions_json()}))
@@ -75,8 +73,7 @@ pub(crate) fn read(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
 
 /// Changes only what the request names. `files` replaces all files: it is how the `lean`
 /// command line pushes a project.
-pub(crate) fn update(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let mut state = cloud.state();
+pub(crate) fn update(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let id = state.unlocked_project(arguments)?.id;
     let name = arguments.optional("name", name_of)?;
     let mut others = state.projects.values().filter(|other| other.id != id);
@@ -90,7 +87,7 @@ pub(crate) fn update(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     let description = arguments.optional("description", Arguments::note)?;
     let parameters = arguments.optional("parameters", parameters_of)?;
     let files = arguments.optional("files", files_of)?;
-    let libraries = libraries_of(&state, id, arguments)?;
+    let libraries = libraries_of(state, id, arguments)?;
     let version = arguments.optional("versionId", version_of)?;
     let environment = arguments.optional("leanEnvironment", Arguments::integer)?;
 
@@ -124,8 +121,7 @@ pub(crate) fn update(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
 }
 
 /// Deletes a project with all its jobs. A project that trades live must be stopped first.
-pub(crate) fn delete(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let mut state = cloud.state();
+pub(crate) fn delete(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let id = state.project(arguments)?.id;
     if state.trades_live(id) {
         return Err(Refusal::because(
@@ -133,13 +129,12 @@ pub(crate) fn delete(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
         ));
     }
     state.remove_project(id);
-    dispatch(cloud, &mut state);
+    dispatch(cloud, state);
     Reply::done()
 }
 
-pub(crate) fn add_library(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let mut state = cloud.state();
-    let library = state.known_project(arguments.integer("libraryId")?)?;
+pub(crate) fn add_library(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    let library = state.project_with(arguments.integer("libraryId")?)?.id;
     let project = state.project_mut(arguments)?;
     check_library(project.id, library)?;
     if project.libraries.len() >= limits::LIBRARIES {
@@ -149,9 +144,8 @@ pub(crate) fn add_library(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     Reply::done()
 }
 
-pub(crate) fn remove_library(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let mut state = cloud.state();
-    let library = state.known_project(arguments.integer("libraryId")?)?;
+pub(crate) fn remove_library(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    let library = state.project_with(arguments.integer("libraryId")?)?.id;
     let project = state.project_mut(arguments)?;
     if !project.libraries.remove(&library) {
         return Err(Refusal::not_found("Library", library));
@@ -223,7 +217,7 @@ fn libraries_of(
     let mut libraries = BTreeSet::new();
     for item in items {
         let id = integer_of(item).ok_or_else(|| Refusal::invalid("libraries", "project ids"))?;
-        let library = state.known_project(id)?;
+        let library = state.project_with(id)?.id;
         check_library(project, library)?;
         libraries.insert(library);
     }
@@ -285,7 +279,7 @@ fn project_json(cloud: &Cloud, state: &State, project: &Project) -> Value {
         "created": instant_text(project.created),
         "ownerId": cloud.settings.credentials.user_id,
         "owner": true,
-        "language": project.language.name(),
+        "language": project.language.to_string(),
         "collaborators": collaborators::all_json(cloud, project),
         "leanVersionId": project.lean_version.unwrap_or(LATEST_VERSION),
         "leanPinnedToMaster": project.lean_version.is_none(),

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use super::limits;
 use crate::engine::{Report, SourceFile};
 
-/// How a deployment ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a deployment ended, by the status in the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 pub(crate) enum End {
     Stopped,
     Liquidated,
@@ -37,7 +37,7 @@ pub(crate) struct Holding {
 }
 
 /// The brokerage of a deployment and, for the paper brokerage, what it starts with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Brokerage {
     pub(crate) name: String,
     /// Currencies and amounts.
@@ -73,11 +73,7 @@ impl Deployment {
     /// The status; a deployment logs in for the time given and then initialises.
     pub(crate) fn status(&self, login: Duration) -> &'static str {
         match (&self.stopped, &self.running) {
-            (Some(stop), _) => match stop.end {
-                End::Stopped => "Stopped",
-                End::Liquidated => "Liquidated",
-                End::RuntimeError => "RuntimeError",
-            },
+            (Some(stop), _) => stop.end.into(),
             (None, Some(_)) => "Running",
             (None, None) if self.requested.elapsed() < login => "LoggingIn",
             (None, None) => "Initializing",

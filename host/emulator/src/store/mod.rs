@@ -41,7 +41,7 @@ use crate::text::digest_id;
 const FIRST_PROJECT: u32 = 20_000_001;
 
 /// Everything that requests change.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct State {
     count: u64,
     next_project: u32,
@@ -66,17 +66,9 @@ impl State {
     /// An empty cloud with its nodes.
     pub(crate) fn new(nodes: Vec<Node>) -> Self {
         Self {
-            count: 0,
             next_project: FIRST_PROJECT,
-            projects: BTreeMap::new(),
-            compiles: VecDeque::new(),
-            backtests: Vec::new(),
-            optimizations: Vec::new(),
-            deployments: Vec::new(),
             nodes,
-            objects: ObjectStore::default(),
-            connections: BTreeMap::new(),
-            spent: 0.0,
+            ..Self::default()
         }
     }
 

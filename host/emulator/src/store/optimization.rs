@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::backtest::Backtest;
 use super::limits;
@@ -15,52 +16,38 @@ use crate::engine::Report;
 /// Node time that one backtest is charged, in seconds.
 pub(crate) const SECONDS_PER_BACKTEST: u32 = 6;
 
-/// A statistic that can be optimised or constrained.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Target {
-    /// Its name in requests.
-    pub(crate) path: &'static str,
-    /// Its name in a report's portfolio statistics.
-    field: &'static str,
-}
+/// A statistic that can be optimised or constrained, by its path in LEAN's result.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Target(&'static str);
 
-const TARGETS: [Target; 4] = [
-    Target {
-        path: "TotalPerformance.PortfolioStatistics.SharpeRatio",
-        field: "sharpeRatio",
-    },
-    Target {
-        path: "TotalPerformance.PortfolioStatistics.CompoundingAnnualReturn",
-        field: "compoundingAnnualReturn",
-    },
-    Target {
-        path: "TotalPerformance.PortfolioStatistics.ProbabilisticSharpeRatio",
-        field: "probabilisticSharpeRatio",
-    },
-    Target {
-        path: "TotalPerformance.PortfolioStatistics.Drawdown",
-        field: "drawdown",
-    },
+const TARGETS: [&str; 4] = [
+    "TotalPerformance.PortfolioStatistics.SharpeRatio",
+    "TotalPerformance.PortfolioStatistics.CompoundingAnnualReturn",
+    "TotalPerformance.PortfolioStatistics.ProbabilisticSharpeRatio",
+    "TotalPerformance.PortfolioStatistics.Drawdown",
 ];
 
 impl Target {
-    /// The statistic with a name.
+    /// The statistic with a path.
     pub(crate) fn named(path: &str) -> Option<Self> {
-        TARGETS.into_iter().find(|target| target.path == path)
+        TARGETS.into_iter().find(|known| *known == path).map(Self)
     }
 
-    /// Its value in a report.
+    /// Its value in a report, where the path's last part begins with a small letter.
     pub(crate) fn of(self, report: &Report) -> Option<f64> {
-        report.portfolio_statistic(self.field)?.as_f64()
+        let mut name = self.0.rsplit('.').next()?.to_owned();
+        name.get_mut(..1)?.make_ascii_lowercase();
+        report.portfolio_statistic(&name)?.as_f64()
     }
 }
 
 /// A condition on a result.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Constraint {
     pub(crate) target: Target,
     /// Such as `LessOrEqual`.
     pub(crate) operator: String,
+    #[serde(rename = "targetValue")]
     pub(crate) value: f64,
 }
 
@@ -91,56 +78,44 @@ fn compare(operator: &str, actual: f64, value: f64) -> Option<bool> {
     })
 }
 
-/// The node types for optimizations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NodeType {
-    Small,
-    Medium,
-    Large,
+/// A node type for optimizations, as the `lean` command line has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NodeType {
+    pub(crate) name: &'static str,
+    /// The limit for one optimization.
+    pub(crate) max_parallel: u32,
+    /// In QuantConnect Credit for an hour of one node.
+    price: f64,
 }
 
 impl NodeType {
+    pub(crate) const SMALL: Self = Self::new("O2-8", 24, 15.0);
+    const MEDIUM: Self = Self::new("O4-12", 12, 30.0);
+    const LARGE: Self = Self::new("O8-16", 6, 60.0);
+
+    const fn new(name: &'static str, max_parallel: u32, price: f64) -> Self {
+        Self {
+            name,
+            max_parallel,
+            price,
+        }
+    }
+
     /// The node type with a name.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        [Self::Small, Self::Medium, Self::Large]
-            .into_iter()
-            .find(|node| node.name() == name)
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Small => "O2-8",
-            Self::Medium => "O4-12",
-            Self::Large => "O8-16",
-        }
-    }
-
-    /// The limit for one optimization, as the `lean` command line has it.
-    pub(crate) fn max_parallel(self) -> u32 {
-        match self {
-            Self::Small => 24,
-            Self::Medium => 12,
-            Self::Large => 6,
-        }
-    }
-
-    /// In QuantConnect Credit for an hour of one node, as the `lean` command line has it.
-    fn price(self) -> f64 {
-        match self {
-            Self::Small => 15.0,
-            Self::Medium => 30.0,
-            Self::Large => 60.0,
-        }
+        let mut all = [Self::SMALL, Self::MEDIUM, Self::LARGE].into_iter();
+        all.find(|node| node.name == name)
     }
 
     /// What a number of backtests costs, in QuantConnect Credit.
     pub(crate) fn cost(self, backtests: u32) -> f64 {
-        self.price() * f64::from(backtests) * f64::from(SECONDS_PER_BACKTEST) / 3600.0
+        self.price * f64::from(backtests) * f64::from(SECONDS_PER_BACKTEST) / 3600.0
     }
 }
 
 /// One parameter of the grid.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Axis {
     pub(crate) name: String,
     pub(crate) min: f64,
@@ -190,24 +165,15 @@ pub(crate) struct SearchPlan {
     pub(crate) estimated_cost: f64,
 }
 
-/// How far an optimization is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How far an optimization is, by the name in the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::Display)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub(crate) enum Status {
     New,
     Running,
     Completed,
     Aborted,
-}
-
-impl Status {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Running => "running",
-            Self::Completed => "completed",
-            Self::Aborted => "aborted",
-        }
-    }
 }
 
 /// One optimization.

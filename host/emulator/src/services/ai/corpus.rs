@@ -93,36 +93,8 @@ const ADVICE: [(&str, &str); 8] = [
     ),
 ];
 
-/// The category of a page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PageKind {
-    Stubs,
-    Forum,
-    Docs,
-    Examples,
-}
-
-impl PageKind {
-    pub(super) fn named(name: &str) -> Option<Self> {
-        match name {
-            "Stubs" => Some(Self::Stubs),
-            "Forum" => Some(Self::Forum),
-            "Docs" => Some(Self::Docs),
-            "Examples" => Some(Self::Examples),
-            _ => None,
-        }
-    }
-
-    /// The number in the API.
-    fn number(self) -> u8 {
-        match self {
-            Self::Stubs => 0,
-            Self::Forum => 1,
-            Self::Docs => 2,
-            Self::Examples => 3,
-        }
-    }
-}
+/// The categories of pages; the index of one is its number in answers.
+pub(super) const PAGE_KINDS: [&str; 4] = ["Stubs", "Forum", "Docs", "Examples"];
 
 /// Title and text of pages that can be found as any kind.
 const PAGES: [(&str, &str); 8] = [
@@ -169,23 +141,11 @@ const PAGES: [(&str, &str); 8] = [
 /// Names that complete the last word of a sentence, with what stands before the word.
 pub(super) fn completions(language: Language, sentence: &str) -> Vec<String> {
     let sentence = sentence.trim_end();
-    let word_start = sentence
-        .char_indices()
-        .rev()
-        .take_while(|(_, character)| is_word(*character))
-        .last()
-        .map_or(sentence.len(), |(at, _)| at);
-    let (lead, word) = sentence
-        .split_at_checked(word_start)
-        .unwrap_or((sentence, ""));
+    let before = sentence.trim_end_matches(is_word);
+    let word = sentence.strip_prefix(before).unwrap_or_default();
     // Only the expression that the word belongs to is repeated.
-    let lead_start = lead
-        .char_indices()
-        .rev()
-        .take_while(|(_, character)| is_word(*character) || *character == '.')
-        .last()
-        .map_or(lead.len(), |(at, _)| at);
-    let lead = lead.get(lead_start..).unwrap_or_default();
+    let other = before.trim_end_matches(|letter| is_word(letter) || letter == '.');
+    let lead = before.strip_prefix(other).unwrap_or_default();
     METHODS
         .iter()
         .map(|method| match language {
@@ -221,8 +181,8 @@ pub(super) fn advice(message: &str) -> &'static str {
         )
 }
 
-/// The pages that share most words with the question, best first.
-pub(super) fn search(language: Language, input: &str, kind: PageKind, count: usize) -> Vec<Value> {
+/// The pages that share most words with the question, best first; `kind` is only repeated.
+pub(super) fn search(language: Language, input: &str, kind: usize, count: usize) -> Vec<Value> {
     let words: Vec<String> = input
         .to_lowercase()
         .split(|character: char| !character.is_alphanumeric())
@@ -241,7 +201,6 @@ pub(super) fn search(language: Language, input: &str, kind: PageKind, count: usi
     let mut pages: Vec<(f64, &(&str, &str))> =
         PAGES.iter().map(|page| (score(page), page)).collect();
     pages.sort_by(|one, other| other.0.total_cmp(&one.0));
-    let language = language.name();
     pages
         .into_iter()
         .take(count)
@@ -250,7 +209,7 @@ pub(super) fn search(language: Language, input: &str, kind: PageKind, count: usi
                 "url": format!("emulator:/{language}/{title}"),
                 "score": score,
                 "content": text,
-                "type": kind.number(),
+                "type": kind,
             })
         })
         .collect()
@@ -275,12 +234,7 @@ mod tests {
 
     #[test]
     fn the_best_page_comes_first() {
-        let found = search(
-            Language::Python,
-            "How to create an Alpha model",
-            PageKind::Examples,
-            3,
-        );
+        let found = search(Language::Python, "How to create an Alpha model", 3, 3);
         assert_eq!(found.len(), 3);
         assert_eq!(found[0]["url"], "emulator:/Py/alpha-model");
         assert_eq!(found[0]["type"], 3);

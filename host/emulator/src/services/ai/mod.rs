@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use self::corpus::PAGE_KINDS;
 use super::answer::{Answer, LaterAnswer, Refusal, Reply};
 use super::arguments::{Arguments, integer_of};
 use super::cloud::Cloud;
 use super::engine_work::{check, run};
 use crate::engine::{Compilation, Job, Language, SourceFile};
-use crate::store::limits;
+use crate::store::{State, limits};
 
 /// The version that the cloud puts into these answers.
 const VERSION: f64 = 2.0;
@@ -85,7 +86,7 @@ pub(crate) fn backtest_init(cloud: Arc<Cloud>, arguments: Arguments) -> LaterAns
 }
 
 /// Names of the API that begin as the last word of the sentence does.
-pub(crate) fn complete(_: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn complete(_: &Arc<Cloud>, _: &mut State, arguments: &Arguments) -> Answer {
     let language = arguments.language()?;
     let sentence = arguments.filled_text("sentence")?;
     let limit = match arguments.get("responseSizeLimit") {
@@ -98,7 +99,7 @@ pub(crate) fn complete(_: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     answer("End", json!(found), "StringArray")
 }
 
-pub(crate) fn error_enhance(_: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn error_enhance(_: &Arc<Cloud>, _: &mut State, arguments: &Arguments) -> Answer {
     arguments.language()?;
     let error = arguments.object("error")?;
     let message = error
@@ -109,7 +110,7 @@ pub(crate) fn error_enhance(_: &Arc<Cloud>, arguments: &Arguments) -> Answer {
 }
 
 /// Python only, as in the cloud.
-pub(crate) fn pep8_convert(_: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn pep8_convert(_: &Arc<Cloud>, _: &mut State, arguments: &Arguments) -> Answer {
     let files: Map<String, Value> = files_of(arguments)?
         .into_iter()
         .map(|file| (file.name, Value::String(pep8::convert(&file.content))))
@@ -117,7 +118,7 @@ pub(crate) fn pep8_convert(_: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     answer("End", Value::Object(files), "StringDict")
 }
 
-pub(crate) fn search(_: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn search(_: &Arc<Cloud>, _: &mut State, arguments: &Arguments) -> Answer {
     let language = arguments.language()?;
     let criteria = arguments.list("criteria")?;
     if criteria.is_empty() || criteria.len() > 20 {
@@ -138,11 +139,10 @@ pub(crate) fn search(_: &Arc<Cloud>, arguments: &Arguments) -> Answer {
 fn search_one(language: Language, item: &Value) -> Result<Vec<Value>, Refusal> {
     let text = |field: &str| item.get(field).and_then(Value::as_str);
     let input = text("input").ok_or_else(|| Refusal::missing("criteria.input"))?;
-    let kind = text("type")
-        .and_then(corpus::PageKind::named)
-        .ok_or_else(|| {
-            Refusal::invalid("criteria.type", "'Stubs', 'Forum', 'Docs' or 'Examples'")
-        })?;
+    let kind = text("type").and_then(|kind| PAGE_KINDS.iter().position(|known| *known == kind));
+    let kind = kind.ok_or_else(|| {
+        Refusal::invalid("criteria.type", "'Stubs', 'Forum', 'Docs' or 'Examples'")
+    })?;
     let count = item
         .get("count")
         .and_then(count_of)

@@ -12,10 +12,10 @@ use crate::services::answer::{Answer, Reply};
 use crate::services::arguments::Arguments;
 use crate::services::cloud::Cloud;
 use crate::services::pages::{ChartRequest, MAX_BACKTEST_ENTRIES, MAX_BACKTEST_LINES, Window};
+use crate::store::State;
 use crate::store::backtest::Backtest;
 
-pub(crate) fn chart(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let state = cloud.state();
+pub(crate) fn chart(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let backtest = state.backtest(arguments)?;
     let request = ChartRequest::read(arguments)?;
     if let Some(loading) = loading(backtest) {
@@ -25,32 +25,29 @@ pub(crate) fn chart(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     Reply::success(json!({"chart": request.of(charts, None)?}))
 }
 
-pub(crate) fn orders(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    entries(cloud, arguments, "orders", |report| &report.orders)
+pub(crate) fn orders(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    entries(state, arguments, "orders", |report| &report.orders)
 }
 
-pub(crate) fn insights(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    entries(cloud, arguments, "insights", |report| &report.insights)
+pub(crate) fn insights(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    entries(state, arguments, "insights", |report| &report.insights)
 }
 
 fn entries(
-    cloud: &Cloud,
+    state: &State,
     arguments: &Arguments,
     name: &str,
     of: fn(&Report) -> &[Value],
 ) -> Answer {
-    let state = cloud.state();
     let backtest = state.backtest(arguments)?;
     let window = Window::read(arguments, ("start", "end"), false, MAX_BACKTEST_ENTRIES)?;
     if let Some(loading) = loading(backtest) {
         return loading;
     }
-    let entries = backtest.report().map_or(&[][..], of);
-    Reply::success(json!({name: window.of(entries), "length": entries.len()}))
+    window.answer(name, backtest.report().map_or(&[][..], of))
 }
 
-pub(crate) fn log(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let state = cloud.state();
+pub(crate) fn log(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let backtest = state.backtest(arguments)?;
     let window = Window::read(arguments, ("start", "end"), false, MAX_BACKTEST_LINES)?;
     if let Some(loading) = loading(backtest) {
@@ -60,7 +57,7 @@ pub(crate) fn log(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     let mut lines = report.map_or_else(Vec::new, |report| report.logs.clone());
     let error = backtest.error();
     lines.extend(error.map(|error| format!("Runtime Error: {error}")));
-    Reply::success(json!({"logs": window.of(&lines), "length": lines.len()}))
+    window.answer("logs", &lines)
 }
 
 fn loading(backtest: &Backtest) -> Option<Answer> {

@@ -31,14 +31,13 @@ pub(super) fn check_room(state: &State, count: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-pub(crate) fn create(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let mut state = cloud.state();
+pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let compile = state.built(arguments, cloud.settings.timing.compile)?;
     let name = arguments.name("backtestName")?.to_owned();
     let parameters = arguments
         .optional("parameters", parameters_of)?
         .unwrap_or_default();
-    check_room(&state, 1)?;
+    check_room(state, 1)?;
     let project = state.project(arguments)?;
     let mut job = job_of(compile, project);
     for (name, value) in &parameters {
@@ -64,19 +63,17 @@ pub(crate) fn create(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     state.backtests.push(backtest);
     run::queue(cloud, id);
     let created = state.backtests.last();
-    let created = created.map(|backtest| backtest_json(cloud, &state, backtest));
+    let created = created.map(|backtest| backtest_json(cloud, state, backtest));
     Reply::success(json!({"backtest": created, "debugging": false}))
 }
 
-pub(crate) fn read(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let state = cloud.state();
-    let backtest = backtest_json(cloud, &state, state.backtest(arguments)?);
+pub(crate) fn read(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    let backtest = backtest_json(cloud, state, state.backtest(arguments)?);
     Reply::success(json!({"backtest": backtest, "debugging": false}))
 }
 
 /// The most recent first.
-pub(crate) fn list(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let state = cloud.state();
+pub(crate) fn list(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let project = state.project(arguments)?.id;
     let with_statistics = arguments.optional("includeStatistics", Arguments::flag)?;
     let recent = state.backtests.iter().rev();
@@ -87,8 +84,7 @@ pub(crate) fn list(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     Reply::success(json!({"count": backtests.len(), "backtests": backtests}))
 }
 
-pub(crate) fn update(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let mut state = cloud.state();
+pub(crate) fn update(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let id = state.backtest(arguments)?.id.clone();
     let name = arguments.optional("name", Arguments::name)?;
     let note = arguments.optional("note", Arguments::note)?;
@@ -108,11 +104,10 @@ pub(crate) fn update(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
 }
 
 /// Deletes a backtest; one that is queued or running is cancelled by it.
-pub(crate) fn delete(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let mut state = cloud.state();
+pub(crate) fn delete(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let id = state.backtest(arguments)?.id.clone();
     state.backtests.retain(|backtest| backtest.id != id);
-    dispatch(cloud, &mut state);
+    dispatch(cloud, state);
     Reply::done()
 }
 

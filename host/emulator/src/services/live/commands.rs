@@ -12,13 +12,12 @@ use crate::services::answer::{Answer, Refusal, Reply};
 use crate::services::arguments::Arguments;
 use crate::services::cloud::Cloud;
 use crate::store::deployment::Deployment;
-use crate::store::limits;
+use crate::store::{State, limits};
 
 /// Longest command, in bytes of JSON.
 const MAX_COMMAND_BYTES: usize = 16 << 10;
 
-pub(crate) fn command(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let mut state = cloud.state();
+pub(crate) fn command(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let text = command_text(arguments)?;
     let deployment = state.deployment_mut(arguments)?;
     if !deployment.is_running() {
@@ -31,12 +30,12 @@ pub(crate) fn command(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
 }
 
 /// Sends a command to every running algorithm of the organisation but those of one project.
-pub(crate) fn broadcast(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn broadcast(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     cloud.check_organization(arguments)?;
     let text = command_text(arguments)?;
-    let mut state = cloud.state();
     let excluded = arguments.optional("excludeProjectId", Arguments::integer)?;
-    let excluded = excluded.map(|id| state.known_project(id)).transpose()?;
+    let excluded = excluded.map(|id| state.project_with(id)).transpose()?;
+    let excluded = excluded.map(|project| project.id);
     for deployment in &mut state.deployments {
         if deployment.is_running() && Some(deployment.project_id) != excluded {
             record(cloud, deployment, &text)?;

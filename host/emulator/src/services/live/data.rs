@@ -11,10 +11,10 @@ use crate::services::cloud::Cloud;
 use crate::services::pages::{
     ChartRequest, MAX_LIVE_INSIGHTS, MAX_LIVE_LINES, MAX_LIVE_ORDERS, Window,
 };
+use crate::store::State;
 
 /// A chart of a deployment that does not run yet is still loading.
-pub(crate) fn chart(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let state = cloud.state();
+pub(crate) fn chart(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let deployment = state.deployment(arguments)?;
     let request = ChartRequest::read(arguments)?;
     let view = LiveView::of(cloud, deployment);
@@ -27,8 +27,7 @@ pub(crate) fn chart(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     }
 }
 
-pub(crate) fn logs(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let state = cloud.state();
+pub(crate) fn logs(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let project = state.project(arguments)?.id;
     let id = arguments.text("algorithmId")?;
     let deployment = state
@@ -45,24 +44,19 @@ pub(crate) fn logs(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     }))
 }
 
-pub(crate) fn portfolio(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let state = cloud.state();
+pub(crate) fn portfolio(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let view = LiveView::of(cloud, state.deployment(arguments)?);
     Reply::success(json!({"portfolio": view.portfolio()}))
 }
 
-pub(crate) fn orders(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let state = cloud.state();
+pub(crate) fn orders(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let deployment = state.deployment(arguments)?;
     let window = Window::read(arguments, ("start", "end"), false, MAX_LIVE_ORDERS)?;
-    let orders = LiveView::of(cloud, deployment).orders();
-    Reply::success(json!({"orders": window.of(&orders), "length": orders.len()}))
+    window.answer("orders", &LiveView::of(cloud, deployment).orders())
 }
 
-pub(crate) fn insights(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let state = cloud.state();
+pub(crate) fn insights(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let deployment = state.deployment(arguments)?;
     let window = Window::read(arguments, ("start", "end"), true, MAX_LIVE_INSIGHTS)?;
-    let insights = LiveView::of(cloud, deployment).insights();
-    Reply::success(json!({"insights": window.of(&insights), "length": insights.len()}))
+    window.answer("insights", LiveView::of(cloud, deployment).insights())
 }

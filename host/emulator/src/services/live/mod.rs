@@ -20,6 +20,7 @@ use super::answer::{Answer, Refusal, Reply};
 use super::arguments::{Arguments, number_of};
 use super::cloud::Cloud;
 use super::engine_work::{execute, job_of};
+use super::files::file_json;
 use super::organizations::version_of;
 use super::pages::summary;
 use crate::engine::{Job, SourceFile};
@@ -31,8 +32,7 @@ use crate::text::instant_text;
 pub(crate) use commands::{broadcast, command};
 pub(crate) use data::{chart, insights, logs, orders, portfolio};
 
-pub(crate) fn create(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let mut state = cloud.state();
+pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let compile = state.built(arguments, cloud.settings.timing.compile)?;
     let project = state.project(arguments)?;
     let project_id = project.id;
@@ -82,7 +82,7 @@ pub(crate) fn create(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
         "deployId": deployment.id,
         "versionId": version.unwrap_or(-1),
         "projectId": project_id,
-        "live": deployment_json(cloud, &state, &deployment),
+        "live": deployment_json(cloud, state, &deployment),
     }));
     state.deployments.push(deployment);
     answer
@@ -112,16 +112,14 @@ fn start(cloud: &Arc<Cloud>, deployment: &Deployment, job: Job) {
     });
 }
 
-pub(crate) fn read(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let state = cloud.state();
+pub(crate) fn read(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let deployment = state.deployment(arguments)?;
-    Reply::success(deployment_json(cloud, &state, deployment))
+    Reply::success(deployment_json(cloud, state, deployment))
 }
 
 /// All deployments, the most recent first.
-pub(crate) fn list(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn list(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     const FILTERS: [&str; 4] = ["Running", "Stopped", "RuntimeError", "Liquidated"];
-    let state = cloud.state();
     let project = arguments.optional("projectId", |arguments, _| state.project(arguments))?;
     let wanted = arguments.optional("status", Arguments::text)?;
     if wanted.is_some_and(|status| !FILTERS.contains(&status)) {
@@ -135,14 +133,13 @@ pub(crate) fn list(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     let live: Vec<Value> = recent
         .filter(|it| project.is_none_or(|project| it.project_id == project.id))
         .filter(|it| wanted.is_none_or(|wanted| it.status(login) == wanted))
-        .map(|deployment| summary_json(cloud, &state, deployment))
+        .map(|deployment| summary_json(cloud, state, deployment))
         .collect();
     Reply::success(json!({"live": live}))
 }
 
 /// Stops trading and keeps the positions. Stopping what has stopped is a success.
-pub(crate) fn stop(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let mut state = cloud.state();
+pub(crate) fn stop(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let deployment = state.deployment_mut(arguments)?;
     if deployment.stopped.is_none() {
         deployment.stop(End::Stopped, String::new());
@@ -152,8 +149,7 @@ pub(crate) fn stop(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
 
 /// Closes all positions and stops. What was stopped without being liquidated has no running
 /// algorithm that could close a position.
-pub(crate) fn liquidate(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let mut state = cloud.state();
+pub(crate) fn liquidate(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let deployment = state.deployment_mut(arguments)?;
     match deployment.stopped.as_ref().map(|stop| stop.end) {
         None => deployment.stop(End::Liquidated, String::new()),
@@ -178,8 +174,7 @@ fn brokerage_of(arguments: &Arguments) -> Result<Brokerage, Refusal> {
     if id != "QuantConnectBrokerage" {
         return Ok(Brokerage {
             name: id.to_owned(),
-            cash: Vec::new(),
-            holdings: Vec::new(),
+            ..Brokerage::default()
         });
     }
     let cash = |item: &Value| {
@@ -187,7 +182,6 @@ fn brokerage_of(arguments: &Arguments) -> Result<Brokerage, Refusal> {
         let amount = number_of(item.get("amount")?)?;
         (currency.len() <= 16).then(|| (currency.to_owned(), amount))
     };
-    let cash = items(settings, "cash")?.iter().map(cash);
     let holding = |item: &Value| {
         let symbol = item
             .get("symbolId")
@@ -200,27 +194,28 @@ fn brokerage_of(arguments: &Arguments) -> Result<Brokerage, Refusal> {
         };
         (symbol.len() <= 64).then_some(holding)
     };
-    let cash: Option<Vec<_>> = cash.collect();
-    let cash =
-        cash.ok_or_else(|| Refusal::invalid("brokerage.cash", "an amount and a currency each"))?;
-    let holdings: Option<Vec<_>> = items(settings, "holdings")?.iter().map(holding).collect();
-    let holdings = holdings.ok_or_else(|| {
-        let expected = "a symbolId, a quantity and an averagePrice each";
-        Refusal::invalid("brokerage.holdings", expected)
-    })?;
+    let expected = "a symbolId, a quantity and an averagePrice each";
     Ok(Brokerage {
         name: "PaperBrokerage".to_owned(),
-        cash,
-        holdings,
+        cash: items_of(settings, "cash", "an amount and a currency each", cash)?,
+        holdings: items_of(settings, "holdings", expected, holding)?,
     })
 }
 
-fn items<'a>(settings: &'a Map<String, Value>, field: &str) -> Result<&'a [Value], Refusal> {
-    match settings.get(field) {
-        None | Some(Value::Null) => Ok(&[]),
-        Some(Value::Array(items)) if items.len() <= 100 => Ok(items),
-        Some(_) => Err(Refusal::invalid(field, "a list of at most 100 entries")),
-    }
+/// The items of a list of the paper brokerage, which may be left out.
+fn items_of<T>(
+    settings: &Map<String, Value>,
+    field: &str,
+    expected: &str,
+    read: fn(&Value) -> Option<T>,
+) -> Result<Vec<T>, Refusal> {
+    let items = match settings.get(field) {
+        None | Some(Value::Null) => &[][..],
+        Some(Value::Array(items)) if items.len() <= 100 => items,
+        Some(_) => return Err(Refusal::invalid(field, "a list of at most 100 entries")),
+    };
+    let items: Option<Vec<T>> = items.iter().map(read).collect();
+    items.ok_or_else(|| Refusal::invalid(&format!("brokerage.{field}"), expected))
 }
 
 /// Data providers: each names itself in its settings.
@@ -237,18 +232,8 @@ fn check_providers(arguments: &Arguments) -> Result<(), Refusal> {
 
 fn deployment_json(cloud: &Cloud, state: &State, deployment: &Deployment) -> Value {
     let project = state.projects.get(&deployment.project_id);
-    let launched = instant_text(deployment.launched);
-    let file = |file: &SourceFile| {
-        json!({
-            "id": null,
-            "projectId": deployment.project_id,
-            "name": file.name,
-            "content": file.content,
-            "modified": launched,
-            "open": false,
-            "isLibrary": false,
-        })
-    };
+    let (id, launched) = (deployment.project_id, deployment.launched);
+    let file = |file: &SourceFile| file_json(None, id, &file.name, &file.content, launched);
     let files: Vec<Value> = deployment.files.iter().map(file).collect();
     let report = deployment.running.as_ref().map(|(report, _)| report);
     let stop = deployment.stopped.as_ref();
@@ -259,7 +244,7 @@ fn deployment_json(cloud: &Cloud, state: &State, deployment: &Deployment) -> Val
         "projectName": project.map(|project| &project.name),
         "status": deployment.status(cloud.settings.timing.live_login),
         "cloneId": deployment.project_id,
-        "launched": launched,
+        "launched": instant_text(launched),
         "stopped": stop.map(|stop| instant_text(stop.time)),
         "brokerage": deployment.brokerage.name,
         "securityTypes": "Equity",

@@ -114,11 +114,11 @@ impl<'d> LiveView<'d> {
     }
 
     /// Insights so far.
-    pub(super) fn insights(&self) -> Vec<Value> {
-        let Some((report, day)) = self.now else {
-            return Vec::new();
-        };
-        report.insights.iter().take(day.insights).cloned().collect()
+    pub(super) fn insights(&self) -> &[Value] {
+        self.now.map_or(&[], |(report, day)| {
+            let insights = report.insights.as_slice();
+            insights.get(..day.insights).unwrap_or(insights)
+        })
     }
 
     /// How many lines of the algorithm's own log there are so far.

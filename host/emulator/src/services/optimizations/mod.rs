@@ -22,26 +22,21 @@ use super::engine_work::job_of;
 use super::pages::thinned;
 use crate::engine::Report;
 use crate::store::backtest::Backtest;
-use crate::store::optimization::{
-    Axis, Constraint, Optimization, SECONDS_PER_BACKTEST, SearchPlan, Status,
-};
+use crate::store::optimization::{Optimization, SECONDS_PER_BACKTEST, SearchPlan, Status};
 use crate::store::{State, limits};
 use crate::text::{clock_text, instant_text, seconds_text};
 
-pub(crate) fn estimate(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let estimate_id = {
-        let mut state = cloud.state();
-        state.project(arguments)?;
-        let compile = arguments.optional("compileId", Arguments::text)?;
-        if compile.is_some_and(|id| !id.is_empty()) {
-            state.built(arguments, cloud.settings.timing.compile)?;
-        }
-        state.next_id()
-    };
+pub(crate) fn estimate(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    state.project(arguments)?;
+    let compile = arguments.optional("compileId", Arguments::text)?;
+    if compile.is_some_and(|id| !id.is_empty()) {
+        state.built(arguments, cloud.settings.timing.compile)?;
+    }
+    let estimate_id = state.next_id();
     let plan = plan_of(arguments, false)?;
     let count = u32::try_from(plan.combinations.len()).unwrap_or(u32::MAX);
     // A whole number, as the published schema has it.
-    let balance = format!("{:.0}", cloud.balance().floor());
+    let balance = format!("{:.0}", cloud.balance(state).floor());
     let balance: i64 = balance.parse().unwrap_or_default();
     Reply::success(json!({
         "estimate": {
@@ -52,9 +47,8 @@ pub(crate) fn estimate(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     }))
 }
 
-pub(crate) fn create(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let balance = cloud.balance();
-    let mut state = cloud.state();
+pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    let balance = cloud.balance(state);
     let compile = state.built(arguments, cloud.settings.timing.compile)?;
     let project_id = compile.project_id;
     let detected = compile.parameter_count();
@@ -70,7 +64,7 @@ pub(crate) fn create(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
     if state.optimizations.len() >= limits::OPTIMIZATIONS {
         return Err(Refusal::full(limits::OPTIMIZATIONS, "optimizations"));
     }
-    check_room(&state, plan.combinations.len())?;
+    check_room(state, plan.combinations.len())?;
     let optimization = Optimization {
         id: state.next_id(),
         project_id,
@@ -84,44 +78,41 @@ pub(crate) fn create(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
         backtests: Vec::new(),
         worked: Duration::ZERO,
     };
-    let summary = summary_json(&state, &optimization);
+    let summary = summary_json(state, &optimization);
     run::start(cloud, &optimization, job, detected);
     state.optimizations.push(optimization);
     Reply::success(json!({"optimizations": [summary]}))
 }
 
-pub(crate) fn read(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let state = cloud.state();
-    let optimization = optimization_json(&state, state.optimization(arguments)?);
+pub(crate) fn read(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    let optimization = optimization_json(state, state.optimization(arguments)?);
     Reply::success(json!({"optimization": optimization}))
 }
 
 /// The most recent first.
-pub(crate) fn list(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let state = cloud.state();
+pub(crate) fn list(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let project = state.project(arguments)?.id;
     let recent = state.optimizations.iter().rev();
     let optimizations: Vec<Value> = recent
         .filter(|optimization| optimization.project_id == project)
-        .map(|optimization| summary_json(&state, optimization))
+        .map(|optimization| summary_json(state, optimization))
         .collect();
     Reply::success(json!({"optimizations": optimizations}))
 }
 
-pub(crate) fn update(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
+pub(crate) fn update(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let name = arguments.name("name")?.to_owned();
-    cloud.state().optimization_mut(arguments)?.name = name;
+    state.optimization_mut(arguments)?.name = name;
     Reply::done()
 }
 
 /// Starts no further backtest; running ones finish.
-pub(crate) fn abort(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let mut state = cloud.state();
+pub(crate) fn abort(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let optimization = state.optimization_mut(arguments)?;
     if optimization.over() {
         return Err(Refusal::because(format!(
             "The optimization is {} already",
-            optimization.status.name()
+            optimization.status
         )));
     }
     optimization.status = Status::Aborted;
@@ -130,8 +121,7 @@ pub(crate) fn abort(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
 }
 
 /// Deletes an optimization with its backtests; one that runs is aborted by it.
-pub(crate) fn delete(cloud: &Arc<Cloud>, arguments: &Arguments) -> Answer {
-    let mut state = cloud.state();
+pub(crate) fn delete(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let id = state.optimization(arguments)?.id.clone();
     state.optimizations.retain(|it| it.id != id);
     state
@@ -148,8 +138,8 @@ fn summary_json(state: &State, optimization: &Optimization) -> Value {
         "optimizationId": optimization.id,
         "projectId": optimization.project_id,
         "name": optimization.name,
-        "status": optimization.status.name(),
-        "nodeType": plan.node.name(),
+        "status": optimization.status,
+        "nodeType": plan.node.name,
         "criterion": criterion_json(plan),
         "created": instant_text(optimization.created),
         "psr": statistic("probabilisticSharpeRatio"),
@@ -158,7 +148,7 @@ fn summary_json(state: &State, optimization: &Optimization) -> Value {
         "cloneId": null,
         "outOfSampleDays": 0,
         "outOfSampleMaxEndDate": null,
-        "parameters": axes_json(plan),
+        "parameters": plan.axes,
     })
 }
 
@@ -169,30 +159,22 @@ fn optimization_json(state: &State, optimization: &Optimization) -> Value {
         .iter()
         .map(|backtest| (backtest.id.clone(), child_json(backtest)))
         .collect();
-    let constraint = |it: &Constraint| {
-        json!({
-            "target": it.target.path,
-            "operator": it.operator,
-            "targetValue": it.value,
-        })
-    };
-    let constraints: Vec<Value> = plan.constraints.iter().map(constraint).collect();
     json!({
         "optimizationId": optimization.id,
         "snapshotId": optimization.snapshot,
         "projectId": optimization.project_id,
         "name": optimization.name,
-        "status": optimization.status.name(),
-        "nodeType": plan.node.name(),
+        "status": optimization.status,
+        "nodeType": plan.node.name,
         "parallelNodes": plan.parallel,
         "criterion": criterion_json(plan),
         "runtimeStatistics": runtime_statistics(optimization, &children),
-        "constraints": constraints,
-        "parameters": axes_json(plan),
+        "constraints": plan.constraints,
+        "parameters": plan.axes,
         "backtests": backtests,
         "strategy": STRATEGY,
         "requested": instant_text(optimization.created),
-        "optimizationTarget": plan.target.path,
+        "optimizationTarget": plan.target,
         "targetValue": plan.target_value,
         "gridLayout": [],
         "outOfSampleMaxEndDate": null,
@@ -233,23 +215,10 @@ fn runtime_statistics(optimization: &Optimization, children: &[&Backtest]) -> Va
 
 fn criterion_json(plan: &SearchPlan) -> Value {
     json!({
-        "target": plan.target.path,
+        "target": plan.target,
         "extremum": if plan.maximize { "max" } else { "min" },
         "targetValue": plan.target_value,
     })
-}
-
-fn axes_json(plan: &SearchPlan) -> Vec<Value> {
-    let axis = |axis: &Axis| {
-        json!({
-            "name": axis.name,
-            "min": axis.min,
-            "max": axis.max,
-            "step": axis.step,
-            "minStep": axis.min_step,
-        })
-    };
-    plan.axes.iter().map(axis).collect()
 }
 
 fn child_json(backtest: &Backtest) -> Value {

@@ -42,7 +42,7 @@ pub(super) fn plan_of(arguments: &Arguments, complete: bool) -> Result<SearchPla
     let (node, parallel, estimated_cost) = if complete {
         let node = NodeType::named(arguments.text("nodeType")?)
             .ok_or_else(|| Refusal::invalid("nodeType", "'O2-8', 'O4-12' or 'O8-16'"))?;
-        let limit = node.max_parallel();
+        let limit = node.max_parallel;
         let parallel = u32::try_from(arguments.integer("parallelNodes")?)
             .ok()
             .filter(|count| (1..=limit).contains(count));
@@ -55,7 +55,7 @@ pub(super) fn plan_of(arguments: &Arguments, complete: bool) -> Result<SearchPla
         }
         (node, parallel, cost)
     } else {
-        (NodeType::Small, 1, 0.0)
+        (NodeType::SMALL, 1, 0.0)
     };
     Ok(SearchPlan {
         target,

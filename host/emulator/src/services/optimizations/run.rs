@@ -118,7 +118,7 @@ impl Context {
         let number = optimization.backtests.len();
         let mut job = self.job.clone();
         job.parameters.extend(point.clone());
-        let node = optimization.plan.node.name().to_owned();
+        let node = optimization.plan.node.name.to_owned();
         let name = format!("{} #{number}", optimization.name);
         state.backtests.push(Backtest {
             id: backtest.clone(),
