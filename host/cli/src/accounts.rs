@@ -173,7 +173,7 @@ impl Connections {
         match self.unusable(&health.account) {
             // No connection was attempted. The cause says what is wrong with its configuration.
             Some(_) => {
-                "mend what it names: files are read again by themselves, variables when the host starts again"
+                "correct what it names: the host notices changes of files, and reads variables when it is restarted"
             }
             None => remedy(health.state),
         }
@@ -309,12 +309,12 @@ pub fn remedy(state: AccountState) -> &'static str {
     match state {
         AccountState::Unauthorized => {
             "put the right user id and API token, both on the account page of QuantConnect, where the configuration says; \
-             files are read again by themselves, variables when the host starts again"
+             the host notices changes of files, and reads variables when it is restarted"
         }
         AccountState::Clock => "synchronise this machine's clock: timedatectl set-ntp true",
         AccountState::RateLimited => "wait, and make fewer calls",
         AccountState::Unreachable => {
-            "check the network and the account's address or command; the host tries again by itself"
+            "check the network and the account's address or command; the host retries automatically"
         }
         AccountState::Idle | AccountState::Connecting | AccountState::Connected => "",
     }
@@ -334,7 +334,7 @@ pub fn mend(problem: &anyhow::Error) -> String {
             path.display()
         ),
         None if lacks_credentials(problem) => remedy(AccountState::Unauthorized).to_owned(),
-        None => "mend the account in the configuration".to_owned(),
+        None => "correct the account in the configuration".to_owned(),
     }
 }
 

@@ -134,13 +134,13 @@ pub enum Verb {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
-    /// Have the running host look at its files now, and show what became of each.
+    /// Have the running host read its files now, and show the result for each.
     #[command(
-        after_help = "A running host notices changes by itself; this waits until they are in effect. The exit status is 1 \
+        after_help = "A running host notices changes automatically; this waits until they are in effect. The exit status is 1 \
         if a file is not.\n\nExample:\n  qchost reload"
     )]
     Reload,
-    /// Check what the host needs, and say how to mend what is missing.
+    /// Check what the host needs, and say how to fix what is missing.
     #[command(
         after_help = "Each check is ok, a warning, failed, or unknown: what it needs failed. The exit status is 1 if a check \
         failed.\n\nExample:\n  qchost doctor --json"

@@ -207,7 +207,7 @@ fn unusable(file: &Path, why: &str, report: &mut Report) {
             what,
             Mark::Failed,
             why,
-            Some("mend the line, or write a new one with: qchost init".to_owned()),
+            Some("correct the line, or write a new file with: qchost init".to_owned()),
         ),
     }
 }
@@ -266,7 +266,10 @@ fn guardrails(config: &Config, report: &mut Report) {
             let gone = config.policies.as_ref().filter(|folder| !folder.exists());
             let fix = match gone {
                 Some(folder) => bring_back(folder),
-                None => "mend the line; `qchost schema guardrails` shows what there is".to_owned(),
+                None => {
+                    "correct the line; `qchost schema guardrails` shows what a guardrail can name"
+                        .to_owned()
+                }
             };
             report.add("guardrails", Mark::Failed, words(&error), Some(fix));
         }
@@ -297,7 +300,7 @@ async fn vault(config: &Config, report: &mut Report) {
             "vault",
             Mark::Failed,
             words(&error),
-            Some("mend [vault] in the configuration, or unseal the vault".to_owned()),
+            Some("correct [vault] in the configuration, or unseal the vault".to_owned()),
         ),
     }
 }
@@ -345,17 +348,17 @@ async fn plugins(route: &Route, report: &mut Report, output: Output) {
                         format!("{}: {reason}", text("status").unwrap_or_default()),
                         Some(match text("status") {
                             Some("quarantined") => {
-                                "mend its code, or what it needs; a new component is tried at once"
+                                "correct its code, or what it needs; a new component is tried at once"
                                     .to_owned()
                             }
-                            _ => "mend it, then: qchost reload".to_owned(),
+                            _ => "correct it, then: qchost reload".to_owned(),
                         }),
                     ),
                     Some(error) => report.add(
                         format!("manifest {manifest}"),
                         Mark::Failed,
                         error.to_owned(),
-                        Some("mend it, then: qchost plugin list".to_owned()),
+                        Some("correct it, then: qchost plugin list".to_owned()),
                     ),
                 }
             }
@@ -364,7 +367,7 @@ async fn plugins(route: &Route, report: &mut Report, output: Output) {
             let no_folder = |config: &Config| !config.plugins.is_dir();
             let fix = match route.config().is_ok_and(no_folder) {
                 true => "set `plugins` in the configuration to the folder of manifests",
-                false => "mend what it names, then: qchost plugin list",
+                false => "correct what it names, then: qchost plugin list",
             };
             report.add("plugins", Mark::Failed, words(&error), Some(fix.to_owned()));
         }
@@ -491,13 +494,13 @@ async fn followed(route: &Route, report: &mut Report, output: Output) {
             ),
             (Some("degraded"), _) => (
                 Mark::Failed,
-                "mend what it names: the host takes it in by itself, and qchost reload shows it. Do not start the host again \
-                 before: it goes on with what was in effect, and a start reads what is there"
+                "correct what it names: the host picks up the change, and qchost reload shows the result. Do not restart the \
+                 host before: it keeps what was in effect, and a start would read the files as they are"
                     .to_owned(),
             ),
             _ => (
                 Mark::Warning,
-                "start the host again when it suits: until then what it had stays in effect".to_owned(),
+                "restart the host when convenient: until then what it had stays in effect".to_owned(),
             ),
         };
         report.add(what, mark, note, Some(fix));
@@ -517,7 +520,7 @@ fn mend(problem: &anyhow::Error) -> String {
         Some(CredentialsError::Malformed { origin, problem }) if problem.contains("JSON") => {
             format!(
                 "write {origin} again, as `lean login` does: {{\"user-id\": \"1\", \"api-token\": \"…\"}}; both are on the account page of \
-             QuantConnect, and a host that runs reads the file again by itself"
+             QuantConnect, and a running host notices the new file"
             )
         }
         Some(CredentialsError::Unreadable { path, source }) => match source.kind() {

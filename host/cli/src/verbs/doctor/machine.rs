@@ -81,7 +81,7 @@ pub fn disk(report: &mut Report, what: &str, folder: &Path) {
             Mark::Failed,
             format!("{} bytes cannot be written in {shown}: {error}", TRIAL),
             Some(format!(
-                "make room for this user on the disk of {shown}, or mend it"
+                "make room for this user on the disk of {shown}, or repair it"
             )),
         );
     }
