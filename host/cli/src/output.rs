@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result};
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use qchost_runtime::Progress;
+use qchost_text::error_chain;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -286,14 +287,7 @@ pub fn remark(what: &str, said: &str) -> String {
 
 /// An error in one line: what happened, and each cause that is not already contained in the text before it.
 pub fn words(error: &anyhow::Error) -> String {
-    let mut words = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if words.is_empty() {
-            words = cause;
-        } else if !words.contains(&cause) {
-            words = format!("{words}: {cause}");
-        }
-    }
+    let mut words = error_chain(error.as_ref());
     // A remedy in the form of TOML ends its last line.
     words.truncate(words.trim_end().len());
     words

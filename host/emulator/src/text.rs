@@ -43,16 +43,6 @@ pub(crate) fn grouped(amount: f64) -> String {
     grouped
 }
 
-/// At most `limit` characters of a text that a client chose, so that an error cannot be used to
-/// send a long text back.
-pub(crate) fn shorten(text: &str, limit: usize) -> String {
-    let mut short: String = text.chars().take(limit).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    short
-}
-
 /// A name of LEAN's interface as Python spells it today: `SetStartDate` → `set_start_date`,
 /// `SMA` → `sma`, `set_start_date` → `set_start_date`.
 pub(crate) fn snake(name: &str) -> String {

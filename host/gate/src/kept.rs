@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use qchost_policy::{Difference, Guardrails, Manifest};
+use qchost_text::excerpt_bytes;
 use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
@@ -408,7 +409,7 @@ pub(crate) fn bounded(mut lines: Vec<String>) -> Vec<String> {
 
 /// A text as one line of bounded length.
 pub(crate) fn one_line(text: &str) -> String {
-    cut(&text.replace(char::is_control, " "), MAX_LINE)
+    excerpt_bytes(&text.replace(char::is_control, " "), MAX_LINE)
 }
 
 /// What one manifest allows that the other does not; `None` if this version cannot read one of them.
@@ -435,15 +436,7 @@ fn line(form: Form, name: &str, value: &str) -> String {
 }
 
 fn shortened(value: &str) -> String {
-    cut(value, MAX_LINE / 2 - 50)
-}
-
-fn cut(text: &str, bytes: usize) -> String {
-    if text.len() <= bytes {
-        return text.to_owned();
-    }
-    let end = text.floor_char_boundary(bytes);
-    format!("{}…", text.get(..end).unwrap_or_default())
+    excerpt_bytes(value, MAX_LINE / 2 - 50)
 }
 
 /// The statements of a text, by key.

@@ -9,6 +9,7 @@ use std::io::{self, BufWriter, Write};
 use qchost_audit::{Audit, AuditError, Entry, Kind};
 use qchost_catalog::{Access, Failure, Outcome, aside, length, length_of_members};
 use qchost_policy::Person;
+use qchost_text::excerpt_bytes;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -191,12 +192,7 @@ fn shorten(body: &mut Map<String, Value>, most: usize) {
 
 /// The text of a refusal or a failure; it may contain untrusted words.
 fn reason(error: &impl ToString) -> String {
-    let mut reason = error.to_string();
-    if reason.len() > MAX_REASON {
-        reason.truncate(reason.floor_char_boundary(MAX_REASON));
-        reason.push('…');
-    }
-    reason
+    excerpt_bytes(&error.to_string(), MAX_REASON)
 }
 
 fn ending(body: &mut Map<String, Value>, request: &CallRequest, outcome: &Outcome) {

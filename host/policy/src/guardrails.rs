@@ -17,6 +17,7 @@ use cedar_policy::{
     ResourceConstraint, ValidationError,
 };
 use miette::Diagnostic;
+use qchost_text::one_line;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -313,7 +314,7 @@ impl File<'_> {
         PolicyError::Guardrail {
             path: self.path.to_owned(),
             line: before.filter(|byte| *byte == b'\n').count() + 1,
-            message: shortened(&message.replace(char::is_control, " ")),
+            message: one_line(&message, MAX_MESSAGE),
         }
     }
 
@@ -509,15 +510,6 @@ pub(crate) fn names(constraint: &ActionConstraint, name: &str, groups: &[&str]) 
         }
         ActionConstraint::In(uids) => uids.iter().any(names),
     }
-}
-
-/// A message of bounded length: Cedar prints types, and a type may be as deep as an expression.
-fn shortened(message: &str) -> String {
-    let mut short: String = message.chars().take(MAX_MESSAGE).collect();
-    if short.len() < message.len() {
-        short.push('…');
-    }
-    short
 }
 
 /// The offset of Cedar's error, in bytes.

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use qchost_catalog::{Access, by_name};
+use qchost_text::one_line;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use toml::de::DeTable;
@@ -340,11 +341,14 @@ pub(crate) fn parsed<T>(
     let document = DeTable::parse(text).map_err(|error| ManifestError::Parse {
         path: path.to_owned(),
         line: line_of(text, error.span().map_or(0, |span| span.start)),
-        message: one_line(error.message().trim()),
+        message: one_line(error.message().trim(), MAX_MESSAGE),
     })?;
     read(Fields::root(&document)).map_err(|problem| {
         let (path, line) = (path.to_owned(), line_of(text, problem.at));
-        let (key, message) = (one_line(&problem.key), one_line(&problem.message));
+        let (key, message) = (
+            one_line(&problem.key, MAX_MESSAGE),
+            one_line(&problem.message, MAX_MESSAGE),
+        );
         if problem.later {
             ManifestError::NotEnforced {
                 path,
@@ -361,19 +365,6 @@ pub(crate) fn parsed<T>(
             }
         }
     })
-}
-
-fn one_line(text: &str) -> String {
-    let mut characters = text.chars();
-    let mut line: String = characters
-        .by_ref()
-        .take(MAX_MESSAGE)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if characters.next().is_some() {
-        line.push('…');
-    }
-    line
 }
 
 fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {

@@ -135,11 +135,7 @@ fn word(value: Value) -> String {
 
 /// The beginning of an untrusted text.
 pub(crate) fn excerpt(text: &str) -> String {
-    let mut short: String = text.trim().chars().take(EXCERPT_CHARS).collect();
-    if short.len() < text.trim().len() {
-        short.push('…');
-    }
-    short
+    qchost_text::excerpt(text.trim(), EXCERPT_CHARS)
 }
 
 /// The body that reports a failure to an MCP client, in the form of the cloud's own refusals: `{"success": false,

@@ -5,6 +5,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use qchost_text::excerpt;
 use reqwest::Url;
 
 /// QuantConnect's cloud.
@@ -51,7 +52,7 @@ impl BaseUrl {
             text: if text.contains('@') {
                 "the base URL".to_owned()
             } else {
-                text.chars().take(200).collect()
+                excerpt(text, 200)
             },
             reason: reason.to_string(),
         })?;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use qchost_catalog::Failure;
+use qchost_text::error_chain;
 use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION};
 use reqwest::multipart::{Form, Part};
 use reqwest::redirect::Policy;
@@ -428,16 +429,5 @@ fn mention_skew(answer: Answer, skew: Option<f64>) -> Answer {
 
 /// An error and its causes in one line, without the URL.
 fn causes(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    excerpt(&text)
+    excerpt(&error_chain(&error.without_url()))
 }

@@ -233,7 +233,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let Some(entry) = self.tools.find(&request.name) else {
-            let name: String = request.name.chars().take(64).collect();
+            let name = qchost_text::excerpt(&request.name, 64);
             return Err(ErrorData::invalid_params(
                 format!("unknown tool {name:?}; tools/list names all"),
                 None,

@@ -124,7 +124,7 @@ impl Entry {
         } else {
             known.join(", ")
         };
-        let unknown: String = unknown.chars().take(64).collect();
+        let unknown = qchost_text::excerpt(unknown, 64);
         Err(self.invalid(&format!("unknown argument {unknown:?}; it takes {takes}")))
     }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use qchost_text::error_chain;
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
@@ -213,10 +214,9 @@ impl Parsed {
 }
 
 fn incompatible(path: &Path, error: &wasmtime::Error) -> LoadError {
-    let words: Vec<_> = error.chain().map(ToString::to_string).collect();
     LoadError::Incompatible {
         path: path.to_owned(),
-        why: text::line(&words.join(": "), REASON),
+        why: text::line(&error_chain(error.as_ref()), REASON),
     }
 }
 

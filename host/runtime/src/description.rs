@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use qchost_policy::is_name;
+use qchost_text::excerpt_bytes;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -120,10 +121,5 @@ fn named(what: &str, name: &str) -> Result<(), String> {
 /// A multi-line text, truncated. Line breaks stay, other control characters are removed.
 fn bounded(words: &str) -> String {
     let lines: Vec<_> = words.lines().map(|line| text::line(line, TEXT)).collect();
-    let mut words = lines.join("\n");
-    if words.len() > TEXT {
-        words.truncate(words.floor_char_boundary(TEXT));
-        words.push('…');
-    }
-    words
+    excerpt_bytes(&lines.join("\n"), TEXT)
 }

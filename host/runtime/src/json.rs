@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use qchost_text::excerpt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde_json::error::Category;
 use serde_json::map::Entry;
@@ -295,7 +296,7 @@ impl<'de> Visitor<'de> for Make<'_> {
             let entry = match made.entry(name) {
                 Entry::Vacant(entry) => entry,
                 Entry::Occupied(entry) => {
-                    let name: String = entry.key().chars().take(NAME).collect();
+                    let name = excerpt(entry.key(), NAME);
                     return Err(serde::de::Error::custom(format_args!(
                         "{name:?} is there twice"
                     )));

@@ -1,6 +1,7 @@
 //! Why a call cannot be resolved, or its answer may not be shown.
 
 use qchost_catalog::Failure;
+use qchost_text::excerpt;
 
 /// Why there is nothing to decide or to show.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -20,9 +21,5 @@ pub enum ScopeError {
 
 /// A plugin's own text, short and quoted, for a message.
 pub(crate) fn shown(text: &str) -> String {
-    let mut short: String = text.chars().take(64).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    format!("{short:?}")
+    format!("{:?}", excerpt(text, 64))
 }

@@ -8,6 +8,7 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use qchost_catalog::{Failure, retry_after as parse_retry_after};
+use qchost_text::error_chain;
 use rmcp::model::{CallToolResult, ErrorData};
 use rmcp::service::ServiceError;
 use rmcp::transport::DynamicTransportError;
@@ -158,17 +159,7 @@ pub(crate) fn words(error: &(dyn Error + 'static)) -> String {
         // It does not report its cause as a source.
         return words(error);
     }
-    let mut told = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let words = cause.to_string();
-        if !told.contains(&words) {
-            told.push_str(": ");
-            told.push_str(&words);
-        }
-        source = cause.source();
-    }
-    told
+    error_chain(error)
 }
 
 #[cfg(test)]

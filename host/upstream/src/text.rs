@@ -75,16 +75,8 @@ impl Redactor {
 /// At most `limit` characters on one line, with URLs stripped of user, query and fragment.
 pub(crate) fn excerpt(text: &str, limit: usize) -> String {
     // Four times the limit is enough to fill it, whatever is stripped from a URL.
-    let start: String = text.trim().chars().take(limit.saturating_mul(4)).collect();
-    let plain: String = without_queries(&start)
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    let mut short: String = plain.chars().take(limit).collect();
-    if short.len() < plain.len() || start.len() < text.trim().len() {
-        short.push('…');
-    }
-    short
+    let start = qchost_text::excerpt(text.trim(), limit.saturating_mul(4));
+    qchost_text::one_line(&without_queries(&start), limit)
 }
 
 fn without_queries(text: &str) -> String {

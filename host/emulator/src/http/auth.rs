@@ -17,11 +17,11 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use qchost_text::excerpt;
 use sha2::{Digest as _, Sha256};
 
 use crate::services::answer::Refusal;
 use crate::store::settings::Credentials;
-use crate::text::shorten;
 
 /// Allowed distance of a timestamp from the emulator's clock, in seconds.
 const TIMESTAMP_TOLERANCE: u64 = 7_200;
@@ -43,7 +43,7 @@ pub(super) fn authenticate(
             if timestamp.is_empty() {
                 "0".to_owned()
             } else {
-                shorten(timestamp, 32)
+                excerpt(timestamp, 32)
             }
         )));
     }

@@ -8,11 +8,11 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 
 use jiff::Timestamp;
+use qchost_text::excerpt;
 use serde_json::{Map, Value};
 
 use crate::services::arguments::Arguments;
 use crate::store::limits;
-use crate::text::shorten;
 
 /// Replaces a secret.
 pub const REDACTED: &str = "[redacted]";
@@ -70,8 +70,8 @@ impl RequestLog {
             ring.entries.push_back(LoggedRequest {
                 number,
                 time: Timestamp::now(),
-                method: shorten(method, 16),
-                path: shorten(path, limits::NAME_LENGTH),
+                method: excerpt(method, 16),
+                path: excerpt(path, limits::NAME_LENGTH),
                 body,
                 status: None,
                 success: None,
@@ -110,7 +110,7 @@ pub(crate) fn redacted(arguments: &Arguments) -> Value {
     let mut fields: Map<String, Value> = arguments
         .fields
         .iter()
-        .map(|(name, value)| (shorten(name, limits::NAME_LENGTH), redact(name, value)))
+        .map(|(name, value)| (excerpt(name, limits::NAME_LENGTH), redact(name, value)))
         .collect();
     if let Some(data) = &arguments.object_data {
         let size = format!("[{} bytes]", data.len());
@@ -127,7 +127,7 @@ fn redact(name: &str, value: &Value) -> Value {
         return Value::String(REDACTED.to_owned());
     }
     match value {
-        Value::String(text) => Value::String(shorten(text, limits::LOGGED_TEXT)),
+        Value::String(text) => Value::String(excerpt(text, limits::LOGGED_TEXT)),
         Value::Array(items) => items.iter().map(|item| redact("", item)).collect(),
         Value::Object(fields) => map_values(fields, redact),
         other => other.clone(),

@@ -18,6 +18,7 @@ use axum::http::uri::Authority;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use jiff::Timestamp;
+use qchost_text::excerpt;
 use serde_json::Value;
 
 use super::auth::authenticate;
@@ -31,7 +32,6 @@ use crate::services::answer::{Refusal, Reply};
 use crate::services::arguments::Arguments;
 use crate::services::cloud::Cloud;
 use crate::store::limits;
-use crate::text::shorten;
 
 /// The cloud, and what every request passes before its handler.
 pub(crate) struct ServerState {
@@ -179,13 +179,13 @@ fn admit(
         ));
     }
     let Some(endpoint) = endpoint else {
-        let path = shorten(parts.uri.path(), limits::NAME_LENGTH);
+        let path = excerpt(parts.uri.path(), limits::NAME_LENGTH);
         let reason = format!("Endpoint not found: {path}");
         return Err(Failure::new(StatusCode::NOT_FOUND, reason));
     };
     let get = parts.method == Method::GET;
     if !(parts.method == Method::POST || get && endpoint.access != Access::Write) {
-        let method = shorten(parts.method.as_str(), 16);
+        let method = excerpt(parts.method.as_str(), 16);
         let reason = format!("{method} is not allowed for {}", endpoint.path);
         return Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, reason));
     }

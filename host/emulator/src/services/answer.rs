@@ -6,9 +6,8 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
+use qchost_text::excerpt;
 use serde_json::{Map, Value, json};
-
-use crate::text::shorten;
 
 /// What an endpoint returns: a reply, or the reasons why the request is refused.
 pub(crate) type Answer = Result<Reply, Refusal>;
@@ -91,7 +90,7 @@ impl Refusal {
 
     /// A thing that does not exist, or belongs elsewhere.
     pub(crate) fn not_found(what: &str, id: impl std::fmt::Display) -> Self {
-        let id = shorten(&id.to_string(), 200);
+        let id = excerpt(&id.to_string(), 200);
         Self::because(format!("{what} not found: {id}"))
     }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use qchost_text::excerpt;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Refusal, Reply};
@@ -14,7 +15,7 @@ use super::arguments::{Arguments, check_content, check_path};
 use super::cloud::Cloud;
 use crate::store::project::{File, Project};
 use crate::store::{State, limits, patch};
-use crate::text::{instant_text, shorten};
+use crate::text::instant_text;
 
 pub(crate) fn create(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let number = state.next_number();
@@ -81,7 +82,7 @@ pub(crate) fn apply_patch(_: &Arc<Cloud>, state: &mut State, arguments: &Argumen
         .map(|(name, file)| (name.clone(), file.content.clone()))
         .collect();
     let changes = patch::apply(&before, diff)
-        .map_err(|error| Refusal::because(shorten(&format!("Invalid patch: {error}"), 1_000)))?;
+        .map_err(|error| Refusal::because(excerpt(&format!("Invalid patch: {error}"), 1_000)))?;
     for (name, content) in &changes.written {
         check_path("patch", name)?;
         check_content(content)?;

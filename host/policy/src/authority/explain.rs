@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use qchost_catalog::Access;
+use qchost_text::one_line;
 
 use crate::denial::Denial;
 use crate::engine::{Action, Kind};
@@ -436,14 +437,5 @@ fn quoted(text: &str) -> String {
 
 /// An untrusted text, short and on one line.
 pub(super) fn shown(text: &str) -> String {
-    const MOST: usize = 120;
-    let mut shown: String = text
-        .chars()
-        .take(MOST)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if text.chars().nth(MOST).is_some() {
-        shown.push('…');
-    }
-    shown
+    one_line(text, 120)
 }

@@ -7,6 +7,8 @@ use std::fmt::Display;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use qchost_text::excerpt;
+
 use super::grants::{at_most, brokerage_within, glob_within, is_same, project_within};
 use super::{Change, ChangeKind};
 use crate::glob::Glob;
@@ -73,11 +75,8 @@ struct Lines {
 }
 
 impl Lines {
-    fn push(&mut self, kind: ChangeKind, mut line: String) {
-        if let Some((end, _)) = line.char_indices().nth(LINE) {
-            line.truncate(end);
-            line.push('…');
-        }
+    fn push(&mut self, kind: ChangeKind, line: String) {
+        let line = excerpt(&line, LINE);
         self.changes.push(Change { kind, line });
     }
 

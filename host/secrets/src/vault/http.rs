@@ -11,6 +11,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use qchost_text::error_chain;
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Response, Url};
@@ -115,7 +116,7 @@ impl Http {
             let wrong = |why: String| wrong("ca-file", format!("{}: {why}", file.display()));
             let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
             let certificates =
-                Certificate::from_pem_bundle(&pem).map_err(|error| wrong(chain(&error)))?;
+                Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error_chain(&error)))?;
             if certificates.is_empty() {
                 return Err(wrong("it holds no PEM certificate".to_owned()));
             }
@@ -124,7 +125,7 @@ impl Http {
         Ok(Self {
             client: builder
                 .build()
-                .map_err(|error| wrong("address", chain(&error)))?,
+                .map_err(|error| wrong("address", error_chain(&error)))?,
             base: url.as_str().trim_end_matches('/').to_owned(),
             namespace: options.namespace.clone(),
             redactor,
@@ -231,8 +232,9 @@ impl Http {
         let sent = endpoint
             .with_middleware(&middleware)
             .request(&self.base)
-            .map_err(|error| confused(chain(&error)))?;
-        let mut sent = reqwest::Request::try_from(sent).map_err(|error| confused(chain(&error)))?;
+            .map_err(|error| confused(error_chain(&error)))?;
+        let mut sent =
+            reqwest::Request::try_from(sent).map_err(|error| confused(error_chain(&error)))?;
         if let Some(token) = token {
             let mut value = HeaderValue::from_str(token.expose_secret()).map_err(|_| {
                 VaultError::Credentials {
@@ -244,7 +246,7 @@ impl Http {
         }
         let lost = |error: reqwest::Error| VaultError::Unreachable {
             address: self.base.clone(),
-            why: chain(&error.without_url()),
+            why: error_chain(&error.without_url()),
         };
         let response = self.client.execute(sent).await.map_err(lost)?;
         let status = response.status().as_u16();
@@ -309,15 +311,4 @@ fn address(text: &str) -> Result<Url, String> {
         ));
     }
     Ok(url)
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        words = format!("{words}: {error}");
-        cause = error.source();
-    }
-    words
 }
