@@ -9,6 +9,7 @@
 //! operations.
 
 mod aside;
+mod backoff;
 mod call;
 pub mod names;
 mod operation;
@@ -18,6 +19,7 @@ pub mod shape;
 mod table;
 
 pub use aside::{aside, length, length_of_members};
+pub use backoff::Backoff;
 pub use call::{
     BoxFuture, Call, Clearance, Failure, FailureKind, Outcome, Target, Upstream, always,
 };

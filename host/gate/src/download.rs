@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use qchost_audit::Audit;
-use qchost_catalog::{Failure, Upstream};
+use qchost_catalog::{Backoff, Failure, Upstream};
 use qchost_scope::Reader as _;
 use serde_json::{Map, Value, json};
 
@@ -27,8 +27,7 @@ use crate::refusal_log::RefusalLog;
 use crate::reserve::Reserver;
 use crate::throttle::CallGuards;
 
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
-const MAX_POLL_INTERVAL: Duration = Duration::from_secs(3);
+const POLL_BACKOFF: Backoff = Backoff::exact(Duration::from_millis(100), Duration::from_secs(3));
 
 /// Downloads objects.
 pub(crate) struct Downloader {
@@ -92,7 +91,7 @@ impl Download {
         let mut answer = self
             .call("object-store/read-object-store-file-job-id", job)
             .await?;
-        let mut wait = POLL_INTERVAL;
+        let mut polls = 0;
         let url = loop {
             if let Some(url) = answer
                 .get("url")
@@ -109,12 +108,13 @@ impl Download {
                 let neither = "the download has neither an address nor a job".to_owned();
                 return Err(Failure::UnexpectedResponse(neither).into());
             };
+            polls += 1;
+            let wait = POLL_BACKOFF.delay(polls);
             if Instant::now() + wait >= deadline {
                 let after = self.request.begun.elapsed();
                 return Err(Failure::TimedOut { after }.into());
             }
             tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(MAX_POLL_INTERVAL);
             let poll = json!({ "organizationId": organization, "jobId": job });
             answer = self
                 .call("object-store/read-object-store-file-download-url", poll)

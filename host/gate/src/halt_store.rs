@@ -13,6 +13,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use qchost_audit::{Audit, AuditError, Disk, Entry, Files, Kind, Record};
+use qchost_catalog::Backoff;
 use qchost_ledger::{Halt, HaltReserve, Ledger, LedgerError};
 use qchost_policy::Person;
 use serde_json::json;
@@ -34,8 +35,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 const KEEP_TIMEOUT: Duration = Duration::from_millis(500);
 /// Time limit for reading the database back.
 const READ_BACK_TIMEOUT: Duration = Duration::from_millis(300);
-const RETRY_INTERVAL: Duration = Duration::from_millis(500);
-const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(30);
+const BACKOFF: Backoff = Backoff::exact(Duration::from_millis(500), Duration::from_secs(30));
 
 /// Requests a write of the reserve; answered once it is written.
 type Request = oneshot::Sender<Result<(), String>>;
@@ -319,14 +319,12 @@ impl HaltStore {
             // Not among the tasks that the gate waits for when it closes: either the reserve or the audit has the halt, or
             // no store accepts it.
             tokio::spawn(async move {
-                let mut pause = RETRY_INTERVAL;
-                loop {
-                    tokio::time::sleep(pause).await;
+                for failures in 1.. {
+                    tokio::time::sleep(BACKOFF.delay(failures)).await;
                     let Some(store) = weak.upgrade() else { return };
                     if store.keep(generation).await {
                         return;
                     }
-                    pause = (pause * 2).min(MAX_RETRY_INTERVAL);
                 }
             });
         });

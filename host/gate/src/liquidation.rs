@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use parking_lot::{Mutex, MutexGuard};
 use qchost_audit::{Audit, Entry, Kind};
-use qchost_catalog::{Access, Call, Failure, Operation, Outcome, Target, Upstream, always};
+use qchost_catalog::{Access, Backoff, Call, Failure, Operation, Outcome, Target, Upstream, always};
 use qchost_ledger::{Ledger, LedgerError};
 use qchost_policy::Person;
 use qchost_scope::Scope;
@@ -689,13 +689,11 @@ impl Liquidator {
             return;
         }
         let weak = Arc::downgrade(self);
-        let first = RETRY_INTERVAL.min(self.step());
+        let backoff = Backoff::exact(RETRY_INTERVAL.min(self.step()), MAX_RETRY_INTERVAL);
         // Not among the tasks that the gate waits for when it closes; each of its rounds is.
         tokio::spawn(async move {
-            let mut pause = first;
-            loop {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(MAX_RETRY_INTERVAL);
+            for number in 1.. {
+                tokio::time::sleep(backoff.delay(number)).await;
                 let Some(own) = weak.upgrade() else { return };
                 let round = Arc::clone(&own);
                 // A failed round is followed by another one.

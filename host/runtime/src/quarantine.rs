@@ -17,12 +17,14 @@ use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use qchost_catalog::Backoff;
+
 /// Consecutive failures that start a quarantine.
 const FAILURES: u32 = 5;
 /// Initial duration.
 const FIRST: Duration = Duration::from_secs(1);
-/// Maximum duration.
-const LONGEST: Duration = Duration::from_secs(5 * 60);
+/// Durations, by the number of failures since the one that started the quarantine.
+const BACKOFF: Backoff = Backoff::exact(FIRST, Duration::from_secs(5 * 60));
 
 /// The quarantine of a plugin that keeps failing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +68,6 @@ pub(crate) struct Record {
 struct State {
     /// `None` while there is no quarantine.
     until: Option<Instant>,
-    lasts: Duration,
     probing: bool,
     reason: String,
 }
@@ -139,13 +140,10 @@ impl Record {
         if failures < FAILURES {
             return None;
         }
-        state.lasts = match state.until {
-            None => FIRST,
-            Some(_) => state.lasts.saturating_mul(2).min(LONGEST),
-        };
-        state.until = Some(now + state.lasts);
+        let lasts = BACKOFF.delay(failures.saturating_sub(FAILURES - 1));
+        state.until = Some(now + lasts);
         self.quarantined.store(true, Ordering::Release);
-        Some(state.lasts)
+        Some(lasts)
     }
 
     /// Returns whether a quarantine ended.

@@ -13,13 +13,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use qchost_catalog::Failure;
+use qchost_catalog::{Backoff, Failure};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Client, StatusCode, Url};
 use tokio::time::timeout_at;
 
-use crate::backoff::Backoff;
 use crate::connector::{ConfigError, is_loopback};
 use crate::fault::words;
 

@@ -11,7 +11,6 @@
 
 mod account;
 mod accounts;
-mod backoff;
 mod cache;
 mod connector;
 mod credentials;
@@ -34,7 +33,6 @@ mod tools;
 
 pub use account::Account;
 pub use accounts::Accounts;
-pub use backoff::Backoff;
 pub use connector::{
     ConfigError, ConnectError, Connection, Connector, HttpConnector, PipeConnector, StdioConnector,
     Supervisor, supervise,
@@ -42,6 +40,7 @@ pub use connector::{
 pub use credentials::{Credentials, CredentialsError};
 pub use health::{AccountHealth, AccountState};
 pub use options::AccountOptions;
+pub use qchost_catalog::Backoff;
 pub use quiet::{QUIET_TARGETS, permits};
 pub use session::ServerInfo;
 

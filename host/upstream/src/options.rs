@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::backoff::Backoff;
+use qchost_catalog::Backoff;
 
 /// The behaviour of one account's connection.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Error;
+use qchost_catalog::Backoff;
 use qchost_runtime::{LoadError, Plugin};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -16,10 +17,8 @@ use super::scan::Seen;
 use super::table::{Problem, Row};
 use crate::output::words;
 
-/// The first pause before a retry of what [passes late](Passes::Late). It doubles with each failure of the same content.
-const FIRST_PAUSE: Duration = Duration::from_secs(30);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+/// Before a retry of what [passes late](Passes::Late).
+const BACKOFF: Backoff = Backoff::exact(Duration::from_secs(30), Duration::from_secs(3600));
 
 /// A manifest being followed.
 pub struct Tracked {
@@ -30,8 +29,8 @@ pub struct Tracked {
     pub tried: Option<Seen>,
     /// Why that failed.
     pub failure: Option<Failure>,
-    /// The last content that failed in a way that passes late, and its pause.
-    paused: Option<(Seen, Duration)>,
+    /// The last content that failed in a way that passes late, and how often it did in a row.
+    paused: Option<(Seen, u32)>,
     /// Why it is not tried.
     pub obstacle: Option<String>,
     /// Whether a configuration being prepared may accept it.
@@ -112,11 +111,9 @@ impl Tracked {
                     let tried = self.tried.as_ref();
                     tried.is_some_and(|tried| tried.is(seen))
                 });
-                let pause = former.map_or(FIRST_PAUSE, |(_, pause)| {
-                    pause.saturating_mul(2).min(LONGEST_PAUSE)
-                });
-                self.paused = self.tried.clone().map(|tried| (tried, pause));
-                now.checked_add(pause)
+                let failures = former.map_or(1, |(_, failures)| failures.saturating_add(1));
+                self.paused = self.tried.clone().map(|tried| (tried, failures));
+                now.checked_add(BACKOFF.delay(failures))
             }
         };
         self.failure = Some(Failure { problem, again });

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
+use qchost_catalog::Backoff;
 use reqwest::Client;
 use reqwest::header::{HeaderName, HeaderValue};
 use rmcp::model::{ClientJsonRpcMessage, GetExtensions as _};
@@ -27,7 +28,6 @@ use sse_stream::Sse;
 use tokio_util::sync::CancellationToken;
 
 use crate::MAX_MESSAGE;
-use crate::backoff::Backoff;
 use crate::connector::Received;
 use crate::session::CallDeadline;
 

@@ -1,5 +1,8 @@
 //! Exponential back-off.
 //!
+//! The crate `backon` does not replace it: its jitter is added on top of the longest wait, and its state is an iterator,
+//! where ours is a count of failures that outlives the loop that waits.
+//!
 //! Invariant: the wait grows from `initial` to `max` and never beyond; without jitter it depends
 //! only on the number of failures.
 
@@ -29,6 +32,17 @@ impl Default for Backoff {
 }
 
 impl Backoff {
+    /// Without jitter.
+    #[must_use]
+    pub const fn exact(initial: Duration, max: Duration) -> Self {
+        let jitter = 0.0;
+        Self {
+            initial,
+            max,
+            jitter,
+        }
+    }
+
     /// The wait after this many consecutive failures; zero after none.
     #[must_use]
     pub fn delay(&self, failures: u32) -> Duration {
@@ -53,11 +67,7 @@ mod tests {
 
     #[test]
     fn the_wait_doubles_up_to_its_limit() {
-        let backoff = Backoff {
-            initial: Duration::from_millis(100),
-            max: Duration::from_secs(1),
-            jitter: 0.0,
-        };
+        let backoff = Backoff::exact(Duration::from_millis(100), Duration::from_secs(1));
         let waits: Vec<_> = (0..7)
             .map(|failures| backoff.delay(failures).as_millis())
             .collect();
