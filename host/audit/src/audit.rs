@@ -6,28 +6,24 @@
 use parking_lot::Mutex;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use secrecy::SecretSlice;
 use serde_json::{Map, Value};
-use tokio::sync::{Semaphore, broadcast, oneshot};
+use tokio::sync::{broadcast, oneshot};
 
 use crate::anchor::{Anchor, Anchoring};
 use crate::error::AuditError;
 use crate::files::Files;
 use crate::head::Signer;
 use crate::opening;
-use crate::queue::{Pending, Queue};
+use crate::queue::Pending;
 use crate::record::{Draft, Entry, LARGEST_BODY};
+use crate::shared::Shared;
 use crate::writer::{Parts, Writer};
-
-/// Lines that a follower may be behind before it loses some.
-const FOLLOWED: usize = 4096;
-/// Maximum KiB of records waiting for the disk; further callers wait before they can queue theirs.
-const ROOM: usize = 32 * 1024;
 
 /// How an audit is kept.
 pub struct Options {
@@ -69,28 +65,6 @@ pub struct Opening {
     pub cut: u64,
     /// The intents without an outcome, oldest first: their fields, with `seq` and `time`.
     pub unsettled: Vec<Map<String, Value>>,
-}
-
-/// State shared by callers and writer.
-pub(crate) struct Shared {
-    pub queue: Queue,
-    /// Why nothing more is recorded, if so.
-    pub poison: OnceLock<AuditError>,
-    pub followers: broadcast::Sender<Arc<str>>,
-    head: Mutex<String>,
-    room: Arc<Semaphore>,
-}
-
-impl Shared {
-    pub fn set_head(&self, head: String) {
-        *self.head.lock() = head;
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Shared")
-    }
 }
 
 /// An open audit. Clones are the same audit; dropping the last one writes pending entries and closes the files.
@@ -137,14 +111,7 @@ impl Audit {
         let found = opening::inspect(&*files, &folder, &signer, recorded_head)?;
         let starting = |error| AuditError::files("start a thread for", &folder)(error);
         let anchoring = anchor.map(Anchoring::start).transpose().map_err(starting)?;
-        let (followers, _) = broadcast::channel(FOLLOWED);
-        let shared = Arc::new(Shared {
-            queue: Queue::default(),
-            poison: OnceLock::new(),
-            followers,
-            head: Mutex::default(),
-            room: Arc::new(Semaphore::new(ROOM)),
-        });
+        let shared = Arc::new(Shared::new());
         let writer = Writer::resume(
             Parts {
                 files: Arc::clone(&files),
@@ -227,8 +194,7 @@ impl Audit {
     /// The newest durable signed head.
     #[must_use]
     pub fn head(&self) -> String {
-        let head = &self.0.shared.head;
-        head.lock().clone()
+        self.0.shared.head()
     }
 
     /// The folder.

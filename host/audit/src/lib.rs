@@ -29,6 +29,7 @@ mod report;
 mod reserve;
 mod retention;
 mod segment;
+mod shared;
 mod verify;
 mod writer;
 

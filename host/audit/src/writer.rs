@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::anchor::Anchoring;
-use crate::audit::Shared;
 use crate::error::{AuditError, is_full};
 use crate::files::{File, Files, Mode, write_all};
 use crate::head::{Head, HeadFile, Signer};
@@ -25,6 +24,7 @@ use crate::queue::{Batch, Pending, answer, flushed};
 use crate::record::{Draft, Kind, Parsed};
 use crate::reserve::Reserve;
 use crate::segment::{self, Ending, Lines};
+use crate::shared::Shared;
 
 /// With more open intents than this, a segment grows instead of carrying them over to the next.
 const MOST_CARRIED: usize = 50_000;

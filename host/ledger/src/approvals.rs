@@ -10,12 +10,12 @@ use crate::approval::{
     Approval, ApprovalError, ApprovalFilter, ApprovalKind, ApprovalPage, Binding, DecisionBy,
     NewApproval, PermitState, RequestError, Standing, Status, Verdict,
 };
-use crate::budgets::{amount, stored};
+use crate::counters::{amount, stored};
 use crate::error::LedgerError;
 use crate::identifier;
-use crate::in_force::Subject;
 use crate::ledger::Ledger;
 use crate::permits::{self, canonical};
+use crate::subject::Subject;
 
 /// Maximum pending approvals of one plugin.
 const MAX_PENDING: u32 = 100;

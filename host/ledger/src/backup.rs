@@ -1,7 +1,6 @@
-//! Copies the database while it is in use, and invalidates approvals in a restored copy.
+//! Copies the database while it is in use, and restores a copy.
 //!
-//! Invariants: the copy is the database at one instant; a file with the final name is a complete copy. In a restored
-//! copy, no approval of a person is valid.
+//! Invariant: the copy is the database at one instant; a file with the final name is a complete copy.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -47,32 +46,6 @@ impl Ledger {
         let closed = file::open_restored(path)?.close();
         Ok(closed.map_err(|(_, error)| error)?)
     }
-}
-
-/// Approvals and revocations since the backup was taken are unknown, so permits and approvals become void, and what is
-/// in force and adopted has to be confirmed. Halts and refusals stay. The data folder is not treated as new, so that
-/// nothing is adopted automatically.
-pub(crate) fn withdraw_consent(connection: &Connection) -> Result<(), LedgerError> {
-    // A call under way may release the last use of a permit.
-    connection.execute_batch(
-        "BEGIN IMMEDIATE;
-         UPDATE permits SET revoked_ms = unixepoch() * 1000, revoked_by = 'the restore of a backup'
-             WHERE revoked_ms IS NULL
-               AND (uses_left > 0 OR id IN (SELECT permit FROM reservations WHERE permit IS NOT NULL));
-         UPDATE approvals SET status = 'closed', closed = 'a backup was restored'
-             WHERE status = 'pending' OR (status = 'approved' AND id NOT IN (SELECT approval FROM permits));
-         DELETE FROM approval_contents WHERE approval IN (SELECT id FROM approvals WHERE status = 'closed');
-         DELETE FROM approved_sources;
-         UPDATE compiles SET source = NULL;
-         UPDATE adoptions SET confirmed = 0;
-         UPDATE in_force SET confirmed = 0;
-         INSERT OR IGNORE INTO in_force (kind, name, digest, text, by, at_ms, confirmed)
-             VALUES ('guardrails', '', '', '', '', 0, 0), ('configuration', '', '', '', '', 0, 0);
-         INSERT OR IGNORE INTO meta VALUES ('adopted', '');
-         DELETE FROM meta WHERE name = 'restored';
-         COMMIT",
-    )?;
-    Ok(())
 }
 
 fn copy(source: &Connection, target: &Path) -> Result<(), LedgerError> {

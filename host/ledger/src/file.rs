@@ -1,7 +1,7 @@
 //! The database file: opened, checked and migrated to the newest layout.
 //!
 //! Invariant: every connection returned here is to a valid file of ours, with the newest layout, in WAL mode, and each
-//! COMMIT on it is durable when it returns.
+//! COMMIT on it is durable when it returns. In a file that was restored from a backup, no approval of a person is valid.
 
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
@@ -12,7 +12,6 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::backup;
 use crate::error::LedgerError;
 
 /// The migrations from an empty file to the newest layout, each with the layout that it produces.
@@ -173,8 +172,34 @@ fn prepare(connection: &Connection, path: &Path, restored: bool) -> Result<(), L
         },
     )?;
     if restored {
-        backup::withdraw_consent(connection)?;
+        withdraw_consent(connection)?;
     }
+    Ok(())
+}
+
+/// Approvals and revocations since the backup was taken are unknown, so permits and approvals become void, and what is
+/// in force and adopted has to be confirmed. Halts and refusals stay. The data folder is not treated as new, so that
+/// nothing is adopted automatically.
+fn withdraw_consent(connection: &Connection) -> Result<(), LedgerError> {
+    // A call under way may release the last use of a permit.
+    connection.execute_batch(
+        "BEGIN IMMEDIATE;
+         UPDATE permits SET revoked_ms = unixepoch() * 1000, revoked_by = 'the restore of a backup'
+             WHERE revoked_ms IS NULL
+               AND (uses_left > 0 OR id IN (SELECT permit FROM reservations WHERE permit IS NOT NULL));
+         UPDATE approvals SET status = 'closed', closed = 'a backup was restored'
+             WHERE status = 'pending' OR (status = 'approved' AND id NOT IN (SELECT approval FROM permits));
+         DELETE FROM approval_contents WHERE approval IN (SELECT id FROM approvals WHERE status = 'closed');
+         DELETE FROM approved_sources;
+         UPDATE compiles SET source = NULL;
+         UPDATE adoptions SET confirmed = 0;
+         UPDATE in_force SET confirmed = 0;
+         INSERT OR IGNORE INTO in_force (kind, name, digest, text, by, at_ms, confirmed)
+             VALUES ('guardrails', '', '', '', '', 0, 0), ('configuration', '', '', '', '', 0, 0);
+         INSERT OR IGNORE INTO meta VALUES ('adopted', '');
+         DELETE FROM meta WHERE name = 'restored';
+         COMMIT",
+    )?;
     Ok(())
 }
 

@@ -11,37 +11,15 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::approvals::close_changes;
-use crate::budgets::{Counter, Heir};
+use crate::counters::{Counter, Heir};
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
+use crate::subject::Subject;
 
 /// Reason for closing approvals of other changes when a text comes into force.
 const OTHER_IN_FORCE: &str = "something else came into force since it was asked for";
 /// The key in `meta` that marks a data folder whose initial content was adopted.
 const ADOPTED: &str = "adopted";
-
-/// The subject of a text in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Subject {
-    /// The manifest of a plugin, identified by the plugin's name.
-    Manifest,
-    /// All guardrails.
-    Guardrails,
-    /// The people, modes and profiles of the configuration.
-    Configuration,
-}
-
-impl Subject {
-    /// Its name in approvals, messages and records.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Manifest => "manifest",
-            Self::Guardrails => "guardrails",
-            Self::Configuration => "configuration",
-        }
-    }
-}
 
 /// A text in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,14 +133,14 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be used; nothing has changed then.
     pub async fn bring_into_force(&self, adopt: Adopt) -> Result<Brought, LedgerError> {
-        // Return leases on counters that another one continues.
+        // The counters that another one continues must not have unused blocks of reads.
         let from = adopt
             .heirs
             .iter()
             .flat_map(|heir| heir.of.iter().flatten().cloned());
         let from = from.collect();
         let returned = self
-            .return_leases_of(&adopt.account, &adopt.name, from)
+            .return_blocks_of(&adopt.account, &adopt.name, from)
             .await?;
         let brought = self.connections().write(move |it| bring(it, &adopt)).await;
         drop(returned);

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::blocks::Blocks;
 use crate::connections::{self, Connections, Head};
 use crate::error::LedgerError;
-use crate::leases::Leases;
 use crate::state::StateStore;
 
 /// The ledger. Clones are the same ledger; the file is closed when the last one is dropped.
@@ -18,7 +18,7 @@ pub struct Ledger(Arc<Inner>);
 
 struct Inner {
     connections: Connections,
-    leases: Leases,
+    blocks: Blocks,
     state: StateStore,
     /// `None` in memory.
     path: Option<PathBuf>,
@@ -54,7 +54,7 @@ impl Ledger {
         Self(Arc::new(Inner {
             state: StateStore::new(connections.clone()),
             connections,
-            leases: Leases::default(),
+            blocks: Blocks::default(),
             path,
         }))
     }
@@ -135,8 +135,8 @@ impl Ledger {
         &self.0.connections
     }
 
-    pub(crate) fn leases(&self) -> &Leases {
-        &self.0.leases
+    pub(crate) fn blocks(&self) -> &Blocks {
+        &self.0.blocks
     }
 
     pub(crate) fn path(&self) -> Option<&Path> {

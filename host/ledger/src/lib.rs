@@ -6,38 +6,41 @@
 mod approval;
 mod approvals;
 mod backup;
+mod blocks;
 mod budgets;
 mod connections;
+mod counters;
 mod error;
 mod file;
 mod halts;
 mod identifier;
 mod in_force;
-mod leases;
 mod ledger;
 mod liquidations;
 mod permits;
 mod plugins;
+mod reads;
 mod recorded;
+mod reservation;
 mod reserve;
 mod sources;
 mod state;
+mod subject;
 
 pub use approval::{
     Approval, ApprovalError, ApprovalFilter, ApprovalKind, ApprovalPage, Binding, DecisionBy,
     NewApproval, PermitState, RequestError, Standing, Status, Verdict,
 };
-pub use budgets::{
-    ATTEMPTS_PER_CALL, Begin, BeginError, Charge, Heir, OpenReservation, Settle, Usage, day_of,
-    until_end,
-};
 pub use connections::Head;
+pub use counters::{ATTEMPTS_PER_CALL, Heir, day_of, until_end};
 pub use error::LedgerError;
 pub use halts::{Halt, StoredHalts};
-pub use in_force::{Adopt, Brought, InForce, Subject};
+pub use in_force::{Adopt, Brought, InForce};
 pub use ledger::Ledger;
-pub use permits::{Permit, PermitUse};
+pub use permits::Permit;
 pub use plugins::{Adoption, RateMark};
+pub use reservation::{Begin, BeginError, Charge, OpenReservation, PermitUse, Settle, Usage};
 pub use reserve::{HaltReserve, ReserveError};
 pub use sources::{NewCompile, Remembered};
 pub use state::{Entry, MAX_KEY, MAX_VALUE, StateError, StateStore};
+pub use subject::Subject;

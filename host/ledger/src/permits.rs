@@ -8,19 +8,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::approval::{Approval, Binding, Standing};
-use crate::budgets::{ATTEMPTS_PER_CALL, Begin, BeginError, Dollars, amount, stored};
+use crate::counters::{ATTEMPTS_PER_CALL, Dollars, amount, stored};
 use crate::error::LedgerError;
 use crate::identifier;
 use crate::ledger::Ledger;
-
-/// The permit that a call uses.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PermitUse {
-    /// Its id.
-    pub permit: String,
-    /// The call's cost, in 1/10000 dollar.
-    pub cost: u64,
-}
+use crate::reservation::{Begin, BeginError, PermitUse};
 
 /// A valid permit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -10,9 +10,7 @@
 //! Invariant: while a person may be logging in, polling does not start another log-in, which could
 //! invalidate theirs: the same URL is returned until it expires.
 
-use parking_lot::{Mutex, MutexGuard};
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use qchost_catalog::Failure;
 use serde_json::{Map, Value, json};
@@ -25,22 +23,7 @@ const READ: &str = "/live/auth0/read";
 
 /// Time limit for asking the cloud whether there is an authorisation. It reportedly waits until
 /// there is one.
-const READ_PATIENCE: Duration = Duration::from_secs(3);
-
-/// How long a person may take to log in; as in QuantConnect's own command line.
-const LOGIN_PATIENCE: Duration = Duration::from_secs(15 * 60);
-
-/// The URLs that were returned, by request.
-#[derive(Debug, Default)]
-pub(crate) struct Logins(Mutex<HashMap<String, (String, Instant)>>);
-
-impl Logins {
-    fn open(&self) -> MutexGuard<'_, HashMap<String, (String, Instant)>> {
-        let mut logins = self.0.lock();
-        logins.retain(|_, (_, begun)| begun.elapsed() < LOGIN_PATIENCE);
-        logins
-    }
-}
+const READ_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl RestClient {
     /// One step of authorising the connection in `body`; `endpoint` is the catalog's.
@@ -54,9 +37,9 @@ impl RestClient {
         body: &Map<String, Value>,
     ) -> Result<Answer, Failure> {
         let key = Value::Object(body.clone()).to_string();
-        match timeout(READ_PATIENCE, self.post(READ, body, Effect::Repeatable)).await {
+        match timeout(READ_TIMEOUT, self.post(READ, body, Effect::Repeatable)).await {
             Ok(Ok(present)) if is_authorized(&present) => {
-                self.logins().open().remove(&key);
+                self.logins().end(&key);
                 return Ok(present);
             }
             Ok(Err(failure)) if !matches!(failure, Failure::TimedOut { .. }) => {
@@ -65,8 +48,7 @@ impl RestClient {
             // A refusal, an empty answer or a time-out: there is none yet.
             Ok(_) | Err(_) => {}
         }
-        let begun = self.logins().open().get(&key).map(|(url, _)| url.clone());
-        if let Some(url) = begun {
+        if let Some(url) = self.logins().url(&key) {
             return Ok(to_open(&url));
         }
         match self
@@ -77,7 +59,7 @@ impl RestClient {
             Reply::Redirect(url) => {
                 let url = String::from(url);
                 let answer = to_open(&url);
-                self.logins().open().insert(key, (url, Instant::now()));
+                self.logins().begin(key, url);
                 Ok(answer)
             }
             Reply::Answer(answer) => Ok(answer),

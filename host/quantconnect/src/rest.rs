@@ -18,9 +18,9 @@ use serde_json::{Map, Value};
 
 use crate::answer::{Answer, excerpt};
 use crate::base::{BaseUrl, BaseUrlError, CLOUD, localhost};
-use crate::connect::Logins;
 use crate::credentials::{Authorization, Credentials};
-use crate::probe::{RateLimit, retry_after, skew};
+use crate::headers::{RateLimit, retry_after, skew};
+use crate::logins::Logins;
 
 /// Clock difference in seconds that is worth mentioning when the cloud refuses the credentials.
 const NOTABLE_SKEW_SECONDS: f64 = 30.0;
@@ -47,7 +47,6 @@ pub struct RestOptions {
 impl Default for RestOptions {
     /// The cloud; 10 s to connect, 60 s of silence, 5 min in all, 30 MiB: as text in an MCP message
     /// a body may double, and clients limit messages (the host's limit is 64 MiB).
-    /// body may double, and clients read messages up to a limit (the host's is 64 MiB).
     fn default() -> Self {
         Self {
             base_url: CLOUD.to_owned(),

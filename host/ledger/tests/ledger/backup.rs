@@ -247,7 +247,7 @@ async fn what_a_person_had_said_yes_to_does_not_hold_in_a_restored_backup_and_ha
     assert!(adopted.confirmed);
 }
 
-/// A block that is leased for reads counts as used in a backup, where it can never be returned.
+/// A block of reads counts as used in a backup, where it can never be returned.
 #[tokio::test]
 async fn a_backup_lets_no_read_through_twice() {
     let folder = tempfile::tempdir().unwrap();

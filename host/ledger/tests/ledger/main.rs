@@ -12,8 +12,8 @@ mod budgets;
 mod crash;
 mod file;
 mod in_force;
-mod leases;
 mod permits;
+mod reads;
 mod remembered;
 
 use qchost_ledger::{ApprovalKind, Begin, Binding, Charge, NewApproval, PermitUse};

@@ -171,7 +171,7 @@ async fn a_read_counts_once_in_a_grant() {
         .unwrap_err();
 }
 
-/// A block that was leased under a higher limit allows no more than the lowered limit does.
+/// A block that was taken under a higher limit allows no more than the lowered limit does.
 #[tokio::test]
 async fn a_lower_limit_holds_at_once() {
     let ledger = Ledger::in_memory().unwrap();
