@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 use zeroize::Zeroizing;
@@ -72,6 +72,18 @@ pub fn read_secret(path: &Path) -> Result<SecretString, SecretError> {
         return Err(SecretError::Empty { place: place() });
     }
     Ok(text.into())
+}
+
+/// Reads a secret on a thread that may block: it may be on a network.
+pub(crate) async fn read_file(path: PathBuf) -> Result<SecretString, SecretError> {
+    let shown = path.clone();
+    match tokio::task::spawn_blocking(move || read_secret(&path)).await {
+        Ok(read) => read,
+        Err(stopped) => Err(SecretError::Read {
+            path: shown,
+            source: std::io::Error::other(stopped),
+        }),
+    }
 }
 
 /// Reads a secret from an environment variable.

@@ -2,28 +2,29 @@
 //!
 //! Invariants: redacted text contains no known value of four bytes or more, nor its JSON, percent
 //! or base64 form. Values are held in memory that is cleared; their number and size are bounded,
-//! and the least recently read are dropped first.
+//! and the least recently read are dropped first. A [`RedactingWriter`] passes nothing on before its
+//! line is complete, or long, so that it finds a secret however it is split over writes.
 //!
 //! A shorter value is not replaced: it is part of too many innocent words. The host itself never
 //! prints such a value.
 
 mod forms;
 mod matcher;
-mod writer;
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 
+use qchost_catalog::SHORTEST_SECRET;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use forms::{Form, forms};
 use matcher::Matcher;
-pub use writer::RedactingWriter;
 
 /// Maximum number of known values: those in use, and older ones that were rotated and may still be
 /// on their way out.
@@ -32,8 +33,8 @@ const REMEMBERED: usize = 512;
 /// Maximum bytes of all known values.
 const REMEMBERED_BYTES: usize = 1024 * 1024;
 
-/// Minimum length in bytes of a value that is redacted.
-pub(crate) const SHORTEST: usize = qchost_catalog::SHORTEST_SECRET;
+/// Maximum bytes of an incomplete line that are buffered.
+const MAX_LINE: usize = 64 * 1024;
 
 /// Redacts the values of secrets. Clones know the same values.
 #[derive(Clone, Default)]
@@ -55,7 +56,7 @@ impl fmt::Debug for Redactor {
 impl Redactor {
     /// Redacts this value from every text from now on.
     pub fn remember(&self, secret: SecretString) {
-        if secret.expose_secret().len() < SHORTEST {
+        if secret.expose_secret().len() < SHORTEST_SECRET {
             return;
         }
         let mut values = self.values();
@@ -119,7 +120,7 @@ impl Redactor {
     }
 
     /// A writer that redacts line by line.
-    pub fn writer<W: io::Write>(&self, inner: W) -> RedactingWriter<W> {
+    pub fn writer<W: Write>(&self, inner: W) -> RedactingWriter<W> {
         RedactingWriter::new(self.clone(), inner)
     }
 
@@ -162,5 +163,70 @@ fn clean_value(matcher: &Matcher, value: &mut Value) {
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Passes on what is written to it, line by line and redacted. An incomplete line is passed on when
+/// it is dropped; [`Write::flush`] does not pass on incomplete lines.
+pub struct RedactingWriter<W: Write> {
+    redactor: Redactor,
+    inner: W,
+    kept: Zeroizing<Vec<u8>>,
+}
+
+impl<W: Write> fmt::Debug for RedactingWriter<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedactingWriter").finish_non_exhaustive()
+    }
+}
+
+impl<W: Write> RedactingWriter<W> {
+    fn new(redactor: Redactor, inner: W) -> Self {
+        Self {
+            redactor,
+            inner,
+            kept: Zeroizing::default(),
+        }
+    }
+
+    /// Passes on what can be redacted already.
+    fn pass(&mut self) -> io::Result<()> {
+        let matcher = self.redactor.matcher();
+        let lines = match self.kept.iter().rposition(|byte| *byte == b'\n') {
+            Some(end) => end + 1,
+            None if self.kept.len() > MAX_LINE => self.kept.len(),
+            None => return Ok(()),
+        };
+        let whole = self.kept.get(..lines).unwrap_or_default();
+        let cut = matcher.cut(whole);
+        let clean = matcher.clean_bytes(self.kept.get(..cut).unwrap_or_default());
+        // Even on failure: data whose write failed must not be written twice.
+        self.kept.drain(..cut);
+        self.inner.write_all(&clean)
+    }
+}
+
+impl<W: Write> Write for RedactingWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // In chunks, so that a huge write is not buffered as a whole.
+        let piece = bytes.get(..MAX_LINE).unwrap_or(bytes);
+        self.kept.extend_from_slice(piece);
+        self.pass()?;
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<W: Write> Drop for RedactingWriter<W> {
+    fn drop(&mut self) {
+        let clean = self.redactor.matcher().clean_bytes(&self.kept);
+        // There is no way to report an error.
+        let _ = self
+            .inner
+            .write_all(&clean)
+            .and_then(|()| self.inner.flush());
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use crate::error::SecretError;
-use crate::file::{read_secret, read_variable};
+use crate::file::{read_file, read_variable};
 use crate::redactor::Redactor;
 use crate::source::Source;
 use crate::vault::{Vault, VaultOptions};
@@ -84,17 +84,5 @@ impl Secrets {
     #[must_use]
     pub fn redactor(&self) -> &Redactor {
         &self.redactor
-    }
-}
-
-/// Reads a file on a thread that may block: it may be on a network.
-pub(crate) async fn read_file(path: std::path::PathBuf) -> Result<SecretString, SecretError> {
-    let shown = path.clone();
-    match tokio::task::spawn_blocking(move || read_secret(&path)).await {
-        Ok(read) => read,
-        Err(stopped) => Err(SecretError::Read {
-            path: shown,
-            source: std::io::Error::other(stopped),
-        }),
     }
 }

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::time::timeout_at;
 
-use crate::connector::{ConnectError, Connection, Connector};
+use crate::connector::{CallDeadline, ConnectError, Connection, Connector};
 use crate::fault::{self, Delivery};
 use crate::shape::Shape;
 use crate::text::{Redactor, excerpt};
@@ -25,10 +25,6 @@ use crate::tools::{self, ListError};
 
 /// Consecutive unanswered calls after which the session is given up.
 const MAX_UNANSWERED_CALLS: u32 = 16;
-
-/// The deadline of a call, for the transport: nothing that belongs to the call outlives it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct CallDeadline(pub(crate) Instant);
 
 /// The server's identification in the handshake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -8,9 +8,8 @@ use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use qchost_catalog::SHORTEST_SECRET;
 use zeroize::Zeroizing;
-
-use super::SHORTEST;
 
 /// Characters that a URL leaves unchanged (RFC 3986, section 2.3, "unreserved").
 const UNRESERVED: AsciiSet = NON_ALPHANUMERIC
@@ -50,7 +49,7 @@ pub(super) fn forms(secret: &str) -> Vec<Form> {
         let known = forms
             .iter()
             .any(|known| known.as_slice() == form.as_bytes());
-        if !known && form.len() >= SHORTEST {
+        if !known && form.len() >= SHORTEST_SECRET {
             let bytes = mem::take(&mut *form).into_bytes();
             forms.push(Arc::new(Zeroizing::new(bytes)));
         }

@@ -18,9 +18,8 @@ use super::answer::{Auth, Authenticated, LookedUp};
 use super::http::Http;
 use super::options::VaultAuth;
 use crate::error::{SecretError, VaultError};
-use crate::file::read_variable;
+use crate::file::{read_file, read_variable};
 use crate::redactor::Redactor;
-use crate::secrets::read_file;
 use crate::source::{Setting, Source};
 
 /// Minimum age of a session before a refused read alone causes another login: each login leaves a

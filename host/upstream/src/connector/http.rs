@@ -18,8 +18,10 @@ use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
+use super::connection::{ConfigError, ConnectError, Connection, Connector, Ending};
 use super::limited::LimitedClient;
-use super::{ConfigError, ConnectError, Connection, Connector, Ending, Received, is_loopback};
+use super::loopback::is_loopback;
+use super::received::Received;
 use crate::MAX_MESSAGE;
 use crate::text::{EXCERPT, Redactor, excerpt};
 

@@ -27,9 +27,12 @@ use rmcp::transport::streamable_http_client::{
 use sse_stream::Sse;
 use tokio_util::sync::CancellationToken;
 
+use super::received::Received;
 use crate::MAX_MESSAGE;
-use crate::connector::Received;
-use crate::session::CallDeadline;
+
+/// The deadline of a call, for the transport: nothing that belongs to the call outlives it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallDeadline(pub(crate) Instant);
 
 /// Time limit of a request that belongs to no call: of the handshake, or a notification.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);

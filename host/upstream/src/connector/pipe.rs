@@ -8,7 +8,8 @@ use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-use super::{ConnectError, Connection, Connector, Ending, Received};
+use super::connection::{ConnectError, Connection, Connector, Ending};
+use super::received::Received;
 use crate::MAX_MESSAGE;
 use crate::text::Redactor;
 

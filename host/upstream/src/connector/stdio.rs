@@ -10,6 +10,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use qchost_catalog::{BoxFuture, SHORTEST_SECRET};
 use rmcp::transport::async_rw::AsyncRwTransport;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -19,7 +20,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{ConfigError, ConnectError, Connection, Connector, Ending, LastLine, Received};
+use super::connection::{ConfigError, ConnectError, Connection, Connector, Ending};
+use super::received::Received;
 use crate::MAX_MESSAGE;
 use crate::credentials::is_user_id;
 use crate::text::Redactor;
@@ -375,6 +377,20 @@ async fn log_lines(stream: impl AsyncRead + Unpin, redactor: Arc<Redactor>, last
             tracing::debug!(line = %text, "server's standard error");
             last.set(text);
         }
+    }
+}
+
+/// Keeps the last line of an output.
+#[derive(Default)]
+pub(crate) struct LastLine(Mutex<String>);
+
+impl LastLine {
+    pub(crate) fn set(&self, line: String) {
+        *self.0.lock() = line;
+    }
+
+    pub(crate) fn get(&self) -> String {
+        self.0.lock().clone()
     }
 }
 

@@ -1,0 +1,236 @@
+//! One open MCP session, and what opens it.
+
+use std::time::Duration;
+
+use qchost_catalog::BoxFuture;
+use rmcp::model::{ClientCapabilities, ClientConfig, Implementation};
+use rmcp::service::{ClientInitializeError, Peer, RoleClient, RunningService};
+use rmcp::transport::IntoTransport;
+use rmcp::transport::streamable_http_client::StreamableHttpError;
+use secrecy::SecretString;
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::received::{Bounded, Received};
+use crate::fault::UNAUTHORIZED;
+use crate::text::Redactor;
+
+/// How long to wait for the last words of a dying server before its loss is reported without them.
+const LAST_WORDS: Duration = Duration::from_millis(1_000);
+
+/// Opens MCP sessions to one server.
+pub trait Connector: Send + Sync {
+    /// Opens one session and completes the handshake.
+    fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>>;
+
+    /// The target, for people: a command, an address. Contains no secret.
+    fn describe(&self) -> String;
+
+    /// Secrets that must be redacted, since the server may repeat them.
+    fn secrets(&self) -> Vec<SecretString>;
+}
+
+/// Why a connector cannot be made from its configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A secret would be visible in the list of processes.
+    #[error(
+        "the value of the environment variable {variable} also appears in the arguments of `{command}`, where every user of this machine can read it; pass it by the environment only"
+    )]
+    SecretArgument {
+        /// The command.
+        command: String,
+        /// The variable that holds the secret.
+        variable: String,
+    },
+    /// The address is not an HTTP URL.
+    #[error("`{url}` is not an http or https address: {problem}")]
+    Url {
+        /// The address, without parts that may be secret.
+        url: String,
+        /// The problem.
+        problem: String,
+    },
+    /// A header cannot be sent. Its value is not shown.
+    #[error("the HTTP header `{name}` {problem}")]
+    Header {
+        /// The header's name.
+        name: String,
+        /// The problem.
+        problem: &'static str,
+    },
+    /// The HTTP client cannot start, for instance because the system's certificates cannot be read.
+    #[error("cannot start the HTTP client: {0}")]
+    Client(String),
+}
+
+/// Why a session did not open.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// Retrying without a change is useless, for example if the command does not exist.
+    #[error("{0}")]
+    Permanent(String),
+    /// The server refuses the credentials, or there are none. Retrying with the same ones is useless.
+    #[error("{0}")]
+    Unauthorized(String),
+    /// A retry may succeed.
+    #[error("{0}")]
+    Transient(String),
+}
+
+/// One open MCP session.
+pub struct Connection {
+    service: RunningService<RoleClient, ClientConfig>,
+    ending: Ending,
+    received: Received,
+}
+
+/// Signals a transport to end, and receives the reason why it ended.
+pub(crate) struct Ending {
+    /// Set once, with the cause, when the peer is gone. Closed without a value by transports that cannot tell.
+    cause: watch::Receiver<Option<String>>,
+    /// Tells the transport to clean up.
+    stop: CancellationToken,
+    /// Cancels `stop` when the connection is dropped.
+    _guard: DropGuard,
+}
+
+impl Ending {
+    /// `stop` is cancelled at the latest when the connection is dropped.
+    pub(crate) fn new(cause: watch::Receiver<Option<String>>, stop: CancellationToken) -> Self {
+        Self {
+            cause,
+            _guard: stop.clone().drop_guard(),
+            stop,
+        }
+    }
+
+    /// For a transport that cannot tell why it ended.
+    pub(crate) fn silent(stop: CancellationToken) -> Self {
+        let (_, cause) = watch::channel(None);
+        Self::new(cause, stop)
+    }
+
+    /// Ends the transport and waits for the peer to end.
+    async fn bring_about(&self) {
+        self.stop.cancel();
+        let _ = self.cause.clone().wait_for(Option::is_some).await;
+    }
+
+    /// The cause, waited for briefly.
+    async fn cause(&self) -> Option<String> {
+        let mut cause = self.cause.clone();
+        let told = tokio::time::timeout(LAST_WORDS, cause.wait_for(Option::is_some)).await;
+        told.ok()?.ok()?.clone()
+    }
+}
+
+impl Connection {
+    /// Performs the handshake over a transport.
+    pub(crate) async fn open<T, E, A>(
+        transport: T,
+        ending: Ending,
+        received: Received,
+        redactor: &Redactor,
+    ) -> Result<Self, ConnectError>
+    where
+        T: IntoTransport<RoleClient, E, A>,
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let transport = Bounded::new(transport.into_transport(), received.clone());
+        match rmcp::serve_client(client(), transport).await {
+            Ok(service) => Ok(Self {
+                service,
+                ending,
+                received,
+            }),
+            Err(error) => {
+                let told = redactor.line(&handshake_error(&error));
+                if error.is_authorization_required() || refuses_credentials(&error) {
+                    return Err(ConnectError::Unauthorized(format!(
+                        "{UNAUTHORIZED}: {told}"
+                    )));
+                }
+                if let Some(excess) = received.excess() {
+                    return Err(ConnectError::Permanent(excess));
+                }
+                Err(ConnectError::Transient(match ending.cause().await {
+                    Some(cause) => cause,
+                    None => format!("no MCP session: {told}"),
+                }))
+            }
+        }
+    }
+
+    /// The peer of the session.
+    pub(crate) fn peer(&self) -> &Peer<RoleClient> {
+        self.service.peer()
+    }
+
+    /// Ends the session and waits until the peer is gone, if its transport can tell.
+    pub(crate) async fn close(&self) {
+        self.service.cancellation_token().cancel();
+        self.ending.bring_about().await;
+    }
+
+    /// Notes that the server answered a request.
+    pub(crate) fn note_answer(&self) {
+        self.received.note_answer();
+    }
+
+    /// Whether it was ended because its server sent without limit.
+    pub(crate) fn is_endless(&self) -> bool {
+        self.received.excess().is_some()
+    }
+
+    /// Why the session ended, as far as known.
+    pub(crate) fn end(&self) -> Option<String> {
+        self.received
+            .excess()
+            .or_else(|| self.ending.cause.borrow().clone())
+    }
+
+    /// Why the session ended, if its transport can tell; call it only after the end.
+    pub(crate) async fn cause(&self) -> Option<String> {
+        match self.received.excess() {
+            Some(excess) => Some(excess),
+            None => self.ending.cause().await,
+        }
+    }
+}
+
+fn client() -> ClientConfig {
+    ClientConfig::new(
+        ClientCapabilities::default(),
+        Implementation::new("qchost", env!("CARGO_PKG_VERSION")),
+    )
+}
+
+/// The library's message, without the debug output of whole messages that some errors contain.
+fn handshake_error(error: &ClientInitializeError) -> String {
+    match error {
+        ClientInitializeError::ExpectedInitResponse(_)
+        | ClientInitializeError::ExpectedInitResult(_) => {
+            "the server did not answer `initialize` as MCP asks".to_owned()
+        }
+        ClientInitializeError::TransportError { error, .. } => crate::fault::words(error),
+        other => other.to_string(),
+    }
+}
+
+/// Whether the handshake failed with an HTTP status about credentials. The body is no evidence.
+fn refuses_credentials(error: &ClientInitializeError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = match error {
+        ClientInitializeError::TransportError { error, .. } => Some(error.error.as_ref()),
+        other => Some(other),
+    };
+    while let Some(error) = cause {
+        if let Some(StreamableHttpError::UnexpectedServerResponse(text)) =
+            error.downcast_ref::<StreamableHttpError<reqwest::Error>>()
+        {
+            return crate::fault::refuses_credentials(text);
+        }
+        cause = error.source();
+    }
+    false
+}

@@ -1,0 +1,48 @@
+//! Addresses of this machine.
+
+use std::net::IpAddr;
+
+use reqwest::Url;
+
+/// Whether a URL is on this machine: proxies are not used then.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    url.host_str().is_some_and(|host| {
+        let host = host.trim_end_matches('.');
+        host == "localhost"
+            || host.ends_with(".localhost")
+            || host
+                .trim_matches(['[', ']'])
+                .parse::<IpAddr>()
+                .is_ok_and(|address| {
+                    let address = address.to_canonical();
+                    address.is_loopback() || address.is_unspecified()
+                })
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_of_this_machine_is_known() {
+        for (url, loopback) in [
+            ("http://127.0.0.1:1/", true),
+            ("http://127.8.8.8/", true),
+            ("http://2130706433/", true),
+            ("http://0x7f.1/", true),
+            ("http://0.0.0.0/", true),
+            ("http://[::1]:1/", true),
+            ("http://[::]/", true),
+            ("http://[::ffff:127.0.0.1]/", true),
+            ("http://localhost/", true),
+            ("http://LocalHost./", true),
+            ("http://a.localhost/", true),
+            ("http://10.0.0.1/", false),
+            ("http://localhost.test/", false),
+        ] {
+            assert_eq!(is_loopback(&Url::parse(url).unwrap()), loopback, "{url}");
+        }
+    }
+}
