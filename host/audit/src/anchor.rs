@@ -1,7 +1,7 @@
 //! Anchors: signed heads stored where an attacker with write access to the audit's folder may not
 //! reach.
 //!
-//! An anchor never delays the audit: a separate thread writes the newest head from time to time,
+//! An anchor never delays the audit: a separate thread writes the latest head from time to time,
 //! and a failing anchor is logged once until it works again.
 
 use parking_lot::{Condvar, Mutex};
@@ -27,46 +27,46 @@ const SYSLOG: &str = "/dev/log";
 /// Facility `authpriv`, severity `notice` (RFC 3164 §4.1.1).
 const PRIORITY: u8 = 10 * 8 + 5;
 /// Minimum interval between heads.
-const EVERY: Duration = Duration::from_secs(10);
+const ANCHOR_INTERVAL: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
-struct Newest {
+struct Unwritten {
     head: Option<String>,
     closed: bool,
 }
 
-/// The thread that writes heads to an anchor. Dropping it writes the newest head and waits for it.
+/// The thread that writes heads to an anchor. Dropping it writes the latest head and waits for it.
 #[derive(Debug)]
 pub(crate) struct Anchoring {
-    newest: Arc<(Mutex<Newest>, Condvar)>,
+    unwritten: Arc<(Mutex<Unwritten>, Condvar)>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Anchoring {
     pub fn start(anchor: Anchor) -> io::Result<Self> {
-        let newest = Arc::<(Mutex<Newest>, Condvar)>::default();
-        let of_thread = Arc::clone(&newest);
+        let unwritten = Arc::<(Mutex<Unwritten>, Condvar)>::default();
+        let of_thread = Arc::clone(&unwritten);
         let thread = std::thread::Builder::new()
             .name("qchost-anchor".to_owned())
             .spawn(move || run(&anchor, &of_thread))?;
         Ok(Self {
-            newest,
+            unwritten,
             thread: Some(thread),
         })
     }
 
     /// Schedules a head to be written soon, unless a newer one arrives.
     pub fn offer(&self, head: &str) {
-        let (newest, changed) = &*self.newest;
-        newest.lock().head = Some(head.to_owned());
+        let (unwritten, changed) = &*self.unwritten;
+        unwritten.lock().head = Some(head.to_owned());
         changed.notify_one();
     }
 }
 
 impl Drop for Anchoring {
     fn drop(&mut self) {
-        let (newest, changed) = &*self.newest;
-        newest.lock().closed = true;
+        let (unwritten, changed) = &*self.unwritten;
+        unwritten.lock().closed = true;
         changed.notify_one();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -74,15 +74,15 @@ impl Drop for Anchoring {
     }
 }
 
-fn run(anchor: &Anchor, newest: &(Mutex<Newest>, Condvar)) {
-    let (newest, changed) = newest;
+fn run(anchor: &Anchor, unwritten: &(Mutex<Unwritten>, Condvar)) {
+    let (unwritten, changed) = unwritten;
     let mut working = true;
     let mut next = Instant::now();
-    let mut state = newest.lock();
+    let mut state = unwritten.lock();
     loop {
         let wait = match (&state.head, state.closed) {
             (None, true) => return,
-            (None, false) => EVERY,
+            (None, false) => ANCHOR_INTERVAL,
             (Some(_), true) => Duration::ZERO,
             (Some(_), false) => next.saturating_duration_since(Instant::now()),
         };
@@ -94,7 +94,7 @@ fn run(anchor: &Anchor, newest: &(Mutex<Newest>, Condvar)) {
             continue;
         };
         drop(state);
-        next = Instant::now() + EVERY;
+        next = Instant::now() + ANCHOR_INTERVAL;
         match anchor.write(&head) {
             Ok(()) => working = true,
             Err(error) if working => {
@@ -103,7 +103,7 @@ fn run(anchor: &Anchor, newest: &(Mutex<Newest>, Condvar)) {
             }
             Err(_) => {}
         }
-        state = newest.lock();
+        state = unwritten.lock();
     }
 }
 

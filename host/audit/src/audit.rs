@@ -21,7 +21,7 @@ use crate::files::Files;
 use crate::head::Signer;
 use crate::opening;
 use crate::queue::Pending;
-use crate::record::{Draft, Entry, LARGEST_BODY};
+use crate::record::{Draft, Entry, MAX_BODY};
 use crate::shared::Shared;
 use crate::writer::{Parts, Writer};
 
@@ -253,9 +253,9 @@ impl Drop for Ending {
 fn draft(entry: &Entry) -> Result<Draft, AuditError> {
     let draft = Draft::new(entry, Timestamp::now())?;
     let bytes = draft.bytes();
-    if bytes > LARGEST_BODY {
+    if bytes > MAX_BODY {
         return Err(AuditError::Unfit(format!(
-            "it has {bytes} bytes, and at most {LARGEST_BODY} fit"
+            "it has {bytes} bytes, and at most {MAX_BODY} fit"
         )));
     }
     Ok(draft)

@@ -30,7 +30,7 @@ const PREFIX: &str = "qchost-head-1";
 const SLOT: u64 = 4096;
 /// Bytes of a slot that are written.
 const WRITTEN: usize = 512;
-const SHORTEST_KEY: usize = 16;
+const MIN_KEY: usize = 16;
 
 /// A record, by its sequence and its hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Signer {
     pub fn new(key: &SecretSlice<u8>) -> Result<Self, AuditError> {
         let key = key.expose_secret();
         let short = AuditError::ShortKey { bytes: key.len() };
-        if key.len() < SHORTEST_KEY {
+        if key.len() < MIN_KEY {
             return Err(short);
         }
         Hmac::new_from_slice(key).map(Self).map_err(|_| short)

@@ -39,6 +39,6 @@ pub use error::AuditError;
 pub use export::{Format, export};
 pub use files::{Disk, File, Files, Mode};
 pub use query::{DIGESTS, Filter, Query, Record, Trace, oldest, query, since, tail, trace};
-pub use record::{Entry, Kind, LARGEST_BODY, canonical, canonical_object};
+pub use record::{Entry, Kind, MAX_BODY, canonical, canonical_object};
 pub use report::{Fault, Problem, Report};
 pub use verify::verify;

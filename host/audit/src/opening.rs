@@ -17,7 +17,7 @@ use crate::record::Parsed;
 use crate::segment::{self, Ending, Lines};
 
 /// Maximum bytes of a group.
-const LARGEST_GROUP: u64 = 32 * 1024 * 1024;
+const MAX_GROUP: u64 = 32 * 1024 * 1024;
 
 /// Calls with a recorded intent and no outcome, with the intent's sequence number.
 #[derive(Debug, Clone, Default)]
@@ -290,11 +290,11 @@ impl Found {
                 Ok(record) if self.cut == 0 => record,
                 _ => {
                     self.cut += lines.end - lines.start;
-                    if self.cut > LARGEST_GROUP {
+                    if self.cut > MAX_GROUP {
                         return Err(AuditError::Unsigned {
                             folder: folder.to_owned(),
                             head: head.sequence,
-                            what: format!("more than {LARGEST_GROUP} bytes"),
+                            what: format!("more than {MAX_GROUP} bytes"),
                         });
                     }
                     continue;

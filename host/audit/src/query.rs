@@ -16,7 +16,7 @@ use crate::record::Kind;
 use crate::segment::{self, Ending, Lines};
 
 /// Maximum lines of [`tail`].
-const LONGEST_TAIL: usize = 10_000;
+const MAX_TAIL: usize = 10_000;
 
 /// Selects records that match all given criteria.
 #[derive(Debug, Clone, Default)]
@@ -345,7 +345,7 @@ pub fn tail(
     folder: &Path,
     count: usize,
 ) -> Result<Vec<Record>, AuditError> {
-    let count = count.min(LONGEST_TAIL);
+    let count = count.min(MAX_TAIL);
     let whole = query(Arc::clone(files), folder, Filter::default())?;
     let mut segments = whole.segments;
     let mut tail: VecDeque<Record> = VecDeque::new();

@@ -1,7 +1,7 @@
 //! The queue of the writer. Callers add entries without waiting for a disk; the writer takes one
 //! batch at a time.
 //!
-//! Everything is bounded: notes by [`MOST_NOTES`], beyond which they are dropped and counted, and
+//! Everything is bounded: notes by [`MAX_NOTES`], beyond which they are dropped and counted, and
 //! records by the permits that their callers acquired before.
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -14,16 +14,16 @@ use crate::error::AuditError;
 use crate::record::Draft;
 
 /// Maximum bytes of queued notes.
-const MOST_NOTES: usize = 4 * 1024 * 1024;
+const MAX_NOTES: usize = 4 * 1024 * 1024;
 /// The same limit for essential notes, so that others never take their room.
-const MOST_ESSENTIAL_NOTES: usize = 4 * MOST_NOTES;
+const MAX_ESSENTIAL_NOTES: usize = 4 * MAX_NOTES;
 /// Maximum bytes of callers' records in one batch.
-const MOST_BYTES: usize = 4 * 1024 * 1024;
-const MOST_RECORDS: usize = 1024;
+const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
+const MAX_BATCH_RECORDS: usize = 1024;
 /// How long a note waits for others.
-const NOTE_WAITS: Duration = Duration::from_secs(1);
+const NOTE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the writer does maintenance when idle.
-const IDLE: Duration = Duration::from_secs(1);
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A record whose caller waits until it is durable.
 #[derive(Debug)]
@@ -92,9 +92,9 @@ impl Queue {
         let mut waiting = self.lock();
         let bytes = draft.bytes();
         let most = if draft.essential {
-            MOST_ESSENTIAL_NOTES
+            MAX_ESSENTIAL_NOTES
         } else {
-            MOST_NOTES
+            MAX_NOTES
         };
         let full = waiting.notes_bytes + bytes > most;
         if waiting.closed || full {
@@ -106,7 +106,7 @@ impl Queue {
         if waiting.oldest_note.is_none() {
             waiting.oldest_note = Some(Instant::now());
             self.changed.notify_one();
-        } else if waiting.notes_bytes > MOST_NOTES / 2 {
+        } else if waiting.notes_bytes > MAX_NOTES / 2 {
             self.changed.notify_one();
         }
     }
@@ -159,16 +159,16 @@ impl Queue {
     /// share one sync instead of alternating in two halves.
     pub fn next(&self, expected: usize, gather: Duration) -> Batch {
         let mut waiting = self.lock();
-        let idle = Instant::now() + IDLE;
+        let idle = Instant::now() + IDLE_INTERVAL;
         loop {
             let now = Instant::now();
             let due = waiting
                 .oldest_note
-                .map_or(idle, |oldest| oldest + NOTE_WAITS);
+                .map_or(idle, |oldest| oldest + NOTE_INTERVAL);
             let urgent = waiting.closed
                 || !waiting.records.is_empty()
                 || !waiting.flushes.is_empty()
-                || waiting.notes_bytes > MOST_NOTES / 2;
+                || waiting.notes_bytes > MAX_NOTES / 2;
             if urgent || now >= due || now >= idle {
                 break;
             }
@@ -177,7 +177,7 @@ impl Queue {
             self.changed.wait_for(&mut waiting, left);
         }
         let until = Instant::now() + gather;
-        let expected = expected.min(MOST_RECORDS);
+        let expected = expected.min(MAX_BATCH_RECORDS);
         while !waiting.closed && !waiting.records.is_empty() && waiting.records.len() < expected {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -200,7 +200,7 @@ impl Waiting {
         self.notes_bytes = 0;
         self.oldest_note = None;
         let mut bytes = 0;
-        while bytes < MOST_BYTES && batch.records.len() < MOST_RECORDS {
+        while bytes < MAX_BATCH_BYTES && batch.records.len() < MAX_BATCH_RECORDS {
             let Some(pending) = self.records.pop_front() else {
                 break;
             };

@@ -24,10 +24,10 @@ use crate::error::AuditError;
 pub(crate) const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// Maximum bytes of an entry's body as JSON.
-pub const LARGEST_BODY: usize = 1024 * 1024;
+pub const MAX_BODY: usize = 1024 * 1024;
 
 /// Maximum nesting of a body: JSON parsers stop at 128.
-const DEEPEST: usize = 100;
+const MAX_DEPTH: usize = 100;
 
 /// The audit's own members, sorted.
 const OWN: [&str; 6] = ["group", "hash", "kind", "prev", "seq", "time"];
@@ -119,14 +119,14 @@ pub struct Entry {
 }
 
 /// Maximum bytes of a member as JSON if the whole entry is too large.
-const SHORT_MEMBER: usize = 4096;
+const MAX_SHORT_MEMBER: usize = 4096;
 
 impl Entry {
     /// The same, with long or nested members replaced by digest and length.
     pub(crate) fn shortened(&self) -> Self {
         let shorten = |value: &Value| {
             let text = canonical(value);
-            if text.len() <= SHORT_MEMBER && !too_deep(value, 2) {
+            if text.len() <= MAX_SHORT_MEMBER && !too_deep(value, 2) {
                 return value.clone();
             }
             let digest = format!("sha256:{}", hash(&[text.as_bytes()]));
@@ -267,9 +267,9 @@ impl Draft {
                     "the field `{name}` is the audit's own; use another name"
                 )));
             }
-            if too_deep(value, DEEPEST) {
+            if too_deep(value, MAX_DEPTH) {
                 return Err(AuditError::Unfit(format!(
-                    "the field `{name}` is nested deeper than {DEEPEST} levels"
+                    "the field `{name}` is nested deeper than {MAX_DEPTH} levels"
                 )));
             }
             let place = OWN.partition_point(|own| *own < name.as_str());

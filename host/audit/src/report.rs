@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 /// Maximum number of problems that are listed; the rest is counted.
-const MOST_NAMED: usize = 1000;
+const MAX_NAMED: usize = 1000;
 
 /// The result of a verification.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -34,7 +34,7 @@ impl Report {
     }
 
     pub(crate) fn add(&mut self, problem: Problem) {
-        if self.problems.len() < MOST_NAMED {
+        if self.problems.len() < MAX_NAMED {
             self.problems.push(problem);
         } else {
             self.unnamed += 1;

@@ -14,13 +14,13 @@ use crate::head::{Head, Point};
 use crate::own::own;
 use crate::record::{Kind, Parsed};
 use crate::segment::{self, Lines};
-use crate::writer::{Fault, RETENTION_LOOKS, Writer};
+use crate::writer::{Fault, RETENTION_INTERVAL, Writer};
 
 impl Writer {
     /// Removes segments that are old enough. A failure is logged and retried later: keeping too
     /// much is harmless.
     pub fn retain(&mut self) {
-        self.retention_due = Instant::now() + RETENTION_LOOKS;
+        self.retention_due = Instant::now() + RETENTION_INTERVAL;
         let Some(keep) = self.keep else {
             return;
         };

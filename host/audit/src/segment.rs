@@ -15,7 +15,7 @@ use crate::files::{File, Files, Mode};
 use crate::record::Parsed;
 
 /// Maximum bytes of a line. The audit's own longest is a `rotated` record.
-pub(crate) const LONGEST_LINE: u64 = 8 * 1024 * 1024;
+pub(crate) const MAX_LINE: u64 = 8 * 1024 * 1024;
 
 const ENDING: &str = ".jsonl";
 
@@ -92,7 +92,7 @@ impl Lines {
         self.text.clear();
         self.start = self.end;
         let read = (&mut self.reader)
-            .take(LONGEST_LINE)
+            .take(MAX_LINE)
             .read_until(b'\n', &mut self.text)?;
         if read == 0 {
             return Ok(None);
@@ -103,7 +103,7 @@ impl Lines {
             self.text.pop();
             return Ok(Some(Ending::Whole));
         }
-        if (read as u64) < LONGEST_LINE {
+        if (read as u64) < MAX_LINE {
             return Ok(Some(Ending::Torn));
         }
         self.text.clear();
@@ -169,7 +169,7 @@ pub(crate) fn last(
         match line {
             Some([]) => return Ok(None),
             Some(line) => return Ok(Some(Parsed::read(line))),
-            None if window > LONGEST_LINE => return Ok(Some(Err("it is too long".to_owned()))),
+            None if window > MAX_LINE => return Ok(Some(Err("it is too long".to_owned()))),
             None => window *= 2,
         }
     }

@@ -21,15 +21,15 @@ use crate::report::{Fault, Problem, Report};
 use crate::segment::{self, Ending, Lines};
 
 /// How long a writing host may take to sign what it wrote.
-const SIGNING: Duration = Duration::from_secs(2);
+const SIGNING_TIMEOUT: Duration = Duration::from_secs(2);
 /// Polling interval of the head.
-const LOOKS: Duration = Duration::from_millis(5);
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// How often a torn head is read again.
-const LOOKS_AT_HEAD: usize = 3;
+const MAX_HEAD_READS: usize = 3;
 /// How often verification restarts when retention removes segments being read.
-const RESTARTS: usize = 3;
+const MAX_RESTARTS: usize = 3;
 /// Maximum number of separate ranges of missing records that are kept.
-const MOST_RANGES: usize = 10_000;
+const MAX_RANGES: usize = 10_000;
 
 /// Checks every record of a folder against the chain and the signed head. `since` is the text of an
 /// older head that must lie on the chain.
@@ -47,7 +47,7 @@ pub fn verify(
     let since = since
         .map(|text| signer.open(text).map_err(AuditError::Since))
         .transpose()?;
-    for _ in 0..RESTARTS {
+    for _ in 0..MAX_RESTARTS {
         match run(files, folder, &signer, since.as_ref()) {
             Err(AuditError::Files { source, .. })
                 if source.kind() == std::io::ErrorKind::NotFound && files.list(folder).is_ok() => {}
@@ -73,7 +73,7 @@ fn run(
 ) -> Result<Report, AuditError> {
     let mut slots = read_head(files, folder, signer)?;
     // A slot that is being written may look torn; reading again tells.
-    for _ in 0..LOOKS_AT_HEAD {
+    for _ in 0..MAX_HEAD_READS {
         if !slots
             .iter()
             .flatten()
@@ -81,7 +81,7 @@ fn run(
         {
             break;
         }
-        std::thread::sleep(LOOKS);
+        std::thread::sleep(LOOK_INTERVAL);
         slots = read_head(files, folder, signer)?;
     }
     let mut segments =
@@ -118,7 +118,7 @@ fn signs_more(
     signer: &Signer,
     signed: u64,
 ) -> Result<bool, AuditError> {
-    let until = Instant::now() + SIGNING;
+    let until = Instant::now() + SIGNING_TIMEOUT;
     loop {
         let slots = read_head(files, folder, signer)?;
         let newest = slots.as_ref().and_then(head::newest);
@@ -128,7 +128,7 @@ fn signs_more(
         if Instant::now() >= until {
             return Ok(false);
         }
-        std::thread::sleep(LOOKS);
+        std::thread::sleep(LOOK_INTERVAL);
     }
 }
 
@@ -313,7 +313,7 @@ impl Check {
             return;
         }
         let problem = self.problem(Fault::Changed, sequence, format!("it was changed: {what}"));
-        if self.damaged.len() < MOST_RANGES {
+        if self.damaged.len() < MAX_RANGES {
             self.damaged.push(problem);
         }
     }
@@ -367,7 +367,7 @@ impl Check {
     }
 
     fn skip(&mut self, first: u64, last: u64) {
-        if self.missing.len() < MOST_RANGES {
+        if self.missing.len() < MAX_RANGES {
             let range = Range {
                 last,
                 segment: self.segment.clone(),

@@ -27,11 +27,11 @@ use crate::segment::{self, Ending, Lines};
 use crate::shared::Shared;
 
 /// With more open intents than this, a segment grows instead of carrying them over to the next.
-const MOST_CARRIED: usize = 50_000;
+const MAX_CARRIED: usize = 50_000;
 /// Maximum wait for callers that are likely to return.
-const LONGEST_GATHER: Duration = Duration::from_millis(2);
+const GATHER_TIMEOUT: Duration = Duration::from_millis(2);
 /// How often retention looks for old segments.
-pub(crate) const RETENTION_LOOKS: Duration = Duration::from_secs(3600);
+pub(crate) const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Why a group was not recorded.
 #[derive(Debug)]
@@ -186,7 +186,7 @@ impl Writer {
             expected = batch.records.len();
             let begun = Instant::now();
             self.commit(batch);
-            gather = (begun.elapsed() / 4).min(LONGEST_GATHER);
+            gather = (begun.elapsed() / 4).min(GATHER_TIMEOUT);
             if last {
                 return;
             }
@@ -302,7 +302,7 @@ impl Writer {
         let full = self.current.size + bytes as u64 > self.segment_bytes;
         // During recovery, a continued group stays in its segment.
         let whole = group == self.head.last.sequence + 1;
-        if full && whole && self.current.size > 0 && self.open.0.len() <= MOST_CARRIED {
+        if full && whole && self.current.size > 0 && self.open.0.len() <= MAX_CARRIED {
             self.rotate()?;
         }
         let carried = if self.current.size == 0 && self.head.last.sequence > 0 {

@@ -29,7 +29,7 @@ pub use refusal::{CredentialsRefusal, MAX_RETRY_AFTER, begins, retry_after};
 pub use table::OPERATIONS;
 
 /// Minimum length in bytes of a secret that is redacted from output. A shorter one is part of too many innocent words.
-pub const SHORTEST_SECRET: usize = 4;
+pub const MIN_SECRET: usize = 4;
 
 /// The operation behind an MCP tool: `read_compile`.
 #[must_use]

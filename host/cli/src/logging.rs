@@ -52,7 +52,7 @@ pub fn start(filter: &str, json: bool) -> Result<()> {
         .event_format(Lines { json })
         .with_writer(writer);
     tracing_subscriber::registry()
-        .with(layer.with_filter(filter_fn(qchost_upstream::permits)))
+        .with(layer.with_filter(filter_fn(qchost_upstream::may_log)))
         .with(filter)
         .try_init()
         .context("the log was already started")

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use qchost_audit::{Entry, LARGEST_BODY};
+use qchost_audit::{Entry, MAX_BODY};
 use qchost_catalog::{Access, length_of_members};
 use qchost_ledger::{day_of, until_end};
 
@@ -39,7 +39,7 @@ impl AuditQuotas {
 
     /// Counts a record of a call.
     pub(crate) fn count(&self, plugin: &str, entry: &Entry) {
-        let bytes = length_of_members(&entry.body).min(LARGEST_BODY);
+        let bytes = length_of_members(&entry.body).min(MAX_BODY);
         let day = day_of(now());
         let mut all = self.used.lock();
         let used = match all.get_mut(plugin) {

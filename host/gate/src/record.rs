@@ -370,7 +370,7 @@ mod tests {
             if !whole {
                 assert_eq!(body["arguments"]["bytes"], arguments.to_string().len());
             }
-            assert!(Value::Object(body).to_string().len() < qchost_audit::LARGEST_BODY);
+            assert!(Value::Object(body).to_string().len() < qchost_audit::MAX_BODY);
         }
     }
 }

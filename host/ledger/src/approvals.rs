@@ -24,7 +24,7 @@ const MAX_PENDING_BYTES: u64 = 8 << 20;
 /// Maximum approvals of one plugin that are kept although they were not decided in time.
 const MAX_UNDECIDED: u32 = 1_000;
 /// How long approvals are kept after they have expired, in milliseconds: 90 days. The audit keeps them longer.
-const KEPT_MS: i64 = 90 * 86_400_000;
+const APPROVAL_TTL_MS: i64 = 90 * 86_400_000;
 
 impl Ledger {
     /// Requests an approval.
@@ -568,7 +568,7 @@ fn prune(connection: &Connection, new: &NewApproval) -> Result<(), LedgerError> 
             "DELETE FROM approvals WHERE expires_ms < ?1 AND NOT EXISTS
              (SELECT 1 FROM permits WHERE approval = approvals.id AND permits.expires_ms >= ?1)",
         )?
-        .execute([now.saturating_sub(KEPT_MS)])?;
+        .execute([now.saturating_sub(APPROVAL_TTL_MS)])?;
     connection
         .prepare_cached(
             "DELETE FROM approvals WHERE id IN (

@@ -19,7 +19,7 @@ use crate::error::LedgerError;
 use crate::file;
 
 /// Maximum requests in one transaction.
-const BATCH: usize = 512;
+const MAX_BATCH: usize = 512;
 /// Number of reader threads.
 const READERS: usize = 4;
 
@@ -271,7 +271,7 @@ fn write_all(
     let mut stored_head = None;
     while let Ok(first) = requests.recv() {
         let mut batch = vec![first];
-        while batch.len() < BATCH
+        while batch.len() < MAX_BATCH
             && let Ok(next) = requests.try_recv()
         {
             batch.push(next);

@@ -13,7 +13,7 @@ use crate::reservation::{Begin, BeginError, Charge};
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
 /// Days that a counter is kept, up to its last one.
-const DAYS_KEPT: i64 = 31;
+const COUNTER_TTL_DAYS: i64 = 31;
 
 /// The budget of calls per day, in errors.
 pub(crate) const PER_DAY: &str = "per-day";
@@ -177,7 +177,7 @@ impl Counter {
                     account,
                     plugin,
                     grant,
-                    today.saturating_sub(DAYS_KEPT)
+                    today.saturating_sub(COUNTER_TTL_DAYS)
                 ])?;
         }
         Ok(Self {

@@ -39,11 +39,11 @@ const NEWEST: i64 = match MIGRATIONS {
 const MARK: i64 = 1_902_340_196;
 
 /// How long to wait for another process that has locked the file, such as a short command.
-const BUSY: Duration = Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for reads only: a host's own transactions take milliseconds.
-const LOOK_BUSY: Duration = Duration::from_secs(2);
+const READ_BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Size of the statement cache; larger than the number of statements.
-const STATEMENTS: usize = 128;
+const MAX_STATEMENTS: usize = 128;
 /// Size in bytes that the write-ahead log is truncated to after it had to grow during a long backup.
 const LOG_LIMIT: i64 = 64 << 20;
 /// Pages of the log that trigger a checkpoint.
@@ -102,7 +102,7 @@ fn open_as(path: &Path, restored: bool) -> Result<Connection, LedgerError> {
 /// A database in memory, of the newest layout.
 pub(crate) fn in_memory() -> Result<Connection, LedgerError> {
     let connection = Connection::open_in_memory()?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.set_prepared_statement_cache_capacity(MAX_STATEMENTS);
     migrate(&connection, Path::new(":memory:"))?;
     Ok(connection)
 }
@@ -111,9 +111,9 @@ pub(crate) fn in_memory() -> Result<Connection, LedgerError> {
 pub(crate) fn reader(path: &Path) -> Result<Connection, LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "query_only", true)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.set_prepared_statement_cache_capacity(MAX_STATEMENTS);
     Ok(connection)
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn reader(path: &Path) -> Result<Connection, LedgerError> {
 pub(crate) fn inspector(path: &Path) -> Result<Connection, LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(LOOK_BUSY)?;
+    connection.busy_timeout(READ_BUSY_TIMEOUT)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // Before the first read, so that the index is kept in memory.
     connection.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(()))?;
@@ -136,13 +136,13 @@ pub(crate) fn inspector(path: &Path) -> Result<Connection, LedgerError> {
 pub(crate) fn check_unlocked(path: &Path) -> Result<(), LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(LOOK_BUSY)?;
+    connection.busy_timeout(READ_BUSY_TIMEOUT)?;
     Ok(connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK")?)
 }
 
 fn prepare(connection: &Connection, path: &Path, restored: bool) -> Result<(), LedgerError> {
-    connection.busy_timeout(BUSY)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(MAX_STATEMENTS);
     check_layout(connection, path)?;
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;

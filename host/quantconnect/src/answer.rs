@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 /// Maximum characters of the cloud's text in a message.
-const EXCERPT_CHARS: usize = 300;
+const MAX_EXCERPT: usize = 300;
 
 /// The body of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +135,7 @@ fn word(value: Value) -> String {
 
 /// The beginning of an untrusted text.
 pub(crate) fn excerpt(text: &str) -> String {
-    qchost_text::excerpt(text.trim(), EXCERPT_CHARS)
+    qchost_text::excerpt(text.trim(), MAX_EXCERPT)
 }
 
 /// The body that reports a failure to an MCP client, in the form of the cloud's own refusals: `{"success": false,

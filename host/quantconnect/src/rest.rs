@@ -27,7 +27,7 @@ const NOTABLE_SKEW_SECONDS: f64 = 30.0;
 
 /// Shorter than the idle time-outs of the servers in front of the cloud, so that a request is not
 /// written into a connection that is just being closed.
-const POOL_IDLE: Duration = Duration::from_secs(15);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Address and time limits of the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,7 +129,7 @@ impl RestClient {
             .connect_timeout(options.connect_timeout)
             .read_timeout(options.read_timeout)
             .timeout(options.total_timeout)
-            .pool_idle_timeout(POOL_IDLE);
+            .pool_idle_timeout(IDLE_TIMEOUT);
         if base.is_loopback() {
             builder = builder
                 .no_proxy()

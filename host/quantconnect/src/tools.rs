@@ -21,7 +21,7 @@ const OWN_VERSION: &str = "This server is part of qchost and comes with it: both
 answer that version, and no registry is asked for a newer one.";
 
 /// Maximum number of errors reported for one call.
-const FAULTS_TOLD: usize = 5;
+const MAX_FAULTS: usize = 5;
 
 /// All tools, in the catalog's order.
 pub(crate) struct Tools {
@@ -74,7 +74,7 @@ impl Entry {
         let faults: Vec<String> = self
             .validator()?
             .iter_errors(&arguments)
-            .take(FAULTS_TOLD)
+            .take(MAX_FAULTS)
             .map(|fault| match fault.instance_path().as_str() {
                 "" => fault.masked().to_string(),
                 path => format!("{path}: {}", fault.masked()),

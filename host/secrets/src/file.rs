@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::error::SecretError;
 
 /// Maximum bytes of a secret. A private key has a few thousand.
-const LIMIT: usize = 64 * 1024;
+const MAX_SECRET: usize = 64 * 1024;
 
 /// Reads a secret from a file that only this user can read. A trailing line break is not part of
 /// it.
@@ -48,7 +48,7 @@ pub fn read_secret(path: &Path) -> Result<SecretString, SecretError> {
     }
     // One byte more than allowed, so that the buffer neither grows, which would leave a copy in
     // memory, nor hides an excess.
-    let mut bytes = Zeroizing::new(vec![0; LIMIT + 1]);
+    let mut bytes = Zeroizing::new(vec![0; MAX_SECRET + 1]);
     let mut length = 0;
     while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {
         match (&file).read(rest) {
@@ -59,10 +59,10 @@ pub fn read_secret(path: &Path) -> Result<SecretString, SecretError> {
         }
     }
     let place = || path.display().to_string();
-    if length > LIMIT {
+    if length > MAX_SECRET {
         return Err(SecretError::TooLong {
             place: place(),
-            limit: LIMIT,
+            limit: MAX_SECRET,
         });
     }
     let text = std::str::from_utf8(bytes.get(..length).unwrap_or_default())
@@ -91,9 +91,9 @@ pub(crate) fn read_variable(name: &str) -> Result<SecretString, SecretError> {
     let place = || format!("the environment variable {name}");
     match std::env::var(name).map(Zeroizing::new) {
         Ok(text) if text.is_empty() => Err(SecretError::Empty { place: place() }),
-        Ok(text) if text.len() > LIMIT => Err(SecretError::TooLong {
+        Ok(text) if text.len() > MAX_SECRET => Err(SecretError::TooLong {
             place: place(),
-            limit: LIMIT,
+            limit: MAX_SECRET,
         }),
         Ok(text) => Ok(text.as_str().into()),
         Err(std::env::VarError::NotPresent) => Err(SecretError::Unset {

@@ -18,7 +18,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use qchost_catalog::SHORTEST_SECRET;
+use qchost_catalog::MIN_SECRET;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
@@ -28,10 +28,10 @@ use matcher::Matcher;
 
 /// Maximum number of known values: those in use, and older ones that were rotated and may still be
 /// on their way out.
-const REMEMBERED: usize = 512;
+const MAX_VALUES: usize = 512;
 
 /// Maximum bytes of all known values.
-const REMEMBERED_BYTES: usize = 1024 * 1024;
+const MAX_VALUE_BYTES: usize = 1024 * 1024;
 
 /// Maximum bytes of an incomplete line that are buffered.
 const MAX_LINE: usize = 64 * 1024;
@@ -56,7 +56,7 @@ impl fmt::Debug for Redactor {
 impl Redactor {
     /// Redacts this value from every text from now on.
     pub fn remember(&self, secret: SecretString) {
-        if secret.expose_secret().len() < SHORTEST_SECRET {
+        if secret.expose_secret().len() < MIN_SECRET {
             return;
         }
         let mut values = self.values();
@@ -81,7 +81,7 @@ impl Redactor {
     /// Drops excess values, and builds the matcher for the rest.
     fn renew(&self, values: &mut VecDeque<Vec<Form>>) {
         let mut bytes: usize = values.iter().map(|forms| length(forms)).sum();
-        while values.len() > 1 && (values.len() > REMEMBERED || bytes > REMEMBERED_BYTES) {
+        while values.len() > 1 && (values.len() > MAX_VALUES || bytes > MAX_VALUE_BYTES) {
             bytes -= values.pop_front().as_deref().map_or(0, length);
         }
         // Still under the lock: of two matchers the one that knows more has to be stored last.

@@ -13,7 +13,7 @@ use crate::source::Source;
 use crate::vault::{Vault, VaultOptions};
 
 /// Minimum length in bytes of a word in a literal value that may be a secret.
-const SHORTEST_LITERAL: usize = 16;
+const MIN_LITERAL: usize = 16;
 
 /// Reads secrets at each use. Clones share the connection to Vault and the redactor.
 #[derive(Debug, Clone, Default)]
@@ -73,7 +73,7 @@ impl Secrets {
     #[must_use]
     pub fn literal(&self, text: &str) -> SecretString {
         for word in text.split_whitespace() {
-            if word.len() >= SHORTEST_LITERAL {
+            if word.len() >= MIN_LITERAL {
                 self.redactor.remember(word.into());
             }
         }

@@ -28,10 +28,10 @@ pub use options::{VaultAuth, VaultOptions};
 use session::{Login, Session};
 
 /// How long a failure is cached.
-const FAILURE_KEPT: Duration = Duration::from_secs(1);
+const FAILURE_TTL: Duration = Duration::from_secs(1);
 
 /// The last answer for one secret, and when it arrived. The lock is held during a request.
-type Kept = Arc<tokio::sync::Mutex<Option<(Instant, Result<Arc<Fields>, VaultError>)>>>;
+type CachedAnswer = Arc<tokio::sync::Mutex<Option<(Instant, Result<Arc<Fields>, VaultError>)>>>;
 
 /// The connection to one Vault.
 pub(crate) struct Vault {
@@ -39,7 +39,7 @@ pub(crate) struct Vault {
     login: Arc<Login>,
     kept_for: Duration,
     /// By mount and path. Contains only what the configuration refers to.
-    secrets: Mutex<HashMap<(String, String), Kept>>,
+    secrets: Mutex<HashMap<(String, String), CachedAnswer>>,
 }
 
 impl fmt::Debug for Vault {
@@ -97,7 +97,7 @@ impl Vault {
         if let Some((at, known)) = &*kept {
             let age = match known {
                 Ok(_) => self.kept_for,
-                Err(_) => FAILURE_KEPT,
+                Err(_) => FAILURE_TTL,
             };
             // An answer that arrived while this caller waited is as good as a new one.
             if *at >= asked || at.elapsed() < age {

@@ -1,7 +1,7 @@
 //! The life of a call: sent, classified, and retried where that is safe.
 //!
 //! Invariants: a non-idempotent operation is retried only after a failure that proves that nothing was done.
-//! Nothing is sent without clearance, and no wait outlives a refusal by more than [`ASK_AGAIN`]. No call
+//! Nothing is sent without clearance, and no wait outlives a refusal by more than [`CLEARANCE_INTERVAL`]. No call
 //! outlives its deadline by more than the time that a dying server's last words are waited for. No argument is
 //! logged.
 
@@ -24,16 +24,16 @@ use crate::connector::Connector;
 use crate::decode::Decoder;
 use crate::fault::{Delivery, Fault, Trouble, UNAUTHORIZED};
 use crate::health::{AccountHealth, AccountState};
+use crate::health_tracker::HealthTracker;
 use crate::options::AccountOptions;
 use crate::pool::{NoSession, Pool};
-use crate::standing::Standing;
 use crate::text::Redactor;
 
 /// The tool used to check an account: every server has it, and it is free.
 const CHECK: &str = "read_account";
 
 /// How often a waiting call checks whether it may still be sent.
-const ASK_AGAIN: Duration = Duration::from_millis(100);
+const CLEARANCE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// One account: the location of its MCP server and how it is used.
 pub struct Account {
@@ -43,7 +43,7 @@ pub struct Account {
     pub(crate) calls: TaskTracker,
     cache: Cache,
     /// What its calls have shown about it.
-    pub(crate) standing: Standing,
+    pub(crate) tracker: HealthTracker,
     begun: Instant,
 }
 
@@ -68,7 +68,7 @@ impl Account {
     ) -> Self {
         let name = name.into();
         Self {
-            standing: Standing::new(&name),
+            tracker: HealthTracker::new(&name),
             begun: Instant::now(),
             name,
             cache: Cache::new(options.cache_for),
@@ -85,7 +85,7 @@ impl Account {
         if health.state.is_trouble() {
             return health;
         }
-        let known = self.standing.now();
+        let known = self.tracker.now();
         // An answer on a closed connection tells nothing about the next one.
         let closed = health.sessions == 0;
         if let Some(known) = known.filter(|known| known.trouble.is_some() || !closed) {
@@ -113,7 +113,7 @@ impl Account {
         let started = Instant::now();
         if let Err(failure @ Failure::TimedOut { .. }) = self.send(&call, started).await {
             let cause = failure.to_string();
-            self.standing.failed(Trouble::Unreachable, cause, None);
+            self.tracker.failed(Trouble::Unreachable, cause, None);
         }
     }
 
@@ -201,12 +201,12 @@ impl Account {
         let options = self.pool.options();
         let mut sent = 0;
         loop {
-            let lease = self.pool.lease(call.deadline);
-            let lease = match while_cleared(call.clearance, lease).await {
-                Ok(Ok(lease)) => lease,
+            let guard = self.pool.acquire(call.deadline);
+            let guard = match while_cleared(call.clearance, guard).await {
+                Ok(Ok(guard)) => guard,
                 Err(refusal) => return Err(refusal),
                 Ok(Err(NoSession::Down(trouble, reason))) => {
-                    self.standing.failed(trouble, reason.clone(), None);
+                    self.tracker.failed(trouble, reason.clone(), None);
                     return Err(Failure::Unavailable(format!(
                         "account `{}`: {reason}",
                         self.name
@@ -218,15 +218,15 @@ impl Account {
             if Instant::now() >= call.deadline {
                 return Err(timed_out(started));
             }
-            let Some(shape) = lease.session.shape(&call.target) else {
-                return Err(self.lacks(&call.target, lease.session.info().name.as_str()));
+            let Some(shape) = guard.session.shape(&call.target) else {
+                return Err(self.lacks(&call.target, guard.session.info().name.as_str()));
             };
             let arguments = shape.apply(call.arguments.clone());
-            let delivery = lease
+            let delivery = guard
                 .session
                 .call(call.target.tool(), arguments, call.deadline, call.clearance)
                 .await;
-            drop(lease);
+            drop(guard);
             sent += 1;
             if let Some(sends) = call.sends
                 && !matches!(delivery, Delivery::Withheld(_))
@@ -297,12 +297,12 @@ impl Account {
     fn judge(&self, decoder: Decoder<'_>, delivery: Delivery, started: Instant) -> Step {
         let line = |told: &str| decoder.redactor.line(told);
         let unreachable = |told: &str| {
-            self.standing.failed(Trouble::Unreachable, line(told), None);
+            self.tracker.failed(Trouble::Unreachable, line(told), None);
         };
         match delivery {
             Delivery::Answer(result) => match aside(length(&result), || decoder.answer(result)) {
                 Ok(answer) => {
-                    self.standing.answered();
+                    self.tracker.answered();
                     Step::Done(Ok(answer))
                 }
                 Err(fault) => self.fault(fault),
@@ -352,8 +352,8 @@ impl Account {
             _ => None,
         };
         match trouble {
-            Some(trouble) => self.standing.failed(trouble, cause(&failure), wait),
-            None => self.standing.answered(),
+            Some(trouble) => self.tracker.failed(trouble, cause(&failure), wait),
+            None => self.tracker.answered(),
         }
         match trouble {
             // Retrying with the same credentials would fail again.
@@ -393,7 +393,7 @@ async fn while_cleared<T>(
 ) -> Result<T, Failure> {
     let mut what = pin!(what);
     loop {
-        if let Ok(done) = timeout(ASK_AGAIN, &mut what).await {
+        if let Ok(done) = timeout(CLEARANCE_INTERVAL, &mut what).await {
             return Ok(done);
         }
         clearance()?;

@@ -109,10 +109,10 @@ impl Accounts {
     ) -> Result<AccountHealth, Failure> {
         let started = Instant::now();
         let InUse { account: found, .. } = &self.find(account)?;
-        match found.pool.lease(deadline).await {
-            Ok(lease) => drop(lease),
+        match found.pool.acquire(deadline).await {
+            Ok(guard) => drop(guard),
             Err(NoSession::Down(trouble, reason)) => {
-                found.standing.failed(trouble, reason.clone(), None);
+                found.tracker.failed(trouble, reason.clone(), None);
                 return Err(Failure::Unavailable(reason));
             }
             Err(NoSession::Late) => {

@@ -1,6 +1,6 @@
 //! Cache of answers to the operations that the catalog calls cacheable.
 //!
-//! Invariant: only successes are kept, at most [`CAPACITY`] of them, and none past its expiry.
+//! Invariant: only successes are kept, at most [`MAX_ENTRIES`] of them, and none past its expiry.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 /// The cacheable operations have hardly any arguments, so there are few different answers.
-const CAPACITY: usize = 32;
+const MAX_ENTRIES: usize = 32;
 
 pub(crate) struct Cache {
     keep: Duration,
@@ -40,7 +40,7 @@ impl Cache {
     pub(crate) fn put(&self, key: String, value: Value, now: Instant) {
         let mut entries = self.entries();
         entries.retain(|_, (until, _)| *until > now);
-        if entries.len() < CAPACITY {
+        if entries.len() < MAX_ENTRIES {
             entries.insert(key, (now + self.keep, value));
         }
     }
@@ -71,10 +71,10 @@ mod tests {
     #[test]
     fn it_never_grows_beyond_its_capacity_and_makes_room_again() {
         let (cache, now) = (Cache::new(Duration::from_secs(60)), Instant::now());
-        for n in 0..CAPACITY * 3 {
+        for n in 0..MAX_ENTRIES * 3 {
             cache.put(n.to_string(), json!(n), now);
         }
-        assert_eq!(cache.entries().len(), CAPACITY);
+        assert_eq!(cache.entries().len(), MAX_ENTRIES);
         let later = now + Duration::from_secs(60);
         cache.put("later".to_owned(), json!(true), later);
         assert_eq!(cache.get("later", later), Some(json!(true)));

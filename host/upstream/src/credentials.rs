@@ -25,7 +25,7 @@ pub(crate) fn is_user_id(variable: &str) -> bool {
 }
 
 /// Larger than any such file.
-const FILE_LIMIT: u64 = 64 * 1024;
+const MAX_FILE: u64 = 64 * 1024;
 
 /// A user id and its API token.
 #[derive(Clone)]
@@ -122,7 +122,7 @@ impl Credentials {
             });
         }
         let mut text = String::new();
-        file.take(FILE_LIMIT)
+        file.take(MAX_FILE)
             .read_to_string(&mut text)
             .map_err(unreadable)?;
         let origin = || path.display().to_string();

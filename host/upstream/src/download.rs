@@ -23,13 +23,13 @@ use crate::connector::{ConfigError, is_loopback};
 use crate::fault::words;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const REDIRECTS: usize = 4;
+const MAX_REDIRECTS: usize = 4;
 
 /// The variables that set a proxy for `https`.
 const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
 /// Reading is safe to repeat; addresses are valid for minutes, so there are few attempts.
-const ATTEMPTS: u32 = 4;
+const MAX_ATTEMPTS: u32 = 4;
 
 /// Allowed targets of a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl Downloader {
                 }
             };
             let wait = backoff.delay(tried);
-            if tried >= ATTEMPTS || Instant::now() + wait >= deadline {
+            if tried >= MAX_ATTEMPTS || Instant::now() + wait >= deadline {
                 return Err(failure);
             }
             tokio::time::sleep(wait).await;
@@ -168,7 +168,7 @@ async fn get(client: &Client, url: Url, limit: u64) -> Result<Vec<u8>, Fault> {
 }
 
 fn stay_outside(attempt: Attempt<'_>) -> reqwest::redirect::Action {
-    if attempt.previous().len() > REDIRECTS {
+    if attempt.previous().len() > MAX_REDIRECTS {
         return attempt.error("too many redirects");
     }
     if is_loopback(attempt.url()) || is_inside(attempt.url()) {

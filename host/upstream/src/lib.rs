@@ -21,12 +21,12 @@ mod fault;
 #[doc(hidden)]
 pub mod fuzzing;
 mod health;
+mod health_tracker;
+mod log_targets;
 mod options;
 mod pool;
-mod quiet;
 mod session;
 mod shape;
-mod standing;
 mod text;
 mod threads;
 mod tools;
@@ -39,9 +39,9 @@ pub use connector::{
 };
 pub use credentials::{Credentials, CredentialsError};
 pub use health::{AccountHealth, AccountState};
+pub use log_targets::{CAPPED_TARGETS, may_log};
 pub use options::AccountOptions;
 pub use qchost_catalog::Backoff;
-pub use quiet::{QUIET_TARGETS, permits};
 pub use session::ServerInfo;
 
 /// Maximum bytes of a message from a server.

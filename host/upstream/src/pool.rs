@@ -1,6 +1,6 @@
 //! The sessions of one account: opened when needed, replaced when lost, shared by the calls.
 //!
-//! A slot holds one session. A call takes a place in a slot (at most `calls_per_connection` in each) and then
+//! A slot holds one session. A call joins a slot (at most `calls_per_connection` in each) and then
 //! waits for the slot's session; a slot without one is filled by a separate task, so that a caller that gives
 //! up does not undo the work for others that wait. The task retries with back-off while any call waits, and
 //! stops otherwise: an idle account costs nothing.
@@ -23,7 +23,7 @@ use crate::session::Session;
 use crate::text::Redactor;
 
 /// How long a call waits for a server that could not be reached at the last attempt.
-const DOWN: Duration = Duration::from_secs(30);
+const DOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a call got no session.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(crate) struct Pool {
     connector: Arc<dyn Connector>,
     redactor: Redactor,
     options: AccountOptions,
-    places: Arc<Semaphore>,
+    capacity: Arc<Semaphore>,
     slots: Mutex<Vec<Slot>>,
     /// Notified whenever a slot changes.
     changed: watch::Sender<()>,
@@ -65,19 +65,20 @@ enum State {
     Refused,
 }
 
-/// A place in a session; held while the call is under way.
-pub(crate) struct Lease {
+/// A session for one call; held while the call is under way.
+pub(crate) struct SessionGuard {
     pub(crate) session: Arc<Session>,
-    _place: Place,
+    _load: SlotLoad,
 }
 
-struct Place {
+/// A call that is counted to a slot.
+struct SlotLoad {
     pool: Arc<Pool>,
     slot: usize,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Drop for Place {
+impl Drop for SlotLoad {
     fn drop(&mut self) {
         if let Some(slot) = self.pool.slots().get_mut(self.slot) {
             slot.calls = slot.calls.saturating_sub(1);
@@ -108,7 +109,7 @@ impl Pool {
             redactor: Redactor::new(connector.secrets()),
             connector,
             options,
-            places: Arc::new(Semaphore::new(
+            capacity: Arc::new(Semaphore::new(
                 connections.saturating_mul(options.calls_per_connection),
             )),
             slots: Mutex::new(slots.take(connections).collect()),
@@ -125,32 +126,36 @@ impl Pool {
     }
 
     /// Returns a session for one call, waiting until the deadline; for a server that does not come back, no
-    /// longer than [`DOWN`].
-    pub(crate) async fn lease(self: &Arc<Self>, deadline: Instant) -> Result<Lease, NoSession> {
-        let permit = match timeout_at(deadline.into(), self.places.clone().acquire_owned()).await {
+    /// longer than [`DOWN_TIMEOUT`].
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        deadline: Instant,
+    ) -> Result<SessionGuard, NoSession> {
+        let permit = match timeout_at(deadline.into(), self.capacity.clone().acquire_owned()).await
+        {
             Ok(Ok(permit)) => permit,
             // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => return Err(NoSession::Late),
         };
-        let mut place = self.take_place(permit);
+        let mut load = self.join_slot(permit);
         // Subscribed before the first check, so that no change is missed in between.
         let mut changed = self.changed.subscribe();
-        let patience = Instant::now() + DOWN;
+        let give_up_at = Instant::now() + DOWN_TIMEOUT;
         loop {
-            if let Some(session) = self.session_for(&mut place)? {
-                return Ok(Lease {
+            if let Some(session) = self.session_for(&mut load)? {
+                return Ok(SessionGuard {
                     session,
-                    _place: place,
+                    _load: load,
                 });
             }
             let problem = || {
                 let slots = self.slots();
                 slots
-                    .get(place.slot)
+                    .get(load.slot)
                     .and_then(|slot| slot.last_error.clone())
             };
             let until = match problem() {
-                Some(_) => deadline.min(patience),
+                Some(_) => deadline.min(give_up_at),
                 None => deadline,
             };
             if timeout_at(until.into(), changed.changed()).await.is_err() {
@@ -237,53 +242,56 @@ impl Pool {
         }
     }
 
-    /// A place in the first open session with room; otherwise in the first slot with room.
-    fn take_place(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Place {
+    /// Counts a call to the first open session with room, otherwise to the first slot with room.
+    fn join_slot(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> SlotLoad {
         let mut slots = self.slots();
-        let most = self.options.calls_per_connection;
-        let has_room = |slot: &Slot| slot.calls < most;
+        let limit = self.options.calls_per_connection;
+        let has_room = |slot: &Slot| slot.calls < limit;
         let index = slots
             .iter()
             .position(|slot| has_room(slot) && slot.session().is_some())
             .or_else(|| slots.iter().position(has_room))
-            // There are as many permits as places, so there is room.
+            // The semaphore has a permit for each call that the slots have room for.
             .unwrap_or_default();
         if let Some(slot) = slots.get_mut(index) {
             slot.calls += 1;
         }
-        Place {
+        SlotLoad {
             pool: self.clone(),
             slot: index,
             _permit: permit,
         }
     }
 
-    /// The session of the call's place, or of another one with room, if there is one. Otherwise makes sure that
+    /// The session of the call's slot, or of another one with room, if there is one. Otherwise makes sure that
     /// one is being opened.
-    fn session_for(self: &Arc<Self>, place: &mut Place) -> Result<Option<Arc<Session>>, NoSession> {
+    fn session_for(
+        self: &Arc<Self>,
+        load: &mut SlotLoad,
+    ) -> Result<Option<Arc<Session>>, NoSession> {
         let mut slots = self.slots();
         for slot in slots.iter_mut() {
             slot.notice_loss(&self.options);
         }
-        if let Some(session) = slots.get(place.slot).and_then(Slot::session) {
+        if let Some(session) = slots.get(load.slot).and_then(Slot::session) {
             return Ok(Some(session.clone()));
         }
-        let most = self.options.calls_per_connection;
+        let limit = self.options.calls_per_connection;
         let other = slots
             .iter()
-            .position(|slot| slot.calls < most && slot.session().is_some());
+            .position(|slot| slot.calls < limit && slot.session().is_some());
         if let Some(index) = other {
-            if let Some(slot) = slots.get_mut(place.slot) {
+            if let Some(slot) = slots.get_mut(load.slot) {
                 slot.calls = slot.calls.saturating_sub(1);
             }
-            place.slot = index;
+            load.slot = index;
             let slot = slots.get_mut(index);
             return Ok(slot.and_then(|slot| {
                 slot.calls += 1;
                 slot.session().cloned()
             }));
         }
-        let Some(slot) = slots.get_mut(place.slot) else {
+        let Some(slot) = slots.get_mut(load.slot) else {
             return Err(NoSession::Late);
         };
         match slot.state {
@@ -297,7 +305,7 @@ impl Pool {
                 let connections = crate::threads::connections()
                     .map_err(|reason| NoSession::Down(Trouble::Unreachable, reason))?;
                 slot.state = State::Opening;
-                connections.spawn(self.clone().fill(place.slot));
+                connections.spawn(self.clone().fill(load.slot));
             }
         }
         Ok(None)

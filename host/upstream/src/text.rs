@@ -3,17 +3,17 @@
 //! Invariants: text returned here is bounded, on one line, without the secrets that the connection
 //! knows, and no URL in it has its query (the query of a download URL is its key).
 
-use qchost_catalog::SHORTEST_SECRET;
+use qchost_catalog::MIN_SECRET;
 use secrecy::{ExposeSecret as _, SecretString};
 
 /// Maximum characters of an unexpected answer that an error quotes.
-pub(crate) const EXCERPT: usize = 300;
+pub(crate) const MAX_EXCERPT: usize = 300;
 
 /// Maximum characters of one error of the cloud.
-const WORDS: usize = 2_000;
+const MAX_ERROR: usize = 2_000;
 
 /// Maximum errors of one answer.
-const ERRORS: usize = 32;
+const MAX_ERRORS: usize = 32;
 
 /// Replaces a secret.
 const REDACTED: &str = "[redacted]";
@@ -35,7 +35,7 @@ impl Redactor {
     pub(crate) fn new(secrets: impl IntoIterator<Item = SecretString>) -> Self {
         let mut secrets: Vec<_> = secrets
             .into_iter()
-            .filter(|secret| secret.expose_secret().len() >= SHORTEST_SECRET)
+            .filter(|secret| secret.expose_secret().len() >= MIN_SECRET)
             .collect();
         // Longer secrets first, since they may contain others.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
@@ -44,15 +44,15 @@ impl Redactor {
 
     /// One bounded line without secrets.
     pub(crate) fn line(&self, text: &str) -> String {
-        excerpt(&self.hide(text.to_owned()), EXCERPT)
+        excerpt(&self.hide(text.to_owned()), MAX_EXCERPT)
     }
 
     /// The errors of an answer in the cloud's words, each and all of them bounded.
     pub(crate) fn words(&self, errors: Vec<String>) -> Vec<String> {
         errors
             .into_iter()
-            .take(ERRORS)
-            .map(|error| excerpt(&self.hide(error), WORDS))
+            .take(MAX_ERRORS)
+            .map(|error| excerpt(&self.hide(error), MAX_ERROR))
             .collect()
     }
 
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn a_secret_is_gone_before_the_text_is_cut() {
         let redactor = redactor(&[]).with([SecretString::from("hunter2-and-more")]);
-        let at_the_limit = format!("{}hunter2-and-more", "x".repeat(EXCERPT - 7));
+        let at_the_limit = format!("{}hunter2-and-more", "x".repeat(MAX_EXCERPT - 7));
         for shown in [
             redactor.line(&at_the_limit),
             redactor.words(vec![at_the_limit]).concat(),

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use std::io::Write;
 use std::sync::Arc;
 
-use qchost_upstream::{HttpConnector, permits};
+use qchost_upstream::{HttpConnector, may_log};
 use secrecy::SecretString;
 use serde_json::json;
 use support::web::{Web, by_hand, page};
@@ -64,7 +64,7 @@ where
         .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
         .with_writer(lines.clone())
         .with_filter(LevelFilter::TRACE)
-        .with_filter(filter_fn(move |metadata| !capped || permits(metadata)))
+        .with_filter(filter_fn(move |metadata| !capped || may_log(metadata)))
 }
 
 /// Everything that is logged while `work` runs, with or without the cap, and the result of `work`.

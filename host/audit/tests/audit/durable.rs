@@ -261,7 +261,7 @@ async fn an_entry_that_never_fits_is_refused_by_itself() {
     for body in [
         json!({"seq": 1}),
         json!({"time": "now"}),
-        json!({"big": "x".repeat(qchost_audit::LARGEST_BODY)}),
+        json!({"big": "x".repeat(qchost_audit::MAX_BODY)}),
     ] {
         let error = audit
             .record(entry(Kind::Admin, body.clone()))
@@ -277,7 +277,7 @@ async fn an_entry_that_never_fits_is_refused_by_itself() {
     assert_eq!(kinds(&records), ["intent", "gap", "read", "intent"]);
     assert_eq!(records[1].fields["notes"], json!(2));
     // An entry that is only too long is shortened and noted, so that padding does not keep it out.
-    let bytes = qchost_audit::LARGEST_BODY + 2;
+    let bytes = qchost_audit::MAX_BODY + 2;
     assert_eq!(records[2].fields["big"]["bytes"], json!(bytes));
 }
 

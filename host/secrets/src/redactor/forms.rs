@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use qchost_catalog::SHORTEST_SECRET;
+use qchost_catalog::MIN_SECRET;
 use zeroize::Zeroizing;
 
 /// Characters that a URL leaves unchanged (RFC 3986, section 2.3, "unreserved").
@@ -20,10 +20,10 @@ const UNRESERVED: AsciiSet = NON_ALPHANUMERIC
 
 /// Minimum length in characters of a base64 fragment that is searched for. A shorter one would
 /// occur in unrelated texts.
-const PIECE: usize = 8;
+const MIN_PIECE: usize = 8;
 
 /// Minimum length in bytes of a single line of a multi-line secret that is searched for.
-const LINE: usize = 16;
+const MIN_LINE: usize = 16;
 
 /// One form of a secret.
 pub(super) type Form = Arc<Zeroizing<Vec<u8>>>;
@@ -36,7 +36,7 @@ pub(super) fn forms(secret: &str) -> Vec<Form> {
     let lines = secret
         .lines()
         .filter(|line| {
-            line.len() >= LINE && line.len() < secret.len() && !line.starts_with("-----")
+            line.len() >= MIN_LINE && line.len() < secret.len() && !line.starts_with("-----")
         })
         .map(|line| Zeroizing::new(line.to_owned()));
     let mut forms: Vec<Form> = Vec::new();
@@ -49,7 +49,7 @@ pub(super) fn forms(secret: &str) -> Vec<Form> {
         let known = forms
             .iter()
             .any(|known| known.as_slice() == form.as_bytes());
-        if !known && form.len() >= SHORTEST_SECRET {
+        if !known && form.len() >= MIN_SECRET {
             let bytes = mem::take(&mut *form).into_bytes();
             forms.push(Arc::new(Zeroizing::new(bytes)));
         }
@@ -130,7 +130,10 @@ fn base64(secret: &[u8]) -> Vec<Zeroizing<String>> {
             padded.extend_from_slice(secret);
             let whole = Zeroizing::new(engine.encode(&*padded));
             let (first, last) = ((before * 8).div_ceil(6), padded.len() * 8 / 6);
-            if let Some(piece) = whole.get(first..last).filter(|piece| piece.len() >= PIECE) {
+            if let Some(piece) = whole
+                .get(first..last)
+                .filter(|piece| piece.len() >= MIN_PIECE)
+            {
                 forms.push(Zeroizing::new(piece.to_owned()));
             }
         }

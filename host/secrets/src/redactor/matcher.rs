@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use qchost_catalog::SHORTEST_SECRET;
+use qchost_catalog::MIN_SECRET;
 use zeroize::Zeroizing;
 
 use super::forms::Form;
@@ -119,7 +119,7 @@ impl Matcher {
         if self.patterns.is_empty() {
             return found;
         }
-        for (start, window) in bytes.windows(SHORTEST_SECRET).enumerate() {
+        for (start, window) in bytes.windows(MIN_SECRET).enumerate() {
             let Some(length) = window
                 .first_chunk()
                 .filter(|first| self.may_begin(first))
@@ -137,13 +137,13 @@ impl Matcher {
     }
 
     /// Whether a pattern may begin with these bytes; `false` is certain.
-    fn may_begin(&self, first: &[u8; SHORTEST_SECRET]) -> bool {
+    fn may_begin(&self, first: &[u8; MIN_SECRET]) -> bool {
         let (word, bit) = slot(first);
         self.filter.get(word).is_some_and(|word| word & bit != 0)
     }
 
     /// The length of the longest pattern that the bytes begin with.
-    fn longest_at(&self, first: &[u8; SHORTEST_SECRET], bytes: &[u8]) -> Option<usize> {
+    fn longest_at(&self, first: &[u8; MIN_SECRET], bytes: &[u8]) -> Option<usize> {
         let from = self
             .patterns
             .partition_point(|pattern| pattern.as_slice() < first.as_slice());
@@ -169,7 +169,7 @@ impl Matcher {
 }
 
 /// The word and the bit of the filter for these bytes.
-fn slot(first: &[u8; SHORTEST_SECRET]) -> (usize, u64) {
+fn slot(first: &[u8; MIN_SECRET]) -> (usize, u64) {
     // Multiplicative hashing (Knuth, TAOCP volume 3, 6.4): the upper bits are the well mixed ones.
     let hash = u32::from_le_bytes(*first).wrapping_mul(0x9E37_79B1) >> 16;
     let bit = 1 << (hash % 64);

@@ -31,10 +31,10 @@ use crate::redactor::Redactor;
 const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
 
 /// Maximum bytes of an answer. A secret in Vault has at most 1 MiB, and its JSON a little more.
-const LIMIT: usize = 2 * 1024 * 1024;
+const MAX_ANSWER: usize = 2 * 1024 * 1024;
 
 /// Maximum characters of Vault's message that an error quotes.
-const WORDS: usize = 300;
+const MAX_WORDS: usize = 300;
 
 /// The connection to the configured address.
 pub(super) struct Http {
@@ -193,7 +193,7 @@ impl Http {
         let words: String = words
             .chars()
             .filter(|c| !c.is_control())
-            .take(WORDS)
+            .take(MAX_WORDS)
             .collect();
         if words.is_empty() {
             return "without a reason".to_owned();
@@ -256,7 +256,7 @@ impl Http {
                 request,
                 body,
             }),
-            None => Err(confused(format!("it has more than {LIMIT} bytes"))),
+            None => Err(confused(format!("it has more than {MAX_ANSWER} bytes"))),
         }
     }
 }
@@ -267,15 +267,15 @@ async fn read(mut response: Response) -> Result<Option<Zeroizing<Vec<u8>>>, reqw
         .content_length()
         .and_then(|length| usize::try_from(length).ok())
         .unwrap_or(16 * 1024);
-    let mut body = Zeroizing::new(Vec::with_capacity(expected.min(LIMIT)));
+    let mut body = Zeroizing::new(Vec::with_capacity(expected.min(MAX_ANSWER)));
     while let Some(chunk) = response.chunk().await? {
         let length = body.len() + chunk.len();
-        if length > LIMIT {
+        if length > MAX_ANSWER {
             return Ok(None);
         }
         if length > body.capacity() {
             // Growing in place would leave a copy in memory.
-            let mut larger = Zeroizing::new(Vec::with_capacity((2 * length).min(LIMIT)));
+            let mut larger = Zeroizing::new(Vec::with_capacity((2 * length).min(MAX_ANSWER)));
             larger.extend_from_slice(&body);
             body = larger;
         }

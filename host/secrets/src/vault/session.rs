@@ -24,20 +24,20 @@ use crate::source::{Setting, Source};
 
 /// Minimum age of a session before a refused read alone causes another login: each login leaves a
 /// token in Vault until that token expires.
-const LOGIN_AGAIN: Duration = Duration::from_secs(60);
+const LOGIN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Minimum age before the host assumes that its token, which Vault does not describe, was revoked,
 /// rather than that the token may not look itself up.
-const YOUNG: Duration = Duration::from_secs(5);
+const MIN_REVOKED_AGE: Duration = Duration::from_secs(5);
 
 /// Remaining lease below which a refusal may mean that it expired in transit.
-const NEARLY: Duration = Duration::from_secs(1);
+const EXPIRY_MARGIN: Duration = Duration::from_secs(1);
 
 /// Maximum wait between two attempts to renew.
-const RENEW_AGAIN: Duration = Duration::from_secs(30);
+const MAX_RENEW_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Minimum wait before a renewal.
-const RENEW_PAUSE: Duration = Duration::from_millis(200);
+const MIN_RENEW_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A token and its lifetime.
 pub(super) struct Session {
@@ -156,8 +156,13 @@ impl Login {
         let good = self.look_up(&refused.token).await?.is_some();
         let better = match &self.auth {
             VaultAuth::AppRole { .. } => {
-                let age = if good { LOGIN_AGAIN } else { YOUNG };
-                refused.since.elapsed() >= age || refused.left().is_some_and(|left| left < NEARLY)
+                let age = if good {
+                    LOGIN_INTERVAL
+                } else {
+                    MIN_REVOKED_AGE
+                };
+                refused.since.elapsed() >= age
+                    || refused.left().is_some_and(|left| left < EXPIRY_MARGIN)
             }
             VaultAuth::Token(source) => {
                 let token = self.credential("token", source).await?;
@@ -334,11 +339,11 @@ async fn renew(login: Weak<Login>, session: Weak<Session>) {
         // After two thirds of the remaining lifetime; sooner after a failure.
         let pause = left * share / 3;
         let pause = if share == 1 {
-            pause.min(RENEW_AGAIN)
+            pause.min(MAX_RENEW_INTERVAL)
         } else {
             pause
         };
-        tokio::time::sleep(pause.max(RENEW_PAUSE)).await;
+        tokio::time::sleep(pause.max(MIN_RENEW_INTERVAL)).await;
         let (Some(login), Some(session)) = (login.upgrade(), session.upgrade()) else {
             return;
         };

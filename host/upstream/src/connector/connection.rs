@@ -16,7 +16,7 @@ use crate::fault::UNAUTHORIZED;
 use crate::text::Redactor;
 
 /// How long to wait for the last words of a dying server before its loss is reported without them.
-const LAST_WORDS: Duration = Duration::from_millis(1_000);
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_millis(1_000);
 
 /// Opens MCP sessions to one server.
 pub trait Connector: Send + Sync {
@@ -120,7 +120,7 @@ impl Ending {
     /// The cause, waited for briefly.
     async fn cause(&self) -> Option<String> {
         let mut cause = self.cause.clone();
-        let told = tokio::time::timeout(LAST_WORDS, cause.wait_for(Option::is_some)).await;
+        let told = tokio::time::timeout(LAST_WORDS_TIMEOUT, cause.wait_for(Option::is_some)).await;
         told.ok()?.ok()?.clone()
     }
 }

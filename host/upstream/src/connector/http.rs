@@ -23,16 +23,16 @@ use super::limited::LimitedClient;
 use super::loopback::is_loopback;
 use super::received::Received;
 use crate::MAX_MESSAGE;
-use crate::text::{EXCERPT, Redactor, excerpt};
+use crate::text::{MAX_EXCERPT, Redactor, excerpt};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Shorter than the idle time-outs of servers (uvicorn's is 5 s), so that a call is not written into a
 /// connection that is just being closed, which for a write would be an unknown outcome.
-const POOL_IDLE: Duration = Duration::from_secs(4);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How often a broken response stream is resumed if the server supports it.
-const RESUMPTIONS: usize = 3;
+const MAX_RESUMPTIONS: usize = 3;
 
 /// Opens sessions over streamable HTTP.
 pub struct HttpConnector {
@@ -54,7 +54,7 @@ impl HttpConnector {
         headers: impl IntoIterator<Item = (String, SecretString)>,
     ) -> Result<Self, ConfigError> {
         let malformed = |problem: String| ConfigError::Url {
-            url: excerpt(url, EXCERPT),
+            url: excerpt(url, MAX_EXCERPT),
             problem,
         };
         let url = Url::parse(url).map_err(|error| malformed(error.to_string()))?;
@@ -95,7 +95,7 @@ impl HttpConnector {
         }
         let mut builder = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(POOL_IDLE)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .redirect(Policy::none());
         if is_loopback(&url) {
             // Many servers write an answer's first event and its result separately, with Nagle's algorithm
@@ -127,7 +127,7 @@ impl Connector for HttpConnector {
                 .max_concurrent_requests(usize::MAX)
                 .reinit_on_expired_session(false);
             let mut resumption = ExponentialBackoff::default();
-            resumption.max_times = Some(RESUMPTIONS);
+            resumption.max_times = Some(MAX_RESUMPTIONS);
             resumption.base_duration = Duration::from_millis(100);
             config.retry_config = Arc::new(resumption);
             let closed = CancellationToken::new();
@@ -140,7 +140,7 @@ impl Connector for HttpConnector {
     }
 
     fn describe(&self) -> String {
-        excerpt(self.url.as_str(), EXCERPT)
+        excerpt(self.url.as_str(), MAX_EXCERPT)
     }
 
     fn secrets(&self) -> Vec<SecretString> {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use qchost_catalog::{BoxFuture, SHORTEST_SECRET};
+use qchost_catalog::{BoxFuture, MIN_SECRET};
 use rmcp::transport::async_rw::AsyncRwTransport;
 use rustix::process::{Pid, Signal, kill_process_group};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -39,10 +39,10 @@ const INHERITED: [&str; 8] = [
 ];
 
 /// How long a child may take to exit: once after its input ended, once after SIGTERM.
-const GRACE: Duration = Duration::from_secs(2);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long to wait for the end of its standard error after a child's exit.
-const LAST_OUTPUT: Duration = Duration::from_millis(200);
+const LAST_OUTPUT_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Maximum bytes of a line of standard error that is kept in one piece.
 const MAX_LINE: u64 = 4 * 1024;
@@ -57,16 +57,16 @@ pub struct Supervisor {
 }
 
 /// Secrets of at least this many bytes are found anywhere in an argument.
-const LONG_SECRET: usize = 8;
+const MIN_LONG_SECRET: usize = 8;
 
 /// Length in bytes from which a variable that is not declared secret is treated as a secret.
-const LITERAL_SECRET: usize = 16;
+const MIN_LITERAL: usize = 16;
 
 /// Whether an argument reveals a secret: a long one anywhere in it, a short one as the whole argument or its value.
 fn exposes(arg: &str, secret: &str) -> bool {
     match secret.len() {
-        ..SHORTEST_SECRET => false,
-        SHORTEST_SECRET..LONG_SECRET => {
+        ..MIN_SECRET => false,
+        MIN_SECRET..MIN_LONG_SECRET => {
             arg == secret
                 || arg
                     .rsplit_once('=')
@@ -245,7 +245,7 @@ impl Connector for StdioConnector {
             tokio::spawn(async move {
                 let status = attend(child, group, stopped).await;
                 // Its last output is often the reason.
-                let _ = tokio::time::timeout(LAST_OUTPUT, stderr).await;
+                let _ = tokio::time::timeout(LAST_OUTPUT_TIMEOUT, stderr).await;
                 tell.send_replace(Some(obituary(&name, &status, &last.get())));
             });
             let ending = Ending::new(cause, stop);
@@ -271,7 +271,7 @@ impl Connector for StdioConnector {
         let secrets = secrets.map(|(_, secret)| secret.clone());
         // A token written literally into the configuration would be revealed by a child that prints it.
         let literals = self.env.iter().map(|(_, value)| value);
-        let literals = literals.filter(|value| value.len() >= LITERAL_SECRET);
+        let literals = literals.filter(|value| value.len() >= MIN_LITERAL);
         secrets
             .chain(literals.map(|value| value.as_str().into()))
             .collect()
@@ -334,11 +334,11 @@ async fn end(
         status = child.wait() => return status,
         () = stop.cancelled() => {}
     }
-    if let Ok(status) = tokio::time::timeout(GRACE, child.wait()).await {
+    if let Ok(status) = tokio::time::timeout(EXIT_TIMEOUT, child.wait()).await {
         return status;
     }
     group.signal(Signal::TERM);
-    if let Ok(status) = tokio::time::timeout(GRACE, child.wait()).await {
+    if let Ok(status) = tokio::time::timeout(EXIT_TIMEOUT, child.wait()).await {
         return status;
     }
     group.signal(Signal::KILL);

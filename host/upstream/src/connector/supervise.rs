@@ -28,7 +28,7 @@ use tokio::time::timeout;
 
 /// How long a server may take to exit: once its host is gone after its input ended, and after SIGTERM. The host gives a
 /// whole group longer.
-const GRACE: Duration = Duration::from_secs(1);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The exit status of shells for a command that cannot be run.
 const CANNOT_RUN: u8 = 126;
@@ -77,7 +77,7 @@ async fn run(host: i32, command: &[OsString]) -> Result<u8, String> {
         biased;
         _ = &mut gone => {
             // Its input ended with the host.
-            if timeout(GRACE, child.wait()).await.is_err() {
+            if timeout(EXIT_TIMEOUT, child.wait()).await.is_err() {
                 end(&mut child, true).await;
             }
             "the host is gone"
@@ -113,7 +113,7 @@ async fn end(child: &mut Child, ask: bool) {
         // It may be gone already.
         let _ = kill_process(pid, Signal::TERM);
     }
-    if timeout(GRACE, child.wait()).await.is_err() {
+    if timeout(EXIT_TIMEOUT, child.wait()).await.is_err() {
         drop(child.kill().await);
     }
 }

@@ -12,16 +12,16 @@ use serde_json::{Map, Value};
 pub(super) const MASK: char = '\u{fffc}';
 
 /// Minimum length in bytes of an argument that is masked. A shorter one has no meaning and occurs everywhere by chance.
-const SHORTEST: usize = 3;
+const MIN_MASKED: usize = 3;
 
 /// Maximum length in bytes of a refusal that is classified. The known ones are short.
-const LONGEST: usize = 4_000;
+const MAX_MASKED: usize = 4_000;
 
 /// A refusal in lower case, with [`MASK`] for what it repeats of the call's arguments; empty, and so unclassifiable, if it
 /// is too long.
 pub(super) fn judged(words: &str, arguments: &Map<String, Value>) -> String {
     let words = words.trim();
-    if words.len() > LONGEST {
+    if words.len() > MAX_MASKED {
         return String::new();
     }
     let mut given = Vec::new();
@@ -63,7 +63,7 @@ fn collect<'a>(key: &'a str, value: &'a Value, into: &mut Vec<&'a str>) {
 }
 
 fn push<'a>(text: &'a str, into: &mut Vec<&'a str>) {
-    if (SHORTEST..=LONGEST).contains(&text.len()) {
+    if (MIN_MASKED..=MAX_MASKED).contains(&text.len()) {
         into.push(text);
     }
 }
@@ -100,6 +100,6 @@ mod tests {
         ] {
             assert_eq!(judged(words, arguments), left, "{words}");
         }
-        assert_eq!(judged(&"x".repeat(LONGEST + 1), json!({})), "");
+        assert_eq!(judged(&"x".repeat(MAX_MASKED + 1), json!({})), "");
     }
 }

@@ -10,14 +10,14 @@ use crate::fault::Trouble;
 use crate::health::AccountState;
 
 /// What is known of an account from its calls.
-pub(crate) struct Standing {
+pub(crate) struct HealthTracker {
     account: String,
-    known: Mutex<Option<Known>>,
+    known: Mutex<Option<Observed>>,
 }
 
 /// The state that the last call showed.
 #[derive(Debug, Clone)]
-pub(crate) struct Known {
+pub(crate) struct Observed {
     pub(crate) trouble: Option<Trouble>,
     /// The server's text, if there is a problem.
     pub(crate) cause: Option<String>,
@@ -29,7 +29,7 @@ pub(crate) struct Known {
     retry_at: Option<Instant>,
 }
 
-impl Standing {
+impl HealthTracker {
     /// An account in unknown state.
     pub(crate) fn new(account: &str) -> Self {
         Self {
@@ -71,7 +71,7 @@ impl Standing {
                 }
             }
         }
-        *known = Some(Known {
+        *known = Some(Observed {
             trouble,
             cause,
             since,
@@ -81,7 +81,7 @@ impl Standing {
     }
 
     /// The current state. A rate limit ends when the server's wait is over.
-    pub(crate) fn now(&self) -> Option<Known> {
+    pub(crate) fn now(&self) -> Option<Observed> {
         let known = self.known().clone()?;
         let over = known.retry_at.is_some_and(|until| until <= Instant::now());
         if known.trouble == Some(Trouble::RateLimited) && over {
@@ -90,7 +90,7 @@ impl Standing {
         Some(known)
     }
 
-    fn known(&self) -> MutexGuard<'_, Option<Known>> {
+    fn known(&self) -> MutexGuard<'_, Option<Observed>> {
         self.known.lock()
     }
 }
@@ -102,26 +102,26 @@ mod tests {
 
     #[test]
     fn the_last_call_says_how_the_account_stands() {
-        let standing = Standing::new("research");
-        assert!(standing.now().is_none());
-        standing.answered();
-        assert_eq!(standing.now().unwrap().trouble, None);
-        standing.failed(Trouble::Clock, "late".to_owned(), None);
-        let first = standing.now().unwrap();
+        let tracker = HealthTracker::new("research");
+        assert!(tracker.now().is_none());
+        tracker.answered();
+        assert_eq!(tracker.now().unwrap().trouble, None);
+        tracker.failed(Trouble::Clock, "late".to_owned(), None);
+        let first = tracker.now().unwrap();
         assert_eq!(first.trouble, Some(Trouble::Clock));
-        standing.failed(Trouble::Clock, "later".to_owned(), None);
-        let second = standing.now().unwrap();
+        tracker.failed(Trouble::Clock, "later".to_owned(), None);
+        let second = tracker.now().unwrap();
         assert_eq!(second.since, first.since, "it is the same trouble");
         assert_eq!(second.cause.as_deref(), Some("later"));
     }
 
     #[test]
     fn a_rate_limit_ends_with_its_wait() {
-        let standing = Standing::new("research");
+        let tracker = HealthTracker::new("research");
         let wait = |seconds| Some(Duration::from_secs(seconds));
-        standing.failed(Trouble::RateLimited, "slow down".to_owned(), wait(60));
-        assert_eq!(standing.now().unwrap().trouble, Some(Trouble::RateLimited));
-        standing.failed(Trouble::RateLimited, "slow down".to_owned(), wait(0));
-        assert!(standing.now().is_none());
+        tracker.failed(Trouble::RateLimited, "slow down".to_owned(), wait(60));
+        assert_eq!(tracker.now().unwrap().trouble, Some(Trouble::RateLimited));
+        tracker.failed(Trouble::RateLimited, "slow down".to_owned(), wait(0));
+        assert!(tracker.now().is_none());
     }
 }

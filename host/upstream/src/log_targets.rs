@@ -1,13 +1,13 @@
 //! Log targets that must be silenced, because their libraries log what they transport.
 //!
-//! Invariant: a subscriber that checks [`permits`] for every event never logs the arguments of a
+//! Invariant: a subscriber that checks [`may_log`] for every event never logs the arguments of a
 //! call, a header's value or an answer, whatever the operator's own filter says.
 
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 
 /// The targets and the maximum level of each. A target includes the modules below it.
-pub const QUIET_TARGETS: &[(&str, LevelFilter)] = &[
+pub const CAPPED_TARGETS: &[(&str, LevelFilter)] = &[
     // It logs whole messages at every level; this crate logs what matters about a connection.
     ("rmcp", LevelFilter::OFF),
     ("hyper", LevelFilter::WARN),
@@ -22,11 +22,11 @@ pub const QUIET_TARGETS: &[(&str, LevelFilter)] = &[
 /// Whether an event or a span may be recorded. Must be a separate filter beside the operator's:
 /// merged into one, a more specific directive of the operator would win.
 #[must_use]
-pub fn permits(metadata: &Metadata<'_>) -> bool {
-    QUIET_TARGETS
+pub fn may_log(metadata: &Metadata<'_>) -> bool {
+    CAPPED_TARGETS
         .iter()
         .find(|(target, _)| covers(target, metadata.target()))
-        .is_none_or(|(_, most)| metadata.level() <= most)
+        .is_none_or(|(_, limit)| metadata.level() <= limit)
 }
 
 fn covers(target: &str, name: &str) -> bool {
