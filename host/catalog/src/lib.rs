@@ -28,9 +28,6 @@ pub use operation::{Access, Exception, Operation, Selector};
 pub use refusal::{CredentialsRefusal, MAX_RETRY_AFTER, begins, retry_after};
 pub use table::OPERATIONS;
 
-/// Minimum length in bytes of a secret that is redacted from output. A shorter one is part of too many innocent words.
-pub const MIN_SECRET: usize = 4;
-
 /// The operation behind an MCP tool: `read_compile`.
 #[must_use]
 pub fn by_tool(tool: &str) -> Option<&'static Operation> {

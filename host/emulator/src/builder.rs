@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use qchost_text::EMULATOR_TOKEN;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -80,7 +81,7 @@ impl Builder {
             settings: Settings {
                 credentials: Credentials {
                     user_id: 1,
-                    token: "emulator".to_owned(),
+                    token: EMULATOR_TOKEN.to_owned(),
                 },
                 organization_id: digest_id("organization"),
                 organization_name: "Emulator".to_owned(),

@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use parking_lot::{Mutex, MutexGuard};
 use qchost_audit::{Audit, Entry, Kind};
-use qchost_catalog::{Access, Backoff, Call, Failure, Operation, Outcome, Target, Upstream, always};
+use qchost_catalog::{
+    Access, Backoff, Call, Failure, Operation, Outcome, Target, Upstream, always,
+};
 use qchost_ledger::{Ledger, LedgerError};
 use qchost_policy::Person;
 use qchost_scope::Scope;

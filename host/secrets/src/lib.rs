@@ -11,7 +11,6 @@
 mod error;
 mod file;
 mod profiles;
-mod redactor;
 mod secrets;
 mod source;
 mod vault;
@@ -19,7 +18,7 @@ mod vault;
 pub use error::{SecretError, VaultError};
 pub use file::read_secret;
 pub use profiles::{Profile, Profiles};
-pub use redactor::{RedactingWriter, Redactor};
+pub use qchost_text::{RedactingWriter, Redactor};
 pub use secrets::Secrets;
 pub use source::{Setting, Source, VaultPath};
 pub use vault::{VaultAuth, VaultOptions};

@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
+use qchost_text::Redactor;
 use secrecy::SecretString;
 
 use crate::error::SecretError;
 use crate::file::{read_file, read_variable};
-use crate::redactor::Redactor;
 use crate::source::Source;
 use crate::vault::{Vault, VaultOptions};
 

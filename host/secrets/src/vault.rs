@@ -16,11 +16,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use qchost_text::Redactor;
 use secrecy::{ExposeSecret as _, SecretString};
 use vaultrs::api::kv2::requests::ReadSecretRequest;
 
 use crate::error::{SecretError, VaultError};
-use crate::redactor::Redactor;
 use crate::source::VaultPath;
 use answer::{Field, Fields, Stored};
 use http::Http;

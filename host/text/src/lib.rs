@@ -1,8 +1,12 @@
-//! Foreign text and errors in messages.
+//! Texts that leave the process: excerpts of foreign text, errors with their causes, and no secrets.
 //!
 //! Invariant: an excerpt is at most as long as its limit, plus the ellipsis that says that more was there.
 
+mod redactor;
+
 use std::error::Error;
+
+pub use redactor::{EMULATOR_TOKEN, MIN_SECRET, RedactingWriter, Redactor, is_redacted};
 
 /// The first `limit` characters.
 #[must_use]

@@ -3,7 +3,7 @@
 //! Invariants: text returned here is bounded, on one line, without the secrets that the connection
 //! knows, and no URL in it has its query (the query of a download URL is its key).
 
-use qchost_catalog::MIN_SECRET;
+use qchost_text::is_redacted;
 use secrecy::{ExposeSecret as _, SecretString};
 
 /// Maximum characters of an unexpected answer that an error quotes.
@@ -15,13 +15,11 @@ const MAX_ERROR: usize = 2_000;
 /// Maximum errors of one answer.
 const MAX_ERRORS: usize = 32;
 
-/// Replaces a secret.
-const REDACTED: &str = "[redacted]";
-
 /// The secrets of one connection, to be redacted from all output.
 #[derive(Clone, Default)]
 pub(crate) struct Redactor {
     secrets: Vec<SecretString>,
+    redactor: qchost_text::Redactor,
 }
 
 impl std::fmt::Debug for Redactor {
@@ -33,18 +31,20 @@ impl std::fmt::Debug for Redactor {
 impl Redactor {
     /// Redacts each of these that is long enough to be a secret.
     pub(crate) fn new(secrets: impl IntoIterator<Item = SecretString>) -> Self {
-        let mut secrets: Vec<_> = secrets
+        let secrets: Vec<_> = secrets
             .into_iter()
-            .filter(|secret| secret.expose_secret().len() >= MIN_SECRET)
+            .filter(|secret| is_redacted(secret.expose_secret()))
             .collect();
-        // Longer secrets first, since they may contain others.
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
-        Self { secrets }
+        let redactor = qchost_text::Redactor::default();
+        for secret in &secrets {
+            redactor.remember(secret.clone());
+        }
+        Self { secrets, redactor }
     }
 
     /// One bounded line without secrets.
     pub(crate) fn line(&self, text: &str) -> String {
-        excerpt(&self.hide(text.to_owned()), MAX_EXCERPT)
+        excerpt(&self.redactor.clean(text), MAX_EXCERPT)
     }
 
     /// The errors of an answer in the cloud's words, each and all of them bounded.
@@ -52,23 +52,16 @@ impl Redactor {
         errors
             .into_iter()
             .take(MAX_ERRORS)
-            .map(|error| excerpt(&self.hide(error), MAX_ERROR))
+            .map(|error| excerpt(&self.redactor.clean(&error), MAX_ERROR))
             .collect()
     }
 
     /// The same, with more secrets.
-    pub(crate) fn with(&self, more: impl IntoIterator<Item = SecretString>) -> Self {
+    pub(crate) fn with(&self, more: Vec<SecretString>) -> Self {
+        if more.is_empty() {
+            return self.clone();
+        }
         Self::new(self.secrets.iter().cloned().chain(more))
-    }
-
-    fn hide(&self, text: String) -> String {
-        self.secrets.iter().fold(text, |text, secret| {
-            if text.contains(secret.expose_secret()) {
-                text.replace(secret.expose_secret(), REDACTED)
-            } else {
-                text
-            }
-        })
     }
 }
 
@@ -130,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_gone_before_the_text_is_cut() {
-        let redactor = redactor(&[]).with([SecretString::from("hunter2-and-more")]);
+        let redactor = redactor(&[]).with(vec![SecretString::from("hunter2-and-more")]);
         let at_the_limit = format!("{}hunter2-and-more", "x".repeat(MAX_EXCERPT - 7));
         for shown in [
             redactor.line(&at_the_limit),

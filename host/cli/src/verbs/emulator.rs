@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
 use qchost_emulator::{Emulator, Timing};
+use qchost_text::EMULATOR_TOKEN;
 use serde_json::json;
 
 use crate::output::{Output, pretty};
@@ -15,7 +16,8 @@ pub async fn run(listen: SocketAddr, user_id: u64, faster: u32, output: Output) 
         listen.ip().is_loopback(),
         "the emulator listens at a loopback address only, not at {listen}: it does not encrypt, and every machine that reaches it could use it"
     );
-    let token = std::env::var("QCHOST_EMULATOR_TOKEN").unwrap_or_else(|_| "emulator".to_owned());
+    let token =
+        std::env::var("QCHOST_EMULATOR_TOKEN").unwrap_or_else(|_| EMULATOR_TOKEN.to_owned());
     let emulator = Emulator::builder()
         .address(listen)
         .credentials(user_id, token)

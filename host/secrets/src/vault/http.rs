@@ -11,7 +11,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use qchost_text::error_chain;
+use qchost_text::{Redactor, error_chain};
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Response, Url};
@@ -25,7 +25,6 @@ use zeroize::Zeroizing;
 use super::answer::{Errors, Health};
 use super::options::VaultOptions;
 use crate::error::{SecretError, VaultError};
-use crate::redactor::Redactor;
 
 /// The header that carries the token.
 const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use qchost_text::Redactor;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use vaultrs::api::auth::approle::requests::LoginWithApproleRequest;
@@ -19,7 +20,6 @@ use super::http::Http;
 use super::options::VaultAuth;
 use crate::error::{SecretError, VaultError};
 use crate::file::{read_file, read_variable};
-use crate::redactor::Redactor;
 use crate::source::{Setting, Source};
 
 /// Minimum age of a session before a refused read alone causes another login: each login leaves a

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use qchost_catalog::{BoxFuture, MIN_SECRET};
+use qchost_catalog::BoxFuture;
+use qchost_text::MIN_SECRET;
 use rmcp::transport::async_rw::AsyncRwTransport;
 use rustix::process::{Pid, Signal, kill_process_group};
 use secrecy::{ExposeSecret as _, SecretString};

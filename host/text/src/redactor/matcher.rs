@@ -8,10 +8,12 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use qchost_catalog::MIN_SECRET;
 use zeroize::Zeroizing;
 
-use super::forms::Form;
+use super::forms::{Form, MIN_SECRET};
+
+/// Minimum length in bytes of a pattern that is replaced within a word too. A shorter one is part of innocent words.
+const MIN_ANYWHERE: usize = 8;
 
 /// Replaces a secret, unless a secret looks like that itself.
 const REDACTED: &str = "[redacted]";
@@ -115,22 +117,24 @@ impl Matcher {
 
     /// The positions of secrets: ordered ranges that neither overlap nor touch.
     fn find(&self, bytes: &[u8]) -> Vec<Range<usize>> {
-        let mut found: Vec<Range<usize>> = Vec::new();
         if self.patterns.is_empty() {
-            return found;
+            return Vec::new();
         }
+        let all = self.occurrences(bytes);
+        let covered = joined(all.iter().cloned());
+        let is_secret = |found: &Range<usize>| {
+            found.len() >= MIN_ANYWHERE || is_token(bytes, found.clone(), &covered)
+        };
+        joined(all.into_iter().filter(is_secret))
+    }
+
+    /// Where patterns occur, in the order of their beginnings.
+    fn occurrences(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+        let mut found = Vec::new();
         for (start, window) in bytes.windows(MIN_SECRET).enumerate() {
-            let Some(length) = window
-                .first_chunk()
-                .filter(|first| self.may_begin(first))
-                .and_then(|first| self.longest_at(first, bytes.get(start..).unwrap_or_default()))
-            else {
-                continue;
-            };
-            let end = start + length;
-            match found.last_mut() {
-                Some(last) if last.end >= start => last.end = last.end.max(end),
-                _ => found.push(start..end),
+            if let Some(first) = window.first_chunk().filter(|first| self.may_begin(first)) {
+                let lengths = self.lengths_at(first, bytes.get(start..).unwrap_or_default());
+                found.extend(lengths.map(|length| start..start + length));
             }
         }
         found
@@ -142,8 +146,8 @@ impl Matcher {
         self.filter.get(word).is_some_and(|word| word & bit != 0)
     }
 
-    /// The length of the longest pattern that the bytes begin with.
-    fn longest_at(&self, first: &[u8; MIN_SECRET], bytes: &[u8]) -> Option<usize> {
+    /// The lengths of the patterns that the bytes begin with.
+    fn lengths_at(&self, first: &[u8; MIN_SECRET], bytes: &[u8]) -> impl Iterator<Item = usize> {
         let from = self
             .patterns
             .partition_point(|pattern| pattern.as_slice() < first.as_slice());
@@ -154,7 +158,6 @@ impl Matcher {
             .take_while(|pattern| pattern.starts_with(first))
             .filter(|pattern| bytes.starts_with(pattern.as_slice()))
             .map(|pattern| pattern.len())
-            .max()
     }
 
     /// Whether a pattern begins with these bytes and continues.
@@ -165,6 +168,43 @@ impl Matcher {
         self.patterns
             .get(next)
             .is_some_and(|pattern| pattern.starts_with(bytes))
+    }
+}
+
+/// Joins ranges that overlap or touch.
+fn joined(ranges: impl Iterator<Item = Range<usize>>) -> Vec<Range<usize>> {
+    let mut joined: Vec<Range<usize>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
+/// Whether an occurrence is a token by itself rather than a part of a word. `covered` are all occurrences: next to
+/// another one, a token ends too, so that what is left of a text has none.
+fn is_token(bytes: &[u8], found: Range<usize>, covered: &[Range<usize>]) -> bool {
+    let is_covered = |at: usize| {
+        let next = covered.partition_point(|range| range.end <= at);
+        covered.get(next).is_some_and(|range| range.contains(&at))
+    };
+    let before = bytes.get(..found.start).unwrap_or_default();
+    let after = bytes.get(found.end..).unwrap_or_default();
+    let begins = !ends_in_word(before) || is_covered(found.start.saturating_sub(1));
+    let ends = !after.first().is_some_and(u8::is_ascii_alphanumeric) || is_covered(found.end);
+    begins && ends
+}
+
+/// Whether the bytes end with a letter or a digit that is not part of an escape: `\n`, `\u000a` or `%0a`.
+fn ends_in_word(bytes: &[u8]) -> bool {
+    let is_hex = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
+    match bytes {
+        [.., b'\\', _] => false,
+        [.., b'%', a, b] if is_hex(&[*a, *b]) => false,
+        [.., b'\\', b'u', a, b, c, d] if is_hex(&[*a, *b, *c, *d]) => false,
+        _ => bytes.last().is_some_and(u8::is_ascii_alphanumeric),
     }
 }
 

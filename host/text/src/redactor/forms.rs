@@ -8,8 +8,10 @@ use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use qchost_catalog::MIN_SECRET;
 use zeroize::Zeroizing;
+
+/// Minimum length in bytes of a secret that is redacted. A shorter one is part of too many innocent words.
+pub const MIN_SECRET: usize = 4;
 
 /// Characters that a URL leaves unchanged (RFC 3986, section 2.3, "unreserved").
 const UNRESERVED: AsciiSet = NON_ALPHANUMERIC

@@ -1,12 +1,12 @@
 //! Redacts secrets from everything that leaves the process.
 //!
-//! Invariants: redacted text contains no known value of four bytes or more, nor its JSON, percent
-//! or base64 form. Values are held in memory that is cleared; their number and size are bounded,
-//! and the least recently read are dropped first. A [`RedactingWriter`] passes nothing on before its
-//! line is complete, or long, so that it finds a secret however it is split over writes.
+//! Invariants: redacted text contains no known value, nor its JSON, percent or base64 form, except one
+//! of fewer than eight bytes within a word. Values are held in memory that is cleared; their number and
+//! size are bounded, and the least recently read are dropped first. A [`RedactingWriter`] passes nothing
+//! on before its line is complete, or long, so that it finds a secret however it is split over writes.
 //!
-//! A shorter value is not replaced: it is part of too many innocent words. The host itself never
-//! prints such a value.
+//! Not every value is known: one of fewer than four bytes, or a number of fewer than eight digits, is part
+//! of too many innocent texts, and the host itself never prints it; the emulator's token is no secret.
 
 mod forms;
 mod matcher;
@@ -18,11 +18,11 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use qchost_catalog::MIN_SECRET;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+pub use forms::MIN_SECRET;
 use forms::{Form, forms};
 use matcher::Matcher;
 
@@ -35,6 +35,12 @@ const MAX_VALUE_BYTES: usize = 1024 * 1024;
 
 /// Maximum bytes of an incomplete line that are buffered.
 const MAX_LINE: usize = 64 * 1024;
+
+/// Minimum length of a value that has only digits, such as a year of birth or a pin.
+const MIN_DIGITS: usize = 8;
+
+/// The emulator's token. It is in the documentation, and so no secret.
+pub const EMULATOR_TOKEN: &str = "emulator";
 
 /// Redacts the values of secrets. Clones know the same values.
 #[derive(Clone, Default)]
@@ -56,7 +62,7 @@ impl fmt::Debug for Redactor {
 impl Redactor {
     /// Redacts this value from every text from now on.
     pub fn remember(&self, secret: SecretString) {
-        if secret.expose_secret().len() < MIN_SECRET {
+        if !is_redacted(secret.expose_secret()) {
             return;
         }
         let mut values = self.values();
@@ -127,6 +133,13 @@ impl Redactor {
     fn matcher(&self) -> Arc<Matcher> {
         Arc::clone(&self.0.matcher.read())
     }
+}
+
+/// Whether a value is replaced in texts.
+pub fn is_redacted(value: &str) -> bool {
+    let is_short_number =
+        value.len() < MIN_DIGITS && value.bytes().all(|byte| byte.is_ascii_digit());
+    value.len() >= MIN_SECRET && !is_short_number && value != EMULATOR_TOKEN
 }
 
 /// The length of the value itself.
