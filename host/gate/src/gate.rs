@@ -706,6 +706,12 @@ impl Gate {
         self.0.proposals.remove_missing(stands).await
     }
 
+    /// Whether there is an account of this name, in force or dormant.
+    #[must_use]
+    pub fn has_account(&self, account: &str) -> bool {
+        self.0.policies.settings().has_account(account)
+    }
+
     /// The manifest of a plugin whose component serves.
     #[must_use]
     pub fn manifest(&self, plugin: &str) -> Option<Arc<Manifest>> {

@@ -195,10 +195,7 @@ impl HaltControl {
         // A deployment keeps running when its account is removed from the configuration.
         let all = settings.accounts.keys().chain(&settings.dormant);
         let accounts: Vec<String> = match &scope.account {
-            Some(account)
-                if !settings.accounts.contains_key(account)
-                    && !settings.dormant.contains(account) =>
-            {
+            Some(account) if !settings.has_account(account) => {
                 return Err(format!(
                     "nothing was liquidated: there is no account `{account}`"
                 ));

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use parking_lot::{Mutex, MutexGuard};
 use qchost_catalog::Failure;
 use qchost_ledger::Halt;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
@@ -37,7 +37,7 @@ fn same_scope(halt: &Halt, scope: &HaltScope) -> bool {
 }
 
 /// Where a halt is kept, from the most to the least durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kept {
     /// In the database.
@@ -119,7 +119,7 @@ fn covers(named: Option<&str>, actual: &str) -> bool {
 }
 
 /// A write that was past the point of no return when the halt was set, and how it ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Departed {
     /// The call's id in the audit.
     pub call: String,

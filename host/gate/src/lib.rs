@@ -201,7 +201,9 @@ pub use policy_store::CompiledPolicy;
 pub use proposal::{AdmitError, Admitted, HeldBack, KeptText, Proposal, Waiting};
 pub use reconcile::{Finding, ReconcileError, Reconciled};
 pub use refusal::{Refusal, decisions, outcomes};
-pub use report::{Explanation, GrantReport, GrantsReport};
+pub use report::{
+    Amount, Condition, Explanation, GrantObligation, GrantReport, GrantsReport, Obligation,
+};
 pub use settings::{Settings, Sources, Waits};
 pub use texts::Texts;
 pub use why::{ApprovalWhy, OutcomeWhy, PartWhy, StepWhy, TextWhy, Why, why};

@@ -14,7 +14,7 @@ use qchost_catalog::Failure;
 use qchost_ledger::{Ledger, Settle};
 use qchost_policy::Person;
 use qchost_scope::Reader as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::error::GateError;
@@ -25,7 +25,7 @@ use crate::unsettled::UnsettledWrites;
 const MAX_CLOCK_SKEW: i64 = 5;
 
 /// What was learned about a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Finding {
     /// It took effect.
@@ -50,7 +50,7 @@ pub enum ReconcileError {
 }
 
 /// A write whose outcome was unknown, and what is known of it now.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Reconciled {
     /// The call's id in the audit.
     pub call: String,

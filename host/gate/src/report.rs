@@ -1,15 +1,16 @@
 //! Reports on a plugin's authority for operators: its grants and what is used of them, and what would be decided
 //! about a call without sending anything.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use qchost_catalog::{Access, BoxFuture, Failure, Operation, Outcome};
 use qchost_ledger::{Ledger, LedgerError};
-use qchost_policy::{Facts, Grant, GrantLimits};
+use qchost_policy::{Facts, Glob, Grant, GrantLimits, Usd};
 use qchost_scope::{Configured, Reader, Scope, check_project_id};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::approve::takes_two;
@@ -24,7 +25,7 @@ use crate::resolve::untold;
 use crate::trade::TradeRules;
 
 /// The grants of a plugin.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct GrantsReport {
     /// The plugin.
     pub plugin: String,
@@ -39,25 +40,70 @@ pub struct GrantsReport {
 }
 
 /// A grant and its use.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct GrantReport {
     /// Its name in counters; that of a grant for another host starts with `http:`.
     pub name: String,
     /// What it allows.
     pub allow: Vec<String>,
     /// The resources and conditions it applies to.
-    pub scope: BTreeMap<&'static str, Value>,
+    pub scope: BTreeMap<Cow<'static, str>, Condition>,
     /// Its obligations with their use: `per-day` → `{ "limit": 500, "used": 12 }`.
-    pub obligations: BTreeMap<&'static str, Value>,
+    pub obligations: BTreeMap<Cow<'static, str>, Obligation>,
     /// Operations that a changed manifest, not in force yet, does not allow or limits more: denied already.
     pub denied: BTreeSet<String>,
 }
 
+/// A resource or condition that a grant is limited to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Condition {
+    /// A maximum.
+    Amount(Amount),
+    /// The names or patterns that it applies to.
+    Names(Vec<String>),
+}
+
+/// An obligation of a grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Obligation {
+    /// A limit on its use.
+    Limit {
+        /// The maximum.
+        limit: Amount,
+        /// What is used of it today, if that is counted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        used: Option<Amount>,
+    },
+    /// Who has to approve each call.
+    Approval(String),
+}
+
+/// A number, or a sum of money as text: `$5.00`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Amount {
+    /// A number.
+    Number(u64),
+    /// A sum of money.
+    Money(String),
+}
+
+/// What a matching grant limits a call to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantObligation {
+    /// The grant's name in counters.
+    pub grant: String,
+    /// Its limits.
+    pub limits: GrantLimits,
+}
+
 /// The decision that a call would get.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Explanation {
     /// `allowed`, or the name of the refusal.
-    pub decision: &'static str,
+    pub decision: Cow<'static, str>,
     /// Why it would be refused, and what would allow it.
     pub reason: Option<String>,
     /// The grants that match.
@@ -65,7 +111,7 @@ pub struct Explanation {
     /// The guardrails that forbid it.
     pub guardrails: Vec<String>,
     /// The obligations of every matching grant.
-    pub obligations: Vec<Value>,
+    pub obligations: Vec<GrantObligation>,
     /// Whether it needs approval.
     pub approval: bool,
     /// What was assumed, since only QuantConnect knows it.
@@ -96,35 +142,18 @@ impl Reporter {
             let used = used.iter().find(|used| used.grant == name);
             let (count, cost) = used.map_or((0, 0), |used| (used.count, used.cost));
             let mut obligations = BTreeMap::new();
-            let mut put = |name, value: Option<Value>| {
-                if let Some(value) = value {
-                    obligations.insert(name, value);
+            let money = |usd: Usd| Amount::Money(usd.to_string());
+            let mut put = |name, limit: Option<Amount>, used| {
+                if let Some(limit) = limit {
+                    obligations.insert(Cow::Borrowed(name), Obligation::Limit { limit, used });
                 }
             };
-            put(
-                "concurrent",
-                limits.concurrent.map(|most| json!({ "limit": most })),
-            );
-            put(
-                "per-second",
-                limits.per_second.map(|most| json!({ "limit": most })),
-            );
-            put(
-                "per-minute",
-                limits.per_minute.map(|most| json!({ "limit": most })),
-            );
-            put(
-                "per-day",
-                limits
-                    .per_day
-                    .map(|most| json!({ "limit": most, "used": count })),
-            );
-            put(
-                "cost-per-day",
-                limits.cost_per_day.map(|most| {
-                    json!({ "limit": most.to_string(), "used": qchost_policy::Usd(cost).to_string() })
-                }),
-            );
+            put("concurrent", limits.concurrent.map(Amount::from), None);
+            put("per-second", limits.per_second.map(Amount::from), None);
+            put("per-minute", limits.per_minute.map(Amount::from), None);
+            let (count, cost) = (Some(Amount::from(count)), Some(money(Usd(cost))));
+            put("per-day", limits.per_day.map(Amount::from), count);
+            put("cost-per-day", limits.cost_per_day.map(money), cost);
             obligations
         };
         let in_force = |http: bool, grants: usize| {
@@ -148,7 +177,8 @@ impl Reporter {
             .map(|(place, (grant, (name, limits)))| {
                 let mut obligations = report(&name, limits);
                 if grant.approval == qchost_policy::Approval::Operator {
-                    obligations.insert("approval", json!("operator"));
+                    let operator = Obligation::Approval("operator".to_owned());
+                    obligations.insert("approval".into(), operator);
                 }
                 GrantReport {
                     name,
@@ -200,7 +230,7 @@ impl Reporter {
         let assumed = Mutex::new(Vec::new());
         let take = || std::mem::take(&mut *assumed.lock());
         let refused = |refusal: Refusal, guardrails| Explanation {
-            decision: refusal.word(),
+            decision: refusal.word().into(),
             reason: Some(refusal.to_string()),
             grants: Vec::new(),
             guardrails,
@@ -255,14 +285,17 @@ impl Reporter {
             return Ok(refused(refusal, Vec::new()));
         }
         Ok(Explanation {
-            decision: "allowed",
+            decision: "allowed".into(),
             reason: None,
             grants: obligations(&request, &matched)
                 .map(|(name, _)| name.into_owned())
                 .collect(),
             guardrails: Vec::new(),
             obligations: obligations(&request, &matched)
-                .map(|(grant, limits)| json!({ "grant": grant, "limits": limits }))
+                .map(|(grant, limits)| GrantObligation {
+                    grant: grant.into_owned(),
+                    limits,
+                })
                 .collect(),
             approval: wants_approval(&request.policy, &matched) || takes_two(&request, live),
             assumed: take(),
@@ -342,31 +375,34 @@ impl Reader for Unasked<'_> {
     }
 }
 
-fn limits_of(grant: &Grant) -> BTreeMap<&'static str, Value> {
+impl From<u32> for Amount {
+    fn from(number: u32) -> Self {
+        Self::Number(number.into())
+    }
+}
+
+fn limits_of(grant: &Grant) -> BTreeMap<Cow<'static, str>, Condition> {
     let mut scope = BTreeMap::new();
-    let mut put = |name, list: &[qchost_policy::Glob]| {
+    let mut put = |name, list: Vec<String>| {
         if !list.is_empty() {
-            let texts: Vec<String> = list.iter().map(ToString::to_string).collect();
-            scope.insert(name, json!(texts));
+            scope.insert(Cow::Borrowed(name), Condition::Names(list));
         }
     };
-    put("organizations", &grant.organizations);
-    put("keys", &grant.keys);
-    put("brokerages", &grant.brokerages);
-    put("data-providers", &grant.data_providers);
-    put("commands", &grant.commands);
-    put("collaborators", &grant.collaborators);
-    put("files", grant.files.as_deref().unwrap_or_default());
-    put("nodes", grant.nodes.as_deref().unwrap_or_default());
-    if !grant.projects.is_empty() {
-        let texts: Vec<String> = grant.projects.iter().map(ToString::to_string).collect();
-        scope.insert("projects", json!(texts));
-    }
-    if let Some(most) = grant.max_cost {
-        scope.insert("max-cost", json!(most.to_string()));
-    }
-    if let Some(most) = grant.max_parameters {
-        scope.insert("max-parameters", json!(most));
+    let texts = |list: &[Glob]| list.iter().map(ToString::to_string).collect();
+    put("organizations", texts(&grant.organizations));
+    put("keys", texts(&grant.keys));
+    put("brokerages", texts(&grant.brokerages));
+    put("data-providers", texts(&grant.data_providers));
+    put("commands", texts(&grant.commands));
+    put("collaborators", texts(&grant.collaborators));
+    put("files", texts(grant.files.as_deref().unwrap_or_default()));
+    put("nodes", texts(grant.nodes.as_deref().unwrap_or_default()));
+    let projects = grant.projects.iter().map(ToString::to_string);
+    put("projects", projects.collect());
+    let cost = grant.max_cost.map(|most| Amount::Money(most.to_string()));
+    let parameters = grant.max_parameters.map(Amount::from);
+    for (name, most) in [("max-cost", cost), ("max-parameters", parameters)] {
+        scope.extend(most.map(|most| (Cow::Borrowed(name), Condition::Amount(most))));
     }
     scope
 }

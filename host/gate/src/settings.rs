@@ -42,6 +42,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether there is an account of this name, in force or dormant: a halt of a misspelt name would halt nothing.
+    pub(crate) fn has_account(&self, account: &str) -> bool {
+        self.accounts.contains_key(account) || self.dormant.contains(account)
+    }
+
     /// Why an account is not in force, if it is dormant.
     pub(crate) fn not_in_force(&self, account: &str) -> Option<String> {
         self.dormant.contains(account).then(|| {

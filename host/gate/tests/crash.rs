@@ -284,7 +284,7 @@ async fn check(folder: &Path, seen: &mut Seen) {
     assert!(twice.is_empty(), "permits used twice: {twice:?}");
 
     let report = gate.grants("lab").await.unwrap().unwrap();
-    let used = report.grants[0].obligations["per-day"]["used"]
+    let used = json!(report.grants[0].obligations)["per-day"]["used"]
         .as_u64()
         .unwrap();
     // Each day has its own budget, so a run across midnight is inconclusive.

@@ -24,7 +24,7 @@ pub struct Binding {
 }
 
 /// The kind of an approval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ApprovalKind {
     /// A call. Approving it creates a permit.
@@ -173,7 +173,7 @@ pub struct ApprovalPage {
 }
 
 /// The status of an approval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// Not enough people have decided yet.
@@ -225,7 +225,7 @@ pub struct DecisionBy {
 }
 
 /// The verdict of a decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Approved.

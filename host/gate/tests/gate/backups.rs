@@ -82,8 +82,8 @@ async fn a_backup_under_load_loses_and_doubles_no_budget_and_brings_no_permit_ba
                 .count()
         };
         let report = gate.grants("lab").await.unwrap().unwrap();
-        let used = &report.grants[0].obligations["per-day"]["used"];
-        assert_eq!(used, &json!(of("files/create-file")));
+        let used = &json!(report.grants[0].obligations);
+        assert_eq!(&used["per-day"]["used"], &json!(of("files/create-file")));
         // No permit can be used in the copy, which does not know what was sent after it was made.
         let all = qchost_ledger::ApprovalFilter {
             all: true,

@@ -393,7 +393,7 @@ async fn a_step_of_a_download_that_waits_for_its_turn_is_denied_when_the_grant_g
         let download = download(&world);
         let counted = async || {
             let report = world.gate.grants("lab").await.unwrap().unwrap();
-            report.grants[0].obligations["per-day"]["used"] != 0
+            json!(report.grants[0].obligations)["per-day"]["used"] != 0
         };
         until(counted).await;
         if removed {

@@ -23,7 +23,7 @@ async fn of_two_budgets_for_one_grant_the_smaller_counts_until_the_changed_manif
     assert_eq!(exhausted(read_backtest(&world).await), "tests");
     let shown = world.gate.grants("lab").await.unwrap().unwrap();
     assert_eq!(
-        shown.grants[0].obligations["per-day"],
+        json!(shown.grants[0].obligations["per-day"]),
         json!({ "limit": 1, "used": 1 })
     );
     let written = json!({ "projectId": 1, "compileId": "c1", "backtestName": "b" });
