@@ -19,10 +19,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::children::supervisor;
 use crate::config::{Account, text};
-use crate::host::supervisor;
+use crate::fingerprint::FileFingerprint;
 use crate::output::words;
-use crate::reload::Stamp;
 
 /// Buffer size in bytes, in each direction, of the pipe to the embedded server: a large answer in one piece.
 const PIPE: usize = 1 << 20;
@@ -54,7 +54,7 @@ pub struct Connections {
 /// Fingerprints of the files that an account's secrets were read from, taken just before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
-    files: Vec<(PathBuf, Option<Stamp>)>,
+    files: Vec<(PathBuf, Option<FileFingerprint>)>,
     /// Why the account in use cannot be used.
     unusable: Option<String>,
 }
@@ -81,7 +81,7 @@ impl Sources {
             }
         };
         let stamped = |path: PathBuf| {
-            let stamp = Stamp::of(&path).ok();
+            let stamp = FileFingerprint::of(&path).ok();
             (path, stamp)
         };
         Self {

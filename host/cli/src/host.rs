@@ -9,31 +9,25 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use qchost_gate::{Gate, HALT_FILE, Sealer};
+use qchost_gate::{Gate, Sealer};
 use qchost_ledger::Ledger;
 use qchost_policy::{Guardrails, Manifest, People, Person};
-use qchost_runtime::{Compiler, Options as RuntimeOptions, Plugin, Progress, Runtime};
+use qchost_runtime::{Options as RuntimeOptions, Plugin, Progress, Runtime};
 use qchost_secrets::{Redactor, Secrets};
-use qchost_upstream::Supervisor;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::accounts::{self, Connections};
+use crate::children::compiler;
 use crate::config::Config;
+use crate::data_folder::{DATABASE, halt_file};
+use crate::file_table::FileTable;
 use crate::gate::{self, CALL_TIMEOUT};
 use crate::in_force::{self, Known};
 use crate::keys::{self, Key};
 use crate::lock::Lock;
 use crate::manifests;
-use crate::reload::{Asks, Table};
-
-/// The hidden verb that runs this executable as compiler.
-const COMPILE: &str = "compile-component";
-/// The hidden verb that runs the command of an account.
-const SUPERVISE: &str = "supervise-server";
-
-/// The database's name in a data folder.
-pub const DATABASE: &str = "state.db";
+use crate::reload_trigger::ReloadTrigger;
 
 /// A host with its plugins.
 pub struct Host {
@@ -49,10 +43,10 @@ pub struct Host {
     /// The configuration it started with.
     pub started: Config,
     /// The state of each file.
-    pub table: Table,
+    pub table: FileTable,
     current: RwLock<Arc<Current>>,
     /// The reconciler that follows the files, if there is one.
-    follower: OnceLock<Asks>,
+    follower: OnceLock<ReloadTrigger>,
     /// Whether the plugins are being loaded for the first time.
     starting: AtomicBool,
     secrets: Secrets,
@@ -122,7 +116,7 @@ impl Host {
             key,
             sealer,
             data,
-            table: Table::default(),
+            table: FileTable::default(),
             started: config.clone(),
             current: RwLock::new(Arc::new(Current {
                 config,
@@ -149,13 +143,13 @@ impl Host {
     }
 
     /// Sets the reconciler that handles reloads from now on.
-    pub fn follow(&self, asks: Asks) {
+    pub fn follow(&self, trigger: ReloadTrigger) {
         // There is one reconciler per host.
-        drop(self.follower.set(asks));
+        drop(self.follower.set(trigger));
     }
 
     /// The reconciler that follows its files, if there is one.
-    pub fn follower(&self) -> Option<&Asks> {
+    pub fn follower(&self) -> Option<&ReloadTrigger> {
         self.follower.get()
     }
 
@@ -248,7 +242,7 @@ impl Host {
         let current = self.current();
         let known: Vec<_> = current.config.account.keys().map(String::as_str).collect();
         ensure!(
-            known.contains(&account) || current.config.dormant.contains(account),
+            self.gate.has_account(account),
             "there is no account `{account}`; configured are: {}",
             known.join(", ")
         );
@@ -280,7 +274,9 @@ impl Host {
             return Ok(person.clone());
         }
         let detail = json!({ "reason": "not a person of this host" });
-        self.gate.note_admin(&nobody(uid), "denied", detail).await?;
+        self.gate
+            .note_admin(&without_role(uid), "denied", detail)
+            .await?;
         bail!(self.stranger(uid))
     }
 
@@ -345,38 +341,13 @@ impl Host {
     }
 }
 
-/// This executable, as the compiler of components.
-///
-/// The link in `/proc` leads to the running executable, even if an upgrade has replaced its file: the path would lead to
-/// the new one, whose code the old one cannot run.
-pub fn compiler() -> Compiler {
-    Compiler {
-        program: "/proc/self/exe".into(),
-        arguments: vec![COMPILE.into()],
-    }
-}
-
-/// This executable, as the supervisor of the servers that run as its children.
-pub fn supervisor() -> Supervisor {
-    Supervisor {
-        program: "/proc/self/exe".into(),
-        arguments: vec![SUPERVISE.into()],
-    }
-}
-
 /// A user without a role.
-pub fn nobody(uid: u32) -> Person {
+pub fn without_role(uid: u32) -> Person {
     Person {
         uid,
         name: format!("uid-{uid}"),
         roles: std::collections::BTreeSet::new(),
     }
-}
-
-/// The absolute path of the file `halt` in a data folder, for messages.
-pub fn halt_file(data: &Path) -> String {
-    let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
-    data.join(HALT_FILE).display().to_string()
 }
 
 /// Why a uid has no role. `waits` is the pending approval if the configuration names the user.
@@ -396,29 +367,4 @@ pub fn stranger(uid: u32, data: &Path, waits: Option<&str>) -> String {
              [people.NAME]\nuid = {uid}\nroles = [\"ROLE\"]"
         ),
     }
-}
-
-/// Creates a folder that only this user can read, or checks that an existing one is.
-pub fn private_folder(folder: &Path) -> Result<()> {
-    use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let found = std::fs::metadata(folder)?;
-    let (owner, us) = (found.uid(), nix::unistd::geteuid().as_raw());
-    ensure!(
-        owner == us,
-        "{0} belongs to the user {owner}, who could change what is in it, and this is the user {us}; name a folder of \
-         your own as `data`, or run: chown -R {us} {0}",
-        folder.display()
-    );
-    let mode = found.permissions().mode() & 0o777;
-    ensure!(
-        mode & 0o077 == 0,
-        "{0} is open to other users (mode {mode:o}), and holds the host's key and socket; run: chmod 700 {0}",
-        folder.display()
-    );
-    Ok(())
 }

@@ -17,7 +17,7 @@ use secrecy::SecretSlice;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::host::DATABASE;
+use crate::data_folder::DATABASE;
 
 /// The folder of the audit in a data folder.
 const RECORD: &str = "audit";

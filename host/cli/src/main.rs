@@ -2,8 +2,12 @@
 
 mod accounts;
 mod args;
+mod children;
 mod config;
 mod control;
+mod data_folder;
+mod file_table;
+mod fingerprint;
 mod gate;
 mod host;
 mod in_force;
@@ -14,6 +18,9 @@ mod logging;
 mod manifests;
 mod output;
 mod reload;
+mod reload_trigger;
+mod reports;
+mod requests;
 mod service;
 mod signals;
 mod terminal;
@@ -22,11 +29,10 @@ mod verbs;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
 use clap::Parser as _;
 
-use args::{Cli, Global, Plugin, Verb};
-use control::Route;
+use args::{Cli, Verb};
 use output::Output;
 
 /// Answers become thousands of small values that are freed again, which is most of the adapter's time.
@@ -72,95 +78,8 @@ fn begin(cli: Cli, output: Output) -> Result<()> {
         .enable_all()
         .build()
         .context("the asynchronous runtime does not start")?;
-    let done = runtime.block_on(dispatch(cli, output));
+    let done = runtime.block_on(verbs::run(cli, output));
     // Tasks that matter have been waited for already.
     runtime.shutdown_timeout(Duration::from_secs(1));
     done
-}
-
-async fn dispatch(cli: Cli, output: Output) -> Result<()> {
-    let Global {
-        config: file,
-        data,
-        socket,
-        ..
-    } = cli.global;
-    // `run`, `restore` and `doctor` may come before the folder is created; the other verbs do not use it.
-    let may_come = matches!(
-        cli.verb,
-        Verb::Run { .. }
-            | Verb::Restore { .. }
-            | Verb::Doctor
-            | Verb::Init { .. }
-            | Verb::Demo { .. }
-            | Verb::Validate { .. }
-            | Verb::Plugin(Plugin::Build { .. } | Plugin::Inspect { .. })
-            | Verb::Schema(_)
-            | Verb::Mcp { .. }
-            | Verb::Emulator { .. }
-    );
-    if let Some(data) = data.as_ref().filter(|_| !may_come) {
-        ensure!(
-            data.try_exists().unwrap_or(true),
-            "--data {}: there is no such folder, so no host is there and nothing is known of one",
-            data.display()
-        );
-    }
-    let route = || Route::new(&file, data.clone(), socket.clone());
-    match cli.verb {
-        Verb::Init { folder } => verbs::init::run(&folder, output),
-        Verb::Run { drain } => {
-            verbs::run::run(route().config()?, Duration::from_secs(drain), output).await
-        }
-        Verb::Invoke { action, input } => {
-            verbs::invoke::run(&route(), &action, &input, output).await
-        }
-        Verb::Call {
-            tool,
-            arguments,
-            account,
-        } => verbs::call::run(&route(), account.as_deref(), &tool, &arguments, output).await,
-        Verb::Demo { manifest } => verbs::demo::run(&manifest, output).await,
-        Verb::Validate { files } => verbs::validate::run(&files, &file, output).await,
-        Verb::Reload => verbs::reload::run(&route(), output).await,
-        Verb::Doctor => verbs::doctor::run(&route(), output).await,
-        Verb::Plugin(Plugin::Build { folder, output: to }) => {
-            verbs::build::run(&folder, to.as_deref(), output)
-        }
-        Verb::Plugin(Plugin::Inspect { component }) => {
-            verbs::plugin::inspect(&component, output).await
-        }
-        Verb::Plugin(Plugin::List) => verbs::plugin::list(&route(), output).await,
-        Verb::Plugin(Plugin::Grants { plugin }) => {
-            verbs::grants::run(&route(), &plugin, output).await
-        }
-        Verb::Approvals(verb) => verbs::approvals::run(&route(), verb, output).await,
-        Verb::Halt { list: true, .. } => verbs::halt::list(&route(), output).await,
-        Verb::Halt {
-            target,
-            reason,
-            liquidate,
-            list: false,
-        } => verbs::halt::run(&route(), target, reason, liquidate, output).await,
-        Verb::Resume { target } => verbs::halt::resume(&route(), target, output).await,
-        Verb::Audit(verb) => verbs::audit::run(&route(), verb, output).await,
-        Verb::Policy(verb) => verbs::policy::run(&route(), verb, output).await,
-        Verb::Schema(schema) => verbs::schema::run(&schema, output),
-        Verb::Backup { folder } => verbs::backup::run(&route(), &folder, output).await,
-        Verb::Restore { folder, expected } => {
-            verbs::restore::run(&file, &folder, &expected, data, output)
-        }
-        Verb::Mcp {
-            base_url,
-            credentials,
-        } => verbs::mcp::run(&base_url, credentials.as_deref()).await,
-        Verb::Emulator {
-            listen,
-            user_id,
-            faster,
-        } => verbs::emulator::run(listen, user_id, faster, output).await,
-        Verb::CompileComponent | Verb::SuperviseServer { .. } => {
-            bail!("it is done before there is a runtime")
-        }
-    }
 }

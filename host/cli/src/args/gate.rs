@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::config::Period;
-use crate::control::{ExportFormat, Query};
+use crate::requests::{ExportFormat, Query};
 
-/// What a halt is for; without either, everything.
+/// The scope of a halt; without either, everything.
 #[derive(Debug, Args)]
 pub struct Target {
     /// This account.
@@ -20,24 +20,24 @@ pub struct Target {
 
 #[derive(Debug, Subcommand)]
 pub enum Approvals {
-    /// List what waits for a decision, oldest first.
+    /// List the pending approvals, oldest first.
     #[command(
-        after_help = "EXPIRES is when it can no longer be decided, or when the permit that it gave ends.\n\n\
+        after_help = "EXPIRES is the deadline for the decision, or the end of the permit.\n\n\
         Examples:\n  qchost approvals list\n  qchost approvals list --all --json\n  \
         qchost approvals list --after ap-abcdefghij"
     )]
     List {
-        /// Those too that are decided, used or expired.
+        /// Include approvals that are decided, used or expired.
         #[arg(long)]
         all: bool,
-        /// Those that were asked for later than this one.
+        /// Only approvals requested later than this one.
         #[arg(long, value_name = "ID")]
         after: Option<String>,
-        /// The most at once.
+        /// Page size.
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
     },
-    /// Show what exactly would be done: project, cost, code and what changed in it.
+    /// Show exactly what would be done: project, cost, code and its changes.
     #[command(after_help = "Examples:\n  qchost approvals show ap-abcdefghij\n  \
         qchost approvals show ap-abcdefghij --page 2")]
     Show {
@@ -59,7 +59,7 @@ pub enum Approvals {
         /// How long the permit is valid: `8h`.
         #[arg(long, requires = "uses", value_name = "TIME")]
         r#for: Option<Period>,
-        /// The most dollars that they may cost together.
+        /// Maximum total cost in dollars.
         #[arg(long, requires = "uses", value_name = "DOLLARS")]
         max_cost: Option<f64>,
     },
@@ -87,7 +87,7 @@ pub enum Approvals {
 pub enum Audit {
     /// Find any record that was changed, dropped, moved or cut off.
     #[command(
-        after_help = "With --since it is checked as well that the record goes back to a head that was kept elsewhere.\n\n\
+        after_help = "With --since it is also checked that the record continues a head that was kept elsewhere.\n\n\
         Examples:\n  qchost audit verify\n  qchost audit verify --since \"$(cat head-of-last-week)\""
     )]
     Verify {
@@ -101,14 +101,14 @@ pub enum Audit {
     /// Print the last records.
     #[command(after_help = "Examples:\n  qchost audit tail\n  qchost audit tail -f")]
     Tail {
-        /// How many.
+        /// Number of records.
         #[arg(long, short = 'n', default_value_t = 10, value_name = "N")]
         lines: usize,
-        /// Print new records as they come, until it is ended.
+        /// Print new records as they are written, until interrupted.
         #[arg(long, short)]
         follow: bool,
     },
-    /// Print the records of a plugin, an operation, a project, a call, a time …, the newest first.
+    /// Print records by plugin, operation, project, call, time and more, newest first.
     #[command(
         after_help = "Examples:\n  qchost audit query --plugin strategy-lab --decision denied\n  \
         qchost audit query --operation live/create-live-algorithm --from 2026-01-01 --json"
@@ -117,8 +117,8 @@ pub enum Audit {
         #[command(flatten)]
         query: Box<Query>,
     },
-    /// Say why a call was allowed or refused: the grants as they were, the guardrails, who approved it, and what became
-    /// of it.
+    /// Explain why a call was allowed or refused: the grants and guardrails at that time, who approved it, and its
+    /// outcome.
     #[command(
         after_help = "The texts of manifests, guardrails and the configuration are kept in the data folder, without comments, \
         and with keyed digests in place of values that may be secrets. Viewers see what changed in them.\n\n\
@@ -128,21 +128,21 @@ pub enum Audit {
         /// The call, as records name it.
         call: String,
     },
-    /// Write records for other programs.
+    /// Export records for other programs.
     #[command(
         after_help = "Example:\n  qchost audit export --format csv --from 2026-01-01 > january.csv"
     )]
     Export {
-        /// As what.
+        /// The format.
         #[arg(long, value_enum)]
         format: ExportFormat,
         #[command(flatten)]
         query: Box<Query>,
     },
-    /// Learn from QuantConnect what became of calls whose outcome is unknown, and record it.
+    /// Find out from QuantConnect how calls with unknown outcome ended, and record it.
     #[command(
-        after_help = "A create, deploy or command whose outcome is unknown is not sent again with the same arguments before \
-        that is known, or --accept says that it may be.\n\nExamples:\n  qchost audit reconcile\n  \
+        after_help = "A create, deploy or command whose outcome is unknown is not sent again with the same arguments until \
+        the outcome is known, or --accept allows it.\n\nExamples:\n  qchost audit reconcile\n  \
         qchost audit reconcile --accept 19c3f2-17"
     )]
     Reconcile {
@@ -154,10 +154,9 @@ pub enum Audit {
 
 #[derive(Debug, Subcommand)]
 pub enum Policy {
-    /// Say whether a plugin may make a call, by which grants, and under which conditions.
+    /// Explain whether a plugin may make a call, by which grants, and under which conditions.
     #[command(
-        after_help = "The project of a call is known by its id; without asking QuantConnect, its name is known from \
-        --project alone.\n\nExamples:\n  qchost policy explain strategy-lab compile/create-compile \
+        after_help = "Nothing is read from QuantConnect, so the name of the project is what --project says.\n\nExamples:\n  qchost policy explain strategy-lab compile/create-compile \
         '{\"projectId\": 1}' --project Lab/Momentum\n  qchost policy explain strategy-lab projects/list-projects"
     )]
     Explain {
@@ -168,11 +167,11 @@ pub enum Policy {
         /// Its arguments; `-` reads them from standard input.
         #[arg(default_value = "{}", value_name = "JSON")]
         arguments: String,
-        /// The name that the project is taken to have.
+        /// The assumed name of the project.
         #[arg(long, value_name = "NAME")]
         project: Option<String>,
     },
-    /// Say of each guardrail of the configuration which operations it can forbid.
+    /// List the operations that each guardrail of the configuration can forbid.
     #[command(after_help = "Example:\n  qchost policy coverage")]
     Coverage,
     /// Check a file of expected decisions against manifests and the guardrails of the configuration.

@@ -7,7 +7,8 @@ use anyhow::{Result, ensure};
 use qchost_runtime::Options;
 use serde::Deserialize;
 
-use super::{Mode, Period, Size};
+use super::mode::Mode;
+use super::quantities::{Period, Size};
 
 /// How components are compiled and run. Missing settings have the runtime's defaults.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]

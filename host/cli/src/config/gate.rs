@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde::Deserialize;
 
-use super::{Account, Period, Size};
+use super::account::Account;
+use super::quantities::{Period, Size};
 
 /// Limits on all plugins of an account together, so that QuantConnect's own limit is not reached.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]

@@ -7,6 +7,7 @@
 mod account;
 mod engine;
 mod gate;
+mod mode;
 mod people;
 mod quantities;
 #[cfg(test)]
@@ -22,13 +23,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 use qchost_gate::Waits;
 use qchost_policy::{Guardrails, Origin, Person, is_name, read_owned_text, read_text};
 use qchost_secrets::{Profile, Secrets, VaultOptions};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 pub use account::{Account, text};
 pub use engine::Engine;
 pub use gate::{Anchor, Approvals, Audit, Limits};
+pub use mode::Mode;
 pub use people::{Control, PersonTable, RoleName, persons};
-pub use quantities::{Period, Price, Size, dollars_of};
+pub use quantities::{Period, Price, dollars_of};
 
 use crate::logging;
 
@@ -97,18 +99,6 @@ pub struct Config {
     /// Reads its secrets, created on first use: see [`Config::secrets`].
     #[serde(skip)]
     pub reader: OnceLock<Secrets>,
-}
-
-/// How strict the host is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// For a developer's machine.
-    #[default]
-    Development,
-    /// For use with money at stake: a plugin that may trade must be pinned by its digest, other code of it needs an
-    /// operator's approval, and only configured people have roles.
-    Production,
 }
 
 impl Default for Config {

@@ -9,7 +9,7 @@ use anyhow::{Result, bail, ensure};
 use qchost_policy::{Person, Role};
 use serde::{Deserialize, Serialize};
 
-use super::Mode;
+use super::mode::Mode;
 
 /// The name of the user that runs a host without configured people.
 const DEVELOPER: &str = "developer";

@@ -10,9 +10,9 @@ use anyhow::{Error, Result, anyhow};
 use qchost_policy::{People, Person};
 use serde_json::json;
 
-use super::plane::Shared;
-use super::request::RequestKind;
-use crate::host::{Current, Host, nobody, stranger};
+use super::shared::Shared;
+use crate::host::{Current, Host, stranger, without_role};
+use crate::requests::RequestKind;
 
 /// A person who may make a request.
 pub(super) struct Asked {
@@ -86,7 +86,7 @@ impl Denied {
             return refuse_stranger(person.uid, shared).await;
         };
         if let Some(host) = shared.opened() {
-            let what = format!("{} (denied)", verb.verb().word());
+            let what = format!("{} (denied)", verb.rules().right.word());
             let detail = json!({ "about": about, "reason": reason });
             shared.denials.note(&host, &person, &what, detail).await;
         }
@@ -101,13 +101,13 @@ fn may(
     about: Option<&str>,
 ) -> Result<Person, Denied> {
     let Some(person) = people.by_uid(uid).cloned() else {
-        let person = nobody(uid);
+        let person = without_role(uid);
         return Err(Denied {
             person,
             reason: None,
         });
     };
-    let decision = people.decide(&person, verb.verb(), about);
+    let decision = people.decide(&person, verb.rules().right, about);
     if decision.allowed {
         return Ok(person);
     }
@@ -122,7 +122,7 @@ pub(super) async fn refuse_stranger(uid: u32, shared: &Shared) -> Error {
         return anyhow!(stranger(uid, &shared.data, None));
     };
     let detail = json!({ "reason": "not a person of this host" });
-    let person = nobody(uid);
+    let person = without_role(uid);
     shared.denials.note(&host, &person, "denied", detail).await;
     anyhow!(host.stranger(uid))
 }

@@ -10,30 +10,30 @@ use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use futures::StreamExt as _;
 use nix::unistd::geteuid;
 use qchost_runtime::Progress;
-use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio_util::codec::{Framed, LinesCodec};
 
+use super::message::{BEAT_INTERVAL, Envelope, Head, MAX_HEAD, MAX_LINE, Reply};
 use super::presence::Presence;
 use super::route::{Found, Route};
-use super::{
-    BEAT_INTERVAL, Head, MAX_HEAD, MAX_LINE, Reply, Report, Reports, Request, RequestKind,
-};
 use crate::config::Config;
-use crate::host::{DATABASE, Host, private_folder};
+use crate::data_folder::{DATABASE, private_folder};
+use crate::host::Host;
 use crate::lock::{Lock, Refused};
 use crate::output::{Display, Output, words};
+use crate::reports::{Report, Reports};
+use crate::requests::{AskHost, Handler, HostStatus, OnLine, Request, RequestKind};
 use crate::signals;
 
 /// How long to wait for a data folder that another process uses.
-const PATIENCE: Duration = Duration::from_secs(10);
-const BETWEEN_TRIES: Duration = Duration::from_millis(100);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a host may take to identify itself.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a host may be silent before the user is told.
-const SILENCE: Duration = Duration::from_secs(2);
+const SILENCE_LIMIT: Duration = Duration::from_secs(2);
 /// How much longer a request without effects waits for it.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long a host may be silent on a request with effects. A host that works on it sends a sign of life every
@@ -41,14 +41,15 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(8);
 const ACT_TIMEOUT: Duration = Duration::from_secs(30);
 const _: () = assert!(ACT_TIMEOUT.as_secs() >= 6 * BEAT_INTERVAL.as_secs());
 /// How long a host that was just started may take to appear.
-const APPEARING: Duration = Duration::from_secs(1);
-
-/// Receives each line of a long result.
-pub type OnLine<'a> = &'a mut (dyn FnMut(&str) -> Result<()> + Send);
+const APPEARANCE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Carries out a request without lines: by the running host, or by one in this process, which then has the data folder to
 /// itself like any host.
-pub async fn perform(route: &Route, request: Request, output: Output) -> Result<Value> {
+pub async fn perform<R: Handler + Into<Request>>(
+    route: &Route,
+    request: R,
+    output: Output,
+) -> Result<R::Answer> {
     let mut display = output.progress();
     let performing = async {
         let approach = approach(route).await?;
@@ -60,36 +61,51 @@ pub async fn perform(route: &Route, request: Request, output: Output) -> Result<
 }
 
 /// Carries out a request by the running host; `None` if there is none.
-pub async fn ask_running(
+pub async fn ask_running<R: Handler + Into<Request>>(
     route: &Route,
-    request: Request,
+    request: R,
+    output: Output,
+) -> Result<Option<R::Answer>> {
+    perform_lines(route, request, output, &mut |_| Ok(())).await
+}
+
+/// Carries out a request with lines by the running host; `None` if there is none.
+pub async fn perform_lines<R: Handler + Into<Request>>(
+    route: &Route,
+    request: R,
     output: Output,
     on_line: OnLine<'_>,
-) -> Result<Option<Value>> {
+) -> Result<Option<R::Answer>> {
     let mut display = output.progress();
     let asked = async {
-        match route.connect().await? {
-            Some(found) => ask(found.stream, route, &request, output, &mut display, on_line)
-                .await
-                .map(Some),
-            None => Ok(None),
-        }
+        let Some(found) = route.connect().await? else {
+            return Ok(None);
+        };
+        let request = request.into();
+        let done = ask(found.stream, route, &request, output, &mut display, on_line).await?;
+        typed::<R>(done).map(Some)
     };
     let result = asked.await;
     display.done();
     result
 }
 
+/// The answer in its own form.
+fn typed<R: Handler>(answer: Value) -> Result<R::Answer> {
+    serde_json::from_value(answer)
+        .context("the answer of the host cannot be read: use the command and the host of one version of qchost")
+}
+
 /// Carries out a request by the running host, or by one that is just starting, as soon as it listens; `None` if there is
 /// none.
-pub async fn ask_starting(
+pub async fn ask_starting<R: Handler + Into<Request> + Clone>(
     route: &Route,
-    request: Request,
+    request: R,
     output: Output,
-) -> Result<Option<Value>> {
+) -> Result<Option<R::Answer>> {
     let begun = Instant::now();
     loop {
-        let asked = ask_running(route, request.clone(), output, &mut |_| Ok(())).await;
+        let asked = ask_running(route, request.clone(), output).await;
         if !matches!(asked, Ok(None)) {
             return asked;
         }
@@ -98,14 +114,14 @@ pub async fn ask_starting(
             return asked;
         };
         match Lock::is_taken(&data) {
-            true if waited >= PATIENCE => match Lock::take(&data) {
+            true if waited >= LOCK_TIMEOUT => match Lock::take(&data) {
                 // It ended just now.
                 Ok(_) => return asked,
                 Err(Refused::Failed(error)) => return Err(error),
                 Err(Refused::Held(holder)) => return Err(held(&data, holder, None)),
             },
-            false if waited >= APPEARING => return asked,
-            _ => tokio::time::sleep(BETWEEN_TRIES).await,
+            false if waited >= APPEARANCE_TIMEOUT => return asked,
+            _ => tokio::time::sleep(RETRY_INTERVAL).await,
         }
     }
 }
@@ -122,49 +138,32 @@ pub async fn take_lock(config: &Config) -> Result<Lock> {
             Err(Refused::Held(holder)) => holder,
         };
         let host = status(&data, &socket).await;
-        let stays = host.as_ref().is_some_and(|host| !host.ends());
-        if stays || begun.elapsed() >= PATIENCE {
+        let stays = host.as_ref().is_some_and(|host| !ends(host));
+        if stays || begun.elapsed() >= LOCK_TIMEOUT {
             return Err(held(&data, holder, host));
         }
-        tokio::time::sleep(BETWEEN_TRIES).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 
-/// A host's status.
-#[derive(Debug, Deserialize)]
-struct Status {
-    pid: u32,
-    configuration: PathBuf,
-    stage: Option<String>,
-}
-
-impl Status {
-    fn ends(&self) -> bool {
-        let stage = self.stage.as_deref();
-        stage.is_some_and(|stage| stage.starts_with("ending"))
-    }
+/// Whether a host is shutting down.
+fn ends(host: &HostStatus) -> bool {
+    let stage = host.stage.as_deref();
+    stage.is_some_and(|stage| stage.starts_with("ending"))
 }
 
 /// The host running in a data folder, if it answers.
-async fn status(data: &Path, socket: &Path) -> Option<Status> {
+async fn status(data: &Path, socket: &Path) -> Option<HostStatus> {
     let announced = Presence::read(&Presence::in_data(data)).map(|(it, _)| it.socket);
     for socket in announced.iter().map(PathBuf::as_path).chain([socket]) {
         let asking = async {
             let mut stream = UnixStream::connect(socket).await?;
-            let body = serde_json::to_string(&Request::Host)?;
-            let head = serde_json::to_string(&Head {
-                config: PathBuf::new(),
-                verb: RequestKind::Host,
-                about: None,
-                bytes: u64::try_from(body.len())?,
-            })?;
-            stream
-                .write_all(format!("{head}\n{body}").as_bytes())
-                .await?;
+            let sent = message(&Request::from(AskHost {}), Path::new(""))?;
+            stream.write_all(sent.as_bytes()).await?;
             let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
             while let Some(line) = lines.next().await {
-                if let Reply::Done(status) = serde_json::from_str(&line?)? {
-                    return anyhow::Ok(serde_json::from_value(status)?);
+                if let Reply::Done(status) = Envelope::open(line?.as_bytes())? {
+                    return typed::<AskHost>(status);
                 }
             }
             bail!("no answer")
@@ -208,12 +207,13 @@ pub fn holder(data: &Path) -> Error {
 }
 
 /// Which process has a data folder, and the remedy.
-fn held(data: &Path, holder: Option<u32>, host: Option<Status>) -> Error {
+fn held(data: &Path, holder: Option<u32>, host: Option<HostStatus>) -> Error {
     let data_is = data.display();
-    if let Some(Status {
+    if let Some(HostStatus {
         pid,
         configuration,
         stage,
+        ..
     }) = host
     {
         let configuration = configuration.display();
@@ -303,31 +303,35 @@ pub async fn approach(route: &Route) -> Result<Approach<'_>> {
                 });
             }
             Err(Refused::Failed(error)) => return Err(Unopened::from_error(error)),
-            Err(Refused::Held(holder)) if begun.elapsed() >= PATIENCE => {
+            Err(Refused::Held(holder)) if begun.elapsed() >= LOCK_TIMEOUT => {
                 return Err(held(&data, holder, None));
             }
             // A starting host will have its socket soon; another process may end.
-            Err(Refused::Held(_)) => tokio::time::sleep(BETWEEN_TRIES).await,
+            Err(Refused::Held(_)) => tokio::time::sleep(RETRY_INTERVAL).await,
         }
     }
 }
 
 impl Approach<'_> {
     /// Like [`perform`], on a display of the caller's.
-    pub async fn perform(
+    pub async fn perform<R: Handler + Into<Request>>(
         self,
         route: &Route,
-        request: Request,
+        request: R,
         output: Output,
         display: &mut Display,
-    ) -> Result<Value> {
-        match self {
+    ) -> Result<R::Answer> {
+        let request = request.into();
+        let answer = match self {
             Self::Host(found) => {
                 let stream = found.stream;
-                ask(stream, route, &request, output, display, &mut |_| Ok(())).await
+                ask(stream, route, &request, output, display, &mut |_| Ok(())).await?
             }
-            Self::Alone { config, lock, .. } => alone(config, lock, request, output, display).await,
-        }
+            Self::Alone { config, lock, .. } => {
+                alone(config, lock, request, output, display).await?
+            }
+        };
+        typed::<R>(answer)
     }
 }
 
@@ -339,15 +343,16 @@ async fn alone(
     output: Output,
     display: &mut Display,
 ) -> Result<Value> {
-    if request.outlasts() {
+    let rules = request.kind().rules();
+    if rules.outlasts {
         output.note(&format!(
             "no host runs in {}: this is for the next one that starts there",
             config.data()?.display()
         ));
     }
-    let host = match request.kind() {
-        RequestKind::Halt | RequestKind::Halts => Host::open_to_halt(config, lock).await,
-        _ => Host::open(config, lock).await,
+    let host = match rules.opens_to_halt {
+        true => Host::open_to_halt(config, lock).await,
+        false => Host::open(config, lock).await,
     };
     let host = Arc::new(host.map_err(Unopened::from_error)?);
     let told = signals::ended();
@@ -361,13 +366,7 @@ async fn alone(
         _ = host.close(Duration::ZERO) => {}
         () = told => {}
     }
-    match result {
-        Ok(mut value) => {
-            host.redactor().clean_value(&mut value);
-            Ok(value)
-        }
-        Err(error) => bail!(host.redactor().clean(&words(&error)).into_owned()),
-    }
+    result.map_err(|error| anyhow!(host.redactor().clean(&words(&error)).into_owned()))
 }
 
 /// Carries out a request in this process, for the user that runs it.
@@ -380,7 +379,7 @@ async fn here(
     let person = host.person(geteuid().as_raw()).await?;
     request.prepare(host, config).await?;
     let (reports, mut reported) = Reports::new(host.redactor().clone());
-    let work = request.carry_out_here(host, &person, &reports);
+    let work = request.handle_here(host, &person, &reports);
     tokio::pin!(work);
     // Results with lines are read from the files if no host runs, rather than by a host in this process.
     let mut show = |report| match report {
@@ -419,7 +418,8 @@ fn own(route: &Route, data: &Path) -> Result<()> {
 struct Asked {
     /// Its description for messages.
     host: String,
-    kind: RequestKind,
+    /// The command that shows whether the request took effect; `None` if it has no effects.
+    read_back: Option<&'static str>,
     output: Output,
 }
 
@@ -427,36 +427,38 @@ impl Asked {
     /// Waits for the host's first reply, which it sends as soon as it has read the request, and warns if it stays silent. A
     /// request without effects is given up soon; one with effects may have been read already, so it waits longer.
     async fn hear<T>(&self, first: impl Future<Output = T>) -> Result<T> {
-        let Self { host, kind, output } = self;
+        let Self {
+            host,
+            read_back,
+            output,
+        } = self;
         let mut first = pin!(first);
-        if let Ok(heard) = tokio::time::timeout(SILENCE, &mut first).await {
+        if let Ok(heard) = tokio::time::timeout(SILENCE_LIMIT, &mut first).await {
             return Ok(heard);
         }
-        let seconds = SILENCE.as_secs();
+        let seconds = SILENCE_LIMIT.as_secs();
         output.note(&format!(
             "{host} has not answered for {seconds} s; still waiting"
         ));
-        let limit = match kind.only_looks() {
-            true => LOOK_TIMEOUT,
-            false => ACT_TIMEOUT - SILENCE,
+        let limit = match read_back {
+            None => LOOK_TIMEOUT,
+            Some(_) => ACT_TIMEOUT - SILENCE_LIMIT,
         };
         let heard = tokio::time::timeout(limit, first).await;
         heard.map_err(|_| self.silent())
     }
 
-    /// Waits for further replies. The host sends signs of life at the promised interval; one that promised none is of an
-    /// older version, and is waited for without limit.
-    async fn go_on<T>(&self, next: impl Future<Output = T>, beats: bool) -> Result<T> {
-        if !beats {
-            return Ok(next.await);
-        }
+    /// Waits for further replies. The host sends signs of life at an interval.
+    async fn go_on<T>(&self, next: impl Future<Output = T>) -> Result<T> {
         let heard = tokio::time::timeout(ACT_TIMEOUT, next).await;
         heard.map_err(|_| self.silent())
     }
 
     fn silent(&self) -> Error {
-        let Self { host, kind, .. } = self;
-        match kind.read_back() {
+        let Self {
+            host, read_back, ..
+        } = self;
+        match read_back {
             None => anyhow!(
                 "{host} does not answer; see what it logs, and whether it is stopped or hangs"
             ),
@@ -468,6 +470,22 @@ impl Asked {
     }
 }
 
+/// A request as it is sent, for the accounts of a configuration.
+fn message(request: &Request, config: &Path) -> Result<String> {
+    let body = serde_json::to_string(request)?;
+    let head = serde_json::to_string(&Envelope::new(Head {
+        config: config.to_owned(),
+        verb: request.kind(),
+        about: request.about().map(str::to_owned),
+        bytes: u64::try_from(body.len())?,
+    }))?;
+    ensure!(
+        u64::try_from(head.len())? < MAX_HEAD,
+        "the name of a plugin or an account, or the path of the configuration, is too long"
+    );
+    Ok(format!("{head}\n{body}"))
+}
+
 /// Sends a request to a connected host.
 async fn ask(
     stream: UnixStream,
@@ -477,46 +495,30 @@ async fn ask(
     display: &mut Display,
     on_line: OnLine<'_>,
 ) -> Result<Value> {
-    let body = serde_json::to_string(request)?;
-    let head = Head {
-        config: route.path().to_owned(),
-        verb: request.kind(),
-        about: request.about().map(str::to_owned),
-        bytes: u64::try_from(body.len())?,
-    };
-    let head = serde_json::to_string(&head)?;
-    ensure!(
-        u64::try_from(head.len())? < MAX_HEAD,
-        "the name of a plugin or an account, or the path of the configuration, is too long"
-    );
+    let message = message(request, route.path())?;
     let asked = Asked {
         host: match stream.peer_cred().ok().and_then(|peer| peer.pid()) {
             Some(pid) => format!("the host (process {pid})"),
             None => "the host".to_owned(),
         },
-        kind: request.kind(),
+        read_back: request.kind().rules().read_back,
         output,
     };
     let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
     let first = async {
         // A host that denies a request replies before reading it, and closes the connection.
-        let sent = lines
-            .get_mut()
-            .write_all(format!("{head}\n{body}").as_bytes())
-            .await;
+        let sent = lines.get_mut().write_all(message.as_bytes()).await;
         (sent, lines.next().await)
     };
     let (sent, mut line) = asked.hear(first).await?;
-    let mut beats = false;
     while let Some(read) = line {
-        match serde_json::from_str(&read?)? {
+        let reply = Envelope::open(read?.as_bytes()).context("the answer of the host")?;
+        match reply {
             Reply::Host {
                 pid,
                 configuration,
                 stage,
-                beats: promised,
             } => {
-                beats |= promised;
                 if let Some(note) = route.note(pid, &configuration) {
                     output.note(&note);
                 }
@@ -533,7 +535,7 @@ async fn ask(
             Reply::Done(value) => return Ok(value),
             Reply::Failed(message) => bail!(message),
         }
-        line = asked.go_on(lines.next(), beats).await?;
+        line = asked.go_on(lines.next()).await?;
     }
     sent.context("the running host did not read the request")?;
     match request.kind() {

@@ -14,6 +14,8 @@ use nix::sys::resource::{Resource, getrlimit};
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
+use crate::requests::Class;
+
 /// Maximum requests of a user that read or decide.
 const MAX_OTHER: usize = 32;
 /// Maximum requests of a user that read the audit: each may occupy a thread for as long as it reads.
@@ -27,19 +29,6 @@ const MAX_USER_BYTES: u64 = 64 << 20;
 /// Maximum bytes of all users' requests. Requests that stop the host are small and not counted, so there is always room for
 /// them.
 const MAX_BYTES: u64 = 256 << 20;
-
-/// Classes of requests with separate limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
-    /// Halts, resumes, and asks for the status.
-    Control,
-    /// Invokes and calls.
-    Invocation,
-    /// Reads the audit.
-    Read,
-    /// Everything else.
-    Other,
-}
 
 /// The limits of a host. Clones share the counts.
 #[derive(Debug, Clone)]

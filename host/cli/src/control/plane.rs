@@ -5,34 +5,23 @@
 //! halt is kept here, and is in force before anything can be sent. After a shutdown request, the process ends in bounded
 //! time, however busy its other threads are.
 
-use parking_lot::Mutex;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use qchost_gate::HaltScope;
-use qchost_policy::{People, Person};
-use qchost_secrets::Redactor;
 use tokio::net::UnixListener;
-use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::denials::Denials;
-use super::limits::Limits;
-use super::reserve::Reserve;
 use super::server;
+use super::shared::{Early, Opened, Shared};
 use crate::config::Config;
 use crate::host::Host;
 use crate::signals;
 
 /// Threads for blocking work: reading the audit, and large requests. Separate from those of the plugins.
 const BLOCKING_THREADS: usize = 128;
-/// Minimum interval between warnings about exhausted file descriptors.
-const SAY_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a process may run on after a second shutdown request.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
@@ -44,62 +33,11 @@ pub struct Plane {
     served: Option<oneshot::Receiver<Result<()>>>,
 }
 
-/// State shared by all connections.
-pub(super) struct Shared {
-    /// The runtime of the plugins.
-    pub main: Handle,
-    pub limits: Limits,
-    pub reserve: Reserve,
-    pub denials: Denials,
-    /// The configuration that the host was started with.
-    pub configuration: PathBuf,
-    pub data: PathBuf,
-    /// The people in the file. Until the state is open, they keep others out, and may halt.
-    pub people: People,
-    redactor: Redactor,
-    opened: watch::Sender<Opened>,
-    /// Halts requested before there was a host; `None` once there is one.
-    early: Mutex<Option<Vec<Early>>>,
-    ending: AtomicBool,
-    /// When exhausted file descriptors were last reported.
-    said_crowded: Mutex<Option<Instant>>,
-}
-
-/// The state of the host's start.
-#[derive(Clone)]
-pub(super) enum Opened {
-    /// The state is being opened.
-    Opening,
-    Host(Arc<Host>),
-    /// The start failed.
-    Failed(String),
-}
-
-/// A halt requested before there was a host.
-pub(super) struct Early {
-    pub person: Person,
-    pub scope: HaltScope,
-    pub reason: String,
-}
-
 impl Plane {
     /// Starts serving. `limit` is how long the host may take to shut down; after that the process exits.
     pub fn start(config: &Config, listener: UnixListener, limit: Duration) -> Result<Self> {
         let listener = listener.into_std()?;
-        let shared = Arc::new(Shared {
-            main: Handle::current(),
-            limits: Limits::new(),
-            reserve: Reserve::new(),
-            denials: Denials::default(),
-            configuration: config.path.clone(),
-            data: config.data()?,
-            people: People::new(config.persons(), &config.guardrails()?)?,
-            redactor: config.secrets()?.redactor().clone(),
-            opened: watch::Sender::new(Opened::Opening),
-            early: Mutex::new(Some(Vec::new())),
-            ending: AtomicBool::new(false),
-            said_crowded: Mutex::default(),
-        });
+        let shared = Arc::new(Shared::new(config)?);
         let end = CancellationToken::new();
         let (ended, served) = oneshot::channel();
         let (shares, until) = (Arc::clone(&shared), end.clone());
@@ -134,12 +72,11 @@ impl Plane {
 
     /// The host exists: it carries out what was requested meanwhile. Early halts are in force already.
     pub fn open(&self, host: &Arc<Host>) {
-        let mut early = self.shared.early.lock();
         for Early {
             person,
             scope,
             reason,
-        } in early.take().unwrap_or_default()
+        } in self.shared.take_early()
         {
             // In force at once; stored while the host continues to start.
             let halting = host.gate.halt(&person, scope, &reason, false);
@@ -154,18 +91,17 @@ impl Plane {
                 }
             });
         }
-        let host = Arc::clone(host);
-        self.shared.opened.send_replace(Opened::Host(host));
+        self.shared.open(Opened::Host(Arc::clone(host)));
     }
 
     /// The start failed, for this reason.
     pub fn failed(&self, reason: String) {
-        self.shared.opened.send_replace(Opened::Failed(reason));
+        self.shared.open(Opened::Failed(reason));
     }
 
     /// The host shuts down.
     pub fn ending(&self) {
-        self.shared.ending.store(true, Ordering::Release);
+        self.shared.set_ending();
     }
 
     /// Waits until the socket is no longer served, which should not happen before [`Self::close`].
@@ -193,106 +129,11 @@ impl Drop for Plane {
     }
 }
 
-impl Shared {
-    /// Waits for the host.
-    pub(super) async fn host(&self) -> Result<Arc<Host>> {
-        let mut opened = self.opened.subscribe();
-        let found = opened
-            .wait_for(|it| !matches!(it, Opened::Opening))
-            .await
-            .context("the host ends")?
-            .clone();
-        match found {
-            Opened::Host(host) => Ok(host),
-            Opened::Failed(reason) => bail!("the host could not start: {reason}"),
-            Opened::Opening => bail!("the host ends"),
-        }
-    }
-
-    /// The host, if it exists.
-    pub(super) fn opened(&self) -> Option<Arc<Host>> {
-        match &*self.opened.borrow() {
-            Opened::Host(host) => Some(Arc::clone(host)),
-            _ => None,
-        }
-    }
-
-    /// What the host is doing, unless it just serves.
-    pub(super) fn stage(&self) -> Option<String> {
-        if self.ending.load(Ordering::Acquire) {
-            return Some(
-                "ending: what runs has a while to end, and nothing new is begun".to_owned(),
-            );
-        }
-        match self.opened() {
-            Some(host) => host.stage(),
-            None => Some("starting: opening the state".to_owned()),
-        }
-    }
-
-    /// The host's configuration.
-    pub(super) fn configuration(&self) -> PathBuf {
-        match self.opened() {
-            Some(host) => host.current().config.path.clone(),
-            None => self.configuration.clone(),
-        }
-    }
-
-    /// Whether a user has a role, as far as that is known now.
-    pub(super) fn knows(&self, uid: u32) -> bool {
-        self.person(uid, |_| true)
-    }
-
-    /// Whether a user's role may halt the host, as far as that is known now.
-    pub(super) fn operates(&self, uid: u32) -> bool {
-        self.person(uid, Person::operates)
-    }
-
-    fn person(&self, uid: u32, is_so: impl Fn(&Person) -> bool) -> bool {
-        let person = |people: &People| people.by_uid(uid).is_some_and(&is_so);
-        match self.opened() {
-            Some(host) => person(&host.current().people),
-            None => person(&self.people),
-        }
-    }
-
-    /// Redacts secrets from what leaves the process.
-    pub(super) fn redactor(&self) -> Redactor {
-        match self.opened() {
-            Some(host) => host.redactor().clone(),
-            None => self.redactor.clone(),
-        }
-    }
-
-    /// Whether to report exhausted file descriptors again.
-    pub(super) fn may_say_crowded(&self) -> bool {
-        let said = self.said_crowded.lock();
-        let mut said = said;
-        let may = said.is_none_or(|at| at.elapsed() >= SAY_INTERVAL);
-        if may {
-            *said = Some(Instant::now());
-        }
-        may
-    }
-
-    /// Keeps a halt for the host that is starting; `false` if there is one already.
-    pub(super) fn halt_early(&self, halt: Early) -> bool {
-        let mut early = self.early.lock();
-        match early.as_mut() {
-            Some(early) => {
-                early.push(halt);
-                true
-            }
-            None => false,
-        }
-    }
-}
-
 /// Exits a process that does not shut down in time: with all other threads busy it would not even notice the request.
 async fn end_in_time(shared: Arc<Shared>, limit: Duration) {
     signals::ended().await;
     let again = signals::ended();
-    shared.ending.store(true, Ordering::Release);
+    shared.set_ending();
     tokio::select! {
         () = tokio::time::sleep(limit) => {}
         () = async {

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::config::Config;
-use crate::host::private_folder;
+use crate::data_folder::private_folder;
 
 /// The file's name in a data folder.
 const FILE: &str = "host.json";

@@ -10,7 +10,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use nix::errno::Errno;
 use nix::unistd::geteuid;
-use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -19,11 +18,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::authority::{Asked, refuse_stranger};
-use super::limits::{AtWork, Class};
-use super::plane::Shared;
+use super::limits::AtWork;
+use super::message::{BEAT_INTERVAL, Envelope, Head, MAX_HEAD, Reply};
 use super::reserve::Spare;
-use super::{BEAT_INTERVAL, Head, MAX_HEAD, Reply, Report, Reports, Request, RequestKind, urgent};
+use super::shared::Shared;
+use super::urgent;
 use crate::output::words;
+use crate::reports::{Report, Reports};
+use crate::requests::{Class, HostStatus, Request, RequestKind};
 
 /// Time without a new client after which all that connected before shutdown have been accepted.
 const QUIET: Duration = Duration::from_millis(20);
@@ -149,7 +151,6 @@ async fn answer(stream: UnixStream, shared: &Arc<Shared>, spare: Option<&Spare>)
                 pid: std::process::id(),
                 configuration: shared.configuration(),
                 stage: shared.stage(),
-                beats: true,
             };
             sink.send(&greeting, WRITE_TIMEOUT).await?;
             work(&asked, &head, *request, shared, source, sink).await?;
@@ -157,6 +158,7 @@ async fn answer(stream: UnixStream, shared: &Arc<Shared>, spare: Option<&Spare>)
             Ok(())
         }
         Ok(Admitted::Host(status)) => {
+            let status = serde_json::to_value(status)?;
             sink.send(&Reply::Done(status), WRITE_TIMEOUT).await?;
             Ok(())
         }
@@ -174,7 +176,7 @@ enum Admitted {
     /// A person with an allowed request.
     Asks(Asked, Head, Box<Request>, AtWork),
     /// A request for the status only: by a person, the user who runs the host, or root.
-    Host(Value),
+    Host(HostStatus),
     /// It disconnected, or had to make room.
     Left,
 }
@@ -213,17 +215,18 @@ async fn admit(
             None => return Ok(Admitted::Left),
         },
     };
-    let class = head.verb.class();
+    let rules = head.verb.rules();
+    let class = rules.class;
     ensure!(
         spare.is_none() || class == Class::Control,
         "the host may open no more files, and keeps what is left for those who halt it; try again in a moment, or raise its limit (ulimit -n)"
     );
     ensure!(
-        head.bytes <= head.verb.max_bytes(),
+        head.bytes <= rules.max_bytes,
         "the request has {} bytes, and `{}` takes at most {}",
         head.bytes,
-        head.verb.verb().word(),
-        head.verb.max_bytes()
+        rules.right.word(),
+        rules.max_bytes
     );
     let at_work = silent
         .asks(class, head.bytes)
@@ -256,14 +259,14 @@ async fn admit(
 }
 
 /// The host's identity and state.
-fn status(shared: &Shared) -> Value {
-    json!({
-        "pid": std::process::id(),
-        "configuration": shared.configuration(),
-        "data": shared.data,
-        "version": env!("CARGO_PKG_VERSION"),
-        "stage": shared.stage(),
-    })
+fn status(shared: &Shared) -> HostStatus {
+    HostStatus {
+        pid: std::process::id(),
+        configuration: shared.configuration(),
+        data: shared.data.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        stage: shared.stage(),
+    }
 }
 
 /// The first line; `None` if the client disconnected without one.
@@ -278,8 +281,7 @@ async fn read_head(source: &mut BufReader<OwnedReadHalf>) -> Result<Option<Head>
         line.ends_with(b"\n"),
         "the first line of the request is cut off, or has more than {MAX_HEAD} bytes"
     );
-    let head = serde_json::from_slice(&line)
-        .context("the first line of the request cannot be read: is this command of another version than the host?")?;
+    let head = Envelope::open(&line).context("the first line of the request")?;
     Ok(Some(head))
 }
 
@@ -322,8 +324,8 @@ async fn work(
     mut sink: Sink,
 ) -> Result<()> {
     let (reports, mut reported) = Reports::new(shared.redactor());
-    let waits = request.kind().waits_for_plugins();
-    let class = head.verb.class();
+    let rules = head.verb.rules();
+    let (waits, class) = (rules.waits_for_plugins, rules.class);
     let config = head.config.clone();
     let doing = async {
         let shares = Arc::clone(shared);
@@ -332,20 +334,16 @@ async fn work(
             // Done by a blocking thread next to this one, which stays occupied until the audit is read completely.
             Class::Read => {
                 let (host, person) = asked.confirm(&shares).await?;
-                let mut value = request.carry_out(&host, &person, &reports).await?;
-                host.redactor().clean_value(&mut value);
-                Ok(value)
+                request.handle(&host, &person, &reports).await
             }
             Class::Invocation | Class::Other => {
                 let (host, person) = asked.confirm(&shares).await?;
                 let reports = reports.clone();
                 let done = shares.main.spawn(async move {
-                    if request.kind().is_for_accounts() {
+                    if rules.is_for_accounts {
                         host.check_configuration(&config).await?;
                     }
-                    let mut value = request.carry_out(&host, &person, &reports).await?;
-                    host.redactor().clean_value(&mut value);
-                    anyhow::Ok(value)
+                    request.handle(&host, &person, &reports).await
                 });
                 AbortOnDropHandle::new(done)
                     .await
@@ -437,7 +435,7 @@ impl Sink {
 
     /// Sends a line, after the rest of the former one; `false` if the client did not read for too long.
     async fn send(&mut self, reply: &Reply, patience: Duration) -> Result<bool> {
-        serde_json::to_writer(&mut self.pending, reply)?;
+        serde_json::to_writer(&mut self.pending, &Envelope::new(reply))?;
         self.pending.push(b'\n');
         self.flush(patience).await
     }
@@ -486,7 +484,7 @@ mod tests {
         });
         let patience = Duration::from_secs(60);
         assert!(
-            sink.send(&Reply::Done(Value::Null), patience)
+            sink.send(&Reply::Done(serde_json::Value::Null), patience)
                 .await
                 .unwrap()
         );
@@ -494,7 +492,7 @@ mod tests {
         let text = reading.await.unwrap();
         let lines: Vec<Reply> = text
             .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
+            .map(|line| Envelope::open(line.as_bytes()).unwrap())
             .collect();
         assert!(
             matches!(&lines[..], [Reply::Line(_), Reply::Done(_)]),

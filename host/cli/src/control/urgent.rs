@@ -11,14 +11,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use qchost_gate::{HaltScope, make_halt_file};
 use qchost_policy::Person;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::authority::Asked;
-use super::plane::{Early, Shared};
-use super::{Reports, Request};
+use super::shared::{Early, Shared};
 use crate::host::Host;
-use crate::verbs::halt;
+use crate::reports::Reports;
+use crate::requests::{Halt, Halted, Request, answer, scope_words, shown};
 
 /// How long a halt may take before it is answered with its current state.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
@@ -36,13 +36,8 @@ pub(super) async fn carry_out(
     reports: &Reports,
 ) -> Result<Value> {
     match request {
-        Request::Halt {
-            account,
-            plugin,
-            reason,
-            liquidate,
-        } => {
-            let scope = HaltScope { account, plugin };
+        Request::Halt(request) => {
+            let (scope, liquidate) = (request.scope(), request.liquidate);
             let opened = tokio::time::timeout(ANSWER_TIMEOUT, shared.host()).await;
             let host = match opened {
                 Ok(host) => host?,
@@ -50,16 +45,20 @@ pub(super) async fn carry_out(
                     let early = Early {
                         person: asked.person.clone(),
                         scope: scope.clone(),
-                        reason: reason.clone(),
+                        reason: request.reason.clone(),
                     };
                     let mut failed = "nothing is halted, and nothing liquidated".to_owned();
                     if shared.halt_early(early) {
                         let kept = keep_by_file(shared, &scope).await;
                         let unfinished = early_words(kept.as_deref());
                         if !liquidate {
-                            return Ok(early_answer(&unfinished));
+                            let early = Halted {
+                                unfinished: Some(unfinished),
+                                ..Halted::default()
+                            };
+                            return Ok(serde_json::to_value(early)?);
                         }
-                        let what = halt::words(scope.account.as_deref(), scope.plugin.as_deref());
+                        let what = scope_words(scope.account.as_deref(), scope.plugin.as_deref());
                         reports.halted(&format!(
                             "halted: {what}; {unfinished}; only then can it liquidate"
                         ));
@@ -79,17 +78,19 @@ pub(super) async fn carry_out(
                 false => None,
             };
             let liquidate = liquidate && denied.is_none();
-            let report = halt(&host, &asked.person, scope, &reason, liquidate, reports).await?;
+            let request = Halt {
+                liquidate,
+                ..request
+            };
+            let report = halt(&host, &asked.person, request, reports).await?;
             match denied {
                 Some(denied) => Err(denied.context("halted, but nothing is liquidated")),
-                None => Ok(report),
+                None => answer(&host, &report),
             }
         }
         request => {
             let (host, person) = asked.confirm(shared).await?;
-            let mut value = request.carry_out(&host, &person, reports).await?;
-            host.redactor().clean_value(&mut value);
-            Ok(value)
+            request.handle(&host, &person, reports).await
         }
     }
 }
@@ -119,43 +120,30 @@ fn early_words(kept: Option<&Path>) -> String {
     )
 }
 
-fn early_answer(unfinished: &str) -> Value {
-    json!({
-        "departed": [],
-        "stopped": [],
-        "problems": [],
-        "unfinished": unfinished,
-    })
-}
-
 async fn halt(
     host: &Arc<Host>,
     person: &Person,
-    scope: HaltScope,
-    reason: &str,
-    liquidate: bool,
+    request: Halt,
     reports: &Reports,
-) -> Result<Value> {
-    check(host, &scope).await?;
+) -> Result<Halted> {
+    check(host, &request.scope()).await?;
+    let liquidate = request.liquidate;
     // In force from here on.
-    let halting = halt::by_host(host, person, scope, reason, liquidate, reports);
-    let mut halting = std::pin::pin!(halting);
-    let result = match tokio::time::timeout(ANSWER_TIMEOUT, &mut halting).await {
+    let mut halting = std::pin::pin!(request.begin(host, person, reports));
+    match tokio::time::timeout(ANSWER_TIMEOUT, &mut halting).await {
         Ok(result) => result,
         Err(_) if liquidate => halting.await,
         // It continues in the background.
-        Err(_) => Ok(json!({
-            "departed": [],
-            "stopped": [],
-            "halts": halt::shown(host, &host.gate.halts()),
-            "problems": [],
-            "unfinished": "the halt is in force; it is still being stored, or calls that had been sent before are still under way: \
-                           qchost halt --list",
-        })),
-    };
-    let mut value = result?;
-    host.redactor().clean_value(&mut value);
-    Ok(value)
+        Err(_) => Ok(Halted {
+            halts: Some(shown(host, &host.gate.halts())),
+            unfinished: Some(
+                "the halt is in force; it is still being stored, or calls that had been sent before are still under way: qchost halt \
+                 --list"
+                    .to_owned(),
+            ),
+            ..Halted::default()
+        }),
+    }
 }
 
 /// Checks that the scope exists, unless that takes too long.

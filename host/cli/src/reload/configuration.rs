@@ -19,10 +19,10 @@ use tokio::task::JoinError;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::stamp::{Stamp, Text, read};
-use super::table::Health;
 use crate::accounts::{self, Prepared};
 use crate::config::{Config, Mode};
+use crate::file_table::FileState;
+use crate::fingerprint::{FileFingerprint, Text, read};
 use crate::gate;
 use crate::host::{Current, Host};
 use crate::in_force;
@@ -89,7 +89,7 @@ type Changed = Box<(Config, Prepared)>;
 struct Shelf {
     /// Its fingerprint, if it exists.
     folder: Option<PathBuf>,
-    files: Vec<(PathBuf, Option<Stamp>)>,
+    files: Vec<(PathBuf, Option<FileFingerprint>)>,
 }
 
 /// The result of a look.
@@ -149,7 +149,7 @@ impl Configuration {
     /// Retries what could not be applied.
     pub fn retry(&mut self, host: &Host) {
         let files = host.table.files();
-        let waits = |health: &Health| health.problem.is_some() || health.held.is_some();
+        let waits = |health: &FileState| health.problem.is_some() || health.held.is_some();
         if waits(&files.configuration) && self.next.is_none() {
             self.tried = None;
         }
@@ -193,15 +193,16 @@ impl Configuration {
             if !clear.is_empty() {
                 let mut config = current.config.clone();
                 config.dormant.retain(|name| !clear.contains(name));
-                let settings = gate::settings(&config, current.guardrails.clone())?;
-                host.gate.reconfigure(settings).await?;
-                host.connections.update(Prepared::default(), &clear);
+                let (people, guardrails) = (current.people.clone(), current.guardrails.clone());
+                let next = Current {
+                    config,
+                    people,
+                    guardrails,
+                };
+                bring_into_effect(host, next, Some((Prepared::default(), &clear))).await?;
                 tracing::info!(target: "host", accounts = clear.join(", "), "taken away: nothing runs live there");
-                host.set_current(Current {
-                    config: config.clone(),
-                    people: current.people.clone(),
-                    guardrails: current.guardrails.clone(),
-                });
+                let current = host.current();
+                let config = &current.config;
                 // So that the next start does not check them. While something awaits approval, this would change that
                 // approval.
                 if config.waits.is_none() {
@@ -472,7 +473,7 @@ impl Found {
 
 impl Looked {
     /// Stores the result for one of the two; a new problem is counted and logged.
-    fn take_in(&mut self, health: &mut Health, found: Found) {
+    fn take_in(&mut self, health: &mut FileState, found: Found) {
         match found {
             Found::Same => {}
             Found::Moving => self.moving = true,
@@ -579,7 +580,7 @@ impl Shelf {
             .flatten()
             .filter_map(|entry| {
                 let path = entry.ok()?.path();
-                let stamp = Stamp::of(&path).ok();
+                let stamp = FileFingerprint::of(&path).ok();
                 path.extension()
                     .is_some_and(|extension| extension == "cedar")
                     .then_some((path, stamp))
@@ -642,24 +643,38 @@ async fn take_over(host: &Host, (config, prepared): (Config, Prepared)) -> Resul
     if let Some((name, problem)) = prepared.problems.iter().next() {
         bail!("account `{name}`: {}", words(problem));
     }
-    let settings = gate::settings(&config, current.guardrails.clone())?;
-    host.gate.reconfigure(settings).await?;
-    host.connections.update(prepared, &[]);
+    let next = Current {
+        config,
+        people,
+        guardrails: current.guardrails.clone(),
+    };
+    bring_into_effect(host, next, Some((prepared, &[]))).await?;
     tracing::info!(target: "host", "the configuration changed");
     if !restart.is_empty() {
-        let health = Health {
+        let health = FileState {
             restart: restart.clone(),
-            ..Health::default()
+            ..FileState::default()
         };
         tracing::warn!(target: "host", "{}", health.until_restart().unwrap_or_default());
     }
     host.table.files().configuration.restart = restart;
-    host.set_current(Current {
-        config,
-        people,
-        guardrails: current.guardrails.clone(),
-    });
     Ok(true)
+}
+
+/// Brings a configuration with its people and guardrails into effect: in the gate, which may refuse them, then for the
+/// connections of `accounts` that changed or were removed, then for all that read the current configuration.
+async fn bring_into_effect(
+    host: &Host,
+    next: Current,
+    accounts: Option<(Prepared, &[String])>,
+) -> Result<()> {
+    let settings = gate::settings(&next.config, next.guardrails.clone())?;
+    host.gate.reconfigure(settings).await?;
+    if let Some((prepared, removed)) = accounts {
+        host.connections.update(prepared, removed);
+    }
+    host.set_current(next);
+    Ok(())
 }
 
 /// The accounts that a configuration does not bring into force, and that are connected or await approval.
@@ -682,15 +697,14 @@ async fn put_up(host: &Host, guardrails: Guardrails) -> Result<bool> {
     }
     let config = current.config.clone();
     let people = People::new(config.persons(), &guardrails)?;
-    let settings = gate::settings(&config, guardrails.clone())?;
-    host.gate.reconfigure(settings).await?;
     let count = guardrails.ids().count();
-    tracing::info!(target: "host", "the guardrails changed: there are {count}");
-    host.set_current(Current {
+    let next = Current {
         config,
         people,
         guardrails,
-    });
+    };
+    bring_into_effect(host, next, None).await?;
+    tracing::info!(target: "host", "the guardrails changed: there are {count}");
     Ok(true)
 }
 

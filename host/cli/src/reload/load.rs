@@ -11,7 +11,7 @@ use qchost_runtime::{LoadError, Plugin, Runtime};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::stamp::{SETTLING, Stamp};
+use crate::fingerprint::{FileFingerprint, SETTLING};
 
 /// Manifests compiled to policies at a time, so that many changes at once leave processors to the clients being served.
 static COMPILING: Semaphore = Semaphore::const_new(2);
@@ -109,9 +109,9 @@ pub async fn load(
 }
 
 /// The fingerprint of a file, if it exists. Its file system may be slow.
-async fn stamp(path: &Path) -> Option<Stamp> {
+async fn stamp(path: &Path) -> Option<FileFingerprint> {
     let path = path.to_owned();
-    let looking = tokio::task::spawn_blocking(move || Stamp::of(&path).ok());
+    let looking = tokio::task::spawn_blocking(move || FileFingerprint::of(&path).ok());
     looking.await.unwrap_or_default()
 }
 

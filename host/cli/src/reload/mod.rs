@@ -16,39 +16,7 @@ mod load;
 mod plan;
 mod reconciler;
 mod scan;
-mod stamp;
-mod table;
 mod tracked;
 mod watching;
 
-use tokio::sync::{mpsc, oneshot};
-
 pub use reconciler::Reconciler;
-pub use stamp::Stamp;
-pub use table::{Health, Problem, Row, Table};
-
-/// Triggers looks of the reconciler.
-#[derive(Debug, Clone)]
-pub struct Asks(mpsc::UnboundedSender<Ask>);
-
-/// A request to the reconciler: it is answered when everything that it started has ended.
-type Ask = Option<oneshot::Sender<()>>;
-
-impl Asks {
-    fn new() -> (Self, mpsc::UnboundedReceiver<Ask>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(sender), receiver)
-    }
-
-    /// Triggers a look.
-    pub fn look(&self) {
-        // Without a reconciler nothing is loaded any more.
-        drop(self.0.send(None));
-    }
-
-    /// Triggers a look, and waits until its changes are done. `false` if no reconciler runs.
-    pub async fn reload(&self) -> bool {
-        let (answer, answered) = oneshot::channel();
-        self.0.send(Some(answer)).is_ok() && answered.await.is_ok()
-    }
-}

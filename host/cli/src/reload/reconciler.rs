@@ -2,33 +2,37 @@
 //!
 //! Invariants: looks are sequential, so that none is overtaken by older findings. While one waits for something slow,
 //! removed plugins are unloaded nevertheless. During shutdown nothing is loaded any more, and rights that the files remove
-//! are still removed from what runs.
-
-mod loads;
+//! are still removed from what runs. A load that completed just before it was cancelled counts as completed, so it is
+//! always known what serves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Error;
+use jiff::Timestamp;
+use qchost_gate::HeldBack;
+use qchost_policy::Manifest;
+use qchost_runtime::Plugin;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::configuration::{Configuration, Looked};
-use super::load::Ended;
+use super::load::{Ended, Outcome, Passes, load, spawn};
 use super::plan::{Candidate, Plan, plan};
-use super::scan::{Scan, scan};
-use super::stamp::SETTLING;
-use super::tracked::Tracked;
+use super::scan::{Scan, Seen, scan};
+use super::tracked::{Loading, Tracked, problem};
 use super::watching::{INTERVAL, Watching};
-use super::{Ask, Asks};
+use crate::file_table::Problem;
+use crate::fingerprint::SETTLING;
 use crate::host::Host;
 use crate::manifests;
 use crate::output::words;
+use crate::reload_trigger::{ReloadRequest, ReloadTrigger};
 
 /// Maximum concurrent loads. The runtime keeps a few components in memory at a time, and compiles one after the other;
 /// those that wait for the compiler do not delay those that need none.
@@ -45,7 +49,7 @@ pub struct Reconciler {
     attempts: u64,
     end: mpsc::UnboundedSender<Ended>,
     ended: mpsc::UnboundedReceiver<Ended>,
-    asks: mpsc::UnboundedReceiver<Ask>,
+    requests: mpsc::UnboundedReceiver<ReloadRequest>,
     /// Clients that wait until all changes found are done.
     asked: Vec<oneshot::Sender<()>>,
     watching: Watching,
@@ -67,7 +71,7 @@ enum Wake {
     Due,
     /// A configuration can be applied.
     Prepared,
-    Asked(Ask),
+    Asked(ReloadRequest),
     Ended(Ended),
     /// The host shuts down.
     Ending,
@@ -76,8 +80,8 @@ enum Wake {
 impl Reconciler {
     /// Creates the reconciler of this host, which sends its reload requests here from now on.
     pub fn new(host: Arc<Host>) -> Self {
-        let (asks, asked) = Asks::new();
-        host.follow(asks);
+        let (trigger, requests) = ReloadTrigger::new();
+        host.follow(trigger);
         let (end, ended) = mpsc::unbounded_channel();
         Self {
             host,
@@ -87,7 +91,7 @@ impl Reconciler {
             attempts: 0,
             end,
             ended,
-            asks: asked,
+            requests,
             asked: Vec::new(),
             watching: Watching::default(),
             places: Vec::new(),
@@ -148,7 +152,7 @@ impl Reconciler {
                 () = std::future::ready(()), if self.again => Wake::Changed,
                 () = tokio::time::sleep(SETTLING), if self.moving => Wake::Changed,
                 Some(ended) = self.ended.recv() => Wake::Ended(ended),
-                Some(ask) = self.asks.recv() => Wake::Asked(ask),
+                Some(ask) = self.requests.recv() => Wake::Asked(ask),
                 () = self.configuration.prepared() => Wake::Prepared,
                 () = ending.cancelled(), if !self.turns.is_closed() => Wake::Ending,
                 _ = due.tick() => Wake::Due,
@@ -426,5 +430,164 @@ impl Reconciler {
             tracing::error!(target: "host", "{reason}; what was loaded from it keeps serving");
         }
         files.folder.problem = problem;
+    }
+}
+
+impl Reconciler {
+    /// Loads a manifest, unless it is loaded or being loaded, or has failed in its current form.
+    fn load(&mut self, path: &Path, seen: &Seen, manifest: &Manifest, noticed: Instant) {
+        let Some(tracked) = self.manifests.get_mut(path) else {
+            return;
+        };
+        let serves = tracked.holds.as_ref() == Some(&manifest.plugin);
+        let settled = tracked.loading.is_some() || tracked.failure.is_some() || serves;
+        if tracked.is_tried() && settled {
+            return;
+        }
+        self.attempts += 1;
+        let attempt = self.attempts;
+        let plugin = manifest.plugin.clone();
+        let former = self.host.runtime.plugin(&plugin);
+        let work = load(
+            self.host.runtime.clone(),
+            self.host.gate.clone(),
+            manifest.clone(),
+            Arc::clone(&self.turns),
+            self.patience,
+        );
+        let ended = Ended {
+            path: path.to_owned(),
+            attempt,
+        };
+        let task = spawn(work, self.end.clone(), ended);
+        tracked.tried = Some(seen.clone());
+        tracked.failure = None;
+        tracked.loading = Some(Loading {
+            attempt,
+            begun: noticed,
+            plugin,
+            former,
+            task,
+        });
+    }
+
+    /// Handles the outcome of a load.
+    async fn settle(&mut self, Ended { path, attempt }: &Ended) {
+        let Some(tracked) = self.manifests.get_mut(path) else {
+            return;
+        };
+        let Some(loading) = tracked.loading.take_if(|it| it.attempt == *attempt) else {
+            return;
+        };
+        match loading.task.await {
+            Ok(Outcome::Loaded(plugin)) => {
+                self.loaded(path, &plugin, loading.former.as_ref(), loading.begun);
+            }
+            Ok(Outcome::Held(plugin, held)) => {
+                self.loaded(path, &plugin, loading.former.as_ref(), loading.begun);
+                self.hold(path, &plugin, held);
+            }
+            Ok(Outcome::Failed(error)) => {
+                let passes = Passes::of(&error);
+                tracked.fail(problem(path, error), passes, Instant::now());
+            }
+            Ok(Outcome::Ending) => {}
+            Ok(Outcome::Moving) => {
+                tracked.tried = None;
+                self.moving = true;
+            }
+            Err(stopped) => {
+                let reason = format!(
+                    "{}: the host itself failed while it loaded this: {stopped}",
+                    path.display()
+                );
+                let approval = None;
+                tracked.fail(Problem { reason, approval }, Passes::Late, Instant::now());
+            }
+        }
+        // A manifest was to replace it, and could not.
+        self.unload(&self.plan().unload);
+        self.write_down();
+    }
+
+    /// Notes that a part of a manifest awaits approval; an approval triggers a retry.
+    fn hold(&mut self, path: &Path, plugin: &Plugin, held: HeldBack) {
+        let reason = format!(
+            "{}: serves {}; {}",
+            path.display(),
+            plugin.description().version,
+            held.words()
+        );
+        if let Some(tracked) = self.manifests.get_mut(path) {
+            let approval = Some(held.approval);
+            tracked.fail(Problem { reason, approval }, Passes::Soon, Instant::now());
+        }
+    }
+
+    fn loaded(
+        &mut self,
+        path: &Path,
+        plugin: &Arc<Plugin>,
+        former: Option<&Arc<Plugin>>,
+        begun: Instant,
+    ) {
+        for tracked in self.manifests.values_mut() {
+            if tracked.holds.as_deref() == Some(plugin.name()) {
+                tracked.holds = None;
+            }
+        }
+        let Some(tracked) = self.manifests.get_mut(path) else {
+            return;
+        };
+        tracked.holds = Some(plugin.name().to_owned());
+        if former.is_some_and(|former| Arc::ptr_eq(former, plugin)) {
+            return;
+        }
+        tracked.row.loaded = Some(Timestamp::now().as_millisecond());
+        tracked.row.loads += 1;
+        let took = begun.elapsed().as_millis();
+        match former {
+            Some(former) => tracing::info!(
+                target: "host",
+                plugin = plugin.name(),
+                from = former.digest(),
+                to = plugin.digest(),
+                "reloaded in {took} ms"
+            ),
+            None => tracing::info!(
+                target: "host",
+                plugin = plugin.name(),
+                digest = plugin.digest(),
+                "loaded in {took} ms"
+            ),
+        }
+    }
+
+    /// Cancels the running loads, and limits later ones to the removal of rights.
+    async fn stop_loading(&mut self) {
+        self.turns.close();
+        let paths: Vec<PathBuf> = self.manifests.keys().cloned().collect();
+        for path in paths {
+            self.cut_off(&path).await;
+        }
+    }
+
+    /// Cancels the load of a manifest, including a running compiler. It may have completed just before.
+    async fn cut_off(&mut self, path: &Path) {
+        let tracked = self.manifests.get_mut(path);
+        let Some(loading) = tracked.and_then(Tracked::interrupt) else {
+            return;
+        };
+        let (begun, former) = (loading.begun, loading.former.clone());
+        match loading.stop().await {
+            Some(Outcome::Loaded(plugin)) => {
+                self.loaded(path, &plugin, former.as_ref(), begun);
+            }
+            Some(Outcome::Held(plugin, held)) => {
+                self.loaded(path, &plugin, former.as_ref(), begun);
+                self.hold(path, &plugin, held);
+            }
+            _ => {}
+        }
     }
 }

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use anyhow::Error;
 use qchost_policy::Manifest;
 
-use super::stamp::{Stamp, Text, leads_nowhere_yet, read};
+use crate::fingerprint::{FileFingerprint, Text, leads_nowhere_yet, read};
 use crate::manifests::{self, Listing};
 use crate::output::words;
 
 /// A manifest's file as it was read.
 #[derive(Debug)]
 pub struct File {
-    stamp: Option<Stamp>,
+    stamp: Option<FileFingerprint>,
     text: String,
     /// Its content, or what is wrong with it.
     pub manifest: Result<Manifest, String>,
@@ -29,7 +29,7 @@ pub struct File {
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub file: Arc<File>,
-    component: Option<Stamp>,
+    component: Option<FileFingerprint>,
 }
 
 impl Seen {
@@ -82,7 +82,7 @@ pub fn scan(folder: &Path, known: &BTreeMap<PathBuf, Seen>, patience: bool) -> S
         };
         let component = file.manifest.as_ref().ok().and_then(|manifest| {
             scan.places.push(manifest.component.clone());
-            Stamp::of(&manifest.component).ok()
+            FileFingerprint::of(&manifest.component).ok()
         });
         scan.seen.insert(path, Seen { file, component });
     }
@@ -93,7 +93,7 @@ pub fn scan(folder: &Path, known: &BTreeMap<PathBuf, Seen>, patience: bool) -> S
 fn look(path: &Path, former: Option<&Arc<File>>, patience: bool) -> Option<Arc<File>> {
     if let Some(former) = former
         && former.stamp.is_some()
-        && former.stamp == Stamp::of(path).ok()
+        && former.stamp == FileFingerprint::of(path).ok()
     {
         return Some(Arc::clone(former));
     }
@@ -143,7 +143,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::reload::stamp::SETTLING;
+    use crate::fingerprint::SETTLING;
 
     const GOOD: &str = "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"research\"\n";
 

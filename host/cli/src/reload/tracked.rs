@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::load::{Outcome, Passes};
 use super::scan::Seen;
-use super::table::{Problem, Row};
+use crate::file_table::{ManifestState, Problem};
 use crate::output::words;
 
 /// Before a retry of what [passes late](Passes::Late).
@@ -38,7 +38,7 @@ pub struct Tracked {
     pub loading: Option<Loading>,
     /// The problem that was logged last.
     told: Option<String>,
-    pub row: Row,
+    pub row: ManifestState,
 }
 
 /// Why a load failed.
@@ -78,9 +78,9 @@ impl Tracked {
             waits: false,
             loading: None,
             told: None,
-            row: Row {
+            row: ManifestState {
                 path: path.to_owned(),
-                ..Row::default()
+                ..ManifestState::default()
             },
         }
     }

@@ -1,39 +1,34 @@
 //! `qchost approvals`: requests of plugins that people decide.
 //!
-//! The host renders what is shown from what it resolved itself: the project by name, the cost, the hash of
-//! the source that it compiled, how that differs from what was approved before, and the contents of files
-//! and objects. Names and code in it are untrusted, so nothing of it is printed raw.
-
-use std::time::SystemTime;
+//! Names and code in what is shown are untrusted, so nothing of it is printed raw.
 
 use anyhow::{Context as _, Result};
-use qchost_ledger::{Approval, ApprovalFilter, PermitState, Standing};
-use qchost_policy::{Person, Usd};
-use serde_json::{Value, json};
+use qchost_ledger::{ApprovalKind, Status};
+use serde_json::Value;
 
+use super::cells::{list, maybe, text, word};
 use crate::args::Approvals;
 use crate::config::{Period, dollars_of};
-use crate::control::{self, Request, Route, StandingRequest};
-use crate::host::Host;
+use crate::control::{self, Route};
 use crate::output::{Output, counted, table};
+use crate::requests::{
+    ApprovalRow, Approve, ListApprovals, PermitRow, Refuse, Revoke, ShowApproval, StandingRequest,
+};
 use crate::terminal;
-use crate::verbs::{cell, instant};
 
 /// Carries out the verb.
 pub async fn run(route: &Route, verb: Approvals, output: Output) -> Result<()> {
     match verb {
         Approvals::List { all, after, limit } => {
             let is_first = after.is_none();
-            let request = Request::Approvals { all, after, limit };
-            let mut page = control::perform(route, request, output).await?;
-            let more = page.get("more").and_then(Value::as_u64);
-            let listed = page.get_mut("approvals").map(Value::take);
-            output.result(&listed.unwrap_or_default(), |listed| {
-                overview(listed, all, is_first, more.unwrap_or_default())
+            let request = ListApprovals { all, after, limit };
+            let page = control::perform(route, request, output).await?;
+            output.result(&page.approvals, |listed| {
+                overview(listed, all, is_first, page.more)
             })
         }
         Approvals::Show { id, page } => {
-            let shown = control::perform(route, Request::Approval { id, page }, output).await?;
+            let shown = control::perform(route, ShowApproval { id, page }, output).await?;
             output.result(&shown, show)
         }
         Approvals::Approve {
@@ -43,18 +38,15 @@ pub async fn run(route: &Route, verb: Approvals, output: Output) -> Result<()> {
             max_cost,
         } => {
             let standing = standing(uses, r#for, max_cost)?;
-            let request = Request::Approve { id, standing };
-            let decided = control::perform(route, request, output).await?;
+            let decided = control::perform(route, Approve { id, standing }, output).await?;
             output.result(&decided, verdict)
         }
         Approvals::Revoke { id } => {
-            let request = Request::Revoke { id };
-            let revoked = control::perform(route, request, output).await?;
+            let revoked = control::perform(route, Revoke { id }, output).await?;
             output.result(&revoked, verdict)
         }
         Approvals::Refuse { id, reason } => {
-            let request = Request::Refuse { id, reason };
-            let decided = control::perform(route, request, output).await?;
+            let decided = control::perform(route, Refuse { id, reason }, output).await?;
             output.result(&decided, verdict)
         }
     }
@@ -83,161 +75,17 @@ fn standing(
     }))
 }
 
-/// The approvals of this host, one page at a time.
-pub async fn list_by_host(
-    host: &Host,
-    all: bool,
-    after: Option<String>,
-    limit: u32,
-) -> Result<Value> {
-    if let Some(after) = &after {
-        let found = host.gate.approval(after).await?;
-        found.with_context(|| format!("--after {after}: there is no such approval"))?;
-    }
-    let filter = ApprovalFilter { all, after, limit };
-    let page = host.gate.approvals(filter).await?;
-    let listed: Vec<_> = page
-        .approvals
-        .iter()
-        .map(|approval| describe(host, approval))
-        .collect();
-    Ok(json!({ "approvals": listed, "more": page.more }))
-}
-
-/// One approval, with the contents of its call.
-pub async fn show_by_host(host: &Host, id: &str, page: u32) -> Result<Value> {
-    let shown = host.gate.show_approval(id, page).await?;
-    let (approval, contents) = shown.with_context(|| {
-        format!("there is no approval `{id}`; list them: qchost approvals list --all")
-    })?;
-    let mut described = describe(host, &approval);
-    if let Value::Object(fields) = &mut described {
-        fields.insert("contents".to_owned(), contents);
-    }
-    Ok(described)
-}
-
-/// Revokes a permit, or the approval of a change.
-pub async fn revoke_by_host(host: &Host, person: &Person, id: &str) -> Result<Value> {
-    let approval = host.gate.revoke(id, person).await?;
-    Ok(describe(host, &approval))
-}
-
-/// Approves a request.
-pub async fn approve_by_host(
-    host: &Host,
-    person: &Person,
-    id: &str,
-    standing: Option<StandingRequest>,
-) -> Result<Value> {
-    let standing = standing
-        .map(|standing| {
-            let until = now_ms()?
-                .checked_add_unsigned(standing.for_ms)
-                .context("--for: too long")?;
-            anyhow::Ok(Standing {
-                uses: standing.uses,
-                until_ms: until,
-                max_cost: standing.max_cost,
-            })
-        })
-        .transpose()?;
-    let approval = host.gate.approve(id, person, standing).await?;
-    // It may be a component that awaited it.
-    if let Some(follower) = host.follower() {
-        follower.look();
-    }
-    Ok(describe(host, &approval))
-}
-
-/// Refuses a request.
-pub async fn refuse_by_host(host: &Host, person: &Person, id: &str, reason: &str) -> Result<Value> {
-    let approval = host.gate.refuse(id, person, reason).await?;
-    Ok(describe(host, &approval))
-}
-
-fn now_ms() -> Result<i64> {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-    Ok(i64::try_from(since.as_millis())?)
-}
-
-/// An approval as the command line shows it; instants are RFC 3339, costs are dollars as text.
-fn describe(host: &Host, approval: &Approval) -> Value {
-    let binding = &approval.binding;
-    let decisions: Vec<_> = approval
-        .decisions
-        .iter()
-        .map(|decision| {
-            json!({
-                "by": decision.name,
-                "uid": decision.uid,
-                "at": instant(decision.at),
-                "verdict": decision.verdict,
-                "reason": decision.reason,
-            })
-        })
-        .collect();
-    json!({
-        "id": approval.id,
-        "status": approval.status,
-        "kind": approval.kind,
-        "account": binding.account,
-        "plugin": binding.plugin,
-        "digest": binding.digest,
-        "operation": binding.operation,
-        "project": approval.scope.get("name"),
-        "cost": Usd(approval.cost).to_string(),
-        "needs": approval.needs,
-        "requester": approval.requester.map(|uid| host.name_of(uid)),
-        "requested": instant(approval.requested),
-        "expires": instant(approval.ends()),
-        "closed": approval.closed,
-        "decisions": decisions,
-        "said yes": approval.yes().count(),
-        "not by": match approval.needs {
-            0 | 1 => Vec::new(),
-            _ => approval
-                .interested
-                .iter()
-                .map(|uid| host.name_of(*uid))
-                .collect::<Vec<_>>(),
-        },
-        "permit": approval.permit.as_ref().map(permit),
-        "view": approval.view,
+/// What is left of an approval's permit, if it was not revoked.
+fn left(permit: Option<&PermitRow>) -> Option<String> {
+    let permit = permit.filter(|permit| permit.revoked_by.is_none())?;
+    let uses = counted(usize::try_from(permit.uses_left).ok()?, "use");
+    Some(match &permit.money_left {
+        None => uses,
+        Some(money) => format!("{uses}, {money}"),
     })
 }
 
-/// What is left of a permit.
-fn permit(permit: &PermitState) -> Value {
-    json!({
-        "id": permit.id,
-        "standing": permit.standing,
-        "uses left": permit.uses_left,
-        "money left": permit.cost_left.map(|left| Usd(left).to_string()),
-        "expires": instant(permit.expires),
-        "revoked by": permit.revoked_by,
-    })
-}
-
-/// What is left of an approval's permit, in a cell.
-fn left(approval: &Value) -> String {
-    let permit = approval.get("permit").filter(|permit| permit.is_object());
-    let Some(permit) = permit else {
-        return "-".to_owned();
-    };
-    if !matches!(permit.get("revoked by"), None | Some(Value::Null)) {
-        return "-".to_owned();
-    }
-    let uses = permit.get("uses left").and_then(Value::as_u64);
-    let uses = uses.and_then(|uses| usize::try_from(uses).ok());
-    let uses = counted(uses.unwrap_or_default(), "use");
-    match cell(permit, "money left").as_str() {
-        "-" => uses,
-        money => format!("{uses}, {money}"),
-    }
-}
-
-fn overview(listed: &Value, all: bool, is_first: bool, more: u64) -> String {
+fn overview(listed: &[ApprovalRow], all: bool, is_first: bool, more: u64) -> String {
     let columns = [
         "id",
         "status",
@@ -248,15 +96,19 @@ fn overview(listed: &Value, all: bool, is_first: bool, more: u64) -> String {
         "left",
         "expires",
     ];
-    let listed: Vec<&Value> = listed.as_array().into_iter().flatten().collect();
     let rows: Vec<_> = listed
         .iter()
         .map(|approval| {
-            let shown = |column| match column {
-                "left" => left(approval),
-                column => cell(approval, column),
-            };
-            columns.map(shown).to_vec()
+            vec![
+                text(&approval.id),
+                word(approval.status),
+                text(&approval.plugin),
+                text(&approval.operation),
+                maybe(approval.project.as_ref()),
+                text(&approval.cost),
+                maybe(left(approval.permit.as_ref())),
+                maybe(approval.expires),
+            ]
         })
         .collect();
     let Some(last) = listed.last() else {
@@ -268,95 +120,88 @@ fn overview(listed: &Value, all: bool, is_first: bool, more: u64) -> String {
         };
         return text.to_owned();
     };
-    let mut text = table(&columns, &rows);
+    let mut shown = table(&columns, &rows);
     if more > 0 {
         let all = if all { " --all" } else { "" };
-        text += &format!(
+        shown += &format!(
             "\n{more} more: qchost approvals list{all} --after {}",
-            cell(last, "id")
+            text(&last.id)
         );
     }
-    text
+    shown
 }
 
 /// All of it, for reading before the decision.
-fn show(approval: &Value) -> String {
-    let mut text = String::new();
-    for key in [
-        "id",
-        "status",
-        "kind",
-        "account",
-        "plugin",
-        "digest",
-        "operation",
-        "project",
-        "cost",
-        "needs",
-        "requester",
-        "not by",
-        "requested",
-        "expires",
-        "closed",
+fn show(approval: &ApprovalRow) -> String {
+    let mut shown = String::new();
+    for (name, value) in [
+        ("id", text(&approval.id)),
+        ("status", word(approval.status)),
+        ("kind", word(approval.kind)),
+        ("account", text(&approval.account)),
+        ("plugin", text(&approval.plugin)),
+        ("digest", text(&approval.digest)),
+        ("operation", text(&approval.operation)),
+        ("project", maybe(approval.project.as_ref())),
+        ("cost", text(&approval.cost)),
+        ("needs", approval.needs.to_string()),
+        ("requester", maybe(approval.requester.as_ref())),
+        ("not by", list(&approval.not_by)),
+        ("requested", maybe(approval.requested)),
+        ("expires", maybe(approval.expires)),
+        ("closed", maybe(approval.closed.as_ref())),
     ] {
-        let value = cell(approval, key);
         if value != "-" {
-            text += &format!("{key:<10} {value}\n");
+            shown += &format!("{name:<10} {value}\n");
         }
     }
-    if let Some(permit) = approval.get("permit").filter(|permit| permit.is_object()) {
-        let kind = match permit.get("standing") {
-            Some(Value::Bool(true)) => "standing",
-            _ => "for the one call",
+    if let Some(permit) = &approval.permit {
+        let kind = match permit.standing {
+            true => "standing",
+            false => "for the one call",
         };
-        text += &format!(
+        shown += &format!(
             "{:<10} {}, {kind}, {}, until {}\n",
             "permit",
-            cell(permit, "id"),
-            match left(approval).as_str() {
-                "-" => "nothing left".to_owned(),
-                left => format!("{left} left"),
+            text(&permit.id),
+            match left(Some(permit)) {
+                None => "nothing left".to_owned(),
+                Some(left) => format!("{left} left"),
             },
-            cell(permit, "expires")
+            maybe(permit.expires)
         );
-        if !matches!(permit.get("revoked by"), None | Some(Value::Null)) {
-            text += &format!("{:<10} by {}\n", "revoked", cell(permit, "revoked by"));
+        if let Some(by) = &permit.revoked_by {
+            shown += &format!("{:<10} by {}\n", "revoked", text(by));
         }
     }
-    for decision in approval
-        .get("decisions")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
-        let [by, verdict, at, reason] =
-            ["by", "verdict", "at", "reason"].map(|key| cell(decision, key));
-        text += &format!("{verdict:<10} by {by} at {at}: {reason}\n");
+    for decision in &approval.decisions {
+        shown += &format!(
+            "{:<10} by {} at {}: {}\n",
+            word(decision.verdict),
+            text(&decision.by),
+            maybe(decision.at),
+            text(&decision.reason)
+        );
     }
-    if let Some(view) = approval.get("view") {
-        text.push('\n');
-        render(view, 0, &mut text);
+    shown.push('\n');
+    render(&approval.view, 0, &mut shown);
+    if let Some(contents) = approval.contents.as_ref().filter(|it| !is_empty(it)) {
+        shown.push_str("\ncontents\n");
+        render(contents, 1, &mut shown);
     }
-    if let Some(contents) = approval.get("contents").filter(|shown| !is_empty(shown)) {
-        text.push_str("\ncontents\n");
-        render(contents, 1, &mut text);
-    }
-    let id = cell(approval, "id");
-    match cell(approval, "status").as_str() {
-        "pending" => {
-            text += &format!(
+    let id = text(&approval.id);
+    match approval.status {
+        Status::Pending => {
+            shown += &format!(
                 "\nqchost approvals approve {id}\nqchost approvals refuse {id} --reason \"…\""
             );
         }
-        "approved"
-            if cell(approval, "kind") == "change"
-                || approval.get("permit").is_some_and(Value::is_object) =>
-        {
-            text += &format!("\nqchost approvals revoke {id}");
+        Status::Approved if approval.kind == ApprovalKind::Change || approval.permit.is_some() => {
+            shown += &format!("\nqchost approvals revoke {id}");
         }
         _ => {}
     }
-    text
+    shown
 }
 
 fn is_empty(value: &Value) -> bool {
@@ -427,17 +272,21 @@ fn inline(value: &Value) -> Option<String> {
     }
 }
 
-fn verdict(approval: &Value) -> String {
-    let [id, status, needs] = ["id", "status", "needs"].map(|key| cell(approval, key));
-    let yes = cell(approval, "said yes");
-    match status.as_str() {
-        "pending" => format!("{id}: {yes} of {needs} people said yes; another one has to"),
+fn verdict(approval: &ApprovalRow) -> String {
+    let id = text(&approval.id);
+    match approval.status {
+        Status::Pending => format!(
+            "{id}: {} of {} people said yes; another one has to",
+            approval.said_yes, approval.needs
+        ),
         status => format!("{id}: {status}"),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -445,16 +294,24 @@ mod tests {
         let approval = json!({
             "id": "ap-abcdefghij",
             "status": "pending",
+            "kind": "call",
+            "account": "research",
             "plugin": "strategy-lab",
+            "digest": "sha256:00",
+            "operation": "live/create-live-algorithm",
             "project": "Lab/\u{1b}[2Jx",
-            "decisions": [{ "by": "ann", "verdict": "approved", "at": "2026-01-01T00:00:00Z", "reason": null }],
+            "cost": "$0.00",
+            "needs": 1,
+            "decisions": [{ "by": "ann", "uid": 7, "verdict": "approved", "at": "2026-01-01T00:00:00Z", "reason": "" }],
+            "said yes": 1,
+            "not by": [],
             "view": {
                 "source": { "hash": "sha256:00", "diff": "-old\n+new\u{1b}[31m\n" },
                 "nodes": ["a", "b"],
                 "notes": [],
             },
         });
-        let text = show(&approval);
+        let text = show(&serde_json::from_value(approval).unwrap());
         for expected in [
             "id         ap-abcdefghij\n",
             "project    Lab/\\u{1b}[2Jx\n",
@@ -471,19 +328,26 @@ mod tests {
 
     #[test]
     fn what_is_left_of_a_permit_is_nothing_once_it_is_revoked() {
-        let approval = |uses: u64, revoked: Value| json!({ "permit": { "uses left": uses, "money left": "$5.00", "revoked by": revoked } });
-        assert_eq!(left(&approval(1, Value::Null)), "1 use, $5.00");
-        assert_eq!(left(&approval(2, Value::Null)), "2 uses, $5.00");
-        assert_eq!(left(&approval(2, "ann".into())), "-");
-        assert_eq!(left(&json!({ "permit": null })), "-");
+        let permit = |uses_left: u32, revoked_by: Option<&str>| PermitRow {
+            id: "pm-abcdefghij".to_owned(),
+            standing: true,
+            uses_left,
+            money_left: Some("$5.00".to_owned()),
+            expires: None,
+            revoked_by: revoked_by.map(str::to_owned),
+        };
+        let left = |permit: Option<PermitRow>| maybe(left(permit.as_ref()));
+        assert_eq!(left(Some(permit(1, None))), "1 use, $5.00");
+        assert_eq!(left(Some(permit(2, None))), "2 uses, $5.00");
+        assert_eq!(left(Some(permit(2, Some("ann")))), "-");
+        assert_eq!(left(None), "-");
     }
 
     #[test]
     fn an_empty_list_says_whether_it_is_the_first_page() {
-        let none = json!([]);
-        let said = overview(&none, false, true, 0);
+        let said = overview(&[], false, true, 0);
         assert_eq!(said, "nothing waits for a decision");
-        let said = overview(&none, true, false, 0);
+        let said = overview(&[], true, false, 0);
         assert_eq!(said, "there are no more approvals");
     }
 

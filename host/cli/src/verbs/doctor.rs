@@ -6,96 +6,38 @@
 mod beside;
 mod certificate;
 mod data;
+mod host;
 mod machine;
+mod report;
 
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use qchost_catalog::{CredentialsRefusal, Failure, OPERATIONS};
 use qchost_quantconnect::{Probe, RateLimit, RestClient};
 use qchost_secrets::Secrets;
 use qchost_upstream::{AccountState, CredentialsError};
 use rustix::fs::{Access, access};
 use secrecy::ExposeSecret as _;
-use serde::Serialize;
 use serde_json::Value;
 
+use self::host::{followed, guardrails, halts, permits, plugins};
+use self::report::{Mark, Report, SOON};
 use crate::accounts::{self, CHECK_TIMEOUT, Connections};
 use crate::config::{Account, Config, text};
-use crate::control::{self, Request, Route};
-use crate::output::{Output, counted, table, words};
-use crate::verbs::{cell, plugin, reload};
+use crate::control::Route;
+use crate::output::{Output, table, words};
 
 /// Clock difference in seconds that is worth a warning, and the likely cause if credentials are rejected.
 const NOTABLE_SKEW: f64 = 30.0;
 /// Clock difference in seconds above which QuantConnect rejects a time stamp.
 const REFUSED_SKEW: f64 = 7_200.0;
-/// Validity below this is reported.
-const SOON: SignedDuration = SignedDuration::from_hours(24);
-/// Maximum pages of approvals that are checked.
-const MAX_PAGES: usize = 100;
-const PAGE: u32 = 100;
-
-/// The result of a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Mark {
-    Ok,
-    Warning,
-    Failed,
-    /// It could not be determined.
-    Unknown,
-}
-
-/// One check.
-#[derive(Debug, Serialize)]
-struct Check {
-    what: String,
-    mark: Mark,
-    finding: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fix: Option<String>,
-}
-
-#[derive(Default)]
-struct Report(Vec<Check>);
-
-impl Report {
-    fn ok(&mut self, what: impl Into<String>, finding: impl Into<String>) {
-        self.add(what, Mark::Ok, finding, None);
-    }
-
-    fn unknown(&mut self, what: impl Into<String>, finding: impl Into<String>) {
-        self.add(what, Mark::Unknown, finding, None);
-    }
-
-    fn failed(&self, what: &str) -> bool {
-        let mut checks = self.0.iter();
-        checks.any(|check| check.what == what && check.mark == Mark::Failed)
-    }
-
-    fn add(
-        &mut self,
-        what: impl Into<String>,
-        mark: Mark,
-        finding: impl Into<String>,
-        fix: Option<String>,
-    ) {
-        self.0.push(Check {
-            what: what.into(),
-            mark,
-            finding: finding.into(),
-            fix,
-        });
-    }
-}
-
 /// Runs all checks, prints the results, and fails if one of them failed.
 pub async fn run(route: &Route, output: Output) -> Result<()> {
     let mut report = Report::default();
@@ -252,39 +194,6 @@ fn cache(config: &Config, report: &mut Report) {
     }
 }
 
-/// Whether the guardrails are valid: without them no host starts.
-fn guardrails(config: &Config, report: &mut Report) {
-    match config.guardrails() {
-        Ok(_) => report.ok(
-            "guardrails",
-            config.policies.as_ref().map_or_else(
-                || "those beside the configuration, if any".to_owned(),
-                |folder| folder.display().to_string(),
-            ),
-        ),
-        Err(error) => {
-            let gone = config.policies.as_ref().filter(|folder| !folder.exists());
-            let fix = match gone {
-                Some(folder) => bring_back(folder),
-                None => {
-                    "correct the line; `qchost schema guardrails` shows what a guardrail can name"
-                        .to_owned()
-                }
-            };
-            report.add("guardrails", Mark::Failed, words(&error), Some(fix));
-        }
-    }
-}
-
-/// The remedy for a missing folder of guardrails.
-fn bring_back(folder: &Path) -> String {
-    format!(
-        "bring the folder {} back: a host that runs holds on to the guardrails that it had until then, and one that starts \
-         does not start without them",
-        folder.display()
-    )
-}
-
 /// Whether the vault accepts this host, if one is configured.
 async fn vault(config: &Config, report: &mut Report) {
     if config.vault.is_none() {
@@ -303,215 +212,6 @@ async fn vault(config: &Config, report: &mut Report) {
             Some("correct [vault] in the configuration, or unseal the vault".to_owned()),
         ),
     }
-}
-
-/// Whether the plugins load, or are loaded by the running host.
-async fn plugins(route: &Route, report: &mut Report, output: Output) {
-    let listed = control::perform(route, Request::Plugins, output).await;
-    let rows = listed.and_then(|listed| Ok(serde_json::from_value::<Vec<Value>>(listed)?));
-    match rows {
-        Ok(rows) if rows.is_empty() => report.add(
-            "plugins",
-            Mark::Warning,
-            route.config().map_or_else(
-                |_| "the running host has none".to_owned(),
-                |config| format!("no manifest in {}", config.plugins.display()),
-            ),
-            Some("put one there: qchost init writes an example".to_owned()),
-        ),
-        Ok(rows) => {
-            for row in rows {
-                let text = |key: &str| row.get(key).and_then(Value::as_str);
-                let manifest = text("manifest").unwrap_or_default();
-                match text("error") {
-                    _ if text("status") == Some("waiting") => report.add(
-                        format!("plugin {}", text("plugin").unwrap_or_default()),
-                        Mark::Warning,
-                        plugin::standing(&row).unwrap_or_default(),
-                        text("approval")
-                            .map(|id| format!("look at it: qchost approvals show {id}")),
-                    ),
-                    None => report.ok(
-                        format!("plugin {}", text("plugin").unwrap_or_default()),
-                        manifest.to_owned(),
-                    ),
-                    // The account has checks of its own.
-                    Some(reason) if text("status") == Some("unavailable") => report.add(
-                        format!("plugin {}", text("plugin").unwrap_or_default()),
-                        Mark::Warning,
-                        reason.to_owned(),
-                        None,
-                    ),
-                    Some(reason) if text("status") != Some("broken") => report.add(
-                        format!("plugin {}", text("plugin").unwrap_or_default()),
-                        Mark::Failed,
-                        format!("{}: {reason}", text("status").unwrap_or_default()),
-                        Some(match text("status") {
-                            Some("quarantined") => {
-                                "correct its code, or what it needs; a new component is tried at once"
-                                    .to_owned()
-                            }
-                            _ => "correct it, then: qchost reload".to_owned(),
-                        }),
-                    ),
-                    Some(error) => report.add(
-                        format!("manifest {manifest}"),
-                        Mark::Failed,
-                        error.to_owned(),
-                        Some("correct it, then: qchost plugin list".to_owned()),
-                    ),
-                }
-            }
-        }
-        Err(error) => {
-            let no_folder = |config: &Config| !config.plugins.is_dir();
-            let fix = match route.config().is_ok_and(no_folder) {
-                true => "set `plugins` in the configuration to the folder of manifests",
-                false => "correct what it names, then: qchost plugin list",
-            };
-            report.add("plugins", Mark::Failed, words(&error), Some(fix.to_owned()));
-        }
-    }
-}
-
-/// Whether a standing permit expires soon.
-async fn permits(route: &Route, report: &mut Report, output: Output) {
-    let now = Timestamp::now();
-    let (mut soon, mut after) = (Vec::new(), None);
-    for _ in 0..MAX_PAGES {
-        let request = Request::Approvals {
-            all: true,
-            after: after.take(),
-            limit: PAGE,
-        };
-        let page = match control::perform(route, request, output).await {
-            Ok(page) => page,
-            Err(error) => return report.unknown("approvals", words(&error)),
-        };
-        let rows = page.get("approvals").and_then(Value::as_array);
-        for row in rows.into_iter().flatten() {
-            let id = row.get("id").and_then(Value::as_str).unwrap_or_default();
-            after = Some(id.to_owned());
-            let Some(permit) = row.get("permit").filter(|permit| is_in_use(permit)) else {
-                continue;
-            };
-            let expires = permit.get("expires").and_then(Value::as_str);
-            let ends: Option<Timestamp> = expires.and_then(|at| at.parse().ok());
-            let left = ends.map(|ends| ends.duration_since(now));
-            if left.is_some_and(|left| !left.is_negative() && left < SOON) {
-                soon.push(format!("{id} at {}", expires.unwrap_or_default()));
-            }
-        }
-        if page.get("more").and_then(Value::as_u64).unwrap_or_default() == 0 {
-            break;
-        }
-    }
-    match soon.is_empty() {
-        true => report.ok("approvals", "no standing permit ends within a day"),
-        false => report.add(
-            "approvals",
-            Mark::Warning,
-            format!(
-                "these standing permits end within a day: {}",
-                soon.join(", ")
-            ),
-            Some("approve again what goes on after that: qchost approvals list --all".to_owned()),
-        ),
-    }
-}
-
-/// Whether a permit allows further calls.
-fn is_in_use(permit: &Value) -> bool {
-    let field = |key: &str| permit.get(key).unwrap_or(&Value::Null);
-    field("standing") == &Value::Bool(true)
-        && field("revoked by").is_null()
-        && field("uses left").as_u64().is_some_and(|left| left > 0)
-}
-
-/// Halts, and whether a halt left positions open.
-async fn halts(route: &Route, report: &mut Report, output: Output) {
-    let listed = control::perform(route, Request::Halts, output).await;
-    // The check of plugins reports missing rights and an unreachable host.
-    for halt in listed
-        .as_ref()
-        .ok()
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
-        let open = halt.get("liquidating").and_then(Value::as_array);
-        // An account whose deployments cannot be listed has a row without a project.
-        let (known, unknown): (Vec<_>, Vec<_>) = open
-            .into_iter()
-            .flatten()
-            .partition(|one| one.get("project").is_some_and(Value::is_u64));
-        let mut finding = String::new();
-        if !known.is_empty() {
-            finding += &format!(
-                "; positions open: {} still being liquidated",
-                counted(known.len(), "live deployment")
-            );
-        }
-        for account in &unknown {
-            finding += &format!(
-                "; whether positions are open on account {} is not known: {}",
-                cell(account, "account"),
-                cell(account, "message")
-            );
-        }
-        let mark = match finding.is_empty() {
-            true => Mark::Warning,
-            false => Mark::Failed,
-        };
-        let by = format!("by {}: {}{finding}", cell(halt, "by"), cell(halt, "reason"));
-        let fix = "look at it: qchost halt --list; end it: qchost resume".to_owned();
-        report.add("halted", mark, by, Some(fix));
-    }
-}
-
-/// Whether the running host has applied its files as they are.
-async fn followed(route: &Route, report: &mut Report, output: Output) {
-    let files = reload::of_running_host(route, output).await;
-    for row in files.ok().flatten().unwrap_or_default() {
-        let Some(note) = row.get("detail").and_then(Value::as_str) else {
-            continue;
-        };
-        let what = format!("running host: {}", cell(&row, "file"));
-        let status = row.get("status").cloned().unwrap_or_default();
-        let approval = row.get("approval").and_then(Value::as_str);
-        let state: Option<AccountState> = serde_json::from_value(status.clone()).ok();
-        let (mark, fix) = match (status.as_str(), state) {
-            (_, Some(_)) => (Mark::Failed, cell(&row, "fix")),
-            (Some("degraded"), _) if gone(&row).is_some() => {
-                (Mark::Failed, bring_back(&gone(&row).unwrap_or_default()))
-            }
-            (Some("waiting"), _) => (
-                Mark::Warning,
-                format!(
-                    "an admin decides: qchost approvals show {}",
-                    approval.unwrap_or("ID")
-                ),
-            ),
-            (Some("degraded"), _) => (
-                Mark::Failed,
-                "correct what it names: the host picks up the change, and qchost reload shows the result. Do not restart the \
-                 host before: it keeps what was in effect, and a start would read the files as they are"
-                    .to_owned(),
-            ),
-            _ => (
-                Mark::Warning,
-                "restart the host when convenient: until then what it had stays in effect".to_owned(),
-            ),
-        };
-        report.add(what, mark, note, Some(fix));
-    }
-}
-
-/// The missing folder of guardrails in a row of a host.
-fn gone(row: &Value) -> Option<PathBuf> {
-    let guardrails = row.get("guardrails") == Some(&Value::Bool(true));
-    let folder = PathBuf::from(row.get("file")?.as_str()?);
-    (guardrails && !folder.exists()).then_some(folder)
 }
 
 /// The remedy for an account that cannot be prepared.

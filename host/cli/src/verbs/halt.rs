@@ -7,17 +7,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
-use qchost_gate::{HALT_FILE, HaltScope, OpenLiquidation, StandingHalt, make_halt_file};
-use qchost_ledger::Halt;
-use qchost_policy::Person;
-use serde_json::{Value, json};
+use qchost_gate::{Departed, HALT_FILE, Kept, Stopped, make_halt_file};
+use serde_json::json;
 
+use super::cells::{maybe, text};
 use crate::args::Target;
-use crate::control::{self, Approach, Reports, Request, Route, Unopened};
-use crate::host::{DATABASE, Host, halt_file};
+use crate::control::{self, Approach, Route, Unopened};
+use crate::data_folder::{DATABASE, halt_file};
 use crate::output::{self, ExitWith, Output, table};
+use crate::requests::{Halt, HaltRow, Halted, ListHalts, Resume, listed, scope_words};
 use crate::terminal;
-use crate::verbs::{cell, instant};
 
 /// How long a host may be silent on a halt.
 const UNANSWERED: Duration = Duration::from_millis(800);
@@ -30,6 +29,8 @@ const POSITIONS_OPEN: u8 = 3;
 
 /// The columns of a halt.
 const HALT_COLUMNS: [&str; 6] = ["account", "plugin", "since", "by", "reason", "holds"];
+/// The columns of a live deployment.
+const STOPPED_COLUMNS: [&str; 6] = ["account", "project", "name", "result", "holds", "message"];
 
 /// Halts, and shows which calls were under way.
 pub async fn run(
@@ -39,7 +40,12 @@ pub async fn run(
     liquidate: bool,
     output: Output,
 ) -> Result<()> {
-    let request = request(&target, reason, liquidate);
+    let request = Halt {
+        account: target.account.clone(),
+        plugin: target.plugin.clone(),
+        reason,
+        liquidate,
+    };
     let mut display = output.progress();
     let heard = display.heard();
     let reached = OnceLock::new();
@@ -217,26 +223,22 @@ fn never_ran(data: &Path, target: &Target) -> Error {
 
 /// Shows a halt that no running host knows of.
 fn show_alone(
-    mut report: Value,
+    mut report: Halted,
     target: &Target,
     liquidate: bool,
     data: &Path,
     output: Output,
 ) -> Result<()> {
-    let what = words(target.account.as_deref(), target.plugin.as_deref());
+    let what = scope_words(target.account.as_deref(), target.plugin.as_deref());
     // A halt kept only in this process ends with it.
-    let lost = rows(&report, "halts").iter().find(|halt| {
-        let is = |key: &str, name: &Option<String>| halt.get(key) == Some(&json!(name));
-        let own = is("account", &target.account) && is("plugin", &target.plugin);
-        own && halt.get("kept") == Some(&json!("memory"))
+    let lost = report.halts.iter().flatten().find(|halt| {
+        halt.account == target.account && halt.plugin == target.plugin && halt.kept == Kept::Memory
     });
     if let Some(lost) = lost {
-        let why = anyhow!("{}", cell(lost, "trouble"));
+        let why = anyhow!("{}", maybe(lost.trouble.as_ref()));
         return by_file_alone(Some(data), &why, liquidate, output);
     }
-    if let Value::Object(fields) = &mut report {
-        fields.insert("answered".to_owned(), false.into());
-    }
+    report.answered = Some(false);
     let begins = format!(
         "halted: {what}, for the next host that starts in {}: none runs there",
         data.display()
@@ -244,17 +246,8 @@ fn show_alone(
     show_as(&begins, &report, target, liquidate, output)
 }
 
-fn request(target: &Target, reason: String, liquidate: bool) -> Request {
-    Request::Halt {
-        account: target.account.clone(),
-        plugin: target.plugin.clone(),
-        reason,
-        liquidate,
-    }
-}
-
-fn show(report: &Value, target: &Target, liquidate: bool, output: Output) -> Result<()> {
-    let what = words(target.account.as_deref(), target.plugin.as_deref());
+fn show(report: &Halted, target: &Target, liquidate: bool, output: Output) -> Result<()> {
+    let what = scope_words(target.account.as_deref(), target.plugin.as_deref());
     show_as(
         &format!("halted: {what}"),
         report,
@@ -267,7 +260,7 @@ fn show(report: &Value, target: &Target, liquidate: bool, output: Output) -> Res
 /// Shows a halt, preceded by this text.
 fn show_as(
     begins: &str,
-    report: &Value,
+    report: &Halted,
     target: &Target,
     liquidate: bool,
     output: Output,
@@ -280,38 +273,32 @@ fn show_as(
     }
     output.result(report, |report| {
         let mut text = format!("{begins}\nend it with: {end}");
-        if let Some(unfinished) = report.get("unfinished").and_then(Value::as_str) {
+        if let Some(unfinished) = &report.unfinished {
             text += &format!("\n{}", terminal::line(unfinished));
         }
-        text += &section(report, "halts", "in force now:", &HALT_COLUMNS);
+        text += &halts_section("in force now:", report.halts.as_deref().unwrap_or_default());
         text += &section(
-            report,
-            "departed",
             "calls that had been sent already, and how each ended:",
             &["call", "account", "plugin", "operation", "ended"],
+            report.departed.iter().map(departed),
         );
         text += &section(
-            report,
-            "stopped",
             "live deployments:",
-            &["account", "project", "name", "result", "holds", "message"],
+            &STOPPED_COLUMNS,
+            report.stopped.iter().map(|one| stopped(one).to_vec()),
         );
-        let none = |key: &str| rows(report, key).is_empty();
-        if liquidate && none("stopped") && none("problems") {
+        if liquidate && report.stopped.is_empty() && report.problems.is_empty() {
             text += "\nnothing runs live, so there was nothing to liquidate";
         }
         text
     })?;
-    let problems: Vec<String> = rows(report, "problems")
+    let problems: Vec<_> = report
+        .problems
         .iter()
-        .filter_map(Value::as_str)
-        .map(terminal::line)
+        .map(|it| terminal::line(it))
         .collect();
     ensure!(problems.is_empty(), "halted, but {}", problems.join("; "));
-    let open = rows(report, "stopped")
-        .iter()
-        .filter(|row| row.get("open") != Some(&Value::Bool(false)))
-        .count();
+    let open = report.stopped.iter().filter(|one| one.open).count();
     if open == 0 {
         return Ok(());
     }
@@ -336,32 +323,30 @@ pub async fn list(route: &Route, output: Output) -> Result<()> {
         }
         approach => {
             let halts = approach
-                .perform(route, Request::Halts, output, &mut display)
+                .perform(route, ListHalts {}, output, &mut display)
                 .await?;
             (halts, Vec::new())
         }
     };
     display.done();
     output.result(&halts, |halts| {
-        let rows = halt_rows(halts.as_array().map_or(&[], Vec::as_slice));
-        if rows.is_empty() {
+        if halts.is_empty() {
             return match problems.is_empty() {
                 true => "nothing is halted".to_owned(),
                 false => "no halt is known".to_owned(),
             };
         }
-        let open: Vec<Value> = halts
-            .as_array()
-            .into_iter()
-            .flatten()
-            .flat_map(|halt| self::rows(halt, "liquidating"))
-            .cloned()
-            .collect();
-        let open = json!({ "open": open });
+        let rows: Vec<_> = halts.iter().map(halt).collect();
+        let open = halts.iter().flat_map(|halt| &halt.liquidating);
+        let open = open.map(|one| {
+            let [account, project, name, result, holds, message] = stopped(&one.state);
+            let looked = maybe(one.looked);
+            vec![account, project, name, result, holds, looked, message]
+        });
         let columns = [
             "account", "project", "name", "result", "holds", "looked", "message",
         ];
-        table(&HALT_COLUMNS, &rows) + &section(&open, "open", "still being liquidated:", &columns)
+        table(&HALT_COLUMNS, &rows) + &section("still being liquidated:", &columns, open)
     })?;
     ensure!(
         problems.is_empty(),
@@ -373,7 +358,7 @@ pub async fn list(route: &Route, output: Output) -> Result<()> {
 
 /// The halts in the files of a data folder that no host uses, and what cannot be read. Nothing is opened for writing,
 /// which would need disk space.
-async fn stored(data: PathBuf) -> Result<(Value, Vec<String>)> {
+async fn stored(data: PathBuf) -> Result<(Vec<HaltRow>, Vec<String>)> {
     let reading = tokio::task::spawn_blocking(move || {
         qchost_gate::stored_halts(&data, &data.join(DATABASE), &data.join("audit"))
     });
@@ -383,8 +368,8 @@ async fn stored(data: PathBuf) -> Result<(Value, Vec<String>)> {
 
 /// Ends halts.
 pub async fn resume(route: &Route, target: Target, output: Output) -> Result<()> {
-    let what = words(target.account.as_deref(), target.plugin.as_deref());
-    let request = Request::Resume {
+    let what = scope_words(target.account.as_deref(), target.plugin.as_deref());
+    let request = Resume {
         account: target.account,
         plugin: target.plugin,
     };
@@ -395,16 +380,14 @@ pub async fn resume(route: &Route, target: Target, output: Output) -> Result<()>
         }
         false => why,
     })?;
-    let ended = report.get("ended").and_then(Value::as_u64).unwrap_or(0);
     output.result(&report, |report| {
         let open = section(
-            report,
-            "open",
             "not liquidated any more, and still open:",
-            &["account", "project", "name", "result", "holds", "message"],
+            &STOPPED_COLUMNS,
+            report.open.iter().map(|one| stopped(one).to_vec()),
         );
-        let standing = section(report, "halts", "still halted:", &HALT_COLUMNS);
-        match (ended, standing.is_empty()) {
+        let standing = halts_section("still halted:", &report.halts);
+        match (report.ended, standing.is_empty()) {
             (0, true) => "nothing is halted".to_owned(),
             (0, false) => standing.trim_start().to_owned(),
             (_, true) => format!("resumed: {what}; nothing is halted{open}"),
@@ -412,175 +395,87 @@ pub async fn resume(route: &Route, target: Target, output: Output) -> Result<()>
         }
     })?;
     ensure!(
-        ended > 0,
+        report.ended > 0,
         "no halt is for {what}, so none has ended; see those there are: qchost halt --list"
     );
     Ok(())
 }
 
-/// Checks the scope of a halt.
-pub fn scope(host: &Host, account: Option<String>, plugin: Option<String>) -> Result<HaltScope> {
-    if let Some(account) = &account {
-        host.check_account(account)?;
-    }
-    if let Some(plugin) = &plugin {
-        host.check_plugin_name(plugin)?;
-    }
-    Ok(HaltScope { account, plugin })
-}
-
-/// Halts, and reports that before it waits for anything.
-pub async fn by_host(
-    host: &Host,
-    person: &Person,
-    scope: HaltScope,
-    reason: &str,
-    liquidate: bool,
-    reports: &Reports,
-) -> Result<Value> {
-    let what = words(scope.account.as_deref(), scope.plugin.as_deref());
-    let halting = host.gate.halt(person, scope, reason, liquidate);
-    reports.halted(&format!(
-        "halted: {what}; waiting for calls that had been sent already"
-    ));
-    let report = halting.await?;
-    let mut value = serde_json::to_value(&report)?;
-    put_halts(&mut value, host, &report.halts);
-    Ok(value)
-}
-
-/// Ends halts. Names are not checked, since a halt may outlast its account or plugin in the configuration.
-pub async fn resume_by_host(host: &Host, person: &Person, scope: HaltScope) -> Result<Value> {
-    let report = host.gate.resume(person, scope).await?;
-    let mut value = json!({ "ended": report.ended, "open": report.open });
-    put_halts(&mut value, host, &report.halts);
-    Ok(value)
-}
-
-/// The halts in force.
-pub async fn list_by_host(host: &Host) -> Value {
-    let halts = host.gate.standing_halts().await;
-    shown(host, &halts)
-}
-
-fn put_halts(report: &mut Value, host: &Host, halts: &[StandingHalt]) {
-    if let Value::Object(fields) = report {
-        fields.insert("halts".to_owned(), shown(host, halts));
-    }
-}
-
-pub fn shown(host: &Host, halts: &[StandingHalt]) -> Value {
-    listed(halts, &host.gate.liquidations())
-}
-
-fn listed(halts: &[StandingHalt], open: &[OpenLiquidation]) -> Value {
-    let liquidating = |halt: &Halt| -> Vec<Value> {
-        let own = open
-            .iter()
-            .filter(|one| one.scope.account == halt.account && one.scope.plugin == halt.plugin);
-        own.map(|one| {
-            let mut row = serde_json::to_value(&one.state).unwrap_or_default();
-            if let Value::Object(fields) = &mut row {
-                fields.insert("since".to_owned(), instant(one.since).into());
-                fields.insert("looked".to_owned(), instant(one.looked).into());
-            }
-            row
-        })
-        .collect()
-    };
-    halts
-        .iter()
-        .map(|one| {
-            json!({
-                "account": one.halt.account,
-                "plugin": one.halt.plugin,
-                "since": instant(one.halt.at),
-                "by": one.halt.by,
-                "reason": one.halt.reason,
-                "kept": one.kept,
-                "file": one.file,
-                "trouble": one.trouble,
-                "liquidating": liquidating(&one.halt),
-            })
-        })
-        .collect()
-}
-
-pub fn words(account: Option<&str>, plugin: Option<&str>) -> String {
-    match (account, plugin) {
-        (None, None) => "everything".to_owned(),
-        (Some(account), None) => format!("account {account}"),
-        (None, Some(plugin)) => format!("plugin {plugin}"),
-        (Some(account), Some(plugin)) => format!("plugin {plugin} on account {account}"),
-    }
-}
-
-fn rows<'a>(report: &'a Value, key: &str) -> &'a [Value] {
-    report
-        .get(key)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
-}
-
-fn section(report: &Value, key: &str, title: &str, columns: &[&str]) -> String {
-    let rows: Vec<Vec<String>> = match key {
-        "halts" => halt_rows(rows(report, key)),
-        _ => rows(report, key)
-            .iter()
-            .map(|row| {
-                let shown = |column: &&str| match *column {
-                    "holds" => held(row),
-                    column => cell(row, column),
-                };
-                columns.iter().map(shown).collect()
-            })
-            .collect(),
-    };
+/// A table below a title; nothing if it has no rows.
+fn section(title: &str, columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let rows: Vec<_> = rows.collect();
     if rows.is_empty() {
         return String::new();
     }
     format!("\n\n{title}\n{}", table(columns, &rows))
 }
 
-/// The positions of a deployment, for people.
-fn held(row: &Value) -> String {
-    let Some(positions) = row.get("positions").and_then(Value::as_array) else {
+fn halts_section(title: &str, halts: &[HaltRow]) -> String {
+    section(title, &HALT_COLUMNS, halts.iter().map(halt))
+}
+
+/// A halt, by [`HALT_COLUMNS`].
+fn halt(halt: &HaltRow) -> Vec<String> {
+    let (kept, also) = match halt.kept {
+        Kept::Database => ("until resumed", "; and by the file `halt`"),
+        Kept::Reserve => ("until resumed (in the reserve)", "; and by the file `halt`"),
+        Kept::Audit => ("until resumed (in the audit)", "; and by the file `halt`"),
+        Kept::File => ("until resumed", ", by the file `halt`"),
+        Kept::Memory => ("UNTIL THE HOST ENDS", ""),
+    };
+    let file = if halt.file { also } else { "" };
+    vec![
+        maybe(halt.account.as_ref()),
+        maybe(halt.plugin.as_ref()),
+        maybe(halt.since),
+        text(&halt.by),
+        text(&halt.reason),
+        format!("{kept}{file}"),
+    ]
+}
+
+fn departed(call: &Departed) -> Vec<String> {
+    let Departed {
+        call,
+        account,
+        plugin,
+        operation,
+        ended,
+    } = call;
+    [call, account, plugin, operation, ended]
+        .map(|part| text(part))
+        .to_vec()
+}
+
+/// A live deployment, by [`STOPPED_COLUMNS`].
+fn stopped(one: &Stopped) -> [String; 6] {
+    [
+        text(&one.account),
+        maybe(one.project),
+        text(&one.name),
+        text(&one.result),
+        held(one),
+        maybe(one.message.as_ref()),
+    ]
+}
+
+/// The positions of a deployment.
+fn held(one: &Stopped) -> String {
+    let Some(positions) = &one.positions else {
         return "not known".to_owned();
     };
     if positions.is_empty() {
         return "nothing".to_owned();
     }
     let held = positions.iter().map(|one| {
-        let value = match cell(one, "value").as_str() {
-            "-" => String::new(),
-            value => format!(" (worth {value})"),
-        };
-        format!("{} {}{value}", cell(one, "quantity"), cell(one, "symbol"))
+        let value = one.value.as_ref();
+        let value = value.map(|value| format!(" (worth {})", terminal::line(value)));
+        format!(
+            "{} {}{}",
+            text(&one.quantity),
+            text(&one.symbol),
+            value.unwrap_or_default()
+        )
     });
     held.collect::<Vec<_>>().join(", ")
-}
-
-/// Halts for people, by [`HALT_COLUMNS`].
-fn halt_rows(halts: &[Value]) -> Vec<Vec<String>> {
-    halts
-        .iter()
-        .map(|halt| {
-            let mut row: Vec<String> = ["account", "plugin", "since", "by", "reason"]
-                .map(|key| cell(halt, key))
-                .into();
-            let (kept, also) = match halt.get("kept").and_then(Value::as_str) {
-                Some("database") => ("until resumed", "; and by the file `halt`"),
-                Some("reserve") => ("until resumed (in the reserve)", "; and by the file `halt`"),
-                Some("audit") => ("until resumed (in the audit)", "; and by the file `halt`"),
-                Some("file") => ("until resumed", ", by the file `halt`"),
-                _ => ("UNTIL THE HOST ENDS", ""),
-            };
-            let file = match halt.get("file") {
-                Some(Value::Bool(true)) => also,
-                _ => "",
-            };
-            row.push(format!("{kept}{file}"));
-            row
-        })
-        .collect()
 }

@@ -1,84 +1,112 @@
-//! One file per verb.
+//! One file per verb: what it asks for, and how the answer is shown.
 
-pub mod approvals;
-pub mod audit;
-pub mod backup;
-pub mod build;
-pub mod call;
-pub mod demo;
-pub mod doctor;
-pub mod emulator;
-pub mod grants;
-pub mod halt;
-pub mod init;
-pub mod invoke;
-pub mod mcp;
-pub mod plugin;
-pub mod policy;
-pub mod reload;
-pub mod restore;
-pub mod run;
-pub mod schema;
-pub mod validate;
+mod approvals;
+mod arguments;
+mod audit;
+mod backup;
+mod build;
+mod call;
+mod cells;
+mod demo;
+mod doctor;
+mod emulator;
+mod grants;
+mod halt;
+mod init;
+mod invoke;
+mod mcp;
+mod plugin;
+mod policy;
+mod reload;
+mod restore;
+mod run;
+mod schema;
+mod validate;
 
-use std::io::Read as _;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
-use jiff::Timestamp;
-use qchost_runtime::json;
-use serde_json::{Map, Value};
+use anyhow::{Result, bail, ensure};
 
-use crate::terminal;
+use crate::args::{Cli, Global, Plugin, Verb};
+use crate::control::Route;
+use crate::output::Output;
 
-/// JSON of the command line; `-` stands for standard input.
-pub fn json_argument(text: &str) -> Result<Value> {
-    json::input(&read_argument(text)?)
-        .map_err(|error| anyhow!("the input: {}", json::problem(&error)))
-}
-
-/// The arguments of a tool, as [`json_argument`] reads them; no number in them is rounded.
-pub fn tool_arguments(text: &str) -> Result<Map<String, Value>> {
-    qchost_runtime::json::arguments(&read_argument(text)?).map_err(|error| {
-        anyhow!(
-            "the arguments of a tool are a JSON object: {}",
-            json::problem(&error)
-        )
-    })
-}
-
-fn read_argument(text: &str) -> Result<String> {
-    Ok(if text == "-" {
-        let mut read = String::new();
-        std::io::stdin()
-            .read_to_string(&mut read)
-            .context("cannot read standard input")?;
-        read
-    } else {
-        text.to_owned()
-    })
-}
-
-/// A field of a row, for people: in one line, `-` if it is missing.
-pub fn cell(row: &Value, key: &str) -> String {
-    match row.get(key) {
-        None | Some(Value::Null) => "-".to_owned(),
-        Some(Value::String(text)) if text.is_empty() => "-".to_owned(),
-        Some(Value::String(text)) => terminal::line(text),
-        Some(Value::Array(items)) if items.is_empty() => "-".to_owned(),
-        Some(Value::Array(items)) => {
-            let items = items.iter().map(|item| match item {
-                Value::String(text) => terminal::line(text),
-                item => terminal::line(&item.to_string()),
-            });
-            items.collect::<Vec<_>>().join(", ")
-        }
-        Some(value) => terminal::line(&value.to_string()),
+/// Carries out the verb.
+pub async fn run(cli: Cli, output: Output) -> Result<()> {
+    let Global {
+        config: file,
+        data,
+        socket,
+        ..
+    } = cli.global;
+    // `run`, `restore` and `doctor` may come before the folder is created; the other verbs do not use it.
+    let may_come = matches!(
+        cli.verb,
+        Verb::Run { .. }
+            | Verb::Restore { .. }
+            | Verb::Doctor
+            | Verb::Init { .. }
+            | Verb::Demo { .. }
+            | Verb::Validate { .. }
+            | Verb::Plugin(Plugin::Build { .. } | Plugin::Inspect { .. })
+            | Verb::Schema(_)
+            | Verb::Mcp { .. }
+            | Verb::Emulator { .. }
+    );
+    if let Some(data) = data.as_ref().filter(|_| !may_come) {
+        ensure!(
+            data.try_exists().unwrap_or(true),
+            "--data {}: there is no such folder, so no host is there and nothing is known of one",
+            data.display()
+        );
     }
-}
-
-/// A Unix time in milliseconds, as RFC 3339; `None` if it is out of range.
-pub fn instant(ms: i64) -> Option<String> {
-    Timestamp::from_millisecond(ms)
-        .ok()
-        .map(|at| at.to_string())
+    let route = || Route::new(&file, data.clone(), socket.clone());
+    match cli.verb {
+        Verb::Init { folder } => init::run(&folder, output),
+        Verb::Run { drain } => {
+            run::run(route().config()?, Duration::from_secs(drain), output).await
+        }
+        Verb::Invoke { action, input } => invoke::run(&route(), &action, &input, output).await,
+        Verb::Call {
+            tool,
+            arguments,
+            account,
+        } => call::run(&route(), account.as_deref(), &tool, &arguments, output).await,
+        Verb::Demo { manifest } => demo::run(&manifest, output).await,
+        Verb::Validate { files } => validate::run(&files, &file, output).await,
+        Verb::Reload => reload::run(&route(), output).await,
+        Verb::Doctor => doctor::run(&route(), output).await,
+        Verb::Plugin(Plugin::Build { folder, output: to }) => {
+            build::run(&folder, to.as_deref(), output)
+        }
+        Verb::Plugin(Plugin::Inspect { component }) => plugin::inspect(&component, output).await,
+        Verb::Plugin(Plugin::List) => plugin::list(&route(), output).await,
+        Verb::Plugin(Plugin::Grants { plugin }) => grants::run(&route(), &plugin, output).await,
+        Verb::Approvals(verb) => approvals::run(&route(), verb, output).await,
+        Verb::Halt { list: true, .. } => halt::list(&route(), output).await,
+        Verb::Halt {
+            target,
+            reason,
+            liquidate,
+            list: false,
+        } => halt::run(&route(), target, reason, liquidate, output).await,
+        Verb::Resume { target } => halt::resume(&route(), target, output).await,
+        Verb::Audit(verb) => audit::run(&route(), verb, output).await,
+        Verb::Policy(verb) => policy::run(&route(), verb, output).await,
+        Verb::Schema(schema) => schema::run(&schema, output),
+        Verb::Backup { folder } => backup::run(&route(), &folder, output).await,
+        Verb::Restore { folder, expected } => restore::run(&file, &folder, &expected, data, output),
+        Verb::Mcp {
+            base_url,
+            credentials,
+        } => mcp::run(&base_url, credentials.as_deref()).await,
+        Verb::Emulator {
+            listen,
+            user_id,
+            faster,
+        } => emulator::run(listen, user_id, faster, output).await,
+        Verb::CompileComponent | Verb::SuperviseServer { .. } => {
+            bail!("it is done before there is a runtime")
+        }
+    }
 }

@@ -3,17 +3,19 @@
 use std::path::Path;
 
 use anyhow::{Error, Result, bail, ensure};
-use qchost_policy::{Coverage, ManifestError, PolicyTestError, run_policy_tests};
+use qchost_gate::Explanation;
+use qchost_policy::{Coverage, GrantLimits, ManifestError, PolicyTestError, run_policy_tests};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::arguments::json_argument;
+use super::cells::{list, text};
 use crate::args::Policy;
 use crate::config::Config;
-use crate::control::{self, Request, Route};
-use crate::host::Host;
+use crate::control::{self, Route};
 use crate::output::{Output, table};
+use crate::requests::Explain;
 use crate::terminal;
-use crate::verbs::{cell, json_argument};
 
 /// Carries out the verb.
 pub async fn run(route: &Route, verb: Policy, output: Output) -> Result<()> {
@@ -24,14 +26,17 @@ pub async fn run(route: &Route, verb: Policy, output: Output) -> Result<()> {
             arguments,
             project,
         } => {
-            let request = Request::Explain {
+            let Value::Object(arguments) = json_argument(&arguments)? else {
+                bail!("the arguments of an operation are a JSON object");
+            };
+            let request = Explain {
                 plugin,
                 operation,
-                arguments: json_argument(&arguments)?,
+                arguments,
                 project,
             };
-            let explanation = control::perform(route, request, output).await?;
-            output.result(&explanation, text)
+            let said = control::perform(route, request, output).await?;
+            output.result(&said, explanation)
         }
         Policy::Coverage => {
             let coverages = route.config()?.guardrails()?.coverage()?;
@@ -41,80 +46,52 @@ pub async fn run(route: &Route, verb: Policy, output: Output) -> Result<()> {
     }
 }
 
-/// Explains by this host's gate.
-pub async fn by_host(
-    host: &Host,
-    plugin: &str,
-    operation: &str,
-    arguments: Value,
-    project: Option<String>,
-) -> Result<Value> {
-    host.check_plugin(plugin)?;
-    let Value::Object(arguments) = arguments else {
-        bail!("the arguments of an operation are a JSON object");
-    };
-    if qchost_catalog::by_name(operation).is_none() && qchost_catalog::by_tool(operation).is_none()
-    {
-        let known = qchost_catalog::OPERATIONS.iter().map(|known| known.name);
-        if let Some(near) = qchost_policy::nearest(operation, known) {
-            bail!("there is no operation `{operation}`; did you mean `{near}`?");
-        }
-    }
-    let explanation = host
-        .gate
-        .explain(plugin, operation, arguments, project)
-        .await?;
-    Ok(serde_json::to_value(explanation)?)
-}
-
 /// An explanation for people.
-fn text(said: &Value) -> String {
-    let mut text = format!("{}\n", cell(said, "decision"));
-    for (key, title) in [
-        ("grants", "by the grants"),
-        ("guardrails", "by the guardrails"),
+fn explanation(said: &Explanation) -> String {
+    let mut shown = format!("{}\n", text(&said.decision));
+    for (names, title) in [
+        (&said.grants, "by the grants"),
+        (&said.guardrails, "by the guardrails"),
     ] {
-        let names = cell(said, key);
-        if names != "-" {
-            text += &format!("{title} {names}\n");
+        if !names.is_empty() {
+            shown += &format!("{title} {}\n", list(names));
         }
     }
-    for obligation in said
-        .get("obligations")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
-        let limits = obligation.get("limits").and_then(Value::as_object);
-        let limits: Vec<_> = limits
-            .into_iter()
-            .flatten()
-            .filter(|(_, value)| !value.is_null())
-            .map(|(name, value)| format!("{name} {value}"))
-            .collect();
+    for obligation in &said.obligations {
+        let limits = limits(&obligation.limits);
         if !limits.is_empty() {
-            text += &format!(
+            shown += &format!(
                 "within {} of `{}`\n",
                 limits.join(", "),
-                cell(obligation, "grant")
+                text(&obligation.grant)
             );
         }
     }
-    if said.get("approval") == Some(&Value::Bool(true)) {
-        text += "after a person approved it\n";
+    if said.approval {
+        shown += "after a person approved it\n";
     }
-    for what in said
-        .get("assumed")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
-        text += &format!("if {}\n", terminal::line(what.as_str().unwrap_or_default()));
+    for what in &said.assumed {
+        shown += &format!("if {}\n", terminal::line(what));
     }
-    if let Some(reason) = said.get("reason").and_then(Value::as_str) {
-        text += &terminal::block(reason);
+    if let Some(reason) = &said.reason {
+        shown += &terminal::block(reason);
     }
-    text.trim_end().to_owned()
+    shown.trim_end().to_owned()
+}
+
+fn limits(limits: &GrantLimits) -> Vec<String> {
+    let counts = [
+        ("concurrent", limits.concurrent),
+        ("per-second", limits.per_second),
+        ("per-minute", limits.per_minute),
+        ("per-day", limits.per_day),
+    ];
+    let counts = counts.into_iter();
+    let counts = counts.filter_map(|(name, most)| Some(format!("{name} {}", most?)));
+    let cost = limits.cost_per_day;
+    counts
+        .chain(cost.map(|most| format!("cost-per-day {}", most.0)))
+        .collect()
 }
 
 /// What the guardrails can affect, for people.

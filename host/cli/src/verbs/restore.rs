@@ -14,14 +14,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 use qchost_ledger::Ledger;
 use serde_json::json;
 
-use super::backup::{LIST, List, VERSION, copy_private, digest, inventory, open_regular, verify};
 use crate::args::Expected;
 use crate::config::Config;
 use crate::control;
-use crate::host::private_folder;
+use crate::data_folder::private_folder;
 use crate::keys::{self, Key};
 use crate::lock::Lock;
 use crate::output::Output;
+use crate::requests::{LIST, List, VERSION, copy_private, digest, inventory, open_regular, verify};
 
 /// The copied files, in the order they are moved into place.
 const PLACES: [&str; 4] = ["host.key", "state.db", TEXTS, "audit"];

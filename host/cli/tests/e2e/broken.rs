@@ -483,7 +483,8 @@ path, config, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 body = json.dumps({"verb": "invoke", "action": "slow.slow", "input": {}}).encode()
-head = json.dumps({"config": config, "verb": "invoke", "about": "slow", "bytes": len(body)}).encode()
+head = {"config": config, "verb": "invoke", "about": "slow", "bytes": len(body)}
+head = json.dumps({"version": 1, "message": head}).encode()
 held = []
 for n in range(count):
     s = socket.socket(socket.AF_UNIX)
@@ -838,7 +839,7 @@ def begin(verb, about=None, body=b"", size=None):
     s = socket.socket(socket.AF_UNIX)
     s.connect(path)
     head = {"config": "/x", "verb": verb, "about": about, "bytes": len(body) if size is None else size}
-    s.sendall(json.dumps(head).encode() + b"\n" + body)
+    s.sendall(json.dumps({"version": 1, "message": head}).encode() + b"\n" + body)
     return s
 held = []
 if kind == "denied":
@@ -857,10 +858,10 @@ elif kind == "large":
         held.append(s)
     print("ready", flush=True)
 elif kind == "unread":
-    export = json.dumps({"verb": "audit", "what": "export", "format": "json", "query": {}}).encode()
-    follow = json.dumps({"verb": "audit", "what": "tail", "lines": 1000, "follow": True}).encode()
+    export = json.dumps({"verb": "export-audit", "format": "json", "query": {}}).encode()
+    follow = json.dumps({"verb": "tail-audit", "lines": 1000, "follow": True}).encode()
     for n in range(600):
-        try: held.append(begin("audit", None, follow if n % 2 else export))
+        try: held.append(begin("tail-audit", None, follow) if n % 2 else begin("export-audit", None, export))
         except OSError: pass
     print("ready", flush=True)
 elif kind == "flood":

@@ -21,6 +21,7 @@ fn refused(folder: &Folder, bytes: &[u8]) -> String {
         line.clear();
         lines.read_line(&mut line).unwrap();
         let reply: Value = serde_json::from_str(&line).unwrap();
+        let reply = &reply["message"];
         if let Some(failed) = reply["failed"].as_str() {
             return failed.to_owned();
         }
@@ -30,7 +31,8 @@ fn refused(folder: &Folder, bytes: &[u8]) -> String {
 
 fn head(folder: &Folder, verb: &str, about: Option<&str>, bytes: usize) -> String {
     let config = folder.path().join("qchost.toml");
-    json!({ "config": config, "verb": verb, "about": about, "bytes": bytes }).to_string() + "\n"
+    let head = json!({ "config": config, "verb": verb, "about": about, "bytes": bytes });
+    json!({ "version": 1, "message": head }).to_string() + "\n"
 }
 
 #[test]
@@ -82,7 +84,7 @@ fn readers_of_the_audit_take_places_of_their_own_and_no_more() {
     let folder = Folder::embedded("emulator");
     let host = folder.serve(&["run"]);
     let control = Control::of(&folder);
-    let follow = json!({ "verb": "audit", "what": "tail", "lines": 1, "follow": true });
+    let follow = json!({ "verb": "tail-audit", "lines": 1, "follow": true });
     let begun: Vec<_> = (0..READERS).map(|_| control.begin(&follow)).collect();
     // Each is in progress once the host has identified itself.
     let readers: Vec<_> = begun
@@ -95,7 +97,7 @@ fn readers_of_the_audit_take_places_of_their_own_and_no_more() {
             lines
         })
         .collect();
-    let answer = control.ask(&json!({ "verb": "audit", "what": "head" }));
+    let answer = control.ask(&json!({ "verb": "audit-head" }));
     assert!(
         matches!(&answer, Answer::Failed(why) if why.contains("8 requests of this kind")),
         "{answer:?}"
@@ -104,7 +106,7 @@ fn readers_of_the_audit_take_places_of_their_own_and_no_more() {
     folder.run(&["plugin", "list"]).good();
     drop(readers);
     crate::process::wait_until("their places are free again", || {
-        let answer = control.ask(&json!({ "verb": "audit", "what": "head" }));
+        let answer = control.ask(&json!({ "verb": "audit-head" }));
         matches!(answer, Answer::Done(_)).then_some(())
     });
     // Nothing is recorded meanwhile, so its thread ends because the client ends.

@@ -67,12 +67,12 @@ impl Control {
             Some("call") => request["account"].as_str(),
             _ => None,
         };
-        let head = json!({
+        let head = json!({ "version": 1, "message": {
             "config": self.config,
             "verb": request["verb"],
             "about": about,
             "bytes": body.len(),
-        });
+        } });
         stream.write_all(format!("{head}\n{body}").as_bytes())
     }
 
@@ -98,6 +98,7 @@ impl Control {
                 Err(error) => return Answer::Lost(error.to_string()),
             };
             let reply: Value = serde_json::from_str(&line).unwrap();
+            let reply = &reply["message"];
             if let Some(value) = reply.get("done") {
                 return Answer::Done(value.clone());
             }

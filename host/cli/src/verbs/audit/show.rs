@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use qchost_gate::{TextWhy, Why};
+use qchost_gate::{Reconciled, TextWhy, Why};
 use serde_json::Value;
 
-use crate::control::AuditRequest;
-use crate::output::{Output, print, print_json, table};
+use crate::output::{print, print_json, table};
+use crate::requests::{Found, Verified};
 use crate::terminal;
-use crate::verbs::cell;
+use crate::verbs::cells::{text, word};
 
 /// The columns of a record.
 const COLUMNS: [&str; 8] = [
@@ -25,13 +25,14 @@ const COLUMNS: [&str; 8] = [
 /// The widths of all columns but the last, for rows that are shown before all are known.
 const WIDTHS: [usize; 7] = [27, 9, 20, 32, 20, 10, 12];
 
-/// Shows records as they arrive: raw for machines, in columns for people.
+/// Shows records as they arrive.
 pub struct Shown {
     form: Form,
     rows: Vec<Vec<String>>,
 }
 
-enum Form {
+/// How records are shown.
+pub enum Form {
     /// Line by line, unchanged.
     Raw,
     /// Line by line, in columns of fixed width.
@@ -41,17 +42,9 @@ enum Form {
 }
 
 impl Shown {
-    pub fn new(request: &AuditRequest, output: Output) -> Self {
-        let form = match request {
-            AuditRequest::Export { .. } => Form::Raw,
-            _ if output.json => Form::Raw,
-            AuditRequest::Tail { follow: true, .. } => Form::Columns,
-            _ => Form::Table,
-        };
-        Self {
-            form,
-            rows: Vec::new(),
-        }
+    pub fn new(form: Form) -> Self {
+        let rows = Vec::new();
+        Self { form, rows }
     }
 
     /// Shows a record, or keeps it for the table.
@@ -72,6 +65,24 @@ impl Shown {
             return Ok(());
         }
         print(&table(&COLUMNS, &self.rows))
+    }
+}
+
+/// A field of a record, in one line; `-` if it is missing.
+fn cell(row: &Value, key: &str) -> String {
+    match row.get(key) {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) if text.is_empty() => "-".to_owned(),
+        Some(Value::String(text)) => terminal::line(text),
+        Some(Value::Array(items)) if items.is_empty() => "-".to_owned(),
+        Some(Value::Array(items)) => {
+            let items = items.iter().map(|item| match item {
+                Value::String(text) => terminal::line(text),
+                item => terminal::line(&item.to_string()),
+            });
+            items.collect::<Vec<_>>().join(", ")
+        }
+        Some(value) => terminal::line(&value.to_string()),
     }
 }
 
@@ -191,35 +202,26 @@ fn columns(row: &[String]) -> String {
 
 /// A message that a query found nothing, and which of its names occur in no record; `None` if it found
 /// something.
-pub fn nothing_found(answer: &Value) -> Option<String> {
-    if answer.get("found").and_then(Value::as_u64)? > 0 {
+pub fn nothing_found(found: &Found) -> Option<String> {
+    if found.found > 0 {
         return None;
     }
-    let unnamed = answer.get("unnamed").and_then(Value::as_array);
-    let unnamed = unnamed.into_iter().flatten().filter_map(Value::as_str);
+    let unnamed = found.unnamed.iter();
     let lines = unnamed.map(|what| format!("; no record names {}", terminal::line(what)));
     Some(format!("no record matches{}", lines.collect::<String>()))
 }
 
 /// The result of verifying.
-pub fn report(report: &Value) -> String {
-    let text = report
-        .get("text")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let text = terminal::block(text);
-    match report.get("head").and_then(Value::as_str) {
+pub fn report(verified: &Verified) -> String {
+    let text = terminal::block(&verified.text);
+    match &verified.report.head {
         Some(head) => format!("{text}\nhead: {}", terminal::line(head)),
         None => text,
     }
 }
 
 /// Why a call was decided as it was.
-pub fn why(why: &Value) -> String {
-    // It comes from a host of this version, or from this process.
-    let Ok(why) = serde_json::from_value::<Why>(why.clone()) else {
-        return crate::output::pretty(why);
-    };
+pub fn why(why: &Why) -> String {
     let mut lines = vec![format!(
         "call {}: {}",
         terminal::line(&why.call),
@@ -352,7 +354,7 @@ fn indented(text: &str) -> String {
 }
 
 /// The results of `audit reconcile`.
-pub fn reconciled(found: &Value) -> String {
+pub fn reconciled(found: &[Reconciled]) -> String {
     let columns = [
         "call",
         "account",
@@ -362,10 +364,17 @@ pub fn reconciled(found: &Value) -> String {
         "message",
     ];
     let rows: Vec<_> = found
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|call| columns.map(|column| cell(call, column)).to_vec())
+        .iter()
+        .map(|call| {
+            vec![
+                text(&call.call),
+                text(&call.account),
+                text(&call.plugin),
+                text(&call.operation),
+                word(call.finding),
+                text(&call.message),
+            ]
+        })
         .collect();
     if rows.is_empty() {
         "every call has its outcome".to_owned()

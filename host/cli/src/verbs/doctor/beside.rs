@@ -6,13 +6,15 @@ use std::os::unix::fs::MetadataExt as _;
 
 use nix::unistd::geteuid;
 use qchost_upstream::AccountState;
-use serde_json::Value;
 
-use super::{Mark, Report, data, followed, guardrails, halts, permits, plugins};
+use super::data;
+use super::host::{followed, guardrails, halts, permits, plugins};
+use super::report::{Mark, Report};
 use crate::config::Config;
-use crate::control::{self, Request, Route};
+use crate::control::{self, Route};
 use crate::output::{Output, words};
-use crate::verbs::{cell, reload};
+use crate::requests::{AskHost, FileRow, ListFiles};
+use crate::verbs::cells::text;
 
 /// The owner of the data folder, if that is another user.
 pub fn owner(config: &Config) -> Option<u32> {
@@ -50,15 +52,15 @@ pub async fn check(route: &Route, config: &Config, report: &mut Report, output: 
         }
         _ => guardrails(config, report),
     }
-    let asked = control::ask_running(route, Request::Host, output, &mut |_| Ok(())).await;
+    let asked = control::ask_running(route, AskHost {}, output).await;
     match asked {
         Ok(Some(status)) => {
-            let stage = status.get("stage").and_then(Value::as_str);
-            let stage = stage.map_or_else(String::new, |stage| format!(", and is {stage}"));
+            let stage = status.stage.map(|stage| format!(", and is {stage}"));
             let finding = format!(
-                "process {} serves, with the configuration {}{stage}",
-                cell(&status, "pid"),
-                cell(&status, "configuration")
+                "process {} serves, with the configuration {}{}",
+                status.pid,
+                text(&status.configuration.to_string_lossy()),
+                stage.unwrap_or_default()
             );
             report.ok("running host", finding);
         }
@@ -96,19 +98,20 @@ pub async fn check(route: &Route, config: &Config, report: &mut Report, output: 
 
 /// The state of the accounts that the host can use; [`followed`] shows the others.
 async fn accounts(route: &Route, report: &mut Report, output: Output) {
-    let rows = reload::of_running_host(route, output).await.ok().flatten();
-    for row in rows.unwrap_or_default() {
-        let Some(name) = row.get("account").and_then(Value::as_str) else {
+    let rows = control::ask_running(route, ListFiles {}, output).await;
+    for row in rows.ok().flatten().unwrap_or_default() {
+        let FileRow::Account {
+            account, status, ..
+        } = row
+        else {
             continue;
         };
-        let state: Option<AccountState> =
-            serde_json::from_value(row.get("status").cloned().unwrap_or_default()).ok();
-        let Some(state) = state.filter(|state| !state.is_trouble()) else {
+        if status.is_trouble() {
             continue;
-        };
-        let what = format!("account {name}");
-        let finding = format!("{state}, says the running host");
-        match state {
+        }
+        let what = format!("account {account}");
+        let finding = format!("{status}, says the running host");
+        match status {
             AccountState::Connected => report.ok(what, finding),
             _ => report.unknown(what, finding),
         }

@@ -6,7 +6,7 @@ use reqwest::redirect::Policy;
 use reqwest::tls::TlsInfo;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::{Mark, Report, SOON};
+use super::report::{Mark, Report, SOON};
 use crate::accounts::CHECK_TIMEOUT;
 use crate::config::Account;
 

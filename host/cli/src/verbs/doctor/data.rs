@@ -9,14 +9,15 @@ use std::path::{Path, PathBuf};
 use nix::unistd::geteuid;
 use qchost_audit::Disk;
 use qchost_ledger::{Ledger, LedgerError};
-use serde_json::Value;
 
-use super::{Check, Mark, Report, machine};
+use super::machine;
+use super::report::{Check, Mark, Report};
 use crate::config::Config;
-use crate::control::{self, AuditRequest, Presence, Request, Route};
+use crate::control::{self, Presence, Route};
 use crate::keys::{self, Key};
 use crate::lock::Lock;
 use crate::output::{Output, words};
+use crate::requests::{AskHost, HostStatus, VerifyAudit};
 
 /// What the other checks need to know of the data folder.
 pub struct Found {
@@ -177,7 +178,7 @@ async fn host(
             false => format!("process {text}"),
         }
     };
-    let asked = control::ask_running(route, Request::Host, output, &mut |_| Ok(())).await;
+    let asked = control::ask_running(route, AskHost {}, output).await;
     match asked {
         Ok(Some(status)) => {
             found(&status, folder, Path::new(&socket), report);
@@ -232,14 +233,13 @@ async fn host(
 }
 
 /// Reports which host answered, and where it is if that differs from the configuration.
-fn found(status: &Value, folder: &Path, socket: &Path, report: &mut Report) {
+fn found(status: &HostStatus, folder: &Path, socket: &Path, report: &mut Report) {
     let what = "running host";
-    let pid = status.get("pid").and_then(Value::as_u64);
-    let process = pid.map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
-    let stage = status.get("stage").and_then(Value::as_str);
+    let process = format!("process {}", status.pid);
+    let stage = status.stage.as_ref();
     let stage = stage.map_or_else(String::new, |stage| format!(", and is {stage}"));
     let announced = Presence::read(&Presence::in_data(folder)).map(|(it, _)| it);
-    let announced = announced.filter(|it| Some(u64::from(it.pid)) == pid);
+    let announced = announced.filter(|it| it.pid == status.pid);
     let same = |one: &Path, other: &Path| match (one.canonicalize(), other.canonicalize()) {
         (Ok(one), Ok(other)) => one == other,
         _ => false,
@@ -259,14 +259,11 @@ fn found(status: &Value, folder: &Path, socket: &Path, report: &mut Report) {
                 format!("{process} serves at {}{stage}", socket.display()),
             );
         }
-        None => {
-            let data = status.get("data").and_then(Value::as_str);
-            format!(
-                "the data folder {}, and not {}",
-                data.unwrap_or("?"),
-                folder.display()
-            )
-        }
+        None => format!(
+            "the data folder {}, and not {}",
+            status.data.display(),
+            folder.display()
+        ),
     };
     report.add(
         what,
@@ -326,19 +323,10 @@ fn state_fix(error: &LedgerError, state: &Path) -> String {
 
 /// Whether the audit of a running host is intact, according to that host.
 pub async fn record_of_host(route: &Route, report: &mut Report, output: Output) -> bool {
-    let verify = Request::Audit(AuditRequest::Verify { since: None });
-    let asked = control::ask_running(route, verify, output, &mut |_| Ok(())).await;
-    match asked {
-        Ok(Some(answer)) if answer.get("sound") == Some(&Value::Bool(true)) => {
-            report.ok("record", "whole");
-        }
-        Ok(Some(answer)) => {
-            let text = answer
-                .get("text")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            damaged(report, text);
-        }
+    let verify = VerifyAudit { since: None };
+    match control::ask_running(route, verify, output).await {
+        Ok(Some(verified)) if verified.sound => report.ok("record", "whole"),
+        Ok(Some(verified)) => damaged(report, &verified.text),
         Ok(None) => report.unknown("record", "the host ended before it was asked"),
         Err(error) => report.unknown("record", words(&error)),
     }

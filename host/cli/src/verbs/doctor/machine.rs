@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
 
-use super::{Mark, Report};
+use super::report::{Mark, Report};
 
 /// Free bytes below which a host cannot reliably record what it does.
 const FEW_BYTES: u64 = 32 << 20;

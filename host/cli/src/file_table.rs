@@ -18,7 +18,7 @@ pub struct Problem {
 
 /// The state of a manifest.
 #[derive(Debug, Clone, Default)]
-pub struct Row {
+pub struct ManifestState {
     pub path: PathBuf,
     /// The plugin it is for, as far as it can be read.
     pub name: Option<String>,
@@ -38,7 +38,7 @@ pub struct Row {
     pub failures: u64,
 }
 
-impl Row {
+impl ManifestState {
     /// Whether it is being loaded, or was found just now and will be.
     pub fn is_new(&self) -> bool {
         self.loading || (self.holds.is_none() && self.problem.is_none())
@@ -52,7 +52,7 @@ impl Row {
 
 /// The state of a file that is not a manifest.
 #[derive(Debug, Clone, Default)]
-pub struct Health {
+pub struct FileState {
     /// Why an older content of it is in effect.
     pub problem: Option<String>,
     /// The part of it that awaits approval.
@@ -63,7 +63,7 @@ pub struct Health {
     pub failures: u64,
 }
 
-impl Health {
+impl FileState {
     /// The settings that take effect after a restart, in words.
     pub fn until_restart(&self) -> Option<String> {
         (!self.restart.is_empty()).then(|| {
@@ -77,29 +77,29 @@ impl Health {
 
 /// The state of all files.
 #[derive(Debug, Default)]
-pub struct Table(Mutex<Files>);
+pub struct FileTable(Mutex<Files>);
 
 /// The files.
 #[derive(Debug, Default)]
 pub struct Files {
     /// The manifests, in the order of their paths.
-    pub manifests: BTreeMap<PathBuf, Row>,
+    pub manifests: BTreeMap<PathBuf, ManifestState>,
     /// The folder of manifests.
-    pub folder: Health,
-    pub configuration: Health,
-    pub guardrails: Health,
+    pub folder: FileState,
+    pub configuration: FileState,
+    pub guardrails: FileState,
     /// The secret files of accounts.
-    pub credentials: Health,
+    pub credentials: FileState,
 }
 
-impl Table {
+impl FileTable {
     /// The current state.
     pub fn files(&self) -> MutexGuard<'_, Files> {
         self.0.lock()
     }
 
     /// The rows of the manifests, in the order of their paths.
-    pub fn rows(&self) -> Vec<Row> {
+    pub fn rows(&self) -> Vec<ManifestState> {
         self.files().manifests.values().cloned().collect()
     }
 }

@@ -1,7 +1,6 @@
-//! Reads the audit's files without the host that writes them.
+//! Reads the audit's files without the host that writes them, for each request that the record answers.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -10,107 +9,126 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use qchost_audit::{Disk, Files, Filter, Format, Kind};
 use qchost_catalog::{Access, OPERATIONS};
-use qchost_gate::{decisions, outcomes};
-use secrecy::SecretSlice;
-use serde_json::{Value, json};
+use qchost_gate::{Why, decisions, outcomes};
+use serde_json::Value;
 
+use super::audit::{
+    AuditHead, AuditQuery, ExportAudit, ExportFormat, Found, Head, OnLine, Query, ReadAudit,
+    Source, TailAudit, Verified, VerifyAudit, WhyCall,
+};
 use crate::config::Period;
-use crate::control::{AuditRequest, ExportFormat, Query};
 
-/// The location of the audit, and the key that its heads are signed with.
-pub struct Source {
-    pub folder: PathBuf,
-    pub key: SecretSlice<u8>,
-    /// Whether the client may read the texts that decided calls.
-    pub texts: bool,
-    /// The newest head that the ledger has, or why it cannot be read: the audit must reach up to it.
-    pub recorded: Result<Option<String>, String>,
+impl ReadAudit for AuditHead {
+    type Found = Head;
+
+    fn read(&self, source: &Source, _: OnLine<'_>) -> Result<Head> {
+        if let Some(head) = source.newest.clone() {
+            return Ok(Head { head });
+        }
+        let report = qchost_audit::verify(&Disk, &source.folder, &source.key, None)?;
+        let head = report.head.with_context(|| {
+            format!(
+                "no signed head in {}; see: qchost audit verify",
+                source.folder.display()
+            )
+        })?;
+        Ok(Head { head })
+    }
 }
 
-impl Source {
-    /// Answers a query; records go to `on_line` one by one, in order. Reads files: not for an async thread.
-    pub fn answer(
-        &self,
-        request: &AuditRequest,
-        on_line: &mut dyn FnMut(&str) -> Result<()>,
-    ) -> Result<Value> {
-        let disk = || Arc::new(Disk) as Arc<dyn Files>;
-        match request {
-            AuditRequest::Head => {
-                let report = qchost_audit::verify(&Disk, &self.folder, &self.key, None)?;
-                let head = report.head.with_context(|| {
-                    format!(
-                        "no signed head in {}; see: qchost audit verify",
-                        self.folder.display()
-                    )
-                })?;
-                Ok(json!({ "head": head }))
-            }
-            AuditRequest::Verify { since } => {
-                let since = since.as_deref().map(str::trim);
-                let report = qchost_audit::verify(&Disk, &self.folder, &self.key, since)?;
-                let mut value = serde_json::to_value(&report)?;
-                let (mut sound, mut text) = (report.sound(), report.to_string());
-                // If a record is damaged, it is unknown whether it is the newest.
-                if let Some(why) = sound.then(|| self.reaches_recorded().err()).flatten() {
-                    sound = false;
-                    text.push('\n');
-                    text.push_str(&why);
-                }
-                if let Some(fields) = value.as_object_mut() {
-                    fields.insert("sound".to_owned(), sound.into());
-                    fields.insert("text".to_owned(), text.into());
-                }
-                Ok(value)
-            }
-            AuditRequest::Query(query) => {
-                let filter = Filter {
-                    newest_first: !query.oldest_first,
-                    ..self.filter(query)?
-                };
-                let mut found = 0_u64;
-                for record in qchost_audit::query(disk(), &self.folder, filter)? {
-                    on_line(&record?.line)?;
-                    found += 1;
-                }
-                self.finding(query, found)
-            }
-            AuditRequest::Why { call } => {
-                let why = qchost_gate::why(&disk(), &self.folder, call, self.texts)?;
-                let why = why.with_context(|| {
-                    format!(
-                        "the record has no call `{call}` (any more); find calls with: qchost audit query --json --limit 20"
-                    )
-                })?;
-                Ok(serde_json::to_value(why)?)
-            }
-            AuditRequest::Tail { lines, .. } => {
-                for record in qchost_audit::tail(&disk(), &self.folder, *lines)? {
-                    on_line(&record.line)?;
-                }
-                Ok(Value::Null)
-            }
-            AuditRequest::Export { format, query } => {
-                let format = match format {
-                    ExportFormat::Csv => Format::Csv,
-                    ExportFormat::Json => Format::Json,
-                };
-                let records = qchost_audit::query(disk(), &self.folder, self.filter(query)?)?;
-                let mut found = 0_u64;
-                let records = records.inspect(|_| found += 1);
-                let mut lines = Lines::new(on_line);
-                let written = qchost_audit::export(records, format, &mut lines);
-                lines.end()?;
-                written?;
-                self.finding(query, found)
-            }
+impl ReadAudit for VerifyAudit {
+    type Found = Verified;
+
+    fn read(&self, source: &Source, _: OnLine<'_>) -> Result<Verified> {
+        let since = self.since.as_deref().map(str::trim);
+        let report = qchost_audit::verify(&Disk, &source.folder, &source.key, since)?;
+        let (mut sound, mut text) = (report.sound(), report.to_string());
+        // If a record is damaged, it is unknown whether it is the newest.
+        if let Some(why) = sound.then(|| source.reaches_recorded().err()).flatten() {
+            sound = false;
+            text.push('\n');
+            text.push_str(&why);
         }
+        Ok(Verified {
+            report,
+            sound,
+            text,
+        })
     }
+}
+
+impl ReadAudit for AuditQuery {
+    type Found = Found;
+
+    fn read(&self, source: &Source, on_line: OnLine<'_>) -> Result<Found> {
+        let filter = Filter {
+            newest_first: !self.query.oldest_first,
+            ..source.filter(&self.query)?
+        };
+        let mut found = 0_u64;
+        for record in qchost_audit::query(disk(), &source.folder, filter)? {
+            on_line(&record?.line)?;
+            found += 1;
+        }
+        source.finding(&self.query, found)
+    }
+}
+
+impl ReadAudit for WhyCall {
+    type Found = Why;
+
+    fn read(&self, source: &Source, _: OnLine<'_>) -> Result<Why> {
+        let call = &self.call;
+        let why = qchost_gate::why(&disk(), &source.folder, call, source.texts)?;
+        why.with_context(|| {
+            format!(
+                "the record has no call `{call}` (any more); find calls with: qchost audit query --json --limit 20"
+            )
+        })
+    }
+}
+
+impl ReadAudit for TailAudit {
+    type Found = ();
+
+    fn read(&self, source: &Source, on_line: OnLine<'_>) -> Result<()> {
+        for record in qchost_audit::tail(&disk(), &source.folder, self.lines)? {
+            on_line(&record.line)?;
+        }
+        Ok(())
+    }
+
+    fn follows(&self) -> bool {
+        self.follow
+    }
+}
+
+impl ReadAudit for ExportAudit {
+    type Found = Found;
+
+    fn read(&self, source: &Source, on_line: OnLine<'_>) -> Result<Found> {
+        let format = match self.format {
+            ExportFormat::Csv => Format::Csv,
+            ExportFormat::Json => Format::Json,
+        };
+        let records = qchost_audit::query(disk(), &source.folder, source.filter(&self.query)?)?;
+        let mut found = 0_u64;
+        let records = records.inspect(|_| found += 1);
+        let mut lines = Lines::new(on_line);
+        let written = qchost_audit::export(records, format, &mut lines);
+        lines.end()?;
+        written?;
+        source.finding(&self.query, found)
+    }
+}
+
+fn disk() -> Arc<dyn Files> {
+    Arc::new(Disk)
 }
 
 impl Source {
     /// The number of records, and the names in the query that occur in no record at all.
-    fn finding(&self, query: &Query, found: u64) -> Result<Value> {
+    fn finding(&self, query: &Query, found: u64) -> Result<Found> {
         let mut unnamed = Vec::new();
         if found == 0 {
             for (what, name, only) in names(query) {
@@ -119,7 +137,7 @@ impl Source {
                 }
             }
         }
-        Ok(json!({ "found": found, "unnamed": unnamed }))
+        Ok(Found { found, unnamed })
     }
 
     /// Whether any record matches.
@@ -217,12 +235,6 @@ impl Source {
             "the database knows a head that is not on this record, so an older record was put in its place: {problem}"
         ))
     }
-}
-
-/// The sequence number of a record, read from its line.
-pub fn sequence(line: &str) -> Option<u64> {
-    let record: Value = serde_json::from_str(line).ok()?;
-    record.get("seq")?.as_u64()
 }
 
 /// The freely chosen names in a query, each with what it names and the filter that finds its records.
@@ -346,13 +358,13 @@ fn time(option: &str, text: &str) -> Result<Timestamp> {
 
 /// Passes on what is written, line by line.
 struct Lines<'a> {
-    on_line: &'a mut dyn FnMut(&str) -> Result<()>,
+    on_line: OnLine<'a>,
     kept: Vec<u8>,
     failed: Option<anyhow::Error>,
 }
 
 impl<'a> Lines<'a> {
-    fn new(on_line: &'a mut dyn FnMut(&str) -> Result<()>) -> Self {
+    fn new(on_line: OnLine<'a>) -> Self {
         Self {
             on_line,
             kept: Vec::new(),

@@ -18,7 +18,7 @@ pub const SETTLING: Duration = Duration::from_millis(250);
 /// The metadata of a file, through links. Different contents with the same stamp would require a clock
 /// that was set back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
+pub struct FileFingerprint {
     device: u64,
     inode: u64,
     /// The uid of its owner.
@@ -28,7 +28,7 @@ pub struct Stamp {
     changed: (i64, i64),
 }
 
-impl Stamp {
+impl FileFingerprint {
     /// The stamp of a file.
     pub fn of(path: &Path) -> io::Result<Self> {
         Ok(Self::new(&std::fs::metadata(path)?))
@@ -66,28 +66,28 @@ pub fn leads_nowhere_yet(path: &Path) -> bool {
     let link = path.symlink_metadata().ok();
     let folder = path.parent().and_then(|folder| folder.metadata().ok());
     let mut entries = link.iter().chain(&folder);
-    entries.any(|found| Stamp::new(found).is_young())
+    entries.any(|found| FileFingerprint::new(found).is_young())
 }
 
 /// A text file, read.
 #[derive(Debug)]
 pub enum Text {
     /// All of it.
-    Whole(Stamp, String),
+    Whole(FileFingerprint, String),
     /// It cannot be read.
-    Unreadable(Option<Stamp>, io::Error),
+    Unreadable(Option<FileFingerprint>, io::Error),
     /// It changed while it was read.
     Moving,
 }
 
 /// Reads a text file. Blocks.
 pub fn read(path: &Path) -> Text {
-    let before = match Stamp::of(path) {
+    let before = match FileFingerprint::of(path) {
         Ok(stamp) => stamp,
         Err(error) => return Text::Unreadable(None, error),
     };
     let text = read_text(path);
-    if Stamp::of(path).ok() != Some(before) {
+    if FileFingerprint::of(path).ok() != Some(before) {
         return Text::Moving;
     }
     match text {
@@ -105,15 +105,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, other) = (folder.path().join("a"), folder.path().join("b"));
         std::fs::write(&path, "1").unwrap();
-        let first = Stamp::of(&path).unwrap();
+        let first = FileFingerprint::of(&path).unwrap();
         assert!(first.is_young());
-        assert_eq!(Stamp::of(&path).unwrap(), first);
+        assert_eq!(FileFingerprint::of(&path).unwrap(), first);
         std::fs::write(&other, "2").unwrap();
         std::fs::rename(&other, &path).unwrap();
-        assert_ne!(Stamp::of(&path).unwrap(), first);
+        assert_ne!(FileFingerprint::of(&path).unwrap(), first);
         match read(&path) {
             Text::Whole(stamp, text) => {
-                assert_eq!((stamp, text.as_str()), (Stamp::of(&path).unwrap(), "2"));
+                assert_eq!(
+                    (stamp, text.as_str()),
+                    (FileFingerprint::of(&path).unwrap(), "2")
+                );
             }
             other => panic!("{other:?}"),
         }
@@ -125,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_file_of_long_ago_is_settled() {
-        let mut stamp = Stamp::of(Path::new("/proc/self/exe")).unwrap();
+        let mut stamp = FileFingerprint::of(Path::new("/proc/self/exe")).unwrap();
         stamp.changed = (1, 0);
         assert!(!stamp.is_young());
         stamp.changed = (i64::MAX / 2, 0);

@@ -1,0 +1,88 @@
+//! A QuantConnect tool, called by the operator.
+//!
+//! It passes the gate like every call, as a caller that has every grant and a name that no plugin can have.
+
+use anyhow::{Result, anyhow};
+use qchost_catalog::Access;
+use qchost_gate::{CpuMeter, PluginCalls as _, Principal};
+use qchost_policy::{Manifest, Person, Verb};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::rules::{Class, Handler, MAX_ARGUMENT_BYTES, Rules};
+use crate::host::Host;
+use crate::reports::Reports;
+
+/// Calls a tool.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    pub account: String,
+    pub tool: String,
+    pub arguments: Map<String, Value>,
+}
+
+/// The rules of a call whose tool makes an account safer.
+pub const REDUCING: Rules = Rules {
+    right: Verb::Reduce,
+    ..Call::RULES
+};
+
+impl Call {
+    /// Whether the tool makes the account safer.
+    pub fn reduces(&self) -> bool {
+        let tool = qchost_catalog::by_tool(&self.tool);
+        tool.is_some_and(|operation| operation.access == Access::Reduce)
+    }
+}
+
+impl Handler for Call {
+    /// QuantConnect's answer.
+    type Answer = Value;
+    const RULES: Rules = Rules {
+        class: Class::Invocation,
+        max_bytes: MAX_ARGUMENT_BYTES,
+        is_for_accounts: true,
+        ..Rules::acts(Verb::Call, "qchost audit query --limit 20")
+    };
+
+    fn about(&self) -> Option<&str> {
+        Some(&self.account)
+    }
+
+    async fn handle(self, host: &Host, person: &Person, _: &Reports) -> Result<Value> {
+        let Self {
+            account,
+            tool,
+            arguments,
+        } = self;
+        if qchost_catalog::by_tool(&tool).is_none() {
+            // Manifests and components use other names for the same operations.
+            let near = qchost_catalog::by_name(&tool)
+                .map(|operation| operation.tool)
+                .or_else(|| {
+                    let tools = qchost_catalog::OPERATIONS.iter();
+                    qchost_policy::nearest(&tool, tools.map(|operation| operation.tool))
+                });
+            return Err(match near {
+                Some(near) => anyhow!("there is no tool `{tool}`; did you mean `{near}`?"),
+                None => anyhow!("there is no tool `{tool}`; `qchost mcp` serves the list"),
+            });
+        }
+        let operator = Manifest::operator(&account);
+        let principal = Principal {
+            plugin: operator.plugin.as_str().into(),
+            digest: "".into(),
+            invocation: "call".into(),
+            person: Some(person.uid),
+            cpu: CpuMeter::default(),
+            log_limiter: std::sync::Arc::default(),
+        };
+        // Until no other settings come into force meanwhile.
+        while !host
+            .gate
+            .enforce(&host.gate.prepare(operator.clone()).await?)
+        {}
+        Ok(host.gate.call_raw(&principal, &tool, arguments).await?)
+    }
+}

@@ -1,0 +1,58 @@
+//! What the gate would decide about a call, without sending anything.
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use qchost_gate::Explanation;
+use qchost_policy::{Person, Verb};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::rules::{Handler, MAX_ARGUMENT_BYTES, Rules};
+use crate::config::Config;
+use crate::host::Host;
+use crate::reports::Reports;
+
+/// Asks what would be decided.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Explain {
+    pub plugin: String,
+    pub operation: String,
+    pub arguments: Map<String, Value>,
+    /// The name that the project is assumed to have.
+    pub project: Option<String>,
+}
+
+impl Handler for Explain {
+    type Answer = Explanation;
+    const RULES: Rules = Rules {
+        max_bytes: MAX_ARGUMENT_BYTES,
+        ..Rules::reads(Verb::Explain)
+    };
+
+    fn about(&self) -> Option<&str> {
+        Some(&self.plugin)
+    }
+
+    async fn prepare(&self, host: &Arc<Host>, config: &Config) -> Result<()> {
+        host.install(config, &self.plugin)
+    }
+
+    async fn handle(self, host: &Host, _: &Person, _: &Reports) -> Result<Explanation> {
+        let operation = &self.operation;
+        host.check_plugin(&self.plugin)?;
+        if qchost_catalog::by_name(operation).is_none()
+            && qchost_catalog::by_tool(operation).is_none()
+        {
+            let known = qchost_catalog::OPERATIONS.iter().map(|known| known.name);
+            if let Some(near) = qchost_policy::nearest(operation, known) {
+                bail!("there is no operation `{operation}`; did you mean `{near}`?");
+            }
+        }
+        let explaining = host
+            .gate
+            .explain(&self.plugin, operation, self.arguments, self.project);
+        Ok(explaining.await?)
+    }
+}

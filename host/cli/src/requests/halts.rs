@@ -1,0 +1,240 @@
+//! Halts: stop writes and trades, allow them again, and show what is halted.
+
+use anyhow::Result;
+use jiff::Timestamp;
+use qchost_gate::{Departed, HaltScope, Kept, OpenLiquidation, StandingHalt, Stopped};
+use qchost_policy::{Person, Verb};
+use serde::{Deserialize, Serialize};
+
+use super::rules::{Class, Handler, Rules};
+use crate::host::Host;
+use crate::reports::Reports;
+
+const READ_BACK: &str = "qchost halt --list";
+
+/// Halts writes and trades.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Halt {
+    /// Of this account only.
+    pub account: Option<String>,
+    /// Of this plugin only.
+    pub plugin: Option<String>,
+    pub reason: String,
+    /// Whether to liquidate what runs live.
+    pub liquidate: bool,
+}
+
+/// Ends a halt.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resume {
+    /// The account of the halt.
+    pub account: Option<String>,
+    /// The plugin of the halt.
+    pub plugin: Option<String>,
+}
+
+/// Lists the halts in force.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListHalts {}
+
+/// What a halt did.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Halted {
+    /// The writes that had been sent before, and how each ended.
+    pub departed: Vec<Departed>,
+    /// The live deployments that were liquidated or stopped.
+    pub stopped: Vec<Stopped>,
+    /// The halts in force afterwards; `None` while the host is starting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halts: Option<Vec<HaltRow>>,
+    /// What was requested and could not be done. The halt is in force regardless.
+    pub problems: Vec<String>,
+    /// What is not done yet, if the answer did not wait for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<String>,
+    /// `false` if no running host knows of the halt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<bool>,
+}
+
+/// What the end of a halt did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Resumed {
+    /// How many halts ended: those of exactly the requested scope.
+    pub ended: usize,
+    /// Liquidations of the halt that are still open. The host does not continue them.
+    pub open: Vec<Stopped>,
+    /// The halts in force afterwards.
+    pub halts: Vec<HaltRow>,
+}
+
+/// A halt in force.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HaltRow {
+    pub account: Option<String>,
+    pub plugin: Option<String>,
+    pub since: Option<Timestamp>,
+    /// The person who halted.
+    pub by: String,
+    pub reason: String,
+    /// Where it is kept.
+    pub kept: Kept,
+    /// Whether the file `halt` halts everything as well.
+    pub file: bool,
+    /// What failed when it was stored.
+    pub trouble: Option<String>,
+    /// What of it is still being liquidated.
+    pub liquidating: Vec<LiquidationRow>,
+}
+
+/// A deployment that is still being liquidated.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LiquidationRow {
+    #[serde(flatten)]
+    pub state: Stopped,
+    pub since: Option<Timestamp>,
+    /// When it was last looked at.
+    pub looked: Option<Timestamp>,
+}
+
+impl Halt {
+    /// The accounts and plugins that it is for.
+    pub fn scope(&self) -> HaltScope {
+        HaltScope {
+            account: self.account.clone(),
+            plugin: self.plugin.clone(),
+        }
+    }
+}
+
+impl Handler for Halt {
+    type Answer = Halted;
+    const RULES: Rules = Rules {
+        class: Class::Control,
+        outlasts: true,
+        opens_to_halt: true,
+        ..Rules::acts(Verb::Halt, READ_BACK)
+    };
+
+    fn about(&self) -> Option<&str> {
+        self.plugin.as_deref().or(self.account.as_deref())
+    }
+
+    /// Halts, and reports that before it waits for anything.
+    async fn handle(self, host: &Host, person: &Person, reports: &Reports) -> Result<Halted> {
+        if let Some(account) = &self.account {
+            host.check_account(account)?;
+        }
+        if let Some(plugin) = &self.plugin {
+            host.check_plugin_name(plugin)?;
+        }
+        self.begin(host, person, reports).await
+    }
+}
+
+impl Halt {
+    /// Halts without checking that the scope exists. In force once this is polled.
+    pub async fn begin(self, host: &Host, person: &Person, reports: &Reports) -> Result<Halted> {
+        let what = scope_words(self.account.as_deref(), self.plugin.as_deref());
+        let halting = host
+            .gate
+            .halt(person, self.scope(), &self.reason, self.liquidate);
+        reports.halted(&format!(
+            "halted: {what}; waiting for calls that had been sent already"
+        ));
+        let report = halting.await?;
+        Ok(Halted {
+            departed: report.departed,
+            stopped: report.stopped,
+            halts: Some(shown(host, &report.halts)),
+            problems: report.problems,
+            ..Halted::default()
+        })
+    }
+}
+
+impl Handler for Resume {
+    type Answer = Resumed;
+    const RULES: Rules = Rules {
+        class: Class::Control,
+        outlasts: true,
+        ..Rules::acts(Verb::Resume, READ_BACK)
+    };
+
+    fn about(&self) -> Option<&str> {
+        self.plugin.as_deref().or(self.account.as_deref())
+    }
+
+    /// Names are not checked, since a halt may outlast its account or plugin in the configuration.
+    async fn handle(self, host: &Host, person: &Person, _: &Reports) -> Result<Resumed> {
+        let Self { account, plugin } = self;
+        let scope = HaltScope { account, plugin };
+        let report = host.gate.resume(person, scope).await?;
+        Ok(Resumed {
+            ended: report.ended,
+            open: report.open,
+            halts: shown(host, &report.halts),
+        })
+    }
+}
+
+impl Handler for ListHalts {
+    type Answer = Vec<HaltRow>;
+    const RULES: Rules = Rules {
+        class: Class::Control,
+        opens_to_halt: true,
+        ..Rules::reads(Verb::Status)
+    };
+
+    async fn handle(self, host: &Host, _: &Person, _: &Reports) -> Result<Vec<HaltRow>> {
+        let halts = host.gate.standing_halts().await;
+        Ok(shown(host, &halts))
+    }
+}
+
+/// These halts, with what of each is still being liquidated by the host.
+pub fn shown(host: &Host, halts: &[StandingHalt]) -> Vec<HaltRow> {
+    listed(halts, &host.gate.liquidations())
+}
+
+/// These halts, each with its liquidations.
+pub fn listed(halts: &[StandingHalt], open: &[OpenLiquidation]) -> Vec<HaltRow> {
+    let instant = |ms| Timestamp::from_millisecond(ms).ok();
+    let row = |one: &StandingHalt| {
+        let halt = &one.halt;
+        let own = open
+            .iter()
+            .filter(|one| one.scope.account == halt.account && one.scope.plugin == halt.plugin);
+        HaltRow {
+            account: halt.account.clone(),
+            plugin: halt.plugin.clone(),
+            since: instant(halt.at),
+            by: halt.by.clone(),
+            reason: halt.reason.clone(),
+            kept: one.kept,
+            file: one.file,
+            trouble: one.trouble.clone(),
+            liquidating: own
+                .map(|one| LiquidationRow {
+                    state: one.state.clone(),
+                    since: instant(one.since),
+                    looked: instant(one.looked),
+                })
+                .collect(),
+        }
+    };
+    halts.iter().map(row).collect()
+}
+
+/// What a halt is for, in words.
+pub fn scope_words(account: Option<&str>, plugin: Option<&str>) -> String {
+    match (account, plugin) {
+        (None, None) => "everything".to_owned(),
+        (Some(account), None) => format!("account {account}"),
+        (None, Some(plugin)) => format!("plugin {plugin}"),
+        (Some(account), Some(plugin)) => format!("plugin {plugin} on account {account}"),
+    }
+}

@@ -1,0 +1,64 @@
+//! An action of a plugin, for a person.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use qchost_policy::{Person, Verb};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::rules::{Class, Handler, MAX_ARGUMENT_BYTES, Rules};
+use crate::config::Config;
+use crate::host::Host;
+use crate::reload::Reconciler;
+use crate::reports::Reports;
+
+/// Polling interval for a plugin that is being loaded.
+const LOADING_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Invokes an action of a plugin.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Invoke {
+    /// `strategy-lab.sweep`
+    pub action: String,
+    pub input: Value,
+}
+
+impl Handler for Invoke {
+    /// What the plugin returned.
+    type Answer = Value;
+    const RULES: Rules = Rules {
+        class: Class::Invocation,
+        max_bytes: MAX_ARGUMENT_BYTES,
+        is_for_accounts: true,
+        waits_for_plugins: true,
+        ..Rules::acts(Verb::Invoke, "qchost audit query --limit 20")
+    };
+
+    fn about(&self) -> Option<&str> {
+        self.action.split_once('.').map(|(plugin, _)| plugin)
+    }
+
+    async fn prepare(&self, host: &Arc<Host>, _: &Config) -> Result<()> {
+        Reconciler::new(Arc::clone(host)).once().await;
+        Ok(())
+    }
+
+    async fn handle(self, host: &Host, person: &Person, reports: &Reports) -> Result<Value> {
+        let Self { action, input } = self;
+        let (name, action) = action.split_once('.').with_context(|| {
+            format!("`{action}` is not PLUGIN.ACTION, such as strategy-lab.sweep")
+        })?;
+        while host.awaits(name) {
+            tokio::time::sleep(LOADING_INTERVAL).await;
+        }
+        // A broken plugin gets another message than a missing one.
+        if host.runtime.plugin(name).is_none() {
+            host.check_plugin(name)?;
+        }
+        let report = |progress: &_| reports.progress(progress);
+        host.invoke(person.uid, name, action, input, report).await
+    }
+}

@@ -1,0 +1,179 @@
+//! What people can ask of a host: one file a subject, with its request types, their answers, and what carries them out.
+//!
+//! Requests and answers have one serde form. It crosses the control socket, and `--json` prints the answers in it. What a
+//! plugin or a tool takes and returns is data of others, and stays JSON.
+//!
+//! Invariant: everything that depends on the kind of a request is in its [`Rules`] and its [`Handler`]; the list below is
+//! the only one.
+
+mod approvals;
+mod audit;
+mod audit_files;
+mod backup;
+mod call;
+mod explain;
+mod files;
+mod grants;
+mod halts;
+mod host;
+mod invoke;
+mod plugins;
+mod rules;
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use qchost_policy::Person;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+pub use approvals::{
+    ApprovalRow, Approve, ListApprovals, PermitRow, Refuse, Revoke, ShowApproval, StandingRequest,
+};
+pub use audit::{
+    AuditHead, AuditQuery, ExportAudit, ExportFormat, Found, OnLine, Query, ReadAudit, Reconcile,
+    Source, TailAudit, Verified, VerifyAudit, WhyCall,
+};
+pub use backup::{
+    Backup, LIST, List, VERSION, copy_private, digest, inventory, open_regular, verify,
+};
+pub use call::Call;
+pub use explain::Explain;
+pub use files::{FileRow, ListFiles, Reload};
+pub use grants::Grants;
+pub use halts::{Halt, HaltRow, Halted, ListHalts, Resume, listed, scope_words, shown};
+pub use host::{AskHost, HostStatus};
+pub use invoke::Invoke;
+pub use plugins::{ListPlugins, PluginRow, Status};
+pub use rules::{Class, Handler, Rules};
+
+use crate::config::Config;
+use crate::host::Host;
+use crate::reports::Reports;
+
+macro_rules! requests {
+    ($($kind:ident($request:ty)),+ $(,)?) => {
+        /// A request of a client.
+        #[derive(Debug, Clone, Serialize, Deserialize)]
+        #[serde(tag = "verb", rename_all = "kebab-case")]
+        pub enum Request {
+            $($kind($request)),+
+        }
+
+        /// The kind of a request, which is all that its first line says of it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum RequestKind {
+            $($kind,)+
+            /// A call of a tool that makes an account safer.
+            Reduce,
+        }
+
+        impl RequestKind {
+            /// What holds of requests of this kind.
+            pub fn rules(self) -> Rules {
+                match self {
+                    $(Self::$kind => <$request as Handler>::RULES,)+
+                    Self::Reduce => call::REDUCING,
+                }
+            }
+        }
+
+        impl Request {
+            /// The kind of the request.
+            pub fn kind(&self) -> RequestKind {
+                match self {
+                    Self::Call(call) if call.reduces() => RequestKind::Reduce,
+                    $(Self::$kind(_) => RequestKind::$kind,)+
+                }
+            }
+
+            /// The plugin or account it concerns.
+            pub fn about(&self) -> Option<&str> {
+                match self {
+                    $(Self::$kind(request) => request.about(),)+
+                }
+            }
+
+            /// Prepares a host that was opened for this request only.
+            pub async fn prepare(&self, host: &Arc<Host>, config: &Config) -> Result<()> {
+                match self {
+                    $(Self::$kind(request) => request.prepare(host, config).await,)+
+                }
+            }
+
+            /// Carries it out; returns the answer as it crosses the socket, without secrets. The caller has checked that
+            /// the person may make it.
+            pub async fn handle(self, host: &Host, person: &Person, reports: &Reports) -> Result<Value> {
+                match self {
+                    $(Self::$kind(request) => answer(host, &request.handle(host, person, reports).await?),)+
+                }
+            }
+        }
+
+        $(impl From<$request> for Request {
+            fn from(request: $request) -> Self {
+                Self::$kind(request)
+            }
+        })+
+    };
+}
+
+requests! {
+    Host(AskHost),
+    Invoke(Invoke),
+    Call(Call),
+    Plugins(ListPlugins),
+    Files(ListFiles),
+    Grants(Grants),
+    Explain(Explain),
+    Approvals(ListApprovals),
+    Approval(ShowApproval),
+    Approve(Approve),
+    Refuse(Refuse),
+    Revoke(Revoke),
+    Halt(Halt),
+    Resume(Resume),
+    Halts(ListHalts),
+    AuditHead(AuditHead),
+    VerifyAudit(VerifyAudit),
+    QueryAudit(AuditQuery),
+    WhyCall(WhyCall),
+    TailAudit(TailAudit),
+    ExportAudit(ExportAudit),
+    Reconcile(Reconcile),
+    Reload(Reload),
+    Backup(Backup),
+}
+
+/// An answer as it leaves the host: with no secret that the host has read.
+pub fn answer(host: &Host, answer: &impl Serialize) -> Result<Value> {
+    let mut value = serde_json::to_value(answer)?;
+    host.redactor().clean_value(&mut value);
+    Ok(value)
+}
+
+impl Request {
+    /// Carries it out in this process, if the person may make it.
+    pub async fn handle_here(
+        self,
+        host: &Host,
+        person: &Person,
+        reports: &Reports,
+    ) -> Result<Value> {
+        let (right, about) = (self.kind().rules().right, self.about());
+        let decision = host.current().people.decide(person, right, about);
+        if !decision.allowed {
+            let reason = decision
+                .denial
+                .map(|denial| denial.reason)
+                .unwrap_or_default();
+            let detail = json!({ "about": about, "reason": reason });
+            host.gate
+                .note_admin(person, &format!("{} (denied)", right.word()), detail)
+                .await?;
+            bail!("denied: {reason}");
+        }
+        self.handle(host, person, reports).await
+    }
+}
