@@ -24,7 +24,7 @@ pub struct Cli {
     pub verb: Verb,
 }
 
-/// What is known of a backup from elsewhere.
+/// What `qchost backup` printed about a backup.
 #[derive(Debug, Args)]
 pub struct Expected {
     /// The fingerprint of the host's key, as `qchost backup` printed it; a backup with another key is refused.
@@ -56,7 +56,7 @@ pub struct Global {
     /// Print results, progress and errors as JSON.
     #[arg(long, global = true)]
     pub json: bool,
-    /// What to log to standard error: `error`, `warn`, `info`, `debug`, `trace`, or by target: `gate=info`.
+    /// Log filter for standard error: `error`, `warn`, `info`, `debug`, `trace`, or by target: `gate=info`.
     #[arg(
         long,
         global = true,
@@ -75,7 +75,7 @@ pub enum Verb {
     /// Write a configuration and an example manifest into a folder.
     #[command(after_help = "Example:\n  qchost init my-host && cd my-host && qchost doctor")]
     Init {
-        /// The folder; made if it does not exist.
+        /// The folder; created if it does not exist.
         #[arg(default_value = ".")]
         folder: PathBuf,
     },
@@ -134,28 +134,28 @@ pub enum Verb {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
-    /// Have the running host read its files now, and show the result for each.
+    /// Make the running host reload its files now, and show the state of each.
     #[command(
         after_help = "A running host notices changes automatically; this waits until they are in effect. The exit status is 1 \
-        if a file is not.\n\nExample:\n  qchost reload"
+        if a file is not in effect.\n\nExample:\n  qchost reload"
     )]
     Reload,
-    /// Check what the host needs, and say how to fix what is missing.
+    /// Check what the host needs, and show how to fix what fails.
     #[command(
-        after_help = "Each check is ok, a warning, failed, or unknown: what it needs failed. The exit status is 1 if a check \
+        after_help = "A check is ok, a warning, failed, or unknown because what it depends on failed. The exit status is 1 if a check \
         failed.\n\nExample:\n  qchost doctor --json"
     )]
     Doctor,
     /// Build, inspect and list plugins.
     #[command(subcommand)]
     Plugin(Plugin),
-    /// List, show, approve and refuse what plugins ask for.
+    /// List, show, approve and refuse requests of plugins.
     #[command(subcommand)]
     Approvals(Approvals),
     /// Refuse every write and trade, at once and until `resume`; reading, stopping and liquidating go on.
     #[command(
         after_help = "It takes effect at the instant before a call is sent, whatever waits or is retried, and survives a \
-        restart. The answer lists the calls that were past that point, how each ended, and where the halt is kept. A file \
+        restart. The result lists the calls that were past that point, how each ended, and where the halt is kept. A file \
         `halt` in the data folder halts everything too, within a second: touch DATA/halt\n\n\
         Exit status: 0 halted, and with --liquidate nothing runs and nothing is held; 1 not as asked, the error says what; \
         3 halted, and positions are open.\n\nExamples:\n  \
@@ -165,20 +165,20 @@ pub enum Verb {
     Halt {
         #[command(flatten)]
         target: Target,
-        /// Why; plugins and people are told.
+        /// The reason; plugins and people are told.
         #[arg(long, default_value = "halted by an operator", value_name = "TEXT")]
         reason: String,
         /// Stop or liquidate what runs live as well, and report each.
         #[arg(long, conflicts_with = "plugin")]
         liquidate: bool,
-        /// Show what is halted, and halt nothing.
+        /// List the halts, and halt nothing.
         #[arg(long, conflicts_with_all = ["account", "plugin", "reason", "liquidate"])]
         list: bool,
     },
-    /// End a halt: the one with the same account and plugin. What else is halted is shown, and stays.
+    /// End the halt with the same account and plugin. Other halts are listed, and stay.
     #[command(
-        after_help = "The end of the halt of everything removes the file `halt` from the data folder first. What a halt was \
-        still liquidating is not liquidated any more.\n\nExamples:\n  qchost resume\n  qchost resume --account research\n  qchost resume --plugin strategy-lab"
+        after_help = "Ending the halt of everything removes the file `halt` from the data folder first. Liquidations \
+        that the halt has not finished are not continued.\n\nExamples:\n  qchost resume\n  qchost resume --account research\n  qchost resume --plugin strategy-lab"
     )]
     Resume {
         #[command(flatten)]
@@ -187,30 +187,30 @@ pub enum Verb {
     /// Verify, read and export the record of what was done.
     #[command(subcommand)]
     Audit(Audit),
-    /// Ask what the gate would say to a call, without sending anything.
+    /// Show what the gate would decide about calls, without sending anything.
     #[command(subcommand)]
     Policy(Policy),
     /// Print the schema of a file that the host reads.
     #[command(subcommand)]
     Schema(Schema),
-    /// Copy what the host knows (database, audit, key) into a folder, as one consistent set.
+    /// Copy the host's database, audit, texts and key into a folder, as one consistent set.
     #[command(
-        after_help = "A running host makes the copy itself, with its own rights, and goes on. A reader of the copy has the \
-        host's key: keep it as closed as the data folder. The copy is signed with that key, which shows damage, and \
+        after_help = "A running host makes the copy itself, with its own rights, and keeps serving. The copy contains the \
+        host's key: protect it like the data folder. The copy is signed with that key, which shows damage, and \
         changes by a writer who cannot read it. A writer who can read it can change the copy and sign it again: keep \
         the digest that is printed elsewhere, and restore with it.\n\n\
         Example:\n  qchost backup /var/backups/qchost/2026-01-31"
     )]
     Backup {
-        /// The folder; made if it does not exist, and empty.
+        /// The folder; created if it does not exist, otherwise empty.
         folder: PathBuf,
     },
-    /// Bring a backup back, into a data folder that is empty.
+    /// Restore a backup into an empty data folder.
     #[command(
-        after_help = "Halts are as they were. Nothing that a person had said yes to holds: permits and approvals are void, \
-        and in production manifests that trade or destroy, components, guardrails and the configuration wait for a new \
-        yes by an admin whom the backup and the configuration both name. Budgets, plugins' state and the projects that \
-        plugins made are as the backup has them: `--digest` is what shows that it is the one that was taken.\n\n\
+        after_help = "Halts are restored. Permits and approvals are void, and in production manifests that trade or destroy, \
+        components, guardrails and the configuration need a new approval by an admin whom the backup and the configuration \
+        both name. Budgets, plugins' state and the projects that plugins made are as in the backup: with `--digest` it is \
+        certain that the backup is the one that was taken.\n\n\
         Example:\n  qchost restore /var/backups/qchost/2026-01-31 --data /var/lib/qchost --digest sha256:…"
     )]
     Restore {
@@ -237,13 +237,13 @@ pub enum Verb {
         after_help = "Example:\n  qchost emulator\n  QC_API=local lean login --user-id 1 --api-token emulator"
     )]
     Emulator {
-        /// Where to listen.
+        /// The address to listen on.
         #[arg(long, default_value_t = DEFAULT_ADDRESS, value_name = "ADDRESS")]
         listen: SocketAddr,
         /// The one user's id.
         #[arg(long, default_value_t = 1)]
         user_id: u64,
-        /// How many times as fast as by default things go.
+        /// How many times faster than by default compiles, backtests and the like run.
         #[arg(long, default_value_t = 1, value_name = "FACTOR")]
         faster: u32,
     },
@@ -269,11 +269,11 @@ pub enum Plugin {
     Build {
         /// The plugin's folder.
         folder: PathBuf,
-        /// Where to put the component; beside the folder's Cargo.toml if not given.
+        /// Where to put the component; by default beside the folder's Cargo.toml.
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Show what a component is: actions, imports, size, digest, and the grants it would need.
+    /// Show a component: actions, imports, size, digest, and the grants it needs.
     #[command(
         after_help = "Example:\n  qchost plugin inspect plugins/strategy-lab/strategy_lab.wasm"
     )]
@@ -281,10 +281,10 @@ pub enum Plugin {
         /// The component.
         component: PathBuf,
     },
-    /// List the plugins of the configuration, with what is wrong with them.
+    /// List the plugins of the configuration, with their problems.
     #[command(after_help = "Example:\n  qchost plugin list")]
     List,
-    /// Show what a plugin may do, under which conditions, and how much of it is used today.
+    /// Show a plugin's grants, their conditions, and how much of them is used today.
     #[command(after_help = "Example:\n  qchost plugin grants strategy-lab")]
     Grants {
         /// The plugin.
