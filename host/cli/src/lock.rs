@@ -11,7 +11,7 @@ use anyhow::{Context as _, Error};
 /// Maximum bytes read of the file, enough for a process id.
 const MAX_BYTES: u64 = 32;
 /// How long a check of the lock may hold it.
-const GLANCE: Duration = Duration::from_millis(10);
+const CHECK_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// Why a data folder cannot be taken.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Lock {
             .map_err(Refused::Failed)?;
         let mut taken = file.try_lock();
         if matches!(taken, Err(TryLockError::WouldBlock)) {
-            thread::sleep(GLANCE);
+            thread::sleep(CHECK_TIMEOUT);
             taken = file.try_lock();
         }
         match taken {

@@ -9,15 +9,15 @@ use std::time::Duration;
 use sd_notify::{NotifyState, notify};
 
 /// Interval of notifications that the host still starts or stops.
-const PULSE: Duration = Duration::from_secs(15);
+const EXTEND_INTERVAL: Duration = Duration::from_secs(15);
 
 /// The host loads its plugins, which may take long to compile, or waits for running invocations and for answers
 /// to calls that were sent: it is still working.
 pub async fn busy() -> Infallible {
     loop {
-        let patience = u32::try_from((2 * PULSE).as_micros()).unwrap_or(u32::MAX);
+        let patience = u32::try_from((2 * EXTEND_INTERVAL).as_micros()).unwrap_or(u32::MAX);
         tell(&[NotifyState::ExtendTimeoutUsec(patience)]);
-        tokio::time::sleep(PULSE).await;
+        tokio::time::sleep(EXTEND_INTERVAL).await;
     }
 }
 

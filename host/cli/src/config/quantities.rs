@@ -12,9 +12,9 @@ use serde::Deserialize;
 const SECOND: u64 = 1000;
 const DAY: u64 = 24 * 3600 * SECOND;
 /// Maximum duration in seconds: a hundred years.
-const LONGEST: u64 = 36_525 * DAY;
+const MAX_PERIOD: u64 = 36_525 * DAY;
 /// Maximum size in bytes: a pebibyte.
-const LARGEST: u64 = 1 << 50;
+const MAX_SIZE: u64 = 1 << 50;
 
 /// A number of bytes: `"64MiB"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -41,7 +41,7 @@ impl FromStr for Size {
             ("MiB", 1 << 20),
             ("GiB", 1 << 30),
         ];
-        amount(text, &units, LARGEST)
+        amount(text, &units, MAX_SIZE)
             .map(Self)
             .ok_or_else(|| format!("`{text}` is not a size such as \"64MiB\" (B, KiB, MiB, GiB)"))
     }
@@ -58,7 +58,7 @@ impl FromStr for Period {
             ("h", 3600 * SECOND),
             ("d", DAY),
         ];
-        amount(text, &units, LONGEST)
+        amount(text, &units, MAX_PERIOD)
             .map(|ms| Self(Duration::from_millis(ms)))
             .ok_or_else(|| format!("`{text}` is not a time such as \"24h\" (ms, s, m, h, d)"))
     }

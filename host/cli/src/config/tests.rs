@@ -188,7 +188,7 @@ fn a_folder_of_guardrails_that_is_named_must_be_there() {
 #[test]
 fn the_engine_is_set_as_it_is_written_and_never_to_baseline_with_money_at_stake() {
     let text = "[engine]\nbaseline = true\ninvocations = 7\nmemory = \"1GiB\"\nqueue = 0\ncompile-cpu = \"5s\"\ndrain = \"2s\"\n";
-    let compiler = crate::host::compiler();
+    let compiler = crate::children::compiler();
     let mut options = qchost_runtime::Options::new("cache".into(), "key".into(), compiler);
     let component = options.component;
     load(text).unwrap().engine.apply(&mut options);

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::host::Host;
 
 /// Denials of a user that are recorded individually in each window.
-const SINGLY: u32 = 8;
+const MAX_SINGLE: u32 = 8;
 /// Duration of a window.
 const WINDOW: Duration = Duration::from_secs(60);
 /// How long a denial waits for its record. It changes nothing, so it need not be on disk before the client is told.
@@ -56,7 +56,7 @@ impl Denials {
             singly: 0,
             more: None,
         });
-        if window.singly < SINGLY {
+        if window.singly < MAX_SINGLE {
             window.singly += 1;
             return true;
         }

@@ -21,9 +21,9 @@ const MAX_OTHER: usize = 32;
 /// Maximum requests of a user that read the audit: each may occupy a thread for as long as it reads.
 const MAX_READS: usize = 8;
 /// Minimum interval between requests of a user who may not halt.
-const PACE: Duration = Duration::from_millis(10);
+const REQUEST_INTERVAL: Duration = Duration::from_millis(10);
 /// Idle connections of a user that are kept when no file descriptor is left: fewer than are in the reserve.
-const KEPT_SILENT: usize = 4;
+const MAX_KEPT_SILENT: usize = 4;
 /// Maximum bytes of a user's requests being received or in progress.
 const MAX_USER_BYTES: u64 = 64 << 20;
 /// Maximum bytes of all users' requests. Requests that stop the host are small and not counted, so there is always room for
@@ -163,7 +163,7 @@ impl Limits {
     pub(super) fn evict(&self) -> bool {
         let mut held = self.held();
         let most = held.users.values_mut().max_by_key(|user| user.silent.len());
-        let most = most.filter(|user| user.silent.len() > KEPT_SILENT);
+        let most = most.filter(|user| user.silent.len() > MAX_KEPT_SILENT);
         match most.and_then(|user| user.silent.pop_front()) {
             Some((_, oldest)) => {
                 oldest.cancel();
@@ -180,7 +180,7 @@ impl Silent {
     pub(super) async fn wait(&self) -> Option<OwnedMutexGuard<()>> {
         let waited = async {
             let guard = Arc::clone(&self.asking).lock_owned().await;
-            tokio::time::sleep(PACE).await;
+            tokio::time::sleep(REQUEST_INTERVAL).await;
             guard
         };
         tokio::select! {

@@ -71,7 +71,7 @@ impl<T: DeserializeOwned> Envelope<T> {
                  of one version of qchost"
             ),
             Err(error) => Err(error).context(
-                "it cannot be read and names no version: are the command and the host of another version than each other?",
+                "it cannot be read, and names no version: is this command of another version than the host?",
             ),
         }
     }

@@ -23,7 +23,7 @@ use crate::signals;
 /// Threads for blocking work: reading the audit, and large requests. Separate from those of the plugins.
 const BLOCKING_THREADS: usize = 128;
 /// How long a process may run on after a second shutdown request.
-const AT_ONCE: Duration = Duration::from_secs(5);
+const SECOND_SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves the control socket while it exists.
 pub struct Plane {
@@ -138,7 +138,7 @@ async fn end_in_time(shared: Arc<Shared>, limit: Duration) {
         () = tokio::time::sleep(limit) => {}
         () = async {
             again.await;
-            tokio::time::sleep(AT_ONCE).await;
+            tokio::time::sleep(SECOND_SIGNAL_TIMEOUT).await;
         } => {}
     }
     tracing::error!(target: "host", "the host did not shut down in time: calls that were sent may be done or not");

@@ -28,9 +28,9 @@ use crate::reports::{Report, Reports};
 use crate::requests::{Class, HostStatus, Request, RequestKind};
 
 /// Time without a new client after which all that connected before shutdown have been accepted.
-const QUIET: Duration = Duration::from_millis(20);
+const LAST_CLIENT_TIMEOUT: Duration = Duration::from_millis(20);
 /// How long clients have to read the reply at shutdown.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const LAST_REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time limit for the first line of a request, and between two chunks of the request.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same limit for a connection that uses a reserved file descriptor.
@@ -38,13 +38,13 @@ const SPARE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Time limit for the whole request after its first line.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pause of accepting when no file descriptor is free.
-const CROWDED: Duration = Duration::from_millis(20);
+const CROWDED_INTERVAL: Duration = Duration::from_millis(20);
 /// How long a client may not read progress before it gets no more of it.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may not read its reply.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long to wait for a client to read what can be sent later as well.
-const AT_ONCE: Duration = Duration::from_millis(1);
+const BEAT_WRITE_TIMEOUT: Duration = Duration::from_millis(1);
 /// Interval of reports while the host starts or shuts down.
 const STAGE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often counted denials are checked.
@@ -66,7 +66,7 @@ pub(super) async fn serve(
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &shared) => accepted?,
-            () = end.cancelled() => match tokio::time::timeout(QUIET, accept(&listener, &shared)).await {
+            () = end.cancelled() => match tokio::time::timeout(LAST_CLIENT_TIMEOUT, accept(&listener, &shared)).await {
                 Ok(accepted) => accepted?,
                 Err(_) => break,
             },
@@ -84,7 +84,7 @@ pub(super) async fn serve(
     }
     clients.close();
     // Idle clients are not waited for.
-    drop(tokio::time::timeout(LAST_WORDS, clients.wait()).await);
+    drop(tokio::time::timeout(LAST_REPLY_TIMEOUT, clients.wait()).await);
     drop(denials);
     Ok(())
 }
@@ -130,7 +130,7 @@ async fn accept(
                     Some(given) => spares.push(given),
                     // The evicted connection is closed when its task runs next.
                     None if shared.limits.evict() => tokio::task::yield_now().await,
-                    None => tokio::time::sleep(CROWDED).await,
+                    None => tokio::time::sleep(CROWDED_INTERVAL).await,
                 }
             }
             _ => return Err(error),
@@ -369,7 +369,7 @@ async fn work(
                 // A client that reads again gets progress again.
                 muted = muted && !sink.is_read().await;
                 if !muted {
-                    muted = !sink.send(&Reply::Beat, AT_ONCE).await.unwrap_or(false);
+                    muted = !sink.send(&Reply::Beat, BEAT_WRITE_TIMEOUT).await.unwrap_or(false);
                 }
                 continue;
             }
@@ -442,7 +442,7 @@ impl Sink {
 
     /// Whether the client has read everything.
     async fn is_read(&mut self) -> bool {
-        self.flush(AT_ONCE).await.unwrap_or(false)
+        self.flush(BEAT_WRITE_TIMEOUT).await.unwrap_or(false)
     }
 
     async fn flush(&mut self, patience: Duration) -> Result<bool> {

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::host::Host;
 
 /// Minimum interval between warnings about exhausted file descriptors.
-const SAY_INTERVAL: Duration = Duration::from_secs(1);
+const CROWDED_LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// State shared by all connections.
 pub(super) struct Shared {
@@ -168,7 +168,7 @@ impl Shared {
     /// Whether to report exhausted file descriptors again.
     pub(super) fn may_say_crowded(&self) -> bool {
         let mut said = self.said_crowded.lock();
-        let may = said.is_none_or(|at| at.elapsed() >= SAY_INTERVAL);
+        let may = said.is_none_or(|at| at.elapsed() >= CROWDED_LOG_INTERVAL);
         if may {
             *said = Some(Instant::now());
         }

@@ -35,7 +35,7 @@ const AT_START: [&str; 6] = ["data", "cache", "control", "audit", "vault", "engi
 const CLEARING_INTERVAL: Duration = Duration::from_secs(25);
 
 /// How long a look waits for preparations that are usually done at once.
-const AT_ONCE: Duration = Duration::from_millis(50);
+const PREPARE_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Follows the configuration and the guardrails.
 #[derive(Default)]
@@ -264,7 +264,7 @@ impl Configuration {
                 Err(error) => return Found::Wrong(error),
             };
         }
-        drop(timeout(AT_ONCE, renewed(&mut self.renewing)).await);
+        drop(timeout(PREPARE_TIMEOUT, renewed(&mut self.renewing)).await);
         let ready = self
             .renewing
             .take_if(|renewing| matches!(renewing, Renewing::Ready(_)));
@@ -355,7 +355,7 @@ impl Configuration {
             }
         };
         // Whether it is ready by then shows in the state.
-        drop(timeout(AT_ONCE, self.prepared()).await);
+        drop(timeout(PREPARE_TIMEOUT, self.prepared()).await);
         self.commit(host).await
     }
 

@@ -36,9 +36,9 @@ use crate::reload_trigger::{ReloadRequest, ReloadTrigger};
 
 /// Maximum concurrent loads. The runtime keeps a few components in memory at a time, and compiles one after the other;
 /// those that wait for the compiler do not delay those that need none.
-const TURNS: usize = 256;
+const MAX_LOADS: usize = 256;
 /// Maximum consecutive looks while each finds places that must be watched first.
-const LOOKS: usize = 4;
+const MAX_LOOKS: usize = 4;
 
 /// Keeps what serves consistent with the files.
 pub struct Reconciler {
@@ -87,7 +87,7 @@ impl Reconciler {
             host,
             configuration: Configuration::default(),
             manifests: BTreeMap::new(),
-            turns: Arc::new(Semaphore::new(TURNS)),
+            turns: Arc::new(Semaphore::new(MAX_LOADS)),
             attempts: 0,
             end,
             ended,
@@ -209,7 +209,7 @@ impl Reconciler {
 
     /// Looks at everything, and starts the resulting work.
     async fn look(&mut self, noticed: Instant) {
-        for _ in 0..LOOKS {
+        for _ in 0..MAX_LOOKS {
             self.again = false;
             self.watching.set(&self.places).await;
             let mut found = self.scan().await;

@@ -19,9 +19,9 @@ use crate::requests::{Halt, HaltRow, Halted, ListHalts, Resume, listed, scope_wo
 use crate::terminal;
 
 /// How long a host may be silent on a halt.
-const UNANSWERED: Duration = Duration::from_millis(800);
+const SILENCE_TIMEOUT: Duration = Duration::from_millis(800);
 /// How long to wait for its reply once the file `halt` exists.
-const LAST_CHANCE: Duration = Duration::from_millis(50);
+const FILE_ANSWER_TIMEOUT: Duration = Duration::from_millis(50);
 /// How long to wait for its reply if the file cannot be created.
 const LATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The exit status of a halt that left positions open.
@@ -65,7 +65,7 @@ pub async fn run(
         report
     });
     let silent = async {
-        tokio::time::sleep(UNANSWERED).await;
+        tokio::time::sleep(SILENCE_TIMEOUT).await;
         match reached.get() {
             // A host that has confirmed the halt may wait long for calls that had been sent.
             _ if heard.load(Ordering::Relaxed) => std::future::pending().await,
@@ -112,7 +112,7 @@ pub async fn run(
         "the host does not answer: made {}, which halts everything until: qchost resume",
         file.display()
     ));
-    if let Ok(Ok(report)) = tokio::time::timeout(LAST_CHANCE, asking).await {
+    if let Ok(Ok(report)) = tokio::time::timeout(FILE_ANSWER_TIMEOUT, asking).await {
         return show(&report, &target, liquidate, output);
     }
     show_file(&file, "", output)?;

@@ -30,7 +30,7 @@ use crate::{control, service, signals};
 const LIMIT_MARGIN: Duration = Duration::from_secs(30);
 
 /// How long the first check of the accounts may delay a host that is ready otherwise.
-const FIRST_NEWS: Duration = Duration::from_secs(1);
+const FIRST_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs until SIGTERM or Ctrl-C, then drains.
 pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()> {
@@ -97,7 +97,7 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     }));
     if loaded {
         // How that task ended does not matter.
-        drop(tokio::time::timeout(FIRST_NEWS, &mut first_news).await);
+        drop(tokio::time::timeout(FIRST_CHECK_TIMEOUT, &mut first_news).await);
         say_ready(&host, &socket, output)?;
         tokio::select! {
             () = ended => {}
