@@ -11,7 +11,7 @@ use qchost_audit::{Audit, AuditError, DIGESTS, Filter, oldest, query};
 use crate::changes::Changes;
 
 /// How often to check whether records were removed.
-const INTERVAL: Duration = Duration::from_secs(3600);
+const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Drops texts for as long as `changes` is in use.
 pub(crate) fn start(changes: &Arc<Changes>) {
@@ -21,7 +21,7 @@ pub(crate) fn start(changes: &Arc<Changes>) {
 
 async fn run(changes: Weak<Changes>) {
     let mut seen = None;
-    let mut due = tokio::time::interval(INTERVAL);
+    let mut due = tokio::time::interval(RETENTION_INTERVAL);
     loop {
         due.tick().await;
         let Some(changes) = changes.upgrade() else {
