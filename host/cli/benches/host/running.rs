@@ -185,11 +185,13 @@ impl Running {
             "about": about,
             "bytes": request.len(),
         });
+        let head = json!({ "version": 1, "message": head });
         stream
             .write_all(format!("{head}\n{request}").as_bytes())
             .unwrap();
         for line in BufReader::new(stream).lines() {
             let reply: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            let reply = &reply["message"];
             if let Some(done) = reply.get("done") {
                 return Ok(done.clone());
             }
