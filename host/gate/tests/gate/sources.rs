@@ -484,7 +484,7 @@ async fn what_runs_after_the_yes_is_what_was_shown() {
     let source = shown(&id).await;
     assert_eq!(
         source["difference"],
-        "--- library:2:Lab/2/main.py\n+++ library:2:Lab/2/main.py\n -1 +1 \n-a\n+b\n"
+        "--- library:2:Lab/2/main.py\n+++ library:2:Lab/2/main.py\n@@ -1 +1 @@\n-a\n+b\n"
     );
     assert_eq!(cloud.sent("create_live_algorithm"), 0);
     yes(&id).await;
@@ -588,14 +588,14 @@ async fn contents_are_shown_and_not_their_digest() {
     let replaced = shown("files/update-file-contents", file.clone()).await;
     assert_eq!(
         replaced["difference"],
-        format!("--- main.py\n+++ main.py\n -1 +1 \n-a\n+{long}\n")
+        format!("--- main.py\n+++ main.py\n@@ -1 +1 @@\n-a\n+{long}\n")
     );
     let created = shown("files/create-file", file).await;
     assert_eq!(
         created["difference"],
-        format!("--- /dev/null\n+++ main.py\n -0,0 +1 \n+{long}\n")
+        format!("--- /dev/null\n+++ main.py\n@@ -0,0 +1 @@\n+{long}\n")
     );
-    let patch = format!("--- a/main.py\n+++ b/main.py\n -1 +1 \n-a\n+{long}\n");
+    let patch = format!("--- a/main.py\n+++ b/main.py\n@@ -1 +1 @@\n-a\n+{long}\n");
     let patched = shown(
         "files/patch-file",
         json!({ "projectId": 1, "patch": patch }),
