@@ -25,17 +25,13 @@ static LOADER: LazyLock<Loader> = LazyLock::new(|| Loader::new().expect("the eng
 
 pub(crate) fn run(data: &[u8]) {
     load(data);
-    if data.starts_with(MAGIC) {
-        return;
-    }
     if data.starts_with(b"(") {
         if let Ok(binary) = wat::parse_bytes(data) {
             load(&binary);
         }
-        return;
-    }
-    #[cfg(feature = "generate")]
-    if let Some(binary) = generated(data) {
+    } else if !data.starts_with(MAGIC)
+        && let Some(binary) = generated(data)
+    {
         load(&binary);
     }
 }
@@ -54,6 +50,12 @@ fn generated(data: &[u8]) -> Option<Vec<u8>> {
     let bytes = &mut arbitrary::Unstructured::new(data);
     let binary = wasm_smith::Component::new(config, bytes).ok()?.to_bytes();
     (binary.len() <= MAX_BYTES).then_some(binary)
+}
+
+/// Without wasm-smith, none.
+#[cfg(not(feature = "generate"))]
+fn generated(_: &[u8]) -> Option<Vec<u8>> {
+    None
 }
 
 fn load(bytes: &[u8]) {
